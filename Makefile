@@ -1,0 +1,89 @@
+# pgsched from a fresh clone. Needed: Python >= 3.11 with venv, make, and a package index.
+# Another Python: PYTHON=python3.12 make test
+
+PYTHON ?= python3
+JOBS   ?= 2
+TESTS  ?= $(wildcard tests/unit tests/integration tests/end_to_end tests/chaos)
+ARGS   ?=
+
+VENV := .venv
+BIN  := $(VENV)/bin
+PIP  := $(BIN)/python -m pip install --quiet
+UV   := uv==0.13.9
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_PROGRESS_BAR := off
+
+# The interpreter's version is part of the stamps' names: another PYTHON makes the environment anew.
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+MADE    := $(VENV)/.made-with-$(VERSION)
+RUN     := $(VENV)/.run-$(VERSION)
+DEV     := $(VENV)/.dev-$(VERSION)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: run test lint format bench chaos lock clean help
+
+run: $(RUN) ## Start an embedded PostgreSQL, a worker and a demonstration to look at
+	exec $(BIN)/pgsched dev --demo
+
+test: $(DEV) ## Run every test but the long chaos ones (fewer: TESTS=tests/unit, options: ARGS="-k cron")
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not long" $(ARGS) $(TESTS)
+
+lint: $(DEV) ## Check style, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(DEV) ## Format the code and mend what ruff can mend
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+bench: $(DEV) ## Measure throughput and delays on this machine (options: ARGS=...)
+	$(BIN)/python -m tests.bench $(ARGS)
+
+chaos: $(DEV) ## Kill workers, connections and servers, the long runs too
+	$(BIN)/pytest $(ARGS) tests/chaos
+
+lock: $(MADE) ## Write requirements/*.txt from pyproject.toml (newest versions: ARGS=--upgrade)
+	$(BIN)/python -m venv --clear $(VENV)/lock
+	$(VENV)/lock/bin/python -m pip install --quiet $(UV)
+	$(COMPILE) --output-file requirements/run.txt $(RUN_SOURCES)
+	$(COMPILE) --output-file requirements/dev.txt --constraint requirements/run.txt --group dev $(DEV_SOURCES)
+
+COMPILE     = $(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+              --no-config --custom-compile-command "make lock" $(ARGS)
+RUN_SOURCES = --extra embedded pyproject.toml requirements/build.in
+DEV_SOURCES = $(RUN_SOURCES) requirements/test.in
+
+clean: ## Remove the environment, caches and what was built (the data of `pgsched dev` stays)
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find pgsched tests -type d -name __pycache__ -prune -exec rm -rf {} +
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# One environment. A stamp is older than the file it depends on only when that file changed, so a second call installs
+# nothing. The project is installed without build isolation and without dependencies: everything comes from the lock.
+$(MADE):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "pgsched needs Python 3.11 or newer, but $(PYTHON) is $(or $(VERSION),not there). Try: PYTHON=python3.12 make ..." >&2; \
+	  exit 1; }
+	@echo "Making $(VENV) with $(PYTHON) (Python $(VERSION))"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(RUN): $(MADE) requirements/run.txt pyproject.toml
+	@echo "Installing pgsched and requirements/run.txt into $(VENV)"
+	@$(PIP) --require-hashes -r requirements/run.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The development lock holds the other one, so this makes both stamps.
+$(DEV): $(MADE) requirements/dev.txt pyproject.toml
+	@echo "Installing pgsched and requirements/dev.txt into $(VENV)"
+	@$(PIP) --require-hashes -r requirements/dev.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $(RUN) $@

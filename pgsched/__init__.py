@@ -1,0 +1,1 @@
+"""pgsched: a job queue and scheduler that needs PostgreSQL and nothing else."""

@@ -1,0 +1,7 @@
+"""``python -m pgsched``."""
+
+import sys
+
+from pgsched.cli import main
+
+sys.exit(main())

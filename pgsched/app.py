@@ -1,0 +1,170 @@
+"""The handlers of a program, and the client that knows them."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, cast
+
+from pgsched.client import AsyncClient, Client
+from pgsched.config import dsn_from
+from pgsched.errors import PayloadMismatch
+from pgsched.registry import Handler, Registry
+from pgsched.spec import OPTION_NAMES, TaskOptions, TaskSpec
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection, Connection
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# What a decorator says of the one schedule that it declares, and no other task inherits.
+_WHEN = frozenset(
+    {"at", "delay", "cron", "every", "times", "start", "end", "idempotency_key", "enabled", "parent_id"}
+)
+_HOW = frozenset({"timezone", "on_missed", "catchup_window", "overlap", "jitter"})
+
+
+class App:
+    """Registers handlers by task_type, and makes clients that know their options.
+
+    ``dsn`` is a libpq URI or ``embedded:DIR``; None means ``PGSCHED_DSN``, else libpq's PG* variables, read
+    when the first client is made.
+    """
+
+    def __init__(self, *, dsn: str | None = None) -> None:
+        self._given_dsn = dsn
+        self._lock = threading.Lock()
+        self._client: Client | None = None
+        self._async_client: AsyncClient | None = None
+        self.registry = Registry()
+
+    @property
+    def dsn(self) -> str:
+        """The DSN as it was given; empty for libpq's own variables."""
+        return dsn_from(os.environ, self._given_dsn)
+
+    def task(
+        self, task_type: str, **options: Unpack[TaskOptions]
+    ) -> Callable[[Callable[P, R]], TaskHandle[P, R]]:
+        """Register the decorated function as the handler of ``task_type``.
+
+        ``options`` are what its tasks are scheduled with unless the caller says otherwise. With ``cron`` or
+        ``every`` they declare a schedule, which workers keep in step with the table.
+        Raises InvalidTask for an option that makes no sense, RegistrationError for a name that is taken.
+        """
+        TaskSpec(task_type=task_type, **options)
+
+        def register(function: Callable[P, R]) -> TaskHandle[P, R]:
+            return TaskHandle(self, self.registry.register(task_type, function, options))
+
+        return register
+
+    def client(self) -> Client:
+        """Return the app's client for threads, the same each time."""
+        with self._lock:
+            if self._client is None:
+                self._client = Client(self.dsn, defaults=self._defaults)
+            return self._client
+
+    def async_client(self) -> AsyncClient:
+        """Return the app's client for event loops, the same each time."""
+        with self._lock:
+            if self._async_client is None:
+                self._async_client = AsyncClient(self.dsn, defaults=self._defaults)
+            return self._async_client
+
+    def close(self) -> None:
+        """Close the client for threads; the next one is new."""
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    async def close_async(self) -> None:
+        """Close the client for event loops; the next one is new."""
+        with self._lock:
+            client, self._async_client = self._async_client, None
+        if client is not None:
+            await client.close()
+
+    def _defaults(self, task_type: str) -> TaskOptions:
+        handler = self.registry.get(task_type)
+        if handler is None:
+            return TaskOptions()
+        own = _WHEN | _HOW if handler.options.keys() & {"cron", "every"} else _WHEN
+        return cast(
+            "TaskOptions", {name: value for name, value in handler.options.items() if name not in own}
+        )
+
+
+class TaskHandle(Generic[P, R]):
+    """A handler as the module that defines it sees it: still the function, and a way to schedule it."""
+
+    def __init__(self, app: App, handler: Handler) -> None:
+        self._app = app
+        self.handler = handler
+        functools.update_wrapper(self, handler.function)
+
+    @property
+    def task_type(self) -> str:
+        """The type under which it is registered."""
+        return self.handler.task_type
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function itself, here and now."""
+        return cast("R", self.handler.function(*args, **kwargs))
+
+    def schedule(
+        self,
+        *,
+        connection: Connection[Any] | None = None,
+        payload: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> int:
+        """Schedule a task for this handler and return its id.
+
+        Arguments with the name of an option (``delay=``, ``queue=``, ...) are options, all others the
+        payload; ``payload=`` gives it as a whole. Raises PayloadMismatch when it does not fit the function's
+        signature, and everything that :meth:`pgsched.client.Client.schedule` raises.
+        """
+        payload, options = self._sort(connection, payload, kwargs)
+        return self._app.client().schedule(self.task_type, payload, connection=connection, **options)
+
+    async def schedule_async(
+        self,
+        *,
+        connection: AsyncConnection[Any] | None = None,
+        payload: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> int:
+        """Schedule a task for this handler on the event loop; otherwise as :meth:`schedule`."""
+        payload, options = self._sort(connection, payload, kwargs)
+        client = self._app.async_client()
+        return await client.schedule(self.task_type, payload, connection=connection, **options)
+
+    def _sort(
+        self, connection: object, payload: Mapping[str, Any] | None, arguments: Mapping[str, Any]
+    ) -> tuple[Mapping[str, Any], TaskOptions]:
+        """The payload and the options."""
+        options = {name: value for name, value in arguments.items() if name in OPTION_NAMES}
+        others = {name: value for name, value in arguments.items() if name not in OPTION_NAMES}
+        if payload is None:
+            taken = options.keys() | ({"connection"} if connection is not None else set())
+            self._refuse_ambiguous(sorted(taken & self.handler.parameters))
+            payload = others
+        elif others:
+            raise PayloadMismatch(
+                f"{self.task_type!r}: {', '.join(sorted(others))} must be in payload, since that is given"
+            )
+        self.handler.check(payload)
+        return payload, cast("TaskOptions", options)
+
+    def _refuse_ambiguous(self, names: list[str]) -> None:
+        if names:
+            raise PayloadMismatch(
+                f"{self.task_type!r}: {names[0]} is both an argument of the handler and an option of "
+                f"schedule: give the handler's as payload={{{names[0]!r}: ...}}"
+            )

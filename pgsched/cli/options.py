@@ -1,0 +1,116 @@
+"""Options: where their values come from, and the values click has no type for."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from pgsched.errors import InvalidTask
+from pgsched.zones import instant_of, load_zone
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+MAX_ID = 2**63 - 1
+TASK_ID = click.IntRange(1, MAX_ID)
+
+
+def option(*names: str, **settings: Any) -> Callable[[Function], Function]:
+    """``click.option`` that also reads ``PGSCHED_<OPTION>``; several values are separated by spaces there."""
+    longest = max((name.split("/")[0] for name in names if name.startswith("--")), key=len)
+    settings.setdefault("envvar", "PGSCHED_" + longest.removeprefix("--").replace("-", "_").upper())
+    return click.option(*names, **settings)
+
+
+def json_option(command: Function) -> Function:
+    """``--json``: for programs."""
+    return option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(command)
+
+
+def yes_option(command: Function) -> Function:
+    """``--yes``: ask nothing."""
+    return option("--yes", is_flag=True, help="Do not ask, even on a terminal.")(command)
+
+
+def queue_option(text: str) -> Callable[[Function], Function]:
+    """``--queue`` of commands about tasks. Not from the environment: there it lists a worker's queues."""
+    return click.option("--queue", metavar="NAME", help=text)
+
+
+def limit_option(default: int) -> Callable[[Function], Function]:
+    """``--limit``: at most so many rows."""
+    return option(
+        "--limit", type=click.IntRange(1, 10_000), default=default, show_default=True, help="At most so many."
+    )
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask on a terminal unless ``yes``; a no ends the command. Nothing is asked where nobody could answer."""
+    if not yes and sys.stdin.isatty():
+        click.confirm(question, abort=True)
+
+
+def read_json_object(
+    context: click.Context, parameter: click.Parameter, given: str | None
+) -> dict[str, Any] | None:
+    """Read an option's JSON object: as text, in a file (``@file``), or on stdin (``-``).
+
+    Text that is no JSON is wrong usage; JSON that is no object is refused.
+    """
+    if given is None:
+        return None
+    try:
+        found = json.loads(_text_of(given), parse_constant=_no_json)
+    except OSError as error:
+        problem = f"{given[1:]} cannot be read: {error.strerror or error}"
+    except UnicodeDecodeError:
+        problem = f"{given} is not UTF-8 text"
+    except RecursionError:
+        problem = "the JSON is nested too deeply"
+    except ValueError as error:
+        problem = f"this is no JSON: {error}"
+    else:
+        if isinstance(found, dict):
+            return found
+        raise InvalidTask(f"{parameter.name} must be a JSON object, got {_shown(found)}")
+    raise click.BadParameter(problem, context, parameter)
+
+
+def _text_of(value: str) -> str:
+    if value == "-":
+        return sys.stdin.read()
+    if value.startswith("@"):
+        return Path(value[1:]).read_text(encoding="utf-8")
+    return value
+
+
+def _shown(value: object, longest: int = 50) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= longest else text[:longest] + "…"
+
+
+def _no_json(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON value")
+
+
+def read_moment(context: click.Context, parameter: click.Parameter, given: str | None) -> datetime | None:
+    """Read an option's time in ISO 8601; one without an offset has no zone yet."""
+    if given is None:
+        return None
+    try:
+        return datetime.fromisoformat(given.strip())
+    except ValueError:
+        problem = f"{given!r} is no time in ISO 8601, as 2026-03-29T08:00Z"
+        raise click.BadParameter(problem, context, parameter) from None
+
+
+def instant(moment: datetime, timezone: str | None) -> datetime:
+    """The instant of a time: one without an offset is a wall-clock time of ``timezone`` (UTC when None)."""
+    if moment.tzinfo is not None:
+        return moment.astimezone(UTC)
+    return instant_of(moment, load_zone(timezone or "UTC"))

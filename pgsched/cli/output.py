@@ -1,0 +1,196 @@
+"""What commands print: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import unicodedata
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+
+from pgsched.interval import Interval
+
+GAP = "  "
+NARROWEST = 5
+"""A column that has to give way keeps so many characters."""
+
+_UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
+
+
+# Tables.
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[object]], *, width: int | None = None) -> str:
+    """Align the rows under their headers, numbers to the right.
+
+    With ``width`` no line is longer: the widest columns give way first, and what was cut ends in an ellipsis.
+    """
+    values = [list(row) for row in rows]
+    cells = [[cell(value) for value in row] for row in values]
+    widths = [max(map(_columns, column)) for column in zip(headers, *cells, strict=True)]
+    if width is not None:
+        _narrow(widths, width - len(GAP) * (len(widths) - 1))
+    to_right = [
+        any(_is_number(row[at]) for row in values)
+        and all(row[at] is None or _is_number(row[at]) for row in values)
+        for at in range(len(headers))
+    ]
+    lines = [_line(line, widths, to_right) for line in [list(headers), *cells]]
+    return "\n".join(line if width is None else _cut(line, width) for line in lines)
+
+
+def fields(pairs: Iterable[tuple[str, object]]) -> str:
+    """One name and value a line, the values under each other."""
+    shown = [(name, cell(value)) for name, value in pairs]
+    longest = max((len(name) for name, _ in shown), default=0)
+    return "\n".join(f"{name:<{longest}}{GAP}{value}".rstrip() for name, value in shown)
+
+
+def cell(value: object) -> str:
+    """One value as text in one line, whatever somebody wrote into the table: no control characters."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return moment(value)
+    if isinstance(value, (dict, list)):
+        text = json.dumps(value, default=plain, ensure_ascii=False)
+    elif isinstance(value, Interval):
+        text = duration(value)
+    else:
+        text = str(value)
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _narrow(widths: list[int], room: int) -> None:
+    while sum(widths) > room and max(widths) > NARROWEST:
+        widths[widths.index(max(widths))] -= 1
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], to_right: Sequence[bool]) -> str:
+    parts = []
+    for text, width, right in zip(cells, widths, to_right, strict=True):
+        fitting = _cut(text, width)
+        space = " " * (width - _columns(fitting))
+        parts.append(space + fitting if right else fitting + space)
+    return GAP.join(parts).rstrip()
+
+
+def _columns(text: str) -> int:
+    """How many columns of a terminal a text takes: East Asian wide letters take two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+        for letter in text
+    )
+
+
+def _cut(text: str, width: int) -> str:
+    if _columns(text) <= width:
+        return text
+    while text and _columns(text) > width - 1:
+        text = text[:-1]
+    return text + "…"
+
+
+# Times.
+
+
+def moment(at: datetime, *, now: datetime | None = None) -> str:
+    """A time in UTC, to the second, and how far it is from now: ``2026-03-29T06:00:00Z (in 5 m)``."""
+    try:
+        exact = at.astimezone(UTC)
+    except (OverflowError, ValueError):
+        return str(at)
+    return f"{exact.replace(tzinfo=None).isoformat(timespec='seconds')}Z ({_distance(exact, now)})"
+
+
+def _distance(at: datetime, now: datetime | None) -> str:
+    seconds = (at - (now or datetime.now(UTC))).total_seconds()
+    if abs(seconds) < 1:
+        return "now"
+    size = span(abs(seconds))
+    return f"in {size}" if seconds > 0 else f"{size} ago"
+
+
+def span(seconds: float) -> str:
+    """A length of time in its largest unit, rounded down: ``90`` is ``1 m``; under a second in ms."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    unit, size = next((unit, size) for unit, size in _UNITS if seconds >= size)
+    return f"{int(seconds // size)} {unit}"
+
+
+def duration(interval: Interval) -> str:
+    """An interval as the options take it: ``1h30m``, ``1d``, ``250ms``."""
+    if min(interval) < 0:
+        return interval.to_text()
+    parts = [(interval.months, "mo"), (interval.days, "d")]
+    rest = interval.microseconds
+    for unit, size in (("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000)):
+        number, rest = divmod(rest, size)
+        parts.append((number, unit))
+    text = "".join(f"{number}{unit}" for number, unit in parts if number)
+    return text + (f"{rest / 1000:g}ms" if rest else "") or "0s"
+
+
+# JSON.
+
+
+def plain(value: Any) -> Any:
+    """What JSON has no word for: times as ISO 8601 in UTC, spans as seconds, the rest as text."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return str(value)
+
+
+def say_json(value: Any) -> None:
+    """Print a value as JSON."""
+    click.echo(json.dumps(value, default=plain, ensure_ascii=False, indent=2))
+
+
+# Printing.
+
+
+def say(text: str = "") -> None:
+    """Print a line."""
+    click.echo(text)
+
+
+def say_table(headers: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
+    """Print a table, cut to the terminal where there is one; ``empty`` instead of one without rows."""
+    found = list(rows)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    say(table(headers, found, width=width) if found else empty)
+
+
+def say_rows(
+    records: Sequence[Any],
+    headers: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    as_json: bool,
+    empty: str,
+) -> None:
+    """Print what a list command found: the records as a JSON array, or a table."""
+    if as_json:
+        say_json([record.as_dict() for record in records])
+    else:
+        say_table(headers, rows, empty=empty)
+
+
+def count(number: int, noun: str) -> str:
+    """``1 task``, ``2 tasks``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,114 @@
+"""``pgsched worker``: runs a worker; ``pgsched worker list`` lists them."""
+
+from __future__ import annotations
+
+import click
+
+from pgsched.cli.options import option
+from pgsched.cli.session import DEFAULT_LEVEL, Session, server
+from pgsched.cli.workers import list_
+from pgsched.config import WorkerSettings
+
+DEFAULTS = WorkerSettings()
+
+
+@click.group(invoke_without_command=True, subcommand_metavar="[list]")
+@option("--app", metavar="MODULE:APP", help="The handlers: an App in a module. Required.")
+@option(
+    "--queue",
+    "queues",
+    metavar="NAME",
+    multiple=True,
+    default=DEFAULTS.queues,
+    show_default=True,
+    help="A queue to serve; may be repeated.",
+)
+@option(
+    "--concurrency",
+    metavar="N",
+    type=int,
+    default=DEFAULTS.concurrency,
+    show_default=True,
+    help="Tasks that run at once, in each process.",
+)
+@option(
+    "--processes",
+    metavar="N",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="Worker processes.",
+)
+@option(
+    "--metrics-port",
+    metavar="N",
+    type=click.IntRange(0, 65535),
+    help="Serve /metrics and /healthz on this port; 0 takes a free one.  [default: none]",
+)
+@option("--metrics-host", default="127.0.0.1", show_default=True, help="The address for --metrics-port.")
+@option(
+    "--lease",
+    metavar="SECONDS",
+    type=float,
+    default=DEFAULTS.lease,
+    show_default=True,
+    help="A crashed worker's tasks run again after so long.",
+)
+@option(
+    "--poll-interval",
+    metavar="SECONDS",
+    type=float,
+    default=DEFAULTS.poll_interval,
+    show_default=True,
+    help="An idle worker looks so often without having been woken.",
+)
+@option(
+    "--shutdown-timeout",
+    metavar="SECONDS",
+    type=float,
+    default=DEFAULTS.shutdown_timeout,
+    show_default=True,
+    help="Running tasks get so long to finish when the worker is stopped.",
+)
+@click.pass_context
+def worker(
+    context: click.Context,
+    app: str | None,
+    queues: tuple[str, ...],
+    concurrency: int,
+    processes: int,
+    metrics_port: int | None,
+    metrics_host: str,
+    lease: float,
+    poll_interval: float,
+    shutdown_timeout: float,
+) -> None:
+    """Run a worker until SIGTERM or Ctrl-C; or list those that run."""
+    if context.invoked_subcommand is not None:
+        return
+    if app is None:
+        raise click.UsageError("Missing option '--app'.", context)
+    settings = WorkerSettings(
+        queues=queues,
+        concurrency=concurrency,
+        lease=lease,
+        poll_interval=poll_interval,
+        shutdown_timeout=shutdown_timeout,
+    )
+    from pgsched.process import run_worker  # only here: the other commands start without it
+
+    session: Session = context.obj
+    with server(session.dsn) as dsn:
+        code = run_worker(
+            dsn=dsn,
+            app_path=app,
+            settings=settings,
+            processes=processes,
+            metrics_host=metrics_host,
+            metrics_port=metrics_port,
+            log_level=session.level or DEFAULT_LEVEL,
+        )
+    context.exit(code)
+
+
+worker.add_command(list_)

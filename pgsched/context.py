@@ -1,0 +1,113 @@
+"""What a handler may know of the attempt it makes, and what it may report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from pgsched.model import Claimed, LogLine
+
+MAX_LOG_LINES = 1000
+"""Lines kept of one attempt; the last one says how many were dropped."""
+MAX_LOG_CHARACTERS = 8192
+"""Characters kept of one line."""
+
+
+class Context:
+    """The attempt a handler makes. Ask for it with a parameter annotated ``Context`` (or named ``ctx``)."""
+
+    __slots__ = ("_clock", "_lines", "_now", "_progress", "_task", "cancelled", "deadline_monotonic", "is_catchup")
+
+    def __init__(
+        self,
+        *,
+        task: Claimed,
+        clock: Callable[[], float],
+        now: Callable[[], datetime],
+        deadline: float | None,
+        is_catchup: bool,
+    ) -> None:
+        self._task = task
+        self._clock = clock
+        self._now = now
+        self._lines: list[LogLine] = []
+        self._progress: object = None
+        self.deadline_monotonic = deadline
+        self.is_catchup = is_catchup
+        """The tick is run later than its time because nothing ran then."""
+        self.cancelled = False
+        """A plain function cannot be interrupted: it may look here and stop. Set at the deadline, at a cancel and when
+        the lease was lost."""
+
+    @property
+    def id(self) -> int:
+        """The task's id."""
+        return self._task.id
+
+    @property
+    def task_type(self) -> str:
+        """The task's type, under which the handler is registered."""
+        return self._task.task_type
+
+    @property
+    def queue(self) -> str:
+        """The queue it came through."""
+        return self._task.queue
+
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt at the tick, from 1."""
+        return self._task.attempts
+
+    @property
+    def max_attempts(self) -> int:
+        """The attempts the tick has in all."""
+        return self._task.max_attempts
+
+    @property
+    def scheduled_for(self) -> datetime:
+        """The tick: the nominal time this run is for, in UTC."""
+        return self._task.scheduled_for or self._task.next_run_at
+
+    @property
+    def fencing_token(self) -> int:
+        """Grows with every claim of the task: pass it to a system that can refuse an older one."""
+        return self._task.fencing_token
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds until the timeout, never negative; None without one."""
+        if self.deadline_monotonic is None:
+            return None
+        return max(0.0, self.deadline_monotonic - self._clock())
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When the timeout strikes, by the database's clock; None without one."""
+        remaining = self.remaining
+        return None if remaining is None else self._now() + timedelta(seconds=remaining)
+
+    def log(self, message: str, level: str = "info", **fields: Any) -> None:
+        """Keep a line with the attempt's history (``pgsched.execution_logs``).
+
+        Lines are cut at 8,192 characters, and an attempt keeps 1,000 of them.
+        """
+        if len(self._lines) < MAX_LOG_LINES:
+            self._lines.append(LogLine(self._clock(), level, str(message)[:MAX_LOG_CHARACTERS], fields))
+        elif len(self._lines) == MAX_LOG_LINES:
+            self._lines.append(LogLine(self._clock(), "warning", "further lines were dropped", {}))
+
+    def progress(self, value: Any) -> None:
+        """Show how far the attempt is: any JSON value, written to the task's ``progress`` within a second."""
+        self._progress = value
+
+    def take_report(self) -> tuple[object, list[LogLine]]:
+        """Hand over what was reported since the last time (called by the worker)."""
+        progress, self._progress = self._progress, None
+        lines, self._lines = self._lines, []
+        return progress, lines
+
+    def give_back(self, lines: list[LogLine]) -> None:
+        """Take lines back that could not be written (called by the worker)."""
+        self._lines[:0] = lines

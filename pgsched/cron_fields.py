@@ -1,0 +1,137 @@
+"""The fields of a cron expression: text to sets of numbers.
+
+Our own reading, so that an error can name the field, the value and the rule, and so that what the walker
+gets is plain lists of numbers.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+_MONTHS = {
+    name: n
+    for n, name in enumerate(
+        ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"], start=1
+    )
+}
+_WEEKDAYS = {name: n for n, name in enumerate(["sun", "mon", "tue", "wed", "thu", "fri", "sat"])}
+
+
+class Spec(NamedTuple):
+    """What a field may hold: numbers from ``low`` to ``high``, and names for some of them."""
+
+    name: str
+    low: int
+    high: int
+    names: dict[str, int]
+
+
+SECOND_FIELD = Spec("second", 0, 59, {})
+FIELDS = (
+    Spec("minute", 0, 59, {}),
+    Spec("hour", 0, 23, {}),
+    Spec("day of month", 1, 31, {}),
+    Spec("month", 1, 12, _MONTHS),
+    Spec("day of week", 0, 7, _WEEKDAYS),
+)
+
+
+class Field(NamedTuple):
+    """One field of an expression, read.
+
+    ``values`` are its plain numbers in ascending order (Sunday is 0). ``every`` is true for ``*`` and
+    ``?``. ``stepping`` is true when the field holds ``*``, ``*/n`` or ``a/n``; a range ``a-b/n`` with an
+    end is a list of fixed values. ``last_day`` is true for ``L``. ``nth`` holds (weekday, n) for ``mon#2``,
+    n = 0 for the last.
+    """
+
+    text: str
+    values: tuple[int, ...]
+    every: bool
+    stepping: bool
+    last_day: bool = False
+    nth: tuple[tuple[int, int], ...] = ()
+
+
+class Refused(Exception):
+    """Why an expression cannot be read."""
+
+
+def parse_field(spec: Spec, text: str) -> Field:
+    """Read one field, given in lower case. Raises Refused, naming the field, the rule and the value."""
+    if text == "?" and spec.name.startswith("day"):
+        text = "*"
+    values: set[int] = set()
+    nth: set[tuple[int, int]] = set()
+    every = stepping = last_day = False
+    for item in text.split(","):
+        if item == "l" and spec.name == "day of month":
+            last_day = True
+        elif spec.name == "day of week" and ("#" in item or "l" in item):
+            nth.add(_parse_nth(spec, item))
+        else:
+            every |= item == "*"
+            stepping |= item.startswith("*") or ("/" in item and "-" not in item)
+            values.update(_parse_item(spec, item))
+    return Field(text, tuple(sorted(values)), every, stepping, last_day, tuple(sorted(nth)))
+
+
+def _parse_item(spec: Spec, item: str) -> set[int]:
+    """The values of ``*``, ``a``, ``a-b``, each with or without ``/n``."""
+    span, slash, step_text = item.partition("/")
+    first, dash, last = span.partition("-")
+    high = 6 if spec.names is _WEEKDAYS else spec.high
+    if span == "*":
+        start, end = spec.low, high
+    else:
+        start = _number(spec, first)
+        end = start
+        if dash:
+            # A range may end on Sunday: fri-sun.
+            end = 7 if spec.names is _WEEKDAYS and last in ("sun", "0") and start else _number(spec, last)
+        elif slash:
+            end = high
+        if end < start:
+            raise Refused(f"{spec.name} range must not run backwards, got {span}")
+    step = 1
+    if slash:
+        step = int(step_text) if _is_number(step_text) else 0
+        if not 1 <= step <= spec.high:
+            raise Refused(f"{spec.name} step must be between 1 and {spec.high}, got {_shown(step_text)}")
+    return {value % 7 if spec.names is _WEEKDAYS else value for value in range(start, end + 1, step)}
+
+
+def _parse_nth(spec: Spec, item: str) -> tuple[int, int]:
+    """``mon#2`` and ``1#2`` as (1, 2), the last weekday ``5l``, ``l5`` and ``fril`` as (5, 0)."""
+    if "#" in item:
+        name, _, n = item.partition("#")
+        if n not in ("1", "2", "3", "4", "5"):
+            raise Refused(f"{spec.name} after # must be between 1 and 5, got {_shown(n)}")
+        return _number(spec, name) % 7, int(n)
+    name = item.removesuffix("l") if item.endswith("l") else item.removeprefix("l")
+    if not name:
+        raise Refused(f"{spec.name} L must come with a weekday, as in 5L")
+    return _number(spec, name) % 7, 0
+
+
+def _number(spec: Spec, text: str) -> int:
+    if text in spec.names:
+        return spec.names[text]
+    if not _is_number(text):
+        names = f" or a name ({next(iter(spec.names))})" if spec.names else ""
+        raise Refused(
+            f"{spec.name} must be a number between {spec.low} and {spec.high}{names}, got {_shown(text)}"
+        )
+    if not spec.low <= int(text) <= spec.high:
+        raise Refused(f"{spec.name} must be between {spec.low} and {spec.high}, got {text}")
+    return int(text)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def _shown(text: str) -> str:
+    if _is_number(text):
+        return text
+    return f'"{text}"' if text else "nothing"

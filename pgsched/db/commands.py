@@ -1,0 +1,271 @@
+"""Everything a client asks of the database: a statement, its parameters, and how its rows are read.
+
+Pure: a command is made here and run by :mod:`pgsched.db.database`, which waits for the answer in a thread or
+on an event loop. Rows come as dictionaries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Generic, LiteralString, NamedTuple, TypeVar
+
+from pgsched.db.statements import load_statement
+from pgsched.errors import InvalidTask, TaskNotFound, TransitionRefused
+from pgsched.records import Execution, LogEntry, QueueInfo, Task, Unhandled, WorkerInfo, read
+from pgsched.spec import Duration, TaskSpec, interval_of
+
+T = TypeVar("T")
+R = TypeVar("R")
+Rows = list[dict[str, Any]]
+
+STATUSES = ("pending", "running", "blocked", "completed", "dead", "cancelled")
+SCHEDULE_TYPES = ("one_time", "recurring", "repeating")
+MAX_LIMIT = 10_000
+"""The longest page."""
+_MAX_BIGINT = 2**63 - 1
+
+
+class Command(NamedTuple, Generic[T]):
+    """One statement; ``parse`` makes the result of its rows, or raises what the rows mean."""
+
+    statement: LiteralString
+    params: Mapping[str, Any]
+    parse: Callable[[Rows], T]
+    prepare: bool | None = None
+    """False: planned for its parameters each time; None: prepared when it is run often."""
+
+
+# Scheduling.
+
+
+def schedule(spec: TaskSpec) -> Command[int]:
+    """Insert a task and return its id, or that of the task with the same idempotency key."""
+    return Command(load_statement("schedule_task"), spec.parameters(), _id)
+
+
+# One task.
+
+
+def get(task_id: int) -> Command[Task]:
+    """Read one task. Raises TaskNotFound."""
+
+    def parse(rows: Rows) -> Task:
+        if not rows:
+            raise _no_task(task_id)
+        return read(Task, rows[0])
+
+    return Command(load_statement("get_task"), _known_id(task_id), parse)
+
+
+def run_now(task_id: int) -> Command[int]:
+    """Make a task due now, or a copy of it; returns the id that runs."""
+    return Command(load_statement("run_task_now"), _known_id(task_id), _id)
+
+
+def enable(task_id: int) -> Command[bool]:
+    """Let a paused task run again; whether it was paused."""
+    return Command(load_statement("enable_task"), _known_id(task_id), _changed)
+
+
+def disable(task_id: int) -> Command[bool]:
+    """Pause a task; whether it was not paused before."""
+    return Command(load_statement("disable_task"), _known_id(task_id), _changed)
+
+
+def cancel(task_id: int) -> Command[None]:
+    """Stop a task for good."""
+    return Command(load_statement("cancel_task"), _known_id(task_id), _nothing)
+
+
+def retry(task_id: int) -> Command[None]:
+    """Give a task all its attempts again."""
+    return Command(load_statement("retry_task"), _known_id(task_id), _nothing)
+
+
+def delete(task_id: int) -> Command[None]:
+    """Delete a task. Raises TaskNotFound, and TransitionRefused while it runs."""
+
+    def parse(rows: Rows) -> None:
+        if not rows:
+            raise _no_task(task_id)
+        if not rows[0]["deleted"]:
+            raise TransitionRefused(f"task {task_id} is running and cannot be deleted: cancel it first")
+
+    return Command(load_statement("delete_task"), _known_id(task_id), parse)
+
+
+def executions(task_id: int, *, limit: int) -> Command[list[Execution]]:
+    """Read the last attempts at a task, the latest first."""
+    params = {"task_id": _id_of("task_id", task_id), "limit": _limit(limit)}
+    return Command(load_statement("list_executions"), params, _all(Execution))
+
+
+def logs(task_id: int, *, limit: int) -> Command[list[LogEntry]]:
+    """Read the last lines that a task logged, in their order."""
+    params = {"task_id": _id_of("task_id", task_id), "limit": _limit(limit)}
+    return Command(load_statement("list_logs"), params, _all(LogEntry))
+
+
+# Many tasks.
+
+
+def list_tasks(
+    *,
+    queue: str | None,
+    task_type: str | None,
+    status: str | None,
+    schedule_type: str | None,
+    tag: str | None,
+    tenant_id: str | None,
+    parent_id: int | None,
+    limit: int,
+    before_id: int | None,
+) -> Command[list[Task]]:
+    """Read a page of tasks, the latest first."""
+    params = {
+        "queue": _filter("queue", queue),
+        "task_type": _filter("task_type", task_type),
+        "status": _word("status", status, STATUSES),
+        "schedule_type": _word("schedule_type", schedule_type, SCHEDULE_TYPES),
+        "tag": _filter("tag", tag),
+        "tenant_id": _filter("tenant_id", tenant_id),
+        "parent_id": None if parent_id is None else _id_of("parent_id", parent_id),
+        "limit": _limit(limit),
+        "before_id": None if before_id is None else _id_of("before_id", before_id),
+    }
+    return Command(load_statement("list_tasks"), params, _all(Task), prepare=False)
+
+
+def dead(
+    *, queue: str | None, task_type: str | None, limit: int, before: tuple[datetime, int] | None
+) -> Command[list[Task]]:
+    """Read a page of the dead letters, the latest first."""
+    died_at, task_id = before or (None, None)
+    if died_at is not None and died_at.utcoffset() is None:
+        raise InvalidTask(f"before must have a time zone, got {died_at}")
+    params = {
+        "queue": _filter("queue", queue),
+        "task_type": _filter("task_type", task_type),
+        "limit": _limit(limit),
+        "before_died_at": died_at,
+        "before_id": None if task_id is None else _id_of("before", task_id),
+    }
+    return Command(load_statement("list_dead_tasks"), params, _all(Task), prepare=False)
+
+
+def retry_dead(*, queue: str | None, task_type: str | None) -> Command[int]:
+    """Give every dead task that fits all its attempts again; how many."""
+    params = {"queue": _filter("queue", queue), "task_type": _filter("task_type", task_type)}
+    return Command(load_statement("retry_dead_tasks"), params, _number, prepare=False)
+
+
+def purge_dead(*, queue: str | None, task_type: str | None, older_than: Duration | None) -> Command[int]:
+    """Delete the dead tasks that fit; how many."""
+    age = None if older_than is None else interval_of("older_than", older_than).to_text()
+    params = {
+        "queue": _filter("queue", queue),
+        "task_type": _filter("task_type", task_type),
+        "older_than": age,
+    }
+    return Command(load_statement("purge_dead_tasks"), params, _number, prepare=False)
+
+
+# Queues and workers.
+
+
+def queues() -> Command[list[QueueInfo]]:
+    """Read every queue, with counts."""
+    return Command(load_statement("list_queues"), {}, _all(QueueInfo))
+
+
+def pause_queue(name: str) -> Command[None]:
+    """Claim nothing more of a queue."""
+    return Command(load_statement("pause_queue_claims"), {"name": _filter("queue", name)}, _nothing)
+
+
+def resume_queue(name: str) -> Command[None]:
+    """Claim again from a paused queue."""
+    return Command(load_statement("resume_queue_claims"), {"name": _filter("queue", name)}, _nothing)
+
+
+def workers() -> Command[list[WorkerInfo]]:
+    """Read every worker."""
+    return Command(load_statement("list_workers"), {}, _all(WorkerInfo))
+
+
+def unhandled() -> Command[list[Unhandled]]:
+    """Read what is due without a live worker that has a handler for it, the most first."""
+
+    def parse(rows: Rows) -> list[Unhandled]:
+        return [Unhandled(**row) for row in rows]
+
+    return Command(load_statement("list_unhandled"), {}, parse)
+
+
+# How rows are read.
+
+
+def _id(rows: Rows) -> int:
+    return int(rows[0]["id"])
+
+
+def _changed(rows: Rows) -> bool:
+    return bool(rows[0]["changed"])
+
+
+def _number(rows: Rows) -> int:
+    return int(rows[0]["number"])
+
+
+def _nothing(_rows: Rows) -> None:
+    return None
+
+
+def _all(record: type[R]) -> Callable[[Rows], list[R]]:
+    return lambda rows: [read(record, row) for row in rows]
+
+
+# What may be asked.
+
+
+def _no_task(task_id: int) -> TaskNotFound:
+    return TaskNotFound(f"task {task_id} does not exist")
+
+
+def _known_id(task_id: int) -> dict[str, int]:
+    _check_whole("id", task_id)
+    if not -_MAX_BIGINT <= task_id <= _MAX_BIGINT:
+        raise _no_task(task_id)
+    return {"id": task_id}
+
+
+def _id_of(name: str, value: int) -> int:
+    _check_whole(name, value)
+    if not -_MAX_BIGINT <= value <= _MAX_BIGINT:
+        raise InvalidTask(f"{name} must be the id of a task, got {str(value)[:30]}")
+    return value
+
+
+def _limit(limit: int) -> int:
+    _check_whole("limit", limit)
+    if not 1 <= limit <= MAX_LIMIT:
+        raise InvalidTask(f"limit must be between 1 and {MAX_LIMIT}, got {limit}")
+    return limit
+
+
+def _check_whole(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidTask(f"{name} must be a whole number, got {value!r}")
+
+
+def _word(name: str, value: str | None, words: tuple[str, ...]) -> str | None:
+    if value is not None and value not in words:
+        raise InvalidTask(f"{name} must be one of {', '.join(words)}, got {value!r}")
+    return value
+
+
+def _filter(name: str, value: str | None) -> str | None:
+    if value is not None and (not isinstance(value, str) or "\0" in value):
+        raise InvalidTask(f"{name} must be text without the character \\0, got {value!r}")
+    return value

@@ -1,0 +1,370 @@
+"""Runs commands: on a pool of our own that opens at first use, or on a connection of the caller's.
+
+Twice, for threads and for event loops; what is sent and how it is read is written once, in the commands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor
+from psycopg.pq import TransactionStatus
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
+
+from pgsched.db.bulk import Step, Steps, insert_tasks
+from pgsched.db.commands import Command, Rows
+from pgsched.db.connect import connect, connect_async
+from pgsched.db.dsn import resolve_dsn
+from pgsched.db.migrate import check_schema
+from pgsched.db.problems import explain, translate
+from pgsched.errors import ConfigError, DatabaseUnavailable, PgschedError
+from pgsched.spec import TaskSpec
+
+T = TypeVar("T")
+
+FIRST_WAIT = 5.0
+"""Seconds without a free connection after which we look whether there is a server at all."""
+LONGEST_WAIT = 30.0
+"""Seconds that a caller waits for a free connection."""
+MAX_POOL_SIZE = 1000
+
+
+class _Connection(Connection[Any]):
+    """Connections of the pool are opened like all others."""
+
+    @classmethod
+    def connect(cls, conninfo: str = "", **_options: Any) -> Connection[Any]:  # type: ignore[override]
+        return connect(conninfo, application_name="pgsched client")
+
+
+class _AsyncConnection(AsyncConnection[Any]):
+    """Connections of the pool are opened like all others."""
+
+    @classmethod
+    async def connect(  # type: ignore[override]
+        cls, conninfo: str = "", **_options: Any
+    ) -> AsyncConnection[Any]:
+        return await connect_async(conninfo, application_name="pgsched client")
+
+
+class Database:
+    """A database and at most ``pool_size`` connections to it, opened when the first command is run.
+
+    Every method raises DatabaseUnavailable and SchemaMismatch, and what the command's statement was refused
+    for.
+    """
+
+    def __init__(self, *, dsn: str, pool_size: int) -> None:
+        _check_size(pool_size)
+        self._dsn = dsn
+        self._size = pool_size
+        self._lock = threading.Lock()
+        self._pool: ConnectionPool[Connection[Any]] | None = None
+        self._leave: Callable[[], None] | None = None
+        self._closed = False
+
+    def run(self, command: Command[T]) -> T:
+        """Run a command on the pool."""
+        with self._connection() as connection, _translated(command):
+            rows = _fetch(Cursor(connection, row_factory=dict_row), command)
+        return command.parse(rows)
+
+    def run_on(self, connection: object, command: Command[T]) -> T:
+        """Run a command in the transaction of the caller's connection.
+
+        What is no fault of the task stays psycopg's error: the transaction is the caller's to repeat.
+        """
+        ours = expect_connection(connection)
+        with _explained(command):
+            rows = _fetch(Cursor(ours, row_factory=dict_row), command)
+        return command.parse(rows)
+
+    def insert(self, specs: Iterable[TaskSpec]) -> list[int]:
+        """Insert many tasks in one transaction."""
+        with self._connection() as connection:
+            try:
+                with connection.transaction():
+                    return _take(Cursor(connection, row_factory=dict_row), insert_tasks(specs))
+            except psycopg.Error as error:
+                raise translate(error) from None
+
+    def insert_on(self, connection: object, specs: Iterable[TaskSpec]) -> list[int]:
+        """Insert many tasks in the caller's transaction; outside one in autocommit mode, in one of its own."""
+        ours = expect_connection(connection)
+        alone = ours.autocommit and ours.info.transaction_status == TransactionStatus.IDLE
+        with ours.transaction() if alone else contextlib.nullcontext():
+            return _take(Cursor(ours, row_factory=dict_row), insert_tasks(specs))
+
+    def close(self) -> None:
+        """Close the connections; the database is not used again."""
+        with self._lock:
+            self._closed = True
+            pool, self._pool = self._pool, None
+            leave, self._leave = self._leave, None
+        if pool is not None:
+            pool.close()
+        if leave is not None:
+            leave()
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[Connection[Any]]:
+        pool = self._opened()
+        try:
+            connection = pool.getconn(FIRST_WAIT)
+        except PoolTimeout:
+            connect(pool.conninfo if isinstance(pool.conninfo, str) else "").close()
+            try:
+                connection = pool.getconn(LONGEST_WAIT - FIRST_WAIT)
+            except PoolTimeout:
+                raise _all_taken(self._size) from None
+        try:
+            yield connection
+        finally:
+            pool.putconn(connection)
+
+    def _opened(self) -> ConnectionPool[Connection[Any]]:
+        with self._lock:
+            if self._closed:
+                raise _closed()
+            if self._pool is None:
+                dsn, leave = _enter(self._dsn)
+                # Not at least one connection: a pool that cannot open it waits long and says little.
+                self._pool = ConnectionPool(
+                    dsn,
+                    connection_class=_Connection,
+                    min_size=0,
+                    max_size=self._size,
+                    num_workers=1,
+                    check=ConnectionPool.check_connection,
+                    name="pgsched",
+                    open=True,
+                )
+                self._leave = leave
+            return self._pool
+
+
+class AsyncDatabase:
+    """As :class:`Database`, for an event loop; used from another loop it opens connections of that loop."""
+
+    def __init__(self, *, dsn: str, pool_size: int) -> None:
+        _check_size(pool_size)
+        self._dsn = dsn
+        self._size = pool_size
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock: asyncio.Lock
+        self._entered: tuple[str, Callable[[], None]] | None = None
+        self._pool: AsyncConnectionPool[AsyncConnection[Any]] | None = None
+        self._closed = False
+
+    async def run(self, command: Command[T]) -> T:
+        """Run a command on the pool."""
+        async with self._connection() as connection:
+            with _translated(command):
+                rows = await _fetch_async(AsyncCursor(connection, row_factory=dict_row), command)
+        return command.parse(rows)
+
+    async def run_on(self, connection: object, command: Command[T]) -> T:
+        """Run a command in the transaction of the caller's connection; see :meth:`Database.run_on`."""
+        ours = expect_async_connection(connection)
+        with _explained(command):
+            rows = await _fetch_async(AsyncCursor(ours, row_factory=dict_row), command)
+        return command.parse(rows)
+
+    async def insert(self, specs: Iterable[TaskSpec]) -> list[int]:
+        """Insert many tasks in one transaction."""
+        async with self._connection() as connection:
+            try:
+                async with connection.transaction():
+                    return await _take_async(
+                        AsyncCursor(connection, row_factory=dict_row), insert_tasks(specs)
+                    )
+            except psycopg.Error as error:
+                raise translate(error) from None
+
+    async def insert_on(self, connection: object, specs: Iterable[TaskSpec]) -> list[int]:
+        """Insert many tasks in the caller's transaction; see :meth:`Database.insert_on`."""
+        ours = expect_async_connection(connection)
+        alone = ours.autocommit and ours.info.transaction_status == TransactionStatus.IDLE
+        async with ours.transaction() if alone else contextlib.nullcontext():
+            return await _take_async(AsyncCursor(ours, row_factory=dict_row), insert_tasks(specs))
+
+    async def close(self) -> None:
+        """Close the connections; the database is not used again."""
+        self._closed = True
+        pool, self._pool = self._pool, None
+        entered, self._entered = self._entered, None
+        if pool is not None and self._loop is asyncio.get_running_loop():
+            await pool.close()
+        if entered is not None:
+            await asyncio.to_thread(entered[1])
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection[Any]]:
+        pool = await self._opened()
+        try:
+            connection = await pool.getconn(FIRST_WAIT)
+        except PoolTimeout:
+            await (await connect_async(pool.conninfo if isinstance(pool.conninfo, str) else "")).close()
+            try:
+                connection = await pool.getconn(LONGEST_WAIT - FIRST_WAIT)
+            except PoolTimeout:
+                raise _all_taken(self._size) from None
+        try:
+            yield connection
+        finally:
+            await pool.putconn(connection)
+
+    async def _opened(self) -> AsyncConnectionPool[AsyncConnection[Any]]:
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            # Connections belong to the loop that opened them; those of a loop that has ended go with it.
+            self._loop, self._lock, self._pool = loop, asyncio.Lock(), None
+        async with self._lock:
+            if self._closed:
+                raise _closed()
+            if self._entered is None:
+                self._entered = await asyncio.to_thread(_enter, self._dsn)
+            if self._pool is None:
+                pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
+                    self._entered[0],
+                    connection_class=_AsyncConnection,
+                    min_size=0,
+                    max_size=self._size,
+                    num_workers=1,
+                    check=AsyncConnectionPool.check_connection,
+                    name="pgsched",
+                    open=False,
+                )
+                await pool.open()
+                self._pool = pool
+            return self._pool
+
+
+def expect_connection(connection: object) -> Connection[Any]:
+    """Return a psycopg Connection, or raise TypeError."""
+    if not isinstance(connection, Connection):
+        raise TypeError(f"connection must be a psycopg.Connection, got a {_kind(connection)}")
+    return connection
+
+
+def expect_async_connection(connection: object) -> AsyncConnection[Any]:
+    """Return a psycopg AsyncConnection, or raise TypeError."""
+    if not isinstance(connection, AsyncConnection):
+        raise TypeError(f"connection must be a psycopg.AsyncConnection, got a {_kind(connection)}")
+    return connection
+
+
+def _kind(connection: object) -> str:
+    return f"{type(connection).__module__}.{type(connection).__qualname__}"
+
+
+def _enter(dsn: str) -> tuple[str, Callable[[], None]]:
+    """The libpq DSN of a database with the schema that this program needs, and how to leave it."""
+    resolved, leave = resolve_dsn(dsn)
+    try:
+        check_schema(resolved)
+    except psycopg.Error as error:
+        leave()
+        raise translate(error) from None
+    except PgschedError:
+        leave()
+        raise
+    return resolved, leave
+
+
+def _check_size(size: int) -> None:
+    if not 1 <= size <= MAX_POOL_SIZE:
+        raise ConfigError(f"pool_size must be between 1 and {MAX_POOL_SIZE}, got {size}")
+
+
+def _closed() -> DatabaseUnavailable:
+    return DatabaseUnavailable("the client is closed")
+
+
+def _all_taken(size: int) -> DatabaseUnavailable:
+    return DatabaseUnavailable(f"no connection was free within {LONGEST_WAIT:g} seconds (pool_size {size})")
+
+
+@contextlib.contextmanager
+def _translated(command: Command[Any]) -> Iterator[None]:
+    """Every error of psycopg becomes ours. Not chained: its details hold whole rows, payloads included."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise translate(error, command.params) from None
+
+
+@contextlib.contextmanager
+def _explained(command: Command[Any]) -> Iterator[None]:
+    """Errors about the task become ours, all others stay psycopg's."""
+    try:
+        yield
+    except psycopg.Error as error:
+        known = explain(error, command.params)
+        if known is None:
+            raise
+        raise known from None
+
+
+def _fetch(cursor: Cursor[DictRow], command: Command[Any]) -> Rows:
+    cursor.execute(command.statement, command.params, prepare=command.prepare, binary=True)
+    return cursor.fetchall()
+
+
+async def _fetch_async(cursor: AsyncCursor[DictRow], command: Command[Any]) -> Rows:
+    await cursor.execute(command.statement, command.params, prepare=command.prepare, binary=True)
+    return await cursor.fetchall()
+
+
+def _take(cursor: Cursor[DictRow], steps: Steps) -> list[int]:
+    """Take one step after the other, and return what comes out."""
+    rows: Rows | None = None
+    while True:
+        try:
+            step = steps.send(rows) if rows is not None else next(steps)
+        except StopIteration as done:
+            return list(done.value)
+        try:
+            rows = _take_one(cursor, step)
+        except psycopg.Error as error:
+            raise (step.explain(error) or error) from None
+
+
+def _take_one(cursor: Cursor[DictRow], step: Step) -> Rows:
+    if step.copies:
+        with cursor.copy(step.statement) as copy:
+            for line in step.lines():
+                copy.write_row(line)
+        return []
+    cursor.execute(step.statement, step.params, binary=True)
+    return cursor.fetchall() if step.answers else []
+
+
+async def _take_async(cursor: AsyncCursor[DictRow], steps: Steps) -> list[int]:
+    """Take one step after the other, and return what comes out."""
+    rows: Rows | None = None
+    while True:
+        try:
+            step = steps.send(rows) if rows is not None else next(steps)
+        except StopIteration as done:
+            return list(done.value)
+        try:
+            rows = await _take_one_async(cursor, step)
+        except psycopg.Error as error:
+            raise (step.explain(error) or error) from None
+
+
+async def _take_one_async(cursor: AsyncCursor[DictRow], step: Step) -> Rows:
+    if step.copies:
+        async with cursor.copy(step.statement) as copy:
+            for line in step.lines():
+                await copy.write_row(line)
+        return []
+    await cursor.execute(step.statement, step.params, binary=True)
+    return await cursor.fetchall() if step.answers else []

@@ -1,0 +1,26 @@
+"""The forms of a DSN: libpq's own, and ``embedded:DIR``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pgsched.db.embedded import EmbeddedServer
+from pgsched.errors import ConfigError
+
+EMBEDDED = "embedded:"
+
+
+def resolve_dsn(dsn: str) -> tuple[str, Callable[[], None]]:
+    """Return the libpq DSN that ``dsn`` stands for, and what to call when it is no longer used.
+
+    ``embedded:DIR`` starts the embedded server in that folder, or joins it; the last one to leave stops it.
+    Raises ConfigError and DatabaseUnavailable.
+    """
+    if not dsn.startswith(EMBEDDED):
+        return dsn, lambda: None
+    folder = dsn.removeprefix(EMBEDDED)
+    if not folder:
+        raise ConfigError(f'the DSN "{EMBEDDED}" must name a folder, as "{EMBEDDED}.pgsched"')
+    server = EmbeddedServer.start(Path(folder))
+    return server.dsn, server.close

@@ -1,0 +1,49 @@
+"""LISTEN: the channel on which inserts call sleeping workers, and cancels call busy ones."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import NamedTuple
+
+import psycopg
+
+from pgsched.db.connect import connect_async
+from pgsched.db.session import one_line
+from pgsched.errors import DatabaseUnavailable
+
+WORK, CANCEL = "pgsched", "pgsched_cancel"
+PROBE_SECONDS = 30.0
+"""After so long without a word the connection is tried: a peer may have vanished."""
+PROBE_TIMEOUT = 10.0
+
+
+class Call(NamedTuple):
+    """One notification."""
+
+    channel: str
+    payload: str
+
+
+async def listen(dsn: str, *, on_ready: Callable[[], None], on_call: Callable[[Call], None]) -> None:
+    """Listen until cancelled. ``on_ready`` is called once LISTEN is in force: look for work only after that.
+
+    Raises DatabaseUnavailable when the connection breaks.
+    """
+    try:
+        connection = await connect_async(dsn, application_name="pgsched listener")
+        try:
+            await connection.execute(f'listen "{WORK}"')
+            await connection.execute(f'listen "{CANCEL}"')
+            on_ready()
+            while True:
+                async for notify in connection.notifies(timeout=PROBE_SECONDS):
+                    on_call(Call(notify.channel, notify.payload))
+                async with asyncio.timeout(PROBE_TIMEOUT):
+                    await connection.execute("select 1")
+        finally:
+            await connection.close()
+    except psycopg.Error as error:
+        raise DatabaseUnavailable(one_line(error)) from error
+    except TimeoutError as error:
+        raise DatabaseUnavailable("the connection is silent") from error

@@ -1,0 +1,115 @@
+"""Writes what became of claimed rows: outcome, history and next run in one transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from pgsched.db.session import Session
+from pgsched.db.statements import load_statement
+from pgsched.model import Finish, LogLine
+
+
+class LogEntry(NamedTuple):
+    """A line that a handler logged, with the attempt it belongs to."""
+
+    task_id: int
+    fencing_token: int
+    attempt: int
+    line: LogLine
+
+
+async def write(
+    session: Session, worker: UUID, finishes: Sequence[Finish], logs: Sequence[LogEntry], now: float
+) -> int:
+    """Write the finishes and log lines in one transaction; returns how many finishes passed the fence.
+
+    ``now`` is the worker's monotonic clock: the database is told how long ago things were, and keeps its own time.
+    """
+    common, others = [], []
+    for finish in sorted(finishes):
+        (common if finish.plain else others).append(finish)
+    commands = []
+    if common:
+        commands.append((load_statement("finish_completed"), _completed(common, worker, now)))
+    if others:
+        commands.append((load_statement("finish_tasks"), _any(others, now)))
+    if logs:
+        commands.append(_insert_logs(logs, now))
+    if len(commands) == 1:
+        cursors = [await session.execute(*commands[0])]
+    else:
+        cursors = await session.execute_all(commands)
+    return sum(cursor.rowcount for cursor in cursors[: bool(common) + bool(others)])
+
+
+async def report(
+    session: Session, progress: Sequence[tuple[int, int, str]], logs: Sequence[LogEntry], now: float
+) -> None:
+    """Write what running handlers report: (id, fencing_token, JSON text) of their progress, and log lines."""
+    commands = []
+    if progress:
+        ids, tokens, values = (list(column) for column in zip(*progress, strict=True))
+        commands.append((load_statement("show_progress"), {"ids": ids, "tokens": tokens, "values": values}))
+    if logs:
+        commands.append(_insert_logs(logs, now))
+    await session.execute_all(commands)
+
+
+async def find_recorded(session: Session, worker: UUID, finishes: Sequence[Finish]) -> set[tuple[int, int]]:
+    """Return the (id, fencing_token) of those finishes that are in the history already."""
+    cursor = await session.execute(
+        load_statement("find_recorded"),
+        {
+            "ids": [finish.id for finish in finishes],
+            "tokens": [finish.fencing_token for finish in finishes],
+            "worker": worker,
+        },
+    )
+    return {(row[0], row[1]) for row in await cursor.fetchall()}
+
+
+def _times(finishes: Sequence[Finish], now: float) -> dict[str, Any]:
+    return {
+        "ids": [finish.id for finish in finishes],
+        "tokens": [finish.fencing_token for finish in finishes],
+        "started_ago": [now - finish.started for finish in finishes],
+        "seconds": [finish.finished - finish.started for finish in finishes],
+        "results": [finish.result for finish in finishes],
+    }
+
+
+def _completed(finishes: Sequence[Finish], worker: UUID, now: float) -> dict[str, Any]:
+    return {"worker": worker, **_times(finishes, now)}
+
+
+def _any(finishes: Sequence[Finish], now: float) -> dict[str, Any]:
+    return {
+        **_times(finishes, now),
+        "statuses": [finish.next_status for finish in finishes],
+        "executions": [finish.execution for finish in finishes],
+        "ticks": [finish.tick for finish in finishes],
+        "next_ticks": [finish.next_tick for finish in finishes],
+        "retries_in": [finish.retry_in for finish in finishes],
+        "jitters": [finish.jitter for finish in finishes],
+        "counted": [finish.counted for finish in finishes],
+        "buried": [finish.buried for finish in finishes],
+        "attempts": [finish.attempts for finish in finishes],
+        "revisions": [finish.revision for finish in finishes],
+        "errors": [finish.error for finish in finishes],
+    }
+
+
+def _insert_logs(logs: Sequence[LogEntry], now: float) -> tuple[Any, dict[str, Any]]:
+    return load_statement("insert_logs"), {
+        "ids": [entry.task_id for entry in logs],
+        "tokens": [entry.fencing_token for entry in logs],
+        "attempts": [entry.attempt for entry in logs],
+        "ago": [now - entry.line.at for entry in logs],
+        "levels": [entry.line.level for entry in logs],
+        "messages": [entry.line.message for entry in logs],
+        "fields": [json.dumps(entry.line.fields, default=str) if entry.line.fields else None for entry in logs],
+    }
+

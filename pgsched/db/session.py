@@ -1,0 +1,98 @@
+"""One connection for one loop: opened at first use, thrown away when anything went wrong, opened again.
+
+A session that met an error is not trusted with another statement: whatever state the server, a pooler or a failover
+left it in, the next statement begins on a new connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection, AsyncCursor
+
+from pgsched.db.connect import connect_async
+from pgsched.db.statements import load_statement
+from pgsched.errors import DatabaseUnavailable
+
+STATEMENT_TIMEOUT = 30.0
+"""Seconds after which a server that does not answer is given up."""
+
+Rows = list[tuple[Any, ...]]
+
+
+class RefusedByDatabase(DatabaseUnavailable):
+    """The server answered and refused the values themselves: sending them again would not help."""
+
+
+class Session:
+    """An asynchronous connection that heals. Not for use by two coroutines at once."""
+
+    def __init__(self, *, dsn: str, name: str, tuned: bool = False, timeout: float = STATEMENT_TIMEOUT) -> None:
+        self._dsn = dsn
+        self._name = name
+        self._tuned = tuned
+        self._timeout = timeout
+        self._connection: AsyncConnection[tuple[Any, ...]] | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether a connection is open, as far as is known without asking it."""
+        return self._connection is not None and not self._connection.closed
+
+    async def execute(self, statement: Any, parameters: dict[str, Any]) -> AsyncCursor[tuple[Any, ...]]:
+        """Run one statement and return its cursor, rows included.
+
+        Raises DatabaseUnavailable when the statement could not be run or its answer was lost, RefusedByDatabase when
+        the server refused the values.
+        """
+        async with self._guarded() as connection:
+            return await connection.execute(statement, parameters, prepare=True, binary=True)
+
+    async def execute_all(self, commands: Sequence[tuple[Any, dict[str, Any]]]) -> list[AsyncCursor[tuple[Any, ...]]]:
+        """Run several statements in one transaction and one round trip; otherwise as :meth:`execute`."""
+        async with self._guarded() as connection, connection.pipeline(), connection.transaction():
+            return [
+                await connection.execute(statement, parameters, prepare=True, binary=True)
+                for statement, parameters in commands
+            ]
+
+    async def open(self) -> AsyncConnection[tuple[Any, ...]]:
+        """Return the connection, opening it when there is none."""
+        if self._connection is None or self._connection.closed:
+            self._connection = await connect_async(self._dsn, application_name=self._name)
+            if self._tuned:
+                await self._connection.execute(load_statement("tune_session"))
+        return self._connection
+
+    async def close(self) -> None:
+        """Close the connection; the next statement opens another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    @asynccontextmanager
+    async def _guarded(self) -> AsyncIterator[AsyncConnection[tuple[Any, ...]]]:
+        try:
+            async with asyncio.timeout(self._timeout):
+                yield await self.open()
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            await self.close()
+            raise RefusedByDatabase(one_line(error)) from error
+        except psycopg.Error as error:
+            await self.close()
+            raise DatabaseUnavailable(one_line(error)) from error
+        except TimeoutError as error:
+            await self.close()
+            raise DatabaseUnavailable(f"no answer within {self._timeout:g} s") from error
+        except BaseException:
+            await self.close()
+            raise
+
+
+def one_line(error: Exception) -> str:
+    """Return the first line of an error's message, or its class when it has none."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,53 @@
+"""The SQL of pgsched: one statement a file, loaded once.
+
+The folder is ``sql/`` of the checkout, packaged as ``pgsched/sql``.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import LiteralString, NamedTuple, cast
+
+_PACKAGED = Path(__file__).parent.parent / "sql"
+_CHECKOUT = Path(__file__).parent.parent.parent / "sql"
+
+
+class Migration(NamedTuple):
+    """One step of the schema: a version (1, 2, …), a name and its statements."""
+
+    version: int
+    name: str
+    sql: LiteralString
+
+
+@cache
+def _folder() -> Path:
+    return _PACKAGED if _PACKAGED.is_dir() else _CHECKOUT
+
+
+@cache
+def load_statement(name: str) -> LiteralString:
+    """Return the text of ``sql/queries/<name>.sql`` without its comment lines.
+
+    Raises FileNotFoundError when there is none.
+    """
+    text = (_folder() / "queries" / f"{name}.sql").read_text(encoding="utf-8")
+    # Our own files, not input: LiteralString is what psycopg asks of a query that holds no foreign text.
+    return cast("LiteralString", re.sub(r"^\s*--.*\n", "", text, flags=re.MULTILINE).strip().rstrip(";"))
+
+
+def statement_names() -> list[str]:
+    """Return the name of every statement, sorted."""
+    return sorted(path.stem for path in (_folder() / "queries").glob("*.sql"))
+
+
+@cache
+def migrations() -> tuple[Migration, ...]:
+    """Return every migration in the order in which they are applied."""
+    found = []
+    for path in sorted((_folder() / "migrations").glob("*.sql")):
+        number, _, name = path.stem.partition("_")
+        found.append(Migration(int(number), name, cast("LiteralString", path.read_text(encoding="utf-8"))))
+    return tuple(found)

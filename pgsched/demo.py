@@ -1,0 +1,102 @@
+"""The demonstration: three small handlers and some tasks for them. ``pgsched dev --demo`` runs it.
+
+Handlers of your own look the same; the lines they print here are for the one who watches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from pgsched.app import App
+from pgsched.context import Context
+
+if TYPE_CHECKING:
+    from pgsched.client import Client
+
+app = App()
+
+
+@app.task("greet")
+async def greet(ctx: Context, name: str = "world") -> str:
+    """Say hello: an ``async`` handler, run on the event loop."""
+    await asyncio.sleep(0.05)  # as if it waited for a mail server
+    ctx.log("greeted", name=name)
+    _tell(ctx, f"Hello, {name}!")
+    return f"Hello, {name}!"
+
+
+@app.task("report")
+def report(ctx: Context, steps: int = 3) -> dict[str, int]:
+    """Count to ``steps``: a plain function, run in a thread, that shows how far it is."""
+    for step in range(1, steps + 1):
+        time.sleep(0.1)  # as if it worked
+        ctx.progress({"step": step, "of": steps})
+    _tell(ctx, f"the report planned for {ctx.scheduled_for:%H:%M:%S} UTC is written")
+    return {"steps": steps}
+
+
+@app.task("flaky")
+async def flaky(ctx: Context) -> str:
+    """Fail the first time: the task's backoff decides when it is tried again."""
+    if ctx.attempt == 1:
+        _tell(ctx, "attempt 1 fails, the next one comes by itself")
+        raise ConnectionError("the mail server did not answer (a part of the demonstration)")
+    _tell(ctx, f"attempt {ctx.attempt} succeeds")
+    return f"done at attempt {ctx.attempt}"
+
+
+def _tell(ctx: Context, text: str) -> None:
+    sys.stdout.write(f"{datetime.now():%H:%M:%S}  task {ctx.id:<4} {ctx.task_type:<7} {text}\n")
+    sys.stdout.flush()
+
+
+class Scheduled(NamedTuple):
+    """A task of the demonstration."""
+
+    id: int
+    task_type: str
+    plan: str
+    """When it runs, in words."""
+
+
+def schedule_demonstration(client: Client, *, started: datetime | None = None) -> list[Scheduled]:
+    """Schedule tasks of every kind and return them; the first one is due at once.
+
+    Those that end are scheduled anew for each ``started`` (now); the cron schedule is one row for good.
+    """
+    run = f"{started or datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"
+    return [
+        Scheduled(
+            client.schedule("greet", {"name": "you"}, idempotency_key=f"demo now {run}"), "greet", "once, now"
+        ),
+        Scheduled(
+            client.schedule("greet", {"name": "later"}, delay="3s", idempotency_key=f"demo delayed {run}"),
+            "greet",
+            "once, 3 seconds from now",
+        ),
+        Scheduled(
+            client.schedule(
+                "flaky", backoff="fixed", backoff_delay="2s", idempotency_key=f"demo flaky {run}"
+            ),
+            "flaky",
+            "once, now; its first attempt fails, the second comes 2 seconds later",
+        ),
+        Scheduled(
+            client.schedule(
+                "greet", {"name": "again"}, every="3s", times=5, idempotency_key=f"demo repeating {run}"
+            ),
+            "greet",
+            "repeating: every 3 seconds, 5 times",
+        ),
+        Scheduled(
+            client.schedule(
+                "report", cron="*/10 * * * * *", on_missed="skip", idempotency_key="demo recurring"
+            ),
+            "report",
+            "recurring: by cron */10 * * * * *, every 10 seconds",
+        ),
+    ]

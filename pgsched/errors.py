@@ -1,0 +1,71 @@
+"""Every error pgsched raises, one class a cause.
+
+Each message is one line that names the object, the value and the rule that was broken, so that it can be
+shown as it is by the command line, a log or an HTTP answer.
+"""
+
+from __future__ import annotations
+
+
+class PgschedError(Exception):
+    """The base of every error raised by pgsched."""
+
+
+class InvalidTask(PgschedError):
+    """A task, queue or payload that the rules of the table refuse."""
+
+
+class InvalidCron(InvalidTask):
+    """A cron expression that cannot be read, or that can never fire."""
+
+
+class InvalidTimezone(InvalidTask):
+    """A time zone that is not a name of the IANA time zone database."""
+
+
+class TaskNotFound(PgschedError):
+    """No task has this id."""
+
+
+class TransitionRefused(PgschedError):
+    """The task's present status does not allow what was asked."""
+
+
+class ConfigError(PgschedError):
+    """A flag or an environment variable that makes no sense."""
+
+
+class DatabaseUnavailable(PgschedError):
+    """The DSN leads to no server that lets us in."""
+
+
+class SchemaMismatch(PgschedError):
+    """The database's schema is older or newer than this program."""
+
+
+class RegistrationError(PgschedError):
+    """A handler that cannot be registered as it was declared."""
+
+
+class PayloadMismatch(PgschedError):
+    """A payload that does not fit the signature of its handler."""
+
+
+class Retry(Exception):
+    """Raised by a handler: this attempt failed, try again after ``delay`` seconds.
+
+    Without a delay the task's backoff policy decides. The attempt counts like any other failed one.
+    """
+
+    def __init__(self, delay: float | None = None, reason: str = "the handler asked for a retry") -> None:
+        super().__init__(reason)
+        if delay is not None and not 0 <= delay <= 366 * 86400:
+            raise ValueError(f"delay must be between 0 seconds and 366 days, got {delay}")
+        self.delay = delay
+
+
+class Discard(Exception):
+    """Raised by a handler: this task is dead at once, whatever attempts it has left."""
+
+    def __init__(self, reason: str = "the handler discarded the task") -> None:
+        super().__init__(reason)

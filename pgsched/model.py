@@ -1,0 +1,119 @@
+"""The values that pass between the layers: a claimed row, the outcome of an attempt, what is written of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from pgsched.interval import Interval
+from pgsched.schedule import Schedule
+
+PRIORITIES = tuple(range(10, 0, -1))
+"""Every priority, the one that runs first in front."""
+
+MAX_JSON_BYTES = 1024 * 1024
+"""The longest payload or result, as UTF-8 JSON text."""
+
+
+class Claimed(NamedTuple):
+    """A row as the claim returned it. The order of the fields is the order of its columns."""
+
+    id: int
+    task_type: str
+    queue: str
+    priority: int
+    payload: dict[str, Any]
+    schedule_type: str
+    scheduled_for: datetime | None
+    next_run_at: datetime
+    claimed_at: datetime
+    attempts: int
+    max_attempts: int
+    fencing_token: int
+    timeout: Interval | None
+    backoff: str
+    backoff_delay: Interval
+    backoff_max: Interval
+    cron_expression: str | None
+    timezone: str
+    start_date: datetime | None
+    end_date: datetime | None
+    repeat_interval: Interval | None
+    repeat_count: int | None
+    execution_count: int
+    on_missed: str
+    catchup_window: Interval | None
+    overlap: str
+    jitter: Interval | None
+    planned_from: datetime
+    revision: int
+    lease_expired: bool
+    """The attempt before this one was lost: its worker's lease ran out."""
+
+    @property
+    def schedule(self) -> Schedule:
+        """The schedule columns of a recurring or repeating row."""
+        return Schedule(
+            cron_expression=self.cron_expression,
+            timezone=self.timezone,
+            start_date=self.start_date,
+            end_date=self.end_date,
+            repeat_interval=self.repeat_interval,
+            repeat_count=self.repeat_count,
+            on_missed=self.on_missed,
+            catchup_window=self.catchup_window,
+        )
+
+
+class Outcome(NamedTuple):
+    """How one attempt went. Times are seconds of the worker's monotonic clock."""
+
+    status: str
+    """``completed``, ``failed``, ``timed_out``, ``discarded`` or ``released``."""
+    started: float
+    finished: float
+    result: str | None = None
+    """What the handler returned, as JSON text."""
+    error: str | None = None
+    retry_delay: float | None = None
+    """Seconds, when the handler chose them itself."""
+
+
+class Finish(NamedTuple):
+    """What the finish writes for one claimed row: its next state, and the history row if there is one."""
+
+    id: int
+    fencing_token: int
+    next_status: str
+    plain: bool = False
+    """A one-time task that went well: nothing but the outcome is written."""
+    execution: str | None = None
+    """Status of the history row; None writes none."""
+    tick: datetime | None = None
+    """The nominal time the attempt was for."""
+    next_tick: datetime | None = None
+    """The nominal time the row is moved to; None keeps it."""
+    retry_in: float | None = None
+    """Seconds from now until it is due again; None: due at ``next_tick``."""
+    jitter: float = 0.0
+    """Seconds added to ``next_tick``."""
+    counted: bool = False
+    """The tick is over: ``execution_count`` grows and the attempts start again."""
+    buried: bool = False
+    """The tick died: a dead child keeps it."""
+    attempts: int = 0
+    """Attempts of the tick that the row then shows."""
+    revision: int = 0
+    started: float = 0.0
+    finished: float = 0.0
+    result: str | None = None
+    error: str | None = None
+
+
+class LogLine(NamedTuple):
+    """One line that a handler logged; ``at`` is the worker's monotonic clock, in seconds."""
+
+    at: float
+    level: str
+    message: str
+    fields: dict[str, Any]

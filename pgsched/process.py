@@ -1,0 +1,226 @@
+"""Runs workers as processes: signals, the metrics port, several processes under one parent."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import NamedTuple
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from pgsched import logs
+from pgsched.config import WorkerSettings
+from pgsched.db.migrate import check_schema
+from pgsched.errors import PgschedError
+from pgsched.loading import load_app
+from pgsched.worker.http import HttpServer
+from pgsched.worker.merged import Answering, Child, MergedMetrics, first_problem
+from pgsched.worker.service import CANCEL_SECONDS, FLUSH_SECONDS, Worker
+
+log = structlog.stdlib.get_logger("pgsched.worker")
+
+RESTART_SECONDS = 1.0
+"""Pause before a worker process that died is started again."""
+
+
+class Job(NamedTuple):
+    """What a worker process needs to know; passed to children."""
+
+    dsn: str
+    app_path: str
+    settings: WorkerSettings
+    log_level: str
+
+
+def run_worker(
+    *,
+    dsn: str,
+    app_path: str,
+    settings: WorkerSettings,
+    processes: int = 1,
+    metrics_host: str = "127.0.0.1",
+    metrics_port: int | None = None,
+    log_level: str = "info",
+) -> int:
+    """Run ``processes`` workers until SIGTERM or SIGINT; returns the exit code.
+
+    A second signal ends them at once: what they held is claimed again when its leases run out. ``dsn`` is libpq's,
+    ``app_path`` is ``module:attribute``, ``metrics_port`` None serves nothing and 0 takes a free port; ``log_level`` is
+    for the children, this process has its logging set up. Raises ConfigError, SchemaMismatch and DatabaseUnavailable
+    before any work is taken.
+    """
+    check_schema(dsn)
+    load_app(app_path)  # a mistake in it is told once, here, and not by every child
+    job = Job(dsn, app_path, settings, log_level)
+    if processes == 1:
+        return _run_one(job, metrics_host, metrics_port)
+    return _Parent(job, processes).run(metrics_host, metrics_port)
+
+
+def _run_one(job: Job, host: str, port: int | None) -> int:
+    worker = _make_worker(job)
+    server = _serve(host, port, worker.metrics, worker.unhealthy, worker.unready)
+    try:
+        return _run_until_signalled(worker, job.settings)
+    finally:
+        if server is not None:
+            server.stop()
+
+
+def _make_worker(job: Job) -> Worker:
+    return Worker(dsn=job.dsn, registry=load_app(job.app_path).registry, settings=job.settings)
+
+
+def _serve(
+    host: str,
+    port: int | None,
+    metrics: CollectorRegistry,
+    healthy: Callable[[], str | None],
+    ready: Callable[[], str | None],
+) -> HttpServer | None:
+    if port is None:
+        return None
+    server = HttpServer(host=host, port=port, registry=metrics, healthy=healthy, ready=ready)
+    server.start()
+    log.info("metrics_served", host=host, port=server.port)
+    return server
+
+
+def _run_until_signalled(
+    worker: Worker,
+    settings: WorkerSettings,
+    on_loop: Callable[[Callable[[], None]], None] | None = None,
+) -> int:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        signals = 0
+
+        def stop() -> None:
+            nonlocal signals
+            signals += 1
+            if signals > 1:
+                _exit_now(1)
+            worker.stop()
+            # An orderly stop that hangs (a silent database, a handler that blocks the loop) must end too.
+            longest = settings.shutdown_timeout + CANCEL_SECONDS + FLUSH_SECONDS + 5
+            guard = threading.Timer(longest, _exit_now, args=(1,))
+            guard.daemon = True
+            guard.start()
+
+        def stop_from_thread() -> None:
+            loop.call_soon_threadsafe(worker.stop)
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop)
+        if on_loop is not None:
+            on_loop(stop_from_thread)
+        await worker.run()
+
+    asyncio.run(main())
+    if worker.slots.running:
+        # Threads of plain functions that were handed back: they must not run on beside their successors.
+        log.warning("threads_left_behind", running=worker.slots.running)
+        _exit_now(0)
+    return 0
+
+
+def _exit_now(code: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+class _Parent:
+    """Starts the children, starts one again that died, passes the signals on, serves their metrics as one."""
+
+    def __init__(self, job: Job, processes: int) -> None:
+        self._job = job
+        self._context = multiprocessing.get_context("spawn")
+        self._slots: list[tuple[BaseProcess, Child] | None] = [None] * processes
+        self._stopping = threading.Event()
+        self._signals = 0
+
+    def run(self, host: str, port: int | None) -> int:
+        """Run until signalled and every child has ended; returns 0, or 1 when a child could not stop in order."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._signalled)
+        metrics = CollectorRegistry()
+        metrics.register(MergedMetrics(self._children))
+        server = _serve(
+            host,
+            port,
+            metrics,
+            lambda: first_problem(self._children(), "healthy"),
+            lambda: first_problem(self._children(), "ready"),
+        )
+        try:
+            while not self._stopping.is_set():
+                self._start_missing()
+                self._stopping.wait(RESTART_SECONDS)
+            return self._wait()
+        finally:
+            if server is not None:
+                server.stop()
+
+    def _children(self) -> list[Child]:
+        return [slot[1] for slot in self._slots if slot is not None]
+
+    def _start_missing(self) -> None:
+        for number, slot in enumerate(self._slots):
+            if slot is not None and slot[0].is_alive():
+                continue
+            if slot is not None:
+                log.error("process_died", number=number, exit_code=slot[0].exitcode)
+            ours, theirs = self._context.Pipe()
+            process = self._context.Process(
+                target=_run_child, args=(self._job, theirs), name=f"pgsched worker {number}"
+            )
+            process.start()
+            theirs.close()
+            self._slots[number] = (process, Child(ours))
+
+    def _signalled(self, number: int, frame: object) -> None:
+        self._signals += 1
+        self._stopping.set()
+        for slot in self._slots:
+            if slot is not None and slot[0].pid is not None and slot[0].is_alive():
+                os.kill(slot[0].pid, signal.SIGTERM)
+
+    def _wait(self) -> int:
+        codes = []
+        for slot in self._slots:
+            if slot is not None:
+                slot[0].join()
+                codes.append(slot[0].exitcode)
+        return 0 if all(code == 0 for code in codes) else 1
+
+
+def _run_child(job: Job, pipe: Connection) -> None:
+    # A group of its own: Ctrl-C in the terminal reaches the parent alone, which passes it on once.
+    os.setpgrp()
+    logs.configure(job.log_level)
+    try:
+        worker = _make_worker(job)
+
+        def answer(stop: Callable[[], None]) -> None:
+            Answering(
+                pipe=pipe,
+                metrics=worker.metrics,
+                healthy=worker.unhealthy,
+                ready=worker.unready,
+                on_orphaned=stop,
+            ).start()
+
+        code = _run_until_signalled(worker, job.settings, on_loop=answer)
+    except PgschedError as error:
+        log.error("worker_failed", error=str(error))
+        code = 1
+    sys.exit(code)

@@ -1,0 +1,204 @@
+"""What is read back: frozen records of tasks, executions, log lines, queues and workers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, TypeVar
+from uuid import UUID
+
+from pgsched.interval import Interval
+
+R = TypeVar("R")
+
+
+def read(record: type[R], row: Mapping[str, Any]) -> R:
+    """Make a record of a row that has a column for each of its fields; times become UTC."""
+    values = {f.name: row[f.name] for f in fields(record)}  # type: ignore[arg-type]
+    for name, value in values.items():
+        if isinstance(value, datetime):
+            values[name] = value.astimezone(UTC)
+    return record(**values)
+
+
+def to_json_able(value: Any) -> Any:
+    """A value of a record as JSON has it: times in ISO 8601 with Z, intervals and ids of workers as text."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, Interval):
+        return value.to_text()
+    if isinstance(value, UUID):
+        return str(value)
+    if hasattr(value, "as_dict"):
+        return value.as_dict()
+    if isinstance(value, list):
+        return [to_json_able(item) for item in value]
+    return value
+
+
+def _as_dict(self: Any) -> dict[str, Any]:
+    """Return the record as a JSON-able dictionary."""
+    return {f.name: to_json_able(getattr(self, f.name)) for f in fields(self)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A row of ``pgsched.tasks``; what each field means is on the table's columns."""
+
+    id: int
+    task_type: str
+    task_name: str | None
+    queue: str
+    priority: int
+    payload: dict[str, Any]
+    metadata: dict[str, Any]
+    tags: list[str]
+    tenant_id: str | None
+    user_id: str | None
+    created_by: str | None
+    schedule_type: str
+    scheduled_for: datetime | None
+    cron_expression: str | None
+    timezone: str
+    start_date: datetime | None
+    end_date: datetime | None
+    repeat_interval: Interval | None
+    repeat_count: int | None
+    execution_count: int
+    on_missed: str
+    catchup_window: Interval | None
+    overlap: str
+    jitter: Interval | None
+    enabled: bool
+    status: str
+    next_run_at: datetime | None
+    last_run_at: datetime | None
+    started_at: datetime | None
+    completed_at: datetime | None
+    died_at: datetime | None
+    attempts: int
+    max_attempts: int
+    backoff: str
+    backoff_delay: Interval
+    backoff_max: Interval
+    timeout: Interval | None
+    locked_by: UUID | None
+    locked_until: datetime | None
+    fencing_token: int
+    idempotency_key: str | None
+    depends_on: list[int]
+    dependency_mode: str
+    parent_id: int | None
+    progress: Any
+    result: Any
+    last_error: str | None
+    planned_from: datetime
+    created_at: datetime
+    updated_at: datetime
+
+    as_dict = _as_dict
+
+
+DeadTask = Task
+"""A task that failed for good; its ``died_at`` is set."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """One attempt: a row of ``pgsched.executions``."""
+
+    task_id: int
+    task_type: str
+    queue: str
+    attempt: int
+    fencing_token: int
+    scheduled_for: datetime | None
+    worker_id: UUID | None
+    status: str
+    started_at: datetime
+    finished_at: datetime
+    duration_ms: float | None
+    result: Any
+    error: str | None
+
+    as_dict = _as_dict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogEntry:
+    """A line that a handler logged: a row of ``pgsched.execution_logs``."""
+
+    task_id: int
+    fencing_token: int
+    attempt: int
+    logged_at: datetime
+    level: str
+    message: str
+    fields: dict[str, Any] | None
+
+    as_dict = _as_dict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueInfo:
+    """A queue, its settings and how much is in it; disabled tasks are not counted."""
+
+    name: str
+    paused: bool
+    ordering: str
+    pending: int
+    """Tasks that wait, due or not."""
+    due: int
+    """Those of them that could be claimed now; a task whose lease ran out counts too."""
+    running: int
+    """Tasks that a worker holds."""
+    dead: int
+    oldest_due_seconds: float | None
+    """How long the oldest due task has been waiting; None when none is due."""
+
+    as_dict = _as_dict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerInfo:
+    """A worker process: a row of ``pgsched.workers``."""
+
+    id: UUID
+    hostname: str
+    pid: int
+    queues: list[str]
+    task_types: list[str]
+    concurrency: int
+    running: int
+    started_at: datetime
+    heartbeat_at: datetime
+    lease: Interval
+    sleeping_until: datetime | None
+    alive: bool
+    """It has been heard of within the last three leases."""
+
+    as_dict = _as_dict
+
+
+class Unhandled(NamedTuple):
+    """Due tasks of a type that no live worker of their queue has a handler for."""
+
+    queue: str
+    task_type: str
+    due: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the record as a JSON-able dictionary."""
+        return self._asdict()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """Every queue, every worker, and what is due without anybody to run it."""
+
+    queues: list[QueueInfo]
+    workers: list[WorkerInfo]
+    unhandled: list[Unhandled]
+
+    as_dict = _as_dict

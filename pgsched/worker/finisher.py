@@ -1,0 +1,151 @@
+"""Writes outcomes in batches that clock themselves: the next goes out when the last is written."""
+
+from __future__ import annotations
+
+import asyncio
+from random import random
+from time import monotonic
+from uuid import UUID
+
+import structlog
+
+from pgsched.db import outcomes
+from pgsched.db.outcomes import LogEntry
+from pgsched.db.session import RefusedByDatabase, Session
+from pgsched.model import Finish, Outcome
+from pgsched.transition import conclude
+from pgsched.worker.clock import DatabaseClock
+from pgsched.worker.holds import FINISHING, Hold, Holds
+from pgsched.worker.tally import Tally
+
+log = structlog.stdlib.get_logger("pgsched.worker")
+
+MAX_BATCH = 2000
+"""Finishes in one statement at the most."""
+
+
+class Finisher:
+    """Collects finishes while a write is under way, then writes them together."""
+
+    def __init__(self, *, session: Session, worker: UUID, holds: Holds, clock: DatabaseClock, tally: Tally) -> None:
+        self._session = session
+        self._worker = worker
+        self._holds = holds
+        self._clock = clock
+        self._tally = tally
+        self._pending: list[tuple[Hold, Finish]] = []
+        self._sent_before = False
+        self.called = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def conclude(self, hold: Hold, outcome: Outcome) -> None:
+        """Take the outcome of an attempt. An abandoned one is dropped, a released one stays to be given back."""
+        if hold.abandoned or outcome.status == "released":
+            return
+        task = hold.task
+        finish = conclude(
+            task,
+            outcome,
+            started=self._clock.at(outcome.started),
+            finished=self._clock.at(outcome.finished),
+            random=random,
+        )
+        self._tally.execution(task, outcome, finish)
+        self.put(hold, finish)
+        if finish.execution != "completed":
+            _log_failure(hold, finish)
+
+    def put(self, hold: Hold, finish: Finish) -> None:
+        """Queue a finish to be written."""
+        hold.state = FINISHING
+        self._pending.append((hold, finish))
+        self.called.set()
+
+    async def tick(self) -> int:
+        """Write what is pending; returns how many finishes were sent.
+
+        Raises DatabaseUnavailable, and keeps everything for the next tick.
+        """
+        self.called.clear()
+        batch = self._pending[:MAX_BATCH]
+        if not batch:
+            return 0
+        repeated, self._sent_before = self._sent_before, True
+        logs = [entry for hold, _ in batch for entry in _take_logs(hold)]
+        try:
+            try:
+                await self._write([finish for _, finish in batch], logs, repeated=repeated)
+            except RefusedByDatabase:
+                await self._write_one_by_one(batch, logs)
+        except BaseException:
+            _put_back(batch, logs)
+            raise
+        self._sent_before = False
+        del self._pending[: len(batch)]
+        for hold, _ in batch:
+            self._holds.drop(hold)
+        if self._pending:
+            self.called.set()
+        return len(batch)
+
+    async def _write(self, finishes: list[Finish], logs: list[LogEntry], *, repeated: bool) -> None:
+        passed = await outcomes.write(self._session, self._worker, finishes, logs, monotonic())
+        if passed < len(finishes):
+            await self._count_fenced(finishes, len(finishes) - passed, repeated=repeated)
+
+    async def _count_fenced(self, finishes: list[Finish], missing: int, *, repeated: bool) -> None:
+        """Say what the fence kept out. A finish sent twice may have been written the first time: that is no fence."""
+        if repeated:
+            written = await outcomes.find_recorded(self._session, self._worker, finishes)
+            missing -= sum((finish.id, finish.fencing_token) in written for finish in finishes)
+        if missing > 0:
+            self._tally.fenced += missing
+            log.warning("finish_fenced", count=missing, hint="another claim took the task after its lease ran out")
+
+    async def _write_one_by_one(self, batch: list[tuple[Hold, Finish]], logs: list[LogEntry]) -> None:
+        """One finish of the batch holds a value that the database refuses: the others must not suffer for it."""
+        for hold, finish in batch:
+            own = [entry for entry in logs if entry.task_id == finish.id]
+            try:
+                await self._write([finish], own, repeated=False)
+            except RefusedByDatabase as error:
+                log.error("finish_refused", task_id=finish.id, task_type=hold.task.task_type, error=str(error))
+                dead = conclude(
+                    hold.task,
+                    Outcome("discarded", finish.started, finish.finished, error=f"the outcome cannot be stored: {error}"),
+                    started=self._clock.at(finish.started),
+                    finished=self._clock.at(finish.finished),
+                    random=random,
+                )
+                await self._write([dead], [], repeated=False)
+
+
+def _take_logs(hold: Hold) -> list[LogEntry]:
+    if hold.context is None:
+        return []
+    _, lines = hold.context.take_report()
+    task = hold.task
+    return [LogEntry(task.id, task.fencing_token, task.attempts, line) for line in lines]
+
+
+def _put_back(batch: list[tuple[Hold, Finish]], logs: list[LogEntry]) -> None:
+    for hold, _ in batch:
+        if hold.context is not None:
+            hold.context.give_back([entry.line for entry in logs if entry.task_id == hold.task.id])
+
+
+def _log_failure(hold: Hold, finish: Finish) -> None:
+    task = hold.task
+    log.warning(
+        "task_dead" if finish.buried or finish.next_status == "dead" else "attempt_failed",
+        task_id=task.id,
+        task_type=task.task_type,
+        queue=task.queue,
+        attempt=task.attempts,
+        max_attempts=task.max_attempts,
+        outcome=finish.execution,
+        retry_in=finish.retry_in,
+        error=(finish.error or "").split("\n", 1)[0],
+    )

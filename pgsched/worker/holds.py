@@ -1,0 +1,78 @@
+"""The rows this worker holds a lease on, from the claim until the finish is written or the row given back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+
+from pgsched.context import Context
+from pgsched.model import Claimed
+
+WAITING, RUNNING, FINISHING = "waiting", "running", "finishing"
+
+
+class Hold:
+    """One row in hand."""
+
+    __slots__ = ("abandoned", "context", "leased_until", "slot", "state", "task")
+
+    def __init__(self, task: Claimed, leased_until: float) -> None:
+        self.task = task
+        self.leased_until = leased_until
+        """When the lease ends, by the monotonic clock, counted from before the claim was sent: never too late."""
+        self.state = WAITING
+        self.abandoned = False
+        """The lease was lost or the task cancelled: whatever comes of the run is not written."""
+        self.slot: asyncio.Task[None] | None = None
+        self.context: Context | None = None
+
+
+class Holds:
+    """Every row in hand. All changes are made on the event loop; the heartbeat's thread only takes snapshots."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[int, Hold] = {}
+        self.waiting: deque[Hold] = deque()
+        """Claimed and not started, in the order in which they will be."""
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def add(self, tasks: Iterable[Claimed], leased_until: float) -> None:
+        """Take freshly claimed rows in hand."""
+        for task in tasks:
+            hold = Hold(task, leased_until)
+            self._by_id[task.id] = hold
+            self.waiting.append(hold)
+
+    def drop(self, hold: Hold) -> None:
+        """Let go of a row: finished, given back or lost."""
+        if self._by_id.get(hold.task.id) is hold:
+            del self._by_id[hold.task.id]
+
+    def get(self, task_id: int) -> Hold | None:
+        """Return the hold on a task, None when this worker has none."""
+        return self._by_id.get(task_id)
+
+    def snapshot(self) -> list[Hold]:
+        """Return every hold; safe to call from any thread (one operation of the interpreter)."""
+        return list(self._by_id.values())
+
+    def take_waiting(self) -> list[Hold]:
+        """Empty the waiting line and return what stood in it."""
+        waiting = list(self.waiting)
+        self.waiting.clear()
+        return waiting
+
+    def abandon(self, hold: Hold) -> None:
+        """Give up on a row that is no longer ours: cancel its handler, write nothing."""
+        if hold.state == FINISHING or hold.abandoned:
+            return
+        hold.abandoned = True
+        self.drop(hold)
+        if hold.state == RUNNING:
+            if hold.context is not None:
+                hold.context.cancelled = True
+            if hold.slot is not None:
+                hold.slot.cancel()

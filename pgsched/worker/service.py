@@ -1,0 +1,280 @@
+"""One worker: its parts, put together, started in order and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from uuid import uuid4
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from pgsched.config import WorkerSettings
+from pgsched.db import leases
+from pgsched.db.leases import Identity, Pulse
+from pgsched.db.listening import CANCEL, Call, listen
+from pgsched.db.session import Session
+from pgsched.errors import DatabaseUnavailable
+from pgsched.registry import Registry
+from pgsched.worker.appetite import Appetite
+from pgsched.worker.claimer import Claimer
+from pgsched.worker.clock import DatabaseClock
+from pgsched.worker.declared import declare_schedules
+from pgsched.worker.finisher import Finisher
+from pgsched.worker.gauges import Gauges
+from pgsched.worker.heart import Heart
+from pgsched.worker.holds import Hold, Holds
+from pgsched.worker.slots import Slots
+from pgsched.worker.tally import Tally
+from pgsched.worker.upkeep import HOUSEKEEPING_SECONDS, REPORT_SECONDS, Housekeeper, Reporter
+
+log = structlog.stdlib.get_logger("pgsched.worker")
+
+FLUSH_SECONDS = 10.0
+"""How long a stopping worker tries to write its last outcomes when the database is silent."""
+CANCEL_SECONDS = 2.0
+"""How long a cancelled handler may take to clean up."""
+
+
+class Worker:
+    """Claims, runs and finishes tasks until it is told to stop."""
+
+    def __init__(self, *, dsn: str, registry: Registry, settings: WorkerSettings) -> None:
+        self._dsn = dsn
+        self._registry = registry
+        self._settings = settings
+        self.identity = Identity(
+            id=uuid4(),
+            hostname=socket.gethostname(),
+            pid=os.getpid(),
+            queues=settings.queues,
+            task_types=tuple(registry.task_types),
+            concurrency=settings.concurrency,
+            lease=settings.lease,
+        )
+        self.tally = Tally(slots=settings.concurrency)
+        self.holds = Holds()
+        clock = DatabaseClock()
+        self._appetite = Appetite(concurrency=settings.concurrency, max_batch=settings.max_batch)
+        self._claims = Session(dsn=dsn, name="pgsched claim", tuned=True)
+        self._finishes = Session(dsn=dsn, name="pgsched finish", tuned=True)
+        self._upkeep = Session(dsn=dsn, name="pgsched upkeep")
+        self.finisher = Finisher(
+            session=self._finishes, worker=self.identity.id, holds=self.holds, clock=clock, tally=self.tally
+        )
+        self.claimer = Claimer(
+            session=self._claims,
+            identity=self.identity,
+            holds=self.holds,
+            appetite=self._appetite,
+            clock=clock,
+            poll_interval=settings.poll_interval,
+            on_claim=self.tally.claim,
+        )
+        self.slots = Slots(
+            concurrency=settings.concurrency,
+            registry=registry,
+            holds=self.holds,
+            finisher=self.finisher,
+            appetite=self._appetite,
+            clock=clock,
+            tally=self.tally,
+            on_room=self._room,
+        )
+        self.heart = Heart(
+            pulse=Pulse(dsn=dsn, identity=self.identity),
+            holds=self.holds,
+            lease=settings.lease,
+            tally=self.tally,
+            on_lost=self._lost_elsewhere,
+        )
+        self._reporter = Reporter(session=self._upkeep, holds=self.holds)
+        self._housekeeper = Housekeeper(session=self._upkeep)
+        self._gauges = Gauges(session=self._upkeep)
+        self.metrics = CollectorRegistry()
+        self.metrics.register(self.tally)
+        self.metrics.register(self._gauges)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping = asyncio.Event()
+        self._room_needed = asyncio.Event()
+        self._last_claim = 0.0
+
+    async def run(self) -> None:
+        """Work until :meth:`stop`, then finish what runs, give back what does not end, and return.
+
+        Raises DatabaseUnavailable when the database cannot be reached at the start.
+        """
+        self._loop = asyncio.get_running_loop()
+        await asyncio.to_thread(self.heart.start)
+        await declare_schedules(self._upkeep, self._registry)
+        self.slots.start()
+        loops = [
+            asyncio.create_task(self._forever("claim", self._claim_tick), name="pgsched claim"),
+            asyncio.create_task(self._forever("listen", self._listen), name="pgsched listen"),
+            asyncio.create_task(self._forever("upkeep", self._upkeep_tick), name="pgsched upkeep"),
+        ]
+        finishing = asyncio.create_task(self._forever("finish", self._finish_tick), name="pgsched finish")
+        log.info(
+            "worker_started",
+            worker=str(self.identity.id),
+            queues=list(self._settings.queues),
+            concurrency=self._settings.concurrency,
+            task_types=list(self.identity.task_types),
+        )
+        try:
+            await self._stopping.wait()
+        finally:
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+            await self._wind_down(finishing)
+
+    def stop(self) -> None:
+        """Ask the worker to stop; safe to call again."""
+        if not self._stopping.is_set():
+            log.info("worker_stopping", running=self.slots.running, timeout=self._settings.shutdown_timeout)
+        self._stopping.set()
+
+    def unhealthy(self) -> str | None:
+        """Return what keeps this worker from being alive; None when it is."""
+        silent = monotonic() - self.heart.last_beat
+        if silent > 3 * self._settings.lease:
+            return f"no heartbeat for {silent:.0f} s"
+        return None
+
+    def unready(self) -> str | None:
+        """Return what keeps this worker from claiming; None when nothing does."""
+        if self._stopping.is_set():
+            return "stopping"
+        if not self._claims.connected:
+            return "not connected to the database"
+        return self.unhealthy()
+
+    async def _claim_tick(self) -> None:
+        wanted = self._appetite.wanted(free_slots=self.slots.free, waiting=len(self.holds.waiting))
+        if wanted <= 0:
+            self._room_needed.set()
+            await self.claimer.wait(self._settings.poll_interval)
+            self._room_needed.clear()
+            return
+        self._appetite.measure(monotonic())
+        found = await self.claimer.tick(wanted)
+        self._last_claim = monotonic()
+        self.tally.running = self.slots.running
+        if found:
+            self.slots.feed()
+            await asyncio.sleep(0)
+        else:
+            await self.claimer.rest()
+
+    async def _finish_tick(self) -> None:
+        await self.finisher.called.wait()
+        await self.finisher.tick()
+        if self._room_needed.is_set():
+            self.claimer.called.set()
+
+    async def _upkeep_tick(self) -> None:
+        housekeeping_at = monotonic()
+        while True:
+            await self._reporter.tick()
+            await self._gauges.tick()
+            if monotonic() >= housekeeping_at:
+                await self._housekeeper.tick()
+                housekeeping_at = monotonic() + HOUSEKEEPING_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311
+            self.tally.running = self.slots.running
+            await asyncio.sleep(REPORT_SECONDS)
+
+    async def _listen(self) -> None:
+        try:
+            await listen(self._dsn, on_ready=self._listening, on_call=self._called)
+        finally:
+            self.tally.listener_connected = False
+
+    def _listening(self) -> None:
+        self.tally.listener_connected = True
+        self.claimer.called.set()
+
+    def _called(self, call: Call) -> None:
+        if call.channel == CANCEL:
+            hold = self.holds.get(int(call.payload)) if call.payload.isdigit() else None
+            if hold is not None:
+                log.info("task_cancelled", task_id=hold.task.id, task_type=hold.task.task_type)
+                self.holds.abandon(hold)
+        elif call.payload in self._settings.queues:
+            self.claimer.called.set()
+
+    def _room(self) -> None:
+        if self._room_needed.is_set():
+            self.claimer.called.set()
+
+    def _lost_elsewhere(self, holds: list[Hold]) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._lost, holds)
+
+    def _lost(self, holds: list[Hold]) -> None:
+        for hold in holds:
+            if self.holds.get(hold.task.id) is hold and hold.state != "finishing":
+                self.tally.leases_lost += 1
+                log.warning("lease_lost", task_id=hold.task.id, task_type=hold.task.task_type, state=hold.state)
+                self.holds.abandon(hold)
+
+    async def _forever(self, what: str, tick: Callable[[], Awaitable[None]]) -> None:
+        """Run a tick again and again; while the database is away, with growing pauses."""
+        pause = 0.0
+        while True:
+            try:
+                await tick()
+                pause = 0.0
+            except DatabaseUnavailable as error:
+                self.tally.database_errors += 1
+                pause = min(max(pause * 2, 0.1), 5.0)
+                log.warning("database_error", loop=what, error=str(error), again_in=round(pause, 1))
+            except Exception:
+                pause = min(max(pause * 2, 0.1), 5.0)
+                log.exception("loop_failed", loop=what)
+            if pause:
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+
+    async def _wind_down(self, finishing: asyncio.Task[None]) -> None:
+        """Give back what has not started, let the rest finish in time, give back what did not, write everything."""
+        try:
+            await self._give_back(self.holds.take_waiting())
+            await self.slots.drain(self._settings.shutdown_timeout)
+            if self.slots.running:
+                log.warning("handing_back", running=self.slots.running)
+                await self.slots.interrupt(CANCEL_SECONDS)
+            deadline = monotonic() + FLUSH_SECONDS
+            while len(self.finisher) and monotonic() < deadline and not finishing.done():
+                await asyncio.sleep(0.01)
+            finishing.cancel()
+            await asyncio.gather(finishing, return_exceptions=True)
+            await self._give_back([hold for hold in self.holds.snapshot() if hold.state != "finishing"])
+        finally:
+            await asyncio.to_thread(self.heart.stop, 2.0)
+            self.slots.close()
+            await self._leave()
+        log.info("worker_stopped", unwritten=len(self.finisher))
+
+    async def _give_back(self, holds: list[Hold]) -> None:
+        if not holds:
+            return
+        try:
+            await leases.release(self._upkeep, [hold.task for hold in holds])
+        except DatabaseUnavailable as error:
+            # Their leases run out by themselves.
+            log.warning("release_failed", count=len(holds), error=str(error))
+        for hold in holds:
+            hold.abandoned = True
+            self.holds.drop(hold)
+
+    async def _leave(self) -> None:
+        try:
+            await leases.forget(self._upkeep, self.identity)
+        except DatabaseUnavailable as error:
+            log.warning("unregister_failed", error=str(error))
+        for session in (self._claims, self._finishes, self._upkeep):
+            await session.close()

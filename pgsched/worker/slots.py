@@ -1,0 +1,180 @@
+"""The slots: so many tasks run at once. Each takes the next row that waits, runs it, and takes the next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+
+import structlog
+
+from pgsched.context import Context
+from pgsched.model import Outcome
+from pgsched.registry import Handler, Registry
+from pgsched.runner import describe, run_attempt
+from pgsched.schedule import is_catchup
+from pgsched.transition import Refused, judge
+from pgsched.worker.appetite import Appetite
+from pgsched.worker.clock import DatabaseClock
+from pgsched.worker.finisher import Finisher
+from pgsched.worker.holds import RUNNING, Hold, Holds
+from pgsched.worker.tally import Tally
+
+log = structlog.stdlib.get_logger("pgsched.worker")
+
+
+class Slots:
+    """Runs what waits in the holds, ``concurrency`` at a time."""
+
+    def __init__(
+        self,
+        *,
+        concurrency: int,
+        registry: Registry,
+        holds: Holds,
+        finisher: Finisher,
+        appetite: Appetite,
+        clock: DatabaseClock,
+        tally: Tally,
+        on_room: Callable[[], None],
+    ) -> None:
+        self._concurrency = concurrency
+        self._registry = registry
+        self._holds = holds
+        self._finisher = finisher
+        self._appetite = appetite
+        self._clock = clock
+        self._tally = tally
+        self._on_room = on_room
+        self._idle: deque[asyncio.Future[None]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._threads = ThreadPoolExecutor(max_workers=concurrency, thread_name_prefix="pgsched-handler")
+        self._closing = False
+        self.running = 0
+
+    @property
+    def free(self) -> int:
+        """Slots with nothing to do."""
+        return self._concurrency - self.running
+
+    def start(self) -> None:
+        """Open the slots."""
+        for number in range(self._concurrency):
+            task = asyncio.create_task(self._slot(), name=f"pgsched slot {number}")
+            self._tasks.add(task)
+            task.add_done_callback(self._slot_ended)
+
+    def feed(self) -> None:
+        """Wake as many idle slots as there are rows waiting."""
+        for _ in range(min(len(self._holds.waiting), len(self._idle))):
+            future = self._idle.popleft()
+            if not future.done():
+                future.set_result(None)
+
+    async def drain(self, timeout: float) -> None:
+        """Start nothing more and wait until every slot is empty, ``timeout`` seconds at most."""
+        self._closing = True
+        while self._idle:
+            future = self._idle.popleft()
+            if not future.done():
+                future.set_result(None)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout)
+
+    async def interrupt(self, grace: float) -> None:
+        """Cancel the handlers that still run; plain functions are only told, a thread cannot be stopped."""
+        for hold in self._holds.snapshot():
+            if hold.state == RUNNING:
+                if hold.context is not None:
+                    hold.context.cancelled = True
+                if hold.slot is not None:
+                    hold.slot.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace)
+
+    def close(self) -> None:
+        """Let go of the threads; those that still run are not waited for."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _slot(self) -> None:
+        loop = asyncio.get_running_loop()
+        waiting = self._holds.waiting
+        slot = asyncio.current_task()
+        assert slot is not None  # noqa: S101
+        while not self._closing:
+            if not waiting:
+                self._on_room()
+                future: asyncio.Future[None] = loop.create_future()
+                self._idle.append(future)
+                await future
+                continue
+            hold = waiting.popleft()
+            hold.slot = slot
+            self.running += 1
+            try:
+                await self._run(hold)
+            except asyncio.CancelledError:
+                log.debug("slot_cancelled", task_id=hold.task.id)
+            finally:
+                self.running -= 1
+                hold.slot = None
+                # A cancellation is for one run: the next begins without it, even if a handler swallowed it.
+                while slot.cancelling():
+                    slot.uncancel()
+
+    async def _run(self, hold: Hold) -> None:
+        self._appetite.count()
+        now = monotonic()
+        if hold.abandoned:
+            return
+        if hold.leased_until <= now:
+            # Held past its lease before it began (the process was stopped, the machine slept): no longer ours.
+            self._holds.abandon(hold)
+            self._tally.leases_lost += 1
+            return
+        verdict = judge(hold.task, self._clock.at(now))
+        if verdict.missed:
+            self._tally.missed(hold.task.on_missed, verdict.missed)
+        if isinstance(verdict, Refused):
+            self._finisher.put(hold, verdict.finish)
+            return
+        task = verdict.task
+        hold.task = task
+        handler = self._registry.get(task.task_type)
+        assert handler is not None  # only registered types are claimed  # noqa: S101
+        hold.state = RUNNING
+        self._tally.start_delay(task, (self._clock.at(now) - task.next_run_at).total_seconds())
+        timeout = None if task.timeout is None else task.timeout.seconds
+        context = self._context(handler, hold, timeout, now) if handler.context_parameter else None
+
+        def report(outcome: Outcome) -> None:
+            self._finisher.conclude(hold, outcome)
+
+        try:
+            await run_attempt(
+                handler, task.payload, context, timeout=timeout, threads=self._threads, report=report
+            )
+        except Exception as error:  # a fault of pgsched, not of the handler: the attempt failed, the slot lives on
+            log.exception("run_failed", task_id=task.id, task_type=task.task_type)
+            if hold.state == RUNNING:
+                report(Outcome("failed", now, monotonic(), error=describe(error)))
+
+    def _context(self, handler: Handler, hold: Hold, timeout: float | None, now: float) -> Context:
+        task = hold.task
+        hold.context = Context(
+            task=task,
+            clock=monotonic,
+            now=self._clock.now,
+            deadline=None if timeout is None else now + timeout,
+            is_catchup=task.schedule_type != "one_time"
+            and task.scheduled_for is not None
+            and is_catchup(task.scheduled_for, self._clock.at(now)),
+        )
+        return hold.context
+
+    def _slot_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("slot_ended", error=str(task.exception()))

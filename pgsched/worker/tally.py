@@ -1,0 +1,139 @@
+"""What one worker counts, in plain numbers, and how Prometheus reads them.
+
+The counters of prometheus-client lock and look labels up at every step, several microseconds for each task; these are
+integers in dictionaries, turned into its families when they are scraped.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable
+from itertools import accumulate
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from pgsched.model import Claimed, Finish, Outcome
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
+ROWS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+
+class Histogram:
+    """Counts of observations per bucket, and their sum."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one observation."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Return the cumulated counts as Prometheus wants them."""
+        names = [*(f"{bound:g}" for bound in self.bounds), "+Inf"]
+        return list(zip(names, map(float, accumulate(self.counts)), strict=True))
+
+
+class Tally(Collector):
+    """The counters of one worker process."""
+
+    def __init__(self, *, slots: int) -> None:
+        self.slots = slots
+        self.running = 0
+        self.leases_expired = 0
+        """Rows claimed whose last worker's lease had run out."""
+        self.leases_lost = 0
+        """Rows of our own that were lost before they were finished."""
+        self.fenced = 0
+        self.database_errors = 0
+        self.listener_connected = False
+        self.claim_seconds = Histogram(SECONDS)
+        self.claim_batch = Histogram(ROWS)
+        self._executions: Counter[tuple[str, str, str]] = Counter()
+        self._durations: dict[tuple[str, str], Histogram] = {}
+        self._delays: dict[str, Histogram] = {}
+        self._missed: Counter[str] = Counter()
+
+    def claim(self, tasks: list[Claimed], seconds: float) -> None:
+        """Count one claim that took ``seconds``."""
+        self.claim_seconds.observe(seconds)
+        self.claim_batch.observe(len(tasks))
+        self.leases_expired += sum(task.lease_expired for task in tasks)
+
+    def start_delay(self, task: Claimed, seconds: float) -> None:
+        """Count how long after its due time a task was started."""
+        delays = self._delays.get(task.queue)
+        if delays is None:
+            delays = self._delays[task.queue] = Histogram(SECONDS)
+        delays.observe(max(seconds, 0.0))
+
+    def execution(self, task: Claimed, outcome: Outcome, finish: Finish) -> None:
+        """Count one attempt that ended."""
+        key = (task.task_type, task.queue)
+        durations = self._durations.get(key)
+        if durations is None:
+            durations = self._durations[key] = Histogram(SECONDS)
+        durations.observe(outcome.finished - outcome.started)
+        dead = finish.buried or finish.next_status == "dead"
+        self._executions[(*key, "dead" if dead else outcome.status)] += 1
+
+    def missed(self, policy: str, ticks: int) -> None:
+        """Count ticks that were not run, by the policy that decided it."""
+        self._missed[policy] += ticks
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the families that ``/metrics`` shows."""
+        executions = CounterMetricFamily(
+            "pgsched_executions", "Attempts that ended.", labels=["task_type", "queue", "outcome"]
+        )
+        for labels, count in list(self._executions.items()):
+            executions.add_metric(list(labels), count)
+        yield executions
+        durations = HistogramMetricFamily(
+            "pgsched_execution_duration_seconds", "How long attempts ran.", labels=["task_type", "queue"]
+        )
+        for names, histogram in list(self._durations.items()):
+            durations.add_metric(list(names), histogram.buckets(), histogram.total)
+        yield durations
+        delays = HistogramMetricFamily(
+            "pgsched_start_delay_seconds", "Start minus next_run_at.", labels=["queue"]
+        )
+        for queue, histogram in list(self._delays.items()):
+            delays.add_metric([queue], histogram.buckets(), histogram.total)
+        yield delays
+        missed = CounterMetricFamily(
+            "pgsched_ticks_missed", "Ticks that were not run, by the policy that decided it.", labels=["policy"]
+        )
+        for policy in ("once", "skip", "all"):
+            missed.add_metric([policy], self._missed[policy])
+        yield missed
+        yield _plain_histogram("pgsched_claim_seconds", "How long claims took.", self.claim_seconds)
+        yield _plain_histogram("pgsched_claim_batch_size", "Rows per claim.", self.claim_batch)
+        yield GaugeMetricFamily("pgsched_running", "Tasks running in this worker.", value=self.running)
+        yield GaugeMetricFamily("pgsched_slots", "Tasks this worker may run at once.", value=self.slots)
+        yield GaugeMetricFamily(
+            "pgsched_listener_connected", "1 while LISTEN works.", value=float(self.listener_connected)
+        )
+        yield CounterMetricFamily(
+            "pgsched_leases_expired", "Rows claimed after another worker's lease ran out.", value=self.leases_expired
+        )
+        yield CounterMetricFamily(
+            "pgsched_leases_lost", "Rows this worker lost before it had finished them.", value=self.leases_lost
+        )
+        yield CounterMetricFamily(
+            "pgsched_fenced", "Finishes refused because another claim had taken the row.", value=self.fenced
+        )
+        yield CounterMetricFamily(
+            "pgsched_database_errors", "Statements that failed and were tried again.", value=self.database_errors
+        )
+
+
+def _plain_histogram(name: str, text: str, histogram: Histogram) -> HistogramMetricFamily:
+    return HistogramMetricFamily(name, text, buckets=histogram.buckets(), sum_value=histogram.total)

@@ -1,0 +1,70 @@
+"""What a worker does beside running tasks: shows progress, makes partitions, forgets dead workers."""
+
+from __future__ import annotations
+
+import json
+from time import monotonic
+
+from pgsched.db import outcomes, upkeep
+from pgsched.db.leases import forget_dead
+from pgsched.db.outcomes import LogEntry
+from pgsched.db.session import Session
+from pgsched.worker.holds import RUNNING, Holds
+from pgsched.runner import storable
+
+REPORT_SECONDS = 0.5
+"""How often what handlers report is written."""
+HOUSEKEEPING_SECONDS = 600.0
+"""How often partitions are made ahead and dead workers forgotten."""
+
+
+class Reporter:
+    """Writes what running handlers report of themselves."""
+
+    def __init__(self, *, session: Session, holds: Holds) -> None:
+        self._session = session
+        self._holds = holds
+
+    async def tick(self) -> int:
+        """Write progress and log lines that came since the last tick; returns how many there were.
+
+        Raises DatabaseUnavailable; the lines are kept for the next tick.
+        """
+        shown: list[tuple[int, int, str]] = []
+        lines: list[LogEntry] = []
+        contexts = []
+        for hold in self._holds.snapshot():
+            if hold.state != RUNNING or hold.context is None:
+                continue
+            progress, logged = hold.context.take_report()
+            task = hold.task
+            if progress is not None:
+                shown.append((task.id, task.fencing_token, _json(progress)))
+            if logged:
+                contexts.append((hold.context, logged))
+                lines.extend(LogEntry(task.id, task.fencing_token, task.attempts, line) for line in logged)
+        if not shown and not lines:
+            return 0
+        try:
+            await outcomes.report(self._session, sorted(shown), lines, monotonic())
+        except BaseException:
+            for context, logged in contexts:
+                context.give_back(logged)
+            raise
+        return len(shown) + len(lines)
+
+
+class Housekeeper:
+    """Keeps the tables in order for everyone; harmless to run in every worker."""
+
+    def __init__(self, *, session: Session) -> None:
+        self._session = session
+
+    async def tick(self) -> None:
+        """Make the history's partitions of the days to come, forget workers that died. Raises DatabaseUnavailable."""
+        await upkeep.make_partitions(self._session)
+        await forget_dead(self._session)
+
+
+def _json(value: object) -> str:
+    return storable(json.dumps(value, default=str)).replace("\\u0000", "")

@@ -1,0 +1,2 @@
+-- Stops a task for good.
+select pgsched.cancel(%(id)s)

@@ -1,0 +1,65 @@
+-- Takes up to %(limit)s due rows: one index probe per queue and priority, in the order of the arrays.
+--
+-- Each probe begins after its floor, the last row this worker claimed there, so that it does not walk again through
+-- index entries that are finished, leased or not for us; a claim without floors follows regularly. A row whose lease
+-- has run out is claimed like any other, and the attempt that was lost is written into the history.
+-- Sets only columns that no index mentions: a HOT update.
+with probe as (
+  select p.queue, p.priority, q.ordering is distinct from 'lifo' as fifo,
+    coalesce(p.floor_at, '-infinity') as floor_at, coalesce(p.floor_id, 0) as floor_id
+  from unnest(%(queues)s::text[], %(priorities)s::smallint[], %(floor_ats)s::timestamptz[], %(floor_ids)s::bigint[])
+    with ordinality as p(queue, priority, floor_at, floor_id, place)
+  left join pgsched.queues q on q.name = p.queue
+  where q.paused is not true
+  order by p.place
+),
+picked as materialized (
+  select due.*
+  from probe
+  cross join lateral (
+    select * from (
+     select t.id, t.locked_by, t.fencing_token, t.attempts, t.started_at
+     from pgsched.tasks t
+     where probe.fifo and t.queue = probe.queue and t.priority = probe.priority
+       and t.next_run_at is not null and t.enabled and t.next_run_at <= now()
+       and (t.next_run_at, t.id) > (probe.floor_at, probe.floor_id)
+       and (t.locked_until is null or t.locked_until < now())
+       and t.task_type = any(%(task_types)s::text[])
+     order by t.next_run_at, t.id
+     limit %(limit)s
+     for no key update skip locked) first_in
+    union all
+    select * from (
+     select t.id, t.locked_by, t.fencing_token, t.attempts, t.started_at
+     from pgsched.tasks t
+     where not probe.fifo and t.queue = probe.queue and t.priority = probe.priority
+       and t.next_run_at is not null and t.enabled and t.next_run_at <= now()
+       and (t.locked_until is null or t.locked_until < now())
+       and t.task_type = any(%(task_types)s::text[])
+     order by t.next_run_at desc, t.id desc
+     limit %(limit)s
+     for no key update skip locked) last_in
+  ) due
+  limit %(limit)s
+),
+lost as (
+  insert into pgsched.executions (
+    task_id, task_type, queue, attempt, fencing_token, scheduled_for, worker_id, status, started_at, finished_at,
+    duration_ms, error)
+  select t.id, t.task_type, t.queue, picked.attempts, picked.fencing_token, t.scheduled_for, picked.locked_by, 'lost',
+    picked.started_at, now(), extract(epoch from now() - picked.started_at) * 1000,
+    'the lease of worker ' || picked.locked_by || ' ran out'
+  from picked join pgsched.tasks t on t.id = picked.id
+  where picked.locked_by is not null
+  returning task_id
+)
+update pgsched.tasks t
+set status = 'running', locked_by = %(worker)s, locked_until = now() + %(lease)s::float8 * interval '1 second',
+  attempts = t.attempts + 1, fencing_token = t.fencing_token + 1, started_at = now()
+from picked
+where t.id = picked.id
+returning t.id, t.task_type, t.queue, t.priority, t.payload, t.schedule_type, t.scheduled_for, t.next_run_at,
+  t.started_at as claimed_at, t.attempts, t.max_attempts, t.fencing_token, t.timeout, t.backoff, t.backoff_delay,
+  t.backoff_max, t.cron_expression, t.timezone, t.start_date, t.end_date, t.repeat_interval, t.repeat_count,
+  t.execution_count, t.on_missed, t.catchup_window, t.overlap, t.jitter, t.planned_from, t.revision,
+  picked.locked_by is not null as lease_expired

@@ -1,0 +1,2 @@
+-- Into the waiting room.
+copy pg_temp.pgsched_staged_tasks ({columns}) from stdin

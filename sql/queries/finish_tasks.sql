@@ -1,0 +1,72 @@
+-- Every other end of a claim: retries, deaths, ticks of schedules, plans. The outcome, the history, the next run and
+-- the dead child of a tick that used up its attempts, in one statement, guarded by the fencing token. A schedule that was
+-- edited since the claim (another revision) is planned afresh instead of being booked from what the worker knew.
+with done as (
+  select *
+  from unnest(%(ids)s::bigint[], %(tokens)s::bigint[], %(statuses)s::text[], %(executions)s::text[],
+    %(ticks)s::timestamptz[], %(next_ticks)s::timestamptz[], %(retries_in)s::float8[], %(jitters)s::float8[],
+    %(counted)s::boolean[], %(buried)s::boolean[], %(attempts)s::integer[], %(revisions)s::integer[],
+    %(started_ago)s::float8[], %(seconds)s::float8[], %(results)s::text[], %(errors)s::text[])
+    as d(id, token, status, execution, tick, next_tick, retry_in, jitter, counted, buried, attempts, revision,
+      started_ago, seconds, result, error)
+),
+target as (
+  -- Locked first: `attempt` is the one that was made, before the update starts the count again.
+  select done.*, t.attempts as attempt, t.worker_id,
+    t.revision <> done.revision and t.schedule_type <> 'one_time' and (done.execution is null or done.counted) as edited
+  from done
+  join lateral (
+    select t.attempts, t.revision, t.schedule_type, t.locked_by as worker_id
+    from pgsched.tasks t
+    where t.id = done.id and t.fencing_token = done.token and t.status = 'running'
+    for no key update
+  ) t on true
+),
+finished as (
+  update pgsched.tasks t
+  set status = case when target.edited then 'pending' else target.status end,
+    next_run_at = case
+      when target.edited then now()
+      when target.status <> 'pending' then null
+      when target.retry_in is not null then now() + target.retry_in * interval '1 second'
+      else coalesce(target.next_tick + target.jitter * interval '1 second', t.next_run_at) end,
+    scheduled_for = case
+      when target.edited then null
+      when target.next_tick is not null then target.next_tick
+      else t.scheduled_for end,
+    attempts = case when target.edited then 0 else target.attempts end,
+    execution_count = t.execution_count + target.counted::integer,
+    locked_by = null, locked_until = null,
+    completed_at = case when not target.edited and target.status in ('completed', 'cancelled') then now() end,
+    died_at = case when not target.edited and target.status = 'dead' then now() end,
+    last_run_at = case when target.execution is null then t.last_run_at
+      else now() - target.started_ago * interval '1 second' end,
+    result = case when target.execution = 'completed' then target.result::jsonb else t.result end,
+    last_error = case when target.execution = 'completed' then null else coalesce(target.error, t.last_error) end,
+    updated_at = now()
+  from target
+  where t.id = target.id
+  returning t.*, target.execution, target.tick, target.attempt, target.worker_id, target.started_ago, target.seconds,
+    target.result as new_result, target.error, target.buried
+),
+dead_ticks as (
+  insert into pgsched.tasks (
+    task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, schedule_type,
+    scheduled_for, timezone, status, died_at, attempts, max_attempts, backoff, backoff_delay, backoff_max, timeout,
+    last_run_at, last_error, parent_id)
+  select task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, 'one_time',
+    tick, timezone, 'dead', now(), least(attempt, max_attempts), max_attempts, backoff, backoff_delay, backoff_max, timeout,
+    last_run_at, error, id
+  from finished
+  where buried
+),
+history as (
+  insert into pgsched.executions (
+    task_id, task_type, queue, attempt, fencing_token, scheduled_for, worker_id, status, started_at, finished_at,
+    duration_ms, result, error)
+  select id, task_type, queue, attempt, fencing_token, tick, worker_id, execution, last_run_at,
+    last_run_at + seconds * interval '1 second', seconds * 1000, new_result::jsonb, error
+  from finished
+  where execution is not null
+)
+select id from finished

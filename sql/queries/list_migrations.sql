@@ -1,0 +1,2 @@
+-- The versions that were applied to this database.
+select version, name from pgsched.migrations order by version

@@ -1,0 +1,15 @@
+-- A page of tasks, the latest first. A filter that was not given is null and is planned away, since the statement is
+-- not prepared. Dead tasks are looked up in the index of the dead.
+select t.*
+from pgsched.tasks t
+where (%(queue)s::text is null or t.queue = %(queue)s::text)
+  and (%(task_type)s::text is null or t.task_type = %(task_type)s::text)
+  and (%(status)s::text is null or t.status = %(status)s::text)
+  and (%(status)s::text is distinct from 'dead' or t.died_at is not null)
+  and (%(schedule_type)s::text is null or t.schedule_type = %(schedule_type)s::text)
+  and (%(tag)s::text is null or %(tag)s::text = any(t.tags))
+  and (%(tenant_id)s::text is null or t.tenant_id = %(tenant_id)s::text)
+  and (%(parent_id)s::bigint is null or t.parent_id = %(parent_id)s::bigint)
+  and (%(before_id)s::bigint is null or t.id < %(before_id)s::bigint)
+order by t.id desc
+limit %(limit)s

@@ -1,0 +1,2 @@
+-- The days to come.
+select pgsched.make_partitions()

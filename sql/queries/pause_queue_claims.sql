@@ -1,0 +1,4 @@
+-- Nothing more of this queue is claimed; what runs goes on.
+insert into pgsched.queues as q (name, paused) values (%(name)s, true)
+on conflict (name) do update set paused = true, updated_at = now() where not q.paused
+returning q.name

@@ -1,0 +1,11 @@
+-- Gives every dead task that fits all its attempts again. Locked first, so that none is alive when its turn comes.
+with fitting as materialized (
+  select t.id
+  from pgsched.tasks t
+  where t.died_at is not null
+    and (%(queue)s::text is null or t.queue = %(queue)s::text)
+    and (%(task_type)s::text is null or t.task_type = %(task_type)s::text)
+  order by t.died_at, t.id
+  for update
+)
+select count(*) as number from fitting cross join lateral (select pgsched.retry(fitting.id) offset 0) retried

@@ -1,0 +1,2 @@
+-- Gives a task all its attempts again.
+select pgsched.retry(%(id)s)

@@ -1,0 +1,5 @@
+-- What running handlers reported of themselves; only while the claim is still theirs.
+update pgsched.tasks t
+set progress = d.progress::jsonb
+from unnest(%(ids)s::bigint[], %(tokens)s::bigint[], %(values)s::text[]) as d(id, token, progress)
+where t.id = d.id and t.fencing_token = d.token and t.status = 'running'

@@ -1,0 +1,84 @@
+"""Fixtures for every test; tests/README.md explains them."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests import servers
+from tests.processes import PgschedRunner
+
+_RUN = pytest.StashKey[ExitStack]()
+_numbers = itertools.count(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # the first process, not a pytest-xdist worker
+        config.stash[_RUN] = ExitStack()
+        config.stash[_RUN].enter_context(servers.run_of_tests())
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _RUN in config.stash:
+        config.stash[_RUN].close()
+
+
+@pytest.fixture(scope="session")
+def server_dsn() -> Iterator[str]:
+    """The DSN of the tests' server, of an administrative database."""
+    with servers.default_server() as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="session")
+def template_database(server_dsn: str) -> str:
+    """The name of a database in which the migrations have run."""
+    return servers.ensure_template(server_dsn)
+
+
+@pytest.fixture
+def dsn(server_dsn: str, template_database: str, database_name: str) -> Iterator[str]:
+    """The DSN of a fresh, migrated database."""
+    with servers.fresh_database(server_dsn, database_name, template=template_database) as fresh:
+        yield fresh
+
+
+@pytest.fixture
+def empty_dsn(server_dsn: str, database_name: str) -> Iterator[str]:
+    """The DSN of a fresh database in which no migration has run."""
+    with servers.fresh_database(server_dsn, f"{database_name}_empty") as fresh:
+        yield fresh
+
+
+@pytest.fixture(scope="session", params=servers.available_majors())
+def every_server(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The DSN of an embedded server, of each major version that is installed."""
+    with servers.embedded_server(request.param) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def every_server_dsn(every_server: str, database_name: str) -> Iterator[str]:
+    """``dsn`` on each major version: a test that asks for it runs once on every one."""
+    template = servers.ensure_template(every_server)
+    with servers.fresh_database(every_server, f"{database_name}_every", template=template) as fresh:
+        yield fresh
+
+
+@pytest.fixture
+def database_name() -> str:
+    """A part of a database's name that no other test uses."""
+    return f"{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{next(_numbers)}"
+
+
+@pytest.fixture
+def run_pgsched(dsn: str, tmp_path: Path) -> Iterator[PgschedRunner]:
+    """Start ``pgsched`` processes on the test's database: ``run_pgsched("worker", "--app", "mod:app")``."""
+    runner = PgschedRunner(folder=tmp_path, dsn=dsn)
+    yield runner
+    runner.kill_all()

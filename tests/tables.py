@@ -1,0 +1,103 @@
+"""Rows brought into a state by hand, as a worker or a person would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import dict_row
+
+WORKER = UUID("00000000-0000-0000-0000-000000000001")
+
+
+@contextmanager
+def database(dsn: str) -> Iterator[psycopg.Connection[dict[str, Any]]]:
+    """A connection in autocommit mode whose rows are dictionaries."""
+    with psycopg.connect(dsn, autocommit=True, row_factory=dict_row) as connection:
+        yield connection
+
+
+def task_row(connection: psycopg.Connection[dict[str, Any]], task_id: int) -> dict[str, Any]:
+    """A task as it is now."""
+    row = connection.execute("select * from pgsched.tasks where id = %s", (task_id,)).fetchone()
+    assert row is not None, f"there is no task {task_id}"
+    return row
+
+
+def insert_task(connection: psycopg.Connection[dict[str, Any]], task_type: str = "mail", **columns: Any) -> int:
+    """Insert a task by a plain INSERT."""
+    values = {"task_type": task_type} | columns
+    statement = psycopg.sql.SQL("insert into pgsched.tasks ({}) values ({}) returning id").format(
+        psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, values)),
+        psycopg.sql.SQL(", ").join(psycopg.sql.Placeholder() * len(values)),
+    )
+    row = connection.execute(statement, list(values.values())).fetchone()
+    assert row is not None
+    return int(row["id"])
+
+
+def set_running(connection: psycopg.Connection[dict[str, Any]], task_id: int, *, lease: str = "1 minute") -> None:
+    """Claim a task."""
+    connection.execute(
+        """
+        update pgsched.tasks
+        set status = 'running', locked_by = %s, locked_until = now() + %s::interval, attempts = attempts + 1,
+          fencing_token = fencing_token + 1, started_at = now()
+        where id = %s
+        """,
+        (WORKER, lease, task_id),
+    )
+
+
+def set_dead(
+    connection: psycopg.Connection[dict[str, Any]], task_id: int, *, ago: str = "0", error: str = "no luck"
+) -> None:
+    """Let a task die."""
+    connection.execute(
+        """
+        update pgsched.tasks
+        set status = 'dead', died_at = now() - %s::interval, next_run_at = null, locked_by = null,
+          locked_until = null, attempts = max_attempts, last_error = %s
+        where id = %s
+        """,
+        (ago, error, task_id),
+    )
+
+
+def set_completed(connection: psycopg.Connection[dict[str, Any]], task_id: int) -> None:
+    """Let a task end well."""
+    connection.execute(
+        """
+        update pgsched.tasks
+        set status = 'completed', completed_at = now(), next_run_at = null, locked_by = null, locked_until = null
+        where id = %s
+        """,
+        (task_id,),
+    )
+
+
+def set_backing_off(connection: psycopg.Connection[dict[str, Any]], task_id: int) -> None:
+    """Let one attempt at a task fail."""
+    connection.execute(
+        "update pgsched.tasks set attempts = 1, next_run_at = now() + interval '1 hour' where id = %s", (task_id,)
+    )
+
+
+def add_worker(
+    connection: psycopg.Connection[dict[str, Any]],
+    *,
+    queues: list[str],
+    task_types: list[str],
+    silent_for: str = "0",
+) -> None:
+    """Register a worker that was last heard of so long ago."""
+    connection.execute(
+        """
+        insert into pgsched.workers (id, hostname, pid, queues, task_types, concurrency, heartbeat_at, lease)
+        values (gen_random_uuid(), 'host', 1, %s, %s, 20, now() - %s::interval, interval '30 seconds')
+        """,
+        (queues, task_types, silent_for),
+    )

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgsched.errors import InvalidTask
+from pgsched.jsontext import MAX_DEPTH, encode_json, foreign_key
+from pgsched.model import MAX_JSON_BYTES
+
+JSON_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(categories=["L"])), inner),
+)
+
+
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@given(JSON_VALUES)
+def test_value_reads_back_as_it_was(value: Any) -> None:
+    assert json.loads(encode_json(value, "result")) == value
+
+
+def test_text_is_compact_and_keeps_its_characters() -> None:
+    assert encode_json({"a": [1, "ü"]}, "payload") == '{"a":[1,"ü"]}'
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (float("nan"), "payload must be JSON, got NaN"),
+        ({"a": float("inf")}, "payload['a'] must be JSON, got infinity"),
+        ({"a": [1, {2}]}, "payload['a'][1] must be JSON, got a set"),
+        ({"when": datetime(2026, 1, 1, tzinfo=UTC)}, "payload['when'] must be JSON, got a datetime"),
+        ({"a": {(1, 2): 3}}, "payload['a'] must have keys that are strings, got a tuple"),
+        ({"n": 10**5000}, "payload['n'] must be JSON, got a whole number with too many digits"),
+        ({"a": "b\0c"}, "payload must not contain the character \\u0000, which jsonb cannot hold"),
+        ({"a\0": 1}, "payload must not contain the character \\u0000, which jsonb cannot hold"),
+        ({"a": "\ud800"}, "payload must be Unicode text, got half a surrogate pair"),
+    ],
+)
+def test_what_jsonb_cannot_hold_is_refused_with_the_reason(value: Any, reason: str) -> None:
+    with pytest.raises(InvalidTask) as caught:
+        encode_json(value, "payload")
+    assert str(caught.value) == reason
+
+
+@pytest.mark.parametrize("text", ["\\u0000", "\\\\u0000", 'C:\\u0000"'])
+def test_text_that_only_looks_like_a_nul_is_taken(text: str) -> None:
+    assert json.loads(encode_json(text, "payload")) == text
+
+
+def test_deepest_value_is_taken() -> None:
+    assert encode_json(nested(MAX_DEPTH), "result") == "[" * MAX_DEPTH + "1" + "]" * MAX_DEPTH
+
+
+@pytest.mark.parametrize("levels", [MAX_DEPTH + 1, 100_000])
+def test_value_that_is_nested_too_deep_is_refused(levels: int) -> None:
+    with pytest.raises(InvalidTask, match="result must not be nested deeper than 100 levels"):
+        encode_json(nested(levels), "result")
+
+
+def test_value_that_holds_itself_is_refused() -> None:
+    value: list[Any] = []
+    value.append(value)
+    with pytest.raises(InvalidTask, match="nested deeper"):
+        encode_json(value, "result")
+
+
+def test_many_flat_containers_are_not_deep() -> None:
+    assert json.loads(encode_json([[] for _ in range(1000)], "result")) == [[]] * 1000
+
+
+def test_value_of_1_mib_is_taken() -> None:
+    value = "x" * (MAX_JSON_BYTES - 2)
+    assert len(encode_json(value, "result")) == MAX_JSON_BYTES
+
+
+def test_value_beyond_1_mib_is_refused_with_its_size() -> None:
+    with pytest.raises(InvalidTask, match=r"result must not exceed 1 MiB as JSON, got 1,048,577 bytes"):
+        encode_json("x" * (MAX_JSON_BYTES - 1), "result")
+
+
+def test_size_counts_bytes_of_utf8_not_characters() -> None:
+    with pytest.raises(InvalidTask, match="1 MiB"):
+        encode_json("€" * (MAX_JSON_BYTES // 2), "result")
+
+
+def test_size_counts_the_spaces_that_postgresql_prints() -> None:
+    with pytest.raises(InvalidTask, match="1 MiB"):
+        encode_json([1] * (MAX_JSON_BYTES // 2 - 10), "result")
+
+
+def test_foreign_key_is_found_with_its_path() -> None:
+    assert foreign_key({"a": [{1: "x"}]}) == "['a'][0][1]"
+
+
+def test_keys_that_are_strings_are_not_foreign() -> None:
+    assert foreign_key({"a": [{"b": {}}]}) is None

@@ -1,0 +1,164 @@
+"""The wheel holds what the program reads at run time, and every statement file is used."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = sorted((ROOT / "pgsched").rglob("*.py"))
+QUERIES = sorted((ROOT / "sql" / "queries").glob("*.sql"))
+MIGRATIONS = sorted((ROOT / "sql" / "migrations").glob("*.sql"))
+
+each_query = pytest.mark.parametrize("query", QUERIES, ids=lambda path: path.stem)
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    """Run a command and return what it printed; its whole output is the message if it fails."""
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command} failed:\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder, cwd=ROOT)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of a new environment that holds the wheel; the dependencies are those of the test run."""
+    folder = tmp_path_factory.mktemp("installed")
+    venv.create(folder, symlinks=True)
+    python = folder / "bin" / "python"
+    pip = (sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check")
+    run(*pip, "install", "--quiet", "--no-index", "--no-deps", wheel, cwd=folder)
+    # A path from a .pth file comes last, and the .pth files in it (an editable pgsched's) are not read.
+    (packages,) = folder.glob("lib/python*/site-packages")
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return python
+
+
+def test_wheel_holds_every_sql_file_of_the_checkout(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name: archive.read(name) for name in archive.namelist() if name.startswith("pgsched/sql/")}
+    assert packed == {f"pgsched/{path.relative_to(ROOT)}": path.read_bytes() for path in QUERIES + MIGRATIONS}
+
+
+def test_wheel_holds_every_module_and_the_type_marker(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        packed = set(archive.namelist())
+    assert {str(path.relative_to(ROOT)) for path in SOURCES} | {"pgsched/py.typed"} <= packed
+
+
+def test_installed_wheel_loads_every_statement_and_migration(installed: Path, tmp_path: Path) -> None:
+    program = """
+import json, pgsched
+from pgsched.db.statements import load_statement, migrations, statement_names
+print(json.dumps({
+    "home": pgsched.__file__,
+    "statements": {name: load_statement(name) for name in statement_names()},
+    "migrations": [[m.version, m.name, m.sql] for m in migrations()],
+}))
+"""
+    seen = json.loads(run(installed, "-I", "-c", program, cwd=tmp_path))
+    assert Path(seen["home"]).is_relative_to(installed.parents[1])
+    assert set(seen["statements"]) == {path.stem for path in QUERIES}
+    assert all(text.strip() for text in seen["statements"].values())
+    assert len(seen["migrations"]) == len(MIGRATIONS)
+    for (version, name, sql), path in zip(seen["migrations"], MIGRATIONS, strict=True):
+        assert f"{int(version):04d}_{name}" == path.stem
+        assert sql.strip()
+
+
+def test_installed_command_starts(installed: Path, tmp_path: Path) -> None:
+    assert "Usage" in run(installed.with_name("pgsched"), "--help", cwd=tmp_path)
+
+
+def test_every_folder_of_modules_is_a_package() -> None:
+    # import-linter skips a folder without an __init__.py, so the layers would go unchecked there.
+    assert {path.parent for path in SOURCES} == {
+        path.parent for path in SOURCES if path.name == "__init__.py"
+    }
+
+
+def literals(path: Path) -> list[str]:
+    """Every string literal of a Python file, docstrings included."""
+    tree = ast.parse(path.read_text(), str(path))
+    return [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+
+
+@each_query
+def test_statement_file_has_exactly_one_caller(query: Path) -> None:
+    callers = [
+        str(path.relative_to(ROOT)) for path in SOURCES for _ in range(literals(path).count(query.stem))
+    ]
+    assert len(callers) == 1, f"{query.name} should have one caller, has {callers or 'none'}"
+    assert callers[0].startswith("pgsched/db/"), f"{query.name} is loaded outside pgsched/db: {callers[0]}"
+
+
+@each_query
+def test_statement_file_starts_with_a_comment(query: Path) -> None:
+    assert query.read_text().startswith("--")
+
+
+@each_query
+def test_statement_file_holds_one_statement(query: Path) -> None:
+    assert count_statements(query.read_text()) == 1
+
+
+# What may hold a semicolon that ends nothing. Block comments do not nest here; ours have no reason to.
+NOT_CODE = re.compile(
+    r"""
+      --[^\n]*                                      # a comment
+    | /\*.*?\*/                                     # a block comment
+    | \b[eE]'(?:[^'\\]|\\.|'')*'                    # a string with escapes
+    | '(?:[^']|'')*'                                # a string
+    | "(?:[^"]|"")*"                                # a quoted name
+    | (?P<tag>\$(?:[A-Za-z_]\w*)?\$).*?(?P=tag)     # a dollar-quoted string
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def count_statements(sql: str) -> int:
+    """How many statements a text holds."""
+    code = NOT_CODE.sub(lambda found: " " if found[0].startswith(("--", "/*")) else " x ", sql)
+    return sum(1 for part in code.split(";") if part.strip())
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("-- only; a comment\n", 0),
+        ("-- why\nselect 1", 1),
+        ("-- why; how\nselect ';', \";\" /* ; */;\n-- the end;\n", 1),
+        ("select $$ a; b $$, $x$ $$ ; $x$, 'it''s; so', e'\\';'", 1),
+        ("select 1; select 2", 2),
+    ],
+)
+def test_statements_are_counted_past_comments_and_quotes(sql: str, expected: int) -> None:
+    assert count_statements(sql) == expected
