@@ -1,1 +1,46 @@
 """pgsched: a job queue and scheduler that needs PostgreSQL and nothing else."""
+
+from pgsched.app import App
+from pgsched.client import AsyncClient, Client
+from pgsched.context import Context
+from pgsched.errors import (
+    ConfigError,
+    DatabaseUnavailable,
+    Discard,
+    InvalidCron,
+    InvalidTask,
+    InvalidTimezone,
+    PayloadMismatch,
+    PgschedError,
+    RegistrationError,
+    Retry,
+    SchemaMismatch,
+    TaskNotFound,
+    TransitionRefused,
+)
+from pgsched.interval import Interval
+from pgsched.spec import TaskSpec
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "App",
+    "AsyncClient",
+    "Client",
+    "ConfigError",
+    "Context",
+    "DatabaseUnavailable",
+    "Discard",
+    "Interval",
+    "InvalidCron",
+    "InvalidTask",
+    "InvalidTimezone",
+    "PayloadMismatch",
+    "PgschedError",
+    "RegistrationError",
+    "Retry",
+    "SchemaMismatch",
+    "TaskNotFound",
+    "TaskSpec",
+    "TransitionRefused",
+]

@@ -21,9 +21,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 # What a decorator says of the one schedule that it declares, and no other task inherits.
-_WHEN = frozenset(
-    {"at", "delay", "cron", "every", "times", "start", "end", "idempotency_key", "enabled", "parent_id"}
-)
+_WHEN = frozenset({"at", "delay", "cron", "every", "times", "start", "end", "idempotency_key", "enabled", "parent_id"})
 _HOW = frozenset({"timezone", "on_missed", "catchup_window", "overlap", "jitter"})
 
 
@@ -46,9 +44,7 @@ class App:
         """The DSN as it was given; empty for libpq's own variables."""
         return dsn_from(os.environ, self._given_dsn)
 
-    def task(
-        self, task_type: str, **options: Unpack[TaskOptions]
-    ) -> Callable[[Callable[P, R]], TaskHandle[P, R]]:
+    def task(self, task_type: str, **options: Unpack[TaskOptions]) -> Callable[[Callable[P, R]], TaskHandle[P, R]]:
         """Register the decorated function as the handler of ``task_type``.
 
         ``options`` are what its tasks are scheduled with unless the caller says otherwise. With ``cron`` or
@@ -95,9 +91,7 @@ class App:
         if handler is None:
             return TaskOptions()
         own = _WHEN | _HOW if handler.options.keys() & {"cron", "every"} else _WHEN
-        return cast(
-            "TaskOptions", {name: value for name, value in handler.options.items() if name not in own}
-        )
+        return cast("TaskOptions", {name: value for name, value in handler.options.items() if name not in own})
 
 
 class TaskHandle(Generic[P, R]):

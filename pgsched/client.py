@@ -23,18 +23,14 @@ def _no_defaults(_task_type: str) -> TaskOptions:
     return TaskOptions()
 
 
-def _spec(
-    task_type: str, payload: Mapping[str, Any] | None, options: TaskOptions, defaults: Defaults
-) -> TaskSpec:
+def _spec(task_type: str, payload: Mapping[str, Any] | None, options: TaskOptions, defaults: Defaults) -> TaskSpec:
     return TaskSpec(task_type=task_type, payload=payload, **options).with_defaults(defaults(task_type))
 
 
 def _specs(specs: Iterable[TaskSpec], defaults: Defaults) -> Iterable[TaskSpec]:
     if defaults is _no_defaults:
         return specs
-    return [
-        spec.with_defaults(defaults(spec.task_type)) if isinstance(spec, TaskSpec) else spec for spec in specs
-    ]
+    return [spec.with_defaults(defaults(spec.task_type)) if isinstance(spec, TaskSpec) else spec for spec in specs]
 
 
 class Client:
@@ -66,13 +62,9 @@ class Client:
         which is left to the caller. Raises InvalidTask, naming option, rule and value.
         """
         command = commands.schedule(_spec(task_type, payload, options, self._defaults))
-        return (
-            self._database.run(command) if connection is None else self._database.run_on(connection, command)
-        )
+        return self._database.run(command) if connection is None else self._database.run_on(connection, command)
 
-    def schedule_many(
-        self, specs: Iterable[TaskSpec], *, connection: Connection[Any] | None = None
-    ) -> list[int]:
+    def schedule_many(self, specs: Iterable[TaskSpec], *, connection: Connection[Any] | None = None) -> list[int]:
         """Schedule many tasks at once, by COPY, and return their ids in order: all of them or none.
 
         Idempotency keys and ``connection`` work as in :meth:`schedule`. Raises InvalidTask that names the
@@ -347,9 +339,7 @@ class AsyncClient:
 
         The next page comes ``before`` the ``(died_at, id)`` of the last one.
         """
-        return await self._database.run(
-            commands.dead(queue=queue, task_type=task_type, limit=limit, before=before)
-        )
+        return await self._database.run(commands.dead(queue=queue, task_type=task_type, limit=limit, before=before))
 
     async def retry_dead(self, *, queue: str | None = None, task_type: str | None = None) -> int:
         """Give all dead tasks that fit all their attempts again, due now; return how many."""

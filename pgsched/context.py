@@ -17,7 +17,16 @@ MAX_LOG_CHARACTERS = 8192
 class Context:
     """The attempt a handler makes. Ask for it with a parameter annotated ``Context`` (or named ``ctx``)."""
 
-    __slots__ = ("_clock", "_lines", "_now", "_progress", "_task", "cancelled", "deadline_monotonic", "is_catchup")
+    __slots__ = (
+        "_clock",
+        "_lines",
+        "_now",
+        "_progress",
+        "_task",
+        "cancelled",
+        "deadline_monotonic",
+        "is_catchup",
+    )
 
     def __init__(
         self,

@@ -117,14 +117,10 @@ def _parse(expression: str) -> Cron:
         raise Refused(f"an alias must be one of {' '.join(ALIASES)}")
     words = _WORD.findall(ALIASES.get(text, text))
     if len(words) not in (5, 6):
-        raise Refused(
-            f"must have 5 fields (minute hour day month weekday) or 6 with seconds first, got {len(words)}"
-        )
+        raise Refused(f"must have 5 fields (minute hour day month weekday) or 6 with seconds first, got {len(words)}")
     has_seconds = len(words) == 6
     second = parse_field(SECOND_FIELD, words.pop(0) if has_seconds else "0")
-    minute, hour, day, month, weekday = (
-        parse_field(spec, word) for spec, word in zip(FIELDS, words, strict=True)
-    )
+    minute, hour, day, month, weekday = (parse_field(spec, word) for spec, word in zip(FIELDS, words, strict=True))
     if second.stepping and _NUMERIC.search(words[4]):
         raise Refused(
             "may mean seconds first or last; they come first: name the weekday if that is meant, "

@@ -119,9 +119,7 @@ def _number(spec: Spec, text: str) -> int:
         return spec.names[text]
     if not _is_number(text):
         names = f" or a name ({next(iter(spec.names))})" if spec.names else ""
-        raise Refused(
-            f"{spec.name} must be a number between {spec.low} and {spec.high}{names}, got {_shown(text)}"
-        )
+        raise Refused(f"{spec.name} must be a number between {spec.low} and {spec.high}{names}, got {_shown(text)}")
     if not spec.low <= int(text) <= spec.high:
         raise Refused(f"{spec.name} must be between {spec.low} and {spec.high}, got {text}")
     return int(text)

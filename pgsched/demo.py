@@ -70,32 +70,24 @@ def schedule_demonstration(client: Client, *, started: datetime | None = None) -
     """
     run = f"{started or datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"
     return [
-        Scheduled(
-            client.schedule("greet", {"name": "you"}, idempotency_key=f"demo now {run}"), "greet", "once, now"
-        ),
+        Scheduled(client.schedule("greet", {"name": "you"}, idempotency_key=f"demo now {run}"), "greet", "once, now"),
         Scheduled(
             client.schedule("greet", {"name": "later"}, delay="3s", idempotency_key=f"demo delayed {run}"),
             "greet",
             "once, 3 seconds from now",
         ),
         Scheduled(
-            client.schedule(
-                "flaky", backoff="fixed", backoff_delay="2s", idempotency_key=f"demo flaky {run}"
-            ),
+            client.schedule("flaky", backoff="fixed", backoff_delay="2s", idempotency_key=f"demo flaky {run}"),
             "flaky",
             "once, now; its first attempt fails, the second comes 2 seconds later",
         ),
         Scheduled(
-            client.schedule(
-                "greet", {"name": "again"}, every="3s", times=5, idempotency_key=f"demo repeating {run}"
-            ),
+            client.schedule("greet", {"name": "again"}, every="3s", times=5, idempotency_key=f"demo repeating {run}"),
             "greet",
             "repeating: every 3 seconds, 5 times",
         ),
         Scheduled(
-            client.schedule(
-                "report", cron="*/10 * * * * *", on_missed="skip", idempotency_key="demo recurring"
-            ),
+            client.schedule("report", cron="*/10 * * * * *", on_missed="skip", idempotency_key="demo recurring"),
             "report",
             "recurring: by cron */10 * * * * *, every 10 seconds",
         ),

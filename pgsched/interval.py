@@ -87,9 +87,7 @@ class Interval(NamedTuple):
         """
         years, months = divmod(abs(self.months), 12)
         days = years * 365.25 + months * 30
-        return (
-            (days if self.months >= 0 else -days) * 86_400 + self.days * 86_400 + self.microseconds / _SECOND
-        )
+        return (days if self.months >= 0 else -days) * 86_400 + self.days * 86_400 + self.microseconds / _SECOND
 
     def to_text(self) -> str:
         """Text that PostgreSQL's interval input reads back exactly, as ``1 mons 2 days 0.5 secs``."""

@@ -80,9 +80,7 @@ def _containers(value: object) -> Iterator[tuple[int, str, Container]]:
         containers = [(path, item) for path, item in layer if isinstance(item, Mapping | list | tuple)]
         for path, container in containers:
             yield depth, path, container
-        layer = [
-            (f"{path}[{key!r}]", item) for path, container in containers for key, item in _items(container)
-        ]
+        layer = [(f"{path}[{key!r}]", item) for path, container in containers for key, item in _items(container)]
 
 
 def _items(container: Container) -> Iterable[tuple[Any, Any]]:

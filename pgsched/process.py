@@ -187,7 +187,7 @@ class _Parent:
             theirs.close()
             self._slots[number] = (process, Child(ours))
 
-    def _signalled(self, number: int, frame: object) -> None:
+    def _signalled(self, _number: int, _frame: object) -> None:
         self._signals += 1
         self._stopping.set()
         for slot in self._slots:

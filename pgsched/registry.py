@@ -37,7 +37,10 @@ class Handler:
         if not self.required <= keys:
             self._refuse(sorted(self.required - keys), "missing argument")
         if self.context_parameter in keys:
-            self._refuse([str(self.context_parameter)], "the context is passed by pgsched, not by the payload: argument")
+            self._refuse(
+                [str(self.context_parameter)],
+                "the context is passed by pgsched, not by the payload: argument",
+            )
 
     def _refuse(self, names: list[str], rule: str) -> None:
         shown = ", ".join(repr(name[:100]) for name in names[:10])
@@ -50,9 +53,7 @@ class Registry:
     def __init__(self) -> None:
         self._handlers: dict[str, Handler] = {}
 
-    def register(
-        self, task_type: str, function: Callable[..., Any], options: TaskOptions | None = None
-    ) -> Handler:
+    def register(self, task_type: str, function: Callable[..., Any], options: TaskOptions | None = None) -> Handler:
         """Register ``function`` under ``task_type`` and return its handler.
 
         Raises RegistrationError when the name is taken or the signature cannot take a payload.

@@ -57,9 +57,7 @@ async def run_attempt(
         await _run_in_thread(handler, arguments, context, started, timeout, threads, report)
 
 
-async def _run_coroutine(
-    handler: Handler, arguments: dict[str, Any], started: float, timeout: float | None
-) -> Outcome:
+async def _run_coroutine(handler: Handler, arguments: dict[str, Any], started: float, timeout: float | None) -> Outcome:
     variables = contextvars.copy_context()
     try:
         coroutine = handler.function(**arguments)
@@ -89,9 +87,7 @@ async def _run_coroutine(
 
 
 @types.coroutine
-def _in_context(
-    coroutine: Coroutine[Any, Any, Any], variables: contextvars.Context
-) -> Generator[Any, Any, Any]:
+def _in_context(coroutine: Coroutine[Any, Any, Any], variables: contextvars.Context) -> Generator[Any, Any, Any]:
     """Drive a coroutine with every step in ``variables``.
 
     What a handler sets in context variables is gone with it, as if it had an asyncio task of its own, without the
@@ -165,9 +161,7 @@ def _timed_out(timeout: float | None, started: float) -> Outcome:
 
 def _failed(error: BaseException, started: float) -> Outcome:
     if isinstance(error, Retry):
-        return Outcome(
-            "failed", started, monotonic(), error=storable(f"Retry: {error}"), retry_delay=error.delay
-        )
+        return Outcome("failed", started, monotonic(), error=storable(f"Retry: {error}"), retry_delay=error.delay)
     if isinstance(error, Discard):
         return Outcome("discarded", started, monotonic(), error=storable(f"Discard: {error}"))
     return Outcome("failed", started, monotonic(), error=describe(error))

@@ -172,9 +172,7 @@ def is_catchup(tick: datetime, now: datetime) -> bool:
     return now - tick > MISSED_AFTER
 
 
-def book(
-    schedule: Schedule, tick: datetime, started: datetime, finished: datetime, ticks_done: int
-) -> Booking:
+def book(schedule: Schedule, tick: datetime, started: datetime, finished: datetime, ticks_done: int) -> Booking:
     """The tick to book after ``tick`` ran from ``started`` to ``finished``; ``ticks_done`` includes it.
 
     A next tick that had passed before the start was missed, not overlapped: it is booked as it is, and

@@ -125,18 +125,14 @@ class TaskSpec:
 
     def _given(self) -> list[tuple[str, Check, Any]]:
         values = [(name, check, getattr(self, name)) for name, (_, check) in _RULES.items()]
-        return [
-            (name, check, value) for name, check, value in values if value is not None or name == "task_type"
-        ]
+        return [(name, check, value) for name, check, value in values if value is not None or name == "task_type"]
 
     def _check_together(self) -> None:
         if self.at is not None and self.delay is not None:
             raise InvalidTask("at and delay exclude each other")
         if self.cron is not None and self.every is not None:
             raise InvalidTask("cron and every exclude each other")
-        if (self.at is not None or self.delay is not None) and (
-            self.cron is not None or self.every is not None
-        ):
+        if (self.at is not None or self.delay is not None) and (self.cron is not None or self.every is not None):
             raise InvalidTask("at and delay are for one-time tasks; a schedule begins with start")
         if self.times is not None and self.every is None:
             raise InvalidTask(f"times needs every, got times {self.times} alone")

@@ -38,7 +38,7 @@ def judge(task: Claimed, now: datetime) -> Admitted | Refused:
     attempt of a tick is measured against ``on_missed``. ``now`` is the database's time.
     """
     if task.attempts > task.max_attempts:
-        return Refused(_exhausted(task, now), 0)
+        return Refused(_exhausted(task), 0)
     if task.schedule_type == "one_time":
         return Admitted(task, 0)
     try:
@@ -81,12 +81,8 @@ def conclude(
         return _tick_over(task, finish, started, finished, buried=True)
     delay = outcome.retry_delay
     if delay is None:
-        delay = retry_delay(
-            task.backoff, task.attempts, task.backoff_delay.seconds, task.backoff_max.seconds, random
-        )
-    return finish._replace(
-        retry_in=delay, next_tick=None if task.schedule_type == "one_time" else task.scheduled_for
-    )
+        delay = retry_delay(task.backoff, task.attempts, task.backoff_delay.seconds, task.backoff_max.seconds, random)
+    return finish._replace(retry_in=delay, next_tick=None if task.schedule_type == "one_time" else task.scheduled_for)
 
 
 def _tick_over(task: Claimed, finish: Finish, started: datetime, finished: datetime, *, buried: bool) -> Finish:
@@ -106,14 +102,16 @@ def _tick_over(task: Claimed, finish: Finish, started: datetime, finished: datet
 def _booked(finish: Finish, task: Claimed, tick: datetime | None) -> Finish:
     if tick is None:
         return finish._replace(next_status="completed")
-    return finish._replace(
-        next_status="pending", next_tick=tick, jitter=jitter_seconds(task.id, tick, task.jitter)
-    )
+    return finish._replace(next_status="pending", next_tick=tick, jitter=jitter_seconds(task.id, tick, task.jitter))
 
 
 def _plan(task: Claimed) -> Finish:
     return Finish(
-        id=task.id, fencing_token=task.fencing_token, next_status="pending", tick=task.scheduled_for, revision=task.revision
+        id=task.id,
+        fencing_token=task.fencing_token,
+        next_status="pending",
+        tick=task.scheduled_for,
+        revision=task.revision,
     )
 
 
@@ -125,7 +123,7 @@ def _unplannable(task: Claimed, error: InvalidTask) -> Finish:
     return _plan(task)._replace(next_status="dead", error=str(error))
 
 
-def _exhausted(task: Claimed, now: datetime) -> Finish:
+def _exhausted(task: Claimed) -> Finish:
     error = f"lost by its worker in each of {task.max_attempts} attempts: the worker died or was cut off while it ran"
     finish = _plan(task)._replace(error=error, attempts=task.max_attempts)
     if task.schedule_type == "one_time" or task.scheduled_for is None:

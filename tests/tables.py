@@ -82,7 +82,8 @@ def set_completed(connection: psycopg.Connection[dict[str, Any]], task_id: int) 
 def set_backing_off(connection: psycopg.Connection[dict[str, Any]], task_id: int) -> None:
     """Let one attempt at a task fail."""
     connection.execute(
-        "update pgsched.tasks set attempts = 1, next_run_at = now() + interval '1 hour' where id = %s", (task_id,)
+        "update pgsched.tasks set attempts = 1, next_run_at = now() + interval '1 hour' where id = %s",
+        (task_id,),
     )
 
 

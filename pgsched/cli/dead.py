@@ -38,10 +38,7 @@ def list_(session: Session, queue: str | None, task_type: str | None, limit: int
     say_rows(
         found,
         ("ID", "TYPE", "QUEUE", "ATTEMPTS", "DIED", "ERROR"),
-        [
-            (one.id, one.task_type, one.queue, one.attempts, one.died_at, _first_line(one.last_error))
-            for one in found
-        ],
+        [(one.id, one.task_type, one.queue, one.attempts, one.died_at, _first_line(one.last_error)) for one in found],
         as_json=as_json,
         empty="no dead tasks",
     )
@@ -64,9 +61,7 @@ def retry(session: Session, queue: str | None, task_type: str | None) -> None:
 @option("--older-than", metavar="DURATION", help="Only those that died longer ago, as 7d or 12h.")
 @yes_option
 @click.pass_obj
-def purge(
-    session: Session, queue: str | None, task_type: str | None, older_than: str | None, yes: bool
-) -> None:
+def purge(session: Session, queue: str | None, task_type: str | None, older_than: str | None, yes: bool) -> None:
     """Delete every dead task that matches, for good."""
     with session.client() as client:
         confirm("Delete every dead task that matches?", yes=yes)

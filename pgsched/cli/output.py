@@ -35,8 +35,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]], *, width: in
     if width is not None:
         _narrow(widths, width - len(GAP) * (len(widths) - 1))
     to_right = [
-        any(_is_number(row[at]) for row in values)
-        and all(row[at] is None or _is_number(row[at]) for row in values)
+        any(_is_number(row[at]) for row in values) and all(row[at] is None or _is_number(row[at]) for row in values)
         for at in range(len(headers))
     ]
     lines = [_line(line, widths, to_right) for line in [list(headers), *cells]]

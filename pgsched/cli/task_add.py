@@ -46,9 +46,7 @@ from pgsched.spec import TaskOptions
 @option("--key", help="Idempotency key: with a known one the existing task's id is printed.")
 @option("--name", help="A label for people.")
 @option("--tag", "tags", multiple=True, help="A label to filter by; may be repeated.")
-@option(
-    "--metadata", metavar="JSON", callback=read_json_object, help="A JSON object for people and programs."
-)
+@option("--metadata", metavar="JSON", callback=read_json_object, help="A JSON object for people and programs.")
 @option("--tenant", help="Whose task it is, as an organisation.")
 @option("--user", help="Whose task it is, as a person.")
 @option("--max-attempts", type=int, help="Attempts before it is dead.  [default: 3]")

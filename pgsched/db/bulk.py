@@ -80,10 +80,7 @@ def insert_tasks(specs: Iterable[TaskSpec]) -> Steps:
     for columns, alike in _by_columns(keyless):
         yield Step(_with(sql.SQL(load_statement("copy_tasks")), columns), rows=alike, copies=True)
     ids = yield from _insert_keyed([row for row in rows if "idempotency_key" in row.values])
-    return [
-        ids[row.values["idempotency_key"]] if "idempotency_key" in row.values else row.values["id"]
-        for row in rows
-    ]
+    return [ids[row.values["idempotency_key"]] if "idempotency_key" in row.values else row.values["id"] for row in rows]
 
 
 def _insert_keyed(rows: Sequence[Row]) -> Generator[Step, list[dict[str, Any]], dict[str, int]]:

@@ -41,8 +41,8 @@ class _IntervalDumper(Dumper):
 
 
 def _adapt(connection: AdaptContext) -> None:
-    connection.adapters.register_loader("interval", _IntervalLoader)  # type: ignore[attr-defined]
-    connection.adapters.register_dumper(Interval, _IntervalDumper)  # type: ignore[attr-defined]
+    connection.adapters.register_loader("interval", _IntervalLoader)
+    connection.adapters.register_dumper(Interval, _IntervalDumper)
 
 
 def connect(dsn: str, *, application_name: str = "pgsched") -> Connection[tuple[Any, ...]]:
@@ -59,9 +59,7 @@ def connect(dsn: str, *, application_name: str = "pgsched") -> Connection[tuple[
     return connection
 
 
-async def connect_async(
-    dsn: str, *, application_name: str = "pgsched"
-) -> AsyncConnection[tuple[Any, ...]]:
+async def connect_async(dsn: str, *, application_name: str = "pgsched") -> AsyncConnection[tuple[Any, ...]]:
     """Open an asynchronous connection in autocommit mode; otherwise as :func:`connect`."""
     try:
         connection = await AsyncConnection.connect(dsn, autocommit=True, **_options(dsn, application_name))

@@ -181,9 +181,7 @@ class AsyncDatabase:
         async with self._connection() as connection:
             try:
                 async with connection.transaction():
-                    return await _take_async(
-                        AsyncCursor(connection, row_factory=dict_row), insert_tasks(specs)
-                    )
+                    return await _take_async(AsyncCursor(connection, row_factory=dict_row), insert_tasks(specs))
             except psycopg.Error as error:
                 raise translate(error) from None
 

@@ -65,9 +65,7 @@ class EmbeddedServer:
         atexit.register(self.close)
 
     @classmethod
-    def start(
-        cls, directory: Path, *, options: Mapping[str, str] | None = None, binaries: Path | None = None
-    ) -> Self:
+    def start(cls, directory: Path, *, options: Mapping[str, str] | None = None, binaries: Path | None = None) -> Self:
         """Share the server in ``directory``; make the folder and start the server where there is none yet.
 
         ``options`` are server settings such as ``{"fsync": "off"}``. They go to the server's command line, so
@@ -303,9 +301,7 @@ class _Folder:
         old = made_by.read_text().strip()
         new = re.search(r"\) (\d+)", self._run("postgres", "--version").stdout)
         if new is not None and new[1] != old:
-            raise _unavailable(
-                self.path, f"its data was made by PostgreSQL {old}, this is PostgreSQL {new[1]}"
-            )
+            raise _unavailable(self.path, f"its data was made by PostgreSQL {old}, this is PostgreSQL {new[1]}")
 
     def _socket_folder(self) -> Path:
         """The data folder; where its path is too long for a socket's, or misread by libpq, a private one."""
@@ -322,18 +318,12 @@ class _Folder:
         folder.mkdir(mode=0o700, exist_ok=True)
         user = self.owner.uid if self.owner else os.geteuid()
         found = folder.lstat()
-        if (
-            found.st_uid not in (user, os.geteuid())
-            or found.st_mode & 0o077
-            or not stat.S_ISDIR(found.st_mode)
-        ):
+        if found.st_uid not in (user, os.geteuid()) or found.st_mode & 0o077 or not stat.S_ISDIR(found.st_mode):
             raise _unavailable(self.path, f"{folder} is not private: it must be a folder of mode 0700")
         if self.owner:
             os.chown(folder, self.owner.uid, self.owner.gid)
 
-    def _run(
-        self, program: str, *arguments: str, log: IO[bytes] | None = None
-    ) -> subprocess.CompletedProcess[str]:
+    def _run(self, program: str, *arguments: str, log: IO[bytes] | None = None) -> subprocess.CompletedProcess[str]:
         """Run one of PostgreSQL's programs as the server's user, with none of our own PG* settings."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
         environment |= {"PGDATA": str(self.data), "LC_ALL": "C"}

@@ -8,9 +8,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import psycopg
+
 from pgsched.db.connect import connect
-from pgsched.db.session import Session
+from pgsched.db.session import Session, one_line
 from pgsched.db.statements import load_statement
+from pgsched.errors import DatabaseUnavailable
 from pgsched.model import Claimed
 
 
@@ -105,7 +108,7 @@ class Pulse:
     def beat(self, tasks: Sequence[Claimed], *, running: int, age: float) -> set[int]:
         """Show that the worker lives and renew the leases of ``tasks``; returns the ids that were renewed.
 
-        ``age`` is the worker's, in seconds. Raises psycopg.Error and DatabaseUnavailable.
+        ``age`` is the worker's, in seconds. Raises DatabaseUnavailable.
         """
         ordered = sorted(tasks)
         if self._connection is None or self._connection.closed:
@@ -128,9 +131,9 @@ class Pulse:
                     "tokens": [task.fencing_token for task in ordered],
                 },
             ).fetchall()
-        except BaseException:
+        except psycopg.Error as error:
             self.close()
-            raise
+            raise DatabaseUnavailable(one_line(error)) from error
         return {row[0] for row in rows}
 
     def close(self) -> None:

@@ -28,21 +28,22 @@ async def write(
 
     ``now`` is the worker's monotonic clock: the database is told how long ago things were, and keeps its own time.
     """
-    common, others = [], []
+    common: list[Finish] = []
+    others: list[Finish] = []
     for finish in sorted(finishes):
         (common if finish.plain else others).append(finish)
     commands = []
     if common:
         commands.append((load_statement("finish_completed"), _completed(common, worker, now)))
     if others:
-        commands.append((load_statement("finish_tasks"), _any(others, now)))
+        commands.append((load_statement("finish_tasks"), _any(others, worker, now)))
     if logs:
         commands.append(_insert_logs(logs, now))
     if len(commands) == 1:
         cursors = [await session.execute(*commands[0])]
     else:
         cursors = await session.execute_all(commands)
-    return sum(cursor.rowcount for cursor in cursors[: bool(common) + bool(others)])
+    return sum(cursor.rowcount for cursor in cursors[: len(commands) - bool(logs)])
 
 
 async def report(
@@ -85,8 +86,9 @@ def _completed(finishes: Sequence[Finish], worker: UUID, now: float) -> dict[str
     return {"worker": worker, **_times(finishes, now)}
 
 
-def _any(finishes: Sequence[Finish], now: float) -> dict[str, Any]:
+def _any(finishes: Sequence[Finish], worker: UUID, now: float) -> dict[str, Any]:
     return {
+        "worker": worker,
         **_times(finishes, now),
         "statuses": [finish.next_status for finish in finishes],
         "executions": [finish.execution for finish in finishes],
@@ -112,4 +114,3 @@ def _insert_logs(logs: Sequence[LogEntry], now: float) -> tuple[Any, dict[str, A
         "messages": [entry.line.message for entry in logs],
         "fields": [json.dumps(entry.line.fields, default=str) if entry.line.fields else None for entry in logs],
     }
-

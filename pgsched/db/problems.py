@@ -59,9 +59,7 @@ def explain(error: psycopg.Error, values: Mapping[str, Any] | None = None) -> Pg
         case errors.UndefinedTable() | errors.InvalidSchemaName():
             return SchemaMismatch(NO_SCHEMA)
         case errors.UndefinedFunction() | errors.UndefinedColumn():
-            return SchemaMismatch(
-                f"the database's schema is not this program's ({said}): run 'pgsched migrate'"
-            )
+            return SchemaMismatch(f"the database's schema is not this program's ({said}): run 'pgsched migrate'")
         case psycopg.DataError() | psycopg.IntegrityError():
             return InvalidTask(said)
     return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import Path
-from typing import LiteralString, NamedTuple, cast
+from typing import LiteralString, NamedTuple
 
 _PACKAGED = Path(__file__).parent.parent / "sql"
 _CHECKOUT = Path(__file__).parent.parent.parent / "sql"
@@ -35,7 +35,7 @@ def load_statement(name: str) -> LiteralString:
     """
     text = (_folder() / "queries" / f"{name}.sql").read_text(encoding="utf-8")
     # Our own files, not input: LiteralString is what psycopg asks of a query that holds no foreign text.
-    return cast("LiteralString", re.sub(r"^\s*--.*\n", "", text, flags=re.MULTILINE).strip().rstrip(";"))
+    return re.sub(r"^\s*--.*\n", "", text, flags=re.MULTILINE).strip().rstrip(";")
 
 
 def statement_names() -> list[str]:
@@ -49,5 +49,5 @@ def migrations() -> tuple[Migration, ...]:
     found = []
     for path in sorted((_folder() / "migrations").glob("*.sql")):
         number, _, name = path.stem.partition("_")
-        found.append(Migration(int(number), name, cast("LiteralString", path.read_text(encoding="utf-8"))))
+        found.append(Migration(int(number), name, path.read_text(encoding="utf-8")))
     return tuple(found)

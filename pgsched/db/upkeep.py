@@ -13,7 +13,7 @@ class TaskCount(NamedTuple):
 
     queue: str
     status: str
-    count: int
+    rows: int
     oldest_due: float | None
     """Seconds the oldest due row waits; None when none is due."""
 
@@ -33,7 +33,7 @@ class Unhandled(NamedTuple):
 
     queue: str
     task_type: str
-    count: int
+    rows: int
 
 
 async def make_partitions(session: Session) -> None:

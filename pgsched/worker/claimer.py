@@ -54,6 +54,7 @@ class Claimer:
         self._looks = 0
         self._due_at = 0.0
         self._published_until = 0.0
+        self._stale = False
         self._busy_since: float | None = None
 
     async def tick(self, limit: int) -> int:
@@ -84,11 +85,15 @@ class Claimer:
         Raises DatabaseUnavailable.
         """
         now = monotonic()
-        if self._looks == 0 and self._published_until <= now:
+        if self._published_until <= now or self._stale:
+            self._stale = False
             seconds = await leases.fall_asleep(self._session, self._identity, LONGEST_SLEEP)
             now = monotonic()
-            self._due_at = now + (self._poll_interval if seconds is None else seconds)
-            self._published_until = 0.0 if seconds is None else self._due_at
+            if seconds is None:
+                self._due_at = now + self._poll_interval
+            else:
+                self._due_at = self._published_until = now + seconds
+                self._looks = 0
         if self._looks < len(SECOND_LOOKS):
             pause = SECOND_LOOKS[self._looks]
             self._looks += 1
@@ -106,8 +111,10 @@ class Claimer:
             return
         finally:
             if self.called.is_set():
+                # Whoever called may know of a row that is due earlier than what this worker sleeps for.
                 self.called.clear()
                 self._looks = 0
+                self._stale = True
 
     def _probes(self) -> list[Probe]:
         queues = self._identity.queues

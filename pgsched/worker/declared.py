@@ -21,7 +21,11 @@ async def declare_schedules(session: Session, registry: Registry) -> int:
     for handler in registry:
         if handler.options.get("cron") is None and handler.options.get("every") is None:
             continue
-        options = {"idempotency_key": f"declared:{handler.task_type}", "created_by": "code", **handler.options}
+        options = {
+            "idempotency_key": f"declared:{handler.task_type}",
+            "created_by": "code",
+            **handler.options,
+        }
         spec = TaskSpec(task_type=handler.task_type, **options)  # type: ignore[arg-type]
         if await schedules.declare(session, spec.parameters()):
             log.info("schedule_declared", task_type=handler.task_type)

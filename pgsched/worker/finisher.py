@@ -64,7 +64,7 @@ class Finisher:
         self.called.set()
 
     async def tick(self) -> int:
-        """Write what is pending; returns how many finishes were sent.
+        """Write what is pending; returns how many rows of it are to run again: a retry, a next tick.
 
         Raises DatabaseUnavailable, and keeps everything for the next tick.
         """
@@ -88,7 +88,7 @@ class Finisher:
             self._holds.drop(hold)
         if self._pending:
             self.called.set()
-        return len(batch)
+        return sum(finish.next_status == "pending" for _, finish in batch)
 
     async def _write(self, finishes: list[Finish], logs: list[LogEntry], *, repeated: bool) -> None:
         passed = await outcomes.write(self._session, self._worker, finishes, logs, monotonic())
@@ -114,7 +114,12 @@ class Finisher:
                 log.error("finish_refused", task_id=finish.id, task_type=hold.task.task_type, error=str(error))
                 dead = conclude(
                     hold.task,
-                    Outcome("discarded", finish.started, finish.finished, error=f"the outcome cannot be stored: {error}"),
+                    Outcome(
+                        "discarded",
+                        finish.started,
+                        finish.finished,
+                        error=f"the outcome cannot be stored: {error}",
+                    ),
                     started=self._clock.at(finish.started),
                     finished=self._clock.at(finish.finished),
                     random=random,

@@ -46,25 +46,25 @@ class Gauges(Collector):
     def collect(self) -> Iterable[Metric]:
         """Return the families that ``/metrics`` shows."""
         self._scraped_at = monotonic()
-        tasks = GaugeMetricFamily(
-            "pgsched_tasks", "Rows that wait, run or are dead.", labels=["queue", "status"]
-        )
+        tasks = GaugeMetricFamily("pgsched_tasks", "Rows that wait, run or are dead.", labels=["queue", "status"])
         oldest = GaugeMetricFamily(
             "pgsched_queue_oldest_due_seconds", "How long the oldest due row has waited.", labels=["queue"]
         )
         waits: dict[str, float] = {}
-        for queue, status, count, oldest_due in self._counts:
-            tasks.add_metric([queue, status], count)
+        for queue, status, rows, oldest_due in self._counts:
+            tasks.add_metric([queue, status], rows)
             waits[queue] = max(waits.get(queue, 0.0), oldest_due or 0.0)
         for queue, seconds in waits.items():
             oldest.add_metric([queue], seconds)
         yield tasks
         yield oldest
         unhandled = GaugeMetricFamily(
-            "pgsched_unhandled_due", "Due rows whose task_type no living worker knows.", labels=["queue", "task_type"]
+            "pgsched_unhandled_due",
+            "Due rows whose task_type no living worker knows.",
+            labels=["queue", "task_type"],
         )
         for row in self._unhandled:
-            unhandled.add_metric([row.queue, row.task_type], row.count)
+            unhandled.add_metric([row.queue, row.task_type], row.rows)
         yield unhandled
         if self._health is not None:
             health = self._health
@@ -75,6 +75,7 @@ class Gauges(Collector):
                 "pgsched_oldest_xmin_age_seconds", "Age of the oldest snapshot.", value=health.oldest_xmin_age
             )
             yield GaugeMetricFamily(
-                "pgsched_notification_queue_usage", "Share of the notification queue in use.",
+                "pgsched_notification_queue_usage",
+                "Share of the notification queue in use.",
                 value=health.notification_queue,
             )

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from time import monotonic
 
-import psycopg
 import structlog
 
 from pgsched.db.leases import Pulse
@@ -53,7 +52,7 @@ class Heart:
     def tick(self) -> None:
         """Renew every lease that has used a third of its time.
 
-        Raises psycopg.Error and DatabaseUnavailable; whatever is past its lease by then is given up first.
+        Raises DatabaseUnavailable; whatever is past its lease by then is given up first.
         """
         sent = monotonic()
         held = self._holds.snapshot()
@@ -79,7 +78,7 @@ class Heart:
             try:
                 self.tick()
                 pause = self._lease / 3
-            except (psycopg.Error, DatabaseUnavailable) as error:
+            except DatabaseUnavailable as error:
                 self._tally.database_errors += 1
-                log.warning("heartbeat_failed", error=str(error).split("\n", 1)[0])
+                log.warning("heartbeat_failed", error=str(error))
                 pause = min(RETRY_SECONDS, self._lease / 3)

@@ -23,16 +23,14 @@ class _Server(ThreadingMixIn, WSGIServer):
 class _SilentHandler(WSGIRequestHandler):
     timeout = 10
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the base class's
+    def log_message(self, format: str, *args: Any) -> None:
         """Requests of a scraper every few seconds are not worth a line."""
 
 
 class HttpServer:
     """Serves one registry and two probes on ``host:port``; port 0 takes a free one."""
 
-    def __init__(
-        self, *, host: str, port: int, registry: CollectorRegistry, healthy: Probe, ready: Probe
-    ) -> None:
+    def __init__(self, *, host: str, port: int, registry: CollectorRegistry, healthy: Probe, ready: Probe) -> None:
         self._metrics = make_wsgi_app(registry)
         self._probes = {"/healthz": healthy, "/readyz": ready}
         try:
@@ -55,12 +53,13 @@ class HttpServer:
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         if path == "/metrics":
-            return self._metrics(environ, start_response)
+            body: Iterable[bytes] = self._metrics(environ, start_response)
+            return body
         probe = self._probes.get(path)
         if probe is None:
-            status, body = "404 Not Found", "try /metrics, /healthz or /readyz"
+            status, text = "404 Not Found", "try /metrics, /healthz or /readyz"
         else:
             problem = probe()
-            status, body = ("200 OK", "ok") if problem is None else ("503 Service Unavailable", problem)
+            status, text = ("200 OK", "ok") if problem is None else ("503 Service Unavailable", problem)
         start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
-        return [f"{body}\n".encode()]
+        return [f"{text}\n".encode()]

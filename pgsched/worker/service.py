@@ -173,8 +173,8 @@ class Worker:
 
     async def _finish_tick(self) -> None:
         await self.finisher.called.wait()
-        await self.finisher.tick()
-        if self._room_needed.is_set():
+        booked = await self.finisher.tick()
+        if booked or self._room_needed.is_set():
             self.claimer.called.set()
 
     async def _upkeep_tick(self) -> None:
@@ -249,7 +249,7 @@ class Worker:
                 await self.slots.interrupt(CANCEL_SECONDS)
             deadline = monotonic() + FLUSH_SECONDS
             while len(self.finisher) and monotonic() < deadline and not finishing.done():
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)  # noqa: ASYNC110 - waits for another task's progress, not an event
             finishing.cancel()
             await asyncio.gather(finishing, return_exceptions=True)
             await self._give_back([hold for hold in self.holds.snapshot() if hold.state != "finishing"])

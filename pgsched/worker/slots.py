@@ -12,7 +12,7 @@ import structlog
 
 from pgsched.context import Context
 from pgsched.model import Outcome
-from pgsched.registry import Handler, Registry
+from pgsched.registry import Registry
 from pgsched.runner import describe, run_attempt
 from pgsched.schedule import is_catchup
 from pgsched.transition import Refused, judge
@@ -147,21 +147,19 @@ class Slots:
         hold.state = RUNNING
         self._tally.start_delay(task, (self._clock.at(now) - task.next_run_at).total_seconds())
         timeout = None if task.timeout is None else task.timeout.seconds
-        context = self._context(handler, hold, timeout, now) if handler.context_parameter else None
+        context = self._context(hold, timeout, now) if handler.context_parameter else None
 
         def report(outcome: Outcome) -> None:
             self._finisher.conclude(hold, outcome)
 
         try:
-            await run_attempt(
-                handler, task.payload, context, timeout=timeout, threads=self._threads, report=report
-            )
+            await run_attempt(handler, task.payload, context, timeout=timeout, threads=self._threads, report=report)
         except Exception as error:  # a fault of pgsched, not of the handler: the attempt failed, the slot lives on
             log.exception("run_failed", task_id=task.id, task_type=task.task_type)
             if hold.state == RUNNING:
                 report(Outcome("failed", now, monotonic(), error=describe(error)))
 
-    def _context(self, handler: Handler, hold: Hold, timeout: float | None, now: float) -> Context:
+    def _context(self, hold: Hold, timeout: float | None, now: float) -> Context:
         task = hold.task
         hold.context = Context(
             task=task,

@@ -102,14 +102,14 @@ class Tally(Collector):
         for names, histogram in list(self._durations.items()):
             durations.add_metric(list(names), histogram.buckets(), histogram.total)
         yield durations
-        delays = HistogramMetricFamily(
-            "pgsched_start_delay_seconds", "Start minus next_run_at.", labels=["queue"]
-        )
+        delays = HistogramMetricFamily("pgsched_start_delay_seconds", "Start minus next_run_at.", labels=["queue"])
         for queue, histogram in list(self._delays.items()):
             delays.add_metric([queue], histogram.buckets(), histogram.total)
         yield delays
         missed = CounterMetricFamily(
-            "pgsched_ticks_missed", "Ticks that were not run, by the policy that decided it.", labels=["policy"]
+            "pgsched_ticks_missed",
+            "Ticks that were not run, by the policy that decided it.",
+            labels=["policy"],
         )
         for policy in ("once", "skip", "all"):
             missed.add_metric([policy], self._missed[policy])
@@ -122,16 +122,22 @@ class Tally(Collector):
             "pgsched_listener_connected", "1 while LISTEN works.", value=float(self.listener_connected)
         )
         yield CounterMetricFamily(
-            "pgsched_leases_expired", "Rows claimed after another worker's lease ran out.", value=self.leases_expired
+            "pgsched_leases_expired",
+            "Rows claimed after another worker's lease ran out.",
+            value=self.leases_expired,
         )
         yield CounterMetricFamily(
-            "pgsched_leases_lost", "Rows this worker lost before it had finished them.", value=self.leases_lost
+            "pgsched_leases_lost",
+            "Rows this worker lost before it had finished them.",
+            value=self.leases_lost,
         )
         yield CounterMetricFamily(
             "pgsched_fenced", "Finishes refused because another claim had taken the row.", value=self.fenced
         )
         yield CounterMetricFamily(
-            "pgsched_database_errors", "Statements that failed and were tried again.", value=self.database_errors
+            "pgsched_database_errors",
+            "Statements that failed and were tried again.",
+            value=self.database_errors,
         )
 
 

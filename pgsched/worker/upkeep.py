@@ -9,8 +9,8 @@ from pgsched.db import outcomes, upkeep
 from pgsched.db.leases import forget_dead
 from pgsched.db.outcomes import LogEntry
 from pgsched.db.session import Session
-from pgsched.worker.holds import RUNNING, Holds
 from pgsched.runner import storable
+from pgsched.worker.holds import RUNNING, Holds
 
 REPORT_SECONDS = 0.5
 """How often what handlers report is written."""

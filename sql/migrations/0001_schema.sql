@@ -4,8 +4,15 @@
 -- checks at every update, and each task is updated twice (claim, finish) by statements that touch few columns.
 -- A rule about several columns is a check of the table. Both are named so that the bare error says what is wrong.
 --
--- An interval is read by its parts, not by its text, which follows the session's intervalstyle. Instants are those that
--- every language can hold: one beyond the year 9999, or infinity, would break the program that reads it.
+-- Instants are those that every language can hold: one beyond the year 9999, or infinity, would break the program
+-- that reads it.
+
+create function pgsched.is_forward(value interval) returns boolean
+language sql immutable as $$
+  -- No part is negative. By its parts: the text of an interval follows the session's intervalstyle.
+  select least(date_part('year', value), date_part('month', value), date_part('day', value),
+    date_part('hour', value), date_part('minute', value), date_part('microsecond', value)) >= 0
+$$;
 
 create domain pgsched.task_type as text
   constraint task_type_must_have_1_to_200_characters check (length(value) between 1 and 200)
@@ -42,8 +49,8 @@ create domain pgsched.next_run_at as timestamptz
   constraint next_run_at_must_be_between_the_years_1_and_9999
   check (value >= '0001-01-02 00:00:00+00' and value < '9999-12-31 00:00:00+00');
 create domain pgsched.repeat_interval as interval
-  constraint repeat_interval_must_be_at_least_1_millisecond check (value >= interval '1 millisecond' and least(date_part('year', value), date_part('month', value), date_part('day', value),
-    date_part('hour', value), date_part('minute', value), date_part('microsecond', value)) >= 0)
+  constraint repeat_interval_must_be_at_least_1_millisecond
+  check (value >= interval '1 millisecond' and pgsched.is_forward(value))
   constraint repeat_interval_must_be_at_most_1000_years check (value <= interval '1000 years');
 create domain pgsched.repeat_count as integer
   constraint repeat_count_must_be_at_least_1 check (value >= 1);
@@ -52,8 +59,7 @@ create domain pgsched.execution_count as integer
 create domain pgsched.on_missed as text
   constraint on_missed_must_be_once_skip_or_all check (value in ('once', 'skip', 'all'));
 create domain pgsched.catchup_window as interval
-  constraint catchup_window_must_not_be_negative check (least(date_part('year', value), date_part('month', value), date_part('day', value),
-    date_part('hour', value), date_part('minute', value), date_part('microsecond', value)) >= 0)
+  constraint catchup_window_must_not_be_negative check (pgsched.is_forward(value))
   constraint catchup_window_must_be_at_most_1000_years check (value <= interval '1000 years');
 create domain pgsched.overlap as text
   constraint overlap_must_be_skip_or_allow check (value in ('skip', 'allow'));
@@ -69,16 +75,14 @@ create domain pgsched.max_attempts as integer
 create domain pgsched.backoff as text
   constraint backoff_must_be_exponential_linear_or_fixed check (value in ('exponential', 'linear', 'fixed'));
 create domain pgsched.backoff_delay as interval
-  constraint backoff_delay_must_not_be_negative check (least(date_part('year', value), date_part('month', value), date_part('day', value),
-    date_part('hour', value), date_part('minute', value), date_part('microsecond', value)) >= 0)
+  constraint backoff_delay_must_not_be_negative check (pgsched.is_forward(value))
   constraint backoff_delay_must_be_at_most_1000_years check (value <= interval '1000 years');
 create domain pgsched.backoff_max as interval
-  constraint backoff_max_must_not_be_negative check (least(date_part('year', value), date_part('month', value), date_part('day', value),
-    date_part('hour', value), date_part('minute', value), date_part('microsecond', value)) >= 0)
+  constraint backoff_max_must_not_be_negative check (pgsched.is_forward(value))
   constraint backoff_max_must_be_at_most_1000_years check (value <= interval '1000 years');
 create domain pgsched.timeout as interval
-  constraint timeout_must_be_at_least_1_millisecond check (value >= interval '1 millisecond' and least(date_part('year', value), date_part('month', value), date_part('day', value),
-    date_part('hour', value), date_part('minute', value), date_part('microsecond', value)) >= 0)
+  constraint timeout_must_be_at_least_1_millisecond
+  check (value >= interval '1 millisecond' and pgsched.is_forward(value))
   constraint timeout_must_be_at_most_1000_years check (value <= interval '1000 years');
 create domain pgsched.idempotency_key as text
   constraint idempotency_key_must_have_1_to_500_characters check (length(value) between 1 and 500);

@@ -102,6 +102,11 @@ begin
       new.scheduled_for := coalesce(new.scheduled_for, new.next_run_at, new.start_date, now());
       new.next_run_at := coalesce(new.next_run_at, new.scheduled_for + coalesce(new.jitter * random(), '0'));
     else
+      if new.schedule_type = 'repeating' then
+        -- The origin of the grid: every tick is computed from it, so that a month's end or a clock change does not
+        -- shift the ticks after it.
+        new.start_date := coalesce(new.start_date, new.scheduled_for, now());
+      end if;
       -- Due at once without a tick: the worker that claims it plans the first one.
       new.next_run_at := coalesce(new.next_run_at, new.scheduled_for, now());
     end if;

@@ -68,5 +68,13 @@ history as (
     last_run_at + seconds * interval '1 second', seconds * 1000, new_result::jsonb, error
   from finished
   where execution is not null
+),
+woken as (
+  -- The next run may be due while other workers sleep on; this one looks for itself.
+  select pg_notify('pgsched', next.queue)
+  from (select queue::text, min(next_run_at) as due from finished where status = 'pending' group by queue) next
+  where exists (
+    select from pgsched.workers w
+    where w.id <> %(worker)s and w.sleeping_until > next.due and w.queues @> array[next.queue])
 )
-select id from finished
+select id, (select count(*) from woken) from finished

@@ -26,7 +26,6 @@ from tests.tables import (
     WORKER,
     add_worker,
     database,
-    insert_task,
     set_completed,
     set_dead,
     set_running,
@@ -35,6 +34,8 @@ from tests.tables import (
 
 Database = psycopg.Connection[dict[str, Any]]
 LATER = datetime(2040, 1, 1, 12, tzinfo=UTC)
+LAST_DAY = datetime(9999, 12, 31, 12, tzinfo=UTC)
+"""Refused by the database, not by Python."""
 
 
 @pytest.fixture
@@ -82,7 +83,12 @@ def test_scheduled_task_reads_back_as_it_was_given(client: Client) -> None:
     )
     assert task.payload == {"to": "ü", "n": [1, 2.5, None]}
     assert (task.scheduled_for, task.next_run_at, task.status) == (LATER, LATER, "pending")
-    assert (task.queue, task.priority, task.idempotency_key, task.task_name) == ("letters", 9, "k", "newsletter")
+    assert (task.queue, task.priority, task.idempotency_key, task.task_name) == (
+        "letters",
+        9,
+        "k",
+        "newsletter",
+    )
     assert (task.tags, task.metadata) == (["a", "b,c"], {"by": "hand"})
     assert (task.tenant_id, task.user_id, task.created_by, task.parent_id) == ("t", "u", "c", 17)
     assert (task.max_attempts, task.backoff, task.enabled) == (7, "linear", False)
@@ -107,13 +113,21 @@ def test_delay_is_counted_from_the_database_s_now(client: Client, db: Database) 
 
 def test_cron_makes_a_recurring_task(client: Client) -> None:
     task = client.get(client.schedule("mail", cron="0 8 * * 1", timezone="Europe/Berlin", on_missed="skip"))
-    assert (task.schedule_type, task.cron_expression, task.timezone) == ("recurring", "0 8 * * 1", "Europe/Berlin")
+    assert (task.schedule_type, task.cron_expression, task.timezone) == (
+        "recurring",
+        "0 8 * * 1",
+        "Europe/Berlin",
+    )
     assert (task.on_missed, task.scheduled_for) == ("skip", None)
 
 
 def test_every_makes_a_repeating_task(client: Client) -> None:
     task = client.get(client.schedule("mail", every="1mo", times=3, start=LATER, jitter=5))
-    assert (task.schedule_type, task.repeat_interval, task.repeat_count) == ("repeating", Interval(months=1), 3)
+    assert (task.schedule_type, task.repeat_interval, task.repeat_count) == (
+        "repeating",
+        Interval(months=1),
+        3,
+    )
     assert (task.start_date, task.jitter) == (LATER, Interval(microseconds=5_000_000))
 
 
@@ -128,9 +142,9 @@ def test_option_that_breaks_a_rule_is_refused_before_the_database_is_asked() -> 
         Client("host=/nowhere").schedule("mail", priority=99)
 
 
-def test_time_out_of_postgresql_s_range_is_refused(client: Client) -> None:
-    with pytest.raises(InvalidTask, match="out of range|years"):
-        client.schedule("mail", delay="300000d" * 10)
+def test_rule_that_only_the_database_knows_is_named(client: Client) -> None:
+    with pytest.raises(InvalidTask, match="scheduled_for must be between the years 1 and 9999"):
+        client.schedule("mail", at=LAST_DAY)
 
 
 def test_defaults_are_for_the_types_they_know(dsn: str) -> None:
@@ -192,8 +206,8 @@ def test_caller_s_connection_may_be_in_a_pipeline(client: Client, dsn: str) -> N
 
 def test_refused_task_leaves_the_caller_s_transaction_failed(client: Client, dsn: str) -> None:
     with psycopg.connect(dsn) as connection:
-        with pytest.raises(InvalidTask, match="timestamp out of range|years"):
-            client.schedule("mail", delay="300000d" * 10, connection=connection)
+        with pytest.raises(InvalidTask, match="scheduled_for must be between the years 1 and 9999"):
+            client.schedule("mail", at=LAST_DAY, connection=connection)
         assert connection.info.transaction_status == psycopg.pq.TransactionStatus.INERROR
 
 
@@ -481,9 +495,9 @@ def test_stats_tell_what_is_due_without_a_handler(client: Client, db: Database) 
 
 
 def test_dsn_that_leads_nowhere_is_one_line(tmp_path: Path) -> None:
-    with Client(f"host={tmp_path} dbname=x user=u password=hunter2") as client:
-        with pytest.raises(DatabaseUnavailable) as caught:
-            client.queues()
+    dsn = f"host={tmp_path} dbname=x user=u password=hunter2"
+    with Client(dsn) as client, pytest.raises(DatabaseUnavailable) as caught:
+        client.queues()
     assert str(tmp_path) in str(caught.value)
     assert "hunter2" not in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -495,7 +509,10 @@ def test_database_without_the_schema_says_what_to_do(empty_dsn: str) -> None:
 
 
 def test_caller_s_database_without_the_schema_says_what_to_do(empty_dsn: str) -> None:
-    with psycopg.connect(empty_dsn) as connection, pytest.raises(SchemaMismatch, match="run 'pgsched migrate'"):
+    with (
+        psycopg.connect(empty_dsn) as connection,
+        pytest.raises(SchemaMismatch, match="run 'pgsched migrate'"),
+    ):
         Client(empty_dsn).schedule("mail", connection=connection)
 
 
@@ -546,8 +563,8 @@ def test_role_without_rights_is_told_by_the_server_s_words(client: Client, db: D
     identifier = psycopg.sql.Identifier(role)
     db.execute(psycopg.sql.SQL("create role {}").format(identifier))
     try:
-        with psycopg.connect(dsn, options=f"-c role={role}") as connection:
-            with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                client.schedule("mail", connection=connection)
+        connection = psycopg.connect(dsn, options=f"-c role={role}")
+        with connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+            client.schedule("mail", connection=connection)
     finally:
         db.execute(psycopg.sql.SQL("drop role {}").format(identifier))

@@ -221,9 +221,7 @@ def test_nothing_listens_on_a_network(folder: Path) -> None:
         assert Path(socket_folder).stat().st_mode & 0o077 == 0
 
 
-@pytest.mark.parametrize(
-    "name", ["with a space", 'it\'s "quoted", $HOME `id`', "l/" + "o" * 90 + "/n" + "g" * 90]
-)
+@pytest.mark.parametrize("name", ["with a space", 'it\'s "quoted", $HOME `id`', "l/" + "o" * 90 + "/n" + "g" * 90])
 def test_awkward_folders(made_once: Path, new_folder: Callable[[str], Path], name: str) -> None:
     one, other = copy(made_once, new_folder(name)), copy(made_once, new_folder(name + "er"))
     with (
@@ -260,9 +258,7 @@ def test_a_normal_user_makes_a_new_folder(new_folder: Callable[[str], Path]) -> 
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_root_serves_the_data_of_a_user_as_that_user(
-    made_once: Path, new_folder: Callable[[str], Path]
-) -> None:
+def test_root_serves_the_data_of_a_user_as_that_user(made_once: Path, new_folder: Callable[[str], Path]) -> None:
     folder = copy(made_once, new_folder("server"), uid=65534)
     with EmbeddedServer.start(folder, options=FAST) as server:
         assert is_running(server.dsn)

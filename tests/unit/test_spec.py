@@ -130,7 +130,10 @@ def test_instant_of_another_zone_becomes_utc() -> None:
         ({"name": "a\0"}, "name must not contain the character \\0, got 'a\\x00'"),
         ({"payload": [1]}, "payload must be a dictionary, got a list"),
         ({"payload": {1: 2}}, "payload must have keys that are strings, got 'payload[1]'"),
-        ({"metadata": {"a": {None: 2}}}, 'metadata must have keys that are strings, got "metadata[\'a\'][None]"'),
+        (
+            {"metadata": {"a": {None: 2}}},
+            "metadata must have keys that are strings, got \"metadata['a'][None]\"",
+        ),
         ({"parent_id": 0}, "parent_id must be at least 1, got 0"),
     ],
 )

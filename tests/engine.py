@@ -1,0 +1,198 @@
+"""One worker in the test's own process, driven tick by tick, and the rows it works on."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, ParamSpec
+
+import psycopg
+
+from pgsched.config import WorkerSettings
+from pgsched.interval import Interval
+from pgsched.model import Claimed
+from pgsched.registry import Registry
+from pgsched.worker.service import Worker
+from tests.tables import database, insert_task, task_row
+
+P = ParamSpec("P")
+Rows = list[dict[str, Any]]
+
+NOW = datetime(2030, 6, 1, 12, tzinfo=UTC)
+PATIENCE = 15.0
+"""Seconds after which a test that hangs is given up."""
+
+
+
+def on_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Run an ``async`` test on an event loop of its own; one that hangs fails."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        asyncio.run(asyncio.wait_for(test(*args, **kwargs), 3 * PATIENCE))
+
+    return run
+
+
+def claimed(**columns: Any) -> Claimed:
+    """A one-time row as its first claim returns it, but for ``columns``; NOW is when it was due and claimed."""
+    return Claimed(
+        **{  # type: ignore[arg-type]
+            "id": 1,
+            "task_type": "mail",
+            "queue": "default",
+            "priority": 5,
+            "payload": {},
+            "schedule_type": _schedule_type(columns),
+            "scheduled_for": NOW,
+            "next_run_at": NOW,
+            "claimed_at": NOW,
+            "attempts": 1,
+            "max_attempts": 3,
+            "fencing_token": 1,
+            "timeout": None,
+            "backoff": "exponential",
+            "backoff_delay": Interval(microseconds=5_000_000),
+            "backoff_max": Interval(microseconds=3_600_000_000),
+            "cron_expression": None,
+            "timezone": "UTC",
+            "start_date": None,
+            "end_date": None,
+            "repeat_interval": None,
+            "repeat_count": None,
+            "execution_count": 0,
+            "on_missed": "once",
+            "catchup_window": None,
+            "overlap": "skip",
+            "jitter": None,
+            "planned_from": NOW - timedelta(days=1),
+            "revision": 0,
+            "lease_expired": False,
+        }
+        | columns
+    )
+
+
+def _schedule_type(columns: dict[str, Any]) -> str:
+    if columns.get("cron_expression"):
+        return "recurring"
+    return "repeating" if columns.get("repeat_interval") else "one_time"
+
+
+def handlers(**functions: Callable[..., Any]) -> Registry:
+    """A registry: ``handlers(mail=function)``."""
+    registry = Registry()
+    for task_type, function in functions.items():
+        registry.register(task_type, function)
+    return registry
+
+
+async def nothing() -> None:
+    """A handler that does nothing."""
+
+
+class Engine:
+    """The parts of one worker; nothing runs but what the test calls."""
+
+    def __init__(self, dsn: str, registry: Registry, **settings: Any) -> None:
+        self.worker = Worker(dsn=dsn, registry=registry, settings=WorkerSettings(**settings))
+        self.holds = self.worker.holds
+        self.tally = self.worker.tally
+        self.finisher = self.worker.finisher
+
+    async def claim(self, limit: int = 100) -> list[Claimed]:
+        """Claim once; returns the rows that came."""
+        before = set(self.holds.snapshot())
+        await self.worker.claimer.tick(limit)
+        return [hold.task for hold in self.holds.snapshot() if hold not in before]
+
+    async def run(self, *, until: Callable[[], bool] | None = None) -> None:
+        """Start what was claimed, and write what comes of it until nothing is in hand (or ``until``)."""
+        self.worker.slots.feed()
+        async with asyncio.timeout(PATIENCE):
+            while not (until() if until else not len(self.holds)):
+                await self.finisher.called.wait()
+                await self.finisher.tick()
+
+    async def started(self) -> None:
+        """Start what was claimed, and wait until nothing waits for a slot."""
+        self.worker.slots.feed()
+        async with asyncio.timeout(PATIENCE):
+            while self.holds.waiting:
+                await asyncio.sleep(0)
+
+    async def finished(self, count: int = 1) -> None:
+        """Wait until so many finishes are ready to be written."""
+        async with asyncio.timeout(PATIENCE):
+            while len(self.finisher) < count:
+                await self.finisher.called.wait()
+                await asyncio.sleep(0)
+
+    async def work(self, limit: int = 100) -> list[Claimed]:
+        """Claim once, run what came, write the outcomes."""
+        tasks = await self.claim(limit)
+        await self.run()
+        return tasks
+
+
+@asynccontextmanager
+async def engine(dsn: str, registry: Registry | None = None, **settings: Any) -> AsyncIterator[Engine]:
+    """An engine whose slots are open; without a registry it knows ``mail``, which does nothing."""
+    made = Engine(dsn, registry or handlers(mail=nothing), **settings)
+    made.worker.slots.start()
+    await asyncio.sleep(0)
+    try:
+        yield made
+    finally:
+        await made.worker.slots.interrupt(0)
+        await made.worker.slots.drain(2)
+        made.worker.slots.close()
+        made.worker.heart.stop(2)
+        await made.worker._leave()
+
+
+@asynccontextmanager
+async def running_worker(
+    dsn: str, registry: Registry | None = None, **settings: Any
+) -> AsyncIterator[Worker]:
+    """A worker whose loops run; stopped in order at the end."""
+    worker = Worker(
+        dsn=dsn, registry=registry or handlers(mail=nothing), settings=WorkerSettings(**settings)
+    )
+    task = asyncio.create_task(worker.run())
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        await asyncio.wait_for(task, PATIENCE)
+
+
+def rows(connection: psycopg.Connection[dict[str, Any]], statement: str, *parameters: Any) -> Rows:
+    """What a statement returns."""
+    return connection.execute(statement, parameters or None).fetchall()  # type: ignore[arg-type]
+
+
+def history(connection: psycopg.Connection[dict[str, Any]], task_id: int) -> Rows:
+    """The executions of a task, the first attempt in front."""
+    return rows(
+        connection, "select * from pgsched.executions where task_id = %s order by fencing_token", task_id
+    )
+
+
+def expire_leases(connection: psycopg.Connection[dict[str, Any]]) -> None:
+    """Let every lease have run out a second ago, as if its worker had died."""
+    connection.execute(
+        "update pgsched.tasks set locked_until = now() - interval '1 second' where status = 'running'"
+    )
+
+
+def make_due(connection: psycopg.Connection[dict[str, Any]], task_id: int) -> None:
+    """Let a waiting task be due a moment ago."""
+    connection.execute(
+        "update pgsched.tasks set next_run_at = now() - interval '1 millisecond' where id = %s", (task_id,)
+    )
+
+

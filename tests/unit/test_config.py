@@ -1,0 +1,50 @@
+"""The settings of a worker, and where the DSN comes from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pgsched.config import WorkerSettings, dsn_from
+from pgsched.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("concurrency", 0),
+        ("concurrency", 10_001),
+        ("lease", 0.5),
+        ("lease", float("nan")),
+        ("poll_interval", 0),
+        ("shutdown_timeout", -1),
+        ("max_batch", 0),
+    ],
+)
+def test_a_value_outside_its_range_is_refused_by_name(option: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"^{option} must be between .+ and .+, got {value:g}$"):
+        WorkerSettings(**{option: value})
+
+
+@pytest.mark.parametrize("queues", [(), ("",), ("mail", "")])
+def test_a_worker_needs_named_queues(queues: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match="queues"):
+        WorkerSettings(queues=queues)
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    settings = WorkerSettings()
+    assert (settings.lease, settings.poll_interval, settings.shutdown_timeout) == (30, 5, 30)
+
+
+def test_a_given_dsn_wins_over_the_environment() -> None:
+    assert dsn_from({"PGSCHED_DSN": "postgresql:///there"}, "postgresql:///here") == "postgresql:///here"
+
+
+def test_the_environment_names_the_dsn() -> None:
+    assert dsn_from({"PGSCHED_DSN": "postgresql:///there"}) == "postgresql:///there"
+
+
+def test_without_a_dsn_libpq_decides() -> None:
+    assert dsn_from({"PGHOST": "somewhere"}) == ""

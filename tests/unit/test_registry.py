@@ -1,0 +1,142 @@
+"""Which payloads fit which function."""
+
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pgsched.context import Context
+from pgsched.errors import PayloadMismatch, RegistrationError
+from pgsched.registry import Handler, Registry
+
+
+def handler_of(function: Callable[..., Any]) -> Handler:
+    return Registry().register("mail", function)
+
+
+def plain(to: str, subject: str = "hi") -> None: ...
+
+
+def named_only(*, to: str) -> None: ...
+
+
+def anything(**fields: Any) -> None: ...
+
+
+def with_context(to: str, context: Context) -> None: ...
+
+
+async def with_ctx(ctx) -> None:  # type: ignore[no-untyped-def]
+    ...
+
+
+def quoted(context: "Context") -> None: ...
+
+
+class Caller:
+    async def __call__(self, to: str) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "payload"),
+    [
+        (plain, {"to": "a"}),
+        (plain, {"to": "a", "subject": "b"}),
+        (named_only, {"to": "a"}),
+        (anything, {}),
+        (anything, {"whatever": 1}),
+        (with_context, {"to": "a"}),
+        (with_ctx, {}),
+        (Caller(), {"to": "a"}),
+    ],
+)
+def test_a_payload_fits(function: Callable[..., Any], payload: dict[str, Any]) -> None:
+    handler_of(function).check(payload)
+
+
+@pytest.mark.parametrize(
+    ("function", "payload", "message"),
+    [
+        (plain, {}, "payload does not fit handler 'mail': missing argument 'to'"),
+        (plain, {"to": 1, "cc": 2}, "payload does not fit handler 'mail': unexpected argument 'cc'"),
+        (plain, {"cc": 2, "bcc": 3}, "unexpected argument 'bcc', 'cc'"),
+        (with_context, {"to": "a", "context": 1}, "argument 'context'"),
+        (Caller(), {}, "missing argument 'to'"),
+    ],
+)
+def test_a_payload_that_does_not_fit_is_refused_by_argument(
+    function: Callable[..., Any], payload: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(PayloadMismatch) as refused:
+        handler_of(function).check(payload)
+    assert message in str(refused.value)
+
+
+def test_a_payload_with_thousands_of_foreign_keys_makes_a_short_message() -> None:
+    with pytest.raises(PayloadMismatch) as refused:
+        handler_of(plain).check({"to": 1, **{f"k{number}" * 200: 1 for number in range(5000)}})
+    assert len(str(refused.value)) < 2000
+
+
+@pytest.mark.parametrize(
+    ("function", "name"), [(with_context, "context"), (with_ctx, "ctx"), (quoted, "context")]
+)
+def test_the_context_is_found_by_its_annotation_or_its_name(function: Callable[..., Any], name: str) -> None:
+    assert handler_of(function).context_parameter == name
+
+
+def test_a_parameter_named_ctx_with_another_annotation_is_an_argument() -> None:
+    def handler(ctx: str) -> None: ...
+
+    assert handler_of(handler).context_parameter is None
+
+
+def test_a_coroutine_function_runs_on_the_loop() -> None:
+    assert handler_of(with_ctx).is_async
+    assert not handler_of(plain).is_async
+
+
+def test_an_object_with_an_async_call_runs_on_the_loop() -> None:
+    assert handler_of(Caller()).is_async
+
+
+def test_a_positional_parameter_is_refused() -> None:
+    def handler(to: str, /) -> None: ...
+
+    with pytest.raises(RegistrationError, match="'to' is positional"):
+        handler_of(handler)
+
+
+def test_a_star_parameter_is_refused() -> None:
+    def handler(*to: str) -> None: ...
+
+    with pytest.raises(RegistrationError, match="'to' is positional"):
+        handler_of(handler)
+
+
+def test_two_contexts_are_refused() -> None:
+    def handler(one: Context, other: Context) -> None: ...
+
+    with pytest.raises(RegistrationError, match="twice"):
+        handler_of(handler)
+
+
+def test_a_name_that_is_taken_is_refused() -> None:
+    registry = Registry()
+    registry.register("mail", plain)
+    with pytest.raises(RegistrationError, match="'mail' is registered already"):
+        registry.register("mail", named_only)
+
+
+def test_an_annotation_that_exists_for_the_type_checker_only_is_no_obstacle() -> None:
+    def handler(to: "Nowhere") -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+    assert handler_of(handler).parameters == {"to"}
+
+
+def test_task_types_are_sorted() -> None:
+    registry = Registry()
+    registry.register("b", plain)
+    registry.register("a", plain)
+    assert registry.task_types == ["a", "b"]
