@@ -19,6 +19,7 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 MADE    := $(VENV)/.made-with-$(VERSION)
 RUN     := $(VENV)/.run-$(VERSION)
 DEV     := $(VENV)/.dev-$(VERSION)
+BENCH   := $(VENV)/.bench-$(VERSION)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -41,7 +42,7 @@ format: $(DEV) ## Format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-bench: $(DEV) ## Measure throughput and delays on this machine (options: ARGS=...)
+bench: $(BENCH) ## Measure throughput and delays on this machine (options: ARGS=...)
 	$(BIN)/python -m tests.bench $(ARGS)
 
 chaos: $(DEV) ## Kill workers, connections and servers, the long runs too
@@ -51,12 +52,12 @@ lock: $(MADE) ## Write requirements/*.txt from pyproject.toml (newest versions: 
 	$(BIN)/python -m venv --clear $(VENV)/lock
 	$(VENV)/lock/bin/python -m pip install --quiet $(UV)
 	$(COMPILE) --output-file requirements/run.txt $(RUN_SOURCES)
-	$(COMPILE) --output-file requirements/dev.txt --constraint requirements/run.txt --group dev $(DEV_SOURCES)
+	$(COMPILE) --output-file requirements/dev.txt --constraint requirements/run.txt --group dev $(RUN_SOURCES)
+	$(COMPILE) --output-file requirements/bench.txt --constraint requirements/dev.txt --group bench
 
 COMPILE     = $(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
               --no-config --custom-compile-command "make lock" $(ARGS)
 RUN_SOURCES = --extra embedded pyproject.toml requirements/build.in
-DEV_SOURCES = $(RUN_SOURCES) requirements/test.in
 
 clean: ## Remove the environment, caches and what was built (the data of `pgsched dev` stays)
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
@@ -87,3 +88,9 @@ $(DEV): $(MADE) requirements/dev.txt pyproject.toml
 	@$(PIP) --require-hashes -r requirements/dev.txt
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $(RUN) $@
+
+# The peers that the benchmark runs beside pgsched, in the same environment.
+$(BENCH): $(DEV) requirements/bench.txt
+	@echo "Installing requirements/bench.txt into $(VENV)"
+	@$(PIP) --require-hashes -r requirements/bench.txt
+	@touch $@

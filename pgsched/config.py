@@ -29,6 +29,8 @@ class WorkerSettings:
         """Raise ConfigError for a value outside its range."""
         if not self.queues or any(not name for name in self.queues):
             raise ConfigError("queues must name at least one queue")
+        if len(set(self.queues)) < len(self.queues):
+            raise ConfigError(f"queues must not name a queue twice, got {', '.join(self.queues)}")
         _in_range("concurrency", self.concurrency, 1, 10_000)
         _in_range("lease", self.lease, 1, 86_400)
         _in_range("poll_interval", self.poll_interval, 0.05, 3_600)

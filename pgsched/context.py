@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pgsched.model import Claimed, LogLine
+from pgsched.storable import storable, storable_json
 
 MAX_LOG_LINES = 1000
-"""Lines kept of one attempt; the last one says how many were dropped."""
+"""Lines kept of one attempt; one more says that others were dropped."""
 MAX_LOG_CHARACTERS = 8192
 """Characters kept of one line."""
 
@@ -20,6 +21,7 @@ class Context:
     __slots__ = (
         "_clock",
         "_lines",
+        "_logged",
         "_now",
         "_progress",
         "_task",
@@ -41,7 +43,8 @@ class Context:
         self._clock = clock
         self._now = now
         self._lines: list[LogLine] = []
-        self._progress: object = None
+        self._logged = 0
+        self._progress: str | None = None
         self.deadline_monotonic = deadline
         self.is_catchup = is_catchup
         """The tick is run later than its time because nothing ran then."""
@@ -100,23 +103,29 @@ class Context:
     def log(self, message: str, level: str = "info", **fields: Any) -> None:
         """Keep a line with the attempt's history (``pgsched.execution_logs``).
 
-        Lines are cut at 8,192 characters, and an attempt keeps 1,000 of them.
+        Lines are cut at 8,192 characters, and an attempt keeps 1,000 of them. A field that is no JSON is kept as text.
         """
-        if len(self._lines) < MAX_LOG_LINES:
-            self._lines.append(LogLine(self._clock(), level, str(message)[:MAX_LOG_CHARACTERS], fields))
-        elif len(self._lines) == MAX_LOG_LINES:
-            self._lines.append(LogLine(self._clock(), "warning", "further lines were dropped", {}))
+        if self._logged < MAX_LOG_LINES:
+            text = storable(str(message), MAX_LOG_CHARACTERS)
+            shown = storable_json(fields, MAX_LOG_CHARACTERS) if fields else None
+            self._lines.append(LogLine(self._clock(), storable(str(level), 100), text, shown))
+        elif self._logged == MAX_LOG_LINES:
+            self._lines.append(LogLine(self._clock(), "warning", "further lines were dropped", None))
+        self._logged += 1
 
     def progress(self, value: Any) -> None:
         """Show how far the attempt is: any JSON value, written to the task's ``progress`` within a second."""
-        self._progress = value
+        self._progress = storable_json(value, MAX_LOG_CHARACTERS)
 
-    def take_report(self) -> tuple[object, list[LogLine]]:
-        """Hand over what was reported since the last time (called by the worker)."""
+    def take_report(self) -> tuple[str | None, list[LogLine]]:
+        """Hand over the progress, as JSON text, and the lines since the last time (called by the worker)."""
         progress, self._progress = self._progress, None
-        lines, self._lines = self._lines, []
+        lines = self._lines[:]
+        del self._lines[: len(lines)]  # a thread may be adding one right now
         return progress, lines
 
-    def give_back(self, lines: list[LogLine]) -> None:
-        """Take lines back that could not be written (called by the worker)."""
+    def give_back(self, progress: str | None, lines: list[LogLine]) -> None:
+        """Take back what could not be written (called by the worker)."""
+        if self._progress is None:
+            self._progress = progress
         self._lines[:0] = lines

@@ -78,6 +78,8 @@ def _containers(value: object) -> Iterator[tuple[int, str, Container]]:
     layer: list[tuple[str, object]] = [("", value)]
     for depth in range(1, MAX_DEPTH + 2):
         containers = [(path, item) for path, item in layer if isinstance(item, Mapping | list | tuple)]
+        if not containers:
+            return
         for path, container in containers:
             yield depth, path, container
         layer = [(f"{path}[{key!r}]", item) for path, container in containers for key, item in _items(container)]

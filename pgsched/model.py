@@ -116,4 +116,5 @@ class LogLine(NamedTuple):
     at: float
     level: str
     message: str
-    fields: dict[str, Any]
+    fields: str | None
+    """JSON text of an object."""

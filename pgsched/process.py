@@ -66,7 +66,7 @@ def run_worker(
 
 
 def _run_one(job: Job, host: str, port: int | None) -> int:
-    worker = _make_worker(job)
+    worker = _make_worker(job, counts_table=port is not None)
     server = _serve(host, port, worker.metrics, worker.unhealthy, worker.unready)
     try:
         return _run_until_signalled(worker, job.settings)
@@ -75,8 +75,9 @@ def _run_one(job: Job, host: str, port: int | None) -> int:
             server.stop()
 
 
-def _make_worker(job: Job) -> Worker:
-    return Worker(dsn=job.dsn, registry=load_app(job.app_path).registry, settings=job.settings)
+def _make_worker(job: Job, *, counts_table: bool) -> Worker:
+    registry = load_app(job.app_path).registry
+    return Worker(dsn=job.dsn, registry=registry, settings=job.settings, counts_table=counts_table)
 
 
 def _serve(
@@ -181,7 +182,7 @@ class _Parent:
                 log.error("process_died", number=number, exit_code=slot[0].exitcode)
             ours, theirs = self._context.Pipe()
             process = self._context.Process(
-                target=_run_child, args=(self._job, theirs), name=f"pgsched worker {number}"
+                target=_run_child, args=(self._job, theirs, number == 0), name=f"pgsched worker {number}"
             )
             process.start()
             theirs.close()
@@ -203,12 +204,12 @@ class _Parent:
         return 0 if all(code == 0 for code in codes) else 1
 
 
-def _run_child(job: Job, pipe: Connection) -> None:
+def _run_child(job: Job, pipe: Connection, counts_table: bool) -> None:
     # A group of its own: Ctrl-C in the terminal reaches the parent alone, which passes it on once.
     os.setpgrp()
     logs.configure(job.log_level)
     try:
-        worker = _make_worker(job)
+        worker = _make_worker(job, counts_table=counts_table)
 
         def answer(stop: Callable[[], None]) -> None:
             Answering(

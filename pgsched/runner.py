@@ -20,6 +20,7 @@ from pgsched.errors import Discard, InvalidTask, PayloadMismatch, Retry
 from pgsched.jsontext import encode_json
 from pgsched.model import Outcome
 from pgsched.registry import Handler
+from pgsched.storable import storable
 
 MAX_ERROR_CHARACTERS = 16_384
 """Characters kept of an error and its traceback."""
@@ -59,6 +60,7 @@ async def run_attempt(
 
 async def _run_coroutine(handler: Handler, arguments: dict[str, Any], started: float, timeout: float | None) -> Outcome:
     variables = contextvars.copy_context()
+    limit: asyncio.Timeout | None = None
     try:
         coroutine = handler.function(**arguments)
         if timeout is None:
@@ -73,13 +75,18 @@ async def _run_coroutine(handler: Handler, arguments: dict[str, Any], started: f
                         return _failed(error, started)
                     raise
     except asyncio.CancelledError as error:
+        if limit is not None and limit.expired():
+            # A task group of the handler left a cancellation behind (CPython before 3.13), which hid the limit's own.
+            return _timed_out(timeout, started)
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             while task.uncancel():
                 pass
             return Outcome("released", started, monotonic())
         return _failed(error, started)
-    except TimeoutError:
+    except TimeoutError as error:
+        if limit is None:  # the handler's own
+            return _failed(error, started)
         return _timed_out(timeout, started)
     except BaseException as error:  # noqa: BLE001 - SystemExit of a handler must not end the worker
         return _failed(error, started)
@@ -161,9 +168,9 @@ def _timed_out(timeout: float | None, started: float) -> Outcome:
 
 def _failed(error: BaseException, started: float) -> Outcome:
     if isinstance(error, Retry):
-        return Outcome("failed", started, monotonic(), error=storable(f"Retry: {error}"), retry_delay=error.delay)
+        return Outcome("failed", started, monotonic(), error=storable(f"Retry: {error}", MAX_ERROR_CHARACTERS), retry_delay=error.delay)
     if isinstance(error, Discard):
-        return Outcome("discarded", started, monotonic(), error=storable(f"Discard: {error}"))
+        return Outcome("discarded", started, monotonic(), error=storable(f"Discard: {error}", MAX_ERROR_CHARACTERS))
     return Outcome("failed", started, monotonic(), error=describe(error))
 
 
@@ -174,13 +181,4 @@ def describe(error: BaseException) -> str:
         trace = trace.tb_next
     summary = "".join(traceback.format_exception_only(error)).strip()
     lines = "".join(traceback.format_exception(type(error), error, trace)) if trace else ""
-    return storable(f"{summary}\n\n{lines}".strip())
-
-
-def storable(text: str) -> str:
-    """Return ``text`` as PostgreSQL can hold it: no NUL, no lone surrogate, cut in its middle when long."""
-    clean = text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
-    if len(clean) <= MAX_ERROR_CHARACTERS:
-        return clean
-    half = MAX_ERROR_CHARACTERS // 2 - 10
-    return f"{clean[:half]}\n…\n{clean[-half:]}"
+    return storable(f"{summary}\n\n{lines}".strip(), MAX_ERROR_CHARACTERS)

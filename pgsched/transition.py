@@ -124,7 +124,9 @@ def _unplannable(task: Claimed, error: InvalidTask) -> Finish:
 
 
 def _exhausted(task: Claimed) -> Finish:
-    error = f"lost by its worker in each of {task.max_attempts} attempts: the worker died or was cut off while it ran"
+    error = f"all {task.max_attempts} attempts are used up"
+    if task.lease_expired:
+        error += "; in the last one its worker died or was cut off while it ran"
     finish = _plan(task)._replace(error=error, attempts=task.max_attempts)
     if task.schedule_type == "one_time" or task.scheduled_for is None:
         return finish._replace(next_status="dead")

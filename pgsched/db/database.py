@@ -28,7 +28,7 @@ from pgsched.spec import TaskSpec
 
 T = TypeVar("T")
 
-FIRST_WAIT = 5.0
+FIRST_WAIT = 1.0
 """Seconds without a free connection after which we look whether there is a server at all."""
 LONGEST_WAIT = 30.0
 """Seconds that a caller waits for a free connection."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -21,10 +20,24 @@ class LogEntry(NamedTuple):
     line: LogLine
 
 
+class Progress(NamedTuple):
+    """What a handler showed of itself, with the claim it belongs to."""
+
+    task_id: int
+    fencing_token: int
+    value: str
+    """JSON text."""
+
+
 async def write(
-    session: Session, worker: UUID, finishes: Sequence[Finish], logs: Sequence[LogEntry], now: float
+    session: Session,
+    worker: UUID,
+    finishes: Sequence[Finish],
+    progress: Sequence[Progress],
+    logs: Sequence[LogEntry],
+    now: float,
 ) -> int:
-    """Write the finishes and log lines in one transaction; returns how many finishes passed the fence.
+    """Write finishes, last progress and log lines in one transaction; returns how many finishes passed the fence.
 
     ``now`` is the worker's monotonic clock: the database is told how long ago things were, and keeps its own time.
     """
@@ -33,6 +46,8 @@ async def write(
     for finish in sorted(finishes):
         (common if finish.plain else others).append(finish)
     commands = []
+    if progress:
+        commands.append(_show_progress(progress))  # first: it is for rows that still run
     if common:
         commands.append((load_statement("finish_completed"), _completed(common, worker, now)))
     if others:
@@ -43,17 +58,14 @@ async def write(
         cursors = [await session.execute(*commands[0])]
     else:
         cursors = await session.execute_all(commands)
-    return sum(cursor.rowcount for cursor in cursors[: len(commands) - bool(logs)])
+    return sum(cursor.rowcount for cursor in cursors[bool(progress) : len(commands) - bool(logs)])
 
 
-async def report(
-    session: Session, progress: Sequence[tuple[int, int, str]], logs: Sequence[LogEntry], now: float
-) -> None:
-    """Write what running handlers report: (id, fencing_token, JSON text) of their progress, and log lines."""
+async def report(session: Session, progress: Sequence[Progress], logs: Sequence[LogEntry], now: float) -> None:
+    """Write what running handlers report of themselves."""
     commands = []
     if progress:
-        ids, tokens, values = (list(column) for column in zip(*progress, strict=True))
-        commands.append((load_statement("show_progress"), {"ids": ids, "tokens": tokens, "values": values}))
+        commands.append(_show_progress(progress))
     if logs:
         commands.append(_insert_logs(logs, now))
     await session.execute_all(commands)
@@ -104,6 +116,15 @@ def _any(finishes: Sequence[Finish], worker: UUID, now: float) -> dict[str, Any]
     }
 
 
+def _show_progress(progress: Sequence[Progress]) -> tuple[Any, dict[str, Any]]:
+    ordered = sorted(progress)
+    return load_statement("show_progress"), {
+        "ids": [one.task_id for one in ordered],
+        "tokens": [one.fencing_token for one in ordered],
+        "values": [one.value for one in ordered],
+    }
+
+
 def _insert_logs(logs: Sequence[LogEntry], now: float) -> tuple[Any, dict[str, Any]]:
     return load_statement("insert_logs"), {
         "ids": [entry.task_id for entry in logs],
@@ -112,5 +133,5 @@ def _insert_logs(logs: Sequence[LogEntry], now: float) -> tuple[Any, dict[str, A
         "ago": [now - entry.line.at for entry in logs],
         "levels": [entry.line.level for entry in logs],
         "messages": [entry.line.message for entry in logs],
-        "fields": [json.dumps(entry.line.fields, default=str) if entry.line.fields else None for entry in logs],
+        "fields": [entry.line.fields for entry in logs],
     }

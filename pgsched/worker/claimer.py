@@ -57,8 +57,8 @@ class Claimer:
         self._stale = False
         self._busy_since: float | None = None
 
-    async def tick(self, limit: int) -> int:
-        """Claim up to ``limit`` rows into the holds; returns how many came.
+    async def tick(self, limit: int) -> bool:
+        """Claim up to ``limit`` rows into the holds; returns whether there may be more.
 
         Raises DatabaseUnavailable.
         """
@@ -77,7 +77,7 @@ class Claimer:
             self._holds.add(tasks, sent + self._identity.lease)
         self._on_claim(tasks, monotonic() - sent)
         await self._note(bool(tasks))
-        return len(tasks) or int(floored and limit > 0)
+        return bool(tasks) or floored
 
     async def rest(self) -> None:
         """Wait after a claim that found nothing: the second looks, then until a row is due, a call, or the poll.

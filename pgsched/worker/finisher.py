@@ -10,9 +10,9 @@ from uuid import UUID
 import structlog
 
 from pgsched.db import outcomes
-from pgsched.db.outcomes import LogEntry
+from pgsched.db.outcomes import LogEntry, Progress
 from pgsched.db.session import RefusedByDatabase, Session
-from pgsched.model import Finish, Outcome
+from pgsched.model import Finish, LogLine, Outcome
 from pgsched.transition import conclude
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.holds import FINISHING, Hold, Holds
@@ -73,14 +73,15 @@ class Finisher:
         if not batch:
             return 0
         repeated, self._sent_before = self._sent_before, True
-        logs = [entry for hold, _ in batch for entry in _take_logs(hold)]
+        reports = [_Report(hold) for hold, _ in batch if hold.context is not None]
         try:
             try:
-                await self._write([finish for _, finish in batch], logs, repeated=repeated)
+                await self._write([finish for _, finish in batch], reports, repeated=repeated)
             except RefusedByDatabase:
-                await self._write_one_by_one(batch, logs)
+                await self._write_one_by_one(batch, reports)
         except BaseException:
-            _put_back(batch, logs)
+            for report in reports:
+                report.give_back()
             raise
         self._sent_before = False
         del self._pending[: len(batch)]
@@ -90,8 +91,10 @@ class Finisher:
             self.called.set()
         return sum(finish.next_status == "pending" for _, finish in batch)
 
-    async def _write(self, finishes: list[Finish], logs: list[LogEntry], *, repeated: bool) -> None:
-        passed = await outcomes.write(self._session, self._worker, finishes, logs, monotonic())
+    async def _write(self, finishes: list[Finish], reports: list[_Report], *, repeated: bool) -> None:
+        progress = [shown for report in reports for shown in report.progress()]
+        logs = [entry for report in reports for entry in report.logs()]
+        passed = await outcomes.write(self._session, self._worker, finishes, progress, logs, monotonic())
         if passed < len(finishes):
             await self._count_fenced(finishes, len(finishes) - passed, repeated=repeated)
 
@@ -104,10 +107,10 @@ class Finisher:
             self._tally.fenced += missing
             log.warning("finish_fenced", count=missing, hint="another claim took the task after its lease ran out")
 
-    async def _write_one_by_one(self, batch: list[tuple[Hold, Finish]], logs: list[LogEntry]) -> None:
+    async def _write_one_by_one(self, batch: list[tuple[Hold, Finish]], reports: list[_Report]) -> None:
         """One finish of the batch holds a value that the database refuses: the others must not suffer for it."""
         for hold, finish in batch:
-            own = [entry for entry in logs if entry.task_id == finish.id]
+            own = [report for report in reports if report.hold is hold]
             try:
                 await self._write([finish], own, repeated=False)
             except RefusedByDatabase as error:
@@ -127,18 +130,27 @@ class Finisher:
                 await self._write([dead], [], repeated=False)
 
 
-def _take_logs(hold: Hold) -> list[LogEntry]:
-    if hold.context is None:
-        return []
-    _, lines = hold.context.take_report()
-    task = hold.task
-    return [LogEntry(task.id, task.fencing_token, task.attempts, line) for line in lines]
+class _Report:
+    """The last words of a handler: its progress and log lines that are not written yet."""
 
-
-def _put_back(batch: list[tuple[Hold, Finish]], logs: list[LogEntry]) -> None:
-    for hold, _ in batch:
+    def __init__(self, hold: Hold) -> None:
+        self.hold = hold
+        self._progress: str | None = None
+        self._lines: list[LogLine] = []
         if hold.context is not None:
-            hold.context.give_back([entry.line for entry in logs if entry.task_id == hold.task.id])
+            self._progress, self._lines = hold.context.take_report()
+
+    def progress(self) -> list[Progress]:
+        task = self.hold.task
+        return [] if self._progress is None else [Progress(task.id, task.fencing_token, self._progress)]
+
+    def logs(self) -> list[LogEntry]:
+        task = self.hold.task
+        return [LogEntry(task.id, task.fencing_token, task.attempts, line) for line in self._lines]
+
+    def give_back(self) -> None:
+        if self.hold.context is not None:
+            self.hold.context.give_back(self._progress, self._lines)
 
 
 def _log_failure(hold: Hold, finish: Finish) -> None:

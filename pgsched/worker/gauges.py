@@ -28,7 +28,7 @@ class Gauges(Collector):
         self._counts: list[TaskCount] = []
         self._unhandled: list[Unhandled] = []
         self._health: Health | None = None
-        self._scraped_at = monotonic()
+        self._scraped_at = monotonic()  # the first scrape should find something
         self._renew_after = 0.0
 
     async def tick(self) -> bool:

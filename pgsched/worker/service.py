@@ -43,7 +43,8 @@ CANCEL_SECONDS = 2.0
 class Worker:
     """Claims, runs and finishes tasks until it is told to stop."""
 
-    def __init__(self, *, dsn: str, registry: Registry, settings: WorkerSettings) -> None:
+    def __init__(self, *, dsn: str, registry: Registry, settings: WorkerSettings, counts_table: bool = False) -> None:
+        """``counts_table``: its metrics include those of the whole table. One worker of a process group is enough."""
         self._dsn = dsn
         self._registry = registry
         self._settings = settings
@@ -94,14 +95,14 @@ class Worker:
         )
         self._reporter = Reporter(session=self._upkeep, holds=self.holds)
         self._housekeeper = Housekeeper(session=self._upkeep)
-        self._gauges = Gauges(session=self._upkeep)
         self.metrics = CollectorRegistry()
         self.metrics.register(self.tally)
-        self.metrics.register(self._gauges)
+        self._gauges = Gauges(session=self._upkeep) if counts_table else None
+        if self._gauges is not None:
+            self.metrics.register(self._gauges)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
         self._room_needed = asyncio.Event()
-        self._last_claim = 0.0
 
     async def run(self) -> None:
         """Work until :meth:`stop`, then finish what runs, give back what does not end, and return.
@@ -112,8 +113,8 @@ class Worker:
         await asyncio.to_thread(self.heart.start)
         await declare_schedules(self._upkeep, self._registry)
         self.slots.start()
+        claiming = asyncio.create_task(self._forever("claim", self._claim_tick), name="pgsched claim")
         loops = [
-            asyncio.create_task(self._forever("claim", self._claim_tick), name="pgsched claim"),
             asyncio.create_task(self._forever("listen", self._listen), name="pgsched listen"),
             asyncio.create_task(self._forever("upkeep", self._upkeep_tick), name="pgsched upkeep"),
         ]
@@ -128,9 +129,12 @@ class Worker:
         try:
             await self._stopping.wait()
         finally:
-            for loop in loops:
+            # A claim under way is waited for: rows that it took are to be given back, not left to their leases.
+            self.claimer.called.set()
+            await asyncio.wait([claiming], timeout=FLUSH_SECONDS)
+            for loop in (claiming, *loops):
                 loop.cancel()
-            await asyncio.gather(*loops, return_exceptions=True)
+            await asyncio.gather(claiming, *loops, return_exceptions=True)
             await self._wind_down(finishing)
 
     def stop(self) -> None:
@@ -155,6 +159,8 @@ class Worker:
         return self.unhealthy()
 
     async def _claim_tick(self) -> None:
+        if self._stopping.is_set():
+            raise asyncio.CancelledError
         wanted = self._appetite.wanted(free_slots=self.slots.free, waiting=len(self.holds.waiting))
         if wanted <= 0:
             self._room_needed.set()
@@ -162,10 +168,9 @@ class Worker:
             self._room_needed.clear()
             return
         self._appetite.measure(monotonic())
-        found = await self.claimer.tick(wanted)
-        self._last_claim = monotonic()
+        more = await self.claimer.tick(wanted)
         self.tally.running = self.slots.running
-        if found:
+        if more:
             self.slots.feed()
             await asyncio.sleep(0)
         else:
@@ -181,7 +186,8 @@ class Worker:
         housekeeping_at = monotonic()
         while True:
             await self._reporter.tick()
-            await self._gauges.tick()
+            if self._gauges is not None:
+                await self._gauges.tick()
             if monotonic() >= housekeeping_at:
                 await self._housekeeper.tick()
                 housekeeping_at = monotonic() + HOUSEKEEPING_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from time import monotonic
 
 import structlog
@@ -52,6 +53,7 @@ class Slots:
         self._tasks: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(max_workers=concurrency, thread_name_prefix="pgsched-handler")
         self._closing = False
+        self._interrupted = False
         self.running = 0
 
     @property
@@ -85,6 +87,7 @@ class Slots:
 
     async def interrupt(self, grace: float) -> None:
         """Cancel the handlers that still run; plain functions are only told, a thread cannot be stopped."""
+        self._interrupted = True
         for hold in self._holds.snapshot():
             if hold.state == RUNNING:
                 if hold.context is not None:
@@ -117,12 +120,14 @@ class Slots:
                 await self._run(hold)
             except asyncio.CancelledError:
                 log.debug("slot_cancelled", task_id=hold.task.id)
+            except Exception:  # a fault of pgsched: the slot lives on, the row is claimed again when its lease runs out
+                log.exception("slot_failed", task_id=hold.task.id, task_type=hold.task.task_type)
+                hold.slot = None
+                self._holds.abandon(hold)
             finally:
                 self.running -= 1
                 hold.slot = None
-                # A cancellation is for one run: the next begins without it, even if a handler swallowed it.
-                while slot.cancelling():
-                    slot.uncancel()
+                await _settle(slot)
 
     async def _run(self, hold: Hold) -> None:
         self._appetite.count()
@@ -150,6 +155,9 @@ class Slots:
         context = self._context(hold, timeout, now) if handler.context_parameter else None
 
         def report(outcome: Outcome) -> None:
+            if outcome.status == "released" and not (hold.abandoned or self._interrupted):
+                error = "CancelledError: the handler cancelled the task that ran it"
+                outcome = outcome._replace(status="failed", error=error)
             self._finisher.conclude(hold, outcome)
 
         try:
@@ -176,3 +184,12 @@ class Slots:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("slot_ended", error=str(task.exception()))
+
+
+async def _settle(slot: asyncio.Task[None]) -> None:
+    """End a cancellation with the run it was for: the next begins without it, even if a handler swallowed it."""
+    if slot.cancelling():
+        while slot.cancelling():
+            slot.uncancel()
+        with suppress(asyncio.CancelledError):  # one that was asked for and not delivered yet
+            await asyncio.sleep(0)

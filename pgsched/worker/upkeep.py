@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from time import monotonic
 
 from pgsched.db import outcomes, upkeep
 from pgsched.db.leases import forget_dead
-from pgsched.db.outcomes import LogEntry
+from pgsched.db.outcomes import LogEntry, Progress
 from pgsched.db.session import Session
-from pgsched.runner import storable
 from pgsched.worker.holds import RUNNING, Holds
 
 REPORT_SECONDS = 0.5
@@ -28,9 +26,9 @@ class Reporter:
     async def tick(self) -> int:
         """Write progress and log lines that came since the last tick; returns how many there were.
 
-        Raises DatabaseUnavailable; the lines are kept for the next tick.
+        Raises DatabaseUnavailable, and keeps everything for the next tick.
         """
-        shown: list[tuple[int, int, str]] = []
+        shown: list[Progress] = []
         lines: list[LogEntry] = []
         contexts = []
         for hold in self._holds.snapshot():
@@ -39,17 +37,17 @@ class Reporter:
             progress, logged = hold.context.take_report()
             task = hold.task
             if progress is not None:
-                shown.append((task.id, task.fencing_token, _json(progress)))
-            if logged:
-                contexts.append((hold.context, logged))
+                shown.append(Progress(task.id, task.fencing_token, progress))
+            if progress is not None or logged:
+                contexts.append((hold.context, progress, logged))
                 lines.extend(LogEntry(task.id, task.fencing_token, task.attempts, line) for line in logged)
         if not shown and not lines:
             return 0
         try:
-            await outcomes.report(self._session, sorted(shown), lines, monotonic())
+            await outcomes.report(self._session, shown, lines, monotonic())
         except BaseException:
-            for context, logged in contexts:
-                context.give_back(logged)
+            for context, progress, logged in contexts:
+                context.give_back(progress, logged)
             raise
         return len(shown) + len(lines)
 
@@ -64,7 +62,3 @@ class Housekeeper:
         """Make the history's partitions of the days to come, forget workers that died. Raises DatabaseUnavailable."""
         await upkeep.make_partitions(self._session)
         await forget_dead(self._session)
-
-
-def _json(value: object) -> str:
-    return storable(json.dumps(value, default=str)).replace("\\u0000", "")

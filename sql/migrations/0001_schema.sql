@@ -4,8 +4,8 @@
 -- checks at every update, and each task is updated twice (claim, finish) by statements that touch few columns.
 -- A rule about several columns is a check of the table. Both are named so that the bare error says what is wrong.
 --
--- Instants are those that every language can hold: one beyond the year 9999, or infinity, would break the program
--- that reads it.
+-- Instants, numbers and nesting are those that every language can hold: a year 10000, infinity, a number of 5,000 digits
+-- or 2,000 lists inside one another would break each worker that reads the row, and with it the whole claim.
 
 create function pgsched.is_forward(value interval) returns boolean
 language sql immutable as $$
@@ -25,11 +25,17 @@ create domain pgsched.priority as smallint
 create domain pgsched.payload as jsonb
   constraint payload_must_be_a_json_object check (jsonb_typeof(value) = 'object')
   constraint payload_must_not_exceed_1_mib check (
-    pg_column_size(value) < 65536 or octet_length(value::text) <= 1048576);
+    pg_column_size(value) < 65536 or octet_length(value::text) <= 1048576)
+  constraint payload_must_not_be_nested_deeper_than_100_levels check (not jsonb_path_exists(value, '$.**{101}'))
+  constraint payload_must_not_hold_numbers_beyond_1e308
+  check (not jsonb_path_exists(value, '$.** ? (@ > 1e308 || @ < -1e308)'));
 create domain pgsched.metadata as jsonb
   constraint metadata_must_be_a_json_object check (jsonb_typeof(value) = 'object')
   constraint metadata_must_not_exceed_1_mib check (
-    pg_column_size(value) < 65536 or octet_length(value::text) <= 1048576);
+    pg_column_size(value) < 65536 or octet_length(value::text) <= 1048576)
+  constraint metadata_must_not_be_nested_deeper_than_100_levels check (not jsonb_path_exists(value, '$.**{101}'))
+  constraint metadata_must_not_hold_numbers_beyond_1e308
+  check (not jsonb_path_exists(value, '$.** ? (@ > 1e308 || @ < -1e308)'));
 create domain pgsched.tags as text[]
   constraint tags_must_not_contain_null check (array_position(value, null) is null)
   constraint tags_must_be_at_most_100 check (cardinality(value) <= 100);

@@ -33,7 +33,7 @@ def test_decorated_function_is_still_the_function() -> None:
         """Add two numbers."""
         return a + b
 
-    assert (add(1), add.__name__, add.__doc__, add.task_type) == (3, "add", "Add two numbers.", "add")
+    assert (add(1), vars(add)["__name__"], add.__doc__, add.task_type) == (3, "add", "Add two numbers.", "add")
 
 
 def test_registry_knows_the_handler_and_its_options() -> None:

@@ -484,7 +484,7 @@ def test_stats_tell_what_is_due_without_a_handler(client: Client, db: Database) 
         ("gone", {"at": LATER}),
         ("mail", {"queue": "other"}),
     ):
-        client.schedule(task_type, **options)  # type: ignore[arg-type]
+        client.schedule(task_type, **options)
     found = client.stats()
     assert [tuple(one) for one in found.unhandled] == [("default", "gone", 2), ("other", "mail", 1)]
     assert found.as_dict()["unhandled"][0] == {"queue": "default", "task_type": "gone", "due": 2}

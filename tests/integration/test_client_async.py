@@ -134,7 +134,7 @@ def test_async_connection_is_a_type_error_for_the_other_client(dsn: str) -> None
         async with await AsyncConnection.connect(dsn) as connection:
             raises = pytest.raises(TypeError, match=r"connection must be a psycopg\.Connection, got a psycopg\.")
             with Client(dsn) as client, raises:
-                    client.schedule("mail", connection=connection)  # type: ignore[arg-type]
+                client.schedule("mail", connection=connection)  # type: ignore[arg-type]
 
     asyncio.run(main())
 

@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import errors
+from psycopg.types.json import Jsonb
 
 from pgsched.db.problems import describe_rule
 from tests.tables import (
@@ -32,7 +33,7 @@ def db(dsn: str) -> Iterator[Database]:
 
 def call(db: Database, expression: str, *arguments: Any) -> Any:
     """The value of an SQL expression."""
-    row = db.execute(f"select {expression} as value", arguments).fetchone()  # type: ignore[arg-type]
+    row = db.execute(f"select {expression} as value", arguments).fetchone()
     assert row is not None
     return row["value"]
 
@@ -119,7 +120,7 @@ def test_run_now_of_a_schedule_runs_a_copy(db: Database) -> None:
     task_id = insert_task(
         db,
         cron_expression="@daily",
-        payload=psycopg.types.json.Jsonb({"a": 1}),
+        payload=Jsonb({"a": 1}),
         idempotency_key="k",
         priority=8,
     )
@@ -266,6 +267,10 @@ BROKEN = {
     "payload_must_not_exceed_1_mib": {"payload": '{"a":"' + "x" * 1048576 + '"}'},
     "metadata_must_be_a_json_object": {"metadata": "1"},
     "metadata_must_not_exceed_1_mib": {"metadata": '{"a":"' + "x" * 1048576 + '"}'},
+    "payload_must_not_be_nested_deeper_than_100_levels": {"payload": '{"a":' + "[" * 100 + "1" + "]" * 100 + "}"},
+    "payload_must_not_hold_numbers_beyond_1e308": {"payload": '{"a": [1e309]}'},
+    "metadata_must_not_be_nested_deeper_than_100_levels": {"metadata": '{"a":' + "[" * 100 + "1" + "]" * 100 + "}"},
+    "metadata_must_not_hold_numbers_beyond_1e308": {"metadata": '{"a": -1e309}'},
     "tags_must_not_contain_null": {"tags": [None]},
     "tags_must_be_at_most_100": {"tags": ["t"] * 101},
     "schedule_type_must_be_one_time_recurring_or_repeating": {"schedule_type": "often"},
@@ -325,6 +330,11 @@ def test_every_rule_of_the_tasks_has_a_test(db: Database) -> None:
     assert {row["conname"] for row in rows} == set(BROKEN)
 
 
+def test_deepest_payload_and_largest_numbers_are_taken(db: Database) -> None:
+    payload = '{"a":' + "[" * 99 + "1e308, -1e308" + "]" * 99 + "}"
+    assert insert_task(db, payload=payload)
+
+
 @pytest.mark.parametrize("style", ["postgres", "sql_standard", "iso_8601", "postgres_verbose"])
 def test_interval_is_taken_whatever_the_session_s_style(db: Database, style: str) -> None:
     db.execute("select set_config('intervalstyle', %s, false)", (style,))
@@ -349,7 +359,7 @@ def test_known_idempotency_key_is_refused_by_its_rule_s_name(db: Database) -> No
 )
 def test_queue_s_settings_have_rules_too(db: Database, columns: str, rule: str) -> None:
     with pytest.raises(errors.CheckViolation) as caught:
-        db.execute(f"insert into pgsched.queues {columns}")  # type: ignore[arg-type]
+        db.execute(f"insert into pgsched.queues {columns}")
     assert caught.value.diag.constraint_name == rule
 
 

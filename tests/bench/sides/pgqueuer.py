@@ -1,0 +1,47 @@
+"""PgQueuer: one queue manager on asyncpg; it keeps a log of statuses and no fencing token."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import asyncpg
+from pgqueuer import AsyncpgDriver, Job, PgQueuer, Queries
+from psycopg.conninfo import conninfo_to_dict
+
+from tests.bench.sides.measure import Round, drain, report
+
+LEFT = "select exists (select from pgqueuer)"
+
+
+async def run(dsn: str, tasks: int, batch: int) -> Round:
+    handled, count = asyncio.Event(), 0
+    place = conninfo_to_dict(dsn)
+    connection = await asyncpg.connect(
+        host=place["host"], port=place["port"], user=place["user"], database=place["dbname"]
+    )
+    driver = AsyncpgDriver(connection)
+    await Queries(driver).install()
+    manager = PgQueuer(driver)
+
+    @manager.entrypoint("noop")
+    async def noop(job: Job) -> None:
+        nonlocal count
+        count += 1
+        if count == tasks:
+            handled.set()
+
+    queries = Queries(driver)
+    for start in range(0, tasks, 10_000):
+        size = min(10_000, tasks - start)
+        await queries.enqueue(["noop"] * size, [None] * size, [0] * size)
+    working = asyncio.ensure_future(manager.run(batch_size=batch))
+    worked = await drain(dsn, tasks, working, handled, LEFT)
+    manager.shutdown.set()
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    return worked
+
+
+if __name__ == "__main__":
+    report(asyncio.run(run(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))))

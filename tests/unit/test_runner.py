@@ -1,0 +1,449 @@
+"""One attempt: whatever a handler does becomes exactly one outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from pgsched.context import Context
+from pgsched.errors import Discard, Retry
+from pgsched.model import Outcome
+from pgsched.registry import Registry
+from pgsched.runner import run_attempt
+from tests.engine import NOW, PATIENCE, claimed
+
+Function = Callable[..., Any]
+place: contextvars.ContextVar[str] = contextvars.ContextVar("place", default="nowhere")
+
+
+async def attempt(
+    function: Function, payload: dict[str, Any] | None = None, *, timeout: float | None = None
+) -> Outcome:
+    """The one outcome of one attempt."""
+    handler = Registry().register("mail", function)
+    context = Context(task=claimed(), clock=lambda: 0.0, now=lambda: NOW, deadline=None, is_catchup=False)
+    outcomes: list[Outcome] = []
+    with ThreadPoolExecutor() as threads:
+        await run_attempt(
+            handler, payload or {}, context, timeout=timeout, threads=threads, report=outcomes.append
+        )
+    assert len(outcomes) == 1, outcomes
+    return outcomes[0]
+
+
+def run(
+    function: Function, payload: dict[str, Any] | None = None, *, timeout: float | None = None
+) -> Outcome:
+    """:func:`attempt` on a fresh loop."""
+    return asyncio.run(asyncio.wait_for(attempt(function, payload, timeout=timeout), PATIENCE))
+
+
+def returning(value: object) -> list[Function]:
+    """An async and a plain handler that return ``value``."""
+
+    async def on_loop() -> object:
+        return value
+
+    return [on_loop, lambda: value]
+
+
+def raising(error: BaseException) -> list[Function]:
+    """An async and a plain handler that raise ``error``."""
+
+    async def on_loop() -> None:
+        raise error
+
+    def in_thread() -> None:
+        raise error
+
+    return [on_loop, in_thread]
+
+
+# What a handler returns.
+
+
+@pytest.mark.parametrize("function", returning({"sent": [1, "ä"]}))
+def test_a_result_is_kept_as_json(function: Function) -> None:
+    assert run(function)._replace(started=0, finished=0) == Outcome(
+        "completed", 0, 0, result='{"sent":[1,"ä"]}'
+    )
+
+
+@pytest.mark.parametrize("function", returning(None))
+def test_no_result_is_no_json(function: Function) -> None:
+    assert run(function).result is None
+
+
+@pytest.mark.parametrize("value", [{1, 2}, float("nan"), "a\x00b", "\ud800", NOW, {"k": b"x"}, "x" * 2**20])
+@pytest.mark.parametrize("kind", [0, 1], ids=["async", "plain"])
+def test_a_result_that_json_cannot_hold_is_dead_at_once(value: object, kind: int) -> None:
+    outcome = run(returning(value)[kind])
+    assert outcome.status == "discarded"
+    assert "result" in str(outcome.error)
+    assert "had ended well" in str(outcome.error)
+
+
+def test_a_result_that_holds_itself_is_dead_at_once() -> None:
+    value: list[Any] = []
+    value.append(value)
+    assert run(returning(value)[0]).status == "discarded"
+
+
+def test_a_payload_fills_the_keyword_arguments() -> None:
+    async def handler(to: str, *, subject: str = "hi") -> list[str]:
+        return [to, subject]
+
+    assert run(handler, {"to": "a"}).result == '["a","hi"]'
+
+
+def test_a_payload_that_does_not_fit_is_dead_at_once() -> None:
+    outcome = run(lambda to: to, {"too": 1})
+    assert (outcome.status, outcome.error) == (
+        "discarded",
+        "payload does not fit handler 'mail': unexpected argument 'too'",
+    )
+
+
+def test_the_context_is_passed_beside_the_payload() -> None:
+    async def handler(to: str, context: Context) -> list[Any]:
+        return [to, context.id, context.attempt]
+
+    assert run(handler, {"to": "a"}).result == '["a",1,1]'
+
+
+def test_a_plain_function_that_returns_a_coroutine_fails() -> None:
+    async def inner() -> None: ...
+
+    outcome = run(lambda: inner())
+    assert outcome.status == "failed"
+    assert "plain function that returned a coroutine" in str(outcome.error)
+
+
+# What a handler raises.
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("no luck"),
+        SystemExit("no luck"),
+        KeyboardInterrupt("no luck"),
+        asyncio.CancelledError("no luck"),
+        TimeoutError("no luck"),
+        GeneratorExit("no luck"),
+        BaseExceptionGroup("no luck", [SystemExit(1)]),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("kind", [0, 1], ids=["async", "plain"])
+@pytest.mark.parametrize("timeout", [None, PATIENCE])
+def test_whatever_a_handler_raises_is_a_failed_attempt(
+    error: BaseException, kind: int, timeout: float | None
+) -> None:
+    outcome = run(raising(error)[kind], timeout=timeout)
+    assert outcome.status == "failed"
+    assert "no luck" in str(outcome.error)
+    assert type(error).__name__ in str(outcome.error)
+
+
+@pytest.mark.parametrize("function", raising(StopIteration("no luck")))
+def test_a_stop_iteration_does_not_look_like_a_return(function: Function) -> None:
+    assert run(function).status == "failed"
+
+
+@pytest.mark.parametrize("function", raising(Retry(7.5, "not yet")))
+def test_a_retry_carries_its_delay(function: Function) -> None:
+    outcome = run(function)
+    assert (outcome.status, outcome.retry_delay, outcome.error) == ("failed", 7.5, "Retry: not yet")
+
+
+@pytest.mark.parametrize("function", raising(Retry()))
+def test_a_retry_without_a_delay_leaves_it_to_the_policy(function: Function) -> None:
+    assert run(function).retry_delay is None
+
+
+@pytest.mark.parametrize("function", raising(Discard("never")))
+def test_a_discard_is_dead_at_once(function: Function) -> None:
+    outcome = run(function)
+    assert (outcome.status, outcome.error) == ("discarded", "Discard: never")
+
+
+@pytest.mark.parametrize("delay", [-1, float("nan"), float("inf"), 367 * 86400])
+def test_a_retry_with_a_senseless_delay_is_refused_where_it_is_made(delay: float) -> None:
+    with pytest.raises(ValueError, match="delay must be between"):
+        Retry(delay)
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "half \ud800 pair"])
+@pytest.mark.parametrize("make", [ValueError, lambda text: Retry(1, text), Discard])
+def test_an_error_text_is_made_fit_for_postgresql(make: Function, text: str) -> None:
+    error = run(raising(make(text))[0]).error
+    assert error is not None
+    assert "\x00" not in error
+    error.encode()
+
+
+def test_an_endless_error_text_is_cut_in_its_middle() -> None:
+    error = storable("a" * 100_000 + "the end")
+    assert len(error) <= MAX_ERROR_CHARACTERS
+    assert error.endswith("the end")
+
+
+def test_a_traceback_begins_at_the_handler() -> None:
+    def deeper() -> None:
+        raise ValueError("no luck")
+
+    async def handler() -> None:
+        deeper()
+
+    error = str(run(handler).error)
+    assert error.startswith("ValueError: no luck\n")
+    assert "in handler" in error
+    assert "in deeper" in error
+    assert "pgsched/runner.py" not in error
+
+
+def test_an_error_that_cannot_be_printed_is_a_failed_attempt() -> None:
+    class Unprintable(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("not even that")
+
+    assert run(raising(Unprintable())[0]).status == "failed"
+
+
+# Timeouts.
+
+
+def test_an_async_handler_that_overstays_is_timed_out() -> None:
+    async def handler() -> None:
+        await asyncio.Event().wait()
+
+    outcome = run(handler, timeout=0.01)
+    assert (outcome.status, outcome.error) == ("timed_out", "timed out after 0.01 s")
+
+
+def test_a_handler_that_swallows_the_cancellation_of_its_timeout_and_returns_has_completed() -> None:
+    async def handler() -> str:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return "all the same"
+        return "never"
+
+    assert run(handler, timeout=0.01).result == '"all the same"'
+
+
+def test_a_handler_that_fails_while_it_is_timed_out_is_timed_out_or_failed_but_reported() -> None:
+    async def handler() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise ValueError("in the clean-up")
+
+    outcome = run(handler, timeout=0.01)
+    assert outcome.status == "failed"
+    assert "in the clean-up" in str(outcome.error)
+
+
+def test_a_timeout_error_of_the_handler_itself_is_no_timeout_of_the_task() -> None:
+    async def handler() -> None:
+        async with asyncio.timeout(0):
+            await asyncio.Event().wait()
+
+    assert run(handler, timeout=PATIENCE).status == "failed"
+
+
+def test_a_plain_function_that_overstays_is_reported_and_told_before_it_ends() -> None:
+    seen = threading.Event()
+
+    def handler(context: Context) -> None:
+        while not context.cancelled:
+            seen.wait(0.001)
+        seen.set()
+
+    assert run(handler, timeout=0.01).status == "timed_out"
+    assert seen.is_set()
+
+
+# Cancellation from outside: the lease was lost, or the worker stops.
+
+
+async def cancelled_attempt(function: Function, started: Callable[[], bool]) -> tuple[Outcome, int]:
+    task = asyncio.create_task(attempt(function))
+    while not started():
+        await asyncio.sleep(0)
+    task.cancel()
+    outcome = await task
+    return outcome, task.cancelling()
+
+
+def test_a_cancelled_handler_cleans_up_and_is_released() -> None:
+    began, cleaned = threading.Event(), threading.Event()
+
+    async def handler() -> None:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaned.set()
+
+    outcome, cancelling = asyncio.run(cancelled_attempt(handler, began.is_set))
+    assert (outcome.status, cleaned.is_set(), cancelling) == ("released", True, 0)
+
+
+def test_a_cancelled_handler_that_ends_well_all_the_same_has_completed() -> None:
+    began = threading.Event()
+
+    async def handler() -> str:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return "done"
+        return "never"
+
+    outcome, _ = asyncio.run(cancelled_attempt(handler, began.is_set))
+    assert outcome.status == "completed"
+
+
+def test_a_cancelled_plain_function_is_told_and_released() -> None:
+    began, told = threading.Event(), threading.Event()
+
+    def handler(context: Context) -> None:
+        began.set()
+        while not context.cancelled:
+            told.wait(0.001)
+        told.set()
+
+    outcome, _ = asyncio.run(cancelled_attempt(handler, began.is_set))
+    assert outcome.status == "released"
+    assert told.is_set()
+
+
+# What a handler may use of asyncio.
+
+
+@pytest.mark.parametrize("kind", ["async", "plain"])
+def test_context_variables_do_not_leak_from_one_attempt_to_the_next(kind: str) -> None:
+    def plain() -> str:
+        before = place.get()
+        place.set("here")
+        return before
+
+    async def on_loop() -> str:
+        place.set(place.get() + "!")
+        await asyncio.sleep(0)
+        return place.get()
+
+    async def twice() -> list[str | None]:
+        function = on_loop if kind == "async" else plain
+        return [(await attempt(function)).result, (await attempt(function)).result, place.get()]
+
+    expected = '"nowhere!"' if kind == "async" else '"nowhere"'
+    assert asyncio.run(twice()) == [expected, expected, "nowhere"]
+
+
+def test_a_handler_keeps_its_context_variables_over_every_step() -> None:
+    async def handler() -> list[str]:
+        seen = []
+        for number in range(3):
+            place.set(f"{place.get()}{number}")
+            await asyncio.sleep(0)
+            seen.append(place.get())
+        return seen
+
+    assert run(handler).result == '["nowhere0","nowhere01","nowhere012"]'
+
+
+def test_tasks_a_handler_makes_inherit_its_context_variables() -> None:
+    async def child() -> str:
+        return place.get()
+
+    async def handler() -> str:
+        place.set("parent")
+        return await asyncio.create_task(child())
+
+    assert run(handler).result == '"parent"'
+
+
+def test_asyncio_timeout_works_inside_a_handler() -> None:
+    async def handler() -> str:
+        try:
+            async with asyncio.timeout(0.001):
+                await asyncio.Event().wait()
+        except TimeoutError:
+            return "in time"
+        return "never"
+
+    assert run(handler, timeout=PATIENCE).result == '"in time"'
+
+
+def test_a_task_group_works_inside_a_handler() -> None:
+    async def child(number: int) -> int:
+        await asyncio.sleep(0)
+        return number
+
+    async def handler() -> list[int]:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(child(number)) for number in range(3)]
+        return [task.result() for task in tasks]
+
+    assert run(handler).result == "[0,1,2]"
+
+
+def test_a_task_group_that_fails_fails_the_attempt() -> None:
+    async def bad() -> None:
+        raise ValueError("no luck")
+
+    async def handler() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(bad())
+            group.create_task(asyncio.Event().wait())
+
+    outcome = run(handler)
+    assert outcome.status == "failed"
+    assert "no luck" in str(outcome.error)
+
+
+def test_a_handler_is_timed_out_after_a_task_group_of_its_own_failed() -> None:
+    async def bad() -> None:
+        raise ValueError("no luck")
+
+    async def handler() -> None:
+        with contextlib.suppress(ExceptionGroup):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(bad())
+        await asyncio.Event().wait()
+
+    assert run(handler, timeout=0.05).status == "timed_out"
+
+
+def test_current_task_is_there_inside_a_handler() -> None:
+    async def handler() -> bool:
+        return asyncio.current_task() is not None
+
+    assert run(handler).result == "true"
+
+
+def test_a_gather_and_a_future_work_inside_a_handler() -> None:
+    async def handler() -> list[int]:
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(future.set_result, 2)
+        return [*await asyncio.gather(asyncio.sleep(0, 1), future)]
+
+    assert run(handler).result == "[1,2]"
+
+
+def test_a_plain_handler_sees_the_context_variables_of_the_worker() -> None:
+    async def scenario() -> Outcome:
+        place.set("the worker's")
+        return await attempt(lambda: place.get())
+
+    assert asyncio.run(scenario()).result == '"the worker\'s"'
