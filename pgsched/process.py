@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import NamedTuple
 
@@ -140,19 +140,22 @@ def _exit_now(code: int) -> None:
 
 
 class _Parent:
-    """Starts the children, starts one again that died, passes the signals on, serves their metrics as one."""
+    """Starts the children, starts one again that died, passes the signals on, serves their metrics as one.
+
+    A signal's handler only writes a byte into a pipe. The loop that starts children reads it, so that a signal which
+    comes while one is being started reaches that one too.
+    """
 
     def __init__(self, job: Job, processes: int) -> None:
         self._job = job
         self._context = multiprocessing.get_context("spawn")
         self._slots: list[tuple[BaseProcess, Child] | None] = [None] * processes
-        self._stopping = threading.Event()
-        self._signals = 0
+        self._signals, self._signalled = os.pipe()
 
     def run(self, host: str, port: int | None) -> int:
         """Run until signalled and every child has ended; returns 0, or 1 when a child could not stop in order."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._signalled)
+            signal.signal(number, lambda _number, _frame: os.write(self._signalled, b"!"))
         metrics = CollectorRegistry()
         metrics.register(MergedMetrics(self._children))
         server = _serve(
@@ -163,16 +166,24 @@ class _Parent:
             lambda: first_problem(self._children(), "ready"),
         )
         try:
-            while not self._stopping.is_set():
+            self._start_missing()
+            while not self._pass_on_signals(RESTART_SECONDS):
                 self._start_missing()
-                self._stopping.wait(RESTART_SECONDS)
-            return self._wait()
+            while self._alive():
+                self._pass_on_signals(None)
+            return 0 if all(_ended_in_order(process) for process in self._processes()) else 1
         finally:
             if server is not None:
                 server.stop()
 
     def _children(self) -> list[Child]:
         return [slot[1] for slot in self._slots if slot is not None]
+
+    def _processes(self) -> list[BaseProcess]:
+        return [slot[0] for slot in self._slots if slot is not None]
+
+    def _alive(self) -> list[BaseProcess]:
+        return [process for process in self._processes() if process.is_alive()]
 
     def _start_missing(self) -> None:
         for number, slot in enumerate(self._slots):
@@ -182,26 +193,26 @@ class _Parent:
                 log.error("process_died", number=number, exit_code=slot[0].exitcode)
             ours, theirs = self._context.Pipe()
             process = self._context.Process(
-                target=_run_child, args=(self._job, theirs, number == 0), name=f"pgsched worker {number}"
+                target=_run_child, args=(self._job, theirs), name=f"pgsched worker {number}"
             )
             process.start()
             theirs.close()
             self._slots[number] = (process, Child(ours))
 
-    def _signalled(self, _number: int, _frame: object) -> None:
-        self._signals += 1
-        self._stopping.set()
-        for slot in self._slots:
-            if slot is not None and slot[0].pid is not None and slot[0].is_alive():
-                os.kill(slot[0].pid, signal.SIGTERM)
+    def _pass_on_signals(self, timeout: float | None) -> bool:
+        """Wait for a signal and pass it on, ``timeout`` seconds at most; None waits for the end of a child, too."""
+        ends = [process.sentinel for process in self._alive()] if timeout is None else []
+        if self._signals not in wait([self._signals, *ends], timeout):
+            return False
+        for _ in os.read(self._signals, 100):
+            for process in self._alive():
+                process.terminate()
+        return True
 
-    def _wait(self) -> int:
-        codes = []
-        for slot in self._slots:
-            if slot is not None:
-                slot[0].join()
-                codes.append(slot[0].exitcode)
-        return 0 if all(code == 0 for code in codes) else 1
+
+def _ended_in_order(process: BaseProcess) -> bool:
+    # A child that SIGTERM itself ended had not yet, or no longer, the handler that it has while it holds work.
+    return process.exitcode in (0, -signal.SIGTERM)
 
 
 def _run_child(job: Job, pipe: Connection, counts_table: bool) -> None:

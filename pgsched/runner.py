@@ -168,7 +168,8 @@ def _timed_out(timeout: float | None, started: float) -> Outcome:
 
 def _failed(error: BaseException, started: float) -> Outcome:
     if isinstance(error, Retry):
-        return Outcome("failed", started, monotonic(), error=storable(f"Retry: {error}", MAX_ERROR_CHARACTERS), retry_delay=error.delay)
+        reason = storable(f"Retry: {error}", MAX_ERROR_CHARACTERS)
+        return Outcome("failed", started, monotonic(), error=reason, retry_delay=error.delay)
     if isinstance(error, Discard):
         return Outcome("discarded", started, monotonic(), error=storable(f"Discard: {error}", MAX_ERROR_CHARACTERS))
     return Outcome("failed", started, monotonic(), error=describe(error))

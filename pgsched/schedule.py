@@ -74,10 +74,11 @@ def validate(schedule: Schedule) -> None:
         raise InvalidTask("a schedule must have either a cron_expression or a repeat_interval")
     if schedule.cron_expression is not None:
         parse_cron(schedule.cron_expression)
-    for column in ("repeat_interval", "catchup_window"):
-        interval: Interval | None = getattr(schedule, column)
-        if interval is not None and (min(interval) < 0 or max(interval) == 0):
-            raise InvalidTask(f"{column} must be longer than nothing, got {interval.to_text()}")
+    interval, window = schedule.repeat_interval, schedule.catchup_window
+    if interval is not None and (min(interval) < 0 or max(interval) == 0):
+        raise InvalidTask(f"repeat_interval must be longer than nothing, got {interval.to_text()}")
+    if window is not None and min(window) < 0:
+        raise InvalidTask(f"catchup_window must not be negative, got {window.to_text()}")
     if schedule.repeat_count is not None and schedule.repeat_count < 1:
         raise InvalidTask(f"repeat_count must be at least 1, got {schedule.repeat_count}")
     if schedule.on_missed not in ON_MISSED:

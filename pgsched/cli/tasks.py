@@ -21,6 +21,7 @@ from pgsched.cli.options import (
 from pgsched.cli.output import cell, count, fields, say, say_json, say_rows, say_table, span
 from pgsched.cli.session import Session
 from pgsched.cli.task_add import add
+from pgsched.cli.task_next import next_
 from pgsched.client import Client
 from pgsched.errors import InvalidTask, TaskNotFound, TransitionRefused
 from pgsched.records import Task
@@ -35,6 +36,7 @@ def task() -> None:
 
 
 task.add_command(add)
+task.add_command(next_)
 
 
 @task.command("list")

@@ -72,8 +72,20 @@ class Child:
             return None
 
 
+_OWN_GAUGES: dict[str, Callable[[Iterable[float]], float]] = {
+    "pgsched_running": sum,
+    "pgsched_slots": sum,
+    "pgsched_listener_connected": min,
+}
+"""Gauges of a process. Every other one is of the whole table: each child read the same rows, only not at once."""
+
+
+def _merge(family: Metric) -> Callable[[Iterable[float]], float]:
+    return _OWN_GAUGES.get(family.name, max) if family.type == "gauge" else sum
+
+
 class MergedMetrics(Collector):
-    """The children's families, added up sample by sample."""
+    """The children's families in one: counters are added up, gauges of the table are not."""
 
     def __init__(self, children: Callable[[], list[Child]]) -> None:
         self._children = children
@@ -81,18 +93,19 @@ class MergedMetrics(Collector):
     def collect(self) -> Iterable[Metric]:
         """Return the families that ``/metrics`` shows."""
         families: dict[str, Metric] = {}
-        sums: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
+        values: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], list[float]]] = {}
         for child in self._children():
             for family in text_string_to_metric_families(child.ask("metrics") or ""):
                 families.setdefault(family.name, family)
-                added = sums.setdefault(family.name, {})
+                said = values.setdefault(family.name, {})
                 for sample in family.samples:
                     key = (sample.name, tuple(sample.labels.items()))
-                    added[key] = added.get(key, 0.0) + sample.value
+                    said.setdefault(key, []).append(sample.value)
         for name, family in families.items():
             merged = Metric(family.name, family.documentation, family.type)
-            for (sample_name, labels), value in sums[name].items():
-                merged.add_sample(sample_name, dict(labels), value)
+            merge = _merge(family)
+            for (sample_name, labels), numbers in values[name].items():
+                merged.add_sample(sample_name, dict(labels), merge(numbers))
             yield merged
 
 

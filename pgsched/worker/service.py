@@ -27,7 +27,7 @@ from pgsched.worker.declared import declare_schedules
 from pgsched.worker.finisher import Finisher
 from pgsched.worker.gauges import Gauges
 from pgsched.worker.heart import Heart
-from pgsched.worker.holds import Hold, Holds
+from pgsched.worker.holds import RUNNING, Hold, Holds
 from pgsched.worker.slots import Slots
 from pgsched.worker.tally import Tally
 from pgsched.worker.upkeep import HOUSEKEEPING_SECONDS, REPORT_SECONDS, Housekeeper, Reporter
@@ -225,6 +225,7 @@ class Worker:
         for hold in holds:
             if self.holds.get(hold.task.id) is hold and hold.state != "finishing":
                 self.tally.leases_lost += 1
+                self.tally.fenced += hold.state == RUNNING  # whatever its handler still returns is not written
                 log.warning("lease_lost", task_id=hold.task.id, task_type=hold.task.task_type, state=hold.state)
                 self.holds.abandon(hold)
 
@@ -254,8 +255,8 @@ class Worker:
                 log.warning("handing_back", running=self.slots.running)
                 await self.slots.interrupt(CANCEL_SECONDS)
             deadline = monotonic() + FLUSH_SECONDS
-            while len(self.finisher) and monotonic() < deadline and not finishing.done():
-                await asyncio.sleep(0.01)  # noqa: ASYNC110 - waits for another task's progress, not an event
+            while len(self.finisher) and monotonic() < deadline and not finishing.done():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
             finishing.cancel()
             await asyncio.gather(finishing, return_exceptions=True)
             await self._give_back([hold for hold in self.holds.snapshot() if hold.state != "finishing"])

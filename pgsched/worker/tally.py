@@ -52,6 +52,8 @@ class Tally(Collector):
         self.leases_lost = 0
         """Rows of our own that were lost before they were finished."""
         self.fenced = 0
+        """Attempts that were begun and whose result was kept out because the lease was lost: noticed by the heartbeat
+        while the handler ran, or by the database when the finish came. Each attempt counts once."""
         self.database_errors = 0
         self.listener_connected = False
         self.claim_seconds = Histogram(SECONDS)
@@ -132,7 +134,9 @@ class Tally(Collector):
             value=self.leases_lost,
         )
         yield CounterMetricFamily(
-            "pgsched_fenced", "Finishes refused because another claim had taken the row.", value=self.fenced
+            "pgsched_fenced",
+            "Attempts whose result was not written because the row was no longer theirs.",
+            value=self.fenced,
         )
         yield CounterMetricFamily(
             "pgsched_database_errors",

@@ -387,7 +387,7 @@ def test_the_jitter_is_spread_evenly() -> None:
         (MONTHLY._replace(repeat_interval=Interval(1, -1, 0)), InvalidTask, "got 1 mons -1 days"),
         (MONTHLY._replace(repeat_count=0), InvalidTask, "repeat_count must be at least 1, got 0"),
         (HOURLY._replace(on_missed="maybe"), InvalidTask, 'one of once, skip, all, got "maybe"'),
-        (HOURLY._replace(catchup_window=Interval(0, 0, -1)), InvalidTask, "catchup_window must be longer"),
+        (HOURLY._replace(catchup_window=Interval(0, 0, -1)), InvalidTask, "catchup_window must not be negative"),
         (HOURLY._replace(start_date=NOON, end_date=NOON - DAY), InvalidTask, "end_date must not be before"),
     ],
 )

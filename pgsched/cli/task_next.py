@@ -1,0 +1,57 @@
+"""``pgsched task next``: when a schedule will fire, without a database."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import click
+
+from pgsched.cli.options import instant, json_option, option, read_moment
+from pgsched.cli.output import say, say_json, say_table
+from pgsched.preview import MAX_TICKS, explain, schedule_of, ticks_of
+
+
+@click.command("next")
+@click.argument("expression", metavar="[EXPR]", required=False)
+@option("--every", metavar="DURATION", help="Instead of a cron expression: every so often, as 15m or 1mo.")
+@option("--timezone", metavar="ZONE", default="UTC", show_default=True, help="The IANA zone it is read in.")
+@option(
+    "--from", "from_", metavar="TIME", callback=read_moment, help="Ticks after this time (ISO 8601).  [default: now]"
+)
+@option("--start", metavar="TIME", callback=read_moment, help="No tick before; an interval is counted from here.")
+@option("--end", metavar="TIME", callback=read_moment, help="No tick after.")
+@option("-n", "--number", type=click.IntRange(1, MAX_TICKS), default=5, show_default=True, help="So many ticks.")
+@option("--explain", "in_words", is_flag=True, help="Say in words what it means, and what the clocks do to it.")
+@json_option
+def next_(
+    expression: str | None,
+    every: str | None,
+    timezone: str,
+    from_: datetime | None,
+    start: datetime | None,
+    end: datetime | None,
+    number: int,
+    in_words: bool,
+    as_json: bool,
+) -> None:
+    """Show the next ticks of a cron expression (or of --every). With --json: an array of UTC instants."""
+    if (expression is None) == (every is None):
+        raise click.UsageError("Give either a cron expression or --every.", click.get_current_context())
+    after, start, end = (None if moment is None else instant(moment, timezone) for moment in (from_, start, end))
+    schedule = schedule_of(expression, every=every, timezone=timezone, start=start, end=end)
+    ticks = ticks_of(schedule, after=after or datetime.now(UTC), n=number)
+    if as_json:
+        instants = [tick.at for tick in ticks]
+        say_json({"explanation": explain(schedule), "ticks": instants} if in_words else instants)
+        return
+    if in_words:
+        say(f"{explain(schedule)}\n")
+    say_table(
+        ("UTC", timezone, "THE CLOCKS"),
+        [(_utc(tick.at), tick.local.isoformat(sep=" "), tick.note) for tick in ticks],
+        empty="never again",
+    )
+
+
+def _utc(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

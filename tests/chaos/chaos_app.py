@@ -1,0 +1,89 @@
+"""Handlers for the workers of chaos tests. They talk to the test through files in the worker's folder.
+
+A handler makes ``started-<task>-<attempt>``, so that the test knows it runs, and one that is gated then waits until
+the test makes ``go`` (for every attempt) or ``go-<attempt>``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+from pgsched.app import App
+from pgsched.context import Context
+
+app = App()
+
+PAUSE = 0.005
+
+
+@app.task("brief")
+async def brief(number: int) -> None:
+    await asyncio.sleep(0.001 * (1 + number % 3))
+
+
+@app.task("brief_plain")
+def brief_plain(number: int) -> None:
+    time.sleep(0.001 * (1 + number % 3))
+
+
+@app.task("pause")
+async def pause(seconds: float, ctx: Context) -> None:
+    _started(ctx)
+    await asyncio.sleep(seconds)
+
+
+@app.task("pause_plain")
+def pause_plain(seconds: float, ctx: Context) -> None:
+    _started(ctx)
+    time.sleep(seconds)
+
+
+@app.task("gated")
+async def gated(ctx: Context) -> str:
+    _started(ctx)
+    while not _gate_is_open(ctx):
+        await asyncio.sleep(PAUSE)
+    return f"attempt {ctx.attempt}"
+
+
+@app.task("gated_plain")
+def gated_plain(ctx: Context) -> str:
+    _started(ctx)
+    while not _gate_is_open(ctx):
+        time.sleep(PAUSE)
+    return f"attempt {ctx.attempt}"
+
+
+@app.task("gated_blocking")
+async def gated_blocking(ctx: Context) -> str:
+    """As a handler must not be: the event loop stands still until the gate is open."""
+    _started(ctx)
+    while not _gate_is_open(ctx):
+        time.sleep(PAUSE)  # noqa: ASYNC251
+    return f"attempt {ctx.attempt}"
+
+
+@app.task("sleep_on_loop")
+async def sleep_on_loop(seconds: float, ctx: Context) -> None:
+    """As a handler must not be: the event loop stands still."""
+    _started(ctx)
+    time.sleep(seconds)  # noqa: ASYNC251
+
+
+@app.task("spin_on_loop")
+async def spin_on_loop(seconds: float, ctx: Context) -> None:
+    """As a handler must not be: the event loop stands still, and the interpreter is busy."""
+    _started(ctx)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+
+
+def _started(ctx: Context) -> None:
+    Path(f"started-{ctx.id}-{ctx.attempt}").touch()
+
+
+def _gate_is_open(ctx: Context) -> bool:
+    return Path("go").exists() or Path(f"go-{ctx.attempt}").exists()

@@ -1,0 +1,383 @@
+"""Claiming: which rows, in which order, by which plan."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from pgsched.db.connect import connect_async
+from pgsched.db.statements import load_statement
+from tests.engine import engine, expire_leases, handlers, history, make_due, nothing, on_loop, rows
+from tests.processes import PgschedRunner
+from tests.tables import WORKER, database, insert_task, set_running, task_row
+from tests.waiting import wait_until
+
+CLAIM_SETS = {"status", "locked_by", "locked_until", "attempts", "fencing_token", "started_at"}
+
+
+async def claimed_ids(dsn: str, **settings: Any) -> list[int]:
+    async with engine(dsn, **settings) as one:
+        return [task.id for task in await one.claim()]
+
+
+# Which rows, in which order.
+
+
+def test_the_highest_priority_comes_first(every_server_dsn: str) -> None:
+    with database(every_server_dsn) as db:
+        low, high, middle = (insert_task(db, priority=number) for number in (1, 10, 5))
+    assert asyncio.run(claimed_ids(every_server_dsn)) == [high, middle, low]
+
+
+def test_within_a_priority_the_row_that_is_due_longest_comes_first(every_server_dsn: str) -> None:
+    with database(every_server_dsn) as db:
+        late, early = (
+            insert_task(db, scheduled_for=datetime(2020, 1, day, tzinfo=UTC)) for day in (2, 1)
+        )
+    assert asyncio.run(claimed_ids(every_server_dsn)) == [early, late]
+
+
+def test_rows_due_at_the_same_time_come_in_the_order_of_their_ids(dsn: str) -> None:
+    with database(dsn) as db:
+        ids = [insert_task(db, scheduled_for=datetime(2020, 1, 1, tzinfo=UTC)) for _ in range(5)]
+    assert asyncio.run(claimed_ids(dsn)) == ids
+
+
+def test_a_lifo_queue_gives_the_newest_row_first(every_server_dsn: str) -> None:
+    with database(every_server_dsn) as db:
+        db.execute("insert into pgsched.queues (name, ordering) values ('default', 'lifo')")
+        ids = [insert_task(db) for _ in range(4)]
+    assert asyncio.run(claimed_ids(every_server_dsn)) == ids[::-1]
+
+
+def test_a_lifo_queue_keeps_to_priorities(dsn: str) -> None:
+    with database(dsn) as db:
+        db.execute("insert into pgsched.queues (name, ordering) values ('default', 'lifo')")
+        high, low = insert_task(db, priority=9), insert_task(db, priority=1)
+    assert asyncio.run(claimed_ids(dsn)) == [high, low]
+
+
+def test_a_paused_queue_gives_nothing(dsn: str) -> None:
+    with database(dsn) as db:
+        db.execute("insert into pgsched.queues (name, paused) values ('default', true)")
+        insert_task(db)
+    assert asyncio.run(claimed_ids(dsn)) == []
+
+
+def test_a_paused_queue_does_not_hold_up_another(dsn: str) -> None:
+    with database(dsn) as db:
+        db.execute("insert into pgsched.queues (name, paused) values ('default', true)")
+        insert_task(db)
+        other = insert_task(db, queue="other")
+    assert asyncio.run(claimed_ids(dsn, queues=("default", "other"))) == [other]
+
+
+def test_a_queue_that_is_not_served_is_left_alone(dsn: str) -> None:
+    with database(dsn) as db:
+        insert_task(db, queue="other")
+    assert asyncio.run(claimed_ids(dsn)) == []
+
+
+def test_a_disabled_row_is_not_claimed(dsn: str) -> None:
+    with database(dsn) as db:
+        insert_task(db, enabled=False)
+    assert asyncio.run(claimed_ids(dsn)) == []
+
+
+def test_a_future_row_is_not_claimed(dsn: str) -> None:
+    with database(dsn) as db:
+        insert_task(db, scheduled_for=datetime(2100, 1, 1, tzinfo=UTC))
+    assert asyncio.run(claimed_ids(dsn)) == []
+
+
+def test_a_task_type_without_a_handler_stays_due_for_a_worker_that_has_one(dsn: str) -> None:
+    with database(dsn) as db:
+        task_id = insert_task(db, "unknown")
+        assert asyncio.run(claimed_ids(dsn)) == []
+        row = task_row(db, task_id)
+        assert (row["status"], row["attempts"], row["fencing_token"]) == ("pending", 0, 0)
+
+
+def test_no_more_rows_are_claimed_than_asked_for(dsn: str) -> None:
+    async def claim_three() -> int:
+        async with engine(dsn) as one:
+            return len(await one.claim(3))
+
+    with database(dsn) as db:
+        for priority in (1, 1, 5, 5, 9, 9):
+            insert_task(db, priority=priority)
+        assert asyncio.run(claim_three()) == 3
+        assert rows(db, "select count(*) as n from pgsched.tasks where locked_by is not null") == [{"n": 3}]
+
+
+# What the claim writes.
+
+
+def test_a_claim_counts_the_attempt_and_takes_the_lease(dsn: str) -> None:
+    with database(dsn) as db:
+        task_id = insert_task(db)
+        asyncio.run(claimed_ids(dsn, lease=77))
+        row = rows(
+            db,
+            "select status, attempts, fencing_token, started_at <= now() as started, "
+            "locked_until - started_at = interval '77 seconds' as lease from pgsched.tasks where id = %s",
+            task_id,
+        )
+    assert row == [{"status": "running", "attempts": 1, "fencing_token": 1, "started": True, "lease": True}]
+
+
+def test_a_lease_that_ran_out_is_claimed_again_and_the_lost_attempt_recorded(every_server_dsn: str) -> None:
+    with database(every_server_dsn) as db:
+        task_id = insert_task(db)
+        set_running(db, task_id)
+        expire_leases(db)
+        assert asyncio.run(claimed_ids(every_server_dsn)) == [task_id]
+        row = task_row(db, task_id)
+        assert (row["attempts"], row["fencing_token"]) == (2, 2)
+        (lost,) = history(db, task_id)
+        assert (lost["status"], lost["worker_id"], lost["attempt"], lost["fencing_token"]) == (
+            "lost",
+            WORKER,
+            1,
+            1,
+        )
+        assert str(WORKER) in lost["error"]
+
+
+def test_a_reclaimed_lease_is_counted(dsn: str) -> None:
+    async def scenario() -> int:
+        async with engine(dsn) as one:
+            await one.claim()
+            return one.tally.leases_expired
+
+    with database(dsn) as db:
+        set_running(db, insert_task(db))
+        insert_task(db)
+        expire_leases(db)
+    assert asyncio.run(scenario()) == 1
+
+
+def test_a_row_that_is_released_and_claimed_again_is_no_lost_attempt(dsn: str) -> None:
+    async def scenario() -> None:
+        async with engine(dsn) as one:
+            await one.claim()
+            await one.worker._give_back(one.holds.take_waiting())
+            await one.claim()
+
+    with database(dsn) as db:
+        task_id = insert_task(db)
+        asyncio.run(scenario())
+        row = task_row(db, task_id)
+        assert (row["attempts"], row["fencing_token"], history(db, task_id)) == (1, 2, [])
+
+
+def test_the_fencing_token_never_goes_back(dsn: str) -> None:
+    with database(dsn) as db:
+        task_id = insert_task(db)
+        tokens = []
+        for _ in range(4):
+            asyncio.run(claimed_ids(dsn))
+            tokens.append(task_row(db, task_id)["fencing_token"])
+            expire_leases(db)
+    assert tokens == [1, 2, 3, 4]
+
+
+def test_a_row_lost_in_every_attempt_dies_without_being_run_again(dsn: str) -> None:
+    ran: list[int] = []
+
+    async def scenario() -> None:
+        async with engine(dsn, handlers(mail=lambda: ran.append(1))) as one:
+            await one.work()
+
+    with database(dsn) as db:
+        task_id = insert_task(db, max_attempts=2)
+        for _ in range(2):
+            asyncio.run(claimed_ids(dsn))
+            expire_leases(db)
+        asyncio.run(scenario())
+        row = task_row(db, task_id)
+        assert (row["status"], row["attempts"], ran) == ("dead", 2, [])
+        assert [one["status"] for one in history(db, task_id)] == ["lost", "lost"]
+
+
+# The floor.
+
+
+@on_loop
+async def test_a_row_below_the_floor_is_found_by_a_later_claim(dsn: str) -> None:
+    with database(dsn) as db:
+        insert_task(db, scheduled_for=datetime(2020, 1, 2, tzinfo=UTC))
+        async with engine(dsn) as one:
+            await one.claim(1)
+            below = insert_task(db, scheduled_for=datetime(2020, 1, 1, tzinfo=UTC))
+            found: list[int] = []
+            for _ in range(3):  # one at the floor, then one that looks below it
+                found += [task.id for task in await one.claim(1)]
+            assert found == [below]
+
+
+@on_loop
+async def test_a_worker_does_not_rest_before_it_looked_below_the_floor(dsn: str) -> None:
+    with database(dsn) as db:
+        insert_task(db, scheduled_for=datetime(2020, 1, 2, tzinfo=UTC))
+        async with engine(dsn) as one:
+            await one.claim(1)
+            insert_task(db, scheduled_for=datetime(2020, 1, 1, tzinfo=UTC))
+            ticks = 0
+            while await one.worker.claimer.tick(1):  # what the loop does before it rests
+                ticks += 1
+                assert ticks < 10
+            assert len(one.holds) == 2
+
+
+@on_loop
+async def test_a_retry_that_is_due_before_the_floor_is_found(dsn: str) -> None:
+    calls: list[int] = []
+
+    async def flaky() -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            raise ValueError("no luck")
+
+    with database(dsn) as db:
+        task_id = insert_task(db)
+        async with engine(dsn, handlers(mail=flaky)) as one:
+            await one.work()
+            make_due(db, task_id)
+            insert_task(db)
+            while len(calls) < 3:
+                await one.work()
+
+
+# How it is done.
+
+
+def test_no_index_mentions_a_column_that_the_claim_sets(dsn: str) -> None:
+    statement = load_statement("claim_tasks")
+    sets = re.search(r"update pgsched\.tasks t\nset (.*?)\nfrom picked", statement, re.DOTALL)
+    assert sets is not None
+    assert set(re.findall(r"(\w+) =", sets[1])) == CLAIM_SETS
+    with database(dsn) as db:
+        indexes = rows(
+            db,
+            "select pg_get_indexdef(indexrelid) as definition from pg_index "
+            "where indrelid = 'pgsched.tasks'::regclass",
+        )
+    assert indexes
+    for index in indexes:
+        assert not CLAIM_SETS & set(re.findall(r"\w+", index["definition"])), index
+
+
+def test_a_claim_is_a_hot_update(dsn: str) -> None:
+    with database(dsn) as db:
+        for _ in range(50):
+            insert_task(db)
+        asyncio.run(claimed_ids(dsn))
+        updates = "select n_tup_upd as n, n_tup_hot_upd as hot from pg_stat_user_tables where relname = 'tasks'"
+        wait_until(lambda: rows(db, updates)[0]["n"] == 50, message="50 updates are counted")
+        assert rows(db, updates) == [{"n": 50, "hot": 50}]
+
+
+@pytest.fixture
+def crowded_dsn(dsn: str) -> str:
+    """A million rows that are not due yet, and a hundred that are."""
+    with database(dsn) as db, db.transaction():
+        db.execute("set local session_replication_role = replica")  # without the triggers
+        db.execute("alter table pgsched.tasks set (autovacuum_enabled = off)")
+        db.execute(
+            """
+            insert into pgsched.tasks (task_type, schedule_type, priority, scheduled_for, next_run_at)
+            select 'mail', 'one_time', 1 + n %% 10, now() + n * interval '1 second', now() + n * interval '1 second'
+            from generate_series(1000, 1001000) n
+            """.replace("%%", "%")
+        )
+        db.execute(
+            """
+            insert into pgsched.tasks (task_type, schedule_type, priority, scheduled_for, next_run_at)
+            select 'mail', 'one_time', 5, now() - interval '1 second', now() - interval '1 second'
+            from generate_series(1, 100) n
+            """
+        )
+    return dsn
+
+
+@on_loop
+async def test_a_claim_beside_a_million_future_rows_reads_few_blocks(crowded_dsn: str) -> None:
+    statement = load_statement("claim_tasks")
+    parameters = {
+        "queues": ["default"] * 10,
+        "priorities": list(range(10, 0, -1)),
+        "floor_ats": [None] * 10,
+        "floor_ids": [None] * 10,
+        "task_types": ["mail"],
+        "limit": 100,
+        "worker": WORKER,
+        "lease": 30.0,
+    }
+    connection = await connect_async(crowded_dsn)
+    async with connection:
+        await connection.execute(load_statement("tune_session"))
+        connection.row_factory = dict_row  # type: ignore[assignment]
+        explained = await connection.execute(
+            "explain (analyze, buffers, format json) " + statement, parameters  # type: ignore[arg-type]
+        )
+        row: Any = await explained.fetchone()
+    plan = row["QUERY PLAN"][0]["Plan"]
+    assert plan["Actual Rows"] == 100
+    assert '"Index Name": "tasks_due"' in json.dumps(plan)
+    assert "Seq Scan" not in json.dumps(plan)
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 1000
+
+
+# Several workers.
+
+
+def test_two_claims_at_once_share_the_rows(dsn: str) -> None:
+    async def scenario() -> tuple[list[int], list[int]]:
+        async with engine(dsn) as one, engine(dsn) as other:
+            found = await asyncio.gather(one.claim(50), other.claim(50))
+            return [task.id for task in found[0]], [task.id for task in found[1]]
+
+    with database(dsn) as db:
+        ids = [insert_task(db) for _ in range(100)]
+    first, second = asyncio.run(scenario())
+    assert sorted(first + second) == ids
+
+
+def test_worker_processes_run_each_row_once(run_pgsched: PgschedRunner, dsn: str, tmp_path: Path) -> None:
+    (tmp_path / "mod.py").write_text(
+        "from pgsched import App\napp = App()\n@app.task('mail')\nasync def mail(): ...\n"
+    )
+    with database(dsn) as db:
+        db.execute("insert into pgsched.tasks (task_type) select 'mail' from generate_series(1, 5000)")
+        workers = [run_pgsched("worker", "--app", "mod:app") for _ in range(3)]
+        wait_until(lambda: _count(db, "completed") == 5000, timeout=60, message="5,000 tasks are completed")
+        for worker in workers:
+            assert worker.stop() == 0
+        assert rows(
+            db,
+            "select count(*) as n, count(distinct task_id) as tasks, max(fencing_token) as token, "
+            "count(distinct worker_id) > 1 as shared from pgsched.executions",
+        ) == [{"n": 5000, "tasks": 5000, "token": 1, "shared": True}]
+
+
+def _count(db: psycopg.Connection[dict[str, Any]], status: str) -> int:
+    return int(rows(db, "select count(*) as n from pgsched.tasks where status = %s", status)[0]["n"])
+
+
+def test_a_handler_without_work_is_not_in_the_way(dsn: str) -> None:
+    async def scenario() -> list[int]:
+        async with engine(dsn, handlers(mail=nothing, other=nothing)) as one:
+            return [task.id for task in await one.claim()]
+
+    with database(dsn) as db:
+        ids = [insert_task(db, "other"), insert_task(db, "mail")]
+    assert asyncio.run(scenario()) == ids

@@ -1,0 +1,83 @@
+"""Each guard of the statements does what it promises, and each check notices when the guard is gone.
+
+The second half are negative controls: a check that cannot fail proves nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from pgsched.db import statements
+from tests import guards
+from tests.tables import database
+
+Check = Callable[[str], Awaitable[None]]
+
+
+class Guard(NamedTuple):
+    """A check, and what to cut out of which statement so that it must fail."""
+
+    check: Check
+    statement: str
+    guard: str
+    without: str = ""
+
+
+TOKEN = "and t.fencing_token = d.token"
+GUARDS = [
+    Guard(guards.a_late_completion_changes_nothing, "finish_completed", "and t.fencing_token = done.token"),
+    Guard(guards.a_late_failure_changes_nothing, "finish_tasks", "and t.fencing_token = done.token"),
+    Guard(
+        guards.a_leased_row_is_not_claimed,
+        "claim_tasks",
+        "and (t.locked_until is null or t.locked_until < now())",
+    ),
+    Guard(guards.a_claim_does_not_wait_for_locked_rows, "claim_tasks", "skip locked"),
+    Guard(guards.a_late_release_changes_nothing, "release_tasks", TOKEN),
+    Guard(guards.a_late_heartbeat_renews_nothing, "beat", "and t.fencing_token = held.token"),
+    Guard(guards.progress_of_a_late_worker_is_not_shown, "show_progress", TOKEN),
+]
+by_name = pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.check.__name__)
+
+
+@pytest.fixture
+def own_statements(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """A copy of the queries that this test may change and the engine reads."""
+    copy = tmp_path / "sql"
+    shutil.copytree(statements._folder(), copy)
+    monkeypatch.setattr(statements, "_folder", lambda: copy)
+    statements.load_statement.cache_clear()
+    yield copy / "queries"
+    statements.load_statement.cache_clear()
+
+
+@by_name
+def test_the_guard_holds(dsn: str, guard: Guard) -> None:
+    asyncio.run(guard.check(dsn))
+
+
+@by_name
+def test_the_check_notices_that_the_guard_is_gone(dsn: str, guard: Guard, own_statements: Path) -> None:
+    file = own_statements / f"{guard.statement}.sql"
+    text = file.read_text()
+    assert guard.guard in text, f"{guard.statement}.sql has no {guard.guard!r} any more: update this control"
+    file.write_text(text.replace(guard.guard, guard.without))
+    with pytest.raises(AssertionError):
+        asyncio.run(guard.check(dsn))
+
+
+def test_a_known_idempotency_key_is_refused(dsn: str) -> None:
+    asyncio.run(guards.a_known_key_is_refused(dsn))
+
+
+def test_the_check_of_the_key_notices_that_its_index_is_gone(dsn: str) -> None:
+    with database(dsn) as db:
+        db.execute("drop index pgsched.idempotency_key_must_be_unique")
+    with pytest.raises(AssertionError):
+        asyncio.run(guards.a_known_key_is_refused(dsn))
