@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import NamedTuple
@@ -124,12 +124,13 @@ def _run_until_signalled(
         if on_loop is not None:
             on_loop(stop_from_thread)
         await worker.run()
+        if worker.slots.running:
+            # Handlers that were handed back and do not end: they must not run on beside their successors. Asked here,
+            # because leaving the loop cancels the slots that wait for them.
+            log.warning("handlers_left_behind", running=worker.slots.running)
+            _exit_now(0)
 
     asyncio.run(main())
-    if worker.slots.running:
-        # Threads of plain functions that were handed back: they must not run on beside their successors.
-        log.warning("threads_left_behind", running=worker.slots.running)
-        _exit_now(0)
     return 0
 
 
@@ -142,8 +143,8 @@ def _exit_now(code: int) -> None:
 class _Parent:
     """Starts the children, starts one again that died, passes the signals on, serves their metrics as one.
 
-    A signal's handler only writes a byte into a pipe. The loop that starts children reads it, so that a signal which
-    comes while one is being started reaches that one too.
+    A signal is a byte in a pipe, put there by the interpreter. The loop that starts children reads it, so that a signal
+    which comes while one is being started reaches that one too, and none is missed on the way to sleep.
     """
 
     def __init__(self, job: Job, processes: int) -> None:
@@ -151,11 +152,13 @@ class _Parent:
         self._context = multiprocessing.get_context("spawn")
         self._slots: list[tuple[BaseProcess, Child] | None] = [None] * processes
         self._signals, self._signalled = os.pipe()
+        os.set_blocking(self._signalled, False)  # what set_wakeup_fd asks for
 
     def run(self, host: str, port: int | None) -> int:
         """Run until signalled and every child has ended; returns 0, or 1 when a child could not stop in order."""
+        signal.set_wakeup_fd(self._signalled)
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda _number, _frame: os.write(self._signalled, b"!"))
+            signal.signal(number, _noted_in_the_pipe)
         metrics = CollectorRegistry()
         metrics.register(MergedMetrics(self._children))
         server = _serve(
@@ -169,8 +172,8 @@ class _Parent:
             self._start_missing()
             while not self._pass_on_signals(RESTART_SECONDS):
                 self._start_missing()
-            while self._alive():
-                self._pass_on_signals(None)
+            while alive := self._alive():
+                self._pass_on_signals(None, ends_of=alive)
             return 0 if all(_ended_in_order(process) for process in self._processes()) else 1
         finally:
             if server is not None:
@@ -193,21 +196,24 @@ class _Parent:
                 log.error("process_died", number=number, exit_code=slot[0].exitcode)
             ours, theirs = self._context.Pipe()
             process = self._context.Process(
-                target=_run_child, args=(self._job, theirs), name=f"pgsched worker {number}"
+                target=_run_child, args=(self._job, theirs, number == 0), name=f"pgsched worker {number}"
             )
             process.start()
             theirs.close()
             self._slots[number] = (process, Child(ours))
 
-    def _pass_on_signals(self, timeout: float | None) -> bool:
-        """Wait for a signal and pass it on, ``timeout`` seconds at most; None waits for the end of a child, too."""
-        ends = [process.sentinel for process in self._alive()] if timeout is None else []
-        if self._signals not in wait([self._signals, *ends], timeout):
+    def _pass_on_signals(self, timeout: float | None, *, ends_of: Sequence[BaseProcess] = ()) -> bool:
+        """Wait for a signal, ``timeout`` seconds at most, or until one of ``ends_of`` has ended; pass it on."""
+        if self._signals not in wait([self._signals, *(process.sentinel for process in ends_of)], timeout):
             return False
         for _ in os.read(self._signals, 100):
             for process in self._alive():
                 process.terminate()
         return True
+
+
+def _noted_in_the_pipe(_number: int, _frame: object) -> None:
+    """Do nothing more; a signal without a handler would end the process."""
 
 
 def _ended_in_order(process: BaseProcess) -> bool:

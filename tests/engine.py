@@ -103,8 +103,10 @@ class Engine:
         self.tally = self.worker.tally
         self.finisher = self.worker.finisher
 
-    async def claim(self, limit: int = 100) -> list[Claimed]:
-        """Claim once; returns the rows that came."""
+    async def claim(self, limit: int = 100, *, at_floor: bool = False) -> list[Claimed]:
+        """Claim once, from the first row on or from the last one claimed; returns the rows that came."""
+        if not at_floor:
+            self.worker.claimer._floors.clear()
         before = set(self.holds.snapshot())
         await self.worker.claimer.tick(limit)
         return [hold.task for hold in self.holds.snapshot() if hold not in before]
@@ -186,6 +188,18 @@ def expire_leases(connection: psycopg.Connection[dict[str, Any]]) -> None:
     """Let every lease have run out a second ago, as if its worker had died."""
     connection.execute(
         "update pgsched.tasks set locked_until = now() - interval '1 second' where status = 'running'"
+    )
+
+
+def steal_leases(connection: psycopg.Connection[dict[str, Any]]) -> None:
+    """Let another worker have claimed every row that runs, as if its lease had run out."""
+    connection.execute(
+        """
+        update pgsched.tasks
+        set locked_by = gen_random_uuid(), locked_until = now() + interval '1 minute', attempts = attempts + 1,
+          fencing_token = fencing_token + 1
+        where status = 'running'
+        """
     )
 
 

@@ -11,7 +11,8 @@ import psycopg
 from pgsched.db import leases
 from pgsched.errors import DatabaseUnavailable
 from pgsched.model import Outcome
-from tests.engine import Engine, engine, expire_leases, history, rows
+from pgsched.worker.holds import Holds
+from tests.engine import engine, expire_leases, history, rows
 from tests.tables import database, insert_task, task_row
 
 
@@ -90,7 +91,7 @@ async def a_late_heartbeat_renews_nothing(dsn: str) -> None:
             expire_leases(db)
             await owner.claim()
             before = task_row(db, task_id)
-            age(late)
+            age(late.holds)
             lost: list[int] = []
             late.worker.heart._on_lost = lambda holds: lost.extend(hold.task.id for hold in holds)
             late.worker.heart.tick()
@@ -123,7 +124,7 @@ async def progress_of_a_late_worker_is_not_shown(dsn: str) -> None:
             assert task_row(db, task_id)["progress"] is None
 
 
-def age(made: Engine) -> None:
+def age(holds: Holds, seconds: float = 15.0) -> None:
     """Let every lease in hand look half spent, so that the next heartbeat renews it."""
-    for hold in made.holds.snapshot():
-        hold.leased_until -= made.worker.identity.lease / 2
+    for hold in holds.snapshot():
+        hold.leased_until -= seconds

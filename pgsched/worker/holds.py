@@ -40,8 +40,14 @@ class Holds:
         return len(self._by_id)
 
     def add(self, tasks: Iterable[Claimed], leased_until: float) -> None:
-        """Take freshly claimed rows in hand."""
+        """Take freshly claimed rows in hand.
+
+        One that was in hand already had lost its lease unnoticed: its handler must not run beside the new one.
+        """
         for task in tasks:
+            earlier = self._by_id.get(task.id)
+            if earlier is not None:
+                self.abandon(earlier)
             hold = Hold(task, leased_until)
             self._by_id[task.id] = hold
             self.waiting.append(hold)

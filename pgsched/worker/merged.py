@@ -72,20 +72,12 @@ class Child:
             return None
 
 
-_OWN_GAUGES: dict[str, Callable[[Iterable[float]], float]] = {
-    "pgsched_running": sum,
-    "pgsched_slots": sum,
-    "pgsched_listener_connected": min,
-}
-"""Gauges of a process. Every other one is of the whole table: each child read the same rows, only not at once."""
-
-
-def _merge(family: Metric) -> Callable[[Iterable[float]], float]:
-    return _OWN_GAUGES.get(family.name, max) if family.type == "gauge" else sum
+_TRUE_OF_ALL = {"pgsched_listener_connected"}
+"""Gauges that are 1 while all is well: one process with less is what the whole shows."""
 
 
 class MergedMetrics(Collector):
-    """The children's families in one: counters are added up, gauges of the table are not."""
+    """The children's families, added up sample by sample."""
 
     def __init__(self, children: Callable[[], list[Child]]) -> None:
         self._children = children
@@ -103,7 +95,7 @@ class MergedMetrics(Collector):
                     said.setdefault(key, []).append(sample.value)
         for name, family in families.items():
             merged = Metric(family.name, family.documentation, family.type)
-            merge = _merge(family)
+            merge = min if name in _TRUE_OF_ALL else sum
             for (sample_name, labels), numbers in values[name].items():
                 merged.add_sample(sample_name, dict(labels), merge(numbers))
             yield merged

@@ -85,9 +85,9 @@ def unfinished(connection: Connection) -> int:
     return _count(connection, "select count(*) as n from pgsched.tasks where next_run_at is not null")
 
 
-def lost(connection: Connection) -> int:
-    """How many executions were lost with their worker."""
-    return _count(connection, "select count(*) as n from pgsched.executions where status = 'lost'")
+def losers(connection: Connection) -> int:
+    """How many workers lost executions."""
+    return _count(connection, "select count(distinct worker_id) as n from pgsched.executions where status = 'lost'")
 
 
 def _count(connection: Connection, statement: LiteralString) -> int:

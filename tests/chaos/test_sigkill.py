@@ -4,23 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.chaos.fleet import Connection, Fleet, insert, lost, wait_for_completed, wait_until_done
+import pytest
+
+from tests.chaos.fleet import Connection, Fleet, insert, losers, wait_for_completed, wait_until_done
 from tests.chaos.invariants import assert_all_completed
 
-TASKS = 20_000
+KINDS = ("brief", "brief", "brief", "brief_plain")
 
 
-def test_20000_tasks_survive_the_kill_of_two_of_four_workers(
-    fleet_of: Callable[..., Fleet], books: Connection
-) -> None:
-    acknowledged = insert(books, TASKS, "brief", "brief", "brief", "brief_plain")
+def test_20000_tasks_survive_the_kill_of_two_of_four_workers(fleet_of: Callable[..., Fleet], books: Connection) -> None:
+    acknowledged = insert(books, 20_000, *KINDS)
     fleet = fleet_of("--lease", "2")
     fleet.start(4)
-    for number, done in ((0, TASKS // 4), (1, TASKS // 2)):
-        wait_for_completed(books, done)
-        fleet.kill(number)
-        fleet.restart(number)
+    kill_and_restart(fleet, books, {5_000: 0, 10_000: 1})
     wait_until_done(books)
-    assert lost(books) > 0, "the kills hit no running task: the test shows nothing"
+    assert losers(books) >= 2, "a kill hit no running task: the test shows nothing"
     assert_all_completed(books, acknowledged)
     assert fleet.stop() == [0, 0, 0, 0]
+
+
+@pytest.mark.long
+def test_300000_tasks_survive_forty_kills(fleet_of: Callable[..., Fleet], books: Connection) -> None:
+    acknowledged = insert(books, 300_000, *KINDS)
+    books.execute("update pgsched.tasks set max_attempts = 100")
+    fleet = fleet_of("--lease", "2")
+    fleet.start(4)
+    kill_and_restart(fleet, books, {7_000 * kill: kill % 4 for kill in range(1, 41)})
+    wait_until_done(books)
+    assert losers(books) >= 30
+    assert_all_completed(books, acknowledged)
+    assert fleet.stop() == [0, 0, 0, 0]
+
+
+def kill_and_restart(fleet: Fleet, books: Connection, kills: dict[int, int]) -> None:
+    """Kill a worker when so many tasks are completed, and start another in its place."""
+    for done, number in kills.items():
+        wait_for_completed(books, done, timeout=120)
+        fleet.kill(number)
+        fleet.restart(number)

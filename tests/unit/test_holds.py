@@ -76,3 +76,11 @@ async def test_abandoning_a_running_row_cancels_its_slot_and_tells_its_context()
     await asyncio.wait([hold.slot])
     assert hold.slot.cancelled()
     assert hold.context.cancelled
+
+
+def test_claiming_a_row_that_is_in_hand_abandons_the_earlier_claim() -> None:
+    holds = holds_of(1)
+    earlier = hold_of(holds, 1)
+    holds.add([claimed(id=1, fencing_token=2)], leased_until=2.0)
+    assert earlier.abandoned
+    assert not hold_of(holds, 1).abandoned

@@ -1,0 +1,125 @@
+"""A cancel from SQL reaches the handler that runs."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from pgsched.context import Context
+from pgsched.db.listening import CANCEL, Call
+from tests.engine import engine, handlers, history, nothing, on_loop, running_worker
+from tests.tables import database, insert_task, task_row
+from tests.waiting import wait_until_async
+
+
+class Endless:
+    """An async handler that waits until it is cancelled."""
+
+    def __init__(self) -> None:
+        self.began, self.cancelled = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self) -> None:
+        self.began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.cancelled.set()
+
+
+@on_loop
+async def test_a_cancel_stops_the_handler_and_frees_its_slot(every_server_dsn: str) -> None:
+    endless = Endless()
+    with database(every_server_dsn) as db:
+        task_id = insert_task(db)
+        async with running_worker(every_server_dsn, handlers(mail=endless)) as worker:
+            await wait_until_async(lambda: worker.tally.listener_connected, message="it listens")
+            await endless.began.wait()
+            db.execute("select pgsched.cancel(%s)", (task_id,))
+            await endless.cancelled.wait()
+            await wait_until_async(lambda: worker.slots.running == 0, message="its slot is free")
+            assert len(worker.holds) == 0
+        row, (run,) = task_row(db, task_id), history(db, task_id)
+    assert (row["status"], row["next_run_at"], row["locked_by"]) == ("cancelled", None, None)
+    assert run["status"] == "cancelled"
+
+
+@on_loop
+async def test_a_cancel_tells_a_plain_function(dsn: str) -> None:
+    began, told = threading.Event(), threading.Event()
+
+    def endless(context: Context) -> None:
+        began.set()
+        while not context.cancelled:
+            told.wait(0.001)
+        told.set()
+
+    with database(dsn) as db:
+        task_id = insert_task(db)
+        async with running_worker(dsn, handlers(mail=endless)) as worker:
+            await wait_until_async(
+                lambda: worker.tally.listener_connected and began.is_set(), message="it listens and runs"
+            )
+            db.execute("select pgsched.cancel(%s)", (task_id,))
+            await wait_until_async(told.is_set, message="it is told")
+        assert task_row(db, task_id)["status"] == "cancelled"
+
+
+@on_loop
+async def test_what_a_cancelled_handler_returns_is_not_written(dsn: str) -> None:
+    began = asyncio.Event()
+
+    async def stubborn() -> str:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return "all the same"
+        return "never"
+
+    with database(dsn) as db:
+        task_id = insert_task(db)
+        async with running_worker(dsn, handlers(mail=stubborn)) as worker:
+            await wait_until_async(lambda: worker.tally.listener_connected, message="it listens")
+            await began.wait()
+            db.execute("select pgsched.cancel(%s)", (task_id,))
+            await wait_until_async(lambda: worker.slots.running == 0, message="its slot is free")
+        row = task_row(db, task_id)
+    assert (row["status"], row["result"]) == ("cancelled", None)
+
+
+@on_loop
+async def test_a_row_that_is_cancelled_while_it_waits_for_a_slot_is_not_run(dsn: str) -> None:
+    ran: list[int] = []
+    with database(dsn) as db:
+        task_id = insert_task(db)
+        async with engine(dsn, handlers(mail=lambda: ran.append(1))) as one:
+            await one.claim()
+            db.execute("select pgsched.cancel(%s)", (task_id,))
+            one.worker._called(Call(CANCEL, str(task_id)))
+            await one.run()
+            assert (ran, len(one.holds)) == ([], 0)
+        assert task_row(db, task_id)["status"] == "cancelled"
+
+
+@on_loop
+async def test_a_cancelled_task_does_not_disturb_the_next_in_its_slot(dsn: str) -> None:
+    endless = Endless()
+    with database(dsn) as db:
+        first, second = insert_task(db, "endless"), insert_task(db, "mail")
+        async with engine(dsn, handlers(endless=endless, mail=nothing), concurrency=1) as one:
+            await one.claim()
+            one.worker.slots.feed()
+            await endless.began.wait()
+            db.execute("select pgsched.cancel(%s)", (first,))
+            one.worker._called(Call(CANCEL, str(first)))
+            await one.run()
+        assert task_row(db, second)["status"] == "completed"
+
+
+@pytest.mark.parametrize("payload", ["", "x", "999999", "-1", "1; drop table"])
+@on_loop
+async def test_a_cancel_that_means_nobody_here_is_ignored(dsn: str, payload: str) -> None:
+    async with engine(dsn) as one:
+        one.worker._called(Call(CANCEL, payload))

@@ -1,0 +1,107 @@
+"""``@app.task(cron=…)``: the row follows the code, whoever starts first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from pgsched.app import App
+from pgsched.db.session import Session
+from pgsched.registry import Registry
+from pgsched.worker.declared import declare_schedules
+from tests.engine import engine, on_loop, rows, running_worker
+from tests.tables import database, task_row
+from tests.waiting import wait_until_async
+
+
+def declaring(**options: Any) -> Registry:
+    """The registry of an app that declares ``digest`` with these options."""
+    app = App()
+    decorate: Callable[[Callable[[], None]], object] = app.task("digest", **options)
+    decorate(lambda: None)
+    return app.registry
+
+
+async def declare(dsn: str, registry: Registry) -> int:
+    session = Session(dsn=dsn, name="pgsched test")
+    try:
+        return await declare_schedules(session, registry)
+    finally:
+        await session.close()
+
+
+@on_loop
+async def test_a_declared_schedule_becomes_a_row(every_server_dsn: str) -> None:
+    registry = declaring(cron="0 8 * * 1", timezone="Europe/Berlin", queue="mail", priority=7, max_attempts=5)
+    assert await declare(every_server_dsn, registry) == 1
+    with database(every_server_dsn) as db:
+        (row,) = rows(db, "select * from pgsched.tasks")
+    assert (row["task_type"], row["schedule_type"], row["cron_expression"]) == ("digest", "recurring", "0 8 * * 1")
+    assert (row["timezone"], row["queue"], row["priority"], row["max_attempts"]) == ("Europe/Berlin", "mail", 7, 5)
+    assert (row["idempotency_key"], row["created_by"]) == ("declared:digest", "code")
+
+
+@on_loop
+async def test_a_handler_without_a_schedule_gets_no_row(dsn: str) -> None:
+    assert await declare(dsn, declaring(queue="mail")) == 0
+
+
+@on_loop
+async def test_an_interval_can_be_declared(dsn: str) -> None:
+    await declare(dsn, declaring(every="15m", times=3))
+    with database(dsn) as db:
+        (row,) = rows(db, "select * from pgsched.tasks")
+    assert (row["repeat_interval"], row["repeat_count"]) == (timedelta(minutes=15), 3)
+
+
+@on_loop
+async def test_declaring_it_again_writes_nothing(every_server_dsn: str) -> None:
+    await declare(every_server_dsn, declaring(cron="0 8 * * 1"))
+    with database(every_server_dsn) as db:
+        before = rows(db, "select *, xmin from pgsched.tasks")
+        assert await declare(every_server_dsn, declaring(cron="0 8 * * 1")) == 0
+        assert rows(db, "select *, xmin from pgsched.tasks") == before
+
+
+@on_loop
+async def test_a_fleet_that_starts_at_once_makes_one_row(dsn: str) -> None:
+    written = await asyncio.gather(*(declare(dsn, declaring(cron="0 8 * * 1")) for _ in range(6)))
+    assert sum(written) == 1
+    with database(dsn) as db:
+        assert rows(db, "select count(*) as n from pgsched.tasks") == [{"n": 1}]
+
+
+@on_loop
+async def test_a_changed_declaration_is_planned_again(dsn: str) -> None:
+    with database(dsn) as db:
+        for cron, month in (("0 8 1 1 *", 1), ("0 8 1 2 *", 2)):
+            registry = declaring(cron=cron)
+            await declare(dsn, registry)
+            async with engine(dsn, registry) as one:
+                await one.work()
+            (row,) = rows(db, "select * from pgsched.tasks")
+            assert row["scheduled_for"].month == month
+
+
+@on_loop
+async def test_a_row_that_somebody_paused_stays_paused(dsn: str) -> None:
+    await declare(dsn, declaring(cron="0 8 * * 1"))
+    with database(dsn) as db:
+        db.execute("update pgsched.tasks set enabled = false")
+        await declare(dsn, declaring(cron="0 9 * * 1"))
+        (row,) = rows(db, "select * from pgsched.tasks")
+    assert (row["enabled"], row["cron_expression"]) == (False, "0 9 * * 1")
+
+
+@on_loop
+async def test_a_worker_declares_when_it_starts(dsn: str) -> None:
+    with database(dsn) as db:
+        async with running_worker(dsn, declaring(cron="0 0 1 1 *")):
+            await wait_until_async(
+                lambda: rows(db, "select id from pgsched.tasks where scheduled_for is not null"),
+                message="the row is there and planned",
+            )
+        (row,) = rows(db, "select id from pgsched.tasks")
+        assert task_row(db, row["id"])["status"] == "pending"

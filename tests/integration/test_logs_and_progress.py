@@ -1,0 +1,175 @@
+"""What a handler reports of itself while it runs and when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from pgsched.context import Context
+from pgsched.errors import DatabaseUnavailable
+from tests.engine import Engine, engine, handlers, on_loop, rows, steal_leases
+from tests.tables import database, insert_task, task_row
+
+LINES = "select level, message, fields, attempt, fencing_token from pgsched.execution_logs order by logged_at"
+
+
+class Talker:
+    """A handler that reports, then waits until it may end."""
+
+    def __init__(self, *said: Any) -> None:
+        self.said = said
+        self.reported, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, context: Context) -> None:
+        for value in self.said:
+            context.progress(value)
+            context.log("at {}", level="debug", value=value)
+        self.reported.set()
+        await self.go_on.wait()
+
+
+async def reporting(one: Engine, talker: Talker) -> None:
+    """Claim, and run until the handler has reported."""
+    await one.claim()
+    one.worker.slots.feed()
+    await talker.reported.wait()
+
+
+@on_loop
+async def test_progress_is_shown_while_the_handler_runs(every_server_dsn: str) -> None:
+    talker = Talker({"done": 3})
+    with database(every_server_dsn) as db:
+        task_id = insert_task(db)
+        async with engine(every_server_dsn, handlers(mail=talker)) as one:
+            await reporting(one, talker)
+            assert await one.worker._reporter.tick() == 2
+            row = task_row(db, task_id)
+            assert (row["status"], row["progress"]) == ("running", {"done": 3})
+            talker.go_on.set()
+            await one.run()
+
+
+@on_loop
+async def test_lines_are_written_while_the_handler_runs(every_server_dsn: str) -> None:
+    talker = Talker(1)
+    with database(every_server_dsn) as db:
+        insert_task(db)
+        async with engine(every_server_dsn, handlers(mail=talker)) as one:
+            await reporting(one, talker)
+            await one.worker._reporter.tick()
+            assert rows(db, LINES) == [
+                {"level": "debug", "message": "at {}", "fields": {"value": 1}, "attempt": 1, "fencing_token": 1}
+            ]
+            talker.go_on.set()
+            await one.run()
+            assert len(rows(db, LINES)) == 1
+
+
+@on_loop
+async def test_the_last_words_are_written_with_the_outcome(every_server_dsn: str) -> None:
+    async def quick(context: Context) -> None:
+        context.progress(1.0)
+        context.log("done")
+
+    with database(every_server_dsn) as db:
+        task_id = insert_task(db)
+        async with engine(every_server_dsn, handlers(mail=quick)) as one:
+            await one.work()
+        assert task_row(db, task_id)["progress"] == 1.0
+        assert [line["message"] for line in rows(db, LINES)] == ["done"]
+
+
+@on_loop
+async def test_a_failed_attempt_keeps_its_lines_and_progress(dsn: str) -> None:
+    async def bad(context: Context) -> None:
+        context.progress("half")
+        context.log("about to fail")
+        raise ValueError("no luck")
+
+    with database(dsn) as db:
+        task_id = insert_task(db)
+        async with engine(dsn, handlers(mail=bad)) as one:
+            await one.work()
+        row = task_row(db, task_id)
+        assert (row["status"], row["progress"]) == ("pending", "half")
+        assert [line["message"] for line in rows(db, LINES)] == ["about to fail"]
+
+
+@on_loop
+async def test_a_line_has_the_time_at_which_it_was_logged(dsn: str) -> None:
+    talker = Talker(1)
+    with database(dsn) as db:
+        insert_task(db)
+        async with engine(dsn, handlers(mail=talker)) as one:
+            await reporting(one, talker)
+            await one.worker._reporter.tick()
+            (row,) = rows(db, "select now() - logged_at as ago from pgsched.execution_logs")
+            assert timedelta(0) <= row["ago"] < timedelta(seconds=10)
+
+
+@pytest.mark.parametrize(
+    "value", ["a\x00b", "\ud800", {"k": float("nan")}, {1, 2}, {("a", 1): "\x00"}, "x" * 3_000_000], ids=range(6)
+)
+@on_loop
+async def test_a_report_that_the_database_cannot_hold_is_changed_and_not_refused(dsn: str, value: Any) -> None:
+    talker = Talker(value)
+
+    async def loud(context: Context) -> None:
+        context.progress(value)
+        context.log(str(value), level=str(value), field=value)
+
+    with database(dsn) as db:
+        ids = [insert_task(db), insert_task(db, "loud")]
+        async with engine(dsn, handlers(mail=talker, loud=loud)) as one:
+            await reporting(one, talker)
+            await one.worker._reporter.tick()
+            talker.go_on.set()
+            await one.run()
+        for task_id in ids:
+            row = task_row(db, task_id)
+            assert row["status"] == "completed"
+            assert row["progress"] is not None
+        assert len(rows(db, LINES)) == 2
+
+
+@on_loop
+async def test_a_report_that_could_not_be_written_is_written_later(dsn: str) -> None:
+    talker = Talker(7)
+    with database(dsn) as db:
+        task_id = insert_task(db)
+        async with engine(dsn, handlers(mail=talker)) as one:
+            await reporting(one, talker)
+            db.execute("alter table pgsched.execution_logs rename to away")
+            with pytest.raises(DatabaseUnavailable):
+                await one.worker._reporter.tick()
+            db.execute("alter table pgsched.away rename to execution_logs")
+            await one.worker._reporter.tick()
+            assert task_row(db, task_id)["progress"] == 7
+            assert len(rows(db, LINES)) == 1
+            talker.go_on.set()
+            await one.run()
+
+
+@on_loop
+async def test_a_worker_that_lost_the_row_shows_no_progress_on_it(dsn: str) -> None:
+    talker = Talker(7)
+    with database(dsn) as db:
+        task_id = insert_task(db)
+        async with engine(dsn, handlers(mail=talker)) as one:
+            await reporting(one, talker)
+            steal_leases(db)
+            await one.worker._reporter.tick()
+            assert task_row(db, task_id)["progress"] is None
+            talker.go_on.set()
+            await one.run()
+            assert task_row(db, task_id)["progress"] is None
+
+
+@on_loop
+async def test_nothing_to_report_costs_no_statement(dsn: str) -> None:
+    async with engine(dsn) as one:
+        assert await one.worker._reporter.tick() == 0
+        assert not one.worker._upkeep.connected

@@ -1,0 +1,266 @@
+"""What /metrics, /healthz and /readyz say."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from pgsched.errors import ConfigError
+from pgsched.worker.http import HttpServer
+from tests.engine import Engine, engine, expire_leases, handlers, make_due, nothing, on_loop, running_worker
+from tests.processes import PgschedRunner
+from tests.tables import database, insert_task, set_dead, set_running
+from tests.waiting import wait_until_async
+
+CONTRACT = {
+    "pgsched_tasks": {"queue", "status"},
+    "pgsched_queue_oldest_due_seconds": {"queue"},
+    "pgsched_executions_total": {"task_type", "queue", "outcome"},
+    "pgsched_execution_duration_seconds_bucket": {"task_type", "queue", "le"},
+    "pgsched_start_delay_seconds_bucket": {"queue", "le"},
+    "pgsched_claim_seconds_bucket": {"le"},
+    "pgsched_claim_batch_size_bucket": {"le"},
+    "pgsched_running": set(),
+    "pgsched_slots": set(),
+    "pgsched_leases_expired_total": set(),
+    "pgsched_fenced_total": set(),
+    "pgsched_ticks_missed_total": {"policy"},
+    "pgsched_listener_connected": set(),
+    "pgsched_database_errors_total": set(),
+    "pgsched_table_dead_tuples": set(),
+    "pgsched_oldest_xmin_age_seconds": set(),
+    "pgsched_notification_queue_usage": set(),
+}
+Samples = dict[str, dict[tuple[str, ...], float]]
+
+
+@contextmanager
+def served(one: Engine) -> Iterator[str]:
+    """The address at which a worker's metrics are served."""
+    worker = one.worker
+    server = HttpServer(
+        host="127.0.0.1", port=0, registry=worker.metrics, healthy=worker.unhealthy, ready=worker.unready
+    )
+    server.start()
+    try:
+        yield f"http://127.0.0.1:{server.port}"
+    finally:
+        server.stop()
+
+
+def get(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def samples(text: str) -> Samples:
+    """Every sample by its name and the values of its labels, sorted by label."""
+    found: Samples = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            values = tuple(value for _, value in sorted(sample.labels.items()))
+            found.setdefault(sample.name, {})[values] = sample.value
+    return found
+
+
+def scrape(one: Engine) -> Samples:
+    with served(one) as address:
+        code, text = get(f"{address}/metrics")
+    assert code == 200
+    return samples(text)
+
+
+@on_loop
+async def test_every_metric_of_the_contract_is_there_with_its_labels_and_no_other(every_server_dsn: str) -> None:
+    with database(every_server_dsn) as db:
+        insert_task(db)
+        async with engine(every_server_dsn) as one:
+            await one.work()
+            insert_task(db)
+            await one.worker._gauges.tick()
+            with served(one) as address:
+                _, text = get(f"{address}/metrics")
+    labels = {
+        sample.name: set(sample.labels)
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert {name: labels.get(name) for name in CONTRACT} == CONTRACT
+
+
+@on_loop
+async def test_attempts_are_counted_by_outcome(dsn: str) -> None:
+    async def bad() -> None:
+        raise ValueError("no luck")
+
+    with database(dsn) as db:
+        insert_task(db)
+        failing = insert_task(db, "bad", max_attempts=2)
+        async with engine(dsn, handlers(mail=nothing, bad=bad)) as one:
+            await one.work()
+            make_due(db, failing)
+            await one.work()
+            found = scrape(one)
+    assert found["pgsched_executions_total"] == {
+        ("completed", "default", "mail"): 1,
+        ("failed", "default", "bad"): 1,
+        ("dead", "default", "bad"): 1,
+    }
+    assert found["pgsched_execution_duration_seconds_count"] == {("default", "mail"): 1, ("default", "bad"): 2}
+    assert found["pgsched_start_delay_seconds_count"] == {("default",): 3}
+
+
+@on_loop
+async def test_claims_and_reclaims_are_counted(dsn: str) -> None:
+    with database(dsn) as db:
+        set_running(db, insert_task(db))
+        expire_leases(db)
+        async with engine(dsn) as one:
+            await one.work()
+            await one.work()
+            found = scrape(one)
+    assert found["pgsched_leases_expired_total"] == {(): 1}
+    assert found["pgsched_claim_seconds_count"] == {(): 2}
+    assert found["pgsched_claim_batch_size_sum"] == {(): 1}
+
+
+@on_loop
+async def test_the_table_is_counted_by_queue_and_status(dsn: str) -> None:
+    with database(dsn) as db:
+        insert_task(db)
+        insert_task(db, queue="other")
+        set_running(db, insert_task(db))
+        set_dead(db, insert_task(db))
+        async with engine(dsn) as one:
+            assert await one.worker._gauges.tick()
+            found = scrape(one)
+    assert found["pgsched_tasks"] == {
+        ("default", "pending"): 1,
+        ("default", "running"): 1,
+        ("default", "dead"): 1,
+        ("other", "pending"): 1,
+    }
+    assert found["pgsched_queue_oldest_due_seconds"].keys() == {("default",), ("other",)}
+
+
+@on_loop
+async def test_a_scrape_reads_the_cache_and_not_the_table(dsn: str) -> None:
+    with database(dsn) as db:
+        async with engine(dsn) as one:
+            assert await one.worker._gauges.tick()
+            insert_task(db)
+            assert not await one.worker._gauges.tick()
+            assert scrape(one).get("pgsched_tasks", {}) == {}
+
+
+@on_loop
+async def test_due_rows_that_no_worker_can_run_are_counted(dsn: str) -> None:
+    with database(dsn) as db:
+        insert_task(db, "unknown")
+        insert_task(db)
+        async with engine(dsn) as one:
+            one.worker.heart.tick()
+            await one.worker._gauges.tick()
+            found = scrape(one)
+    assert found["pgsched_unhandled_due"] == {("default", "unknown"): 1}
+
+
+@on_loop
+async def test_no_label_holds_an_id(dsn: str) -> None:
+    with database(dsn) as db:
+        task_id = 987_654_321
+        insert_task(db, id=task_id, payload=json.dumps({}))
+        async with engine(dsn) as one:
+            await one.work()
+            await one.worker._gauges.tick()
+            with served(one) as address:
+                _, text = get(f"{address}/metrics")
+            assert str(task_id) not in text
+            assert str(one.worker.identity.id) not in text
+
+
+# The probes.
+
+
+@on_loop
+async def test_a_worker_at_work_is_healthy_and_ready(dsn: str) -> None:
+    async with engine(dsn) as one:
+        one.worker.heart.tick()
+        await one.claim()
+        with served(one) as address:
+            assert get(f"{address}/healthz") == (200, "ok\n")
+            assert get(f"{address}/readyz") == (200, "ok\n")
+
+
+@on_loop
+async def test_a_worker_without_a_heartbeat_is_not_healthy(dsn: str) -> None:
+    async with engine(dsn) as one:
+        one.worker.heart.tick()
+        one.worker.heart.last_beat -= 1000
+        with served(one) as address:
+            code, text = get(f"{address}/healthz")
+    assert code == 503
+    assert text.startswith("no heartbeat for 1")
+
+
+@on_loop
+async def test_a_worker_without_a_connection_is_healthy_but_not_ready(dsn: str) -> None:
+    async with engine(dsn) as one:
+        one.worker.heart.tick()
+        with served(one) as address:
+            assert get(f"{address}/healthz")[0] == 200
+            assert get(f"{address}/readyz") == (503, "not connected to the database\n")
+
+
+@on_loop
+async def test_a_worker_that_stops_is_not_ready(dsn: str) -> None:
+    async with running_worker(dsn) as worker:
+        await wait_until_async(lambda: worker.unready() is None, message="it is ready")
+        worker.stop()
+        assert worker.unready() == "stopping"
+        assert worker.unhealthy() is None
+
+
+@on_loop
+async def test_another_path_is_not_found(dsn: str) -> None:
+    async with engine(dsn) as one:
+        with served(one) as address:
+            assert get(f"{address}/secrets")[0] == 404
+
+
+@on_loop
+async def test_a_port_that_is_taken_is_named(dsn: str) -> None:
+    async with engine(dsn) as one:
+        with served(one) as address:
+            port = int(address.rsplit(":", 1)[1])
+            with pytest.raises(ConfigError, match=rf"127\.0\.0\.1:{port}"):
+                HttpServer(
+                    host="127.0.0.1",
+                    port=port,
+                    registry=one.worker.metrics,
+                    healthy=lambda: None,
+                    ready=lambda: None,
+                )
+
+
+def test_several_processes_serve_their_metrics_as_one(run_pgsched: PgschedRunner, dsn: str) -> None:
+    (run_pgsched.folder / "mod.py").write_text(
+        "from pgsched import App\napp = App()\n@app.task('mail')\nasync def mail(): ...\n"
+    )
+    worker = run_pgsched(
+        "worker", "--app", "mod:app", "--processes", "2", "--concurrency", "7", "--metrics-port", "0"
+    )
+    port = int(re.findall(r'port"?[=: ]+(\d+)', worker.wait_for_output(r"metrics_served.*").group())[0])
+    found = samples(get(f"http://127.0.0.1:{port}/metrics")[1])
+    assert found["pgsched_slots"] == {(): 14}
+    assert worker.stop() == 0

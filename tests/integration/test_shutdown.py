@@ -1,0 +1,186 @@
+"""An orderly stop: what waits is given back, what runs may finish, what does not is handed back."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from pgsched.context import Context
+from pgsched.db import leases
+from pgsched.model import Claimed
+from tests.engine import handlers, history, on_loop, rows, running_worker
+from tests.tables import database, insert_task, task_row
+from tests.waiting import wait_until_async
+
+STATES = "select status, count(*) as n from pgsched.tasks group by status order by status"
+
+
+@on_loop
+async def test_rows_that_wait_are_given_back_with_their_attempt_and_those_that_run_finish(every_server_dsn: str) -> None:
+    began, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> None:
+        began.set()
+        await go_on.wait()
+
+    with database(every_server_dsn) as db:
+        for _ in range(5):
+            insert_task(db)
+        async with running_worker(every_server_dsn, handlers(mail=slow), concurrency=1) as worker:
+            await began.wait()
+            extra = await worker.claimer.tick(4)  # more than it would take by itself
+            assert extra
+            worker.stop()
+            await wait_until_async(
+                lambda: rows(db, STATES) == [{"status": "pending", "n": 4}, {"status": "running", "n": 1}],
+                message="what waits is given back",
+            )
+            go_on.set()
+        assert rows(db, "select status, attempts, count(*) as n from pgsched.tasks group by 1, 2 order by 1") == [
+            {"status": "completed", "attempts": 1, "n": 1},
+            {"status": "pending", "attempts": 0, "n": 4},
+        ]
+
+
+@on_loop
+async def test_a_handler_that_outstays_the_shutdown_is_cancelled_and_handed_back(every_server_dsn: str) -> None:
+    began, cleaned = asyncio.Event(), asyncio.Event()
+
+    async def endless() -> None:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaned.set()
+
+    with database(every_server_dsn) as db:
+        task_id = insert_task(db)
+        async with running_worker(every_server_dsn, handlers(mail=endless), shutdown_timeout=0):
+            await began.wait()
+        row = task_row(db, task_id)
+        assert cleaned.is_set()
+        assert (row["status"], row["attempts"], row["locked_by"]) == ("pending", 0, None)
+        assert history(db, task_id) == []
+
+
+@on_loop
+async def test_a_handler_that_finishes_when_it_is_cancelled_is_completed(dsn: str) -> None:
+    began = asyncio.Event()
+
+    async def stubborn() -> str:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return "just in time"
+        return "never"
+
+    with database(dsn) as db:
+        task_id = insert_task(db)
+        async with running_worker(dsn, handlers(mail=stubborn), shutdown_timeout=0):
+            await began.wait()
+        row = task_row(db, task_id)
+        assert (row["status"], row["result"]) == ("completed", "just in time")
+
+
+@on_loop
+async def test_a_plain_function_that_outstays_the_shutdown_is_told_and_handed_back(dsn: str) -> None:
+    began, told = threading.Event(), threading.Event()
+
+    def endless(context: Context) -> None:
+        began.set()
+        while not context.cancelled:
+            told.wait(0.001)
+        told.set()
+
+    with database(dsn) as db:
+        task_id = insert_task(db)
+        async with running_worker(dsn, handlers(mail=endless), shutdown_timeout=0):
+            await wait_until_async(began.is_set, message="it runs")
+        assert told.is_set()
+        assert task_row(db, task_id)["status"] == "pending"
+
+
+@on_loop
+async def test_a_stopped_worker_holds_no_lease_however_busy_it_was(dsn: str) -> None:
+    done = 0
+    enough = asyncio.Event()
+
+    async def quick() -> None:
+        nonlocal done
+        done += 1
+        if done % 500 == 0:
+            enough.set()
+
+    with database(dsn) as db:
+        db.execute("insert into pgsched.tasks (task_type, max_attempts) select 'mail', 1 from generate_series(1, 6000)")
+        for _ in range(4):  # each stops at another moment of a claim
+            enough.clear()
+            async with running_worker(dsn, handlers(mail=quick)):
+                await enough.wait()
+            assert rows(db, "select count(*) as n from pgsched.tasks where status = 'running'") == [{"n": 0}]
+        assert rows(db, "select count(*) as n from pgsched.tasks where status = 'completed'") == [{"n": done}]
+        assert rows(db, "select count(*) as n from pgsched.tasks where status = 'pending' and attempts > 0") == [
+            {"n": 0}
+        ]
+
+
+@on_loop
+async def test_a_claim_that_is_under_way_when_the_worker_stops_is_given_back(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claimed = asyncio.Event()
+    claim = leases.claim
+
+    async def slow_claim(*arguments: Any) -> list[Claimed]:
+        found = await claim(*arguments)
+        if found:  # the rows are ours, and the answer is still on its way
+            claimed.set()
+            await wait_until_async(lambda: worker.unready() == "stopping", message="it is told to stop")
+        return found
+
+    monkeypatch.setattr(leases, "claim", slow_claim)
+    with database(dsn) as db:
+        async with running_worker(dsn, poll_interval=0.05) as worker:
+            task_id = insert_task(db)
+            await claimed.wait()
+        row = task_row(db, task_id)
+        assert (row["locked_by"], row["status"] in ("pending", "completed")) == (None, True)
+
+
+@on_loop
+async def test_a_stopping_worker_claims_no_more(dsn: str) -> None:
+    began, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> None:
+        began.set()
+        await go_on.wait()
+
+    with database(dsn) as db:
+        insert_task(db)
+        async with running_worker(dsn, handlers(mail=slow), poll_interval=0.05) as worker:
+            await began.wait()
+            worker.stop()
+            await wait_until_async(lambda: worker.slots._closing, message="it winds down")
+            later = insert_task(db)
+            assert worker.unready() == "stopping"
+            go_on.set()
+        assert task_row(db, later)["status"] == "pending"
+
+
+@on_loop
+async def test_stopping_twice_is_stopping_once(dsn: str) -> None:
+    async with running_worker(dsn) as worker:
+        worker.stop()
+        worker.stop()
+
+
+@on_loop
+async def test_a_worker_that_stops_is_no_longer_registered(dsn: str) -> None:
+    with database(dsn) as db:
+        async with running_worker(dsn):
+            await wait_until_async(lambda: rows(db, "select from pgsched.workers"), message="it is registered")
+        assert rows(db, "select * from pgsched.workers") == []
