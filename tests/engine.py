@@ -16,7 +16,7 @@ from pgsched.interval import Interval
 from pgsched.model import Claimed
 from pgsched.registry import Registry
 from pgsched.worker.service import Worker
-from tests.tables import database, insert_task, task_row
+from tests.waiting import wait_until_async
 
 P = ParamSpec("P")
 Rows = list[dict[str, Any]]
@@ -24,7 +24,6 @@ Rows = list[dict[str, Any]]
 NOW = datetime(2030, 6, 1, 12, tzinfo=UTC)
 PATIENCE = 15.0
 """Seconds after which a test that hangs is given up."""
-
 
 
 def on_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
@@ -98,7 +97,7 @@ class Engine:
     """The parts of one worker; nothing runs but what the test calls."""
 
     def __init__(self, dsn: str, registry: Registry, **settings: Any) -> None:
-        self.worker = Worker(dsn=dsn, registry=registry, settings=WorkerSettings(**settings))
+        self.worker = Worker(dsn=dsn, registry=registry, settings=WorkerSettings(**settings), counts_table=True)
         self.holds = self.worker.holds
         self.tally = self.worker.tally
         self.finisher = self.worker.finisher
@@ -122,16 +121,11 @@ class Engine:
     async def started(self) -> None:
         """Start what was claimed, and wait until nothing waits for a slot."""
         self.worker.slots.feed()
-        async with asyncio.timeout(PATIENCE):
-            while self.holds.waiting:
-                await asyncio.sleep(0)
+        await wait_until_async(lambda: not self.holds.waiting, message="everything has a slot")
 
     async def finished(self, count: int = 1) -> None:
         """Wait until so many finishes are ready to be written."""
-        async with asyncio.timeout(PATIENCE):
-            while len(self.finisher) < count:
-                await self.finisher.called.wait()
-                await asyncio.sleep(0)
+        await wait_until_async(lambda: len(self.finisher) >= count, message=f"{count} attempts have ended")
 
     async def work(self, limit: int = 100) -> list[Claimed]:
         """Claim once, run what came, write the outcomes."""
@@ -157,13 +151,9 @@ async def engine(dsn: str, registry: Registry | None = None, **settings: Any) ->
 
 
 @asynccontextmanager
-async def running_worker(
-    dsn: str, registry: Registry | None = None, **settings: Any
-) -> AsyncIterator[Worker]:
+async def running_worker(dsn: str, registry: Registry | None = None, **settings: Any) -> AsyncIterator[Worker]:
     """A worker whose loops run; stopped in order at the end."""
-    worker = Worker(
-        dsn=dsn, registry=registry or handlers(mail=nothing), settings=WorkerSettings(**settings)
-    )
+    worker = Worker(dsn=dsn, registry=registry or handlers(mail=nothing), settings=WorkerSettings(**settings))
     task = asyncio.create_task(worker.run())
     try:
         yield worker
@@ -179,16 +169,12 @@ def rows(connection: psycopg.Connection[dict[str, Any]], statement: str, *parame
 
 def history(connection: psycopg.Connection[dict[str, Any]], task_id: int) -> Rows:
     """The executions of a task, the first attempt in front."""
-    return rows(
-        connection, "select * from pgsched.executions where task_id = %s order by fencing_token", task_id
-    )
+    return rows(connection, "select * from pgsched.executions where task_id = %s order by fencing_token", task_id)
 
 
 def expire_leases(connection: psycopg.Connection[dict[str, Any]]) -> None:
     """Let every lease have run out a second ago, as if its worker had died."""
-    connection.execute(
-        "update pgsched.tasks set locked_until = now() - interval '1 second' where status = 'running'"
-    )
+    connection.execute("update pgsched.tasks set locked_until = now() - interval '1 second' where status = 'running'")
 
 
 def steal_leases(connection: psycopg.Connection[dict[str, Any]]) -> None:
@@ -208,5 +194,3 @@ def make_due(connection: psycopg.Connection[dict[str, Any]], task_id: int) -> No
     connection.execute(
         "update pgsched.tasks set next_run_at = now() - interval '1 millisecond' where id = %s", (task_id,)
     )
-
-

@@ -6,9 +6,11 @@ from which the guard was cut out, and expect it to fail.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import psycopg
 
-from pgsched.db import leases
+from pgsched.db import leases, outcomes
 from pgsched.errors import DatabaseUnavailable
 from pgsched.model import Outcome
 from pgsched.worker.holds import Holds
@@ -103,10 +105,8 @@ async def a_known_key_is_refused(dsn: str) -> None:
     """Two plain inserts with one idempotency key make one row."""
     with database(dsn) as db:
         insert_task(db, idempotency_key="k")
-        try:
+        with suppress(psycopg.errors.UniqueViolation):
             insert_task(db, idempotency_key="k")
-        except psycopg.errors.UniqueViolation:
-            pass
         assert rows(db, "select count(*) as n from pgsched.tasks") == [{"n": 1}]
 
 
@@ -118,9 +118,7 @@ async def progress_of_a_late_worker_is_not_shown(dsn: str) -> None:
             (task,) = await late.claim()
             expire_leases(db)
             await owner.claim()
-            from pgsched.db.outcomes import Progress, report
-
-            await report(late.worker._upkeep, [Progress(task.id, task.fencing_token, "0.5")], [], 0.0)
+            await outcomes.report(late.worker._upkeep, [outcomes.Progress(task.id, task.fencing_token, "0.5")], [], 0.0)
             assert task_row(db, task_id)["progress"] is None
 
 

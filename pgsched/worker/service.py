@@ -168,10 +168,12 @@ class Worker:
             self._room_needed.clear()
             return
         self._appetite.measure(monotonic())
-        more = await self.claimer.tick(wanted)
+        try:
+            more = await self.claimer.tick(wanted)
+        finally:
+            self.slots.feed()  # after an error too: what was claimed before it must not wait for ever
         self.tally.running = self.slots.running
         if more:
-            self.slots.feed()
             await asyncio.sleep(0)
         else:
             await self.claimer.rest()

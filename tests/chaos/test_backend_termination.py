@@ -14,9 +14,10 @@ where datname = current_database() and pid <> pg_backend_pid() and application_n
 
 
 def test_2000_tasks_survive_ten_ends_of_every_connection(fleet_of: Callable[..., Fleet], books: Connection) -> None:
-    acknowledged = insert(books, 2_000, "brief", "brief_plain")
     fleet = fleet_of("--concurrency", "4", "--lease", "2", "--poll-interval", "1")
     fleet.start(2)
+    fleet.wait_until_started()
+    acknowledged = insert(books, 2_000, "brief", "brief_plain")
     ended = set()
     for done in range(100, 2_000, 190):
         wait_for_completed(books, done)

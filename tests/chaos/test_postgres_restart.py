@@ -15,7 +15,16 @@ import pytest
 
 from pgsched.db.embedded import EmbeddedServer
 from pgsched.db.migrate import migrate
-from tests.chaos.fleet import Connection, Fleet, insert, open_gate, wait_for_handlers, wait_until_done, workers
+from tests.chaos.fleet import (
+    Connection,
+    Fleet,
+    insert,
+    open_gate,
+    wait_for_completed,
+    wait_for_handlers,
+    wait_until_done,
+    workers,
+)
 from tests.chaos.invariants import assert_all_completed
 from tests.processes import PgschedRunner
 from tests.servers import fast_folder
@@ -75,15 +84,15 @@ def test_restart_of_the_server_loses_nothing_and_runs_nothing_twice(
 ) -> None:
     fleet = Fleet(run, "--concurrency", "10", "--lease", "3", "--poll-interval", "0.5")
     fleet.start(2)
+    fleet.wait_until_started()
     with database(server.dsn) as books:
         # In hand while the server is away: their handlers go on, their leases are renewed or run out.
         acknowledged = insert(books, 5, "gated", "gated_plain")
         wait_for_handlers(tmp_path, acknowledged)
         acknowledged += insert(books, 2_000, "brief", "brief_plain")
-        wait_until(lambda: len(workers(books)) == 2, message="both workers are registered")
         registered = workers(books)
         before = books.execute("select min(started_at) as at from pgsched.workers").fetchall()
-    acknowledged += insert_until_refused(server, how)
+    acknowledged += _insert_until_refused(server, how)
     open_gate(tmp_path)
     server.start()
     with database(server.dsn) as books:
@@ -100,21 +109,25 @@ def test_restart_of_the_server_loses_nothing_and_runs_nothing_twice(
 
 def test_crash_of_one_backend_which_restarts_all_others_loses_nothing(server: Server, run: PgschedRunner) -> None:
     fleet = Fleet(run, "--concurrency", "10", "--lease", "2", "--poll-interval", "0.5")
+    fleet.start(2)
+    fleet.wait_until_started()
     with database(server.dsn) as books:
-        acknowledged = insert(books, 2_000, "brief", "brief_plain")
-        fleet.start(2)
+        acknowledged = insert(books, 4_000, "brief", "brief_plain")
+        wait_for_completed(books, 200)
         finish = "select pid from pg_stat_activity where application_name = 'pgsched finish'"
         (first, *_) = wait_until(lambda: books.execute(finish).fetchall(), message="a worker writes outcomes")
         os.kill(first["pid"], signal.SIGKILL)
-    with wait_until(lambda: connected(server.dsn), timeout=30, message="the server has recovered"):
+        wait_until(lambda: _is_broken(books), message="the server ends every other connection")
+    with wait_until(lambda: _connected(server.dsn), timeout=30, message="the server has recovered"):
         pass
     with database(server.dsn) as books:
         wait_until_done(books)
         assert_all_completed(books, acknowledged)
     assert fleet.stop() == [0, 0], fleet.workers[0].output
+    assert all("database_error" in worker.output for worker in fleet.workers)
 
 
-def insert_until_refused(server: Server, how: signal.Signals) -> list[int]:
+def _insert_until_refused(server: Server, how: signal.Signals) -> list[int]:
     """Insert task after task while the server ends; returns the ids of those it acknowledged."""
     acknowledged = []
     with suppress(psycopg.OperationalError), database(server.dsn) as books:
@@ -125,7 +138,15 @@ def insert_until_refused(server: Server, how: signal.Signals) -> list[int]:
     return acknowledged
 
 
-def connected(dsn: str) -> psycopg.Connection | None:
+def _is_broken(connection: Connection) -> bool:
+    try:
+        connection.execute("select")
+    except psycopg.OperationalError:
+        return True
+    return False
+
+
+def _connected(dsn: str) -> psycopg.Connection | None:
     with suppress(psycopg.OperationalError):
         return psycopg.connect(dsn)
     return None

@@ -25,10 +25,10 @@ OPTIONS = ("--lease", "1", "--poll-interval", "0.2", "--metrics-port", "0")
 
 
 class Zombie:
-    """A stopped worker, and a task that it runs as attempt 1 and that another completed as attempt 2."""
+    """A stopped worker, and a task that it runs as attempt 1 and another worker as attempt 2."""
 
     def __init__(self, fleet: Fleet, books: Connection, folder: Path, task_type: str) -> None:
-        self._books = books
+        self._books, self._folder = books, folder
         self.worker = fleet.start()
         self.scrape = Scrape(self.worker)
         ids = insert(books, 1, task_type)
@@ -36,8 +36,10 @@ class Zombie:
         self.worker.signal(signal.SIGSTOP)
         fleet.start()
         wait_for_handlers(folder, ids, attempt=2)
-        open_gate(folder, attempt=2)
-        wait_for_completed(books, 1)
+
+    def let_the_other_complete_it(self) -> None:
+        open_gate(self._folder, attempt=2)
+        wait_for_completed(self._books, 1)
         self._written = self.read()
 
     def read(self) -> list[Any]:
@@ -76,9 +78,10 @@ def test_handler_that_ends_after_the_loss_was_noticed_changes_nothing_and_is_fen
     zombie_with: Callable[[str], Zombie], tmp_path: Path, task_type: str
 ) -> None:
     zombie = zombie_with(task_type)
+    zombie.let_the_other_complete_it()
     zombie.go_on()
     wait_until(lambda: zombie.scrape.total("pgsched_leases_lost_total"), message="the loss is noticed")
-    open_gate(tmp_path)
+    open_gate(tmp_path, attempt=1)
     zombie.wait_until_fenced()
     zombie.assert_changed_nothing()
 
@@ -87,7 +90,8 @@ def test_handler_that_ends_before_the_loss_is_noticed_changes_nothing_and_is_fen
     zombie_with: Callable[[str], Zombie], tmp_path: Path
 ) -> None:
     zombie = zombie_with("gated_blocking")  # the loop cannot be told of the loss before this handler ends
-    open_gate(tmp_path)
+    zombie.let_the_other_complete_it()
+    open_gate(tmp_path, attempt=1)
     zombie.go_on()
     zombie.wait_until_fenced()
     assert "finish_fenced" in zombie.worker.output
@@ -98,9 +102,25 @@ def test_handler_that_ends_at_the_moment_of_waking_changes_nothing_and_is_fenced
     zombie_with: Callable[[str], Zombie], tmp_path: Path
 ) -> None:
     zombie = zombie_with("gated_plain")
-    open_gate(tmp_path)
+    zombie.let_the_other_complete_it()
+    open_gate(tmp_path, attempt=1)
     zombie.go_on()
     zombie.wait_until_fenced()
+    zombie.assert_changed_nothing()
+
+
+@pytest.mark.parametrize("task_type", ["gated_plain", "gated_blocking"])
+def test_handler_that_ends_while_the_other_still_runs_changes_nothing_and_is_fenced_once(
+    zombie_with: Callable[[str], Zombie], books: Connection, tmp_path: Path, task_type: str
+) -> None:
+    zombie = zombie_with(task_type)
+    held = "select status, locked_by, attempts, fencing_token, result, last_error from pgsched.tasks"
+    before = books.execute(held).fetchall()
+    open_gate(tmp_path, attempt=1)
+    zombie.go_on()
+    zombie.wait_until_fenced()
+    assert books.execute(held).fetchall() == before
+    zombie.let_the_other_complete_it()
     zombie.assert_changed_nothing()
 
 

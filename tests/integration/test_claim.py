@@ -39,9 +39,7 @@ def test_the_highest_priority_comes_first(every_server_dsn: str) -> None:
 
 def test_within_a_priority_the_row_that_is_due_longest_comes_first(every_server_dsn: str) -> None:
     with database(every_server_dsn) as db:
-        late, early = (
-            insert_task(db, scheduled_for=datetime(2020, 1, day, tzinfo=UTC)) for day in (2, 1)
-        )
+        late, early = (insert_task(db, scheduled_for=datetime(2020, 1, day, tzinfo=UTC)) for day in (2, 1))
     assert asyncio.run(claimed_ids(every_server_dsn)) == [early, late]
 
 
@@ -268,8 +266,7 @@ def test_no_index_mentions_a_column_that_the_claim_sets(dsn: str) -> None:
     with database(dsn) as db:
         indexes = rows(
             db,
-            "select pg_get_indexdef(indexrelid) as definition from pg_index "
-            "where indrelid = 'pgsched.tasks'::regclass",
+            "select pg_get_indexdef(indexrelid) as definition from pg_index where indrelid = 'pgsched.tasks'::regclass",
         )
     assert indexes
     for index in indexes:
@@ -327,7 +324,8 @@ async def test_a_claim_beside_a_million_future_rows_reads_few_blocks(crowded_dsn
         await connection.execute(load_statement("tune_session"))
         connection.row_factory = dict_row  # type: ignore[assignment]
         explained = await connection.execute(
-            "explain (analyze, buffers, format json) " + statement, parameters  # type: ignore[arg-type]
+            "explain (analyze, buffers, format json) " + statement,
+            parameters,  # type: ignore[arg-type]
         )
         row: Any = await explained.fetchone()
     plan = row["QUERY PLAN"][0]["Plan"]
@@ -353,9 +351,7 @@ def test_two_claims_at_once_share_the_rows(dsn: str) -> None:
 
 
 def test_worker_processes_run_each_row_once(run_pgsched: PgschedRunner, dsn: str, tmp_path: Path) -> None:
-    (tmp_path / "mod.py").write_text(
-        "from pgsched import App\napp = App()\n@app.task('mail')\nasync def mail(): ...\n"
-    )
+    (tmp_path / "mod.py").write_text("from pgsched import App\napp = App()\n@app.task('mail')\nasync def mail(): ...\n")
     with database(dsn) as db:
         db.execute("insert into pgsched.tasks (task_type) select 'mail' from generate_series(1, 5000)")
         workers = [run_pgsched("worker", "--app", "mod:app") for _ in range(3)]

@@ -11,6 +11,7 @@ import pytest
 from pgsched.db.connect import connect_async
 from pgsched.db.session import RefusedByDatabase, Session
 from pgsched.errors import DatabaseUnavailable
+from pgsched.worker.claimer import Claimer
 from tests.engine import engine, handlers, on_loop, rows, running_worker
 from tests.tables import database, insert_task
 from tests.waiting import wait_until_async
@@ -29,17 +30,20 @@ async def test_when_every_connection_is_cut_again_and_again_all_tasks_complete_o
         await asyncio.sleep(0)
 
     with database(every_server_dsn) as db:
-        async with running_worker(every_server_dsn, handlers(mail=handler), poll_interval=0.2) as worker:
+        # Rows whose claim was cut off before its answer came wait for their lease.
+        async with running_worker(every_server_dsn, handlers(mail=handler), poll_interval=0.2, lease=1) as worker:
+            await wait_until_async(lambda: worker.tally.listener_connected, message="it works")
             for _ in range(4):
-                db.execute("insert into pgsched.tasks (task_type) select 'mail' from generate_series(1, 500)")
-                await asyncio.sleep(0)
-                assert cut_off(db)
-                await wait_until_async(
-                    lambda: not rows(db, "select from pgsched.tasks where status <> 'completed' limit 1")
-                    or cut_off(db, OURS + " and state = 'active'") is None,
-                    timeout=40,
-                    message="every task is completed",
+                db.execute(
+                    "insert into pgsched.tasks (task_type, max_attempts) "
+                    "select 'mail', 100 from generate_series(1, 500)"
                 )
+                await wait_until_async(lambda: cut_off(db), message="there is a connection to cut")
+            await wait_until_async(
+                lambda: not rows(db, "select from pgsched.tasks where status <> 'completed' limit 1"),
+                timeout=40,
+                message="every task is completed",
+            )
             assert worker.tally.database_errors > 0
         assert rows(
             db,
@@ -47,6 +51,29 @@ async def test_when_every_connection_is_cut_again_and_again_all_tasks_complete_o
             "where status = 'completed'",
         ) == [{"runs": 2000, "tasks": 2000}]
         assert rows(db, "select max(execution_count) as most from pgsched.tasks") == [{"most": 1}]
+
+
+@on_loop
+async def test_rows_run_when_the_connection_breaks_right_after_their_claim(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = 0
+
+    async def break_once(self: Claimer, found: bool) -> None:
+        nonlocal broken
+        if found and not broken:
+            broken += 1
+            raise DatabaseUnavailable("the connection broke after the claim")
+
+    monkeypatch.setattr(Claimer, "_note", break_once)
+    with database(dsn) as db:
+        db.execute("insert into pgsched.tasks (task_type) select 'mail' from generate_series(1, 20)")
+        async with running_worker(dsn, concurrency=20, poll_interval=3600):
+            await wait_until_async(
+                lambda: not rows(db, "select from pgsched.tasks where status <> 'completed' limit 1"),
+                message="every task is completed",
+            )
+    assert broken == 1
 
 
 @on_loop

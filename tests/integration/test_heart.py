@@ -13,7 +13,7 @@ from pgsched.errors import DatabaseUnavailable
 from tests.engine import engine, expire_leases, handlers, history, on_loop, rows, running_worker, steal_leases
 from tests.guards import age
 from tests.tables import database, insert_task, task_row
-from tests.waiting import wait_until_async
+from tests.waiting import wait_until, wait_until_async
 
 
 @on_loop
@@ -219,8 +219,6 @@ async def test_a_handler_that_blocks_the_event_loop_for_three_leases_keeps_its_l
 
 def _block_until_renewed_past(db: object, task_id: int, seen: object) -> None:
     """Without giving the event loop a turn: until the database's clock is past ``seen`` and the lease goes on."""
-    from tests.waiting import wait_until
-
     wait_until(
         lambda: rows(
             db,  # type: ignore[arg-type]

@@ -19,7 +19,9 @@ STATES = "select status, count(*) as n from pgsched.tasks group by status order 
 
 
 @on_loop
-async def test_rows_that_wait_are_given_back_with_their_attempt_and_those_that_run_finish(every_server_dsn: str) -> None:
+async def test_rows_that_wait_are_given_back_with_their_attempt_and_those_that_run_finish(
+    every_server_dsn: str,
+) -> None:
     began, go_on = asyncio.Event(), asyncio.Event()
 
     async def slow() -> None:

@@ -212,9 +212,7 @@ async def test_a_sleeping_worker_wakes_by_itself_when_a_row_becomes_due(dsn: str
 
 
 @on_loop
-async def test_a_row_whose_transaction_was_open_while_the_worker_fell_asleep_is_found(
-    dsn: str, db: Database
-) -> None:
+async def test_a_row_whose_transaction_was_open_while_the_worker_fell_asleep_is_found(dsn: str, db: Database) -> None:
     async with running_worker(dsn, poll_interval=0.2):
         with database(dsn) as slow, slow.transaction():
             task_id = insert_task(slow)  # before the worker slept: it calls nobody

@@ -9,6 +9,7 @@ import threading
 from pgsched.context import Context
 from tests.engine import engine, handlers, history, on_loop
 from tests.tables import database, insert_task, task_row
+from tests.waiting import wait_until_async
 
 
 @on_loop
@@ -60,9 +61,7 @@ async def test_a_plain_function_that_overstays_is_reported_but_keeps_its_slot_un
             assert task_row(db, task_id)["status"] == "pending"
             assert one.worker.slots.free == 0
             go_on.set()
-            while one.worker.slots.running:
-                await asyncio.sleep(0)
-            assert one.worker.slots.free == 1
+            await wait_until_async(lambda: one.worker.slots.free == 1, message="the slot is free again")
 
 
 @on_loop

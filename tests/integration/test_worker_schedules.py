@@ -108,7 +108,9 @@ async def test_missed_ticks_become_one_run_that_knows_it_is_late(dsn: str) -> No
     seen = Seen()
     with database(dsn) as db:
         task_id = insert_task(db, cron_expression="0 0 * * *")
-        tick = set_tick(db, task_id, "date_trunc('day', now() at time zone 'UTC') at time zone 'UTC' - interval '3 days'")
+        tick = set_tick(
+            db, task_id, "date_trunc('day', now() at time zone 'UTC') at time zone 'UTC' - interval '3 days'"
+        )
         async with engine(dsn, handlers(mail=seen)) as one:
             await one.work()
             assert one.tally._missed == {"once": 3}
@@ -136,7 +138,9 @@ async def test_all_missed_ticks_run_one_after_the_other(dsn: str) -> None:
     seen = Seen()
     with database(dsn) as db:
         task_id = insert_task(db, cron_expression="0 0 * * *", on_missed="all")
-        tick = set_tick(db, task_id, "date_trunc('day', now() at time zone 'UTC') at time zone 'UTC' - interval '2 days'")
+        tick = set_tick(
+            db, task_id, "date_trunc('day', now() at time zone 'UTC') at time zone 'UTC' - interval '2 days'"
+        )
         for _ in range(4):
             await work(dsn, seen)
     assert seen.ticks == [tick, tick + timedelta(days=1), tick + timedelta(days=2)]
@@ -238,7 +242,9 @@ async def test_a_row_that_trips_pgsched_itself_costs_no_slot(dsn: str, monkeypat
     with database(dsn) as db:
         bad, good = insert_task(db), insert_task(db)
         monkeypatch.setattr(
-            slots, "judge", lambda task, now: 1 / 0 if task.id == bad else judge(task, now)  # type: ignore[arg-type]
+            slots,
+            "judge",
+            lambda task, now: 1 / 0 if task.id == bad else judge(task, now),  # type: ignore[arg-type]
         )
         async with engine(dsn, concurrency=1) as one:
             await one.work()

@@ -35,9 +35,7 @@ def test_a_delay_is_never_negative_and_never_beyond_the_maximum(
 
 
 @given(kinds, attempts, delays, delays, draws)
-def test_a_later_attempt_never_waits_less(
-    kind: str, attempt: int, delay: float, maximum: float, draw: float
-) -> None:
+def test_a_later_attempt_never_waits_less(kind: str, attempt: int, delay: float, maximum: float, draw: float) -> None:
     sooner = retry_delay(kind, attempt, delay, maximum, lambda: draw)
     assert retry_delay(kind, attempt + 1, delay, maximum, lambda: draw) >= sooner
 
@@ -65,9 +63,7 @@ def test_an_unknown_kind_is_refused_by_name() -> None:
         retry_delay("cubic", 1, 5, 3600, half)
 
 
-@pytest.mark.parametrize(
-    ("attempt", "delay", "maximum"), [(0, 5, 10), (1, -5, 10), (1, 5, -10), (1, float("nan"), 1)]
-)
+@pytest.mark.parametrize(("attempt", "delay", "maximum"), [(0, 5, 10), (1, -5, 10), (1, 5, -10), (1, float("nan"), 1)])
 def test_values_without_sense_are_refused(attempt: int, delay: float, maximum: float) -> None:
     with pytest.raises(InvalidTask):
         retry_delay("fixed", attempt, delay, maximum, half)

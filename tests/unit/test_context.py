@@ -13,9 +13,7 @@ from tests.engine import NOW, claimed
 
 
 def context(*, deadline: float | None = None, clock: float = 100.0, **columns: Any) -> Context:
-    return Context(
-        task=claimed(**columns), clock=lambda: clock, now=lambda: NOW, deadline=deadline, is_catchup=False
-    )
+    return Context(task=claimed(**columns), clock=lambda: clock, now=lambda: NOW, deadline=deadline, is_catchup=False)
 
 
 def test_the_tick_is_the_nominal_time_not_the_due_time() -> None:

@@ -54,17 +54,13 @@ def fields(low: int, high: int, top: int | None = None) -> st.SearchStrategy[Spo
     numbers = st.integers(low, high)
     return st.one_of(
         st.just(Spoken("*", frozenset(range(low, top + 1)), every=True, stepping=True)),
-        st.integers(2, high).map(
-            lambda step: Spoken(f"*/{step}", frozenset(range(low, top + 1, step)), stepping=True)
-        ),
+        st.integers(2, high).map(lambda step: Spoken(f"*/{step}", frozenset(range(low, top + 1, step)), stepping=True)),
         numbers.map(lambda number: Spoken(str(number), frozenset({number}))),
         st.lists(numbers, min_size=2, max_size=5).map(
             lambda values: Spoken(",".join(map(str, values)), frozenset(values))
         ),
         st.tuples(numbers, numbers, st.integers(1, high)).map(
-            lambda t: Spoken(
-                f"{min(t[:2])}-{max(t[:2])}/{t[2]}", frozenset(range(min(t[:2]), max(t[:2]) + 1, t[2]))
-            )
+            lambda t: Spoken(f"{min(t[:2])}-{max(t[:2])}/{t[2]}", frozenset(range(min(t[:2]), max(t[:2]) + 1, t[2])))
         ),
     )
 
@@ -97,9 +93,7 @@ class Expression(NamedTuple):
         )
 
 
-expressions = st.builds(
-    Expression, fields(0, 59), fields(0, 23), fields(1, 28, 31), fields(1, 12), fields(0, 6)
-)
+expressions = st.builds(Expression, fields(0, 59), fields(0, 23), fields(1, 28, 31), fields(1, 12), fields(0, 6))
 instants = st.datetimes(datetime(2000, 1, 1), datetime(2037, 1, 1), timezones=st.just(UTC))
 
 
@@ -125,9 +119,7 @@ def test_the_next_tick_is_the_first_match_after(expression: Expression, zone: st
 
 @settings(max_examples=300, deadline=None)
 @given(expressions, st.sampled_from(ZONES), instants)
-def test_the_previous_tick_is_the_mirror_of_the_next(
-    expression: Expression, zone: str, after: datetime
-) -> None:
+def test_the_previous_tick_is_the_mirror_of_the_next(expression: Expression, zone: str, after: datetime) -> None:
     cron, known = parse_cron(expression.text), load_zone(zone)
     tick = next_tick(cron, known, after)
     assert tick is not None

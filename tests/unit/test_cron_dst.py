@@ -110,9 +110,7 @@ def minutes_around(zone: str, change: str) -> list[tuple[datetime, datetime]]:
     return [(instant, instant.astimezone(known).replace(tzinfo=None, fold=0)) for instant in instants]
 
 
-def oracle(
-    minutes: frozenset[int], hours: frozenset[int], fixed: bool, zone: str, change: str
-) -> list[datetime]:
+def oracle(minutes: frozenset[int], hours: frozenset[int], fixed: bool, zone: str, change: str) -> list[datetime]:
     """The ticks around a change, found by trying every minute."""
     table = minutes_around(zone, change)
     if not fixed:
@@ -284,7 +282,5 @@ def test_nothing_runs_for_a_day_that_was_skipped() -> None:
 
 
 def test_an_expression_that_only_the_skipped_hour_holds_goes_on_next_year() -> None:
-    tick = next_tick(
-        parse_cron("*/20 2 29 3 *"), load_zone("Europe/Berlin"), datetime(2026, 1, 1, tzinfo=UTC)
-    )
+    tick = next_tick(parse_cron("*/20 2 29 3 *"), load_zone("Europe/Berlin"), datetime(2026, 1, 1, tzinfo=UTC))
     assert tick == datetime(2027, 3, 29, 0, 0, tzinfo=UTC)

@@ -69,9 +69,7 @@ async def test_abandoning_a_running_row_cancels_its_slot_and_tells_its_context()
     hold = hold_of(holds, 1)
     hold.state = RUNNING
     hold.slot = asyncio.create_task(asyncio.Event().wait())  # type: ignore[arg-type]
-    hold.context = Context(
-        task=hold.task, clock=lambda: 0.0, now=lambda: NOW, deadline=None, is_catchup=False
-    )
+    hold.context = Context(task=hold.task, clock=lambda: 0.0, now=lambda: NOW, deadline=None, is_catchup=False)
     holds.abandon(hold)
     await asyncio.wait([hold.slot])
     assert hold.slot.cancelled()

@@ -35,9 +35,7 @@ class Row:
 
     def claim(self, now: datetime) -> Claimed:
         self.status, self.locked_until = "running", now + LEASE
-        self.task = self.task._replace(
-            attempts=self.task.attempts + 1, fencing_token=self.task.fencing_token + 1
-        )
+        self.task = self.task._replace(attempts=self.task.attempts + 1, fencing_token=self.task.fencing_token + 1)
         return self.task
 
     def write(self, finish: Finish, now: datetime) -> bool:

@@ -42,9 +42,7 @@ def test_events_are_lines_for_people_when_asked(capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize("json_lines", [True, False])
-def test_records_of_the_standard_library_join_them(
-    capsys: pytest.CaptureFixture[str], json_lines: bool
-) -> None:
+def test_records_of_the_standard_library_join_them(capsys: pytest.CaptureFixture[str], json_lines: bool) -> None:
     logs.configure("warning", json=json_lines)
     logging.getLogger("some.library").warning("the disk is %s", "full")
     logging.getLogger("some.library").info("not this")

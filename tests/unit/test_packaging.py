@@ -96,26 +96,18 @@ def test_installed_command_starts(installed: Path, tmp_path: Path) -> None:
 
 def test_every_folder_of_modules_is_a_package() -> None:
     # import-linter skips a folder without an __init__.py, so the layers would go unchecked there.
-    assert {path.parent for path in SOURCES} == {
-        path.parent for path in SOURCES if path.name == "__init__.py"
-    }
+    assert {path.parent for path in SOURCES} == {path.parent for path in SOURCES if path.name == "__init__.py"}
 
 
 def literals(path: Path) -> list[str]:
     """Every string literal of a Python file, docstrings included."""
     tree = ast.parse(path.read_text(), str(path))
-    return [
-        node.value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    ]
+    return [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
 
 
 @each_query
 def test_statement_file_has_exactly_one_caller(query: Path) -> None:
-    callers = [
-        str(path.relative_to(ROOT)) for path in SOURCES for _ in range(literals(path).count(query.stem))
-    ]
+    callers = [str(path.relative_to(ROOT)) for path in SOURCES for _ in range(literals(path).count(query.stem))]
     assert len(callers) == 1, f"{query.name} should have one caller, has {callers or 'none'}"
     assert callers[0].startswith("pgsched/db/"), f"{query.name} is loaded outside pgsched/db: {callers[0]}"
 

@@ -1,6 +1,5 @@
 """Which payloads fit which function."""
 
-
 from collections.abc import Callable
 from typing import Any
 
@@ -79,9 +78,7 @@ def test_a_payload_with_thousands_of_foreign_keys_makes_a_short_message() -> Non
     assert len(str(refused.value)) < 2000
 
 
-@pytest.mark.parametrize(
-    ("function", "name"), [(with_context, "context"), (with_ctx, "ctx"), (quoted, "context")]
-)
+@pytest.mark.parametrize(("function", "name"), [(with_context, "context"), (with_ctx, "ctx"), (quoted, "context")])
 def test_the_context_is_found_by_its_annotation_or_its_name(function: Callable[..., Any], name: str) -> None:
     assert handler_of(function).context_parameter == name
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import contextvars
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -15,34 +12,10 @@ import pytest
 from pgsched.context import Context
 from pgsched.errors import Discard, Retry
 from pgsched.model import Outcome
-from pgsched.registry import Registry
-from pgsched.runner import MAX_ERROR_CHARACTERS, run_attempt
-from tests.engine import NOW, PATIENCE, claimed
-
-Function = Callable[..., Any]
-place: contextvars.ContextVar[str] = contextvars.ContextVar("place", default="nowhere")
-
-
-async def attempt(
-    function: Function, payload: dict[str, Any] | None = None, *, timeout: float | None = None
-) -> Outcome:
-    """The one outcome of one attempt."""
-    handler = Registry().register("mail", function)
-    context = Context(task=claimed(), clock=lambda: 0.0, now=lambda: NOW, deadline=None, is_catchup=False)
-    outcomes: list[Outcome] = []
-    with ThreadPoolExecutor() as threads:
-        await run_attempt(
-            handler, payload or {}, context, timeout=timeout, threads=threads, report=outcomes.append
-        )
-    assert len(outcomes) == 1, outcomes
-    return outcomes[0]
-
-
-def run(
-    function: Function, payload: dict[str, Any] | None = None, *, timeout: float | None = None
-) -> Outcome:
-    """:func:`attempt` on a fresh loop."""
-    return asyncio.run(asyncio.wait_for(attempt(function, payload, timeout=timeout), PATIENCE))
+from pgsched.runner import MAX_ERROR_CHARACTERS
+from tests.attempts import Function, attempt, run
+from tests.engine import NOW, PATIENCE
+from tests.waiting import wait_until_async
 
 
 def returning(value: object) -> list[Function]:
@@ -71,9 +44,7 @@ def raising(error: BaseException) -> list[Function]:
 
 @pytest.mark.parametrize("function", returning({"sent": [1, "ä"]}))
 def test_a_result_is_kept_as_json(function: Function) -> None:
-    assert run(function)._replace(started=0, finished=0) == Outcome(
-        "completed", 0, 0, result='{"sent":[1,"ä"]}'
-    )
+    assert run(function)._replace(started=0, finished=0) == Outcome("completed", 0, 0, result='{"sent":[1,"ä"]}')
 
 
 @pytest.mark.parametrize("function", returning(None))
@@ -144,9 +115,7 @@ def test_a_plain_function_that_returns_a_coroutine_fails() -> None:
 )
 @pytest.mark.parametrize("kind", [0, 1], ids=["async", "plain"])
 @pytest.mark.parametrize("timeout", [None, PATIENCE])
-def test_whatever_a_handler_raises_is_a_failed_attempt(
-    error: BaseException, kind: int, timeout: float | None
-) -> None:
+def test_whatever_a_handler_raises_is_a_failed_attempt(error: BaseException, kind: int, timeout: float | None) -> None:
     outcome = run(raising(error)[kind], timeout=timeout)
     assert outcome.status == "failed"
     assert "no luck" in str(outcome.error)
@@ -278,8 +247,7 @@ def test_a_plain_function_that_overstays_is_reported_and_told_before_it_ends() -
 
 async def cancelled_attempt(function: Function, started: Callable[[], bool]) -> tuple[Outcome, int]:
     task = asyncio.create_task(attempt(function))
-    while not started():
-        await asyncio.sleep(0)
+    await wait_until_async(started, message="the handler runs")
     task.cancel()
     outcome = await task
     return outcome, task.cancelling()
@@ -326,125 +294,3 @@ def test_a_cancelled_plain_function_is_told_and_released() -> None:
     outcome, _ = asyncio.run(cancelled_attempt(handler, began.is_set))
     assert outcome.status == "released"
     assert told.is_set()
-
-
-# What a handler may use of asyncio.
-
-
-@pytest.mark.parametrize("kind", ["async", "plain"])
-def test_context_variables_do_not_leak_from_one_attempt_to_the_next(kind: str) -> None:
-    def plain() -> str:
-        before = place.get()
-        place.set("here")
-        return before
-
-    async def on_loop() -> str:
-        place.set(place.get() + "!")
-        await asyncio.sleep(0)
-        return place.get()
-
-    async def twice() -> list[str | None]:
-        function = on_loop if kind == "async" else plain
-        return [(await attempt(function)).result, (await attempt(function)).result, place.get()]
-
-    expected = '"nowhere!"' if kind == "async" else '"nowhere"'
-    assert asyncio.run(twice()) == [expected, expected, "nowhere"]
-
-
-def test_a_handler_keeps_its_context_variables_over_every_step() -> None:
-    async def handler() -> list[str]:
-        seen = []
-        for number in range(3):
-            place.set(f"{place.get()}{number}")
-            await asyncio.sleep(0)
-            seen.append(place.get())
-        return seen
-
-    assert run(handler).result == '["nowhere0","nowhere01","nowhere012"]'
-
-
-def test_tasks_a_handler_makes_inherit_its_context_variables() -> None:
-    async def child() -> str:
-        return place.get()
-
-    async def handler() -> str:
-        place.set("parent")
-        return await asyncio.create_task(child())
-
-    assert run(handler).result == '"parent"'
-
-
-def test_asyncio_timeout_works_inside_a_handler() -> None:
-    async def handler() -> str:
-        try:
-            async with asyncio.timeout(0.001):
-                await asyncio.Event().wait()
-        except TimeoutError:
-            return "in time"
-        return "never"
-
-    assert run(handler, timeout=PATIENCE).result == '"in time"'
-
-
-def test_a_task_group_works_inside_a_handler() -> None:
-    async def child(number: int) -> int:
-        await asyncio.sleep(0)
-        return number
-
-    async def handler() -> list[int]:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(child(number)) for number in range(3)]
-        return [task.result() for task in tasks]
-
-    assert run(handler).result == "[0,1,2]"
-
-
-def test_a_task_group_that_fails_fails_the_attempt() -> None:
-    async def bad() -> None:
-        raise ValueError("no luck")
-
-    async def handler() -> None:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(bad())
-            group.create_task(asyncio.Event().wait())
-
-    outcome = run(handler)
-    assert outcome.status == "failed"
-    assert "no luck" in str(outcome.error)
-
-
-def test_a_handler_is_timed_out_after_a_task_group_of_its_own_failed() -> None:
-    async def bad() -> None:
-        raise ValueError("no luck")
-
-    async def handler() -> None:
-        with contextlib.suppress(ExceptionGroup):
-            async with asyncio.TaskGroup() as group:
-                group.create_task(bad())
-        await asyncio.Event().wait()
-
-    assert run(handler, timeout=0.05).status == "timed_out"
-
-
-def test_current_task_is_there_inside_a_handler() -> None:
-    async def handler() -> bool:
-        return asyncio.current_task() is not None
-
-    assert run(handler).result == "true"
-
-
-def test_a_gather_and_a_future_work_inside_a_handler() -> None:
-    async def handler() -> list[int]:
-        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        asyncio.get_running_loop().call_soon(future.set_result, 2)
-        return [*await asyncio.gather(asyncio.sleep(0, 1), future)]
-
-    assert run(handler).result == "[1,2]"
-
-
-def test_a_plain_handler_sees_the_context_variables_of_the_worker() -> None:
-    async def scenario() -> Outcome:
-        place.set("the worker's")
-        return await attempt(lambda: place.get())
-
-    assert asyncio.run(scenario()).result == '"the worker\'s"'

@@ -315,9 +315,7 @@ def test_the_last_tick_books_nothing() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(schedules, instants, spans, spans)
-def test_a_booking_keeps_the_law(
-    schedule: Schedule, anchor: datetime, late: timedelta, duration: timedelta
-) -> None:
+def test_a_booking_keeps_the_law(schedule: Schedule, anchor: datetime, late: timedelta, duration: timedelta) -> None:
     tick = first_tick(schedule, anchor)
     assert tick is not None
     started, finished = tick + late, tick + late + duration
@@ -361,9 +359,7 @@ def test_every_tick_of_a_life_is_later_than_the_one_before(
 
 def test_the_jitter_is_the_same_everywhere() -> None:
     jitter = Interval(0, 0, 60_000_000)
-    assert jitter_seconds(1, NOON, jitter) == jitter_seconds(
-        1, NOON.astimezone(load_zone("Asia/Tokyo")), jitter
-    )
+    assert jitter_seconds(1, NOON, jitter) == jitter_seconds(1, NOON.astimezone(load_zone("Asia/Tokyo")), jitter)
     assert jitter_seconds(1, NOON, jitter) == 50.866455752503725
     assert jitter_seconds(1, NOON, None) == 0
 
@@ -391,9 +387,7 @@ def test_the_jitter_is_spread_evenly() -> None:
         (HOURLY._replace(start_date=NOON, end_date=NOON - DAY), InvalidTask, "end_date must not be before"),
     ],
 )
-def test_a_schedule_that_cannot_be_planned_is_refused(
-    schedule: Schedule, error: type[Exception], rule: str
-) -> None:
+def test_a_schedule_that_cannot_be_planned_is_refused(schedule: Schedule, error: type[Exception], rule: str) -> None:
     with pytest.raises(error) as refused:
         validate(schedule)
     assert rule in str(refused.value)

@@ -37,9 +37,7 @@ def admitted(task: Claimed, now: datetime = NOW) -> Admitted:
 
 def ended(task: Claimed, status: str, *, finished: datetime = NOW + SECOND, **outcome: Any) -> Finish:
     """What is written of an attempt that began at NOW."""
-    return conclude(
-        task, Outcome(status, 1.0, 2.0, **outcome), started=NOW, finished=finished, random=lambda: 0.5
-    )
+    return conclude(task, Outcome(status, 1.0, 2.0, **outcome), started=NOW, finished=finished, random=lambda: 0.5)
 
 
 # May it run?
@@ -229,7 +227,9 @@ def test_what_is_written_carries_the_fence_and_the_revision_of_the_claim() -> No
 # Whatever the table accepts.
 
 INSTANTS = st.datetimes(
-    datetime(1, 1, 2), datetime(9999, 12, 30, 23, 59, 59), timezones=st.just(UTC)  # noqa: DTZ001
+    datetime(1, 1, 2),
+    datetime(9999, 12, 30, 23, 59, 59),
+    timezones=st.just(UTC),
 )
 INTERVALS = st.builds(
     Interval,
@@ -271,9 +271,7 @@ def any_row(draw: st.DrawFn) -> Claimed:
 
 
 @given(any_row(), INSTANTS, st.sampled_from(["completed", "failed", "timed_out", "discarded"]))
-def test_every_row_that_the_table_accepts_is_judged_and_concluded(
-    task: Claimed, now: datetime, status: str
-) -> None:
+def test_every_row_that_the_table_accepts_is_judged_and_concluded(task: Claimed, now: datetime, status: str) -> None:
     verdict = judge(task, now)
     if isinstance(verdict, Refused):
         assert verdict.finish.next_status in ("pending", "dead", "completed")
