@@ -127,9 +127,7 @@ class PgschedRunner:
         self.dsn = dsn
         self._processes: list[PgschedProcess] = []
 
-    def __call__(
-        self, *arguments: str, dsn: str | None = None, env: Mapping[str, str] | None = None
-    ) -> PgschedProcess:
+    def __call__(self, *arguments: str, dsn: str | None = None, env: Mapping[str, str] | None = None) -> PgschedProcess:
         process = PgschedProcess(
             arguments,
             folder=self.folder,

@@ -62,9 +62,7 @@ def run_of_tests() -> Iterator[None]:
 def fast_folder() -> str | None:
     """Where servers of tests keep their data: in memory if there is room, else the usual temporary folder."""
     memory = "/dev/shm"
-    roomy = (
-        os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2 * 1024**3
-    )  # 64 MB in a container
+    roomy = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2 * 1024**3  # 64 MB in a container
     return memory if roomy and "TMPDIR" not in os.environ else None
 
 
@@ -110,9 +108,7 @@ def default_server() -> Iterator[str]:
 @contextlib.contextmanager
 def embedded_server(major: str) -> Iterator[str]:
     """The DSN of the run's embedded server of a major version, shared by all workers."""
-    with EmbeddedServer.start(
-        Path(os.environ[_FOLDER]) / major, options=FAST, binaries=binaries_of(major)
-    ) as server:
+    with EmbeddedServer.start(Path(os.environ[_FOLDER]) / major, options=FAST, binaries=binaries_of(major)) as server:
         yield server.dsn
 
 
@@ -133,9 +129,7 @@ def binaries_of(major: str) -> Path | None:
 
 def with_database(dsn: str, name: str) -> str:
     """The same server's DSN, as a libpq URI, for another database."""
-    settings = {
-        key: str(value) for key, value in conninfo_to_dict(dsn, dbname=name).items() if value is not None
-    }
+    settings = {key: str(value) for key, value in conninfo_to_dict(dsn, dbname=name).items() if value is not None}
     return "postgresql:///?" + urlencode(settings, quote_via=quote)
 
 
@@ -152,9 +146,7 @@ def ensure_template(server_dsn: str) -> str:
             _create(connection, unfinished)
             migrate(with_database(server_dsn, unfinished))
             connection.execute(
-                sql.SQL("alter database {} rename to {}").format(
-                    sql.Identifier(unfinished), sql.Identifier(name)
-                )
+                sql.SQL("alter database {} rename to {}").format(sql.Identifier(unfinished), sql.Identifier(name))
             )
     return name
 
@@ -174,9 +166,7 @@ def fresh_database(server_dsn: str, name: str, *, template: str = "template0") -
 
 def _create(connection: psycopg.Connection, name: str, *, template: str = "template0") -> None:
     connection.execute(
-        sql.SQL("create database {} template {} encoding 'UTF8'").format(
-            sql.Identifier(name), sql.Identifier(template)
-        )
+        sql.SQL("create database {} template {} encoding 'UTF8'").format(sql.Identifier(name), sql.Identifier(template))
     )
 
 

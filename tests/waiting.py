@@ -32,7 +32,7 @@ def wait_until(condition: Callable[[], T], *, timeout: float = TIMEOUT, message:
 async def wait_until_async(
     condition: Callable[[], T | Awaitable[T]],
     *,
-    timeout: float = TIMEOUT,  # noqa: ASYNC109  (the message needs it)
+    timeout: float = TIMEOUT,
     message: str = "",
 ) -> T:
     """:func:`wait_until` on the event loop, for a plain or an ``async`` condition."""

@@ -69,6 +69,16 @@ async def release(session: Session, tasks: Sequence[Claimed]) -> int:
     return int(row[0]) if row else 0
 
 
+async def release_unheld(session: Session, identity: Identity, held: Sequence[int]) -> int:
+    """Give back the rows that this worker has a lease on and does not hold; returns how many there were."""
+    cursor = await session.execute(
+        load_statement("release_unheld"),
+        {"queues": list(identity.queues), "worker": identity.id, "held": list(held)},
+    )
+    row = await cursor.fetchone()
+    return int(row[0]) if row else 0
+
+
 async def fall_asleep(session: Session, identity: Identity, longest: float) -> float | None:
     """Publish that this worker sleeps until the next row is due, ``longest`` seconds at most.
 

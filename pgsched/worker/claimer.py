@@ -55,6 +55,8 @@ class Claimer:
         self._due_at = 0.0
         self._published_until = 0.0
         self._stale = False
+        self._unanswered = False
+        """A claim was sent whose answer never came: it may have taken rows."""
         self._busy_since: float | None = None
 
     async def tick(self, limit: int) -> bool:
@@ -67,7 +69,12 @@ class Claimer:
             self._floors.clear()
             self._floors_since = sent
         floored = bool(self._floors)
+        if self._unanswered:
+            held = [hold.task.id for hold in self._holds.snapshot()]
+            await leases.release_unheld(self._session, self._identity, held)
+        self._unanswered = True
         tasks = await leases.claim(self._session, self._identity, self._probes(), limit)
+        self._unanswered = False
         if floored and len(tasks) < limit:
             self._floors_since = 0.0  # the next claim looks below, before anything is taken for done
         if tasks:

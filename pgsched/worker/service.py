@@ -36,6 +36,8 @@ log = structlog.stdlib.get_logger("pgsched.worker")
 
 FLUSH_SECONDS = 10.0
 """How long a stopping worker tries to write its last outcomes when the database is silent."""
+STEADY_SECONDS = 10.0
+"""A loop that failed after working for so long is tried again soon."""
 CANCEL_SECONDS = 2.0
 """How long a cancelled handler may take to clean up."""
 
@@ -235,6 +237,7 @@ class Worker:
         """Run a tick again and again; while the database is away, with growing pauses."""
         pause = 0.0
         while True:
+            begun = monotonic()
             try:
                 await tick()
                 pause = 0.0
@@ -245,6 +248,8 @@ class Worker:
             except Exception:
                 pause = min(max(pause * 2, 0.1), 5.0)
                 log.exception("loop_failed", loop=what)
+            if monotonic() - begun > STEADY_SECONDS:
+                pause = min(pause, 0.1)  # it had worked for long: the trouble is new
             if pause:
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
 
@@ -271,8 +276,12 @@ class Worker:
     async def _give_back(self, holds: list[Hold]) -> None:
         if not holds:
             return
+        tasks = [hold.task for hold in holds]
         try:
-            await leases.release(self._upkeep, [hold.task for hold in holds])
+            try:
+                await leases.release(self._upkeep, tasks)
+            except DatabaseUnavailable:  # the connection may have gone stale while nothing was asked: a new one
+                await leases.release(self._upkeep, tasks)
         except DatabaseUnavailable as error:
             # Their leases run out by themselves.
             log.warning("release_failed", count=len(holds), error=str(error))

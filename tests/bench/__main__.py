@@ -55,17 +55,22 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("bench.json"), help="where the figures are written")
     options = parser.parse_args()
     rounds: dict[str, list[Round]] = {side.name: [] for side in SIDES}
-    with tempfile.TemporaryDirectory(prefix="pgsched-bench-", ignore_cleanup_errors=True) as folder:
-        with EmbeddedServer.start(Path(folder) / "server", options=SETTINGS) as server:
-            for number in range(options.rounds):
-                for side in SIDES:
-                    worked = _run(server.dsn, side, options.tasks)
-                    rounds[side.name].append(worked)
-                    print(f"round {number + 1}/{options.rounds}  {side.name:10} {worked.per_second:>10,.0f} tasks/s")
+    with (
+        tempfile.TemporaryDirectory(prefix="pgsched-bench-", ignore_cleanup_errors=True) as folder,
+        EmbeddedServer.start(Path(folder) / "server", options=SETTINGS) as server,
+    ):
+        for number in range(options.rounds):
+            for side in SIDES:
+                worked = _run(server.dsn, side, options.tasks)
+                rounds[side.name].append(worked)
+                print(f"round {number + 1}/{options.rounds}  {side.name:10} {worked.per_second:>10,.0f} tasks/s")
     _show(rounds)
     figures = {
-        name: {"tasks": options.tasks, "per_second": [round(one.per_second) for one in each],
-               "wal_bytes_per_task": [round(one.wal_bytes / one.tasks) for one in each]}
+        name: {
+            "tasks": options.tasks,
+            "per_second": [round(one.per_second) for one in each],
+            "wal_bytes_per_task": [round(one.wal_bytes / one.tasks) for one in each],
+        }
         for name, each in rounds.items()
     }
     options.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

@@ -50,9 +50,7 @@ def test_ctrl_c_ends_it_in_order(run_pgsched: PgschedRunner) -> None:
     assert process.wait() == 0, process.output
 
 
-def test_second_demonstration_greets_again_and_keeps_one_cron_schedule(
-    run_pgsched: PgschedRunner, dsn: str
-) -> None:
+def test_second_demonstration_greets_again_and_keeps_one_cron_schedule(run_pgsched: PgschedRunner, dsn: str) -> None:
     for _ in range(2):
         process = run_pgsched("dev", "--demo", "--metrics-port", "0")
         process.wait_for_output(r"first task done", timeout=30)

@@ -154,9 +154,7 @@ def test_add_refuses_in_one_line_what_the_rules_refuse(
         (("--priority", "high"), "Invalid value for '--priority'"),
     ],
 )
-def test_add_with_a_value_that_cannot_be_read_is_wrong_usage(
-    dsn: str, options: tuple[str, ...], message: str
-) -> None:
+def test_add_with_a_value_that_cannot_be_read_is_wrong_usage(dsn: str, options: tuple[str, ...], message: str) -> None:
     ended = pgsched("task", "add", "greet", *options, dsn=dsn)
     assert ended.code == 2
     assert message in ended.error

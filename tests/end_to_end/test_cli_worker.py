@@ -29,9 +29,7 @@ def mod(tmp_path: Path) -> None:
     (tmp_path / "mod.py").write_text(APP)
 
 
-def test_worker_of_an_app_in_the_current_folder_runs_tasks_until_sigterm(
-    run_pgsched: PgschedRunner, dsn: str
-) -> None:
+def test_worker_of_an_app_in_the_current_folder_runs_tasks_until_sigterm(run_pgsched: PgschedRunner, dsn: str) -> None:
     payload = json.dumps({"name": "you"})
     task_id = int(pgsched("task", "add", "greet", "--payload", payload, "--queue", "mail", dsn=dsn).stdout)
     worker = run_pgsched("worker", "--app", "mod:app", "--queue", "mail", "--queue", "reports")

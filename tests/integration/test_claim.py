@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from pgsched.db import leases
 from pgsched.db.connect import connect_async
 from pgsched.db.statements import load_statement
 from tests.engine import engine, expire_leases, handlers, history, make_due, nothing, on_loop, rows
@@ -377,3 +378,17 @@ def test_a_handler_without_work_is_not_in_the_way(dsn: str) -> None:
     with database(dsn) as db:
         ids = [insert_task(db, "other"), insert_task(db, "mail")]
     assert asyncio.run(scenario()) == ids
+
+
+@on_loop
+async def test_rows_of_a_claim_whose_answer_was_lost_are_given_back(dsn: str) -> None:
+    with database(dsn) as db:
+        lost = [insert_task(db, max_attempts=1) for _ in range(3)]
+        async with engine(dsn) as one:
+            # The claim commits; what it returned never reaches the worker.
+            await leases.claim(one.worker._claims, one.worker.identity, [leases.Probe("default", 5)], 10)
+            one.worker.claimer._unanswered = True
+            kept = insert_task(db)
+            again = await one.claim()
+        assert {task.id for task in again} == {*lost, kept}
+        assert [task.attempts for task in again] == [1, 1, 1, 1]

@@ -1,0 +1,10 @@
+-- After a claim whose answer was lost: rows that it took, which this worker does not know it has, go back with their
+-- attempt. Looks through every due row, so it is asked only then.
+with released as (
+  update pgsched.tasks t
+  set status = 'pending', locked_by = null, locked_until = null, attempts = greatest(t.attempts - 1, 0)
+  where t.next_run_at is not null and t.enabled and t.queue = any(%(queues)s::text[]) and t.next_run_at <= now()
+    and t.locked_by = %(worker)s and t.id <> all(%(held)s::bigint[])
+  returning t.id
+)
+select count(*) from released
