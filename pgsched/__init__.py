@@ -1,7 +1,8 @@
 """pgsched: a job queue and scheduler that needs PostgreSQL and nothing else."""
 
 from pgsched.app import App
-from pgsched.client import AsyncClient, Client
+from pgsched.async_client import AsyncClient
+from pgsched.client import Client
 from pgsched.context import Context
 from pgsched.errors import (
     ConfigError,
@@ -19,6 +20,7 @@ from pgsched.errors import (
     TransitionRefused,
 )
 from pgsched.interval import Interval
+from pgsched.preview import preview
 from pgsched.spec import TaskSpec
 
 __version__ = "0.1.0"
@@ -43,4 +45,5 @@ __all__ = [
     "TaskNotFound",
     "TaskSpec",
     "TransitionRefused",
+    "preview",
 ]

@@ -8,7 +8,8 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, cast
 
-from pgsched.client import AsyncClient, Client
+from pgsched.async_client import AsyncClient
+from pgsched.client import Client
 from pgsched.config import dsn_from
 from pgsched.errors import PayloadMismatch
 from pgsched.registry import Handler, Registry

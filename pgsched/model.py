@@ -79,6 +79,19 @@ class Outcome(NamedTuple):
     """Seconds, when the handler chose them itself."""
 
 
+class Missed(NamedTuple):
+    """Ticks that were not run, and why."""
+
+    reason: str
+    """``once``, ``skip`` or ``all`` (the ``on_missed`` that decided it), or ``overlap``."""
+    ticks: int
+    """How many; of a cron expression's at least so many (see ``pgsched.schedule.COUNT_LIMIT``)."""
+    since: datetime
+    """The first of them."""
+    until: datetime | None
+    """The tick that was run or booked instead; None when the schedule is over."""
+
+
 class Finish(NamedTuple):
     """What the finish writes for one claimed row: its next state, and the history row if there is one."""
 
@@ -101,6 +114,9 @@ class Finish(NamedTuple):
     """The tick is over: ``execution_count`` grows and the attempts start again."""
     buried: bool = False
     """The tick died: a dead child keeps it."""
+    spawned: bool = False
+    """The tick is not run by the row itself but by a child that is due now (``overlap`` = allow)."""
+    missed: tuple[Missed, ...] = ()
     attempts: int = 0
     """Attempts of the tick that the row then shows."""
     revision: int = 0

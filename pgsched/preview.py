@@ -95,11 +95,19 @@ def schedule_of(
 def ticks_of(schedule: Schedule, *, after: datetime, n: int) -> list[Previewed]:
     """Return the next ``n`` ticks of a valid schedule after an instant."""
     anchor = after + timedelta(microseconds=1) if schedule.cron_expression is not None else after
-    tick = first_tick(schedule, anchor)
-    ticks: list[Previewed] = []
-    while tick is not None and len(ticks) < n:
-        ticks.append(_noted(schedule, tick))
-        tick = next_after(schedule, tick, len(ticks))
+    return [_noted(schedule, tick) for tick in next_from(schedule, tick=None, anchor=anchor, done=0, n=n)]
+
+
+def next_from(schedule: Schedule, *, tick: datetime | None, anchor: datetime, done: int, n: int) -> list[datetime]:
+    """Return ``n`` ticks from ``tick`` on, which is the first; from the first one after ``anchor`` when it is None.
+
+    ``done`` ticks are over already and count towards ``repeat_count``. Fewer are returned when the schedule ends.
+    """
+    following = first_tick(schedule, anchor) if tick is None else tick
+    ticks: list[datetime] = []
+    while following is not None and len(ticks) < n:
+        ticks.append(following)
+        following = next_after(schedule, following, done + len(ticks))
     return ticks
 
 

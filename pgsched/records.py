@@ -126,6 +126,20 @@ class Execution:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MissedTicks:
+    """Ticks in a row that were not run: a row of ``pgsched.missed_ticks``."""
+
+    task_id: int
+    reason: str
+    ticks: int
+    first_tick: datetime
+    next_tick: datetime | None
+    noted_at: datetime
+
+    as_dict = _as_dict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogEntry:
     """A line that a handler logged: a row of ``pgsched.execution_logs``."""
 

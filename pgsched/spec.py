@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
@@ -322,3 +323,34 @@ _RULES: Final[dict[str, tuple[str, Check]]] = {
     "parent_id": ("parent_id", _whole(1, _MAX_BIGINT)),
 }
 """For each option the argument of ``pgsched.schedule`` and its rule, that of the column's domain."""
+
+
+def changed_columns(payload: Mapping[str, Any] | None, options: TaskOptions) -> tuple[dict[str, Any], str | None]:
+    """Return the columns that an edit sets, as JSON values, and the delay if the edit names one.
+
+    An option that is None empties its column. ``cron`` takes the place of an interval and the other way round. Raises
+    InvalidTask as :class:`TaskSpec` does, and for an edit of nothing.
+    """
+    given: dict[str, Any] = {**options}
+    if payload is not None:
+        given["payload"] = payload
+    if not given:
+        raise InvalidTask("nothing to change was given")
+    if unknown := sorted(given.keys() - _RULES.keys()):
+        raise InvalidTask(f"{unknown[0]} is no option of a task")
+    TaskSpec(task_type="edit", **{name: value for name, value in given.items() if name != "times"})  # together
+    columns: dict[str, Any] = {}
+    for name, value in given.items():
+        parameter, check = _RULES[name]
+        columns[parameter] = None if value is None else check(name, value)
+    if given.get("cron") is not None:
+        columns |= {"repeat_interval": None, "repeat_count": None}
+    elif given.get("every") is not None:
+        columns["cron_expression"] = None
+    delay = columns.pop("delay", None)
+    if "run_at" in columns:
+        columns["scheduled_for"] = columns.pop("run_at")
+    for name in ("payload", "metadata"):
+        if columns.get(name) is not None:
+            columns[name] = json.loads(columns[name])
+    return columns, delay

@@ -13,51 +13,71 @@ from typing import NamedTuple
 
 from pgsched.backoff import retry_delay
 from pgsched.errors import InvalidTask
-from pgsched.model import Claimed, Finish, Outcome
+from pgsched.model import Claimed, Finish, Missed, Outcome
 from pgsched.schedule import admit, book, first_tick, jitter_seconds, next_after
 
 
 class Admitted(NamedTuple):
-    """A claimed row that is to be run now; ``missed`` earlier ticks were folded into it."""
+    """A claimed row that is to be run now, and the ticks that were folded into this run."""
 
     task: Claimed
-    missed: int
+    missed: tuple[Missed, ...] = ()
 
 
 class Refused(NamedTuple):
-    """A claimed row that is not to be run: what is written instead, and the ticks that were missed."""
+    """A claimed row that is not to be run by this worker now: what is written instead."""
 
     finish: Finish
-    missed: int
 
 
 def judge(task: Claimed, now: datetime) -> Admitted | Refused:
     """Decide what a worker does with a row it has just claimed.
 
-    A row that used up its attempts by losing its workers is dead. A schedule without a tick is planned. The first
-    attempt of a tick is measured against ``on_missed``. ``now`` is the database's time.
+    A schedule without a tick is planned. A row that used up its attempts by losing its workers is dead. The first
+    attempt of a tick is measured against ``on_missed``. A tick of a schedule that may overlap itself becomes a child.
+    ``now`` is the database's time.
     """
-    if task.attempts > task.max_attempts:
-        return Refused(_exhausted(task), 0)
-    if task.schedule_type == "one_time":
-        return Admitted(task, 0)
     try:
-        if task.scheduled_for is None:
-            return Refused(_move_to(task, first_tick(task.schedule, task.planned_from)), 0)
-        if task.attempts > 1:
-            return Admitted(task, 0)
-        admission = admit(task.schedule, task.scheduled_for, now, task.execution_count)
+        if task.schedule_type != "one_time" and task.scheduled_for is None:
+            return Refused(_move_to(task, first_tick(task.schedule, task.planned_from)))
+        if task.attempts > task.max_attempts:
+            return Refused(_exhausted(task))
+        if task.scheduled_for is None or task.schedule_type == "one_time":
+            return Admitted(task)
+        verdict = Admitted(task) if task.attempts > 1 else _measure(task, task.scheduled_for, now)
+        if isinstance(verdict, Admitted) and task.overlap == "allow":
+            return Refused(_spawn(verdict.task, verdict.missed))
+        return verdict
     except InvalidTask as error:
-        return Refused(_unplannable(task, error), 0)
+        return Refused(_unplannable(task, error))
+
+
+def _measure(task: Claimed, tick: datetime, now: datetime) -> Admitted | Refused:
+    """Apply ``on_missed`` to a tick that is about to make its first attempt."""
+    admission = admit(task.schedule, tick, now, task.execution_count)
+    instead = admission.next_tick if admission.run is None else admission.run
+    missed = (Missed(task.on_missed, admission.missed, tick, instead),) if admission.missed else ()
     if admission.run is None:
-        return Refused(_move_to(task, admission.next_tick), admission.missed)
-    return Admitted(task._replace(scheduled_for=admission.run), admission.missed)
+        return Refused(_move_to(task, admission.next_tick)._replace(missed=missed))
+    return Admitted(task._replace(scheduled_for=admission.run), missed)
+
+
+def _spawn(task: Claimed, missed: tuple[Missed, ...]) -> Finish:
+    assert task.scheduled_for is not None  # noqa: S101 - judge() planned it
+    spawned = _plan(task)._replace(counted=True, spawned=True, missed=missed)
+    return _booked(spawned, task, next_after(task.schedule, task.scheduled_for, task.execution_count + 1))
 
 
 def conclude(
-    task: Claimed, outcome: Outcome, *, started: datetime, finished: datetime, random: Callable[[], float]
+    task: Claimed,
+    outcome: Outcome,
+    *,
+    started: datetime,
+    finished: datetime,
+    random: Callable[[], float],
+    missed: tuple[Missed, ...] = (),
 ) -> Finish:
-    """Return what is written for an attempt that ended.
+    """Return what is written for an attempt that ended; ``missed`` are the ticks that were folded into it.
 
     ``started`` and ``finished`` are the database's times of the attempt; ``random`` returns numbers in [0, 1) and
     spreads retries.
@@ -74,6 +94,7 @@ def conclude(
         finished=outcome.finished,
         result=outcome.result,
         error=outcome.error,
+        missed=missed,
     )
     if outcome.status == "completed":
         return _tick_over(task, finish, started, finished, buried=False)
@@ -96,6 +117,9 @@ def _tick_over(task: Claimed, finish: Finish, started: datetime, finished: datet
         booking = book(task.schedule, task.scheduled_for, started, finished, task.execution_count + 1)
     except InvalidTask as error:
         return over._replace(next_status="dead", error=f"{finish.error or ''} {error}".strip())
+    if booking.overlapped:
+        first = next_after(task.schedule, task.scheduled_for, 0) or task.scheduled_for
+        over = over._replace(missed=(*over.missed, Missed("overlap", booking.overlapped, first, booking.next_tick)))
     return _booked(over, task, booking.next_tick)
 
 

@@ -18,6 +18,7 @@ from pgsched.cli.migrate import migrate
 from pgsched.cli.options import option
 from pgsched.cli.output import say
 from pgsched.cli.queues import queue
+from pgsched.cli.schedules import schedule
 from pgsched.cli.session import DEFAULT_LEVEL, Session
 from pgsched.cli.stats import stats
 from pgsched.cli.tasks import task
@@ -57,7 +58,7 @@ def commands(session: Session, dsn: str | None, log_level: str | None) -> None:
     logs.configure(log_level or DEFAULT_LEVEL)
 
 
-for command in (migrate, worker, dev, task, dead, queue, stats):
+for command in (migrate, worker, dev, task, schedule, dead, queue, stats):
     commands.add_command(command)
 
 

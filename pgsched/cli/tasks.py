@@ -20,7 +20,7 @@ from pgsched.cli.options import (
 )
 from pgsched.cli.output import cell, count, fields, say, say_json, say_rows, say_table, span
 from pgsched.cli.session import Session
-from pgsched.cli.task_add import add
+from pgsched.cli.task_add import add, edit
 from pgsched.cli.task_next import next_
 from pgsched.client import Client
 from pgsched.errors import InvalidTask, TaskNotFound, TransitionRefused
@@ -36,6 +36,7 @@ def task() -> None:
 
 
 task.add_command(add)
+task.add_command(edit)
 task.add_command(next_)
 
 
@@ -114,19 +115,30 @@ def _schedule(one: Task) -> str:
 @json_option
 @click.pass_obj
 def show(session: Session, task_id: int, limit: int, as_json: bool) -> None:
-    """Show all of a task, its last executions and what its handler logged."""
+    """Show all of a task: its schedule in words, next runs, last executions, and what its handler logged."""
     with session.client() as client:
-        found = client.get(task_id)
-        executions = client.executions(task_id, limit=limit)
+        status = client.status(task_id, limit=limit)
         logs = client.logs(task_id, limit=limit)
     if as_json:
-        lists = {
-            "executions": [one.as_dict() for one in executions],
-            "logs": [one.as_dict() for one in logs],
-        }
-        say_json(found.as_dict() | lists)
+        say_json(status.as_dict() | {"logs": [one.as_dict() for one in logs]})
         return
+    found, executions = status.task, status.executions
     say(fields((name, getattr(found, name)) for name in found.as_dict()))
+    say()
+    last = status.last_execution
+    coming: list[tuple[str, object]] = [
+        ("next runs" if at == 0 else "", run) for at, run in enumerate(status.next_runs)
+    ]
+    say(
+        fields(
+            [
+                ("schedule", status.schedule),
+                ("running now", status.is_running),
+                ("last execution", None if last is None else f"{last.status}, {cell(last.started_at)}"),
+                *(coming or [("next runs", None)]),
+            ]
+        )
+    )
     say()
     say_table(
         ("ATTEMPT", "STATUS", "STARTED", "TOOK", "ERROR"),
@@ -142,6 +154,13 @@ def show(session: Session, task_id: int, limit: int, as_json: bool) -> None:
         ],
         empty="no executions yet",
     )
+    if status.missed:
+        say()
+        say_table(
+            ("NOT RUN", "TICKS", "FROM", "INSTEAD"),
+            [(one.reason, one.ticks, one.first_tick, one.next_tick) for one in status.missed],
+            empty="",
+        )
     if logs:
         say()
         say_table(

@@ -6,14 +6,15 @@ on an event loop. Rows come as dictionaries.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Generic, LiteralString, NamedTuple, TypeVar
 
 from pgsched.db.statements import load_statement
 from pgsched.errors import InvalidTask, TaskNotFound, TransitionRefused
-from pgsched.records import Execution, LogEntry, QueueInfo, Task, Unhandled, WorkerInfo, read
-from pgsched.spec import Duration, TaskSpec, interval_of
+from pgsched.records import Execution, LogEntry, MissedTicks, QueueInfo, Task, Unhandled, WorkerInfo, read
+from pgsched.spec import Duration, TaskOptions, TaskSpec, changed_columns, interval_of
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -58,6 +59,27 @@ def get(task_id: int) -> Command[Task]:
     return Command(load_statement("get_task"), _known_id(task_id), parse)
 
 
+def update(task_id: int, payload: Mapping[str, Any] | None, options: TaskOptions) -> Command[None]:
+    """Change the given options of a task. Raises TaskNotFound, and TransitionRefused for a time of a schedule."""
+    columns, delay = changed_columns(payload, options)
+
+    def parse(rows: Rows) -> None:
+        if not rows:
+            raise _no_task(task_id)
+        if not rows[0]["changed"]:
+            raise TransitionRefused(
+                f"task {task_id} is {rows[0]['schedule_type']}: at and delay are for one-time tasks"
+            )
+
+    params = {
+        **_known_id(task_id),
+        "changes": json.dumps(columns),
+        "delay": delay,
+        "moves": delay is not None or "scheduled_for" in columns,
+    }
+    return Command(load_statement("update_task"), params, parse, prepare=False)
+
+
 def run_now(task_id: int) -> Command[int]:
     """Make a task due now, or a copy of it; returns the id that runs."""
     return Command(load_statement("run_task_now"), _known_id(task_id), _id)
@@ -99,6 +121,12 @@ def executions(task_id: int, *, limit: int) -> Command[list[Execution]]:
     """Read the last attempts at a task, the latest first."""
     params = {"task_id": _id_of("task_id", task_id), "limit": _limit(limit)}
     return Command(load_statement("list_executions"), params, _all(Execution))
+
+
+def missed_ticks(task_id: int, *, limit: int) -> Command[list[MissedTicks]]:
+    """Read the ticks of a schedule that were not run, the latest first."""
+    params = {"task_id": _id_of("task_id", task_id), "limit": _limit(limit)}
+    return Command(load_statement("list_missed_ticks"), params, _all(MissedTicks))
 
 
 def logs(task_id: int, *, limit: int) -> Command[list[LogEntry]]:

@@ -26,6 +26,8 @@ class Identity:
     pid: int
     queues: tuple[str, ...]
     task_types: tuple[str, ...]
+    declared_keys: tuple[str, ...]
+    """The idempotency keys of the schedules that its code declares."""
     concurrency: int
     lease: float
 
@@ -133,6 +135,7 @@ class Pulse:
                     "pid": identity.pid,
                     "queues": list(identity.queues),
                     "task_types": list(identity.task_types),
+                    "declared_keys": list(identity.declared_keys),
                     "concurrency": identity.concurrency,
                     "running": running,
                     "age": age,

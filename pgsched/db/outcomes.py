@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pgsched.db.session import Session
 from pgsched.db.statements import load_statement
-from pgsched.model import Finish, LogLine
+from pgsched.model import Finish, LogLine, Missed
 
 
 class LogEntry(NamedTuple):
@@ -52,13 +52,17 @@ async def write(
         commands.append((load_statement("finish_completed"), _completed(common, worker, now)))
     if others:
         commands.append((load_statement("finish_tasks"), _any(others, worker, now)))
+    written = slice(bool(progress), len(commands))
+    missed = [(finish, missed) for finish in others for missed in finish.missed]
+    if missed:
+        commands.append(_insert_missed(missed))
     if logs:
         commands.append(_insert_logs(logs, now))
     if len(commands) == 1:
         cursors = [await session.execute(*commands[0])]
     else:
         cursors = await session.execute_all(commands)
-    return sum(cursor.rowcount for cursor in cursors[bool(progress) : len(commands) - bool(logs)])
+    return sum(cursor.rowcount for cursor in cursors[written])
 
 
 async def report(session: Session, progress: Sequence[Progress], logs: Sequence[LogEntry], now: float) -> None:
@@ -110,6 +114,7 @@ def _any(finishes: Sequence[Finish], worker: UUID, now: float) -> dict[str, Any]
         "jitters": [finish.jitter for finish in finishes],
         "counted": [finish.counted for finish in finishes],
         "buried": [finish.buried for finish in finishes],
+        "spawned": [finish.spawned for finish in finishes],
         "attempts": [finish.attempts for finish in finishes],
         "revisions": [finish.revision for finish in finishes],
         "errors": [finish.error for finish in finishes],
@@ -122,6 +127,17 @@ def _show_progress(progress: Sequence[Progress]) -> tuple[Any, dict[str, Any]]:
         "ids": [one.task_id for one in ordered],
         "tokens": [one.fencing_token for one in ordered],
         "values": [one.value for one in ordered],
+    }
+
+
+def _insert_missed(missed: Sequence[tuple[Finish, Missed]]) -> tuple[Any, dict[str, Any]]:
+    return load_statement("insert_missed_ticks"), {
+        "ids": [finish.id for finish, _ in missed],
+        "tokens": [finish.fencing_token for finish, _ in missed],
+        "reasons": [one.reason for _, one in missed],
+        "counts": [one.ticks for _, one in missed],
+        "sinces": [one.since for _, one in missed],
+        "untils": [one.until for _, one in missed],
     }
 
 

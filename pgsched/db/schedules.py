@@ -2,13 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from pgsched.db.session import Session
 from pgsched.db.statements import load_statement
 
 
-async def declare(session: Session, schedule: dict[str, Any]) -> bool:
-    """Insert a declared schedule or bring its row in step with the code; returns whether a row was written."""
-    cursor = await session.execute(load_statement("declare_schedule"), schedule)
-    return await cursor.fetchone() is not None
+class Declared(NamedTuple):
+    """What became of one declaration."""
+
+    outcome: str
+    """``added``, ``changed`` or ``unchanged``."""
+    was_edited: bool
+    """The row was no longer what the code had last declared."""
+
+
+class DeclaredRow(NamedTuple):
+    """A row that some code has declared."""
+
+    id: int
+    task_type: str
+    idempotency_key: str
+    enabled: bool
+    is_alive: bool
+    """The code of a living worker declares it."""
+
+
+async def declare(session: Session, columns: dict[str, Any]) -> Declared:
+    """Insert a declared schedule, or bring its row in step when the code says something new."""
+    given = {name: value for name, value in columns.items() if value is not None}
+    for name in ("payload", "metadata"):
+        if name in given:
+            given[name] = json.loads(given[name])
+    cursor = await session.execute(load_statement("declare_schedule"), {"declaration": json.dumps(given)})
+    rows = await cursor.fetchall()
+    return Declared._make(rows[0])
+
+
+async def list_declared(session: Session) -> list[DeclaredRow]:
+    """Return every row that some code has declared."""
+    cursor = await session.execute(load_statement("list_declared"), {})
+    return [DeclaredRow._make(row) for row in await cursor.fetchall()]
+
+
+async def disable_declared(session: Session, ids: Sequence[int]) -> None:
+    """Pause rows that no code declares any more."""
+    await session.execute(load_statement("disable_declared"), {"ids": list(ids)})

@@ -51,6 +51,7 @@ class Finisher:
             started=self._clock.at(outcome.started),
             finished=self._clock.at(outcome.finished),
             random=random,
+            missed=hold.missed,
         )
         self._tally.execution(task, outcome, finish)
         self.put(hold, finish)
@@ -60,6 +61,8 @@ class Finisher:
     def put(self, hold: Hold, finish: Finish) -> None:
         """Queue a finish to be written."""
         hold.state = FINISHING
+        for missed in finish.missed:
+            self._tally.missed(missed.reason, missed.ticks)
         self._pending.append((hold, finish))
         self.called.set()
 

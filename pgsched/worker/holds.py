@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from pgsched.context import Context
-from pgsched.model import Claimed
+from pgsched.model import Claimed, Missed
 
 WAITING, RUNNING, FINISHING = "waiting", "running", "finishing"
 
@@ -15,7 +15,7 @@ WAITING, RUNNING, FINISHING = "waiting", "running", "finishing"
 class Hold:
     """One row in hand."""
 
-    __slots__ = ("abandoned", "context", "leased_until", "slot", "state", "task")
+    __slots__ = ("abandoned", "context", "leased_until", "missed", "slot", "state", "task")
 
     def __init__(self, task: Claimed, leased_until: float) -> None:
         self.task = task
@@ -26,6 +26,8 @@ class Hold:
         """The lease was lost or the task cancelled: whatever comes of the run is not written."""
         self.slot: asyncio.Task[None] | None = None
         self.context: Context | None = None
+        self.missed: tuple[Missed, ...] = ()
+        """Ticks that were folded into this run."""
 
 
 class Holds:

@@ -18,12 +18,12 @@ from pgsched.db import leases
 from pgsched.db.leases import Identity, Pulse
 from pgsched.db.listening import CANCEL, Call, listen
 from pgsched.db.session import Session
+from pgsched.declared import declare_schedules, declared_keys
 from pgsched.errors import DatabaseUnavailable
 from pgsched.registry import Registry
 from pgsched.worker.appetite import Appetite
 from pgsched.worker.claimer import Claimer
 from pgsched.worker.clock import DatabaseClock
-from pgsched.worker.declared import declare_schedules
 from pgsched.worker.finisher import Finisher
 from pgsched.worker.gauges import Gauges
 from pgsched.worker.heart import Heart
@@ -56,6 +56,7 @@ class Worker:
             pid=os.getpid(),
             queues=settings.queues,
             task_types=tuple(registry.task_types),
+            declared_keys=declared_keys(registry),
             concurrency=settings.concurrency,
             lease=settings.lease,
         )
@@ -113,7 +114,7 @@ class Worker:
         """
         self._loop = asyncio.get_running_loop()
         await asyncio.to_thread(self.heart.start)
-        await declare_schedules(self._upkeep, self._registry)
+        await self._declare()
         self.slots.start()
         claiming = asyncio.create_task(self._forever("claim", self._claim_tick), name="pgsched claim")
         loops = [
@@ -159,6 +160,13 @@ class Worker:
         if not self._claims.connected:
             return "not connected to the database"
         return self.unhealthy()
+
+    async def _declare(self) -> None:
+        for task_type, outcome in await declare_schedules(self._upkeep, self._registry):
+            if outcome in ("edited", "overwritten"):
+                log.warning("schedule_edited", task_type=task_type, kept="table" if outcome == "edited" else "code")
+            elif outcome != "unchanged":
+                log.info("schedule_declared", task_type=task_type, outcome=outcome)
 
     async def _claim_tick(self) -> None:
         if self._stopping.is_set():

@@ -140,13 +140,11 @@ class Slots:
             self._tally.leases_lost += 1
             return
         verdict = judge(hold.task, self._clock.at(now))
-        if verdict.missed:
-            self._tally.missed(hold.task.on_missed, verdict.missed)
         if isinstance(verdict, Refused):
             self._finisher.put(hold, verdict.finish)
             return
         task = verdict.task
-        hold.task = task
+        hold.task, hold.missed = task, verdict.missed
         handler = self._registry.get(task.task_type)
         assert handler is not None  # only registered types are claimed  # noqa: S101
         hold.state = RUNNING

@@ -113,7 +113,7 @@ class Tally(Collector):
             "Ticks that were not run, by the policy that decided it.",
             labels=["policy"],
         )
-        for policy in ("once", "skip", "all"):
+        for policy in ("once", "skip", "all", "overlap"):
             missed.add_metric([policy], self._missed[policy])
         yield missed
         yield _plain_histogram("pgsched_claim_seconds", "How long claims took.", self.claim_seconds)

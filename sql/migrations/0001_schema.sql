@@ -145,6 +145,7 @@ create table pgsched.tasks (
   progress jsonb,
   result jsonb,
   last_error text,
+  declared jsonb,
   planned_from timestamptz not null default now(),
   revision integer not null default 0,
   created_at timestamptz not null default now(),
@@ -207,6 +208,20 @@ create table pgsched.execution_logs (
 create index execution_logs_task on pgsched.execution_logs (task_id, fencing_token);
 create table pgsched.execution_logs_default partition of pgsched.execution_logs default;
 
+create table pgsched.missed_ticks (
+  task_id bigint not null,
+  task_type text not null,
+  queue text not null,
+  reason text not null
+    constraint reason_must_be_once_skip_all_or_overlap check (reason in ('once', 'skip', 'all', 'overlap')),
+  ticks bigint not null,
+  first_tick timestamptz not null,
+  next_tick timestamptz,
+  noted_at timestamptz not null default now()
+) partition by range (noted_at);
+create index missed_ticks_task on pgsched.missed_ticks (task_id, noted_at);
+create table pgsched.missed_ticks_default partition of pgsched.missed_ticks default;
+
 -- Unlogged: what a crash empties, the next heartbeat writes again.
 create unlogged table pgsched.workers (
   id uuid primary key,
@@ -214,6 +229,7 @@ create unlogged table pgsched.workers (
   pid integer not null,
   queues text[] not null,
   task_types text[] not null,
+  declared_keys text[] not null default '{}',
   concurrency integer not null,
   running integer not null default 0,
   started_at timestamptz not null default now(),
@@ -271,9 +287,14 @@ comment on column pgsched.tasks.locked_by is 'The worker that holds the lease.';
 comment on column pgsched.tasks.locked_until is 'When the lease ends; past it any worker may claim the row again.';
 comment on column pgsched.tasks.fencing_token is 'Grows by one at every claim and never goes back.';
 comment on column pgsched.tasks.idempotency_key is 'Unique: a second insert with the same key is refused, pgsched.schedule returns the first.';
+comment on column pgsched.tasks.declared is 'Of a schedule declared in code: what the code said when it was last taken over.';
 comment on column pgsched.tasks.planned_from is 'When the schedule was made or last changed: its first tick is not before.';
 comment on column pgsched.tasks.revision is 'Grows when the schedule is edited, so that a finish in flight does not overwrite the edit.';
 comment on table pgsched.executions is 'One row per attempt.';
 comment on table pgsched.execution_logs is 'Lines that handlers logged.';
+comment on table pgsched.missed_ticks is 'Ticks that were not run, and why: one row for a row of ticks.';
+comment on column pgsched.missed_ticks.reason is 'The on_missed policy that decided it, or overlap: the last run was still running.';
+comment on column pgsched.missed_ticks.ticks is 'How many; for cron 1000 means at least so many.';
+comment on column pgsched.missed_ticks.next_tick is 'The tick that was run or booked instead. Null: the schedule is over.';
 comment on table pgsched.workers is 'One row per worker process that is alive.';
 comment on table pgsched.queues is 'Settings of queues; a queue without a row has the defaults.';

@@ -74,6 +74,30 @@ end $$;
 comment on function pgsched.schedule is
   'Inserts a task and returns its id; on a known idempotency_key it returns the id of the task that has it.';
 
+create function pgsched.interval_parts(value interval) returns jsonb
+language sql immutable strict as $$
+-- Months, days and seconds: the same whatever the session's intervalstyle.
+select jsonb_build_array(
+  extract(year from value) * 12 + extract(month from value), extract(day from value),
+  extract(hour from value) * 3600 + extract(minute from value) * 60 + extract(second from value))
+$$;
+
+create function pgsched.declaration(task pgsched.tasks) returns jsonb
+language sql immutable as $$
+-- What code may declare of a schedule, as one value: equal when nothing that was declared has changed.
+select jsonb_build_object(
+  'task_type', task.task_type, 'task_name', task.task_name, 'queue', task.queue, 'priority', task.priority,
+  'payload', task.payload, 'metadata', task.metadata, 'tags', to_jsonb(task.tags), 'tenant_id', task.tenant_id,
+  'user_id', task.user_id, 'cron_expression', task.cron_expression, 'timezone', task.timezone,
+  'start_date', extract(epoch from task.start_date), 'end_date', extract(epoch from task.end_date),
+  'repeat_interval', pgsched.interval_parts(task.repeat_interval), 'repeat_count', task.repeat_count,
+  'on_missed', task.on_missed, 'catchup_window', pgsched.interval_parts(task.catchup_window),
+  'overlap', task.overlap, 'jitter', pgsched.interval_parts(task.jitter), 'max_attempts', task.max_attempts,
+  'backoff', task.backoff, 'backoff_delay', pgsched.interval_parts(task.backoff_delay),
+  'backoff_max', pgsched.interval_parts(task.backoff_max), 'timeout', pgsched.interval_parts(task.timeout))
+$$;
+comment on function pgsched.declaration is 'The columns of a task that code can declare.';
+
 create function pgsched.locked_task(id bigint) returns pgsched.tasks
 language plpgsql as $$
 declare
@@ -185,12 +209,14 @@ language plpgsql as $$
 -- partition sent to the default one are moved.
 declare
   parent text;
+  by_column text;
   day date;
   part text;
   made integer := 0;
 begin
   perform pg_advisory_xact_lock(hashtext('pgsched.make_partitions'));
-  foreach parent in array array['executions', 'execution_logs'] loop
+  foreach parent in array array['executions', 'execution_logs', 'missed_ticks'] loop
+    by_column := case parent when 'executions' then 'started_at' when 'execution_logs' then 'logged_at' else 'noted_at' end;
     for offset_days in 0..days_ahead loop
       day := (now() at time zone 'UTC')::date + offset_days;
       part := parent || '_' || to_char(day, 'YYYYMMDD');
@@ -200,8 +226,8 @@ begin
       execute format('create table pgsched.%I (like pgsched.%I including defaults including constraints)', part, parent);
       execute format(
         'with moved as (delete from pgsched.%I where %I >= %L and %I < %L returning *) insert into pgsched.%I select * from moved',
-        parent || '_default', case parent when 'executions' then 'started_at' else 'logged_at' end,
-        day::timestamp at time zone 'UTC', case parent when 'executions' then 'started_at' else 'logged_at' end,
+        parent || '_default', by_column,
+        day::timestamp at time zone 'UTC', by_column,
         (day + 1)::timestamp at time zone 'UTC', part);
       execute format(
         'alter table pgsched.%I attach partition pgsched.%I for values from (%L) to (%L)', parent, part,

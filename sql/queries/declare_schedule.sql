@@ -1,25 +1,47 @@
--- A schedule declared in code: inserted by whoever comes first, brought in step when the code changed. A row that is in
--- step is not written, so that a fleet starting at once writes one row once.
-insert into pgsched.tasks as t (
-  task_type, task_name, payload, queue, priority, cron_expression, repeat_interval, repeat_count, timezone, start_date,
-  end_date, max_attempts, backoff, backoff_delay, backoff_max, timeout, on_missed, catchup_window, overlap, jitter,
-  tags, metadata, tenant_id, user_id, created_by, enabled, idempotency_key)
-values (
-  %(task_type)s, %(task_name)s, coalesce(%(payload)s::jsonb, '{}'), coalesce(%(queue)s, 'default'),
-  coalesce(%(priority)s, 5), %(cron_expression)s, %(repeat_interval)s::interval, %(repeat_count)s,
-  coalesce(%(timezone)s, 'UTC'), %(start_date)s::timestamptz, %(end_date)s::timestamptz, coalesce(%(max_attempts)s, 3),
-  coalesce(%(backoff)s, 'exponential'), coalesce(%(backoff_delay)s::interval, '5 seconds'),
-  coalesce(%(backoff_max)s::interval, '1 hour'), %(timeout)s::interval, coalesce(%(on_missed)s, 'once'),
-  %(catchup_window)s::interval, coalesce(%(overlap)s, 'skip'), %(jitter)s::interval, coalesce(%(tags)s::text[], '{}'),
-  coalesce(%(metadata)s::jsonb, '{}'), %(tenant_id)s, %(user_id)s, %(created_by)s, coalesce(%(enabled)s, true),
-  %(idempotency_key)s)
-on conflict (idempotency_key) where idempotency_key is not null do update
-set cron_expression = excluded.cron_expression, repeat_interval = excluded.repeat_interval,
-  repeat_count = excluded.repeat_count, timezone = excluded.timezone, start_date = excluded.start_date,
-  end_date = excluded.end_date, queue = excluded.queue, priority = excluded.priority,
-  max_attempts = excluded.max_attempts
-where (t.cron_expression, t.repeat_interval, t.repeat_count, t.timezone, t.start_date, t.end_date, t.queue, t.priority,
-    t.max_attempts)
-  is distinct from (excluded.cron_expression, excluded.repeat_interval, excluded.repeat_count, excluded.timezone,
-    excluded.start_date, excluded.end_date, excluded.queue, excluded.priority, excluded.max_attempts)
-returning t.id
+-- A schedule declared in code: inserted by whoever comes first, brought in step when the code says something new. While
+-- the code stays as it is the row is not written: a fleet that starts at once writes it once, and what an operator
+-- edited stays. `was_edited` tells whether the row still was what the code had said.
+with wanted as (
+  select jsonb_populate_record(null::pgsched.tasks, '{
+    "queue": "default", "priority": 5, "payload": {}, "metadata": {}, "tags": [], "timezone": "UTC", "on_missed": "once",
+    "overlap": "skip", "enabled": true, "max_attempts": 3, "backoff": "exponential", "backoff_delay": "5 seconds",
+    "backoff_max": "1 hour"}'::jsonb || %(declaration)s::jsonb) as task
+),
+present as (
+  select t.id, t.declared,
+    -- Where the code names no start, the one that was derived is no edit.
+    case when t.declared ->> 'start_date' is null then pgsched.declaration(t) || '{"start_date": null}'
+      else pgsched.declaration(t) end as declaration
+  from pgsched.tasks t join wanted on t.idempotency_key = (wanted.task).idempotency_key
+),
+written as (
+  insert into pgsched.tasks as t (
+    task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, cron_expression,
+    timezone, start_date, end_date, repeat_interval, repeat_count, on_missed, catchup_window, overlap, jitter, enabled,
+    max_attempts, backoff, backoff_delay, backoff_max, timeout, idempotency_key, declared)
+  select (task).task_type, (task).task_name, (task).queue, (task).priority, (task).payload, (task).metadata, (task).tags,
+    (task).tenant_id, (task).user_id, (task).created_by, (task).cron_expression, (task).timezone, (task).start_date,
+    (task).end_date, (task).repeat_interval, (task).repeat_count, (task).on_missed, (task).catchup_window,
+    (task).overlap, (task).jitter, (task).enabled, (task).max_attempts, (task).backoff, (task).backoff_delay,
+    (task).backoff_max, (task).timeout, (task).idempotency_key, pgsched.declaration(task)
+  from wanted
+  on conflict (idempotency_key) where idempotency_key is not null do update
+  set task_type = excluded.task_type, task_name = excluded.task_name, queue = excluded.queue,
+    priority = excluded.priority, payload = excluded.payload, metadata = excluded.metadata, tags = excluded.tags,
+    tenant_id = excluded.tenant_id, user_id = excluded.user_id, cron_expression = excluded.cron_expression,
+    timezone = excluded.timezone, start_date = coalesce((select (task).start_date from wanted), t.start_date),
+    end_date = excluded.end_date, repeat_interval = excluded.repeat_interval, repeat_count = excluded.repeat_count,
+    on_missed = excluded.on_missed, catchup_window = excluded.catchup_window, overlap = excluded.overlap,
+    jitter = excluded.jitter, max_attempts = excluded.max_attempts, backoff = excluded.backoff,
+    backoff_delay = excluded.backoff_delay, backoff_max = excluded.backoff_max, timeout = excluded.timeout,
+    enabled = case when t.declared is null then excluded.enabled else t.enabled end, declared = excluded.declared
+  where t.declared is distinct from excluded.declared
+  returning t.id
+)
+select
+  case
+    when not exists (select from written) then 'unchanged'
+    when present.id is null then 'added'
+    else 'changed' end as outcome,
+  coalesce(present.declared <> present.declaration, false) as was_edited
+from wanted left join present on true

@@ -1,14 +1,14 @@
 -- Every other end of a claim: retries, deaths, ticks of schedules, plans. The outcome, the history, the next run and
--- the dead child of a tick that used up its attempts, in one statement, guarded by the fencing token. A schedule that was
+-- the child of a tick (dead: it used up its attempts; due: its schedule may overlap itself), in one statement, guarded by the fencing token. A schedule that was
 -- edited since the claim (another revision) is planned afresh instead of being booked from what the worker knew.
 with done as (
   select *
   from unnest(%(ids)s::bigint[], %(tokens)s::bigint[], %(statuses)s::text[], %(executions)s::text[],
     %(ticks)s::timestamptz[], %(next_ticks)s::timestamptz[], %(retries_in)s::float8[], %(jitters)s::float8[],
-    %(counted)s::boolean[], %(buried)s::boolean[], %(attempts)s::integer[], %(revisions)s::integer[],
+    %(counted)s::boolean[], %(buried)s::boolean[], %(spawned)s::boolean[], %(attempts)s::integer[], %(revisions)s::integer[],
     %(started_ago)s::float8[], %(seconds)s::float8[], %(results)s::text[], %(errors)s::text[])
-    as d(id, token, status, execution, tick, next_tick, retry_in, jitter, counted, buried, attempts, revision,
-      started_ago, seconds, result, error)
+    as d(id, token, status, execution, tick, next_tick, retry_in, jitter, counted, buried, spawned, attempts,
+      revision, started_ago, seconds, result, error)
 ),
 target as (
   -- Locked first: `attempt` is the one that was made, before the update starts the count again.
@@ -47,18 +47,22 @@ finished as (
   from target
   where t.id = target.id
   returning t.*, target.execution, target.tick, target.attempt, target.worker_id, target.started_ago, target.seconds,
-    target.result as new_result, target.error, target.buried
+    target.result as new_result, target.error, target.buried, target.spawned
 ),
-dead_ticks as (
+children as (
   insert into pgsched.tasks (
     task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, schedule_type,
     scheduled_for, timezone, status, died_at, attempts, max_attempts, backoff, backoff_delay, backoff_max, timeout,
-    last_run_at, last_error, parent_id)
+    last_run_at, last_error, parent_id, idempotency_key)
   select task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, 'one_time',
-    tick, timezone, 'dead', now(), least(attempt, max_attempts), max_attempts, backoff, backoff_delay, backoff_max, timeout,
-    last_run_at, error, id
+    tick, timezone, case when buried then 'dead' else 'pending' end, case when buried then now() end,
+    case when buried then least(attempt, max_attempts) else 0 end, max_attempts, backoff, backoff_delay, backoff_max,
+    timeout, case when buried then last_run_at end, case when buried then error end, id,
+    -- One child a tick, whatever is claimed twice.
+    case when spawned then format('tick:%%s:%%s', id, extract(epoch from tick)) end
   from finished
-  where buried
+  where buried or spawned
+  on conflict (idempotency_key) where idempotency_key is not null do nothing
 ),
 history as (
   insert into pgsched.executions (

@@ -13,7 +13,8 @@ import pytest
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
-from pgsched.client import AsyncClient, Client
+from pgsched.async_client import AsyncClient
+from pgsched.client import Client
 from pgsched.errors import (
     DatabaseUnavailable,
     InvalidTask,

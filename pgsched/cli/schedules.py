@@ -1,0 +1,47 @@
+"""``pgsched schedule``: schedules declared in code."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from pgsched.cli.options import json_option, option
+from pgsched.cli.output import say_json, say_table
+from pgsched.cli.session import Session, server
+from pgsched.db.migrate import check_schema
+from pgsched.declared import sync_schedules
+from pgsched.loading import load_app
+
+SAID = {
+    "added": "added",
+    "changed": "changed as in the code",
+    "unchanged": "in step",
+    "edited": "edited in the table: left as it is until the code changes",
+    "overwritten": "changed as in the code, over what was edited in the table",
+    "orphaned": "no longer in the code: --prune disables it",
+    "disabled": "no longer in the code: disabled",
+    "in use": "no longer in this code, but a running worker's code declares it: left as it is",
+}
+
+
+@click.group()
+def schedule() -> None:
+    """Keep schedules declared in code and the table in step."""
+
+
+@schedule.command()
+@option("--app", metavar="MODULE:APP", required=True, help="Whose declarations.")
+@option("--prune", is_flag=True, help="Disable the schedules that the code no longer declares.")
+@json_option
+@click.pass_obj
+def sync(session: Session, app: str, prune: bool, as_json: bool) -> None:
+    """Insert and update the schedules that an app declares, as its workers do when they start."""
+    registry = load_app(app).registry
+    with server(session.dsn) as dsn:
+        check_schema(dsn)
+        synced = asyncio.run(sync_schedules(dsn=dsn, registry=registry, prune=prune))
+    if as_json:
+        say_json([one._asdict() for one in synced])
+    else:
+        say_table(("TYPE", "SCHEDULE"), [(one.task_type, SAID[one.outcome]) for one in synced], empty="no schedules")

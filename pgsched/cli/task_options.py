@@ -1,0 +1,85 @@
+"""The options of a task, for the commands that add and edit one."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, cast
+
+from pgsched.cli.options import Function, instant, option, queue_option, read_json_object, read_moment
+from pgsched.spec import TaskOptions
+
+_OPTIONS = (
+    option(
+        "--payload",
+        metavar="JSON",
+        callback=read_json_object,
+        help="The handler's arguments: a JSON object, @file, or - for stdin.",
+    ),
+    option(
+        "--at",
+        metavar="TIME",
+        callback=read_moment,
+        help="Once, at this time (ISO 8601; without an offset in --timezone).",
+    ),
+    option("--delay", metavar="DURATION", help="Once, so long from now, as 90s, 15m, 2h, 1d."),
+    option("--cron", metavar="EXPRESSION", help="By a cron expression of 5 fields, or 6 with seconds first."),
+    option("--every", metavar="DURATION", help="Every so often."),
+    option("--times", type=int, help="With --every: so many times."),
+    option("--timezone", metavar="ZONE", help="The IANA zone the schedule is read in."),
+    option("--start", metavar="TIME", callback=read_moment, help="No tick before."),
+    option("--end", metavar="TIME", callback=read_moment, help="No tick after."),
+    queue_option("The queue."),
+    option("--priority", type=int, help="1 to 10; 10 runs first."),
+    option("--key", help="Idempotency key: with a known one the existing task's id is printed."),
+    option("--name", help="A label for people."),
+    option("--tag", "tags", multiple=True, help="A label to filter by; may be repeated."),
+    option("--metadata", metavar="JSON", callback=read_json_object, help="A JSON object for people and programs."),
+    option("--tenant", help="Whose task it is, as an organisation."),
+    option("--user", help="Whose task it is, as a person."),
+    option("--max-attempts", type=int, help="Attempts before it is dead."),
+    option("--backoff", metavar="POLICY", help="exponential, linear or fixed."),
+    option("--backoff-delay", metavar="DURATION", help="The first delay."),
+    option("--backoff-max", metavar="DURATION", help="The longest delay."),
+    option("--timeout", metavar="DURATION", help="Of one attempt."),
+    option("--on-missed", metavar="POLICY", help="Ticks missed: once, skip or all."),
+    option("--catchup-window", metavar="DURATION", help="Missed ticks older than this are not run."),
+    option("--overlap", metavar="POLICY", help="Ticks while the last one runs: skip or allow."),
+    option("--jitter", metavar="DURATION", help="Start up to so much later."),
+)
+
+
+def task_options(command: Function) -> Function:
+    """Every option of a task."""
+    for one in reversed(_OPTIONS):
+        command = one(command)
+    return command
+
+
+CLEARABLE = {
+    "name": "name",
+    "key": "idempotency_key",
+    "tenant": "tenant_id",
+    "user": "user_id",
+    "start": "start",
+    "end": "end",
+    "times": "times",
+    "timeout": "timeout",
+    "catchup-window": "catchup_window",
+    "jitter": "jitter",
+}
+"""Options that a task may have none of, by the name that the command line gives them."""
+
+_COLUMNS = {"key": "idempotency_key", "tenant": "tenant_id", "user": "user_id"}
+
+
+def chosen_options(given: dict[str, Any]) -> TaskOptions:
+    """The client's options: only those that were given, so that its defaults hold."""
+    zone = given["timezone"]
+    chosen: dict[str, Any] = {}
+    for name, value in given.items():
+        if value is None or value == ():
+            continue
+        if isinstance(value, datetime):
+            value = instant(value, zone)
+        chosen[_COLUMNS.get(name, name)] = list(value) if isinstance(value, tuple) else value
+    return cast("TaskOptions", chosen)  # one option of the command for each

@@ -1,0 +1,74 @@
+"""``@app.task(cron=…)`` and ``@app.task(every=…)``: one row each, whoever starts first.
+
+Who wins when code and table differ: what an operator edited stays for as long as the code says what it said before,
+because somebody changed the row for a reason that the code does not know; a declaration that changes in the code is the
+newer decision and is written over the row. Either way it is reported.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pgsched.db import schedules
+from pgsched.db.session import Session
+from pgsched.registry import Registry
+from pgsched.spec import TaskSpec
+
+
+class Sync(NamedTuple):
+    """What became of one schedule."""
+
+    task_type: str
+    outcome: str
+    """``added``, ``changed``, ``unchanged``; ``edited`` (the table differs and was left alone), ``overwritten`` (it
+    differed, and the code had changed too); ``orphaned`` (no longer in the code), ``disabled`` (that too, and pruned),
+    ``in use`` (no longer in this code, but the code of a living worker declares it)."""
+
+
+async def declare_schedules(session: Session, registry: Registry) -> list[Sync]:
+    """Insert or update the row of every handler that declares a schedule. Raises DatabaseUnavailable.
+
+    The row is found by its idempotency key, ``declared:<task_type>`` unless the declaration names one.
+    """
+    synced = []
+    for spec in _specs(registry):
+        outcome, was_edited = await schedules.declare(session, spec.parameters())
+        if was_edited:
+            outcome = "overwritten" if outcome == "changed" else "edited"
+        synced.append(Sync(spec.task_type, outcome))
+    return synced
+
+
+async def sync_schedules(*, dsn: str, registry: Registry, prune: bool) -> list[Sync]:
+    """Declare every schedule and look for rows that the code no longer declares; ``prune`` disables those.
+
+    A row that the code of a living worker declares is left alone: it belongs to another program, or to the version that
+    is being replaced. Raises DatabaseUnavailable.
+    """
+    session = Session(dsn=dsn, name="pgsched schedule sync")
+    try:
+        synced = await declare_schedules(session, registry)
+        keys = declared_keys(registry)
+        rows = await schedules.list_declared(session)
+        orphans = [row for row in rows if row.enabled and row.idempotency_key not in keys]
+        if prune:
+            await schedules.disable_declared(session, [row.id for row in orphans if not row.is_alive])
+        gone = "disabled" if prune else "orphaned"
+        return synced + [Sync(row.task_type, "in use" if row.is_alive else gone) for row in orphans]
+    finally:
+        await session.close()
+
+
+def declared_keys(registry: Registry) -> tuple[str, ...]:
+    """Return the idempotency keys of the schedules that the handlers declare."""
+    return tuple(str(spec.idempotency_key) for spec in _specs(registry))
+
+
+def _specs(registry: Registry) -> list[TaskSpec]:
+    specs = []
+    for handler in registry:
+        options = handler.options
+        if options.get("cron") is not None or options.get("every") is not None:
+            fixed = {"idempotency_key": f"declared:{handler.task_type}", "created_by": "code", **options}
+            specs.append(TaskSpec(task_type=handler.task_type, **fixed))  # type: ignore[arg-type]
+    return specs

@@ -1,0 +1,86 @@
+"""How a task stands: its schedule in words, what it did last, what it will do next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pgsched.errors import InvalidTask
+from pgsched.preview import explain, next_from
+from pgsched.records import Execution, MissedTicks, Task, to_json_able
+from pgsched.schedule import Schedule
+
+NEXT_RUNS = 5
+"""How many runs are told ahead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskStatus:
+    """A task with what surrounds it."""
+
+    task: Task
+    schedule: str
+    """In words; what is wrong with it when it cannot be planned."""
+    is_running: bool
+    next_runs: list[datetime]
+    """The ticks that are still to come, in UTC; none while it is paused or when it is over."""
+    executions: list[Execution]
+    """The last ones, the latest first."""
+    missed: list[MissedTicks]
+    """Ticks that were not run, the latest first."""
+
+    @property
+    def last_execution(self) -> Execution | None:
+        """The latest attempt; None when there was none."""
+        return self.executions[0] if self.executions else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the task as a JSON-able dictionary, with its status beside the columns."""
+        return self.task.as_dict() | {
+            "schedule": self.schedule,
+            "is_running": self.is_running,
+            "next_runs": to_json_able(self.next_runs),
+            "last_execution": to_json_able(self.last_execution),
+            "executions": to_json_able(self.executions),
+            "missed_ticks": to_json_able(self.missed),
+        }
+
+
+def status_of(task: Task, executions: list[Execution], missed: list[MissedTicks]) -> TaskStatus:
+    """Return how a task stands. Computed from the row alone: no clock is read."""
+    schedule = Schedule(
+        cron_expression=task.cron_expression,
+        timezone=task.timezone,
+        start_date=task.start_date,
+        end_date=task.end_date,
+        repeat_interval=task.repeat_interval,
+        repeat_count=task.repeat_count,
+        on_missed=task.on_missed,
+        catchup_window=task.catchup_window,
+    )
+    try:
+        words = explain(schedule)
+        coming = _next_runs(task, schedule)
+    except InvalidTask as error:
+        words, coming = str(error), []
+    return TaskStatus(
+        task=task,
+        schedule=words,
+        is_running=task.status == "running",
+        next_runs=coming,
+        executions=executions,
+        missed=missed,
+    )
+
+
+def _next_runs(task: Task, schedule: Schedule) -> list[datetime]:
+    if not task.enabled or task.status not in ("pending", "running"):
+        return []
+    if task.schedule_type == "one_time":
+        return [] if task.status == "running" or task.next_run_at is None else [task.next_run_at]
+    ticks = next_from(
+        schedule, tick=task.scheduled_for, anchor=task.planned_from, done=task.execution_count, n=NEXT_RUNS + 1
+    )
+    # The tick that runs at the moment is no longer to come.
+    return ticks[1:] if task.status == "running" and task.scheduled_for is not None else ticks[:NEXT_RUNS]
