@@ -1,0 +1,186 @@
+"""Ticks that passed while nothing ran: what runs, what does not, and what the history says of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from pgsched.context import Context
+from tests.engine import engine, handlers, history, make_due, on_loop, rows
+from tests.tables import database, insert_task, task_row
+
+MINUTE = timedelta(minutes=1)
+
+
+def five_minutes_down(db: psycopg.Connection[dict[str, Any]], **columns: Any) -> tuple[int, list[datetime]]:
+    """A minutely schedule whose worker was away while five ticks passed; returns its id and those ticks."""
+    now: datetime = rows(db, "select now() as now")[0]["now"].astimezone(UTC)
+    last = now.replace(second=0, microsecond=0)
+    if now - last < timedelta(seconds=20):  # so that the latest is late, and the next one not near
+        last -= MINUTE
+    ticks = [last - MINUTE * back for back in (4, 3, 2, 1, 0)]
+    task_id = insert_task(db, cron_expression="* * * * *", scheduled_for=ticks[0], **columns)
+    return task_id, ticks
+
+
+async def let_it_run(dsn: str, task_id: int) -> list[tuple[datetime, bool]]:
+    """Claim and run until the schedule waits for a tick to come; returns (tick, is_catchup) of what ran."""
+    ran = []
+
+    def mail(ctx: Context) -> None:
+        ran.append((ctx.scheduled_for, ctx.is_catchup))
+
+    async with engine(dsn, handlers(mail=mail)) as one:
+        while await one.work():
+            pass
+        return ran
+
+
+@on_loop
+async def test_once_runs_the_latest_missed_tick(dsn: str) -> None:
+    with database(dsn) as db:
+        task_id, ticks = five_minutes_down(db)
+        assert await let_it_run(dsn, task_id) == [(ticks[-1], True)]
+        assert task_row(db, task_id)["scheduled_for"] > ticks[-1]
+
+
+@on_loop
+async def test_skip_runs_no_missed_tick(dsn: str) -> None:
+    with database(dsn) as db:
+        task_id, ticks = five_minutes_down(db, on_missed="skip")
+        assert await let_it_run(dsn, task_id) == []
+        assert task_row(db, task_id)["scheduled_for"] > ticks[-1]
+
+
+@on_loop
+async def test_all_runs_every_missed_tick_in_turn(dsn: str) -> None:
+    with database(dsn) as db:
+        task_id, ticks = five_minutes_down(db, on_missed="all")
+        assert await let_it_run(dsn, task_id) == [(tick, True) for tick in ticks]
+
+
+@on_loop
+async def test_all_drops_what_is_older_than_the_catchup_window(dsn: str) -> None:
+    with database(dsn) as db:
+        task_id, ticks = five_minutes_down(db, on_missed="all", catchup_window="150 seconds")
+        ran = [tick for tick, _ in await let_it_run(dsn, task_id)]
+        now = rows(db, "select now() as now")[0]["now"]
+        assert ran
+        assert ran == [tick for tick in ticks if tick in ran]
+        assert all(now - tick < timedelta(seconds=160) for tick in ran)
+        (missed,) = rows(db, "select * from pgsched.missed_ticks")
+        assert missed["ticks"] == 5 - len(ran)
+
+
+@on_loop
+async def test_once_runs_nothing_that_is_older_than_the_catchup_window(dsn: str) -> None:
+    with database(dsn) as db:
+        task_id, _ = five_minutes_down(db, catchup_window="1 second")
+        assert await let_it_run(dsn, task_id) == []
+        (missed,) = rows(db, "select * from pgsched.missed_ticks")
+        assert (missed["reason"], missed["ticks"]) == ("once", 5)
+
+
+@pytest.mark.parametrize(("policy", "dropped"), [("once", 4), ("skip", 5)])
+def test_ticks_that_were_not_run_are_in_the_history(dsn: str, policy: str, dropped: int) -> None:
+    @on_loop
+    async def check() -> None:
+        with database(dsn) as db:
+            task_id, ticks = five_minutes_down(db, on_missed=policy)
+            await let_it_run(dsn, task_id)
+            (missed,) = rows(db, "select * from pgsched.missed_ticks where task_id = %s", task_id)
+            assert (missed["reason"], missed["ticks"], missed["first_tick"]) == (policy, dropped, ticks[0])
+            assert missed["next_tick"] == (ticks[-1] if policy == "once" else task_row(db, task_id)["scheduled_for"])
+
+    check()
+
+
+@on_loop
+async def test_ticks_that_were_not_run_are_counted_by_policy(dsn: str) -> None:
+    with database(dsn) as db:
+        five_minutes_down(db, on_missed="skip")
+        async with engine(dsn) as one:
+            await one.work()
+            assert one.tally._missed["skip"] == 5
+
+
+@on_loop
+async def test_a_paused_schedule_does_not_fire(dsn: str) -> None:
+    with database(dsn) as db:
+        five_minutes_down(db, enabled=False)
+        async with engine(dsn) as one:
+            assert await one.claim() == []
+
+
+@pytest.mark.parametrize(("policy", "runs"), [("once", 1), ("skip", 0), ("all", 5)])
+def test_an_enabled_schedule_treats_its_pause_as_time_missed(dsn: str, policy: str, runs: int) -> None:
+    @on_loop
+    async def check() -> None:
+        with database(dsn) as db:
+            task_id, _ = five_minutes_down(db, enabled=False, on_missed=policy)
+            db.execute("select pgsched.enable(%s)", (task_id,))
+            assert len(await let_it_run(dsn, task_id)) == runs
+
+    check()
+
+
+@on_loop
+async def test_a_tick_on_time_is_no_catch_up(dsn: str) -> None:
+    with database(dsn) as db:
+        task_id = insert_task(db, cron_expression="* * * * * *")
+        async with engine(dsn) as one:
+            await one.work()
+        make_due(db, task_id)
+        assert [late for _, late in await let_it_run(dsn, task_id)][:1] in ([False], [])
+        assert rows(db, "select * from pgsched.missed_ticks") == []
+
+
+@on_loop
+async def test_ticks_during_a_run_are_overlapped_and_noted(dsn: str) -> None:
+    async def mail() -> None:
+        return None
+
+    with database(dsn) as db:
+        task_id = insert_task(db, repeat_interval="1 second", scheduled_for=datetime.now(UTC))
+        async with engine(dsn, handlers(mail=mail)) as one:
+            (task,) = await one.claim()
+            hold = one.holds.get(task_id)
+            assert hold is not None
+            one.holds.take_waiting()
+            from time import monotonic
+
+            from pgsched.model import Outcome
+
+            begun = monotonic()
+            one.finisher.conclude(hold, Outcome("completed", begun, begun + 3.5))
+            await one.finisher.tick()
+        (missed,) = rows(db, "select * from pgsched.missed_ticks")
+        assert missed["reason"] == "overlap"
+        assert missed["ticks"] >= 3
+        assert missed["next_tick"] == task_row(db, task_id)["scheduled_for"]
+        assert missed["first_tick"] == task.scheduled_for + timedelta(seconds=1)
+
+
+@on_loop
+async def test_a_fenced_finish_notes_no_missed_ticks(dsn: str) -> None:
+    with database(dsn) as db:
+        five_minutes_down(db, on_missed="skip")
+        async with engine(dsn) as late:
+            await late.claim()
+            db.execute("update pgsched.tasks set fencing_token = fencing_token + 1")
+            await late.run()
+        assert rows(db, "select * from pgsched.missed_ticks") == []
+
+
+@on_loop
+async def test_a_long_pause_of_a_busy_schedule_is_over_at_once(dsn: str) -> None:
+    with database(dsn) as db:
+        start = datetime.now(UTC).replace(microsecond=0) - timedelta(days=3650)
+        task_id = insert_task(db, cron_expression="* * * * * *", scheduled_for=start)
+        ran = await let_it_run(dsn, task_id)
+        assert len(ran) >= 1
+        assert rows(db, "select ticks from pgsched.missed_ticks order by noted_at")[0]["ticks"] >= 1000
+        assert history(db, task_id)[0]["scheduled_for"] > start + timedelta(days=3649)
