@@ -61,6 +61,8 @@ class Finisher:
     def put(self, hold: Hold, finish: Finish) -> None:
         """Queue a finish to be written."""
         hold.state = FINISHING
+        if finish.execution is None and (finish.buried or finish.next_status == "dead"):
+            self._tally.died_unrun(hold.task)
         for missed in finish.missed:
             self._tally.missed(missed.reason, missed.ticks)
         self._pending.append((hold, finish))

@@ -86,6 +86,10 @@ class Tally(Collector):
         dead = finish.buried or finish.next_status == "dead"
         self._executions[(*key, "dead" if dead else outcome.status)] += 1
 
+    def died_unrun(self, task: Claimed) -> None:
+        """Count a task that is dead without another attempt: it used them up by losing its workers, or has no plan."""
+        self._executions[(task.task_type, task.queue, "dead")] += 1
+
     def missed(self, policy: str, ticks: int) -> None:
         """Count ticks that were not run, by the policy that decided it."""
         self._missed[policy] += ticks

@@ -256,6 +256,24 @@ insert into pgsched.timezones
   select name from pg_timezone_names where name !~ '^(posix|right)/' and name not in ('localtime', 'posixrules', 'Factory');
 
 comment on table pgsched.tasks is 'Every one-time, recurring and repeating task. Only task_type is required.';
+comment on column pgsched.tasks.id is 'Given by the database.';
+comment on column pgsched.tasks.tenant_id is 'Whose it is, as an organisation; for people and filters.';
+comment on column pgsched.tasks.user_id is 'Whose it is, as a person; for people and filters.';
+comment on column pgsched.tasks.created_by is 'Who or what made the row; for people and filters.';
+comment on column pgsched.tasks.status is 'pending, running, blocked, completed, dead or cancelled.';
+comment on column pgsched.tasks.max_attempts is 'So many attempts of a tick before it is dead.';
+comment on column pgsched.tasks.backoff is 'How the delay of retries grows: exponential, linear or fixed.';
+comment on column pgsched.tasks.backoff_delay is 'The delay of the first retry.';
+comment on column pgsched.tasks.backoff_max is 'No retry is delayed longer.';
+comment on column pgsched.tasks.timeout is 'The longest that one attempt may take. Null: as long as it likes.';
+comment on column pgsched.tasks.depends_on is 'Tasks to wait for. Not supported by this version: must be empty.';
+comment on column pgsched.tasks.dependency_mode is 'Whether to wait for all of them or any.';
+comment on column pgsched.tasks.parent_id is 'The task whose tick or copy this is.';
+comment on column pgsched.tasks.progress is 'What the handler last reported of itself.';
+comment on column pgsched.tasks.result is 'What the handler last returned.';
+comment on column pgsched.tasks.last_error is 'Why the last attempt failed. Null after one that went well.';
+comment on column pgsched.tasks.created_at is 'When the row was inserted.';
+comment on column pgsched.tasks.updated_at is 'When it was last edited, finished or cancelled.';
 comment on column pgsched.tasks.task_type is 'The handler that runs it.';
 comment on column pgsched.tasks.task_name is 'A label for people.';
 comment on column pgsched.tasks.queue is 'Workers serve queues by name.';

@@ -1,51 +1,91 @@
 -- What the database does by itself when a task is inserted or edited: derive, refuse, plan, wake.
 
+create function pgsched.cron_number(word text, low integer, high integer, names text[]) returns integer
+language sql immutable as $$
+-- The number that a word of a cron field stands for; null when it stands for none.
+select case
+  when word = any(names) then array_position(names, word) - 1 + low
+  when word ~ '^\d{1,9}$' and word::integer between low and high then word::integer
+end
+$$;
+
 create function pgsched.cron_problem(expression text) returns text
 language plpgsql immutable strict as $$
--- The rule that a cron expression breaks, or null. Field by field: what a field may hold, not whether the fields
--- together ever match; the worker that plans the row decides that.
+-- The rule that a cron expression breaks, or null. Field by field, as the worker that plans the row reads it; whether the
+-- fields together ever match is left to the worker.
 declare
-  fields text[] := regexp_split_to_array(btrim(expression), '\s+');
-  names constant text[] := array['second', 'minute', 'hour', 'day', 'month', 'weekday'];
+  fields text[] := regexp_split_to_array(lower(btrim(expression, E' \t\n\r\f\v')), '\s+');
+  labels constant text[] := array['second', 'minute', 'hour', 'day of month', 'month', 'day of week'];
   lows constant integer[] := array[0, 0, 0, 1, 1, 0];
   highs constant integer[] := array[59, 59, 23, 31, 12, 7];
-  months constant text := 'jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec';
-  weekdays constant text := 'sun|mon|tue|wed|thu|fri|sat';
-  words text;
+  names text[];
   item text;
-  number text;
+  span text;
+  step text;
+  word text;
+  ends text[];
 begin
   if length(expression) > 200 then
     return 'must have at most 200 characters, got ' || length(expression);
   end if;
-  if expression ~* '^\s*@(hourly|daily|midnight|weekly|monthly|yearly|annually)\s*$' then
-    return null;
+  if fields[1] ~ '^@' and cardinality(fields) = 1 then
+    if fields[1] in ('@hourly', '@daily', '@midnight', '@weekly', '@monthly', '@yearly', '@annually') then
+      return null;
+    end if;
+    return 'an alias must be one of @hourly @daily @midnight @weekly @monthly @yearly @annually';
   end if;
   if cardinality(fields) not in (5, 6) then
     return 'must have 5 fields (minute hour day month weekday) or 6 with seconds first, got '
-      || case when btrim(expression) = '' then 0 else cardinality(fields) end;
+      || case when fields[1] = '' then 0 else cardinality(fields) end;
   end if;
   if cardinality(fields) = 5 then
     fields := array['0'] || fields;
+  elsif fields[1] ~ '\*|^[^-]*/' and fields[6] ~ '\d' then
+    return 'may mean seconds first or last; they come first: name the weekday if that is meant, as in "sun", got "'
+      || fields[6] || '"';
   end if;
   for i in 1..6 loop
-    words := case i when 5 then '|' || months when 6 then '|' || weekdays else '' end;
+    names := case i
+      when 5 then array['jan', 'feb', 'mar', 'apr', 'may', 'jun', 'jul', 'aug', 'sep', 'oct', 'nov', 'dec']
+      when 6 then array['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat']
+      else array[]::text[] end;
+    if i in (4, 6) and fields[i] = '?' then
+      continue;
+    end if;
     foreach item in array string_to_array(fields[i], ',') loop
-      if item !~* ('^(\*|\?|(\d{1,4}' || words || ')(-(\d{1,4}' || words || '))?)(/\d{1,4})?$')
-        and not (i = 4 and item ~* '^l$')
-        and not (i = 6 and item ~* ('^(l[0-7]|([0-7]' || words || ')#[1-5l]|l(' || weekdays || '))$')) then
-        return format('%s cannot be read: %L', names[i], item);
-      end if;
-      if item ~ '#' or item ~* '^l' then
+      if i = 4 and item = 'l' then
         continue;
       end if;
-      for number in select m[1] from regexp_matches(split_part(item, '/', 1), '(\d+)', 'g') as m loop
-        if number::integer not between lows[i] and highs[i] then
-          return format('%s must be between %s and %s, got %s', names[i], lows[i], highs[i], number);
+      if i = 6 and item ~ '[#l]' then
+        -- The nth weekday (mon#2) and the last one (5l, l5, fril).
+        word := case when item ~ '#' then split_part(item, '#', 1) else regexp_replace(item, '^l|l$', '') end;
+        if item ~ '#' and item !~ '#[1-5]$' or pgsched.cron_number(word, 0, 7, names) is null then
+          return format('%s cannot be read: %L', labels[i], item);
+        end if;
+        continue;
+      end if;
+      span := split_part(item, '/', 1);
+      step := nullif(substr(item, length(span) + 1), '');
+      if step is not null and (step !~ '^/\d{1,9}$' or substr(step, 2)::integer not between 1 and highs[i]) then
+        return format('%s step must be between 1 and %s, got %L', labels[i], highs[i], substr(step, 2));
+      end if;
+      continue when span = '*';
+      ends := string_to_array(span, '-');
+      if cardinality(ends) not in (1, 2) then
+        return format('%s cannot be read: %L', labels[i], item);
+      end if;
+      foreach word in array ends loop
+        if pgsched.cron_number(word, lows[i], highs[i], names) is null then
+          if word ~ '^\d+$' then
+            return format('%s must be between %s and %s, got %s', labels[i], lows[i], highs[i], word);
+          end if;
+          return format('%s cannot be read: %L', labels[i], item);
         end if;
       end loop;
-      if item ~ '/0+$' then
-        return format('%s has a step of 0: %L', names[i], item);
+      -- A range may end on Sunday: fri-sun.
+      if pgsched.cron_number(ends[1], lows[i], highs[i], names) > pgsched.cron_number(ends[2], lows[i], highs[i], names)
+        and not (i = 6 and ends[2] in ('sun', '0')) then
+        return format('%s range must not run backwards, got %L', labels[i], span);
       end if;
     end loop;
   end loop;

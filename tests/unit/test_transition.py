@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgsched.interval import Interval
-from pgsched.model import Claimed, Finish, Outcome
+from pgsched.model import Claimed, Finish, Missed, Outcome
 from pgsched.transition import Admitted, Refused, conclude, judge
 from tests.engine import NOW, claimed
 
@@ -80,22 +80,20 @@ def test_a_schedule_that_ends_before_its_first_tick_is_completed() -> None:
 
 def test_a_tick_in_time_runs() -> None:
     verdict = admitted(hourly(), NOW + SECOND)
-    assert (verdict.task.scheduled_for, verdict.missed) == (NOW, 0)
+    assert (verdict.task.scheduled_for, verdict.missed) == (NOW, ())
 
 
 def test_missed_ticks_become_one_run_of_the_latest() -> None:
     verdict = admitted(hourly(on_missed="once"), NOW + 3 * HOUR + SECOND)
-    assert (verdict.task.scheduled_for, verdict.missed) == (NOW + 3 * HOUR, 3)
+    assert verdict.task.scheduled_for == NOW + 3 * HOUR
+    assert verdict.missed == (Missed("once", 3, NOW, NOW + 3 * HOUR),)
 
 
 def test_missed_ticks_that_are_to_be_skipped_move_the_row_and_run_nothing() -> None:
     verdict = judge(hourly(on_missed="skip"), NOW + timedelta(minutes=90))
     assert isinstance(verdict, Refused)
-    assert (verdict.finish.next_status, verdict.finish.next_tick, verdict.missed) == (
-        "pending",
-        NOW + 2 * HOUR,
-        2,
-    )
+    assert (verdict.finish.next_status, verdict.finish.next_tick) == ("pending", NOW + 2 * HOUR)
+    assert verdict.finish.missed == (Missed("skip", 2, NOW, NOW + 2 * HOUR),)
 
 
 def test_a_second_attempt_is_never_taken_for_a_missed_tick() -> None:
