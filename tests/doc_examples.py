@@ -5,8 +5,8 @@ A page is one story. Its blocks run in their order, on one fresh database and in
 - ```python that begins with the comment ``# name.py`` is that file, ``# name.py, continued`` goes on with it; any
   other is a script.
 - ```sql is run paragraph by paragraph. One with the comment ``-- ERROR: text`` must be refused with that text.
-- ```sh is run by bash, ```console likewise without its prompts and what was printed. A worker that is started goes on
-  until the page is over, and must then end in order.
+- ```sh is run by bash, ```console likewise without its prompts, and must print what stands there. A worker that is
+  started goes on until the page is over, and must then end in order.
 
 ``<!-- not run: reason -->`` directly above a block exempts it.
 """
@@ -168,9 +168,11 @@ class Story:
 
     def _run_console(self, block: Block) -> None:
         typed = [line.removeprefix("$ ") for line in block.text.splitlines() if line.startswith("$ ")]
-        self._run(block, ["bash", "-euo", "pipefail", "-c", "\n".join(typed)])
+        shown = [line for line in block.text.splitlines() if not line.startswith("$ ")]
+        printed = self._run(block, ["bash", "-euo", "pipefail", "-c", "\n".join(typed)])
+        assert printed.splitlines() == shown, f"{block} does not print what the page shows"
 
-    def _run(self, block: Block, command: Sequence[str]) -> None:
+    def _run(self, block: Block, command: Sequence[str]) -> str:
         done = subprocess.run(
             command,
             cwd=self._folder,
@@ -182,6 +184,7 @@ class Story:
             check=False,
         )
         assert done.returncode == 0, f"{block} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        return done.stdout
 
 
 def _refusal(connection: psycopg.Connection[Any], statements: str) -> str:

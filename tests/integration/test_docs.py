@@ -16,9 +16,13 @@ import pytest
 from prometheus_client import generate_latest
 
 from pgsched.cli import commands
+from pgsched.cli.schedules import SAID
 from pgsched.config import WorkerSettings
 from pgsched.cron import ALIASES, load_zone, next_tick, parse_cron
 from pgsched.errors import InvalidCron
+from pgsched.interval import Interval
+from pgsched.preview import schedule_of
+from pgsched.schedule import admit, next_after
 from pgsched.worker.service import Worker
 from tests.doc_examples import PAGES, RUN, SHOWN, Block, Story, blocks, table, tables
 from tests.engine import handlers, nothing, on_loop
@@ -208,6 +212,25 @@ def test_columns_table_is_that_of_the_database(dsn: str) -> None:
     for column in columns:
         row = documented[column["name"]]
         assert (row["type"], row["default"]) == (_short(column["type"]), column["default"]), column["name"]
+        assert row["meaning"] == column["comment"], column["name"]
+
+
+def test_columns_table_of_missed_ticks_is_that_of_the_database(dsn: str) -> None:
+    with database(dsn) as connection:
+        columns = connection.execute(
+            """
+            select attname::text as name, format_type(atttypid, null) as type,
+              col_description(attrelid, attnum) as comment
+            from pg_attribute
+            where attrelid = 'pgsched.missed_ticks'::regclass and attnum > 0 and not attisdropped
+            order by attnum
+            """
+        ).fetchall()
+    documented = table("sql", "pgsched.missed_ticks").rows
+    assert [(row["column"], row["type"]) for row in documented] == [
+        (row["name"], _short(row["type"])) for row in columns
+    ]
+    for row, column in zip(documented, columns, strict=True):
         assert row["meaning"] == (column["comment"] or row["meaning"]), column["name"]
         assert row["meaning"], column["name"]
 
@@ -295,6 +318,46 @@ def test_example_of_daylight_saving_is_what_the_program_computes(row: dict[str, 
         assert tick is not None
         tick = next_tick(cron, zone, tick)
         assert tick == datetime.fromisoformat(expected).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "row", table("schedules", "Downtime").rows, ids=lambda row: f"{row['on_missed']} {row['catchup_window']}".strip()
+)
+def test_example_of_downtime_is_what_the_program_does(row: dict[str, str]) -> None:
+    hours = re.match(r"\d+", row["catchup_window"])
+    window = None if hours is None else Interval(microseconds=int(hours[0]) * 3_600_000_000)
+    schedule = schedule_of("0 8 * * *")._replace(on_missed=row["on_missed"], catchup_window=window)
+    tick: datetime | None = datetime(2030, 1, 7, 8, tzinfo=UTC)  # a Monday
+    thursday = datetime(2030, 1, 10, 12, tzinfo=UTC)
+    ran, missed = [], 0
+    while tick is not None and tick < thursday:
+        admission = admit(schedule, tick, thursday, len(ran))
+        missed += admission.missed
+        if admission.run is None:
+            tick = admission.next_tick
+        else:
+            ran.append(f"{admission.run:%a}")
+            tick = next_after(schedule, admission.run, len(ran))
+    assert (", ".join(ran) or "nothing", str(missed)) == (row["runs on Thursday at 12:00"], row["not run"])
+    assert tick == datetime(2030, 1, 11, 8, tzinfo=UTC)
+
+
+def test_commands_table_lists_every_command() -> None:
+    listed = [
+        name.removeprefix("pgsched ")
+        for row in table("operations", "Commands").rows
+        for name in row["command"].split(", ")
+    ]
+    expected = set()
+    for name, command in commands.commands.items():
+        inner = command.commands if isinstance(command, click.Group) else {}
+        expected |= {f"{name} {inside}" for inside in inner} or {name}
+    assert set(listed) - {"worker"} == expected - {"worker"} - {"worker list"}
+
+
+def test_outcomes_of_declared_schedules_are_those_of_the_command() -> None:
+    told = {word for row in table("schedules", "Who wins").rows for word in row["told as"].split(", ")}
+    assert told | {"in use"} == set(SAID)
 
 
 def test_macros_table_is_that_of_the_program() -> None:

@@ -1,0 +1,205 @@
+"""docs/dst_conformance.md: every case of ``test_cron_dst``, written out.
+
+``python -m tests.unit.test_dst_conformance --write`` writes the page again.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from pgsched.cron import load_zone, parse_cron
+from tests.unit.test_cron_dst import (
+    A_STEP,
+    CASES,
+    CHANGES,
+    CRONSIM_DIFFERS,
+    CRONSIM_EXPRESSIONS,
+    EXPRESSIONS,
+    NEVER_RETURNS,
+    PART_OF_AN_HOUR,
+    SKIPPED_DAY,
+    cronsim_ticks,
+    forwards,
+    minutes_around,
+    oracle,
+)
+
+PAGE = Path(__file__).parents[2] / "docs" / "dst_conformance.md"
+SHOWN = timedelta(hours=4)
+"""Ticks so far from a change are written out; all of the 60 hours are compared."""
+REASONS = {"A": A_STEP, "B": PART_OF_AN_HOUR, "C": SKIPPED_DAY, "D": NEVER_RETURNS}
+HOURS = 60
+MAX_BYTES = 200_000
+
+
+class Result(NamedTuple):
+    """One expression at one change of the clocks."""
+
+    expression: str
+    ticks: list[datetime]
+    rule: list[datetime]
+    """The oracle's ticks."""
+    cronsim: list[datetime] | None
+    """None: it does not return."""
+
+
+@cache
+def result(expression: str, zone: str, change: str) -> Result:
+    minutes, hours, fixed = EXPRESSIONS[expression]
+    table = minutes_around(zone, change)
+    stuck = CRONSIM_DIFFERS.get((zone, change, expression)) == NEVER_RETURNS
+    return Result(
+        expression,
+        forwards(parse_cron(expression), load_zone(zone), table[0][0], table[-1][0]),
+        oracle(minutes, hours, fixed, zone, change),
+        None if stuck else cronsim_ticks(expression, zone, change),
+    )
+
+
+def reason(expression: str, zone: str, change: str) -> str | None:
+    """Why cronsim differs; None where it has to agree."""
+    known = CRONSIM_DIFFERS.get((zone, change, expression))
+    if known is None and expression not in CRONSIM_EXPRESSIONS:
+        found = result(expression, zone, change)
+        known = A_STEP if found.cronsim != found.ticks else None
+    return known
+
+
+# The page.
+
+
+def page() -> str:
+    """The whole page, computed."""
+    results = [(case, result(*case)) for case in CASES]
+    right = sum(found.ticks == found.rule for _, found in results)
+    reasons = Counter(reason(*case) for case, found in results if found.cronsim != found.ticks)
+    lines = [
+        "# Ticks around changes of the clocks",
+        "",
+        f"{len(EXPRESSIONS)} expressions at {len(CHANGES)} changes of the clocks in "
+        f"{len({zone for zone, _ in CHANGES})} zones: {len(CASES)} cases. This page is written by a test,",
+        "`tests/unit/test_dst_conformance.py`, which fails when the program computes something else.",
+        "The rule is in [schedules.md](schedules.md#daylight-saving).",
+        "",
+        "| compared with | what it is | agrees | differs |",
+        "|---|---|---|---|",
+        "| the rule | an oracle in the tests that tries every minute and shares no code with the program "
+        f"| {right} | {len(results) - right} |",
+        "| cronsim | another implementation, which mimics Debian's cron "
+        f"| {len(results) - reasons.total()} | {reasons.total()} |",
+        "",
+        "Why cronsim differs, where it does:",
+        "",
+        "| | cases | reason |",
+        "|---|---|---|",
+        *(f"| {letter} | {reasons[words]} | {words} |" for letter, words in REASONS.items()),
+        "",
+        f"Compared are the ticks of {HOURS} hours, 30 before and 30 after a time next to the change; the column",
+        f"`ticks` counts them. Written out are those within {SHOWN // timedelta(hours=1)} hours of the change, in",
+        "local time, with UTC in parentheses. *Fixed* and *rhythm* are the two kinds of the rule. Where cronsim",
+        "differs, `+` are ticks that only cronsim has and `-` ticks that it has not, in UTC.",
+        "",
+        "`python -m tests.unit.test_dst_conformance --write` writes the page again.",
+        "",
+    ]
+    for zone, change in CHANGES:
+        lines += [*_section(zone, change), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _section(zone: str, change: str) -> Iterator[str]:
+    at, before, after = transition(zone, change)
+    moved = after - before
+    day = f"{at:%Y-%m-%d %H:%M} UTC"
+    way = "forward" if moved > timedelta(0) else "back"
+    to = f"{after:%H:%M}" if after.date() == before.date() else f"{after:%H:%M} of {after:%Y-%m-%d}"
+    yield f"## {zone}, {day}"
+    yield ""
+    yield f"The clocks go {way} by {_span(abs(moved))}, from {before:%H:%M} of {before:%Y-%m-%d} to {to}."
+    yield ""
+    yield "| expression | kind | before the change | from the change on | ticks | as the rule | as cronsim |"
+    yield "|---|---|---|---|---|---|---|"
+    for expression in EXPRESSIONS:
+        found = result(expression, zone, change)
+        kind = "fixed" if EXPRESSIONS[expression][2] else "rhythm"
+        early = _told([tick for tick in found.ticks if at - SHOWN <= tick < at], zone)
+        late = _told([tick for tick in found.ticks if at <= tick <= at + SHOWN], zone)
+        agrees = "yes" if found.ticks == found.rule else "**no**"
+        yield (
+            f"| `{expression}` | {kind} | {early} | {late} | {len(found.ticks)} | {agrees} "
+            f"| {_cronsim(found, reason(expression, zone, change))} |"
+        )
+
+
+def _told(ticks: list[datetime], zone: str) -> str:
+    return ", ".join(f"{tick.astimezone(ZoneInfo(zone)):%H:%M} ({tick:%H:%M})" for tick in ticks) or "–"
+
+
+def _cronsim(found: Result, why: str | None) -> str:
+    if found.cronsim == found.ticks:
+        return "yes"
+    letter = next((letter for letter, words in REASONS.items() if words == why), "**unexplained**")
+    if found.cronsim is None:
+        return f"no: {letter}"
+    only_theirs = [f"+{tick:%H:%M}" for tick in found.cronsim if tick not in found.ticks]
+    only_ours = [f"-{tick:%H:%M}" for tick in found.ticks if tick not in found.cronsim]
+    return f"no: {letter} ({' '.join(only_theirs + only_ours)})"
+
+
+def _span(moved: timedelta) -> str:
+    hours, minutes = divmod(moved // timedelta(minutes=1), 60)
+    return " ".join([f"{hours} h"] * bool(hours) + [f"{minutes} min"] * bool(minutes))
+
+
+def transition(zone: str, change: str) -> tuple[datetime, datetime, datetime]:
+    """The instant at which the clocks change, and the wall-clock time it would have been and is."""
+    minute = timedelta(minutes=1)
+    for (_, before), (instant, wall) in pairwise(minutes_around(zone, change)):
+        if wall - before != minute:
+            return instant, before + minute, wall
+    raise AssertionError(f"no change of the clocks in {zone} around {change}")
+
+
+# The tests.
+
+
+def test_the_page_says_what_the_program_computes() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), (
+        "write it again and look at the difference: python -m tests.unit.test_dst_conformance --write"
+    )
+
+
+def test_the_page_stays_readable_in_a_browser() -> None:
+    assert len(page().encode()) < MAX_BYTES
+
+
+def test_every_case_of_the_page_agrees_with_the_rule() -> None:
+    assert [case for case in CASES if result(*case).ticks != result(*case).rule] == []
+
+
+@pytest.mark.parametrize(("zone", "change", "expression"), CRONSIM_DIFFERS)
+def test_every_difference_of_cronsim_that_is_explained_is_there(zone: str, change: str, expression: str) -> None:
+    found = result(expression, zone, change)
+    assert found.cronsim != found.ticks
+
+
+def test_every_difference_of_cronsim_is_explained() -> None:
+    differs = [case for case in CASES if result(*case).cronsim != result(*case).ticks]
+    assert [case for case in differs if reason(*case) not in REASONS.values()] == []
+
+
+if __name__ == "__main__":
+    if "--write" in sys.argv[1:]:
+        PAGE.write_text(page(), encoding="utf-8")
+    else:
+        print(page(), end="")
