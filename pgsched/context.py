@@ -47,7 +47,7 @@ class Context:
         self._progress: str | None = None
         self.deadline_monotonic = deadline
         self.is_catchup = is_catchup
-        """The tick is run later than its time because nothing ran then."""
+        """This attempt begins more than ten seconds after its tick: nothing ran then, or an earlier attempt failed."""
         self.cancelled = False
         """A plain function cannot be interrupted: it may look here and stop. Set at the deadline, at a cancel and when
         the lease was lost."""

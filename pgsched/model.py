@@ -83,7 +83,7 @@ class Missed(NamedTuple):
     """Ticks that were not run, and why."""
 
     reason: str
-    """``once``, ``skip`` or ``all`` (the ``on_missed`` that decided it), or ``overlap``."""
+    """``once``, ``skip`` or ``all`` (the ``on_missed`` that decided it), ``overlap``, or ``edit`` (by the database)."""
     ticks: int
     """How many; of a cron expression's at least so many (see ``pgsched.schedule.COUNT_LIMIT``)."""
     since: datetime

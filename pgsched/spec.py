@@ -325,6 +325,27 @@ _RULES: Final[dict[str, tuple[str, Check]]] = {
 """For each option the argument of ``pgsched.schedule`` and its rule, that of the column's domain."""
 
 
+MAY_BE_EMPTY: Final = frozenset(
+    {
+        "cron",
+        "every",
+        "times",
+        "start",
+        "end",
+        "idempotency_key",
+        "name",
+        "tenant_id",
+        "user_id",
+        "created_by",
+        "timeout",
+        "catchup_window",
+        "jitter",
+        "parent_id",
+    }
+)
+"""Options that a task may have none of."""
+
+
 def changed_columns(payload: Mapping[str, Any] | None, options: TaskOptions) -> tuple[dict[str, Any], str | None]:
     """Return the columns that an edit sets, as JSON values, and the delay if the edit names one.
 
@@ -341,6 +362,8 @@ def changed_columns(payload: Mapping[str, Any] | None, options: TaskOptions) -> 
     TaskSpec(task_type="edit", **{name: value for name, value in given.items() if name != "times"})  # together
     columns: dict[str, Any] = {}
     for name, value in given.items():
+        if value is None and name not in MAY_BE_EMPTY:
+            raise InvalidTask(f"{name} must have a value, got None")
         parameter, check = _RULES[name]
         columns[parameter] = None if value is None else check(name, value)
     if given.get("cron") is not None:

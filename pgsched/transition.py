@@ -34,22 +34,34 @@ def judge(task: Claimed, now: datetime) -> Admitted | Refused:
     """Decide what a worker does with a row it has just claimed.
 
     A schedule without a tick is planned. A row that used up its attempts by losing its workers is dead. The first
-    attempt of a tick is measured against ``on_missed``. A tick of a schedule that may overlap itself becomes a child.
+    attempt of a tick, and one after its worker was lost, is measured against ``on_missed``. A tick of a schedule that
+    may overlap itself becomes a child.
     ``now`` is the database's time.
     """
     try:
         if task.schedule_type != "one_time" and task.scheduled_for is None:
             return Refused(_move_to(task, first_tick(task.schedule, task.planned_from)))
-        if task.attempts > task.max_attempts:
+        # A schedule that may overlap itself runs nothing itself: losing its worker costs it no attempt.
+        if task.attempts > task.max_attempts and (task.schedule_type == "one_time" or task.overlap != "allow"):
             return Refused(_exhausted(task))
         if task.scheduled_for is None or task.schedule_type == "one_time":
             return Admitted(task)
-        verdict = Admitted(task) if task.attempts > 1 else _measure(task, task.scheduled_for, now)
+        measured = task.attempts == 1 or _is_superseded(task, task.scheduled_for, now)
+        verdict = _measure(task, task.scheduled_for, now) if measured else Admitted(task)
         if isinstance(verdict, Admitted) and task.overlap == "allow":
             return Refused(_spawn(verdict.task, verdict.missed))
         return verdict
     except InvalidTask as error:
         return Refused(_unplannable(task, error))
+
+
+def _is_superseded(task: Claimed, tick: datetime, now: datetime) -> bool:
+    """Whether the last attempt was lost with its worker and the next tick has come since: then nothing ran meanwhile.
+
+    A tick that failed and waited for its backoff is retried however late it is.
+    """
+    following = next_after(task.schedule, tick, 0) if task.lease_expired else None
+    return following is not None and following <= now
 
 
 def _measure(task: Claimed, tick: datetime, now: datetime) -> Admitted | Refused:

@@ -30,7 +30,9 @@ _OPTIONS = (
     option("--end", metavar="TIME", callback=read_moment, help="No tick after."),
     queue_option("The queue."),
     option("--priority", type=int, help="1 to 10; 10 runs first."),
-    option("--key", help="Idempotency key: with a known one the existing task's id is printed."),
+    option(
+        "--key", help="Idempotency key: no two tasks have the same; adding a known one prints the task that has it."
+    ),
     option("--name", help="A label for people."),
     option("--tag", "tags", multiple=True, help="A label to filter by; may be repeated."),
     option("--metadata", metavar="JSON", callback=read_json_object, help="A JSON object for people and programs."),

@@ -172,9 +172,7 @@ class Slots:
             clock=monotonic,
             now=self._clock.now,
             deadline=None if timeout is None else now + timeout,
-            is_catchup=task.schedule_type != "one_time"
-            and task.scheduled_for is not None
-            and is_catchup(task.scheduled_for, self._clock.at(now)),
+            is_catchup=is_catchup(task.scheduled_for or task.next_run_at, self._clock.at(now)),
         )
         return hold.context
 

@@ -213,7 +213,8 @@ create table pgsched.missed_ticks (
   task_type text not null,
   queue text not null,
   reason text not null
-    constraint reason_must_be_once_skip_all_or_overlap check (reason in ('once', 'skip', 'all', 'overlap')),
+    constraint reason_must_be_once_skip_all_overlap_or_edit
+      check (reason in ('once', 'skip', 'all', 'overlap', 'edit')),
   ticks bigint not null,
   first_tick timestamptz not null,
   next_tick timestamptz,
@@ -311,8 +312,13 @@ comment on column pgsched.tasks.revision is 'Grows when the schedule is edited, 
 comment on table pgsched.executions is 'One row per attempt.';
 comment on table pgsched.execution_logs is 'Lines that handlers logged.';
 comment on table pgsched.missed_ticks is 'Ticks that were not run, and why: one row for a row of ticks.';
-comment on column pgsched.missed_ticks.reason is 'The on_missed policy that decided it, or overlap: the last run was still running.';
-comment on column pgsched.missed_ticks.ticks is 'How many; for cron 1000 means at least so many.';
-comment on column pgsched.missed_ticks.next_tick is 'The tick that was run or booked instead. Null: the schedule is over.';
+comment on column pgsched.missed_ticks.task_id is 'The schedule.';
+comment on column pgsched.missed_ticks.task_type is 'Its handler.';
+comment on column pgsched.missed_ticks.queue is 'Its queue.';
+comment on column pgsched.missed_ticks.first_tick is 'The first of them.';
+comment on column pgsched.missed_ticks.noted_at is 'When it was decided.';
+comment on column pgsched.missed_ticks.reason is 'The on_missed policy that decided it; overlap: the last run was still running; edit: the schedule was edited while a retry waited.';
+comment on column pgsched.missed_ticks.ticks is 'How many; for cron 999 or 1000 means at least so many.';
+comment on column pgsched.missed_ticks.next_tick is 'The tick that was run or booked instead. Null: the schedule is over, or was edited.';
 comment on table pgsched.workers is 'One row per worker process that is alive.';
 comment on table pgsched.queues is 'Settings of queues; a queue without a row has the defaults.';

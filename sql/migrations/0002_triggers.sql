@@ -172,12 +172,20 @@ begin
       else 'one_time' end;
   end if;
   perform pgsched.check_schedule(new);
+  if new.schedule_type = 'repeating' then
+    new.start_date := coalesce(new.start_date, now());
+  end if;
   new.revision := old.revision + 1;
   new.planned_from := now();
   new.updated_at := now();
   if new.schedule_type <> 'one_time' and new.status in ('pending', 'completed', 'dead')
     and new.scheduled_for is not distinct from old.scheduled_for
     and new.next_run_at is not distinct from old.next_run_at then
+    if old.status = 'pending' and old.attempts > 0 and old.scheduled_for is not null then
+      -- Its retry was still to come; the edit takes its place.
+      insert into pgsched.missed_ticks (task_id, task_type, queue, reason, ticks, first_tick)
+      values (old.id, old.task_type, old.queue, 'edit', 1, old.scheduled_for);
+    end if;
     new.status := 'pending';
     new.scheduled_for := null;
     new.next_run_at := now();

@@ -96,8 +96,6 @@ select jsonb_build_object(
   'backoff', task.backoff, 'backoff_delay', pgsched.interval_parts(task.backoff_delay),
   'backoff_max', pgsched.interval_parts(task.backoff_max), 'timeout', pgsched.interval_parts(task.timeout))
 $$;
-comment on function pgsched.declaration is 'The columns of a task that code can declare.';
-
 create function pgsched.locked_task(id bigint) returns pgsched.tasks
 language plpgsql as $$
 declare

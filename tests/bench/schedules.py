@@ -101,8 +101,10 @@ def thunder(connection: psycopg.Connection[tuple[float]], schedules: int) -> Non
     ).fetchone()
     if row is not None:
         ran, booked, middle = row  # type: ignore[misc]
-        print(f"{schedules} schedules of one minute: the last ran {ran:.2f} s after the tick, was booked after {booked:.2f} s"
-              f" (median start {middle:.2f} s)")
+        print(
+            f"{schedules} schedules of one minute: the last ran {ran:.2f} s after the tick, was booked after {booked:.2f} s"
+            f" (median start {middle:.2f} s)"
+        )
 
 
 def _wait(connection: psycopg.Connection[tuple[float]], count: str, wanted: int, longest: float) -> float:

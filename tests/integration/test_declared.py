@@ -9,8 +9,8 @@ from typing import Any
 
 from pgsched.app import App
 from pgsched.db.session import Session
+from pgsched.declared import declare_schedules, sync_schedules
 from pgsched.registry import Registry
-from pgsched.worker.declared import declare_schedules
 from tests.engine import engine, on_loop, rows, running_worker
 from tests.tables import database, task_row
 from tests.waiting import wait_until_async
@@ -25,11 +25,20 @@ def declaring(**options: Any) -> Registry:
 
 
 async def declare(dsn: str, registry: Registry) -> int:
+    """Declare the registry's schedules; returns how many rows were written."""
+    return sum(outcome in ("added", "changed", "overwritten") for outcome in await outcomes(dsn, registry))
+
+
+async def outcomes(dsn: str, registry: Registry) -> list[str]:
     session = Session(dsn=dsn, name="pgsched test")
     try:
-        return await declare_schedules(session, registry)
+        return [synced.outcome for synced in await declare_schedules(session, registry)]
     finally:
         await session.close()
+
+
+async def sync(dsn: str, registry: Registry, *, prune: bool = False) -> list[tuple[str, str]]:
+    return [tuple(one) for one in await sync_schedules(dsn=dsn, registry=registry, prune=prune)]  # type: ignore[misc]
 
 
 @on_loop
@@ -105,3 +114,75 @@ async def test_a_worker_declares_when_it_starts(dsn: str) -> None:
             )
         (row,) = rows(db, "select id from pgsched.tasks")
         assert task_row(db, row["id"])["status"] == "pending"
+
+
+@on_loop
+async def test_a_declared_interval_is_not_written_again_at_the_next_start(dsn: str) -> None:
+    await declare(dsn, declaring(every="15m"))
+    with database(dsn) as db:
+        before = rows(db, "select *, xmin from pgsched.tasks")
+        assert await outcomes(dsn, declaring(every="15m")) == ["unchanged"]
+        assert rows(db, "select *, xmin from pgsched.tasks") == before
+
+
+@on_loop
+async def test_every_option_follows_the_code(dsn: str) -> None:
+    await declare(dsn, declaring(cron="0 8 * * 1"))
+    changed = declaring(cron="0 8 * * 1", timeout=30, on_missed="skip", jitter=5, tags=["a"], name="n", backoff="fixed")
+    assert await outcomes(dsn, changed) == ["changed"]
+    with database(dsn) as db:
+        (row,) = rows(db, "select * from pgsched.tasks")
+    assert (row["timeout"], row["jitter"]) == (timedelta(seconds=30), timedelta(seconds=5))
+    assert (row["on_missed"], row["tags"], row["task_name"], row["backoff"]) == ("skip", ["a"], "n", "fixed")
+
+
+@on_loop
+async def test_what_an_operator_edited_stays_while_the_code_is_the_same(dsn: str) -> None:
+    await declare(dsn, declaring(cron="0 8 * * 1"))
+    with database(dsn) as db:
+        db.execute("update pgsched.tasks set cron_expression = '0 9 * * 1'")
+        assert await outcomes(dsn, declaring(cron="0 8 * * 1")) == ["edited"]
+        assert rows(db, "select cron_expression as c from pgsched.tasks") == [{"c": "0 9 * * 1"}]
+
+
+@on_loop
+async def test_a_new_declaration_is_written_over_an_edit_and_says_so(dsn: str) -> None:
+    await declare(dsn, declaring(cron="0 8 * * 1"))
+    with database(dsn) as db:
+        db.execute("update pgsched.tasks set cron_expression = '0 9 * * 1'")
+        assert await outcomes(dsn, declaring(cron="0 7 * * 1")) == ["overwritten"]
+        assert rows(db, "select cron_expression as c from pgsched.tasks") == [{"c": "0 7 * * 1"}]
+
+
+@on_loop
+async def test_a_schedule_gone_from_the_code_is_only_reported(dsn: str) -> None:
+    await declare(dsn, declaring(cron="0 8 * * 1"))
+    assert await sync(dsn, declaring(queue="mail")) == [("digest", "orphaned")]
+    with database(dsn) as db:
+        assert rows(db, "select enabled from pgsched.tasks") == [{"enabled": True}]
+
+
+@on_loop
+async def test_prune_disables_and_does_not_delete(dsn: str) -> None:
+    await declare(dsn, declaring(cron="0 8 * * 1"))
+    assert await sync(dsn, declaring(queue="mail"), prune=True) == [("digest", "disabled")]
+    with database(dsn) as db:
+        assert rows(db, "select enabled from pgsched.tasks") == [{"enabled": False}]
+
+
+@on_loop
+async def test_a_pruned_schedule_that_comes_back_runs_again(dsn: str) -> None:
+    await declare(dsn, declaring(cron="0 8 * * 1"))
+    await sync(dsn, declaring(queue="mail"), prune=True)
+    await declare(dsn, declaring(cron="0 8 * * 1"))
+    with database(dsn) as db:
+        assert rows(db, "select enabled from pgsched.tasks") == [{"enabled": True}]
+
+
+@on_loop
+async def test_prune_leaves_what_a_living_worker_declares(dsn: str) -> None:
+    with database(dsn) as db:
+        async with running_worker(dsn, declaring(cron="0 0 1 1 *")):
+            await wait_until_async(lambda: rows(db, "select from pgsched.tasks"), message="the row is there")
+            assert await sync(dsn, declaring(queue="mail"), prune=True) == [("digest", "in use")]
+        assert rows(db, "select enabled from pgsched.tasks") == [{"enabled": True}]

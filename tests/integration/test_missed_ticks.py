@@ -18,7 +18,7 @@ DAY = timedelta(days=1)
 
 
 def five_ticks_missed(db: psycopg.Connection[dict[str, Any]], **columns: Any) -> tuple[int, list[datetime]]:
-    """A daily schedule whose worker was away for five ticks, the last some hours ago; returns its id and those ticks."""
+    """A daily schedule whose worker was away for five ticks, the last some hours ago: its id, those ticks."""
     now: datetime = rows(db, "select now() as now")[0]["now"].astimezone(UTC)
     last = (now - timedelta(hours=3)).replace(minute=0, second=0, microsecond=0)
     ticks = [last - DAY * back for back in (4, 3, 2, 1, 0)]
@@ -166,5 +166,7 @@ async def test_a_long_pause_of_a_busy_schedule_is_over_at_once(dsn: str) -> None
         task_id = insert_task(db, cron_expression="* * * * * *", scheduled_for=start)
         ran = await let_it_run(dsn, task_id)
         assert len(ran) >= 1
-        assert rows(db, "select ticks from pgsched.missed_ticks order by noted_at")[0]["ticks"] >= 999  # counted no further
+        assert (
+            rows(db, "select ticks from pgsched.missed_ticks order by noted_at")[0]["ticks"] >= 999
+        )  # counted no further
         assert history(db, task_id)[0]["scheduled_for"] > start + timedelta(days=3649)

@@ -101,6 +101,23 @@ def test_a_second_attempt_is_never_taken_for_a_missed_tick() -> None:
     assert verdict.task.scheduled_for == NOW
 
 
+@pytest.mark.parametrize(("policy", "ran"), [("once", NOW + 3 * HOUR), ("skip", None), ("all", NOW)])
+def test_a_tick_whose_worker_was_lost_is_missed_when_the_next_has_come(policy: str, ran: datetime | None) -> None:
+    task = hourly(on_missed=policy, attempts=2, lease_expired=True)
+    verdict = judge(task, NOW + 3 * HOUR + timedelta(minutes=5))
+    assert (verdict.task.scheduled_for if isinstance(verdict, Admitted) else None) == ran
+
+
+def test_a_tick_whose_worker_was_lost_is_retried_until_the_next_comes() -> None:
+    task = hourly(on_missed="skip", attempts=2, lease_expired=True)
+    assert admitted(task, NOW + timedelta(minutes=59)).task.scheduled_for == NOW
+
+
+def test_a_schedule_that_may_overlap_itself_makes_a_child_however_often_its_worker_was_lost() -> None:
+    finish = refused(hourly(overlap="allow", attempts=9, max_attempts=1))
+    assert (finish.spawned, finish.tick, finish.next_tick, finish.buried) == (True, NOW, NOW + HOUR, False)
+
+
 def test_a_tick_whose_workers_were_all_lost_is_buried_and_the_schedule_goes_on() -> None:
     finish = refused(hourly(attempts=4, max_attempts=3))
     assert (finish.next_status, finish.buried, finish.counted) == ("pending", True, True)
