@@ -1,4 +1,4 @@
-"""``python -m tests.bench.schedules``: how late one-time tasks start, and how long a minute takes that 20,000 schedules share.
+"""``python -m tests.bench.schedules``: how late tasks start, and how long a minute takes that 20,000 schedules share.
 
 Runs one real worker process on an embedded server; figures come from the history, not from the worker.
 """
@@ -101,10 +101,8 @@ def thunder(connection: psycopg.Connection[tuple[float]], schedules: int) -> Non
     ).fetchone()
     if row is not None:
         ran, booked, middle = row  # type: ignore[misc]
-        print(
-            f"{schedules} schedules of one minute: the last ran {ran:.2f} s after the tick, was booked after {booked:.2f} s"
-            f" (median start {middle:.2f} s)"
-        )
+        print(f"{schedules} schedules of one minute, seconds after the tick:")
+        print(f"  half had started {middle:.2f}, the last ended {ran:.2f}, all were booked again {booked:.2f}")
 
 
 def _wait(connection: psycopg.Connection[tuple[float]], count: str, wanted: int, longest: float) -> float:
