@@ -11,6 +11,10 @@ from pgsched.schedule import Schedule
 PRIORITIES = tuple(range(10, 0, -1))
 """Every priority, the one that runs first in front."""
 
+BACKOFF_DELAY = Interval(microseconds=5_000_000)
+BACKOFF_MAX = Interval(microseconds=3_600_000_000)
+"""The retry policy of a row that names none: the defaults of its columns."""
+
 MAX_JSON_BYTES = 1024 * 1024
 """The longest payload or result, as UTF-8 JSON text."""
 
@@ -26,14 +30,17 @@ class Claimed(NamedTuple):
     schedule_type: str
     scheduled_for: datetime | None
     next_run_at: datetime
-    claimed_at: datetime
+    late: float
+    """Seconds from ``next_run_at`` to the claim, by the database's clock."""
     attempts: int
     max_attempts: int
     fencing_token: int
     timeout: Interval | None
     backoff: str
-    backoff_delay: Interval
-    backoff_max: Interval
+    backoff_delay: Interval | None
+    """None: ``BACKOFF_DELAY``."""
+    backoff_max: Interval | None
+    """None: ``BACKOFF_MAX``."""
     cron_expression: str | None
     timezone: str
     start_date: datetime | None
@@ -45,7 +52,8 @@ class Claimed(NamedTuple):
     catchup_window: Interval | None
     overlap: str
     jitter: Interval | None
-    planned_from: datetime
+    planned_from: datetime | None
+    """None for a one-time row."""
     revision: int
     lease_expired: bool
     """The attempt before this one was lost: its worker's lease ran out."""

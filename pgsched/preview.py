@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from pgsched.cron import Cron, parse_cron
 from pgsched.cron_words import describe
 from pgsched.errors import InvalidTask
+from pgsched.interval import Interval
 from pgsched.schedule import Schedule, first_tick, next_after, validate
-from pgsched.spec import Duration, interval_of
+from pgsched.spec import Duration, TaskSpec, interval_of
 from pgsched.zones import load_zone, to_wall
 
 MAX_TICKS = 10_000
@@ -40,8 +42,8 @@ def preview(
     """Return the next ``n`` ticks of a schedule, as instants in UTC; fewer when it ends before.
 
     ``cron`` is an expression, ``every`` an interval as in ``schedule()``; ticks are those after ``after`` (aware; now
-    when None). An interval is counted from ``start``, else from ``after``.
-    Raises InvalidCron, InvalidTimezone and InvalidTask.
+    when None). An interval is counted from ``start``; without one from ``after``, which is its first tick.
+    Raises InvalidCron, InvalidTimezone and InvalidTask, by the rules of ``schedule()``.
     """
     ticks = preview_ticks(cron, every=every, timezone=timezone, after=after, start=start, end=end, times=times, n=n)
     return [tick.at for tick in ticks]
@@ -61,9 +63,8 @@ def preview_ticks(
     """As :func:`preview`, with the wall-clock time of each tick and what a change of the clocks does to it."""
     if not 1 <= n <= MAX_TICKS:
         raise InvalidTask(f"n must be between 1 and {MAX_TICKS}, got {n}")
-    for name, moment in (("after", after), ("start", start), ("end", end)):
-        if moment is not None and moment.tzinfo is None:
-            raise InvalidTask(f"{name} must have a time zone, got {moment}")
+    if after is not None and after.utcoffset() is None:
+        raise InvalidTask(f"after must have a time zone, got {after}")
     schedule = schedule_of(cron, every=every, timezone=timezone, start=start, end=end, times=times)
     return ticks_of(schedule, after=after or datetime.now(UTC), n=n)
 
@@ -78,6 +79,9 @@ def schedule_of(
     times: int | None = None,
 ) -> Schedule:
     """Return the options of a schedule as the value that is planned by. Raises as :func:`preview`."""
+    if cron is None and every is None:
+        raise InvalidTask("a schedule must have either cron or every")
+    TaskSpec(task_type="preview", cron=cron, every=every, times=times, timezone=timezone, start=start, end=end)
     schedule = Schedule(
         cron_expression=cron,
         timezone=timezone,
@@ -94,8 +98,13 @@ def schedule_of(
 
 def ticks_of(schedule: Schedule, *, after: datetime, n: int) -> list[Previewed]:
     """Return the next ``n`` ticks of a valid schedule after an instant."""
-    anchor = after + timedelta(microseconds=1) if schedule.cron_expression is not None else after
-    return [_noted(schedule, tick) for tick in next_from(schedule, tick=None, anchor=anchor, done=0, n=n)]
+    begins_there = schedule.cron_expression is None and schedule.start_date is None
+    ticks: list[Previewed] = []
+    with suppress(OverflowError):  # beyond the years 1 to 9999, perhaps only on the wall clock
+        anchor = after if begins_there else after + timedelta(microseconds=1)
+        for tick in next_from(schedule, tick=None, anchor=anchor.astimezone(UTC), done=0, n=n):
+            ticks.append(_noted(schedule, tick))
+    return ticks
 
 
 def next_from(schedule: Schedule, *, tick: datetime | None, anchor: datetime, done: int, n: int) -> list[datetime]:
@@ -103,11 +112,14 @@ def next_from(schedule: Schedule, *, tick: datetime | None, anchor: datetime, do
 
     ``done`` ticks are over already and count towards ``repeat_count``. Fewer are returned when the schedule ends.
     """
-    following = first_tick(schedule, anchor) if tick is None else tick
     ticks: list[datetime] = []
-    while following is not None and len(ticks) < n:
-        ticks.append(following)
-        following = next_after(schedule, following, done + len(ticks))
+    if schedule.repeat_count is not None and done >= schedule.repeat_count:
+        return ticks
+    with suppress(OverflowError):  # beyond the years 1 to 9999
+        following = first_tick(schedule, anchor) if tick is None else tick
+        while following is not None and len(ticks) < n:
+            ticks.append(following)
+            following = next_after(schedule, following, done + len(ticks))
     return ticks
 
 
@@ -117,16 +129,35 @@ def explain(schedule: Schedule) -> str:
     Raises InvalidCron and InvalidTimezone.
     """
     zone = schedule.timezone
+    if schedule.cron_expression is None and schedule.repeat_interval is None:
+        return "once"
+    load_zone(zone)
     if schedule.cron_expression is not None:
         cron = parse_cron(schedule.cron_expression)
         return f"{describe(cron)}, {zone} time; {_clock_rule(cron)}"
-    interval = schedule.repeat_interval
-    if interval is None:
-        return "once"
-    times = "" if schedule.repeat_count is None else f", {schedule.repeat_count} times"
+    interval = schedule.repeat_interval or Interval()
+    times = "" if schedule.repeat_count is None else f", {_count(schedule.repeat_count, 'time')}"
     if interval.months or interval.days:
-        return f"every {interval.to_text()}{times}; months and days keep the wall clock of {zone}"
-    return f"every {interval.to_text()}{times}, in elapsed time"
+        return f"every {_length(interval)}{times}; months and days keep the wall clock of {zone}"
+    return f"every {_length(interval)}{times}, in elapsed time"
+
+
+def _length(interval: Interval) -> str:
+    """``month``, ``90 days``, ``1 hour 30 minutes``: what comes after ``every``."""
+    minutes, microseconds = divmod(interval.microseconds, 60_000_000)
+    hours, minutes = divmod(minutes, 60)
+    seconds, fraction = divmod(microseconds, 1_000_000)
+    counts = ((interval.months, "month"), (interval.days, "day"), (hours, "hour"), (minutes, "minute"))
+    words = [_count(number, unit) for number, unit in counts if number]
+    if fraction:
+        words.append(f"{seconds}.{fraction:06}".rstrip("0") + " seconds")
+    elif seconds:
+        words.append(_count(seconds, "second"))
+    return words[0].removeprefix("1 ") if len(words) == 1 else " ".join(words)
+
+
+def _count(number: int, unit: str) -> str:
+    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
 
 
 def _clock_rule(cron: Cron) -> str:

@@ -79,6 +79,9 @@ def _next_runs(task: Task, schedule: Schedule) -> list[datetime]:
         return []
     if task.schedule_type == "one_time":
         return [] if task.status == "running" or task.next_run_at is None else [task.next_run_at]
+    if task.status == "running" and task.started_at is not None and task.planned_from > task.started_at:
+        # Edited while it runs: after the run it is planned afresh, whatever tick runs.
+        return next_from(schedule, tick=None, anchor=task.planned_from, done=task.execution_count + 1, n=NEXT_RUNS)
     ticks = next_from(
         schedule, tick=task.scheduled_for, anchor=task.planned_from, done=task.execution_count, n=NEXT_RUNS + 1
     )

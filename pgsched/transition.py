@@ -13,8 +13,13 @@ from typing import NamedTuple
 
 from pgsched.backoff import retry_delay
 from pgsched.errors import InvalidTask
-from pgsched.model import Claimed, Finish, Missed, Outcome
+from pgsched.model import BACKOFF_DELAY, BACKOFF_MAX, Claimed, Finish, Missed, Outcome
 from pgsched.schedule import admit, book, first_tick, jitter_seconds, next_after
+
+
+def is_plain(task: Claimed) -> bool:
+    """Whether :func:`judge` would admit the task as it is, whatever the time: a one-time task with attempts left."""
+    return task.schedule_type == "one_time" and task.attempts <= task.max_attempts
 
 
 class Admitted(NamedTuple):
@@ -40,7 +45,7 @@ def judge(task: Claimed, now: datetime) -> Admitted | Refused:
     """
     try:
         if task.schedule_type != "one_time" and task.scheduled_for is None:
-            return Refused(_move_to(task, first_tick(task.schedule, task.planned_from)))
+            return Refused(_move_to(task, first_tick(task.schedule, task.planned_from or now)))
         # A schedule that may overlap itself runs nothing itself: losing its worker costs it no attempt.
         if task.attempts > task.max_attempts and (task.schedule_type == "one_time" or task.overlap != "allow"):
             return Refused(_exhausted(task))
@@ -84,16 +89,28 @@ def conclude(
     task: Claimed,
     outcome: Outcome,
     *,
-    started: datetime,
-    finished: datetime,
+    at: Callable[[float], datetime],
     random: Callable[[], float],
     missed: tuple[Missed, ...] = (),
 ) -> Finish:
     """Return what is written for an attempt that ended; ``missed`` are the ticks that were folded into it.
 
-    ``started`` and ``finished`` are the database's times of the attempt; ``random`` returns numbers in [0, 1) and
-    spreads retries.
+    ``at`` turns the outcome's times into the database's; ``random`` returns numbers in [0, 1) and spreads retries.
     """
+    if outcome.status == "completed" and task.schedule_type == "one_time":  # the common end, and the fast one
+        return Finish(
+            id=task.id,
+            fencing_token=task.fencing_token,
+            next_status="completed",
+            plain=True,
+            execution="completed",
+            tick=task.scheduled_for,
+            counted=True,
+            attempts=task.attempts,
+            started=outcome.started,
+            finished=outcome.finished,
+            result=outcome.result,
+        )
     finish = Finish(
         id=task.id,
         fencing_token=task.fencing_token,
@@ -109,23 +126,23 @@ def conclude(
         missed=missed,
     )
     if outcome.status == "completed":
-        return _tick_over(task, finish, started, finished, buried=False)
+        return _tick_over(task, finish, at, buried=False)
     if outcome.status == "discarded" or task.attempts >= task.max_attempts:
-        return _tick_over(task, finish, started, finished, buried=True)
+        return _tick_over(task, finish, at, buried=True)
     delay = outcome.retry_delay
     if delay is None:
-        delay = retry_delay(task.backoff, task.attempts, task.backoff_delay.seconds, task.backoff_max.seconds, random)
+        first = (task.backoff_delay or BACKOFF_DELAY).seconds
+        delay = retry_delay(task.backoff, task.attempts, first, (task.backoff_max or BACKOFF_MAX).seconds, random)
     return finish._replace(retry_in=delay, next_tick=None if task.schedule_type == "one_time" else task.scheduled_for)
 
 
-def _tick_over(task: Claimed, finish: Finish, started: datetime, finished: datetime, *, buried: bool) -> Finish:
+def _tick_over(task: Claimed, finish: Finish, at: Callable[[float], datetime], *, buried: bool) -> Finish:
     if task.schedule_type == "one_time":
-        if buried:
-            return finish._replace(next_status="dead")
-        return finish._replace(next_status="completed", counted=True, plain=True)
+        return finish._replace(next_status="dead")
     over = finish._replace(counted=True, buried=buried, attempts=0)
     assert task.scheduled_for is not None  # judge() runs no schedule without a tick  # noqa: S101
     try:
+        started, finished = at(finish.started), at(finish.finished)
         booking = book(task.schedule, task.scheduled_for, started, finished, task.execution_count + 1)
     except InvalidTask as error:
         return over._replace(next_status="dead", error=f"{finish.error or ''} {error}".strip())

@@ -48,7 +48,7 @@ def claimed(**columns: Any) -> Claimed:
             "schedule_type": _schedule_type(columns),
             "scheduled_for": NOW,
             "next_run_at": NOW,
-            "claimed_at": NOW,
+            "late": 0.0,
             "attempts": 1,
             "max_attempts": 3,
             "fencing_token": 1,

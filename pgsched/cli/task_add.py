@@ -9,7 +9,7 @@ import click
 from pgsched.cli.options import TASK_ID, json_option, option
 from pgsched.cli.output import say, say_json
 from pgsched.cli.session import Session
-from pgsched.cli.task_options import CLEARABLE, chosen_options, task_options
+from pgsched.cli.task_options import CLEARABLE, chosen_options, lacks_zone, task_options
 
 
 @click.command()
@@ -44,11 +44,16 @@ def add(session: Session, /, task_type: str, as_json: bool, disabled: bool, **gi
 def edit(session: Session, /, task_id: int, as_json: bool, clear: tuple[str, ...], **given: Any) -> None:
     """Change a task: only what is given. An edited schedule is planned afresh.
 
-    A task that runs is not disturbed, its next run is as edited.
+    A task that runs is not disturbed, its next run is as edited. A time without an offset is in --timezone, else in
+    the task's own zone.
     """
+    for name in clear:
+        if given[name.replace("-", "_")] is not None:
+            raise click.UsageError(f"Give either --{name} or --clear {name}.", click.get_current_context())
     payload = given.pop("payload")
-    options: Any = chosen_options(given) | {CLEARABLE[name]: None for name in clear}
     with session.client() as client:
+        zone = client.get(task_id).timezone if lacks_zone(given) else None
+        options: Any = chosen_options(given, zone=zone) | {CLEARABLE[name]: None for name in clear}
         client.update(task_id, payload, **options)
         if as_json:
             say_json(client.get(task_id).as_dict())

@@ -74,9 +74,18 @@ CLEARABLE = {
 _COLUMNS = {"key": "idempotency_key", "tenant": "tenant_id", "user": "user_id"}
 
 
-def chosen_options(given: dict[str, Any]) -> TaskOptions:
-    """The client's options: only those that were given, so that its defaults hold."""
-    zone = given["timezone"]
+def lacks_zone(given: dict[str, Any]) -> bool:
+    """Whether a time without an offset was given, and no zone to read it in."""
+    times = [value for value in given.values() if isinstance(value, datetime)]
+    return given["timezone"] is None and any(time.tzinfo is None for time in times)
+
+
+def chosen_options(given: dict[str, Any], *, zone: str | None = None) -> TaskOptions:
+    """The client's options: only those that were given, so that its defaults hold.
+
+    Times without an offset are read in ``--timezone``, else in ``zone``, else in UTC.
+    """
+    zone = given["timezone"] or zone
     chosen: dict[str, Any] = {}
     for name, value in given.items():
         if value is None or value == ():

@@ -8,41 +8,12 @@ from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection, Connection, conninfo
-from psycopg.abc import AdaptContext
-from psycopg.adapt import Dumper, Loader
-from psycopg.pq import Format
 
+from pgsched.db.adapt import adapt
 from pgsched.errors import ConfigError, DatabaseUnavailable
-from pgsched.interval import Interval
 
 CONNECT_TIMEOUT = 10
 """Seconds to wait for a server; a DSN or PGCONNECT_TIMEOUT that names its own wins."""
-
-
-class _IntervalLoader(Loader):
-    """An interval in its three parts, which a timedelta would lose: a month is no number of days."""
-
-    format = Format.BINARY
-
-    def load(self, data: bytes | bytearray | memoryview) -> Interval:
-        raw = bytes(data)
-        return Interval(
-            months=int.from_bytes(raw[12:16], "big", signed=True),
-            days=int.from_bytes(raw[8:12], "big", signed=True),
-            microseconds=int.from_bytes(raw[:8], "big", signed=True),
-        )
-
-
-class _IntervalDumper(Dumper):
-    oid = psycopg.adapters.types["interval"].oid
-
-    def dump(self, obj: Interval) -> bytes:
-        return obj.to_text().encode()
-
-
-def _adapt(connection: AdaptContext) -> None:
-    connection.adapters.register_loader("interval", _IntervalLoader)
-    connection.adapters.register_dumper(Interval, _IntervalDumper)
 
 
 def connect(dsn: str, *, application_name: str = "pgsched") -> Connection[tuple[Any, ...]]:
@@ -55,7 +26,7 @@ def connect(dsn: str, *, application_name: str = "pgsched") -> Connection[tuple[
         connection = psycopg.connect(dsn, autocommit=True, **_options(dsn, application_name))
     except psycopg.Error as error:
         raise refused(dsn, error) from error
-    _adapt(connection)
+    adapt(connection)
     return connection
 
 
@@ -65,7 +36,7 @@ async def connect_async(dsn: str, *, application_name: str = "pgsched") -> Async
         connection = await AsyncConnection.connect(dsn, autocommit=True, **_options(dsn, application_name))
     except psycopg.Error as error:
         raise refused(dsn, error) from error
-    _adapt(connection)
+    adapt(connection)
     return connection
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,9 @@ from pgsched.db.session import Session, one_line
 from pgsched.db.statements import load_statement
 from pgsched.errors import DatabaseUnavailable
 from pgsched.model import Claimed
+
+# As Claimed._make, without its check of the length: once for every task.
+_claimed = partial(tuple.__new__, Claimed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +61,7 @@ async def claim(session: Session, identity: Identity, probes: Sequence[Probe], l
             "lease": identity.lease,
         },
     )
-    return [Claimed._make(row) for row in await cursor.fetchall()]
+    return list(map(_claimed, await cursor.fetchall()))
 
 
 async def release(session: Session, tasks: Sequence[Claimed]) -> int:

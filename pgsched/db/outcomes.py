@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from pgsched.db.adapt import BigInts, Doubles
 from pgsched.db.session import Session
 from pgsched.db.statements import load_statement
 from pgsched.model import Finish, LogLine, Missed
@@ -90,11 +91,12 @@ async def find_recorded(session: Session, worker: UUID, finishes: Sequence[Finis
 
 def _times(finishes: Sequence[Finish], now: float) -> dict[str, Any]:
     return {
-        "ids": [finish.id for finish in finishes],
-        "tokens": [finish.fencing_token for finish in finishes],
-        "started_ago": [now - finish.started for finish in finishes],
-        "seconds": [finish.finished - finish.started for finish in finishes],
-        "results": [finish.result for finish in finishes],
+        "ids": BigInts(finish.id for finish in finishes),
+        "tokens": BigInts(finish.fencing_token for finish in finishes),
+        "started_ago": Doubles(now - finish.started for finish in finishes),
+        "seconds": Doubles(finish.finished - finish.started for finish in finishes),
+        # A null in the place of an array of nulls: unnest() fills up the shorter ones.
+        "results": [finish.result for finish in finishes] if any(finish.result for finish in finishes) else None,
     }
 
 

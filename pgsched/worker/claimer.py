@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from time import monotonic
 
 from pgsched.db import leases
@@ -78,10 +78,10 @@ class Claimer:
         if floored and len(tasks) < limit:
             self._floors_since = 0.0  # the next claim looks below, before anything is taken for done
         if tasks:
-            self._clock.set(tasks[0].claimed_at, sent)
+            self._clock.set(tasks[0].next_run_at + timedelta(seconds=tasks[0].late), sent)
             for task in tasks:
                 self._floors[task.queue, task.priority] = (task.next_run_at, task.id)
-            self._holds.add(tasks, sent + self._identity.lease)
+            self._holds.add(tasks, sent + self._identity.lease, sent)
         self._on_claim(tasks, monotonic() - sent)
         await self._note(bool(tasks))
         return bool(tasks) or floored

@@ -45,14 +45,7 @@ class Finisher:
         if hold.abandoned or outcome.status == "released":
             return
         task = hold.task
-        finish = conclude(
-            task,
-            outcome,
-            started=self._clock.at(outcome.started),
-            finished=self._clock.at(outcome.finished),
-            random=random,
-            missed=hold.missed,
-        )
+        finish = conclude(task, outcome, at=self._clock.at, random=random, missed=hold.missed)
         self._tally.execution(task, outcome, finish)
         self.put(hold, finish)
         if finish.execution != "completed":
@@ -128,8 +121,7 @@ class Finisher:
                         finish.finished,
                         error=f"the outcome cannot be stored: {error}",
                     ),
-                    started=self._clock.at(finish.started),
-                    finished=self._clock.at(finish.finished),
+                    at=self._clock.at,
                     random=random,
                 )
                 await self._write([dead], [], repeated=False)

@@ -15,10 +15,12 @@ WAITING, RUNNING, FINISHING = "waiting", "running", "finishing"
 class Hold:
     """One row in hand."""
 
-    __slots__ = ("abandoned", "context", "leased_until", "missed", "slot", "state", "task")
+    __slots__ = ("abandoned", "claimed_at", "context", "leased_until", "missed", "slot", "state", "task")
 
-    def __init__(self, task: Claimed, leased_until: float) -> None:
+    def __init__(self, task: Claimed, leased_until: float, claimed_at: float) -> None:
         self.task = task
+        self.claimed_at = claimed_at
+        """When the claim was sent, by the monotonic clock."""
         self.leased_until = leased_until
         """When the lease ends, by the monotonic clock, counted from before the claim was sent: never too late."""
         self.state = WAITING
@@ -41,7 +43,7 @@ class Holds:
     def __len__(self) -> int:
         return len(self._by_id)
 
-    def add(self, tasks: Iterable[Claimed], leased_until: float) -> None:
+    def add(self, tasks: Iterable[Claimed], leased_until: float, claimed_at: float = 0.0) -> None:
         """Take freshly claimed rows in hand.
 
         One that was in hand already had lost its lease unnoticed: its handler must not run beside the new one.
@@ -50,7 +52,7 @@ class Holds:
             earlier = self._by_id.get(task.id)
             if earlier is not None:
                 self.abandon(earlier)
-            hold = Hold(task, leased_until)
+            hold = Hold(task, leased_until, claimed_at)
             self._by_id[task.id] = hold
             self.waiting.append(hold)
 

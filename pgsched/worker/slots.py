@@ -16,7 +16,7 @@ from pgsched.model import Outcome
 from pgsched.registry import Registry
 from pgsched.runner import describe, run_attempt
 from pgsched.schedule import is_catchup
-from pgsched.transition import Refused, judge
+from pgsched.transition import Refused, is_plain, judge
 from pgsched.worker.appetite import Appetite
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.finisher import Finisher
@@ -139,16 +139,17 @@ class Slots:
             self._holds.abandon(hold)
             self._tally.leases_lost += 1
             return
-        verdict = judge(hold.task, self._clock.at(now))
-        if isinstance(verdict, Refused):
-            self._finisher.put(hold, verdict.finish)
-            return
-        task = verdict.task
-        hold.task, hold.missed = task, verdict.missed
+        if not is_plain(hold.task):
+            verdict = judge(hold.task, self._clock.at(now))
+            if isinstance(verdict, Refused):
+                self._finisher.put(hold, verdict.finish)
+                return
+            hold.task, hold.missed = verdict.task, verdict.missed
+        task = hold.task
         handler = self._registry.get(task.task_type)
         assert handler is not None  # only registered types are claimed  # noqa: S101
         hold.state = RUNNING
-        self._tally.start_delay(task, (self._clock.at(now) - task.next_run_at).total_seconds())
+        self._tally.start_delay(task.queue, task.late + now - hold.claimed_at)
         timeout = None if task.timeout is None else task.timeout.seconds
         context = self._context(hold, timeout, now) if handler.context_parameter else None
 

@@ -69,11 +69,11 @@ class Tally(Collector):
         self.claim_batch.observe(len(tasks))
         self.leases_expired += sum(task.lease_expired for task in tasks)
 
-    def start_delay(self, task: Claimed, seconds: float) -> None:
+    def start_delay(self, queue: str, seconds: float) -> None:
         """Count how long after its due time a task was started."""
-        delays = self._delays.get(task.queue)
+        delays = self._delays.get(queue)
         if delays is None:
-            delays = self._delays[task.queue] = Histogram(SECONDS)
+            delays = self._delays[queue] = Histogram(SECONDS)
         delays.observe(max(seconds, 0.0))
 
     def execution(self, task: Claimed, outcome: Outcome, finish: Finish) -> None:

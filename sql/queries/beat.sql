@@ -9,5 +9,5 @@ with alive as (
 update pgsched.tasks t
 set locked_until = now() + %(lease)s::float8 * interval '1 second'
 from unnest(%(ids)s::bigint[], %(tokens)s::bigint[]) as held(id, token)
-where t.id = held.id and t.fencing_token = held.token and t.status = 'running'
+where t.id = any(array[held.id]) and t.fencing_token = held.token and t.status = 'running'
 returning t.id

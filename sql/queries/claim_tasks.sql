@@ -57,9 +57,12 @@ update pgsched.tasks t
 set status = 'running', locked_by = %(worker)s, locked_until = now() + %(lease)s::float8 * interval '1 second',
   attempts = t.attempts + 1, fencing_token = t.fencing_token + 1, started_at = now()
 from picked
-where t.id = picked.id
+where t.id = any(array[picked.id])
 returning t.id, t.task_type, t.queue, t.priority, t.payload, t.schedule_type, t.scheduled_for, t.next_run_at,
-  t.started_at as claimed_at, t.attempts, t.max_attempts, t.fencing_token, t.timeout, t.backoff, t.backoff_delay,
-  t.backoff_max, t.cron_expression, t.timezone, t.start_date, t.end_date, t.repeat_interval, t.repeat_count,
-  t.execution_count, t.on_missed, t.catchup_window, t.overlap, t.jitter, t.planned_from, t.revision,
+  date_part('epoch', now() - t.next_run_at) as late, t.attempts, t.max_attempts, t.fencing_token, t.timeout, t.backoff,
+  -- A null is read for next to nothing: it stands for the default.
+  nullif(t.backoff_delay, '5 seconds') as backoff_delay, nullif(t.backoff_max, '1 hour') as backoff_max,
+  t.cron_expression, t.timezone, t.start_date, t.end_date, t.repeat_interval, t.repeat_count,
+  t.execution_count, t.on_missed, t.catchup_window, t.overlap, t.jitter,
+  case when t.schedule_type <> 'one_time' then t.planned_from end as planned_from, t.revision,
   picked.locked_by is not null as lease_expired

@@ -11,7 +11,7 @@ finished as (
     last_run_at = now() - done.started_ago * interval '1 second', execution_count = t.execution_count + 1,
     result = done.result::jsonb, last_error = null, updated_at = now()
   from done
-  where t.id = done.id and t.fencing_token = done.token and t.status = 'running'
+  where t.id = any(array[done.id]) and t.fencing_token = done.token and t.status = 'running'
   returning t.id, t.task_type, t.queue, t.attempts, t.fencing_token, t.scheduled_for, t.last_run_at, done.seconds, t.result
 )
 insert into pgsched.executions (

@@ -18,7 +18,7 @@ target as (
   join lateral (
     select t.attempts, t.revision, t.schedule_type, t.locked_by as worker_id
     from pgsched.tasks t
-    where t.id = done.id and t.fencing_token = done.token and t.status = 'running'
+    where t.id = any(array[done.id]) and t.fencing_token = done.token and t.status = 'running'
     for no key update
   ) t on true
 ),
@@ -45,7 +45,7 @@ finished as (
     last_error = case when target.execution = 'completed' then null else coalesce(target.error, t.last_error) end,
     updated_at = now()
   from target
-  where t.id = target.id
+  where t.id = any(array[target.id])
   returning t.*, target.execution, target.tick, target.attempt, target.worker_id, target.started_ago, target.seconds,
     target.result as new_result, target.error, target.buried, target.spawned
 ),

@@ -240,7 +240,7 @@ async def test_a_row_that_trips_pgsched_itself_costs_no_slot(dsn: str, monkeypat
 
     judge = slots.judge
     with database(dsn) as db:
-        bad, good = insert_task(db), insert_task(db)
+        bad, good = insert_task(db, repeat_interval="1 hour"), insert_task(db)
         monkeypatch.setattr(
             slots,
             "judge",

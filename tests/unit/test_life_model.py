@@ -114,9 +114,7 @@ class LifeOfARow(RuleBasedStateMachine):
             finish = verdict.finish
         else:
             assert verdict.task.attempts <= task.max_attempts
-            finish = conclude(
-                verdict.task, Outcome(status, 0, 1), started=self.now, finished=self.now, random=lambda: 0.5
-            )
+            finish = conclude(verdict.task, Outcome(status, 0, 1), at=lambda _: self.now, random=lambda: 0.5)
         holds_it = task.fencing_token == self.row.task.fencing_token and self.row.status == "running"
         assert self.row.write(finish, self.now) == holds_it
 

@@ -54,7 +54,7 @@ def test_a_duration_is_observed_in_seconds() -> None:
 
 def test_a_clock_that_is_a_little_behind_makes_no_negative_delay() -> None:
     tally = Tally(slots=1)
-    tally.start_delay(claimed(), -0.01)
+    tally.start_delay("default", -0.01)
     assert sample(tally, "pgsched_start_delay_seconds_sum", queue="default") == 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -35,9 +36,14 @@ def admitted(task: Claimed, now: datetime = NOW) -> Admitted:
     return verdict
 
 
+def between(started: datetime, finished: datetime) -> Callable[[float], datetime]:
+    """The clock of an attempt from 1.0 to 2.0 of the monotonic one."""
+    return {1.0: started, 2.0: finished}.__getitem__
+
+
 def ended(task: Claimed, status: str, *, finished: datetime = NOW + SECOND, **outcome: Any) -> Finish:
     """What is written of an attempt that began at NOW."""
-    return conclude(task, Outcome(status, 1.0, 2.0, **outcome), started=NOW, finished=finished, random=lambda: 0.5)
+    return conclude(task, Outcome(status, 1.0, 2.0, **outcome), at=between(NOW, finished), random=lambda: 0.5)
 
 
 # May it run?
@@ -294,8 +300,7 @@ def test_every_row_that_the_table_accepts_is_judged_and_concluded(task: Claimed,
     finish = conclude(
         verdict.task,
         Outcome(status, 1.0, 2.0),
-        started=now,
-        finished=min(now + HOUR, datetime.max.replace(tzinfo=UTC)),
+        at=between(now, min(now + HOUR, datetime.max.replace(tzinfo=UTC))),
         random=lambda: 0.5,
     )
     assert finish.next_status in ("pending", "dead", "completed")

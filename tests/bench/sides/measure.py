@@ -1,41 +1,50 @@
-"""What every side shares: the database of a round, and the watch that says when a queue is drained."""
+"""What every side shares: its arguments, the watch that says when a queue is drained, and the report."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable
-from dataclasses import asdict, dataclass
+from collections.abc import Awaitable, Callable
 from time import perf_counter
+from typing import Any
 
 import psycopg
 
-LOOK_SECONDS = 0.005
+LOOK_SECONDS = 0.002
 
 
-@dataclass(frozen=True, kw_only=True)
-class Round:
-    """One round of one side."""
-
-    tasks: int
-    seconds: float
-    wal_bytes: int
-
-    @property
-    def per_second(self) -> float:
-        return self.tasks / self.seconds
+def arguments() -> dict[str, Any]:
+    """What the parent asked for."""
+    given = json.loads(sys.argv[1])
+    if not isinstance(given, dict):
+        raise TypeError("the argument must be a JSON object")
+    return given
 
 
-async def drain(dsn: str, tasks: int, work: Awaitable[object], handled: asyncio.Event, left: str) -> Round:
-    """Start ``work`` and time it until every handler has run and the statement ``left`` finds nothing left.
+def report(metrics: dict[str, float]) -> None:
+    """Print the metrics for the parent."""
+    json.dump(metrics, sys.stdout)
 
-    The second condition makes the side write its outcomes: what a worker still holds in memory is not done.
+
+async def drain(
+    dsn: str,
+    tasks: int,
+    work: Awaitable[object],
+    handled: asyncio.Event,
+    over: Callable[[psycopg.AsyncConnection[Any]], Awaitable[bool]],
+    *,
+    checkpoint: bool = True,
+) -> dict[str, float]:
+    """Start ``work`` and time it until every handler has run and ``over`` says that all outcomes are written.
+
+    The second condition is what makes it a fair comparison: what a worker still holds in memory is not done.
     """
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as watch:
-        await watch.execute("vacuum analyze")
-        await watch.execute("checkpoint")
-        before = await _wal(watch)
+        if checkpoint:
+            await watch.execute("vacuum analyze")
+            await watch.execute("checkpoint")
+        wal_before, images_before = await _wal(watch)
         begun = perf_counter()
         running = asyncio.ensure_future(work)
         handling = asyncio.ensure_future(handled.wait())
@@ -43,25 +52,33 @@ async def drain(dsn: str, tasks: int, work: Awaitable[object], handled: asyncio.
         if not handled.is_set():
             running.result()
             raise RuntimeError("the worker ended before the queue was drained")
-        while await _finds(watch, left):  # noqa: ASYNC110 - another process's table is no event
+        while not await over(watch):  # noqa: ASYNC110 - what another process does is no event
             await asyncio.sleep(LOOK_SECONDS)
         seconds = perf_counter() - begun
-        wal_bytes = await _wal(watch) - before
-    return Round(tasks=tasks, seconds=seconds, wal_bytes=wal_bytes)
+        await asyncio.sleep(1.1)  # backends report their WAL statistics once a second
+        wal_after, images_after = await _wal(watch)
+    return {
+        "per_second": tasks / seconds,
+        "seconds": seconds,
+        "wal_bytes_per_task": (wal_after - wal_before) / tasks,
+        "full_page_images": images_after - images_before,
+    }
 
 
-def report(round_: Round) -> None:
-    """Print the round for the parent."""
-    json.dump(asdict(round_), sys.stdout)
+def nothing_left(statement: str) -> Callable[[psycopg.AsyncConnection[Any]], Awaitable[bool]]:
+    """A drain is over when this statement answers false."""
+
+    async def over(connection: psycopg.AsyncConnection[Any]) -> bool:
+        cursor = await connection.execute(statement.encode())
+        row = await cursor.fetchone()
+        return not (row and row[0])
+
+    return over
 
 
-async def _finds(connection: psycopg.AsyncConnection[tuple[object, ...]], statement: str) -> bool:
-    cursor = await connection.execute(statement)  # type: ignore[call-overload]
+async def _wal(connection: psycopg.AsyncConnection[Any]) -> tuple[int, int]:
+    cursor = await connection.execute(
+        "select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint, wal_fpi from pg_stat_wal"
+    )
     row = await cursor.fetchone()
-    return bool(row and row[0])
-
-
-async def _wal(connection: psycopg.AsyncConnection[tuple[object, ...]]) -> int:
-    cursor = await connection.execute("select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint")
-    row = await cursor.fetchone()
-    return int(str(row[0])) if row else 0
+    return (int(row[0]), int(row[1])) if row else (0, 0)

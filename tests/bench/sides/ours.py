@@ -1,46 +1,136 @@
-"""pgsched: one worker process, full history, fencing, leases, metrics and logging on."""
+"""pgsched: one worker process drains a full queue; history, fencing, leases, metrics, timeouts and logging on."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from statistics import median
+from typing import Any
+from uuid import uuid4
 
 import psycopg
 
 from pgsched import logs
 from pgsched.config import WorkerSettings
-from pgsched.db.migrate import migrate
+from pgsched.db import leases
+from pgsched.db.leases import Identity, Probe
+from pgsched.db.session import Session
 from pgsched.registry import Registry
 from pgsched.worker.service import Worker
-from tests.bench.sides.measure import Round, drain, report
+from tests.bench.sides.measure import arguments, drain, report
 
-LEFT = "select exists (select from pgsched.tasks where next_run_at is not null and enabled)"
+CLAIMS = 25
+CLAIMED_ROWS = 100
 
 
-async def run(dsn: str, tasks: int, concurrency: int) -> Round:
-    handled, count = asyncio.Event(), 0
+async def run(dsn: str, given: dict[str, Any]) -> dict[str, float]:
+    """One round. ``handler`` is noop, plain or sleep; ``touched`` leaves no page for a full image to be written of."""
+    tasks: int = given["tasks"]
+    touched = bool(given.get("touched"))
+    handled = asyncio.Event()
+    registry = Registry()
+    registry.register("noop", _handler(given.get("handler", "noop"), tasks, handled))
+    if touched:
+        await _execute(dsn, "checkpoint")
+    await _execute(dsn, "insert into pgsched.tasks (task_type) select 'noop' from generate_series(1, %s)", tasks)
+    metrics = {"claim_ms": await _claim_ms(dsn)} if given.get("claims") else {}
+    worker = Worker(dsn=dsn, registry=registry, settings=WorkerSettings(concurrency=given.get("concurrency", 100)))
+    working = asyncio.ensure_future(worker.run())
 
-    async def noop() -> None:
+    async def over(_connection: psycopg.AsyncConnection[Any]) -> bool:
+        return not len(worker.holds)  # a hold is let go of when its outcome is committed
+
+    async with _old_snapshot(dsn) if given.get("old_snapshot") else contextlib.nullcontext():
+        metrics |= await drain(dsn, tasks, working, handled, over, checkpoint=not touched)
+    worker.stop()
+    await working
+    await _check(dsn, tasks)
+    return metrics
+
+
+def _handler(kind: str, tasks: int, handled: asyncio.Event) -> Callable[..., Any]:
+    count = 0
+
+    def note() -> None:
         nonlocal count
         count += 1
         if count == tasks:
             handled.set()
 
-    registry = Registry()
-    registry.register("noop", noop)
+    async def noop() -> None:
+        note()
+
+    async def sleep() -> None:
+        await asyncio.sleep(0.01)
+        note()
+
+    loop = asyncio.get_running_loop()
+    left = iter(range(tasks - 1))  # next() is one operation of the interpreter, whichever thread it is in
+
+    def plain() -> None:
+        if next(left, None) is None:
+            loop.call_soon_threadsafe(handled.set)
+
+    return {"noop": noop, "sleep": sleep, "plain": plain}[kind]
+
+
+async def _execute(dsn: str, statement: str, *parameters: object) -> None:
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
-        await connection.execute(
-            "insert into pgsched.tasks (task_type) select 'noop' from generate_series(1, %s)", (tasks,)
+        await connection.execute(statement.encode(), parameters or None)
+
+
+@contextlib.asynccontextmanager
+async def _old_snapshot(dsn: str) -> AsyncIterator[None]:
+    """A report that somebody began and does not end: vacuum may not remove a row that died since."""
+    async with await psycopg.AsyncConnection.connect(dsn) as connection:
+        await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
+        await connection.execute("select from pgsched.tasks limit 1")
+        yield
+
+
+async def _claim_ms(dsn: str) -> float:
+    """How long one claim of 100 rows takes; they are given back."""
+    session = Session(dsn=dsn, name="bench claim", tuned=True)
+    identity = Identity(
+        id=uuid4(),
+        hostname="bench",
+        pid=1,
+        queues=("default",),
+        task_types=("noop",),
+        declared_keys=(),
+        concurrency=CLAIMED_ROWS,
+        lease=30.0,
+    )
+    probes = [Probe(queue="default", priority=priority) for priority in range(10, 0, -1)]
+    times = []
+    for _ in range(CLAIMS):
+        begun = time.perf_counter()
+        claimed = await leases.claim(session, identity, probes, CLAIMED_ROWS)
+        times.append((time.perf_counter() - begun) * 1000)
+        if len(claimed) != CLAIMED_ROWS:
+            raise RuntimeError(f"a claim took {len(claimed)} rows")
+        await leases.release(session, claimed)
+    await session.close()
+    return median(times)
+
+
+async def _check(dsn: str, tasks: int) -> None:
+    """Not timed: every task is in the history exactly once, and none is left."""
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+        cursor = await connection.execute(
+            "select count(*), count(distinct e.task_id),"
+            " (select count(*) from pgsched.tasks where next_run_at <= now() and created_by is null)"
+            " from pgsched.executions e where e.status = 'completed' and e.finished_at > now() - interval '50 minutes'"
+            " and e.duration_ms is distinct from 0.1"
         )
-    worker = Worker(dsn=dsn, registry=registry, settings=WorkerSettings(concurrency=concurrency))
-    working = asyncio.ensure_future(worker.run())
-    worked = await drain(dsn, tasks, working, handled, LEFT)
-    worker.stop()
-    await working
-    return worked
+        row = await cursor.fetchone()
+    if row != (tasks, tasks, 0):
+        raise RuntimeError(f"{tasks} tasks, but (executions, tasks executed, left) are {row}")
 
 
 if __name__ == "__main__":
     logs.configure("warning")
-    migrate(sys.argv[1])
-    report(asyncio.run(run(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))))
+    _given = arguments()
+    report(asyncio.run(run(_given["dsn"], _given)))

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import sys
+from typing import Any
 
 import asyncpg
 from pgqueuer import AsyncpgDriver, Job, PgQueuer, Queries
 from psycopg.conninfo import conninfo_to_dict
 
-from tests.bench.sides.measure import Round, drain, report
+from tests.bench.sides.measure import arguments, drain, nothing_left, report
 
-LEFT = "select exists (select from pgqueuer)"
+OVER = nothing_left("select exists (select from pgqueuer)")
 
 
-async def run(dsn: str, tasks: int, batch: int) -> Round:
+async def run(dsn: str, given: dict[str, Any]) -> dict[str, float]:
+    """One round with one ``batch`` size."""
+    tasks: int = given["tasks"]
     handled, count = asyncio.Event(), 0
     place = conninfo_to_dict(dsn)
     connection = await asyncpg.connect(
@@ -35,13 +37,14 @@ async def run(dsn: str, tasks: int, batch: int) -> Round:
     for start in range(0, tasks, 10_000):
         size = min(10_000, tasks - start)
         await queries.enqueue(["noop"] * size, [None] * size, [0] * size)
-    working = asyncio.ensure_future(manager.run(batch_size=batch))
-    worked = await drain(dsn, tasks, working, handled, LEFT)
+    working = asyncio.ensure_future(manager.run(batch_size=given["batch"]))
+    metrics = await drain(dsn, tasks, working, handled, OVER)
     manager.shutdown.set()
     working.cancel()
     await asyncio.gather(working, return_exceptions=True)
-    return worked
+    return metrics
 
 
 if __name__ == "__main__":
-    report(asyncio.run(run(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))))
+    _given = arguments()
+    report(asyncio.run(run(_given["dsn"], _given)))
