@@ -11,7 +11,8 @@ import contextvars
 import traceback
 import types
 from collections.abc import Callable, Coroutine, Generator
-from concurrent.futures import Executor
+from contextlib import nullcontext
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -21,6 +22,7 @@ from pgsched.jsontext import encode_json
 from pgsched.model import Outcome
 from pgsched.registry import Handler
 from pgsched.storable import storable
+from pgsched.threads import Threads
 
 MAX_ERROR_CHARACTERS = 16_384
 """Characters kept of an error and its traceback."""
@@ -34,7 +36,7 @@ async def run_attempt(
     context: Context | None,
     *,
     timeout: float | None,
-    threads: Executor,
+    threads: Threads[Outcome],
     report: Report,
 ) -> None:
     """Run one attempt and report its outcome, once; returns when its slot is free again.
@@ -120,7 +122,7 @@ async def _run_in_thread(
     context: Context | None,
     started: float,
     timeout: float | None,
-    threads: Executor,
+    threads: Threads[Outcome],
     report: Report,
 ) -> None:
     def call() -> Outcome:
@@ -133,10 +135,10 @@ async def _run_in_thread(
             return _failed(error, started)
         return _completed(value, started)
 
-    future = asyncio.get_running_loop().run_in_executor(threads, contextvars.copy_context().run, call)
-    waiting: asyncio.Future[Outcome] = asyncio.shield(future)
+    ticket = threads.submit(partial(contextvars.copy_context().run, call))
     try:
-        report(await asyncio.wait_for(waiting, timeout))
+        async with asyncio.timeout(timeout) if timeout is not None else nullcontext():
+            report(await ticket.future)
         return
     except TimeoutError:
         outcome = _timed_out(timeout, started)
@@ -148,7 +150,7 @@ async def _run_in_thread(
     if context is not None:
         context.cancelled = True
     report(outcome)
-    await asyncio.wait([future])
+    await ticket.ended()
 
 
 def _completed(value: object, started: float) -> Outcome:

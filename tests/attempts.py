@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from pgsched.context import Context
 from pgsched.model import Outcome
 from pgsched.registry import Registry
 from pgsched.runner import run_attempt
+from pgsched.threads import Threads
 from tests.engine import NOW, PATIENCE, claimed
 
 Function = Callable[..., Any]
@@ -23,8 +23,11 @@ async def attempt(
     handler = Registry().register("mail", function)
     context = Context(task=claimed(), clock=lambda: 0.0, now=lambda: NOW, deadline=None, is_catchup=False)
     outcomes: list[Outcome] = []
-    with ThreadPoolExecutor() as threads:
+    threads: Threads[Outcome] = Threads(limit=4, name="test")
+    try:
         await run_attempt(handler, payload or {}, context, timeout=timeout, threads=threads, report=outcomes.append)
+    finally:
+        threads.close()
     assert len(outcomes) == 1, outcomes
     return outcomes[0]
 

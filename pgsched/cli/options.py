@@ -109,6 +109,9 @@ def read_moment(context: click.Context, parameter: click.Parameter, given: str |
 
 def instant(moment: datetime, timezone: str | None) -> datetime:
     """The instant of a time: one without an offset is a wall-clock time of ``timezone`` (UTC when None)."""
-    if moment.tzinfo is not None:
-        return moment.astimezone(UTC)
-    return instant_of(moment, load_zone(timezone or "UTC"))
+    try:
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+        return instant_of(moment, load_zone(timezone or "UTC"))
+    except OverflowError:
+        raise click.UsageError(f"{moment.isoformat()} is not between the years 1 and 9999 in UTC") from None

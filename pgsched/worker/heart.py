@@ -33,7 +33,7 @@ class Heart:
         self._born = monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pgsched-heart", daemon=True)
-        self.last_beat = 0.0
+        self.last_beat = self._born
         """When the database last answered, by the monotonic clock."""
 
     def start(self) -> None:

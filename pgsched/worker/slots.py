@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from time import monotonic
 
@@ -16,6 +15,7 @@ from pgsched.model import Outcome
 from pgsched.registry import Registry
 from pgsched.runner import describe, run_attempt
 from pgsched.schedule import is_catchup
+from pgsched.threads import Threads
 from pgsched.transition import Refused, is_plain, judge
 from pgsched.worker.appetite import Appetite
 from pgsched.worker.clock import DatabaseClock
@@ -51,7 +51,7 @@ class Slots:
         self._on_room = on_room
         self._idle: deque[asyncio.Future[None]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._threads = ThreadPoolExecutor(max_workers=concurrency, thread_name_prefix="pgsched-handler")
+        self._threads: Threads[Outcome] = Threads(limit=concurrency, name="pgsched handler")
         self._closing = False
         self._interrupted = False
         self.running = 0
@@ -99,7 +99,7 @@ class Slots:
 
     def close(self) -> None:
         """Let go of the threads; those that still run are not waited for."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
     async def _slot(self) -> None:
         loop = asyncio.get_running_loop()

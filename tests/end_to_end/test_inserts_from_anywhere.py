@@ -14,7 +14,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from pgsched.client import AsyncClient, Client
+from pgsched.async_client import AsyncClient
+from pgsched.client import Client
 from pgsched.db.embedded import packaged_binaries
 from tests.end_to_end.relay import relay_to
 from tests.processes import PgschedRunner

@@ -1,0 +1,99 @@
+"""Threads for plain functions: calls go out one by one, what they return comes back to the event loop together.
+
+An executor of the standard library wakes the loop for every call; here the first result wakes it, and what is ready by
+then comes along.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Ticket(Generic[T]):
+    """One call on its way."""
+
+    __slots__ = ("_call", "_loop", "future", "returned")
+
+    def __init__(self, call: Callable[[], T], loop: asyncio.AbstractEventLoop) -> None:
+        self._call = call
+        self._loop = loop
+        self.future: asyncio.Future[T] = loop.create_future()
+        """What the call returns. Cancelling it does not stop the thread, which nothing can."""
+        self.returned = False
+
+    def run(self) -> T:
+        """Make the call (in a thread)."""
+        return self._call()
+
+    def deliver(self, result: T) -> None:
+        """Hand the result over (on the event loop)."""
+        self.returned = True
+        if not self.future.done():
+            self.future.set_result(result)
+
+    async def ended(self) -> None:
+        """Wait until the thread is free again, also when the future was cancelled."""
+        if not self.returned:
+            if self.future.done():
+                self.future = self._loop.create_future()
+            await self.future
+
+
+class Threads(Generic[T]):
+    """At most ``limit`` threads, started when they are needed. Calls must not raise."""
+
+    def __init__(self, *, limit: int, name: str) -> None:
+        self._limit = limit
+        self._name = name
+        self._calls: SimpleQueue[Ticket[T] | None] = SimpleQueue()
+        self._results: deque[tuple[Ticket[T], T]] = deque()
+        self._threads: list[threading.Thread] = []
+        self._busy = 0
+        self._woken = False
+
+    def submit(self, call: Callable[[], T]) -> Ticket[T]:
+        """Run a call in a thread; to be called on the event loop."""
+        loop = asyncio.get_running_loop()
+        ticket = Ticket(call, loop)
+        self._busy += 1
+        if self._busy > len(self._threads) < self._limit:
+            # Daemons: a function that never returns must not keep the process from ending.
+            thread = threading.Thread(
+                target=self._run, args=(loop,), name=f"{self._name} {len(self._threads)}", daemon=True
+            )
+            self._threads.append(thread)
+            thread.start()
+        self._calls.put(ticket)
+        return ticket
+
+    def close(self) -> None:
+        """Let the threads end that have nothing to do; those that run are not waited for."""
+        for _ in self._threads:
+            self._calls.put(None)
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        while (ticket := self._calls.get()) is not None:
+            result = ticket.run()
+            self._results.append((ticket, result))
+            del result  # not kept alive while the thread waits
+            # A lost race wakes the loop once too often, never too seldom: the loop clears the flag before it looks.
+            if not self._woken:
+                self._woken = True
+                try:
+                    loop.call_soon_threadsafe(self._deliver)
+                except RuntimeError:  # the loop is closed: nobody waits any more
+                    return
+
+    def _deliver(self) -> None:
+        self._woken = False
+        while self._results:
+            ticket, result = self._results.popleft()
+            self._busy -= 1
+            ticket.deliver(result)
