@@ -57,6 +57,8 @@ class Claimed(NamedTuple):
     revision: int
     lease_expired: bool
     """The attempt before this one was lost: its worker's lease ran out."""
+    bytes: int
+    """Size of the payload."""
 
     @property
     def schedule(self) -> Schedule:

@@ -70,6 +70,7 @@ def claimed(**columns: Any) -> Claimed:
             "planned_from": NOW - timedelta(days=1),
             "revision": 0,
             "lease_expired": False,
+            "bytes": 2,
         }
         | columns
     )

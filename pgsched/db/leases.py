@@ -46,8 +46,10 @@ class Probe:
     floor_id: int | None = None
 
 
-async def claim(session: Session, identity: Identity, probes: Sequence[Probe], limit: int) -> list[Claimed]:
-    """Claim up to ``limit`` due rows, in the order of the probes."""
+async def claim(
+    session: Session, identity: Identity, probes: Sequence[Probe], limit: int, *, max_bytes: int = 2**31 - 1
+) -> list[Claimed]:
+    """Claim up to ``limit`` due rows, in the order of the probes, with payloads of ``max_bytes`` in all or one row."""
     cursor = await session.execute(
         load_statement("claim_tasks"),
         {
@@ -57,6 +59,7 @@ async def claim(session: Session, identity: Identity, probes: Sequence[Probe], l
             "floor_ids": [probe.floor_id for probe in probes],
             "task_types": list(identity.task_types),
             "limit": limit,
+            "bytes": max_bytes,
             "worker": identity.id,
             "lease": identity.lease,
         },

@@ -19,6 +19,8 @@ FLOOR_SECONDS = 1.0
 """How long claims may begin at the floor before one looks below it."""
 SECOND_LOOKS = (0.0, 0.05, 0.25, 1.0)
 """Seconds to the next looks after falling asleep: a row whose transaction was still open then notified nobody."""
+MAX_BYTES = 16 * 1024 * 1024
+"""Payloads in hand, as JSON text; parsed they take several times as much memory."""
 LONGEST_SLEEP = 60.0
 """Seconds for which a worker publishes that it sleeps: a dead one is notified in vain no longer than that."""
 BUSY_SECONDS = 0.1
@@ -73,9 +75,10 @@ class Claimer:
             held = [hold.task.id for hold in self._holds.snapshot()]
             await leases.release_unheld(self._session, self._identity, held)
         self._unanswered = True
-        tasks = await leases.claim(self._session, self._identity, self._probes(), limit)
+        room = max(MAX_BYTES - self._holds.bytes, 1)
+        tasks = await leases.claim(self._session, self._identity, self._probes(), limit, max_bytes=room)
         self._unanswered = False
-        if floored and len(tasks) < limit:
+        if floored and len(tasks) < limit and sum(task.bytes for task in tasks) < room:
             self._floors_since = 0.0  # the next claim looks below, before anything is taken for done
         if tasks:
             self._clock.set(tasks[0].next_run_at + timedelta(seconds=tasks[0].late), sent)

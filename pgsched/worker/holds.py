@@ -39,6 +39,8 @@ class Holds:
         self._by_id: dict[int, Hold] = {}
         self.waiting: deque[Hold] = deque()
         """Claimed and not started, in the order in which they will be."""
+        self.bytes = 0
+        """Size of all payloads in hand."""
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -54,12 +56,14 @@ class Holds:
                 self.abandon(earlier)
             hold = Hold(task, leased_until, claimed_at)
             self._by_id[task.id] = hold
+            self.bytes += task.bytes
             self.waiting.append(hold)
 
     def drop(self, hold: Hold) -> None:
         """Let go of a row: finished, given back or lost."""
         if self._by_id.get(hold.task.id) is hold:
             del self._by_id[hold.task.id]
+            self.bytes -= hold.task.bytes
 
     def get(self, task_id: int) -> Hold | None:
         """Return the hold on a task, None when this worker has none."""

@@ -22,7 +22,7 @@ from pgsched.declared import declare_schedules, declared_keys
 from pgsched.errors import DatabaseUnavailable
 from pgsched.registry import Registry
 from pgsched.worker.appetite import Appetite
-from pgsched.worker.claimer import Claimer
+from pgsched.worker.claimer import MAX_BYTES, Claimer
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.finisher import Finisher
 from pgsched.worker.gauges import Gauges
@@ -172,7 +172,7 @@ class Worker:
         if self._stopping.is_set():
             raise asyncio.CancelledError
         wanted = self._appetite.wanted(free_slots=self.slots.free, waiting=len(self.holds.waiting))
-        if wanted <= 0:
+        if wanted <= 0 or (self.holds.waiting and self.holds.bytes >= MAX_BYTES):
             self._room_needed.set()
             await self.claimer.wait(self._settings.poll_interval)
             self._room_needed.clear()

@@ -13,12 +13,15 @@ with probe as (
   where q.paused is not true
   order by p.place
 ),
-picked as materialized (
-  select due.*
+due as (
+  select found.*
   from probe
   cross join lateral (
     select * from (
-     select t.id, t.locked_by, t.fencing_token, t.attempts, t.started_at
+     select t.id, t.locked_by, t.fencing_token, t.attempts, t.started_at,
+       -- A small one is stored as it is; a large one may be compressed, and is measured as it will come.
+       case when pg_column_size(t.payload) < 1500 then pg_column_size(t.payload)
+         else octet_length(t.payload::text) end as bytes
      from pgsched.tasks t
      where probe.fifo and t.queue = probe.queue and t.priority = probe.priority
        and t.next_run_at is not null and t.enabled and t.next_run_at <= now()
@@ -30,7 +33,10 @@ picked as materialized (
      for no key update skip locked) first_in
     union all
     select * from (
-     select t.id, t.locked_by, t.fencing_token, t.attempts, t.started_at
+     select t.id, t.locked_by, t.fencing_token, t.attempts, t.started_at,
+       -- A small one is stored as it is; a large one may be compressed, and is measured as it will come.
+       case when pg_column_size(t.payload) < 1500 then pg_column_size(t.payload)
+         else octet_length(t.payload::text) end as bytes
      from pgsched.tasks t
      where not probe.fifo and t.queue = probe.queue and t.priority = probe.priority
        and t.next_run_at is not null and t.enabled and t.next_run_at <= now()
@@ -39,8 +45,13 @@ picked as materialized (
      order by t.next_run_at desc, t.id desc
      limit %(limit)s
      for no key update skip locked) last_in
-  ) due
+  ) found
   limit %(limit)s
+),
+picked as materialized (
+  -- As many as fit into %(bytes)s bytes of payload, but one at least.
+  select * from (select due.*, sum(due.bytes) over (rows unbounded preceding) - due.bytes as before from due) d
+  where before < %(bytes)s
 ),
 lost as (
   insert into pgsched.executions (
@@ -65,4 +76,4 @@ returning t.id, t.task_type, t.queue, t.priority, t.payload, t.schedule_type, t.
   t.cron_expression, t.timezone, t.start_date, t.end_date, t.repeat_interval, t.repeat_count,
   t.execution_count, t.on_missed, t.catchup_window, t.overlap, t.jitter,
   case when t.schedule_type <> 'one_time' then t.planned_from end as planned_from, t.revision,
-  picked.locked_by is not null as lease_expired
+  picked.locked_by is not null as lease_expired, picked.bytes

@@ -317,6 +317,7 @@ async def test_a_claim_beside_a_million_future_rows_reads_few_blocks(crowded_dsn
         "floor_ids": [None] * 10,
         "task_types": ["mail"],
         "limit": 100,
+        "bytes": 2**24,
         "worker": WORKER,
         "lease": 30.0,
     }
@@ -392,3 +393,27 @@ async def test_rows_of_a_claim_whose_answer_was_lost_are_given_back(dsn: str) ->
             again = await one.claim()
         assert {task.id for task in again} == {*lost, kept}
         assert [task.attempts for task in again] == [1, 1, 1, 1]
+
+
+@on_loop
+async def test_payloads_in_hand_are_bounded_by_their_size(dsn: str) -> None:
+    with database(dsn) as db:
+        db.execute(
+            "insert into pgsched.tasks (task_type, payload)"
+            " select 'mail', jsonb_build_object('text', repeat('x', 1000000)) from generate_series(1, 40)"
+        )
+        async with engine(dsn) as one:
+            assert 10 <= len(await one.claim()) <= 18  # 16 MiB of a megabyte each
+            assert one.holds.bytes < 20_000_000
+
+
+@on_loop
+async def test_a_payload_larger_than_what_is_left_comes_alone(dsn: str) -> None:
+    with database(dsn) as db:
+        db.execute(
+            "insert into pgsched.tasks (task_type, payload)"
+            " select 'mail', jsonb_build_object('text', repeat('x', 1000000)) from generate_series(1, 40)"
+        )
+        async with engine(dsn) as one:
+            one.holds.bytes = 2**30
+            assert len(await one.claim()) == 1

@@ -208,7 +208,7 @@ def test_columns_table_is_that_of_the_database(dsn: str) -> None:
             """
         ).fetchall()
     documented = {row["column"]: row for row in table("sql", "Columns of pgsched.tasks").rows}
-    assert list(documented) == [row["name"] for row in columns]
+    assert sorted(documented) == sorted(row["name"] for row in columns)  # the page groups them for readers
     for column in columns:
         row = documented[column["name"]]
         assert (row["type"], row["default"]) == (_short(column["type"]), column["default"]), column["name"]

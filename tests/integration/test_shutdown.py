@@ -137,8 +137,8 @@ async def test_a_claim_that_is_under_way_when_the_worker_stops_is_given_back(
     claimed = asyncio.Event()
     claim = leases.claim
 
-    async def slow_claim(*arguments: Any) -> list[Claimed]:
-        found = await claim(*arguments)
+    async def slow_claim(*arguments: Any, **options: Any) -> list[Claimed]:
+        found = await claim(*arguments, **options)
         if found:  # the rows are ours, and the answer is still on its way
             claimed.set()
             await wait_until_async(lambda: worker.unready() == "stopping", message="it is told to stop")
