@@ -42,7 +42,7 @@ format: $(DEV) ## Format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-bench: $(BENCH) ## Measure throughput and delays on this machine (options: ARGS=...)
+bench: $(BENCH) ## Measure beside peers and against targets, long; a short look: ARGS=--quick
 	$(BIN)/python -m tests.bench $(ARGS)
 
 chaos: $(DEV) ## Kill workers, connections and servers, the long runs too

@@ -30,18 +30,19 @@ FILLINGS = {
         from (select now() + interval '1 day' + n * interval '1 ms' as at from generate_series(1, {future}) n) rows
         """,
     "finished": """
-        insert into pgsched.tasks (task_type, schedule_type, scheduled_for, status, attempts, fencing_token,
-          execution_count, started_at, last_run_at, completed_at)
+        insert into pgsched.tasks (task_type, schedule_type, scheduled_for, status, attempts,
+          fencing_token, execution_count, started_at, last_run_at, completed_at)
         select 'noop', 'one_time', at, 'completed', 1, 1, 1, at, at, at
-        from (select now() - interval '1 hour' + n * interval '0.1 ms' as at from generate_series(1, {finished}) n) rows;
+        from (
+          select now() - interval '1 hour' + n * interval '0.1 ms' as at from generate_series(1, {finished}) n) rows;
         insert into pgsched.executions (task_id, task_type, queue, attempt, fencing_token, scheduled_for, worker_id,
           status, started_at, finished_at, duration_ms)
         select id, task_type, queue, 1, 1, scheduled_for, gen_random_uuid(), 'completed', started_at, started_at, 0.1
         from pgsched.tasks
         """,
     "leased": """
-        insert into pgsched.tasks (task_type, schedule_type, scheduled_for, next_run_at, status, attempts, fencing_token,
-          started_at, locked_by, locked_until, created_by)
+        insert into pgsched.tasks (task_type, schedule_type, scheduled_for, next_run_at, status, attempts,
+          fencing_token, started_at, locked_by, locked_until, created_by)
         select 'noop', 'one_time', at, at, 'running', 1, 1, now(), 'ffffffff-0000-0000-0000-000000000000',
           now() + interval '1 day', 'another worker'
         from (select now() - interval '1 hour' + n * interval '1 ms' as at from generate_series(1, {leased}) n) rows

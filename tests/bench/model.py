@@ -130,5 +130,5 @@ def at_least(ratio: float, against: str, *, metric: str = "per_second", side: st
 
 def at_most(value: float, unit: str, *, metric: str, side: str = "pgsched") -> Target:
     """A limit that holds by itself."""
-    name = metric.removesuffix(f"_{unit}").replace("_", " ")
+    name = metric.removesuffix(f"_{unit.lower()}").replace("_", " ")
     return Target(text=f"{name} ≤ {value:g} {unit}", bounds=(Bound(metric=metric, side=side, at_most=value),))

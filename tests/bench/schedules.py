@@ -19,7 +19,7 @@ import psycopg
 
 from pgsched.db.embedded import EmbeddedServer
 from pgsched.db.migrate import migrate
-from tests.bench.__main__ import SETTINGS
+from tests.bench.databases import SETTINGS
 
 HANDLERS = """
 from pgsched import App
@@ -108,7 +108,7 @@ def thunder(connection: psycopg.Connection[tuple[float]], schedules: int) -> Non
 def _wait(connection: psycopg.Connection[tuple[float]], count: str, wanted: int, longest: float) -> float:
     begun = monotonic()
     while True:
-        row = connection.execute(count).fetchone()  # type: ignore[call-overload]
+        row = connection.execute(count).fetchone()
         if row and row[0] >= wanted:
             return monotonic() - begun
         if monotonic() - begun > longest:

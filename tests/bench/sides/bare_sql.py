@@ -5,57 +5,84 @@ Two processes send them as fast as they are answered: no handlers, no rows decod
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import struct
 from multiprocessing.synchronize import Barrier
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import psycopg
 
+from pgsched.db import leases, outcomes
+from pgsched.db.leases import Identity, Probe
+from pgsched.db.session import Session
 from pgsched.db.statements import load_statement
-from tests.bench.sides.measure import arguments, report
+from pgsched.model import Finish
+from tests.bench.sides.measure import arguments, report, settle
 
 CONNECTIONS = 2
 
 
-def work(dsn: str, batch: int, ready: Barrier) -> None:
-    """Claim and finish until nothing is left."""
-    claim, finish = load_statement("claim_tasks"), load_statement("finish_completed")
-    worker = uuid4()
-    claiming = {
-        "queues": ["default"] * 10,
-        "priorities": list(range(10, 0, -1)),
-        "floor_ats": [None] * 10,
-        "floor_ids": [None] * 10,
-        "task_types": ["noop"],
-        "limit": batch,
-        "worker": worker,
-        "lease": 30.0,
-    }
+class Recorder:
+    """Takes the place of a session: keeps what the worker's code would send."""
+
+    rowcount = 0
+
+    async def execute(self, statement: Any, parameters: dict[str, Any]) -> Recorder:
+        self.sent = (statement, parameters)
+        return self
+
+    async def fetchall(self) -> list[Any]:
+        return []
+
+
+def statements(batch: int) -> tuple[tuple[Any, dict[str, Any]], tuple[Any, dict[str, Any]]]:
+    """The worker's claim of so many rows, and its finish of one, as (statement, parameters)."""
+    identity = Identity(
+        id=uuid4(),
+        hostname="bench",
+        pid=1,
+        queues=("default",),
+        task_types=("noop",),
+        declared_keys=(),
+        concurrency=batch,
+        lease=30.0,
+    )
+    claim, finish = Recorder(), Recorder()
+    probes = [Probe(queue="default", priority=priority) for priority in range(10, 0, -1)]
+    asyncio.run(_record(claim, finish, identity, probes, batch))
+    return claim.sent, finish.sent
+
+
+async def _record(claim: Recorder, finish: Recorder, identity: Identity, probes: list[Probe], batch: int) -> None:
+    one = Finish(id=0, fencing_token=0, next_status="completed", plain=True, execution="completed")
+    await leases.claim(cast(Session, claim), identity, probes, batch)
+    await outcomes.write(cast(Session, finish), identity.id, [one], [], [], 0.0001)
+
+
+def work(dsn: str, batch: int, ready: Barrier, ended: Any) -> None:
+    """Claim and finish until nothing is left; the time of that is put into ``ended``."""
+    (claim, claiming), (finish, finishing) = statements(batch)
+    one_row = {name: list(value) for name, value in finishing.items() if isinstance(value, (list, tuple))}
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(load_statement("tune_session"))
         ready.wait()
         while True:
             rows = connection.execute(claim, claiming, prepare=True, binary=True).pgresult
             if rows is None or not rows.ntuples:
-                return
-            ids, tokens = _numbers(rows, b"id"), _numbers(rows, b"fencing_token")
-            nothing = [0.0001] * len(ids)
-            finishing = {
-                "worker": worker,
-                "ids": ids,
-                "tokens": tokens,
-                "started_ago": nothing,
-                "seconds": nothing,
-                "results": [None] * len(ids),
-            }
-            connection.execute(finish, finishing, prepare=True, binary=True)
+                break
+            each = {name: value * rows.ntuples for name, value in one_row.items()}
+            mine = {"ids": _numbers(rows, b"id"), "tokens": _numbers(rows, b"fencing_token")}
+            connection.execute(finish, finishing | each | mine, prepare=True, binary=True)
+        with ended.get_lock():
+            ended.value = max(ended.value, perf_counter())  # one clock for all processes
 
 
 def _numbers(rows: Any, column: bytes) -> list[int]:
-    place, read = rows.fnumber(column), struct.Struct("!q").unpack
+    place = next(place for place in range(rows.nfields) if rows.fname(place) == column)
+    read = struct.Struct("!q").unpack
     return [read(rows.get_value(row, place))[0] for row in range(rows.ntuples)]
 
 
@@ -63,18 +90,18 @@ def run(dsn: str, tasks: int, batch: int) -> dict[str, float]:
     """One round."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("insert into pgsched.tasks (task_type) select 'noop' from generate_series(1, %s)", (tasks,))
-        connection.execute("vacuum analyze")
-        connection.execute("checkpoint")
+    asyncio.run(settle(dsn))
     context = multiprocessing.get_context("spawn")
     ready = context.Barrier(CONNECTIONS + 1)
-    workers = [context.Process(target=work, args=(dsn, batch, ready)) for _ in range(CONNECTIONS)]
+    ended = context.Value("d", 0.0)
+    workers = [context.Process(target=work, args=(dsn, batch, ready, ended)) for _ in range(CONNECTIONS)]
     for one in workers:
         one.start()
-    ready.wait()
+    ready.wait(60)
     begun = perf_counter()
     for one in workers:
         one.join()
-    seconds = perf_counter() - begun
+    seconds = ended.value - begun
     with psycopg.connect(dsn) as connection:
         row = connection.execute("select count(*) from pgsched.executions").fetchone()
     if row != (tasks,) or any(one.exitcode for one in workers):

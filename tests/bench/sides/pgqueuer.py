@@ -1,15 +1,19 @@
-"""PgQueuer: one queue manager on asyncpg; it keeps a log of statuses and no fencing token."""
+"""PgQueuer: one queue manager on asyncpg and uvloop, as its command line runs it.
+
+It keeps a log of statuses and no fencing token.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
-import asyncpg
+import asyncpg  # type: ignore[import-untyped]
+import uvloop
 from pgqueuer import AsyncpgDriver, Job, PgQueuer, Queries
 from psycopg.conninfo import conninfo_to_dict
 
-from tests.bench.sides.measure import arguments, drain, nothing_left, report
+from tests.bench.sides.measure import arguments, drain, nothing_left, report, settle
 
 OVER = nothing_left("select exists (select from pgqueuer)")
 
@@ -37,14 +41,20 @@ async def run(dsn: str, given: dict[str, Any]) -> dict[str, float]:
     for start in range(0, tasks, 10_000):
         size = min(10_000, tasks - start)
         await queries.enqueue(["noop"] * size, [None] * size, [0] * size)
-    working = asyncio.ensure_future(manager.run(batch_size=given["batch"]))
-    metrics = await drain(dsn, tasks, working, handled, OVER)
+    working: list[asyncio.Future[None]] = []
+
+    def work() -> asyncio.Future[None]:
+        working.append(asyncio.ensure_future(manager.run(batch_size=given["batch"])))
+        return working[0]
+
+    await settle(dsn)
+    metrics = await drain(dsn, tasks, work, handled, OVER)
     manager.shutdown.set()
-    working.cancel()
-    await asyncio.gather(working, return_exceptions=True)
+    working[0].cancel()
+    await asyncio.gather(*working, return_exceptions=True)
     return metrics
 
 
 if __name__ == "__main__":
     _given = arguments()
-    report(asyncio.run(run(_given["dsn"], _given)))
+    report(uvloop.run(run(_given["dsn"], _given)))

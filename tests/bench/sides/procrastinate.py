@@ -8,7 +8,7 @@ from typing import Any
 
 import procrastinate
 
-from tests.bench.sides.measure import arguments, drain, nothing_left, report
+from tests.bench.sides.measure import arguments, drain, nothing_left, report, settle
 
 OVER = nothing_left("select exists (select from procrastinate_jobs where status in ('todo', 'doing'))")
 
@@ -30,12 +30,17 @@ async def run(dsn: str, given: dict[str, Any]) -> dict[str, float]:
         await app.schema_manager.apply_schema_async()
         for start in range(0, tasks, 1_000):
             await noop.batch_defer_async(*[{} for _ in range(min(1_000, tasks - start))])
-        working = asyncio.ensure_future(
-            app.run_worker_async(concurrency=given["concurrency"], install_signal_handlers=False)
-        )
-        metrics = await drain(dsn, tasks, working, handled, OVER)
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
+        working: list[asyncio.Future[None]] = []
+
+        def work() -> asyncio.Future[None]:
+            running = app.run_worker_async(concurrency=given["concurrency"], install_signal_handlers=False)
+            working.append(asyncio.ensure_future(running))
+            return working[0]
+
+        await settle(dsn)
+        metrics = await drain(dsn, tasks, work, handled, OVER)
+        working[0].cancel()
+        await asyncio.gather(*working, return_exceptions=True)
     return metrics
 
 
