@@ -15,6 +15,7 @@ MAX_DEPTH = 100
 
 Container = Mapping[Any, Any] | list[Any] | tuple[Any, ...]
 
+_PLAIN = (str, int, float, bool, type(None))
 _LONGEST_PATH = 100
 # jsonb has no NUL character. An even number of backslashes before it is text that merely looks like one.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -56,12 +57,19 @@ def foreign_key(value: object) -> str | None:
 
     JSON would turn such a key into text, and the reader would get another key than the writer wrote.
     """
+    if _is_flat(value):
+        return None
     for _, path, container in _containers(value):
         if isinstance(container, Mapping):
             for key in container:
                 if not isinstance(key, str):
                     return f"{path}[{key!r}]"
     return None
+
+
+def _is_flat(value: object) -> bool:
+    """Whether this is an object with keys that are strings and nothing inside that has keys: most payloads are."""
+    return isinstance(value, dict) and all(type(key) is str and type(item) in _PLAIN for key, item in value.items())
 
 
 def _too_deep(what: str) -> InvalidTask:

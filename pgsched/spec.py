@@ -103,30 +103,34 @@ class TaskSpec:
     jitter: Duration | None = None
     enabled: bool | None = None
     parent_id: int | None = None
-    _parameters: dict[str, Any] = field(init=False, repr=False, compare=False)
+    _arguments: dict[str, Any] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check every option by itself, then what must not or must come together."""
-        given = {name: check(name, value) for name, check, value in self._given()}
-        self._check_together()
-        parameters = {parameter: given.get(option) for option, (parameter, _) in _RULES.items()}
-        object.__setattr__(self, "_parameters", parameters)
+        arguments = {"task_type": _RULES["task_type"][1]("task_type", self.task_type)}
+        for name, value in self.__dict__.items():
+            if value is not None and name != "task_type":
+                argument, check = _RULES[name]
+                arguments[argument] = check(name, value)
+        if len(arguments) > 1 + ("payload" in arguments):
+            self._check_together()
+        object.__setattr__(self, "_arguments", arguments)
 
     def parameters(self) -> dict[str, Any]:
         """Return the arguments for the SQL function ``pgsched.schedule``, None where nothing was given.
 
         Times, intervals and JSON are text that PostgreSQL reads alike whatever the session's settings.
         """
-        return dict(self._parameters)
+        return {argument: self._arguments.get(argument) for argument, _ in _RULES.values()}
+
+    def arguments(self) -> dict[str, Any]:
+        """Return those of the :meth:`parameters` that were given."""
+        return dict(self._arguments)
 
     def with_defaults(self, options: TaskOptions) -> TaskSpec:
         """Return the spec with ``options`` where it has none of its own."""
         missing = {name: value for name, value in options.items() if getattr(self, name) is None}
         return replace(self, **missing) if missing else self  # type: ignore[arg-type]
-
-    def _given(self) -> list[tuple[str, Check, Any]]:
-        values = [(name, check, getattr(self, name)) for name, (_, check) in _RULES.items()]
-        return [(name, check, value) for name, check, value in values if value is not None or name == "task_type"]
 
     def _check_together(self) -> None:
         if self.at is not None and self.delay is not None:

@@ -67,10 +67,10 @@ def insert_tasks(specs: Iterable[TaskSpec]) -> Steps:
 
     Of several tasks with one key the first is inserted.
     """
-    tasks = [_parameters(place, spec) for place, spec in enumerate(specs)]
+    tasks = [_arguments(place, spec) for place, spec in enumerate(specs)]
     if not tasks:
         return []
-    instants = yield from _instants(sorted({task["delay"] for task in tasks if task["delay"] is not None}))
+    instants = yield from _instants(sorted({task["delay"] for task in tasks if "delay" in task}))
     reserved = yield Step(sql.SQL(load_statement("reserve_ids")), {"number": len(tasks)}, answers=True)
     rows = [
         Row(place, _values(answer["id"], task, instants))
@@ -109,17 +109,21 @@ def _instants(delays: list[str]) -> Generator[Step, list[dict[str, Any]], dict[s
     return {answer["delay"]: answer["instant"] for answer in answers}
 
 
-def _parameters(place: int, spec: object) -> dict[str, Any]:
+def _arguments(place: int, spec: object) -> dict[str, Any]:
     if not isinstance(spec, TaskSpec):
         raise TypeError(f"task {place}: must be a TaskSpec, got a {type(spec).__name__}")
-    return spec.parameters()
+    return spec.arguments()
 
 
 def _values(task_id: int, task: dict[str, Any], instants: Mapping[str, str]) -> dict[str, Any]:
     """The columns that a task fills, and with what."""
-    run_at, delay = task.pop("run_at"), task.pop("delay")
-    task["scheduled_for"] = run_at if delay is None else instants[delay]
-    return {"id": task_id} | {column: value for column, value in task.items() if value is not None}
+    values = {"id": task_id, **task}
+    delay = values.pop("delay", None)
+    if "run_at" in values:
+        values["scheduled_for"] = values.pop("run_at")
+    elif delay is not None:
+        values["scheduled_for"] = instants[delay]
+    return values
 
 
 def _by_columns(rows: Iterable[Row]) -> Iterator[tuple[tuple[str, ...], list[Row]]]:

@@ -23,8 +23,12 @@ MAX_BYTES = 16 * 1024 * 1024
 """Payloads in hand, as JSON text; parsed they take several times as much memory."""
 LONGEST_SLEEP = 60.0
 """Seconds for which a worker publishes that it sleeps: a dead one is notified in vain no longer than that."""
-BUSY_SECONDS = 0.1
-"""A worker that has found work for so long says that it need not be notified."""
+BUSY_RATE = 200.0
+"""Rows a second from which on a worker dozes instead of sleeping: it looks again after DOZE_SECONDS and tells inserts
+not to notify it, because every NOTIFY makes the commits of all sessions wait for one another."""
+DOZE_SECONDS = 0.005
+RATE_SECONDS = 0.25
+"""The span over which that rate is measured."""
 
 
 class Claimer:
@@ -59,7 +63,9 @@ class Claimer:
         self._stale = False
         self._unanswered = False
         """A claim was sent whose answer never came: it may have taken rows."""
-        self._busy_since: float | None = None
+        self._rate = 0.0
+        self._found = 0
+        self._counted_since = 0.0
 
     async def tick(self, limit: int) -> bool:
         """Claim up to ``limit`` rows into the holds; returns whether there may be more.
@@ -86,7 +92,7 @@ class Claimer:
                 self._floors[task.queue, task.priority] = (task.next_run_at, task.id)
             self._holds.add(tasks, sent + self._identity.lease, sent)
         self._on_claim(tasks, monotonic() - sent)
-        await self._note(bool(tasks))
+        await self._note(len(tasks), sent)
         return bool(tasks) or floored
 
     async def rest(self) -> None:
@@ -94,6 +100,9 @@ class Claimer:
 
         Raises DatabaseUnavailable.
         """
+        if self._rate > BUSY_RATE:
+            await self.wait(DOZE_SECONDS)
+            return
         now = monotonic()
         if self._published_until <= now or self._stale:
             self._stale = False
@@ -136,14 +145,14 @@ class Claimer:
             for queue in in_turn
         ]
 
-    async def _note(self, found: bool) -> None:
-        now = monotonic()
-        if not found:
-            self._busy_since = None
-            return
-        self._looks = 0
-        if self._busy_since is None:
-            self._busy_since = now
-        elif now - self._busy_since > BUSY_SECONDS and self._published_until > now:
+    async def _note(self, found: int, now: float) -> None:
+        """Take the rate at which rows come; say that this worker is awake when it is high."""
+        self._found += found
+        if found:
+            self._looks = 0
+        if now - self._counted_since >= RATE_SECONDS:
+            self._rate = self._found / (now - self._counted_since)
+            self._found, self._counted_since = 0, now
+        if self._rate > BUSY_RATE and self._published_until > now:
             await leases.wake_up(self._session, self._identity)
             self._published_until = 0.0

@@ -20,7 +20,7 @@ due as (
     select * from (
      select t.id, t.locked_by, t.fencing_token, t.attempts, t.started_at,
        -- A small one is stored as it is; a large one may be compressed, and is measured as it will come.
-       case when pg_column_size(t.payload) < 1500 then pg_column_size(t.payload)
+       case when pg_column_compression(t.payload) is null then pg_column_size(t.payload)
          else octet_length(t.payload::text) end as bytes
      from pgsched.tasks t
      where probe.fifo and t.queue = probe.queue and t.priority = probe.priority

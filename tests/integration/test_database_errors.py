@@ -59,7 +59,7 @@ async def test_rows_run_when_the_connection_breaks_right_after_their_claim(
 ) -> None:
     broken = 0
 
-    async def break_once(self: Claimer, found: bool) -> None:
+    async def break_once(self: Claimer, found: int, now: float) -> None:
         nonlocal broken
         if found and not broken:
             broken += 1
