@@ -30,6 +30,10 @@ MAX_ERROR_CHARACTERS = 16_384
 Report = Callable[[Outcome], None]
 
 
+def _nothing() -> None:
+    return None
+
+
 async def run_attempt(
     handler: Handler,
     payload: dict[str, Any],
@@ -38,9 +42,11 @@ async def run_attempt(
     timeout: float | None,
     threads: Threads[Outcome],
     report: Report,
+    on_wait: Callable[[], None] = _nothing,
 ) -> None:
     """Run one attempt and report its outcome, once; returns when its slot is free again.
 
+    ``on_wait`` is called when the attempt waits for the first time, so that somebody else may use the event loop.
     ``timeout`` is in seconds. A plain function that overstays it is reported as timed out at once, but holds its slot
     until it returns, because a thread cannot be stopped. A cancellation of the calling task cancels an async handler
     and is reported as ``released`` (the caller decides what that means), unless the handler ended all the same.
@@ -55,22 +61,24 @@ async def run_attempt(
     if handler.context_parameter is not None:
         arguments = {**payload, handler.context_parameter: context}
     if handler.is_async:
-        report(await _run_coroutine(handler, arguments, started, timeout))
+        report(await _run_coroutine(handler, arguments, started, timeout, on_wait))
     else:
-        await _run_in_thread(handler, arguments, context, started, timeout, threads, report)
+        await _run_in_thread(handler, arguments, context, started, timeout, threads, report, on_wait)
 
 
-async def _run_coroutine(handler: Handler, arguments: dict[str, Any], started: float, timeout: float | None) -> Outcome:
+async def _run_coroutine(
+    handler: Handler, arguments: dict[str, Any], started: float, timeout: float | None, on_wait: Callable[[], None]
+) -> Outcome:
     variables = contextvars.copy_context()
     limit: asyncio.Timeout | None = None
     try:
         coroutine = handler.function(**arguments)
         if timeout is None:
-            value = await _in_context(coroutine, variables)
+            value = await _in_context(coroutine, variables, on_wait)
         else:
             async with asyncio.timeout(timeout) as limit:
                 try:
-                    value = await _in_context(coroutine, variables)
+                    value = await _in_context(coroutine, variables, on_wait)
                 except TimeoutError as error:
                     # The handler's own, unless the limit is what struck: then __aexit__ makes one of its own.
                     if not limit.expired():
@@ -96,7 +104,9 @@ async def _run_coroutine(handler: Handler, arguments: dict[str, Any], started: f
 
 
 @types.coroutine
-def _in_context(coroutine: Coroutine[Any, Any, Any], variables: contextvars.Context) -> Generator[Any, Any, Any]:
+def _in_context(
+    coroutine: Coroutine[Any, Any, Any], variables: contextvars.Context, on_wait: Callable[[], None]
+) -> Generator[Any, Any, Any]:
     """Drive a coroutine with every step in ``variables``.
 
     What a handler sets in context variables is gone with it, as if it had an asyncio task of its own, without the
@@ -105,6 +115,7 @@ def _in_context(coroutine: Coroutine[Any, Any, Any], variables: contextvars.Cont
     run = variables.run
     try:
         awaited = run(coroutine.send, None)
+        on_wait()
         while True:
             try:
                 value = yield awaited
@@ -124,6 +135,7 @@ async def _run_in_thread(
     timeout: float | None,
     threads: Threads[Outcome],
     report: Report,
+    on_wait: Callable[[], None],
 ) -> None:
     def call() -> Outcome:
         try:
@@ -136,6 +148,7 @@ async def _run_in_thread(
         return _completed(value, started)
 
     ticket = threads.submit(partial(contextvars.copy_context().run, call))
+    on_wait()
     try:
         async with asyncio.timeout(timeout) if timeout is not None else nullcontext():
             report(await ticket.future)

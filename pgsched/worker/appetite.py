@@ -41,8 +41,8 @@ class Appetite:
 
         A claim for a few rows beside many that wait is put off until it is worth its round trip.
         """
-        ahead = min(int(self.rate * HORIZON), self._max_batch)
+        ahead = int(self.rate * HORIZON)
         missing = min(free_slots + ahead - waiting, self._max_batch)
-        if waiting and missing < (self._concurrency + ahead) // 4:
+        if waiting and missing < min(self._concurrency + ahead, self._max_batch) // 4:
             return 0
         return max(missing, 0)

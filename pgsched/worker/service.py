@@ -183,9 +183,7 @@ class Worker:
         finally:
             self.slots.feed()  # after an error too: what was claimed before it must not wait for ever
         self.tally.running = self.slots.running
-        if more:
-            await asyncio.sleep(0)
-        else:
+        if not more:
             await self.claimer.rest()
 
     async def _finish_tick(self) -> None:

@@ -26,6 +26,10 @@ from pgsched.worker.tally import Tally
 log = structlog.stdlib.get_logger("pgsched.worker")
 
 
+TURN_SECONDS = 0.003
+"""How long slots run handlers before the event loop gets its turn."""
+
+
 class Slots:
     """Runs what waits in the holds, ``concurrency`` at a time."""
 
@@ -53,6 +57,7 @@ class Slots:
         self._tasks: set[asyncio.Task[None]] = set()
         self._threads: Threads[Outcome] = Threads(limit=concurrency, name="pgsched handler")
         self._closing = False
+        self._turn_ends = 0.0
         self._interrupted = False
         self.running = 0
 
@@ -69,11 +74,19 @@ class Slots:
             task.add_done_callback(self._slot_ended)
 
     def feed(self) -> None:
-        """Wake as many idle slots as there are rows waiting."""
-        for _ in range(min(len(self._holds.waiting), len(self._idle))):
+        """Wake an idle slot when rows wait. It takes one after the other, and wakes others when a handler waits."""
+        self._wake(1)
+
+    def _wake(self, count: int) -> None:
+        for _ in range(min(count, len(self._holds.waiting), len(self._idle))):
             future = self._idle.popleft()
             if not future.done():
                 future.set_result(None)
+
+    def _pass_on(self) -> None:
+        """A handler waits for something: two more slots may start. So all do in a few turns of the loop, and handlers
+        that never wait are run by one slot without waking any other."""
+        self._wake(2)
 
     async def drain(self, timeout: float) -> None:
         """Start nothing more and wait until every slot is empty, ``timeout`` seconds at most."""
@@ -127,7 +140,13 @@ class Slots:
             finally:
                 self.running -= 1
                 hold.slot = None
-                await _settle(slot)
+                if slot.cancelling():
+                    await _settle(slot)
+            now = monotonic()
+            if now > self._turn_ends:
+                # Handlers that never wait must not keep the loop from claiming and writing.
+                self._turn_ends = now + TURN_SECONDS
+                await asyncio.sleep(0)
 
     async def _run(self, hold: Hold) -> None:
         self._appetite.count()
@@ -160,7 +179,15 @@ class Slots:
             self._finisher.conclude(hold, outcome)
 
         try:
-            await run_attempt(handler, task.payload, context, timeout=timeout, threads=self._threads, report=report)
+            await run_attempt(
+                handler,
+                task.payload,
+                context,
+                timeout=timeout,
+                threads=self._threads,
+                report=report,
+                on_wait=self._pass_on,
+            )
         except Exception as error:  # a fault of pgsched, not of the handler: the attempt failed, the slot lives on
             log.exception("run_failed", task_id=task.id, task_type=task.task_type)
             if hold.state == RUNNING:
@@ -185,8 +212,7 @@ class Slots:
 
 async def _settle(slot: asyncio.Task[None]) -> None:
     """End a cancellation with the run it was for: the next begins without it, even if a handler swallowed it."""
-    if slot.cancelling():
-        while slot.cancelling():
-            slot.uncancel()
-        with suppress(asyncio.CancelledError):  # one that was asked for and not delivered yet
-            await asyncio.sleep(0)
+    while slot.cancelling():
+        slot.uncancel()
+    with suppress(asyncio.CancelledError):  # one that was asked for and not delivered yet
+        await asyncio.sleep(0)

@@ -355,16 +355,18 @@ def test_two_claims_at_once_share_the_rows(dsn: str) -> None:
 def test_worker_processes_run_each_row_once(run_pgsched: PgschedRunner, dsn: str, tmp_path: Path) -> None:
     (tmp_path / "mod.py").write_text("from pgsched import App\napp = App()\n@app.task('mail')\nasync def mail(): ...\n")
     with database(dsn) as db:
-        db.execute("insert into pgsched.tasks (task_type) select 'mail' from generate_series(1, 5000)")
         workers = [run_pgsched("worker", "--app", "mod:app") for _ in range(3)]
-        wait_until(lambda: _count(db, "completed") == 5000, timeout=60, message="5,000 tasks are completed")
+        for worker in workers:
+            worker.wait_for_output("worker_started")
+        db.execute("insert into pgsched.tasks (task_type) select 'mail' from generate_series(1, 20000)")
+        wait_until(lambda: _count(db, "completed") == 20000, timeout=60, message="20,000 tasks are completed")
         for worker in workers:
             assert worker.stop() == 0
         assert rows(
             db,
             "select count(*) as n, count(distinct task_id) as tasks, max(fencing_token) as token, "
             "count(distinct worker_id) > 1 as shared from pgsched.executions",
-        ) == [{"n": 5000, "tasks": 5000, "token": 1, "shared": True}]
+        ) == [{"n": 20000, "tasks": 20000, "token": 1, "shared": True}]
 
 
 def _count(db: psycopg.Connection[dict[str, Any]], status: str) -> int:
