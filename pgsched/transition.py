@@ -43,16 +43,19 @@ def judge(task: Claimed, now: datetime) -> Admitted | Refused:
     may overlap itself becomes a child.
     ``now`` is the database's time.
     """
+    if is_plain(task):
+        return Admitted(task)
+    if task.schedule_type == "one_time":
+        return Refused(_exhausted(task))
+    tick = task.scheduled_for
     try:
-        if task.schedule_type != "one_time" and task.scheduled_for is None:
+        if tick is None:
             return Refused(_move_to(task, first_tick(task.schedule, task.planned_from or now)))
         # A schedule that may overlap itself runs nothing itself: losing its worker costs it no attempt.
-        if task.attempts > task.max_attempts and (task.schedule_type == "one_time" or task.overlap != "allow"):
+        if task.attempts > task.max_attempts and task.overlap != "allow":
             return Refused(_exhausted(task))
-        if task.scheduled_for is None or task.schedule_type == "one_time":
-            return Admitted(task)
-        measured = task.attempts == 1 or _is_superseded(task, task.scheduled_for, now)
-        verdict = _measure(task, task.scheduled_for, now) if measured else Admitted(task)
+        measured = task.attempts == 1 or _is_superseded(task, tick, now)
+        verdict = _measure(task, tick, now) if measured else Admitted(task)
         if isinstance(verdict, Admitted) and task.overlap == "allow":
             return Refused(_spawn(verdict.task, verdict.missed))
         return verdict

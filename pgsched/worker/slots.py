@@ -75,10 +75,10 @@ class Slots:
 
     def feed(self) -> None:
         """Wake an idle slot when rows wait. It takes one after the other, and wakes others when a handler waits."""
-        self._wake(1)
+        self._wake(min(1, len(self._holds.waiting)))
 
     def _wake(self, count: int) -> None:
-        for _ in range(min(count, len(self._holds.waiting), len(self._idle))):
+        for _ in range(min(count, len(self._idle))):
             future = self._idle.popleft()
             if not future.done():
                 future.set_result(None)
@@ -86,15 +86,12 @@ class Slots:
     def _pass_on(self) -> None:
         """A handler waits for something: two more slots may start. So all do in a few turns of the loop, and handlers
         that never wait are run by one slot without waking any other."""
-        self._wake(2)
+        self._wake(min(2, len(self._holds.waiting)))
 
     async def drain(self, timeout: float) -> None:
         """Start nothing more and wait until every slot is empty, ``timeout`` seconds at most."""
         self._closing = True
-        while self._idle:
-            future = self._idle.popleft()
-            if not future.done():
-                future.set_result(None)
+        self._wake(len(self._idle))
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=timeout)
 
