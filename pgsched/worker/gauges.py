@@ -36,9 +36,11 @@ class Gauges(Collector):
         begun = monotonic()
         if begun < self._renew_after or begun - self._scraped_at > WANTED_SECONDS:
             return False
-        self._counts = await upkeep.count_tasks(self._session)
-        self._unhandled = await upkeep.find_unhandled(self._session)
-        self._health = await upkeep.check_health(self._session)
+        counts = await upkeep.count_tasks(self._session)
+        unhandled = await upkeep.find_unhandled(self._session)
+        health = await upkeep.check_health(self._session)
+        # At once: a scrape in between must not show half of it.
+        self._counts, self._unhandled, self._health = counts, unhandled, health
         ended = monotonic()
         self._renew_after = ended + max(FRESH_SECONDS, (ended - begun) / MAX_SHARE)
         return True
