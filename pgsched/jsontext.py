@@ -15,6 +15,7 @@ MAX_DEPTH = 100
 
 Container = Mapping[Any, Any] | list[Any] | tuple[Any, ...]
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _PLAIN = (str, int, float, bool, type(None))
 _LONGEST_PATH = 100
 # jsonb has no NUL character. An even number of backslashes before it is text that merely looks like one.
@@ -30,8 +31,8 @@ def encode_json(value: object, what: str) -> str:
     long.
     """
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        size = len(text.encode())
+        text = _ENCODER.encode(value)
+        size = len(text) if text.isascii() else len(text.encode())
     except UnicodeEncodeError:
         raise InvalidTask(f"{what} must be Unicode text, got half a surrogate pair") from None
     except RecursionError:

@@ -21,6 +21,7 @@ from pgsched.config import WorkerSettings
 from pgsched.db.migrate import check_schema
 from pgsched.errors import PgschedError
 from pgsched.loading import load_app
+from pgsched.worker.collector import settle_collector
 from pgsched.worker.http import HttpServer
 from pgsched.worker.merged import Answering, Child, MergedMetrics, first_problem
 from pgsched.worker.service import CANCEL_SECONDS, FLUSH_SECONDS, Worker
@@ -77,6 +78,7 @@ def _run_one(job: Job, host: str, port: int | None) -> int:
 
 def _make_worker(job: Job, *, counts_table: bool) -> Worker:
     registry = load_app(job.app_path).registry
+    settle_collector()
     return Worker(dsn=job.dsn, registry=registry, settings=job.settings, counts_table=counts_table)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import unicodedata
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -19,6 +19,7 @@ from pgsched.zones import load_zone
 Duration = float | timedelta | Interval | str
 """Seconds, a timedelta, an Interval, or text as ``"15m"``."""
 
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _MILLISECOND = Interval(microseconds=1_000)
 _DAY = Interval(days=1)
 _MILLENNIUM = Interval(months=12_000)
@@ -123,9 +124,9 @@ class TaskSpec:
         """
         return {argument: self._arguments.get(argument) for argument, _ in _RULES.values()}
 
-    def arguments(self) -> dict[str, Any]:
+    def arguments(self) -> Mapping[str, Any]:
         """Return those of the :meth:`parameters` that were given."""
-        return dict(self._arguments)
+        return self._arguments
 
     def with_defaults(self, options: TaskOptions) -> TaskSpec:
         """Return the spec with ``options`` where it has none of its own."""
@@ -175,7 +176,7 @@ def _text_of(longest: int, *, control_characters: bool = True) -> Check:
         text = _text(option, value)
         if not 1 <= len(text) <= longest:
             raise InvalidTask(f"{option} must have 1 to {longest} characters, got {len(text)}")
-        if not control_characters and any(unicodedata.category(character) == "Cc" for character in text):
+        if not control_characters and _CONTROL.search(text):
             raise _refused(option, "not contain control characters", text)
         return text
 
@@ -226,7 +227,7 @@ def _moment(option: str, value: object) -> str:
 
 
 def _json_object(option: str, value: object) -> str:
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict | Mapping):  # the quick test first
         raise InvalidTask(f"{option} must be a dictionary, got a {type(value).__name__}")
     text = encode_json(value if isinstance(value, dict) else dict(value), option)
     if (path := foreign_key(value)) is not None:

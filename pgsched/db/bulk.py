@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import psycopg
@@ -18,34 +19,36 @@ from pgsched.db.statements import load_statement
 from pgsched.errors import PgschedError
 from pgsched.spec import TaskSpec
 
+HEAD = 1_000
+"""Tasks that are looked at before anything is sent: a call with fewer reserves as many ids as it needs."""
+BLOCK = 10_000
+"""Ids that are reserved for a longer one at first, then as many as were used."""
+
 _LINE = re.compile(r"^COPY \w+, \D*(\d+)", re.MULTILINE)
 
 
 class Row(NamedTuple):
-    """One task: its place in the call, and its values by column."""
+    """One task: its place in the call, and its values by column (by argument in a COPY that is read as it is sent)."""
 
     place: int
-    values: dict[str, Any]
+    values: Mapping[str, Any]
 
 
 class Step(NamedTuple):
-    """One statement; ``rows`` are the lines of a COPY, or those that an insert is about."""
+    """One statement, and the rows that it is about."""
 
     statement: sql.SQL | sql.Composed
     params: Mapping[str, Any] = {}
     rows: Sequence[Row] = ()
-    copies: bool = False
+    lines: Iterable[Sequence[Any]] | None = None
+    """What a COPY sends; taken one by one, while the server works on those before."""
     answers: bool = False
     """It returns rows."""
-
-    def lines(self) -> Iterator[list[Any]]:
-        """The lines of the COPY."""
-        return (list(row.values.values()) for row in self.rows)
 
     def explain(self, error: psycopg.Error) -> PgschedError | None:
         """Our error for one of psycopg's, with the place of the task that is to blame."""
         row = self._blamed(error)
-        known = explain(error, row.values if row else None)
+        known = explain(error, _values(0, row.values) if row else None)
         if row is None or known is None:
             return known
         return type(known)(f"task {row.place}: {known}")
@@ -62,25 +65,66 @@ Steps = Generator[Step, list[dict[str, Any]], list[int]]
 
 
 def insert_tasks(specs: Iterable[TaskSpec]) -> Steps:
-    """Insert tasks and return their ids in order; a known idempotency key gives the id of the task that has
-    it.
+    """Insert tasks and return their ids in order; a known idempotency key gives the id of the task that has it.
 
-    Of several tasks with one key the first is inserted.
+    Of several tasks with one key the first is inserted. A long iterable is read while the server takes what came
+    before, in blocks that ids are reserved for in advance: what the last block does not use stays unused.
     """
-    tasks = [_arguments(place, spec) for place, spec in enumerate(specs)]
-    if not tasks:
-        return []
-    instants = yield from _instants(sorted({task["delay"] for task in tasks if "delay" in task}))
-    reserved = yield Step(sql.SQL(load_statement("reserve_ids")), {"number": len(tasks)}, answers=True)
-    rows = [
-        Row(place, _values(answer["id"], task, instants))
-        for place, (task, answer) in enumerate(zip(tasks, reserved, strict=True))
-    ]
-    keyless = [row for row in rows if "idempotency_key" not in row.values]
-    for columns, alike in _by_columns(keyless):
-        yield Step(_with(sql.SQL(load_statement("copy_tasks")), columns), rows=alike, copies=True)
-    ids = yield from _insert_keyed([row for row in rows if "idempotency_key" in row.values])
-    return [ids[row.values["idempotency_key"]] if "idempotency_key" in row.values else row.values["id"] for row in rows]
+    tasks = (_arguments(place, spec) for place, spec in enumerate(specs))
+    ids: list[int] = []
+    while head := list(islice(tasks, HEAD)):
+        size = len(head) if len(head) < HEAD else max(BLOCK, len(ids))
+        (answer,) = yield Step(sql.SQL(load_statement("reserve_ids")), {"number": size}, answers=True)
+        block = _Block(len(ids), chain(head, islice(tasks, size - len(head))), answer["ids"])
+        if _is_simple(head[0]):
+            copy = _with(sql.SQL(load_statement("copy_tasks")), _values(0, head[0]))
+            yield Step(copy, rows=block.copied, lines=block.stream(tuple(head[0])))
+        else:
+            block.set_apart()
+        yield from block.insert_apart()
+        ids += block.ids
+    return ids
+
+
+class _Block:
+    """Tasks that have ids: those that one COPY takes while they are read, and those that are set apart."""
+
+    def __init__(self, first: int, tasks: Iterator[Mapping[str, Any]], reserved: Sequence[int]) -> None:
+        self.ids: list[int] = []
+        self.copied: list[Row] = []
+        self._apart: list[tuple[int, Mapping[str, Any]]] = []
+        self._first = first
+        self._tasks = tasks
+        self._reserved = reserved
+
+    def stream(self, arguments: tuple[str, ...]) -> Iterator[Sequence[Any]]:
+        """The lines of the tasks that give just these arguments, and need no answer of the database's."""
+        for place, task in enumerate(self._tasks):
+            task_id = self._reserved[place]
+            self.ids.append(task_id)
+            if tuple(task) == arguments:
+                self.copied.append(Row(self._first + place, task))
+                yield (task_id, *task.values())
+            else:
+                self._apart.append((place, task))
+
+    def set_apart(self) -> None:
+        """Set all tasks apart."""
+        for _ in self.stream(()):
+            raise AssertionError("no task is without arguments")
+
+    def insert_apart(self) -> Generator[Step, list[dict[str, Any]], None]:
+        """Insert what was set apart: other columns, delays, idempotency keys."""
+        instants = yield from _instants(sorted({task["delay"] for _, task in self._apart if "delay" in task}))
+        rows = [Row(self._first + place, _values(self.ids[place], task, instants)) for place, task in self._apart]
+        keyless = [row for row in rows if "idempotency_key" not in row.values]
+        for columns, alike in _by_columns(keyless):
+            copy = _with(sql.SQL(load_statement("copy_tasks")), columns)
+            yield Step(copy, rows=alike, lines=_lines(alike))
+        keyed = [row for row in rows if "idempotency_key" in row.values]
+        found = yield from _insert_keyed(keyed)
+        for row in keyed:
+            self.ids[row.place - self._first] = found[row.values["idempotency_key"]]
 
 
 def _insert_keyed(rows: Sequence[Row]) -> Generator[Step, list[dict[str, Any]], dict[str, int]]:
@@ -92,7 +136,7 @@ def _insert_keyed(rows: Sequence[Row]) -> Generator[Step, list[dict[str, Any]], 
     while missing:
         for columns, alike in _by_columns(missing.values()):
             yield Step(_with(sql.SQL(load_statement("create_staged_tasks")), columns))
-            yield Step(_with(sql.SQL(load_statement("copy_staged_tasks")), columns), rows=alike, copies=True)
+            yield Step(_with(sql.SQL(load_statement("copy_staged_tasks")), columns), rows=alike, lines=_lines(alike))
             yield Step(_with(sql.SQL(load_statement("insert_staged_tasks")), columns), rows=alike)
             yield Step(sql.SQL(load_statement("drop_staged_tasks")))
         found = yield Step(sql.SQL(load_statement("find_keys")), {"keys": list(missing)}, answers=True)
@@ -109,21 +153,29 @@ def _instants(delays: list[str]) -> Generator[Step, list[dict[str, Any]], dict[s
     return {answer["delay"]: answer["instant"] for answer in answers}
 
 
-def _arguments(place: int, spec: object) -> dict[str, Any]:
+def _arguments(place: int, spec: object) -> Mapping[str, Any]:
     if not isinstance(spec, TaskSpec):
         raise TypeError(f"task {place}: must be a TaskSpec, got a {type(spec).__name__}")
     return spec.arguments()
 
 
-def _values(task_id: int, task: dict[str, Any], instants: Mapping[str, str]) -> dict[str, Any]:
+def _is_simple(task: Mapping[str, Any]) -> bool:
+    """Whether the row follows from the task alone."""
+    return "delay" not in task and "idempotency_key" not in task
+
+
+def _values(task_id: int, task: Mapping[str, Any], instants: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The columns that a task fills, and with what."""
     values = {"id": task_id, **task}
-    delay = values.pop("delay", None)
     if "run_at" in values:
         values["scheduled_for"] = values.pop("run_at")
-    elif delay is not None:
-        values["scheduled_for"] = instants[delay]
+    elif "delay" in values:
+        values["scheduled_for"] = (instants or {})[values.pop("delay")]
     return values
+
+
+def _lines(rows: Sequence[Row]) -> Iterator[Sequence[Any]]:
+    return (tuple(row.values.values()) for row in rows)
 
 
 def _by_columns(rows: Iterable[Row]) -> Iterator[tuple[tuple[str, ...], list[Row]]]:

@@ -335,9 +335,9 @@ def _take(cursor: Cursor[DictRow], steps: Steps) -> list[int]:
 
 
 def _take_one(cursor: Cursor[DictRow], step: Step) -> Rows:
-    if step.copies:
+    if step.lines is not None:
         with cursor.copy(step.statement) as copy:
-            for line in step.lines():
+            for line in step.lines:
                 copy.write_row(line)
         return []
     cursor.execute(step.statement, step.params, binary=True)
@@ -359,9 +359,9 @@ async def _take_async(cursor: AsyncCursor[DictRow], steps: Steps) -> list[int]:
 
 
 async def _take_one_async(cursor: AsyncCursor[DictRow], step: Step) -> Rows:
-    if step.copies:
+    if step.lines is not None:
         async with cursor.copy(step.statement) as copy:
-            for line in step.lines():
+            for line in step.lines:
                 await copy.write_row(line)
         return []
     await cursor.execute(step.statement, step.params, binary=True)

@@ -18,6 +18,7 @@ from pgsched.db import leases
 from pgsched.db.leases import Identity, Probe
 from pgsched.db.session import Session
 from pgsched.registry import Registry
+from pgsched.worker.collector import settle_collector
 from pgsched.worker.service import Worker
 from tests.bench.sides.measure import arguments, drain, report, settle
 
@@ -154,5 +155,6 @@ async def _check(dsn: str, tasks: int, worker: UUID) -> None:
 
 if __name__ == "__main__":
     logs.configure("warning")
+    settle_collector()  # as `pgsched worker` does
     _given = arguments()
     report(asyncio.run(run(_given["dsn"], _given)))
