@@ -182,6 +182,8 @@ class Worker:
             more = await self.claimer.tick(wanted)
         finally:
             self.slots.feed()  # after an error too: what was claimed before it must not wait for ever
+        if len(self.holds.waiting) < wanted:
+            await asyncio.sleep(0)  # there is no hurry to claim again: what was claimed begins first
         self.tally.running = self.slots.running
         if not more:
             await self.claimer.rest()

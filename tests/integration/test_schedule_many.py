@@ -12,6 +12,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from pgsched.client import Client
+from pgsched.db.bulk import HEAD
 from pgsched.errors import InvalidTask, SchemaMismatch
 from pgsched.interval import Interval
 from pgsched.spec import TaskSpec
@@ -55,6 +56,40 @@ def test_no_tasks_are_no_ids(client: Client) -> None:
 
 def test_tasks_may_come_from_a_generator(client: Client) -> None:
     assert len(client.schedule_many(mail() for _ in range(3))) == 3
+
+
+def test_a_long_generator_is_sent_while_it_is_read_whatever_its_tasks_need(client: Client, db: Database) -> None:
+    kinds: list[dict[str, Any]] = [{}, {}, {"idempotency_key": "k"}, {"delay": 3600}, {"at": LATER}, {"priority": 7}, {}]
+    count = HEAD * 2 + 500
+
+    def specs() -> Iterator[TaskSpec]:
+        for n in range(count):
+            kind = dict(kinds[n % len(kinds)])
+            if "idempotency_key" in kind:
+                kind["idempotency_key"] = f"key {n}"
+            yield mail(payload={"n": n}, **kind)
+
+    ids = client.schedule_many(specs())
+    assert len(set(ids)) == count
+    stored = {row["id"]: row for row in db.execute("select * from pgsched.tasks").fetchall()}
+    assert [stored[task_id]["payload"]["n"] for task_id in ids] == list(range(count))
+    for n, task_id in enumerate(ids):
+        kind, row = kinds[n % len(kinds)], stored[task_id]
+        assert (row["idempotency_key"] is not None) == ("idempotency_key" in kind)
+        assert row["priority"] == kind.get("priority", 5)
+        assert (row["scheduled_for"] == LATER) == ("at" in kind)
+
+
+@pytest.mark.parametrize("bad", [{"priority": 99}, {"at": LAST_DAY}], ids=["by Python", "by the database"])
+@pytest.mark.parametrize("place", [HEAD - 1, HEAD + 7])
+def test_a_refused_task_of_a_long_generator_is_named_and_nothing_is_inserted(
+    client: Client, bad: dict[str, Any], place: int
+) -> None:
+    usual: dict[str, Any] = {"at": LATER} if "at" in bad else {"priority": 5}
+    specs = (mail(**(bad if n == place else usual)) for n in range(HEAD * 2))
+    with pytest.raises(InvalidTask, match=f"task {place}: scheduled_for .*9999" if "at" in bad else "priority"):
+        client.schedule_many(specs)
+    assert count_tasks(client) == 0
 
 
 @pytest.mark.parametrize("key", [None, "k"])
