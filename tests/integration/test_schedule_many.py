@@ -59,7 +59,15 @@ def test_tasks_may_come_from_a_generator(client: Client) -> None:
 
 
 def test_a_long_generator_is_sent_while_it_is_read_whatever_its_tasks_need(client: Client, db: Database) -> None:
-    kinds: list[dict[str, Any]] = [{}, {}, {"idempotency_key": "k"}, {"delay": 3600}, {"at": LATER}, {"priority": 7}, {}]
+    kinds: list[dict[str, Any]] = [
+        {},
+        {},
+        {"idempotency_key": "k"},
+        {"delay": 3600},
+        {"at": LATER},
+        {"priority": 7},
+        {},
+    ]
     count = HEAD * 2 + 500
 
     def specs() -> Iterator[TaskSpec]:
