@@ -29,6 +29,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "fillfactor 70": ("set (fillfactor = 70)",),
     "fillfactor 100": ("set (fillfactor = 100)",),
 }
+DEAD_ROWS = (0, 20_000, 100_000, 500_000)
 
 
 def main() -> int:
@@ -46,6 +47,10 @@ def main() -> int:
     ):
         log = Path(name) / "server" / "server.log"
         databases = Databases(server.dsn, log, Sizes(finished=options.finished))
+        for dead in DEAD_ROWS:
+            rounds = [_run("dead_rows", {"dsn": databases.fresh("empty"), "dead": dead}) for _ in range(options.rounds)]
+            first, later = (median(one[metric] for one in rounds) for metric in ("first_ms", "claim_ms"))
+            print(f"beside {dead:,} dead rows: first claim {first:.1f} ms, the next {later:.1f} ms", flush=True)
         for turn in range(options.rounds):
             for variant, changes in VARIANTS.items():
                 given = {
@@ -54,14 +59,18 @@ def main() -> int:
                     "per_second": options.per_second,
                     "seconds": options.seconds,
                 }
-                command = [sys.executable, "-m", "tests.bench.sides.steady", json.dumps(given)]
-                done = subprocess.run(command, capture_output=True, text=True, check=True)
-                measured[variant].append(json.loads(done.stdout))
-                print(f"{turn + 1}/{options.rounds} {variant}: {done.stdout}", file=sys.stderr, flush=True)
+                measured[variant].append(_run("steady", given))
+                print(f"{turn + 1}/{options.rounds} {variant}: {measured[variant][-1]}", file=sys.stderr, flush=True)
     for variant, rounds in measured.items():
         middles = {metric: median(one[metric] for one in rounds) for metric in rounds[0]}
         print(f"{variant:26}" + "".join(f"{metric} {value:10.1f}   " for metric, value in middles.items()))
     return 0
+
+
+def _run(side: str, given: dict[str, object]) -> dict[str, float]:
+    command = [sys.executable, "-m", f"tests.bench.sides.{side}", json.dumps(given)]
+    figures: dict[str, float] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return figures
 
 
 if __name__ == "__main__":
