@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, cast
 
 from pgsched.async_client import AsyncClient
 from pgsched.client import Client
-from pgsched.config import dsn_from
+from pgsched.config import capture_level, dsn_from
 from pgsched.errors import PayloadMismatch
+from pgsched.hooks import Hook, Hooks
 from pgsched.registry import Handler, Registry
 from pgsched.spec import OPTION_NAMES, TaskOptions, TaskSpec
 
@@ -22,7 +23,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 # What a decorator says of the one schedule that it declares, and no other task inherits.
-_WHEN = frozenset({"at", "delay", "cron", "every", "times", "start", "end", "idempotency_key", "enabled", "parent_id"})
+_WHEN = frozenset(
+    {"at", "delay", "cron", "every", "times", "start", "end", "idempotency_key", "enabled", "parent_id", "depends_on"}
+)
 _HOW = frozenset({"timezone", "on_missed", "catchup_window", "overlap", "jitter"})
 
 
@@ -30,11 +33,14 @@ class App:
     """Registers handlers by task_type, and makes clients that know their options.
 
     ``dsn`` is a libpq URI or ``embedded:DIR``; None means ``PGSCHED_DSN``, else libpq's PG* variables, read
-    when the first client is made.
+    when the first client is made. ``capture_logs`` is the least level of what handlers log through ``logging`` that
+    workers keep as lines of the attempt, None for nothing. Raises ConfigError for a level that is none.
     """
 
-    def __init__(self, *, dsn: str | None = None) -> None:
+    def __init__(self, *, dsn: str | None = None, capture_logs: str | None = "INFO") -> None:
         self._given_dsn = dsn
+        self.capture_logs = capture_level(capture_logs)
+        self.hooks = Hooks()
         self._lock = threading.Lock()
         self._client: Client | None = None
         self._async_client: AsyncClient | None = None
@@ -45,17 +51,49 @@ class App:
         """The DSN as it was given; empty for libpq's own variables."""
         return dsn_from(os.environ, self._given_dsn)
 
-    def task(self, task_type: str, **options: Unpack[TaskOptions]) -> Callable[[Callable[P, R]], TaskHandle[P, R]]:
+    def task(
+        self,
+        task_type: str,
+        *,
+        executor: str = "auto",
+        memory_limit: int | str | None = None,
+        transactional: bool = False,
+        **options: Unpack[TaskOptions],
+    ) -> Callable[[Callable[P, R]], TaskHandle[P, R]]:
         """Register the decorated function as the handler of ``task_type``.
 
         ``options`` are what its tasks are scheduled with unless the caller says otherwise. With ``cron`` or
         ``every`` they declare a schedule, which workers keep in step with the table.
-        Raises InvalidTask for an option that makes no sense, RegistrationError for a name that is taken.
+        ``executor="process"`` runs the function in a child process, which may be given a ``memory_limit`` (bytes, or
+        text as ``"512MB"``). ``transactional`` runs it in a transaction, ``ctx.connection``, which is committed with
+        the task's outcome. Raises InvalidTask for an option that makes no sense, RegistrationError for a name that is
+        taken, an unknown executor or a senseless limit, and a transactional handler that asks for no context.
         """
         TaskSpec(task_type=task_type, **options)
 
         def register(function: Callable[P, R]) -> TaskHandle[P, R]:
-            return TaskHandle(self, self.registry.register(task_type, function, options))
+            handler = self.registry.register(
+                task_type,
+                function,
+                options,
+                executor=executor,
+                memory_limit=memory_limit,
+                transactional=transactional,
+            )
+            return TaskHandle(self, handler)
+
+        return register
+
+    def on(self, event: str) -> Callable[[Hook], Hook]:
+        """Call the decorated function (plain or ``async``) in workers, with an Event, after what ``event`` says.
+
+        ``started``: a handler begins; ``completed``; ``failed``: the attempt failed and another follows; ``dead``: it
+        failed for good. Raises RegistrationError for any other word.
+        """
+
+        def register(function: Hook) -> Hook:
+            self.hooks.add(event, function)
+            return function
 
         return register
 

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
+from pgsched.async_locks import AsyncLock
 from pgsched.client import Defaults, no_defaults, spec_with, specs_with
-from pgsched.db import commands
+from pgsched.db import commands, lock_commands, queue_commands
 from pgsched.db.database import AsyncDatabase
-from pgsched.records import Execution, LogEntry, MissedTicks, QueueInfo, Stats, Task, WorkerInfo
-from pgsched.spec import Duration, TaskOptions, TaskSpec
+from pgsched.db.queue_commands import QueueLimits, QueueOptions
+from pgsched.errors import TaskFailed
+from pgsched.flow import Part, checked_group
+from pgsched.model import GROUP
+from pgsched.records import Execution, LockInfo, LogEntry, MissedTicks, QueueInfo, Stats, Task, WorkerInfo
+from pgsched.spec import TaskOptions, TaskSpec
+from pgsched.spec_rules import Duration
 from pgsched.status import TaskStatus, status_of
+from pgsched.tree import TaskNode
+from pgsched.waiting import Waiting
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
@@ -61,6 +70,25 @@ class AsyncClient:
             return await self._database.insert(complete)
         return await self._database.insert_on(connection, complete)
 
+    async def schedule_group(
+        self,
+        group: Mapping[str, Any] | Part,
+        *,
+        connection: AsyncConnection[Any] | None = None,
+        **options: Unpack[TaskOptions],
+    ) -> int:
+        """Schedule a group of steps, once or as a schedule, and return its id; ``options`` as in :meth:`schedule`.
+
+        ``group`` comes from :mod:`pgsched.flow`, or is the same object written by hand. Raises InvalidTask, naming
+        step, key, rule and value.
+        """
+        payload = checked_group(group, self._defaults)
+        return await self.schedule(GROUP, payload, connection=connection, **options)
+
+    async def tree(self, id: int) -> TaskNode:
+        """Return a task with the steps of its group, what it waits for and what waits for it. Raises TaskNotFound."""
+        return await self._database.run(commands.tree(id))
+
     async def get(self, id: int) -> Task:
         """Return a task. Raises TaskNotFound."""
         return await self._database.run(commands.get(id))
@@ -97,6 +125,19 @@ class AsyncClient:
         """Change the given options of a task; None empties one. See :meth:`Client.update`."""
         await self._database.run(commands.update(id, payload, options))
 
+    async def wait(self, id: int, timeout: Duration | None = None) -> Any:
+        """Wait until a task is completed and return its result; of a schedule that of its next completed tick.
+
+        It looks after 10 ms, then less and less often, at last twice a second. Raises TaskFailed when the task is dead
+        or cancelled, TimeoutError after ``timeout`` (seconds, or any duration), TaskNotFound.
+        """
+        waiting = Waiting(id, timeout)
+        while not await self._database.run(commands.watch(waiting)):  # noqa: ASYNC110
+            await asyncio.sleep(waiting.pause())
+        if waiting.failed:
+            raise TaskFailed(await self.get(id))
+        return waiting.result
+
     async def run_now(self, id: int) -> int:
         """Make a waiting one-time task due now, or a copy of any other; return the id that runs.
 
@@ -113,7 +154,7 @@ class AsyncClient:
         return await self._database.run(commands.disable(id))
 
     async def cancel(self, id: int) -> None:
-        """Stop a task for good, also while it runs.
+        """Stop a task for good, also while it runs; of a group first the steps that have not ended.
 
         Raises TaskNotFound, and TransitionRefused when it is over.
         """
@@ -121,6 +162,8 @@ class AsyncClient:
 
     async def retry(self, id: int) -> None:
         """Give a dead or cancelled task, or one that waits for its backoff, all its attempts again, due now.
+
+        A group begins afresh, with all its steps.
 
         Raises TaskNotFound, and TransitionRefused in any other status.
         """
@@ -185,9 +228,45 @@ class AsyncClient:
         """Claim again from a paused queue."""
         await self._database.run(commands.resume_queue(name))
 
+    async def limit_queue(self, name: str, **limits: Unpack[QueueLimits]) -> None:
+        """Limit a queue over all workers, instead of the limits it had: ``concurrency`` (so many running at once) and
+        ``rate`` (so many starts within ``per``, a second), and both ``_per_key`` (of each ``concurrency_key``).
+
+        Raises InvalidTask, naming limit, rule and value.
+        """
+        await self._database.run(queue_commands.limit_queue(name, limits))
+
+    async def unlimit_queue(self, name: str) -> bool:
+        """Take the limits of a queue away; whether it had some."""
+        return await self._database.run(queue_commands.unlimit_queue(name))
+
+    async def set_queue(self, name: str, **options: Unpack[QueueOptions]) -> None:
+        """Change settings of a queue: ``ordering`` (fifo, lifo), ``ageing`` (None is off). Raises InvalidTask."""
+        await self._database.run(queue_commands.set_queue(name, options))
+
+    async def set_queue_events(self, name: str, events: bool) -> None:
+        """Tell other programs what happens to the tasks of a queue (the channel ``pgsched_events``), or no longer."""
+        await self._database.run(commands.set_queue_events(name, events))
+
     async def workers(self) -> list[WorkerInfo]:
         """Return every worker process."""
         return await self._database.run(commands.workers())
+
+    def lock(self, name: str, *, ttl: float = 30, timeout: float | None = None) -> AsyncLock:
+        """Return a lock by name, for an ``async with``: what is in it runs in one place only.
+
+        It is good for ``ttl`` seconds (1 to 86,400) and renewed while the event loop runs. It is waited for ``timeout``
+        seconds at most, None for ever. Raises InvalidLock.
+        """
+        return AsyncLock(self._database, name, ttl=ttl, timeout=timeout)
+
+    async def locks(self) -> list[LockInfo]:
+        """Return every lock that was not given back."""
+        return await self._database.run(lock_commands.list_locks())
+
+    async def break_lock(self, name: str) -> bool:
+        """Take a lock away from whoever has it; whether anybody had. Its holder learns of it at the next renewal."""
+        return await self._database.run(lock_commands.break_lock(name))
 
     async def stats(self) -> Stats:
         """Return queues, workers, and what is due without a worker that has a handler for it."""

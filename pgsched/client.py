@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from pgsched.db import commands
+from pgsched.db import commands, lock_commands, queue_commands
 from pgsched.db.database import Database
-from pgsched.records import Execution, LogEntry, MissedTicks, QueueInfo, Stats, Task, WorkerInfo
-from pgsched.spec import Duration, TaskOptions, TaskSpec
+from pgsched.db.queue_commands import QueueLimits, QueueOptions
+from pgsched.errors import TaskFailed
+from pgsched.flow import Part, checked_group
+from pgsched.locks import Lock
+from pgsched.model import GROUP
+from pgsched.records import Execution, LockInfo, LogEntry, MissedTicks, QueueInfo, Stats, Task, WorkerInfo
+from pgsched.spec import TaskOptions, TaskSpec
+from pgsched.spec_rules import Duration
 from pgsched.status import TaskStatus, status_of
+from pgsched.tree import TaskNode
+from pgsched.waiting import Waiting
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -79,6 +88,25 @@ class Client:
             return self._database.insert(complete)
         return self._database.insert_on(connection, complete)
 
+    def schedule_group(
+        self,
+        group: Mapping[str, Any] | Part,
+        *,
+        connection: Connection[Any] | None = None,
+        **options: Unpack[TaskOptions],
+    ) -> int:
+        """Schedule a group of steps, once or as a schedule, and return its id; ``options`` as in :meth:`schedule`.
+
+        ``group`` comes from :mod:`pgsched.flow`, or is the same object written by hand. Raises InvalidTask, naming
+        step, key, rule and value.
+        """
+        payload = checked_group(group, self._defaults)
+        return self.schedule(GROUP, payload, connection=connection, **options)
+
+    def tree(self, id: int) -> TaskNode:
+        """Return a task with the steps of its group, what it waits for and what waits for it. Raises TaskNotFound."""
+        return self._database.run(commands.tree(id))
+
     def get(self, id: int) -> Task:
         """Return a task. Raises TaskNotFound."""
         return self._database.run(commands.get(id))
@@ -115,9 +143,23 @@ class Client:
         """Change the given options of a task; None empties one. A run under way is not disturbed.
 
         An edited schedule is planned afresh, ``at`` and ``delay`` move a one-time task that waits. Raises InvalidTask,
-        TaskNotFound, and TransitionRefused when a schedule is given a time of its own.
+        TaskNotFound, and TransitionRefused when a schedule is given a time of its own, or a task that has begun other
+        dependencies.
         """
         self._database.run(commands.update(id, payload, options))
+
+    def wait(self, id: int, timeout: Duration | None = None) -> Any:
+        """Wait until a task is completed and return its result; of a schedule that of its next completed tick.
+
+        It looks after 10 ms, then less and less often, at last twice a second. Raises TaskFailed when the task is dead
+        or cancelled, TimeoutError after ``timeout`` (seconds, or any duration), TaskNotFound.
+        """
+        waiting = Waiting(id, timeout)
+        while not self._database.run(commands.watch(waiting)):
+            time.sleep(waiting.pause())
+        if waiting.failed:
+            raise TaskFailed(self.get(id))
+        return waiting.result
 
     def run_now(self, id: int) -> int:
         """Make a waiting one-time task due now, or a copy of any other; return the id that runs.
@@ -135,7 +177,7 @@ class Client:
         return self._database.run(commands.disable(id))
 
     def cancel(self, id: int) -> None:
-        """Stop a task for good, also while it runs.
+        """Stop a task for good, also while it runs; of a group first the steps that have not ended.
 
         Raises TaskNotFound, and TransitionRefused when it is over.
         """
@@ -143,6 +185,8 @@ class Client:
 
     def retry(self, id: int) -> None:
         """Give a dead or cancelled task, or one that waits for its backoff, all its attempts again, due now.
+
+        A group begins afresh, with all its steps.
 
         Raises TaskNotFound, and TransitionRefused in any other status.
         """
@@ -205,9 +249,45 @@ class Client:
         """Claim again from a paused queue."""
         self._database.run(commands.resume_queue(name))
 
+    def limit_queue(self, name: str, **limits: Unpack[QueueLimits]) -> None:
+        """Limit a queue over all workers, instead of the limits it had: ``concurrency`` (so many running at once) and
+        ``rate`` (so many starts within ``per``, a second), and both ``_per_key`` (of each ``concurrency_key``).
+
+        Raises InvalidTask, naming limit, rule and value.
+        """
+        self._database.run(queue_commands.limit_queue(name, limits))
+
+    def unlimit_queue(self, name: str) -> bool:
+        """Take the limits of a queue away; whether it had some."""
+        return self._database.run(queue_commands.unlimit_queue(name))
+
+    def set_queue(self, name: str, **options: Unpack[QueueOptions]) -> None:
+        """Change settings of a queue: ``ordering`` (fifo, lifo), ``ageing`` (None is off). Raises InvalidTask."""
+        self._database.run(queue_commands.set_queue(name, options))
+
+    def set_queue_events(self, name: str, events: bool) -> None:
+        """Tell other programs what happens to the tasks of a queue (the channel ``pgsched_events``), or no longer."""
+        self._database.run(commands.set_queue_events(name, events))
+
     def workers(self) -> list[WorkerInfo]:
         """Return every worker process."""
         return self._database.run(commands.workers())
+
+    def lock(self, name: str, *, ttl: float = 30, timeout: float | None = None) -> Lock:
+        """Return a lock by name, for a ``with``: what is in it runs in one place only.
+
+        It is good for ``ttl`` seconds (1 to 86,400) and renewed while this process lives. It is waited for ``timeout``
+        seconds at most, None for ever. Raises InvalidLock.
+        """
+        return Lock(self._database, name, ttl=ttl, timeout=timeout)
+
+    def locks(self) -> list[LockInfo]:
+        """Return every lock that was not given back."""
+        return self._database.run(lock_commands.list_locks())
+
+    def break_lock(self, name: str) -> bool:
+        """Take a lock away from whoever has it; whether anybody had. Its holder learns of it at the next renewal."""
+        return self._database.run(lock_commands.break_lock(name))
 
     def stats(self) -> Stats:
         """Return queues, workers, and what is due without a worker that has a handler for it."""

@@ -6,6 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pgsched.errors import ConfigError
+from pgsched.queue_spec import QueueSpec, parse_queue_specs
+
+CAPTURE_LEVELS = ("debug", "info", "warning", "error", "critical")
+CAPTURE_OFF = "off"
+DEFAULT_CAPTURE_LEVEL = "info"
+
+
+MOST_TRANSACTIONS = 10
+"""Connections for transactional handlers, unless a worker is told otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,7 +22,7 @@ class WorkerSettings:
     """How one worker process works."""
 
     queues: tuple[str, ...] = ("default",)
-    """Served in turn; within a priority no queue comes before another."""
+    """``NAME[:MOST][@WEIGHT]`` each, the name also as a pattern; see :mod:`pgsched.queue_spec`."""
     concurrency: int = 20
     """Tasks that run at once."""
     lease: float = 30.0
@@ -22,25 +31,48 @@ class WorkerSettings:
     """Seconds after which an idle worker looks without having been woken."""
     shutdown_timeout: float = 30.0
     """Seconds that running tasks get to finish after SIGTERM."""
+    transactions: int | None = None
+    """Connections for transactional handlers, and so how many run at once; None: as ``concurrency``, 10 at most."""
     max_batch: int = 1000
     """The most rows one claim takes."""
+    capture_logs: str | None = None
+    """The least level of what handlers log through ``logging`` that is kept, or ``off``; None: the App's own."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a value outside its range."""
-        if not self.queues or any(not name for name in self.queues):
-            raise ConfigError("queues must name at least one queue")
-        if len(set(self.queues)) < len(self.queues):
-            raise ConfigError(f"queues must not name a queue twice, got {', '.join(self.queues)}")
+        parse_queue_specs(self.queues)
         _in_range("concurrency", self.concurrency, 1, 10_000)
         _in_range("lease", self.lease, 1, 86_400)
         _in_range("poll_interval", self.poll_interval, 0.05, 3_600)
         _in_range("shutdown_timeout", self.shutdown_timeout, 0, 86_400)
         _in_range("max_batch", self.max_batch, 1, 100_000)
+        if self.transactions is not None:
+            _in_range("transactions", self.transactions, 1, 10_000)
+        if self.capture_logs is not None:
+            capture_level(self.capture_logs)
+
+    @property
+    def queue_specs(self) -> tuple[QueueSpec, ...]:
+        """The queues, read."""
+        return parse_queue_specs(self.queues)
+
+    @property
+    def connections_for_transactions(self) -> int:
+        """How many connections transactional handlers may have at once."""
+        return min(self.concurrency, MOST_TRANSACTIONS if self.transactions is None else self.transactions)
 
 
 def _in_range(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise ConfigError(f"{name} must be between {low:g} and {high:g}, got {value:g}")
+
+
+def capture_level(level: str | None) -> str:
+    """Return a level of ``logging`` in small letters, ``off`` for None. Raises ConfigError for anything else."""
+    known = CAPTURE_OFF if level is None else str(level).lower()
+    if known not in (*CAPTURE_LEVELS, CAPTURE_OFF):
+        raise ConfigError(f"capture_logs must be one of {', '.join(CAPTURE_LEVELS)}, {CAPTURE_OFF}, got {level}")
+    return known
 
 
 def dsn_from(environment: Mapping[str, str], given: str | None = None) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from pgsched.errors import NotTransactional
 from pgsched.model import Claimed, LogLine
+from pgsched.results import Results
 from pgsched.storable import storable, storable_json
 
 MAX_LOG_LINES = 1000
@@ -20,6 +22,8 @@ class Context:
 
     __slots__ = (
         "_clock",
+        "_connection",
+        "_dependencies",
         "_lines",
         "_logged",
         "_now",
@@ -100,11 +104,40 @@ class Context:
         remaining = self.remaining
         return None if remaining is None else self._now() + timedelta(seconds=remaining)
 
+    @property
+    def connection(self) -> Any:
+        """The connection of a transactional handler, in the transaction that is committed with the task's outcome.
+
+        A psycopg ``AsyncConnection`` for an ``async`` handler, a ``Connection`` for a plain one. Raises
+        NotTransactional in any other handler.
+        """
+        connection = getattr(self, "_connection", None)  # set by equip() only
+        if connection is None:
+            raise NotTransactional(
+                f"handler {self.task_type!r} is not transactional: ctx.connection is for those registered with "
+                "transactional=True"
+            )
+        return connection
+
+    @property
+    def dependencies(self) -> Results:
+        """The results of the tasks that this one depends on, by id and by ``task_name``; read-only."""
+        return getattr(self, "_dependencies", None) or Results()
+
+    def equip(self, connection: object, dependencies: Results | None) -> None:
+        """Give what only some handlers have (called by the worker)."""
+        self._connection = connection
+        self._dependencies = dependencies
+
     def log(self, message: str, level: str = "info", **fields: Any) -> None:
         """Keep a line with the attempt's history (``pgsched.execution_logs``).
 
         Lines are cut at 8,192 characters, and an attempt keeps 1,000 of them. A field that is no JSON is kept as text.
         """
+        self.log_fields(message, level, fields)
+
+    def log_fields(self, message: str, level: str, fields: Mapping[str, Any]) -> None:
+        """As :meth:`log`, for fields of any name."""
         if self._logged < MAX_LOG_LINES:
             text = storable(str(message), MAX_LOG_CHARACTERS)
             shown = storable_json(fields, MAX_LOG_CHARACTERS) if fields else None
@@ -116,6 +149,29 @@ class Context:
     def progress(self, value: Any) -> None:
         """Show how far the attempt is: any JSON value, written to the task's ``progress`` within a second."""
         self._progress = storable_json(value, MAX_LOG_CHARACTERS)
+
+    def facts(self) -> dict[str, Any]:
+        """What the context of a child process is made of, as JSON values (called by the worker)."""
+        task = self._task
+        return {
+            "id": task.id,
+            "task_type": task.task_type,
+            "queue": task.queue,
+            "attempts": task.attempts,
+            "max_attempts": task.max_attempts,
+            "fencing_token": task.fencing_token,
+            "scheduled_for": task.scheduled_for and task.scheduled_for.isoformat(),
+            "next_run_at": task.next_run_at.isoformat(),
+            "at": self._clock(),
+            "now": self._now().isoformat(),
+            "dependencies": self.dependencies.tasks(),
+        }
+
+    def add_report(self, progress: str | None, lines: list[LogLine]) -> None:
+        """Add what the handler reported in a child process (called by the worker)."""
+        if progress is not None:
+            self._progress = progress
+        self._lines.extend(lines)
 
     def take_report(self) -> tuple[str | None, list[LogLine]]:
         """Hand over the progress, as JSON text, and the lines since the last time (called by the worker)."""

@@ -6,6 +6,11 @@ shown as it is by the command line, a log or an HTTP answer.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pgsched.records import Task
+
 
 class PgschedError(Exception):
     """The base of every error raised by pgsched."""
@@ -23,8 +28,30 @@ class InvalidTimezone(InvalidTask):
     """A time zone that is not a name of the IANA time zone database."""
 
 
+class InvalidLock(PgschedError):
+    """A lock's name or time that the rules of the table refuse."""
+
+
+class LockNotAcquired(PgschedError):
+    """Somebody else had the lock for as long as we waited."""
+
+
+class LockLost(PgschedError):
+    """A lock was not renewed in time, or was broken, while it was held."""
+
+
 class TaskNotFound(PgschedError):
     """No task has this id."""
+
+
+class TaskFailed(PgschedError):
+    """A task that was waited for is dead or was cancelled: ``task``, and its ``error`` if it has one."""
+
+    def __init__(self, task: Task) -> None:
+        error = task.last_error or ""
+        super().__init__(f"task {task.id} is {task.status}: {error}".split("\n", 1)[0].removesuffix(": "))
+        self.task = task
+        self.error = task.last_error
 
 
 class TransitionRefused(PgschedError):
@@ -49,6 +76,10 @@ class RegistrationError(PgschedError):
 
 class PayloadMismatch(PgschedError):
     """A payload that does not fit the signature of its handler."""
+
+
+class NotTransactional(PgschedError):
+    """A handler asked for the connection of its transaction and has none."""
 
 
 class Retry(Exception):

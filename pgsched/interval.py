@@ -18,7 +18,8 @@ _SECOND = 1_000_000
 _DAY = 86_400 * _SECOND
 
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?", re.ASCII)
-_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|mo|[smhdw])\s*", re.ASCII)
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|mons|mo|days|secs|[smhdw])\s*", re.ASCII)
+_OWN_WORDS = {"mons": "mo", "days": "d", "secs": "s"}
 _MICROSECONDS = {"ms": 1_000, "s": _SECOND, "m": 60 * _SECOND, "h": 3_600 * _SECOND}
 _DAYS = {"d": 1, "w": 7}
 
@@ -44,7 +45,7 @@ class Interval(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Interval:
         """Read ``90s``, ``15m``, ``2h``, ``1d``, ``1w``, ``1mo``, ``250ms``, ``1h30m`` or plain seconds
-        ``0.5``.
+        ``0.5``, and what :meth:`to_text` writes.
 
         Days and weeks become days, months become months. A fraction of a day becomes elapsed time, as in
         PostgreSQL; a fraction of a month is refused.
@@ -63,7 +64,7 @@ class Interval(NamedTuple):
             if part is None:
                 raise _refused(text, _RULE)
             position = part.end()
-            amount, unit = Decimal(part[1]), part[2]
+            amount, unit = Decimal(part[1]), _OWN_WORDS.get(part[2], part[2])
             if unit == "mo":
                 if amount != int(amount):
                     raise _refused(text, "must be in whole months")

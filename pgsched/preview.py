@@ -11,7 +11,8 @@ from pgsched.cron_words import describe
 from pgsched.errors import InvalidTask
 from pgsched.interval import Interval
 from pgsched.schedule import Schedule, first_tick, next_after, validate
-from pgsched.spec import Duration, TaskSpec, interval_of
+from pgsched.spec import TaskSpec
+from pgsched.spec_rules import Duration, interval_of
 from pgsched.zones import load_zone, to_wall
 
 MAX_TICKS = 10_000

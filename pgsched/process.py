@@ -9,6 +9,8 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import NamedTuple
@@ -17,14 +19,19 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from pgsched import logs
+from pgsched.app import App
+from pgsched.builtin import with_builtins
+from pgsched.builtin.settings import Builtins
+from pgsched.child import serve
 from pgsched.config import WorkerSettings
 from pgsched.db.migrate import check_schema
 from pgsched.errors import PgschedError
 from pgsched.loading import load_app
+from pgsched.processes import TERM_SECONDS
 from pgsched.worker.collector import settle_collector
 from pgsched.worker.http import HttpServer
 from pgsched.worker.merged import Answering, Child, MergedMetrics, first_problem
-from pgsched.worker.service import CANCEL_SECONDS, FLUSH_SECONDS, Worker
+from pgsched.worker.service import CANCEL_SECONDS, FLUSH_SECONDS, HOOK_SECONDS, Worker
 
 log = structlog.stdlib.get_logger("pgsched.worker")
 
@@ -36,16 +43,19 @@ class Job(NamedTuple):
     """What a worker process needs to know; passed to children."""
 
     dsn: str
-    app_path: str
+    app_path: str | None
+    """None: the built-in handlers only."""
     settings: WorkerSettings
     log_level: str
+    builtins: Builtins
 
 
 def run_worker(
     *,
     dsn: str,
-    app_path: str,
+    app_path: str | None,
     settings: WorkerSettings,
+    builtins: Builtins | None = None,
     processes: int = 1,
     metrics_host: str = "127.0.0.1",
     metrics_port: int | None = None,
@@ -54,13 +64,14 @@ def run_worker(
     """Run ``processes`` workers until SIGTERM or SIGINT; returns the exit code.
 
     A second signal ends them at once: what they held is claimed again when its leases run out. ``dsn`` is libpq's,
-    ``app_path`` is ``module:attribute``, ``metrics_port`` None serves nothing and 0 takes a free port; ``log_level`` is
-    for the children, this process has its logging set up. Raises ConfigError, SchemaMismatch and DatabaseUnavailable
-    before any work is taken.
+    ``app_path`` is ``module:attribute``, None for the ``builtins`` alone; ``metrics_port`` None serves nothing and 0
+    takes a free port; ``log_level`` is for the children, this process has its logging set up. Raises ConfigError,
+    SchemaMismatch and DatabaseUnavailable before any work is taken.
     """
     check_schema(dsn)
-    load_app(app_path)  # a mistake in it is told once, here, and not by every child
-    job = Job(dsn, app_path, settings, log_level)
+    if app_path is not None:
+        load_app(app_path)  # a mistake in it is told once, here, and not by every child
+    job = Job(dsn, app_path, settings, log_level, builtins or Builtins())
     if processes == 1:
         return _run_one(job, metrics_host, metrics_port)
     return _Parent(job, processes).run(metrics_host, metrics_port)
@@ -77,9 +88,20 @@ def _run_one(job: Job, host: str, port: int | None) -> int:
 
 
 def _make_worker(job: Job, *, counts_table: bool) -> Worker:
-    registry = load_app(job.app_path).registry
+    app = App() if job.app_path is None else load_app(job.app_path)
     settle_collector()
-    return Worker(dsn=job.dsn, registry=registry, settings=job.settings, counts_table=counts_table)
+    capture_logs = job.settings.capture_logs or app.capture_logs
+    children = None
+    if job.app_path is not None:
+        children = partial(serve, app_path=job.app_path, log_level=job.log_level, capture_logs=capture_logs)
+    return Worker(
+        dsn=job.dsn,
+        registry=with_builtins(app.registry, job.builtins),
+        settings=replace(job.settings, capture_logs=capture_logs),
+        counts_table=counts_table,
+        hooks=app.hooks,
+        serve=children,
+    )
 
 
 def _serve(
@@ -113,7 +135,7 @@ def _run_until_signalled(
                 _exit_now(1)
             worker.stop()
             # An orderly stop that hangs (a silent database, a handler that blocks the loop) must end too.
-            longest = settings.shutdown_timeout + CANCEL_SECONDS + FLUSH_SECONDS + 5
+            longest = settings.shutdown_timeout + CANCEL_SECONDS + FLUSH_SECONDS + HOOK_SECONDS + TERM_SECONDS + 5
             guard = threading.Timer(longest, _exit_now, args=(1,))
             guard.daemon = True
             guard.start()

@@ -89,6 +89,10 @@ class Task:
     idempotency_key: str | None
     depends_on: list[int]
     dependency_mode: str
+    on_dependency_dead: str
+    waiting_for: int
+    fired: list[int] | None
+    concurrency_key: str | None
     parent_id: int | None
     progress: Any
     result: Any
@@ -161,6 +165,9 @@ class QueueInfo:
     name: str
     paused: bool
     ordering: str
+    limits: dict[str, Any]
+    """What may run and start, over all workers; empty: as much as the workers take."""
+    ageing: Interval | None
     pending: int
     """Tasks that wait, due or not."""
     due: int
@@ -182,6 +189,8 @@ class WorkerInfo:
     hostname: str
     pid: int
     queues: list[str]
+    patterns: list[str]
+    """It serves the queues that match one of these patterns of LIKE, too."""
     task_types: list[str]
     concurrency: int
     running: int
@@ -191,6 +200,23 @@ class WorkerInfo:
     sleeping_until: datetime | None
     alive: bool
     """It has been heard of within the last three leases."""
+
+    as_dict = _as_dict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockInfo:
+    """A lock that was not given back: a row of ``pgsched.locks``."""
+
+    name: str
+    holder: str | None
+    """Who has it, for people: host and process."""
+    owner: UUID
+    fencing_token: int
+    acquired_at: datetime
+    locked_until: datetime
+    held: bool
+    """False: its time is over, and whoever comes next gets it."""
 
     as_dict = _as_dict
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pgsched.context import Context
 from pgsched.errors import PayloadMismatch, RegistrationError
+from pgsched.model import GROUP
+from pgsched.sizes import parse_size
 from pgsched.spec import TaskOptions
+
+EXECUTORS = ("auto", "process")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,7 +23,7 @@ class Handler:
     task_type: str
     function: Callable[..., Any]
     is_async: bool
-    """A coroutine function, run on the event loop; anything else runs in a thread."""
+    """A coroutine function, run on an event loop; anything else runs in a thread."""
     options: TaskOptions
     """What a task of this type is scheduled with unless the caller says otherwise."""
     parameters: frozenset[str]
@@ -28,6 +32,16 @@ class Handler:
     open_ended: bool
     """The function takes ``**kwargs``: any key fits."""
     context_parameter: str | None
+    executor: str = "auto"
+    """``auto``: the event loop or a thread; ``process``: a child process."""
+    memory_limit: int | None = None
+    """Bytes of address space of its child process."""
+    on_loop: bool = False
+    """It runs on the worker's own event loop."""
+    needs_context: bool = False
+    """There is a context for it from the beginning: it asks for one, or reports from another process."""
+    transactional: bool = False
+    """It writes in a transaction that is committed with the outcome."""
 
     def check(self, payload: Mapping[str, Any]) -> None:
         """Raise PayloadMismatch, naming the argument, unless the payload fits the function's signature."""
@@ -52,21 +66,39 @@ class Registry:
 
     def __init__(self) -> None:
         self._handlers: dict[str, Handler] = {}
+        self.get: Callable[[str], Handler | None] = self._handlers.get
+        """Returns the handler of a task_type, None when there is none. The dictionary's own: asked for every task."""
 
-    def register(self, task_type: str, function: Callable[..., Any], options: TaskOptions | None = None) -> Handler:
+    def register(
+        self,
+        task_type: str,
+        function: Callable[..., Any],
+        options: TaskOptions | None = None,
+        *,
+        executor: str = "auto",
+        memory_limit: int | str | None = None,
+        transactional: bool = False,
+    ) -> Handler:
         """Register ``function`` under ``task_type`` and return its handler.
 
-        Raises RegistrationError when the name is taken or the signature cannot take a payload.
+        Raises RegistrationError when the name is taken or the signature cannot take a payload, and for an executor,
+        memory_limit or transaction that makes no sense.
         """
+        if task_type == GROUP:
+            raise RegistrationError(f"task type {task_type!r} is that of groups, which need no handler")
         if task_type in self._handlers:
             raise RegistrationError(f"task type {task_type!r} is registered already")
-        handler = _inspect(task_type, function, options or TaskOptions())
+        handler = _executed(_inspect(task_type, function, options or TaskOptions()), executor, memory_limit)
+        if transactional:
+            handler = _in_transaction(handler)
         self._handlers[task_type] = handler
         return handler
 
-    def get(self, task_type: str) -> Handler | None:
-        """Return the handler of a task_type, None when there is none."""
-        return self._handlers.get(task_type)
+    def add(self, handler: Handler) -> None:
+        """Take over a handler of another registry. Raises RegistrationError when its name is taken."""
+        if handler.task_type in self._handlers:
+            raise RegistrationError(f"task type {handler.task_type!r} is registered already")
+        self._handlers[handler.task_type] = handler
 
     @property
     def task_types(self) -> list[str]:
@@ -111,6 +143,36 @@ def _inspect(task_type: str, function: Callable[..., Any], options: TaskOptions)
         open_ended=open_ended,
         context_parameter=context_parameter,
     )
+
+
+def _executed(handler: Handler, executor: str, memory_limit: int | str | None) -> Handler:
+    """The handler with the place where it runs."""
+    name = handler.task_type
+    if executor not in EXECUTORS:
+        raise RegistrationError(f"handler {name!r}: executor must be {' or '.join(EXECUTORS)}, got {executor!r:.100}")
+    if memory_limit is not None and executor != "process":
+        raise RegistrationError(f'handler {name!r}: memory_limit needs executor="process"')
+    return replace(
+        handler,
+        executor=executor,
+        memory_limit=None if memory_limit is None else parse_size(f"handler {name!r}: memory_limit", memory_limit),
+        on_loop=handler.is_async and executor == "auto",
+        needs_context=handler.context_parameter is not None or executor == "process",
+    )
+
+
+def _in_transaction(handler: Handler) -> Handler:
+    """The handler as one that writes in a transaction of the worker's."""
+    if handler.executor == "process":
+        raise RegistrationError(
+            f'handler {handler.task_type!r}: transactional excludes executor="process", its connection is the worker\'s'
+        )
+    if handler.context_parameter is None:
+        raise RegistrationError(
+            f"handler {handler.task_type!r} is transactional and takes no context: add a parameter annotated Context, "
+            "which has the connection"
+        )
+    return replace(handler, transactional=True)
 
 
 def _is_context(parameter: inspect.Parameter) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import traceback
 import types
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import nullcontext
@@ -17,15 +16,12 @@ from time import monotonic
 from typing import Any
 
 from pgsched.context import Context
-from pgsched.errors import Discard, InvalidTask, PayloadMismatch, Retry
-from pgsched.jsontext import encode_json
+from pgsched.endings import completed, failed, timed_out
+from pgsched.errors import PayloadMismatch
 from pgsched.model import Outcome
+from pgsched.processes import ChildFailed, Processes
 from pgsched.registry import Handler
-from pgsched.storable import storable
 from pgsched.threads import Threads
-
-MAX_ERROR_CHARACTERS = 16_384
-"""Characters kept of an error and its traceback."""
 
 Report = Callable[[Outcome], None]
 
@@ -43,15 +39,20 @@ async def run_attempt(
     threads: Threads[Outcome],
     report: Report,
     on_wait: Callable[[], None] = _nothing,
+    processes: Processes | None = None,
+    started: float | None = None,
 ) -> None:
     """Run one attempt and report its outcome, once; returns when its slot is free again.
 
     ``on_wait`` is called when the attempt waits for the first time, so that somebody else may use the event loop.
+    ``started`` is when the attempt began, by the monotonic clock; None: now.
     ``timeout`` is in seconds. A plain function that overstays it is reported as timed out at once, but holds its slot
-    until it returns, because a thread cannot be stopped. A cancellation of the calling task cancels an async handler
-    and is reported as ``released`` (the caller decides what that means), unless the handler ended all the same.
+    until it returns, because a thread cannot be stopped; a child process is ended. A cancellation of the calling task
+    cancels an async handler, ends a child process, and is reported as ``released`` (the caller decides what that
+    means), unless the handler ended all the same.
     """
-    started = monotonic()
+    if started is None:
+        started = monotonic()
     try:
         handler.check(payload)
     except PayloadMismatch as error:
@@ -60,8 +61,11 @@ async def run_attempt(
     arguments = payload
     if handler.context_parameter is not None:
         arguments = {**payload, handler.context_parameter: context}
-    if handler.is_async:
+    if handler.on_loop:
         report(await _run_coroutine(handler, arguments, started, timeout, on_wait))
+    elif handler.executor == "process":
+        on_wait()
+        report(await _run_in_process(payload, context, timeout, processes))
     else:
         await _run_in_thread(handler, arguments, context, started, timeout, threads, report, on_wait)
 
@@ -74,47 +78,53 @@ async def _run_coroutine(
     try:
         coroutine = handler.function(**arguments)
         if timeout is None:
-            value = await _in_context(coroutine, variables, on_wait)
+            try:
+                awaited = variables.run(coroutine.send, None)
+            except StopIteration as stop:  # it never waited: most that are quick do not
+                return completed(stop.value, started)
+            value = await _go_on(awaited, coroutine, variables, on_wait)
         else:
             async with asyncio.timeout(timeout) as limit:
                 try:
-                    value = await _in_context(coroutine, variables, on_wait)
+                    awaited = variables.run(coroutine.send, None)
+                    value = await _go_on(awaited, coroutine, variables, on_wait)
+                except StopIteration as stop:
+                    value = stop.value
                 except TimeoutError as error:
                     # The handler's own, unless the limit is what struck: then __aexit__ makes one of its own.
                     if not limit.expired():
-                        return _failed(error, started)
+                        return failed(error, started)
                     raise
     except asyncio.CancelledError as error:
         if limit is not None and limit.expired():
             # A task group of the handler left a cancellation behind (CPython before 3.13), which hid the limit's own.
-            return _timed_out(timeout, started)
+            return timed_out(timeout, started)
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             while task.uncancel():
                 pass
             return Outcome("released", started, monotonic())
-        return _failed(error, started)
+        return failed(error, started)
     except TimeoutError as error:
         if limit is None:  # the handler's own
-            return _failed(error, started)
-        return _timed_out(timeout, started)
+            return failed(error, started)
+        return timed_out(timeout, started)
     except BaseException as error:  # noqa: BLE001 - SystemExit of a handler must not end the worker
-        return _failed(error, started)
-    return _completed(value, started)
+        return failed(error, started)
+    return completed(value, started)
 
 
 @types.coroutine
-def _in_context(
-    coroutine: Coroutine[Any, Any, Any], variables: contextvars.Context, on_wait: Callable[[], None]
+def _go_on(
+    awaited: Any, coroutine: Coroutine[Any, Any, Any], variables: contextvars.Context, on_wait: Callable[[], None]
 ) -> Generator[Any, Any, Any]:
-    """Drive a coroutine with every step in ``variables``.
+    """Drive a coroutine that waits for the first time, with every step in ``variables``.
 
     What a handler sets in context variables is gone with it, as if it had an asyncio task of its own, without the
     cost of making one.
     """
     run = variables.run
     try:
-        awaited = run(coroutine.send, None)
         on_wait()
         while True:
             try:
@@ -144,8 +154,8 @@ async def _run_in_thread(
                 value.close()
                 raise TypeError(f"handler {handler.task_type!r} is a plain function that returned a coroutine")
         except BaseException as error:  # noqa: BLE001 - SystemExit of a handler must not end the worker
-            return _failed(error, started)
-        return _completed(value, started)
+            return failed(error, started)
+        return completed(value, started)
 
     ticket = threads.submit(partial(contextvars.copy_context().run, call))
     on_wait()
@@ -154,7 +164,7 @@ async def _run_in_thread(
             report(await ticket.future)
         return
     except TimeoutError:
-        outcome = _timed_out(timeout, started)
+        outcome = timed_out(timeout, started)
     except asyncio.CancelledError:
         task = asyncio.current_task()
         while task is not None and task.uncancel():
@@ -166,35 +176,30 @@ async def _run_in_thread(
     await ticket.ended()
 
 
-def _completed(value: object, started: float) -> Outcome:
-    if value is None:
-        return Outcome("completed", started, monotonic())
+async def _run_in_process(
+    payload: dict[str, Any],
+    context: Context | None,
+    timeout: float | None,
+    processes: Processes | None,
+) -> Outcome:
+    assert context is not None  # what the child reports goes there  # noqa: S101
+    assert processes is not None  # a worker without any does not start with such a handler  # noqa: S101
+    started = monotonic()
     try:
-        result = encode_json(value, "result")
-    except InvalidTask as error:
-        # The work is done: doing it again would return the same and might bill somebody twice.
-        return Outcome("discarded", started, monotonic(), error=f"{error} (the handler itself had ended well)")
-    return Outcome("completed", started, monotonic(), result=result)
-
-
-def _timed_out(timeout: float | None, started: float) -> Outcome:
-    return Outcome("timed_out", started, monotonic(), error=f"timed out after {timeout:g} s")
-
-
-def _failed(error: BaseException, started: float) -> Outcome:
-    if isinstance(error, Retry):
-        reason = storable(f"Retry: {error}", MAX_ERROR_CHARACTERS)
-        return Outcome("failed", started, monotonic(), error=reason, retry_delay=error.delay)
-    if isinstance(error, Discard):
-        return Outcome("discarded", started, monotonic(), error=storable(f"Discard: {error}", MAX_ERROR_CHARACTERS))
-    return Outcome("failed", started, monotonic(), error=describe(error))
-
-
-def describe(error: BaseException) -> str:
-    """Return the error in one line, then its traceback from the handler's own frame on, fit to be stored."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_globals.get("__name__") == __name__:
-        trace = trace.tb_next
-    summary = "".join(traceback.format_exception_only(error)).strip()
-    lines = "".join(traceback.format_exception(type(error), error, trace)) if trace else ""
-    return storable(f"{summary}\n\n{lines}".strip(), MAX_ERROR_CHARACTERS)
+        async with processes.child() as child:
+            started = monotonic()  # starting a child is no time of the handler's
+            if timeout is not None:
+                context.deadline_monotonic = started + timeout
+            async with asyncio.timeout(timeout) if timeout is not None else nullcontext():
+                return await child.run(payload, context)
+    except ChildFailed as error:
+        return Outcome("failed", started, monotonic(), error=str(error))
+    except TimeoutError:
+        context.cancelled = True
+        return timed_out(timeout, started)
+    except asyncio.CancelledError:
+        context.cancelled = True
+        task = asyncio.current_task()
+        while task is not None and task.uncancel():
+            pass
+        return Outcome("released", started, monotonic())

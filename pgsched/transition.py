@@ -54,7 +54,8 @@ def judge(task: Claimed, now: datetime) -> Admitted | Refused:
         # A schedule that may overlap itself runs nothing itself: losing its worker costs it no attempt.
         if task.attempts > task.max_attempts and task.overlap != "allow":
             return Refused(_exhausted(task))
-        measured = task.attempts == 1 or _is_superseded(task, tick, now)
+        # A group that joins its children was measured when it fired.
+        measured = not task.fired and (task.attempts == 1 or _is_superseded(task, tick, now))
         verdict = _measure(task, tick, now) if measured else Admitted(task)
         if isinstance(verdict, Admitted) and task.overlap == "allow":
             return Refused(_spawn(verdict.task, verdict.missed))
@@ -102,17 +103,17 @@ def conclude(
     """
     if outcome.status == "completed" and task.schedule_type == "one_time":  # the common end, and the fast one
         return Finish(
-            id=task.id,
-            fencing_token=task.fencing_token,
-            next_status="completed",
-            plain=True,
-            execution="completed",
-            tick=task.scheduled_for,
-            counted=True,
-            attempts=task.attempts,
-            started=outcome.started,
-            finished=outcome.finished,
-            result=outcome.result,
+            task.id,
+            task.fencing_token,
+            "completed",
+            True,
+            "completed",
+            task.scheduled_for,
+            True,
+            task.attempts,
+            outcome.started,
+            outcome.finished,
+            outcome.result,
         )
     finish = Finish(
         id=task.id,

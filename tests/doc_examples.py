@@ -159,7 +159,7 @@ class Story:
 
     def _run_sh(self, block: Block) -> None:
         started = shlex.split(block.text.replace("\\\n", " "), comments=True)
-        if started[:3] == ["pgsched", "worker", "--app"]:
+        if started[:2] == ["pgsched", "worker"] and started[2:3] != ["list"]:
             worker = self._run_pgsched(*started[1:])
             self._workers.append(worker)
             worker.wait_for_output("worker_started")

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, ParamSpec
 
 import psycopg
 
 from pgsched.config import WorkerSettings
+from pgsched.hooks import Hooks
 from pgsched.interval import Interval
 from pgsched.model import Claimed
+from pgsched.processes import Serve
 from pgsched.registry import Registry
 from pgsched.worker.service import Worker
 from tests.waiting import wait_until_async
@@ -97,8 +99,23 @@ async def nothing() -> None:
 class Engine:
     """The parts of one worker; nothing runs but what the test calls."""
 
-    def __init__(self, dsn: str, registry: Registry, **settings: Any) -> None:
-        self.worker = Worker(dsn=dsn, registry=registry, settings=WorkerSettings(**settings), counts_table=True)
+    def __init__(
+        self,
+        dsn: str,
+        registry: Registry,
+        *,
+        hooks: Hooks | None = None,
+        serve: Serve | None = None,
+        **settings: Any,
+    ) -> None:
+        self.worker = Worker(
+            dsn=dsn,
+            registry=registry,
+            settings=WorkerSettings(**settings),
+            counts_table=True,
+            hooks=hooks,
+            serve=serve,
+        )
         self.holds = self.worker.holds
         self.tally = self.worker.tally
         self.finisher = self.worker.finisher
@@ -116,7 +133,8 @@ class Engine:
         self.worker.slots.feed()
         async with asyncio.timeout(PATIENCE):
             while not (until() if until else not len(self.holds)):
-                await self.finisher.called.wait()
+                with suppress(TimeoutError):  # a transactional handler writes its outcome itself
+                    await asyncio.wait_for(self.finisher.called.wait(), 0.02)
                 await self.finisher.tick()
 
     async def started(self) -> None:
@@ -152,9 +170,22 @@ async def engine(dsn: str, registry: Registry | None = None, **settings: Any) ->
 
 
 @asynccontextmanager
-async def running_worker(dsn: str, registry: Registry | None = None, **settings: Any) -> AsyncIterator[Worker]:
+async def running_worker(
+    dsn: str,
+    registry: Registry | None = None,
+    *,
+    hooks: Hooks | None = None,
+    serve: Serve | None = None,
+    **settings: Any,
+) -> AsyncIterator[Worker]:
     """A worker whose loops run; stopped in order at the end."""
-    worker = Worker(dsn=dsn, registry=registry or handlers(mail=nothing), settings=WorkerSettings(**settings))
+    worker = Worker(
+        dsn=dsn,
+        registry=registry or handlers(mail=nothing),
+        settings=WorkerSettings(**settings),
+        hooks=hooks,
+        serve=serve,
+    )
     task = asyncio.create_task(worker.run())
     try:
         yield worker

@@ -6,16 +6,25 @@ from which the guard was cut out, and expect it to fail.
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import psycopg
 
+from pgsched.context import Context
 from pgsched.db import leases, outcomes
 from pgsched.errors import DatabaseUnavailable
 from pgsched.model import Outcome
+from pgsched.registry import Registry
 from pgsched.worker.holds import Holds
 from tests.engine import engine, expire_leases, history, rows
-from tests.tables import database, insert_task, task_row
+from tests.tables import WORKER, database, insert_task, task_row
+from tests.waiting import wait_until_async
+
+Database = psycopg.Connection[dict[str, Any]]
 
 
 async def a_late_completion_changes_nothing(dsn: str) -> None:
@@ -122,7 +131,164 @@ async def progress_of_a_late_worker_is_not_shown(dsn: str) -> None:
             assert task_row(db, task_id)["progress"] is None
 
 
+async def a_late_transaction_writes_nothing(dsn: str) -> None:
+    """A transactional handler whose row was claimed and completed by another commits nothing of what it wrote."""
+    go_on = asyncio.Event()
+
+    async def pay(ctx: Context) -> None:
+        await ctx.connection.execute("insert into ledger values (%s, 'paid')", (ctx.id,))
+        if ctx.attempt == 1:
+            await go_on.wait()
+
+    await _a_late_transaction_writes_nothing(dsn, pay, go_on.set)
+
+
+async def a_late_transaction_of_a_plain_handler_writes_nothing(dsn: str) -> None:
+    """The same with a handler in a thread."""
+    go_on = threading.Event()
+
+    def pay(ctx: Context) -> None:
+        ctx.connection.execute("insert into ledger values (%s, 'paid')", (ctx.id,))
+        if ctx.attempt == 1:
+            go_on.wait(10)
+
+    await _a_late_transaction_writes_nothing(dsn, pay, go_on.set)
+
+
+async def _a_late_transaction_writes_nothing(
+    dsn: str, handler: Callable[..., Any], let_go_on: Callable[[], None]
+) -> None:
+    with database(dsn) as db:
+        make_ledger(db)
+        task_id = insert_task(db)
+        async with engine(dsn, transactional(handler)) as late, engine(dsn, transactional(handler)) as owner:
+            await late.claim()
+            await late.started()
+            expire_leases(db)
+            (task,) = await owner.claim()
+            assert task.attempts == 2
+            let_go_on()
+            await wait_until_async(lambda: not len(late.holds), message="the late worker is done")
+            await owner.run(until=lambda: not len(owner.holds) and not owner.worker.slots.running)
+            assert ledger(db) == ["paid"], "paid once"
+            assert (late.tally.fenced, owner.tally.fenced) == (1, 0)
+            assert task_row(db, task_id)["status"] == "completed"
+            assert [run["status"] for run in history(db, task_id)] == ["lost", "completed"]
+
+
+def transactional(handler: Callable[..., Any] | None = None, **more: Callable[..., Any]) -> Registry:
+    """A registry of transactional handlers: of ``mail``, or by name."""
+    registry = Registry()
+    for task_type, function in ({"mail": handler} if handler else more).items():
+        registry.register(task_type, function, transactional=True)
+    return registry
+
+
+def make_ledger(db: Database) -> None:
+    """The table that transactional handlers write to."""
+    db.execute("create table ledger (task_id bigint, note text)")
+
+
+def ledger(db: Database) -> list[str]:
+    """What they wrote."""
+    return [row["note"] for row in rows(db, "select note from ledger order by note")]
+
+
+async def a_limit_of_concurrency_holds_over_all_workers(dsn: str) -> None:
+    """Three workers claim from a queue with room for three: three rows, whoever gets them."""
+    with database(dsn) as db:
+        db.execute("select pgsched.limit_queue('default', concurrency => 3)")
+        for _ in range(12):
+            insert_task(db)
+    async with engine(dsn) as one, engine(dsn) as two, engine(dsn) as three:
+        found = [len(await worker.claim(2)) for worker in (one, two, three)]
+    assert found == [2, 1, 0], found
+
+
+async def a_limit_of_a_key_holds_over_all_workers(dsn: str) -> None:
+    """Three workers claim rows of one key that has room for three."""
+    with database(dsn) as db:
+        db.execute("select pgsched.limit_queue('default', concurrency_per_key => 3)")
+        for _ in range(12):
+            insert_task(db, concurrency_key="k")
+    async with engine(dsn) as one, engine(dsn) as two, engine(dsn) as three:
+        found = [len(await worker.claim(2)) for worker in (one, two, three)]
+    assert found == [2, 1, 0], found
+
+
+async def a_rate_holds_over_all_workers(dsn: str) -> None:
+    """Three workers claim from a queue of which three rows may start in an hour."""
+    with database(dsn) as db:
+        db.execute("select pgsched.limit_queue('default', rate => 3, per => '1 hour')")
+        for _ in range(12):
+            insert_task(db)
+    async with engine(dsn) as one, engine(dsn) as two, engine(dsn) as three:
+        found = [len(await worker.claim(2)) for worker in (one, two, three)]
+    assert found == [2, 1, 0], found
+
+
+async def claims_of_a_limited_queue_come_one_after_the_other(dsn: str) -> None:
+    """A claim that is not committed yet is not known to another: that one must not count without it."""
+    with database(dsn) as db, database(dsn) as slow:
+        db.execute("select pgsched.limit_queue('default', concurrency => 3)")
+        for _ in range(12):
+            insert_task(db)
+        claim = "select count(task) as n from pgsched.claim_apart('{default}', '{2}', 2, 1e6::bigint, %s, 30, '{mail}')"
+        with slow.transaction():
+            assert rows(slow, claim, WORKER) == [{"n": 2}]
+            assert rows(db, claim, WORKER) == [{"n": 0}]
+        assert rows(db, claim, WORKER) == [{"n": 1}]
+
+
+async def the_common_claim_passes_a_limited_queue_by(dsn: str) -> None:
+    """A worker that has not heard of a limit claims from the queue as from any other, and gets nothing."""
+    with database(dsn) as db:
+        insert_task(db)
+        async with engine(dsn) as one:
+            assert len(await one.claim()) == 1
+            db.execute("select pgsched.limit_queue('default', concurrency => 1)")
+            insert_task(db)
+            assert await one.claim() == []
+
+
 def age(holds: Holds, seconds: float = 15.0) -> None:
     """Let every lease in hand look half spent, so that the next heartbeat renews it."""
     for hold in holds.snapshot():
         hold.leased_until -= seconds
+
+
+def only_the_owner_renews_a_lock(dsn: str) -> None:
+    """Who does not have a lock cannot keep it."""
+    with database(dsn) as db:
+        db.execute("select pgsched.lock('x', gen_random_uuid())")
+        assert _answer(db, "select pgsched.renew_lock('x', gen_random_uuid())") is False
+
+
+def only_the_owner_gives_a_lock_back(dsn: str) -> None:
+    """Who does not have a lock cannot give it back."""
+    with database(dsn) as db:
+        db.execute("select pgsched.lock('x', gen_random_uuid())")
+        assert _answer(db, "select pgsched.unlock('x', gen_random_uuid())") is False
+        assert _answer(db, "select count(*) from pgsched.locks") == 1
+
+
+def a_lock_that_is_over_is_not_renewed(dsn: str) -> None:
+    """A holder that was asleep for too long has to learn it: somebody may have had the lock meanwhile."""
+    with database(dsn) as db:
+        owner = _answer(db, "select gen_random_uuid()")
+        db.execute("select pgsched.lock('x', %s)", (owner,))
+        db.execute("update pgsched.locks set locked_until = clock_timestamp()")
+        assert _answer(db, f"select pgsched.renew_lock('x', '{owner}')") is False
+
+
+def a_lock_is_not_taken_from_its_holder(dsn: str) -> None:
+    """While one has a lock, another does not get it."""
+    with database(dsn) as db:
+        token = _answer(db, "select pgsched.lock('x', gen_random_uuid())")
+        assert _answer(db, "select pgsched.lock('x', gen_random_uuid())") is None
+        assert _answer(db, "select fencing_token from pgsched.locks") == token
+
+
+def _answer(db: psycopg.Connection[dict[str, Any]], statement: str) -> Any:
+    (row,) = rows(db, statement)
+    return next(iter(row.values()))

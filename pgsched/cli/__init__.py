@@ -14,6 +14,9 @@ from pgsched import logs
 from pgsched.cli.dead import dead
 from pgsched.cli.dev import dev
 from pgsched.cli.errors import report
+from pgsched.cli.events import events, queue_events
+from pgsched.cli.groups import group
+from pgsched.cli.locks import lock
 from pgsched.cli.migrate import migrate
 from pgsched.cli.options import option
 from pgsched.cli.output import say
@@ -58,8 +61,9 @@ def commands(session: Session, dsn: str | None, log_level: str | None) -> None:
     logs.configure(log_level or DEFAULT_LEVEL)
 
 
-for command in (migrate, worker, dev, task, schedule, dead, queue, stats):
+for command in (migrate, worker, dev, task, group, schedule, dead, queue, lock, stats, events):
     commands.add_command(command)
+queue.add_command(queue_events)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

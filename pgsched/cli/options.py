@@ -96,6 +96,19 @@ def _no_json(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON value")
 
 
+def read_ids(context: click.Context, parameter: click.Parameter, given: str | None) -> list[int] | None:
+    """Read an option's ids of tasks, separated by commas."""
+    if given is None:
+        return None
+    ids = []
+    for word in given.split(","):
+        if not word.strip().isdecimal() or not 1 <= (task_id := int(word)) <= MAX_ID:
+            problem = f"{word.strip()!r} is no id of a task: write them as 1,2"
+            raise click.BadParameter(problem, context, parameter)
+        ids.append(task_id)
+    return ids
+
+
 def read_moment(context: click.Context, parameter: click.Parameter, given: str | None) -> datetime | None:
     """Read an option's time in ISO 8601; one without an offset has no zone yet."""
     if given is None:

@@ -1,4 +1,4 @@
-"""``pgsched queue``: the queues, paused and resumed."""
+"""``pgsched queue``: the queues, paused and resumed, their limits and settings."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import click
 
 from pgsched.cli.options import json_option
-from pgsched.cli.output import say, say_rows, span
+from pgsched.cli.output import duration, say, say_rows, span
 from pgsched.cli.session import Session
+from pgsched.db.queue_commands import MAX_LIMIT_OF_QUEUE, ORDERINGS, QueueLimits, QueueOptions
 from pgsched.records import QueueInfo
 
-HEADERS = ("QUEUE", "PAUSED", "PENDING", "DUE", "RUNNING", "DEAD", "OLDEST DUE FOR")
+HEADERS = ("QUEUE", "PAUSED", "PENDING", "DUE", "RUNNING", "DEAD", "OLDEST DUE FOR", "ORDERING", "LIMITS")
 NONE_YET = "no queues yet: a queue appears with its first task"
 
 
@@ -26,14 +27,31 @@ def rows(queues: Sequence[QueueInfo]) -> list[tuple[object, ...]]:
             one.running,
             one.dead,
             None if one.oldest_due_seconds is None else span(one.oldest_due_seconds),
+            one.ordering if one.ageing is None else f"{one.ordering}, ageing {duration(one.ageing)}",
+            limits_in_words(one) or None,
         )
         for one in queues
     ]
 
 
+def limits_in_words(queue: QueueInfo) -> str:
+    """``3 at once, 2 at once per key, 100 starts in 1 second``."""
+    limits = queue.limits
+    at_once = [
+        f"{limits['concurrency']} at once" if "concurrency" in limits else "",
+        f"{limits['concurrency_per_key']} at once per key" if "concurrency_per_key" in limits else "",
+    ]
+    per = limits.get("per", "1 second")
+    rates = [
+        f"{limits['rate']} starts in {per}" if "rate" in limits else "",
+        f"{limits['rate_per_key']} starts in {per} per key" if "rate_per_key" in limits else "",
+    ]
+    return ", ".join(filter(None, at_once + rates))
+
+
 @click.group()
 def queue() -> None:
-    """List, pause and resume queues."""
+    """List, pause, resume, limit and set up queues."""
 
 
 @queue.command("list")
@@ -64,3 +82,78 @@ def resume(session: Session, name: str) -> None:
     with session.client() as client:
         client.resume_queue(name)
     say(f"queue {name}: resumed")
+
+
+LIMIT = click.IntRange(1, MAX_LIMIT_OF_QUEUE)
+
+
+@queue.command()
+@click.argument("name")
+@click.option("--concurrency", metavar="N", type=LIMIT, help="So many of its tasks run at once, over all workers.")
+@click.option("--per-key", metavar="N", type=LIMIT, help="So many with the same concurrency key run at once.")
+@click.option("--rate", metavar="N", type=LIMIT, help="So many start within --per.")
+@click.option(
+    "--rate-per-key", metavar="N", type=LIMIT, help="So many with the same concurrency key start within --per."
+)
+@click.option("--per", metavar="DURATION", help="The time of a rate, as 1s, 1m, 1h.  [default: 1s]")
+@click.option("--none", "no_limits", is_flag=True, help="No limits.")
+@click.pass_obj
+def limit(
+    session: Session,
+    name: str,
+    concurrency: int | None,
+    per_key: int | None,
+    rate: int | None,
+    rate_per_key: int | None,
+    per: str | None,
+    no_limits: bool,
+) -> None:
+    """Limit what runs and starts of a queue, over all workers; instead of the limits it had."""
+    limits: QueueLimits = {}
+    if concurrency is not None:
+        limits["concurrency"] = concurrency
+    if per_key is not None:
+        limits["concurrency_per_key"] = per_key
+    if rate is not None:
+        limits["rate"] = rate
+    if rate_per_key is not None:
+        limits["rate_per_key"] = rate_per_key
+    if per is not None:
+        limits["per"] = per
+    if no_limits and limits:
+        raise click.UsageError("--none excludes the other options")
+    if not no_limits and not set(limits) - {"per"}:
+        raise click.UsageError("give --concurrency, --per-key, --rate or --rate-per-key, or --none")
+    with session.client() as client:
+        if no_limits:
+            client.unlimit_queue(name)
+            say(f"queue {name}: no limits")
+            return
+        client.limit_queue(name, **limits)
+        (one,) = [found for found in client.queues() if found.name == name]
+    say(f"queue {name}: {limits_in_words(one)}")
+
+
+@queue.command("set")
+@click.argument("name")
+@click.option("--ordering", type=click.Choice(ORDERINGS), help="The row that is due longest first, or last.")
+@click.option(
+    "--ageing",
+    metavar="DURATION",
+    help="A row that has waited so long counts as one priority higher, for each such span; none: off.",
+)
+@click.pass_obj
+def set_(session: Session, name: str, ordering: str | None, ageing: str | None) -> None:
+    """Set up in which order the tasks of a queue run."""
+    options: QueueOptions = {}
+    if ordering is not None:
+        options["ordering"] = ordering
+    if ageing is not None:
+        options["ageing"] = None if ageing.strip().lower() == "none" else ageing
+    if not options:
+        raise click.UsageError("give --ordering or --ageing")
+    with session.client() as client:
+        client.set_queue(name, **options)
+        (one,) = [found for found in client.queues() if found.name == name]
+    (row,) = rows([one])
+    say(f"queue {name}: {row[HEADERS.index('ORDERING')]}")

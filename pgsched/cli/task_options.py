@@ -5,16 +5,24 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, cast
 
-from pgsched.cli.options import Function, instant, option, queue_option, read_json_object, read_moment
+from pgsched.cli.options import (
+    Function,
+    instant,
+    option,
+    queue_option,
+    read_ids,
+    read_json_object,
+    read_moment,
+)
 from pgsched.spec import TaskOptions
 
+_PAYLOAD = option(
+    "--payload",
+    metavar="JSON",
+    callback=read_json_object,
+    help="The handler's arguments: a JSON object, @file, or - for stdin.",
+)
 _OPTIONS = (
-    option(
-        "--payload",
-        metavar="JSON",
-        callback=read_json_object,
-        help="The handler's arguments: a JSON object, @file, or - for stdin.",
-    ),
     option(
         "--at",
         metavar="TIME",
@@ -47,11 +55,20 @@ _OPTIONS = (
     option("--catchup-window", metavar="DURATION", help="Missed ticks older than this are not run."),
     option("--overlap", metavar="POLICY", help="Ticks while the last one runs: skip or allow."),
     option("--jitter", metavar="DURATION", help="Start up to so much later."),
+    option("--depends-on", metavar="IDS", callback=read_ids, help="After these tasks, as 1,2."),
+    option("--dependency-mode", metavar="MODE", help="After all of them, or any."),
+    option("--on-dependency-dead", metavar="POLICY", help="When one of them is dead: cancel, run or wait."),
+    option("--concurrency-key", metavar="KEY", help="Whose limits of the queue count."),
 )
 
 
 def task_options(command: Function) -> Function:
     """Every option of a task."""
+    return _PAYLOAD(group_options(command))
+
+
+def group_options(command: Function) -> Function:
+    """Every option of a group: its payload is the plan of its steps."""
     for one in reversed(_OPTIONS):
         command = one(command)
     return command
@@ -68,6 +85,8 @@ CLEARABLE = {
     "timeout": "timeout",
     "catchup-window": "catchup_window",
     "jitter": "jitter",
+    "depends-on": "depends_on",
+    "concurrency-key": "concurrency_key",
 }
 """Options that a task may have none of, by the name that the command line gives them."""
 

@@ -22,6 +22,8 @@ from pgsched.cli.output import cell, count, fields, say, say_json, say_rows, say
 from pgsched.cli.session import Session
 from pgsched.cli.task_add import add, edit
 from pgsched.cli.task_next import next_
+from pgsched.cli.task_tree import tree
+from pgsched.cli.task_wait import wait
 from pgsched.client import Client
 from pgsched.errors import InvalidTask, TaskNotFound, TransitionRefused
 from pgsched.records import Task
@@ -38,6 +40,8 @@ def task() -> None:
 task.add_command(add)
 task.add_command(edit)
 task.add_command(next_)
+task.add_command(tree)
+task.add_command(wait)
 
 
 @task.command("list")

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import click
 
+from pgsched.builtin.settings import Builtins
+from pgsched.cli.builtin_options import builtin_options
 from pgsched.cli.options import option
 from pgsched.cli.session import DEFAULT_LEVEL, Session, server
 from pgsched.cli.workers import list_
-from pgsched.config import WorkerSettings
+from pgsched.config import CAPTURE_LEVELS, CAPTURE_OFF, MOST_TRANSACTIONS, WorkerSettings
 
 DEFAULTS = WorkerSettings()
 
 
 @click.group(invoke_without_command=True, subcommand_metavar="[list]")
-@option("--app", metavar="MODULE:APP", help="The handlers: an App in a module. Required.")
+@option("--app", metavar="MODULE:APP", help="The handlers: an App in a module. Without it: the built-in ones.")
 @option(
     "--queue",
     "queues",
-    metavar="NAME",
+    metavar="NAME[:N][@WEIGHT]",
     multiple=True,
     default=DEFAULTS.queues,
     show_default=True,
-    help="A queue to serve; may be repeated.",
+    help="A queue to serve, or a pattern as 'mail.*'; at most N of its tasks at once in each process; asked first in a "
+    "share of the claims that is proportional to WEIGHT. May be repeated.",
 )
 @option(
     "--concurrency",
@@ -30,6 +35,13 @@ DEFAULTS = WorkerSettings()
     default=DEFAULTS.concurrency,
     show_default=True,
     help="Tasks that run at once, in each process.",
+)
+@option(
+    "--transactions",
+    metavar="N",
+    type=int,
+    help="Transactional handlers that run at once, in each process, each on a connection of its own.  "
+    f"[default: as --concurrency, {MOST_TRANSACTIONS} at most]",
 )
 @option(
     "--processes",
@@ -70,30 +82,43 @@ DEFAULTS = WorkerSettings()
     show_default=True,
     help="Running tasks get so long to finish when the worker is stopped.",
 )
+@option(
+    "--capture-logs",
+    metavar="LEVEL",
+    type=click.Choice([*CAPTURE_LEVELS, CAPTURE_OFF], case_sensitive=False),
+    help="Keep what handlers log through Python's logging, from this level on, or off.  [default: the App's, info]",
+)
+@builtin_options
 @click.pass_context
 def worker(
     context: click.Context,
     app: str | None,
+    builtins: Callable[[], Builtins],
     queues: tuple[str, ...],
     concurrency: int,
+    transactions: int | None,
     processes: int,
     metrics_port: int | None,
     metrics_host: str,
     lease: float,
     poll_interval: float,
     shutdown_timeout: float,
+    capture_logs: str | None,
 ) -> None:
     """Run a worker until SIGTERM or Ctrl-C; or list those that run."""
     if context.invoked_subcommand is not None:
         return
-    if app is None:
-        raise click.UsageError("Missing option '--app'.", context)
+    served = builtins()
+    if app is None and not served:
+        raise click.UsageError("Missing option '--app': there is no built-in handler to serve either.", context)
     settings = WorkerSettings(
         queues=queues,
         concurrency=concurrency,
+        transactions=transactions,
         lease=lease,
         poll_interval=poll_interval,
         shutdown_timeout=shutdown_timeout,
+        capture_logs=capture_logs,
     )
     from pgsched.process import run_worker  # only here: the other commands start without it
 
@@ -102,6 +127,7 @@ def worker(
         code = run_worker(
             dsn=dsn,
             app_path=app,
+            builtins=served,
             settings=settings,
             processes=processes,
             metrics_host=metrics_host,

@@ -9,6 +9,7 @@ import click
 from pgsched.cli.options import json_option
 from pgsched.cli.output import say_rows
 from pgsched.cli.session import Session
+from pgsched.queue_spec import glob_of
 from pgsched.records import WorkerInfo
 
 HEADERS = ("HOST", "PID", "QUEUES", "RUNNING", "CONCURRENCY", "STARTED", "LAST HEARTBEAT", "ALIVE", "ID")
@@ -21,7 +22,7 @@ def rows(workers: Sequence[WorkerInfo]) -> list[tuple[object, ...]]:
         (
             one.hostname,
             one.pid,
-            ", ".join(one.queues),
+            ", ".join([*one.queues, *map(glob_of, one.patterns)]),
             one.running,
             one.concurrency,
             one.started_at,

@@ -77,8 +77,7 @@ def insert_tasks(specs: Iterable[TaskSpec]) -> Steps:
         (answer,) = yield Step(sql.SQL(load_statement("reserve_ids")), {"number": size}, answers=True)
         block = _Block(len(ids), chain(head, islice(tasks, size - len(head))), answer["ids"])
         if _is_simple(head[0]):
-            copy = _with(sql.SQL(load_statement("copy_tasks")), _values(0, head[0]))
-            yield Step(copy, rows=block.copied, lines=block.stream(tuple(head[0])))
+            yield _copy(_values(0, head[0]), block.copied, block.stream(tuple(head[0])))
         else:
             block.set_apart()
         yield from block.insert_apart()
@@ -119,8 +118,7 @@ class _Block:
         rows = [Row(self._first + place, _values(self.ids[place], task, instants)) for place, task in self._apart]
         keyless = [row for row in rows if "idempotency_key" not in row.values]
         for columns, alike in _by_columns(keyless):
-            copy = _with(sql.SQL(load_statement("copy_tasks")), columns)
-            yield Step(copy, rows=alike, lines=_lines(alike))
+            yield _copy(columns, alike, _lines(alike))
         keyed = [row for row in rows if "idempotency_key" in row.values]
         found = yield from _insert_keyed(keyed)
         for row in keyed:
@@ -172,6 +170,10 @@ def _values(task_id: int, task: Mapping[str, Any], instants: Mapping[str, str] |
     elif "delay" in values:
         values["scheduled_for"] = (instants or {})[values.pop("delay")]
     return values
+
+
+def _copy(columns: Iterable[str], rows: Sequence[Row], lines: Iterable[Sequence[Any]]) -> Step:
+    return Step(_with(sql.SQL(load_statement("copy_tasks")), columns), rows=rows, lines=lines)
 
 
 def _lines(rows: Sequence[Row]) -> Iterator[Sequence[Any]]:

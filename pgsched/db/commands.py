@@ -14,7 +14,10 @@ from typing import Any, Generic, LiteralString, NamedTuple, TypeVar
 from pgsched.db.statements import load_statement
 from pgsched.errors import InvalidTask, TaskNotFound, TransitionRefused
 from pgsched.records import Execution, LogEntry, MissedTicks, QueueInfo, Task, Unhandled, WorkerInfo, read
-from pgsched.spec import Duration, TaskOptions, TaskSpec, changed_columns, interval_of
+from pgsched.spec import TaskOptions, TaskSpec, changed_columns
+from pgsched.spec_rules import Duration, interval_of
+from pgsched.tree import MAX_NODES, TaskNode, tree_of
+from pgsched.waiting import Waiting
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -59,6 +62,18 @@ def get(task_id: int) -> Command[Task]:
     return Command(load_statement("get_task"), _known_id(task_id), parse)
 
 
+def tree(task_id: int) -> Command[TaskNode]:
+    """Read a task with its steps, what it waits for and what waits for it. Raises TaskNotFound."""
+
+    def parse(rows: Rows) -> TaskNode:
+        found = tree_of(task_id, rows)
+        if found is None:
+            raise _no_task(task_id)
+        return found
+
+    return Command(load_statement("show_tree"), {**_known_id(task_id), "limit": MAX_NODES + 1}, parse)
+
+
 def update(task_id: int, payload: Mapping[str, Any] | None, options: TaskOptions) -> Command[None]:
     """Change the given options of a task. Raises TaskNotFound, and TransitionRefused for a time of a schedule."""
     columns, delay = changed_columns(payload, options)
@@ -78,6 +93,12 @@ def update(task_id: int, payload: Mapping[str, Any] | None, options: TaskOptions
         "moves": delay is not None or "scheduled_for" in columns,
     }
     return Command(load_statement("update_task"), params, parse, prepare=False)
+
+
+def watch(waiting: Waiting) -> Command[bool]:
+    """Look how a task stands that somebody waits for; whether the wait is over. Raises TaskNotFound."""
+    params = {**_known_id(waiting.task_id), "token": waiting.token, "since": waiting.since}
+    return Command(load_statement("watch_task"), params, lambda rows: waiting.is_over(rows[0] if rows else None))
 
 
 def run_now(task_id: int) -> Command[int]:
@@ -215,6 +236,11 @@ def pause_queue(name: str) -> Command[None]:
 def resume_queue(name: str) -> Command[None]:
     """Claim again from a paused queue."""
     return Command(load_statement("resume_queue_claims"), {"name": _filter("queue", name)}, _nothing)
+
+
+def set_queue_events(name: str, events: bool) -> Command[None]:
+    """Let other programs be told what happens to the tasks of a queue, or no longer."""
+    return Command(load_statement("set_queue_events"), {"name": _filter("queue", name), "events": events}, _nothing)
 
 
 def workers() -> Command[list[WorkerInfo]]:

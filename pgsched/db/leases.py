@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -34,6 +34,8 @@ class Identity:
     """The idempotency keys of the schedules that its code declares."""
     concurrency: int
     lease: float
+    patterns: tuple[str, ...] = ()
+    """It serves the queues that match one of these patterns of LIKE, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,26 @@ class Probe:
     priority: int
     floor_at: datetime | None = None
     floor_id: int | None = None
+
+
+class Answer(NamedTuple):
+    """What a claim says of a queue that is claimed apart."""
+
+    queue: str
+    again: float | None
+    """Seconds until it makes sense to ask again; None: when something becomes due."""
+    held_back: bool
+    """A limit of concurrency holds rows back until others end."""
+    noted: datetime | None = None
+    """As when the starts of the claim were noted, of a queue with a rate."""
+
+
+class LateStart(NamedTuple):
+    """Starts that came so many seconds after they were noted."""
+
+    queue: str
+    noted: datetime
+    late: float
 
 
 async def claim(
@@ -67,6 +89,69 @@ async def claim(
     return list(map(_claimed, await cursor.fetchall()))
 
 
+async def claim_apart(
+    session: Session, identity: Identity, rooms: Sequence[tuple[str, int]], room: int, *, max_bytes: int
+) -> tuple[list[Claimed], list[Answer]]:
+    """Claim from queues that are claimed apart: of each up to its room, in all up to ``room`` rows.
+
+    Of a queue without room is only asked whether it has something.
+    """
+    cursor = await session.execute(*claim_apart_command(identity, rooms, room, max_bytes=max_bytes))
+    return read_claim_apart(await cursor.fetchall())
+
+
+def claim_apart_command(
+    identity: Identity, rooms: Sequence[tuple[str, int]], room: int, *, max_bytes: int
+) -> tuple[Any, dict[str, Any]]:
+    """The statement of :func:`claim_apart` and its parameters, for a transaction that does more."""
+    return load_statement("claim_apart"), {
+        "queues": [queue for queue, _ in rooms],
+        "rooms": [most for _, most in rooms],
+        "room": room,
+        "task_types": list(identity.task_types),
+        "bytes": max_bytes,
+        "worker": identity.id,
+        "lease": identity.lease,
+    }
+
+
+def read_claim_apart(rows: Sequence[tuple[Any, ...]]) -> tuple[list[Claimed], list[Answer]]:
+    """What that statement returned: the rows claimed, and an answer for each queue."""
+    tasks: list[Claimed] = []
+    answers: list[Answer] = []
+    for row in rows:
+        if row[4] is None:
+            answers.append(Answer(*row[:4]))
+        else:
+            tasks.append(_claimed(row[4:]))
+    return tasks, answers
+
+
+async def note_late_starts(session: Session, starts: Sequence[LateStart]) -> None:
+    """Let starts count from when they happened."""
+    await session.execute(
+        load_statement("note_late_starts"),
+        {
+            "queues": [start.queue for start in starts],
+            "noted": [start.noted for start in starts],
+            "late": [start.late for start in starts],
+        },
+    )
+
+
+async def learn_queues(session: Session, identity: Identity) -> list[tuple[str, bool]]:
+    """Return queues of this worker and whether they are claimed apart: those that are, and those of its patterns."""
+    cursor = await session.execute(
+        load_statement("learn_queues"), {"queues": list(identity.queues), "patterns": list(identity.patterns)}
+    )
+    return [(row[0], row[1]) for row in await cursor.fetchall()]
+
+
+async def call_workers(session: Session, queues: Sequence[str]) -> None:
+    """Wake workers of these queues that sleep."""
+    await session.execute(load_statement("call_workers"), {"queues": list(queues)})
+
+
 async def release(session: Session, tasks: Sequence[Claimed]) -> int:
     """Give rows back that this worker will not run; returns how many were still its own."""
     ordered = sorted(tasks)
@@ -78,24 +163,31 @@ async def release(session: Session, tasks: Sequence[Claimed]) -> int:
     return int(row[0]) if row else 0
 
 
-async def release_unheld(session: Session, identity: Identity, held: Sequence[int]) -> int:
-    """Give back the rows that this worker has a lease on and does not hold; returns how many there were."""
+async def release_unheld(
+    session: Session, identity: Identity, held: Sequence[int], *, queues: Sequence[str] | None = None
+) -> int:
+    """Give back the rows that this worker has a lease on and does not hold; returns how many there were.
+
+    ``queues`` are those it serves now, its own by name when left out.
+    """
+    names = list(identity.queues if queues is None else queues)
     cursor = await session.execute(
-        load_statement("release_unheld"),
-        {"queues": list(identity.queues), "worker": identity.id, "held": list(held)},
+        load_statement("release_unheld"), {"queues": names, "worker": identity.id, "held": list(held)}
     )
     row = await cursor.fetchone()
     return int(row[0]) if row else 0
 
 
-async def fall_asleep(session: Session, identity: Identity, longest: float) -> float | None:
-    """Publish that this worker sleeps until the next row is due, ``longest`` seconds at most.
+async def fall_asleep(
+    session: Session, identity: Identity, longest: float, *, queues: Sequence[str] | None = None
+) -> float | None:
+    """Publish that this worker sleeps until the next row of ``queues`` is due, ``longest`` seconds at most.
 
     Returns those seconds; None when the worker's row is gone and the next heartbeat has to write it again.
     """
     cursor = await session.execute(
         load_statement("fall_asleep"),
-        {"queues": list(identity.queues), "longest": longest, "worker": identity.id},
+        {"queues": list(identity.queues if queues is None else queues), "longest": longest, "worker": identity.id},
     )
     row = await cursor.fetchone()
     return None if row is None else float(row[0])
@@ -141,6 +233,7 @@ class Pulse:
                     "hostname": identity.hostname,
                     "pid": identity.pid,
                     "queues": list(identity.queues),
+                    "patterns": list(identity.patterns),
                     "task_types": list(identity.task_types),
                     "declared_keys": list(identity.declared_keys),
                     "concurrency": identity.concurrency,

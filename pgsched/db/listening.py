@@ -12,7 +12,7 @@ from pgsched.db.connect import connect_async
 from pgsched.db.session import one_line
 from pgsched.errors import DatabaseUnavailable
 
-WORK, CANCEL = "pgsched", "pgsched_cancel"
+WORK, CANCEL, QUEUES = "pgsched", "pgsched_cancel", "pgsched_queues"
 PROBE_SECONDS = 30.0
 """After so long without a word the connection is tried: a peer may have vanished."""
 PROBE_TIMEOUT = 10.0
@@ -33,8 +33,8 @@ async def listen(dsn: str, *, on_ready: Callable[[], None], on_call: Callable[[C
     try:
         connection = await connect_async(dsn, application_name="pgsched listener")
         try:
-            await connection.execute(f'listen "{WORK}"')
-            await connection.execute(f'listen "{CANCEL}"')
+            for channel in (WORK, CANCEL, QUEUES):
+                await connection.execute(f'listen "{channel}"')
             on_ready()
             while True:
                 async for notify in connection.notifies(timeout=PROBE_SECONDS):

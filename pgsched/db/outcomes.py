@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from pgsched.db.adapt import BigInts, Doubles
-from pgsched.db.session import Session
+from pgsched.db.session import Rows, Session
 from pgsched.db.statements import load_statement
 from pgsched.model import Finish, LogLine, Missed
 
@@ -30,6 +30,19 @@ class Progress(NamedTuple):
     """JSON text."""
 
 
+class Announcement(NamedTuple):
+    """What other programs are told of a finish, with the claim it belongs to."""
+
+    task_id: int
+    fencing_token: int
+    body: str
+    """JSON text."""
+
+
+Command = tuple[Any, dict[str, Any]]
+"""A statement and its parameters."""
+
+
 async def write(
     session: Session,
     worker: UUID,
@@ -37,33 +50,57 @@ async def write(
     progress: Sequence[Progress],
     logs: Sequence[LogEntry],
     now: float,
+    told: Sequence[Announcement] = (),
+    then: tuple[Command, Callable[[Rows], None]] | None = None,
 ) -> int:
     """Write finishes, last progress and log lines in one transaction; returns how many finishes passed the fence.
 
     ``now`` is the worker's monotonic clock: the database is told how long ago things were, and keeps its own time.
+    ``then`` is one more command of the transaction, and who gets its rows.
     """
+    commands, counted = finish_commands(worker, finishes, progress, logs, now, told)
+    if then is not None:
+        commands.append(then[0])
+    cursors = [await session.execute(*commands[0])] if len(commands) == 1 else await session.execute_all(commands)
+    passed = 0
+    for cursor in cursors[counted]:
+        row = await cursor.fetchone()
+        passed += row[0] if row else 0
+    if then is not None:
+        then[1](await cursors[-1].fetchall())
+    return passed
+
+
+def finish_commands(
+    worker: UUID,
+    finishes: Sequence[Finish],
+    progress: Sequence[Progress],
+    logs: Sequence[LogEntry],
+    now: float,
+    told: Sequence[Announcement] = (),
+) -> tuple[list[Command], slice]:
+    """Return the commands of :func:`write`, and which of them answer with how many finishes passed the fence."""
     common: list[Finish] = []
     others: list[Finish] = []
     for finish in sorted(finishes):
         (common if finish.plain else others).append(finish)
-    commands = []
+    commands: list[Command] = []
+    if told:
+        commands.append(_notify_events(told))  # first, as it is for rows that still run
     if progress:
-        commands.append(_show_progress(progress))  # first: it is for rows that still run
+        commands.append(_show_progress(progress))  # likewise
+    before = len(commands)
     if common:
         commands.append((load_statement("finish_completed"), _completed(common, worker, now)))
     if others:
         commands.append((load_statement("finish_tasks"), _any(others, worker, now)))
-    written = slice(bool(progress), len(commands))
+    counted = slice(before, len(commands))
     missed = [(finish, missed) for finish in others for missed in finish.missed]
     if missed:
-        commands.append(_insert_missed(missed))
+        commands.append(insert_missed(missed))
     if logs:
         commands.append(_insert_logs(logs, now))
-    if len(commands) == 1:
-        cursors = [await session.execute(*commands[0])]
-    else:
-        cursors = await session.execute_all(commands)
-    return sum(cursor.rowcount for cursor in cursors[written])
+    return commands, counted
 
 
 async def report(session: Session, progress: Sequence[Progress], logs: Sequence[LogEntry], now: float) -> None:
@@ -132,7 +169,8 @@ def _show_progress(progress: Sequence[Progress]) -> tuple[Any, dict[str, Any]]:
     }
 
 
-def _insert_missed(missed: Sequence[tuple[Finish, Missed]]) -> tuple[Any, dict[str, Any]]:
+def insert_missed(missed: Sequence[tuple[Finish, Missed]]) -> Command:
+    """Return the command that notes ticks which were not run, in the transaction of what was done instead."""
     return load_statement("insert_missed_ticks"), {
         "ids": [finish.id for finish, _ in missed],
         "tokens": [finish.fencing_token for finish, _ in missed],
@@ -140,6 +178,15 @@ def _insert_missed(missed: Sequence[tuple[Finish, Missed]]) -> tuple[Any, dict[s
         "counts": [one.ticks for _, one in missed],
         "sinces": [one.since for _, one in missed],
         "untils": [one.until for _, one in missed],
+    }
+
+
+def _notify_events(told: Sequence[Announcement]) -> Command:
+    ordered = sorted(told)
+    return load_statement("notify_events"), {
+        "ids": [one.task_id for one in ordered],
+        "tokens": [one.fencing_token for one in ordered],
+        "bodies": [one.body for one in ordered],
     }
 
 

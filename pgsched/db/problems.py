@@ -97,10 +97,12 @@ def _taken(error: psycopg.Error, said: str) -> str:
 
 
 def blamed_value(error: psycopg.Error, rows: list[Mapping[str, Any]]) -> int | None:
-    """The place of the first row that a trigger refused: it names the column and quotes the value."""
+    """The place of the first row that a trigger refused: it names the column and quotes the value, or an item of it."""
     column, said = error.diag.column_name, error.diag.message_primary or ""
     for place, row in enumerate(rows):
         value = row.get(column or "")
         if isinstance(value, str) and "'" + value.replace("'", "''") + "'" in said:
+            return place
+        if isinstance(value, list) and any(f" {item} " in said for item in value):
             return place
     return None

@@ -41,6 +41,12 @@ async def make_partitions(session: Session) -> None:
     await session.execute(load_statement("make_partitions"), {})
 
 
+async def list_announced_queues(session: Session) -> frozenset[str]:
+    """Return the queues whose events other programs are told."""
+    cursor = await session.execute(load_statement("list_announced_queues"), {})
+    return frozenset(row[0] for row in await cursor.fetchall())
+
+
 async def count_tasks(session: Session) -> list[TaskCount]:
     """Count the rows that wait, run or are dead, by queue."""
     cursor = await session.execute(load_statement("count_tasks"), {})

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from time import monotonic
 
 from pgsched.db import leases
-from pgsched.db.leases import Identity, Probe
+from pgsched.db.leases import Answer, Identity, LateStart, Probe
 from pgsched.db.session import Session
 from pgsched.model import PRIORITIES, Claimed
 from pgsched.worker.appetite import Appetite
 from pgsched.worker.clock import DatabaseClock
-from pgsched.worker.holds import Holds
+from pgsched.worker.holds import WAITING, Holds
+from pgsched.worker.roster import Roster
 
 FLOOR_SECONDS = 1.0
 """How long claims may begin at the floor before one looks below it."""
@@ -29,6 +30,16 @@ not to notify it, because every NOTIFY makes the commits of all sessions wait fo
 DOZE_SECONDS = 0.005
 RATE_SECONDS = 0.25
 """The span over which that rate is measured."""
+LEARN_SECONDS = 1.0
+"""How often a worker with patterns, or with queues that are claimed apart, asks which they are."""
+LEARN_IDLE_SECONDS = 5.0
+"""How often any other asks that does not hear of changes."""
+LEARN_HEARD_SECONDS = 60.0
+"""How often any other asks that does."""
+START_LOOK_SECONDS = 0.002
+"""How often rows of a queue with a rate are looked at until they have started."""
+LATE_SECONDS = 0.007
+"""A start that came so long after its claim was sent is told. The window of a rate is 10 ms longer than it says."""
 
 
 class Claimer:
@@ -39,6 +50,7 @@ class Claimer:
         *,
         session: Session,
         identity: Identity,
+        roster: Roster,
         holds: Holds,
         appetite: Appetite,
         clock: DatabaseClock,
@@ -46,7 +58,8 @@ class Claimer:
         on_claim: Callable[[list[Claimed], float], None],
     ) -> None:
         self._session = session
-        self._identity = identity
+        self.identity = identity
+        self._roster = roster
         self._holds = holds
         self._appetite = appetite
         self._clock = clock
@@ -56,8 +69,21 @@ class Claimer:
         """Set when there may be something to claim: a notification, a free slot, the end."""
         self._floors: dict[tuple[str, int], tuple[datetime, int]] = {}
         self._floors_since = 0.0
-        self._turn = 0
         self._looks = 0
+        self._look_at = 0.0
+        """When the queues without limits are asked again; looked at only when there are others."""
+        self._learn_at = 0.0
+        self.heard = False
+        """Whether notifications come in: then a change of a queue's settings is heard of."""
+        self._nudged = False
+        """Called only because a task of a queue with limits has gone."""
+        self._asking = False
+        """A claim of queues that are claimed apart is under way, here or with a finish."""
+        self._lent = False
+        """That claim is made with a finish."""
+        self._unheld = False
+        """There may be rows that this worker claimed without knowing."""
+        self._late: list[LateStart] = []
         self._due_at = 0.0
         self._published_until = 0.0
         self._stale = False
@@ -67,33 +93,177 @@ class Claimer:
         self._found = 0
         self._counted_since = 0.0
 
-    async def tick(self, limit: int) -> bool:
+    async def tick(self, limit: int, free: int | None = None) -> bool:
         """Claim up to ``limit`` rows into the holds; returns whether there may be more.
 
-        Raises DatabaseUnavailable.
+        Of queues that are claimed apart no more rows than can start at once: so many slots are ``free``, by default as
+        many as may be claimed. Raises DatabaseUnavailable.
         """
+        sent = monotonic()
+        roster = self._roster
+        if self._late:
+            await self._report_late()
+        if sent >= self._learn_at:
+            await self._learn(sent)
+        if self._unanswered or self._unheld:
+            await self._release_unheld()
+        lines = roster.lines
+        order = roster.order
+        roster.next_turn()
+        if not lines:
+            return await self._claim(order, limit)
+        room = max(limit if free is None else min(limit, free), 0)
+        looks = sent >= self._look_at
+        before, more = len(self._holds), False
+        if order[0] in lines:
+            room -= await self._claim_apart(order, room, idle_too=looks)
+            limit -= len(self._holds) - before
+        if looks and limit > 0 and len(lines) < len(order):
+            waiting = len(self._holds)
+            more = await self._claim([name for name in order if name not in lines], limit)
+            room -= len(self._holds) - waiting
+        elif looks:
+            await self._note(0, sent)
+        if order[0] not in lines:
+            await self._claim_apart(order, max(room, 0), idle_too=looks)
+        return more or len(self._holds) > before
+
+    async def _claim(self, queues: Sequence[str], limit: int) -> bool:
+        """Claim from the queues that are claimed together."""
         sent = monotonic()
         if sent - self._floors_since >= FLOOR_SECONDS:
             self._floors.clear()
             self._floors_since = sent
         floored = bool(self._floors)
-        if self._unanswered:
-            held = [hold.task.id for hold in self._holds.snapshot()]
-            await leases.release_unheld(self._session, self._identity, held)
         self._unanswered = True
         room = max(MAX_BYTES - self._holds.bytes, 1)
-        tasks = await leases.claim(self._session, self._identity, self._probes(), limit, max_bytes=room)
+        tasks = await leases.claim(self._session, self.identity, self._probes(queues), limit, max_bytes=room)
         self._unanswered = False
         if floored and len(tasks) < limit and sum(task.bytes for task in tasks) < room:
             self._floors_since = 0.0  # the next claim looks below, before anything is taken for done
         if tasks:
-            self._clock.set(tasks[0].next_run_at + timedelta(seconds=tasks[0].late), sent)
             for task in tasks:
                 self._floors[task.queue, task.priority] = (task.next_run_at, task.id)
-            self._holds.add(tasks, sent + self._identity.lease, sent)
+            self._take(tasks, sent)
         self._on_claim(tasks, monotonic() - sent)
         await self._note(len(tasks), sent)
         return bool(tasks) or floored
+
+    async def _claim_apart(self, order: Sequence[str], room: int, *, idle_too: bool) -> int:
+        """Claim from the queues that are claimed apart and are to be asked now; returns how many rows came."""
+        sent = monotonic()
+        asked = self._roster.to_ask(order, room, sent, idle_too=idle_too)
+        if not asked or self._asking:
+            return 0
+        self._unanswered = self._asking = True
+        try:
+            tasks, answers = await leases.claim_apart(
+                self._session,
+                self.identity,
+                [(line.name, most) for line, most in asked],
+                room,
+                max_bytes=self.room_in_bytes,
+            )
+        finally:
+            self._asking = False
+        self._unanswered = False
+        self._take_apart(tasks, answers, sent)
+        return len(tasks)
+
+    def _take_apart(self, tasks: list[Claimed], answers: list[Answer], sent: float) -> None:
+        now = monotonic()
+        came: dict[str, list[int]] = {}
+        for task in tasks:
+            came.setdefault(task.queue, []).append(task.id)
+        for queue, ids in came.items():
+            self._roster.take(queue, ids)
+        for answer in answers:
+            line = self._roster.lines.get(answer.queue)
+            if line is not None:
+                line.answer(len(came.get(answer.queue, ())), answer.again, answer.held_back, now)
+        if tasks:
+            self._found += len(tasks)
+            self._take(tasks, sent)
+        self._on_claim(tasks, now - sent)
+        for answer in answers:
+            if answer.noted is not None:
+                self._watch(answer.queue, answer.noted, came.get(answer.queue, []), sent)
+
+    @property
+    def room_in_bytes(self) -> int:
+        """How large the payloads of the next claim may be."""
+        return max(MAX_BYTES - self._holds.bytes, 1)
+
+    def lend(self, ended: Sequence[int], free: int) -> tuple[list[tuple[str, int]], int]:
+        """What to claim in the transaction that ends these tasks: queues and the room of each, and that in all.
+
+        Nothing when none of them is of a queue that is claimed apart, or a claim is under way. What is lent has to be
+        taken back.
+        """
+        if self._asking or free <= 0 or not self._roster.in_hand:
+            return [], 0
+        asked = self._roster.to_ask_after(ended, free)
+        if asked:
+            self._asking = self._lent = True
+        return asked, free
+
+    def take_back(self, claimed: tuple[list[Claimed], list[Answer]] | None, sent: float) -> bool:
+        """Take what was claimed in the transaction of a finish, None when nothing was; whether rows came."""
+        if not self._lent:
+            return False
+        self._asking = self._lent = False
+        if claimed is None:
+            self._unheld = True  # nobody knows what became of it
+            return False
+        self._let_go()
+        self._take_apart(*claimed, sent)
+        if self._roster.ready_in(monotonic()) <= 0:
+            self._nudge()
+        return bool(claimed[0])
+
+    def _watch(self, queue: str, noted: datetime, ids: Sequence[int], sent: float) -> None:
+        """See when rows of a queue with a rate really start, and say so when that is late."""
+        holds = [hold for task_id in ids if (hold := self._holds.get(task_id)) is not None]
+
+        def look() -> None:
+            if any(hold.state == WAITING and not hold.abandoned for hold in holds):
+                loop.call_later(START_LOOK_SECONDS, look)
+                return
+            late = monotonic() - sent
+            if late > LATE_SECONDS:
+                self._late.append(LateStart(queue, noted, late))
+                self._nudge()
+
+        loop = asyncio.get_running_loop()
+        loop.call_later(START_LOOK_SECONDS, look)
+
+    async def _report_late(self) -> None:
+        if self._late:
+            late = list(self._late)
+            await leases.note_late_starts(self._session, late)
+            del self._late[: len(late)]
+
+    def _take(self, tasks: list[Claimed], sent: float) -> None:
+        self._clock.set(tasks[0].next_run_at + timedelta(seconds=tasks[0].late), sent)
+        self._holds.add(tasks, sent + self.identity.lease, sent)
+
+    async def _release_unheld(self) -> None:
+        """Give back what a claim may have taken whose answer never came; not while a finish claims, too."""
+        self._unheld = True
+        if not self._lent:
+            self._asking = True
+            try:
+                held = [hold.task.id for hold in self._holds.snapshot()]
+                await leases.release_unheld(self._session, self.identity, held, queues=self._roster.names)
+            finally:
+                self._asking = False
+            self._unheld = self._unanswered = False
+
+    async def _learn(self, now: float) -> None:
+        roster = self._roster
+        roster.learn(await leases.learn_queues(self._session, self.identity))
+        idle = LEARN_HEARD_SECONDS if self.heard else LEARN_IDLE_SECONDS
+        self._learn_at = now + (LEARN_SECONDS if roster.lines or roster.likes else idle)
 
     async def rest(self) -> None:
         """Wait after a claim that found nothing: the second looks, then until a row is due, a call, or the poll.
@@ -101,12 +271,18 @@ class Claimer:
         Raises DatabaseUnavailable.
         """
         if self._rate > BUSY_RATE:
+            self._look_at = 0.0
             await self.wait(DOZE_SECONDS)
             return
         now = monotonic()
+        apart = self._roster.lines
+        if apart and now < self._look_at:
+            # Something of a queue with limits had a reason to be looked at; the others wait as before.
+            await self.wait(min(self._look_at - now, self._roster.ready_in(now)))
+            return
         if self._published_until <= now or self._stale:
             self._stale = False
-            seconds = await leases.fall_asleep(self._session, self._identity, LONGEST_SLEEP)
+            seconds = await leases.fall_asleep(self._session, self.identity, LONGEST_SLEEP, queues=self._roster.names)
             now = monotonic()
             if seconds is None:
                 self._due_at = now + self._poll_interval
@@ -119,6 +295,65 @@ class Claimer:
         else:
             pause = self._poll_interval
         pause = min(pause, max(self._due_at - now, 0.0)) if self._due_at > now else pause
+        if apart:
+            self._look_at = now + pause
+            pause = min(pause, self._roster.ready_in(now))
+        await self.wait(pause)
+
+    def call(self, queue: str | None = None) -> None:
+        """There may be something to claim, in this queue or in any."""
+        if queue is not None:
+            self._roster.call(queue, monotonic())
+        self._nudged = False
+        self.called.set()
+
+    def serves(self, queue: str) -> bool:
+        """Whether this worker takes tasks of a queue."""
+        return self._roster.serves(queue)
+
+    def call_after_change(self) -> None:
+        """The settings of a queue have changed: which are claimed apart, and what may start."""
+        self._learn_at = 0.0
+        self._roster.call_all(monotonic())
+        self.call()
+
+    def look_after_end(self) -> bool:
+        """Look whether tasks of queues that are claimed apart have gone, so that others may start; true if so."""
+        gone = self._let_go()
+        if gone:
+            self._nudge()
+        return gone
+
+    def _let_go(self) -> bool:
+        in_hand = self._roster.in_hand
+        gone = [task_id for task_id in in_hand if self._holds.get(task_id) is None]
+        if gone:
+            self._roster.let_go(gone, monotonic())
+        return bool(gone)
+
+    def _nudge(self) -> None:
+        """Look again, but only at queues that are claimed apart."""
+        if not self.called.is_set():
+            self._nudged = True
+            self.called.set()
+
+    def waits_for_room(self, free: int) -> bool:
+        """Whether the next claim is for a queue with limits, whose rows want a slot that is free."""
+        return free <= 0 and self._roster.first_waits_for_room(monotonic())
+
+    async def wait_for_room(self) -> None:
+        """Wait to be called when this worker has no room; meanwhile other workers are called for what it cannot start.
+
+        Raises DatabaseUnavailable.
+        """
+        pause = self._poll_interval
+        await self._report_late()
+        if self._roster.lines:
+            now = monotonic()
+            queues = self._roster.to_pass_on(now)
+            if queues:
+                await leases.call_workers(self._session, queues)
+            pause = min(pause, self._roster.pass_on_in(now))
         await self.wait(pause)
 
     async def wait(self, seconds: float | None) -> None:
@@ -130,19 +365,19 @@ class Claimer:
             return
         finally:
             if self.called.is_set():
-                # Whoever called may know of a row that is due earlier than what this worker sleeps for.
                 self.called.clear()
-                self._looks = 0
-                self._stale = True
+                if not self._nudged:
+                    # Whoever called may know of a row that is due earlier than what this worker sleeps for.
+                    self._looks = 0
+                    self._look_at = 0.0
+                    self._stale = True
+                self._nudged = False
 
-    def _probes(self) -> list[Probe]:
-        queues = self._identity.queues
-        self._turn = (self._turn + 1) % len(queues)
-        in_turn = queues[self._turn :] + queues[: self._turn]
+    def _probes(self, queues: Sequence[str]) -> list[Probe]:
         return [
             Probe(queue, priority, *self._floors.get((queue, priority), (None, None)))
             for priority in PRIORITIES
-            for queue in in_turn
+            for queue in queues
         ]
 
     async def _note(self, found: int, now: float) -> None:
@@ -154,5 +389,5 @@ class Claimer:
             self._rate = self._found / (now - self._counted_since)
             self._found, self._counted_since = 0, now
         if self._rate > BUSY_RATE and self._published_until > now:
-            await leases.wake_up(self._session, self._identity)
+            await leases.wake_up(self._session, self.identity)
             self._published_until = 0.0

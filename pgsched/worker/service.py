@@ -13,49 +13,77 @@ from uuid import uuid4
 import structlog
 from prometheus_client import CollectorRegistry
 
-from pgsched.config import WorkerSettings
+from pgsched.config import DEFAULT_CAPTURE_LEVEL, WorkerSettings, capture_level
 from pgsched.db import leases
 from pgsched.db.leases import Identity, Pulse
-from pgsched.db.listening import CANCEL, Call, listen
+from pgsched.db.listening import CANCEL, QUEUES, Call, listen
+from pgsched.db.pool import Pool
 from pgsched.db.session import Session
 from pgsched.declared import declare_schedules, declared_keys
 from pgsched.errors import DatabaseUnavailable
+from pgsched.hooks import Hooks
+from pgsched.model import GROUP
+from pgsched.processes import Serve, check_processes
 from pgsched.registry import Registry
 from pgsched.worker.appetite import Appetite
+from pgsched.worker.attempts import Attempts
+from pgsched.worker.chain import Chain
 from pgsched.worker.claimer import MAX_BYTES, Claimer
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.finisher import Finisher
 from pgsched.worker.gauges import Gauges
+from pgsched.worker.groups import Groups
 from pgsched.worker.heart import Heart
 from pgsched.worker.holds import RUNNING, Hold, Holds
+from pgsched.worker.hooking import Hooking
+from pgsched.worker.roster import Roster
 from pgsched.worker.slots import Slots
 from pgsched.worker.tally import Tally
-from pgsched.worker.upkeep import HOUSEKEEPING_SECONDS, REPORT_SECONDS, Housekeeper, Reporter
+from pgsched.worker.upkeep import HOUSEKEEPING_SECONDS, REPORT_SECONDS, Announcer, Housekeeper, Reporter
 
 log = structlog.stdlib.get_logger("pgsched.worker")
 
 FLUSH_SECONDS = 10.0
 """How long a stopping worker tries to write its last outcomes when the database is silent."""
+QUESTIONS = 2
+"""Connections for what is asked for single tasks: results of dependencies, the phases of groups."""
 STEADY_SECONDS = 10.0
 """A loop that failed after working for so long is tried again soon."""
 CANCEL_SECONDS = 2.0
 """How long a cancelled handler may take to clean up."""
+HOOK_SECONDS = 3.0
+"""How long a stopping worker waits for hooks that have events to be told."""
 
 
 class Worker:
     """Claims, runs and finishes tasks until it is told to stop."""
 
-    def __init__(self, *, dsn: str, registry: Registry, settings: WorkerSettings, counts_table: bool = False) -> None:
-        """``counts_table``: its metrics include those of the whole table. One worker of a process group is enough."""
+    def __init__(
+        self,
+        *,
+        dsn: str,
+        registry: Registry,
+        settings: WorkerSettings,
+        counts_table: bool = False,
+        hooks: Hooks | None = None,
+        serve: Serve | None = None,
+    ) -> None:
+        """``counts_table``: its metrics include those of the whole table. One worker of a process group is enough.
+
+        ``serve`` is what child processes do. Raises ConfigError when a handler wants one and there is none.
+        """
+        check_processes(registry, serve)
         self._dsn = dsn
         self._registry = registry
         self._settings = settings
+        roster = Roster(settings.queue_specs)
         self.identity = Identity(
             id=uuid4(),
             hostname=socket.gethostname(),
             pid=os.getpid(),
-            queues=settings.queues,
-            task_types=tuple(registry.task_types),
+            queues=roster.exact,
+            patterns=roster.likes,
+            task_types=(*registry.task_types, GROUP),
             declared_keys=declared_keys(registry),
             concurrency=settings.concurrency,
             lease=settings.lease,
@@ -67,12 +95,23 @@ class Worker:
         self._claims = Session(dsn=dsn, name="pgsched claim", tuned=True)
         self._finishes = Session(dsn=dsn, name="pgsched finish", tuned=True)
         self._upkeep = Session(dsn=dsn, name="pgsched upkeep")
+        self._questions = Pool(dsn=dsn, name="pgsched flow", size=QUESTIONS, prepares=True)
+        self._transactions = Pool(
+            dsn=dsn, name="pgsched handler", size=settings.connections_for_transactions, prepares=False
+        )
+        self.hooking = Hooking(hooks, clock=clock) if hooks else None
         self.finisher = Finisher(
-            session=self._finishes, worker=self.identity.id, holds=self.holds, clock=clock, tally=self.tally
+            session=self._finishes,
+            worker=self.identity.id,
+            holds=self.holds,
+            clock=clock,
+            tally=self.tally,
+            on_written=self.hooking.finished if self.hooking else None,
         )
         self.claimer = Claimer(
             session=self._claims,
             identity=self.identity,
+            roster=roster,
             holds=self.holds,
             appetite=self._appetite,
             clock=clock,
@@ -87,7 +126,34 @@ class Worker:
             appetite=self._appetite,
             clock=clock,
             tally=self.tally,
+            attempts=Attempts(
+                worker=self.identity.id,
+                transactions=self._transactions,
+                questions=self._questions,
+                holds=self.holds,
+                finisher=self.finisher,
+                clock=clock,
+                tally=self.tally,
+                on_due=self.claimer.call,
+                on_end=self.claimer.look_after_end,
+            ),
+            groups=Groups(
+                questions=self._questions,
+                holds=self.holds,
+                finisher=self.finisher,
+                tally=self.tally,
+                on_due=self.claimer.call,
+                on_end=self.claimer.look_after_end,
+            ),
             on_room=self._room,
+            serve=serve,
+            capture_logs=capture_level(settings.capture_logs or DEFAULT_CAPTURE_LEVEL),
+            on_started=self.hooking.started if self.hooking else None,
+        )
+        self.finisher.chain = Chain(
+            claimer=self.claimer,
+            free=lambda: 0 if self._stopping.is_set() else self.slots.free - len(self.holds.waiting),
+            on_claimed=self.slots.feed,
         )
         self.heart = Heart(
             pulse=Pulse(dsn=dsn, identity=self.identity),
@@ -98,6 +164,7 @@ class Worker:
         )
         self._reporter = Reporter(session=self._upkeep, holds=self.holds)
         self._housekeeper = Housekeeper(session=self._upkeep)
+        self.announcer = Announcer(session=self._upkeep, finisher=self.finisher)
         self.metrics = CollectorRegistry()
         self.metrics.register(self.tally)
         self._gauges = Gauges(session=self._upkeep) if counts_table else None
@@ -115,6 +182,7 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         await asyncio.to_thread(self.heart.start)
         await self._declare()
+        await self.announcer.tick()
         self.slots.start()
         claiming = asyncio.create_task(self._forever("claim", self._claim_tick), name="pgsched claim")
         loops = [
@@ -122,12 +190,14 @@ class Worker:
             asyncio.create_task(self._forever("upkeep", self._upkeep_tick), name="pgsched upkeep"),
         ]
         finishing = asyncio.create_task(self._forever("finish", self._finish_tick), name="pgsched finish")
+        if self.hooking is not None:
+            self.hooking.start()
         log.info(
             "worker_started",
             worker=str(self.identity.id),
             queues=list(self._settings.queues),
             concurrency=self._settings.concurrency,
-            task_types=list(self.identity.task_types),
+            task_types=self._registry.task_types,
         )
         try:
             await self._stopping.wait()
@@ -171,15 +241,17 @@ class Worker:
     async def _claim_tick(self) -> None:
         if self._stopping.is_set():
             raise asyncio.CancelledError
-        wanted = self._appetite.wanted(free_slots=self.slots.free, waiting=len(self.holds.waiting))
-        if wanted <= 0 or (self.holds.waiting and self.holds.bytes >= MAX_BYTES):
+        waiting = len(self.holds.waiting)
+        free = self.slots.free - waiting
+        wanted = self._appetite.wanted(free_slots=self.slots.free, waiting=waiting)
+        if wanted <= 0 or (waiting and self.holds.bytes >= MAX_BYTES) or self.claimer.waits_for_room(free):
             self._room_needed.set()
-            await self.claimer.wait(self._settings.poll_interval)
+            await self.claimer.wait_for_room()
             self._room_needed.clear()
             return
         self._appetite.measure(monotonic())
         try:
-            more = await self.claimer.tick(wanted)
+            more = await self.claimer.tick(wanted, free)
         finally:
             self.slots.feed()  # after an error too: what was claimed before it must not wait for ever
         if len(self.holds.waiting) < wanted:
@@ -191,13 +263,15 @@ class Worker:
     async def _finish_tick(self) -> None:
         await self.finisher.called.wait()
         booked = await self.finisher.tick()
+        self.claimer.look_after_end()
         if booked or self._room_needed.is_set():
-            self.claimer.called.set()
+            self.claimer.call()
 
     async def _upkeep_tick(self) -> None:
         housekeeping_at = monotonic()
         while True:
             await self._reporter.tick()
+            await self.announcer.tick()
             if self._gauges is not None:
                 await self._gauges.tick()
             if monotonic() >= housekeeping_at:
@@ -210,11 +284,11 @@ class Worker:
         try:
             await listen(self._dsn, on_ready=self._listening, on_call=self._called)
         finally:
-            self.tally.listener_connected = False
+            self.tally.listener_connected = self.claimer.heard = self.announcer.heard = False
 
     def _listening(self) -> None:
-        self.tally.listener_connected = True
-        self.claimer.called.set()
+        self.tally.listener_connected = self.claimer.heard = self.announcer.heard = True
+        self._settings_changed()
 
     def _called(self, call: Call) -> None:
         if call.channel == CANCEL:
@@ -222,12 +296,20 @@ class Worker:
             if hold is not None:
                 log.info("task_cancelled", task_id=hold.task.id, task_type=hold.task.task_type)
                 self.holds.abandon(hold)
-        elif call.payload in self._settings.queues:
-            self.claimer.called.set()
+                self.claimer.look_after_end()
+        elif call.channel == QUEUES:
+            self._settings_changed()
+        elif self.claimer.serves(call.payload):
+            self.claimer.call(call.payload)
+
+    def _settings_changed(self) -> None:
+        self.claimer.call_after_change()
+        self.announcer.look_again()
 
     def _room(self) -> None:
+        self.claimer.look_after_end()
         if self._room_needed.is_set():
-            self.claimer.called.set()
+            self.claimer.call()
 
     def _lost_elsewhere(self, holds: list[Hold]) -> None:
         if self._loop is not None and not self._loop.is_closed():
@@ -278,6 +360,8 @@ class Worker:
         finally:
             await asyncio.to_thread(self.heart.stop, 2.0)
             self.slots.close()
+            if self.hooking is not None:
+                await self.hooking.stop(HOOK_SECONDS)
             await self._leave()
         log.info("worker_stopped", unwritten=len(self.finisher))
 
@@ -302,5 +386,5 @@ class Worker:
             await leases.forget(self._upkeep, self.identity)
         except DatabaseUnavailable as error:
             log.warning("unregister_failed", error=str(error))
-        for session in (self._claims, self._finishes, self._upkeep):
-            await session.close()
+        for connections in (self._claims, self._finishes, self._upkeep, self._questions, self._transactions):
+            await connections.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,17 +11,24 @@ from time import monotonic
 
 import structlog
 
+from pgsched.capture import CaptureHandler, capture, release
+from pgsched.config import CAPTURE_OFF
 from pgsched.context import Context
+from pgsched.endings import describe
 from pgsched.model import Outcome
+from pgsched.processes import Processes, Serve
 from pgsched.registry import Registry
-from pgsched.runner import describe, run_attempt
+from pgsched.runner import run_attempt
 from pgsched.schedule import is_catchup
 from pgsched.threads import Threads
 from pgsched.transition import Refused, is_plain, judge
 from pgsched.worker.appetite import Appetite
+from pgsched.worker.attempts import Attempt, Attempts
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.finisher import Finisher
+from pgsched.worker.groups import Groups
 from pgsched.worker.holds import RUNNING, Hold, Holds
+from pgsched.worker.places import Places, current_hold
 from pgsched.worker.tally import Tally
 
 log = structlog.stdlib.get_logger("pgsched.worker")
@@ -43,8 +51,14 @@ class Slots:
         appetite: Appetite,
         clock: DatabaseClock,
         tally: Tally,
+        attempts: Attempts,
+        groups: Groups,
         on_room: Callable[[], None],
+        serve: Serve | None = None,
+        capture_logs: str = CAPTURE_OFF,
+        on_started: Callable[[Hold], None] | None = None,
     ) -> None:
+        """``serve`` is what child processes do; ``on_started`` is called when a handler begins."""
         self._concurrency = concurrency
         self._registry = registry
         self._holds = holds
@@ -52,10 +66,19 @@ class Slots:
         self._appetite = appetite
         self._clock = clock
         self._tally = tally
+        self._attempts = attempts
+        self._groups = groups
         self._on_room = on_room
+        self._capture_logs = capture_logs
+        self._capturing: CaptureHandler | None = None
+        self._on_started = on_started
+        self._making_context = threading.Lock()
+        self._places = Places()
+        self._on_wait = self._pass_on  # bound once, not for every task
         self._idle: deque[asyncio.Future[None]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._threads: Threads[Outcome] = Threads(limit=concurrency, name="pgsched handler")
+        self.processes = Processes(serve, name="pgsched handler")
         self._closing = False
         self._turn_ends = 0.0
         self._interrupted = False
@@ -68,6 +91,7 @@ class Slots:
 
     def start(self) -> None:
         """Open the slots."""
+        self._capturing = capture(self._capture_logs, self._logging_context)
         for number in range(self._concurrency):
             task = asyncio.create_task(self._slot(), name=f"pgsched slot {number}")
             self._tasks.add(task)
@@ -87,6 +111,7 @@ class Slots:
         """A handler waits for something: two more slots may start. So all do in a few turns of the loop, and handlers
         that never wait are run by one slot without waking any other."""
         self._wake(min(2, len(self._holds.waiting)))
+        self._places.waits()
 
     async def drain(self, timeout: float) -> None:
         """Start nothing more and wait until every slot is empty, ``timeout`` seconds at most."""
@@ -108,23 +133,30 @@ class Slots:
             await asyncio.wait(self._tasks, timeout=grace)
 
     def close(self) -> None:
-        """Let go of the threads; those that still run are not waited for."""
+        """Let go of the threads; those that still run are not waited for. End the child processes."""
+        release(self._capturing)
         self._threads.close()
+        self.processes.close()
 
     async def _slot(self) -> None:
         loop = asyncio.get_running_loop()
         waiting = self._holds.waiting
         slot = asyncio.current_task()
         assert slot is not None  # noqa: S101
+        place, quick = self._places.make(), self._places.quick
         while not self._closing:
             if not waiting:
                 self._on_room()
+                place.hold = None
                 future: asyncio.Future[None] = loop.create_future()
                 self._idle.append(future)
                 await future
                 continue
             hold = waiting.popleft()
             hold.slot = slot
+            if place.waited or hold.task.task_type not in quick:
+                place = self._places.make(hold.task.task_type)
+            place.hold = hold
             self.running += 1
             try:
                 await self._run(hold)
@@ -162,18 +194,32 @@ class Slots:
                 return
             hold.task, hold.missed = verdict.task, verdict.missed
         task = hold.task
-        handler = self._registry.get(task.task_type)
-        assert handler is not None  # only registered types are claimed  # noqa: S101
-        hold.state = RUNNING
         self._tally.start_delay(task.queue, task.late + now - hold.claimed_at)
+        handler = self._registry.get(task.task_type)
+        if handler is None:  # only registered types and groups are claimed
+            self._pass_on()
+            await self._groups.run(hold)
+            return
+        hold.state = RUNNING
+        attempt: Attempt | None = None
+        if handler.transactional or (task.depends_on is not None and handler.context_parameter is not None):
+            self._pass_on()
+            attempt = await self._attempts.prepare(hold, handler)
+            now = monotonic()
         timeout = None if task.timeout is None else task.timeout.seconds
-        context = self._context(hold, timeout, now) if handler.context_parameter else None
+        context = self._context(hold, timeout, now) if handler.needs_context else None
+        if attempt is not None and context is not None:
+            attempt.equip(context)
+
+        if self._on_started is not None:
+            self._on_started(hold)
 
         def report(outcome: Outcome) -> None:
             if outcome.status == "released" and not (hold.abandoned or self._interrupted):
                 error = "CancelledError: the handler cancelled the task that ran it"
                 outcome = outcome._replace(status="failed", error=error)
-            self._finisher.conclude(hold, outcome)
+            if attempt is None or not attempt.keep(outcome):
+                self._finisher.conclude(hold, outcome)
 
         try:
             await run_attempt(
@@ -183,12 +229,24 @@ class Slots:
                 timeout=timeout,
                 threads=self._threads,
                 report=report,
-                on_wait=self._pass_on,
+                on_wait=self._on_wait,
+                processes=self.processes,
+                started=now,
             )
         except Exception as error:  # a fault of pgsched, not of the handler: the attempt failed, the slot lives on
             log.exception("run_failed", task_id=task.id, task_type=task.task_type)
+            if attempt is not None:
+                attempt.leave()
             if hold.state == RUNNING:
                 report(Outcome("failed", now, monotonic(), error=describe(error)))
+        except BaseException:
+            if attempt is not None:
+                attempt.leave()
+            raise
+        if attempt is not None:
+            if hold.slot is not None and hold.slot.cancelling():
+                await _settle(hold.slot)
+            await attempt.end()
 
     def _context(self, hold: Hold, timeout: float | None, now: float) -> Context:
         task = hold.task
@@ -200,6 +258,15 @@ class Slots:
             is_catchup=is_catchup(task.scheduled_for or task.next_run_at, self._clock.at(now)),
         )
         return hold.context
+
+    def _logging_context(self) -> Context | None:
+        """The context of the attempt that the caller is part of, made now if its handler asked for none."""
+        hold = current_hold()
+        # An attempt that has ended, or is another worker's in this process, takes no more lines.
+        if hold is None or hold.state != RUNNING or self._holds.get(hold.task.id) is not hold:
+            return None
+        with self._making_context:
+            return hold.context or self._context(hold, None, monotonic())
 
     def _slot_ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

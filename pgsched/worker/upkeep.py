@@ -8,10 +8,15 @@ from pgsched.db import outcomes, upkeep
 from pgsched.db.leases import forget_dead
 from pgsched.db.outcomes import LogEntry, Progress
 from pgsched.db.session import Session
+from pgsched.worker.finisher import Finisher
 from pgsched.worker.holds import RUNNING, Holds
 
 REPORT_SECONDS = 0.5
 """How often what handlers report is written."""
+ANNOUNCE_SECONDS = 2.0
+"""How soon a worker that hears no notifications learns that a queue announces its events, or no longer does."""
+ANNOUNCE_HEARD_SECONDS = 60.0
+"""How often one asks that hears of it anyway."""
 HOUSEKEEPING_SECONDS = 600.0
 """How often partitions are made ahead and dead workers forgotten."""
 
@@ -50,6 +55,28 @@ class Reporter:
                 context.give_back(progress, logged)
             raise
         return len(shown) + len(lines)
+
+
+class Announcer:
+    """Knows the queues whose events other programs are told."""
+
+    def __init__(self, *, session: Session, finisher: Finisher) -> None:
+        self._session = session
+        self._finisher = finisher
+        self._look_at = 0.0
+        self.heard = False
+        """Whether notifications come in: then a change of a queue's settings is heard of."""
+
+    def look_again(self) -> None:
+        """The settings of a queue have changed: ask at the next tick."""
+        self._look_at = 0.0
+
+    async def tick(self, *, now: bool = False) -> None:
+        """Ask which queues these are, if the last answer is old or at once. Raises DatabaseUnavailable."""
+        begun = monotonic()
+        if now or begun >= self._look_at:
+            self._look_at = begun + (ANNOUNCE_HEARD_SECONDS if self.heard else ANNOUNCE_SECONDS)
+            self._finisher.announced = await upkeep.list_announced_queues(self._session)
 
 
 class Housekeeper:

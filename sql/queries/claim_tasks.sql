@@ -10,7 +10,7 @@ with probe as (
   from unnest(%(queues)s::text[], %(priorities)s::smallint[], %(floor_ats)s::timestamptz[], %(floor_ids)s::bigint[])
     with ordinality as p(queue, priority, floor_at, floor_id, place)
   left join pgsched.queues q on q.name = p.queue
-  where q.paused is not true
+  where q.paused is not true and q.apart is not true
   order by p.place
 ),
 due as (
@@ -76,4 +76,5 @@ returning t.id, t.task_type, t.queue, t.priority, t.payload, t.schedule_type, t.
   t.cron_expression, t.timezone, t.start_date, t.end_date, t.repeat_interval, t.repeat_count,
   t.execution_count, t.on_missed, t.catchup_window, t.overlap, t.jitter,
   case when t.schedule_type <> 'one_time' then t.planned_from end as planned_from, t.revision,
-  picked.locked_by is not null as lease_expired, picked.bytes
+  picked.locked_by is not null as lease_expired, picked.bytes, nullif(t.depends_on, '{}') as depends_on,
+  t.fired is not null as fired

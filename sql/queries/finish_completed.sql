@@ -1,5 +1,6 @@
 -- The common end: one-time tasks that went well. The outcome and the history in one statement; a row that another claim
--- took meanwhile (another fencing token) does not match and is left alone.
+-- took meanwhile (another fencing token) does not match and is left alone. Who waits for one of the rows is told. Returns
+-- how many passed the fence. Times are of the statement: the transaction may be a handler's, which began when that did.
 with done as (
   select *
   from unnest(%(ids)s::bigint[], %(tokens)s::bigint[], %(started_ago)s::float8[], %(seconds)s::float8[], %(results)s::text[])
@@ -7,16 +8,22 @@ with done as (
 ),
 finished as (
   update pgsched.tasks t
-  set status = 'completed', next_run_at = null, completed_at = now(), locked_by = null, locked_until = null,
-    last_run_at = now() - done.started_ago * interval '1 second', execution_count = t.execution_count + 1,
-    result = done.result::jsonb, last_error = null, updated_at = now()
+  set status = 'completed', next_run_at = null, completed_at = statement_timestamp(), locked_by = null,
+    locked_until = null, last_run_at = statement_timestamp() - done.started_ago * interval '1 second',
+    execution_count = t.execution_count + 1,
+    result = done.result::jsonb, last_error = null, updated_at = statement_timestamp()
   from done
   where t.id = any(array[done.id]) and t.fencing_token = done.token and t.status = 'running'
-  returning t.id, t.task_type, t.queue, t.attempts, t.fencing_token, t.scheduled_for, t.last_run_at, done.seconds, t.result
+  returning t.id, t.task_type, t.queue, t.attempts, t.fencing_token, t.scheduled_for, t.last_run_at, done.seconds, t.result,
+    t.observed
+),
+history as (
+  insert into pgsched.executions (
+    task_id, task_type, queue, attempt, fencing_token, scheduled_for, worker_id, status, started_at, finished_at,
+    duration_ms, result)
+  select id, task_type, queue, attempts, fencing_token, scheduled_for, %(worker)s, 'completed', last_run_at,
+    last_run_at + seconds * interval '1 second', seconds * 1000, result
+  from finished
 )
-insert into pgsched.executions (
-  task_id, task_type, queue, attempt, fencing_token, scheduled_for, worker_id, status, started_at, finished_at,
-  duration_ms, result)
-select id, task_type, queue, attempts, fencing_token, scheduled_for, %(worker)s, 'completed', last_run_at,
-  last_run_at + seconds * interval '1 second', seconds * 1000, result
+select count(*), case when bool_or(observed) then pgsched.settle(array_agg(id) filter (where observed)) end
 from finished

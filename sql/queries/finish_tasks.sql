@@ -1,6 +1,8 @@
 -- Every other end of a claim: retries, deaths, ticks of schedules, plans. The outcome, the history, the next run and
 -- the child of a tick (dead: it used up its attempts; due: its schedule may overlap itself), in one statement, guarded by the fencing token. A schedule that was
--- edited since the claim (another revision) is planned afresh instead of being booked from what the worker knew.
+-- edited since the claim (another revision) is planned afresh instead of being booked from what the worker knew. Who waits
+-- for a row that ended, or for a tick that was completed, is told. Returns how many passed the fence. Times are of the
+-- statement: the transaction may be a handler's, which began when that did.
 with done as (
   select *
   from unnest(%(ids)s::bigint[], %(tokens)s::bigint[], %(statuses)s::text[], %(executions)s::text[],
@@ -26,9 +28,9 @@ finished as (
   update pgsched.tasks t
   set status = case when target.edited then 'pending' else target.status end,
     next_run_at = case
-      when target.edited then now()
+      when target.edited then statement_timestamp()
       when target.status <> 'pending' then null
-      when target.retry_in is not null then now() + target.retry_in * interval '1 second'
+      when target.retry_in is not null then statement_timestamp() + target.retry_in * interval '1 second'
       else coalesce(target.next_tick + target.jitter * interval '1 second', t.next_run_at) end,
     scheduled_for = case
       when target.edited then null
@@ -37,13 +39,15 @@ finished as (
     attempts = case when target.edited then 0 else target.attempts end,
     execution_count = t.execution_count + target.counted::integer,
     locked_by = null, locked_until = null,
-    completed_at = case when not target.edited and target.status in ('completed', 'cancelled') then now() end,
-    died_at = case when not target.edited and target.status = 'dead' then now() end,
+    completed_at = case
+      when not target.edited and target.status in ('completed', 'cancelled') then statement_timestamp() end,
+    died_at = case when not target.edited and target.status = 'dead' then statement_timestamp() end,
     last_run_at = case when target.execution is null then t.last_run_at
-      else now() - target.started_ago * interval '1 second' end,
+      else statement_timestamp() - target.started_ago * interval '1 second' end,
     result = case when target.execution = 'completed' then target.result::jsonb else t.result end,
     last_error = case when target.execution = 'completed' then null else coalesce(target.error, t.last_error) end,
-    updated_at = now()
+    fired = case when target.edited or target.status = 'pending' then null else t.fired end,
+    updated_at = statement_timestamp()
   from target
   where t.id = any(array[target.id])
   returning t.*, target.execution, target.tick, target.attempt, target.worker_id, target.started_ago, target.seconds,
@@ -53,13 +57,14 @@ children as (
   insert into pgsched.tasks (
     task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, schedule_type,
     scheduled_for, timezone, status, died_at, attempts, max_attempts, backoff, backoff_delay, backoff_max, timeout,
-    last_run_at, last_error, parent_id, idempotency_key)
+    last_run_at, last_error, parent_id, idempotency_key, concurrency_key, observed)
   select task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, 'one_time',
-    tick, timezone, case when buried then 'dead' else 'pending' end, case when buried then now() end,
+    tick, timezone, case when buried then 'dead' else 'pending' end, case when buried then statement_timestamp() end,
     case when buried then least(attempt, max_attempts) else 0 end, max_attempts, backoff, backoff_delay, backoff_max,
     timeout, case when buried then last_run_at end, case when buried then error end, id,
     -- One child a tick, whatever is claimed twice.
-    case when spawned then format('tick:%%s:%%s', id, extract(epoch from tick)) end
+    case when spawned then format('tick:%%s:%%s', id, extract(epoch from tick)) end,
+    concurrency_key, spawned and observed
   from finished
   where buried or spawned
   on conflict (idempotency_key) where idempotency_key is not null do nothing
@@ -79,6 +84,11 @@ woken as (
   from (select queue::text, min(next_run_at) as due from finished where status = 'pending' group by queue) next
   where exists (
     select from pgsched.workers w
-    where w.id <> %(worker)s and w.sleeping_until > next.due and w.queues @> array[next.queue])
+    where w.id <> %(worker)s and w.sleeping_until > next.due
+      and (w.queues @> array[next.queue] or next.queue like any (w.patterns)))
 )
-select id, (select count(*) from woken) from finished
+select count(*), (select count(*) from woken),
+  case when bool_or(observed) then
+    pgsched.settle(array_agg(id) filter (
+      where observed and (status in ('completed', 'dead', 'cancelled') or execution = 'completed'))) end
+from finished

@@ -1,5 +1,5 @@
 -- Lines that handlers logged, in the transaction of the outcome where there is one.
 insert into pgsched.execution_logs (task_id, fencing_token, attempt, logged_at, level, message, fields)
-select d.id, d.token, d.attempt, now() - d.ago * interval '1 second', d.level, d.message, d.fields::jsonb
+select d.id, d.token, d.attempt, statement_timestamp() - d.ago * interval '1 second', d.level, d.message, d.fields::jsonb
 from unnest(%(ids)s::bigint[], %(tokens)s::bigint[], %(attempts)s::integer[], %(ago)s::float8[], %(levels)s::text[],
   %(messages)s::text[], %(fields)s::text[]) as d(id, token, attempt, ago, level, message, fields)

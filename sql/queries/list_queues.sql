@@ -19,6 +19,7 @@ names as (
   union select unnest(queues) from pgsched.workers
 )
 select names.name, coalesce(q.paused, false) as paused, coalesce(q.ordering, 'fifo') as ordering,
+  coalesce(q.limits, '{}') as limits, q.ageing,
   coalesce(waiting.number, 0) - now_due.running as pending, now_due.due, now_due.running,
   coalesce(dead.number, 0) as dead,
   extract(epoch from now() - now_due.oldest)::float8 as oldest_due_seconds

@@ -6,5 +6,6 @@ where t.next_run_at is not null and t.enabled and t.next_run_at <= now()
 group by t.queue, t.task_type
 having not exists (
   select from pgsched.workers w
-  where w.heartbeat_at > now() - 3 * w.lease and t.queue = any(w.queues) and t.task_type = any(w.task_types))
+  where w.heartbeat_at > now() - 3 * w.lease and (t.queue = any(w.queues) or t.queue like any (w.patterns))
+    and t.task_type = any(w.task_types))
 order by due desc, t.queue, t.task_type

@@ -30,5 +30,9 @@ select pgsched.schedule(
   overlap => %(overlap)s::text,
   jitter => %(jitter)s::interval,
   enabled => %(enabled)s::boolean,
-  parent_id => %(parent_id)s::bigint
+  parent_id => %(parent_id)s::bigint,
+  depends_on => %(depends_on)s::bigint[],
+  dependency_mode => %(dependency_mode)s::text,
+  on_dependency_dead => %(on_dependency_dead)s::text,
+  concurrency_key => %(concurrency_key)s::text
 ) as id

@@ -16,7 +16,9 @@ changed as (
     on_missed = (wanted).on_missed, catchup_window = (wanted).catchup_window, overlap = (wanted).overlap,
     jitter = (wanted).jitter, enabled = (wanted).enabled, max_attempts = (wanted).max_attempts,
     backoff = (wanted).backoff, backoff_delay = (wanted).backoff_delay, backoff_max = (wanted).backoff_max,
-    timeout = (wanted).timeout, idempotency_key = (wanted).idempotency_key, parent_id = (wanted).parent_id
+    timeout = (wanted).timeout, idempotency_key = (wanted).idempotency_key, parent_id = (wanted).parent_id,
+    depends_on = (wanted).depends_on, dependency_mode = (wanted).dependency_mode,
+    on_dependency_dead = (wanted).on_dependency_dead, concurrency_key = (wanted).concurrency_key
   from present
   where t.id = present.id and not (%(moves)s and present.schedule_type <> 'one_time')
   returning t.id

@@ -16,6 +16,8 @@ from pgsched.context import Context
 app = App()
 
 PAUSE = 0.005
+TRANSFER_PAUSE = 0.02
+"""Long enough for a kill to strike between the two sides of a transfer."""
 
 
 @app.task("brief")
@@ -26,6 +28,29 @@ async def brief(number: int) -> None:
 @app.task("brief_plain")
 def brief_plain(number: int) -> None:
     time.sleep(0.001 * (1 + number % 3))
+
+
+@app.task("relay")
+async def relay(number: int, ctx: Context) -> int:
+    """The number, and what those before it have returned: fails when one of them has no result."""
+    await asyncio.sleep(0.01)
+    return number + sum(ctx.dependencies.values())
+
+
+@app.task("transfer", transactional=True, max_attempts=100)
+async def transfer(source: int, target: int, amount: int, ctx: Context) -> None:
+    for account, change in sorted(((source, -amount), (target, amount))):
+        await ctx.connection.execute("update accounts set balance = balance + %s where id = %s", (change, account))
+        await asyncio.sleep(TRANSFER_PAUSE)
+    await ctx.connection.execute("insert into transfers values (%s, %s)", (ctx.id, amount))
+
+
+@app.task("transfer_plain", transactional=True, max_attempts=100)
+def transfer_plain(source: int, target: int, amount: int, ctx: Context) -> None:
+    for account, change in sorted(((source, -amount), (target, amount))):
+        ctx.connection.execute("update accounts set balance = balance + %s where id = %s", (change, account))
+        time.sleep(TRANSFER_PAUSE)
+    ctx.connection.execute("insert into transfers values (%s, %s)", (ctx.id, amount))
 
 
 @app.task("pause")

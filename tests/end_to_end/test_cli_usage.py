@@ -16,7 +16,7 @@ from tests.commands import pgsched
 from tests.processes import CHECKOUT, PgschedProcess, PgschedRunner
 
 NOWHERE = "postgresql://nobody:secret@127.0.0.1:1/nothing"
-COMMANDS = ("migrate", "worker", "dev", "task", "dead", "queue", "stats")
+COMMANDS = ("migrate", "worker", "dev", "task", "group", "dead", "queue", "stats")
 
 
 def test_help_names_every_command() -> None:
@@ -25,7 +25,7 @@ def test_help_names_every_command() -> None:
     assert all(f"\n  {command} " in ended.stdout for command in COMMANDS)
 
 
-@pytest.mark.parametrize("command", [(), ("task",), ("queue",), ("dead",)])
+@pytest.mark.parametrize("command", [(), ("task",), ("group",), ("queue",), ("dead",)])
 def test_group_without_a_command_is_wrong_usage_and_shows_the_help(command: tuple[str, ...]) -> None:
     ended = pgsched(*command)
     assert ended.code == 2
@@ -51,11 +51,12 @@ def test_version_is_that_of_the_package() -> None:
         (("task", "cancel"), "Missing argument 'ID...'"),
         (("task", "cancel", str(2**63)), "Invalid value for 'ID...'"),
         (("--log-level", "loud", "stats"), "Invalid value for '--log-level'"),
-        (("worker",), "Missing option '--app'"),
+        (("worker", "--no-http"), "Missing option '--app'"),
         (("worker", "--app", "a:b", "--processes", "0"), "Invalid value for '--processes'"),
         (("worker", "--app", "a:b", "--metrics-port", "65536"), "Invalid value for '--metrics-port'"),
         (("worker", "--app", "a:b", "--lease", "0"), "lease must be between 1 and 86400, got 0"),
         (("worker", "--app", "a:b", "--concurrency", "0"), "concurrency must be between 1 and 10000, got 0"),
+        (("worker", "--app", "a:b", "--transactions", "0"), "transactions must be between 1 and 10000, got 0"),
         (("dev", "--demo", "--app", "a:b"), "--demo runs its own handlers"),
     ],
 )

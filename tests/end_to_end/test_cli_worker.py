@@ -52,6 +52,7 @@ def test_worker_takes_every_option_from_the_environment(run_pgsched: PgschedRunn
             "PGSCHED_APP": "mod:app",
             "PGSCHED_QUEUE": "mail reports",
             "PGSCHED_CONCURRENCY": "3",
+            "PGSCHED_TRANSACTIONS": "2",
             "PGSCHED_PROCESSES": "1",
             "PGSCHED_METRICS_PORT": "0",
             "PGSCHED_METRICS_HOST": "127.0.0.1",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
+from collections.abc import Callable
 
 import pytest
 
@@ -43,6 +45,57 @@ async def test_a_cancel_stops_the_handler_and_frees_its_slot(every_server_dsn: s
         row, (run,) = task_row(db, task_id), history(db, task_id)
     assert (row["status"], row["next_run_at"], row["locked_by"]) == ("cancelled", None, None)
     assert run["status"] == "cancelled"
+
+
+@on_loop
+async def test_a_hundred_running_tasks_are_stopped_at_once(dsn: str, record_property: Callable[..., None]) -> None:
+    begun = 0
+    stopped: list[float] = []
+
+    async def endless() -> None:
+        nonlocal begun
+        begun += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.append(time.monotonic())
+
+    with database(dsn) as db:
+        db.execute("insert into pgsched.tasks (task_type) select 'mail' from generate_series(1, 100)")
+        async with running_worker(dsn, handlers(mail=endless), concurrency=100) as worker:
+            await wait_until_async(lambda: worker.tally.listener_connected and begun == 100, message="all run")
+            cancelled_at = time.monotonic()
+            db.execute("select pgsched.cancel(id) from pgsched.tasks")
+            await wait_until_async(lambda: worker.slots.running == 0, message="every slot is free")
+        rows = db.execute("select status::text, count(*) from pgsched.tasks group by status").fetchall()
+        runs = db.execute("select status, count(*) from pgsched.executions group by status").fetchall()
+    assert [tuple(row.values()) for row in (*rows, *runs)] == [("cancelled", 100), ("cancelled", 100)]
+    took = max(stopped) - cancelled_at
+    record_property("seconds", took)  # shown by --junitxml
+    assert (len(stopped), took < 3) == (100, True), f"the last was stopped after {took:.3f} s"
+
+
+@on_loop
+async def test_what_waits_is_cancelled_at_once_and_never_runs(dsn: str) -> None:
+    ran: list[int] = []
+    with database(dsn) as db:
+        later = insert_task(db, scheduled_for="2999-01-01T00:00Z")
+        blocked = insert_task(db, depends_on=[later])
+        retried = insert_task(db, attempts=1, next_run_at="2999-01-01T00:00Z")
+        schedule = insert_task(db, cron_expression="* * * * *")
+        paused = insert_task(db, enabled=False)
+        assert task_row(db, blocked)["status"] == "blocked"
+        ids = [blocked, later, retried, schedule, paused]
+        for task_id in ids:
+            db.execute("select pgsched.cancel(%s)", (task_id,))
+        db.execute("update pgsched.tasks set enabled = true")
+        async with engine(dsn, handlers(mail=lambda: ran.append(1))) as one:
+            assert await one.claim() == []
+        for task_id in ids:
+            row = task_row(db, task_id)
+            assert (row["status"], row["next_run_at"], history(db, task_id)) == ("cancelled", None, [])
+            assert row["completed_at"] is not None
+    assert ran == []
 
 
 @on_loop

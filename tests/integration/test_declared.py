@@ -95,6 +95,22 @@ async def test_a_changed_declaration_is_planned_again(dsn: str) -> None:
 
 
 @on_loop
+async def test_a_concurrency_key_is_declared_and_taken_back(dsn: str) -> None:
+    with database(dsn) as db:
+        for options, key, outcome in (
+            ({"concurrency_key": "a"}, "a", "added"),
+            ({"concurrency_key": "a"}, "a", "unchanged"),
+            ({"concurrency_key": "b"}, "b", "changed"),
+            ({}, None, "changed"),
+        ):
+            assert await outcomes(dsn, declaring(cron="0 8 * * 1", **options)) == [outcome]
+            (row,) = rows(db, "select * from pgsched.tasks")
+            assert row["concurrency_key"] == key
+        db.execute("update pgsched.tasks set concurrency_key = 'c'")
+        assert await outcomes(dsn, declaring(cron="0 9 * * 1")) == ["overwritten"]
+
+
+@on_loop
 async def test_a_row_that_somebody_paused_stays_paused(dsn: str) -> None:
     await declare(dsn, declaring(cron="0 8 * * 1"))
     with database(dsn) as db:

@@ -10,6 +10,7 @@ import pytest
 
 from pgsched.context import Context
 from pgsched.errors import DatabaseUnavailable
+from pgsched.model import GROUP
 from tests.engine import engine, expire_leases, handlers, history, on_loop, rows, running_worker, steal_leases
 from tests.guards import age
 from tests.tables import database, insert_task, task_row
@@ -23,7 +24,7 @@ async def test_a_beat_registers_the_worker(every_server_dsn: str) -> None:
             one.worker.heart.tick()
             (row,) = rows(db, "select * from pgsched.workers")
             assert (row["id"], row["queues"], row["concurrency"]) == (one.worker.identity.id, ["a", "b"], 7)
-            assert (row["task_types"], row["lease"]) == (["mail"], timedelta(seconds=40))
+            assert (row["task_types"], row["lease"]) == (["mail", GROUP], timedelta(seconds=40))
 
 
 @on_loop

@@ -15,6 +15,7 @@ import pytest
 
 from pgsched.db import statements
 from tests import guards
+from tests.engine import rows
 from tests.tables import database
 
 Check = Callable[[str], Awaitable[None]]
@@ -30,6 +31,7 @@ class Guard(NamedTuple):
 
 
 TOKEN = "and t.fencing_token = d.token"
+TOKEN_OF_A_RUN = "and t.fencing_token = done.token and t.status = 'running'"
 GUARDS = [
     Guard(guards.a_late_completion_changes_nothing, "finish_completed", "and t.fencing_token = done.token"),
     Guard(guards.a_late_failure_changes_nothing, "finish_tasks", "and t.fencing_token = done.token"),
@@ -41,7 +43,11 @@ GUARDS = [
     Guard(guards.a_claim_does_not_wait_for_locked_rows, "claim_tasks", "skip locked"),
     Guard(guards.a_late_release_changes_nothing, "release_tasks", TOKEN),
     Guard(guards.a_late_heartbeat_renews_nothing, "beat", "and t.fencing_token = held.token"),
+    # Without both of them the effects are doubled.
+    Guard(guards.a_late_transaction_writes_nothing, "finish_completed", TOKEN_OF_A_RUN),
+    Guard(guards.a_late_transaction_of_a_plain_handler_writes_nothing, "finish_completed", TOKEN_OF_A_RUN),
     Guard(guards.progress_of_a_late_worker_is_not_shown, "show_progress", TOKEN),
+    Guard(guards.the_common_claim_passes_a_limited_queue_by, "claim_tasks", "and q.apart is not true"),
 ]
 by_name = pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.check.__name__)
 
@@ -68,6 +74,40 @@ def test_the_check_notices_that_the_guard_is_gone(dsn: str, guard: Guard, own_st
     text = file.read_text()
     assert guard.guard in text, f"{guard.statement}.sql has no {guard.guard!r} any more: update this control"
     file.write_text(text.replace(guard.guard, guard.without))
+    with pytest.raises(AssertionError):
+        asyncio.run(guard.check(dsn))
+
+
+IN_FUNCTIONS = [
+    Guard(guards.a_limit_of_concurrency_holds_over_all_workers, "claim_from", "- count(*) into number", "into number"),
+    Guard(
+        guards.a_rate_holds_over_all_workers,
+        "claim_from",
+        "select rate - coalesce(sum(s.number), 0)",
+        "select rate + 0 * count(*)",
+    ),
+    Guard(guards.a_limit_of_a_key_holds_over_all_workers, "key_rooms", "s.queue = name and s.key = k.key)", "false)"),
+    Guard(
+        guards.claims_of_a_limited_queue_come_one_after_the_other,
+        "claim_from",
+        "where q.name = claim_from.name for no key update skip locked",
+        "where q.name = claim_from.name",
+    ),
+]
+"""Guards in functions of the database; ``statement`` is the function's name."""
+
+
+@pytest.mark.parametrize("guard", IN_FUNCTIONS, ids=lambda guard: guard.check.__name__)
+def test_the_guard_in_a_function_holds(dsn: str, guard: Guard) -> None:
+    asyncio.run(guard.check(dsn))
+
+
+@pytest.mark.parametrize("guard", IN_FUNCTIONS, ids=lambda guard: guard.check.__name__)
+def test_the_check_notices_that_the_guard_in_a_function_is_gone(dsn: str, guard: Guard) -> None:
+    with database(dsn) as db:
+        (row,) = rows(db, "select pg_get_functiondef(%s::regproc) as text", f"pgsched.{guard.statement}")
+        assert guard.guard in row["text"], f"{guard.statement} has no {guard.guard!r} any more: update this control"
+        db.execute(row["text"].replace(guard.guard, guard.without))
     with pytest.raises(AssertionError):
         asyncio.run(guard.check(dsn))
 

@@ -128,6 +128,7 @@ def test_every_option_reads_back_as_by_schedule(client: Client, key: str | None)
         "jitter": 5,
         "enabled": False,
         "parent_id": 17,
+        "concurrency_key": "tenant 7",
     }
     (by_copy,) = client.schedule_many([mail(**options, idempotency_key=key)])
     by_call = client.schedule("mail", **options)

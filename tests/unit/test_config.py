@@ -20,6 +20,7 @@ from pgsched.errors import ConfigError
         ("poll_interval", 0),
         ("shutdown_timeout", -1),
         ("max_batch", 0),
+        ("transactions", 0),
     ],
 )
 def test_a_value_outside_its_range_is_refused_by_name(option: str, value: Any) -> None:
@@ -36,6 +37,16 @@ def test_a_worker_needs_named_queues(queues: tuple[str, ...]) -> None:
 def test_the_defaults_are_those_of_the_contract() -> None:
     settings = WorkerSettings()
     assert (settings.lease, settings.poll_interval, settings.shutdown_timeout) == (30, 5, 30)
+
+
+@pytest.mark.parametrize(
+    ("concurrency", "transactions", "expected"), [(20, None, 10), (3, None, 3), (20, 15, 15), (4, 15, 4)]
+)
+def test_transactions_have_as_many_connections_as_can_be_used(
+    concurrency: int, transactions: int | None, expected: int
+) -> None:
+    settings = WorkerSettings(concurrency=concurrency, transactions=transactions)
+    assert settings.connections_for_transactions == expected
 
 
 def test_a_given_dsn_wins_over_the_environment() -> None:

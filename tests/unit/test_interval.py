@@ -71,6 +71,12 @@ def test_text_for_postgresql(interval: Interval, text: str) -> None:
     assert interval.to_text() == text
 
 
+@given(st.integers(0, 2**31 - 1), st.integers(0, 2**31 - 1), st.integers(0, 2**63 - 1))
+def test_text_for_postgresql_is_read_back(months: int, days: int, microseconds: int) -> None:
+    interval = Interval(months, days, microseconds)
+    assert Interval.parse(interval.to_text()) == interval
+
+
 @given(st.timedeltas())
 def test_a_timedelta_keeps_its_length(value: timedelta) -> None:
     interval = Interval.from_timedelta(value)

@@ -126,6 +126,22 @@ def test_a_name_that_is_taken_is_refused() -> None:
         registry.register("mail", named_only)
 
 
+def test_the_task_type_of_groups_is_refused() -> None:
+    with pytest.raises(RegistrationError, match=r"'pgsched\.group' is that of groups"):
+        Registry().register("pgsched.group", plain)
+
+
+def test_a_transactional_handler_must_ask_for_the_context() -> None:
+    assert Registry().register("mail", with_context, transactional=True).transactional
+    with pytest.raises(RegistrationError, match="'mail' is transactional and takes no context"):
+        Registry().register("mail", plain, transactional=True)
+
+
+def test_a_transactional_handler_in_a_process_is_refused() -> None:
+    with pytest.raises(RegistrationError, match='transactional excludes executor="process"'):
+        Registry().register("mail", with_context, transactional=True, executor="process")
+
+
 def test_an_annotation_that_exists_for_the_type_checker_only_is_no_obstacle() -> None:
     def handler(to: "Nowhere") -> None: ...  # type: ignore[name-defined]  # noqa: F821
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from pgsched.context import Context
+from pgsched.endings import MAX_ERROR_CHARACTERS
 from pgsched.errors import Discard, Retry
 from pgsched.model import Outcome
-from pgsched.runner import MAX_ERROR_CHARACTERS
 from tests.attempts import Function, attempt, run
 from tests.engine import NOW, PATIENCE
 from tests.waiting import wait_until_async

@@ -48,6 +48,7 @@ def test_options_become_arguments_of_the_sql_function() -> None:
         tags=("a", "b"),
         jitter=1.5,
         enabled=False,
+        concurrency_key="tenant 7",
     ).parameters()
     assert {name: value for name, value in given.items() if value is not None} == {
         "task_type": "mail",
@@ -60,6 +61,17 @@ def test_options_become_arguments_of_the_sql_function() -> None:
         "tags": ["a", "b"],
         "jitter": "1.5 secs",
         "enabled": False,
+        "concurrency_key": "tenant 7",
+    }
+
+
+def test_dependencies_become_arguments_of_the_sql_function() -> None:
+    given = spec(depends_on=(3, 4), dependency_mode="any", on_dependency_dead="run").parameters()
+    assert {name: value for name, value in given.items() if value is not None} == {
+        "task_type": "mail",
+        "depends_on": [3, 4],
+        "dependency_mode": "any",
+        "on_dependency_dead": "run",
     }
 
 
@@ -135,6 +147,14 @@ def test_instant_of_another_zone_becomes_utc() -> None:
             "metadata must have keys that are strings, got \"metadata['a'][None]\"",
         ),
         ({"parent_id": 0}, "parent_id must be at least 1, got 0"),
+        ({"depends_on": 7}, "depends_on must be a list of ids, got 7"),
+        ({"depends_on": "7"}, "depends_on must be a list of ids, got '7'"),
+        ({"depends_on": [1, "2"]}, "each of depends_on must be a whole number, got '2'"),
+        ({"depends_on": [0]}, "each of depends_on must be at least 1, got 0"),
+        ({"depends_on": [1], "every": "1h"}, "depends_on is for one-time tasks, got every '1h' with it"),
+        ({"dependency_mode": "some"}, "dependency_mode must be all or any, got 'some'"),
+        ({"on_dependency_dead": "skip"}, "on_dependency_dead must be cancel, run or wait, got 'skip'"),
+        ({"concurrency_key": ""}, "concurrency_key must have 1 to 200 characters, got 0"),
     ],
 )
 def test_broken_rule_is_named_with_option_and_value(options: dict[str, Any], message: str) -> None:

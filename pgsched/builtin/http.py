@@ -1,0 +1,251 @@
+"""The handler ``pgsched.http``: one request, sent to an address that was checked.
+
+With http.client of the standard library the connection is opened here: a library that opens its own would look the name
+up once more, and might go to another address than the one that was checked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json as json_
+import socket
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import cache, partial
+from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead
+from typing import Any, NamedTuple, TypeVar
+
+from pgsched.builtin.destinations import Destinations
+from pgsched.builtin.request import DEFAULT_TIMEOUT, MISSING, Request, read_request
+from pgsched.context import Context
+from pgsched.errors import Discard, InvalidTask, Retry
+from pgsched.jsontext import encode_json
+from pgsched.storable import storable
+from pgsched.threads import Threads
+
+MAX_BODY_BYTES = 65_536
+"""Bytes kept of an answer."""
+MAX_HEADER_CHARACTERS = 1000
+SHOWN_CHARACTERS = 500
+"""Characters of an answer that an error shows."""
+LONGEST_RETRY_AFTER = 86_400
+"""Seconds that a server may ask to wait."""
+KEPT_HEADERS = ("content-type", "content-length", "etag", "last-modified", "location", "retry-after", "x-request-id")
+
+T = TypeVar("T")
+
+
+class Answer(NamedTuple):
+    """What came back."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    is_cut: bool
+
+
+class Http:
+    """Makes the requests of one worker."""
+
+    def __init__(self, destinations: Destinations) -> None:
+        self._destinations = destinations
+        self._threads: Threads[tuple[Any, Exception | None]] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def handle(
+        self,
+        ctx: Context,
+        url: str,
+        method: str = "GET",
+        headers: dict[str, str] | None = None,
+        json: Any = MISSING,
+        body: str | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        expect: Any = "2xx",
+    ) -> dict[str, Any]:
+        """Make a request and return what came back. Raises Retry or Discard for anything but the expected answer."""
+        request = read_request(
+            method=method, url=url, headers=headers, json=json, body=body, timeout=timeout, expect=expect
+        )
+        request = request._replace(headers=_own_headers(ctx, request) | request.headers)
+        try:
+            async with asyncio.timeout(request.timeout) as limit:
+                answer = await self._exchange(request)
+        except (OSError, HTTPException) as error:
+            if limit.expired():
+                raise Retry(reason=f"{request}: no answer within {request.timeout:g} s") from None
+            raise Retry(reason=f"{request}: {type(error).__name__}: {error}") from None
+        if answer.status not in request.expected:
+            raise _unexpected(request, answer)
+        result = {"status": answer.status, "headers": answer.headers, "body": _shown_body(answer)}
+        return result | ({"truncated": True} if answer.is_cut else {})
+
+    async def _exchange(self, request: Request) -> Answer:
+        sock = await self._connect(request)
+        try:
+            sock.setblocking(True)
+            if request.scheme == "https":
+                # Wrapped here and shaken hands with in the thread: so the deadline has the socket that is in use.
+                sock = _tls().wrap_socket(sock, server_hostname=request.host, do_handshake_on_connect=False)
+            return await self._in_thread(partial(_send, request, sock))
+        finally:
+            # Whatever the thread still waits for, it does not wait any longer. Not SSLSocket's: that one is not meant
+            # to be called beside a read.
+            with suppress(OSError):
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+    async def _connect(self, request: Request) -> socket.socket:
+        """Connect to the first address that answers, of those that are allowed."""
+        addresses = await self._resolve(request)
+        failed: OSError | None = None
+        for place, (family, address) in enumerate(addresses):
+            try:
+                sock = socket.socket(family, socket.SOCK_STREAM)
+            except OSError as error:  # a machine without IPv6
+                failed = error
+                continue
+            try:
+                sock.setblocking(False)
+                # One that does not answer leaves time for the others.
+                async with asyncio.timeout(request.timeout / (len(addresses) - place)):
+                    await asyncio.get_running_loop().sock_connect(sock, address)
+                return sock
+            except OSError as error:  # TimeoutError is one
+                sock.close()
+                failed = error if str(error) else TimeoutError(f"{address[0]} does not answer")
+            except BaseException:
+                sock.close()
+                raise
+        assert failed is not None  # noqa: S101
+        raise failed
+
+    async def _resolve(self, request: Request) -> list[tuple[socket.AddressFamily, Any]]:
+        """The addresses of the host that a request may go to. Looked up once: what is checked is what is used."""
+        look_up = partial(socket.getaddrinfo, request.host, request.port, type=socket.SOCK_STREAM)
+        found = await self._in_thread(look_up)
+        allowed: list[tuple[socket.AddressFamily, Any]] = []
+        refused = ""
+        for family, _, _, _, address in found:
+            kind = self._destinations.refusal(request.host, str(address[0]))
+            if kind is None:
+                allowed.append((family, address))
+            else:
+                refused = f"{address[0]}, {kind}"
+        if not allowed:
+            raise Discard(
+                f"{request}: leads to {refused or 'no address'}, which this worker refuses "
+                "(its operator may allow it: --http-allow, --http-allow-private)"
+            )
+        return allowed
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        """Make a call that waits in a thread, as many at a time as there are requests."""
+        loop = asyncio.get_running_loop()
+        if self._threads is None or self._loop is not loop:
+            self._threads, self._loop = Threads(limit=20_000, name="pgsched http"), loop
+
+        def outcome() -> tuple[Any, Exception | None]:
+            try:
+                return call(), None
+            except Exception as error:  # noqa: BLE001 - raised again on the loop
+                return None, error
+
+        value, error = await self._threads.submit(outcome).future
+        if error is not None:
+            raise error
+        return value  # type: ignore[no-any-return]
+
+
+class _Connection(HTTPConnection):
+    """A connection whose socket is there already; it never opens another."""
+
+    auto_open = 0
+
+    def __init__(self, request: Request, sock: socket.socket) -> None:
+        self.default_port = 443 if request.scheme == "https" else 80  # not named in the header Host
+        super().__init__(request.host, request.port)
+        self.sock = sock
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context()
+
+
+def _send(request: Request, sock: socket.socket) -> Answer:
+    """Send a request and read the answer, in a thread."""
+    connection = _Connection(request, sock)
+    try:
+        if isinstance(sock, ssl.SSLSocket):
+            sock.do_handshake()
+        connection.request(request.method, request.target, body=request.body, headers=request.headers)
+        response = connection.getresponse()
+        body = response.read(MAX_BODY_BYTES + 1)
+        is_cut = len(body) > MAX_BODY_BYTES
+        if not is_cut and response.length:  # read() takes an early end for the end
+            raise IncompleteRead(body, response.length)
+        return Answer(response.status, _kept(response), body[:MAX_BODY_BYTES], is_cut)
+    finally:
+        connection.close()
+
+
+def _own_headers(ctx: Context, request: Request) -> dict[str, str]:
+    """What pgsched says of itself, where the task does not say it: so that a server can tell a repeated request."""
+    own = {"User-Agent": "pgsched", "Pgsched-Task-Id": str(ctx.id), "Pgsched-Attempt": str(ctx.attempt)}
+    if request.method not in ("GET", "HEAD", "OPTIONS"):
+        own["Idempotency-Key"] = f"pgsched-{ctx.id}-{ctx.scheduled_for:%Y%m%dT%H%M%S.%fZ}"
+    said = {name.lower() for name in request.headers}
+    return {name: value for name, value in own.items() if name.lower() not in said}
+
+
+def _kept(response: HTTPResponse) -> dict[str, str]:
+    found = ((name, response.headers.get(name)) for name in KEPT_HEADERS)
+    return {name: storable(value, MAX_HEADER_CHARACTERS) for name, value in found if value is not None}
+
+
+def _shown_body(answer: Answer) -> Any:
+    """The body as JSON if it is any that PostgreSQL can hold, else as text."""
+    if "json" in answer.headers.get("content-type", "").lower() and not answer.is_cut:
+        with suppress(ValueError, RecursionError, InvalidTask):
+            value = json_.loads(answer.body)
+            encode_json(value, "body")
+            return value
+    return _text(answer)
+
+
+def _text(answer: Answer) -> str:
+    kind = answer.headers.get("content-type", "").lower()
+    charset = kind.partition("charset=")[2].partition(";")[0].strip(" \"'") or "utf-8"
+    try:
+        text = answer.body.decode(charset, "replace")
+    except (LookupError, ValueError):  # a charset that nobody knows
+        text = answer.body.decode("utf-8", "replace")
+    return storable(text, MAX_BODY_BYTES)
+
+
+def _unexpected(request: Request, answer: Answer) -> Retry:
+    """The failure for a status that was not expected."""
+    hint = "; redirects are not followed" if 300 <= answer.status < 400 else ""
+    where = answer.headers.get("location")
+    said = storable(_text(answer), SHOWN_CHARACTERS).strip()
+    reason = f"{request}: answered {answer.status}, expected {request.expect}{hint}"
+    reason += f" (location: {where})" if where else ""
+    delay = _retry_after(answer.headers.get("retry-after")) if answer.status in (429, 503) else None
+    return Retry(delay, f"{reason}: {said}" if said else reason)
+
+
+def _retry_after(value: str | None) -> float | None:
+    """The seconds that a server asks to wait, from the header Retry-After: seconds or a date; None if it is neither."""
+    if value is None:
+        return None
+    if value.strip().isdecimal():
+        return float(min(int(value.strip()[:9]), LONGEST_RETRY_AFTER))
+    try:
+        moment = parsedate_to_datetime(value)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return min(max(0.0, (moment - datetime.now(UTC)).total_seconds()), LONGEST_RETRY_AFTER)

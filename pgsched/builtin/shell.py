@@ -1,0 +1,192 @@
+"""The handler ``pgsched.shell``: commands that the operator wrote down, started by name, without a shell."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+from time import monotonic
+from typing import Any
+
+from pgsched.builtin.request import MISSING
+from pgsched.context import Context
+from pgsched.errors import Discard, InvalidTask, Retry
+from pgsched.jsontext import encode_json
+from pgsched.process_groups import how_it_ended, is_group, signal_group
+from pgsched.storable import storable
+
+MAX_OUTPUT_BYTES = 65_536
+"""Bytes kept of what a command writes, the last ones, of each stream."""
+SHOWN_LINES = 10
+"""Lines of stderr that the error of a failed command shows."""
+GRACE_SECONDS = 1.0
+"""From SIGTERM to SIGKILL."""
+KILL_SECONDS = 0.5
+"""How long to see that SIGKILL did it. Both together are less than a stopping worker leaves its handlers."""
+PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR")
+"""What a command sees of the worker's environment."""
+
+
+class Shell:
+    """Runs the commands of one worker's allow-list."""
+
+    def __init__(self, commands: Mapping[str, tuple[str, ...]]) -> None:
+        self._commands = commands
+
+    async def handle(self, ctx: Context, command: str, input: Any = MISSING) -> dict[str, Any]:
+        """Run a command and return how it ended. Raises Retry when it failed, Discard when it may not be run."""
+        arguments = self._commands.get(command) if isinstance(command, str) else None
+        if arguments is None:
+            known = ", ".join(sorted(self._commands))
+            raise Discard(f"command must be one that this worker allows ({known}), got {str(command)[:200]!r}")
+        try:
+            given = b"" if input is MISSING else encode_json(input, "input").encode() + b"\n"
+        except InvalidTask as error:
+            raise Discard(str(error)) from None
+        try:
+            code, stdout, stderr = await _run(arguments, given, _environment(ctx))
+        except OSError as error:
+            raise Retry(reason=f"command {command!r} cannot be run: {arguments[0]}: {error.strerror}") from None
+        if code != 0:
+            last = "\n".join(stderr.strip().splitlines()[-SHOWN_LINES:])
+            raise Retry(reason=f"command {command!r} ended with {how_it_ended(code)}" + (f": {last}" if last else ""))
+        return {"exit_code": code, "stdout": stdout, "stderr": stderr}
+
+
+async def _run(arguments: tuple[str, ...], given: bytes, environment: Mapping[str, str]) -> tuple[int, str, str]:
+    """Run a command; return how it ended and what it wrote. Nothing of its group is left when this returns or raises.
+
+    Raises OSError when it cannot be started.
+    """
+    transport, process = await _start(arguments, environment, with_stdin=bool(given))
+    try:
+        stdin: Any = transport.get_pipe_transport(0)
+        if stdin is not None:
+            # A command that does not read it, or not all, is none the worse for it.
+            stdin.write(given)
+            stdin.write_eof()
+        try:
+            await process.exited.wait()
+        finally:
+            # Also what the command left behind: nobody would ever end it.
+            await _end_group(transport.get_pid())
+        with suppress(TimeoutError):
+            # Whoever left the group may still have the output open, and is not waited for.
+            await asyncio.wait_for(process.silent.wait(), GRACE_SECONDS)
+    finally:
+        transport.close()
+    code = transport.get_returncode()
+    assert code is not None  # it has exited  # noqa: S101
+    return code, process.output[1].text(), process.output[2].text()
+
+
+async def _start(
+    arguments: tuple[str, ...], environment: Mapping[str, str], *, with_stdin: bool
+) -> tuple[asyncio.SubprocessTransport, _Process]:
+    """Start a command in a process group of its own, without the worker's terminal."""
+    starting = asyncio.create_task(
+        asyncio.get_running_loop().subprocess_exec(
+            _Process,
+            *arguments,
+            stdin=asyncio.subprocess.PIPE if with_stdin else asyncio.subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,
+        )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # It may run already, and have started others: asyncio would end the command alone.
+        starting.add_done_callback(_end_at_once)
+        await asyncio.wait([starting])
+        raise
+
+
+def _end_at_once(started: asyncio.Task[tuple[asyncio.SubprocessTransport, _Process]]) -> None:
+    if not started.cancelled() and started.exception() is None:
+        transport, _ = started.result()
+        signal_group(transport.get_pid(), signal.SIGKILL)
+        transport.close()
+
+
+async def _end_group(leader: int) -> None:
+    """SIGTERM to what is left of a group, SIGKILL to what does not end soon."""
+    alive = signal_group(leader, signal.SIGTERM)
+    try:
+        alive = alive and not await _gone(leader, GRACE_SECONDS)
+    finally:
+        if alive:
+            signal_group(leader, signal.SIGKILL)
+    if alive:
+        await _gone(leader, KILL_SECONDS)
+
+
+async def _gone(leader: int, seconds: float) -> bool:
+    """Wait until nothing is left of a group, so long at most; whether nothing is."""
+    deadline = monotonic() + seconds
+    while is_group(leader):
+        if monotonic() >= deadline:
+            return False
+        await asyncio.sleep(0.02)
+    return True
+
+
+class _Process(asyncio.SubprocessProtocol):
+    """Told what happens to a process. Unlike asyncio's Process it knows an exit while somebody has the pipes open."""
+
+    def __init__(self) -> None:
+        self.output = {1: _Tail(), 2: _Tail()}
+        self.exited = asyncio.Event()
+        self.silent = asyncio.Event()
+        """Nobody can write any more."""
+        self._open = {1, 2}
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        self.output[fd].add(data)
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
+        self._open.discard(fd)
+        if not self._open:
+            self.silent.set()
+
+    def process_exited(self) -> None:
+        self.exited.set()
+
+
+class _Tail:
+    """The last of what a command writes. All of it is read: a command never waits for room in a pipe."""
+
+    def __init__(self) -> None:
+        self._chunks: deque[bytes] = deque()
+        self._size = 0
+        self._is_cut = False
+
+    def add(self, chunk: bytes) -> None:
+        """Take what was written."""
+        self._chunks.append(chunk)
+        self._size += len(chunk)
+        while self._size - len(self._chunks[0]) >= MAX_OUTPUT_BYTES:
+            self._size -= len(self._chunks.popleft())
+            self._is_cut = True
+
+    def text(self) -> str:
+        """What was kept; it begins with an ellipsis when something was not."""
+        data = b"".join(self._chunks)
+        text = storable(data[-MAX_OUTPUT_BYTES:].decode("utf-8", "replace"), 2 * MAX_OUTPUT_BYTES)
+        return "…" + text if self._is_cut or len(data) > MAX_OUTPUT_BYTES else text
+
+
+def _environment(ctx: Context) -> dict[str, str]:
+    """A few variables of the worker's and the task's. Never the DSN: it may hold a password."""
+    kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    return kept | {
+        "PGSCHED_TASK_ID": str(ctx.id),
+        "PGSCHED_TASK_TYPE": ctx.task_type,
+        "PGSCHED_TASK_QUEUE": ctx.queue,
+        "PGSCHED_TASK_ATTEMPT": str(ctx.attempt),
+        "PGSCHED_TASK_SCHEDULED_FOR": ctx.scheduled_for.isoformat(),
+        "PGSCHED_TASK_FENCING_TOKEN": str(ctx.fencing_token),
+    }

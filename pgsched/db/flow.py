@@ -1,0 +1,49 @@
+"""What a worker asks about tasks that belong together: results of dependencies, the two phases of a group."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from pgsched.db.outcomes import Command, insert_missed
+from pgsched.db.pool import Pool
+from pgsched.db.statements import load_statement
+from pgsched.model import Claimed, Finish, Missed
+
+
+class Joined(NamedTuple):
+    """What came of a group's children."""
+
+    ok: bool
+    result: str | None
+    """JSON text."""
+    error: str | None
+    seconds: float
+    """Since the group fired."""
+
+
+async def find_results(pool: Pool, ids: Sequence[int]) -> list[tuple[int, str | None, Any]]:
+    """Return id, name and result of these tasks, in their order; one that was deleted is missing."""
+    (rows,) = await pool.fetch([(load_statement("find_results"), {"ids": list(ids)})])
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
+async def fire_group(pool: Pool, task: Claimed, missed: Sequence[Missed]) -> int | None:
+    """Make the children of a group's tick, and note the ticks that it stands for; None when the claim was lost."""
+    claim = {"id": task.id, "token": task.fencing_token}
+    commands: list[Command] = []
+    if task.schedule_type != "one_time":
+        commands.append((load_statement("move_group_tick"), {**claim, "tick": task.scheduled_for}))
+    if missed:
+        finish = Finish(task.id, task.fencing_token, "blocked")
+        commands.append(insert_missed([(finish, one) for one in missed]))
+    commands.append((load_statement("fire_group"), claim))
+    *_, ((children,),) = await pool.fetch(commands)
+    return None if children is None else int(children)
+
+
+async def join_group(pool: Pool, task: Claimed) -> Joined | None:
+    """Return what came of a group's children, all of which have ended; None when the claim was lost."""
+    claim = {"id": task.id, "token": task.fencing_token}
+    (rows,) = await pool.fetch([(load_statement("join_group"), claim)])
+    return Joined(*rows[0]) if rows else None

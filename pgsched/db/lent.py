@@ -1,0 +1,144 @@
+"""The connection that a handler gets: psycopg's own in every way, but that it cannot end the transaction it is in.
+
+Each attempt gets an object of its own, with psycopg's defaults, on a connection that the worker keeps. The object is
+dead when the attempt is over: a statement that the handler left behind cannot run in the transaction of the next.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from psycopg import AsyncConnection, Connection, ProgrammingError
+from psycopg.pq import PipelineStatus, TransactionStatus
+
+OVER = "ctx.connection can no longer be used: the attempt it was for is over"
+ENDED = (
+    "the handler ended its transaction itself (COMMIT or ROLLBACK): what it had written by then does not belong to its "
+    "outcome"
+)
+ABORTED = (
+    "the transaction was aborted by an SQL error that the handler caught: put what may fail into a block of "
+    "ctx.connection.transaction()"
+)
+UNFINISHED = "the handler returned while a statement of it was still running on ctx.connection"
+LOST = "the connection of the handler's transaction was lost"
+
+
+class LentConnection(Connection[Any]):
+    """For a plain handler, in its thread."""
+
+    lent = True
+    ended = False
+
+    def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
+        """Do what every method of a connection and its cursors is done with; refused when it is not for the handler."""
+        _check(self)
+        done = super().wait(gen, *args, **kwargs)
+        _look(self)
+        return done
+
+    def commit(self) -> NoReturn:
+        """Refused."""
+        _refuse("commit()")
+
+    def rollback(self) -> NoReturn:
+        """Refused."""
+        _refuse("rollback()")
+
+    def close(self) -> NoReturn:
+        """Refused."""
+        _refuse("close()")
+
+    def set_autocommit(self, value: bool) -> NoReturn:  # noqa: ARG002
+        """Refused; setting ``autocommit`` ends here too."""
+        _refuse("autocommit")
+
+    def __enter__(self) -> NoReturn:
+        _refuse("with ctx.connection")
+
+    def __del__(self, *_: Any) -> None:
+        """The worker keeps the connection: no warning that it was not closed."""
+
+
+class AsyncLentConnection(AsyncConnection[Any]):
+    """For an ``async`` handler."""
+
+    lent = True
+    ended = False
+
+    async def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
+        """As in :class:`LentConnection`."""
+        _check(self)
+        done = await super().wait(gen, *args, **kwargs)
+        _look(self)
+        return done
+
+    async def commit(self) -> NoReturn:
+        """Refused."""
+        _refuse("commit()")
+
+    async def rollback(self) -> NoReturn:
+        """Refused."""
+        _refuse("rollback()")
+
+    async def close(self) -> NoReturn:
+        """Refused."""
+        _refuse("close()")
+
+    async def set_autocommit(self, value: bool) -> NoReturn:  # noqa: ARG002
+        """Refused."""
+        _refuse("autocommit")
+
+    async def __aenter__(self) -> NoReturn:
+        _refuse("async with ctx.connection")
+
+    def __del__(self, *_: Any) -> None:
+        """The worker keeps the connection: no warning that it was not closed."""
+
+
+Lent = LentConnection | AsyncLentConnection
+
+
+def lend(connection: AsyncConnection[Any], *, plain: bool) -> Lent:
+    """Return another object for a connection, for one attempt of a plain handler or an ``async`` one."""
+    return LentConnection(connection.pgconn) if plain else AsyncLentConnection(connection.pgconn)
+
+
+def take_back(connection: Lent) -> str | None:
+    """End the loan; returns why the transaction cannot be committed, None when nothing is in its way."""
+    connection.lent = False
+    if connection.pgconn.pipeline_status != PipelineStatus.OFF or connection.lock.locked():
+        return UNFINISHED
+    if connection.ended:
+        return ENDED
+    match connection.pgconn.transaction_status:
+        case TransactionStatus.INTRANS:
+            return None
+        case TransactionStatus.INERROR:
+            return ABORTED
+        case TransactionStatus.ACTIVE:
+            return UNFINISHED
+        case TransactionStatus.IDLE:
+            return ENDED
+    return LOST
+
+
+def _check(connection: Lent) -> None:
+    if not connection.lent:
+        raise ProgrammingError(OVER)
+    if connection.ended:
+        raise ProgrammingError(ENDED)
+
+
+def _look(connection: Lent) -> None:
+    """Notice at once when a statement ended the transaction."""
+    if connection.pgconn.transaction_status == TransactionStatus.IDLE:
+        connection.ended = True
+        raise ProgrammingError(ENDED)
+
+
+def _refuse(what: str) -> NoReturn:
+    raise ProgrammingError(
+        f"{what} is refused on ctx.connection: its transaction is committed with the task's outcome when the handler "
+        "returns, and rolled back when it raises"
+    )

@@ -1,0 +1,54 @@
+"""How an attempt ended, as an Outcome: what the handler returned or raised, wherever it ran."""
+
+from __future__ import annotations
+
+import traceback
+from time import monotonic
+
+from pgsched.errors import Discard, InvalidTask, Retry
+from pgsched.jsontext import encode_json
+from pgsched.model import Outcome
+from pgsched.storable import storable
+
+MAX_ERROR_CHARACTERS = 16_384
+"""Characters kept of an error and its traceback."""
+
+_OURS = ("pgsched.runner", "pgsched.child", "asyncio.")
+"""Modules whose frames above the handler's own tell its author nothing."""
+
+
+def completed(value: object, started: float) -> Outcome:
+    """The handler returned ``value``."""
+    if value is None:
+        return Outcome("completed", started, monotonic())
+    try:
+        result = encode_json(value, "result")
+    except InvalidTask as error:
+        # The work is done: doing it again would return the same and might bill somebody twice.
+        return Outcome("discarded", started, monotonic(), error=f"{error} (the handler itself had ended well)")
+    return Outcome("completed", started, monotonic(), result=result)
+
+
+def timed_out(timeout: float | None, started: float) -> Outcome:
+    """The handler overstayed its timeout."""
+    return Outcome("timed_out", started, monotonic(), error=f"timed out after {timeout:g} s")
+
+
+def failed(error: BaseException, started: float) -> Outcome:
+    """The handler raised ``error``."""
+    if isinstance(error, Retry):
+        reason = storable(f"Retry: {error}", MAX_ERROR_CHARACTERS)
+        return Outcome("failed", started, monotonic(), error=reason, retry_delay=error.delay)
+    if isinstance(error, Discard):
+        return Outcome("discarded", started, monotonic(), error=storable(f"Discard: {error}", MAX_ERROR_CHARACTERS))
+    return Outcome("failed", started, monotonic(), error=describe(error))
+
+
+def describe(error: BaseException) -> str:
+    """Return the error in one line, then its traceback from the handler's own frame on, fit to be stored."""
+    trace = error.__traceback__
+    while trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith(_OURS):
+        trace = trace.tb_next
+    summary = "".join(traceback.format_exception_only(error)).strip()
+    lines = "".join(traceback.format_exception(type(error), error, trace)) if trace else ""
+    return storable(f"{summary}\n\n{lines}".strip(), MAX_ERROR_CHARACTERS)

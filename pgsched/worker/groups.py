@@ -1,0 +1,88 @@
+"""Groups: a claim makes the children, and a second one, when all have ended, gathers what came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from time import monotonic
+
+import structlog
+
+from pgsched.db.flow import fire_group, join_group
+from pgsched.db.pool import Pool
+from pgsched.db.session import RefusedByDatabase
+from pgsched.model import Outcome
+from pgsched.worker.finisher import Finisher
+from pgsched.worker.holds import RUNNING, Hold, Holds
+from pgsched.worker.patience import until_answered
+from pgsched.worker.tally import Tally
+
+log = structlog.stdlib.get_logger("pgsched.worker")
+
+
+class Groups:
+    """Runs claimed groups. They have no handler: the database makes the children and gathers the results."""
+
+    def __init__(
+        self,
+        *,
+        questions: Pool,
+        holds: Holds,
+        finisher: Finisher,
+        tally: Tally,
+        on_due: Callable[[], None],
+        on_end: Callable[[], object],
+    ) -> None:
+        """``on_due`` is called when children were made, some of which are due, ``on_end`` when a row is out of hand."""
+        self._questions = questions
+        self._holds = holds
+        self._finisher = finisher
+        self._tally = tally
+        self._on_due = on_due
+        self._on_end = on_end
+
+    async def run(self, hold: Hold) -> None:
+        """Fire or join a claimed group. Waits for the database."""
+        hold.state = RUNNING
+        started = monotonic()
+        try:
+            if hold.task.fired:
+                await self._join(hold)
+            else:
+                await self._fire(hold)
+        except RefusedByDatabase as error:
+            self._finisher.conclude(hold, Outcome("discarded", started, monotonic(), error=str(error)))
+
+    async def _fire(self, hold: Hold) -> None:
+        task = hold.task
+        fire = partial(fire_group, self._questions, task, hold.missed)
+        children = await until_answered("groups", task, fire, self._tally)
+        self._let_go(hold)
+        if children is None:  # by another claim, or by the first of two tries, whose answer was lost
+            log.info("group_fired_before", task_id=task.id)
+            return
+        log.debug("group_fired", task_id=task.id, children=children)
+        for missed in hold.missed:
+            self._tally.missed(missed.reason, missed.ticks)
+        self._on_due()
+
+    async def _join(self, hold: Hold) -> None:
+        task = hold.task
+        joined = await until_answered("groups", task, partial(join_group, self._questions, task), self._tally)
+        if joined is None:
+            self._tally.fenced += 1
+            log.warning("finish_fenced", count=1, hint="another claim took the group after its lease ran out")
+            self._let_go(hold)
+            return
+        now = monotonic()
+        if joined.ok:
+            outcome = Outcome("completed", now - joined.seconds, now, result=joined.result)
+        else:
+            outcome = Outcome("discarded", now - joined.seconds, now, error=joined.error)
+        self._finisher.conclude(hold, outcome)
+
+    def _let_go(self, hold: Hold) -> None:
+        """Nothing is left to be written."""
+        hold.abandoned = True
+        self._holds.drop(hold)
+        self._on_end()

@@ -1,0 +1,41 @@
+"""Asking the database for one task until it answers."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+
+from pgsched.db.session import RefusedByDatabase
+from pgsched.errors import DatabaseUnavailable
+from pgsched.model import Claimed
+from pgsched.worker.tally import Tally
+
+log = structlog.stdlib.get_logger("pgsched.worker")
+
+T = TypeVar("T")
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+"""Seconds between two tries."""
+
+
+async def until_answered(what: str, task: Claimed, ask: Callable[[], Awaitable[T]], tally: Tally) -> T:
+    """Ask until the database answers, with growing pauses; the heartbeat keeps the lease meanwhile.
+
+    It ends by a cancellation when the lease is lost or the worker stops. Raises RefusedByDatabase: asking again would
+    not help.
+    """
+    pause = FIRST_PAUSE
+    while True:
+        try:
+            return await ask()
+        except RefusedByDatabase:
+            raise
+        except DatabaseUnavailable as error:
+            tally.database_errors += 1
+            log.warning("database_error", loop=what, task_id=task.id, error=str(error), again_in=round(pause, 1))
+        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+        pause = min(pause * 2, LONGEST_PAUSE)

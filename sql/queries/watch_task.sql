@@ -1,0 +1,24 @@
+-- How a task stands, for somebody who waits for its end. Of a schedule also the first tick that was completed since the wait
+-- began: by the row itself with a later claim than `token`, or, where ticks may overlap, by a child after `since`. At the first
+-- look both are null; what is asked for next comes back as next_token and next_since.
+select t.status::text as status, t.schedule_type <> 'one_time' as is_schedule, t.result, t.last_error,
+  coalesce(%(token)s::bigint, t.fencing_token - (t.status = 'running')::integer) as next_token,
+  coalesce(%(since)s::timestamptz, now()) as next_since,
+  tick.result as tick_result, tick.result_of is not null as ticked
+from pgsched.tasks t
+left join lateral (
+  (select e.result, e.task_id as result_of
+   from pgsched.executions e
+   where t.schedule_type <> 'one_time' and e.task_id = t.id and e.fencing_token > %(token)s and e.status = 'completed'
+   order by e.fencing_token
+   limit 1)
+  union all
+  (select c.result, c.id
+   from pgsched.tasks c
+   where t.overlap = 'allow' and c.parent_id = t.id and c.idempotency_key like 'tick:%%' and c.status = 'completed'
+     and c.completed_at >= %(since)s
+   order by c.completed_at
+   limit 1)
+  limit 1
+) tick on true
+where t.id = %(id)s

@@ -1,0 +1,217 @@
+"""Functions of the application that are called when something happens to a task."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pgsched import Event
+from pgsched.app import App
+from pgsched.context import Context
+from pgsched.errors import RegistrationError
+from pgsched.worker import hooking
+from tests.engine import engine, handlers, on_loop, running_worker, steal_leases
+from tests.tables import database, insert_task, task_row
+from tests.waiting import wait_until_async
+
+Seen = list[tuple[str, int]]
+
+
+def collecting(app: App, seen: list[Event], *events: str) -> None:
+    for event in events or ("started", "completed", "failed", "dead"):
+        app.on(event)(seen.append)
+
+
+async def ran(dsn: str, app: App, wanted: Callable[[], bool]) -> None:
+    """Run a worker of the app until that is so."""
+    async with running_worker(dsn, app.registry, hooks=app.hooks, capture_logs="off"):
+        await wait_until_async(wanted, message="the hooks were called")
+
+
+@on_loop
+async def test_events_of_a_task_come_in_their_order(dsn: str) -> None:
+    app, seen = App(), list[Event]()
+    collecting(app, seen)
+
+    @app.task("mail")
+    async def mail(ctx: Context) -> dict[str, int]:
+        if ctx.attempt == 1:
+            raise ValueError("no luck")
+        return {"sent": 1}
+
+    with database(dsn) as db:
+        task_id = insert_task(db, backoff="fixed", backoff_delay="1 millisecond")
+        await ran(dsn, app, lambda: len(seen) == 4)
+        row = task_row(db, task_id)
+    assert [(one.event, one.id, one.attempt) for one in seen] == [
+        ("started", task_id, 1),
+        ("failed", task_id, 1),
+        ("started", task_id, 2),
+        ("completed", task_id, 2),
+    ]
+    failed, completed = seen[1], seen[3]
+    assert (failed.task_type, failed.queue, failed.result) == ("mail", "default", None)
+    assert str(failed.error).startswith("ValueError: no luck\n")
+    assert (completed.error, completed.result) == (None, {"sent": 1})
+    assert completed.duration is not None
+    assert 0 <= completed.duration < 10
+    assert seen[0].duration is None
+    assert abs((completed.at - row["completed_at"]).total_seconds()) < 10
+
+
+@on_loop
+async def test_a_hook_sees_what_was_written(dsn: str) -> None:
+    app, seen = App(), list[Any]()
+
+    @app.task("mail", max_attempts=1)
+    def mail() -> None:
+        raise ValueError("no luck")
+
+    with database(dsn) as db:
+        task_id = insert_task(db, max_attempts=1)
+        app.on("dead")(lambda event: seen.append((event.event, task_row(db, event.id)["status"])))
+        app.on("failed")(seen.append)
+        await ran(dsn, app, lambda: bool(seen))
+        assert task_row(db, task_id)["status"] == "dead"
+    assert seen == [("dead", "dead")]
+
+
+@on_loop
+async def test_hooks_may_be_async_or_plain_and_several(dsn: str) -> None:
+    app, seen = App(), list[Any]()
+
+    @app.task("mail")
+    async def mail() -> None: ...
+
+    @app.on("completed")
+    async def first(event: Event) -> None:
+        await asyncio.sleep(0)
+        seen.append("async")
+
+    @app.on("completed")
+    def second(event: Event) -> None:
+        seen.append(threading.current_thread() is threading.main_thread())
+
+    with database(dsn) as db:
+        insert_task(db)
+        await ran(dsn, app, lambda: len(seen) == 2)
+    assert seen == ["async", False]
+
+
+@on_loop
+async def test_an_error_in_a_hook_is_logged_and_harms_nobody(dsn: str, capsys: pytest.CaptureFixture[str]) -> None:
+    app, seen = App(), list[Event]()
+
+    @app.task("mail")
+    async def mail() -> None: ...
+
+    @app.on("completed")
+    def broken(event: Event) -> None:
+        raise ValueError("in the hook")
+
+    @app.on("completed")
+    async def exiting(event: Event) -> None:
+        raise SystemExit("in the other")
+
+    collecting(app, seen, "completed")
+    with database(dsn) as db:
+        ids = [insert_task(db), insert_task(db)]
+        await ran(dsn, app, lambda: len(seen) == 2)
+        assert [task_row(db, task_id)["status"] for task_id in ids] == ["completed"] * 2
+    told = capsys.readouterr()
+    assert (told.out + told.err).count("hook_failed") == 4
+    assert "ValueError: in the hook" in told.out + told.err
+
+
+@on_loop
+async def test_slow_hooks_hold_up_nobody_and_what_does_not_fit_is_dropped(
+    dsn: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(hooking, "MAX_WAITING", 5)
+    app, go, called = App(), threading.Event(), list[int]()
+
+    @app.task("mail")
+    async def mail() -> None: ...
+
+    @app.on("completed")
+    def slow(event: Event) -> None:
+        called.append(event.id)
+        go.wait(20)
+
+    with database(dsn) as db:
+        for _ in range(50):
+            insert_task(db)
+        async with running_worker(dsn, app.registry, hooks=app.hooks) as worker:
+            await wait_until_async(
+                lambda: not db.execute("select from pgsched.tasks where status <> 'completed'").fetchall(),
+                message="every task is completed",
+            )
+            assert len(called) == 1, "the first call has not ended"
+            assert worker.hooking is not None
+            dropped = worker.hooking.dropped
+            go.set()
+    assert len(called) + dropped == 50
+    assert dropped >= 40
+    told = capsys.readouterr()
+    assert "hook_events_dropped" in told.out + told.err
+
+
+@on_loop
+async def test_a_hook_that_never_ends_does_not_keep_the_worker_from_stopping(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pgsched.worker.service.HOOK_SECONDS", 0.05)
+    app, began, go = App(), threading.Event(), threading.Event()
+
+    @app.task("mail")
+    async def mail() -> None: ...
+
+    @app.on("completed")
+    def endless(event: Event) -> None:
+        began.set()
+        go.wait(60)
+
+    with database(dsn) as db:
+        insert_task(db)
+        await ran(dsn, app, began.is_set)
+    go.set()
+
+
+@on_loop
+async def test_a_fenced_outcome_is_no_event(dsn: str) -> None:
+    app, seen = App(), list[Event]()
+    collecting(app, seen, "completed")
+
+    @app.task("mail")
+    async def mail(number: int) -> None: ...
+
+    with database(dsn) as db:
+        insert_task(db, payload='{"number": 1}')
+        async with engine(dsn, app.registry, hooks=app.hooks) as one:
+            assert one.worker.hooking is not None
+            one.worker.hooking.start()
+            await one.claim()
+            steal_leases(db)
+            second = insert_task(db, payload='{"number": 2}')
+            await one.claim()
+            one.worker.slots.feed()
+            await one.finished(2)
+            await one.finisher.tick()
+            await one.worker.hooking.stop(5)
+    assert [event.id for event in seen] == [second]
+
+
+@on_loop
+async def test_without_hooks_nothing_is_made(dsn: str) -> None:
+    async with engine(dsn, handlers(mail=lambda: None), hooks=App().hooks) as one:
+        assert one.worker.hooking is None
+
+
+@pytest.mark.parametrize("event", ["finished", "", "Started", None])
+def test_an_unknown_event_is_refused(event: Any) -> None:
+    with pytest.raises(RegistrationError, match="event must be started, completed, failed or dead, got"):
+        App().on(event)(print)

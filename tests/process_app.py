@@ -1,0 +1,180 @@
+"""Handlers for child processes, which import them by this module's name.
+
+A handler that has a ``folder`` makes the file ``began`` in it, so that the test knows it runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import os
+import resource
+import signal
+import threading
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pgsched.app import App
+from pgsched.child import serve as serve_app
+from pgsched.context import Context
+from pgsched.errors import Discard, Retry
+
+app = App()
+SERVE = partial(serve_app, app_path="tests.process_app:app", log_level="warning", capture_logs="info")
+"""What the children of these handlers do."""
+
+log = logging.getLogger("shop.orders")
+
+
+@app.task("echo", executor="process")
+def echo(**payload: Any) -> dict[str, Any]:
+    return payload
+
+
+@app.task("pid", executor="process")
+def pid() -> int:
+    return os.getpid()
+
+
+@app.task("pid_async", executor="process")
+async def pid_async() -> int:
+    await asyncio.sleep(0)
+    return os.getpid()
+
+
+@app.task("facts", executor="process")
+async def facts(ctx: Context) -> dict[str, Any]:
+    return {
+        "id": ctx.id,
+        "type": ctx.task_type,
+        "queue": ctx.queue,
+        "attempt": [ctx.attempt, ctx.max_attempts],
+        "scheduled_for": ctx.scheduled_for.isoformat(),
+        "token": ctx.fencing_token,
+        "remaining": ctx.remaining is not None and 0 < ctx.remaining <= 60,
+        "deadline": str(ctx.deadline),
+        "catchup": ctx.is_catchup,
+        "cancelled": ctx.cancelled,
+        "dependencies": dict(ctx.dependencies),
+    }
+
+
+@app.task("raise", executor="process")
+def raise_(how: str) -> NoReturn:
+    errors = {"value": ValueError("no luck"), "retry": Retry(7, "later"), "discard": Discard("never")}
+    raise errors.get(how) or SystemExit(how)
+
+
+@app.task("no_json", executor="process")
+def no_json() -> object:
+    return {1, 2}
+
+
+@app.task("die", executor="process")
+def die(how: str, ctx: Context) -> None:
+    ctx.log("the last words")
+    ctx.progress({"at": how})
+    if how == "exit":
+        os._exit(3)
+    if how == "segfault":
+        ctypes.string_at(0)
+    os.kill(os.getpid(), getattr(signal, how))
+    time.sleep(60)
+
+
+@app.task("wait", executor="process")
+def wait(folder: str) -> None:
+    """Clean up when it is told to end."""
+    _began(folder)
+    try:
+        time.sleep(60)
+    finally:
+        Path(folder, "cleaned").touch()
+
+
+@app.task("wait_async", executor="process")
+async def wait_async(folder: str) -> None:
+    """Clean up when it is told to end."""
+    _began(folder)
+    try:
+        await asyncio.sleep(60)
+    finally:
+        await asyncio.sleep(0)
+        Path(folder, "cleaned").touch()  # noqa: ASYNC240
+
+
+@app.task("stubborn", executor="process")
+def stubborn(folder: str) -> None:
+    """End by nothing but SIGKILL."""
+    _began(folder)
+    while True:
+        try:
+            time.sleep(60)
+        except BaseException:  # noqa: BLE001
+            continue
+
+
+@app.task("frozen", executor="process")
+def frozen(folder: str) -> None:
+    """Keep the interpreter from everybody: no signal handler and no thread of the child comes to run."""
+    _began(folder)
+    sum(range(10**13))
+
+
+@app.task("gated", executor="process")
+def gated(folder: str, ctx: Context) -> str:
+    """End when there is a file ``go``."""
+    _began(folder)
+    while not Path(folder, "go").exists():
+        time.sleep(0.005)
+    return f"attempt {ctx.attempt}"
+
+
+@app.task("forker", executor="process")
+def forker(folder: str) -> None:
+    """Die, and leave a process behind that holds the socket open."""
+    if os.fork() == 0:
+        os.setpgid(0, 0)
+        Path(folder, "orphan").write_text(str(os.getpid()))
+        time.sleep(60)
+        os._exit(0)
+    while not Path(folder, "orphan").exists():
+        time.sleep(0.005)
+    os._exit(5)
+
+
+@app.task("limited", executor="process", memory_limit="1GB")
+def limited(megabytes: int) -> int:
+    return len(bytearray(megabytes * 1024**2))
+
+
+@app.task("cramped", executor="process", memory_limit="1MB")
+def cramped() -> None: ...
+
+
+@app.task("unlimited", executor="process")
+def unlimited() -> list[Any]:
+    return [os.getpid(), resource.getrlimit(resource.RLIMIT_AS)[0]]
+
+
+@app.task("talk", executor="process")
+def talk(ctx: Context) -> None:
+    log.debug("not this")
+    log.info("sold %s", 3, extra={"order": 7})
+    thread = threading.Thread(target=log.warning, args=("from a thread of no attempt",))
+    thread.start()
+    thread.join()
+    ctx.log("said", by="ctx")
+
+
+@app.task("babble", executor="process")
+def babble(lines: int) -> None:
+    for number in range(lines):
+        log.info("line %s", number)
+
+
+def _began(folder: str) -> None:
+    Path(folder, "began").write_text(str(os.getpid()))
