@@ -28,14 +28,15 @@ CONNECTIONS = 2
 class Recorder:
     """Takes the place of a session: keeps what the worker's code would send."""
 
-    rowcount = 0
-
     async def execute(self, statement: Any, parameters: dict[str, Any]) -> Recorder:
         self.sent = (statement, parameters)
         return self
 
     async def fetchall(self) -> list[Any]:
         return []
+
+    async def fetchone(self) -> None:
+        return None
 
 
 def statements(batch: int) -> tuple[tuple[Any, dict[str, Any]], tuple[Any, dict[str, Any]]]:
