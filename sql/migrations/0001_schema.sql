@@ -93,7 +93,8 @@ create domain pgsched.timeout as interval
 create domain pgsched.idempotency_key as text
   constraint idempotency_key_must_have_1_to_500_characters check (length(value) between 1 and 500);
 create domain pgsched.depends_on as bigint[]
-  constraint depends_on_is_not_supported_by_this_version check (cardinality(value) = 0);
+  constraint depends_on_must_not_contain_null check (array_position(value, null) is null)
+  constraint depends_on_must_be_at_most_100000 check (cardinality(value) <= 100000);
 create domain pgsched.dependency_mode as text
   constraint dependency_mode_must_be_all_or_any check (value in ('all', 'any'));
 
@@ -245,8 +246,7 @@ create table pgsched.queues (
   paused boolean not null default false,
   ordering text not null default 'fifo'
     constraint ordering_must_be_fifo_or_lifo check (ordering in ('fifo', 'lifo')),
-  limits jsonb not null default '{}'
-    constraint limits_are_not_supported_by_this_version check (limits = '{}'),
+  limits jsonb not null default '{}',
   retention interval
     constraint retention_must_not_be_negative check (retention >= interval '0'),
   updated_at timestamptz not null default now()
@@ -268,8 +268,8 @@ comment on column pgsched.tasks.backoff is 'How the delay of retries grows: expo
 comment on column pgsched.tasks.backoff_delay is 'The delay of the first retry.';
 comment on column pgsched.tasks.backoff_max is 'No retry is delayed longer.';
 comment on column pgsched.tasks.timeout is 'The longest that one attempt may take. Null: as long as it likes.';
-comment on column pgsched.tasks.depends_on is 'Tasks to wait for. Not supported by this version: must be empty.';
-comment on column pgsched.tasks.dependency_mode is 'Whether to wait for all of them or any.';
+comment on column pgsched.tasks.depends_on is 'The ids of the tasks it waits for.';
+comment on column pgsched.tasks.dependency_mode is 'Whether it waits for all of them or any.';
 comment on column pgsched.tasks.parent_id is 'The task whose tick or copy this is.';
 comment on column pgsched.tasks.progress is 'What the handler last reported of itself.';
 comment on column pgsched.tasks.result is 'What the handler last returned.';

@@ -120,7 +120,8 @@ language plpgsql as $$
 -- NOTIFY takes a lock that every committing session shares, so it is sent only when some worker sleeps past `due`.
 begin
   if exists (select from pgsched.workers w
-             where w.sleeping_until > due and w.queues @> array[wake_sleepers.queue]) then
+             where w.sleeping_until > due
+               and (w.queues @> array[wake_sleepers.queue] or wake_sleepers.queue like any (w.patterns))) then
     perform pg_notify('pgsched', wake_sleepers.queue);
   end if;
 end $$;
@@ -137,6 +138,9 @@ begin
   if new.timezone <> 'UTC' or new.cron_expression is not null then
     perform pgsched.check_schedule(new);
   end if;
+  if new.task_type = 'pgsched.group' then
+    perform pgsched.check_group(new.payload);
+  end if;
   if new.status = 'pending' then
     if new.schedule_type = 'one_time' then
       new.scheduled_for := coalesce(new.scheduled_for, new.next_run_at, new.start_date, now());
@@ -150,8 +154,13 @@ begin
       -- Due at once without a tick: the worker that claims it plans the first one.
       new.next_run_at := coalesce(new.next_run_at, new.scheduled_for, now());
     end if;
+    if cardinality(new.depends_on) > 0 then
+      new := pgsched.block_task(new, (select count(distinct u) from unnest(new.depends_on) u)::integer);
+      return new;
+    end if;
     if new.enabled and exists (select from pgsched.workers w
-                               where w.sleeping_until > new.next_run_at and w.queues @> array[new.queue::text]) then
+                               where w.sleeping_until > new.next_run_at
+                                 and (w.queues @> array[new.queue::text] or new.queue like any (w.patterns))) then
       perform pg_notify('pgsched', new.queue);
     end if;
   end if;

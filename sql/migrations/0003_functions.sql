@@ -30,7 +30,11 @@ create function pgsched.schedule(
   overlap text default null,
   jitter interval default null,
   enabled boolean default null,
-  parent_id bigint default null
+  parent_id bigint default null,
+  depends_on bigint[] default null,
+  dependency_mode text default null,
+  on_dependency_dead text default null,
+  concurrency_key text default null
 ) returns bigint
 language plpgsql as $$
 #variable_conflict use_column
@@ -48,7 +52,8 @@ begin
     insert into pgsched.tasks as t (
       task_type, payload, scheduled_for, cron_expression, timezone, repeat_interval, repeat_count, start_date, end_date,
       queue, priority, idempotency_key, task_name, tags, metadata, tenant_id, user_id, created_by, max_attempts,
-      backoff, backoff_delay, backoff_max, timeout, on_missed, catchup_window, overlap, jitter, enabled, parent_id)
+      backoff, backoff_delay, backoff_max, timeout, on_missed, catchup_window, overlap, jitter, enabled, parent_id,
+      depends_on, dependency_mode, on_dependency_dead, concurrency_key)
     values (
       schedule.task_type, coalesce(schedule.payload, '{}'), coalesce(run_at, now() + delay), schedule.cron_expression,
       coalesce(schedule.timezone, 'UTC'), schedule.repeat_interval, schedule.repeat_count, schedule.start_date,
@@ -58,7 +63,8 @@ begin
       coalesce(schedule.backoff, 'exponential'), coalesce(schedule.backoff_delay, '5 seconds'),
       coalesce(schedule.backoff_max, '1 hour'), schedule.timeout, coalesce(schedule.on_missed, 'once'),
       schedule.catchup_window, coalesce(schedule.overlap, 'skip'), schedule.jitter, coalesce(schedule.enabled, true),
-      schedule.parent_id)
+      schedule.parent_id, coalesce(schedule.depends_on, '{}'), coalesce(schedule.dependency_mode, 'all'),
+      coalesce(schedule.on_dependency_dead, 'cancel'), schedule.concurrency_key)
     on conflict (idempotency_key) where idempotency_key is not null do nothing
     returning t.id into new_id;
     if new_id is not null then
@@ -123,11 +129,11 @@ begin
   end if;
   insert into pgsched.tasks as t (
     task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, timezone,
-    max_attempts, backoff, backoff_delay, backoff_max, timeout, parent_id)
+    max_attempts, backoff, backoff_delay, backoff_max, timeout, concurrency_key, parent_id)
   values (
     task.task_type, task.task_name, task.queue, task.priority, task.payload, task.metadata, task.tags, task.tenant_id,
     task.user_id, task.created_by, task.timezone, task.max_attempts, task.backoff, task.backoff_delay,
-    task.backoff_max, task.timeout, task.id)
+    task.backoff_max, task.timeout, task.concurrency_key, task.id)
   returning t.id into child;
   return child;
 end $$;
@@ -157,17 +163,36 @@ comment on function pgsched.disable is 'Pauses a task: it keeps its place and is
 create function pgsched.cancel(id bigint) returns void
 language plpgsql as $$
 declare
-  task pgsched.tasks := pgsched.locked_task(cancel.id);
+  task pgsched.tasks;
+  children bigint[];
+  child bigint;
 begin
+  -- A group's unfinished children first, and all of them locked before the group, as their finishes do it.
+  select t.fired into children from pgsched.tasks t
+  where t.id = cancel.id and t.status in ('pending', 'blocked', 'running');
+  if children is not null then
+    perform from pgsched.tasks t where t.id = any(children) order by t.id for no key update;
+    foreach child in array children loop
+      -- One may have gone with another that it waits for.
+      if exists (select from pgsched.tasks t where t.id = child and t.status in ('pending', 'blocked', 'running')) then
+        perform pgsched.cancel(child);
+      end if;
+    end loop;
+  end if;
+  task := pgsched.locked_task(cancel.id);
   if task.status not in ('pending', 'blocked', 'running') then
+    if children is not null and task.status = 'cancelled' then
+      return;
+    end if;
     raise object_not_in_prerequisite_state using
       message = format('task %s is %s and cannot be cancelled', task.id, task.status);
   end if;
   -- The token moves on, so whatever the worker that runs it still writes is fenced.
   update pgsched.tasks t
   set status = 'cancelled', next_run_at = null, locked_by = null, locked_until = null, completed_at = now(),
-    fencing_token = t.fencing_token + 1, updated_at = now()
+    fencing_token = t.fencing_token + 1, waiting_for = 0, updated_at = now()
   where t.id = task.id;
+  delete from pgsched.dependencies d where d.task_id = task.id;
   if task.status = 'running' then
     insert into pgsched.executions (
       task_id, task_type, queue, attempt, fencing_token, scheduled_for, worker_id, status, started_at, finished_at,
@@ -176,6 +201,10 @@ begin
       task.id, task.task_type, task.queue, task.attempts, task.fencing_token, task.scheduled_for, task.locked_by,
       'cancelled', task.started_at, now(), extract(epoch from now() - task.started_at) * 1000, 'cancelled while running');
     perform pg_notify('pgsched_cancel', task.id::text);
+  end if;
+  perform pgsched.tell_cancelled(task);
+  if task.observed then
+    perform pgsched.settle(array[task.id]);
   end if;
 end $$;
 comment on function pgsched.cancel is
@@ -192,7 +221,7 @@ begin
   end if;
   update pgsched.tasks t
   set status = 'pending', attempts = 0, died_at = null, completed_at = null, updated_at = now(), enabled = true,
-    next_run_at = now(),
+    next_run_at = now(), fired = null,
     -- A schedule goes on from now; a one-time task keeps its nominal time.
     scheduled_for = case when t.schedule_type = 'one_time' or task.status = 'pending' then t.scheduled_for end,
     planned_from = case when t.schedule_type = 'one_time' then t.planned_from else now() end

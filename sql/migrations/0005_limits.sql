@@ -7,7 +7,6 @@
 -- that died gives its slots back when its leases run out.
 
 alter table pgsched.queues
-  drop constraint limits_are_not_supported_by_this_version,
   add column ageing interval
     constraint ageing_must_be_between_1_second_and_1000_years
     check (ageing between interval '1 second' and interval '1000 years' and pgsched.is_forward(ageing)),
@@ -682,55 +681,3 @@ end $$;
 
 alter table pgsched.workers add column patterns text[] not null default '{}';
 comment on column pgsched.workers.patterns is 'Patterns of LIKE: the worker serves the queues that match one, too.';
-
-create or replace function pgsched.wake_sleepers(queue text, due timestamptz) returns void
-language plpgsql as $$
--- NOTIFY takes a lock that every committing session shares, so it is sent only when some worker sleeps past `due`.
-begin
-  if exists (select from pgsched.workers w
-             where w.sleeping_until > due
-               and (w.queues @> array[wake_sleepers.queue] or wake_sleepers.queue like any (w.patterns))) then
-    perform pg_notify('pgsched', wake_sleepers.queue);
-  end if;
-end $$;
-
-create or replace function pgsched.prepare_task() returns trigger
-language plpgsql as $$
-begin
-  if new.schedule_type is null then
-    new.schedule_type := case
-      when new.cron_expression is not null then 'recurring'
-      when new.repeat_interval is not null then 'repeating'
-      else 'one_time' end;
-  end if;
-  if new.timezone <> 'UTC' or new.cron_expression is not null then
-    perform pgsched.check_schedule(new);
-  end if;
-  if new.task_type = 'pgsched.group' then
-    perform pgsched.check_group(new.payload);
-  end if;
-  if new.status = 'pending' then
-    if new.schedule_type = 'one_time' then
-      new.scheduled_for := coalesce(new.scheduled_for, new.next_run_at, new.start_date, now());
-      new.next_run_at := coalesce(new.next_run_at, new.scheduled_for + coalesce(new.jitter * random(), '0'));
-    else
-      if new.schedule_type = 'repeating' then
-        -- The origin of the grid: every tick is computed from it, so that a month's end or a clock change does not
-        -- shift the ticks after it.
-        new.start_date := coalesce(new.start_date, new.scheduled_for, now());
-      end if;
-      -- Due at once without a tick: the worker that claims it plans the first one.
-      new.next_run_at := coalesce(new.next_run_at, new.scheduled_for, now());
-    end if;
-    if cardinality(new.depends_on) > 0 then
-      new := pgsched.block_task(new, (select count(distinct u) from unnest(new.depends_on) u)::integer);
-      return new;
-    end if;
-    if new.enabled and exists (select from pgsched.workers w
-                               where w.sleeping_until > new.next_run_at
-                                 and (w.queues @> array[new.queue::text] or new.queue like any (w.patterns))) then
-      perform pg_notify('pgsched', new.queue);
-    end if;
-  end if;
-  return new;
-end $$;

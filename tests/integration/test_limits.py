@@ -13,7 +13,6 @@ import pytest
 
 from pgsched.async_client import AsyncClient
 from pgsched.client import Client
-from pgsched.db.statements import migrations
 from pgsched.errors import InvalidTask
 from pgsched.interval import Interval
 from tests.commands import pgsched
@@ -304,19 +303,6 @@ def test_what_a_pattern_serves_is_not_unhandled(client: Client, db: Database) ->
     insert_task(db, queue="tenant.a")
     insert_task(db, queue="other")
     assert [one.queue for one in client.stats().unhandled] == ["other"]
-
-
-def test_the_trigger_of_inserts_is_that_of_the_migration_before_but_for_patterns() -> None:
-    bodies = [
-        re.search(r"function pgsched\.prepare_task\(\).*?\nend \$\$;", migration.sql, re.DOTALL)
-        for migration in migrations()
-        if migration.version in (4, 5)
-    ]
-    before, after = (re.sub(r"\s+", " ", body[0]) for body in bodies if body)
-    assert after == before.replace(
-        "w.queues @> array[new.queue::text])",
-        "(w.queues @> array[new.queue::text] or new.queue like any (w.patterns)))",
-    )
 
 
 # Workers.

@@ -266,7 +266,8 @@ def _notifying_trigger() -> str:
     definition = _definition("create function pgsched.prepare_task()", "end $$;")
     condition = (
         " and exists (select from pgsched.workers w\n                               where"
-        " w.sleeping_until > new.next_run_at and w.queues @> array[new.queue::text])"
+        " w.sleeping_until > new.next_run_at\n                                 and"
+        " (w.queues @> array[new.queue::text] or new.queue like any (w.patterns)))"
     )
     always = replace_once(definition, condition, "", "the function prepare_task")
     return replace_once(always, "create function", "create or replace function", "the function prepare_task")
