@@ -190,7 +190,7 @@ class _Parent:
             port,
             metrics,
             lambda: first_problem(self._children(), "healthy"),
-            lambda: first_problem(self._children(), "ready"),
+            self.unready,
         )
         try:
             self._start_missing()
@@ -202,6 +202,13 @@ class _Parent:
         finally:
             if server is not None:
                 server.stop()
+
+    def unready(self) -> str | None:
+        """Return what keeps the processes from claiming; None when nothing does. One that is not started yet counts."""
+        started = len(self._children())
+        if started < len(self._slots):
+            return f"{started} of {len(self._slots)} processes have started"
+        return first_problem(self._children(), "ready")
 
     def _children(self) -> list[Child]:
         return [slot[1] for slot in self._slots if slot is not None]

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from pgsched.builtin.settings import Builtins
+from pgsched.config import WorkerSettings
+from pgsched.process import Job, _Parent
 from tests.chaos.fleet import (
     Connection,
     Fleet,
@@ -70,6 +73,11 @@ def test_metrics_of_two_processes_are_served_as_one(fleet_of: Callable[..., Flee
     wait_until(lambda: scrape.total("pgsched_listener_connected") == 1, message="both processes listen")
 
 
+def test_a_parent_is_not_ready_before_its_processes_have_started() -> None:
+    parent = _Parent(Job("", None, WorkerSettings(), "info", Builtins()), 2)
+    assert parent.unready() == "0 of 2 processes have started"
+
+
 def test_stopped_process_is_told_of_by_the_probes(fleet_of: Callable[..., Fleet], books: Connection) -> None:
     parent = fleet_of(*OPTIONS).start()
     scrape = Scrape(parent)
@@ -77,6 +85,8 @@ def test_stopped_process_is_told_of_by_the_probes(fleet_of: Callable[..., Fleet]
     victim = min(workers(books).values())
     os.kill(victim, signal.SIGSTOP)
     try:
+        stopped = psutil.Process(victim)
+        wait_until(lambda: stopped.status() == psutil.STATUS_STOPPED, message="every thread of it has stopped")
         status, text = scrape.get("/healthz")
     finally:
         os.kill(victim, signal.SIGCONT)
