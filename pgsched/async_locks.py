@@ -55,25 +55,17 @@ class AsyncHeld(Lease):
             try:
                 kept = await self._database.run(lock_commands.renew(self.name, self._owner, ttl=self.ttl))
             except PgschedError as error:
-                log.warning("lock_not_renewed", lock=self.name, error=str(error), lost_in=round(self.remaining, 1))
-                pause = min(1.0, self.ttl / 10)
+                pause = self.postpone(error)
                 continue
-            if not kept:
-                self._lose()
+            if not self.take_answer(kept, asked_at):
+                self._ended.set()
                 return
-            self.extend(asked_at)
             pause = self.ttl / 3
 
     async def _ends_within(self, seconds: float) -> bool:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._ended.wait(), seconds)
         return self._ended.is_set()
-
-    def _lose(self) -> None:
-        if not self._released:
-            self._taken = True
-            log.warning("lock_lost", lock=self.name, fencing_token=self.fencing_token)
-            self._ended.set()
 
 
 class AsyncLock:

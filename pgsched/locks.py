@@ -58,6 +58,20 @@ class Lease:
         """Count anew from a renewal that was sent at ``asked_at``."""
         self._good_until = asked_at + self.ttl * (1 - MARGIN)
 
+    def take_answer(self, kept: bool, asked_at: float) -> bool:
+        """Take the answer to a renewal that was sent at ``asked_at``; returns whether the lock is still held."""
+        if kept:
+            self.extend(asked_at)
+        elif not self._released:
+            self._taken = True
+            log.warning("lock_lost", lock=self.name, fencing_token=self.fencing_token)
+        return kept
+
+    def postpone(self, error: PgschedError) -> float:
+        """Note that a renewal had no answer; returns the seconds until the next try."""
+        log.warning("lock_not_renewed", lock=self.name, error=str(error), lost_in=round(self.remaining, 1))
+        return min(1.0, self.ttl / 10)
+
     @property
     def remaining(self) -> float:
         """Seconds until it counts as lost; 0 when it was lost."""
@@ -103,20 +117,12 @@ class Held(Lease):
             try:
                 kept = self._database.run(lock_commands.renew(self.name, self._owner, ttl=self.ttl))
             except PgschedError as error:
-                log.warning("lock_not_renewed", lock=self.name, error=str(error), lost_in=round(self.remaining, 1))
-                pause = min(1.0, self.ttl / 10)
+                pause = self.postpone(error)
                 continue
-            if not kept:
-                self._lose()
+            if not self.take_answer(kept, asked_at):
+                self._ended.set()
                 return
-            self.extend(asked_at)
             pause = self.ttl / 3
-
-    def _lose(self) -> None:
-        if not self._released:
-            self._taken = True
-            log.warning("lock_lost", lock=self.name, fencing_token=self.fencing_token)
-            self._ended.set()
 
 
 class Lock:

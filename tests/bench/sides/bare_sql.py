@@ -11,15 +11,15 @@ import struct
 from multiprocessing.synchronize import Barrier
 from time import perf_counter
 from typing import Any, cast
-from uuid import uuid4
 
 import psycopg
 
 from pgsched.db import leases, outcomes
-from pgsched.db.leases import Identity, Probe
+from pgsched.db.leases import Identity
 from pgsched.db.session import Session
 from pgsched.db.statements import load_statement
 from pgsched.model import Finish
+from tests.bench.sides.claimant import PROBES, claimant
 from tests.bench.sides.measure import arguments, report, settle
 
 CONNECTIONS = 2
@@ -41,25 +41,15 @@ class Recorder:
 
 def statements(batch: int) -> tuple[tuple[Any, dict[str, Any]], tuple[Any, dict[str, Any]]]:
     """The worker's claim of so many rows, and its finish of one, as (statement, parameters)."""
-    identity = Identity(
-        id=uuid4(),
-        hostname="bench",
-        pid=1,
-        queues=("default",),
-        task_types=("noop",),
-        declared_keys=(),
-        concurrency=batch,
-        lease=30.0,
-    )
+    identity = claimant(batch)
     claim, finish = Recorder(), Recorder()
-    probes = [Probe(queue="default", priority=priority) for priority in range(10, 0, -1)]
-    asyncio.run(_record(claim, finish, identity, probes, batch))
+    asyncio.run(_record(claim, finish, identity, batch))
     return claim.sent, finish.sent
 
 
-async def _record(claim: Recorder, finish: Recorder, identity: Identity, probes: list[Probe], batch: int) -> None:
+async def _record(claim: Recorder, finish: Recorder, identity: Identity, batch: int) -> None:
     one = Finish(id=0, fencing_token=0, next_status="completed", plain=True, execution="completed")
-    await leases.claim(cast(Session, claim), identity, probes, batch)
+    await leases.claim(cast(Session, claim), identity, PROBES, batch)
     await outcomes.write(cast(Session, finish), identity.id, [one], [], [], 0.0001)
 
 

@@ -8,18 +8,18 @@ import time
 from collections.abc import AsyncIterator, Callable
 from statistics import median
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import psycopg
 
 from pgsched import logs
 from pgsched.config import WorkerSettings
 from pgsched.db import leases
-from pgsched.db.leases import Identity, Probe
 from pgsched.db.session import Session
 from pgsched.registry import Registry
 from pgsched.worker.collector import settle_collector
 from pgsched.worker.service import Worker
+from tests.bench.sides.claimant import PROBES, claimant
 from tests.bench.sides.measure import arguments, drain, report, settle
 
 INSERT = "insert into pgsched.tasks (task_type) select 'noop' from generate_series(1, %s)"
@@ -106,23 +106,13 @@ async def _old_snapshot(dsn: str) -> AsyncIterator[None]:
 async def claim_times(dsn: str) -> list[float]:
     """How long claims of 100 rows take, in ms: there are as many that are due, and they are deleted afterwards."""
     session = Session(dsn=dsn, name="bench claim", tuned=True)
-    identity = Identity(
-        id=uuid4(),
-        hostname="bench",
-        pid=1,
-        queues=("default",),
-        task_types=("noop",),
-        declared_keys=(),
-        concurrency=CLAIMED_ROWS,
-        lease=30.0,
-    )
-    probes = [Probe(queue="default", priority=priority) for priority in range(10, 0, -1)]
+    identity = claimant(CLAIMED_ROWS)
     times = []
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as producer:
         for _ in range(CLAIMS):
             await producer.execute(INSERT.encode(), (CLAIMED_ROWS,))
             begun = time.perf_counter()
-            claimed = await leases.claim(session, identity, probes, CLAIMED_ROWS)
+            claimed = await leases.claim(session, identity, PROBES, CLAIMED_ROWS)
             times.append((time.perf_counter() - begun) * 1000)
             if len(claimed) != CLAIMED_ROWS:
                 raise RuntimeError(f"a claim took {len(claimed)} rows")
