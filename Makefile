@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 JOBS   ?= 2
-TESTS  ?= $(wildcard tests/unit tests/integration tests/end_to_end tests/chaos)
+TESTS  ?= $(wildcard tests/unit tests/integration tests/end_to_end tests/web tests/chaos)
 ARGS   ?=
 
 VENV := .venv
@@ -45,8 +45,8 @@ format: $(DEV) ## Format the code and mend what ruff can mend
 bench: $(BENCH) ## Measure beside peers and against targets, long; a short look: ARGS=--quick
 	$(BIN)/python -m tests.bench $(ARGS)
 
-chaos: $(DEV) ## Kill workers, connections and servers, the long runs too
-	$(BIN)/pytest $(ARGS) tests/chaos
+chaos: $(DEV) ## Kill workers, connections and servers, ask the REST API 5,000 times: the long runs too
+	$(BIN)/pytest $(ARGS) tests/chaos tests/web
 
 lock: $(MADE) ## Write requirements/*.txt from pyproject.toml (newest versions: ARGS=--upgrade)
 	$(BIN)/python -m venv --clear $(VENV)/lock
@@ -57,7 +57,7 @@ lock: $(MADE) ## Write requirements/*.txt from pyproject.toml (newest versions: 
 
 COMPILE     = $(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
               --no-config --custom-compile-command "make lock" $(ARGS)
-RUN_SOURCES = --extra embedded pyproject.toml requirements/build.in
+RUN_SOURCES = --extra embedded --extra web pyproject.toml requirements/build.in
 
 clean: ## Remove the environment, caches and what was built (the data of `pgsched dev` stays)
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from pgsched.db import commands, lock_commands, queue_commands
+from pgsched.db import commands, lock_commands, queue_commands, task_commands
 from pgsched.db.database import Database
 from pgsched.db.queue_commands import QueueLimits, QueueOptions
+from pgsched.db.task_commands import Changed, Page
 from pgsched.errors import TaskFailed
+from pgsched.filters import TaskFilters
 from pgsched.flow import Part, checked_group
 from pgsched.locks import Lock
 from pgsched.model import GROUP
-from pgsched.records import Execution, LockInfo, LogEntry, MissedTicks, QueueInfo, Stats, Task, WorkerInfo
+from pgsched.records import (
+    Execution,
+    LockInfo,
+    LogEntry,
+    MissedTicks,
+    QueueInfo,
+    QueueSettings,
+    Stats,
+    Task,
+    WorkerInfo,
+)
 from pgsched.spec import TaskOptions, TaskSpec
 from pgsched.spec_rules import Duration
 from pgsched.status import TaskStatus, status_of
@@ -60,6 +73,17 @@ class Client:
     def __init__(self, dsn: str = "", *, pool_size: int = 4, defaults: Defaults = no_defaults) -> None:
         self._database = Database(dsn=dsn, pool_size=pool_size)
         self._defaults = defaults
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Client]:
+        """Let what is done through the client that this gives be one transaction, for a ``with``.
+
+        It is committed at the end, and undone by an error.
+        """
+        with self._database.transaction() as database:
+            inside = Client(defaults=self._defaults)
+            inside._database = database
+            yield inside
 
     def schedule(
         self,
@@ -139,6 +163,40 @@ class Client:
             )
         )
 
+    def find_tasks(self, *, limit: int = 50, before_id: int | None = None, **filters: Unpack[TaskFilters]) -> Page:
+        """Return the latest tasks that fit, the latest first, and where the next page begins; short ones come too.
+
+        Raises InvalidTask, naming filter, rule and value.
+        """
+        return self._database.run(task_commands.find_tasks(filters, limit=limit, before_id=before_id))
+
+    def change_tasks(
+        self,
+        action: str,
+        *,
+        limit: int = task_commands.MAX_CHANGED,
+        dry_run: bool = False,
+        **filters: Unpack[TaskFilters],
+    ) -> Changed:
+        """Do one thing to all tasks that fit and that it suits, in one transaction; in a dry run only tell which.
+
+        ``action`` is enable, disable, run, cancel, retry or delete. The latest ``limit`` tasks that fit are looked at.
+        Raises InvalidTask, naming filter, rule and value, also when there is no filter.
+        """
+        task_commands.checked_bulk(filters, limit=limit)
+        task_commands.known_action(action)
+        with self._database.transaction() as one:
+            found: list[int] = []
+            before: int | None = None
+            while True:
+                page = one.run(task_commands.find_ids(filters, limit=limit - len(found), before_id=before))
+                found += page.ids
+                before = page.next_before
+                if before is None or len(found) == limit:
+                    break
+            changed = one.run(task_commands.change_tasks(action, found, dry_run=dry_run))
+        return Changed(matched=len(found), changed=changed, more=before is not None)
+
     def update(self, id: int, payload: Mapping[str, Any] | None = None, **options: Unpack[TaskOptions]) -> None:
         """Change the given options of a task; None empties one. A run under way is not disturbed.
 
@@ -196,9 +254,14 @@ class Client:
         """Delete a task; its history stays. Raises TaskNotFound, and TransitionRefused while it runs."""
         self._database.run(commands.delete(id))
 
-    def executions(self, task_id: int, *, limit: int = 20) -> list[Execution]:
-        """Return the last attempts at a task, the latest first; also of a task that was deleted."""
-        return self._database.run(commands.executions(task_id, limit=limit))
+    def executions(
+        self, task_id: int, *, limit: int = 20, before: tuple[int, datetime] | None = None
+    ) -> list[Execution]:
+        """Return the last attempts at a task, the latest first; also of a task that was deleted.
+
+        The next page comes ``before`` the ``(fencing_token, started_at)`` of the last one.
+        """
+        return self._database.run(commands.executions(task_id, limit=limit, before=before))
 
     def missed_ticks(self, task_id: int, *, limit: int = 20) -> list[MissedTicks]:
         """Return the ticks of a schedule that were not run, and why, the latest first."""
@@ -240,6 +303,10 @@ class Client:
     def queues(self) -> list[QueueInfo]:
         """Return every queue that has settings, tasks or a worker."""
         return self._database.run(commands.queues())
+
+    def queue(self, name: str) -> QueueSettings:
+        """Return the settings of a queue; the defaults for one that nobody told anything. Raises InvalidTask."""
+        return self._database.run(queue_commands.get_queue(name))
 
     def pause_queue(self, name: str) -> None:
         """Claim nothing more of a queue; what runs goes on."""

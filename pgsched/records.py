@@ -182,6 +182,20 @@ class QueueInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QueueSettings:
+    """What a queue is told to do; one that was told nothing has the defaults."""
+
+    name: str
+    paused: bool
+    ordering: str
+    limits: dict[str, Any]
+    ageing: Interval | None
+    events: bool
+
+    as_dict = _as_dict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerInfo:
     """A worker process: a row of ``pgsched.workers``."""
 
@@ -217,6 +231,25 @@ class LockInfo:
     locked_until: datetime
     held: bool
     """False: its time is over, and whoever comes next gets it."""
+
+    as_dict = _as_dict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """A change made through the web: a row of ``pgsched.audit_log``."""
+
+    id: int
+    at: datetime
+    actor: str
+    role: str
+    remote: str | None
+    action: str
+    task_id: int | None
+    queue: str | None
+    target: str | None
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
 
     as_dict = _as_dict
 

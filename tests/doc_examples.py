@@ -5,8 +5,8 @@ A page is one story. Its blocks run in their order, on one fresh database and in
 - ```python that begins with the comment ``# name.py`` is that file, ``# name.py, continued`` goes on with it; any
   other is a script.
 - ```sql is run paragraph by paragraph. One with the comment ``-- ERROR: text`` must be refused with that text.
-- ```sh is run by bash, ```console likewise without its prompts, and must print what stands there. A worker that is
-  started goes on until the page is over, and must then end in order.
+- ```sh is run by bash, ```console likewise without its prompts, and must print what stands there. A worker or web
+  face that is started goes on until the page is over, and must then end in order.
 
 ``<!-- not run: reason -->`` directly above a block exempts it.
 """
@@ -134,7 +134,7 @@ class Story:
         getattr(self, f"_run_{block.language}")(block)
 
     def end(self) -> None:
-        """Stop the workers that the page started."""
+        """Stop the workers and web faces that the page started."""
         for worker in self._workers:
             assert worker.stop() == 0, worker.output
 
@@ -163,6 +163,10 @@ class Story:
             worker = self._run_pgsched(*started[1:])
             self._workers.append(worker)
             worker.wait_for_output("worker_started")
+        elif started[:2] == ["pgsched", "web"]:
+            web = self._run_pgsched(*started[1:])
+            self._workers.append(web)
+            web.wait_for_output("web_served")
         else:
             self._run(block, ["bash", "-euo", "pipefail", "-c", block.text])
 

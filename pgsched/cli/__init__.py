@@ -25,6 +25,7 @@ from pgsched.cli.schedules import schedule
 from pgsched.cli.session import DEFAULT_LEVEL, Session
 from pgsched.cli.stats import stats
 from pgsched.cli.tasks import task
+from pgsched.cli.web import web
 from pgsched.cli.worker import worker
 
 __all__ = ["main"]
@@ -61,7 +62,7 @@ def commands(session: Session, dsn: str | None, log_level: str | None) -> None:
     logs.configure(log_level or DEFAULT_LEVEL)
 
 
-for command in (migrate, worker, dev, task, group, schedule, dead, queue, lock, stats, events):
+for command in (migrate, worker, web, dev, task, group, schedule, dead, queue, lock, stats, events):
     commands.add_command(command)
 queue.add_command(queue_events)
 

@@ -18,12 +18,15 @@ from pgsched.cli.narrator import Narrator
 from pgsched.cli.options import option
 from pgsched.cli.output import count, say
 from pgsched.cli.session import Session, server
+from pgsched.cli.web import MISSING, is_installed
 from pgsched.config import WorkerSettings
 from pgsched.db.dsn import EMBEDDED
 from pgsched.db.embedded import packaged_binaries
 from pgsched.db.migrate import migrate, program_version
+from pgsched.errors import ConfigError
 
 DEMO_APP = "pgsched.demo:app"
+WEB_PORT = 8080
 
 
 @click.command()
@@ -45,6 +48,12 @@ DEMO_APP = "pgsched.demo:app"
     show_default=True,
     help="Serve /metrics on this port; 0 takes a free one.",
 )
+@option(
+    "--web-port",
+    metavar="N",
+    type=click.IntRange(0, 65535),
+    help=f"Serve the dashboard on this port; 0 takes a free one.  [default: {WEB_PORT}, or a free one]",
+)
 @option("--for", "seconds", metavar="SECONDS", type=click.FloatRange(min=0), help="End after so long.")
 @click.pass_context
 def dev(
@@ -53,9 +62,10 @@ def dev(
     demo: bool,
     folder: str,
     metrics_port: int,
+    web_port: int | None,
     seconds: float | None,
 ) -> None:
-    """Start an embedded PostgreSQL, migrate it and run a worker, until Ctrl-C.
+    """Start an embedded PostgreSQL, migrate it, run a worker and serve the dashboard, until Ctrl-C.
 
     With --dsn the database is yours and no PostgreSQL is started.
     """
@@ -72,6 +82,7 @@ def dev(
         given = session.given_dsn or EMBEDDED + folder
         dsn = stack.enter_context(_database(given))
         say(f"worker:     runs the handlers of {app or DEMO_APP}; Ctrl-C ends it")
+        stack.enter_context(_dashboard(dsn, web_port))
         if metrics_port:
             say(f"metrics:    http://127.0.0.1:{metrics_port}/metrics")
         if demo:
@@ -104,6 +115,27 @@ def _database(dsn: str) -> Iterator[str]:
         done = f"{count(len(applied), 'migration')} applied" if applied else "up to date"
         say(f"schema:     {done} (version {program_version()})")
         yield found
+
+
+@contextmanager
+def _dashboard(dsn: str, port: int | None) -> Iterator[None]:
+    """The dashboard, on a free port when the usual one is taken, and a line on where it is."""
+    if not is_installed():
+        say(f"dashboard:  {MISSING}")
+        yield
+        return
+    from pgsched.web.server import serving  # only here: the other commands start without it
+    from pgsched.web.settings import WebSettings
+
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(serving(dsn=dsn, settings=WebSettings(port=WEB_PORT if port is None else port)))
+        except ConfigError:
+            if port is not None:
+                raise
+            url = stack.enter_context(serving(dsn=dsn, settings=WebSettings(port=0)))
+        say(f"dashboard:  {url}")
+        yield
 
 
 def _psql(given: str, dsn: str) -> str:

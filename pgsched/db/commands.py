@@ -13,6 +13,7 @@ from typing import Any, Generic, LiteralString, NamedTuple, TypeVar
 
 from pgsched.db.statements import load_statement
 from pgsched.errors import InvalidTask, TaskNotFound, TransitionRefused
+from pgsched.filters import SCHEDULE_TYPES, STATUSES
 from pgsched.records import Execution, LogEntry, MissedTicks, QueueInfo, Task, Unhandled, WorkerInfo, read
 from pgsched.spec import TaskOptions, TaskSpec, changed_columns
 from pgsched.spec_rules import Duration, interval_of
@@ -23,8 +24,6 @@ T = TypeVar("T")
 R = TypeVar("R")
 Rows = list[dict[str, Any]]
 
-STATUSES = ("pending", "running", "blocked", "completed", "dead", "cancelled")
-SCHEDULE_TYPES = ("one_time", "recurring", "repeating")
 MAX_LIMIT = 10_000
 """The longest page."""
 _MAX_BIGINT = 2**63 - 1
@@ -138,9 +137,17 @@ def delete(task_id: int) -> Command[None]:
     return Command(load_statement("delete_task"), _known_id(task_id), parse)
 
 
-def executions(task_id: int, *, limit: int) -> Command[list[Execution]]:
+def executions(task_id: int, *, limit: int, before: tuple[int, datetime] | None = None) -> Command[list[Execution]]:
     """Read the last attempts at a task, the latest first."""
-    params = {"task_id": _id_of("task_id", task_id), "limit": _limit(limit)}
+    token, started_at = before or (None, None)
+    if started_at is not None and started_at.utcoffset() is None:
+        raise InvalidTask(f"before must have a time zone, got {started_at}")
+    params = {
+        "task_id": _id_of("task_id", task_id),
+        "limit": _limit(limit),
+        "before_token": None if token is None else _id_of("before", token),
+        "before_started_at": started_at,
+    }
     return Command(load_statement("list_executions"), params, _all(Execution))
 
 

@@ -14,15 +14,16 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor
 from psycopg.pq import TransactionStatus
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
-from pgsched.db.bulk import Step, Steps, insert_tasks
-from pgsched.db.commands import Command, Rows
+from pgsched.db.answers import explained, fetch, fetch_async, take, take_async, translated
+from pgsched.db.bulk import insert_tasks
+from pgsched.db.commands import Command
 from pgsched.db.connect import connect, connect_async
 from pgsched.db.dsn import resolve_dsn
 from pgsched.db.migrate import check_schema
-from pgsched.db.problems import explain, translate
+from pgsched.db.problems import translate
 from pgsched.errors import ConfigError, DatabaseUnavailable, PgschedError
 from pgsched.spec import TaskSpec
 
@@ -71,8 +72,8 @@ class Database:
 
     def run(self, command: Command[T]) -> T:
         """Run a command on the pool."""
-        with self._connection() as connection, _translated(command):
-            rows = _fetch(Cursor(connection, row_factory=dict_row), command)
+        with self._connection() as connection, translated(command):
+            rows = fetch(Cursor(connection, row_factory=dict_row), command)
         return command.parse(rows)
 
     def run_on(self, connection: object, command: Command[T]) -> T:
@@ -81,8 +82,8 @@ class Database:
         What is no fault of the task stays psycopg's error: the transaction is the caller's to repeat.
         """
         ours = expect_connection(connection)
-        with _explained(command):
-            rows = _fetch(Cursor(ours, row_factory=dict_row), command)
+        with explained(command):
+            rows = fetch(Cursor(ours, row_factory=dict_row), command)
         return command.parse(rows)
 
     def insert(self, specs: Iterable[TaskSpec]) -> list[int]:
@@ -90,7 +91,7 @@ class Database:
         with self._connection() as connection:
             try:
                 with connection.transaction():
-                    return _take(Cursor(connection, row_factory=dict_row), insert_tasks(specs))
+                    return take(Cursor(connection, row_factory=dict_row), insert_tasks(specs))
             except psycopg.Error as error:
                 raise translate(error) from None
 
@@ -99,7 +100,17 @@ class Database:
         ours = expect_connection(connection)
         alone = ours.autocommit and ours.info.transaction_status == TransactionStatus.IDLE
         with ours.transaction() if alone else contextlib.nullcontext():
-            return _take(Cursor(ours, row_factory=dict_row), insert_tasks(specs))
+            return take(Cursor(ours, row_factory=dict_row), insert_tasks(specs))
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Database]:
+        """Let several commands be one transaction: committed at the end, undone by an error."""
+        with self._connection() as connection:
+            try:
+                with connection.transaction():
+                    yield _InTransaction(connection)
+            except psycopg.Error as error:  # of the commit
+                raise translate(error) from None
 
     def close(self) -> None:
         """Close the connections; the database is not used again."""
@@ -165,15 +176,21 @@ class AsyncDatabase:
     async def run(self, command: Command[T]) -> T:
         """Run a command on the pool."""
         async with self._connection() as connection:
-            with _translated(command):
-                rows = await _fetch_async(AsyncCursor(connection, row_factory=dict_row), command)
+            with translated(command):
+                rows = await fetch_async(AsyncCursor(connection, row_factory=dict_row), command)
         return command.parse(rows)
+
+    async def address(self) -> str:
+        """Return the libpq DSN, for a connection of one's own."""
+        await self._opened()
+        assert self._entered is not None  # noqa: S101
+        return self._entered[0]
 
     async def run_on(self, connection: object, command: Command[T]) -> T:
         """Run a command in the transaction of the caller's connection; see :meth:`Database.run_on`."""
         ours = expect_async_connection(connection)
-        with _explained(command):
-            rows = await _fetch_async(AsyncCursor(ours, row_factory=dict_row), command)
+        with explained(command):
+            rows = await fetch_async(AsyncCursor(ours, row_factory=dict_row), command)
         return command.parse(rows)
 
     async def insert(self, specs: Iterable[TaskSpec]) -> list[int]:
@@ -181,7 +198,7 @@ class AsyncDatabase:
         async with self._connection() as connection:
             try:
                 async with connection.transaction():
-                    return await _take_async(AsyncCursor(connection, row_factory=dict_row), insert_tasks(specs))
+                    return await take_async(AsyncCursor(connection, row_factory=dict_row), insert_tasks(specs))
             except psycopg.Error as error:
                 raise translate(error) from None
 
@@ -190,7 +207,17 @@ class AsyncDatabase:
         ours = expect_async_connection(connection)
         alone = ours.autocommit and ours.info.transaction_status == TransactionStatus.IDLE
         async with ours.transaction() if alone else contextlib.nullcontext():
-            return await _take_async(AsyncCursor(ours, row_factory=dict_row), insert_tasks(specs))
+            return await take_async(AsyncCursor(ours, row_factory=dict_row), insert_tasks(specs))
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncDatabase]:
+        """Let several commands be one transaction: committed at the end, undone by an error."""
+        async with self._connection() as connection:
+            try:
+                async with connection.transaction():
+                    yield _AsyncInTransaction(connection)
+            except psycopg.Error as error:  # of the commit
+                raise translate(error) from None
 
     async def close(self) -> None:
         """Close the connections; the database is not used again."""
@@ -244,6 +271,30 @@ class AsyncDatabase:
             return self._pool
 
 
+class _InTransaction(Database):
+    """A database by the connection of one transaction; one of its own becomes a savepoint."""
+
+    def __init__(self, connection: Connection[Any]) -> None:
+        super().__init__(dsn="", pool_size=1)
+        self._one = connection
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[Connection[Any]]:
+        yield self._one
+
+
+class _AsyncInTransaction(AsyncDatabase):
+    """As :class:`_InTransaction`, for an event loop."""
+
+    def __init__(self, connection: AsyncConnection[Any]) -> None:
+        super().__init__(dsn="", pool_size=1)
+        self._one = connection
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection[Any]]:
+        yield self._one
+
+
 def expect_connection(connection: object) -> Connection[Any]:
     """Return a psycopg Connection, or raise TypeError."""
     if not isinstance(connection, Connection):
@@ -287,82 +338,3 @@ def _closed() -> DatabaseUnavailable:
 
 def _all_taken(size: int) -> DatabaseUnavailable:
     return DatabaseUnavailable(f"no connection was free within {LONGEST_WAIT:g} seconds (pool_size {size})")
-
-
-@contextlib.contextmanager
-def _translated(command: Command[Any]) -> Iterator[None]:
-    """Every error of psycopg becomes ours. Not chained: its details hold whole rows, payloads included."""
-    try:
-        yield
-    except psycopg.Error as error:
-        raise translate(error, command.params) from None
-
-
-@contextlib.contextmanager
-def _explained(command: Command[Any]) -> Iterator[None]:
-    """Errors about the task become ours, all others stay psycopg's."""
-    try:
-        yield
-    except psycopg.Error as error:
-        known = explain(error, command.params)
-        if known is None:
-            raise
-        raise known from None
-
-
-def _fetch(cursor: Cursor[DictRow], command: Command[Any]) -> Rows:
-    cursor.execute(command.statement, command.params, prepare=command.prepare, binary=True)
-    return cursor.fetchall()
-
-
-async def _fetch_async(cursor: AsyncCursor[DictRow], command: Command[Any]) -> Rows:
-    await cursor.execute(command.statement, command.params, prepare=command.prepare, binary=True)
-    return await cursor.fetchall()
-
-
-def _take(cursor: Cursor[DictRow], steps: Steps) -> list[int]:
-    """Take one step after the other, and return what comes out."""
-    rows: Rows | None = None
-    while True:
-        try:
-            step = steps.send(rows) if rows is not None else next(steps)
-        except StopIteration as done:
-            return list(done.value)
-        try:
-            rows = _take_one(cursor, step)
-        except psycopg.Error as error:
-            raise (step.explain(error) or error) from None
-
-
-def _take_one(cursor: Cursor[DictRow], step: Step) -> Rows:
-    if step.lines is not None:
-        with cursor.copy(step.statement) as copy:
-            for line in step.lines:
-                copy.write_row(line)
-        return []
-    cursor.execute(step.statement, step.params, binary=True)
-    return cursor.fetchall() if step.answers else []
-
-
-async def _take_async(cursor: AsyncCursor[DictRow], steps: Steps) -> list[int]:
-    """Take one step after the other, and return what comes out."""
-    rows: Rows | None = None
-    while True:
-        try:
-            step = steps.send(rows) if rows is not None else next(steps)
-        except StopIteration as done:
-            return list(done.value)
-        try:
-            rows = await _take_one_async(cursor, step)
-        except psycopg.Error as error:
-            raise (step.explain(error) or error) from None
-
-
-async def _take_one_async(cursor: AsyncCursor[DictRow], step: Step) -> Rows:
-    if step.lines is not None:
-        async with cursor.copy(step.statement) as copy:
-            for line in step.lines:
-                await copy.write_row(line)
-        return []
-    await cursor.execute(step.statement, step.params, binary=True)
-    return await cursor.fetchall() if step.answers else []

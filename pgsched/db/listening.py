@@ -1,10 +1,10 @@
-"""LISTEN: the channel on which inserts call sleeping workers, and cancels call busy ones."""
+"""LISTEN: the channels on which inserts call sleeping workers, cancels call busy ones, and tasks tell what happened."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import LiteralString, NamedTuple
 
 import psycopg
 
@@ -13,6 +13,8 @@ from pgsched.db.session import one_line
 from pgsched.errors import DatabaseUnavailable
 
 WORK, CANCEL, QUEUES = "pgsched", "pgsched_cancel", "pgsched_queues"
+EVENTS = "pgsched_events"
+"""What happened to tasks, for other programs."""
 PROBE_SECONDS = 30.0
 """After so long without a word the connection is tried: a peer may have vanished."""
 PROBE_TIMEOUT = 10.0
@@ -25,7 +27,13 @@ class Call(NamedTuple):
     payload: str
 
 
-async def listen(dsn: str, *, on_ready: Callable[[], None], on_call: Callable[[Call], None]) -> None:
+async def listen(
+    dsn: str,
+    *,
+    on_ready: Callable[[], None],
+    on_call: Callable[[Call], None],
+    channels: tuple[LiteralString, ...] = (WORK, CANCEL, QUEUES),
+) -> None:
     """Listen until cancelled. ``on_ready`` is called once LISTEN is in force: look for work only after that.
 
     Raises DatabaseUnavailable when the connection breaks.
@@ -33,7 +41,7 @@ async def listen(dsn: str, *, on_ready: Callable[[], None], on_call: Callable[[C
     try:
         connection = await connect_async(dsn, application_name="pgsched listener")
         try:
-            for channel in (WORK, CANCEL, QUEUES):
+            for channel in channels:
                 await connection.execute(f'listen "{channel}"')
             on_ready()
             while True:

@@ -7,7 +7,8 @@ from typing import TypedDict
 from pgsched.db.commands import Command, Rows
 from pgsched.db.statements import load_statement
 from pgsched.errors import InvalidTask
-from pgsched.spec_rules import Duration, interval_of
+from pgsched.records import QueueSettings, read
+from pgsched.spec_rules import RULES, Duration, interval_of
 
 MAX_LIMIT_OF_QUEUE = 1_000_000
 """The highest limit; the lowest is 1."""
@@ -36,6 +37,14 @@ class QueueOptions(TypedDict, total=False):
     """``fifo`` or ``lifo``."""
     ageing: Duration | None
     """A row that has waited so long counts as one priority higher, for each such span; None: off."""
+
+
+def get_queue(name: str) -> Command[QueueSettings]:
+    """Read the settings of a queue."""
+    check = RULES["queue"][1]
+    return Command(
+        load_statement("get_queue"), {"queue": check("queue", name)}, lambda rows: read(QueueSettings, rows[0])
+    )
 
 
 def limit_queue(name: str, limits: QueueLimits) -> Command[None]:

@@ -524,7 +524,10 @@ def test_newer_schema_is_a_mismatch(client: Client, db: Database) -> None:
 
 def test_client_goes_on_after_its_connections_were_cut(client: Client, db: Database) -> None:
     client.queues()
-    db.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'pgsched client'")
+    db.execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity "
+        "where application_name = 'pgsched client' and datname = current_database()"
+    )
     assert client.queues() == []
 
 

@@ -127,7 +127,7 @@ def test_limit_is_that_of_the_program(what: str, limit: str, name: str) -> None:
 # Configuration.
 
 
-@pytest.mark.parametrize("path", ["pgsched", "pgsched worker", "pgsched dev"])
+@pytest.mark.parametrize("path", ["pgsched", "pgsched worker", "pgsched dev", "pgsched web"])
 def test_configuration_table_lists_every_option(path: str) -> None:
     command: click.Command = commands
     for name in path.split()[1:]:

@@ -263,7 +263,10 @@ def test_the_command_follows_events(dsn: str, run_pgsched: PgschedRunner) -> Non
         people.wait_for_output(rf"completed  greet  task {greet}  attempt 1  queue default  \d+ ms\n")
         people.wait_for_output(rf"dead  fail  task {fail}  attempt 1  queue default  \d+ ms  ValueError: no luck\n")
         # A connection that breaks is opened again.
-        db.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'pgsched events'")
+        db.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity "
+            "where application_name = 'pgsched events' and datname = current_database()"
+        )
         people.wait_for_output("events are missed until the database is back")
         wait_until(lambda: len(_followers(db)) == 2, message="both listen again")
         again = insert_task(db, "greet")

@@ -17,6 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted((ROOT / "pgsched").rglob("*.py"))
 QUERIES = sorted((ROOT / "sql" / "queries").glob("*.sql"))
+SHOWN = sorted(path for folder in ("templates", "static") for path in (ROOT / "pgsched" / "web" / folder).rglob("*.*"))
 MIGRATIONS = sorted((ROOT / "sql" / "migrations").glob("*.sql"))
 
 each_query = pytest.mark.parametrize("query", QUERIES, ids=lambda path: path.stem)
@@ -68,6 +69,25 @@ def test_wheel_holds_every_module_and_the_type_marker(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         packed = set(archive.namelist())
     assert {str(path.relative_to(ROOT)) for path in SOURCES} | {"pgsched/py.typed"} <= packed
+
+
+def test_wheel_holds_every_template_and_static_file(wheel: Path) -> None:
+    assert {path.name for path in SHOWN} >= {"login.html", "error.html"}
+    with zipfile.ZipFile(wheel) as archive:
+        for path in SHOWN:
+            assert archive.read(str(path.relative_to(ROOT))) == path.read_bytes()
+
+
+def test_installed_wheel_serves_the_login(installed: Path, tmp_path: Path) -> None:
+    program = """
+import asyncio, httpx, pgsched.web
+app = pgsched.web.create_app(settings=pgsched.web.WebSettings(operator_token="a-token-of-the-test"))
+async def main():
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://jobs") as http:
+        print((await http.get("/login")).text)
+asyncio.run(main())
+"""
+    assert 'name="token"' in run(installed, "-I", "-c", program, cwd=tmp_path)
 
 
 def test_installed_wheel_loads_every_statement_and_migration(installed: Path, tmp_path: Path) -> None:

@@ -1,0 +1,181 @@
+"""What the dashboard asks of the database. Pure, as :mod:`pgsched.db.commands`.
+
+Every statement reads a bounded number of rows, whatever the table holds; counts end at :data:`CAP`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pgsched.db.commands import Command, Rows
+from pgsched.db.statements import load_statement
+from pgsched.errors import InvalidTask
+from pgsched.interval import Interval
+from pgsched.records import Execution, Task, read
+
+CAP = 10_001
+"""So many rows are counted: more than 10,000 is shown as such."""
+SAMPLE = 1_000
+"""Of so many due rows of each queue the types are told."""
+MAX_RUNNING = 1_000
+"""So many running tasks are listed."""
+EXECUTION_STATUSES = ("completed", "failed", "timed_out", "cancelled", "lost")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueSurvey:
+    """A queue, its settings and what waits in it."""
+
+    name: str
+    paused: bool
+    ordering: str
+    limits: dict[str, Any]
+    ageing: Interval | None
+    waiting: int
+    """Rows that wait or run, counted up to the cap."""
+    ready: int
+    """Those of them that are due or run, up to the cap, too."""
+    oldest_due_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypeSurvey:
+    """What is due or runs of one type in one queue, of the queue's first rows."""
+
+    queue: str
+    task_type: str
+    due: int
+    running: int
+    handled: bool
+    """A live worker of the queue has a handler for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableSurvey:
+    """The task table as PostgreSQL's statistics know it."""
+
+    about_rows: int
+    live_rows: int
+    dead_rows: int
+    oldest_snapshot: float
+    """Seconds since the oldest transaction began that keeps dead rows from being removed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MinuteCount:
+    """Attempts that ended within one minute."""
+
+    minute: datetime
+    queue: str
+    status: str
+    number: int
+    milliseconds: float
+    """What they took together."""
+
+
+def survey_queues() -> Command[list[QueueSurvey]]:
+    """Read every queue with capped counts."""
+    return Command(load_statement("survey_queues"), {"cap": CAP}, lambda rows: [read(QueueSurvey, r) for r in rows])
+
+
+def survey_types() -> Command[list[TypeSurvey]]:
+    """Read what is due or runs, by queue and type."""
+    return Command(load_statement("survey_types"), {"cap": SAMPLE}, lambda rows: [read(TypeSurvey, r) for r in rows])
+
+
+def survey_dead() -> Command[dict[str, int]]:
+    """Count the dead letters by queue, of the last ones up to the cap."""
+
+    def parse(rows: Rows) -> dict[str, int]:
+        return {row["queue"]: row["number"] for row in rows}
+
+    return Command(load_statement("survey_dead"), {"cap": CAP}, parse)
+
+
+def survey_table() -> Command[TableSurvey]:
+    """Read how the table fares."""
+    return Command(load_statement("survey_table"), {}, lambda rows: read(TableSurvey, rows[0]))
+
+
+def count_executions(minutes: int) -> Command[list[MinuteCount]]:
+    """Count the attempts that ended in the current minute and in so many before it."""
+    return Command(
+        load_statement("count_executions"), {"minutes": minutes}, lambda rows: [read(MinuteCount, r) for r in rows]
+    )
+
+
+def stalled_schedules(since: str, limit: int) -> Command[list[Task]]:
+    """Read schedules whose tick has been due for longer than ``since`` and runs nowhere."""
+    return Command(load_statement("list_stalled_schedules"), {"since": since, "limit": limit}, _tasks)
+
+
+def list_schedules(*, queue: str | None, search: str | None, before_id: int | None, limit: int) -> Command[list[Task]]:
+    """Read a page of the schedules, the latest first."""
+    params = {
+        "queue": _text("queue", queue),
+        "search": _text("search", search),
+        "before_id": before_id,
+        "limit": limit,
+    }
+    return Command(load_statement("list_schedules"), params, _tasks, prepare=False)
+
+
+def list_workflows(*, before_id: int | None, limit: int) -> Command[list[Task]]:
+    """Read a page of groups and of tasks that wait for others, the latest first."""
+    return Command(load_statement("list_workflows"), {"before_id": before_id, "limit": limit}, _tasks, prepare=False)
+
+
+def find_running_ids() -> Command[list[int]]:
+    """Find the tasks that run."""
+    return Command(
+        load_statement("find_running_ids"), {"cap": MAX_RUNNING}, lambda rows: [int(row["id"]) for row in rows]
+    )
+
+
+def latest_executions(
+    *,
+    seconds: int,
+    queue: str | None,
+    task_type: str | None,
+    status: str | None,
+    before: tuple[datetime, int, int] | None,
+    limit: int,
+) -> Command[list[Execution]]:
+    """Read a page of the attempts that began within the last ``seconds``, the latest first."""
+    at, task_id, token = before or (None, None, None)
+    params = {
+        "seconds": seconds,
+        "queue": _text("queue", queue),
+        "task_type": _text("task_type", task_type),
+        "status": _word("status", status, EXECUTION_STATUSES),
+        "before_at": at,
+        "before_id": task_id,
+        "before_token": token,
+        "limit": limit,
+    }
+    return Command(
+        load_statement("list_latest_executions"), params, lambda rows: [read(Execution, r) for r in rows], prepare=False
+    )
+
+
+def watch_changes() -> Command[int]:
+    """Read a number that differs after every change of a table."""
+    return Command(load_statement("watch_changes"), {}, lambda rows: int(rows[0]["changes"]))
+
+
+def _tasks(rows: Rows) -> list[Task]:
+    return [read(Task, row) for row in rows]
+
+
+def _text(name: str, value: str | None) -> str | None:
+    if value is not None and "\0" in value:
+        raise InvalidTask(f"{name} must be text without the character \\0, got {value[:100]!r}")
+    return value
+
+
+def _word(name: str, value: str | None, words: tuple[str, ...]) -> str | None:
+    if value is not None and value not in words:
+        raise InvalidTask(f"{name} must be one of {', '.join(words)}, got {value[:100]!r}")
+    return value

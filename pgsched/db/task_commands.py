@@ -1,0 +1,122 @@
+"""What a client asks of the database about many tasks that fit a filter. Pure, as :mod:`pgsched.db.commands`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from pgsched.db.commands import Command, Rows
+from pgsched.db.statements import load_statement
+from pgsched.errors import InvalidTask
+from pgsched.filters import INDEXED, TaskFilters, filter_parameters
+from pgsched.records import Task, read
+from pgsched.spec_rules import MAX_BIGINT, refused, shown, whole
+
+ACTIONS: Final = ("enable", "disable", "run", "cancel", "retry", "delete")
+"""What may be done to many tasks at once."""
+MAX_FOUND: Final = 1000
+"""The longest page."""
+MAX_CHANGED: Final = 10_000
+"""So many tasks are changed at once, at the most."""
+MAX_SCANNED: Final = 100_000
+"""So many rows a page looks at, at the most, for filters that have no index."""
+
+_limit_found = whole(1, MAX_FOUND)
+_limit_changed = whole(1, MAX_CHANGED)
+_before = whole(-MAX_BIGINT, MAX_BIGINT)
+
+
+class Page(NamedTuple):
+    """The tasks that were found, the latest first."""
+
+    tasks: list[Task]
+    next_before: int | None
+    """The next page comes before this id; None when nothing is left to look at."""
+
+
+class FoundIds(NamedTuple):
+    """The ids of the tasks that were found, the latest first."""
+
+    ids: list[int]
+    next_before: int | None
+    """As in a :class:`Page`."""
+
+
+class Changed(NamedTuple):
+    """What a change to many tasks did, or would do."""
+
+    matched: int
+    """So many tasks fit the filter, up to the limit."""
+    changed: list[int]
+    """The tasks that it suited, by their ids."""
+    more: bool
+    """There may be more that fit: the limit was reached."""
+
+
+def find_tasks(filters: TaskFilters, *, limit: int, before_id: int | None) -> Command[Page]:
+    """Read a page of the tasks that fit. It may be short, even empty, and still not be the last one."""
+
+    def parse(rows: Rows) -> Page:
+        found = [read(Task, row) for row in rows if row["found_id"] is not None]
+        return Page(found, _next(rows, len(found), limit))
+
+    return _find(filters, limit=_limit_found("limit", limit), before_id=before_id, only_ids=False)._replace(parse=parse)
+
+
+def find_ids(filters: TaskFilters, *, limit: int, before_id: int | None) -> Command[FoundIds]:
+    """Read the ids of the tasks that fit, page by page as :func:`find_tasks`."""
+
+    def parse(rows: Rows) -> FoundIds:
+        ids = [int(row["found_id"]) for row in rows if row["found_id"] is not None]
+        return FoundIds(ids, _next(rows, len(ids), limit))
+
+    return _find(filters, limit=_limit_changed("limit", limit), before_id=before_id, only_ids=True)._replace(
+        parse=parse
+    )
+
+
+def change_tasks(action: str, ids: Sequence[int], *, dry_run: bool) -> Command[list[int]]:
+    """Do one thing to each of these tasks that it suits; which ones. In a dry run only tell."""
+    params = {"action": known_action(action), "ids": list(ids), "dry_run": dry_run}
+    return Command(load_statement("change_tasks"), params, lambda rows: [int(row["id"]) for row in rows])
+
+
+def check_inserted(task_id: int) -> Command[bool]:
+    """Whether a task was inserted by the transaction under way; False for one that was there before."""
+    return Command(load_statement("check_inserted"), {"id": task_id}, lambda rows: bool(rows and rows[0]["inserted"]))
+
+
+def known_action(action: str) -> str:
+    """Return an action on many tasks, or raise InvalidTask."""
+    if action not in ACTIONS:
+        raise InvalidTask(f"action must be one of {', '.join(ACTIONS)}, got {shown(action)}")
+    return action
+
+
+def checked_bulk(filters: TaskFilters, *, limit: int) -> None:
+    """Refuse a change to many tasks that does not say which, or of too many. Raises InvalidTask."""
+    if not any(value is not None for value in filters.values()):
+        raise InvalidTask("a change to many tasks must have a filter")
+    if not isinstance(limit, int) or not 1 <= limit <= MAX_CHANGED:
+        raise refused("limit", f"be between 1 and {MAX_CHANGED}", limit)
+
+
+def _find(filters: TaskFilters, *, limit: int, before_id: int | None, only_ids: bool) -> Command[Any]:
+    params = filter_parameters(filters)
+    by_index = any(params[name] is not None for name in INDEXED) or params["status"] == ["dead"]
+    bounded = not by_index and any(value is not None for value in params.values())
+    params |= {
+        "before_id": None if before_id is None else _before("before_id", before_id),
+        "limit": limit,
+        "scan": MAX_SCANNED,
+        "bounded": bounded,
+        "only_ids": only_ids,
+    }
+    return Command(load_statement("find_tasks"), params, lambda rows: rows, prepare=False)
+
+
+def _next(rows: Rows, found: int, limit: int) -> int | None:
+    """Before which id the next page comes: the last task of a full page, else where the look ended."""
+    if found == limit:
+        return int(rows[-1]["found_id"])
+    return rows[0]["scanned_to"] if rows else None

@@ -1,0 +1,122 @@
+"""Which tasks are meant: the filters of lists and of changes to many, by the rules of their columns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final, TypedDict
+
+from pgsched.errors import InvalidTask
+from pgsched.spec_rules import MAX_BIGINT, RULES, flag, refused, shown, text_of, whole
+
+STATUSES: Final = ("pending", "running", "blocked", "completed", "dead", "cancelled")
+SCHEDULE_TYPES: Final = ("one_time", "recurring", "repeating")
+MAX_VALUES: Final = 1000
+"""So many ids or words may be given for one filter."""
+LONGEST_SEARCH: Final = 500
+
+
+class TaskFilters(TypedDict, total=False):
+    """A task is meant when it fits all that are given; of a list, when it fits one of its values."""
+
+    ids: Sequence[int]
+    queue: Sequence[str]
+    task_type: Sequence[str]
+    status: Sequence[str]
+    schedule_type: Sequence[str]
+    priority: Sequence[int]
+    tag: str
+    tenant_id: str
+    user_id: str
+    created_by: str
+    enabled: bool
+    idempotency_key: str
+    concurrency_key: str
+    parent_id: int
+    depends_on: int
+    """A task that it waits for, or waited for."""
+    locked_by: str
+    """The id of the worker that holds it."""
+    name: str
+    """A part of its task_name, in any case of letters."""
+    search: str
+    """A text in its payload, as JSON has it, in any case of letters."""
+    payload: str
+    """A JSON object that its payload contains."""
+    error: str
+    """A part of its last_error, in any case of letters."""
+    created_after: datetime
+    created_before: datetime
+    due_after: datetime
+    due_before: datetime
+    """Between which its next_run_at is: from ``after`` on, before ``before``; the others likewise."""
+    started_after: datetime
+    started_before: datetime
+    ended_after: datetime
+    ended_before: datetime
+    """Between which it was completed, cancelled or died."""
+
+
+SECRETS: Final = ("search", "payload", "error")
+"""Filters by what payloads and errors hold: who must not read those must not ask by them either."""
+INDEXED: Final = ("ids", "idempotency_key", "parent_id")
+"""Filters for which an index finds the few rows that fit."""
+
+_WORDS: Final = {"status": STATUSES, "schedule_type": SCHEDULE_TYPES}
+_TIMES: Final = tuple(name for name in TaskFilters.__optional_keys__ if name.endswith(("_after", "_before")))
+_id = whole(-MAX_BIGINT, MAX_BIGINT)
+_search = text_of(LONGEST_SEARCH)
+
+
+def filter_parameters(filters: TaskFilters) -> dict[str, Any]:
+    """Return the filters as parameters, None for what was not given. Raises InvalidTask, naming filter, rule, value."""
+    if unknown := sorted(set(filters) - TaskFilters.__optional_keys__):
+        raise InvalidTask(f"{shown(unknown[0])} is no filter of tasks")
+    given = {name: value for name, value in filters.items() if value is not None}
+    return {name: _checked(name, given.get(name)) for name in sorted(TaskFilters.__optional_keys__)}
+
+
+def _checked(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if name in ("ids", "priority"):
+        check = _id if name == "ids" else RULES["priority"][1]
+        return [check(f"each of {name}", one) for one in _several(name, value)]
+    if name in ("queue", "task_type", *_WORDS):
+        return [_word(name, one) for one in _several(name, value)]
+    if name in ("parent_id", "depends_on"):
+        return _id(name, value)
+    if name == "enabled":
+        return flag(name, value)
+    if name == "payload":
+        return _object(name, value)
+    if name in _TIMES:
+        return RULES["at"][1](name, value)
+    return _search(name, value)
+
+
+def _several(name: str, values: Any) -> Sequence[Any]:
+    if isinstance(values, str | bytes) or not isinstance(values, Sequence):
+        raise refused(name, "be a list", values)
+    if not 1 <= len(values) <= MAX_VALUES:
+        raise InvalidTask(f"{name} must have 1 to {MAX_VALUES} values, got {len(values)}")
+    return values
+
+
+def _word(name: str, value: Any) -> Any:
+    words = _WORDS.get(name)
+    if words is None:
+        return _search(name, value)
+    if value not in words:
+        raise InvalidTask(f"{name} must be one of {', '.join(words)}, got {shown(value)}")
+    return value
+
+
+def _object(name: str, value: Any) -> Any:
+    text = _search(name, value)
+    try:
+        wanted = json.loads(text)
+    except (ValueError, RecursionError):
+        raise refused(name, "be a JSON object", value) from None
+    return RULES["payload"][1](name, wanted)

@@ -1,0 +1,8 @@
+"""The web face: a dashboard and a REST API. Needs the extra ``web``."""
+
+from __future__ import annotations
+
+from pgsched.web.app import create_app
+from pgsched.web.settings import WebSettings
+
+__all__ = ["WebSettings", "create_app"]

@@ -1,0 +1,128 @@
+"""Who asks, and whether he may: roles, tokens, the cookie of people who logged in.
+
+A route says what it needs by a dependency, and gets an :class:`Actor`::
+
+    @router.post("/tasks/{id}/cancel")
+    async def cancel(request: Request, id: int, actor: Operator) -> ...
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from starlette.requests import HTTPConnection
+
+from pgsched.web.session import COOKIE, open_session
+from pgsched.web.settings import WebSettings, is_loopback
+from pgsched.web.state import state_of
+
+VIEWER = "viewer"
+OPERATOR = "operator"
+LOCAL = "local"
+"""The name of whoever sits at this machine while no tokens are set."""
+
+_FORWARDING = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+
+
+class AccessDenied(Exception):
+    """A request that may not do what it asks: 401 when a token may help, 403 when none will."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+
+
+@dataclass(frozen=True, kw_only=True)
+class Actor:
+    """Who makes a request."""
+
+    name: str
+    """What he called himself when he logged in, else his role; ``local`` when no tokens are set."""
+    role: str
+    """``viewer`` or ``operator``."""
+    remote: str | None
+    """The address that the request came from."""
+
+    @property
+    def may_change(self) -> bool:
+        """Whether buttons that change something are for him."""
+        return self.role == OPERATOR
+
+
+def role_of(settings: WebSettings, token: str) -> str | None:
+    """Return the role that a token opens; in the same time whichever it is."""
+    given = token.encode("utf-8", "replace")
+    is_operator = settings.operator_token is not None and hmac.compare_digest(given, settings.operator_token.encode())
+    is_viewer = settings.viewer_token is not None and hmac.compare_digest(given, settings.viewer_token.encode())
+    return OPERATOR if is_operator else VIEWER if is_viewer else None
+
+
+def identify(connection: HTTPConnection) -> Actor | None:
+    """Return who makes a request; None when he has not said it. Raises AccessDenied for a wrong token."""
+    settings = state_of(connection).settings
+    remote = connection.client.host if connection.client else None
+    if not settings.protected:
+        check_local(connection)
+        return Actor(name=LOCAL, role=OPERATOR, remote=remote)
+    header = connection.headers.get("authorization")
+    if header is not None:
+        kind, _, token = header.partition(" ")
+        role = role_of(settings, token.strip()) if kind.lower() == "bearer" else None
+        if role is None:
+            raise AccessDenied(401, "the Authorization header must be 'Bearer TOKEN' with a token that is known here")
+        return Actor(name=role, role=role, remote=remote)
+    session = open_session(settings, connection.cookies.get(COOKIE))
+    if session is None:
+        return None
+    return Actor(name=session.name or session.role, role=session.role, remote=remote)
+
+
+def check_local(connection: HTTPConnection) -> None:
+    """Raise AccessDenied unless a request comes from this machine, to a name of this machine, straight.
+
+    The name: a page from elsewhere may lead its own name here, and would then be read as if it were ours.
+    """
+    remote = connection.client.host if connection.client else None
+    if not is_loopback(remote):
+        raise AccessDenied(403, f"no tokens are set, so only this machine is served, not {remote}")
+    if any(header in connection.headers for header in _FORWARDING):
+        raise AccessDenied(403, "the request came through a proxy: set operator_token or viewer_token")
+    host = connection.headers.get("host", "")
+    if not is_loopback(host_name(host)):
+        raise AccessDenied(403, f"Host must be a name of this machine while no tokens are set, got {host[:100]!r}")
+
+
+def host_name(authority: str) -> str:
+    """The host of ``host:port``, without the brackets of an IPv6 address."""
+    if authority.startswith("["):
+        return authority[1:].partition("]")[0]
+    return authority.partition(":")[0]
+
+
+async def viewer(request: Request) -> Actor:
+    """A dependency: whoever may look."""
+    actor = identify(request)
+    if actor is None:
+        raise AccessDenied(401, "a token is needed: log in, or send 'Authorization: Bearer TOKEN'")
+    return actor
+
+
+async def operator(request: Request) -> Actor:
+    """A dependency: whoever may change something."""
+    actor = await viewer(request)
+    if not actor.may_change:
+        raise AccessDenied(403, "an operator's token is needed to change something, this is a viewer's")
+    return actor
+
+
+Viewer = Annotated[Actor, Depends(viewer)]
+Operator = Annotated[Actor, Depends(operator)]
+
+
+def shows_payloads(request: Request, actor: Actor) -> bool:
+    """Whether payloads, metadata, results, progress, logged fields and errors are for this actor's eyes."""
+    return actor.may_change or not state_of(request).settings.hide_payloads

@@ -1,0 +1,127 @@
+"""What happens to tasks, as workers tell it by NOTIFY: one connection listens for all who ask."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import structlog
+
+from pgsched.db.database import AsyncDatabase
+from pgsched.db.listening import EVENTS, Call, listen
+from pgsched.errors import PgschedError
+
+log = structlog.stdlib.get_logger("pgsched.web")
+
+MAX_WAITING: Final = 1000
+"""So many events wait for a subscriber; one that is slower is let go."""
+RETRY_SECONDS: Final = 1.0
+
+Event = dict[str, Any]
+LISTENING: Final[Event] = {"event": "listening"}
+"""The connection listens; what happened before is not told."""
+
+
+class Subscription:
+    """The events of one subscriber, in their order."""
+
+    def __init__(self) -> None:
+        self._waiting: asyncio.Queue[Event | None] = asyncio.Queue(MAX_WAITING + 1)
+        self._ended = False
+
+    async def next(self) -> Event | None:
+        """Wait for the next event; None when there are no more: the server ends, or the subscriber was too slow."""
+        return await self._waiting.get()
+
+    def put(self, event: Event) -> None:
+        """Let an event wait to be taken."""
+        if not self._ended:
+            if self._waiting.qsize() >= MAX_WAITING:
+                self.end()
+            else:
+                self._waiting.put_nowait(event)
+
+    def end(self) -> None:
+        """Let nothing more follow."""
+        if not self._ended:
+            self._ended = True
+            self._waiting.put_nowait(None)
+
+
+class Announcements:
+    """Listens while there is a subscriber. After a lost connection it listens again, and says so: events may lack."""
+
+    def __init__(self, database: AsyncDatabase) -> None:
+        self._database = database
+        self._subscriptions: set[Subscription] = set()
+        self._task: asyncio.Task[None] | None = None
+        self._listening = False
+        self._closed = False
+
+    @contextlib.asynccontextmanager
+    async def subscribe(self) -> AsyncIterator[Subscription]:
+        """Give the events from now on: first LISTENING, once we do."""
+        one = Subscription()
+        self._subscriptions.add(one)
+        if self._closed:
+            one.end()
+        elif self._listening:
+            one.put(LISTENING)
+        if self._task is None and not self._closed:
+            self._task = asyncio.create_task(self._run(), name="pgsched announcements")
+        try:
+            yield one
+        finally:
+            self._subscriptions.discard(one)
+            if not self._subscriptions:
+                await self._stop()
+
+    def end(self) -> None:
+        """Let every stream end, and none begin: the server is about to."""
+        self._closed = True
+        for one in self._subscriptions:
+            one.end()
+
+    async def close(self) -> None:
+        """End the streams and the connection."""
+        self.end()
+        await self._stop()
+
+    async def _stop(self) -> None:
+        task, self._task = self._task, None
+        self._listening = False  # at once: who comes while the connection is closed waits for the next one
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await listen(
+                    await self._database.address(), on_ready=self._ready, on_call=self._called, channels=(EVENTS,)
+                )
+            except PgschedError as error:
+                self._listening = False
+                log.warning("announcements_lost", reason=str(error))
+            await asyncio.sleep(RETRY_SECONDS)
+
+    def _ready(self) -> None:
+        self._listening = True
+        self._tell(LISTENING)
+
+    def _called(self, call: Call) -> None:
+        try:
+            event = json.loads(call.payload)
+        except (ValueError, RecursionError):
+            event = None
+        if isinstance(event, dict) and isinstance(event.get("event"), str):
+            self._tell(event)
+        else:
+            log.warning("announcement_unreadable")  # anybody may NOTIFY
+
+    def _tell(self, event: Event) -> None:
+        for one in self._subscriptions:
+            one.put(event)

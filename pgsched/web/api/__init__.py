@@ -1,0 +1,12 @@
+"""The REST API: routes for programs, under ``/api/v1``. What they do is the client's; here it becomes HTTP."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from pgsched.web.api import actions, audit, dead, events, executions, queues, schedules, tasks, workers
+
+router = APIRouter()
+# `/tasks/bulk` before `/tasks/{id}`.
+for part in (actions, tasks, executions, schedules, queues, workers, dead, audit, events):
+    router.include_router(part.router)

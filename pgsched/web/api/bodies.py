@@ -1,0 +1,124 @@
+"""The bodies of requests that describe tasks, and the options of the client that they stand for."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, WithJsonSchema
+
+from pgsched.errors import InvalidTask
+from pgsched.interval import Interval
+from pgsched.web.api.values import Duration, Moment
+
+SHORT: Final = {
+    "task_name": "name",
+    "scheduled_for": "at",
+    "cron_expression": "cron",
+    "repeat_interval": "every",
+    "repeat_count": "times",
+    "start_date": "start",
+    "end_date": "end",
+}
+"""The columns that have a shorter name as well: those of the options of ``schedule()``."""
+MAX_DELAY_MS: Final = 10**14
+"""More than the 1,000 years that a delay may have."""
+
+Object = Annotated[dict[str, Any], WithJsonSchema({"type": "object"})]
+Text = StrictStr | None
+Whole = StrictInt | None
+
+
+def _words(*words: str) -> dict[str, Any]:
+    return {"enum": [*words, None]}
+
+
+class TaskFields(BaseModel):
+    """What both a new task and an edit may say. The rules are those of the table's columns."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    payload: Object | None = Field(None, description="The keyword arguments of the handler.")
+    task_name: Text = Field(None, description="A label for people.")
+    name: Text = Field(None, description="Short for task_name.")
+    scheduled_for: Moment | None = Field(None, description="When a one-time task is due; now when left out.")
+    at: Moment | None = Field(None, description="Short for scheduled_for.")
+    delay: Duration | None = Field(None, description="How long from now a one-time task is due.")
+    delay_ms: Whole = Field(None, description="The same in milliseconds.", json_schema_extra={"minimum": 0})
+    cron_expression: Text = Field(None, description="Makes the task recurring.")
+    cron: Text = Field(None, description="Short for cron_expression.")
+    timezone: Text = Field(None, description="An IANA zone; UTC when left out.")
+    repeat_interval: Duration | None = Field(None, description="Makes the task repeating.")
+    every: Duration | None = Field(None, description="Short for repeat_interval.")
+    repeat_count: Whole = Field(None, description="So many ticks; for ever when left out.")
+    times: Whole = Field(None, description="Short for repeat_count.")
+    start_date: Moment | None = Field(None, description="No tick before.")
+    start: Moment | None = Field(None, description="Short for start_date.")
+    end_date: Moment | None = Field(None, description="No tick after.")
+    end: Moment | None = Field(None, description="Short for end_date.")
+    queue: Text = Field(None, description="`default` when left out.")
+    priority: Whole = Field(
+        None, description="1 to 10; 10 runs first.", json_schema_extra={"minimum": 1, "maximum": 10}
+    )
+    idempotency_key: Text = Field(None, description="Of several requests with the same key only one makes a task.")
+    tags: list[StrictStr] | None = None
+    metadata: Object | None = None
+    tenant_id: Text = None
+    user_id: Text = None
+    created_by: Text = None
+    max_attempts: Whole = Field(None, description="1 to 1,000; 3 when left out.")
+    backoff: Text = Field(None, json_schema_extra=_words("exponential", "linear", "fixed"))
+    backoff_delay: Duration | None = None
+    backoff_max: Duration | None = None
+    timeout: Duration | None = Field(None, description="Of one attempt.")
+    on_missed: Text = Field(None, json_schema_extra=_words("once", "skip", "all"))
+    catchup_window: Duration | None = None
+    overlap: Text = Field(None, json_schema_extra=_words("skip", "allow"))
+    jitter: Duration | None = None
+    enabled: StrictBool | None = Field(None, description="False: paused.")
+    parent_id: Whole = None
+    depends_on: list[StrictInt] | None = Field(None, description="The ids of tasks to wait for.")
+    dependency_mode: Text = Field(None, json_schema_extra=_words("all", "any"))
+    on_dependency_dead: Text = Field(None, json_schema_extra=_words("cancel", "run", "wait"))
+    concurrency_key: Text = None
+
+
+class NewTask(TaskFields):
+    """A task to schedule. Only task_type is required; null is the same as left out."""
+
+    task_type: StrictStr = Field(description="Which handler runs it.")
+
+
+class TaskEdit(TaskFields):
+    """The fields to change; null empties one that may be empty."""
+
+
+class NewGroup(TaskFields):
+    """A group of steps, once or as a schedule."""
+
+    payload: None = Field(None, description="A group has steps instead.")
+    steps: list[Object] = Field(description="The steps, each with a task_type at least; see docs/workflows.md.")
+
+
+def options_of(body: TaskFields, *, empties: bool) -> dict[str, Any]:
+    """Return the options of the client for what a body says; where null ``empties``, None for what is null.
+
+    Raises InvalidTask when something is said twice.
+    """
+    options: dict[str, Any] = {}
+    said_by: dict[str, str] = {}
+    for name in sorted(body.model_fields_set - {"task_type", "steps", "payload"}):
+        value = getattr(body, name)
+        if value is None and not empties:
+            continue
+        option = "delay" if name == "delay_ms" else SHORT.get(name, name)
+        if option in said_by:
+            raise InvalidTask(f"{name} must not be given beside {said_by[option]}: they are one and the same")
+        said_by[option] = name
+        options[option] = _milliseconds(value) if name == "delay_ms" else value
+    return options
+
+
+def _milliseconds(value: int | None) -> Interval | None:
+    if value is not None and not 0 <= value <= MAX_DELAY_MS:
+        raise InvalidTask(f"delay_ms must be between 0 and {MAX_DELAY_MS}, got {str(value)[:50]}")
+    return None if value is None else Interval(microseconds=value * 1000)

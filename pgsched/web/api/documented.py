@@ -1,0 +1,66 @@
+"""What the description of the API says of every operation: its answers, with examples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import Request
+from pydantic import BaseModel
+from starlette.responses import JSONResponse
+
+from pgsched.web.access import Actor, shows_payloads
+from pgsched.web.api.shapes import ProblemShape
+from pgsched.web.hiding import hidden
+
+_PROBLEM = {"application/problem+json": {"schema": ProblemShape.model_json_schema()}}
+_PROBLEMS: Mapping[int, str] = {
+    400: "The body cannot be read.",
+    401: "A token is needed, or the one that was given is not known here.",
+    403: "The token does not open this, or the request comes from another site's page.",
+    404: "There is no such thing.",
+    409: "The task's present status does not allow it.",
+    422: "A field or parameter breaks a rule: `detail` names field, value and rule.",
+    503: "The database cannot be used at the moment.",
+}
+_ALWAYS = (401, 403, 422, 503)
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+def answers(
+    shape: type[BaseModel], example: Any, *errors: int, status: int = 200, also: str | None = None
+) -> Responses:
+    """Return the answers of an operation: what it gives, and which of the errors beside those that all have.
+
+    ``also`` is when 200 is answered by one that otherwise gives ``status``.
+    """
+    content = {"application/json": {"example": example}}
+    said: Responses = {status: {"model": shape, "content": content}}
+    if also is not None:
+        said[200] = {"model": shape, "description": also}
+    for code in sorted({*errors, *_ALWAYS}):
+        said[code] = {"description": _PROBLEMS[code], "content": _PROBLEM}
+    return said
+
+
+def empty_answer(*errors: int) -> Responses:
+    """Return the answers of an operation that gives nothing back."""
+    said: Responses = {204: {"description": "Done."}}
+    for code in sorted({*errors, *_ALWAYS}):
+        said[code] = {"description": _PROBLEMS[code], "content": _PROBLEM}
+    return said
+
+
+def reply(
+    request: Request, actor: Actor, value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """Return the answer of an operation, without what is not for this actor's eyes."""
+    shown = value if shows_payloads(request, actor) else _shown(value)
+    return JSONResponse(shown, status_code=status, headers=headers)
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return hidden(value)
+    return [_shown(one) for one in value] if isinstance(value, list) else value

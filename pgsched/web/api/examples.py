@@ -1,0 +1,199 @@
+"""The examples in the description of the API. Tests send every request and compare the shape of every answer."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+EMAIL: Final[dict[str, Any]] = {
+    "task_type": "email",
+    "payload": {"to": "ada@example.com", "subject": "hello"},
+    "queue": "mail",
+    "priority": 7,
+    "idempotency_key": "welcome-ada",
+    "delay_ms": 60000,
+}
+REPORT: Final[dict[str, Any]] = {"task_type": "report", "cron": "0 8 * * 1", "timezone": "Europe/Berlin"}
+PING: Final[dict[str, Any]] = {"task_type": "ping", "every": "15m", "times": 10, "start": "2030-01-31T08:00:00Z"}
+EDIT: Final[dict[str, Any]] = {"priority": 9, "tags": ["urgent"], "delay": "5m"}
+GROUP: Final[dict[str, Any]] = {
+    "name": "nightly",
+    "steps": [
+        {"task_type": "extract", "order": 1},
+        {"task_type": "load", "order": 2, "payload": {"table": "sales"}},
+    ],
+}
+BULK: Final[dict[str, Any]] = {"action": "retry", "filter": {"status": ["dead"], "queue": ["mail"]}, "dry_run": True}
+LIMITS: Final[dict[str, Any]] = {"concurrency": 10, "rate": 100, "per": "1m"}
+QUEUE_EDIT: Final[dict[str, Any]] = {"ageing": "10m", "events": True}
+DEAD_RETRY: Final[dict[str, Any]] = {"queue": "mail"}
+DEAD_PURGE: Final[dict[str, Any]] = {"queue": "mail", "older_than": "30d"}
+
+TASK: Final[dict[str, Any]] = {
+    "id": 17,
+    "task_type": "email",
+    "task_name": None,
+    "queue": "mail",
+    "priority": 7,
+    "payload": {"to": "ada@example.com", "subject": "hello"},
+    "metadata": {},
+    "tags": [],
+    "tenant_id": None,
+    "user_id": None,
+    "created_by": None,
+    "schedule_type": "one_time",
+    "scheduled_for": "2026-01-31T08:01:00Z",
+    "cron_expression": None,
+    "timezone": "UTC",
+    "start_date": None,
+    "end_date": None,
+    "repeat_interval": None,
+    "repeat_count": None,
+    "execution_count": 0,
+    "on_missed": "once",
+    "catchup_window": None,
+    "overlap": "skip",
+    "jitter": None,
+    "enabled": True,
+    "status": "pending",
+    "next_run_at": "2026-01-31T08:01:00Z",
+    "last_run_at": None,
+    "started_at": None,
+    "completed_at": None,
+    "died_at": None,
+    "attempts": 0,
+    "max_attempts": 3,
+    "backoff": "exponential",
+    "backoff_delay": "5 secs",
+    "backoff_max": "3600 secs",
+    "timeout": None,
+    "locked_by": None,
+    "locked_until": None,
+    "fencing_token": 0,
+    "idempotency_key": "welcome-ada",
+    "depends_on": [],
+    "dependency_mode": "all",
+    "on_dependency_dead": "cancel",
+    "waiting_for": 0,
+    "fired": None,
+    "concurrency_key": None,
+    "parent_id": None,
+    "progress": None,
+    "result": None,
+    "last_error": None,
+    "planned_from": "2026-01-31T08:00:00Z",
+    "created_at": "2026-01-31T08:00:00Z",
+    "updated_at": "2026-01-31T08:00:00Z",
+}
+DEAD: Final = TASK | {
+    "status": "dead",
+    "died_at": "2026-01-31T08:02:00Z",
+    "next_run_at": None,
+    "attempts": 3,
+    "last_error": "ConnectionRefusedError: [Errno 111] Connection refused",
+}
+EXECUTION: Final[dict[str, Any]] = {
+    "task_id": 17,
+    "task_type": "email",
+    "queue": "mail",
+    "attempt": 1,
+    "fencing_token": 1,
+    "scheduled_for": "2026-01-31T08:01:00Z",
+    "worker_id": "0197a2c4-2f1e-7c3a-8f5b-0d6a1c9e4b27",
+    "status": "completed",
+    "started_at": "2026-01-31T08:01:00.004000Z",
+    "finished_at": "2026-01-31T08:01:00.016000Z",
+    "duration_ms": 12.0,
+    "result": {"sent": True},
+    "error": None,
+}
+STATUS: Final = TASK | {
+    "schedule": "once",
+    "is_running": False,
+    "next_runs": ["2026-01-31T08:01:00Z"],
+    "last_execution": None,
+    "executions": [],
+    "missed_ticks": [],
+}
+MISSED: Final[dict[str, Any]] = {
+    "task_id": 21,
+    "reason": "skip",
+    "ticks": 3,
+    "first_tick": "2026-01-30T08:00:00Z",
+    "next_tick": "2026-02-02T08:00:00Z",
+    "noted_at": "2026-02-01T09:00:00Z",
+}
+LOG_ENTRY: Final[dict[str, Any]] = {
+    "task_id": 17,
+    "fencing_token": 1,
+    "attempt": 1,
+    "logged_at": "2026-01-31T08:01:00.010000Z",
+    "level": "info",
+    "message": "sent",
+    "fields": {"bytes": 512},
+}
+NODE: Final[dict[str, Any]] = {
+    "id": 22,
+    "name": "nightly",
+    "task_type": "pgsched.group",
+    "status": "pending",
+    "depends_on": [],
+    "duration": None,
+    "last_error": None,
+    "children": [],
+    "upstream": [],
+    "dependents": [],
+    "cut": False,
+}
+PREVIEW: Final[dict[str, Any]] = {
+    "schedule": "at 08:00 on Monday, Europe/Berlin time; fixed times: what falls in a skipped hour runs right after "
+    "it, in a repeated hour once, the first time",
+    "ticks": [{"at": "2026-02-02T07:00:00Z", "local": "2026-02-02T08:00:00+01:00", "note": None}],
+}
+CHANGED: Final[dict[str, Any]] = {
+    "action": "retry",
+    "dry_run": True,
+    "matched": 2,
+    "changed": 2,
+    "ids": [17, 18],
+    "more": False,
+}
+SETTINGS: Final[dict[str, Any]] = {
+    "name": "mail",
+    "paused": False,
+    "ordering": "fifo",
+    "limits": {"concurrency": 10},
+    "ageing": None,
+    "events": False,
+}
+QUEUE: Final[dict[str, Any]] = {
+    "name": "mail",
+    "paused": False,
+    "ordering": "fifo",
+    "limits": {},
+    "ageing": None,
+    "pending": 12,
+    "due": 3,
+    "running": 1,
+    "dead": 2,
+    "oldest_due_seconds": 0.8,
+}
+WORKER: Final[dict[str, Any]] = {
+    "id": "0197a2c4-2f1e-7c3a-8f5b-0d6a1c9e4b27",
+    "hostname": "worker-1",
+    "pid": 4711,
+    "queues": ["mail"],
+    "patterns": [],
+    "task_types": ["email"],
+    "concurrency": 20,
+    "running": 1,
+    "started_at": "2026-01-31T07:00:00Z",
+    "heartbeat_at": "2026-01-31T08:00:00Z",
+    "lease": "30 secs",
+    "sleeping_until": None,
+    "alive": True,
+}
+STATS: Final[dict[str, Any]] = {
+    "queues": [QUEUE],
+    "workers": [WORKER],
+    "unhandled": [{"queue": "mail", "task_type": "sms", "due": 4}],
+}

@@ -1,0 +1,165 @@
+"""Queues: counted, paused, resumed, limited and set."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Path, Request
+from pydantic import BaseModel, ConfigDict, Field, RootModel, StrictBool, StrictInt, StrictStr
+from starlette.responses import Response
+
+from pgsched.errors import InvalidTask
+from pgsched.records import QueueSettings
+from pgsched.web.access import Actor, Operator, Viewer
+from pgsched.web.api import examples
+from pgsched.web.api.documented import answers, reply
+from pgsched.web.api.shapes import QueueSettingsShape, QueueShape
+from pgsched.web.api.values import Duration
+from pgsched.web.audit import Change, audited
+from pgsched.web.state import state_of
+
+router = APIRouter(tags=["queues"])
+
+QueueName = Annotated[str, Path(description="The name of the queue.", examples=["mail"])]
+
+
+class Queues(RootModel[list[QueueShape]]):  # type: ignore[valid-type]
+    """Queues by their names."""
+
+
+class Limits(BaseModel):
+    """The limits of a queue over all workers; what is left out has none."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    concurrency: StrictInt | None = Field(None, description="So many of its tasks run at once.")
+    concurrency_per_key: StrictInt | None = Field(None, description="So many with the same concurrency_key.")
+    rate: StrictInt | None = Field(None, description="So many start within `per`.")
+    rate_per_key: StrictInt | None = Field(None, description="So many with the same concurrency_key.")
+    per: Duration | None = Field(None, description="The time of a rate; a second when left out.")
+
+
+class QueueEdit(BaseModel):
+    """Settings of a queue; what is left out stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    ordering: StrictStr | None = Field(None, json_schema_extra={"enum": ["fifo", "lifo"]})
+    ageing: Duration | None = Field(
+        None, description="A task that has waited so long counts as one priority higher, for each such span; null: off."
+    )
+    events: StrictBool | None = Field(None, description="Tell other programs what happens to its tasks.")
+
+
+@router.get("/queues", summary="List queues", responses=answers(Queues, [examples.QUEUE]))
+async def list_queues(request: Request, actor: Viewer) -> Response:
+    """Every queue that has settings, tasks or a worker; the counts are at most two seconds old."""
+    stats = await state_of(request).stats.get()
+    return reply(request, actor, [queue.as_dict() for queue in stats.queues])
+
+
+@router.get(
+    "/queues/{name:path}/settings",
+    summary="Read the settings of a queue",
+    responses=answers(QueueSettingsShape, examples.SETTINGS, 404),
+)
+async def get_queue(request: Request, actor: Viewer, name: QueueName) -> Response:
+    """A queue that nobody told anything has the defaults."""
+    return reply(request, actor, (await state_of(request).client.queue(name)).as_dict())
+
+
+@router.patch(
+    "/queues/{name:path}/settings",
+    summary="Change the settings of a queue",
+    responses=answers(QueueSettingsShape, examples.SETTINGS | {"ageing": "600 secs", "events": True}, 400, 404),
+)
+async def set_queue(
+    request: Request,
+    actor: Operator,
+    name: QueueName,
+    body: Annotated[
+        QueueEdit, Body(openapi_examples={"ageing": {"summary": "Ageing and events", "value": examples.QUEUE_EDIT}})
+    ],
+) -> Response:
+    """What is left out stays as it is."""
+    given = {key: getattr(body, key) for key in body.model_fields_set}
+    for key in ("ordering", "events"):
+        if key in given and given[key] is None:
+            raise InvalidTask(f"{key} must have a value, got null")
+    events = given.pop("events", None)
+    async with audited(request, actor, "queue.set", queue=name) as change:
+        was = await change.client.queue(name)
+        if given or events is None:
+            await change.client.set_queue(name, **given)
+        if events is not None:
+            await change.client.set_queue_events(name, events)
+        return await _settings(request, actor, change, was)
+
+
+@router.post(
+    "/queues/{name:path}/pause",
+    summary="Claim nothing more of a queue",
+    responses=answers(QueueSettingsShape, examples.SETTINGS | {"paused": True}, 404),
+)
+async def pause_queue(request: Request, actor: Operator, name: QueueName) -> Response:
+    """What runs goes on."""
+    async with audited(request, actor, "queue.pause", queue=name) as change:
+        was = await change.client.queue(name)
+        await change.client.pause_queue(name)
+        return await _settings(request, actor, change, was)
+
+
+@router.post(
+    "/queues/{name:path}/resume",
+    summary="Claim again from a paused queue",
+    responses=answers(QueueSettingsShape, examples.SETTINGS, 404),
+)
+async def resume_queue(request: Request, actor: Operator, name: QueueName) -> Response:
+    """Nothing happens to one that is not paused."""
+    async with audited(request, actor, "queue.resume", queue=name) as change:
+        was = await change.client.queue(name)
+        await change.client.resume_queue(name)
+        return await _settings(request, actor, change, was)
+
+
+@router.put(
+    "/queues/{name:path}/limits",
+    summary="Limit a queue",
+    responses=answers(QueueSettingsShape, examples.SETTINGS, 400, 404),
+)
+async def limit_queue(
+    request: Request,
+    actor: Operator,
+    name: QueueName,
+    body: Annotated[Limits, Body(openapi_examples={"both": {"summary": "Slots and a rate", "value": examples.LIMITS}})],
+) -> Response:
+    """Over all workers, instead of the limits that it had."""
+    limits = body.model_dump(exclude_none=True)
+    async with audited(request, actor, "queue.limit", queue=name) as change:
+        was = await change.client.queue(name)
+        await change.client.limit_queue(name, **limits)
+        return await _settings(request, actor, change, was)
+
+
+@router.delete(
+    "/queues/{name:path}/limits",
+    summary="Take the limits of a queue away",
+    responses=answers(QueueSettingsShape, examples.SETTINGS | {"limits": {}}, 404),
+)
+async def unlimit_queue(request: Request, actor: Operator, name: QueueName) -> Response:
+    """Nothing happens to one without limits."""
+    async with audited(request, actor, "queue.unlimit", queue=name) as change:
+        was = await change.client.queue(name)
+        await change.client.unlimit_queue(name)
+        return await _settings(request, actor, change, was)
+
+
+async def _settings(request: Request, actor: Actor, change: Change, was: QueueSettings) -> Response:
+    """The settings after a change; what differs is noted."""
+    before, after = was.as_dict(), (await change.client.queue(was.name)).as_dict()
+    changed = [key for key in after if before[key] != after[key]]
+    change.nothing = not changed
+    change.before = {key: before[key] for key in changed}
+    change.after = {key: after[key] for key in changed}
+    state_of(request).stats.forget()
+    return reply(request, actor, after)

@@ -1,0 +1,54 @@
+"""What a schedule will do, before it is a task."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from pgsched.errors import InvalidTask
+from pgsched.preview import explain, schedule_of, ticks_of
+from pgsched.records import to_json_able
+from pgsched.web.access import Viewer
+from pgsched.web.api import examples
+from pgsched.web.api.documented import answers, reply
+from pgsched.web.api.shapes import PreviewShape
+from pgsched.web.api.values import Moment
+
+router = APIRouter(tags=["schedules"])
+
+MAX_TICKS = 1000
+
+
+@router.get("/schedules/preview", summary="Preview a schedule", responses=answers(PreviewShape, examples.PREVIEW))
+async def preview_schedule(
+    request: Request,
+    actor: Viewer,
+    cron: Annotated[str | None, Query(description="A cron expression.", examples=["0 8 * * 1"])] = None,
+    every: Annotated[str | None, Query(description='An interval, as "15m"; seconds without a unit.')] = None,
+    timezone: Annotated[str, Query(description="An IANA zone.", examples=["Europe/Berlin"])] = "UTC",
+    after: Annotated[Moment | None, Query(description="The ticks are those after it; now when left out.")] = None,
+    start: Annotated[Moment | None, Query(description="No tick before.")] = None,
+    end: Annotated[Moment | None, Query(description="No tick after.")] = None,
+    times: Annotated[int | None, Query(description="So many ticks; with every.")] = None,
+    n: Annotated[int, Query(description="So many ticks are told, 1 to 1,000.")] = 5,
+) -> Response:
+    """In words, and its next ticks: in UTC, on the wall clock of the zone, and what a change of the clocks does."""
+    if not 1 <= n <= MAX_TICKS:
+        raise InvalidTask(f"n must be between 1 and {MAX_TICKS}, got {n}")
+
+    def work() -> dict[str, Any]:
+        schedule = schedule_of(cron, every=every, timezone=timezone, start=start, end=end, times=times)
+        ticks = ticks_of(schedule, after=after or datetime.now(UTC), n=n)
+        return {
+            "schedule": explain(schedule),
+            "ticks": [
+                {"at": to_json_able(tick.at), "local": tick.local.isoformat(), "note": tick.note} for tick in ticks
+            ],
+        }
+
+    # A rare cron expression takes its time to find.
+    return reply(request, actor, await asyncio.to_thread(work))

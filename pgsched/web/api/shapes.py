@@ -1,0 +1,147 @@
+"""The records of pgsched as the API's description has them: the shapes of answers."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, fields
+from datetime import datetime
+from typing import Any, Union, get_args, get_origin, get_type_hints
+from uuid import UUID
+
+from pydantic import BaseModel, Field, create_model
+
+from pgsched import records
+from pgsched.interval import Interval
+from pgsched.web.hiding import SECRET
+
+_PLAIN: dict[Any, Any] = {Interval: str}
+"""What stands for a type in JSON; records are added as they are made."""
+
+
+def shape_of(record: type, name: str) -> type[BaseModel]:
+    """Return the shape of a record's JSON: its fields, all of them always there."""
+    hints = get_type_hints(record, vars(records))
+    columns: dict[str, Any] = {}
+    for field in fields(record):
+        kind = _json_type(hints[field.name])
+        if field.name in SECRET and kind is not Any:
+            kind = kind | None
+        columns[field.name] = (kind, Field(...) if field.default is MISSING else field.default)
+    shape: type[BaseModel] = create_model(name, **columns)
+    _PLAIN[record] = shape
+    return shape
+
+
+def page_of(item: type[BaseModel], name: str) -> type[BaseModel]:
+    """Return the shape of a page of a list."""
+    cursor = Field(..., description="Give it as `cursor` for the next page; null: this is the last one.")
+    return create_model(name, items=(list[item], Field(...)), next_cursor=(str | None, cursor))  # type: ignore[valid-type]
+
+
+def _json_type(kind: Any) -> Any:
+    if kind in (Any, datetime, UUID, str, int, float, bool, type(None)):
+        return kind
+    if kind in _PLAIN:
+        return _PLAIN[kind]
+    inner = tuple(_json_type(one) for one in get_args(kind))
+    origin = get_origin(kind)
+    if origin in (list, dict):
+        return origin[inner]
+    if origin is not None:
+        return Union[inner]  # noqa: UP007 - made at run time
+    raise TypeError(f"{kind!r} has no type in JSON")
+
+
+TaskShape = shape_of(records.Task, "Task")
+ExecutionShape = shape_of(records.Execution, "Execution")
+MissedTicksShape = shape_of(records.MissedTicks, "MissedTicks")
+LogEntryShape = shape_of(records.LogEntry, "LogEntry")
+QueueShape = shape_of(records.QueueInfo, "Queue")
+QueueSettingsShape = shape_of(records.QueueSettings, "QueueSettings")
+WorkerShape = shape_of(records.WorkerInfo, "Worker")
+
+
+class UnhandledShape(BaseModel):
+    """Due tasks of a type that no live worker of their queue has a handler for."""
+
+    queue: str
+    task_type: str
+    due: int
+
+
+_PLAIN[records.Unhandled] = UnhandledShape
+StatsShape = shape_of(records.Stats, "Stats")
+
+
+class TaskStatusShape(TaskShape):  # type: ignore[misc, valid-type]
+    """A task with what surrounds it."""
+
+    schedule: str
+    is_running: bool
+    next_runs: list[datetime]
+    last_execution: ExecutionShape | None  # type: ignore[valid-type]
+    executions: list[ExecutionShape]  # type: ignore[valid-type]
+    missed_ticks: list[MissedTicksShape]  # type: ignore[valid-type]
+
+
+class NodeShape(BaseModel):
+    """A task in a tree: the steps of a group, what it waits for, what waits for it."""
+
+    id: int
+    name: str | None
+    task_type: str
+    status: str
+    depends_on: list[int]
+    duration: float | None
+    last_error: str | None
+    children: list[NodeShape]
+    upstream: list[NodeShape]
+    dependents: list[NodeShape]
+    cut: bool
+
+
+TaskPage = page_of(TaskShape, "TaskPage")
+ExecutionPage = page_of(ExecutionShape, "ExecutionPage")
+
+
+class TickShape(BaseModel):
+    """One tick of a preview."""
+
+    at: datetime
+    local: datetime
+    note: str | None
+
+
+class PreviewShape(BaseModel):
+    """What a schedule will do."""
+
+    schedule: str
+    ticks: list[TickShape]
+
+
+class ChangedShape(BaseModel):
+    """What a change to many tasks did, or would do."""
+
+    action: str
+    dry_run: bool
+    matched: int = Field(description="So many tasks fit the filter, up to the limit.")
+    changed: int = Field(description="So many of them it suited, and were changed.")
+    ids: list[int] = Field(description="The first 1,000 of those.")
+    more: bool = Field(description="There may be more that fit: the limit was reached.")
+
+
+class NumberShape(BaseModel):
+    """How many."""
+
+    number: int
+
+
+class ProblemShape(BaseModel):
+    """What went wrong (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str = Field(description="One line that names field, value and rule.")
+    field: str | None = Field(None, description="The parameter or field that is wrong.")
+    rule: str | None = Field(None, description="What it must be.")
+    errors: list[dict[str, str]] | None = Field(None, description="Each of several fields that are wrong.")

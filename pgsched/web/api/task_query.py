@@ -1,0 +1,83 @@
+"""The query of a list of tasks, and the filter of a change to many."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+
+from pgsched.filters import SECRETS, TaskFilters
+from pgsched.web.access import AccessDenied, Actor, shows_payloads
+from pgsched.web.api.values import Moment
+
+_MANY = "Several: one of them fits."
+
+
+class _Filter(BaseModel):
+    """A task is meant when it fits all that are given."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tag: str | None = None
+    tenant_id: str | None = None
+    user_id: str | None = None
+    created_by: str | None = None
+    idempotency_key: str | None = None
+    concurrency_key: str | None = None
+    locked_by: str | None = Field(None, description="The id of the worker that holds it.")
+    name: str | None = Field(None, description="A part of task_name, in any case of letters.")
+    search: str | None = Field(None, description="A text in the payload, as JSON has it, in any case of letters.")
+    error: str | None = Field(None, description="A part of last_error, in any case of letters.")
+    created_after: Moment | None = None
+    created_before: Moment | None = None
+    due_after: Moment | None = Field(None, description="Its next_run_at is then or later.")
+    due_before: Moment | None = None
+    started_after: Moment | None = None
+    started_before: Moment | None = None
+    ended_after: Moment | None = Field(None, description="It was completed, cancelled or died then or later.")
+    ended_before: Moment | None = None
+
+
+class TaskQuery(_Filter):
+    """Which tasks to list."""
+
+    id: list[int] | None = Field(None, description=_MANY)
+    queue: list[str] | None = Field(None, description=_MANY)
+    task_type: list[str] | None = Field(None, description=_MANY)
+    status: list[str] | None = Field(
+        None, description=f"{_MANY} pending, running, blocked, completed, dead, cancelled."
+    )
+    schedule_type: list[str] | None = Field(None, description=f"{_MANY} one_time, recurring, repeating.")
+    priority: list[int] | None = Field(None, description=_MANY)
+    parent_id: int | None = None
+    depends_on: int | None = Field(None, description="The id of a task that it waits for, or waited for.")
+    enabled: bool | None = None
+    payload: str | None = Field(None, description="A JSON object that the payload contains.")
+    limit: int = Field(50, description="1 to 1,000.")
+    cursor: str | None = Field(None, description="The next_cursor of the page before.")
+
+
+class BulkFilter(_Filter):
+    """Which tasks to change: the filters of the list, typed as JSON."""
+
+    id: list[StrictInt] | None = None
+    queue: list[StrictStr] | None = None
+    task_type: list[StrictStr] | None = None
+    status: list[StrictStr] | None = None
+    schedule_type: list[StrictStr] | None = None
+    priority: list[StrictInt] | None = None
+    parent_id: StrictInt | None = None
+    depends_on: StrictInt | None = None
+    enabled: StrictBool | None = None
+    payload: StrictStr | None = Field(None, description="A JSON object that the payload contains, as text.")
+
+
+def filters_of(query: TaskQuery | BulkFilter, request: Request, actor: Actor) -> TaskFilters:
+    """Return the filters that were given. Raises AccessDenied when they ask about what is hidden from the actor."""
+    given: dict[str, Any] = query.model_dump(exclude_none=True, exclude={"limit", "cursor"})
+    if "id" in given:
+        given["ids"] = given.pop("id")
+    if not shows_payloads(request, actor) and (asked := sorted(given.keys() & set(SECRETS))):
+        raise AccessDenied(403, f"{asked[0]} asks about what is hidden from viewers")
+    return cast(TaskFilters, given)

@@ -1,0 +1,37 @@
+"""Values of requests that JSON has no type for: instants and durations."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, StrictFloat, StrictInt, StrictStr, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+
+def read_moment(value: Any) -> datetime:
+    """Return an instant of ISO 8601 with a zone."""
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value.upper())
+        except ValueError:
+            moment = None
+        if moment is not None and moment.utcoffset() is not None:
+            return moment
+    raise PydanticCustomError("moment", "must be a time with a zone, as 2026-01-31T08:00:00Z")
+
+
+Moment = Annotated[
+    datetime,
+    BeforeValidator(read_moment),
+    WithJsonSchema({"type": "string", "format": "date-time", "description": "ISO 8601 with a zone."}),
+]
+Duration = Annotated[
+    StrictInt | StrictFloat | StrictStr,
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "number"}, {"type": "string"}],
+            "description": 'Seconds, or text as "90s", "15m", "1h30m", "1d".',
+        }
+    ),
+]

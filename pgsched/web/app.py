@@ -1,0 +1,108 @@
+"""The ASGI app: the dashboard and the REST API, to be served alone or mounted in another app."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import Depends, FastAPI
+from starlette.middleware import Middleware
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from pgsched.async_client import AsyncClient
+from pgsched.db.audit_commands import list_entries
+from pgsched.errors import PgschedError
+from pgsched.web.access import Viewer, viewer
+from pgsched.web.announcements import Announcements
+from pgsched.web.api import router as api_router
+from pgsched.web.cache import Cached
+from pgsched.web.guard import Guard
+from pgsched.web.headers import Headers
+from pgsched.web.login import router as login_router
+from pgsched.web.pages import router as pages_router
+from pgsched.web.paths import Root
+from pgsched.web.problems import Catcher, register_problems
+from pgsched.web.rendering import FOLDER, make_templates, program
+from pgsched.web.settings import WebSettings
+from pgsched.web.state import WebState
+
+API = "/api/v1"
+STATS_SECONDS = 2.0
+"""Counts are at most so old."""
+POOL_SIZE = 8
+
+
+def create_app(dsn: str = "", *, settings: WebSettings | None = None, pool_size: int = POOL_SIZE) -> FastAPI:
+    """Return the ASGI app on a database; connections are opened at the first request.
+
+    ``dsn`` is a libpq URI, ``embedded:DIR``, or empty for libpq's PG* variables. An app that mounts it gives tokens
+    in ``settings``: without them only requests of this machine are answered. It closes ``app.state.web`` at its end.
+    """
+    known = settings or WebSettings()
+    client = AsyncClient(dsn, pool_size=pool_size)
+    state = WebState(
+        dsn=dsn,
+        client=client,
+        settings=known,
+        announcements=Announcements(client.database),
+        stats=Cached(client.stats, seconds=STATS_SECONDS),
+        templates=make_templates(),
+    )
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await state.close()
+
+    app = FastAPI(
+        title="pgsched",
+        version=program(),
+        description="A job queue and scheduler that needs PostgreSQL and nothing else.",
+        lifespan=lifespan,
+        # The outermost first. What FastAPI serves by itself is open to all and loads from elsewhere: none of that.
+        middleware=[
+            Middleware(Root, prefix=known.path_prefix),
+            Middleware(Headers),
+            Middleware(Catcher),
+            Middleware(Guard),
+        ],
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+    app.state.web = state
+    register_problems(app)
+    _add_health(app, state)
+    _add_description(app)
+    app.include_router(login_router)
+    # Whoever may look, at least; what changes something asks for an operator itself.
+    app.include_router(api_router, prefix=API, dependencies=[Depends(viewer)])
+    app.include_router(pages_router, dependencies=[Depends(viewer)], include_in_schema=False)
+    app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
+    return app
+
+
+def _add_health(app: FastAPI, state: WebState) -> None:
+    """For load balancers: they have no token, and learn nothing but whether we are there."""
+
+    @app.api_route("/healthz", methods=["GET", "HEAD"], include_in_schema=False)
+    async def healthz() -> Response:
+        return PlainTextResponse("ok\n")
+
+    @app.api_route("/readyz", methods=["GET", "HEAD"], include_in_schema=False)
+    async def readyz() -> Response:
+        try:
+            await state.client.database.run(list_entries(limit=1))
+        except PgschedError:
+            return PlainTextResponse("the database cannot be used\n", status_code=503)
+        return PlainTextResponse("ok\n")
+
+
+def _add_description(app: FastAPI) -> None:
+    @app.get(API + "/openapi.json", include_in_schema=False)
+    async def openapi(_actor: Viewer) -> Response:
+        return JSONResponse(app.openapi())

@@ -1,0 +1,113 @@
+"""The audit log: every change through the web writes one entry, in the same transaction.
+
+::
+
+    async with audited(request, actor, "task.cancel", task_id=id) as change:
+        await change.client.cancel(id)
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from fastapi import Request
+
+from pgsched.async_client import AsyncClient
+from pgsched.db.audit_commands import add_entry
+from pgsched.errors import TaskNotFound
+from pgsched.records import Task
+from pgsched.web.access import Actor
+from pgsched.web.state import state_of
+
+log = structlog.stdlib.get_logger("pgsched.web")
+
+SECRET = ("payload", "metadata", "result", "progress", "last_error")
+"""Whose values are not kept: only that they changed."""
+_ALWAYS_NEW = ("updated_at",)
+_CHANGED = "(changed)"
+
+
+@dataclass(kw_only=True)
+class Change:
+    """A change under way; what it says when it is done is what the entry says."""
+
+    client: AsyncClient
+    """Use this one: what is done through it is part of the transaction."""
+    action: str
+    task_id: int | None = None
+    """Set it when the change makes a task. What became of a task is found out by itself."""
+    queue: str | None = None
+    target: str | None = None
+    before: Mapping[str, Any] | None = None
+    after: Mapping[str, Any] | None = None
+    nothing: bool = False
+    """Set it when nothing was changed after all: no entry is written."""
+
+
+@asynccontextmanager
+async def audited(
+    request: Request,
+    actor: Actor,
+    action: str,
+    *,
+    task_id: int | None = None,
+    queue: str | None = None,
+    target: str | None = None,
+) -> AsyncIterator[Change]:
+    """A transaction whose change is noted at its end; an error undoes both.
+
+    For one task, the columns that differ are found by reading it before and after; of payloads only that they differ.
+    Anything else says itself what it changed: ``change.before`` and ``change.after``, JSON-able and without payloads.
+    Raises TaskNotFound for a ``task_id`` that does not exist.
+    """
+    async with state_of(request).client.transaction() as client:
+        change = Change(client=client, action=action, task_id=task_id, queue=queue, target=target)
+        was = None if task_id is None else await client.get(task_id)
+        yield change
+        if change.nothing:
+            return
+        if change.task_id is not None and change.before is None and change.after is None:
+            change.before, change.after = differences(was, await _found(client, change.task_id))
+        await client.database.run(
+            add_entry(
+                actor=actor.name,
+                role=actor.role,
+                remote=actor.remote,
+                action=change.action,
+                task_id=change.task_id,
+                queue=change.queue,
+                target=change.target,
+                before=change.before,
+                after=change.after,
+            )
+        )
+    log.info("changed", action=change.action, actor=actor.name, task_id=change.task_id, queue=change.queue)
+
+
+async def _found(client: AsyncClient, task_id: int) -> Task | None:
+    try:
+        return await client.get(task_id)
+    except TaskNotFound:
+        return None
+
+
+def differences(was: Task | None, now: Task | None) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """The columns in which a task differs, as they were and as they are; None where there was or is no task."""
+    before, after = (None if task is None else task.as_dict() for task in (was, now))
+    if before is None or after is None:
+        return _without_secrets(before), _without_secrets(after)
+    names = [name for name in before if before[name] != after[name] and name not in _ALWAYS_NEW]
+    return (
+        {name: _CHANGED if name in SECRET else before[name] for name in names},
+        {name: _CHANGED if name in SECRET else after[name] for name in names},
+    )
+
+
+def _without_secrets(values: dict[str, Any] | None) -> dict[str, Any] | None:
+    if values is None:
+        return None
+    return {name: value for name, value in values.items() if value is not None and name not in SECRET}

@@ -1,0 +1,121 @@
+"""How pages write values: times, spans, numbers, JSON. Pure, but for the filters' names in templates."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from markupsafe import Markup
+
+from pgsched.interval import Interval
+from pgsched.records import Task, to_json_able
+
+COUNTED = 10_000
+"""Counts end here; what is more is shown as ``10,000+``."""
+_UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
+_INSERTED = (
+    "task_type", "task_name", "queue", "priority", "payload", "metadata", "tags", "tenant_id", "user_id", "created_by",
+    "scheduled_for", "cron_expression", "timezone", "start_date", "end_date", "repeat_interval", "repeat_count",
+    "on_missed", "catchup_window", "overlap", "jitter", "max_attempts", "backoff", "backoff_delay", "backoff_max",
+    "timeout", "depends_on", "dependency_mode", "on_dependency_dead", "concurrency_key",
+)  # fmt: skip
+_DEFAULTS: Mapping[str, Any] = {
+    "queue": "default", "priority": 5, "payload": {}, "metadata": {}, "tags": [], "timezone": "UTC",
+    "on_missed": "once", "overlap": "skip", "max_attempts": 3, "backoff": "exponential", "depends_on": [],
+    "dependency_mode": "all", "on_dependency_dead": "cancel", "backoff_delay": Interval(microseconds=5_000_000),
+    "backoff_max": Interval(microseconds=3_600_000_000),
+}  # fmt: skip
+
+
+def when(at: datetime | None) -> Markup:
+    """A time in UTC, to the second; a script shows it in the viewer's zone and keeps UTC as the title."""
+    if at is None:
+        return Markup('<span class="none">–</span>')
+    exact = at.astimezone(UTC)
+    machine = exact.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return Markup('<time datetime="{}">{} UTC</time>').format(machine, f"{exact:%Y-%m-%d %H:%M:%S}")
+
+
+def count(number: int) -> str:
+    """A number with thousands apart; one that was counted to the cap as ``10,000+``."""
+    return f"{number:,}" if number <= COUNTED else f"{COUNTED:,}+"
+
+
+def span(seconds: float | None) -> str:
+    """A length of time in its two largest units: ``1 h 30 m``; under a second in ms."""
+    if seconds is None:
+        return "–"
+    if seconds < 1:
+        return f"{max(seconds, 0) * 1000:.0f} ms"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    left, words = int(seconds), []
+    for unit, size in _UNITS:
+        number, left = divmod(left, size)
+        if number:
+            words.append(f"{number} {unit}")
+    return " ".join(words[:2])
+
+
+def duration(interval: Interval | None) -> str:
+    """An interval as forms take it: ``1h30m``; empty for None."""
+    if interval is None:
+        return ""
+    parts = [(interval.months, "mo"), (interval.days, "d")]
+    rest = interval.microseconds
+    for unit, size in (("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000)):
+        number, rest = divmod(rest, size)
+        parts.append((number, unit))
+    return "".join(f"{number}{unit}" for number, unit in parts if number) + (f"{rest / 1000:g}ms" if rest else "")
+
+
+def pretty(value: Any) -> str:
+    """A value as indented JSON."""
+    return json.dumps(value, default=to_json_able, ensure_ascii=False, indent=2)
+
+
+def limits(value: Mapping[str, Any]) -> str:
+    """The limits of a queue in words."""
+    words = {
+        "concurrency": "{} at once",
+        "concurrency_per_key": "{} at once per key",
+        "rate": "{} starts per " + str(value.get("per", "1 second")),
+        "rate_per_key": "{} starts per key per " + str(value.get("per", "1 second")),
+    }
+    return ", ".join(text.format(value[name]) for name, text in words.items() if name in value) or "none"
+
+
+def insert_text(task: Task) -> str:
+    """The INSERT that makes a task like this one; what has the table's default is left out."""
+    columns: dict[str, str] = {}
+    for name in _INSERTED:
+        value = getattr(task, name)
+        if value is None or value == _DEFAULTS.get(name) or (name == "scheduled_for" and task.cron_expression):
+            continue
+        columns[name] = _literal(value)
+    names, values = ", ".join(columns), ",\n  ".join(columns.values())
+    return f"insert into pgsched.tasks ({names})\nvalues (\n  {values}\n);"
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, bool | int):
+        return str(value)
+    if isinstance(value, list):
+        inner = ", ".join(_literal(one) for one in value)
+        return f"array[{inner}]"
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(to_json_able(value))
+    quoted = text.replace("'", "''")
+    # With standard_conforming_strings off a backslash would escape: E'' reads it alike in both.
+    return "e'" + quoted.replace("\\", "\\\\") + "'" if "\\" in quoted else f"'{quoted}'"
+
+
+FILTERS: Mapping[str, Callable[..., Any]] = {
+    "when": when,
+    "count": count,
+    "span": span,
+    "duration": duration,
+    "pretty": pretty,
+    "limits": limits,
+}

@@ -1,0 +1,90 @@
+"""Requests that other sites make a browser send: none of them may change anything. And how long a request may be."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pgsched.web.access import AccessDenied
+from pgsched.web.session import COOKIE
+
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+MAX_BODY = 16 * 1024**2
+"""Bytes."""
+_PORTS = {"http": 80, "https": 443}
+
+
+def check_same_site(connection: HTTPConnection) -> None:
+    """Raise AccessDenied for a request that changes something and comes from another site's page.
+
+    Browsers say where a request comes from, in Sec-Fetch-Site or else in Origin. Programs say neither; a request that
+    says neither and has our cookie comes from no browser that we know, and is refused.
+    """
+    if connection.scope["method"] in SAFE_METHODS:
+        return
+    headers = connection.headers
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site is not None:
+        same = site.lower() in ("same-origin", "none")
+    elif origin is not None:
+        same = is_own_origin(origin, headers)
+    else:
+        same = COOKIE not in connection.cookies
+    if not same:
+        raise AccessDenied(403, "a page of another site may not change anything here")
+
+
+def is_own_origin(origin: str, headers: Headers) -> bool:
+    """Whether an origin is the host that was asked. The scheme may differ: a proxy may have taken the TLS off."""
+    try:
+        parts = urlsplit(origin)
+        default = _PORTS.get(parts.scheme)
+        asked = urlsplit(f"{parts.scheme}://{headers.get('host', '')}")
+        return (
+            default is not None
+            and parts.hostname is not None
+            and (parts.hostname, parts.port or default) == (asked.hostname, asked.port or default)
+        )
+    except ValueError:
+        return False
+
+
+class Guard:
+    """Passes on the requests of our own pages and of programs, and no more of a body than a request of ours has."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request. Raises AccessDenied and HTTPException, which become answers further out."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        connection = HTTPConnection(scope)
+        check_same_site(connection)
+        length = connection.headers.get("content-length", "")
+        if length.isdecimal() and int(length[:20]) > MAX_BODY:
+            raise _too_long()
+        await self._app(scope, _limited(receive), send)
+
+
+def _limited(receive: Receive) -> Receive:
+    taken = 0
+
+    async def limited() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > MAX_BODY:
+            raise _too_long()
+        return message
+
+    return limited
+
+
+def _too_long() -> HTTPException:
+    return HTTPException(413, f"the body of a request must have at most {MAX_BODY // 1024**2} MiB")

@@ -1,0 +1,111 @@
+"""What people fill in: fields of a form as text, read into options of a task."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Annotated, Any, cast
+from urllib.parse import parse_qsl
+
+from fastapi import Depends, Request
+from starlette.exceptions import HTTPException
+
+from pgsched.errors import InvalidTask
+from pgsched.spec import TaskOptions
+
+MAX_FORM = 4 * 1024 * 1024
+"""Bytes of the longest form: a payload of 1 MiB, each byte written as three."""
+MAX_FIELDS = 1_000
+_TEXTS = ("name", "queue", "timezone", "backoff", "on_missed", "overlap", "tenant_id", "user_id", "concurrency_key")
+_NUMBERS = ("priority", "max_attempts", "times")
+_DURATIONS = ("every", "backoff_delay", "backoff_max", "timeout", "jitter", "catchup_window")
+_TIMES = ("at", "start", "end")
+_CLEARABLE = (
+    "name", "tenant_id", "user_id", "concurrency_key", "every", "times", "timeout", "jitter", "catchup_window", "start",
+    "end",
+)  # fmt: skip
+
+
+async def read_form(request: Request) -> dict[str, str]:
+    """Return the fields of a form; no more is read than a form of ours may have."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in ("application/x-www-form-urlencoded", ""):
+        raise HTTPException(415, f"the form must be application/x-www-form-urlencoded, got {kind[:100]!r}")
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_FORM:
+            raise HTTPException(413, f"the form must have at most {MAX_FORM} bytes")
+    try:
+        return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS))
+    except ValueError:
+        raise InvalidTask(f"the form must be UTF-8 text of at most {MAX_FIELDS} fields") from None
+
+
+Form = Annotated[dict[str, str], Depends(read_form)]
+
+
+def payload_of(form: dict[str, str]) -> dict[str, Any] | None:
+    """Return the payload of a form; None when the field is not there or empty."""
+    text = form.get("payload", "").strip()
+    if not text:
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        said = error.msg if isinstance(error, json.JSONDecodeError) else "a number or a nesting that is too long"
+        raise InvalidTask(f"payload must be JSON: {said}") from None
+    if not isinstance(value, dict):
+        raise InvalidTask('payload must be a JSON object, as {"name": 1}')
+    return value
+
+
+def options_of(form: dict[str, str], *, clearing: bool = False) -> TaskOptions:
+    """Return the options that a form gives. Raises InvalidTask, naming field, rule and value.
+
+    With ``clearing`` an empty field empties its column, where a column may be empty; else it is left to the default.
+    """
+    options: dict[str, Any] = {}
+    for name in (*_TEXTS, *_NUMBERS, *_DURATIONS, *_TIMES):
+        text = form.get(name, "").strip()
+        if text:
+            options[name] = _read(name, text)
+        elif clearing and name in form and name in _CLEARABLE:
+            options[name] = None
+    if form.get("cron", "").strip():
+        options["cron"] = form["cron"].strip()
+    elif clearing and "cron" in form:
+        options["cron"] = None
+    if "tags" in form and (clearing or form["tags"].strip()):
+        options["tags"] = [tag.strip() for tag in form["tags"].split(",") if tag.strip()]
+    return cast(TaskOptions, options)
+
+
+def _read(name: str, text: str) -> Any:
+    if name in _NUMBERS:
+        return whole_number(name, text)
+    if name in _TIMES:
+        return moment(name, text)
+    return text
+
+
+def whole_number(name: str, text: str) -> int:
+    """Read a whole number. Raises InvalidTask."""
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > 19:
+        raise InvalidTask(f"{name} must be a whole number, got {text[:100]!r}")
+    return int(text)
+
+
+def optional_number(name: str, text: str | None) -> int | None:
+    """Read a whole number; None when nothing was given. Raises InvalidTask."""
+    return whole_number(name, text.strip()) if text and text.strip() else None
+
+
+def moment(name: str, text: str) -> datetime:
+    """Read a time; one without a zone is in UTC. Raises InvalidTask."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidTask(f"{name} must be a time as 2030-01-31T12:00, got {text[:100]!r}") from None
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at

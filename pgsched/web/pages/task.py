@@ -1,0 +1,176 @@
+"""One task: all of it, its attempts, and what may be done to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from pgsched.errors import InvalidTask
+from pgsched.model import GROUP
+from pgsched.records import Execution, Task
+from pgsched.spec import TaskOptions
+from pgsched.web.access import Actor, Operator, Viewer, shows_payloads
+from pgsched.web.audit import audited
+from pgsched.web.charts import Span, timeline
+from pgsched.web.formats import duration, insert_text, pretty, span
+from pgsched.web.pages.forms import Form, options_of, payload_of
+from pgsched.web.pages.shown import client_of, done, show
+from pgsched.web.pages.surveys import surveys_of
+
+EXECUTIONS = 50
+LOG_LINES = 500
+_DRAWN = 20
+
+router = APIRouter()
+
+
+@router.get("/tasks/{id:int}")
+async def task(request: Request, actor: Viewer, id: int) -> Response:
+    """Show one task."""
+    client = client_of(request)
+    status = await client.status(id, limit=EXECUTIONS)
+    one = status.task
+    return show(
+        request,
+        actor,
+        "task.html",
+        at="tasks",
+        task=one,
+        stands=status,
+        logs=await client.logs(id, limit=LOG_LINES),
+        timeline=timeline_of(status.executions),
+        insert=insert_text(one) if shows_payloads(request, actor) else None,
+        verbs=verbs_of(one),
+        in_workflow=one.task_type == GROUP or bool(one.depends_on) or one.parent_id is not None,
+    )
+
+
+@router.get("/tasks/{id:int}/edit")
+async def edit(request: Request, actor: Operator, id: int) -> Response:
+    """Show the form of a task."""
+    one = await client_of(request).get(id)
+    return _form(request, actor, one, fields_of(one), None)
+
+
+@router.post("/tasks/{id:int}/edit")
+async def save(request: Request, actor: Operator, id: int, form: Form) -> Response:
+    """Change a task."""
+    one = await client_of(request).get(id)
+    try:
+        options = changes_of(one, form)
+        payload = payload_of(form)
+        if payload == one.payload:
+            payload = None
+        if not options and payload is None:
+            return done(request, f"/tasks/{id}", "")
+        async with audited(request, actor, "task.update", task_id=id) as under_way:
+            await under_way.client.update(id, payload, **options)
+    except InvalidTask as error:
+        return _form(request, actor, one, form, str(error))
+    surveys_of(request).forget()
+    return done(request, f"/tasks/{id}", "edit", id)
+
+
+@router.post("/tasks/{id:int}/{verb}")
+async def change(request: Request, actor: Operator, id: int, verb: str) -> Response:
+    """Do one thing to a task."""
+    async with audited(request, actor, f"task.{verb}", task_id=id) as under_way:
+        client = under_way.client
+        shown = id
+        match verb:
+            case "run":
+                shown = await client.run_now(id)
+                under_way.after = {"runs": shown}
+            case "cancel":
+                await client.cancel(id)
+            case "retry":
+                await client.retry(id)
+            case "enable":
+                await client.enable(id)
+            case "disable":
+                await client.disable(id)
+            case "delete":
+                await client.delete(id)
+            case _:
+                raise HTTPException(404, "there is no such page")
+    surveys_of(request).forget()
+    return done(request, "/tasks" if verb == "delete" else f"/tasks/{shown}", verb, shown)
+
+
+def changes_of(one: Task, form: dict[str, str]) -> TaskOptions:
+    """Return what a form changes: fields that hold what the task has are left alone."""
+    was = fields_of(one)
+    changed = {name: text for name, text in form.items() if text.strip() != was.get(name, "").strip()}
+    return options_of(changed, clearing=True)
+
+
+def fields_of(one: Task) -> dict[str, str]:
+    """Return the fields of a task's form, as text."""
+    values: dict[str, Any] = {
+        "task_type": one.task_type, "name": one.task_name, "queue": one.queue, "priority": one.priority,
+        "cron": one.cron_expression, "every": duration(one.repeat_interval), "times": one.repeat_count,
+        "timezone": one.timezone, "max_attempts": one.max_attempts, "backoff": one.backoff,
+        "backoff_delay": duration(one.backoff_delay), "backoff_max": duration(one.backoff_max),
+        "timeout": duration(one.timeout), "on_missed": one.on_missed, "overlap": one.overlap,
+        "jitter": duration(one.jitter), "catchup_window": duration(one.catchup_window),
+        "tags": ", ".join(one.tags), "tenant_id": one.tenant_id, "user_id": one.user_id,
+        "concurrency_key": one.concurrency_key, "payload": pretty(one.payload),
+    }  # fmt: skip
+    values |= {
+        name: None if at is None else at.isoformat().replace("+00:00", "Z")
+        for name, at in (("start", one.start_date), ("end", one.end_date))
+    }
+    if one.schedule_type == "one_time" and one.scheduled_for is not None:
+        values["at"] = one.scheduled_for.isoformat().replace("+00:00", "Z")
+    return {name: "" if value is None else str(value) for name, value in values.items()}
+
+
+def verbs_of(one: Task) -> list[str]:
+    """Return what makes sense to do to a task in its status."""
+    verbs = []
+    if one.status != "running":
+        verbs.append("run")
+    if one.status in ("pending", "running", "blocked"):
+        verbs += ["cancel", "disable" if one.enabled else "enable"]
+    if one.status in ("dead", "cancelled") or (one.status == "pending" and one.attempts):
+        verbs.append("retry")
+    if one.status != "running":
+        verbs.append("delete")
+    return verbs
+
+
+def timeline_of(executions: Sequence[Execution]) -> Any:
+    """Return the picture of the last attempts; None without any."""
+    shown = list(reversed(executions[:_DRAWN]))
+    if not shown:
+        return None
+    first = shown[0].started_at
+    spans = [
+        Span(
+            label=f"attempt {one.attempt} · {one.status} · {span((one.duration_ms or 0) / 1000)}",
+            css=f"bar-{one.status}",
+            start=(one.started_at - first).total_seconds(),
+            end=(one.finished_at - first).total_seconds(),
+        )
+        for one in shown
+    ]
+    return timeline("The last attempts, the first on top", spans)
+
+
+def _form(request: Request, actor: Actor, one: Task, fields: dict[str, str], problem: str | None) -> Response:
+    return show(
+        request,
+        actor,
+        "task_form.html",
+        at="tasks" if one.schedule_type == "one_time" else "schedules",
+        status=422 if problem else 200,
+        task=one,
+        fields=fields,
+        problem=problem,
+        schedule=one.schedule_type,
+        preview=None,
+    )

@@ -1,0 +1,26 @@
+"""Workers: who is there, what each serves, how busy it is."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from pgsched.web.access import Viewer
+from pgsched.web.pages.shown import show
+from pgsched.web.pages.surveys import surveys_of
+
+router = APIRouter()
+
+
+@router.get("/workers")
+async def workers(request: Request, actor: Viewer) -> Response:
+    """Show every worker, and types that none of them knows."""
+    survey = await surveys_of(request).get()
+    return show(
+        request,
+        actor,
+        "workers.html",
+        at="workers",
+        workers=survey.workers,
+        unhandled=[one for one in survey.types if one.due and not one.handled],
+    )

@@ -1,0 +1,44 @@
+"""Paths of our own, below whatever prefix all of it is served under."""
+
+from __future__ import annotations
+
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+_ROOT = "pgsched.root"
+
+
+def root_of(scope: Scope) -> str:
+    """The prefix: the app's own, or where another app has mounted it; empty for none."""
+    root: str = scope.get(_ROOT, "")
+    return root
+
+
+def route_path(scope: Scope) -> str:
+    """The path of a request below the prefix."""
+    path: str = scope["path"]
+    return path.removeprefix(root_of(scope))
+
+
+def href(connection: HTTPConnection, path: str) -> str:
+    """The path of one of our pages as a browser needs it: with the prefix."""
+    return root_of(connection.scope) + path
+
+
+class Root:
+    """Notes the prefix, and puts it back where a proxy took it off, so that both kinds of proxies are served."""
+
+    def __init__(self, app: ASGIApp, prefix: str) -> None:
+        self._app = app
+        self._prefix = prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] in ("http", "websocket"):
+            mounted = scope.get("root_path", "").rstrip("/")
+            root = mounted + self._prefix
+            path: str = scope["path"]
+            if root and not path.startswith(root + "/"):
+                path = root + "/" if path == root else root + path.removeprefix(mounted)
+            scope = {**scope, _ROOT: root, "root_path": root, "path": path}
+        await self._app(scope, receive, send)

@@ -1,0 +1,208 @@
+"""What a request that goes wrong is answered: problem+json (RFC 9457) under ``/api``, a small page elsewhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pgsched.errors import (
+    DatabaseUnavailable,
+    InvalidLock,
+    InvalidTask,
+    PgschedError,
+    SchemaMismatch,
+    TaskNotFound,
+    TransitionRefused,
+)
+from pgsched.filters import TaskFilters
+from pgsched.records import Task
+from pgsched.spec import TaskOptions
+from pgsched.web.access import AccessDenied
+from pgsched.web.paths import href, route_path
+from pgsched.web.rendering import page
+
+log = structlog.stdlib.get_logger("pgsched.web")
+
+PROBLEM = "application/problem+json"
+RETRY_SECONDS = 5
+"""After which a client may ask again when the database was away."""
+
+_STATUS: Mapping[type[PgschedError], int] = {
+    TaskNotFound: 404,
+    TransitionRefused: 409,
+    InvalidTask: 422,
+    InvalidLock: 422,
+    DatabaseUnavailable: 503,
+    SchemaMismatch: 503,
+}
+_FIELDS = (
+    {f.name for f in fields(Task)}
+    | set(TaskOptions.__annotations__)
+    | set(TaskFilters.__annotations__)
+    | {"limit", "before", "older_than", "cursor", "action", "delay_ms", "n", "ordering", "ageing", "per", "rate"}
+)
+_UNQUOTED = ("payload", "metadata", "token")
+_LONGEST_SHOWN = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """What went wrong; raise :class:`HTTPException` or one of our errors, and it becomes one."""
+
+    status: int
+    detail: str
+    field: str | None = None
+    """The parameter or field that is wrong."""
+    rule: str | None = None
+    """What it must be."""
+    errors: Sequence[Mapping[str, str]] = ()
+    """Each of several fields that are wrong, with its rule."""
+    headers: Mapping[str, str] | None = None
+
+    @property
+    def title(self) -> str:
+        """The status in words."""
+        return HTTPStatus(self.status).phrase
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the members of the answer."""
+        said: dict[str, Any] = {
+            "type": "about:blank",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+        }
+        said |= {name: value for name in ("field", "rule") if (value := getattr(self, name)) is not None}
+        return said | ({"errors": list(self.errors)} if self.errors else {})
+
+
+def problem_of(error: Exception) -> Problem:
+    """Return what is said about an error; of one that nobody expected only that it happened."""
+    if isinstance(error, AccessDenied):
+        headers = {"WWW-Authenticate": 'Bearer realm="pgsched"'} if error.status == 401 else None
+        return Problem(status=error.status, detail=error.detail, headers=headers)
+    if isinstance(error, RequestValidationError):
+        return _invalid(error.errors())
+    if isinstance(error, HTTPException):
+        return Problem(status=error.status_code, detail=str(error.detail), headers=error.headers)
+    status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 500)
+    if status == 500:
+        return Problem(status=500, detail="internal error; its cause is in the log of the server")
+    detail = str(error)
+    if status == 422:
+        name = field_of(detail)
+        return Problem(status=status, detail=detail, field=name, rule=_rule_of(detail) if name else None)
+    return Problem(status=status, detail=detail, headers={"Retry-After": str(RETRY_SECONDS)} if status == 503 else None)
+
+
+def field_of(message: str) -> str | None:
+    """The field that one of our messages is about: it begins with its name, or names it first in its clause."""
+    words: list[str] = re.findall(r"[A-Za-z_]+", message)
+    if words and words[0] in _FIELDS:
+        return words[0]
+    known = [word for word in words if word in _FIELDS and "_" in word]
+    return known[0] if known else None
+
+
+def _rule_of(message: str) -> str:
+    return re.split(r", got ", message, maxsplit=1)[0]
+
+
+def _invalid(errors: Sequence[Any]) -> Problem:
+    found = [_one_invalid(error) for error in errors]
+    first = found[0] if found else {"field": "body", "rule": "must be valid", "detail": "the request is not valid"}
+    return Problem(
+        status=422,
+        detail=first["detail"],
+        field=first["field"],
+        rule=first["rule"],
+        errors=[{"field": one["field"], "rule": one["rule"]} for one in found[:20]] if len(found) > 1 else (),
+    )
+
+
+def _one_invalid(error: Mapping[str, Any]) -> dict[str, str]:
+    place = [str(part) for part in error.get("loc", ())]
+    name = ".".join(place[1:]) or (place[0] if place else "body")
+    rule = str(error.get("msg", "is not valid"))
+    if error.get("type") == "json_invalid":
+        return {"field": "body", "rule": "must be JSON", "detail": f"body must be JSON: {rule}"}
+    value = error.get("input")
+    shown = ""
+    if isinstance(value, str | int | float | bool) and not name.startswith(_UNQUOTED):
+        text = repr(value)
+        shown = f", got {text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + '…'}"
+    return {"field": name, "rule": rule, "detail": f"{name}: {rule}{shown}"}
+
+
+def answer(request: Request, error: Exception) -> Response:
+    """Return the answer to a request that went wrong."""
+    problem = problem_of(error)
+    if problem.status == 500:
+        log.error("request_failed", method=request.method, path=route_path(request.scope), exc_info=error)
+    elif problem.status in (401, 403):
+        log.warning(
+            "request_refused",
+            method=request.method,
+            path=route_path(request.scope),
+            remote=request.client.host if request.client else None,
+            reason=problem.detail,
+        )
+    if _is_api(request.scope):
+        return JSONResponse(problem.as_dict(), status_code=problem.status, headers=problem.headers, media_type=PROBLEM)
+    if problem.status == 401 and request.method in ("GET", "HEAD"):
+        return RedirectResponse(href(request, "/login"), status_code=303)
+    response = page(request, "error.html", status=problem.status, problem=problem)
+    response.headers.update(problem.headers or {})
+    return response
+
+
+def _is_api(scope: Scope) -> bool:
+    path = route_path(scope)
+    return path == "/api" or path.startswith("/api/")
+
+
+def register_problems(app: FastAPI) -> None:
+    """Answer the errors of every route; what is raised outside of routes is caught by :class:`Catcher`."""
+
+    async def handle(request: Request, error: Exception) -> Response:
+        return answer(request, error)
+
+    for kind in (PgschedError, AccessDenied, HTTPException, RequestValidationError):
+        app.add_exception_handler(kind, handle)
+
+
+class Catcher:
+    """Answers whatever else is raised, once."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request; an error after the answer has begun ends the connection, as it should."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = False
+
+        async def noting(message: Message) -> None:
+            nonlocal began
+            began = began or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        except Exception as error:
+            if began:
+                raise
+            await answer(Request(scope, receive), error)(scope, receive, send)

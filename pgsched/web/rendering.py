@@ -1,0 +1,58 @@
+"""Pages made of templates, which escape all that they show."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from fastapi import Request
+from starlette.responses import Response
+from starlette.templating import Jinja2Templates
+
+from pgsched.web.charts import meter
+from pgsched.web.formats import FILTERS
+from pgsched.web.paths import href
+from pgsched.web.state import state_of
+
+FOLDER = Path(__file__).parent
+
+
+def make_templates() -> Jinja2Templates:
+    """Return the templates of this package; a name that is not given is an error, not nothing."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["href"] = _href_in_template
+    environment.globals["static"] = _static_in_template
+    environment.globals["meter"] = meter
+    environment.filters.update(FILTERS)
+    return Jinja2Templates(env=environment)
+
+
+def page(request: Request, template: str, *, status: int = 200, **context: Any) -> Response:
+    """Return a page. In its template: ``href('/tasks')``, ``static('app.css')``, ``request``, and the context."""
+    return state_of(request).templates.TemplateResponse(request, template, context, status_code=status)
+
+
+@jinja2.pass_context
+def _href_in_template(context: jinja2.runtime.Context, path: str) -> str:
+    return href(context["request"], path)
+
+
+@jinja2.pass_context
+def _static_in_template(context: jinja2.runtime.Context, name: str) -> str:
+    return f"{href(context['request'], '/static/' + name)}?v={program()}"
+
+
+def program() -> str:
+    """The version of pgsched, as it is installed."""
+    try:
+        return version("pgsched")
+    except PackageNotFoundError:
+        return "checkout"

@@ -1,0 +1,137 @@
+"""Serves the web face: alone until a signal, or beside a worker in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+import uvicorn
+
+from pgsched.db.migrate import check_schema
+from pgsched.errors import ConfigError
+from pgsched.web.app import create_app
+from pgsched.web.settings import WebSettings
+
+log = structlog.stdlib.get_logger("pgsched.web")
+
+GRACE_SECONDS = 5
+"""Requests under way get so long to end."""
+
+
+def run_web(*, dsn: str, settings: WebSettings) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code. ``dsn`` is libpq's.
+
+    Raises ConfigError, SchemaMismatch and DatabaseUnavailable before anything is served.
+    """
+    check_schema(dsn)
+    with bound(settings.host, settings.port) as listener:
+        server = Server(dsn=dsn, settings=settings, listener=listener)
+        log.info("web_served", url=server.url, protected=settings.protected)
+        asyncio.run(server.run_until_signalled())
+    log.info("web_stopped")
+    return 0
+
+
+@contextmanager
+def bound(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that listens. Raises ConfigError when the address cannot be had."""
+    try:
+        family, kind, protocol, _name, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise _not_served(host, port, error) from None
+    with listener:
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(2048)
+        except OSError as error:
+            raise _not_served(host, port, error) from None
+        yield listener
+
+
+def _not_served(host: str, port: int, error: OSError) -> ConfigError:
+    return ConfigError(f"host {host} and port {port} cannot be served: {error.strerror or error}")
+
+
+class _Uvicorn(uvicorn.Server):
+    """Leaves the signals to :class:`Server`, which has streams to end first and may run in a thread."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+class Server:
+    """The app on a socket that listens."""
+
+    def __init__(self, *, dsn: str, settings: WebSettings, listener: socket.socket) -> None:
+        self._app = create_app(dsn, settings=settings)
+        self._listener = listener
+        host, port = listener.getsockname()[:2]
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}{settings.path_prefix}/"
+        """Where it is served."""
+        config = uvicorn.Config(
+            self._app,
+            log_config=None,  # its records join ours
+            access_log=False,  # it would write queries
+            server_header=False,
+            date_header=True,
+            lifespan="on",
+            ws="none",
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        self._server = _Uvicorn(config)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ready = threading.Event()
+
+    async def run_until_signalled(self) -> None:
+        """Serve until SIGTERM or SIGINT; a second one ends the requests under way."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        await self._run()
+
+    def run_in_thread(self) -> threading.Thread:
+        """Serve until :meth:`stop`, and return the thread."""
+        thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="pgsched web", daemon=True)
+        thread.start()
+        self._ready.wait()
+        return thread
+
+    def stop(self) -> None:
+        """End in order; from any thread."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._stop)
+
+    def _stop(self) -> None:
+        # Streams first: requests that would never end are otherwise waited for.
+        self._app.state.web.stopping.set()
+        self._server.force_exit = self._server.should_exit
+        self._server.should_exit = True
+
+    async def _run(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ready.set()
+        await self._server.serve(sockets=[self._listener])
+
+
+@contextmanager
+def serving(*, dsn: str, settings: WebSettings) -> Iterator[str]:
+    """Serve in a thread for the time of a ``with``, which gets the address. Raises ConfigError."""
+    with bound(settings.host, settings.port) as listener:
+        server = Server(dsn=dsn, settings=settings, listener=listener)
+        thread = server.run_in_thread()
+        try:
+            yield server.url
+        finally:
+            server.stop()
+            thread.join(GRACE_SECONDS + 5)

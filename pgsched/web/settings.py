@@ -1,0 +1,85 @@
+"""What the web face is told: flags, then ``PGSCHED_*``, then the defaults below."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+
+from pgsched.errors import ConfigError
+
+MIN_TOKEN = 16
+MAX_TOKEN = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebSettings:
+    """Where the web face is served, and to whom.
+
+    Without tokens it is served to this machine alone, and whoever sits there is an operator. With one of them nobody
+    comes in without a token, from this machine either.
+    """
+
+    host: str = "127.0.0.1"
+    """The address to bind."""
+    port: int = 8080
+    """The port to bind; 0 takes a free one."""
+    path_prefix: str = ""
+    """The path under which all of it is served, as ``/jobs``; empty: the root."""
+    viewer_token: str | None = None
+    """Opens everything that changes nothing."""
+    operator_token: str | None = None
+    """Opens everything."""
+    hide_payloads: bool = False
+    """Show no payload, metadata, result, progress or error's text to viewers."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for a value that makes no sense, or that would let strangers in."""
+        if not 0 <= self.port <= 65535:
+            raise ConfigError(f"port must be between 0 and 65535, got {self.port}")
+        if self.path_prefix and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", self.path_prefix):
+            raise ConfigError(
+                f"path_prefix must begin with / and not end with it, of letters, digits and . _ ~ -, "
+                f"got {self.path_prefix!r}"
+            )
+        for name, token in (("viewer_token", self.viewer_token), ("operator_token", self.operator_token)):
+            if token is not None:
+                _check_token(name, token)
+        if self.viewer_token is not None and self.viewer_token == self.operator_token:
+            raise ConfigError("viewer_token and operator_token must differ")
+        if not self.protected and not is_loopback(self.host):
+            raise ConfigError(
+                f"host {self.host} can be reached from other machines: set operator_token or viewer_token "
+                "(PGSCHED_OPERATOR_TOKEN, PGSCHED_VIEWER_TOKEN), or bind 127.0.0.1"
+            )
+
+    @property
+    def protected(self) -> bool:
+        """Whether a token is asked for."""
+        return self.viewer_token is not None or self.operator_token is not None
+
+    def __repr__(self) -> str:
+        """Without the tokens: a repr ends up in logs."""
+        return f"WebSettings(host={self.host!r}, port={self.port}, protected={self.protected})"
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether an address or the name ``localhost`` is this machine's own."""
+    if host is None:
+        return False
+    if host.lower() == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return bool((mapped or address).is_loopback)
+
+
+def _check_token(name: str, token: str) -> None:
+    # The value is never shown.
+    if not MIN_TOKEN <= len(token) <= MAX_TOKEN:
+        raise ConfigError(f"{name} must have {MIN_TOKEN} to {MAX_TOKEN} characters, got {len(token)}")
+    if not re.fullmatch(r"[!-~]+", token):
+        raise ConfigError(f"{name} must be of printable ASCII characters without spaces")

@@ -1,0 +1,80 @@
+// Follows what happens: the server says that something changed, and the live parts of the page are fetched afresh.
+// While the page is hidden, nothing is asked; while somebody is at work in a part, that part stays as it is.
+const LEAST = 1000; // milliseconds from one look to the next
+
+export function follow(onRenewed) {
+  const parts = document.querySelectorAll("[data-live]");
+  const pulse = document.getElementById("pulse");
+  if (!parts.length || !pulse || !("EventSource" in window)) return;
+  let source = null;
+  let timer = null;
+  let lookedAt = 0;
+  let renewing = false;
+  let again = false;
+
+  const say = (state, words) => {
+    pulse.hidden = false;
+    if (pulse.dataset.state === state) return;
+    pulse.dataset.state = state;
+    pulse.textContent = words;
+  };
+  const later = () => {
+    if (renewing) again = true;
+    else if (timer === null) timer = setTimeout(look, Math.max(0, lookedAt + LEAST - Date.now()));
+  };
+  const look = async () => {
+    timer = null;
+    renewing = true;
+    lookedAt = Date.now();
+    try {
+      const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "error" });
+      if (answer.ok) renew(new DOMParser().parseFromString(await answer.text(), "text/html"), onRenewed);
+    } catch {
+      say("lost", "not reached");
+    }
+    renewing = false;
+    if (again) {
+      again = false;
+      if (!document.hidden) later();
+    }
+  };
+  const start = () => {
+    if (source) return;
+    source = new EventSource(`${document.body.dataset.root}/live`);
+    source.addEventListener("open", () => say("live", "live"));
+    source.addEventListener("change", later);
+    source.addEventListener("error", () => say("lost", "not reached"));
+  };
+  const stop = () => {
+    source?.close();
+    source = null;
+    clearTimeout(timer);
+    timer = null;
+    say("paused", "paused");
+  };
+  document.addEventListener("visibilitychange", () => (document.hidden ? stop() : start()));
+  addEventListener("pagehide", stop);
+  addEventListener("pageshow", () => { if (!document.hidden) start(); });
+  if (!document.hidden) start();
+}
+
+function renew(fresh, onRenewed) {
+  for (const old of document.querySelectorAll("[data-live]")) {
+    const part = fresh.getElementById(old.id);
+    if (!part || isInUse(old)) continue;
+    const opened = [...old.querySelectorAll("details")].map((one) => one.open);
+    const place = [...old.querySelectorAll("[data-row]")].findIndex((row) => row.classList.contains("here"));
+    const details = [...part.querySelectorAll("details")];
+    // Those that were opened stay open while the part has the same shape.
+    if (details.length === opened.length) details.forEach((one, at) => { one.open = opened[at]; });
+    part.querySelectorAll("[data-row]")[place]?.classList.add("here");
+    onRenewed(part);
+    old.replaceWith(document.adoptNode(part));
+  }
+}
+
+function isInUse(part) {
+  const selection = getSelection();
+  const marked = selection && !selection.isCollapsed && part.contains(selection.anchorNode);
+  return marked || part.contains(document.activeElement) || part.querySelector("[data-select]:checked") !== null;
+}

@@ -1,0 +1,5 @@
+-- Notes a change, in the transaction of the change.
+insert into pgsched.audit_log (actor, role, remote, action, task_id, queue, target, before, after)
+values (%(actor)s, %(role)s, %(remote)s, %(action)s, %(task_id)s, %(queue)s, %(target)s, %(before)s::jsonb,
+  %(after)s::jsonb)
+returning id

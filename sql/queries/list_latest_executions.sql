@@ -1,0 +1,13 @@
+-- A page of the attempts that began in a span of time, the latest first. The span is what keeps it quick: the index knows
+-- which blocks it lies in.
+select e.*
+from pgsched.executions e
+where e.started_at >= now() - %(seconds)s * interval '1 second'
+  and (%(before_at)s::timestamptz is null
+    or (e.started_at <= %(before_at)s::timestamptz and (e.started_at, e.task_id, e.fencing_token)
+      < (%(before_at)s::timestamptz, %(before_id)s::bigint, %(before_token)s::bigint)))
+  and (%(queue)s::text is null or e.queue = %(queue)s::text)
+  and (%(task_type)s::text is null or e.task_type = %(task_type)s::text)
+  and (%(status)s::text is null or e.status = %(status)s::text)
+order by e.started_at desc, e.task_id desc, e.fencing_token desc
+limit %(limit)s

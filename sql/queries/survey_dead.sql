@@ -1,0 +1,4 @@
+-- How many dead letters each queue has, of the last ones up to a cap.
+select d.queue::text as queue, count(*) as number
+from (select t.queue from pgsched.tasks t where t.died_at is not null order by t.died_at desc limit %(cap)s) d
+group by d.queue

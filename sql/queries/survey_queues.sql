@@ -1,0 +1,54 @@
+-- Every queue with its settings, how much waits in it and is due or runs (counted up to a cap) and how long the oldest due row has waited. Names
+-- come from a loose scan of the due clock's index: one probe a queue, however many rows there are.
+with recursive waiting(name) as (
+  (select t.queue::text from pgsched.tasks t
+   where t.next_run_at is not null and t.enabled order by t.queue limit 1)
+  union all
+  select (select t.queue::text from pgsched.tasks t
+          where t.next_run_at is not null and t.enabled and t.queue > w.name order by t.queue limit 1)
+  from waiting w
+  where w.name is not null
+),
+names as (
+  select name from waiting where name is not null
+  union select name::text from pgsched.queues
+  union select unnest(queues) from pgsched.workers
+)
+select n.name, coalesce(q.paused, false) as paused, coalesce(q.ordering, 'fifo') as ordering,
+  coalesce(q.limits, '{}') as limits, q.ageing, held.number as waiting, ready.number as ready,
+  extract(epoch from now() - oldest.at)::float8 as oldest_due_seconds
+from names n
+left join pgsched.queues q on q.name = n.name
+cross join lateral (
+  select count(*) as number
+  from (select from pgsched.tasks t
+        where t.queue = n.name and t.next_run_at is not null and t.enabled limit %(cap)s) c
+) held
+cross join lateral (
+  select count(*) as number
+  from (
+    select r.one
+    from generate_series(10, 1, -1) as p(priority)
+    cross join lateral (
+      select 1 as one
+      from pgsched.tasks t
+      where t.queue = n.name and t.priority = p.priority and t.next_run_at is not null and t.enabled
+        and t.next_run_at <= now()
+      limit %(cap)s
+    ) r
+    limit %(cap)s
+  ) c
+) ready
+cross join lateral (
+  select min(first.next_run_at) as at
+  from generate_series(1, 10) as p(priority)
+  cross join lateral (
+    select t.next_run_at
+    from pgsched.tasks t
+    where t.queue = n.name and t.priority = p.priority and t.next_run_at is not null and t.enabled
+      and t.next_run_at <= now() and (t.locked_until is null or t.locked_until < now())
+    order by t.next_run_at, t.id
+    limit 1
+  ) first
+) oldest
+order by n.name

@@ -1,0 +1,144 @@
+"""The description of the REST API: complete, and its examples are true."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+
+from pgsched import records
+from pgsched.filters import TaskFilters
+from pgsched.spec import TaskOptions
+from pgsched.web import create_app
+from pgsched.web.api import examples, shapes
+from pgsched.web.api.bodies import SHORT, NewGroup, NewTask, TaskEdit
+from pgsched.web.api.task_query import BulkFilter, TaskQuery
+from tests.doc_examples import table
+from tests.engine import on_loop
+from tests.tables import database, insert_task, set_dead
+from tests.web_face import web
+
+DESCRIPTION: dict[str, Any] = create_app("").openapi()
+STREAMS = ("/api/v1/events",)
+
+
+def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, of_path in DESCRIPTION["paths"].items():
+        if path.startswith("/api/"):
+            for method, operation in of_path.items():
+                yield method.upper(), path, operation
+
+
+each_operation = pytest.mark.parametrize(
+    ("method", "path", "operation"), list(operations()), ids=[f"{one[0]} {one[1]}" for one in operations()]
+)
+each_that_ends = pytest.mark.parametrize(
+    ("method", "path", "operation"),
+    [one for one in operations() if one[1] not in STREAMS],
+    ids=[f"{one[0]} {one[1]}" for one in operations() if one[1] not in STREAMS],
+)
+
+
+def examples_of_body(operation: dict[str, Any]) -> list[Any]:
+    content = operation.get("requestBody", {}).get("content", {})
+    return [one["value"] for one in content.get("application/json", {}).get("examples", {}).values()]
+
+
+@each_operation
+def test_operation_is_described_with_examples(method: str, path: str, operation: dict[str, Any]) -> None:
+    assert operation["summary"]
+    assert operation["description"]
+    if "requestBody" in operation:
+        assert examples_of_body(operation)
+    good = [answer for code, answer in operation["responses"].items() if code in ("200", "201")]
+    assert good or "204" in operation["responses"]
+    if good and path not in STREAMS:
+        assert any("example" in answer["content"]["application/json"] for answer in good)
+    assert {"401", "403", "422", "503"} <= operation["responses"].keys()
+    for code, answer in operation["responses"].items():
+        if code.startswith(("4", "5")):
+            assert list(answer["content"]) == ["application/problem+json"], code
+
+
+@each_that_ends
+@on_loop
+async def test_examples_of_requests_are_accepted(dsn: str, method: str, path: str, operation: dict[str, Any]) -> None:
+    with database(dsn) as connection:
+        task_id = insert_task(connection, queue="mail", scheduled_for="2030-01-01T00:00:00Z")
+        if path.endswith("/retry"):
+            set_dead(connection, task_id)
+    query = {"cron": "0 8 * * 1"} if path.endswith("/preview") else {}
+    async with web(dsn) as http:
+        for body in examples_of_body(operation) or [None]:
+            url = path.replace("{id}", str(task_id)).replace("{name}", "mail")
+            answer = await http.request(method, url, json=body, params=query)
+            assert answer.status_code in (200, 201, 204), answer.text
+
+
+SHAPES = {
+    "TASK": shapes.TaskShape,
+    "DEAD": shapes.TaskShape,
+    "STATUS": shapes.TaskStatusShape,
+    "EXECUTION": shapes.ExecutionShape,
+    "MISSED": shapes.MissedTicksShape,
+    "LOG_ENTRY": shapes.LogEntryShape,
+    "NODE": shapes.NodeShape,
+    "PREVIEW": shapes.PreviewShape,
+    "CHANGED": shapes.ChangedShape,
+    "SETTINGS": shapes.QueueSettingsShape,
+    "QUEUE": shapes.QueueShape,
+    "WORKER": shapes.WorkerShape,
+    "STATS": shapes.StatsShape,
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_example_of_an_answer_has_its_shape(name: str) -> None:
+    example = getattr(examples, name)
+    TypeAdapter(SHAPES[name]).validate_python(example)
+    assert example.keys() == SHAPES[name].model_fields.keys()
+
+
+@pytest.mark.parametrize(
+    ("record", "shape"),
+    [
+        (records.Task, shapes.TaskShape),
+        (records.Execution, shapes.ExecutionShape),
+        (records.MissedTicks, shapes.MissedTicksShape),
+        (records.LogEntry, shapes.LogEntryShape),
+        (records.QueueInfo, shapes.QueueShape),
+        (records.QueueSettings, shapes.QueueSettingsShape),
+        (records.WorkerInfo, shapes.WorkerShape),
+        (records.Stats, shapes.StatsShape),
+    ],
+)
+def test_shape_has_the_fields_of_its_record(record: Any, shape: Any) -> None:
+    assert [field.name for field in fields(record)] == list(shape.model_fields)
+
+
+def test_body_has_every_option_of_schedule() -> None:
+    said = set(NewTask.model_fields) - set(SHORT) - {"task_type", "payload", "delay_ms"}
+    assert said == set(TaskOptions.__annotations__)
+    assert set(NewTask.model_fields) == set(TaskEdit.model_fields) | {"task_type"}
+    assert set(NewGroup.model_fields) == set(TaskEdit.model_fields) | {"steps"}
+
+
+def test_query_and_bulk_have_every_filter() -> None:
+    filters = (set(TaskFilters.__annotations__) - {"ids"}) | {"id"}
+    assert set(TaskQuery.model_fields) - {"limit", "cursor"} == filters
+    assert set(BulkFilter.model_fields) == filters
+
+
+def test_page_lists_every_operation() -> None:
+    documented = {(row["method"], row["path"]): row["what it does"] for row in table("rest", "Operations").rows}
+    assert documented == {
+        (method, path.removeprefix("/api/v1")): operation["summary"] for method, path, operation in operations()
+    }
+
+
+def test_page_lists_every_filter() -> None:
+    documented = {row["filter"] for row in table("rest", "Filters").rows}
+    assert documented == set(BulkFilter.model_fields)

@@ -1,0 +1,286 @@
+"""What the buttons do, and that each of them leaves an entry in the audit log."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.engine import on_loop
+from tests.pages import Page
+from tests.tables import database, insert_task, set_completed, set_dead, set_running, task_row
+from tests.web_face import web
+
+Connection = psycopg.Connection[dict[str, Any]]
+
+
+def audit(connection: Connection) -> list[tuple[str, int | None]]:
+    """The action and the task of each entry."""
+    rows = connection.execute("select action, task_id from pgsched.audit_log order by id").fetchall()
+    return [(row["action"], row["task_id"]) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("verb", "column", "expected"),
+    [("cancel", "status", "cancelled"), ("disable", "enabled", False), ("enable", "enabled", True)],
+)
+@on_loop
+async def test_button_of_a_waiting_task_does_what_it_says(dsn: str, verb: str, column: str, expected: Any) -> None:
+    with database(dsn) as connection:
+        made = insert_task(connection, enabled=verb != "enable")
+        async with web(dsn) as client:
+            answer = await client.post(f"/tasks/{made}/{verb}")
+            shown = Page((await client.get(answer.headers["location"])).text)
+        assert answer.status_code == 303
+        assert task_row(connection, made)[column] == expected
+        assert audit(connection) == [(f"task.{verb}", made)]
+        assert any(str(made) in e.text for e in shown.all("p") if e.attributes.get("class") == "notice")
+
+
+@on_loop
+async def test_retry_gives_a_dead_task_its_attempts_again(dsn: str) -> None:
+    with database(dsn) as connection:
+        made = insert_task(connection)
+        set_dead(connection, made)
+        async with web(dsn) as client:
+            assert (await client.post(f"/tasks/{made}/retry")).status_code == 303
+        assert task_row(connection, made)["status"] == "pending"
+        assert audit(connection) == [("task.retry", made)]
+
+
+@on_loop
+async def test_run_now_of_a_completed_task_leads_to_its_copy(dsn: str) -> None:
+    with database(dsn) as connection:
+        made = insert_task(connection)
+        set_completed(connection, made)
+        async with web(dsn) as client:
+            answer = await client.post(f"/tasks/{made}/run")
+        assert answer.headers["location"].startswith(f"/tasks/{made + 1}?")
+        assert task_row(connection, made + 1)["status"] == "pending"
+
+
+@on_loop
+async def test_delete_takes_the_row_away(dsn: str) -> None:
+    with database(dsn) as connection:
+        made = insert_task(connection)
+        async with web(dsn) as client:
+            answer = await client.post(f"/tasks/{made}/delete")
+        assert answer.headers["location"].startswith("/tasks?")
+        assert connection.execute("select from pgsched.tasks").fetchall() == []
+        assert audit(connection) == [("task.delete", made)]
+
+
+@on_loop
+async def test_refused_change_leaves_no_entry(dsn: str) -> None:
+    with database(dsn) as connection:
+        made = insert_task(connection)
+        set_running(connection, made)
+        async with web(dsn) as client:
+            answers = [await client.post(f"/tasks/{made}/{verb}") for verb in ("delete", "retry", "break")]
+        assert [answer.status_code for answer in answers] == [409, 409, 404]
+        assert task_row(connection, made)["status"] == "running"
+        assert audit(connection) == []
+
+
+@on_loop
+async def test_page_of_another_site_changes_nothing(dsn: str) -> None:
+    with database(dsn) as connection:
+        made = insert_task(connection)
+        async with web(dsn, headers={"Sec-Fetch-Site": "cross-site"}) as client:
+            answer = await client.post(f"/tasks/{made}/cancel")
+        assert answer.status_code == 403
+        assert task_row(connection, made)["status"] == "pending"
+
+
+@on_loop
+async def test_edit_saved_as_it_is_shown_changes_nothing(dsn: str) -> None:
+    with database(dsn) as connection:
+        made = insert_task(
+            connection,
+            cron_expression="0 8 * * *",
+            timezone="Europe/Berlin",
+            payload=json.dumps({"a": [1.5, "é"]}),
+            tags=["x", "y"],
+            jitter="90 seconds",
+            end_date="2040-01-01 12:00+00",
+        )
+        before = task_row(connection, made)
+        async with web(dsn) as client:
+            page = Page((await client.get(f"/tasks/{made}/edit")).text)
+            answer = await client.post(f"/tasks/{made}/edit", data=form_of(page))
+        assert answer.status_code == 303
+        assert task_row(connection, made) == before
+        assert audit(connection) == []
+
+
+@on_loop
+async def test_edit_changes_what_was_changed_and_nothing_else(dsn: str) -> None:
+    with database(dsn) as connection:
+        made = insert_task(connection, cron_expression="0 8 * * *", task_name="old", jitter="90 seconds")
+        async with web(dsn) as client:
+            page = Page((await client.get(f"/tasks/{made}/edit")).text)
+            fields = form_of(page) | {"cron": "30 9 * * *", "name": "", "payload": '{"n": 7}', "priority": "9"}
+            answer = await client.post(f"/tasks/{made}/edit", data=fields)
+        assert answer.status_code == 303, answer.text
+        row = task_row(connection, made)
+        assert (row["cron_expression"], row["task_name"], row["payload"]) == ("30 9 * * *", None, {"n": 7})
+        assert row["priority"] == 9
+        assert row["jitter"].total_seconds() == 90
+        assert audit(connection) == [("task.update", made)]
+
+
+@on_loop
+async def test_form_that_is_refused_keeps_what_was_typed_and_names_the_rule(dsn: str) -> None:
+    with database(dsn) as connection:
+        made = insert_task(connection, cron_expression="0 8 * * *")
+        async with web(dsn) as client:
+            edited = await client.post(f"/tasks/{made}/edit", data={"cron": "0 8 * *", "priority": "99"})
+            created = await client.post("/schedules/new", data={"task_type": "mail", "payload": "[1]", "queue": "my"})
+        for answer, rule in ((edited, "must"), (created, "payload must be a JSON object")):
+            page = Page(answer.text)
+            assert answer.status_code == 422
+            assert page.problems() == []
+            assert rule in next(e.text for e in page.all("p") if e.attributes.get("role") == "alert")
+        assert form_of(Page(created.text))["queue"] == "my"
+        assert audit(connection) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "schedule_type"),
+    [
+        ({"cron": "*/5 * * * *", "timezone": "Europe/Berlin"}, "recurring"),
+        ({"every": "15m", "times": "4"}, "repeating"),
+        ({"at": "2031-01-31T12:00"}, "one_time"),
+    ],
+)
+@on_loop
+async def test_form_creates_a_task(dsn: str, fields: dict[str, str], schedule_type: str) -> None:
+    with database(dsn) as connection:
+        async with web(dsn) as client:
+            empty = form_of(Page((await client.get("/schedules/new")).text))
+            given = empty | {"task_type": "report", "tags": "a, b", "payload": '{"n": 1}'} | fields
+            answer = await client.post("/schedules/new", data=given)
+        assert answer.status_code == 303, answer.text
+        (row,) = connection.execute("select * from pgsched.tasks").fetchall()
+        assert (row["schedule_type"], row["tags"], row["payload"]) == (schedule_type, ["a", "b"], {"n": 1})
+        assert audit(connection) == [("task.create", row["id"])]
+
+
+@on_loop
+async def test_form_without_scripts_shows_the_next_runs(dsn: str) -> None:
+    with database(dsn) as connection:
+        async with web(dsn) as client:
+            answer = await client.post("/schedules/new", data={"task_type": "a", "cron": "0 8 * * *", "look": "yes"})
+        assert answer.status_code == 200
+        assert answer.text.count("08:00:00 UTC") >= 5
+        assert connection.execute("select from pgsched.tasks").fetchall() == []
+
+
+@on_loop
+async def test_change_to_a_filter_asks_first_and_then_changes_all_that_fit(dsn: str) -> None:
+    with database(dsn) as connection:
+        wanted = [insert_task(connection, queue="mail") for _ in range(70)]
+        other = insert_task(connection, queue="other")
+        async with web(dsn) as client:
+            asked = await client.post("/tasks/bulk", data={"queue": "mail", "action": "cancel", "ids": ""})
+            page = Page(asked.text)
+            assert "Cancel 70 tasks?" in page.text
+            assert page.problems() == []
+            assert {task_row(connection, one)["status"] for one in wanted} == {"pending"}
+            form = {e.attributes["name"]: e.attributes["value"] for e in page.all("input") if "value" in e.attributes}
+            answer = await client.post("/tasks/bulk", data=form)
+        assert answer.status_code == 303
+        assert {task_row(connection, one)["status"] for one in wanted} == {"cancelled"}
+        assert task_row(connection, other)["status"] == "pending"
+        assert audit(connection) == [("tasks.cancel", None)]
+
+
+@on_loop
+async def test_change_to_selected_tasks_leaves_the_others(dsn: str) -> None:
+    with database(dsn) as connection:
+        first, second, third = (insert_task(connection) for _ in range(3))
+        async with web(dsn) as client:
+            data = {"action": "disable", "ids": f"{first} {third}", "confirmed": "yes"}
+            assert (await client.post("/tasks/bulk", data=data)).status_code == 303
+        assert [task_row(connection, one)["enabled"] for one in (first, second, third)] == [False, True, False]
+
+
+@on_loop
+async def test_change_to_many_needs_a_filter(dsn: str) -> None:
+    with database(dsn) as connection:
+        made = insert_task(connection)
+        async with web(dsn) as client:
+            answer = await client.post("/tasks/bulk", data={"action": "delete", "confirmed": "yes"})
+        assert answer.status_code == 422
+        assert task_row(connection, made)["status"] == "pending"
+
+
+@on_loop
+async def test_queue_is_paused_resumed_and_limited(dsn: str) -> None:
+    name = "a/b ?&#é"
+    with database(dsn) as connection:
+
+        def queue() -> dict[str, Any]:
+            row = connection.execute("select paused, limits from pgsched.queues where name = %s", (name,)).fetchone()
+            assert row is not None
+            return row
+
+        async with web(dsn) as client:
+            await client.post("/queues/pause", data={"queue": name})
+            assert queue()["paused"]
+            await client.post("/queues/resume", data={"queue": name})
+            assert not queue()["paused"]
+            given = {"queue": name, "concurrency": "3", "rate": "10", "per": "1m", "rate_per_key": ""}
+            assert (await client.post("/queues/limits", data=given)).status_code == 303
+            assert queue()["limits"]["concurrency"] == 3
+            assert queue()["limits"]["rate"] == 10
+            shown = Page((await client.get("/queues")).text)
+            assert "3 at once, 10 starts per" in shown.text
+            assert shown.problems() == []
+            assert (await client.post("/queues/limits", data={"queue": name, "concurrency": "0"})).status_code == 422
+            assert (await client.post("/queues/limits", data={"queue": name, "concurrency": ""})).status_code == 303
+            assert queue()["limits"] == {}
+        actions = [action for action, _ in audit(connection)]
+        assert actions == ["queue.pause", "queue.resume", "queue.limits", "queue.limits"]
+
+
+@on_loop
+async def test_dead_letters_that_fit_are_retried_or_deleted_after_a_question(dsn: str) -> None:
+    with database(dsn) as connection:
+        mail, other, third = (insert_task(connection, queue=queue) for queue in ("mail", "other", "third"))
+        for one in (mail, other, third):
+            set_dead(connection, one)
+        async with web(dsn) as client:
+            asked = await client.post("/dead/retry", data={"queue": "mail"})
+            assert asked.status_code == 200
+            assert Page(asked.text).problems() == []
+            assert task_row(connection, mail)["status"] == "dead"
+            await client.post("/dead/retry", data={"queue": "mail", "confirmed": "yes"})
+            await client.post("/dead/purge", data={"queue": "other", "confirmed": "yes"})
+        rows = connection.execute("select id, status from pgsched.tasks order by id").fetchall()
+        assert [(row["id"], row["status"]) for row in rows] == [(mail, "pending"), (third, "dead")]
+        assert [action for action, _ in audit(connection)] == ["dead.retry", "dead.purge"]
+
+
+@on_loop
+async def test_form_beyond_its_size_is_refused(dsn: str) -> None:
+    async with web(dsn) as client:
+        long = await client.post("/schedules/new", data={"task_type": "a", "payload": "x" * (5 * 1024 * 1024)})
+        odd = await client.post("/schedules/new", json={"task_type": "a"})
+    assert (long.status_code, odd.status_code) == (413, 415)
+
+
+def form_of(page: Page) -> dict[str, str]:
+    """What a browser would send of the sheet on a page."""
+    fields = {e.attributes["name"]: e.attributes.get("value", "") for e in page.all("input") if "fieldset" in e.inside}
+    fields |= {e.attributes["name"]: "".join(e.words).removeprefix("\n") for e in page.all("textarea")}
+    selects = iter(e for e in page.all("select"))
+    name = ""
+    for element in page.elements:
+        if element.tag == "select":
+            name = next(selects).attributes["name"]
+        elif element.tag == "option" and ("selected" in element.attributes or name not in fields):
+            fields[name] = element.attributes.get("value", element.text)
+    return fields

@@ -1,0 +1,107 @@
+"""Pages that follow what happens."""
+
+from __future__ import annotations
+
+import asyncio
+
+from pgsched.db import page_commands
+from pgsched.errors import DatabaseUnavailable
+from pgsched.web import WebSettings, create_app
+from pgsched.web.pages import live
+from pgsched.web.pages.live import Watch, changes
+from tests.engine import on_loop
+from tests.tables import database, insert_task
+from tests.waiting import wait_until_async
+from tests.web_face import PROTECTED, web
+
+
+@on_loop
+async def test_watcher_is_told_of_a_change_and_of_nothing_else() -> None:
+    number, looks = 1, 0
+
+    async def look() -> int:
+        nonlocal looks
+        looks += 1
+        return number
+
+    watch = Watch(look, seconds=0.001)
+    event = watch.join()
+    await asyncio.wait_for(event.wait(), 5)
+    event.clear()
+    seen = looks
+    await wait_until_async(lambda: looks > seen + 3, message="it looks on")
+    assert not event.is_set()
+    number = 2
+    await asyncio.wait_for(event.wait(), 5)
+    watch.leave(event)
+    await asyncio.sleep(0)
+    assert len(watch) == 0
+    assert watch._task is None
+
+
+@on_loop
+async def test_watch_goes_on_after_the_database_was_away() -> None:
+    away = True
+
+    async def look() -> int:
+        if away:
+            raise DatabaseUnavailable("gone")
+        return 1
+
+    watch = Watch(look, seconds=0.001)
+    event = watch.join()
+    await asyncio.sleep(0.01)
+    assert not event.is_set()
+    away = False
+    await asyncio.wait_for(event.wait(), 5)
+    await watch.close()
+
+
+@on_loop
+async def test_stream_says_that_a_row_was_inserted_and_ends_with_the_app(dsn: str) -> None:
+    app = create_app(dsn)
+    state = app.state.web
+    watch = Watch(lambda: state.client.database.run(page_commands.watch_changes()), seconds=0.05)
+    stream = changes(watch, state)
+    try:
+        assert await anext(stream) == "retry: 3000\n\n"
+        assert (await anext(stream)).startswith("event: change")
+        with database(dsn) as connection:
+            insert_task(connection)
+        async with asyncio.timeout(20):
+            assert (await anext(stream)).startswith("event: change")
+        state.stopping.set()
+        assert [line async for line in stream if not line.startswith(("event", ":"))] == []
+        assert len(watch) == 0
+    finally:
+        await watch.close()
+        await state.close()
+
+
+@on_loop
+async def test_stream_is_for_those_who_may_look(dsn: str) -> None:
+    async with web(dsn, PROTECTED) as client:
+        answer = await client.get("/live")
+    assert answer.status_code == 303
+    assert answer.headers["location"] == "/login"
+
+
+@on_loop
+async def test_stream_is_refused_when_too_many_watch(dsn: str) -> None:
+    app = create_app(dsn, settings=WebSettings())
+
+    class Request:
+        pass
+
+    request = Request()
+    request.app = app  # type: ignore[attr-defined]
+    watch = live.watch_of(request)  # type: ignore[arg-type]
+    events = [watch.join() for _ in range(live.MAX_WATCHERS)]
+    try:
+        async with web(dsn, app=app) as client:
+            answer = await client.get("/live")
+        assert answer.status_code == 503
+    finally:
+        for event in events:
+            watch.leave(event)
+        await app.state.web.close()

@@ -1,0 +1,375 @@
+"""Every page, empty and with rows; the rules that all of them keep; what viewers get."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from pgsched.web import WebSettings
+from pgsched.web.headers import CONTENT_SECURITY_POLICY
+from tests.engine import engine, on_loop
+from tests.pages import Page
+from tests.tables import add_worker, database, insert_task, set_completed, set_dead, set_running
+from tests.web_face import OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
+
+LISTS = ("/", "/tasks", "/schedules", "/workflows", "/queues", "/workers", "/dead", "/executions")
+FORMS = ("/schedules/new",)
+
+
+def fill(dsn: str) -> dict[str, int]:
+    """One row of every kind; their ids."""
+    with database(dsn) as connection:
+        ids = {
+            "waiting": insert_task(connection, queue="mail", payload=json.dumps({"to": "ada"}), tags=["red"]),
+            "running": insert_task(connection),
+            "dead": insert_task(connection, task_name="the dead one"),
+            "completed": insert_task(connection),
+            "recurring": insert_task(connection, "report", cron_expression="30 2 * * *", timezone="Europe/Berlin"),
+            "repeating": insert_task(connection, "report", repeat_interval="15 minutes"),
+            "paused": insert_task(connection, "report", cron_expression="0 8 * * mon", enabled=False),
+        }
+        ids["blocked"] = insert_task(connection, depends_on=[ids["waiting"]])
+        set_running(connection, ids["running"])
+        set_dead(connection, ids["dead"], error="Traceback:\n  line 7\nValueError: no luck")
+        set_completed(connection, ids["completed"])
+        add_worker(connection, queues=["mail"], task_types=["mail"])
+        connection.execute("insert into pgsched.queues (name, paused, limits) values ('slow', true, '{\"rate\": 3}')")
+        for number, status in enumerate(("failed", "completed"), 1):
+            connection.execute(
+                """
+                insert into pgsched.executions (
+                  task_id, task_type, queue, attempt, fencing_token, status, started_at, finished_at, duration_ms,
+                  error)
+                values (%s, 'mail', 'default', %s, %s, %s, now() - interval '20 seconds', now(), 20000, %s)
+                """,
+                (ids["dead"], number, number, status, "ValueError: no luck" if status == "failed" else None),
+            )
+        connection.execute(
+            """
+            insert into pgsched.execution_logs (task_id, fencing_token, attempt, logged_at, level, message, fields)
+            values (%s, 1, 1, now(), 'info', 'hello from the log', '{"a": 1}')
+            """,
+            (ids["dead"],),
+        )
+    return ids
+
+
+@pytest.mark.parametrize("path", LISTS + FORMS)
+@on_loop
+async def test_page_of_an_empty_database_is_shown(dsn: str, path: str) -> None:
+    async with web(dsn) as client:
+        answer = await client.get(path)
+    assert answer.status_code == 200, answer.text
+    assert Page(answer.text).problems() == []
+
+
+@pytest.mark.parametrize("path", LISTS)
+@on_loop
+async def test_page_with_rows_keeps_the_rules(dsn: str, path: str) -> None:
+    fill(dsn)
+    async with web(dsn) as client:
+        answer = await client.get(path)
+    assert answer.status_code == 200, answer.text
+    assert Page(answer.text).problems() == []
+    assert answer.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
+
+
+@on_loop
+async def test_page_of_every_kind_of_task_keeps_the_rules(dsn: str) -> None:
+    ids = fill(dsn)
+    async with web(dsn) as client:
+        for name, task_id in ids.items():
+            for path in (f"/tasks/{task_id}", f"/tasks/{task_id}/edit", f"/workflows/{task_id}"):
+                answer = await client.get(path)
+                assert answer.status_code == 200, (name, path, answer.text)
+                assert Page(answer.text).problems() == [], (name, path)
+
+
+def test_rules_are_broken_by_a_page_that_breaks_them() -> None:
+    page = Page(
+        '<html><h1></h1><main><p style="color: red" id="a">x</p><p id="a"><input name="q"><button></button>'
+        '<script>alert(1)</script><a href="https://example.com">x</a></main></html>'
+    )
+    found = " | ".join(page.problems())
+    for rule in ("inline: p style", "id given twice", "no label", "no words: button", "inline: script", "elsewhere"):
+        assert rule in found, found
+    assert "unbalanced" in found
+    assert "lang" in found
+
+
+@on_loop
+async def test_overview_names_what_is_wrong(dsn: str) -> None:
+    ids = fill(dsn)
+    with database(dsn) as connection:
+        insert_task(connection, "unknown", queue="mail")
+        connection.execute(
+            "update pgsched.tasks set next_run_at = now() - interval '1 hour' where id = %s", (ids["recurring"],)
+        )
+    async with web(dsn) as client:
+        text = Page((await client.get("/")).text).text
+    assert "No live worker of queue mail has a handler for unknown: 1 due." in text
+    assert "1 dead letter." in text
+    assert "1 schedule stalled" in text
+    assert "1 queue paused." in text
+
+
+@on_loop
+async def test_overview_of_a_healthy_database_has_nothing_wrong(dsn: str) -> None:
+    async with web(dsn) as client:
+        assert "Wrong now Nothing." in Page((await client.get("/")).text).text
+
+
+@on_loop
+async def test_overview_counts_what_ended_in_the_hour(dsn: str) -> None:
+    async with engine(dsn) as one:
+        with database(dsn) as connection:
+            for _ in range(3):
+                insert_task(connection)
+        await one.work()
+    async with web(dsn) as client:
+        text = Page((await client.get("/")).text).text
+    assert "Ended in 60 minutes 3" in text
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("status=dead", {"dead"}),
+        ("status=running", {"running"}),
+        ("status=completed", {"completed"}),
+        ("queue=mail", {"waiting"}),
+        ("task_type=report", {"recurring", "repeating", "paused"}),
+        ("schedule_type=repeating", {"repeating"}),
+        ("enabled=no", {"paused"}),
+        ("tag=red", {"waiting"}),
+        ("name=DEAD", {"dead"}),
+        ("search=ada", {"waiting"}),
+        ("error=no+luck", {"dead"}),
+        ("queue=nothing", set()),
+    ],
+)
+@on_loop
+async def test_filter_finds_what_fits(dsn: str, query: str, expected: set[str]) -> None:
+    ids = fill(dsn)
+    async with web(dsn) as client:
+        answer = await client.get(f"/tasks?{query}")
+    assert answer.status_code == 200
+    found = {int(one) for one in re.findall(r'data-select value="(\d+)"', answer.text)}
+    assert found == {ids[name] for name in expected}
+
+
+@on_loop
+async def test_pages_of_tasks_follow_each_other_without_gap_or_repeat(dsn: str) -> None:
+    with database(dsn) as connection:
+        made = [insert_task(connection) for _ in range(120)]
+    seen: list[int] = []
+    path = "/tasks"
+    async with web(dsn) as client:
+        while path:
+            page = Page((await client.get(path)).text)
+            seen += [int(e.attributes["value"]) for e in page.elements if "data-select" in e.attributes]
+            path = next((e.attributes["href"] for e in page.all("a") if e.attributes.get("rel") == "next"), "")
+    assert seen == sorted(made, reverse=True)
+
+
+@on_loop
+async def test_pages_of_dead_letters_and_executions_follow_each_other(dsn: str) -> None:
+    with database(dsn) as connection:
+        made = [insert_task(connection) for _ in range(60)]
+        for task_id in made:
+            set_dead(connection, task_id)
+            connection.execute(
+                """
+                insert into pgsched.executions (
+                  task_id, task_type, queue, attempt, fencing_token, status, started_at, finished_at)
+                values (%s, 'mail', 'default', 1, 1, 'failed', now(), now())
+                """,
+                (task_id,),
+            )
+    async with web(dsn) as client:
+        for path in ("/dead", "/executions"):
+            seen: list[str] = []
+            while path:
+                page = Page((await client.get(path)).text)
+                seen += [e.text for e in page.all("th") if e.attributes.get("scope") == "row"]
+                path = next((e.attributes["href"] for e in page.all("a") if e.attributes.get("rel") == "next"), "")
+            assert sorted(map(int, seen)) == sorted(made)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("/tasks?status=broken", "status must be one of"),
+        ("/tasks?priority=high", "priority must be a whole number"),
+        ("/tasks?enabled=perhaps", "enabled must be yes or no"),
+        ("/tasks?before=x", "before must be a whole number"),
+        ("/executions?within=1y", "within must be one of"),
+        ("/executions?status=odd", "status must be one of"),
+        ("/dead?died=yesterday&before=1", "died must be a time"),
+    ],
+)
+@on_loop
+async def test_filter_that_makes_no_sense_is_refused_with_its_rule(dsn: str, path: str, message: str) -> None:
+    async with web(dsn) as client:
+        answer = await client.get(path)
+    assert answer.status_code == 422
+    assert message in Page(answer.text).text
+
+
+@on_loop
+async def test_quick_search_of_a_number_leads_to_the_task(dsn: str) -> None:
+    async with web(dsn) as client:
+        number = await client.get("/tasks?q=17")
+        text = await client.get("/tasks?q=a+b")
+    assert (number.status_code, number.headers["location"]) == (303, "/tasks/17")
+    assert text.headers["location"] == "/tasks?search=a+b"
+
+
+@on_loop
+async def test_unknown_task_is_not_found(dsn: str) -> None:
+    async with web(dsn) as client:
+        answers = [await client.get(path) for path in ("/tasks/77", f"/tasks/{10**30}", "/workflows/77")]
+    assert [answer.status_code for answer in answers] == [404, 404, 404]
+
+
+@on_loop
+async def test_task_shows_attempts_traceback_log_and_insert(dsn: str) -> None:
+    ids = fill(dsn)
+    async with web(dsn) as client:
+        page = Page((await client.get(f"/tasks/{ids['dead']}")).text)
+    assert "line 7" in page.text
+    assert "hello from the log" in page.text
+    assert "attempt 2" in page.text
+    assert "insert into pgsched.tasks" in page.text
+    assert any("timeline" in one.attributes.get("class", "") for one in page.all("svg"))
+
+
+@on_loop
+async def test_insert_of_a_task_makes_one_like_it(dsn: str) -> None:
+    with database(dsn) as connection:
+        payload = {"text": 'it\'s \\ a "quote"\n$$', "n": [1, None, True]}
+        first = insert_task(
+            connection, payload=json.dumps(payload), tags=["a'b", "c,d"], task_name="x\\'y", timeout="90 seconds"
+        )
+        async with web(dsn) as client:
+            page = Page((await client.get(f"/tasks/{first}")).text)
+        statement = next("".join(e.words) for e in page.all("pre") if "".join(e.words).startswith("insert into"))
+        connection.execute(statement.encode())
+        rows = connection.execute(
+            "select payload, tags, task_name, timeout, scheduled_for from pgsched.tasks order by id"
+        ).fetchall()
+    assert rows[0] == rows[1]
+
+
+@on_loop
+async def test_preview_marks_a_change_of_the_clocks(dsn: str) -> None:
+    query = "cron=30+2+*+*+*&timezone=Europe/Berlin&start=2030-03-30T12:00Z"
+    async with web(dsn) as client:
+        answer = await client.get(f"/schedules/preview?{query}")
+        wrong = await client.get("/schedules/preview?cron=1+2+3")
+    assert answer.text.count("<li>") == 5
+    assert "the clocks have just gone forward" in answer.text
+    assert wrong.status_code == 200
+    assert "must have 5 fields" in Page(wrong.text).elements[0].text
+
+
+@pytest.mark.parametrize("path", LISTS)
+@on_loop
+async def test_viewer_gets_no_buttons_that_change_something(dsn: str, path: str) -> None:
+    ids = fill(dsn)
+    async with web(dsn, PROTECTED, token=VIEWER_TOKEN) as client:
+        for one in (path, f"/tasks/{ids['waiting']}", f"/tasks/{ids['dead']}"):
+            page = Page((await client.get(one)).text)
+            posts = [e.attributes["action"] for e in page.all("form") if e.attributes.get("method") == "post"]
+            assert posts == ["/logout"], one
+    async with web(dsn, PROTECTED, token=OPERATOR_TOKEN) as client:
+        page = Page((await client.get(f"/tasks/{ids['waiting']}")).text)
+        assert len([e for e in page.all("form") if e.attributes.get("method") == "post"]) > 1
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/tasks/1/run",
+        "/tasks/1/edit",
+        "/tasks/bulk",
+        "/schedules/new",
+        "/queues/pause",
+        "/queues/limits",
+        "/dead/retry",
+        "/dead/purge",
+    ],
+)
+@on_loop
+async def test_viewer_may_not_post(dsn: str, path: str) -> None:
+    with database(dsn) as connection:
+        insert_task(connection)
+        before = connection.execute("select count(*), max(updated_at) from pgsched.tasks").fetchone()
+        async with web(dsn, PROTECTED, token=VIEWER_TOKEN) as client:
+            answer = await client.post(
+                path, data={"queue": "default", "confirmed": "yes", "action": "cancel", "ids": "1"}
+            )
+        assert answer.status_code == 403
+        assert connection.execute("select count(*), max(updated_at) from pgsched.tasks").fetchone() == before
+        assert connection.execute("select * from pgsched.queues").fetchall() == []
+
+
+@on_loop
+async def test_hidden_payloads_are_not_shown_to_viewers(dsn: str) -> None:
+    settings = WebSettings(viewer_token=VIEWER_TOKEN, operator_token=OPERATOR_TOKEN, hide_payloads=True)
+    secret = "s3cret"
+    with database(dsn) as connection:
+        made = insert_task(connection, payload=json.dumps({"p": secret}), metadata=json.dumps({"m": secret}))
+        set_dead(connection, made, error=f"because of {secret}")
+        connection.execute(
+            "update pgsched.tasks set result = %s, progress = %s", (json.dumps(secret), json.dumps(secret))
+        )
+        connection.execute(
+            """
+            insert into pgsched.executions (
+              task_id, task_type, queue, attempt, fencing_token, status, started_at, finished_at, error, result)
+            values (%s, 'mail', 'default', 1, 1, 'failed', now(), now(), %s, %s)
+            """,
+            (made, secret, json.dumps(secret)),
+        )
+        connection.execute(
+            """
+            insert into pgsched.execution_logs (task_id, fencing_token, attempt, logged_at, level, message, fields)
+            values (%s, 1, 1, now(), 'info', %s, %s)
+            """,
+            (made, secret, json.dumps({"f": secret})),
+        )
+    paths = ("/tasks", f"/tasks/{made}", "/dead", "/executions", "/", f"/workflows/{made}")
+    async with web(dsn, settings, token=VIEWER_TOKEN) as client:
+        for path in paths:
+            assert secret not in (await client.get(path)).text, path
+        assert (await client.get("/tasks?search=s3c")).status_code == 422
+        assert (await client.get("/tasks?error=s3c")).status_code == 422
+    async with web(dsn, settings, token=OPERATOR_TOKEN) as client:
+        assert secret in (await client.get(f"/tasks/{made}")).text
+
+
+@on_loop
+async def test_pages_below_a_prefix_lead_to_pages_below_it(dsn: str) -> None:
+    fill(dsn)
+    async with web(dsn, WebSettings(path_prefix="/jobs")) as client:
+        for path in LISTS:
+            page = Page((await client.get(f"/jobs{path}")).text)
+            assert page.problems() == []
+            paths = [e.attributes[n] for e in page.elements for n in ("href", "src", "action") if n in e.attributes]
+            assert [one for one in paths if not one.startswith(("/jobs/", "#"))] == []
+
+
+@on_loop
+async def test_files_of_the_pages_are_served(dsn: str) -> None:
+    async with web(dsn) as client:
+        page = Page((await client.get("/")).text)
+        files = [
+            e.attributes[n] for e in page.elements for n in ("href", "src") if "/static/" in e.attributes.get(n, "")
+        ]
+        files += [f"/static/{name}.js" for name in ("times", "keys", "live", "forms")]
+        answers = [await client.get(path) for path in files]
+    assert len(files) == 8
+    assert [answer.status_code for answer in answers] == [200] * len(files)
