@@ -316,7 +316,7 @@ def test_every_answer_has_the_headers(dsn: str, path: str) -> None:
         assert "unsafe" not in policy
         assert "*" not in policy
         assert headers["x-content-type-options"] == "nosniff"
-        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["referrer-policy"] == "same-origin"
         assert headers["cache-control"] == "no-store"
         assert "access-control-allow-origin" not in headers
 
