@@ -110,8 +110,10 @@ async def changes(watch: Watch, state: WebState) -> AsyncIterator[str]:
         yield "retry: 3000\n\n"
         while not stopping.done() and loop.time() < ends_at:
             changed = asyncio.create_task(event.wait())
-            await asyncio.wait({changed, stopping}, timeout=QUIET_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            changed.cancel()
+            try:
+                await asyncio.wait({changed, stopping}, timeout=QUIET_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                changed.cancel()  # also when the page was left meanwhile
             if event.is_set():
                 event.clear()
                 yield "event: change\ndata: {}\n\n"
