@@ -20,17 +20,22 @@ MADE    := $(VENV)/.made-with-$(VERSION)
 RUN     := $(VENV)/.run-$(VERSION)
 DEV     := $(VENV)/.dev-$(VERSION)
 BENCH   := $(VENV)/.bench-$(VERSION)
+BROWSER := $(VENV)/.browser-$(VERSION)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: run test lint format bench chaos lock clean help
+.PHONY: run test test-browser lint format bench chaos lock clean help
 
 run: $(RUN) ## Start an embedded PostgreSQL, a worker and a demonstration to look at
 	exec $(BIN)/pgsched dev --demo
 
 test: $(DEV) ## Run every test but the long chaos ones (fewer: TESTS=tests/unit, options: ARGS="-k cron")
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not long" $(ARGS) $(TESTS)
+
+test-browser: $(BROWSER) ## Test the dashboard in Chromium (apt-get installs chromium and npm where they are missing)
+	@sh tests/browser/install.sh
+	$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS) tests/browser
 
 lint: $(DEV) ## Check style, types and layers
 	$(BIN)/ruff check .
@@ -54,17 +59,18 @@ lock: $(MADE) ## Write requirements/*.txt from pyproject.toml (newest versions: 
 	$(COMPILE) --output-file requirements/run.txt $(RUN_SOURCES)
 	$(COMPILE) --output-file requirements/dev.txt --constraint requirements/run.txt --group dev $(RUN_SOURCES)
 	$(COMPILE) --output-file requirements/bench.txt --constraint requirements/dev.txt --group bench
+	$(COMPILE) --output-file requirements/browser.txt --constraint requirements/dev.txt --group browser
 
 COMPILE     = $(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
               --no-config --custom-compile-command "make lock" $(ARGS)
 RUN_SOURCES = --extra embedded --extra web pyproject.toml requirements/build.in
 
 clean: ## Remove the environment, caches and what was built (the data of `pgsched dev` stays)
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/browser/node/node_modules
 	find pgsched tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # One environment. A stamp is older than the file it depends on only when that file changed, so a second call installs
 # nothing. The project is installed without build isolation and without dependencies: everything comes from the lock.
@@ -93,4 +99,10 @@ $(DEV): $(MADE) requirements/dev.txt pyproject.toml
 $(BENCH): $(DEV) requirements/bench.txt
 	@echo "Installing requirements/bench.txt into $(VENV)"
 	@$(PIP) --require-hashes -r requirements/bench.txt
+	@touch $@
+
+# What leads a browser, in the same environment; the browser itself is Debian's.
+$(BROWSER): $(DEV) requirements/browser.txt
+	@echo "Installing requirements/browser.txt into $(VENV)"
+	@$(PIP) --require-hashes -r requirements/browser.txt
 	@touch $@

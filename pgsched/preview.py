@@ -104,7 +104,7 @@ def ticks_of(schedule: Schedule, *, after: datetime, n: int) -> list[Previewed]:
     with suppress(OverflowError):  # beyond the years 1 to 9999, perhaps only on the wall clock
         anchor = after if begins_there else after + timedelta(microseconds=1)
         for tick in next_from(schedule, tick=None, anchor=anchor.astimezone(UTC), done=0, n=n):
-            ticks.append(_noted(schedule, tick))
+            ticks.append(noted(tick, schedule.timezone))
     return ticks
 
 
@@ -167,8 +167,9 @@ def _clock_rule(cron: Cron) -> str:
     return "a wildcard or step: follows elapsed time, so a skipped hour has no ticks and a repeated one has them twice"
 
 
-def _noted(schedule: Schedule, tick: datetime) -> Previewed:
-    zone = load_zone(schedule.timezone)
+def noted(tick: datetime, timezone: str) -> Previewed:
+    """Return a tick with its wall clock and what the clocks do to it. Raises InvalidTimezone."""
+    zone = load_zone(timezone)
     local = tick.astimezone(zone)
     before = (tick - timedelta(seconds=1)).astimezone(zone)
     note = None

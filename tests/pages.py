@@ -100,3 +100,17 @@ class Page(HTMLParser):
         if "lang" not in self.all("html")[0].attributes:
             found.append("html has no lang")
         return found
+
+
+def form_of(page: Page) -> dict[str, str]:
+    """What a browser would send of the sheet on a page."""
+    fields = {e.attributes["name"]: e.attributes.get("value", "") for e in page.all("input") if "fieldset" in e.inside}
+    fields |= {e.attributes["name"]: "".join(e.words).removeprefix("\n") for e in page.all("textarea")}
+    selects = iter(e for e in page.all("select"))
+    name = ""
+    for element in page.elements:
+        if element.tag == "select":
+            name = next(selects).attributes["name"]
+        elif element.tag == "option" and ("selected" in element.attributes or name not in fields):
+            fields[name] = element.attributes.get("value", element.text)
+    return fields

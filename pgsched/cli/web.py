@@ -30,6 +30,12 @@ def is_installed() -> bool:
     help="The port to bind; 0 takes a free one.",
 )
 @option("--path-prefix", metavar="PATH", default="", help="Serve all of it below this path, as /jobs.")
+@option(
+    "--trusted-proxies",
+    metavar="ADDRESSES",
+    default="",
+    help="Believe X-Forwarded-For and -Proto of these: addresses or networks, with commas between them.",
+)
 @option("--viewer-token", metavar="TOKEN", help="Who has it may look. Better as PGSCHED_VIEWER_TOKEN.")
 @option("--operator-token", metavar="TOKEN", help="Who has it may change things. Better as PGSCHED_OPERATOR_TOKEN.")
 @option("--hide-payloads", is_flag=True, help="Show viewers no payloads, results and errors.")
@@ -39,6 +45,7 @@ def web(
     host: str,
     port: int,
     path_prefix: str,
+    trusted_proxies: str,
     viewer_token: str | None,
     operator_token: str | None,
     hide_payloads: bool,
@@ -56,6 +63,7 @@ def web(
         host=host,
         port=port,
         path_prefix=path_prefix,
+        trusted_proxies=trusted_proxies,
         viewer_token=viewer_token,
         operator_token=operator_token,
         hide_payloads=hide_payloads,

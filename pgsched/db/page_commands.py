@@ -5,7 +5,7 @@ Every statement reads a bounded number of rows, whatever the table holds; counts
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -38,6 +38,19 @@ class QueueSurvey:
     ready: int
     """Those of them that are due or run, up to the cap, too."""
     oldest_due_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueSetup:
+    """What a queue is told to do, as a form has it."""
+
+    name: str
+    ordering: str = "fifo"
+    limits: dict[str, Any] = field(default_factory=dict)
+    per: Interval | None = None
+    """The time of its rates."""
+    ageing: Interval | None = None
+    events: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +91,15 @@ class MinuteCount:
 def survey_queues() -> Command[list[QueueSurvey]]:
     """Read every queue with capped counts."""
     return Command(load_statement("survey_queues"), {"cap": CAP}, lambda rows: [read(QueueSurvey, r) for r in rows])
+
+
+def list_queue_settings(queue: str | None = None) -> Command[dict[str, QueueSetup]]:
+    """Read the settings of every queue that has some, or of one; by its name."""
+
+    def parse(rows: Rows) -> dict[str, QueueSetup]:
+        return {row["name"]: read(QueueSetup, row) for row in rows}
+
+    return Command(load_statement("list_queue_settings"), {"queue": _text("queue", queue)}, parse, prepare=False)
 
 
 def survey_types() -> Command[list[TypeSurvey]]:
@@ -134,19 +156,29 @@ def find_running_ids() -> Command[list[int]]:
     )
 
 
+def read_clock() -> Command[datetime]:
+    """Read the time of the database."""
+
+    def parse(rows: Rows) -> datetime:
+        now: datetime = rows[0]["now"]
+        return now
+
+    return Command(load_statement("read_clock"), {}, parse)
+
+
 def latest_executions(
     *,
-    seconds: int,
+    since: datetime,
     queue: str | None,
     task_type: str | None,
     status: str | None,
     before: tuple[datetime, int, int] | None,
     limit: int,
 ) -> Command[list[Execution]]:
-    """Read a page of the attempts that began within the last ``seconds``, the latest first."""
+    """Read a page of the attempts that began at ``since`` or later, the latest first."""
     at, task_id, token = before or (None, None, None)
     params = {
-        "seconds": seconds,
+        "since": since,
         "queue": _text("queue", queue),
         "task_type": _text("task_type", task_type),
         "status": _word("status", status, EXECUTION_STATUSES),

@@ -18,7 +18,7 @@ MAX_FOUND: Final = 1000
 """The longest page."""
 MAX_CHANGED: Final = 10_000
 """So many tasks are changed at once, at the most."""
-MAX_SCANNED: Final = 100_000
+MAX_SCANNED: Final = 50_000
 """So many rows a page looks at, at the most, for filters that have no index."""
 
 _limit_found = whole(1, MAX_FOUND)

@@ -28,12 +28,14 @@ _FORWARDING = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 
 class AccessDenied(Exception):
-    """A request that may not do what it asks: 401 when a token may help, 403 when none will."""
+    """A request that may not do what it asks: 401 when a token may help, 403 when none will, 429 when it is to wait."""
 
-    def __init__(self, status: int, detail: str) -> None:
+    def __init__(self, status: int, detail: str, *, wait: int = 0) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
+        self.wait = wait
+        """Seconds after which it may be tried again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,19 @@ def role_of(settings: WebSettings, token: str) -> str | None:
     return OPERATOR if is_operator else VIEWER if is_viewer else None
 
 
+def try_token(connection: HTTPConnection, token: str) -> str | None:
+    """Return the role that a token opens. Raises AccessDenied when its address gave too many wrong ones before."""
+    state = state_of(connection)
+    remote = connection.client.host if connection.client else None
+    if seconds := state.throttle.seconds_to_wait(remote):
+        detail = f"too many wrong tokens came from your address: try again in {seconds} s"
+        raise AccessDenied(429, detail, wait=seconds)
+    role = role_of(state.settings, token)
+    if role is None:
+        state.throttle.note_wrong(remote)
+    return role
+
+
 def identify(connection: HTTPConnection) -> Actor | None:
     """Return who makes a request; None when he has not said it. Raises AccessDenied for a wrong token."""
     settings = state_of(connection).settings
@@ -71,7 +86,7 @@ def identify(connection: HTTPConnection) -> Actor | None:
     header = connection.headers.get("authorization")
     if header is not None:
         kind, _, token = header.partition(" ")
-        role = role_of(settings, token.strip()) if kind.lower() == "bearer" else None
+        role = try_token(connection, token.strip()) if kind.lower() == "bearer" else None
         if role is None:
             raise AccessDenied(401, "the Authorization header must be 'Bearer TOKEN' with a token that is known here")
         return Actor(name=role, role=role, remote=remote)

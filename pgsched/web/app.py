@@ -26,6 +26,7 @@ from pgsched.web.problems import Catcher, register_problems
 from pgsched.web.rendering import FOLDER, make_templates, program
 from pgsched.web.settings import WebSettings
 from pgsched.web.state import WebState
+from pgsched.web.throttle import Throttle
 
 API = "/api/v1"
 STATS_SECONDS = 2.0
@@ -33,7 +34,13 @@ STATS_SECONDS = 2.0
 POOL_SIZE = 8
 
 
-def create_app(dsn: str = "", *, settings: WebSettings | None = None, pool_size: int = POOL_SIZE) -> FastAPI:
+def create_app(
+    dsn: str = "",
+    *,
+    settings: WebSettings | None = None,
+    pool_size: int = POOL_SIZE,
+    throttle: Throttle | None = None,
+) -> FastAPI:
     """Return the ASGI app on a database; connections are opened at the first request.
 
     ``dsn`` is a libpq URI, ``embedded:DIR``, or empty for libpq's PG* variables. An app that mounts it gives tokens
@@ -48,6 +55,7 @@ def create_app(dsn: str = "", *, settings: WebSettings | None = None, pool_size:
         announcements=Announcements(client.database),
         stats=Cached(client.stats, seconds=STATS_SECONDS),
         templates=make_templates(),
+        throttle=Throttle() if throttle is None else throttle,
     )
 
     @asynccontextmanager

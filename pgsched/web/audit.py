@@ -19,7 +19,7 @@ from fastapi import Request
 from pgsched.async_client import AsyncClient
 from pgsched.db.audit_commands import add_entry
 from pgsched.errors import TaskNotFound
-from pgsched.records import Task
+from pgsched.records import QueueSettings, Task
 from pgsched.web.access import Actor
 from pgsched.web.state import state_of
 
@@ -28,7 +28,8 @@ log = structlog.stdlib.get_logger("pgsched.web")
 SECRET = ("payload", "metadata", "result", "progress", "last_error")
 """Whose values are not kept: only that they changed."""
 _ALWAYS_NEW = ("updated_at",)
-_CHANGED = "(changed)"
+CHANGED = "(changed)"
+"""Stands for a value that is not kept."""
 
 
 @dataclass(kw_only=True)
@@ -88,6 +89,15 @@ async def audited(
     log.info("changed", action=change.action, actor=actor.name, task_id=change.task_id, queue=change.queue)
 
 
+def note_settings(change: Change, was: QueueSettings, now: QueueSettings) -> None:
+    """Let a change say in which settings a queue differs; without a difference no entry is written."""
+    before, after = was.as_dict(), now.as_dict()
+    changed = [name for name in after if before[name] != after[name]]
+    change.nothing = not changed
+    change.before = {name: before[name] for name in changed}
+    change.after = {name: after[name] for name in changed}
+
+
 async def _found(client: AsyncClient, task_id: int) -> Task | None:
     try:
         return await client.get(task_id)
@@ -102,8 +112,8 @@ def differences(was: Task | None, now: Task | None) -> tuple[dict[str, Any] | No
         return _without_secrets(before), _without_secrets(after)
     names = [name for name in before if before[name] != after[name] and name not in _ALWAYS_NEW]
     return (
-        {name: _CHANGED if name in SECRET else before[name] for name in names},
-        {name: _CHANGED if name in SECRET else after[name] for name in names},
+        {name: CHANGED if name in SECRET else before[name] for name in names},
+        {name: CHANGED if name in SECRET else after[name] for name in names},
     )
 
 

@@ -5,13 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
 
+class _Found(NamedTuple, Generic[T]):
+    at: float
+    value: T
+
+
 class Cached(Generic[T]):
-    """The answer of ``load``, at most ``seconds`` old; whoever asks while it is loaded waits for that one load."""
+    """The answer of ``load``, one load at a time.
+
+    An answer older than ``seconds`` is loaded anew; up to twice that age it is still given meanwhile, so that nobody
+    waits while somebody asks all the time. Whoever comes later waits for the load.
+    """
 
     def __init__(
         self, load: Callable[[], Awaitable[T]], *, seconds: float, clock: Callable[[], float] = time.monotonic
@@ -19,25 +28,43 @@ class Cached(Generic[T]):
         self._load = load
         self._seconds = seconds
         self._clock = clock
-        self._lock = asyncio.Lock()
-        self._found: tuple[float, T] | None = None
+        self._found: _Found[T] | None = None
+        self._loading: asyncio.Task[T] | None = None
 
     async def get(self) -> T:
         """Return the value; raises what ``load`` raises, and then asks again the next time."""
-        if (fresh := self._fresh()) is not None:
-            return fresh[1]
-        async with self._lock:
-            if (fresh := self._fresh()) is not None:
-                return fresh[1]
-            began = self._clock()
-            value = await self._load()
-            self._found = (began, value)
-            return value
+        found = self._found
+        age = self._clock() - found.at if found is not None else 0.0
+        if found is not None and age < self._seconds:
+            return found.value
+        if self._loading is None:
+            self._loading = asyncio.create_task(self._renew())
+            self._loading.add_done_callback(self._end)
+        if found is not None and age < 2 * self._seconds:
+            return found.value
+        return await asyncio.shield(self._loading)  # whoever leaves does not end it for the others
 
     def forget(self) -> None:
-        """Load it afresh the next time."""
+        """Load it afresh the next time; a load under way may have begun before the change."""
         self._found = None
+        self._loading = None
 
-    def _fresh(self) -> tuple[float, T] | None:
-        found = self._found
-        return found if found is not None and self._clock() - found[0] < self._seconds else None
+    async def close(self) -> None:
+        """End a load that is under way."""
+        if self._loading is not None:
+            self._loading.cancel()
+            await asyncio.gather(self._loading, return_exceptions=True)
+
+    async def _renew(self) -> T:
+        task = asyncio.current_task()
+        began = self._clock()
+        value = await self._load()
+        if self._loading is task:
+            self._found = _Found(began, value)
+        return value
+
+    def _end(self, task: asyncio.Task[T]) -> None:
+        if self._loading is task:
+            self._loading = None
+        if not task.cancelled():
+            task.exception()  # who waited got it; when nobody did, the next one to wait gets one of his own

@@ -8,8 +8,10 @@ from datetime import datetime
 
 from markupsafe import Markup, escape
 
-WIDTH, HEIGHT = 720, 180
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 8, 10, 24
+WIDTH, HEIGHT = 1000, 220
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 8, 26, 34
+_NAMES = 220
+"""Where the bars of a timeline begin."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +35,10 @@ class Span:
 
 
 def stacked_bars(title: str, times: Sequence[datetime], series: Sequence[Series]) -> Markup:
-    """Return a chart of stacked bars, one for each time; every bar says its numbers when pointed at."""
+    """Return a chart of stacked bars, one for each time; every bar says its numbers when pointed at.
+
+    Times are in UTC; a script puts those under the axis into the viewer's zone.
+    """
     totals = [sum(one.values[at] for one in series) for at in range(len(times))]
     top = round_up(max(totals, default=0))
     inner, tall = WIDTH - _LEFT - _RIGHT, HEIGHT - _TOP - _BOTTOM
@@ -71,7 +76,9 @@ def stacked_bars(title: str, times: Sequence[datetime], series: Sequence[Series]
         )
         if at % max(len(times) // 6, 1) == 0:
             parts.append(
-                Markup('<text class="axis" x="{}" y="{}">{}</text>').format(_n(x), HEIGHT - 6, f"{time:%H:%M}")
+                Markup('<text class="axis" x="{}" y="{}" data-at="{}">{}</text>').format(
+                    _n(x), HEIGHT - 8, f"{time:%Y-%m-%dT%H:%MZ}", f"{time:%H:%M}"
+                )
             )
     parts.append(Markup("</svg>"))
     return Markup("").join(parts)
@@ -96,11 +103,11 @@ def timeline(title: str, spans: Sequence[Span]) -> Markup:
     parts = [_opening(title, WIDTH, high, "timeline")]
     for at, span in enumerate(spans):
         y = 26 * at + 6
-        x = 190 + (span.start - first) / whole * (WIDTH - 200)
-        wide = max((span.end - span.start) / whole * (WIDTH - 200), 2)
+        x = _NAMES + (span.start - first) / whole * (WIDTH - _NAMES - 10)
+        wide = max((span.end - span.start) / whole * (WIDTH - _NAMES - 10), 2)
         parts.append(
             Markup(
-                '<text class="axis" x="0" y="{}">{}</text>'
+                '<text class="axis" x="10" y="{}">{}</text>'
                 '<rect class="{}" x="{}" y="{}" width="{}" height="16" rx="2"><title>{}</title></rect>'
             ).format(y + 13, span.label, span.css, _n(min(x, WIDTH - 4)), y, _n(wide), span.label)
         )

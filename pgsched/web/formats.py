@@ -76,13 +76,14 @@ def pretty(value: Any) -> str:
     return json.dumps(value, default=to_json_able, ensure_ascii=False, indent=2)
 
 
-def limits(value: Mapping[str, Any]) -> str:
-    """The limits of a queue in words."""
+def limits(value: Mapping[str, Any], per: Interval | None = None) -> str:
+    """The limits of a queue in words; ``per`` is the time of its rates."""
+    span_of_rates = duration(per) or str(value.get("per", "1s"))
     words = {
         "concurrency": "{} at once",
         "concurrency_per_key": "{} at once per key",
-        "rate": "{} starts per " + str(value.get("per", "1 second")),
-        "rate_per_key": "{} starts per key per " + str(value.get("per", "1 second")),
+        "rate": "{} starts per " + span_of_rates,
+        "rate_per_key": "{} starts per key per " + span_of_rates,
     }
     return ", ".join(text.format(value[name]) for name, text in words.items() if name in value) or "none"
 

@@ -9,7 +9,7 @@ import structlog
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import RedirectResponse, Response
 
-from pgsched.web.access import AccessDenied, check_local, identify, role_of
+from pgsched.web.access import AccessDenied, check_local, identify, try_token
 from pgsched.web.paths import href
 from pgsched.web.rendering import page
 from pgsched.web.session import COOKIE, MAX_NAME, SECONDS, seal_session
@@ -45,24 +45,31 @@ async def show(request: Request) -> Response:
 @router.post("/login")
 async def log_in(request: Request, form: Annotated[dict[str, str], Depends(_form)]) -> Response:
     """Give a cookie for a token."""
-    settings = state_of(request).settings
-    role = role_of(settings, form.get("token", "").strip())
+    state, remote = state_of(request), request.client.host if request.client else None
     name = form.get("name", "").strip()
+    try:
+        role = try_token(request, form.get("token", "").strip())
+    except AccessDenied as denied:
+        log.warning("login_refused", remote=remote, wait=denied.wait)
+        answer = page(request, "login.html", status=denied.status, problem=denied.detail, name=name[:MAX_NAME])
+        answer.headers["Retry-After"] = str(denied.wait)
+        return answer
     if role is None or len(name) > MAX_NAME or not (name.isprintable() or not name):
         problem = "this token is not known here" if role is None else f"name must have at most {MAX_NAME} characters"
-        log.warning("login_refused", remote=request.client.host if request.client else None)
+        log.warning("login_refused", remote=remote)
         return page(request, "login.html", status=401 if role is None else 422, problem=problem, name=name[:MAX_NAME])
+    state.throttle.forget(remote)
     response = RedirectResponse(href(request, "/"), status_code=303)
     response.set_cookie(
         COOKIE,
-        seal_session(settings, role, name or None),
+        seal_session(state.settings, role, name or None),
         max_age=SECONDS,
         path=href(request, "") or "/",
         secure=request.url.scheme == "https",
         httponly=True,
         samesite="strict",
     )
-    log.info("logged_in", role=role, name=name or None, remote=request.client.host if request.client else None)
+    log.info("logged_in", role=role, name=name or None, remote=remote)
     return response
 
 

@@ -25,6 +25,14 @@ def href(connection: HTTPConnection, path: str) -> str:
     return root_of(connection.scope) + path
 
 
+def _whole(scope: Scope, mounted: str) -> str:
+    """The path with what a proxy took off before the app that mounts ours, which then says it in its root_path."""
+    path: str = scope["path"]
+    outer = scope.get("app_root_path", "").rstrip("/")
+    taken_off = outer and not f"{path}/".startswith(f"{mounted}/")
+    return outer + path if taken_off and f"{path}/".startswith(f"{mounted.removeprefix(outer)}/") else path
+
+
 class Root:
     """Notes the prefix, and puts it back where a proxy took it off, so that both kinds of proxies are served."""
 
@@ -37,7 +45,7 @@ class Root:
         if scope["type"] in ("http", "websocket"):
             mounted = scope.get("root_path", "").rstrip("/")
             root = mounted + self._prefix
-            path: str = scope["path"]
+            path = _whole(scope, mounted)
             if root and not path.startswith(root + "/"):
                 path = root + "/" if path == root else root + path.removeprefix(mounted)
             scope = {**scope, _ROOT: root, "root_path": root, "path": path}

@@ -50,7 +50,20 @@ _FIELDS = (
     {f.name for f in fields(Task)}
     | set(TaskOptions.__annotations__)
     | set(TaskFilters.__annotations__)
-    | {"limit", "before", "older_than", "cursor", "action", "delay_ms", "n", "ordering", "ageing", "per", "rate"}
+    | {
+        "limit",
+        "before",
+        "older_than",
+        "cursor",
+        "action",
+        "delay_ms",
+        "within",
+        "n",
+        "ordering",
+        "ageing",
+        "per",
+        "rate",
+    }
 )
 _UNQUOTED = ("payload", "metadata", "token")
 _LONGEST_SHOWN = 100
@@ -90,8 +103,9 @@ class Problem:
 def problem_of(error: Exception) -> Problem:
     """Return what is said about an error; of one that nobody expected only that it happened."""
     if isinstance(error, AccessDenied):
-        headers = {"WWW-Authenticate": 'Bearer realm="pgsched"'} if error.status == 401 else None
-        return Problem(status=error.status, detail=error.detail, headers=headers)
+        headers = {"WWW-Authenticate": 'Bearer realm="pgsched"'} if error.status == 401 else {}
+        headers |= {"Retry-After": str(error.wait)} if error.wait else {}
+        return Problem(status=error.status, detail=error.detail, headers=headers or None)
     if isinstance(error, RequestValidationError):
         return _invalid(error.errors())
     if isinstance(error, HTTPException):
@@ -150,7 +164,7 @@ def answer(request: Request, error: Exception) -> Response:
     problem = problem_of(error)
     if problem.status == 500:
         log.error("request_failed", method=request.method, path=route_path(request.scope), exc_info=error)
-    elif problem.status in (401, 403):
+    elif problem.status in (401, 403, 429):
         log.warning(
             "request_refused",
             method=request.method,

@@ -83,6 +83,8 @@ class Server:
             log_config=None,  # its records join ours
             access_log=False,  # it would write queries
             server_header=False,
+            proxy_headers=bool(settings.proxies),  # who was not named could say it comes from anywhere
+            forwarded_allow_ips=settings.proxies,
             date_header=True,
             lifespan="on",
             ws="none",

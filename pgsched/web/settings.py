@@ -26,6 +26,8 @@ class WebSettings:
     """The port to bind; 0 takes a free one."""
     path_prefix: str = ""
     """The path under which all of it is served, as ``/jobs``; empty: the root."""
+    trusted_proxies: str = ""
+    """Addresses and networks, with commas between them, whose X-Forwarded-For and X-Forwarded-Proto are believed."""
     viewer_token: str | None = None
     """Opens everything that changes nothing."""
     operator_token: str | None = None
@@ -42,6 +44,8 @@ class WebSettings:
                 f"path_prefix must begin with / and not end with it, of letters, digits and . _ ~ -, "
                 f"got {self.path_prefix!r}"
             )
+        for proxy in self.proxies:
+            _check_proxy(proxy)
         for name, token in (("viewer_token", self.viewer_token), ("operator_token", self.operator_token)):
             if token is not None:
                 _check_token(name, token)
@@ -52,6 +56,11 @@ class WebSettings:
                 f"host {self.host} can be reached from other machines: set operator_token or viewer_token "
                 "(PGSCHED_OPERATOR_TOKEN, PGSCHED_VIEWER_TOKEN), or bind 127.0.0.1"
             )
+
+    @property
+    def proxies(self) -> list[str]:
+        """The proxies that are believed, one by one."""
+        return [part.strip() for part in self.trusted_proxies.split(",") if part.strip()]
 
     @property
     def protected(self) -> bool:
@@ -75,6 +84,16 @@ def is_loopback(host: str | None) -> bool:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
     return bool((mapped or address).is_loopback)
+
+
+def _check_proxy(proxy: str) -> None:
+    try:
+        ipaddress.ip_network(proxy)
+    except ValueError:
+        raise ConfigError(
+            f"trusted_proxies must be IP addresses or networks as 10.0.0.0/8, with commas between them, "
+            f"got {proxy[:100]!r}"
+        ) from None
 
 
 def _check_token(name: str, token: str) -> None:

@@ -14,6 +14,7 @@ from pgsched.records import Stats
 from pgsched.web.announcements import Announcements
 from pgsched.web.cache import Cached
 from pgsched.web.settings import WebSettings
+from pgsched.web.throttle import Throttle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,8 @@ class WebState:
     templates: Jinja2Templates
     announcements: Announcements
     """What happens to tasks, as workers tell it."""
+    throttle: Throttle = field(default_factory=Throttle)
+    """The wrong tokens of each address."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the server is about to end: a stream that would go on for ever ends then."""
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -37,6 +40,7 @@ class WebState:
         """End what was begun for requests and close the connections."""
         self.stopping.set()
         await self.announcements.close()
+        await self.stats.close()
         await self.stack.aclose()
         await self.client.close()
 

@@ -1,24 +1,25 @@
 -- A page of the tasks that fit, the latest first, and how far it looked: filters without an index look at so many rows
 -- (scan) and no more, so that a page is quick whatever the table holds. `scanned_to` without a task: nothing was found so
 -- far. Without rows when only the ids are asked for. A filter that was not given is null and is planned away, since the
--- statement is not prepared.
+-- statement is not prepared. The end of the look is a bare comparison: only so it is a condition of the index.
+with reach as materialized (
+  select (
+    select s.id
+    from pgsched.tasks s
+    where %(bounded)s::boolean and (%(before_id)s::bigint is null or s.id < %(before_id)s::bigint)
+    order by s.id desc
+    offset %(scan)s - 1
+    limit 1
+  ) as scanned_to
+)
 select page.scanned_to, page.found_id, d.*
 from (
   select reach.scanned_to, found.id as found_id
-  from (
-    select (
-      select s.id
-      from pgsched.tasks s
-      where %(bounded)s::boolean and (%(before_id)s::bigint is null or s.id < %(before_id)s::bigint)
-      order by s.id desc
-      offset %(scan)s - 1
-      limit 1
-    ) as scanned_to
-  ) reach
+  from reach
   left join lateral (
     select t.id
     from pgsched.tasks t
-    where (reach.scanned_to is null or t.id >= reach.scanned_to)
+    where t.id >= coalesce((select r.scanned_to from reach r), -9223372036854775808)
       and (%(before_id)s::bigint is null or t.id < %(before_id)s::bigint)
       and (%(ids)s::bigint[] is null or t.id = any(%(ids)s::bigint[]))
       and (%(queue)s::text[] is null or t.queue = any(%(queue)s::text[]))

@@ -1,7 +1,22 @@
--- A page of the audit log, the latest first, of one task or of all.
-select id, at, actor, role, remote, action, task_id, queue, target, before, after
-from pgsched.audit_log
-where (%(task_id)s::bigint is null or task_id = %(task_id)s)
-  and (%(before_id)s::bigint is null or id < %(before_id)s)
-order by id desc
-limit %(limit)s
+-- A page of the audit log, the latest first, and how far it looked. Those of one task have an index; all else looks at
+-- so many ids (scan) and no more, so that a page is quick however long the log is. One row without an entry: none fits.
+select reach.bottom, e.*
+from (
+  select case when %(task_id)s::bigint is null
+    then coalesce(%(before_id)s::bigint, (select max(id) + 1 from pgsched.audit_log)) - %(scan)s::bigint
+    else 0 end as bottom
+) reach
+left join lateral (
+  select a.id, a.at, a.actor, a.role, a.remote, a.action, a.task_id, a.queue, a.target, a.before, a.after
+  from pgsched.audit_log a
+  where a.id >= reach.bottom
+    and (%(before_id)s::bigint is null or a.id < %(before_id)s::bigint)
+    and (%(task_id)s::bigint is null or a.task_id = %(task_id)s::bigint)
+    and (%(actor)s::text is null or a.actor = %(actor)s::text)
+    and (%(action)s::text is null or a.action = %(action)s::text
+      or starts_with(a.action, %(action)s::text || '.'))
+    and (%(queue)s::text is null or a.queue = %(queue)s::text)
+  order by a.id desc
+  limit %(limit)s
+) e on true
+order by e.id desc

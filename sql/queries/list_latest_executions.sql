@@ -1,8 +1,8 @@
--- A page of the attempts that began in a span of time, the latest first. The span is what keeps it quick: the index knows
+-- The attempts that began since a moment, before a place, the latest first. The span is what keeps it quick: the index knows
 -- which blocks it lies in.
 select e.*
 from pgsched.executions e
-where e.started_at >= now() - %(seconds)s * interval '1 second'
+where e.started_at >= %(since)s::timestamptz
   and (%(before_at)s::timestamptz is null
     or (e.started_at <= %(before_at)s::timestamptz and (e.started_at, e.task_id, e.fencing_token)
       < (%(before_at)s::timestamptz, %(before_id)s::bigint, %(before_token)s::bigint)))

@@ -68,8 +68,30 @@ def test_token_is_asked_for_and_neither_it_nor_a_query_is_logged(run_pgsched: Pg
 
 
 @pytest.mark.parametrize(
+    ("proxies", "believed"),
+    [("", False), ("10.9.9.9", False), ("127.0.0.1", True), ("10.9.9.9, 127.0.0.0/8", True)],
+)
+def test_forwarded_headers_are_believed_of_proxies_that_were_named(
+    run_pgsched: PgschedRunner, proxies: str, believed: bool
+) -> None:
+    options = ("--trusted-proxies", proxies, "--path-prefix", "/jobs", "--operator-token", TOKEN)
+    process = run_pgsched("web", "--port", "0", *options, env={"FORWARDED_ALLOW_IPS": "*"})
+    url = address(process)
+    origin = url.removesuffix("/jobs")
+    headers = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https", "Origin": origin}
+    done = httpx.post(f"{origin}/login", data={"token": TOKEN}, headers=headers)  # the proxy took the prefix off
+    assert (done.status_code, done.headers["location"]) == (303, "/jobs/")
+    parts = done.headers["set-cookie"].split("; ")
+    assert ("Secure" in parts, "Path=/jobs" in parts) == (believed, True)
+    remote = "203.0.113.7" if believed else "127.0.0.1"
+    process.wait_for_output(f'"remote": "{remote}".*"logged_in"|"logged_in".*"remote": "{remote}"')
+    assert process.stop() == 0, process.output
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("--trusted-proxies", "everybody"), "trusted_proxies must be IP addresses or networks as 10.0.0.0/8"),
         (("--host", "0.0.0.0"), "host 0.0.0.0 can be reached from other machines: set operator_token"),
         (("--operator-token", "short"), "operator_token must have 16 to 500 characters, got 5"),
         (("--path-prefix", "jobs"), "path_prefix must begin with /"),

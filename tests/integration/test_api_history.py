@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pgsched.web import attempts
 from tests.engine import on_loop
 from tests.tables import database, insert_task
 from tests.web_face import web
@@ -113,3 +114,91 @@ async def test_preview_that_makes_no_sense_is_refused(dsn: str, query: dict[str,
         answer = await http.get(f"{API}/schedules/preview", params=query)
     assert answer.status_code == 422, answer.text
     assert "\n" not in answer.json()["detail"]
+
+
+def add_attempt(connection: Any, task_id: int, *, ago: str, **columns: str) -> None:
+    """An attempt that began so long ago."""
+    values = {"queue": "default", "task_type": "mail", "status": "completed"} | columns
+    connection.execute(
+        """
+        insert into pgsched.executions (
+          task_id, task_type, queue, attempt, fencing_token, status, started_at, finished_at, duration_ms)
+        values (%s, %s, %s, 1, 1, %s, now() - %s::interval, now() - %s::interval, 1)
+        """,
+        (task_id, values["task_type"], values["queue"], values["status"], ago, ago),
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        ({}, [1, 2, 3]),
+        ({"within": "1d"}, [1, 2, 3, 4]),
+        ({"within": "300"}, [1, 2]),
+        ({"queue": "other"}, [2]),
+        ({"task_type": "report"}, [3]),
+        ({"status": "failed", "within": "1d"}, [2, 4]),
+        ({"status": "failed", "queue": "default"}, []),
+    ],
+)
+@on_loop
+async def test_attempts_at_all_tasks_are_filtered(dsn: str, query: dict[str, str], wanted: list[int]) -> None:
+    with database(dsn) as connection:
+        add_attempt(connection, 1, ago="1 second")
+        add_attempt(connection, 2, ago="2 minutes", queue="other", status="failed")
+        add_attempt(connection, 3, ago="50 minutes", task_type="report")
+        add_attempt(connection, 4, ago="3 hours", status="failed")
+    async with web(dsn) as http:
+        told = (await http.get(f"{API}/executions", params=query)).json()
+        assert [one["task_id"] for one in told["items"]] == wanted
+        assert told["next_cursor"] is None
+        page: dict[str, Any] = {"next_cursor": ""}
+        found: list[int] = []
+        while page["next_cursor"] is not None:
+            cursor = {"cursor": page["next_cursor"]} if page["next_cursor"] else {}
+            page = (await http.get(f"{API}/executions", params=query | {"limit": "1"} | cursor)).json()
+            found += [one["task_id"] for one in page["items"]]
+        assert found == wanted
+
+
+@pytest.mark.parametrize(
+    ("query", "rule"),
+    [
+        ({"status": "odd"}, "status must be one of completed, failed, timed_out, cancelled, lost, got 'odd'"),
+        ({"within": "soon"}, 'within: interval "soon" must be'),
+        ({"within": "0"}, "within must be between 1 second and 366 days, got '0'"),
+        ({"within": "400d"}, "within must be between 1 second and 366 days, got '400d'"),
+        ({"limit": "0"}, "limit must be between 1 and 10000, got 0"),
+        ({"queue": "a\0b"}, "queue must be text without the character"),
+        ({"cursor": "WyJ0YXNrcyIsIDE3XQ"}, "cursor must be the next_cursor of an answer of this very list"),
+    ],
+)
+@on_loop
+async def test_question_for_attempts_that_makes_no_sense_is_refused(dsn: str, query: dict[str, str], rule: str) -> None:
+    async with web(dsn) as http:
+        refused = await http.get(f"{API}/executions", params=query)
+    assert refused.status_code == 422
+    assert rule in refused.json()["detail"]
+    assert refused.json()["field"] == rule.split(" ")[0].rstrip(":")
+
+
+@on_loop
+async def test_attempts_are_all_found_by_pages_that_look_back_a_little_each(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "SECONDS", -1.0)  # each page looks through one span
+    with database(dsn) as connection:
+        for number in range(3):
+            add_attempt(connection, number + 1, ago=f"{number * 20} seconds")
+    async with web(dsn) as http:
+        query, found, pages = {"within": "2m"}, [], 0
+        while True:
+            answer = await http.get(f"{API}/executions", params=query)
+            assert answer.status_code == 200, answer.text
+            page, pages = answer.json(), pages + 1
+            found += [one["task_id"] for one in page["items"]]
+            if page["next_cursor"] is None:
+                break
+            query["cursor"] = page["next_cursor"]
+    assert found == [1, 2, 3]
+    assert pages > 3

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from tests.engine import on_loop
-from tests.pages import Page
+from tests.pages import Page, form_of
 from tests.tables import database, insert_task, set_completed, set_dead, set_running, task_row
 from tests.web_face import web
 
@@ -218,35 +218,6 @@ async def test_change_to_many_needs_a_filter(dsn: str) -> None:
 
 
 @on_loop
-async def test_queue_is_paused_resumed_and_limited(dsn: str) -> None:
-    name = "a/b ?&#é"
-    with database(dsn) as connection:
-
-        def queue() -> dict[str, Any]:
-            row = connection.execute("select paused, limits from pgsched.queues where name = %s", (name,)).fetchone()
-            assert row is not None
-            return row
-
-        async with web(dsn) as client:
-            await client.post("/queues/pause", data={"queue": name})
-            assert queue()["paused"]
-            await client.post("/queues/resume", data={"queue": name})
-            assert not queue()["paused"]
-            given = {"queue": name, "concurrency": "3", "rate": "10", "per": "1m", "rate_per_key": ""}
-            assert (await client.post("/queues/limits", data=given)).status_code == 303
-            assert queue()["limits"]["concurrency"] == 3
-            assert queue()["limits"]["rate"] == 10
-            shown = Page((await client.get("/queues")).text)
-            assert "3 at once, 10 starts per" in shown.text
-            assert shown.problems() == []
-            assert (await client.post("/queues/limits", data={"queue": name, "concurrency": "0"})).status_code == 422
-            assert (await client.post("/queues/limits", data={"queue": name, "concurrency": ""})).status_code == 303
-            assert queue()["limits"] == {}
-        actions = [action for action, _ in audit(connection)]
-        assert actions == ["queue.pause", "queue.resume", "queue.limits", "queue.limits"]
-
-
-@on_loop
 async def test_dead_letters_that_fit_are_retried_or_deleted_after_a_question(dsn: str) -> None:
     with database(dsn) as connection:
         mail, other, third = (insert_task(connection, queue=queue) for queue in ("mail", "other", "third"))
@@ -256,6 +227,7 @@ async def test_dead_letters_that_fit_are_retried_or_deleted_after_a_question(dsn
             asked = await client.post("/dead/retry", data={"queue": "mail"})
             assert asked.status_code == 200
             assert Page(asked.text).problems() == []
+            assert "1 dead letter fits." in Page(asked.text).text
             assert task_row(connection, mail)["status"] == "dead"
             await client.post("/dead/retry", data={"queue": "mail", "confirmed": "yes"})
             await client.post("/dead/purge", data={"queue": "other", "confirmed": "yes"})
@@ -265,22 +237,28 @@ async def test_dead_letters_that_fit_are_retried_or_deleted_after_a_question(dsn
 
 
 @on_loop
+async def test_dead_letters_are_deleted_by_age(dsn: str) -> None:
+    with database(dsn) as connection:
+        old, young = insert_task(connection), insert_task(connection)
+        set_dead(connection, old, ago="40 days")
+        set_dead(connection, young)
+        async with web(dsn) as client:
+            wrong = await client.post("/dead/purge", data={"confirmed": "yes", "older_than": "long"})
+            page = Page(wrong.text)
+            assert (wrong.status_code, page.problems()) == (422, [])
+            (line,) = [e.text for e in page.all("p") if e.attributes.get("role") == "alert"]
+            assert 'older_than: interval "long" must be' in line
+            assert [e.attributes["value"] for e in page.all("input") if e.attributes.get("name") == "older_than"] == [
+                "long"
+            ]
+            await client.post("/dead/purge", data={"confirmed": "yes", "older_than": "30d"})
+        assert [row["id"] for row in connection.execute("select id from pgsched.tasks")] == [young]
+        assert audit(connection) == [("dead.purge", None)]
+
+
+@on_loop
 async def test_form_beyond_its_size_is_refused(dsn: str) -> None:
     async with web(dsn) as client:
         long = await client.post("/schedules/new", data={"task_type": "a", "payload": "x" * (5 * 1024 * 1024)})
         odd = await client.post("/schedules/new", json={"task_type": "a"})
     assert (long.status_code, odd.status_code) == (413, 415)
-
-
-def form_of(page: Page) -> dict[str, str]:
-    """What a browser would send of the sheet on a page."""
-    fields = {e.attributes["name"]: e.attributes.get("value", "") for e in page.all("input") if "fieldset" in e.inside}
-    fields |= {e.attributes["name"]: "".join(e.words).removeprefix("\n") for e in page.all("textarea")}
-    selects = iter(e for e in page.all("select"))
-    name = ""
-    for element in page.elements:
-        if element.tag == "select":
-            name = next(selects).attributes["name"]
-        elif element.tag == "option" and ("selected" in element.attributes or name not in fields):
-            fields[name] = element.attributes.get("value", element.text)
-    return fields

@@ -15,7 +15,7 @@ from tests.tables import add_worker, database, insert_task, set_completed, set_d
 from tests.web_face import OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
 
 LISTS = ("/", "/tasks", "/schedules", "/workflows", "/queues", "/workers", "/dead", "/executions")
-FORMS = ("/schedules/new",)
+FOR_OPERATORS = ("/schedules/new", "/queues/settings?queue=mail", "/audit")
 
 
 def fill(dsn: str) -> dict[str, int]:
@@ -56,7 +56,7 @@ def fill(dsn: str) -> dict[str, int]:
     return ids
 
 
-@pytest.mark.parametrize("path", LISTS + FORMS)
+@pytest.mark.parametrize("path", LISTS + FOR_OPERATORS)
 @on_loop
 async def test_page_of_an_empty_database_is_shown(dsn: str, path: str) -> None:
     async with web(dsn) as client:
@@ -297,7 +297,7 @@ async def test_viewer_gets_no_buttons_that_change_something(dsn: str, path: str)
         "/tasks/bulk",
         "/schedules/new",
         "/queues/pause",
-        "/queues/limits",
+        "/queues/settings",
         "/dead/retry",
         "/dead/purge",
     ],
@@ -373,3 +373,61 @@ async def test_files_of_the_pages_are_served(dsn: str) -> None:
         answers = [await client.get(path) for path in files]
     assert len(files) == 8
     assert [answer.status_code for answer in answers] == [200] * len(files)
+
+
+@on_loop
+async def test_run_that_a_change_of_the_clocks_touches_is_marked(dsn: str) -> None:
+    schedule = {"cron_expression": "30 2 * * *", "timezone": "Europe/Berlin"}
+    with database(dsn) as connection:
+        odd = insert_task(connection, start_date="2040-10-27 12:00+00", **schedule)
+        plain = insert_task(connection, start_date="2040-06-01 12:00+00", **schedule)
+    note = "this hour comes twice, this is the first time"
+    async with web(dsn) as client:
+        marked = Page((await client.get(f"/tasks/{odd}")).text)
+        assert marked.problems() == []
+        assert f"Sun 2040-10-28 02:30:00 Europe/Berlin = 2040-10-28 00:30:00 UTC {note}" in marked.text
+        assert note not in (await client.get(f"/tasks/{plain}")).text
+        listed = Page((await client.get("/schedules")).text)
+        assert [note in e.text for e in listed.all("tr") if "data-row" in e.attributes] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("asked", "fits"),
+    [
+        ({"created_after": "2020-01-01T00:00", "created_before": "2021-01-01"}, True),
+        ({"created_after": "2021-01-01"}, False),
+        ({"due_after": "2040-01-01T11:00+00:00", "due_before": "2040-01-01T12:30"}, True),
+        ({"due_before": "2040-01-01T13:30+02:00"}, False),
+        ({"concurrency_key": "acme"}, True),
+        ({"concurrency_key": "other"}, False),
+        ({"locked_by": "00000000-0000-0000-0000-000000000001"}, False),
+        ({"ended_after": "2020-01-01"}, False),
+        ({"started_before": "2040-01-01"}, False),
+        ({"depends_on": "999"}, False),
+    ],
+)
+@on_loop
+async def test_tasks_are_found_by_times_and_keys_too(dsn: str, asked: dict[str, str], fits: bool) -> None:
+    with database(dsn) as connection:
+        made = insert_task(
+            connection, concurrency_key="acme", created_at="2020-06-01 12:00+00", scheduled_for="2040-01-01 12:00+00"
+        )
+    async with web(dsn) as client:
+        answer = await client.get("/tasks", params=asked)
+        page = Page(answer.text)
+        assert (answer.status_code, page.problems()) == (200, [])
+        assert (f"/tasks/{made}" in [e.attributes.get("href") for e in page.all("a")]) is fits
+        assert [e for e in page.all("details") if "open" in e.attributes]
+        fields = {e.attributes["name"]: e.attributes.get("value") for e in page.all("input") if "name" in e.attributes}
+        assert {name: fields[name] for name in asked} == asked
+        wrong = await client.get("/tasks", params={"due_after": "soon"})
+        assert (wrong.status_code, "due_after must be a time as 2030-01-31T12:00" in wrong.text) == (422, True)
+
+
+@on_loop
+async def test_overview_tells_what_ended_in_each_queue(dsn: str) -> None:
+    fill(dsn)
+    async with web(dsn) as client:
+        page = Page((await client.get("/")).text)
+    row = next(e.text for e in page.all("tr") if e.text.startswith("default") and "data-row" in e.attributes)
+    assert " 2 1 1 " in row, row  # two ended, one of them failed, one is dead

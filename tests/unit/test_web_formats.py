@@ -11,7 +11,7 @@ from pgsched.errors import InvalidTask
 from pgsched.interval import Interval
 from pgsched.web.formats import count, duration, limits, span, when
 from pgsched.web.pages.forms import moment, options_of, payload_of, whole_number
-from pgsched.web.pages.history import History
+from pgsched.web.pages.history import Ended, History
 
 NOON = datetime(2030, 6, 1, 12, 0, 30, tzinfo=UTC)
 
@@ -137,3 +137,26 @@ def test_history_counts_what_was_committed_late() -> None:
     table.add(1, 4, now=NOON)
     table.time = 30.0
     assert sum(sum(one.values()) for one in asyncio.run(history.minutes()).values()) == 4
+
+
+def test_history_keeps_what_it_read_when_nothing_ends_any_more() -> None:
+    table = Table()
+    history = table.history()
+    for ago in range(6):
+        table.add(ago, 1, now=NOON)
+    for table.time in (0.0, 70.0, 130.0, 190.0):
+        found = asyncio.run(history.minutes())
+        assert sum(sum(one.values()) for one in found.values()) == 6
+
+
+def test_history_tells_queues_apart() -> None:
+    table = Table()
+    history = table.history()
+    minute = NOON.replace(second=0)
+    table.rows = [
+        MinuteCount(minute=minute - timedelta(minutes=ago), queue=queue, status=status, number=number, milliseconds=1.0)
+        for ago, queue, status, number in ((5, "a", "completed", 3), (0, "a", "failed", 2), (0, "b", "lost", 1))
+    ]
+    minutes = asyncio.run(history.minutes())
+    assert minutes[minute] == Counter(failed=2, lost=1)
+    assert history.by_queue() == {"a": Ended(5, 2), "b": Ended(1, 1)}

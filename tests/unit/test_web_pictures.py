@@ -36,7 +36,7 @@ def test_bars_are_as_high_as_their_values() -> None:
     values = [0.0] * 59 + [10.0]
     svg = ElementTree.fromstring(stacked_bars("t", HOUR, [Series(name="ok", css="bar-completed", values=values)]))
     bars = [one for one in svg.iter("rect") if one.get("class") == "bar-completed"]
-    assert [float(one.get("height") or 0) for one in bars] == [146.0]
+    assert [float(one.get("height") or 0) for one in bars] == [160.0]
     assert "10 ok" in "".join(svg.itertext())
 
 

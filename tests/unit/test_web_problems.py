@@ -143,9 +143,61 @@ async def test_value_is_loaded_again_when_it_is_old_or_forgotten() -> None:
 
     cached = Cached(load, seconds=2, clock=lambda: now)
     assert [await cached.get(), await cached.get()] == [1, 1]
-    now = 2.0
+    now = 4.0
     assert await cached.get() == 2
     cached.forget()
     with pytest.raises(DatabaseUnavailable):
         await cached.get()
     assert await cached.get() == 4
+
+
+@on_loop
+async def test_value_that_is_not_very_old_is_given_while_it_is_renewed() -> None:
+    now, loads = 0.0, 0
+
+    async def load() -> int:
+        nonlocal loads
+        loads += 1
+        await asyncio.sleep(0)
+        if loads == 3:
+            raise DatabaseUnavailable("gone")
+        return loads
+
+    async def settled() -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    cached = Cached(load, seconds=2, clock=lambda: now)
+    assert await cached.get() == 1
+    now = 3.0
+    assert await cached.get() == 1
+    await settled()
+    assert await cached.get() == 2
+    now = 6.0
+    assert await cached.get() == 2  # and the load fails, which nobody waits for
+    await settled()
+    now = 7.0
+    assert await cached.get() == 4
+
+
+@on_loop
+async def test_load_that_began_before_a_change_is_not_kept() -> None:
+    loads = 0
+    go = asyncio.Event()
+
+    async def load() -> int:
+        nonlocal loads
+        loads += 1
+        mine = loads
+        await go.wait()
+        return mine
+
+    cached = Cached(load, seconds=10, clock=lambda: 0.0)
+    early = asyncio.ensure_future(cached.get())
+    await asyncio.sleep(0)
+    cached.forget()
+    late = asyncio.ensure_future(cached.get())
+    await asyncio.sleep(0)
+    go.set()
+    assert await asyncio.gather(early, late) == [1, 2]
+    assert await cached.get() == 2

@@ -36,6 +36,9 @@ def test_other_machines_are_served_with_a_token(tokens: dict[str, str]) -> None:
     ("given", "message"),
     [
         ({"port": 65536}, "port must be between 0 and 65535, got 65536"),
+        ({"trusted_proxies": "proxy.example"}, "trusted_proxies must be IP addresses or networks"),
+        ({"trusted_proxies": "10.0.0.1,*"}, "trusted_proxies must be IP addresses or networks"),
+        ({"trusted_proxies": "10.0.0.1/8"}, "trusted_proxies must be IP addresses or networks"),
         ({"path_prefix": "jobs"}, "path_prefix must begin with /"),
         ({"path_prefix": "/jobs/"}, "path_prefix must begin with /"),
         ({"path_prefix": '/"><script>'}, "path_prefix must begin with /"),

@@ -42,12 +42,19 @@ async def list_audit(
     request: Request,
     actor: Operator,
     task_id: Annotated[int | None, Query(description="Only of this task.")] = None,
+    by: Annotated[str | None, Query(alias="actor", description="Only of who called himself so.")] = None,
+    action: Annotated[
+        str | None, Query(description="Only of this action, as `task.cancel`, or of all of a kind, as `task`.")
+    ] = None,
+    queue: Annotated[str | None, Query(description="Only of this queue.")] = None,
     limit: Annotated[int, Query(description="1 to 10,000.")] = 50,
     cursor: Annotated[str | None, Query(description="The next_cursor of the page before.")] = None,
 ) -> Response:
-    """For operators only: it names people and where they were."""
+    """For operators only: it names people and where they were. Without task_id a page looks at 100,000 entries and may
+    be short, even empty: go on with next_cursor until it is null.
+    """
     before_id = None if cursor is None else read_cursor("audit", cursor, int)[0]
-    command = list_entries(task_id=task_id, limit=limit, before_id=before_id)
-    found = await state_of(request).client.database.run(command)
-    following = write_cursor("audit", found[-1].id) if len(found) == limit else None
-    return reply(request, actor, {"items": [entry.as_dict() for entry in found], "next_cursor": following})
+    command = list_entries(task_id=task_id, actor=by, action=action, queue=queue, limit=limit, before_id=before_id)
+    page = await state_of(request).client.database.run(command)
+    following = None if page.next_before is None else write_cursor("audit", page.next_before)
+    return reply(request, actor, {"items": [entry.as_dict() for entry in page.entries], "next_cursor": following})

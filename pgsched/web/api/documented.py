@@ -21,9 +21,10 @@ _PROBLEMS: Mapping[int, str] = {
     404: "There is no such thing.",
     409: "The task's present status does not allow it.",
     422: "A field or parameter breaks a rule: `detail` names field, value and rule.",
+    429: "Too many wrong tokens came from this address: try again after `Retry-After` seconds.",
     503: "The database cannot be used at the moment.",
 }
-_ALWAYS = (401, 403, 422, 503)
+_ALWAYS = (401, 403, 422, 429, 503)
 
 Responses = dict[int | str, dict[str, Any]]
 

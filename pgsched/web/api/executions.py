@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import Annotated
 
@@ -9,16 +10,23 @@ from fastapi import APIRouter, Query, Request
 from pydantic import RootModel
 from starlette.responses import Response
 
+from pgsched.db.commands import MAX_LIMIT
+from pgsched.db.page_commands import EXECUTION_STATUSES
+from pgsched.errors import InvalidTask
+from pgsched.spec_rules import interval_of
 from pgsched.web.access import Viewer
 from pgsched.web.api import examples
 from pgsched.web.api.cursors import read_cursor, write_cursor
 from pgsched.web.api.documented import answers, reply
 from pgsched.web.api.shapes import ExecutionPage, LogEntryShape, MissedTicksShape
 from pgsched.web.api.tasks import TaskId
+from pgsched.web.attempts import find_attempts
 from pgsched.web.state import state_of
 
 router = APIRouter(tags=["executions"])
 
+LONGEST = 366 * 86_400
+"""So many seconds back the attempts of all tasks are told."""
 Limit = Annotated[int, Query(description="1 to 10,000.")]
 Cursor = Annotated[str | None, Query(description="The next_cursor of the page before.")]
 
@@ -32,6 +40,45 @@ class AllMissedTicks(RootModel[list[MissedTicksShape]]):  # type: ignore[valid-t
 
 
 @router.get(
+    "/executions",
+    summary="List the attempts at all tasks, the latest first",
+    responses=answers(ExecutionPage, {"items": [examples.EXECUTION], "next_cursor": None}),
+)
+async def list_all_executions(
+    request: Request,
+    actor: Viewer,
+    queue: str | None = None,
+    task_type: str | None = None,
+    status: Annotated[str | None, Query(description=f"One of {', '.join(EXECUTION_STATUSES)}.")] = None,
+    within: Annotated[
+        str, Query(description='Those that began within so long until now: "15m", or seconds; up to "366d".')
+    ] = "1h",
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
+    """All filters must fit. Where they seldom do, a page may be short, even empty: go on with next_cursor until it is
+    null.
+    """
+    seconds = math.ceil(interval_of("within", within).seconds)
+    if not 1 <= seconds <= LONGEST:
+        raise InvalidTask(f"within must be between 1 second and {LONGEST // 86_400} days, got {within[:100]!r}")
+    if not 1 <= limit <= MAX_LIMIT:
+        raise InvalidTask(f"limit must be between 1 and {MAX_LIMIT}, got {str(limit)[:30]}")
+    place = None if cursor is None else read_cursor("attempts", cursor, datetime, int, int)
+    found = await find_attempts(
+        state_of(request).client.database,
+        seconds=seconds,
+        queue=queue,
+        task_type=task_type,
+        status=status,
+        before=None if place is None else (place[0], place[1], place[2]),
+        limit=limit,
+    )
+    following = None if found.next_before is None else write_cursor("attempts", *found.next_before)
+    return reply(request, actor, {"items": [one.as_dict() for one in found.found], "next_cursor": following})
+
+
+@router.get(
     "/tasks/{id}/executions",
     summary="List the attempts at a task, the latest first",
     responses=answers(ExecutionPage, {"items": [examples.EXECUTION], "next_cursor": None}, 404),
@@ -40,11 +87,11 @@ async def list_executions(
     request: Request, actor: Viewer, id: TaskId, limit: Limit = 50, cursor: Cursor = None
 ) -> Response:
     """They outlive the task: 404 is for one that is neither there nor in the history."""
-    client = state_of(request).client
     before = None if cursor is None else tuple(read_cursor("executions", cursor, int, datetime))
-    found = await client.executions(id, limit=limit, before=before)
-    if not found and cursor is None:
-        await client.get(id)
+    async with state_of(request).client.transaction() as client:
+        found = await client.executions(id, limit=limit, before=before)
+        if not found and cursor is None:
+            await client.get(id)
     last = found[-1] if len(found) == limit else None
     following = None if last is None else write_cursor("executions", last.fencing_token, last.started_at)
     return reply(request, actor, {"items": [one.as_dict() for one in found], "next_cursor": following})
@@ -57,10 +104,10 @@ async def list_executions(
 )
 async def list_logs(request: Request, actor: Viewer, id: TaskId, limit: Limit = 200) -> Response:
     """In the order in which they were logged."""
-    client = state_of(request).client
-    found = await client.logs(id, limit=limit)
-    if not found:
-        await client.get(id)
+    async with state_of(request).client.transaction() as client:
+        found = await client.logs(id, limit=limit)
+        if not found:
+            await client.get(id)
     return reply(request, actor, [one.as_dict() for one in found])
 
 
@@ -71,8 +118,8 @@ async def list_logs(request: Request, actor: Viewer, id: TaskId, limit: Limit = 
 )
 async def list_missed_ticks(request: Request, actor: Viewer, id: TaskId, limit: Limit = 50) -> Response:
     """The latest first; one row for ticks in a row."""
-    client = state_of(request).client
-    found = await client.missed_ticks(id, limit=limit)
-    if not found:
-        await client.get(id)
+    async with state_of(request).client.transaction() as client:
+        found = await client.missed_ticks(id, limit=limit)
+        if not found:
+            await client.get(id)
     return reply(request, actor, [one.as_dict() for one in found])

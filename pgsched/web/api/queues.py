@@ -15,7 +15,7 @@ from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, reply
 from pgsched.web.api.shapes import QueueSettingsShape, QueueShape
 from pgsched.web.api.values import Duration
-from pgsched.web.audit import Change, audited
+from pgsched.web.audit import Change, audited, note_settings
 from pgsched.web.state import state_of
 
 router = APIRouter(tags=["queues"])
@@ -156,10 +156,7 @@ async def unlimit_queue(request: Request, actor: Operator, name: QueueName) -> R
 
 async def _settings(request: Request, actor: Actor, change: Change, was: QueueSettings) -> Response:
     """The settings after a change; what differs is noted."""
-    before, after = was.as_dict(), (await change.client.queue(was.name)).as_dict()
-    changed = [key for key in after if before[key] != after[key]]
-    change.nothing = not changed
-    change.before = {key: before[key] for key in changed}
-    change.after = {key: after[key] for key in changed}
+    now = await change.client.queue(was.name)
+    note_settings(change, was, now)
     state_of(request).stats.forget()
-    return reply(request, actor, after)
+    return reply(request, actor, now.as_dict())

@@ -17,6 +17,7 @@ from pgsched.web.api.documented import answers, empty_answer, reply
 from pgsched.web.api.shapes import NodeShape, TaskPage, TaskShape, TaskStatusShape
 from pgsched.web.api.task_query import TaskQuery, filters_of
 from pgsched.web.audit import Change, audited
+from pgsched.web.finding import find_stretch
 from pgsched.web.paths import href
 from pgsched.web.state import state_of
 
@@ -32,12 +33,12 @@ _EXISTED = "The idempotency_key is known: this is the task that has it, unchange
     responses=answers(TaskPage, {"items": [examples.TASK], "next_cursor": "WyJ0YXNrcyIsIDE3XQ"}),
 )
 async def list_tasks(request: Request, actor: Viewer, query: Annotated[TaskQuery, Query()]) -> Response:
-    """All filters must fit. Without an index for them a page looks at the latest 100,000 rows and may be short, even
+    """All filters must fit. Without an index for them a page looks at 50,000 rows and may be short, even
     empty: go on with next_cursor until it is null.
     """
     filters = filters_of(query, request, actor)
     before = None if query.cursor is None else read_cursor("tasks", query.cursor, int)[0]
-    page = await state_of(request).client.find_tasks(limit=query.limit, before_id=before, **filters)
+    page = await find_stretch(state_of(request).client, filters, limit=query.limit, before_id=before)
     following = None if page.next_before is None else write_cursor("tasks", page.next_before)
     return reply(request, actor, {"items": [task.as_dict() for task in page.tasks], "next_cursor": following})
 
@@ -105,7 +106,9 @@ async def _created(request: Request, actor: Operator, change: Change) -> Respons
 )
 async def get_task(request: Request, actor: Viewer, id: TaskId) -> Response:
     """Its columns, its schedule in words, the next runs, the last executions, and the ticks that it missed."""
-    return reply(request, actor, (await state_of(request).client.status(id)).as_dict())
+    async with state_of(request).client.transaction() as client:  # of one connection: waited for once
+        status = await client.status(id)
+    return reply(request, actor, status.as_dict())
 
 
 @router.patch("/tasks/{id}", summary="Edit a task", responses=answers(TaskShape, examples.TASK, 400, 404, 409))

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from pgsched.web.pages import dead, executions, live, overview, queues, schedules, task, tasks, workers, workflows
+from pgsched.web.pages import (
+    audit,
+    dead,
+    executions,
+    live,
+    overview,
+    queues,
+    schedules,
+    task,
+    tasks,
+    workers,
+    workflows,
+)
 
 router = APIRouter()
-for part in (overview, tasks, task, schedules, workflows, queues, workers, dead, executions, live):
+for part in (overview, tasks, task, schedules, workflows, queues, workers, dead, executions, audit, live):
     router.include_router(part.router)

@@ -8,7 +8,9 @@ from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from pgsched.web.access import Operator, Viewer
+from pgsched.errors import InvalidTask
+from pgsched.filters import TaskFilters
+from pgsched.web.access import Actor, Operator, Viewer
 from pgsched.web.audit import audited
 from pgsched.web.pages.forms import Form, moment, optional_number
 from pgsched.web.pages.shown import client_of, done, link, show
@@ -55,18 +57,52 @@ async def change(request: Request, actor: Operator, verb: str, form: Form) -> Re
         raise HTTPException(404, "there is no such page")
     queue, task_type = form.get("queue", "").strip() or None, form.get("task_type", "").strip() or None
     if form.get("confirmed") != "yes":
-        return show(
-            request, actor, "dead_confirm.html", at="dead", verb=verb, fields={"queue": queue, "task_type": task_type}
-        )
+        return await _ask(request, actor, verb, queue, task_type, form)
     target = ", ".join(f"{name} {text!r}" for name, text in (("queue", queue), ("task_type", task_type)) if text)
-    async with audited(request, actor, f"dead.{verb}", queue=queue, target=target or "all") as under_way:
-        if verb == "retry":
-            number = await under_way.client.retry_dead(queue=queue, task_type=task_type)
-        else:
-            number = await under_way.client.purge_dead(queue=queue, task_type=task_type)
-        under_way.after = {"number": number}
+    older_than = form.get("older_than", "").strip() or None
+    try:
+        async with audited(request, actor, f"dead.{verb}", queue=queue, target=target or "all") as under_way:
+            if verb == "retry":
+                number = await under_way.client.retry_dead(queue=queue, task_type=task_type)
+            else:
+                number = await under_way.client.purge_dead(queue=queue, task_type=task_type, older_than=older_than)
+            under_way.nothing = number == 0
+            under_way.after = {"number": number} | ({"older_than": older_than} if older_than else {})
+    except InvalidTask as error:
+        return await _ask(request, actor, verb, queue, task_type, form, problem=str(error))
     surveys_of(request).forget()
     return done(request, "/dead", f"{verb}_dead", number)
+
+
+async def _ask(
+    request: Request,
+    actor: Actor,
+    verb: str,
+    queue: str | None,
+    task_type: str | None,
+    form: dict[str, str],
+    *,
+    problem: str | None = None,
+) -> Response:
+    """Say how many dead letters fit, and ask whether to go on."""
+    wanted = TaskFilters(status=["dead"])
+    if queue is not None:
+        wanted["queue"] = [queue]
+    if task_type is not None:
+        wanted["task_type"] = [task_type]
+    tried = await client_of(request).change_tasks("retry" if verb == "retry" else "delete", dry_run=True, **wanted)
+    return show(
+        request,
+        actor,
+        "dead_confirm.html",
+        at="dead",
+        status=422 if problem else 200,
+        problem=problem,
+        verb=verb,
+        fields={"queue": queue, "task_type": task_type},
+        typed={"older_than": form.get("older_than", "")},
+        tried=tried,
+    )
 
 
 def _place(request: Request) -> tuple[datetime, int] | None:

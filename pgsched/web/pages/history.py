@@ -7,11 +7,20 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from pgsched.db.page_commands import MinuteCount
 
 Minutes = dict[datetime, Counter[str]]
 """Of each minute so many attempts by outcome."""
+
+
+class Ended(NamedTuple):
+    """What ended of one queue within the hour."""
+
+    number: int = 0
+    failed: int = 0
+    """Those of them that did not complete."""
 
 
 class History:
@@ -34,7 +43,8 @@ class History:
         self._clock = clock
         self._now = now
         self._lock = asyncio.Lock()
-        self._counted: Minutes = {}
+        self._counted: dict[datetime, Counter[tuple[str, str]]] = {}
+        """By minute, then by queue and outcome."""
         self._loaded_at: float | None = None
         self._ask_after = 0.0
 
@@ -47,19 +57,37 @@ class History:
         this = self._now().replace(second=0, microsecond=0)
         latest = max([this, *self._counted])
         hour = [latest - timedelta(minutes=back) for back in range(self.MINUTES - 1, -1, -1)]
-        return {at: self._counted.get(at, Counter()) for at in hour}
+        return {at: _by_status(self._counted.get(at, Counter())) for at in hour}
+
+    def by_queue(self) -> dict[str, Ended]:
+        """Return what ended within the hour as it was last read, by queue."""
+        numbers: Counter[str] = Counter()
+        failed: Counter[str] = Counter()
+        for bucket in self._counted.values():
+            for (queue, status), number in bucket.items():
+                numbers[queue] += number
+                failed[queue] += number if status != "completed" else 0
+        return {queue: Ended(number, failed[queue]) for queue, number in numbers.items()}
 
     async def _renew(self, began: float) -> None:
         back = self.MINUTES
         if self._loaded_at is not None:  # two more than went by: what ended in a minute may be committed in the next
             back = min(int((began - self._loaded_at) // 60) + 2, self.MINUTES)
         rows = await self._load(back)
-        latest = max((row.minute for row in rows), default=self._now().replace(second=0, microsecond=0))
-        kept = latest - timedelta(minutes=self.MINUTES)
-        stale = latest - timedelta(minutes=back)
-        self._counted = {at: bucket for at, bucket in self._counted.items() if kept < at < stale}
+        fresh: dict[datetime, Counter[tuple[str, str]]] = {}
         for row in rows:
-            self._counted.setdefault(row.minute, Counter())[row.status] += row.number
+            fresh.setdefault(row.minute, Counter())[row.queue, row.status] += row.number
+        known = self._counted | fresh  # a minute that was read again takes the place of what was known of it
+        this = self._now().replace(second=0, microsecond=0)
+        gone = max([this, *known]) - timedelta(minutes=self.MINUTES)
+        self._counted = {at: bucket for at, bucket in known.items() if at > gone}
         self._loaded_at = began
         ended = self._clock()
         self._ask_after = ended + max(self.SECONDS, (ended - began) / self.MAX_SHARE)
+
+
+def _by_status(bucket: Counter[tuple[str, str]]) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for (_queue, status), number in bucket.items():
+        found[status] += number
+    return found

@@ -15,7 +15,7 @@ from pgsched.db.page_commands import SAMPLE, QueueSurvey, TableSurvey, TypeSurve
 from pgsched.records import Task, WorkerInfo
 from pgsched.web.access import Viewer
 from pgsched.web.charts import Series, stacked_bars
-from pgsched.web.pages.history import History, Minutes
+from pgsched.web.pages.history import Ended, History, Minutes
 from pgsched.web.pages.shown import show
 from pgsched.web.pages.surveys import surveys_of
 
@@ -45,6 +45,7 @@ async def overview(request: Request, actor: Viewer) -> Response:
     surveys = surveys_of(request)
     queues, types, dead, table, stalled, workers = await surveys.get()
     minutes = await surveys.history.minutes()
+    ended = surveys.history.by_queue()
     rows = queue_rows(queues, types, dead)
     return show(
         request,
@@ -52,7 +53,7 @@ async def overview(request: Request, actor: Viewer) -> Response:
         "overview.html",
         at="overview",
         problems=problems_of(queues, types, dead, table, stalled, workers),
-        queues=rows,
+        queues=[row | {"ended": ended.get(row["name"], Ended())} for row in rows],
         workers=[worker for worker in workers if worker.alive],
         table=table,
         totals=totals_of(minutes),

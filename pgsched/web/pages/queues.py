@@ -1,20 +1,33 @@
-"""Queues: what is in them, pause, resume, limits."""
+"""Queues: what is in them, pause, resume, and all their settings."""
 
 from __future__ import annotations
+
+from typing import Any, cast
 
 from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from pgsched.db.queue_commands import QueueLimits
-from pgsched.web.access import Operator, Viewer
-from pgsched.web.audit import audited
+from pgsched.async_client import AsyncClient
+from pgsched.db import page_commands
+from pgsched.db.page_commands import QueueSetup
+from pgsched.db.queue_commands import ORDERINGS, QueueLimits, QueueOptions
+from pgsched.errors import InvalidTask
+from pgsched.web.access import Actor, Operator, Viewer
+from pgsched.web.audit import audited, note_settings
+from pgsched.web.formats import duration
 from pgsched.web.pages.forms import Form, optional_number
 from pgsched.web.pages.overview import queue_rows
-from pgsched.web.pages.shown import done, show
+from pgsched.web.pages.shown import client_of, done, run, show
 from pgsched.web.pages.surveys import surveys_of
 
-_LIMITS = ("concurrency", "concurrency_per_key", "rate", "rate_per_key")
+LIMITS = {
+    "concurrency": "So many of its tasks run at once.",
+    "concurrency_per_key": "So many with the same concurrency key run at once.",
+    "rate": "So many start within the time of the rates.",
+    "rate_per_key": "So many with the same concurrency key start within it.",
+}
+"""The limits of a queue, with a word on each; all hold over all workers."""
 
 router = APIRouter()
 
@@ -23,47 +36,128 @@ router = APIRouter()
 async def queues(request: Request, actor: Viewer) -> Response:
     """Show every queue."""
     survey = await surveys_of(request).get()
+    setups = await run(request, page_commands.list_queue_settings())
+    rows = queue_rows(survey.queues, survey.types, survey.dead)
+    known = {row["name"] for row in rows}
+    rows += [
+        {"queue": None, "name": name, "due": 0, "running": 0, "dead": 0, "at": len(rows) + number}
+        for number, name in enumerate(name for name in setups if name not in known)
+    ]
     return show(
         request,
         actor,
         "queues.html",
         at="queues",
-        queues=queue_rows(survey.queues, survey.types, survey.dead),
-        limit_names=_LIMITS,
+        queues=[row | {"setup": setups.get(row["name"], QueueSetup(name=row["name"]))} for row in rows],
     )
+
+
+@router.get("/queues/settings")
+async def settings(request: Request, actor: Operator) -> Response:
+    """Show the settings of a queue, which need not be there yet, as a form."""
+    name = request.query_params.get("queue", "").strip()
+    if not name:
+        raise InvalidTask("queue must have a name, got ''")
+    async with client_of(request).transaction() as client:
+        await client.queue(name)  # a name that no queue may have is refused
+        setup = await _setup(client, name)
+    return _form(request, actor, name, fields_of(setup), None)
+
+
+@router.post("/queues/settings")
+async def save(request: Request, actor: Operator, form: Form) -> Response:
+    """Change the settings of a queue; its name is a field, since it may hold any character."""
+    name = form.get("queue", "")
+    try:
+        async with audited(request, actor, "queue.set", queue=name) as change:
+            was = await change.client.queue(name)
+            await apply(change.client, await _setup(change.client, name), form)
+            note_settings(change, was, await change.client.queue(name))
+    except InvalidTask as error:
+        return _form(request, actor, name, form, str(error))
+    surveys_of(request).forget()
+    return done(request, "/queues", "" if change.nothing else "queue")
 
 
 @router.post("/queues/{verb}")
 async def change(request: Request, actor: Operator, verb: str, form: Form) -> Response:
-    """Pause or resume a queue, or set its limits; its name is a field, since it may hold any character."""
+    """Pause or resume a queue."""
     name = form.get("queue", "")
-    if verb not in ("pause", "resume", "limits"):
+    if verb not in ("pause", "resume"):
         raise HTTPException(404, "there is no such page")
     async with audited(request, actor, f"queue.{verb}", queue=name) as under_way:
+        was = await under_way.client.queue(name)
         if verb == "pause":
             await under_way.client.pause_queue(name)
-        elif verb == "resume":
-            await under_way.client.resume_queue(name)
         else:
-            limits = limits_of(form)
-            if any(value is not None for value in limits.values()):
-                await under_way.client.limit_queue(name, **limits)
-            else:
-                await under_way.client.unlimit_queue(name)
-            under_way.after = {"limits": {key: value for key, value in limits.items() if value is not None}}
+            await under_way.client.resume_queue(name)
+        note_settings(under_way, was, await under_way.client.queue(name))
     surveys_of(request).forget()
     return done(request, "/queues", verb)
 
 
+async def apply(client: AsyncClient, setup: QueueSetup, form: dict[str, str]) -> None:
+    """Do what a form changes; fields that hold what the queue has are left alone. Raises InvalidTask."""
+    name, was = setup.name, fields_of(setup)
+    changed = {field for field in was if field in form and form[field].strip() != was[field]}
+    options = QueueOptions()
+    if "ordering" in changed:
+        options["ordering"] = form["ordering"].strip()
+    if "ageing" in changed:
+        options["ageing"] = form["ageing"].strip() or None
+    if options:
+        await client.set_queue(name, **options)
+    if "events" in changed:
+        if form["events"] not in ("yes", "no"):
+            raise InvalidTask(f"events must be yes or no, got {form['events'][:100]!r}")
+        await client.set_queue_events(name, form["events"] == "yes")
+    if changed & {*LIMITS, "per"}:
+        limits = limits_of(was | form)
+        if limits:
+            await client.limit_queue(name, **limits)
+        else:
+            await client.unlimit_queue(name)
+
+
 def limits_of(form: dict[str, str]) -> QueueLimits:
-    """Read the limits of a form; ``per`` counts only beside a rate."""
-    limits = QueueLimits(
-        concurrency=optional_number("concurrency", form.get("concurrency")),
-        concurrency_per_key=optional_number("concurrency_per_key", form.get("concurrency_per_key")),
-        rate=optional_number("rate", form.get("rate")),
-        rate_per_key=optional_number("rate_per_key", form.get("rate_per_key")),
-    )
+    """Read the limits of a form. Raises InvalidTask."""
+    limits: dict[str, Any] = {}
+    for name in LIMITS:
+        number = optional_number(name, form.get(name))
+        if number is not None:
+            limits[name] = number
     per = form.get("per", "").strip()
-    if per and (limits["rate"] is not None or limits["rate_per_key"] is not None):
-        limits["per"] = per
-    return limits
+    if per and "rate" not in limits and "rate_per_key" not in limits:
+        raise InvalidTask(f"per is the time of a rate: it needs rate or rate_per_key, got {per[:100]!r} alone")
+    return cast(QueueLimits, limits | ({"per": per} if per else {}))
+
+
+def fields_of(setup: QueueSetup) -> dict[str, str]:
+    """Return the fields of the form, as text."""
+    return {
+        **{name: str(setup.limits.get(name, "")) for name in LIMITS},
+        "per": duration(setup.per),
+        "ordering": setup.ordering,
+        "ageing": duration(setup.ageing),
+        "events": "yes" if setup.events else "no",
+    }
+
+
+async def _setup(client: AsyncClient, name: str) -> QueueSetup:
+    found = await client.database.run(page_commands.list_queue_settings(name))
+    return found.get(name, QueueSetup(name=name))
+
+
+def _form(request: Request, actor: Actor, name: str, fields: dict[str, str], problem: str | None) -> Response:
+    return show(
+        request,
+        actor,
+        "queue_form.html",
+        at="queues",
+        status=422 if problem else 200,
+        name=name,
+        fields=fields,
+        problem=problem,
+        limits=LIMITS,
+        orderings=ORDERINGS,
+    )

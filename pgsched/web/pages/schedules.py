@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from pgsched.db import page_commands
 from pgsched.errors import InvalidTask
-from pgsched.preview import Previewed, explain, schedule_of, ticks_of
+from pgsched.preview import Previewed, explain, noted, schedule_of, ticks_of
 from pgsched.records import Task
 from pgsched.status import status_of
 from pgsched.web.access import Actor, Operator, Viewer
@@ -48,7 +48,7 @@ async def schedules(request: Request, actor: Viewer) -> Response:
         "schedules.html",
         at="schedules",
         fields=asked,
-        schedules=[status_of(one, [], []) for one in found],
+        schedules=[_row(one) for one in found],
         stalled=stalled,
         following=following,
     )
@@ -82,6 +82,16 @@ async def create(request: Request, actor: Operator, form: Form) -> Response:
 async def preview(request: Request, _actor: Viewer) -> Response:
     """Return the next ticks of what a form holds, as a part of a page."""
     return page(request, "preview.html", preview=look(dict(request.query_params)))
+
+
+def _row(one: Task) -> dict[str, Any]:
+    """A task with how it stands and its next run; None when there is none."""
+    stands = status_of(one, [], [])
+    return {
+        "task": one,
+        "schedule": stands.schedule,
+        "next": noted(stands.next_runs[0], one.timezone) if stands.next_runs else None,
+    }
 
 
 def look(form: dict[str, str]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ NAVIGATION = (
     ("dead", "/dead", "Dead letters"),
     ("executions", "/executions", "Executions"),
 )
+FOR_OPERATORS = ("audit", "/audit", "Audit log")
 NOTICES: Mapping[str, str] = {
     "run": "Task {n} is due now.",
     "cancel": "Task {n} was cancelled.",
@@ -40,7 +41,7 @@ NOTICES: Mapping[str, str] = {
     "bulk": "{n} tasks were changed.",
     "pause": "The queue is paused; what runs goes on.",
     "resume": "The queue is claimed from again.",
-    "limits": "The limits of the queue were changed.",
+    "queue": "The settings of the queue were changed.",
     "retry_dead": "{n} dead letters have all their attempts again.",
     "purge_dead": "{n} dead letters were deleted.",
 }
@@ -65,7 +66,7 @@ def show(request: Request, actor: Actor, template: str, *, at: str, status: int 
         status=status,
         actor=actor,
         at=at,
-        navigation=NAVIGATION,
+        navigation=(*NAVIGATION, FOR_OPERATORS) if actor.may_change else NAVIGATION,
         protected=state_of(request).settings.protected,
         reveals=shows_payloads(request, actor),
         notice=_notice(request),

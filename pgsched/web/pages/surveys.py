@@ -1,4 +1,4 @@
-"""What pages count, shared by all who look at them and never older than a few seconds."""
+"""What pages count, shared by all who look at them, and some seconds old at most."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ class Surveys:
     def __init__(self, state: WebState) -> None:
         self._client = state.client
         self._cached = Cached(self._load, seconds=SECONDS)
+        state.stack.push_async_callback(self._cached.close)
         self.history = History(lambda minutes: self._client.database.run(page_commands.count_executions(minutes)))
 
     async def get(self) -> Survey:
@@ -46,15 +47,16 @@ class Surveys:
         self._cached.forget()
 
     async def _load(self) -> Survey:
-        run = self._client.database.run
-        return Survey(
-            queues=await run(page_commands.survey_queues()),
-            types=await run(page_commands.survey_types()),
-            dead=await run(page_commands.survey_dead()),
-            table=await run(page_commands.survey_table()),
-            stalled=await run(page_commands.stalled_schedules(STALLED, MAX_STALLED)),
-            workers=await self._client.workers(),
-        )
+        async with self._client.transaction() as one:  # of one connection: waited for once
+            run = one.database.run
+            return Survey(
+                queues=await run(page_commands.survey_queues()),
+                types=await run(page_commands.survey_types()),
+                dead=await run(page_commands.survey_dead()),
+                table=await run(page_commands.survey_table()),
+                stalled=await run(page_commands.stalled_schedules(STALLED, MAX_STALLED)),
+                workers=await one.workers(),
+            )
 
 
 def surveys_of(request: Request) -> Surveys:

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from pgsched.errors import InvalidTask
 from pgsched.model import GROUP
+from pgsched.preview import noted
 from pgsched.records import Execution, Task
 from pgsched.spec import TaskOptions
 from pgsched.web.access import Actor, Operator, Viewer, shows_payloads
@@ -31,8 +32,9 @@ router = APIRouter()
 @router.get("/tasks/{id:int}")
 async def task(request: Request, actor: Viewer, id: int) -> Response:
     """Show one task."""
-    client = client_of(request)
-    status = await client.status(id, limit=EXECUTIONS)
+    async with client_of(request).transaction() as client:  # of one connection: waited for once
+        status = await client.status(id, limit=EXECUTIONS)
+        logs = await client.logs(id, limit=LOG_LINES)
     one = status.task
     return show(
         request,
@@ -41,7 +43,8 @@ async def task(request: Request, actor: Viewer, id: int) -> Response:
         at="tasks",
         task=one,
         stands=status,
-        logs=await client.logs(id, limit=LOG_LINES),
+        coming=[noted(at, one.timezone) for at in status.next_runs],
+        logs=logs,
         timeline=timeline_of(status.executions),
         insert=insert_text(one) if shows_payloads(request, actor) else None,
         verbs=verbs_of(one),
@@ -84,15 +87,16 @@ async def change(request: Request, actor: Operator, id: int, verb: str) -> Respo
         match verb:
             case "run":
                 shown = await client.run_now(id)
-                under_way.after = {"runs": shown}
+                if shown != id:
+                    under_way.before, under_way.after = {}, {"copy": shown}
             case "cancel":
                 await client.cancel(id)
             case "retry":
                 await client.retry(id)
             case "enable":
-                await client.enable(id)
+                under_way.nothing = not await client.enable(id)
             case "disable":
-                await client.disable(id)
+                under_way.nothing = not await client.disable(id)
             case "delete":
                 await client.delete(id)
             case _:
@@ -151,7 +155,7 @@ def timeline_of(executions: Sequence[Execution]) -> Any:
     first = shown[0].started_at
     spans = [
         Span(
-            label=f"attempt {one.attempt} · {one.status} · {span((one.duration_ms or 0) / 1000)}",
+            label=f"attempt {one.attempt} · {one.status.replace('_', ' ')} · {span((one.duration_ms or 0) / 1000)}",
             css=f"bar-{one.status}",
             start=(one.started_at - first).total_seconds(),
             end=(one.finished_at - first).total_seconds(),

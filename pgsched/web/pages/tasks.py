@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
-from pgsched.db import page_commands
 from pgsched.db.task_commands import ACTIONS, MAX_CHANGED, Page
 from pgsched.errors import InvalidTask
 from pgsched.filters import MAX_VALUES, SCHEDULE_TYPES, SECRETS, STATUSES, TaskFilters
 from pgsched.web.access import Actor, Operator, Viewer, shows_payloads
 from pgsched.web.audit import audited
-from pgsched.web.pages.forms import Form, optional_number, whole_number
-from pgsched.web.pages.shown import client_of, done, link, run, show
+from pgsched.web.finding import find_page
+from pgsched.web.pages.forms import Form, moment, optional_number, whole_number
+from pgsched.web.pages.shown import client_of, done, link, show
 from pgsched.web.pages.surveys import surveys_of
 from pgsched.web.paths import href
 
 PER_PAGE = 50
-SECONDS = 1.0
-"""After so long a search begins with no further stretch of the table, but asks whether to go on."""
 _LISTS = ("queue", "task_type", "status", "schedule_type")
-_TEXTS = ("tag", "tenant_id", "user_id", "created_by", "idempotency_key", "name", "search", "error")
-FIELDS = (*_LISTS, *_TEXTS, "priority", "enabled", "parent_id")
+_TEXTS = (
+    "tag", "tenant_id", "user_id", "created_by", "idempotency_key", "concurrency_key", "locked_by", "name", "search",
+    "error",
+)  # fmt: skip
+_TIMES = (
+    "created_after", "created_before", "due_after", "due_before", "started_after", "started_before", "ended_after",
+    "ended_before",
+)  # fmt: skip
+FIELDS = (*_LISTS, *_TEXTS, *_TIMES, "priority", "enabled", "parent_id", "depends_on")
 
 router = APIRouter()
 
@@ -52,7 +56,7 @@ async def tasks(request: Request, actor: Viewer) -> Response:
     try:
         asked = asked_for(request, actor, request.query_params)
         before = optional_number("before", request.query_params.get("before"))
-        found = await find(request, asked.filters, before_id=before)
+        found = await find_page(client_of(request), asked.filters, limit=PER_PAGE, before_id=before)
     except InvalidTask as error:
         problem = str(error)
     following = None
@@ -91,6 +95,7 @@ async def bulk(request: Request, actor: Operator, form: Form) -> Response:
     if form.get("confirmed") == "yes":
         async with audited(request, actor, f"tasks.{action}", target=described(asked, chosen)) as change:
             changed = await change.client.change_tasks(action, **filters)
+            change.nothing = not changed.changed
             change.after = {"matched": changed.matched, "changed": len(changed.changed), "ids": changed.changed[:1000]}
         surveys_of(request).forget()
         return done(request, "/tasks", "bulk", len(changed.changed))
@@ -108,24 +113,6 @@ async def bulk(request: Request, actor: Operator, form: Form) -> Response:
     )
 
 
-async def find(request: Request, filters: TaskFilters, *, before_id: int | None) -> Page:
-    """Return a page of tasks; what runs is looked up by the due clock, all else from the latest id down."""
-    if list(filters.get("status") or ()) == ["running"]:
-        ids = await run(request, page_commands.find_running_ids())
-        if not ids:
-            return Page([], None)
-        filters = TaskFilters(**{**filters, "ids": ids})
-    found = Page([], before_id)
-    ends_at = time.monotonic() + SECONDS
-    while True:
-        step = await client_of(request).find_tasks(
-            limit=PER_PAGE - len(found.tasks), before_id=found.next_before, **filters
-        )
-        found = Page(found.tasks + step.tasks, step.next_before)
-        if found.next_before is None or len(found.tasks) == PER_PAGE or time.monotonic() > ends_at:
-            return found
-
-
 def asked_for(request: Request, actor: Actor, given: Mapping[str, str]) -> Asked:
     """Read a filter. Raises InvalidTask, naming field, rule and value."""
     fields = _fields(given)
@@ -137,8 +124,10 @@ def asked_for(request: Request, actor: Actor, given: Mapping[str, str]) -> Asked
             filters[name] = [text]
         elif name == "priority":
             filters[name] = [whole_number(name, text)]
-        elif name == "parent_id":
+        elif name in ("parent_id", "depends_on"):
             filters[name] = whole_number(name, text)
+        elif name in _TIMES:
+            filters[name] = moment(name, text)
         elif name == "enabled":
             if text not in ("yes", "no"):
                 raise InvalidTask(f"enabled must be yes or no, got {text[:100]!r}")

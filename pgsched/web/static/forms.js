@@ -62,6 +62,7 @@ export function addCopyButtons(root) {
     text.dataset.copy = "done";
     const button = document.createElement("button");
     button.type = "button";
+    button.className = "copy";
     button.textContent = "Copy";
     button.addEventListener("click", async () => {
       try {
@@ -72,6 +73,6 @@ export function addCopyButtons(root) {
       }
       setTimeout(() => { button.textContent = "Copy"; }, 1500);
     });
-    text.before(button);
+    (text.closest(".scroll") ?? text).before(button); // beside what scrolls, so that it stays in sight
   }
 }

@@ -1,6 +1,7 @@
 // Follows what happens: the server says that something changed, and the live parts of the page are fetched afresh.
 // While the page is hidden, nothing is asked; while somebody is at work in a part, that part stays as it is.
 const LEAST = 1000; // milliseconds from one look to the next
+const RETRY = 15000; // milliseconds until a server that refused the stream is asked again
 
 export function follow(onRenewed) {
   const parts = document.querySelectorAll("[data-live]");
@@ -11,6 +12,7 @@ export function follow(onRenewed) {
   let lookedAt = 0;
   let renewing = false;
   let again = false;
+  let missed = document.hidden; // whether something may have changed that nobody told us of
 
   const say = (state, words) => {
     pulse.hidden = false;
@@ -39,23 +41,34 @@ export function follow(onRenewed) {
     }
   };
   const start = () => {
-    if (source) return;
+    if (source || document.hidden) return;
     source = new EventSource(`${document.body.dataset.root}/live`);
-    source.addEventListener("open", () => say("live", "live"));
+    source.addEventListener("open", () => {
+      say("live", "live");
+      if (missed) later();
+      missed = false;
+    });
     source.addEventListener("change", later);
-    source.addEventListener("error", () => say("lost", "not reached"));
+    source.addEventListener("error", () => {
+      missed = true;
+      say("lost", "not reached");
+      if (source?.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
+      source = null;
+      setTimeout(start, RETRY);
+    });
   };
   const stop = () => {
     source?.close();
     source = null;
+    missed = true;
     clearTimeout(timer);
     timer = null;
     say("paused", "paused");
   };
   document.addEventListener("visibilitychange", () => (document.hidden ? stop() : start()));
   addEventListener("pagehide", stop);
-  addEventListener("pageshow", () => { if (!document.hidden) start(); });
-  if (!document.hidden) start();
+  addEventListener("pageshow", start);
+  start();
 }
 
 function renew(fresh, onRenewed) {

@@ -1,0 +1,75 @@
+"""The attempts of all tasks, the latest first: looked for back through time, in spans that grow while few are found."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from pgsched.db import page_commands
+from pgsched.db.database import AsyncDatabase
+from pgsched.records import Execution
+
+SECONDS = 0.05
+"""Of work of the database; after that no further span is looked through, and who asks may go on."""
+_FIRST = timedelta(seconds=1)
+_GROWTH = 64.0
+"""A span is at most so many times as long as the one before, less where that one held much."""
+_BEFORE_ALL = 1 - 2**63
+
+Place = tuple[datetime, int, int]
+"""``(started_at, task_id, fencing_token)``."""
+
+
+class Attempts(NamedTuple):
+    """What was found, the latest first."""
+
+    found: list[Execution]
+    next_before: Place | None
+    """The next page comes before this place; None when nothing is left to look at."""
+
+
+async def find_attempts(
+    database: AsyncDatabase,
+    *,
+    seconds: int,
+    queue: str | None,
+    task_type: str | None,
+    status: str | None,
+    before: Place | None,
+    limit: int,
+) -> Attempts:
+    """Return attempts that began within the last ``seconds``; those ``before`` a place when one is given."""
+    async with database.transaction() as one:  # of one connection: waited for once
+        began = time.monotonic()
+        now = await one.run(page_commands.read_clock())
+        way = time.monotonic() - began  # there and back, without work
+        lowest = now - timedelta(seconds=seconds)
+        upper, span, place = before[0] if before else now, _FIRST, before
+        found: list[Execution] = []
+        worked = 0.0
+        while True:
+            since = max(upper - span, lowest)
+            command = page_commands.latest_executions(
+                since=since,
+                queue=queue,
+                task_type=task_type,
+                status=status,
+                before=place,
+                limit=limit - len(found),
+            )
+            began = time.monotonic()
+            step = await one.run(command)
+            found += step
+            work = max(time.monotonic() - began - way, 0.0)
+            if len(found) == limit:
+                last = found[-1]
+                return Attempts(found, (last.started_at, last.task_id, last.fencing_token))
+            if since <= lowest:
+                return Attempts(found, None)
+            upper, place = since, (since, _BEFORE_ALL, _BEFORE_ALL)
+            worked += work
+            if worked > SECONDS:
+                return Attempts(found, place)
+            if work < SECONDS:
+                span *= min(SECONDS / max(work, 1e-6), _GROWTH)

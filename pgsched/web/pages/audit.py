@@ -1,0 +1,96 @@
+"""The audit log: who changed what, and what it was before."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from pgsched.db.audit_commands import AuditPage, list_entries
+from pgsched.errors import InvalidTask
+from pgsched.web.access import Operator
+from pgsched.web.audit import CHANGED
+from pgsched.web.pages.forms import optional_number
+from pgsched.web.pages.shown import link, run, show
+
+PER_PAGE = 50
+FIELDS = ("actor", "action", "queue", "task_id")
+
+router = APIRouter()
+
+
+class Difference(NamedTuple):
+    """One value that was changed, as text; None: there was, or is, none."""
+
+    name: str
+    was: str | None
+    now: str | None
+
+
+@router.get("/audit")
+async def audit(request: Request, actor: Operator) -> Response:
+    """Show the changes that fit, the latest first. For operators: it names people and where they were."""
+    given = request.query_params
+    asked = {name: given[name].strip() for name in FIELDS if given.get(name, "").strip()}
+    found, problem = AuditPage([], None), None
+    try:
+        command = list_entries(
+            task_id=optional_number("task_id", asked.get("task_id")),
+            before_id=optional_number("before", given.get("before")),
+            limit=PER_PAGE,
+            actor=asked.get("actor"),
+            action=asked.get("action"),
+            queue=asked.get("queue"),
+        )
+        found = await run(request, command)
+    except InvalidTask as error:
+        problem = str(error)
+    following = None
+    if found.next_before is not None:
+        following = link(request, "/audit", {**asked, "before": found.next_before})
+    return show(
+        request,
+        actor,
+        "audit.html",
+        at="audit",
+        status=422 if problem else 200,
+        problem=problem,
+        fields=asked,
+        entries=[(entry, differences(entry.before, entry.after)) for entry in found.entries],
+        following=following,
+        looked_on=found.next_before is not None and len(found.entries) < PER_PAGE,
+        paged="before" in given,
+    )
+
+
+def differences(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> list[Difference]:
+    """Return what differs, value by value; an object within is taken apart."""
+    was, now = _flat(before or {}), _flat(after or {})
+    names = [*was, *(name for name in now if name not in was)]
+    found = [Difference(name, was.get(name), now.get(name)) for name in names]
+    return [
+        Difference(one.name, None, one.now) if one.was == one.now == CHANGED else one
+        for one in found
+        if one.was != one.now or one.was == CHANGED
+    ]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            found |= _flat(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = _text(value)
+    return found
+
+
+def _text(value: Any) -> str:
+    if value is None or value == {} or value == []:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
