@@ -156,14 +156,14 @@ def find_running_ids() -> Command[list[int]]:
     )
 
 
-def read_clock() -> Command[datetime]:
-    """Read the time of the database."""
+def begin_look() -> Command[datetime]:
+    """Begin a look that may read much, at the head of a transaction; returns the time of the database."""
 
     def parse(rows: Rows) -> datetime:
         now: datetime = rows[0]["now"]
         return now
 
-    return Command(load_statement("read_clock"), {}, parse)
+    return Command(load_statement("begin_look"), {}, parse)
 
 
 def latest_executions(

@@ -104,12 +104,11 @@ def checked_bulk(filters: TaskFilters, *, limit: int) -> None:
 def _find(filters: TaskFilters, *, limit: int, before_id: int | None, only_ids: bool) -> Command[Any]:
     params = filter_parameters(filters)
     by_index = any(params[name] is not None for name in INDEXED) or params["status"] == ["dead"]
-    bounded = not by_index and any(value is not None for value in params.values())
     params |= {
         "before_id": None if before_id is None else _before("before_id", before_id),
         "limit": limit,
         "scan": MAX_SCANNED,
-        "bounded": bounded,
+        "bounded": not by_index,
         "only_ids": only_ids,
     }
     return Command(load_statement("find_tasks"), params, lambda rows: rows, prepare=False)

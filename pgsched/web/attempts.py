@@ -13,7 +13,7 @@ from pgsched.records import Execution
 SECONDS = 0.05
 """Of work of the database; after that no further span is looked through, and who asks may go on."""
 _FIRST = timedelta(seconds=1)
-_GROWTH = 64.0
+_GROWTH = 16.0
 """A span is at most so many times as long as the one before, less where that one held much."""
 _BEFORE_ALL = 1 - 2**63
 
@@ -42,7 +42,7 @@ async def find_attempts(
     """Return attempts that began within the last ``seconds``; those ``before`` a place when one is given."""
     async with database.transaction() as one:  # of one connection: waited for once
         began = time.monotonic()
-        now = await one.run(page_commands.read_clock())
+        now = await one.run(page_commands.begin_look())
         way = time.monotonic() - began  # there and back, without work
         lowest = now - timedelta(seconds=seconds)
         upper, span, place = before[0] if before else now, _FIRST, before

@@ -1,26 +1,37 @@
 -- A page of the tasks that fit, the latest first, and how far it looked: filters without an index look at so many rows
 -- (scan) and no more, so that a page is quick whatever the table holds. `scanned_to` without a task: nothing was found so
 -- far. Without rows when only the ids are asked for. A filter that was not given is null and is planned away, since the
--- statement is not prepared. The end of the look is a bare comparison: only so it is a condition of the index.
-with reach as materialized (
-  select (
-    select s.id
-    from pgsched.tasks s
-    where %(bounded)s::boolean and (%(before_id)s::bigint is null or s.id < %(before_id)s::bigint)
-    order by s.id desc
-    offset %(scan)s - 1
-    limit 1
-  ) as scanned_to
-)
+-- statement is not prepared; so is one of the two ways to the rows. The limit inside the first leaves the planner no other
+-- plan than to walk down the ids.
 select page.scanned_to, page.found_id, d.*
 from (
   select reach.scanned_to, found.id as found_id
-  from reach
+  from (
+    select (
+      select s.id
+      from pgsched.tasks s
+      where %(bounded)s::boolean and (%(before_id)s::bigint is null or s.id < %(before_id)s::bigint)
+      order by s.id desc
+      offset %(scan)s - 1
+      limit 1
+    ) as scanned_to
+  ) reach
   left join lateral (
     select t.id
-    from pgsched.tasks t
-    where t.id >= coalesce((select r.scanned_to from reach r), -9223372036854775808)
-      and (%(before_id)s::bigint is null or t.id < %(before_id)s::bigint)
+    from (
+      (
+        select s.*
+        from pgsched.tasks s
+        where %(bounded)s::boolean and (%(before_id)s::bigint is null or s.id < %(before_id)s::bigint)
+        order by s.id desc
+        limit %(scan)s
+      )
+      union all
+      select s.*
+      from pgsched.tasks s
+      where not %(bounded)s::boolean and (%(before_id)s::bigint is null or s.id < %(before_id)s::bigint)
+    ) t
+    where true
       and (%(ids)s::bigint[] is null or t.id = any(%(ids)s::bigint[]))
       and (%(queue)s::text[] is null or t.queue = any(%(queue)s::text[]))
       and (%(task_type)s::text[] is null or t.task_type = any(%(task_type)s::text[]))

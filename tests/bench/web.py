@@ -71,7 +71,6 @@ join kinds k on k.n = m.n % 35 order by m.n
 """
 """Made with triggers off: 5,000,000 rows would take minutes more and look the same."""
 
-INSERT = "insert into pgsched.tasks (task_type, queue)"
 CHAIN = "select pgsched.schedule('noop', run_at => now() + interval '1 day', depends_on => %s::bigint[])"
 
 
@@ -296,27 +295,29 @@ def look(address: str, paths: list[str], clients: int, think: float) -> None:
 
 
 def drained(dsn: str, tasks: int) -> float:
-    """Tasks a second of one worker, from the first start to the last end, as the history has it."""
+    """Tasks a second of one worker, from the moment its queue is resumed until nothing in it is due."""
     with psycopg.connect(dsn, autocommit=True) as connection, Client(dsn) as client:
-        client.pause_queue("drained")
-        _execute(
-            connection,
-            "insert into pgsched.tasks (task_type, queue) select 'noop', 'drained' from generate_series(1, %s)",
-            tasks,
-        )
+        client.pause_queue("default")
+        last = _value(connection, "select max(id) from pgsched.tasks")
+        _execute(connection, "insert into pgsched.tasks (task_type) select 'noop' from generate_series(1, %s)", tasks)
         _execute(connection, "vacuum analyze pgsched.tasks")
         _execute(connection, "checkpoint")
         with worker(dsn):
-            begun = connection.execute("select clock_timestamp()").fetchone()
-            client.resume_queue("drained")
+            begun = time.perf_counter()
+            client.resume_queue("default")
             wait_until(
                 connection,
                 "select not exists (select from pgsched.tasks"
-                " where queue = 'drained' and next_run_at is not null and enabled)",
+                " where queue = 'default' and next_run_at <= now() and enabled and task_type = 'noop')",
             )
-            row = connection.execute("select extract(epoch from clock_timestamp() - %s)::float8", begun).fetchone()
-        _execute(connection, "delete from pgsched.tasks where queue = 'drained'")
-    return tasks / float(row[0]) if row else 0.0
+            seconds = time.perf_counter() - begun
+        _execute(connection, "delete from pgsched.tasks where id > %s", last)
+    return tasks / seconds
+
+
+def _value(connection: psycopg.Connection[Any], statement: str) -> Any:
+    row = connection.execute(statement.encode()).fetchone()
+    return row[0] if row else None
 
 
 def _execute(connection: psycopg.Connection[Any], statement: str, *parameters: object) -> None:
