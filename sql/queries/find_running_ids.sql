@@ -1,15 +1,6 @@
 -- The tasks that run, by the due clock: they stand at its front. Of each queue and priority the first rows only.
-with recursive waiting(name) as (
-  (select t.queue::text from pgsched.tasks t
-   where t.next_run_at is not null and t.enabled order by t.queue limit 1)
-  union all
-  select (select t.queue::text from pgsched.tasks t
-          where t.next_run_at is not null and t.enabled and t.queue > w.name order by t.queue limit 1)
-  from waiting w
-  where w.name is not null
-)
 select f.id
-from waiting n
+from pgsched.queues_in_use() as n(name)
 cross join generate_series(10, 1, -1) as p(priority)
 cross join lateral (
   select t.id, t.status

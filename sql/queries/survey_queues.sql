@@ -1,16 +1,7 @@
--- Every queue with its settings, how much waits in it and is due or runs (counted up to a cap) and how long the oldest due row has waited. Names
--- come from a loose scan of the due clock's index: one probe a queue, however many rows there are.
-with recursive waiting(name) as (
-  (select t.queue::text from pgsched.tasks t
-   where t.next_run_at is not null and t.enabled order by t.queue limit 1)
-  union all
-  select (select t.queue::text from pgsched.tasks t
-          where t.next_run_at is not null and t.enabled and t.queue > w.name order by t.queue limit 1)
-  from waiting w
-  where w.name is not null
-),
-names as (
-  select name from waiting where name is not null
+-- Every queue with its settings, how much waits in it and is due or runs (counted up to a cap), and how long the oldest due
+-- row has waited.
+with names as (
+  select name from pgsched.queues_in_use() as used(name)
   union select name::text from pgsched.queues
   union select unnest(queues) from pgsched.workers
 )

@@ -1,15 +1,6 @@
 -- What is due or runs in each queue, by type, and whether a live worker of the queue has a handler for the type. Of each
 -- queue the first rows of the due clock only, up to a cap, so that a long backlog is not read through. They are not asked for
 -- in an order: for one the planner would sort the whole backlog.
-with recursive waiting(name) as (
-  (select t.queue::text from pgsched.tasks t
-   where t.next_run_at is not null and t.enabled order by t.queue limit 1)
-  union all
-  select (select t.queue::text from pgsched.tasks t
-          where t.next_run_at is not null and t.enabled and t.queue > w.name order by t.queue limit 1)
-  from waiting w
-  where w.name is not null
-)
 select found.queue, found.task_type, found.due, found.running, exists (
     select from pgsched.workers w
     where w.heartbeat_at > now() - 3 * w.lease
@@ -18,7 +9,7 @@ select found.queue, found.task_type, found.due, found.running, exists (
 from (
   select n.name as queue, t.task_type::text, count(*) filter (where not coalesce(t.locked_until >= now(), false)) as due,
     count(*) filter (where t.locked_until >= now()) as running
-  from waiting n
+  from pgsched.queues_in_use() as n(name)
   cross join lateral (
     select f.id
     from generate_series(10, 1, -1) as p(priority)
@@ -32,7 +23,6 @@ from (
     limit %(cap)s
   ) d
   join pgsched.tasks t on t.id = d.id
-  where n.name is not null
   group by n.name, t.task_type
 ) found
 order by found.queue, found.task_type
