@@ -2,9 +2,10 @@
 # Another Python: PYTHON=python3.12 make test
 
 PYTHON ?= python3
-JOBS   ?= 2
-TESTS  ?= $(wildcard tests/unit tests/integration tests/end_to_end tests/web tests/chaos)
+JOBS   ?= 3
+TESTS  ?= $(wildcard tests/unit tests/spec tests/integration tests/end_to_end tests/web tests/chaos)
 ARGS   ?=
+TRIALS ?=
 
 VENV := .venv
 BIN  := $(VENV)/bin
@@ -25,7 +26,7 @@ BROWSER := $(VENV)/.browser-$(VERSION)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: run test test-browser lint format bench chaos lock clean help
+.PHONY: run test test-browser lint format bench chaos chaos-peers lock clean help
 
 run: $(RUN) ## Start an embedded PostgreSQL, a worker and a demonstration to look at
 	exec $(BIN)/pgsched dev --demo
@@ -50,8 +51,14 @@ format: $(DEV) ## Format the code and mend what ruff can mend
 bench: $(BENCH) ## Measure beside peers and against targets, long; a short look: ARGS=--quick
 	$(BIN)/python -m tests.bench $(ARGS)
 
-chaos: $(DEV) ## Kill workers, connections and servers, ask the REST API 5,000 times: the long runs too
-	$(BIN)/pytest $(ARGS) tests/chaos tests/web
+chaos: $(DEV) ## Break pgsched in every way (options: TRIALS="--seed 7"), then the long tests: REST API, kills
+	@sh tests/chaos/install.sh
+	$(BIN)/python -m tests.chaos $(TRIALS)
+	$(BIN)/pytest $(ARGS) --ignore tests/chaos/test_faults.py tests/chaos tests/web tests/spec \
+	  tests/integration/test_model.py tests/integration/test_fuzz.py
+
+chaos-peers: $(BENCH) ## Do some of it to PgQueuer and Procrastinate too, five minutes (options: TRIALS="--seed 7")
+	$(BIN)/python -m tests.chaos --peers $(TRIALS)
 
 lock: $(MADE) ## Write requirements/*.txt from pyproject.toml (newest versions: ARGS=--upgrade)
 	$(BIN)/python -m venv --clear $(VENV)/lock

@@ -25,7 +25,7 @@ from time import monotonic
 from types import FrameType, SimpleNamespace
 from typing import Any, BinaryIO, cast
 
-from pgsched import logs
+from pgsched import forks, logs
 from pgsched.capture import capture, release
 from pgsched.context import Context
 from pgsched.endings import completed, failed
@@ -166,9 +166,19 @@ class _Child:
         arguments = payload
         if handler.context_parameter is not None:
             arguments = {**payload, handler.context_parameter: context}
-        value = handler.function(**arguments)
+        generation = forks.generation
+        try:
+            value = handler.function(**arguments)
+            if handler.is_async:
+                value = asyncio.run(value)
+        except BaseException as error:
+            if forks.generation != generation:
+                forks.end_copy(error)
+            raise
+        if forks.generation != generation:
+            forks.end_copy()
         if handler.is_async:
-            return asyncio.run(value)
+            return value
         if asyncio.iscoroutine(value):
             value.close()
             raise TypeError(f"handler {handler.task_type!r} is a plain function that returned a coroutine")

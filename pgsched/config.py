@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pgsched.errors import ConfigError
 from pgsched.queue_spec import QueueSpec, parse_queue_specs
@@ -15,6 +15,10 @@ DEFAULT_CAPTURE_LEVEL = "info"
 
 MOST_TRANSACTIONS = 10
 """Connections for transactional handlers, unless a worker is told otherwise."""
+
+
+SHORTEST_PATIENCE, LONGEST_PATIENCE = 5.0, 30.0
+"""Seconds for which a worker waits for the answer to a statement, whatever its lease is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +42,9 @@ class WorkerSettings:
     capture_logs: str | None = None
     """The least level of what handlers log through ``logging`` that is kept, or ``off``; None: the App's own."""
 
+    listen_dsn: str | None = field(default=None, repr=False)
+    """Where to LISTEN, when the DSN leads to a pooler that keeps no sessions; None: the same DSN."""
+
     def __post_init__(self) -> None:
         """Raise ConfigError for a value outside its range."""
         parse_queue_specs(self.queues)
@@ -55,6 +62,11 @@ class WorkerSettings:
     def queue_specs(self) -> tuple[QueueSpec, ...]:
         """The queues, read."""
         return parse_queue_specs(self.queues)
+
+    @property
+    def patience(self) -> float:
+        """Seconds for which an answer about rows is waited for: by the end of a lease it is of no use."""
+        return min(max(self.lease, SHORTEST_PATIENCE), LONGEST_PATIENCE)
 
     @property
     def connections_for_transactions(self) -> int:

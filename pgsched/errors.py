@@ -66,6 +66,10 @@ class DatabaseUnavailable(PgschedError):
     """The DSN leads to no server that lets us in."""
 
 
+class PermissionRefused(PgschedError):
+    """The database's role may not do what was asked."""
+
+
 class SchemaMismatch(PgschedError):
     """The database's schema is older or newer than this program."""
 

@@ -24,14 +24,15 @@ from pgsched.builtin import with_builtins
 from pgsched.builtin.settings import Builtins
 from pgsched.child import serve
 from pgsched.config import WorkerSettings
-from pgsched.db.migrate import check_schema
+from pgsched.db.migrate import WORKER_RIGHTS, check_schema
 from pgsched.errors import PgschedError
 from pgsched.loading import load_app
 from pgsched.processes import TERM_SECONDS
 from pgsched.worker.collector import settle_collector
+from pgsched.worker.ending import CANCEL_SECONDS, FLUSH_SECONDS, HOOK_SECONDS
 from pgsched.worker.http import HttpServer
 from pgsched.worker.merged import Answering, Child, MergedMetrics, first_problem
-from pgsched.worker.service import CANCEL_SECONDS, FLUSH_SECONDS, HOOK_SECONDS, Worker
+from pgsched.worker.service import Worker
 
 log = structlog.stdlib.get_logger("pgsched.worker")
 
@@ -68,7 +69,7 @@ def run_worker(
     takes a free port; ``log_level`` is for the children, this process has its logging set up. Raises ConfigError,
     SchemaMismatch and DatabaseUnavailable before any work is taken.
     """
-    check_schema(dsn)
+    check_schema(dsn, WORKER_RIGHTS)
     if app_path is not None:
         load_app(app_path)  # a mistake in it is told once, here, and not by every child
     job = Job(dsn, app_path, settings, log_level, builtins or Builtins())

@@ -15,6 +15,7 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
+from pgsched import forks
 from pgsched.context import Context
 from pgsched.endings import completed, failed, timed_out
 from pgsched.errors import PayloadMismatch
@@ -62,7 +63,11 @@ async def run_attempt(
     if handler.context_parameter is not None:
         arguments = {**payload, handler.context_parameter: context}
     if handler.on_loop:
-        report(await _run_coroutine(handler, arguments, started, timeout, on_wait))
+        generation = forks.generation
+        outcome = await _run_coroutine(handler, arguments, started, timeout, on_wait, generation)
+        if forks.generation != generation:
+            forks.end_copy()
+        report(outcome)
     elif handler.executor == "process":
         on_wait()
         report(await _run_in_process(payload, context, timeout, processes))
@@ -71,7 +76,12 @@ async def run_attempt(
 
 
 async def _run_coroutine(
-    handler: Handler, arguments: dict[str, Any], started: float, timeout: float | None, on_wait: Callable[[], None]
+    handler: Handler,
+    arguments: dict[str, Any],
+    started: float,
+    timeout: float | None,
+    on_wait: Callable[[], None],
+    generation: int,
 ) -> Outcome:
     variables = contextvars.copy_context()
     limit: asyncio.Timeout | None = None
@@ -82,12 +92,12 @@ async def _run_coroutine(
                 awaited = variables.run(coroutine.send, None)
             except StopIteration as stop:  # it never waited: most that are quick do not
                 return completed(stop.value, started)
-            value = await _go_on(awaited, coroutine, variables, on_wait)
+            value = await _go_on(awaited, coroutine, variables, on_wait, generation)
         else:
             async with asyncio.timeout(timeout) as limit:
                 try:
                     awaited = variables.run(coroutine.send, None)
-                    value = await _go_on(awaited, coroutine, variables, on_wait)
+                    value = await _go_on(awaited, coroutine, variables, on_wait, generation)
                 except StopIteration as stop:
                     value = stop.value
                 except TimeoutError as error:
@@ -110,13 +120,19 @@ async def _run_coroutine(
             return failed(error, started)
         return timed_out(timeout, started)
     except BaseException as error:  # noqa: BLE001 - SystemExit of a handler must not end the worker
+        if forks.generation != generation:
+            forks.end_copy(error)
         return failed(error, started)
     return completed(value, started)
 
 
 @types.coroutine
 def _go_on(
-    awaited: Any, coroutine: Coroutine[Any, Any, Any], variables: contextvars.Context, on_wait: Callable[[], None]
+    awaited: Any,
+    coroutine: Coroutine[Any, Any, Any],
+    variables: contextvars.Context,
+    on_wait: Callable[[], None],
+    generation: int,
 ) -> Generator[Any, Any, Any]:
     """Drive a coroutine that waits for the first time, with every step in ``variables``.
 
@@ -127,6 +143,8 @@ def _go_on(
     try:
         on_wait()
         while True:
+            if forks.generation != generation:
+                forks.end_copy()
             try:
                 value = yield awaited
             except BaseException as error:  # noqa: BLE001 - cancellation included: it belongs to the handler
@@ -148,13 +166,18 @@ async def _run_in_thread(
     on_wait: Callable[[], None],
 ) -> None:
     def call() -> Outcome:
+        generation = forks.generation
         try:
             value = handler.function(**arguments)
             if asyncio.iscoroutine(value):
                 value.close()
                 raise TypeError(f"handler {handler.task_type!r} is a plain function that returned a coroutine")
         except BaseException as error:  # noqa: BLE001 - SystemExit of a handler must not end the worker
+            if forks.generation != generation:
+                forks.end_copy(error)
             return failed(error, started)
+        if forks.generation != generation:
+            forks.end_copy()
         return completed(value, started)
 
     ticket = threads.submit(partial(contextvars.copy_context().run, call))

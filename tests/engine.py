@@ -166,7 +166,7 @@ async def engine(dsn: str, registry: Registry | None = None, **settings: Any) ->
         await made.worker.slots.drain(2)
         made.worker.slots.close()
         made.worker.heart.stop(2)
-        await made.worker._leave()
+        await made.worker._ending().leave()
 
 
 @asynccontextmanager

@@ -39,6 +39,19 @@ def pid() -> int:
     return os.getpid()
 
 
+@app.task("fork", executor="process")
+def fork() -> int:
+    """How its copy ended, which returns as if it were the child process."""
+    copy = os.fork()
+    return os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1]) if copy else 0
+
+
+@app.task("fork_async", executor="process")
+async def fork_async() -> int:
+    await asyncio.sleep(0)
+    return fork()
+
+
 @app.task("pid_async", executor="process")
 async def pid_async() -> int:
     await asyncio.sleep(0)

@@ -29,12 +29,14 @@ class PgschedProcess:
         name: str = "pgsched",
         dsn: str | None = None,
         env: Mapping[str, str] | None = None,
+        module: str = "pgsched",
     ) -> None:
-        self.arguments = list(arguments)
+        """``module`` is run as ``python -m module``."""
+        self.module, self.arguments = module, list(arguments)
         self.stdout_file, self.stderr_file = folder / f"{name}.stdout", folder / f"{name}.stderr"
         with self.stdout_file.open("wb") as stdout, self.stderr_file.open("wb") as stderr:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "pgsched", *arguments],
+                [sys.executable, "-m", module, *arguments],
                 cwd=folder,  # so that `--app mod:app` finds a mod.py that the test wrote there
                 env=_environment(dsn, env or {}),
                 stdin=subprocess.DEVNULL,
@@ -116,7 +118,7 @@ class PgschedProcess:
         self.kill()
 
     def __str__(self) -> str:
-        return f"`pgsched {' '.join(self.arguments)}` (pid {self.pid})"
+        return f"`{self.module} {' '.join(self.arguments)}` (pid {self.pid})"
 
 
 class PgschedRunner:

@@ -88,6 +88,12 @@ DEFAULTS = WorkerSettings()
     type=click.Choice([*CAPTURE_LEVELS, CAPTURE_OFF], case_sensitive=False),
     help="Keep what handlers log through Python's logging, from this level on, or off.  [default: the App's, info]",
 )
+@option(
+    "--listen-dsn",
+    metavar="DSN",
+    help="Where to LISTEN: the server itself, when --dsn leads to a pooler, behind which a worker can only poll.  "
+    "[default: as --dsn]",
+)
 @builtin_options
 @click.pass_context
 def worker(
@@ -104,6 +110,7 @@ def worker(
     poll_interval: float,
     shutdown_timeout: float,
     capture_logs: str | None,
+    listen_dsn: str | None,
 ) -> None:
     """Run a worker until SIGTERM or Ctrl-C; or list those that run."""
     if context.invoked_subcommand is not None:
@@ -119,6 +126,7 @@ def worker(
         poll_interval=poll_interval,
         shutdown_timeout=shutdown_timeout,
         capture_logs=capture_logs,
+        listen_dsn=listen_dsn,
     )
     from pgsched.process import run_worker  # only here: the other commands start without it
 

@@ -6,6 +6,7 @@ order of the steps is written once, for threads and for event loops, and needs o
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
@@ -75,6 +76,9 @@ def insert_tasks(specs: Iterable[TaskSpec]) -> Steps:
     while head := list(islice(tasks, HEAD)):
         size = len(head) if len(head) < HEAD else max(BLOCK, len(ids))
         (answer,) = yield Step(sql.SQL(load_statement("reserve_ids")), {"number": size}, answers=True)
+        if answer["ids"] is None:
+            ids += yield from _call_function(head)
+            continue
         block = _Block(len(ids), chain(head, islice(tasks, size - len(head))), answer["ids"])
         if _is_simple(head[0]):
             yield _copy(_values(0, head[0]), block.copied, block.stream(tuple(head[0])))
@@ -83,6 +87,12 @@ def insert_tasks(specs: Iterable[TaskSpec]) -> Steps:
         yield from block.insert_apart()
         ids += block.ids
     return ids
+
+
+def _call_function(tasks: Sequence[Mapping[str, Any]]) -> Generator[Step, list[dict[str, Any]], list[int]]:
+    """Insert tasks by the SQL function: slower than COPY, and all that a producer may."""
+    answers = yield Step(sql.SQL(load_statement("schedule_tasks")), {"tasks": json.dumps(tasks)}, answers=True)
+    return [int(answer["id"]) for answer in answers]
 
 
 class _Block:

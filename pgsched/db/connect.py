@@ -4,47 +4,75 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
+from collections.abc import Mapping
+from math import inf
+from typing import Any, LiteralString
 
 import psycopg
-from psycopg import AsyncConnection, Connection, conninfo
+from psycopg import conninfo
 
 from pgsched.db.adapt import adapt
+from pgsched.db.link import AsyncLink, Link, is_behind_pooler
+from pgsched.db.statements import load_statement
 from pgsched.errors import ConfigError, DatabaseUnavailable
 
 CONNECT_TIMEOUT = 10
 """Seconds to wait for a server; a DSN or PGCONNECT_TIMEOUT that names its own wins."""
+GREET_SECONDS = 10.0
+"""How long the first statement of a connection may take."""
 
 
-def connect(dsn: str, *, application_name: str = "pgsched") -> Connection[tuple[Any, ...]]:
+def connect(dsn: str, *, application_name: str = "pgsched", patience: float = inf) -> Link:
     """Open a connection in autocommit mode.
 
-    ``dsn`` is a libpq URI or keyword string; an empty one means the PG* environment variables.
+    ``dsn`` is a libpq URI or keyword string; an empty one means the PG* environment variables. ``patience``: how many
+    seconds an answer is waited for. Behind a pooler no statement is prepared: the session may be another one each time.
     Raises ConfigError for a DSN that cannot be read and DatabaseUnavailable for one that leads nowhere.
     """
     try:
-        connection = psycopg.connect(dsn, autocommit=True, **_options(dsn, application_name))
+        link = Link.connect(dsn, autocommit=True, **_options(dsn, application_name))
+        link.patience = min(patience, GREET_SECONDS)
+        (backend,) = link.execute(_ask_backend(), prepare=False, binary=True).fetchone() or (0,)
+        link.patience = patience
     except psycopg.Error as error:
         raise refused(dsn, error) from error
-    adapt(connection)
-    return connection
+    _settle(link, backend)
+    return link
 
 
-async def connect_async(dsn: str, *, application_name: str = "pgsched") -> AsyncConnection[tuple[Any, ...]]:
+async def connect_async(dsn: str, *, application_name: str = "pgsched", patience: float = inf) -> AsyncLink:
     """Open an asynchronous connection in autocommit mode; otherwise as :func:`connect`."""
     try:
-        connection = await AsyncConnection.connect(dsn, autocommit=True, **_options(dsn, application_name))
+        link = await AsyncLink.connect(dsn, autocommit=True, **_options(dsn, application_name))
+        link.patience = min(patience, GREET_SECONDS)
+        cursor = await link.execute(_ask_backend(), prepare=False, binary=True)
+        (backend,) = await cursor.fetchone() or (0,)
+        link.patience = patience
     except psycopg.Error as error:
         raise refused(dsn, error) from error
-    adapt(connection)
-    return connection
+    _settle(link, backend)
+    return link
+
+
+def _ask_backend() -> LiteralString:
+    return load_statement("show_backend")
+
+
+def _settle(link: Link | AsyncLink, backend: int) -> None:
+    adapt(link)
+    if is_behind_pooler(link, backend):
+        link.pooled = True
+        link.prepare_threshold = None
 
 
 def _options(dsn: str, application_name: str) -> dict[str, Any]:
     try:
         given = conninfo.conninfo_to_dict(dsn)
     except psycopg.Error as error:
-        raise ConfigError(f"the DSN cannot be read: {_one_line(error)}") from error
+        # Not chained: libpq quotes what it cannot read, the password with it.
+        raise ConfigError(f"the DSN cannot be read: {_unquoted(error)}") from None
+    if odd := _unescaped(dsn, given):
+        raise ConfigError(f"the DSN cannot be read: {odd}; in a password write @ as %40, / as %2F, % as %25")
     defaults: dict[str, Any] = {
         "application_name": application_name,
         "connect_timeout": CONNECT_TIMEOUT,
@@ -57,6 +85,26 @@ def _options(dsn: str, application_name: str) -> dict[str, Any]:
     if "PGCONNECT_TIMEOUT" in os.environ:
         del defaults["connect_timeout"]
     return {name: value for name, value in defaults.items() if name not in given}
+
+
+def _unquoted(error: psycopg.Error) -> str:
+    """Return what libpq says of a DSN, up to the first word that it quotes."""
+    said = _one_line(error)
+    if said.startswith('missing "="'):
+        return "it is neither a URI, as postgresql://user@host/database, nor words as host=… dbname=…"
+    return said.partition('"')[0].rstrip(" :") or "it is no DSN"
+
+
+def _unescaped(dsn: str, given: Mapping[str, Any]) -> str | None:
+    """Return how a password that is not escaped shows: a part of it is taken for host, port or database."""
+    _, _, path = dsn.partition("://")[2].partition("?")[0].partition("/")
+    if "@" in str(given.get("host") or ""):
+        return "the host holds an @"
+    if not re.fullmatch(r"[\d, ]*", str(given.get("port") or "")):
+        return "the port is no number"
+    if "@" in path:
+        return "the database holds an @"
+    return None
 
 
 def refused(dsn: str, error: psycopg.Error) -> DatabaseUnavailable:

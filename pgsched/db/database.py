@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor
@@ -22,6 +22,7 @@ from pgsched.db.bulk import insert_tasks
 from pgsched.db.commands import Command
 from pgsched.db.connect import connect, connect_async
 from pgsched.db.dsn import resolve_dsn
+from pgsched.db.link import AsyncLink, Link
 from pgsched.db.migrate import check_schema
 from pgsched.db.problems import translate
 from pgsched.errors import ConfigError, DatabaseUnavailable, PgschedError
@@ -33,6 +34,10 @@ FIRST_WAIT = 1.0
 """Seconds without a free connection after which we look whether there is a server at all."""
 LONGEST_WAIT = 30.0
 """Seconds that a caller waits for a free connection."""
+LONGEST_ANSWER = 120.0
+"""Seconds that a server may say nothing while it works on a command."""
+CHECK_SECONDS = 5.0
+"""Seconds that a connection which was not used may take to show that it is alive."""
 MAX_POOL_SIZE = 1000
 
 
@@ -41,7 +46,7 @@ class _Connection(Connection[Any]):
 
     @classmethod
     def connect(cls, conninfo: str = "", **_options: Any) -> Connection[Any]:  # type: ignore[override]
-        return connect(conninfo, application_name="pgsched client")
+        return connect(conninfo, application_name="pgsched client", patience=LONGEST_ANSWER)
 
 
 class _AsyncConnection(AsyncConnection[Any]):
@@ -51,7 +56,7 @@ class _AsyncConnection(AsyncConnection[Any]):
     async def connect(  # type: ignore[override]
         cls, conninfo: str = "", **_options: Any
     ) -> AsyncConnection[Any]:
-        return await connect_async(conninfo, application_name="pgsched client")
+        return await connect_async(conninfo, application_name="pgsched client", patience=LONGEST_ANSWER)
 
 
 class Database:
@@ -152,7 +157,7 @@ class Database:
                     min_size=0,
                     max_size=self._size,
                     num_workers=1,
-                    check=ConnectionPool.check_connection,
+                    check=_check,
                     name="pgsched",
                     open=True,
                 )
@@ -262,7 +267,7 @@ class AsyncDatabase:
                     min_size=0,
                     max_size=self._size,
                     num_workers=1,
-                    check=AsyncConnectionPool.check_connection,
+                    check=_check_async,
                     name="pgsched",
                     open=False,
                 )
@@ -293,6 +298,22 @@ class _AsyncInTransaction(AsyncDatabase):
     @contextlib.asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection[Any]]:
         yield self._one
+
+
+def _check(connection: Connection[Any]) -> None:
+    """Find out whether a connection is alive; as psycopg_pool's own check, but a silent one is dead."""
+    link = cast(Link, connection)
+    link.patience = CHECK_SECONDS
+    link.execute("")
+    link.patience = LONGEST_ANSWER
+
+
+async def _check_async(connection: AsyncConnection[Any]) -> None:
+    """As :func:`_check`."""
+    link = cast(AsyncLink, connection)
+    link.patience = CHECK_SECONDS
+    await link.execute("")
+    link.patience = LONGEST_ANSWER
 
 
 def expect_connection(connection: object) -> Connection[Any]:

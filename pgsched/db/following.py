@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from math import inf
 from typing import Any
 
 import psycopg
 
 from pgsched.db.connect import connect
-from pgsched.db.listening import PROBE_SECONDS
+from pgsched.db.listening import PROBE_SECONDS, PROBE_TIMEOUT, BehindPooler
 from pgsched.db.session import one_line
 from pgsched.errors import DatabaseUnavailable
 
@@ -24,6 +25,8 @@ def follow(dsn: str, *, on_ready: Callable[[], None], timeout: float | None = No
     """
     connection = connect(dsn, application_name="pgsched events")
     try:
+        if connection.pooled:
+            raise BehindPooler("a pooler answers, which may pass no events on: --dsn must lead to the server itself")
         connection.execute(f'listen "{EVENTS}"')
         on_ready()
         while True:
@@ -35,7 +38,9 @@ def follow(dsn: str, *, on_ready: Callable[[], None], timeout: float | None = No
                     yield event
             if timeout is not None and not came:
                 return
-            connection.execute("select 1")  # a peer may have vanished without a word
+            connection.patience = PROBE_TIMEOUT  # a peer may have vanished without a word
+            connection.execute("select 1")
+            connection.patience = inf
     except psycopg.Error as error:
         raise DatabaseUnavailable(one_line(error)) from error
     finally:

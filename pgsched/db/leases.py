@@ -12,10 +12,13 @@ from uuid import UUID
 import psycopg
 
 from pgsched.db.connect import connect
-from pgsched.db.session import Session, one_line
+from pgsched.db.session import STATEMENT_TIMEOUT, Session, one_line
 from pgsched.db.statements import load_statement
 from pgsched.errors import DatabaseUnavailable
 from pgsched.model import Claimed
+
+SHORTEST_PATIENCE = 1.0
+"""Seconds; a heartbeat waits half a lease for its answer, so that it can renew it by another connection."""
 
 # As Claimed._make, without its check of the length: once for every task.
 _claimed = partial(tuple.__new__, Claimed)
@@ -215,15 +218,18 @@ class Pulse:
         self._dsn = dsn
         self._identity = identity
         self._connection: Any = None
+        self._patience = min(max(identity.lease / 2, SHORTEST_PATIENCE), STATEMENT_TIMEOUT)
 
-    def beat(self, tasks: Sequence[Claimed], *, running: int, age: float) -> set[int]:
-        """Show that the worker lives and renew the leases of ``tasks``; returns the ids that were renewed.
+    def beat(self, tasks: Sequence[Claimed], *, running: int, age: float) -> dict[int, bool]:
+        """Show that the worker lives and renew the leases of ``tasks``; returns the ids of those still its own.
+
+        Beside each whether it was renewed: not if somebody had locked the row at that moment.
 
         ``age`` is the worker's, in seconds. Raises DatabaseUnavailable.
         """
         ordered = sorted(tasks)
         if self._connection is None or self._connection.closed:
-            self._connection = connect(self._dsn, application_name="pgsched heartbeat")
+            self._connection = connect(self._dsn, application_name="pgsched heartbeat", patience=self._patience)
         identity = self._identity
         try:
             rows = self._connection.execute(
@@ -247,7 +253,7 @@ class Pulse:
         except psycopg.Error as error:
             self.close()
             raise DatabaseUnavailable(one_line(error)) from error
-        return {row[0] for row in rows}
+        return dict(rows)
 
     def close(self) -> None:
         """Close the connection; the next beat opens another."""

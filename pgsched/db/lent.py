@@ -6,10 +6,14 @@ dead when the attempt is over: a statement that the handler left behind cannot r
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from time import monotonic
 from typing import Any, NoReturn
 
 from psycopg import AsyncConnection, Connection, ProgrammingError
 from psycopg.pq import PipelineStatus, TransactionStatus
+
+from pgsched.db.link import AsyncLink
 
 OVER = "ctx.connection can no longer be used: the attempt it was for is over"
 ENDED = (
@@ -21,6 +25,9 @@ ABORTED = (
     "ctx.connection.transaction()"
 )
 UNFINISHED = "the handler returned while a statement of it was still running on ctx.connection"
+LEFT_SECONDS = 8.0
+"""After the loan is over a plain handler waits so long for the answer to its statement, which is cancelled meanwhile: a
+server that fell silent must not hold the thread for ever."""
 LOST = "the connection of the handler's transaction was lost"
 
 
@@ -33,7 +40,7 @@ class LentConnection(Connection[Any]):
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
         """Do what every method of a connection and its cursors is done with; refused when it is not for the handler."""
         _check(self)
-        done = super().wait(gen, *args, **kwargs)
+        done = super().wait(_while_lent(self, gen), *args, **kwargs)
         _look(self)
         return done
 
@@ -99,9 +106,15 @@ class AsyncLentConnection(AsyncConnection[Any]):
 Lent = LentConnection | AsyncLentConnection
 
 
-def lend(connection: AsyncConnection[Any], *, plain: bool) -> Lent:
-    """Return another object for a connection, for one attempt of a plain handler or an ``async`` one."""
-    return LentConnection(connection.pgconn) if plain else AsyncLentConnection(connection.pgconn)
+def lend(connection: AsyncLink, *, plain: bool) -> Lent:
+    """Return another object for a connection, for one attempt of a plain handler or an ``async`` one.
+
+    Behind a pooler it prepares no statements: they would stay in a session that others use.
+    """
+    lent: Lent = LentConnection(connection.pgconn) if plain else AsyncLentConnection(connection.pgconn)
+    if connection.pooled:
+        lent.prepare_threshold = None
+    return lent
 
 
 def take_back(connection: Lent) -> str | None:
@@ -135,6 +148,23 @@ def _look(connection: Lent) -> None:
     if connection.pgconn.transaction_status == TransactionStatus.IDLE:
         connection.ended = True
         raise ProgrammingError(ENDED)
+
+
+def _while_lent(connection: LentConnection, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    """The same steps; an error when no answer comes although the loan has been over for some time."""
+    ready = None
+    over: float | None = None
+    while True:
+        try:
+            step = gen.send(ready)
+        except StopIteration as done:
+            return done.value
+        ready = yield step
+        if not ready and not connection.lent:
+            over = over or monotonic()
+            if monotonic() - over >= LEFT_SECONDS:
+                connection.pgconn.finish()
+                raise ProgrammingError(OVER)
 
 
 def _refuse(what: str) -> NoReturn:

@@ -27,22 +27,31 @@ class Call(NamedTuple):
     payload: str
 
 
+class BehindPooler(DatabaseUnavailable):
+    """LISTEN needs a session of its own, and there is a pooler in between."""
+
+
 async def listen(
     dsn: str,
     *,
     on_ready: Callable[[], None],
     on_call: Callable[[Call], None],
     channels: tuple[LiteralString, ...] = (WORK, CANCEL, QUEUES),
+    chosen: bool = False,
 ) -> None:
     """Listen until cancelled. ``on_ready`` is called once LISTEN is in force: look for work only after that.
 
-    Raises DatabaseUnavailable when the connection breaks.
+    Raises DatabaseUnavailable when the connection breaks, BehindPooler when nothing would come: a pooler answers.
+    ``chosen``: whoever named this DSN for listening says that it keeps sessions.
     """
     try:
         connection = await connect_async(dsn, application_name="pgsched listener")
         try:
+            if connection.pooled and not chosen:
+                raise BehindPooler("a pooler answers, which may pass no notifications on")
             for channel in channels:
-                await connection.execute(f'listen "{channel}"')
+                async with asyncio.timeout(PROBE_TIMEOUT):
+                    await connection.execute(f'listen "{channel}"')
             on_ready()
             while True:
                 async for notify in connection.notifies(timeout=PROBE_SECONDS):

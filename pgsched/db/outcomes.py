@@ -89,18 +89,17 @@ def finish_commands(
         commands.append(_notify_events(told))  # first, as it is for rows that still run
     if progress:
         commands.append(_show_progress(progress))  # likewise
+    missed = [(finish, missed) for finish in others for missed in finish.missed]
+    if missed:
+        commands.append(insert_missed(missed))  # likewise
+    if logs:
+        commands.append(_insert_logs(logs, now))  # while they are not in the history
     before = len(commands)
     if common:
         commands.append((load_statement("finish_completed"), _completed(common, worker, now)))
     if others:
         commands.append((load_statement("finish_tasks"), _any(others, worker, now)))
-    counted = slice(before, len(commands))
-    missed = [(finish, missed) for finish in others for missed in finish.missed]
-    if missed:
-        commands.append(insert_missed(missed))
-    if logs:
-        commands.append(_insert_logs(logs, now))
-    return commands, counted
+    return commands, slice(before, len(commands))
 
 
 async def report(session: Session, progress: Sequence[Progress], logs: Sequence[LogEntry], now: float) -> None:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 import psycopg
-from psycopg import AsyncConnection
 
 from pgsched.db.connect import connect_async
+from pgsched.db.link import AsyncLink
 from pgsched.db.outcomes import Command
 from pgsched.db.session import STATEMENT_TIMEOUT, RefusedByDatabase, Rows, one_line
 from pgsched.errors import DatabaseUnavailable
 
-PooledConnection = AsyncConnection[tuple[Any, ...]]
+PooledConnection = AsyncLink
 
 LOOK_SECONDS = 0.1
 """How often a connection that a handler left in use is looked at."""
@@ -27,9 +26,11 @@ _PASSING = ("08", "25", "40", "53", "55", "57", "58")
 class Pool:
     """At most ``size`` connections in autocommit mode."""
 
-    def __init__(self, *, dsn: str, name: str, size: int, prepares: bool) -> None:
+    def __init__(self, *, dsn: str, name: str, size: int, prepares: bool, timeout: float = STATEMENT_TIMEOUT) -> None:
         """``prepares``: whether statements are prepared. They must not be on connections that are lent to handlers,
         which prepare their own."""
+        self.timeout = timeout
+        """Seconds after which a server that does not answer is given up."""
         self._prepares = prepares
         self._dsn = dsn
         self._name = name
@@ -92,7 +93,7 @@ class Pool:
         """
         connection = await self.take()
         try:
-            async with asyncio.timeout(STATEMENT_TIMEOUT), _together(connection, len(commands)):
+            async with asyncio.timeout(self.timeout), _together(connection, len(commands)):
                 cursors = [
                     await connection.execute(statement, parameters, prepare=True, binary=True)
                     for statement, parameters in commands
@@ -104,7 +105,7 @@ class Pool:
             raise (DatabaseUnavailable if passing else RefusedByDatabase)(one_line(error)) from error
         except TimeoutError as error:
             await self.drop(connection)
-            raise DatabaseUnavailable(f"no answer within {STATEMENT_TIMEOUT:g} s") from error
+            raise DatabaseUnavailable(f"no answer within {self.timeout:g} s") from error
         except BaseException:
             await self.put(connection, keep=False)
             raise
@@ -123,6 +124,9 @@ async def _together(connection: PooledConnection, statements: int) -> AsyncItera
     """Several statements go out in one transaction and one round trip; one needs neither."""
     if statements == 1:
         yield
+    elif connection.pooled:
+        async with connection.transaction():
+            yield
     else:
         async with connection.pipeline(), connection.transaction():
             yield

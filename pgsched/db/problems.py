@@ -16,6 +16,7 @@ from psycopg import errors
 from pgsched.errors import (
     DatabaseUnavailable,
     InvalidTask,
+    PermissionRefused,
     PgschedError,
     SchemaMismatch,
     TaskNotFound,
@@ -39,6 +40,8 @@ def translate(error: psycopg.Error, values: Mapping[str, Any] | None = None) -> 
     if known is not None:
         return known
     said = error.diag.message_primary or _first_line(error)
+    if isinstance(error, errors.InsufficientPrivilege):
+        return PermissionRefused(f"the database's role may not do this: {said}")
     if error.sqlstate is None or error.sqlstate[:2] in ("08", "53", "57"):
         return DatabaseUnavailable(f"the database cannot be reached: {said}")
     return PgschedError(f"the database refused: {said}")

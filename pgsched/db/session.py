@@ -12,9 +12,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
-from psycopg import AsyncConnection, AsyncCursor
+from psycopg import AsyncCursor
 
 from pgsched.db.connect import connect_async
+from pgsched.db.link import AsyncLink
 from pgsched.db.statements import load_statement
 from pgsched.errors import DatabaseUnavailable
 
@@ -28,6 +29,10 @@ class RefusedByDatabase(DatabaseUnavailable):
     """The server answered and refused the values themselves: sending them again would not help."""
 
 
+class SilentDatabase(DatabaseUnavailable):
+    """The server was waited for in vain."""
+
+
 class Session:
     """An asynchronous connection that heals. Not for use by two coroutines at once."""
 
@@ -35,8 +40,9 @@ class Session:
         self._dsn = dsn
         self._name = name
         self._tuned = tuned
-        self._timeout = timeout
-        self._connection: AsyncConnection[tuple[Any, ...]] | None = None
+        self.timeout = timeout
+        """Seconds after which a server that does not answer is given up."""
+        self._connection: AsyncLink | None = None
 
     @property
     def connected(self) -> bool:
@@ -50,21 +56,26 @@ class Session:
         the server refused the values.
         """
         async with self._guarded() as connection:
+            if self._tuned and connection.pooled:
+                return (await self._execute_pooled(connection, [(statement, parameters)]))[0]
             return await connection.execute(statement, parameters, prepare=True, binary=True)
 
     async def execute_all(self, commands: Sequence[tuple[Any, dict[str, Any]]]) -> list[AsyncCursor[tuple[Any, ...]]]:
         """Run several statements in one transaction and one round trip; otherwise as :meth:`execute`."""
-        async with self._guarded() as connection, connection.pipeline(), connection.transaction():
-            return [
-                await connection.execute(statement, parameters, prepare=True, binary=True)
-                for statement, parameters in commands
-            ]
+        async with self._guarded() as connection:
+            if connection.pooled:
+                return await self._execute_pooled(connection, commands)
+            async with connection.pipeline(), connection.transaction():
+                return [
+                    await connection.execute(statement, parameters, prepare=True, binary=True)
+                    for statement, parameters in commands
+                ]
 
-    async def open(self) -> AsyncConnection[tuple[Any, ...]]:
+    async def open(self) -> AsyncLink:
         """Return the connection, opening it when there is none."""
         if self._connection is None or self._connection.closed:
             self._connection = await connect_async(self._dsn, application_name=self._name)
-            if self._tuned:
+            if self._tuned and not self._connection.pooled:
                 await self._connection.execute(load_statement("tune_session"))
         return self._connection
 
@@ -74,10 +85,20 @@ class Session:
         if connection is not None:
             await connection.close()
 
+    async def _execute_pooled(
+        self, connection: AsyncLink, commands: Sequence[tuple[Any, dict[str, Any]]]
+    ) -> list[AsyncCursor[tuple[Any, ...]]]:
+        """Behind a pooler: settings hold for one transaction, and what follows a commit in one message may be lost."""
+        async with connection.transaction():
+            if self._tuned:
+                await connection.execute(load_statement("tune_pooled"))
+            return [await connection.execute(statement, parameters, binary=True) for statement, parameters in commands]
+
     @asynccontextmanager
-    async def _guarded(self) -> AsyncIterator[AsyncConnection[tuple[Any, ...]]]:
+    async def _guarded(self) -> AsyncIterator[AsyncLink]:
+        timeout = self.timeout
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(timeout):
                 yield await self.open()
         except (psycopg.DataError, psycopg.IntegrityError) as error:
             await self.close()
@@ -87,7 +108,7 @@ class Session:
             raise DatabaseUnavailable(one_line(error)) from error
         except TimeoutError as error:
             await self.close()
-            raise DatabaseUnavailable(f"no answer within {self._timeout:g} s") from error
+            raise SilentDatabase(f"no answer within {timeout:g} s") from error
         except BaseException:
             await self.close()
             raise

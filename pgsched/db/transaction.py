@@ -18,7 +18,7 @@ import psycopg
 from pgsched.db.lent import ENDED, UNFINISHED, LentConnection, lend, take_back
 from pgsched.db.outcomes import Announcement, LogEntry, Progress, finish_commands
 from pgsched.db.pool import Pool, PooledConnection
-from pgsched.db.session import STATEMENT_TIMEOUT, RefusedByDatabase, one_line
+from pgsched.db.session import RefusedByDatabase, one_line
 from pgsched.db.statements import load_statement
 from pgsched.errors import DatabaseUnavailable, PgschedError
 from pgsched.model import Finish
@@ -79,7 +79,7 @@ class Transaction:
         commands, counted = finish_commands(worker, [finish], progress, logs, now, told)
         connection = self._connection
         try:
-            async with asyncio.timeout(STATEMENT_TIMEOUT), connection.pipeline():
+            async with asyncio.timeout(self._pool.timeout), connection.pipeline():
                 tuned = await connection.execute(load_statement("tune_transaction"), {"role": self._role}, binary=True)
                 cursors = [
                     await connection.execute(statement, parameters, binary=True) for statement, parameters in commands
@@ -92,7 +92,9 @@ class Transaction:
             raise NotCommitted(f"the outcome could not be written: {one_line(error)}") from error
         except TimeoutError as error:
             self._keep = False
-            raise NotCommitted(f"the outcome could not be written: no answer within {STATEMENT_TIMEOUT:g} s") from error
+            raise NotCommitted(
+                f"the outcome could not be written: no answer within {self._pool.timeout:g} s"
+            ) from error
         if since is None or since[0] != self._since:
             raise NotCommitted(ENDED)
         return bool(sum(passed))
@@ -100,7 +102,7 @@ class Transaction:
     async def commit(self) -> None:
         """Commit. Raises NotCommitted when the server refused, CommitUnanswered when its answer was lost."""
         try:
-            async with asyncio.timeout(STATEMENT_TIMEOUT):
+            async with asyncio.timeout(self._pool.timeout):
                 await self._connection.commit()
         except psycopg.Error as error:
             if error.diag.severity_nonlocalized == "ERROR":
@@ -109,7 +111,7 @@ class Transaction:
             raise CommitUnanswered(one_line(error)) from error
         except TimeoutError as error:
             self._keep = False
-            raise CommitUnanswered(f"no answer within {STATEMENT_TIMEOUT:g} s") from error
+            raise CommitUnanswered(f"no answer within {self._pool.timeout:g} s") from error
         except BaseException:
             self._keep = False
             raise
@@ -122,7 +124,7 @@ class Transaction:
             self._keep = False
             return
         try:
-            async with asyncio.timeout(STATEMENT_TIMEOUT):
+            async with asyncio.timeout(self._pool.timeout):
                 await self._connection.rollback()
         except (psycopg.Error, TimeoutError):
             self._keep = False
@@ -134,8 +136,10 @@ class Transaction:
             return
         keep, self._keep = self._keep, False
         try:
-            if keep and not self._connection.closed:
-                async with asyncio.timeout(STATEMENT_TIMEOUT):
+            if keep and self._connection.pooled:
+                self._keep = True  # whatever was set for a session is not in ours: the pooler sees to its own
+            elif keep and not self._connection.closed:
+                async with asyncio.timeout(self._pool.timeout):
                     await self._connection.execute(load_statement("reset_session"))
                 self._keep = True
         except (psycopg.Error, TimeoutError):
@@ -153,7 +157,7 @@ async def begin(pool: Pool, *, plain: bool) -> Transaction:
     """Begin a transaction for a plain handler or an ``async`` one. Raises DatabaseUnavailable."""
     connection = await pool.take()
     try:
-        async with asyncio.timeout(STATEMENT_TIMEOUT), connection.pipeline():
+        async with asyncio.timeout(pool.timeout), connection.pipeline():
             await connection.execute(load_statement("begin_transaction"))
             cursor = await connection.execute(load_statement("show_transaction"), binary=True)
         row: Any = await cursor.fetchone()
@@ -162,7 +166,7 @@ async def begin(pool: Pool, *, plain: bool) -> Transaction:
         raise DatabaseUnavailable(one_line(error)) from error
     except TimeoutError as error:
         await pool.drop(connection)
-        raise DatabaseUnavailable(f"no answer within {STATEMENT_TIMEOUT:g} s") from error
+        raise DatabaseUnavailable(f"no answer within {pool.timeout:g} s") from error
     except BaseException:
         await pool.put(connection, keep=False)
         raise

@@ -20,6 +20,7 @@ from pgsched.errors import (
     DatabaseUnavailable,
     InvalidLock,
     InvalidTask,
+    PermissionRefused,
     PgschedError,
     SchemaMismatch,
     TaskNotFound,
@@ -39,6 +40,7 @@ RETRY_SECONDS = 5
 """After which a client may ask again when the database was away."""
 
 _STATUS: Mapping[type[PgschedError], int] = {
+    PermissionRefused: 403,
     TaskNotFound: 404,
     TransitionRefused: 409,
     InvalidTask: 422,

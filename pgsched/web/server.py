@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import structlog
 import uvicorn
 
-from pgsched.db.migrate import check_schema
+from pgsched.db.migrate import WEB_RIGHTS, check_schema
 from pgsched.errors import ConfigError
 from pgsched.web.app import create_app
 from pgsched.web.settings import WebSettings
@@ -29,7 +29,7 @@ def run_web(*, dsn: str, settings: WebSettings) -> int:
 
     Raises ConfigError, SchemaMismatch and DatabaseUnavailable before anything is served.
     """
-    check_schema(dsn)
+    check_schema(dsn, WEB_RIGHTS)
     with bound(settings.host, settings.port) as listener:
         server = Server(dsn=dsn, settings=settings, listener=listener)
         log.info("web_served", url=server.url, protected=settings.protected)

@@ -175,6 +175,5 @@ class Attempt:
         return None
 
     def _let_go(self) -> None:
-        self._hold.abandoned = True
-        self._all.holds.drop(self._hold)
+        self._all.holds.give_up(self._hold)
         self._all.on_end()

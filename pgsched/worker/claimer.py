@@ -253,7 +253,7 @@ class Claimer:
         if not self._lent:
             self._asking = True
             try:
-                held = [hold.task.id for hold in self._holds.snapshot()]
+                held = [*(hold.task.id for hold in self._holds.snapshot()), *self._holds.given_up]
                 await leases.release_unheld(self._session, self.identity, held, queues=self._roster.names)
             finally:
                 self._asking = False

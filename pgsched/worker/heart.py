@@ -58,15 +58,15 @@ class Heart:
         held = self._holds.snapshot()
         aging = [hold for hold in held if hold.leased_until - sent < self._lease * 0.7]
         try:
-            renewed = self._pulse.beat([hold.task for hold in aging], running=len(held), age=sent - self._born)
+            own = self._pulse.beat([hold.task for hold in aging], running=len(held), age=sent - self._born)
         except BaseException:
             self._lose([hold for hold in held if hold.leased_until <= monotonic()])
             raise
         self.last_beat = monotonic()
         for hold in aging:
-            if hold.task.id in renewed:
+            if own.get(hold.task.id):
                 hold.leased_until = sent + self._lease
-        self._lose([hold for hold in aging if hold.task.id not in renewed])
+        self._lose([hold for hold in aging if hold.task.id not in own])
 
     def _lose(self, holds: list[Hold]) -> None:
         if holds:

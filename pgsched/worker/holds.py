@@ -10,6 +10,8 @@ from pgsched.context import Context
 from pgsched.model import Claimed, Missed
 
 WAITING, RUNNING, FINISHING = "waiting", "running", "finishing"
+REMEMBERED = 10_000
+"""So many rows that were given up are remembered, the last ones."""
 
 
 class Hold:
@@ -41,6 +43,9 @@ class Holds:
         """Claimed and not started, in the order in which they will be."""
         self.bytes = 0
         """Size of all payloads in hand."""
+        self.given_up: dict[int, None] = {}
+        """Ids of rows that were let go while their attempt was under way, though the lease may still be ours: the
+        attempt was made, so none of them is given back as one that was never begun."""
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -56,6 +61,7 @@ class Holds:
                 self.abandon(earlier)
             hold = Hold(task, leased_until, claimed_at)
             self._by_id[task.id] = hold
+            self.given_up.pop(task.id, None)
             self.bytes += task.bytes
             self.waiting.append(hold)
 
@@ -64,6 +70,14 @@ class Holds:
         if self._by_id.get(hold.task.id) is hold:
             del self._by_id[hold.task.id]
             self.bytes -= hold.task.bytes
+
+    def give_up(self, hold: Hold) -> None:
+        """Let go of a row whose attempt was made, without an outcome: the next claim finds it lost."""
+        hold.abandoned = True
+        self.drop(hold)
+        self.given_up[hold.task.id] = None
+        if len(self.given_up) > REMEMBERED:
+            del self.given_up[next(iter(self.given_up))]
 
     def get(self, task_id: int) -> Hold | None:
         """Return the hold on a task, None when this worker has none."""
@@ -83,9 +97,11 @@ class Holds:
         """Give up on a row that is no longer ours: cancel its handler, write nothing."""
         if hold.state == FINISHING or hold.abandoned:
             return
-        hold.abandoned = True
-        self.drop(hold)
-        if hold.state == RUNNING:
+        if hold.state != RUNNING:
+            hold.abandoned = True
+            self.drop(hold)
+        else:
+            self.give_up(hold)
             if hold.context is not None:
                 hold.context.cancelled = True
             if hold.slot is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import socket
 from collections.abc import Awaitable, Callable
 from time import monotonic
@@ -14,9 +15,8 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from pgsched.config import DEFAULT_CAPTURE_LEVEL, WorkerSettings, capture_level
-from pgsched.db import leases
 from pgsched.db.leases import Identity, Pulse
-from pgsched.db.listening import CANCEL, QUEUES, Call, listen
+from pgsched.db.listening import CANCEL, QUEUES, BehindPooler, Call, listen
 from pgsched.db.pool import Pool
 from pgsched.db.session import Session
 from pgsched.declared import declare_schedules, declared_keys
@@ -30,6 +30,7 @@ from pgsched.worker.attempts import Attempts
 from pgsched.worker.chain import Chain
 from pgsched.worker.claimer import MAX_BYTES, Claimer
 from pgsched.worker.clock import DatabaseClock
+from pgsched.worker.ending import CLAIM_SECONDS, Ending
 from pgsched.worker.finisher import Finisher
 from pgsched.worker.gauges import Gauges
 from pgsched.worker.groups import Groups
@@ -43,16 +44,12 @@ from pgsched.worker.upkeep import HOUSEKEEPING_SECONDS, REPORT_SECONDS, Announce
 
 log = structlog.stdlib.get_logger("pgsched.worker")
 
-FLUSH_SECONDS = 10.0
-"""How long a stopping worker tries to write its last outcomes when the database is silent."""
 QUESTIONS = 2
 """Connections for what is asked for single tasks: results of dependencies, the phases of groups."""
+POOLER_SECONDS = 600.0
+"""How often a worker that found a pooler looks whether it can LISTEN after all."""
 STEADY_SECONDS = 10.0
 """A loop that failed after working for so long is tried again soon."""
-CANCEL_SECONDS = 2.0
-"""How long a cancelled handler may take to clean up."""
-HOOK_SECONDS = 3.0
-"""How long a stopping worker waits for hooks that have events to be told."""
 
 
 class Worker:
@@ -92,12 +89,16 @@ class Worker:
         self.holds = Holds()
         clock = DatabaseClock()
         self._appetite = Appetite(concurrency=settings.concurrency, max_batch=settings.max_batch)
-        self._claims = Session(dsn=dsn, name="pgsched claim", tuned=True)
-        self._finishes = Session(dsn=dsn, name="pgsched finish", tuned=True)
+        self._claims = Session(dsn=dsn, name="pgsched claim", tuned=True, timeout=settings.patience)
+        self._finishes = Session(dsn=dsn, name="pgsched finish", tuned=True, timeout=settings.patience)
         self._upkeep = Session(dsn=dsn, name="pgsched upkeep")
-        self._questions = Pool(dsn=dsn, name="pgsched flow", size=QUESTIONS, prepares=True)
+        self._questions = Pool(dsn=dsn, name="pgsched flow", size=QUESTIONS, prepares=True, timeout=settings.patience)
         self._transactions = Pool(
-            dsn=dsn, name="pgsched handler", size=settings.connections_for_transactions, prepares=False
+            dsn=dsn,
+            name="pgsched handler",
+            size=settings.connections_for_transactions,
+            prepares=False,
+            timeout=settings.patience,
         )
         self.hooking = Hooking(hooks, clock=clock) if hooks else None
         self.finisher = Finisher(
@@ -180,9 +181,9 @@ class Worker:
         Raises DatabaseUnavailable when the database cannot be reached at the start.
         """
         self._loop = asyncio.get_running_loop()
-        await asyncio.to_thread(self.heart.start)
-        await self._declare()
-        await self.announcer.tick()
+        if not await self._started():
+            log.warning("stopped_before_start", reason="the database is silent")
+            return
         self.slots.start()
         claiming = asyncio.create_task(self._forever("claim", self._claim_tick), name="pgsched claim")
         loops = [
@@ -202,13 +203,10 @@ class Worker:
         try:
             await self._stopping.wait()
         finally:
-            # A claim under way is waited for: rows that it took are to be given back, not left to their leases.
             self.claimer.called.set()
-            await asyncio.wait([claiming], timeout=FLUSH_SECONDS)
-            for loop in (claiming, *loops):
-                loop.cancel()
-            await asyncio.gather(claiming, *loops, return_exceptions=True)
-            await self._wind_down(finishing)
+            ending = self._ending()
+            await ending.stop_loops(claiming, loops)
+            await ending.wind_down(finishing, self._settings.shutdown_timeout)
 
     def stop(self) -> None:
         """Ask the worker to stop; safe to call again."""
@@ -230,6 +228,37 @@ class Worker:
         if not self._claims.connected:
             return "not connected to the database"
         return self.unhealthy()
+
+    async def _started(self) -> bool:
+        """Introduce this worker to the database; False when it was told to stop before that answered."""
+        starting = asyncio.create_task(self._start(), name="pgsched start")
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not starting.done():
+            await asyncio.wait([starting], timeout=CLAIM_SECONDS)
+        if not starting.done():
+            starting.cancel()
+            return False
+        await starting
+        return True
+
+    async def _start(self) -> None:
+        await asyncio.to_thread(self.heart.start)
+        await self._declare()
+        await self.announcer.tick()
+
+    def _ending(self) -> Ending:
+        return Ending(
+            identity=self.identity,
+            holds=self.holds,
+            slots=self.slots,
+            finisher=self.finisher,
+            heart=self.heart,
+            hooking=self.hooking,
+            session=self._upkeep,
+            connections=(self._claims, self._finishes, self._upkeep, self._questions, self._transactions),
+        )
 
     async def _declare(self) -> None:
         for task_type, outcome in await declare_schedules(self._upkeep, self._registry):
@@ -281,8 +310,12 @@ class Worker:
             await asyncio.sleep(REPORT_SECONDS)
 
     async def _listen(self) -> None:
+        chosen = self._settings.listen_dsn
         try:
-            await listen(self._dsn, on_ready=self._listening, on_call=self._called)
+            await listen(chosen or self._dsn, on_ready=self._listening, on_call=self._called, chosen=chosen is not None)
+        except BehindPooler:
+            log.warning("polls_only", reason="a pooler answers", hint="--listen-dsn may lead to the server itself")
+            await asyncio.sleep(POOLER_SECONDS)
         finally:
             self.tally.listener_connected = self.claimer.heard = self.announcer.heard = False
 
@@ -292,7 +325,7 @@ class Worker:
 
     def _called(self, call: Call) -> None:
         if call.channel == CANCEL:
-            hold = self.holds.get(int(call.payload)) if call.payload.isdigit() else None
+            hold = self.holds.get(int(call.payload)) if re.fullmatch("[0-9]{1,19}", call.payload) else None
             if hold is not None:
                 log.info("task_cancelled", task_id=hold.task.id, task_type=hold.task.task_type)
                 self.holds.abandon(hold)
@@ -342,49 +375,3 @@ class Worker:
                 pause = min(pause, 0.1)  # it had worked for long: the trouble is new
             if pause:
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
-
-    async def _wind_down(self, finishing: asyncio.Task[None]) -> None:
-        """Give back what has not started, let the rest finish in time, give back what did not, write everything."""
-        try:
-            await self._give_back(self.holds.take_waiting())
-            await self.slots.drain(self._settings.shutdown_timeout)
-            if self.slots.running:
-                log.warning("handing_back", running=self.slots.running)
-                await self.slots.interrupt(CANCEL_SECONDS)
-            deadline = monotonic() + FLUSH_SECONDS
-            while len(self.finisher) and monotonic() < deadline and not finishing.done():  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-            finishing.cancel()
-            await asyncio.gather(finishing, return_exceptions=True)
-            await self._give_back([hold for hold in self.holds.snapshot() if hold.state != "finishing"])
-        finally:
-            await asyncio.to_thread(self.heart.stop, 2.0)
-            self.slots.close()
-            if self.hooking is not None:
-                await self.hooking.stop(HOOK_SECONDS)
-            await self._leave()
-        log.info("worker_stopped", unwritten=len(self.finisher))
-
-    async def _give_back(self, holds: list[Hold]) -> None:
-        if not holds:
-            return
-        tasks = [hold.task for hold in holds]
-        try:
-            try:
-                await leases.release(self._upkeep, tasks)
-            except DatabaseUnavailable:  # the connection may have gone stale while nothing was asked: a new one
-                await leases.release(self._upkeep, tasks)
-        except DatabaseUnavailable as error:
-            # Their leases run out by themselves.
-            log.warning("release_failed", count=len(holds), error=str(error))
-        for hold in holds:
-            hold.abandoned = True
-            self.holds.drop(hold)
-
-    async def _leave(self) -> None:
-        try:
-            await leases.forget(self._upkeep, self.identity)
-        except DatabaseUnavailable as error:
-            log.warning("unregister_failed", error=str(error))
-        for connections in (self._claims, self._finishes, self._upkeep, self._questions, self._transactions):
-            await connections.close()

@@ -194,12 +194,13 @@ begin
   where t.id = task.id;
   delete from pgsched.dependencies d where d.task_id = task.id;
   if task.status = 'running' then
+    -- Not now(): the claim may have been made while this transaction waited for the row.
     insert into pgsched.executions (
       task_id, task_type, queue, attempt, fencing_token, scheduled_for, worker_id, status, started_at, finished_at,
       duration_ms, error)
-    values (
-      task.id, task.task_type, task.queue, task.attempts, task.fencing_token, task.scheduled_for, task.locked_by,
-      'cancelled', task.started_at, now(), extract(epoch from now() - task.started_at) * 1000, 'cancelled while running');
+    select task.id, task.task_type, task.queue, task.attempts, task.fencing_token, task.scheduled_for, task.locked_by,
+      'cancelled', task.started_at, ended, extract(epoch from ended - task.started_at) * 1000, 'cancelled while running'
+    from (select clock_timestamp() as ended) clock;
     perform pg_notify('pgsched_cancel', task.id::text);
   end if;
   perform pgsched.tell_cancelled(task);

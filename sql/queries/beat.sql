@@ -1,13 +1,32 @@
--- The heartbeat: this worker lives, and the leases it holds are renewed. Returns the ids that were renewed; one that is
--- missing was lost. Registers the worker again when a crash of the server emptied the unlogged table.
+-- The heartbeat: this worker lives, and the leases it holds are renewed. Returns the ids that are still its own, and
+-- whether each was renewed; one that is missing was lost. A row that somebody has locked is not waited for, or all other
+-- leases would run out with it: nobody can claim it meanwhile, and a later beat renews it. Registers the worker again
+-- when a crash of the server emptied the unlogged table.
 with alive as (
   insert into pgsched.workers as w (id, hostname, pid, queues, patterns, task_types, declared_keys, concurrency, running, started_at, lease)
   values (%(worker)s, %(hostname)s, %(pid)s, %(queues)s, %(patterns)s, %(task_types)s, %(declared_keys)s, %(concurrency)s, %(running)s,
     now() - %(age)s::float8 * interval '1 second', %(lease)s::float8 * interval '1 second')
   on conflict (id) do update set heartbeat_at = now(), running = excluded.running
+),
+own as (
+  select held.id, held.token
+  from unnest(%(ids)s::bigint[], %(tokens)s::bigint[]) as held(id, token)
+  join pgsched.tasks t on t.id = any(array[held.id]) and t.fencing_token = held.token and t.status = 'running'
+),
+free as materialized (
+  select t.id
+  from own
+  join lateral (
+    select t.id from pgsched.tasks t
+    where t.id = any(array[own.id]) and t.fencing_token = own.token and t.status = 'running'
+    for no key update skip locked
+  ) t on true
+),
+renewed as (
+  update pgsched.tasks t
+  set locked_until = now() + %(lease)s::float8 * interval '1 second'
+  from free
+  where t.id = any(array[free.id])
+  returning t.id
 )
-update pgsched.tasks t
-set locked_until = now() + %(lease)s::float8 * interval '1 second'
-from unnest(%(ids)s::bigint[], %(tokens)s::bigint[]) as held(id, token)
-where t.id = any(array[held.id]) and t.fencing_token = held.token and t.status = 'running'
-returning t.id
+select id, id in (select id from renewed) from own

@@ -1,6 +1,13 @@
--- Ticks that were not run, in the transaction that runs or books another instead; nothing for a finish that was fenced.
+-- Ticks that were not run, in the transaction that runs or books another instead. It comes before what ends the claim, and
+-- locks the rows that this will find: so nothing is noted that the fence keeps out, and nothing twice when a finish is sent
+-- again because its answer was lost.
 insert into pgsched.missed_ticks (task_id, task_type, queue, reason, ticks, first_tick, next_tick)
-select t.id, t.task_type, t.queue, d.reason, d.ticks, d.since, d.until
+select d.id, t.task_type, t.queue, d.reason, d.ticks, d.since, d.until
 from unnest(%(ids)s::bigint[], %(tokens)s::bigint[], %(reasons)s::text[], %(counts)s::bigint[],
   %(sinces)s::timestamptz[], %(untils)s::timestamptz[]) as d(id, token, reason, ticks, since, until)
-join pgsched.tasks t on t.id = d.id and t.fencing_token = d.token
+join lateral (
+  select t.task_type, t.queue
+  from pgsched.tasks t
+  where t.id = any(array[d.id]) and t.fencing_token = d.token and t.status = 'running'
+  for no key update
+) t on true

@@ -1,5 +1,6 @@
 -- After a claim whose answer was lost: rows that it took, which this worker does not know it has, go back with their
--- attempt. Looks through every due row, so it is asked only then.
+-- attempt. What it has begun and given up is not among them: `held` names that, too. Looks through every due row, so it is
+-- asked only then.
 with released as (
   update pgsched.tasks t
   set status = 'pending', locked_by = null, locked_until = null, attempts = greatest(t.attempts - 1, 0)

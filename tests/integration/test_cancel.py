@@ -48,6 +48,21 @@ async def test_a_cancel_stops_the_handler_and_frees_its_slot(every_server_dsn: s
 
 
 @on_loop
+async def test_a_cancel_in_a_transaction_that_began_before_the_claim_ends_the_attempt_after_it_began(dsn: str) -> None:
+    """Checked against a cancel that takes the time of its transaction: the attempt then ends before it begins."""
+    with database(dsn) as db:
+        task_id = insert_task(db)
+        async with engine(dsn) as one:
+            with db.transaction():
+                db.execute("select now()")
+                await one.claim()
+                db.execute("select pgsched.cancel(%s)", (task_id,))
+        (run,) = history(db, task_id)
+    assert run["finished_at"] > run["started_at"]
+    assert run["duration_ms"] == pytest.approx((run["finished_at"] - run["started_at"]).total_seconds() * 1000)
+
+
+@on_loop
 async def test_a_hundred_running_tasks_are_stopped_at_once(dsn: str, record_property: Callable[..., None]) -> None:
     begun = 0
     stopped: list[float] = []

@@ -11,6 +11,7 @@ import pytest
 from pgsched.context import Context
 from pgsched.errors import DatabaseUnavailable
 from pgsched.model import GROUP
+from pgsched.worker.holds import Hold
 from tests.engine import engine, expire_leases, handlers, history, on_loop, rows, running_worker, steal_leases
 from tests.guards import age
 from tests.tables import database, insert_task, task_row
@@ -83,6 +84,27 @@ async def test_a_beat_prolongs_the_lease_in_hand_as_well(dsn: str) -> None:
             aged = hold.leased_until
             one.worker.heart.tick()
             assert hold.leased_until > aged
+
+
+@on_loop
+async def test_a_beat_does_not_wait_for_a_row_that_somebody_has_locked(every_server_dsn: str) -> None:
+    """Checked against a beat that locks as any update does: it stands still, and every lease of the worker runs out."""
+    with database(every_server_dsn) as db, database(every_server_dsn) as other:
+        locked, free = insert_task(db), insert_task(db)
+        async with engine(every_server_dsn) as one:
+            await one.claim()
+            lost: list[Hold] = []
+            one.worker.heart._on_lost = lost.extend
+            before = task_row(db, locked)["locked_until"], task_row(db, free)["locked_until"]
+            age(one.holds)
+            with other.transaction():
+                other.execute("select from pgsched.tasks where id = %s for update", (locked,))
+                await asyncio.wait_for(asyncio.to_thread(one.worker.heart.tick), 5)
+            assert task_row(db, locked)["locked_until"] == before[0]
+            assert task_row(db, free)["locked_until"] > before[1]
+            one.worker.heart.tick()
+            assert task_row(db, locked)["locked_until"] > before[0]
+            assert lost == []
 
 
 @on_loop

@@ -164,7 +164,7 @@ async def test_slow_hooks_hold_up_nobody_and_what_does_not_fit_is_dropped(
 async def test_a_hook_that_never_ends_does_not_keep_the_worker_from_stopping(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pgsched.worker.service.HOOK_SECONDS", 0.05)
+    monkeypatch.setattr("pgsched.worker.ending.HOOK_SECONDS", 0.05)
     app, began, go = App(), threading.Event(), threading.Event()
 
     @app.task("mail")

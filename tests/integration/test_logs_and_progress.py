@@ -154,6 +154,32 @@ async def test_a_report_that_could_not_be_written_is_written_later(dsn: str) -> 
 
 
 @on_loop
+async def test_lines_are_kept_once_when_an_outcome_is_sent_again(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def mail(context: Context) -> None:
+        context.log("once")
+
+    with database(dsn) as db:
+        insert_task(db)
+        async with engine(dsn, handlers(mail=mail)) as one:
+            session = one.worker._finishes
+            execute_all = session.execute_all
+
+            async def lose_the_answer(commands: Any) -> Any:
+                await execute_all(commands)
+                raise DatabaseUnavailable("the answer was lost")
+
+            await one.claim()
+            await one.started()
+            await one.finished()
+            monkeypatch.setattr(session, "execute_all", lose_the_answer)
+            with pytest.raises(DatabaseUnavailable):
+                await one.finisher.tick()
+            monkeypatch.setattr(session, "execute_all", execute_all)
+            await one.finisher.tick()
+        assert [row["message"] for row in rows(db, LINES)] == ["once"]
+
+
+@on_loop
 async def test_a_worker_that_lost_the_row_shows_no_progress_on_it(dsn: str) -> None:
     talker = Talker(7)
     with database(dsn) as db:

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from pgsched.context import Context
+from pgsched.errors import DatabaseUnavailable
 from pgsched.model import Outcome
 from tests.engine import engine, handlers, history, on_loop, rows
 from tests.tables import database, insert_task, task_row
@@ -45,6 +46,32 @@ async def test_once_runs_the_latest_missed_tick(dsn: str) -> None:
         task_id, ticks = five_ticks_missed(db)
         assert await let_it_run(dsn, task_id) == [(ticks[-1], True)]
         assert task_row(db, task_id)["scheduled_for"] > ticks[-1]
+
+
+@on_loop
+async def test_missed_ticks_are_noted_once_when_a_finish_is_sent_again(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with database(dsn) as db:
+        _, ticks = five_ticks_missed(db)
+        async with engine(dsn) as one:
+            session = one.worker._finishes
+            execute_all = session.execute_all
+
+            async def lose_the_answer(commands: Any) -> Any:
+                await execute_all(commands)
+                raise DatabaseUnavailable("the answer was lost")
+
+            await one.claim()
+            await one.started()
+            await one.finished()
+            monkeypatch.setattr(session, "execute_all", lose_the_answer)
+            with pytest.raises(DatabaseUnavailable):
+                await one.finisher.tick()
+            monkeypatch.setattr(session, "execute_all", execute_all)
+            await one.finisher.tick()
+        assert [row["ticks"] for row in rows(db, "select ticks from pgsched.missed_ticks")] == [4]
+        assert [row["scheduled_for"] for row in rows(db, "select * from pgsched.executions")] == [ticks[-1]]
 
 
 @on_loop

@@ -16,7 +16,7 @@ CORPUS = (
     "\"><xss2 onxss2='1'>",
     "'><xss3 onxss3=1 x='",
     "</title></textarea></script><xss4>",
-    "{{ 7 * 191 }}{% raw %}<xss5>",
+    "{{ 7 * 1763668414462081 }}{% raw %}<xss5>",
     "--><!-- <xss6> ]]><xss7>",
     "&lt;xss8&gt;&#60;xss9&#62;",
     "javascript:xss10()",
@@ -56,7 +56,7 @@ async def test_hostile_text_is_shown_as_text_on_every_page(dsn: str, text: str) 
             assert page.problems() == [], path
             if " ".join(text.split()) in page.text or text in page.values():
                 shown.add(path.rsplit("/", 1)[0] or path)
-            assert "1337" not in page.text, path
+            assert "12345678901234567" not in page.text, path
     assert {"/", "/tasks", "/workflows"} <= shown
 
 

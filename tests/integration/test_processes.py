@@ -54,6 +54,16 @@ async def test_a_death_is_one_failed_attempt_and_the_next_may_go_well(dsn: str, 
 
 
 @on_loop
+async def test_a_copy_that_a_handler_forks_ends_with_the_handler_and_says_nothing(dsn: str) -> None:
+    """Checked against a child that lets it go on: the copy's 0 is the result, and the next task gets the true one."""
+    with database(dsn) as db:
+        ids = [insert_task(db, task_type) for task_type in ("fork", "fork_async", "echo")]
+        async with engine(dsn, app.registry, serve=SERVE, concurrency=1) as one:
+            await one.work()
+        assert [task_row(db, task_id)["result"] for task_id in ids] == [70, 70, {}]
+
+
+@on_loop
 async def test_a_cancel_ends_the_child_and_frees_its_slot(every_server_dsn: str, tmp_path: Path) -> None:
     with database(every_server_dsn) as db:
         task_id = insert_task(db, "wait", payload=Jsonb({"folder": str(tmp_path)}))

@@ -28,7 +28,7 @@ from pgsched.web.server import serving
 from tests import servers
 from tests.tables import database, insert_task, set_completed, set_dead, set_running
 
-SHORT = int(os.environ.get("PGSCHED_API_CASES", "10"))
+SHORT = int(os.environ.get("PGSCHED_API_CASES", "6"))
 LONG = 260
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 STREAMS = ("/api/v1/events",)

@@ -1,0 +1,6 @@
+-- The first of these rights on tables of ours that this role does not have, and who it is.
+select current_user::text, n.privilege, n.name
+from unnest(%(names)s::text[], %(privileges)s::text[]) with ordinality as n(name, privilege, place)
+where not has_table_privilege('pgsched.' || n.name, n.privilege)
+order by n.place
+limit 1

@@ -1,0 +1,51 @@
+"""The handlers of trials. Most only sleep, so that slots and not the machine bound the throughput."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from pgsched.app import App
+from pgsched.context import Context
+from tests.chaos.load import misbehaviour
+
+STEADY_SECONDS = 0.05
+PLACES = 16
+"""Rows of the ledger that transactional handlers add to."""
+
+app = App()
+misbehaviour.register(app)
+
+
+@app.task("steady")
+async def steady(number: int) -> int:
+    await asyncio.sleep(STEADY_SECONDS)
+    return number
+
+
+@app.task("steady_plain")
+def steady_plain(number: int) -> None:
+    time.sleep(STEADY_SECONDS)
+
+
+@app.task("entry", transactional=True)
+async def entry(ctx: Context, number: int = 0) -> None:
+    """Writes itself down and adds one to a row of the ledger, which other handlers want too."""
+    await ctx.connection.execute(
+        "insert into effects values (%s, %s, %s)", (ctx.id, ctx.scheduled_for, ctx.fencing_token)
+    )
+    await asyncio.sleep(STEADY_SECONDS / 5)
+    await ctx.connection.execute("update ledger set total = total + 1 where place = %s", (ctx.id % PLACES,))
+
+
+@app.task("entry_plain", transactional=True)
+def entry_plain(ctx: Context) -> None:
+    """As ``entry``, in a thread."""
+    ctx.connection.execute("insert into effects values (%s, %s, %s)", (ctx.id, ctx.scheduled_for, ctx.fencing_token))
+    time.sleep(STEADY_SECONDS / 5)
+    ctx.connection.execute("update ledger set total = total + 1 where place = %s", (ctx.id % PLACES,))
+
+
+@app.task("tick")
+async def tick() -> None:
+    await asyncio.sleep(0.001)

@@ -1,0 +1,14 @@
+"""The handler of pgsched's workers."""
+
+from __future__ import annotations
+
+from pgsched.app import App
+from pgsched.context import Context
+from tests.chaos.peers.effects import sleep_and_write_down
+
+app = App()
+
+
+@app.task("steady")
+async def steady(ctx: Context) -> None:
+    await sleep_and_write_down(ctx.id)

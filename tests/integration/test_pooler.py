@@ -1,0 +1,137 @@
+"""Behind PgBouncer in transaction mode: each transaction may be in another session."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from pgsched.app import App
+from pgsched.client import Client
+from pgsched.context import Context
+from pgsched.db.connect import connect, connect_async
+from pgsched.db.following import follow
+from pgsched.db.listening import BehindPooler, listen
+from pgsched.flow import group, parallel, step
+from pgsched.spec import TaskSpec
+from tests.chaos.faults.pgbouncer import PgBouncer, missing_pgbouncer
+from tests.chaos.proxy import Proxy
+from tests.engine import on_loop, rows, running_worker
+from tests.tables import database
+from tests.waiting import wait_until_async
+
+if (cause := missing_pgbouncer()) is not None:
+    pytest.skip(cause, allow_module_level=True)
+
+
+@pytest.fixture
+def pooler(dsn: str) -> Iterator[PgBouncer]:
+    if not str(conninfo_to_dict(dsn).get("host")).startswith("/"):
+        pytest.skip("PgBouncer of the tests needs a server on a unix socket")
+    with PgBouncer(dsn, size=4) as pooler:
+        yield pooler
+
+
+@on_loop
+async def test_a_pooler_is_noticed_and_what_only_passes_bytes_on_is_none(dsn: str, pooler: PgBouncer) -> None:
+    with Proxy(dsn) as proxy:
+        for address, pooled in ((dsn, False), (proxy.dsn, False), (pooler.dsn, True)):
+            with connect(address) as link:
+                assert (link.pooled, link.prepare_threshold is None) == (pooled, pooled)
+            async_link = await connect_async(address)
+            assert (async_link.pooled, async_link.prepare_threshold is None) == (pooled, pooled)
+            await async_link.close()
+
+
+@on_loop
+async def test_everything_that_a_worker_does_works_behind_a_pooler(dsn: str, pooler: PgBouncer) -> None:
+    app = App()
+
+    @app.task("mail")
+    async def mail(number: int, ctx: Context) -> int:
+        ctx.log("sent", number=number)
+        ctx.progress(number)
+        return number + sum(ctx.dependencies.values())
+
+    @app.task("entry", transactional=True)
+    async def entry(ctx: Context) -> None:
+        for number in range(10):  # as often as psycopg would prepare it
+            await ctx.connection.execute("insert into entries values (%s, %s)", (ctx.id, number))
+
+    @app.task("entry_plain", transactional=True)
+    def entry_plain(ctx: Context) -> None:
+        for number in range(10):
+            ctx.connection.execute("insert into entries values (%s, %s)", (ctx.id, number))
+
+    with database(dsn) as db:
+        db.execute("create table entries (task_id bigint, number int)")
+        async with running_worker(pooler.dsn, app.registry, poll_interval=0.1, queues=("default", "limited")):
+            ids = await asyncio.to_thread(_schedule_all, pooler.dsn)
+            query = "select id, status, last_error from pgsched.tasks where id = any(%s) and status <> 'completed'"
+            await wait_until_async(lambda: not rows(db, query, ids), timeout=20, message="everything is completed")
+        assert rows(db, "select count(*) as n from entries") == [{"n": 400}]
+        leaked = rows(
+            db,
+            "select from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+            " and (query ilike 'listen%%' or state like 'idle in transaction%%')",
+        )
+        assert leaked == []
+
+
+def _schedule_all(dsn: str) -> list[int]:
+    with Client(dsn) as client:
+        ids = [client.schedule("mail", {"number": number}) for number in range(20)]
+        ids += client.schedule_many(
+            TaskSpec(task_type="mail", payload={"number": number}, idempotency_key=f"many {number}")
+            for number in range(200)
+        )
+        ids += [client.schedule(name) for name in ("entry", "entry_plain") for _ in range(20)]
+        client.limit_queue("limited", concurrency=2)
+        ids += [client.schedule("mail", {"number": number}, queue="limited") for number in range(20)]
+        ids.append(client.schedule("mail", {"number": 1}, depends_on=ids[:2]))
+        steps = [step("mail", {"number": number}, name=f"step {number}") for number in range(3)]
+        ids.append(client.schedule_group(group(parallel(*steps))))
+        ids.append(client.schedule("mail", {"number": 1}, every="50ms", times=3))
+        return ids
+
+
+@on_loop
+async def test_settings_of_a_claim_do_not_stay_in_a_session_that_others_use(dsn: str, pooler: PgBouncer) -> None:
+    with database(dsn) as db:
+        async with running_worker(pooler.dsn, poll_interval=0.05):
+            db.execute("insert into pgsched.tasks (task_type) select 'mail' from generate_series(1, 50)")
+            query = "select from pgsched.tasks where status <> 'completed'"
+            await wait_until_async(lambda: not rows(db, query), message="everything is completed")
+            with connect(pooler.dsn) as link:
+                for _ in range(20):  # in turns on every session
+                    (found,) = link.execute(
+                        "select current_setting('enable_seqscan'), current_setting('plan_cache_mode')"
+                    )
+                    assert found == ("on", "auto")
+
+
+@on_loop
+async def test_a_worker_behind_a_pooler_polls_and_with_a_second_dsn_it_listens(dsn: str, pooler: PgBouncer) -> None:
+    with pytest.raises(BehindPooler):
+        await listen(pooler.dsn, on_ready=lambda: None, on_call=lambda call: None)
+    with database(dsn) as db:
+        async with running_worker(pooler.dsn, poll_interval=30) as polling:
+            listening = "select pid from pg_stat_activity where application_name like '%listener' and query ~ '^listen'"
+            await wait_until_async(lambda: polling.unready() is None, message="the worker claims")
+            assert not polling.tally.listener_connected
+        async with running_worker(pooler.dsn, poll_interval=30, listen_dsn=dsn) as woken:
+            await wait_until_async(lambda: woken.tally.listener_connected, message="the worker listens")
+            assert len(rows(db, listening)) == 1
+            sleeps = "select from pgsched.workers where sleeping_until > now() + interval '20 seconds'"
+            await wait_until_async(lambda: bool(rows(db, sleeps)), message="the worker sleeps")
+            await asyncio.sleep(1.5)  # past the second looks
+            db.execute("insert into pgsched.tasks (task_type) values ('mail')")
+            query = "select from pgsched.tasks where status <> 'completed'"
+            await wait_until_async(lambda: not rows(db, query), message="the worker was woken")
+
+
+def test_following_events_through_a_pooler_is_refused_in_one_line(pooler: PgBouncer) -> None:
+    with pytest.raises(BehindPooler, match="--dsn must lead to the server itself"):
+        next(follow(pooler.dsn, on_ready=lambda: None))
