@@ -10,8 +10,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ParamSpec
 
 import psycopg
+import pytest
 
 from pgsched.config import WorkerSettings
+from pgsched.errors import DatabaseUnavailable
 from pgsched.hooks import Hooks
 from pgsched.interval import Interval
 from pgsched.model import Claimed
@@ -226,3 +228,22 @@ def make_due(connection: psycopg.Connection[dict[str, Any]], task_id: int) -> No
     connection.execute(
         "update pgsched.tasks set next_run_at = now() - interval '1 millisecond' where id = %s", (task_id,)
     )
+
+
+async def work_and_send_again(one: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Claim and run; the finish is committed, but its answer is lost, so it is sent again."""
+    session = one.worker._finishes
+    execute_all = session.execute_all
+
+    async def lose_the_answer(commands: Any) -> Any:
+        await execute_all(commands)
+        raise DatabaseUnavailable("the answer was lost")
+
+    await one.claim()
+    await one.started()
+    await one.finished()
+    with monkeypatch.context() as lost:
+        lost.setattr(session, "execute_all", lose_the_answer)
+        with pytest.raises(DatabaseUnavailable):
+            await one.finisher.tick()
+    await one.finisher.tick()

@@ -10,7 +10,7 @@ import pytest
 
 from pgsched.context import Context
 from pgsched.errors import DatabaseUnavailable
-from tests.engine import Engine, engine, handlers, on_loop, rows, steal_leases
+from tests.engine import Engine, engine, handlers, on_loop, rows, steal_leases, work_and_send_again
 from tests.tables import database, insert_task, task_row
 
 LINES = "select level, message, fields, attempt, fencing_token from pgsched.execution_logs order by logged_at"
@@ -161,21 +161,7 @@ async def test_lines_are_kept_once_when_an_outcome_is_sent_again(dsn: str, monke
     with database(dsn) as db:
         insert_task(db)
         async with engine(dsn, handlers(mail=mail)) as one:
-            session = one.worker._finishes
-            execute_all = session.execute_all
-
-            async def lose_the_answer(commands: Any) -> Any:
-                await execute_all(commands)
-                raise DatabaseUnavailable("the answer was lost")
-
-            await one.claim()
-            await one.started()
-            await one.finished()
-            monkeypatch.setattr(session, "execute_all", lose_the_answer)
-            with pytest.raises(DatabaseUnavailable):
-                await one.finisher.tick()
-            monkeypatch.setattr(session, "execute_all", execute_all)
-            await one.finisher.tick()
+            await work_and_send_again(one, monkeypatch)
         assert [row["message"] for row in rows(db, LINES)] == ["once"]
 
 

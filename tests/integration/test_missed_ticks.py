@@ -10,9 +10,8 @@ import psycopg
 import pytest
 
 from pgsched.context import Context
-from pgsched.errors import DatabaseUnavailable
 from pgsched.model import Outcome
-from tests.engine import engine, handlers, history, on_loop, rows
+from tests.engine import engine, handlers, history, on_loop, rows, work_and_send_again
 from tests.tables import database, insert_task, task_row
 
 DAY = timedelta(days=1)
@@ -55,21 +54,7 @@ async def test_missed_ticks_are_noted_once_when_a_finish_is_sent_again(
     with database(dsn) as db:
         _, ticks = five_ticks_missed(db)
         async with engine(dsn) as one:
-            session = one.worker._finishes
-            execute_all = session.execute_all
-
-            async def lose_the_answer(commands: Any) -> Any:
-                await execute_all(commands)
-                raise DatabaseUnavailable("the answer was lost")
-
-            await one.claim()
-            await one.started()
-            await one.finished()
-            monkeypatch.setattr(session, "execute_all", lose_the_answer)
-            with pytest.raises(DatabaseUnavailable):
-                await one.finisher.tick()
-            monkeypatch.setattr(session, "execute_all", execute_all)
-            await one.finisher.tick()
+            await work_and_send_again(one, monkeypatch)
         assert [row["ticks"] for row in rows(db, "select ticks from pgsched.missed_ticks")] == [4]
         assert [row["scheduled_for"] for row in rows(db, "select * from pgsched.executions")] == [ticks[-1]]
 
