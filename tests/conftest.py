@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,6 +24,8 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     ):  # as in a shell's background; what the tests start would inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ["TZ"] = "UTC"  # what the server answers is in the zone of whoever asks
+    time.tzset()
     if not hasattr(config, "workerinput"):  # the first process, not a pytest-xdist worker
         config.stash[_RUN] = ExitStack()
         config.stash[_RUN].enter_context(servers.run_of_tests())

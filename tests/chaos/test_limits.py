@@ -80,6 +80,7 @@ def test_a_queue_with_limits_survives_the_kill_of_two_of_three_workers(
         fleet.restart(number)
     wait_until_done(books)
     assert_all_completed(books, acknowledged)
+    fleet.wait_until_started()
     assert fleet.stop() == [0, 0, 0]
 
 
@@ -88,7 +89,7 @@ def test_a_limit_that_is_set_while_workers_run_is_in_force_soon(run_pgsched: Pgs
     limited.start_workers(run_pgsched, 2, "--concurrency", "10")
     books.execute(
         "insert into pgsched.tasks (task_type, payload)"
-        " select 'marked', '{\"seconds\": 0.05}' from generate_series(1, 600)"
+        " select 'marked', '{\"seconds\": 0.05}' from generate_series(1, 360)"
     )
     running = "select coalesce(sum(change), 0)::int as n from marks"
     wait_until(lambda: rows(books, running)[0]["n"] > 4, message="more than four run")

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ async def greet(name: str) -> str:
     return f"Hello, {name}!"
 """
 STATEMENT = "insert into pgsched.tasks (task_type, payload) values ('greet', '{\"name\": \"%s\"}') returning id"
+Program = Callable[[str], int]
 Connection = psycopg.Connection[dict[str, Any]]
 
 
@@ -75,24 +77,12 @@ def node_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "insert.js"
 
 
-@pytest.fixture(
-    params=[by_psql, "by_node", by_plain_psycopg, by_client, by_async_client],
-    ids=lambda value: value if isinstance(value, str) else value.__name__,
-)
-def insert(request: pytest.FixtureRequest) -> Callable[[str], int]:
-    """A program that inserts a row and returns its id."""
-    if callable(request.param):
-        return request.param  # type: ignore[no-any-return]
-    program: Path = request.getfixturevalue("node_program")
-
-    def by_node(dsn: str) -> int:
-        given = {name: str(value) for name, value in conninfo_to_dict(dsn).items() if value is not None}
-        variables = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD"}
-        named = {variable: given[name] for name, variable in variables.items() if name in given}
-        environment = os.environ | named | {"PGDATABASE": given["dbname"]}
-        return int(_output(["node", str(program)], environment))
-
-    return by_node
+def by_node(program: Path, dsn: str) -> int:
+    given = {name: str(value) for name, value in conninfo_to_dict(dsn).items() if value is not None}
+    variables = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD"}
+    named = {variable: given[name] for name, variable in variables.items() if name in given}
+    environment = os.environ | named | {"PGDATABASE": given["dbname"]}
+    return int(_output(["node", str(program)], environment))
 
 
 @pytest.fixture
@@ -102,26 +92,38 @@ def books(dsn: str, tmp_path: Path) -> Iterator[Connection]:
         yield connection
 
 
-def test_row_starts_without_waiting_for_the_poll(
-    run_pgsched: PgschedRunner, dsn: str, books: Connection, insert: Callable[[str], int]
+PROGRAMS: tuple[Program, ...] = (by_psql, by_plain_psycopg, by_client, by_async_client)
+
+
+def test_rows_start_without_waiting_for_the_poll(run_pgsched: PgschedRunner, dsn: str, books: Connection) -> None:
+    run_pgsched("worker", "--app", "mod:app", "--poll-interval", "60")
+    for program in PROGRAMS:
+        assert_wakes_the_worker(books, program, dsn)
+
+
+def test_row_of_node_starts_without_waiting_for_the_poll(
+    run_pgsched: PgschedRunner, dsn: str, books: Connection, node_program: Path
 ) -> None:
     run_pgsched("worker", "--app", "mod:app", "--poll-interval", "60")
-    wait_until_fast_asleep(books)
-    task_id = insert(dsn)
-    wait_until(lambda: task_row(books, task_id)["status"] == "completed", message="the row is run")
-    assert_ran_once(books, task_id)
+    assert_wakes_the_worker(books, partial(by_node, node_program), dsn)
 
 
-def test_row_starts_with_the_next_poll_where_no_notification_comes(
-    run_pgsched: PgschedRunner, dsn: str, books: Connection, insert: Callable[[str], int]
+def test_rows_start_with_the_next_poll_where_no_notification_comes(
+    run_pgsched: PgschedRunner, dsn: str, books: Connection
 ) -> None:
     with relay_to(dsn) as relay:
         worker = run_pgsched("worker", "--app", "mod:app", "--poll-interval", "0.5", dsn=relay.dsn)
-        wait_until_fast_asleep(books)
-        task_id = insert(dsn)
-        wait_until(lambda: task_row(books, task_id)["status"] == "completed", message="the row is run")
-        assert relay.kept_back, "nobody notified the worker: the test shows nothing"
+        for program in PROGRAMS:
+            kept_back = relay.kept_back
+            assert_wakes_the_worker(books, program, dsn)
+            assert relay.kept_back > kept_back, "nobody notified the worker: the test shows nothing"
         assert worker.stop() == 0, worker.output
+
+
+def assert_wakes_the_worker(books: Connection, insert: Program, dsn: str) -> None:
+    wait_until_fast_asleep(books)
+    task_id = insert(dsn)
+    wait_until(lambda: task_row(books, task_id)["status"] == "completed", message=f"the row of {insert} is run")
     assert_ran_once(books, task_id)
 
 
@@ -135,7 +137,8 @@ def wait_until_fast_asleep(books: Connection) -> None:
 
 
 def assert_ran_once(books: Connection, task_id: int) -> None:
-    (execution,) = books.execute("select * from pgsched.executions").fetchall()
+    of_task = "select * from pgsched.executions where task_id = %s"
+    (execution,) = books.execute(of_task, (task_id,)).fetchall()
     assert (execution["task_id"], execution["status"], execution["attempt"]) == (task_id, "completed", 1)
     row = task_row(books, task_id)
     assert row["result"] == f"Hello, {row['payload']['name']}!"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict
@@ -15,10 +16,12 @@ from pgsched.db.connect import connect, connect_async
 from pgsched.db.following import follow
 from pgsched.db.listening import BehindPooler, listen
 from pgsched.flow import group, parallel, step
+from pgsched.maintenance.activity import read_activity
 from pgsched.spec import TaskSpec
 from tests.chaos.faults.pgbouncer import PgBouncer, missing_pgbouncer
 from tests.chaos.proxy import Proxy
 from tests.engine import on_loop, rows, running_worker
+from tests.retained import finished, left
 from tests.tables import database
 from tests.waiting import wait_until_async
 
@@ -43,6 +46,24 @@ async def test_a_pooler_is_noticed_and_what_only_passes_bytes_on_is_none(dsn: st
             async_link = await connect_async(address)
             assert (async_link.pooled, async_link.prepare_threshold is None) == (pooled, pooled)
             await async_link.close()
+
+
+def test_deleting_works_behind_a_pooler(dsn: str, pooler: PgBouncer, tmp_path: Path) -> None:
+    with database(dsn) as db, Client(pooler.dsn) as client:
+        for folder in (None, tmp_path):
+            finished(db)
+            done = client.prune(completed_older_than=0, archive_dir=folder)
+            assert (left(db), len(done.files), done.complete) == ([], folder is not None, True)
+
+
+def test_the_doctor_and_top_work_behind_a_pooler_and_the_doctor_says_that_there_is_one(
+    dsn: str, pooler: PgBouncer
+) -> None:
+    """The tests' own server is not careful, and a test's DSN leads to the server itself."""
+    for address, found in ((dsn, {"durability"}), (pooler.dsn, {"durability", "pooler"})):
+        with Client(address) as client:
+            assert {one.check for one in client.doctor().findings} == found
+            assert read_activity(client.database).server.startswith("PostgreSQL")
 
 
 @on_loop
@@ -118,7 +139,10 @@ async def test_a_worker_behind_a_pooler_polls_and_with_a_second_dsn_it_listens(d
         await listen(pooler.dsn, on_ready=lambda: None, on_call=lambda call: None)
     with database(dsn) as db:
         async with running_worker(pooler.dsn, poll_interval=30) as polling:
-            listening = "select pid from pg_stat_activity where application_name like '%listener' and query ~ '^listen'"
+            listening = """
+                select pid from pg_stat_activity
+                where datname = current_database() and application_name like '%listener' and query ~ '^listen'
+            """
             await wait_until_async(lambda: polling.unready() is None, message="the worker claims")
             assert not polling.tally.listener_connected
         async with running_worker(pooler.dsn, poll_interval=30, listen_dsn=dsn) as woken:

@@ -10,6 +10,9 @@ import sys
 import sysconfig
 import venv
 import zipfile
+from collections import defaultdict
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -71,6 +74,12 @@ def test_wheel_holds_every_module_and_the_type_marker(wheel: Path) -> None:
     assert {str(path.relative_to(ROOT)) for path in SOURCES} | {"pgsched/py.typed"} <= packed
 
 
+def test_wheel_holds_what_the_doctor_compares_the_schema_with(wheel: Path) -> None:
+    name = "pgsched/maintenance/doctor/expected.json"
+    with zipfile.ZipFile(wheel) as archive:
+        assert archive.read(name) == (ROOT / name).read_bytes()
+
+
 def test_wheel_holds_every_template_and_static_file(wheel: Path) -> None:
     assert {path.name for path in SHOWN} >= {"login.html", "error.html"}
     with zipfile.ZipFile(wheel) as archive:
@@ -110,6 +119,16 @@ print(json.dumps({
         assert sql.strip()
 
 
+def test_installed_wheel_has_the_pytest_plugin(installed: Path, tmp_path: Path) -> None:
+    program = """
+import importlib.metadata, sys
+(plugin,) = importlib.metadata.entry_points(group="pytest11", name="pgsched_pytest")
+sys.path = [path for path in sys.path if path]
+print(plugin.load().pgsched_client.__name__, "pgsched" in sys.modules)
+"""
+    assert run(installed, "-I", "-c", program, cwd=tmp_path) == "pgsched_client False\n"
+
+
 def test_installed_command_starts(installed: Path, tmp_path: Path) -> None:
     assert "Usage" in run(installed.with_name("pgsched"), "--help", cwd=tmp_path)
 
@@ -119,17 +138,22 @@ def test_every_folder_of_modules_is_a_package() -> None:
     assert {path.parent for path in SOURCES} == {path.parent for path in SOURCES if path.name == "__init__.py"}
 
 
-def literals(path: Path) -> list[str]:
-    """Every string literal of a Python file, docstrings included."""
-    tree = ast.parse(path.read_text(), str(path))
-    return [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+@cache
+def callers() -> Mapping[str, list[str]]:
+    """Every string literal of the package, docstrings included, with the files that hold it, one for each time."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(), str(path))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found[node.value].append(str(path.relative_to(ROOT)))
+    return found
 
 
 @each_query
 def test_statement_file_has_exactly_one_caller(query: Path) -> None:
-    callers = [str(path.relative_to(ROOT)) for path in SOURCES for _ in range(literals(path).count(query.stem))]
-    assert len(callers) == 1, f"{query.name} should have one caller, has {callers or 'none'}"
-    assert callers[0].startswith("pgsched/db/"), f"{query.name} is loaded outside pgsched/db: {callers[0]}"
+    found = callers().get(query.stem, [])
+    assert len(found) == 1, f"{query.name} should have one caller, has {found or 'none'}"
+    assert found[0].startswith("pgsched/db/"), f"{query.name} is loaded outside pgsched/db: {found[0]}"
 
 
 @each_query
