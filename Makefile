@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 JOBS   ?= 3
-TESTS  ?= $(wildcard tests/unit tests/spec tests/integration tests/end_to_end tests/web tests/chaos)
+TESTS  ?= $(wildcard tests/unit tests/spec tests/deploy tests/upgrades tests/integration tests/end_to_end tests/web tests/chaos)
 ARGS   ?=
 TRIALS ?=
 
@@ -26,12 +26,13 @@ BROWSER := $(VENV)/.browser-$(VERSION)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: run test test-browser lint format bench chaos chaos-peers lock clean help
+.PHONY: run test test-browser lint format bench chaos chaos-peers docs lock clean help
 
 run: $(RUN) ## Start an embedded PostgreSQL, a worker and a demonstration to look at
 	exec $(BIN)/pgsched dev --demo
 
 test: $(DEV) ## Run every test but the long chaos ones (fewer: TESTS=tests/unit, options: ARGS="-k cron")
+	@sh tests/deploy/install-prometheus.sh $(BIN)
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not long" $(ARGS) $(TESTS)
 
 test-browser: $(BROWSER) ## Test the dashboard in Chromium (apt-get installs chromium and npm where they are missing)
@@ -60,6 +61,10 @@ chaos: $(DEV) ## Break pgsched in every way (options: TRIALS="--seed 7"), then t
 chaos-peers: $(BENCH) ## Do some of it to PgQueuer and Procrastinate too, five minutes (options: TRIALS="--seed 7")
 	$(BIN)/python -m tests.chaos --peers $(TRIALS)
 
+docs: $(DEV) ## Write what is generated again: docs/reference_*.md, the alert rules for Kubernetes
+	$(BIN)/python -m tests.docs
+	$(BIN)/python -m tests.deploy.prometheusrule
+
 lock: $(MADE) ## Write requirements/*.txt from pyproject.toml (newest versions: ARGS=--upgrade)
 	$(BIN)/python -m venv --clear $(VENV)/lock
 	$(VENV)/lock/bin/python -m pip install --quiet $(UV)
@@ -70,7 +75,7 @@ lock: $(MADE) ## Write requirements/*.txt from pyproject.toml (newest versions: 
 
 COMPILE     = $(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
               --no-config --custom-compile-command "make lock" $(ARGS)
-RUN_SOURCES = --extra embedded --extra web pyproject.toml requirements/build.in
+RUN_SOURCES = --extra embedded --extra web --extra top --extra otel pyproject.toml requirements/build.in
 
 clean: ## Remove the environment, caches and what was built (the data of `pgsched dev` stays)
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/browser/node/node_modules

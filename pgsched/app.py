@@ -9,15 +9,18 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, cast
 
 from pgsched.async_client import AsyncClient
-from pgsched.client import Client
+from pgsched.client import Client, Joined
 from pgsched.config import capture_level, dsn_from
 from pgsched.errors import PayloadMismatch
+from pgsched.extras import load_tracing
 from pgsched.hooks import Hook, Hooks
 from pgsched.registry import Handler, Registry
 from pgsched.spec import OPTION_NAMES, TaskOptions, TaskSpec
 
 if TYPE_CHECKING:
-    from psycopg import AsyncConnection, Connection
+    from opentelemetry.trace import TracerProvider
+
+    from pgsched.tracing import Tracing
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,11 +37,20 @@ class App:
 
     ``dsn`` is a libpq URI or ``embedded:DIR``; None means ``PGSCHED_DSN``, else libpq's PG* variables, read
     when the first client is made. ``capture_logs`` is the least level of what handlers log through ``logging`` that
-    workers keep as lines of the attempt, None for nothing. Raises ConfigError for a level that is none.
+    workers keep as lines of the attempt, None for nothing. ``otel=True`` makes spans and metrics through the global
+    providers of OpenTelemetry, a TracerProvider or a Tracing through that one. Raises ConfigError for a level that is
+    none, and when the extra ``otel`` is wanted and not installed.
     """
 
-    def __init__(self, *, dsn: str | None = None, capture_logs: str | None = "INFO") -> None:
+    def __init__(
+        self,
+        *,
+        dsn: str | None = None,
+        capture_logs: str | None = "INFO",
+        otel: bool | TracerProvider | Tracing = False,
+    ) -> None:
         self._given_dsn = dsn
+        self.tracing: Tracing | None = load_tracing(otel) if otel is not False else None
         self.capture_logs = capture_level(capture_logs)
         self.hooks = Hooks()
         self._lock = threading.Lock()
@@ -101,15 +113,35 @@ class App:
         """Return the app's client for threads, the same each time."""
         with self._lock:
             if self._client is None:
-                self._client = Client(self.dsn, defaults=self._defaults)
+                self._client = Client(self.dsn, defaults=self._defaults, tracing=self.tracing)
             return self._client
 
     def async_client(self) -> AsyncClient:
         """Return the app's client for event loops, the same each time."""
         with self._lock:
             if self._async_client is None:
-                self._async_client = AsyncClient(self.dsn, defaults=self._defaults)
+                self._async_client = AsyncClient(self.dsn, defaults=self._defaults, tracing=self.tracing)
             return self._async_client
+
+    def trace(self) -> None:
+        """Make spans and metrics from now on, by the global providers, unless it makes them already.
+
+        Raises ConfigError when the extra ``otel`` is not installed.
+        """
+        with self._lock:
+            if self.tracing is None:
+                self.tracing = load_tracing(True)
+            for client in (self._client, self._async_client):
+                if client is not None:
+                    client.tracing = self.tracing
+
+    def use(self, dsn: str | None) -> str | None:
+        """Let clients be of another database, and return the ``dsn`` before; the client for threads is closed."""
+        self.close()
+        with self._lock:
+            before, self._given_dsn = self._given_dsn, dsn
+            self._async_client = None  # it belongs to an event loop, whose business it is
+        return before
 
     def close(self) -> None:
         """Close the client for threads; the next one is new."""
@@ -153,7 +185,7 @@ class TaskHandle(Generic[P, R]):
     def schedule(
         self,
         *,
-        connection: Connection[Any] | None = None,
+        connection: Joined | None = None,
         payload: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> int:
@@ -169,7 +201,7 @@ class TaskHandle(Generic[P, R]):
     async def schedule_async(
         self,
         *,
-        connection: AsyncConnection[Any] | None = None,
+        connection: Joined | None = None,
         payload: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> int:

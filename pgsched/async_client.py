@@ -4,51 +4,56 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from pgsched.async_locks import AsyncLock
-from pgsched.client import Defaults, no_defaults, spec_with, specs_with
-from pgsched.db import commands, lock_commands, queue_commands, task_commands
+from pgsched.client import Joined
+from pgsched.db import commands, lock_commands, task_commands
 from pgsched.db.database import AsyncDatabase
-from pgsched.db.queue_commands import QueueLimits, QueueOptions
+from pgsched.db.joining import insert_on_async, run_on_async
 from pgsched.db.task_commands import Changed, Page
 from pgsched.errors import TaskFailed
 from pgsched.filters import TaskFilters
 from pgsched.flow import Part, checked_group
+from pgsched.maintenance.doctor.doctor import look
+from pgsched.maintenance.doctor.findings import Diagnosis
 from pgsched.model import GROUP
+from pgsched.queue_client import AsyncQueueClient
 from pgsched.records import (
     Execution,
     LockInfo,
     LogEntry,
     MissedTicks,
-    QueueInfo,
-    QueueSettings,
     Stats,
     Task,
     WorkerInfo,
 )
 from pgsched.spec import TaskOptions, TaskSpec
+from pgsched.spec_defaults import Defaults, no_defaults, spec_with, specs_with
 from pgsched.spec_rules import Duration
 from pgsched.status import TaskStatus, status_of
 from pgsched.tree import TaskNode
 from pgsched.waiting import Waiting
 
 if TYPE_CHECKING:
-    from psycopg import AsyncConnection
+    from pgsched.tracing import Tracing
 
 
-class AsyncClient:
-    """A client for event loops: the methods of :class:`Client`, to be awaited.
+class AsyncClient(AsyncQueueClient):
+    """A client for event loops: the methods of :class:`Client`, to be awaited. They raise what those raise.
 
     Close it when done, or use it in an ``async with``.
     """
 
-    def __init__(self, dsn: str = "", *, pool_size: int = 4, defaults: Defaults = no_defaults) -> None:
+    def __init__(
+        self, dsn: str = "", *, pool_size: int = 4, defaults: Defaults = no_defaults, tracing: Tracing | None = None
+    ) -> None:
         self._database = AsyncDatabase(dsn=dsn, pool_size=pool_size)
         self._defaults = defaults
+        self.tracing = tracing
 
     @property
     def database(self) -> AsyncDatabase:
@@ -62,7 +67,7 @@ class AsyncClient:
         It is committed at the end, and undone by an error.
         """
         async with self._database.transaction() as database:
-            inside = AsyncClient(defaults=self._defaults)
+            inside = AsyncClient(defaults=self._defaults, tracing=self.tracing)
             inside._database = database
             yield inside
 
@@ -71,39 +76,38 @@ class AsyncClient:
         task_type: str,
         payload: Mapping[str, Any] | None = None,
         *,
-        connection: AsyncConnection[Any] | None = None,
+        connection: Joined | None = None,
         **options: Unpack[TaskOptions],
     ) -> int:
         """Schedule a task and return its id; a known ``idempotency_key`` returns the task that has it.
 
-        With a ``connection`` the task is part of that connection's transaction and comes with its commit,
-        which is left to the caller. Raises InvalidTask, naming option, rule and value.
+        With a ``connection`` (psycopg's AsyncConnection, an AsyncSession or AsyncConnection of SQLAlchemy's, asyncpg's)
+        the task is part of that connection's transaction and comes with its commit, which is left to the caller.
+        Raises InvalidTask, naming option, rule and value.
         """
-        command = commands.schedule(spec_with(task_type, payload, options, self._defaults))
-        return (
-            await self._database.run(command)
-            if connection is None
-            else await self._database.run_on(connection, command)
-        )
+        spec = spec_with(task_type, payload, options, self._defaults)
+        if self.tracing is None:
+            return await self._insert(spec, connection)
+        with self.tracing.sending(spec) as sending:
+            return sending.sent(await self._insert(sending.traced(spec), connection))
 
-    async def schedule_many(
-        self, specs: Iterable[TaskSpec], *, connection: AsyncConnection[Any] | None = None
-    ) -> list[int]:
+    async def schedule_many(self, specs: Iterable[TaskSpec], *, connection: Joined | None = None) -> list[int]:
         """Schedule many tasks at once, by COPY, and return their ids in order: all of them or none.
 
         Idempotency keys and ``connection`` work as in :meth:`schedule`. Raises InvalidTask that names the
         place of the task (from 0) and the rule.
         """
         complete = specs_with(specs, self._defaults)
-        if connection is None:
-            return await self._database.insert(complete)
-        return await self._database.insert_on(connection, complete)
+        if self.tracing is None:
+            return await self._insert_many(complete, connection)
+        with self.tracing.sending_many() as sending:
+            return sending.all_sent(await self._insert_many(sending.stream(complete), connection))
 
     async def schedule_group(
         self,
         group: Mapping[str, Any] | Part,
         *,
-        connection: AsyncConnection[Any] | None = None,
+        connection: Joined | None = None,
         **options: Unpack[TaskOptions],
     ) -> int:
         """Schedule a group of steps, once or as a schedule, and return its id; ``options`` as in :meth:`schedule`.
@@ -286,42 +290,6 @@ class AsyncClient:
         command = commands.purge_dead(queue=queue, task_type=task_type, older_than=older_than)
         return await self._database.run(command)
 
-    async def queues(self) -> list[QueueInfo]:
-        """Return every queue that has settings, tasks or a worker."""
-        return await self._database.run(commands.queues())
-
-    async def queue(self, name: str) -> QueueSettings:
-        """Return the settings of a queue; the defaults for one that nobody told anything. Raises InvalidTask."""
-        return await self._database.run(queue_commands.get_queue(name))
-
-    async def pause_queue(self, name: str) -> None:
-        """Claim nothing more of a queue; what runs goes on."""
-        await self._database.run(commands.pause_queue(name))
-
-    async def resume_queue(self, name: str) -> None:
-        """Claim again from a paused queue."""
-        await self._database.run(commands.resume_queue(name))
-
-    async def limit_queue(self, name: str, **limits: Unpack[QueueLimits]) -> None:
-        """Limit a queue over all workers, instead of the limits it had: ``concurrency`` (so many running at once) and
-        ``rate`` (so many starts within ``per``, a second), and both ``_per_key`` (of each ``concurrency_key``).
-
-        Raises InvalidTask, naming limit, rule and value.
-        """
-        await self._database.run(queue_commands.limit_queue(name, limits))
-
-    async def unlimit_queue(self, name: str) -> bool:
-        """Take the limits of a queue away; whether it had some."""
-        return await self._database.run(queue_commands.unlimit_queue(name))
-
-    async def set_queue(self, name: str, **options: Unpack[QueueOptions]) -> None:
-        """Change settings of a queue: ``ordering`` (fifo, lifo), ``ageing`` (None is off). Raises InvalidTask."""
-        await self._database.run(queue_commands.set_queue(name, options))
-
-    async def set_queue_events(self, name: str, events: bool) -> None:
-        """Tell other programs what happens to the tasks of a queue (the channel ``pgsched_events``), or no longer."""
-        await self._database.run(commands.set_queue_events(name, events))
-
     async def workers(self) -> list[WorkerInfo]:
         """Return every worker process."""
         return await self._database.run(commands.workers())
@@ -342,6 +310,10 @@ class AsyncClient:
         """Take a lock away from whoever has it; whether anybody had. Its holder learns of it at the next renewal."""
         return await self._database.run(lock_commands.break_lock(name))
 
+    async def doctor(self, checks: Sequence[str] = ()) -> Diagnosis:
+        """Look what is wrong with the queue and its database, by all checks or by these. Raises ConfigError."""
+        return await look(await self._database.address(), checks)
+
     async def stats(self) -> Stats:
         """Return queues, workers, and what is due without a worker that has a handler for it."""
         run = self._database.run
@@ -354,6 +326,15 @@ class AsyncClient:
     async def close(self) -> None:
         """Close the connections."""
         await self._database.close()
+
+    async def _insert(self, spec: TaskSpec, connection: Joined | None) -> int:
+        command = commands.schedule(spec)
+        return await (self._database.run(command) if connection is None else run_on_async(connection, command))
+
+    async def _insert_many(self, specs: Iterable[TaskSpec], connection: Joined | None) -> list[int]:
+        if connection is not None:
+            return await insert_on_async(connection, specs)
+        return await self._database.insert(specs)
 
     async def __aenter__(self) -> Self:
         return self

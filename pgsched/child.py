@@ -18,7 +18,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from time import monotonic
@@ -30,6 +30,7 @@ from pgsched.capture import capture, release
 from pgsched.context import Context
 from pgsched.endings import completed, failed
 from pgsched.errors import PgschedError
+from pgsched.extras import flush_telemetry, set_up_telemetry
 from pgsched.loading import load_app
 from pgsched.model import Claimed, Outcome
 from pgsched.processes import TERM_SECONDS
@@ -138,6 +139,7 @@ class _Child:
     def _serve(self, request: dict[str, Any]) -> None:
         facts = request["task"]
         dependencies = Results(facts.pop("dependencies"))
+        trace = facts.pop("trace", None)
         context = _Reported(self._pipe, **_context_arguments(facts, request["deadline"], request["is_catchup"]))
         context.equip(None, dependencies)
         self._context = context
@@ -147,7 +149,7 @@ class _Child:
         try:
             if handler is None:
                 raise LookupError(f"the application has no handler {facts['task_type']!r} in its child process")
-            with _limited(handler.memory_limit):
+            with _traced(trace), _limited(handler.memory_limit):
                 value = contextvars.copy_context().run(self._call, handler, request["payload"], context)
             outcome = completed(value, started)
         except MemoryError as error:
@@ -185,17 +187,25 @@ class _Child:
         return value
 
 
-def serve(end: socket.socket, *, app_path: str, log_level: str, capture_logs: str) -> None:
-    """The main function of a child process: import the application, run attempts until the worker hangs up."""
+def serve(end: socket.socket, *, app_path: str, log_level: str, capture_logs: str, otel: bool = False) -> None:
+    """The main function of a child process: import the application, run attempts until the worker hangs up.
+
+    ``otel`` sets OpenTelemetry up for what handlers do in it.
+    """
     _belong_to_the_worker()
     logs.configure(log_level)
     pipe = _Pipe(end)
     try:
-        registry = load_app(app_path).registry
+        app = load_app(app_path)
+        if otel:
+            set_up_telemetry()
+            app.trace()
     except PgschedError as error:
         pipe.send({"problem": str(error)})
         return
-    _Child(pipe, registry).run(capture_logs)
+    _Child(pipe, app.registry).run(capture_logs)
+    if app.tracing is not None:
+        flush_telemetry(TERM_SECONDS / 2)
 
 
 def _belong_to_the_worker() -> None:
@@ -225,6 +235,15 @@ def _context_arguments(facts: dict[str, Any], deadline: float | None, is_catchup
         "deadline": deadline,
         "is_catchup": is_catchup,
     }
+
+
+def _traced(trace: dict[str, str] | None) -> AbstractContextManager[None]:
+    """Let the attempt's span be the current one, which the worker made."""
+    if not trace:
+        return nullcontext()
+    from pgsched.tracing import attached
+
+    return attached(trace)
 
 
 @contextmanager

@@ -4,75 +4,70 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack
 
-from pgsched.db import commands, lock_commands, queue_commands, task_commands
+from pgsched.db import commands, lock_commands, task_commands
 from pgsched.db.database import Database
-from pgsched.db.queue_commands import QueueLimits, QueueOptions
+from pgsched.db.joining import insert_on, run_on
 from pgsched.db.task_commands import Changed, Page
 from pgsched.errors import TaskFailed
 from pgsched.filters import TaskFilters
 from pgsched.flow import Part, checked_group
 from pgsched.locks import Lock
+from pgsched.maintenance.doctor.doctor import look_apart
+from pgsched.maintenance.doctor.findings import Diagnosis
 from pgsched.model import GROUP
+from pgsched.queue_client import QueueClient
 from pgsched.records import (
     Execution,
     LockInfo,
     LogEntry,
     MissedTicks,
-    QueueInfo,
-    QueueSettings,
     Stats,
     Task,
     WorkerInfo,
 )
 from pgsched.spec import TaskOptions, TaskSpec
+from pgsched.spec_defaults import Defaults, no_defaults, spec_with, specs_with
 from pgsched.spec_rules import Duration
 from pgsched.status import TaskStatus, status_of
 from pgsched.tree import TaskNode
 from pgsched.waiting import Waiting
 
 if TYPE_CHECKING:
-    from psycopg import Connection
+    from pgsched.tracing import Tracing
 
-Defaults = Callable[[str], TaskOptions]
-"""Returns the options that a task_type has unless the caller says otherwise."""
-
-
-def no_defaults(_task_type: str) -> TaskOptions:
-    """No options for any task_type."""
-    return TaskOptions()
+Joined: TypeAlias = object
+"""A connection whose transaction a task joins: psycopg's, or one that :mod:`pgsched.db.borrowed` knows."""
 
 
-def spec_with(task_type: str, payload: Mapping[str, Any] | None, options: TaskOptions, defaults: Defaults) -> TaskSpec:
-    """Return the task that a caller describes, completed by the defaults of its task_type."""
-    return TaskSpec(task_type=task_type, payload=payload, **options).with_defaults(defaults(task_type))
-
-
-def specs_with(specs: Iterable[TaskSpec], defaults: Defaults) -> Iterable[TaskSpec]:
-    """Return the tasks completed by the defaults of their task_types."""
-    if defaults is no_defaults:
-        return specs
-    return [spec.with_defaults(defaults(spec.task_type)) if isinstance(spec, TaskSpec) else spec for spec in specs]
-
-
-class Client:
+class Client(QueueClient):
     """A client for threads; one may be shared by all of them.
 
     ``dsn`` is a libpq URI, ``embedded:DIR``, or empty for libpq's PG* variables. At most ``pool_size``
     connections are opened, the first when the first method is called. Close the client when done, or use it
-    in a ``with``.
+    in a ``with``. With ``tracing`` it makes a span for what it schedules.
 
-    Every method raises DatabaseUnavailable, and SchemaMismatch when the database's schema is not this
-    program's.
+    Every method raises DatabaseUnavailable, SchemaMismatch when the database's schema is not this program's,
+    PermissionRefused when the role may not do it, and InvalidTask for an argument that makes no sense, which it names.
+    The first one raises ConfigError for a DSN that cannot be read.
     """
 
-    def __init__(self, dsn: str = "", *, pool_size: int = 4, defaults: Defaults = no_defaults) -> None:
+    def __init__(
+        self, dsn: str = "", *, pool_size: int = 4, defaults: Defaults = no_defaults, tracing: Tracing | None = None
+    ) -> None:
         self._database = Database(dsn=dsn, pool_size=pool_size)
         self._defaults = defaults
+        self.tracing = tracing
+
+    @property
+    def database(self) -> Database:
+        """What runs its commands, for other parts of pgsched."""
+        return self._database
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Client]:
@@ -81,7 +76,7 @@ class Client:
         It is committed at the end, and undone by an error.
         """
         with self._database.transaction() as database:
-            inside = Client(defaults=self._defaults)
+            inside = Client(defaults=self._defaults, tracing=self.tracing)
             inside._database = database
             yield inside
 
@@ -90,33 +85,39 @@ class Client:
         task_type: str,
         payload: Mapping[str, Any] | None = None,
         *,
-        connection: Connection[Any] | None = None,
+        connection: Joined | None = None,
         **options: Unpack[TaskOptions],
     ) -> int:
         """Schedule a task and return its id; a known ``idempotency_key`` returns the task that has it.
 
-        With a ``connection`` the task is part of that connection's transaction and comes with its commit,
-        which is left to the caller. Raises InvalidTask, naming option, rule and value.
+        With a ``connection`` (psycopg's, a Session or Connection of SQLAlchemy's, Django's) the task is part of that
+        connection's transaction and comes with its commit, which is left to the caller. Raises InvalidTask, naming
+        option, rule and value.
         """
-        command = commands.schedule(spec_with(task_type, payload, options, self._defaults))
-        return self._database.run(command) if connection is None else self._database.run_on(connection, command)
+        spec = spec_with(task_type, payload, options, self._defaults)
+        if self.tracing is None:
+            return self._insert(spec, connection)
+        with self.tracing.sending(spec) as sending:
+            return sending.sent(self._insert(sending.traced(spec), connection))
 
-    def schedule_many(self, specs: Iterable[TaskSpec], *, connection: Connection[Any] | None = None) -> list[int]:
+    def schedule_many(self, specs: Iterable[TaskSpec], *, connection: Joined | None = None) -> list[int]:
         """Schedule many tasks at once, by COPY, and return their ids in order: all of them or none.
 
         Idempotency keys and ``connection`` work as in :meth:`schedule`. Raises InvalidTask that names the
         place of the task (from 0) and the rule.
         """
         complete = specs_with(specs, self._defaults)
-        if connection is None:
-            return self._database.insert(complete)
-        return self._database.insert_on(connection, complete)
+        insert = self._database.insert if connection is None else partial(insert_on, connection)
+        if self.tracing is None:
+            return insert(complete)
+        with self.tracing.sending_many() as sending:
+            return sending.all_sent(insert(sending.stream(complete)))
 
     def schedule_group(
         self,
         group: Mapping[str, Any] | Part,
         *,
-        connection: Connection[Any] | None = None,
+        connection: Joined | None = None,
         **options: Unpack[TaskOptions],
     ) -> int:
         """Schedule a group of steps, once or as a schedule, and return its id; ``options`` as in :meth:`schedule`.
@@ -300,42 +301,6 @@ class Client:
         command = commands.purge_dead(queue=queue, task_type=task_type, older_than=older_than)
         return self._database.run(command)
 
-    def queues(self) -> list[QueueInfo]:
-        """Return every queue that has settings, tasks or a worker."""
-        return self._database.run(commands.queues())
-
-    def queue(self, name: str) -> QueueSettings:
-        """Return the settings of a queue; the defaults for one that nobody told anything. Raises InvalidTask."""
-        return self._database.run(queue_commands.get_queue(name))
-
-    def pause_queue(self, name: str) -> None:
-        """Claim nothing more of a queue; what runs goes on."""
-        self._database.run(commands.pause_queue(name))
-
-    def resume_queue(self, name: str) -> None:
-        """Claim again from a paused queue."""
-        self._database.run(commands.resume_queue(name))
-
-    def limit_queue(self, name: str, **limits: Unpack[QueueLimits]) -> None:
-        """Limit a queue over all workers, instead of the limits it had: ``concurrency`` (so many running at once) and
-        ``rate`` (so many starts within ``per``, a second), and both ``_per_key`` (of each ``concurrency_key``).
-
-        Raises InvalidTask, naming limit, rule and value.
-        """
-        self._database.run(queue_commands.limit_queue(name, limits))
-
-    def unlimit_queue(self, name: str) -> bool:
-        """Take the limits of a queue away; whether it had some."""
-        return self._database.run(queue_commands.unlimit_queue(name))
-
-    def set_queue(self, name: str, **options: Unpack[QueueOptions]) -> None:
-        """Change settings of a queue: ``ordering`` (fifo, lifo), ``ageing`` (None is off). Raises InvalidTask."""
-        self._database.run(queue_commands.set_queue(name, options))
-
-    def set_queue_events(self, name: str, events: bool) -> None:
-        """Tell other programs what happens to the tasks of a queue (the channel ``pgsched_events``), or no longer."""
-        self._database.run(commands.set_queue_events(name, events))
-
     def workers(self) -> list[WorkerInfo]:
         """Return every worker process."""
         return self._database.run(commands.workers())
@@ -356,6 +321,10 @@ class Client:
         """Take a lock away from whoever has it; whether anybody had. Its holder learns of it at the next renewal."""
         return self._database.run(lock_commands.break_lock(name))
 
+    def doctor(self, checks: Sequence[str] = ()) -> Diagnosis:
+        """Look what is wrong with the queue and its database, by all checks or by these. Raises ConfigError."""
+        return look_apart(self._database.address(), checks)
+
     def stats(self) -> Stats:
         """Return queues, workers, and what is due without a worker that has a handler for it."""
         run = self._database.run
@@ -368,6 +337,10 @@ class Client:
     def close(self) -> None:
         """Close the connections."""
         self._database.close()
+
+    def _insert(self, spec: TaskSpec, connection: Joined | None) -> int:
+        command = commands.schedule(spec)
+        return self._database.run(command) if connection is None else run_on(connection, command)
 
     def __enter__(self) -> Self:
         return self

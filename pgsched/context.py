@@ -29,6 +29,7 @@ class Context:
         "_now",
         "_progress",
         "_task",
+        "_trace",
         "cancelled",
         "deadline_monotonic",
         "is_catchup",
@@ -50,6 +51,7 @@ class Context:
         self._logged = 0
         self._progress: str | None = None
         self.deadline_monotonic = deadline
+        """The same on the clock of ``time.monotonic()``, in seconds; None without a timeout."""
         self.is_catchup = is_catchup
         """This attempt begins more than ten seconds after its tick: nothing ran then, or an earlier attempt failed."""
         self.cancelled = False
@@ -129,6 +131,10 @@ class Context:
         self._connection = connection
         self._dependencies = dependencies
 
+    def carry(self, trace: Mapping[str, str]) -> None:
+        """Give the trace that the attempt is part of, for a child process (called by the worker)."""
+        self._trace = trace
+
     def log(self, message: str, level: str = "info", **fields: Any) -> None:
         """Keep a line with the attempt's history (``pgsched.execution_logs``).
 
@@ -165,6 +171,7 @@ class Context:
             "at": self._clock(),
             "now": self._now().isoformat(),
             "dependencies": self.dependencies.tasks(),
+            "trace": getattr(self, "_trace", None),  # set by carry() only
         }
 
     def add_report(self, progress: str | None, lines: list[LogLine]) -> None:

@@ -13,7 +13,7 @@ from pgsched.storable import storable
 MAX_ERROR_CHARACTERS = 16_384
 """Characters kept of an error and its traceback."""
 
-_OURS = ("pgsched.runner", "pgsched.child", "asyncio.")
+_OURS = ("pgsched.runner", "pgsched.child", "pgsched.testing.", "asyncio.")
 """Modules whose frames above the handler's own tell its author nothing."""
 
 

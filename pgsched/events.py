@@ -22,18 +22,24 @@ class Event:
     event: str
     """``started``, ``completed``, ``failed`` (another attempt follows) or ``dead``."""
     id: int
+    """The task's id."""
     task_type: str
+    """Its handler."""
     queue: str
+    """Its queue."""
     attempt: int
+    """The number of the attempt at the tick, from 1."""
     error: str | None = None
+    """Why the attempt failed; None otherwise."""
     result: Any = None
+    """What the handler returned, in hooks of ``completed``."""
     duration: float | None = None
     """Seconds that the attempt took; None before it ended."""
     at: datetime
     """When, by the database's clock."""
 
     def announcement(self) -> str:
-        """Return the event as JSON text for other programs: without the result, the error in one short line."""
+        """Return the event as JSON for other programs: no result, one short line of the error (called by pgsched)."""
         error = None if self.error is None else self.error.split("\n", 1)[0][:MAX_ERROR_TOLD]
         return json.dumps(
             {

@@ -21,19 +21,33 @@ class TaskFilters(TypedDict, total=False):
     """A task is meant when it fits all that are given; of a list, when it fits one of its values."""
 
     ids: Sequence[int]
+    """These tasks and no others; of each list 1,000 values at most."""
     queue: Sequence[str]
+    """In one of these queues."""
     task_type: Sequence[str]
+    """Of one of these types."""
     status: Sequence[str]
+    """``pending``, ``running``, ``blocked``, ``completed``, ``dead`` or ``cancelled``."""
     schedule_type: Sequence[str]
+    """``one_time``, ``recurring`` or ``repeating``."""
     priority: Sequence[int]
+    """1 to 10."""
     tag: str
+    """One of its tags."""
     tenant_id: str
+    """Its tenant."""
     user_id: str
+    """Its user."""
     created_by: str
+    """Who made it."""
     enabled: bool
+    """False: those that are paused."""
     idempotency_key: str
+    """Its key."""
     concurrency_key: str
+    """Its key for limits."""
     parent_id: int
+    """The children of this task."""
     depends_on: int
     """A task that it waits for, or waited for."""
     locked_by: str
@@ -47,15 +61,21 @@ class TaskFilters(TypedDict, total=False):
     error: str
     """A part of its last_error, in any case of letters."""
     created_after: datetime
+    """Made at this time or later."""
     created_before: datetime
+    """Made before this time."""
     due_after: datetime
+    """Its next_run_at is this time or later."""
     due_before: datetime
-    """Between which its next_run_at is: from ``after`` on, before ``before``; the others likewise."""
+    """Its next_run_at is before this time."""
     started_after: datetime
+    """Its last claim was made at this time or later."""
     started_before: datetime
+    """Its last claim was made before this time."""
     ended_after: datetime
+    """It was completed or cancelled or died at this time or later."""
     ended_before: datetime
-    """Between which it was completed, cancelled or died."""
+    """It was completed or cancelled or died before this time."""
 
 
 SECRETS: Final = ("search", "payload", "error")

@@ -31,8 +31,11 @@ class Interval(NamedTuple):
     """
 
     months: int = 0
+    """Of the calendar."""
     days: int = 0
+    """Of the calendar: one may have 23 or 25 hours."""
     microseconds: int = 0
+    """Of elapsed time."""
 
     @classmethod
     def from_timedelta(cls, value: timedelta) -> Interval:

@@ -36,7 +36,9 @@ class Lease:
 
     def __init__(self, name: str, token: int, *, ttl: float, asked_at: float) -> None:
         self.name = name
+        """What is locked."""
         self.ttl = ttl
+        """Seconds that the lock is good for without a renewal."""
         self.fencing_token = token
         """Grows with every acquisition of the lock and never goes back."""
         self._good_until = 0.0
@@ -55,11 +57,11 @@ class Lease:
             raise LockLost(f"lock {self.name!r} was lost while it was held (fencing token {self.fencing_token})")
 
     def extend(self, asked_at: float) -> None:
-        """Count anew from a renewal that was sent at ``asked_at``."""
+        """Count anew from a renewal that was sent at ``asked_at`` (called by pgsched)."""
         self._good_until = asked_at + self.ttl * (1 - MARGIN)
 
     def take_answer(self, kept: bool, asked_at: float) -> bool:
-        """Take the answer to a renewal that was sent at ``asked_at``; returns whether the lock is still held."""
+        """Take the answer to a renewal sent at ``asked_at``; whether the lock is still held (called by pgsched)."""
         if kept:
             self.extend(asked_at)
         elif not self._released:
@@ -68,7 +70,7 @@ class Lease:
         return kept
 
     def postpone(self, error: PgschedError) -> float:
-        """Note that a renewal had no answer; returns the seconds until the next try."""
+        """Note that a renewal had no answer; the seconds until the next try (called by pgsched)."""
         log.warning("lock_not_renewed", lock=self.name, error=str(error), lost_in=round(self.remaining, 1))
         return min(1.0, self.ttl / 10)
 
@@ -147,7 +149,7 @@ class Lock:
         return held
 
     def try_acquire(self) -> Held | None:
-        """Take the lock if it is free; None when somebody has it."""
+        """Take the lock if it is free; None when somebody has it. Raises DatabaseUnavailable."""
         owner = uuid4()
         asked_at = monotonic()
         try:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import structlog
 from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
 
 from pgsched import logs
 from pgsched.app import App
@@ -26,13 +27,17 @@ from pgsched.child import serve
 from pgsched.config import WorkerSettings
 from pgsched.db.migrate import WORKER_RIGHTS, check_schema
 from pgsched.errors import PgschedError
+from pgsched.extras import check_telemetry, flush_telemetry, set_up_telemetry
 from pgsched.loading import load_app
+from pgsched.notify import Manager, find_manager
 from pgsched.processes import TERM_SECONDS
+from pgsched.watchdog import Watchdog, longest_block
 from pgsched.worker.collector import settle_collector
 from pgsched.worker.ending import CANCEL_SECONDS, FLUSH_SECONDS, HOOK_SECONDS
 from pgsched.worker.http import HttpServer
-from pgsched.worker.merged import Answering, Child, MergedMetrics, first_problem
+from pgsched.worker.merged import Answering, Child, MergedMetrics, first_problem, first_stalled, load_of
 from pgsched.worker.service import Worker
+from pgsched.worker.traces import load_traces
 
 log = structlog.stdlib.get_logger("pgsched.worker")
 
@@ -49,6 +54,10 @@ class Job(NamedTuple):
     settings: WorkerSettings
     log_level: str
     builtins: Builtins
+    blocked: float | None = None
+    """For how many seconds the event loop may stand still before the service manager hears no more."""
+    otel: bool = False
+    """Set OpenTelemetry up, and make spans and metrics."""
 
 
 def run_worker(
@@ -61,40 +70,58 @@ def run_worker(
     metrics_host: str = "127.0.0.1",
     metrics_port: int | None = None,
     log_level: str = "info",
+    otel: bool = False,
 ) -> int:
     """Run ``processes`` workers until SIGTERM or SIGINT; returns the exit code.
 
     A second signal ends them at once: what they held is claimed again when its leases run out. ``dsn`` is libpq's,
     ``app_path`` is ``module:attribute``, None for the ``builtins`` alone; ``metrics_port`` None serves nothing and 0
-    takes a free port; ``log_level`` is for the children, this process has its logging set up. Raises ConfigError,
-    SchemaMismatch and DatabaseUnavailable before any work is taken.
+    takes a free port; ``log_level`` is for the children, this process has its logging set up; ``otel`` makes spans and
+    metrics, by the ``OTEL_*`` environment. Raises ConfigError, SchemaMismatch and DatabaseUnavailable before any work
+    is taken.
     """
+    manager = find_manager(os.environ)
+    if otel:
+        check_telemetry()
     check_schema(dsn, WORKER_RIGHTS)
     if app_path is not None:
         load_app(app_path)  # a mistake in it is told once, here, and not by every child
-    job = Job(dsn, app_path, settings, log_level, builtins or Builtins())
+    blocked = longest_block(manager.watchdog if manager else None)
+    job = Job(dsn, app_path, settings, log_level, builtins or Builtins(), blocked, otel)
     if processes == 1:
-        return _run_one(job, metrics_host, metrics_port)
-    return _Parent(job, processes).run(metrics_host, metrics_port)
+        return _run_one(job, metrics_host, metrics_port, manager)
+    return _Parent(job, processes, manager).run(metrics_host, metrics_port)
 
 
-def _run_one(job: Job, host: str, port: int | None) -> int:
-    worker = _make_worker(job, counts_table=port is not None)
+def _run_one(job: Job, host: str, port: int | None, manager: Manager | None) -> int:
+    worker = _make_worker(job, counts_table=port is not None or job.otel)
     server = _serve(host, port, worker.metrics, worker.unhealthy, worker.unready)
+    watchdog = manager and Watchdog(
+        manager, ready=worker.unready, stalled=partial(worker.unhealthy, job.blocked), load=worker.load
+    )
+    if watchdog:
+        watchdog.start()
     try:
-        return _run_until_signalled(worker, job.settings)
+        return _run_until_signalled(worker, job.settings, on_stop=watchdog.stopping if watchdog else None)
     finally:
+        if watchdog:
+            watchdog.stop()
         if server is not None:
             server.stop()
 
 
 def _make_worker(job: Job, *, counts_table: bool) -> Worker:
     app = App() if job.app_path is None else load_app(job.app_path)
+    if job.otel:
+        set_up_telemetry()  # after the application, which may do so itself
+        app.trace()
     settle_collector()
     capture_logs = job.settings.capture_logs or app.capture_logs
     children = None
     if job.app_path is not None:
-        children = partial(serve, app_path=job.app_path, log_level=job.log_level, capture_logs=capture_logs)
+        children = partial(
+            serve, app_path=job.app_path, log_level=job.log_level, capture_logs=capture_logs, otel=job.otel
+        )
     return Worker(
         dsn=job.dsn,
         registry=with_builtins(app.registry, job.builtins),
@@ -102,6 +129,7 @@ def _make_worker(job: Job, *, counts_table: bool) -> Worker:
         counts_table=counts_table,
         hooks=app.hooks,
         serve=children,
+        traces=load_traces(app.tracing),
     )
 
 
@@ -124,6 +152,7 @@ def _run_until_signalled(
     worker: Worker,
     settings: WorkerSettings,
     on_loop: Callable[[Callable[[], None]], None] | None = None,
+    on_stop: Callable[[], None] | None = None,
 ) -> int:
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -134,9 +163,11 @@ def _run_until_signalled(
             signals += 1
             if signals > 1:
                 _exit_now(1)
+            if on_stop is not None:
+                on_stop()
             worker.stop()
             # An orderly stop that hangs (a silent database, a handler that blocks the loop) must end too.
-            longest = settings.shutdown_timeout + CANCEL_SECONDS + FLUSH_SECONDS + HOOK_SECONDS + TERM_SECONDS + 5
+            longest = settings.shutdown_timeout + CANCEL_SECONDS + FLUSH_SECONDS + HOOK_SECONDS + TERM_SECONDS + 8
             guard = threading.Timer(longest, _exit_now, args=(1,))
             guard.daemon = True
             guard.start()
@@ -156,6 +187,8 @@ def _run_until_signalled(
             _exit_now(0)
 
     asyncio.run(main())
+    if worker.traced:
+        flush_telemetry()
     return 0
 
 
@@ -172,8 +205,14 @@ class _Parent:
     which comes while one is being started reaches that one too, and none is missed on the way to sleep.
     """
 
-    def __init__(self, job: Job, processes: int) -> None:
+    def __init__(self, job: Job, processes: int, manager: Manager | None = None) -> None:
         self._job = job
+        self._watchdog = manager and Watchdog(
+            manager,
+            ready=self.unready,
+            stalled=lambda: first_stalled(self._children()),
+            load=lambda: load_of(self._children()),
+        )
         self._context = multiprocessing.get_context("spawn")
         self._slots: list[tuple[BaseProcess, Child] | None] = [None] * processes
         self._signals, self._signalled = os.pipe()
@@ -195,8 +234,12 @@ class _Parent:
         )
         try:
             self._start_missing()
+            if self._watchdog:
+                self._watchdog.start()
             while not self._pass_on_signals(RESTART_SECONDS):
                 self._start_missing()
+            if self._watchdog:
+                self._watchdog.stopping()
             while alive := self._alive():
                 self._pass_on_signals(None, ends_of=alive)
             return 0 if all(_ended_in_order(process) for process in self._processes()) else 1
@@ -224,15 +267,17 @@ class _Parent:
         for number, slot in enumerate(self._slots):
             if slot is not None and slot[0].is_alive():
                 continue
+            counted: list[Metric] = []
             if slot is not None:
                 log.error("process_died", number=number, exit_code=slot[0].exitcode)
+                counted = slot[1].retire()
             ours, theirs = self._context.Pipe()
             process = self._context.Process(
                 target=_run_child, args=(self._job, theirs, number == 0), name=f"pgsched worker {number}"
             )
             process.start()
             theirs.close()
-            self._slots[number] = (process, Child(ours))
+            self._slots[number] = (process, Child(ours, before=counted))
 
     def _pass_on_signals(self, timeout: float | None, *, ends_of: Sequence[BaseProcess] = ()) -> bool:
         """Wait for a signal, ``timeout`` seconds at most, or until one of ``ends_of`` has ended; pass it on."""
@@ -266,6 +311,8 @@ def _run_child(job: Job, pipe: Connection, counts_table: bool) -> None:
                 metrics=worker.metrics,
                 healthy=worker.unhealthy,
                 ready=worker.unready,
+                alive=partial(worker.unhealthy, job.blocked),
+                load=worker.load,
                 on_orphaned=stop,
             ).start()
 

@@ -134,11 +134,17 @@ class MissedTicks:
     """Ticks in a row that were not run: a row of ``pgsched.missed_ticks``."""
 
     task_id: int
+    """The schedule."""
     reason: str
+    """``once``, ``skip`` or ``all`` (the on_missed that decided it), ``overlap`` or ``edit``."""
     ticks: int
+    """How many; for cron 999 or 1000 means at least so many."""
     first_tick: datetime
+    """The first of them."""
     next_tick: datetime | None
+    """The tick that was run or booked instead; None: the schedule is over, or was edited."""
     noted_at: datetime
+    """When it was decided."""
 
     as_dict = _as_dict
 
@@ -163,11 +169,15 @@ class QueueInfo:
     """A queue, its settings and how much is in it; disabled tasks are not counted."""
 
     name: str
+    """The queue."""
     paused: bool
+    """Nothing is claimed from it."""
     ordering: str
+    """``fifo`` or ``lifo``."""
     limits: dict[str, Any]
     """What may run and start, over all workers; empty: as much as the workers take."""
     ageing: Interval | None
+    """A task that has waited so long counts as one priority higher; None: off."""
     pending: int
     """Tasks that wait, due or not."""
     due: int
@@ -175,6 +185,7 @@ class QueueInfo:
     running: int
     """Tasks that a worker holds."""
     dead: int
+    """Tasks that failed for good."""
     oldest_due_seconds: float | None
     """How long the oldest due task has been waiting; None when none is due."""
 
@@ -191,6 +202,65 @@ class QueueSettings:
     limits: dict[str, Any]
     ageing: Interval | None
     events: bool
+    retention: Interval | None
+    """Completed and cancelled tasks older than this are deleted. None here and below: as :class:`Settings` say."""
+    retention_count: int | None
+    """So many completed and cancelled ones are kept."""
+    dead_retention: Interval | None
+    dead_retention_count: int | None
+    archive: bool | None
+    """What is deleted is copied to ``pgsched.archived_tasks``."""
+
+    as_dict = _as_dict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What holds for queues that say nothing else, and for the history: the row of ``pgsched.settings``."""
+
+    retention: Interval | None
+    """Completed and cancelled tasks older than this are deleted. None here and below: none are."""
+    retention_count: int | None
+    """Of completed and cancelled ones each queue keeps so many."""
+    dead_retention: Interval | None
+    dead_retention_count: int | None
+    archive: bool
+    """What is deleted is copied to ``pgsched.archived_tasks``."""
+    history_retention: Interval | None
+    """Days of the history that ended longer ago are dropped."""
+
+    as_dict = _as_dict
+
+
+class PrunedQueue(NamedTuple):
+    """How many tasks of a queue were deleted."""
+
+    queue: str
+    completed: int
+    cancelled: int
+    dead: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the record as a JSON-able dictionary."""
+        return self._asdict()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """What was deleted, or would be."""
+
+    dry_run: bool
+    complete: bool
+    """False: its time was over, or something could not be deleted now; the next run goes on."""
+    queues: list[PrunedQueue]
+    history: list[str]
+    """The days of the history that were dropped, as the names of their partitions."""
+    history_bytes: int
+    """What they took on the disk."""
+    history_rows: int
+    """Rows of the history that were in no partition of a day."""
+    files: list[str]
+    """The files that deleted rows were written to."""
 
     as_dict = _as_dict
 
@@ -258,8 +328,11 @@ class Unhandled(NamedTuple):
     """Due tasks of a type that no live worker of their queue has a handler for."""
 
     queue: str
+    """Their queue."""
     task_type: str
+    """Their type."""
     due: int
+    """How many there are."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as a JSON-able dictionary."""
@@ -271,7 +344,10 @@ class Stats:
     """Every queue, every worker, and what is due without anybody to run it."""
 
     queues: list[QueueInfo]
+    """Every queue."""
     workers: list[WorkerInfo]
+    """Every worker process."""
     unhandled: list[Unhandled]
+    """What is due without a worker that has a handler for it."""
 
     as_dict = _as_dict

@@ -100,6 +100,12 @@ class Registry:
             raise RegistrationError(f"task type {handler.task_type!r} is registered already")
         self._handlers[handler.task_type] = handler
 
+    def replace(self, handler: Handler) -> None:
+        """Put another handler in the place of the one with its name. Raises KeyError when there is none."""
+        if handler.task_type not in self._handlers:
+            raise KeyError(handler.task_type)
+        self._handlers[handler.task_type] = handler
+
     @property
     def task_types(self) -> list[str]:
         """Every registered task_type, sorted."""

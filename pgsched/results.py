@@ -23,7 +23,7 @@ class Results(Mapping[int | str, Any]):
                 self._by_name.setdefault(name, {})[task_id] = None
 
     def tasks(self) -> list[tuple[int, str | None, Any]]:
-        """Return id, name and result of each."""
+        """Return id, name and result of each (called by pgsched)."""
         names = {task_id: name for name, ids in self._by_name.items() for task_id in ids}
         return [(task_id, names.get(task_id), result) for task_id, result in self._by_id.items()]
 

@@ -16,37 +16,69 @@ class TaskOptions(TypedDict, total=False):
     """The options of ``schedule``; each that is left out has the default of the table."""
 
     at: datetime
+    """Once, at this instant; it must have a time zone."""
     delay: Duration
+    """Once, so long from now, by the database's clock."""
     cron: str
+    """Recurring: five fields, or six with seconds first, or ``@daily`` and the like."""
     every: Duration
+    """Repeating: from tick to tick; a millisecond at least."""
     times: int
+    """With ``every``: so many ticks; for ever when left out."""
     timezone: str
+    """The IANA zone in which the schedule is read; UTC."""
     start: datetime
+    """No tick before; an interval is counted from here. It must have a time zone."""
     end: datetime
+    """No tick after. It must have a time zone."""
     queue: str
+    """Workers serve queues by name; ``default``."""
     priority: int
+    """1 to 10, 10 runs first; 5."""
     idempotency_key: str
+    """No two tasks have the same: scheduling a known one returns the task that has it. Up to 500 characters."""
     name: str
+    """A label for people, and the name of the result for tasks that depend on this one."""
     tags: Sequence[str]
+    """Labels to filter by, 100 at most."""
     metadata: Mapping[str, Any]
+    """A JSON object for people and programs, of 1 MiB at most; handlers do not get it as arguments."""
     tenant_id: str
+    """Whose it is, as an organisation; for people and filters."""
     user_id: str
+    """Whose it is, as a person; for people and filters."""
     created_by: str
+    """Who or what made it; for people and filters."""
     max_attempts: int
+    """So many attempts of a tick before it is dead: 1 to 1000; 3."""
     backoff: str
+    """How the delay of retries grows: ``exponential`` (the default), ``linear`` or ``fixed``."""
     backoff_delay: Duration
+    """The delay of the first retry; 5 seconds."""
     backoff_max: Duration
+    """No retry is delayed longer; an hour."""
     timeout: Duration
+    """The longest that one attempt may take; as long as it likes when left out."""
     on_missed: str
+    """Ticks that passed while nothing ran: ``once`` (the default), ``skip`` or ``all``."""
     catchup_window: Duration
+    """Missed ticks older than this are not run."""
     overlap: str
+    """A tick that comes while the last one runs: ``skip`` (the default) or ``allow``."""
     jitter: Duration
+    """Each tick is due up to so much later, a day at most."""
     enabled: bool
+    """False: paused."""
     parent_id: int
+    """The task that this one is a child of."""
     depends_on: Sequence[int]
+    """The ids of the tasks that it waits for, 100,000 at most; for one-time tasks."""
     dependency_mode: str
+    """Whether it waits for ``all`` of them (the default) or ``any``."""
     on_dependency_dead: str
+    """What becomes of it when one of them is dead or cancelled: ``cancel`` (the default), ``run`` or ``wait``."""
     concurrency_key: str
+    """Whose limits of the queue count for it; up to 200 characters."""
 
 
 OPTION_NAMES: Final = frozenset(TaskOptions.__optional_keys__)
@@ -63,7 +95,9 @@ class TaskSpec:
     """
 
     task_type: str
+    """Which handler runs it: 1 to 200 characters."""
     payload: Mapping[str, Any] | None = field(default=None, repr=False)
+    """A JSON object of 1 MiB at most; its keys are the handler's arguments."""
     at: datetime | None = None
     delay: Duration | None = None
     cron: str | None = None
@@ -110,14 +144,14 @@ class TaskSpec:
         object.__setattr__(self, "_arguments", arguments)
 
     def parameters(self) -> dict[str, Any]:
-        """Return the arguments for the SQL function ``pgsched.schedule``, None where nothing was given.
+        """Return the arguments for the SQL function ``schedule``, None where nothing was given (called by pgsched).
 
         Times, intervals and JSON are text that PostgreSQL reads alike whatever the session's settings.
         """
         return {argument: self._arguments.get(argument) for argument, _ in RULES.values()}
 
     def arguments(self) -> Mapping[str, Any]:
-        """Return those of the :meth:`parameters` that were given."""
+        """Return those of the :meth:`parameters` that were given (called by pgsched)."""
         return self._arguments
 
     def with_defaults(self, options: TaskOptions) -> TaskSpec:

@@ -8,7 +8,10 @@ A page is one story. Its blocks run in their order, on one fresh database and in
 - ```sh is run by bash, ```console likewise without its prompts, and must print what stands there. A worker or web
   face that is started goes on until the page is over, and must then end in order.
 
-``<!-- not run: reason -->`` directly above a block exempts it.
+``*Not run by the tests: reason.*`` above a block exempts it, and so does ``<!-- the same as path -->``, when
+the file at that path in the checkout holds the block as it is: what is in the checkout has tests of its own.
+
+Of programs that a machine may lack there are stand-ins: ``sendmail`` adds what it is given to ``mail.txt``.
 """
 
 from __future__ import annotations
@@ -18,7 +21,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,16 +29,19 @@ from typing import Any
 import psycopg
 
 from pgsched.db.embedded import packaged_binaries
+from tests.doc_programs import put
 from tests.processes import CHECKOUT, PgschedProcess, PgschedRunner
 
 PAGES = (CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md")))
 RUN = ("python", "sql", "sh", "console")
 SHOWN = ("text", "mermaid")
+"""What is printed, and pictures: no examples. Every other block must be run, or exempt."""
 SECONDS = 30
 """How long one block may take."""
 
 _FENCE = re.compile(r"^```(\w*)$")
-_NOT_RUN = re.compile(r"^<!-- not run: (.+) -->$")
+_NOT_RUN = re.compile(r"^(?:\*Not run by the tests: (.+)\.\*|<!-- not run: (.+) -->)$")
+_SAME_AS = re.compile(r"^<!-- the same as (\S+) -->$")
 _FILE = re.compile(r"\A# (\w+\.py)(, continued)?\n")
 _ERROR = re.compile(r"-- ERROR: (.+)")
 
@@ -51,6 +56,13 @@ class Block:
     text: str
     not_run: str | None
     """Why it is exempt; None when it runs."""
+    same_as: str | None = None
+    """The file of the checkout that holds it too."""
+
+    @property
+    def runs(self) -> bool:
+        """Whether a test of its page runs it."""
+        return self.language in RUN and self.not_run is None and self.same_as is None
 
     def __str__(self) -> str:
         return f"{self.page.name}, line {self.line} ({self.language})"
@@ -75,14 +87,17 @@ def blocks(page: Path) -> list[Block]:
         if start is None and fence:
             start = number
         elif start is not None and line == "```":
-            exempt = _NOT_RUN.match(lines[start - 1])
+            above = lines[start - 1] or lines[start - 2]  # a line may be between
+            exempt = _NOT_RUN.match(above)
+            same = _SAME_AS.match(above)
             found.append(
                 Block(
                     page=page,
                     line=start + 1,
                     language=lines[start].removeprefix("```"),
                     text="\n".join(lines[start + 1 : number]) + "\n",
-                    not_run=exempt[1] if exempt else None,
+                    not_run=exempt[1] or exempt[2] if exempt else None,
+                    same_as=same[1] if same else None,
                 )
             )
             start = None
@@ -122,12 +137,12 @@ def _plain(cell: str) -> str:
 class Story:
     """Runs the blocks of one page, one after the other."""
 
-    def __init__(self, *, folder: Path, dsn: str, run_pgsched: PgschedRunner) -> None:
+    def __init__(self, *, folder: Path, dsn: str, run_pgsched: PgschedRunner, programs: Path) -> None:
         self._folder = folder
         self._dsn = dsn
         self._run_pgsched = run_pgsched
         self._workers: list[PgschedProcess] = []
-        self._environment = _environment(folder, dsn)
+        self._environment = _environment(folder, dsn, programs)
 
     def run(self, block: Block) -> None:
         """Run one block as its language is run."""
@@ -145,7 +160,7 @@ class Story:
         if named and named[2]:
             text = script.read_text() + block.text
         script.write_text(text)
-        self._run(block, [sys.executable, str(script)])
+        self._run(block, ["python", str(script)])
 
     def _run_sql(self, block: Block) -> None:
         with psycopg.connect(self._dsn, autocommit=True) as connection:
@@ -160,7 +175,7 @@ class Story:
     def _run_sh(self, block: Block) -> None:
         started = shlex.split(block.text.replace("\\\n", " "), comments=True)
         if started[:2] == ["pgsched", "worker"] and started[2:3] != ["list"]:
-            worker = self._run_pgsched(*started[1:])
+            worker = self._run_pgsched(*started[1:], env={"PATH": self._environment["PATH"]})
             self._workers.append(worker)
             worker.wait_for_output("worker_started")
         elif started[:2] == ["pgsched", "web"]:
@@ -200,22 +215,18 @@ def _refusal(connection: psycopg.Connection[Any], statements: str) -> str:
     return ""
 
 
-def _environment(folder: Path, dsn: str) -> Mapping[str, str]:
+def _environment(folder: Path, dsn: str, programs: Path) -> Mapping[str, str]:
     """A reader's: `pgsched`, `python` and `psql` are found, the database is the page's, nothing else is set."""
-    programs = folder / ".bin"
-    programs.mkdir()
-    _put(programs / "python", f'exec {shlex.quote(sys.executable)} "$@"')
-    _put(programs / "pgsched", f'exec {shlex.quote(sys.executable)} -m pgsched "$@"')
+    others = folder / ".bin"
+    others.mkdir()
     if shutil.which("psql") is None:
-        _put(programs / "psql", f'exec {shlex.quote(str(packaged_binaries() / "psql"))} "$@"')
+        put(others / "psql", f'exec {shlex.quote(str(packaged_binaries() / "psql"))} "$@"')
+    put(others / "sendmail", f"exec cat >> {shlex.quote(str(folder / 'mail.txt'))}")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     return kept | {
-        "PATH": f"{programs}{os.pathsep}{kept['PATH']}",
+        "PATH": os.pathsep.join([str(programs), str(others), kept["PATH"]]),
         "PYTHONPATH": os.pathsep.join([str(CHECKOUT), str(folder)]),
         "PGSCHED_DSN": dsn,
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # those of our own tests take seconds to load
+        "DJANGO_SETTINGS_MODULE": "settings",
     }
-
-
-def _put(program: Path, line: str) -> None:
-    program.write_text(f"#!/bin/sh\n{line}\n")
-    program.chmod(0o755)

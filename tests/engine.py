@@ -20,6 +20,7 @@ from pgsched.model import Claimed
 from pgsched.processes import Serve
 from pgsched.registry import Registry
 from pgsched.worker.service import Worker
+from pgsched.worker.traces import Traces
 from tests.waiting import wait_until_async
 
 P = ParamSpec("P")
@@ -108,6 +109,7 @@ class Engine:
         *,
         hooks: Hooks | None = None,
         serve: Serve | None = None,
+        traces: Traces | None = None,
         **settings: Any,
     ) -> None:
         self.worker = Worker(
@@ -117,6 +119,7 @@ class Engine:
             counts_table=True,
             hooks=hooks,
             serve=serve,
+            traces=traces,
         )
         self.holds = self.worker.holds
         self.tally = self.worker.tally
@@ -168,7 +171,7 @@ async def engine(dsn: str, registry: Registry | None = None, **settings: Any) ->
         await made.worker.slots.drain(2)
         made.worker.slots.close()
         made.worker.heart.stop(2)
-        await made.worker._ending().leave()
+        await made.worker.ending().leave()
 
 
 @asynccontextmanager

@@ -11,8 +11,10 @@ from collections.abc import Sequence
 import click
 
 from pgsched import logs
+from pgsched.cli.bench import bench
 from pgsched.cli.dead import dead
 from pgsched.cli.dev import dev
+from pgsched.cli.doctor import doctor
 from pgsched.cli.errors import report
 from pgsched.cli.events import events, queue_events
 from pgsched.cli.groups import group
@@ -20,11 +22,14 @@ from pgsched.cli.locks import lock
 from pgsched.cli.migrate import migrate
 from pgsched.cli.options import option
 from pgsched.cli.output import say
+from pgsched.cli.prune import prune
 from pgsched.cli.queues import queue
 from pgsched.cli.schedules import schedule
 from pgsched.cli.session import DEFAULT_LEVEL, Session
+from pgsched.cli.settings import settings
 from pgsched.cli.stats import stats
 from pgsched.cli.tasks import task
+from pgsched.cli.top import top
 from pgsched.cli.web import web
 from pgsched.cli.worker import worker
 
@@ -43,10 +48,14 @@ def _say_version(context: click.Context, _parameter: click.Parameter, asked: boo
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Every option is also read from the environment, as PGSCHED_<OPTION>: PGSCHED_DSN and so on.",
+    epilog="Most options are also read from the environment, as PGSCHED_<OPTION>: PGSCHED_DSN and so on.",
 )
 @option("--dsn", help="The database: a libpq URI or embedded:DIR.  [default: libpq's own PG* variables]")
-@option("--log-level", type=click.Choice(logs.LEVELS), help="What is logged to stderr.  [default: info]")
+@option(
+    "--log-level",
+    type=click.Choice(logs.LEVELS),
+    help="Log to stderr from this level on, as JSON unless it is a terminal.  [default: info]",
+)
 @click.option(
     "--version",
     is_flag=True,
@@ -62,7 +71,25 @@ def commands(session: Session, dsn: str | None, log_level: str | None) -> None:
     logs.configure(log_level or DEFAULT_LEVEL)
 
 
-for command in (migrate, worker, web, dev, task, group, schedule, dead, queue, lock, stats, events):
+for command in (
+    migrate,
+    worker,
+    web,
+    dev,
+    task,
+    group,
+    schedule,
+    dead,
+    queue,
+    lock,
+    stats,
+    top,
+    doctor,
+    prune,
+    settings,
+    events,
+    bench,
+):
     commands.add_command(command)
 queue.add_command(queue_events)
 

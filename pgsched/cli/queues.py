@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import click
 
 from pgsched.cli.options import json_option
 from pgsched.cli.output import duration, say, say_rows, span
+from pgsched.cli.retention_options import chosen, clear_option, retention_in_words, retention_options
 from pgsched.cli.session import Session
 from pgsched.db.queue_commands import MAX_LIMIT_OF_QUEUE, ORDERINGS, QueueLimits, QueueOptions
+from pgsched.db.settings_commands import RETENTION
 from pgsched.records import QueueInfo
 
 HEADERS = ("QUEUE", "PAUSED", "PENDING", "DUE", "RUNNING", "DEAD", "OLDEST DUE FOR", "ORDERING", "LIMITS")
@@ -142,18 +145,23 @@ def limit(
     metavar="DURATION",
     help="A row that has waited so long counts as one priority higher, for each such span; none: off.",
 )
+@retention_options
+@clear_option(RETENTION)
 @click.pass_obj
-def set_(session: Session, name: str, ordering: str | None, ageing: str | None) -> None:
-    """Set up in which order the tasks of a queue run."""
-    options: QueueOptions = {}
+def set_(
+    session: Session, /, name: str, ordering: str | None, ageing: str | None, clear: tuple[str, ...], **kept: Any
+) -> None:
+    """Set up in which order the tasks of a queue run, and how long those that are finished are kept."""
+    options = cast(QueueOptions, chosen(kept, clear))
     if ordering is not None:
         options["ordering"] = ordering
     if ageing is not None:
         options["ageing"] = None if ageing.strip().lower() == "none" else ageing
     if not options:
-        raise click.UsageError("give --ordering or --ageing")
+        raise click.UsageError("nothing to set: give an option, as --ordering, --ageing or --retention")
     with session.client() as client:
         client.set_queue(name, **options)
-        (one,) = [found for found in client.queues() if found.name == name]
-    (row,) = rows([one])
-    say(f"queue {name}: {row[HEADERS.index('ORDERING')]}")
+        now = client.queue(name)
+    order = now.ordering if now.ageing is None else f"{now.ordering}, ageing {duration(now.ageing)}"
+    words = retention_in_words(now)
+    say(f"queue {name}: {order}" + (f"; {words}" if words else ""))

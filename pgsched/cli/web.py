@@ -38,6 +38,7 @@ def is_installed() -> bool:
 )
 @option("--viewer-token", metavar="TOKEN", help="Who has it may look. Better as PGSCHED_VIEWER_TOKEN.")
 @option("--operator-token", metavar="TOKEN", help="Who has it may change things. Better as PGSCHED_OPERATOR_TOKEN.")
+@option("--metrics-token", metavar="TOKEN", help="Who has it may read /metrics alone. Better as PGSCHED_METRICS_TOKEN.")
 @option("--hide-payloads", is_flag=True, help="Show viewers no payloads, results and errors.")
 @click.pass_context
 def web(
@@ -48,6 +49,7 @@ def web(
     trusted_proxies: str,
     viewer_token: str | None,
     operator_token: str | None,
+    metrics_token: str | None,
     hide_payloads: bool,
 ) -> None:
     """Serve the dashboard and the REST API until SIGTERM or Ctrl-C.
@@ -66,6 +68,7 @@ def web(
         trusted_proxies=trusted_proxies,
         viewer_token=viewer_token,
         operator_token=operator_token,
+        metrics_token=metrics_token,
         hide_payloads=hide_payloads,
     )
     session: Session = context.obj

@@ -17,7 +17,7 @@ DEFAULTS = WorkerSettings()
 
 
 @click.group(invoke_without_command=True, subcommand_metavar="[list]")
-@option("--app", metavar="MODULE:APP", help="The handlers: an App in a module. Without it: the built-in ones.")
+@option("--app", metavar="MODULE:APP", help="The handlers: an App in a module. Without it: the built-in ones alone.")
 @option(
     "--queue",
     "queues",
@@ -55,7 +55,7 @@ DEFAULTS = WorkerSettings()
     "--metrics-port",
     metavar="N",
     type=click.IntRange(0, 65535),
-    help="Serve /metrics and /healthz on this port; 0 takes a free one.  [default: none]",
+    help="Serve /metrics, /healthz and /readyz on this port; 0 takes a free one.  [default: none]",
 )
 @option("--metrics-host", default="127.0.0.1", show_default=True, help="The address for --metrics-port.")
 @option(
@@ -94,6 +94,7 @@ DEFAULTS = WorkerSettings()
     help="Where to LISTEN: the server itself, when --dsn leads to a pooler, behind which a worker can only poll.  "
     "[default: as --dsn]",
 )
+@option("--otel", is_flag=True, help="Make spans and metrics of OpenTelemetry, sent as the OTEL_* environment says.")
 @builtin_options
 @click.pass_context
 def worker(
@@ -111,6 +112,7 @@ def worker(
     shutdown_timeout: float,
     capture_logs: str | None,
     listen_dsn: str | None,
+    otel: bool,
 ) -> None:
     """Run a worker until SIGTERM or Ctrl-C; or list those that run."""
     if context.invoked_subcommand is not None:
@@ -141,6 +143,7 @@ def worker(
             metrics_host=metrics_host,
             metrics_port=metrics_port,
             log_level=session.level or DEFAULT_LEVEL,
+            otel=otel,
         )
     context.exit(code)
 

@@ -13,6 +13,7 @@ from psycopg.rows import DictRow
 from pgsched.db.bulk import Step, Steps
 from pgsched.db.commands import Command, Rows
 from pgsched.db.problems import explain, translate
+from pgsched.db.standby import readable
 
 
 @contextlib.contextmanager
@@ -38,12 +39,14 @@ def explained(command: Command[Any]) -> Iterator[None]:
 
 def fetch(cursor: Cursor[DictRow], command: Command[Any]) -> Rows:
     """Run a command's statement and return its rows."""
+    command = readable(cursor.connection, command)
     cursor.execute(command.statement, command.params, prepare=command.prepare, binary=True)
     return cursor.fetchall()
 
 
 async def fetch_async(cursor: AsyncCursor[DictRow], command: Command[Any]) -> Rows:
     """Run a command's statement and return its rows."""
+    command = readable(cursor.connection, command)
     await cursor.execute(command.statement, command.params, prepare=command.prepare, binary=True)
     return await cursor.fetchall()
 

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
-from typing import Any, NamedTuple
+from typing import Any, LiteralString, NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -91,8 +91,19 @@ def insert_tasks(specs: Iterable[TaskSpec]) -> Steps:
 
 def _call_function(tasks: Sequence[Mapping[str, Any]]) -> Generator[Step, list[dict[str, Any]], list[int]]:
     """Insert tasks by the SQL function: slower than COPY, and all that a producer may."""
-    answers = yield Step(sql.SQL(load_statement("schedule_tasks")), {"tasks": json.dumps(tasks)}, answers=True)
+    statement, text = function_call(tasks)
+    answers = yield Step(sql.SQL(statement), {"tasks": text}, answers=True)
     return [int(answer["id"]) for answer in answers]
+
+
+def call_for(specs: Iterable[TaskSpec]) -> tuple[LiteralString, str]:
+    """Return a statement that inserts tasks and answers their ids in order, and its only parameter ``tasks``."""
+    return function_call([_arguments(place, spec) for place, spec in enumerate(specs)])
+
+
+def function_call(tasks: Sequence[Mapping[str, Any]]) -> tuple[LiteralString, str]:
+    """As :func:`call_for`, of the arguments of tasks."""
+    return load_statement("schedule_tasks"), json.dumps(tasks)
 
 
 class _Block:

@@ -37,6 +37,8 @@ class Command(NamedTuple, Generic[T]):
     parse: Callable[[Rows], T]
     prepare: bool | None = None
     """False: planned for its parameters each time; None: prepared when it is run often."""
+    task: Mapping[str, Any] | None = None
+    """The task that it inserts, for drivers that are not psycopg."""
 
 
 # Scheduling.
@@ -44,7 +46,7 @@ class Command(NamedTuple, Generic[T]):
 
 def schedule(spec: TaskSpec) -> Command[int]:
     """Insert a task and return its id, or that of the task with the same idempotency key."""
-    return Command(load_statement("schedule_task"), spec.parameters(), _id)
+    return Command(load_statement("schedule_task"), spec.parameters(), _id, task=spec.arguments())
 
 
 # One task.

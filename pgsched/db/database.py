@@ -1,4 +1,4 @@
-"""Runs commands: on a pool of our own that opens at first use, or on a connection of the caller's.
+"""Runs commands on a pool of our own that opens at first use. (On the caller's connection: :mod:`pgsched.db.joining`.)
 
 Twice, for threads and for event loops; what is sent and how it is read is written once, in the commands.
 """
@@ -13,11 +13,10 @@ from typing import Any, TypeVar, cast
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor
-from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
-from pgsched.db.answers import explained, fetch, fetch_async, take, take_async, translated
+from pgsched.db.answers import fetch, fetch_async, take, take_async, translated
 from pgsched.db.bulk import insert_tasks
 from pgsched.db.commands import Command
 from pgsched.db.connect import connect, connect_async
@@ -25,7 +24,8 @@ from pgsched.db.dsn import resolve_dsn
 from pgsched.db.link import AsyncLink, Link
 from pgsched.db.migrate import check_schema
 from pgsched.db.problems import translate
-from pgsched.errors import ConfigError, DatabaseUnavailable, PgschedError
+from pgsched.db.standby import is_standby
+from pgsched.errors import ConfigError, DatabaseUnavailable, PgschedError, TransitionRefused
 from pgsched.spec import TaskSpec
 
 T = TypeVar("T")
@@ -39,6 +39,7 @@ LONGEST_ANSWER = 120.0
 CHECK_SECONDS = 5.0
 """Seconds that a connection which was not used may take to show that it is alive."""
 MAX_POOL_SIZE = 1000
+_ALONE = "this cannot be part of a transaction: it needs a connection of its own"
 
 
 class _Connection(Connection[Any]):
@@ -81,15 +82,9 @@ class Database:
             rows = fetch(Cursor(connection, row_factory=dict_row), command)
         return command.parse(rows)
 
-    def run_on(self, connection: object, command: Command[T]) -> T:
-        """Run a command in the transaction of the caller's connection.
-
-        What is no fault of the task stays psycopg's error: the transaction is the caller's to repeat.
-        """
-        ours = expect_connection(connection)
-        with explained(command):
-            rows = fetch(Cursor(ours, row_factory=dict_row), command)
-        return command.parse(rows)
+    def address(self) -> str:
+        """Return the libpq DSN, for a connection of one's own."""
+        return str(self._opened().conninfo)
 
     def insert(self, specs: Iterable[TaskSpec]) -> list[int]:
         """Insert many tasks in one transaction."""
@@ -99,13 +94,6 @@ class Database:
                     return take(Cursor(connection, row_factory=dict_row), insert_tasks(specs))
             except psycopg.Error as error:
                 raise translate(error) from None
-
-    def insert_on(self, connection: object, specs: Iterable[TaskSpec]) -> list[int]:
-        """Insert many tasks in the caller's transaction; outside one in autocommit mode, in one of its own."""
-        ours = expect_connection(connection)
-        alone = ours.autocommit and ours.info.transaction_status == TransactionStatus.IDLE
-        with ours.transaction() if alone else contextlib.nullcontext():
-            return take(Cursor(ours, row_factory=dict_row), insert_tasks(specs))
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Database]:
@@ -175,6 +163,8 @@ class AsyncDatabase:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock: asyncio.Lock
         self._entered: tuple[str, Callable[[], None]] | None = None
+        self.standby = False
+        """The server is a standby, as was seen last: what only a primary has is read as empty."""
         self._pool: AsyncConnectionPool[AsyncConnection[Any]] | None = None
         self._closed = False
 
@@ -183,6 +173,7 @@ class AsyncDatabase:
         async with self._connection() as connection:
             with translated(command):
                 rows = await fetch_async(AsyncCursor(connection, row_factory=dict_row), command)
+            self.standby = is_standby(connection)
         return command.parse(rows)
 
     async def address(self) -> str:
@@ -190,13 +181,6 @@ class AsyncDatabase:
         await self._opened()
         assert self._entered is not None  # noqa: S101
         return self._entered[0]
-
-    async def run_on(self, connection: object, command: Command[T]) -> T:
-        """Run a command in the transaction of the caller's connection; see :meth:`Database.run_on`."""
-        ours = expect_async_connection(connection)
-        with explained(command):
-            rows = await fetch_async(AsyncCursor(ours, row_factory=dict_row), command)
-        return command.parse(rows)
 
     async def insert(self, specs: Iterable[TaskSpec]) -> list[int]:
         """Insert many tasks in one transaction."""
@@ -207,17 +191,11 @@ class AsyncDatabase:
             except psycopg.Error as error:
                 raise translate(error) from None
 
-    async def insert_on(self, connection: object, specs: Iterable[TaskSpec]) -> list[int]:
-        """Insert many tasks in the caller's transaction; see :meth:`Database.insert_on`."""
-        ours = expect_async_connection(connection)
-        alone = ours.autocommit and ours.info.transaction_status == TransactionStatus.IDLE
-        async with ours.transaction() if alone else contextlib.nullcontext():
-            return await take_async(AsyncCursor(ours, row_factory=dict_row), insert_tasks(specs))
-
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncDatabase]:
         """Let several commands be one transaction: committed at the end, undone by an error."""
         async with self._connection() as connection:
+            self.standby = is_standby(connection)
             try:
                 async with connection.transaction():
                     yield _AsyncInTransaction(connection)
@@ -283,6 +261,10 @@ class _InTransaction(Database):
         super().__init__(dsn="", pool_size=1)
         self._one = connection
 
+    def address(self) -> str:
+        """Refuse: another connection would not see what this one does."""
+        raise TransitionRefused(_ALONE)
+
     @contextlib.contextmanager
     def _connection(self) -> Iterator[Connection[Any]]:
         yield self._one
@@ -294,6 +276,10 @@ class _AsyncInTransaction(AsyncDatabase):
     def __init__(self, connection: AsyncConnection[Any]) -> None:
         super().__init__(dsn="", pool_size=1)
         self._one = connection
+
+    async def address(self) -> str:
+        """Refuse: another connection would not see what this one does."""
+        raise TransitionRefused(_ALONE)
 
     @contextlib.asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection[Any]]:
@@ -314,24 +300,6 @@ async def _check_async(connection: AsyncConnection[Any]) -> None:
     link.patience = CHECK_SECONDS
     await link.execute("")
     link.patience = LONGEST_ANSWER
-
-
-def expect_connection(connection: object) -> Connection[Any]:
-    """Return a psycopg Connection, or raise TypeError."""
-    if not isinstance(connection, Connection):
-        raise TypeError(f"connection must be a psycopg.Connection, got a {_kind(connection)}")
-    return connection
-
-
-def expect_async_connection(connection: object) -> AsyncConnection[Any]:
-    """Return a psycopg AsyncConnection, or raise TypeError."""
-    if not isinstance(connection, AsyncConnection):
-        raise TypeError(f"connection must be a psycopg.AsyncConnection, got a {_kind(connection)}")
-    return connection
-
-
-def _kind(connection: object) -> str:
-    return f"{type(connection).__module__}.{type(connection).__qualname__}"
 
 
 def _enter(dsn: str) -> tuple[str, Callable[[], None]]:

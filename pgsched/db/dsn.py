@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
+
+from psycopg import pq
+from psycopg.conninfo import make_conninfo
 
 from pgsched.db.embedded import EmbeddedServer
 from pgsched.errors import ConfigError
@@ -24,3 +28,9 @@ def resolve_dsn(dsn: str) -> tuple[str, Callable[[], None]]:
         raise ConfigError(f'the DSN "{EMBEDDED}" must name a folder, as "{EMBEDDED}.pgsched"')
     server = EmbeddedServer.start(Path(folder))
     return server.dsn, server.close
+
+
+def join_dsn(parts: Mapping[str, Any]) -> str:
+    """Return the libpq DSN with these parts, by libpq's names; what is no name of libpq's is left out."""
+    known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
+    return make_conninfo(**{name: value for name, value in parts.items() if name in known and value is not None})

@@ -28,8 +28,11 @@ async def find_results(pool: Pool, ids: Sequence[int]) -> list[tuple[int, str | 
     return [(row[0], row[1], row[2]) for row in rows]
 
 
-async def fire_group(pool: Pool, task: Claimed, missed: Sequence[Missed]) -> int | None:
-    """Make the children of a group's tick, and note the ticks that it stands for; None when the claim was lost."""
+async def fire_group(pool: Pool, task: Claimed, missed: Sequence[Missed], *, then: Command | None = None) -> int | None:
+    """Make the children of a group's tick, and note the ticks that it stands for; None when the claim was lost.
+
+    ``then`` is one more command of the transaction.
+    """
     claim = {"id": task.id, "token": task.fencing_token}
     commands: list[Command] = []
     if task.schedule_type != "one_time":
@@ -38,7 +41,10 @@ async def fire_group(pool: Pool, task: Claimed, missed: Sequence[Missed]) -> int
         finish = Finish(task.id, task.fencing_token, "blocked")
         commands.append(insert_missed([(finish, one) for one in missed]))
     commands.append((load_statement("fire_group"), claim))
-    *_, ((children,),) = await pool.fetch(commands)
+    fired = len(commands) - 1
+    if then is not None:
+        commands.append(then)
+    ((children,),) = (await pool.fetch(commands))[fired]
     return None if children is None else int(children)
 
 

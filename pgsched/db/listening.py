@@ -10,6 +10,7 @@ import psycopg
 
 from pgsched.db.connect import connect_async
 from pgsched.db.session import one_line
+from pgsched.db.standby import is_standby
 from pgsched.errors import DatabaseUnavailable
 
 WORK, CANCEL, QUEUES = "pgsched", "pgsched_cancel", "pgsched_queues"
@@ -31,6 +32,10 @@ class BehindPooler(DatabaseUnavailable):
     """LISTEN needs a session of its own, and there is a pooler in between."""
 
 
+class OnStandby(DatabaseUnavailable):
+    """LISTEN needs a primary, and the server is a standby."""
+
+
 async def listen(
     dsn: str,
     *,
@@ -41,7 +46,7 @@ async def listen(
 ) -> None:
     """Listen until cancelled. ``on_ready`` is called once LISTEN is in force: look for work only after that.
 
-    Raises DatabaseUnavailable when the connection breaks, BehindPooler when nothing would come: a pooler answers.
+    Raises DatabaseUnavailable when the connection breaks; BehindPooler, OnStandby when nothing would come.
     ``chosen``: whoever named this DSN for listening says that it keeps sessions.
     """
     try:
@@ -49,6 +54,8 @@ async def listen(
         try:
             if connection.pooled and not chosen:
                 raise BehindPooler("a pooler answers, which may pass no notifications on")
+            if is_standby(connection):
+                raise OnStandby("a standby takes no LISTEN")
             for channel in channels:
                 async with asyncio.timeout(PROBE_TIMEOUT):
                     await connection.execute(f'listen "{channel}"')

@@ -1,21 +1,26 @@
 """Brings the schema of a database to the version of this program.
 
 Each migration is applied in a transaction of its own together with its row in ``pgsched.migrations``, under an
-advisory lock: any number of processes may migrate at once, and one that dies leaves a whole version behind.
+advisory lock: any number of processes may migrate at once, and one that dies leaves a whole version behind. Workers and
+clients work meanwhile: nobody waits long behind a lock, and a program of an older version goes on with a newer schema
+as long as every later migration says that it works with that program.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, LiteralString
 
 import psycopg
 from psycopg import errors
 
 from pgsched.db.connect import connect
+from pgsched.db.indexes import make_indexes
+from pgsched.db.lock_wait import limit_lock_wait, retry_locked
 from pgsched.db.problems import translate
-from pgsched.db.statements import load_statement, migrations
+from pgsched.db.statements import Migration, load_statement, migrations
 from pgsched.errors import PermissionRefused, SchemaMismatch
 
 WORKER_RIGHTS: Mapping[str, str] = {
@@ -28,6 +33,8 @@ WORKER_RIGHTS: Mapping[str, str] = {
 WEB_RIGHTS: Mapping[str, str] = {"tasks": "select", "executions": "select"}
 """What a web face cannot do without."""
 
+LOCK_WAIT_SECONDS = 600.0
+"""For how long a migration tries to get its locks."""
 CHECK_SECONDS = 30.0
 """How long a server may take to say which version its schema has."""
 
@@ -37,38 +44,70 @@ def program_version() -> int:
     return migrations()[-1].version
 
 
-def migrate(dsn: str, *, roles: bool = False) -> list[str]:
+def migrate(
+    dsn: str,
+    *,
+    roles: bool = False,
+    lock_wait: float = LOCK_WAIT_SECONDS,
+    on_wait: Callable[[str], None] = lambda _line: None,
+) -> list[str]:
     """Apply what is missing and return the names of the migrations applied, oldest first.
 
     With ``roles`` also make the database roles that are not there yet, let pgsched_owner own the schema, and give each
     its rights. Without it rights are only brought in step with a new version, where the roles have some already.
 
-    Raises DatabaseUnavailable, SchemaMismatch when the database is newer than this program, and PermissionRefused.
+    Nobody waits behind a lock of ours for more than seconds; ``on_wait`` is told who has what we need. A schema that is
+    newer than this program and works with it is left as it is.
+
+    Raises DatabaseUnavailable, SchemaMismatch when the database is newer than this program and does not work with it,
+    PermissionRefused, and SchemaLocked when the locks were not to be had for ``lock_wait`` seconds.
     """
     applied = []
     with connect(dsn, application_name="pgsched migrate") as connection:
+        patiently = partial(retry_locked, connection, seconds=lock_wait, on_wait=on_wait)
         for migration in migrations():
-            with _refusing(), connection.transaction():
-                connection.execute(_lock_migrations())
-                connection.execute(_create_migrations())
-                present = _versions(connection)
-                refuse_newer(max(present, default=0))
-                if migration.version in present:
-                    continue
-                connection.execute(_become_owner())
-                connection.execute(migration.sql)
-                connection.execute(
-                    load_statement("record_migration"), {"version": migration.version, "name": migration.name}
-                )
-            applied.append(f"{migration.version:04d}_{migration.name}")
+            if not connection.pooled and _is_missing(connection, migration):
+                with _refusing():
+                    make_indexes(connection, migration, on_wait)
+            if patiently(partial(_apply, connection, migration)):
+                applied.append(f"{migration.version:04d}_{migration.name}")
         if roles or (applied and _has_granted_roles(connection)):
-            with _refusing(), connection.transaction():
-                connection.execute(_lock_migrations())
-                if roles:
-                    _make_roles(connection)
-                connection.execute(_become_owner())
-                connection.execute(_grant_rights())
+            patiently(partial(_set_rights, connection, roles=roles))
     return applied
+
+
+def _is_missing(connection: psycopg.Connection[tuple[Any, ...]], migration: Migration) -> bool:
+    """Whether there is a schema, and a migration is not in it yet."""
+    present = _versions_if_any(connection)
+    return bool(present) and migration.version not in present
+
+
+def _apply(connection: psycopg.Connection[tuple[Any, ...]], migration: Migration) -> bool:
+    """Apply a migration unless it was; whether it was not."""
+    with _refusing(), connection.transaction():
+        connection.execute(_lock_migrations())
+        limit_lock_wait(connection)
+        connection.execute(_create_migrations())
+        present = _versions(connection)
+        refuse_newer(present)
+        if migration.version in present:
+            return False
+        connection.execute(_become_owner())
+        connection.execute(migration.sql)
+        values = {"version": migration.version, "name": migration.name, "works_with": migration.works_with}
+        connection.execute(load_statement("record_migration"), values)
+    return True
+
+
+def _set_rights(connection: psycopg.Connection[tuple[Any, ...]], *, roles: bool) -> None:
+    with _refusing(), connection.transaction():
+        connection.execute(_lock_migrations())
+        limit_lock_wait(connection)
+        refuse_newer(_versions(connection), whatever_works=False)
+        if roles:
+            _make_roles(connection)
+        connection.execute(_become_owner())
+        connection.execute(_grant_rights())
 
 
 def _make_roles(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
@@ -126,35 +165,42 @@ def migration_script(*, roles: bool = False) -> str:
     parts = ["begin;", _create_migrations() + ";"]
     for migration in migrations():
         parts.append(f"-- {migration.version:04d}_{migration.name}\n{migration.sql.strip()}")
-        # A whole number and a file's name of our own: nothing that was put in from outside.
-        values = f"({migration.version}, '{migration.name}')"
-        parts.append(f"insert into pgsched.migrations (version, name) values {values};")  # noqa: S608
+        # Whole numbers and a file's name of our own: nothing that was put in from outside.
+        values = f"({migration.version}, '{migration.name}', {migration.works_with})"
+        parts.append(f"insert into pgsched.migrations (version, name, works_with) values {values};")  # noqa: S608
     if roles:
         parts += [f"{statement};" for statement in (_create_roles(), _take_ownership(), _grant_rights())]
     parts.append("commit;")
     return "\n\n".join(parts) + "\n"
 
 
-def schema_version(connection: psycopg.Connection[tuple[Any, ...]]) -> int:
-    """Return the version of the connected database's schema; 0 when there is none."""
-    found = connection.execute(load_statement("find_schema")).fetchone()
-    return max(_versions(connection), default=0) if found and found[0] else 0
+def schema_version(dsn: str) -> int:
+    """Return the version of a database's schema; 0 when there is none. Raises DatabaseUnavailable."""
+    with connect(dsn, application_name="pgsched check") as connection:
+        return max(_versions_if_any(connection), default=0)
 
 
-def _versions(connection: psycopg.Connection[tuple[Any, ...]]) -> set[int]:
-    return {version for version, _name in connection.execute(load_statement("list_migrations"))}
+def _versions(connection: psycopg.Connection[tuple[Any, ...]]) -> dict[int, int | None]:
+    """The migrations that were applied: of each the least version of a program that works with it, None if not said."""
+    return {version: works_with for version, _name, works_with in connection.execute(load_statement("list_migrations"))}
+
+
+def _versions_if_any(connection: psycopg.Connection[tuple[Any, ...]]) -> dict[int, int | None]:
+    there = connection.execute(load_statement("find_schema")).fetchone()
+    return _versions(connection) if there and there[0] else {}
 
 
 def check_schema(dsn: str, rights: Mapping[str, str] | None = None) -> None:
-    """Raise SchemaMismatch unless the database's schema is the one this program needs.
+    """Raise SchemaMismatch unless the database's schema is the one this program needs, or a newer that works with it.
 
     ``rights`` are those that the role must have on tables of ours; PermissionRefused names the first that it has not.
     """
     with _refusing(), connect(dsn, application_name="pgsched check") as connection:
-        found = schema_version(connection)
-        if found == program_version():
+        present = _versions_if_any(connection)
+        found = max(present, default=0)
+        refuse_newer(present)
+        if found >= program_version():
             _check_rights(connection, rights or {})
-    refuse_newer(found)
     if found == 0:
         raise SchemaMismatch("the database has no pgsched schema: run 'pgsched migrate'")
     if found < program_version():
@@ -173,10 +219,14 @@ def _check_rights(connection: psycopg.Connection[tuple[Any, ...]], rights: Mappi
         raise PermissionRefused(f'the database role "{role}" may not do this: it needs {right} on pgsched.{name}')
 
 
-def refuse_newer(found: int) -> None:
-    """Raise SchemaMismatch when ``found`` is a version that this program does not know."""
-    if found > program_version():
+def refuse_newer(present: Mapping[int, int | None], *, whatever_works: bool = True) -> None:
+    """Raise SchemaMismatch when a migration was applied that this program does not know.
+
+    One that works with programs of this version is no reason to, unless ``whatever_works`` is not enough.
+    """
+    newer = [least for version, least in present.items() if version > program_version()]
+    if any(least is None or least > program_version() or not whatever_works for least in newer):
         raise SchemaMismatch(
-            f"the database's schema is at version {found}, newer than this program's {program_version()}: "
+            f"the database's schema is at version {max(present)}, newer than this program's {program_version()}: "
             "upgrade pgsched"
         )

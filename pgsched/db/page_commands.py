@@ -51,6 +51,11 @@ class QueueSetup:
     """The time of its rates."""
     ageing: Interval | None = None
     events: bool = False
+    retention: Interval | None = None
+    retention_count: int | None = None
+    dead_retention: Interval | None = None
+    dead_retention_count: int | None = None
+    archive: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

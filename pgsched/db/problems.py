@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import errors
@@ -42,29 +43,47 @@ def translate(error: psycopg.Error, values: Mapping[str, Any] | None = None) -> 
     said = error.diag.message_primary or _first_line(error)
     if isinstance(error, errors.InsufficientPrivilege):
         return PermissionRefused(f"the database's role may not do this: {said}")
+    if isinstance(error, errors.ReadOnlySqlTransaction):
+        return DatabaseUnavailable(f"the database takes no changes, it is a standby or read-only: {said}")
     if error.sqlstate is None or error.sqlstate[:2] in ("08", "53", "57"):
         return DatabaseUnavailable(f"the database cannot be reached: {said}")
     return PgschedError(f"the database refused: {said}")
 
 
+class Said(NamedTuple):
+    """What a server said of a statement, whichever driver brought it."""
+
+    kind: type[Exception]
+    """The class that psycopg has for it."""
+    message: str
+    """The primary message."""
+    constraint: str | None = None
+    detail: str | None = None
+
+
 def explain(error: psycopg.Error, values: Mapping[str, Any] | None = None) -> PgschedError | None:
     """Return our error where the cause is the task or the schema; None for anything else."""
     said = error.diag.message_primary or _first_line(error)
-    match error:
-        case errors.CheckViolation():
-            return InvalidTask(_broken_rule(error.diag.constraint_name or said, values or {}))
-        case errors.UniqueViolation():
-            return InvalidTask(_taken(error, said))
-        case errors.NoDataFound():
-            return TaskNotFound(said)
-        case errors.ObjectNotInPrerequisiteState():
-            return TransitionRefused(said)
-        case errors.UndefinedTable() | errors.InvalidSchemaName():
-            return SchemaMismatch(NO_SCHEMA)
-        case errors.UndefinedFunction() | errors.UndefinedColumn():
-            return SchemaMismatch(f"the database's schema is not this program's ({said}): run 'pgsched migrate'")
-        case psycopg.DataError() | psycopg.IntegrityError():
-            return InvalidTask(said)
+    return explain_said(Said(type(error), said, error.diag.constraint_name, error.diag.message_detail), values)
+
+
+def explain_said(said: Said, values: Mapping[str, Any] | None = None) -> PgschedError | None:
+    """As :func:`explain`, of what any driver brought."""
+    is_a = partial(issubclass, said.kind)
+    if is_a(errors.CheckViolation):
+        return InvalidTask(_broken_rule(said.constraint or said.message, values or {}))
+    if is_a(errors.UniqueViolation):
+        return InvalidTask(_taken(said))
+    if is_a(errors.NoDataFound):
+        return TaskNotFound(said.message)
+    if is_a(errors.ObjectNotInPrerequisiteState):
+        return TransitionRefused(said.message)
+    if is_a((errors.UndefinedTable, errors.InvalidSchemaName)):
+        return SchemaMismatch(NO_SCHEMA)
+    if is_a((errors.UndefinedFunction, errors.UndefinedColumn)):
+        return SchemaMismatch(f"the database's schema is not this program's ({said.message}): run 'pgsched migrate'")
+    if is_a((psycopg.DataError, psycopg.IntegrityError)):
+        return InvalidTask(said.message)
     return None
 
 
@@ -94,9 +113,9 @@ def _first_line(error: psycopg.Error) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-def _taken(error: psycopg.Error, said: str) -> str:
-    key = _KEY.match(error.diag.message_detail or "")
-    return f"idempotency_key {key[1]!r} is taken by another task" if key else said
+def _taken(said: Said) -> str:
+    key = _KEY.match(said.detail or "")
+    return f"idempotency_key {key[1]!r} is taken by another task" if key else said.message
 
 
 def blamed_value(error: psycopg.Error, rows: list[Mapping[str, Any]]) -> int | None:

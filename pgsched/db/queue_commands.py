@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from pgsched.db.commands import Command, Rows
+from pgsched.db.settings_commands import RETENTION, retention_of
 from pgsched.db.statements import load_statement
 from pgsched.errors import InvalidTask
 from pgsched.records import QueueSettings, read
@@ -37,6 +38,16 @@ class QueueOptions(TypedDict, total=False):
     """``fifo`` or ``lifo``."""
     ageing: Duration | None
     """A row that has waited so long counts as one priority higher, for each such span; None: off."""
+    retention: Duration | None
+    """Completed and cancelled tasks older than this are deleted; ``"forever"``: none; None: as the settings say."""
+    retention_count: int | str | None
+    """Of completed and cancelled tasks so many are kept; as before."""
+    dead_retention: Duration | None
+    """As ``retention``, of dead tasks."""
+    dead_retention_count: int | str | None
+    """As ``retention_count``, of dead tasks."""
+    archive: bool | None
+    """What is deleted is copied to ``pgsched.archived_tasks``; None: as the settings say."""
 
 
 def get_queue(name: str) -> Command[QueueSettings]:
@@ -72,7 +83,7 @@ def unlimit_queue(name: str) -> Command[bool]:
 
 def set_queue(name: str, options: QueueOptions) -> Command[None]:
     """Change settings of a queue."""
-    unknown = set(options) - {"ordering", "ageing"}
+    unknown = set(options) - {"ordering", "ageing", *RETENTION}
     if unknown:
         raise InvalidTask(f"queue {name!r}: {min(unknown)!r} is no setting")
     if not options:
@@ -84,7 +95,8 @@ def set_queue(name: str, options: QueueOptions) -> Command[None]:
         "queue": _name(name),
         "ordering": ordering,
         "ageing": None if ageing is None else interval_of("ageing", ageing).to_text(),
-        "sets_ageing": "ageing" in options,
+        **retention_of(options),
+        "given": list(options),
     }
     return Command(load_statement("set_queue"), params, _nothing)
 

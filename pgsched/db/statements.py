@@ -14,12 +14,25 @@ _PACKAGED = Path(__file__).parent.parent / "sql"
 _CHECKOUT = Path(__file__).parent.parent.parent / "sql"
 
 
+FIRST_RELEASE = 12
+"""The version of the schema that the first programs were made for."""
+
+
 class Migration(NamedTuple):
     """One step of the schema: a version (1, 2, …), a name and its statements."""
 
     version: int
     name: str
     sql: LiteralString
+
+    @property
+    def works_with(self) -> int:
+        """Programs that were made for this version of the schema, or a later one, work with it after this step.
+
+        The file says so in a line of its own. One that says nothing works with no program before it.
+        """
+        said = re.search(r"^-- Works with programs of version (\d+) of the schema and later\.$", self.sql, re.MULTILINE)
+        return int(said[1]) if said else max(self.version, FIRST_RELEASE)
 
 
 @cache

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+from uuid import UUID
 
 from pgsched.db.session import Session
 from pgsched.db.statements import load_statement
+
+LATE_SECONDS = 60.0
+"""A schedule that should have run so long ago has stalled."""
+FRONT = 1_000
+"""So many rows of a queue and priority are looked at for schedules that stalled."""
 
 
 class TaskCount(NamedTuple):
@@ -14,6 +22,8 @@ class TaskCount(NamedTuple):
     queue: str
     status: str
     rows: int
+    due: int
+    """Those of them that are due and wait."""
     oldest_due: float | None
     """Seconds the oldest due row waits; None when none is due."""
 
@@ -26,6 +36,17 @@ class Health(NamedTuple):
     """Seconds since the oldest transaction began that keeps dead rows from being removed."""
     notification_queue: float
     """Share of the notification queue in use, 0 to 1."""
+
+
+class Watched(NamedTuple):
+    """What the workers know of all of it."""
+
+    workers: int
+    """Living ones."""
+    stalled: int
+    """Schedules that should have run :data:`LATE_SECONDS` ago."""
+    findings: list[dict[str, str]]
+    """What the watchdog last found."""
 
 
 class Unhandled(NamedTuple):
@@ -64,3 +85,22 @@ async def check_health(session: Session) -> Health:
     cursor = await session.execute(load_statement("check_health"), {})
     row = await cursor.fetchone()
     return Health._make(row) if row else Health(0, 0.0, 0.0)
+
+
+async def read_findings(session: Session) -> Watched:
+    """Read what is known of workers, schedules and troubles, without looking for more."""
+    cursor = await session.execute(load_statement("read_findings"), {"late": LATE_SECONDS, "cap": FRONT})
+    row = await cursor.fetchone()
+    return Watched._make(row) if row else Watched(0, 0, [])
+
+
+async def begin_watch(session: Session, worker: UUID, every: float) -> list[dict[str, str]] | None:
+    """Take the turn to look what is wrong; returns what was found the last time. None: somebody did ``every`` s ago."""
+    cursor = await session.execute(load_statement("begin_watch"), {"worker": worker, "every": every})
+    row = await cursor.fetchone()
+    return None if row is None else row[0]
+
+
+async def note_findings(session: Session, worker: UUID, findings: Sequence[Mapping[str, str]]) -> None:
+    """Let all workers show what was found."""
+    await session.execute(load_statement("note_findings"), {"worker": worker, "findings": json.dumps(findings)})

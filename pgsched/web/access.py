@@ -21,6 +21,8 @@ from pgsched.web.state import state_of
 
 VIEWER = "viewer"
 OPERATOR = "operator"
+METRICS = "metrics"
+"""The role of the token that opens ``/metrics`` and nothing else."""
 LOCAL = "local"
 """The name of whoever sits at this machine while no tokens are set."""
 
@@ -45,7 +47,7 @@ class Actor:
     name: str
     """What he called himself when he logged in, else his role; ``local`` when no tokens are set."""
     role: str
-    """``viewer`` or ``operator``."""
+    """``viewer`` or ``operator``; ``metrics`` for a scraper with a token of its own."""
     remote: str | None
     """The address that the request came from."""
 
@@ -60,7 +62,8 @@ def role_of(settings: WebSettings, token: str) -> str | None:
     given = token.encode("utf-8", "replace")
     is_operator = settings.operator_token is not None and hmac.compare_digest(given, settings.operator_token.encode())
     is_viewer = settings.viewer_token is not None and hmac.compare_digest(given, settings.viewer_token.encode())
-    return OPERATOR if is_operator else VIEWER if is_viewer else None
+    is_metrics = settings.metrics_token is not None and hmac.compare_digest(given, settings.metrics_token.encode())
+    return OPERATOR if is_operator else VIEWER if is_viewer else METRICS if is_metrics else None
 
 
 def try_token(connection: HTTPConnection, token: str) -> str | None:
@@ -118,11 +121,19 @@ def host_name(authority: str) -> str:
     return authority.partition(":")[0]
 
 
-async def viewer(request: Request) -> Actor:
-    """A dependency: whoever may look."""
+async def scraper(request: Request) -> Actor:
+    """A dependency: whoever may read ``/metrics``."""
     actor = identify(request)
     if actor is None:
         raise AccessDenied(401, "a token is needed: log in, or send 'Authorization: Bearer TOKEN'")
+    return actor
+
+
+async def viewer(request: Request) -> Actor:
+    """A dependency: whoever may look."""
+    actor = await scraper(request)
+    if actor.role == METRICS:
+        raise AccessDenied(403, "this token opens /metrics alone")
     return actor
 
 

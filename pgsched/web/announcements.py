@@ -11,7 +11,7 @@ from typing import Any, Final
 import structlog
 
 from pgsched.db.database import AsyncDatabase
-from pgsched.db.listening import EVENTS, BehindPooler, Call, listen
+from pgsched.db.listening import EVENTS, BehindPooler, Call, OnStandby, listen
 from pgsched.errors import PgschedError
 
 log = structlog.stdlib.get_logger("pgsched.web")
@@ -20,7 +20,7 @@ MAX_WAITING: Final = 1000
 """So many events wait for a subscriber; one that is slower is let go."""
 RETRY_SECONDS: Final = 1.0
 POOLER_SECONDS: Final = 60.0
-"""How often it is tried where a pooler answers, which passes nothing on."""
+"""How often it is tried where a pooler or a standby answers, which pass nothing on."""
 
 Event = dict[str, Any]
 LISTENING: Final[Event] = {"event": "listening"}
@@ -108,7 +108,7 @@ class Announcements:
             except PgschedError as error:
                 self._listening = False
                 log.warning("announcements_lost", reason=str(error))
-                if isinstance(error, BehindPooler):
+                if isinstance(error, BehindPooler | OnStandby):
                     await asyncio.sleep(POOLER_SECONDS)
             await asyncio.sleep(RETRY_SECONDS)
 

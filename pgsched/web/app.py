@@ -20,15 +20,19 @@ from pgsched.web.cache import Cached
 from pgsched.web.guard import Guard
 from pgsched.web.headers import Headers
 from pgsched.web.login import router as login_router
+from pgsched.web.metrics import router as metrics_router
 from pgsched.web.pages import router as pages_router
 from pgsched.web.paths import Root
 from pgsched.web.problems import Catcher, register_problems
 from pgsched.web.rendering import FOLDER, make_templates, program
 from pgsched.web.settings import WebSettings
 from pgsched.web.state import WebState
+from pgsched.web.table_gauges import TableGauges
 from pgsched.web.throttle import Throttle
 
 API = "/api/v1"
+DIAGNOSIS_SECONDS = 15.0
+"""How old the doctor's findings may be before they are looked for anew; twice that while somebody asks."""
 STATS_SECONDS = 2.0
 """Counts are at most so old."""
 POOL_SIZE = 8
@@ -54,7 +58,9 @@ def create_app(
         settings=known,
         announcements=Announcements(client.database),
         stats=Cached(client.stats, seconds=STATS_SECONDS),
+        diagnosis=Cached(client.doctor, seconds=DIAGNOSIS_SECONDS),
         templates=make_templates(),
+        table_gauges=TableGauges(client.database),
         throttle=Throttle() if throttle is None else throttle,
     )
 
@@ -87,6 +93,7 @@ def create_app(
     _add_health(app, state)
     _add_description(app)
     app.include_router(login_router)
+    app.include_router(metrics_router)
     # Whoever may look, at least; what changes something asks for an operator itself.
     app.include_router(api_router, prefix=API, dependencies=[Depends(viewer)])
     app.include_router(pages_router, dependencies=[Depends(viewer)], include_in_schema=False)

@@ -9,7 +9,7 @@ import structlog
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import RedirectResponse, Response
 
-from pgsched.web.access import AccessDenied, check_local, identify, try_token
+from pgsched.web.access import METRICS, AccessDenied, check_local, identify, try_token
 from pgsched.web.paths import href
 from pgsched.web.rendering import page
 from pgsched.web.session import COOKIE, MAX_NAME, SECONDS, seal_session
@@ -54,6 +54,8 @@ async def log_in(request: Request, form: Annotated[dict[str, str], Depends(_form
         answer = page(request, "login.html", status=denied.status, problem=denied.detail, name=name[:MAX_NAME])
         answer.headers["Retry-After"] = str(denied.wait)
         return answer
+    if role == METRICS:
+        role = None  # it opens /metrics alone
     if role is None or len(name) > MAX_NAME or not (name.isprintable() or not name):
         problem = "this token is not known here" if role is None else f"name must have at most {MAX_NAME} characters"
         log.warning("login_refused", remote=remote)

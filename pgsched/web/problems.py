@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from http import HTTPStatus
@@ -161,11 +162,16 @@ def _one_invalid(error: Mapping[str, Any]) -> dict[str, str]:
     return {"field": name, "rule": rule, "detail": f"{name}: {rule}{shown}"}
 
 
+def _trace(error: Exception) -> str:
+    """The traceback without the values of variables, however an app around this one has set up its logging."""
+    return "".join(traceback.format_exception(error)).rstrip()
+
+
 def answer(request: Request, error: Exception) -> Response:
     """Return the answer to a request that went wrong."""
     problem = problem_of(error)
     if problem.status == 500:
-        log.error("request_failed", method=request.method, path=route_path(request.scope), exc_info=error)
+        log.error("request_failed", method=request.method, path=route_path(request.scope), exception=_trace(error))
     elif problem.status in (401, 403, 429):
         log.warning(
             "request_refused",
@@ -174,7 +180,7 @@ def answer(request: Request, error: Exception) -> Response:
             remote=request.client.host if request.client else None,
             reason=problem.detail,
         )
-    if _is_api(request.scope):
+    if _is_for_programs(request.scope):
         return JSONResponse(problem.as_dict(), status_code=problem.status, headers=problem.headers, media_type=PROBLEM)
     if problem.status == 401 and request.method in ("GET", "HEAD"):
         return RedirectResponse(href(request, "/login"), status_code=303)
@@ -183,9 +189,9 @@ def answer(request: Request, error: Exception) -> Response:
     return response
 
 
-def _is_api(scope: Scope) -> bool:
+def _is_for_programs(scope: Scope) -> bool:
     path = route_path(scope)
-    return path == "/api" or path.startswith("/api/")
+    return path in ("/api", "/metrics") or path.startswith("/api/")
 
 
 def register_problems(app: FastAPI) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import threading
@@ -15,6 +16,7 @@ import uvicorn
 
 from pgsched.db.migrate import WEB_RIGHTS, check_schema
 from pgsched.errors import ConfigError
+from pgsched.notify import Manager, find_manager
 from pgsched.web.app import create_app
 from pgsched.web.settings import WebSettings
 
@@ -29,9 +31,10 @@ def run_web(*, dsn: str, settings: WebSettings) -> int:
 
     Raises ConfigError, SchemaMismatch and DatabaseUnavailable before anything is served.
     """
+    manager = find_manager(os.environ)
     check_schema(dsn, WEB_RIGHTS)
     with bound(settings.host, settings.port) as listener:
-        server = Server(dsn=dsn, settings=settings, listener=listener)
+        server = Server(dsn=dsn, settings=settings, listener=listener, manager=manager)
         log.info("web_served", url=server.url, protected=settings.protected)
         asyncio.run(server.run_until_signalled())
     log.info("web_stopped")
@@ -63,6 +66,16 @@ def _not_served(host: str, port: int, error: OSError) -> ConfigError:
 class _Uvicorn(uvicorn.Server):
     """Leaves the signals to :class:`Server`, which has streams to end first and may run in a thread."""
 
+    def __init__(self, config: uvicorn.Config, manager: Manager | None) -> None:
+        super().__init__(config)
+        self._manager = manager
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to serve, and say so."""
+        await super().startup(sockets)
+        if self._manager is not None and self.started:
+            self._manager.ready()
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Capture none."""
@@ -72,7 +85,11 @@ class _Uvicorn(uvicorn.Server):
 class Server:
     """The app on a socket that listens."""
 
-    def __init__(self, *, dsn: str, settings: WebSettings, listener: socket.socket) -> None:
+    def __init__(
+        self, *, dsn: str, settings: WebSettings, listener: socket.socket, manager: Manager | None = None
+    ) -> None:
+        """``manager`` is told when this serves, and when it stops."""
+        self._manager = manager
         self._app = create_app(dsn, settings=settings)
         self._listener = listener
         host, port = listener.getsockname()[:2]
@@ -91,7 +108,7 @@ class Server:
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-        self._server = _Uvicorn(config)
+        self._server = _Uvicorn(config, manager)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ready = threading.Event()
 
@@ -115,6 +132,8 @@ class Server:
             self._loop.call_soon_threadsafe(self._stop)
 
     def _stop(self) -> None:
+        if self._manager is not None:
+            self._manager.stopping()
         # Streams first: requests that would never end are otherwise waited for.
         self._app.state.web.stopping.set()
         self._server.force_exit = self._server.should_exit

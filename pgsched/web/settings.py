@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from itertools import combinations
 
 from pgsched.errors import ConfigError
 
@@ -32,6 +33,8 @@ class WebSettings:
     """Opens everything that changes nothing."""
     operator_token: str | None = None
     """Opens everything."""
+    metrics_token: str | None = None
+    """Opens ``/metrics`` and nothing else, as the other tokens open it too."""
     hide_payloads: bool = False
     """Show no payload, metadata, result, progress or error's text to viewers."""
 
@@ -46,11 +49,17 @@ class WebSettings:
             )
         for proxy in self.proxies:
             _check_proxy(proxy)
-        for name, token in (("viewer_token", self.viewer_token), ("operator_token", self.operator_token)):
+        tokens = {
+            "viewer_token": self.viewer_token,
+            "operator_token": self.operator_token,
+            "metrics_token": self.metrics_token,
+        }
+        for name, token in tokens.items():
             if token is not None:
                 _check_token(name, token)
-        if self.viewer_token is not None and self.viewer_token == self.operator_token:
-            raise ConfigError("viewer_token and operator_token must differ")
+        for (name, token), (other, its_token) in combinations(tokens.items(), 2):
+            if token is not None and token == its_token:
+                raise ConfigError(f"{name} and {other} must differ")
         if not self.protected and not is_loopback(self.host):
             raise ConfigError(
                 f"host {self.host} can be reached from other machines: set operator_token or viewer_token "

@@ -10,10 +10,12 @@ from starlette.requests import HTTPConnection
 from starlette.templating import Jinja2Templates
 
 from pgsched.async_client import AsyncClient
+from pgsched.maintenance.doctor.findings import Diagnosis
 from pgsched.records import Stats
 from pgsched.web.announcements import Announcements
 from pgsched.web.cache import Cached
 from pgsched.web.settings import WebSettings
+from pgsched.web.table_gauges import TableGauges
 from pgsched.web.throttle import Throttle
 
 
@@ -26,9 +28,12 @@ class WebState:
     client: AsyncClient
     settings: WebSettings
     stats: Cached[Stats]
+    diagnosis: Cached[Diagnosis]
+    """What the doctor finds."""
     templates: Jinja2Templates
     announcements: Announcements
     """What happens to tasks, as workers tell it."""
+    table_gauges: TableGauges
     throttle: Throttle = field(default_factory=Throttle)
     """The wrong tokens of each address."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -41,6 +46,8 @@ class WebState:
         self.stopping.set()
         await self.announcements.close()
         await self.stats.close()
+        await self.diagnosis.close()
+        await self.table_gauges.close()
         await self.stack.aclose()
         await self.client.close()
 

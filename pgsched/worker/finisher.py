@@ -43,7 +43,7 @@ class Finisher:
     ) -> None:
         """``on_written`` is called with what passed the fence."""
         self._session = session
-        self._on_written = on_written
+        self.on_written = on_written
         self._worker = worker
         self._holds = holds
         self._clock = clock
@@ -111,7 +111,7 @@ class Finisher:
             self.called.set()
         if self.chain is not None:
             self.chain.take()
-        if self._on_written is not None:
+        if self.on_written is not None:
             self.wrote(written if self._tally.fenced == fenced else await self._passed(written))
         return sum(finish.next_status == "pending" for _, finish in batch)
 
@@ -127,8 +127,8 @@ class Finisher:
 
     def wrote(self, batch: Sequence[tuple[Hold, Finish]]) -> None:
         """These finishes passed the fence."""
-        if self._on_written is not None:
-            self._on_written(batch)
+        if self.on_written is not None:
+            self.on_written(batch)
 
     async def _passed(self, batch: list[tuple[Hold, Finish]]) -> list[tuple[Hold, Finish]]:
         """Those that are in the history as ours; nothing, should the database be away just now."""

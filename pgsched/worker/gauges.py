@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from time import monotonic
 
@@ -10,7 +11,8 @@ from prometheus_client.registry import Collector
 
 from pgsched.db import upkeep
 from pgsched.db.session import Session
-from pgsched.db.upkeep import Health, TaskCount, Unhandled
+from pgsched.db.upkeep import Health, TaskCount, Unhandled, Watched
+from pgsched.maintenance.doctor.catalogue import CHECKS
 
 FRESH_SECONDS = 15.0
 """The cache is renewed this often at the most, and only while somebody scrapes."""
@@ -18,6 +20,10 @@ MAX_SHARE = 0.05
 """The share of time that counting may take: a table that is slow to count is counted less often."""
 WANTED_SECONDS = 120.0
 """How long after a scrape the cache is kept fresh."""
+STALE_SECONDS = 300.0
+"""A cache that should have been renewed so long ago is not shown: the database is away, or nobody had scraped."""
+LINGER_SECONDS = 3600.0
+"""So long a queue without rows in a status is shown with 0: a line that ends looks like one that is lost."""
 
 
 class Gauges(Collector):
@@ -26,40 +32,64 @@ class Gauges(Collector):
     def __init__(self, *, session: Session) -> None:
         self._session = session
         self._counts: list[TaskCount] = []
+        self._seen: dict[tuple[str, str], float] = {}
+        """When there were last rows of a queue in a status."""
         self._unhandled: list[Unhandled] = []
         self._health: Health | None = None
+        self._watched: Watched | None = None
         self._scraped_at = monotonic()  # the first scrape should find something
         self._renew_after = 0.0
 
     async def tick(self) -> bool:
         """Renew the cache if it is old and wanted; returns whether it was. Raises DatabaseUnavailable."""
+        return monotonic() - self._scraped_at <= WANTED_SECONDS and await self.renew()
+
+    async def renew(self) -> bool:
+        """Renew the cache if it is old; returns whether it was. Raises DatabaseUnavailable."""
         begun = monotonic()
-        if begun < self._renew_after or begun - self._scraped_at > WANTED_SECONDS:
+        if begun < self._renew_after:
             return False
         counts = await upkeep.count_tasks(self._session)
         unhandled = await upkeep.find_unhandled(self._session)
         health = await upkeep.check_health(self._session)
-        # At once: a scrape in between must not show half of it.
-        self._counts, self._unhandled, self._health = counts, unhandled, health
+        watched = await upkeep.read_findings(self._session)
         ended = monotonic()
+        counts += self._emptied(counts, ended)
+        # At once: a scrape in between must not show half of it.
+        self._counts, self._unhandled, self._health, self._watched = counts, unhandled, health, watched
         self._renew_after = ended + max(FRESH_SECONDS, (ended - begun) / MAX_SHARE)
         return True
+
+    def _emptied(self, counts: list[TaskCount], now: float) -> list[TaskCount]:
+        """Note what there is; returns counts of 0 for what there was."""
+        there = {(count.queue, count.status) for count in counts}
+        self._seen |= dict.fromkeys(there, now)
+        self._seen = {names: at for names, at in self._seen.items() if now - at < LINGER_SECONDS}
+        return [TaskCount(*names, rows=0, due=0, oldest_due=None) for names in self._seen.keys() - there]
 
     def collect(self) -> Iterable[Metric]:
         """Return the families that ``/metrics`` shows."""
         self._scraped_at = monotonic()
+        health, watched = self._health, self._watched
+        if health is None or watched is None or self._scraped_at > self._renew_after + STALE_SECONDS:
+            return
         tasks = GaugeMetricFamily("pgsched_tasks", "Rows that wait, run or are dead.", labels=["queue", "status"])
         oldest = GaugeMetricFamily(
             "pgsched_queue_oldest_due_seconds", "How long the oldest due row has waited.", labels=["queue"]
         )
+        due = GaugeMetricFamily("pgsched_queue_due", "Rows that are due and wait.", labels=["queue"])
         waits: dict[str, float] = {}
-        for queue, status, rows, oldest_due in self._counts:
+        waiting: dict[str, int] = {}
+        for queue, status, rows, due_rows, oldest_due in self._counts:
             tasks.add_metric([queue, status], rows)
             waits[queue] = max(waits.get(queue, 0.0), oldest_due or 0.0)
+            waiting[queue] = waiting.get(queue, 0) + due_rows
         for queue, seconds in waits.items():
             oldest.add_metric([queue], seconds)
+            due.add_metric([queue], waiting[queue])
         yield tasks
         yield oldest
+        yield due
         unhandled = GaugeMetricFamily(
             "pgsched_unhandled_due",
             "Due rows whose task_type no living worker knows.",
@@ -68,16 +98,29 @@ class Gauges(Collector):
         for row in self._unhandled:
             unhandled.add_metric([row.queue, row.task_type], row.rows)
         yield unhandled
-        if self._health is not None:
-            health = self._health
-            yield GaugeMetricFamily(
-                "pgsched_table_dead_tuples", "Dead rows of pgsched.tasks.", value=health.dead_tuples
-            )
-            yield GaugeMetricFamily(
-                "pgsched_oldest_xmin_age_seconds", "Age of the oldest snapshot.", value=health.oldest_xmin_age
-            )
-            yield GaugeMetricFamily(
-                "pgsched_notification_queue_usage",
-                "Share of the notification queue in use.",
-                value=health.notification_queue,
-            )
+        yield GaugeMetricFamily("pgsched_table_dead_tuples", "Dead rows of pgsched.tasks.", value=health.dead_tuples)
+        yield GaugeMetricFamily(
+            "pgsched_oldest_xmin_age_seconds", "Age of the oldest snapshot.", value=health.oldest_xmin_age
+        )
+        yield GaugeMetricFamily(
+            "pgsched_notification_queue_usage",
+            "Share of the notification queue in use.",
+            value=health.notification_queue,
+        )
+        yield GaugeMetricFamily("pgsched_workers", "Living workers.", value=watched.workers)
+        yield GaugeMetricFamily(
+            "pgsched_schedules_stalled",
+            "Schedules that should have run a minute ago and did not.",
+            value=watched.stalled,
+        )
+        yield _findings(watched)
+
+
+def _findings(watched: Watched) -> Metric:
+    """Every check is there, with 0 when nothing was found."""
+    family = GaugeMetricFamily("pgsched_findings", "What is wrong, by check.", labels=["check", "severity"])
+    found = Counter((one["check"], one["severity"]) for one in watched.findings)
+    for check in CHECKS:
+        for severity in check.severities:
+            family.add_metric([check.name, severity], found[check.name, severity])
+    return family

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from time import monotonic
 
 import structlog
 
-from pgsched.db.flow import fire_group, join_group
+from pgsched.db.flow import join_group
 from pgsched.db.pool import Pool
 from pgsched.db.session import RefusedByDatabase
-from pgsched.model import Outcome
+from pgsched.model import Claimed, Missed, Outcome
 from pgsched.worker.finisher import Finisher
 from pgsched.worker.holds import RUNNING, Hold, Holds
 from pgsched.worker.patience import until_answered
@@ -30,14 +30,17 @@ class Groups:
         holds: Holds,
         finisher: Finisher,
         tally: Tally,
+        fire: Callable[[Pool, Claimed, Sequence[Missed]], Awaitable[int | None]],
         on_due: Callable[[], None],
         on_end: Callable[[], object],
     ) -> None:
-        """``on_due`` is called when children were made, some of which are due, ``on_end`` when a row is out of hand."""
+        """``fire`` makes the children; ``on_due`` is called when it has, for some are due, ``on_end`` when a row is out
+        of hand."""
         self._questions = questions
         self._holds = holds
         self._finisher = finisher
         self._tally = tally
+        self._fire_group = fire
         self._on_due = on_due
         self._on_end = on_end
 
@@ -55,7 +58,7 @@ class Groups:
 
     async def _fire(self, hold: Hold) -> None:
         task = hold.task
-        fire = partial(fire_group, self._questions, task, hold.missed)
+        fire = partial(self._fire_group, self._questions, task, hold.missed)
         children = await until_answered("groups", task, fire, self._tally)
         self._let_go(hold)
         if children is None:  # by another claim, or by the first of two tries, whose answer was lost

@@ -35,6 +35,8 @@ class Heart:
         self._thread = threading.Thread(target=self._run, name="pgsched-heart", daemon=True)
         self.last_beat = self._born
         """When the database last answered, by the monotonic clock."""
+        self.last_try = self._born
+        """When a beat last ended, well or not."""
 
     def start(self) -> None:
         """Beat once, which registers the worker, then go on in the thread."""
@@ -60,9 +62,10 @@ class Heart:
         try:
             own = self._pulse.beat([hold.task for hold in aging], running=len(held), age=sent - self._born)
         except BaseException:
+            self.last_try = monotonic()
             self._lose([hold for hold in held if hold.leased_until <= monotonic()])
             raise
-        self.last_beat = monotonic()
+        self.last_beat = self.last_try = monotonic()
         for hold in aging:
             if own.get(hold.task.id):
                 hold.leased_until = sent + self._lease

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from multiprocessing.connection import Connection
+from time import monotonic
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
@@ -12,11 +13,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 ANSWER_SECONDS = 5.0
-"""How long a child may take to answer; one that does not is left out of a scrape and is not healthy."""
+"""How long a child may take to answer; of one that does not, a scrape shows only what it had counted."""
+LOOK_SECONDS = 1.0
+"""How long one may take that is asked every few seconds whether it is alive."""
+STARTING_SECONDS = 60.0
+"""How long a new child, which may have much to import, need not answer that."""
 
 
 class Answering:
-    """The child's side: answers ``metrics``, ``healthy`` and ``ready`` in a thread that no handler can block."""
+    """The child's side: answers ``metrics``, ``healthy`` and others in a thread that no handler can block."""
 
     def __init__(
         self,
@@ -25,6 +30,8 @@ class Answering:
         metrics: CollectorRegistry,
         healthy: Callable[[], str | None],
         ready: Callable[[], str | None],
+        alive: Callable[[], str | None],
+        load: Callable[[], tuple[int, int]],
         on_orphaned: Callable[[], None],
     ) -> None:
         self._pipe = pipe
@@ -32,6 +39,8 @@ class Answering:
             "metrics": lambda: generate_latest(metrics).decode(),
             "healthy": lambda: healthy() or "",
             "ready": lambda: ready() or "",
+            "alive": lambda: alive() or "",
+            "load": lambda: "{} {}".format(*load()),
         }
         self._on_orphaned = on_orphaned
 
@@ -48,30 +57,65 @@ class Answering:
 
 
 class Child:
-    """The parent's side of one child."""
+    """The parent's side of one child, which took the place of others that died.
 
-    def __init__(self, pipe: Connection) -> None:
+    What those had counted is added to what it counts: to whoever scrapes, the place is one process that goes on. A
+    counter that went back would be read as one that began again, and all it had counted would be counted twice.
+    """
+
+    def __init__(self, pipe: Connection, *, before: Sequence[Metric] = ()) -> None:
         self._pipe = pipe
-        self._lock = threading.Lock()
+        self._before = before
+        self._said: list[Metric] = []
+        self._lock = threading.RLock()
         self._unanswered = 0
+        self._born = monotonic()
+        self._answered = self._gone = False
 
-    def ask(self, question: str) -> str | None:
+    @property
+    def must_answer(self) -> bool:
+        """Whether silence is wrong: not of a child that ended, which is started again, or is just starting."""
+        return not self._gone and (self._answered or monotonic() - self._born > STARTING_SECONDS)
+
+    def ask(self, question: str, seconds: float = ANSWER_SECONDS) -> str | None:
         """Return the child's answer, None when it gives none in time."""
         with self._lock:
             try:
                 # Answers to questions that were given up come first and are thrown away.
                 self._pipe.send(question)
                 self._unanswered += 1
-                while self._pipe.poll(ANSWER_SECONDS):
+                while self._pipe.poll(seconds):
                     answer: str = self._pipe.recv()
                     self._unanswered -= 1
+                    self._answered = True
                     if not self._unanswered:
                         return answer
             except (EOFError, OSError):
+                self._gone = True
                 return None
             return None
 
+    def metrics(self) -> list[Metric]:
+        """Return the families of this place. Of a child that does not answer, what it had counted when it last did."""
+        with self._lock:  # a later answer must not be replaced by an earlier one
+            text = self.ask("metrics")
+            if text is None:
+                return self._counted()
+            self._said = list(text_string_to_metric_families(text))
+            return _add_up([*self._said, *self._before])
 
+    def retire(self) -> list[Metric]:
+        """Ask a child that ended nothing more; returns what was counted in its place, for the one that takes it."""
+        with self._lock:
+            self._pipe.close()
+            return self._counted()
+
+    def _counted(self) -> list[Metric]:
+        return _add_up([*(family for family in self._said if family.type in _COUNTING), *self._before])
+
+
+_COUNTING = ("counter", "histogram")
+"""Families that only grow."""
 _TRUE_OF_ALL = {"pgsched_listener_connected"}
 """Gauges that are 1 while all is well: one process with less is what the whole shows."""
 
@@ -84,21 +128,26 @@ class MergedMetrics(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Return the families that ``/metrics`` shows."""
-        families: dict[str, Metric] = {}
-        values: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], list[float]]] = {}
-        for child in self._children():
-            for family in text_string_to_metric_families(child.ask("metrics") or ""):
-                families.setdefault(family.name, family)
-                said = values.setdefault(family.name, {})
-                for sample in family.samples:
-                    key = (sample.name, tuple(sample.labels.items()))
-                    said.setdefault(key, []).append(sample.value)
-        for name, family in families.items():
-            merged = Metric(family.name, family.documentation, family.type)
-            merge = min if name in _TRUE_OF_ALL else sum
-            for (sample_name, labels), numbers in values[name].items():
-                merged.add_sample(sample_name, dict(labels), merge(numbers))
-            yield merged
+        return _add_up(family for child in self._children() for family in child.metrics())
+
+
+def _add_up(parts: Iterable[Metric]) -> list[Metric]:
+    """One family of each name."""
+    families: dict[str, Metric] = {}
+    values: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], list[float]]] = {}
+    for part in parts:
+        families.setdefault(part.name, part)
+        said = values.setdefault(part.name, {})
+        for sample in part.samples:
+            said.setdefault((sample.name, tuple(sample.labels.items())), []).append(sample.value)
+    merged = []
+    for name, family in families.items():
+        one = Metric(family.name, family.documentation, family.type)
+        merge = min if name in _TRUE_OF_ALL else sum
+        for (sample_name, labels), numbers in values[name].items():
+            one.add_sample(sample_name, dict(labels), merge(numbers))
+        merged.append(one)
+    return merged
 
 
 def first_problem(children: list[Child], question: str) -> str | None:
@@ -110,3 +159,21 @@ def first_problem(children: list[Child], question: str) -> str | None:
         if answer:
             return f"process {number}: {answer}"
     return None
+
+
+def first_stalled(children: list[Child]) -> str | None:
+    """Return what keeps the first child from moving, None when every child that is there moves."""
+    for number, child in enumerate(children):
+        answer = child.ask("alive", LOOK_SECONDS)
+        if answer:
+            return f"process {number}: {answer}"
+        if answer is None and child.must_answer:
+            return f"process {number} does not answer"
+    return None
+
+
+def load_of(children: list[Child]) -> tuple[int, int]:
+    """Return how many tasks run in all children, and how many may."""
+    answers = [child.ask("load", LOOK_SECONDS) for child in children]
+    loads = [tuple(map(int, answer.split())) for answer in answers if answer]
+    return sum(load[0] for load in loads), sum(load[1] for load in loads)

@@ -20,7 +20,6 @@ from pgsched.db.listening import CANCEL, QUEUES, BehindPooler, Call, listen
 from pgsched.db.pool import Pool
 from pgsched.db.session import Session
 from pgsched.declared import declare_schedules, declared_keys
-from pgsched.errors import DatabaseUnavailable
 from pgsched.hooks import Hooks
 from pgsched.model import GROUP
 from pgsched.processes import Serve, check_processes
@@ -32,15 +31,19 @@ from pgsched.worker.claimer import MAX_BYTES, Claimer
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.ending import CLAIM_SECONDS, Ending
 from pgsched.worker.finisher import Finisher
+from pgsched.worker.forever import forever
 from pgsched.worker.gauges import Gauges
 from pgsched.worker.groups import Groups
 from pgsched.worker.heart import Heart
 from pgsched.worker.holds import RUNNING, Hold, Holds
 from pgsched.worker.hooking import Hooking
+from pgsched.worker.progress import Progress
+from pgsched.worker.retention import Retention
 from pgsched.worker.roster import Roster
 from pgsched.worker.slots import Slots
-from pgsched.worker.tally import Tally
+from pgsched.worker.traces import Traces
 from pgsched.worker.upkeep import HOUSEKEEPING_SECONDS, REPORT_SECONDS, Announcer, Housekeeper, Reporter
+from pgsched.worker.watchdog import Watchdog
 
 log = structlog.stdlib.get_logger("pgsched.worker")
 
@@ -48,8 +51,6 @@ QUESTIONS = 2
 """Connections for what is asked for single tasks: results of dependencies, the phases of groups."""
 POOLER_SECONDS = 600.0
 """How often a worker that found a pooler looks whether it can LISTEN after all."""
-STEADY_SECONDS = 10.0
-"""A loop that failed after working for so long is tried again soon."""
 
 
 class Worker:
@@ -64,10 +65,12 @@ class Worker:
         counts_table: bool = False,
         hooks: Hooks | None = None,
         serve: Serve | None = None,
+        traces: Traces | None = None,
     ) -> None:
         """``counts_table``: its metrics include those of the whole table. One worker of a process group is enough.
 
-        ``serve`` is what child processes do. Raises ConfigError when a handler wants one and there is none.
+        ``serve`` is what child processes do, ``traces`` makes spans. Raises ConfigError when a handler wants a child
+        and there is none.
         """
         check_processes(registry, serve)
         self._dsn = dsn
@@ -85,8 +88,11 @@ class Worker:
             concurrency=settings.concurrency,
             lease=settings.lease,
         )
-        self.tally = Tally(slots=settings.concurrency)
+        traces = traces or Traces()
+        self.traced = traces.on
+        self.tally = traces.tally(settings.concurrency)
         self.holds = Holds()
+        self.progress = Progress(settings)
         clock = DatabaseClock()
         self._appetite = Appetite(concurrency=settings.concurrency, max_batch=settings.max_batch)
         self._claims = Session(dsn=dsn, name="pgsched claim", tuned=True, timeout=settings.patience)
@@ -143,6 +149,7 @@ class Worker:
                 holds=self.holds,
                 finisher=self.finisher,
                 tally=self.tally,
+                fire=traces.fire_group,
                 on_due=self.claimer.call,
                 on_end=self.claimer.look_after_end,
             ),
@@ -150,6 +157,7 @@ class Worker:
             serve=serve,
             capture_logs=capture_level(settings.capture_logs or DEFAULT_CAPTURE_LEVEL),
             on_started=self.hooking.started if self.hooking else None,
+            run=traces.run_attempt,
         )
         self.finisher.chain = Chain(
             claimer=self.claimer,
@@ -165,12 +173,15 @@ class Worker:
         )
         self._reporter = Reporter(session=self._upkeep, holds=self.holds)
         self._housekeeper = Housekeeper(session=self._upkeep)
+        self._watchdog = Watchdog(dsn=dsn, worker=self.identity.id)
+        self.retention = Retention(dsn=dsn, identity=self.identity, tally=self.tally)
         self.announcer = Announcer(session=self._upkeep, finisher=self.finisher)
         self.metrics = CollectorRegistry()
         self.metrics.register(self.tally)
         self._gauges = Gauges(session=self._upkeep) if counts_table else None
         if self._gauges is not None:
             self.metrics.register(self._gauges)
+        traces.watch(str(self.identity.id), self.holds, self._questions, self.metrics, self.slots.context_of)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
         self._room_needed = asyncio.Event()
@@ -185,10 +196,15 @@ class Worker:
             log.warning("stopped_before_start", reason="the database is silent")
             return
         self.slots.start()
-        claiming = asyncio.create_task(self._forever("claim", self._claim_tick), name="pgsched claim")
+        self.retention.start()
+        self.progress.start()
+        claiming = asyncio.create_task(
+            self._forever("claim", self.progress.watching(self._claim_tick)), name="pgsched claim"
+        )
         loops = [
             asyncio.create_task(self._forever("listen", self._listen), name="pgsched listen"),
             asyncio.create_task(self._forever("upkeep", self._upkeep_tick), name="pgsched upkeep"),
+            asyncio.create_task(self._forever("watchdog", self._watchdog.run), name="pgsched watchdog"),
         ]
         finishing = asyncio.create_task(self._forever("finish", self._finish_tick), name="pgsched finish")
         if self.hooking is not None:
@@ -204,7 +220,7 @@ class Worker:
             await self._stopping.wait()
         finally:
             self.claimer.called.set()
-            ending = self._ending()
+            ending = self.ending()
             await ending.stop_loops(claiming, loops)
             await ending.wind_down(finishing, self._settings.shutdown_timeout)
 
@@ -212,14 +228,23 @@ class Worker:
         """Ask the worker to stop; safe to call again."""
         if not self._stopping.is_set():
             log.info("worker_stopping", running=self.slots.running, timeout=self._settings.shutdown_timeout)
+        self.progress.end()
         self._stopping.set()
 
-    def unhealthy(self) -> str | None:
-        """Return what keeps this worker from being alive; None when it is."""
-        silent = monotonic() - self.heart.last_beat
-        if silent > 3 * self._settings.lease:
-            return f"no heartbeat for {silent:.0f} s"
-        return None
+    def unhealthy(self, blocked: float | None = None) -> str | None:
+        """Return what another process in its place could do better; None when it is alive, also without a database.
+
+        The event loop may be ``blocked`` for so many seconds, three leases by default.
+        """
+        patience = 3 * self._settings.lease
+        silent = monotonic() - self.heart.last_try
+        if silent > patience:
+            return f"the heartbeat has stood still for {silent:.0f} s"
+        return self.progress.stalled(patience if blocked is None else blocked)
+
+    def load(self) -> tuple[int, int]:
+        """Return how many tasks run, and how many may."""
+        return self.slots.running, self._settings.concurrency
 
     def unready(self) -> str | None:
         """Return what keeps this worker from claiming; None when nothing does."""
@@ -227,7 +252,8 @@ class Worker:
             return "stopping"
         if not self._claims.connected:
             return "not connected to the database"
-        return self.unhealthy()
+        silent = monotonic() - self.heart.last_beat
+        return f"no heartbeat for {silent:.0f} s" if silent > 3 * self._settings.lease else self.unhealthy()
 
     async def _started(self) -> bool:
         """Introduce this worker to the database; False when it was told to stop before that answered."""
@@ -248,7 +274,8 @@ class Worker:
         await self._declare()
         await self.announcer.tick()
 
-    def _ending(self) -> Ending:
+    def ending(self) -> Ending:
+        """Return what ends this worker."""
         return Ending(
             identity=self.identity,
             holds=self.holds,
@@ -257,7 +284,14 @@ class Worker:
             heart=self.heart,
             hooking=self.hooking,
             session=self._upkeep,
-            connections=(self._claims, self._finishes, self._upkeep, self._questions, self._transactions),
+            connections=(
+                self.retention,
+                self._claims,
+                self._finishes,
+                self._upkeep,
+                self._questions,
+                self._transactions,
+            ),
         )
 
     async def _declare(self) -> None:
@@ -357,21 +391,4 @@ class Worker:
                 self.holds.abandon(hold)
 
     async def _forever(self, what: str, tick: Callable[[], Awaitable[None]]) -> None:
-        """Run a tick again and again; while the database is away, with growing pauses."""
-        pause = 0.0
-        while True:
-            begun = monotonic()
-            try:
-                await tick()
-                pause = 0.0
-            except DatabaseUnavailable as error:
-                self.tally.database_errors += 1
-                pause = min(max(pause * 2, 0.1), 5.0)
-                log.warning("database_error", loop=what, error=str(error), again_in=round(pause, 1))
-            except Exception:
-                pause = min(max(pause * 2, 0.1), 5.0)
-                log.exception("loop_failed", loop=what)
-            if monotonic() - begun > STEADY_SECONDS:
-                pause = min(pause, 0.1)  # it had worked for long: the trouble is new
-            if pause:
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+        await forever(what, tick, self.tally)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from time import monotonic
 
@@ -57,8 +57,9 @@ class Slots:
         serve: Serve | None = None,
         capture_logs: str = CAPTURE_OFF,
         on_started: Callable[[Hold], None] | None = None,
+        run: Callable[..., Awaitable[None]] = run_attempt,
     ) -> None:
-        """``serve`` is what child processes do; ``on_started`` is called when a handler begins."""
+        """``serve`` is what child processes do; ``on_started`` is called when a handler begins; ``run`` runs it."""
         self._concurrency = concurrency
         self._registry = registry
         self._holds = holds
@@ -72,6 +73,7 @@ class Slots:
         self._capture_logs = capture_logs
         self._capturing: CaptureHandler | None = None
         self._on_started = on_started
+        self._run_attempt = run
         self._making_context = threading.Lock()
         self._places = Places()
         self._on_wait = self._pass_on  # bound once, not for every task
@@ -222,7 +224,7 @@ class Slots:
                 self._finisher.conclude(hold, outcome)
 
         try:
-            await run_attempt(
+            await self._run_attempt(
                 handler,
                 task.payload,
                 context,
@@ -248,6 +250,11 @@ class Slots:
                 await _settle(hold.slot)
             await attempt.end()
 
+    def context_of(self, hold: Hold) -> Context:
+        """Return the context of an attempt, made now if its handler asked for none."""
+        with self._making_context:
+            return hold.context or self._context(hold, None, monotonic())
+
     def _context(self, hold: Hold, timeout: float | None, now: float) -> Context:
         task = hold.task
         hold.context = Context(
@@ -265,8 +272,7 @@ class Slots:
         # An attempt that has ended, or is another worker's in this process, takes no more lines.
         if hold is None or hold.state != RUNNING or self._holds.get(hold.task.id) is not hold:
             return None
-        with self._making_context:
-            return hold.context or self._context(hold, None, monotonic())
+        return self.context_of(hold)
 
     def _slot_ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

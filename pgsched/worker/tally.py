@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from pgsched.model import Claimed, Finish, Outcome
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
+OUTCOMES = ("completed", "failed", "timed_out", "dead")
 ROWS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
@@ -62,6 +63,8 @@ class Tally(Collector):
         self._durations: dict[tuple[str, str], Histogram] = {}
         self._delays: dict[str, Histogram] = {}
         self._missed: Counter[str] = Counter()
+        self.pruned: Counter[tuple[str, str]] = Counter()
+        """Finished tasks that were deleted, by queue and the status they had."""
 
     def claim(self, tasks: list[Claimed], seconds: float) -> None:
         """Count one claim that took ``seconds``."""
@@ -94,13 +97,21 @@ class Tally(Collector):
         """Count ticks that were not run, by the policy that decided it."""
         self._missed[policy] += ticks
 
+    def prune(self, queue: str, **gone: int) -> None:
+        """Count finished tasks that were deleted, by the status they had."""
+        for status, number in gone.items():
+            self.pruned[(queue, status)] += number
+
     def collect(self) -> Iterable[Metric]:
         """Return the families that ``/metrics`` shows."""
         executions = CounterMetricFamily(
             "pgsched_executions", "Attempts that ended.", labels=["task_type", "queue", "outcome"]
         )
-        for labels, count in list(self._executions.items()):
-            executions.add_metric(list(labels), count)
+        counts = self._executions.copy()
+        for names in sorted({key[:2] for key in counts}):
+            # Every outcome from the first attempt on: the growth of a series that begins with 1 is not seen.
+            for outcome in OUTCOMES:
+                executions.add_metric([*names, outcome], counts[(*names, outcome)])
         yield executions
         durations = HistogramMetricFamily(
             "pgsched_execution_duration_seconds", "How long attempts ran.", labels=["task_type", "queue"]
@@ -120,6 +131,10 @@ class Tally(Collector):
         for policy in ("once", "skip", "all", "overlap"):
             missed.add_metric([policy], self._missed[policy])
         yield missed
+        pruned = CounterMetricFamily("pgsched_pruned", "Finished tasks that were deleted.", labels=["queue", "status"])
+        for names, number in sorted(self.pruned.copy().items()):
+            pruned.add_metric(list(names), number)
+        yield pruned
         yield _plain_histogram("pgsched_claim_seconds", "How long claims took.", self.claim_seconds)
         yield _plain_histogram("pgsched_claim_batch_size", "Rows per claim.", self.claim_batch)
         yield GaugeMetricFamily("pgsched_running", "Tasks running in this worker.", value=self.running)

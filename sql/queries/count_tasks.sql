@@ -1,12 +1,12 @@
 -- The rows that wait, run or are dead, by queue: two partial indexes, never the finished rows. For a cache, not for
 -- every scrape: the first part reads each row that is not finished.
-select queue::text, status::text, count(*),
+select queue::text, status::text, count(*), count(*) filter (where status = 'pending' and next_run_at <= now()),
   extract(epoch from now() - min(next_run_at) filter (where status = 'pending' and next_run_at <= now()))::float8
 from pgsched.tasks
 where next_run_at is not null and enabled
 group by queue, status
 union all
-select queue::text, 'dead', count(*), null
+select queue::text, 'dead', count(*), 0, null
 from pgsched.tasks
 where died_at is not null
 group by queue

@@ -6,8 +6,16 @@ begin
     create table pgsched.migrations (
       version integer primary key,
       name text not null,
-      applied_at timestamptz not null default now());
+      applied_at timestamptz not null default now(),
+      works_with integer);
     comment on schema pgsched is 'pgsched: a job queue and scheduler';
     comment on table pgsched.migrations is 'The schema''s version: one row per migration applied.';
+    comment on column pgsched.migrations.works_with is 'Programs made for this version of the schema, or a later one, work with it after this migration.';
+  elsif not exists (
+    select from pg_attribute
+    where attrelid = 'pgsched.migrations'::regclass and attname = 'works_with' and not attisdropped
+  ) then
+    alter table pgsched.migrations add column works_with integer;
+    comment on column pgsched.migrations.works_with is 'Programs made for this version of the schema, or a later one, work with it after this migration.';
   end if;
 end $$

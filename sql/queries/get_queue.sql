@@ -1,5 +1,6 @@
 -- The settings of one queue; the defaults for one that has none.
 select n.name, coalesce(q.paused, false) as paused, coalesce(q.ordering, 'fifo') as ordering,
-  coalesce(q.limits, '{}') as limits, q.ageing, coalesce(q.events, false) as events
+  coalesce(q.limits, '{}') as limits, q.ageing, coalesce(q.events, false) as events, q.retention, q.retention_count,
+  q.dead_retention, q.dead_retention_count, q.archive
 from (select %(queue)s::text as name) n
 left join pgsched.queues q on q.name = n.name

@@ -30,6 +30,7 @@ begin
   grant select, insert on pgsched.executions, pgsched.execution_logs, pgsched.missed_ticks to pgsched_worker;
   grant select, insert, delete on pgsched.dependencies to pgsched_worker;
   grant select, insert, update, delete on pgsched.workers, pgsched.slots, pgsched.starts, pgsched.turns to pgsched_worker;
+  grant select, insert, update on pgsched.watchdog to pgsched_worker;
   grant select, update (updated_at) on pgsched.queues to pgsched_worker;  -- to lock a row, one column must be theirs
   grant usage on sequence pgsched.tasks_id_seq to pgsched_worker;
   grant execute on function
@@ -37,14 +38,20 @@ begin
     pgsched.pick_by_turns, pgsched.due_of_keys, pgsched.key_rooms, pgsched.next_keys, pgsched.note_late_start,
     pgsched.make_partitions
     to pgsched_worker;
+  grant select on pgsched.settings to pgsched_worker;
+  grant execute on function
+    pgsched.retention_rules, pgsched.pick_prunable, pgsched.delete_finished, pgsched.history_days, pgsched.drop_history,
+    pgsched.prune_history
+    to pgsched_worker, pgsched_operator;
+  grant execute on function pgsched.hold_history to pgsched_operator;
 
   -- Viewers and operators.
   grant select on pgsched.tasks, pgsched.executions, pgsched.execution_logs, pgsched.missed_ticks, pgsched.dependencies,
-    pgsched.workers, pgsched.queues, pgsched.locks
+    pgsched.workers, pgsched.queues, pgsched.settings, pgsched.archived_tasks, pgsched.locks, pgsched.watchdog
     to pgsched_viewer, pgsched_operator;
   execute format('grant insert (%1$s, declared), update (%1$s, declared) on pgsched.tasks to pgsched_operator', public_columns);
-  grant delete on pgsched.tasks, pgsched.locks to pgsched_operator;
-  grant insert, update on pgsched.queues to pgsched_operator;
+  grant delete on pgsched.tasks, pgsched.archived_tasks, pgsched.locks to pgsched_operator;
+  grant insert, update on pgsched.queues, pgsched.settings to pgsched_operator;
   grant select, insert on pgsched.audit_log to pgsched_operator;
   grant execute on function pgsched.change_tasks, pgsched.limit_queue, pgsched.unlimit_queue to pgsched_operator;
 end $$

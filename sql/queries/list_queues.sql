@@ -16,7 +16,7 @@ names as (
   select name::text from pgsched.queues
   union select name from waiting
   union select name from dead
-  union select unnest(queues) from pgsched.workers
+  union select unnest(w.queues) from pgsched.workers w
 )
 select names.name, coalesce(q.paused, false) as paused, coalesce(q.ordering, 'fifo') as ordering,
   coalesce(q.limits, '{}') as limits, q.ageing,

@@ -1,2 +1,2 @@
 -- Written in the transaction of the migration itself.
-insert into pgsched.migrations (version, name) values (%(version)s, %(name)s)
+insert into pgsched.migrations (version, name, works_with) values (%(version)s, %(name)s, %(works_with)s)

@@ -6,6 +6,6 @@ with fitting as materialized (
     and (%(queue)s::text is null or t.queue = %(queue)s::text)
     and (%(task_type)s::text is null or t.task_type = %(task_type)s::text)
   order by t.died_at, t.id
-  for update
+  for no key update
 )
 select count(*) as number from fitting cross join lateral (select pgsched.retry(fitting.id) offset 0) retried

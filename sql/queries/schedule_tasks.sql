@@ -1,4 +1,5 @@
--- Many tasks, one after the other, through the function: for a role that may call it and not fill in ids by itself.
+-- Many tasks, one after the other, through the function: for a role that may call it and not fill in ids by itself, and for
+-- drivers other than psycopg, whose one parameter is text whatever they think of JSON.
 select pgsched.schedule(
   task_type => t.task_type,
   payload => t.payload::jsonb,
@@ -35,7 +36,7 @@ select pgsched.schedule(
   on_dependency_dead => t.on_dependency_dead,
   concurrency_key => t.concurrency_key
 ) as id
-from json_to_recordset(%(tasks)s::json) as t(
+from json_to_recordset(%(tasks)s::text::json) as t(
   task_type text, payload text, run_at text, delay text, cron_expression text, timezone text,
   repeat_interval text, repeat_count integer, start_date text, end_date text, queue text, priority integer,
   idempotency_key text, task_name text, tags text[], metadata text, tenant_id text, user_id text,

@@ -1,8 +1,20 @@
 -- Changes the given settings of a queue and leaves the others as they are.
-insert into pgsched.queues as q (name, ordering, ageing)
-values (%(queue)s, coalesce(%(ordering)s::text, 'fifo'), %(ageing)s::interval)
+insert into pgsched.queues as q (
+  name, ordering, ageing, retention, retention_count, dead_retention, dead_retention_count, archive)
+values (
+  %(queue)s, coalesce(%(ordering)s::text, 'fifo'), %(ageing)s::text::interval, %(retention)s::text::interval,
+  %(retention_count)s::integer, %(dead_retention)s::text::interval, %(dead_retention_count)s::integer,
+  %(archive)s::boolean)
 on conflict (name) do update
 set ordering = coalesce(%(ordering)s::text, q.ordering),
-  ageing = case when %(sets_ageing)s then excluded.ageing else q.ageing end,
+  ageing = case when 'ageing' = any(%(given)s::text[]) then excluded.ageing else q.ageing end,
+  retention = case when 'retention' = any(%(given)s::text[]) then excluded.retention else q.retention end,
+  retention_count = case when 'retention_count' = any(%(given)s::text[]) then excluded.retention_count
+    else q.retention_count end,
+  dead_retention = case when 'dead_retention' = any(%(given)s::text[]) then excluded.dead_retention
+    else q.dead_retention end,
+  dead_retention_count = case when 'dead_retention_count' = any(%(given)s::text[]) then excluded.dead_retention_count
+    else q.dead_retention_count end,
+  archive = case when 'archive' = any(%(given)s::text[]) then excluded.archive else q.archive end,
   updated_at = now()
 returning q.name

@@ -3,7 +3,7 @@
 with names as (
   select name from pgsched.queues_in_use() as used(name)
   union select name::text from pgsched.queues
-  union select unnest(queues) from pgsched.workers
+  union select unnest(w.queues) from pgsched.workers w
 )
 select n.name, coalesce(q.paused, false) as paused, coalesce(q.ordering, 'fifo') as ordering,
   coalesce(q.limits, '{}') as limits, q.ageing, held.number as waiting, ready.number as ready,

@@ -4,7 +4,7 @@ with present as (
   select t.id, t.schedule_type::text, jsonb_populate_record(t, %(changes)s::jsonb) as wanted
   from pgsched.tasks t
   where t.id = %(id)s
-  for update
+  for no key update
 ),
 changed as (
   update pgsched.tasks t

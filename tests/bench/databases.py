@@ -84,6 +84,11 @@ class Databases:
             connection.execute("vacuum (freeze, analyze)")
         self._made.add(filling)
 
+    def template(self, filling: str) -> str:
+        """The DSN of the template itself, for whoever needs it for good."""
+        self.prepare(filling)
+        return make_conninfo(self.server_dsn, dbname=_template(filling))
+
     def fresh(self, filling: str) -> str:
         """The DSN of a new database with this filling, checkpointed."""
         self.prepare(filling)

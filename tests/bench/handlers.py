@@ -1,30 +1,19 @@
-"""The handlers of the workers that run as processes of their own."""
+"""The handlers of the workers that run as processes of their own: those of ``pgsched bench``, and more."""
 
 from __future__ import annotations
 
 import time
 
-from pgsched import App
+from pgsched.bench.handlers import app
 
-app = App()
+__all__ = ["app"]
 
 BURN_SECONDS = 0.001
-
-
-@app.task("noop")
-async def noop() -> None:
-    """Do nothing."""
 
 
 @app.task("sized")
 async def sized(blob: str) -> None:
     """Do nothing with much."""
-
-
-@app.task("stamp")
-async def stamp() -> int:
-    """Say when it began, in nanoseconds of the machine's monotonic clock."""
-    return time.monotonic_ns()
 
 
 @app.task("burn")

@@ -35,9 +35,18 @@ def _case_lines(case: CaseFigures) -> Iterator[str]:
         yield f"  target {target.text}: {target.got}, {verdict(target)}"
 
 
+def _described(picture: str) -> str:
+    """What a picture shows, for those who cannot see it; the tables below it have the figures."""
+    return {
+        "benchmark-drain": "Bars: tasks a second of pgsched and its peers",
+        "benchmark-pickup": "Bars: milliseconds from an insert to the start of its task",
+        "benchmark-targets": "Bars: what was measured beside what was aimed at, for each target",
+    }.get(picture, f"Bars: {picture.replace('-', ' ')}")
+
+
 def for_docs(cases: Sequence[CaseFigures], pictures: Sequence[Path]) -> str:
     """Markdown: what was aimed at and what came out, then every case with the best setting of each peer."""
-    lines = [line for path in pictures for line in (f"![{path.stem}]({path.name})", "")]
+    lines = [line for path in pictures for line in (f"![{_described(path.stem)}]({path.name})", "")]
     lines += ["| case | target | measured | |", "|---|---|---|---|"]
     for case in cases:
         for place, target in enumerate(case.targets):

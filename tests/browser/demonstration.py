@@ -91,6 +91,7 @@ class Filled:
             "workers": "/workers",
             "dead": "/dead",
             "executions": "/executions",
+            "doctor": "/doctor",
             "audit": "/audit",
         }
 

@@ -81,6 +81,35 @@ def test_schema_newer_than_the_program_is_refused_in_one_line(
     assert (worker.wait(), worker.output) == (1, f"pgsched: {expected}\n")
 
 
+@pytest.mark.parametrize("kind", ["works", "breaks", "silent"])
+def test_newer_schema_is_taken_if_every_later_migration_works_with_the_program(dsn: str, kind: str) -> None:
+    ours = program_version()
+    with database(dsn) as connection:
+        connection.execute(
+            "insert into pgsched.migrations (version, name, works_with) values (9998, 'one', %s), (9999, 'two', %s)",
+            (ours, {"works": ours, "breaks": ours + 1, "silent": None}[kind]),
+        )
+    refusal = f"pgsched: the database's schema is at version 9999, newer than this program's {ours}: upgrade pgsched\n"
+    works = kind == "works"
+    for command in (["task", "add", "note"], ["task", "list"], ["migrate"]):
+        ended = pgsched(*command, dsn=dsn)
+        assert (command, ended.code, ended.stderr) == (command, 0 if works else 1, "" if works else refusal)
+    if works:
+        newer = f"the schema is newer (version 9999) and works with this program (version {ours})\n"
+        assert pgsched("migrate", dsn=dsn).stdout == newer
+    ended = pgsched("migrate", "--roles", dsn=dsn)  # the rights are those of the newer program
+    assert (ended.code, ended.stderr) == (1, refusal)
+
+
+def test_schema_of_a_program_that_did_not_know_what_works_with_it_is_taken_over(empty_dsn: str) -> None:
+    make_older(empty_dsn)
+    with database(empty_dsn) as connection:
+        connection.execute("alter table pgsched.migrations drop column works_with")
+    assert "run 'pgsched migrate'" in pgsched("stats", dsn=empty_dsn).error
+    assert pgsched("migrate", dsn=empty_dsn).code == 0
+    assert pgsched("stats", dsn=empty_dsn).code == 0
+
+
 def test_schema_older_than_the_program_is_refused_in_one_line_until_it_is_migrated(
     run_pgsched: PgschedRunner, empty_dsn: str, tmp_path: Path
 ) -> None:
@@ -139,7 +168,7 @@ def make_older(dsn: str) -> None:
         for migration in migrations()[:-1]:
             connection.execute(migration.sql)
             connection.execute(
-                load_statement("record_migration"), {"version": migration.version, "name": migration.name}
+                load_statement("record_migration"), migration._asdict() | {"works_with": migration.works_with}
             )
 
 

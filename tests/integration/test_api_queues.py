@@ -12,7 +12,14 @@ from tests.tables import add_worker, database, insert_task, set_dead
 from tests.web_face import web
 
 API = "/api/v1"
-DEFAULTS = {"paused": False, "ordering": "fifo", "limits": {}, "ageing": None, "events": False}
+KEPT = {
+    "retention": None,
+    "retention_count": None,
+    "dead_retention": None,
+    "dead_retention_count": None,
+    "archive": None,
+}
+DEFAULTS = {"paused": False, "ordering": "fifo", "limits": {}, "ageing": None, "events": False} | KEPT
 
 
 def noted(dsn: str) -> list[tuple[Any, ...]]:

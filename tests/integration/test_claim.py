@@ -168,7 +168,7 @@ def test_a_row_that_is_released_and_claimed_again_is_no_lost_attempt(dsn: str) -
     async def scenario() -> None:
         async with engine(dsn) as one:
             await one.claim()
-            await one.worker._ending().give_back(one.holds.take_waiting())
+            await one.worker.ending().give_back(one.holds.take_waiting())
             await one.claim()
 
     with database(dsn) as db:

@@ -10,12 +10,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import click
 import psycopg
 import pytest
 from prometheus_client import generate_latest
 
-from pgsched.cli import commands
 from pgsched.cli.schedules import SAID
 from pgsched.config import WorkerSettings
 from pgsched.cron import ALIASES, load_zone, next_tick, parse_cron
@@ -24,43 +22,60 @@ from pgsched.interval import Interval
 from pgsched.preview import schedule_of
 from pgsched.schedule import admit, next_after
 from pgsched.worker.service import Worker
-from tests.doc_examples import PAGES, RUN, SHOWN, Block, Story, blocks, table, tables
+from tests.doc_examples import PAGES, Block, Story, blocks, table, tables
+from tests.doc_programs import programs
 from tests.engine import handlers, nothing, on_loop
-from tests.processes import CHECKOUT, PgschedRunner
+from tests.processes import PgschedRunner
 from tests.tables import database, insert_task
 from tests.waiting import wait_until, wait_until_async
 
-EVERY_BLOCK = [block for page in PAGES for block in blocks(page)]
-DEAD = {"handlers.md": ["charge"], "workflows.md": ["extract", "pgsched.group"]}
+DEAD = {
+    "from_cron.md": ["shell"],
+    "handlers.md": ["charge"],
+    "recipes.md": ["parse"],
+    "workflows.md": ["extract", "pgsched.group"],
+}
 """Tasks that a page makes fail for good, by their types."""
 
-each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+LEFT = {"from_cron.md": {"mail.txt": "To: ops@example.com\nSubject: shell 10 failed\n"}}
+"""What examples of a page leave in a file."""
+
+FROM_NOTHING = ("README.md", "getting_started.md")
+"""Pages that begin with `pgsched migrate`."""
+
+WITH_EXAMPLES = [page for page in PAGES if any(block.runs for block in blocks(page))]
+each_page = pytest.mark.parametrize("page", WITH_EXAMPLES, ids=lambda page: page.name)
 Row = dict[str, Any]
 
 
 # The examples.
 
 
-@pytest.mark.parametrize("block", EVERY_BLOCK, ids=str)
-def test_block_is_of_a_kind_that_is_run_or_only_shown(block: Block) -> None:
-    assert block.language in RUN + SHOWN
-    assert block.not_run is None or block.language in RUN
+@pytest.fixture(scope="session")
+def doc_programs() -> Iterator[Path]:
+    """A folder with the programs that examples call."""
+    with programs() as folder:
+        yield folder
 
 
 @each_page
-def test_examples_of_a_page_run_in_their_order(page: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    # README begins with `pgsched migrate`.
-    dsn = request.getfixturevalue("empty_dsn" if page.name == "README.md" else "dsn")
+def test_examples_of_a_page_run_in_their_order(
+    page: Path, tmp_path: Path, doc_programs: Path, request: pytest.FixtureRequest
+) -> None:
+    dsn = request.getfixturevalue("empty_dsn" if page.name in FROM_NOTHING else "dsn")
     runner = PgschedRunner(folder=tmp_path, dsn=dsn)
-    story = Story(folder=tmp_path, dsn=dsn, run_pgsched=runner)
+    story = Story(folder=tmp_path, dsn=dsn, run_pgsched=runner, programs=doc_programs)
     try:
         for block in blocks(page):
-            if block.language in RUN and block.not_run is None:
+            if block.runs:
                 story.run(block)
         with database(dsn) as connection:
             wait_until(lambda: not _due(connection), timeout=20, message="all that the page scheduled has run")
             died = connection.execute("select task_type::text from pgsched.tasks where died_at is not null").fetchall()
         assert sorted(row["task_type"] for row in died) == DEAD.get(page.name, [])
+        for name, text in LEFT.get(page.name, {}).items():
+            file = tmp_path / name
+            wait_until(lambda: file.exists() and text in file.read_text(), message=f"{name} says {text!r}")  # noqa: B023
         story.end()
     finally:
         runner.kill_all()
@@ -79,25 +94,25 @@ def _due(connection: psycopg.Connection[Row]) -> list[Row]:
     ).fetchall()
 
 
-# What the pages point to.
-
-
-@each_page
-def test_link_leads_to_a_file(page: Path) -> None:
-    targets = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
-    missing = [target for target in targets if "://" not in target and not (page.parent / target).exists()]
-    assert missing == []
-
-
-@each_page
-def test_path_in_the_checkout_exists(page: Path) -> None:
-    paths = re.findall(r"`((?:pgsched|sql|tests|deploy)/[\w/.]+)`", page.read_text(encoding="utf-8"))
-    assert [path for path in paths if not (CHECKOUT / path).exists()] == []
-
-
-def test_every_page_is_linked_from_the_readme() -> None:
-    readme = PAGES[0].read_text(encoding="utf-8")
-    assert [page.name for page in PAGES[1:] if f"(docs/{page.name})" not in readme] == []
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("python", "raise SystemExit(3)\n"),
+        ("python", "import nothing_of_that_name\n"),
+        ("sh", "pgsched task show 4711\n"),
+        ("sh", "python -c 'raise SystemExit(1)'\n"),
+        ("console", "$ pgsched task next @daily -n 1 --from 2030-01-01T00:00Z --json\n[]\n"),
+        ("sql", "select 1 / 0\n"),
+        ("sql", "select 1\n-- ERROR: there is none\n"),
+    ],
+)
+def test_example_that_fails_fails_its_page(
+    language: str, text: str, dsn: str, tmp_path: Path, doc_programs: Path
+) -> None:
+    runner = PgschedRunner(folder=tmp_path, dsn=dsn)
+    story = Story(folder=tmp_path, dsn=dsn, run_pgsched=runner, programs=doc_programs)
+    with pytest.raises(AssertionError):
+        story.run(Block(page=PAGES[0], line=1, language=language, text=text, not_run=None))
 
 
 # Numbers.
@@ -124,36 +139,10 @@ def test_limit_is_that_of_the_program(what: str, limit: str, name: str) -> None:
     assert int(limit.replace(",", "")) == found
 
 
-# Configuration.
-
-
-@pytest.mark.parametrize("path", ["pgsched", "pgsched worker", "pgsched dev", "pgsched web"])
-def test_configuration_table_lists_every_option(path: str) -> None:
-    command: click.Command = commands
-    for name in path.split()[1:]:
-        assert isinstance(command, click.Group)
-        command = command.commands[name]
-    expected = {}
-    for option in command.params:
-        assert isinstance(option, click.Option)
-        if option.envvar is not None:
-            flag = max(option.opts, key=len)
-            expected[flag] = (option.envvar, _default(option))
-    documented = table("operations", path)
-    assert {row["option"]: (row["environment"], row["default"]) for row in documented.rows} == expected
-
-
-def _default(option: click.Option) -> str:
-    told = re.search(r"\[default: (.+)\]", option.help or "")
-    if told:
-        return told[1]
-    default = option.to_info_dict()["default"]
-    if default is None or (default is False and not option.is_flag):
-        return ""
-    return " ".join(default) if isinstance(default, tuple | list) else str(default)
-
-
 # Metrics.
+
+
+_LATE = ("pgsched_unhandled_due", "pgsched_executions_total", "pgsched_pruned_total")
 
 
 @on_loop
@@ -163,7 +152,7 @@ async def _scrape(dsn: str, found: dict[str, tuple[str, list[str]]]) -> None:
 
     def complete() -> bool:
         text = generate_latest(worker.metrics).decode()
-        return "pgsched_unhandled_due{" in text and "pgsched_executions_total{" in text
+        return all(f"{name}{{" in text for name in _LATE)
 
     try:
         await wait_until_async(complete, message="every metric has a sample")
@@ -182,127 +171,13 @@ def test_metrics_table_lists_every_metric(dsn: str) -> None:
     with database(dsn) as connection:
         insert_task(connection, "mail")
         insert_task(connection, "nobody's")
+        connection.execute("update pgsched.settings set retention = '1 day'")
     found: dict[str, tuple[str, list[str]]] = {}
     _scrape(dsn, found)
     documented = table("operations", "Metrics")
     assert {
         row["name"]: (row["type"], sorted(row["labels"].replace(",", "").split())) for row in documented.rows
     } == found
-
-
-# SQL.
-
-
-def test_columns_table_is_that_of_the_database(dsn: str) -> None:
-    with database(dsn) as connection:
-        columns = connection.execute(
-            """
-            select a.attname::text as name, format_type(coalesce(nullif(t.typbasetype, 0), t.oid), null) as type,
-              coalesce(split_part(pg_get_expr(d.adbin, d.adrelid), '::', 1), '') as default,
-              col_description(a.attrelid, a.attnum) as comment
-            from pg_attribute a
-            join pg_type t on t.oid = a.atttypid
-            left join pg_attrdef d on (d.adrelid, d.adnum) = (a.attrelid, a.attnum)
-            where a.attrelid = 'pgsched.tasks'::regclass and a.attnum > 0 and not a.attisdropped
-            order by a.attnum
-            """
-        ).fetchall()
-    documented = {row["column"]: row for row in table("sql", "Columns of pgsched.tasks").rows}
-    assert sorted(documented) == sorted(row["name"] for row in columns)  # the page groups them for readers
-    for column in columns:
-        row = documented[column["name"]]
-        assert (row["type"], row["default"]) == (_short(column["type"]), column["default"]), column["name"]
-        assert row["meaning"] == column["comment"], column["name"]
-
-
-def test_columns_table_of_missed_ticks_is_that_of_the_database(dsn: str) -> None:
-    with database(dsn) as connection:
-        columns = connection.execute(
-            """
-            select attname::text as name, format_type(atttypid, null) as type,
-              col_description(attrelid, attnum) as comment
-            from pg_attribute
-            where attrelid = 'pgsched.missed_ticks'::regclass and attnum > 0 and not attisdropped
-            order by attnum
-            """
-        ).fetchall()
-    documented = table("sql", "pgsched.missed_ticks").rows
-    assert [(row["column"], row["type"]) for row in documented] == [
-        (row["name"], _short(row["type"])) for row in columns
-    ]
-    for row, column in zip(documented, columns, strict=True):
-        assert row["meaning"] == (column["comment"] or row["meaning"]), column["name"]
-        assert row["meaning"], column["name"]
-
-
-def _short(kind: str) -> str:
-    return kind.replace("timestamp with time zone", "timestamptz")
-
-
-def test_constraints_table_lists_every_constraint(dsn: str) -> None:
-    with database(dsn) as connection:
-        # A partition repeats the constraints of its table.
-        found = connection.execute(
-            """
-            select c.conname::text as name,
-              case c.contypid when 0 then 'table ' || r.relname else 'domain ' || t.typname end as of
-            from pg_constraint c
-            left join pg_type t on t.oid = c.contypid
-            left join pg_class r on r.oid = c.conrelid
-            where c.connamespace = 'pgsched'::regnamespace and c.contype = 'c' and r.relispartition is not true
-            union all
-            select r.relname, 'table ' || i.relname
-            from pg_index x
-            join pg_class r on r.oid = x.indexrelid
-            join pg_class i on i.oid = x.indrelid
-            where r.relnamespace = 'pgsched'::regnamespace and x.indisunique and not x.indisprimary
-            """
-        ).fetchall()
-    documented = table("sql", "Constraints")
-    assert {(row["constraint"], row["of"]) for row in documented.rows} == {(row["name"], row["of"]) for row in found}
-
-
-def test_functions_table_lists_every_function_for_users(dsn: str) -> None:
-    with database(dsn) as connection:
-        found = connection.execute(
-            """
-            select p.proname::text as name, pg_get_function_identity_arguments(p.oid) as arguments,
-              pg_get_function_result(p.oid) as returns, obj_description(p.oid, 'pg_proc') as comment
-            from pg_proc p
-            where p.pronamespace = 'pgsched'::regnamespace and obj_description(p.oid, 'pg_proc') is not null
-            """
-        ).fetchall()
-    documented = {row["function"]: (row["returns"], row["meaning"]) for row in table("sql", "Functions").rows}
-    assert documented == {
-        f"{row['name']}({'…' if row['name'] == 'schedule' else row['arguments']})": (row["returns"], row["comment"])
-        for row in found
-    }
-
-
-def test_arguments_table_is_that_of_schedule(dsn: str) -> None:
-    with database(dsn) as connection:
-        found = connection.execute(
-            """
-            select unnest(proargnames) as name, format_type(unnest(proargtypes::oid[]), null) as type
-            from pg_proc where oid = 'pgsched.schedule'::regproc
-            """
-        ).fetchall()
-    documented = table("sql", "Arguments of schedule")
-    assert [(row["argument"], row["type"]) for row in documented.rows] == [
-        (row["name"], _short(row["type"])) for row in found
-    ]
-
-
-def test_tables_table_lists_every_table(dsn: str) -> None:
-    with database(dsn) as connection:
-        found = connection.execute(
-            """
-            select 'pgsched.' || relname as name from pg_class
-            where relnamespace = 'pgsched'::regnamespace and relkind in ('r', 'p') and not relispartition
-              and relname <> 'tasks'
-            """
-        ).fetchall()
-    assert {row["table"] for row in table("sql", "Other tables").rows} == {row["name"] for row in found}
 
 
 # Schedules.
@@ -340,19 +215,6 @@ def test_example_of_downtime_is_what_the_program_does(row: dict[str, str]) -> No
             tick = next_after(schedule, admission.run, len(ran))
     assert (", ".join(ran) or "nothing", str(missed)) == (row["runs on Thursday at 12:00"], row["not run"])
     assert tick == datetime(2030, 1, 11, 8, tzinfo=UTC)
-
-
-def test_commands_table_lists_every_command() -> None:
-    listed = [
-        name.removeprefix("pgsched ")
-        for row in table("operations", "Commands").rows
-        for name in row["command"].split(", ")
-    ]
-    expected = set()
-    for name, command in commands.commands.items():
-        inner = command.commands if isinstance(command, click.Group) else {}
-        expected |= {f"{name} {inside}" for inside in inner} or {name}
-    assert set(listed) - {"worker"} == expected - {"worker"} - {"worker list"}
 
 
 def test_outcomes_of_declared_schedules_are_those_of_the_command() -> None:

@@ -103,7 +103,7 @@ async def test_a_release_makes_room(dsn: str, db: Database) -> None:
     insert_many(db, 2)
     async with engine(dsn) as one, engine(dsn) as other:
         await claimed(one)
-        await one.worker._ending().give_back(one.holds.take_waiting())
+        await one.worker.ending().give_back(one.holds.take_waiting())
         assert len(await claimed(other)) == 1
 
 

@@ -214,7 +214,7 @@ def test_the_command_line_sets_a_queue_up(dsn: str) -> None:
         (["limit", "mail", "--rate", 0], 2, "0 is not in the range"),
         (["limit", "mail", "--rate", 5, "--per", "soon"], 1, 'per: interval "soon"'),
         (["limit", "mail", "--concurrency", 5, "--per", "1m"], 1, "per is the time of a rate"),
-        (["set", "mail"], 2, "give --ordering or --ageing"),
+        (["set", "mail"], 2, "nothing to set: give an option"),
         (["set", "mail", "--ageing", "soon"], 1, 'ageing: interval "soon"'),
     ],
 )

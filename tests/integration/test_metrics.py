@@ -8,20 +8,24 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pgsched.errors import ConfigError
+from pgsched.maintenance.doctor.catalogue import NAMES
+from pgsched.worker.gauges import FRESH_SECONDS, LINGER_SECONDS, STALE_SECONDS
 from pgsched.worker.http import HttpServer
 from tests.engine import Engine, engine, expire_leases, handlers, make_due, nothing, on_loop, running_worker
 from tests.processes import PgschedRunner
-from tests.tables import database, insert_task, set_dead, set_running
+from tests.tables import add_worker, database, insert_task, set_dead, set_running
 from tests.waiting import wait_until, wait_until_async
 
 CONTRACT = {
     "pgsched_tasks": {"queue", "status"},
     "pgsched_queue_oldest_due_seconds": {"queue"},
+    "pgsched_queue_due": {"queue"},
     "pgsched_executions_total": {"task_type", "queue", "outcome"},
     "pgsched_execution_duration_seconds_bucket": {"task_type", "queue", "le"},
     "pgsched_start_delay_seconds_bucket": {"queue", "le"},
@@ -32,11 +36,15 @@ CONTRACT = {
     "pgsched_leases_expired_total": set(),
     "pgsched_fenced_total": set(),
     "pgsched_ticks_missed_total": {"policy"},
+    "pgsched_pruned_total": {"queue", "status"},
     "pgsched_listener_connected": set(),
     "pgsched_database_errors_total": set(),
     "pgsched_table_dead_tuples": set(),
     "pgsched_oldest_xmin_age_seconds": set(),
     "pgsched_notification_queue_usage": set(),
+    "pgsched_workers": set(),
+    "pgsched_schedules_stalled": set(),
+    "pgsched_findings": {"check", "severity"},
 }
 Samples = dict[str, dict[tuple[str, ...], float]]
 
@@ -93,6 +101,7 @@ async def test_every_metric_of_the_contract_is_there_with_its_labels_and_no_othe
         async with engine(every_server_dsn) as one:
             await one.work()
             insert_task(db)
+            one.tally.pruned["default", "completed"] += 1  # nothing is old enough here
             await count(one)
             with served(one) as address:
                 _, text = get(f"{address}/metrics")
@@ -100,6 +109,41 @@ async def test_every_metric_of_the_contract_is_there_with_its_labels_and_no_othe
         sample.name: set(sample.labels) for family in text_string_to_metric_families(text) for sample in family.samples
     }
     assert {name: labels.get(name) for name in CONTRACT} == CONTRACT
+
+
+@on_loop
+async def test_living_workers_and_stalled_schedules_are_counted(dsn: str) -> None:
+    late = "update pgsched.tasks set next_run_at = now() - interval '90 seconds' where schedule_type <> 'one_time'"
+    with database(dsn) as db:
+        add_worker(db, queues=["default"], task_types=["mail"])
+        add_worker(db, queues=["default"], task_types=["mail"], silent_for="1 hour")
+        for queue in ("default", "paused"):
+            insert_task(db, cron_expression="0 8 * * *", queue=queue)
+        set_running(db, insert_task(db, cron_expression="0 8 * * *"))
+        db.execute(late)
+        insert_task(db, cron_expression="0 8 * * *")  # due for a moment: it is waited for
+        insert_task(db, scheduled_for=datetime(2020, 1, 1, tzinfo=UTC))
+        db.execute("insert into pgsched.queues (name, paused) values ('paused', true)")
+        async with engine(dsn) as one:
+            await count(one)
+            found = scrape(one)
+    assert found["pgsched_workers"] == {(): 1}
+    assert found["pgsched_schedules_stalled"] == {(): 1}
+
+
+@on_loop
+async def test_findings_of_the_watchdog_are_shown_and_every_other_check_is_0(dsn: str) -> None:
+    finding = {"check": "stuck_running", "severity": "error", "object": "queue mail"}
+    with database(dsn) as db:
+        db.execute(
+            "insert into pgsched.watchdog (looked_at, findings) values (now(), %s)", (json.dumps([finding, finding]),)
+        )
+        async with engine(dsn) as one:
+            await count(one)
+            found = scrape(one)["pgsched_findings"]
+    assert found[("stuck_running", "error")] == 2
+    assert {check for check, _ in found} == set(NAMES)
+    assert sum(found.values()) == 2
 
 
 @on_loop
@@ -115,11 +159,12 @@ async def test_attempts_are_counted_by_outcome(dsn: str) -> None:
             make_due(db, failing)
             await one.work()
             found = scrape(one)
-    assert found["pgsched_executions_total"] == {
+    assert {labels: count for labels, count in found["pgsched_executions_total"].items() if count} == {
         ("completed", "default", "mail"): 1,
         ("failed", "default", "bad"): 1,
         ("dead", "default", "bad"): 1,
     }
+    assert found["pgsched_executions_total"][("dead", "default", "mail")] == 0, "a first dead letter is growth"
     assert found["pgsched_execution_duration_seconds_count"] == {("default", "mail"): 1, ("default", "bad"): 2}
     assert found["pgsched_start_delay_seconds_count"] == {("default",): 3}
 
@@ -142,6 +187,7 @@ async def test_claims_and_reclaims_are_counted(dsn: str) -> None:
 async def test_the_table_is_counted_by_queue_and_status(dsn: str) -> None:
     with database(dsn) as db:
         insert_task(db)
+        insert_task(db, scheduled_for=datetime.now(UTC) + timedelta(days=1))
         insert_task(db, queue="other")
         set_running(db, insert_task(db))
         set_dead(db, insert_task(db))
@@ -149,11 +195,12 @@ async def test_the_table_is_counted_by_queue_and_status(dsn: str) -> None:
             assert await count(one)
             found = scrape(one)
     assert found["pgsched_tasks"] == {
-        ("default", "pending"): 1,
+        ("default", "pending"): 2,
         ("default", "running"): 1,
         ("default", "dead"): 1,
         ("other", "pending"): 1,
     }
+    assert found["pgsched_queue_due"] == {("default",): 1, ("other",): 1}
     assert found["pgsched_queue_oldest_due_seconds"].keys() == {("default",), ("other",)}
 
 
@@ -165,6 +212,40 @@ async def test_a_scrape_reads_the_cache_and_not_the_table(dsn: str) -> None:
             insert_task(db)
             assert not await count(one)
             assert scrape(one).get("pgsched_tasks", {}) == {}
+
+
+@on_loop
+async def test_a_queue_that_is_empty_again_is_shown_with_0_for_an_hour(dsn: str) -> None:
+    with database(dsn) as db:
+        insert_task(db)
+        async with engine(dsn) as one:
+            await count(one)
+            await one.work()
+            gauges = one.worker._gauges
+            assert gauges is not None
+            gauges._renew_after = 0.0
+            assert await count(one)
+            found = scrape(one)
+            assert found["pgsched_tasks"] == {("default", "pending"): 0}
+            assert found["pgsched_queue_due"] == found["pgsched_queue_oldest_due_seconds"] == {("default",): 0}
+            gauges._renew_after = 0.0
+            gauges._seen = {names: at - LINGER_SECONDS for names, at in gauges._seen.items()}
+            assert await count(one)
+            assert "pgsched_tasks" not in scrape(one)
+
+
+@on_loop
+async def test_counts_that_could_not_be_renewed_for_long_are_not_shown(dsn: str) -> None:
+    async with engine(dsn) as one:
+        assert "pgsched_workers" not in scrape(one), "nothing was read yet"
+        await count(one)
+        gauges = one.worker._gauges
+        assert gauges is not None
+        assert scrape(one)["pgsched_workers"] == {(): 0}
+        gauges._renew_after -= FRESH_SECONDS + STALE_SECONDS + 1
+        found = scrape(one)
+        assert "pgsched_workers" not in found
+        assert found["pgsched_slots"], "of itself it can tell"
 
 
 @on_loop
@@ -207,14 +288,27 @@ async def test_a_worker_at_work_is_healthy_and_ready(dsn: str) -> None:
 
 
 @on_loop
-async def test_a_worker_without_a_heartbeat_is_not_healthy(dsn: str) -> None:
+async def test_a_worker_whose_heartbeats_fail_is_healthy_but_not_ready(dsn: str) -> None:
     async with engine(dsn) as one:
         one.worker.heart.tick()
+        await one.claim()
         one.worker.heart.last_beat -= 1000
+        with served(one) as address:
+            assert get(f"{address}/healthz") == (200, "ok\n")  # another process would not find the database either
+            code, text = get(f"{address}/readyz")
+    assert code == 503
+    assert text.startswith("no heartbeat for 1")
+
+
+@on_loop
+async def test_a_worker_whose_heartbeat_stands_still_is_not_healthy(dsn: str) -> None:
+    async with engine(dsn) as one:
+        one.worker.heart.tick()
+        one.worker.heart.last_try -= 1000
         with served(one) as address:
             code, text = get(f"{address}/healthz")
     assert code == 503
-    assert text.startswith("no heartbeat for 1")
+    assert text.startswith("the heartbeat has stood still for 1")
 
 
 @on_loop

@@ -52,6 +52,33 @@ async def test_queue_is_paused_and_resumed(dsn: str) -> None:
 
 
 @on_loop
+async def test_how_long_finished_tasks_are_kept_is_set_by_the_form(dsn: str) -> None:
+    async with web(dsn) as client:
+        given = await shown_form(client)
+        kept = {
+            "retention": "7d", "retention_count": "100000", "dead_retention": "forever", "dead_retention_count": "0",
+            "archive": "yes",
+        }  # fmt: skip
+        assert (await client.post(FORM, data=given | kept)).status_code == 303
+        assert await shown_form(client) == given | kept
+        for field, wrong in (("retention", "soon"), ("dead_retention_count", "-1"), ("archive", "maybe")):
+            answer = await client.post(FORM, data=given | kept | {field: wrong})
+            page = Page(answer.text)
+            assert (answer.status_code, page.problems()) == (422, [])
+            assert field in page.text
+        emptied = dict.fromkeys(kept, "")
+        assert (await client.post(FORM, data=given | emptied)).status_code == 303
+        assert await shown_form(client) == given
+    assert [entry[3] for entry in noted(dsn)] == [
+        {
+            "retention": "7 days", "retention_count": 100000, "dead_retention": "12000 mons",
+            "dead_retention_count": 0, "archive": True,
+        },
+        dict.fromkeys(kept),
+    ]  # fmt: skip
+
+
+@on_loop
 async def test_everything_that_a_queue_may_be_told_is_set_by_one_form(dsn: str) -> None:
     async with web(dsn) as client:
         given = await shown_form(client) | {

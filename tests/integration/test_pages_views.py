@@ -7,14 +7,17 @@ import re
 
 import pytest
 
+from pgsched.maintenance.doctor.catalogue import NAMES
+from pgsched.maintenance.doctor.judges import OF_ANY_SCHEMA
 from pgsched.web import WebSettings
 from pgsched.web.headers import CONTENT_SECURITY_POLICY
+from pgsched.web.pages import overview as overview_page
 from tests.engine import engine, on_loop
 from tests.pages import Page
 from tests.tables import add_worker, database, insert_task, set_completed, set_dead, set_running
 from tests.web_face import OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
 
-LISTS = ("/", "/tasks", "/schedules", "/workflows", "/queues", "/workers", "/dead", "/executions")
+LISTS = ("/", "/tasks", "/schedules", "/workflows", "/queues", "/workers", "/dead", "/executions", "/doctor")
 FOR_OPERATORS = ("/schedules/new", "/queues/settings?queue=mail", "/audit")
 
 
@@ -116,7 +119,32 @@ async def test_overview_names_what_is_wrong(dsn: str) -> None:
 
 
 @on_loop
-async def test_overview_of_a_healthy_database_has_nothing_wrong(dsn: str) -> None:
+async def test_doctor_says_what_is_wrong_what_to_do_and_what_was_looked_at(dsn: str) -> None:
+    with database(dsn) as connection:
+        connection.execute("drop index pgsched.tasks_due")
+    async with web(dsn) as client:
+        shown = Page((await client.get("/doctor")).text)
+        overview = Page((await client.get("/")).text).text
+        said = (await client.get("/api/v1/doctor")).json()
+    for words in ("the index tasks_due of pgsched.tasks is missing", "CREATE INDEX tasks_due", "late_starts ok"):
+        assert words in shown.text
+    assert "tasks_due: the index tasks_due of pgsched.tasks is missing." in overview
+    assert said["healthy"] is False
+    assert "indexes" in [one["check"] for one in said["findings"]]
+    assert [one["check"] for one in said["checks"]] == list(NAMES)
+
+
+@on_loop
+async def test_overview_does_not_wait_for_a_slow_doctor(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overview_page, "PATIENCE", 0.0)
+    async with web(dsn) as client:
+        text = Page((await client.get("/")).text).text
+    assert "The doctor has not finished its look yet." in text
+
+
+@on_loop
+async def test_overview_of_a_healthy_database_has_nothing_wrong(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(OF_ANY_SCHEMA, "durability", lambda facts: iter(()))  # the tests' server is not careful
     async with web(dsn) as client:
         assert "Wrong now Nothing." in Page((await client.get("/")).text).text
 

@@ -174,7 +174,7 @@ async def test_a_released_row_calls(dsn: str, db: Database, ear: Database) -> No
     async with engine(dsn) as one:
         await one.claim()
         add_sleeper(db, until=SOON)
-        await one.worker._ending().give_back(one.holds.take_waiting())
+        await one.worker.ending().give_back(one.holds.take_waiting())
         assert calls(ear) == ["default"]
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
+from unittest import mock
 
 import httpx
 import pytest
+import structlog
 from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
+from pgsched.async_client import AsyncClient
 from pgsched.web import create_app
 from tests.engine import on_loop
 from tests.pages import Page
@@ -175,3 +178,23 @@ async def test_outer_app_that_does_not_close_leaves_connections_open(dsn: str) -
         await client.get(f"{PLACE}/")
     assert connections(dsn) > 0
     await inner.state.web.close()
+
+
+@on_loop
+async def test_error_in_an_app_that_set_up_no_logging_shows_no_values(
+    dsn: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # structlog's own way, where rich is installed, prints the values of variables: payloads among them.
+    structlog.reset_defaults()
+    inner = create_app(dsn, settings=PROTECTED)
+    body = {"task_type": "mail", "payload": {"card": "4111-1111"}}
+    defect = mock.patch.object(AsyncClient, "schedule", side_effect=RuntimeError("a defect"))
+    headers = {"Authorization": f"Bearer {OPERATOR_TOKEN}", **ORIGIN}
+    async with asking(mounted("fastapi", inner)) as http:
+        with defect:
+            failed = await http.post(f"{PLACE}/api/v1/tasks", json=body, headers=headers)
+    assert failed.status_code == 500
+    said = capsys.readouterr().out
+    assert "request_failed" in said
+    assert "RuntimeError: a defect" in said
+    assert "4111-1111" not in said

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from pgsched.web.api import actions, audit, dead, events, executions, queues, schedules, tasks, workers
+from pgsched.web.api import (
+    actions,
+    audit,
+    dead,
+    doctor,
+    events,
+    executions,
+    queues,
+    schedules,
+    settings,
+    tasks,
+    workers,
+)
 
 router = APIRouter()
 # `/tasks/bulk` before `/tasks/{id}`.
-for part in (actions, tasks, executions, schedules, queues, workers, dead, audit, events):
+for part in (actions, tasks, executions, schedules, queues, settings, workers, dead, audit, doctor, events):
     router.include_router(part.router)

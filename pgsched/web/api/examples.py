@@ -164,6 +164,30 @@ SETTINGS: Final[dict[str, Any]] = {
     "limits": {"concurrency": 10},
     "ageing": None,
     "events": False,
+    "retention": "7 days",
+    "retention_count": None,
+    "dead_retention": None,
+    "dead_retention_count": None,
+    "archive": None,
+}
+GENERAL: Final[dict[str, Any]] = {
+    "retention": "7 days",
+    "retention_count": 100000,
+    "dead_retention": None,
+    "dead_retention_count": None,
+    "archive": False,
+    "history_retention": "30 days",
+}
+GENERAL_EDIT: Final[dict[str, Any]] = {"retention": "7d", "history_retention": "30d", "archive": False}
+PRUNE: Final[dict[str, Any]] = {"completed_older_than": "30d", "dry_run": True}
+PRUNED: Final[dict[str, Any]] = {
+    "dry_run": True,
+    "complete": True,
+    "queues": [{"queue": "mail", "completed": 1200, "cancelled": 3, "dead": 0}],
+    "history": ["executions_20260101"],
+    "history_bytes": 81920,
+    "history_rows": 0,
+    "files": [],
 }
 QUEUE: Final[dict[str, Any]] = {
     "name": "mail",
@@ -191,6 +215,19 @@ WORKER: Final[dict[str, Any]] = {
     "lease": "30 secs",
     "sleeping_until": None,
     "alive": True,
+}
+DIAGNOSIS: Final[dict[str, Any]] = {
+    "healthy": False,
+    "checks": [{"check": "indexes", "state": "ok"}, {"check": "stalled_schedules", "state": "found"}],
+    "findings": [
+        {
+            "check": "stalled_schedules",
+            "severity": "error",
+            "object": "mail",
+            "problem": "1 schedule should have run up to 3 m ago and did not: task 17",
+            "advice": "pgsched task show 17; pgsched worker list: who serves queue mail?",
+        }
+    ],
 }
 STATS: Final[dict[str, Any]] = {
     "queues": [QUEUE],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import MISSING, fields
 from datetime import datetime
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 from pydantic import BaseModel, Field, create_model
@@ -57,6 +57,20 @@ MissedTicksShape = shape_of(records.MissedTicks, "MissedTicks")
 LogEntryShape = shape_of(records.LogEntry, "LogEntry")
 QueueShape = shape_of(records.QueueInfo, "Queue")
 QueueSettingsShape = shape_of(records.QueueSettings, "QueueSettings")
+SettingsShape = shape_of(records.Settings, "Settings")
+
+
+class PrunedQueueShape(BaseModel):
+    """How many tasks of a queue were deleted, by the status they had."""
+
+    queue: str
+    completed: int
+    cancelled: int
+    dead: int
+
+
+_PLAIN[records.PrunedQueue] = PrunedQueueShape
+PrunedShape = shape_of(records.Pruned, "Pruned")
 WorkerShape = shape_of(records.WorkerInfo, "Worker")
 
 
@@ -127,6 +141,33 @@ class ChangedShape(BaseModel):
     changed: int = Field(description="So many of them it suited, and were changed.")
     ids: list[int] = Field(description="The first 1,000 of those.")
     more: bool = Field(description="There may be more that fit: the limit was reached.")
+
+
+class CheckedShape(BaseModel):
+    """How one check of the doctor went."""
+
+    check: str
+    state: Literal["ok", "found", "unseen"] = Field(
+        description="unseen: it could not be looked at; a finding says why."
+    )
+
+
+class FindingShape(BaseModel):
+    """Something that is wrong."""
+
+    check: str
+    severity: Literal["error", "warning", "hint"]
+    object: str = Field(description="What it is about: a queue, a table, a session.")
+    problem: str = Field(description="What is wrong, in one line, with the value.")
+    advice: str = Field(description="What to do, most often something to paste.")
+
+
+class DiagnosisShape(BaseModel):
+    """Every check that was made, and all that was found, the worst first."""
+
+    healthy: bool = Field(description="There is no error.")
+    checks: list[CheckedShape]
+    findings: list[FindingShape]
 
 
 class NumberShape(BaseModel):

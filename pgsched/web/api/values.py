@@ -35,3 +35,12 @@ Duration = Annotated[
         }
     ),
 ]
+Count = Annotated[
+    StrictInt | StrictStr,
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "integer", "minimum": 0, "maximum": 2147483647}, {"const": "forever"}],
+            "description": "So many, or `forever`: all.",
+        }
+    ),
+]

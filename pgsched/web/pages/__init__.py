@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from pgsched.web.pages import (
     audit,
     dead,
+    doctor,
     executions,
     live,
     overview,
@@ -19,5 +20,5 @@ from pgsched.web.pages import (
 )
 
 router = APIRouter()
-for part in (overview, tasks, task, schedules, workflows, queues, workers, dead, executions, audit, live):
+for part in (overview, tasks, task, schedules, workflows, queues, workers, dead, executions, audit, doctor, live):
     router.include_router(part.router)

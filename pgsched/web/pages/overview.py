@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,10 +19,24 @@ from pgsched.web.charts import Series, stacked_bars
 from pgsched.web.pages.history import Ended, History, Minutes
 from pgsched.web.pages.shown import show
 from pgsched.web.pages.surveys import surveys_of
+from pgsched.web.state import state_of
 
 DEAD_ROWS_MATTER = 10_000
 """So many dead rows of the table are worth a word, when they are more than :data:`DEAD_SHARE` of it."""
 DEAD_SHARE = 0.5
+SAID = {
+    "no_worker",
+    "unknown_types",
+    "unserved_queues",
+    "silent_workers",
+    "stalled_schedules",
+    "paused_queues",
+    "dead_letters",
+    "old_transactions",
+}
+"""Checks of the doctor whose findings the overview says in words of its own."""
+PATIENCE = 1.0
+"""So many seconds the page waits for the doctor; later it is there."""
 OLD_SNAPSHOT = 600.0
 """A transaction that is open so many seconds keeps dead rows from being removed."""
 
@@ -52,7 +67,12 @@ async def overview(request: Request, actor: Viewer) -> Response:
         actor,
         "overview.html",
         at="overview",
-        problems=problems_of(queues, types, dead, table, stalled, workers),
+        problems=[
+            *problems_of(
+                queues, types, dead, table, stalled, workers, standby=state_of(request).client.database.standby
+            ),
+            *await findings_of(request),
+        ],
         queues=[row | {"ended": ended.get(row["name"], Ended())} for row in rows],
         workers=[worker for worker in workers if worker.alive],
         table=table,
@@ -73,9 +93,15 @@ def problems_of(
     table: TableSurvey,
     stalled: Sequence[Task],
     workers: Sequence[WorkerInfo],
+    *,
+    standby: bool = False,
 ) -> list[Problem]:
-    """Return what is wrong now, the worst first."""
+    """Return what is wrong now, the worst first; on a standby nothing is known of workers."""
     found = []
+    if standby:
+        text = "This is a standby: nothing can be changed here, and workers are not known."
+        found.append(Problem(level="odd", text=text, path="/workers"))
+        types = [replace(one, handled=True) for one in types]
     paused = {queue.name for queue in queues if queue.paused}
     waiting = [one for one in types if one.due and not one.handled and one.queue not in paused]
     if waiting and not any(worker.alive for worker in workers):
@@ -112,6 +138,21 @@ def problems_of(
     if paused:
         found.append(Problem(level="odd", text=f"{_many(len(paused), 'queue')} paused.", path="/queues"))
     return found
+
+
+async def findings_of(request: Request) -> list[Problem]:
+    """Return what the doctor finds and :func:`problems_of` does not say; the page does not wait long for it."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            diagnosis = await state_of(request).diagnosis.get()
+    except TimeoutError:
+        return [Problem(level="odd", text="The doctor has not finished its look yet.", path="/doctor")]
+    levels = {"error": "bad", "warning": "odd"}
+    return [
+        Problem(level=levels[one.severity], text=f"{one.object}: {one.problem}.", path="/doctor")
+        for one in diagnosis.findings
+        if one.severity in levels and one.check not in SAID and (one.check, one.object) != ("dead_rows", "tasks")
+    ]
 
 
 def queue_rows(

@@ -12,7 +12,10 @@ from pgsched.async_client import AsyncClient
 from pgsched.db import page_commands
 from pgsched.db.page_commands import QueueSetup
 from pgsched.db.queue_commands import ORDERINGS, QueueLimits, QueueOptions
+from pgsched.db.settings_commands import FOREVER, LONGEST_RETENTION, RETENTION
 from pgsched.errors import InvalidTask
+from pgsched.interval import Interval
+from pgsched.spec_rules import MAX_INTEGER
 from pgsched.web.access import Actor, Operator, Viewer
 from pgsched.web.audit import audited, note_settings
 from pgsched.web.formats import duration
@@ -105,6 +108,9 @@ async def apply(client: AsyncClient, setup: QueueSetup, form: dict[str, str]) ->
         options["ordering"] = form["ordering"].strip()
     if "ageing" in changed:
         options["ageing"] = form["ageing"].strip() or None
+    for field in RETENTION:
+        if field in changed:
+            options[field] = kept_of(field, form[field])  # type: ignore[literal-required]
     if options:
         await client.set_queue(name, **options)
     if "events" in changed:
@@ -117,6 +123,16 @@ async def apply(client: AsyncClient, setup: QueueSetup, form: dict[str, str]) ->
             await client.limit_queue(name, **limits)
         else:
             await client.unlimit_queue(name)
+
+
+def kept_of(field: str, value: str) -> str | bool | None:
+    """Read how long or how many finished tasks are kept. Raises InvalidTask."""
+    word = value.strip()
+    if field != "archive" or not word:
+        return word or None
+    if word not in ("no", "yes"):
+        raise InvalidTask(f"archive must be yes, no or nothing, got {word[:100]!r}")
+    return word == "yes"
 
 
 def limits_of(form: dict[str, str]) -> QueueLimits:
@@ -140,7 +156,22 @@ def fields_of(setup: QueueSetup) -> dict[str, str]:
         "ordering": setup.ordering,
         "ageing": duration(setup.ageing),
         "events": "yes" if setup.events else "no",
+        "retention": _age(setup.retention),
+        "retention_count": _number(setup.retention_count),
+        "dead_retention": _age(setup.dead_retention),
+        "dead_retention_count": _number(setup.dead_retention_count),
+        "archive": {None: "", True: "yes", False: "no"}[setup.archive],
     }
+
+
+def _age(interval: Interval | None) -> str:
+    if interval == LONGEST_RETENTION:
+        return FOREVER
+    return duration(interval) or ("" if interval is None else "0s")
+
+
+def _number(number: int | None) -> str:
+    return FOREVER if number == MAX_INTEGER else "" if number is None else str(number)
 
 
 async def _setup(client: AsyncClient, name: str) -> QueueSetup:

@@ -27,6 +27,7 @@ NAVIGATION = (
     ("workers", "/workers", "Workers"),
     ("dead", "/dead", "Dead letters"),
     ("executions", "/executions", "Executions"),
+    ("doctor", "/doctor", "Doctor"),
 )
 FOR_OPERATORS = ("audit", "/audit", "Audit log")
 NOTICES: Mapping[str, str] = {

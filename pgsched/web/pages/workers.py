@@ -8,6 +8,7 @@ from starlette.responses import Response
 from pgsched.web.access import Viewer
 from pgsched.web.pages.shown import show
 from pgsched.web.pages.surveys import surveys_of
+from pgsched.web.state import state_of
 
 router = APIRouter()
 
@@ -16,11 +17,13 @@ router = APIRouter()
 async def workers(request: Request, actor: Viewer) -> Response:
     """Show every worker, and types that none of them knows."""
     survey = await surveys_of(request).get()
+    standby = state_of(request).client.database.standby
     return show(
         request,
         actor,
         "workers.html",
         at="workers",
         workers=survey.workers,
-        unhandled=[one for one in survey.types if one.due and not one.handled],
+        unhandled=[one for one in survey.types if one.due and not one.handled and not standby],
+        standby=standby,
     )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import time
-from pathlib import Path
 
 import psycopg
 
+from pgsched.bench.workers import peak_megabytes
 from tests.bench.sides.measure import arguments, report
 from tests.bench.sides.worker_process import wait_until, worker
 
@@ -24,18 +23,13 @@ def run(dsn: str, tasks: int) -> dict[str, float]:
                 " and next_run_at is not null)",
             )
             seconds = time.perf_counter() - begun
-            peak = _peak_megabytes(process.pid)
+            peak = peak_megabytes(process.pid)
         row = connection.execute("select count(*) from pgsched.executions where status = 'completed'").fetchone()
     if row != (tasks,):
         raise RuntimeError(f"{tasks} tasks, but (completed,) is {row}")
-    return {"peak_mb": peak, "per_second": tasks / seconds}
-
-
-def _peak_megabytes(pid: int) -> float:
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(encoding="utf-8"))
-    if found is None:
+    if peak is None:
         raise RuntimeError("the kernel does not say how much memory the worker took")
-    return int(found[1]) * 1024 / 1e6
+    return {"peak_mb": peak, "per_second": tasks / seconds}
 
 
 if __name__ == "__main__":

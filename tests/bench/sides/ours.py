@@ -17,6 +17,7 @@ from pgsched.config import WorkerSettings
 from pgsched.db import leases
 from pgsched.db.session import Session
 from pgsched.registry import Registry
+from pgsched.worker import retention
 from pgsched.worker.collector import settle_collector
 from pgsched.worker.service import Worker
 from tests.bench.sides.claimant import PROBES, claimant
@@ -28,7 +29,8 @@ CLAIMED_ROWS = 100
 
 
 async def run(dsn: str, given: dict[str, Any]) -> dict[str, float]:
-    """One round. ``handler`` is noop, plain or sleep; ``touched`` leaves no page for a full image to be written of."""
+    """One round. ``handler`` is noop, plain or sleep; ``touched`` leaves no page for a full image to be written of,
+    ``prune`` lets the worker delete at once what the settings say."""
     tasks: int = given["tasks"]
     touched = bool(given.get("touched"))
     handled = asyncio.Event()
@@ -38,6 +40,8 @@ async def run(dsn: str, given: dict[str, Any]) -> dict[str, float]:
         await _execute(dsn, "checkpoint")
     await _execute(dsn, INSERT, tasks)
     metrics: dict[str, float] = {}
+    if given.get("prune"):
+        retention.FIRST_SECONDS = 0
     worker = Worker(dsn=dsn, registry=registry, settings=WorkerSettings(concurrency=given.get("concurrency", 100)))
     working: list[asyncio.Future[None]] = []
 
@@ -53,6 +57,7 @@ async def run(dsn: str, given: dict[str, Any]) -> dict[str, float]:
             await settle(dsn)
         images = await _full_page_images(dsn)
         metrics |= await drain(dsn, tasks, work, handled, over)
+    metrics["pruned"] = sum(worker.tally.pruned.values())
     worker.stop()
     await working[0]
     metrics["full_page_images"] = await _full_page_images(dsn) - images

@@ -7,6 +7,7 @@ import time
 
 import psycopg
 
+from pgsched.bench.percentiles import percentile
 from tests.bench.sides.measure import arguments, report
 from tests.bench.sides.worker_process import wait_until, worker
 
@@ -37,14 +38,13 @@ def run(dsn: str, pickups: int) -> dict[str, float]:
 
 def delays(times: list[tuple[int, int, int]]) -> dict[str, float]:
     """Percentiles of (sent, committed, started); a start may come before the commit's answer is read: 0 then."""
-    after_commit = sorted(max(started - committed, 0) / 1e6 for _, committed, started in times)
-    after_send = sorted((started - sent) / 1e6 for sent, _, started in times)
-    last = len(times) - 1
+    after_commit = [max(started - committed, 0) / 1e6 for _, committed, started in times]
+    after_send = [(started - sent) / 1e6 for sent, _, started in times]
     return {
-        "p50_ms": after_commit[last // 2],
-        "p99_ms": after_commit[round(last * 0.99)],
-        "sent_p50_ms": after_send[last // 2],
-        "sent_p99_ms": after_send[round(last * 0.99)],
+        "p50_ms": percentile(after_commit, 0.5),
+        "p99_ms": percentile(after_commit, 0.99),
+        "sent_p50_ms": percentile(after_send, 0.5),
+        "sent_p99_ms": percentile(after_send, 0.99),
     }
 
 

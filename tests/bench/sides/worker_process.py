@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import psycopg
+
+from pgsched.bench import workers
 
 START_SECONDS = 60.0
 
@@ -18,21 +17,16 @@ START_SECONDS = 60.0
 @contextmanager
 def worker(dsn: str, *, concurrency: int = 100, processes: int = 1) -> Iterator[subprocess.Popen[bytes]]:
     """Run a worker until the block ends; it is ready when the block begins."""
-    command = [sys.executable, "-m", "pgsched", "--log-level", "warning", "worker", "--app", "tests.bench.handlers:app"]
-    process = subprocess.Popen(
-        [*command, "--concurrency", str(concurrency), "--processes", str(processes)],
-        env={**os.environ, "PGSCHED_DSN": dsn},
-    )
-    try:
+    started = workers.worker(dsn, app="tests.bench.handlers:app", concurrency=concurrency, processes=processes)
+    with started as process:
         with psycopg.connect(dsn, autocommit=True) as connection:
             wait_until(connection, "select count(*) = %s from pgsched.workers", processes, longest=START_SECONDS)
         yield process
-    finally:
-        process.terminate()
-        process.wait(60)
 
 
-def wait_until(connection: psycopg.Connection[Any], question: str, *parameters: object, longest: float = 900.0) -> None:
+def wait_until(
+    connection: psycopg.Connection[tuple[object, ...]], question: str, *parameters: object, longest: float = 900.0
+) -> None:
     """Ask until the answer is true."""
     deadline = time.monotonic() + longest
     while True:

@@ -1,0 +1,10 @@
+"""What is kept."""
+
+from django.db import models
+
+
+class Order(models.Model):
+    """An order, and how far it got."""
+
+    buyer = models.CharField(max_length=100)
+    status = models.CharField(max_length=20, default="placed")

@@ -1,0 +1,1 @@
+"""A small site: orders that are confirmed by a worker."""

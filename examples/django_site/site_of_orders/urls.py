@@ -1,0 +1,10 @@
+"""Where the views are."""
+
+from django.urls import path
+from orders import views
+
+urlpatterns = [
+    path("orders/", views.place),
+    path("orders/<int:number>/", views.show),
+    path("results/<str:result_id>/", views.result),
+]

@@ -1,0 +1,190 @@
+"""The measurement itself, in its order: look, insert, drain, pick up, clean up."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from statistics import median
+from subprocess import Popen
+from typing import Any, TypeVar
+
+from pgsched.bench.percentiles import percentile
+from pgsched.bench.report import SETTINGS, Report
+from pgsched.bench.workers import peak_megabytes, worker
+from pgsched.db import bench_commands, commands
+from pgsched.db.answers import translated
+from pgsched.db.bench_commands import Surroundings
+from pgsched.db.commands import Command
+from pgsched.db.connect import connect
+from pgsched.db.joining import insert_on, run_on
+from pgsched.db.migrate import check_schema
+from pgsched.errors import DatabaseUnavailable, PermissionRefused
+from pgsched.spec import TaskSpec
+
+PREFIX = "pgsched_bench_"
+"""Queues of measurements are named so."""
+APP = "pgsched.bench.handlers:app"
+ROUND_TRIPS = 200
+PAUSES = (0.05, 0.15)
+"""Seconds between two tasks of which the pick-up is measured, by chance: the worker is idle when the next one comes."""
+START_SECONDS, DRAIN_SECONDS = 60.0, 900.0
+LOOK_SECONDS = 0.02
+
+T = TypeVar("T")
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How much is measured."""
+
+    tasks: int = 20_000
+    seconds: float = 5.0
+    """How long single inserts, and how long pick-ups are measured, at the most."""
+    processes: int = 1
+    concurrency: int = 100
+
+
+class Bench:
+    """A measurement on one connection; its rows are in a queue of their own, which :meth:`clean` empties."""
+
+    def __init__(self, dsn: str, plan: Plan, tell: Tell) -> None:
+        """``tell`` is told what is going on. Raises DatabaseUnavailable and SchemaMismatch."""
+        check_schema(dsn)
+        self._dsn = dsn
+        self._plan = plan
+        self._tell = tell
+        self._connection = connect(dsn, application_name="pgsched bench")
+        self.queue = PREFIX + secrets.token_hex(4)
+        self._since = datetime.now(UTC) - timedelta(days=1)  # of this machine's clock: which partitions are looked at
+
+    def look_around(self) -> Surroundings:
+        """Return what else is going on. Raises DatabaseUnavailable on a standby, PermissionRefused without rights."""
+        found = self._run(bench_commands.look_around())
+        if found.standby:
+            raise DatabaseUnavailable("the server is a standby, which takes no tasks: measure the primary")
+        if not found.permitted:
+            raise PermissionRefused(
+                "the database's role may not do this: a measurement deletes what it made, history and settings of its "
+                "queue included; use the owner of the schema pgsched"
+            )
+        return found
+
+    def run(self) -> Report:
+        """Measure. What was made is there until :meth:`clean`."""
+        version = self.look_around().version
+        settings = self._run(bench_commands.server_settings(SETTINGS))
+        self._tell("going to the server and back")
+        trips = [self._timed(lambda: self._run(bench_commands.ask_nothing())) for _ in range(ROUND_TRIPS)]
+        self._run(commands.pause_queue(self.queue))  # so that the workers wait until all is there
+        before = self._run(bench_commands.storage())
+        self._tell("inserting single tasks")
+        singles = self._insert_singles()
+        self._tell("inserting many at once")
+        many = [TaskSpec(task_type="noop", queue=self.queue)] * max(self._plan.tasks - len(singles), 1)
+        bulk = self._timed(lambda: insert_on(self._connection, many))
+        tasks = len(singles) + len(many)
+        with self._worker() as process:
+            self._tell(f"draining {tasks:,} tasks")
+            started = self._run(bench_commands.storage())
+            self._run(commands.resume_queue(self.queue))
+            drained = self._timed(lambda: self._until(self._is_drained, DRAIN_SECONDS, process))
+            ended = self._run(bench_commands.storage())
+            self._tell("measuring how soon an idle worker begins")
+            pickups = self._pick_up(process)
+            memory = self._memory()
+        return Report(
+            version=version,
+            settings=settings,
+            tasks=tasks,
+            processes=self._plan.processes,
+            concurrency=self._plan.concurrency,
+            round_trip_p50=median(trips),
+            round_trip_p99=percentile(trips, 0.99),
+            single_per_second=len(singles) * 1000 / sum(singles),
+            single_p50=median(singles),
+            bulk_per_second=len(many) * 1000 / bulk,
+            drain_per_second=tasks * 1000 / drained,
+            wal_per_task=(ended.wal - started.wal) / tasks,
+            pickup_p50=median(pickups) if pickups else None,
+            pickup_p99=percentile(pickups, 0.99) if pickups else None,
+            disk_tasks=(ended.tasks - before.tasks) / tasks,
+            disk_indexes=(ended.indexes - before.indexes) / tasks,
+            disk_history=(ended.history - before.history) / tasks,
+            worker_megabytes=memory,
+        )
+
+    def clean(self) -> int:
+        """Delete every row that was made, and close; returns how many tasks there were. Another connection will do."""
+        self._connection.close()
+        with connect(self._dsn, application_name="pgsched bench") as connection:
+            return run_on(connection, bench_commands.delete_rows(self.queue, self._since))
+
+    def _run(self, command: Command[T]) -> T:
+        with translated(command):
+            return run_on(self._connection, command)
+
+    def _timed(self, what: Callable[[], object]) -> float:
+        begun = time.perf_counter()
+        what()
+        return (time.perf_counter() - begun) * 1000
+
+    def _insert_singles(self) -> list[float]:
+        """How long each took, in ms: for so many seconds, and half of the tasks at the most."""
+        command = commands.schedule(TaskSpec(task_type="noop", queue=self.queue))
+        until = time.monotonic() + self._plan.seconds
+        taken = [self._timed(lambda: self._run(command))]
+        while len(taken) < self._plan.tasks // 2 and time.monotonic() < until:
+            taken.append(self._timed(lambda: self._run(command)))
+        return taken
+
+    @contextmanager
+    def _worker(self) -> Iterator[Popen[bytes]]:
+        plan = self._plan
+        self._tell(f"starting {plan.processes} worker {'process' if plan.processes == 1 else 'processes'}")
+        with worker(
+            self._dsn, app=APP, queue=self.queue, concurrency=plan.concurrency, processes=plan.processes
+        ) as process:
+            self._until(lambda: len(self._workers()) == plan.processes, START_SECONDS, process)
+            time.sleep(0.5)  # until each of them listens
+            yield process
+
+    def _workers(self) -> list[int]:
+        return [one.pid for one in self._run(commands.workers()) if one.queues == [self.queue]]
+
+    def _is_drained(self) -> bool:
+        return not self._run(bench_commands.is_busy(self.queue))
+
+    def _pick_up(self, process: Popen[bytes]) -> list[float]:
+        """Insert single tasks at random intervals; how long after each commit its handler began, in ms.
+
+        Both are this machine's monotonic clock. One that began before its commit was known here counts as 0.
+        """
+        command = commands.schedule(TaskSpec(task_type="stamp", queue=self.queue))
+        committed: dict[int, int] = {}
+        until = time.monotonic() + self._plan.seconds
+        while time.monotonic() < until:
+            time.sleep(random.uniform(*PAUSES))  # noqa: S311
+            task_id = self._run(command)
+            committed[task_id] = time.monotonic_ns()
+        self._until(self._is_drained, START_SECONDS, process)
+        began = self._run(bench_commands.returned(self.queue, "stamp"))
+        return [max(began[id] - at, 0) / 1e6 for id, at in committed.items() if id in began]
+
+    def _memory(self) -> float | None:
+        found = [size for pid in self._workers() if (size := peak_megabytes(pid)) is not None]
+        return max(found, default=None)
+
+    def _until(self, over: Callable[[], bool], longest: float, process: Popen[Any]) -> None:
+        deadline = time.monotonic() + longest
+        while not over():
+            if process.poll() is not None:
+                raise DatabaseUnavailable(f"the worker ended with {process.returncode} before it was done")
+            if time.monotonic() > deadline:
+                raise DatabaseUnavailable(f"the worker was not done within {longest:g} s")
+            time.sleep(LOOK_SECONDS)

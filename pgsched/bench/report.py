@@ -1,0 +1,120 @@
+"""What a measurement found, and what to make of it. Plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+SETTINGS = (
+    "fsync",
+    "synchronous_commit",
+    "synchronous_standby_names",
+    "shared_buffers",
+    "wal_level",
+    "wal_compression",
+    "full_page_writes",
+    "max_wal_size",
+    "checkpoint_timeout",
+    "commit_delay",
+    "autovacuum",
+    "max_connections",
+)
+"""Settings of the server that decide how fast it is."""
+FAR_MS = 2.0
+SLOW_COMMIT_MS = 10.0
+SMALL_BUFFERS = 256 * 1024**2
+SMALL_WAL = 2 * 1024**3
+MILLION = 1_000_000
+
+_UNITS = {"B": 1, "kB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """One measurement. Times are in milliseconds."""
+
+    version: str
+    settings: Mapping[str, str]
+    tasks: int
+    """Drained."""
+    processes: int
+    concurrency: int
+    round_trip_p50: float
+    round_trip_p99: float
+    single_per_second: float
+    """Rows inserted one after the other by one connection, each in a transaction of its own."""
+    single_p50: float
+    bulk_per_second: float
+    """Rows inserted by one ``schedule_many``."""
+    drain_per_second: float
+    wal_per_task: float
+    """Bytes, from the workers' start to the last commit; the inserts are not in it."""
+    pickup_p50: float | None
+    """From the commit of an insert to the first line of the handler, in a worker that was idle; None: not measured."""
+    pickup_p99: float | None
+    disk_tasks: float
+    """Bytes by which the table grew for each task, from before the inserts to after the drain."""
+    disk_indexes: float
+    disk_history: float
+    worker_megabytes: float | None
+    """The most memory that one worker process took; None where the machine does not say."""
+
+    @property
+    def disk_per_million(self) -> float:
+        """Bytes on disk for a million tasks that are kept."""
+        return (self.disk_tasks + self.disk_indexes + self.disk_history) * MILLION
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as a JSON-able dictionary."""
+        values = {name: value for name, value in vars(self).items() if name != "settings"}
+        rounded = {name: round(value, 3) if isinstance(value, float) else value for name, value in values.items()}
+        return {
+            **rounded,
+            "disk_per_million": round(self.disk_per_million),
+            "settings": dict(self.settings),
+            "hints": hints(self),
+        }
+
+
+def hints(report: Report) -> list[str]:
+    """Return what is worth a thought, one line each."""
+    settings = report.settings
+    found = []
+    if settings.get("fsync") == "off":
+        found.append(
+            "fsync is off: a crash of the machine may destroy the database; these figures are not of a safe one"
+        )
+    if settings.get("synchronous_commit") == "off":
+        found.append(
+            "synchronous_commit is off: a crash may lose the last commits (workers ask for it where it matters)"
+        )
+    if settings.get("synchronous_standby_names"):
+        found.append("commits wait for a synchronous standby: single inserts and pick-up take as long as it does")
+    if settings.get("full_page_writes") == "on" and settings.get("wal_compression") == "off":
+        found.append(
+            "wal_compression is off: lz4 or zstd makes the pages that are written whole after a checkpoint smaller"
+        )
+    if size_of(settings.get("max_wal_size", "")) < SMALL_WAL:
+        found.append("max_wal_size is small: under load checkpoints come often, and each makes the WAL per task larger")
+    if size_of(settings.get("shared_buffers", "")) < SMALL_BUFFERS:
+        found.append("shared_buffers is small: a quarter of the server's memory is usual")
+    if settings.get("autovacuum") == "off":
+        found.append("autovacuum is off: dead rows pile up and claims become slow; switch it on")
+    if report.round_trip_p50 > FAR_MS:
+        found.append(
+            f"the server is {report.round_trip_p50:.1f} ms away: run workers near it; one waits for its answers in turn"
+        )
+    if report.single_p50 - report.round_trip_p50 > SLOW_COMMIT_MS:
+        found.append(
+            f"a commit takes {report.single_p50 - report.round_trip_p50:.0f} ms: the disk is slow to sync; "
+            "schedule_many, or several tasks in one transaction, pay it once"
+        )
+    return found
+
+
+def size_of(text: str) -> int:
+    """The bytes of a size as the server shows it (``16GB``); 0 for anything else."""
+    digits = text.rstrip("kMGTB")
+    unit = text[len(digits) :]
+    return int(digits) * _UNITS[unit] if digits.isdecimal() and unit in _UNITS else 0

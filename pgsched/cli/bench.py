@@ -1,0 +1,142 @@
+"""``pgsched bench``: how fast the user's own server is."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from pgsched.bench.measure import Bench, Plan
+from pgsched.bench.report import MILLION, Report, hints
+from pgsched.cli.options import json_option, yes_option
+from pgsched.cli.output import fields, say, say_json
+from pgsched.cli.session import Session, server
+from pgsched.db.bench_commands import Surroundings
+from pgsched.errors import PgschedError
+
+DEFAULTS = Plan()
+
+
+@click.command()
+@click.option(
+    "--tasks",
+    metavar="N",
+    type=click.IntRange(10, 10_000_000),
+    default=DEFAULTS.tasks,
+    show_default=True,
+    help="Tasks to insert and drain.",
+)
+@click.option(
+    "--seconds",
+    metavar="S",
+    type=click.FloatRange(0.1, 3600),
+    default=DEFAULTS.seconds,
+    show_default=True,
+    help="How long to measure single inserts, and how long pick-ups, at the most.",
+)
+@click.option(
+    "--processes",
+    metavar="N",
+    type=click.IntRange(1, 256),
+    default=DEFAULTS.processes,
+    show_default=True,
+    help="Worker processes.",
+)
+@click.option(
+    "--concurrency",
+    metavar="N",
+    type=click.IntRange(1, 10_000),
+    default=DEFAULTS.concurrency,
+    show_default=True,
+    help="Tasks that run at once, in each process.",
+)
+@json_option
+@yes_option
+@click.pass_obj
+def bench(
+    session: Session, tasks: int, seconds: float, processes: int, concurrency: int, as_json: bool, yes: bool
+) -> None:
+    """Measure the server: inserts, workers, pick-up, WAL, disk.
+
+    Everything happens in a queue of its own, which no other worker serves, and is deleted at the end, after Ctrl-C too.
+    """
+    plan = Plan(tasks=tasks, seconds=seconds, processes=processes, concurrency=concurrency)
+    with server(session.dsn) as dsn:
+        measuring = Bench(dsn, plan, lambda text: click.echo(f"{text} …", err=True))
+        _ask(measuring.look_around(), tasks, yes=yes)
+        before = signal.signal(signal.SIGTERM, _interrupt)
+        try:
+            report = measuring.run()
+        finally:
+            click.echo(f"deleted {measuring.clean():,} tasks of the queue {measuring.queue}", err=True)
+            signal.signal(signal.SIGTERM, before)
+    if as_json:
+        say_json(report.as_dict())
+        return
+    _show(report)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _ask(found: Surroundings, tasks: int, *, yes: bool) -> None:
+    """Refuse to disturb a server that is used, unless somebody says that it may be."""
+    used = [
+        text
+        for number, text in (
+            (found.workers, f"{found.workers} workers live"),
+            (found.due, f"{'at least ' if found.due == 1000 else ''}{found.due:,} tasks are due"),
+            (found.active, f"{found.active} other sessions are active"),
+        )
+        if number
+    ]
+    if not used or yes:
+        return
+    told = f"the server is in use: {', '.join(used)}; {tasks:,} tasks on top will be felt"
+    if not sys.stdin.isatty():
+        raise PgschedError(f"{told}. Say --yes to measure it all the same")
+    click.confirm(f"{told}. Measure it all the same?", abort=True, err=True)
+
+
+def _show(report: Report) -> None:
+    say(
+        fields(
+            [
+                ("PostgreSQL", report.version),
+                *report.settings.items(),
+                ("", ""),
+                ("round trip", f"{report.round_trip_p50:.2f} ms, 99 % below {report.round_trip_p99:.2f} ms"),
+                ("single inserts", f"{report.single_per_second:,.0f} a second on one connection"),
+                ("schedule_many", f"{report.bulk_per_second:,.0f} rows a second"),
+                (
+                    f"drain of {report.tasks:,}",
+                    f"{report.drain_per_second:,.0f} tasks a second, {report.processes} × {report.concurrency} at once",
+                ),
+                ("pick-up", _pickup(report)),
+                ("WAL", f"{report.wal_per_task:,.0f} bytes a task, its insert not counted"),
+                ("disk, a million tasks", _disk(report)),
+                (
+                    "memory of a worker",
+                    None if report.worker_megabytes is None else f"{report.worker_megabytes:.0f} MB at the most",
+                ),
+            ]
+        )
+    )
+    for hint in hints(report):
+        say(f"- {hint}")
+
+
+def _pickup(report: Report) -> str | None:
+    if report.pickup_p50 is None or report.pickup_p99 is None:
+        return None
+    return f"{report.pickup_p50:.1f} ms after the commit, 99 % within {report.pickup_p99:.1f} ms"
+
+
+def _disk(report: Report) -> str:
+    parts = {"table": report.disk_tasks, "indexes": report.disk_indexes, "history": report.disk_history}
+    shown = ", ".join(f"{name} {size * MILLION / 1e6:,.0f}" for name, size in parts.items())
+    return f"{report.disk_per_million / 1e6:,.0f} MB ({shown})"

@@ -1,0 +1,51 @@
+"""``pgsched doctor``: what is wrong, and what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from pgsched.cli.options import json_option, option
+from pgsched.cli.output import cell, count, say, say_json, say_table
+from pgsched.cli.session import Session, server
+from pgsched.maintenance.doctor.catalogue import NAMES, SEVERITIES
+from pgsched.maintenance.doctor.doctor import look
+from pgsched.maintenance.doctor.findings import Diagnosis
+
+HEADERS = ("CHECK", "STATE", "OBJECT", "WHAT IS WRONG")
+
+
+@click.command()
+@click.option(
+    "--check", "checks", metavar="NAME", type=click.Choice(NAMES), multiple=True, help="Only this; may be repeated."
+)
+@option("--strict", is_flag=True, help="Warnings are trouble, too.")
+@json_option
+@click.pass_context
+def doctor(context: click.Context, checks: tuple[str, ...], strict: bool, as_json: bool) -> None:
+    """Look what is wrong with the queue and its database.
+
+    Ends with 1 when there is an error, with --strict also when there is a warning, else with 0; hints do no harm.
+    """
+    session: Session = context.obj
+    with server(session.dsn) as dsn:
+        found = asyncio.run(look(dsn, checks))
+    if as_json:
+        say_json(found.as_dict())
+    else:
+        _say(found)
+    context.exit(0 if found.healthy(strict=strict) else 1)
+
+
+def _say(found: Diagnosis) -> None:
+    rows: list[tuple[object, ...]] = [(one.check, one.severity, one.object, one.problem) for one in found.findings]
+    rows += [(one.check, one.state, None, None) for one in found.checks if one.state != "found"]
+    say_table(HEADERS, rows, empty="")
+    if found.findings:
+        say("\nWhat to do:")
+    for one in found.findings:  # never cut: it is there to be pasted
+        say(f"{one.check} ({cell(one.object)}): {cell(one.advice)}")
+    counts = [(sum(one.severity == severity for one in found.findings), severity) for severity in SEVERITIES]
+    said = ", ".join(count(number, word) for number, word in counts if number)
+    say(f"\n{said or 'nothing is wrong'}; {count(len(found.checks), 'check')}")

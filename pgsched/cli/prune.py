@@ -1,0 +1,64 @@
+"""``pgsched prune``: deletes finished tasks and old history now."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import click
+
+from pgsched.cli.options import json_option, queue_option
+from pgsched.cli.output import count, say, say_json, say_table
+from pgsched.cli.session import Session
+from pgsched.errors import PgschedError
+from pgsched.maintenance.prune import PruneOptions
+from pgsched.records import Pruned
+
+NUMBER = click.IntRange(0, 2**31 - 1)
+
+
+@click.command()
+@queue_option("Only tasks of this queue, and no history.")
+@click.option("--completed-older-than", metavar="DURATION", help="Completed and cancelled tasks that ended longer ago.")
+@click.option("--completed-keep", metavar="N", type=NUMBER, help="All completed and cancelled tasks but so many.")
+@click.option("--dead-older-than", metavar="DURATION", help="Dead tasks that died longer ago.")
+@click.option("--dead-keep", metavar="N", type=NUMBER, help="All dead tasks but so many.")
+@click.option("--history-older-than", metavar="DURATION", help="Days of the history that ended longer ago.")
+@click.option(
+    "--archive-dir",
+    metavar="DIR",
+    type=click.Path(file_okay=False),
+    help="Write what is deleted to compressed files in this folder first.",
+)
+@click.option("--archive/--no-archive", default=None, help="Copy tasks to pgsched.archived_tasks first.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
+@click.option("--max-seconds", metavar="SECONDS", type=float, help="Stop after so long; the next run goes on.")
+@json_option
+@click.pass_obj
+def prune(session: Session, /, as_json: bool, **given: Any) -> None:
+    """Delete finished tasks and old history: as the settings say, or for completed tasks, for dead tasks and for the
+    history as an option says instead. Workers do it by themselves; this is for doing it now, or from a crontab.
+    """
+    options = {name: value for name, value in given.items() if value is not None}
+    with session.client() as client:
+        try:
+            done = client.prune(**cast(PruneOptions, options))
+        except OSError as error:
+            raise PgschedError(f"--archive-dir {given['archive_dir']}: {error.strerror or error}") from None
+    if as_json:
+        say_json(done.as_dict())
+    else:
+        _tell(done)
+
+
+def _tell(done: Pruned) -> None:
+    would = "would be " if done.dry_run else ""
+    found = [one for one in done.queues if one.completed or one.cancelled or one.dead]
+    say_table(("QUEUE", "COMPLETED", "CANCELLED", "DEAD"), found, empty=f"no tasks {would}deleted")
+    if done.history or done.history_rows:
+        rows = f", and {count(done.history_rows, 'row')} of no day" if done.history_rows else ""
+        size = f"{done.history_bytes / 1_000_000:.1f} MB"
+        say(f"{count(len(done.history), 'partition')} of the history {would}dropped ({size}){rows}")
+    for path in done.files:
+        say(f"written to {path}")
+    if not done.complete:
+        say("not complete: run it again")

@@ -1,0 +1,98 @@
+"""Options about how long finished tasks are kept, of a queue and of all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from pgsched.cli.output import duration
+from pgsched.db.settings_commands import LONGEST_RETENTION
+from pgsched.interval import Interval
+from pgsched.records import QueueSettings, Settings
+from pgsched.spec_rules import MAX_INTEGER
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def retention_options(command: Function) -> Function:
+    """What is kept of finished tasks."""
+    for add in reversed(
+        (
+            click.option(
+                "--retention",
+                metavar="DURATION",
+                help="Delete completed and cancelled tasks that ended longer ago, as 7d or 12h; forever: none.",
+            ),
+            click.option(
+                "--retention-count",
+                metavar="N",
+                help="Keep so many completed and cancelled tasks, the latest; forever: all.",
+            ),
+            click.option(
+                "--dead-retention", metavar="DURATION", help="Delete dead tasks that died longer ago; forever: none."
+            ),
+            click.option("--dead-retention-count", metavar="N", help="Keep so many dead tasks; forever: all."),
+            click.option(
+                "--archive/--no-archive", default=None, help="Copy tasks to pgsched.archived_tasks before they go."
+            ),
+        )
+    ):
+        command = add(command)
+    return command
+
+
+def clear_option(names: Sequence[str]) -> Callable[[Function], Function]:
+    """``--clear``: as if nothing had been said."""
+    words = [name.replace("_", "-") for name in names]
+    return click.option(
+        "--clear",
+        metavar="NAME",
+        multiple=True,
+        type=click.Choice(words),
+        help=f"Take a setting away: {', '.join(words)}; may be repeated.",
+    )
+
+
+def chosen(given: dict[str, Any], clear: Sequence[str]) -> dict[str, Any]:
+    """Return the settings that were given, and None for those to be taken away."""
+    options = {name: value for name, value in given.items() if value is not None}
+    for word in clear:
+        name = word.replace("-", "_")
+        if name in options:
+            raise click.UsageError(f"--clear {word} and --{word} exclude each other")
+        options[name] = None
+    return options
+
+
+def retention_in_words(settings: QueueSettings | Settings) -> str:
+    """``keeps finished tasks for 7d, 100 dead tasks; archives them``; empty when nothing is said."""
+    kept = [
+        _age("finished tasks", settings.retention),
+        _number("finished", settings.retention_count),
+        _age("dead tasks", settings.dead_retention),
+        _number("dead", settings.dead_retention_count),
+    ]
+    words = ", ".join(filter(None, kept))
+    parts = [f"keeps {words}" if words else ""]
+    if settings.archive is not None and (settings.archive or isinstance(settings, QueueSettings)):
+        parts.append("archives what goes" if settings.archive else "archives nothing")
+    if isinstance(settings, Settings) and settings.history_retention is not None:
+        parts.append(f"keeps the history for {age(settings.history_retention)}")
+    return "; ".join(filter(None, parts))
+
+
+def age(interval: Interval) -> str:
+    """An age in words."""
+    return "ever" if interval == LONGEST_RETENTION else duration(interval)
+
+
+def _age(what: str, interval: Interval | None) -> str:
+    return "" if interval is None else f"{what} for {age(interval)}"
+
+
+def _number(what: str, number: int | None) -> str:
+    if number is None:
+        return ""
+    return f"all {what} tasks" if number == MAX_INTEGER else f"at most {number} {what} task{'' if number == 1 else 's'}"

@@ -1,0 +1,318 @@
+"""Draws ``pgsched top``: what was seen, for somebody who looks at a part of it, in so many columns and lines. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC
+from typing import Any, Final, TypeGuard
+
+from rich import box
+from rich.align import Align
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from pgsched.cli.output import cell, count, span
+from pgsched.cli.top_state import PANELS, View
+from pgsched.db.activity_commands import MAX_RUNNING, RunningTask
+from pgsched.db.page_commands import CAP
+from pgsched.maintenance.activity import Activity, QueueActivity
+from pgsched.queue_spec import glob_of
+from pgsched.records import WorkerInfo
+
+BAR: Final = 10
+"""Columns of a bar of progress."""
+HEAD_LINES: Final = 3
+FRAME_LINES: Final = 3
+"""What a panel takes beside its rows: two lines of the frame and the names of the columns."""
+KEYS: Final = (
+    ("q, Ctrl-C", "leave"),
+    ("p, space", "hold the picture, and go on"),
+    ("Tab, →, ←", "the next panel, the one before"),
+    ("↓ ↑, j k", "scroll the panel; Page Up and Down by ten, Home to its beginning"),
+    ("s", "sort the panel by something else"),
+    ("?", "these keys"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Screen:
+    """What is drawn."""
+
+    activity: Activity | None
+    view: View = field(default_factory=View)
+    interval: float = 2.0
+    place: str = ""
+    """Where the database is."""
+    error: str | None = None
+    """Why the last look failed; the one before is still shown."""
+    width: int = 80
+    height: int | None = 24
+    """None: as many lines as there are rows."""
+
+
+def draw(screen: Screen) -> RenderableType:
+    """Return the whole picture."""
+    head = _head(screen)
+    if screen.view.help:
+        return Group(head, _help())
+    if screen.activity is None:
+        return Group(head, Align.center(Text("\nwaiting for the database …", style="dim")))
+    shown = _rows_of(screen)
+    return Group(head, *(_panel(screen, name, rows) for name, rows in shown.items()))
+
+
+def rows_in(activity: Activity | None) -> dict[str, int]:
+    """How many rows each panel has."""
+    if activity is None:
+        return dict.fromkeys(PANELS, 0)
+    return {"queues": len(activity.queues), "workers": len(activity.workers), "running": len(activity.running)}
+
+
+def bar_of(progress: Any) -> str:
+    """A progress as a bar where it says how much is done of what, else as text."""
+    if progress is None:
+        return ""
+    share = share_of(progress)
+    if share is None:
+        return cell(progress)[: BAR + 6]
+    done = round(share * BAR)
+    return f"{'█' * done}{'░' * (BAR - done)} {share:4.0%}"
+
+
+def share_of(progress: Any) -> float | None:
+    """How much of it is done, 0 to 1: a share itself, ``{"done": 3, "of": 7}`` or ``{"percent": 40}``; None: it does
+    not say."""
+    found: float | None = None
+    if isinstance(progress, dict):
+        done, whole = progress.get("done"), progress.get("of", progress.get("total"))
+        if _is_number(done) and _is_number(whole) and whole > 0:
+            found = done / whole
+        elif _is_number(progress.get("percent")):
+            found = progress["percent"] / 100
+    elif _is_number(progress):
+        found = progress if 0 <= progress <= 1 else None
+    return None if found is None else min(max(float(found), 0.0), 1.0)
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _head(screen: Screen) -> RenderableType:
+    activity, view = screen.activity, screen.view
+    first = Text(no_wrap=True, overflow="ellipsis")
+    first.append(" pgsched ", style="bold reverse")
+    if view.paused:
+        first.append(" HELD ", style="bold yellow")
+    second = Text(no_wrap=True, overflow="ellipsis")
+    if activity is not None:
+        first.append(f" {activity.server}  {activity.at.astimezone(UTC):%H:%M:%S} UTC  every {screen.interval:g} s ")
+        second = _figures(activity)
+    first.append(f" {screen.place}")
+    if screen.error is not None:
+        third = Text(
+            f" trying again: {cell(screen.error)}", style="bold white on red", no_wrap=True, overflow="ellipsis"
+        )
+    else:
+        third = _troubles(activity)
+    return Group(first, second, third)
+
+
+def _figures(activity: Activity) -> Text:
+    due = sum(queue.due for queue in activity.queues)
+    dead = sum(queue.dead for queue in activity.queues)
+    alive = [worker for worker in activity.workers if worker.alive]
+    text = Text(" ", no_wrap=True, overflow="ellipsis")
+    for label, value, style in (
+        ("started/s", f"{activity.started_rate:,.1f}", "green"),
+        ("finished/s", f"{activity.ended_rate:,.1f}", "green"),
+        ("due", _count(due), "yellow" if due else ""),
+        ("running", _count(sum(queue.running for queue in activity.queues)), "cyan"),
+        ("dead", _count(dead), "red" if dead else ""),
+        ("workers", f"{len(alive)}", "" if alive else "red"),
+    ):
+        text.append(f"{label} ", style="dim")
+        text.append(value, style=f"bold {style}".strip())
+        text.append("   ")
+    return text
+
+
+def _troubles(activity: Activity | None) -> Text:
+    if activity is None:
+        return _line("")
+    if activity.findings is None:
+        return _line(" no worker has looked yet what is wrong: pgsched doctor does")
+    found = Counter(one.get("severity", "") for one in activity.findings)
+    if not found["error"] and not found["warning"]:
+        return _line(" the doctor finds nothing wrong")
+    worst = next(one for one in activity.findings if one["severity"] in ("error", "warning"))
+    text = Text(" ", no_wrap=True, overflow="ellipsis")
+    said = f"{count(found['error'], 'error')}, {count(found['warning'], 'warning')}: "
+    text.append(said, style="bold red" if found["error"] else "yellow")
+    text.append(f"{worst['check']} ({cell(worst['object'])}): {cell(worst['problem'])}")
+    return text
+
+
+def _line(text: str) -> Text:
+    return Text(text, style="dim", no_wrap=True, overflow="ellipsis")
+
+
+def _help() -> RenderableType:
+    table = Table.grid(padding=(0, 3))
+    for keys, does in KEYS:
+        table.add_row(Text(keys, style="bold"), does)
+    return Panel(table, title="Keys", title_align="left", border_style="cyan", box=box.ROUNDED)
+
+
+def _rows_of(screen: Screen) -> dict[str, int]:
+    """How many lines of rows each panel gets; one without room is left out, never the one that is looked at."""
+    wanted = {name: max(number, 1) for name, number in rows_in(screen.activity).items()}
+    if screen.height is None:
+        return wanted
+    room = screen.height - HEAD_LINES - FRAME_LINES * len(PANELS)
+    if room < len(PANELS):
+        return {screen.view.panel: max(screen.height - HEAD_LINES - FRAME_LINES, 1)}
+    given = dict.fromkeys(PANELS, 1)
+    room -= len(PANELS)
+    while room and any(given[name] < wanted[name] for name in PANELS):
+        for name in PANELS:
+            if room and given[name] < wanted[name]:
+                given[name] += 1
+                room -= 1
+    given["running"] += room
+    return given
+
+
+def _panel(screen: Screen, name: str, lines: int) -> RenderableType:
+    assert screen.activity is not None  # noqa: S101
+    view = screen.view
+    chosen = name == view.panel and screen.height is not None
+    top = view.top_of(name)
+    number = rows_in(screen.activity)[name]
+    table = _TABLES[name](screen.activity, view.sort_of(name), top, lines)
+    shown = f"{top + 1}–{min(top + lines, number)} of {number}" if number > lines else f"{number}"
+    more = "+" if name == "running" and number >= MAX_RUNNING else ""
+    title = f"{name.capitalize()} {shown}{more}" + (f", by {view.sort_of(name)}" if screen.height is not None else "")
+    return Panel(
+        table,
+        title=title,
+        title_align="left",
+        border_style="bold cyan" if chosen else "dim",
+        box=box.ROUNDED,
+        padding=(0, 1),
+        height=None if screen.height is None else lines + FRAME_LINES,
+    )
+
+
+def _table(columns: Sequence[tuple[str, bool]]) -> Table:
+    """Columns by name, and whether they are of numbers; the first gives way last."""
+    table = Table(box=None, padding=(0, 2, 0, 0), expand=True, header_style="dim", show_edge=False)
+    for name, number in columns:
+        table.add_column(name, justify="right" if number else "left", no_wrap=True, overflow="ellipsis")
+    return table
+
+
+def _add(table: Table, cells: Sequence[str | Text]) -> None:
+    """Text as it is: what somebody wrote into the table is no markup."""
+    table.add_row(*(Text(one) if isinstance(one, str) else one for one in cells))
+
+
+def _queues(activity: Activity, sort: str, top: int, lines: int) -> Table:
+    keys: dict[str, Any] = {
+        "name": lambda one: one.name,
+        "due": lambda one: -one.due,
+        "running": lambda one: -one.running,
+        "rate": lambda one: -one.rate,
+        "oldest": lambda one: -(one.oldest_due_seconds or 0.0),
+    }
+    numbers = ("waiting", "due", "oldest", "running", "slots", "dead", "done/s")
+    table = _table([("queue", False), *((name, True) for name in numbers), ("state", False)])
+    for one in sorted(activity.queues, key=keys[sort])[top : top + lines]:
+        _add(table, _queue_cells(one))
+    return table
+
+
+def _queue_cells(one: QueueActivity) -> list[str | Text]:
+    return [
+        cell(one.name),
+        _count(one.waiting),
+        Text(_count(one.due), style="yellow" if one.due else ""),
+        "" if one.oldest_due_seconds is None else span(max(one.oldest_due_seconds, 0.0)),
+        Text(_count(one.running), style="cyan" if one.running else ""),
+        str(one.slots) if one.slots else Text("0", style="red" if one.due and not one.paused else ""),
+        Text(_count(one.dead), style="red" if one.dead else ""),
+        f"{one.rate:,.1f}",
+        Text("paused", style="yellow") if one.paused else Text("open", style="dim"),
+    ]
+
+
+def _workers(activity: Activity, sort: str, top: int, lines: int) -> Table:
+    keys: dict[str, Any] = {
+        "host": lambda one: (one.hostname, one.pid),
+        "load": lambda one: -one.running / max(one.concurrency, 1),
+        "heartbeat": lambda one: one.heartbeat_at,
+    }
+    table = _table(
+        [("host", False), ("pid", True), ("queues", False), ("held/slots", True), ("heartbeat", True), ("", False)]
+    )
+    for one in sorted(activity.workers, key=keys[sort])[top : top + lines]:
+        _add(table, _worker_cells(one, activity))
+    return table
+
+
+def _worker_cells(one: WorkerInfo, activity: Activity) -> list[str | Text]:
+    silent = max((activity.at - one.heartbeat_at).total_seconds(), 0.0)
+    return [
+        cell(one.hostname),
+        str(one.pid),
+        cell(", ".join([*one.queues, *map(glob_of, one.patterns)])),
+        f"{one.running}/{one.concurrency}",
+        f"{span(silent)} ago",
+        Text("alive", style="green") if one.alive else Text("silent", style="bold red"),
+    ]
+
+
+def _running(activity: Activity, sort: str, top: int, lines: int) -> Table:
+    keys: dict[str, Any] = {
+        "longest": lambda one: -one.seconds,
+        "type": lambda one: (one.task_type, one.id),
+        "queue": lambda one: (one.queue, one.id),
+        "id": lambda one: one.id,
+    }
+    table = _table(
+        [
+            ("id", True),
+            ("type", False),
+            ("queue", False),
+            ("worker", False),
+            ("for", True),
+            ("progress", False),
+            ("attempt", True),
+        ]
+    )
+    for one in sorted(activity.running, key=keys[sort])[top : top + lines]:
+        _add(table, _running_cells(one))
+    return table
+
+
+def _running_cells(one: RunningTask) -> list[str | Text]:
+    return [
+        str(one.id),
+        cell(one.task_type),
+        cell(one.queue),
+        f"{cell(one.hostname)} {one.pid}" if one.hostname else Text("gone", style="red"),
+        span(max(one.seconds, 0.0)),
+        Text(bar_of(one.progress), style="cyan"),
+        Text(f"{one.attempt}/{one.max_attempts}", style="yellow" if one.attempt > 1 else ""),
+    ]
+
+
+_TABLES: Final = {"queues": _queues, "workers": _workers, "running": _running}
+
+
+def _count(number: int) -> str:
+    return f"{CAP - 1:,}+" if number >= CAP - 1 else f"{number:,}"

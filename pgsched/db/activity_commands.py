@@ -1,0 +1,72 @@
+"""What happens at the moment, for people who watch. Pure, as :mod:`pgsched.db.commands`.
+
+Each command reads a bounded number of rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pgsched.db.commands import Command
+from pgsched.db.doctor_commands import begin_examination
+from pgsched.db.statements import load_statement
+from pgsched.records import read
+
+MAX_RUNNING = 200
+"""So many running tasks are listed."""
+FRONT = 500
+"""So many rows at the front of each queue and priority are looked at for them."""
+WINDOW_SECONDS = 5.0
+"""Rates are those of so many seconds."""
+MAX_ENDED = 50_000
+"""So many attempts are counted; of more the shares of the queues are told."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """What the server says of itself."""
+
+    now: datetime
+    version: str
+    ended: int
+    """Attempts that ended since its statistics began."""
+    findings: list[dict[str, str]] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningTask:
+    """A task that runs."""
+
+    id: int
+    task_type: str
+    queue: str
+    attempt: int
+    max_attempts: int
+    progress: Any
+    hostname: str | None
+    pid: int | None
+    seconds: float
+
+
+def show_activity() -> Command[Moment]:
+    """Read what the server says of itself."""
+    return Command(load_statement("show_activity"), {}, lambda rows: read(Moment, rows[0]))
+
+
+def list_running() -> Command[list[RunningTask]]:
+    """Read the running tasks, the longest first."""
+    params = {"cap": FRONT, "limit": MAX_RUNNING}
+    return Command(load_statement("list_running"), params, lambda rows: [read(RunningTask, row) for row in rows])
+
+
+def count_ended() -> Command[dict[str, int]]:
+    """Count the attempts that ended just now, by queue, up to :data:`MAX_ENDED`."""
+    params = {"seconds": WINDOW_SECONDS, "cap": MAX_ENDED}
+    return Command(load_statement("count_ended"), params, lambda rows: {row["queue"]: row["number"] for row in rows})
+
+
+def begin_watching(seconds: float) -> Command[datetime]:
+    """Begin a look at all of it, each statement of which takes so long at the most."""
+    return begin_examination(seconds)

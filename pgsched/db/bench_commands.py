@@ -1,0 +1,79 @@
+"""What a measurement asks of the database. Pure, as :mod:`pgsched.db.commands`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from pgsched.db.commands import Command
+from pgsched.db.statements import load_statement
+
+
+class Surroundings(NamedTuple):
+    """What else is going on at a server."""
+
+    version: str
+    standby: bool
+    workers: int
+    """Living ones."""
+    due: int
+    """Due tasks, counted to 1,000."""
+    active: int
+    """Sessions of others that run a statement just now."""
+    permitted: bool
+    """We may delete what we insert."""
+
+
+class Storage(NamedTuple):
+    """Bytes."""
+
+    wal: int
+    tasks: int
+    indexes: int
+    history: int
+
+
+def ask_nothing() -> Command[bool]:
+    """Go to the server and back."""
+    return Command(load_statement("ask_nothing"), {}, lambda rows: bool(rows[0]["answered"]))
+
+
+def look_around() -> Command[Surroundings]:
+    """Read who else is there."""
+    return Command(load_statement("look_around"), {}, lambda rows: Surroundings(**rows[0]))
+
+
+def server_settings(names: Sequence[str]) -> Command[dict[str, str]]:
+    """Read settings of the server, in this order; those that it does not have are missing."""
+    return Command(
+        load_statement("list_server_settings"),
+        {"names": list(names)},
+        lambda rows: {row["name"]: row["value"] for row in rows},
+    )
+
+
+def storage() -> Command[Storage]:
+    """Read how much there is on disk, and in the WAL."""
+    return Command(load_statement("measure_storage"), {}, lambda rows: Storage(**rows[0]))
+
+
+def is_busy(queue: str) -> Command[bool]:
+    """Read whether something of a queue is still to be run."""
+    return Command(load_statement("watch_queue"), {"queue": queue}, lambda rows: bool(rows[0]["busy"]))
+
+
+def returned(queue: str, task_type: str) -> Command[dict[int, Any]]:
+    """Read what the tasks of one type in one queue returned, by their ids."""
+    return Command(
+        load_statement("list_returned"),
+        {"queue": queue, "task_type": task_type},
+        lambda rows: {int(row["id"]): row["result"] for row in rows},
+    )
+
+
+def delete_rows(queue: str, since: datetime) -> Command[int]:
+    """Delete the tasks of a queue, their history since then, and the queue's settings; how many tasks."""
+    return Command(
+        load_statement("delete_queue_rows"), {"queue": queue, "since": since}, lambda rows: int(rows[0]["tasks"])
+    )

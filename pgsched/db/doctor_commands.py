@@ -1,0 +1,249 @@
+"""What the doctor asks of the database. Pure, as :mod:`pgsched.db.commands`.
+
+Each question reads a bounded number of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, LiteralString, TypeVar
+
+from pgsched.db.commands import Command, Rows
+from pgsched.db.statements import load_statement
+from pgsched.db.upkeep import LATE_SECONDS
+from pgsched.records import read
+
+T = TypeVar("T")
+
+CAP = 10_001
+"""So many rows are counted or looked through."""
+FRONT = 1_000
+"""So many rows at the front of each queue and priority are looked at."""
+SAMPLE = 1_000
+"""Of so many attempts the lateness is taken."""
+STUCK_SECONDS = 300.0
+"""A lease that ended so long ago should have been claimed anew."""
+OLD_SECONDS = 600.0
+"""A transaction that is open for so long keeps dead rows from being removed."""
+BEHIND = 10_000_000
+"""A replication slot that keeps the rows of so many transactions ago stays behind."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """The version of the schema; 0 when there is none."""
+
+    version: int
+    works_with: int
+    """Programs of this version and later work with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """The server and the role that asks."""
+
+    version: int
+    """As 180004."""
+    standby: bool
+    read_only: bool
+    fsync: bool
+    full_page_writes: bool
+    synchronous_commit: bool
+    autovacuum: bool
+    slots: int
+    """Connections that roles like ours may have together."""
+    connections: int
+    notification_queue: float
+    xid_age: int
+    role: str
+    sees_sessions: bool
+    """Whether the role may see what the sessions of others do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table of the schema, by the server's statistics."""
+
+    name: str
+    autovacuum: bool
+    fillfactor: int
+    about_rows: int
+    live: int
+    dead: int
+    vacuumed_ago: float | None
+    xid_age: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """An index, a trigger or a constraint."""
+
+    kind: str
+    """``index``, ``trigger``, ``constraint`` or ``domain``."""
+    name: str
+    """With its table or domain in front."""
+    works: bool
+    definition: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Days:
+    """The partitions of a table of the history."""
+
+    parent: str
+    missing: list[str]
+    today: str
+    default_bytes: int | None
+    oldest_days: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """Whether anything is ever deleted."""
+
+    tasks: bool
+    history: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """What keeps dead rows: a ``session``, a ``prepared`` transaction or a ``slot``."""
+
+    kind: str
+    name: str
+    seconds: float | None
+    about: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """Rows at the front of a queue that should not be there: ``stalled``, ``stuck`` or ``orphaned``."""
+
+    kind: str
+    queue: str
+    paused: bool
+    number: int
+    ids: list[int]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocked:
+    """Rows that wait for nothing."""
+
+    number: int
+    ids: list[int] | None
+    upstream: list[int] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastHour:
+    """Attempts of the last hour."""
+
+    lost: int
+    sampled: int
+    half_late: float | None
+    """Half of the sample began so many seconds late, or more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deaths:
+    """Tasks of one type and queue that died in the last hour."""
+
+    queue: str
+    task_type: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Zone:
+    """A zone of schedules; ``offsets`` None: the server does not know it."""
+
+    zone: str
+    offsets: list[int] | None
+
+
+def begin_examination(seconds: float) -> Command[datetime]:
+    """Begin a look that takes so long at the most, at the head of a transaction; returns the database's time."""
+
+    def parse(rows: Rows) -> datetime:
+        now: datetime = rows[0]["now"]
+        return now
+
+    return _command(load_statement("begin_examination"), parse, milliseconds=max(int(seconds * 1000), 1))
+
+
+def examine_version() -> Command[Version]:
+    """Read the version of the schema."""
+    return _command(load_statement("examine_version"), _one(Version))
+
+
+def examine_server() -> Command[Server]:
+    """Read what the server is and does."""
+    return _command(load_statement("examine_server"), _one(Server))
+
+
+def examine_tables() -> Command[list[Table]]:
+    """Read how the tables fare."""
+    return _command(load_statement("examine_tables"), _all(Table))
+
+
+def examine_catalog() -> Command[list[Part]]:
+    """Read what the schema is made of."""
+    return _command(load_statement("examine_catalog"), _all(Part))
+
+
+def examine_partitions() -> Command[list[Days]]:
+    """Read how the history is partitioned."""
+    return _command(load_statement("examine_partitions"), _all(Days))
+
+
+def examine_retention() -> Command[Retention]:
+    """Read whether anything is ever deleted."""
+    return _command(load_statement("examine_retention"), _one(Retention))
+
+
+def examine_sessions() -> Command[list[Holder]]:
+    """Read what keeps dead rows from being removed."""
+    return _command(load_statement("examine_sessions"), _all(Holder), old=OLD_SECONDS, behind=BEHIND)
+
+
+def examine_front() -> Command[list[Front]]:
+    """Read what stands at the front of the queues and should not."""
+    statement = load_statement("examine_front")
+    return _command(statement, _all(Front), cap=FRONT, late=LATE_SECONDS, stuck=STUCK_SECONDS)
+
+
+def examine_blocked() -> Command[Blocked]:
+    """Read which rows wait for nothing."""
+    return _command(load_statement("examine_blocked"), _one(Blocked), cap=CAP)
+
+
+def examine_history() -> Command[LastHour]:
+    """Read how attempts of the last hour went."""
+    return _command(load_statement("examine_history"), _one(LastHour), cap=CAP, sample=SAMPLE)
+
+
+def examine_dead() -> Command[list[Deaths]]:
+    """Read what died in the last hour."""
+    return _command(load_statement("examine_dead"), _all(Deaths), cap=CAP)
+
+
+def examine_timezones(instants: list[datetime]) -> Command[list[Zone]]:
+    """Read the zones of schedules, with their offsets at these times."""
+    seconds = [at.timestamp() for at in instants]
+    return _command(load_statement("examine_timezones"), _all(Zone), cap=CAP, instants=seconds)
+
+
+def _command(statement: LiteralString, parse: Callable[[Rows], T], **params: Any) -> Command[T]:
+    return Command(statement, params, parse, prepare=False)
+
+
+def _one(record: type[T]) -> Callable[[Rows], T]:
+    return lambda rows: read(record, rows[0])
+
+
+def _all(record: type[T]) -> Callable[[Rows], list[T]]:
+    return lambda rows: [read(record, row) for row in rows]

@@ -1,0 +1,234 @@
+"""Deletes what is finished, on a connection of its own: batches of tasks, days of the history, copies before that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, LiteralString, NamedTuple, TypeVar
+
+import psycopg
+from psycopg import Cursor
+from psycopg.pq import TransactionStatus
+from psycopg.rows import dict_row
+
+from pgsched.db.answers import fetch
+from pgsched.db.commands import Command
+from pgsched.db.connect import connect
+from pgsched.db.link import Link
+from pgsched.db.problems import translate
+from pgsched.db.statements import load_statement
+from pgsched.interval import Interval
+
+T = TypeVar("T")
+
+LONGEST_ANSWER = 120.0
+"""Seconds that a server may say nothing while it works on a batch."""
+
+
+class Rule(NamedTuple):
+    """What holds for the finished or the dead tasks of a queue that has some."""
+
+    queue: str
+    dead: bool
+    older_than: Interval | None
+    keep: int | None
+    archive: bool
+
+
+class Place(NamedTuple):
+    """A place in the order in which the tasks of a queue ended."""
+
+    at: datetime
+    id: int
+
+
+class Batch(NamedTuple):
+    """What became of a batch."""
+
+    looked: int
+    """So many tasks were looked at; some may be needed still."""
+    last: Place | None
+    """Where it stopped."""
+    completed: int
+    cancelled: int
+    dead: int
+
+
+class Picked(NamedTuple):
+    """Tasks that nobody needs any more, locked until the transaction ends."""
+
+    looked: int
+    last: Place | None
+    ids: list[int]
+    cancelled: int
+    """So many of them were cancelled."""
+
+
+class Day(NamedTuple):
+    """A partition of the history that was over long enough ago."""
+
+    parent: str
+    part: str
+    begins: datetime
+    ends: datetime
+    bytes: int
+    ended_before: datetime
+
+
+class Eraser:
+    """A connection that deletes. Each method is a transaction of its own, but inside :meth:`transaction`.
+
+    Every method raises DatabaseUnavailable, and PermissionRefused for a role that may not do it.
+    """
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._link: Link | None = None
+
+    def close(self) -> None:
+        """Close the connection; the next method opens another."""
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
+
+    def rules(self, queue: str | None = None) -> list[Rule]:
+        """Return what holds for each queue that has finished or dead tasks."""
+        return [Rule._make(row) for row in self._rows(load_statement("list_retention"), {"queue": queue})]
+
+    def wanted(self) -> bool:
+        """Whether any setting says that something is to be deleted."""
+        return bool(self._rows(load_statement("check_retention"), {})[0][0])
+
+    def run(self, command: Command[T]) -> T:
+        """Run a command."""
+        link = self._opened()
+        try:
+            rows = fetch(Cursor(link, row_factory=dict_row), command)
+        except psycopg.Error as error:
+            raise self._failed(error) from None
+        return command.parse(rows)
+
+    def cut(self, rule: Rule) -> Place | None:
+        """Return the last task that is to go by a rule; None: all may stay."""
+        given = {**_whose(rule), "older_than": _text(rule.older_than), "keep": rule.keep}
+        rows = self._rows(load_statement("find_prune_cut"), given)
+        return Place._make(rows[0]) if rows else None
+
+    def prune(self, rule: Rule, behind: Place | None, until: Place, most: int) -> Batch | None:
+        """Delete one batch: of so many tasks those that nobody needs. None: somebody else prunes."""
+        given = {**_whose(rule), **_between(behind, until), "most": most, "archive": rule.archive}
+        ((looked, at, task_id, *numbers),) = self._rows(load_statement("prune_tasks"), given)
+        return None if looked is None else Batch(looked, Place(at, task_id) if at else None, *numbers)
+
+    def pick(self, rule: Rule, behind: Place | None, until: Place, most: int) -> Picked | None:
+        """Lock the tasks of one batch that nobody needs. None: somebody else prunes."""
+        given = {**_whose(rule), **_between(behind, until), "most": most}
+        ((looked, at, task_id, ids, cancelled),) = self._rows(load_statement("pick_prunable"), given)
+        return None if looked is None else Picked(looked, Place(at, task_id) if at else None, ids, cancelled)
+
+    def delete(self, ids: Sequence[int], *, archive: bool) -> tuple[int, int, int]:
+        """Delete finished tasks; returns how many were completed, cancelled and dead."""
+        ((completed, cancelled, dead),) = self._rows(
+            load_statement("delete_finished"), {"ids": list(ids), "archive": archive}
+        )
+        return completed, cancelled, dead
+
+    def copy_tasks(self, ids: Sequence[int]) -> Iterator[bytes]:
+        """Read tasks as lines of JSON."""
+        return self._copy(load_statement("copy_finished"), {"ids": list(ids)})
+
+    def days(self, older_than: Interval | None) -> list[Day]:
+        """Return the partitions of the history that were over so long ago (None: as the settings say), oldest first."""
+        given = {"older_than": _text(older_than)}
+        return [Day._make(row) for row in self._rows(load_statement("list_history_days"), given)]
+
+    def hold(self, day: Day) -> bool:
+        """Let nothing more into a day of the history until the transaction ends; False: it could not be held now."""
+        return bool(self._rows(load_statement("hold_history"), _day(day))[0][0])
+
+    def copy_day(self, day: Day) -> Iterator[bytes]:
+        """Read a day of the history as lines of JSON."""
+        return self._copy(
+            {
+                "executions": _copy_executions,
+                "execution_logs": _copy_execution_logs,
+                "missed_ticks": _copy_missed_ticks,
+            }[day.parent](),
+            {"begins": day.begins, "ends": day.ends},
+        )
+
+    def drop(self, day: Day) -> bool:
+        """Drop a day of the history; False: somebody works with the history at this moment."""
+        return bool(self._rows(load_statement("drop_history"), _day(day))[0][0])
+
+    def prune_history(self, older_than: Interval | None, most: int) -> int:
+        """Delete history that is in no partition of a day; returns how many rows."""
+        given = {"older_than": _text(older_than), "most": most}
+        return int(self._rows(load_statement("prune_history"), given)[0][0])
+
+    @contextmanager
+    def transaction(self, *, undo: bool = False) -> Iterator[None]:
+        """Let several methods be one transaction; undone by an error, or if that is said."""
+        try:
+            with self._opened().transaction(force_rollback=undo):
+                yield
+        except psycopg.Error as error:
+            raise self._failed(error) from None
+
+    def _rows(self, statement: LiteralString, given: dict[str, Any]) -> list[tuple[Any, ...]]:
+        try:
+            return self._opened().execute(statement, given, prepare=True, binary=True).fetchall()
+        except psycopg.Error as error:
+            raise self._failed(error) from None
+
+    def _copy(self, statement: LiteralString, given: dict[str, Any]) -> Iterator[bytes]:
+        try:
+            with self._opened().cursor() as cursor, cursor.copy(statement, given) as copy:
+                for chunk in copy:
+                    yield bytes(chunk)
+        except psycopg.Error as error:
+            raise self._failed(error) from None
+
+    def _failed(self, error: psycopg.Error) -> Exception:
+        """A connection that met an error is not used again."""
+        if self._link is not None and self._link.info.transaction_status in (
+            TransactionStatus.IDLE,
+            TransactionStatus.UNKNOWN,
+        ):
+            self.close()
+        return translate(error)
+
+    def _opened(self) -> Link:
+        if self._link is None or self._link.closed:
+            self._link = connect(self._dsn, application_name="pgsched retention", patience=LONGEST_ANSWER)
+        return self._link
+
+
+def _copy_executions() -> LiteralString:
+    return load_statement("copy_executions")
+
+
+def _copy_execution_logs() -> LiteralString:
+    return load_statement("copy_execution_logs")
+
+
+def _copy_missed_ticks() -> LiteralString:
+    return load_statement("copy_missed_ticks")
+
+
+def _whose(rule: Rule) -> dict[str, Any]:
+    return {"queue": rule.queue, "dead": rule.dead}
+
+
+def _between(behind: Place | None, until: Place) -> dict[str, Any]:
+    at, task_id = behind or (None, None)
+    return {"from_at": at, "from_id": task_id, "to_at": until.at, "to_id": until.id}
+
+
+def _day(day: Day) -> dict[str, Any]:
+    return {"part": day.part, "ended_before": day.ended_before}
+
+
+def _text(interval: Interval | None) -> str | None:
+    return None if interval is None else interval.to_text()

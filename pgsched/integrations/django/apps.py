@@ -1,0 +1,29 @@
+"""The app that ``INSTALLED_APPS`` names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import AppConfig
+from django.db.models.signals import post_migrate
+
+from pgsched.db.migrate import migrate
+from pgsched.integrations.django.conf import dsn_of, project_settings
+
+
+class PgschedConfig(AppConfig):
+    """Brings the commands, and the schema where the settings ask for it."""
+
+    name = "pgsched.integrations.django"
+    label = "pgsched"
+    verbose_name = "pgsched"
+
+    def ready(self) -> None:
+        """Refuse settings that make no sense, and follow Django's own migrations where that is wanted."""
+        if project_settings().migrate:
+            post_migrate.connect(_migrate, sender=self, dispatch_uid="pgsched")
+
+
+def _migrate(using: str, **_rest: Any) -> None:
+    if using == project_settings().database:
+        migrate(dsn_of(using))

@@ -1,0 +1,148 @@
+"""``TASKS = {"default": {"BACKEND": "pgsched.integrations.django.backend.PgschedBackend"}}``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+from django.utils import timezone
+
+from pgsched.db import commands
+from pgsched.db.joining import run_on
+from pgsched.errors import InvalidTask, TaskNotFound
+from pgsched.integrations.django.api import (
+    BaseTaskBackend,
+    InvalidTaskError,
+    Task,
+    TaskResult,
+    TaskResultDoesNotExist,
+    TaskResultStatus,
+    normalize_json,
+    task_enqueued,
+)
+from pgsched.integrations.django.conf import project_settings
+from pgsched.integrations.django.results import result_of
+from pgsched.records import Execution
+from pgsched.records import Task as Row
+from pgsched.spec import TaskSpec
+
+OPTIONS = ("max_attempts", "backoff", "backoff_delay", "backoff_max", "timeout", "tags")
+"""The options of pgsched that a backend may set for all its tasks."""
+_MOST_ATTEMPTS = 10_000
+
+
+class PgschedBackend(BaseTaskBackend):
+    """Keeps tasks in ``pgsched.tasks``, one row each, in the transaction of whoever enqueues them."""
+
+    supports_defer = True
+    supports_async_task = True
+    supports_get_result = True
+    supports_priority = True
+
+    def __init__(self, alias: str, params: dict[str, Any]) -> None:
+        super().__init__(alias, params)
+        given = dict(self.options)
+        self.database: str = given.pop("database", None) or project_settings().database
+        if unknown := sorted(given.keys() - set(OPTIONS)):
+            raise ImproperlyConfigured(
+                f"TASKS[{alias!r}]: {unknown[0]!r} is no option of the backend: database, {', '.join(OPTIONS)} are"
+            )
+        try:
+            TaskSpec(task_type="task", **given)
+        except InvalidTask as error:
+            raise ImproperlyConfigured(f"TASKS[{alias!r}]: {error}") from error
+        self._given = given
+
+    def enqueue(
+        self,
+        task: Task[Any, Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+    ) -> TaskResult[Any]:
+        """Insert a task; inside ``atomic`` it is there if and only if the block is committed.
+
+        Raises InvalidTaskError for a task that no worker would find, and for what pgsched refuses.
+        """
+        from pgsched.integrations.django.registered import find_task  # a backend may be made before the apps are ready
+
+        self.validate_task(task)
+        if find_task(task.module_path) is None:
+            raise InvalidTaskError(
+                f"task {task.module_path!r} would not be found by a worker: it must be in a module named tasks of an "
+                "installed app, or in one of PGSCHED['TASK_MODULES']"
+            )
+        payload = {"args": normalize_json(args), "kwargs": normalize_json(kwargs)}
+        after = task.run_after
+        if after is not None and timezone.is_naive(after):
+            after = timezone.make_aware(after)
+        try:
+            spec = TaskSpec(
+                task_type=task.module_path,
+                payload=payload,
+                at=after,
+                queue=task.queue_name,
+                priority=priority_of(task.priority),
+                metadata={"django": {"backend": self.alias, "priority": task.priority}},
+                **self._given,
+            )
+            task_id = run_on(connections[self.database], commands.schedule(spec))
+        except InvalidTask as error:
+            raise InvalidTaskError(str(error)) from error
+        result: TaskResult[Any] = TaskResult(
+            task=task,
+            id=str(task_id),
+            status=TaskResultStatus.READY,
+            enqueued_at=timezone.now(),
+            started_at=None,
+            finished_at=None,
+            last_attempted_at=None,
+            args=payload["args"],
+            kwargs=payload["kwargs"],
+            backend=self.alias,
+            errors=[],
+            worker_ids=[],
+        )
+        task_enqueued.send(type(self), task_result=result)
+        return result
+
+    def get_result(self, result_id: str) -> TaskResult[Any]:
+        """Read how a task stands. Raises TaskResultDoesNotExist, also for a row that is no task of the project's."""
+        from pgsched.integrations.django.registered import find_task
+
+        if not (isinstance(result_id, str) and result_id.isascii() and result_id.isdecimal()):
+            raise TaskResultDoesNotExist(f"the id of a result must be a number, got {result_id!r:.100}")
+        try:
+            row, executions = self._read(int(result_id))
+        except TaskNotFound as error:
+            raise TaskResultDoesNotExist(str(error)) from error
+        task = find_task(row.task_type)
+        if task is None or row.payload.keys() != {"args", "kwargs"}:
+            raise TaskResultDoesNotExist(f"task {result_id} is a {row.task_type!r}, which is no task of this project's")
+        kept = row.metadata.get("django", {})
+        priority = kept.get("priority") if isinstance(kept, dict) else None
+        task = task.using(priority=priority, queue_name=row.queue, run_after=row.scheduled_for)
+        return result_of(task, row, executions, self.alias)
+
+    def _read(self, task_id: int) -> tuple[Row, list[Execution]]:
+        """The row and its attempts, by Django's own connection: what the transaction under way did is seen."""
+        connection = connections[self.database]
+        row = run_on(connection, commands.get(task_id))
+        return row, run_on(connection, commands.executions(task_id, limit=_MOST_ATTEMPTS))[::-1]
+
+    def check(self, **_rest: Any) -> Iterable[checks.CheckMessage]:
+        """Say where the database is none of PostgreSQL's."""
+        try:
+            vendor = connections[self.database].vendor
+        except Exception as error:  # noqa: BLE001 - a check tells, it does not raise
+            return [checks.Error(f"pgsched: the database {self.database!r}: {error}", id="pgsched.E001")]
+        if vendor != "postgresql":
+            return [checks.Error(f"pgsched: the database {self.database!r} is one of {vendor}", id="pgsched.E002")]
+        return []
+
+
+def priority_of(priority: int) -> int:
+    """Map Django's -100 to 100 to 1 to 10, in order; 0 is 5, the default of both."""
+    return 1 + (priority + 100) * 9 // 200

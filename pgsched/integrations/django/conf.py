@@ -1,0 +1,61 @@
+"""The setting ``PGSCHED``, and the DSN of one of ``DATABASES``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+
+from pgsched.db.dsn import join_dsn
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectSettings:
+    """What ``PGSCHED`` says."""
+
+    database: str = "default"
+    """The alias of the database with the schema ``pgsched``."""
+    app: str | None = None
+    """``module:attribute`` of an App with handlers beside the project's tasks."""
+    task_modules: tuple[str, ...] = ()
+    """Modules that are looked into for tasks, beside ``tasks`` of every installed app."""
+    migrate: bool = False
+    """``manage.py migrate`` brings the schema ``pgsched`` along, also in the database of tests."""
+
+
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "DATABASE": str,
+    "APP": str,
+    "TASK_MODULES": (list, tuple),
+    "MIGRATE": bool,
+}
+
+
+def project_settings() -> ProjectSettings:
+    """Read the setting. Raises ImproperlyConfigured, naming key and rule."""
+    given: Any = getattr(settings, "PGSCHED", {})
+    if not isinstance(given, dict):
+        raise ImproperlyConfigured(f"PGSCHED must be a dictionary, got a {type(given).__name__}")
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in _KINDS:
+            raise ImproperlyConfigured(f"PGSCHED: {name!r} is no key of it: {', '.join(_KINDS)} are")
+        if not isinstance(value, _KINDS[name]):
+            raise ImproperlyConfigured(f"PGSCHED: {name} must be {_words(_KINDS[name])}, got {value!r:.100}")
+        values[name.lower()] = tuple(value) if isinstance(value, list) else value
+    return ProjectSettings(**values)
+
+
+def dsn_of(alias: str) -> str:
+    """Return the DSN of one of Django's databases, as its connections are opened. Raises ImproperlyConfigured."""
+    connection = connections[alias]
+    if connection.vendor != "postgresql":
+        raise ImproperlyConfigured(f"pgsched needs PostgreSQL; the database {alias!r} is one of {connection.vendor}")
+    return join_dsn(connection.get_connection_params())
+
+
+def _words(kind: type | tuple[type, ...]) -> str:
+    return {str: "text", bool: "True or False"}.get(kind, "a list") if isinstance(kind, type) else "a list"

@@ -1,0 +1,11 @@
+"""``manage.py pgsched …``: any command of pgsched's on the project's database."""
+
+from __future__ import annotations
+
+from pgsched.integrations.django.management.passing import PassingCommand
+
+
+class Command(PassingCommand):
+    """As ``pgsched``."""
+
+    help = "Runs any command of pgsched's on the project's database, as: pgsched task list"

@@ -1,0 +1,77 @@
+"""Which tasks there are: those that modules of installed apps define. Nothing is imported because a row names it."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from django.core.signals import setting_changed
+from django.utils.module_loading import module_has_submodule
+
+from pgsched.integrations.django.api import Task
+from pgsched.integrations.django.backend import PgschedBackend
+from pgsched.integrations.django.conf import project_settings
+
+MODULE = "tasks"
+"""The module of an app that is looked into."""
+
+_lock = threading.RLock()
+_found: dict[str, Task[Any, Any]] | None = None
+
+
+def registered_tasks() -> Mapping[str, Task[Any, Any]]:
+    """Return every task of a pgsched backend, by its module path; the modules are imported at the first call."""
+    global _found
+    with _lock:
+        if _found is None:
+            found: dict[str, Task[Any, Any]] = {}
+            for module in _modules():
+                for value in vars(module).values():
+                    if isinstance(value, Task) and isinstance(value.get_backend(), PgschedBackend):
+                        found[value.module_path] = value
+            _found = found
+        return _found
+
+
+def find_task(module_path: str) -> Task[Any, Any] | None:
+    """Return the task of this name; None when none is registered under it."""
+    return registered_tasks().get(module_path)
+
+
+def queues() -> list[str]:
+    """Return the queues that the backends serve, sorted."""
+    names: set[str] = set()
+    for alias in getattr(settings, "TASKS", {}):
+        backend = _backends()[alias]
+        if isinstance(backend, PgschedBackend):
+            names |= backend.queues
+    return sorted(names) or ["default"]
+
+
+def _backends() -> Any:
+    package = importlib.import_module(Task.__module__.partition(".base")[0])
+    return package.task_backends
+
+
+def _modules() -> list[ModuleType]:
+    names = [
+        f"{config.name}.{MODULE}"
+        for config in apps.get_app_configs()
+        if config.module is not None and module_has_submodule(config.module, MODULE)
+    ]
+    return [importlib.import_module(name) for name in [*names, *project_settings().task_modules]]
+
+
+def _forget(*, setting: str, **_rest: Any) -> None:
+    global _found
+    if setting in ("INSTALLED_APPS", "TASKS", "PGSCHED"):
+        with _lock:
+            _found = None
+
+
+setting_changed.connect(_forget, dispatch_uid="pgsched")

@@ -1,0 +1,69 @@
+"""A row and its history as Django's TaskResult."""
+
+from __future__ import annotations
+
+import builtins
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from pgsched import errors
+from pgsched.integrations.django.api import Task, TaskError, TaskResult, TaskResultStatus
+from pgsched.records import Execution
+from pgsched.records import Task as Row
+
+_STATUS = {
+    "pending": TaskResultStatus.READY,
+    "blocked": TaskResultStatus.READY,
+    "running": TaskResultStatus.RUNNING,
+    "completed": TaskResultStatus.SUCCESSFUL,
+    "dead": TaskResultStatus.FAILED,
+    "cancelled": TaskResultStatus.FAILED,
+}
+_CLASS = re.compile(r"([A-Za-z_][\w.]*)(?::|$)")
+
+
+def result_of(task: Task[Any, Any], row: Row, executions: Sequence[Execution], backend: str) -> TaskResult[Any]:
+    """Return the result as it stands; ``executions`` have the first attempt in front."""
+    workers = [str(one.worker_id) for one in executions if one.worker_id is not None]
+    started = [one.started_at for one in executions]
+    if row.status == "running" and row.locked_by is not None and row.started_at is not None:
+        workers.append(str(row.locked_by))
+        started.append(row.started_at)
+    found: TaskResult[Any] = TaskResult(
+        task=task,
+        id=str(row.id),
+        status=_STATUS[row.status],
+        enqueued_at=row.created_at,
+        started_at=started[0] if started else None,
+        finished_at=row.completed_at or row.died_at,
+        last_attempted_at=started[-1] if started else None,
+        args=row.payload["args"],
+        kwargs=row.payload["kwargs"],
+        backend=backend,
+        errors=[error_of(one.error or one.status) for one in executions if one.status != "completed"],
+        worker_ids=workers,
+    )
+    if row.status == "completed":
+        object.__setattr__(found, "_return_value", row.result)
+    return found
+
+
+def error_of(text: str) -> TaskError:
+    """Return an error that was kept as text: its class in front, its traceback behind."""
+    summary = text.partition("\n")[0]
+    return TaskError(exception_class_path=_class_path(summary), traceback=text)
+
+
+def _class_path(summary: str) -> str:
+    if summary.startswith("timed out"):
+        return "builtins.TimeoutError"
+    found = _CLASS.match(summary)
+    if found is None:
+        return "pgsched.errors.PgschedError"
+    name = found[1]
+    if "." in name:
+        return name
+    if isinstance(getattr(builtins, name, None), type):
+        return f"builtins.{name}"
+    return f"pgsched.errors.{name}" if hasattr(errors, name) else "pgsched.errors.PgschedError"

@@ -1,0 +1,214 @@
+"""Judgements about tasks, queues, schedules and workers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from pgsched.db.doctor_commands import CAP, FRONT, STUCK_SECONDS
+from pgsched.db.page_commands import SAMPLE
+from pgsched.maintenance.doctor.facts import Facts
+from pgsched.maintenance.doctor.findings import Finding
+from pgsched.maintenance.doctor.words import age, many, some_ids, word
+from pgsched.records import WorkerInfo
+
+PAUSED_SECONDS: Final = 3_600.0
+LATE_SECONDS: Final = 10.0
+MANY_DEATHS: Final = 10
+ENOUGH_STARTS: Final = 20
+"""Of fewer attempts in an hour no lateness is told."""
+
+
+def no_worker(facts: Facts) -> Iterator[Finding]:
+    """Something is due and nobody is there."""
+    due = [one for one in facts.types if one.due and one.queue not in _paused(facts)]
+    if due and not any(worker.alive for worker in facts.workers):
+        number = sum(one.due for one in due)
+        yield Finding(
+            check="no_worker",
+            severity="error",
+            object="workers",
+            problem=f"{many(number, 'task')} due or more, and no worker is alive",
+            advice="pgsched worker --app MODULE:APP",
+        )
+
+
+def silent_workers(facts: Facts) -> Iterator[Finding]:
+    """A worker that ends in order takes its row away; these did not."""
+    for worker in facts.workers:
+        if not worker.alive:
+            silent = (facts.now - worker.heartbeat_at).total_seconds()
+            yield Finding(
+                check="silent_workers",
+                severity="warning",
+                object=f"{worker.hostname} {worker.pid}",
+                problem=f"not heard of for {age(max(silent, 0))}",
+                advice=f"on {worker.hostname}: ps -p {worker.pid}; workers forget it by themselves",
+            )
+
+
+def unserved_queues(facts: Facts) -> Iterator[Finding]:
+    """Nobody claims from the queue at all."""
+    alive = [worker for worker in facts.workers if worker.alive]
+    if not alive:
+        return  # no_worker says so
+    paused = _paused(facts)
+    for queue in sorted({one.queue for one in facts.types if one.due and not one.handled} - paused):
+        if not any(serves(worker, queue) for worker in alive):
+            number = sum(one.due for one in facts.types if one.queue == queue)
+            yield Finding(
+                check="unserved_queues",
+                severity="error",
+                object=queue,
+                problem=f"{many(number, 'task', SAMPLE)} due, and no living worker serves the queue",
+                advice=f"pgsched worker --app MODULE:APP --queue {word(queue)}",
+            )
+
+
+def unknown_types(facts: Facts) -> Iterator[Finding]:
+    """Somebody claims from the queue, but nothing of this type."""
+    alive = [worker for worker in facts.workers if worker.alive]
+    paused = _paused(facts)
+    for one in facts.types:
+        if one.due and not one.handled and one.queue not in paused and any(serves(w, one.queue) for w in alive):
+            yield Finding(
+                check="unknown_types",
+                severity="error",
+                object=f"{one.task_type} in {one.queue}",
+                problem=f"{many(one.due, 'task', SAMPLE)} due, and no living worker of queue {one.queue} has a handler "
+                f"for {one.task_type}",
+                advice=f"deploy the handler, or: pgsched task list --type {word(one.task_type)} and cancel them",
+            )
+
+
+def paused_queues(facts: Facts) -> Iterator[Finding]:
+    """Somebody paused the queue and forgot it."""
+    for queue in facts.queues:
+        if queue.paused and (queue.oldest_due_seconds or 0.0) > PAUSED_SECONDS:
+            yield Finding(
+                check="paused_queues",
+                severity="warning",
+                object=queue.name,
+                problem=f"paused, and {many(queue.ready, 'task', CAP - 1)} due in it, the oldest for "
+                f"{age(queue.oldest_due_seconds)}",
+                advice=f"pgsched queue resume {word(queue.name)}",
+            )
+
+
+def stalled_schedules(facts: Facts) -> Iterator[Finding]:
+    """A schedule should have run and did not."""
+    for one in facts.front:
+        if one.kind == "stalled":
+            yield Finding(
+                check="stalled_schedules",
+                severity="error",
+                object=one.queue,
+                problem=f"{many(one.number, 'schedule', FRONT)} should have run up to {age(one.seconds)} ago and did "
+                f"not: {some_ids(one.ids, one.number)}",
+                advice=f"pgsched task show {one.ids[0]}; pgsched worker list: who serves queue {one.queue}?",
+            )
+
+
+def stuck_running(facts: Facts) -> Iterator[Finding]:
+    """A lease that ended makes a row claimable: nobody claims."""
+    for one in facts.front:
+        if one.kind == "stuck":
+            resume = f"pgsched queue resume {word(one.queue)}"
+            serve = f"pgsched worker --app MODULE:APP --queue {word(one.queue)}"
+            yield Finding(
+                check="stuck_running",
+                severity="error",
+                object=one.queue,
+                problem=f"{many(one.number, 'task', FRONT)} running under a lease that ended over {age(STUCK_SECONDS)} "
+                f"ago (up to {age(one.seconds)}), and nobody claims them: {some_ids(one.ids, one.number)}",
+                advice=resume if one.paused else serve,
+            )
+
+
+def orphaned(facts: Facts) -> Iterator[Finding]:
+    """A worker that was stopped hard; its leases end by themselves."""
+    for one in facts.front:
+        if one.kind == "orphaned":
+            yield Finding(
+                check="orphaned",
+                severity="warning",
+                object=one.queue,
+                problem=f"{many(one.number, 'task', FRONT)} held by a worker that is not registered: "
+                f"{some_ids(one.ids, one.number)}",
+                advice=f"pgsched task show {one.ids[0]}; wait for the end of its lease, or cancel it",
+            )
+
+
+def stuck_blocked(facts: Facts) -> Iterator[Finding]:
+    """The end of a task tells those that wait for it; here it did not, as when triggers were off."""
+    blocked = facts.blocked
+    if blocked.number and blocked.ids:
+        cure = (
+            f"select pgsched.settle('{{{','.join(map(str, blocked.upstream))}}}');"
+            if blocked.upstream
+            else f"pgsched task cancel {blocked.ids[0]}; then pgsched task retry {blocked.ids[0]}"
+        )
+        yield Finding(
+            check="stuck_blocked",
+            severity="error",
+            object="dependencies",
+            problem=f"{many(blocked.number, 'task', CAP)} blocked, and all they wait for has ended: "
+            f"{some_ids(blocked.ids, blocked.number)}",
+            advice=cure,
+        )
+
+
+def dead_letters(facts: Facts) -> Iterator[Finding]:
+    """Tasks fail for good just now."""
+    for one in facts.deaths[:20]:
+        yield Finding(
+            check="dead_letters",
+            severity="warning" if one.number >= MANY_DEATHS else "hint",
+            object=f"{one.task_type} in {one.queue}",
+            problem=f"{many(one.number, 'task', CAP)} died in the last hour",
+            advice=f"pgsched dead list --queue {word(one.queue)} --type {word(one.task_type)}",
+        )
+
+
+def lost_attempts(facts: Facts) -> Iterator[Finding]:
+    """Workers die, or fall silent for longer than a lease."""
+    lost = facts.history.lost
+    if lost:
+        yield Finding(
+            check="lost_attempts",
+            severity="warning",
+            object="executions",
+            problem=f"{many(lost, 'attempt', CAP)} lost in the last hour: the worker died, or was silent for its lease",
+            advice="select worker_id, count(*) from pgsched.executions where status = 'lost' and "
+            "started_at > now() - interval '1 day' group by 1; then look for kills and crashes",
+        )
+
+
+def late_starts(facts: Facts) -> Iterator[Finding]:
+    """Workers do not keep up."""
+    hour = facts.history
+    if hour.half_late is not None and hour.sampled >= ENOUGH_STARTS and hour.half_late > LATE_SECONDS:
+        yield Finding(
+            check="late_starts",
+            severity="warning",
+            object="executions",
+            problem=f"half of {many(hour.sampled, 'attempt')} of the last hour began over {age(hour.half_late)} late",
+            advice="pgsched queue list: which queue waits? more workers, or pgsched worker --concurrency N",
+        )
+
+
+def serves(worker: WorkerInfo, queue: str) -> bool:
+    """Whether a worker claims from a queue: by name, or by a pattern of LIKE."""
+    return queue in worker.queues or any(_like(pattern, queue) for pattern in worker.patterns)
+
+
+def _like(pattern: str, text: str) -> bool:
+    parts = re.findall(r"\\.|.", pattern, re.DOTALL)
+    meaning = {"%": ".*", "_": "."}
+    expression = "".join(meaning.get(part) or re.escape(part[-1]) for part in parts)
+    return re.fullmatch(expression, text, re.DOTALL) is not None
+
+
+def _paused(facts: Facts) -> set[str]:
+    return {queue.name for queue in facts.queues if queue.paused}

@@ -1,0 +1,212 @@
+"""What was scheduled: lists and asserts, whose messages list what is there.
+
+The payloads are part of these messages: they are those of tests.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, TypeAlias
+
+from pgsched.app import App
+from pgsched.async_client import AsyncClient
+from pgsched.client import Client
+from pgsched.db import commands
+from pgsched.db.joining import run_on, run_on_async
+from pgsched.records import Task
+
+SHOWN: Final = 20
+"""So many tasks are listed in a message, the latest."""
+WITHIN: Final = 1.0
+"""Seconds by which ``at`` may differ."""
+
+Source: TypeAlias = App | Client
+AsyncSource: TypeAlias = App | AsyncClient
+
+
+def scheduled(source: Source, task_type: str | None = None, *, connection: object = None, **columns: Any) -> list[Task]:
+    """Return the tasks in the table, in the order in which they were scheduled, whatever became of them since.
+
+    All, or those of a type and with these ``columns``: ``scheduled(client, "email", queue="mail", status="pending")``.
+    With a ``connection`` (psycopg's, or one that has it below) those that its open transaction has scheduled are there
+    too. Raises TypeError for a word that is no column.
+    """
+    client = source.client() if isinstance(source, App) else source
+    command = _all(task_type)
+    found = client.database.run(command) if connection is None else run_on(connection, command)
+    return _chosen(found, columns)
+
+
+async def scheduled_async(
+    source: AsyncSource, task_type: str | None = None, *, connection: object = None, **columns: Any
+) -> list[Task]:
+    """As :func:`scheduled`, on an event loop."""
+    client = source.async_client() if isinstance(source, App) else source
+    command = _all(task_type)
+    found = await (client.database.run(command) if connection is None else run_on_async(connection, command))
+    return _chosen(found, columns)
+
+
+def assert_scheduled(
+    source: Source,
+    task_type: str,
+    payload: Mapping[str, Any] | None = None,
+    *,
+    at: datetime | None = None,
+    within: float = WITHIN,
+    count: int | None = None,
+    connection: object = None,
+    **columns: Any,
+) -> list[Task]:
+    """Assert that a task was scheduled, or exactly ``count`` of them, and return them.
+
+    ``payload`` is a part of theirs: what it names must be equal, objects within it likewise. ``at`` is the time they
+    are for, give or take ``within`` seconds; ``columns`` and ``connection`` as in :func:`scheduled`. Raises
+    AssertionError, which lists what was scheduled instead.
+    """
+    found = scheduled(source, connection=connection)
+    return _asserted(found, task_type, payload, at, within, count, columns)
+
+
+async def assert_scheduled_async(
+    source: AsyncSource,
+    task_type: str,
+    payload: Mapping[str, Any] | None = None,
+    *,
+    at: datetime | None = None,
+    within: float = WITHIN,
+    count: int | None = None,
+    connection: object = None,
+    **columns: Any,
+) -> list[Task]:
+    """As :func:`assert_scheduled`, on an event loop."""
+    found = await scheduled_async(source, connection=connection)
+    return _asserted(found, task_type, payload, at, within, count, columns)
+
+
+def assert_not_scheduled(
+    source: Source,
+    task_type: str | None = None,
+    payload: Mapping[str, Any] | None = None,
+    *,
+    connection: object = None,
+    **columns: Any,
+) -> None:
+    """Assert that no such task was scheduled, or none at all; what is meant is said as in :func:`assert_scheduled`."""
+    _refuse(scheduled(source, connection=connection), task_type, payload, columns)
+
+
+async def assert_not_scheduled_async(
+    source: AsyncSource,
+    task_type: str | None = None,
+    payload: Mapping[str, Any] | None = None,
+    *,
+    connection: object = None,
+    **columns: Any,
+) -> None:
+    """As :func:`assert_not_scheduled`, on an event loop."""
+    _refuse(await scheduled_async(source, connection=connection), task_type, payload, columns)
+
+
+def _all(task_type: str | None) -> commands.Command[list[Task]]:
+    return commands.list_tasks(
+        queue=None,
+        task_type=task_type,
+        status=None,
+        schedule_type=None,
+        tag=None,
+        tenant_id=None,
+        parent_id=None,
+        limit=commands.MAX_LIMIT,
+        before_id=None,
+    )
+
+
+def _chosen(found: list[Task], columns: Mapping[str, Any]) -> list[Task]:
+    if unknown := sorted(columns.keys() - Task.__dataclass_fields__.keys()):
+        raise TypeError(f"{unknown[0]!r} is no column of a task")
+    ordered = sorted(found, key=lambda task: task.id)
+    return [task for task in ordered if all(getattr(task, name) == value for name, value in columns.items())]
+
+
+def _asserted(
+    found: list[Task],
+    task_type: str,
+    payload: Mapping[str, Any] | None,
+    at: datetime | None,
+    within: float,
+    count: int | None,
+    columns: Mapping[str, Any],
+) -> list[Task]:
+    fitting = [
+        task
+        for task in _chosen(found, {"task_type": task_type, **columns})
+        if contains(task.payload, payload or {}) and (at is None or _is_at(task, at, within))
+    ]
+    if len(fitting) == count or (count is None and fitting):
+        return fitting
+    wanted = _wanted(task_type, payload, {**({"at": at.isoformat()} if at else {}), **columns})
+    much = "no task" if not fitting else f"{len(fitting)} task{'s' * (len(fitting) > 1)}"
+    asked = "" if count is None else f", not {count}"
+    raise AssertionError(f"{much}{asked}: {wanted}\n{_listed(found)}")
+
+
+def _refuse(
+    found: list[Task], task_type: str | None, payload: Mapping[str, Any] | None, columns: Mapping[str, Any]
+) -> None:
+    chosen = _chosen(found, {**({} if task_type is None else {"task_type": task_type}), **columns})
+    fitting = [task for task in chosen if contains(task.payload, payload or {})]
+    if fitting:
+        wanted = _wanted(task_type, payload, columns)
+        raise AssertionError(f"{len(fitting)} task{'s' * (len(fitting) > 1)}, not 0: {wanted}\n{_listed(fitting)}")
+
+
+def contains(whole: Any, part: Any) -> bool:
+    """Whether a value has what another has; objects may have more keys."""
+    if isinstance(part, Mapping) and isinstance(whole, Mapping):
+        return all(key in whole and contains(whole[key], value) for key, value in part.items())
+    return bool(whole == part)
+
+
+def _is_at(task: Task, at: datetime, within: float) -> bool:
+    if at.utcoffset() is None:
+        raise ValueError(f"at must have a time zone, got {at}")
+    due = task.scheduled_for or task.next_run_at
+    return due is not None and abs((due - at).total_seconds()) <= within
+
+
+def _wanted(task_type: str | None, payload: Mapping[str, Any] | None, more: Mapping[str, Any]) -> str:
+    words = [task_type or "of any type"]
+    if payload:
+        words.append(f"with payload {_json(payload)}")
+    words += [f"{name}={value!r}" for name, value in more.items()]
+    return " ".join(words)
+
+
+def _listed(tasks: Sequence[Task]) -> str:
+    if not tasks:
+        return "nothing was scheduled"
+    latest = sorted(tasks, key=lambda task: task.id)[-SHOWN:]
+    head = "scheduled were:" if len(latest) == len(tasks) else f"the last {SHOWN} of {len(tasks)} that were scheduled:"
+    return "\n".join([head, *(f"  {_line(task)}" for task in latest)])
+
+
+def _line(task: Task) -> str:
+    due = task.scheduled_for or task.next_run_at
+    schedule = task.cron_expression or (f"every {task.repeat_interval.to_text()}" if task.repeat_interval else "")
+    words = [
+        str(task.id),
+        task.task_type,
+        task.status,
+        f"queue={task.queue}",
+        f"at={due.isoformat() if due else 'never'}",
+        f"schedule={schedule}" if schedule else "",
+        f"payload={_json(task.payload)}",
+    ]
+    return " ".join(word for word in words if word)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=repr)

@@ -1,0 +1,160 @@
+"""Runs one handler without a database: its context is real, but nobody is behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from time import monotonic
+from types import SimpleNamespace
+from typing import Any, NamedTuple, cast
+
+from pgsched.app import TaskHandle
+from pgsched.context import Context
+from pgsched.model import Claimed, Outcome
+from pgsched.results import Results
+from pgsched.runner import run_attempt
+from pgsched.spec import TaskSpec
+from pgsched.storable import storable_json
+from pgsched.testing.handlers import noted
+from pgsched.testing.outcomes import NotCompleted
+from pgsched.threads import Threads
+
+
+class Said(NamedTuple):
+    """One line that a handler logged."""
+
+    level: str
+    message: str
+    fields: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Called:
+    """What one call of a handler came to."""
+
+    outcome: str
+    """``completed``, ``failed``, ``timed_out`` or ``discarded``."""
+    result: Any
+    """What it returned, as JSON has it."""
+    error: str | None = None
+    exception: BaseException | None = None
+    """What it raised."""
+    retry_delay: float | None = None
+    """Seconds, from ``Retry``."""
+    logs: list[Said] = field(default_factory=list)
+    """What it said by ``ctx.log``."""
+    progress: list[Any] = field(default_factory=list)
+    """What it showed by ``ctx.progress``, each time."""
+
+
+class _Recording(Context):
+    """A context that keeps what a worker would write."""
+
+    def __init__(self, **facts: Any) -> None:
+        super().__init__(**facts)
+        self.shown: list[Any] = []
+
+    def progress(self, value: Any) -> None:
+        """Show how far the attempt is."""
+        super().progress(value)
+        self.shown.append(json.loads(storable_json(value, 2**31)))
+
+
+def call(
+    task: TaskHandle[..., Any],
+    payload: Mapping[str, Any] | None = None,
+    *,
+    attempt: int = 1,
+    max_attempts: int | None = None,
+    scheduled_for: datetime | None = None,
+    is_catchup: bool = False,
+    timeout: float | None = None,
+    dependencies: Mapping[str, Any] | None = None,
+    connection: object = None,
+    raises: bool = True,
+) -> Called:
+    """Run a handler with a payload, as an attempt by a worker would, but without any database.
+
+    The payload goes through JSON (InvalidTask says why it cannot) and is checked against the signature. The context has
+    the given ``attempt``, ``scheduled_for`` (the machine's time when left out) and so on; ``dependencies`` are results
+    by name, ``connection`` is that of a transactional handler. What the handler raises is raised, also Retry and
+    Discard, unless ``raises`` is False. Raises NotCompleted at a timeout, and for a payload or a result that cannot be.
+    Where an event loop runs there is :func:`call_async`.
+    """
+    return asyncio.run(
+        call_async(
+            task,
+            payload,
+            attempt=attempt,
+            max_attempts=max_attempts,
+            scheduled_for=scheduled_for,
+            is_catchup=is_catchup,
+            timeout=timeout,
+            dependencies=dependencies,
+            connection=connection,
+            raises=raises,
+        )
+    )
+
+
+async def call_async(
+    task: TaskHandle[..., Any],
+    payload: Mapping[str, Any] | None = None,
+    *,
+    attempt: int = 1,
+    max_attempts: int | None = None,
+    scheduled_for: datetime | None = None,
+    is_catchup: bool = False,
+    timeout: float | None = None,
+    dependencies: Mapping[str, Any] | None = None,
+    connection: object = None,
+    raises: bool = True,
+) -> Called:
+    """As :func:`call`, on an event loop."""
+    raised: list[BaseException] = []
+    handler = noted(task.handler, raised.append)
+    now = scheduled_for or datetime.now(UTC)
+    most = max_attempts if max_attempts is not None else max(handler.options.get("max_attempts", 3), attempt)
+    # Not all of a claimed row, but all that a context asks of it.
+    row = SimpleNamespace(
+        id=1,
+        task_type=handler.task_type,
+        queue=handler.options.get("queue", "default"),
+        attempts=attempt,
+        max_attempts=most,
+        scheduled_for=now,
+        next_run_at=now,
+        fencing_token=attempt,
+    )
+    context = _Recording(
+        task=cast("Claimed", row),
+        clock=monotonic,
+        now=lambda: now,
+        deadline=None if timeout is None else monotonic() + timeout,
+        is_catchup=is_catchup,
+    )
+    results = [(number, name, value) for number, (name, value) in enumerate((dependencies or {}).items(), 1)]
+    context.equip(connection, Results(results))
+    outcomes: list[Outcome] = []
+    threads: Threads[Outcome] = Threads(limit=1, name="pgsched handler")
+    try:
+        given = json.loads(TaskSpec(task_type=handler.task_type, payload=payload or {}).arguments()["payload"])
+        await run_attempt(handler, given, context, timeout=timeout, threads=threads, report=outcomes.append)
+    finally:
+        threads.close()
+    (outcome,) = outcomes
+    if raises and outcome.status != "completed":
+        raise raised[0] if raised else NotCompleted(f"{handler.task_type}: {outcome.error}")
+    _, lines = context.take_report()
+    return Called(
+        outcome=outcome.status,
+        result=None if outcome.result is None else json.loads(outcome.result),
+        error=outcome.error,
+        exception=raised[0] if raised else None,
+        retry_delay=outcome.retry_delay,
+        logs=[Said(line.level, line.message, json.loads(line.fields or "{}")) for line in lines],
+        progress=context.shown,
+    )

@@ -1,0 +1,76 @@
+"""The server of a run of tests, and a fresh database on it for each test."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pgsched.db.dsn import resolve_dsn
+from pgsched.db.embedded import EmbeddedServer
+from pgsched.db.spare_databases import create_database, drop_database, ensure_template, list_databases
+
+FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "max_connections": "200"}
+"""A test's data need not survive a power cut."""
+PREFIX = "pgsched_pytest_"
+"""How the names of all databases that are made here begin."""
+
+
+def folder_of(run: str) -> Path:
+    """Return where the processes of one run of tests keep what they share."""
+    # Not pytest's own folder, which it closes to the user who runs a server for root.
+    return Path(tempfile.gettempdir()) / f"{PREFIX}{run}"
+
+
+@contextmanager
+def server_of(run: str, dsn: str | None) -> Iterator[str]:
+    """The DSN of the run's server, for a ``with``: the given one, or an embedded one that all processes share."""
+    folder = folder_of(run)
+    folder.mkdir(mode=0o755, exist_ok=True)
+    if dsn is None:
+        with EmbeddedServer.start(folder / "server", options=FAST) as server:
+            yield server.dsn
+        return
+    resolved, leave = resolve_dsn(dsn)
+    given = folder / "dsn"
+    given.touch(mode=0o600)  # there may be a password in it
+    given.write_text(dsn)
+    try:
+        yield resolved
+    finally:
+        leave()
+
+
+def template_of(run: str, server: str) -> str:
+    """Return the name of the run's migrated database; whoever comes first makes it."""
+    name = f"{PREFIX}{run}_template"
+    ensure_template(server, name)
+    return name
+
+
+@contextmanager
+def fresh_database(server: str, name: str, *, template: str) -> Iterator[str]:
+    """The DSN of a copy of the template, for a ``with``: it is dropped in the end."""
+    dsn = create_database(server, name, template=template)
+    try:
+        yield dsn
+    finally:
+        drop_database(server, name)
+
+
+def clean_up(run: str) -> None:
+    """Take away what a run of tests left behind: its databases on a server that stays, its folder."""
+    folder = folder_of(run)
+    given = folder / "dsn"
+    if given.exists():
+        resolved, leave = resolve_dsn(given.read_text())
+        try:
+            for name in list_databases(resolved, f"{PREFIX}{run}_"):
+                drop_database(resolved, name)
+        finally:
+            leave()
+    elif (folder / "server" / "data" / "postmaster.pid").exists():
+        EmbeddedServer.start(folder / "server").close()  # whoever used it was killed: the last one to leave stops it
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,72 @@
+"""What came of attempts that a test had made, and how a failure is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pgsched.model import Claimed, Finish
+
+
+class NotCompleted(AssertionError):
+    """An attempt did not end well, and nothing that the handler raised says why: a timeout, a payload that is wrong."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """One attempt, as it was written into the history."""
+
+    id: int
+    task_type: str
+    queue: str
+    payload: dict[str, Any] = field(repr=False)
+    attempt: int
+    scheduled_for: datetime | None
+    """The tick that it was for."""
+    outcome: str
+    """``completed``; ``failed`` or ``timed_out`` when another attempt follows; ``dead`` when none does."""
+    result: Any = None
+    error: str | None = None
+    """As ``last_error`` has it."""
+    exception: BaseException | None = None
+    """What the handler raised."""
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"task {self.id} ({self.task_type}), attempt {self.attempt}: {self.outcome}"
+
+
+def ran(task: Claimed, finish: Finish, exception: BaseException | None) -> Ran | None:
+    """Return what a finish says of an attempt; None when there was none: a schedule was planned, a tick skipped."""
+    dead = finish.buried or finish.next_status == "dead"
+    if finish.execution is None and not dead:
+        return None
+    return Ran(
+        id=task.id,
+        task_type=task.task_type,
+        queue=task.queue,
+        payload=task.payload,
+        attempt=task.attempts,
+        scheduled_for=finish.tick,
+        outcome="dead" if dead else str(finish.execution),
+        result=None if finish.result is None else json.loads(finish.result),
+        error=finish.error,
+        exception=exception,
+    )
+
+
+def raise_first(attempts: Sequence[Ran]) -> None:
+    """Raise what the first attempt that did not end well raised, with a note on all of them."""
+    bad = [one for one in attempts if one.outcome != "completed"]
+    if not bad:
+        return
+    first = bad[0]
+    error = first.exception
+    if error is None:
+        error = NotCompleted(f"{first}: {(first.error or '').partition(chr(10))[0]}")
+    for one in bad:
+        error.add_note(f"pgsched: {one}")
+    raise error

@@ -1,0 +1,271 @@
+"""Runs due tasks in the test's own process, as a worker would: it is one, but for its loops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from typing import Any, TypeVar
+
+from pgsched.app import App
+from pgsched.config import WorkerSettings
+from pgsched.db.dsn import resolve_dsn
+from pgsched.db.due import find_due_ids
+from pgsched.db.session import Session
+from pgsched.declared import declare_schedules
+from pgsched.model import Finish
+from pgsched.testing.clock import Clock
+from pgsched.testing.handlers import registry_of
+from pgsched.testing.outcomes import Ran, raise_first, ran
+from pgsched.worker.ending import HOOK_SECONDS
+from pgsched.worker.holds import Hold
+from pgsched.worker.places import current_hold
+from pgsched.worker.service import Worker
+from pgsched.worker.traces import load_traces
+
+T = TypeVar("T")
+
+EVERY_QUEUE = ("*",)
+LEASE = 3600.0
+"""Seconds: nobody beats while a test runs tasks."""
+MANY = 1_000_000
+"""Rows in one pass, at the most."""
+LOOK_SECONDS = 0.02
+"""How often one looks whether a transactional handler has written its outcome itself."""
+
+
+def run_due(
+    app: App,
+    *,
+    queues: Sequence[str] = EVERY_QUEUE,
+    limit: int | None = None,
+    until: datetime | None = None,
+    clock: Clock | None = None,
+    raises: bool = True,
+    concurrency: int = 1,
+    declare: bool = False,
+) -> list[Ran]:
+    """Run what is due now, each row once at most, and return what came of it, in the order in which it ended.
+
+    What handlers schedule meanwhile, retries and steps of groups wait for the next call (:func:`drain` runs them too).
+    With ``until`` and a ``clock`` all runs that is due until then: the clock is frozen at one due time after the other,
+    and left at ``until``. At most ``limit`` attempts are made. ``concurrency`` 1 runs one handler after the other, in
+    the order of claims; ``declare`` first brings the schedules that the code declares into the table, as a starting
+    worker does. Handlers with ``executor="process"`` run in a thread, or on the loop.
+
+    What the first failed handler raised is raised when all is written, unless ``raises`` is False: then look at
+    ``outcome`` and ``exception``. Raises NotCompleted where a handler raised nothing and failed all the same,
+    DatabaseUnavailable, and RuntimeError where an event loop runs already: there is :func:`run_due_async`.
+    """
+    return _run(
+        run_due_async(
+            app,
+            queues=queues,
+            limit=limit,
+            until=until,
+            clock=clock,
+            raises=raises,
+            concurrency=concurrency,
+            declare=declare,
+        )
+    )
+
+
+async def run_due_async(
+    app: App,
+    *,
+    queues: Sequence[str] = EVERY_QUEUE,
+    limit: int | None = None,
+    until: datetime | None = None,
+    clock: Clock | None = None,
+    raises: bool = True,
+    concurrency: int = 1,
+    declare: bool = False,
+) -> list[Ran]:
+    """As :func:`run_due`, on an event loop."""
+    if until is not None and clock is None:
+        raise ValueError("run_due: until needs a clock, which is moved on from one due time to the next")
+    async with _running(app, queues=queues, limit=limit, concurrency=concurrency, declare=declare) as running:
+        if until is None or clock is None:
+            await running.once()
+        else:
+            await running.until(until, clock)
+    if raises:
+        raise_first(running.attempts)
+    return running.attempts
+
+
+def drain(
+    app: App,
+    *,
+    queues: Sequence[str] = EVERY_QUEUE,
+    limit: int | None = None,
+    raises: bool = True,
+    concurrency: int = 1,
+    declare: bool = False,
+) -> list[Ran]:
+    """Run what is due, and what becomes due by that, until nothing is; otherwise as :func:`run_due`.
+
+    A retry waits for its backoff, and is not due before the clock is moved there.
+    """
+    return _run(drain_async(app, queues=queues, limit=limit, raises=raises, concurrency=concurrency, declare=declare))
+
+
+async def drain_async(
+    app: App,
+    *,
+    queues: Sequence[str] = EVERY_QUEUE,
+    limit: int | None = None,
+    raises: bool = True,
+    concurrency: int = 1,
+    declare: bool = False,
+) -> list[Ran]:
+    """As :func:`drain`, on an event loop."""
+    async with _running(app, queues=queues, limit=limit, concurrency=concurrency, declare=declare) as running:
+        await running.all()
+    if raises:
+        raise_first(running.attempts)
+    return running.attempts
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    work.close()
+    raise RuntimeError("an event loop runs here already: await the function whose name ends in _async")
+
+
+@asynccontextmanager
+async def _running(
+    app: App, *, queues: Sequence[str], limit: int | None, concurrency: int, declare: bool
+) -> AsyncIterator[_Running]:
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be at least 1, got {limit}")
+    dsn, leave = resolve_dsn(app.dsn)
+    try:
+        running = _Running(app, dsn, queues=queues, limit=limit, concurrency=concurrency)
+        async with running.opened(declare=declare):
+            yield running
+    finally:
+        leave()
+
+
+class _Running:
+    """One worker without loops, for one call of a test."""
+
+    def __init__(self, app: App, dsn: str, *, queues: Sequence[str], limit: int | None, concurrency: int) -> None:
+        self.attempts: list[Ran] = []
+        self._raised: dict[tuple[int, int], BaseException] = {}
+        self._unattempted: set[int] = set()
+        """Rows of the last pass that were planned, or moved to another tick: nothing of them has run."""
+        self._limit = limit
+        self._upkeep = Session(dsn=dsn, name="pgsched upkeep")
+        self._registry = registry_of(app.registry, self._note)
+        self._worker = Worker(
+            dsn=dsn,
+            registry=self._registry,
+            settings=WorkerSettings(
+                queues=tuple(queues), concurrency=concurrency, lease=LEASE, capture_logs=app.capture_logs
+            ),
+            hooks=app.hooks,
+            traces=load_traces(app.tracing),
+        )
+        self._told = self._worker.finisher.on_written
+        self._worker.finisher.on_written = self._written
+
+    @asynccontextmanager
+    async def opened(self, *, declare: bool) -> AsyncIterator[None]:
+        """Open the slots, and close all in the end; what is still in hand then is given back."""
+        worker = self._worker
+        if worker.hooking is not None:
+            worker.hooking.start()
+        worker.slots.start()
+        try:
+            if declare:
+                await declare_schedules(self._upkeep, self._registry)
+            yield
+        finally:
+            await self._upkeep.close()
+            ending = worker.ending()
+            await worker.slots.interrupt(0)
+            await ending.give_back(worker.holds.snapshot())
+            await worker.slots.drain(1)
+            worker.slots.close()
+            if worker.hooking is not None:
+                await worker.hooking.stop(HOOK_SECONDS)
+            await ending.leave()
+
+    async def once(self) -> None:
+        """Run what is due, each row once; a schedule that was only planned, and is due then, too."""
+        due = await find_due_ids(self._upkeep, self._worker.identity)
+        while due and self._room() > 0:
+            found = await self._pass(due)
+            if not found:
+                return
+            due -= found - self._unattempted
+
+    async def all(self) -> None:
+        """Run what is due until nothing is."""
+        while self._room() > 0 and await self._pass(None):
+            pass
+
+    async def until(self, until: datetime, clock: Clock) -> None:
+        """Run all that becomes due until then."""
+        identity = self._worker.identity
+        while self._room() > 0:
+            await self.all()
+            due = await asyncio.to_thread(
+                clock.next_due, list(identity.task_types), list(identity.queues), list(identity.patterns)
+            )
+            if due is None or due > until:
+                await asyncio.to_thread(clock.freeze, until)
+                return
+            if due <= clock.now():
+                return  # it cannot be claimed: a limit, or somebody else's lease
+            await asyncio.to_thread(clock.freeze, due)
+
+    async def _pass(self, only: set[int] | None) -> set[int]:
+        """Claim all that is due, run it, write what came of it; returns which rows.
+
+        Of rows beside ``only`` nothing is run: they are given back.
+        """
+        worker = self._worker
+        worker.claimer.call_after_change()
+        self._unattempted = set()
+        while (room := min(self._room() - len(worker.holds), WorkerSettings.max_batch)) > 0:
+            before = len(worker.holds)
+            more = await worker.claimer.tick(room, worker.slots.free - len(worker.holds.waiting))
+            if not more and len(worker.holds) == before:
+                break
+        if only is not None:
+            claimed = worker.holds.take_waiting()
+            worker.holds.waiting.extend(hold for hold in claimed if hold.task.id in only)
+            await worker.ending().give_back([hold for hold in claimed if hold.task.id not in only])
+        found = {hold.task.id for hold in worker.holds.waiting}
+        worker.slots.feed()
+        while len(worker.holds):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(worker.finisher.called.wait(), LOOK_SECONDS)
+            await worker.finisher.tick()
+        return found
+
+    def _room(self) -> int:
+        return MANY if self._limit is None else self._limit - len(self.attempts)
+
+    def _note(self, error: BaseException) -> None:
+        hold = current_hold()
+        if hold is not None:
+            self._raised[hold.task.id, hold.task.fencing_token] = error
+
+    def _written(self, batch: Sequence[tuple[Hold, Finish]]) -> None:
+        for hold, finish in batch:
+            attempt = ran(hold.task, finish, self._raised.get((finish.id, finish.fencing_token)))
+            if attempt is not None:
+                self.attempts.append(attempt)
+            elif finish.next_status == "pending":
+                self._unattempted.add(finish.id)
+        if self._told is not None:
+            self._told(batch)

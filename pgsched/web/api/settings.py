@@ -1,0 +1,107 @@
+"""What holds for queues that say nothing else, and for the history; and deleting by it now."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Request
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
+from starlette.responses import Response
+
+from pgsched.web.access import Operator, Viewer
+from pgsched.web.api import examples
+from pgsched.web.api.documented import answers, reply
+from pgsched.web.api.shapes import PrunedShape, SettingsShape
+from pgsched.web.api.values import Count, Duration
+from pgsched.web.audit import audited
+from pgsched.web.state import state_of
+
+router = APIRouter(tags=["settings"])
+
+LONGEST_SECONDS = 30.0
+"""A request that deletes ends after so long; what is left is for workers, or for the next one."""
+
+
+class SettingsEdit(BaseModel):
+    """Settings; what is left out stays, null takes one away."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    retention: Duration | None = Field(
+        None, description="Completed and cancelled tasks that ended longer ago are deleted; null: none."
+    )
+    retention_count: Count | None = Field(
+        None, description="Of completed and cancelled tasks each queue keeps so many; null: all."
+    )
+    dead_retention: Duration | None = Field(None, description="Dead tasks that died longer ago are deleted.")
+    dead_retention_count: Count | None = Field(None, description="Of dead tasks each queue keeps so many.")
+    archive: StrictBool | None = Field(None, description="What is deleted is copied to pgsched.archived_tasks first.")
+    history_retention: Duration | None = Field(
+        None, description="Days of the history that ended longer ago are dropped, a day at least; null: none."
+    )
+
+
+class Prune(BaseModel):
+    """What to delete instead of what the settings say."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    queue: StrictStr | None = Field(None, description="Only tasks of this queue, and no history.")
+    completed_older_than: Duration | None = Field(
+        None, description="Completed and cancelled tasks that ended longer ago."
+    )
+    completed_keep: StrictInt | None = Field(None, description="All completed and cancelled tasks but so many.")
+    dead_older_than: Duration | None = Field(None, description="Dead tasks that died longer ago.")
+    dead_keep: StrictInt | None = Field(None, description="All dead tasks but so many.")
+    history_older_than: Duration | None = Field(None, description="Days of the history that ended longer ago.")
+    archive: StrictBool | None = Field(None, description="Copy tasks to pgsched.archived_tasks first, or not.")
+    dry_run: StrictBool = Field(False, description="Only say what would be deleted.")
+    max_seconds: StrictInt | StrictFloat = Field(
+        LONGEST_SECONDS, gt=0, le=LONGEST_SECONDS, description="Stop after so long."
+    )
+
+
+@router.get("/settings", summary="Read the settings", responses=answers(SettingsShape, examples.GENERAL))
+async def get_settings(request: Request, actor: Viewer) -> Response:
+    """What holds for queues that say nothing else, and for the history."""
+    return reply(request, actor, (await state_of(request).client.settings()).as_dict())
+
+
+@router.patch("/settings", summary="Change the settings", responses=answers(SettingsShape, examples.GENERAL, 400))
+async def set_settings(
+    request: Request,
+    actor: Operator,
+    body: Annotated[SettingsEdit, Body(openapi_examples={"ages": {"summary": "Ages", "value": examples.GENERAL_EDIT}})],
+) -> Response:
+    """What is left out stays as it is."""
+    given = {key: getattr(body, key) for key in body.model_fields_set}
+    async with audited(request, actor, "settings.set") as change:
+        was = (await change.client.settings()).as_dict()
+        await change.client.set_settings(**given)
+        now = (await change.client.settings()).as_dict()
+        changed = [name for name in now if was[name] != now[name]]
+        change.nothing = not changed
+        change.before = {name: was[name] for name in changed}
+        change.after = {name: now[name] for name in changed}
+        return reply(request, actor, now)
+
+
+@router.post(
+    "/prune",
+    summary="Delete finished tasks and old history now",
+    responses=answers(PrunedShape, examples.PRUNED, 400),
+)
+async def prune(
+    request: Request,
+    actor: Operator,
+    body: Annotated[Prune, Body(openapi_examples={"age": {"summary": "By age", "value": examples.PRUNE}})],
+) -> Response:
+    """As the settings say, or for completed tasks, dead tasks or the history as the body says instead. Workers do it by
+    themselves. `complete` is false when the time was over: ask again.
+    """
+    done = await state_of(request).client.prune(**body.model_dump(exclude_none=True))
+    if not body.dry_run and (done.queues or done.history or done.history_rows):
+        async with audited(request, actor, "prune", queue=body.queue) as change:
+            change.after = done.as_dict()
+    state_of(request).stats.forget()
+    return reply(request, actor, done.as_dict())

@@ -1,0 +1,39 @@
+"""A loop of a worker that nothing ends but its worker."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from time import monotonic
+
+import structlog
+
+from pgsched.errors import DatabaseUnavailable
+from pgsched.worker.tally import Tally
+
+log = structlog.stdlib.get_logger("pgsched.worker")
+
+STEADY_SECONDS = 10.0
+"""A loop that failed after working for so long is tried again soon."""
+
+
+async def forever(what: str, tick: Callable[[], Awaitable[None]], tally: Tally) -> None:
+    """Run a tick again and again; while the database is away, with growing pauses."""
+    pause = 0.0
+    while True:
+        begun = monotonic()
+        try:
+            await tick()
+            pause = 0.0
+        except DatabaseUnavailable as error:
+            tally.database_errors += 1
+            pause = min(max(pause * 2, 0.1), 5.0)
+            log.warning("database_error", loop=what, error=str(error), again_in=round(pause, 1))
+        except Exception:
+            pause = min(max(pause * 2, 0.1), 5.0)
+            log.exception("loop_failed", loop=what)
+        if monotonic() - begun > STEADY_SECONDS:
+            pause = min(pause, 0.1)  # it had worked for long: the trouble is new
+        if pause:
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311

@@ -1,0 +1,140 @@
+"""Deletes what is finished and old, in one worker at a time, from a thread and a connection of its own.
+
+Whoever holds the lock of the name below does it, for as long as it lives; the others look now and then whether it is
+free. Where no setting says that anything is deleted, a look is one small question.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from time import monotonic
+
+import structlog
+
+from pgsched.db import lock_commands
+from pgsched.db.leases import Identity
+from pgsched.db.retention import Batch, Eraser
+from pgsched.errors import PgschedError
+from pgsched.maintenance.retention import WORKER_SHARE, Pruner
+from pgsched.records import Pruned
+from pgsched.worker.tally import Tally
+
+log = structlog.stdlib.get_logger("pgsched.worker")
+
+LOCK = "pgsched.retention"
+LOCK_SECONDS = 120.0
+"""How long the worker that deletes is waited for before another takes its place."""
+RENEW_SECONDS = 20.0
+"""How often it says that it is still there, while it deletes."""
+FIRST_SECONDS = 2.0
+"""A worker that has just started has better things to do."""
+EVERY_SECONDS = 45.0
+"""How often a worker looks whether there is anything for it to do."""
+SELDOM_SECONDS = 10.0
+"""How often the one that deletes looks, when there is little."""
+MOST_SHARE = 0.6
+"""The share of time that deleting may take when less would let the tables grow."""
+FASTER = 1.5
+"""How much larger the share becomes when a run takes longer than it took for its tasks to come together."""
+WORTH_WHILE = 20_000
+"""So many tasks should have come together since the last run, where they come fast."""
+STOP_SECONDS = 1.0
+"""How long a stopping worker waits for a batch under way; it is done or undone by itself."""
+
+
+def pause_after(tasks: int, seconds: float) -> float:
+    """Return when to look again, where so many tasks went that had come in so many seconds."""
+    return min(max(WORTH_WHILE * seconds / max(tasks, 1), 1.0), SELDOM_SECONDS)
+
+
+def next_share(share: float, *, took: float, since: float) -> float:
+    """Return the share of the next run: a run of ``took`` seconds deleted what had ended in ``since`` seconds.
+
+    A backlog is deleted slowly, however long it is. What ends faster than it is deleted is no backlog: the share grows.
+    """
+    if took > 0.8 * since:
+        return min(share * FASTER, MOST_SHARE)
+    if took < 0.3 * since:
+        return max(share / FASTER, WORKER_SHARE)
+    return share
+
+
+class Retention:
+    """One worker's part of it."""
+
+    def __init__(self, *, dsn: str, identity: Identity, tally: Tally) -> None:
+        self._worker = identity.id
+        self._holder = f"{identity.hostname} {identity.pid}"
+        self._tally = tally
+        self._eraser = Eraser(dsn)
+        self._holds = False
+        self._share = WORKER_SHARE
+        self._renew_at = 0.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pgsched-retention", daemon=True)
+
+    def start(self) -> None:
+        """Look from now on."""
+        self._thread.start()
+
+    async def close(self) -> None:
+        """End the thread and give the lock back."""
+        self._stop.set()
+        if self._thread.is_alive():
+            await asyncio.to_thread(self._thread.join, STOP_SECONDS)
+
+    def tick(self) -> Pruned | None:
+        """Delete what is to go, if it is this worker's to do; None if it is not. Raises PgschedError."""
+        if not self._eraser.wanted():
+            self._give_back()
+            return None
+        if not self._lock():
+            return None
+        pruner = Pruner(eraser=self._eraser, wait=self._wait, share=self._share, patient=False, on_batch=self._count)
+        return pruner.run()
+
+    def _run(self) -> None:
+        pause, looked_at = FIRST_SECONDS, monotonic()
+        while not self._stop.wait(pause * random.uniform(0.8, 1.2)):  # noqa: S311 - not all at once
+            since, looked_at = monotonic() - looked_at, monotonic()
+            pause = EVERY_SECONDS
+            try:
+                done = self.tick()
+                if done is not None:
+                    self._share = next_share(self._share, took=monotonic() - looked_at, since=since)
+                    tasks = sum(one.completed + one.cancelled + one.dead for one in done.queues)
+                    pause = pause_after(tasks, since)
+                    log.debug("pruned", tasks=tasks, history=done.history)
+            except PgschedError as error:
+                log.warning("prune_failed", error=str(error))
+            except Exception:
+                log.exception("prune_failed")
+            if not self._holds:
+                self._eraser.close()
+        try:
+            self._give_back()
+        except PgschedError as error:
+            log.info("retention_lock_kept", error=str(error))  # its time runs out
+        self._eraser.close()
+
+    def _wait(self, seconds: float) -> bool:
+        """Pause; whether to stop, because this worker does or because another took its place."""
+        if self._stop.wait(seconds):
+            return True
+        return monotonic() >= self._renew_at and not self._lock()
+
+    def _lock(self) -> bool:
+        token = self._eraser.run(lock_commands.acquire(LOCK, self._worker, ttl=LOCK_SECONDS, holder=self._holder))
+        self._holds = token is not None
+        self._renew_at = monotonic() + RENEW_SECONDS
+        return self._holds
+
+    def _give_back(self) -> None:
+        if self._holds:
+            self._holds = False
+            self._eraser.run(lock_commands.release(LOCK, self._worker))
+
+    def _count(self, queue: str, batch: Batch) -> None:
+        self._tally.prune(queue, completed=batch.completed, cancelled=batch.cancelled, dead=batch.dead)

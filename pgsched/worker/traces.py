@@ -1,0 +1,55 @@
+"""What a worker does for traces: nothing. :mod:`pgsched.worker.tracing` has what it does when they are wanted.
+
+The parts of a worker are made with these functions, so that without tracing no task is asked whether it is traced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry
+
+from pgsched.context import Context
+from pgsched.db import flow
+from pgsched.db.pool import Pool
+from pgsched.model import Claimed, Missed
+from pgsched.runner import run_attempt
+from pgsched.worker.holds import Hold, Holds
+from pgsched.worker.tally import Tally
+
+if TYPE_CHECKING:
+    from pgsched.tracing import Tracing
+
+ContextOf = Callable[[Hold], Context]
+"""Returns the context of an attempt, made if its handler asked for none."""
+
+
+class Traces:
+    """A worker without tracing."""
+
+    on = False
+    """Whether there are spans."""
+
+    run_attempt = staticmethod(run_attempt)
+    """Runs one attempt."""
+
+    def tally(self, slots: int) -> Tally:
+        """What counts."""
+        return Tally(slots=slots)
+
+    async def fire_group(self, pool: Pool, task: Claimed, missed: Sequence[Missed]) -> int | None:
+        """Make the children of a group."""
+        return await flow.fire_group(pool, task, missed)
+
+    def watch(self, worker: str, holds: Holds, questions: Pool, metrics: CollectorRegistry, context: ContextOf) -> None:
+        """Learn of the worker's other parts, once they are made: what it holds, where to ask, what it counts."""
+
+
+def load_traces(tracing: Tracing | None) -> Traces:
+    """Return what a worker does for the traces of an application; nothing of OpenTelemetry is loaded for None."""
+    if tracing is None:
+        return Traces()
+    from pgsched.worker.tracing import WorkerTracing
+
+    return WorkerTracing(tracing)

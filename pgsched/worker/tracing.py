@@ -1,0 +1,251 @@
+"""The spans of a worker: one of kind CONSUMER for each attempt, the current one while the handler runs.
+
+An attempt at a one-time task is a child of the task's creation context, and linked to it: the conventions allow that
+parent where a span is about one message and nothing else goes on around it, as in a worker, and ask for the link in any
+case. A retry is one more span beside it. A tick of a schedule begins a trace of its own, with a link to whoever made
+the schedule: a trace that grows for years helps nobody. What retries the tick is part of the tick's trace, found by the
+log line ``trace`` that a failed attempt leaves in its history.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Any
+
+import structlog
+from opentelemetry import context as contexts
+from opentelemetry import trace
+from opentelemetry.context import Context as TraceContext
+from opentelemetry.trace import Span, SpanKind
+from prometheus_client import CollectorRegistry
+
+from pgsched.context import Context
+from pgsched.db.flow import fire_group
+from pgsched.db.pool import Pool
+from pgsched.db.traces import Origin, find_traces, trace_steps
+from pgsched.errors import DatabaseUnavailable
+from pgsched.model import Claimed, Finish, Missed, Outcome
+from pgsched.registry import Handler
+from pgsched.runner import run_attempt
+from pgsched.tracing import SCOPE, SECONDS, Tracing, carrier_of, context_of, fail, link_to
+from pgsched.worker.holds import FINISHING, Hold, Holds
+from pgsched.worker.mirror import mirror
+from pgsched.worker.places import current_hold
+from pgsched.worker.tally import Tally
+from pgsched.worker.traces import ContextOf, Traces
+
+log = structlog.stdlib.get_logger("pgsched.worker")
+
+NOTE = "trace"
+"""The message of the log line that names the trace of a failed attempt."""
+UNKNOWN = Origin({}, False, None)
+
+Key = tuple[int, int]
+"""The id and the fencing token of a claimed task."""
+
+
+class _Tally(Tally):
+    """Ends the span of each attempt that is counted: then its outcome is settled, that of a transaction too."""
+
+    def __init__(self, *, slots: int, ended: Callable[[Claimed, Outcome, Finish], None]) -> None:
+        super().__init__(slots=slots)
+        self._ended = ended
+
+    def execution(self, task: Claimed, outcome: Outcome, finish: Finish) -> None:
+        """Count one attempt that ended."""
+        super().execution(task, outcome, finish)
+        self._ended(task, outcome, finish)
+
+
+class WorkerTracing(Traces):
+    """What a worker with tracing does."""
+
+    on = True
+
+    def __init__(self, tracing: Tracing) -> None:
+        self._tracing = tracing
+        self._open: dict[Key, tuple[Span, Hold | None]] = {}
+        self._origins: dict[Key, Origin] = {}
+        self._asking = asyncio.Lock()
+        self._worker = ""
+        self._holds: Holds
+        self._questions: Pool
+        self._context: ContextOf
+        meter = tracing.meter
+        self._processed = meter.create_histogram(
+            "messaging.process.duration",
+            unit="s",
+            description="How long attempts ran.",
+            explicit_bucket_boundaries_advisory=SECONDS,
+        )
+        self._consumed = meter.create_counter(
+            "messaging.client.consumed.messages", unit="{message}", description="Attempts that handlers began."
+        )
+
+    def watch(self, worker: str, holds: Holds, questions: Pool, metrics: CollectorRegistry, context: ContextOf) -> None:
+        """Learn of the worker's other parts; let its metrics be seen through OpenTelemetry too."""
+        self._worker, self._holds, self._questions, self._context = worker, holds, questions, context
+        mirror(self._tracing.meter, metrics)
+
+    def tally(self, slots: int) -> Tally:
+        """What counts, and ends spans."""
+        return _Tally(slots=slots, ended=self._ended)
+
+    async def run_attempt(  # type: ignore[override]
+        self,
+        handler: Handler,
+        payload: dict[str, Any],
+        context: Context | None,
+        *,
+        timeout: float | None,
+        on_wait: Callable[[], None],
+        **more: Any,
+    ) -> None:
+        """Run one attempt within a span."""
+        hold = current_hold()
+        assert hold is not None  # slots run attempts  # noqa: S101
+        task = hold.task
+        key = (task.id, task.fencing_token)
+        if key not in self._origins:
+            on_wait()
+        surroundings, links = _place(await self._origin(task))
+        span = self._start("process", task, surroundings, links)
+        self._consumed.add(1, self._measured(task))
+        self._open[key] = (span, hold)
+        # What the lookup took is no time of the handler's.
+        more["started"] = started = monotonic()
+        token = contexts.attach(trace.set_span_in_context(span, surroundings))
+        try:
+            if context is not None:
+                if timeout is not None:
+                    context.deadline_monotonic = started + timeout
+                if handler.executor == "process":
+                    context.carry(carrier_of())
+            await run_attempt(handler, payload, context, timeout=timeout, on_wait=on_wait, **more)
+        finally:
+            contexts.detach(token)
+            if not handler.transactional or hold.abandoned:
+                self._end_unfinished(key)
+
+    async def fire_group(self, pool: Pool, task: Claimed, missed: Sequence[Missed]) -> int | None:
+        """Make the children of a group within a span, which they carry as where they come from."""
+        surroundings, links = _place(await self._origin(task))
+        span = self._start("fire", task, surroundings, links)
+        try:
+            carrier = carrier_of(trace.set_span_in_context(span, surroundings))
+            then = trace_steps(task, carrier) if carrier else None
+            children = await fire_group(pool, task, missed, then=then)
+            span.set_attribute("messaging.batch.message_count", children or 0)
+        except BaseException as error:
+            fail(span, type(error).__qualname__, type(error).__qualname__)
+            raise
+        finally:
+            span.end()
+        return children
+
+    def _start(self, name: str, task: Claimed, surroundings: TraceContext, links: list[trace.Link]) -> Span:
+        attributes: dict[str, str | int] = {
+            "messaging.system": SCOPE,
+            "messaging.destination.name": task.queue,
+            "messaging.operation.type": "process",
+            "messaging.operation.name": name,
+            "messaging.message.id": str(task.id),
+            "messaging.client.id": self._worker,
+            "pgsched.task_type": task.task_type,
+            "pgsched.attempt": task.attempts,
+            "pgsched.max_attempts": task.max_attempts,
+            "pgsched.scheduled_for": (task.scheduled_for or task.next_run_at).isoformat(),
+            "pgsched.fencing_token": task.fencing_token,
+        }
+        return self._tracing.tracer.start_span(
+            f"{name} {task.queue}", context=surroundings, kind=SpanKind.CONSUMER, attributes=attributes, links=links
+        )
+
+    async def _origin(self, task: Claimed) -> Origin:
+        """Where a task comes from: asked for all that are in hand at once."""
+        key = (task.id, task.fencing_token)
+        if key not in self._origins:
+            async with self._asking:
+                if key not in self._origins:
+                    await self._ask(task)
+        return self._origins.pop(key, UNKNOWN)
+
+    async def _ask(self, task: Claimed) -> None:
+        held = {(hold.task.id, hold.task.fencing_token): hold for hold in self._holds.snapshot()}
+        for key in [key for key in self._open if key not in held]:
+            self._end_unfinished(key)  # of a transaction whose end is not known
+        wanted = {key for key, hold in held.items() if hold.state != FINISHING and key not in self._open}
+        wanted.add((task.id, task.fencing_token))
+        try:
+            found = await find_traces(self._questions, [key[0] for key in wanted - self._origins.keys()])
+        except DatabaseUnavailable as error:
+            # A task does not wait for where it comes from.
+            log.warning("trace_unknown", task_id=task.id, error=str(error))
+            found = {}
+        self._origins = {
+            key: self._origins.get(key) or found[key[0]] for key in wanted if key in self._origins or key[0] in found
+        }
+
+    def _ended(self, task: Claimed, outcome: Outcome, finish: Finish) -> None:
+        """An attempt was counted. That of a group has no span: its children have."""
+        opened = self._open.pop((task.id, task.fencing_token), None)
+        dead = finish.buried or finish.next_status == "dead"
+        measured = self._measured(task)
+        if outcome.status != "completed":
+            measured["error.type"] = _kind(outcome)
+        self._processed.record(outcome.finished - outcome.started, measured)
+        if opened is None:
+            return
+        span, hold = opened
+        span.set_attribute("pgsched.outcome", "dead" if dead else outcome.status)
+        if outcome.status != "completed":
+            self._note_failure(span, hold, outcome)
+        span.end()
+
+    def _note_failure(self, span: Span, hold: Hold | None, outcome: Outcome) -> None:
+        kind, error = _kind(outcome), outcome.error or ""
+        message, _, stack = error.partition("\n\n")
+        message = message.removeprefix(f"{kind}: ")
+        details = {"exception.type": kind, "exception.message": message}
+        if stack:
+            details["exception.stacktrace"] = stack
+        span.add_event("exception", details)
+        fail(span, kind, message)
+        told = carrier_of(trace.set_span_in_context(span, TraceContext()))
+        if hold is not None and told:
+            self._context(hold).log_fields(NOTE, "debug", {"traceparent": told["traceparent"]})
+
+    def _end_unfinished(self, key: Key) -> None:
+        """The attempt was given back, or lost: nothing of it is counted."""
+        opened = self._open.pop(key, None)
+        if opened is not None:
+            span, hold = opened
+            span.set_attribute("pgsched.outcome", "lost" if hold is not None and hold.abandoned else "released")
+            span.end()
+
+    def _measured(self, task: Claimed) -> dict[str, str]:
+        return {
+            "messaging.system": SCOPE,
+            "messaging.operation.name": "process",
+            "messaging.destination.name": task.queue,
+            "pgsched.task_type": task.task_type,
+        }
+
+
+def _place(origin: Origin) -> tuple[TraceContext, list[trace.Link]]:
+    """The context in which a span begins, and its links."""
+    creation = context_of(origin.carrier)
+    links = link_to(creation)
+    if not origin.is_tick:
+        return creation, links
+    earlier = {"traceparent": origin.earlier} if origin.earlier else {}
+    baggage = {name: value for name, value in origin.carrier.items() if name == "baggage"}
+    return context_of({**earlier, **baggage}), links
+
+
+def _kind(outcome: Outcome) -> str:
+    """The class of what a handler raised, as its error begins; else how the attempt ended."""
+    name = (outcome.error or "").split("\n", 1)[0].partition(":")[0].strip()
+    return name if name.replace(".", "_").isidentifier() else outcome.status

@@ -1,0 +1,15 @@
+-- The server: its version, what it does with what is committed, how full it is. All of it every role may see.
+select current_setting('server_version_num')::int as version,
+  pg_is_in_recovery() as standby,
+  current_setting('default_transaction_read_only')::boolean as read_only,
+  current_setting('fsync')::boolean as fsync,
+  current_setting('full_page_writes')::boolean as full_page_writes,
+  current_setting('synchronous_commit') <> 'off' as synchronous_commit,
+  current_setting('autovacuum')::boolean and current_setting('track_counts')::boolean as autovacuum,
+  current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+    - coalesce(current_setting('reserved_connections', true), '0')::int as slots,
+  (select coalesce(sum(s.numbackends), 0) from pg_stat_database s)::int as connections,
+  case when pg_is_in_recovery() then 0 else pg_notification_queue_usage() end::float8 as notification_queue,
+  (select age(d.datfrozenxid) from pg_database d where d.datname = current_database()) as xid_age,
+  current_user::text as role,
+  pg_has_role(current_user, 'pg_read_all_stats', 'usage') as sees_sessions

@@ -1,0 +1,6 @@
+-- When the next row is due that a claim would find, of some task_types and queues.
+select min(t.next_run_at)
+from pgsched.tasks t
+left join pgsched.queues q on q.name = t.queue
+where t.next_run_at is not null and t.enabled and t.task_type = any(%(task_types)s)
+  and q.paused is not true and (t.queue = any(%(queues)s) or t.queue like any(%(patterns)s))

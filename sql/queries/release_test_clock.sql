@@ -1,0 +1,2 @@
+-- Lets the clock of a test show the real time again.
+update pgsched_clock.setting set frozen = null, shift = '0'

@@ -1,0 +1,18 @@
+-- Changes the given settings and leaves the others as they are.
+insert into pgsched.settings as s (retention, retention_count, dead_retention, dead_retention_count, archive, history_retention)
+values (
+  %(retention)s::text::interval, %(retention_count)s::integer, %(dead_retention)s::text::interval,
+  %(dead_retention_count)s::integer, coalesce(%(archive)s::boolean, false), %(history_retention)s::text::interval)
+on conflict (only_row) do update
+set retention = case when 'retention' = any(%(given)s::text[]) then excluded.retention else s.retention end,
+  retention_count = case when 'retention_count' = any(%(given)s::text[]) then excluded.retention_count
+    else s.retention_count end,
+  dead_retention = case when 'dead_retention' = any(%(given)s::text[]) then excluded.dead_retention
+    else s.dead_retention end,
+  dead_retention_count = case when 'dead_retention_count' = any(%(given)s::text[]) then excluded.dead_retention_count
+    else s.dead_retention_count end,
+  archive = case when 'archive' = any(%(given)s::text[]) then excluded.archive else s.archive end,
+  history_retention = case when 'history_retention' = any(%(given)s::text[]) then excluded.history_retention
+    else s.history_retention end,
+  updated_at = now()
+returning s.only_row

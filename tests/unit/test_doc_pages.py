@@ -1,0 +1,129 @@
+"""README.md, docs/*.md and other pages: examples are run, links lead somewhere, pictures are described."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.doc_examples import PAGES, RUN, SHOWN, Block, blocks
+from tests.docs.markdown import anchor
+from tests.processes import CHECKOUT
+
+OTHERS = [CHECKOUT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "tests/README.md")]
+EVERY_BLOCK = [block for page in PAGES for block in blocks(page)]
+MOST_EXEMPT = 0.25
+"""Of all examples at most so many are not run."""
+
+each_page = pytest.mark.parametrize("page", [*PAGES, *OTHERS], ids=lambda page: page.name)
+_LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
+
+
+def links(text: str) -> list[tuple[str, str, str]]:
+    """Every link outside of code: ``!`` for a picture, its text, where it leads."""
+    return _LINK.findall(without_code(text))
+
+
+def without_code(text: str) -> str:
+    """A page without its fenced blocks and without code in its lines."""
+    return re.sub(r"(`+)[^`\n]+\1", "code", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
+
+
+def anchors(page: Path) -> set[str]:
+    """What can be linked to in a page: its headings, a second one of the same name with a number."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    times: Counter[str] = Counter()
+    found = set()
+    for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE):
+        name = anchor(heading)
+        found.add(f"{name}-{times[name]}" if times[name] else name)
+        times[name] += 1
+    return found
+
+
+# Examples.
+
+
+@pytest.mark.parametrize("block", EVERY_BLOCK, ids=str)
+def test_block_is_run_or_says_why_not(block: Block) -> None:
+    if block.language in SHOWN:
+        assert block.not_run is None
+    elif block.same_as is not None:
+        assert block.text in (CHECKOUT / block.same_as).read_text(encoding="utf-8"), f"{block.same_as} has it otherwise"
+    elif block.not_run is not None:
+        assert len(block.not_run.split()) >= 2, "that is no reason"
+    else:
+        assert block.language in RUN, f"no test runs {block.language or 'a block without a language'}"
+
+
+@each_page
+def test_reason_why_an_example_is_not_run_can_be_seen(page: Path) -> None:
+    hidden = re.findall(r"^<!-- not run.*$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert hidden == [], "readers do not see that: write *Not run by the tests: reason.*"
+
+
+def test_most_examples_are_run() -> None:
+    examples = [block for block in EVERY_BLOCK if block.language not in SHOWN]
+    exempt = [str(block) for block in examples if block.not_run is not None]
+    assert len(exempt) <= MOST_EXEMPT * len(examples), f"{len(exempt)} of {len(examples)} are not run: {exempt}"
+
+
+# What the pages point to.
+
+
+@each_page
+def test_link_leads_somewhere(page: Path) -> None:
+    astray = []
+    for _, _, target in links(page.read_text(encoding="utf-8")):
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        path, _, name = target.partition("#")
+        leads_to = page.parent / path if path else page
+        if not leads_to.exists() or (name and leads_to.suffix == ".md" and name not in anchors(leads_to)):
+            astray.append(target)
+    assert astray == []
+
+
+@each_page
+def test_picture_is_described(page: Path) -> None:
+    pictures = [(text, target) for mark, text, target in links(page.read_text(encoding="utf-8")) if mark]
+    assert [target for text, target in pictures if len(text.split()) < 2] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_path_in_the_checkout_exists(page: Path) -> None:
+    paths = re.findall(r"`((?:pgsched|sql|tests|deploy)/[\w/.]+)`", page.read_text(encoding="utf-8"))
+    ours = [path for path in paths if not path.startswith("deploy/secrets/")]  # made on the machine
+    assert [path for path in ours if not (CHECKOUT / path).exists()] == []
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    readme = PAGES[0].read_text(encoding="utf-8")
+    assert [page.name for page in PAGES[1:] if f"(docs/{page.name})" not in readme] == []
+
+
+def test_every_picture_is_shown_on_a_page() -> None:
+    shown = {target.rpartition("/")[2] for page in PAGES for mark, _, target in links(page.read_text("utf-8")) if mark}
+    pictures = {picture.name for kind in ("png", "svg") for picture in (CHECKOUT / "docs").glob(f"*.{kind}")}
+    assert pictures - shown == set()
+
+
+# That the checks above see what they are for.
+
+
+def test_link_to_a_missing_heading_or_file_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# One\n\n## Two\n\n## Two\n\n[a](#two-1) [b](#three) [c](gone.md) `[d](no.md)` ![](p.png)\n")
+    assert anchors(page) == {"one", "two", "two-1"}
+    assert [target for _, _, target in links(page.read_text())] == ["#two-1", "#three", "gone.md", "p.png"]
+    with pytest.raises(AssertionError, match="#three"):
+        test_link_leads_somewhere(page)
+    with pytest.raises(AssertionError, match=r"p\.png"):
+        test_picture_is_described(page)
+
+
+def test_block_without_a_test_is_found() -> None:
+    with pytest.raises(AssertionError, match="no test runs yaml"):
+        test_block_is_run_or_says_why_not(Block(page=PAGES[0], line=1, language="yaml", text="a: 1\n", not_run=None))

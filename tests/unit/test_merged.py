@@ -1,0 +1,113 @@
+"""The metrics of several processes as one: what children say, and what is kept of those that are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from multiprocessing import Pipe
+
+from prometheus_client import CollectorRegistry
+
+from pgsched.model import Finish, Outcome
+from pgsched.worker.merged import Answering, Child, MergedMetrics
+from pgsched.worker.tally import Tally
+from tests.engine import claimed
+
+LABELS = {"task_type": "mail", "queue": "default"}
+
+
+class Place:
+    """A child in the test's own process, whose tally the test moves."""
+
+    def __init__(self, before: Child | None = None, *, slots: int = 5) -> None:
+        ours, self._theirs = Pipe()
+        self.tally = Tally(slots=slots)
+        registry = CollectorRegistry()
+        registry.register(self.tally)
+        self.child = Child(ours, before=before.retire() if before else ())
+        Answering(
+            pipe=self._theirs,
+            metrics=registry,
+            healthy=_well,
+            ready=_well,
+            alive=_well,
+            load=lambda: (0, 0),
+            on_orphaned=lambda: None,
+        ).start()
+
+    def execute(self, times: int) -> None:
+        for _ in range(times):
+            self.tally.execution(
+                claimed(),
+                Outcome("completed", started=1.0, finished=1.5),
+                Finish(1, 1, "completed", execution="completed"),
+            )
+
+
+def _well() -> None:
+    return None
+
+
+def value(children: Callable[[], list[Child]], name: str, **labels: str) -> float | None:
+    registry = CollectorRegistry()
+    registry.register(MergedMetrics(children))
+    return registry.get_sample_value(name, labels)
+
+
+def executed(*children: Child) -> float | None:
+    return value(lambda: list(children), "pgsched_executions_total", **LABELS, outcome="completed")
+
+
+def test_counters_histograms_and_gauges_are_added_up() -> None:
+    one, two = Place(slots=5), Place(slots=7)
+    one.execute(3)
+    two.execute(4)
+    both = [one.child, two.child]
+    assert executed(*both) == 7
+    assert value(lambda: both, "pgsched_execution_duration_seconds_count", **LABELS) == 7
+    assert value(lambda: both, "pgsched_execution_duration_seconds_sum", **LABELS) == 3.5
+    assert value(lambda: both, "pgsched_execution_duration_seconds_bucket", **LABELS, le="0.5") == 7
+    assert value(lambda: both, "pgsched_slots") == 12
+
+
+def test_one_process_that_does_not_listen_is_what_the_whole_shows() -> None:
+    one, two = Place(), Place()
+    one.tally.listener_connected = True
+    assert value(lambda: [one.child, two.child], "pgsched_listener_connected") == 0
+
+
+def test_a_child_that_takes_the_place_of_a_dead_one_counts_on() -> None:
+    """Checked against a Child without ``before``: the sum falls from 7 to 4 and Prometheus adds 4 once more."""
+    one, two = Place(), Place()
+    one.execute(3)
+    two.execute(4)
+    assert executed(one.child, two.child) == 7
+    one.tally.running = 2
+    new = Place(one.child)
+    assert executed(new.child, two.child) == 7, "before it has counted anything"
+    assert value(lambda: [new.child, two.child], "pgsched_running") == 0, "what ran in the dead one runs no more"
+    new.execute(2)
+    assert executed(new.child, two.child) == 9
+    assert value(lambda: [new.child, two.child], "pgsched_execution_duration_seconds_count", **LABELS) == 9
+    newest = Place(new.child)
+    newest.execute(1)
+    assert executed(newest.child, two.child) == 10, "nor does a second death lose anything"
+
+
+def test_a_scrape_that_began_before_the_death_counts_nothing_twice() -> None:
+    one = Place()
+    one.execute(3)
+    assert executed(one.child) == 3
+    Place(one.child)
+    assert executed(one.child) == 3, "the old child, as the scrape still knows it"
+
+
+def test_of_a_child_that_does_not_answer_the_counters_stand_still_and_the_gauges_are_left_out() -> None:
+    one, two = Place(), Place(slots=7)
+    one.execute(3)
+    assert executed(one.child, two.child) == 3
+    ours, theirs = Pipe()
+    theirs.close()
+    one.child._pipe = ours  # nobody answers there
+    two.execute(4)
+    assert executed(one.child, two.child) == 7
+    assert value(lambda: [one.child, two.child], "pgsched_slots") == 7
