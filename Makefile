@@ -2,7 +2,7 @@
 # Another Python: PYTHON=python3.12 make test
 
 PYTHON ?= python3
-JOBS   ?= 3
+JOBS   ?= 4
 TESTS  ?= $(wildcard tests/unit tests/spec tests/deploy tests/upgrades tests/integration tests/end_to_end tests/web tests/chaos)
 ARGS   ?=
 TRIALS ?=

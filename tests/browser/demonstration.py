@@ -100,6 +100,7 @@ def fill(dsn: str) -> Filled:
     """Fill a fresh database."""
     with database(dsn) as connection:
         connection.execute("select setseed(0.42)")
+        _add_past_days(connection)
         _add_workers(connection)
         _add_ended(connection)
         _add_hour(connection)
@@ -113,6 +114,27 @@ def fill(dsn: str) -> Filled:
         _add_audit(connection, dead)
         connection.execute("analyze pgsched.tasks")
         return Filled(dead=dead, running=running, workflow=workflow, schedule=schedules[0])
+
+
+def _add_past_days(connection: Connection) -> None:
+    """The partitions that a database has which is older than some days."""
+    connection.execute(
+        """
+        do $$
+        declare
+          parent text;
+          today date := (now() at time zone 'UTC')::date;
+        begin
+          foreach parent in array array['executions', 'execution_logs', 'missed_ticks'] loop
+            for day in 1..30 loop
+              execute format('create table pgsched.%I partition of pgsched.%I for values from (%L) to (%L)',
+                parent || to_char(today - day, '_YYYYMMDD'), parent,
+                today - day || ' 0:00Z', today - day + 1 || ' 0:00Z');
+            end loop;
+          end loop;
+        end $$
+        """
+    )
 
 
 def _add_workers(connection: Connection) -> None:

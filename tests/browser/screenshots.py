@@ -19,7 +19,7 @@ from pgsched.web.server import serving
 from pgsched.web.settings import WebSettings
 from tests.browser.chromium import DESKTOP, PHONE, context_of, launched, settled
 from tests.browser.demonstration import Filled, fill
-from tests.servers import FAST, fast_folder
+from tests.servers import fast_folder
 from tests.web_face import OPERATOR_TOKEN
 
 SIZES = {"desktop": DESKTOP, "phone": PHONE}
@@ -34,6 +34,7 @@ DOCS = {
     "dashboard-task": ("task-dead", "light", 1700),
     "dashboard-workflow": ("workflow", "light", 470),
     "dashboard-schedule": ("schedule-new", "dark", 1030),
+    "dashboard-doctor": ("doctor", "light", 900),
 }
 """What the documentation shows: page, scheme, and after how many pixels the picture ends."""
 
@@ -45,7 +46,7 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(dir=fast_folder(), prefix="pgsched-pictures-") as data,
-        EmbeddedServer.start(Path(data) / "server", options=FAST) as server,
+        EmbeddedServer.start(Path(data) / "server") as server,
     ):
         migrate(server.dsn)
         filled = fill(server.dsn)
