@@ -51,11 +51,11 @@ def test_bench_measures_and_leaves_the_tables_as_they_were(dsn: str) -> None:
         "bulk_per_second",
         "drain_per_second",
         "wal_per_task",
-        "pickup_p50",
         "disk_per_million",
         "worker_megabytes",
     ):
         assert found[figure] > 0, figure
+    assert found["pickup_p50"] >= 0  # 0: begun before the insert was known to be committed
     assert found["settings"]["fsync"] in ("on", "off")
     assert "deleted 30" in ended.stderr
 
