@@ -127,7 +127,8 @@ def test_worker_with_every_kind_of_failure_tells_no_secret(
         dead = connection.execute("select distinct task_type::text as t from pgsched.tasks where died_at is not null")
         assert {row["t"] for row in dead} >= set(KINDS) - {"fine", "plain"}
         for fault in (  # whatever the server says to a worker that is cut off, or not allowed to write
-            "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'pgsched %'",
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where datname = current_database() and application_name like 'pgsched %'",
             "alter table pgsched.executions rename to elsewhere",
         ):
             connection.execute(fault)

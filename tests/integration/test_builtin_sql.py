@@ -157,7 +157,10 @@ async def test_timeout_ends_the_statement(dsn: str) -> None:
         async with engine(dsn, ALLOWED) as one:
             await one.work()
         assert [row["status"] for row in history(db, task_id)] == ["timed_out"]
-        running = "select query from pg_stat_activity where query like '%pg_sleep(60)' and state = 'active'"
+        running = (
+            "select query from pg_stat_activity"
+            " where datname = current_database() and query like '%pg_sleep(60)' and state = 'active'"
+        )
         await wait_until_async(lambda: not rows(db, running), message="nothing sleeps any more")
 
 

@@ -50,8 +50,9 @@ def in_background(act: Callable[[], None]) -> threading.Thread:
 
 
 def wait_until_blocked(db: psycopg.Connection[dict[str, Any]]) -> None:
+    waiting = "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
     wait_until(
-        lambda: db.execute("select from pg_stat_activity where wait_event_type = 'Lock'").rowcount > 0,
+        lambda: db.execute(waiting).rowcount > 0,
         message="one session waits for the other",
     )
 

@@ -25,7 +25,6 @@ from tests.tables import database
 SETTINGS = Wish()
 """Nothing but what the settings say."""
 HISTORY = Wish(history_older_than=Interval(days=30))
-NAME = ("pgsched retention",)
 
 
 def attempt(db: Database, task_id: int, ago: str = "40 days") -> None:
@@ -123,7 +122,10 @@ def test_rows_are_never_in_neither_place(
         def fail(self: Eraser, *given: Any, **more: Any) -> Any:
             if broken == "commit":
                 delete(self, *given, **more)
-                db.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name = %s", NAME)
+                db.execute(
+                    "select pg_terminate_backend(pid) from pg_stat_activity"
+                    " where datname = current_database() and application_name = 'pgsched retention'"
+                )
                 return (1, 0, 0)
             raise DatabaseUnavailable("it broke")
 

@@ -94,7 +94,10 @@ def test_without_a_limit_everybody_would_wait_behind_it(dsn: str) -> None:
     with reader(dsn) as report:
         with psycopg.connect(dsn) as waiting, in_thread(lambda: waiting.execute(COLUMN.sql)) as failed:
             with psycopg.connect(dsn, autocommit=True) as writer:
-                waits = "select from pg_locks where relation = 'pgsched.tasks'::regclass and not granted"
+                waits = """
+                    select from pg_locks join pg_database d on d.oid = database
+                    where datname = current_database() and relation = 'pgsched.tasks'::regclass and not granted
+                    """
                 wait_until(lambda: writer.execute(waits).fetchone() is not None, message="the change waits")
                 writer.execute("set statement_timeout = 300")
                 with pytest.raises(errors.QueryCanceled):
