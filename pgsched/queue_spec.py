@@ -85,6 +85,14 @@ def glob_of(like: str) -> str:
     )
 
 
+def fits_like(queue: str, like: str) -> bool:
+    """Return whether the name of a queue fits a pattern of LIKE."""
+    parts = re.findall(r"\\.|.", like, re.DOTALL)
+    meaning = {"%": ".*", "_": "."}
+    expression = "".join(meaning.get(part) or re.escape(part[-1]) for part in parts)
+    return re.fullmatch(expression, queue, re.DOTALL) is not None
+
+
 def _letters(text: str) -> tuple[list[str], str]:
     """The characters without the backslashes, and the same with every escaped one as ``_LITERAL``."""
     letters: list[str] = []

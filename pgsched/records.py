@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from pgsched.interval import Interval
+from pgsched.queue_spec import fits_like
 
 R = TypeVar("R")
 
@@ -286,6 +287,10 @@ class WorkerInfo:
     """It has been heard of within the last three leases."""
 
     as_dict = _as_dict
+
+    def serves(self, queue: str) -> bool:
+        """Return whether it claims from a queue: by name, or by a pattern."""
+        return queue in self.queues or any(fits_like(queue, pattern) for pattern in self.patterns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

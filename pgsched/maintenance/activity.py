@@ -11,7 +11,6 @@ from pgsched.db import activity_commands, commands, page_commands
 from pgsched.db.activity_commands import MAX_ENDED, WINDOW_SECONDS, Moment, RunningTask
 from pgsched.db.database import Database
 from pgsched.db.page_commands import QueueSurvey
-from pgsched.maintenance.doctor.tasks import serves
 from pgsched.records import WorkerInfo, to_json_able
 
 STATEMENT_SECONDS = 3.0
@@ -107,7 +106,7 @@ def _queue(queue: QueueSurvey, running: int, dead: int, workers: list[WorkerInfo
         due=max(queue.ready - running, 0),
         oldest_due_seconds=queue.oldest_due_seconds,
         running=running,
-        slots=sum(worker.concurrency for worker in workers if worker.alive and serves(worker, queue.name)),
+        slots=sum(worker.concurrency for worker in workers if worker.alive and worker.serves(queue.name)),
         dead=dead,
         rate=rate,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from pgsched.runner import run_attempt
 from pgsched.spec import TaskSpec
 from pgsched.storable import storable_json
 from pgsched.testing.handlers import noted
+from pgsched.testing.loops import run_alone
 from pgsched.testing.outcomes import NotCompleted
 from pgsched.threads import Threads
 
@@ -82,9 +82,9 @@ def call(
     the given ``attempt``, ``scheduled_for`` (the machine's time when left out) and so on; ``dependencies`` are results
     by name, ``connection`` is that of a transactional handler. What the handler raises is raised, also Retry and
     Discard, unless ``raises`` is False. Raises NotCompleted at a timeout, and for a payload or a result that cannot be.
-    Where an event loop runs there is :func:`call_async`.
+    Raises RuntimeError where an event loop runs already: there is :func:`call_async`.
     """
-    return asyncio.run(
+    return run_alone(
         call_async(
             task,
             payload,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
-from typing import Any, TypeVar
 
 from pgsched.app import App
 from pgsched.config import WorkerSettings
@@ -17,14 +16,13 @@ from pgsched.declared import declare_schedules
 from pgsched.model import Finish
 from pgsched.testing.clock import Clock
 from pgsched.testing.handlers import registry_of
+from pgsched.testing.loops import run_alone
 from pgsched.testing.outcomes import Ran, raise_first, ran
 from pgsched.worker.ending import HOOK_SECONDS
 from pgsched.worker.holds import Hold
 from pgsched.worker.places import current_hold
 from pgsched.worker.service import Worker
 from pgsched.worker.traces import load_traces
-
-T = TypeVar("T")
 
 EVERY_QUEUE = ("*",)
 LEASE = 3600.0
@@ -58,7 +56,7 @@ def run_due(
     ``outcome`` and ``exception``. Raises NotCompleted where a handler raised nothing and failed all the same,
     DatabaseUnavailable, and RuntimeError where an event loop runs already: there is :func:`run_due_async`.
     """
-    return _run(
+    return run_alone(
         run_due_async(
             app,
             queues=queues,
@@ -109,7 +107,9 @@ def drain(
 
     A retry waits for its backoff, and is not due before the clock is moved there.
     """
-    return _run(drain_async(app, queues=queues, limit=limit, raises=raises, concurrency=concurrency, declare=declare))
+    return run_alone(
+        drain_async(app, queues=queues, limit=limit, raises=raises, concurrency=concurrency, declare=declare)
+    )
 
 
 async def drain_async(
@@ -127,15 +127,6 @@ async def drain_async(
     if raises:
         raise_first(running.attempts)
     return running.attempts
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    work.close()
-    raise RuntimeError("an event loop runs here already: await the function whose name ends in _async")
 
 
 @asynccontextmanager

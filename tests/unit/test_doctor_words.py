@@ -7,7 +7,6 @@ import pytest
 from pgsched.maintenance.doctor.catalogue import CHECKS, NAMES, SEVERITIES
 from pgsched.maintenance.doctor.findings import Checked, Diagnosis, Finding
 from pgsched.maintenance.doctor.judges import OF_ANY_SCHEMA, OF_OUR_SCHEMA
-from pgsched.maintenance.doctor.tasks import _like
 from pgsched.maintenance.doctor.words import age, literal, many, some_ids, word
 from tests.doc_examples import table
 
@@ -36,23 +35,6 @@ def test_errors_are_trouble_and_warnings_when_it_is_strict(severity: str, health
     finding = Finding(check="pooler", severity=severity, object="x", problem="y", advice="z")  # type: ignore[arg-type]
     diagnosis = Diagnosis(checks=[Checked(check="pooler", state="found")], findings=[finding])
     assert (diagnosis.healthy(), diagnosis.healthy(strict=True)) == (healthy, strictly)
-
-
-@pytest.mark.parametrize(
-    ("pattern", "queue", "fits"),
-    [
-        ("tenant.%", "tenant.7", True),
-        ("tenant.%", "tenantx7", False),
-        ("a_c", "abc", True),
-        ("a_c", "abbc", False),
-        (r"a\%", "a%", True),
-        (r"a\%", "ab", False),
-        (r"a\_", "a_", True),
-        ("%", "line\nend", True),
-    ],
-)
-def test_patterns_of_workers_are_those_of_like(pattern: str, queue: str, fits: bool) -> None:
-    assert _like(pattern, queue) is fits
 
 
 def test_words() -> None:

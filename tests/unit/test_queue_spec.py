@@ -6,7 +6,7 @@ import pytest
 
 from pgsched.config import WorkerSettings
 from pgsched.errors import ConfigError
-from pgsched.queue_spec import glob_of, parse_queue_spec, parse_queue_specs
+from pgsched.queue_spec import fits_like, glob_of, parse_queue_spec, parse_queue_specs
 
 
 @pytest.mark.parametrize(
@@ -85,3 +85,20 @@ def test_no_queue_comes_twice(texts: tuple[str, ...]) -> None:
         parse_queue_specs(texts)
     with pytest.raises(ConfigError):
         WorkerSettings(queues=texts)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "queue", "fits"),
+    [
+        ("tenant.%", "tenant.7", True),
+        ("tenant.%", "tenantx7", False),
+        ("a_c", "abc", True),
+        ("a_c", "abbc", False),
+        (r"a\%", "a%", True),
+        (r"a\%", "ab", False),
+        (r"a\_", "a_", True),
+        ("%", "line\nend", True),
+    ],
+)
+def test_patterns_of_workers_are_those_of_like(pattern: str, queue: str, fits: bool) -> None:
+    assert fits_like(queue, pattern) is fits

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -11,7 +10,6 @@ from pgsched.db.page_commands import SAMPLE
 from pgsched.maintenance.doctor.facts import Facts
 from pgsched.maintenance.doctor.findings import Finding
 from pgsched.maintenance.doctor.words import age, many, some_ids, word
-from pgsched.records import WorkerInfo
 
 PAUSED_SECONDS: Final = 3_600.0
 LATE_SECONDS: Final = 10.0
@@ -55,7 +53,7 @@ def unserved_queues(facts: Facts) -> Iterator[Finding]:
         return  # no_worker says so
     paused = _paused(facts)
     for queue in sorted({one.queue for one in facts.types if one.due and not one.handled} - paused):
-        if not any(serves(worker, queue) for worker in alive):
+        if not any(worker.serves(queue) for worker in alive):
             number = sum(one.due for one in facts.types if one.queue == queue)
             yield Finding(
                 check="unserved_queues",
@@ -71,7 +69,7 @@ def unknown_types(facts: Facts) -> Iterator[Finding]:
     alive = [worker for worker in facts.workers if worker.alive]
     paused = _paused(facts)
     for one in facts.types:
-        if one.due and not one.handled and one.queue not in paused and any(serves(w, one.queue) for w in alive):
+        if one.due and not one.handled and one.queue not in paused and any(w.serves(one.queue) for w in alive):
             yield Finding(
                 check="unknown_types",
                 severity="error",
@@ -196,18 +194,6 @@ def late_starts(facts: Facts) -> Iterator[Finding]:
             problem=f"half of {many(hour.sampled, 'attempt')} of the last hour began over {age(hour.half_late)} late",
             advice="pgsched queue list: which queue waits? more workers, or pgsched worker --concurrency N",
         )
-
-
-def serves(worker: WorkerInfo, queue: str) -> bool:
-    """Whether a worker claims from a queue: by name, or by a pattern of LIKE."""
-    return queue in worker.queues or any(_like(pattern, queue) for pattern in worker.patterns)
-
-
-def _like(pattern: str, text: str) -> bool:
-    parts = re.findall(r"\\.|.", pattern, re.DOTALL)
-    meaning = {"%": ".*", "_": "."}
-    expression = "".join(meaning.get(part) or re.escape(part[-1]) for part in parts)
-    return re.fullmatch(expression, text, re.DOTALL) is not None
 
 
 def _paused(facts: Facts) -> set[str]:
