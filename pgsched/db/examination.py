@@ -18,8 +18,8 @@ from pgsched.db.answers import fetch_async
 from pgsched.db.commands import Command
 from pgsched.db.connect import connect_async, describe_dsn
 from pgsched.db.doctor_commands import begin_examination
+from pgsched.db.faults import one_line
 from pgsched.db.link import AsyncLink
-from pgsched.db.session import one_line
 from pgsched.errors import DatabaseUnavailable
 
 QUESTION_SECONDS = 2.0

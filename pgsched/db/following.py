@@ -10,8 +10,8 @@ from typing import Any
 import psycopg
 
 from pgsched.db.connect import connect
+from pgsched.db.faults import one_line
 from pgsched.db.listening import PROBE_SECONDS, PROBE_TIMEOUT, BehindPooler
-from pgsched.db.session import one_line
 from pgsched.errors import DatabaseUnavailable
 
 EVENTS = "pgsched_events"

@@ -12,9 +12,9 @@ from uuid import UUID
 import psycopg
 
 from pgsched.db.connect import connect
-from pgsched.db.session import STATEMENT_TIMEOUT, Session, one_line
+from pgsched.db.faults import fault_of
+from pgsched.db.session import STATEMENT_TIMEOUT, Session
 from pgsched.db.statements import load_statement
-from pgsched.errors import DatabaseUnavailable
 from pgsched.model import Claimed
 
 SHORTEST_PATIENCE = 1.0
@@ -252,7 +252,7 @@ class Pulse:
             ).fetchall()
         except psycopg.Error as error:
             self.close()
-            raise DatabaseUnavailable(one_line(error)) from error
+            raise fault_of(error) from error
         return dict(rows)
 
     def close(self) -> None:

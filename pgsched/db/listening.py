@@ -9,7 +9,7 @@ from typing import LiteralString, NamedTuple
 import psycopg
 
 from pgsched.db.connect import connect_async
-from pgsched.db.session import one_line
+from pgsched.db.faults import one_line
 from pgsched.db.standby import is_standby
 from pgsched.errors import DatabaseUnavailable
 

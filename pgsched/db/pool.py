@@ -9,18 +9,16 @@ from contextlib import asynccontextmanager
 import psycopg
 
 from pgsched.db.connect import connect_async
+from pgsched.db.faults import fault_of
 from pgsched.db.link import AsyncLink
 from pgsched.db.outcomes import Command
-from pgsched.db.session import STATEMENT_TIMEOUT, RefusedByDatabase, Rows, one_line
+from pgsched.db.session import STATEMENT_TIMEOUT, Rows
 from pgsched.errors import DatabaseUnavailable
 
 PooledConnection = AsyncLink
 
 LOOK_SECONDS = 0.1
 """How often a connection that a handler left in use is looked at."""
-
-_PASSING = ("08", "25", "40", "53", "55", "57", "58")
-"""Classes of errors that may be gone the next time: connections, deadlocks, resources, locks, operators, the system."""
 
 
 class Pool:
@@ -89,7 +87,7 @@ class Pool:
     async def fetch(self, commands: Sequence[Command]) -> list[Rows]:
         """Run statements that answer with rows, in one transaction and one round trip; returns the rows of each.
 
-        Raises RefusedByDatabase when the server will never take them, DatabaseUnavailable for what may pass.
+        Raises RefusedByDatabase when the server refuses their values, DatabaseUnavailable for any other trouble.
         """
         connection = await self.take()
         try:
@@ -101,8 +99,7 @@ class Pool:
             rows = [await cursor.fetchall() if cursor.description else [] for cursor in cursors]
         except psycopg.Error as error:
             await self.drop(connection)
-            passing = error.sqlstate is None or error.sqlstate[:2] in _PASSING
-            raise (DatabaseUnavailable if passing else RefusedByDatabase)(one_line(error)) from error
+            raise fault_of(error) from error
         except TimeoutError as error:
             await self.drop(connection)
             raise DatabaseUnavailable(f"no answer within {self.timeout:g} s") from error

@@ -15,22 +15,14 @@ import psycopg
 from psycopg import AsyncCursor
 
 from pgsched.db.connect import connect_async
+from pgsched.db.faults import SilentDatabase, fault_of
 from pgsched.db.link import AsyncLink
 from pgsched.db.statements import load_statement
-from pgsched.errors import DatabaseUnavailable
 
 STATEMENT_TIMEOUT = 30.0
 """Seconds after which a server that does not answer is given up."""
 
 Rows = list[tuple[Any, ...]]
-
-
-class RefusedByDatabase(DatabaseUnavailable):
-    """The server answered and refused the values themselves: sending them again would not help."""
-
-
-class SilentDatabase(DatabaseUnavailable):
-    """The server was waited for in vain."""
 
 
 class Session:
@@ -53,7 +45,7 @@ class Session:
         """Run one statement and return its cursor, rows included.
 
         Raises DatabaseUnavailable when the statement could not be run or its answer was lost, RefusedByDatabase when
-        the server refused the values.
+        the server refused it for its values.
         """
         async with self._guarded() as connection:
             if self._tuned and connection.pooled:
@@ -100,20 +92,12 @@ class Session:
         try:
             async with asyncio.timeout(timeout):
                 yield await self.open()
-        except (psycopg.DataError, psycopg.IntegrityError) as error:
-            await self.close()
-            raise RefusedByDatabase(one_line(error)) from error
         except psycopg.Error as error:
             await self.close()
-            raise DatabaseUnavailable(one_line(error)) from error
+            raise fault_of(error) from error
         except TimeoutError as error:
             await self.close()
             raise SilentDatabase(f"no answer within {timeout:g} s") from error
         except BaseException:
             await self.close()
             raise
-
-
-def one_line(error: Exception) -> str:
-    """Return the first line of an error's message, or its class when it has none."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

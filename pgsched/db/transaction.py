@@ -15,10 +15,10 @@ from uuid import UUID
 
 import psycopg
 
+from pgsched.db.faults import RefusedByDatabase, one_line
 from pgsched.db.lent import ENDED, UNFINISHED, LentConnection, lend, take_back
 from pgsched.db.outcomes import Announcement, LogEntry, Progress, finish_commands
 from pgsched.db.pool import Pool, PooledConnection
-from pgsched.db.session import RefusedByDatabase, one_line
 from pgsched.db.statements import load_statement
 from pgsched.errors import DatabaseUnavailable, PgschedError
 from pgsched.model import Finish

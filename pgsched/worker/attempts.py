@@ -11,9 +11,9 @@ from uuid import UUID
 import structlog
 
 from pgsched.context import Context
+from pgsched.db.faults import RefusedByDatabase
 from pgsched.db.flow import find_results
 from pgsched.db.pool import Pool
-from pgsched.db.session import RefusedByDatabase
 from pgsched.db.transaction import CommitUnanswered, NotCommitted, Transaction, begin
 from pgsched.model import Outcome
 from pgsched.registry import Handler

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 import structlog
 
 from pgsched.db import leases
+from pgsched.db.faults import SilentDatabase
 from pgsched.db.leases import Identity
-from pgsched.db.session import Session, SilentDatabase
+from pgsched.db.session import Session
 from pgsched.errors import DatabaseUnavailable
 from pgsched.worker.finisher import Finisher
 from pgsched.worker.heart import Heart

@@ -11,8 +11,9 @@ from uuid import UUID
 import structlog
 
 from pgsched.db import outcomes
+from pgsched.db.faults import RefusedByDatabase
 from pgsched.db.outcomes import Announcement, LogEntry, Progress
-from pgsched.db.session import RefusedByDatabase, Session
+from pgsched.db.session import Session
 from pgsched.errors import DatabaseUnavailable
 from pgsched.events import event_of
 from pgsched.model import Finish, LogLine, Outcome

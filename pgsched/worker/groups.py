@@ -8,9 +8,9 @@ from time import monotonic
 
 import structlog
 
+from pgsched.db.faults import RefusedByDatabase
 from pgsched.db.flow import join_group
 from pgsched.db.pool import Pool
-from pgsched.db.session import RefusedByDatabase
 from pgsched.model import Claimed, Missed, Outcome
 from pgsched.worker.finisher import Finisher
 from pgsched.worker.holds import RUNNING, Hold, Holds

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import structlog
 
-from pgsched.db.session import RefusedByDatabase
+from pgsched.db.faults import RefusedByDatabase
 from pgsched.errors import DatabaseUnavailable
 from pgsched.model import Claimed
 from pgsched.worker.tally import Tally
@@ -32,9 +32,9 @@ async def until_answered(what: str, task: Claimed, ask: Callable[[], Awaitable[T
     while True:
         try:
             return await ask()
-        except RefusedByDatabase:
-            raise
         except DatabaseUnavailable as error:
+            if isinstance(error, RefusedByDatabase) and not error.passing:
+                raise
             tally.database_errors += 1
             log.warning("database_error", loop=what, task_id=task.id, error=str(error), again_in=round(pause, 1))
         await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311

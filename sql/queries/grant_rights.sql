@@ -29,7 +29,8 @@ begin
   grant select, insert, update on pgsched.tasks to pgsched_worker;
   grant select, insert on pgsched.executions, pgsched.execution_logs, pgsched.missed_ticks to pgsched_worker;
   grant select, insert, delete on pgsched.dependencies to pgsched_worker;
-  grant select, insert, update, delete on pgsched.workers, pgsched.slots, pgsched.starts, pgsched.turns to pgsched_worker;
+  grant select, insert, update, delete
+    on pgsched.workers, pgsched.slots, pgsched.starts, pgsched.turns, pgsched.set_aside to pgsched_worker;
   grant select, insert, update on pgsched.watchdog to pgsched_worker;
   grant select, update (updated_at) on pgsched.queues to pgsched_worker;  -- to lock a row, one column must be theirs
   grant usage on sequence pgsched.tasks_id_seq to pgsched_worker;
@@ -47,7 +48,8 @@ begin
 
   -- Viewers and operators.
   grant select on pgsched.tasks, pgsched.executions, pgsched.execution_logs, pgsched.missed_ticks, pgsched.dependencies,
-    pgsched.workers, pgsched.queues, pgsched.settings, pgsched.archived_tasks, pgsched.locks, pgsched.watchdog
+    pgsched.workers, pgsched.queues, pgsched.settings, pgsched.archived_tasks, pgsched.locks, pgsched.watchdog,
+    pgsched.set_aside
     to pgsched_viewer, pgsched_operator;
   execute format('grant insert (%1$s, declared), update (%1$s, declared) on pgsched.tasks to pgsched_operator', public_columns);
   grant delete on pgsched.tasks, pgsched.archived_tasks, pgsched.locks to pgsched_operator;

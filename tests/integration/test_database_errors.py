@@ -9,7 +9,8 @@ import psycopg
 import pytest
 
 from pgsched.db.connect import connect_async
-from pgsched.db.session import RefusedByDatabase, Session
+from pgsched.db.faults import RefusedByDatabase
+from pgsched.db.session import Session
 from pgsched.errors import DatabaseUnavailable
 from pgsched.worker.claimer import Claimer
 from tests.engine import engine, handlers, on_loop, rows, running_worker

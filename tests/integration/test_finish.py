@@ -9,7 +9,7 @@ import pytest
 
 from pgsched.context import Context
 from pgsched.db import outcomes
-from pgsched.db.session import RefusedByDatabase
+from pgsched.db.faults import RefusedByDatabase
 from pgsched.errors import DatabaseUnavailable, Discard, Retry
 from pgsched.model import Outcome
 from tests.engine import Engine, engine, handlers, history, make_due, on_loop, rows

@@ -1,0 +1,68 @@
+"""Finds the rows of a batch that the database refuses: the batch is sent in halves until each stands alone."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Generic, TypeVar
+
+from pgsched.db.faults import RefusedByDatabase
+from pgsched.errors import DatabaseUnavailable
+
+T = TypeVar("T")
+
+MAX_PASSING = 8
+"""Items refused alone for a passing reason after which the reason is taken to be the table's, as a lock on it."""
+
+Refusals = list[tuple[T, Exception]]
+"""Items, and why each of them was refused."""
+
+
+async def in_halves(items: Sequence[T], write: Callable[[Sequence[T]], Awaitable[None]]) -> Refusals[T]:
+    """Write all items, as few statements as it takes; returns those that were refused alone, with the reason.
+
+    ``write`` notes for itself what was written: items are not written again, also when this raises
+    DatabaseUnavailable halfway.
+    """
+    search = _Search(items)
+    for part in search:
+        try:
+            await write(part)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is about these items
+            search.refused(part, error)
+    return search.alone
+
+
+def in_halves_here(items: Sequence[T], write: Callable[[Sequence[T]], None]) -> Refusals[T]:
+    """As :func:`in_halves`, in a thread."""
+    search = _Search(items)
+    for part in search:
+        try:
+            write(part)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is about these items
+            search.refused(part, error)
+    return search.alone
+
+
+class _Search(Generic[T]):
+    """The parts still to be written, the first in front."""
+
+    def __init__(self, items: Sequence[T]) -> None:
+        self._parts: list[Sequence[T]] = [items] if items else []
+        self.alone: Refusals[T] = []
+
+    def __iter__(self) -> Iterator[Sequence[T]]:
+        while self._parts:
+            yield self._parts.pop()
+
+    def refused(self, part: Sequence[T], error: Exception) -> None:
+        """Look for the item in the halves of this part. Raises the error when it is about no item."""
+        passing = isinstance(error, RefusedByDatabase) and error.passing
+        if isinstance(error, DatabaseUnavailable) and not isinstance(error, RefusedByDatabase):
+            raise error
+        if len(part) > 1:
+            middle = len(part) // 2
+            self._parts += [part[middle:], part[:middle]]
+            return
+        if passing and sum(isinstance(one, RefusedByDatabase) and one.passing for _, one in self.alone) >= MAX_PASSING:
+            raise DatabaseUnavailable(str(error)) from error
+        self.alone.append((part[0], error))

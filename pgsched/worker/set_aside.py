@@ -1,0 +1,128 @@
+"""Rows that the database refuses: kept out of every batch, shown to everybody, and tried again with growing pauses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import monotonic
+from typing import Generic, TypeVar
+from uuid import UUID
+
+import structlog
+
+from pgsched.db.session import Session
+from pgsched.db.set_aside import Note, forget_set_aside, note_set_aside
+from pgsched.storable import storable
+
+log = structlog.stdlib.get_logger("pgsched.worker")
+
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
+"""Seconds until a row is tried again, doubled each time."""
+FIRST_LOCKED_PAUSE, LONGEST_LOCKED_PAUSE = 0.25, 5.0
+"""The same, for a row that another session has locked."""
+NOTE_SECONDS = 1.0
+"""What was set aside for so long is logged and shown: a lock of a moment is not worth it."""
+MAX_REASON = 1000
+"""Characters kept of the database's message."""
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True, kw_only=True)
+class Entry(Generic[T]):
+    """One row that was set aside. Times are by the monotonic clock, in seconds."""
+
+    task_id: int
+    task_type: str
+    queue: str
+    item: T
+    """What is to be tried again."""
+    reason: str
+    since: float
+    locked: bool
+    tries: int = 1
+    again_at: float = 0.0
+    logged: bool = False
+    noted: int = 0
+    """Tries as the table shows them; 0: not in the table."""
+
+
+class SetAside(Generic[T]):
+    """The rows that one loop of a worker has set aside."""
+
+    def __init__(self, operation: str) -> None:
+        """``operation``: what failed, ``claim`` or ``finish``."""
+        self._operation = operation
+        self._entries: dict[int, Entry[T]] = {}
+        self._gone: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def ids(self) -> list[int]:
+        """The tasks that are set aside."""
+        return list(self._entries)
+
+    def put(self, task_id: int, task_type: str, queue: str, item: T, reason: str, *, locked: bool = False) -> None:
+        """Set a row aside, or note that another try failed. ``locked``: another session has it, so try again soon."""
+        now = monotonic()
+        entry = self._entries.get(task_id)
+        if entry is None:
+            entry = self._entries[task_id] = Entry(
+                task_id=task_id,
+                task_type=task_type,
+                queue=queue,
+                item=item,
+                reason=storable(reason, MAX_REASON),
+                since=now,
+                locked=locked,
+            )
+        else:
+            entry.item, entry.reason, entry.locked = item, storable(reason, MAX_REASON), locked
+            entry.tries += 1
+        first, longest = (FIRST_LOCKED_PAUSE, LONGEST_LOCKED_PAUSE) if locked else (FIRST_PAUSE, LONGEST_PAUSE)
+        entry.again_at = now + min(first * 2.0 ** min(entry.tries - 1, 20), longest)
+
+    def due(self) -> list[Entry[T]]:
+        """Return what is to be tried again now."""
+        now = monotonic()
+        return [entry for entry in self._entries.values() if entry.again_at <= now]
+
+    def due_in(self) -> float | None:
+        """Seconds until something is to be tried again; None when nothing is set aside."""
+        if not self._entries:
+            return None
+        return max(min(entry.again_at for entry in self._entries.values()) - monotonic(), 0.0)
+
+    def forget(self, task_id: int) -> None:
+        """A row was written after all, or is no longer this worker's."""
+        entry = self._entries.pop(task_id, None)
+        if entry is not None and entry.noted:
+            self._gone.append(task_id)
+
+    async def tick(self, session: Session, worker: UUID) -> None:
+        """Log what is new, and bring the table up to date. Raises DatabaseUnavailable, and tries again next time."""
+        now = monotonic()
+        fresh = [one for one in self._entries.values() if one.since <= now - NOTE_SECONDS and one.noted != one.tries]
+        for entry in fresh:
+            if not entry.logged:
+                entry.logged = True
+                log.error(
+                    "task_set_aside",
+                    task_id=entry.task_id,
+                    task_type=entry.task_type,
+                    queue=entry.queue,
+                    operation=self._operation,
+                    reason=entry.reason,
+                )
+        if fresh:
+            notes = [
+                Note(e.task_id, e.task_type, e.queue, self._operation, e.reason, e.tries, now - e.since) for e in fresh
+            ]
+            await note_set_aside(session, worker, notes)
+            for entry, note in zip(fresh, notes, strict=True):
+                entry.noted = note.tries
+        if self._gone:
+            gone = self._gone[:]
+            await forget_set_aside(session, worker, gone)
+            del self._gone[: len(gone)]
