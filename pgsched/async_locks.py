@@ -8,14 +8,13 @@ from time import monotonic
 from types import TracebackType
 from uuid import UUID, uuid4
 
-import structlog
-
 from pgsched.db import lock_commands
 from pgsched.db.database import AsyncDatabase
 from pgsched.errors import PgschedError
 from pgsched.locks import Lease, holder, pauses, refuse_reuse
+from pgsched.logs import get_logger
 
-log = structlog.stdlib.get_logger("pgsched.locks")
+log = get_logger("pgsched.locks")
 
 
 class AsyncHeld(Lease):

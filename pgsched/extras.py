@@ -5,11 +5,10 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-import structlog
-
 from pgsched.errors import ConfigError
+from pgsched.logs import get_logger
 
-log = structlog.stdlib.get_logger("pgsched.telemetry")
+log = get_logger("pgsched.telemetry")
 
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider

@@ -17,13 +17,12 @@ from time import monotonic, sleep
 from types import TracebackType
 from uuid import UUID, uuid4
 
-import structlog
-
 from pgsched.db import lock_commands
 from pgsched.db.database import Database
 from pgsched.errors import LockLost, LockNotAcquired, PgschedError
+from pgsched.logs import get_logger
 
-log = structlog.stdlib.get_logger("pgsched.locks")
+log = get_logger("pgsched.locks")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5
 """Seconds between two looks at a lock that somebody else has: they grow."""

@@ -12,11 +12,10 @@ import os
 import socket
 from collections.abc import MutableMapping
 
-import structlog
-
 from pgsched.errors import ConfigError
+from pgsched.logs import get_logger
 
-log = structlog.stdlib.get_logger("pgsched.notify")
+log = get_logger("pgsched.notify")
 
 SEND_SECONDS = 1.0
 """How long a manager that reads nothing is waited for."""

@@ -15,7 +15,6 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import NamedTuple
 
-import structlog
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
@@ -39,7 +38,7 @@ from pgsched.worker.merged import Answering, Child, MergedMetrics, first_problem
 from pgsched.worker.service import Worker
 from pgsched.worker.traces import load_traces
 
-log = structlog.stdlib.get_logger("pgsched.worker")
+log = logs.get_logger("pgsched.worker")
 
 RESTART_SECONDS = 1.0
 """Pause before a worker process that died is started again."""

@@ -6,11 +6,10 @@ import threading
 from collections.abc import Callable
 from time import monotonic
 
-import structlog
-
+from pgsched.logs import get_logger
 from pgsched.notify import Manager
 
-log = structlog.stdlib.get_logger("pgsched.notify")
+log = get_logger("pgsched.notify")
 
 STATUS_SECONDS = 5.0
 """How often what the manager shows is brought up to date."""

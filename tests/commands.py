@@ -15,6 +15,7 @@ from unittest import mock
 
 import structlog
 
+from pgsched import logs
 from pgsched.cli import main
 
 
@@ -83,5 +84,6 @@ def _logging_as_before() -> Iterator[None]:
     try:
         yield
     finally:
+        logs.release()
         root.handlers, root.level = handlers, level
         structlog.reset_defaults()

@@ -109,5 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             obj=session,
         )
     except Exception as error:  # noqa: BLE001  (the last resort; click.Abort is one too)
+        logs.flush()
         return report(error, debug=session.debug)
+    finally:
+        logs.flush()
     return code if isinstance(code, int) else 0

@@ -8,13 +8,12 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-import structlog
-
 from pgsched.db.database import AsyncDatabase
 from pgsched.db.listening import EVENTS, BehindPooler, Call, OnStandby, listen
 from pgsched.errors import PgschedError
+from pgsched.logs import get_logger
 
-log = structlog.stdlib.get_logger("pgsched.web")
+log = get_logger("pgsched.web")
 
 MAX_WAITING: Final = 1000
 """So many events wait for a subscriber; one that is slower is let go."""

@@ -13,17 +13,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
 from fastapi import Request
 
 from pgsched.async_client import AsyncClient
 from pgsched.db.audit_commands import add_entry
 from pgsched.errors import TaskNotFound
+from pgsched.logs import get_logger
 from pgsched.records import QueueSettings, Task
 from pgsched.web.access import Actor
 from pgsched.web.state import state_of
 
-log = structlog.stdlib.get_logger("pgsched.web")
+log = get_logger("pgsched.web")
 
 SECRET = ("payload", "metadata", "result", "progress", "last_error")
 """Whose values are not kept: only that they changed."""

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import parse_qs
 
-import structlog
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import RedirectResponse, Response
 
+from pgsched.logs import get_logger
 from pgsched.web.access import METRICS, AccessDenied, check_local, identify, try_token
 from pgsched.web.paths import href
 from pgsched.web.rendering import page
 from pgsched.web.session import COOKIE, MAX_NAME, SECONDS, seal_session
 from pgsched.web.state import state_of
 
-log = structlog.stdlib.get_logger("pgsched.web")
+log = get_logger("pgsched.web")
 
 MAX_FORM = 4096
 """Bytes of the longest form."""

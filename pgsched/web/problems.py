@@ -9,7 +9,6 @@ from dataclasses import dataclass, fields
 from http import HTTPStatus
 from typing import Any
 
-import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -28,13 +27,14 @@ from pgsched.errors import (
     TransitionRefused,
 )
 from pgsched.filters import TaskFilters
+from pgsched.logs import get_logger
 from pgsched.records import Task
 from pgsched.spec import TaskOptions
 from pgsched.web.access import AccessDenied
 from pgsched.web.paths import href, route_path
 from pgsched.web.rendering import page
 
-log = structlog.stdlib.get_logger("pgsched.web")
+log = get_logger("pgsched.web")
 
 PROBLEM = "application/problem+json"
 RETRY_SECONDS = 5

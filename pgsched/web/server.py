@@ -11,16 +11,16 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import structlog
 import uvicorn
 
 from pgsched.db.migrate import WEB_RIGHTS, check_schema
 from pgsched.errors import ConfigError
+from pgsched.logs import get_logger
 from pgsched.notify import Manager, find_manager
 from pgsched.web.app import create_app
 from pgsched.web.settings import WebSettings
 
-log = structlog.stdlib.get_logger("pgsched.web")
+log = get_logger("pgsched.web")
 
 GRACE_SECONDS = 5
 """Requests under way get so long to end."""

@@ -8,13 +8,12 @@ from random import random
 from time import monotonic
 from uuid import UUID
 
-import structlog
-
 from pgsched.context import Context
 from pgsched.db.faults import RefusedByDatabase
 from pgsched.db.flow import find_results
 from pgsched.db.pool import Pool
 from pgsched.db.transaction import CommitUnanswered, NotCommitted, Transaction, begin
+from pgsched.logs import get_logger
 from pgsched.model import Outcome
 from pgsched.registry import Handler
 from pgsched.results import Results
@@ -25,7 +24,7 @@ from pgsched.worker.holds import FINISHING, RUNNING, Hold, Holds
 from pgsched.worker.patience import until_answered
 from pgsched.worker.tally import Tally
 
-log = structlog.stdlib.get_logger("pgsched.worker")
+log = get_logger("pgsched.worker")
 
 
 class Attempts:

@@ -7,20 +7,19 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Any, Protocol
 
-import structlog
-
 from pgsched.db import leases
 from pgsched.db.faults import SilentDatabase
 from pgsched.db.leases import Identity
 from pgsched.db.session import Session
 from pgsched.errors import DatabaseUnavailable
+from pgsched.logs import get_logger
 from pgsched.worker.finisher import Finisher
 from pgsched.worker.heart import Heart
 from pgsched.worker.holds import Hold, Holds
 from pgsched.worker.hooking import Hooking
 from pgsched.worker.slots import Slots
 
-log = structlog.stdlib.get_logger("pgsched.worker")
+log = get_logger("pgsched.worker")
 
 FLUSH_SECONDS = 8.0
 """How long a stopping worker waits in all for a database that is silent."""

@@ -8,14 +8,13 @@ from random import random
 from time import monotonic
 from uuid import UUID
 
-import structlog
-
 from pgsched.db import outcomes
 from pgsched.db.faults import RefusedByDatabase
 from pgsched.db.outcomes import Announcement, LogEntry, Progress
 from pgsched.db.session import Session
 from pgsched.errors import DatabaseUnavailable
 from pgsched.events import event_of
+from pgsched.logs import get_logger
 from pgsched.model import Finish, LogLine, Outcome
 from pgsched.transition import conclude
 from pgsched.worker.chain import Chain
@@ -23,7 +22,7 @@ from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.holds import FINISHING, Hold, Holds
 from pgsched.worker.tally import Tally
 
-log = structlog.stdlib.get_logger("pgsched.worker")
+log = get_logger("pgsched.worker")
 
 MAX_BATCH = 2000
 """Finishes in one statement at the most."""

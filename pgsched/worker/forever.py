@@ -7,12 +7,11 @@ import random
 from collections.abc import Awaitable, Callable
 from time import monotonic
 
-import structlog
-
 from pgsched.errors import DatabaseUnavailable
+from pgsched.logs import get_logger
 from pgsched.worker.tally import Tally
 
-log = structlog.stdlib.get_logger("pgsched.worker")
+log = get_logger("pgsched.worker")
 
 STEADY_SECONDS = 10.0
 """A loop that failed after working for so long is tried again soon."""

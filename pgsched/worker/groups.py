@@ -6,18 +6,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from time import monotonic
 
-import structlog
-
 from pgsched.db.faults import RefusedByDatabase
 from pgsched.db.flow import join_group
 from pgsched.db.pool import Pool
+from pgsched.logs import get_logger
 from pgsched.model import Claimed, Missed, Outcome
 from pgsched.worker.finisher import Finisher
 from pgsched.worker.holds import RUNNING, Hold, Holds
 from pgsched.worker.patience import until_answered
 from pgsched.worker.tally import Tally
 
-log = structlog.stdlib.get_logger("pgsched.worker")
+log = get_logger("pgsched.worker")
 
 
 class Groups:

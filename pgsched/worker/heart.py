@@ -6,14 +6,13 @@ import threading
 from collections.abc import Callable
 from time import monotonic
 
-import structlog
-
 from pgsched.db.leases import Pulse
 from pgsched.errors import DatabaseUnavailable
+from pgsched.logs import get_logger
 from pgsched.worker.holds import Hold, Holds
 from pgsched.worker.tally import Tally
 
-log = structlog.stdlib.get_logger("pgsched.worker")
+log = get_logger("pgsched.worker")
 
 RETRY_SECONDS = 1.0
 """Pause after a beat that failed."""

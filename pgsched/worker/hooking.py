@@ -10,16 +10,15 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
-import structlog
-
 from pgsched.events import Event, event_of, name_of
 from pgsched.hooks import Hooks
+from pgsched.logs import get_logger
 from pgsched.model import Finish
 from pgsched.threads import Threads
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.holds import Hold
 
-log = structlog.stdlib.get_logger("pgsched.worker")
+log = get_logger("pgsched.worker")
 
 MAX_WAITING = 10_000
 """Calls that wait for their turn; further events are dropped."""

@@ -28,6 +28,7 @@ SEEN: Final[dict[str, tuple[str, str]]] = {
     "pgsched_leases_lost": ("pgsched.leases.lost", "{lease}"),
     "pgsched_fenced": ("pgsched.fenced", "{attempt}"),
     "pgsched_database_errors": ("pgsched.database.errors", "{error}"),
+    "pgsched_log_errors": ("pgsched.log.errors", "{line}"),
 }
 """Names of families, and the instrument and the unit of each."""
 COUNTERS: Final = frozenset(
@@ -38,6 +39,7 @@ COUNTERS: Final = frozenset(
         "pgsched_leases_lost",
         "pgsched_fenced",
         "pgsched_database_errors",
+        "pgsched_log_errors",
     }
 )
 SAME_SECONDS: Final = 0.5

@@ -7,14 +7,13 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-import structlog
-
 from pgsched.db.faults import RefusedByDatabase
 from pgsched.errors import DatabaseUnavailable
+from pgsched.logs import get_logger
 from pgsched.model import Claimed
 from pgsched.worker.tally import Tally
 
-log = structlog.stdlib.get_logger("pgsched.worker")
+log = get_logger("pgsched.worker")
 
 T = TypeVar("T")
 

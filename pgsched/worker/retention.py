@@ -11,17 +11,16 @@ import random
 import threading
 from time import monotonic
 
-import structlog
-
 from pgsched.db import lock_commands
 from pgsched.db.leases import Identity
 from pgsched.db.retention import Batch, Eraser
 from pgsched.errors import PgschedError
+from pgsched.logs import get_logger
 from pgsched.maintenance.retention import WORKER_SHARE, Pruner
 from pgsched.records import Pruned
 from pgsched.worker.tally import Tally
 
-log = structlog.stdlib.get_logger("pgsched.worker")
+log = get_logger("pgsched.worker")
 
 LOCK = "pgsched.retention"
 LOCK_SECONDS = 120.0

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 from time import monotonic
 from uuid import uuid4
 
-import structlog
 from prometheus_client import CollectorRegistry
 
 from pgsched.config import DEFAULT_CAPTURE_LEVEL, WorkerSettings, capture_level
@@ -21,6 +20,7 @@ from pgsched.db.pool import Pool
 from pgsched.db.session import Session
 from pgsched.declared import declare_schedules, declared_keys
 from pgsched.hooks import Hooks
+from pgsched.logs import get_logger
 from pgsched.model import GROUP
 from pgsched.processes import Serve, check_processes
 from pgsched.registry import Registry
@@ -45,7 +45,7 @@ from pgsched.worker.traces import Traces
 from pgsched.worker.upkeep import HOUSEKEEPING_SECONDS, REPORT_SECONDS, Announcer, Housekeeper, Reporter
 from pgsched.worker.watchdog import Watchdog
 
-log = structlog.stdlib.get_logger("pgsched.worker")
+log = get_logger("pgsched.worker")
 
 QUESTIONS = 2
 """Connections for what is asked for single tasks: results of dependencies, the phases of groups."""

@@ -7,13 +7,12 @@ from time import monotonic
 from typing import Generic, TypeVar
 from uuid import UUID
 
-import structlog
-
 from pgsched.db.session import Session
 from pgsched.db.set_aside import Note, forget_set_aside, note_set_aside
+from pgsched.logs import get_logger
 from pgsched.storable import storable
 
-log = structlog.stdlib.get_logger("pgsched.worker")
+log = get_logger("pgsched.worker")
 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
 """Seconds until a row is tried again, doubled each time."""

@@ -9,12 +9,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from time import monotonic
 
-import structlog
-
 from pgsched.capture import CaptureHandler, capture, release
 from pgsched.config import CAPTURE_OFF
 from pgsched.context import Context
 from pgsched.endings import describe
+from pgsched.logs import get_logger
 from pgsched.model import Outcome
 from pgsched.processes import Processes, Serve
 from pgsched.registry import Registry
@@ -31,7 +30,7 @@ from pgsched.worker.holds import RUNNING, Hold, Holds
 from pgsched.worker.places import Places, current_hold
 from pgsched.worker.tally import Tally
 
-log = structlog.stdlib.get_logger("pgsched.worker")
+log = get_logger("pgsched.worker")
 
 
 TURN_SECONDS = 0.003

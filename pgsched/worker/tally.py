@@ -14,6 +14,7 @@ from itertools import accumulate
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from pgsched.logs import errors
 from pgsched.model import Claimed, Finish, Outcome
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
@@ -162,6 +163,14 @@ class Tally(Collector):
             "Statements that failed and were tried again.",
             value=self.database_errors,
         )
+        yield log_errors()
+
+
+def log_errors() -> CounterMetricFamily:
+    """Return how many log lines of this process were lost: those of all its workers."""
+    return CounterMetricFamily(
+        "pgsched_log_errors", "Log lines that were lost, or written without what could not be shown.", value=errors()
+    )
 
 
 def _plain_histogram(name: str, text: str, histogram: Histogram) -> HistogramMetricFamily:

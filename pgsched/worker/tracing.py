@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any
 
-import structlog
 from opentelemetry import context as contexts
 from opentelemetry import trace
 from opentelemetry.context import Context as TraceContext
@@ -26,6 +25,7 @@ from pgsched.db.flow import fire_group
 from pgsched.db.pool import Pool
 from pgsched.db.traces import Origin, find_traces, trace_steps
 from pgsched.errors import DatabaseUnavailable
+from pgsched.logs import get_logger
 from pgsched.model import Claimed, Finish, Missed, Outcome
 from pgsched.registry import Handler
 from pgsched.runner import run_attempt
@@ -36,7 +36,7 @@ from pgsched.worker.places import current_hold
 from pgsched.worker.tally import Tally
 from pgsched.worker.traces import ContextOf, Traces
 
-log = structlog.stdlib.get_logger("pgsched.worker")
+log = get_logger("pgsched.worker")
 
 NOTE = "trace"
 """The message of the log line that names the trace of a failed attempt."""

@@ -11,14 +11,13 @@ import random
 from collections.abc import Sequence
 from uuid import UUID
 
-import structlog
-
 from pgsched.db.session import Session
 from pgsched.db.upkeep import begin_watch, note_findings
+from pgsched.logs import get_logger
 from pgsched.maintenance.doctor.doctor import look
 from pgsched.maintenance.doctor.findings import Finding
 
-log = structlog.stdlib.get_logger("pgsched.worker")
+log = get_logger("pgsched.worker")
 
 EVERY_SECONDS = 60.0
 """How often each worker asks whether it is its turn: about so often all of them together look."""

@@ -39,6 +39,7 @@ CONTRACT = {
     "pgsched_pruned_total": {"queue", "status"},
     "pgsched_listener_connected": set(),
     "pgsched_database_errors_total": set(),
+    "pgsched_log_errors_total": set(),
     "pgsched_table_dead_tuples": set(),
     "pgsched_oldest_xmin_age_seconds": set(),
     "pgsched_notification_queue_usage": set(),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
-from collections.abc import Iterator
+import logging.config
+import sys
+from collections.abc import Callable, Iterator
 
 import pytest
 import structlog
@@ -17,6 +20,7 @@ def logging_as_before() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield
+    logs.release()
     root.handlers, root.level = handlers, level
     structlog.reset_defaults()
 
@@ -80,3 +84,138 @@ def test_configuring_twice_writes_once(capsys: pytest.CaptureFixture[str]) -> No
 def test_unknown_level_is_refused() -> None:
     with pytest.raises(ValueError, match="log level must be one of debug, info, warning, error, got loud"):
         logs.configure("loud")
+
+
+class Unshowable:
+    """Nothing can be said of it."""
+
+    def __repr__(self) -> str:
+        raise SystemExit("no")
+
+    __str__ = __repr__
+
+
+def nested() -> list[object]:
+    """A list that is too deep for anything that recurses."""
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    return deep
+
+
+@pytest.mark.parametrize("json_lines", [True, False])
+@pytest.mark.parametrize("value", [Unshowable(), {"in": [Unshowable()]}, nested(), "\ud800"], ids=type)
+def test_a_value_that_cannot_be_shown_costs_no_more_than_itself(
+    capsys: pytest.CaptureFixture[str], json_lines: bool, value: object
+) -> None:
+    logs.configure("info", json=json_lines)
+    before = logs.errors()
+    logs.get_logger("pgsched.test").warning("odd", value=value, task_id=7)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "odd" in line
+    assert "task_id" in line
+    assert logs.errors() - before == (not isinstance(value, str))
+
+
+def test_an_exception_that_cannot_be_shown_is_still_told_of(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info")
+
+    class Odd(Exception):
+        def __str__(self) -> str:
+            raise SystemExit("no")
+
+    try:
+        raise Odd
+    except Odd:
+        logs.get_logger("pgsched.test").exception("failed", task_id=7)
+    assert json.loads(capsys.readouterr().err)["task_id"] == 7
+
+
+@pytest.mark.parametrize("stream", ["closed", "none", "raises"])
+def test_a_stderr_that_takes_nothing_is_no_error(monkeypatch: pytest.MonkeyPatch, stream: str) -> None:
+    class Raising(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    closed = io.StringIO()
+    closed.close()
+    given = {"closed": closed, "none": None, "raises": Raising()}[stream]
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    logs.configure("info")
+    monkeypatch.setattr(sys, "stderr", given)
+    before = logs.errors()
+    logs.get_logger("pgsched.test").warning("to nobody")
+    logging.getLogger("some.library").warning("to nobody")
+    structlog.get_logger().warning("to nobody")
+    assert logs.errors() - before == 3
+    logs.configure("info")  # a process that is started so
+    logs.get_logger("pgsched.test").warning("to nobody")
+    assert logs.errors() - before == 4
+
+
+def test_a_stream_that_lacks_a_letter_gets_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(raw, encoding="ascii"))
+    logs.configure("info", json=False)
+    logs.get_logger("pgsched.test").warning("größer", of="\ud800")
+    assert rb"gr\xf6\xdfer" in raw.getvalue()
+    assert rb"\ud800" in raw.getvalue()
+
+
+def raising(*_arguments: object) -> str:
+    raise RuntimeError("in a processor")
+
+
+def disturbances() -> dict[str, Callable[[], object]]:
+    """What an application may do to logging."""
+    root = logging.getLogger()
+    return {
+        "structlog configured": lambda: structlog.configure(processors=[raising], logger_factory=raising),
+        "structlog reset": structlog.reset_defaults,
+        "a name bound for all": lambda: structlog.contextvars.bind_contextvars(event="other", level=Unshowable()),
+        "dictConfig": lambda: logging.config.dictConfig({"version": 1, "disable_existing_loggers": True}),
+        "basicConfig": lambda: logging.basicConfig(force=True, level="CRITICAL"),
+        "disabled": lambda: logging.disable(logging.CRITICAL),
+        "shut down": logging.shutdown,
+        "no handlers": root.handlers.clear,
+        "a handler that raises": lambda: root.addFilter(raising),
+        "its own records": lambda: logging.setLogRecordFactory(raising),
+        "errors shown": lambda: setattr(logging, "raiseExceptions", True),
+    }
+
+
+@pytest.mark.parametrize("name", disturbances())
+def test_what_an_application_does_to_logging_does_nothing_to_ours(
+    capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    factory, raises = logging.getLogRecordFactory(), logging.raiseExceptions
+    logs.configure("info")
+    try:
+        disturbances()[name]()
+        logs.get_logger("pgsched.worker").info("worker_stopping", running=1)
+    finally:
+        logging.setLogRecordFactory(factory)
+        logging.raiseExceptions = raises
+        logging.disable(logging.NOTSET)
+        logging.getLogger().filters.clear()
+        structlog.contextvars.clear_contextvars()
+    (line,) = capsys.readouterr().err.splitlines()
+    event = json.loads(line)
+    assert (event["event"], event["level"], event["running"]) == ("worker_stopping", "info", 1)
+
+
+def test_where_nothing_is_configured_events_go_through_the_program_s_structlog() -> None:
+    with structlog.testing.capture_logs() as seen:
+        logs.get_logger("pgsched.locks").warning("lock_lost", name="x")
+    assert seen == [{"event": "lock_lost", "log_level": "warning", "name": "x"}]
+
+
+def test_and_what_that_raises_is_counted() -> None:
+    structlog.configure(processors=[raising])
+    before = logs.errors()
+    logs.get_logger("pgsched.locks").warning("lock_lost")
+    try:
+        raise ValueError
+    except ValueError:
+        logs.get_logger("pgsched.locks").exception("lock_lost")
+    assert logs.errors() - before == 2

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-import structlog
 from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
 
 from pgsched.db import page_commands
 from pgsched.errors import PgschedError
+from pgsched.logs import get_logger
 from pgsched.web.access import Viewer
 from pgsched.web.state import WebState, state_of
 
-log = structlog.stdlib.get_logger("pgsched.web")
+log = get_logger("pgsched.web")
 
 POLL_SECONDS = 1.0
 QUIET_SECONDS = 15.0

@@ -1,0 +1,137 @@
+"""Writes log lines to a file descriptor from a thread of its own, so that nobody waits for whoever reads them.
+
+A reader that died, a full disk, a pipe that nobody empties: the line is lost and counted, and the program goes on. The
+lines that wait are bounded; one that does not fit is lost too. When lines go out again, one of them says how many did
+not.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from time import monotonic
+
+MAX_WAITING = 10_000
+"""Lines that wait to be written."""
+MAX_WAITING_BYTES = 16 * 1024 * 1024
+"""Bytes that wait to be written."""
+CHUNK_BYTES = 64 * 1024
+"""Lines are written together up to about so many bytes."""
+
+
+class Sink:
+    """Takes lines from any thread; never blocks, never raises."""
+
+    def __init__(self, descriptor: int, *, on_lost: Callable[[int], None], tell_lost: Callable[[int], bytes]) -> None:
+        """``on_lost`` is called with the number of lines that were lost, from any thread; ``tell_lost`` makes the line
+        that says how many were.
+        """
+        # Our own: a handler may close file descriptor 2, and the next socket that is opened would get its number.
+        self._descriptor = os.dup(descriptor)
+        self._on_lost = on_lost
+        self._tell_lost = tell_lost
+        self.begin()
+
+    def begin(self) -> None:
+        """Start empty, with no thread yet: also in a forked copy, whose parent writes what waited."""
+        self._lines: SimpleQueue[bytes] = SimpleQueue()
+        self._starting = threading.RLock()
+        self._thread: threading.Thread | None = None
+        self._waiting_bytes = 0
+        self._unwritten = 0
+        """Lines that were put and are neither written nor lost. Only ever too high for a moment."""
+        # Reentrant: the collector may run anywhere, and with it a __del__ that logs.
+        self._counting = threading.RLock()
+        self._untold = 0
+
+    def put(self, line: bytes) -> None:
+        """Let one line, with its line break, be written."""
+        with self._counting:
+            fits = self._unwritten < MAX_WAITING and self._waiting_bytes + len(line) <= MAX_WAITING_BYTES
+            if fits:
+                self._unwritten += 1
+                self._waiting_bytes += len(line)
+            else:
+                self._untold += 1
+        if not fits:
+            self._on_lost(1)
+            return
+        self._lines.put(line)
+        if self._thread is None:
+            self._start()
+
+    def flush(self, seconds: float) -> bool:
+        """Wait until every line is written or lost, ``seconds`` at most; returns whether it is so."""
+        deadline = monotonic() + seconds
+        pause = threading.Event()
+        while self._unwritten:
+            if monotonic() >= deadline:
+                return False
+            pause.wait(0.005)
+        return True
+
+    def close(self) -> None:
+        """Let the thread end when it has written what waits, and the descriptor be closed."""
+        if self._thread is None:
+            os.close(self._descriptor)
+        else:
+            self._lines.put(b"")
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._thread is not None:
+                return
+            thread = threading.Thread(target=self._run, args=(self._lines,), name="pgsched-logs", daemon=True)
+            with suppress(RuntimeError):  # no thread can be started just now: the next line tries again
+                thread.start()
+                self._thread = thread
+
+    def _run(self, lines: SimpleQueue[bytes]) -> None:
+        # A handler may have let SIGPIPE end the process: of a reader that died, this thread wants an error.
+        with suppress(AttributeError):  # there is none on Windows
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
+        while True:
+            batch = [lines.get()]
+            size = len(batch[0])
+            with suppress(Empty):
+                while size < CHUNK_BYTES and batch[-1]:
+                    batch.append(lines.get_nowait())
+                    size += len(batch[-1])
+            ended = not batch[-1]
+            batch = [line for line in batch if line]
+            if batch:
+                self._write_batch(batch)
+            if ended:
+                os.close(self._descriptor)
+                return
+
+    def _write_batch(self, batch: list[bytes]) -> None:
+        try:
+            if untold := self._untold:
+                self._write(self._tell_lost(untold))
+                with self._counting:
+                    self._untold -= untold
+            self._write(b"".join(batch))
+        except Exception:  # noqa: BLE001 - whatever became of the file: the next line tries again
+            with self._counting:
+                self._untold += len(batch)
+            self._on_lost(len(batch))
+        finally:
+            with self._counting:
+                self._unwritten -= len(batch)
+                self._waiting_bytes -= sum(map(len, batch))
+
+    def _write(self, text: bytes) -> None:
+        rest = memoryview(text)
+        while rest:
+            try:
+                rest = rest[os.write(self._descriptor, rest) :]
+            except BlockingIOError:  # somebody else made the file non-blocking
+                writable = select.poll()
+                writable.register(self._descriptor, select.POLLOUT)
+                writable.poll()
