@@ -180,6 +180,12 @@ class Context:
             self._progress = progress
         self._lines.extend(lines)
 
+    @property
+    def reported(self) -> int:
+        """Characters of the log lines and the progress that are not written yet (asked by the worker)."""
+        lines = self._lines
+        return len(self._progress or "") + sum(len(line.message) + len(line.fields or "") for line in lines)
+
     def take_report(self) -> tuple[str | None, list[LogLine]]:
         """Hand over the progress, as JSON text, and the lines since the last time (called by the worker)."""
         progress, self._progress = self._progress, None

@@ -140,6 +140,18 @@ def conclude(
     return finish._replace(retry_in=delay, next_tick=None if task.schedule_type == "one_time" else task.scheduled_for)
 
 
+def give_up(task: Claimed, outcome: Outcome | None, error: str) -> Finish:
+    """Return the end of a task for which nothing else can be written: dead, with no child and no next tick.
+
+    ``outcome`` is that of the attempt; None when there was none.
+    """
+    finish = _plan(task)._replace(next_status="dead", attempts=task.attempts, error=error)
+    if outcome is None:
+        return finish
+    execution = "failed" if outcome.status == "discarded" else outcome.status
+    return finish._replace(execution=execution, started=outcome.started, finished=outcome.finished)
+
+
 def _tick_over(task: Claimed, finish: Finish, at: Callable[[float], datetime], *, buried: bool) -> Finish:
     if task.schedule_type == "one_time":
         return finish._replace(next_status="dead")

@@ -37,22 +37,27 @@ async def a_late_failure_changes_nothing(dsn: str) -> None:
     await _a_late_finish_changes_nothing(dsn, "failed")
 
 
+TAKEN = ("locked_by = gen_random_uuid()", "fencing_token = fencing_token + 1")
+"""Ways in which a row is another claim's: of another worker under the same token, as after a failover to a standby that
+had not heard of the first claim; and of the same worker under a later token."""
+
+
 async def _a_late_finish_changes_nothing(dsn: str, status: str) -> None:
-    with database(dsn) as db:
-        task_id = insert_task(db)
-        async with engine(dsn) as late, engine(dsn) as owner:
-            await late.claim()
-            expire_leases(db)
-            (task,) = await owner.claim()
-            before = task_row(db, task_id)
-            hold = late.holds.get(task_id)
-            assert hold is not None
-            late.finisher.conclude(hold, Outcome(status, 0.0, 0.0))
-            await late.finisher.tick()
-            assert task_row(db, task_id) == before
-            assert before["fencing_token"] == task.fencing_token
-            assert late.tally.fenced == 1
-            assert [row["status"] for row in history(db, task_id)] == ["lost"]
+    for taken in TAKEN:
+        with database(dsn) as db:
+            task_id = insert_task(db)
+            async with engine(dsn) as late:
+                await late.claim()
+                db.execute(f"update pgsched.tasks set {taken}")
+                before = task_row(db, task_id)
+                hold = late.holds.get(task_id)
+                assert hold is not None
+                late.finisher.conclude(hold, Outcome(status, 0.0, 0.0))
+                await late.finisher.tick()
+                assert task_row(db, task_id) == before
+                assert late.tally.fenced == 1
+                assert history(db, task_id) == []
+            db.execute("delete from pgsched.tasks")
 
 
 async def a_leased_row_is_not_claimed(dsn: str) -> None:
@@ -81,33 +86,35 @@ async def a_claim_does_not_wait_for_locked_rows(dsn: str) -> None:
 
 async def a_late_release_changes_nothing(dsn: str) -> None:
     """A worker that gives a row back after another claimed it takes nothing from that one."""
-    with database(dsn) as db:
-        task_id = insert_task(db)
-        async with engine(dsn) as late, engine(dsn) as owner:
-            tasks = await late.claim()
-            expire_leases(db)
-            await owner.claim()
-            before = task_row(db, task_id)
-            released = await leases.release(late.worker._upkeep, tasks)
-            assert task_row(db, task_id) == before
-            assert released == 0
+    for taken in TAKEN:
+        with database(dsn) as db:
+            task_id = insert_task(db)
+            async with engine(dsn) as late:
+                tasks = await late.claim()
+                db.execute(f"update pgsched.tasks set {taken}")
+                before = task_row(db, task_id)
+                released = await leases.release(late.worker._upkeep, late.worker.identity.id, tasks)
+                assert task_row(db, task_id) == before
+                assert released == 0
+            db.execute("delete from pgsched.tasks")
 
 
 async def a_late_heartbeat_renews_nothing(dsn: str) -> None:
     """A worker that comes back after its lease was taken learns that it lost it, and does not prolong the other's."""
-    with database(dsn) as db:
-        task_id = insert_task(db)
-        async with engine(dsn) as late, engine(dsn) as owner:
-            await late.claim()
-            expire_leases(db)
-            await owner.claim()
-            before = task_row(db, task_id)
-            age(late.holds)
-            lost: list[int] = []
-            late.worker.heart._on_lost = lambda holds: lost.extend(hold.task.id for hold in holds)
-            late.worker.heart.tick()
-            assert task_row(db, task_id) == before
-            assert lost == [task_id]
+    for taken in TAKEN:
+        with database(dsn) as db:
+            task_id = insert_task(db)
+            async with engine(dsn) as late:
+                await late.claim()
+                db.execute(f"update pgsched.tasks set {taken}")
+                before = task_row(db, task_id)
+                age(late.holds)
+                lost: list[int] = []
+                late.worker.heart._on_lost = lambda holds, lost=lost: lost.extend(hold.task.id for hold in holds)
+                late.worker.heart.tick()
+                assert task_row(db, task_id) == before
+                assert lost == [task_id]
+            db.execute("delete from pgsched.tasks")
 
 
 async def a_known_key_is_refused(dsn: str) -> None:
@@ -121,14 +128,16 @@ async def a_known_key_is_refused(dsn: str) -> None:
 
 async def progress_of_a_late_worker_is_not_shown(dsn: str) -> None:
     """A worker whose row was claimed by another shows no progress any more."""
-    with database(dsn) as db:
-        task_id = insert_task(db)
-        async with engine(dsn) as late, engine(dsn) as owner:
-            (task,) = await late.claim()
-            expire_leases(db)
-            await owner.claim()
-            await outcomes.report(late.worker._upkeep, [outcomes.Progress(task.id, task.fencing_token, "0.5")], [], 0.0)
-            assert task_row(db, task_id)["progress"] is None
+    for taken in TAKEN:
+        with database(dsn) as db:
+            task_id = insert_task(db)
+            async with engine(dsn) as late:
+                (task,) = await late.claim()
+                db.execute(f"update pgsched.tasks set {taken}")
+                shown = outcomes.Progress(task.id, task.fencing_token, "0.5")
+                await outcomes.report(late.worker._upkeep, late.worker.identity.id, [shown], [], 0.0)
+                assert task_row(db, task_id)["progress"] is None
+            db.execute("delete from pgsched.tasks")
 
 
 async def a_late_transaction_writes_nothing(dsn: str) -> None:

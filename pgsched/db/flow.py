@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from pgsched.db.outcomes import Command, insert_missed
 from pgsched.db.pool import Pool
@@ -28,18 +29,20 @@ async def find_results(pool: Pool, ids: Sequence[int]) -> list[tuple[int, str | 
     return [(row[0], row[1], row[2]) for row in rows]
 
 
-async def fire_group(pool: Pool, task: Claimed, missed: Sequence[Missed], *, then: Command | None = None) -> int | None:
+async def fire_group(
+    pool: Pool, worker: UUID, task: Claimed, missed: Sequence[Missed], *, then: Command | None = None
+) -> int | None:
     """Make the children of a group's tick, and note the ticks that it stands for; None when the claim was lost.
 
     ``then`` is one more command of the transaction.
     """
-    claim = {"id": task.id, "token": task.fencing_token}
+    claim = {"id": task.id, "token": task.fencing_token, "worker": worker}
     commands: list[Command] = []
     if task.schedule_type != "one_time":
         commands.append((load_statement("move_group_tick"), {**claim, "tick": task.scheduled_for}))
     if missed:
         finish = Finish(task.id, task.fencing_token, "blocked")
-        commands.append(insert_missed([(finish, one) for one in missed]))
+        commands.append(insert_missed(worker, [(finish, one) for one in missed]))
     commands.append((load_statement("fire_group"), claim))
     fired = len(commands) - 1
     if then is not None:
@@ -48,8 +51,8 @@ async def fire_group(pool: Pool, task: Claimed, missed: Sequence[Missed], *, the
     return None if children is None else int(children)
 
 
-async def join_group(pool: Pool, task: Claimed) -> Joined | None:
+async def join_group(pool: Pool, worker: UUID, task: Claimed) -> Joined | None:
     """Return what came of a group's children, all of which have ended; None when the claim was lost."""
-    claim = {"id": task.id, "token": task.fencing_token}
+    claim = {"id": task.id, "token": task.fencing_token, "worker": worker}
     (rows,) = await pool.fetch([(load_statement("join_group"), claim)])
     return Joined(*rows[0]) if rows else None

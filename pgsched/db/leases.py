@@ -155,12 +155,16 @@ async def call_workers(session: Session, queues: Sequence[str]) -> None:
     await session.execute(load_statement("call_workers"), {"queues": list(queues)})
 
 
-async def release(session: Session, tasks: Sequence[Claimed]) -> int:
+async def release(session: Session, worker: UUID, tasks: Sequence[Claimed]) -> int:
     """Give rows back that this worker will not run; returns how many were still its own."""
     ordered = sorted(tasks)
     cursor = await session.execute(
         load_statement("release_tasks"),
-        {"ids": [task.id for task in ordered], "tokens": [task.fencing_token for task in ordered]},
+        {
+            "worker": worker,
+            "ids": [task.id for task in ordered],
+            "tokens": [task.fencing_token for task in ordered],
+        },
     )
     row = await cursor.fetchone()
     return int(row[0]) if row else 0

@@ -86,14 +86,14 @@ def finish_commands(
         (common if finish.plain else others).append(finish)
     commands: list[Command] = []
     if told:
-        commands.append(_notify_events(told))  # first, as it is for rows that still run
+        commands.append(_notify_events(worker, told))  # first, as it is for rows that still run
     if progress:
-        commands.append(_show_progress(progress))  # likewise
+        commands.append(_show_progress(worker, progress))  # likewise
     missed = [(finish, missed) for finish in others for missed in finish.missed]
     if missed:
-        commands.append(insert_missed(missed))  # likewise
+        commands.append(insert_missed(worker, missed))  # likewise
     if logs:
-        commands.append(_insert_logs(logs, now))  # while they are not in the history
+        commands.append(_insert_logs(worker, logs, now))  # while they are not in the history
     before = len(commands)
     if common:
         commands.append((load_statement("finish_completed"), _completed(common, worker, now)))
@@ -102,13 +102,15 @@ def finish_commands(
     return commands, slice(before, len(commands))
 
 
-async def report(session: Session, progress: Sequence[Progress], logs: Sequence[LogEntry], now: float) -> None:
+async def report(
+    session: Session, worker: UUID, progress: Sequence[Progress], logs: Sequence[LogEntry], now: float
+) -> None:
     """Write what running handlers report of themselves."""
     commands = []
     if progress:
-        commands.append(_show_progress(progress))
+        commands.append(_show_progress(worker, progress))
     if logs:
-        commands.append(_insert_logs(logs, now))
+        commands.append(_insert_logs(worker, logs, now))
     await session.execute_all(commands)
 
 
@@ -116,19 +118,14 @@ async def find_recorded(session: Session, worker: UUID, finishes: Sequence[Finis
     """Return the (id, fencing_token) of those finishes that are in the history already."""
     cursor = await session.execute(
         load_statement("find_recorded"),
-        {
-            "ids": [finish.id for finish in finishes],
-            "tokens": [finish.fencing_token for finish in finishes],
-            "worker": worker,
-        },
+        {"worker": worker, **_claims(finishes)},
     )
     return {(row[0], row[1]) for row in await cursor.fetchall()}
 
 
 def _times(finishes: Sequence[Finish], now: float) -> dict[str, Any]:
     return {
-        "ids": BigInts(finish.id for finish in finishes),
-        "tokens": BigInts(finish.fencing_token for finish in finishes),
+        **_claims(finishes),
         "started_ago": Doubles(now - finish.started for finish in finishes),
         "seconds": Doubles(finish.finished - finish.started for finish in finishes),
         # A null in the place of an array of nulls: unnest() fills up the shorter ones.
@@ -159,18 +156,33 @@ def _any(finishes: Sequence[Finish], worker: UUID, now: float) -> dict[str, Any]
     }
 
 
-def _show_progress(progress: Sequence[Progress]) -> tuple[Any, dict[str, Any]]:
+async def find_locked(session: Session, worker: UUID, finishes: Sequence[Finish]) -> set[int]:
+    """Return the ids of those tasks that are still the worker's and that another session has locked."""
+    cursor = await session.execute(load_statement("find_locked"), {"worker": worker, **_claims(finishes)})
+    return {row[0] for row in await cursor.fetchall()}
+
+
+def _claims(finishes: Sequence[Finish]) -> dict[str, Any]:
+    return {
+        "ids": BigInts(finish.id for finish in finishes),
+        "tokens": BigInts(finish.fencing_token for finish in finishes),
+    }
+
+
+def _show_progress(worker: UUID, progress: Sequence[Progress]) -> tuple[Any, dict[str, Any]]:
     ordered = sorted(progress)
     return load_statement("show_progress"), {
+        "worker": worker,
         "ids": [one.task_id for one in ordered],
         "tokens": [one.fencing_token for one in ordered],
         "values": [one.value for one in ordered],
     }
 
 
-def insert_missed(missed: Sequence[tuple[Finish, Missed]]) -> Command:
+def insert_missed(worker: UUID, missed: Sequence[tuple[Finish, Missed]]) -> Command:
     """Return the command that notes ticks which were not run, in the transaction of what was done instead."""
     return load_statement("insert_missed_ticks"), {
+        "worker": worker,
         "ids": [finish.id for finish, _ in missed],
         "tokens": [finish.fencing_token for finish, _ in missed],
         "reasons": [one.reason for _, one in missed],
@@ -180,17 +192,19 @@ def insert_missed(missed: Sequence[tuple[Finish, Missed]]) -> Command:
     }
 
 
-def _notify_events(told: Sequence[Announcement]) -> Command:
+def _notify_events(worker: UUID, told: Sequence[Announcement]) -> Command:
     ordered = sorted(told)
     return load_statement("notify_events"), {
+        "worker": worker,
         "ids": [one.task_id for one in ordered],
         "tokens": [one.fencing_token for one in ordered],
         "bodies": [one.body for one in ordered],
     }
 
 
-def _insert_logs(logs: Sequence[LogEntry], now: float) -> tuple[Any, dict[str, Any]]:
+def _insert_logs(worker: UUID, logs: Sequence[LogEntry], now: float) -> tuple[Any, dict[str, Any]]:
     return load_statement("insert_logs"), {
+        "worker": worker,
         "ids": [entry.task_id for entry in logs],
         "tokens": [entry.fencing_token for entry in logs],
         "attempts": [entry.attempt for entry in logs],

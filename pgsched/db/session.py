@@ -28,10 +28,20 @@ Rows = list[tuple[Any, ...]]
 class Session:
     """An asynchronous connection that heals. Not for use by two coroutines at once."""
 
-    def __init__(self, *, dsn: str, name: str, tuned: bool = False, timeout: float = STATEMENT_TIMEOUT) -> None:
+    def __init__(
+        self,
+        *,
+        dsn: str,
+        name: str,
+        tuned: bool = False,
+        timeout: float = STATEMENT_TIMEOUT,
+        lock_timeout: float = 0.0,
+    ) -> None:
+        """``tuned``: for claim and finish. ``lock_timeout``: seconds that these wait for a lock; 0: no limit."""
         self._dsn = dsn
         self._name = name
         self._tuned = tuned
+        self._tuning = {"lock_timeout": f"{1000 * lock_timeout:.0f}"}
         self.timeout = timeout
         """Seconds after which a server that does not answer is given up."""
         self._connection: AsyncLink | None = None
@@ -68,7 +78,7 @@ class Session:
         if self._connection is None or self._connection.closed:
             self._connection = await connect_async(self._dsn, application_name=self._name)
             if self._tuned and not self._connection.pooled:
-                await self._connection.execute(load_statement("tune_session"))
+                await self._connection.execute(load_statement("tune_session"), self._tuning)
         return self._connection
 
     async def close(self) -> None:
@@ -83,7 +93,7 @@ class Session:
         """Behind a pooler: settings hold for one transaction, and what follows a commit in one message may be lost."""
         async with connection.transaction():
             if self._tuned:
-                await connection.execute(load_statement("tune_pooled"))
+                await connection.execute(load_statement("tune_pooled"), self._tuning)
             return [await connection.execute(statement, parameters, binary=True) for statement, parameters in commands]
 
     @asynccontextmanager

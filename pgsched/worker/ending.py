@@ -14,6 +14,7 @@ from pgsched.db.session import Session
 from pgsched.errors import DatabaseUnavailable
 from pgsched.logs import get_logger
 from pgsched.worker.finisher import Finisher
+from pgsched.worker.halves import in_halves
 from pgsched.worker.heart import Heart
 from pgsched.worker.holds import Hold, Holds
 from pgsched.worker.hooking import Hooking
@@ -100,7 +101,8 @@ class Ending:
     async def _write_all(self, finishing: asyncio.Task[None]) -> None:
         begun = monotonic()
         deadline = begun + self._seconds
-        while len(self._finisher) and monotonic() < deadline and not finishing.done():  # noqa: ASYNC110
+        self._finisher.try_all()
+        while self._finisher.busy and monotonic() < deadline and not finishing.done():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         finishing.cancel()
         await asyncio.gather(finishing, return_exceptions=True)
@@ -108,22 +110,26 @@ class Ending:
 
     async def give_back(self, holds: list[Hold]) -> None:
         """Give rows back that this worker will not run; if the database does not answer, their leases run out."""
-        if not holds:
-            return
-        tasks = [hold.task for hold in holds]
         try:
             try:
-                await self._tell(leases.release, tasks)
+                refused = await in_halves(holds, self._release)
             except SilentDatabase:
                 raise
             except DatabaseUnavailable:  # the connection may have gone stale while nothing was asked: a new one
-                await self._tell(leases.release, tasks)
+                refused = await in_halves([hold for hold in holds if not hold.abandoned], self._release)
+            for hold, error in refused:
+                log.warning("release_failed", task_id=hold.task.id, error=str(error))
         except DatabaseUnavailable as error:
             # Their leases run out by themselves.
-            log.warning("release_failed", count=len(holds), error=str(error))
+            log.warning("release_failed", count=sum(not hold.abandoned for hold in holds), error=str(error))
         for hold in holds:
             hold.abandoned = True
             self._holds.drop(hold)
+
+    async def _release(self, holds: Sequence[Hold]) -> None:
+        await self._tell(leases.release, self._identity.id, [hold.task for hold in holds])
+        for hold in holds:
+            hold.abandoned = True
 
     async def leave(self) -> None:
         """Take this worker off the list, and close its connections."""
@@ -134,11 +140,11 @@ class Ending:
         for connections in self._connections:
             await connections.close()
 
-    async def _tell(self, what: Any, about: object) -> None:
+    async def _tell(self, what: Any, *about: object) -> None:
         """Say something to the database, in half of the time that is left. Raises DatabaseUnavailable."""
         begun = monotonic()
         self._session.timeout = max(self._left / 2, LEAST_SECONDS)
         try:
-            await what(self._session, about)
+            await what(self._session, *about)
         finally:
             self._left -= monotonic() - begun

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from time import monotonic
+from uuid import UUID
 
 from pgsched.db.faults import RefusedByDatabase
 from pgsched.db.flow import join_group
@@ -25,16 +26,18 @@ class Groups:
     def __init__(
         self,
         *,
+        worker: UUID,
         questions: Pool,
         holds: Holds,
         finisher: Finisher,
         tally: Tally,
-        fire: Callable[[Pool, Claimed, Sequence[Missed]], Awaitable[int | None]],
+        fire: Callable[[Pool, UUID, Claimed, Sequence[Missed]], Awaitable[int | None]],
         on_due: Callable[[], None],
         on_end: Callable[[], object],
     ) -> None:
         """``fire`` makes the children; ``on_due`` is called when it has, for some are due, ``on_end`` when a row is out
         of hand."""
+        self._worker = worker
         self._questions = questions
         self._holds = holds
         self._finisher = finisher
@@ -57,7 +60,7 @@ class Groups:
 
     async def _fire(self, hold: Hold) -> None:
         task = hold.task
-        fire = partial(self._fire_group, self._questions, task, hold.missed)
+        fire = partial(self._fire_group, self._questions, self._worker, task, hold.missed)
         children = await until_answered("groups", task, fire, self._tally)
         self._let_go(hold)
         if children is None:  # by another claim, or by the first of two tries, whose answer was lost
@@ -70,7 +73,8 @@ class Groups:
 
     async def _join(self, hold: Hold) -> None:
         task = hold.task
-        joined = await until_answered("groups", task, partial(join_group, self._questions, task), self._tally)
+        join = partial(join_group, self._questions, self._worker, task)
+        joined = await until_answered("groups", task, join, self._tally)
         if joined is None:
             self._tally.fenced += 1
             log.warning("finish_fenced", count=1, hint="another claim took the group after its lease ran out")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 
 from pgsched.db.leases import Pulse
 from pgsched.errors import DatabaseUnavailable
 from pgsched.logs import get_logger
+from pgsched.worker.halves import in_halves_here
 from pgsched.worker.holds import Hold, Holds
 from pgsched.worker.tally import Tally
 
@@ -59,7 +60,7 @@ class Heart:
         held = self._holds.snapshot()
         aging = [hold for hold in held if hold.leased_until - sent < self._lease * 0.7]
         try:
-            own = self._pulse.beat([hold.task for hold in aging], running=len(held), age=sent - self._born)
+            own = self._beat(held, aging, sent)
         except BaseException:
             self.last_try = monotonic()
             self._lose([hold for hold in held if hold.leased_until <= monotonic()])
@@ -69,6 +70,21 @@ class Heart:
             if own.get(hold.task.id):
                 hold.leased_until = sent + self._lease
         self._lose([hold for hold in aging if hold.task.id not in own])
+
+    def _beat(self, held: Sequence[Hold], aging: Sequence[Hold], sent: float) -> dict[int, bool]:
+        """Return the ids still ours, and whether each lease was renewed; one that is refused costs no other."""
+        own: dict[int, bool] = {}
+
+        def beat(part: Sequence[Hold]) -> None:
+            own.update(self._pulse.beat([hold.task for hold in part], running=len(held), age=sent - self._born))
+
+        refused = in_halves_here(aging, beat)
+        if len(refused) == len(aging):
+            beat([])  # that the worker lives
+        for hold, error in refused:
+            own[hold.task.id] = False
+            log.warning("lease_not_renewed", task_id=hold.task.id, error=str(error))
+        return own
 
     def _lose(self, holds: list[Hold]) -> None:
         if holds:

@@ -17,7 +17,7 @@ REMEMBERED = 10_000
 class Hold:
     """One row in hand."""
 
-    __slots__ = ("abandoned", "claimed_at", "context", "leased_until", "missed", "slot", "state", "task")
+    __slots__ = ("__weakref__", "abandoned", "claimed_at", "context", "leased_until", "missed", "slot", "state", "task")
 
     def __init__(self, task: Claimed, leased_until: float, claimed_at: float) -> None:
         self.task = task
@@ -53,12 +53,16 @@ class Holds:
     def add(self, tasks: Iterable[Claimed], leased_until: float, claimed_at: float = 0.0) -> None:
         """Take freshly claimed rows in hand.
 
-        One that was in hand already had lost its lease unnoticed: its handler must not run beside the new one.
+        One that was in hand already had lost its lease unnoticed: its handler must not run beside the new one, and an
+        outcome of it that is not written yet must not be taken for the new one's. Tokens do not tell them apart where a
+        failover or a truncated table began them anew.
         """
         for task in tasks:
             earlier = self._by_id.get(task.id)
             if earlier is not None:
                 self.abandon(earlier)
+                earlier.abandoned = True
+                self.drop(earlier)
             hold = Hold(task, leased_until, claimed_at)
             self._by_id[task.id] = hold
             self.given_up.pop(task.id, None)

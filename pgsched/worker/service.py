@@ -30,7 +30,7 @@ from pgsched.worker.chain import Chain
 from pgsched.worker.claimer import MAX_BYTES, Claimer
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.ending import CLAIM_SECONDS, Ending
-from pgsched.worker.finisher import Finisher
+from pgsched.worker.finisher import LOCK_SECONDS, Finisher
 from pgsched.worker.forever import forever
 from pgsched.worker.gauges import Gauges
 from pgsched.worker.groups import Groups
@@ -96,7 +96,9 @@ class Worker:
         clock = DatabaseClock()
         self._appetite = Appetite(concurrency=settings.concurrency, max_batch=settings.max_batch)
         self._claims = Session(dsn=dsn, name="pgsched claim", tuned=True, timeout=settings.patience)
-        self._finishes = Session(dsn=dsn, name="pgsched finish", tuned=True, timeout=settings.patience)
+        self._finishes = Session(
+            dsn=dsn, name="pgsched finish", tuned=True, timeout=settings.patience, lock_timeout=LOCK_SECONDS
+        )
         self._upkeep = Session(dsn=dsn, name="pgsched upkeep")
         self._questions = Pool(dsn=dsn, name="pgsched flow", size=QUESTIONS, prepares=True, timeout=settings.patience)
         self._transactions = Pool(
@@ -145,6 +147,7 @@ class Worker:
                 on_end=self.claimer.look_after_end,
             ),
             groups=Groups(
+                worker=self.identity.id,
                 questions=self._questions,
                 holds=self.holds,
                 finisher=self.finisher,
@@ -171,7 +174,7 @@ class Worker:
             tally=self.tally,
             on_lost=self._lost_elsewhere,
         )
-        self._reporter = Reporter(session=self._upkeep, holds=self.holds)
+        self._reporter = Reporter(session=self._upkeep, worker=self.identity.id, holds=self.holds)
         self._housekeeper = Housekeeper(session=self._upkeep)
         self._watchdog = Watchdog(dsn=dsn, worker=self.identity.id)
         self.retention = Retention(dsn=dsn, identity=self.identity, tally=self.tally)
@@ -307,7 +310,8 @@ class Worker:
         waiting = len(self.holds.waiting)
         free = self.slots.free - waiting
         wanted = self._appetite.wanted(free_slots=self.slots.free, waiting=waiting)
-        if wanted <= 0 or (waiting and self.holds.bytes >= MAX_BYTES) or self.claimer.waits_for_room(free):
+        full = self.finisher.behind or (waiting and self.holds.bytes >= MAX_BYTES)
+        if wanted <= 0 or full or self.claimer.waits_for_room(free):
             self._room_needed.set()
             await self.claimer.wait_for_room()
             self._room_needed.clear()
@@ -334,6 +338,7 @@ class Worker:
         housekeeping_at = monotonic()
         while True:
             await self._reporter.tick()
+            await self.finisher.set_aside.tick(self._upkeep, self.identity.id)
             await self.announcer.tick()
             if self._gauges is not None:
                 await self._gauges.tick()

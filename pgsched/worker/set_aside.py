@@ -87,11 +87,14 @@ class SetAside(Generic[T]):
         now = monotonic()
         return [entry for entry in self._entries.values() if entry.again_at <= now]
 
-    def due_in(self) -> float | None:
-        """Seconds until something is to be tried again; None when nothing is set aside."""
-        if not self._entries:
-            return None
+    def due_in(self) -> float:
+        """Seconds until something is to be tried again. Something is set aside."""
         return max(min(entry.again_at for entry in self._entries.values()) - monotonic(), 0.0)
+
+    def hurry(self) -> None:
+        """Let everything be tried again now."""
+        for entry in self._entries.values():
+            entry.again_at = 0.0
 
     def forget(self, task_id: int) -> None:
         """A row was written after all, or is no longer this worker's."""

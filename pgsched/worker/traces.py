@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from prometheus_client import CollectorRegistry
 
@@ -38,9 +39,9 @@ class Traces:
         """What counts."""
         return Tally(slots=slots)
 
-    async def fire_group(self, pool: Pool, task: Claimed, missed: Sequence[Missed]) -> int | None:
+    async def fire_group(self, pool: Pool, worker: UUID, task: Claimed, missed: Sequence[Missed]) -> int | None:
         """Make the children of a group."""
-        return await flow.fire_group(pool, task, missed)
+        return await flow.fire_group(pool, worker, task, missed)
 
     def watch(self, worker: str, holds: Holds, questions: Pool, metrics: CollectorRegistry, context: ContextOf) -> None:
         """Learn of the worker's other parts, once they are made: what it holds, where to ask, what it counts."""

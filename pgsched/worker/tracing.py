@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any
+from uuid import UUID
 
 from opentelemetry import context as contexts
 from opentelemetry import trace
@@ -129,14 +130,14 @@ class WorkerTracing(Traces):
             if not handler.transactional or hold.abandoned:
                 self._end_unfinished(key)
 
-    async def fire_group(self, pool: Pool, task: Claimed, missed: Sequence[Missed]) -> int | None:
+    async def fire_group(self, pool: Pool, worker: UUID, task: Claimed, missed: Sequence[Missed]) -> int | None:
         """Make the children of a group within a span, which they carry as where they come from."""
         surroundings, links = _place(await self._origin(task))
         span = self._start("fire", task, surroundings, links)
         try:
             carrier = carrier_of(trace.set_span_in_context(span, surroundings))
             then = trace_steps(task, carrier) if carrier else None
-            children = await fire_group(pool, task, missed, then=then)
+            children = await fire_group(pool, worker, task, missed, then=then)
             span.set_attribute("messaging.batch.message_count", children or 0)
         except BaseException as error:
             fail(span, type(error).__qualname__, type(error).__qualname__)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from time import monotonic
+from uuid import UUID
+from weakref import WeakSet
 
 from pgsched.db import outcomes, upkeep
 from pgsched.db.leases import forget_dead
-from pgsched.db.outcomes import LogEntry, Progress
 from pgsched.db.session import Session
-from pgsched.worker.finisher import Finisher
-from pgsched.worker.holds import RUNNING, Holds
+from pgsched.logs import get_logger
+from pgsched.worker.finisher import Finisher, Report
+from pgsched.worker.halves import in_halves
+from pgsched.worker.holds import RUNNING, Hold, Holds
+
+log = get_logger("pgsched.worker")
 
 REPORT_SECONDS = 0.5
 """How often what handlers report is written."""
@@ -24,37 +30,42 @@ HOUSEKEEPING_SECONDS = 600.0
 class Reporter:
     """Writes what running handlers report of themselves."""
 
-    def __init__(self, *, session: Session, holds: Holds) -> None:
+    def __init__(self, *, session: Session, worker: UUID, holds: Holds) -> None:
         self._session = session
+        self._worker = worker
         self._holds = holds
+        self._refused: WeakSet[Hold] = WeakSet()
+        """Whose report was refused: it is said once."""
 
     async def tick(self) -> int:
         """Write progress and log lines that came since the last tick; returns how many there were.
 
-        Raises DatabaseUnavailable, and keeps everything for the next tick.
+        What the database refuses of one attempt stays with it for the next tick, and at last for its finish. Raises
+        DatabaseUnavailable, and keeps for the next tick what was not written.
         """
-        shown: list[Progress] = []
-        lines: list[LogEntry] = []
-        contexts = []
-        for hold in self._holds.snapshot():
-            if hold.state != RUNNING or hold.context is None:
-                continue
-            progress, logged = hold.context.take_report()
-            task = hold.task
-            if progress is not None:
-                shown.append(Progress(task.id, task.fencing_token, progress))
-            if progress is not None or logged:
-                contexts.append((hold.context, progress, logged))
-                lines.extend(LogEntry(task.id, task.fencing_token, task.attempts, line) for line in logged)
-        if not shown and not lines:
-            return 0
+        reports = [
+            report
+            for hold in self._holds.snapshot()
+            if hold.state == RUNNING and hold.context is not None and (report := Report(hold))
+        ]
+        unwritten = {id(report): report for report in reports}
+
+        async def write(part: Sequence[Report]) -> None:
+            progress = [shown for report in part for shown in report.progress()]
+            logs = [entry for report in part for entry in report.logs()]
+            await outcomes.report(self._session, self._worker, progress, logs, monotonic())
+            for report in part:
+                del unwritten[id(report)]
+
         try:
-            await outcomes.report(self._session, shown, lines, monotonic())
-        except BaseException:
-            for context, progress, logged in contexts:
-                context.give_back(progress, logged)
-            raise
-        return len(shown) + len(lines)
+            for report, error in await in_halves(reports, write):
+                if report.hold not in self._refused:
+                    self._refused.add(report.hold)
+                    log.warning("report_refused", task_id=report.hold.task.id, error=str(error))
+        finally:
+            for report in unwritten.values():
+                report.give_back()
+        return sum(map(len, reports))
 
 
 class Announcer:

@@ -11,14 +11,16 @@ with alive as (
 own as (
   select held.id, held.token
   from unnest(%(ids)s::bigint[], %(tokens)s::bigint[]) as held(id, token)
-  join pgsched.tasks t on t.id = any(array[held.id]) and t.fencing_token = held.token and t.status = 'running'
+  join pgsched.tasks t on t.id = any(array[held.id]) and t.fencing_token = held.token
+    and t.locked_by = %(worker)s and t.status = 'running'
 ),
 free as materialized (
   select t.id
   from own
   join lateral (
     select t.id from pgsched.tasks t
-    where t.id = any(array[own.id]) and t.fencing_token = own.token and t.status = 'running'
+    where t.id = any(array[own.id]) and t.fencing_token = own.token
+      and t.locked_by = %(worker)s and t.status = 'running'
     for no key update skip locked
   ) t on true
 ),

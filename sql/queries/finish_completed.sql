@@ -1,5 +1,5 @@
 -- The common end: one-time tasks that went well. The outcome and the history in one statement; a row that another claim
--- took meanwhile (another fencing token) does not match and is left alone. Who waits for one of the rows is told. Returns
+-- took meanwhile (another owner or fencing token) does not match and is left alone. Who waits for one of the rows is told. Returns
 -- how many passed the fence. Times are of the statement: the transaction may be a handler's, which began when that did.
 with done as (
   select *
@@ -13,7 +13,8 @@ finished as (
     execution_count = t.execution_count + 1,
     result = done.result::jsonb, last_error = null, updated_at = statement_timestamp()
   from done
-  where t.id = any(array[done.id]) and t.fencing_token = done.token and t.status = 'running'
+  where t.id = any(array[done.id]) and t.fencing_token = done.token
+    and t.locked_by = %(worker)s and t.status = 'running'
   returning t.id, t.task_type, t.queue, t.attempts, t.fencing_token, t.scheduled_for, t.last_run_at, done.seconds, t.result,
     t.observed
 ),

@@ -1,5 +1,5 @@
 -- Every other end of a claim: retries, deaths, ticks of schedules, plans. The outcome, the history, the next run and
--- the child of a tick (dead: it used up its attempts; due: its schedule may overlap itself), in one statement, guarded by the fencing token. A schedule that was
+-- the child of a tick (dead: it used up its attempts; due: its schedule may overlap itself), in one statement, guarded by owner and fencing token. A schedule that was
 -- edited since the claim (another revision) is planned afresh instead of being booked from what the worker knew. Who waits
 -- for a row that ended, or for a tick that was completed, is told. Returns how many passed the fence. Times are of the
 -- statement: the transaction may be a handler's, which began when that did.
@@ -20,7 +20,8 @@ target as (
   join lateral (
     select t.attempts, t.revision, t.schedule_type, t.locked_by as worker_id
     from pgsched.tasks t
-    where t.id = any(array[done.id]) and t.fencing_token = done.token and t.status = 'running'
+    where t.id = any(array[done.id]) and t.fencing_token = done.token
+      and t.locked_by = %(worker)s and t.status = 'running'
     for no key update
   ) t on true
 ),

@@ -1,2 +1,5 @@
 -- The first phase of a group that was claimed: makes its children and lets it wait for them. Null: the claim was lost.
-select pgsched.fire_group(%(id)s, %(token)s)
+select (
+  select pgsched.fire_group(t.id, t.fencing_token)
+  from pgsched.tasks t
+  where t.id = %(id)s and t.fencing_token = %(token)s and t.locked_by = %(worker)s)

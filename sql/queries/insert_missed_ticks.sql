@@ -8,6 +8,7 @@ from unnest(%(ids)s::bigint[], %(tokens)s::bigint[], %(reasons)s::text[], %(coun
 join lateral (
   select t.task_type, t.queue
   from pgsched.tasks t
-  where t.id = any(array[d.id]) and t.fencing_token = d.token and t.status = 'running'
+  where t.id = any(array[d.id]) and t.fencing_token = d.token and t.locked_by = %(worker)s
+    and t.status = 'running'
   for no key update
 ) t on true

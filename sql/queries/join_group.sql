@@ -1,2 +1,5 @@
 -- The second phase: what came of the children, all of which have ended. No row: the claim was lost.
-select ok, result::text, error, seconds from pgsched.join_group(%(id)s, %(token)s)
+select g.ok, g.result::text, g.error, g.seconds
+from pgsched.tasks t
+cross join lateral pgsched.join_group(t.id, t.fencing_token) g
+where t.id = %(id)s and t.fencing_token = %(token)s and t.locked_by = %(worker)s

@@ -5,7 +5,8 @@ with told as (
   from unnest(%(ids)s::bigint[], %(tokens)s::bigint[], %(bodies)s::text[]) as e(id, token, body)
   join lateral (
     select from pgsched.tasks t
-    where t.id = any(array[e.id]) and t.fencing_token = e.token and t.status = 'running'
+    where t.id = any(array[e.id]) and t.fencing_token = e.token and t.locked_by = %(worker)s
+      and t.status = 'running'
     for no key update
   ) t on true
 )

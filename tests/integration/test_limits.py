@@ -381,8 +381,6 @@ async def test_a_finish_is_written_though_the_claim_with_it_fails(dsn: str, db: 
         db.execute("alter function pgsched.claim_apart rename to claim_elsewhere")
         one.worker.slots.feed()
         await one.finished()
-        with pytest.raises(Exception, match="claim_apart"):
-            await one.finisher.tick()
         await one.finisher.tick()
         db.execute("alter function pgsched.claim_elsewhere rename to claim_apart")
         assert task_row(db, ids[0])["status"] == "completed"

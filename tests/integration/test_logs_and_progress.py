@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from pgsched.context import Context
-from pgsched.errors import DatabaseUnavailable
 from tests.engine import Engine, engine, handlers, on_loop, rows, steal_leases, work_and_send_again
 from tests.tables import database, insert_task, task_row
 
@@ -143,8 +142,7 @@ async def test_a_report_that_could_not_be_written_is_written_later(dsn: str) -> 
         async with engine(dsn, handlers(mail=talker)) as one:
             await reporting(one, talker)
             db.execute("alter table pgsched.execution_logs rename to away")
-            with pytest.raises(DatabaseUnavailable):
-                await one.worker._reporter.tick()
+            await one.worker._reporter.tick()
             db.execute("alter table pgsched.away rename to execution_logs")
             await one.worker._reporter.tick()
             assert task_row(db, task_id)["progress"] == 7

@@ -227,10 +227,10 @@ class Model(RuleBasedStateMachine):
     @precondition(lambda self: self.hands)
     @rule(pick=picks)
     def release(self, pick: int) -> None:
-        _, task, _ = self.hands.pop(pick % len(self.hands))
+        worker, task, _ = self.hands.pop(pick % len(self.hands))
         row = self.rows.get(task.id)
         passes = row is not None and row.status == "running" and row.token == task.fencing_token
-        assert self.runner.run(leases.release(self.session, [task])) == passes
+        assert self.runner.run(leases.release(self.session, worker, [task])) == passes
         if row is not None and passes:
             row.status, row.attempts = "pending", row.attempts - 1
 

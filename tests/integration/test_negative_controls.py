@@ -31,10 +31,13 @@ class Guard(NamedTuple):
 
 
 TOKEN = "and t.fencing_token = d.token"
-TOKEN_OF_A_RUN = "and t.fencing_token = done.token and t.status = 'running'"
+OWNER = "and t.locked_by = %(worker)s"
+TOKEN_OF_A_RUN = "and t.fencing_token = done.token\n    and t.locked_by = %(worker)s and t.status = 'running'"
 GUARDS = [
     Guard(guards.a_late_completion_changes_nothing, "finish_completed", "and t.fencing_token = done.token"),
+    Guard(guards.a_late_completion_changes_nothing, "finish_completed", OWNER),
     Guard(guards.a_late_failure_changes_nothing, "finish_tasks", "and t.fencing_token = done.token"),
+    Guard(guards.a_late_failure_changes_nothing, "finish_tasks", OWNER),
     Guard(
         guards.a_leased_row_is_not_claimed,
         "claim_tasks",
@@ -42,11 +45,14 @@ GUARDS = [
     ),
     Guard(guards.a_claim_does_not_wait_for_locked_rows, "claim_tasks", "skip locked"),
     Guard(guards.a_late_release_changes_nothing, "release_tasks", TOKEN),
+    Guard(guards.a_late_release_changes_nothing, "release_tasks", OWNER),
     Guard(guards.a_late_heartbeat_renews_nothing, "beat", "and t.fencing_token = held.token"),
-    # Without both of them the effects are doubled.
+    Guard(guards.a_late_heartbeat_renews_nothing, "beat", OWNER),
+    # Without all of them the effects are doubled.
     Guard(guards.a_late_transaction_writes_nothing, "finish_completed", TOKEN_OF_A_RUN),
     Guard(guards.a_late_transaction_of_a_plain_handler_writes_nothing, "finish_completed", TOKEN_OF_A_RUN),
     Guard(guards.progress_of_a_late_worker_is_not_shown, "show_progress", TOKEN),
+    Guard(guards.progress_of_a_late_worker_is_not_shown, "show_progress", OWNER),
     Guard(guards.the_common_claim_passes_a_limited_queue_by, "claim_tasks", "and q.apart is not true"),
 ]
 by_name = pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.check.__name__)
