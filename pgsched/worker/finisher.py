@@ -22,7 +22,7 @@ from pgsched.model import Finish, LogLine, Outcome
 from pgsched.transition import conclude, give_up
 from pgsched.worker.chain import Chain
 from pgsched.worker.clock import DatabaseClock
-from pgsched.worker.halves import in_halves
+from pgsched.worker.halves import Refusals, in_halves
 from pgsched.worker.holds import FINISHING, Hold, Holds
 from pgsched.worker.set_aside import SetAside
 from pgsched.worker.tally import Tally
@@ -211,7 +211,14 @@ class Finisher:
                 self._put_aside(one, "another session has locked the row", locked=True)
             else:
                 free.append(one)
-        for one, error in await in_halves(free, partial(self._write, again=again, repeated=repeated)):
+        found: Refusals[Ended] = []
+        try:
+            await in_halves(free, partial(self._write, again=again, repeated=repeated), found)
+        except DatabaseUnavailable:
+            for one, error in found:  # or they would be in the way of the others again
+                self._put_aside(one, str(error), locked=False)
+            raise
+        for one, error in found:
             await self._write_refused(one, error, again, repeated=repeated)
 
     async def _write_refused(self, one: Ended, error: Exception, again: list[int], *, repeated: bool) -> None:

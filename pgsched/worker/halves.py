@@ -17,13 +17,15 @@ Refusals = list[tuple[T, Exception]]
 """Items, and why each of them was refused."""
 
 
-async def in_halves(items: Sequence[T], write: Callable[[Sequence[T]], Awaitable[None]]) -> Refusals[T]:
+async def in_halves(
+    items: Sequence[T], write: Callable[[Sequence[T]], Awaitable[None]], found: Refusals[T] | None = None
+) -> Refusals[T]:
     """Write all items, as few statements as it takes; returns those that were refused alone, with the reason.
 
-    ``write`` notes for itself what was written: items are not written again, also when this raises
-    DatabaseUnavailable halfway.
+    Raises DatabaseUnavailable when the trouble is about no item. By then a part may have been written, of which
+    ``write`` has to keep account, and some items may have been refused alone: these are in ``found``.
     """
-    search = _Search(items)
+    search = _Search(items, found)
     for part in search:
         try:
             await write(part)
@@ -34,7 +36,7 @@ async def in_halves(items: Sequence[T], write: Callable[[Sequence[T]], Awaitable
 
 def in_halves_here(items: Sequence[T], write: Callable[[Sequence[T]], None]) -> Refusals[T]:
     """As :func:`in_halves`, in a thread."""
-    search = _Search(items)
+    search = _Search(items, None)
     for part in search:
         try:
             write(part)
@@ -46,9 +48,9 @@ def in_halves_here(items: Sequence[T], write: Callable[[Sequence[T]], None]) -> 
 class _Search(Generic[T]):
     """The parts still to be written, the first in front."""
 
-    def __init__(self, items: Sequence[T]) -> None:
+    def __init__(self, items: Sequence[T], found: Refusals[T] | None) -> None:
         self._parts: list[Sequence[T]] = [items] if items else []
-        self.alone: Refusals[T] = []
+        self.alone: Refusals[T] = [] if found is None else found
 
     def __iter__(self) -> Iterator[Sequence[T]]:
         while self._parts:

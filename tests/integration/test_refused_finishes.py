@@ -1,0 +1,351 @@
+"""An outcome that the database refuses costs its neighbours nothing: it is dead or set aside, and they are written."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import psycopg
+import pytest
+
+from pgsched.context import Context
+from pgsched.errors import DatabaseUnavailable
+from pgsched.model import Outcome
+from pgsched.worker import finisher as finishing
+from pgsched.worker.halves import MAX_PASSING
+from tests.engine import Engine, engine, handlers, history, on_loop, rows, running_worker
+from tests.guards import age
+from tests.tables import database, insert_task, task_row
+from tests.waiting import wait_until_async
+
+Database = psycopg.Connection[dict[str, Any]]
+
+BAD = "new.payload ? 'bad'"
+COMPLETES = f"{BAD} and new.status = 'completed'"
+ENDS = f"{BAD} and old.status = 'running' and new.status <> 'running'"
+
+
+class Mail:
+    """Counts how often each task ran."""
+
+    def __init__(self) -> None:
+        self.ran: list[int] = []
+
+    async def __call__(self, ctx: Context, **_: Any) -> str:
+        self.ran.append(ctx.id)
+        return "sent"
+
+
+def refuse(db: Database, when: str, *, then: str = "raise exception 'not in this house'", kind: str = "after") -> None:
+    """Give the table of tasks a trigger of its users."""
+    db.execute(
+        f"create or replace function public.guard() returns trigger language plpgsql as "
+        f"$$ begin if {when} then {then}; end if; return new; end $$"
+    )
+    db.execute(f"create trigger guard {kind} update on pgsched.tasks for each row execute function public.guard()")
+
+
+def insert(db: Database, good: int, bad: int = 1) -> tuple[list[int], list[int]]:
+    """Good tasks around bad ones."""
+    before = [insert_task(db) for _ in range(good // 2)]
+    worse = [insert_task(db, payload=psycopg.types.json.Jsonb({"bad": 1})) for _ in range(bad)]
+    return before + [insert_task(db) for _ in range(good - good // 2)], worse
+
+
+def statuses(db: Database, ids: list[int]) -> set[str]:
+    return {row["status"] for row in rows(db, "select status from pgsched.tasks where id = any(%s)", ids)}
+
+
+async def work(one: Engine) -> None:
+    """Claim, run and write all that can be written."""
+    await one.claim()
+    await one.started()
+    await wait_until_async(lambda: not one.worker.slots.running, message="all have ended")
+    while one.finisher.busy:
+        await one.finisher.tick()
+
+
+@on_loop
+@pytest.mark.parametrize(
+    ("then", "words"),
+    [
+        ("raise exception 'not in this house'", "not in this house"),
+        ("perform 1 / 0", "division by zero"),
+        ("raise exception using errcode = '42501', message = 'permission denied'", "permission denied"),
+        ("raise exception using errcode = '54000', message = 'too much'", "too much"),
+        ("raise exception using errcode = 'XX001', message = 'missing chunk number 0'", "missing chunk number 0"),
+        ("raise exception using errcode = '0A000', message = 'not supported'", "not supported"),
+        ("perform * from nowhere", "nowhere"),
+        ("raise exception using errcode = 'ZZZZZ', message = 'something of ours'", "something of ours"),
+    ],
+)
+async def test_an_outcome_that_a_trigger_refuses_is_dead_with_its_words(dsn: str, then: str, words: str) -> None:
+    mail = Mail()
+    with database(dsn) as db:
+        good, (bad,) = insert(db, 30)
+        refuse(db, COMPLETES, then=then)
+        async with engine(dsn, handlers(mail=mail), concurrency=50) as one:
+            await work(one)
+        assert statuses(db, good) == {"completed"}
+        row = task_row(db, bad)
+        assert row["status"] == "dead"
+        assert words in row["last_error"]
+        assert [run["status"] for run in history(db, bad)] == ["failed"]
+    assert len(mail.ran) == 31
+
+
+@on_loop
+async def test_an_outcome_refused_at_the_commit_is_found_too(dsn: str) -> None:
+    with database(dsn) as db:
+        good, (bad,) = insert(db, 30)
+        db.execute(
+            "create function public.guard() returns trigger language plpgsql as "
+            f"$$ begin if {COMPLETES} then raise exception 'late'; end if; return null; end $$"
+        )
+        db.execute(
+            "create constraint trigger guard after update on pgsched.tasks deferrable initially deferred "
+            "for each row execute function public.guard()"
+        )
+        async with engine(dsn, handlers(mail=Mail()), concurrency=50) as one:
+            await work(one)
+        assert statuses(db, good) == {"completed"}
+        assert task_row(db, bad)["status"] == "dead"
+
+
+@on_loop
+async def test_an_outcome_that_can_be_written_in_no_way_is_set_aside_and_written_when_it_can_be(dsn: str) -> None:
+    mail = Mail()
+    with database(dsn) as db:
+        good, (bad,) = insert(db, 30)
+        refuse(db, ENDS)
+        async with running_worker(dsn, handlers(mail=mail), concurrency=50) as worker:
+            await wait_until_async(lambda: statuses(db, good) == {"completed"}, message="the others are written")
+            listed = "select task_id, task_type, operation, reason from pgsched.set_aside"
+            await wait_until_async(lambda: rows(db, listed) != [], message="it is shown")
+            assert rows(db, listed) == [
+                {"task_id": bad, "task_type": "mail", "operation": "finish", "reason": "not in this house"}
+            ]
+            assert task_row(db, bad)["status"] == "running"
+            late = insert_task(db)
+            await wait_until_async(lambda: statuses(db, [late]) == {"completed"}, message="the worker goes on")
+            db.execute("drop trigger guard on pgsched.tasks")
+            worker.finisher.try_all()
+            await wait_until_async(lambda: statuses(db, [bad]) == {"completed"}, message="it is written")
+            await wait_until_async(lambda: rows(db, listed) == [], message="it is shown no more")
+    assert mail.ran.count(bad) == 1
+
+
+@on_loop
+async def test_a_row_that_somebody_has_locked_holds_up_no_other(dsn: str) -> None:
+    mail = Mail()
+    with database(dsn) as db, database(dsn) as other:
+        good, (locked,) = insert(db, 30)
+        async with engine(dsn, handlers(mail=mail), concurrency=50) as one:
+            await one.claim()
+            with other.transaction():
+                other.execute("select from pgsched.tasks where id = %s for update", (locked,))
+                await one.started()
+                await one.finished(31)
+                while one.finisher.busy:
+                    await one.finisher.tick()
+                assert statuses(db, good) == {"completed"}
+                assert statuses(db, [locked]) == {"running"}
+                assert one.finisher.set_aside.ids == [locked]
+            one.finisher.try_all()
+            await one.finisher.tick()
+        assert statuses(db, [locked]) == {"completed"}
+    assert mail.ran.count(locked) == 1
+
+
+@on_loop
+async def test_a_lock_on_the_whole_table_sets_few_aside_and_is_waited_for(dsn: str) -> None:
+    with database(dsn) as db, database(dsn) as other:
+        good, _ = insert(db, 40, bad=0)
+        async with engine(dsn, handlers(mail=Mail()), concurrency=50) as one:
+            await one.claim()
+            await one.started()
+            await one.finished(40)
+            with other.transaction():
+                other.execute("lock table pgsched.executions in exclusive mode")
+                with pytest.raises(DatabaseUnavailable):
+                    await one.finisher.tick()
+                assert len(one.finisher.set_aside) == MAX_PASSING
+            one.finisher.try_all()
+            await one.finisher.tick()
+        assert statuses(db, good) == {"completed"}
+
+
+@on_loop
+@pytest.mark.parametrize("result", ['"\ud800"', "not json", '"\\u0000"'])
+async def test_a_result_that_the_database_cannot_hold_is_found_too(dsn: str, result: str) -> None:
+    with database(dsn) as db:
+        good, (bad,) = insert(db, 10)
+        async with engine(dsn, handlers(mail=Mail()), concurrency=50) as one:
+            await one.claim()
+            for hold in one.holds.take_waiting():
+                value = result if hold.task.id == bad else '"fine"'
+                one.finisher.conclude(hold, Outcome("completed", 0.0, 0.0, result=value))
+            await one.finisher.tick()
+        assert statuses(db, good) == {"completed"}
+        assert statuses(db, [bad]) == {"dead"}
+
+
+@on_loop
+async def test_what_follows_a_run_at_the_end_of_the_calendar_stops_no_other(dsn: str) -> None:
+    with database(dsn) as db:
+        good, _ = insert(db, 10, bad=0)
+        last = insert_task(db, repeat_interval="1 day", start_date="9999-12-30 23:59:59+00")
+        db.execute(
+            "update pgsched.tasks set next_run_at = now(), scheduled_for = '9999-12-30 23:59:59+00' where id = %s",
+            (last,),
+        )
+        async with engine(dsn, handlers(mail=Mail()), concurrency=50) as one:
+            await work(one)
+        assert statuses(db, good) == {"completed"}
+        assert statuses(db, [last]) <= {"dead", "completed"}
+
+
+@on_loop
+async def test_what_an_attempt_tells_does_not_cost_it_its_outcome(dsn: str) -> None:
+    async def talk(ctx: Context, **_: Any) -> str:
+        ctx.log("a line that a user's rule refuses")
+        ctx.progress(1)
+        return "done"
+
+    with database(dsn) as db:
+        good, _ = insert(db, 10, bad=0)
+        told = insert_task(db, "talk")
+        db.execute("alter table pgsched.execution_logs add check (message not like '%%rule refuses%%')")
+        async with engine(dsn, handlers(mail=Mail(), talk=talk), concurrency=50) as one:
+            await work(one)
+        assert statuses(db, [*good, told]) == {"completed"}
+        assert task_row(db, told)["result"] == "done"
+        assert rows(db, "select * from pgsched.execution_logs") == []
+
+
+@on_loop
+async def test_large_results_are_written_in_several_statements(dsn: str) -> None:
+    async def large() -> str:
+        return "x" * 1_000_000
+
+    with database(dsn) as db:
+        good, _ = insert(db, 40, bad=0)
+        async with engine(dsn, handlers(mail=large), concurrency=50) as one:
+            await one.claim()
+            await one.started()
+            await one.finished(40)
+            while one.finisher.busy:
+                await one.finisher.tick()
+        assert statuses(db, good) == {"completed"}
+        (found,) = rows(db, "select count(distinct xmin::text) as n from pgsched.tasks")
+        assert found["n"] >= 40 * 1_000_000 / finishing.MAX_BYTES
+
+
+@on_loop
+async def test_nothing_more_is_claimed_while_outcomes_cannot_be_written(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finishing, "MAX_SET_ASIDE", 20)
+    monkeypatch.setattr(finishing, "MAX_UNWRITTEN", 20)
+    mail = Mail()
+    with database(dsn) as db:
+        refuse(db, "old.status = 'running' and new.status <> 'running'")
+        ids, _ = insert(db, 200, bad=0)
+        async with running_worker(dsn, handlers(mail=mail), concurrency=5, max_batch=10) as worker:
+            await wait_until_async(lambda: worker.finisher.behind, message="the worker stops claiming")
+            await wait_until_async(
+                lambda: len(worker.finisher.set_aside) == len(mail.ran), message="what was claimed has run"
+            )
+            assert len(mail.ran) < 100
+            db.execute("drop trigger guard on pgsched.tasks")
+            worker.finisher.try_all()
+            await wait_until_async(lambda: statuses(db, ids) == {"completed"}, message="all are written")
+    assert sorted(mail.ran) == sorted(ids), "each ran once"
+
+
+@on_loop
+async def test_a_lease_that_cannot_be_renewed_costs_no_other_its_own(dsn: str) -> None:
+    with database(dsn) as db:
+        good, _ = insert(db, 20)
+        async with engine(dsn, concurrency=50) as one:
+            await one.claim()
+            lost: list[int] = []
+            one.worker.heart._on_lost = lambda holds: lost.extend(hold.task.id for hold in holds)
+            refuse(db, BAD)
+            age(one.holds)
+            db.execute("update pgsched.tasks set locked_until = now() + '1 second' where not payload ? 'bad'")
+            one.worker.heart.tick()
+            renewed = "select count(*) as n from pgsched.tasks where locked_until > now() + '10 s' and id = any(%s)"
+            (found,) = rows(db, renewed, good)
+            assert (found["n"], lost) == (20, [])
+            db.execute("drop trigger guard on pgsched.tasks")
+
+
+@on_loop
+async def test_a_row_that_cannot_be_given_back_costs_no_other(dsn: str) -> None:
+    with database(dsn) as db:
+        good, (bad,) = insert(db, 20)
+        refuse(db, "new.payload ? 'bad' and new.status = 'pending'")
+        async with engine(dsn, concurrency=50) as one:
+            await one.claim()
+            await one.worker.ending().give_back(one.holds.take_waiting())
+        assert statuses(db, good) == {"pending"}
+        assert statuses(db, [bad]) == {"running"}
+
+
+@on_loop
+async def test_progress_that_is_refused_costs_no_other_its_own(dsn: str) -> None:
+    go_on = asyncio.Event()
+
+    async def show(ctx: Context, **_: Any) -> None:
+        ctx.progress({"at": ctx.id})
+        await go_on.wait()
+
+    with database(dsn) as db:
+        good, (bad,) = insert(db, 10)
+        refuse(db, f"{BAD} and new.progress is not null and new.status = 'running'")
+        async with engine(dsn, handlers(mail=show), concurrency=50) as one:
+            await one.claim()
+            await one.started()
+            shown = "select id from pgsched.tasks where progress is not null order by id"
+            await one.worker._reporter.tick()
+            assert [row["id"] for row in rows(db, shown)] == sorted(good)
+            db.execute("drop trigger guard on pgsched.tasks")
+            await one.worker._reporter.tick()
+            assert [row["id"] for row in rows(db, shown)] == sorted([*good, bad])
+            go_on.set()
+            await one.run()
+
+
+@on_loop
+async def test_an_old_outcome_does_not_land_on_a_new_task_of_the_same_id_and_token(dsn: str) -> None:
+    with database(dsn) as db:
+        insert_task(db)
+        async with engine(dsn) as old, engine(dsn) as new:
+            await old.claim()
+            await old.started()
+            await old.finished()
+            db.execute("truncate pgsched.tasks restart identity cascade")
+            task_id = insert_task(db)
+            (task,) = await new.claim()
+            assert (task.id, task.fencing_token) == (task_id, 1)
+            await old.finisher.tick()
+            assert statuses(db, [task_id]) == {"running"}
+            assert old.tally.fenced == 1
+
+
+@on_loop
+async def test_not_even_of_the_same_worker(dsn: str) -> None:
+    with database(dsn) as db:
+        insert_task(db, payload=psycopg.types.json.Jsonb({"to": "old"}))
+        async with engine(dsn) as one:
+            await one.claim()
+            await one.started()
+            await one.finished()
+            db.execute("truncate pgsched.tasks restart identity cascade")
+            task_id = insert_task(db)
+            await one.claim()
+            await one.finisher.tick()
+            assert statuses(db, [task_id]) == {"running"}
+            await one.run()
+        assert statuses(db, [task_id]) == {"completed"}
