@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pgsched.db import schedules
+from pgsched.db.faults import RefusedByDatabase
 from pgsched.db.session import Session
 from pgsched.registry import Registry
 from pgsched.spec import TaskSpec
@@ -22,17 +23,24 @@ class Sync(NamedTuple):
     outcome: str
     """``added``, ``changed``, ``unchanged``; ``edited`` (the table differs and was left alone), ``overwritten`` (it
     differed, and the code had changed too); ``orphaned`` (no longer in the code), ``disabled`` (that too, and pruned),
-    ``in use`` (no longer in this code, but the code of a living worker declares it)."""
+    ``in use`` (no longer in this code, but the code of a living worker declares it), ``refused`` (by the database)."""
+    reason: str | None = None
+    """Why the database refused it."""
 
 
 async def declare_schedules(session: Session, registry: Registry) -> list[Sync]:
-    """Insert or update the row of every handler that declares a schedule. Raises DatabaseUnavailable.
+    """Insert or update the row of every handler that declares a schedule; one that is refused costs no other its row.
 
-    The row is found by its idempotency key, ``declared:<task_type>`` unless the declaration names one.
+    The row is found by its idempotency key, ``declared:<task_type>`` unless the declaration names one. Raises
+    DatabaseUnavailable.
     """
     synced = []
     for spec in _specs(registry):
-        outcome, was_edited = await schedules.declare(session, spec.parameters())
+        try:
+            outcome, was_edited = await schedules.declare(session, spec.parameters())
+        except RefusedByDatabase as error:
+            synced.append(Sync(spec.task_type, "refused", str(error)))
+            continue
         if was_edited:
             outcome = "overwritten" if outcome == "changed" else "edited"
         synced.append(Sync(spec.task_type, outcome))

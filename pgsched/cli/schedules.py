@@ -11,6 +11,7 @@ from pgsched.cli.output import say_json, say_table
 from pgsched.cli.session import Session, server
 from pgsched.db.migrate import check_schema
 from pgsched.declared import sync_schedules
+from pgsched.errors import PgschedError
 from pgsched.loading import load_app
 
 SAID = {
@@ -41,7 +42,11 @@ def sync(session: Session, app: str, prune: bool, as_json: bool) -> None:
     with server(session.dsn) as dsn:
         check_schema(dsn)
         synced = asyncio.run(sync_schedules(dsn=dsn, registry=registry, prune=prune))
+    refused = [one for one in synced if one.outcome == "refused"]
     if as_json:
-        say_json([one._asdict() for one in synced])
+        say_json([{name: said for name, said in one._asdict().items() if said is not None} for one in synced])
     else:
-        say_table(("TYPE", "SCHEDULE"), [(one.task_type, SAID[one.outcome]) for one in synced], empty="no schedules")
+        said = [(one.task_type, SAID[one.outcome]) for one in synced if one not in refused]
+        say_table(("TYPE", "SCHEDULE"), said, empty="no schedules")
+    if refused:
+        raise PgschedError("; ".join(f"the schedule of {one.task_type!r} was refused: {one.reason}" for one in refused))

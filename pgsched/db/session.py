@@ -37,11 +37,11 @@ class Session:
         timeout: float = STATEMENT_TIMEOUT,
         lock_timeout: float = 0.0,
     ) -> None:
-        """``tuned``: for claim and finish. ``lock_timeout``: seconds that these wait for a lock; 0: no limit."""
+        """``tuned``: for claim and finish. ``lock_timeout``: seconds that a statement waits for a lock; 0: no limit."""
         self._dsn = dsn
         self._name = name
         self._tuned = tuned
-        self._tuning = {"lock_timeout": f"{1000 * lock_timeout:.0f}"}
+        self._lock_milliseconds = f"{1000 * lock_timeout:.0f}"
         self.timeout = timeout
         """Seconds after which a server that does not answer is given up."""
         self._connection: AsyncLink | None = None
@@ -58,7 +58,7 @@ class Session:
         the server refused it for its values.
         """
         async with self._guarded() as connection:
-            if self._tuned and connection.pooled:
+            if connection.pooled and (self._tuned or self._lock_milliseconds != "0"):
                 return (await self._execute_pooled(connection, [(statement, parameters)]))[0]
             return await connection.execute(statement, parameters, prepare=True, binary=True)
 
@@ -77,8 +77,8 @@ class Session:
         """Return the connection, opening it when there is none."""
         if self._connection is None or self._connection.closed:
             self._connection = await connect_async(self._dsn, application_name=self._name)
-            if self._tuned and not self._connection.pooled:
-                await self._connection.execute(load_statement("tune_session"), self._tuning)
+            if not self._connection.pooled:
+                await self._set_up(self._connection)
         return self._connection
 
     async def close(self) -> None:
@@ -87,13 +87,24 @@ class Session:
         if connection is not None:
             await connection.close()
 
+    async def _set_up(self, connection: AsyncLink) -> None:
+        """Set what this session relies on; behind a pooler for one transaction."""
+        if self._tuned:
+            await connection.execute(
+                load_statement("tune_pooled") if connection.pooled else load_statement("tune_session")
+            )
+        if self._lock_milliseconds != "0":
+            await connection.execute(
+                load_statement("bound_lock_wait"),
+                {"milliseconds": self._lock_milliseconds, "pooled": connection.pooled},
+            )
+
     async def _execute_pooled(
         self, connection: AsyncLink, commands: Sequence[tuple[Any, dict[str, Any]]]
     ) -> list[AsyncCursor[tuple[Any, ...]]]:
         """Behind a pooler: settings hold for one transaction, and what follows a commit in one message may be lost."""
         async with connection.transaction():
-            if self._tuned:
-                await connection.execute(load_statement("tune_pooled"), self._tuning)
+            await self._set_up(connection)
             return [await connection.execute(statement, parameters, binary=True) for statement, parameters in commands]
 
     @asynccontextmanager

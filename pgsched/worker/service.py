@@ -49,6 +49,8 @@ log = get_logger("pgsched.worker")
 
 QUESTIONS = 2
 """Connections for what is asked for single tasks: results of dependencies, the phases of groups."""
+UPKEEP_LOCK_SECONDS = 1.0
+"""How long a statement of the upkeep waits for a lock: who has locked one row must not keep all others waiting."""
 POOLER_SECONDS = 600.0
 """How often a worker that found a pooler looks whether it can LISTEN after all."""
 
@@ -99,7 +101,7 @@ class Worker:
         self._finishes = Session(
             dsn=dsn, name="pgsched finish", tuned=True, timeout=settings.patience, lock_timeout=LOCK_SECONDS
         )
-        self._upkeep = Session(dsn=dsn, name="pgsched upkeep")
+        self._upkeep = Session(dsn=dsn, name="pgsched upkeep", lock_timeout=UPKEEP_LOCK_SECONDS)
         self._questions = Pool(dsn=dsn, name="pgsched flow", size=QUESTIONS, prepares=True, timeout=settings.patience)
         self._transactions = Pool(
             dsn=dsn,
@@ -298,8 +300,10 @@ class Worker:
         )
 
     async def _declare(self) -> None:
-        for task_type, outcome in await declare_schedules(self._upkeep, self._registry):
-            if outcome in ("edited", "overwritten"):
+        for task_type, outcome, reason in await declare_schedules(self._upkeep, self._registry):
+            if outcome == "refused":
+                log.error("schedule_refused", task_type=task_type, reason=reason)
+            elif outcome in ("edited", "overwritten"):
                 log.warning("schedule_edited", task_type=task_type, kept="table" if outcome == "edited" else "code")
             elif outcome != "unchanged":
                 log.info("schedule_declared", task_type=task_type, outcome=outcome)

@@ -1,4 +1,3 @@
 -- As tune_session.sql, for the transaction that it begins: behind a pooler the next one may be in another session.
 select set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
-  set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true),
-  set_config('lock_timeout', %(lock_timeout)s, true)
+  set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true)

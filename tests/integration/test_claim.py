@@ -323,7 +323,7 @@ async def test_a_claim_beside_a_million_future_rows_reads_few_blocks(crowded_dsn
     }
     connection = await connect_async(crowded_dsn)
     async with connection:
-        await connection.execute(load_statement("tune_session"), {"lock_timeout": "0"})
+        await connection.execute(load_statement("tune_session"))
         connection.row_factory = dict_row  # type: ignore[assignment]
         explained = await connection.execute(
             "explain (analyze, buffers, format json) " + statement,

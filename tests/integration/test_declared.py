@@ -38,7 +38,7 @@ async def outcomes(dsn: str, registry: Registry) -> list[str]:
 
 
 async def sync(dsn: str, registry: Registry, *, prune: bool = False) -> list[tuple[str, str]]:
-    return [tuple(one) for one in await sync_schedules(dsn=dsn, registry=registry, prune=prune)]  # type: ignore[misc]
+    return [one[:2] for one in await sync_schedules(dsn=dsn, registry=registry, prune=prune)]
 
 
 @on_loop
@@ -202,3 +202,15 @@ async def test_prune_leaves_what_a_living_worker_declares(dsn: str) -> None:
             await wait_until_async(lambda: rows(db, "select from pgsched.tasks"), message="the row is there")
             assert await sync(dsn, declaring(queue="mail"), prune=True) == [("digest", "in use")]
         assert rows(db, "select enabled from pgsched.tasks") == [{"enabled": True}]
+
+
+@on_loop
+async def test_a_declaration_that_the_database_refuses_costs_no_other_its_row(dsn: str) -> None:
+    app = App()
+    for name in ("a", "b", "c"):
+        app.task(name, cron="0 8 * * *")(lambda: None)
+    with database(dsn) as db:
+        db.execute("alter table pgsched.tasks add constraint not_b check (task_type <> 'b')")
+        assert await outcomes(dsn, app.registry) == ["added", "refused", "added"]
+        async with running_worker(dsn, app.registry) as worker:
+            await wait_until_async(lambda: worker.unready() is None, message="the worker works all the same")

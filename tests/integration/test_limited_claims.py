@@ -509,7 +509,7 @@ async def test_a_claim_beside_a_long_backlog_of_one_key_reads_few_blocks(dsn: st
     insert_many(db, 50_000, concurrency_key="m")
     insert_task(db, concurrency_key="z")
     db.execute("update pgsched.queues set limits_changed_at = now() - interval '1 hour'")
-    db.execute(load_statement("tune_session"), {"lock_timeout": "0"})
+    db.execute(load_statement("tune_session"))
     parameters = {
         "queues": ["default"],
         "rooms": [20],

@@ -58,7 +58,7 @@ def work(dsn: str, batch: int, ready: Barrier, ended: Any) -> None:
     (claim, claiming), (finish, finishing) = statements(batch)
     one_row = {name: list(value) for name, value in finishing.items() if isinstance(value, (list, tuple))}
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(load_statement("tune_session"), {"lock_timeout": "0"})
+        connection.execute(load_statement("tune_session"))
         ready.wait()
         while True:
             rows = connection.execute(claim, claiming, prepare=True, binary=True).pgresult
