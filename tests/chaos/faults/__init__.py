@@ -8,6 +8,7 @@ from tests.chaos.faults.handlers import HandlerExits, HandlerMisbehaves
 from tests.chaos.faults.kills import Sigkill
 from tests.chaos.faults.model import Fault
 from tests.chaos.faults.network import Cuts, Delay, Silence
+from tests.chaos.faults.poison import Poison
 from tests.chaos.faults.pooler import Pooler
 from tests.chaos.faults.refusals import Defaults, Refusals
 from tests.chaos.faults.server import ServerRestarts, ServerStops, SlotsTaken, Terminations
@@ -36,5 +37,7 @@ _ALL: tuple[type[Fault], ...] = (
     Cuts,
     Pooler,
     Migration,
+    # Everything that one row, one lock or one setting can do.
+    Poison,
 )
 FAULTS: dict[str, type[Fault]] = {fault.name: fault for fault in _ALL}

@@ -43,6 +43,7 @@ class Shape:
     transactions: int = 4
     poll_interval: float = 0.5
     shutdown_timeout: float = 10.0
+    app: str = "tests.chaos.load.app:app"
     options: tuple[str, ...] = ()
     """Further arguments of the workers' command."""
 
@@ -83,6 +84,10 @@ class Fault:
         """Break things while the load runs; returns how many times. Every choice comes from ``chance``."""
         raise NotImplementedError
 
+    def tell(self) -> Iterable[str]:
+        """Yield what else was measured, in sentences."""
+        return ()
+
     def check(self, trial: Trial) -> Iterable[str]:
         """Look, once everything has ended, whether the fault struck as intended; yield what is wrong."""
         return ()
@@ -122,6 +127,8 @@ class Row:
     after: float = 0.0
     seconds: float = 0.0
     broken: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+    """What else was measured, in sentences."""
     left_out: str | None = None
     """Why it did not run."""
 

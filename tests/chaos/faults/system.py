@@ -17,8 +17,6 @@ from tests.tables import database
 
 Connection = psycopg.Connection[dict[str, Any]]
 
-APP = "tests.chaos.load.app:app"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
@@ -81,7 +79,7 @@ class Pgsched:
 
     def worker(self, shape: Shape, size: Size) -> Command:
         options = {
-            "--app": APP,
+            "--app": shape.app,
             "--concurrency": shape.concurrency,
             "--transactions": shape.transactions,
             "--lease": size.lease,

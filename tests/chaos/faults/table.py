@@ -38,7 +38,7 @@ def line(row: Row, *, problems: bool = True) -> str:
         return f"{row.fault:24} left out: {row.left_out}"
     cells = _cells(row)
     text = f"{row.fault:24} {cells[1]:>9} {cells[2]:>8} {cells[3]:>5} {cells[4]:>10} {cells[5]:>9} {cells[6]:>12}"
-    return "\n".join([f"{text}   ({row.seconds:g} s)", *(f"    {problem}" for problem in row.problems if problems)])
+    return "\n".join([f"{text}   ({row.seconds:g} s)", *(f"    {one}" for one in row.told), *(f"    {problem}" for problem in row.problems if problems)])
 
 
 def head() -> str:
@@ -65,7 +65,8 @@ def for_docs(run: Run, faults: Mapping[str, type[Fault]]) -> str:
     seeds = ", ".join(map(str, sorted({row.seed for row in run.rows})))
     short = [f"`{row.fault}`" for row in run.rows if row.short]
     form = f" Of {', '.join(short)} the short form." if short else ""
-    return "\n".join([*lines, "", f"Seed {seeds}; {run.measured}; {machine}.{form}"])
+    told = [f"`{row.fault}`: {' '.join(row.told)}\n" for row in run.rows if row.told]
+    return "\n".join([*lines, "", *told, f"Seed {seeds}; {run.measured}; {machine}.{form}"])
 
 
 def meanings(faults: Mapping[str, type[Fault]]) -> str:

@@ -154,13 +154,13 @@ class Trial:
         end = time.time()
         injected = self.fault.inject(self, chance)
         ended = self.fault_ended_at or time.time()
-        before = self._rate(start, end)
+        before = self.rate(start, end)
         recovery = self._wait_for_recovery(ended, before)
         after = 0.0
         if recovery is not None:
             start = ended + recovery
             self.pause(start + self.size.after + SETTLED / 10 - time.time())
-            after = self._rate(start, start + self.size.after)
+            after = self.rate(start, start + self.size.after)
         wrong = self._end(producer)
         verdict = self._judge()
         return Row(
@@ -176,6 +176,7 @@ class Trial:
             before=round(before, 1),
             after=round(after, 1),
             broken=[*verdict.broken, *wrong, *self.fault.check(self)],
+            told=list(self.fault.tell()),
         )
 
     def acknowledged(self) -> Mapping[int, str]:
@@ -184,7 +185,8 @@ class Trial:
         ids = [int(line) for line in path.read_text().splitlines()] if path.exists() else []
         return dict.fromkeys(ids, "completed") | self._expected
 
-    def _rate(self, start: float, end: float) -> float:
+    def rate(self, start: float, end: float) -> float:
+        """Tasks of the steady load that were completed between these times (``time.time()``), a second."""
         first, last = int(start * 10), int(end * 10)
         with self.books() as books:
             done = self.system.completions(books, start - 0.1)

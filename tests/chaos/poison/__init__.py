@@ -1,0 +1,1 @@
+"""The kinds of poison that a trial plants beside ordinary tasks."""
