@@ -17,8 +17,8 @@ FILE = Path(schema.__file__).with_name("expected.json")
 
 
 def parts_of(dsn: str) -> dict[str, dict[str, str]]:
-    """Every index, trigger and constraint of a database, by kind and name."""
-    found: dict[str, dict[str, str]] = {kind: {} for kind in ("index", "trigger", "constraint", "domain")}
+    """Every index, trigger, column and constraint of a database, by kind and name."""
+    found: dict[str, dict[str, str]] = {kind: {} for kind in ("index", "trigger", "constraint", "domain", "column")}
     command = examine_catalog()
     with psycopg.connect(dsn, row_factory=psycopg.rows.dict_row) as connection:
         for part in command.parse(connection.execute(command.statement).fetchall()):

@@ -29,6 +29,40 @@ OLD_SECONDS = 600.0
 """A transaction that is open for so long keeps dead rows from being removed."""
 BEHIND = 10_000_000
 """A replication slot that keeps the rows of so many transactions ago stays behind."""
+HELD_SECONDS = 5.0
+"""Locks of others on our tables that are held for so long are worth a word."""
+MANY_OBJECTS = 100
+SETTINGS = (
+    "array_nulls",
+    "bytea_output",
+    "client_encoding",
+    "datestyle",
+    "default_transaction_deferrable",
+    "default_transaction_isolation",
+    "default_transaction_read_only",
+    "enable_indexonlyscan",
+    "enable_indexscan",
+    "extra_float_digits",
+    "idle_in_transaction_session_timeout",
+    "idle_session_timeout",
+    "intervalstyle",
+    "jit_above_cost",
+    "lc_messages",
+    "lock_timeout",
+    "plan_cache_mode",
+    "quote_all_identifiers",
+    "role",
+    "row_security",
+    "search_path",
+    "session_replication_role",
+    "standard_conforming_strings",
+    "statement_timeout",
+    "synchronous_commit",
+    "timezone",
+    "transaction_timeout",
+    "xmlbinary",
+)
+"""Settings that change what statements do, in lower case."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,10 +112,10 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """An index, a trigger or a constraint."""
+    """An index, a trigger, a column or a constraint."""
 
     kind: str
-    """``index``, ``trigger``, ``constraint`` or ``domain``."""
+    """``index``, ``trigger``, ``column``, ``constraint`` or ``domain``."""
     name: str
     """With its table or domain in front."""
     works: bool
@@ -115,6 +149,27 @@ class Holder:
     name: str
     seconds: float | None
     about: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foreign:
+    """What others have made: a ``policy``, ``row security``, a ``rule``, ``foreign key``, ``publication``, ``event
+    trigger`` or ``setting``."""
+
+    kind: str
+    name: str
+    about: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locks:
+    """What a session of others holds."""
+
+    name: str
+    """Its pid."""
+    seconds: float
+    about: str
+    holds: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +263,16 @@ def examine_retention() -> Command[Retention]:
 def examine_sessions() -> Command[list[Holder]]:
     """Read what keeps dead rows from being removed."""
     return _command(load_statement("examine_sessions"), _all(Holder), old=OLD_SECONDS, behind=BEHIND)
+
+
+def examine_foreign() -> Command[list[Foreign]]:
+    """Read what others have made that touches our tables."""
+    return _command(load_statement("examine_foreign"), _all(Foreign), settings=list(SETTINGS), cap=MANY_OBJECTS)
+
+
+def examine_locks() -> Command[list[Locks]]:
+    """Read which locks others hold on our tables."""
+    return _command(load_statement("examine_locks"), _all(Locks), held=HELD_SECONDS)
 
 
 def examine_front() -> Command[list[Front]]:

@@ -1,4 +1,5 @@
--- What the schema is made of, to compare with what the migrations make: indexes, triggers and constraints, those of domains too.
+-- What the schema is made of, to compare with what the migrations make: indexes, triggers, columns and constraints, those of
+-- domains too.
 -- The days of the history are left out: they are made from their parents.
 select 'index' as kind, t.relname || '.' || c.relname as name, i.indisvalid and i.indisready as works,
   pg_get_indexdef(i.indexrelid) as definition
@@ -21,4 +22,10 @@ select 'domain', d.typname || '.' || k.conname, k.convalidated, pg_get_constrain
 from pg_constraint k
 join pg_type d on d.oid = k.contypid
 where k.connamespace = 'pgsched'::regnamespace and k.contype = 'c'
+union all
+select 'column', t.relname || '.' || a.attname, true, format_type(a.atttypid, a.atttypmod)
+from pg_attribute a
+join pg_class t on t.oid = a.attrelid
+where t.relnamespace = 'pgsched'::regnamespace and a.attnum > 0 and not a.attisdropped and not t.relispartition
+  and t.relkind in ('r', 'p')
 order by 1, 2

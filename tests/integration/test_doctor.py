@@ -310,6 +310,77 @@ def long_history(db: DB) -> str:
     return "history"
 
 
+def trigger_of_a_user(db: DB) -> str:
+    db.execute("create function audit() returns trigger language plpgsql as 'begin return null; end'")
+    db.execute("create trigger audit after update on pgsched.tasks for each row execute function audit()")
+    return "tasks.audit"
+
+
+def check_of_a_user(db: DB) -> str:
+    db.execute("alter table pgsched.tasks add constraint tenant check (payload ? 'tenant') not valid")
+    return "tasks.tenant"
+
+
+def rule_of_a_domain_of_a_user(db: DB) -> str:
+    db.execute("alter domain pgsched.task_type add constraint lower_case check (value = lower(value))")
+    return "task_type.lower_case"
+
+
+def index_of_a_user(db: DB) -> str:
+    db.execute("create unique index results on pgsched.tasks (result)")
+    return "tasks.results"
+
+
+def column_of_a_user(db: DB) -> str:
+    db.execute("alter table pgsched.executions add column error_code text")
+    return "executions.error_code"
+
+
+def policy_of_a_user(db: DB) -> str:
+    db.execute("create policy tenants on pgsched.tasks using (tenant_id is null)")
+    return "tasks.tenants"
+
+
+def row_security(db: DB) -> str:
+    db.execute("alter table pgsched.queues enable row level security")
+    return "queues"
+
+
+def rewrite_rule(db: DB) -> str:
+    db.execute("create rule quiet as on insert to pgsched.execution_logs do instead nothing")
+    return "execution_logs.quiet"
+
+
+def foreign_key_of_a_user(db: DB) -> str:
+    db.execute("create table orders (task_id bigint references pgsched.tasks)")
+    return "orders.orders_task_id_fkey"
+
+
+def publication_of_all_tables(db: DB) -> str:
+    db.execute("create publication changes for all tables")
+    return "changes"
+
+
+def publication_of_tasks(db: DB) -> str:
+    db.execute("create table other ()")
+    db.execute("create publication changes for table other, pgsched.tasks")
+    db.execute("create publication others for table other")
+    return "changes"
+
+
+def event_trigger(db: DB) -> str:
+    db.execute("create function ddl() returns event_trigger language plpgsql as 'begin end'")
+    db.execute("create event trigger no_tables on ddl_command_end execute function ddl()")
+    return "no_tables"
+
+
+def setting_of_the_database(db: DB) -> str:
+    name = db.info.dbname
+    db.execute(f"alter database {name} set lock_timeout = '1s'")  # type: ignore[arg-type]
+    db.execute(f"alter database {name} set work_mem = '8MB'")  # type: ignore[arg-type]
+    return f"{name}: lock_timeout"
+
+
 PLANTS: dict[Plant, str] = {
     older_schema: "schema_version",
     newer_schema: "schema_version",
@@ -341,6 +412,19 @@ PLANTS: dict[Plant, str] = {
     late_starts: "late_starts",
     unknown_zone: "timezones",
     long_history: "retention",
+    trigger_of_a_user: "foreign_objects",
+    check_of_a_user: "foreign_objects",
+    rule_of_a_domain_of_a_user: "foreign_objects",
+    index_of_a_user: "foreign_objects",
+    column_of_a_user: "foreign_objects",
+    policy_of_a_user: "foreign_objects",
+    row_security: "foreign_objects",
+    rewrite_rule: "foreign_objects",
+    foreign_key_of_a_user: "foreign_objects",
+    publication_of_all_tables: "foreign_objects",
+    publication_of_tasks: "foreign_objects",
+    event_trigger: "foreign_objects",
+    setting_of_the_database: "role_settings",
 }
 
 
@@ -411,7 +495,49 @@ def test_a_database_that_takes_no_writes_is_found(healthy_dsn: str) -> None:
     with database(healthy_dsn) as db:
         name = psycopg.conninfo.conninfo_to_dict(healthy_dsn)["dbname"]
         db.execute(f"alter database {name} set default_transaction_read_only = on")
-    assert found(healthy_dsn) == {"read_only": ["server"]}
+    assert found(healthy_dsn) == {
+        "read_only": ["server"],
+        "role_settings": [f"{name}: default_transaction_read_only"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("statement", "held"),
+    [
+        ("select from pgsched.tasks for update", "rows of tasks"),
+        ("lock pgsched.executions in share mode", "executions (ShareLock)"),
+        ("select pg_advisory_xact_lock(hashtext('pgsched.make_partitions'))", "an advisory lock"),
+        ("select pg_advisory_xact_lock(hashtextextended('pgsched.prune', 0))", "an advisory lock"),
+    ],
+)
+def test_a_lock_that_others_hold_is_found(
+    healthy_dsn: str, monkeypatch: pytest.MonkeyPatch, statement: str, held: str
+) -> None:
+    monkeypatch.setattr(doctor_commands, "HELD_SECONDS", 0.0)
+    with psycopg.connect(healthy_dsn, application_name="somebody") as holder:
+        holder.execute(statement)  # type: ignore[arg-type]
+        (finding,) = look(healthy_dsn, "held_locks").findings
+        assert finding.object == str(holder.info.backend_pid)
+        assert "somebody" in finding.problem
+        assert finding.problem.endswith(f"holds {held}")
+
+
+@pytest.mark.parametrize(
+    ("name", "statement"),
+    [
+        ("pgsched finish", "select from pgsched.tasks for update"),
+        ("somebody", "insert into pgsched.tasks (task_type) values ('mail')"),
+        ("somebody", "select from pgsched.tasks"),
+        ("somebody", "select pg_advisory_xact_lock(7)"),
+    ],
+)
+def test_what_is_in_nobodys_way_is_no_held_lock(
+    healthy_dsn: str, monkeypatch: pytest.MonkeyPatch, name: str, statement: str
+) -> None:
+    monkeypatch.setattr(doctor_commands, "HELD_SECONDS", 0.0)
+    with psycopg.connect(healthy_dsn, application_name=name) as holder:
+        holder.execute(statement)  # type: ignore[arg-type]
+        assert look(healthy_dsn, "held_locks").findings == []
 
 
 def test_old_and_prepared_transactions_and_a_forgotten_slot_are_found(
@@ -604,7 +730,7 @@ def test_every_check_has_one_judgement(healthy_dsn: str) -> None:
     assert len(NAMES) == len(set(NAMES)) == len(OF_ANY_SCHEMA) + len(OF_OUR_SCHEMA)
     planted = set(PLANTS.values()) | {
         "read_only", "durability", "old_transactions", "prepared_transactions", "replication_slots", "connections",
-        "notification_queue", "clock_skew", "unseen",
+        "notification_queue", "clock_skew", "held_locks", "unseen",
     }  # fmt: skip
     assert set(NAMES) - planted == {"server_version", "pooler", "wraparound"}, "those by facts alone, below"
 

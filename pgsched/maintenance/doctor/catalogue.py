@@ -152,6 +152,26 @@ CHECKS: Final = (
         "over 5,000,000 rows or a year of history, and nothing is ever deleted",
         "set a retention",
     ),
+    # What others do to the tables.
+    Check(
+        "foreign_objects",
+        ("hint",),
+        "a trigger, constraint, index, column, policy, rule, foreign key, publication or event trigger that is not "
+        "pgsched's",
+        "see that it refuses nothing that workers do",
+    ),
+    Check(
+        "role_settings",
+        ("hint",),
+        "a setting of a role or of the database that changes what statements do, such as `statement_timeout`",
+        "`alter role … reset …`",
+    ),
+    Check(
+        "held_locks",
+        ("warning",),
+        "another program has held a lock on rows or tables of pgsched for over 5 s",
+        "let it commit, or `select pg_terminate_backend(…)`",
+    ),
     # Tasks.
     Check("no_worker", ("error",), "tasks are due and no worker is alive", "start `pgsched worker`"),
     Check("silent_workers", ("warning",), "a worker has not been heard of for three leases", "look for it on its host"),

@@ -12,9 +12,11 @@ from pgsched.db.doctor_commands import (
     Blocked,
     Days,
     Deaths,
+    Foreign,
     Front,
     Holder,
     LastHour,
+    Locks,
     Part,
     Retention,
     Server,
@@ -49,6 +51,8 @@ def questions(now: datetime) -> dict[str, Command[Any]]:
         "partitions": doctor_commands.examine_partitions(),
         "retention": doctor_commands.examine_retention(),
         "sessions": doctor_commands.examine_sessions(),
+        "foreign": doctor_commands.examine_foreign(),
+        "locks": doctor_commands.examine_locks(),
         "zones": doctor_commands.examine_timezones(instants_from(now)),
         "workers": commands.workers(),
         "queues": page_commands.survey_queues(),
@@ -115,6 +119,16 @@ class Facts:
     def holders(self) -> list[Holder]:
         """What keeps dead rows."""
         return self._of("sessions")  # type: ignore[no-any-return]
+
+    @property
+    def foreign(self) -> list[Foreign]:
+        """What others have made."""
+        return self._of("foreign")  # type: ignore[no-any-return]
+
+    @property
+    def locks(self) -> list[Locks]:
+        """Which locks others hold."""
+        return self._of("locks")  # type: ignore[no-any-return]
 
     @property
     def zones(self) -> list[Zone]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from pgsched.maintenance.doctor import schema, server, tasks
+from pgsched.maintenance.doctor import foreign, schema, server, tasks
 from pgsched.maintenance.doctor.facts import Facts
 from pgsched.maintenance.doctor.findings import Finding
 
@@ -38,6 +38,9 @@ OF_OUR_SCHEMA: Final[dict[str, Judge]] = {
     "dead_rows": schema.dead_rows,
     "fillfactor": schema.fillfactor,
     "retention": schema.retention,
+    "foreign_objects": foreign.foreign_objects,
+    "role_settings": foreign.role_settings,
+    "held_locks": foreign.held_locks,
     "no_worker": tasks.no_worker,
     "silent_workers": tasks.silent_workers,
     "unserved_queues": tasks.unserved_queues,

@@ -14,7 +14,7 @@ def _lock(name: str, does: str, statement: str, fates: tuple[str, ...] = (COMPLE
         name=name,
         does=does,
         fates=fates,
-        doctor=("foreign_locks", "poison {mark}"),
+        doctor=("held_locks", "poison {mark}"),
         handler=slow_victim,
         act=act,
         **more,  # type: ignore[arg-type]

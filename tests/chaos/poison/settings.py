@@ -34,7 +34,7 @@ KINDS = tuple(
         name=f"setting-{name.lower().replace('_', '-')}",
         does=f"`alter role … set {name} = {value}`, and all sessions are ended",
         fates=(COMPLETED,),
-        doctor=("odd_settings", name),
+        doctor=("role_settings", name),
         act=Act(statement=f"alter role {{role}} set {name} = {value}", ends_sessions=True),
         undo=(f"alter role {{role}} reset {name}",),
     )
