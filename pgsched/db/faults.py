@@ -17,6 +17,10 @@ _PASSING = ("55", "57014", "58")
 """Locks that were not to be had in time, cancelled statements, errors of the system."""
 
 
+_ABOUT_THE_CONNECTION = ("FATAL", "PANIC")
+"""Severities of errors that end it."""
+
+
 class RefusedByDatabase(DatabaseUnavailable):
     """The server answered and refused this statement: others, with other values, may pass."""
 
@@ -26,8 +30,20 @@ class RefusedByDatabase(DatabaseUnavailable):
         self.passing = passing
 
 
+class RefusedByServer(DatabaseUnavailable):
+    """The server answered with an error about itself, as a serialization failure or a full disk.
+
+    It may hold for every statement. But a trigger may raise any of them, and then it holds for one row.
+    """
+
+
 class SilentDatabase(DatabaseUnavailable):
     """The server was waited for in vain."""
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether what was in the way of one row may be gone the next time: the row is not to blame."""
+    return isinstance(error, RefusedByServer) or (isinstance(error, RefusedByDatabase) and error.passing)
 
 
 def fault_of(error: psycopg.Error) -> DatabaseUnavailable:
@@ -37,8 +53,10 @@ def fault_of(error: psycopg.Error) -> DatabaseUnavailable:
         # Without a server's word: a value that has no form in SQL, or a connection that is gone.
         refused = isinstance(error, (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError))
         return (RefusedByDatabase if refused else DatabaseUnavailable)(one_line(error))
-    if state.startswith(_ABOUT_THE_SERVER):
+    if error.diag.severity_nonlocalized in _ABOUT_THE_CONNECTION:
         return DatabaseUnavailable(one_line(error))
+    if state.startswith(_ABOUT_THE_SERVER):
+        return RefusedByServer(one_line(error))
     return RefusedByDatabase(one_line(error), passing=state.startswith(_PASSING))
 
 

@@ -11,7 +11,7 @@ from time import monotonic
 from uuid import UUID
 
 from pgsched.db import outcomes
-from pgsched.db.faults import RefusedByDatabase, one_line
+from pgsched.db.faults import RefusedByDatabase, RefusedByServer, is_passing, one_line
 from pgsched.db.outcomes import Announcement, LogEntry, Progress
 from pgsched.db.session import Session
 from pgsched.endings import describe
@@ -195,7 +195,9 @@ class Finisher:
         try:
             await self._write(batch, again, repeated=repeated, chain=not repeated)
         except Exception as error:
-            if isinstance(error, DatabaseUnavailable) and not isinstance(error, RefusedByDatabase):
+            # An error about the server is most often over the next time. If not, a row may be what raises it.
+            of_rows = (RefusedByDatabase, RefusedByServer) if repeated else (RefusedByDatabase,)
+            if isinstance(error, DatabaseUnavailable) and not isinstance(error, of_rows):
                 raise
             await self._contain(batch, again, repeated=repeated)
         finally:
@@ -225,7 +227,7 @@ class Finisher:
         """Write one finish that was refused: without what it tells, else as dead, else set it aside."""
         hold, finish = one
         said = str(error) if isinstance(error, DatabaseUnavailable) else f"{type(error).__name__}: {one_line(error)}"
-        if not (isinstance(error, RefusedByDatabase) and error.passing):
+        if not is_passing(error):
             silent = partial(self._write, again=again, repeated=repeated, tells=False)
             if not await in_halves([one], silent):
                 log.warning("report_refused", task_id=finish.id, task_type=hold.task.task_type, error=said)

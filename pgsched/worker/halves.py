@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Generic, TypeVar
 
-from pgsched.db.faults import RefusedByDatabase
+from pgsched.db.faults import RefusedByDatabase, RefusedByServer, is_passing
 from pgsched.errors import DatabaseUnavailable
 
 T = TypeVar("T")
@@ -58,13 +58,12 @@ class _Search(Generic[T]):
 
     def refused(self, part: Sequence[T], error: Exception) -> None:
         """Look for the item in the halves of this part. Raises the error when it is about no item."""
-        passing = isinstance(error, RefusedByDatabase) and error.passing
-        if isinstance(error, DatabaseUnavailable) and not isinstance(error, RefusedByDatabase):
+        if isinstance(error, DatabaseUnavailable) and not isinstance(error, (RefusedByDatabase, RefusedByServer)):
             raise error
         if len(part) > 1:
             middle = len(part) // 2
             self._parts += [part[middle:], part[:middle]]
             return
-        if passing and sum(isinstance(one, RefusedByDatabase) and one.passing for _, one in self.alone) >= MAX_PASSING:
+        if is_passing(error) and sum(is_passing(one) for _, one in self.alone) >= MAX_PASSING:
             raise DatabaseUnavailable(str(error)) from error
         self.alone.append((part[0], error))

@@ -95,6 +95,22 @@ async def test_an_outcome_that_a_trigger_refuses_is_dead_with_its_words(dsn: str
 
 
 @on_loop
+@pytest.mark.parametrize("state", ["08006", "25006", "40001", "40P01", "53100", "53200", "57P01"])
+async def test_an_outcome_that_a_trigger_refuses_as_the_server_would_is_set_aside(dsn: str, state: str) -> None:
+    """The first time it is taken for the server's trouble, then for the row's."""
+    with database(dsn) as db:
+        good, (bad,) = insert(db, 30)
+        refuse(db, ENDS, then=f"raise exception 'as if' using errcode = '{state}'")
+        async with engine(dsn, handlers(mail=Mail()), concurrency=50) as one:
+            with pytest.raises(DatabaseUnavailable, match="as if"):
+                await work(one)
+            assert statuses(db, good) == {"running"}
+            await one.finisher.tick()
+            assert statuses(db, good) == {"completed"}
+            assert one.finisher.set_aside.ids == [bad]
+
+
+@on_loop
 async def test_an_outcome_refused_at_the_commit_is_found_too(dsn: str) -> None:
     with database(dsn) as db:
         good, (bad,) = insert(db, 30)

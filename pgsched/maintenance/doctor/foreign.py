@@ -37,7 +37,7 @@ def foreign_objects(facts: Facts) -> Iterator[Finding]:
                 check="foreign_objects",
                 severity="hint",
                 object=part.name,
-                problem=f"the {noun} {name} of pgsched.{table} is none of pgsched's: what it refuses is dead or set aside",
+                problem=f"the {noun} {name} of pgsched.{table} is not pgsched's own: rows that it refuses do not run",
                 advice=f"if it does: {drop.format(table=table, part=name)}",
             )
     for one in facts.foreign:

@@ -38,7 +38,13 @@ def line(row: Row, *, problems: bool = True) -> str:
         return f"{row.fault:24} left out: {row.left_out}"
     cells = _cells(row)
     text = f"{row.fault:24} {cells[1]:>9} {cells[2]:>8} {cells[3]:>5} {cells[4]:>10} {cells[5]:>9} {cells[6]:>12}"
-    return "\n".join([f"{text}   ({row.seconds:g} s)", *(f"    {one}" for one in row.told), *(f"    {problem}" for problem in row.problems if problems)])
+    return "\n".join(
+        [
+            f"{text}   ({row.seconds:g} s)",
+            *(f"    {one}" for one in row.told),
+            *(f"    {problem}" for problem in row.problems if problems),
+        ]
+    )
 
 
 def head() -> str:

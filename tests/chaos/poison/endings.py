@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -146,7 +147,14 @@ RESULTS: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
     "coroutine": (_never_awaited, (DEAD,)),
     "twelve-megabytes": (lambda: "x" * 12 * BIG, (DEAD, COMPLETED)),
 }
-DELAYS = {"nan": math.nan, "infinity": math.inf, "1e300": 1e300, "negative": -1e300, "text": "soon", "object": Hostile()}
+DELAYS = {
+    "nan": math.nan,
+    "infinity": math.inf,
+    "1e300": 1e300,
+    "negative": -1e300,
+    "text": "soon",
+    "object": Hostile(),
+}
 
 
 async def _big_result() -> str:
@@ -157,10 +165,8 @@ async def _big_result() -> str:
 async def _swallows() -> str:
     deadline = time.monotonic() + 0.8
     while time.monotonic() < deadline:
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(0.1)
-        except asyncio.CancelledError:
-            pass
     return "late"
 
 

@@ -117,7 +117,8 @@ class Ground:
                 """
                 select t.id, t.status, t.schedule_type, t.last_error, s.reason
                 from pgsched.tasks t
-                left join (select task_id, min(reason) as reason from pgsched.set_aside group by 1) s on s.task_id = t.id
+                left join (select task_id, min(reason) as reason from pgsched.set_aside group by 1) s
+                  on s.task_id = t.id
                 where t.id = any(%s)
                 """,
                 (list(ids),),
@@ -151,8 +152,8 @@ class Ground:
         """Cancel those that have not ended."""
         with self.books() as books:
             books.execute(
-                "select pgsched.cancel(id) from pgsched.tasks where id = any(%s) and status not in ('completed', 'dead',"
-                " 'cancelled')",
+                "select pgsched.cancel(id) from pgsched.tasks"
+                " where id = any(%s) and status not in ('completed', 'dead', 'cancelled')",
                 (list(ids),),
             )
 
@@ -160,7 +161,8 @@ class Ground:
         """The doctor then no longer speaks of what died before."""
         with self.books() as books:
             books.execute(
-                "update pgsched.tasks set died_at = died_at - interval '2 hours' where died_at > now() - interval '1 hour'"
+                "update pgsched.tasks set died_at = died_at - interval '2 hours'"
+                " where died_at > now() - interval '1 hour'"
             )
 
     def delete(self, ids: Sequence[int]) -> None:

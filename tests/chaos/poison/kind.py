@@ -43,7 +43,10 @@ class Act:
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """One kind of poison. Its texts may name ``{name}`` (its task_type), ``{mark}`` (its name), ``{role}`` (the workers')."""
+    """One kind of poison.
+
+    Its texts may name ``{name}`` (its task_type), ``{mark}`` (its name), ``{role}`` (the workers').
+    """
 
     name: str
     does: str

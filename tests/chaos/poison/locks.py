@@ -64,9 +64,11 @@ KINDS = (
         does="200 notifications of nonsense on each of our channels",
         fates=(COMPLETED,),
         act=Act(
-            statement="select pg_notify(channel, (array['', '{', 'null', '-1', repeat('x', 7000), e'\\u0001'])[1 + n % 6]"
-            " || n) from generate_series(1, 200) n, unnest(array['pgsched', 'pgsched_queues', 'pgsched_cancel',"
-            " 'pgsched_tasks', 'pgsched_events']) channel"
+            statement="""
+                select pg_notify(channel, (array['', '{', 'null', '-1', repeat('x', 7000), e'\\u0001'])[1 + n % 6] || n)
+                from generate_series(1, 200) n,
+                  unnest(array['pgsched', 'pgsched_queues', 'pgsched_cancel', 'pgsched_tasks', 'pgsched_events']) channel
+            """
         ),
     ),
 )

@@ -220,9 +220,17 @@ async def _cancels_itself() -> None:
 
 # What a handler does, what it is, and what may become of its task.
 DEEDS: dict[str, tuple[Callable[..., Any], str, tuple[str, ...]]] = {
-    "log-everything": (_log_everything, "log lines, fields and progress that cannot be stored or shown", (COMPLETED, DEAD)),
+    "log-everything": (
+        _log_everything,
+        "log lines, fields and progress that cannot be stored or shown",
+        (COMPLETED, DEAD),
+    ),
     "stderr-dead-reader": (_with_dead_reader, "the reader of the worker's stderr is gone", (COMPLETED,)),
-    "stderr-full-pipe": (_with_full_pipe, "the worker's stderr is a pipe that is full and that nobody reads", (COMPLETED,)),
+    "stderr-full-pipe": (
+        _with_full_pipe,
+        "the worker's stderr is a pipe that is full and that nobody reads",
+        (COMPLETED,),
+    ),
     "stderr-full-disk": (_with_full_disk, "the worker's stderr is a file on a full disk", (COMPLETED,)),
     "stderr-closed": (_with_closed_stderr, "the worker's stderr is closed", (COMPLETED,)),
     "stderr-none": (_without_stderr, "`sys.stderr` is None", (COMPLETED,)),
@@ -239,7 +247,11 @@ DEEDS: dict[str, tuple[Callable[..., Any], str, tuple[str, ...]]] = {
     "loop-changed": (_changes_loop, "a handler gives the event loop an exception handler that raises", (COMPLETED,)),
     "tasks-left": (_leaves_tasks, "a handler leaves asyncio tasks behind, one of which fails", (COMPLETED,)),
     "zone-changed": (_changes_zone, "a handler empties the environment and changes the time zone", (COMPLETED,)),
-    "locale-changed": (lambda: locale.setlocale(locale.LC_ALL, "C") and None, "a handler sets the locale", (COMPLETED,)),
+    "locale-changed": (
+        lambda: locale.setlocale(locale.LC_ALL, "C") and None,
+        "a handler sets the locale",
+        (COMPLETED,),
+    ),
     "garbage-disabled": (gc.disable, "a handler switches the collector of garbage off", (COMPLETED,)),
     "interrupted": (_interrupts, "a handler calls `_thread.interrupt_main`", (COMPLETED, DEAD)),
     "self-cancelled": (_cancels_itself, "a handler cancels its own asyncio task", (DEAD,)),

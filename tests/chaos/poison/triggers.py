@@ -47,7 +47,11 @@ _ENDED = "{mine} and old.status = 'running' and new.status <> 'running'"
 
 KINDS = (
     _kind(
-        "trigger-at-claim", "a BEFORE UPDATE trigger refuses the claim of a row", (DEAD, SET_ASIDE), when=_CLAIMED, rows=2
+        "trigger-at-claim",
+        "a BEFORE UPDATE trigger refuses the claim of a row",
+        (DEAD, SET_ASIDE),
+        when=_CLAIMED,
+        rows=2,
     ),
     _kind(
         "trigger-at-finish",

@@ -107,7 +107,9 @@ class Turn:
             elif WAITS not in kind.fates:
                 found = self._ground.fates(self.ids[kind.name])
                 for task in set(self.ids[kind.name]) - set(self.fates):
-                    missing.append(f"{kind.name}: {' or '.join(kind.fates)} with {kind.words!r}, but: {found.get(task)}")
+                    missing.append(
+                        f"{kind.name}: {' or '.join(kind.fates)} with {kind.words!r}, but: {found.get(task)}"
+                    )
         companions = self._ground.fates(self._companions).values()
         if open_ones := [fate for fate in companions if fate.status != "completed"]:
             missing.append(f"{len(open_ones)} ordinary tasks beside poisoned ones in their queue: {open_ones[0]}")
