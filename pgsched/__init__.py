@@ -23,6 +23,7 @@ from pgsched.errors import (
     TaskFailed,
     TaskNotFound,
     TransitionRefused,
+    UnfitDatabase,
 )
 from pgsched.events import Event
 from pgsched.interval import Interval
@@ -57,5 +58,6 @@ __all__ = [
     "TaskNotFound",
     "TaskSpec",
     "TransitionRefused",
+    "UnfitDatabase",
     "preview",
 ]

@@ -74,6 +74,10 @@ class SchemaMismatch(PgschedError):
     """The database's schema is older or newer than this program."""
 
 
+class UnfitDatabase(SchemaMismatch):
+    """The database cannot hold what tasks hold, whatever its schema."""
+
+
 class SchemaLocked(PgschedError):
     """A migration did not get a lock that it needs for as long as it was to try."""
 

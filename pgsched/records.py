@@ -260,6 +260,12 @@ class Pruned:
     """What they took on the disk."""
     history_rows: int
     """Rows of the history that were in no partition of a day."""
+    kept: int
+    """Tasks that stay because something of yours keeps them: a foreign key, a trigger."""
+    kept_by: str | None
+    """What keeps one of them."""
+    history_kept: list[str]
+    """Days that could not be dropped: somebody works with the history, or something of yours depends on them."""
     files: list[str]
     """The files that deleted rows were written to."""
 

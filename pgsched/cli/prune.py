@@ -58,6 +58,10 @@ def _tell(done: Pruned) -> None:
         rows = f", and {count(done.history_rows, 'row')} of no day" if done.history_rows else ""
         size = f"{done.history_bytes / 1_000_000:.1f} MB"
         say(f"{count(len(done.history), 'partition')} of the history {would}dropped ({size}){rows}")
+    if done.kept:
+        say(f"{count(done.kept, 'task')} kept: {done.kept_by or 'others come first'}")
+    if done.history_kept:
+        say(f"not dropped, in use or depended on: {', '.join(done.history_kept)}")
     for path in done.files:
         say(f"written to {path}")
     if not done.complete:

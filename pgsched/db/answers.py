@@ -70,6 +70,7 @@ def _take_one(cursor: Cursor[DictRow], step: Step) -> Rows:
         with cursor.copy(step.statement) as copy:
             for line in step.lines:
                 copy.write_row(line)
+        step.check_copied(cursor.rowcount)
         return []
     cursor.execute(step.statement, step.params, binary=True)
     return cursor.fetchall() if step.answers else []
@@ -94,6 +95,7 @@ async def _take_one_async(cursor: AsyncCursor[DictRow], step: Step) -> Rows:
         async with cursor.copy(step.statement) as copy:
             for line in step.lines:
                 await copy.write_row(line)
+        step.check_copied(cursor.rowcount)
         return []
     await cursor.execute(step.statement, step.params, binary=True)
     return await cursor.fetchall() if step.answers else []

@@ -17,7 +17,7 @@ from psycopg import sql
 
 from pgsched.db.problems import blamed_value, explain
 from pgsched.db.statements import load_statement
-from pgsched.errors import PgschedError
+from pgsched.errors import InvalidTask, PgschedError
 from pgsched.spec import TaskSpec
 
 HEAD = 1_000
@@ -25,7 +25,13 @@ HEAD = 1_000
 BLOCK = 10_000
 """Ids that are reserved for a longer one at first, then as many as were used."""
 
-_LINE = re.compile(r"^COPY \w+, \D*(\d+)", re.MULTILINE)
+TRIES = 10
+"""How often rows are inserted whose keys were taken and then were not."""
+WHO = "a trigger or a row security policy on pgsched.tasks keeps them out"
+KEPT_OUT = "the task was not inserted: a trigger or a row security policy on pgsched.tasks keeps it out"
+
+_LINE = re.compile(r"^.*\bCOPY\b.*?\b(?:tasks|pgsched_staged_tasks)\b\D*(\d+)", re.MULTILINE)
+"""Where a COPY failed, in whatever language the server speaks."""
 
 
 class Row(NamedTuple):
@@ -45,6 +51,11 @@ class Step(NamedTuple):
     """What a COPY sends; taken one by one, while the server works on those before."""
     answers: bool = False
     """It returns rows."""
+
+    def check_copied(self, number: int) -> None:
+        """Raise InvalidTask when fewer rows came in than were sent."""
+        if number < len(self.rows):
+            raise InvalidTask(f"of {len(self.rows)} tasks {len(self.rows) - number} were not inserted: {WHO}")
 
     def explain(self, error: psycopg.Error) -> PgschedError | None:
         """Our error for one of psycopg's, with the place of the task that is to blame."""
@@ -84,13 +95,15 @@ def insert_tasks(specs: Iterable[TaskSpec]) -> Steps:
             yield _copy(_values(0, head[0]), block.copied, block.stream(tuple(head[0])))
         else:
             block.set_apart()
-        yield from block.insert_apart()
+        yield from block.insert_apart(may_stage=answer["may_stage"])
         ids += block.ids
     return ids
 
 
 def _call_function(tasks: Sequence[Mapping[str, Any]]) -> Generator[Step, list[dict[str, Any]], list[int]]:
     """Insert tasks by the SQL function: slower than COPY, and all that a producer may."""
+    if not tasks:
+        return []
     statement, text = function_call(tasks)
     answers = yield Step(sql.SQL(statement), {"tasks": text}, answers=True)
     return [int(answer["id"]) for answer in answers]
@@ -133,16 +146,25 @@ class _Block:
         for _ in self.stream(()):
             raise AssertionError("no task is without arguments")
 
-    def insert_apart(self) -> Generator[Step, list[dict[str, Any]], None]:
-        """Insert what was set apart: other columns, delays, idempotency keys."""
+    def insert_apart(self, *, may_stage: bool) -> Generator[Step, list[dict[str, Any]], None]:
+        """Insert what was set apart: other columns, delays, idempotency keys.
+
+        Where no temporary table may be made (``may_stage``), those that have keys are inserted by the SQL function.
+        """
+        if not may_stage:
+            keyed = [(place, task) for place, task in self._apart if "idempotency_key" in task]
+            self._apart = [(place, task) for place, task in self._apart if "idempotency_key" not in task]
+            called = yield from _call_function([task for _, task in keyed])
+            for (place, _), task_id in zip(keyed, called, strict=True):
+                self.ids[place] = task_id
         instants = yield from _instants(sorted({task["delay"] for _, task in self._apart if "delay" in task}))
         rows = [Row(self._first + place, _values(self.ids[place], task, instants)) for place, task in self._apart]
         keyless = [row for row in rows if "idempotency_key" not in row.values]
         for columns, alike in _by_columns(keyless):
             yield _copy(columns, alike, _lines(alike))
-        keyed = [row for row in rows if "idempotency_key" in row.values]
-        found = yield from _insert_keyed(keyed)
-        for row in keyed:
+        staged = [row for row in rows if "idempotency_key" in row.values]
+        found = yield from _insert_keyed(staged)
+        for row in staged:
             self.ids[row.place - self._first] = found[row.values["idempotency_key"]]
 
 
@@ -152,7 +174,9 @@ def _insert_keyed(rows: Sequence[Row]) -> Generator[Step, list[dict[str, Any]], 
     for row in rows:
         missing.setdefault(row.values["idempotency_key"], row)
     ids: dict[str, int] = {}
-    while missing:
+    for _ in range(TRIES):
+        if not missing:
+            return ids
         for columns, alike in _by_columns(missing.values()):
             yield Step(_with(sql.SQL(load_statement("create_staged_tasks")), columns))
             yield Step(_with(sql.SQL(load_statement("copy_staged_tasks")), columns), rows=alike, lines=_lines(alike))
@@ -162,6 +186,9 @@ def _insert_keyed(rows: Sequence[Row]) -> Generator[Step, list[dict[str, Any]], 
         ids |= {answer["idempotency_key"]: int(answer["id"]) for answer in found}
         # A row that was in the way may have been deleted since: its key is inserted again.
         missing = {key: row for key, row in missing.items() if key not in ids}
+    if missing:
+        place = next(iter(missing.values())).place
+        raise InvalidTask(f"task {place}: {KEPT_OUT}")
     return ids
 
 

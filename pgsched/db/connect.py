@@ -6,14 +6,14 @@ import os
 import re
 from collections.abc import Mapping
 from math import inf
-from typing import Any, LiteralString
+from typing import Any
 
 import psycopg
 from psycopg import conninfo
 
 from pgsched.db.adapt import adapt
-from pgsched.db.link import AsyncLink, Link, is_behind_pooler
-from pgsched.db.statements import load_statement
+from pgsched.db.link import AsyncLink, Link
+from pgsched.db.settled import greet, greet_async
 from pgsched.errors import ConfigError, DatabaseUnavailable
 
 CONNECT_TIMEOUT = 10
@@ -27,42 +27,36 @@ def connect(dsn: str, *, application_name: str = "pgsched", patience: float = in
 
     ``dsn`` is a libpq URI or keyword string; an empty one means the PG* environment variables. ``patience``: how many
     seconds an answer is waited for. Behind a pooler no statement is prepared: the session may be another one each time.
+    The session has the settings that our statements rely on; behind a pooler :mod:`pgsched.db.settled` sees to that.
     Raises ConfigError for a DSN that cannot be read and DatabaseUnavailable for one that leads nowhere.
     """
     try:
         link = Link.connect(dsn, autocommit=True, **_options(dsn, application_name))
         link.patience = min(patience, GREET_SECONDS)
-        (backend,) = link.execute(_ask_backend(), prepare=False, binary=True).fetchone() or (0,)
+        greet(link)
         link.patience = patience
     except psycopg.Error as error:
         raise refused(dsn, error) from error
-    _settle(link, backend)
+    adapt(link)
     return link
 
 
-async def connect_async(dsn: str, *, application_name: str = "pgsched", patience: float = inf) -> AsyncLink:
-    """Open an asynchronous connection in autocommit mode; otherwise as :func:`connect`."""
+async def connect_async(
+    dsn: str, *, application_name: str = "pgsched", patience: float = inf, own: bool = True
+) -> AsyncLink:
+    """Open an asynchronous connection in autocommit mode; otherwise as :func:`connect`.
+
+    One that is not our ``own`` keeps the settings of the role and the database: it is lent to handlers.
+    """
     try:
         link = await AsyncLink.connect(dsn, autocommit=True, **_options(dsn, application_name))
         link.patience = min(patience, GREET_SECONDS)
-        cursor = await link.execute(_ask_backend(), prepare=False, binary=True)
-        (backend,) = await cursor.fetchone() or (0,)
+        await greet_async(link, own=own)
         link.patience = patience
     except psycopg.Error as error:
         raise refused(dsn, error) from error
-    _settle(link, backend)
-    return link
-
-
-def _ask_backend() -> LiteralString:
-    return load_statement("show_backend")
-
-
-def _settle(link: Link | AsyncLink, backend: int) -> None:
     adapt(link)
-    if is_behind_pooler(link, backend):
-        link.pooled = True
-        link.prepare_threshold = None
+    return link
 
 
 def _options(dsn: str, application_name: str) -> dict[str, Any]:
@@ -84,7 +78,8 @@ def _options(dsn: str, application_name: str) -> dict[str, Any]:
     }
     if "PGCONNECT_TIMEOUT" in os.environ:
         del defaults["connect_timeout"]
-    return {name: value for name, value in defaults.items() if name not in given}
+    # Of a session's settings the one that poolers know, too, and that no RESET takes back.
+    return {name: value for name, value in defaults.items() if name not in given} | {"client_encoding": "UTF8"}
 
 
 def _unquoted(error: psycopg.Error) -> str:

@@ -24,6 +24,7 @@ from pgsched.db.dsn import resolve_dsn
 from pgsched.db.link import AsyncLink, Link
 from pgsched.db.migrate import check_schema
 from pgsched.db.problems import translate
+from pgsched.db.settled import settled, settled_async, transaction, transaction_async
 from pgsched.db.standby import is_standby
 from pgsched.errors import ConfigError, DatabaseUnavailable, PgschedError, TransitionRefused
 from pgsched.spec import TaskSpec
@@ -78,7 +79,7 @@ class Database:
 
     def run(self, command: Command[T]) -> T:
         """Run a command on the pool."""
-        with self._connection() as connection, translated(command):
+        with self._connection() as connection, translated(command), settled(connection):
             rows = fetch(Cursor(connection, row_factory=dict_row), command)
         return command.parse(rows)
 
@@ -90,7 +91,7 @@ class Database:
         """Insert many tasks in one transaction."""
         with self._connection() as connection:
             try:
-                with connection.transaction():
+                with transaction(connection):
                     return take(Cursor(connection, row_factory=dict_row), insert_tasks(specs))
             except psycopg.Error as error:
                 raise translate(error) from None
@@ -100,7 +101,7 @@ class Database:
         """Let several commands be one transaction: committed at the end, undone by an error."""
         with self._connection() as connection:
             try:
-                with connection.transaction():
+                with transaction(connection):
                     yield _InTransaction(connection)
             except psycopg.Error as error:  # of the commit
                 raise translate(error) from None
@@ -172,7 +173,8 @@ class AsyncDatabase:
         """Run a command on the pool."""
         async with self._connection() as connection:
             with translated(command):
-                rows = await fetch_async(AsyncCursor(connection, row_factory=dict_row), command)
+                async with settled_async(connection):
+                    rows = await fetch_async(AsyncCursor(connection, row_factory=dict_row), command)
             self.standby = is_standby(connection)
         return command.parse(rows)
 
@@ -186,7 +188,7 @@ class AsyncDatabase:
         """Insert many tasks in one transaction."""
         async with self._connection() as connection:
             try:
-                async with connection.transaction():
+                async with transaction_async(connection):
                     return await take_async(AsyncCursor(connection, row_factory=dict_row), insert_tasks(specs))
             except psycopg.Error as error:
                 raise translate(error) from None
@@ -197,7 +199,7 @@ class AsyncDatabase:
         async with self._connection() as connection:
             self.standby = is_standby(connection)
             try:
-                async with connection.transaction():
+                async with transaction_async(connection):
                     yield _AsyncInTransaction(connection)
             except psycopg.Error as error:  # of the commit
                 raise translate(error) from None

@@ -20,6 +20,7 @@ from pgsched.db.connect import connect_async, describe_dsn
 from pgsched.db.doctor_commands import begin_examination
 from pgsched.db.faults import one_line
 from pgsched.db.link import AsyncLink
+from pgsched.db.settled import transaction_async
 from pgsched.errors import DatabaseUnavailable
 
 QUESTION_SECONDS = 2.0
@@ -78,7 +79,7 @@ async def _ask_all(connection: AsyncLink, dsn: str, questions: Mapping[str, Comm
 async def _ask_one(connection: AsyncLink, command: Command[Any]) -> Any:
     cursor = AsyncCursor(connection, row_factory=dict_row)
     try:
-        async with connection.transaction():
+        async with transaction_async(connection):
             await fetch_async(cursor, begin_examination(QUESTION_SECONDS))
             rows = await fetch_async(cursor, command)
         return command.parse(rows)
@@ -99,7 +100,7 @@ async def _skew(connection: AsyncLink) -> timedelta:
     seen: list[tuple[timedelta, timedelta]] = []
     for _ in range(3):
         cursor = AsyncCursor(connection, row_factory=dict_row)
-        async with connection.transaction():
+        async with transaction_async(connection):
             sent = datetime.now(UTC)
             command = begin_examination(QUESTION_SECONDS)
             at = command.parse(await fetch_async(cursor, command))

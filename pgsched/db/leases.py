@@ -14,6 +14,7 @@ import psycopg
 from pgsched.db.connect import connect
 from pgsched.db.faults import fault_of
 from pgsched.db.session import STATEMENT_TIMEOUT, Session
+from pgsched.db.settled import settled
 from pgsched.db.statements import load_statement
 from pgsched.model import Claimed
 
@@ -235,25 +236,24 @@ class Pulse:
         if self._connection is None or self._connection.closed:
             self._connection = connect(self._dsn, application_name="pgsched heartbeat", patience=self._patience)
         identity = self._identity
+        given = {
+            "worker": identity.id,
+            "hostname": identity.hostname,
+            "pid": identity.pid,
+            "queues": list(identity.queues),
+            "patterns": list(identity.patterns),
+            "task_types": list(identity.task_types),
+            "declared_keys": list(identity.declared_keys),
+            "concurrency": identity.concurrency,
+            "running": running,
+            "age": age,
+            "lease": identity.lease,
+            "ids": [task.id for task in ordered],
+            "tokens": [task.fencing_token for task in ordered],
+        }
         try:
-            rows = self._connection.execute(
-                load_statement("beat"),
-                {
-                    "worker": identity.id,
-                    "hostname": identity.hostname,
-                    "pid": identity.pid,
-                    "queues": list(identity.queues),
-                    "patterns": list(identity.patterns),
-                    "task_types": list(identity.task_types),
-                    "declared_keys": list(identity.declared_keys),
-                    "concurrency": identity.concurrency,
-                    "running": running,
-                    "age": age,
-                    "lease": identity.lease,
-                    "ids": [task.id for task in ordered],
-                    "tokens": [task.fencing_token for task in ordered],
-                },
-            ).fetchall()
+            with settled(self._connection):
+                rows = self._connection.execute(load_statement("beat"), given).fetchall()
         except psycopg.Error as error:
             self.close()
             raise fault_of(error) from error

@@ -82,15 +82,6 @@ class AsyncLink(AsyncConnection[tuple[Any, ...]]):
             self.pgconn.finish()
 
 
-def is_behind_pooler(link: Link | AsyncLink, backend: int) -> bool:
-    """Whether a pooler answers: the session is of another process, ``backend``, than the one that let us in.
-
-    A pooler lets programs in by itself, under a number of its own, and hands them to a session when there is something
-    to do. What only passes bytes on shows the server's number.
-    """
-    return link.info.backend_pid != backend
-
-
 def _patiently(gen: Generator[Any, Any, T], seconds: float) -> Generator[Any, Any, T]:
     """The same steps; an error once no answer has come for so long."""
     until = monotonic() + seconds

@@ -20,6 +20,7 @@ from pgsched.db.connect import connect
 from pgsched.db.indexes import make_indexes
 from pgsched.db.lock_wait import limit_lock_wait, retry_locked
 from pgsched.db.problems import translate
+from pgsched.db.settled import refuse_encoding, transaction
 from pgsched.db.statements import Migration, load_statement, migrations
 from pgsched.errors import PermissionRefused, SchemaMismatch
 
@@ -59,11 +60,13 @@ def migrate(
     Nobody waits behind a lock of ours for more than seconds; ``on_wait`` is told who has what we need. A schema that is
     newer than this program and works with it is left as it is.
 
-    Raises DatabaseUnavailable, SchemaMismatch when the database is newer than this program and does not work with it,
-    PermissionRefused, and SchemaLocked when the locks were not to be had for ``lock_wait`` seconds.
+    Raises DatabaseUnavailable, UnfitDatabase for one that cannot hold every text, SchemaMismatch when the database is
+    newer than this program and does not work with it, PermissionRefused, and SchemaLocked when the locks were not to be
+    had for ``lock_wait`` seconds.
     """
     applied = []
     with connect(dsn, application_name="pgsched migrate") as connection:
+        refuse_encoding(connection)
         patiently = partial(retry_locked, connection, seconds=lock_wait, on_wait=on_wait)
         for migration in migrations():
             if not connection.pooled and _is_missing(connection, migration):
@@ -84,7 +87,7 @@ def _is_missing(connection: psycopg.Connection[tuple[Any, ...]], migration: Migr
 
 def _apply(connection: psycopg.Connection[tuple[Any, ...]], migration: Migration) -> bool:
     """Apply a migration unless it was; whether it was not."""
-    with _refusing(), connection.transaction():
+    with _refusing(), transaction(connection):
         connection.execute(_lock_migrations())
         limit_lock_wait(connection)
         connection.execute(_create_migrations())
@@ -100,7 +103,7 @@ def _apply(connection: psycopg.Connection[tuple[Any, ...]], migration: Migration
 
 
 def _set_rights(connection: psycopg.Connection[tuple[Any, ...]], *, roles: bool) -> None:
-    with _refusing(), connection.transaction():
+    with _refusing(), transaction(connection):
         connection.execute(_lock_migrations())
         limit_lock_wait(connection)
         refuse_newer(_versions(connection), whatever_works=False)
@@ -162,7 +165,8 @@ def migration_script(*, roles: bool = False) -> str:
 
     Run as it is (``psql -v ON_ERROR_STOP=1 -f``) it leaves what ``migrate`` leaves.
     """
-    parts = ["begin;", _create_migrations() + ";"]
+    settings = "set local standard_conforming_strings = on;\nset local search_path = pg_catalog, pg_temp;"
+    parts = ["begin;", settings, _create_migrations() + ";"]
     for migration in migrations():
         parts.append(f"-- {migration.version:04d}_{migration.name}\n{migration.sql.strip()}")
         # Whole numbers and a file's name of our own: nothing that was put in from outside.
@@ -191,11 +195,13 @@ def _versions_if_any(connection: psycopg.Connection[tuple[Any, ...]]) -> dict[in
 
 
 def check_schema(dsn: str, rights: Mapping[str, str] | None = None) -> None:
-    """Raise SchemaMismatch unless the database's schema is the one this program needs, or a newer that works with it.
+    """Raise SchemaMismatch unless the database's schema is the one this program needs, or a newer that works with it;
+    UnfitDatabase when it cannot hold every text.
 
     ``rights`` are those that the role must have on tables of ours; PermissionRefused names the first that it has not.
     """
     with _refusing(), connect(dsn, application_name="pgsched check") as connection:
+        refuse_encoding(connection)
         present = _versions_if_any(connection)
         found = max(present, default=0)
         refuse_newer(present)

@@ -13,6 +13,7 @@ from pgsched.db.faults import fault_of
 from pgsched.db.link import AsyncLink
 from pgsched.db.outcomes import Command
 from pgsched.db.session import STATEMENT_TIMEOUT, Rows
+from pgsched.db.settled import transaction_async
 from pgsched.errors import DatabaseUnavailable
 
 PooledConnection = AsyncLink
@@ -26,7 +27,7 @@ class Pool:
 
     def __init__(self, *, dsn: str, name: str, size: int, prepares: bool, timeout: float = STATEMENT_TIMEOUT) -> None:
         """``prepares``: whether statements are prepared. They must not be on connections that are lent to handlers,
-        which prepare their own."""
+        which prepare their own, and have the settings of their role and database."""
         self.timeout = timeout
         """Seconds after which a server that does not answer is given up."""
         self._prepares = prepares
@@ -45,7 +46,7 @@ class Pool:
                 connection = self._idle.pop()
                 if not connection.closed:
                     return connection
-            connection = await connect_async(self._dsn, application_name=self._name)
+            connection = await connect_async(self._dsn, application_name=self._name, own=self._prepares)
             if not self._prepares:
                 connection.prepare_threshold = None
         except BaseException:
@@ -118,12 +119,12 @@ class Pool:
 
 @asynccontextmanager
 async def _together(connection: PooledConnection, statements: int) -> AsyncIterator[None]:
-    """Several statements go out in one transaction and one round trip; one needs neither."""
-    if statements == 1:
-        yield
-    elif connection.pooled:
-        async with connection.transaction():
+    """Several statements go out in one transaction and one round trip; one needs neither where a session is ours."""
+    if connection.pooled:
+        async with transaction_async(connection):
             yield
+    elif statements == 1:
+        yield
     else:
         async with connection.pipeline(), connection.transaction():
             yield

@@ -32,7 +32,7 @@ _UNQUOTED = ("payload", "metadata", "result", "progress")
 _LONGEST_SHOWN = 100
 _COLUMNS = sorted((f.name for f in fields(Task) if "_" in f.name), key=len, reverse=True)
 _NAMES = re.compile("|".join([*_COLUMNS, "one_time"]))
-_KEY = re.compile(r"^Key \(idempotency_key\)=\((.*)\) ", re.DOTALL)
+_KEY = re.compile(r"\(idempotency_key\)=\((.*)\)", re.DOTALL)
 
 
 def translate(error: psycopg.Error, values: Mapping[str, Any] | None = None) -> PgschedError:
@@ -73,7 +73,7 @@ def explain_said(said: Said, values: Mapping[str, Any] | None = None) -> Pgsched
     if is_a(errors.CheckViolation):
         return InvalidTask(_broken_rule(said.constraint or said.message, values or {}))
     if is_a(errors.UniqueViolation):
-        return InvalidTask(_taken(said))
+        return InvalidTask(_taken(said, values or {}))
     if is_a(errors.NoDataFound):
         return TaskNotFound(said.message)
     if is_a(errors.ObjectNotInPrerequisiteState):
@@ -113,9 +113,12 @@ def _first_line(error: psycopg.Error) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-def _taken(said: Said) -> str:
-    key = _KEY.match(said.detail or "")
-    return f"idempotency_key {key[1]!r} is taken by another task" if key else said.message
+def _taken(said: Said, values: Mapping[str, Any]) -> str:
+    if said.constraint != "idempotency_key_must_be_unique":
+        return said.message
+    found = _KEY.search(said.detail or "")
+    key = found[1] if found else values.get("idempotency_key")
+    return f"idempotency_key {key!r} is taken by another task" if key else said.message
 
 
 def blamed_value(error: psycopg.Error, rows: list[Mapping[str, Any]]) -> int | None:

@@ -17,6 +17,7 @@ from pgsched.db.commands import Command
 from pgsched.db.connect import connect
 from pgsched.db.link import Link
 from pgsched.db.problems import translate
+from pgsched.db.settled import settled, transaction
 from pgsched.db.statements import load_statement
 from pgsched.interval import Interval
 
@@ -53,6 +54,10 @@ class Batch(NamedTuple):
     completed: int
     cancelled: int
     dead: int
+    kept: int = 0
+    """So many stay because something of the users' keeps them: a foreign key, a trigger."""
+    refusal: str | None = None
+    """What keeps one of them."""
 
 
 class Picked(NamedTuple):
@@ -61,8 +66,15 @@ class Picked(NamedTuple):
     looked: int
     last: Place | None
     ids: list[int]
-    cancelled: int
-    """So many of them were cancelled."""
+
+
+class Trial(NamedTuple):
+    """What would become of a task that is to be deleted."""
+
+    id: int
+    status: str
+    refusal: str | None
+    """What keeps it; None: nothing does."""
 
 
 class Day(NamedTuple):
@@ -104,7 +116,8 @@ class Eraser:
         """Run a command."""
         link = self._opened()
         try:
-            rows = fetch(Cursor(link, row_factory=dict_row), command)
+            with settled(link):
+                rows = fetch(Cursor(link, row_factory=dict_row), command)
         except psycopg.Error as error:
             raise self._failed(error) from None
         return command.parse(rows)
@@ -124,15 +137,17 @@ class Eraser:
     def pick(self, rule: Rule, behind: Place | None, until: Place, most: int) -> Picked | None:
         """Lock the tasks of one batch that nobody needs. None: somebody else prunes."""
         given = {**_whose(rule), **_between(behind, until), "most": most}
-        ((looked, at, task_id, ids, cancelled),) = self._rows(load_statement("pick_prunable"), given)
-        return None if looked is None else Picked(looked, Place(at, task_id) if at else None, ids, cancelled)
+        ((looked, at, task_id, ids),) = self._rows(load_statement("pick_prunable"), given)
+        return None if looked is None else Picked(looked, Place(at, task_id) if at else None, ids)
 
-    def delete(self, ids: Sequence[int], *, archive: bool) -> tuple[int, int, int]:
-        """Delete finished tasks; returns how many were completed, cancelled and dead."""
-        ((completed, cancelled, dead),) = self._rows(
-            load_statement("delete_finished"), {"ids": list(ids), "archive": archive}
-        )
-        return completed, cancelled, dead
+    def try_out(self, ids: Sequence[int]) -> list[Trial]:
+        """Delete tasks and undo it, to see what becomes of each; only inside :meth:`transaction`."""
+        with self.transaction(undo=True):
+            return [Trial._make(row) for row in self._rows(load_statement("try_delete"), {"ids": list(ids)})]
+
+    def delete(self, ids: Sequence[int], *, archive: bool) -> None:
+        """Delete finished tasks that nothing keeps."""
+        self._rows(load_statement("delete_finished"), {"ids": list(ids), "archive": archive})
 
     def copy_tasks(self, ids: Sequence[int]) -> Iterator[bytes]:
         """Read tasks as lines of JSON."""
@@ -171,14 +186,16 @@ class Eraser:
     def transaction(self, *, undo: bool = False) -> Iterator[None]:
         """Let several methods be one transaction; undone by an error, or if that is said."""
         try:
-            with self._opened().transaction(force_rollback=undo):
+            with transaction(self._opened(), undo=undo):
                 yield
         except psycopg.Error as error:
             raise self._failed(error) from None
 
     def _rows(self, statement: LiteralString, given: dict[str, Any]) -> list[tuple[Any, ...]]:
+        link = self._opened()
         try:
-            return self._opened().execute(statement, given, prepare=True, binary=True).fetchall()
+            with settled(link):
+                return link.execute(statement, given, prepare=True, binary=True).fetchall()
         except psycopg.Error as error:
             raise self._failed(error) from None
 

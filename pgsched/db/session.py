@@ -17,6 +17,7 @@ from psycopg import AsyncCursor
 from pgsched.db.connect import connect_async
 from pgsched.db.faults import SilentDatabase, fault_of
 from pgsched.db.link import AsyncLink
+from pgsched.db.settled import settle_transaction
 from pgsched.db.statements import load_statement
 
 STATEMENT_TIMEOUT = 30.0
@@ -58,7 +59,7 @@ class Session:
         the server refused it for its values.
         """
         async with self._guarded() as connection:
-            if connection.pooled and (self._tuned or self._lock_milliseconds != "0"):
+            if connection.pooled:
                 return (await self._execute_pooled(connection, [(statement, parameters)]))[0]
             return await connection.execute(statement, parameters, prepare=True, binary=True)
 
@@ -104,7 +105,9 @@ class Session:
     ) -> list[AsyncCursor[tuple[Any, ...]]]:
         """Behind a pooler: settings hold for one transaction, and what follows a commit in one message may be lost."""
         async with connection.transaction():
-            await self._set_up(connection)
+            async with connection.pipeline():
+                await settle_transaction(connection)
+                await self._set_up(connection)
             return [await connection.execute(statement, parameters, binary=True) for statement, parameters in commands]
 
     @asynccontextmanager

@@ -19,6 +19,7 @@ from pgsched.db.faults import RefusedByDatabase, one_line
 from pgsched.db.lent import ENDED, UNFINISHED, LentConnection, lend, take_back
 from pgsched.db.outcomes import Announcement, LogEntry, Progress, finish_commands
 from pgsched.db.pool import Pool, PooledConnection
+from pgsched.db.settled import settle_transaction
 from pgsched.db.statements import load_statement
 from pgsched.errors import DatabaseUnavailable, PgschedError
 from pgsched.model import Finish
@@ -80,6 +81,7 @@ class Transaction:
         connection = self._connection
         try:
             async with asyncio.timeout(self._pool.timeout), connection.pipeline():
+                await settle_transaction(connection)
                 tuned = await connection.execute(load_statement("tune_transaction"), {"role": self._role}, binary=True)
                 cursors = [
                     await connection.execute(statement, parameters, binary=True) for statement, parameters in commands
@@ -170,5 +172,5 @@ async def begin(pool: Pool, *, plain: bool) -> Transaction:
     except BaseException:
         await pool.put(connection, keep=False)
         raise
-    since, role = row
+    since, role, _timeout = row
     return Transaction(pool, connection, since, role, plain=plain)

@@ -76,6 +76,9 @@ class Pruner:
     _rows: int = 0
     _left: bool = False
     """Something could not be deleted now."""
+    _kept: int = 0
+    _refusal: str | None = None
+    _days_kept: list[str] = field(default_factory=list)
 
     def run(self) -> Pruned:
         """Delete everything that is to go. Raises DatabaseUnavailable, PermissionRefused, OSError of the archive."""
@@ -100,6 +103,9 @@ class Pruner:
             history=[day.part for day in self._days],
             history_bytes=sum(day.bytes for day in self._days),
             history_rows=self._rows,
+            kept=self._kept,
+            kept_by=self._refusal,
+            history_kept=self._days_kept,
             files=[str(path) for path in self.archive.files] if self.archive else [],
         )
 
@@ -121,6 +127,8 @@ class Pruner:
         for batch in self._batches(rule, until):
             gone = self._gone.setdefault(rule.queue, Counter())
             gone.update(completed=batch.completed, cancelled=batch.cancelled, dead=batch.dead)
+            self._kept += batch.kept
+            self._refusal = self._refusal or batch.refusal
             if self.on_batch is not None:
                 self.on_batch(rule.queue, batch)
 
@@ -151,18 +159,29 @@ class Pruner:
             picked = self.eraser.pick(rule, behind, until, most)
             if picked is None:
                 return None
-            number = len(picked.ids)
-            numbers = (0, 0, number) if rule.dead else (number - picked.cancelled, picked.cancelled, 0)
-            if number and self.archive is not None and not self.dry_run:
+            # What something keeps is not written to the file each time anew.
+            tried = self.eraser.try_out(picked.ids) if picked.ids else []
+            going = [one for one in tried if one.refusal is None]
+            if going and self.archive is not None and not self.dry_run:
                 # The file is safe before the rows go. A crash in between leaves them in both, and so does a commit
                 # whose answer is lost: only what surely was not deleted is taken out of the file again.
-                take_back = self.archive.write("tasks", self.eraser.copy_tasks(picked.ids))
+                ids = [one.id for one in going]
+                take_back = self.archive.write("tasks", self.eraser.copy_tasks(ids))
                 try:
-                    numbers = self.eraser.delete(picked.ids, archive=rule.archive)
+                    self.eraser.delete(ids, archive=rule.archive)
                 except BaseException:
                     take_back()
                     raise
-        return Batch(picked.looked, picked.last, *numbers)
+        number = Counter(one.status for one in going)
+        return Batch(
+            picked.looked,
+            picked.last,
+            number["completed"],
+            number["cancelled"],
+            number["dead"],
+            kept=len(picked.ids) - len(going),
+            refusal=next((one.refusal for one in tried if one.refusal is not None), None),
+        )
 
     # History.
 
@@ -172,6 +191,7 @@ class Pruner:
                 self._days.append(day)
             else:
                 self._left = True
+                self._days_kept.append(day.part)
             if self._stopped:
                 return
         while not self.dry_run and self.archive is None:

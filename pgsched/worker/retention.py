@@ -71,6 +71,7 @@ class Retention:
         self._holds = False
         self._share = WORKER_SHARE
         self._renew_at = 0.0
+        self._told: tuple[str | None, ...] = (None,)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pgsched-retention", daemon=True)
 
@@ -104,8 +105,9 @@ class Retention:
                 if done is not None:
                     self._share = next_share(self._share, took=monotonic() - looked_at, since=since)
                     tasks = sum(one.completed + one.cancelled + one.dead for one in done.queues)
-                    pause = pause_after(tasks, since)
+                    pause = EVERY_SECONDS if done.kept and not tasks else pause_after(tasks, since)
                     log.debug("pruned", tasks=tasks, history=done.history)
+                    self._tell(done)
             except PgschedError as error:
                 log.warning("prune_failed", error=str(error))
             except Exception:
@@ -134,6 +136,13 @@ class Retention:
         if self._holds:
             self._holds = False
             self._eraser.run(lock_commands.release(LOCK, self._worker))
+
+    def _tell(self, done: Pruned) -> None:
+        """Log what something of the users' keeps, once."""
+        kept = (done.kept_by, *done.history_kept)
+        if kept != self._told and any(kept):
+            log.warning("prune_kept", tasks=done.kept, by=done.kept_by, history=done.history_kept)
+        self._told = kept
 
     def _count(self, queue: str, batch: Batch) -> None:
         self._tally.prune(queue, completed=batch.completed, cancelled=batch.cancelled, dead=batch.dead)

@@ -1,7 +1,8 @@
 -- The server: its version, what it does with what is committed, how full it is. All of it every role may see.
 select current_setting('server_version_num')::int as version,
   pg_is_in_recovery() as standby,
-  current_setting('default_transaction_read_only')::boolean as read_only,
+  -- What other sessions begin with: ours are set.
+  coalesce((select s.reset_val = 'on' from pg_settings s where s.name = 'default_transaction_read_only'), false) as read_only,
   current_setting('fsync')::boolean as fsync,
   current_setting('full_page_writes')::boolean as full_page_writes,
   current_setting('synchronous_commit') <> 'off' as synchronous_commit,

@@ -1,2 +1,4 @@
 -- Which task has which idempotency key.
-select t.id, t.idempotency_key from pgsched.tasks t where t.idempotency_key = any(%(keys)s::text[])
+select t.id, t.idempotency_key
+from pgsched.tasks t
+where t.idempotency_key operator(pg_catalog.=) any (%(keys)s::pg_catalog.text[])

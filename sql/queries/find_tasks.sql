@@ -3,7 +3,14 @@
 -- far. Without rows when only the ids are asked for. A filter that was not given is null and is planned away, since the
 -- statement is not prepared; so is one of the two ways to the rows. The limit inside the first leaves the planner no other
 -- plan than to walk down the ids.
-select page.scanned_to, page.found_id, d.*
+select page.scanned_to, page.found_id,
+  d.id, d.task_type, d.task_name, d.queue, d.priority, d.payload, d.metadata, d.tags, d.tenant_id, d.user_id,
+  d.created_by, d.schedule_type, d.scheduled_for, d.cron_expression, d.timezone, d.start_date, d.end_date,
+  d.repeat_interval, d.repeat_count, d.execution_count, d.on_missed, d.catchup_window, d.overlap, d.jitter,
+  d.enabled, d.status, d.next_run_at, d.last_run_at, d.started_at, d.completed_at, d.died_at, d.attempts,
+  d.max_attempts, d.backoff, d.backoff_delay, d.backoff_max, d.timeout, d.locked_by, d.locked_until,
+  d.fencing_token, d.idempotency_key, d.depends_on, d.dependency_mode, d.on_dependency_dead, d.waiting_for, d.fired,
+  d.concurrency_key, d.parent_id, d.progress, d.result, d.last_error, d.planned_from, d.created_at, d.updated_at
 from (
   select reach.scanned_to, found.id as found_id
   from (

@@ -51,8 +51,12 @@ finished as (
     updated_at = statement_timestamp()
   from target
   where t.id = any(array[target.id])
-  returning t.*, target.execution, target.tick, target.attempt, target.worker_id, target.started_ago, target.seconds,
-    target.result as new_result, target.error, target.buried, target.spawned
+  -- Named, for users may have added columns of any name.
+  returning t.id, t.task_type, t.task_name, t.queue, t.priority, t.payload, t.metadata, t.tags, t.tenant_id, t.user_id,
+    t.created_by, t.timezone, t.status, t.next_run_at, t.max_attempts, t.backoff, t.backoff_delay, t.backoff_max, t.timeout,
+    t.last_run_at, t.concurrency_key, t.observed, t.fencing_token,
+    target.execution, target.tick, target.attempt, target.worker_id, target.seconds, target.result as new_result,
+    target.error, target.buried, target.spawned
 ),
 children as (
   insert into pgsched.tasks (

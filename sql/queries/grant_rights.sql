@@ -42,7 +42,7 @@ begin
   grant select on pgsched.settings to pgsched_worker;
   grant execute on function
     pgsched.retention_rules, pgsched.pick_prunable, pgsched.delete_finished, pgsched.history_days, pgsched.drop_history,
-    pgsched.prune_history
+    pgsched.prune_finished, pgsched.prune_history
     to pgsched_worker, pgsched_operator;
   grant execute on function pgsched.hold_history to pgsched_operator;
 
@@ -55,5 +55,5 @@ begin
   grant delete on pgsched.tasks, pgsched.archived_tasks, pgsched.locks to pgsched_operator;
   grant insert, update on pgsched.queues, pgsched.settings to pgsched_operator;
   grant select, insert on pgsched.audit_log to pgsched_operator;
-  grant execute on function pgsched.change_tasks, pgsched.limit_queue, pgsched.unlimit_queue to pgsched_operator;
+  grant execute on function pgsched.change_tasks, pgsched.delete_apart, pgsched.limit_queue, pgsched.unlimit_queue to pgsched_operator;
 end $$

@@ -26,6 +26,16 @@ begin
     grant usage on schema pgsched_clock to public;
     grant select on pgsched_clock.setting to public;
   end if;
+  -- What names its clock by the schema of PostgreSQL's own is written anew.
+  for one in
+    select regexp_replace(pg_get_functiondef(p.oid), '\mpg_catalog\.' || substr(clocks, 3), 'pgsched_clock.\1()', 'gi')
+      as definition
+    from pg_proc p join pg_language l on l.oid = p.prolang
+    where p.pronamespace = 'pgsched'::regnamespace and l.lanname = 'plpgsql'
+      and p.prosrc ~* ('\mpg_catalog\.' || substr(clocks, 3))
+  loop
+    execute one.definition;
+  end loop;
   for one in
     select p.oid::regprocedure as function,
       coalesce((select substr(c, 13) from unnest(p.proconfig) c where c like 'search_path=%'), 'pg_catalog, pg_temp') as path

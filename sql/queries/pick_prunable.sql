@@ -1,6 +1,5 @@
 -- The first half of a batch, for whoever copies the rows to a file before they are deleted, or only counts them.
-select p.looked, p.last_at, p.last_id, p.ids,
-  (select count(*) from pgsched.tasks t where t.id = any(p.ids) and t.status = 'cancelled') as cancelled
+select p.looked, p.last_at, p.last_id, p.ids
 from pgsched.pick_prunable(
   %(queue)s, %(dead)s, coalesce(%(from_at)s::timestamptz, '-infinity'), coalesce(%(from_id)s::bigint, 0),
   %(to_at)s, %(to_id)s, %(most)s) p

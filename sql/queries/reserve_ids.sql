@@ -1,8 +1,11 @@
 -- Ids for rows that are about to be copied, so that the caller can be told which task got which. The sequence is looked
--- up once, not for each id. Null for a role that may not fill them in, or not look for the keys that are known.
-select array_agg(nextval(s.name)) as ids
-from (select pg_get_serial_sequence('pgsched.tasks', 'id')::regclass as name offset 0) s
-cross join lateral generate_series(1, case
-  when has_sequence_privilege(s.name, 'usage') and has_column_privilege('pgsched.tasks', 'id', 'insert')
-    and has_column_privilege('pgsched.tasks', 'idempotency_key', 'select') then %(number)s::integer
+-- up once, not for each id. Null for a role that may not fill them in, or not look for the keys that are known. And whether
+-- rows with keys may wait in a temporary table. All names have their schema: the session may be the caller's.
+select pg_catalog.array_agg(pg_catalog.nextval(s.name)) as ids,
+  pg_catalog.has_database_privilege(pg_catalog.current_database(), 'temp') as may_stage
+from (select pg_catalog.pg_get_serial_sequence('pgsched.tasks', 'id')::pg_catalog.regclass as name offset 0) s
+cross join lateral pg_catalog.generate_series(1, case
+  when pg_catalog.has_sequence_privilege(s.name, 'usage')
+    and pg_catalog.has_column_privilege('pgsched.tasks', 'id', 'insert')
+    and pg_catalog.has_column_privilege('pgsched.tasks', 'idempotency_key', 'select') then %(number)s::integer
   else 0 end)

@@ -2,21 +2,21 @@
 -- drivers other than psycopg, whose one parameter is text whatever they think of JSON.
 select pgsched.schedule(
   task_type => t.task_type,
-  payload => t.payload::jsonb,
-  run_at => t.run_at::timestamptz,
+  payload => t.payload::pg_catalog.jsonb,
+  run_at => t.run_at::pg_catalog.timestamptz,
   delay => t.delay::interval,
   cron_expression => t.cron_expression,
   timezone => t.timezone,
   repeat_interval => t.repeat_interval::interval,
   repeat_count => t.repeat_count,
-  start_date => t.start_date::timestamptz,
-  end_date => t.end_date::timestamptz,
+  start_date => t.start_date::pg_catalog.timestamptz,
+  end_date => t.end_date::pg_catalog.timestamptz,
   queue => t.queue,
   priority => t.priority,
   idempotency_key => t.idempotency_key,
   task_name => t.task_name,
   tags => t.tags,
-  metadata => t.metadata::jsonb,
+  metadata => t.metadata::pg_catalog.jsonb,
   tenant_id => t.tenant_id,
   user_id => t.user_id,
   created_by => t.created_by,
@@ -36,10 +36,10 @@ select pgsched.schedule(
   on_dependency_dead => t.on_dependency_dead,
   concurrency_key => t.concurrency_key
 ) as id
-from json_to_recordset(%(tasks)s::text::json) as t(
-  task_type text, payload text, run_at text, delay text, cron_expression text, timezone text,
-  repeat_interval text, repeat_count integer, start_date text, end_date text, queue text, priority integer,
-  idempotency_key text, task_name text, tags text[], metadata text, tenant_id text, user_id text,
-  created_by text, max_attempts integer, backoff text, backoff_delay text, backoff_max text, timeout text,
-  on_missed text, catchup_window text, overlap text, jitter text, enabled boolean, parent_id bigint,
-  depends_on bigint[], dependency_mode text, on_dependency_dead text, concurrency_key text)
+from pg_catalog.json_to_recordset(%(tasks)s::pg_catalog.text::pg_catalog.json) as t(
+  task_type pg_catalog.text, payload pg_catalog.text, run_at pg_catalog.text, delay pg_catalog.text, cron_expression pg_catalog.text, timezone pg_catalog.text,
+  repeat_interval pg_catalog.text, repeat_count integer, start_date pg_catalog.text, end_date pg_catalog.text, queue pg_catalog.text, priority integer,
+  idempotency_key pg_catalog.text, task_name pg_catalog.text, tags pg_catalog.text[], metadata pg_catalog.text, tenant_id pg_catalog.text, user_id pg_catalog.text,
+  created_by pg_catalog.text, max_attempts integer, backoff pg_catalog.text, backoff_delay pg_catalog.text, backoff_max pg_catalog.text, timeout pg_catalog.text,
+  on_missed pg_catalog.text, catchup_window pg_catalog.text, overlap pg_catalog.text, jitter pg_catalog.text, enabled boolean, parent_id bigint,
+  depends_on bigint[], dependency_mode pg_catalog.text, on_dependency_dead pg_catalog.text, concurrency_key pg_catalog.text)

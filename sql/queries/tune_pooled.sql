@@ -1,3 +1,4 @@
 -- As tune_session.sql, for the transaction that it begins: behind a pooler the next one may be in another session.
-select set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
+select set_config('enable_indexscan', 'on', true), set_config('enable_nestloop', 'on', true),
+  set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
   set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true)

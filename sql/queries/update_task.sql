@@ -8,17 +8,17 @@ with present as (
 ),
 changed as (
   update pgsched.tasks t
-  set task_name = (wanted).task_name, queue = (wanted).queue, priority = (wanted).priority, payload = (wanted).payload,
-    metadata = (wanted).metadata, tags = (wanted).tags, tenant_id = (wanted).tenant_id, user_id = (wanted).user_id,
-    created_by = (wanted).created_by, scheduled_for = coalesce(now() + %(delay)s::interval, (wanted).scheduled_for),
-    cron_expression = (wanted).cron_expression, timezone = (wanted).timezone, start_date = (wanted).start_date,
-    end_date = (wanted).end_date, repeat_interval = (wanted).repeat_interval, repeat_count = (wanted).repeat_count,
-    on_missed = (wanted).on_missed, catchup_window = (wanted).catchup_window, overlap = (wanted).overlap,
-    jitter = (wanted).jitter, enabled = (wanted).enabled, max_attempts = (wanted).max_attempts,
-    backoff = (wanted).backoff, backoff_delay = (wanted).backoff_delay, backoff_max = (wanted).backoff_max,
-    timeout = (wanted).timeout, idempotency_key = (wanted).idempotency_key, parent_id = (wanted).parent_id,
-    depends_on = (wanted).depends_on, dependency_mode = (wanted).dependency_mode,
-    on_dependency_dead = (wanted).on_dependency_dead, concurrency_key = (wanted).concurrency_key
+  set task_name = (present.wanted).task_name, queue = (present.wanted).queue, priority = (present.wanted).priority, payload = (present.wanted).payload,
+    metadata = (present.wanted).metadata, tags = (present.wanted).tags, tenant_id = (present.wanted).tenant_id, user_id = (present.wanted).user_id,
+    created_by = (present.wanted).created_by, scheduled_for = coalesce(now() + %(delay)s::interval, (present.wanted).scheduled_for),
+    cron_expression = (present.wanted).cron_expression, timezone = (present.wanted).timezone, start_date = (present.wanted).start_date,
+    end_date = (present.wanted).end_date, repeat_interval = (present.wanted).repeat_interval, repeat_count = (present.wanted).repeat_count,
+    on_missed = (present.wanted).on_missed, catchup_window = (present.wanted).catchup_window, overlap = (present.wanted).overlap,
+    jitter = (present.wanted).jitter, enabled = (present.wanted).enabled, max_attempts = (present.wanted).max_attempts,
+    backoff = (present.wanted).backoff, backoff_delay = (present.wanted).backoff_delay, backoff_max = (present.wanted).backoff_max,
+    timeout = (present.wanted).timeout, idempotency_key = (present.wanted).idempotency_key, parent_id = (present.wanted).parent_id,
+    depends_on = (present.wanted).depends_on, dependency_mode = (present.wanted).dependency_mode,
+    on_dependency_dead = (present.wanted).on_dependency_dead, concurrency_key = (present.wanted).concurrency_key
   from present
   where t.id = present.id and not (%(moves)s and present.schedule_type <> 'one_time')
   returning t.id

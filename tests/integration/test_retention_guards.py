@@ -43,8 +43,8 @@ GUARDS = [
     Guard(retained.two_do_not_prune_at_once, "pick_prunable", "if not pg_try_advisory_xact_lock(", "if 0 = length("),
     Guard(
         retained.a_row_that_is_not_finished_is_not_deleted,
-        "delete_finished",
-        "and t.status in ('completed', 'cancelled', 'dead')",
+        "delete_apart",
+        "and t.status = any(statuses)",
     ),
     Guard(retained.a_task_that_is_just_being_scheduled_finds_what_it_depends_on, "check_dependencies", "for key share"),
 ]

@@ -187,6 +187,9 @@ PRUNED: Final[dict[str, Any]] = {
     "history": ["executions_20260101"],
     "history_bytes": 81920,
     "history_rows": 0,
+    "kept": 0,
+    "kept_by": None,
+    "history_kept": [],
     "files": [],
 }
 QUEUE: Final[dict[str, Any]] = {
