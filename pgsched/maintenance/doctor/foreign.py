@@ -22,7 +22,7 @@ _OTHERS: Final = {
     "row security": "rows that no policy lets through are never run",
     "rule": "what it rewrites is not done as pgsched means it",
     "foreign key": "rows that it refers to cannot be deleted",
-    "publication": "updates and deletes fail for tables without a replica identity",
+    "publication": "each claim and each finish is sent to its subscribers",
     "event trigger": "it may refuse the partitions that pgsched makes each day",
 }
 
