@@ -52,9 +52,9 @@ class Manager:
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as link:
                 link.settimeout(SEND_SECONDS)
-                link.sendto(message.encode(), self._address)
+                link.sendto(message.encode(errors="backslashreplace"), self._address)
             self._refused = False
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a ValueError for an address that cannot be one
             if not self._refused:  # once, and not at every beat
                 log.warning("not_notified", message=message.partition("=")[0], error=str(error))
             self._refused = True

@@ -16,6 +16,27 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
+class _Raised:
+    """What a call raised instead of returning."""
+
+    def __init__(self, error: BaseException) -> None:
+        # A future takes no StopIteration, and the loop takes a SystemExit for its own end.
+        ordinary = isinstance(error, Exception) and not isinstance(error, StopIteration)
+        self.error: Exception = error if ordinary else RuntimeError(f"a call in a thread raised {type(error).__name__}")  # type: ignore[assignment]
+
+
+def in_thread(call: Callable[[], T], *, name: str) -> asyncio.Future[T]:
+    """Make a call in a thread of its own; returns what to await for what it returns.
+
+    Not in the event loop's executor: that is the handlers', who may have filled it, or shut it down. Raises
+    RuntimeError when no thread can be started.
+    """
+    threads: Threads[T] = Threads(limit=1, name=name)
+    ticket = threads.submit(call)
+    threads.close()  # it ends after the call
+    return ticket.future
+
+
 class Ticket(Generic[T]):
     """One call on its way."""
 
@@ -28,14 +49,21 @@ class Ticket(Generic[T]):
         """What the call returns. Cancelling it does not stop the thread, which nothing can."""
         self.returned = False
 
-    def run(self) -> T:
+    def run(self) -> T | _Raised:
         """Make the call (in a thread)."""
-        return self._call()
+        try:
+            return self._call()
+        except BaseException as error:  # noqa: BLE001 - whoever waits for it gets it; the thread lives on
+            return _Raised(error)
 
-    def deliver(self, result: T) -> None:
+    def deliver(self, result: T | _Raised) -> None:
         """Hand the result over (on the event loop)."""
         self.returned = True
-        if not self.future.done():
+        if self.future.done():
+            return
+        if isinstance(result, _Raised):
+            self.future.set_exception(result.error)
+        else:
             self.future.set_result(result)
 
     async def ended(self) -> None:
@@ -47,29 +75,29 @@ class Ticket(Generic[T]):
 
 
 class Threads(Generic[T]):
-    """At most ``limit`` threads, started when they are needed. Calls must not raise."""
+    """At most ``limit`` threads, started when they are needed."""
 
     def __init__(self, *, limit: int, name: str) -> None:
         self._limit = limit
         self._name = name
         self._calls: SimpleQueue[Ticket[T] | None] = SimpleQueue()
-        self._results: deque[tuple[Ticket[T], T]] = deque()
+        self._results: deque[tuple[Ticket[T], T | _Raised]] = deque()
         self._threads: list[threading.Thread] = []
         self._busy = 0
         self._woken = False
 
     def submit(self, call: Callable[[], T]) -> Ticket[T]:
-        """Run a call in a thread; to be called on the event loop."""
+        """Run a call in a thread; to be called on the event loop. Raises RuntimeError when none can be started."""
         loop = asyncio.get_running_loop()
         ticket = Ticket(call, loop)
-        self._busy += 1
-        if self._busy > len(self._threads) < self._limit:
+        if self._busy >= len(self._threads) < self._limit:
             # Daemons: a function that never returns must not keep the process from ending.
             thread = threading.Thread(
                 target=self._run, args=(loop,), name=f"{self._name} {len(self._threads)}", daemon=True
             )
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)
+        self._busy += 1
         self._calls.put(ticket)
         return ticket
 

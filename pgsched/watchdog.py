@@ -87,6 +87,9 @@ class Watchdog:
 
     def _run(self) -> None:
         while True:
-            self.tick()
+            try:
+                self.tick()
+            except Exception:  # the manager hears nothing for once; the next beat tries again
+                log.exception("not_notified")
             if self._stop.wait(self._interval if self._is_ready else min(LOOK_SECONDS, self._interval)):
                 return

@@ -23,6 +23,7 @@ from pgsched.db.settled import settle_transaction
 from pgsched.db.statements import load_statement
 from pgsched.errors import DatabaseUnavailable, PgschedError
 from pgsched.model import Finish
+from pgsched.threads import in_thread
 
 CANCEL_SECONDS = 5.0
 """How long the server may take to be told to stop a statement."""
@@ -62,7 +63,7 @@ class Transaction:
         self._keep = False  # the cancel may come late, and must not strike what the next does
         if isinstance(self.lent, LentConnection):
             cancel = partial(self.lent.cancel_safe, timeout=CANCEL_SECONDS)
-            self._stopping = asyncio.get_running_loop().run_in_executor(None, cancel)
+            self._stopping = in_thread(cancel, name="pgsched cancel")
 
     async def write(
         self,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from time import monotonic
 from typing import Any, Protocol
 
@@ -13,11 +14,13 @@ from pgsched.db.leases import Identity
 from pgsched.db.session import Session
 from pgsched.errors import DatabaseUnavailable
 from pgsched.logs import get_logger
+from pgsched.threads import in_thread
 from pgsched.worker.finisher import Finisher
 from pgsched.worker.halves import in_halves
 from pgsched.worker.heart import Heart
 from pgsched.worker.holds import Hold, Holds
 from pgsched.worker.hooking import Hooking
+from pgsched.worker.lasting import Lasting
 from pgsched.worker.slots import Slots
 
 log = get_logger("pgsched.worker")
@@ -28,6 +31,10 @@ CLAIM_SECONDS = 3.0
 """How much of that for a claim under way."""
 CANCEL_SECONDS = 2.0
 """How long a cancelled handler may take to clean up."""
+LOOP_SECONDS = 2.0
+"""How long a loop that is cancelled may take to end."""
+CLOSE_SECONDS = 2.0
+"""How long a connection may take to close."""
 HOOK_SECONDS = 3.0
 """How long a stopping worker waits for hooks that have events to be told."""
 LEAST_SECONDS = 0.3
@@ -67,45 +74,70 @@ class Ending:
         self._connections = connections
         self._left = FLUSH_SECONDS
 
-    async def stop_loops(self, claiming: asyncio.Task[None], others: Sequence[asyncio.Task[None]]) -> None:
+    async def stop_loops(self, claiming: Lasting, others: Sequence[Lasting]) -> None:
         """End the loops. A claim under way is waited for: rows that it took are to be given back."""
         begun = monotonic()
-        await asyncio.wait([claiming], timeout=CLAIM_SECONDS)
-        for loop in (claiming, *others):
-            loop.cancel()
-        await asyncio.gather(claiming, *others, return_exceptions=True)
+        await claiming.wait(CLAIM_SECONDS)
+        await asyncio.gather(*(loop.end(LOOP_SECONDS) for loop in (claiming, *others)), return_exceptions=True)
         self._left -= monotonic() - begun
 
-    async def wind_down(self, finishing: asyncio.Task[None], shutdown_timeout: float) -> None:
-        """Give back what has not started, let the rest finish in time, give back what did not, write everything."""
-        try:
-            await self.give_back(self._holds.take_waiting())
-            await self._slots.drain(shutdown_timeout)
-            if self._slots.running:
-                log.warning("handing_back", running=self._slots.running)
-                await self._slots.interrupt(CANCEL_SECONDS)
-            await self._write_all(finishing)
-            await self.give_back([hold for hold in self._holds.snapshot() if hold.state != "finishing"])
-        finally:
-            await asyncio.to_thread(self._heart.stop, min(2.0, self._seconds))
-            self._slots.close()
-            if self._hooking is not None:
-                await self._hooking.stop(HOOK_SECONDS)
-            await self.leave()
+    async def wind_down(self, finishing: Lasting, shutdown_timeout: float) -> None:
+        """Give back what has not started, let the rest finish in time, give back what did not, write everything.
+
+        A step that fails, or is cancelled, keeps none of those after it from being taken.
+        """
+        steps: tuple[tuple[str, Callable[[], Awaitable[None]]], ...] = (
+            ("give back", lambda: self.give_back(self._holds.take_waiting())),
+            ("drain", lambda: self._let_end(shutdown_timeout)),
+            ("write", lambda: self._write_all(finishing)),
+            ("give back the rest", lambda: self.give_back(self._unfinished())),
+            ("end the heartbeat", self._end_heartbeat),
+            ("close the slots", self._close_slots),
+            ("end the hooks", self._end_hooks),
+            ("leave", self.leave),
+        )
+        cancelled: asyncio.CancelledError | None = None
+        for name, step in steps:
+            try:
+                await step()
+            except asyncio.CancelledError as error:
+                cancelled = error
+            except Exception:
+                log.exception("shutdown_step_failed", step=name)
         log.info("worker_stopped", unwritten=len(self._finisher))
+        if cancelled is not None:
+            raise cancelled
+
+    async def _let_end(self, shutdown_timeout: float) -> None:
+        await self._slots.drain(shutdown_timeout)
+        if self._slots.running:
+            log.warning("handing_back", running=self._slots.running)
+            await self._slots.interrupt(CANCEL_SECONDS)
+
+    def _unfinished(self) -> list[Hold]:
+        return [hold for hold in self._holds.snapshot() if hold.state != "finishing"]
+
+    async def _end_heartbeat(self) -> None:
+        await in_thread(partial(self._heart.stop, min(2.0, self._seconds)), name="pgsched end")
+
+    async def _close_slots(self) -> None:
+        self._slots.close()
+
+    async def _end_hooks(self) -> None:
+        if self._hooking is not None:
+            await self._hooking.stop(HOOK_SECONDS)
 
     @property
     def _seconds(self) -> float:
         return max(self._left, LEAST_SECONDS)
 
-    async def _write_all(self, finishing: asyncio.Task[None]) -> None:
+    async def _write_all(self, finishing: Lasting) -> None:
         begun = monotonic()
         deadline = begun + self._seconds
         self._finisher.try_all()
-        while self._finisher.busy and monotonic() < deadline and not finishing.done():  # noqa: ASYNC110
+        while self._finisher.busy and monotonic() < deadline and not finishing.done:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        finishing.cancel()
-        await asyncio.gather(finishing, return_exceptions=True)
+        await finishing.end(LOOP_SECONDS)
         self._left -= monotonic() - begun
 
     async def give_back(self, holds: list[Hold]) -> None:
@@ -138,7 +170,11 @@ class Ending:
         except DatabaseUnavailable as error:
             log.warning("unregister_failed", error=str(error))
         for connections in self._connections:
-            await connections.close()
+            try:
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await connections.close()
+            except Exception:
+                log.exception("shutdown_step_failed", step="close a connection")
 
     async def _tell(self, what: Any, *about: object) -> None:
         """Say something to the database, in half of the time that is left. Raises DatabaseUnavailable."""

@@ -5,19 +5,30 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from functools import partial
 from time import monotonic
 
 from pgsched.errors import DatabaseUnavailable
 from pgsched.logs import get_logger
+from pgsched.worker.lasting import Lasting
 from pgsched.worker.tally import Tally
 
 log = get_logger("pgsched.worker")
 
+Tick = Callable[[], Awaitable[None]]
+"""One turn of a loop."""
 STEADY_SECONDS = 10.0
 """A loop that failed after working for so long is tried again soon."""
 
 
-async def forever(what: str, tick: Callable[[], Awaitable[None]], tally: Tally) -> None:
+def start_loop(what: str, tick: Tick, tally: Tally, *, may_end: Callable[[], bool] | None = None) -> Lasting:
+    """Begin a loop that nothing ends but :meth:`Lasting.end`; it may end by itself while ``may_end`` says so."""
+    loop = Lasting(partial(forever, what, tick, tally), name=f"pgsched {what}", may_end=may_end)
+    loop.start()
+    return loop
+
+
+async def forever(what: str, tick: Tick, tally: Tally) -> None:
     """Run a tick again and again; while the database is away, with growing pauses."""
     pause = 0.0
     while True:

@@ -100,3 +100,6 @@ class Heart:
                 self._tally.database_errors += 1
                 log.warning("heartbeat_failed", error=str(error))
                 pause = min(RETRY_SECONDS, self._lease / 3)
+            except Exception:  # whatever it is: without heartbeats every lease runs out
+                log.exception("heartbeat_failed")
+                pause = min(RETRY_SECONDS, self._lease / 3)

@@ -17,6 +17,7 @@ from pgsched.model import Finish
 from pgsched.threads import Threads
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.holds import Hold
+from pgsched.worker.lasting import Lasting
 
 log = get_logger("pgsched.worker")
 
@@ -39,7 +40,7 @@ class Hooking:
         self._done = asyncio.Event()
         self._done.set()
         self._thread: Threads[BaseException | None] = Threads(limit=1, name="pgsched hooks")
-        self._task: asyncio.Task[None] | None = None
+        self._loop = Lasting(self._run, name="pgsched hooks")
         self._untold = 0
         self._told_at = -WARN_SECONDS
         self.dropped = 0
@@ -47,38 +48,30 @@ class Hooking:
 
     def started(self, hold: Hold) -> None:
         """A handler begins."""
-        task = hold.task
         if functions := self._hooks.of("started"):
-            event = Event(
-                event="started",
-                id=task.id,
-                task_type=task.task_type,
-                queue=task.queue,
-                attempt=task.attempts,
-                at=self._clock.now(),
-            )
-            self._put(functions, event)
+            self._tell(functions, lambda: self._begun(hold))
 
     def finished(self, written: Sequence[tuple[Hold, Finish]]) -> None:
         """These outcomes are in the database."""
         for hold, finish in written:
             if functions := self._hooks.of(name_of(finish) or ""):
-                at = self._clock.at(finish.finished) if finish.execution else self._clock.now()
-                event = event_of(hold.task, finish, at, with_result=True)
-                assert event is not None  # it has a name  # noqa: S101
-                self._put(functions, event)
+                self._tell(functions, partial(self._ended, hold, finish))
 
     def start(self) -> None:
         """Call hooks from now on."""
-        self._task = asyncio.create_task(self._run(), name="pgsched hooks")
+        self._loop.start()
 
     async def _run(self) -> None:
+        self._called.set()  # something may have been left waiting
         while True:
             await self._called.wait()
             self._called.clear()
             while self._waiting:
                 function, event = self._waiting.popleft()
-                await self._call(function, event)
+                try:
+                    await self._call(function, event)
+                except Exception:
+                    log.exception("hook_failed", on=event.event, task_id=event.id)
             self._done.set()
 
     async def stop(self, timeout: float) -> None:
@@ -88,10 +81,33 @@ class Hooking:
                 await self._done.wait()
         except TimeoutError:
             log.warning("hook_events_dropped", count=len(self._waiting) + 1, reason="the worker stops")
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task], timeout=timeout)
+        await self._loop.end(timeout)
         self._thread.close()
+
+    def _begun(self, hold: Hold) -> Event:
+        task = hold.task
+        return Event(
+            event="started",
+            id=task.id,
+            task_type=task.task_type,
+            queue=task.queue,
+            attempt=task.attempts,
+            at=self._clock.now(),
+        )
+
+    def _ended(self, hold: Hold, finish: Finish) -> Event | None:
+        at = self._clock.at(finish.finished) if finish.execution else self._clock.now()
+        return event_of(hold.task, finish, at, with_result=True)
+
+    def _tell(self, functions: list[Function], make: Callable[[], Event | None]) -> None:
+        """Let hooks be called for an event. What cannot be told is no matter of whoever runs or writes the task."""
+        try:
+            event = make()
+            if event is not None:
+                self._put(functions, event)
+        except Exception:
+            self.dropped += 1
+            log.exception("hook_events_dropped", count=1)
 
     def _put(self, functions: list[Function], event: Event) -> None:
         if len(self._waiting) + len(functions) > MAX_WAITING:
@@ -112,8 +128,8 @@ class Hooking:
         else:
             error = await self._thread.submit(partial(_called, function, event)).future
         if error is not None:
-            name = getattr(function, "__qualname__", repr(function))
-            log.error("hook_failed", hook=name, on=event.event, task_id=event.id, exc_info=error)
+            name = getattr(function, "__qualname__", None)
+            log.error("hook_failed", hook=name or function, on=event.event, task_id=event.id, exc_info=error)
 
 
 def _called(function: Function, event: Event) -> BaseException | None:

@@ -6,9 +6,9 @@ free. Where no setting says that anything is deleted, a look is one small questi
 
 from __future__ import annotations
 
-import asyncio
 import random
 import threading
+from functools import partial
 from time import monotonic
 
 from pgsched.db import lock_commands
@@ -18,6 +18,7 @@ from pgsched.errors import PgschedError
 from pgsched.logs import get_logger
 from pgsched.maintenance.retention import WORKER_SHARE, Pruner
 from pgsched.records import Pruned
+from pgsched.threads import in_thread
 from pgsched.worker.tally import Tally
 
 log = get_logger("pgsched.worker")
@@ -83,7 +84,7 @@ class Retention:
         """End the thread and give the lock back."""
         self._stop.set()
         if self._thread.is_alive():
-            await asyncio.to_thread(self._thread.join, STOP_SECONDS)
+            await in_thread(partial(self._thread.join, STOP_SECONDS), name="pgsched end")
 
     def tick(self) -> Pruned | None:
         """Delete what is to go, if it is this worker's to do; None if it is not. Raises PgschedError."""
@@ -113,12 +114,18 @@ class Retention:
             except Exception:
                 log.exception("prune_failed")
             if not self._holds:
-                self._eraser.close()
+                self._close()
         try:
             self._give_back()
         except PgschedError as error:
             log.info("retention_lock_kept", error=str(error))  # its time runs out
-        self._eraser.close()
+        self._close()
+
+    def _close(self) -> None:
+        try:
+            self._eraser.close()
+        except Exception:
+            log.exception("prune_failed")
 
     def _wait(self, seconds: float) -> bool:
         """Pause; whether to stop, because this worker does or because another took its place."""

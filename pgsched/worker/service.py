@@ -7,8 +7,8 @@ import os
 import random
 import re
 import socket
-from collections.abc import Awaitable, Callable
 from time import monotonic
+from typing import Any
 from uuid import uuid4
 
 from prometheus_client import CollectorRegistry
@@ -24,6 +24,7 @@ from pgsched.logs import get_logger
 from pgsched.model import GROUP
 from pgsched.processes import Serve, check_processes
 from pgsched.registry import Registry
+from pgsched.threads import in_thread
 from pgsched.worker.appetite import Appetite
 from pgsched.worker.attempts import Attempts
 from pgsched.worker.chain import Chain
@@ -31,12 +32,13 @@ from pgsched.worker.claimer import MAX_BYTES, Claimer
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.ending import CLAIM_SECONDS, Ending
 from pgsched.worker.finisher import LOCK_SECONDS, Finisher
-from pgsched.worker.forever import forever
+from pgsched.worker.forever import Tick, start_loop
 from pgsched.worker.gauges import Gauges
 from pgsched.worker.groups import Groups
 from pgsched.worker.heart import Heart
 from pgsched.worker.holds import RUNNING, Hold, Holds
 from pgsched.worker.hooking import Hooking
+from pgsched.worker.lasting import Lasting, own_task
 from pgsched.worker.progress import Progress
 from pgsched.worker.retention import Retention
 from pgsched.worker.roster import Roster
@@ -203,15 +205,13 @@ class Worker:
         self.slots.start()
         self.retention.start()
         self.progress.start()
-        claiming = asyncio.create_task(
-            self._forever("claim", self.progress.watching(self._claim_tick)), name="pgsched claim"
-        )
+        claiming = self._loop_of("claim", self.progress.watching(self._claim_tick), may_end=self._stopping.is_set)
         loops = [
-            asyncio.create_task(self._forever("listen", self._listen), name="pgsched listen"),
-            asyncio.create_task(self._forever("upkeep", self._upkeep_tick), name="pgsched upkeep"),
-            asyncio.create_task(self._forever("watchdog", self._watchdog.run), name="pgsched watchdog"),
+            self._loop_of("listen", self._listen),
+            self._loop_of("upkeep", self._upkeep_tick),
+            self._loop_of("watchdog", self._watchdog.run),
         ]
-        finishing = asyncio.create_task(self._forever("finish", self._finish_tick), name="pgsched finish")
+        finishing = self._loop_of("finish", self._finish_tick)
         if self.hooking is not None:
             self.hooking.start()
         log.info(
@@ -231,10 +231,11 @@ class Worker:
 
     def stop(self) -> None:
         """Ask the worker to stop; safe to call again."""
-        if not self._stopping.is_set():
-            log.info("worker_stopping", running=self.slots.running, timeout=self._settings.shutdown_timeout)
-        self.progress.end()
+        stopping = self._stopping.is_set()
         self._stopping.set()
+        self.progress.end()
+        if not stopping:
+            log.info("worker_stopping", running=self.slots.running, timeout=self._settings.shutdown_timeout)
 
     def unhealthy(self, blocked: float | None = None) -> str | None:
         """Return what another process in its place could do better; None when it is alive, also without a database.
@@ -262,7 +263,7 @@ class Worker:
 
     async def _started(self) -> bool:
         """Introduce this worker to the database; False when it was told to stop before that answered."""
-        starting = asyncio.create_task(self._start(), name="pgsched start")
+        starting = own_task(self._start(), name="pgsched start")
         stopping = asyncio.create_task(self._stopping.wait())
         await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -275,7 +276,7 @@ class Worker:
         return True
 
     async def _start(self) -> None:
-        await asyncio.to_thread(self.heart.start)
+        await in_thread(self.heart.start, name="pgsched start")
         await self._declare()
         await self.announcer.tick()
 
@@ -399,5 +400,5 @@ class Worker:
                 log.warning("lease_lost", task_id=hold.task.id, task_type=hold.task.task_type, state=hold.state)
                 self.holds.abandon(hold)
 
-    async def _forever(self, what: str, tick: Callable[[], Awaitable[None]]) -> None:
-        await forever(what, tick, self.tally)
+    def _loop_of(self, what: str, tick: Tick, **more: Any) -> Lasting:
+        return start_loop(what, tick, self.tally, **more)

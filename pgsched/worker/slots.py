@@ -6,7 +6,8 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from functools import partial
 from time import monotonic
 
 from pgsched.capture import CaptureHandler, capture, release
@@ -27,6 +28,7 @@ from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.finisher import Finisher
 from pgsched.worker.groups import Groups
 from pgsched.worker.holds import RUNNING, Hold, Holds
+from pgsched.worker.lasting import own_task
 from pgsched.worker.places import Places, current_hold
 from pgsched.worker.tally import Tally
 
@@ -94,19 +96,23 @@ class Slots:
         """Open the slots."""
         self._capturing = capture(self._capture_logs, self._logging_context)
         for number in range(self._concurrency):
-            task = asyncio.create_task(self._slot(), name=f"pgsched slot {number}")
-            self._tasks.add(task)
-            task.add_done_callback(self._slot_ended)
+            self._open(number)
 
     def feed(self) -> None:
         """Wake an idle slot when rows wait. It takes one after the other, and wakes others when a handler waits."""
         self._wake(min(1, len(self._holds.waiting)))
 
+    def _open(self, number: int) -> None:
+        task = own_task(self._slot(), name=f"pgsched slot {number}")
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._slot_ended, number))
+
     def _wake(self, count: int) -> None:
-        for _ in range(min(count, len(self._idle))):
+        while count > 0 and self._idle:
             future = self._idle.popleft()
-            if not future.done():
+            if not future.done():  # that of a slot which somebody cancelled is
                 future.set_result(None)
+                count -= 1
 
     def _pass_on(self) -> None:
         """A handler waits for something: two more slots may start. So all do in a few turns of the loop, and handlers
@@ -135,9 +141,10 @@ class Slots:
 
     def close(self) -> None:
         """Let go of the threads; those that still run are not waited for. End the child processes."""
-        release(self._capturing)
-        self._threads.close()
-        self.processes.close()
+        with ExitStack() as each:  # also when one of them fails
+            each.callback(self.processes.close)
+            each.callback(self._threads.close)
+            each.callback(release, self._capturing)
 
     async def _slot(self) -> None:
         loop = asyncio.get_running_loop()
@@ -163,7 +170,9 @@ class Slots:
                 await self._run(hold)
             except asyncio.CancelledError:
                 log.debug("slot_cancelled", task_id=hold.task.id)
-            except Exception:  # a fault of pgsched: the slot lives on, the row is claimed again when its lease runs out
+            except (Exception, SystemExit, KeyboardInterrupt):
+                # A fault of pgsched, or what a handler's signal handler raised: the slot lives on, and the row is
+                # claimed again when its lease runs out.
                 log.exception("slot_failed", task_id=hold.task.id, task_type=hold.task.task_type)
                 hold.slot = None
                 self._holds.abandon(hold)
@@ -273,10 +282,18 @@ class Slots:
             return None
         return self.context_of(hold)
 
-    def _slot_ended(self, task: asyncio.Task[None]) -> None:
+    def _slot_ended(self, number: int, task: asyncio.Task[None]) -> None:
+        """Open a slot again that something ended: it never ends but by a shutdown."""
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("slot_ended", error=str(task.exception()))
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if self._closing:
+            return
+        log.error("slot_ended", slot=number, error=repr(error))
+        for hold in self._holds.snapshot():
+            if hold.slot is task:
+                hold.slot = None
+                self._holds.abandon(hold)
+        self._open(number)
 
 
 async def _settle(slot: asyncio.Task[None]) -> None:
