@@ -8,6 +8,8 @@ alone.
 from __future__ import annotations
 
 import os
+import select
+from contextlib import suppress
 from typing import NoReturn
 
 generation = 0
@@ -31,5 +33,9 @@ def end_copy(error: BaseException | None = None) -> NoReturn:
     if isinstance(error, SystemExit):
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
     else:
-        os.write(2, b"pgsched: a process that a handler forked came back from the handler: it was ended\n")
+        with suppress(OSError, ValueError):
+            told = select.poll()
+            told.register(2, select.POLLOUT)
+            if told.poll(0):  # nobody may be reading, and the copy must end
+                os.write(2, b"pgsched: a process that a handler forked came back from the handler: it was ended\n")
     os._exit(code & 0xFF)

@@ -32,6 +32,7 @@ from pgsched.notify import Manager, find_manager
 from pgsched.processes import TERM_SECONDS
 from pgsched.watchdog import Watchdog, longest_block
 from pgsched.worker.collector import settle_collector
+from pgsched.worker.contained import Metrics
 from pgsched.worker.ending import CANCEL_SECONDS, FLUSH_SECONDS, HOOK_SECONDS
 from pgsched.worker.http import HttpServer
 from pgsched.worker.merged import Answering, Child, MergedMetrics, first_problem, first_stalled, load_of
@@ -143,7 +144,6 @@ def _serve(
         return None
     server = HttpServer(host=host, port=port, registry=metrics, healthy=healthy, ready=ready)
     server.start()
-    log.info("metrics_served", host=host, port=server.port)
     return server
 
 
@@ -222,7 +222,7 @@ class _Parent:
         signal.set_wakeup_fd(self._signalled)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _noted_in_the_pipe)
-        metrics = CollectorRegistry()
+        metrics = Metrics()
         metrics.register(MergedMetrics(self._children))
         server = _serve(
             host,

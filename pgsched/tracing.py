@@ -25,8 +25,17 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from pgsched.logs import get_logger
 from pgsched.spec import TaskSpec
 
+log = get_logger("pgsched.telemetry")
+
+T = TypeVar("T")
+
+UNTRACED: Final[Span] = trace.INVALID_SPAN
+"""Stands for a span that could not be begun."""
+TELL_SECONDS: Final = 10.0
+"""How often a failure of OpenTelemetry is logged."""
 SCOPE: Final = "pgsched"
 """The instrumentation scope, and the value of messaging.system: a custom one, as no known one fits."""
 DEFAULT_QUEUE: Final = "default"
@@ -100,12 +109,33 @@ def flush(seconds: float) -> bool:
     return bool(sent) and sent[0]
 
 
+class Quiet:
+    """Tells OpenTelemetry what happened. What that raises is logged now and then, and stops nothing."""
+
+    def __init__(self) -> None:
+        self._told_at = -TELL_SECONDS
+        self.failures = 0
+        """How often something was raised."""
+
+    def __call__(self, tell: Callable[[], T], otherwise: T) -> T:
+        """Return what ``tell`` returns, ``otherwise`` if it raises."""
+        try:
+            return tell()
+        except Exception:
+            self.failures += 1
+            if monotonic() - self._told_at >= TELL_SECONDS:
+                self._told_at = monotonic()
+                log.exception("telemetry_failed", times=self.failures)
+            return otherwise
+
+
 class Sending:
     """One span of the producer's, and the tasks that carry its context."""
 
-    def __init__(self, span: Span) -> None:
+    def __init__(self, span: Span, quietly: Quiet) -> None:
         self._span = span
-        self._carrier = carrier_of()
+        self._quietly = quietly
+        self._carrier: dict[str, str] = quietly(carrier_of, {})
         self.count = 1
         """Tasks that were sent, or tried to."""
 
@@ -115,15 +145,18 @@ class Sending:
             return spec  # the client refuses it, by its place
         own = spec.metadata or {}
         if "traceparent" in own:
-            for link in link_to(context_of(own)):
-                self._span.add_link(link.context)
+            self._quietly(lambda: self._link(own), None)
             return spec
         return replace(spec, metadata={**own, **self._carrier}) if self._carrier else spec
 
     def sent(self, task_id: int) -> int:
         """Note the id of the task, and return it."""
-        self._span.set_attribute("messaging.message.id", str(task_id))
+        self._quietly(lambda: self._span.set_attribute("messaging.message.id", str(task_id)), None)
         return task_id
+
+    def _link(self, carrier: Mapping[str, Any]) -> None:
+        for link in link_to(context_of(carrier)):
+            self._span.add_link(link.context)
 
 
 class SendingMany(Sending):
@@ -136,7 +169,7 @@ class SendingMany(Sending):
     def all_sent(self, ids: list[int]) -> list[int]:
         """Note how many tasks there were, and return their ids."""
         self.count = len(ids)
-        self._span.set_attribute("messaging.batch.message_count", len(ids))
+        self._quietly(lambda: self._span.set_attribute("messaging.batch.message_count", len(ids)), None)
         return ids
 
 
@@ -151,6 +184,7 @@ class Tracing:
     ) -> None:
         self.tracer = trace.get_tracer(SCOPE, tracer_provider=tracer_provider)
         self.meter = metrics.get_meter(SCOPE, meter_provider=meter_provider)
+        self.quietly = Quiet()
         self._sent = self.meter.create_counter(
             "messaging.client.sent.messages", unit="{message}", description="Tasks that were sent to the database."
         )
@@ -176,25 +210,37 @@ class Tracing:
             yield sending
 
     @contextmanager
-    def _span(self, name: str, queue: str | None, attributes: dict[str, Any], kind: Callable[[Span], S]) -> Iterator[S]:
+    def _span(
+        self, name: str, queue: str | None, attributes: dict[str, Any], kind: Callable[[Span, Quiet], S]
+    ) -> Iterator[S]:
         begun = monotonic()
         measured = {"messaging.operation.name": "schedule", "messaging.system": SCOPE}
         if queue is not None:
             measured["messaging.destination.name"] = queue
         common = {**measured, "messaging.operation.type": "send", **attributes}
-        with self.tracer.start_as_current_span(
-            name, kind=SpanKind.PRODUCER, attributes=common, record_exception=False, set_status_on_exception=False
-        ) as span:
-            sending = kind(span)
-            try:
-                yield sending
-            except BaseException as error:
-                name = type(error).__qualname__
-                measured["error.type"] = name
-                # Not its message: that may hold what the caller gave.
-                span.add_event("exception", {"exception.type": name})
-                fail(span, name, name)
-                raise
-            finally:
-                self._sent.add(sending.count, measured)
-                self._durations.record(monotonic() - begun, {**measured, "messaging.operation.type": "send"})
+        quietly = self.quietly
+        span = quietly(lambda: self.tracer.start_span(name, kind=SpanKind.PRODUCER, attributes=common), UNTRACED)
+        token = quietly(lambda: contexts.attach(trace.set_span_in_context(span)), None)
+        sending = kind(span, quietly)
+        try:
+            yield sending
+        except BaseException as error:
+            kind_of_error = type(error).__qualname__
+            measured["error.type"] = kind_of_error
+            quietly(lambda: _note(span, kind_of_error), None)
+            raise
+        finally:
+            if token is not None:
+                contexts.detach(token)
+            quietly(span.end, None)
+            quietly(lambda: self._measure(sending.count, monotonic() - begun, measured), None)
+
+    def _measure(self, count: int, seconds: float, measured: dict[str, str]) -> None:
+        self._sent.add(count, measured)
+        self._durations.record(seconds, {**measured, "messaging.operation.type": "send"})
+
+
+def _note(span: Span, kind: str) -> None:
+    # Not its message: that may hold what the caller gave.
+    span.add_event("exception", {"exception.type": kind})
+    fail(span, kind, kind)

@@ -21,7 +21,7 @@ STEADY_SECONDS = 10.0
 """A loop that failed after working for so long is tried again soon."""
 
 
-def start_loop(what: str, tick: Tick, tally: Tally, *, may_end: Callable[[], bool] | None = None) -> Lasting:
+def start_loop(tally: Tally, what: str, tick: Tick, *, may_end: Callable[[], bool] | None = None) -> Lasting:
     """Begin a loop that nothing ends but :meth:`Lasting.end`; it may end by itself while ``may_end`` says so."""
     loop = Lasting(partial(forever, what, tick, tally), name=f"pgsched {what}", may_end=may_end)
     loop.start()

@@ -12,6 +12,11 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
+from pgsched.logs import get_logger
+from pgsched.worker.tally import log_errors
+
+log = get_logger("pgsched.worker")
+
 ANSWER_SECONDS = 5.0
 """How long a child may take to answer; of one that does not, a scrape shows only what it had counted."""
 LOOK_SECONDS = 1.0
@@ -51,9 +56,20 @@ class Answering:
     def _run(self) -> None:
         try:
             while True:
-                self._pipe.send(self._answers[self._pipe.recv()]())
+                self._pipe.send(self._answer(self._pipe.recv()))
         except (EOFError, OSError):
             self._on_orphaned()
+
+    def _answer(self, question: str) -> str:
+        try:
+            return self._answers[question]()
+        except Exception as error:
+            log.exception("answer_failed", question=question)
+            return _UNANSWERED.get(question, f"{type(error).__name__}: it cannot be told")
+
+
+_UNANSWERED = {"metrics": "", "load": "0 0"}
+"""What is said of what cannot be told, where it is no line about a problem."""
 
 
 class Child:
@@ -128,7 +144,8 @@ class MergedMetrics(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Return the families that ``/metrics`` shows."""
-        return _add_up(family for child in self._children() for family in child.metrics())
+        families = (family for child in self._children() for family in child.metrics())
+        return _add_up((*families, log_errors()))  # the parent logs, too
 
 
 def _add_up(parts: Iterable[Metric]) -> list[Metric]:

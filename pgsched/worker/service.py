@@ -7,11 +7,9 @@ import os
 import random
 import re
 import socket
+from functools import partial
 from time import monotonic
-from typing import Any
 from uuid import uuid4
-
-from prometheus_client import CollectorRegistry
 
 from pgsched.config import DEFAULT_CAPTURE_LEVEL, WorkerSettings, capture_level
 from pgsched.db.leases import Identity, Pulse
@@ -30,15 +28,16 @@ from pgsched.worker.attempts import Attempts
 from pgsched.worker.chain import Chain
 from pgsched.worker.claimer import MAX_BYTES, Claimer
 from pgsched.worker.clock import DatabaseClock
+from pgsched.worker.contained import Metrics
 from pgsched.worker.ending import CLAIM_SECONDS, Ending
 from pgsched.worker.finisher import LOCK_SECONDS, Finisher
-from pgsched.worker.forever import Tick, start_loop
+from pgsched.worker.forever import start_loop
 from pgsched.worker.gauges import Gauges
 from pgsched.worker.groups import Groups
 from pgsched.worker.heart import Heart
 from pgsched.worker.holds import RUNNING, Hold, Holds
 from pgsched.worker.hooking import Hooking
-from pgsched.worker.lasting import Lasting, own_task
+from pgsched.worker.lasting import own_task
 from pgsched.worker.progress import Progress
 from pgsched.worker.retention import Retention
 from pgsched.worker.roster import Roster
@@ -183,7 +182,7 @@ class Worker:
         self._watchdog = Watchdog(dsn=dsn, worker=self.identity.id)
         self.retention = Retention(dsn=dsn, identity=self.identity, tally=self.tally)
         self.announcer = Announcer(session=self._upkeep, finisher=self.finisher)
-        self.metrics = CollectorRegistry()
+        self.metrics = Metrics()
         self.metrics.register(self.tally)
         self._gauges = Gauges(session=self._upkeep) if counts_table else None
         if self._gauges is not None:
@@ -205,13 +204,11 @@ class Worker:
         self.slots.start()
         self.retention.start()
         self.progress.start()
-        claiming = self._loop_of("claim", self.progress.watching(self._claim_tick), may_end=self._stopping.is_set)
-        loops = [
-            self._loop_of("listen", self._listen),
-            self._loop_of("upkeep", self._upkeep_tick),
-            self._loop_of("watchdog", self._watchdog.run),
-        ]
-        finishing = self._loop_of("finish", self._finish_tick)
+        start = partial(start_loop, self.tally)
+        claiming = start("claim", self.progress.watching(self._claim_tick), may_end=self._stopping.is_set)
+        others = {"listen": self._listen, "upkeep": self._upkeep_tick, "watchdog": self._watchdog.run}
+        loops = [start(what, tick) for what, tick in others.items()]
+        finishing = start("finish", self._finish_tick)
         if self.hooking is not None:
             self.hooking.start()
         log.info(
@@ -399,6 +396,3 @@ class Worker:
                 self.tally.fenced += hold.state == RUNNING  # whatever its handler still returns is not written
                 log.warning("lease_lost", task_id=hold.task.id, task_type=hold.task.task_type, state=hold.state)
                 self.holds.abandon(hold)
-
-    def _loop_of(self, what: str, tick: Tick, **more: Any) -> Lasting:
-        return start_loop(what, tick, self.tally, **more)

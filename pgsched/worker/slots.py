@@ -170,6 +170,9 @@ class Slots:
                 await self._run(hold)
             except asyncio.CancelledError:
                 log.debug("slot_cancelled", task_id=hold.task.id)
+                if not self._interrupted:  # else it is given back
+                    hold.slot = None
+                    self._holds.abandon(hold)
             except (Exception, SystemExit, KeyboardInterrupt):
                 # A fault of pgsched, or what a handler's signal handler raised: the slot lives on, and the row is
                 # claimed again when its lease runs out.

@@ -30,7 +30,7 @@ from pgsched.logs import get_logger
 from pgsched.model import Claimed, Finish, Missed, Outcome
 from pgsched.registry import Handler
 from pgsched.runner import run_attempt
-from pgsched.tracing import SCOPE, SECONDS, Tracing, carrier_of, context_of, fail, link_to
+from pgsched.tracing import SCOPE, SECONDS, UNTRACED, Tracing, carrier_of, context_of, fail, link_to
 from pgsched.worker.holds import FINISHING, Hold, Holds
 from pgsched.worker.mirror import mirror
 from pgsched.worker.places import current_hold
@@ -67,6 +67,7 @@ class WorkerTracing(Traces):
 
     def __init__(self, tracing: Tracing) -> None:
         self._tracing = tracing
+        self._quietly = tracing.quietly
         self._open: dict[Key, tuple[Span, Hold | None]] = {}
         self._origins: dict[Key, Origin] = {}
         self._asking = asyncio.Lock()
@@ -88,7 +89,7 @@ class WorkerTracing(Traces):
     def watch(self, worker: str, holds: Holds, questions: Pool, metrics: CollectorRegistry, context: ContextOf) -> None:
         """Learn of the worker's other parts; let its metrics be seen through OpenTelemetry too."""
         self._worker, self._holds, self._questions, self._context = worker, holds, questions, context
-        mirror(self._tracing.meter, metrics)
+        self._quietly(lambda: mirror(self._tracing.meter, metrics), None)
 
     def tally(self, slots: int) -> Tally:
         """What counts, and ends spans."""
@@ -111,40 +112,50 @@ class WorkerTracing(Traces):
         key = (task.id, task.fencing_token)
         if key not in self._origins:
             on_wait()
-        surroundings, links = _place(await self._origin(task))
+        surroundings, links = await self._placed(task)
         span = self._start("process", task, surroundings, links)
-        self._consumed.add(1, self._measured(task))
+        self._quietly(lambda: self._consumed.add(1, self._measured(task)), None)
         self._open[key] = (span, hold)
         # What the lookup took is no time of the handler's.
         more["started"] = started = monotonic()
-        token = contexts.attach(trace.set_span_in_context(span, surroundings))
+        token = self._quietly(lambda: contexts.attach(trace.set_span_in_context(span, surroundings)), None)
         try:
             if context is not None:
                 if timeout is not None:
                     context.deadline_monotonic = started + timeout
                 if handler.executor == "process":
-                    context.carry(carrier_of())
+                    context.carry(self._quietly(carrier_of, {}))
             await run_attempt(handler, payload, context, timeout=timeout, on_wait=on_wait, **more)
         finally:
-            contexts.detach(token)
+            if token is not None:
+                contexts.detach(token)
             if not handler.transactional or hold.abandoned:
                 self._end_unfinished(key)
 
     async def fire_group(self, pool: Pool, worker: UUID, task: Claimed, missed: Sequence[Missed]) -> int | None:
         """Make the children of a group within a span, which they carry as where they come from."""
-        surroundings, links = _place(await self._origin(task))
+        surroundings, links = await self._placed(task)
         span = self._start("fire", task, surroundings, links)
         try:
-            carrier = carrier_of(trace.set_span_in_context(span, surroundings))
+            carrier: dict[str, str] = self._quietly(
+                lambda: carrier_of(trace.set_span_in_context(span, surroundings)), {}
+            )
             then = trace_steps(task, carrier) if carrier else None
             children = await fire_group(pool, worker, task, missed, then=then)
-            span.set_attribute("messaging.batch.message_count", children or 0)
+            self._quietly(lambda: span.set_attribute("messaging.batch.message_count", children or 0), None)
         except BaseException as error:
-            fail(span, type(error).__qualname__, type(error).__qualname__)
+            kind = type(error).__qualname__
+            self._quietly(lambda: fail(span, kind, kind), None)
             raise
         finally:
-            span.end()
+            self._quietly(span.end, None)
         return children
+
+    async def _placed(self, task: Claimed) -> tuple[TraceContext, list[trace.Link]]:
+        """The context in which the span of a task begins, and its links."""
+        origin = await self._origin(task)
+        nowhere: tuple[TraceContext, list[trace.Link]] = (TraceContext(), [])
+        return self._quietly(lambda: _place(origin), nowhere)
 
     def _start(self, name: str, task: Claimed, surroundings: TraceContext, links: list[trace.Link]) -> Span:
         attributes: dict[str, str | int] = {
@@ -160,8 +171,12 @@ class WorkerTracing(Traces):
             "pgsched.scheduled_for": (task.scheduled_for or task.next_run_at).isoformat(),
             "pgsched.fencing_token": task.fencing_token,
         }
-        return self._tracing.tracer.start_span(
-            f"{name} {task.queue}", context=surroundings, kind=SpanKind.CONSUMER, attributes=attributes, links=links
+        tracer, called = self._tracing.tracer, f"{name} {task.queue}"
+        return self._quietly(
+            lambda: tracer.start_span(
+                called, context=surroundings, kind=SpanKind.CONSUMER, attributes=attributes, links=links
+            ),
+            UNTRACED,
         )
 
     async def _origin(self, task: Claimed) -> Origin:
@@ -191,6 +206,9 @@ class WorkerTracing(Traces):
 
     def _ended(self, task: Claimed, outcome: Outcome, finish: Finish) -> None:
         """An attempt was counted. That of a group has no span: its children have."""
+        self._quietly(lambda: self._end(task, outcome, finish), None)
+
+    def _end(self, task: Claimed, outcome: Outcome, finish: Finish) -> None:
         opened = self._open.pop((task.id, task.fencing_token), None)
         dead = finish.buried or finish.next_status == "dead"
         measured = self._measured(task)
@@ -223,8 +241,9 @@ class WorkerTracing(Traces):
         opened = self._open.pop(key, None)
         if opened is not None:
             span, hold = opened
-            span.set_attribute("pgsched.outcome", "lost" if hold is not None and hold.abandoned else "released")
-            span.end()
+            ended = "lost" if hold is not None and hold.abandoned else "released"
+            self._quietly(lambda: span.set_attribute("pgsched.outcome", ended), None)
+            self._quietly(span.end, None)
 
     def _measured(self, task: Claimed) -> dict[str, str]:
         return {

@@ -85,13 +85,29 @@ def test_worker_without_its_app_is_wrong_usage_in_one_line(run_pgsched: PgschedR
     assert line.startswith("pgsched: app ")
 
 
-def test_worker_whose_metrics_port_is_taken_is_wrong_usage_in_one_line(run_pgsched: PgschedRunner) -> None:
+def test_worker_whose_metrics_port_is_taken_works_and_serves_once_it_is_free(
+    run_pgsched: PgschedRunner, dsn: str
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        worker = run_pgsched("worker", "--app", "mod:app", "--metrics-port", port)
-        assert worker.wait() == 2
+        port = taken.getsockname()[1]
+        task_id = int(pgsched("task", "add", "greet", "--payload", '{"name": "you"}', dsn=dsn).stdout)
+        worker = run_pgsched("worker", "--app", "mod:app", "--metrics-port", str(port))
+        worker.wait_for_output(rf'"port": {port}, .*"event": "metrics_not_served"')
+        wait_until(
+            lambda: pgsched("task", "show", task_id, "--json", dsn=dsn).json()["status"] == "completed",
+            message="the task is completed",
+        )
+    worker.wait_for_output(rf'"port": {port}, "event": "metrics_served"')
+    assert worker.stop() == 0
+
+
+def test_worker_whose_metrics_host_is_none_of_this_machine_is_wrong_usage_in_one_line(
+    run_pgsched: PgschedRunner,
+) -> None:
+    worker = run_pgsched("worker", "--app", "mod:app", "--metrics-host", "192.0.2.1", "--metrics-port", "0")
+    assert worker.wait() == 2
     (line,) = worker.stderr.splitlines()
-    assert line.startswith(f"pgsched: metrics cannot be served on 127.0.0.1:{port}: ")
+    assert line.startswith("pgsched: metrics cannot be served on 192.0.2.1:0: ")
 
 
 def test_worker_without_a_schema_says_what_to_do(run_pgsched: PgschedRunner, empty_dsn: str) -> None:

@@ -251,3 +251,22 @@ def _block_until_renewed_past(db: object, task_id: int, seen: object) -> None:
         ),
         message="a lease time has passed",
     )
+
+
+@on_loop
+async def test_a_beat_that_fails_for_any_reason_is_not_the_last(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pgsched.worker.heart.RETRY_SECONDS", 0.01)
+    async with running_worker(dsn, lease=1) as worker:
+        await wait_until_async(worker.heart._thread.is_alive, message="it beats")
+        beat, failures = worker.heart._pulse.beat, list[Exception]()
+
+        def failing(*arguments: object, **options: object) -> dict[int, bool]:
+            if len(failures) < 3:
+                failures.append(RuntimeError("nobody thought of it"))
+                raise failures[-1]
+            return beat(*arguments, **options)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(worker.heart._pulse, "beat", failing)
+        await wait_until_async(lambda: len(failures) == 3, message="beats fail")
+        before = worker.heart.last_beat
+        await wait_until_async(lambda: worker.heart.last_beat > before, message="it beats again")

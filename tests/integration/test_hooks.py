@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -215,3 +217,88 @@ async def test_without_hooks_nothing_is_made(dsn: str) -> None:
 def test_an_unknown_event_is_refused(event: Any) -> None:
     with pytest.raises(RegistrationError, match="event must be started, completed, failed or dead, got"):
         App().on(event)(print)
+
+
+class Odd:
+    """A hook of which nothing can be asked."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("of the repr")
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(f"no {name}")
+
+    def __call__(self, event: Event) -> None:
+        raise KeyboardInterrupt
+
+
+@on_loop
+async def test_no_hook_stops_the_worker_or_the_hooks_after_it(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    app, seen, found = App(), list[Event](), list[Any]()
+
+    @app.task("mail")
+    async def mail() -> dict[str, list[int]]:
+        return {"sent": []}
+
+    def changes(event: Event) -> None:
+        event.result["sent"].append(event.result)
+
+    def leaves_the_thread(event: Event) -> None:
+        _thread.exit()
+
+    async def looks_for_the_worker_s_tasks(event: Event) -> None:
+        found.extend(task for task in asyncio.all_tasks() if task.get_name().startswith("pgsched"))
+
+    async def cancels_itself(event: Event) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+
+    async def adds_one(event: Event) -> None:
+        app.on("failed")(print)
+
+    event_of, made = hooking.event_of, list[int]()
+
+    def broken_at_first(*arguments: Any, **options: Any) -> Event | None:
+        made.append(1)
+        if len(made) == 1:
+            raise RuntimeError("no event can be made of it")
+        return event_of(*arguments, **options)
+
+    monkeypatch.setattr(hooking, "event_of", broken_at_first)
+    for hook in (changes, leaves_the_thread, Odd(), looks_for_the_worker_s_tasks, adds_one, cancels_itself):
+        app.on("completed")(hook)
+    collecting(app, seen, "completed")
+    with database(dsn) as db:
+        ids = [insert_task(db) for _ in range(3)]
+        async with running_worker(dsn, app.registry, hooks=app.hooks, capture_logs="off"):
+            await wait_until_async(lambda: len(seen) == 2, message="the hooks were called")
+            later = insert_task(db)
+            await wait_until_async(lambda: len(seen) == 3, message="they are called again")
+        assert [task_row(db, task_id)["status"] for task_id in (*ids, later)] == ["completed"] * 4
+    assert found == []
+
+
+@on_loop
+async def test_a_hook_that_never_returns_holds_up_neither_tasks_nor_the_end(dsn: str) -> None:
+    app, begun = App(), list[int]()
+
+    @app.task("mail")
+    async def mail() -> None: ...
+
+    @app.on("completed")
+    async def endless(event: Event) -> None:
+        begun.append(event.id)
+        while True:
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+    with database(dsn) as db, pytest.MonkeyPatch.context() as quick:
+        quick.setattr("pgsched.worker.ending.HOOK_SECONDS", 0.05)
+        ids = [insert_task(db) for _ in range(5)]
+        async with running_worker(dsn, app.registry, hooks=app.hooks, capture_logs="off"):
+            await wait_until_async(
+                lambda: begun and all(task_row(db, task_id)["status"] == "completed" for task_id in ids),
+                message="all tasks are done",
+            )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import re
+import socket
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -11,12 +14,17 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
 from pgsched.errors import ConfigError
 from pgsched.maintenance.doctor.catalogue import NAMES
+from pgsched.worker import http
 from pgsched.worker.gauges import FRESH_SECONDS, LINGER_SECONDS, STALE_SECONDS
 from pgsched.worker.http import HttpServer
+from pgsched.worker.merged import Answering, Child
 from tests.engine import Engine, engine, expire_leases, handlers, make_due, nothing, on_loop, running_worker
 from tests.processes import PgschedRunner
 from tests.tables import add_worker, database, insert_task, set_dead, set_running
@@ -338,18 +346,82 @@ async def test_another_path_is_not_found(dsn: str) -> None:
 
 
 @on_loop
-async def test_a_port_that_is_taken_is_named(dsn: str) -> None:
+async def test_a_port_that_is_taken_is_served_once_it_is_free(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "AGAIN_SECONDS", 0.02)
     async with engine(dsn) as one:
+        worker = one.worker
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            server = HttpServer(
+                host="127.0.0.1", port=port, registry=worker.metrics, healthy=lambda: None, ready=lambda: None
+            )
+            server.start()
+        await wait_until_async(lambda: answers(f"http://127.0.0.1:{port}/healthz"), message="it serves")
+        server.stop()
+
+
+def answers(url: str) -> bool:
+    try:
+        return get(url) == (200, "ok\n")
+    except OSError:
+        return False
+
+
+def test_an_address_that_is_none_of_this_machine_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"metrics cannot be served on 192\.0\.2\.1:0: "):
+        HttpServer(host="192.0.2.1", port=0, registry=CollectorRegistry(), healthy=lambda: None, ready=lambda: None)
+
+
+class Raising(Collector):
+    """Shows one family and fails at the next."""
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily("before_it", "Made before the mistake.", value=1)
+        raise RuntimeError("in the collector")
+
+
+@on_loop
+async def test_a_collector_or_a_probe_that_raises_spoils_nothing_else(dsn: str) -> None:
+    async with engine(dsn) as one:
+        one.worker.metrics.register(Raising())
         with served(one) as address:
-            port = int(address.rsplit(":", 1)[1])
-            with pytest.raises(ConfigError, match=rf"127\.0\.0\.1:{port}"):
-                HttpServer(
-                    host="127.0.0.1",
-                    port=port,
-                    registry=one.worker.metrics,
-                    healthy=lambda: None,
-                    ready=lambda: None,
-                )
+            status, text = get(f"{address}/metrics")
+            assert status == 200
+            assert {"pgsched_running", "before_it"} <= samples(text).keys()
+            with pytest.MonkeyPatch.context() as broken:
+                broken.setattr(one.worker.slots, "running", None)
+                broken.setattr(one.worker.progress, "stalled", Raising)
+                assert get(f"{address}/healthz")[0] == 500
+            assert get(f"{address}/healthz")[0] == 200
+
+
+@on_loop
+async def test_a_process_whose_metrics_fail_still_answers_the_other_questions(dsn: str) -> None:
+    def raising() -> str:
+        raise RuntimeError("in a probe")
+
+    async with engine(dsn) as one:
+        ours, theirs = multiprocessing.Pipe()
+        broken = CollectorRegistry()
+        broken.register(Raising())
+        orphaned = threading.Event()
+        Answering(
+            pipe=theirs,
+            metrics=broken,
+            healthy=raising,
+            ready=lambda: None,
+            alive=raising,
+            load=one.worker.load,
+            on_orphaned=orphaned.set,
+        ).start()
+        child = Child(ours)
+        assert child.metrics() == []
+        assert child.ask("healthy") == child.ask("alive") == "RuntimeError: it cannot be told"
+        assert child.ask("ready") == ""
+        assert child.ask("load") == "0 20"
+        assert not orphaned.is_set()
+        ours.close()
+        await wait_until_async(orphaned.is_set, message="it ends")
 
 
 def test_several_processes_serve_their_metrics_as_one(run_pgsched: PgschedRunner, dsn: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -11,7 +13,9 @@ import pytest
 from pgsched.context import Context
 from pgsched.db import leases
 from pgsched.model import Claimed
-from tests.engine import handlers, history, on_loop, rows, running_worker
+from pgsched.registry import Registry
+from pgsched.worker.ending import Ending
+from tests.engine import engine, expire_leases, handlers, history, on_loop, rows, running_worker
 from tests.tables import database, insert_task, task_row
 from tests.waiting import wait_until_async
 
@@ -186,3 +190,92 @@ async def test_a_worker_that_stops_is_no_longer_registered(dsn: str) -> None:
         async with running_worker(dsn):
             await wait_until_async(lambda: rows(db, "select from pgsched.workers"), message="it is registered")
         assert rows(db, "select * from pgsched.workers") == []
+
+
+@pytest.mark.parametrize("step", ["give_back", "_let_end", "_end_heartbeat", "_close_slots", "_end_hooks", "leave"])
+@pytest.mark.parametrize("error", [RuntimeError("nobody thought of it"), asyncio.CancelledError()], ids=type)
+@on_loop
+async def test_a_step_of_the_end_that_fails_keeps_none_of_the_others_from_being_taken(
+    dsn: str, monkeypatch: pytest.MonkeyPatch, step: str, error: BaseException
+) -> None:
+    done = asyncio.Event()
+
+    async def quick() -> None:
+        done.set()
+
+    async def failing(*_arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Ending, step, failing)
+    with database(dsn) as db:
+        task_id = insert_task(db)
+        with suppress(asyncio.CancelledError):
+            async with running_worker(dsn, handlers(mail=quick)) as worker:
+                await done.wait()
+        assert task_row(db, task_id)["status"] == "completed"
+        registered = rows(db, "select from pgsched.workers")
+        assert bool(registered) == (step == "leave")
+        if step != "_end_heartbeat":
+            assert not worker.heart._thread.is_alive()
+        worker.heart.stop(5)
+        worker.slots.close()
+
+
+@on_loop
+async def test_connections_that_cannot_be_closed_keep_no_other_open(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def failing() -> None:
+        raise RuntimeError("nobody thought of it")
+
+    async with running_worker(dsn) as worker:
+        await wait_until_async(lambda: worker._finishes.connected or worker._claims.connected, message="it works")
+        close = worker._claims.close
+        monkeypatch.setattr(worker._claims, "close", failing)
+    assert not worker._upkeep.connected
+    await close()
+
+
+@on_loop
+async def test_loops_and_slots_that_somebody_cancels_go_on(dsn: str) -> None:
+    calls = list[int]()
+
+    async def mail(ctx: Context) -> None:
+        calls.append(ctx.id)
+
+    with database(dsn) as db:
+        async with running_worker(dsn, handlers(mail=mail), concurrency=3):
+            for _ in range(3):
+                first = insert_task(db)
+                await wait_until_async(lambda first=first: task_row(db, first)["status"] == "completed", message="done")
+                tasks = [one for one in gc.get_objects() if isinstance(one, asyncio.Task) and not one.done()]
+                mine = [one for one in tasks if one.get_loop() is asyncio.get_running_loop()]
+                names = {one.get_name() for one in mine if one.get_name().startswith("pgsched")}
+                loops = {"pgsched claim", "pgsched finish", "pgsched listen", "pgsched upkeep", "pgsched watchdog"}
+                assert names >= loops | {"pgsched slot 0", "pgsched slot 1", "pgsched slot 2"}
+                for one in mine:
+                    if one.get_name() in names:
+                        one.cancel()
+        assert len(calls) == 3
+
+
+@on_loop
+async def test_a_slot_whose_preparation_somebody_cancelled_lets_go_of_its_row(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def cancelled(*_arguments: object) -> None:
+        raise asyncio.CancelledError
+
+    def mail(ctx: Context) -> None: ...
+
+    registry = Registry()
+    registry.register("mail", mail, transactional=True)
+    with database(dsn) as db:
+        insert_task(db)
+        async with engine(dsn, registry) as one:
+            with monkeypatch.context() as broken:
+                broken.setattr(one.worker.slots._attempts, "prepare", cancelled)
+                await one.claim()
+                one.worker.slots.feed()
+                await wait_until_async(lambda: len(one.holds) == 0, message="nothing is in hand")
+            expire_leases(db)
+            await one.work()
+        assert rows(db, STATES) == [{"status": "completed", "n": 1}]

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from opentelemetry import baggage, trace
 from opentelemetry import context as contexts
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode
 
 from pgsched import Context, Discard, Retry, TaskSpec
@@ -22,7 +23,7 @@ from pgsched.flow import chain, group, step
 from pgsched.tracing import MAX_BAGGAGE
 from tests.engine import expire_leases, make_due, on_loop
 from tests.spans import Traced, attributes, header_of, id_of, links_of, parent_of, trace_of
-from tests.tables import database, insert_task
+from tests.tables import database, insert_task, task_row
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 CALLER_TRACE, CALLER_SPAN = 0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331
@@ -505,3 +506,79 @@ sys.exit(main(["worker", "--otel"]))
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     said = 'OpenTelemetry is not installed: pip install "pgsched[otel]"'
     assert (done.stdout, done.stderr, done.returncode) == (f"{said}\n", f"pgsched: {said}\n", 2)
+
+
+# What fails in it stops nothing.
+
+
+class Broken(SpanProcessor):
+    """Raises at one of the steps of a span, or at both."""
+
+    def __init__(self, *steps: str) -> None:
+        self._steps = steps
+
+    def on_start(self, span: Span, parent_context: Any = None) -> None:
+        if "start" in self._steps:
+            raise RuntimeError("at the start of a span")
+
+    def on_end(self, span: ReadableSpan) -> None:
+        if "end" in self._steps:
+            raise RuntimeError("at the end of a span")
+
+
+@pytest.mark.parametrize("steps", [("start",), ("end",), ("start", "end")])
+@on_loop
+async def test_span_processors_that_raise_cost_no_task_and_no_outcome(dsn: str, traced: Traced, steps: Any) -> None:
+    @traced.app.task("mail")
+    async def mail(ctx: Context) -> str:
+        ctx.log("begun")
+        if ctx.attempt == 1:
+            raise Retry(0)
+        return "sent"
+
+    @traced.app.task("plain", transactional=True)
+    def plain(ctx: Context) -> str:
+        return "sent"
+
+    traced.provider.add_span_processor(Broken(*steps))
+    client = traced.app.client()
+    ids = [client.schedule("mail"), *client.schedule_many([TaskSpec(task_type="mail"), TaskSpec(task_type="plain")])]
+    ids.append(await traced.app.async_client().schedule("plain"))
+    client.schedule_group(group(step("mail"), step("plain")))
+    with pytest.raises(InvalidTask):
+        client.schedule("")
+    with database(dsn) as db:
+        async with traced.worker(dsn) as one:
+            while await one.work():
+                pass
+        assert {row["status"] for row in db.execute("select status from pgsched.tasks").fetchall()} == {"completed"}
+        results = db.execute("select result from pgsched.tasks where id = any(%s)", (ids,)).fetchall()
+        assert [row["result"] for row in results] == ["sent"] * 4
+    assert traced.app.tracing is not None
+    assert traced.app.tracing.quietly.failures > 0
+    await traced.app.close_async()
+
+
+@on_loop
+async def test_meters_that_raise_cost_no_outcome_either(
+    dsn: str, traced: Traced, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @traced.app.task("mail")
+    async def mail() -> None: ...
+
+    def broken(*_arguments: Any, **_options: Any) -> None:
+        raise RuntimeError("in the meter")
+
+    tracing = traced.app.tracing
+    assert tracing is not None
+    monkeypatch.setattr(tracing.meter, "create_observable_gauge", broken)
+    with database(dsn) as db:
+        async with traced.worker(dsn) as one:
+            traces = one.worker.slots._run_attempt.__self__  # type: ignore[attr-defined]
+            for instrument in (traces._consumed, tracing._sent):
+                monkeypatch.setattr(instrument, "add", broken)
+            for histogram in (traces._processed, tracing._durations):
+                monkeypatch.setattr(histogram, "record", broken)
+            task_id = traced.app.client().schedule("mail")
+            await one.work()
+        assert task_row(db, task_id)["status"] == "completed"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pgsched import notify
+from pgsched import notify, watchdog
 from pgsched.config import WorkerSettings
 from pgsched.errors import ConfigError, DatabaseUnavailable
 from pgsched.notify import find_manager
@@ -190,3 +190,30 @@ def test_a_claim_loop_that_hangs_does_not_move() -> None:
 def test_a_turn_may_last_as_long_as_a_slow_database_and_an_idle_wait_take_together() -> None:
     settings = WorkerSettings(poll_interval=3600, lease=30)
     assert Progress(settings).longest_turn >= 3600 + 6 * settings.patience
+
+
+def test_a_look_that_raises_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchdog, "LOOK_SECONDS", 0.001)
+    looks = list[int]()
+
+    def ready() -> str | None:
+        looks.append(1)
+        if len(looks) < 3:
+            raise RuntimeError("nobody thought of it")
+        return None
+
+    with notify_socket() as there:
+        manager = find_manager(there.environment())
+        assert manager is not None
+        teller = Watchdog(manager, ready=ready, stalled=lambda: None, load=lambda: (0, 1))
+        teller.start()
+        there.wait_for("READY=1")
+        teller.stop()
+
+
+def test_a_status_that_no_encoding_has_is_told_all_the_same() -> None:
+    with notify_socket() as there:
+        manager = find_manager(there.environment())
+        assert manager is not None
+        manager.status("of \ud800")
+        there.wait_for(r"STATUS=of \ud800")
