@@ -19,6 +19,7 @@ from tests.chaos.faults.model import LONG, SHORT, Row, Size
 from tests.chaos.faults.stage import run_trial
 from tests.chaos.peers import run as peers
 from tests.chaos.peers.faults import FAULTS as PEERS_FAULTS
+from tests.chaos.poison.kinds import FAMILIES, described
 
 PAGE = Path("docs/chaos.md")
 
@@ -30,6 +31,10 @@ def main() -> int:
     if options.list:
         for name, fault in FAULTS.items():
             print(f"{name:24} {fault.does}")
+        return 0
+    if options.kinds:
+        for family, kinds in FAMILIES.items():
+            print("\n".join([f"{family}:", *(f"  {kind.name:34} {kind.does}" for kind in kinds)]))
         return 0
     if options.peers:
         return _peers(options)
@@ -103,7 +108,8 @@ def _write_docs(path: Path) -> int:
         print(f"{path} is missing: run the trials first", file=sys.stderr)
         return 2
     page = table.put_into(PAGE.read_text(encoding="utf-8"), "trials", table.for_docs(table.read(path), FAULTS))
-    PAGE.write_text(table.put_into(page, "faults", table.meanings(FAULTS)), encoding="utf-8")
+    page = table.put_into(page, "faults", table.meanings(FAULTS))
+    PAGE.write_text(table.put_into(page, "poison", described()), encoding="utf-8")
     print(f"written into {PAGE}")
     return 0
 
@@ -117,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
         "--peers", action="store_true", help="some faults for PgQueuer and Procrastinate too, in a table of its own"
     )
     parser.add_argument("--list", action="store_true", help="list the faults")
+    parser.add_argument("--kinds", action="store_true", help="list the kinds of poison")
     parser.add_argument(
         "--json", type=Path, default=Path("chaos.json"), metavar="FILE", help="where the rows go (default: %(default)s)"
     )

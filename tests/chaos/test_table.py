@@ -12,6 +12,7 @@ import pytest
 
 from tests.chaos.faults import FAULTS, table
 from tests.chaos.faults.model import Row
+from tests.chaos.poison.kinds import described
 from tests.processes import CHECKOUT
 
 PAGE = CHECKOUT / "docs" / "chaos.md"
@@ -33,6 +34,7 @@ def between(mark: str) -> str:
 def test_the_page_says_what_each_fault_does() -> None:
     """When it fails: ``python -m tests.chaos --write-docs``."""
     assert between("faults") == table.meanings(FAULTS)
+    assert between("poison") == described()
 
 
 def test_the_page_shows_rows_of_the_faults_there_are_in_their_order() -> None:

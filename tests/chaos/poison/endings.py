@@ -250,7 +250,7 @@ KINDS = (
         does="results of a megabyte each, many at once",
         handler=_big_result,
         fates=(COMPLETED,),
-        rows=60,
+        rows=24,
     ),
     Kind(
         name="swallowed-cancellation",

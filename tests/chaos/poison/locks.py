@@ -65,9 +65,9 @@ KINDS = (
         fates=(COMPLETED,),
         act=Act(
             statement="""
-                select pg_notify(channel, (array['', '{', 'null', '-1', repeat('x', 7000), e'\\u0001'])[1 + n % 6] || n)
+                select pg_notify(channel, (array['', '{', 'null', '-1', repeat('x', 7000), '0'])[1 + n % 6] || n)
                 from generate_series(1, 200) n,
-                  unnest(array['pgsched', 'pgsched_queues', 'pgsched_cancel', 'pgsched_tasks', 'pgsched_events']) channel
+                  unnest('{pgsched,pgsched_queues,pgsched_cancel,pgsched_tasks,pgsched_events}'::text[]) channel
             """
         ),
     ),

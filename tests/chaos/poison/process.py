@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import structlog
@@ -42,24 +42,30 @@ def blocking_hook(event: Event) -> None:
         time.sleep(3.0)
 
 
-@contextlib.contextmanager
-def _stderr_as(descriptor: int) -> Iterator[None]:
-    """What is written to stderr meanwhile goes there."""
-    kept = os.dup(2)
-    os.dup2(descriptor, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+_STDERR = asyncio.Lock()
+"""One at a time spoils the worker's stderr, and mends it again."""
+SPOILED_SECONDS = 0.6
+
+
+@contextlib.asynccontextmanager
+async def _stderr_as(descriptor: int) -> AsyncIterator[None]:
+    """What is written to stderr meanwhile goes there; the descriptor is closed."""
+    async with _STDERR:
+        kept = os.dup(2)
+        os.dup2(descriptor, 2)
+        os.close(descriptor)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 async def _with_dead_reader() -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    with _stderr_as(writer):
-        os.close(writer)
-        await _say_much()
+    async with _stderr_as(writer):
+        await asyncio.sleep(SPOILED_SECONDS)
 
 
 async def _with_full_pipe() -> None:
@@ -69,42 +75,29 @@ async def _with_full_pipe() -> None:
         while True:
             os.write(writer, b"x" * 4096)
     os.set_blocking(writer, True)
-    with _stderr_as(writer):
-        await _say_much()
-    os.close(writer)
+    async with _stderr_as(writer):
+        await asyncio.sleep(SPOILED_SECONDS)
     os.close(reader)  # whoever is still writing gets an error
 
 
 async def _with_full_disk() -> None:
-    full = os.open("/dev/full", os.O_WRONLY)
-    with _stderr_as(full):
-        os.close(full)
-        await _say_much()
+    async with _stderr_as(os.open("/dev/full", os.O_WRONLY)):
+        await asyncio.sleep(SPOILED_SECONDS)
 
 
 async def _with_closed_stderr() -> None:
-    kept = os.dup(2)
-    os.close(2)
-    try:
-        await _say_much()
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
-async def _say_much() -> None:
-    """The worker logs failures of other tasks meanwhile."""
-    for _ in range(30):
-        structlog.get_logger("pgsched.worker").warning("a line for nobody", padding="x" * 1000)
-        await asyncio.sleep(0.02)
+    async with _stderr_as(os.open("/dev/null", os.O_WRONLY)):
+        os.close(2)
+        await asyncio.sleep(SPOILED_SECONDS)
 
 
 async def _without_stderr() -> None:
-    kept, sys.stderr = sys.stderr, None  # type: ignore[assignment]
-    try:
-        await _say_much()
-    finally:
-        sys.stderr = kept
+    async with _STDERR:
+        kept, sys.stderr = sys.stderr, None  # type: ignore[assignment]
+        try:
+            await asyncio.sleep(SPOILED_SECONDS)
+        finally:
+            sys.stderr = kept
 
 
 def _log_everything(ctx: Context) -> None:
@@ -225,15 +218,6 @@ DEEDS: dict[str, tuple[Callable[..., Any], str, tuple[str, ...]]] = {
         "log lines, fields and progress that cannot be stored or shown",
         (COMPLETED, DEAD),
     ),
-    "stderr-dead-reader": (_with_dead_reader, "the reader of the worker's stderr is gone", (COMPLETED,)),
-    "stderr-full-pipe": (
-        _with_full_pipe,
-        "the worker's stderr is a pipe that is full and that nobody reads",
-        (COMPLETED,),
-    ),
-    "stderr-full-disk": (_with_full_disk, "the worker's stderr is a file on a full disk", (COMPLETED,)),
-    "stderr-closed": (_with_closed_stderr, "the worker's stderr is closed", (COMPLETED,)),
-    "stderr-none": (_without_stderr, "`sys.stderr` is None", (COMPLETED,)),
     "structlog-configured": (_configures_structlog, "a handler calls `structlog.configure`", (COMPLETED,)),
     "logging-configured": (_configures_logging, "a handler calls `logging.config.dictConfig`", (COMPLETED,)),
     "logging-disabled": (lambda: logging.disable(logging.CRITICAL), "a handler calls `logging.disable`", (COMPLETED,)),
@@ -255,6 +239,14 @@ DEEDS: dict[str, tuple[Callable[..., Any], str, tuple[str, ...]]] = {
     "garbage-disabled": (gc.disable, "a handler switches the collector of garbage off", (COMPLETED,)),
     "interrupted": (_interrupts, "a handler calls `_thread.interrupt_main`", (COMPLETED, DEAD)),
     "self-cancelled": (_cancels_itself, "a handler cancels its own asyncio task", (DEAD,)),
+}
+
+SPOILERS: dict[str, tuple[Callable[..., Any], str]] = {
+    "stderr-dead-reader": (_with_dead_reader, "the reader of the worker's stderr is gone"),
+    "stderr-full-pipe": (_with_full_pipe, "the worker's stderr is a pipe that is full and that nobody reads"),
+    "stderr-full-disk": (_with_full_disk, "the worker's stderr is a file on a full disk"),
+    "stderr-closed": (_with_closed_stderr, "the worker's stderr is closed"),
+    "stderr-none": (_without_stderr, "`sys.stderr` is None"),
 }
 
 
@@ -282,6 +274,23 @@ KINDS = (
             doctor=("dead_letters", "{name}") if fates == (DEAD,) else None,
         )
         for name, (function, does, fates) in DEEDS.items()
+    ),
+    *(
+        Kind(
+            name=name,
+            does=does,
+            handler=function,
+            # The worker has something to say meanwhile.
+            tasks="""
+                insert into pgsched.tasks (task_type, metadata, payload, scheduled_for)
+                select '{name}', '{"poison": "{mark}"}', case when n > 0 then '{"nonsense": 1}'::jsonb else '{}' end,
+                  now() + n * interval '50 milliseconds'
+                from generate_series(0, 15) n returning id
+            """,
+            fates=(COMPLETED, DEAD),
+            words="unexpected argument",
+        )
+        for name, (function, does) in SPOILERS.items()
     ),
     Kind(name="hook-raises", does="a hook of the application raises", handler=_fine, fates=(COMPLETED,), rows=3),
     Kind(name="hook-exits", does="a hook raises SystemExit", handler=_fine, fates=(COMPLETED,), rows=3),
