@@ -11,7 +11,7 @@ import psycopg
 
 from tests.chaos.faults.trial import Trial
 from tests.chaos.poison.ground import FINAL, Fate, Ground
-from tests.chaos.poison.kind import REFUSED, SET_ASIDE, WAITS, Kind
+from tests.chaos.poison.kind import COMPLETED, REFUSED, SET_ASIDE, WAITS, Kind
 from tests.waiting import wait_until
 
 FATE_SECONDS = 60.0
@@ -175,7 +175,7 @@ def _has(fate: Fate, kind: Kind) -> bool:
     """A reason is needed where a task did not end well."""
     if fate.fate == SET_ASIDE and not fate.reason:
         return False
-    return fate.fate == "completed" or kind.words in fate.reason
+    return fate.fate == COMPLETED or kind.fill(kind.words) in fate.reason
 
 
 def deal(kinds: Iterable[Kind], hands: int, chance: random.Random) -> list[list[Kind]]:
