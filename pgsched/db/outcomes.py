@@ -162,6 +162,12 @@ async def find_locked(session: Session, worker: UUID, finishes: Sequence[Finish]
     return {row[0] for row in await cursor.fetchall()}
 
 
+async def find_kept(session: Session, worker: UUID, finishes: Sequence[Finish]) -> set[int]:
+    """Return the ids of those tasks that are the worker's even after their finish."""
+    cursor = await session.execute(load_statement("find_kept"), {"worker": worker, **_claims(finishes)})
+    return {row[0] for row in await cursor.fetchall()}
+
+
 def _claims(finishes: Sequence[Finish]) -> dict[str, Any]:
     return {
         "ids": BigInts(finish.id for finish in finishes),

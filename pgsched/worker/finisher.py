@@ -40,6 +40,7 @@ MAX_UNWRITTEN_SECONDS = 5.0
 MAX_SET_ASIDE = 1_000
 """Outcomes that wait to be written, seconds for which the oldest has waited, and outcomes that the database refuses:
 from there on nothing more is claimed, so that handlers do not run unrecorded."""
+DROPPED = "the update was dropped: a trigger of the table returns null for the row"
 
 Ended = tuple[Hold, Finish]
 
@@ -296,6 +297,7 @@ class Finisher:
         finishes = [finish for _, finish in batch]
         reports = [Report(hold) for hold, _ in batch if hold.context is not None]
         fenced = self._tally.fenced
+        kept: set[int] = set()
         try:
             progress = [shown for report in reports for shown in report.progress()] if tells else []
             logs = [entry for report in reports for entry in report.logs()] if tells else []
@@ -305,28 +307,40 @@ class Finisher:
                 self._session, self._worker, finishes, progress, logs, monotonic(), told, then
             )
             if passed < len(finishes):
-                await self._count_fenced(finishes, len(finishes) - passed, repeated=repeated)
+                kept = await self._count_fenced(finishes, len(finishes) - passed, repeated=repeated)
         except BaseException:
             for report in reports:
                 report.give_back()
             raise
+        if len(kept) == len(batch):
+            raise RefusedByDatabase(DROPPED)
+        for one in batch if kept else ():
+            if one[1].id in kept:
+                self._put_aside(one, DROPPED, locked=False)
+        batch = [one for one in batch if one[1].id not in kept] if kept else batch
         self._drop_pending(batch)
         for hold, finish in batch:
             self._holds.drop(hold)
             if self.set_aside:
                 self.set_aside.forget(finish.id)
-        again.append(sum(finish.next_status == "pending" for finish in finishes))
+        again.append(sum(finish.next_status == "pending" for _, finish in batch))
         if self.on_written is not None:
             self.wrote(batch if self._tally.fenced == fenced else await self._passed(batch))
 
-    async def _count_fenced(self, finishes: list[Finish], missing: int, *, repeated: bool) -> None:
-        """Say what the fence kept out. A finish sent twice may have been written the first time: that is no fence."""
+    async def _count_fenced(self, finishes: list[Finish], missing: int, *, repeated: bool) -> set[int]:
+        """Say what the fence kept out; returns the rows that are still ours, whose update was dropped.
+
+        A finish sent twice may have been written the first time: that is no fence.
+        """
+        kept = await outcomes.find_kept(self._session, self._worker, finishes)
+        missing -= len(kept)
         if repeated:
             written = await outcomes.find_recorded(self._session, self._worker, finishes)
             missing -= sum((finish.id, finish.fencing_token) in written for finish in finishes)
         if missing > 0:
             self._tally.fenced += missing
             log.warning("finish_fenced", count=missing, hint="another claim took the task after its lease ran out")
+        return kept
 
 
 def _size_of(hold: Hold, finish: Finish) -> int:

@@ -111,6 +111,35 @@ async def test_an_outcome_that_a_trigger_refuses_as_the_server_would_is_set_asid
 
 
 @on_loop
+@pytest.mark.parametrize(("when", "status"), [(COMPLETES, "dead"), (ENDS, "running")])
+async def test_an_outcome_that_a_trigger_drops_is_dead_or_set_aside_and_no_fence(
+    dsn: str, when: str, status: str
+) -> None:
+    mail = Mail()
+    with database(dsn) as db:
+        good, (bad,) = insert(db, 30)
+        refuse(db, when, then="return null", kind="before")
+        async with engine(dsn, handlers(mail=mail), concurrency=50) as one:
+            await work(one)
+            assert statuses(db, good) == {"completed"}
+            assert one.finisher.set_aside.ids == [bad]
+            one.finisher.try_all()
+            await one.finisher.tick()
+            row = task_row(db, bad)
+            assert row["status"] == status
+            if status == "dead":
+                assert "the update was dropped" in row["last_error"]
+            else:
+                assert one.finisher.set_aside.ids == [bad]
+                db.execute("drop trigger guard on pgsched.tasks")
+                one.finisher.try_all()
+                await one.finisher.tick()
+                assert task_row(db, bad)["status"] == "completed"
+            assert one.worker.tally.fenced == 0
+    assert len(mail.ran) == 31
+
+
+@on_loop
 async def test_an_outcome_refused_at_the_commit_is_found_too(dsn: str) -> None:
     with database(dsn) as db:
         good, (bad,) = insert(db, 30)
