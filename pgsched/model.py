@@ -66,6 +66,8 @@ class Claimed(NamedTuple):
     """The tasks it waited for; None when there were none."""
     fired: bool = False
     """A group whose children were made by an earlier claim, and have ended."""
+    cut: bool = False
+    """The claim ended before rows that are due: they are not held in advance, or too large."""
 
     @property
     def schedule(self) -> Schedule:

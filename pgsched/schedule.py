@@ -26,6 +26,9 @@ MISSED_AFTER = timedelta(seconds=10)
 # Cron ticks that passed are counted one by one, so no further than this; a higher count reads "at least".
 COUNT_LIMIT = 1_000
 
+LAST = datetime(9999, 12, 31, tzinfo=UTC)
+"""The tables, and every language that reads them, hold instants before this one: from here on a schedule is over."""
+
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -90,7 +93,7 @@ def validate(schedule: Schedule) -> None:
 
 def first_tick(schedule: Schedule, anchor: datetime) -> datetime | None:
     """The first tick of a schedule that was made or changed at ``anchor``; None when it is past
-    ``end_date``.
+    ``end_date``, or there is none before ``LAST``.
 
     Cron: the first tick at or after both ``anchor`` and ``start_date``. Repeating: the grid starts at
     ``start_date``, or at ``anchor`` when there is none, and steps by ``repeat_interval``; the first grid
@@ -100,7 +103,8 @@ def first_tick(schedule: Schedule, anchor: datetime) -> datetime | None:
 
 
 def next_after(schedule: Schedule, tick: datetime, ticks_done: int) -> datetime | None:
-    """The nominal tick after ``tick``; None when it is past ``end_date`` or ``repeat_count`` is reached.
+    """The nominal tick after ``tick``; None when it is past ``end_date``, not before ``LAST``, or ``repeat_count`` is
+    reached.
 
     ``ticks_done`` is the number of ticks finished, ``tick`` included. Ticks that were missed do not count:
     a task with ``repeat_count`` runs so many times.
@@ -190,14 +194,15 @@ def book(schedule: Schedule, tick: datetime, started: datetime, finished: dateti
 def jitter_seconds(task_id: int, tick: datetime, jitter: Interval | None) -> float:
     """The seconds by which to start a tick later: spread evenly over [0, ``jitter``).
 
-    The same for the same task and tick, whatever process computes it.
+    The same for the same task and tick, whatever process computes it. Never as far as ``LAST``.
     """
     if jitter is None:
         return 0.0
     key = f"{task_id}:{(tick - _EPOCH) // _MICROSECOND}".encode()
     digest = hashlib.blake2b(key, digest_size=8).digest()
     # 53 bits are what a float holds exactly, so the quotient stays below 1.
-    return (int.from_bytes(digest, "big") >> 11) / 2**53 * jitter.seconds
+    spread = min(jitter.seconds, (LAST - tick).total_seconds())
+    return (int.from_bytes(digest, "big") >> 11) / 2**53 * spread
 
 
 # --- the ticks of a schedule, whatever its repeat_count ---
@@ -215,7 +220,7 @@ def _grid(schedule: Schedule, origin: datetime) -> Grid:
 
 
 def _ends(schedule: Schedule, tick: datetime | None) -> datetime | None:
-    past = tick is None or (schedule.end_date is not None and tick > schedule.end_date)
+    past = tick is None or tick >= LAST or (schedule.end_date is not None and tick > schedule.end_date)
     return None if past else tick
 
 

@@ -242,7 +242,10 @@ async def claims_of_a_limited_queue_come_one_after_the_other(dsn: str) -> None:
         db.execute("select pgsched.limit_queue('default', concurrency => 3)")
         for _ in range(12):
             insert_task(db)
-        claim = "select count(task) as n from pgsched.claim_apart('{default}', '{2}', 2, 1e6::bigint, %s, 30, '{mail}')"
+        claim = (
+            "select count(task) as n"
+            " from pgsched.claim_limited('{default}', '{2}', 2, 1e6::bigint, %s, 30, '{mail}', '{}', false)"
+        )
         with slow.transaction():
             assert rows(slow, claim, WORKER) == [{"n": 2}]
             assert rows(db, claim, WORKER) == [{"n": 0}]

@@ -55,9 +55,14 @@ def fault_of(error: psycopg.Error) -> DatabaseUnavailable:
         return (RefusedByDatabase if refused else DatabaseUnavailable)(one_line(error))
     if error.diag.severity_nonlocalized in _ABOUT_THE_CONNECTION:
         return DatabaseUnavailable(one_line(error))
-    if state.startswith(_ABOUT_THE_SERVER):
+    if is_about_the_server(state):
         return RefusedByServer(one_line(error))
     return RefusedByDatabase(one_line(error), passing=state.startswith(_PASSING))
+
+
+def is_about_the_server(state: str) -> bool:
+    """Whether an SQLSTATE is about the connection, the transaction or the server as a whole."""
+    return state.startswith(_ABOUT_THE_SERVER)
 
 
 def one_line(error: BaseException) -> str:

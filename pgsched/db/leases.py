@@ -1,16 +1,16 @@
-"""What a worker does with rows that are not finished: claim, renew, release; and its own row: sleep, wake, leave."""
+"""What a worker does with rows that it has claimed: renew, release; and with its own row: sleep, wake, leave."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
 
+from pgsched.db.adapt import BigInts
 from pgsched.db.connect import connect
 from pgsched.db.faults import fault_of
 from pgsched.db.session import STATEMENT_TIMEOUT, Session
@@ -20,9 +20,6 @@ from pgsched.model import Claimed
 
 SHORTEST_PATIENCE = 1.0
 """Seconds; a heartbeat waits half a lease for its answer, so that it can renew it by another connection."""
-
-# As Claimed._make, without its check of the length: once for every task.
-_claimed = partial(tuple.__new__, Claimed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,28 +39,6 @@ class Identity:
     """It serves the queues that match one of these patterns of LIKE, too."""
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """Where a claim looks: one queue and priority, after the last row that was claimed there."""
-
-    queue: str
-    priority: int
-    floor_at: datetime | None = None
-    floor_id: int | None = None
-
-
-class Answer(NamedTuple):
-    """What a claim says of a queue that is claimed apart."""
-
-    queue: str
-    again: float | None
-    """Seconds until it makes sense to ask again; None: when something becomes due."""
-    held_back: bool
-    """A limit of concurrency holds rows back until others end."""
-    noted: datetime | None = None
-    """As when the starts of the claim were noted, of a queue with a rate."""
-
-
 class LateStart(NamedTuple):
     """Starts that came so many seconds after they were noted."""
 
@@ -72,63 +47,11 @@ class LateStart(NamedTuple):
     late: float
 
 
-async def claim(
-    session: Session, identity: Identity, probes: Sequence[Probe], limit: int, *, max_bytes: int = 2**31 - 1
-) -> list[Claimed]:
-    """Claim up to ``limit`` due rows, in the order of the probes, with payloads of ``max_bytes`` in all or one row."""
-    cursor = await session.execute(
-        load_statement("claim_tasks"),
-        {
-            "queues": [probe.queue for probe in probes],
-            "priorities": [probe.priority for probe in probes],
-            "floor_ats": [probe.floor_at for probe in probes],
-            "floor_ids": [probe.floor_id for probe in probes],
-            "task_types": list(identity.task_types),
-            "limit": limit,
-            "bytes": max_bytes,
-            "worker": identity.id,
-            "lease": identity.lease,
-        },
-    )
-    return list(map(_claimed, await cursor.fetchall()))
+class Lease(NamedTuple):
+    """One claim of a task."""
 
-
-async def claim_apart(
-    session: Session, identity: Identity, rooms: Sequence[tuple[str, int]], room: int, *, max_bytes: int
-) -> tuple[list[Claimed], list[Answer]]:
-    """Claim from queues that are claimed apart: of each up to its room, in all up to ``room`` rows.
-
-    Of a queue without room is only asked whether it has something.
-    """
-    cursor = await session.execute(*claim_apart_command(identity, rooms, room, max_bytes=max_bytes))
-    return read_claim_apart(await cursor.fetchall())
-
-
-def claim_apart_command(
-    identity: Identity, rooms: Sequence[tuple[str, int]], room: int, *, max_bytes: int
-) -> tuple[Any, dict[str, Any]]:
-    """The statement of :func:`claim_apart` and its parameters, for a transaction that does more."""
-    return load_statement("claim_apart"), {
-        "queues": [queue for queue, _ in rooms],
-        "rooms": [most for _, most in rooms],
-        "room": room,
-        "task_types": list(identity.task_types),
-        "bytes": max_bytes,
-        "worker": identity.id,
-        "lease": identity.lease,
-    }
-
-
-def read_claim_apart(rows: Sequence[tuple[Any, ...]]) -> tuple[list[Claimed], list[Answer]]:
-    """What that statement returned: the rows claimed, and an answer for each queue."""
-    tasks: list[Claimed] = []
-    answers: list[Answer] = []
-    for row in rows:
-        if row[4] is None:
-            answers.append(Answer(*row[:4]))
-        else:
-            tasks.append(_claimed(row[4:]))
-    return tasks, answers
+    id: int
+    fencing_token: int
 
 
 async def note_late_starts(session: Session, starts: Sequence[LateStart]) -> None:
@@ -156,34 +79,43 @@ async def call_workers(session: Session, queues: Sequence[str]) -> None:
     await session.execute(load_statement("call_workers"), {"queues": list(queues)})
 
 
-async def release(session: Session, worker: UUID, tasks: Sequence[Claimed]) -> int:
-    """Give rows back that this worker will not run; returns how many were still its own."""
-    ordered = sorted(tasks)
+async def release(session: Session, worker: UUID, tasks: Sequence[Claimed] | Sequence[Lease]) -> int:
+    """Give rows back that this worker will not run; returns how many were still its own, and locked by nobody."""
+    ordered = sorted((task.id, task.fencing_token) for task in tasks)
     cursor = await session.execute(
         load_statement("release_tasks"),
         {
             "worker": worker,
-            "ids": [task.id for task in ordered],
-            "tokens": [task.fencing_token for task in ordered],
+            "ids": BigInts(task_id for task_id, _ in ordered),
+            "tokens": BigInts(token for _, token in ordered),
         },
     )
     row = await cursor.fetchone()
     return int(row[0]) if row else 0
 
 
-async def release_unheld(
-    session: Session, identity: Identity, held: Sequence[int], *, queues: Sequence[str] | None = None
-) -> int:
-    """Give back the rows that this worker has a lease on and does not hold; returns how many there were.
-
-    ``queues`` are those it serves now, its own by name when left out.
-    """
-    names = list(identity.queues if queues is None else queues)
+async def find_unheld(
+    session: Session, identity: Identity, held: Sequence[int], *, queues: Sequence[str]
+) -> list[Lease]:
+    """Return the claims that this worker has made of rows in ``queues`` and does not hold."""
     cursor = await session.execute(
-        load_statement("release_unheld"), {"queues": names, "worker": identity.id, "held": list(held)}
+        load_statement("find_unheld"), {"queues": list(queues), "worker": identity.id, "held": BigInts(held)}
     )
-    row = await cursor.fetchone()
-    return int(row[0]) if row else 0
+    return [Lease(*row) for row in await cursor.fetchall()]
+
+
+async def mark_begun(session: Session, worker: UUID, tasks: Sequence[Claimed]) -> set[int]:
+    """Let the attempts of rows that were held in advance count; returns the ids of those that nobody has locked."""
+    ordered = sorted(tasks)
+    cursor = await session.execute(
+        load_statement("mark_begun"),
+        {
+            "worker": worker,
+            "ids": BigInts(task.id for task in ordered),
+            "tokens": BigInts(task.fencing_token for task in ordered),
+        },
+    )
+    return {row[0] for row in await cursor.fetchall()}
 
 
 async def fall_asleep(

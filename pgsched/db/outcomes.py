@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from pgsched.db.adapt import BigInts, Doubles
+from pgsched.db.decoding import fetch_rows
 from pgsched.db.session import Rows, Session
 from pgsched.db.statements import load_statement
 from pgsched.model import Finish, LogLine, Missed
@@ -67,7 +68,7 @@ async def write(
         row = await cursor.fetchone()
         passed += row[0] if row else 0
     if then is not None:
-        then[1](await cursors[-1].fetchall())
+        then[1](await fetch_rows(cursors[-1]))  # never an error: the transaction is committed
     return passed
 
 

@@ -12,7 +12,7 @@ from pgsched.db.connect import connect_async
 from pgsched.db.faults import fault_of
 from pgsched.db.link import AsyncLink
 from pgsched.db.outcomes import Command
-from pgsched.db.session import STATEMENT_TIMEOUT, Rows
+from pgsched.db.session import STATEMENT_TIMEOUT, Rows, bound_lock_wait
 from pgsched.db.settled import transaction_async
 from pgsched.errors import DatabaseUnavailable
 
@@ -25,12 +25,24 @@ LOOK_SECONDS = 0.1
 class Pool:
     """At most ``size`` connections in autocommit mode."""
 
-    def __init__(self, *, dsn: str, name: str, size: int, prepares: bool, timeout: float = STATEMENT_TIMEOUT) -> None:
+    def __init__(
+        self,
+        *,
+        dsn: str,
+        name: str,
+        size: int,
+        prepares: bool,
+        timeout: float = STATEMENT_TIMEOUT,
+        lock_timeout: float = 0.0,
+    ) -> None:
         """``prepares``: whether statements are prepared. They must not be on connections that are lent to handlers,
-        which prepare their own, and have the settings of their role and database."""
+        which prepare their own, and have the settings of their role and database. ``lock_timeout``: seconds that
+        :meth:`fetch` waits for a lock; 0: no limit.
+        """
         self.timeout = timeout
         """Seconds after which a server that does not answer is given up."""
         self._prepares = prepares
+        self._lock_milliseconds = f"{1000 * lock_timeout:.0f}"
         self._dsn = dsn
         self._name = name
         self._free = asyncio.Semaphore(size)
@@ -49,6 +61,8 @@ class Pool:
             connection = await connect_async(self._dsn, application_name=self._name, own=self._prepares)
             if not self._prepares:
                 connection.prepare_threshold = None
+            if self._lock_milliseconds != "0" and not connection.pooled:
+                await bound_lock_wait(connection, self._lock_milliseconds)
         except BaseException:
             self._free.release()
             raise
@@ -92,7 +106,7 @@ class Pool:
         """
         connection = await self.take()
         try:
-            async with asyncio.timeout(self.timeout), _together(connection, len(commands)):
+            async with asyncio.timeout(self.timeout), self._together(connection, len(commands)):
                 cursors = [
                     await connection.execute(statement, parameters, prepare=True, binary=True)
                     for statement, parameters in commands
@@ -110,21 +124,22 @@ class Pool:
         await self.put(connection)
         return rows
 
+    @asynccontextmanager
+    async def _together(self, connection: PooledConnection, statements: int) -> AsyncIterator[None]:
+        """Several statements go out in one transaction and one round trip; one needs neither in a session of ours."""
+        if connection.pooled:
+            async with transaction_async(connection):
+                if self._lock_milliseconds != "0":
+                    await bound_lock_wait(connection, self._lock_milliseconds)
+                yield
+        elif statements == 1:
+            yield
+        else:
+            async with connection.pipeline(), connection.transaction():
+                yield
+
     async def close(self) -> None:
         """Close what nobody uses; what comes back later is closed then."""
         self._closed = True
         while self._idle:
             await self._idle.pop().close()
-
-
-@asynccontextmanager
-async def _together(connection: PooledConnection, statements: int) -> AsyncIterator[None]:
-    """Several statements go out in one transaction and one round trip; one needs neither where a session is ours."""
-    if connection.pooled:
-        async with transaction_async(connection):
-            yield
-    elif statements == 1:
-        yield
-    else:
-        async with connection.pipeline(), connection.transaction():
-            yield

@@ -95,10 +95,7 @@ class Session:
                 load_statement("tune_pooled") if connection.pooled else load_statement("tune_session")
             )
         if self._lock_milliseconds != "0":
-            await connection.execute(
-                load_statement("bound_lock_wait"),
-                {"milliseconds": self._lock_milliseconds, "pooled": connection.pooled},
-            )
+            await bound_lock_wait(connection, self._lock_milliseconds)
 
     async def _execute_pooled(
         self, connection: AsyncLink, commands: Sequence[tuple[Any, dict[str, Any]]]
@@ -125,3 +122,10 @@ class Session:
         except BaseException:
             await self.close()
             raise
+
+
+async def bound_lock_wait(connection: AsyncLink, milliseconds: str) -> None:
+    """Let the statements of a session wait for a lock no longer than this; behind a pooler those of a transaction."""
+    await connection.execute(
+        load_statement("bound_lock_wait"), {"milliseconds": milliseconds, "pooled": connection.pooled}
+    )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from time import monotonic
 
-from pgsched.db import leases
+from pgsched.db.claims import claim_apart_command, read_claim_apart
 from pgsched.db.outcomes import Command
 from pgsched.db.session import Rows
 from pgsched.model import Finish
@@ -35,8 +35,12 @@ class Chain:
         if not asked:
             return None
         self._sent = monotonic()
-        return leases.claim_apart_command(
-            self._claimer.identity, asked, room, max_bytes=self._claimer.room_in_bytes
+        return claim_apart_command(
+            self._claimer.identity,
+            asked,
+            room,
+            max_bytes=self._claimer.room_in_bytes,
+            set_aside=self._claimer.claims.ids,
         ), self._keep
 
     def _keep(self, rows: Rows) -> None:
@@ -45,5 +49,5 @@ class Chain:
     def take(self) -> None:
         """The finishes are written: what was claimed with them goes to the slots."""
         rows, self._rows = self._rows, None
-        if self._claimer.take_back(None if rows is None else leases.read_claim_apart(rows), self._sent):
+        if self._claimer.take_back(None if rows is None else read_claim_apart(rows), self._sent):
             self._on_claimed()

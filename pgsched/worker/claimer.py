@@ -8,13 +8,21 @@ from datetime import datetime, timedelta
 from time import monotonic
 
 from pgsched.db import leases
-from pgsched.db.leases import Answer, Identity, LateStart, Probe
+from pgsched.db.claims import Answer, Batch, Probe
+from pgsched.db.faults import RefusedByDatabase
+from pgsched.db.leases import Identity
 from pgsched.db.session import Session
+from pgsched.logs import get_logger
 from pgsched.model import PRIORITIES, Claimed
 from pgsched.worker.appetite import Appetite
+from pgsched.worker.burials import Burials
+from pgsched.worker.claims import Claims
 from pgsched.worker.clock import DatabaseClock
-from pgsched.worker.holds import WAITING, Holds
+from pgsched.worker.holds import Holds
+from pgsched.worker.late_starts import LateStarts
 from pgsched.worker.roster import Roster
+
+log = get_logger("pgsched.worker")
 
 FLOOR_SECONDS = 1.0
 """How long claims may begin at the floor before one looks below it."""
@@ -36,10 +44,6 @@ LEARN_IDLE_SECONDS = 5.0
 """How often any other asks that does not hear of changes."""
 LEARN_HEARD_SECONDS = 60.0
 """How often any other asks that does."""
-START_LOOK_SECONDS = 0.002
-"""How often rows of a queue with a rate are looked at until they have started."""
-LATE_SECONDS = 0.007
-"""A start that came so long after its claim was sent is told. The window of a rate is 10 ms longer than it says."""
 
 
 class Claimer:
@@ -50,6 +54,7 @@ class Claimer:
         *,
         session: Session,
         identity: Identity,
+        burials: Burials,
         roster: Roster,
         holds: Holds,
         appetite: Appetite,
@@ -59,6 +64,8 @@ class Claimer:
     ) -> None:
         self._session = session
         self.identity = identity
+        self.claims = Claims(session=session, identity=identity, burials=burials)
+        self._burials = burials
         self._roster = roster
         self._holds = holds
         self._appetite = appetite
@@ -73,6 +80,8 @@ class Claimer:
         self._look_at = 0.0
         """When the queues without limits are asked again; looked at only when there are others."""
         self._learn_at = 0.0
+        self.cut = False
+        """The last claim ended before rows that are not held in advance."""
         self.heard = False
         """Whether notifications come in: then a change of a queue's settings is heard of."""
         self._nudged = False
@@ -83,7 +92,7 @@ class Claimer:
         """That claim is made with a finish."""
         self._unheld = False
         """There may be rows that this worker claimed without knowing."""
-        self._late: list[LateStart] = []
+        self._late = LateStarts(session=session, on_late=self._nudge)
         self._due_at = 0.0
         self._published_until = 0.0
         self._stale = False
@@ -96,23 +105,24 @@ class Claimer:
     async def tick(self, limit: int, free: int | None = None) -> bool:
         """Claim up to ``limit`` rows into the holds; returns whether there may be more.
 
-        Of queues that are claimed apart no more rows than can start at once: so many slots are ``free``, by default as
-        many as may be claimed. Raises DatabaseUnavailable.
+        So many slots are ``free``, by default as many as may be claimed: of queues that are claimed apart no more rows
+        than can start at once, of others what comes behind these is held in advance. Raises DatabaseUnavailable.
         """
         sent = monotonic()
         roster = self._roster
-        if self._late:
-            await self._report_late()
+        await self._late.report()
         if sent >= self._learn_at:
             await self._learn(sent)
         if self._unanswered or self._unheld:
             await self._release_unheld()
+        if self.claims.set_aside:
+            await self.claims.retry()
         lines = roster.lines
         order = roster.order
         roster.next_turn()
-        if not lines:
-            return await self._claim(order, limit)
         room = max(limit if free is None else min(limit, free), 0)
+        if not lines:
+            return await self._claim(order, limit, room)
         looks = sent >= self._look_at
         before, more = len(self._holds), False
         if order[0] in lines:
@@ -120,7 +130,7 @@ class Claimer:
             limit -= len(self._holds) - before
         if looks and limit > 0 and len(lines) < len(order):
             waiting = len(self._holds)
-            more = await self._claim([name for name in order if name not in lines], limit)
+            more = await self._claim([name for name in order if name not in lines], limit, max(room, 0))
             room -= len(self._holds) - waiting
         elif looks:
             await self._note(0, sent)
@@ -128,7 +138,7 @@ class Claimer:
             await self._claim_apart(order, max(room, 0), idle_too=looks)
         return more or len(self._holds) > before
 
-    async def _claim(self, queues: Sequence[str], limit: int) -> bool:
+    async def _claim(self, queues: Sequence[str], limit: int, free: int) -> bool:
         """Claim from the queues that are claimed together."""
         sent = monotonic()
         if sent - self._floors_since >= FLOOR_SECONDS:
@@ -136,18 +146,20 @@ class Claimer:
             self._floors_since = sent
         floored = bool(self._floors)
         self._unanswered = True
-        room = max(MAX_BYTES - self._holds.bytes, 1)
-        tasks = await leases.claim(self._session, self.identity, self._probes(queues), limit, max_bytes=room)
+        room = self.room_in_bytes
+        batch = await self.claims.claim(self._probes(queues), limit, free=free, max_bytes=room)
         self._unanswered = False
-        if floored and len(tasks) < limit and sum(task.bytes for task in tasks) < room:
+        tasks = batch.tasks
+        cut = bool(tasks) and tasks[0].cut
+        self.cut = cut and sum(task.bytes for task in tasks) < room
+        if floored and len(tasks) + len(batch.spoiled) < limit and not cut:
             self._floors_since = 0.0  # the next claim looks below, before anything is taken for done
-        if tasks:
-            for task in tasks:
-                self._floors[task.queue, task.priority] = (task.next_run_at, task.id)
-            self._take(tasks, sent)
+        for task in tasks:
+            self._floors[task.queue, task.priority] = (task.next_run_at, task.id)
+        self._take(batch, sent, free)
         self._on_claim(tasks, monotonic() - sent)
         await self._note(len(tasks), sent)
-        return bool(tasks) or floored
+        return bool(tasks or batch.spoiled) or floored or batch.again
 
     async def _claim_apart(self, order: Sequence[str], room: int, *, idle_too: bool) -> int:
         """Claim from the queues that are claimed apart and are to be asked now; returns how many rows came."""
@@ -157,21 +169,18 @@ class Claimer:
             return 0
         self._unanswered = self._asking = True
         try:
-            tasks, answers = await leases.claim_apart(
-                self._session,
-                self.identity,
-                [(line.name, most) for line, most in asked],
-                room,
-                max_bytes=self.room_in_bytes,
+            batch, answers = await self.claims.claim_apart(
+                [(line.name, most) for line, most in asked], room, max_bytes=self.room_in_bytes
             )
         finally:
             self._asking = False
         self._unanswered = False
-        self._take_apart(tasks, answers, sent)
-        return len(tasks)
+        self._take_apart(batch, answers, sent)
+        return len(batch.tasks)
 
-    def _take_apart(self, tasks: list[Claimed], answers: list[Answer], sent: float) -> None:
+    def _take_apart(self, batch: Batch, answers: list[Answer], sent: float) -> None:
         now = monotonic()
+        tasks = batch.tasks
         came: dict[str, list[int]] = {}
         for task in tasks:
             came.setdefault(task.queue, []).append(task.id)
@@ -181,13 +190,14 @@ class Claimer:
             line = self._roster.lines.get(answer.queue)
             if line is not None:
                 line.answer(len(came.get(answer.queue, ())), answer.again, answer.held_back, now)
-        if tasks:
-            self._found += len(tasks)
-            self._take(tasks, sent)
+        self._found += len(tasks)
+        self._take(batch, sent, len(tasks))
         self._on_claim(tasks, now - sent)
         for answer in answers:
             if answer.noted is not None:
-                self._watch(answer.queue, answer.noted, came.get(answer.queue, []), sent)
+                ids = came.get(answer.queue, [])
+                holds = [hold for task_id in ids if (hold := self._holds.get(task_id)) is not None]
+                self._late.watch(answer.queue, answer.noted, holds, sent)
 
     @property
     def room_in_bytes(self) -> int:
@@ -207,7 +217,7 @@ class Claimer:
             self._asking = self._lent = True
         return asked, free
 
-    def take_back(self, claimed: tuple[list[Claimed], list[Answer]] | None, sent: float) -> bool:
+    def take_back(self, claimed: tuple[Batch, list[Answer]] | None, sent: float) -> bool:
         """Take what was claimed in the transaction of a finish, None when nothing was; whether rows came."""
         if not self._lent:
             return False
@@ -219,33 +229,17 @@ class Claimer:
         self._take_apart(*claimed, sent)
         if self._roster.ready_in(monotonic()) <= 0:
             self._nudge()
-        return bool(claimed[0])
+        return bool(claimed[0].tasks)
 
-    def _watch(self, queue: str, noted: datetime, ids: Sequence[int], sent: float) -> None:
-        """See when rows of a queue with a rate really start, and say so when that is late."""
-        holds = [hold for task_id in ids if (hold := self._holds.get(task_id)) is not None]
-
-        def look() -> None:
-            if any(hold.state == WAITING and not hold.abandoned for hold in holds):
-                loop.call_later(START_LOOK_SECONDS, look)
-                return
-            late = monotonic() - sent
-            if late > LATE_SECONDS:
-                self._late.append(LateStart(queue, noted, late))
-                self._nudge()
-
-        loop = asyncio.get_running_loop()
-        loop.call_later(START_LOOK_SECONDS, look)
-
-    async def _report_late(self) -> None:
-        if self._late:
-            late = list(self._late)
-            await leases.note_late_starts(self._session, late)
-            del self._late[: len(late)]
-
-    def _take(self, tasks: list[Claimed], sent: float) -> None:
-        self._clock.set(tasks[0].next_run_at + timedelta(seconds=tasks[0].late), sent)
-        self._holds.add(tasks, sent + self.identity.lease, sent)
+    def _take(self, batch: Batch, sent: float, free: int) -> None:
+        """Take rows in hand, so many of which can begin at once."""
+        leased_until = sent + self.identity.lease
+        if batch.tasks:
+            first = batch.tasks[0]
+            self._clock.set(first.next_run_at + timedelta(seconds=first.late), sent)
+            self._holds.add(batch.tasks, leased_until, sent, free)
+        for task, problem in batch.spoiled:
+            self._burials.spoiled(self._holds.take(task, leased_until, sent), problem)
 
     async def _release_unheld(self) -> None:
         """Give back what a claim may have taken whose answer never came; not while a finish claims, too."""
@@ -254,14 +248,17 @@ class Claimer:
             self._asking = True
             try:
                 held = [*(hold.task.id for hold in self._holds.snapshot()), *self._holds.given_up]
-                await leases.release_unheld(self._session, self.identity, held, queues=self._roster.names)
+                await self.claims.release_unheld(held, self._roster.names)
             finally:
                 self._asking = False
             self._unheld = self._unanswered = False
 
     async def _learn(self, now: float) -> None:
         roster = self._roster
-        roster.learn(await leases.learn_queues(self._session, self.identity))
+        try:
+            roster.learn(await leases.learn_queues(self._session, self.identity))
+        except RefusedByDatabase as error:  # it goes on with the queues that it knows
+            log.warning("queues_not_learned", error=str(error))
         idle = LEARN_HEARD_SECONDS if self.heard else LEARN_IDLE_SECONDS
         self._learn_at = now + (LEARN_SECONDS if roster.lines or roster.likes else idle)
 
@@ -282,7 +279,7 @@ class Claimer:
             return
         if self._published_until <= now or self._stale:
             self._stale = False
-            seconds = await leases.fall_asleep(self._session, self.identity, LONGEST_SLEEP, queues=self._roster.names)
+            seconds = await self._fall_asleep()
             now = monotonic()
             if seconds is None:
                 self._due_at = now + self._poll_interval
@@ -295,10 +292,20 @@ class Claimer:
         else:
             pause = self._poll_interval
         pause = min(pause, max(self._due_at - now, 0.0)) if self._due_at > now else pause
+        if self.claims.set_aside:
+            pause = min(pause, self.claims.set_aside.due_in())
         if apart:
             self._look_at = now + pause
             pause = min(pause, self._roster.ready_in(now))
         await self.wait(pause)
+
+    async def _fall_asleep(self) -> float | None:
+        """Publish until when this worker sleeps; None when it could not, and polls."""
+        try:
+            return await leases.fall_asleep(self._session, self.identity, LONGEST_SLEEP, queues=self._roster.names)
+        except RefusedByDatabase as error:
+            log.warning("sleep_not_published", error=str(error))
+            return None
 
     def call(self, queue: str | None = None) -> None:
         """There may be something to claim, in this queue or in any."""
@@ -338,8 +345,8 @@ class Claimer:
             self.called.set()
 
     def waits_for_room(self, free: int) -> bool:
-        """Whether the next claim is for a queue with limits, whose rows want a slot that is free."""
-        return free <= 0 and self._roster.first_waits_for_room(monotonic())
+        """Whether what comes next wants a free slot: a row of a queue with limits, or one not held in advance."""
+        return free <= 0 and (self.cut or self._roster.first_waits_for_room(monotonic()))
 
     async def wait_for_room(self) -> None:
         """Wait to be called when this worker has no room; meanwhile other workers are called for what it cannot start.
@@ -347,7 +354,7 @@ class Claimer:
         Raises DatabaseUnavailable.
         """
         pause = self._poll_interval
-        await self._report_late()
+        await self._late.report()
         if self._roster.lines:
             now = monotonic()
             queues = self._roster.to_pass_on(now)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from pgsched.context import Context
 from pgsched.model import Claimed, Missed
 
 WAITING, RUNNING, FINISHING = "waiting", "running", "finishing"
+MANY = 2**31
 REMEMBERED = 10_000
 """So many rows that were given up are remembered, the last ones."""
 
@@ -17,7 +18,18 @@ REMEMBERED = 10_000
 class Hold:
     """One row in hand."""
 
-    __slots__ = ("__weakref__", "abandoned", "claimed_at", "context", "leased_until", "missed", "slot", "state", "task")
+    __slots__ = (
+        "__weakref__",
+        "abandoned",
+        "claimed_at",
+        "context",
+        "in_advance",
+        "leased_until",
+        "missed",
+        "slot",
+        "state",
+        "task",
+    )
 
     def __init__(self, task: Claimed, leased_until: float, claimed_at: float) -> None:
         self.task = task
@@ -26,6 +38,8 @@ class Hold:
         self.leased_until = leased_until
         """When the lease ends, by the monotonic clock, counted from before the claim was sent: never too late."""
         self.state = WAITING
+        self.in_advance = False
+        """The table does not know yet whether the attempt begins: should the worker be lost, it is not counted."""
         self.abandoned = False
         """The lease was lost or the task cancelled: whatever comes of the run is not written."""
         self.slot: asyncio.Task[None] | None = None
@@ -50,24 +64,30 @@ class Holds:
     def __len__(self) -> int:
         return len(self._by_id)
 
-    def add(self, tasks: Iterable[Claimed], leased_until: float, claimed_at: float = 0.0) -> None:
-        """Take freshly claimed rows in hand.
+    def add(self, tasks: Sequence[Claimed], leased_until: float, claimed_at: float = 0.0, free: int = MANY) -> None:
+        """Take freshly claimed rows in hand, all but the first ``free`` in advance."""
+        for task in tasks:
+            self.waiting.append(self.take(task, leased_until, claimed_at))
+        if len(tasks) > free:
+            for task in tasks[free:]:
+                self._by_id[task.id].in_advance = True
+
+    def take(self, task: Claimed, leased_until: float, claimed_at: float) -> Hold:
+        """Take a freshly claimed row in hand, without a place in the waiting line.
 
         One that was in hand already had lost its lease unnoticed: its handler must not run beside the new one, and an
         outcome of it that is not written yet must not be taken for the new one's. Tokens do not tell them apart where a
         failover or a truncated table began them anew.
         """
-        for task in tasks:
-            earlier = self._by_id.get(task.id)
-            if earlier is not None:
-                self.abandon(earlier)
-                earlier.abandoned = True
-                self.drop(earlier)
-            hold = Hold(task, leased_until, claimed_at)
-            self._by_id[task.id] = hold
-            self.given_up.pop(task.id, None)
-            self.bytes += task.bytes
-            self.waiting.append(hold)
+        earlier = self._by_id.get(task.id)
+        if earlier is not None:
+            self.abandon(earlier)
+            earlier.abandoned = True
+            self.drop(earlier)
+        hold = self._by_id[task.id] = Hold(task, leased_until, claimed_at)
+        self.given_up.pop(task.id, None)
+        self.bytes += task.bytes
+        return hold
 
     def drop(self, hold: Hold) -> None:
         """Let go of a row: finished, given back or lost."""

@@ -25,6 +25,7 @@ from pgsched.registry import Registry
 from pgsched.threads import in_thread
 from pgsched.worker.appetite import Appetite
 from pgsched.worker.attempts import Attempts
+from pgsched.worker.burials import Burials
 from pgsched.worker.chain import Chain
 from pgsched.worker.claimer import MAX_BYTES, Claimer
 from pgsched.worker.clock import DatabaseClock
@@ -103,7 +104,14 @@ class Worker:
             dsn=dsn, name="pgsched finish", tuned=True, timeout=settings.patience, lock_timeout=LOCK_SECONDS
         )
         self._upkeep = Session(dsn=dsn, name="pgsched upkeep", lock_timeout=UPKEEP_LOCK_SECONDS)
-        self._questions = Pool(dsn=dsn, name="pgsched flow", size=QUESTIONS, prepares=True, timeout=settings.patience)
+        self._questions = Pool(
+            dsn=dsn,
+            name="pgsched flow",
+            size=QUESTIONS,
+            prepares=True,
+            timeout=settings.patience,
+            lock_timeout=UPKEEP_LOCK_SECONDS,
+        )
         self._transactions = Pool(
             dsn=dsn,
             name="pgsched handler",
@@ -123,6 +131,7 @@ class Worker:
         self.claimer = Claimer(
             session=self._claims,
             identity=self.identity,
+            burials=Burials(put=self.finisher.put, wrote=self.finisher.wrote, tally=self.tally),
             roster=roster,
             holds=self.holds,
             appetite=self._appetite,
@@ -327,7 +336,10 @@ class Worker:
             await asyncio.sleep(0)  # there is no hurry to claim again: what was claimed begins first
         self.tally.running = self.slots.running
         if not more:
+            if free <= 0:
+                self._room_needed.set()  # what is not held in advance may wait for a slot
             await self.claimer.rest()
+            self._room_needed.clear()
 
     async def _finish_tick(self) -> None:
         await self.finisher.called.wait()
@@ -341,6 +353,7 @@ class Worker:
         while True:
             await self._reporter.tick()
             await self.finisher.set_aside.tick(self._upkeep, self.identity.id)
+            await self.claimer.claims.set_aside.tick(self._upkeep, self.identity.id)
             await self.announcer.tick()
             if self._gauges is not None:
                 await self._gauges.tick()

@@ -91,10 +91,11 @@ class SetAside(Generic[T]):
         """Seconds until something is to be tried again. Something is set aside."""
         return max(min(entry.again_at for entry in self._entries.values()) - monotonic(), 0.0)
 
-    def hurry(self) -> None:
-        """Let everything be tried again now."""
+    def hurry(self, reason: str | None = None) -> None:
+        """Let everything be tried again now, or what was set aside for this reason."""
         for entry in self._entries.values():
-            entry.again_at = 0.0
+            if reason is None or entry.reason == reason:
+                entry.again_at = 0.0
 
     def forget(self, task_id: int) -> None:
         """A row was written after all, or is no longer this worker's."""

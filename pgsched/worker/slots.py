@@ -21,13 +21,13 @@ from pgsched.registry import Registry
 from pgsched.runner import run_attempt
 from pgsched.schedule import is_catchup
 from pgsched.threads import Threads
-from pgsched.transition import Refused, is_plain, judge
+from pgsched.transition import Refused, give_up, is_plain, judge
 from pgsched.worker.appetite import Appetite
 from pgsched.worker.attempts import Attempt, Attempts
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.finisher import Finisher
 from pgsched.worker.groups import Groups
-from pgsched.worker.holds import RUNNING, Hold, Holds
+from pgsched.worker.holds import RUNNING, WAITING, Hold, Holds
 from pgsched.worker.lasting import own_task
 from pgsched.worker.places import Places, current_hold
 from pgsched.worker.tally import Tally
@@ -173,12 +173,15 @@ class Slots:
                 if not self._interrupted:  # else it is given back
                     hold.slot = None
                     self._holds.abandon(hold)
-            except (Exception, SystemExit, KeyboardInterrupt):
-                # A fault of pgsched, or what a handler's signal handler raised: the slot lives on, and the row is
-                # claimed again when its lease runs out.
+            except (SystemExit, KeyboardInterrupt):
+                # What a signal handler of some handler raised: the row is claimed again when its lease runs out.
                 log.exception("slot_failed", task_id=hold.task.id, task_type=hold.task.task_type)
                 hold.slot = None
                 self._holds.abandon(hold)
+            except Exception as error:  # a fault of pgsched, or a value of the row: the slot lives on
+                log.exception("slot_failed", task_id=hold.task.id, task_type=hold.task.task_type)
+                hold.slot = None
+                self._end_failed(hold, describe(error))
             finally:
                 self.running -= 1
                 hold.slot = None
@@ -189,6 +192,14 @@ class Slots:
                 # Handlers that never wait must not keep the loop from claiming and writing.
                 self._turn_ends = now + TURN_SECONDS
                 await asyncio.sleep(0)
+
+    def _end_failed(self, hold: Hold, error: str) -> None:
+        """End what could not be run, or every worker would try it again when its lease has run out."""
+        if hold.state == WAITING and not hold.abandoned:
+            self._finisher.put(hold, give_up(hold.task, None, f"the task cannot be started: {error}"))
+        elif hold.state == RUNNING:
+            now = monotonic()
+            self._finisher.conclude(hold, Outcome("failed", now, now, error=f"the attempt cannot be made: {error}"))
 
     async def _run(self, hold: Hold) -> None:
         self._appetite.count()

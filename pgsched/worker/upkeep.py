@@ -8,7 +8,7 @@ from uuid import UUID
 from weakref import WeakSet
 
 from pgsched.db import outcomes, upkeep
-from pgsched.db.leases import forget_dead
+from pgsched.db.leases import forget_dead, mark_begun
 from pgsched.db.session import Session
 from pgsched.logs import get_logger
 from pgsched.worker.finisher import Finisher, Report
@@ -28,7 +28,7 @@ HOUSEKEEPING_SECONDS = 600.0
 
 
 class Reporter:
-    """Writes what running handlers report of themselves."""
+    """Writes what running handlers report of themselves, and that those have begun which were held in advance."""
 
     def __init__(self, *, session: Session, worker: UUID, holds: Holds) -> None:
         self._session = session
@@ -37,12 +37,30 @@ class Reporter:
         self._refused: WeakSet[Hold] = WeakSet()
         """Whose report was refused: it is said once."""
 
+    async def mark_begun(self) -> None:
+        """Let the attempts count of rows that were held in advance and have begun. Raises DatabaseUnavailable.
+
+        A row that is locked is marked at the next tick; one that is refused is not: should its worker be lost, one
+        attempt too many is made.
+        """
+        begun = [hold for hold in self._holds.snapshot() if hold.in_advance and hold.state == RUNNING]
+
+        async def mark(part: Sequence[Hold]) -> None:
+            marked = await mark_begun(self._session, self._worker, [hold.task for hold in part])
+            for hold in part:
+                hold.in_advance = hold.task.id not in marked
+
+        for hold, error in await in_halves(begun, mark):
+            hold.in_advance = False
+            log.warning("begin_not_noted", task_id=hold.task.id, task_type=hold.task.task_type, error=str(error))
+
     async def tick(self) -> int:
         """Write progress and log lines that came since the last tick; returns how many there were.
 
         What the database refuses of one attempt stays with it for the next tick, and at last for its finish. Raises
         DatabaseUnavailable, and keeps for the next tick what was not written.
         """
+        await self.mark_begun()
         reports = [
             report
             for hold in self._holds.snapshot()

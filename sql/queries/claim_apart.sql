@@ -1,5 +1,5 @@
 -- Takes up to %(room)s due rows of queues that are claimed apart from the others: of each up to its room, and no more than
--- its limits and the ageing of its rows allow (see pgsched.claim_from). The columns of a claimed row are those of
+-- its limits and the ageing of its rows allow (see pgsched.claim_queue); rows of `set_aside` are passed over. The columns of a claimed row are those of
 -- claim_tasks.sql; a row whose id is null says when to ask its queue again.
 select c.asked, c.again, c.held_back, c.noted,
   t.id, t.task_type, t.queue, t.priority, t.payload, t.schedule_type, t.scheduled_for, t.next_run_at,
@@ -9,8 +9,9 @@ select c.asked, c.again, c.held_back, c.noted,
   t.cron_expression, t.timezone, t.start_date, t.end_date, t.repeat_interval, t.repeat_count,
   t.execution_count, t.on_missed, t.catchup_window, t.overlap, t.jitter,
   case when t.schedule_type <> 'one_time' then t.planned_from end as planned_from, t.revision,
-  c.lease_expired, c.size::integer as bytes, nullif(t.depends_on, '{}') as depends_on, t.fired is not null as fired
-from pgsched.claim_apart(
+  c.lease_expired, c.size::integer as bytes, nullif(t.depends_on, '{}') as depends_on, t.fired is not null as fired,
+  false as cut
+from pgsched.claim_limited(
   %(queues)s::text[], %(rooms)s::integer[], %(room)s::integer, %(bytes)s::bigint, %(worker)s::uuid, %(lease)s::float8,
-  %(task_types)s::text[]) as c
+  %(task_types)s::text[], %(set_aside)s::bigint[], false) as c
 cross join lateral (select (c.task).*) as t

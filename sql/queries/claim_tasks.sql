@@ -2,8 +2,12 @@
 --
 -- Each probe begins after its floor, the last row this worker claimed there, so that it does not walk again through
 -- index entries that are finished, leased or not for us; a claim without floors follows regularly. A row whose lease
--- has run out is claimed like any other, and the attempt that was lost is written into the history.
--- Sets only columns that no index mentions: a HOT update.
+-- has run out is claimed like any other, and the attempt that was lost is written into the history, unless it had not begun.
+-- Rows of `set_aside`, which could not be claimed, are passed over. Sets only columns that no index mentions: a HOT update.
+--
+-- The first %(free)s rows can begin at once. The others are held in advance: what becomes of their worker is no fault of
+-- theirs, so they are marked (`unbegun_token`). A row that has one attempt left, or whose last worker was lost, is never held
+-- in advance: the claim ends before it, and says so (`cut`).
 with probe as (
   select p.queue, p.priority, q.ordering is distinct from 'lifo' as fifo,
     coalesce(p.floor_at, '-infinity') as floor_at, coalesce(p.floor_id, 0) as floor_id
@@ -19,6 +23,8 @@ due as (
   cross join lateral (
     select * from (
      select t.id, t.locked_by, t.fencing_token, t.attempts, t.started_at,
+       t.locked_by is null and t.attempts < t.max_attempts - 1 as patient,
+       t.locked_by is null or t.unbegun_token is distinct from t.fencing_token as counts,
        -- A small one is stored as it is; a large one may be compressed, and is measured as it will come.
        case when pg_column_compression(t.payload) is null then pg_column_size(t.payload)
          else octet_length(t.payload::text) end as bytes
@@ -27,13 +33,15 @@ due as (
        and t.next_run_at is not null and t.enabled and t.next_run_at <= now()
        and (t.next_run_at, t.id) > (probe.floor_at, probe.floor_id)
        and (t.locked_until is null or t.locked_until < now())
-       and t.task_type = any(%(task_types)s::text[])
+       and t.task_type = any(%(task_types)s::text[]) and t.id <> all(%(set_aside)s::bigint[])
      order by t.next_run_at, t.id
      limit %(limit)s
      for no key update skip locked) first_in
     union all
     select * from (
      select t.id, t.locked_by, t.fencing_token, t.attempts, t.started_at,
+       t.locked_by is null and t.attempts < t.max_attempts - 1 as patient,
+       t.locked_by is null or t.unbegun_token is distinct from t.fencing_token as counts,
        -- A small one is stored as it is; a large one may be compressed, and is measured as it will come.
        case when pg_column_size(t.payload) < 1500 then pg_column_size(t.payload)
          else octet_length(t.payload::text) end as bytes
@@ -41,17 +49,26 @@ due as (
      where not probe.fifo and t.queue = probe.queue and t.priority = probe.priority
        and t.next_run_at is not null and t.enabled and t.next_run_at <= now()
        and (t.locked_until is null or t.locked_until < now())
-       and t.task_type = any(%(task_types)s::text[])
+       and t.task_type = any(%(task_types)s::text[]) and t.id <> all(%(set_aside)s::bigint[])
      order by t.next_run_at desc, t.id desc
      limit %(limit)s
      for no key update skip locked) last_in
   ) found
   limit %(limit)s
 ),
+placed as (
+  select due.*, row_number() over (rows unbounded preceding) as place,
+    sum(due.bytes) over (rows unbounded preceding) - due.bytes as before
+  from due
+),
 picked as materialized (
   -- As many as fit into %(bytes)s bytes of payload, but one at least.
-  select * from (select due.*, sum(due.bytes) over (rows unbounded preceding) - due.bytes as before from due) d
-  where before < %(bytes)s
+  select *
+  from (
+    select placed.*, bool_and(patient or place <= %(free)s) over (rows unbounded preceding) as fits, count(*) over () as found
+    from placed
+  ) p
+  where before < %(bytes)s and fits
 ),
 lost as (
   insert into pgsched.executions (
@@ -61,12 +78,13 @@ lost as (
     picked.started_at, now(), extract(epoch from now() - picked.started_at) * 1000,
     'the lease of worker ' || picked.locked_by || ' ran out'
   from picked join pgsched.tasks t on t.id = picked.id
-  where picked.locked_by is not null
+  where picked.locked_by is not null and picked.counts
   returning task_id
 )
 update pgsched.tasks t
 set status = 'running', locked_by = %(worker)s, locked_until = now() + %(lease)s::float8 * interval '1 second',
-  attempts = t.attempts + 1, fencing_token = t.fencing_token + 1, started_at = now()
+  attempts = t.attempts + picked.counts::integer, fencing_token = t.fencing_token + 1, started_at = now(),
+  unbegun_token = case when picked.place > %(free)s then t.fencing_token + 1 end
 from picked
 where t.id = any(array[picked.id])
 returning t.id, t.task_type, t.queue, t.priority, t.payload, t.schedule_type, t.scheduled_for, t.next_run_at,
@@ -77,4 +95,4 @@ returning t.id, t.task_type, t.queue, t.priority, t.payload, t.schedule_type, t.
   t.execution_count, t.on_missed, t.catchup_window, t.overlap, t.jitter,
   case when t.schedule_type <> 'one_time' then t.planned_from end as planned_from, t.revision,
   picked.locked_by is not null as lease_expired, picked.bytes, nullif(t.depends_on, '{}') as depends_on,
-  t.fired is not null as fired
+  t.fired is not null as fired, picked.found > (select count(*) from picked) as cut

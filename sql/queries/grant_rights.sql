@@ -35,8 +35,9 @@ begin
   grant select, update (updated_at) on pgsched.queues to pgsched_worker;  -- to lock a row, one column must be theirs
   grant usage on sequence pgsched.tasks_id_seq to pgsched_worker;
   grant execute on function
-    pgsched.settle, pgsched.fire_group, pgsched.join_group, pgsched.claim_apart, pgsched.claim_from, pgsched.adopt_slots,
-    pgsched.pick_by_turns, pgsched.due_of_keys, pgsched.key_rooms, pgsched.next_keys, pgsched.note_late_start,
+    pgsched.settle, pgsched.fire_group, pgsched.join_group, pgsched.claim_apart, pgsched.claim_from,
+    pgsched.claim_limited, pgsched.claim_queue, pgsched.pick_keyed, pgsched.due_by_keys, pgsched.try_claims,
+    pgsched.bury_unclaimed, pgsched.adopt_slots, pgsched.pick_by_turns, pgsched.due_of_keys, pgsched.key_rooms, pgsched.next_keys, pgsched.note_late_start,
     pgsched.make_partitions
     to pgsched_worker;
   grant select on pgsched.settings to pgsched_worker;

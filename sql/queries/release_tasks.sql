@@ -1,10 +1,19 @@
--- Gives claimed rows back, with the attempt that the claim counted, and wakes who sleeps.
-with released as (
+-- Gives claimed rows back, with the attempt that the claim counted, and wakes who sleeps. A row that somebody has locked is
+-- not waited for: its lease runs out.
+with own as (
+  select t.id
+  from unnest(%(ids)s::bigint[], %(tokens)s::bigint[]) as d(id, token)
+  cross join lateral (
+    select t.id from pgsched.tasks t
+    where t.id = any(array[d.id]) and t.fencing_token = d.token and t.locked_by = %(worker)s
+      and t.status = 'running'
+    for no key update skip locked) t
+),
+released as (
   update pgsched.tasks t
   set status = 'pending', locked_by = null, locked_until = null, attempts = greatest(t.attempts - 1, 0)
-  from unnest(%(ids)s::bigint[], %(tokens)s::bigint[]) as d(id, token)
-  where t.id = any(array[d.id]) and t.fencing_token = d.token and t.locked_by = %(worker)s
-    and t.status = 'running'
+  from own
+  where t.id = any(array[own.id])
   returning t.id, t.queue
 ),
 woken as (

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from pgsched.db import leases
+from pgsched.db import claims
 from pgsched.db.connect import connect_async
 from pgsched.db.statements import load_statement
 from tests.engine import engine, expire_leases, handlers, history, make_due, nothing, on_loop, rows
@@ -21,7 +21,7 @@ from tests.processes import PgschedRunner
 from tests.tables import WORKER, database, insert_task, set_running, task_row
 from tests.waiting import wait_until
 
-CLAIM_SETS = {"status", "locked_by", "locked_until", "attempts", "fencing_token", "started_at"}
+CLAIM_SETS = {"status", "locked_by", "locked_until", "attempts", "fencing_token", "started_at", "unbegun_token"}
 
 
 async def claimed_ids(dsn: str, **settings: Any) -> list[int]:
@@ -318,6 +318,8 @@ async def test_a_claim_beside_a_million_future_rows_reads_few_blocks(crowded_dsn
         "task_types": ["mail"],
         "limit": 100,
         "bytes": 2**24,
+        "free": 100,
+        "set_aside": [],
         "worker": WORKER,
         "lease": 30.0,
     }
@@ -389,7 +391,7 @@ async def test_rows_of_a_claim_whose_answer_was_lost_are_given_back(dsn: str) ->
         lost = [insert_task(db, max_attempts=1) for _ in range(3)]
         async with engine(dsn) as one:
             # The claim commits; what it returned never reaches the worker.
-            await leases.claim(one.worker._claims, one.worker.identity, [leases.Probe("default", 5)], 10)
+            await claims.claim(one.worker._claims, one.worker.identity, [claims.Probe("default", 5)], 10)
             one.worker.claimer._unanswered = True
             kept = insert_task(db)
             again = await one.claim()

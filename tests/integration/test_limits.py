@@ -378,11 +378,11 @@ async def test_a_finish_is_written_though_the_claim_with_it_fails(dsn: str, db: 
     ids = [insert_task(db) for _ in range(2)]
     async with engine(dsn) as one:
         await one.claim()
-        db.execute("alter function pgsched.claim_apart rename to claim_elsewhere")
+        db.execute("alter function pgsched.claim_limited rename to claim_elsewhere")
         one.worker.slots.feed()
         await one.finished()
         await one.finisher.tick()
-        db.execute("alter function pgsched.claim_elsewhere rename to claim_apart")
+        db.execute("alter function pgsched.claim_elsewhere rename to claim_limited")
         assert task_row(db, ids[0])["status"] == "completed"
         one.worker.claimer.look_after_end()
         assert [task.id for task in await one.claim()] == ids[1:]

@@ -24,8 +24,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from pgsched.client import Client
-from pgsched.db import leases, outcomes
-from pgsched.db.leases import Identity, Probe, Pulse
+from pgsched.db import claims, leases, outcomes
+from pgsched.db.claims import Probe
+from pgsched.db.leases import Identity, Pulse
 from pgsched.db.session import Session
 from pgsched.errors import PgschedError, TaskNotFound, TransitionRefused
 from pgsched.model import PRIORITIES, Claimed, Finish, Outcome
@@ -137,7 +138,7 @@ class Model(RuleBasedStateMachine):
     @rule(worker=st.sampled_from(WORKERS), queue=st.sampled_from(QUEUES), limit=st.sampled_from([1, 2, 50]))
     def claim(self, worker: UUID, queue: str, limit: int) -> None:
         probes = [Probe(queue, priority) for priority in PRIORITIES]
-        claimed = self.runner.run(leases.claim(self.session, identity(worker), probes, limit))
+        claimed = self.runner.run(claims.claim(self.session, identity(worker), probes, limit)).tasks
         free = (
             {}
             if queue in self.paused

@@ -85,19 +85,19 @@ def test_the_check_notices_that_the_guard_is_gone(dsn: str, guard: Guard, own_st
 
 
 IN_FUNCTIONS = [
-    Guard(guards.a_limit_of_concurrency_holds_over_all_workers, "claim_from", "- count(*) into number", "into number"),
+    Guard(guards.a_limit_of_concurrency_holds_over_all_workers, "claim_queue", "- count(*) into number", "into number"),
     Guard(
         guards.a_rate_holds_over_all_workers,
-        "claim_from",
+        "claim_queue",
         "select rate - coalesce(sum(s.number), 0)",
         "select rate + 0 * count(*)",
     ),
     Guard(guards.a_limit_of_a_key_holds_over_all_workers, "key_rooms", "s.queue = name and s.key = k.key)", "false)"),
     Guard(
         guards.claims_of_a_limited_queue_come_one_after_the_other,
-        "claim_from",
-        "where q.name = claim_from.name for no key update skip locked",
-        "where q.name = claim_from.name",
+        "claim_queue",
+        "where q.name = claim_queue.name for no key update skip locked",
+        "where q.name = claim_queue.name",
     ),
 ]
 """Guards in functions of the database; ``statement`` is the function's name."""

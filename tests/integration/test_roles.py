@@ -323,7 +323,7 @@ def test_operator_may_not_touch_what_workers_write(dsn: str, somebody: As) -> No
         "insert into pgsched.executions select * from pgsched.executions",
         "delete from pgsched.audit_log",
         "update pgsched.audit_log set actor = 'somebody else'",
-        "select pgsched.claim_from('mail', gen_random_uuid(), 1, '{mail}', 1, 1)",
+        "select pgsched.claim_queue('mail', gen_random_uuid(), 1, '{mail}', '{}', 1, 1, true, false)",
         "create table pgsched.mine ()",
     )
 

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from pgsched.context import Context
-from pgsched.db import leases
-from pgsched.model import Claimed
+from pgsched.db import claims
 from pgsched.registry import Registry
 from pgsched.worker.ending import Ending
 from tests.engine import engine, expire_leases, handlers, history, on_loop, rows, running_worker
@@ -139,16 +138,16 @@ async def test_a_claim_that_is_under_way_when_the_worker_stops_is_given_back(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claimed = asyncio.Event()
-    claim = leases.claim
+    claim = claims.claim
 
-    async def slow_claim(*arguments: Any, **options: Any) -> list[Claimed]:
+    async def slow_claim(*arguments: Any, **options: Any) -> claims.Batch:
         found = await claim(*arguments, **options)
-        if found:  # the rows are ours, and the answer is still on its way
+        if found.tasks:  # the rows are ours, and the answer is still on its way
             claimed.set()
             await wait_until_async(lambda: worker.unready() == "stopping", message="it is told to stop")
         return found
 
-    monkeypatch.setattr(leases, "claim", slow_claim)
+    monkeypatch.setattr(claims, "claim", slow_claim)
     with database(dsn) as db:
         async with running_worker(dsn, poll_interval=0.05) as worker:
             task_id = insert_task(db)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pgsched.context import Context
+from pgsched.model import Claimed
 from tests.engine import engine, handlers, history, make_due, on_loop, rows
 from tests.tables import database, insert_task, task_row
 
@@ -234,19 +235,54 @@ async def test_a_dead_schedule_that_is_mended_goes_on(dsn: str) -> None:
     assert (row["status"], row["last_error"], row["scheduled_for"].month) == ("pending", None, 2)
 
 
+@pytest.mark.parametrize("fault", [ZeroDivisionError, AssertionError, OverflowError, KeyError, RecursionError])
 @on_loop
-async def test_a_row_that_trips_pgsched_itself_costs_no_slot(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_row_that_trips_pgsched_itself_costs_no_slot_and_is_dead(
+    dsn: str, monkeypatch: pytest.MonkeyPatch, fault: type[Exception]
+) -> None:
     from pgsched.worker import slots
 
     judge = slots.judge
     with database(dsn) as db:
         bad, good = insert_task(db, repeat_interval="1 hour"), insert_task(db)
-        monkeypatch.setattr(
-            slots,
-            "judge",
-            lambda task, now: 1 / 0 if task.id == bad else judge(task, now),  # type: ignore[arg-type]
-        )
+
+        def stumble(task: Claimed, now: datetime) -> Any:
+            if task.id == bad:
+                raise fault("so it goes")
+            return judge(task, now)
+
+        monkeypatch.setattr(slots, "judge", stumble)
         async with engine(dsn, concurrency=1) as one:
             await one.work()
-            assert len(one.holds) == 0  # its lease is left to run out
-        assert (task_row(db, bad)["status"], task_row(db, good)["status"]) == ("running", "completed")
+            assert len(one.holds) == 0
+        row = task_row(db, bad)
+        assert (row["status"], task_row(db, good)["status"]) == ("dead", "completed")
+        assert f"the task cannot be started: {fault.__name__}" in row["last_error"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "status"),
+    [
+        ({"cron_expression": "0 0 * * *", "start_date": "9999-12-30 23:59:59+00"}, "completed"),
+        (
+            {"cron_expression": "* * * * *", "timezone": "Asia/Tokyo", "start_date": "9999-12-30 23:59:59+00"},
+            "completed",
+        ),
+        ({"repeat_interval": "1000 years", "start_date": "9999-12-30 23:59:59+00", "jitter": "1 day"}, "pending"),
+    ],
+    ids=["cron", "zone", "repeating"],
+)
+@on_loop
+async def test_a_schedule_beyond_the_year_9999_is_over_and_harms_no_other(
+    dsn: str, columns: dict[str, str], status: str
+) -> None:
+    with database(dsn) as db:
+        before = [insert_task(db) for _ in range(5)]
+        last = insert_task(db, **columns)
+        behind = [insert_task(db) for _ in range(5)]
+        async with engine(dsn) as one:
+            await one.work()
+            assert one.tally.database_errors == 0
+        assert {task_row(db, task_id)["status"] for task_id in before + behind} == {"completed"}
+        row = task_row(db, last)
+        assert (row["status"], row["last_error"]) == (status, None)

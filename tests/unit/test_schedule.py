@@ -10,6 +10,7 @@ from pgsched.errors import InvalidCron, InvalidTask, InvalidTimezone
 from pgsched.interval import Interval
 from pgsched.schedule import (
     COUNT_LIMIT,
+    LAST,
     MISSED_AFTER,
     Admission,
     Booking,
@@ -177,6 +178,37 @@ def test_the_next_tick_is_later_and_nothing_lies_between(schedule: Schedule, anc
         assert first_tick(schedule, tick + timedelta(microseconds=1)) == following
         assert first_tick(schedule, following) == following
         assert first_tick(schedule, tick) == tick
+
+
+late = st.datetimes(datetime(9990, 1, 1), datetime(9999, 12, 30, 23, 59, 59), timezones=st.just(UTC))
+
+
+@settings(max_examples=300, deadline=None)
+@given(schedules, late, spans, st.booleans())
+def test_no_schedule_ticks_beyond_the_last_instant_or_fails_near_it(
+    schedule: Schedule, anchor: datetime, run: timedelta, starts_late: bool
+) -> None:
+    if starts_late:
+        schedule = schedule._replace(start_date=anchor)
+    tick = first_tick(schedule, anchor)
+    assert tick is None or anchor <= tick < LAST
+    if tick is not None:
+        following = next_after(schedule, tick, 1)
+        assert following is None or tick < following < LAST
+        finished = min(tick + run, LAST)
+        for found in (
+            admit(schedule, tick, finished, 0).next_tick,
+            book(schedule, tick, tick, finished, 1).next_tick,
+        ):
+            assert found is None or found < LAST
+        jittered = tick + timedelta(seconds=jitter_seconds(1, tick, Interval(0, 1, 0)))
+        assert jittered < LAST
+
+
+def test_the_last_day_of_the_year_9999_has_no_tick() -> None:
+    schedule = EMPTY._replace(cron_expression="0 0 * * *", start_date=utc("9999-12-30T23:59:59"))
+    assert first_tick(schedule, NOON) is None
+    assert next_after(HOURLY, utc("9999-12-30T23:00:00"), 1) is None
 
 
 # --- admit ---

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import psycopg
 
-from pgsched.db import leases, outcomes
+from pgsched.db import claims, outcomes
 from pgsched.db.leases import Identity
 from pgsched.db.session import Session
 from pgsched.db.statements import load_statement
@@ -49,13 +49,14 @@ def statements(batch: int) -> tuple[tuple[Any, dict[str, Any]], tuple[Any, dict[
 
 async def _record(claim: Recorder, finish: Recorder, identity: Identity, batch: int) -> None:
     one = Finish(id=0, fencing_token=0, next_status="completed", plain=True, execution="completed")
-    await leases.claim(cast(Session, claim), identity, PROBES, batch)
+    await claims.claim(cast(Session, claim), identity, PROBES, batch)
     await outcomes.write(cast(Session, finish), identity.id, [one], [], [], 0.0001)
 
 
 def work(dsn: str, batch: int, ready: Barrier, ended: Any) -> None:
     """Claim and finish until nothing is left; the time of that is put into ``ended``."""
     (claim, claiming), (finish, finishing) = statements(batch)
+    claiming["set_aside"] = []
     one_row = {name: list(value) for name, value in finishing.items() if isinstance(value, (list, tuple))}
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(load_statement("tune_session"))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from uuid import uuid4
 
-from pgsched.db.leases import Identity, Probe
+from pgsched.db.claims import Probe
+from pgsched.db.leases import Identity
 from pgsched.model import PRIORITIES
 
 PROBES = [Probe(queue="default", priority=priority) for priority in PRIORITIES]

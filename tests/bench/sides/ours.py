@@ -14,7 +14,7 @@ import psycopg
 
 from pgsched import logs
 from pgsched.config import WorkerSettings
-from pgsched.db import leases
+from pgsched.db import claims
 from pgsched.db.session import Session
 from pgsched.registry import Registry
 from pgsched.worker import retention
@@ -117,7 +117,7 @@ async def claim_times(dsn: str) -> list[float]:
         for _ in range(CLAIMS):
             await producer.execute(INSERT.encode(), (CLAIMED_ROWS,))
             begun = time.perf_counter()
-            claimed = await leases.claim(session, identity, PROBES, CLAIMED_ROWS)
+            claimed = (await claims.claim(session, identity, PROBES, CLAIMED_ROWS)).tasks
             times.append((time.perf_counter() - begun) * 1000)
             if len(claimed) != CLAIMED_ROWS:
                 raise RuntimeError(f"a claim took {len(claimed)} rows")

@@ -1,0 +1,236 @@
+"""Claims of due rows, and what is done about a row that cannot be claimed or read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, NamedTuple
+
+from pgsched.db.adapt import BigInts
+from pgsched.db.decoding import SpoiledRows, Undecodable, fetch_rows
+from pgsched.db.leases import Identity
+from pgsched.db.session import Rows, Session
+from pgsched.db.statements import load_statement
+from pgsched.model import Claimed
+
+# As Claimed._make, without its check of the length: once for every task.
+_claimed = partial(tuple.__new__, Claimed)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Where a claim looks: one queue and priority, after the last row that was claimed there."""
+
+    queue: str
+    priority: int
+    floor_at: datetime | None = None
+    floor_id: int | None = None
+
+
+class Answer(NamedTuple):
+    """What a claim says of a queue that is claimed apart."""
+
+    queue: str
+    again: float | None
+    """Seconds until it makes sense to ask again; None: when something becomes due."""
+    held_back: bool
+    """A limit of concurrency holds rows back until others end."""
+    noted: datetime | None = None
+    """As when the starts of the claim were noted, of a queue with a rate."""
+
+
+class Batch(NamedTuple):
+    """What a claim brought."""
+
+    tasks: list[Claimed]
+    """In the order in which they are to start."""
+    spoiled: list[tuple[Claimed, str]]
+    """Rows with a value that cannot be read, without it, and why. They are claimed like the others."""
+    again: bool = False
+    """Nothing was claimed but rows that are in the way were found: the same claim may now pass."""
+
+
+class Due(NamedTuple):
+    """A row that a claim would take."""
+
+    id: int
+    task_type: str
+    queue: str
+
+
+class Tried(NamedTuple):
+    """A row whose claim was tried."""
+
+    id: int
+    task_type: str
+    queue: str
+    state: str | None
+    """The SQLSTATE that its claim fails with; None when it can be claimed."""
+    message: str | None
+    """The database's words."""
+
+
+class Buried(NamedTuple):
+    """A row that was to end as dead without a claim."""
+
+    id: int
+    attempts: int
+    refused: str | None
+    """Why the database did not let it; None when it is dead."""
+
+
+_HARMLESS: dict[str, Any] = {
+    **dict.fromkeys(Claimed._fields),
+    **dict.fromkeys(("task_type", "queue", "schedule_type", "backoff", "timezone", "on_missed", "overlap"), "?"),
+    "priority": 1,
+    "payload": {},
+    "next_run_at": datetime(1970, 1, 1, tzinfo=UTC),
+    "late": 0.0,
+    **dict.fromkeys(("attempts", "max_attempts", "fencing_token", "execution_count", "revision", "bytes"), 0),
+    **dict.fromkeys(("lease_expired", "fired", "cut"), False),
+}
+
+
+def unread_task(**values: Any) -> Claimed:
+    """Return a row of which no more than these columns is known: enough to tell of its end, not to run it."""
+    return Claimed(**{**_HARMLESS, **values})
+
+
+def _batch(rows: Rows, *, spoiled_too: bool) -> Batch:
+    if not spoiled_too:
+        return Batch(list(map(_claimed, rows)), [])
+    tasks: list[Claimed] = []
+    spoiled: list[tuple[Claimed, str]] = []
+    for row in rows:
+        problems = [value.problem for value in row if isinstance(value, Undecodable)]
+        if problems:
+            named = zip(Claimed._fields, row, strict=True)
+            known = {name: value for name, value in named if not isinstance(value, Undecodable)}
+            spoiled.append((unread_task(**known), "; ".join(problems)))
+        else:
+            tasks.append(_claimed(row))
+    return Batch(tasks, spoiled)
+
+
+async def claim(
+    session: Session,
+    identity: Identity,
+    probes: Sequence[Probe],
+    limit: int,
+    *,
+    free: int | None = None,
+    max_bytes: int = 2**31 - 1,
+    set_aside: Sequence[int] = (),
+) -> Batch:
+    """Claim up to ``limit`` due rows, in the order of the probes, with payloads of ``max_bytes`` in all or one row.
+
+    As many as ``free``, by default all, can begin at once. Rows of ``set_aside`` are passed over.
+    """
+    cursor = await session.execute(
+        load_statement("claim_tasks"),
+        {
+            **_places(identity, probes, limit, set_aside),
+            "free": limit if free is None else free,
+            "bytes": max_bytes,
+            "worker": identity.id,
+            "lease": identity.lease,
+        },
+    )
+    rows = await fetch_rows(cursor)
+    return _batch(rows, spoiled_too=isinstance(rows, SpoiledRows))
+
+
+async def find_claimable(
+    session: Session, identity: Identity, probes: Sequence[Probe], limit: int, *, set_aside: Sequence[int]
+) -> list[Due]:
+    """Return the rows that :func:`claim` would take."""
+    cursor = await session.execute(load_statement("find_claimable"), _places(identity, probes, limit, set_aside))
+    return [Due(*row) for row in await cursor.fetchall()]
+
+
+def _places(identity: Identity, probes: Sequence[Probe], limit: int, set_aside: Sequence[int]) -> dict[str, Any]:
+    return {
+        "queues": [probe.queue for probe in probes],
+        "priorities": [probe.priority for probe in probes],
+        "floor_ats": [probe.floor_at for probe in probes],
+        "floor_ids": [probe.floor_id for probe in probes],
+        "task_types": list(identity.task_types),
+        "limit": limit,
+        "set_aside": BigInts(set_aside),
+    }
+
+
+async def claim_apart(
+    session: Session,
+    identity: Identity,
+    rooms: Sequence[tuple[str, int]],
+    room: int,
+    *,
+    max_bytes: int,
+    set_aside: Sequence[int] = (),
+) -> tuple[Batch, list[Answer]]:
+    """Claim from queues that are claimed apart: of each up to its room, in all up to ``room`` rows.
+
+    Of a queue without room is only asked whether it has something.
+    """
+    command = claim_apart_command(identity, rooms, room, max_bytes=max_bytes, set_aside=set_aside)
+    return read_claim_apart(await fetch_rows(await session.execute(*command)))
+
+
+async def find_claimable_apart(
+    session: Session, identity: Identity, rooms: Sequence[tuple[str, int]], room: int, *, set_aside: Sequence[int]
+) -> list[Due]:
+    """Return the rows that :func:`claim_apart` would take."""
+    _, parameters = claim_apart_command(identity, rooms, room, max_bytes=2**31 - 1, set_aside=set_aside)
+    cursor = await session.execute(load_statement("find_claimable_apart"), parameters)
+    return [Due(*row) for row in await cursor.fetchall()]
+
+
+def claim_apart_command(
+    identity: Identity,
+    rooms: Sequence[tuple[str, int]],
+    room: int,
+    *,
+    max_bytes: int,
+    set_aside: Sequence[int] = (),
+) -> tuple[Any, dict[str, Any]]:
+    """The statement of :func:`claim_apart` and its parameters, for a transaction that does more."""
+    return load_statement("claim_apart"), {
+        "queues": [queue for queue, _ in rooms],
+        "rooms": [most for _, most in rooms],
+        "room": room,
+        "task_types": list(identity.task_types),
+        "bytes": max_bytes,
+        "worker": identity.id,
+        "lease": identity.lease,
+        "set_aside": BigInts(set_aside),
+    }
+
+
+def read_claim_apart(rows: Rows) -> tuple[Batch, list[Answer]]:
+    """What that statement returned: the rows claimed, and an answer for each queue."""
+    answers = [Answer(*row[:4]) for row in rows if row[4] is None]
+    claimed = [row[4:] for row in rows if row[4] is not None]
+    return _batch(claimed, spoiled_too=isinstance(rows, SpoiledRows)), answers
+
+
+async def try_claims(session: Session, identity: Identity, ids: Sequence[int]) -> list[Tried]:
+    """Try the claim of each row by itself, and take it back.
+
+    A row that is not due, or is somebody else's by now, is not among those returned.
+    """
+    cursor = await session.execute(load_statement("try_claims"), {"ids": BigInts(ids), "worker": identity.id})
+    return [Tried(*row) for row in await cursor.fetchall()]
+
+
+async def bury_unclaimed(session: Session, errors: Mapping[int, str]) -> list[Buried]:
+    """End due rows as dead, each with an error of its own, by id, where the database lets us.
+
+    A row that is not due, or is somebody else's by now, is not among those returned.
+    """
+    cursor = await session.execute(
+        load_statement("bury_unclaimed"), {"ids": BigInts(errors), "errors": list(errors.values())}
+    )
+    return [Buried(*row) for row in await cursor.fetchall()]

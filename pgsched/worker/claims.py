@@ -1,0 +1,182 @@
+"""The claims of one worker, which no row can stop: one that is refused is found, and ended or set aside."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from pgsched.db import claims, leases
+from pgsched.db.claims import Answer, Batch, Due, Probe, Tried
+from pgsched.db.faults import RefusedByDatabase, RefusedByServer, is_about_the_server
+from pgsched.db.leases import Identity
+from pgsched.db.session import Session
+from pgsched.errors import DatabaseUnavailable
+from pgsched.logs import get_logger
+from pgsched.worker.burials import Burials
+from pgsched.worker.halves import in_halves
+from pgsched.worker.set_aside import SetAside
+
+log = get_logger("pgsched.worker")
+
+MAX_SET_ASIDE = 10_000
+"""Rows that claims pass over at the most. While there are so many, a claim that is refused is sent again as it is."""
+MAX_RETRIED = 1_000
+"""Rows that are tried again at once."""
+FEW = 10
+"""When more rows than this are tried and all are refused, the reason is taken to be the table's, and none is ended."""
+PATIENCE = 3
+"""Claims in a row that fail with an error about the server before the reason is looked for in the rows."""
+
+T = TypeVar("T")
+
+
+class Claims:
+    """Claims as :mod:`pgsched.db.claims` has them, contained.
+
+    When the database refuses a claim, the claim of each row is tried by itself. A row whose claim fails is ended as
+    dead with the database's words; where that is refused too, it is set aside: passed over, and tried again later.
+    """
+
+    def __init__(self, *, session: Session, identity: Identity, burials: Burials) -> None:
+        self._session = session
+        self._identity = identity
+        self._burials = burials
+        self._failed = 0
+        self.set_aside: SetAside[None] = SetAside("claim")
+
+    @property
+    def ids(self) -> Sequence[int]:
+        """What claims pass over."""
+        return self.set_aside.ids if self.set_aside else ()
+
+    async def claim(self, probes: Sequence[Probe], limit: int, *, free: int, max_bytes: int) -> Batch:
+        """Claim up to ``limit`` due rows; ``free`` of them can begin at once. Raises DatabaseUnavailable."""
+
+        async def ask(most: int) -> Batch:
+            return await claims.claim(
+                self._session, self._identity, probes, most, free=free, max_bytes=max_bytes, set_aside=self.ids
+            )
+
+        async def find(most: int) -> list[Due]:
+            return await claims.find_claimable(self._session, self._identity, probes, most, set_aside=self.ids)
+
+        return await self._contained(ask, find, limit) or Batch([], [], again=True)
+
+    async def claim_apart(
+        self, rooms: Sequence[tuple[str, int]], room: int, *, max_bytes: int
+    ) -> tuple[Batch, list[Answer]]:
+        """Claim from queues that are claimed apart, up to ``room`` rows. Raises DatabaseUnavailable."""
+
+        async def ask(most: int) -> tuple[Batch, list[Answer]]:
+            return await claims.claim_apart(
+                self._session, self._identity, rooms, most, max_bytes=max_bytes, set_aside=self.ids
+            )
+
+        async def find(most: int) -> list[Due]:
+            return await claims.find_claimable_apart(self._session, self._identity, rooms, most, set_aside=self.ids)
+
+        return await self._contained(ask, find, room) or (Batch([], [], again=True), [])
+
+    async def retry(self) -> None:
+        """Try again what was set aside long enough. Raises DatabaseUnavailable.
+
+        None of it is ended: what refuses a row may be mended at any moment, and then it is to run.
+        """
+        due = self.set_aside.due()[:MAX_RETRIED]
+        if not due:
+            return
+        tried = await claims.try_claims(self._session, self._identity, [entry.task_id for entry in due])
+        self._put_aside([one for one in tried if one.state is not None])
+        states = {one.id: one.state for one in tried}
+        for entry in due:
+            if states.get(entry.task_id) is None:
+                self.set_aside.forget(entry.task_id)
+                if entry.task_id in states:
+                    self.set_aside.hurry(entry.reason)  # what was in the way of others, too, may be gone
+
+    async def release_unheld(self, held: Sequence[int], queues: Sequence[str]) -> None:
+        """Give back what claims took whose answers never came. Raises DatabaseUnavailable."""
+        found = await leases.find_unheld(self._session, self._identity, held, queues=queues)
+
+        async def release(part: Sequence[leases.Lease]) -> None:
+            await leases.release(self._session, self._identity.id, part)
+
+        for lease, error in await in_halves(found, release):
+            log.warning("release_failed", task_id=lease.id, error=str(error), hint="its lease runs out")
+
+    async def _contained(
+        self, ask: Callable[[int], Awaitable[T]], find: Callable[[int], Awaitable[list[Due]]], limit: int
+    ) -> T | None:
+        """Return an answer of ``ask``, None when there is none but a row fewer that is in the way."""
+        try:
+            return await self._ask(ask, limit)
+        except DatabaseUnavailable as error:
+            if not self._is_about_rows(error) or len(self.set_aside) >= MAX_SET_ASIDE:
+                raise
+            found = await find(limit)
+            if not found:
+                raise
+            tried = await claims.try_claims(self._session, self._identity, [row.id for row in found])
+            if tried and all(one.state is not None and is_about_the_server(one.state) for one in tried):
+                raise
+            if await self._put_away(tried):
+                return None
+            # Each by itself could be claimed. Fewer of them together, until the first one is the one.
+            most, said = len(found), error
+        while most > 1:
+            most //= 2
+            try:
+                return await self._ask(ask, most)
+            except RefusedByDatabase as error:
+                said = error
+        (first, *_) = await find(1) or found
+        self.set_aside.put(first.id, first.task_type, first.queue, None, str(said))
+        return None
+
+    async def _ask(self, ask: Callable[[int], Awaitable[T]], limit: int) -> T:
+        self._failed += 1
+        answer = await ask(limit)
+        self._failed = 0
+        return answer
+
+    def _is_about_rows(self, error: DatabaseUnavailable) -> bool:
+        """Whether a claim may have failed for a row. A trigger may raise what is otherwise an error of the server."""
+        if isinstance(error, RefusedByDatabase):
+            return True
+        return self._failed >= PATIENCE and isinstance(error, RefusedByServer)
+
+    async def _put_away(self, tried: Sequence[Tried]) -> bool:
+        """End or set aside the rows whose claim was refused; returns whether there are some."""
+        refused = [one for one in tried if one.state is not None]
+        the_tables = len(refused) == len(tried) > FEW
+        lasting = [] if the_tables else [one for one in refused if not _may_pass(one)]
+        gone = await self._bury(lasting)
+        self._put_aside([one for one in refused if one.id not in gone])
+        return bool(refused)
+
+    def _put_aside(self, refused: Sequence[Tried]) -> None:
+        for one in refused:
+            locked = (one.state or "").startswith("55")
+            self.set_aside.put(one.id, one.task_type, one.queue, None, one.message or "", locked=locked)
+
+    async def _bury(self, refused: Sequence[Tried]) -> set[int]:
+        """End rows as dead; returns the ids of those that are, or are another's by now."""
+        if not refused:
+            return set()
+        errors = {one.id: f"the task cannot be claimed: {one.message}" for one in refused}
+        answers = {one.id: one for one in await claims.bury_unclaimed(self._session, errors)}
+        gone = set()
+        for one in refused:
+            answer = answers.get(one.id)
+            if answer is not None and answer.refused is not None:
+                continue
+            gone.add(one.id)
+            if answer is not None:
+                known = {"id": one.id, "task_type": one.task_type, "queue": one.queue, "attempts": answer.attempts}
+                self._burials.unclaimed(claims.unread_task(**known), errors[one.id])
+        return gone
+
+
+def _may_pass(one: Tried) -> bool:
+    """Whether what is in the way of a row may go away by itself."""
+    return is_about_the_server(one.state or "") or (one.state or "").startswith(("55", "57", "58"))

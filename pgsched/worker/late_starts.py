@@ -1,0 +1,58 @@
+"""When the rows of a queue with a rate really start: a start that comes late counts for longer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from time import monotonic
+
+from pgsched.db import leases
+from pgsched.db.faults import RefusedByDatabase
+from pgsched.db.leases import LateStart
+from pgsched.db.session import Session
+from pgsched.logs import get_logger
+from pgsched.worker.holds import WAITING, Hold
+
+log = get_logger("pgsched.worker")
+
+START_LOOK_SECONDS = 0.002
+"""How often rows of a queue with a rate are looked at until they have started."""
+LATE_SECONDS = 0.007
+"""A start that came so long after its claim was sent is told. The window of a rate is 10 ms longer than it says."""
+
+
+class LateStarts:
+    """Watches for them, and tells the database."""
+
+    def __init__(self, *, session: Session, on_late: Callable[[], None]) -> None:
+        """``on_late`` is called when there is something to tell."""
+        self._session = session
+        self._on_late = on_late
+        self._late: list[LateStart] = []
+
+    def watch(self, queue: str, noted: datetime, holds: Sequence[Hold], sent: float) -> None:
+        """See when these rows start, which were claimed ``sent`` and noted as started then."""
+
+        def look() -> None:
+            if any(hold.state == WAITING and not hold.abandoned for hold in holds):
+                loop.call_later(START_LOOK_SECONDS, look)
+                return
+            late = monotonic() - sent
+            if late > LATE_SECONDS:
+                self._late.append(LateStart(queue, noted, late))
+                self._on_late()
+
+        loop = asyncio.get_running_loop()
+        loop.call_later(START_LOOK_SECONDS, look)
+
+    async def report(self) -> None:
+        """Tell the database. Raises DatabaseUnavailable, but not for what it refuses: that counts as on time."""
+        if not self._late:
+            return
+        late = list(self._late)
+        try:
+            await leases.note_late_starts(self._session, late)
+        except RefusedByDatabase as error:
+            log.warning("late_starts_refused", count=len(late), error=str(error))
+        del self._late[: len(late)]

@@ -1,0 +1,15 @@
+-- Rows that this worker held in advance and has begun: from now on their attempt counts, whatever becomes of the worker. A row
+-- that somebody has locked is not waited for: it is not among the ids that are returned.
+with own as (
+  select t.id
+  from unnest(%(ids)s::bigint[], %(tokens)s::bigint[]) as d(id, token)
+  cross join lateral (
+    select t.id from pgsched.tasks t
+    where t.id = any(array[d.id]) and t.fencing_token = d.token and t.locked_by = %(worker)s and t.status = 'running'
+    for no key update skip locked) t
+)
+update pgsched.tasks t
+set unbegun_token = null
+from own
+where t.id = any(array[own.id])
+returning t.id
