@@ -34,8 +34,9 @@ from pgsched.watchdog import Watchdog, longest_block
 from pgsched.worker.collector import settle_collector
 from pgsched.worker.contained import Metrics
 from pgsched.worker.ending import CANCEL_SECONDS, FLUSH_SECONDS, HOOK_SECONDS
-from pgsched.worker.http import HttpServer
-from pgsched.worker.merged import Answering, Child, MergedMetrics, first_problem, first_stalled, load_of
+from pgsched.worker.http import HttpServer, Probe, Told
+from pgsched.worker.mender import Mender
+from pgsched.worker.merged import Answering, Child, MergedMetrics, all_troubles, first_problem, first_stalled, load_of
 from pgsched.worker.service import Worker
 from pgsched.worker.traces import load_traces
 
@@ -95,9 +96,10 @@ def run_worker(
 
 def _run_one(job: Job, host: str, port: int | None, manager: Manager | None) -> int:
     worker = _make_worker(job, counts_table=port is not None or job.otel)
-    server = _serve(host, port, worker.metrics, worker.unhealthy, worker.unready)
+    health = worker.health
+    server = _serve(host, port, worker.metrics, health.unhealthy, health.unready, health.troubles)
     watchdog = manager and Watchdog(
-        manager, ready=worker.unready, stalled=partial(worker.unhealthy, job.blocked), load=worker.load
+        manager, ready=health.unready, stalled=partial(health.unhealthy, job.blocked), load=health.load
     )
     if watchdog:
         watchdog.start()
@@ -137,12 +139,13 @@ def _serve(
     host: str,
     port: int | None,
     metrics: CollectorRegistry,
-    healthy: Callable[[], str | None],
-    ready: Callable[[], str | None],
+    healthy: Probe,
+    ready: Probe,
+    troubles: Told,
 ) -> HttpServer | None:
     if port is None:
         return None
-    server = HttpServer(host=host, port=port, registry=metrics, healthy=healthy, ready=ready)
+    server = HttpServer(host=host, port=port, registry=metrics, healthy=healthy, ready=ready, troubles=troubles)
     server.start()
     return server
 
@@ -166,8 +169,7 @@ def _run_until_signalled(
                 on_stop()
             worker.stop()
             # An orderly stop that hangs (a silent database, a handler that blocks the loop) must end too.
-            longest = settings.shutdown_timeout + CANCEL_SECONDS + FLUSH_SECONDS + HOOK_SECONDS + TERM_SECONDS + 8
-            guard = threading.Timer(longest, _exit_now, args=(1,))
+            guard = threading.Timer(_longest_stop(settings), _exit_now, args=(1,))
             guard.daemon = True
             guard.start()
 
@@ -191,6 +193,11 @@ def _run_until_signalled(
     return 0
 
 
+def _longest_stop(settings: WorkerSettings) -> float:
+    """Seconds that an orderly stop takes at most."""
+    return settings.shutdown_timeout + CANCEL_SECONDS + FLUSH_SECONDS + HOOK_SECONDS + TERM_SECONDS + 8
+
+
 def _exit_now(code: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
@@ -198,7 +205,7 @@ def _exit_now(code: int) -> None:
 
 
 class _Parent:
-    """Starts the children, starts one again that died, passes the signals on, serves their metrics as one.
+    """Starts the children, starts one again that died or is unwell, passes the signals on, serves their metrics as one.
 
     A signal is a byte in a pipe, put there by the interpreter. The loop that starts children reads it, so that a signal
     which comes while one is being started reaches that one too, and none is missed on the way to sleep.
@@ -209,9 +216,10 @@ class _Parent:
         self._watchdog = manager and Watchdog(
             manager,
             ready=self.unready,
-            stalled=lambda: first_stalled(self._children()),
+            stalled=lambda: first_stalled(self._children(), but=self._mender.mending),
             load=lambda: load_of(self._children()),
         )
+        self._mender = Mender(silence=3 * job.settings.lease, stop=_longest_stop(job.settings))
         self._context = multiprocessing.get_context("spawn")
         self._slots: list[tuple[BaseProcess, Child] | None] = [None] * processes
         self._signals, self._signalled = os.pipe()
@@ -228,8 +236,9 @@ class _Parent:
             host,
             port,
             metrics,
-            lambda: first_problem(self._children(), "healthy"),
+            lambda: first_problem(self._children(), "healthy", but=self._mender.mending),
             self.unready,
+            lambda: all_troubles(self._children()),
         )
         try:
             self._start_missing()
@@ -237,6 +246,7 @@ class _Parent:
                 self._watchdog.start()
             while not self._pass_on_signals(RESTART_SECONDS):
                 self._start_missing()
+                self._mender.tick([slot for slot in self._slots if slot is not None])
             if self._watchdog:
                 self._watchdog.stopping()
             while alive := self._alive():
@@ -308,10 +318,11 @@ def _run_child(job: Job, pipe: Connection, counts_table: bool) -> None:
             Answering(
                 pipe=pipe,
                 metrics=worker.metrics,
-                healthy=worker.unhealthy,
-                ready=worker.unready,
-                alive=partial(worker.unhealthy, job.blocked),
-                load=worker.load,
+                healthy=worker.health.unhealthy,
+                ready=worker.health.unready,
+                troubles=worker.health.troubles,
+                alive=partial(worker.health.unhealthy, job.blocked),
+                load=worker.health.load,
                 on_orphaned=stop,
             ).start()
 

@@ -273,6 +273,28 @@ class Pruned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerTrouble:
+    """Something that is wrong in a worker process, as its last heartbeat told it."""
+
+    kind: str
+    """The doctor's check of the same name says what to do about it."""
+    object: str
+    """What it is about: a loop, a task type; empty: the worker as a whole."""
+    since: datetime
+    stops: bool
+    """It keeps the worker from its work."""
+    detail: str
+    """One line, with the figures."""
+
+    as_dict = _as_dict
+
+
+def read_troubles(told: list[dict[str, Any]]) -> list[WorkerTrouble]:
+    """Make records of a worker's troubles. What a newer program tells of them beside that is left out."""
+    return [read(WorkerTrouble, one | {"since": datetime.fromisoformat(one["since"])}) for one in told]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerInfo:
     """A worker process: a row of ``pgsched.workers``."""
 
@@ -285,12 +307,15 @@ class WorkerInfo:
     task_types: list[str]
     concurrency: int
     running: int
+    """Slots that are occupied, also by what has overstayed its timeout and cannot be stopped."""
     started_at: datetime
     heartbeat_at: datetime
     lease: Interval
     sleeping_until: datetime | None
     alive: bool
     """It has been heard of within the last three leases."""
+    troubles: list[WorkerTrouble]
+    """What is wrong in it, the worst first; empty for programs that do not tell."""
 
     as_dict = _as_dict
 

@@ -272,8 +272,16 @@ def _worker_cells(one: WorkerInfo, activity: Activity) -> list[str | Text]:
         cell(", ".join([*one.queues, *map(glob_of, one.patterns)])),
         f"{one.running}/{one.concurrency}",
         f"{span(silent)} ago",
-        Text("alive", style="green") if one.alive else Text("silent", style="bold red"),
+        _state(one),
     ]
+
+
+def _state(one: WorkerInfo) -> Text:
+    if not one.alive:
+        return Text("silent", style="bold red")
+    if one.troubles:
+        return Text(cell(one.troubles[0].kind), style="bold red" if one.troubles[0].stops else "yellow")
+    return Text("alive", style="green")
 
 
 def _running(activity: Activity, sort: str, top: int, lines: int) -> Table:

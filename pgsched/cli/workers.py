@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import click
 
 from pgsched.cli.options import json_option
-from pgsched.cli.output import say_rows
+from pgsched.cli.output import cell, say_rows
 from pgsched.cli.session import Session
 from pgsched.queue_spec import glob_of
 from pgsched.records import WorkerInfo
 
-HEADERS = ("HOST", "PID", "QUEUES", "RUNNING", "CONCURRENCY", "STARTED", "LAST HEARTBEAT", "ALIVE", "ID")
+HEADERS = ("HOST", "PID", "QUEUES", "RUNNING", "CONCURRENCY", "STARTED", "LAST HEARTBEAT", "ALIVE", "TROUBLES", "ID")
 NONE_YET = "no workers: start one with 'pgsched worker --app module:app'"
 
 
@@ -28,6 +28,7 @@ def rows(workers: Sequence[WorkerInfo]) -> list[tuple[object, ...]]:
             one.started_at,
             one.heartbeat_at,
             one.alive,
+            ", ".join(dict.fromkeys(trouble.kind for trouble in one.troubles)) or "none",
             one.id,
         )
         for one in workers
@@ -42,3 +43,9 @@ def list_(session: Session, as_json: bool) -> None:
     with session.client() as client:
         found = client.workers()
     say_rows(found, HEADERS, rows(found), as_json=as_json, empty=NONE_YET)
+    if not as_json and any(one.troubles for one in found):
+        click.echo("\nWhat is wrong:")
+        for one in found:
+            for trouble in one.troubles:
+                click.echo(cell(f"{one.hostname} {one.pid}: {trouble.kind}: {trouble.detail}"))
+        click.echo("'pgsched doctor' says what to do.")

@@ -14,7 +14,17 @@ from typing import Any, Generic, LiteralString, NamedTuple, TypeVar
 from pgsched.db.statements import load_statement
 from pgsched.errors import InvalidTask, TaskNotFound, TransitionRefused
 from pgsched.filters import SCHEDULE_TYPES, STATUSES
-from pgsched.records import Execution, LogEntry, MissedTicks, QueueInfo, Task, Unhandled, WorkerInfo, read
+from pgsched.records import (
+    Execution,
+    LogEntry,
+    MissedTicks,
+    QueueInfo,
+    Task,
+    Unhandled,
+    WorkerInfo,
+    read,
+    read_troubles,
+)
 from pgsched.spec import TaskOptions, TaskSpec, changed_columns
 from pgsched.spec_rules import Duration, interval_of
 from pgsched.tree import MAX_NODES, TaskNode, tree_of
@@ -254,7 +264,11 @@ def set_queue_events(name: str, events: bool) -> Command[None]:
 
 def workers() -> Command[list[WorkerInfo]]:
     """Read every worker."""
-    return Command(load_statement("list_workers"), {}, _all(WorkerInfo))
+
+    def parse(rows: Rows) -> list[WorkerInfo]:
+        return [read(WorkerInfo, {**row, "troubles": read_troubles(row["troubles"])}) for row in rows]
+
+    return Command(load_statement("list_workers"), {}, parse)
 
 
 def unhandled() -> Command[list[Unhandled]]:

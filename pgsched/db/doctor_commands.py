@@ -213,6 +213,20 @@ class Deaths:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SetAside:
+    """Tasks of a queue that workers set aside, for one reason."""
+
+    operation: str
+    """``claim`` or ``finish``."""
+    queue: str
+    reason: str
+    number: int
+    ids: list[int]
+    seconds: float
+    """How long the first of them has been."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Zone:
     """A zone of schedules; ``offsets`` None: the server does not know it."""
 
@@ -294,6 +308,11 @@ def examine_history() -> Command[LastHour]:
 def examine_dead() -> Command[list[Deaths]]:
     """Read what died in the last hour."""
     return _command(load_statement("examine_dead"), _all(Deaths), cap=CAP)
+
+
+def examine_set_aside() -> Command[list[SetAside]]:
+    """Read what workers have set aside."""
+    return _command(load_statement("examine_set_aside"), _all(SetAside), cap=CAP)
 
 
 def examine_timezones(instants: list[datetime]) -> Command[list[Zone]]:

@@ -5,6 +5,7 @@ A question that fails does not keep the others from being asked: its answer is w
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from time import monotonic
@@ -15,7 +16,7 @@ from psycopg import AsyncCursor, errors
 from psycopg.rows import dict_row
 
 from pgsched.db.answers import fetch_async
-from pgsched.db.commands import Command
+from pgsched.db.commands import Command, Rows
 from pgsched.db.connect import connect_async, describe_dsn
 from pgsched.db.doctor_commands import begin_examination
 from pgsched.db.faults import one_line
@@ -29,6 +30,11 @@ ALL_SECONDS = 15.0
 """After so long no further question is asked."""
 SILENT_SECONDS = 5.0
 """How long an answer is waited for: a server that works on it gives it up before."""
+
+
+LOOKS = 3
+QUICK = timedelta(milliseconds=100)
+"""The clock is looked at so often, until an answer came that quickly."""
 
 
 class Refusal(NamedTuple):
@@ -67,43 +73,58 @@ async def ask(dsn: str, questions: Mapping[str, Command[Any]], *, name: str) -> 
 async def _ask_all(connection: AsyncLink, dsn: str, questions: Mapping[str, Command[Any]]) -> Answers:
     found: dict[str, Any] = {}
     until = monotonic() + ALL_SECONDS
-    skew = await _skew(connection)
-    for name, command in questions.items():
-        if monotonic() > until:
-            found[name] = Refusal(f"not looked at: {ALL_SECONDS:g} s were over")
-            continue
-        found[name] = await _ask_one(connection, command)
-    return Answers(found, connection.pooled, skew, describe_dsn(dsn))
+    seen = _Skew()
+    left = deque(questions.items())
+    while left and monotonic() <= until:
+        try:
+            async with transaction_async(connection):
+                await seen.look(connection)
+                while left and monotonic() <= until:
+                    name, command = left[0]
+                    found[name] = command.parse(await _fetch(connection, command))
+                    left.popleft()
+        except psycopg.Error as error:  # of one question: the others are asked in another transaction
+            found[left.popleft()[0]] = _refusal(connection, error)
+    for name, _ in left:
+        found[name] = Refusal(f"not looked at: {ALL_SECONDS:g} s were over")
+    return Answers(found, connection.pooled, seen.best, describe_dsn(dsn))
 
 
-async def _ask_one(connection: AsyncLink, command: Command[Any]) -> Any:
-    cursor = AsyncCursor(connection, row_factory=dict_row)
-    try:
-        async with transaction_async(connection):
-            await fetch_async(cursor, begin_examination(QUESTION_SECONDS))
-            rows = await fetch_async(cursor, command)
-        return command.parse(rows)
-    except errors.InsufficientPrivilege as error:
+async def _fetch(connection: AsyncLink, command: Command[Any]) -> Rows:
+    return await fetch_async(AsyncCursor(connection, row_factory=dict_row), command)
+
+
+def _refusal(connection: AsyncLink, error: psycopg.Error) -> Refusal:
+    """Why a question has no answer. Raises the error when it is about the connection."""
+    if isinstance(error, errors.InsufficientPrivilege):
         return Refusal(one_line(error), "rights")
-    except (errors.UndefinedTable, errors.InvalidSchemaName) as error:
+    if isinstance(error, (errors.UndefinedTable, errors.InvalidSchemaName)):
         return Refusal(one_line(error), "missing")
-    except errors.QueryCanceled:
+    if isinstance(error, errors.QueryCanceled):
         return Refusal(f"the server had not answered after {QUESTION_SECONDS:g} s")
-    except psycopg.Error as error:
-        if connection.closed or error.sqlstate is None:
-            raise
-        return Refusal(one_line(error))
+    if connection.closed or error.sqlstate is None:
+        raise error
+    return Refusal(one_line(error))
 
 
-async def _skew(connection: AsyncLink) -> timedelta:
-    """The best of three: the one that took the shortest way."""
-    seen: list[tuple[timedelta, timedelta]] = []
-    for _ in range(3):
-        cursor = AsyncCursor(connection, row_factory=dict_row)
-        async with transaction_async(connection):
+class _Skew:
+    """How far this machine's clock is ahead: of several looks the one that took the shortest way."""
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[timedelta, timedelta]] = []
+
+    @property
+    def best(self) -> timedelta:
+        """The best that was seen; nothing before a look."""
+        return min(self._seen)[1] if self._seen else timedelta()
+
+    async def look(self, connection: AsyncLink) -> None:
+        """Begin the examination in the transaction under way, and look at the clock; again when that took long."""
+        command = begin_examination(QUESTION_SECONDS)
+        for _ in range(LOOKS):
             sent = datetime.now(UTC)
-            command = begin_examination(QUESTION_SECONDS)
-            at = command.parse(await fetch_async(cursor, command))
+            at = command.parse(await _fetch(connection, command))
             back = datetime.now(UTC)
-        seen.append((back - sent, sent + (back - sent) / 2 - at))
-    return min(seen)[1]
+            self._seen.append((back - sent, sent + (back - sent) / 2 - at))
+            if min(self._seen)[0] <= QUICK:
+                return

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -157,12 +158,14 @@ class Pulse:
         self._connection: Any = None
         self._patience = min(max(identity.lease / 2, SHORTEST_PATIENCE), STATEMENT_TIMEOUT)
 
-    def beat(self, tasks: Sequence[Claimed], *, running: int, age: float) -> dict[int, bool]:
+    def beat(
+        self, tasks: Sequence[Claimed], *, running: int, age: float, troubles: Sequence[Mapping[str, Any]] = ()
+    ) -> dict[int, bool]:
         """Show that the worker lives and renew the leases of ``tasks``; returns the ids of those still its own.
 
         Beside each whether it was renewed: not if somebody had locked the row at that moment.
 
-        ``age`` is the worker's, in seconds. Raises DatabaseUnavailable.
+        ``age`` is the worker's, in seconds; ``troubles`` are what is wrong in it. Raises DatabaseUnavailable.
         """
         ordered = sorted(tasks)
         if self._connection is None or self._connection.closed:
@@ -178,6 +181,7 @@ class Pulse:
             "declared_keys": list(identity.declared_keys),
             "concurrency": identity.concurrency,
             "running": running,
+            "troubles": json.dumps(list(troubles)),
             "age": age,
             "lease": identity.lease,
             "ids": [task.id for task in ordered],

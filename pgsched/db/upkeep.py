@@ -15,6 +15,9 @@ LATE_SECONDS = 60.0
 FRONT = 1_000
 """So many rows of a queue and priority are looked at for schedules that stalled."""
 
+HISTORY = 100_000
+"""So many rows of the history are looked through for how long attempts of a type run."""
+
 
 class TaskCount(NamedTuple):
     """Rows of one queue in one status."""
@@ -47,6 +50,15 @@ class Watched(NamedTuple):
     """Schedules that should have run :data:`LATE_SECONDS` ago."""
     findings: list[dict[str, str]]
     """What the watchdog last found."""
+
+
+class Turn(NamedTuple):
+    """The turn to look what is wrong."""
+
+    before: list[dict[str, str]]
+    """What was found the last time."""
+    complete: bool
+    """Everything is to be looked at."""
 
 
 class Unhandled(NamedTuple):
@@ -94,13 +106,29 @@ async def read_findings(session: Session) -> Watched:
     return Watched._make(row) if row else Watched(0, 0, [])
 
 
-async def begin_watch(session: Session, worker: UUID, every: float) -> list[dict[str, str]] | None:
-    """Take the turn to look what is wrong; returns what was found the last time. None: somebody did ``every`` s ago."""
-    cursor = await session.execute(load_statement("begin_watch"), {"worker": worker, "every": every})
+async def begin_watch(session: Session, worker: UUID, every: float, complete: float) -> Turn | None:
+    """Take the turn to look what is wrong; None: somebody did ``every`` s ago. ``complete``: how often at all of it."""
+    cursor = await session.execute(
+        load_statement("begin_watch"), {"worker": worker, "every": every, "complete": complete}
+    )
     row = await cursor.fetchone()
-    return None if row is None else row[0]
+    return None if row is None else Turn._make(row)
 
 
-async def note_findings(session: Session, worker: UUID, findings: Sequence[Mapping[str, str]]) -> None:
-    """Let all workers show what was found."""
-    await session.execute(load_statement("note_findings"), {"worker": worker, "findings": json.dumps(findings)})
+async def note_findings(
+    session: Session, worker: UUID, findings: Sequence[Mapping[str, str]], *, complete: bool
+) -> None:
+    """Let all workers show what was found, by a look that was ``complete`` or not."""
+    given = {"worker": worker, "findings": json.dumps(list(findings)), "complete": complete}
+    await session.execute(load_statement("note_findings"), given)
+
+
+async def measure_type(session: Session, task_type: str, *, share: float, enough: int) -> float | None:
+    """Return how many seconds a ``share`` of a type's latest attempts took at the most; None: of fewer than ``enough``.
+
+    Raises DatabaseUnavailable.
+    """
+    given = {"task_type": task_type, "share": share, "enough": enough, "cap": HISTORY}
+    cursor = await session.execute(load_statement("measure_type"), given)
+    row = await cursor.fetchone()
+    return None if row is None or row[0] is None else float(row[0])

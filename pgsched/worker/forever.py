@@ -11,6 +11,7 @@ from time import monotonic
 from pgsched.errors import DatabaseUnavailable
 from pgsched.logs import get_logger
 from pgsched.worker.lasting import Lasting
+from pgsched.worker.loops import Loop, Loops
 from pgsched.worker.tally import Tally
 
 log = get_logger("pgsched.worker")
@@ -21,26 +22,31 @@ STEADY_SECONDS = 10.0
 """A loop that failed after working for so long is tried again soon."""
 
 
-def start_loop(tally: Tally, what: str, tick: Tick, *, may_end: Callable[[], bool] | None = None) -> Lasting:
+def start_loop(
+    tally: Tally, loops: Loops, what: str, tick: Tick, *, may_end: Callable[[], bool] | None = None
+) -> Lasting:
     """Begin a loop that nothing ends but :meth:`Lasting.end`; it may end by itself while ``may_end`` says so."""
-    loop = Lasting(partial(forever, what, tick, tally), name=f"pgsched {what}", may_end=may_end)
+    loop = Lasting(partial(forever, what, tick, tally, loops.of(what)), name=f"pgsched {what}", may_end=may_end)
     loop.start()
     return loop
 
 
-async def forever(what: str, tick: Tick, tally: Tally) -> None:
-    """Run a tick again and again; while the database is away, with growing pauses."""
+async def forever(what: str, tick: Tick, tally: Tally, loop: Loop) -> None:
+    """Run a tick again and again; while the database is away, with growing pauses. Notes in ``loop`` how it fares."""
     pause = 0.0
     while True:
         begun = monotonic()
         try:
             await tick()
             pause = 0.0
+            loop.worked()
         except DatabaseUnavailable as error:
             tally.database_errors += 1
+            loop.failed(error)
             pause = min(max(pause * 2, 0.1), 5.0)
             log.warning("database_error", loop=what, error=str(error), again_in=round(pause, 1))
-        except Exception:
+        except Exception as error:
+            loop.failed(error)
             pause = min(max(pause * 2, 0.1), 5.0)
             log.exception("loop_failed", loop=what)
         if monotonic() - begun > STEADY_SECONDS:

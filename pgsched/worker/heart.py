@@ -11,24 +11,45 @@ from pgsched.errors import DatabaseUnavailable
 from pgsched.logs import get_logger
 from pgsched.worker.halves import in_halves_here
 from pgsched.worker.holds import Hold, Holds
+from pgsched.worker.loops import Loop
 from pgsched.worker.tally import Tally
+from pgsched.worker.troubles import Trouble, Troubles
 
 log = get_logger("pgsched.worker")
 
 RETRY_SECONDS = 1.0
 """Pause after a beat that failed."""
+LOOK_SECONDS = 1.0
+"""How often it looks whether there is news of troubles, which are told at once."""
 
 
 class Heart:
-    """Beats every third of a lease. ``on_lost`` is called in this thread with holds that are no longer ours."""
+    """Beats every third of a lease, and when a trouble comes or goes."""
 
     def __init__(
-        self, *, pulse: Pulse, holds: Holds, lease: float, tally: Tally, on_lost: Callable[[list[Hold]], None]
+        self,
+        *,
+        pulse: Pulse,
+        holds: Holds,
+        lease: float,
+        tally: Tally,
+        troubles: Troubles,
+        running: Callable[[], int],
+        loop: Loop,
+        on_lost: Callable[[list[Hold]], None],
     ) -> None:
+        """``running`` says how many slots are occupied; ``on_lost`` is called in this thread with holds that are no
+        longer ours.
+        """
         self._pulse = pulse
         self._holds = holds
         self._lease = lease
         self._tally = tally
+        self._troubles = troubles
+        self._running = running
+        self._loop = loop
+        self._told: frozenset[tuple[str, str, bool]] = frozenset()
+        """The troubles that the worker's row shows."""
         self._on_lost = on_lost
         self._born = monotonic()
         self._stop = threading.Event()
@@ -57,26 +78,29 @@ class Heart:
         Raises DatabaseUnavailable; whatever is past its lease by then is given up first.
         """
         sent = monotonic()
-        held = self._holds.snapshot()
+        held, troubles = self._holds.snapshot(), self._troubles.now()
         aging = [hold for hold in held if hold.leased_until - sent < self._lease * 0.7]
         try:
-            own = self._beat(held, aging, sent)
+            own = self._beat(aging, troubles, sent)
         except BaseException:
             self.last_try = monotonic()
             self._lose([hold for hold in held if hold.leased_until <= monotonic()])
             raise
         self.last_beat = self.last_try = monotonic()
+        self._told = frozenset(trouble.key for trouble in troubles)
         for hold in aging:
             if own.get(hold.task.id):
                 hold.leased_until = sent + self._lease
         self._lose([hold for hold in aging if hold.task.id not in own])
 
-    def _beat(self, held: Sequence[Hold], aging: Sequence[Hold], sent: float) -> dict[int, bool]:
+    def _beat(self, aging: Sequence[Hold], troubles: Sequence[Trouble], sent: float) -> dict[int, bool]:
         """Return the ids still ours, and whether each lease was renewed; one that is refused costs no other."""
         own: dict[int, bool] = {}
+        running, told = self._running(), self._troubles.record(troubles)
 
         def beat(part: Sequence[Hold]) -> None:
-            own.update(self._pulse.beat([hold.task for hold in part], running=len(held), age=sent - self._born))
+            tasks = [hold.task for hold in part]
+            own.update(self._pulse.beat(tasks, running=running, troubles=told, age=sent - self._born))
 
         refused = in_halves_here(aging, beat)
         if len(refused) == len(aging):
@@ -91,15 +115,26 @@ class Heart:
             self._on_lost(holds)
 
     def _run(self) -> None:
-        pause = self._lease / 3
-        while not self._stop.wait(pause):
-            try:
-                self.tick()
-                pause = self._lease / 3
-            except DatabaseUnavailable as error:
-                self._tally.database_errors += 1
-                log.warning("heartbeat_failed", error=str(error))
-                pause = min(RETRY_SECONDS, self._lease / 3)
-            except Exception:  # whatever it is: without heartbeats every lease runs out
-                log.exception("heartbeat_failed")
-                pause = min(RETRY_SECONDS, self._lease / 3)
+        due = monotonic() + self._lease / 3
+        while not self._stop.wait(min(max(due - monotonic(), 0.0), LOOK_SECONDS)):
+            if monotonic() >= due or self._has_news():
+                due = monotonic() + self._beat_once()
+
+    def _has_news(self) -> bool:
+        return frozenset(trouble.key for trouble in self._troubles.now()) != self._told
+
+    def _beat_once(self) -> float:
+        """Beat, whatever comes of it; returns the pause until the next time."""
+        try:
+            self.tick()
+        except DatabaseUnavailable as error:
+            self._tally.database_errors += 1
+            self._loop.failed(error)
+            log.warning("heartbeat_failed", error=str(error))
+        except Exception as error:  # a fault of pgsched: without a heartbeat all leases would be lost
+            self._loop.failed(error)
+            log.exception("heartbeat_failed")
+        else:
+            self._loop.worked()
+            return self._lease / 3
+        return min(RETRY_SECONDS, self._lease / 3)

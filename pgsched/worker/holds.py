@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from time import monotonic
 
 from pgsched.context import Context
 from pgsched.model import Claimed, Missed
@@ -23,10 +24,12 @@ class Hold:
         "abandoned",
         "claimed_at",
         "context",
+        "ends_by",
         "in_advance",
         "leased_until",
         "missed",
         "slot",
+        "started_at",
         "state",
         "task",
     )
@@ -44,6 +47,10 @@ class Hold:
         """The lease was lost or the task cancelled: whatever comes of the run is not written."""
         self.slot: asyncio.Task[None] | None = None
         self.context: Context | None = None
+        self.started_at: float | None = None
+        """When the handler began, by the monotonic clock."""
+        self.ends_by: float | None = None
+        """When the handler should have ended: its timeout, or when the row was given up. None: whenever it does."""
         self.missed: tuple[Missed, ...] = ()
         """Ticks that were folded into this run."""
 
@@ -98,6 +105,7 @@ class Holds:
     def give_up(self, hold: Hold) -> None:
         """Let go of a row whose attempt was made, without an outcome: the next claim finds it lost."""
         hold.abandoned = True
+        hold.ends_by = monotonic()
         self.drop(hold)
         self.given_up[hold.task.id] = None
         if len(self.given_up) > REMEMBERED:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import threading
 from collections.abc import Callable, Iterable
 from socketserver import ThreadingMixIn
@@ -27,6 +28,8 @@ AGAIN_SECONDS = 2.0
 CLOSE_SECONDS = 2.0
 """How long the end of serving is waited for."""
 
+Told = Callable[[], list[dict[str, Any]]]
+"""Returns the troubles that readiness tells of, whether they keep the worker from its work or not."""
 Probe = Callable[[], str | None]
 """Returns None when all is well, else one line that says what is not."""
 
@@ -53,8 +56,18 @@ class _SilentHandler(WSGIRequestHandler):
 class HttpServer:
     """Serves one registry and two probes on ``host:port``; port 0 takes a free one."""
 
-    def __init__(self, *, host: str, port: int, registry: CollectorRegistry, healthy: Probe, ready: Probe) -> None:
+    def __init__(
+        self,
+        *,
+        host: str,
+        port: int,
+        registry: CollectorRegistry,
+        healthy: Probe,
+        ready: Probe,
+        troubles: Told = list,
+    ) -> None:
         """Raises ConfigError for an address that is none of this machine's. A port that is taken is waited for."""
+        self._troubles = troubles
         self._metrics = make_wsgi_app(registry)
         self._probes = {"/healthz": healthy, "/readyz": ready}
         self._host = host
@@ -113,16 +126,27 @@ class HttpServer:
             if path == "/metrics":
                 body: Iterable[bytes] = self._metrics(environ, start_response)
                 return body
-            status, text = self._probed(path)
+            status, kind, text = self._probed(path, environ.get("HTTP_ACCEPT", ""))
         except Exception as error:
             log.exception("scrape_failed", path=path)
-            status, text = "500 Internal Server Error", f"{type(error).__name__}: it cannot be told"
-        start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
+            status, kind, text = "500 Internal Server Error", "text/plain", f"{type(error).__name__}: it cannot be told"
+        start_response(status, [("Content-Type", f"{kind}; charset=utf-8")])
         return [f"{text}\n".encode(errors="backslashreplace")]
 
-    def _probed(self, path: str) -> tuple[str, str]:
+    def _probed(self, path: str, accept: str) -> tuple[str, str, str]:
+        """Status, content type and body."""
         probe = self._probes.get(path)
         if probe is None:
-            return "404 Not Found", "try /metrics, /healthz or /readyz"
+            return "404 Not Found", "text/plain", "try /metrics, /healthz or /readyz"
         problem = probe()
-        return ("200 OK", "ok") if problem is None else ("503 Service Unavailable", problem)
+        status, text = ("200 OK", "ok") if problem is None else ("503 Service Unavailable", problem)
+        troubles = self._troubles() if path == "/readyz" else []
+        if path == "/readyz" and "application/json" in accept:
+            told = {"ready": problem is None, "problem": problem, "troubles": troubles}
+            return status, "application/json", json.dumps(told)
+        return status, "text/plain", "\n".join([text, *map(_line, troubles)])
+
+
+def _line(trouble: dict[str, Any]) -> str:
+    place = f"process {trouble['process']}: " if "process" in trouble else ""
+    return f"{place}{trouble['kind']}: {trouble['detail']} (since {trouble['since']})"

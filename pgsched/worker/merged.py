@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from multiprocessing.connection import Connection
 from time import monotonic
+from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
@@ -35,6 +37,7 @@ class Answering:
         metrics: CollectorRegistry,
         healthy: Callable[[], str | None],
         ready: Callable[[], str | None],
+        troubles: Callable[[], list[dict[str, Any]]],
         alive: Callable[[], str | None],
         load: Callable[[], tuple[int, int]],
         on_orphaned: Callable[[], None],
@@ -44,6 +47,7 @@ class Answering:
             "metrics": lambda: generate_latest(metrics).decode(),
             "healthy": lambda: healthy() or "",
             "ready": lambda: ready() or "",
+            "troubles": lambda: json.dumps(troubles()),
             "alive": lambda: alive() or "",
             "load": lambda: "{} {}".format(*load()),
         }
@@ -132,8 +136,8 @@ class Child:
 
 _COUNTING = ("counter", "histogram")
 """Families that only grow."""
-_TRUE_OF_ALL = {"pgsched_listener_connected"}
-"""Gauges that are 1 while all is well: one process with less is what the whole shows."""
+_MERGES = {"pgsched_listener_connected": min, "pgsched_unwritten_outcome_age_seconds": max}
+"""Gauges of which the worst process is what the whole shows; all others are added up."""
 
 
 class MergedMetrics(Collector):
@@ -160,16 +164,22 @@ def _add_up(parts: Iterable[Metric]) -> list[Metric]:
     merged = []
     for name, family in families.items():
         one = Metric(family.name, family.documentation, family.type)
-        merge = min if name in _TRUE_OF_ALL else sum
+        merge = _MERGES.get(name, sum)
         for (sample_name, labels), numbers in values[name].items():
             one.add_sample(sample_name, dict(labels), merge(numbers))
         merged.append(one)
     return merged
 
 
-def first_problem(children: list[Child], question: str) -> str | None:
-    """Return the first child's problem, None when every child says it has none."""
+def _none(_child: Child) -> bool:
+    return False
+
+
+def first_problem(children: list[Child], question: str, *, but: Callable[[Child], bool] = _none) -> str | None:
+    """Return the first child's problem, None when every child, ``but`` some, says it has none."""
     for number, child in enumerate(children):
+        if but(child):
+            continue
         answer = child.ask(question)
         if answer is None:
             return f"process {number} does not answer"
@@ -178,9 +188,21 @@ def first_problem(children: list[Child], question: str) -> str | None:
     return None
 
 
-def first_stalled(children: list[Child]) -> str | None:
-    """Return what keeps the first child from moving, None when every child that is there moves."""
+def all_troubles(children: list[Child]) -> list[dict[str, Any]]:
+    """Return what is wrong in all children, each with the number of its process."""
+    answers = [child.ask("troubles", LOOK_SECONDS) for child in children]
+    return [
+        {"process": number, **trouble}
+        for number, answer in enumerate(answers)
+        for trouble in (json.loads(answer) if answer else ())
+    ]
+
+
+def first_stalled(children: list[Child], *, but: Callable[[Child], bool] = _none) -> str | None:
+    """Return what keeps the first child from moving, None when every child that is there, ``but`` some, moves."""
     for number, child in enumerate(children):
+        if but(child):
+            continue
         answer = child.ask("alive", LOOK_SECONDS)
         if answer:
             return f"process {number}: {answer}"

@@ -59,6 +59,10 @@ class Progress:
 
         return watched
 
+    def blocked(self) -> float:
+        """Return for how many seconds the event loop has been blocked; 0 while nothing is to be expected of it."""
+        return max(monotonic() - self._pulse_at - PULSE_SECONDS, 0.0) if self._watched else 0.0
+
     def stalled(self, blocked: float) -> str | None:
         """Return what keeps the claim loop from moving; None when nothing does. It may be ``blocked`` for so long."""
         if not self._watched:

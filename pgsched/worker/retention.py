@@ -19,6 +19,7 @@ from pgsched.logs import get_logger
 from pgsched.maintenance.retention import WORKER_SHARE, Pruner
 from pgsched.records import Pruned
 from pgsched.threads import in_thread
+from pgsched.worker.loops import Loop
 from pgsched.worker.tally import Tally
 
 log = get_logger("pgsched.worker")
@@ -64,10 +65,11 @@ def next_share(share: float, *, took: float, since: float) -> float:
 class Retention:
     """One worker's part of it."""
 
-    def __init__(self, *, dsn: str, identity: Identity, tally: Tally) -> None:
+    def __init__(self, *, dsn: str, identity: Identity, tally: Tally, loop: Loop) -> None:
         self._worker = identity.id
         self._holder = f"{identity.hostname} {identity.pid}"
         self._tally = tally
+        self._loop = loop
         self._eraser = Eraser(dsn)
         self._holds = False
         self._share = WORKER_SHARE
@@ -103,6 +105,7 @@ class Retention:
             pause = EVERY_SECONDS
             try:
                 done = self.tick()
+                self._loop.worked()
                 if done is not None:
                     self._share = next_share(self._share, took=monotonic() - looked_at, since=since)
                     tasks = sum(one.completed + one.cancelled + one.dead for one in done.queues)
@@ -111,8 +114,10 @@ class Retention:
                     self._tell(done)
             except PgschedError as error:
                 log.warning("prune_failed", error=str(error))
-            except Exception:
+                pause = self._failed(error)
+            except Exception as error:
                 log.exception("prune_failed")
+                pause = self._failed(error)
             if not self._holds:
                 self._close()
         try:
@@ -126,6 +131,11 @@ class Retention:
             self._eraser.close()
         except Exception:
             log.exception("prune_failed")
+
+    def _failed(self, error: Exception) -> float:
+        """Note it; returns when to try again."""
+        self._loop.failed(error)
+        return SELDOM_SECONDS
 
     def _wait(self, seconds: float) -> bool:
         """Pause; whether to stop, because this worker does or because another took its place."""

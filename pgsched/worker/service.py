@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import re
 import socket
 from functools import partial
@@ -16,7 +15,7 @@ from pgsched.db.leases import Identity, Pulse
 from pgsched.db.listening import CANCEL, QUEUES, BehindPooler, Call, listen
 from pgsched.db.pool import Pool
 from pgsched.db.session import Session
-from pgsched.declared import declare_schedules, declared_keys
+from pgsched.declared import declared_keys
 from pgsched.hooks import Hooks
 from pgsched.logs import get_logger
 from pgsched.model import GROUP
@@ -30,21 +29,26 @@ from pgsched.worker.chain import Chain
 from pgsched.worker.claimer import MAX_BYTES, Claimer
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.contained import Metrics
-from pgsched.worker.ending import CLAIM_SECONDS, Ending
+from pgsched.worker.ending import Ending
 from pgsched.worker.finisher import LOCK_SECONDS, Finisher
 from pgsched.worker.forever import start_loop
 from pgsched.worker.gauges import Gauges
 from pgsched.worker.groups import Groups
+from pgsched.worker.health import Health
 from pgsched.worker.heart import Heart
 from pgsched.worker.holds import RUNNING, Hold, Holds
 from pgsched.worker.hooking import Hooking
-from pgsched.worker.lasting import own_task
+from pgsched.worker.loops import Loops
 from pgsched.worker.progress import Progress
 from pgsched.worker.retention import Retention
 from pgsched.worker.roster import Roster
 from pgsched.worker.slots import Slots
+from pgsched.worker.starting import declare, unless_stopped
 from pgsched.worker.traces import Traces
-from pgsched.worker.upkeep import HOUSEKEEPING_SECONDS, REPORT_SECONDS, Announcer, Housekeeper, Reporter
+from pgsched.worker.trouble_gauges import TroubleGauges
+from pgsched.worker.troubles import Troubles
+from pgsched.worker.upkeep import REPORT_SECONDS, Announcer, Chores, Reporter
+from pgsched.worker.usual import Usual
 from pgsched.worker.watchdog import Watchdog
 
 log = get_logger("pgsched.worker")
@@ -97,6 +101,7 @@ class Worker:
         self.tally = traces.tally(settings.concurrency)
         self.holds = Holds()
         self.progress = Progress(settings)
+        self.loops = Loops()
         clock = DatabaseClock()
         self._appetite = Appetite(concurrency=settings.concurrency, max_batch=settings.max_batch)
         self._claims = Session(dsn=dsn, name="pgsched claim", tuned=True, timeout=settings.patience)
@@ -179,23 +184,59 @@ class Worker:
             free=lambda: 0 if self._stopping.is_set() else self.slots.free - len(self.holds.waiting),
             on_claimed=self.slots.feed,
         )
+        usual = Usual(self.tally)
+        troubles = Troubles(
+            loops=self.loops,
+            outcomes=self.finisher,
+            work=self.slots,
+            waiting=self.holds.waiting,
+            usual=usual,
+            clock=clock,
+            blocked=self.progress.blocked,
+            set_aside=[self.finisher.set_aside, self.claimer.claims.set_aside],
+        )
         self.heart = Heart(
             pulse=Pulse(dsn=dsn, identity=self.identity),
             holds=self.holds,
             lease=settings.lease,
             tally=self.tally,
+            troubles=troubles,
+            running=lambda: self.slots.running,
+            loop=self.loops.of("heartbeat"),
             on_lost=self._lost_elsewhere,
         )
+        self.health = Health(
+            settings=settings,
+            heart=self.heart,
+            progress=self.progress,
+            troubles=troubles,
+            slots=self.slots,
+            connected=lambda: self._claims.connected,
+            stopping=lambda: self._stopping.is_set(),
+        )
         self._reporter = Reporter(session=self._upkeep, worker=self.identity.id, holds=self.holds)
-        self._housekeeper = Housekeeper(session=self._upkeep)
         self._watchdog = Watchdog(dsn=dsn, worker=self.identity.id)
-        self.retention = Retention(dsn=dsn, identity=self.identity, tally=self.tally)
+        self.retention = Retention(dsn=dsn, identity=self.identity, tally=self.tally, loop=self.loops.of("retention"))
         self.announcer = Announcer(session=self._upkeep, finisher=self.finisher)
         self.metrics = Metrics()
         self.metrics.register(self.tally)
+        self.metrics.register(TroubleGauges(troubles))
         self._gauges = Gauges(session=self._upkeep) if counts_table else None
         if self._gauges is not None:
             self.metrics.register(self._gauges)
+        self._chores = Chores(
+            session=self._upkeep,
+            loops=self.loops,
+            tally=self.tally,
+            often={
+                "progress": self._reporter.tick,
+                "set_aside_finishes": partial(self.finisher.set_aside.tick, self._upkeep, self.identity.id),
+                "set_aside_claims": partial(self.claimer.claims.set_aside.tick, self._upkeep, self.identity.id),
+                "announcements": self.announcer.tick,
+                "durations": partial(usual.learn, self._upkeep),
+                **({"gauges": self._gauges.tick} if self._gauges else {}),
+            },
+        )
         traces.watch(str(self.identity.id), self.holds, self._questions, self.metrics, self.slots.context_of)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
@@ -207,13 +248,13 @@ class Worker:
         Raises DatabaseUnavailable when the database cannot be reached at the start.
         """
         self._loop = asyncio.get_running_loop()
-        if not await self._started():
+        if not await unless_stopped(self._start(), self._stopping):
             log.warning("stopped_before_start", reason="the database is silent")
             return
         self.slots.start()
         self.retention.start()
         self.progress.start()
-        start = partial(start_loop, self.tally)
+        start = partial(start_loop, self.tally, self.loops)
         claiming = start("claim", self.progress.watching(self._claim_tick), may_end=self._stopping.is_set)
         others = {"listen": self._listen, "upkeep": self._upkeep_tick, "watchdog": self._watchdog.run}
         loops = [start(what, tick) for what, tick in others.items()]
@@ -243,47 +284,9 @@ class Worker:
         if not stopping:
             log.info("worker_stopping", running=self.slots.running, timeout=self._settings.shutdown_timeout)
 
-    def unhealthy(self, blocked: float | None = None) -> str | None:
-        """Return what another process in its place could do better; None when it is alive, also without a database.
-
-        The event loop may be ``blocked`` for so many seconds, three leases by default.
-        """
-        patience = 3 * self._settings.lease
-        silent = monotonic() - self.heart.last_try
-        if silent > patience:
-            return f"the heartbeat has stood still for {silent:.0f} s"
-        return self.progress.stalled(patience if blocked is None else blocked)
-
-    def load(self) -> tuple[int, int]:
-        """Return how many tasks run, and how many may."""
-        return self.slots.running, self._settings.concurrency
-
-    def unready(self) -> str | None:
-        """Return what keeps this worker from claiming; None when nothing does."""
-        if self._stopping.is_set():
-            return "stopping"
-        if not self._claims.connected:
-            return "not connected to the database"
-        silent = monotonic() - self.heart.last_beat
-        return f"no heartbeat for {silent:.0f} s" if silent > 3 * self._settings.lease else self.unhealthy()
-
-    async def _started(self) -> bool:
-        """Introduce this worker to the database; False when it was told to stop before that answered."""
-        starting = own_task(self._start(), name="pgsched start")
-        stopping = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if not starting.done():
-            await asyncio.wait([starting], timeout=CLAIM_SECONDS)
-        if not starting.done():
-            starting.cancel()
-            return False
-        await starting
-        return True
-
     async def _start(self) -> None:
         await in_thread(self.heart.start, name="pgsched start")
-        await self._declare()
+        await declare(self._upkeep, self._registry)
         await self.announcer.tick()
 
     def ending(self) -> Ending:
@@ -305,15 +308,6 @@ class Worker:
                 self._transactions,
             ),
         )
-
-    async def _declare(self) -> None:
-        for task_type, outcome, reason in await declare_schedules(self._upkeep, self._registry):
-            if outcome == "refused":
-                log.error("schedule_refused", task_type=task_type, reason=reason)
-            elif outcome in ("edited", "overwritten"):
-                log.warning("schedule_edited", task_type=task_type, kept="table" if outcome == "edited" else "code")
-            elif outcome != "unchanged":
-                log.info("schedule_declared", task_type=task_type, outcome=outcome)
 
     async def _claim_tick(self) -> None:
         if self._stopping.is_set():
@@ -349,19 +343,9 @@ class Worker:
             self.claimer.call()
 
     async def _upkeep_tick(self) -> None:
-        housekeeping_at = monotonic()
-        while True:
-            await self._reporter.tick()
-            await self.finisher.set_aside.tick(self._upkeep, self.identity.id)
-            await self.claimer.claims.set_aside.tick(self._upkeep, self.identity.id)
-            await self.announcer.tick()
-            if self._gauges is not None:
-                await self._gauges.tick()
-            if monotonic() >= housekeeping_at:
-                await self._housekeeper.tick()
-                housekeeping_at = monotonic() + HOUSEKEEPING_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311
-            self.tally.running = self.slots.running
-            await asyncio.sleep(REPORT_SECONDS)
+        await self._chores.tick()
+        self.tally.running = self.slots.running
+        await asyncio.sleep(REPORT_SECONDS)
 
     async def _listen(self) -> None:
         chosen = self._settings.listen_dsn
@@ -375,6 +359,7 @@ class Worker:
 
     def _listening(self) -> None:
         self.tally.listener_connected = self.claimer.heard = self.announcer.heard = True
+        self.loops.of("listen").worked()
         self._settings_changed()
 
     def _called(self, call: Call) -> None:

@@ -58,6 +58,11 @@ class SetAside(Generic[T]):
         return len(self._entries)
 
     @property
+    def oldest(self) -> float | None:
+        """Since when something has been set aside, by the monotonic clock; from any thread."""
+        return min((entry.since for entry in list(self._entries.values())), default=None)
+
+    @property
     def ids(self) -> list[int]:
         """The tasks that are set aside."""
         return list(self._entries)

@@ -85,7 +85,16 @@ class Slots:
         self._closing = False
         self._turn_ends = 0.0
         self._interrupted = False
-        self.running = 0
+        self._occupants: set[Hold] = set()
+
+    @property
+    def running(self) -> int:
+        """Slots that are occupied, also by what has overstayed its timeout and cannot be stopped."""
+        return len(self._occupants)
+
+    def occupants(self) -> list[Hold]:
+        """Return what occupies them; safe to call from any thread (one operation of the interpreter)."""
+        return list(self._occupants)
 
     @property
     def free(self) -> int:
@@ -165,7 +174,7 @@ class Slots:
             if place.waited or hold.task.task_type not in quick:
                 place = self._places.make(hold.task.task_type)
             place.hold = hold
-            self.running += 1
+            self._occupants.add(hold)
             try:
                 await self._run(hold)
             except asyncio.CancelledError:
@@ -183,7 +192,7 @@ class Slots:
                 hold.slot = None
                 self._end_failed(hold, describe(error))
             finally:
-                self.running -= 1
+                self._occupants.discard(hold)
                 hold.slot = None
                 if slot.cancelling():
                     await _settle(slot)
@@ -231,6 +240,9 @@ class Slots:
             attempt = await self._attempts.prepare(hold, handler)
             now = monotonic()
         timeout = None if task.timeout is None else task.timeout.seconds
+        hold.started_at = now
+        if timeout is not None and not hold.abandoned:
+            hold.ends_by = now + timeout
         context = self._context(hold, timeout, now) if handler.needs_context else None
         if attempt is not None and context is not None:
             attempt.equip(context)

@@ -90,6 +90,21 @@ class Tally(Collector):
         dead = finish.buried or finish.next_status == "dead"
         self._executions[(*key, "dead" if dead else outcome.status)] += 1
 
+    def usual_duration(self, task_type: str, *, share: float, enough: int) -> float | None:
+        """Return the least bound of the buckets that a ``share`` of a type's attempts was within, in seconds.
+
+        None when there were fewer than ``enough``, or they were longer than any bound.
+        """
+        counts = [0] * (len(SECONDS) + 1)
+        for (known, _), histogram in list(self._durations.items()):
+            if known == task_type:
+                counts = [mine + more for mine, more in zip(counts, histogram.counts, strict=True)]
+        total = sum(counts)
+        if total < enough:
+            return None
+        bounds = zip(SECONDS, accumulate(counts), strict=False)
+        return next((float(bound) for bound, within in bounds if within >= share * total), None)
+
     def died_unrun(self, task: Claimed) -> None:
         """Count a task that is dead without another attempt: it used them up by losing its workers, or has no plan."""
         self._executions[(task.task_type, task.queue, "dead")] += 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from time import monotonic
 from uuid import UUID
 from weakref import WeakSet
@@ -10,10 +12,13 @@ from weakref import WeakSet
 from pgsched.db import outcomes, upkeep
 from pgsched.db.leases import forget_dead, mark_begun
 from pgsched.db.session import Session
+from pgsched.errors import DatabaseUnavailable
 from pgsched.logs import get_logger
 from pgsched.worker.finisher import Finisher, Report
 from pgsched.worker.halves import in_halves
 from pgsched.worker.holds import RUNNING, Hold, Holds
+from pgsched.worker.loops import Loop, Loops
+from pgsched.worker.tally import Tally
 
 log = get_logger("pgsched.worker")
 
@@ -25,6 +30,8 @@ ANNOUNCE_HEARD_SECONDS = 60.0
 """How often one asks that hears of it anyway."""
 HOUSEKEEPING_SECONDS = 600.0
 """How often partitions are made ahead and dead workers forgotten."""
+FIRST_PAUSE, SHORT_PAUSE, LONG_PAUSE = 0.5, 5.0, 60.0
+"""Pauses of a duty that fails: the first, and the longest of one that is done often and of one that is done seldom."""
 
 
 class Reporter:
@@ -108,13 +115,60 @@ class Announcer:
             self._finisher.announced = await upkeep.list_announced_queues(self._session)
 
 
-class Housekeeper:
-    """Keeps the tables in order for everyone; harmless to run in every worker."""
+class Chore:
+    """One duty beside the work: due every so often, and sooner when it failed. Its failures are its own."""
 
-    def __init__(self, *, session: Session) -> None:
-        self._session = session
+    def __init__(
+        self, name: str, do: Callable[[], Awaitable[object]], *, loop: Loop, tally: Tally, every: float = 0.0
+    ) -> None:
+        self._name = name
+        self._do = do
+        self._loop = loop
+        self._tally = tally
+        self._every = every
+        self._due = 0.0
+        self._pause = 0.0
 
     async def tick(self) -> None:
-        """Make the history's partitions of the days to come, forget workers that died. Raises DatabaseUnavailable."""
-        await upkeep.make_partitions(self._session)
-        await forget_dead(self._session)
+        """Do it if it is due."""
+        if monotonic() < self._due:
+            return
+        try:
+            await self._do()
+        except DatabaseUnavailable as error:
+            self._tally.database_errors += 1
+            log.warning("database_error", loop=self._name, error=str(error))
+            self._failed(error)
+        except Exception as error:
+            log.exception("loop_failed", loop=self._name)
+            self._failed(error)
+        else:
+            self._loop.worked()
+            self._pause = 0.0
+            self._due = monotonic() + self._every * random.uniform(0.8, 1.2)  # noqa: S311 - not all at once
+
+    def _failed(self, error: Exception) -> None:
+        self._loop.failed(error)
+        longest = min(max(self._every, SHORT_PAUSE), LONG_PAUSE)
+        self._pause = min(max(self._pause * 2, FIRST_PAUSE), longest)
+        self._due = monotonic() + self._pause
+
+
+class Chores:
+    """All that one worker does beside its work, over one session, one after the other."""
+
+    def __init__(
+        self, *, session: Session, loops: Loops, tally: Tally, often: Mapping[str, Callable[[], Awaitable[object]]]
+    ) -> None:
+        """``often`` is done at each tick, by name."""
+        seldom = {"partitions": partial(upkeep.make_partitions, session), "dead_workers": partial(forget_dead, session)}
+        self._chores = [
+            Chore(name, do, loop=loops.of(name), tally=tally, every=every)
+            for every, chores in ((0.0, often), (HOUSEKEEPING_SECONDS, seldom))
+            for name, do in chores.items()
+        ]
+
+    async def tick(self) -> None:
+        """Do what is due."""
+        for chore in self._chores:
+            await chore.tick()

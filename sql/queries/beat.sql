@@ -3,10 +3,10 @@
 -- leases would run out with it: nobody can claim it meanwhile, and a later beat renews it. Registers the worker again
 -- when a crash of the server emptied the unlogged table.
 with alive as (
-  insert into pgsched.workers as w (id, hostname, pid, queues, patterns, task_types, declared_keys, concurrency, running, started_at, lease)
-  values (%(worker)s, %(hostname)s, %(pid)s, %(queues)s, %(patterns)s, %(task_types)s, %(declared_keys)s, %(concurrency)s, %(running)s,
+  insert into pgsched.workers as w (id, hostname, pid, queues, patterns, task_types, declared_keys, concurrency, running, troubles, started_at, lease)
+  values (%(worker)s, %(hostname)s, %(pid)s, %(queues)s, %(patterns)s, %(task_types)s, %(declared_keys)s, %(concurrency)s, %(running)s, %(troubles)s::text::jsonb,
     now() - %(age)s::float8 * interval '1 second', %(lease)s::float8 * interval '1 second')
-  on conflict (id) do update set heartbeat_at = now(), running = excluded.running
+  on conflict (id) do update set heartbeat_at = now(), running = excluded.running, troubles = excluded.troubles
 ),
 own as (
   select held.id, held.token

@@ -111,6 +111,7 @@ def test_example_of_an_answer_has_its_shape(name: str) -> None:
         (records.LogEntry, shapes.LogEntryShape),
         (records.QueueInfo, shapes.QueueShape),
         (records.QueueSettings, shapes.QueueSettingsShape),
+        (records.WorkerTrouble, shapes.WorkerTroubleShape),
         (records.WorkerInfo, shapes.WorkerShape),
         (records.Stats, shapes.StatsShape),
     ],

@@ -63,7 +63,12 @@ def served(one: Engine) -> Iterator[str]:
     """The address at which a worker's metrics are served."""
     worker = one.worker
     server = HttpServer(
-        host="127.0.0.1", port=0, registry=worker.metrics, healthy=worker.unhealthy, ready=worker.unready
+        host="127.0.0.1",
+        port=0,
+        registry=worker.metrics,
+        healthy=worker.health.unhealthy,
+        ready=worker.health.unready,
+        troubles=worker.health.troubles,
     )
     server.start()
     try:
@@ -332,10 +337,10 @@ async def test_a_worker_without_a_connection_is_healthy_but_not_ready(dsn: str) 
 @on_loop
 async def test_a_worker_that_stops_is_not_ready(dsn: str) -> None:
     async with running_worker(dsn) as worker:
-        await wait_until_async(lambda: worker.unready() is None, message="it is ready")
+        await wait_until_async(lambda: worker.health.unready() is None, message="it is ready")
         worker.stop()
-        assert worker.unready() == "stopping"
-        assert worker.unhealthy() is None
+        assert worker.health.unready() == "stopping"
+        assert worker.health.unhealthy() is None
 
 
 @on_loop

@@ -143,7 +143,7 @@ async def test_a_worker_behind_a_pooler_polls_and_with_a_second_dsn_it_listens(d
                 select pid from pg_stat_activity
                 where datname = current_database() and application_name like '%listener' and query ~ '^listen'
             """
-            await wait_until_async(lambda: polling.unready() is None, message="the worker claims")
+            await wait_until_async(lambda: polling.health.unready() is None, message="the worker claims")
             assert not polling.tally.listener_connected
         async with running_worker(pooler.dsn, poll_interval=30, listen_dsn=dsn) as woken:
             await wait_until_async(lambda: woken.tally.listener_connected, message="the worker listens")

@@ -144,7 +144,7 @@ async def test_a_claim_that_is_under_way_when_the_worker_stops_is_given_back(
         found = await claim(*arguments, **options)
         if found.tasks:  # the rows are ours, and the answer is still on its way
             claimed.set()
-            await wait_until_async(lambda: worker.unready() == "stopping", message="it is told to stop")
+            await wait_until_async(lambda: worker.health.unready() == "stopping", message="it is told to stop")
         return found
 
     monkeypatch.setattr(claims, "claim", slow_claim)
@@ -171,7 +171,7 @@ async def test_a_stopping_worker_claims_no_more(dsn: str) -> None:
             worker.stop()
             await wait_until_async(lambda: worker.slots._closing, message="it winds down")
             later = insert_task(db)
-            assert worker.unready() == "stopping"
+            assert worker.health.unready() == "stopping"
             go_on.set()
         assert task_row(db, later)["status"] == "pending"
 

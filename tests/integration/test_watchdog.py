@@ -51,7 +51,7 @@ async def test_who_comes_soon_after_a_look_does_not_look(dsn: str) -> None:
     assert not await other.tick()
     assert not await one.tick()
     with database(dsn) as db:
-        db.execute("update pgsched.watchdog set looked_at = now() - interval '46 seconds'")
+        db.execute("update pgsched.watchdog set looked_at = now() - interval '71 seconds'")
     assert await other.tick()
 
 
@@ -89,7 +89,7 @@ def test_hints_are_not_logged_and_a_worse_finding_is_new() -> None:
         return Finding(check="connections", severity=severity, object="server", problem="full", advice="-")  # type: ignore[arg-type]
 
     with structlog.testing.capture_logs() as lines:
-        tell([], [finding("hint")])
+        tell([], [finding("hint").as_dict()])
         assert lines == []
-        tell([finding("warning").as_dict()], [finding("error")])
+        tell([finding("warning").as_dict()], [finding("error").as_dict()])
     assert [line["event"] for line in lines] == ["trouble_found", "trouble_gone"]

@@ -29,6 +29,7 @@ class Place:
             metrics=registry,
             healthy=_well,
             ready=_well,
+            troubles=list,
             alive=_well,
             load=lambda: (0, 0),
             on_orphaned=lambda: None,

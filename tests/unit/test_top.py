@@ -50,6 +50,7 @@ def worker(**fields: Any) -> WorkerInfo:
         "lease": Interval(microseconds=30_000_000),
         "sleeping_until": None,
         "alive": True,
+        "troubles": [],
     }
     return WorkerInfo(**(plain | fields))
 

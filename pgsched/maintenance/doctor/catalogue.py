@@ -175,6 +175,56 @@ CHECKS: Final = (
     # Tasks.
     Check("no_worker", ("error",), "tasks are due and no worker is alive", "start `pgsched worker`"),
     Check("silent_workers", ("warning",), "a worker has not been heard of for three leases", "look for it on its host"),
+    # What workers tell of themselves: the kinds of pgsched.worker.troubles.
+    Check(
+        "unwritten_outcomes",
+        ("error",),
+        "a worker cannot write what its handlers did: an outcome has waited for over 5 s",
+        "look for locks on `pgsched.tasks` and `pgsched.executions`, and at the worker's log",
+    ),
+    Check(
+        "failing_loops",
+        ("error", "warning"),
+        "a loop of a worker fails again and again, or a handler blocks all of them; an error where nothing is claimed "
+        "or written",
+        "mend what the message names; the loop goes on by itself",
+    ),
+    Check(
+        "lost_slots",
+        ("error",),
+        "free slots of a worker begin nothing, though tasks wait in it",
+        "restart the worker",
+    ),
+    Check(
+        "overdue_attempts",
+        ("error", "warning"),
+        "attempts occupy slots after their timeout, or after they were cancelled; an error when they hold all slots",
+        'restart the worker; let the handler watch `ctx.cancelled`, be `async`, or run with `executor="process"`',
+    ),
+    Check(
+        "long_attempts",
+        ("warning",),
+        "an attempt has run ten times as long as 99 of 100 of its type, and a minute at least",
+        "`pgsched task show …`, `pgsched task cancel …`; give the type a timeout",
+    ),
+    Check(
+        "failing_upkeep",
+        ("warning",),
+        "partitions, retention, progress or another duty of a worker fails again and again",
+        "mend what the message names; the worker tries again by itself",
+    ),
+    Check(
+        "set_aside",
+        ("error",),
+        "tasks that a worker cannot claim, or whose outcome it cannot write: the database refuses them",
+        "mend what the message names: a trigger, a check, the row; the worker tries again by itself",
+    ),
+    Check(
+        "log_errors",
+        ("warning",),
+        "a worker lost log lines within the last minute",
+        "does whoever reads its standard error still do so, is its disk full?",
+    ),
     Check(
         "unserved_queues",
         ("error",),

@@ -11,21 +11,26 @@ from pgsched.db.examination import Refusal, ask
 from pgsched.db.migrate import program_version
 from pgsched.errors import ConfigError
 from pgsched.maintenance.doctor.catalogue import NAMES, SEVERITIES
-from pgsched.maintenance.doctor.facts import Facts, NotSeen, questions
+from pgsched.maintenance.doctor.facts import PRESSING, Facts, NotSeen, questions
 from pgsched.maintenance.doctor.findings import Checked, Diagnosis, Finding
 from pgsched.maintenance.doctor.judges import OF_ANY_SCHEMA, OF_OUR_SCHEMA
 
 NAME = "pgsched doctor"
 
 
-async def look(dsn: str, checks: Collection[str] = (), *, name: str = NAME) -> Diagnosis:
+async def look(dsn: str, checks: Collection[str] = (), *, name: str = NAME, pressing: bool = False) -> Diagnosis:
     """Look at a database with the right or the wrong schema, on a connection of its own; ``checks`` alone when given.
+
+    ``pressing``: ask only what presses; checks that need more are unseen, without a word.
 
     Raises ConfigError for a check that does not exist, DatabaseUnavailable when the database cannot be reached.
     """
     chosen = known_checks(checks)
     now = datetime.now(UTC)
-    answers = await ask(dsn, questions(now), name=name)
+    asked = questions(now)
+    left_out = {key: Refusal("") for key in asked if pressing and key not in PRESSING}
+    answers = await ask(dsn, {key: one for key, one in asked.items() if key not in left_out}, name=name)
+    answers = answers._replace(found={**answers.found, **left_out})
     return judge(Facts(answers, program_version=program_version(), now=now - answers.skew), chosen)
 
 

@@ -20,6 +20,7 @@ from pgsched.db.doctor_commands import (
     Part,
     Retention,
     Server,
+    SetAside,
     Table,
     Version,
     Zone,
@@ -61,7 +62,12 @@ def questions(now: datetime) -> dict[str, Command[Any]]:
         "blocked": doctor_commands.examine_blocked(),
         "dead": doctor_commands.examine_dead(),
         "history": doctor_commands.examine_history(),
+        "set_aside": doctor_commands.examine_set_aside(),
     }
+
+
+PRESSING: Final = frozenset({"version", "workers", "queues", "types", "front", "set_aside"})
+"""Questions about what keeps tasks from running now: they are asked often, the others seldom."""
 
 
 def instants_from(now: datetime) -> list[datetime]:
@@ -169,6 +175,16 @@ class Facts:
     def history(self) -> LastHour:
         """The last hour."""
         return self._of("history")  # type: ignore[no-any-return]
+
+    @property
+    def set_aside(self) -> list[SetAside]:
+        """What workers have set aside."""
+        return self._of("set_aside")  # type: ignore[no-any-return]
+
+    @property
+    def paused(self) -> set[str]:
+        """The names of the queues that are paused."""
+        return {queue.name for queue in self.queues if queue.paused}
 
     def _of(self, name: str) -> Any:
         found = self._found.get(name, Refusal("it was not asked"))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
-from pgsched.maintenance.doctor import foreign, schema, server, tasks
+from pgsched.maintenance.doctor import foreign, schema, server, tasks, workers
 from pgsched.maintenance.doctor.facts import Facts
 from pgsched.maintenance.doctor.findings import Finding
 
@@ -41,8 +42,10 @@ OF_OUR_SCHEMA: Final[dict[str, Judge]] = {
     "foreign_objects": foreign.foreign_objects,
     "role_settings": foreign.role_settings,
     "held_locks": foreign.held_locks,
-    "no_worker": tasks.no_worker,
-    "silent_workers": tasks.silent_workers,
+    "no_worker": workers.no_worker,
+    "silent_workers": workers.silent_workers,
+    **{kind: partial(workers.told, kind) for kind in workers.ADVICE},
+    "set_aside": workers.set_aside,
     "unserved_queues": tasks.unserved_queues,
     "unknown_types": tasks.unknown_types,
     "paused_queues": tasks.paused_queues,

@@ -18,40 +18,12 @@ ENOUGH_STARTS: Final = 20
 """Of fewer attempts in an hour no lateness is told."""
 
 
-def no_worker(facts: Facts) -> Iterator[Finding]:
-    """Something is due and nobody is there."""
-    due = [one for one in facts.types if one.due and one.queue not in _paused(facts)]
-    if due and not any(worker.alive for worker in facts.workers):
-        number = sum(one.due for one in due)
-        yield Finding(
-            check="no_worker",
-            severity="error",
-            object="workers",
-            problem=f"{many(number, 'task')} due or more, and no worker is alive",
-            advice="pgsched worker --app MODULE:APP",
-        )
-
-
-def silent_workers(facts: Facts) -> Iterator[Finding]:
-    """A worker that ends in order takes its row away; these did not."""
-    for worker in facts.workers:
-        if not worker.alive:
-            silent = (facts.now - worker.heartbeat_at).total_seconds()
-            yield Finding(
-                check="silent_workers",
-                severity="warning",
-                object=f"{worker.hostname} {worker.pid}",
-                problem=f"not heard of for {age(max(silent, 0))}",
-                advice=f"on {worker.hostname}: ps -p {worker.pid}; workers forget it by themselves",
-            )
-
-
 def unserved_queues(facts: Facts) -> Iterator[Finding]:
     """Nobody claims from the queue at all."""
     alive = [worker for worker in facts.workers if worker.alive]
     if not alive:
         return  # no_worker says so
-    paused = _paused(facts)
+    paused = facts.paused
     for queue in sorted({one.queue for one in facts.types if one.due and not one.handled} - paused):
         if not any(worker.serves(queue) for worker in alive):
             number = sum(one.due for one in facts.types if one.queue == queue)
@@ -67,7 +39,7 @@ def unserved_queues(facts: Facts) -> Iterator[Finding]:
 def unknown_types(facts: Facts) -> Iterator[Finding]:
     """Somebody claims from the queue, but nothing of this type."""
     alive = [worker for worker in facts.workers if worker.alive]
-    paused = _paused(facts)
+    paused = facts.paused
     for one in facts.types:
         if one.due and not one.handled and one.queue not in paused and any(w.serves(one.queue) for w in alive):
             yield Finding(
@@ -194,7 +166,3 @@ def late_starts(facts: Facts) -> Iterator[Finding]:
             problem=f"half of {many(hour.sampled, 'attempt')} of the last hour began over {age(hour.half_late)} late",
             advice="pgsched queue list: which queue waits? more workers, or pgsched worker --concurrency N",
         )
-
-
-def _paused(facts: Facts) -> set[str]:
-    return {queue.name for queue in facts.queues if queue.paused}

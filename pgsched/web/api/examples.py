@@ -218,6 +218,15 @@ WORKER: Final[dict[str, Any]] = {
     "lease": "30 secs",
     "sleeping_until": None,
     "alive": True,
+    "troubles": [
+        {
+            "kind": "overdue_attempts",
+            "object": "email",
+            "since": "2026-01-31T07:58:31Z",
+            "stops": False,
+            "detail": "1 of 20 slots is held by attempts of email that should have ended: task 17",
+        }
+    ],
 }
 DIAGNOSIS: Final[dict[str, Any]] = {
     "healthy": False,

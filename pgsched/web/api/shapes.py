@@ -71,6 +71,7 @@ class PrunedQueueShape(BaseModel):
 
 _PLAIN[records.PrunedQueue] = PrunedQueueShape
 PrunedShape = shape_of(records.Pruned, "Pruned")
+WorkerTroubleShape = shape_of(records.WorkerTrouble, "WorkerTrouble")
 WorkerShape = shape_of(records.WorkerInfo, "Worker")
 
 

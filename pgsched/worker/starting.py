@@ -1,0 +1,42 @@
+"""How a worker starts: it introduces itself to the database, unless it is told to stop before that answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from pgsched.db.session import Session
+from pgsched.declared import declare_schedules
+from pgsched.logs import get_logger
+from pgsched.registry import Registry
+from pgsched.worker.ending import CLAIM_SECONDS
+from pgsched.worker.lasting import own_task
+
+log = get_logger("pgsched.worker")
+
+
+async def unless_stopped(start: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:
+    """Do what a start takes; False when ``stop`` was set before it was done, even a moment later."""
+    starting = own_task(start, name="pgsched start")
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not starting.done():
+        await asyncio.wait([starting], timeout=CLAIM_SECONDS)
+    if not starting.done():
+        starting.cancel()
+        return False
+    await starting
+    return True
+
+
+async def declare(session: Session, registry: Registry) -> None:
+    """Bring the table into step with the schedules of the code. Raises DatabaseUnavailable."""
+    for task_type, outcome, reason in await declare_schedules(session, registry):
+        if outcome == "refused":
+            log.error("schedule_refused", task_type=task_type, reason=reason)
+        elif outcome in ("edited", "overwritten"):
+            log.warning("schedule_edited", task_type=task_type, kept="table" if outcome == "edited" else "code")
+        elif outcome != "unchanged":
+            log.info("schedule_declared", task_type=task_type, outcome=outcome)

@@ -1,0 +1,310 @@
+"""What is wrong in a worker, pulled together from its parts whenever somebody asks, from any thread.
+
+A trouble is told by ``/readyz``, the metrics, and with the heartbeat by the worker's row in ``pgsched.workers``, where
+the doctor, lists and pages find it. The names of the kinds are those of the doctor's checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence, Sized
+from math import inf
+from time import monotonic
+from typing import Any, Final, NamedTuple, Protocol
+
+from pgsched.logs import errors
+from pgsched.maintenance.doctor.words import age, many, some_ids
+from pgsched.storable import storable
+from pgsched.worker.clock import DatabaseClock
+from pgsched.worker.holds import Hold
+from pgsched.worker.loops import Failing, Loops
+from pgsched.worker.usual import Usual
+
+UNWRITTEN, LOOPS, LOST, OVERDUE = "unwritten_outcomes", "failing_loops", "lost_slots", "overdue_attempts"
+LONG, UPKEEP, SET_ASIDE, LOGS = "long_attempts", "failing_upkeep", "set_aside", "log_errors"
+KINDS: Final = (UNWRITTEN, LOOPS, LOST, OVERDUE, LONG, UPKEEP, SET_ASIDE, LOGS)
+
+ESSENTIAL: Final = ("claim", "finish")
+"""Loops without which a worker does nothing."""
+OWN_LOOPS: Final = (*ESSENTIAL, "heartbeat", "listen")
+"""Loops of the work itself; the others keep things in order beside it."""
+UNWRITTEN_SECONDS: Final = 5.0
+"""An outcome that waits longer to be written is stuck."""
+OVERDUE_SECONDS: Final = 2.0
+"""How long after its timeout, or after it was cancelled, an attempt may still clean up."""
+IDLE_SECONDS: Final = 5.0
+"""A row that waits so long beside a free slot is not taken."""
+BLOCKED_SECONDS: Final = 5.0
+"""How long a handler may keep the event loop from everything else."""
+HOPELESS_SECONDS: Final = 60.0
+"""What cannot mend itself and has lasted for so long is mended by another process."""
+SET_ASIDE_SECONDS: Final = 1.0
+"""Rows that were set aside for less, as for a lock of a moment, are no trouble."""
+LOG_SECONDS: Final = 60.0
+"""How long it is told that log lines were lost."""
+MAX_DETAIL: Final = 500
+
+
+class Trouble(NamedTuple):
+    """Something that is wrong."""
+
+    kind: str
+    object: str
+    """What it is about: a loop, a task type; empty: the worker."""
+    since: float
+    """Since when, by the monotonic clock."""
+    detail: str
+    """One line with the figures."""
+    stops: bool = False
+    """It keeps the worker from its work."""
+    hopeless: bool = False
+    """It will not mend itself: another process would do better."""
+
+    @property
+    def key(self) -> tuple[str, str, bool]:
+        """What makes it another trouble than before."""
+        return self.kind, self.object, self.stops
+
+
+class Outcomes(Sized, Protocol):
+    """What writes outcomes, and has so many to write."""
+
+    @property
+    def oldest_unwritten(self) -> float | None:
+        """Since when the oldest waits, by the monotonic clock."""
+
+
+class Work(Protocol):
+    """What runs attempts."""
+
+    @property
+    def free(self) -> int:
+        """Slots with nothing to do."""
+
+    def occupants(self) -> list[Hold]:
+        """What occupies the others; from any thread."""
+
+
+class Aside(Sized, Protocol):
+    """Rows that were set aside."""
+
+    @property
+    def oldest(self) -> float | None:
+        """Since when, by the monotonic clock."""
+
+
+class Slots(NamedTuple):
+    """How the slots fare, in numbers."""
+
+    overdue: int
+    lost: int
+
+
+class Troubles:
+    """Looks at the parts of one worker; changes none of them."""
+
+    def __init__(
+        self,
+        *,
+        loops: Loops,
+        outcomes: Outcomes,
+        work: Work,
+        waiting: Sequence[Hold],
+        usual: Usual,
+        clock: DatabaseClock,
+        blocked: Callable[[], float] = lambda: 0.0,
+        set_aside: Sequence[Aside] = (),
+        log_errors: Callable[[], int] = errors,
+    ) -> None:
+        """``waiting`` are rows in hand that have not begun; the event loop has been ``blocked`` for so many seconds;
+        ``log_errors`` counts log lines that were lost.
+        """
+        self._loops = loops
+        self._outcomes = outcomes
+        self._work = work
+        self._waiting = waiting
+        self._usual = usual
+        self._clock = clock
+        self._blocked = blocked
+        self._set_aside = set_aside
+        self._log_errors = log_errors
+        self._lost_lines, self._lines_lost_at = log_errors(), -inf
+        self._next: tuple[Hold, float] | None = None
+
+    def now(self) -> list[Trouble]:
+        """Return what is wrong now, the worst first."""
+        at = monotonic()
+        overdue = self._overdue(at)
+        found = [
+            *self._unwritten(at),
+            *self._failing(at),
+            *self._lost(at),
+            *overdue,
+            *self._long(at),
+            *self._aside(at),
+            *self._lines(at),
+        ]
+        return sorted(found, key=lambda one: (not one.stops, KINDS.index(one.kind), one.object))
+
+    def stopping(self) -> str | None:
+        """Return what keeps the worker from its work; None when nothing does."""
+        return next((f"{one.kind}: {one.detail}" for one in self.now() if one.stops), None)
+
+    def hopeless(self) -> str | None:
+        """Return what another process would do better; None when there is nothing of it."""
+        return next((f"{one.kind}: {one.detail}" for one in self.now() if one.hopeless), None)
+
+    def record(self, troubles: Sequence[Trouble]) -> list[dict[str, Any]]:
+        """Return troubles as the worker's row has them; times are the database's."""
+        return [
+            {
+                "kind": one.kind,
+                "object": one.object,
+                "since": self._clock.at(one.since).isoformat(timespec="seconds").replace("+00:00", "Z"),
+                "stops": one.stops,
+                "detail": one.detail,
+            }
+            for one in troubles
+        ]
+
+    # Slots.
+
+    def slots(self) -> Slots:
+        """Return how many slots are held by what is overdue, and how many take nothing though rows wait."""
+        at = monotonic()
+        return Slots(sum(_is_overdue(hold, at) for hold in self._work.occupants()), self._lost_slots(at))
+
+    def unwritten(self) -> tuple[int, float]:
+        """Return how many outcomes wait to be written, and for how many seconds the oldest has."""
+        oldest = self._outcomes.oldest_unwritten
+        return len(self._outcomes), 0.0 if oldest is None else max(monotonic() - oldest, 0.0)
+
+    def aside(self) -> int:
+        """Return how many rows are set aside."""
+        return sum(map(len, self._set_aside))
+
+    def _total(self) -> int:
+        return len(self._work.occupants()) + self._work.free
+
+    def _idle(self, at: float) -> tuple[int, float]:
+        """Return how many free slots leave the next row where it is, and since when it has been seen there."""
+        free = self._work.free
+        try:
+            front = self._waiting[0] if free > 0 else None
+        except IndexError:  # taken a moment ago
+            front = None
+        if front is None or self._blocked() > BLOCKED_SECONDS:
+            self._next = None
+            return 0, at
+        seen = self._next
+        if seen is None or seen[0] is not front:
+            seen = self._next = (front, at)
+        return min(free, len(self._waiting)), seen[1]
+
+    def _lost_slots(self, at: float) -> int:
+        idle, since = self._idle(at)
+        return idle if at - since > IDLE_SECONDS else 0
+
+    def _lost(self, at: float) -> list[Trouble]:
+        lost, since = self._lost_slots(at), self._idle(at)[1]
+        if not lost:
+            return []
+        detail = f"{many(lost, 'free slot')} of {self._total()} begin nothing, though tasks wait in this worker"
+        return [Trouble(LOST, "", since, detail, stops=True, hopeless=at - since > HOPELESS_SECONDS)]
+
+    def _overdue(self, at: float) -> list[Trouble]:
+        occupants = self._work.occupants()
+        by_type: dict[str, list[tuple[float, Hold]]] = {}
+        for hold in occupants:
+            if hold.ends_by is not None and _is_overdue(hold, at):
+                by_type.setdefault(hold.task.task_type, []).append((hold.ends_by, hold))
+        held = [ends_by for found in by_type.values() for ends_by, _ in found]
+        total = self._total()
+        stops = len(held) >= total
+        hopeless = stops and at - max(held) > HOPELESS_SECONDS
+        return [
+            Trouble(
+                OVERDUE,
+                task_type,
+                min(ends_by for ends_by, _ in found),
+                f"{len(found)} of {total} slots {'is' if len(found) == 1 else 'are'} held by attempts of "
+                f"{task_type} that should have ended: {_ids([hold for _, hold in found])}",
+                stops=stops,
+                hopeless=hopeless,
+            )
+            for task_type, found in by_type.items()
+        ]
+
+    def _long(self, at: float) -> list[Trouble]:
+        by_type: dict[str, list[tuple[float, float, Hold]]] = {}
+        for hold in self._work.occupants():
+            if hold.started_at is None or (hold.ends_by is not None and hold.ends_by <= at):
+                continue
+            task_type, started_at = hold.task.task_type, hold.started_at
+            limit = self._usual.limit(task_type, at - started_at)
+            if limit is not None and at - started_at > limit:
+                by_type.setdefault(task_type, []).append((started_at, limit, hold))
+        return [
+            Trouble(
+                LONG,
+                task_type,
+                min(started_at for started_at, _, _ in found),
+                f"{many(len(found), 'attempt')} of {task_type} running for over {age(found[0][1])}, far longer than "
+                f"usual: {_ids([hold for _, _, hold in found])}",
+            )
+            for task_type, found in by_type.items()
+        ]
+
+    # The rest.
+
+    def _unwritten(self, at: float) -> list[Trouble]:
+        oldest = self._outcomes.oldest_unwritten
+        if oldest is None or at - oldest <= UNWRITTEN_SECONDS:
+            return []
+        detail = f"{many(max(len(self._outcomes), 1), 'outcome')} not written for over {UNWRITTEN_SECONDS:g} s"
+        return [Trouble(UNWRITTEN, "", oldest, detail, stops=True)]
+
+    def _failing(self, at: float) -> list[Trouble]:
+        found = []
+        if (blocked := self._blocked()) > BLOCKED_SECONDS:
+            detail = f"a handler has blocked the event loop for over {BLOCKED_SECONDS:g} s"
+            found.append(Trouble(LOOPS, "event loop", at - blocked, detail, stops=True))
+        for name, failing in self._loops.in_trouble():
+            essential = name in ESSENTIAL
+            found.append(
+                Trouble(
+                    LOOPS if name in OWN_LOOPS else UPKEEP,
+                    name,
+                    failing.since,
+                    _said(name, failing),
+                    stops=essential,
+                    hopeless=essential and failing.own and at - failing.since > HOPELESS_SECONDS,
+                )
+            )
+        return found
+
+    def _aside(self, at: float) -> list[Trouble]:
+        oldest = [one.oldest for one in self._set_aside if len(one)]
+        since = min((one for one in oldest if one is not None), default=at)
+        if at - since <= SET_ASIDE_SECONDS:
+            return []
+        return [Trouble(SET_ASIDE, "", since, f"{many(self.aside(), 'task')} set aside: the database refuses them")]
+
+    def _lines(self, at: float) -> list[Trouble]:
+        lost = self._log_errors()
+        if lost > self._lost_lines:
+            self._lost_lines, self._lines_lost_at = lost, at
+        if at - self._lines_lost_at >= LOG_SECONDS:
+            return []
+        return [Trouble(LOGS, "", self._lines_lost_at, f"{many(lost, 'log line')} lost since the worker started")]
+
+
+def _is_overdue(hold: Hold, at: float) -> bool:
+    return hold.ends_by is not None and at - hold.ends_by > OVERDUE_SECONDS
+
+
+def _ids(holds: Sequence[Hold]) -> str:
+    return some_ids([hold.task.id for hold in holds[:3]], len(holds))
+
+
+def _said(name: str, failing: Failing) -> str:
+    return storable(f"the loop {name} has failed {many(failing.times, 'time')}: {failing.error}", MAX_DETAIL)

@@ -1,0 +1,14 @@
+-- How many seconds a share of the latest attempts of a task type took at the most; nothing when there are too few of them. The
+-- history has no index by type, so that only its last rows are looked through: two days, so many rows of them.
+select (percentile_disc(%(share)s::float8) within group (order by f.duration_ms) / 1000)::float8
+from (
+  select e.duration_ms
+  from (
+    select r.task_type, r.status, r.duration_ms from pgsched.executions r
+    where r.started_at > now() - interval '2 days' and r.finished_at > now() - interval '2 days'
+    limit %(cap)s
+  ) e
+  where e.task_type = %(task_type)s and e.status = 'completed'
+  limit 1000
+) f
+having count(*) >= %(enough)s
