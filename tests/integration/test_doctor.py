@@ -18,6 +18,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from pgsched.async_client import AsyncClient
 from pgsched.client import Client
@@ -31,6 +32,7 @@ from pgsched.maintenance.doctor.catalogue import CHECKS, NAMES
 from pgsched.maintenance.doctor.facts import Facts, questions
 from pgsched.maintenance.doctor.findings import Diagnosis
 from pgsched.maintenance.doctor.judges import OF_ANY_SCHEMA, OF_OUR_SCHEMA
+from pgsched.maintenance.doctor.workers import ADVICE
 from tests import servers
 from tests.commands import pgsched
 from tests.roles import login
@@ -381,7 +383,40 @@ def setting_of_the_database(db: DB) -> str:
     return f"{name}: lock_timeout"
 
 
+def trouble_of(kind: str) -> Plant:
+    """A living worker that tells of a trouble."""
+
+    def plant(db: DB) -> str:
+        add_worker(db, queues=["default"], task_types=["mail"])
+        told = [
+            {
+                "kind": kind,
+                "object": "mail",
+                "since": "2026-01-01T00:00:00Z",
+                "stops": kind in ("unwritten_outcomes", "lost_slots"),
+                "detail": "it is bad",
+            }
+        ]
+        db.execute("update pgsched.workers set troubles = %s", (Jsonb(told),))
+        return "host 1"
+
+    return plant
+
+
+def refused_outcome(db: DB) -> str:
+    add_worker(db, queues=["default"], task_types=["mail"])
+    db.execute(
+        """
+        insert into pgsched.set_aside (worker_id, task_id, task_type, queue, operation, reason, tries, since)
+        select id, 1, 'mail', 'default', 'finish', 'not in this house', 2, now() from pgsched.workers
+        """
+    )
+    return "finish in default"
+
+
 PLANTS: dict[Plant, str] = {
+    **{trouble_of(kind): kind for kind in ADVICE},
+    refused_outcome: "set_aside",
     older_schema: "schema_version",
     newer_schema: "schema_version",
     no_schema: "schema_version",
