@@ -27,10 +27,6 @@ from pgsched.threads import Threads
 Report = Callable[[Outcome], None]
 
 
-def _nothing() -> None:
-    return None
-
-
 async def run_attempt(
     handler: Handler,
     payload: dict[str, Any],
@@ -39,13 +35,12 @@ async def run_attempt(
     timeout: float | None,
     threads: Threads[Outcome],
     report: Report,
-    on_wait: Callable[[], None] = _nothing,
     processes: Processes | None = None,
     started: float | None = None,
 ) -> None:
     """Run one attempt and report its outcome, once; returns when its slot is free again.
 
-    ``on_wait`` is called when the attempt waits for the first time, so that somebody else may use the event loop.
+    An async handler runs in the calling task, which should be there for this attempt alone.
     ``started`` is when the attempt began, by the monotonic clock; None: now.
     ``timeout`` is in seconds. A plain function that overstays it is reported as timed out at once, but holds its slot
     until it returns, because a thread cannot be stopped; a child process is ended. A cancellation of the calling task
@@ -64,40 +59,32 @@ async def run_attempt(
         arguments = {**payload, handler.context_parameter: context}
     if handler.on_loop:
         generation = forks.generation
-        outcome = await _run_coroutine(handler, arguments, started, timeout, on_wait, generation)
+        outcome = await _run_coroutine(handler, arguments, started, timeout, generation)
         if forks.generation != generation:
             forks.end_copy()
         report(outcome)
     elif handler.executor == "process":
-        on_wait()
         report(await _run_in_process(payload, context, timeout, processes))
     else:
-        await _run_in_thread(handler, arguments, context, started, timeout, threads, report, on_wait)
+        await _run_in_thread(handler, arguments, context, started, timeout, threads, report)
 
 
 async def _run_coroutine(
-    handler: Handler,
-    arguments: dict[str, Any],
-    started: float,
-    timeout: float | None,
-    on_wait: Callable[[], None],
-    generation: int,
+    handler: Handler, arguments: dict[str, Any], started: float, timeout: float | None, generation: int
 ) -> Outcome:
-    variables = contextvars.copy_context()
     limit: asyncio.Timeout | None = None
     try:
         coroutine = handler.function(**arguments)
         if timeout is None:
             try:
-                awaited = variables.run(coroutine.send, None)
+                awaited = coroutine.send(None)
             except StopIteration as stop:  # it never waited: most that are quick do not
                 return completed(stop.value, started)
-            value = await _go_on(awaited, coroutine, variables, on_wait, generation)
+            value = await _go_on(awaited, coroutine, generation)
         else:
             async with asyncio.timeout(timeout) as limit:
                 try:
-                    awaited = variables.run(coroutine.send, None)
-                    value = await _go_on(awaited, coroutine, variables, on_wait, generation)
+                    value = await _go_on(coroutine.send(None), coroutine, generation)
                 except StopIteration as stop:
                     value = stop.value
                 except TimeoutError as error:
@@ -123,34 +110,24 @@ async def _run_coroutine(
         if forks.generation != generation:
             forks.end_copy(error)
         return failed(error, started)
+    if limit is not None and limit.expired():  # it ended because the limit cancelled it, and swallowed that
+        return timed_out(timeout, started)
     return completed(value, started)
 
 
 @types.coroutine
-def _go_on(
-    awaited: Any,
-    coroutine: Coroutine[Any, Any, Any],
-    variables: contextvars.Context,
-    on_wait: Callable[[], None],
-    generation: int,
-) -> Generator[Any, Any, Any]:
-    """Drive a coroutine that waits for the first time, with every step in ``variables``.
-
-    What a handler sets in context variables is gone with it, as if it had an asyncio task of its own, without the
-    cost of making one.
-    """
-    run = variables.run
+def _go_on(awaited: Any, coroutine: Coroutine[Any, Any, Any], generation: int) -> Generator[Any, Any, Any]:
+    """Drive a coroutine that waits for the first time, but end this process where that is a copy of the worker."""
     try:
-        on_wait()
         while True:
             if forks.generation != generation:
                 forks.end_copy()
             try:
                 value = yield awaited
             except BaseException as error:  # noqa: BLE001 - cancellation included: it belongs to the handler
-                awaited = run(coroutine.throw, error)
+                awaited = coroutine.throw(error)
             else:
-                awaited = run(coroutine.send, value)
+                awaited = coroutine.send(value)
     except StopIteration as stop:
         return stop.value
 
@@ -163,7 +140,6 @@ async def _run_in_thread(
     timeout: float | None,
     threads: Threads[Outcome],
     report: Report,
-    on_wait: Callable[[], None],
 ) -> None:
     def call() -> Outcome:
         generation = forks.generation
@@ -181,7 +157,6 @@ async def _run_in_thread(
         return completed(value, started)
 
     ticket = threads.submit(partial(contextvars.copy_context().run, call))
-    on_wait()
     try:
         async with asyncio.timeout(timeout) if timeout is not None else nullcontext():
             report(await ticket.future)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -142,7 +143,11 @@ async def call_async(
     threads: Threads[Outcome] = Threads(limit=1, name="pgsched handler")
     try:
         given = json.loads(TaskSpec(task_type=handler.task_type, payload=payload or {}).arguments()["payload"])
-        await run_attempt(handler, given, context, timeout=timeout, threads=threads, report=outcomes.append)
+        # In a task of its own, as in a worker: what the handler does to its task is not done to the test's.
+        await asyncio.create_task(
+            run_attempt(handler, given, context, timeout=timeout, threads=threads, report=outcomes.append),
+            name="pgsched attempt",
+        )
     finally:
         threads.close()
     (outcome,) = outcomes

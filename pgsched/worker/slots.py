@@ -1,23 +1,22 @@
-"""The slots: so many tasks run at once. Each takes the next row that waits, runs it, and takes the next."""
+"""The slots: so many tasks run at once, each attempt in an asyncio task of its own."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
-from functools import partial
 from time import monotonic
 
 from pgsched.capture import CaptureHandler, capture, release
 from pgsched.config import CAPTURE_OFF
 from pgsched.context import Context
+from pgsched.eager import starter
 from pgsched.endings import describe
 from pgsched.logs import get_logger
 from pgsched.model import Outcome
 from pgsched.processes import Processes, Serve
-from pgsched.registry import Registry
+from pgsched.registry import Handler, Registry
 from pgsched.runner import run_attempt
 from pgsched.schedule import is_catchup
 from pgsched.threads import Threads
@@ -28,8 +27,7 @@ from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.finisher import Finisher
 from pgsched.worker.groups import Groups
 from pgsched.worker.holds import RUNNING, WAITING, Hold, Holds
-from pgsched.worker.lasting import own_task
-from pgsched.worker.places import Places, current_hold
+from pgsched.worker.places import CURRENT, current_hold
 from pgsched.worker.tally import Tally
 
 log = get_logger("pgsched.worker")
@@ -76,14 +74,11 @@ class Slots:
         self._on_started = on_started
         self._run_attempt = run
         self._making_context = threading.Lock()
-        self._places = Places()
-        self._on_wait = self._pass_on  # bound once, not for every task
-        self._idle: deque[asyncio.Future[None]] = deque()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._called = False
+        self._tasks: dict[asyncio.Task[None], Hold] = {}
         self._threads: Threads[Outcome] = Threads(limit=concurrency, name="pgsched handler")
         self.processes = Processes(serve, name="pgsched handler")
         self._closing = False
-        self._turn_ends = 0.0
         self._interrupted = False
         self._occupants: set[Hold] = set()
 
@@ -104,35 +99,47 @@ class Slots:
     def start(self) -> None:
         """Open the slots."""
         self._capturing = capture(self._capture_logs, self._logging_context)
-        for number in range(self._concurrency):
-            self._open(number)
+        self._loop = asyncio.get_running_loop()
+        self._start = starter(self._loop, "pgsched attempt")
 
     def feed(self) -> None:
-        """Wake an idle slot when rows wait. It takes one after the other, and wakes others when a handler waits."""
-        self._wake(min(1, len(self._holds.waiting)))
+        """Begin what waits, as far as slots are free, when the event loop comes round."""
+        if not self._called:
+            self._called = True
+            self._loop.call_soon(self._begin)
 
-    def _open(self, number: int) -> None:
-        task = own_task(self._slot(), name=f"pgsched slot {number}")
-        self._tasks.add(task)
-        task.add_done_callback(partial(self._slot_ended, number))
+    def _begin(self) -> None:
+        """Begin attempts while a slot is free. One that never waits has ended then, and leaves its slot to the next."""
+        self._called = False
+        waiting, occupants = self._holds.waiting, self._occupants
+        now = monotonic()
+        turn_ends = now + TURN_SECONDS
+        while waiting and len(occupants) < self._concurrency and not self._closing:
+            if now > turn_ends:
+                # Handlers that never wait must not keep the loop from claiming and writing.
+                self.feed()
+                return
+            hold = waiting.popleft()
+            occupants.add(hold)
+            task = self._start(self._run(hold, now))
+            if task.done():
+                occupants.discard(hold)
+            else:
+                hold.slot = task
+                self._tasks[task] = hold
+                task.add_done_callback(self._left)
+            now = monotonic()
+        if not waiting:
+            self._on_room()
 
-    def _wake(self, count: int) -> None:
-        while count > 0 and self._idle:
-            future = self._idle.popleft()
-            if not future.done():  # that of a slot which somebody cancelled is
-                future.set_result(None)
-                count -= 1
-
-    def _pass_on(self) -> None:
-        """A handler waits for something: two more slots may start. So all do in a few turns of the loop, and handlers
-        that never wait are run by one slot without waking any other."""
-        self._wake(min(2, len(self._holds.waiting)))
-        self._places.waits()
+    def _left(self, task: asyncio.Task[None]) -> None:
+        """An attempt that has waited has ended: its slot is free again."""
+        self._occupants.discard(self._tasks.pop(task))
+        self.feed()
 
     async def drain(self, timeout: float) -> None:
         """Start nothing more and wait until every slot is empty, ``timeout`` seconds at most."""
         self._closing = True
-        self._wake(len(self._idle))
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=timeout)
 
@@ -155,52 +162,32 @@ class Slots:
             each.callback(self._threads.close)
             each.callback(release, self._capturing)
 
-    async def _slot(self) -> None:
-        loop = asyncio.get_running_loop()
-        waiting = self._holds.waiting
-        slot = asyncio.current_task()
-        assert slot is not None  # noqa: S101
-        place, quick = self._places.make(), self._places.quick
-        while not self._closing:
-            if not waiting:
-                self._on_room()
-                place.hold = None
-                future: asyncio.Future[None] = loop.create_future()
-                self._idle.append(future)
-                await future
-                continue
-            hold = waiting.popleft()
-            hold.slot = slot
-            if place.waited or hold.task.task_type not in quick:
-                place = self._places.make(hold.task.task_type)
-            place.hold = hold
-            self._occupants.add(hold)
-            try:
-                await self._run(hold)
-            except asyncio.CancelledError:
-                log.debug("slot_cancelled", task_id=hold.task.id)
-                if not self._interrupted:  # else it is given back
-                    hold.slot = None
-                    self._holds.abandon(hold)
-            except (SystemExit, KeyboardInterrupt):
-                # What a signal handler of some handler raised: the row is claimed again when its lease runs out.
-                log.exception("slot_failed", task_id=hold.task.id, task_type=hold.task.task_type)
-                hold.slot = None
-                self._holds.abandon(hold)
-            except Exception as error:  # a fault of pgsched, or a value of the row: the slot lives on
-                log.exception("slot_failed", task_id=hold.task.id, task_type=hold.task.task_type)
-                hold.slot = None
-                self._end_failed(hold, describe(error))
-            finally:
-                self._occupants.discard(hold)
-                hold.slot = None
-                if slot.cancelling():
-                    await _settle(slot)
-            now = monotonic()
-            if now > self._turn_ends:
-                # Handlers that never wait must not keep the loop from claiming and writing.
-                self._turn_ends = now + TURN_SECONDS
-                await asyncio.sleep(0)
+    async def _run(self, hold: Hold, now: float) -> None:
+        """Run a row, in an asyncio task with context variables of its own: nothing of an attempt meets another."""
+        CURRENT.set(hold)
+        try:
+            if not self._admits(hold, now):
+                return
+            handler = self._registry.get(hold.task.task_type)
+            if handler is None:  # only registered types and groups are claimed
+                await self._groups.run(hold)
+            else:
+                await self._attempt(hold, handler, now)
+        except asyncio.CancelledError:
+            log.debug("slot_cancelled", task_id=hold.task.id)
+            if not self._interrupted:  # else it is given back
+                self._lose(hold)
+        except (SystemExit, KeyboardInterrupt):
+            # What a signal handler of some handler raised: the row is claimed again when its lease runs out.
+            log.exception("slot_failed", task_id=hold.task.id, task_type=hold.task.task_type)
+            self._lose(hold)
+        except Exception as error:  # a fault of pgsched, or a value of the row
+            log.exception("slot_failed", task_id=hold.task.id, task_type=hold.task.task_type)
+            self._end_failed(hold, describe(error))
+
+    def _lose(self, hold: Hold) -> None:
+        hold.slot = None  # it is ending by itself
+        self._holds.abandon(hold)
 
     def _end_failed(self, hold: Hold, error: str) -> None:
         """End what could not be run, or every worker would try it again when its lease has run out."""
@@ -210,33 +197,30 @@ class Slots:
             now = monotonic()
             self._finisher.conclude(hold, Outcome("failed", now, now, error=f"the attempt cannot be made: {error}"))
 
-    async def _run(self, hold: Hold) -> None:
-        self._appetite.count()
-        now = monotonic()
+    def _admits(self, hold: Hold, now: float) -> bool:
+        """Whether a row is to be run now."""
         if hold.abandoned:
-            return
+            return False
         if hold.leased_until <= now:
             # Held past its lease before it began (the process was stopped, the machine slept): no longer ours.
             self._holds.abandon(hold)
             self._tally.leases_lost += 1
-            return
+            return False
+        self._appetite.count()
         if not is_plain(hold.task):
             verdict = judge(hold.task, self._clock.at(now))
             if isinstance(verdict, Refused):
                 self._finisher.put(hold, verdict.finish)
-                return
+                return False
             hold.task, hold.missed = verdict.task, verdict.missed
+        self._tally.start_delay(hold.task.queue, hold.task.late + now - hold.claimed_at)
+        return True
+
+    async def _attempt(self, hold: Hold, handler: Handler, now: float) -> None:
         task = hold.task
-        self._tally.start_delay(task.queue, task.late + now - hold.claimed_at)
-        handler = self._registry.get(task.task_type)
-        if handler is None:  # only registered types and groups are claimed
-            self._pass_on()
-            await self._groups.run(hold)
-            return
         hold.state = RUNNING
         attempt: Attempt | None = None
         if handler.transactional or (task.depends_on is not None and handler.context_parameter is not None):
-            self._pass_on()
             attempt = await self._attempts.prepare(hold, handler)
             now = monotonic()
         timeout = None if task.timeout is None else task.timeout.seconds
@@ -265,7 +249,6 @@ class Slots:
                 timeout=timeout,
                 threads=self._threads,
                 report=report,
-                on_wait=self._on_wait,
                 processes=self.processes,
                 started=now,
             )
@@ -280,8 +263,7 @@ class Slots:
                 attempt.leave()
             raise
         if attempt is not None:
-            if hold.slot is not None and hold.slot.cancelling():
-                await _settle(hold.slot)
+            await _settle()
             await attempt.end()
 
     def context_of(self, hold: Hold) -> Context:
@@ -308,23 +290,12 @@ class Slots:
             return None
         return self.context_of(hold)
 
-    def _slot_ended(self, number: int, task: asyncio.Task[None]) -> None:
-        """Open a slot again that something ended: it never ends but by a shutdown."""
-        self._tasks.discard(task)
-        error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        if self._closing:
-            return
-        log.error("slot_ended", slot=number, error=repr(error))
-        for hold in self._holds.snapshot():
-            if hold.slot is task:
-                hold.slot = None
-                self._holds.abandon(hold)
-        self._open(number)
 
-
-async def _settle(slot: asyncio.Task[None]) -> None:
-    """End a cancellation with the run it was for: the next begins without it, even if a handler swallowed it."""
-    while slot.cancelling():
-        slot.uncancel()
-    with suppress(asyncio.CancelledError):  # one that was asked for and not delivered yet
-        await asyncio.sleep(0)
+async def _settle() -> None:
+    """End a cancellation with the handler it was for: what follows is done without it, even if that swallowed it."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        while task.uncancel():
+            pass
+        with suppress(asyncio.CancelledError):  # one that was asked for and not delivered yet
+            await asyncio.sleep(0)

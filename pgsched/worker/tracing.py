@@ -95,14 +95,13 @@ class WorkerTracing(Traces):
         """What counts, and ends spans."""
         return _Tally(slots=slots, ended=self._ended)
 
-    async def run_attempt(  # type: ignore[override]
+    async def run_attempt(
         self,
         handler: Handler,
         payload: dict[str, Any],
         context: Context | None,
         *,
         timeout: float | None,
-        on_wait: Callable[[], None],
         **more: Any,
     ) -> None:
         """Run one attempt within a span."""
@@ -110,8 +109,6 @@ class WorkerTracing(Traces):
         assert hold is not None  # slots run attempts  # noqa: S101
         task = hold.task
         key = (task.id, task.fencing_token)
-        if key not in self._origins:
-            on_wait()
         surroundings, links = await self._placed(task)
         span = self._start("process", task, surroundings, links)
         self._quietly(lambda: self._consumed.add(1, self._measured(task)), None)
@@ -125,7 +122,7 @@ class WorkerTracing(Traces):
                     context.deadline_monotonic = started + timeout
                 if handler.executor == "process":
                     context.carry(self._quietly(carrier_of, {}))
-            await run_attempt(handler, payload, context, timeout=timeout, on_wait=on_wait, **more)
+            await run_attempt(handler, payload, context, timeout=timeout, **more)
         finally:
             if token is not None:
                 contexts.detach(token)

@@ -5,6 +5,7 @@ Tried without the savepoints of :mod:`pgsched.db.borrowed`: the tests of refused
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
@@ -15,8 +16,9 @@ import asyncpg
 import pytest
 import sqlalchemy
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.types.json import Jsonb
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sqlalchemy.pool import NullPool
 
@@ -26,8 +28,8 @@ from pgsched.client import Client
 from pgsched.errors import InvalidTask, SchemaMismatch
 from pgsched.flow import group, parallel, step
 from pgsched.spec import TaskSpec
-from tests.engine import handlers, on_loop, running_worker
-from tests.tables import database, task_row
+from tests.engine import engine, handlers, on_loop, running_worker
+from tests.tables import database, insert_task, task_row
 from tests.waiting import wait_until_async
 
 LATER = datetime(2030, 6, 1, 12, tzinfo=UTC)
@@ -310,6 +312,33 @@ async def test_wrong_kind_for_an_event_loop_is_a_type_error(dsn: str) -> None:
             await client.schedule("mail", connection=engine)
     with pytest.raises(TypeError, match=r"must be a psycopg\.AsyncConnection, got a builtins\.object"):
         await client.schedule("mail", connection=object())
+
+
+# Handlers with sessions of their own.
+
+
+@async_drivers
+@on_loop
+async def test_scoped_session_of_one_attempt_is_not_the_next_ones(dsn: str, driver: str) -> None:
+    async with _async_engine(dsn, driver) as alchemy:
+        sessions = async_scoped_session(async_sessionmaker(alchemy), scopefunc=asyncio.current_task)
+
+        async def mail(name: str) -> None:
+            await sessions().execute(sqlalchemy.text("insert into kept values (:name)"), {"name": name})
+            if name == "forgets":
+                return
+            await sessions.commit()
+            await sessions.remove()
+
+        with database(dsn) as db:
+            db.execute("create table kept (name text)")
+            for name in ("forgets", "commits"):
+                insert_task(db, payload=Jsonb({"name": name}))
+            async with engine(dsn, handlers(mail=mail), concurrency=1) as one:
+                await one.work()
+                assert [row["name"] for row in db.execute("select name from kept")] == ["commits"]
+            for session in sessions.registry.registry.values():
+                await session.close()
 
 
 # asyncpg itself.

@@ -1,4 +1,4 @@
-"""What an async handler may use of asyncio while the runner drives it step by step."""
+"""What an async handler may use of asyncio; tests/unit/test_isolation.py has what may not leak."""
 
 from __future__ import annotations
 
@@ -6,33 +6,11 @@ import asyncio
 import contextlib
 import contextvars
 
-import pytest
-
 from pgsched.model import Outcome
 from tests.attempts import attempt, run
 from tests.engine import PATIENCE
 
 place: contextvars.ContextVar[str] = contextvars.ContextVar("place", default="nowhere")
-
-
-@pytest.mark.parametrize("kind", ["async", "plain"])
-def test_context_variables_do_not_leak_from_one_attempt_to_the_next(kind: str) -> None:
-    def plain() -> str:
-        before = place.get()
-        place.set("here")
-        return before
-
-    async def on_loop() -> str:
-        place.set(place.get() + "!")
-        await asyncio.sleep(0)
-        return place.get()
-
-    async def twice() -> list[str | None]:
-        function = on_loop if kind == "async" else plain
-        return [(await attempt(function)).result, (await attempt(function)).result, place.get()]
-
-    expected = '"nowhere!"' if kind == "async" else '"nowhere"'
-    assert asyncio.run(twice()) == [expected, expected, "nowhere"]
 
 
 def test_a_handler_keeps_its_context_variables_over_every_step() -> None:

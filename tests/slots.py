@@ -1,0 +1,82 @@
+"""Slots without a database: attempts run one after the other in one slot, or in several, and say how they ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Any, cast
+from unittest.mock import Mock
+
+from pgsched.model import Outcome
+from pgsched.registry import Registry
+from pgsched.worker.appetite import Appetite
+from pgsched.worker.clock import DatabaseClock
+from pgsched.worker.finisher import Finisher
+from pgsched.worker.holds import FINISHING, Hold, Holds
+from pgsched.worker.slots import Slots
+from pgsched.worker.tally import Tally
+from tests.attempts import Function
+from tests.engine import PATIENCE, claimed
+
+
+class Bench:
+    """Slots, and the outcomes of what ran in them, by the number of the attempt."""
+
+    def __init__(self, slots: Slots, holds: Holds, ended: list[tuple[int, Outcome]]) -> None:
+        self.slots = slots
+        self.holds = holds
+        self.ended = ended
+        self._number = 0
+
+    async def run(self, *task_types: str, **columns: Any) -> list[Outcome]:
+        """Run one attempt at each, in this order; their outcomes in this order, when every slot is free again."""
+        first = self._number + 1
+        for task_type in task_types:
+            self._number += 1
+            task = claimed(id=self._number, task_type=task_type, **columns)
+            self.holds.add([task], monotonic() + 1000, monotonic())
+        self.slots.feed()
+        async with asyncio.timeout(PATIENCE):
+            while self.slots.running or self.holds.waiting:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        outcomes = dict(self.ended)
+        return [outcomes[number] for number in range(first, self._number + 1)]
+
+
+@asynccontextmanager
+async def bench(concurrency: int = 1, **handlers: Function) -> AsyncIterator[Bench]:
+    """Open so many slots for these handlers."""
+    registry = Registry()
+    for task_type, function in handlers.items():
+        registry.register(task_type, function)
+    holds = Holds()
+    ended: list[tuple[int, Outcome]] = []
+
+    def conclude(hold: Hold, outcome: Outcome) -> None:
+        ended.append((hold.task.id, outcome))
+        hold.state = FINISHING
+        holds.drop(hold)
+
+    clock = DatabaseClock()
+    clock.set(datetime.now(UTC), monotonic())
+    slots = Slots(
+        concurrency=concurrency,
+        registry=registry,
+        holds=holds,
+        finisher=cast("Finisher", Mock(conclude=conclude)),
+        appetite=Appetite(concurrency=concurrency, max_batch=100),
+        clock=clock,
+        tally=Tally(slots=concurrency),
+        attempts=Mock(),
+        groups=Mock(),
+        on_room=lambda: None,
+    )
+    slots.start()
+    try:
+        yield Bench(slots, holds, ended)
+    finally:
+        await slots.drain(PATIENCE)
+        slots.close()
