@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from time import monotonic
 from typing import TypeVar
 
 from pgsched.db import claims, leases
@@ -24,6 +25,8 @@ MAX_RETRIED = 1_000
 """Rows that are tried again at once."""
 FEW = 10
 """When more rows than this are tried and all are refused, the reason is taken to be the table's, and none is ended."""
+LOOK_SECONDS = 30.0
+"""How often rows are looked for that a claim passes by without an error, because a trigger drops the update."""
 PATIENCE = 3
 """Claims in a row that fail with an error about the server before the reason is looked for in the rows."""
 
@@ -42,6 +45,7 @@ class Claims:
         self._identity = identity
         self._burials = burials
         self._failed = 0
+        self._look_at = self._look_apart_at = 0.0
         self.set_aside: SetAside[None] = SetAside("claim")
 
     @property
@@ -60,7 +64,13 @@ class Claims:
         async def find(most: int) -> list[Due]:
             return await claims.find_claimable(self._session, self._identity, probes, most, set_aside=self.ids)
 
-        return await self._contained(ask, find, limit) or Batch([], [], again=True)
+        batch = await self._contained(ask, find, limit) or Batch([], [], again=True)
+        all_seen = len(batch.tasks) < limit and not any(task.cut for task in batch.tasks[:1])
+        if all_seen and monotonic() >= self._look_at and not any(probe.floor_at for probe in probes):
+            dropped = await self._put_dropped_away(find, limit)
+            self._look_at = 0.0 if dropped else monotonic() + LOOK_SECONDS
+            batch = batch._replace(again=batch.again or dropped)
+        return batch
 
     async def claim_apart(
         self, rooms: Sequence[tuple[str, int]], room: int, *, max_bytes: int
@@ -75,7 +85,11 @@ class Claims:
         async def find(most: int) -> list[Due]:
             return await claims.find_claimable_apart(self._session, self._identity, rooms, most, set_aside=self.ids)
 
-        return await self._contained(ask, find, room) or (Batch([], [], again=True), [])
+        batch, answers = await self._contained(ask, find, room) or (Batch([], [], again=True), [])
+        if len(batch.tasks) < room and monotonic() >= self._look_apart_at:
+            dropped = await self._put_dropped_away(find, room)
+            self._look_apart_at = 0.0 if dropped else monotonic() + LOOK_SECONDS
+        return batch, answers
 
     async def retry(self) -> None:
         """Try again what was set aside long enough. Raises DatabaseUnavailable.
@@ -132,6 +146,13 @@ class Claims:
         (first, *_) = await find(1) or found
         self.set_aside.put(first.id, first.task_type, first.queue, None, str(said))
         return None
+
+    async def _put_dropped_away(self, find: Callable[[int], Awaitable[list[Due]]], limit: int) -> bool:
+        """Look whether due rows were left behind that cannot be claimed; returns whether there were some."""
+        left = await find(limit)
+        return bool(left) and await self._put_away(
+            await claims.try_claims(self._session, self._identity, [row.id for row in left])
+        )
 
     async def _ask(self, ask: Callable[[int], Awaitable[T]], limit: int) -> T:
         self._failed += 1

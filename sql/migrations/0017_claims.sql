@@ -551,6 +551,7 @@ language plpgsql as $$
 declare
   one bigint;
   tried bigint;
+  dropped boolean;
 begin
   -- What would fail at the commit fails here.
   set constraints all immediate;
@@ -588,7 +589,10 @@ begin
         where t.id = due.id
         returning date_part('epoch', now() - t.next_run_at) as late, octet_length(t.payload::text) as bytes
       )
-      select max(c.bytes) into tried from claimed c where c.late is not null;
+      select max(c.bytes), count(*) < (select count(*) from due) into tried, dropped from claimed c where c.late is not null;
+      if dropped then
+        raise triggered_action_exception using message = 'the update was dropped: a trigger of the table returns null for the row';
+      end if;
       raise exception 'taken back' using errcode = 'PGSCH';
     exception
       when sqlstate 'PGSCH' then
@@ -639,6 +643,9 @@ begin
         set status = 'dead', died_at = now(), next_run_at = null, completed_at = null, locked_by = null,
           locked_until = null, last_error = errors[place], updated_at = now()
         where t.id = task.id;
+        if not found then
+          raise triggered_action_exception using message = 'a trigger of the table drops that update, too';
+        end if;
         if task.observed then
           perform pgsched.settle(array[task.id]);
         end if;

@@ -181,6 +181,30 @@ async def test_a_row_that_is_set_aside_is_forgotten_when_it_is_gone(dsn: str, db
 
 
 @on_loop
+@pytest.mark.parametrize("limited", [False, True])
+@pytest.mark.parametrize("for_good", [False, True])
+async def test_rows_whose_claim_a_trigger_drops_hold_up_nothing_behind_them(
+    dsn: str, db: Database, soon: None, monkeypatch: pytest.MonkeyPatch, limited: bool, for_good: bool
+) -> None:
+    monkeypatch.setattr(claims, "LOOK_SECONDS", 0.05)
+    refuse(db, "new.payload ? 'bad'" if for_good else BAD, then="return null", kind="before")
+    if limited:
+        limit(db, concurrency=2)
+    bad = [insert_bad(db, priority=10) for _ in range(30)]
+    good = [insert_task(db) for _ in range(10)]
+    async with running_worker(dsn, handlers(mail=Mail()), **QUICK):
+        await completed(db, good)
+        if for_good:
+            noted = await is_set_aside(db, *bad)
+            assert all("the update was dropped" in row["reason"] for row in noted.values())
+            db.execute("drop trigger guard on pgsched.tasks")
+            await wait_until_async(lambda: statuses(db, bad) == {"completed"}, timeout=20, message="all are completed")
+        else:
+            assert "the update was dropped" in (await ended(db, bad[0]))["last_error"]
+            await wait_until_async(lambda: statuses(db, bad) == {"dead"}, timeout=20, message="all are dead")
+
+
+@on_loop
 async def test_a_row_refused_at_the_commit_is_found_too(dsn: str, db: Database) -> None:
     good, bad = insert_around(db)
     db.execute(

@@ -54,7 +54,9 @@ class Poison(Fault):
         self._poisoned: list[tuple[float, float]] = []
 
     def shape(self, size: Size) -> Shape:
-        return Shape(workers=2 if size.short else 4, app="tests.chaos.poison.app:app", options=("--queue", "*"))
+        return Shape(
+            workers=2 if size.short else 4, app="tests.chaos.poison.app:app", options=("--queue", "*", "--lease", "6")
+        )
 
     def set_up(self, trial: Trial) -> None:
         migrate(trial.dsn, roles=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.chaos.poison.kind import COMPLETED, SET_ASIDE, WAITS, Act, Kind, slow_victim
 
-HELD = 7.0
+HELD = 9.0
 """Seconds: longer than the doctor lets a lock of a stranger pass."""
 
 
