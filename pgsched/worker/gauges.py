@@ -13,6 +13,7 @@ from pgsched.db import upkeep
 from pgsched.db.session import Session
 from pgsched.db.upkeep import Health, TaskCount, Unhandled, Watched
 from pgsched.maintenance.doctor.catalogue import CHECKS
+from pgsched.worker.series import LINGER_SECONDS, MOST_SERIES, OTHER
 
 FRESH_SECONDS = 15.0
 """The cache is renewed this often at the most, and only while somebody scrapes."""
@@ -22,8 +23,6 @@ WANTED_SECONDS = 120.0
 """How long after a scrape the cache is kept fresh."""
 STALE_SECONDS = 300.0
 """A cache that should have been renewed so long ago is not shown: the database is away, or nobody had scraped."""
-LINGER_SECONDS = 3600.0
-"""So long a queue without rows in a status is shown with 0: a line that ends looks like one that is lost."""
 
 
 class Gauges(Collector):
@@ -34,6 +33,8 @@ class Gauges(Collector):
         self._counts: list[TaskCount] = []
         self._seen: dict[tuple[str, str], float] = {}
         """When there were last rows of a queue in a status."""
+        self._shown: frozenset[str] = frozenset()
+        """The queues that have series of their own."""
         self._unhandled: list[Unhandled] = []
         self._health: Health | None = None
         self._watched: Watched | None = None
@@ -54,7 +55,8 @@ class Gauges(Collector):
         health = await upkeep.check_health(self._session)
         watched = await upkeep.read_findings(self._session)
         ended = monotonic()
-        counts += self._emptied(counts, ended)
+        counts = self._bounded(counts + self._emptied(counts, ended))
+        unhandled = _largest(unhandled)
         # At once: a scrape in between must not show half of it.
         self._counts, self._unhandled, self._health, self._watched = counts, unhandled, health, watched
         self._renew_after = ended + max(FRESH_SECONDS, (ended - begun) / MAX_SHARE)
@@ -66,6 +68,26 @@ class Gauges(Collector):
         self._seen |= dict.fromkeys(there, now)
         self._seen = {names: at for names, at in self._seen.items() if now - at < LINGER_SECONDS}
         return [TaskCount(*names, rows=0, due=0, oldest_due=None) for names in self._seen.keys() - there]
+
+    def _bounded(self, counts: list[TaskCount]) -> list[TaskCount]:
+        """Put the queues together that have no series of their own: those with rows come first, then those shown."""
+        rows: Counter[str] = Counter()
+        for count in counts:
+            if count.queue != OTHER:
+                rows[count.queue] += count.rows
+        ranked = sorted(rows, key=lambda queue: (not rows[queue], queue not in self._shown, -rows[queue], queue))
+        self._shown = frozenset(ranked[:MOST_SERIES])
+        bounded = [count for count in counts if count.queue in self._shown]
+        rest: dict[str, list[TaskCount]] = {}
+        for count in counts:
+            if count.queue not in self._shown:
+                rest.setdefault(count.status, []).append(count)
+        for status, some in rest.items():
+            oldest = max((one.oldest_due for one in some if one.oldest_due is not None), default=None)
+            bounded.append(
+                TaskCount(OTHER, status, sum(one.rows for one in some), sum(one.due for one in some), oldest)
+            )
+        return bounded
 
     def collect(self) -> Iterable[Metric]:
         """Return the families that ``/metrics`` shows."""
@@ -114,6 +136,13 @@ class Gauges(Collector):
             value=watched.stalled,
         )
         yield _findings(watched)
+
+
+def _largest(unhandled: list[Unhandled]) -> list[Unhandled]:
+    """The pairs of queue and type that have the most rows, and the others as one."""
+    ranked = sorted(unhandled, key=lambda one: ((one.queue, one.task_type) == (OTHER, OTHER), -one.rows, one))
+    rest = ranked[MOST_SERIES:]
+    return ranked[:MOST_SERIES] + ([Unhandled(OTHER, OTHER, sum(one.rows for one in rest))] if rest else [])
 
 
 def _findings(watched: Watched) -> Metric:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
 from pgsched.logs import get_logger
+from pgsched.worker.series import LINGER_SECONDS, MOST_SERIES, OTHER
 from pgsched.worker.tally import log_errors
 
 log = get_logger("pgsched.worker")
@@ -25,6 +27,19 @@ LOOK_SECONDS = 1.0
 """How long one may take that is asked every few seconds whether it is alive."""
 STARTING_SECONDS = 60.0
 """How long a new child, which may have much to import, need not answer that."""
+
+
+Labels = tuple[tuple[str, str], ...]
+
+
+class _Seen(NamedTuple):
+    total: float
+    since: float
+    own: bool
+    """It has series of its own."""
+
+
+_ALONE = _Seen(0.0, 0.0, own=True)
 
 
 class Answering:
@@ -121,8 +136,17 @@ class Child:
             text = self.ask("metrics")
             if text is None:
                 return self._counted()
-            self._said = list(text_string_to_metric_families(text))
+            said = list(text_string_to_metric_families(text))
+            # What the child let go of it had counted all the same: a sum that fell would be read as one begun again.
+            self._before = _add_up([*self._before, *_missing(said, _counting(self._said))])
+            self._said = said
             return _add_up([*self._said, *self._before])
+
+    def let_go(self, names: Collection[Labels]) -> None:
+        """Forget what was kept under these labels."""
+        with self._lock:
+            for family in self._before:
+                family.samples = [sample for sample in family.samples if _labels(sample) not in names]
 
     def retire(self) -> list[Metric]:
         """Ask a child that ended nothing more; returns what was counted in its place, for the one that takes it."""
@@ -131,25 +155,87 @@ class Child:
             return self._counted()
 
     def _counted(self) -> list[Metric]:
-        return _add_up([*(family for family in self._said if family.type in _COUNTING), *self._before])
+        return _add_up([*_counting(self._said), *self._before])
 
 
 _COUNTING = ("counter", "histogram")
 """Families that only grow."""
 _MERGES = {"pgsched_listener_connected": min, "pgsched_unwritten_outcome_age_seconds": max}
 """Gauges of which the worst process is what the whole shows; all others are added up."""
+_NAMES = ("task_type", "queue")
+"""Labels that users make up; of all others there are few."""
 
 
 class MergedMetrics(Collector):
-    """The children's families, added up sample by sample."""
+    """The children's families, added up sample by sample; bounded as those of one process are."""
 
-    def __init__(self, children: Callable[[], list[Child]]) -> None:
+    def __init__(self, children: Callable[[], list[Child]], *, clock: Callable[[], float] = monotonic) -> None:
         self._children = children
+        self._clock = clock
+        self._seen: dict[Labels, _Seen] = {}
 
     def collect(self) -> Iterable[Metric]:
         """Return the families that ``/metrics`` shows."""
-        families = (family for child in self._children() for family in child.metrics())
-        return _add_up((*families, log_errors()))  # the parent logs, too
+        children = self._children()
+        merged = _add_up(family for child in children for family in child.metrics())
+        return _add_up((*self._bounded(merged, children), log_errors()))  # the parent logs, too
+
+    def _bounded(self, merged: list[Metric], children: list[Child]) -> list[Metric]:
+        """Let go of labels under which nothing was counted for long, and put together those that are too many.
+
+        Labels keep the place that they got at first: were they moved, both sums would be read as begun again.
+        """
+        now = self._clock()
+        totals: dict[Labels, float] = {}
+        for family in _counting(merged):
+            for sample in family.samples:
+                if sample.name.endswith(("_total", "_count")) and _labels(sample):
+                    totals[_labels(sample)] = totals.get(_labels(sample), 0.0) + sample.value
+        gone = set()
+        for labels, total in totals.items():
+            seen = self._seen.get(labels)
+            if seen is None:
+                kinds = tuple(name for name, _ in labels)
+                own = sum(one.own and tuple(name for name, _ in other) == kinds for other, one in self._seen.items())
+                self._seen[labels] = _Seen(total, now, own < MOST_SERIES)
+            elif seen.total != total:
+                self._seen[labels] = seen._replace(total=total, since=now)
+            elif now - seen.since >= LINGER_SECONDS:
+                gone.add(labels)
+        self._seen = {labels: seen for labels, seen in self._seen.items() if labels in totals}
+        for child in children:
+            child.let_go(gone)
+        for family in _counting(merged):
+            family.samples = [
+                sample if self._seen.get(_labels(sample), _ALONE).own else _as_other(sample)
+                for sample in family.samples
+                if _labels(sample) not in gone
+            ]
+        return _add_up(merged)
+
+
+def _counting(families: Iterable[Metric]) -> Iterator[Metric]:
+    return (family for family in families if family.type in _COUNTING)
+
+
+def _labels(sample: Sample) -> Labels:
+    """Which task type and queue a sample is about; empty for one that is about all."""
+    return tuple((name, value) for name, value in sample.labels.items() if name in _NAMES)
+
+
+def _as_other(sample: Sample) -> Sample:
+    return sample._replace(labels={name: OTHER if name in _NAMES else value for name, value in sample.labels.items()})
+
+
+def _missing(said: Iterable[Metric], before: Iterable[Metric]) -> Iterator[Metric]:
+    """The samples of families that are not said any more."""
+    there = {(sample.name, tuple(sample.labels.items())) for family in said for sample in family.samples}
+    for family in before:
+        left = [one for one in family.samples if (one.name, tuple(one.labels.items())) not in there]
+        if left:
+            kept = Metric(family.name, family.documentation, family.type)
+            kept.samples = left
+            yield kept
 
 
 def _add_up(parts: Iterable[Metric]) -> list[Metric]:

@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from pgsched.logs import errors
 from pgsched.model import Claimed, Finish, Outcome
+from pgsched.worker.series import Series
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
 OUTCOMES = ("completed", "failed", "timed_out", "dead")
@@ -32,6 +33,11 @@ class Histogram:
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
+    @property
+    def number(self) -> int:
+        """How many there were."""
+        return sum(self.counts)
+
     def observe(self, value: float) -> None:
         """Count one observation."""
         self.counts[bisect_left(self.bounds, value)] += 1
@@ -41,6 +47,35 @@ class Histogram:
         """Return the cumulated counts as Prometheus wants them."""
         names = [*(f"{bound:g}" for bound in self.bounds), "+Inf"]
         return list(zip(names, map(float, accumulate(self.counts)), strict=True))
+
+
+class Attempts:
+    """What became of the attempts of one task type in one queue."""
+
+    __slots__ = ("durations", "outcomes")
+
+    def __init__(self) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self.durations = Histogram(SECONDS)
+
+    @property
+    def number(self) -> int:
+        """How many ended."""
+        return self.outcomes.total()
+
+
+class Deleted:
+    """Finished tasks of one queue that were deleted, by the status they had."""
+
+    __slots__ = ("statuses",)
+
+    def __init__(self) -> None:
+        self.statuses: Counter[str] = Counter()
+
+    @property
+    def number(self) -> int:
+        """How many there were."""
+        return self.statuses.total()
 
 
 class Tally(Collector):
@@ -60,12 +95,10 @@ class Tally(Collector):
         self.listener_connected = False
         self.claim_seconds = Histogram(SECONDS)
         self.claim_batch = Histogram(ROWS)
-        self._executions: Counter[tuple[str, str, str]] = Counter()
-        self._durations: dict[tuple[str, str], Histogram] = {}
-        self._delays: dict[str, Histogram] = {}
+        self._attempts = Series(Attempts)
+        self._delays = Series(lambda: Histogram(SECONDS))
         self._missed: Counter[str] = Counter()
-        self.pruned: Counter[tuple[str, str]] = Counter()
-        """Finished tasks that were deleted, by queue and the status they had."""
+        self._pruned = Series(Deleted)
 
     def claim(self, tasks: list[Claimed], seconds: float) -> None:
         """Count one claim that took ``seconds``."""
@@ -75,20 +108,14 @@ class Tally(Collector):
 
     def start_delay(self, queue: str, seconds: float) -> None:
         """Count how long after its due time a task was started."""
-        delays = self._delays.get(queue)
-        if delays is None:
-            delays = self._delays[queue] = Histogram(SECONDS)
-        delays.observe(max(seconds, 0.0))
+        self._delays.at((queue,)).observe(max(seconds, 0.0))
 
     def execution(self, task: Claimed, outcome: Outcome, finish: Finish) -> None:
         """Count one attempt that ended."""
-        key = (task.task_type, task.queue)
-        durations = self._durations.get(key)
-        if durations is None:
-            durations = self._durations[key] = Histogram(SECONDS)
-        durations.observe(outcome.finished - outcome.started)
+        attempts = self._attempts.at((task.task_type, task.queue))
+        attempts.durations.observe(outcome.finished - outcome.started)
         dead = finish.buried or finish.next_status == "dead"
-        self._executions[(*key, "dead" if dead else outcome.status)] += 1
+        attempts.outcomes["dead" if dead else outcome.status] += 1
 
     def usual_duration(self, task_type: str, *, share: float, enough: int) -> float | None:
         """Return the least bound of the buckets that a ``share`` of a type's attempts was within, in seconds.
@@ -96,9 +123,9 @@ class Tally(Collector):
         None when there were fewer than ``enough``, or they were longer than any bound.
         """
         counts = [0] * (len(SECONDS) + 1)
-        for (known, _), histogram in list(self._durations.items()):
+        for (known, _), attempts in self._attempts.items():
             if known == task_type:
-                counts = [mine + more for mine, more in zip(counts, histogram.counts, strict=True)]
+                counts = [mine + more for mine, more in zip(counts, attempts.durations.counts, strict=True)]
         total = sum(counts)
         if total < enough:
             return None
@@ -107,7 +134,7 @@ class Tally(Collector):
 
     def died_unrun(self, task: Claimed) -> None:
         """Count a task that is dead without another attempt: it used them up by losing its workers, or has no plan."""
-        self._executions[(task.task_type, task.queue, "dead")] += 1
+        self._attempts.at((task.task_type, task.queue)).outcomes["dead"] += 1
 
     def missed(self, policy: str, ticks: int) -> None:
         """Count ticks that were not run, by the policy that decided it."""
@@ -115,29 +142,29 @@ class Tally(Collector):
 
     def prune(self, queue: str, **gone: int) -> None:
         """Count finished tasks that were deleted, by the status they had."""
-        for status, number in gone.items():
-            self.pruned[(queue, status)] += number
+        self._pruned.at((queue,)).statuses.update(gone)
 
     def collect(self) -> Iterable[Metric]:
         """Return the families that ``/metrics`` shows."""
         executions = CounterMetricFamily(
             "pgsched_executions", "Attempts that ended.", labels=["task_type", "queue", "outcome"]
         )
-        counts = self._executions.copy()
-        for names in sorted({key[:2] for key in counts}):
+        attempts = self._attempts.shown()
+        for names, ended in attempts:
             # Every outcome from the first attempt on: the growth of a series that begins with 1 is not seen.
             for outcome in OUTCOMES:
-                executions.add_metric([*names, outcome], counts[(*names, outcome)])
+                executions.add_metric([*names, outcome], ended.outcomes[outcome])
         yield executions
         durations = HistogramMetricFamily(
             "pgsched_execution_duration_seconds", "How long attempts ran.", labels=["task_type", "queue"]
         )
-        for names, histogram in list(self._durations.items()):
-            durations.add_metric(list(names), histogram.buckets(), histogram.total)
+        for names, ended in attempts:
+            if ended.durations.number:
+                durations.add_metric(list(names), ended.durations.buckets(), ended.durations.total)
         yield durations
         delays = HistogramMetricFamily("pgsched_start_delay_seconds", "Start minus next_run_at.", labels=["queue"])
-        for queue, histogram in list(self._delays.items()):
-            delays.add_metric([queue], histogram.buckets(), histogram.total)
+        for names, histogram in self._delays.shown():
+            delays.add_metric(list(names), histogram.buckets(), histogram.total)
         yield delays
         missed = CounterMetricFamily(
             "pgsched_ticks_missed",
@@ -148,8 +175,9 @@ class Tally(Collector):
             missed.add_metric([policy], self._missed[policy])
         yield missed
         pruned = CounterMetricFamily("pgsched_pruned", "Finished tasks that were deleted.", labels=["queue", "status"])
-        for names, number in sorted(self.pruned.copy().items()):
-            pruned.add_metric(list(names), number)
+        for names, deleted in self._pruned.shown():
+            for status, number in sorted(deleted.statuses.copy().items()):
+                pruned.add_metric([*names, status], number)
         yield pruned
         yield _plain_histogram("pgsched_claim_seconds", "How long claims took.", self.claim_seconds)
         yield _plain_histogram("pgsched_claim_batch_size", "Rows per claim.", self.claim_batch)

@@ -22,9 +22,10 @@ from prometheus_client.registry import Collector
 from pgsched.errors import ConfigError
 from pgsched.maintenance.doctor.catalogue import NAMES
 from pgsched.worker import http
-from pgsched.worker.gauges import FRESH_SECONDS, LINGER_SECONDS, STALE_SECONDS
+from pgsched.worker.gauges import FRESH_SECONDS, STALE_SECONDS
 from pgsched.worker.http import HttpServer
 from pgsched.worker.merged import Answering, Child
+from pgsched.worker.series import LINGER_SECONDS
 from tests.engine import Engine, engine, expire_leases, handlers, make_due, nothing, on_loop, running_worker
 from tests.processes import PgschedRunner
 from tests.tables import add_worker, database, insert_task, set_dead, set_running
@@ -115,7 +116,7 @@ async def test_every_metric_of_the_contract_is_there_with_its_labels_and_no_othe
         async with engine(every_server_dsn) as one:
             await one.work()
             insert_task(db)
-            one.tally.pruned["default", "completed"] += 1  # nothing is old enough here
+            one.tally.prune("default", completed=1)  # nothing is old enough here
             await count(one)
             with served(one) as address:
                 _, text = get(f"{address}/metrics")

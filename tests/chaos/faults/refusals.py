@@ -20,7 +20,7 @@ CODES = {
     "XX000": "internal error",
 }
 TABLES = ("pgsched.tasks", "pgsched.executions")
-DEFAULTS = {"default_transaction_read_only": "on", "statement_timeout": "'2ms'", "lock_timeout": "'1ms'"}
+DEFAULTS = {"statement_timeout": "'2ms'", "lock_timeout": "'1ms'"}
 
 
 class Refusals(Fault):
@@ -86,15 +86,22 @@ class Defaults(Fault):
             # This session is older than the settings; and it is not theirs to make it read-only.
             row = books.execute("select current_database() as name").fetchone()
             assert row is not None
+            # What a role or a database says of it our sessions set themselves: so the server does.
+            books.execute("alter system set default_transaction_read_only = on")
+            books.execute("select pg_reload_conf()")
+            books.execute(TERMINATE_ALL)
+            trial.pause(1.0 if trial.size.short else 8.0)
+            books.execute("alter system reset default_transaction_read_only")
+            books.execute("select pg_reload_conf()")
+            trial.pause(0.5 if trial.size.short else 2.0)
             for setting, value in DEFAULTS.items():
                 books.execute(f'alter database "{row["name"]}" set {setting} = {value}')  # type: ignore[arg-type]
                 books.execute(TERMINATE_ALL)
                 trial.pause(1.0 if trial.size.short else 8.0)
                 books.execute(f'alter database "{row["name"]}" reset {setting}')  # type: ignore[arg-type]
-                if setting != "default_transaction_read_only":  # whose sessions meet an error, and are left
-                    books.execute(TERMINATE_ALL)
+                books.execute(TERMINATE_ALL)
                 trial.pause(0.5 if trial.size.short else 2.0)
-        return len(DEFAULTS)
+        return 1 + len(DEFAULTS)
 
     def check(self, trial: Trial) -> Iterable[str]:
         if not any("read-only transaction" in text for text in trial.crew.outputs().values()):
