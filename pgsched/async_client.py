@@ -9,6 +9,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
+from pgsched.ages import Age
 from pgsched.async_locks import AsyncLock
 from pgsched.client import Joined
 from pgsched.db import commands, lock_commands, task_commands
@@ -284,7 +285,7 @@ class AsyncClient(AsyncQueueClient):
         return await self._database.run(commands.retry_dead(queue=queue, task_type=task_type))
 
     async def purge_dead(
-        self, *, queue: str | None = None, task_type: str | None = None, older_than: Duration | None = None
+        self, *, queue: str | None = None, task_type: str | None = None, older_than: Age | None = None
     ) -> int:
         """Delete the dead tasks that fit and have been dead for ``older_than``; return how many."""
         command = commands.purge_dead(queue=queue, task_type=task_type, older_than=older_than)

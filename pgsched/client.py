@@ -10,6 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack
 
+from pgsched.ages import Age
 from pgsched.db import commands, lock_commands, task_commands
 from pgsched.db.database import Database
 from pgsched.db.joining import insert_on, run_on
@@ -295,7 +296,7 @@ class Client(QueueClient):
         return self._database.run(commands.retry_dead(queue=queue, task_type=task_type))
 
     def purge_dead(
-        self, *, queue: str | None = None, task_type: str | None = None, older_than: Duration | None = None
+        self, *, queue: str | None = None, task_type: str | None = None, older_than: Age | None = None
     ) -> int:
         """Delete the dead tasks that fit and have been dead for ``older_than``; return how many."""
         command = commands.purge_dead(queue=queue, task_type=task_type, older_than=older_than)

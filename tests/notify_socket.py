@@ -40,7 +40,7 @@ class NotifySocket:
 
     def wait_for_beats(self, more: int) -> None:
         wanted = self.beats + more
-        wait_until(lambda: self.beats >= wanted, timeout=20, message=f"{more} more beats come")
+        wait_until(lambda: self.beats >= wanted, message=f"{more} more beats come")
 
     def beats_within(self, seconds: float) -> int:
         """How many come in that time, which is waited for: that something does not come takes time to see."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.waiting import wait_until
+from tests.waiting import TIMEOUT, wait_until
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -67,7 +67,7 @@ class PgschedProcess:
         """What it wrote so far, to stdout and then to stderr."""
         return self.stdout + self.stderr
 
-    def wait_for_output(self, pattern: str, *, timeout: float = 15) -> re.Match[str]:
+    def wait_for_output(self, pattern: str, *, timeout: float = TIMEOUT) -> re.Match[str]:
         """Wait until the output matches ``pattern`` somewhere; fail at once when the process ends before."""
 
         def found() -> re.Match[str] | None:
@@ -83,7 +83,7 @@ class PgschedProcess:
         assert match is not None
         return match
 
-    def wait(self, *, timeout: float = 30) -> int:
+    def wait(self, *, timeout: float = TIMEOUT) -> int:
         """Wait until it ends; return its exit code."""
         try:
             return self._process.wait(timeout)
@@ -97,7 +97,7 @@ class PgschedProcess:
         else:
             self._process.send_signal(number)
 
-    def stop(self, *, timeout: float = 30) -> int:
+    def stop(self, *, timeout: float = TIMEOUT) -> int:
         """Ask it to end with SIGTERM, wait, and return its exit code."""
         if self.returncode is None:
             self.signal(signal.SIGTERM)

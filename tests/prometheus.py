@@ -139,7 +139,7 @@ def running(config: Path) -> Iterator[Prometheus]:
             assert process.poll() is None, (folder / "prometheus.log").read_text()[-2000:]
             return one.is_ready()
 
-        wait_until(ready, timeout=30, message="Prometheus is ready")
+        wait_until(ready, message="Prometheus is ready")
         yield one
     finally:
         process.kill()  # nobody reads its data again

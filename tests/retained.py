@@ -15,7 +15,7 @@ from pgsched.interval import Interval
 from pgsched.maintenance.retention import Pruner, Wish
 from pgsched.records import Pruned
 from tests.engine import rows
-from tests.tables import database, insert_task, set_completed, task_row
+from tests.tables import database, insert_task, restoring, set_completed, task_row
 
 Database = psycopg.Connection[dict[str, Any]]
 NOW = Interval()
@@ -44,6 +44,16 @@ def finished(db: Database, ago: str = "1 hour", status: str = "completed", **col
     assert row is not None
     ended = {"died_at" if status == "dead" else "completed_at": row["at"]}
     return insert_task(db, status=status, **ended | columns)
+
+
+def many_finished(db: Database, number: int) -> None:
+    """Insert tasks that have just been completed."""
+    with restoring(db):
+        db.execute(
+            "insert into pgsched.tasks (task_type, status, completed_at)"
+            " select 'mail', 'completed', now() from generate_series(1, %s)",
+            (number,),
+        )
 
 
 def left(db: Database) -> list[int]:

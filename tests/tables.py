@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 from uuid import UUID
 
@@ -27,9 +27,29 @@ def task_row(connection: psycopg.Connection[dict[str, Any]], task_id: int) -> di
     return row
 
 
+RUN = {
+    *("status", "attempts", "fencing_token", "execution_count", "revision", "waiting_for", "fired"),
+    *("locked_by", "locked_until", "started_at", "last_run_at", "completed_at", "died_at"),
+    *("progress", "result", "last_error"),
+}
+"""Columns that only pgsched sets, or a session that restores rows."""
+
+
+@contextmanager
+def restoring(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Let rows be inserted as if they had been run."""
+    connection.execute("set pgsched.restoring = on")
+    yield
+    connection.execute("reset pgsched.restoring")
+
+
 def insert_task(connection: psycopg.Connection[dict[str, Any]], task_type: str = "mail", **columns: Any) -> int:
-    """Insert a task by a plain INSERT."""
-    values = {"task_type": task_type} | columns
+    """Insert a task: by a plain INSERT, or by one that restores a row when columns of its runs are given."""
+    with restoring(connection) if columns.keys() & RUN else nullcontext():
+        return _insert(connection, {"task_type": task_type} | columns)
+
+
+def _insert(connection: psycopg.Connection[dict[str, Any]], values: dict[str, Any]) -> int:
     statement = psycopg.sql.SQL("insert into pgsched.tasks ({}) values ({}) returning id").format(
         psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, values)),
         psycopg.sql.SQL(", ").join(psycopg.sql.Placeholder() * len(values)),

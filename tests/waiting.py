@@ -9,7 +9,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-TIMEOUT = 10.0
+TIMEOUT = 60.0
+"""Long enough for a machine that others use, too: who waits for what comes pays nothing for it."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1
 
 

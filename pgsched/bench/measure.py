@@ -14,6 +14,7 @@ from subprocess import Popen
 from typing import Any, TypeVar
 
 from pgsched.bench.percentiles import percentile
+from pgsched.bench.private import VARIABLE, names_of
 from pgsched.bench.report import SETTINGS, Report
 from pgsched.bench.workers import peak_megabytes, worker
 from pgsched.db import bench_commands, commands
@@ -23,12 +24,13 @@ from pgsched.db.commands import Command
 from pgsched.db.connect import connect
 from pgsched.db.joining import insert_on, run_on
 from pgsched.db.migrate import check_schema
-from pgsched.errors import DatabaseUnavailable, PermissionRefused
+from pgsched.errors import DatabaseUnavailable, PermissionRefused, PgschedError
+from pgsched.records import WorkerInfo
 from pgsched.spec import TaskSpec
 
 PREFIX = "pgsched_bench_"
 """Queues of measurements are named so."""
-APP = "pgsched.bench.handlers:app"
+APP = "pgsched.bench.private:app"
 ROUND_TRIPS = 200
 PAUSES = (0.05, 0.15)
 """Seconds between two tasks of which the pick-up is measured, by chance: the worker is idle when the next one comes."""
@@ -51,7 +53,7 @@ class Plan:
 
 
 class Bench:
-    """A measurement on one connection; its rows are in a queue of their own, which :meth:`clean` empties."""
+    """A measurement on one connection; its rows have a queue and types of their own. :meth:`clean` deletes them."""
 
     def __init__(self, dsn: str, plan: Plan, tell: Tell) -> None:
         """``tell`` is told what is going on. Raises DatabaseUnavailable and SchemaMismatch."""
@@ -60,7 +62,9 @@ class Bench:
         self._plan = plan
         self._tell = tell
         self._connection = connect(dsn, application_name="pgsched bench")
-        self.queue = PREFIX + secrets.token_hex(4)
+        self._run_id = secrets.token_hex(4)
+        self.queue = PREFIX + self._run_id
+        self._noop, self._stamp = names_of(self._run_id)
         self._since = datetime.now(UTC) - timedelta(days=1)  # of this machine's clock: which partitions are looked at
 
     def look_around(self) -> Surroundings:
@@ -86,7 +90,7 @@ class Bench:
         self._tell("inserting single tasks")
         singles = self._insert_singles()
         self._tell("inserting many at once")
-        many = [TaskSpec(task_type="noop", queue=self.queue)] * max(self._plan.tasks - len(singles), 1)
+        many = [TaskSpec(task_type=self._noop, queue=self.queue)] * max(self._plan.tasks - len(singles), 1)
         bulk = self._timed(lambda: insert_on(self._connection, many))
         tasks = len(singles) + len(many)
         with self._worker() as process:
@@ -98,6 +102,7 @@ class Bench:
             self._tell("measuring how soon an idle worker begins")
             pickups = self._pick_up(process)
             memory = self._memory()
+            self._check_privacy()
         return Report(
             version=version,
             settings=settings,
@@ -122,8 +127,9 @@ class Bench:
     def clean(self) -> int:
         """Delete every row that was made, and close; returns how many tasks there were. Another connection will do."""
         self._connection.close()
-        with connect(self._dsn, application_name="pgsched bench") as connection:
-            return run_on(connection, bench_commands.delete_rows(self.queue, self._since))
+        command = bench_commands.delete_rows(self.queue, self._since)
+        with connect(self._dsn, application_name="pgsched bench") as connection, translated(command):
+            return run_on(connection, command)
 
     def _run(self, command: Command[T]) -> T:
         with translated(command):
@@ -136,7 +142,7 @@ class Bench:
 
     def _insert_singles(self) -> list[float]:
         """How long each took, in ms: for so many seconds, and half of the tasks at the most."""
-        command = commands.schedule(TaskSpec(task_type="noop", queue=self.queue))
+        command = commands.schedule(TaskSpec(task_type=self._noop, queue=self.queue))
         until = time.monotonic() + self._plan.seconds
         taken = [self._timed(lambda: self._run(command))]
         while len(taken) < self._plan.tasks // 2 and time.monotonic() < until:
@@ -148,14 +154,29 @@ class Bench:
         plan = self._plan
         self._tell(f"starting {plan.processes} worker {'process' if plan.processes == 1 else 'processes'}")
         with worker(
-            self._dsn, app=APP, queue=self.queue, concurrency=plan.concurrency, processes=plan.processes
+            self._dsn,
+            app=APP,
+            queue=self.queue,
+            concurrency=plan.concurrency,
+            processes=plan.processes,
+            environment={VARIABLE: self._run_id},
         ) as process:
             self._until(lambda: len(self._workers()) == plan.processes, START_SECONDS, process)
             time.sleep(0.5)  # until each of them listens
             yield process
 
-    def _workers(self) -> list[int]:
-        return [one.pid for one in self._run(commands.workers()) if one.queues == [self.queue]]
+    def _workers(self) -> list[WorkerInfo]:
+        return [one for one in self._run(commands.workers()) if one.queues == [self.queue]]
+
+    def _check_privacy(self) -> None:
+        """Refuse figures of tasks that somebody else ran or changed, or that did not do what they were made for."""
+        workers = [one.id for one in self._workers()]
+        strangers, unfinished = self._run(bench_commands.meddled(self.queue, self._since, workers))
+        if strangers or unfinished:
+            raise PgschedError(
+                f"the measurement is of no use: {strangers:,} attempts at its tasks were made by other workers, and "
+                f"{unfinished:,} of its tasks were not completed"
+            )
 
     def _is_drained(self) -> bool:
         return not self._run(bench_commands.is_busy(self.queue))
@@ -165,7 +186,7 @@ class Bench:
 
         Both are this machine's monotonic clock. One that began before its commit was known here counts as 0.
         """
-        command = commands.schedule(TaskSpec(task_type="stamp", queue=self.queue))
+        command = commands.schedule(TaskSpec(task_type=self._stamp, queue=self.queue))
         committed: dict[int, int] = {}
         until = time.monotonic() + self._plan.seconds
         while time.monotonic() < until:
@@ -173,11 +194,11 @@ class Bench:
             task_id = self._run(command)
             committed[task_id] = time.monotonic_ns()
         self._until(self._is_drained, START_SECONDS, process)
-        began = self._run(bench_commands.returned(self.queue, "stamp"))
+        began = self._run(bench_commands.returned(self.queue, self._stamp))
         return [max(began[id] - at, 0) / 1e6 for id, at in committed.items() if id in began]
 
     def _memory(self) -> float | None:
-        found = [size for pid in self._workers() if (size := peak_megabytes(pid)) is not None]
+        found = [size for one in self._workers() if (size := peak_megabytes(one.pid)) is not None]
         return max(found, default=None)
 
     def _until(self, over: Callable[[], bool], longest: float, process: Popen[Any]) -> None:

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +16,13 @@ END_SECONDS = 60.0
 
 @contextmanager
 def worker(
-    dsn: str, *, app: str, queue: str = "default", concurrency: int = 100, processes: int = 1
+    dsn: str,
+    *,
+    app: str,
+    queue: str = "default",
+    concurrency: int = 100,
+    processes: int = 1,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a worker until the block ends; it may not be ready when the block begins."""
     process = subprocess.Popen(  # noqa: S603
@@ -27,6 +33,7 @@ def worker(
         env={
             **{name: value for name, value in os.environ.items() if not name.startswith("PGSCHED_")},
             "PGSCHED_DSN": dsn,
+            **(environment or {}),
         },
         start_new_session=True,  # a terminal's Ctrl-C is for whoever measures, who then stops it
     )

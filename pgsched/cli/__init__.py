@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 import click
+from click.core import ParameterSource
 
 from pgsched import logs
 from pgsched.cli.bench import bench
@@ -20,7 +21,7 @@ from pgsched.cli.events import events, queue_events
 from pgsched.cli.groups import group
 from pgsched.cli.locks import lock
 from pgsched.cli.migrate import migrate
-from pgsched.cli.options import option
+from pgsched.cli.options import program_option
 from pgsched.cli.output import say
 from pgsched.cli.prune import prune
 from pgsched.cli.queues import queue
@@ -48,10 +49,10 @@ def _say_version(context: click.Context, _parameter: click.Parameter, asked: boo
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Most options are also read from the environment, as PGSCHED_<OPTION>: PGSCHED_DSN and so on.",
+    epilog="Options that set up a program are also read from the environment, as PGSCHED_<OPTION>: PGSCHED_DSN.",
 )
-@option("--dsn", help="The database: a libpq URI or embedded:DIR.  [default: libpq's own PG* variables]")
-@option(
+@program_option("--dsn", help="The database: a libpq URI or embedded:DIR.  [default: libpq's own PG* variables]")
+@program_option(
     "--log-level",
     type=click.Choice(logs.LEVELS),
     help="Log to stderr from this level on, as JSON unless it is a terminal.  [default: info]",
@@ -64,10 +65,12 @@ def _say_version(context: click.Context, _parameter: click.Parameter, asked: boo
     callback=_say_version,
     help="Print the version.",
 )
-@click.pass_obj
-def commands(session: Session, dsn: str | None, log_level: str | None) -> None:
+@click.pass_context
+def commands(context: click.Context, dsn: str | None, log_level: str | None) -> None:
     """A job queue and scheduler that needs PostgreSQL and nothing else."""
+    session: Session = context.obj
     session.given_dsn, session.level = dsn, log_level
+    session.dsn_on_line = context.get_parameter_source("dsn") is ParameterSource.COMMANDLINE
     logs.configure(log_level or DEFAULT_LEVEL)
 
 

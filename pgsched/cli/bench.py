@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
@@ -11,7 +12,8 @@ import click
 
 from pgsched.bench.measure import Bench, Plan
 from pgsched.bench.report import MILLION, Report, hints
-from pgsched.cli.options import json_option, yes_option
+from pgsched.cli.errors import say_error
+from pgsched.cli.options import confirm, json_option, yes_option
 from pgsched.cli.output import fields, say, say_json
 from pgsched.cli.session import Session, server
 from pgsched.db.bench_commands import Surroundings
@@ -61,26 +63,49 @@ def bench(
 ) -> None:
     """Measure the server: inserts, workers, pick-up, WAL, disk.
 
-    Everything happens in a queue of its own, which no other worker serves, and is deleted at the end, after Ctrl-C too.
+    Everything happens in a queue of its own and with task types of its own, so that no other worker takes part, and is
+    deleted at the end, after Ctrl-C too. Fails when somebody else changed it meanwhile.
     """
     plan = Plan(tasks=tasks, seconds=seconds, processes=processes, concurrency=concurrency)
     with server(session.dsn) as dsn:
         measuring = Bench(dsn, plan, lambda text: click.echo(f"{text} …", err=True))
         _ask(measuring.look_around(), tasks, yes=yes)
-        before = signal.signal(signal.SIGTERM, _interrupt)
-        try:
-            report = measuring.run()
-        finally:
-            click.echo(f"deleted {measuring.clean():,} tasks of the queue {measuring.queue}", err=True)
-            signal.signal(signal.SIGTERM, before)
+        with _interrupted_once():
+            try:
+                report = measuring.run()
+            finally:
+                _clean(measuring)
     if as_json:
         say_json(report.as_dict())
         return
     _show(report)
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
+@contextmanager
+def _interrupted_once() -> Iterator[None]:
+    """End in order at the first of these signals; those that follow are ignored until the process ends."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, handler)
+
+
+def _clean(measuring: Bench) -> None:
+    try:
+        click.echo(f"deleted {measuring.clean():,} tasks of the queue {measuring.queue}", err=True)
+    except PgschedError as error:
+        say_error(f"the rows of the queue {measuring.queue} could not be deleted and are left: {error}")
+        raise
 
 
 def _ask(found: Surroundings, tasks: int, *, yes: bool) -> None:
@@ -97,9 +122,7 @@ def _ask(found: Surroundings, tasks: int, *, yes: bool) -> None:
     if not used or yes:
         return
     told = f"the server is in use: {', '.join(used)}; {tasks:,} tasks on top will be felt"
-    if not sys.stdin.isatty():
-        raise PgschedError(f"{told}. Say --yes to measure it all the same")
-    click.confirm(f"{told}. Measure it all the same?", abort=True, err=True)
+    confirm(f"{told}. Measure it all the same?", yes=False)
 
 
 def _show(report: Report) -> None:

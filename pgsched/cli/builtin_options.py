@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from pgsched.builtin.settings import Builtins, read_commands
-from pgsched.cli.options import option
+from pgsched.cli.options import program_option
 
 
 class _Whole(click.types.StringParamType):
@@ -49,18 +49,20 @@ def builtin_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _OPTIONS: list[Callable[[Callable[..., Any]], Callable[..., Any]]] = [
-    option(
+    program_option(
         "--http/--no-http", default=True, show_default=True, help="Serve pgsched.http: requests to public addresses."
     ),
-    option(
+    program_option(
         "--http-allow",
         metavar="NAME",
         multiple=True,
         help="A network, address or host to which requests may go too; may be repeated.",
     ),
-    option("--http-allow-private", is_flag=True, help="Requests may go to every private and loopback address."),
-    option("--allow-sql", is_flag=True, help="Serve pgsched.sql: any statement, with the rights of this worker."),
-    option(
+    program_option("--http-allow-private", is_flag=True, help="Requests may go to every private and loopback address."),
+    program_option(
+        "--allow-sql", is_flag=True, help="Serve pgsched.sql: any statement, with the rights of this worker."
+    ),
+    program_option(
         "--allow-shell",
         metavar="NAME=COMMAND",
         multiple=True,

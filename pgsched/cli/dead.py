@@ -8,12 +8,12 @@ from pgsched.cli.options import (
     confirm,
     json_option,
     limit_option,
-    option,
     queue_option,
     yes_option,
 )
 from pgsched.cli.output import count, say, say_rows
 from pgsched.cli.session import Session
+from pgsched.db import commands
 
 
 @click.group()
@@ -22,7 +22,7 @@ def dead() -> None:
 
 
 queue_filter = queue_option("Only of this queue.")
-type_filter = option("--type", "task_type", metavar="TYPE", help="Only of this task type.")
+type_filter = click.option("--type", "task_type", metavar="TYPE", help="Only of this task type.")
 
 
 @dead.command("list")
@@ -47,10 +47,14 @@ def list_(session: Session, queue: str | None, task_type: str | None, limit: int
 @dead.command()
 @queue_filter
 @type_filter
+@yes_option
 @click.pass_obj
-def retry(session: Session, queue: str | None, task_type: str | None) -> None:
+def retry(session: Session, queue: str | None, task_type: str | None, yes: bool) -> None:
     """Give every dead task that matches all its attempts again, due now."""
     with session.client() as client:
+        found = client.database.run(commands.count_dead(queue=queue, task_type=task_type))
+        if found:
+            confirm(f"Run {count(found, 'dead task')} {which(queue, task_type)} again?", yes=yes)
         number = client.retry_dead(queue=queue, task_type=task_type)
     say(f"{count(number, 'dead task')} will run again")
 
@@ -58,15 +62,27 @@ def retry(session: Session, queue: str | None, task_type: str | None) -> None:
 @dead.command()
 @queue_filter
 @type_filter
-@option("--older-than", metavar="DURATION", help="Only those that died longer ago, as 7d or 12h.")
+@click.option("--older-than", metavar="DURATION", help="Only those that died longer ago, as 7d or 12h.")
 @yes_option
 @click.pass_obj
 def purge(session: Session, queue: str | None, task_type: str | None, older_than: str | None, yes: bool) -> None:
     """Delete every dead task that matches, for good."""
     with session.client() as client:
-        confirm("Delete every dead task that matches?", yes=yes)
+        found = client.database.run(commands.count_dead(queue=queue, task_type=task_type, older_than=older_than))
+        if found:
+            confirm(f"Delete {count(found, 'dead task')} {which(queue, task_type, older_than)}, for good?", yes=yes)
         number = client.purge_dead(queue=queue, task_type=task_type, older_than=older_than)
     say(f"{count(number, 'dead task')} deleted")
+
+
+def which(queue: str | None, task_type: str | None, older_than: str | None = None) -> str:
+    """The filters in words: ``of queue mail that died more than 7d ago``."""
+    words = [
+        f"of queue {queue}" if queue is not None else "of all queues",
+        f"of type {task_type}" if task_type is not None else "",
+        f"that died more than {older_than} ago" if older_than is not None else "",
+    ]
+    return " ".join(filter(None, words))
 
 
 def _first_line(text: str | None) -> str | None:

@@ -9,13 +9,14 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from urllib.parse import urlsplit
 
 import click
 from click.core import ParameterSource
 
 from pgsched import logs
 from pgsched.cli.narrator import Narrator
-from pgsched.cli.options import option
+from pgsched.cli.options import program_option
 from pgsched.cli.output import count, say
 from pgsched.cli.session import Session, server
 from pgsched.cli.web import MISSING, is_installed
@@ -26,13 +27,14 @@ from pgsched.db.migrate import migrate, program_version
 from pgsched.errors import ConfigError
 
 DEMO_APP = "pgsched.demo:app"
-WEB_PORT = 8080
+HOST = "127.0.0.1"
+METRICS_PORT, WEB_PORT = 9464, 8080
 
 
 @click.command()
-@option("--app", metavar="MODULE:APP", help=f"The handlers.  [default: {DEMO_APP}]")
-@option("--demo", is_flag=True, help="Schedule some tasks and tell what happens to them.")
-@option(
+@program_option("--app", metavar="MODULE:APP", help=f"The handlers.  [default: {DEMO_APP}]")
+@click.option("--demo", is_flag=True, help="Schedule some tasks and tell what happens to them.")
+@click.option(
     "--dir",
     "folder",
     metavar="DIR",
@@ -40,34 +42,33 @@ WEB_PORT = 8080
     show_default=True,
     help="Where the embedded PostgreSQL keeps its data.",
 )
-@option(
+@program_option(
     "--metrics-port",
     metavar="N",
     type=click.IntRange(0, 65535),
-    default=9464,
-    show_default=True,
-    help="Serve /metrics on this port; 0 takes a free one.",
+    help=f"Serve /metrics on this port; 0 takes a free one.  [default: {METRICS_PORT}, or a free one]",
 )
-@option(
+@program_option(
     "--web-port",
     metavar="N",
     type=click.IntRange(0, 65535),
     help=f"Serve the dashboard on this port; 0 takes a free one.  [default: {WEB_PORT}, or a free one]",
 )
-@option("--for", "seconds", metavar="SECONDS", type=click.FloatRange(min=0), help="End after so long.")
+@click.option("--for", "seconds", metavar="SECONDS", type=click.FloatRange(min=0), help="End after so long.")
 @click.pass_context
 def dev(
     context: click.Context,
     app: str | None,
     demo: bool,
     folder: str,
-    metrics_port: int,
+    metrics_port: int | None,
     web_port: int | None,
     seconds: float | None,
 ) -> None:
     """Start an embedded PostgreSQL, migrate it, run a worker and serve the dashboard, until Ctrl-C.
 
-    With --dsn the database is yours and no PostgreSQL is started.
+    With --dsn the database is yours and no PostgreSQL is started. PGSCHED_DSN and libpq's PG* variables are of other
+    programs: they are not read.
     """
     if demo and app is not None:
         if context.get_parameter_source("app") is ParameterSource.COMMANDLINE:
@@ -79,12 +80,19 @@ def dev(
     logs.configure(level, json=False)
     with ExitStack() as stack:
         stack.enter_context(_ended_by_sigterm())
-        given = session.given_dsn or EMBEDDED + folder
+        given = (session.given_dsn if session.dsn_on_line else None) or EMBEDDED + folder
         dsn = stack.enter_context(_database(given))
+        os.environ["PGSCHED_DSN"] = dsn  # for handlers that schedule tasks: theirs is the database that they run on
         say(f"worker:     runs the handlers of {app or DEMO_APP}; Ctrl-C ends it")
         stack.enter_context(_dashboard(dsn, web_port))
+        from pgsched.worker.http import free_port  # only here: the other commands start without it
+
+        instead = ""
+        if metrics_port is None:
+            metrics_port = free_port(HOST, METRICS_PORT)
+            instead = _instead(metrics_port, METRICS_PORT)
         if metrics_port:
-            say(f"metrics:    http://127.0.0.1:{metrics_port}/metrics")
+            say(f"metrics:    http://{HOST}:{metrics_port}/metrics" + instead)
         if demo:
             stack.enter_context(Narrator(dsn, psql=_psql(given, dsn)))
         if seconds is not None:
@@ -96,7 +104,7 @@ def dev(
             app_path=app or DEMO_APP,
             settings=WorkerSettings(),
             processes=1,
-            metrics_host="127.0.0.1",
+            metrics_host=HOST,
             metrics_port=metrics_port,
             log_level=level,
         )
@@ -134,14 +142,18 @@ def _dashboard(dsn: str, port: int | None) -> Iterator[None]:
             if port is not None:
                 raise
             url = stack.enter_context(serving(dsn=dsn, settings=WebSettings(port=0)))
-        say(f"dashboard:  {url}")
+        say(f"dashboard:  {url}" + (_instead(urlsplit(url).port, WEB_PORT) if port is None else ""))
         yield
+
+
+def _instead(port: int | None, usual: int) -> str:
+    return "" if port == usual else f" (port {usual} is taken)"
 
 
 def _psql(given: str, dsn: str) -> str:
     """The command line of psql. A DSN of yours is not repeated: it may hold a password."""
     if not given.startswith(EMBEDDED):
-        return 'psql "$PGSCHED_DSN"'
+        return "psql 'the DSN that you gave'"
     program = "psql" if shutil.which("psql") else str(packaged_binaries() / "psql")
     return f"{shlex.quote(program)} {shlex.quote(dsn)}"
 

@@ -6,7 +6,7 @@ import asyncio
 
 import click
 
-from pgsched.cli.options import json_option, option
+from pgsched.cli.options import json_option
 from pgsched.cli.output import cell, count, say, say_json, say_table
 from pgsched.cli.session import Session, server
 from pgsched.maintenance.doctor.catalogue import NAMES, SEVERITIES
@@ -20,7 +20,7 @@ HEADERS = ("CHECK", "STATE", "OBJECT", "WHAT IS WRONG")
 @click.option(
     "--check", "checks", metavar="NAME", type=click.Choice(NAMES), multiple=True, help="Only this; may be repeated."
 )
-@option("--strict", is_flag=True, help="Warnings are trouble, too.")
+@click.option("--strict", is_flag=True, help="Warnings are trouble, too.")
 @json_option
 @click.pass_context
 def doctor(context: click.Context, checks: tuple[str, ...], strict: bool, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from pgsched.cli.errors import say_error
-from pgsched.cli.options import json_option, option, queue_option
+from pgsched.cli.options import json_option, queue_option
 from pgsched.cli.output import cell, say, span
 from pgsched.cli.session import Session, server
 from pgsched.db.following import follow
@@ -22,8 +22,8 @@ AGAIN_SECONDS = 1.0
 
 @click.command()
 @queue_option("Only of this queue.")
-@option("--type", "task_type", metavar="TYPE", help="Only of this task type.")
-@option("--count", "wanted", metavar="N", type=click.IntRange(min=1), help="End after so many.")
+@click.option("--type", "task_type", metavar="TYPE", help="Only of this task type.")
+@click.option("--count", "wanted", metavar="N", type=click.IntRange(min=1), help="End after so many.")
 @json_option
 @click.pass_obj
 def events(session: Session, queue: str | None, task_type: str | None, wanted: int | None, as_json: bool) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from pgsched.cli.options import TASK_ID, json_option, option, read_json_object
+from pgsched.cli.options import TASK_ID, json_option, read_json_object
 from pgsched.cli.output import say, say_json
 from pgsched.cli.session import Session
 from pgsched.cli.task_options import chosen_options, group_options
@@ -25,7 +25,7 @@ def _read_plan(context: click.Context, parameter: click.Parameter, given: str) -
 @group.command()
 @click.argument("plan", metavar="FILE", callback=_read_plan)
 @group_options
-@option("--disabled", is_flag=True, help="Add it paused.")
+@click.option("--disabled", is_flag=True, help="Add it paused.")
 @json_option
 @click.pass_obj
 def add(session: Session, /, plan: dict[str, Any], as_json: bool, disabled: bool, **given: Any) -> None:

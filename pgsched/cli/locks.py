@@ -13,7 +13,7 @@ from types import FrameType
 import click
 
 from pgsched.cli.errors import REFUSED, say_error
-from pgsched.cli.options import confirm, json_option, option, yes_option
+from pgsched.cli.options import confirm, json_option, yes_option
 from pgsched.cli.output import say, say_rows
 from pgsched.cli.session import Session
 from pgsched.db.lock_commands import LONGEST_TTL, SHORTEST_TTL
@@ -50,7 +50,7 @@ def list_(session: Session, as_json: bool) -> None:
 
 @lock.command()
 @click.argument("name")
-@option(
+@click.option(
     "--ttl",
     metavar="SECONDS",
     type=click.FloatRange(SHORTEST_TTL, LONGEST_TTL),
@@ -58,7 +58,9 @@ def list_(session: Session, as_json: bool) -> None:
     show_default=True,
     help="How long the lock outlives a crash.",
 )
-@option("--wait", metavar="SECONDS", type=click.FloatRange(min=0), default=0.0, help="Wait for it.  [default: not]")
+@click.option(
+    "--wait", metavar="SECONDS", type=click.FloatRange(min=0), default=0.0, help="Wait for it.  [default: not]"
+)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_context
 def run(context: click.Context, name: str, ttl: float, wait: float, command: tuple[str, ...]) -> None:
@@ -90,7 +92,9 @@ def run(context: click.Context, name: str, ttl: float, wait: float, command: tup
 def break_(session: Session, name: str, yes: bool) -> None:
     """Take a lock away from whoever has it, who learns of it within a third of the ttl."""
     with session.client() as client:
-        confirm(f"Break the lock {name}?", yes=yes)
+        held = [one for one in client.locks() if one.name == name and one.held]
+        if held:
+            confirm(f"Break the lock {name}, which {held[0].holder or 'somebody'} holds?", yes=yes)
         broken = client.break_lock(name)
     if not broken:
         say_error(f"lock {name!r} is not held")

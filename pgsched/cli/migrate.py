@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import click
 
-from pgsched.cli.options import option
+from pgsched.cli.options import program_option
 from pgsched.cli.output import say
 from pgsched.cli.session import Session, server
 from pgsched.db import migrate as migrations
 
 
 @click.command()
-@option("--sql", is_flag=True, help="Print the whole schema as SQL instead; no database is touched.")
-@option("--roles", is_flag=True, help="Also make the database roles pgsched_owner, pgsched_worker and so on.")
-@option(
+@click.option("--sql", is_flag=True, help="Print the whole schema as SQL instead; no database is touched.")
+@click.option("--roles", is_flag=True, help="Also make the database roles pgsched_owner, pgsched_worker and so on.")
+@program_option(
     "--lock-wait",
     metavar="SECONDS",
     type=click.FloatRange(0, 86_400),

@@ -20,8 +20,12 @@ MAX_ID = 2**63 - 1
 TASK_ID = click.IntRange(1, MAX_ID)
 
 
-def option(*names: str, **settings: Any) -> Callable[[Function], Function]:
-    """``click.option`` that also reads ``PGSCHED_<OPTION>``; several values are separated by spaces there."""
+def program_option(*names: str, **settings: Any) -> Callable[[Function], Function]:
+    """``click.option`` that also reads ``PGSCHED_<OPTION>``; several values are separated by spaces there.
+
+    For options that set up the program itself. What describes a task, a filter, a setting of the database or an answer
+    comes from the command line alone: a variable that was exported for one command must not change the next one.
+    """
     longest = max((name.split("/")[0] for name in names if name.startswith("--")), key=len)
     settings.setdefault("envvar", "PGSCHED_" + longest.removeprefix("--").replace("-", "_").upper())
     return click.option(*names, **settings)
@@ -29,30 +33,41 @@ def option(*names: str, **settings: Any) -> Callable[[Function], Function]:
 
 def json_option(command: Function) -> Function:
     """``--json``: for programs."""
-    return option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(command)
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(command)
 
 
 def yes_option(command: Function) -> Function:
     """``--yes``: ask nothing."""
-    return option("--yes", is_flag=True, help="Do not ask, even on a terminal.")(command)
+    return click.option("--yes", is_flag=True, help="Do not ask. Needed where stdin is not a terminal.")(command)
+
+
+def allow_short_option(command: Function) -> Function:
+    """``--allow-short``: a short age is meant."""
+    return click.option("--allow-short", is_flag=True, help="Ages may be shorter than an hour.")(command)
 
 
 def queue_option(text: str) -> Callable[[Function], Function]:
-    """``--queue`` of commands about tasks. Not from the environment: there it lists a worker's queues."""
+    """``--queue`` of commands about tasks."""
     return click.option("--queue", metavar="NAME", help=text)
 
 
 def limit_option(default: int) -> Callable[[Function], Function]:
     """``--limit``: at most so many rows."""
-    return option(
+    return click.option(
         "--limit", type=click.IntRange(1, 10_000), default=default, show_default=True, help="At most so many."
     )
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask on a terminal unless ``yes``; a no ends the command. Nothing is asked where nobody could answer."""
-    if not yes and sys.stdin.isatty():
-        click.confirm(question, abort=True)
+    """Ask before something is deleted or cannot be undone; a no ends the command.
+
+    Where nobody can answer, because stdin is not a terminal, raises UsageError unless ``yes``: nothing is done.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"{question} Nobody can answer here: confirm with --yes", click.get_current_context())
+    click.confirm(question, abort=True, err=True)
 
 
 def read_json_object(context: click.Context, parameter: click.Parameter, given: str | None) -> dict[str, Any] | None:

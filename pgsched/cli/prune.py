@@ -6,11 +6,12 @@ from typing import Any, cast
 
 import click
 
-from pgsched.cli.options import json_option, queue_option
+from pgsched.cli.options import allow_short_option, confirm, json_option, queue_option, yes_option
 from pgsched.cli.output import count, say, say_json, say_table
+from pgsched.cli.retention_options import goes, in_words
 from pgsched.cli.session import Session
 from pgsched.errors import PgschedError
-from pgsched.maintenance.prune import PruneOptions
+from pgsched.maintenance.prune import PREVIEW_SECONDS, PruneOptions
 from pgsched.records import Pruned
 
 NUMBER = click.IntRange(0, 2**31 - 1)
@@ -31,15 +32,21 @@ NUMBER = click.IntRange(0, 2**31 - 1)
 )
 @click.option("--archive/--no-archive", default=None, help="Copy tasks to pgsched.archived_tasks first.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
+@allow_short_option
 @click.option("--max-seconds", metavar="SECONDS", type=float, help="Stop after so long; the next run goes on.")
 @json_option
+@yes_option
 @click.pass_obj
-def prune(session: Session, /, as_json: bool, **given: Any) -> None:
+def prune(session: Session, /, as_json: bool, yes: bool, **given: Any) -> None:
     """Delete finished tasks and old history: as the settings say, or for completed tasks, for dead tasks and for the
     history as an option says instead. Workers do it by themselves; this is for doing it now, or from a crontab.
     """
     options = {name: value for name, value in given.items() if value is not None}
     with session.client() as client:
+        if not yes and not given["dry_run"]:
+            found = client.prune(**cast(PruneOptions, options | {"dry_run": True, "max_seconds": PREVIEW_SECONDS}))
+            if goes(found):
+                confirm(f"Delete {in_words(found)}?", yes=False)
         try:
             done = client.prune(**cast(PruneOptions, options))
         except OSError as error:

@@ -9,9 +9,9 @@ import click
 
 from pgsched.cli.options import json_option
 from pgsched.cli.output import duration, say, say_rows, span
-from pgsched.cli.retention_options import chosen, clear_option, retention_in_words, retention_options
+from pgsched.cli.retention_options import chosen, clear_option, confirm_change, retention_in_words, retention_options
 from pgsched.cli.session import Session
-from pgsched.db.queue_commands import MAX_LIMIT_OF_QUEUE, ORDERINGS, QueueLimits, QueueOptions
+from pgsched.db.queue_commands import MAX_LIMIT_OF_QUEUE, ORDERINGS, QueueLimits, QueueOptions, set_queue
 from pgsched.db.settings_commands import RETENTION
 from pgsched.records import QueueInfo
 
@@ -149,7 +149,15 @@ def limit(
 @clear_option(RETENTION)
 @click.pass_obj
 def set_(
-    session: Session, /, name: str, ordering: str | None, ageing: str | None, clear: tuple[str, ...], **kept: Any
+    session: Session,
+    /,
+    name: str,
+    ordering: str | None,
+    ageing: str | None,
+    clear: tuple[str, ...],
+    yes: bool,
+    allow_short: bool,
+    **kept: Any,
 ) -> None:
     """Set up in which order the tasks of a queue run, and how long those that are finished are kept."""
     options = cast(QueueOptions, chosen(kept, clear))
@@ -159,7 +167,9 @@ def set_(
         options["ageing"] = None if ageing.strip().lower() == "none" else ageing
     if not options:
         raise click.UsageError("nothing to set: give an option, as --ordering, --ageing or --retention")
+    options["allow_short"] = allow_short
     with session.client() as client:
+        confirm_change(client.database.address(), options, set_queue(name, options), yes=yes)
         client.set_queue(name, **options)
         now = client.queue(name)
     order = now.ordering if now.ageing is None else f"{now.ordering}, ageing {duration(now.ageing)}"

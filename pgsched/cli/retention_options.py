@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
 
-from pgsched.cli.output import duration
-from pgsched.db.settings_commands import LONGEST_RETENTION
+from pgsched.cli.options import allow_short_option, confirm, yes_option
+from pgsched.cli.output import count, duration
+from pgsched.db.commands import Command
+from pgsched.db.settings_commands import LONGEST_RETENTION, RETENTION
 from pgsched.interval import Interval
-from pgsched.records import QueueSettings, Settings
+from pgsched.maintenance.prune import preview
+from pgsched.records import Pruned, QueueSettings, Settings
 from pgsched.spec_rules import MAX_INTEGER
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -37,6 +40,8 @@ def retention_options(command: Function) -> Function:
             click.option(
                 "--archive/--no-archive", default=None, help="Copy tasks to pgsched.archived_tasks before they go."
             ),
+            allow_short_option,
+            yes_option,
         )
     ):
         command = add(command)
@@ -86,6 +91,34 @@ def retention_in_words(settings: QueueSettings | Settings) -> str:
 def age(interval: Interval) -> str:
     """An age in words."""
     return "ever" if interval == LONGEST_RETENTION else duration(interval)
+
+
+def confirm_change(dsn: str, options: Mapping[str, Any], change: Command[None], *, yes: bool) -> None:
+    """Ask before a change of settings deletes something; the first run after it would delete what is counted here."""
+    if yes or not set(options) & {*RETENTION, "history_retention"}:
+        return
+    found = preview(dsn, change)
+    if goes(found):
+        confirm(f"Workers would delete {in_words(found)} at once. Change the settings?", yes=False)
+
+
+def goes(found: Pruned) -> bool:
+    """Whether anything is deleted, as far as could be seen in time."""
+    tasks = any(one.completed or one.cancelled or one.dead for one in found.queues)
+    return bool(tasks or found.history or found.history_rows or not found.complete)
+
+
+def in_words(found: Pruned) -> str:
+    """What is deleted: ``120 completed, 3 dead tasks and 2 days of the history``."""
+    kinds = ("completed", "cancelled", "dead")
+    numbers = [(sum(getattr(queue, kind) for queue in found.queues), kind) for kind in kinds]
+    told = [f"{number:,} {kind}" for number, kind in numbers if number]
+    total = sum(number for number, _kind in numbers)
+    parts = [f"{', '.join(told)} task{'' if total == 1 else 's'}"] if told else []
+    if found.history:
+        parts.append(f"{count(len(found.history), 'partition')} of the history")
+    words = " and ".join(parts) or "finished tasks or old history"
+    return words if found.complete or not parts else f"at least {words}"
 
 
 def _age(what: str, interval: Interval | None) -> str:

@@ -6,7 +6,7 @@ import asyncio
 
 import click
 
-from pgsched.cli.options import json_option, option
+from pgsched.cli.options import json_option, program_option
 from pgsched.cli.output import say_json, say_table
 from pgsched.cli.session import Session, server
 from pgsched.db.migrate import check_schema
@@ -32,8 +32,8 @@ def schedule() -> None:
 
 
 @schedule.command()
-@option("--app", metavar="MODULE:APP", required=True, help="Whose declarations.")
-@option("--prune", is_flag=True, help="Disable the schedules that the code no longer declares.")
+@program_option("--app", metavar="MODULE:APP", required=True, help="Whose declarations.")
+@click.option("--prune", is_flag=True, help="Disable the schedules that the code no longer declares.")
 @json_option
 @click.pass_obj
 def sync(session: Session, app: str, prune: bool, as_json: bool) -> None:

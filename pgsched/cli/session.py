@@ -20,6 +20,8 @@ class Session:
 
     given_dsn: str | None = None
     """From ``--dsn`` or ``PGSCHED_DSN``; None: neither."""
+    dsn_on_line: bool = False
+    """It is from ``--dsn``."""
     level: str | None = None
     """From ``--log-level`` or ``PGSCHED_LOG_LEVEL``; None: the command's own."""
 

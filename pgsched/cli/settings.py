@@ -10,9 +10,16 @@ import click
 from pgsched.cli.options import json_option
 from pgsched.cli.output import fields as lines
 from pgsched.cli.output import say, say_json
-from pgsched.cli.retention_options import age, chosen, clear_option, retention_in_words, retention_options
+from pgsched.cli.retention_options import (
+    age,
+    chosen,
+    clear_option,
+    confirm_change,
+    retention_in_words,
+    retention_options,
+)
 from pgsched.cli.session import Session
-from pgsched.db.settings_commands import RETENTION, SettingsOptions
+from pgsched.db.settings_commands import RETENTION, SettingsOptions, set_settings
 from pgsched.interval import Interval
 from pgsched.records import Settings
 
@@ -43,12 +50,14 @@ def show(session: Session, as_json: bool) -> None:
 @click.option("--history-retention", metavar="DURATION", help="Drop days of the history that ended longer ago, as 30d.")
 @clear_option(CLEARABLE)
 @click.pass_obj
-def set_(session: Session, /, clear: tuple[str, ...], **given: Any) -> None:
+def set_(session: Session, /, clear: tuple[str, ...], yes: bool, allow_short: bool, **given: Any) -> None:
     """Change the settings; what is left out stays as it is."""
     options = cast(SettingsOptions, chosen(given, clear))
     if not options:
         raise click.UsageError("nothing to set: give an option, as --retention or --history-retention")
+    options["allow_short"] = allow_short
     with session.client() as client:
+        confirm_change(client.database.address(), options, set_settings(options), yes=yes)
         client.set_settings(**options)
         now = client.settings()
     say(retention_in_words(now) or NOTHING)

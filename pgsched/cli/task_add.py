@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from pgsched.cli.options import TASK_ID, json_option, option
+from pgsched.cli.options import TASK_ID, json_option
 from pgsched.cli.output import say, say_json
 from pgsched.cli.session import Session
 from pgsched.cli.task_options import CLEARABLE, chosen_options, lacks_zone, task_options
@@ -15,7 +15,7 @@ from pgsched.cli.task_options import CLEARABLE, chosen_options, lacks_zone, task
 @click.command()
 @click.argument("task_type", metavar="TYPE")
 @task_options
-@option("--disabled", is_flag=True, help="Add it paused.")
+@click.option("--disabled", is_flag=True, help="Add it paused.")
 @json_option
 @click.pass_obj
 def add(session: Session, /, task_type: str, as_json: bool, disabled: bool, **given: Any) -> None:

@@ -6,22 +6,22 @@ from datetime import UTC, datetime
 
 import click
 
-from pgsched.cli.options import instant, json_option, option, read_moment
+from pgsched.cli.options import instant, json_option, read_moment
 from pgsched.cli.output import say, say_json, say_table
 from pgsched.preview import MAX_TICKS, explain, schedule_of, ticks_of
 
 
 @click.command("next")
 @click.argument("expression", metavar="[EXPR]", required=False)
-@option("--every", metavar="DURATION", help="Instead of a cron expression: every so often, as 15m or 1mo.")
-@option("--timezone", metavar="ZONE", default="UTC", show_default=True, help="The IANA zone it is read in.")
-@option(
+@click.option("--every", metavar="DURATION", help="Instead of a cron expression: every so often, as 15m or 1mo.")
+@click.option("--timezone", metavar="ZONE", default="UTC", show_default=True, help="The IANA zone it is read in.")
+@click.option(
     "--from", "from_", metavar="TIME", callback=read_moment, help="Ticks after this time (ISO 8601).  [default: now]"
 )
-@option("--start", metavar="TIME", callback=read_moment, help="No tick before; an interval is counted from here.")
-@option("--end", metavar="TIME", callback=read_moment, help="No tick after.")
-@option("-n", "--number", type=click.IntRange(1, MAX_TICKS), default=5, show_default=True, help="So many ticks.")
-@option("--explain", "in_words", is_flag=True, help="Say in words what it means, and what the clocks do to it.")
+@click.option("--start", metavar="TIME", callback=read_moment, help="No tick before; an interval is counted from here.")
+@click.option("--end", metavar="TIME", callback=read_moment, help="No tick after.")
+@click.option("-n", "--number", type=click.IntRange(1, MAX_TICKS), default=5, show_default=True, help="So many ticks.")
+@click.option("--explain", "in_words", is_flag=True, help="Say in words what it means, and what the clocks do to it.")
 @json_option
 def next_(
     expression: str | None,

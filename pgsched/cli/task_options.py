@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, cast
 
+import click
+
 from pgsched.cli.options import (
     Function,
     instant,
-    option,
     queue_option,
     read_ids,
     read_json_object,
@@ -16,49 +17,51 @@ from pgsched.cli.options import (
 )
 from pgsched.spec import TaskOptions
 
-_PAYLOAD = option(
+_PAYLOAD = click.option(
     "--payload",
     metavar="JSON",
     callback=read_json_object,
     help="The handler's arguments: a JSON object, @file, or - for stdin.",
 )
 _OPTIONS = (
-    option(
+    click.option(
         "--at",
         metavar="TIME",
         callback=read_moment,
         help="Once, at this time (ISO 8601; without an offset in --timezone).",
     ),
-    option("--delay", metavar="DURATION", help="Once, so long from now, as 90s, 15m, 2h, 1d."),
-    option("--cron", metavar="EXPRESSION", help="By a cron expression of 5 fields, or 6 with seconds first."),
-    option("--every", metavar="DURATION", help="Every so often."),
-    option("--times", type=int, help="With --every: so many times."),
-    option("--timezone", metavar="ZONE", help="The IANA zone the schedule is read in."),
-    option("--start", metavar="TIME", callback=read_moment, help="No tick before."),
-    option("--end", metavar="TIME", callback=read_moment, help="No tick after."),
+    click.option("--delay", metavar="DURATION", help="Once, so long from now, as 90s, 15m, 2h, 1d."),
+    click.option("--cron", metavar="EXPRESSION", help="By a cron expression of 5 fields, or 6 with seconds first."),
+    click.option("--every", metavar="DURATION", help="Every so often."),
+    click.option("--times", type=int, help="With --every: so many times."),
+    click.option("--timezone", metavar="ZONE", help="The IANA zone the schedule is read in."),
+    click.option("--start", metavar="TIME", callback=read_moment, help="No tick before."),
+    click.option("--end", metavar="TIME", callback=read_moment, help="No tick after."),
     queue_option("The queue."),
-    option("--priority", type=int, help="1 to 10; 10 runs first."),
-    option(
+    click.option("--priority", type=int, help="1 to 10; 10 runs first."),
+    click.option(
         "--key", help="Idempotency key: no two tasks have the same; adding a known one prints the task that has it."
     ),
-    option("--name", help="A label for people."),
-    option("--tag", "tags", multiple=True, help="A label to filter by; may be repeated."),
-    option("--metadata", metavar="JSON", callback=read_json_object, help="A JSON object for people and programs."),
-    option("--tenant", help="Whose task it is, as an organisation."),
-    option("--user", help="Whose task it is, as a person."),
-    option("--max-attempts", type=int, help="Attempts before it is dead."),
-    option("--backoff", metavar="POLICY", help="exponential, linear or fixed."),
-    option("--backoff-delay", metavar="DURATION", help="The first delay."),
-    option("--backoff-max", metavar="DURATION", help="The longest delay."),
-    option("--timeout", metavar="DURATION", help="Of one attempt."),
-    option("--on-missed", metavar="POLICY", help="Ticks missed: once, skip or all."),
-    option("--catchup-window", metavar="DURATION", help="Missed ticks older than this are not run."),
-    option("--overlap", metavar="POLICY", help="Ticks while the last one runs: skip or allow."),
-    option("--jitter", metavar="DURATION", help="Start up to so much later."),
-    option("--depends-on", metavar="IDS", callback=read_ids, help="After these tasks, as 1,2."),
-    option("--dependency-mode", metavar="MODE", help="After all of them, or any."),
-    option("--on-dependency-dead", metavar="POLICY", help="When one of them is dead: cancel, run or wait."),
-    option("--concurrency-key", metavar="KEY", help="Whose limits of the queue count."),
+    click.option("--name", help="A label for people."),
+    click.option("--tag", "tags", multiple=True, help="A label to filter by; may be repeated."),
+    click.option(
+        "--metadata", metavar="JSON", callback=read_json_object, help="A JSON object for people and programs."
+    ),
+    click.option("--tenant", help="Whose task it is, as an organisation."),
+    click.option("--user", help="Whose task it is, as a person."),
+    click.option("--max-attempts", type=int, help="Attempts before it is dead."),
+    click.option("--backoff", metavar="POLICY", help="exponential, linear or fixed."),
+    click.option("--backoff-delay", metavar="DURATION", help="The first delay."),
+    click.option("--backoff-max", metavar="DURATION", help="The longest delay."),
+    click.option("--timeout", metavar="DURATION", help="Of one attempt."),
+    click.option("--on-missed", metavar="POLICY", help="Ticks missed: once, skip or all."),
+    click.option("--catchup-window", metavar="DURATION", help="Missed ticks older than this are not run."),
+    click.option("--overlap", metavar="POLICY", help="Ticks while the last one runs: skip or allow."),
+    click.option("--jitter", metavar="DURATION", help="Start up to so much later."),
+    click.option("--depends-on", metavar="IDS", callback=read_ids, help="After these tasks, as 1,2."),
+    click.option("--dependency-mode", metavar="MODE", help="After all of them, or any."),
+    click.option("--on-dependency-dead", metavar="POLICY", help="When one of them is dead: cancel, run or wait."),
+    click.option("--concurrency-key", metavar="KEY", help="Whose limits of the queue count."),
 )
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import click
 
 from pgsched.cli.errors import say_error
-from pgsched.cli.options import TASK_ID, option
+from pgsched.cli.options import TASK_ID
 from pgsched.cli.output import say_json
 from pgsched.cli.session import Session
 
 
 @click.command()
 @click.argument("task_id", metavar="ID", type=TASK_ID)
-@option("--timeout", metavar="DURATION", help="Wait no longer, as 30s or 5m.  [default: for ever]")
+@click.option("--timeout", metavar="DURATION", help="Wait no longer, as 30s or 5m.  [default: for ever]")
 @click.pass_context
 def wait(context: click.Context, task_id: int, timeout: str | None) -> None:
     """Wait until a task is completed and print its result; of a schedule that of its next tick.

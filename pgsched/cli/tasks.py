@@ -14,7 +14,6 @@ from pgsched.cli.options import (
     confirm,
     json_option,
     limit_option,
-    option,
     queue_option,
     yes_option,
 )
@@ -46,14 +45,14 @@ task.add_command(wait)
 
 @task.command("list")
 @queue_option("Only of this queue.")
-@option("--type", "task_type", metavar="TYPE", help="Only of this task type.")
-@option("--status", type=click.Choice(STATUSES), help="Only in this status.")
-@option("--schedule-type", type=click.Choice(SCHEDULE_TYPES), help="Only with such a schedule.")
-@option("--tag", help="Only with this tag.")
-@option("--tenant", help="Only of this tenant.")
-@option("--parent", type=TASK_ID, help="Only children of this task.")
+@click.option("--type", "task_type", metavar="TYPE", help="Only of this task type.")
+@click.option("--status", type=click.Choice(STATUSES), help="Only in this status.")
+@click.option("--schedule-type", type=click.Choice(SCHEDULE_TYPES), help="Only with such a schedule.")
+@click.option("--tag", help="Only with this tag.")
+@click.option("--tenant", help="Only of this tenant.")
+@click.option("--parent", type=TASK_ID, help="Only children of this task.")
 @limit_option(50)
-@option("--before-id", type=click.IntRange(1, MAX_ID), help="The next page: only with a smaller id.")
+@click.option("--before-id", type=click.IntRange(1, MAX_ID), help="The next page: only with a smaller id.")
 @json_option
 @click.pass_obj
 def list_(

@@ -12,7 +12,7 @@ from time import monotonic
 
 import click
 
-from pgsched.cli.options import json_option, option
+from pgsched.cli.options import json_option
 from pgsched.cli.output import say, say_json
 from pgsched.cli.session import Session, server
 from pgsched.db.connect import describe_dsn
@@ -26,7 +26,7 @@ PLAIN_WIDTH = 120
 
 
 @click.command()
-@option(
+@click.option(
     "--interval",
     type=click.FloatRange(0.2, 3600),
     default=2.0,
@@ -34,7 +34,7 @@ PLAIN_WIDTH = 120
     metavar="SECONDS",
     help="Look so often.",
 )
-@option("--once", is_flag=True, help="Print one picture and end; also when stdout is no terminal.")
+@click.option("--once", is_flag=True, help="Print one picture and end; also when stdout is no terminal.")
 @json_option
 @click.pass_context
 def top(context: click.Context, interval: float, once: bool, as_json: bool) -> None:

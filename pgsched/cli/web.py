@@ -6,7 +6,7 @@ import importlib.util
 
 import click
 
-from pgsched.cli.options import option
+from pgsched.cli.options import program_option
 from pgsched.cli.session import Session, server
 from pgsched.errors import ConfigError
 
@@ -20,8 +20,8 @@ def is_installed() -> bool:
 
 
 @click.command()
-@option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="The address to bind.")
-@option(
+@program_option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="The address to bind.")
+@program_option(
     "--port",
     metavar="N",
     type=click.IntRange(0, 65535),
@@ -29,17 +29,21 @@ def is_installed() -> bool:
     show_default=True,
     help="The port to bind; 0 takes a free one.",
 )
-@option("--path-prefix", metavar="PATH", default="", help="Serve all of it below this path, as /jobs.")
-@option(
+@program_option("--path-prefix", metavar="PATH", default="", help="Serve all of it below this path, as /jobs.")
+@program_option(
     "--trusted-proxies",
     metavar="ADDRESSES",
     default="",
     help="Believe X-Forwarded-For and -Proto of these: addresses or networks, with commas between them.",
 )
-@option("--viewer-token", metavar="TOKEN", help="Who has it may look. Better as PGSCHED_VIEWER_TOKEN.")
-@option("--operator-token", metavar="TOKEN", help="Who has it may change things. Better as PGSCHED_OPERATOR_TOKEN.")
-@option("--metrics-token", metavar="TOKEN", help="Who has it may read /metrics alone. Better as PGSCHED_METRICS_TOKEN.")
-@option("--hide-payloads", is_flag=True, help="Show viewers no payloads, results and errors.")
+@program_option("--viewer-token", metavar="TOKEN", help="Who has it may look. Better as PGSCHED_VIEWER_TOKEN.")
+@program_option(
+    "--operator-token", metavar="TOKEN", help="Who has it may change things. Better as PGSCHED_OPERATOR_TOKEN."
+)
+@program_option(
+    "--metrics-token", metavar="TOKEN", help="Who has it may read /metrics alone. Better as PGSCHED_METRICS_TOKEN."
+)
+@program_option("--hide-payloads", is_flag=True, help="Show viewers no payloads, results and errors.")
 @click.pass_context
 def web(
     context: click.Context,

@@ -8,7 +8,7 @@ import click
 
 from pgsched.builtin.settings import Builtins
 from pgsched.cli.builtin_options import builtin_options
-from pgsched.cli.options import option
+from pgsched.cli.options import program_option
 from pgsched.cli.session import DEFAULT_LEVEL, Session, server
 from pgsched.cli.workers import list_
 from pgsched.config import CAPTURE_LEVELS, CAPTURE_OFF, MOST_TRANSACTIONS, WorkerSettings
@@ -17,8 +17,10 @@ DEFAULTS = WorkerSettings()
 
 
 @click.group(invoke_without_command=True, subcommand_metavar="[list]")
-@option("--app", metavar="MODULE:APP", help="The handlers: an App in a module. Without it: the built-in ones alone.")
-@option(
+@program_option(
+    "--app", metavar="MODULE:APP", help="The handlers: an App in a module. Without it: the built-in ones alone."
+)
+@program_option(
     "--queue",
     "queues",
     metavar="NAME[:N][@WEIGHT]",
@@ -28,7 +30,7 @@ DEFAULTS = WorkerSettings()
     help="A queue to serve, or a pattern as 'mail.*'; at most N of its tasks at once in each process; asked first in a "
     "share of the claims that is proportional to WEIGHT. May be repeated.",
 )
-@option(
+@program_option(
     "--concurrency",
     metavar="N",
     type=int,
@@ -36,14 +38,14 @@ DEFAULTS = WorkerSettings()
     show_default=True,
     help="Tasks that run at once, in each process.",
 )
-@option(
+@program_option(
     "--transactions",
     metavar="N",
     type=int,
     help="Transactional handlers that run at once, in each process, each on a connection of its own.  "
     f"[default: as --concurrency, {MOST_TRANSACTIONS} at most]",
 )
-@option(
+@program_option(
     "--processes",
     metavar="N",
     type=click.IntRange(1, 256),
@@ -51,14 +53,14 @@ DEFAULTS = WorkerSettings()
     show_default=True,
     help="Worker processes.",
 )
-@option(
+@program_option(
     "--metrics-port",
     metavar="N",
     type=click.IntRange(0, 65535),
     help="Serve /metrics, /healthz and /readyz on this port; 0 takes a free one.  [default: none]",
 )
-@option("--metrics-host", default="127.0.0.1", show_default=True, help="The address for --metrics-port.")
-@option(
+@program_option("--metrics-host", default="127.0.0.1", show_default=True, help="The address for --metrics-port.")
+@program_option(
     "--lease",
     metavar="SECONDS",
     type=float,
@@ -66,7 +68,7 @@ DEFAULTS = WorkerSettings()
     show_default=True,
     help="A crashed worker's tasks run again after so long.",
 )
-@option(
+@program_option(
     "--poll-interval",
     metavar="SECONDS",
     type=float,
@@ -74,7 +76,7 @@ DEFAULTS = WorkerSettings()
     show_default=True,
     help="An idle worker looks so often without having been woken.",
 )
-@option(
+@program_option(
     "--shutdown-timeout",
     metavar="SECONDS",
     type=float,
@@ -82,19 +84,21 @@ DEFAULTS = WorkerSettings()
     show_default=True,
     help="Running tasks get so long to finish when the worker is stopped.",
 )
-@option(
+@program_option(
     "--capture-logs",
     metavar="LEVEL",
     type=click.Choice([*CAPTURE_LEVELS, CAPTURE_OFF], case_sensitive=False),
     help="Keep what handlers log through Python's logging, from this level on, or off.  [default: the App's, info]",
 )
-@option(
+@program_option(
     "--listen-dsn",
     metavar="DSN",
     help="Where to LISTEN: the server itself, when --dsn leads to a pooler, behind which a worker can only poll.  "
     "[default: as --dsn]",
 )
-@option("--otel", is_flag=True, help="Make spans and metrics of OpenTelemetry, sent as the OTEL_* environment says.")
+@program_option(
+    "--otel", is_flag=True, help="Make spans and metrics of OpenTelemetry, sent as the OTEL_* environment says."
+)
 @builtin_options
 @click.pass_context
 def worker(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from pgsched.db.commands import Command
 from pgsched.db.statements import load_statement
@@ -69,6 +70,15 @@ def returned(queue: str, task_type: str) -> Command[dict[int, Any]]:
         load_statement("list_returned"),
         {"queue": queue, "task_type": task_type},
         lambda rows: {int(row["id"]): row["result"] for row in rows},
+    )
+
+
+def meddled(queue: str, since: datetime, workers: Sequence[UUID]) -> Command[tuple[int, int]]:
+    """Read how many attempts at the tasks of a queue others than these workers made, and how many did not complete."""
+    return Command(
+        load_statement("count_meddled"),
+        {"queue": queue, "since": since, "workers": list(workers)},
+        lambda rows: (int(rows[0]["strangers"]), int(rows[0]["unfinished"])),
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Generic, LiteralString, NamedTuple, TypeVar
 
+from pgsched.ages import Age, age_of
 from pgsched.db.statements import load_statement
 from pgsched.errors import InvalidTask, TaskNotFound, TransitionRefused
 from pgsched.filters import SCHEDULE_TYPES, STATUSES
@@ -26,7 +27,6 @@ from pgsched.records import (
     read_troubles,
 )
 from pgsched.spec import TaskOptions, TaskSpec, changed_columns
-from pgsched.spec_rules import Duration, interval_of
 from pgsched.tree import MAX_NODES, TaskNode, tree_of
 from pgsched.waiting import Waiting
 
@@ -228,15 +228,23 @@ def retry_dead(*, queue: str | None, task_type: str | None) -> Command[int]:
     return Command(load_statement("retry_dead_tasks"), params, _number, prepare=False)
 
 
-def purge_dead(*, queue: str | None, task_type: str | None, older_than: Duration | None) -> Command[int]:
+def purge_dead(*, queue: str | None, task_type: str | None, older_than: Age | None) -> Command[int]:
     """Delete the dead tasks that fit; how many."""
-    age = None if older_than is None else interval_of("older_than", older_than).to_text()
-    params = {
+    params = _dead(queue, task_type, older_than)
+    return Command(load_statement("purge_dead_tasks"), params, _number, prepare=False)
+
+
+def count_dead(*, queue: str | None, task_type: str | None, older_than: Age | None = None) -> Command[int]:
+    """Count the dead tasks that fit."""
+    return Command(load_statement("count_dead_tasks"), _dead(queue, task_type, older_than), _number, prepare=False)
+
+
+def _dead(queue: str | None, task_type: str | None, older_than: Age | None) -> dict[str, Any]:
+    return {
         "queue": _filter("queue", queue),
         "task_type": _filter("task_type", task_type),
-        "older_than": age,
+        "older_than": None if older_than is None else age_of("older_than", older_than).to_text(),
     }
-    return Command(load_statement("purge_dead_tasks"), params, _number, prepare=False)
 
 
 # Queues and workers.

@@ -9,7 +9,7 @@ from typing import Any
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
-from pgsched.db.embedded import EmbeddedServer
+from pgsched.db.embedded import NO_ENVIRONMENT, EmbeddedServer
 from pgsched.errors import ConfigError
 
 EMBEDDED = "embedded:"
@@ -27,7 +27,7 @@ def resolve_dsn(dsn: str) -> tuple[str, Callable[[], None]]:
     if not folder:
         raise ConfigError(f'the DSN "{EMBEDDED}" must name a folder, as "{EMBEDDED}.pgsched"')
     server = EmbeddedServer.start(Path(folder))
-    return server.dsn, server.close
+    return server.dsn + NO_ENVIRONMENT, server.close
 
 
 def join_dsn(parts: Mapping[str, Any]) -> str:

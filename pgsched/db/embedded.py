@@ -49,6 +49,8 @@ PORT = 5432  # names the socket's file; nothing listens on a network
 LONGEST_SOCKET_FOLDER = 80  # bytes; a socket's whole path may take 103 bytes on macOS, 107 on Linux
 START_SECONDS = 30  # how long pg_ctl waits for a start before we look on ourselves
 STOP_SECONDS = 60
+NO_ENVIRONMENT = "&hostaddr=&sslmode=disable&options=&target_session_attrs=any"
+"""For the end of a DSN of libpq's, which else takes these from PG* variables for another server, and goes there."""
 ORPHAN_SECONDS = 10  # how long the children of a killed server may take to notice
 
 _log = logging.getLogger(__name__)
@@ -364,7 +366,7 @@ def _pid_in(lock: Path) -> int:
 
 
 def _ping(dsn: str) -> Ping:
-    return Ping(PGconn.ping(f"{dsn}&connect_timeout=5".encode()))
+    return Ping(PGconn.ping(f"{dsn}{NO_ENVIRONMENT}&connect_timeout=5".encode()))
 
 
 def _cause(output: str) -> str:

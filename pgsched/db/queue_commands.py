@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+from pgsched.ages import Age
 from pgsched.db.commands import Command, Rows
 from pgsched.db.settings_commands import RETENTION, retention_of
 from pgsched.db.statements import load_statement
@@ -38,16 +39,18 @@ class QueueOptions(TypedDict, total=False):
     """``fifo`` or ``lifo``."""
     ageing: Duration | None
     """A row that has waited so long counts as one priority higher, for each such span; None: off."""
-    retention: Duration | None
+    retention: Age | None
     """Completed and cancelled tasks older than this are deleted; ``"forever"``: none; None: as the settings say."""
     retention_count: int | str | None
     """Of completed and cancelled tasks so many are kept; as before."""
-    dead_retention: Duration | None
+    dead_retention: Age | None
     """As ``retention``, of dead tasks."""
     dead_retention_count: int | str | None
     """As ``retention_count``, of dead tasks."""
     archive: bool | None
     """What is deleted is copied to ``pgsched.archived_tasks``; None: as the settings say."""
+    allow_short: bool
+    """``retention`` and ``dead_retention`` may be shorter than an hour."""
 
 
 def get_queue(name: str) -> Command[QueueSettings]:
@@ -83,10 +86,10 @@ def unlimit_queue(name: str) -> Command[bool]:
 
 def set_queue(name: str, options: QueueOptions) -> Command[None]:
     """Change settings of a queue."""
-    unknown = set(options) - {"ordering", "ageing", *RETENTION}
+    unknown = set(options) - {"ordering", "ageing", "allow_short", *RETENTION}
     if unknown:
         raise InvalidTask(f"queue {name!r}: {min(unknown)!r} is no setting")
-    if not options:
+    if not set(options) - {"allow_short"}:
         raise InvalidTask(f"queue {name!r}: nothing to change")
     ordering, ageing = options.get("ordering"), options.get("ageing")
     if ordering not in (*ORDERINGS, None):

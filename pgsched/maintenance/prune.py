@@ -8,14 +8,15 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, TypedDict
 
+from pgsched.ages import Age, age_of, long_enough
+from pgsched.db.commands import Command
 from pgsched.db.retention import Eraser
 from pgsched.db.settings_commands import number_of
 from pgsched.errors import InvalidTask
-from pgsched.interval import Interval
 from pgsched.maintenance.archive import Archive
 from pgsched.maintenance.retention import Pruner, Wish
 from pgsched.records import Pruned
-from pgsched.spec_rules import RULES, Duration, interval_of
+from pgsched.spec_rules import RULES, flag
 
 
 class PruneOptions(TypedDict, total=False):
@@ -23,15 +24,15 @@ class PruneOptions(TypedDict, total=False):
 
     queue: str | None
     """Only tasks of this queue, and no history."""
-    completed_older_than: Duration | None
+    completed_older_than: Age | None
     """Completed and cancelled tasks that ended longer ago, whatever the settings say of these."""
     completed_keep: int | None
     """All completed and cancelled tasks of a queue but so many of the latest."""
-    dead_older_than: Duration | None
+    dead_older_than: Age | None
     """Dead tasks that died longer ago, whatever the settings say of dead ones."""
     dead_keep: int | None
     """All dead tasks of a queue but so many of the latest."""
-    history_older_than: Duration | None
+    history_older_than: Age | None
     """Days of the history that ended longer ago."""
     archive: bool | None
     """Copy tasks to ``pgsched.archived_tasks`` first; None: as the settings say."""
@@ -39,13 +40,33 @@ class PruneOptions(TypedDict, total=False):
     """A folder on this machine: what is deleted is written to files in it first, tasks and history."""
     dry_run: bool
     """Only say what would be deleted."""
+    allow_short: bool
+    """The ages may be shorter than an hour."""
     max_seconds: float | None
     """Stop after so many seconds; the next run goes on."""
 
 
+PREVIEW_SECONDS = 3.0
+"""Whoever is asked whether to delete something waits for the number no longer than that."""
 _AGES = ("completed_older_than", "dead_older_than", "history_older_than")
 _NUMBERS = ("completed_keep", "dead_keep")
 _NAMES = frozenset(PruneOptions.__annotations__)
+
+
+def preview(dsn: str, change: Command[None], *, seconds: float = PREVIEW_SECONDS) -> Pruned:
+    """Return what a run would delete after a change of the settings, which is not made.
+
+    Counts for so many seconds at most; ``complete`` is false when there may be more. Raises DatabaseUnavailable and
+    PermissionRefused.
+    """
+    deadline = monotonic() + seconds
+    eraser = Eraser(dsn)
+    try:
+        with eraser.transaction(undo=True):
+            eraser.run(change)
+            return Pruner(eraser=eraser, wait=lambda _pause: monotonic() >= deadline, dry_run=True).run()
+    finally:
+        eraser.close()
 
 
 def prune(dsn: str, options: PruneOptions, stop: threading.Event | None = None) -> Pruned:
@@ -86,12 +107,11 @@ def wish_of(options: PruneOptions) -> Wish:
     if not isinstance(archive, bool | None):
         raise InvalidTask(f"archive must be true or false, got {str(archive)[:100]}")
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    ages = {name: interval_of(name, given[name]) for name in _AGES if name in given}
+    allow_short = flag("allow_short", given.get("allow_short", False))
+    ages = {
+        name: long_enough(name, age_of(name, given[name]), allow_short=allow_short) for name in _AGES if name in given
+    }
     numbers = {name: number_of(name, given.get(name)) for name in _NUMBERS}
-    longest = Interval(months=12_000).seconds
-    for name, age in ages.items():
-        if age.seconds > longest:
-            raise InvalidTask(f"{name} must be at most 1000 years, got {age.to_text()}")
     return Wish(queue=queue, archive=archive, **ages, **numbers)  # type: ignore[arg-type]
 
 

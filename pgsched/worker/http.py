@@ -6,9 +6,11 @@ trouble. What could not be served is logged, and tried again.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterable
 from socketserver import ThreadingMixIn
@@ -51,6 +53,16 @@ class _SilentHandler(WSGIRequestHandler):
     def get_stderr(self) -> Any:
         """Where the standard library would print a traceback: to a stderr that a handler may have closed."""
         return io.StringIO()
+
+
+def free_port(host: str, port: int) -> int:
+    """Return the port if it can be bound now, else one that can."""
+    for wanted in (port, 0):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does it
+            probe.bind((host, wanted))
+            return int(probe.getsockname()[1])
+    raise ConfigError(f"there is no free port on {host}")
 
 
 class HttpServer:

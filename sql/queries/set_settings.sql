@@ -1,8 +1,10 @@
 -- Changes the given settings and leaves the others as they are.
-insert into pgsched.settings as s (retention, retention_count, dead_retention, dead_retention_count, archive, history_retention)
+insert into pgsched.settings as s (retention, retention_count, dead_retention, dead_retention_count, archive, history_retention,
+  allow_short)
 values (
   %(retention)s::text::interval, %(retention_count)s::integer, %(dead_retention)s::text::interval,
-  %(dead_retention_count)s::integer, coalesce(%(archive)s::boolean, false), %(history_retention)s::text::interval)
+  %(dead_retention_count)s::integer, coalesce(%(archive)s::boolean, false), %(history_retention)s::text::interval,
+  %(allow_short)s::boolean)
 on conflict (only_row) do update
 set retention = case when 'retention' = any(%(given)s::text[]) then excluded.retention else s.retention end,
   retention_count = case when 'retention_count' = any(%(given)s::text[]) then excluded.retention_count
@@ -14,5 +16,9 @@ set retention = case when 'retention' = any(%(given)s::text[]) then excluded.ret
   archive = case when 'archive' = any(%(given)s::text[]) then excluded.archive else s.archive end,
   history_retention = case when 'history_retention' = any(%(given)s::text[]) then excluded.history_retention
     else s.history_retention end,
+  -- What was said of an age that stays goes on; what was said of one that is replaced does not.
+  allow_short = excluded.allow_short or s.allow_short and (
+    coalesce(s.retention < interval '1 hour' and not 'retention' = any(%(given)s::text[]), false)
+    or coalesce(s.dead_retention < interval '1 hour' and not 'dead_retention' = any(%(given)s::text[]), false)),
   updated_at = now()
 returning s.only_row

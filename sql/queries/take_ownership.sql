@@ -18,7 +18,7 @@ begin
     -- A sequence goes with its table.
     select format('alter table pgsched.%I owner to pgsched_owner', c.relname)
     from pg_class c
-    where c.relnamespace = 'pgsched'::regnamespace and c.relkind in ('r', 'p') and c.relowner <> 'pgsched_owner'::regrole
+    where c.relnamespace = 'pgsched'::regnamespace and c.relkind in ('r', 'p', 'v') and c.relowner <> 'pgsched_owner'::regrole
     union all
     select format('alter domain pgsched.%I owner to pgsched_owner', t.typname)
     from pg_type t

@@ -5,16 +5,16 @@ select t.status::text as status, t.schedule_type <> 'one_time' as is_schedule, t
   coalesce(%(token)s::bigint, t.fencing_token - (t.status = 'running')::integer) as next_token,
   coalesce(%(since)s::timestamptz, now()) as next_since,
   tick.result as tick_result, tick.result_of is not null as ticked
-from pgsched.tasks t
+from pgsched.visible_tasks t
 left join lateral (
   (select e.result, e.task_id as result_of
-   from pgsched.executions e
+   from pgsched.visible_executions e
    where t.schedule_type <> 'one_time' and e.task_id = t.id and e.fencing_token > %(token)s and e.status = 'completed'
    order by e.fencing_token
    limit 1)
   union all
   (select c.result, c.id
-   from pgsched.tasks c
+   from pgsched.visible_tasks c
    where t.overlap = 'allow' and c.parent_id = t.id and c.idempotency_key like 'tick:%%' and c.status = 'completed'
      and c.completed_at >= %(since)s
    order by c.completed_at

@@ -102,7 +102,7 @@ def drains(dsn: str, tasks: int, rounds: int) -> dict[str, Any]:
         for turn in range(rounds):
             # Each side comes first in every other round: what the one leaves behind falls to both.
             for side in ("off", "on") if turn % 2 == 0 else ("on", "off"):
-                client.set_settings(retention=0 if side == "on" else None)
+                client.set_settings(retention="0s" if side == "on" else None, allow_short=True)
                 given = {"dsn": dsn, "tasks": tasks, "concurrency": 100, "prune": side == "on"}
                 command = [sys.executable, "-m", "tests.bench.sides.ours", json.dumps(given)]
                 metrics = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
@@ -125,7 +125,7 @@ def everything(dsn: str) -> dict[str, float]:
     """Delete all that is finished, as `pgsched prune --completed-older-than 0` does."""
     begun = time.perf_counter()
     with Client(dsn) as client:
-        done = client.prune(completed_older_than=0)
+        done = client.prune(completed_older_than="0s", allow_short=True)
     seconds = time.perf_counter() - begun
     number = sum(one.completed for one in done.queues)
     print(f"pgsched prune: {number:,} tasks in {seconds:.1f} s, {number / seconds:,.0f}/s", flush=True)

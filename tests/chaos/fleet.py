@@ -49,7 +49,8 @@ class Fleet:
             worker.wait_for_output("worker_started")
 
     def stop(self) -> list[int]:
-        """SIGTERM every worker; returns their exit codes."""
+        """SIGTERM every worker; returns their exit codes. One that has not started yet would die of the signal."""
+        self.wait_until_started()
         for worker in self.workers:
             worker.signal(signal.SIGTERM)
         return [worker.wait() for worker in self.workers]
@@ -101,12 +102,12 @@ def workers(connection: Connection) -> dict[UUID, int]:
     return {row["id"]: row["pid"] for row in connection.execute("select id, pid from pgsched.workers")}
 
 
-def wait_for_completed(connection: Connection, count: int, *, timeout: float = 60) -> None:
+def wait_for_completed(connection: Connection, count: int, *, timeout: float = 120) -> None:
     """Wait until so many tasks are completed."""
     wait_until(lambda: completed(connection) >= count, timeout=timeout, message=f"{count} tasks are completed")
 
 
-def wait_until_done(connection: Connection, *, timeout: float = 60) -> None:
+def wait_until_done(connection: Connection, *, timeout: float = 120) -> None:
     """Wait until no task is left to run."""
     wait_until(lambda: not unfinished(connection), timeout=timeout, message="no task is left to run")
 
@@ -116,7 +117,6 @@ def wait_for_handlers(folder: Path, ids: list[int], *, attempt: int = 1) -> None
     missing = {f"started-{task_id}-{attempt}" for task_id in ids}
     wait_until(
         lambda: missing <= {path.name for path in folder.glob("started-*")},
-        timeout=20,
         message=f"attempt {attempt} of {len(ids)} tasks has begun",
     )
 

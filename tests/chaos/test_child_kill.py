@@ -48,12 +48,12 @@ def test_every_kill_of_a_child_is_one_failed_attempt_and_the_worker_lives(
         worker = run_pgsched("worker", "--app", "mod:app", "--concurrency", "3")
         killed = set[int]()
         for number in range(KILLS):
-            wait_until(lambda n=number: _done(db) >= n * TASKS // (KILLS + 5), timeout=60, message="tasks go on")
-            pids = wait_until(lambda: _children(worker.pid) - killed, timeout=20, message="there is a child to kill")
+            wait_until(lambda n=number: _done(db) >= n * TASKS // (KILLS + 5), message="tasks go on")
+            pids = wait_until(lambda: _children(worker.pid) - killed, message="there is a child to kill")
             victim = rng.choice(sorted(pids))
             killed.add(victim)
             os.kill(victim, signal.SIGKILL)
-        wait_until(lambda: _done(db) == TASKS, timeout=60, message="every task is completed")
+        wait_until(lambda: _done(db) == TASKS, message="every task is completed")
         runs = db.execute("select status, error from pgsched.executions where status <> 'completed'").fetchall()
         # A child that was idle, or just being started, when it was struck fails nothing or one attempt; none fails two.
         assert 1 <= len(runs) <= KILLS, "no kill hit a running task: the test shows nothing"

@@ -139,7 +139,7 @@ def wait_until_ended(books: Connection) -> None:
             " where status in ('pending', 'running', 'blocked') limit 5",
         )
 
-    wait_until(lambda: not left(), timeout=60, message="no task is left to run or waits for another")
+    wait_until(lambda: not left(), message="no task is left to run or waits for another")
 
 
 def assert_in_order(books: Connection, acknowledged: list[int]) -> None:

@@ -20,6 +20,7 @@ TASK, ENTRY, SCHEDULE, EVERY_SECOND = 1, 2, 3, 4
 TICKS = 3
 
 SOUND: LiteralString = """
+set pgsched.restoring = on;
 insert into pgsched.tasks (id, task_type, status, next_run_at, attempts, fencing_token, execution_count, completed_at)
 select id, task_type, 'completed', null, 1, 1, 1, now()
 from (values (1, 'steady'), (2, 'entry')) t(id, task_type);
@@ -155,8 +156,8 @@ def test_a_rule_finds_every_way_to_break_it(books: Connection, rule: str, harm: 
     [
         "delete from pgsched.tasks where id = 1",
         "delete from pgsched.tasks where id = 4",
-        "update pgsched.tasks set status = 'pending', next_run_at = now() where id = 1",
-        "update pgsched.tasks set status = 'cancelled', next_run_at = null where id = 4",
+        "update pgsched.tasks set status = 'pending', next_run_at = now(), completed_at = null where id = 1",
+        "update pgsched.tasks set status = 'cancelled', next_run_at = null, completed_at = now() where id = 4",
     ],
 )
 def test_what_is_gone_or_did_not_end_is_lost(books: Connection, harm: LiteralString) -> None:

@@ -95,7 +95,7 @@ def test_a_limit_that_is_set_while_workers_run_is_in_force_soon(run_pgsched: Pgs
     wait_until(lambda: rows(books, running)[0]["n"] > 4, message="more than four run")
     books.execute("select pgsched.limit_queue('default', concurrency => 2)")
     (limited_at,) = rows(books, "select clock_timestamp() + interval '1 second' as at")
-    wait_until(lambda: limited.unfinished(books) < 200, timeout=60, message="most are completed")
+    wait_until(lambda: limited.unfinished(books) < 200, message="most are completed")
     (later,) = rows(
         books,
         "select max(running) as most from ("
@@ -123,6 +123,5 @@ def test_another_worker_takes_the_slot_that_a_full_one_cannot_use(
             rows(books, "select count(*) as n from pgsched.tasks where queue = 'limited' and completed_at is not null")
             == [{"n": 2}]
         ),
-        timeout=20,
         message="both limited tasks are completed",
     )

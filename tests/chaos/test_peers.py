@@ -33,11 +33,11 @@ def test_tasks_of_a_killed_worker_are_completed_by_another(name: str, empty_dsn:
         assert len(set(ids)) == TASKS
         assert contender.unfinished(books) == TASKS
         with _worker(contender, tmp_path, "first", empty_dsn):
-            wait_until(lambda: completed_runs(tmp_path), timeout=30, message="a handler ran to its end")
+            wait_until(lambda: completed_runs(tmp_path), message="a handler ran to its end")
         assert contender.unfinished(books), "everything was done before the worker was killed: this shows nothing"
         with _worker(contender, tmp_path, "second", empty_dsn):
-            wait_until(lambda: len(completed_runs(tmp_path)) == TASKS, timeout=40, message="every handler has run")
-            wait_until(lambda: not contender.unfinished(books), timeout=10, message="nothing is left to do")
+            wait_until(lambda: len(completed_runs(tmp_path)) == TASKS, message="every handler has run")
+            wait_until(lambda: not contender.unfinished(books), message="nothing is left to do")
         assert sum(contender.completions(books, 0).values()) == TASKS
         verdict = contender.verdict(books, dict.fromkeys(ids, "completed"))
         assert (verdict.lost, verdict.duplicated) == (0, 0)
@@ -49,7 +49,7 @@ def _worker(contender: Contender, folder: Path, name: str, dsn: str) -> PgschedP
     """Killed at the end of the block."""
     command = contender.worker(Shape(), peers.SIZE)
     worker = PgschedProcess(command.arguments, module=command.module, folder=folder, name=name, dsn=dsn)
-    worker.wait_for_output(contender.ready, timeout=30)
+    worker.wait_for_output(contender.ready)
     return worker
 
 

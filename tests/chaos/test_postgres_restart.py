@@ -49,7 +49,7 @@ class Server:
     def end(self, how: signal.Signals) -> None:
         pidfile = self._folder / "data" / "postmaster.pid"
         os.kill(int(pidfile.read_text().splitlines()[0]), how)
-        wait_until(lambda: not pidfile.exists(), timeout=30, message="the server has ended")
+        wait_until(lambda: not pidfile.exists(), message="the server has ended")
 
     def start(self) -> None:
         with EmbeddedServer.start(self._folder, options=SETTINGS) as again:
@@ -118,7 +118,7 @@ def test_crash_of_one_backend_which_restarts_all_others_loses_nothing(server: Se
         (first, *_) = wait_until(lambda: books.execute(finish).fetchall(), message="a worker writes outcomes")
         os.kill(first["pid"], signal.SIGKILL)
         wait_until(lambda: _is_broken(books), message="the server ends every other connection")
-    with wait_until(lambda: _connected(server.dsn), timeout=30, message="the server has recovered"):
+    with wait_until(lambda: _connected(server.dsn), message="the server has recovered"):
         pass
     with database(server.dsn) as books:
         wait_until_done(books)

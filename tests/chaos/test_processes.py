@@ -106,7 +106,7 @@ def test_children_of_a_killed_parent_finish_what_runs_and_end(
     os.kill(parent.pid, signal.SIGKILL)
     wait_until(lambda: parent.output.count("worker_stopping") == 2, message="the children stop")
     open_gate(tmp_path)
-    wait_until(lambda: all(_has_ended(pid) for pid in children), timeout=20, message="the children have ended")
+    wait_until(lambda: all(_has_ended(pid) for pid in children), message="the children have ended")
     assert workers(books) == {}
     assert_all_completed(books, ids)
 

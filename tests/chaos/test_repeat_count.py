@@ -27,7 +27,7 @@ def test_50_ticks_run_once_each_beside_random_kills(
     fleet = fleet_of("--lease", "1")
     fleet.start(2)
     for done in sorted(random.sample(range(1, TICKS), 6)):
-        wait_until(lambda done=done: finished(books) >= done, timeout=60, message=f"{done} ticks are over")  # type: ignore[misc]
+        wait_until(lambda done=done: finished(books) >= done, message=f"{done} ticks are over")  # type: ignore[misc]
         victim = random.randrange(2)
         fleet.kill(victim)
         fleet.restart(victim)

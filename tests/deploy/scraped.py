@@ -85,7 +85,7 @@ def scraped(*, folder: Path, dsn: str) -> Iterator[Scraped]:
         # Nothing is counted before it is scraped: what a process counted of a series until then is no growth.
         config = prometheus.deployed_config(folder, interval="250ms", token=TOKEN, workers=ports)
         seen = stack.enter_context(prometheus.running(config))
-        wait_until(lambda: seen.value("sum(pgsched_slots)") == 19, timeout=30, message="three processes are scraped")
+        wait_until(lambda: seen.value("sum(pgsched_slots)") == 19, message="three processes are scraped")
 
         with db.transaction():  # nobody else may claim it in between
             set_running(db, insert_task(db, "send", queue="mail"))
@@ -107,7 +107,7 @@ def scraped(*, folder: Path, dsn: str) -> Iterator[Scraped]:
         _all_counted(db, seen)
 
         web = start("web", "web", "--port", "0", token=TOKEN)
-        prometheus.add_web(folder, int(web.wait_for_output(r"http://127\.0\.0\.1:(\d+)/", timeout=30)[1]))
+        prometheus.add_web(folder, int(web.wait_for_output(r"http://127\.0\.0\.1:(\d+)/")[1]))
         wait_until(
             lambda: seen.value('pgsched_workers{instance="web"}') is not None,
             timeout=30,
@@ -142,7 +142,7 @@ def _all_counted(db: Connection, seen: Prometheus) -> int:
         )
         return not left.fetchall()
 
-    wait_until(done, timeout=30, message="all is done")
+    wait_until(done, message="all is done")
     (row,) = db.execute("select count(*)::int as attempts from pgsched.executions where status <> 'lost'").fetchall()
     attempts = int(row["attempts"])
     wait_until(
@@ -153,7 +153,7 @@ def _all_counted(db: Connection, seen: Prometheus) -> int:
 
 
 def _port(process: PgschedProcess, event: str) -> int:
-    line = process.wait_for_output(rf"^.*{event}.*$", timeout=30).group()
+    line = process.wait_for_output(rf"^.*{event}.*$").group()
     return int(re.findall(r'"port": (\d+)', line)[0])
 
 

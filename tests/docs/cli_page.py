@@ -14,9 +14,10 @@ from tests.docs.markdown import anchor, code, page, table
 INTRODUCTION = """\
 # Command line reference
 
-Written by `make docs` from the program itself. Every option that has an environment variable here is read from it, and
-a flag wins; an option that may be repeated takes several values there, separated by spaces. How the commands are used
-is in [operations.md](operations.md). An error is one line on stderr. `--help` (`-h`) after a command shows the same.
+Written by `make docs` from the program itself. Options that set up a program have an environment variable, and a flag
+wins over it; an option that may be repeated takes several values there, separated by spaces. Options about tasks,
+filters and settings of the database, and `--yes`, come from the command line only. How the commands are used is in
+[operations.md](operations.md). An error is one line on stderr. `--help` (`-h`) after a command shows the same.
 """
 
 ENDS = {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import signal
+import time
 from typing import Any
 
 import psycopg
@@ -70,14 +72,86 @@ def test_bench_leaves_nothing_behind_after_ctrl_c(dsn: str, run_pgsched: Pgsched
         assert _counts(connection) == {"tasks": 0, "executions": 0, "queues": 0, "workers": 0}
 
 
+MEDDLING = """
+from pgsched import App
+
+app = App()
+
+
+@app.task("noop")
+async def noop(missing: str) -> None: ...
+
+
+@app.task("stamp")
+async def stamp(missing: str) -> None: ...
+"""
+
+
+def test_worker_of_every_queue_has_no_part_in_it(dsn: str, run_pgsched: PgschedRunner) -> None:
+    (run_pgsched.folder / "meddling.py").write_text(MEDDLING)
+    worker = run_pgsched("worker", "--app", "meddling:app", "--queue", "*", "--metrics-port", "0")
+    worker.wait_for_output("metrics_served")
+    with database(dsn) as connection:
+        insert_task(connection, "noop", payload='{"missing": "no"}')
+        wait_until(
+            lambda: connection.execute("select from pgsched.tasks where status = 'completed'").fetchall(),
+            message="the worker works",
+        )
+        ended = pgsched(*SMALL, "--json", dsn=dsn)
+        assert ended.code == 0, ended
+        strange = "select count(*) as n from pgsched.executions where task_type <> 'noop'"
+        assert connection.execute(strange).fetchone() == {"n": 0}
+        assert _counts(connection)["tasks"] == 1
+
+
+def test_figures_of_tasks_that_somebody_changed_are_refused_and_nothing_is_left(dsn: str) -> None:
+    with database(dsn) as connection:
+        connection.execute(
+            """
+            create function spoil() returns trigger language plpgsql as $$
+            begin
+              new.next_run_at := null;
+              new.status := 'cancelled';
+              new.completed_at := now();
+              return new;
+            end $$;
+            create trigger z_spoil before insert on pgsched.tasks
+            for each row when (new.id % 100 = 0) execute function spoil()
+            """
+        )
+        ended = pgsched(*SMALL, "--json", dsn=dsn)
+        assert (ended.code, ended.stdout) == (1, "")
+        last = ended.stderr.splitlines()[-1]
+        assert re.fullmatch(
+            r"pgsched: the measurement is of no use: 0 attempts at its tasks were made by other workers, "
+            r"and [1-9]\d* of its tasks were not completed",
+            last,
+        )
+        assert _counts(connection) == {"tasks": 0, "executions": 0, "queues": 0, "workers": 0}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_bench_leaves_nothing_behind_however_often_it_is_interrupted(
+    dsn: str, run_pgsched: PgschedRunner, number: signal.Signals
+) -> None:
+    bench = run_pgsched("bench", "--tasks", "300", "--seconds", "60", "--yes")
+    bench.wait_for_output("measuring how soon")
+    while bench.returncode is None:
+        bench.signal(number, group=True)
+        time.sleep(0.01)  # impatient fingers
+    assert bench.wait() == 130
+    with database(dsn) as connection:
+        assert _counts(connection) == {"tasks": 0, "executions": 0, "queues": 0, "workers": 0}
+
+
 def test_server_that_is_in_use_is_measured_only_when_somebody_says_so(dsn: str) -> None:
     with database(dsn) as connection:
         add_worker(connection, queues=["default"], task_types=["mail"])
         insert_task(connection)
         ended = pgsched("bench", "--tasks", 300, dsn=dsn)
-        assert ended.code == 1
+        assert ended.code == 2
         assert "the server is in use: 1 workers live, 1 tasks are due" in ended.stderr
-        assert ended.error.endswith("Say --yes to measure it all the same")
+        assert "Nobody can answer here: confirm with --yes" in ended.error
         ended = pgsched("bench", "--tasks", 300, dsn=dsn, typed="n\n")
         assert ended.code == 1
         assert "Measure it all the same?" in ended.stderr

@@ -39,7 +39,6 @@ def ended(client: Client, task_id: int) -> Any:
     """The task when it is over."""
     return wait_until(
         lambda: (task := client.get(task_id)).status in ("completed", "dead") and task,
-        timeout=20,
         message=f"task {task_id} is over",
     )
 

@@ -9,10 +9,11 @@ import psycopg
 import pytest
 
 from tests.commands import Ended, pgsched
+from tests.tables import restoring
 
 
 def dead_task(dsn: str, task_type: str = "greet", *, queue: str = "default", days: int = 0) -> int:
-    with psycopg.connect(dsn, autocommit=True) as connection:
+    with psycopg.connect(dsn, autocommit=True) as connection, restoring(connection):
         row = connection.execute(
             "insert into pgsched.tasks (task_type, queue, status, died_at, attempts, last_error)"
             " values (%s, %s, 'dead', now() - make_interval(days => %s), 3, %s) returning id",
@@ -42,7 +43,7 @@ def test_dead_list_filters(dsn: str) -> None:
 
 def test_dead_retry_takes_what_matches(dsn: str) -> None:
     mail, other = dead_task(dsn, queue="mail"), dead_task(dsn)
-    assert pgsched("dead", "retry", "--queue", "mail", dsn=dsn).stdout == "1 dead task will run again\n"
+    assert pgsched("dead", "retry", "--queue", "mail", "--yes", dsn=dsn).stdout == "1 dead task will run again\n"
     assert dead_ids(dsn) == [other]
     assert pgsched("task", "show", mail, "--json", dsn=dsn).json()["status"] == "pending"
 
@@ -53,7 +54,7 @@ def test_dead_purge_deletes_what_matches(dsn: str) -> None:
     ended = pgsched("dead", "purge", "--older-than", "7d", "--yes", dsn=dsn)
     assert ended == Ended(0, "1 dead task deleted\n", "")
     assert dead_ids(dsn) == [newer]
-    assert pgsched("dead", "purge", "--type", "greet", dsn=dsn).stdout == "1 dead task deleted\n"
+    assert pgsched("dead", "purge", "--type", "greet", "--yes", dsn=dsn).stdout == "1 dead task deleted\n"
 
 
 def test_dead_purge_refuses_an_age_it_cannot_read(dsn: str) -> None:

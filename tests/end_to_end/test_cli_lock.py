@@ -76,7 +76,7 @@ def test_run_does_not_wait_for_a_lock_unless_told(run_pgsched: PgschedRunner, cl
 
 def test_run_waits_for_a_lock(run_pgsched: PgschedRunner, client: Client) -> None:
     with client.lock("report"):
-        waiting = run_pgsched("lock", "run", "report", "--wait", "20", "--", "echo", "inside", env={"PGSCHED_TTL": "5"})
+        waiting = run_pgsched("lock", "run", "report", "--wait", "20", "--ttl", "5", "--", "echo", "inside")
     waiting.wait_for_output("inside")
     assert waiting.wait() == 0
 
@@ -88,7 +88,7 @@ def test_run_ends_the_command_and_all_it_started_when_the_lock_is_lost(
     running = run_pgsched("lock", "run", "report", "--ttl", "1.5", "--", "sh", "-c", script)
     pids = [int(pid) for pid in running.wait_for_output(r"pids (\d+) (\d+)").groups()]
     assert all(map(is_running, pids))
-    assert pgsched("lock", "break", "report", dsn=dsn).stdout == "lock report: broken\n"
+    assert pgsched("lock", "break", "report", "--yes", dsn=dsn).stdout == "lock report: broken\n"
     assert running.wait() == 1
     assert "pgsched: lock 'report' was lost: the command was not alone until its end\n" in running.stderr
     wait_until(lambda: not any(map(is_running, pids)), message="the group has ended")

@@ -102,7 +102,7 @@ def test_prune_tells_what_went_of_each_queue(dsn: str) -> None:
             ["mail", "1", "1", "0"],
         ]
         assert len(left(db)) == 5
-        assert pgsched("prune", *wish, dsn=dsn) == told
+        assert pgsched("prune", *wish, "--yes", dsn=dsn) == told
         assert left(db) == [young]
     assert pgsched("prune", *wish, dsn=dsn) == Ended(0, "no tasks deleted\n", "")
     assert pgsched("prune", dsn=dsn) == Ended(0, "no tasks deleted\n", "")
@@ -111,7 +111,9 @@ def test_prune_tells_what_went_of_each_queue(dsn: str) -> None:
 def test_prune_writes_files_and_names_them(dsn: str, tmp_path: Path) -> None:
     with database(dsn) as db:
         finished(db)
-    done = pgsched("prune", "--completed-keep", "0", "--archive-dir", tmp_path, "--archive", "--json", dsn=dsn).json()
+    done = pgsched(
+        "prune", "--completed-keep", "0", "--archive-dir", tmp_path, "--archive", "--json", "--yes", dsn=dsn
+    ).json()
     assert done["queues"] == [{"queue": "default", "completed": 1, "cancelled": 0, "dead": 0}]
     assert done["files"] == [str(path) for path in tmp_path.iterdir()]
     assert done["complete"] is True

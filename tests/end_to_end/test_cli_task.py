@@ -249,7 +249,7 @@ def test_each_change_says_what_happened(dsn: str) -> None:
         ("retry", "will run again"),
         ("delete", "deleted"),
     ]:
-        ended = pgsched("task", command, task_id, dsn=dsn)
+        ended = pgsched("task", command, task_id, *(("--yes",) if command == "delete" else ()), dsn=dsn)
         assert ended == Ended(0, f"task {task_id}: {said}\n", ""), command
     assert pgsched("task", "list", "--json", dsn=dsn).json() == []
 
@@ -275,7 +275,7 @@ def test_changes_go_on_after_a_refusal_and_exit_with_1(dsn: str) -> None:
 
 @pytest.mark.parametrize("command", ["run", "enable", "disable", "cancel", "retry", "delete"])
 def test_change_of_an_unknown_task_is_not_found(dsn: str, command: str) -> None:
-    ended = pgsched("task", command, 424242, dsn=dsn)
+    ended = pgsched("task", command, 424242, *(("--yes",) if command == "delete" else ()), dsn=dsn)
     assert (ended.code, ended.error) == (1, "task 424242 does not exist")
 
 
@@ -289,8 +289,9 @@ def test_retry_takes_a_dead_task(dsn: str) -> None:
 def test_delete_asks_on_a_terminal(dsn: str) -> None:
     task_id = add(dsn, "greet")
     refused = pgsched("task", "delete", task_id, dsn=dsn, typed="n\n")
-    assert (refused.code, refused.stderr) == (1, "pgsched: aborted\n")
-    assert "Delete 1 task? [y/N]" in refused.stdout
+    assert (refused.code, refused.stdout) == (1, "")
+    assert "Delete 1 task? [y/N]" in refused.stderr
+    assert refused.stderr.endswith("pgsched: aborted\n")
     assert show(dsn, task_id)["status"] == "pending"
     assert pgsched("task", "delete", task_id, dsn=dsn, typed="y\n").code == 0
     assert pgsched("task", "show", task_id, dsn=dsn).code == 1

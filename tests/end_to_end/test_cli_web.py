@@ -117,8 +117,8 @@ def test_database_without_the_schema_is_told_in_one_line(empty_dsn: str) -> None
     assert (ended.code, ended.error) == (1, "the database has no pgsched schema: run 'pgsched migrate'")
 
 
-def test_dev_serves_the_dashboard_and_takes_it_down_with_the_worker(run_pgsched: PgschedRunner) -> None:
-    process = run_pgsched("dev", "--metrics-port", "0", "--web-port", "0")
+def test_dev_serves_the_dashboard_and_takes_it_down_with_the_worker(run_pgsched: PgschedRunner, dsn: str) -> None:
+    process = run_pgsched("--dsn", dsn, "dev", "--metrics-port", "0", "--web-port", "0")
     url = process.wait_for_output(r"^dashboard: +(http://\S+)/$")[1]
     assert httpx.get(f"{url}/readyz").text == "ok\n"
     assert process.stop() == 0, process.output
@@ -126,7 +126,7 @@ def test_dev_serves_the_dashboard_and_takes_it_down_with_the_worker(run_pgsched:
         httpx.get(f"{url}/readyz")
 
 
-def test_dev_takes_a_free_port_when_the_usual_one_is_taken(run_pgsched: PgschedRunner) -> None:
+def test_dev_takes_a_free_port_when_the_usual_one_is_taken(run_pgsched: PgschedRunner, dsn: str) -> None:
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -134,8 +134,8 @@ def test_dev_takes_a_free_port_when_the_usual_one_is_taken(run_pgsched: PgschedR
             taken.listen()
         except OSError:
             pass  # somebody else has it, which is as good
-        process = run_pgsched("dev", "--metrics-port", "0")
-        url = process.wait_for_output(r"^dashboard: +(http://\S+)/$")[1]
+        process = run_pgsched("--dsn", dsn, "dev", "--metrics-port", "0")
+        url = process.wait_for_output(r"^dashboard: +(http://\S+)/ \(port 8080 is taken\)$")[1]
         assert not url.endswith(":8080")
         assert httpx.get(f"{url}/healthz").text == "ok\n"
         assert process.stop() == 0, process.output

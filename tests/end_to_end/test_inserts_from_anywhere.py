@@ -133,7 +133,7 @@ def wait_until_fast_asleep(books: Connection) -> None:
         select from pgsched.workers
         where sleeping_until between now() + interval '1 second' and now() + interval '58 seconds'
     """
-    wait_until(lambda: books.execute(asleep).rowcount == 1, timeout=15, message="the worker sleeps")
+    wait_until(lambda: books.execute(asleep).rowcount == 1, message="the worker sleeps")
 
 
 def assert_ran_once(books: Connection, task_id: int) -> None:

@@ -145,7 +145,7 @@ def test_every_server_runs_every_kind_of_task_to_its_end(
                 returning id""").fetchall()
             worker = run_pgsched("worker", "--app", "mod:app", dsn=dsn)
             unfinished = "select id, status, last_error from pgsched.tasks where status <> 'completed'"
-            wait_until(lambda: not connection.execute(unfinished).fetchall(), timeout=20, message="all is done")
+            wait_until(lambda: not connection.execute(unfinished).fetchall(), message="all is done")
             assert worker.stop() == 0, worker.output
             once, cron, thrice = (
                 connection.execute(

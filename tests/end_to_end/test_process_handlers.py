@@ -56,7 +56,7 @@ def mod(tmp_path: Path) -> None:
 def child_of(folder: Path, task_id: int, attempt: int = 1) -> int:
     """Wait until the handler runs; returns its process."""
     file = folder / f"pid-{task_id}-{attempt}"
-    return int(wait_until(lambda: file.exists() and file.read_text(), timeout=20, message="the handler runs"))
+    return int(wait_until(lambda: file.exists() and file.read_text(), message="the handler runs"))
 
 
 def wait_for_end(pid: int) -> None:

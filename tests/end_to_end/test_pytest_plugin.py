@@ -103,7 +103,7 @@ def test_each_test_has_a_database_and_a_clock_of_its_own_in_every_process(
     )
     run(inner, "-p", "xdist", "-p", "anyio", "-n", "2", passed=5)
     # Other tests of this file may have theirs there meanwhile.
-    wait_until(lambda: not left_behind(server_dsn), timeout=30, message="no database is left behind")
+    wait_until(lambda: not left_behind(server_dsn), message="no database is left behind")
 
 
 def test_app_and_template_are_overridden_and_failures_list_what_is_there(inner: pytest.Pytester) -> None:

@@ -123,7 +123,7 @@ def test_worker_with_every_kind_of_failure_tells_no_secret(
                 (kind, payload, "200 milliseconds" if kind == "slow" else None),
             )
         unfinished = "select from pgsched.tasks where next_run_at is not null"
-        wait_until(lambda: not connection.execute(unfinished).fetchall(), timeout=30, message="all have ended")
+        wait_until(lambda: not connection.execute(unfinished).fetchall(), message="all have ended")
         dead = connection.execute("select distinct task_type::text as t from pgsched.tasks where died_at is not null")
         assert {row["t"] for row in dead} >= set(KINDS) - {"fine", "plain"}
         for fault in (  # whatever the server says to a worker that is cut off, or not allowed to write
@@ -136,7 +136,7 @@ def test_worker_with_every_kind_of_failure_tells_no_secret(
         for worker in workers:
             worker.wait_for_output("database_error")
         connection.execute("alter table pgsched.elsewhere rename to executions")
-        wait_until(lambda: not connection.execute(unfinished).fetchall(), timeout=20, message="the last has ended")
+        wait_until(lambda: not connection.execute(unfinished).fetchall(), message="the last has ended")
     assert [worker.stop() for worker in workers] == [0, 0]
     for worker in workers:
         clean(worker.output)

@@ -78,7 +78,7 @@ def test_manager_hears_that_a_worker_is_ready_lives_and_stops_and_its_tasks_do_n
     with database(dsn) as connection:
         connection.execute("insert into pgsched.tasks (task_type) values ('told'), ('child-told')")
         done = "select result from pgsched.tasks where status = 'completed'"
-        wait_until(lambda: len(connection.execute(done).fetchall()) == 2, timeout=20, message="both are completed")
+        wait_until(lambda: len(connection.execute(done).fetchall()) == 2, message="both are completed")
         assert [row["result"] for row in connection.execute(done)] == [[], []]
     assert "STOPPING=1" not in manager.messages
     assert worker.stop() == 0, worker.output

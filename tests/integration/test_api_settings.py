@@ -74,7 +74,7 @@ async def test_prune_deletes_and_is_noted_and_a_dry_run_does_neither(dsn: str) -
     with database(dsn) as db:
         done = finished(db, queue="mail")
         async with web(dsn) as http:
-            wish = {"completed_older_than": 60, "queue": "mail"}
+            wish = {"completed_older_than": "60s", "allow_short": True, "queue": "mail"}
             told = (await http.post(f"{API}/prune", json=wish | {"dry_run": True})).json()
             assert told["queues"] == [{"queue": "mail", "completed": 1, "cancelled": 0, "dead": 0}]
             assert (left(db), noted(dsn)) == ([done], [])

@@ -361,7 +361,7 @@ def test_worker_processes_run_each_row_once(run_pgsched: PgschedRunner, dsn: str
         for worker in workers:
             worker.wait_for_output("worker_started")
         db.execute("insert into pgsched.tasks (task_type) select 'mail' from generate_series(1, 20000)")
-        wait_until(lambda: _count(db, "completed") == 20000, timeout=60, message="20,000 tasks are completed")
+        wait_until(lambda: _count(db, "completed") == 20000, message="20,000 tasks are completed")
         for worker in workers:
             assert worker.stop() == 0
         assert rows(

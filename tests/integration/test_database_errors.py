@@ -42,7 +42,6 @@ async def test_when_every_connection_is_cut_again_and_again_all_tasks_complete_o
                 await wait_until_async(lambda: cut_off(db), message="there is a connection to cut")
             await wait_until_async(
                 lambda: not rows(db, "select from pgsched.tasks where status <> 'completed' limit 1"),
-                timeout=40,
                 message="every task is completed",
             )
             assert worker.tally.database_errors > 0

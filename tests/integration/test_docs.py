@@ -70,7 +70,7 @@ def test_examples_of_a_page_run_in_their_order(
             if block.runs:
                 story.run(block)
         with database(dsn) as connection:
-            wait_until(lambda: not _due(connection), timeout=20, message="all that the page scheduled has run")
+            wait_until(lambda: not _due(connection), message="all that the page scheduled has run")
             died = connection.execute("select task_type::text from pgsched.tasks where died_at is not null").fetchall()
         assert sorted(row["task_type"] for row in died) == DEAD.get(page.name, [])
         for name, text in LEFT.get(page.name, {}).items():

@@ -410,7 +410,7 @@ async def test_tasks_of_a_queue_with_limits_complete_once_though_connections_are
         for number in (50, 150, 250, 350):
             await wait_until_async(lambda number=number: completed() >= number, message=f"{number} are completed")
             db.execute(cut)
-        await wait_until_async(lambda: completed() == 600, timeout=30, message="all are completed")
+        await wait_until_async(lambda: completed() == 600, message="all are completed")
         assert worker.tally.database_errors > 0
     assert rows(
         db,

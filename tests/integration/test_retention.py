@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -15,7 +16,7 @@ from pgsched.maintenance import retention
 from pgsched.maintenance.retention import Wish
 from pgsched.worker import retention as worker_retention
 from tests.engine import engine, on_loop, rows, running_worker
-from tests.retained import finished, gone_of, left, old_day, prune_now
+from tests.retained import finished, gone_of, left, many_finished, old_day, prune_now
 from tests.tables import database, insert_task
 from tests.waiting import wait_until_async
 
@@ -66,10 +67,7 @@ def test_dead_tick_of_a_schedule_goes_and_the_schedule_stays(dsn: str) -> None:
 
 def test_number_is_kept_exactly_where_many_ended_at_the_same_time(dsn: str) -> None:
     with database(dsn) as db, Client(dsn) as client:
-        db.execute(
-            "insert into pgsched.tasks (task_type, status, completed_at)"
-            " select 'mail', 'completed', now() from generate_series(1, 1200)"
-        )
+        many_finished(db, 1200)
         client.set_settings(retention_count=100)
         assert gone_of(prune_now(dsn, SETTINGS)) == {"default": (1100, 0, 0)}
         assert len(left(db)) == 100
@@ -109,7 +107,7 @@ def test_only_one_queue_is_pruned_if_that_is_wished_for(dsn: str) -> None:
     with database(dsn) as db, Client(dsn) as client:
         mail, other = finished(db, queue="mail"), finished(db, queue="other")
         day = old_day(db)
-        done = client.prune(queue="mail", completed_older_than=0)
+        done = client.prune(queue="mail", completed_older_than="0s", allow_short=True)
         assert (gone_of(done), done.history, left(db)) == ({"mail": (1, 0, 0)}, [], [other]), f"{mail} and {day}"
 
 
@@ -117,7 +115,12 @@ def test_dry_run_says_what_would_go_and_deletes_nothing(dsn: str) -> None:
     with database(dsn) as db, Client(dsn) as client:
         there = [finished(db, status=status) for status in ("completed", "cancelled", "dead")]
         day = old_day(db)
-        wish: dict[str, Any] = {"completed_older_than": 0, "dead_older_than": 0, "history_older_than": "30d"}
+        wish: dict[str, Any] = {
+            "completed_older_than": "0s",
+            "dead_older_than": "0s",
+            "history_older_than": "30d",
+            "allow_short": True,
+        }
         told = client.prune(**wish, dry_run=True)
         assert (gone_of(told), told.history, told.dry_run) == ({"default": (1, 1, 1)}, [day], True)
         assert left(db) == there
@@ -127,13 +130,10 @@ def test_dry_run_says_what_would_go_and_deletes_nothing(dsn: str) -> None:
 
 def test_run_stops_when_its_time_is_over_and_the_next_one_goes_on(dsn: str) -> None:
     with database(dsn) as db, Client(dsn) as client:
-        db.execute(
-            "insert into pgsched.tasks (task_type, status, completed_at)"
-            " select 'mail', 'completed', now() from generate_series(1, 3000)"
-        )
-        first = client.prune(completed_older_than=0, max_seconds=0.000001)
+        many_finished(db, 3000)
+        first = client.prune(completed_older_than="0s", allow_short=True, max_seconds=0.000001)
         assert not first.complete
-        assert client.prune(completed_older_than=0).complete
+        assert client.prune(completed_older_than="0s", allow_short=True).complete
         assert left(db) == []
 
 
@@ -147,10 +147,7 @@ def test_batches_are_small_whatever_there_is(dsn: str, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(Eraser, "prune", noted)
     with database(dsn) as db:
-        db.execute(
-            "insert into pgsched.tasks (task_type, status, completed_at)"
-            " select 'mail', 'completed', now() from generate_series(1, 8000)"
-        )
+        many_finished(db, 8000)
         prune_now(dsn)
         assert left(db) == []
     assert len(asked) > 3
@@ -181,7 +178,7 @@ async def test_one_worker_at_a_time_deletes(dsn: str) -> None:
         async with engine(dsn) as first, engine(dsn) as second:
             assert first.worker.retention.tick() is None, "nothing is to be deleted"
             assert client.locks() == []
-            client.set_settings(retention=0)
+            client.set_settings(retention="0s", allow_short=True)
             assert first.worker.retention.tick() is not None
             finished(db)
             assert second.worker.retention.tick() is None
@@ -219,7 +216,7 @@ def test_deleting_is_faster_only_while_it_does_not_keep_pace() -> None:
     ("options", "rule"),
     [
         ({"retention": "yesterday"}, "retention: "),
-        ({"retention": -1}, "retention must not be negative, got -1"),
+        ({"retention": timedelta(days=-1)}, "retention must not be negative, got -1 day, 0:00:00"),
         ({"dead_retention": "1001mo12000mo"}, "dead_retention must be at most 1000 years"),
         (
             {"retention_count": -1},
@@ -274,7 +271,7 @@ def test_wish_that_makes_no_sense_is_refused(dsn: str, options: dict[str, Any], 
 @pytest.mark.parametrize(
     ("statement", "constraint"),
     [
-        ("update pgsched.settings set retention = '-1 day'", "retention_must_not_be_negative"),
+        ("update pgsched.settings set retention = '-1 day', allow_short = true", "retention_must_not_be_negative"),
         ("update pgsched.settings set retention_count = -1", "retention_count_must_not_be_negative"),
         ("update pgsched.settings set dead_retention = '1001 years'", "dead_retention_must_be_at_most_1000_years"),
         (
@@ -309,7 +306,7 @@ async def test_async_client_has_the_same(dsn: str) -> None:
     with database(dsn) as db:
         finished(db)
         async with AsyncClient(dsn) as client:
-            await client.set_settings(retention=0, archive=True, history_retention="30d")
+            await client.set_settings(retention="0s", allow_short=True, archive=True, history_retention="30d")
             assert (await client.settings()).archive
             await client.set_queue("default", archive=False)
             assert (await client.queue("default")).archive is False

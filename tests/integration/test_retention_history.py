@@ -48,7 +48,7 @@ def test_archived_row_is_the_row_as_it_was(dsn: str) -> None:
         done = finished(db, queue="mail", payload='{"to": "ada"}', tags=["a"], result='{"sent": true}')
         finished(db, queue="other")
         (was,) = rows(db, "select to_jsonb(t) as row from pgsched.tasks t where id = %s", done)
-        client.set_settings(retention=0)
+        client.set_settings(retention="0s", allow_short=True)
         client.set_queue("mail", archive=True)
         prune_now(dsn, SETTINGS)
         (copy,) = rows(db, "select to_jsonb(a) - 'archived_at' as row, archived_at from pgsched.archived_tasks a")
@@ -75,7 +75,7 @@ def test_files_hold_what_was_deleted_for_their_owner_only(dsn: str, tmp_path: Pa
         (was,) = rows(db, "select row_to_json(t) as row from pgsched.tasks t")
         day = old_day(db)
         attempt(db, done)
-        told = client.prune(completed_older_than=0, history_older_than="30d", archive_dir=folder)
+        told = client.prune(completed_older_than="0s", allow_short=True, history_older_than="30d", archive_dir=folder)
         assert left(db) == []
         tasks, history = (Path(path) for path in told.files)
         assert lines(tasks) == [was["row"]]

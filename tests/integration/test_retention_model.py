@@ -178,8 +178,8 @@ def test_what_stays_is_what_the_model_says(
     insert(connection, rows, answer["now"] - timedelta(minutes=1))
     for queue, one in kept.items():
         connection.execute(
-            "insert into pgsched.queues (name, retention, retention_count, dead_retention, dead_retention_count)"
-            " values (%s, make_interval(hours => %s), %s, make_interval(hours => %s), %s)",
+            "insert into pgsched.queues (name, allow_short, retention, retention_count, dead_retention,"
+            " dead_retention_count) values (%s, true, make_interval(hours => %s), %s, make_interval(hours => %s), %s)",
             (queue, one.retention, one.retention_count, one.dead_retention, one.dead_retention_count),
         )
     with pytest.MonkeyPatch.context() as small:

@@ -75,7 +75,6 @@ def test_workers_drain_while_two_delete_all_that_is_finished(dsn: str, run_pgsch
             total = CHAINS * LENGTH + GROUPS * 6 + PLAIN
             wait_until(
                 lambda: rows(db, "select count(*) as n from kept")[0]["n"] == total or bool(trouble),
-                timeout=30,
                 message="all ran and are gone",
             )
         finally:

@@ -134,10 +134,10 @@ async def test_a_plain_handler_whose_connection_fell_silent_lets_go_of_its_threa
             await asyncio.to_thread(asked.wait, 10)
             (hold,) = one.holds.snapshot()
             one.holds.abandon(hold)  # as the heartbeat does when the lease is lost
-            await wait_until_async(left.is_set, timeout=10, message="the statement is given up")
+            await wait_until_async(left.is_set, message="the statement is given up")
             proxy.tell("pass")
             expire_leases(db)
-            await wait_until_async(lambda: one.worker.slots.free == 1, timeout=10, message="its slot is free")
+            await wait_until_async(lambda: one.worker.slots.free == 1, message="its slot is free")
             await one.worker._claims.close()  # it is silent too, and would be noticed by and by
             await one.claim()
             await one.run()

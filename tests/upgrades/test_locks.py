@@ -81,7 +81,7 @@ def test_a_migration_behind_a_long_transaction_lets_everybody_through_and_says_w
             for _ in range(2):  # each may wait for one try of the migration, and no longer
                 seen = len(told)
                 writer.execute("insert into pgsched.tasks (task_type) values ('mail')")
-                wait_until(lambda seen=seen: len(told) > seen, timeout=15, message="the migration has tried again")
+                wait_until(lambda seen=seen: len(told) > seen, message="the migration has tried again")
         assert all("(report, idle in transaction) has had tasks locked for " in line for line in told), told
         report.rollback()
     assert failed == []

@@ -99,7 +99,7 @@ def test_workers_of_a_release_work_on_after_each_step_and_are_replaced_and_nothi
             """
         )
         rows = books.execute("select id from pgsched.tasks where schedule_type = 'repeating'").fetchall()
-        wait_for_completed(books, len(ids) + len(rows), timeout=20)
+        wait_for_completed(books, len(ids) + len(rows))
 
     work()
     for version in steps(old_dsn, release.schema, monkeypatch):
@@ -113,7 +113,7 @@ def test_workers_of_a_release_work_on_after_each_step_and_are_replaced_and_nothi
     worker.wait_for_output("worker_started")
     work()
     ids.append(int(run(program, old_dsn, "task", "add", "brief", "--payload", '{"number": 3}')))
-    wait_for_completed(books, len(ids), timeout=20)
+    wait_for_completed(books, len(ids))
 
     newer = run_pgsched(*OPTIONS, dsn=old_dsn)
     newer.wait_for_output("worker_started")

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Request
-from pydantic import BaseModel, ConfigDict, Field, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 from starlette.responses import Response
 
 from pgsched.web.access import Operator, Viewer
@@ -14,7 +14,7 @@ from pgsched.web.api import examples
 from pgsched.web.api.cursors import read_cursor, write_cursor
 from pgsched.web.api.documented import answers, reply
 from pgsched.web.api.shapes import NumberShape, TaskPage
-from pgsched.web.api.values import Duration
+from pgsched.web.api.values import ALL, Age, check_all
 from pgsched.web.audit import audited
 from pgsched.web.state import state_of
 
@@ -22,18 +22,19 @@ router = APIRouter(tags=["dead letters"])
 
 
 class DeadFilter(BaseModel):
-    """Which dead tasks; all of them when nothing is said."""
+    """Which dead tasks."""
 
     model_config = ConfigDict(extra="forbid")
 
     queue: StrictStr | None = None
     task_type: StrictStr | None = None
+    all: StrictBool = Field(False, description=ALL)
 
 
 class DeadPurge(DeadFilter):
     """Which dead tasks to delete."""
 
-    older_than: Duration | None = Field(None, description="Only those that have been dead for so long.")
+    older_than: Age | None = Field(None, description="Only those that have been dead for so long.")
 
 
 @router.get(
@@ -71,10 +72,11 @@ async def retry_dead(
     ],
 ) -> Response:
     """They are due now. For one task: `POST /tasks/{id}/retry`; for other filters or a dry run: `POST /tasks/bulk`."""
+    check_all(body.queue or body.task_type, everything=body.all)
     async with audited(request, actor, "dead.retry", queue=body.queue, target="dead") as change:
         number = await change.client.retry_dead(queue=body.queue, task_type=body.task_type)
         change.nothing = number == 0
-        change.before, change.after = body.model_dump(exclude_none=True), {"number": number}
+        change.before, change.after = body.model_dump(exclude_defaults=True), {"number": number}
     return reply(request, actor, {"number": number})
 
 
@@ -89,8 +91,9 @@ async def purge_dead(
     body: Annotated[DeadPurge, Body(openapi_examples={"old": {"summary": "Old ones", "value": examples.DEAD_PURGE}})],
 ) -> Response:
     """Their history stays."""
+    check_all(body.queue or body.task_type or body.older_than, everything=body.all)
     async with audited(request, actor, "dead.purge", queue=body.queue, target="dead") as change:
         number = await change.client.purge_dead(queue=body.queue, task_type=body.task_type, older_than=body.older_than)
         change.nothing = number == 0
-        change.before, change.after = body.model_dump(exclude_none=True), {"number": number}
+        change.before, change.after = body.model_dump(exclude_defaults=True), {"number": number}
     return reply(request, actor, {"number": number})

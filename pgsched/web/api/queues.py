@@ -14,7 +14,7 @@ from pgsched.web.access import Actor, Operator, Viewer
 from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, reply
 from pgsched.web.api.shapes import QueueSettingsShape, QueueShape
-from pgsched.web.api.values import Count, Duration
+from pgsched.web.api.values import Age, Count, Duration
 from pgsched.web.audit import Change, audited, note_settings
 from pgsched.web.state import state_of
 
@@ -49,15 +49,16 @@ class QueueEdit(BaseModel):
         None, description="A task that has waited so long counts as one priority higher, for each such span; null: off."
     )
     events: StrictBool | None = Field(None, description="Tell other programs what happens to its tasks.")
-    retention: Duration | None = Field(
+    retention: Age | None = Field(
         None,
         description="Completed and cancelled tasks that ended longer ago are deleted; `forever`: none; null: as the"
         " settings say.",
     )
     retention_count: Count | None = Field(None, description="Of completed and cancelled tasks so many are kept.")
-    dead_retention: Duration | None = Field(None, description="Dead tasks that died longer ago are deleted.")
+    dead_retention: Age | None = Field(None, description="Dead tasks that died longer ago are deleted.")
     dead_retention_count: Count | None = Field(None, description="Of dead tasks so many are kept.")
     archive: StrictBool | None = Field(None, description="What is deleted is copied to pgsched.archived_tasks first.")
+    allow_short: StrictBool = Field(False, description="The ages may be shorter than an hour.")
 
 
 @router.get("/queues", summary="List queues", responses=answers(Queues, [examples.QUEUE]))

@@ -12,7 +12,7 @@ from pgsched.web.access import Operator, Viewer
 from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, reply
 from pgsched.web.api.shapes import PrunedShape, SettingsShape
-from pgsched.web.api.values import Count, Duration
+from pgsched.web.api.values import Age, Count
 from pgsched.web.audit import audited
 from pgsched.web.state import state_of
 
@@ -27,18 +27,19 @@ class SettingsEdit(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    retention: Duration | None = Field(
+    retention: Age | None = Field(
         None, description="Completed and cancelled tasks that ended longer ago are deleted; null: none."
     )
     retention_count: Count | None = Field(
         None, description="Of completed and cancelled tasks each queue keeps so many; null: all."
     )
-    dead_retention: Duration | None = Field(None, description="Dead tasks that died longer ago are deleted.")
+    dead_retention: Age | None = Field(None, description="Dead tasks that died longer ago are deleted.")
     dead_retention_count: Count | None = Field(None, description="Of dead tasks each queue keeps so many.")
     archive: StrictBool | None = Field(None, description="What is deleted is copied to pgsched.archived_tasks first.")
-    history_retention: Duration | None = Field(
+    history_retention: Age | None = Field(
         None, description="Days of the history that ended longer ago are dropped, a day at least; null: none."
     )
+    allow_short: StrictBool = Field(False, description="The ages may be shorter than an hour.")
 
 
 class Prune(BaseModel):
@@ -47,14 +48,13 @@ class Prune(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     queue: StrictStr | None = Field(None, description="Only tasks of this queue, and no history.")
-    completed_older_than: Duration | None = Field(
-        None, description="Completed and cancelled tasks that ended longer ago."
-    )
+    completed_older_than: Age | None = Field(None, description="Completed and cancelled tasks that ended longer ago.")
     completed_keep: StrictInt | None = Field(None, description="All completed and cancelled tasks but so many.")
-    dead_older_than: Duration | None = Field(None, description="Dead tasks that died longer ago.")
+    dead_older_than: Age | None = Field(None, description="Dead tasks that died longer ago.")
     dead_keep: StrictInt | None = Field(None, description="All dead tasks but so many.")
-    history_older_than: Duration | None = Field(None, description="Days of the history that ended longer ago.")
+    history_older_than: Age | None = Field(None, description="Days of the history that ended longer ago.")
     archive: StrictBool | None = Field(None, description="Copy tasks to pgsched.archived_tasks first, or not.")
+    allow_short: StrictBool = Field(False, description="The ages may be shorter than an hour.")
     dry_run: StrictBool = Field(False, description="Only say what would be deleted.")
     max_seconds: StrictInt | StrictFloat = Field(
         LONGEST_SECONDS, gt=0, le=LONGEST_SECONDS, description="Stop after so long."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, cast
 
 from fastapi import APIRouter, Request
@@ -11,10 +12,12 @@ from starlette.responses import Response
 from pgsched.async_client import AsyncClient
 from pgsched.db import page_commands
 from pgsched.db.page_commands import QueueSetup
-from pgsched.db.queue_commands import ORDERINGS, QueueLimits, QueueOptions
+from pgsched.db.queue_commands import ORDERINGS, QueueLimits, QueueOptions, set_queue
 from pgsched.db.settings_commands import FOREVER, LONGEST_RETENTION, RETENTION
 from pgsched.errors import InvalidTask
 from pgsched.interval import Interval
+from pgsched.maintenance.prune import preview
+from pgsched.records import Pruned
 from pgsched.spec_rules import MAX_INTEGER
 from pgsched.web.access import Actor, Operator, Viewer
 from pgsched.web.audit import audited, note_settings
@@ -31,6 +34,9 @@ LIMITS = {
     "rate_per_key": "So many with the same concurrency key start within it.",
 }
 """The limits of a queue, with a word on each; all hold over all workers."""
+
+KINDS = ("completed", "cancelled", "dead")
+"""The tasks that retention deletes."""
 
 router = APIRouter()
 
@@ -72,6 +78,8 @@ async def save(request: Request, actor: Operator, form: Form) -> Response:
     """Change the settings of a queue; its name is a field, since it may hold any character."""
     name = form.get("queue", "")
     try:
+        if form.get("confirmed") != "yes" and (found := await _goes(request, name, form)) is not None:
+            return _form(request, actor, name, form, None, found)
         async with audited(request, actor, "queue.set", queue=name) as change:
             was = await change.client.queue(name)
             await apply(change.client, await _setup(change.client, name), form)
@@ -102,15 +110,12 @@ async def change(request: Request, actor: Operator, verb: str, form: Form) -> Re
 async def apply(client: AsyncClient, setup: QueueSetup, form: dict[str, str]) -> None:
     """Do what a form changes; fields that hold what the queue has are left alone. Raises InvalidTask."""
     name, was = setup.name, fields_of(setup)
-    changed = {field for field in was if field in form and form[field].strip() != was[field]}
-    options = QueueOptions()
+    changed = _changed(was, form)
+    options = kept_options(changed, form)
     if "ordering" in changed:
         options["ordering"] = form["ordering"].strip()
     if "ageing" in changed:
         options["ageing"] = form["ageing"].strip() or None
-    for field in RETENTION:
-        if field in changed:
-            options[field] = kept_of(field, form[field])  # type: ignore[literal-required]
     if options:
         await client.set_queue(name, **options)
     if "events" in changed:
@@ -123,6 +128,26 @@ async def apply(client: AsyncClient, setup: QueueSetup, form: dict[str, str]) ->
             await client.limit_queue(name, **limits)
         else:
             await client.unlimit_queue(name)
+
+
+def _changed(was: dict[str, str], form: dict[str, str]) -> set[str]:
+    return {field for field in was if field in form and form[field].strip() != was[field]}
+
+
+def kept_options(changed: set[str], form: dict[str, str]) -> QueueOptions:
+    """Read what a form changes about finished tasks. Raises InvalidTask."""
+    return cast(QueueOptions, {field: kept_of(field, form[field]) for field in RETENTION if field in changed})
+
+
+async def _goes(request: Request, name: str, form: dict[str, str]) -> Pruned | None:
+    """What workers would delete at once after the change; None when that is nothing new to ask about."""
+    client = client_of(request)
+    options = kept_options(_changed(fields_of(await _setup(client, name)), form), form)
+    if not options:
+        return None
+    found = await asyncio.to_thread(preview, await client.database.address(), set_queue(name, options))
+    some = any(getattr(one, kind) for one in found.queues for kind in KINDS)
+    return found if some or not found.complete else None
 
 
 def kept_of(field: str, value: str) -> str | bool | None:
@@ -179,7 +204,14 @@ async def _setup(client: AsyncClient, name: str) -> QueueSetup:
     return found.get(name, QueueSetup(name=name))
 
 
-def _form(request: Request, actor: Actor, name: str, fields: dict[str, str], problem: str | None) -> Response:
+def _form(
+    request: Request,
+    actor: Actor,
+    name: str,
+    fields: dict[str, str],
+    problem: str | None,
+    goes: Pruned | None = None,
+) -> Response:
     return show(
         request,
         actor,
@@ -189,6 +221,8 @@ def _form(request: Request, actor: Actor, name: str, fields: dict[str, str], pro
         name=name,
         fields=fields,
         problem=problem,
+        goes=None if goes is None else {kind: sum(getattr(one, kind) for one in goes.queues) for kind in KINDS},
+        more=goes is not None and not goes.complete,
         limits=LIMITS,
         orderings=ORDERINGS,
     )
