@@ -75,6 +75,7 @@ begin
   end if;
   return new;
 end $$;
+comment on function pgsched.guard_task is 'For the schema: refuses an INSERT that sets what only a run of the task can say.';
 create trigger guard before insert on pgsched.tasks
   for each row
   when (new.status <> 'pending' or new.attempts <> 0 or new.died_at is not null or new.last_run_at is not null
@@ -83,10 +84,17 @@ create trigger guard before insert on pgsched.tasks
     or new.waiting_for <> 0 or new.fired is not null or new.progress is not null or new.result is not null)
   execute function pgsched.guard_task();
 
--- A finished row without this time would be in no list of what ended, and never be deleted. Not valid: rows that somebody
--- changed by hand before are left as they are.
+-- A finished row without this time would be in no list of what ended, and never be deleted. Not valid where there are rows:
+-- looking through them all would hold everybody up, and those that somebody changed by hand are left as they are. The doctor
+-- says how it is validated.
 alter table pgsched.tasks add constraint completed_at_if_and_only_if_completed_or_cancelled
   check ((completed_at is not null) = (status in ('completed', 'cancelled'))) not valid;
+do $$
+begin
+  if not exists (select from pgsched.tasks) then
+    alter table pgsched.tasks validate constraint completed_at_if_and_only_if_completed_or_cancelled;
+  end if;
+end $$;
 comment on constraint completed_at_if_and_only_if_completed_or_cancelled on pgsched.tasks is
   'Finished tasks are listed, counted and deleted by the time when they ended.';
 
@@ -96,6 +104,9 @@ alter table pgsched.tasks alter column inserted_by set default session_user;
 alter table pgsched.archived_tasks add column inserted_by text;
 comment on column pgsched.tasks.inserted_by is
   'The database role that was logged in when the row was inserted. Producers see their own rows in visible_tasks.';
+
+comment on column pgsched.archived_tasks.inserted_by is
+  'The database role that was logged in when the row was inserted.';
 
 -- What whoever asks may see: everything for roles that may read the tables, else the tasks that their own login inserted,
 -- and the children of those. The views read the tables as their owner, and session_user is whoever logged in. Their columns
@@ -133,6 +144,22 @@ where has_table_privilege('pgsched.missed_ticks', 'select')
   or exists (select from pgsched.visible_tasks t where t.id = m.task_id);
 comment on view pgsched.visible_missed_ticks is
   'The missed ticks of the tasks in visible_tasks; all of them for roles that may read pgsched.missed_ticks.';
+
+do $$
+declare
+  one record;
+begin
+  for one in
+    select v.relname as view, a.attname as name, col_description(t.oid, b.attnum) as said
+    from pg_class v
+    join pg_class t on t.relnamespace = v.relnamespace and t.relname = replace(v.relname, 'visible_', '')
+    join pg_attribute a on a.attrelid = v.oid and a.attnum > 0
+    join pg_attribute b on b.attrelid = t.oid and b.attname = a.attname
+    where v.relnamespace = 'pgsched'::regnamespace and v.relname like 'visible\_%'
+  loop
+    execute format('comment on column pgsched.%I.%I is %L', one.view, one.name, one.said);
+  end loop;
+end $$;
 
 -- To everybody: the views themselves say who sees what.
 grant select on pgsched.visible_tasks, pgsched.visible_executions, pgsched.visible_missed_ticks to public;
