@@ -99,7 +99,7 @@ def test_what_is_held_is_not_written_to_the_file_each_time(dsn: str, db: Databas
     hold(db, ids[7])
     with Client(dsn) as client:
         for _ in range(2):
-            done = client.prune(completed_older_than=0, archive_dir=tmp_path)
+            done = client.prune(completed_older_than="0s", allow_short=True, archive_dir=tmp_path)
             assert done.kept == 1
     lines = [line for path in tmp_path.iterdir() for line in gzip.decompress(path.read_bytes()).splitlines()]
     assert (left(db), len(lines)) == ([ids[7]], 19)
@@ -123,7 +123,7 @@ def test_dead_letters_and_many_tasks_are_deleted_beside_one_that_is_held(dsn: st
 async def test_a_worker_deletes_beside_what_is_held(dsn: str, db: Database) -> None:
     ids = [finished(db) for _ in range(60)]
     reference(db, ids[10])
-    db.execute("update pgsched.settings set retention = interval '0'")
+    db.execute("update pgsched.settings set retention = interval '0', allow_short = true")
     async with running_worker(dsn):
         await wait_until_async(lambda: left(db) == [ids[10]], timeout=20, message="all but one are deleted")
 
@@ -231,7 +231,7 @@ def test_everything_can_be_changed_under_a_publication_of_all_tables(dsn: str, d
     finished(db)
     with Client(dsn) as client:
         client.set_queue("default", archive=True)
-        done = client.prune(completed_older_than=0, history_older_than="30d")
+        done = client.prune(completed_older_than="0s", allow_short=True, history_older_than="30d")
         assert (done.complete, left(db)) == (True, [])
         db.execute("delete from pgsched.archived_tasks")
 
