@@ -28,7 +28,7 @@ def task_row(connection: psycopg.Connection[dict[str, Any]], task_id: int) -> di
 
 
 RUN = {
-    *("status", "attempts", "fencing_token", "execution_count", "revision", "waiting_for", "fired"),
+    *("status", "attempts", "fencing_token", "execution_count", "revision", "unbegun_token", "waiting_for", "fired"),
     *("locked_by", "locked_until", "started_at", "last_run_at", "completed_at", "died_at"),
     *("progress", "result", "last_error"),
 }

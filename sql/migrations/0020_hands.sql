@@ -60,6 +60,7 @@ begin
     ('fencing_token', new.fencing_token::text, new.fencing_token <> 0),
     ('execution_count', new.execution_count::text, new.execution_count <> 0),
     ('revision', new.revision::text, new.revision <> 0),
+    ('unbegun_token', new.unbegun_token::text, new.unbegun_token is not null),
     ('waiting_for', new.waiting_for::text, new.waiting_for <> 0),
     ('fired', left(new.fired::text, 100), new.fired is not null),
     ('progress', left(new.progress::text, 100), new.progress is not null),
@@ -81,7 +82,7 @@ create trigger guard before insert on pgsched.tasks
   when (new.status <> 'pending' or new.attempts <> 0 or new.died_at is not null or new.last_run_at is not null
     or new.last_error is not null or new.completed_at is not null or new.started_at is not null or new.locked_by is not null
     or new.locked_until is not null or new.fencing_token <> 0 or new.execution_count <> 0 or new.revision <> 0
-    or new.waiting_for <> 0 or new.fired is not null or new.progress is not null or new.result is not null)
+    or new.unbegun_token is not null or new.waiting_for <> 0 or new.fired is not null or new.progress is not null or new.result is not null)
   execute function pgsched.guard_task();
 
 -- A finished row without this time would be in no list of what ended, and never be deleted. Not valid where there are rows:

@@ -24,6 +24,7 @@ FOREIGN = {
     "result": "{}",
     "revision": 1,
     "started_at": "2026-01-01Z",
+    "unbegun_token": 7,
     "waiting_for": 1,
 }
 
