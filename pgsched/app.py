@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, cast
 
+from pgsched import forks
 from pgsched.async_client import AsyncClient
 from pgsched.client import Client, Joined
 from pgsched.config import capture_level, dsn_from
@@ -53,10 +54,15 @@ class App:
         self.tracing: Tracing | None = load_tracing(otel) if otel is not False else None
         self.capture_logs = capture_level(capture_logs)
         self.hooks = Hooks()
-        self._lock = threading.Lock()
+        self.begin_afresh()
+        forks.watch(self)
         self._client: Client | None = None
         self._async_client: AsyncClient | None = None
         self.registry = Registry()
+
+    def begin_afresh(self) -> None:
+        """Let a copy of this process not wait for a thread that it has not (called by pgsched)."""
+        self._lock = threading.Lock()
 
     @property
     def dsn(self) -> str:

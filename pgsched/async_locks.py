@@ -38,7 +38,7 @@ class AsyncHeld(Lease):
 
     async def release(self) -> bool:
         """Give the lock back; whether it was still ours. Safe to call again. Raises DatabaseUnavailable."""
-        if self._released:
+        if self._released or self.inherited:
             return False
         self._taken, self._released = self.lost, True
         self._ended.set()

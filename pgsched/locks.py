@@ -17,6 +17,7 @@ from time import monotonic, sleep
 from types import TracebackType
 from uuid import UUID, uuid4
 
+from pgsched import forks
 from pgsched.db import lock_commands
 from pgsched.db.database import Database
 from pgsched.errors import LockLost, LockNotAcquired, PgschedError
@@ -43,15 +44,23 @@ class Lease:
         self._good_until = 0.0
         self._taken = False
         self._released = False
+        self._generation = forks.current()
         self.extend(asked_at)
+
+    @property
+    def inherited(self) -> bool:
+        """Whether this process is a copy of the holder: then it does not hold the lock, whatever becomes of that."""
+        return self._generation != forks.current()
 
     @property
     def lost(self) -> bool:
         """Whether the lock may be, or was, somebody else's although it had not been released."""
-        return self._taken or (not self._released and monotonic() >= self._good_until)
+        return self._taken or (not self._released and (self.inherited or monotonic() >= self._good_until))
 
     def check(self) -> None:
         """Raise LockLost if the lock was lost: to be called before what nobody else may do at the same time."""
+        if self.lost and self.inherited:
+            raise LockLost(f"lock {self.name!r} was taken by the process that this one was forked from: it is not ours")
         if self.lost:
             raise LockLost(f"lock {self.name!r} was lost while it was held (fencing token {self.fencing_token})")
 
@@ -76,7 +85,7 @@ class Lease:
     @property
     def remaining(self) -> float:
         """Seconds until it counts as lost; 0 when it was lost."""
-        return 0.0 if self._taken else max(0.0, self._good_until - monotonic())
+        return 0.0 if self._taken or self.inherited else max(0.0, self._good_until - monotonic())
 
 
 class Held(Lease):
@@ -102,7 +111,7 @@ class Held(Lease):
 
     def release(self) -> bool:
         """Give the lock back; whether it was still ours. Safe to call again. Raises DatabaseUnavailable."""
-        if self._released:
+        if self._released or self.inherited:
             return False
         self._taken, self._released = self.lost, True
         self._ended.set()
@@ -200,7 +209,7 @@ def holder() -> str:
     return f"{socket.gethostname()[:200]}:{os.getpid()}"
 
 
-def refuse_reuse(name: str, held: object) -> None:
+def refuse_reuse(name: str, held: Lease | None) -> None:
     """Raise RuntimeError when a lock object is entered twice: the second ``with`` would wait for the first for ever."""
-    if held is not None:
+    if held is not None and not held.inherited:
         raise RuntimeError(f"lock {name!r}: this object is in a with already; call client.lock() for another")

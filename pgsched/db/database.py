@@ -16,6 +16,7 @@ from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
+from pgsched import forks
 from pgsched.db.answers import fetch, fetch_async, take, take_async, translated
 from pgsched.db.bulk import insert_tasks
 from pgsched.db.commands import Command
@@ -61,21 +62,58 @@ class _AsyncConnection(AsyncConnection[Any]):
         return await connect_async(conninfo, application_name="pgsched client", patience=LONGEST_ANSWER)
 
 
+class _Pool(ConnectionPool[Connection[Any]]):
+    """A pool that a copy of the process leaves alone: its threads, and whoever has its lock, are not there."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._generation = forks.current()
+        super().__init__(*args, **options)
+
+    def putconn(self, conn: Connection[Any]) -> None:
+        if self._generation == forks.generation:
+            super().putconn(conn)
+
+    def __del__(self) -> None:
+        if self._generation == forks.generation:
+            super().__del__()
+
+
+class _AsyncPool(AsyncConnectionPool[AsyncConnection[Any]]):
+    """As :class:`_Pool`, for an event loop."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._generation = forks.current()
+        super().__init__(*args, **options)
+
+    async def putconn(self, conn: AsyncConnection[Any]) -> None:
+        if self._generation == forks.generation:
+            await super().putconn(conn)
+
+    def __del__(self) -> None:
+        if self._generation == forks.generation:
+            super().__del__()
+
+
 class Database:
     """A database and at most ``pool_size`` connections to it, opened when the first command is run.
 
-    Every method raises DatabaseUnavailable and SchemaMismatch, and what the command's statement was refused
-    for.
+    A copy of the process that was forked opens its own. Every method raises DatabaseUnavailable and SchemaMismatch, and
+    what the command's statement was refused for.
     """
 
     def __init__(self, *, dsn: str, pool_size: int) -> None:
         _check_size(pool_size)
         self._dsn = dsn
         self._size = pool_size
-        self._lock = threading.Lock()
-        self._pool: ConnectionPool[Connection[Any]] | None = None
-        self._leave: Callable[[], None] | None = None
         self._closed = False
+        self.begin_afresh()
+        forks.watch(self)
+
+    def begin_afresh(self) -> None:
+        """Know of no connections (called by pgsched in a copy of the process: they are its parent's)."""
+        self._lock = threading.Lock()
+        self._pool: _Pool | None = None
+        self._leave: Callable[[], None] | None = None
 
     def run(self, command: Command[T]) -> T:
         """Run a command on the pool."""
@@ -133,14 +171,15 @@ class Database:
         finally:
             pool.putconn(connection)
 
-    def _opened(self) -> ConnectionPool[Connection[Any]]:
+    def _opened(self) -> _Pool:
+        forks.current()
         with self._lock:
             if self._closed:
                 raise _closed()
             if self._pool is None:
                 dsn, leave = _enter(self._dsn)
                 # Not at least one connection: a pool that cannot open it waits long and says little.
-                self._pool = ConnectionPool(
+                self._pool = _Pool(
                     dsn,
                     connection_class=_Connection,
                     min_size=0,
@@ -161,13 +200,18 @@ class AsyncDatabase:
         _check_size(pool_size)
         self._dsn = dsn
         self._size = pool_size
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._lock: asyncio.Lock
-        self._entered: tuple[str, Callable[[], None]] | None = None
         self.standby = False
         """The server is a standby, as was seen last: what only a primary has is read as empty."""
-        self._pool: AsyncConnectionPool[AsyncConnection[Any]] | None = None
         self._closed = False
+        self.begin_afresh()
+        forks.watch(self)
+
+    def begin_afresh(self) -> None:
+        """As in :class:`Database`."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pool: _AsyncPool | None = None
+        self._entered: tuple[str, Callable[[], None]] | None = None
 
     async def run(self, command: Command[T]) -> T:
         """Run a command on the pool."""
@@ -230,7 +274,8 @@ class AsyncDatabase:
         finally:
             await pool.putconn(connection)
 
-    async def _opened(self) -> AsyncConnectionPool[AsyncConnection[Any]]:
+    async def _opened(self) -> _AsyncPool:
+        forks.current()
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             # Connections belong to the loop that opened them; those of a loop that has ended go with it.
@@ -241,7 +286,7 @@ class AsyncDatabase:
             if self._entered is None:
                 self._entered = await asyncio.to_thread(_enter, self._dsn)
             if self._pool is None:
-                pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
+                pool = _AsyncPool(
                     self._entered[0],
                     connection_class=_AsyncConnection,
                     min_size=0,

@@ -18,6 +18,8 @@ from psycopg import AsyncConnection, Connection
 from psycopg.pq import TransactionStatus
 from psycopg.waiting import wait_async
 
+from pgsched import forks
+
 T = TypeVar("T")
 
 CANCEL_SECONDS = 0.5
@@ -38,6 +40,14 @@ class Link(Connection[tuple[Any, ...]]):
     pooled = False
     """There is a pooler in between, and two transactions may be in two sessions: nothing may be kept in one."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        forks.watch(self)
+
+    def begin_afresh(self) -> None:
+        """Leave the session to the process that this one is a copy of."""
+        _cut_off(self)
+
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
         """Do what every method of a connection and its cursors is done with."""
         if self.patience == inf:
@@ -56,6 +66,14 @@ class AsyncLink(AsyncConnection[tuple[Any, ...]]):
     """As in :class:`Link`."""
     pooled = False
     """As in :class:`Link`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        forks.watch(self)
+
+    def begin_afresh(self) -> None:
+        """As in :class:`Link`."""
+        _cut_off(self)
 
     async def wait(self, gen: Any, interval: float = LOOK_SECONDS, timeout: float | None = None) -> Any:
         """As in :class:`Link`. One that is cancelled tells the server, for a moment: it may be silent."""
@@ -80,6 +98,11 @@ class AsyncLink(AsyncConnection[tuple[Any, ...]]):
                     await self.cancel_safe(timeout=CANCEL_SECONDS)
         finally:
             self.pgconn.finish()
+
+
+def _cut_off(link: Link | AsyncLink) -> None:
+    with suppress(psycopg.Error):  # it is closed
+        forks.cut_off(link.pgconn.socket)
 
 
 def _patiently(gen: Generator[Any, Any, T], seconds: float) -> Generator[Any, Any, T]:

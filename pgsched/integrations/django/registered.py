@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import threading
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
@@ -20,22 +19,21 @@ from pgsched.integrations.django.conf import project_settings
 MODULE = "tasks"
 """The module of an app that is looked into."""
 
-_lock = threading.RLock()
 _found: dict[str, Task[Any, Any]] | None = None
 
 
 def registered_tasks() -> Mapping[str, Task[Any, Any]]:
     """Return every task of a pgsched backend, by its module path; the modules are imported at the first call."""
     global _found
-    with _lock:
-        if _found is None:
-            found: dict[str, Task[Any, Any]] = {}
-            for module in _modules():
-                for value in vars(module).values():
-                    if isinstance(value, Task) and isinstance(value.get_backend(), PgschedBackend):
-                        found[value.module_path] = value
-            _found = found
-        return _found
+    tasks = _found
+    if tasks is None:  # by two threads at once it is done twice, with the same result
+        tasks = {}
+        for module in _modules():
+            for value in vars(module).values():
+                if isinstance(value, Task) and isinstance(value.get_backend(), PgschedBackend):
+                    tasks[value.module_path] = value
+        _found = tasks
+    return tasks
 
 
 def find_task(module_path: str) -> Task[Any, Any] | None:
@@ -70,8 +68,7 @@ def _modules() -> list[ModuleType]:
 def _forget(*, setting: str, **_rest: Any) -> None:
     global _found
     if setting in ("INSTALLED_APPS", "TASKS", "PGSCHED"):
-        with _lock:
-            _found = None
+        _found = None
 
 
 setting_changed.connect(_forget, dispatch_uid="pgsched")
