@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from time import monotonic
 from typing import Any
 
 import psycopg
@@ -45,6 +46,8 @@ class Session:
         self._lock_milliseconds = f"{1000 * lock_timeout:.0f}"
         self.timeout = timeout
         """Seconds after which a server that does not answer is given up."""
+        self.asked_at: float | None = None
+        """Since when an answer is waited for, by the monotonic clock; None while nothing is asked. From any thread."""
         self._connection: AsyncLink | None = None
 
     @property
@@ -110,6 +113,7 @@ class Session:
     @asynccontextmanager
     async def _guarded(self) -> AsyncIterator[AsyncLink]:
         timeout = self.timeout
+        self.asked_at = monotonic()
         try:
             async with asyncio.timeout(timeout):
                 yield await self.open()
@@ -122,6 +126,8 @@ class Session:
         except BaseException:
             await self.close()
             raise
+        finally:
+            self.asked_at = None
 
 
 async def bound_lock_wait(connection: AsyncLink, milliseconds: str) -> None:

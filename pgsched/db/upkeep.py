@@ -15,6 +15,8 @@ LATE_SECONDS = 60.0
 FRONT = 1_000
 """So many rows of a queue and priority are looked at for schedules that stalled."""
 
+MOST_SET_ASIDE = 100_000
+"""So many are counted."""
 HISTORY = 100_000
 """So many rows of the history are looked through for how long attempts of a type run."""
 
@@ -48,6 +50,8 @@ class Watched(NamedTuple):
     """Living ones."""
     stalled: int
     """Schedules that should have run :data:`LATE_SECONDS` ago."""
+    set_aside: int
+    """Tasks that workers have set aside, :data:`MOST_SET_ASIDE` at the most."""
     findings: list[dict[str, str]]
     """What the watchdog last found."""
 
@@ -101,9 +105,11 @@ async def check_health(session: Session) -> Health:
 
 async def read_findings(session: Session) -> Watched:
     """Read what is known of workers, schedules and troubles, without looking for more."""
-    cursor = await session.execute(load_statement("read_findings"), {"late": LATE_SECONDS, "cap": FRONT})
+    cursor = await session.execute(
+        load_statement("read_findings"), {"late": LATE_SECONDS, "cap": FRONT, "most": MOST_SET_ASIDE}
+    )
     row = await cursor.fetchone()
-    return Watched._make(row) if row else Watched(0, 0, [])
+    return Watched._make(row) if row else Watched(0, 0, 0, [])
 
 
 async def begin_watch(session: Session, worker: UUID, every: float, complete: float) -> Turn | None:

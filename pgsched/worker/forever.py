@@ -26,7 +26,9 @@ def start_loop(
     tally: Tally, loops: Loops, what: str, tick: Tick, *, may_end: Callable[[], bool] | None = None
 ) -> Lasting:
     """Begin a loop that nothing ends but :meth:`Lasting.end`; it may end by itself while ``may_end`` says so."""
-    loop = Lasting(partial(forever, what, tick, tally, loops.of(what)), name=f"pgsched {what}", may_end=may_end)
+    state = loops.of(what)
+    work = partial(forever, what, tick, tally, state)
+    loop = Lasting(work, name=f"pgsched {what}", may_end=may_end, on_lost=state.failed)
     loop.start()
     return loop
 

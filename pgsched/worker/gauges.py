@@ -135,6 +135,11 @@ class Gauges(Collector):
             "Schedules that should have run a minute ago and did not.",
             value=watched.stalled,
         )
+        yield GaugeMetricFamily(
+            "pgsched_set_aside_tasks",
+            "Tasks that workers have set aside: the database refuses them.",
+            value=watched.set_aside,
+        )
         yield _findings(watched)
 
 

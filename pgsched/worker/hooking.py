@@ -18,6 +18,7 @@ from pgsched.threads import Threads
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.holds import Hold
 from pgsched.worker.lasting import Lasting
+from pgsched.worker.loops import Loop
 
 log = get_logger("pgsched.worker")
 
@@ -32,7 +33,8 @@ Function = Callable[[Event], Any]
 class Hooking:
     """Calls hooks one by one in the order of the events: ``async`` ones on the loop, plain ones in a thread."""
 
-    def __init__(self, hooks: Hooks, *, clock: DatabaseClock) -> None:
+    def __init__(self, hooks: Hooks, *, clock: DatabaseClock, loop: Loop) -> None:
+        """``loop`` notes how it fares."""
         self._hooks = hooks
         self._clock = clock
         self._waiting: deque[tuple[Function, Event]] = deque()
@@ -40,7 +42,8 @@ class Hooking:
         self._done = asyncio.Event()
         self._done.set()
         self._thread: Threads[BaseException | None] = Threads(limit=1, name="pgsched hooks")
-        self._loop = Lasting(self._run, name="pgsched hooks")
+        self._state = loop
+        self._loop = Lasting(self._run, name="pgsched hooks", on_lost=loop.failed)
         self._untold = 0
         self._told_at = -WARN_SECONDS
         self.dropped = 0
@@ -66,6 +69,7 @@ class Hooking:
         while True:
             await self._called.wait()
             self._called.clear()
+            self._state.worked()
             while self._waiting:
                 function, event = self._waiting.popleft()
                 try:

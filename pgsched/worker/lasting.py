@@ -34,11 +34,17 @@ class Lasting:
     """Work that goes on until :meth:`end`, whatever it raises and whoever cancels it."""
 
     def __init__(
-        self, work: Callable[[], Coroutine[Any, Any, None]], *, name: str, may_end: Callable[[], bool] | None = None
+        self,
+        work: Callable[[], Coroutine[Any, Any, None]],
+        *,
+        name: str,
+        on_lost: Callable[[BaseException], None],
+        may_end: Callable[[], bool] | None = None,
     ) -> None:
-        """``may_end``: whether it may end by itself just now; by default never."""
+        """``may_end``: whether it may end by itself just now; by default never. ``on_lost`` is called when it did."""
         self._work = work
         self._name = name
+        self._on_lost = on_lost
         self._may_end = may_end
         self._ending = False
         self._task: asyncio.Task[None] | None = None
@@ -73,7 +79,9 @@ class Lasting:
         error = None if task.cancelled() else task.exception()
         if self._ending or (self._may_end is not None and self._may_end()):
             return
-        log.error("loop_ended", loop=self._name, error=repr(error or asyncio.CancelledError()), again_in=AGAIN_SECONDS)
+        error = error or asyncio.CancelledError("somebody cancelled it")
+        self._on_lost(error)
+        log.error("loop_ended", loop=self._name, error=repr(error), again_in=AGAIN_SECONDS)
         self._again = task.get_loop().call_later(AGAIN_SECONDS, self._begin_again)
 
     def _begin_again(self) -> None:

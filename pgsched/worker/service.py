@@ -124,7 +124,7 @@ class Worker:
             prepares=False,
             timeout=settings.patience,
         )
-        self.hooking = Hooking(hooks, clock=clock) if hooks else None
+        self.hooking = Hooking(hooks, clock=clock, loop=self.loops.of("hooks")) if hooks else None
         self.finisher = Finisher(
             session=self._finishes,
             worker=self.identity.id,
@@ -187,6 +187,7 @@ class Worker:
         usual = Usual(self.tally)
         troubles = Troubles(
             loops=self.loops,
+            claims=self._claims,
             outcomes=self.finisher,
             work=self.slots,
             waiting=self.holds.waiting,

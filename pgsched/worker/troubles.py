@@ -31,6 +31,8 @@ UNWRITTEN_SECONDS: Final = 5.0
 """An outcome that waits longer to be written is stuck."""
 OVERDUE_SECONDS: Final = 2.0
 """How long after its timeout, or after it was cancelled, an attempt may still clean up."""
+SILENT_SECONDS: Final = 5.0
+"""How long an answer to a claim may take."""
 IDLE_SECONDS: Final = 5.0
 """A row that waits so long beside a free slot is not taken."""
 BLOCKED_SECONDS: Final = 5.0
@@ -65,12 +67,24 @@ class Trouble(NamedTuple):
         return self.kind, self.object, self.stops
 
 
+class Asked(Protocol):
+    """What asks the database."""
+
+    @property
+    def asked_at(self) -> float | None:
+        """Since when it waits for an answer, by the monotonic clock; None while it does not."""
+
+
 class Outcomes(Sized, Protocol):
     """What writes outcomes, and has so many to write."""
 
     @property
     def oldest_unwritten(self) -> float | None:
         """Since when the oldest waits, by the monotonic clock."""
+
+    @property
+    def behind(self) -> bool:
+        """Whether so many are not written that nothing more is claimed."""
 
 
 class Work(Protocol):
@@ -106,6 +120,7 @@ class Troubles:
         self,
         *,
         loops: Loops,
+        claims: Asked,
         outcomes: Outcomes,
         work: Work,
         waiting: Sequence[Hold],
@@ -119,6 +134,7 @@ class Troubles:
         ``log_errors`` counts log lines that were lost.
         """
         self._loops = loops
+        self._claims = claims
         self._outcomes = outcomes
         self._work = work
         self._waiting = waiting
@@ -177,10 +193,6 @@ class Troubles:
         """Return how many outcomes wait to be written, and for how many seconds the oldest has."""
         oldest = self._outcomes.oldest_unwritten
         return len(self._outcomes), 0.0 if oldest is None else max(monotonic() - oldest, 0.0)
-
-    def aside(self) -> int:
-        """Return how many rows are set aside."""
-        return sum(map(len, self._set_aside))
 
     def _total(self) -> int:
         return len(self._work.occupants()) + self._work.free
@@ -265,6 +277,12 @@ class Troubles:
 
     def _failing(self, at: float) -> list[Trouble]:
         found = []
+        asked_at = self._claims.asked_at
+        if asked_at is not None and at - asked_at > SILENT_SECONDS:
+            detail = (
+                f"the database has not answered a claim for over {SILENT_SECONDS:g} s: it is away, or a lock is held"
+            )
+            found.append(Trouble(LOOPS, "claim", asked_at, detail, stops=True))
         if (blocked := self._blocked()) > BLOCKED_SECONDS:
             detail = f"a handler has blocked the event loop for over {BLOCKED_SECONDS:g} s"
             found.append(Trouble(LOOPS, "event loop", at - blocked, detail, stops=True))
@@ -287,7 +305,9 @@ class Troubles:
         since = min((one for one in oldest if one is not None), default=at)
         if at - since <= SET_ASIDE_SECONDS:
             return []
-        return [Trouble(SET_ASIDE, "", since, f"{many(self.aside(), 'task')} set aside: the database refuses them")]
+        number = sum(map(len, self._set_aside))
+        detail = f"{many(number, 'task')} set aside, as the database refuses {'it' if number == 1 else 'them'}"
+        return [Trouble(SET_ASIDE, "", since, detail, stops=self._outcomes.behind)]
 
     def _lines(self, at: float) -> list[Trouble]:
         lost = self._log_errors()

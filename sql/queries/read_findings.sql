@@ -1,5 +1,5 @@
--- How many living workers there are, how many schedules should have run a while ago and did not, and what the watchdog last
--- found. A schedule is looked for among the first rows of the due clock of each queue and priority: behind more rows than that
+-- How many living workers there are, how many schedules should have run a while ago and did not, how many tasks workers have
+-- set aside, and what the watchdog last found. A schedule is looked for among the first rows of the due clock of each queue and priority: behind more rows than that
 -- it is late because they are. Nothing of a paused queue should have run.
 select
   (select count(*) from pgsched.workers w where w.heartbeat_at > now() - 3 * w.lease),
@@ -16,4 +16,5 @@ select
    ) f
    where f.schedule_type <> 'one_time' and (f.locked_until is null or f.locked_until < now())
      and not exists (select from pgsched.queues q where q.name = n.name and q.paused)),
+  (select count(*) from (select from pgsched.set_aside limit %(most)s) s),
   coalesce((select w.findings from pgsched.watchdog w), '[]')

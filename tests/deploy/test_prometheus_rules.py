@@ -25,8 +25,8 @@ ASKED_FOR = {
     "NotificationQueueFilling", "UnhandledDue", "FindingError",
 }  # fmt: skip
 TABLE_WIDE = (
-    "tasks", "queue_due", "queue_oldest_due_seconds", "unhandled_due", "workers", "schedules_stalled", "findings",
-    "table_dead_tuples", "oldest_xmin_age_seconds", "notification_queue_usage",
+    "tasks", "queue_due", "queue_oldest_due_seconds", "unhandled_due", "workers", "schedules_stalled",
+    "set_aside_tasks", "findings", "table_dead_tuples", "oldest_xmin_age_seconds", "notification_queue_usage",
 )  # fmt: skip
 
 

@@ -18,6 +18,10 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lasting, "AGAIN_SECONDS", 0.001)
 
 
+def nobody(_error: BaseException) -> None:
+    """Nobody is told that it ended."""
+
+
 class Work:
     """Does what it is told each time it begins, then waits."""
 
@@ -34,7 +38,7 @@ class Work:
 
 @on_loop
 async def test_it_is_found_in_no_list_of_tasks() -> None:
-    loop = Lasting(Work(), name="mine")
+    loop = Lasting(Work(), name="mine", on_lost=nobody)
     loop.start()
     other = own_task(asyncio.sleep(30), name="mine too")
     assert not {"mine", "mine too"} & {task.get_name() for task in asyncio.all_tasks()}
@@ -45,9 +49,11 @@ async def test_it_is_found_in_no_list_of_tasks() -> None:
 @on_loop
 async def test_it_begins_again_after_whatever_ended_it() -> None:
     work = Work(ValueError("a fault"), asyncio.CancelledError(), ExceptionGroup("several", [OSError()]))
-    loop = Lasting(work, name="mine")
+    lost: list[BaseException] = []
+    loop = Lasting(work, name="mine", on_lost=lost.append)
     loop.start()
     await wait_until_async(lambda: work.begun == 4, message="it has begun four times")
+    assert [type(error) for error in lost] == [ValueError, asyncio.CancelledError, ExceptionGroup]
     assert not loop.done
     await loop.end()
     assert loop.done
@@ -56,7 +62,7 @@ async def test_it_begins_again_after_whatever_ended_it() -> None:
 @on_loop
 async def test_it_begins_again_when_somebody_cancels_it_even_before_its_first_step() -> None:
     work = Work()
-    loop = Lasting(work, name="mine")
+    loop = Lasting(work, name="mine", on_lost=nobody)
     loop.start()
     assert loop._task is not None
     loop._task.cancel()
@@ -70,7 +76,7 @@ async def test_it_begins_again_when_somebody_cancels_it_even_before_its_first_st
 async def test_it_ends_for_good_when_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lasting, "AGAIN_SECONDS", 30.0)
     work = Work(ValueError("a fault"))
-    loop = Lasting(work, name="mine")
+    loop = Lasting(work, name="mine", on_lost=nobody)
     loop.start()
     await wait_until_async(lambda: loop._again is not None, message="it is about to begin again")
     await loop.end()
@@ -80,7 +86,7 @@ async def test_it_ends_for_good_when_it_is_told_to(monkeypatch: pytest.MonkeyPat
 
 @on_loop
 async def test_or_when_it_may_end_by_itself() -> None:
-    loop = Lasting(Work(asyncio.CancelledError()), name="mine", may_end=lambda: True)
+    loop = Lasting(Work(asyncio.CancelledError()), name="mine", on_lost=nobody, may_end=lambda: True)
     loop.start()
     await loop.wait(10)
     await wait_until_async(lambda: loop.done, message="it has ended")
@@ -95,7 +101,7 @@ async def test_work_that_swallows_its_cancellation_is_not_waited_for_longer_than
             except asyncio.CancelledError:
                 continue
 
-    loop = Lasting(stubborn, name="mine")
+    loop = Lasting(stubborn, name="mine", on_lost=nobody)
     loop.start()
     await asyncio.sleep(0)
     await loop.end(0.01)
@@ -112,7 +118,7 @@ async def test_a_task_factory_that_raises_makes_none_of_ours() -> None:
     running = asyncio.get_running_loop()
     running.set_task_factory(broken)
     work = Work()
-    loop = Lasting(work, name="mine")
+    loop = Lasting(work, name="mine", on_lost=nobody)
     loop.start()
     running.set_task_factory(None)
     await wait_until_async(lambda: work.begun == 1, message="it has begun")
