@@ -55,7 +55,7 @@ def refuse(db: Database, when: str = BAD, *, then: str = WORDS, kind: str = "aft
         f"create or replace function public.guard() returns trigger language plpgsql as "
         f"$$ begin if {when} then {then}; end if; return new; end $$"
     )
-    db.execute(f"create trigger guard {kind} update on pgsched.tasks for each {each} execute function public.guard()")
+    db.execute(f"create trigger house_rule {kind} update on pgsched.tasks for each {each} execute function public.guard()")
 
 
 def insert_bad(db: Database, **columns: Any) -> int:
@@ -141,7 +141,7 @@ async def test_a_row_whose_trigger_raises_errors_of_the_server_is_set_aside(
         await completed(db, good)
         noted = await is_set_aside(db, bad)
         assert noted[bad]["reason"] == "so it says"
-        db.execute("drop trigger guard on pgsched.tasks")
+        db.execute("drop trigger house_rule on pgsched.tasks")
         await completed(db, [bad])
         await is_set_aside(db)
 
@@ -197,7 +197,7 @@ async def test_rows_whose_claim_a_trigger_drops_hold_up_nothing_behind_them(
         if for_good:
             noted = await is_set_aside(db, *bad)
             assert all("the update was dropped" in row["reason"] for row in noted.values())
-            db.execute("drop trigger guard on pgsched.tasks")
+            db.execute("drop trigger house_rule on pgsched.tasks")
             await wait_until_async(lambda: statuses(db, bad) == {"completed"}, timeout=20, message="all are completed")
         else:
             assert "the update was dropped" in (await ended(db, bad[0]))["last_error"]
@@ -212,7 +212,7 @@ async def test_a_row_refused_at_the_commit_is_found_too(dsn: str, db: Database) 
         f"$$ begin if {BAD} then raise exception 'late'; end if; return null; end $$"
     )
     db.execute(
-        "create constraint trigger guard after update on pgsched.tasks deferrable initially deferred "
+        "create constraint trigger house_rule after update on pgsched.tasks deferrable initially deferred "
         "for each row execute function public.guard()"
     )
     async with running_worker(dsn, handlers(mail=Mail()), **QUICK):
@@ -230,7 +230,7 @@ async def test_a_row_that_is_refused_only_beside_others_is_found_by_halves(dsn: 
         "return null; end $$"
     )
     db.execute(
-        "create trigger guard after update on pgsched.tasks referencing new table as changed "
+        "create trigger house_rule after update on pgsched.tasks referencing new table as changed "
         "for each statement execute function public.guard()"
     )
     async with running_worker(dsn, handlers(mail=Mail()), **QUICK):
@@ -273,7 +273,7 @@ async def test_when_every_row_is_refused_none_is_dead_and_all_run_when_it_is_men
     async with running_worker(dsn, handlers(mail=mail), concurrency=50, poll_interval=0.05):
         await is_set_aside(db, *ids)
         assert statuses(db, ids) == {"pending"}
-        db.execute("drop trigger guard on pgsched.tasks")
+        db.execute("drop trigger house_rule on pgsched.tasks")
         await completed(db, ids)
     assert sorted(mail.ran) == ids
 
@@ -289,7 +289,7 @@ async def test_a_worker_sets_no_more_aside_than_it_may(
     async with running_worker(dsn, handlers(mail=Mail()), concurrency=1, poll_interval=0.05) as worker:
         await wait_until_async(lambda: worker.tally.database_errors > 0, message="the claim is refused, and said so")
         assert 3 <= len(worker.claimer.claims.set_aside) <= 4
-        db.execute("drop trigger guard on pgsched.tasks")
+        db.execute("drop trigger house_rule on pgsched.tasks")
         await completed(db, ids)
 
 
@@ -347,7 +347,7 @@ async def test_a_refused_row_of_a_queue_with_limits_holds_up_nothing(
         await completed(db, good)
         if set_aside_too:
             await is_set_aside(db, bad)
-            db.execute("drop trigger guard on pgsched.tasks")
+            db.execute("drop trigger house_rule on pgsched.tasks")
             await completed(db, [bad])
         else:
             await ended(db, bad)

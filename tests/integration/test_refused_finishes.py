@@ -42,7 +42,7 @@ def refuse(db: Database, when: str, *, then: str = "raise exception 'not in this
         f"create or replace function public.guard() returns trigger language plpgsql as "
         f"$$ begin if {when} then {then}; end if; return new; end $$"
     )
-    db.execute(f"create trigger guard {kind} update on pgsched.tasks for each row execute function public.guard()")
+    db.execute(f"create trigger house_rule {kind} update on pgsched.tasks for each row execute function public.guard()")
 
 
 def insert(db: Database, good: int, bad: int = 1) -> tuple[list[int], list[int]]:
@@ -131,7 +131,7 @@ async def test_an_outcome_that_a_trigger_drops_is_dead_or_set_aside_and_no_fence
                 assert "the update was dropped" in row["last_error"]
             else:
                 assert one.finisher.set_aside.ids == [bad]
-                db.execute("drop trigger guard on pgsched.tasks")
+                db.execute("drop trigger house_rule on pgsched.tasks")
                 one.finisher.try_all()
                 await one.finisher.tick()
                 assert task_row(db, bad)["status"] == "completed"
@@ -148,7 +148,7 @@ async def test_an_outcome_refused_at_the_commit_is_found_too(dsn: str) -> None:
             f"$$ begin if {COMPLETES} then raise exception 'late'; end if; return null; end $$"
         )
         db.execute(
-            "create constraint trigger guard after update on pgsched.tasks deferrable initially deferred "
+            "create constraint trigger house_rule after update on pgsched.tasks deferrable initially deferred "
             "for each row execute function public.guard()"
         )
         async with engine(dsn, handlers(mail=Mail()), concurrency=50) as one:
@@ -173,7 +173,7 @@ async def test_an_outcome_that_can_be_written_in_no_way_is_set_aside_and_written
             assert task_row(db, bad)["status"] == "running"
             late = insert_task(db)
             await wait_until_async(lambda: statuses(db, [late]) == {"completed"}, message="the worker goes on")
-            db.execute("drop trigger guard on pgsched.tasks")
+            db.execute("drop trigger house_rule on pgsched.tasks")
             worker.finisher.try_all()
             await wait_until_async(lambda: statuses(db, [bad]) == {"completed"}, message="it is written")
             await wait_until_async(lambda: rows(db, listed) == [], message="it is shown no more")
@@ -302,7 +302,7 @@ async def test_nothing_more_is_claimed_while_outcomes_cannot_be_written(
                 lambda: len(worker.finisher.set_aside) == len(mail.ran), timeout=30, message="what was claimed has run"
             )
             assert len(mail.ran) < 80
-            db.execute("drop trigger guard on pgsched.tasks")
+            db.execute("drop trigger house_rule on pgsched.tasks")
             worker.finisher.try_all()
             await wait_until_async(lambda: statuses(db, ids) == {"completed"}, timeout=30, message="all are written")
     assert sorted(mail.ran) == sorted(ids), "each ran once"
@@ -323,7 +323,7 @@ async def test_a_lease_that_cannot_be_renewed_costs_no_other_its_own(dsn: str) -
             renewed = "select count(*) as n from pgsched.tasks where locked_until > now() + '10 s' and id = any(%s)"
             (found,) = rows(db, renewed, good)
             assert (found["n"], lost) == (20, [])
-            db.execute("drop trigger guard on pgsched.tasks")
+            db.execute("drop trigger house_rule on pgsched.tasks")
 
 
 @on_loop
@@ -355,7 +355,7 @@ async def test_progress_that_is_refused_costs_no_other_its_own(dsn: str) -> None
             shown = "select id from pgsched.tasks where progress is not null order by id"
             await one.worker._reporter.tick()
             assert [row["id"] for row in rows(db, shown)] == sorted(good)
-            db.execute("drop trigger guard on pgsched.tasks")
+            db.execute("drop trigger house_rule on pgsched.tasks")
             await one.worker._reporter.tick()
             assert [row["id"] for row in rows(db, shown)] == sorted([*good, bad])
             go_on.set()

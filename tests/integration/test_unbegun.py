@@ -146,12 +146,12 @@ async def test_a_mark_that_is_refused_costs_no_other(dsn: str, db: Database) -> 
             "create function public.guard() returns trigger language plpgsql as $$ begin "
             f"if old.id = {ids[1]} then raise exception 'no'; end if; return new; end $$"
         )
-        db.execute("create trigger guard before update on pgsched.tasks for each row execute function public.guard()")
+        db.execute("create trigger house_rule before update on pgsched.tasks for each row execute function public.guard()")
         await one.worker._reporter.tick()
         marks = rows(db, "select id from pgsched.tasks where unbegun_token is not null")
         assert marks == [{"id": ids[1]}]
         assert not any(hold.in_advance for hold in one.holds.snapshot())
-        db.execute("drop trigger guard on pgsched.tasks")
+        db.execute("drop trigger house_rule on pgsched.tasks")
 
 
 @on_loop

@@ -45,6 +45,10 @@ class Rules:
     """A claim that takes a row over writes the lost attempt into the history."""
     holds_remembered: bool = True
     """What a worker gives back because it does not know it is never what it has begun and then given up."""
+    last_at_once: bool = True
+    """A row with one attempt left is not held in advance."""
+    lost_at_once: bool = True
+    """A row whose last worker was lost is not held in advance."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +87,8 @@ class Row(NamedTuple):
     attempts: int = 0
     ticks: int = 0
     """How many are over (``execution_count``): the number of the present one."""
+    unbegun: bool = False
+    """It is held in advance, and not known to have begun (``unbegun_token`` is the row's token)."""
 
 
 class Hold(NamedTuple):
@@ -120,6 +126,8 @@ class State(NamedTuple):
     """The token when the attempts last began to be counted afresh."""
     starts: int
     """How often the handler was started since, interrupted starts that were given back not counted."""
+    uncounted: int
+    """How many attempts were lost since that were not counted, because they were not known to have begun."""
     left: Left
 
 
@@ -143,6 +151,7 @@ def first(size: Size) -> State:
         holds=(None,) * size.workers,
         since=0,
         starts=0,
+        uncounted=0,
         left=Left(size.faults, size.releases, size.cancels, size.retries),
     )
 
@@ -180,17 +189,24 @@ def _claims(state: State, worker: int, rules: Rules, size: Size) -> Iterator[Nex
     free = row.status == PENDING or (row.status == RUNNING and rules.takeover and not row.live)
     if state.holds[worker] == GONE or not (free or (row.status == RUNNING and not rules.lease)):
         return
-    token = row.token + rules.growth
+    lost = row.status == RUNNING
+    counts = not (lost and row.unbegun)
     history = state.history
-    if row.status == RUNNING and rules.lost_noted:
+    if lost and rules.lost_noted and counts:
         history = _with(history, Entry(row.token, row.ticks, "lost"))
-    attempts = row.attempts + rules.counted_at_claim
-    claimed = state._replace(row=Row(RUNNING, worker, True, token, attempts, row.ticks), history=history)
+    token, attempts = row.token + rules.growth, row.attempts + (rules.counted_at_claim and counts)
     attempt = attempts if rules.counted_at_claim else attempts + 1
-    # What this worker had of an older claim is given up: a late outcome is that of another worker.
-    yield Step("claim", worker), _holding(claimed, worker, Hold(token, attempt, row.ticks, WAITS))
-    if state.left.faults:
-        yield Step("claim, unanswered", worker), _one_less(_holding(claimed, worker, None), "faults")
+    may_wait = (attempt < size.max_attempts or not rules.last_at_once) and not (lost and rules.lost_at_once)
+    for unbegun, how in ((False, "claim"), (True, "claim in advance"))[: 1 + may_wait]:
+        claimed = state._replace(
+            row=Row(RUNNING, worker, True, token, attempts, row.ticks, unbegun),
+            history=history,
+            uncounted=state.uncounted + (not counts),
+        )
+        # What this worker had of an older claim is given up: a late outcome is that of another worker.
+        yield Step(how, worker), _holding(claimed, worker, Hold(token, attempt, row.ticks, WAITS))
+        if state.left.faults:
+            yield Step(f"{how}, unanswered", worker), _one_less(_holding(claimed, worker, None), "faults")
 
 
 def _returns_unheld(state: State, worker: int, rules: Rules) -> Iterator[Next]:
@@ -224,6 +240,8 @@ def _goes_on(state: State, worker: int, hold: Hold, rules: Rules, size: Size) ->
     if hold.phase in (WAITS, RUNS) and passes and state.left.faults:
         # It does not reach the database: for all it knows its lease has run out.
         yield Step("give up", worker, hold), _one_less(now(GIVEN_UP), "faults")
+    if hold.phase == RUNS and row.unbegun and passes:
+        yield Step("mark begun", worker, hold), state._replace(row=row._replace(unbegun=False))
     if hold.phase == RUNS:
         well = now(WENT_WELL)
         if not rules.together:
@@ -263,26 +281,29 @@ def _finished(state: State, hold: Hold, rules: Rules, size: Size) -> State:
     if hold.attempt >= size.max_attempts:
         return _tick_over(noted, size, died=True)
     attempts = hold.attempt
-    return noted._replace(row=noted.row._replace(status=PENDING, owner=NOBODY, live=False, attempts=attempts))
+    return noted._replace(row=_freed(noted.row)._replace(status=PENDING, attempts=attempts))
 
 
 def _tick_over(state: State, size: Size, *, died: bool) -> State:
     """The tick was completed or died: a one-time task ends, a schedule goes on."""
-    row = state.row._replace(owner=NOBODY, live=False)
+    row = _freed(state.row)
     if size.ticks == 1 and died:
         return state._replace(row=row._replace(status=DEAD, attempts=min(row.attempts, size.max_attempts)))
     ticks = row.ticks + 1
     attempts = row.attempts if size.ticks == 1 else 0
     status = COMPLETED if ticks >= size.ticks else PENDING
     row = row._replace(status=status, ticks=ticks, attempts=attempts)
-    return state._replace(row=row, since=state.since if size.ticks == 1 else row.token, starts=0)
+    return state._replace(row=row, since=state.since if size.ticks == 1 else row.token, starts=0, uncounted=0)
 
 
 def _released(state: State) -> State:
     row = state.row
     attempts = max(row.attempts - 1, 0)
-    freed = row._replace(status=PENDING, owner=NOBODY, live=False, attempts=attempts)
-    return _one_less(state._replace(row=freed), "releases")
+    return _one_less(state._replace(row=_freed(row)._replace(status=PENDING, attempts=attempts)), "releases")
+
+
+def _freed(row: Row) -> Row:
+    return row._replace(owner=NOBODY, live=False, unbegun=False)
 
 
 # What people do.
@@ -294,11 +315,12 @@ def _by_hand(state: State, rules: Rules) -> Iterator[Next]:
         history = state.history
         if row.status == RUNNING:
             history = _with(history, Entry(row.token, row.ticks, "cancelled"))
-        gone = row._replace(status=CANCELLED, owner=NOBODY, live=False, token=row.token + rules.cancel_growth)
+        gone = _freed(row)._replace(status=CANCELLED, token=row.token + rules.cancel_growth)
         yield Step("cancel"), _one_less(state._replace(row=gone, history=history), "cancels")
     if state.left.retries and (row.status in (DEAD, CANCELLED) or (row.status == PENDING and row.attempts > 0)):
         again = row._replace(status=PENDING, attempts=0)
-        yield Step("retry by hand"), _one_less(state._replace(row=again, since=row.token, starts=0), "retries")
+        afresh = state._replace(row=again, since=row.token, starts=0, uncounted=0)
+        yield Step("retry by hand"), _one_less(afresh, "retries")
 
 
 def _holding(state: State, worker: int, hold: Hold | None) -> State:
@@ -378,7 +400,12 @@ def _attempts_are_kept(state: State, size: Size) -> bool:
 
 
 def _no_start_too_many(state: State, size: Size) -> bool:
-    return state.starts <= size.max_attempts
+    return state.starts <= size.max_attempts + state.uncounted
+
+
+def _few_uncounted(state: State, size: Size) -> bool:
+    # What is released makes its attempt once more.
+    return state.uncounted <= size.max_attempts - 1 + (size.releases - state.left.releases)
 
 
 INVARIANTS: dict[str, Callable[[State, Size], bool]] = {
@@ -390,7 +417,8 @@ INVARIANTS: dict[str, Callable[[State, Size], bool]] = {
     "only the owner of the lease holds the row's token": _one_holder,
     "a row is completed if and only if its ticks are over": _ends_are_right,
     "every attempt that was counted is in the history": _attempts_are_kept,
-    "no tick is started more often than max_attempts says": _no_start_too_many,
+    "no tick is started more often than max_attempts says, but for attempts that are not counted": _no_start_too_many,
+    "each attempt but the last goes uncounted once at the most": _few_uncounted,
 }
 """What is true of every state."""
 

@@ -32,6 +32,8 @@ WITHOUT: Mapping[str, tuple[str, ...]] = {
     "with effects committed before the outcome": ("together",),
     "with lost attempts not noted": ("lost_noted",),
     "with what was given up given back": ("holds_remembered",),
+    "with the last attempt held in advance": ("last_at_once",),
+    "with what was lost held in advance": ("lost_at_once",),
 }
 NEEDED = Size(faults=2, releases=1, cancels=0, retries=0)
 PAGE = (CHECKOUT / "docs" / "specification.md").read_text(encoding="utf-8")
