@@ -89,10 +89,6 @@ class _AsyncPool(AsyncConnectionPool[AsyncConnection[Any]]):
         if self._generation == forks.generation:
             await super().putconn(conn)
 
-    def __del__(self) -> None:
-        if self._generation == forks.generation:
-            super().__del__()
-
 
 class Database:
     """A database and at most ``pool_size`` connections to it, opened when the first command is run.
