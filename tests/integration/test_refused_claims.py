@@ -55,7 +55,8 @@ def refuse(db: Database, when: str = BAD, *, then: str = WORDS, kind: str = "aft
         f"create or replace function public.guard() returns trigger language plpgsql as "
         f"$$ begin if {when} then {then}; end if; return new; end $$"
     )
-    db.execute(f"create trigger house_rule {kind} update on pgsched.tasks for each {each} execute function public.guard()")
+    what = f"{kind} update on pgsched.tasks for each {each}"
+    db.execute(f"create trigger house_rule {what} execute function public.guard()")
 
 
 def insert_bad(db: Database, **columns: Any) -> int:

@@ -146,7 +146,8 @@ async def test_a_mark_that_is_refused_costs_no_other(dsn: str, db: Database) -> 
             "create function public.guard() returns trigger language plpgsql as $$ begin "
             f"if old.id = {ids[1]} then raise exception 'no'; end if; return new; end $$"
         )
-        db.execute("create trigger house_rule before update on pgsched.tasks for each row execute function public.guard()")
+        what = "before update on pgsched.tasks for each row"
+        db.execute(f"create trigger house_rule {what} execute function public.guard()")
         await one.worker._reporter.tick()
         marks = rows(db, "select id from pgsched.tasks where unbegun_token is not null")
         assert marks == [{"id": ids[1]}]
