@@ -35,6 +35,7 @@ comment on constraint dead_retention_must_be_at_least_1_hour_unless_allow_short 
 create function pgsched.guard_task() returns trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
 -- Refuses a row that says of itself what only a run of it can say. Two rows may: the dead tick of a schedule, which the finish
 -- of its parent inserts, and any row in a session that restores rows as they were.
 declare

@@ -241,6 +241,7 @@ async def use_everything(dsn: str, tmp_path: Path, *, inserts: bool = True, serv
         done = client.prune(completed_older_than="0s", allow_short=True, archive_dir=tmp_path / "archive")
         assert (done.kept, done.complete) == (0, True)
         assert {f.check for f in client.doctor().findings} <= {
+            "role_settings",
             "durability", "dead_letters", "no_worker", "unserved_queues", "unknown_types", "read_only", "late_starts",
             "stalled_schedules", "pooler",
         }  # fmt: skip
