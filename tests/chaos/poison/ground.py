@@ -6,16 +6,18 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg.conninfo import make_conninfo
 
 from pgsched.maintenance.doctor.doctor import look_apart
-from tests.chaos.faults.trial import Trial
 from tests.chaos.poison.kind import COMPLETED, DEAD, SET_ASIDE, WAITS, Act, Kind
 from tests.tables import database
 from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from tests.chaos.faults.trial import Trial
 
 LOCK_TRIES = 20
 FINAL = ("completed", "dead", "cancelled")
@@ -51,7 +53,7 @@ class Ground:
                     try:
                         books.execute(kind.fill(statement, role=self._role))  # type: ignore[arg-type]
                         break
-                    except psycopg.errors.LockNotAvailable:
+                    except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
                         if not tries_left:
                             raise
 

@@ -6,13 +6,16 @@ import random
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import psycopg
 
-from tests.chaos.faults.trial import Trial
 from tests.chaos.poison.ground import FINAL, Fate, Ground
 from tests.chaos.poison.kind import COMPLETED, REFUSED, SET_ASIDE, WAITS, Kind
 from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from tests.chaos.faults.trial import Trial
 
 FATE_SECONDS = 60.0
 """So long after the last one was planted every poisoned task must have met its fate."""
