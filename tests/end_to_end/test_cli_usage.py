@@ -105,7 +105,7 @@ def test_migrate_sql_prints_the_schema_without_a_database() -> None:
 
 
 def test_options_come_from_the_environment_and_the_command_line_wins(dsn: str) -> None:
-    assert pgsched("task", "list", env={"PGSCHED_DSN": dsn, "PGSCHED_JSON": "1"}).json() == []
+    assert pgsched("task", "list", "--json", env={"PGSCHED_DSN": dsn}).json() == []
     assert pgsched("--dsn", dsn, "task", "list", "--json", env={"PGSCHED_DSN": NOWHERE}).json() == []
     assert "'--concurrency'" in pgsched("worker", env={"PGSCHED_CONCURRENCY": "many"}).error
     assert "lease must" in pgsched("worker", env={"PGSCHED_APP": "a:b", "PGSCHED_LEASE": "0"}).error

@@ -213,4 +213,4 @@ async def test_a_declaration_that_the_database_refuses_costs_no_other_its_row(ds
         db.execute("alter table pgsched.tasks add constraint not_b check (task_type <> 'b')")
         assert await outcomes(dsn, app.registry) == ["added", "refused", "added"]
         async with running_worker(dsn, app.registry) as worker:
-            await wait_until_async(lambda: worker.unready() is None, message="the worker works all the same")
+            await wait_until_async(lambda: worker.health.unready() is None, message="the worker works all the same")

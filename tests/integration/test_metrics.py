@@ -395,7 +395,6 @@ async def test_a_collector_or_a_probe_that_raises_spoils_nothing_else(dsn: str) 
             assert status == 200
             assert {"pgsched_running", "before_it"} <= samples(text).keys()
             with pytest.MonkeyPatch.context() as broken:
-                broken.setattr(one.worker.slots, "running", None)
                 broken.setattr(one.worker.progress, "stalled", Raising)
                 assert get(f"{address}/healthz")[0] == 500
             assert get(f"{address}/healthz")[0] == 200
@@ -417,7 +416,8 @@ async def test_a_process_whose_metrics_fail_still_answers_the_other_questions(ds
             healthy=raising,
             ready=lambda: None,
             alive=raising,
-            load=one.worker.load,
+            load=one.worker.health.load,
+            troubles=list,
             on_orphaned=orphaned.set,
         ).start()
         child = Child(ours)

@@ -67,8 +67,7 @@ def somebody(dsn: str, database_name: str) -> Iterator[As]:
 
 
 def documented(heading: str) -> list[dict[str, str]]:
-    (found,) = [one for one in tables(CHECKOUT / "docs" / "security.md") if one.heading == heading]
-    return found.rows
+    return next(one for one in tables(CHECKOUT / "docs" / "security.md") if one.heading == heading).rows
 
 
 RIGHTS = """
