@@ -179,6 +179,7 @@ def test_web_face_with_every_kind_of_refusal_tells_no_secret(secret_dsn: str, ru
     assert statuses == [401, 401, 403, 201, 200, 422, 422, 422, 200]
     with database(secret_dsn) as connection:
         connection.execute("alter table pgsched.tasks rename column last_error to elsewhere")
+        connection.execute("alter view pgsched.visible_tasks rename to seen_tasks")
     assert _ask(f"{url}/api/v1/tasks/1", token=OPERATOR) >= 500
     assert _ask(f"{url}/tasks?search={PAYLOAD}", token=OPERATOR) >= 500
     with database(secret_dsn) as connection:

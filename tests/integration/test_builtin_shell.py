@@ -204,7 +204,7 @@ async def test_cancel_ends_the_group(dsn: str, tmp_path: Path, script: str) -> N
 async def test_shutdown_ends_the_group_in_the_time_that_it_leaves(dsn: str, tmp_path: Path, script: str) -> None:
     async with started(dsn, tmp_path / "pids", script) as (one, _, pids):
         await one.worker.slots.interrupt(CANCEL_SECONDS)
-        assert none_of(pids)()
+        await wait_until_async(none_of(pids), message="the group has ended")
         assert one.worker.slots.running == 0
 
 
