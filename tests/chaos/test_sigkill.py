@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.chaos.fleet import Connection, Fleet, insert, wait_for_completed, wait_until_done
+from tests.chaos.fleet import Connection, Fleet, insert, losers, wait_for_completed, wait_until_done
 from tests.chaos.invariants import assert_all_completed
 
 KINDS = ("brief", "brief", "brief", "brief_plain")
