@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -17,10 +17,10 @@ import psycopg
 from pgsched.context import Context
 from pgsched.db import leases, outcomes
 from pgsched.errors import DatabaseUnavailable
-from pgsched.model import Outcome
+from pgsched.model import Claimed, Outcome
 from pgsched.registry import Registry
 from pgsched.worker.holds import Holds
-from tests.engine import engine, expire_leases, history, rows
+from tests.engine import Engine, engine, expire_leases, history, rows
 from tests.tables import WORKER, database, insert_task, task_row
 from tests.waiting import wait_until_async
 
@@ -42,22 +42,37 @@ TAKEN = ("locked_by = gen_random_uuid()", "fencing_token = fencing_token + 1")
 had not heard of the first claim; and of the same worker under a later token."""
 
 
-async def _a_late_finish_changes_nothing(dsn: str, status: str) -> None:
-    for taken in TAKEN:
+async def _a_late_worker_changes_nothing(
+    dsn: str, write: Callable[[Database, Engine, Claimed], Awaitable[None]]
+) -> None:
+    """A worker whose row was claimed again, in earnest or in one of the ways of TAKEN, writes: the row is as before."""
+    for taken in (None, *TAKEN):
         with database(dsn) as db:
             task_id = insert_task(db)
-            async with engine(dsn) as late:
-                await late.claim()
-                db.execute(f"update pgsched.tasks set {taken}")
+            async with engine(dsn) as late, engine(dsn) as owner:
+                (task,) = await late.claim()
+                if taken is None:
+                    expire_leases(db)
+                    (again,) = await owner.claim()
+                    assert again.fencing_token == task.fencing_token + 1
+                else:
+                    db.execute(f"update pgsched.tasks set {taken}")
                 before = task_row(db, task_id)
-                hold = late.holds.get(task_id)
-                assert hold is not None
-                late.finisher.conclude(hold, Outcome(status, 0.0, 0.0))
-                await late.finisher.tick()
+                await write(db, late, task)
                 assert task_row(db, task_id) == before
-                assert late.tally.fenced == 1
-                assert history(db, task_id) == []
+                assert [row["status"] for row in history(db, task_id)] == (["lost"] if taken is None else [])
             db.execute("delete from pgsched.tasks")
+
+
+async def _a_late_finish_changes_nothing(dsn: str, status: str) -> None:
+    async def finish(_db: Database, late: Engine, task: Claimed) -> None:
+        hold = late.holds.get(task.id)
+        assert hold is not None
+        late.finisher.conclude(hold, Outcome(status, 0.0, 0.0))
+        await late.finisher.tick()
+        assert late.tally.fenced == 1
+
+    await _a_late_worker_changes_nothing(dsn, finish)
 
 
 async def a_leased_row_is_not_claimed(dsn: str) -> None:
@@ -86,35 +101,24 @@ async def a_claim_does_not_wait_for_locked_rows(dsn: str) -> None:
 
 async def a_late_release_changes_nothing(dsn: str) -> None:
     """A worker that gives a row back after another claimed it takes nothing from that one."""
-    for taken in TAKEN:
-        with database(dsn) as db:
-            task_id = insert_task(db)
-            async with engine(dsn) as late:
-                tasks = await late.claim()
-                db.execute(f"update pgsched.tasks set {taken}")
-                before = task_row(db, task_id)
-                released = await leases.release(late.worker._upkeep, late.worker.identity.id, tasks)
-                assert task_row(db, task_id) == before
-                assert released == 0
-            db.execute("delete from pgsched.tasks")
+
+    async def release(_db: Database, late: Engine, task: Claimed) -> None:
+        assert await leases.release(late.worker._upkeep, late.worker.identity.id, [task]) == 0
+
+    await _a_late_worker_changes_nothing(dsn, release)
 
 
 async def a_late_heartbeat_renews_nothing(dsn: str) -> None:
     """A worker that comes back after its lease was taken learns that it lost it, and does not prolong the other's."""
-    for taken in TAKEN:
-        with database(dsn) as db:
-            task_id = insert_task(db)
-            async with engine(dsn) as late:
-                await late.claim()
-                db.execute(f"update pgsched.tasks set {taken}")
-                before = task_row(db, task_id)
-                age(late.holds)
-                lost: list[int] = []
-                late.worker.heart._on_lost = lambda holds, lost=lost: lost.extend(hold.task.id for hold in holds)
-                late.worker.heart.tick()
-                assert task_row(db, task_id) == before
-                assert lost == [task_id]
-            db.execute("delete from pgsched.tasks")
+
+    async def beat(_db: Database, late: Engine, task: Claimed) -> None:
+        age(late.holds)
+        lost: list[int] = []
+        late.worker.heart._on_lost = lambda holds: lost.extend(hold.task.id for hold in holds)
+        late.worker.heart.tick()
+        assert lost == [task.id]
+
+    await _a_late_worker_changes_nothing(dsn, beat)
 
 
 async def a_known_key_is_refused(dsn: str) -> None:
@@ -128,16 +132,13 @@ async def a_known_key_is_refused(dsn: str) -> None:
 
 async def progress_of_a_late_worker_is_not_shown(dsn: str) -> None:
     """A worker whose row was claimed by another shows no progress any more."""
-    for taken in TAKEN:
-        with database(dsn) as db:
-            task_id = insert_task(db)
-            async with engine(dsn) as late:
-                (task,) = await late.claim()
-                db.execute(f"update pgsched.tasks set {taken}")
-                shown = outcomes.Progress(task.id, task.fencing_token, "0.5")
-                await outcomes.report(late.worker._upkeep, late.worker.identity.id, [shown], [], 0.0)
-                assert task_row(db, task_id)["progress"] is None
-            db.execute("delete from pgsched.tasks")
+
+    async def show(db: Database, late: Engine, task: Claimed) -> None:
+        shown = outcomes.Progress(task.id, task.fencing_token, "0.5")
+        await outcomes.report(late.worker._upkeep, late.worker.identity.id, [shown], [], 0.0)
+        assert task_row(db, task.id)["progress"] is None
+
+    await _a_late_worker_changes_nothing(dsn, show)
 
 
 async def a_late_transaction_writes_nothing(dsn: str) -> None:

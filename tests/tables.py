@@ -122,3 +122,32 @@ def add_worker(
         """,
         (queues, task_types, silent_for),
     )
+
+
+def refuse_updates(
+    connection: psycopg.Connection[dict[str, Any]],
+    when: str,
+    *,
+    then: str = "raise exception 'not in this house'",
+    kind: str = "after",
+    each: str = "row",
+) -> None:
+    """Give the table of tasks a trigger of its users, ``house_rule``."""
+    connection.execute(
+        f"create or replace function public.guard() returns trigger language plpgsql as "
+        f"$$ begin if {when} then {then}; end if; return new; end $$"
+    )
+    what = f"{kind} update on pgsched.tasks for each {each}"
+    connection.execute(f"create trigger house_rule {what} execute function public.guard()")
+
+
+def refuse_at_commit(connection: psycopg.Connection[dict[str, Any]], when: str) -> None:
+    """The same, noticed by nobody before the commit."""
+    connection.execute(
+        "create function public.guard() returns trigger language plpgsql as "
+        f"$$ begin if {when} then raise exception 'late'; end if; return null; end $$"
+    )
+    connection.execute(
+        "create constraint trigger house_rule after update on pgsched.tasks deferrable initially deferred "
+        "for each row execute function public.guard()"
+    )

@@ -82,8 +82,8 @@ class Transaction:
         connection = self._connection
         try:
             async with asyncio.timeout(self._pool.timeout), connection.pipeline():
-                await settle_transaction(connection)
                 tuned = await connection.execute(load_statement("tune_transaction"), {"role": self._role}, binary=True)
+                await settle_transaction(connection)
                 cursors = [
                     await connection.execute(statement, parameters, binary=True) for statement, parameters in commands
                 ]

@@ -86,9 +86,29 @@ def unfinished(connection: Connection) -> int:
     return _count(connection, "select count(*) as n from pgsched.tasks where next_run_at is not null")
 
 
-def losers(connection: Connection) -> int:
-    """How many workers lost executions."""
-    return _count(connection, "select count(distinct worker_id) as n from pgsched.executions where status = 'lost'")
+def lost_claims(connection: Connection) -> int:
+    """How many claims ended without an outcome: what had begun is in the history as lost, the rest left no trace."""
+    return _count(
+        connection,
+        """
+        select coalesce(sum(t.fencing_token - (
+          select count(*) from pgsched.executions e where e.task_id = t.id and e.status <> 'lost')), 0)::bigint as n
+        from pgsched.tasks t""",
+    )
+
+
+def holds_tasks(connection: Connection, pid: int) -> bool:
+    """Whether the worker with this process id has a lease on a task that runs."""
+    row = connection.execute(
+        """
+        select exists (
+          select from pgsched.tasks t join pgsched.workers w on w.id = t.locked_by
+          where w.pid = %s and t.status = 'running') as held
+        """,
+        (pid,),
+    ).fetchone()
+    assert row is not None
+    return bool(row["held"])
 
 
 def _count(connection: Connection, statement: LiteralString) -> int:

@@ -11,7 +11,7 @@ import pytest
 from pgsched.client import Client
 from pgsched.flow import chain, group, parallel, step
 from pgsched.spec import TaskSpec
-from tests.chaos.fleet import Connection, Fleet, losers, wait_for_completed
+from tests.chaos.fleet import Connection, Fleet, lost_claims, wait_for_completed
 from tests.chaos.invariants import assert_all_completed
 from tests.engine import rows
 from tests.tables import insert_task
@@ -144,7 +144,7 @@ def wait_until_ended(books: Connection) -> None:
 
 def assert_in_order(books: Connection, acknowledged: list[int]) -> None:
     """Everything is completed, after what it depends on, and nobody is waited for any more."""
-    assert losers(books) >= 5, "the kills hit no running task: the test shows nothing"
+    assert lost_claims(books) >= 5, "the kills hit no running task: the test shows nothing"
     assert_all_completed(books, acknowledged)
     assert rows(books, TOO_EARLY) == []
     assert rows(books, "select * from pgsched.dependencies") == []

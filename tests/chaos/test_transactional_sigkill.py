@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.chaos.fleet import Connection, Fleet, losers, unfinished
+from tests.chaos.fleet import Connection, Fleet, lost_claims, unfinished
 from tests.chaos.invariants import assert_all_completed
 
 ACCOUNTS = 20
@@ -42,7 +42,7 @@ def move_money(fleet_of: Callable[..., Fleet], books: Connection, *, transfers: 
     fleet.wait_until_started()
     kill_until_done(fleet, books, seconds=seconds)
     fleet.wait_until_started()
-    assert losers(books) >= 2, "the kills hit no running task: the test shows nothing"
+    assert lost_claims(books) >= 2, "the kills hit no running task: the test shows nothing"
     assert_books_balance(books, transfers)
     assert_all_completed(books, acknowledged)
     assert fleet.stop() == [0] * WORKERS

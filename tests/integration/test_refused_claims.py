@@ -15,7 +15,7 @@ from pgsched.hooks import Hooks
 from pgsched.worker import claims, set_aside
 from pgsched.worker.service import Worker
 from tests.engine import engine, expire_leases, handlers, history, on_loop, rows, running_worker
-from tests.tables import database, insert_task, task_row
+from tests.tables import database, insert_task, refuse_at_commit, refuse_updates, task_row
 from tests.waiting import wait_until_async
 
 Database = psycopg.Connection[dict[str, Any]]
@@ -47,16 +47,6 @@ class Mail:
 
     async def __call__(self, ctx: Context, **_: Any) -> None:
         self.ran.append(ctx.id)
-
-
-def refuse(db: Database, when: str = BAD, *, then: str = WORDS, kind: str = "after", each: str = "row") -> None:
-    """Give the table of tasks a trigger of its users."""
-    db.execute(
-        f"create or replace function public.guard() returns trigger language plpgsql as "
-        f"$$ begin if {when} then {then}; end if; return new; end $$"
-    )
-    what = f"{kind} update on pgsched.tasks for each {each}"
-    db.execute(f"create trigger house_rule {what} execute function public.guard()")
 
 
 def insert_bad(db: Database, **columns: Any) -> int:
@@ -121,7 +111,7 @@ async def test_a_row_whose_claim_a_trigger_refuses_is_dead_with_its_words(
     dsn: str, db: Database, then: str, words: str, kind: str
 ) -> None:
     good, bad = insert_around(db)
-    refuse(db, then=then, kind=kind)
+    refuse_updates(db, BAD, then=then, kind=kind)
     async with running_worker(dsn, handlers(mail=Mail()), **QUICK) as worker:
         await completed(db, good)
         row = await ended(db, bad)
@@ -137,7 +127,7 @@ async def test_a_row_whose_trigger_raises_errors_of_the_server_is_set_aside(
     dsn: str, db: Database, soon: None, state: str
 ) -> None:
     good, bad = insert_around(db)
-    refuse(db, then=f"raise exception using errcode = '{state}', message = 'so it says'")
+    refuse_updates(db, BAD, then=f"raise exception using errcode = '{state}', message = 'so it says'")
     async with running_worker(dsn, handlers(mail=Mail()), **QUICK):
         await completed(db, good)
         noted = await is_set_aside(db, bad)
@@ -173,7 +163,7 @@ async def test_a_check_that_an_old_row_breaks_sets_it_aside_until_it_is_mended(
 @on_loop
 async def test_a_row_that_is_set_aside_is_forgotten_when_it_is_gone(dsn: str, db: Database, soon: None) -> None:
     bad = insert_bad(db)
-    refuse(db, "old.payload ? 'bad'", kind="before")
+    refuse_updates(db, "old.payload ? 'bad'", kind="before")
     async with running_worker(dsn, handlers(mail=Mail()), **QUICK) as worker:
         await is_set_aside(db, bad)
         db.execute("delete from pgsched.tasks where id = %s", (bad,))
@@ -188,7 +178,7 @@ async def test_rows_whose_claim_a_trigger_drops_hold_up_nothing_behind_them(
     dsn: str, db: Database, soon: None, monkeypatch: pytest.MonkeyPatch, limited: bool, for_good: bool
 ) -> None:
     monkeypatch.setattr(claims, "LOOK_SECONDS", 0.05)
-    refuse(db, "new.payload ? 'bad'" if for_good else BAD, then="return null", kind="before")
+    refuse_updates(db, "new.payload ? 'bad'" if for_good else BAD, then="return null", kind="before")
     if limited:
         limit(db, concurrency=2)
     bad = [insert_bad(db, priority=10) for _ in range(30)]
@@ -208,14 +198,7 @@ async def test_rows_whose_claim_a_trigger_drops_hold_up_nothing_behind_them(
 @on_loop
 async def test_a_row_refused_at_the_commit_is_found_too(dsn: str, db: Database) -> None:
     good, bad = insert_around(db)
-    db.execute(
-        "create function public.guard() returns trigger language plpgsql as "
-        f"$$ begin if {BAD} then raise exception 'late'; end if; return null; end $$"
-    )
-    db.execute(
-        "create constraint trigger house_rule after update on pgsched.tasks deferrable initially deferred "
-        "for each row execute function public.guard()"
-    )
+    refuse_at_commit(db, BAD)
     async with running_worker(dsn, handlers(mail=Mail()), **QUICK):
         await completed(db, good)
         assert "late" in (await ended(db, bad))["last_error"]
@@ -258,7 +241,7 @@ async def test_a_lost_attempt_of_a_task_that_cannot_be_claimed_is_in_its_history
         bad = insert_bad(db)
         await one.claim()
         expire_leases(db)
-    refuse(db)
+    refuse_updates(db, BAD)
     async with running_worker(dsn, handlers(mail=Mail()), **QUICK):
         await ended(db, bad)
     assert [run["status"] for run in history(db, bad)] == ["lost"]
@@ -270,7 +253,7 @@ async def test_when_every_row_is_refused_none_is_dead_and_all_run_when_it_is_men
 ) -> None:
     mail = Mail()
     ids = [insert_bad(db) for _ in range(claims.FEW + 5)]
-    refuse(db)
+    refuse_updates(db, BAD)
     async with running_worker(dsn, handlers(mail=mail), concurrency=50, poll_interval=0.05):
         await is_set_aside(db, *ids)
         assert statuses(db, ids) == {"pending"}
@@ -286,7 +269,7 @@ async def test_a_worker_sets_no_more_aside_than_it_may(
     monkeypatch.setattr(claims, "MAX_SET_ASIDE", 3)
     monkeypatch.setattr(claims, "FEW", 0)
     ids = [insert_bad(db) for _ in range(8)]
-    refuse(db)
+    refuse_updates(db, BAD)
     async with running_worker(dsn, handlers(mail=Mail()), concurrency=1, poll_interval=0.05) as worker:
         await wait_until_async(lambda: worker.tally.database_errors > 0, message="the claim is refused, and said so")
         assert 3 <= len(worker.claimer.claims.set_aside) <= 4
@@ -302,7 +285,7 @@ async def test_the_end_of_a_row_that_cannot_be_claimed_is_told(dsn: str, db: Dat
     bad = insert_bad(db, queue="mail")
     waits = insert_task(db, queue="mail", depends_on=[bad])
     db.execute("insert into pgsched.queues (name, events) values ('mail', true)")
-    refuse(db)
+    refuse_updates(db, BAD)
     with psycopg.connect(dsn, autocommit=True) as ears:
         ears.execute("listen pgsched_events")
         async with running_worker(dsn, handlers(mail=Mail()), hooks=hooks, queues=("mail",), **QUICK) as worker:
@@ -343,7 +326,7 @@ async def test_a_refused_row_of_a_queue_with_limits_holds_up_nothing(
     else:
         db.execute("insert into pgsched.queues (name, ageing) values ('default', '1 hour')")
     good, bad = insert_around(db, concurrency_key="k")
-    refuse(db, "old.payload ? 'bad'" if set_aside_too else BAD)
+    refuse_updates(db, "old.payload ? 'bad'" if set_aside_too else BAD)
     async with running_worker(dsn, handlers(mail=Mail()), **QUICK):
         await completed(db, good)
         if set_aside_too:
@@ -361,7 +344,7 @@ async def test_a_refused_row_of_a_lifo_queue_holds_up_nothing(
 ) -> None:
     db.execute("insert into pgsched.queues (name, ordering) values ('default', 'lifo')")
     good, bad = insert_around(db)
-    refuse(db, "old.payload ? 'bad'" if set_aside_too else BAD)
+    refuse_updates(db, "old.payload ? 'bad'" if set_aside_too else BAD)
     async with running_worker(dsn, handlers(mail=Mail()), **QUICK):
         await completed(db, good)
         await (is_set_aside(db, bad) if set_aside_too else ended(db, bad))
@@ -480,7 +463,7 @@ async def test_a_claim_in_the_transaction_of_a_finish_passes_over_what_is_set_as
 ) -> None:
     limit(db, concurrency=1)
     good, bad = insert_around(db)
-    refuse(db, "old.payload ? 'bad'", kind="before")
+    refuse_updates(db, "old.payload ? 'bad'", kind="before")
     async with running_worker(dsn, handlers(mail=Mail()), **QUICK):
         await completed(db, good)
         await is_set_aside(db, bad)
@@ -514,7 +497,7 @@ async def test_a_row_that_cannot_be_given_back_holds_up_no_other(dsn: str, db: D
         await one.claim()
         for hold in one.holds.take_waiting():  # as if the answer had been lost
             one.holds.drop(hold)
-        refuse(db, "old.payload ? 'bad'")
+        refuse_updates(db, "old.payload ? 'bad'")
         one.worker.claimer._unanswered = True
         again = await one.claim()
         assert {task.id for task in again} == set(good)

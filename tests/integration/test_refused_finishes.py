@@ -15,7 +15,7 @@ from pgsched.worker import finisher as finishing
 from pgsched.worker.halves import MAX_PASSING
 from tests.engine import Engine, engine, handlers, history, on_loop, rows, running_worker
 from tests.guards import age
-from tests.tables import database, insert_task, task_row
+from tests.tables import database, insert_task, refuse_at_commit, refuse_updates, task_row
 from tests.waiting import wait_until_async
 
 Database = psycopg.Connection[dict[str, Any]]
@@ -34,15 +34,6 @@ class Mail:
     async def __call__(self, ctx: Context, **_: Any) -> str:
         self.ran.append(ctx.id)
         return "sent"
-
-
-def refuse(db: Database, when: str, *, then: str = "raise exception 'not in this house'", kind: str = "after") -> None:
-    """Give the table of tasks a trigger of its users."""
-    db.execute(
-        f"create or replace function public.guard() returns trigger language plpgsql as "
-        f"$$ begin if {when} then {then}; end if; return new; end $$"
-    )
-    db.execute(f"create trigger house_rule {kind} update on pgsched.tasks for each row execute function public.guard()")
 
 
 def insert(db: Database, good: int, bad: int = 1) -> tuple[list[int], list[int]]:
@@ -83,7 +74,7 @@ async def test_an_outcome_that_a_trigger_refuses_is_dead_with_its_words(dsn: str
     mail = Mail()
     with database(dsn) as db:
         good, (bad,) = insert(db, 30)
-        refuse(db, COMPLETES, then=then)
+        refuse_updates(db, COMPLETES, then=then)
         async with engine(dsn, handlers(mail=mail), concurrency=50) as one:
             await work(one)
         assert statuses(db, good) == {"completed"}
@@ -100,7 +91,7 @@ async def test_an_outcome_that_a_trigger_refuses_as_the_server_would_is_set_asid
     """The first time it is taken for the server's trouble, then for the row's."""
     with database(dsn) as db:
         good, (bad,) = insert(db, 30)
-        refuse(db, ENDS, then=f"raise exception 'as if' using errcode = '{state}'")
+        refuse_updates(db, ENDS, then=f"raise exception 'as if' using errcode = '{state}'")
         async with engine(dsn, handlers(mail=Mail()), concurrency=50) as one:
             with pytest.raises(DatabaseUnavailable, match="as if"):
                 await work(one)
@@ -118,7 +109,7 @@ async def test_an_outcome_that_a_trigger_drops_is_dead_or_set_aside_and_no_fence
     mail = Mail()
     with database(dsn) as db:
         good, (bad,) = insert(db, 30)
-        refuse(db, when, then="return null", kind="before")
+        refuse_updates(db, when, then="return null", kind="before")
         async with engine(dsn, handlers(mail=mail), concurrency=50) as one:
             await work(one)
             assert statuses(db, good) == {"completed"}
@@ -143,14 +134,7 @@ async def test_an_outcome_that_a_trigger_drops_is_dead_or_set_aside_and_no_fence
 async def test_an_outcome_refused_at_the_commit_is_found_too(dsn: str) -> None:
     with database(dsn) as db:
         good, (bad,) = insert(db, 30)
-        db.execute(
-            "create function public.guard() returns trigger language plpgsql as "
-            f"$$ begin if {COMPLETES} then raise exception 'late'; end if; return null; end $$"
-        )
-        db.execute(
-            "create constraint trigger house_rule after update on pgsched.tasks deferrable initially deferred "
-            "for each row execute function public.guard()"
-        )
+        refuse_at_commit(db, COMPLETES)
         async with engine(dsn, handlers(mail=Mail()), concurrency=50) as one:
             await work(one)
         assert statuses(db, good) == {"completed"}
@@ -162,7 +146,7 @@ async def test_an_outcome_that_can_be_written_in_no_way_is_set_aside_and_written
     mail = Mail()
     with database(dsn) as db:
         good, (bad,) = insert(db, 30)
-        refuse(db, ENDS)
+        refuse_updates(db, ENDS)
         async with running_worker(dsn, handlers(mail=mail), concurrency=50) as worker:
             await wait_until_async(lambda: statuses(db, good) == {"completed"}, message="the others are written")
             listed = "select task_id, task_type, operation, reason from pgsched.set_aside"
@@ -294,7 +278,7 @@ async def test_nothing_more_is_claimed_while_outcomes_cannot_be_written(
     monkeypatch.setattr(finishing, "MAX_UNWRITTEN", 20)
     mail = Mail()
     with database(dsn) as db:
-        refuse(db, "old.status = 'running' and new.status <> 'running'")
+        refuse_updates(db, "old.status = 'running' and new.status <> 'running'")
         ids, _ = insert(db, 80, bad=0)
         async with running_worker(dsn, handlers(mail=mail), concurrency=5, max_batch=10) as worker:
             await wait_until_async(lambda: worker.finisher.behind, message="the worker stops claiming")
@@ -316,7 +300,7 @@ async def test_a_lease_that_cannot_be_renewed_costs_no_other_its_own(dsn: str) -
             await one.claim()
             lost: list[int] = []
             one.worker.heart._on_lost = lambda holds: lost.extend(hold.task.id for hold in holds)
-            refuse(db, BAD)
+            refuse_updates(db, BAD)
             age(one.holds)
             db.execute("update pgsched.tasks set locked_until = now() + '1 second' where not payload ? 'bad'")
             one.worker.heart.tick()
@@ -330,7 +314,7 @@ async def test_a_lease_that_cannot_be_renewed_costs_no_other_its_own(dsn: str) -
 async def test_a_row_that_cannot_be_given_back_costs_no_other(dsn: str) -> None:
     with database(dsn) as db:
         good, (bad,) = insert(db, 20)
-        refuse(db, "new.payload ? 'bad' and new.status = 'pending'")
+        refuse_updates(db, "new.payload ? 'bad' and new.status = 'pending'")
         async with engine(dsn, concurrency=50) as one:
             await one.claim()
             await one.worker.ending().give_back(one.holds.take_waiting())
@@ -348,7 +332,7 @@ async def test_progress_that_is_refused_costs_no_other_its_own(dsn: str) -> None
 
     with database(dsn) as db:
         good, (bad,) = insert(db, 10)
-        refuse(db, f"{BAD} and new.progress is not null and new.status = 'running'")
+        refuse_updates(db, f"{BAD} and new.progress is not null and new.status = 'running'")
         async with engine(dsn, handlers(mail=show), concurrency=50) as one:
             await one.claim()
             await one.started()

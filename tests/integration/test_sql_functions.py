@@ -303,7 +303,12 @@ BROKEN = {
     "dependency_mode_must_be_all_or_any": {"dependency_mode": "some"},
     "on_dependency_dead_must_be_cancel_run_or_wait": {"on_dependency_dead": "skip"},
     "concurrency_key_must_have_1_to_200_characters": {"concurrency_key": ""},
-    "due_if_and_only_if_pending_or_running": {"status": "completed", "next_run_at": "2040-01-01"},
+    "due_if_and_only_if_pending_or_running": {
+        "status": "completed",
+        "completed_at": "2039-01-01",
+        "next_run_at": "2040-01-01",
+    },
+    "completed_at_if_and_only_if_completed_or_cancelled": {"completed_at": "2039-01-01"},
     "leased_if_and_only_if_running": {"locked_by": WORKER, "locked_until": "2040-01-01"},
     "died_at_if_and_only_if_dead": {"status": "dead"},
     "cron_expression_if_and_only_if_recurring": {"schedule_type": "recurring"},

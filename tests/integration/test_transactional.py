@@ -20,7 +20,7 @@ from pgsched.errors import Discard, NotTransactional
 from tests import guards
 from tests.engine import engine, expire_leases, handlers, history, on_loop, rows, running_worker
 from tests.guards import Database, ledger, make_ledger, transactional
-from tests.tables import database, insert_task, task_row
+from tests.tables import database, insert_task, refuse_updates, task_row
 from tests.waiting import wait_until_async
 
 
@@ -732,8 +732,9 @@ async def test_what_the_handler_sets_for_its_transaction_does_not_reach_the_fini
         await ctx.connection.execute("set local role pg_monitor")
         await ctx.connection.execute("set local search_path to nowhere")
         await ctx.connection.execute("set local timezone to 'Asia/Tokyo'")
-        await ctx.connection.execute("set local statement_timeout to '1ms'")
+        await ctx.connection.execute("set local statement_timeout to '50ms'")
 
+    refuse_updates(db, "new.status = 'completed'", then="perform pg_catalog.pg_sleep(0.2)")
     task_id = insert_task(db)
     async with engine(dsn, transactional(restricts)) as one:
         await one.work()

@@ -13,7 +13,7 @@ import pytest
 from pgsched.db.statements import load_statement
 from tests.engine import Engine, engine, expire_leases, handlers, history, on_loop, rows
 from tests.processes import PgschedRunner
-from tests.tables import database, insert_task, task_row
+from tests.tables import database, insert_task, refuse_updates, task_row
 from tests.waiting import wait_until, wait_until_async
 
 Database = psycopg.Connection[dict[str, Any]]
@@ -142,12 +142,7 @@ async def test_a_mark_that_is_refused_costs_no_other(dsn: str, db: Database) -> 
     async with engine(dsn, handlers(mail=wait), concurrency=3) as one:
         await claim(one, 3, free=0)
         await one.started()
-        db.execute(
-            "create function public.guard() returns trigger language plpgsql as $$ begin "
-            f"if old.id = {ids[1]} then raise exception 'no'; end if; return new; end $$"
-        )
-        what = "before update on pgsched.tasks for each row"
-        db.execute(f"create trigger house_rule {what} execute function public.guard()")
+        refuse_updates(db, f"old.id = {ids[1]}", then="raise exception 'no'", kind="before")
         await one.worker._reporter.tick()
         marks = rows(db, "select id from pgsched.tasks where unbegun_token is not null")
         assert marks == [{"id": ids[1]}]

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from tests.chaos.faults.model import Fault, Shape, Size
 from tests.chaos.faults.trial import Trial
+from tests.chaos.fleet import lost_claims
 
 KILLS, TASKS = 200, 100_000
 """Of the long form: at least so many kills, over at least so many tasks."""
@@ -52,6 +53,6 @@ class Sigkill(Fault):
 
     def check(self, trial: Trial) -> Iterable[str]:
         with trial.books() as books:
-            row = books.execute("select count(*) as n from pgsched.executions where status = 'lost'").fetchone()
-        if not row or not row["n"]:
+            lost = lost_claims(books)
+        if not lost:
             yield "no kill hit a running task: the trial shows nothing"

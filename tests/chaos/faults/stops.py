@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from tests.chaos.faults.model import Fault, Shape, Size
 from tests.chaos.faults.trial import Trial
+from tests.chaos.fleet import lost_claims
 
 ROUNDS = 12
 
@@ -46,6 +47,6 @@ class Sigstop(Fault):
 
     def check(self, trial: Trial) -> Iterable[str]:
         with trial.books() as books:
-            row = books.execute("select count(*) as n from pgsched.executions where status = 'lost'").fetchone()
-        if not row or not row["n"]:
+            lost = lost_claims(books)
+        if not lost:
             yield "no lease ran out: the trial shows nothing"
