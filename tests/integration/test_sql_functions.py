@@ -360,7 +360,7 @@ def test_known_idempotency_key_is_refused_by_its_rule_s_name(db: Database) -> No
     ("columns", "rule"),
     [
         ("(name, ordering) values ('q', 'random')", "ordering_must_be_fifo_or_lifo"),
-        ("(name, retention) values ('q', '-1 day')", "retention_must_not_be_negative"),
+        ("(name, retention, allow_short) values ('q', '-1 day', true)", "retention_must_not_be_negative"),
         ("(name) values ('')", "queue_must_have_1_to_100_characters"),
     ],
 )
