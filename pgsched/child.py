@@ -179,11 +179,6 @@ class _Child:
             raise
         if forks.generation != generation:
             forks.end_copy()
-        if handler.is_async:
-            return value
-        if asyncio.iscoroutine(value):
-            value.close()
-            raise TypeError(f"handler {handler.task_type!r} is a plain function that returned a coroutine")
         return value
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from time import monotonic
 
+from pgsched.callables import unrun
 from pgsched.errors import Discard, InvalidTask, Retry
 from pgsched.jsontext import encode_json
 from pgsched.model import Outcome
@@ -24,6 +25,8 @@ def completed(value: object, started: float) -> Outcome:
     try:
         result = encode_json(value, "result")
     except InvalidTask as error:
+        if (what := unrun(value)) is not None:
+            return failed(TypeError(f"the handler returned {what}, which nothing runs"), started)
         # The work is done: doing it again would return the same and might bill somebody twice.
         return Outcome("discarded", started, monotonic(), error=f"{error} (the handler itself had ended well)")
     return Outcome("completed", started, monotonic(), result=result)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pgsched.callables import is_coroutine_function, why_no_handler
 from pgsched.context import Context
 from pgsched.errors import PayloadMismatch, RegistrationError
 from pgsched.model import GROUP
@@ -79,10 +80,11 @@ class Registry:
         memory_limit: int | str | None = None,
         transactional: bool = False,
     ) -> Handler:
-        """Register ``function`` under ``task_type`` and return its handler.
+        """Register ``function``, which may have other names already, under ``task_type`` and return its handler.
 
-        Raises RegistrationError when the name is taken or the signature cannot take a payload, and for an executor,
-        memory_limit or transaction that makes no sense.
+        Raises RegistrationError when the name is taken or the signature cannot take a payload, for what runs nothing
+        when it is called (a generator function, a class), and for an executor, memory_limit or transaction that makes
+        no sense.
         """
         if task_type == GROUP:
             raise RegistrationError(f"task type {task_type!r} is that of groups, which need no handler")
@@ -116,6 +118,11 @@ class Registry:
 
 
 def _inspect(task_type: str, function: Callable[..., Any], options: TaskOptions) -> Handler:
+    registered = getattr(function, "handler", None)
+    if isinstance(registered, Handler):  # under another name
+        function = registered.function
+    if (what := why_no_handler(function)) is not None:
+        raise RegistrationError(f"handler {task_type!r} must be a function that runs when it is called, got {what}")
     try:
         signature = inspect.signature(function, eval_str=True)
     except (NameError, TypeError):  # an annotation that exists for the type checker only
@@ -141,8 +148,7 @@ def _inspect(task_type: str, function: Callable[..., Any], options: TaskOptions)
     return Handler(
         task_type=task_type,
         function=function,
-        is_async=inspect.iscoroutinefunction(function)
-        or inspect.iscoroutinefunction(getattr(function, "__call__", None)),  # noqa: B004
+        is_async=is_coroutine_function(function),
         options=options,
         parameters=frozenset(parameters),
         required=frozenset(required),

@@ -145,9 +145,6 @@ async def _run_in_thread(
         generation = forks.generation
         try:
             value = handler.function(**arguments)
-            if asyncio.iscoroutine(value):
-                value.close()
-                raise TypeError(f"handler {handler.task_type!r} is a plain function that returned a coroutine")
         except BaseException as error:  # noqa: BLE001 - SystemExit of a handler must not end the worker
             if forks.generation != generation:
                 forks.end_copy(error)

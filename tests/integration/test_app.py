@@ -13,6 +13,7 @@ from pgsched.app import App
 from pgsched.context import Context
 from pgsched.errors import InvalidCron, InvalidTask, PayloadMismatch, RegistrationError, TaskNotFound
 from pgsched.spec import TaskSpec
+from tests.engine import engine
 
 
 @pytest.fixture
@@ -63,6 +64,29 @@ def test_task_type_is_registered_once() -> None:
     app.task("mail")(lambda: None)
     with pytest.raises(RegistrationError, match="'mail' is registered already"):
         app.task("mail")(lambda: None)
+
+
+@pytest.mark.parametrize("transactional", [False, True])
+@pytest.mark.parametrize("kind", ["async", "plain"])
+def test_every_name_of_a_handler_runs_it(app: App, kind: str, transactional: bool) -> None:
+    async def on_loop(ctx: Context) -> str:
+        return ctx.task_type
+
+    def plain(ctx: Context) -> str:
+        return ctx.task_type
+
+    function: Any = on_loop if kind == "async" else plain
+    names = ["old", "older", "oldest"]
+    for name in names:
+        function = app.task(name, transactional=transactional, max_attempts=1)(function)
+    ids = [app.client().schedule(name) for name in names]
+
+    async def work() -> None:
+        async with engine(app.dsn, app.registry) as one:
+            await one.work()
+
+    asyncio.run(work())
+    assert [app.client().wait(task, timeout=5) for task in ids] == names
 
 
 # The DSN.

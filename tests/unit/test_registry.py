@@ -1,10 +1,14 @@
 """Which payloads fit which function."""
 
-from collections.abc import Callable
+import asyncio
+import contextlib
+import functools
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
 
+from pgsched.app import App
 from pgsched.context import Context
 from pgsched.errors import PayloadMismatch, RegistrationError
 from pgsched.registry import Handler, Registry
@@ -96,6 +100,120 @@ def test_a_coroutine_function_runs_on_the_loop() -> None:
 
 def test_an_object_with_an_async_call_runs_on_the_loop() -> None:
     assert handler_of(Caller()).is_async
+
+
+class Methods:
+    async def method(self, to: str) -> str:
+        return to
+
+    @classmethod
+    async def of_class(cls, to: str) -> str:
+        return to
+
+    @staticmethod
+    async def of_none(to: str) -> str:
+        return to
+
+
+async def with_name(to: str) -> str:
+    return to
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        with_name,
+        Methods().method,
+        Methods.of_class,
+        Methods.of_none,
+        vars(Methods)["of_none"],
+        functools.partial(with_name),
+        functools.lru_cache(with_name),
+    ],
+    ids=["function", "method", "class method", "static method", "static method's object", "partial", "cached"],
+)
+def test_a_handler_may_have_many_names(function: Callable[..., Any]) -> None:
+    app, registry = App(), Registry()
+    handle: Any = app.task("old")(app.task("older", executor="process")(app.task("oldest")(function)))
+    for task_type in ("old", "oldest"):
+        handler = app.registry.get(task_type)
+        assert handler is not None
+        assert (handler.is_async, handler.on_loop, handler.parameters) == (True, True, {"to"})
+        assert asyncio.run(handler.function(to="a")) == "a"
+        if hasattr(function, "cache_clear"):
+            function.cache_clear()
+    assert registry.register("other", handle).on_loop
+    assert not Registry().register("plain", app.task("one")(app.task("two")(plain))).is_async
+
+
+class Calls:
+    def __call__(self) -> Iterator[int]:
+        yield 1
+
+
+def generator() -> Iterator[int]:
+    yield 1
+
+
+async def async_generator() -> AsyncIterator[int]:
+    yield 1
+
+
+class Generates:
+    def method(self) -> Iterator[int]:
+        yield 1
+
+    @staticmethod
+    def of_none() -> Iterator[int]:
+        yield 1
+
+    @classmethod
+    async def of_class(cls) -> AsyncIterator[int]:
+        yield 1
+
+    @classmethod
+    def bare(cls) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "what"),
+    [
+        (generator, "a generator function"),
+        (lambda: (yield), "a generator function"),
+        (async_generator, "an async generator function"),
+        (functools.partial(generator), "a generator function"),
+        (functools.partial(functools.partial(async_generator)), "an async generator function"),
+        (functools.lru_cache(generator), "a generator function"),
+        (Generates().method, "a generator function"),
+        (Generates.of_none, "a generator function"),
+        (vars(Generates)["of_none"], "a generator function"),
+        (Generates.of_class, "an async generator function"),
+        (Calls(), "a generator function"),
+        (functools.partial(Calls()), "a generator function"),
+        (contextlib.contextmanager(generator), "a context manager"),
+        (contextlib.asynccontextmanager(async_generator), "a context manager"),
+        (functools.partial(contextlib.contextmanager(generator)), "a context manager"),
+        (Caller, "a class"),
+        (functools.partial(Caller), "a class"),
+        (vars(Generates)["bare"], "a classmethod, which cannot be called"),
+        (7, "a int, which cannot be called"),
+    ],
+)
+@pytest.mark.parametrize("executor", ["auto", "process"])
+def test_what_runs_nothing_when_it_is_called_is_no_handler(function: Any, what: str, executor: str) -> None:
+    expected = f"handler 'mail' must be a function that runs when it is called, got {what}"
+    for register in (App().task("mail", executor=executor), functools.partial(Registry().register, "mail")):
+        with pytest.raises(RegistrationError) as refused:
+            register(function)
+        assert str(refused.value) == expected
+
+
+def test_a_decorator_may_run_the_generator_that_it_wraps() -> None:
+    @functools.wraps(generator)
+    def runs() -> list[int]:
+        return list(generator())
+
+    assert handler_of(runs).function() == [1]
 
 
 def test_a_positional_parameter_is_refused() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -90,12 +91,44 @@ def test_the_context_is_passed_beside_the_payload() -> None:
     assert run(handler, {"to": "a"}).result == '["a",1,1]'
 
 
-def test_a_plain_function_that_returns_a_coroutine_fails() -> None:
-    async def inner() -> None: ...
+async def _coroutine() -> None: ...
 
-    outcome = run(lambda: inner())
-    assert outcome.status == "failed"
-    assert "plain function that returned a coroutine" in str(outcome.error)
+
+def _generator() -> Iterator[int]:
+    yield 1
+
+
+async def _async_generator() -> AsyncIterator[int]:
+    yield 1
+
+
+class _Awaitable:
+    def __await__(self) -> Iterator[None]:
+        yield
+
+
+async def _returns_a_coroutine() -> Any:
+    return _coroutine()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("handler", "what"),
+    [
+        (lambda: _coroutine(), "a coroutine"),
+        (lambda: _generator(), "a generator"),
+        (lambda: _async_generator(), "a generator"),
+        (lambda: _Awaitable(), "a _Awaitable to be awaited"),
+        (_returns_a_coroutine, "a coroutine"),
+    ],
+)
+def test_a_handler_that_returns_what_was_to_run_fails(handler: Callable[..., Any], what: str) -> None:
+    outcome = run(handler)
+    gc.collect()
+    assert (outcome.status, outcome.error) == (
+        "failed",
+        f"TypeError: the handler returned {what}, which nothing runs",
+    )
 
 
 # What a handler raises.
