@@ -85,14 +85,9 @@ def dev(
         os.environ["PGSCHED_DSN"] = dsn  # for handlers that schedule tasks: theirs is the database that they run on
         say(f"worker:     runs the handlers of {app or DEMO_APP}; Ctrl-C ends it")
         stack.enter_context(_dashboard(dsn, web_port))
-        from pgsched.worker.http import free_port  # only here: the other commands start without it
-
-        instead = ""
-        if metrics_port is None:
-            metrics_port = free_port(HOST, METRICS_PORT)
-            instead = _instead(metrics_port, METRICS_PORT)
-        if metrics_port:
-            say(f"metrics:    http://{HOST}:{metrics_port}/metrics" + instead)
+        port = _metrics_port(metrics_port)
+        instead = _instead(port, METRICS_PORT) if metrics_port is None else ""
+        say(f"metrics:    http://{HOST}:{port}/metrics{instead}")
         if demo:
             stack.enter_context(Narrator(dsn, psql=_psql(given, dsn)))
         if seconds is not None:
@@ -105,7 +100,7 @@ def dev(
             settings=WorkerSettings(),
             processes=1,
             metrics_host=HOST,
-            metrics_port=metrics_port,
+            metrics_port=port,
             log_level=level,
         )
     if code == 0:
@@ -144,6 +139,18 @@ def _dashboard(dsn: str, port: int | None) -> Iterator[None]:
             url = stack.enter_context(serving(dsn=dsn, settings=WebSettings(port=0)))
         say(f"dashboard:  {url}" + (_instead(urlsplit(url).port, WEB_PORT) if port is None else ""))
         yield
+
+
+def _metrics_port(port: int | None) -> int:
+    """The port that was asked for; a free one when none was and the usual one is taken."""
+    from pgsched.worker.http import bindable_port  # only here: the other commands start without it
+
+    try:
+        return bindable_port(HOST, METRICS_PORT if port is None else port)
+    except ConfigError:
+        if port is not None:
+            raise
+        return bindable_port(HOST, 0)
 
 
 def _instead(port: int | None, usual: int) -> str:

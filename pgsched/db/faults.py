@@ -41,8 +41,13 @@ class SilentDatabase(DatabaseUnavailable):
     """The server was waited for in vain."""
 
 
+def is_passing_state(state: str) -> bool:
+    """Whether what an SQLSTATE is about may be gone the next time: the row is not to blame."""
+    return is_about_the_server(state) or state.startswith(_PASSING)
+
+
 def is_passing(error: BaseException) -> bool:
-    """Whether what was in the way of one row may be gone the next time: the row is not to blame."""
+    """The same of an error."""
     return isinstance(error, RefusedByServer) or (isinstance(error, RefusedByDatabase) and error.passing)
 
 

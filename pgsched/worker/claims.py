@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from pgsched.db import claims, leases
 from pgsched.db.claims import Answer, Batch, Due, Probe, Tried
-from pgsched.db.faults import RefusedByDatabase, RefusedByServer, is_about_the_server
+from pgsched.db.faults import RefusedByDatabase, RefusedByServer, is_about_the_server, is_passing_state
 from pgsched.db.leases import Identity
 from pgsched.db.session import Session
 from pgsched.errors import DatabaseUnavailable
@@ -170,7 +170,7 @@ class Claims:
         """End or set aside the rows whose claim was refused; returns whether there are some."""
         refused = [one for one in tried if one.state is not None]
         the_tables = len(refused) == len(tried) > FEW
-        lasting = [] if the_tables else [one for one in refused if not _may_pass(one)]
+        lasting = [] if the_tables else [one for one in refused if not is_passing_state(one.state or "")]
         gone = await self._bury(lasting)
         self._put_aside([one for one in refused if one.id not in gone])
         return bool(refused)
@@ -196,8 +196,3 @@ class Claims:
                 known = {"id": one.id, "task_type": one.task_type, "queue": one.queue, "attempts": answer.attempts}
                 self._burials.unclaimed(claims.unread_task(**known), errors[one.id])
         return gone
-
-
-def _may_pass(one: Tried) -> bool:
-    """Whether what is in the way of a row may go away by itself."""
-    return is_about_the_server(one.state or "") or (one.state or "").startswith(("55", "57", "58"))

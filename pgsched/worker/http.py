@@ -6,7 +6,6 @@ trouble. What could not be served is logged, and tried again.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import io
 import json
@@ -55,14 +54,15 @@ class _SilentHandler(WSGIRequestHandler):
         return io.StringIO()
 
 
-def free_port(host: str, port: int) -> int:
-    """Return the port if it can be bound now, else one that can."""
-    for wanted in (port, 0):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does it
-            probe.bind((host, wanted))
-            return int(probe.getsockname()[1])
-    raise ConfigError(f"there is no free port on {host}")
+def bindable_port(host: str, port: int) -> int:
+    """Return the port, for 0 one that is free. Raises ConfigError when it cannot be bound now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does it
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ConfigError(f"metrics cannot be served on {host}:{port}: {error.strerror}") from error
+        return int(probe.getsockname()[1])
 
 
 class HttpServer:

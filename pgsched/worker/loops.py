@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import NamedTuple
 
-from pgsched.db.faults import RefusedByDatabase, one_line
+from pgsched.db.faults import one_line
 from pgsched.errors import DatabaseUnavailable
 
 STEADY_SECONDS = 5.0
@@ -19,8 +19,6 @@ class Failing(NamedTuple):
     last: float
     times: int
     error: str
-    answered: bool
-    """The last failure was not that the database was away: it answered, or was not asked."""
     own: bool
     """The last failure was the program's own: neither that the database was away nor what it said."""
     works: bool = False
@@ -44,14 +42,13 @@ class Loop:
         """A turn failed."""
         now, before = monotonic(), self._failing
         if before is None or (before.works and now - before.last > STEADY_SECONDS):
-            before = Failing(since=now, last=now, times=0, error="", answered=False, own=False)
+            before = Failing(since=now, last=now, times=0, error="", own=False)
         ours = not isinstance(error, DatabaseUnavailable)
         self._failing = Failing(
             since=before.since,
             last=now,
             times=before.times + 1,
             error=f"{type(error).__name__}: {one_line(error)}" if ours else one_line(error),
-            answered=ours or isinstance(error, RefusedByDatabase),
             own=ours,
         )
 
