@@ -14,7 +14,7 @@ from pgsched.db.session import Session
 from pgsched.errors import DatabaseUnavailable
 from pgsched.logs import get_logger
 from pgsched.worker.burials import Burials
-from pgsched.worker.halves import in_halves
+from pgsched.worker.halves import FEW, in_halves
 from pgsched.worker.set_aside import SetAside
 
 log = get_logger("pgsched.worker")
@@ -23,8 +23,6 @@ MAX_SET_ASIDE = 10_000
 """Rows that claims pass over at the most. While there are so many, a claim that is refused is sent again as it is."""
 MAX_RETRIED = 1_000
 """Rows that are tried again at once."""
-FEW = 10
-"""When more rows than this are tried and all are refused, the reason is taken to be the table's, and none is ended."""
 LOOK_SECONDS = 30.0
 """How often rows are looked for that a claim passes by without an error, because a trigger drops the update."""
 PATIENCE = 3

@@ -22,7 +22,7 @@ from pgsched.model import Finish, LogLine, Outcome
 from pgsched.transition import conclude, give_up
 from pgsched.worker.chain import Chain
 from pgsched.worker.clock import DatabaseClock
-from pgsched.worker.halves import Refusals, in_halves
+from pgsched.worker.halves import FEW, Refusals, in_halves
 from pgsched.worker.holds import FINISHING, Hold, Holds
 from pgsched.worker.set_aside import SetAside
 from pgsched.worker.tally import Tally
@@ -40,6 +40,8 @@ MAX_UNWRITTEN_SECONDS = 5.0
 MAX_SET_ASIDE = 1_000
 """Outcomes that wait to be written, seconds for which the oldest has waited, and outcomes that the database refuses:
 from there on nothing more is claimed, so that handlers do not run unrecorded."""
+PATIENCE = 3
+"""So often a batch is tried of which every outcome is refused, before its tasks are ended as dead: half a minute."""
 DROPPED = "the update was dropped: a trigger of the table returns null for the row"
 
 Ended = tuple[Hold, Finish]
@@ -73,7 +75,7 @@ class Finisher:
         self._pending: list[Ended] = []
         self.set_aside: SetAside[Ended] = SetAside("finish")
         """Finishes that the database refuses, also as dead, or whose rows are locked."""
-        self._sent_before = False
+        self._sent_before = self._hurried = False
         self._waiting_since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.announced: frozenset[str] = frozenset()
@@ -137,6 +139,7 @@ class Finisher:
 
     def try_all(self) -> None:
         """Try again at once what is set aside: the worker stops."""
+        self._hurried = True
         self.set_aside.hurry()
         self.called.set()
 
@@ -159,7 +162,7 @@ class Finisher:
         except BaseException:
             self.called.set()  # they are to be written even if nothing else ends
             raise
-        self._sent_before = False
+        self._sent_before = self._hurried = False
         self._waiting_since = began if self._pending else None
         if self._pending:
             self.called.set()
@@ -221,8 +224,12 @@ class Finisher:
             for one, error in found:  # or they would be in the way of the others again
                 self._put_aside(one, str(error), locked=False)
             raise
+        the_tables = len(found) == len(free) > FEW and not self._hurried
         for one, error in found:
-            await self._write_refused(one, error, again, repeated=repeated)
+            if the_tables and self.set_aside.tries(one[1].id) < PATIENCE:
+                self._put_aside(one, str(error), locked=False)
+            else:
+                await self._write_refused(one, error, again, repeated=repeated)
 
     async def _write_refused(self, one: Ended, error: Exception, again: list[int], *, repeated: bool) -> None:
         """Write one finish that was refused: without what it tells, else as dead, else set it aside."""

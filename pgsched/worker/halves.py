@@ -12,6 +12,8 @@ T = TypeVar("T")
 
 MAX_PASSING = 8
 """Items refused alone for a passing reason after which the reason is taken to be the table's, as a lock on it."""
+FEW = 10
+"""When more rows than this are tried and all are refused, the reason is taken to be the table's, and none is ended."""
 
 Refusals = list[tuple[T, Exception]]
 """Items, and why each of them was refused."""

@@ -67,6 +67,11 @@ class SetAside(Generic[T]):
         """The tasks that are set aside."""
         return list(self._entries)
 
+    def tries(self, task_id: int) -> int:
+        """How often a row has been tried; 0 when it is not set aside."""
+        entry = self._entries.get(task_id)
+        return 0 if entry is None else entry.tries
+
     def put(self, task_id: int, task_type: str, queue: str, item: T, reason: str, *, locked: bool = False) -> None:
         """Set a row aside, or note that another try failed. ``locked``: another session has it, so try again soon."""
         now = monotonic()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import signal
 import socket
+from contextlib import suppress
 
 import httpx
 import pytest
 
 from tests.commands import pgsched
 from tests.processes import PgschedProcess, PgschedRunner
+from tests.waiting import wait_until
 
 TOKEN = "operator-token-of-the-tests"
 
@@ -126,14 +128,19 @@ def test_dev_serves_the_dashboard_and_takes_it_down_with_the_worker(run_pgsched:
         httpx.get(f"{url}/readyz")
 
 
+def binds(one: socket.socket, port: int) -> bool:
+    with suppress(OSError):
+        one.bind(("127.0.0.1", port))
+        return True
+    return False
+
+
 def test_dev_takes_a_free_port_when_the_usual_one_is_taken(run_pgsched: PgschedRunner, dsn: str) -> None:
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            taken.bind(("127.0.0.1", 8080))
+        with suppress(AssertionError):  # somebody has it for good, which is as good
+            wait_until(lambda: binds(taken, 8080), timeout=20, message="no other test has the port")
             taken.listen()
-        except OSError:
-            pass  # somebody else has it, which is as good
         process = run_pgsched("--dsn", dsn, "dev", "--metrics-port", "0")
         url = process.wait_for_output(r"^dashboard: +(http://\S+)/ \(port 8080 is taken\)$")[1]
         assert not url.endswith(":8080")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, LiteralString
 from urllib.parse import parse_qs, urlsplit
@@ -354,9 +355,18 @@ def test_recovery_that_takes_longer_than_pg_ctl_waits(
 ) -> None:
     monkeypatch.setattr(embedded, "START_SECONDS", 1)
     (folder / "data" / "recovery.signal").touch()
-    slow = {**FAST, "restore_command": "sleep 0.5; false", "hot_standby": "off"}
-    with EmbeddedServer.start(folder, options=slow) as server:
-        assert is_running(server.dsn)
+    told = folder / "data" / "told"
+    slow = {**FAST, "restore_command": f"until [ -e {told} ]; do sleep 0.05; done; false", "hot_standby": "off"}
+
+    def tell() -> None:
+        wait_until(lambda: caplog.messages, message="it is said that the server is still starting")
+        told.touch()
+
+    with ThreadPoolExecutor() as aside:
+        telling = aside.submit(tell)
+        with EmbeddedServer.start(folder, options=slow) as server:
+            assert is_running(server.dsn)
+        telling.result()
     assert caplog.messages == [f"the embedded PostgreSQL in {folder} is still starting (crash recovery?)"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import tempfile
 from collections.abc import Callable, Iterator
@@ -144,6 +145,8 @@ def app_of() -> App:
 
     @app.task("entry", transactional=True)
     async def entry(ctx: Context) -> str:
+        await ctx.connection.execute("select pg_catalog.pg_sleep(0.01)")
+        await asyncio.sleep(0.1)  # longer than a transaction may be idle by the strictest of the settings
         await ctx.connection.execute("select 1")
         return "written"
 

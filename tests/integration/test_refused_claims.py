@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 from pgsched import Context, Event
 from pgsched.hooks import Hooks
 from pgsched.worker import claims, set_aside
+from pgsched.worker.halves import FEW
 from pgsched.worker.service import Worker
 from tests.engine import engine, expire_leases, handlers, history, on_loop, rows, running_worker
 from tests.tables import database, insert_task, refuse_at_commit, refuse_updates, task_row
@@ -252,7 +253,7 @@ async def test_when_every_row_is_refused_none_is_dead_and_all_run_when_it_is_men
     dsn: str, db: Database, soon: None
 ) -> None:
     mail = Mail()
-    ids = [insert_bad(db) for _ in range(claims.FEW + 5)]
+    ids = [insert_bad(db) for _ in range(FEW + 5)]
     refuse_updates(db, BAD)
     async with running_worker(dsn, handlers(mail=mail), concurrency=50, poll_interval=0.05):
         await is_set_aside(db, *ids)

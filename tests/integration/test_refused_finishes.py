@@ -12,7 +12,8 @@ from pgsched.context import Context
 from pgsched.errors import DatabaseUnavailable
 from pgsched.model import Outcome
 from pgsched.worker import finisher as finishing
-from pgsched.worker.halves import MAX_PASSING
+from pgsched.worker.finisher import PATIENCE
+from pgsched.worker.halves import FEW, MAX_PASSING
 from tests.engine import Engine, engine, handlers, history, on_loop, rows, running_worker
 from tests.guards import age
 from tests.tables import database, insert_task, refuse_at_commit, refuse_updates, task_row
@@ -83,6 +84,39 @@ async def test_an_outcome_that_a_trigger_refuses_is_dead_with_its_words(dsn: str
         assert words in row["last_error"]
         assert [run["status"] for run in history(db, bad)] == ["failed"]
     assert len(mail.ran) == 31
+
+
+@on_loop
+async def test_outcomes_that_are_all_refused_wait_for_the_end_of_it(dsn: str) -> None:
+    """A trigger that somebody is about to mend, an extension that fails: no task is to blame."""
+    with database(dsn) as db:
+        ids, _ = insert(db, FEW + 5, bad=0)
+        refuse_updates(db, "new.status = 'completed'")
+        async with engine(dsn, handlers(mail=Mail()), concurrency=50) as one:
+            await work(one)
+            assert statuses(db, ids) == {"running"}
+            assert len(one.finisher.set_aside) == FEW + 5
+            db.execute("drop trigger house_rule on pgsched.tasks")
+            one.finisher.set_aside.hurry()
+            await one.finisher.tick()
+        assert statuses(db, ids) == {"completed"}
+
+
+@on_loop
+@pytest.mark.parametrize("stops", [False, True])
+async def test_outcomes_that_are_all_refused_for_long_or_at_the_last_are_dead(dsn: str, stops: bool) -> None:
+    with database(dsn) as db:
+        ids, _ = insert(db, FEW + 5, bad=0)
+        refuse_updates(db, "new.status = 'completed'")
+        async with engine(dsn, handlers(mail=Mail()), concurrency=50) as one:
+            await work(one)
+            for _ in range(1 if stops else PATIENCE):
+                assert statuses(db, ids) == {"running"}
+                one.finisher.set_aside.hurry()
+                if stops:
+                    one.finisher.try_all()
+                await one.finisher.tick()
+        assert statuses(db, ids) == {"dead"}
 
 
 @on_loop

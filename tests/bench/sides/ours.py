@@ -57,7 +57,8 @@ async def run(dsn: str, given: dict[str, Any]) -> dict[str, float]:
             await settle(dsn)
         images = await _full_page_images(dsn)
         metrics |= await drain(dsn, tasks, work, handled, over)
-    metrics["pruned"] = sum(worker.tally.pruned.values())
+    counted = (family for family in worker.tally.collect() if family.name == "pgsched_pruned")
+    metrics["pruned"] = sum(sample.value for family in counted for sample in family.samples)
     worker.stop()
     await working[0]
     metrics["full_page_images"] = await _full_page_images(dsn) - images
