@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final, TypedDict
 
 from pgsched.errors import InvalidTask
+from pgsched.jsontext import unique_keys
 from pgsched.spec_rules import MAX_BIGINT, RULES, flag, refused, shown, text_of, whole
 
 STATUSES: Final = ("pending", "running", "blocked", "completed", "dead", "cancelled")
@@ -136,7 +137,7 @@ def _word(name: str, value: Any) -> Any:
 def _object(name: str, value: Any) -> Any:
     text = _search(name, value)
     try:
-        wanted = json.loads(text)
+        wanted = json.loads(text, object_pairs_hook=unique_keys)
     except (ValueError, RecursionError):
         raise refused(name, "be a JSON object", value) from None
     return RULES["payload"][1](name, wanted)

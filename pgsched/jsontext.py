@@ -15,7 +15,10 @@ MAX_DEPTH = 100
 
 Container = Mapping[Any, Any] | list[Any] | tuple[Any, ...]
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_LAYOUT: dict[str, Any] = {"ensure_ascii": False, "allow_nan": False, "separators": (",", ":")}
+_ENCODER = json.JSONEncoder(**_LAYOUT)
+# Sorting costs nothing beside the rest, and refuses keys of several types in one object: only those can be one as text.
+_STRICT_ENCODER = json.JSONEncoder(**_LAYOUT, sort_keys=True)
 _PLAIN = (str, int, float, bool, type(None))
 _LONGEST_PATH = 100
 # jsonb has no NUL character. An even number of backslashes before it is text that merely looks like one.
@@ -26,12 +29,12 @@ def encode_json(value: object, what: str) -> str:
     """Return ``value`` as compact JSON text of at most 1 MiB.
 
     Keys that are numbers, booleans or None become text, as :func:`json.dumps` has it. ``what`` names the
-    value in errors. Raises InvalidTask for what is no JSON (NaN, a datetime, ...), what jsonb cannot hold
-    (the character ``\\u0000``, half a surrogate pair), what is nested deeper than MAX_DEPTH, and what is too
-    long.
+    value in errors. Raises InvalidTask for what is no JSON (NaN, a datetime, ...), an object two keys of which become
+    the same text (1 and "1"), what jsonb cannot hold (the character ``\\u0000``, half a surrogate pair), what is nested
+    deeper than MAX_DEPTH, and what is too long.
     """
     try:
-        text = _ENCODER.encode(value)
+        text = _encode(value, what)
         size = len(text) if text.isascii() else len(text.encode())
     except UnicodeEncodeError:
         raise InvalidTask(f"{what} must be Unicode text, got half a surrogate pair") from None
@@ -39,7 +42,7 @@ def encode_json(value: object, what: str) -> str:
         raise _too_deep(what) from None
     except (TypeError, ValueError):
         # The interpreter's reason is withheld from the chain: it may quote the value.
-        raise InvalidTask(_reason(value, what)) from None
+        raise (_refusal(value, what) or _too_deep(what)) from None
     if text.count("[") + text.count("{") > MAX_DEPTH and _is_too_deep(value):
         raise _too_deep(what)
     if "\\u0000" in text and _NUL.search(text):
@@ -51,6 +54,20 @@ def encode_json(value: object, what: str) -> str:
         if size > MAX_JSON_BYTES:
             raise InvalidTask(f"{what} must not exceed 1 MiB as JSON, got {size:,} bytes")
     return text
+
+
+class KeyTwice(ValueError):
+    """An object of a JSON text that has a key twice: a reader would keep one of its values and lose the other."""
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object that :func:`json.loads` has read. Raises KeyTwice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for place, key in enumerate(keys) if key in keys[:place])
+        raise KeyTwice(f"an object has the key {twice[:_LONGEST_PATH]!r} twice")
+    return found
 
 
 def foreign_key(value: object) -> str | None:
@@ -66,6 +83,15 @@ def foreign_key(value: object) -> str | None:
                 if not isinstance(key, str):
                     return f"{path}[{key!r}]"
     return None
+
+
+def _encode(value: object, what: str) -> str:
+    try:
+        return _STRICT_ENCODER.encode(value)
+    except TypeError:
+        if (refusal := _refusal(value, what)) is not None:
+            raise refusal from None
+        return _ENCODER.encode(value)  # keys of several types that differ as text
 
 
 def _is_flat(value: object) -> bool:
@@ -98,19 +124,24 @@ def _items(container: Container) -> Iterable[tuple[Any, Any]]:
     return container.items() if isinstance(container, Mapping) else enumerate(container)
 
 
-def _reason(value: object, what: str) -> str:
-    """Why a value is no JSON, with the path of the first part that is to blame."""
+def _refusal(value: object, what: str) -> InvalidTask | None:
+    """Why a value is no JSON, with the path of the first part that is to blame; None when it is not for its parts."""
     if (reason := _blame(value)) is not None:
-        return f"{what} must be JSON, got {reason}"
+        return InvalidTask(f"{what} must be JSON, got {reason}")
     for _, path, container in _containers(value):
+        where = f"{what}{path[:_LONGEST_PATH]}"
+        keys: dict[str, Any] = {}
         for key, item in _items(container):
             if not isinstance(key, str | int | float | bool | None):
-                where = f"{what}{path[:_LONGEST_PATH]}"
-                return f"{where} must have keys that are strings, got a {type(key).__name__}"
+                return InvalidTask(f"{where} must have keys that are strings, got a {type(key).__name__}")
+            if (reason := _blame(key)) is not None:
+                return InvalidTask(f"{where} must have keys that are strings, got {reason}")
             if (reason := _blame(item)) is not None:
-                where = f"{path}[{key!r}]"[:_LONGEST_PATH]
-                return f"{what}{where} must be JSON, got {reason}"
-    return str(_too_deep(what))
+                return InvalidTask(f"{what}{f'{path}[{key!r}]'[:_LONGEST_PATH]} must be JSON, got {reason}")
+            same = keys.setdefault(key if isinstance(key, str) else _ENCODER.encode(key), key)
+            if same is not key:
+                return InvalidTask(f"{where} must have keys that differ as text, got {same!r:.50} and {key!r:.50}")
+    return None
 
 
 def _blame(item: object) -> str | None:

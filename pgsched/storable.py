@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 from pgsched.errors import InvalidTask
 from pgsched.jsontext import encode_json
@@ -23,11 +24,10 @@ def storable_json(value: object, longest: int) -> str:
         return encode_json(value, "value")
     except InvalidTask:
         if isinstance(value, Mapping):
-            parts = {storable(str(key), 100): _part(item, longest) for key, item in value.items()}
-            try:
-                return encode_json(parts, "value")
-            except InvalidTask:  # too long in all
-                pass
+            parts = {storable(_text(key), 100): _part(item, longest) for key, item in value.items()}
+            with suppress(InvalidTask):  # too long in all
+                if len(parts) == len(value):  # else some keys are one as text
+                    return encode_json(parts, "value")
         return encode_json(storable(_text(value), longest), "value")
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from pgsched.builtin.destinations import Destinations
 from pgsched.errors import ConfigError
+from pgsched.jsontext import unique_keys
 
 NAMES: Final = {"http": ("pgsched.http", "http"), "sql": ("pgsched.sql", "sql"), "shell": ("pgsched.shell", "shell")}
 """The task types of each built-in handler: its own, and a short one that a handler of the application may take."""
@@ -74,7 +75,7 @@ def _object(entry: str) -> dict[str, Any]:
     what = f"allow-shell {entry}" if entry.startswith("@") else "allow-shell"
     try:
         text = Path(entry[1:]).read_text(encoding="utf-8") if entry.startswith("@") else entry
-        found = tomllib.loads(text) if entry.endswith(".toml") else json.loads(text)
+        found = tomllib.loads(text) if entry.endswith(".toml") else json.loads(text, object_pairs_hook=unique_keys)
     except OSError as error:
         raise ConfigError(f"{what} cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:  # of either format, and of text that is not UTF-8

@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from pgsched.errors import InvalidTask
+from pgsched.jsontext import unique_keys
 from pgsched.zones import instant_of, load_zone
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -78,7 +79,7 @@ def read_json_object(context: click.Context, parameter: click.Parameter, given: 
     if given is None:
         return None
     try:
-        found = json.loads(_text_of(given), parse_constant=_no_json)
+        found = json.loads(_text_of(given), parse_constant=_no_json, object_pairs_hook=unique_keys)
     except OSError as error:
         problem = f"{given[1:]} cannot be read: {error.strerror or error}"
     except UnicodeDecodeError:

@@ -16,6 +16,7 @@ from pgsched.errors import PgschedError
 from pgsched.web.access import Viewer, viewer
 from pgsched.web.announcements import Announcements
 from pgsched.web.api import router as api_router
+from pgsched.web.api.bodies import check_keys
 from pgsched.web.cache import Cached
 from pgsched.web.guard import Guard
 from pgsched.web.headers import Headers
@@ -95,7 +96,7 @@ def create_app(
     app.include_router(login_router)
     app.include_router(metrics_router)
     # Whoever may look, at least; what changes something asks for an operator itself.
-    app.include_router(api_router, prefix=API, dependencies=[Depends(viewer)])
+    app.include_router(api_router, prefix=API, dependencies=[Depends(viewer), Depends(check_keys)])
     app.include_router(pages_router, dependencies=[Depends(viewer)], include_in_schema=False)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
     return app

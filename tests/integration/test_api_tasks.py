@@ -169,6 +169,16 @@ async def test_body_that_is_no_object_is_refused(dsn: str, content: bytes) -> No
         assert answer.headers["content-type"] == "application/problem+json"
 
 
+@pytest.mark.parametrize("path", ["/tasks", "/groups", "/tasks/bulk", "/dead/retry"])
+@on_loop
+async def test_body_with_a_key_twice_is_refused(dsn: str, path: str) -> None:
+    content = b'{"task_type": "mail", "payload": {"a": [{"n": 1, "n": 2}]}}'
+    async with web(dsn) as http:
+        answer = await http.post(API + path, content=content, headers={"content-type": "application/json"})
+        assert refusal(answer) == "the body must be JSON without repeated keys: an object has the key 'n' twice"
+        assert await listed(http) == []
+
+
 @on_loop
 async def test_payload_that_the_table_refuses_is_not_quoted(dsn: str) -> None:
     async with web(dsn) as http:

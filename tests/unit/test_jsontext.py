@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgsched.errors import InvalidTask
-from pgsched.jsontext import MAX_DEPTH, encode_json, foreign_key
+from pgsched.jsontext import MAX_DEPTH, KeyTwice, encode_json, foreign_key, unique_keys
 from pgsched.model import MAX_JSON_BYTES
 
 JSON_VALUES = st.recursive(
@@ -46,6 +46,14 @@ def test_text_is_compact_and_keeps_its_characters() -> None:
         ({"a": [1, {2}]}, "payload['a'][1] must be JSON, got a set"),
         ({"when": datetime(2026, 1, 1, tzinfo=UTC)}, "payload['when'] must be JSON, got a datetime"),
         ({"a": {(1, 2): 3}}, "payload['a'] must have keys that are strings, got a tuple"),
+        ({"a": [{1: "a", "1": "b"}]}, "payload['a'][0] must have keys that differ as text, got 1 and '1'"),
+        ({"1": "a", 1: "b"}, "payload must have keys that differ as text, got '1' and 1"),
+        ({True: 1, "true": 2}, "payload must have keys that differ as text, got True and 'true'"),
+        ({None: 1, "null": 2}, "payload must have keys that differ as text, got None and 'null'"),
+        ({1.0: 1, "1.0": 2}, "payload must have keys that differ as text, got 1.0 and '1.0'"),
+        ({-0.0: 1, "a": {}, "-0.0": 2}, "payload must have keys that differ as text, got -0.0 and '-0.0'"),
+        ({float("nan"): 1}, "payload must have keys that are strings, got NaN"),
+        ({10**5000: 1, "a": 2}, "payload must have keys that are strings, got a whole number with too many digits"),
         ({"n": 10**5000}, "payload['n'] must be JSON, got a whole number with too many digits"),
         ({"a": "b\0c"}, "payload must not contain the character \\u0000, which jsonb cannot hold"),
         ({"a\0": 1}, "payload must not contain the character \\u0000, which jsonb cannot hold"),
@@ -56,6 +64,16 @@ def test_what_jsonb_cannot_hold_is_refused_with_the_reason(value: Any, reason: s
     with pytest.raises(InvalidTask) as caught:
         encode_json(value, "payload")
     assert str(caught.value) == reason
+
+
+def test_keys_of_several_types_that_differ_as_text_are_taken() -> None:
+    value = {"a": {1: "x", "2": "y", None: "z", 1.5: [], False: 0}}
+    assert json.loads(encode_json(value, "result")) == {"a": {"1": "x", "2": "y", "null": "z", "1.5": [], "false": 0}}
+
+
+def test_text_that_has_a_key_twice_is_not_read() -> None:
+    with pytest.raises(KeyTwice, match="an object has the key 'b' twice"):
+        json.loads('{"a": 1, "c": [{"b": 1, "a": 2, "b": 1}]}', object_pairs_hook=unique_keys)
 
 
 @pytest.mark.parametrize("text", ["\\u0000", "\\\\u0000", 'C:\\u0000"'])

@@ -54,7 +54,9 @@ def test_no_result_is_no_json(function: Function) -> None:
     assert run(function).result is None
 
 
-@pytest.mark.parametrize("value", [{1, 2}, float("nan"), "a\x00b", "\ud800", NOW, {"k": b"x"}, "x" * 2**20])
+@pytest.mark.parametrize(
+    "value", [{1, 2}, float("nan"), "a\x00b", "\ud800", NOW, {"k": b"x"}, {1: "a", "1": "b"}, "x" * 2**20]
+)
 @pytest.mark.parametrize("kind", [0, 1], ids=["async", "plain"])
 def test_a_result_that_json_cannot_hold_is_dead_at_once(value: object, kind: int) -> None:
     outcome = run(returning(value)[kind])

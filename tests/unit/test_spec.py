@@ -141,6 +141,11 @@ def test_instant_of_another_zone_becomes_utc() -> None:
         ({"idempotency_key": ""}, "idempotency_key must have 1 to 500 characters, got 0"),
         ({"name": "a\0"}, "name must not contain the character \\0, got 'a\\x00'"),
         ({"payload": [1]}, "payload must be a dictionary, got a list"),
+        ({"payload": {1: 2, "1": 3}}, "payload must have keys that differ as text, got 1 and '1'"),
+        (
+            {"metadata": {"a": {None: 2, "null": 3}}},
+            "metadata['a'] must have keys that differ as text, got None and 'null'",
+        ),
         ({"payload": {1: 2}}, "payload must have keys that are strings, got 'payload[1]'"),
         (
             {"metadata": {"a": {None: 2}}},

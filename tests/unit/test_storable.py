@@ -57,6 +57,12 @@ def test_what_is_no_json_becomes_text(value: Any) -> None:
     assert json.loads(storable_json(value, 100))
 
 
+@pytest.mark.parametrize("value", [{1: "a", "1": "b"}, {"in": {True: "a", "true": "b"}}, {(1,): NOW, "(1,)": 2}])
+def test_no_part_of_an_object_is_lost_when_its_keys_are_one_as_text(value: dict[Any, Any]) -> None:
+    kept = json.loads(storable_json(value, 200))
+    assert kept == ({"in": str(value["in"])} if "in" in value else str(value))
+
+
 def test_a_value_that_holds_itself_becomes_text() -> None:
     value: dict[str, Any] = {}
     value["self"] = value

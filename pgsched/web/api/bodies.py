@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, WithJsonSchema
+from starlette.requests import Request
 
 from pgsched.errors import InvalidTask
 from pgsched.interval import Interval
+from pgsched.jsontext import KeyTwice, unique_keys
 from pgsched.web.api.values import Duration, Moment
+from pgsched.web.guard import SAFE_METHODS
 
 SHORT: Final = {
     "task_name": "name",
@@ -26,6 +31,16 @@ MAX_DELAY_MS: Final = 10**14
 Object = Annotated[dict[str, Any], WithJsonSchema({"type": "object"})]
 Text = StrictStr | None
 Whole = StrictInt | None
+
+
+async def check_keys(request: Request) -> None:
+    """Raise InvalidTask for a JSON body an object of which has a key twice. Other faults of a body are FastAPI's."""
+    if request.method not in SAFE_METHODS and (body := await request.body()):
+        try:
+            with suppress(json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+                json.loads(body, object_pairs_hook=unique_keys)
+        except KeyTwice as error:
+            raise InvalidTask(f"the body must be JSON without repeated keys: {error}") from None
 
 
 def _words(*words: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 
 from pgsched.errors import InvalidTask
+from pgsched.jsontext import unique_keys
 from pgsched.spec import TaskOptions
 
 MAX_FORM = 4 * 1024 * 1024
@@ -51,10 +52,11 @@ def payload_of(form: dict[str, str]) -> dict[str, Any] | None:
     if not text:
         return None
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=unique_keys)
+    except json.JSONDecodeError as error:
+        raise InvalidTask(f"payload must be JSON: {error.msg}") from None
     except (ValueError, RecursionError) as error:
-        said = error.msg if isinstance(error, json.JSONDecodeError) else "a number or a nesting that is too long"
-        raise InvalidTask(f"payload must be JSON: {said}") from None
+        raise InvalidTask(f"payload must be JSON: {error}") from None
     if not isinstance(value, dict):
         raise InvalidTask('payload must be a JSON object, as {"name": 1}')
     return value
