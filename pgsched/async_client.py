@@ -280,15 +280,26 @@ class AsyncClient(AsyncQueueClient):
         """
         return await self._database.run(commands.dead(queue=queue, task_type=task_type, limit=limit, before=before))
 
-    async def retry_dead(self, *, queue: str | None = None, task_type: str | None = None) -> int:
-        """Give all dead tasks that fit all their attempts again, due now; return how many."""
-        return await self._database.run(commands.retry_dead(queue=queue, task_type=task_type))
+    async def retry_dead(self, *, queue: str | None = None, task_type: str | None = None, all: bool = False) -> int:
+        """Give all dead tasks that fit all their attempts again, due now; return how many.
+
+        Without a filter ``all`` must be True. Raises InvalidTask.
+        """
+        return await self._database.run(commands.retry_dead(queue=queue, task_type=task_type, all=all))
 
     async def purge_dead(
-        self, *, queue: str | None = None, task_type: str | None = None, older_than: Age | None = None
+        self,
+        *,
+        queue: str | None = None,
+        task_type: str | None = None,
+        older_than: Age | None = None,
+        all: bool = False,
     ) -> int:
-        """Delete the dead tasks that fit and have been dead for ``older_than``; return how many."""
-        command = commands.purge_dead(queue=queue, task_type=task_type, older_than=older_than)
+        """Delete the dead tasks that fit and have been dead for ``older_than``; return how many.
+
+        Without a filter ``all`` must be True. Raises InvalidTask.
+        """
+        command = commands.purge_dead(queue=queue, task_type=task_type, older_than=older_than, all=all)
         return await self._database.run(command)
 
     async def workers(self) -> list[WorkerInfo]:

@@ -291,15 +291,26 @@ class Client(QueueClient):
         """
         return self._database.run(commands.dead(queue=queue, task_type=task_type, limit=limit, before=before))
 
-    def retry_dead(self, *, queue: str | None = None, task_type: str | None = None) -> int:
-        """Give all dead tasks that fit all their attempts again, due now; return how many."""
-        return self._database.run(commands.retry_dead(queue=queue, task_type=task_type))
+    def retry_dead(self, *, queue: str | None = None, task_type: str | None = None, all: bool = False) -> int:
+        """Give all dead tasks that fit all their attempts again, due now; return how many.
+
+        Without a filter ``all`` must be True. Raises InvalidTask.
+        """
+        return self._database.run(commands.retry_dead(queue=queue, task_type=task_type, all=all))
 
     def purge_dead(
-        self, *, queue: str | None = None, task_type: str | None = None, older_than: Age | None = None
+        self,
+        *,
+        queue: str | None = None,
+        task_type: str | None = None,
+        older_than: Age | None = None,
+        all: bool = False,
     ) -> int:
-        """Delete the dead tasks that fit and have been dead for ``older_than``; return how many."""
-        command = commands.purge_dead(queue=queue, task_type=task_type, older_than=older_than)
+        """Delete the dead tasks that fit and have been dead for ``older_than``; return how many.
+
+        Without a filter ``all`` must be True. Raises InvalidTask.
+        """
+        command = commands.purge_dead(queue=queue, task_type=task_type, older_than=older_than, all=all)
         return self._database.run(command)
 
     def workers(self) -> list[WorkerInfo]:

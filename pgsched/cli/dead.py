@@ -55,7 +55,7 @@ def retry(session: Session, queue: str | None, task_type: str | None, yes: bool)
         found = client.database.run(commands.count_dead(queue=queue, task_type=task_type))
         if found:
             confirm(f"Run {count(found, 'dead task')} {which(queue, task_type)} again?", yes=yes)
-        number = client.retry_dead(queue=queue, task_type=task_type)
+        number = client.retry_dead(queue=queue, task_type=task_type, all=True)
     say(f"{count(number, 'dead task')} will run again")
 
 
@@ -71,7 +71,7 @@ def purge(session: Session, queue: str | None, task_type: str | None, older_than
         found = client.database.run(commands.count_dead(queue=queue, task_type=task_type, older_than=older_than))
         if found:
             confirm(f"Delete {count(found, 'dead task')} {which(queue, task_type, older_than)}, for good?", yes=yes)
-        number = client.purge_dead(queue=queue, task_type=task_type, older_than=older_than)
+        number = client.purge_dead(queue=queue, task_type=task_type, older_than=older_than, all=True)
     say(f"{count(number, 'dead task')} deleted")
 
 

@@ -27,6 +27,7 @@ from pgsched.records import (
     read_troubles,
 )
 from pgsched.spec import TaskOptions, TaskSpec, changed_columns
+from pgsched.spec_rules import flag
 from pgsched.tree import MAX_NODES, TaskNode, tree_of
 from pgsched.waiting import Waiting
 
@@ -222,14 +223,16 @@ def dead(
     return Command(load_statement("list_dead_tasks"), params, _all(Task), prepare=False)
 
 
-def retry_dead(*, queue: str | None, task_type: str | None) -> Command[int]:
+def retry_dead(*, queue: str | None, task_type: str | None, all: bool) -> Command[int]:
     """Give every dead task that fits all its attempts again; how many."""
+    _check_all(all, queue, task_type)
     params = {"queue": _filter("queue", queue), "task_type": _filter("task_type", task_type)}
     return Command(load_statement("retry_dead_tasks"), params, _number, prepare=False)
 
 
-def purge_dead(*, queue: str | None, task_type: str | None, older_than: Age | None) -> Command[int]:
+def purge_dead(*, queue: str | None, task_type: str | None, older_than: Age | None, all: bool) -> Command[int]:
     """Delete the dead tasks that fit; how many."""
+    _check_all(all, queue, task_type, older_than)
     params = _dead(queue, task_type, older_than)
     return Command(load_statement("purge_dead_tasks"), params, _number, prepare=False)
 
@@ -237,6 +240,12 @@ def purge_dead(*, queue: str | None, task_type: str | None, older_than: Age | No
 def count_dead(*, queue: str | None, task_type: str | None, older_than: Age | None = None) -> Command[int]:
     """Count the dead tasks that fit."""
     return Command(load_statement("count_dead_tasks"), _dead(queue, task_type, older_than), _number, prepare=False)
+
+
+def _check_all(everything: object, *filters: object) -> None:
+    """Refuse a change of many tasks without a filter, unless somebody says that all of them are meant."""
+    if not flag("all", everything) and all(given is None for given in filters):
+        raise InvalidTask("all must be true where no filter is given")
 
 
 def _dead(queue: str | None, task_type: str | None, older_than: Age | None) -> dict[str, Any]:

@@ -161,6 +161,23 @@ async def test_dead_letters_are_listed_page_by_page_the_latest_first(dsn: str) -
     assert found == ids
 
 
+@pytest.mark.parametrize("verb", ["retry", "purge"])
+@on_loop
+async def test_all_dead_letters_are_changed_only_where_that_is_said(dsn: str, verb: str) -> None:
+    with database(dsn) as connection:
+        for queue in ("mail", "other"):
+            set_dead(connection, insert_task(connection, queue=queue))
+        async with web(dsn) as http:
+            for body in ({}, {"all": False}, {"queue": None}, {"all": "true"}, {"all": None}):
+                assert (await http.post(f"{API}/dead/{verb}", json=body)).status_code == 422
+            refused = await http.post(f"{API}/dead/{verb}", json={})
+            assert refused.json()["detail"] == "all must be true where no filter is given"
+            assert (await http.post(f"{API}/dead/{verb}")).status_code == 422
+            assert len((await http.get(f"{API}/dead")).json()["items"]) == 2
+            assert (await http.post(f"{API}/dead/{verb}", json={"all": True})).json() == {"number": 2}
+            assert (await http.get(f"{API}/dead")).json()["items"] == []
+
+
 @on_loop
 async def test_dead_letters_are_tried_again_and_thrown_away(dsn: str) -> None:
     with database(dsn) as connection:

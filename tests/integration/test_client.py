@@ -417,6 +417,22 @@ def test_purge_dead_deletes_those_that_are_old_enough(client: Client, db: Databa
     assert ids(client.list_tasks()) == [alive, young]
 
 
+@pytest.mark.parametrize("change", ["purge_dead", "retry_dead"])
+def test_a_change_of_all_dead_tasks_asks_for_an_explicit_word(client: Client, db: Database, change: str) -> None:
+    made = [client.schedule("mail"), client.schedule("report")]
+    for task_id in made:
+        set_dead(db, task_id)
+    for given in ({}, {"all": False}, {"queue": None, "task_type": None}):
+        with pytest.raises(InvalidTask, match="all must be true where no filter is given"):
+            getattr(client, change)(**given)
+    with pytest.raises(InvalidTask, match="all must be True or False, got 'yes'"):
+        getattr(client, change)(all="yes")
+    assert ids(client.dead()) == made[::-1]
+    assert getattr(client, change)(task_type="mail") == 1
+    assert getattr(client, change)(all=True) == 1
+    assert client.dead() == []
+
+
 def test_purge_dead_of_a_negative_age_is_refused(client: Client) -> None:
     with pytest.raises(InvalidTask, match="older_than must not be negative"):
         client.purge_dead(older_than=timedelta(days=-1))

@@ -72,14 +72,17 @@ def test_every_method_asks_what_the_other_client_asks(dsn: str) -> None:
         with database(dsn) as db:
             set_dead(db, task_id)
         assert [task.id for task in await client.dead()] == [task_id]
-        assert await client.retry_dead() == 1
+        for change in (client.retry_dead, client.purge_dead):
+            with pytest.raises(InvalidTask, match="all must be true where no filter is given"):
+                await change()
+        assert await client.retry_dead(all=True) == 1
         with database(dsn) as db:
             set_dead(db, task_id)
         await client.pause_queue("default")
         (queue,) = await client.queues()
         assert (queue.paused, queue.dead) == (True, 1)
         await client.resume_queue("default")
-        assert await client.purge_dead() == 1
+        assert await client.purge_dead(all=True) == 1
         assert await client.workers() == []
         assert (await client.stats()).as_dict() == {
             "queues": [queue.as_dict() | {"paused": False, "dead": 0}],

@@ -214,7 +214,7 @@ def test_purged_dead_are_not_waited_for_any_longer(client: Client, db: Database)
     last = client.schedule("mail", depends_on=[first], on_dependency_dead="run")
     set_dead(db, first)  # by hand: nobody is told
     assert client.get(last).status == "blocked"
-    assert client.purge_dead() == 1
+    assert client.purge_dead(all=True) == 1
     assert client.get(last).status == "pending"
 
 

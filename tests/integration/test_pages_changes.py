@@ -236,6 +236,23 @@ async def test_dead_letters_that_fit_are_retried_or_deleted_after_a_question(dsn
         assert [action for action, _ in audit(connection)] == ["dead.retry", "dead.purge"]
 
 
+@pytest.mark.parametrize("verb", ["retry", "purge"])
+@on_loop
+async def test_all_dead_letters_are_changed_only_after_a_question(dsn: str, verb: str) -> None:
+    with database(dsn) as connection:
+        for queue in ("mail", "other"):
+            set_dead(connection, insert_task(connection, queue=queue))
+        async with web(dsn) as client:
+            for form in ({}, {"confirmed": "no"}, {"older_than": "1h"}, {"all": "true"}):
+                asked = await client.post(f"/dead/{verb}", data=form)
+                assert "2 dead letters fit." in Page(asked.text).text
+            rows = connection.execute("select status from pgsched.tasks").fetchall()
+            assert [row["status"] for row in rows] == ["dead", "dead"]
+            await client.post(f"/dead/{verb}", data={"confirmed": "yes"})
+        rows = connection.execute("select from pgsched.tasks where status = 'dead'").fetchall()
+    assert rows == []
+
+
 @on_loop
 async def test_dead_letters_are_deleted_by_age(dsn: str) -> None:
     with database(dsn) as connection:

@@ -112,7 +112,7 @@ def test_dead_letters_and_many_tasks_are_deleted_beside_one_that_is_held(dsn: st
         set_dead(db, task_id)
     hold(db, ids[4])
     with Client(dsn) as client:
-        assert client.purge_dead() == 9
+        assert client.purge_dead(all=True) == 9
         assert left(db) == [ids[4]]
         more = [insert_task(db) for _ in range(3)]
         rows(db, "select * from pgsched.change_tasks('delete', %s, false)", [ids[4], *more])

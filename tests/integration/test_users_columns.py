@@ -129,7 +129,7 @@ def test_finished_tasks_are_deleted_and_archived(dsn: str, db: Database, archive
         assert (left(db), done.kept) == ([], 0)
         dead = insert_task(db, max_attempts=1)
         set_dead(db, dead)
-        assert client.purge_dead() == 1
+        assert client.purge_dead(all=True) == 1
     copies = rows(db, "select id, payload from pgsched.archived_tasks")
     assert copies == ([{"id": task_id, "payload": {"to": "ada"}}] if archive else [])
 

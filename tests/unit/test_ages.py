@@ -31,7 +31,7 @@ def test_number_without_a_unit_is_refused_wherever_it_deletes(value: Any) -> Non
         lambda: set_settings({"history_retention": value}),
         lambda: set_queue("mail", {"retention": value, "allow_short": True}),
         lambda: set_queue("mail", {"dead_retention": value, "allow_short": True}),
-        lambda: purge_dead(queue=None, task_type=None, older_than=value),
+        lambda: purge_dead(queue=None, task_type=None, older_than=value, all=False),
         *(
             lambda name=name: wish_of({name: value, "allow_short": True})  # type: ignore[misc]
             for name in ("completed_older_than", "dead_older_than", "history_older_than")

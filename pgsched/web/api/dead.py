@@ -14,7 +14,7 @@ from pgsched.web.api import examples
 from pgsched.web.api.cursors import read_cursor, write_cursor
 from pgsched.web.api.documented import answers, reply
 from pgsched.web.api.shapes import NumberShape, TaskPage
-from pgsched.web.api.values import ALL, Age, check_all
+from pgsched.web.api.values import ALL, Age
 from pgsched.web.audit import audited
 from pgsched.web.state import state_of
 
@@ -72,9 +72,8 @@ async def retry_dead(
     ],
 ) -> Response:
     """They are due now. For one task: `POST /tasks/{id}/retry`; for other filters or a dry run: `POST /tasks/bulk`."""
-    check_all(body.queue or body.task_type, everything=body.all)
     async with audited(request, actor, "dead.retry", queue=body.queue, target="dead") as change:
-        number = await change.client.retry_dead(queue=body.queue, task_type=body.task_type)
+        number = await change.client.retry_dead(**dict(body))
         change.nothing = number == 0
         change.before, change.after = body.model_dump(exclude_defaults=True), {"number": number}
     return reply(request, actor, {"number": number})
@@ -91,9 +90,8 @@ async def purge_dead(
     body: Annotated[DeadPurge, Body(openapi_examples={"old": {"summary": "Old ones", "value": examples.DEAD_PURGE}})],
 ) -> Response:
     """Their history stays."""
-    check_all(body.queue or body.task_type or body.older_than, everything=body.all)
     async with audited(request, actor, "dead.purge", queue=body.queue, target="dead") as change:
-        number = await change.client.purge_dead(queue=body.queue, task_type=body.task_type, older_than=body.older_than)
+        number = await change.client.purge_dead(**dict(body))
         change.nothing = number == 0
         change.before, change.after = body.model_dump(exclude_defaults=True), {"number": number}
     return reply(request, actor, {"number": number})

@@ -8,15 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, StrictFloat, StrictInt, StrictStr, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from pgsched.errors import InvalidTask
-
 ALL = "Needed where nothing else says which: true for all of them."
-
-
-def check_all(filters: Any, *, everything: bool) -> None:
-    """Raise InvalidTask for a change of many without a filter, unless it is said that all of them are meant."""
-    if not filters and not everything:
-        raise InvalidTask('all must be true where no filter is given: {"all": true}')
 
 
 def read_moment(value: Any) -> datetime:

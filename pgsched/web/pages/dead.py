@@ -63,9 +63,11 @@ async def change(request: Request, actor: Operator, verb: str, form: Form) -> Re
     try:
         async with audited(request, actor, f"dead.{verb}", queue=queue, target=target or "all") as under_way:
             if verb == "retry":
-                number = await under_way.client.retry_dead(queue=queue, task_type=task_type)
+                number = await under_way.client.retry_dead(queue=queue, task_type=task_type, all=True)
             else:
-                number = await under_way.client.purge_dead(queue=queue, task_type=task_type, older_than=older_than)
+                number = await under_way.client.purge_dead(
+                    queue=queue, task_type=task_type, older_than=older_than, all=True
+                )
             under_way.nothing = number == 0
             under_way.after = {"number": number} | ({"older_than": older_than} if older_than else {})
     except InvalidTask as error:
