@@ -22,7 +22,6 @@ from pgsched.cli.session import Session, server
 from pgsched.cli.web import MISSING, is_installed
 from pgsched.config import WorkerSettings
 from pgsched.db.dsn import EMBEDDED
-from pgsched.db.embedded import packaged_binaries
 from pgsched.db.migrate import migrate, program_version
 from pgsched.errors import ConfigError
 
@@ -161,6 +160,8 @@ def _psql(given: str, dsn: str) -> str:
     """The command line of psql. A DSN of yours is not repeated: it may hold a password."""
     if not given.startswith(EMBEDDED):
         return "psql 'the DSN that you gave'"
+    from pgsched.db.embedded import packaged_binaries  # not on Windows
+
     program = "psql" if shutil.which("psql") else str(packaged_binaries() / "psql")
     return f"{shlex.quote(program)} {shlex.quote(dsn)}"
 

@@ -9,7 +9,6 @@ from typing import Any
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
-from pgsched.db.embedded import NO_ENVIRONMENT, EmbeddedServer
 from pgsched.errors import ConfigError
 
 EMBEDDED = "embedded:"
@@ -26,6 +25,10 @@ def resolve_dsn(dsn: str) -> tuple[str, Callable[[], None]]:
     folder = dsn.removeprefix(EMBEDDED)
     if not folder:
         raise ConfigError(f'the DSN "{EMBEDDED}" must name a folder, as "{EMBEDDED}.pgsched"')
+    try:
+        from pgsched.db.embedded import NO_ENVIRONMENT, EmbeddedServer
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"the embedded PostgreSQL needs {error.name}, which this system does not have") from error
     server = EmbeddedServer.start(Path(folder))
     return server.dsn + NO_ENVIRONMENT, server.close
 
