@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterator
 from time import monotonic
 
 from pgsched.callables import unrun
 from pgsched.errors import Discard, InvalidTask, Retry
 from pgsched.jsontext import encode_json
 from pgsched.model import Outcome
-from pgsched.storable import storable
+from pgsched.storable import storable, text_of
 
 MAX_ERROR_CHARACTERS = 16_384
 """Characters kept of an error and its traceback."""
@@ -38,13 +39,29 @@ def timed_out(timeout: float | None, started: float) -> Outcome:
 
 
 def failed(error: BaseException, started: float) -> Outcome:
-    """The handler raised ``error``."""
-    if isinstance(error, Retry):
-        reason = storable(f"Retry: {error}", MAX_ERROR_CHARACTERS)
-        return Outcome("failed", started, monotonic(), error=reason, retry_delay=error.delay)
-    if isinstance(error, Discard):
-        return Outcome("discarded", started, monotonic(), error=storable(f"Discard: {error}", MAX_ERROR_CHARACTERS))
-    return Outcome("failed", started, monotonic(), error=describe(error))
+    """The handler raised ``error``.
+
+    In an exception group a Discard counts before a Retry, and a Retry, the one with the longest delay, before anything
+    else.
+    """
+    try:
+        return _judged(error, started)
+    except BaseException as fault:  # noqa: BLE001 - whatever is asked of a foreign exception may raise anything
+        text = f"{type(error).__name__}, which cannot be shown: {type(fault).__name__}"
+        return Outcome("failed", started, monotonic(), error=storable(text, MAX_ERROR_CHARACTERS))
+
+
+def _judged(error: BaseException, started: float) -> Outcome:
+    asked = max(_leaves(error), key=_weight)
+    if not isinstance(asked, Retry | Discard):
+        return Outcome("failed", started, monotonic(), error=describe(error))
+    text = f"{'Retry' if isinstance(asked, Retry) else 'Discard'}: {text_of(asked)}"
+    if asked is not error:
+        text = f"{text}\n\n{describe(error)}"
+    text = storable(text, MAX_ERROR_CHARACTERS)
+    if isinstance(asked, Discard):
+        return Outcome("discarded", started, monotonic(), error=text)
+    return Outcome("failed", started, monotonic(), error=text, retry_delay=asked.delay)
 
 
 def describe(error: BaseException) -> str:
@@ -55,3 +72,22 @@ def describe(error: BaseException) -> str:
     summary = "".join(traceback.format_exception_only(error)).strip()
     lines = "".join(traceback.format_exception(type(error), error, trace)) if trace else ""
     return storable(f"{summary}\n\n{lines}".strip(), MAX_ERROR_CHARACTERS)
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    """An exception, and if it is a group those inside, however deep."""
+    pending = [error]
+    while pending:
+        one = pending.pop()
+        yield one
+        if isinstance(one, BaseExceptionGroup):
+            pending += reversed(one.exceptions)
+
+
+def _weight(error: BaseException) -> tuple[int, float]:
+    """What counts more says what becomes of the task."""
+    if isinstance(error, Discard):
+        return 2, 0.0
+    if isinstance(error, Retry):
+        return 1, error.delay if isinstance(error.delay, int | float) else -1.0
+    return 0, 0.0

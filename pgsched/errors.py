@@ -100,6 +100,8 @@ class Retry(Exception):
     Without a delay the task's backoff policy decides. The attempt counts like any other failed one.
     """
 
+    delay: float | None = None
+
     def __init__(self, delay: float | None = None, reason: str = "the handler asked for a retry") -> None:
         super().__init__(reason)
         if delay is not None and not 0 <= delay <= 366 * 86400:

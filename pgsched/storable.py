@@ -24,23 +24,24 @@ def storable_json(value: object, longest: int) -> str:
         return encode_json(value, "value")
     except InvalidTask:
         if isinstance(value, Mapping):
-            parts = {storable(_text(key), 100): _part(item, longest) for key, item in value.items()}
+            parts = {storable(text_of(key), 100): _part(item, longest) for key, item in value.items()}
             with suppress(InvalidTask):  # too long in all
                 if len(parts) == len(value):  # else some keys are one as text
                     return encode_json(parts, "value")
-        return encode_json(storable(_text(value), longest), "value")
+        return encode_json(storable(text_of(value), longest), "value")
 
 
 def _part(item: object, longest: int) -> object:
     try:
         encode_json(item, "value")
     except InvalidTask:
-        return storable(_text(item), longest)
+        return storable(text_of(item), longest)
     return item
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
+    """Return the text of anything, also of what has none."""
     try:
         return str(value)
-    except Exception:  # noqa: BLE001 - a foreign __str__ may raise anything
+    except BaseException:  # noqa: BLE001 - a foreign __str__ may raise anything
         return f"a {type(value).__name__} that cannot be printed"

@@ -180,6 +180,92 @@ def test_a_discard_is_dead_at_once(function: Function) -> None:
     assert (outcome.status, outcome.error) == ("discarded", "Discard: never")
 
 
+@pytest.mark.parametrize(
+    ("group", "status", "delay", "first_line"),
+    [
+        (ExceptionGroup("both", [Discard("never")]), "discarded", None, "Discard: never"),
+        (ExceptionGroup("both", [ValueError(), Retry(9), Discard("never")]), "discarded", None, "Discard: never"),
+        (BaseExceptionGroup("both", [SystemExit(), Discard("never")]), "discarded", None, "Discard: never"),
+        (ExceptionGroup("a", [ExceptionGroup("b", [KeyError(), Discard("in")])]), "discarded", None, "Discard: in"),
+        (ExceptionGroup("both", [Retry(7.5, "not yet")]), "failed", 7.5, "Retry: not yet"),
+        (ExceptionGroup("both", [Retry(2), ValueError(), Retry(7.5, "not yet")]), "failed", 7.5, "Retry: not yet"),
+        (ExceptionGroup("both", [Retry(None, "soon"), Retry(0, "now")]), "failed", 0, "Retry: now"),
+        (BaseExceptionGroup("both", [KeyboardInterrupt(), Retry(1, "x")]), "failed", 1, "Retry: x"),
+        (ExceptionGroup("both", [ValueError("no")]), "failed", None, "ExceptionGroup: both (1 sub-exception)"),
+    ],
+)
+@pytest.mark.parametrize("kind", [0, 1], ids=["async", "plain"])
+def test_in_a_group_a_discard_counts_first_and_then_the_longest_retry(
+    group: BaseException, status: str, delay: float | None, first_line: str, kind: int
+) -> None:
+    outcome = run(raising(group)[kind])
+    error = str(outcome.error)
+    assert (outcome.status, outcome.retry_delay, error.split("\n")[0]) == (status, delay, first_line)
+    assert "Exception Group Traceback" in error
+
+
+def test_a_discard_in_a_task_group_is_a_discard() -> None:
+    async def fails() -> None:
+        raise Discard("never")
+
+    async def handler() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fails())
+            await asyncio.sleep(PATIENCE)
+
+    assert run(handler, timeout=PATIENCE).status == "discarded"
+
+
+class Unprintable:
+    """An object of which nothing can be had."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self._error = error
+
+    def __str__(self) -> str:
+        if self._error is None:
+            return 7  # type: ignore[return-value]
+        raise self._error
+
+    __repr__ = __str__
+
+
+class HostileError(Exception):
+    """Whoever looks at it is interrupted."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise KeyboardInterrupt
+
+
+class SilentRetry(Retry):
+    """Forgets what a Retry has."""
+
+    def __init__(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("reason", [RuntimeError("no"), KeyboardInterrupt(), SystemExit(), GeneratorExit(), None])
+@pytest.mark.parametrize(
+    ("make", "status"), [(Discard, "discarded"), (lambda text: Retry(1, text), "failed"), (ValueError, "failed")]
+)
+@pytest.mark.parametrize("kind", [0, 1], ids=["async", "plain"])
+def test_an_error_that_cannot_be_printed_is_what_it_is(
+    make: Callable[[Any], Exception], status: str, reason: BaseException | None, kind: int
+) -> None:
+    error = make(Unprintable(reason))
+    outcome = run(raising(error)[kind])
+    assert outcome.status == status
+    assert str(outcome.error).startswith(type(error).__name__)
+
+
+@pytest.mark.parametrize("make", [HostileError, SilentRetry])
+@pytest.mark.parametrize("kind", [0, 1], ids=["async", "plain"])
+def test_an_error_of_which_nothing_can_be_had_is_a_failed_attempt(make: Callable[[], Exception], kind: int) -> None:
+    outcome = run(raising(make())[kind])
+    assert (outcome.status, outcome.retry_delay) == ("failed", None)
+    assert outcome.error
+
+
 @pytest.mark.parametrize("delay", [-1, float("nan"), float("inf"), 367 * 86400])
 def test_a_retry_with_a_senseless_delay_is_refused_where_it_is_made(delay: float) -> None:
     with pytest.raises(ValueError, match="delay must be between"):
