@@ -14,9 +14,13 @@ GROUP = "pgsched.group"
 PRIORITIES = tuple(range(10, 0, -1))
 """Every priority, the one that runs first in front."""
 
+BACKOFF = "exponential"
 BACKOFF_DELAY = Interval(microseconds=5_000_000)
 BACKOFF_MAX = Interval(microseconds=3_600_000_000)
 """The retry policy of a row that names none: the defaults of its columns."""
+
+TIMEZONE, ON_MISSED = "UTC", "once"
+"""The same for a schedule."""
 
 MAX_JSON_BYTES = 1024 * 1024
 """The longest payload or result, as UTF-8 JSON text."""
@@ -39,21 +43,25 @@ class Claimed(NamedTuple):
     max_attempts: int
     fencing_token: int
     timeout: Interval | None
-    backoff: str
+    backoff: str | None
+    """None: ``BACKOFF``."""
     backoff_delay: Interval | None
     """None: ``BACKOFF_DELAY``."""
     backoff_max: Interval | None
     """None: ``BACKOFF_MAX``."""
     cron_expression: str | None
-    timezone: str
+    timezone: str | None
+    """None: ``TIMEZONE``."""
     start_date: datetime | None
     end_date: datetime | None
     repeat_interval: Interval | None
     repeat_count: int | None
     execution_count: int
-    on_missed: str
+    on_missed: str | None
+    """None: ``ON_MISSED``."""
     catchup_window: Interval | None
-    overlap: str
+    overlap: str | None
+    """None: ``skip``."""
     jitter: Interval | None
     planned_from: datetime | None
     """None for a one-time row."""
@@ -74,12 +82,12 @@ class Claimed(NamedTuple):
         """The schedule columns of a recurring or repeating row."""
         return Schedule(
             cron_expression=self.cron_expression,
-            timezone=self.timezone,
+            timezone=self.timezone or TIMEZONE,
             start_date=self.start_date,
             end_date=self.end_date,
             repeat_interval=self.repeat_interval,
             repeat_count=self.repeat_count,
-            on_missed=self.on_missed,
+            on_missed=self.on_missed or ON_MISSED,
             catchup_window=self.catchup_window,
         )
 

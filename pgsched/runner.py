@@ -27,7 +27,7 @@ from pgsched.threads import Threads
 Report = Callable[[Outcome], None]
 
 
-async def run_attempt(
+def run_attempt(
     handler: Handler,
     payload: dict[str, Any],
     context: Context | None,
@@ -37,41 +37,41 @@ async def run_attempt(
     report: Report,
     processes: Processes | None = None,
     started: float | None = None,
-) -> None:
-    """Run one attempt and report its outcome, once; returns when its slot is free again.
+) -> Coroutine[Any, Any, None]:
+    """Return what runs one attempt and reports its outcome, once; it ends when its slot is free again.
 
-    An async handler runs in the calling task, which should be there for this attempt alone.
+    An async handler runs in the task that awaits it, which should be there for this attempt alone.
     ``started`` is when the attempt began, by the monotonic clock; None: now.
     ``timeout`` is in seconds. A plain function that overstays it is reported as timed out at once, but holds its slot
-    until it returns, because a thread cannot be stopped; a child process is ended. A cancellation of the calling task
+    until it returns, because a thread cannot be stopped; a child process is ended. A cancellation of the task
     cancels an async handler, ends a child process, and is reported as ``released`` (the caller decides what that
     means), unless the handler ended all the same.
     """
+    # No coroutine of its own: every task would pay for it.
     if started is None:
         started = monotonic()
     try:
         handler.check(payload)
     except PayloadMismatch as error:
-        report(Outcome("discarded", started, monotonic(), error=str(error)))
-        return
+        return _discard(error, started, report)
     arguments = payload
     if handler.context_parameter is not None:
         arguments = {**payload, handler.context_parameter: context}
     if handler.on_loop:
-        generation = forks.generation
-        outcome = await _run_coroutine(handler, arguments, started, timeout, generation)
-        if forks.generation != generation:
-            forks.end_copy()
-        report(outcome)
-    elif handler.executor == "process":
-        report(await _run_in_process(payload, context, timeout, processes))
-    else:
-        await _run_in_thread(handler, arguments, context, started, timeout, threads, report)
+        return _run_on_loop(handler, arguments, started, timeout, report)
+    if handler.executor == "process":
+        return _run_in_process(payload, context, timeout, processes, report)
+    return _run_in_thread(handler, arguments, context, started, timeout, threads, report)
 
 
-async def _run_coroutine(
-    handler: Handler, arguments: dict[str, Any], started: float, timeout: float | None, generation: int
-) -> Outcome:
+async def _discard(error: PayloadMismatch, started: float, report: Report) -> None:
+    report(Outcome("discarded", started, monotonic(), error=str(error)))
+
+
+async def _run_on_loop(
+    handler: Handler, arguments: dict[str, Any], started: float, timeout: float | None, report: Report
+) -> None:
+    generation = forks.generation
     limit: asyncio.Timeout | None = None
     try:
         coroutine = handler.function(**arguments)
@@ -79,40 +79,47 @@ async def _run_coroutine(
             try:
                 awaited = coroutine.send(None)
             except StopIteration as stop:  # it never waited: most that are quick do not
-                return completed(stop.value, started)
-            value = await _go_on(awaited, coroutine, generation)
+                outcome = completed(stop.value, started)
+            else:
+                outcome = completed(await _go_on(awaited, coroutine, generation), started)
         else:
             async with asyncio.timeout(timeout) as limit:
                 try:
-                    value = await _go_on(coroutine.send(None), coroutine, generation)
+                    outcome = completed(await _go_on(coroutine.send(None), coroutine, generation), started)
                 except StopIteration as stop:
-                    value = stop.value
+                    outcome = completed(stop.value, started)
                 except TimeoutError as error:
                     # The handler's own, unless the limit is what struck: then __aexit__ makes one of its own.
-                    if not limit.expired():
-                        return failed(error, started)
-                    raise
+                    if limit.expired():
+                        raise
+                    outcome = failed(error, started)
+            if limit.expired():  # it ended because the limit cancelled it, and swallowed that
+                outcome = timed_out(timeout, started)
     except asyncio.CancelledError as error:
-        if limit is not None and limit.expired():
-            # A task group of the handler left a cancellation behind (CPython before 3.13), which hid the limit's own.
-            return timed_out(timeout, started)
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            while task.uncancel():
-                pass
-            return Outcome("released", started, monotonic())
-        return failed(error, started)
+        outcome = _cancelled(error, limit, timeout, started)
     except TimeoutError as error:
-        if limit is None:  # the handler's own
-            return failed(error, started)
-        return timed_out(timeout, started)
+        outcome = failed(error, started) if limit is None else timed_out(timeout, started)
     except BaseException as error:  # noqa: BLE001 - SystemExit of a handler must not end the worker
         if forks.generation != generation:
             forks.end_copy(error)
-        return failed(error, started)
-    if limit is not None and limit.expired():  # it ended because the limit cancelled it, and swallowed that
+        outcome = failed(error, started)
+    if forks.generation != generation:
+        forks.end_copy()
+    report(outcome)
+
+
+def _cancelled(
+    error: asyncio.CancelledError, limit: asyncio.Timeout | None, timeout: float | None, started: float
+) -> Outcome:
+    if limit is not None and limit.expired():
+        # A task group of the handler left a cancellation behind (CPython before 3.13), which hid the limit's own.
         return timed_out(timeout, started)
-    return completed(value, started)
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        while task.uncancel():
+            pass
+        return Outcome("released", started, monotonic())
+    return failed(error, started)
 
 
 @types.coroutine
@@ -176,7 +183,8 @@ async def _run_in_process(
     context: Context | None,
     timeout: float | None,
     processes: Processes | None,
-) -> Outcome:
+    report: Report,
+) -> None:
     assert context is not None  # what the child reports goes there  # noqa: S101
     assert processes is not None  # a worker without any does not start with such a handler  # noqa: S101
     started = monotonic()
@@ -186,15 +194,16 @@ async def _run_in_process(
             if timeout is not None:
                 context.deadline_monotonic = started + timeout
             async with asyncio.timeout(timeout) if timeout is not None else nullcontext():
-                return await child.run(payload, context)
+                outcome = await child.run(payload, context)
     except ChildFailed as error:
-        return Outcome("failed", started, monotonic(), error=str(error))
+        outcome = Outcome("failed", started, monotonic(), error=str(error))
     except TimeoutError:
         context.cancelled = True
-        return timed_out(timeout, started)
+        outcome = timed_out(timeout, started)
     except asyncio.CancelledError:
         context.cancelled = True
         task = asyncio.current_task()
         while task is not None and task.uncancel():
             pass
-        return Outcome("released", started, monotonic())
+        outcome = Outcome("released", started, monotonic())
+    report(outcome)

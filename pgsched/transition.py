@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from pgsched.backoff import retry_delay
 from pgsched.errors import InvalidTask
-from pgsched.model import BACKOFF_DELAY, BACKOFF_MAX, Claimed, Finish, Missed, Outcome
+from pgsched.model import BACKOFF, BACKOFF_DELAY, BACKOFF_MAX, ON_MISSED, Claimed, Finish, Missed, Outcome
 from pgsched.schedule import admit, book, first_tick, jitter_seconds, next_after
 
 
@@ -77,7 +77,7 @@ def _measure(task: Claimed, tick: datetime, now: datetime) -> Admitted | Refused
     """Apply ``on_missed`` to a tick that is about to make its first attempt."""
     admission = admit(task.schedule, tick, now, task.execution_count)
     instead = admission.next_tick if admission.run is None else admission.run
-    missed = (Missed(task.on_missed, admission.missed, tick, instead),) if admission.missed else ()
+    missed = (Missed(task.on_missed or ON_MISSED, admission.missed, tick, instead),) if admission.missed else ()
     if admission.run is None:
         return Refused(_move_to(task, admission.next_tick)._replace(missed=missed))
     return Admitted(task._replace(scheduled_for=admission.run), missed)
@@ -136,7 +136,9 @@ def conclude(
     delay = outcome.retry_delay
     if delay is None:
         first = (task.backoff_delay or BACKOFF_DELAY).seconds
-        delay = retry_delay(task.backoff, task.attempts, first, (task.backoff_max or BACKOFF_MAX).seconds, random)
+        delay = retry_delay(
+            task.backoff or BACKOFF, task.attempts, first, (task.backoff_max or BACKOFF_MAX).seconds, random
+        )
     return finish._replace(retry_in=delay, next_tick=None if task.schedule_type == "one_time" else task.scheduled_for)
 
 

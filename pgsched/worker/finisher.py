@@ -134,8 +134,9 @@ class Finisher:
             self._tally.missed(missed.reason, missed.ticks)
         if self._waiting_since is None:
             self._waiting_since = monotonic()
+        if not self._pending:  # else it has been called, or will be when those that are being written are
+            self.called.set()
         self._pending.append((hold, finish))
-        self.called.set()
 
     def try_all(self) -> None:
         """Try again at once what is set aside: the worker stops."""
@@ -182,12 +183,14 @@ class Finisher:
         """What goes into one statement; what was superseded by another claim of its row meanwhile is dropped."""
         if any(hold.abandoned for hold, _ in self._pending):
             self._pending = [one for one in self._pending if not one[0].abandoned]
+        batch = self._pending[:MAX_BATCH]
         size = 0
-        for place, (hold, finish) in enumerate(self._pending[:MAX_BATCH]):
-            size += _size_of(hold, finish)
-            if size > MAX_BYTES and place:
-                return self._pending[:place]
-        return self._pending[:MAX_BATCH]
+        for place, (hold, finish) in enumerate(batch):
+            if finish.result or finish.error or hold.context is not None:
+                size += _size_of(hold, finish)
+                if size > MAX_BYTES and place:
+                    return batch[:place]
+        return batch
 
     def _call_later(self) -> None:
         if self._timer is not None:

@@ -73,11 +73,10 @@ class Holds:
 
     def add(self, tasks: Sequence[Claimed], leased_until: float, claimed_at: float = 0.0, free: int = MANY) -> None:
         """Take freshly claimed rows in hand, all but the first ``free`` in advance."""
-        for task in tasks:
-            self.waiting.append(self.take(task, leased_until, claimed_at))
-        if len(tasks) > free:
-            for task in tasks[free:]:
-                self._by_id[task.id].in_advance = True
+        for place, task in enumerate(tasks):
+            hold = self.take(task, leased_until, claimed_at)
+            hold.in_advance = place >= free
+            self.waiting.append(hold)
 
     def take(self, task: Claimed, leased_until: float, claimed_at: float) -> Hold:
         """Take a freshly claimed row in hand, without a place in the waiting line.

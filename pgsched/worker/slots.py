@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
+from functools import partial
 from time import monotonic
 
 from pgsched.capture import CaptureHandler, capture, release
@@ -112,13 +113,14 @@ class Slots:
         """Begin attempts while a slot is free. One that never waits has ended then, and leaves its slot to the next."""
         self._called = False
         waiting, occupants = self._holds.waiting, self._occupants
+        found = len(waiting)
         now = monotonic()
         turn_ends = now + TURN_SECONDS
         while waiting and len(occupants) < self._concurrency and not self._closing:
             if now > turn_ends:
                 # Handlers that never wait must not keep the loop from claiming and writing.
                 self.feed()
-                return
+                break
             hold = waiting.popleft()
             occupants.add(hold)
             task = self._start(self._run(hold, now))
@@ -129,6 +131,7 @@ class Slots:
                 self._tasks[task] = hold
                 task.add_done_callback(self._left)
             now = monotonic()
+        self._appetite.count(found - len(waiting))
         if not waiting:
             self._on_room()
 
@@ -168,9 +171,14 @@ class Slots:
         try:
             if not self._admits(hold, now):
                 return
-            handler = self._registry.get(hold.task.task_type)
+            task = hold.task
+            handler = self._registry.get(task.task_type)
             if handler is None:  # only registered types and groups are claimed
                 await self._groups.run(hold)
+                return
+            hold.state = RUNNING
+            if handler.transactional or (task.depends_on is not None and handler.context_parameter is not None):
+                await self._prepared(hold, handler)
             else:
                 await self._attempt(hold, handler, now)
         except asyncio.CancelledError:
@@ -206,7 +214,6 @@ class Slots:
             self._holds.abandon(hold)
             self._tally.leases_lost += 1
             return False
-        self._appetite.count()
         if not is_plain(hold.task):
             verdict = judge(hold.task, self._clock.at(now))
             if isinstance(verdict, Refused):
@@ -216,13 +223,9 @@ class Slots:
         self._tally.start_delay(hold.task.queue, hold.task.late + now - hold.claimed_at)
         return True
 
-    async def _attempt(self, hold: Hold, handler: Handler, now: float) -> None:
+    def _attempt(self, hold: Hold, handler: Handler, now: float, attempt: Attempt | None = None) -> Awaitable[None]:
+        """Return what runs an attempt. No coroutine of its own: every task would pay for it."""
         task = hold.task
-        hold.state = RUNNING
-        attempt: Attempt | None = None
-        if handler.transactional or (task.depends_on is not None and handler.context_parameter is not None):
-            attempt = await self._attempts.prepare(hold, handler)
-            now = monotonic()
         timeout = None if task.timeout is None else task.timeout.seconds
         hold.started_at = now
         if timeout is not None and not hold.abandoned:
@@ -230,41 +233,36 @@ class Slots:
         context = self._context(hold, timeout, now) if handler.needs_context else None
         if attempt is not None and context is not None:
             attempt.equip(context)
-
         if self._on_started is not None:
             self._on_started(hold)
+        return self._run_attempt(
+            handler,
+            task.payload,
+            context,
+            timeout=timeout,
+            threads=self._threads,
+            report=partial(self._report, hold, attempt),
+            processes=self.processes,
+            started=now,
+        )
 
-        def report(outcome: Outcome) -> None:
-            if outcome.status == "released" and not (hold.abandoned or self._interrupted):
-                error = "CancelledError: the handler cancelled the task that ran it"
-                outcome = outcome._replace(status="failed", error=error)
-            if attempt is None or not attempt.keep(outcome):
-                self._finisher.conclude(hold, outcome)
-
+    async def _prepared(self, hold: Hold, handler: Handler) -> None:
+        """Run an attempt that needs more than its payload."""
+        attempt = await self._attempts.prepare(hold, handler)
         try:
-            await self._run_attempt(
-                handler,
-                task.payload,
-                context,
-                timeout=timeout,
-                threads=self._threads,
-                report=report,
-                processes=self.processes,
-                started=now,
-            )
-        except Exception as error:  # a fault of pgsched, not of the handler: the attempt failed, the slot lives on
-            log.exception("run_failed", task_id=task.id, task_type=task.task_type)
-            if attempt is not None:
-                attempt.leave()
-            if hold.state == RUNNING:
-                report(Outcome("failed", now, monotonic(), error=describe(error)))
+            await self._attempt(hold, handler, monotonic(), attempt)
         except BaseException:
-            if attempt is not None:
-                attempt.leave()
+            attempt.leave()
             raise
-        if attempt is not None:
-            await _settle()
-            await attempt.end()
+        await _settle()
+        await attempt.end()
+
+    def _report(self, hold: Hold, attempt: Attempt | None, outcome: Outcome) -> None:
+        if outcome.status == "released" and not (hold.abandoned or self._interrupted):
+            error = "CancelledError: the handler cancelled the task that ran it"
+            outcome = outcome._replace(status="failed", error=error)
+        if attempt is None or not attempt.keep(outcome):
+            self._finisher.conclude(hold, outcome)
 
     def context_of(self, hold: Hold) -> Context:
         """Return the context of an attempt, made now if its handler asked for none."""

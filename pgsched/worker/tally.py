@@ -108,7 +108,7 @@ class Tally(Collector):
 
     def start_delay(self, queue: str, seconds: float) -> None:
         """Count how long after its due time a task was started."""
-        self._delays.at((queue,)).observe(max(seconds, 0.0))
+        self._delays.at((queue,)).observe(seconds if seconds > 0.0 else 0.0)
 
     def execution(self, task: Claimed, outcome: Outcome, finish: Finish) -> None:
         """Count one attempt that ended."""
