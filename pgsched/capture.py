@@ -58,6 +58,13 @@ def capture(level: str, find: Find) -> CaptureHandler | None:
     return handler
 
 
+def keep(handler: CaptureHandler | None) -> None:
+    """Go on keeping records where somebody has taken the handler from the root logger."""
+    root = logging.getLogger()
+    if handler is not None and handler not in root.handlers:
+        root.addHandler(handler)
+
+
 def release(handler: CaptureHandler | None) -> None:
     """Keep no more records."""
     if handler is None:

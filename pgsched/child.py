@@ -31,11 +31,14 @@ from pgsched.context import Context
 from pgsched.endings import completed, failed
 from pgsched.errors import PgschedError
 from pgsched.extras import flush_telemetry, set_up_telemetry
+from pgsched.keeper import open_standard_files
+from pgsched.leaving import exit_now
 from pgsched.loading import load_app
 from pgsched.model import Claimed, Outcome
-from pgsched.processes import TERM_SECONDS
+from pgsched.processes import HUNG_UP, TERM_SECONDS
 from pgsched.registry import Handler, Registry
 from pgsched.results import Results
+from pgsched.signals import end_timers
 from pgsched.sizes import size_text
 
 _PR_SET_PDEATHSIG = 1
@@ -49,14 +52,32 @@ class _Pipe:
     """The child's end of the socket. Lines go out whole, whatever thread they come from."""
 
     def __init__(self, end: socket.socket) -> None:
+        end.setblocking(True)  # also where a handler of the worker called socket.setdefaulttimeout
         self._end = end
+        self._identity = self._look()
         self._lock = threading.Lock()
 
     def send(self, message: dict[str, Any]) -> None:
-        """Send a message; into nowhere when the worker is gone."""
+        """Send a message; into nowhere when the worker is gone.
+
+        Ends the process where a handler has closed the socket, as ``os.closerange`` does: nobody could be told how the
+        attempt ended.
+        """
         line = json.dumps(message).encode() + b"\n"
-        with self._lock, suppress(OSError):
-            self._end.sendall(line)
+        with self._lock:
+            try:
+                if self._look() != self._identity:
+                    exit_now(HUNG_UP)
+                self._end.sendall(line)
+            except ConnectionError:  # the worker is gone
+                pass
+            except OSError:
+                exit_now(HUNG_UP)
+
+    def _look(self) -> tuple[int, int]:
+        """Which file the descriptor is: another one may have its number by now."""
+        found = os.fstat(self._end.fileno())
+        return found.st_dev, found.st_ino
 
     def lines(self) -> BinaryIO:
         """What comes in."""
@@ -99,17 +120,19 @@ class _Reported(Context):
 class _Child:
     """One child process, seen from within."""
 
-    def __init__(self, pipe: _Pipe, registry: Registry) -> None:
+    def __init__(self, pipe: _Pipe) -> None:
+        """To be made before the application is imported, which may change the process."""
         self._pipe = pipe
-        self._registry = registry
         self._requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._attempt: contextvars.ContextVar[Context | None] = contextvars.ContextVar("pgsched child", default=None)
         self._context: Context | None = None
         self._terminated = False
+        self._recursion_limit = sys.getrecursionlimit()
 
-    def run(self, capture_logs: str) -> None:
+    def run(self, registry: Registry, capture_logs: str) -> None:
         """Run attempts until SIGTERM."""
-        signal.signal(signal.SIGTERM, self._terminate)
+        self._registry = registry
+        self._settle()
         threading.Thread(target=self._read, name="pgsched requests", daemon=True).start()
         capturing = capture(capture_logs, self._attempt.get)
         self._pipe.send({})
@@ -161,7 +184,17 @@ class _Child:
                 _die_of(signal.SIGTERM)
         self._context = None
         context.close()
+        self._settle()
         self._pipe.send({"outcome": outcome, "spent": spent or self._terminated})
+
+    def _settle(self) -> None:
+        """Let nothing that the application or a handler did to the process end the attempt that comes next."""
+        end_timers()
+        if not self._terminated:
+            signal.signal(signal.SIGTERM, self._terminate)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), self._recursion_limit))
+        open_standard_files()
 
     def _call(self, handler: Handler, payload: dict[str, Any], context: Context) -> object:
         self._attempt.set(context)
@@ -190,6 +223,7 @@ def serve(end: socket.socket, *, app_path: str, log_level: str, capture_logs: st
     _belong_to_the_worker()
     logs.configure(log_level)
     pipe = _Pipe(end)
+    child = _Child(pipe)
     try:
         app = load_app(app_path)
         if otel:
@@ -198,7 +232,7 @@ def serve(end: socket.socket, *, app_path: str, log_level: str, capture_logs: st
     except PgschedError as error:
         pipe.send({"problem": str(error)})
         return
-    _Child(pipe, app.registry).run(capture_logs)
+    child.run(app.registry, capture_logs)
     if app.tracing is not None:
         flush_telemetry(TERM_SECONDS / 2)
 
@@ -282,7 +316,7 @@ def _out_of_memory(error: MemoryError, handler: Handler | None, started: float) 
 def _die_of(number: signal.Signals) -> None:
     """End as if nobody had caught the signal: should somebody else have sent it, the worker sees what happened."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
+        with suppress(Exception):  # a handler may have closed or replaced it
             stream.flush()
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)

@@ -7,8 +7,8 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection, wait
@@ -25,11 +25,15 @@ from pgsched.builtin.settings import Builtins
 from pgsched.child import serve
 from pgsched.config import WorkerSettings
 from pgsched.db.migrate import WORKER_RIGHTS, check_schema
+from pgsched.db.pinned import pin
 from pgsched.errors import PgschedError
 from pgsched.extras import check_telemetry, flush_telemetry, set_up_telemetry
+from pgsched.keeper import Keeper, open_standard_files
+from pgsched.leaving import exit_now, exit_soon, exit_within
 from pgsched.loading import load_app
 from pgsched.notify import Manager, find_manager
 from pgsched.processes import TERM_SECONDS
+from pgsched.signals import Signals
 from pgsched.watchdog import Watchdog, longest_block
 from pgsched.worker.collector import settle_collector
 from pgsched.worker.contained import Metrics
@@ -38,6 +42,7 @@ from pgsched.worker.http import HttpServer, Probe, Told
 from pgsched.worker.mender import Mender
 from pgsched.worker.merged import Answering, Child, MergedMetrics, all_troubles, first_problem, first_stalled, load_of
 from pgsched.worker.service import Worker
+from pgsched.worker.steady import run_steadily
 from pgsched.worker.traces import load_traces
 
 log = logs.get_logger("pgsched.worker")
@@ -73,7 +78,7 @@ def run_worker(
     log_level: str = "info",
     otel: bool = False,
 ) -> int:
-    """Run ``processes`` workers until SIGTERM or SIGINT; returns the exit code.
+    """Run ``processes`` workers until SIGTERM, SIGINT or SIGHUP; returns the exit code.
 
     A second signal ends them at once: what they held is claimed again when its leases run out. ``dsn`` is libpq's,
     ``app_path`` is ``module:attribute``, None for the ``builtins`` alone; ``metrics_port`` None serves nothing and 0
@@ -81,20 +86,25 @@ def run_worker(
     metrics, by the ``OTEL_*`` environment. Raises ConfigError, SchemaMismatch and DatabaseUnavailable before any work
     is taken.
     """
+    open_standard_files()
     manager = find_manager(os.environ)
     if otel:
         check_telemetry()
+    dsn = pin(dsn, os.environ)
+    if settings.listen_dsn is not None:
+        settings = replace(settings, listen_dsn=pin(settings.listen_dsn, os.environ))
     check_schema(dsn, WORKER_RIGHTS)
-    if app_path is not None:
-        load_app(app_path)  # a mistake in it is told once, here, and not by every child
     blocked = longest_block(manager.watchdog if manager else None)
     job = Job(dsn, app_path, settings, log_level, builtins or Builtins(), blocked, otel)
-    if processes == 1:
-        return _run_one(job, metrics_host, metrics_port, manager)
-    return _Parent(job, processes, manager).run(metrics_host, metrics_port)
+    with Signals() as signals:
+        if app_path is not None:
+            load_app(app_path)  # a mistake in it is told once, here, and not by every child
+        if processes == 1:
+            return _run_one(job, signals, metrics_host, metrics_port, manager)
+        return _Parent(job, processes, manager).run(signals, metrics_host, metrics_port)
 
 
-def _run_one(job: Job, host: str, port: int | None, manager: Manager | None) -> int:
+def _run_one(job: Job, signals: Signals, host: str, port: int | None, manager: Manager | None) -> int:
     worker = _make_worker(job, counts_table=port is not None or job.otel)
     health = worker.health
     server = _serve(host, port, worker.metrics, health.unhealthy, health.unready, health.troubles)
@@ -104,7 +114,7 @@ def _run_one(job: Job, host: str, port: int | None, manager: Manager | None) -> 
     if watchdog:
         watchdog.start()
     try:
-        return _run_until_signalled(worker, job.settings, on_stop=watchdog.stopping if watchdog else None)
+        return _run_until_signalled(worker, job.settings, signals, on_stop=watchdog.stopping if watchdog else None)
     finally:
         if watchdog:
             watchdog.stop()
@@ -153,41 +163,43 @@ def _serve(
 def _run_until_signalled(
     worker: Worker,
     settings: WorkerSettings,
+    signals: Signals,
     on_loop: Callable[[Callable[[], None]], None] | None = None,
     on_stop: Callable[[], None] | None = None,
 ) -> int:
+    stops = 0
+
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        signals = 0
 
-        def stop() -> None:
-            nonlocal signals
-            signals += 1
-            if signals > 1:
-                _exit_now(1)
+        def begin_to_stop() -> None:
+            worker.stop()
             if on_stop is not None:
                 on_stop()
-            worker.stop()
+
+        def stop() -> None:
+            """In a thread: the event loop may be blocked."""
+            nonlocal stops
+            stops += 1
+            if stops > 1:
+                exit_now(1)
             # An orderly stop that hangs (a silent database, a handler that blocks the loop) must end too.
-            guard = threading.Timer(_longest_stop(settings), _exit_now, args=(1,))
-            guard.daemon = True
-            guard.start()
+            exit_within(_longest_stop(settings), 1)
+            with suppress(RuntimeError):  # the loop is closed: nothing is left to be stopped
+                loop.call_soon_threadsafe(begin_to_stop)
 
-        def stop_from_thread() -> None:
-            loop.call_soon_threadsafe(worker.stop)
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop)
+        signals.take(stop)
+        Keeper(signals, worker.slots.keep_capturing).start(loop)
         if on_loop is not None:
-            on_loop(stop_from_thread)
+            on_loop(stop)
         await worker.run()
         if worker.slots.running:
             # Handlers that were handed back and do not end: they must not run on beside their successors. Asked here,
             # because leaving the loop cancels the slots that wait for them.
             log.warning("handlers_left_behind", running=worker.slots.running)
-            _exit_now(0)
+            exit_now(0)
 
-    asyncio.run(main())
+    run_steadily(main())
     if worker.traced:
         flush_telemetry()
     return 0
@@ -198,17 +210,11 @@ def _longest_stop(settings: WorkerSettings) -> float:
     return settings.shutdown_timeout + CANCEL_SECONDS + FLUSH_SECONDS + HOOK_SECONDS + TERM_SECONDS + 8
 
 
-def _exit_now(code: int) -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
 class _Parent:
     """Starts the children, starts one again that died or is unwell, passes the signals on, serves their metrics as one.
 
-    A signal is a byte in a pipe, put there by the interpreter. The loop that starts children reads it, so that a signal
-    which comes while one is being started reaches that one too, and none is missed on the way to sleep.
+    A signal to stop is a byte in a pipe. The loop that starts children reads it, so that a signal which comes while one
+    is being started reaches that one too, and none is missed on the way to sleep.
     """
 
     def __init__(self, job: Job, processes: int, manager: Manager | None = None) -> None:
@@ -223,13 +229,10 @@ class _Parent:
         self._context = multiprocessing.get_context("spawn")
         self._slots: list[tuple[BaseProcess, Child] | None] = [None] * processes
         self._signals, self._signalled = os.pipe()
-        os.set_blocking(self._signalled, False)  # what set_wakeup_fd asks for
 
-    def run(self, host: str, port: int | None) -> int:
+    def run(self, signals: Signals, host: str, port: int | None) -> int:
         """Run until signalled and every child has ended; returns 0, or 1 when a child could not stop in order."""
-        signal.set_wakeup_fd(self._signalled)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, _noted_in_the_pipe)
+        signals.take(partial(os.write, self._signalled, b"."))
         metrics = Metrics()
         metrics.register(MergedMetrics(self._children))
         server = _serve(
@@ -284,8 +287,14 @@ class _Parent:
             process = self._context.Process(
                 target=_run_child, args=(self._job, theirs, number == 0), name=f"pgsched worker {number}"
             )
-            process.start()
-            theirs.close()
+            try:
+                process.start()
+            except OSError as error:  # no process can be started just now: the next look tries again
+                log.error("process_not_started", number=number, error=str(error))
+                ours.close()
+                continue
+            finally:
+                theirs.close()
             self._slots[number] = (process, Child(ours, before=counted))
 
     def _pass_on_signals(self, timeout: float | None, *, ends_of: Sequence[BaseProcess] = ()) -> bool:
@@ -298,10 +307,6 @@ class _Parent:
         return True
 
 
-def _noted_in_the_pipe(_number: int, _frame: object) -> None:
-    """Do nothing more; a signal without a handler would end the process."""
-
-
 def _ended_in_order(process: BaseProcess) -> bool:
     # A child that SIGTERM itself ended had not yet, or no longer, the handler that it has while it holds work.
     return process.exitcode in (0, -signal.SIGTERM)
@@ -310,24 +315,31 @@ def _ended_in_order(process: BaseProcess) -> bool:
 def _run_child(job: Job, pipe: Connection, counts_table: bool) -> None:
     # A group of its own: Ctrl-C in the terminal reaches the parent alone, which passes it on once.
     os.setpgrp()
+    open_standard_files()
     logs.configure(job.log_level)
     try:
-        worker = _make_worker(job, counts_table=counts_table)
-
-        def answer(stop: Callable[[], None]) -> None:
-            Answering(
-                pipe=pipe,
-                metrics=worker.metrics,
-                healthy=worker.health.unhealthy,
-                ready=worker.health.unready,
-                troubles=worker.health.troubles,
-                alive=partial(worker.health.unhealthy, job.blocked),
-                load=worker.health.load,
-                on_orphaned=stop,
-            ).start()
-
-        code = _run_until_signalled(worker, job.settings, on_loop=answer)
+        with Signals() as signals:
+            code = _run_as_child(job, pipe, counts_table, signals)
     except PgschedError as error:
         log.error("worker_failed", error=str(error))
         code = 1
+    exit_soon(code)
     sys.exit(code)
+
+
+def _run_as_child(job: Job, pipe: Connection, counts_table: bool, signals: Signals) -> int:
+    worker = _make_worker(job, counts_table=counts_table)
+
+    def answer(stop: Callable[[], None]) -> None:
+        Answering(
+            pipe=pipe,
+            metrics=worker.metrics,
+            healthy=worker.health.unhealthy,
+            ready=worker.health.unready,
+            troubles=worker.health.troubles,
+            alive=partial(worker.health.unhealthy, job.blocked),
+            load=worker.health.load,
+            on_orphaned=stop,
+        ).start()
+
+    return _run_until_signalled(worker, job.settings, signals, on_loop=answer)

@@ -35,6 +35,8 @@ LOOK_SECONDS = 1.0
 """How often a silent child is looked at: what it forked may hold its end of the socket open after its death."""
 REAP_SECONDS = 0.05
 """How often a child that is ending is looked at."""
+HUNG_UP = 74
+"""The exit code of a child whose handler closed its connection to the worker: EX_IOERR."""
 MAX_LINE = 16 * 1024 * 1024
 """The longest line: a result of 1 MiB may be several times that as JSON within JSON."""
 
@@ -245,6 +247,8 @@ def check_processes(registry: Registry, serve: Serve | None) -> None:
 
 def describe_exit(code: int | None) -> str:
     """How a child process died, from its exit code."""
+    if code == HUNG_UP:
+        return "the handler closed the connection of its child process to the worker (os.close, os.closerange)"
     if code is None or code >= 0:
         return f"the child process ended with exit code {code} before the handler did"
     try:

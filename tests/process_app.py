@@ -11,6 +11,8 @@ import logging
 import os
 import resource
 import signal
+import socket
+import sys
 import threading
 import time
 from functools import partial
@@ -44,6 +46,39 @@ def fork() -> int:
     """How its copy ended, which returns as if it were the child process."""
     copy = os.fork()
     return os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1]) if copy else 0
+
+
+@app.task("hang_up", executor="process")
+def hang_up(how: str) -> None:
+    """Close all files, as a program does that becomes a daemon."""
+    os.closerange(3, 256)
+    if how == "reused":
+        for _ in range(20):
+            socket.socketpair()[0].detach()
+
+
+@app.task("disturb", executor="process")
+def disturb(how: str) -> int:
+    if how == "alarm":
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+    elif how == "raising":
+        signal.signal(signal.SIGALRM, raise_)  # type: ignore[arg-type]
+        signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+    elif how == "recursion":
+        sys.setrecursionlimit(60)
+    return os.getpid()
+
+
+@app.task("work", executor="process")
+def work() -> int:
+    """Take longer than a timer that somebody left behind."""
+
+    def deep(levels: int) -> int:
+        return levels and deep(levels - 1)
+
+    time.sleep(0.1)
+    deep(100)
+    return os.getpid()
 
 
 @app.task("fork_async", executor="process")

@@ -91,7 +91,8 @@ def dev(
             stack.enter_context(Narrator(dsn, psql=_psql(given, dsn)))
         if seconds is not None:
             stack.enter_context(_end_after(seconds))
-        from pgsched.process import run_worker  # only here: the other commands start without it
+        from pgsched.leaving import exit_soon  # only here: the other commands start without it
+        from pgsched.process import run_worker
 
         code = run_worker(
             dsn=dsn,
@@ -104,6 +105,7 @@ def dev(
         )
     if code == 0:
         say("ended in order; the data is kept")
+    exit_soon(code)
     context.exit(code)
 
 

@@ -134,7 +134,8 @@ def worker(
         capture_logs=capture_logs,
         listen_dsn=listen_dsn,
     )
-    from pgsched.process import run_worker  # only here: the other commands start without it
+    from pgsched.leaving import exit_soon  # only here: the other commands start without it
+    from pgsched.process import run_worker
 
     session: Session = context.obj
     with server(session.dsn) as dsn:
@@ -149,6 +150,7 @@ def worker(
             log_level=session.level or DEFAULT_LEVEL,
             otel=otel,
         )
+    exit_soon(code)
     context.exit(code)
 
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from time import monotonic
 
-from pgsched.capture import CaptureHandler, capture, release
+from pgsched.capture import CaptureHandler, capture, keep, release
 from pgsched.config import CAPTURE_OFF
 from pgsched.context import Context
 from pgsched.eager import starter
@@ -102,6 +102,11 @@ class Slots:
         self._capturing = capture(self._capture_logs, self._logging_context)
         self._loop = asyncio.get_running_loop()
         self._start = starter(self._loop, "pgsched attempt")
+
+    def keep_capturing(self) -> None:
+        """Keep what handlers log also after one has thrown the handlers of ``logging`` away."""
+        if not self._closing:
+            keep(self._capturing)
 
     def feed(self) -> None:
         """Begin what waits, as far as slots are free, when the event loop comes round."""

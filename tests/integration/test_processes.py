@@ -63,6 +63,34 @@ async def test_a_copy_that_a_handler_forks_ends_with_the_handler_and_says_nothin
         assert [task_row(db, task_id)["result"] for task_id in ids] == [70, 70, {}]
 
 
+@pytest.mark.parametrize("how", ["closed", "reused"])
+@on_loop
+async def test_a_handler_that_closes_the_connection_of_its_child_has_failed(dsn: str, how: str) -> None:
+    """Checked against a child that goes on: the attempt never ended."""
+    with database(dsn) as db:
+        task_id = insert_task(db, "hang_up", payload=Jsonb({"how": how}), max_attempts=1)
+        async with engine(dsn, app.registry, serve=SERVE) as one:
+            async with asyncio.timeout(30):
+                await one.work()
+        row = task_row(db, task_id)
+    assert row["status"] == "dead"
+    assert row["last_error"].startswith("the handler closed the connection of its child process to the worker")
+
+
+@pytest.mark.parametrize("how", ["alarm", "raising", "recursion"])
+@on_loop
+async def test_what_a_handler_does_to_its_child_does_not_end_the_next_attempt(dsn: str, how: str) -> None:
+    with database(dsn) as db:
+        async with engine(dsn, app.registry, serve=SERVE, concurrency=1) as one:
+            first = insert_task(db, "disturb", payload=Jsonb({"how": how}))
+            await one.work()
+            second = insert_task(db, "work")
+            await one.work()
+        rows = [task_row(db, task_id) for task_id in (first, second)]
+    assert [row["status"] for row in rows] == ["completed"] * 2, rows
+    assert rows[0]["result"] == rows[1]["result"]
+
+
 @on_loop
 async def test_a_cancel_ends_the_child_and_frees_its_slot(every_server_dsn: str, tmp_path: Path) -> None:
     with database(every_server_dsn) as db:
