@@ -104,14 +104,20 @@ def finish_commands(
 
 
 async def report(
-    session: Session, worker: UUID, progress: Sequence[Progress], logs: Sequence[LogEntry], now: float
+    session: Session,
+    worker: UUID,
+    progress: Sequence[Progress],
+    logs: Sequence[LogEntry],
+    now: float,
+    *,
+    late: bool = False,
 ) -> None:
-    """Write what running handlers report of themselves."""
+    """Write what running handlers report of themselves. ``late``: the ends of their attempts are in the history."""
     commands = []
     if progress:
         commands.append(_show_progress(worker, progress))
     if logs:
-        commands.append(_insert_logs(worker, logs, now))
+        commands.append(_insert_logs(worker, logs, now, late=late))
     await session.execute_all(commands)
 
 
@@ -209,8 +215,11 @@ def _notify_events(worker: UUID, told: Sequence[Announcement]) -> Command:
     }
 
 
-def _insert_logs(worker: UUID, logs: Sequence[LogEntry], now: float) -> tuple[Any, dict[str, Any]]:
+def _insert_logs(
+    worker: UUID, logs: Sequence[LogEntry], now: float, *, late: bool = False
+) -> tuple[Any, dict[str, Any]]:
     return load_statement("insert_logs"), {
+        "late": late,
         "worker": worker,
         "ids": [entry.task_id for entry in logs],
         "tokens": [entry.fencing_token for entry in logs],

@@ -60,16 +60,18 @@ class Ending:
         finisher: Finisher,
         heart: Heart,
         hooking: Hooking | None,
+        report: Callable[[], Awaitable[object]],
         session: Session,
         connections: Sequence[Closable],
     ) -> None:
-        """``session`` is for the last words; ``connections`` are closed in the end."""
+        """``session`` is for the last words, ``report`` writes those of handlers, ``connections`` are closed last."""
         self._identity = identity
         self._holds = holds
         self._slots = slots
         self._finisher = finisher
         self._heart = heart
         self._hooking = hooking
+        self._report = report
         self._session = session
         self._connections = connections
         self._left = FLUSH_SECONDS
@@ -90,6 +92,7 @@ class Ending:
             ("give back", lambda: self.give_back(self._holds.take_waiting())),
             ("drain", lambda: self._let_end(shutdown_timeout)),
             ("write", lambda: self._write_all(finishing)),
+            ("report", self._write_lines),
             ("give back the rest", lambda: self.give_back(self._unfinished())),
             ("end the heartbeat", self._end_heartbeat),
             ("close the slots", self._close_slots),
@@ -139,6 +142,13 @@ class Ending:
             await asyncio.sleep(0.01)
         await finishing.end(LOOP_SECONDS)
         self._left -= monotonic() - begun
+
+    async def _write_lines(self) -> None:
+        """Write what handlers have logged whose ends are not written: they were interrupted, or cancelled just now."""
+        try:
+            await self._tell(lambda _session: self._report())
+        except DatabaseUnavailable as error:
+            log.warning("report_failed", error=str(error))
 
     async def give_back(self, holds: list[Hold]) -> None:
         """Give rows back that this worker will not run; if the database does not answer, their leases run out."""

@@ -68,6 +68,9 @@ class Holds:
         """Ids of rows that were let go while their attempt was under way, though the lease may still be ours: the
         attempt was made, so none of them is given back as one that was never begun."""
 
+        self.outlived: set[Hold] = set()
+        """Whose end is in the table, or about to be, while their handlers may go on: cancelled, lost or timed out."""
+
     def __len__(self) -> int:
         return len(self._by_id)
 
@@ -106,6 +109,7 @@ class Holds:
         hold.abandoned = True
         hold.ends_by = monotonic()
         self.drop(hold)
+        self.outlived.add(hold)
         self.given_up[hold.task.id] = None
         if len(self.given_up) > REMEMBERED:
             del self.given_up[next(iter(self.given_up))]

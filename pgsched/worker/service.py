@@ -299,6 +299,7 @@ class Worker:
             finisher=self.finisher,
             heart=self.heart,
             hooking=self.hooking,
+            report=self._reporter.tick,
             session=self._upkeep,
             connections=(
                 self.retention,

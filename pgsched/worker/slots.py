@@ -266,6 +266,8 @@ class Slots:
         if outcome.status == "released" and not (hold.abandoned or self._interrupted):
             error = "CancelledError: the handler cancelled the task that ran it"
             outcome = outcome._replace(status="failed", error=error)
+        if outcome.status == "timed_out":
+            self._holds.outlived.add(hold)
         if attempt is None or not attempt.keep(outcome):
             self._finisher.conclude(hold, outcome)
 
@@ -288,10 +290,8 @@ class Slots:
     def _logging_context(self) -> Context | None:
         """The context of the attempt that the caller is part of, made now if its handler asked for none."""
         hold = current_hold()
-        # An attempt that has ended, or is another worker's in this process, takes no more lines.
-        if hold is None or hold.state != RUNNING or self._holds.get(hold.task.id) is not hold:
-            return None
-        return self.context_of(hold)
+        # An attempt that has left its slot, or is another worker's in this process, takes no more lines.
+        return self.context_of(hold) if hold is not None and hold in self._occupants else None
 
 
 async def _settle() -> None:

@@ -68,17 +68,24 @@ class Reporter:
         DatabaseUnavailable, and keeps for the next tick what was not written.
         """
         await self.mark_begun()
-        reports = [
-            report
-            for hold in self._holds.snapshot()
-            if hold.state == RUNNING and hold.context is not None and (report := Report(hold))
-        ]
+        running = [hold for hold in self._holds.snapshot() if hold.state == RUNNING]
+        late = [hold for hold in self._holds.outlived if self._holds.get(hold.task.id) is not hold]
+        written = await self._report(running, late=False) + await self._report(late, late=True)
+        for hold in late:
+            ended = hold.slot is None or hold.slot.done()
+            if ended and (hold.context is None or not hold.context.reported or hold in self._refused):
+                self._holds.outlived.discard(hold)
+        return written
+
+    async def _report(self, holds: Sequence[Hold], *, late: bool) -> int:
+        """Write what these have reported; ``late``: their ends are in the table."""
+        reports = [report for hold in holds if hold.context is not None and (report := Report(hold))]
         unwritten = {id(report): report for report in reports}
 
         async def write(part: Sequence[Report]) -> None:
             progress = [shown for report in part for shown in report.progress()]
             logs = [entry for report in part for entry in report.logs()]
-            await outcomes.report(self._session, self._worker, progress, logs, monotonic())
+            await outcomes.report(self._session, self._worker, progress, logs, monotonic(), late=late)
             for report in part:
                 del unwritten[id(report)]
 

@@ -1,15 +1,16 @@
 -- Lines that handlers logged, in the transaction of the outcome where there is one, and before it: an attempt that is in the
--- history already had its lines written with that, and is here again because the answer was lost. Nor are lines kept of a
--- claim that a failover forgot, when another worker has made one under the same token.
+-- history already had its lines written with that, and is here again because the answer was lost. Unless these lines are late:
+-- logged by a handler that went on after its attempt was cancelled or timed out. Nor are lines kept of a claim that a failover
+-- forgot, when another worker has made one under the same token.
 insert into pgsched.execution_logs (task_id, fencing_token, attempt, logged_at, level, message, fields)
 select d.id, d.token, d.attempt, statement_timestamp() - d.ago * interval '1 second', d.level, d.message, d.fields::jsonb
 from unnest(%(ids)s::bigint[], %(tokens)s::bigint[], %(attempts)s::integer[], %(ago)s::float8[], %(levels)s::text[],
   %(messages)s::text[], %(fields)s::text[]) as d(id, token, attempt, ago, level, message, fields)
 -- Looked up row by row, whatever the planner thinks of the history.
-where (
+where (%(late)s::boolean or (
   select true from pgsched.executions e
   where e.task_id = d.id and e.fencing_token = d.token and e.status <> 'lost'
-  limit 1) is null
+  limit 1) is null)
   and (
     select true from pgsched.tasks t
     where t.id = any(array[d.id]) and t.fencing_token = d.token and t.locked_by <> %(worker)s) is null

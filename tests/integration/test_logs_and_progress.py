@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import threading
+import time
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from pgsched.context import Context
-from tests.engine import Engine, engine, handlers, on_loop, rows, steal_leases, work_and_send_again
+from tests.engine import (
+    PATIENCE,
+    Engine,
+    engine,
+    handlers,
+    on_loop,
+    rows,
+    running_worker,
+    steal_leases,
+    work_and_send_again,
+)
 from tests.tables import database, insert_task, task_row
+from tests.waiting import wait_until_async
 
 LINES = "select level, message, fields, attempt, fencing_token from pgsched.execution_logs order by logged_at"
 
@@ -176,6 +190,106 @@ async def test_a_worker_that_lost_the_row_shows_no_progress_on_it(dsn: str) -> N
             talker.go_on.set()
             await one.run()
             assert task_row(db, task_id)["progress"] is None
+
+
+class Lasting:
+    """A handler, plain or ``async``, that is stopped, notices it, and then logs in both ways."""
+
+    def __init__(self) -> None:
+        self.began, self.go_on = threading.Event(), threading.Event()
+
+    def plain(self, ctx: Context) -> str:
+        ctx.log("before")
+        self.began.set()
+        while not ctx.cancelled:
+            time.sleep(0.001)
+        self.go_on.wait(PATIENCE)
+        self.say(ctx)
+        return "all the same"
+
+    def unasking(self) -> None:
+        logging.getLogger("application").warning("before")
+        self.began.set()
+        self.go_on.wait(PATIENCE)
+        logging.getLogger("application").warning("after, by logging")
+
+    async def on_loop(self, ctx: Context) -> None:
+        ctx.log("before")
+        self.began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.say(ctx)
+
+    def say(self, ctx: Context) -> None:
+        ctx.log("after")
+        logging.getLogger("application").warning("after, by logging")
+
+
+HANDLERS = ["plain", "on_loop", "unasking"]
+
+
+@pytest.mark.parametrize("kind", HANDLERS)
+@pytest.mark.parametrize("end", ["cancel", "lost lease", "timeout"])
+@on_loop
+async def test_lines_after_the_end_of_an_attempt_are_kept_while_the_handler_runs(dsn: str, kind: str, end: str) -> None:
+    lasting = Lasting()
+    with database(dsn) as db:
+        task_id = insert_task(db, max_attempts=1, timeout="0.2 seconds" if end == "timeout" else None)
+        registry = handlers(mail=getattr(lasting, kind))
+        async with running_worker(dsn, registry, lease=1, capture_logs="info") as worker:
+            await wait_until_async(
+                lambda: worker.tally.listener_connected and lasting.began.is_set(), message="it listens and runs"
+            )
+            if end == "cancel":
+                db.execute("select pgsched.cancel(%s)", (task_id,))
+            elif end == "lost lease":
+                steal_leases(db)
+            await wait_until_async(lambda: len(worker.holds) == 0, message="the attempt has ended")
+            lasting.go_on.set()
+            await wait_until_async(
+                lambda: worker.slots.running == 0 and not worker.holds.outlived, message="the handler has, too"
+            )
+        said = rows(db, LINES)
+    after = ["after, by logging"] if kind == "unasking" else ["after", "after, by logging"]
+    assert [(line["message"], line["attempt"], line["fencing_token"]) for line in said] == [
+        (message, 1, 1) for message in ["before", *after]
+    ]
+
+
+@pytest.mark.parametrize("kind", HANDLERS)
+@on_loop
+async def test_lines_of_a_handler_that_a_stopping_worker_interrupts_are_kept(dsn: str, kind: str) -> None:
+    lasting = Lasting()
+    lasting.go_on.set()
+    with database(dsn) as db:
+        task_id = insert_task(db)
+        settings = {"shutdown_timeout": 0.1, "capture_logs": "info"}
+        async with running_worker(dsn, handlers(mail=getattr(lasting, kind)), **settings):
+            await wait_until_async(lasting.began.is_set, message="it runs")
+        assert task_row(db, task_id)["status"] == ("completed" if kind == "unasking" else "pending")
+        said = [line["message"] for line in rows(db, LINES)]
+    assert said == ["before", *(["after"] if kind != "unasking" else []), "after, by logging"]
+
+
+@on_loop
+async def test_lines_after_the_end_that_are_refused_are_given_up(dsn: str) -> None:
+    lasting = Lasting()
+    with database(dsn) as db:
+        task_id = insert_task(db)
+        db.execute("alter table pgsched.execution_logs add check (message not like 'after%')")
+        async with running_worker(dsn, handlers(mail=lasting.plain)) as worker:
+            await wait_until_async(
+                lambda: worker.tally.listener_connected and lasting.began.is_set(), message="it listens and runs"
+            )
+            db.execute("select pgsched.cancel(%s)", (task_id,))
+            lasting.go_on.set()
+            await wait_until_async(
+                lambda: worker.slots.running == 0 and not worker.holds.outlived, message="nothing is left of it"
+            )
+            other = insert_task(db, "mail")
+            await wait_until_async(lambda: task_row(db, other)["status"] == "running", message="the worker goes on")
+            db.execute("select pgsched.cancel(%s)", (other,))
 
 
 @on_loop
