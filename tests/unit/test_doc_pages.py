@@ -127,3 +127,12 @@ def test_link_to_a_missing_heading_or_file_is_found(tmp_path: Path) -> None:
 def test_block_without_a_test_is_found() -> None:
     with pytest.raises(AssertionError, match="no test runs yaml"):
         test_block_is_run_or_says_why_not(Block(page=PAGES[0], line=1, language="yaml", text="a: 1\n", not_run=None))
+
+
+def test_tests_that_the_page_on_faults_names_are_there() -> None:
+    page = (CHECKOUT / "docs" / "chaos.md").read_text(encoding="utf-8")
+    named = re.findall(r"\| `([a-z_]+/test_[^`:]+)(?:::([a-z_0-9]+))?` \|", page)
+    assert len(named) > 30
+    for file, test in named:
+        text = (CHECKOUT / "tests" / file).read_text(encoding="utf-8")
+        assert not test or f"def {test}(" in text, f"{file}::{test}"
