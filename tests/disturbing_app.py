@@ -86,6 +86,19 @@ def child() -> str:
     return "of a child"
 
 
+@app.task("command")
+async def command() -> None:
+    """What others do that need their children and their pipes."""
+    process = await asyncio.create_subprocess_exec("true")
+    assert await process.wait() == 0
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        os.write(writing, b"\n")
+    except BrokenPipeError:
+        os.close(writing)
+
+
 @app.task("slow")
 async def slow(seconds: float) -> None:
     await asyncio.sleep(seconds)
@@ -326,15 +339,10 @@ def ignored() -> None:
 
 
 @of(SIGNALS)
-def default_action() -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
-
-
-@of(SIGNALS)
-def functions() -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, raising)
+def others() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, raising)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
 
 
 @of(SIGNALS)
@@ -355,11 +363,6 @@ def off_the_loop() -> None:
 @of(SIGNALS)
 def noted_nowhere() -> None:
     signal.set_wakeup_fd(-1)
-
-
-@of(SIGNALS)
-def blocked() -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
 
 
 @of(SIGNALS)
@@ -414,17 +417,6 @@ def loop_blocked_for_ever() -> None:
 @of(FATAL)
 def exits() -> None:
     os._exit(3)
-
-
-@of(FATAL)
-def kills() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-@of(FATAL)
-def exits_after_a_while() -> None:
-    faulthandler.dump_traceback_later(0.05, exit=True)
-    time.sleep(3600)
 
 
 @of(FATAL)

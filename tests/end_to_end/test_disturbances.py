@@ -28,7 +28,7 @@ Database = psycopg.Connection[dict[str, Any]]
 ENDED = ("completed", "dead")
 IN_THREADS = ("interrupted", "timers", "sys_exit", "keyboard_interrupt", "folder_removed", "no_environment")
 """Those that are done in a thread, too."""
-AT_ONCE = 5
+AT_ONCE = 4
 """So many disturb one worker, one after the other."""
 
 
@@ -130,7 +130,9 @@ def test_a_worker_ends_when_it_is_told_to_whatever_its_handlers_do_to_signals(
         if how in IN_THREADS:
             worker.disturb(how, "thread")
         worker.works(how)
-        assert worker.wait_for(insert_task(worker.db, "child"), how) == "completed"
+        for task_type in ("child", "command"):
+            task_id = insert_task(worker.db, task_type, max_attempts=1)
+            assert worker.wait_for(task_id, how) == "completed", task_row(worker.db, task_id)["last_error"]
         worker.stops()
 
 
@@ -216,15 +218,21 @@ def test_a_second_signal_ends_a_worker_whose_loop_is_blocked_at_once(run_pgsched
     with disturbed(run_pgsched, dsn) as worker:
         task_id = insert_task(worker.db, "loop", payload=Jsonb({"how": "loop_blocked_for_ever"}))
         wait_until(lambda: task_row(worker.db, task_id)["status"] == "running", message="it runs")
-        worker.process.signal(signal.SIGINT)
-        assert worker.process.stop() == 1
+
+        def ended() -> bool:
+            if worker.process.returncode is None:
+                worker.process.signal(signal.SIGINT)  # two that come at the same moment count as one
+            return worker.process.returncode is not None
+
+        wait_until(ended, message="it ends")
+        assert worker.process.returncode == 1
 
 
 @pytest.mark.parametrize("how", FATAL)
 def test_a_process_that_a_handler_ends_costs_an_attempt_and_is_replaced(
     run_pgsched: PgschedRunner, dsn: str, how: str
 ) -> None:
-    arguments = ("--processes", "2", "--lease", "2", "--concurrency", "1")
+    arguments = ("--processes", "2", "--lease", "1", "--concurrency", "1")
     with disturbed(run_pgsched, dsn, *arguments) as worker:
         fatal = insert_task(worker.db, "loop", payload=Jsonb({"how": how}), max_attempts=1)
         worker.process.wait_for_output("process_died")
