@@ -23,15 +23,15 @@ def exit_now(code: int) -> NoReturn:
     os._exit(code)
 
 
-def exit_within(seconds: float, code: int) -> None:
-    """End the process with that exit code, if it has not ended by itself after so many seconds."""
+def exit_timer(seconds: float, code: int) -> threading.Timer:
+    """Return a timer, to be started, that ends the process with that exit code."""
     timer = threading.Timer(seconds, exit_now, args=(code,))
     timer.daemon = True
-    timer.start()
+    return timer
 
 
 def exit_soon(code: int) -> None:
-    """Let the process end within LEAVE_SECONDS; to be called last.
+    """Let the process end within LEAVE_SECONDS once its main thread has ended; to be called last.
 
     Threads that a handler started and that are no daemons, calls in the event loop's executor, functions of ``atexit``
     and a reader that does not read would otherwise keep the process as long as they like.
@@ -39,7 +39,12 @@ def exit_soon(code: int) -> None:
     logs.flush()
     if not _flush_streams():
         os._exit(code)
-    exit_within(LEAVE_SECONDS, code)
+
+    def leave() -> None:
+        threading.main_thread().join()
+        exit_timer(LEAVE_SECONDS, code).run()
+
+    threading.Thread(target=leave, name="pgsched end", daemon=True).start()
 
 
 def _flush_streams() -> bool:

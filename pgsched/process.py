@@ -29,7 +29,7 @@ from pgsched.db.pinned import pin
 from pgsched.errors import PgschedError
 from pgsched.extras import check_telemetry, flush_telemetry, set_up_telemetry
 from pgsched.keeper import Keeper, open_standard_files
-from pgsched.leaving import exit_now, exit_soon, exit_within
+from pgsched.leaving import exit_now, exit_soon, exit_timer
 from pgsched.loading import load_app
 from pgsched.notify import Manager, find_manager
 from pgsched.processes import TERM_SECONDS
@@ -168,6 +168,8 @@ def _run_until_signalled(
     on_stop: Callable[[], None] | None = None,
 ) -> int:
     stops = 0
+    # An orderly stop that hangs (a silent database, a handler that blocks the loop) must end too.
+    guard = exit_timer(_longest_stop(settings), 1)
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -183,8 +185,7 @@ def _run_until_signalled(
             stops += 1
             if stops > 1:
                 exit_now(1)
-            # An orderly stop that hangs (a silent database, a handler that blocks the loop) must end too.
-            exit_within(_longest_stop(settings), 1)
+            guard.start()
             with suppress(RuntimeError):  # the loop is closed: nothing is left to be stopped
                 loop.call_soon_threadsafe(begin_to_stop)
 
@@ -199,9 +200,12 @@ def _run_until_signalled(
             log.warning("handlers_left_behind", running=worker.slots.running)
             exit_now(0)
 
-    run_steadily(main())
-    if worker.traced:
-        flush_telemetry()
+    try:
+        run_steadily(main())
+        if worker.traced:
+            flush_telemetry()
+    finally:
+        guard.cancel()
     return 0
 
 

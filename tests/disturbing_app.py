@@ -99,6 +99,12 @@ async def command() -> None:
         os.close(writing)
 
 
+@app.task("interpreter")
+async def interpreter() -> list[bool]:
+    """What the worker must have put right."""
+    return [gc.isenabled(), sys.getswitchinterval() < 1, sys.getrecursionlimit() >= 1000]
+
+
 @app.task("slow")
 async def slow(seconds: float) -> None:
     await asyncio.sleep(seconds)

@@ -116,6 +116,9 @@ def test_a_worker_goes_on_whatever_its_handlers_do_to_the_process(
             if how in IN_THREADS:
                 worker.disturb(how, "thread")
             worker.works(how)
+        state = insert_task(worker.db, "interpreter")
+        worker.wait_for(state, "all of them")
+        assert task_row(worker.db, state)["result"] == [True, True, True]
         child = insert_task(worker.db, "child")
         assert worker.wait_for(child, "all of them") == "completed", task_row(worker.db, child)["last_error"]
         worker.stops()
