@@ -58,16 +58,21 @@ class Answers(NamedTuple):
     """Where the database is, without a password."""
 
 
-async def ask(dsn: str, questions: Mapping[str, Command[Any]], *, name: str) -> Answers:
-    """Ask all of it. Raises DatabaseUnavailable when the database cannot be reached or is lost meanwhile."""
-    connection = await connect_async(dsn, application_name=name, patience=SILENT_SECONDS)
+async def ask(dsn: str, questions: Mapping[str, Command[Any]], *, name: str, lent: AsyncLink | None = None) -> Answers:
+    """Ask all of it, on a connection of its own or on one that was ``lent``, which may be lost by it.
+
+    Raises DatabaseUnavailable when the database cannot be reached or is lost meanwhile.
+    """
+    connection = lent or await connect_async(dsn, application_name=name)
+    connection.patience = SILENT_SECONDS
     connection.prepare_threshold = None
     try:
         return await _ask_all(connection, dsn, questions)
     except psycopg.Error as error:
         raise DatabaseUnavailable(f"lost PostgreSQL at {describe_dsn(dsn)}: {one_line(error)}") from error
     finally:
-        await connection.close()
+        if lent is None:
+            await connection.close()
 
 
 async def _ask_all(connection: AsyncLink, dsn: str, questions: Mapping[str, Command[Any]]) -> Answers:

@@ -16,7 +16,7 @@ from pgsched.errors import DatabaseUnavailable
 WORK, CANCEL, QUEUES = "pgsched", "pgsched_cancel", "pgsched_queues"
 EVENTS = "pgsched_events"
 """What happened to tasks, for other programs."""
-PROBE_SECONDS = 30.0
+PROBE_SECONDS = 60.0
 """After so long without a word the connection is tried: a peer may have vanished."""
 PROBE_TIMEOUT = 10.0
 

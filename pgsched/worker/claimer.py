@@ -21,17 +21,14 @@ from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.holds import Holds
 from pgsched.worker.late_starts import LateStarts
 from pgsched.worker.roster import Roster
+from pgsched.worker.sleep import Sleep
 
 log = get_logger("pgsched.worker")
 
 FLOOR_SECONDS = 1.0
 """How long claims may begin at the floor before one looks below it."""
-SECOND_LOOKS = (0.0, 0.05, 0.25, 1.0)
-"""Seconds to the next looks after falling asleep: a row whose transaction was still open then notified nobody."""
 MAX_BYTES = 16 * 1024 * 1024
 """Payloads in hand, as JSON text; parsed they take several times as much memory."""
-LONGEST_SLEEP = 60.0
-"""Seconds for which a worker publishes that it sleeps: a dead one is notified in vain no longer than that."""
 BUSY_RATE = 200.0
 """Rows a second from which on a worker dozes instead of sleeping: it looks again after DOZE_SECONDS and tells inserts
 not to notify it, because every NOTIFY makes the commits of all sessions wait for one another."""
@@ -42,7 +39,7 @@ LEARN_SECONDS = 1.0
 """How often a worker with patterns, or with queues that are claimed apart, asks which they are."""
 LEARN_IDLE_SECONDS = 5.0
 """How often any other asks that does not hear of changes."""
-LEARN_HEARD_SECONDS = 60.0
+LEARN_HEARD_SECONDS = 300.0
 """How often any other asks that does."""
 
 
@@ -76,7 +73,6 @@ class Claimer:
         """Set when there may be something to claim: a notification, a free slot, the end."""
         self._floors: dict[tuple[str, int], tuple[datetime, int]] = {}
         self._floors_since = 0.0
-        self._looks = 0
         self._look_at = 0.0
         """When the queues without limits are asked again; looked at only when there are others."""
         self._learn_at = 0.0
@@ -93,9 +89,7 @@ class Claimer:
         self._unheld = False
         """There may be rows that this worker claimed without knowing."""
         self._late = LateStarts(session=session, on_late=self._nudge)
-        self._due_at = 0.0
-        self._published_until = 0.0
-        self._stale = False
+        self._sleep = Sleep(session=session, identity=identity, roster=roster, poll_interval=poll_interval)
         self._unanswered = False
         """A claim was sent whose answer never came: it may have taken rows."""
         self._rate = 0.0
@@ -277,35 +271,14 @@ class Claimer:
             # Something of a queue with limits had a reason to be looked at; the others wait as before.
             await self.wait(min(self._look_at - now, self._roster.ready_in(now)))
             return
-        if self._published_until <= now or self._stale:
-            self._stale = False
-            seconds = await self._fall_asleep()
-            now = monotonic()
-            if seconds is None:
-                self._due_at = now + self._poll_interval
-            else:
-                self._due_at = self._published_until = now + seconds
-                self._looks = 0
-        if self._looks < len(SECOND_LOOKS):
-            pause = SECOND_LOOKS[self._looks]
-            self._looks += 1
-        else:
-            pause = self._poll_interval
-        pause = min(pause, max(self._due_at - now, 0.0)) if self._due_at > now else pause
+        pause = await self._sleep.pause()
+        now = monotonic()
         if self.claims.set_aside:
             pause = min(pause, self.claims.set_aside.due_in())
         if apart:
             self._look_at = now + pause
             pause = min(pause, self._roster.ready_in(now))
         await self.wait(pause)
-
-    async def _fall_asleep(self) -> float | None:
-        """Publish until when this worker sleeps; None when it could not, and polls."""
-        try:
-            return await leases.fall_asleep(self._session, self.identity, LONGEST_SLEEP, queues=self._roster.names)
-        except RefusedByDatabase as error:
-            log.warning("sleep_not_published", error=str(error))
-            return None
 
     def call(self, queue: str | None = None) -> None:
         """There may be something to claim, in this queue or in any."""
@@ -375,9 +348,8 @@ class Claimer:
                 self.called.clear()
                 if not self._nudged:
                     # Whoever called may know of a row that is due earlier than what this worker sleeps for.
-                    self._looks = 0
                     self._look_at = 0.0
-                    self._stale = True
+                    self._sleep.disturb()
                 self._nudged = False
 
     def _probes(self, queues: Sequence[str]) -> list[Probe]:
@@ -391,10 +363,9 @@ class Claimer:
         """Take the rate at which rows come; say that this worker is awake when it is high."""
         self._found += found
         if found:
-            self._looks = 0
+            self._sleep.look_again()
         if now - self._counted_since >= RATE_SECONDS:
             self._rate = self._found / (now - self._counted_since)
             self._found, self._counted_since = 0, now
-        if self._rate > BUSY_RATE and self._published_until > now:
-            await leases.wake_up(self._session, self.identity)
-            self._published_until = 0.0
+        if self._rate > BUSY_RATE:
+            await self._sleep.end(now)

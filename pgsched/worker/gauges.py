@@ -38,7 +38,7 @@ class Gauges(Collector):
         self._unhandled: list[Unhandled] = []
         self._health: Health | None = None
         self._watched: Watched | None = None
-        self._scraped_at = monotonic()  # the first scrape should find something
+        self._scraped_at = monotonic() - WANTED_SECONDS + FRESH_SECONDS  # the first scrape should find something
         self._renew_after = 0.0
 
     async def tick(self) -> bool:

@@ -31,7 +31,7 @@ RENEW_SECONDS = 20.0
 """How often it says that it is still there, while it deletes."""
 FIRST_SECONDS = 2.0
 """A worker that has just started has better things to do."""
-EVERY_SECONDS = 45.0
+EVERY_SECONDS = 90.0
 """How often a worker looks whether there is anything for it to do."""
 SELDOM_SECONDS = 10.0
 """How often the one that deletes looks, when there is little."""

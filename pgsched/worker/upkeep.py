@@ -26,7 +26,7 @@ REPORT_SECONDS = 0.5
 """How often what handlers report is written."""
 ANNOUNCE_SECONDS = 2.0
 """How soon a worker that hears no notifications learns that a queue announces its events, or no longer does."""
-ANNOUNCE_HEARD_SECONDS = 60.0
+ANNOUNCE_HEARD_SECONDS = 300.0
 """How often one asks that hears of it anyway."""
 HOUSEKEEPING_SECONDS = 600.0
 """How often partitions are made ahead and dead workers forgotten."""

@@ -20,9 +20,9 @@ from pgsched.maintenance.doctor.findings import Diagnosis
 
 log = get_logger("pgsched.worker")
 
-EVERY_SECONDS = 90.0
+EVERY_SECONDS = 150.0
 """How often each worker asks whether it is its turn: about so often all of them together look."""
-TURN_SECONDS = 70.0
+TURN_SECONDS = 120.0
 """So long after a look nobody looks again."""
 COMPLETE_SECONDS = 900.0
 """How often everything is looked at, and not what presses only."""
@@ -55,7 +55,8 @@ class Watchdog:
             turn = await begin_watch(self._session, self._worker, every, COMPLETE_SECONDS)
             if turn is None:
                 return False
-            seen = await look(self._dsn, name=NAME, pressing=not turn.complete)
+            lent = await self._session.open()
+            seen = await look(self._dsn, name=NAME, pressing=not turn.complete, lent=lent)
             found = [finding.as_dict() for finding in seen.findings]
             if not turn.complete:
                 found += _unseen_now(turn.before, seen)

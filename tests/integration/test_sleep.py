@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from pgsched.db.leases import fall_asleep, wake_up
+from pgsched.worker.sleep import SECOND_LOOKS, Sleep
 from tests.engine import engine, handlers, on_loop, rows, running_worker
 from tests.tables import database, insert_task, task_row
 from tests.waiting import wait_until_async
@@ -90,6 +91,64 @@ async def test_a_busy_worker_is_not_asleep(dsn: str, db: Database) -> None:
         await fall_asleep(one.worker._claims, one.worker.identity, 60.0)
         await wake_up(one.worker._claims, one.worker.identity)
         assert rows(db, "select sleeping_until from pgsched.workers") == [{"sleeping_until": None}]
+
+
+class Clock:
+    """A monotonic clock that the test moves."""
+
+    now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def looks(sleep: Sleep) -> list[float]:
+    """The pauses after falling asleep, up to the poll."""
+    pauses = [await sleep.pause()]
+    while pauses[-1] < 5:
+        pauses.append(await sleep.pause())
+    return pauses
+
+
+@on_loop
+async def test_a_sleep_is_renewed_before_it_is_over_and_without_second_looks(
+    dsn: str, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr("pgsched.worker.sleep.monotonic", clock)
+    async with engine(dsn, poll_interval=5) as one:
+        one.worker.heart.tick()
+        sleep = one.worker.claimer._sleep
+        assert await looks(sleep) == [*SECOND_LOOKS, 5]
+        (first,) = rows(db, "select sleeping_until from pgsched.workers")
+        clock.now += 54
+        assert await sleep.pause() == 5
+        assert rows(db, "select sleeping_until from pgsched.workers") == [first]
+        clock.now += 2
+        assert await sleep.pause() == 5
+        (second,) = rows(db, "select sleeping_until from pgsched.workers")
+        assert second["sleeping_until"] > first["sleeping_until"]
+        sleep.disturb()
+        assert await looks(sleep) == [*SECOND_LOOKS, 5], "a call may have come before what it was for"
+        clock.now += 61
+        assert await looks(sleep) == [*SECOND_LOOKS, 5], "after a gap, as of a machine that was asleep"
+
+
+@on_loop
+async def test_a_sleep_that_a_row_ends_is_not_renewed_before(
+    dsn: str, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr("pgsched.worker.sleep.monotonic", clock)
+    db.execute("insert into pgsched.tasks (task_type, next_run_at) values ('mail', now() + interval '30 seconds')")
+    async with engine(dsn, poll_interval=5) as one:
+        one.worker.heart.tick()
+        sleep = one.worker.claimer._sleep
+        await looks(sleep)
+        (first,) = rows(db, "select sleeping_until from pgsched.workers")
+        clock.now += 28
+        assert await sleep.pause() < 2.1
+        assert rows(db, "select sleeping_until from pgsched.workers") == [first]
 
 
 # Who is called.

@@ -51,7 +51,9 @@ async def test_who_comes_soon_after_a_look_does_not_look(dsn: str) -> None:
     assert not await other.tick()
     assert not await one.tick()
     with database(dsn) as db:
-        db.execute("update pgsched.watchdog set looked_at = now() - interval '71 seconds'")
+        db.execute(
+            "update pgsched.watchdog set looked_at = now() - make_interval(secs => %s)", (watchdog.TURN_SECONDS + 1,)
+        )
     assert await other.tick()
 
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from pgsched.db.examination import Refusal, ask
+from pgsched.db.link import AsyncLink
 from pgsched.db.migrate import program_version
 from pgsched.errors import ConfigError
 from pgsched.maintenance.doctor.catalogue import NAMES, SEVERITIES
@@ -18,8 +19,17 @@ from pgsched.maintenance.doctor.judges import OF_ANY_SCHEMA, OF_OUR_SCHEMA
 NAME = "pgsched doctor"
 
 
-async def look(dsn: str, checks: Collection[str] = (), *, name: str = NAME, pressing: bool = False) -> Diagnosis:
-    """Look at a database with the right or the wrong schema, on a connection of its own; ``checks`` alone when given.
+async def look(
+    dsn: str,
+    checks: Collection[str] = (),
+    *,
+    name: str = NAME,
+    pressing: bool = False,
+    lent: AsyncLink | None = None,
+) -> Diagnosis:
+    """Look at a database with the right or the wrong schema, by all checks or by these.
+
+    It has a connection of its own, or one that was ``lent``.
 
     ``pressing``: ask only what presses; checks that need more are unseen, without a word.
 
@@ -29,7 +39,7 @@ async def look(dsn: str, checks: Collection[str] = (), *, name: str = NAME, pres
     now = datetime.now(UTC)
     asked = questions(now)
     left_out = {key: Refusal("") for key in asked if pressing and key not in PRESSING}
-    answers = await ask(dsn, {key: one for key, one in asked.items() if key not in left_out}, name=name)
+    answers = await ask(dsn, {key: one for key, one in asked.items() if key not in left_out}, name=name, lent=lent)
     answers = answers._replace(found={**answers.found, **left_out})
     return judge(Facts(answers, program_version=program_version(), now=now - answers.skew), chosen)
 

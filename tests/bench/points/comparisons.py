@@ -9,6 +9,7 @@ CLAIM = "sql/queries/claim_tasks.sql"
 CLAIMER = "pgsched/worker/claimer.py"
 APPETITE = "pgsched/worker/appetite.py"
 SERVICE = "pgsched/worker/service.py"
+SLEEP = "pgsched/worker/sleep.py"
 
 RATE = Metric("per_second", "tasks/s", more_is_better=True)
 CLAIM_MS = Metric("claim_ms", "ms a claim of 100")
@@ -157,13 +158,11 @@ def all_comparisons(sizes: PointSizes) -> tuple[Comparison, ...]:
                     label="7",
                     does="only the poll interval of 5 s",
                     changes=(
+                        Change(SLEEP, "SECOND_LOOKS = (0.0, 0.05, 0.25, 1.0)", "SECOND_LOOKS: tuple[float, ...] = ()"),
                         Change(
-                            CLAIMER, "SECOND_LOOKS = (0.0, 0.05, 0.25, 1.0)", "SECOND_LOOKS: tuple[float, ...] = ()"
-                        ),
-                        Change(
-                            CLAIMER,
-                            "pause = min(pause, max(self._due_at - now, 0.0)) if self._due_at > now else pause",
-                            "pause = self._poll_interval",
+                            SLEEP,
+                            "return min(pause, self._due_at - now) if self._due_at > now else pause",
+                            "return self._poll_interval",
                         ),
                     ),
                 ),

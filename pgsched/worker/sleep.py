@@ -1,0 +1,82 @@
+"""The sleep of an idle worker: until when it has said that it sleeps, so that inserts call it, and when it looks."""
+
+from __future__ import annotations
+
+from math import inf
+from time import monotonic
+
+from pgsched.db import leases
+from pgsched.db.faults import RefusedByDatabase
+from pgsched.db.leases import Identity
+from pgsched.db.session import Session
+from pgsched.logs import get_logger
+from pgsched.worker.roster import Roster
+
+log = get_logger("pgsched.worker")
+
+SECOND_LOOKS = (0.0, 0.05, 0.25, 1.0)
+"""Seconds to the next looks after falling asleep: a row whose transaction was still open then notified nobody."""
+LONGEST_SLEEP = 60.0
+"""Seconds for which a worker publishes that it sleeps: a dead one is notified in vain no longer than that."""
+
+
+class Sleep:
+    """The sleep of one worker. A sleep that is renewed before it is over has no gap, and needs no second looks."""
+
+    def __init__(self, *, session: Session, identity: Identity, roster: Roster, poll_interval: float) -> None:
+        self._session = session
+        self._identity = identity
+        self._roster = roster
+        self._poll_interval = poll_interval
+        self._looks = 0
+        self._due_at = 0.0
+        self._published_until = 0.0
+        self._renew_at = inf
+        """When a sleep that no row ends is published anew."""
+        self._stale = False
+
+    async def pause(self) -> float:
+        """Fall asleep, or sleep on; returns in how many seconds to look. Raises DatabaseUnavailable."""
+        now = monotonic()
+        if self._stale or min(self._published_until, self._renew_at) <= now:
+            await self._publish(now)
+            now = monotonic()
+        pause = self._poll_interval
+        if self._looks < len(SECOND_LOOKS):
+            pause = SECOND_LOOKS[self._looks]
+            self._looks += 1
+        return min(pause, self._due_at - now) if self._due_at > now else pause
+
+    async def end(self, now: float) -> None:
+        """Tell inserts not to notify this worker: it looks by itself. Raises DatabaseUnavailable."""
+        if self._published_until > now:
+            await leases.wake_up(self._session, self._identity)
+            self._published_until = 0.0
+
+    def disturb(self) -> None:
+        """Somebody called, who may know of a row that is due earlier than what this worker sleeps for."""
+        self._looks = 0
+        self._stale = True
+
+    def look_again(self) -> None:
+        """Rows came: others may follow."""
+        self._looks = 0
+
+    async def _publish(self, sent: float) -> None:
+        before = 0.0 if self._stale else self._published_until
+        self._stale = False
+        self._renew_at = inf
+        try:
+            seconds = await leases.fall_asleep(self._session, self._identity, LONGEST_SLEEP, queues=self._roster.names)
+        except RefusedByDatabase as error:
+            log.warning("sleep_not_published", error=str(error))
+            seconds = None
+        now = monotonic()
+        if seconds is None:  # it polls
+            self._due_at = now + self._poll_interval
+            return
+        self._due_at, self._published_until = now + seconds, sent + seconds
+        if seconds >= LONGEST_SLEEP:  # else a row is due then
+            self._renew_at = self._published_until - min(self._poll_interval, LONGEST_SLEEP / 2)
+        if before <= now:
+            self._looks = 0

@@ -1,0 +1,93 @@
+"""What an idle worker costs the database: each duty in the rhythm that it has, by a clock of the test's own."""
+
+from __future__ import annotations
+
+import random
+from types import ModuleType
+
+import pytest
+
+from pgsched.db.listening import PROBE_SECONDS
+from pgsched.worker import claimer, claims, gauges, retention, set_aside, sleep, upkeep, watchdog
+from tests.engine import Engine, engine, on_loop
+from tests.statements import counted
+
+HOUR = 3600.0
+STEP = 1.0
+MOST = 0.5
+"""Statements a second."""
+CLOCKED: tuple[ModuleType, ...] = (claimer, claims, gauges, set_aside, sleep, upkeep)
+
+
+class Clock:
+    """The monotonic clock of the modules under test."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    for module in CLOCKED:
+        monkeypatch.setattr(module, "monotonic", clock)
+    monkeypatch.setattr(random, "uniform", lambda low, high: (low + high) / 2)
+    return clock
+
+
+async def claim_for_an_hour(one: Engine, clock: Clock) -> None:
+    """Let the claim loop turn as it does while nothing comes."""
+    looking = one.worker.claimer
+
+    async def wait(seconds: float | None) -> None:
+        assert seconds is not None
+        clock.now += seconds
+
+    looking.wait = wait  # type: ignore[method-assign]
+    ends = clock.now + HOUR
+    while clock.now < ends:
+        if not await looking.tick(20, 20):
+            await looking.rest()
+
+
+async def do_chores_for_an_hour(one: Engine, clock: Clock) -> None:
+    ends = clock.now + HOUR
+    while clock.now < ends:
+        await one.worker._chores.tick()
+        clock.now += STEP
+
+
+@on_loop
+async def test_an_idle_worker_sends_less_than_a_statement_in_two_seconds(dsn: str, clock: Clock) -> None:
+    rates: dict[str, float] = {}
+    async with engine(dsn, lease=30, poll_interval=5) as one:
+        worker = one.worker
+        worker.claimer.heard = worker.announcer.heard = True
+        with counted() as sent:
+            worker.heart.tick()
+            sent.since()
+            worker.heart.tick()
+            rates["heartbeat"] = sent.since() / 10
+
+            await claim_for_an_hour(one, clock)
+            rates["claim"] = sent.since() / HOUR
+
+            await do_chores_for_an_hour(one, clock)
+            rates["upkeep"] = sent.since() / HOUR
+
+            await worker._watchdog.tick(every=0)
+            complete = sent.since()
+            await worker._watchdog.tick(every=0)
+            pressing = sent.since()
+            assert 0 < pressing < complete
+            rates["watchdog"] = pressing / watchdog.EVERY_SECONDS + (complete - pressing) / watchdog.COMPLETE_SECONDS
+
+            worker.retention.tick()
+            worker.retention._close()
+            rates["retention"] = sent.since() / retention.EVERY_SECONDS
+    rates["listener"] = 1 / PROBE_SECONDS
+    assert all(rates.values()), rates
+    assert sum(rates.values()) < MOST, rates
