@@ -3,11 +3,12 @@
 -- claim_tasks.sql; a row whose id is null says when to ask its queue again.
 select c.asked, c.again, c.held_back, c.noted,
   t.id, t.task_type, t.queue, t.priority, t.payload, t.schedule_type, t.scheduled_for, t.next_run_at,
-  date_part('epoch', now() - t.next_run_at) as late, t.attempts, t.max_attempts, t.fencing_token, t.timeout, t.backoff,
+  date_part('epoch', now() - t.next_run_at) as late, t.attempts, t.max_attempts, t.fencing_token, t.timeout,
   -- A null is read for next to nothing: it stands for the default.
-  nullif(t.backoff_delay, '5 seconds') as backoff_delay, nullif(t.backoff_max, '1 hour') as backoff_max,
-  t.cron_expression, t.timezone, t.start_date, t.end_date, t.repeat_interval, t.repeat_count,
-  t.execution_count, t.on_missed, t.catchup_window, t.overlap, t.jitter,
+  nullif(t.backoff, 'exponential') as backoff, nullif(t.backoff_delay, '5 seconds') as backoff_delay,
+  nullif(t.backoff_max, '1 hour') as backoff_max,
+  t.cron_expression, nullif(t.timezone, 'UTC') as timezone, t.start_date, t.end_date, t.repeat_interval, t.repeat_count,
+  t.execution_count, nullif(t.on_missed, 'once') as on_missed, t.catchup_window, nullif(t.overlap, 'skip') as overlap, t.jitter,
   case when t.schedule_type <> 'one_time' then t.planned_from end as planned_from, t.revision,
   c.lease_expired, c.size::integer as bytes, nullif(t.depends_on, '{}') as depends_on, t.fired is not null as fired,
   false as cut
