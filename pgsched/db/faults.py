@@ -13,8 +13,9 @@ from pgsched.errors import DatabaseUnavailable
 _ABOUT_THE_SERVER = ("08", "25", "26", "40", "53", "57P")
 """Classes of SQLSTATE: connections, transaction states (read-only among them), lost prepared statements, serialization
 failures and deadlocks, resources, shutdown. Source: appendix A of PostgreSQL's manual."""
-_PASSING = ("55", "57014", "58", "XX000")
-"""Locks that were not to be had in time, cancelled statements, errors of the system, internal errors."""
+_PASSING = ("42501", "55", "57014", "58", "XX000")
+"""Rights that are missing, locks that were not to be had in time, cancelled statements, errors of the system, internal
+errors."""
 
 
 _ABOUT_THE_CONNECTION = ("FATAL", "PANIC")

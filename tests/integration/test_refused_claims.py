@@ -95,7 +95,6 @@ async def is_set_aside(db: Database, *ids: int) -> dict[int, dict[str, Any]]:
 KINDS = {
     "raise": (WORDS, "not in this house"),
     "data": ("perform 1 / 0", "division by zero"),
-    "rights": ("raise exception using errcode = '42501', message = 'permission denied'", "permission denied"),
     "limits": ("raise exception using errcode = '54000', message = 'too much'", "too much"),
     "internal": ("raise exception using errcode = 'XX001', message = 'missing chunk number 0'", "missing chunk"),
     "undefined": ("perform * from nowhere", "nowhere"),
@@ -123,7 +122,7 @@ async def test_a_row_whose_claim_a_trigger_refuses_is_dead_with_its_words(
 
 
 @on_loop
-@pytest.mark.parametrize("state", ["40001", "40P01", "53100", "57P01", "08006", "25006", "55P03", "57014"])
+@pytest.mark.parametrize("state", ["40001", "40P01", "53100", "57P01", "08006", "25006", "55P03", "57014", "42501"])
 async def test_a_row_whose_trigger_raises_errors_of_the_server_is_set_aside(
     dsn: str, db: Database, soon: None, state: str
 ) -> None:
