@@ -23,7 +23,6 @@ import fcntl
 import hashlib
 import importlib
 import importlib.util
-import logging
 import os
 import re
 import shlex
@@ -43,6 +42,7 @@ from psycopg.pq import PGconn, Ping
 
 from pgsched.db.server_user import ServerUser, server_user
 from pgsched.errors import ConfigError, DatabaseUnavailable
+from pgsched.logs import get_logger
 
 SUPERUSER = "postgres"  # the database role that we connect as
 PORT = 5432  # names the socket's file; nothing listens on a network
@@ -53,7 +53,7 @@ NO_ENVIRONMENT = "&hostaddr=&sslmode=disable&options=&target_session_attrs=any"
 """For the end of a DSN of libpq's, which else takes these from PG* variables for another server, and goes there."""
 ORPHAN_SECONDS = 10  # how long the children of a killed server may take to notice
 
-_log = logging.getLogger(__name__)
+log = get_logger("pgsched.embedded")
 
 
 class EmbeddedServer:
@@ -195,7 +195,7 @@ class _Folder:
                 launched = True
             if not warned and time.monotonic() - began > START_SECONDS:
                 warned = True
-                _log.warning("the embedded PostgreSQL in %s is still starting (crash recovery?)", self.path)
+                log.warning("embedded_server_still_starting", folder=str(self.path), hint="crash recovery?")
             time.sleep(0.02)
 
     def _initialise(self, options: Mapping[str, str]) -> None:
@@ -245,7 +245,7 @@ class _Folder:
         socket_folder = self._running_socket_folder()
         done = self._run("pg_ctl", "stop", "-w", "-t", str(STOP_SECONDS), "-m", "fast")
         if done.returncode and self._is_alive():
-            _log.warning("the embedded PostgreSQL in %s did not stop: %s", self.path, _cause(done.stdout))
+            log.warning("embedded_server_not_stopped", folder=str(self.path), error=_cause(done.stdout))
         elif socket_folder is not None and socket_folder != self.data:
             with contextlib.suppress(OSError):
                 socket_folder.rmdir()

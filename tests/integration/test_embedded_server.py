@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import psycopg
 import pytest
+import structlog
 
 from pgsched.db import embedded
 from pgsched.db.embedded import EmbeddedServer
@@ -350,24 +351,24 @@ def owner(folder: Path) -> int | None:
     return (folder / "data").stat().st_uid if os.geteuid() == 0 else None
 
 
-def test_recovery_that_takes_longer_than_pg_ctl_waits(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_recovery_that_takes_longer_than_pg_ctl_waits(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "START_SECONDS", 1)
     (folder / "data" / "recovery.signal").touch()
     told = folder / "data" / "told"
     slow = {**FAST, "restore_command": f"until [ -e {told} ]; do sleep 0.05; done; false", "hot_standby": "off"}
 
     def tell() -> None:
-        wait_until(lambda: caplog.messages, message="it is said that the server is still starting")
-        told.touch()
+        try:
+            wait_until(lambda: lines, message="it is said that the server is still starting")
+        finally:
+            told.touch()
 
-    with ThreadPoolExecutor() as aside:
+    with ThreadPoolExecutor() as aside, structlog.testing.capture_logs() as lines:
         telling = aside.submit(tell)
         with EmbeddedServer.start(folder, options=slow) as server:
             assert is_running(server.dsn)
         telling.result()
-    assert caplog.messages == [f"the embedded PostgreSQL in {folder} is still starting (crash recovery?)"]
+    assert [(line["event"], line["folder"]) for line in lines] == [("embedded_server_still_starting", str(folder))]
 
 
 def test_an_initdb_that_was_killed_is_begun_again(new_folder: Callable[[str], Path]) -> None:

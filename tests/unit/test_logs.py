@@ -189,6 +189,8 @@ def test_what_an_application_does_to_logging_does_nothing_to_ours(
     capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     factory, raises = logging.getLogRecordFactory(), logging.raiseExceptions
+    known = [one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger)]
+    level, disabled = logging.root.level, {one for one in known if one.disabled}
     logs.configure("info")
     try:
         disturbances()[name]()
@@ -197,7 +199,10 @@ def test_what_an_application_does_to_logging_does_nothing_to_ours(
         logging.setLogRecordFactory(factory)
         logging.raiseExceptions = raises
         logging.disable(logging.NOTSET)
-        logging.getLogger().filters.clear()
+        logging.root.filters.clear()
+        logging.root.setLevel(level)
+        for one in known:
+            one.disabled = one in disabled
         structlog.contextvars.clear_contextvars()
     (line,) = capsys.readouterr().err.splitlines()
     event = json.loads(line)
