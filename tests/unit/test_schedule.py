@@ -195,7 +195,7 @@ def test_no_schedule_ticks_beyond_the_last_instant_or_fails_near_it(
     if tick is not None:
         following = next_after(schedule, tick, 1)
         assert following is None or tick < following < LAST
-        finished = min(tick + run, LAST)
+        finished = tick + min(run, LAST - tick)
         for found in (
             admit(schedule, tick, finished, 0).next_tick,
             book(schedule, tick, tick, finished, 1).next_tick,
