@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from typing import Any
 from uuid import UUID
@@ -139,6 +141,30 @@ def refuse_updates(
     )
     what = f"{kind} update on pgsched.tasks for each {each}"
     connection.execute(f"create trigger house_rule {what} execute function public.guard()")
+
+
+@contextmanager
+def nobody_waits_for_a_row(dsn: str) -> Iterator[None]:
+    """Cancel whoever waits for a row that another session has locked, and then raise an AssertionError at the end."""
+    over, waited = threading.Event(), list[str]()
+
+    def watch() -> None:
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            while not over.wait(0.05):
+                waiting = connection.execute(
+                    "select query from pg_stat_activity where datname = current_database()"
+                    " and wait_event in ('tuple', 'transactionid') and pg_cancel_backend(pid)"
+                )
+                waited.extend(row[0] for row in waiting)
+
+    with ThreadPoolExecutor() as aside:
+        watching = aside.submit(watch)
+        try:
+            yield
+        finally:
+            over.set()
+        watching.result()
+    assert not waited, f"it waited: {waited[0]}"
 
 
 def refuse_at_commit(connection: psycopg.Connection[dict[str, Any]], when: str) -> None:
