@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,9 +16,12 @@ import pytest
 
 from tests import servers
 from tests.processes import PgschedRunner
+from tests.waiting import wait_until
 
 _RUN = pytest.StashKey[ExitStack]()
 _numbers = itertools.count(1)
+THREADS_END_SECONDS = 10.0
+"""How long a thread that was told to end may take, on a busy machine."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -34,6 +39,22 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if _RUN in config.stash:
         config.stash[_RUN].close()
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    """Fail a test that leaves a thread of pgsched's behind: it would speak, and log, in the middle of later tests.
+
+    Those that run handlers may stay: nothing can end a handler that does not return.
+    """
+    before = set(threading.enumerate())
+    yield
+
+    def left() -> list[str]:
+        names = (thread.name for thread in threading.enumerate() if thread not in before)
+        return [name for name in names if re.match("pgsched(?! (handler|http) )", name)]
+
+    wait_until(lambda: not left(), timeout=THREADS_END_SECONDS, message=f"the test left threads: {left()}")
 
 
 @pytest.fixture(scope="session")

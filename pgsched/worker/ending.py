@@ -76,40 +76,34 @@ class Ending:
         self._connections = connections
         self._left = FLUSH_SECONDS
 
-    async def stop_loops(self, claiming: Lasting, others: Sequence[Lasting]) -> None:
-        """End the loops. A claim under way is waited for: rows that it took are to be given back."""
+    async def wind_down(
+        self, claiming: Lasting, others: Sequence[Lasting], finishing: Lasting, shutdown_timeout: float
+    ) -> None:
+        """End the loops, give back what has not started, let the rest finish in time, give back what did not, write
+        everything.
+        """
+        try:
+            await _take(
+                ("end the loops", lambda: self._end_loops(claiming, others)),
+                ("give back", lambda: self.give_back(self._holds.take_waiting())),
+                ("drain", lambda: self._let_end(shutdown_timeout)),
+                ("write", lambda: self._write_all(finishing)),
+                ("report", self._write_lines),
+                ("give back the rest", lambda: self.give_back(self._unfinished())),
+                ("end the heartbeat", self._end_heartbeat),
+                ("close the slots", self._close_slots),
+                ("end the hooks", self._end_hooks),
+                ("leave", self.leave),
+            )
+        finally:
+            log.info("worker_stopped", unwritten=len(self._finisher))
+
+    async def _end_loops(self, claiming: Lasting, others: Sequence[Lasting]) -> None:
+        """A claim under way is waited for: rows that it took are to be given back."""
         begun = monotonic()
         await claiming.wait(CLAIM_SECONDS)
         await asyncio.gather(*(loop.end(LOOP_SECONDS) for loop in (claiming, *others)), return_exceptions=True)
         self._left -= monotonic() - begun
-
-    async def wind_down(self, finishing: Lasting, shutdown_timeout: float) -> None:
-        """Give back what has not started, let the rest finish in time, give back what did not, write everything.
-
-        A step that fails, or is cancelled, keeps none of those after it from being taken.
-        """
-        steps: tuple[tuple[str, Callable[[], Awaitable[None]]], ...] = (
-            ("give back", lambda: self.give_back(self._holds.take_waiting())),
-            ("drain", lambda: self._let_end(shutdown_timeout)),
-            ("write", lambda: self._write_all(finishing)),
-            ("report", self._write_lines),
-            ("give back the rest", lambda: self.give_back(self._unfinished())),
-            ("end the heartbeat", self._end_heartbeat),
-            ("close the slots", self._close_slots),
-            ("end the hooks", self._end_hooks),
-            ("leave", self.leave),
-        )
-        cancelled: asyncio.CancelledError | None = None
-        for name, step in steps:
-            try:
-                await step()
-            except asyncio.CancelledError as error:
-                cancelled = error
-            except Exception:
-                log.exception("shutdown_step_failed", step=name)
-        log.info("worker_stopped", unwritten=len(self._finisher))
-        if cancelled is not None:
-            raise cancelled
 
     async def _let_end(self, shutdown_timeout: float) -> None:
         await self._slots.drain(shutdown_timeout)
@@ -175,16 +169,16 @@ class Ending:
 
     async def leave(self) -> None:
         """Take this worker off the list, and close its connections."""
+        await _take(
+            ("unregister", self._unregister),
+            *(("close a connection", partial(_close, connections)) for connections in self._connections),
+        )
+
+    async def _unregister(self) -> None:
         try:
             await self._tell(leases.forget, self._identity)
         except DatabaseUnavailable as error:
             log.warning("unregister_failed", error=str(error))
-        for connections in self._connections:
-            try:
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await connections.close()
-            except Exception:
-                log.exception("shutdown_step_failed", step="close a connection")
 
     async def _tell(self, what: Any, *about: object) -> None:
         """Say something to the database, in half of the time that is left. Raises DatabaseUnavailable."""
@@ -194,3 +188,22 @@ class Ending:
             await what(self._session, *about)
         finally:
             self._left -= monotonic() - begun
+
+
+async def _take(*steps: tuple[str, Callable[[], Awaitable[None]]]) -> None:
+    """Take steps; one that fails, or is cancelled, keeps none of those after it from being taken."""
+    cancelled: asyncio.CancelledError | None = None
+    for name, step in steps:
+        try:
+            await step()
+        except asyncio.CancelledError as error:
+            cancelled = error
+        except Exception:
+            log.exception("shutdown_step_failed", step=name)
+    if cancelled is not None:
+        raise cancelled
+
+
+async def _close(connections: Closable) -> None:
+    async with asyncio.timeout(CLOSE_SECONDS):
+        await connections.close()

@@ -273,9 +273,7 @@ class Worker:
             await self._stopping.wait()
         finally:
             self.claimer.called.set()
-            ending = self.ending()
-            await ending.stop_loops(claiming, loops)
-            await ending.wind_down(finishing, self._settings.shutdown_timeout)
+            await self.ending().wind_down(claiming, loops, finishing, self._settings.shutdown_timeout)
 
     def stop(self) -> None:
         """Ask the worker to stop; safe to call again."""

@@ -191,7 +191,9 @@ async def test_a_worker_that_stops_is_no_longer_registered(dsn: str) -> None:
         assert rows(db, "select * from pgsched.workers") == []
 
 
-@pytest.mark.parametrize("step", ["give_back", "_let_end", "_end_heartbeat", "_close_slots", "_end_hooks", "leave"])
+@pytest.mark.parametrize(
+    "step", ["_end_loops", "give_back", "_let_end", "_end_heartbeat", "_close_slots", "_end_hooks", "_unregister"]
+)
 @pytest.mark.parametrize("error", [RuntimeError("nobody thought of it"), asyncio.CancelledError()], ids=type)
 @on_loop
 async def test_a_step_of_the_end_that_fails_keeps_none_of_the_others_from_being_taken(
@@ -213,7 +215,9 @@ async def test_a_step_of_the_end_that_fails_keeps_none_of_the_others_from_being_
                 await done.wait()
         assert task_row(db, task_id)["status"] == "completed"
         registered = rows(db, "select from pgsched.workers")
-        assert bool(registered) == (step == "leave")
+        assert bool(registered) == (step == "_unregister")
+        assert not worker.retention._thread.is_alive()
+        assert not any(session.connected for session in (worker._claims, worker._finishes, worker._upkeep))
         if step != "_end_heartbeat":
             assert not worker.heart._thread.is_alive()
         worker.heart.stop(5)

@@ -59,6 +59,7 @@ def test_a_line_is_written_whose_original_descriptor_was_closed_and_given_away(t
     one.put(b"here\n")
     assert one.flush(10)
     assert os.read(reading, 100) == b"here\n"
+    one.close()
     os.close(taken)
     assert (tmp_path / "another").read_bytes() == b""
 
