@@ -27,8 +27,8 @@ log = get_logger("pgsched.worker")
 
 FLUSH_SECONDS = 8.0
 """How long a stopping worker waits in all for a database that is silent."""
-CLAIM_SECONDS = 3.0
-"""How much of that for a claim under way."""
+ANSWER_SECONDS = 3.0
+"""How much of that for a claim or a report under way."""
 CANCEL_SECONDS = 2.0
 """How long a cancelled handler may take to clean up."""
 LOOP_SECONDS = 2.0
@@ -76,15 +76,13 @@ class Ending:
         self._connections = connections
         self._left = FLUSH_SECONDS
 
-    async def wind_down(
-        self, claiming: Lasting, others: Sequence[Lasting], finishing: Lasting, shutdown_timeout: float
-    ) -> None:
+    async def wind_down(self, loops: Sequence[Lasting], finishing: Lasting, shutdown_timeout: float) -> None:
         """End the loops, give back what has not started, let the rest finish in time, give back what did not, write
         everything.
         """
         try:
             await _take(
-                ("end the loops", lambda: self._end_loops(claiming, others)),
+                ("end the loops", lambda: self._end_loops(loops)),
                 ("give back", lambda: self.give_back(self._holds.take_waiting())),
                 ("drain", lambda: self._let_end(shutdown_timeout)),
                 ("write", lambda: self._write_all(finishing)),
@@ -98,11 +96,13 @@ class Ending:
         finally:
             log.info("worker_stopped", unwritten=len(self._finisher))
 
-    async def _end_loops(self, claiming: Lasting, others: Sequence[Lasting]) -> None:
-        """A claim under way is waited for: rows that it took are to be given back."""
+    async def _end_loops(self, loops: Sequence[Lasting]) -> None:
+        """What ends by itself is waited for: rows that a claim took are to be given back, and log lines that are being
+        written would be written once more with the outcome.
+        """
         begun = monotonic()
-        await claiming.wait(CLAIM_SECONDS)
-        await asyncio.gather(*(loop.end(LOOP_SECONDS) for loop in (claiming, *others)), return_exceptions=True)
+        await asyncio.gather(*(loop.wait(ANSWER_SECONDS) for loop in loops if loop.may_end))
+        await asyncio.gather(*(loop.end(LOOP_SECONDS) for loop in loops), return_exceptions=True)
         self._left -= monotonic() - begun
 
     async def _let_end(self, shutdown_timeout: float) -> None:

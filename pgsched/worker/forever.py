@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from time import monotonic
 
@@ -55,3 +56,11 @@ async def forever(what: str, tick: Tick, tally: Tally, loop: Loop) -> None:
             pause = min(pause, 0.1)  # it had worked for long: the trouble is new
         if pause:
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+
+
+async def rest(seconds: float, stop: asyncio.Event) -> None:
+    """Pause between two ticks; raises CancelledError, which ends the loop, once ``stop`` is set."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+            raise asyncio.CancelledError

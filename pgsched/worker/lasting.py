@@ -60,6 +60,11 @@ class Lasting:
         """Whether it has ended and is not begun again."""
         return self._task is None or (self._task.done() and self._again is None)
 
+    @property
+    def may_end(self) -> bool:
+        """Whether it may end by itself just now."""
+        return self._may_end is not None and self._may_end()
+
     async def wait(self, timeout: float) -> None:
         """Wait until it has ended by itself, ``timeout`` seconds at most."""
         if self._task is not None and not self._task.done():
@@ -77,7 +82,7 @@ class Lasting:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
-        if self._ending or (self._may_end is not None and self._may_end()):
+        if self._ending or self.may_end:
             return
         error = error or asyncio.CancelledError("somebody cancelled it")
         self._on_lost(error)

@@ -31,7 +31,7 @@ from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.contained import Metrics
 from pgsched.worker.ending import Ending
 from pgsched.worker.finisher import LOCK_SECONDS, Finisher
-from pgsched.worker.forever import start_loop
+from pgsched.worker.forever import rest, start_loop
 from pgsched.worker.gauges import Gauges
 from pgsched.worker.groups import Groups
 from pgsched.worker.health import Health
@@ -256,9 +256,12 @@ class Worker:
         self.retention.start()
         self.progress.start()
         start = partial(start_loop, self.tally, self.loops)
-        claiming = start("claim", self.progress.watching(self._claim_tick), may_end=self._stopping.is_set)
-        others = {"listen": self._listen, "upkeep": self._upkeep_tick, "watchdog": self._watchdog.run}
-        loops = [start(what, tick) for what, tick in others.items()]
+        loops = [
+            start("claim", self.progress.watching(self._claim_tick), may_end=self._stopping.is_set),
+            start("listen", self._listen),
+            start("upkeep", self._upkeep_tick, may_end=self._stopping.is_set),
+            start("watchdog", self._watchdog.run),
+        ]
         finishing = start("finish", self._finish_tick)
         if self.hooking is not None:
             self.hooking.start()
@@ -273,7 +276,7 @@ class Worker:
             await self._stopping.wait()
         finally:
             self.claimer.called.set()
-            await self.ending().wind_down(claiming, loops, finishing, self._settings.shutdown_timeout)
+            await self.ending().wind_down(loops, finishing, self._settings.shutdown_timeout)
 
     def stop(self) -> None:
         """Ask the worker to stop; safe to call again."""
@@ -345,7 +348,7 @@ class Worker:
     async def _upkeep_tick(self) -> None:
         await self._chores.tick()
         self.tally.running = self.slots.running
-        await asyncio.sleep(REPORT_SECONDS)
+        await rest(REPORT_SECONDS, self._stopping)
 
     async def _listen(self) -> None:
         chosen = self._settings.listen_dsn

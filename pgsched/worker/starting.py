@@ -10,7 +10,7 @@ from pgsched.db.session import Session
 from pgsched.declared import declare_schedules
 from pgsched.logs import get_logger
 from pgsched.registry import Registry
-from pgsched.worker.ending import CLAIM_SECONDS
+from pgsched.worker.ending import ANSWER_SECONDS
 from pgsched.worker.lasting import own_task
 
 log = get_logger("pgsched.worker")
@@ -23,7 +23,7 @@ async def unless_stopped(start: Coroutine[Any, Any, None], stop: asyncio.Event) 
     await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if not starting.done():
-        await asyncio.wait([starting], timeout=CLAIM_SECONDS)
+        await asyncio.wait([starting], timeout=ANSWER_SECONDS)
     if not starting.done():
         starting.cancel()
         return False

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pgsched.context import Context
-from pgsched.db import claims
+from pgsched.db import claims, outcomes
 from pgsched.registry import Registry
 from pgsched.worker.ending import Ending
 from tests.engine import engine, expire_leases, handlers, history, on_loop, rows, running_worker
@@ -154,6 +154,34 @@ async def test_a_claim_that_is_under_way_when_the_worker_stops_is_given_back(
             await claimed.wait()
         row = task_row(db, task_id)
         assert (row["locked_by"], row["status"] in ("pending", "completed")) == (None, True)
+
+
+@on_loop
+async def test_lines_that_are_being_written_when_the_worker_stops_are_there_once(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = asyncio.Event()
+    report = outcomes.report
+
+    async def stopping() -> None:
+        await wait_until_async(lambda: worker.health.unready() == "stopping", message="it is told to stop")
+
+    async def slow_report(*arguments: Any, **options: Any) -> None:
+        await report(*arguments, **options)
+        written.set()  # the lines are there, and the answer is still on its way
+        await stopping()
+
+    async def mail(ctx: Context) -> None:
+        ctx.log("begun")
+        await stopping()
+
+    monkeypatch.setattr(outcomes, "report", slow_report)
+    with database(dsn) as db:
+        insert_task(db)
+        async with running_worker(dsn, handlers(mail=mail)) as worker:
+            await written.wait()
+        assert rows(db, STATES) == [{"status": "completed", "n": 1}]
+        assert rows(db, "select message from pgsched.execution_logs") == [{"message": "begun"}]
 
 
 @on_loop
