@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -23,6 +24,8 @@ from structlog.typing import Processor
 from pgsched.sink import Sink
 
 LEVELS = ("debug", "info", "warning", "error")
+LIBRARIES = ("asyncio", "concurrent.futures", "psycopg")
+"""Names of the loggers of what runs inside a worker."""
 FLUSH_SECONDS = 1.0
 """How long a process that ends waits for lines that nobody reads."""
 
@@ -121,6 +124,17 @@ def configure(level: str, json: bool | None = None) -> None:
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(number)
+
+
+def contain_libraries() -> None:
+    """Let no handler, filter or record factory of an application raise where a library logs while it works for us.
+
+    What is not logged for that reason is counted (:func:`errors`). For the whole process, for good.
+    """
+    for name in LIBRARIES:
+        logger: Any = logging.getLogger(name)
+        if "_log" not in vars(logger):
+            logger._log = partial(_log_safely, logger._log)
 
 
 def flush(seconds: float = FLUSH_SECONDS) -> bool:
@@ -247,6 +261,13 @@ class _Records(logging.Handler):
             self._output.write(self.format(record))
         except _RAISED:
             _process.lost(1)
+
+
+def _log_safely(log: Callable[..., None], *arguments: Any, stacklevel: int = 1, **more: Any) -> None:
+    try:
+        log(*arguments, stacklevel=stacklevel + 1, **more)  # this function did not make the record
+    except _RAISED:
+        _process.lost(1)
 
 
 def _shown(value: object) -> object:

@@ -14,7 +14,7 @@ from pgsched.storable import storable
 
 log = get_logger("pgsched.worker")
 
-FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
 """Seconds until a row is tried again, doubled each time."""
 FIRST_LOCKED_PAUSE, LONGEST_LOCKED_PAUSE = 0.25, 5.0
 """The same, for a row that another session has locked."""

@@ -14,7 +14,7 @@ from pgsched.config import CAPTURE_OFF
 from pgsched.context import Context
 from pgsched.eager import starter
 from pgsched.endings import describe
-from pgsched.logs import get_logger
+from pgsched.logs import contain_libraries, get_logger
 from pgsched.model import Outcome
 from pgsched.processes import Processes, Serve
 from pgsched.registry import Handler, Registry
@@ -99,6 +99,7 @@ class Slots:
 
     def start(self) -> None:
         """Open the slots."""
+        contain_libraries()
         self._capturing = capture(self._capture_logs, self._logging_context)
         self._loop = asyncio.get_running_loop()
         self._start = starter(self._loop, "pgsched attempt")

@@ -8,6 +8,7 @@ import logging
 import logging.config
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 import structlog
@@ -166,6 +167,13 @@ def raising(*_arguments: object) -> str:
     raise RuntimeError("in a processor")
 
 
+class Raising(logging.Handler):
+    """A log handler with a mistake."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raising(record)
+
+
 def disturbances() -> dict[str, Callable[[], object]]:
     """What an application may do to logging."""
     root = logging.getLogger()
@@ -178,23 +186,22 @@ def disturbances() -> dict[str, Callable[[], object]]:
         "disabled": lambda: logging.disable(logging.CRITICAL),
         "shut down": logging.shutdown,
         "no handlers": root.handlers.clear,
-        "a handler that raises": lambda: root.addFilter(raising),
+        "a filter that raises": lambda: root.addFilter(raising),
+        "a handler that raises": lambda: root.addHandler(Raising()),
         "its own records": lambda: logging.setLogRecordFactory(raising),
         "errors shown": lambda: setattr(logging, "raiseExceptions", True),
     }
 
 
-@pytest.mark.parametrize("name", disturbances())
-def test_what_an_application_does_to_logging_does_nothing_to_ours(
-    capsys: pytest.CaptureFixture[str], name: str
-) -> None:
+@contextmanager
+def disturbed(name: str) -> Iterator[None]:
+    """An application has done this to logging."""
     factory, raises = logging.getLogRecordFactory(), logging.raiseExceptions
     known = [one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger)]
     level, disabled = logging.root.level, {one for one in known if one.disabled}
-    logs.configure("info")
     try:
         disturbances()[name]()
-        logs.get_logger("pgsched.worker").info("worker_stopping", running=1)
+        yield
     finally:
         logging.setLogRecordFactory(factory)
         logging.raiseExceptions = raises
@@ -204,9 +211,39 @@ def test_what_an_application_does_to_logging_does_nothing_to_ours(
         for one in known:
             one.disabled = one in disabled
         structlog.contextvars.clear_contextvars()
+
+
+@pytest.mark.parametrize("name", disturbances())
+def test_what_an_application_does_to_logging_does_nothing_to_ours(
+    capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    logs.configure("info")
+    with disturbed(name):
+        logs.get_logger("pgsched.worker").info("worker_stopping", running=1)
     (line,) = capsys.readouterr().err.splitlines()
     event = json.loads(line)
     assert (event["event"], event["level"], event["running"]) == ("worker_stopping", "info", 1)
+
+
+@pytest.mark.parametrize("library", logs.LIBRARIES)
+@pytest.mark.parametrize("name", disturbances())
+def test_nor_does_it_hurt_us_where_a_library_logs(name: str, library: str) -> None:
+    logs.contain_libraries()
+    with disturbed(name):
+        logging.getLogger(library).warning("the connection is lost")
+
+
+def test_what_a_library_could_not_log_is_counted_and_what_it_could_names_its_place(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    logs.contain_libraries()
+    logs.contain_libraries()
+    logging.getLogger("psycopg").warning("the %s is lost", "connection")
+    assert [(one.getMessage(), one.filename) for one in caplog.records] == [("the connection is lost", "test_logs.py")]
+    before = logs.errors()
+    with disturbed("a handler that raises"):
+        logging.getLogger("psycopg").warning("the connection is lost")
+    assert logs.errors() - before == 1
 
 
 def test_where_nothing_is_configured_events_go_through_the_program_s_structlog() -> None:

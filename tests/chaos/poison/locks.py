@@ -26,7 +26,7 @@ KINDS = (
         "lock-on-running-row",
         "`select … for update` on running rows",
         "select from pgsched.tasks where id = any(%(ids)s) for update",
-        (SET_ASIDE,),
+        (SET_ASIDE, COMPLETED),
         words="locked",
         awaits="running",
         rows=2,
