@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import ClassVar
 
 from pgsched.db.migrate import migrate
@@ -20,6 +21,8 @@ from tests.roles import login
 ROLE = "poisoned_worker"
 TURNS = 6
 """In each of them as many deaths as the doctor tells apart by type."""
+SHORT_KINDS = 20
+"""So many, chosen at random, are planted in one turn by the short form."""
 TASKS = 50_000
 """So many ordinary tasks at least are completed beside poison."""
 BEST_RATIO = 0.9
@@ -34,11 +37,10 @@ class Poison(Fault):
         f"{len(KINDS)} kinds of poisoned rows and of triggers, constraints, locks, results, errors, log lines and"
         " settings of others are planted at random beside 50,000 ordinary tasks, in turns with nothing: each poisoned"
         " task must be dead, or set aside with a reason until the poison is gone; the doctor must name it; the"
-        f" throughput must be {BEST_RATIO:g} of that without"
+        f" throughput must be {BEST_RATIO:g} of that without; the short form has {SHORT_KINDS} of the kinds"
     )
     injects = "poisoned tasks"
     own_server = True
-    in_tests = False
     server_settings: ClassVar[Mapping[str, str]] = {
         "synchronous_commit": "off",
         "full_page_writes": "off",
@@ -55,7 +57,10 @@ class Poison(Fault):
 
     def shape(self, size: Size) -> Shape:
         return Shape(
-            workers=2 if size.short else 4, app="tests.chaos.poison.app:app", options=("--queue", "*", "--lease", "6")
+            workers=2 if size.short else 4,
+            concurrency=5,  # slots are to bound the throughput also where the machine is slow
+            app="tests.chaos.poison.app:app",
+            options=("--queue", "*", "--lease", "6"),
         )
 
     def set_up(self, trial: Trial) -> None:
@@ -67,18 +72,21 @@ class Poison(Fault):
 
     def inject(self, trial: Trial, chance: random.Random) -> int:
         ground = Ground(trial, ROLE)
-        seconds = 0.5 if trial.size.short else TASKS / TURNS / trial.rate(time.time() - 5, time.time()) * 1.1
-        for kinds in deal(self._kinds, TURNS, chance):
+        if trial.size.short:
+            self._kinds, turns, seconds = chance.sample(self._kinds, SHORT_KINDS), 1, 0.5
+        else:
+            turns, seconds = TURNS, TASKS / TURNS / trial.rate(time.time() - 5, time.time()) * 1.1
+        for kinds in deal(self._kinds, turns, chance):
             if not trial.size.short:
-                self._clean.append(self._timed(trial, lambda: trial.pause(seconds)))
+                self._clean.append(self._timed(trial, partial(trial.pause, seconds)))
             turn = Turn(trial, ground, kinds, chance)
             self._turns.append(turn)
-            self._poisoned.append(self._timed(trial, lambda turn=turn: turn.run(seconds)))  # type: ignore[misc]
+            self._poisoned.append(self._timed(trial, partial(turn.run, seconds)))
         return sum(turn.planted for turn in self._turns)
 
-    def _timed(self, trial: Trial, run: object) -> tuple[float, float]:
+    def _timed(self, trial: Trial, run: Callable[[], None]) -> tuple[float, float]:
         start = time.time()
-        run()  # type: ignore[operator]
+        run()
         end = time.time()
         return end - start, trial.rate(start, end)
 
@@ -97,7 +105,11 @@ class Poison(Fault):
             for fate, number in turn.count().items():
                 fates[fate] = fates.get(fate, 0) + number
         met = ", ".join(f"{number} {fate}" for fate, number in sorted(fates.items()))
-        families = ", ".join(f"{len(kinds)} {family}" for family, kinds in FAMILIES.items())
+        families = ", ".join(
+            f"{planted} {family}"
+            for family, kinds in FAMILIES.items()
+            if (planted := sum(kind in kinds for kind in self._kinds))
+        )
         yield f"{len(self._kinds)} kinds ({families}); of their tasks: {met}."
         if self._clean:
             turns = ", ".join(

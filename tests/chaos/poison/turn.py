@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,8 @@ FATE_SECONDS = 60.0
 """So long after the last one was planted every poisoned task must have met its fate."""
 DOCTOR_SECONDS = 30.0
 """And so long after that the doctor must have named every kind."""
+LOOK_SECONDS, ASK_SECONDS = 1.0, 4.0
+"""Pauses between two looks at the tasks, and two questions to the doctor: what looks must not be what costs."""
 HEAL_SECONDS = 120.0
 """So long after the poison is gone everything must have ended by itself."""
 
@@ -77,29 +79,34 @@ class Turn:
     def _watch(self, deadline: float) -> None:
         """Until all have met their fates and the doctor has named them, and the time is over."""
         patience = time.monotonic() + FATE_SECONDS
+        asked = 0.0
         while (missing := self._missing()) and time.monotonic() < patience:
-            self._examine()
-            self._trial.pause(0.2)
+            if time.monotonic() > asked + ASK_SECONDS:
+                self._examine()
+                asked = time.monotonic()
+            self._trial.pause(LOOK_SECONDS)
         self.problems += missing
         patience = time.monotonic() + DOCTOR_SECONDS
         while self._unnamed and time.monotonic() < patience:
             self._examine()
-            self._trial.pause(0.2)
+            self._trial.pause(ASK_SECONDS if self._unnamed else 0.0)
         self.problems += [self._not_named(kind) for kind in self.kinds if kind.name in self._unnamed]
         self._trial.pause(max(0.0, deadline - time.monotonic()))
 
-    def _look(self) -> None:
-        """Note the fates that are allowed."""
+    def _look(self) -> Mapping[int, Fate]:
+        """Note the fates that are allowed; returns those of all whose fate was not noted before."""
         kinds = {task: kind for kind in self.kinds for task in self.ids.get(kind.name, ()) if task not in self.fates}
-        for task, fate in self._ground.fates(list(kinds)).items():
+        found = self._ground.fates(list(kinds))
+        for task, fate in found.items():
             kind = kinds[task]
             # What waits for good looks as what is to run in a moment.
             if fate.fate in kind.fates and fate.fate != WAITS and _has(fate, kind):
                 self.fates[task] = fate
+        return found
 
     def _missing(self) -> list[str]:
         """What has not met its fate."""
-        self._look()
+        found = self._look()
         missing = []
         for kind in self.kinds:
             if (REFUSED in kind.fates) != (kind.name in self._refused):
@@ -108,7 +115,6 @@ class Turn:
                 if kind.words not in self._refused[kind.name]:
                     missing.append(f"{kind.name}: refused with {self._refused[kind.name][:200]!r}")
             elif WAITS not in kind.fates:
-                found = self._ground.fates(self.ids[kind.name])
                 for task in set(self.ids[kind.name]) - set(self.fates):
                     missing.append(
                         f"{kind.name}: {' or '.join(kind.fates)} with {kind.words!r}, but: {found.get(task)}"
@@ -141,7 +147,7 @@ class Turn:
         self._ground.cancel([task for task, kind in every.items() if WAITS in kind.fates and kind.act is None])
 
         def over() -> bool:
-            self._trial.crew.revive()
+            self._trial.pause(LOOK_SECONDS)
             now = self._ground.fates([*every, *self._companions])
             return all(fate.status in FINAL for fate in now.values() if fate.id not in schedules)
 
