@@ -19,10 +19,11 @@ from tests.chaos.poison.turn import Turn, deal
 from tests.roles import login
 
 ROLE = "poisoned_worker"
-TURNS = 6
-"""In each of them as many deaths as the doctor tells apart by type."""
+TURN_KINDS = 30
+"""So many are planted in one turn: as many deaths as the doctor tells apart by type."""
+TURNS = 2
 SHORT_KINDS = 20
-"""So many, chosen at random, are planted in one turn by the short form."""
+"""So many are planted in the only turn of the short form."""
 TASKS = 50_000
 """So many ordinary tasks at least are completed beside poison."""
 BEST_RATIO = 0.9
@@ -30,14 +31,14 @@ BEST_RATIO = 0.9
 
 
 class Poison(Fault):
-    """Every kind of poison beside ordinary tasks, in turns with nothing."""
+    """Many kinds of poison beside ordinary tasks, in turns with nothing."""
 
     name = "poison"
     does = (
-        f"{len(KINDS)} kinds of poisoned rows and of triggers, constraints, locks, results, errors, log lines and"
-        " settings of others are planted at random beside 50,000 ordinary tasks, in turns with nothing: each poisoned"
-        " task must be dead, or set aside with a reason until the poison is gone; the doctor must name it; the"
-        f" throughput must be {BEST_RATIO:g} of that without; the short form has {SHORT_KINDS} of the kinds"
+        f"{TURN_KINDS * TURNS} of {len(KINDS)} kinds of poisoned rows and of triggers, constraints, locks, results,"
+        " errors, log lines and settings of others, which the seed chooses, are planted at random beside 50,000"
+        " ordinary tasks, in turns with nothing: each poisoned task must be dead, or set aside with a reason until the"
+        f" poison is gone; the doctor must name it; the throughput must be {BEST_RATIO:g} of that without"
     )
     injects = "poisoned tasks"
     own_server = True
@@ -72,10 +73,9 @@ class Poison(Fault):
 
     def inject(self, trial: Trial, chance: random.Random) -> int:
         ground = Ground(trial, ROLE)
-        if trial.size.short:
-            self._kinds, turns, seconds = chance.sample(self._kinds, SHORT_KINDS), 1, 0.5
-        else:
-            turns, seconds = TURNS, TASKS / TURNS / trial.rate(time.time() - 5, time.time()) * 1.1
+        turns = 1 if trial.size.short else TURNS
+        seconds = 0.5 if trial.size.short else TASKS / TURNS / trial.rate(time.time() - 5, time.time()) * 1.1
+        self._kinds = chance.sample(self._kinds, SHORT_KINDS if trial.size.short else TURN_KINDS * TURNS)
         for kinds in deal(self._kinds, turns, chance):
             if not trial.size.short:
                 self._clean.append(self._timed(trial, partial(trial.pause, seconds)))

@@ -60,8 +60,10 @@ class Producer:
             if missing < self._waiting // 4:
                 time.sleep(0.05)
                 continue
-            self._insert(_batch(list(itertools.islice(self._numbers, min(missing, BATCH)))))
-            self._insert(_batch([next(self._numbers)]))  # a commit of its own, as most programs do it
+            # Several for one count: that costs more the more tasks have ended.
+            for _ in range(max(1, missing // BATCH)):
+                self._insert(_batch(list(itertools.islice(self._numbers, min(missing, BATCH)))))
+                self._insert(_batch([next(self._numbers)]))  # a commit of its own, as most programs do it
 
     def _insert(self, insert: Insert) -> None:
         ids = self._persistently(insert)

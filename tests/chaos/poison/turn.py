@@ -21,7 +21,7 @@ FATE_SECONDS = 60.0
 """So long after the last one was planted every poisoned task must have met its fate."""
 DOCTOR_SECONDS = 30.0
 """And so long after that the doctor must have named every kind."""
-LOOK_SECONDS, ASK_SECONDS = 1.0, 4.0
+LOOK_SECONDS, ASK_SECONDS = 1.0, 2.0
 """Pauses between two looks at the tasks, and two questions to the doctor: what looks must not be what costs."""
 HEAL_SECONDS = 120.0
 """So long after the poison is gone everything must have ended by itself."""
