@@ -14,6 +14,8 @@ UV   := uv==0.13.9
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_PROGRESS_BAR := off
+# Unset, whatever the machine says: each of the thousand processes that the tests start would compile pgsched anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 # The interpreter's version is part of the stamps' names: another PYTHON makes the environment anew.
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
@@ -55,8 +57,7 @@ bench: $(BENCH) ## Measure beside peers and against targets, long; a short look:
 chaos: $(DEV) ## Break pgsched in every way (options: TRIALS="--seed 7"), then the long tests: REST API, kills
 	@sh tests/chaos/install.sh
 	$(BIN)/python -m tests.chaos $(TRIALS)
-	$(BIN)/pytest $(ARGS) --ignore tests/chaos/test_faults.py tests/chaos tests/web tests/spec \
-	  tests/integration/test_model.py tests/integration/test_fuzz.py
+	$(BIN)/pytest -m long $(ARGS) $(TESTS)
 
 chaos-peers: $(BENCH) ## Do some of it to PgQueuer and Procrastinate too, five minutes (options: TRIALS="--seed 7")
 	$(BIN)/python -m tests.chaos --peers $(TRIALS)

@@ -91,11 +91,16 @@ def every_server(request: pytest.FixtureRequest) -> Iterator[str]:
         yield dsn
 
 
+@pytest.fixture(scope="session")
+def every_template(every_server: str) -> str:
+    """``template_database`` on each of them."""
+    return servers.ensure_template(every_server)
+
+
 @pytest.fixture
-def every_server_dsn(every_server: str, database_name: str) -> Iterator[str]:
+def every_server_dsn(every_server: str, every_template: str, database_name: str) -> Iterator[str]:
     """``dsn`` on each major version: a test that asks for it runs once on every one."""
-    template = servers.ensure_template(every_server)
-    with servers.fresh_database(every_server, f"{database_name}_every", template=template) as fresh:
+    with servers.fresh_database(every_server, f"{database_name}_every", template=every_template) as fresh:
         yield fresh
 
 

@@ -17,7 +17,8 @@ import importlib.util
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -99,7 +100,10 @@ def available_majors() -> list[str]:
 def default_server() -> Iterator[str]:
     """The DSN of the server that the environment asks for."""
     if dsn := os.environ.get(_DSN):
-        yield dsn
+        try:
+            yield dsn
+        finally:
+            administrator(dsn).close()
     else:
         with embedded_server(os.environ.get("PGSCHED_TEST_SERVER", "pg18")) as dsn:
             yield dsn
@@ -109,7 +113,10 @@ def default_server() -> Iterator[str]:
 def embedded_server(major: str) -> Iterator[str]:
     """The DSN of the run's embedded server of a major version, shared by all workers."""
     with EmbeddedServer.start(Path(os.environ[_FOLDER]) / major, options=FAST, binaries=binaries_of(major)) as server:
-        yield server.dsn
+        try:
+            yield server.dsn
+        finally:
+            administrator(server.dsn).close()
 
 
 def binaries_of(major: str) -> Path | None:
@@ -127,24 +134,63 @@ def binaries_of(major: str) -> Path | None:
 # Databases.
 
 
+class Administrator:
+    """A session for making and dropping databases; kept, because to connect costs as much as to make a database."""
+
+    def __init__(self, server_dsn: str) -> None:
+        self._dsn = server_dsn
+        self._connection: psycopg.Connection | None = None
+
+    def execute(self, statement: sql.Composed) -> None:
+        """Run a statement, in a new session where a test has ended the last one."""
+        if self._connection is not None:
+            try:
+                self._connection.execute(statement)
+            except psycopg.OperationalError:
+                if not self._connection.closed:
+                    raise
+            else:
+                return
+        self._connection = psycopg.connect(self._dsn, autocommit=True)
+        self._connection.execute(statement)
+
+    def close(self) -> None:
+        """End the session."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+@cache
+def administrator(server_dsn: str) -> Administrator:
+    """The one of this process."""
+    return Administrator(server_dsn)
+
+
 def with_database(dsn: str, name: str) -> str:
     """The same server's DSN, as a libpq URI, for another database."""
     settings = {key: str(value) for key, value in conninfo_to_dict(dsn, dbname=name).items() if value is not None}
     return "postgresql:///?" + urlencode(settings, quote_via=quote)
 
 
-def ensure_template(server_dsn: str) -> str:
-    """The name of the run's database in which the migrations have run; whoever comes first makes it."""
+def ensure_template(server_dsn: str, kind: str = "", *, then: Callable[[str], None] | None = None) -> str:
+    """The name of the run's database in which the migrations have run; whoever comes first makes it.
+
+    One of a ``kind`` is prepared further: ``then`` is called with its DSN.
+    """
     from pgsched.db.migrate import migrate
 
-    name = f"pgsched_template_{_run_name()}"
+    name = f"pgsched_template_{_run_name()}{kind}"
     with psycopg.connect(server_dsn, autocommit=True) as connection:
         connection.execute("select pg_advisory_lock(%s)", (_TEMPLATE_LOCK,))
         if not connection.execute("select 1 from pg_database where datname = %s", (name,)).fetchone():
             unfinished = f"{name}_unfinished"
-            _drop(connection, unfinished)
-            _create(connection, unfinished)
-            migrate(with_database(server_dsn, unfinished))
+            connection.execute(_drop(unfinished))
+            connection.execute(_create(unfinished))
+            made = with_database(server_dsn, unfinished)
+            migrate(made)
+            if then is not None:
+                then(made)
             connection.execute(
                 sql.SQL("alter database {} rename to {}").format(sql.Identifier(unfinished), sql.Identifier(name))
             )
@@ -155,23 +201,23 @@ def ensure_template(server_dsn: str) -> str:
 def fresh_database(server_dsn: str, name: str, *, template: str = "template0") -> Iterator[str]:
     """The DSN of a new database, dropped at the end with whoever is still connected to it."""
     name = f"pgsched_test_{_run_name()}_{name}"
-    with psycopg.connect(server_dsn, autocommit=True) as connection:
-        _create(connection, name, template=template)
+    administrator(server_dsn).execute(_create(name, template=template))
     try:
         yield with_database(server_dsn, name)
     finally:
-        with psycopg.connect(server_dsn, autocommit=True) as connection:
-            _drop(connection, name)
+        administrator(server_dsn).execute(_drop(name))
 
 
-def _create(connection: psycopg.Connection, name: str, *, template: str = "template0") -> None:
-    connection.execute(
-        sql.SQL("create database {} template {} encoding 'UTF8'").format(sql.Identifier(name), sql.Identifier(template))
+def _create(name: str, *, template: str = "template0") -> sql.Composed:
+    # By copying files, which is the faster way where nothing has to reach a disk.
+    strategy = sql.SQL("wal_log" if _DSN in os.environ else "file_copy")
+    return sql.SQL("create database {} template {} encoding 'UTF8' strategy {}").format(
+        sql.Identifier(name), sql.Identifier(template), strategy
     )
 
 
-def _drop(connection: psycopg.Connection, name: str) -> None:
-    connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+def _drop(name: str) -> sql.Composed:
+    return sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
 
 
 def _drop_databases_of_run(server_dsn: str, run: str) -> None:
@@ -181,4 +227,4 @@ def _drop_databases_of_run(server_dsn: str, run: str) -> None:
             (f"pgsched_template_{run}", f"pgsched_test_{run}_"),
         ).fetchall()
         for (name,) in names:
-            _drop(connection, name)
+            connection.execute(_drop(name))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 
 from tests.processes import PgschedRunner
 from tests.tables import database
@@ -29,11 +30,11 @@ def work(ctx: Context) -> str:
     time.sleep(0.05)
     return f"attempt {ctx.attempt}"
 """
-TASKS, KILLS = 120, 15
 
 
+@pytest.mark.parametrize(("tasks", "kills"), [(40, 5), pytest.param(120, 15, marks=pytest.mark.long)])
 def test_every_kill_of_a_child_is_one_failed_attempt_and_the_worker_lives(
-    run_pgsched: PgschedRunner, dsn: str, tmp_path: Path
+    run_pgsched: PgschedRunner, dsn: str, tmp_path: Path, tasks: int, kills: int
 ) -> None:
     (tmp_path / "mod.py").write_text(APP)
     rng = random.Random(7)
@@ -43,26 +44,26 @@ def test_every_kill_of_a_child_is_one_failed_attempt_and_the_worker_lives(
             insert into pgsched.tasks (task_type, max_attempts, backoff, backoff_delay)
             select 'work', 1000, 'fixed', interval '10 milliseconds' from generate_series(1, %s)
             """,
-            (TASKS,),
+            (tasks,),
         )
         worker = run_pgsched("worker", "--app", "mod:app", "--concurrency", "3")
         killed = set[int]()
-        for number in range(KILLS):
-            wait_until(lambda n=number: _done(db) >= n * TASKS // (KILLS + 5), message="tasks go on")
+        for number in range(kills):
+            wait_until(lambda n=number: _done(db) >= n * tasks // (kills + 5), message="tasks go on")
             pids = wait_until(lambda: _children(worker.pid) - killed, message="there is a child to kill")
             victim = rng.choice(sorted(pids))
             killed.add(victim)
             os.kill(victim, signal.SIGKILL)
-        wait_until(lambda: _done(db) == TASKS, message="every task is completed")
+        wait_until(lambda: _done(db) == tasks, message="every task is completed")
         runs = db.execute("select status, error from pgsched.executions where status <> 'completed'").fetchall()
         # A child that was idle, or just being started, when it was struck fails nothing or one attempt; none fails two.
-        assert 1 <= len(runs) <= KILLS, "no kill hit a running task: the test shows nothing"
+        assert 1 <= len(runs) <= kills, "no kill hit a running task: the test shows nothing"
         for run in runs:
             assert run["status"] == "failed"
             assert "killed by SIGKILL" in run["error"]
         attempts = db.execute("select sum(attempts) as n from pgsched.tasks").fetchone()
         assert attempts is not None
-        assert attempts["n"] == TASKS + len(runs)
+        assert attempts["n"] == tasks + len(runs)
         assert worker.returncode is None
         assert worker.stop() == 0
         assert _children(worker.pid) == set()

@@ -17,8 +17,9 @@ from tests.engine import rows
 from tests.tables import insert_task
 from tests.waiting import wait_until
 
-WIDTH, LENGTH = 10_000, 100
-FAN_IN = sum(range(WIDTH))
+LENGTH = 100
+WIDTHS = [2_000, pytest.param(10_000, marks=pytest.mark.long)]
+STORMS = 10
 PATIENT: dict[str, Any] = {"max_attempts": 100}
 QUICK: dict[str, Any] = {"max_attempts": 100, "priority": 9}
 
@@ -35,7 +36,10 @@ def relay(number: int, **options: Any) -> TaskSpec:
     return TaskSpec(task_type="relay", payload={"number": number}, **options)
 
 
-def test_tasks_that_wait_survive_random_kills(fleet_of: Callable[..., Fleet], books: Connection, dsn: str) -> None:
+@pytest.mark.parametrize("width", WIDTHS)
+def test_tasks_that_wait_survive_random_kills(
+    fleet_of: Callable[..., Fleet], books: Connection, dsn: str, width: int
+) -> None:
     with Client(dsn) as client:
 
         def add(number: int, *upstream: int, **options: Any) -> int:
@@ -46,38 +50,39 @@ def test_tasks_that_wait_survive_random_kills(fleet_of: Callable[..., Fleet], bo
         links = [add(1)]
         while len(links) < LENGTH:
             links.append(add(1, links[-1]))
-        wide = client.schedule_many(relay(number, **PATIENT) for number in range(WIDTH))
+        wide = client.schedule_many(relay(number, **PATIENT) for number in range(width))
         last = add(0, *wide)
         fleet = fleet_of("--lease", "2")
         fleet.start(3)
-        kill_at_random(fleet, books, every=800, until=WIDTH - 1_500, seed=1)
+        kill_at_random(fleet, books, every=width * 85 // 100 // STORMS, until=width * 85 // 100, seed=1)
         wait_until_ended(books)
         assert [client.get(link).result for link in links] == list(range(1, LENGTH + 1))
-        assert (client.get(bottom).result, client.get(last).result) == (5, FAN_IN)
+        assert (client.get(bottom).result, client.get(last).result) == (5, sum(range(width)))
     assert_in_order(books, [*links, *wide, top, bottom, last])
     assert fleet.stop() == [0, 0, 0]
 
 
-def test_groups_survive_random_kills(fleet_of: Callable[..., Fleet], books: Connection, dsn: str) -> None:
+@pytest.mark.parametrize("width", WIDTHS)
+def test_groups_survive_random_kills(fleet_of: Callable[..., Fleet], books: Connection, dsn: str, width: int) -> None:
     def one(name: str, number: int, **options: Any) -> Any:
         return step("relay", {"number": number}, name=name, **options)
 
     links = chain(*(one(f"link {number}", 1, **QUICK) for number in range(LENGTH)))
     sides = parallel(one("left", 1, **PATIENT), one("right", 1, **PATIENT))
-    wide = parallel(*(one(f"w{number}", number, **PATIENT) for number in range(WIDTH - 1)))
+    wide = parallel(*(one(f"w{number}", number, **PATIENT) for number in range(width - 1)))
     with Client(dsn) as client:
         chained = client.schedule_group(links, **QUICK)
         diamond = client.schedule_group(group(one("top", 1), sides, one("bottom", 1)), **QUICK)
-        fanned = client.schedule_group(group(wide, one("last", WIDTH - 1, **PATIENT)), **PATIENT)
+        fanned = client.schedule_group(group(wide, one("last", width - 1, **PATIENT)), **PATIENT)
         fleet = fleet_of("--lease", "2")
         fleet.start(3)
-        kill_at_random(fleet, books, every=800, until=WIDTH - 1_500, seed=2)
+        kill_at_random(fleet, books, every=width * 85 // 100 // STORMS, until=width * 85 // 100, seed=2)
         wait_until_ended(books)
         result = client.get(chained).result
         assert [result[f"link {number}"] for number in range(LENGTH)] == list(range(1, LENGTH + 1))
         assert client.get(diamond).result == {"top": 1, "left": 2, "right": 2, "bottom": 5}
         result = client.get(fanned).result
-        assert (len(result), result["last"]) == (WIDTH, FAN_IN)
+        assert (len(result), result["last"]) == (width, sum(range(width)))
     assert_in_order(books, [chained, diamond, fanned])
     assert fleet.stop() == [0, 0, 0]
 

@@ -13,7 +13,7 @@ from tests.waiting import wait_until
 TICKS = 50
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_50_ticks_run_once_each_beside_random_kills(
     fleet_of: Callable[..., Fleet], books: Connection, seed: int
 ) -> None:

@@ -12,11 +12,11 @@ from tests.chaos.invariants import assert_all_completed
 KINDS = ("brief", "brief", "brief", "brief_plain")
 
 
-def test_20000_tasks_survive_the_kill_of_two_of_four_workers(fleet_of: Callable[..., Fleet], books: Connection) -> None:
-    acknowledged = insert(books, 20_000, *KINDS)
+def test_8000_tasks_survive_the_kill_of_two_of_four_workers(fleet_of: Callable[..., Fleet], books: Connection) -> None:
+    acknowledged = insert(books, 8_000, *KINDS)
     fleet = fleet_of("--lease", "2")
     fleet.start(4)
-    hits = kill_and_restart(fleet, books, {5_000: 0, 10_000: 1})
+    hits = kill_and_restart(fleet, books, {2_000: 0, 4_000: 1})
     wait_until_done(books)
     assert hits >= 2, "a kill hit no running task: the test shows nothing"
     assert_all_completed(books, acknowledged)

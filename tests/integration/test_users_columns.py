@@ -13,6 +13,7 @@ from pgsched import Client
 from pgsched.db.statements import load_statement, statement_names
 from pgsched.flow import group, step
 from pgsched.spec import TaskSpec
+from tests import servers
 from tests.engine import engine, handlers, on_loop, rows
 from tests.retained import Database, finished, left, prune_now
 from tests.tables import database, insert_task, set_dead, task_row
@@ -24,8 +25,22 @@ MADE_OF_NAMES = re.compile(r"\{\w+\}")
 
 
 @pytest.fixture
-def db(dsn: str) -> Iterator[Database]:
-    """A database whose tables have a column of each word of our own that is none yet."""
+def wide_dsn(server_dsn: str, database_name: str) -> Iterator[str]:
+    """The DSN of a fresh database whose tables have a column of each word of our own that is none yet."""
+    template = servers.ensure_template(server_dsn, "_columns", then=add_columns)  # half a minute's work, once a run
+    with servers.fresh_database(server_dsn, f"{database_name}_columns", template=template) as fresh:
+        yield fresh
+
+
+@pytest.fixture
+def db(wide_dsn: str) -> Iterator[Database]:
+    """A connection to it."""
+    with database(wide_dsn) as connection:
+        yield connection
+
+
+def add_columns(dsn: str) -> None:
+    """Give the tables a column of each word of our own that is none yet."""
     with database(dsn) as connection:
         sources = rows(connection, "select prosrc as text from pg_proc where pronamespace = 'pgsched'::regnamespace")
         text = "\n".join([*map(load_statement, statement_names()), *(row["text"] for row in sources)])
@@ -46,7 +61,6 @@ def db(dsn: str) -> Iterator[Database]:
                 )
             )
         assert {"error", "seconds", "tick", "execution", "new_result", "attempt", "ids", "name", "token"} < words
-        yield connection
 
 
 def problem_of(connection: psycopg.Connection, name: str) -> str | None:
@@ -60,8 +74,8 @@ def problem_of(connection: psycopg.Connection, name: str) -> str | None:
     return done.get_error_message()
 
 
-def test_every_statement_can_be_read(dsn: str, db: Database) -> None:
-    with psycopg.connect(dsn, autocommit=True) as connection:
+def test_every_statement_can_be_read(wide_dsn: str, db: Database) -> None:
+    with psycopg.connect(wide_dsn, autocommit=True) as connection:
         problems = {
             name: problem
             for name in statement_names()
@@ -84,7 +98,7 @@ def test_every_variable_of_a_function_is_told_from_a_column(dsn: str) -> None:
 
 
 @on_loop
-async def test_tasks_of_every_kind_run_and_end(dsn: str, db: Database) -> None:
+async def test_tasks_of_every_kind_run_and_end(wide_dsn: str, db: Database) -> None:
     async def fails() -> None:
         raise RuntimeError("no luck")
 
@@ -92,7 +106,7 @@ async def test_tasks_of_every_kind_run_and_end(dsn: str, db: Database) -> None:
         pass
 
     registry = handlers(mail=nothing, fails=fails)
-    with Client(dsn) as client:
+    with Client(wide_dsn) as client:
         plain = client.schedule("mail", idempotency_key="k")
         assert client.schedule("mail", idempotency_key="k") == plain
         after = client.schedule("mail", depends_on=[plain])
@@ -103,7 +117,7 @@ async def test_tasks_of_every_kind_run_and_end(dsn: str, db: Database) -> None:
         client.set_queue("limited", ordering="fifo")
         client.limit_queue("limited", concurrency_per_key=1, rate_per_key=10, per="1m")
         many = client.schedule_many([TaskSpec(task_type="mail", queue="limited", concurrency_key=k) for k in "aab"])
-        async with engine(dsn, registry, queues=("default", "limited")) as one:
+        async with engine(wide_dsn, registry, queues=("default", "limited")) as one:
             for _ in range(4):
                 await one.work()
         for task_id in (plain, after, grouped):
@@ -121,11 +135,11 @@ async def test_tasks_of_every_kind_run_and_end(dsn: str, db: Database) -> None:
 
 
 @pytest.mark.parametrize("archive", [False, True])
-def test_finished_tasks_are_deleted_and_archived(dsn: str, db: Database, archive: bool) -> None:
+def test_finished_tasks_are_deleted_and_archived(wide_dsn: str, db: Database, archive: bool) -> None:
     task_id = finished(db, queue="mail", payload='{"to": "ada"}')
-    with Client(dsn) as client:
+    with Client(wide_dsn) as client:
         client.set_queue("mail", archive=archive)
-        done = prune_now(dsn)
+        done = prune_now(wide_dsn)
         assert (left(db), done.kept) == ([], 0)
         dead = insert_task(db, max_attempts=1)
         set_dead(db, dead)
@@ -145,7 +159,7 @@ def test_columns_that_are_computed_or_differ_in_type_do_not_stop_the_archive(dsn
         assert rows(connection, "select id, note from pgsched.archived_tasks") == [{"id": task_id, "note": None}]
 
 
-def test_partitions_are_made_with_columns_of_the_users(dsn: str, db: Database) -> None:
+def test_partitions_are_made_with_columns_of_the_users(wide_dsn: str, db: Database) -> None:
     day = "(now() at time zone 'UTC')::date + 20"
     db.execute(
         "alter table pgsched.executions drop column many, "
