@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests import servers
@@ -22,6 +23,12 @@ _RUN = pytest.StashKey[ExitStack]()
 _numbers = itertools.count(1)
 THREADS_END_SECONDS = 10.0
 """How long a thread that was told to end may take, on a busy machine."""
+
+
+hypothesis.settings.register_profile(
+    "tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)  # how fast a machine is proves nothing
+hypothesis.settings.load_profile("tests")
 
 
 def pytest_configure(config: pytest.Config) -> None:
