@@ -65,14 +65,22 @@ class _Pipe:
         """
         line = json.dumps(message).encode() + b"\n"
         with self._lock:
+            self.check()
             try:
-                if self._look() != self._identity:
-                    exit_now(HUNG_UP)
                 self._end.sendall(line)
             except ConnectionError:  # the worker is gone
                 pass
             except OSError:
                 exit_now(HUNG_UP)
+
+    def check(self) -> None:
+        """End the process where a handler has closed the socket."""
+        try:
+            if self._look() == self._identity:
+                return
+        except OSError:
+            pass
+        exit_now(HUNG_UP)
 
     def _look(self) -> tuple[int, int]:
         """Which file the descriptor is: another one may have its number by now."""
@@ -147,6 +155,7 @@ class _Child:
         with suppress(OSError):
             for line in self._pipe.lines():
                 self._requests.put(json.loads(line))
+        self._pipe.check()
         # The worker is gone, or has no use for this child any more.
         os.kill(os.getpid(), signal.SIGTERM)
         threading.Event().wait(TERM_SECONDS)

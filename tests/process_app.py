@@ -55,6 +55,20 @@ def hang_up(how: str) -> None:
     if how == "reused":
         for _ in range(20):
             socket.socketpair()[0].detach()
+    if how == "noticed":
+        time.sleep(60)
+
+
+@app.task("read_late", executor="process")
+def read_late() -> None:
+    """Let the child read its socket a moment after it has begun an attempt, as on a busy machine."""
+    readinto = socket.SocketIO.readinto
+
+    def late(self: socket.SocketIO, buffer: Any) -> int | None:
+        time.sleep(0.2)
+        return readinto(self, buffer)
+
+    socket.SocketIO.readinto = late  # type: ignore[method-assign]
 
 
 @app.task("disturb", executor="process")

@@ -328,6 +328,14 @@ async def test_no_child_is_left_after_the_worker(tmp_path: Path) -> None:
 
 
 @on_loop
+async def test_a_child_that_finds_its_connection_closed_by_its_handler_says_so() -> None:
+    async with family() as one:
+        assert (await one.attempt("read_late")).status == "completed"
+        outcome = await one.attempt("hang_up", how="noticed")
+        assert str(outcome.error).startswith("the handler closed the connection of its child process")
+
+
+@on_loop
 async def test_an_application_that_a_child_cannot_load_is_named() -> None:
     broken = Processes(
         partial(serve, app_path="tests.nowhere:app", log_level="warning", capture_logs="off"), name="test child"
