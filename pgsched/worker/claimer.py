@@ -18,6 +18,7 @@ from pgsched.worker.appetite import Appetite
 from pgsched.worker.burials import Burials
 from pgsched.worker.claims import Claims
 from pgsched.worker.clock import DatabaseClock
+from pgsched.worker.forever import wait_at_most
 from pgsched.worker.holds import Holds
 from pgsched.worker.late_starts import LateStarts
 from pgsched.worker.roster import Roster
@@ -339,10 +340,7 @@ class Claimer:
     async def wait(self, seconds: float | None) -> None:
         """Wait to be called, so many seconds at most."""
         try:
-            async with asyncio.timeout(seconds):
-                await self.called.wait()
-        except TimeoutError:
-            return
+            await wait_at_most(seconds, self.called)
         finally:
             if self.called.is_set():
                 self.called.clear()

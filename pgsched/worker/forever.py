@@ -28,16 +28,19 @@ def start_loop(
 ) -> Lasting:
     """Begin a loop that nothing ends but :meth:`Lasting.end`; it may end by itself while ``may_end`` says so."""
     state = loops.of(what)
-    work = partial(forever, what, tick, tally, state)
+    work = partial(forever, what, tick, tally, state, may_end)
     loop = Lasting(work, name=f"pgsched {what}", may_end=may_end, on_lost=state.failed)
     loop.start()
     return loop
 
 
-async def forever(what: str, tick: Tick, tally: Tally, loop: Loop) -> None:
-    """Run a tick again and again; while the database is away, with growing pauses. Notes in ``loop`` how it fares."""
+async def forever(what: str, tick: Tick, tally: Tally, loop: Loop, may_end: Callable[[], bool] | None = None) -> None:
+    """Run a tick again and again, until it may end; while the database is away, with growing pauses.
+
+    Notes in ``loop`` how it fares.
+    """
     pause = 0.0
-    while True:
+    while may_end is None or not may_end():
         begun = monotonic()
         try:
             await tick()
@@ -58,9 +61,8 @@ async def forever(what: str, tick: Tick, tally: Tally, loop: Loop) -> None:
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
 
 
-async def rest(seconds: float, stop: asyncio.Event) -> None:
-    """Pause between two ticks; raises CancelledError, which ends the loop, once ``stop`` is set."""
+async def wait_at_most(seconds: float | None, event: asyncio.Event) -> None:
+    """Wait until an event is set, so many seconds at most; None: for ever."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            await stop.wait()
-            raise asyncio.CancelledError
+            await event.wait()

@@ -31,7 +31,7 @@ from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.contained import Metrics
 from pgsched.worker.ending import Ending
 from pgsched.worker.finisher import LOCK_SECONDS, Finisher
-from pgsched.worker.forever import rest, start_loop
+from pgsched.worker.forever import start_loop, wait_at_most
 from pgsched.worker.gauges import Gauges
 from pgsched.worker.groups import Groups
 from pgsched.worker.health import Health
@@ -313,8 +313,6 @@ class Worker:
         )
 
     async def _claim_tick(self) -> None:
-        if self._stopping.is_set():
-            raise asyncio.CancelledError
         waiting = len(self.holds.waiting)
         free = self.slots.free - waiting
         wanted = self._appetite.wanted(free_slots=self.slots.free, waiting=waiting)
@@ -348,7 +346,7 @@ class Worker:
     async def _upkeep_tick(self) -> None:
         await self._chores.tick()
         self.tally.running = self.slots.running
-        await rest(REPORT_SECONDS, self._stopping)
+        await wait_at_most(REPORT_SECONDS, self._stopping)
 
     async def _listen(self) -> None:
         chosen = self._settings.listen_dsn
