@@ -19,9 +19,10 @@ from pgsched.registry import Handler
 from pgsched.results import Results
 from pgsched.transition import conclude
 from pgsched.worker.clock import DatabaseClock
-from pgsched.worker.finisher import Finisher, Report
+from pgsched.worker.finisher import Finisher
 from pgsched.worker.holds import FINISHING, RUNNING, Hold, Holds
 from pgsched.worker.patience import until_answered
+from pgsched.worker.report import Report
 from pgsched.worker.tally import Tally
 
 log = get_logger("pgsched.worker")

@@ -12,18 +12,19 @@ from uuid import UUID
 
 from pgsched.db import outcomes
 from pgsched.db.faults import RefusedByDatabase, RefusedByServer, is_passing, one_line
-from pgsched.db.outcomes import Announcement, LogEntry, Progress
+from pgsched.db.outcomes import Announcement
 from pgsched.db.session import Session
 from pgsched.endings import describe
 from pgsched.errors import DatabaseUnavailable
 from pgsched.events import event_of
 from pgsched.logs import get_logger
-from pgsched.model import Finish, LogLine, Outcome
+from pgsched.model import Finish, Outcome
 from pgsched.transition import conclude, give_up
 from pgsched.worker.chain import Chain
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.halves import FEW, Refusals, in_halves
 from pgsched.worker.holds import FINISHING, Hold, Holds
+from pgsched.worker.report import Report
 from pgsched.worker.set_aside import SetAside
 from pgsched.worker.tally import Tally
 
@@ -357,36 +358,6 @@ def _size_of(hold: Hold, finish: Finish) -> int:
     """Characters of what a finish writes, about."""
     size = len(finish.result or "") + len(finish.error or "")
     return size if hold.context is None else size + hold.context.reported
-
-
-class Report:
-    """The last words of a handler: its progress and log lines that are not written yet."""
-
-    def __init__(self, hold: Hold) -> None:
-        """Take them from its context."""
-        self.hold = hold
-        self._progress: str | None = None
-        self._lines: list[LogLine] = []
-        if hold.context is not None:
-            self._progress, self._lines = hold.context.take_report()
-
-    def __len__(self) -> int:
-        return len(self._lines) + (self._progress is not None)
-
-    def progress(self) -> list[Progress]:
-        """The progress, if it showed any."""
-        task = self.hold.task
-        return [] if self._progress is None else [Progress(task.id, task.fencing_token, self._progress)]
-
-    def logs(self) -> list[LogEntry]:
-        """The lines."""
-        task = self.hold.task
-        return [LogEntry(task.id, task.fencing_token, task.attempts, line) for line in self._lines]
-
-    def give_back(self) -> None:
-        """Keep them for the next try: they were not written."""
-        if self.hold.context is not None:
-            self.hold.context.give_back(self._progress, self._lines)
 
 
 def _log_failure(hold: Hold, finish: Finish) -> None:

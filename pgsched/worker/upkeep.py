@@ -14,10 +14,11 @@ from pgsched.db.leases import forget_dead, mark_begun
 from pgsched.db.session import Session
 from pgsched.errors import DatabaseUnavailable
 from pgsched.logs import get_logger
-from pgsched.worker.finisher import Finisher, Report
+from pgsched.worker.finisher import Finisher
 from pgsched.worker.halves import in_halves
 from pgsched.worker.holds import RUNNING, Hold, Holds
 from pgsched.worker.loops import Loop, Loops
+from pgsched.worker.report import Report
 from pgsched.worker.tally import Tally
 
 log = get_logger("pgsched.worker")
