@@ -83,8 +83,13 @@ def _stop_leftovers(folder: Path) -> None:
             EmbeddedServer.start(server).close()
 
 
+def folder_of_run() -> Path:
+    """Where the run keeps what goes away with it."""
+    return Path(os.environ[_FOLDER])
+
+
 def _run_name() -> str:
-    return Path(os.environ[_FOLDER]).name.removeprefix("pgsched-tests-")
+    return folder_of_run().name.removeprefix("pgsched-tests-")
 
 
 # Servers.
@@ -100,10 +105,8 @@ def available_majors() -> list[str]:
 def default_server() -> Iterator[str]:
     """The DSN of the server that the environment asks for."""
     if dsn := os.environ.get(_DSN):
-        try:
+        with contextlib.closing(administrator(dsn)):
             yield dsn
-        finally:
-            administrator(dsn).close()
     else:
         with embedded_server(os.environ.get("PGSCHED_TEST_SERVER", "pg18")) as dsn:
             yield dsn
@@ -112,11 +115,11 @@ def default_server() -> Iterator[str]:
 @contextlib.contextmanager
 def embedded_server(major: str) -> Iterator[str]:
     """The DSN of the run's embedded server of a major version, shared by all workers."""
-    with EmbeddedServer.start(Path(os.environ[_FOLDER]) / major, options=FAST, binaries=binaries_of(major)) as server:
-        try:
-            yield server.dsn
-        finally:
-            administrator(server.dsn).close()
+    with (
+        EmbeddedServer.start(folder_of_run() / major, options=FAST, binaries=binaries_of(major)) as server,
+        contextlib.closing(administrator(server.dsn)),
+    ):
+        yield server.dsn
 
 
 def binaries_of(major: str) -> Path | None:

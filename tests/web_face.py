@@ -4,36 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from types import CodeType
 from typing import Any
 
 import httpx
 import jinja2
-from jinja2.bccache import Bucket
 
 from pgsched.web import WebSettings, create_app
+from tests import servers
 
 HOST = "http://127.0.0.1:8080"
 VIEWER_TOKEN = "viewer-token-of-the-tests"
 OPERATOR_TOKEN = "operator-token-of-the-tests"
 PROTECTED = WebSettings(viewer_token=VIEWER_TOKEN, operator_token=OPERATOR_TOKEN)
-
-
-class _Compiled(jinja2.BytecodeCache):
-    """Templates that this process has compiled: each app would do so anew, which is a third of the time of a page."""
-
-    def __init__(self) -> None:
-        self._code = dict[str, CodeType]()
-
-    def load_bytecode(self, bucket: Bucket) -> None:
-        bucket.code = self._code.get(bucket.key + bucket.checksum)
-
-    def dump_bytecode(self, bucket: Bucket) -> None:
-        assert bucket.code is not None
-        self._code[bucket.key + bucket.checksum] = bucket.code
-
-
-_COMPILED = _Compiled()
 
 
 @asynccontextmanager
@@ -52,8 +34,10 @@ async def web(
     An error that the app does not answer is raised here. Redirects are not followed.
     """
     made = app or create_app(dsn, settings=settings or WebSettings())
-    if app is None:
-        made.state.web.templates.env.bytecode_cache = _COMPILED
+    if app is None:  # each would compile its templates anew, which is a third of the time of a page
+        compiled = servers.folder_of_run() / "templates"
+        compiled.mkdir(exist_ok=True)
+        made.state.web.templates.env.bytecode_cache = jinja2.FileSystemBytecodeCache(str(compiled))
     sent = dict(headers or {}) | ({"Authorization": f"Bearer {token}"} if token else {})
     transport = httpx.ASGITransport(app=made, client=(remote, 50000))
     try:

@@ -19,7 +19,7 @@ from tests.waiting import wait_until
 
 LENGTH = 100
 WIDTHS = [2_000, pytest.param(10_000, marks=pytest.mark.long)]
-STORMS = 10
+KILLS = 10
 PATIENT: dict[str, Any] = {"max_attempts": 100}
 QUICK: dict[str, Any] = {"max_attempts": 100, "priority": 9}
 
@@ -34,6 +34,12 @@ TOO_EARLY = """
 
 def relay(number: int, **options: Any) -> TaskSpec:
     return TaskSpec(task_type="relay", payload={"number": number}, **options)
+
+
+def strike(fleet: Fleet, books: Connection, width: int, *, seed: int) -> None:
+    """Kill so many workers while most of the ``width`` tasks run."""
+    most = width * 85 // 100
+    kill_at_random(fleet, books, every=most // KILLS, until=most, seed=seed)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -54,7 +60,7 @@ def test_tasks_that_wait_survive_random_kills(
         last = add(0, *wide)
         fleet = fleet_of("--lease", "2")
         fleet.start(3)
-        kill_at_random(fleet, books, every=width * 85 // 100 // STORMS, until=width * 85 // 100, seed=1)
+        strike(fleet, books, width, seed=1)
         wait_until_ended(books)
         assert [client.get(link).result for link in links] == list(range(1, LENGTH + 1))
         assert (client.get(bottom).result, client.get(last).result) == (5, sum(range(width)))
@@ -76,7 +82,7 @@ def test_groups_survive_random_kills(fleet_of: Callable[..., Fleet], books: Conn
         fanned = client.schedule_group(group(wide, one("last", width - 1, **PATIENT)), **PATIENT)
         fleet = fleet_of("--lease", "2")
         fleet.start(3)
-        kill_at_random(fleet, books, every=width * 85 // 100 // STORMS, until=width * 85 // 100, seed=2)
+        strike(fleet, books, width, seed=2)
         wait_until_ended(books)
         result = client.get(chained).result
         assert [result[f"link {number}"] for number in range(LENGTH)] == list(range(1, LENGTH + 1))

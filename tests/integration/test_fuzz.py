@@ -82,7 +82,6 @@ def fuzz(cases: int, strategy: st.SearchStrategy[Any], attempt: Callable[[Any], 
 
     @settings(
         max_examples=cases,
-        deadline=None,
         database=None,
         derandomize=cases < LONG,
         print_blob=True,

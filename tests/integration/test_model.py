@@ -435,7 +435,6 @@ def run(dsn: str, cases: int, look: Callable[[Model], None] | None = None) -> No
         settings=settings(
             max_examples=cases,
             stateful_step_count=STEPS,
-            deadline=None,
             database=None,
             derandomize=cases < LONG,
             print_blob=True,

@@ -165,7 +165,6 @@ def insert(connection: Database, rows: list[Row], now: datetime) -> None:
 
 @settings(
     max_examples=60,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(rows=tables(), kept=settings_of_queues, batch=st.sampled_from([1, 2, 500]))

@@ -14,6 +14,7 @@ from pgsched.context import Context
 from pgsched.db import claims, outcomes
 from pgsched.registry import Registry
 from pgsched.worker.ending import Ending
+from pgsched.worker.service import Worker
 from tests.engine import engine, expire_leases, handlers, history, on_loop, rows, running_worker
 from tests.tables import database, insert_task, task_row
 from tests.waiting import wait_until_async
@@ -133,6 +134,10 @@ async def test_a_stopped_worker_holds_no_lease_however_busy_it_was(dsn: str) -> 
         ]
 
 
+async def told_to_stop(worker: Worker) -> None:
+    await wait_until_async(lambda: worker.health.unready() == "stopping", message="it is told to stop")
+
+
 @on_loop
 async def test_a_claim_that_is_under_way_when_the_worker_stops_is_given_back(
     dsn: str, monkeypatch: pytest.MonkeyPatch
@@ -144,7 +149,7 @@ async def test_a_claim_that_is_under_way_when_the_worker_stops_is_given_back(
         found = await claim(*arguments, **options)
         if found.tasks:  # the rows are ours, and the answer is still on its way
             claimed.set()
-            await wait_until_async(lambda: worker.health.unready() == "stopping", message="it is told to stop")
+            await told_to_stop(worker)
         return found
 
     monkeypatch.setattr(claims, "claim", slow_claim)
@@ -163,17 +168,14 @@ async def test_lines_that_are_being_written_when_the_worker_stops_are_there_once
     written = asyncio.Event()
     report = outcomes.report
 
-    async def stopping() -> None:
-        await wait_until_async(lambda: worker.health.unready() == "stopping", message="it is told to stop")
-
     async def slow_report(*arguments: Any, **options: Any) -> None:
         await report(*arguments, **options)
         written.set()  # the lines are there, and the answer is still on its way
-        await stopping()
+        await told_to_stop(worker)
 
     async def mail(ctx: Context) -> None:
         ctx.log("begun")
-        await stopping()
+        await told_to_stop(worker)
 
     monkeypatch.setattr(outcomes, "report", slow_report)
     with database(dsn) as db:

@@ -97,7 +97,7 @@ expressions = st.builds(Expression, fields(0, 59), fields(0, 23), fields(1, 28, 
 instants = st.datetimes(datetime(2000, 1, 1), datetime(2037, 1, 1), timezones=st.just(UTC))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(expressions, st.sampled_from(ZONES), instants)
 def test_the_next_tick_is_the_first_match_after(expression: Expression, zone: str, after: datetime) -> None:
     cron, known = parse_cron(expression.text), load_zone(zone)
@@ -117,7 +117,7 @@ def test_the_next_tick_is_the_first_match_after(expression: Expression, zone: st
         minute += MINUTE
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(expressions, st.sampled_from(ZONES), instants)
 def test_the_previous_tick_is_the_mirror_of_the_next(expression: Expression, zone: str, after: datetime) -> None:
     cron, known = parse_cron(expression.text), load_zone(zone)
@@ -130,7 +130,7 @@ def test_the_previous_tick_is_the_mirror_of_the_next(expression: Expression, zon
     assert next_tick(cron, known, before) == tick
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(expressions, instants)
 def test_in_utc_the_ticks_are_those_of_croniter(expression: Expression, after: datetime) -> None:
     # To croniter a range like 5-5 is the whole hour; to us, as to cron, it is 5.
@@ -141,7 +141,7 @@ def test_in_utc_the_ticks_are_those_of_croniter(expression: Expression, after: d
     assert next_tick(parse_cron(expression.text), load_zone("UTC"), after) == theirs
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(["l", "15,l", "mon#1", "5#5", "7#2,l5", "fril", "1#1,3", "L", "31", "30,31", "29"]),
     st.sampled_from(["*", "2", "2,4,6", "*/3"]),

@@ -200,7 +200,7 @@ def test_ticks_around_a_change_are_those_of_cronsim(expression: str, zone: str, 
     assert forwards(parse_cron(expression), load_zone(zone), start, end) == cronsim_ticks(expression, zone, change)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     change=st.sampled_from(CHANGES),
     minutes=st.frozensets(st.integers(0, 59), min_size=1, max_size=4),

@@ -164,4 +164,4 @@ class LifeOfARow(RuleBasedStateMachine):
 
 
 TestLifeOfARow = LifeOfARow.TestCase
-TestLifeOfARow.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestLifeOfARow.settings = settings(max_examples=150, stateful_step_count=40)

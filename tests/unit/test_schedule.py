@@ -165,7 +165,7 @@ def test_an_interval_of_centuries_ends_the_schedule() -> None:
     assert next_after(schedule, NOON, 1) is None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(schedules, instants)
 def test_the_next_tick_is_later_and_nothing_lies_between(schedule: Schedule, anchor: datetime) -> None:
     tick = first_tick(schedule, anchor)
@@ -183,7 +183,7 @@ def test_the_next_tick_is_later_and_nothing_lies_between(schedule: Schedule, anc
 late = st.datetimes(datetime(9990, 1, 1), datetime(9999, 12, 30, 23, 59, 59), timezones=st.just(UTC))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(schedules, late, spans, st.booleans())
 def test_no_schedule_ticks_beyond_the_last_instant_or_fails_near_it(
     schedule: Schedule, anchor: datetime, run: timedelta, starts_late: bool
@@ -287,7 +287,7 @@ def test_years_of_missed_seconds_are_counted_without_a_walk() -> None:
     assert admit(cron, NOON, NOON + years, 0) == Admission(NOON + years, None, COUNT_LIMIT - 1)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(schedules, instants, spans)
 def test_an_admission_keeps_the_law(schedule: Schedule, anchor: datetime, late: timedelta) -> None:
     tick = first_tick(schedule, anchor)
@@ -345,7 +345,7 @@ def test_the_last_tick_books_nothing() -> None:
     assert book(ending, NOON, NOON, NOON + 2 * HOUR, 1) == Booking(None, 1)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(schedules, instants, spans, spans)
 def test_a_booking_keeps_the_law(schedule: Schedule, anchor: datetime, late: timedelta, duration: timedelta) -> None:
     tick = first_tick(schedule, anchor)
@@ -363,7 +363,7 @@ def test_a_booking_keeps_the_law(schedule: Schedule, anchor: datetime, late: tim
         assert booking.next_tick <= started or booking.next_tick > finished
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(schedules, instants, st.lists(spans, min_size=1, max_size=8))
 def test_every_tick_of_a_life_is_later_than_the_one_before(
     schedule: Schedule, anchor: datetime, delays: list[timedelta]

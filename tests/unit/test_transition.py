@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pgsched.interval import Interval
@@ -291,7 +291,6 @@ def any_row(draw: st.DrawFn) -> Claimed:
     )
 
 
-@settings(deadline=None)
 @given(any_row(), INSTANTS, st.sampled_from(["completed", "failed", "timed_out", "discarded"]))
 def test_every_row_that_the_table_accepts_is_judged_and_concluded(task: Claimed, now: datetime, status: str) -> None:
     verdict = judge(task, now)

@@ -82,7 +82,6 @@ def ask(operation: Any, address: str, cases: int) -> int:
 
         @settings(
             max_examples=(cases + 1) // 2,
-            deadline=None,
             database=None,
             derandomize=True,
             phases=[Phase.explicit, Phase.generate],
