@@ -24,6 +24,12 @@ async def slow_victim() -> str:
     return "fine"
 
 
+async def held_victim() -> str:
+    """The same, for what must find it running on a busy machine, too."""
+    await asyncio.sleep(4.0)
+    return "fine"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Act:
     """What is done to the database in a session of its own while tasks run."""

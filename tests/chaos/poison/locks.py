@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.chaos.poison.kind import COMPLETED, SET_ASIDE, WAITS, Act, Kind, slow_victim
+from tests.chaos.poison.kind import COMPLETED, SET_ASIDE, WAITS, Act, Kind, held_victim, slow_victim
 
 HELD = 9.0
 """Seconds: longer than the doctor lets a lock of a stranger pass."""
@@ -10,12 +10,12 @@ HELD = 9.0
 
 def _lock(name: str, does: str, statement: str, fates: tuple[str, ...] = (COMPLETED,), **more: object) -> Kind:
     act = Act(statement=statement, holds=HELD, awaits=str(more.pop("awaits", "")))
+    more.setdefault("handler", slow_victim)
     return Kind(
         name=name,
         does=does,
         fates=fates,
         doctor=("held_locks", "poison {mark}"),
-        handler=slow_victim,
         act=act,
         **more,  # type: ignore[arg-type]
     )
@@ -26,9 +26,10 @@ KINDS = (
         "lock-on-running-row",
         "`select … for update` on running rows",
         "select from pgsched.tasks where id = any(%(ids)s) for update",
-        (SET_ASIDE, COMPLETED),
+        (SET_ASIDE,),
         words="locked",
         awaits="running",
+        handler=held_victim,
         rows=2,
     ),
     _lock(

@@ -21,8 +21,8 @@ FATE_SECONDS = 60.0
 """So long after the last one was planted every poisoned task must have met its fate."""
 DOCTOR_SECONDS = 30.0
 """And so long after that the doctor must have named every kind."""
-LOOK_SECONDS, ASK_SECONDS = 1.0, 2.0
-"""Pauses between two looks at the tasks, and two questions to the doctor: what looks must not be what costs."""
+LOOK_SECONDS = 2.0
+"""Pause between two looks at the tasks, or questions to the doctor: what looks must not be what costs."""
 HEAL_SECONDS = 120.0
 """So long after the poison is gone everything must have ended by itself."""
 
@@ -79,17 +79,14 @@ class Turn:
     def _watch(self, deadline: float) -> None:
         """Until all have met their fates and the doctor has named them, and the time is over."""
         patience = time.monotonic() + FATE_SECONDS
-        asked = 0.0
         while (missing := self._missing()) and time.monotonic() < patience:
-            if time.monotonic() > asked + ASK_SECONDS:
-                self._examine()
-                asked = time.monotonic()
+            self._examine()
             self._trial.pause(LOOK_SECONDS)
         self.problems += missing
         patience = time.monotonic() + DOCTOR_SECONDS
         while self._unnamed and time.monotonic() < patience:
             self._examine()
-            self._trial.pause(ASK_SECONDS if self._unnamed else 0.0)
+            self._trial.pause(LOOK_SECONDS)
         self.problems += [self._not_named(kind) for kind in self.kinds if kind.name in self._unnamed]
         self._trial.pause(max(0.0, deadline - time.monotonic()))
 
