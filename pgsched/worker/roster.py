@@ -63,7 +63,6 @@ class Line:
     def wake(self, at: float) -> None:
         """Ask again at ``at``, or when it was to be asked anyway."""
         self.fruitless = 0
-        self.passed_on = False
         if self.ready_at is None or self.ready_at > at:
             self.ready_at = at
 
@@ -174,10 +173,14 @@ class Roster:
         return max(min(times) - now, 0.0) if times else float("inf")
 
     def call(self, queue: str, now: float) -> None:
-        """Somebody called: a row was inserted, or a slot became free elsewhere."""
+        """Somebody called: a row was inserted, or a slot became free elsewhere.
+
+        Every worker hears a call. Who passed it on would be heard by all, who would pass it on again, for ever.
+        """
         line = self.lines.get(queue)
         if line is not None:
             line.wake(max(line.asked_at + CALLED_SECONDS, now))
+            line.passed_on = True
         elif queue not in self._specs:
             spec = self._spec_of(queue)
             if spec is not None:
@@ -187,6 +190,7 @@ class Roster:
         """Something about the queues has changed: each is asked."""
         for line in self.lines.values():
             line.wake(now)
+            line.passed_on = True  # all workers hear of a change
 
     def take(self, name: str, task_ids: Iterable[int]) -> None:
         """Note tasks of a line that this worker claimed."""
@@ -210,6 +214,7 @@ class Roster:
             line = self._in_hand.pop(task_id)
             line.in_hand -= 1
             line.wake(now)
+            line.passed_on = False
 
     def to_pass_on(self, now: float) -> list[str]:
         """The queues in which something may start that this worker has no room for; each once."""

@@ -13,9 +13,9 @@ import pytest
 from pgsched.db.statements import load_statement
 from pgsched.worker import claimer
 from tests import guards
-from tests.engine import Engine, engine, expire_leases, handlers, history, nothing, on_loop, rows
-from tests.tables import WORKER, database, insert_task, set_completed, set_running, task_row
-from tests.waiting import wait_until
+from tests.engine import Engine, engine, expire_leases, handlers, history, nothing, on_loop, rows, running_worker
+from tests.tables import WORKER, add_worker, database, insert_task, set_completed, set_running, task_row
+from tests.waiting import wait_until, wait_until_async
 
 Database = psycopg.Connection[dict[str, Any]]
 
@@ -450,6 +450,31 @@ async def test_a_queue_with_limits_has_its_turn_beside_one_that_is_never_empty(d
     async with engine(dsn, queues=("limited", "plain")) as one:
         found = [task_row(db, (await claimed(one, 1))[0])["queue"] for _ in range(8)]
     assert found.count("limited") == 4
+
+
+@on_loop
+async def test_workers_without_room_do_not_call_one_another_for_ever(dsn: str, db: Database) -> None:
+    over = asyncio.Event()
+
+    async def hold() -> None:
+        await over.wait()
+
+    limit(db, "limited", concurrency=5)
+    insert_many(db, 2, task_type="hold", max_attempts=1)
+    add_worker(db, queues=["limited"], task_types=["mail"])
+    db.execute("update pgsched.workers set sleeping_until = 'infinity'")
+    registry, settings = handlers(hold=hold, mail=nothing), {"concurrency": 1, "queues": ("*",)}
+    async with (
+        running_worker(dsn, registry, **settings) as one,
+        running_worker(dsn, registry, **settings) as another,
+        await psycopg.AsyncConnection.connect(dsn, autocommit=True) as ear,
+    ):
+        await wait_until_async(lambda: one.slots.running == another.slots.running == 1, message="both are full")
+        await ear.execute("listen pgsched")
+        insert_many(db, 3, queue="limited")
+        heard = [notification async for notification in ear.notifies(timeout=0.5)]
+        over.set()
+    assert 1 <= len(heard) < 10
 
 
 # How it is done.

@@ -179,3 +179,12 @@ def test_what_cannot_be_started_here_is_passed_on_once() -> None:
     assert made.to_pass_on(0.0) == []
     made.let_go([2], 0.0)
     assert made.to_pass_on(0.0) == ["a"]
+
+
+def test_what_every_worker_heard_is_not_passed_on() -> None:
+    made = roster("a", "b", found=[("a", True), ("b", True)])
+    made.call("a", 0.0)
+    assert made.lines["a"].ready_at is not None
+    assert made.to_pass_on(1.0) == []
+    made.call_all(2.0)
+    assert made.to_pass_on(3.0) == []

@@ -19,8 +19,8 @@ from tests.chaos.poison.turn import Turn, deal
 from tests.roles import login
 
 ROLE = "poisoned_worker"
-TURN_KINDS = 30
-"""So many are planted in one turn: as many deaths as the doctor tells apart by type."""
+TURN_KINDS = 15
+"""So many are planted in one turn."""
 TURNS = 2
 SHORT_KINDS = 20
 """So many are planted in the only turn of the short form."""

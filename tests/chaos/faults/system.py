@@ -74,7 +74,7 @@ class Pgsched:
         with database(dsn) as books:
             # No keys: what is written twice must show, not fail.
             books.execute("create table effects (task_id bigint not null, scheduled_for timestamptz, token bigint)")
-            books.execute("create table ledger (place int, total bigint not null) with (fillfactor = 10)")
+            books.execute("create table ledger (place int primary key, total bigint not null) with (fillfactor = 10)")
             books.execute("insert into ledger select n, 0 from generate_series(0, %s - 1) n", (PLACES,))
 
     def worker(self, shape: Shape, size: Size) -> Command:

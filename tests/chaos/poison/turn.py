@@ -74,6 +74,8 @@ class Turn:
                 acts.append(threads.submit(self._ground.act, kind, kind.act, ids))
             self._trial.pause(self._chance.uniform(0, 2 * pause))
             self._look()
+            if acts:
+                self._examine()  # a lock may be gone before all are planted
         return acts
 
     def _watch(self, deadline: float) -> None:
