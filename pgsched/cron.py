@@ -1,25 +1,26 @@
 """Cron expressions: reading them, and the instants at which they tick in a time zone.
 
-croniter is asked for wall-clock times only. How those become instants where the clocks change is the rule
-of Debian's cron (crontab(5), cron(8)), see ``next_tick``.
+The walk is on the wall clock. How its times become instants where the clocks change is the rule of Debian's cron
+(crontab(5), cron(8)), see ``next_tick``, unless a schedule has a rule of its own.
 """
 
 from __future__ import annotations
 
-import copy
 import re
+from bisect import bisect_left, bisect_right
+from calendar import monthrange
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from croniter import croniter
-
+from pgsched.cron_days import days_of, in_week, refuse_impossible
 from pgsched.cron_fields import FIELDS, SECOND_FIELD, Field, Refused, parse_field
 from pgsched.errors import InvalidCron
 from pgsched.zones import SECOND, change_between, gap_end, load_zone, readings, to_wall
 
-__all__ = ["Cron", "Field", "load_zone", "next_tick", "parse_cron", "previous_tick"]
+__all__ = ["Cron", "CronRules", "Field", "load_zone", "next_tick", "parse_cron", "previous_tick"]
 
 MAX_LENGTH = 200
 ALIASES = {
@@ -34,23 +35,42 @@ ALIASES = {
 # Debian's cron takes a longer jump of the clock for a correction and does not run what was jumped over.
 LONGEST_GAP = timedelta(hours=3)
 
-_DAY = timedelta(days=1)
 # Only ASCII spaces part fields: a no-break space in one is an error to show.
 _WORD = re.compile(r"\S+", re.ASCII)
 # A last field that may as well be seconds: numbers or a step, no names.
 _NUMERIC = re.compile(r"[0-9]|/", re.ASCII)
-_DAYS_IN_MONTH = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+# Whatever the language, and nothing but ASCII: the Kelvin sign is no k.
+_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
+
+
+class CronRules(NamedTuple):
+    """What a schedule may want otherwise than Debian's cron; None leaves it to Debian's rule."""
+
+    day_match: str | None = None
+    """Whether a day must match ``both`` day of month and weekday, or ``either``."""
+    skipped_hour: str | None = None
+    """Times that the clocks skip: ``run`` once right after them, or ``skip``."""
+    repeated_hour: str | None = None
+    """Times that come twice: run in the ``first`` pass, the ``second`` or ``both``."""
+    weeks: int = 1
+    """Only every so many weeks."""
+    week_of: date | None = None
+    """A day of a week that counts, on the wall clock."""
+
+
+DEBIAN = CronRules()
 
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """A cron expression that was read and can fire. Equal when the expressions are.
+    """A cron expression that was read and can fire, with the rules of its schedule. Equal when these are.
 
     ``fixed`` is true when the expression names times of the day: neither second, minute nor hour is a
-    wildcard or a step. ``day`` and ``weekday``, when both are restricted, are alternatives.
+    wildcard or a step. ``both`` is true when a day must match both ``day`` and ``weekday``; else either is enough.
     """
 
     expression: str
+    rules: CronRules
     second: Field = field(compare=False)
     minute: Field = field(compare=False)
     hour: Field = field(compare=False)
@@ -58,41 +78,102 @@ class Cron:
     month: Field = field(compare=False)
     weekday: Field = field(compare=False)
     fixed: bool = field(compare=False)
-    # One for the days of the month, one for the weekdays, one for the nth weekdays: the earliest ticks.
-    _walkers: tuple[croniter, ...] = field(compare=False, repr=False)
+    both: bool = field(compare=False)
+
+    @property
+    def runs_skipped(self) -> bool:
+        """Whether times that the clocks skip run once right after them."""
+        return self.fixed if self.rules.skipped_hour is None else self.rules.skipped_hour == "run"
+
+    @property
+    def repeated(self) -> str:
+        """The passes in which times run that come twice: ``first``, ``second`` or ``both``."""
+        return self.rules.repeated_hour or ("first" if self.fixed else "both")
 
     def wall_from(self, wall: datetime) -> datetime | None:
-        """The first match at or after a wall-clock time of whole seconds; None when 50 years hold none."""
-        found = [_walk(walker, wall - SECOND, forward=True) for walker in self._walkers]
-        return min((match for match in found if match is not None), default=None)
+        """The first match at or after a wall-clock time of whole seconds; None before the year 9999 ends."""
+        time = self._time_from((wall.hour, wall.minute, wall.second))
+        # Today, if there is a time left; else from tomorrow on.
+        least = wall.day if time else wall.day + 1
+        for year in range(wall.year, 10_000):
+            for month in self.month.values:
+                if (year, month) < (wall.year, wall.month):
+                    continue
+                days = _month_days(self, year, month)
+                if (year, month) != (wall.year, wall.month):
+                    least = 1
+                if (place := bisect_left(days, least)) < len(days):
+                    day = days[place]
+                    if time is None or (year, month, day) != (wall.year, wall.month, wall.day):
+                        time = self.hour.values[0], self.minute.values[0], self.second.values[0]
+                    return datetime(year, month, day, *time)
+        return None
 
     def wall_until(self, wall: datetime) -> datetime | None:
-        """The last match at or before a wall-clock time of whole seconds; None when 50 years hold none."""
-        found = [_walk(walker, wall + SECOND, forward=False) for walker in self._walkers]
-        return max((match for match in found if match is not None), default=None)
-
-
-def _walk(walker: croniter, start: datetime, *, forward: bool) -> datetime | None:
-    # A croniter keeps its place in itself: a shallow copy for each walk, so that threads can share the cron.
-    mine = copy.copy(walker)
-    try:
-        match = mine.get_next(datetime, start) if forward else mine.get_prev(datetime, start)
-    except (ValueError, OverflowError):  # nothing within 50 years, or beyond the years 1 to 9999
+        """The last match at or before a wall-clock time of whole seconds; None after the year 1 begins."""
+        time = self._time_until((wall.hour, wall.minute, wall.second))
+        most = wall.day if time else wall.day - 1
+        for year in range(wall.year, 0, -1):
+            for month in reversed(self.month.values):
+                if (year, month) > (wall.year, wall.month):
+                    continue
+                days = _month_days(self, year, month)
+                if (year, month) != (wall.year, wall.month):
+                    most = 31
+                if place := bisect_right(days, most):
+                    day = days[place - 1]
+                    if time is None or (year, month, day) != (wall.year, wall.month, wall.day):
+                        time = self.hour.values[-1], self.minute.values[-1], self.second.values[-1]
+                    return datetime(year, month, day, *time)
         return None
-    assert isinstance(match, datetime)  # noqa: S101
-    return match
+
+    def _time_from(self, least: tuple[int, int, int]) -> tuple[int, int, int] | None:
+        hours, minutes, seconds = self.hour.values, self.minute.values, self.second.values
+        hour, minute, second = least
+        if hour in hours:
+            if minute in minutes and (place := bisect_left(seconds, second)) < len(seconds):
+                return hour, minute, seconds[place]
+            if (place := bisect_right(minutes, minute)) < len(minutes):
+                return hour, minutes[place], seconds[0]
+        if (place := bisect_right(hours, hour)) < len(hours):
+            return hours[place], minutes[0], seconds[0]
+        return None
+
+    def _time_until(self, most: tuple[int, int, int]) -> tuple[int, int, int] | None:
+        hours, minutes, seconds = self.hour.values, self.minute.values, self.second.values
+        hour, minute, second = most
+        if hour in hours:
+            if minute in minutes and (place := bisect_right(seconds, second)):
+                return hour, minute, seconds[place - 1]
+            if place := bisect_left(minutes, minute):
+                return hour, minutes[place - 1], seconds[-1]
+        if place := bisect_left(hours, hour):
+            return hours[place - 1], minutes[-1], seconds[-1]
+        return None
+
+
+@lru_cache(maxsize=16384)
+def _month_days(cron: Cron, year: int, month: int) -> list[int]:
+    """The days of a month that match, ascending."""
+    monday_first, length = monthrange(year, month)
+    days = days_of(cron.day, cron.weekday, cron.both, (monday_first + 1) % 7, length)
+    week_of = cron.rules.week_of
+    if week_of is None:
+        return days
+    return [day for day in days if in_week(date(year, month, day), week_of, cron.rules.weeks)]
 
 
 @lru_cache(maxsize=4096)
-def parse_cron(expression: str) -> Cron:
+def parse_cron(expression: str, rules: CronRules = DEBIAN) -> Cron:
     """Read a cron expression of five fields (minute hour day month weekday), or six with *seconds first*.
 
     Each field takes ``*``, numbers, names (``mon``, ``jan``), ranges ``a-b``, steps ``*/n``, ``a-b/n`` and
-    ``a/n`` (from a to the end), and lists of them. The day of the month takes ``L`` (the last day), the
-    weekday ``mon#2`` (the second Monday) and ``5L`` or ``L5`` (the last Friday); both take ``?`` for ``*``.
-    Sunday is 0 and 7, as in Unix and unlike in Quartz. When day and weekday are both restricted, a day that
-    matches either is enough (POSIX crontab). Aliases: ``@hourly @daily @midnight @weekly @monthly @yearly
-    @annually``.
+    ``a/n`` (from a to the end), and lists of them. The day of the month takes ``L`` (the last day), ``L-3``
+    (three days before it), ``15W`` (the weekday Monday to Friday that is nearest to the 15th, in the same
+    month), ``LW`` and ``L-3W``; the weekday ``mon#2`` (the second Monday) and ``5L`` or ``L5`` (the last
+    Friday); both take ``?`` for ``*``. Sunday is 0 and 7, as in Unix and unlike in Quartz. Both day and weekday
+    must match when either field begins with ``*``; else a day that matches one of them is enough (Debian's
+    cron). Aliases: ``@hourly @daily @midnight @weekly @monthly @yearly @annually``.
 
     Six fields have the second first, as in Quartz, Spring and node-cron. Other tools write it last, so what
     both would take for something else is refused: a first field with a wildcard and a last one with
@@ -105,21 +186,20 @@ def parse_cron(expression: str) -> Cron:
     try:
         if len(expression) > MAX_LENGTH:
             raise Refused(f"must have at most {MAX_LENGTH} characters, got {len(expression)}")
-        return _parse(expression)
+        return _parse(expression, rules)
     except Refused as refused:
         shown = expression if len(expression) <= MAX_LENGTH else expression[:60] + "…"
         raise InvalidCron(f'cron expression "{shown}": {refused}') from None
 
 
-def _parse(expression: str) -> Cron:
-    text = " ".join(_WORD.findall(expression.lower()))
+def _parse(expression: str, rules: CronRules) -> Cron:
+    text = " ".join(_WORD.findall(expression.translate(_LOWER)))
     if text.startswith("@") and text not in ALIASES:
         raise Refused(f"an alias must be one of {' '.join(ALIASES)}")
     words = _WORD.findall(ALIASES.get(text, text))
     if len(words) not in (5, 6):
         raise Refused(f"must have 5 fields (minute hour day month weekday) or 6 with seconds first, got {len(words)}")
-    has_seconds = len(words) == 6
-    second = parse_field(SECOND_FIELD, words.pop(0) if has_seconds else "0")
+    second = parse_field(SECOND_FIELD, words.pop(0) if len(words) == 6 else "0")
     minute, hour, day, month, weekday = (parse_field(spec, word) for spec, word in zip(FIELDS, words, strict=True))
     if second.stepping and _NUMERIC.search(words[4]):
         raise Refused(
@@ -127,45 +207,15 @@ def _parse(expression: str) -> Cron:
             f'as in "sun", got "{words[4]}"'
         )
     fixed = not (second.stepping or minute.stepping or hour.stepping)
-    times = f"{_plain(minute)} {_plain(hour)}"
-    seconds = f" {_plain(second)}" if has_seconds else ""
-    walkers = tuple(
-        croniter(f"{times} {days} {_plain(month)} {weekdays}{seconds}")
-        for days, weekdays in _day_rules(day, month, weekday)
-    )
-    return Cron(text, second, minute, hour, day, month, weekday, fixed, walkers)
-
-
-def _plain(one: Field) -> str:
-    """The field as croniter gets it: every value spelled out, so that only our own reading counts."""
-    return "*" if one.every else ",".join(map(str, one.values))
-
-
-def _day_rules(day: Field, month: Field, weekday: Field) -> list[tuple[str, str]]:
-    """The pairs of day and weekday, of which one must match. Raises Refused when none ever can."""
-    if day.every and weekday.every:
-        return [("*", "*")]
-    rules = []
-    if not day.every:
-        longest = max(_DAYS_IN_MONTH[number - 1] for number in month.values)
-        days = [str(number) for number in day.values if number <= longest] + ["l"] * day.last_day
-        if days:
-            rules.append((",".join(days), "*"))
-        elif weekday.every:
-            raise Refused(f"can never fire: no such month has a day {day.values[0]}")
-    if not weekday.every:
-        if weekday.values:
-            rules.append(("*", ",".join(map(str, weekday.values))))
-        if weekday.nth:
-            rules.append(("*", ",".join(f"{number}#{n}" if n else f"l{number}" for number, n in weekday.nth)))
-    return rules
+    both = day.starred or weekday.starred if rules.day_match is None else rules.day_match == "both"
+    refuse_impossible(day, month, weekday, both)
+    return Cron(text, rules, second, minute, hour, day, month, weekday, fixed, both)
 
 
 def next_tick(cron: Cron, zone: ZoneInfo, after: datetime) -> datetime | None:
     """The first instant (aware, UTC) strictly after ``after`` (aware) at which the expression ticks.
 
-    None when 50 years hold none, or before the year 9999 ends. Where the clocks change, Debian's cron
-    decides:
+    None when there is none before the year 9999 ends. Where the clocks change, Debian's cron decides:
 
     - *fixed* expressions (see ``Cron``) run once for every wall-clock time they name. What falls in a gap
       runs when the gap ends, once however many there were; what falls in a fold runs in the first pass
@@ -175,7 +225,8 @@ def next_tick(cron: Cron, zone: ZoneInfo, after: datetime) -> datetime | None:
     - A gap of more than three hours (Samoa skipped the 30th of December 2011) is a correction of the
       calendar: nothing that falls in it runs.
 
-    Raises ValueError when ``after`` is naive.
+    The ``skipped_hour`` and ``repeated_hour`` of its rules, where they are given, take the place of that. Raises
+    ValueError when ``after`` is naive.
     """
     return _next_tick(cron, zone, _whole_second(after))
 
@@ -183,11 +234,11 @@ def next_tick(cron: Cron, zone: ZoneInfo, after: datetime) -> datetime | None:
 def previous_tick(cron: Cron, zone: ZoneInfo, at_or_before: datetime) -> datetime | None:
     """The last instant (aware, UTC) at or before ``at_or_before`` (aware) at which the expression ticks.
 
-    By the rule of ``next_tick``; None when 50 years hold none. Raises ValueError when the argument is naive.
+    By the rule of ``next_tick``; None when there is none after the year 1 begins. Raises ValueError when the
+    argument is naive.
     """
-    until = _whole_second(at_or_before)
     try:
-        return _last_fixed(cron, zone, until) if cron.fixed else _last_elapsed(cron, zone, until)
+        return _last_until(cron, zone, _whole_second(at_or_before))
     except OverflowError:  # beyond the years 1 to 9999
         return None
 
@@ -195,8 +246,7 @@ def previous_tick(cron: Cron, zone: ZoneInfo, at_or_before: datetime) -> datetim
 @lru_cache(maxsize=16384)
 def _next_tick(cron: Cron, zone: ZoneInfo, after: datetime) -> datetime | None:
     try:
-        start = after + SECOND
-        return _first_fixed(cron, zone, start) if cron.fixed else _first_elapsed(cron, zone, start)
+        return _first_from(cron, zone, after + SECOND)
     except OverflowError:  # beyond the years 1 to 9999
         return None
 
@@ -207,72 +257,62 @@ def _whole_second(instant: datetime) -> datetime:
     return instant.astimezone(UTC).replace(microsecond=0)
 
 
-def _first_fixed(cron: Cron, zone: ZoneInfo, start: datetime) -> datetime | None:
-    # From the second before, so that a start right at the end of a gap still sees what fell in the gap.
-    wall = to_wall(start - SECOND, zone) + SECOND
+def _first_from(cron: Cron, zone: ZoneInfo, start: datetime) -> datetime | None:
+    # Right at the end of a gap the second before still sees what fell in the gap.
+    wall = min(to_wall(start, zone), to_wall(start - SECOND, zone) + SECOND)
+    first, second = readings(wall, zone)
+    if first == start and first < second and cron.repeated != "first":
+        # start is in the first pass of a fold: in the second one its times come again, also those before start.
+        again = _fold_start(first, second, zone)
+        match = cron.wall_from(wall)
+        if match is not None and cron.repeated == "both" and (tick := readings(match, zone)[0]) < again:
+            return tick
+        start, wall = again, to_wall(again, zone)
     while (match := cron.wall_from(wall)) is not None:
         first, second = readings(match, zone)
         if first > second:
             end = gap_end(match, zone)
-            if first - second <= LONGEST_GAP:
+            if cron.runs_skipped and first - second <= LONGEST_GAP:
                 return end
             wall = to_wall(end, zone)
-        elif first >= start:
+        elif first >= start and cron.repeated != "second":
             return first
-        else:  # start is in the second pass, the first pass ran: go on where the fold ends
-            wall = _fold_end(first, second, zone)
+        elif first == second or cron.repeated != "first":
+            return second
+        else:  # start is in the second pass, the first one ran: go on where the fold ends
+            wall = to_wall(_fold_start(first, second, zone) - SECOND, zone) + SECOND
     return None
 
 
-def _fold_end(first: datetime, second: datetime, zone: ZoneInfo) -> datetime:
-    """The wall-clock time at which the fold ends that holds these two readings."""
-    change = change_between(zone, first, second)
-    assert change is not None  # noqa: S101
-    return to_wall(change - SECOND, zone) + SECOND
-
-
-def _last_fixed(cron: Cron, zone: ZoneInfo, until: datetime) -> datetime | None:
+def _last_until(cron: Cron, zone: ZoneInfo, until: datetime) -> datetime | None:
     wall = to_wall(until, zone)
-    if wall.fold:  # every time of the fold had its first pass before
-        wall = _fold_end(*readings(wall, zone), zone) - SECOND
+    first, second = readings(wall, zone)
+    if first < second:
+        again = _fold_start(first, second, zone)
+        if until == first and cron.repeated == "second":  # nothing of the fold has run yet
+            wall = to_wall(again, zone) - SECOND
+        elif until == second and cron.repeated != "second":
+            match = cron.wall_until(wall)
+            if match is not None and cron.repeated == "both" and (tick := readings(match, zone)[1]) >= again:
+                return tick
+            until = again - SECOND  # the whole first pass has run
+            wall = to_wall(until, zone)
     while (match := cron.wall_until(wall)) is not None:
         first, second = readings(match, zone)
-        if first <= second:
+        if first > second:
+            end = gap_end(match, zone)
+            if cron.runs_skipped and first - second <= LONGEST_GAP:
+                return end
+            wall = to_wall(end - SECOND, zone)
+        elif second <= until and cron.repeated != "first":
+            return second
+        else:
             return first
-        end = gap_end(match, zone)
-        if first - second <= LONGEST_GAP:
-            return end
-        wall = to_wall(end - SECOND, zone)
     return None
 
 
-def _first_elapsed(cron: Cron, zone: ZoneInfo, start: datetime) -> datetime | None:
-    while (match := cron.wall_from(wall := to_wall(start, zone))) is not None:
-        tick = start + (match - wall)  # if the offset stays as it is
-        change = change_between(zone, start, min(tick, start + _DAY))
-        if change is not None:
-            start = change  # no tick before it
-        elif tick <= start + _DAY:
-            return tick
-        else:
-            first, second = readings(match, zone)
-            if first <= second:
-                return first
-            start = gap_end(match, zone)
-    return None
-
-
-def _last_elapsed(cron: Cron, zone: ZoneInfo, until: datetime) -> datetime | None:
-    while (match := cron.wall_until(wall := to_wall(until, zone))) is not None:
-        tick = until - (wall - match)  # if the offset was as it is
-        change = change_between(zone, max(tick, until - _DAY), until)
-        if change is not None:
-            until = change - SECOND  # no tick since
-        elif tick >= until - _DAY:
-            return tick
-        else:
-            first, second = readings(match, zone)
-            if first <= second:
-                return second
-            until = gap_end(match, zone) - SECOND
-    return None
+def _fold_start(first: datetime, second: datetime, zone: ZoneInfo) -> datetime:
+    """The instant at which the second pass begins of the fold that holds these two readings."""
+    change = change_between(zone, first, second)
+    assert change is not None  # noqa: S101
+    return change

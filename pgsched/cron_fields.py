@@ -41,16 +41,23 @@ class Field(NamedTuple):
 
     ``values`` are its plain numbers in ascending order (Sunday is 0). ``every`` is true for ``*`` and
     ``?``. ``stepping`` is true when the field holds ``*``, ``*/n`` or ``a/n``; a range ``a-b/n`` with an
-    end is a list of fixed values. ``last_day`` is true for ``L``. ``nth`` holds (weekday, n) for ``mon#2``,
-    n = 0 for the last.
+    end is a list of fixed values. ``from_end`` holds n for ``L-n``, 0 for ``L``; ``near`` the days of ``15W``, and
+    ``near_end`` n for ``L-nW``, 0 for ``LW``. ``nth`` holds (weekday, n) for ``mon#2``, n = 0 for the last.
     """
 
     text: str
     values: tuple[int, ...]
     every: bool
     stepping: bool
-    last_day: bool = False
+    from_end: tuple[int, ...] = ()
+    near: tuple[int, ...] = ()
+    near_end: tuple[int, ...] = ()
     nth: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def starred(self) -> bool:
+        """Whether the field begins with ``*``, as Debian's cron asks."""
+        return self.text.startswith("*")
 
 
 class Refused(Exception):
@@ -62,18 +69,21 @@ def parse_field(spec: Spec, text: str) -> Field:
     if text == "?" and spec.name.startswith("day"):
         text = "*"
     values: set[int] = set()
+    ends: tuple[set[int], set[int], set[int]] = (set(), set(), set())
     nth: set[tuple[int, int]] = set()
-    every = stepping = last_day = False
+    every = stepping = False
     for item in text.split(","):
-        if item == "l" and spec.name == "day of month":
-            last_day = True
+        if spec.name == "day of month" and ("l" in item or "w" in item):
+            kind, number = _parse_end(spec, item)
+            ends[kind].add(number)
         elif spec.name == "day of week" and ("#" in item or "l" in item):
             nth.add(_parse_nth(spec, item))
         else:
             every |= item == "*"
             stepping |= item.startswith("*") or ("/" in item and "-" not in item)
             values.update(_parse_item(spec, item))
-    return Field(text, tuple(sorted(values)), every, stepping, last_day, tuple(sorted(nth)))
+    from_end, near, near_end = (tuple(sorted(numbers)) for numbers in ends)
+    return Field(text, tuple(sorted(values)), every, stepping, from_end, near, near_end, tuple(sorted(nth)))
 
 
 def _parse_item(spec: Spec, item: str) -> set[int]:
@@ -99,6 +109,20 @@ def _parse_item(spec: Spec, item: str) -> set[int]:
         if not 1 <= step <= spec.high:
             raise Refused(f"{spec.name} step must be between 1 and {spec.high}, got {_shown(step_text)}")
     return {value % 7 if spec.names is _WEEKDAYS else value for value in range(start, end + 1, step)}
+
+
+def _parse_end(spec: Spec, item: str) -> tuple[int, int]:
+    """``l`` and ``l-3`` as (0, n), ``15w`` as (1, 15), ``lw`` and ``l-3w`` as (2, n)."""
+    day = item.removesuffix("w")
+    if not day.startswith("l"):
+        return 1, _number(spec, day)
+    kind = 0 if day == item else 2
+    if day == "l":
+        return kind, 0
+    number = day.removeprefix("l-")
+    if not _is_number(number) or not 1 <= int(number) <= 30:
+        raise Refused(f"{spec.name} after L must be -1 to -30, got {_shown(day[1:])}")
+    return kind, int(number)
 
 
 def _parse_nth(spec: Spec, item: str) -> tuple[int, int]:

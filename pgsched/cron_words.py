@@ -85,14 +85,23 @@ def _days(cron: Cron) -> str:
     rules = []
     if not cron.day.every:
         names = [f"day {_and(_runs(cron.day.values))}"] if cron.day.values else []
-        if cron.day.last_day:
-            names.append("the last day")
+        names += [_from_end(n) for n in cron.day.from_end]
+        names += [f"the workday nearest to day {value}" for value in cron.day.near]
+        names += [f"the workday nearest to {_from_end(n)}" for n in cron.day.near_end]
         rules.append(f"on {_and(names)} of the month")
     if not cron.weekday.every:
         if cron.weekday.values:
             rules.append(f"on {_and(_weekday_runs(cron.weekday.values))}")
         rules += [f"on the {_NTH[n]} {_WEEKDAYS[number]} of the month" for number, n in cron.weekday.nth]
-    return " or ".join(rules)
+    return (" if " if cron.both else " or ").join(rules)
+
+
+def _from_end(n: int) -> str:
+    return f"{_count(n, 'day')} before the last day" if n else "the last day"
+
+
+def _count(number: int, unit: str) -> str:
+    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
 
 
 def _weekday_runs(numbers: tuple[int, ...]) -> list[str]:

@@ -1,0 +1,640 @@
+-- Works with programs of version 12 of the schema and later.
+--
+-- When a schedule ticks, in SQL: one reading of cron expressions for INSERT, preview and planning, by the rules of
+-- pgsched/cron.py, and one walk of them. The tests hold the two against each other.
+
+create type pgsched.cron_rule as (
+  problem text, -- the rule that the expression breaks; the other fields mean nothing then
+  second bigint, minute bigint, hour bigint, day bigint, month bigint, weekday bigint, -- bit n: the value n
+  from_end bigint, -- bit 31-n: L-n
+  near bigint, -- bit n: nW
+  near_end bigint, -- bit 31-n: L-nW
+  nth bigint, -- bit 7n+d: weekday d for the nth time, for the last time with n = 0
+  "both" boolean, -- day of month and weekday must both match; false: either
+  fixed boolean -- names times of the day: neither second, minute nor hour is a wildcard or a step
+);
+comment on type pgsched.cron_rule is 'A cron expression that was read, as sets of bits.';
+
+create function pgsched.lowest_bit(bits bigint) returns integer
+language sql immutable strict
+-- The number of the lowest bit that is set. A power of two is exact as a float.
+return round(ln((bits & -bits)::double precision) / 0.69314718055994531)::integer;
+comment on function pgsched.lowest_bit is 'For the schema: the number of the lowest bit that is set.';
+
+create or replace function pgsched.cron_number(word text, low integer, high integer, names text[]) returns integer
+language sql immutable
+-- The number that a word of a cron field stands for; null when it stands for none.
+return case
+  when word = any(names) then array_position(names, word) - 1 + low
+  when word ~ '^0*[0-9]{1,9}$' and word::integer between low and high then word::integer
+end;
+
+create function pgsched.shown_word(word text) returns text
+language sql immutable
+return case when word ~ '^[0-9]+$' then word when word = '' then 'nothing' else '"' || word || '"' end;
+comment on function pgsched.shown_word is 'For the schema: a word of a cron expression as a message shows it.';
+
+create function pgsched.number_problem(label text, word text, low integer, high integer, names text[]) returns text
+language sql immutable
+return case
+  when word ~ '^[0-9]+$' then format('%s must be between %s and %s, got %s', label, low, high, word)
+  else format('%s must be a number between %s and %s%s, got %s', label, low, high,
+    ' or a name (' || names[1] || ')', pgsched.shown_word(word))
+end;
+comment on function pgsched.number_problem is 'For the schema: why a word of a cron field stands for no number.';
+
+create function pgsched.month_days(rule pgsched.cron_rule, first integer, length integer) returns bigint
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp as $$
+-- All operators of bits bind alike, from left to right: hence the parentheses.
+-- The days of a month that match, bit n for day n. A month is known by the weekday of its first day and its length.
+declare
+  -- Times this, seven bits become five weeks.
+  weeks constant bigint := 1 + (1 << 7) + (1 << 14) + (1 << 21) + (1 << 28);
+  every_day bigint := (2::bigint << length) - 2;
+  last_day bigint := 1::bigint << length;
+  by_day bigint := rule.day | (rule.from_end >> (31 - length));
+  by_weekday bigint := (((rule.weekday >> first) | (rule.weekday << (7 - first))) & 127) * weeks << 1;
+  near bigint := (rule.near | (rule.near_end >> (31 - length))) & every_day;
+  bits bigint;
+  saturdays bigint;
+  sundays bigint;
+begin
+  if rule.nth <> 0 then
+    for n in 0..5 loop
+      bits := rule.nth >> (7 * n) & 127;
+      continue when bits = 0;
+      bits := ((bits >> first) | (bits << (7 - first))) & 127;
+      by_weekday := by_weekday | case n
+        when 0 then (bits * weeks << 1) & ~((2::bigint << (length - 7)) - 1)
+        else bits << (7 * n - 6) end;
+    end loop;
+  end if;
+  if near <> 0 then
+    saturdays := (1 << (6 - first)) * weeks << 1;
+    sundays := (1 << ((7 - first) % 7)) * weeks << 1;
+    by_day := by_day | (near & ~(saturdays | sundays))
+      | ((near & saturdays & ~2::bigint) >> 1) | ((near & saturdays & 2) << 2)
+      | ((near & sundays & ~last_day) << 1) | ((near & sundays & last_day) >> 2);
+  end if;
+  return every_day & case when rule."both" then by_day & by_weekday else by_day | by_weekday end;
+end $$;
+comment on function pgsched.month_days is
+  'For the schema: the days of a month that a cron expression names, as a set of bits.';
+
+create function pgsched.read_cron(expression text, day_match text default null) returns pgsched.cron_rule
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp as $$
+-- Word by word as pgsched/cron_fields.py, with the same messages.
+declare
+  labels constant text[] := array['second', 'minute', 'hour', 'day of month', 'month', 'day of week'];
+  lows constant integer[] := array[0, 0, 0, 1, 1, 0];
+  highs constant integer[] := array[59, 59, 23, 31, 12, 7];
+  -- The highest value: Sunday is 7 as a word only.
+  tops constant integer[] := array[59, 59, 23, 31, 12, 6];
+  rule pgsched.cron_rule;
+  -- Only ASCII spaces part fields.
+  fields text[] := array_remove(
+    string_to_array(translate(lower(expression collate "C"), e'\t\n\r\f\v', '     '), ' '), '');
+  bits bigint;
+  sets bigint[];
+  from_end bigint := 0;
+  near bigint := 0;
+  near_end bigint := 0;
+  nth bigint := 0;
+  stepping boolean := false;
+  seconds_step boolean;
+  names text[];
+  item text;
+  span text;
+  step text;
+  word text;
+  place integer;
+  start integer;
+  stop integer;
+  stride integer;
+begin
+  if length(expression) > 200 then
+    rule.problem := 'must have at most 200 characters, got ' || length(expression);
+    return rule;
+  end if;
+  if fields[1] like '@%' then
+    word := case array_to_string(fields, ' ')
+      when '@hourly' then '0 * * * *' when '@daily' then '0 0 * * *' when '@midnight' then '0 0 * * *'
+      when '@weekly' then '0 0 * * 0' when '@monthly' then '0 0 1 * *'
+      when '@yearly' then '0 0 1 1 *' when '@annually' then '0 0 1 1 *' end;
+    if word is null then
+      rule.problem := 'an alias must be one of @hourly @daily @midnight @weekly @monthly @yearly @annually';
+      return rule;
+    end if;
+    fields := string_to_array(word, ' ');
+  end if;
+  if cardinality(fields) = 5 then
+    fields := array['0'] || fields;
+  elsif cardinality(fields) <> 6 then
+    rule.problem := 'must have 5 fields (minute hour day month weekday) or 6 with seconds first, got '
+      || cardinality(fields);
+    return rule;
+  end if;
+  for i in 1..6 loop
+    if i = 2 then
+      seconds_step := stepping;
+    end if;
+    if fields[i] = '?' and i in (4, 6) then
+      fields[i] := '*';
+    end if;
+    if fields[i] = '*' then
+      sets[i] := (2::bigint << tops[i]) - (1 << lows[i]);
+      stepping := stepping or i <= 3;
+      continue;
+    end if;
+    names := case i
+      when 5 then array['jan', 'feb', 'mar', 'apr', 'may', 'jun', 'jul', 'aug', 'sep', 'oct', 'nov', 'dec']
+      when 6 then array['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'] end;
+    bits := 0;
+    foreach item in array string_to_array(fields[i], ',') loop
+      if i = 4 and item ~ '[lw]' then
+        -- l, l-3, 15w, lw, l-3w
+        word := regexp_replace(item, 'w$', '');
+        if word not like 'l%' then
+          start := pgsched.cron_number(word, 1, 31, names);
+          if start is null then
+            rule.problem := pgsched.number_problem(labels[i], word, 1, 31, names);
+            return rule;
+          end if;
+          near := near | (1::bigint << start);
+        else
+          start := case when word = 'l' then 0 else pgsched.cron_number(regexp_replace(word, '^l-', ''), 1, 30, names) end;
+          if start is null then
+            rule.problem := labels[i] || ' after L must be -1 to -30, got ' || pgsched.shown_word(substr(word, 2));
+            return rule;
+          elsif word = item then
+            from_end := from_end | (1::bigint << (31 - start));
+          else
+            near_end := near_end | (1::bigint << (31 - start));
+          end if;
+        end if;
+        continue;
+      end if;
+      if i = 6 and item ~ '[#l]' then
+        -- mon#2, and the last one: 5l, l5, fril
+        place := strpos(item, '#');
+        word := case
+          when place > 0 then left(item, place - 1)
+          when item like '%l' then left(item, -1)
+          else regexp_replace(item, '^l', '') end;
+        stride := case when place = 0 then 0 when substr(item, place + 1) ~ '^[1-5]$' then substr(item, place + 1)::integer end;
+        start := pgsched.cron_number(word, 0, 7, names);
+        if stride is null then
+          rule.problem := labels[i] || ' after # must be between 1 and 5, got ' || pgsched.shown_word(substr(item, place + 1));
+        elsif place = 0 and word = '' then
+          rule.problem := labels[i] || ' L must come with a weekday, as in 5L';
+        elsif start is null then
+          rule.problem := pgsched.number_problem(labels[i], word, 0, 7, names);
+        end if;
+        if rule.problem is not null then
+          return rule;
+        end if;
+        nth := nth | (1::bigint << (7 * stride + start % 7));
+        continue;
+      end if;
+      place := strpos(item, '/');
+      span := case when place > 0 then left(item, place - 1) else item end;
+      step := case when place > 0 then substr(item, place + 1) end;
+      place := strpos(span, '-');
+      if span = '*' then
+        start := lows[i];
+        stop := tops[i];
+      else
+        word := case when place > 0 then left(span, place - 1) else span end;
+        start := pgsched.cron_number(word, lows[i], highs[i], names);
+        if start is not null and place > 0 then
+          word := substr(span, place + 1);
+          -- A range may end on Sunday: fri-sun.
+          stop := case when i = 6 and word in ('sun', '0') and start > 0 then 7
+            else pgsched.cron_number(word, lows[i], highs[i], names) end;
+        else
+          stop := case when step is null then start else tops[i] end;
+        end if;
+        if start is null or stop is null then
+          rule.problem := pgsched.number_problem(labels[i], word, lows[i], highs[i], names);
+          return rule;
+        elsif stop < start then
+          rule.problem := format('%s range must not run backwards, got %s', labels[i], span);
+          return rule;
+        end if;
+      end if;
+      stride := case when step is null then 1 else pgsched.cron_number(step, 1, highs[i], null) end;
+      if stride is null then
+        rule.problem := format('%s step must be between 1 and %s, got %s', labels[i], highs[i], pgsched.shown_word(step));
+        return rule;
+      end if;
+      stepping := stepping or i <= 3 and (span = '*' or step is not null and place = 0);
+      for value in start..stop by stride loop
+        bits := bits | (1::bigint << case when i = 6 then value % 7 else value end);
+      end loop;
+    end loop;
+    sets[i] := bits;
+  end loop;
+  if seconds_step and fields[6] ~ '[0-9/]' then
+    rule.problem := 'may mean seconds first or last; they come first: name the weekday if that is meant, as in "sun", got "'
+      || fields[6] || '"';
+    return rule;
+  end if;
+  rule := (null, sets[1], sets[2], sets[3], sets[4], sets[5], sets[6], from_end, near, near_end, nth,
+    coalesce(day_match = 'both', fields[4] like '*%' or fields[6] like '*%'), not stepping);
+  -- It can fire when some month has a day that matches; the first that is looked at nearly always has.
+  for look in 1..2 loop
+    for length in reverse 31..28 loop
+      continue when rule.month & case length when 31 then 5546 when 30 then 2640 else 4 end = 0;
+      for opening in 0..6 loop
+        if pgsched.month_days(rule, opening, length) <> 0 then
+          if look = 2 then
+            rule.problem := format(
+              'can never fire: no such month has a day that is both %s and %s', fields[4], fields[6]);
+          end if;
+          return rule;
+        end if;
+      end loop;
+    end loop;
+    -- By the day alone.
+    rule.weekday := 127;
+    rule."both" := true;
+  end loop;
+  rule.problem := 'can never fire: no such month has a day ' || fields[4];
+  return rule;
+end $$;
+comment on function pgsched.read_cron is 'For the schema: a cron expression as sets of bits, or the rule that it breaks.';
+
+create or replace function pgsched.cron_problem(expression text) returns text
+language sql immutable strict
+return (pgsched.read_cron(expression)).problem;
+alter function pgsched.cron_problem reset all;
+
+create function pgsched.wall_from(rule pgsched.cron_rule, wall timestamp, weeks integer, week_of date) returns timestamp
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp as $$
+-- The first match at or after a wall-clock time of whole seconds; null before the year 9999 ends.
+declare
+  year integer := date_part('year', wall);
+  month integer := date_part('month', wall);
+  least integer := date_part('day', wall);
+  hour integer := date_part('hour', wall);
+  minute integer := date_part('minute', wall);
+  second integer := date_part('second', wall);
+  bits bigint := 0;
+  starts date;
+begin
+  -- The time of day that is left today, if there is one.
+  if rule.hour >> hour & 1 = 1 then
+    if rule.minute >> minute & 1 = 1 then
+      bits := rule.second >> second << second;
+      second := pgsched.lowest_bit(nullif(bits, 0));
+    end if;
+    if bits = 0 then
+      bits := rule.minute >> (minute + 1) << (minute + 1);
+      minute := pgsched.lowest_bit(nullif(bits, 0));
+      second := pgsched.lowest_bit(rule.second);
+    end if;
+  end if;
+  if bits = 0 then
+    bits := rule.hour >> (hour + 1) << (hour + 1);
+    hour := pgsched.lowest_bit(nullif(bits, 0));
+    minute := pgsched.lowest_bit(rule.minute);
+    second := pgsched.lowest_bit(rule.second);
+  end if;
+  if bits = 0 then
+    least := least + 1;
+    hour := pgsched.lowest_bit(rule.hour);
+  end if;
+  loop
+    bits := rule.month >> month << month;
+    if bits = 0 then
+      year := year + 1;
+      bits := rule.month;
+      month := 0;
+    end if;
+    if month <> pgsched.lowest_bit(bits) then
+      month := pgsched.lowest_bit(bits);
+      least := 0;
+    end if;
+    exit when year > 9999;
+    starts := make_date(year, month, 1);
+    bits := pgsched.month_days(rule, date_part('dow', starts)::integer,
+      case when month <> 2 then 30 + (month + month / 8) % 2
+        when year % 4 = 0 and (year % 100 <> 0 or year % 400 = 0) then 29 else 28 end);
+    bits := bits >> least << least;
+    while bits <> 0 loop
+      least := pgsched.lowest_bit(bits);
+      exit when weeks is null;
+      -- Weeks begin on Monday, as the first day of the calendar does.
+      exit when ((starts + least - 1 - date '0001-01-01') / 7 - (week_of - date '0001-01-01') / 7) % weeks = 0;
+      bits := bits & (bits - 1);
+    end loop;
+    if bits <> 0 then
+      if starts + least - 1 <> wall::date then
+        hour := pgsched.lowest_bit(rule.hour);
+        minute := pgsched.lowest_bit(rule.minute);
+        second := pgsched.lowest_bit(rule.second);
+      end if;
+      return make_timestamp(year, month, least, hour, minute, second);
+    end if;
+    month := month + 1;
+    least := 0;
+  end loop;
+  return null;
+end $$;
+comment on function pgsched.wall_from is
+  'For the schema: the first wall-clock time at or after another that a cron expression names.';
+
+create function pgsched.clock_change(before timestamptz, until timestamptz) returns timestamptz
+language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+-- The instant in (before, until] at which the session's zone changes its offset: there must be one.
+declare
+  base timestamptz := date_trunc('second', before);
+  shift interval := base::timestamp - timezone(interval '0', base);
+  low integer := 0;
+  high integer := ceil(date_part('epoch', until) - date_part('epoch', base));
+  middle integer;
+  instant timestamptz;
+begin
+  while high - low > 1 loop
+    middle := (low + high) / 2;
+    instant := base + middle * interval '1 second';
+    if instant::timestamp - timezone(interval '0', instant) = shift then
+      low := middle;
+    else
+      high := middle;
+    end if;
+  end loop;
+  return base + high * interval '1 second';
+end $$;
+comment on function pgsched.clock_change is 'For the schema: when the clocks of the session''s zone change between two instants.';
+
+create function pgsched.early_reading(wall timestamp, late timestamptz) returns timestamptz
+language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+-- The earlier of the two instants that a wall-clock time may be read as in the session's zone; `late`, the other one, is
+-- how PostgreSQL reads it. They are the same for a plain time, both real in a fold and neither in a gap.
+declare
+  shift interval := late::timestamp - wall;
+  early timestamptz;
+begin
+  if shift = interval '0' then
+    shift := (late - interval '24 hours')::timestamp + interval '24 hours' - wall;
+    if shift <= interval '0' then
+      return late;
+    end if;
+  end if;
+  early := late - make_interval(secs => date_part('epoch', shift));
+  return case when late::timestamp <> wall or early::timestamp = wall then early else late end;
+end $$;
+comment on function pgsched.early_reading is
+  'For the schema: the earlier instant that a wall-clock time of the session''s zone may mean.';
+
+create function pgsched.cron_tick(
+  rule pgsched.cron_rule, moment timestamptz, skipped_hour text, repeated_hour text, weeks integer, week_of date
+) returns timestamptz
+language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+-- The first tick at or after an instant in the session's zone, as _first_from in pgsched/cron.py.
+declare
+  start timestamptz := date_trunc('second', moment - interval '1 microsecond') + interval '1 second';
+  passes text := coalesce(repeated_hour, case when rule.fixed then 'first' else 'both' end);
+  -- Right at the end of a gap the second before still sees what fell in the gap.
+  wall timestamp := least(start::timestamp, (start - interval '1 second')::timestamp + interval '1 second');
+  match timestamp;
+  early timestamptz;
+  late timestamptz := wall::timestamptz;
+begin
+  if passes <> 'first' and start < late and start::timestamp = wall then
+    -- start is in the first pass of a fold: in the second one its times come again, also those before start.
+    late := pgsched.clock_change(start, late);
+    if passes = 'both' then
+      match := pgsched.wall_from(rule, wall, weeks, week_of);
+      early := pgsched.early_reading(match, match::timestamptz);
+      if early < late then
+        return early;
+      end if;
+    end if;
+    start := late;
+    wall := start::timestamp;
+  end if;
+  loop
+    match := pgsched.wall_from(rule, wall, weeks, week_of);
+    if match is null then
+      return null;
+    end if;
+    late := match::timestamptz;
+    early := pgsched.early_reading(match, late);
+    if late::timestamp <> match then
+      -- Debian's cron takes a jump of more than three hours for a correction and does not run what was jumped over.
+      if coalesce(skipped_hour = 'run', rule.fixed) and late - early <= interval '3 hours' then
+        return pgsched.clock_change(early, late);
+      end if;
+      wall := pgsched.clock_change(early, late)::timestamp;
+    elsif early >= start and passes <> 'second' then
+      return early;
+    elsif early = late or passes <> 'first' then
+      return late;
+    else
+      -- start is in the second pass, the first one ran: go on where the fold ends.
+      wall := (pgsched.clock_change(early, late) - interval '1 second')::timestamp + interval '1 second';
+    end if;
+  end loop;
+end $$;
+comment on function pgsched.cron_tick is
+  'For the schema: the first tick of a cron expression at or after an instant, in the session''s zone.';
+
+create function pgsched.grid_point(origin timestamptz, step interval, index bigint) returns timestamptz
+language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+-- origin + index * step: first the months, clamped to the last day of a month, then the days, both on the wall clock of the
+-- session's zone, then elapsed time. What falls in a gap is its end, what falls in a fold the first pass.
+declare
+  months bigint := index * (date_part('year', step) * 12 + date_part('month', step))::integer;
+  days bigint := index * date_part('day', step)::integer;
+  -- Whole microseconds: a float does not hold them beyond 285 years.
+  elapsed bigint := index * pgsched.elapsed_part(step);
+  wall timestamp;
+  late timestamptz := origin;
+begin
+  if months <> 0 or days <> 0 then
+    wall := origin::timestamp + make_interval(months => months::integer, days => days::integer);
+    late := wall::timestamptz;
+    origin := pgsched.early_reading(wall, late);
+    if late::timestamp <> wall then
+      origin := pgsched.clock_change(origin, late);
+    end if;
+  end if;
+  return origin + make_interval(hours => (elapsed / 3600000000)::integer, secs => elapsed % 3600000000 / 1e6::double precision);
+end $$;
+comment on function pgsched.grid_point is
+  'For the schema: an instant and so many intervals after it, in the session''s zone.';
+
+create function pgsched.elapsed_part(step interval) returns bigint
+language sql immutable strict
+return (extract(hour from step) * 3600000000 + extract(minute from step) * 60000000 + extract(microsecond from step))::bigint;
+comment on function pgsched.elapsed_part is 'For the schema: the microseconds of an interval beside its months and days.';
+
+create function pgsched.grid_tick(origin timestamptz, step interval, moment timestamptz) returns timestamptz
+language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+-- The first point at or after an instant, as Grid.index_from in pgsched/grid.py.
+declare
+  day constant bigint := 86400000000;
+  passed bigint := extract(epoch from moment - origin) * 1000000;
+  months bigint := date_part('year', step) * 12 + date_part('month', step);
+  days bigint := date_part('day', step);
+  elapsed bigint := pgsched.elapsed_part(step);
+  low bigint;
+  high bigint;
+  middle bigint;
+begin
+  if passed <= 0 then
+    return origin;
+  end if;
+  -- The offsets of a zone differ by a day at most.
+  low := greatest(0, (passed - 2 * day) / ((31 * months + days) * day + elapsed));
+  high := (passed + 2 * day) / ((28 * months + days) * day + elapsed) + 1;
+  if months = 0 and days = 0 then
+    low := (passed + elapsed - 1) / elapsed;
+    high := low;
+  end if;
+  while low < high loop
+    middle := (low + high) / 2;
+    if pgsched.grid_point(origin, step, middle) >= moment then
+      high := middle;
+    else
+      low := middle + 1;
+    end if;
+  end loop;
+  return pgsched.grid_point(origin, step, low);
+end $$;
+comment on function pgsched.grid_tick is
+  'For the schema: the first instant of a grid of intervals at or after another, in the session''s zone.';
+
+create function pgsched.first_tick(task pgsched.tasks, moment timestamptz) returns timestamptz
+language plpgsql stable
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+-- For planning: the first tick of a row at or after an instant, within start_date and end_date; null when there is none. The
+-- zone is set as names of zones are read; `at time zone` would look for an abbreviation first.
+declare
+  zone text := case when task.timezone <> 'UTC' then set_config('timezone', task.timezone, true) end;
+  rule pgsched.cron_rule;
+  tick timestamptz;
+begin
+  if task.cron_expression is not null then
+    rule := pgsched.read_cron(task.cron_expression);
+    if rule.problem is not null then
+      raise invalid_parameter_value using message = format('cron_expression %L: %s', left(task.cron_expression, 100), rule.problem);
+    end if;
+    tick := pgsched.cron_tick(rule, greatest(moment, task.start_date), null, null, null, null);
+  elsif task.repeat_interval is not null then
+    tick := pgsched.grid_tick(coalesce(task.start_date, task.scheduled_for, moment), task.repeat_interval, moment);
+  end if;
+  return case when tick < '9999-12-31 00:00:00+00' and (task.end_date is null or tick <= task.end_date) then tick end;
+end $$;
+comment on function pgsched.first_tick is
+  'For the schema: the first tick of a schedule at or after an instant, between its start and its end; null when there is none.';
+
+create function pgsched.check_timezone(timezone text) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- Refuses what is no name of a time zone. The table is asked first: the view reads the files of all zones.
+begin
+  if timezone <> 'UTC'
+    and not exists (select from pgsched.timezones z where z.name = timezone)
+    and not exists (select from pg_timezone_names z where z.name = timezone
+                    and z.name !~ '^(posix|right)/' and z.name not in ('localtime', 'posixrules', 'Factory')) then
+    raise invalid_parameter_value using
+      message = format('timezone must be a name of the IANA time zone database, got %L', left(timezone, 100)),
+      column = 'timezone', table = 'tasks', schema = 'pgsched';
+  end if;
+end $$;
+comment on function pgsched.check_timezone is 'For the schema: refuses what is no name of a time zone.';
+
+create or replace function pgsched.check_schedule(task pgsched.tasks) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+-- Refuses a time zone or a cron expression that cannot be read, naming column, value and rule.
+declare
+  problem text := pgsched.cron_problem(task.cron_expression);
+begin
+  perform pgsched.check_timezone(task.timezone);
+  if problem is not null then
+    raise invalid_parameter_value using
+      message = format('cron_expression %L: %s', left(task.cron_expression, 100), problem),
+      column = 'cron_expression', table = 'tasks', schema = 'pgsched';
+  end if;
+end $$;
+
+create function pgsched.next_ticks(
+  expression text, timezone text default 'UTC', from_time timestamptz default now(), count integer default 5
+) returns setof timestamptz
+language plpgsql stable strict
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+declare
+  rule pgsched.cron_rule := pgsched.read_cron(expression);
+  tick timestamptz := greatest(from_time, '0001-01-02 00:00:00+00');
+begin
+  perform pgsched.check_timezone(next_ticks.timezone);
+  if rule.problem is not null then
+    raise invalid_parameter_value using message = format('cron expression %L: %s', left(expression, 100), rule.problem);
+  elsif next_ticks.count not between 1 and 10000 then
+    raise invalid_parameter_value using message = format('count must be between 1 and 10000, got %s', next_ticks.count);
+  end if;
+  perform set_config('timezone', next_ticks.timezone, true);
+  for i in 1..next_ticks.count loop
+    exit when tick >= '9999-12-30 23:59:59+00';
+    tick := pgsched.cron_tick(rule, tick + interval '1 microsecond', null, null, null, null);
+    exit when tick is null or tick >= '9999-12-31 00:00:00+00';
+    return next tick;
+  end loop;
+end $$;
+comment on function pgsched.next_ticks is
+  e'The next ticks of a cron expression, strictly after an instant: what pgsched task next shows, for every language.\n'
+  'expression: Five fields, or six with seconds first, or @daily and the like.\n'
+  'timezone: The IANA zone in which it is read.\n'
+  'from_time: The ticks are those after it; now if left out.\n'
+  'count: How many, 1 to 10000; fewer when there are no more before the year 9999 ends.';
+
+create function pgsched.next_interval_ticks(
+  repeat_interval interval, timezone text default 'UTC', start_date timestamptz default now(),
+  from_time timestamptz default null, count integer default 5
+) returns setof timestamptz
+language plpgsql stable
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+declare
+  tick timestamptz := greatest(from_time + interval '1 microsecond', start_date);
+begin
+  perform pgsched.check_timezone(next_interval_ticks.timezone);
+  if next_interval_ticks.count not between 1 and 10000 then
+    raise invalid_parameter_value using
+      message = format('count must be between 1 and 10000, got %s', next_interval_ticks.count);
+  end if;
+  perform next_interval_ticks.repeat_interval::pgsched.repeat_interval, next_interval_ticks.start_date::pgsched.start_date,
+    set_config('timezone', next_interval_ticks.timezone, true);
+  for i in 1..next_interval_ticks.count loop
+    exit when tick >= '9999-12-31 00:00:00+00';
+    tick := pgsched.grid_tick(start_date, repeat_interval, tick);
+    exit when tick >= '9999-12-31 00:00:00+00';
+    return next tick;
+    tick := tick + interval '1 microsecond';
+  end loop;
+end $$;
+comment on function pgsched.next_interval_ticks is
+  e'The next ticks of an interval: the points of a grid that begins at start_date.\n'
+  'repeat_interval: From tick to tick; months and days keep the wall clock, hours and less are elapsed time.\n'
+  'timezone: The IANA zone of that wall clock.\n'
+  'start_date: Where the grid begins; now if left out.\n'
+  'from_time: The ticks are those after it; if left out, those from start_date on.\n'
+  'count: How many, 1 to 10000; fewer when there are no more before the year 9999 ends.';
+
+grant execute on function
+  pgsched.lowest_bit, pgsched.shown_word, pgsched.number_problem, pgsched.month_days, pgsched.read_cron, pgsched.wall_from,
+  pgsched.clock_change, pgsched.early_reading, pgsched.cron_tick, pgsched.elapsed_part, pgsched.grid_point, pgsched.grid_tick,
+  pgsched.first_tick, pgsched.check_timezone, pgsched.next_ticks, pgsched.next_interval_ticks
+to public;
