@@ -98,11 +98,16 @@ def schedule_of(
 
 
 def ticks_of(schedule: Schedule, *, after: datetime, n: int) -> list[Previewed]:
-    """Return the next ``n`` ticks of a valid schedule after an instant."""
-    begins_there = schedule.cron_expression is None and schedule.start_date is None
+    """Return the next ``n`` ticks of a valid schedule after an instant.
+
+    An interval without a start begins at that instant, as a row does that is inserted then.
+    """
     ticks: list[Previewed] = []
     with suppress(OverflowError):  # beyond the years 1 to 9999, perhaps only on the wall clock
-        anchor = after if begins_there else after + timedelta(microseconds=1)
+        if schedule.repeat_interval is not None and schedule.start_date is None:
+            anchor, schedule = after, schedule._replace(start_date=after)
+        else:
+            anchor = after + timedelta(microseconds=1)
         for tick in next_from(schedule, tick=None, anchor=anchor.astimezone(UTC), done=0, n=n):
             ticks.append(noted(tick, schedule.timezone))
     return ticks

@@ -105,7 +105,7 @@ def interval(random: Random) -> Interval:
     """Return an interval of months, days and elapsed time, or of some of them, of a millisecond to some years."""
     months = random.choice([0, 0, 1, 2, 3, 12, random.randint(1, 60)])
     days = random.choice([0, 0, 1, 7, 30, random.randint(1, 400)])
-    elapsed = random.choice([0, 3_600_000_000, 1_800_000_000, 1_000, random.randint(1, 10**12)])
+    elapsed = random.choice([0, 3_600_000_000, 1_800_000_000, 1_000, random.randint(1_000, 10**12)])
     return Interval(months, days, elapsed or (0 if months or days else 90_000_000))
 
 

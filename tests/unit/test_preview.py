@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
+from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pgsched.errors import InvalidCron, InvalidTask, InvalidTimezone
 from pgsched.interval import Interval
-from pgsched.preview import MAX_TICKS, explain, next_from, preview, preview_ticks, schedule_of
+from pgsched.model import Outcome
+from pgsched.preview import MAX_TICKS, explain, next_from, preview, preview_ticks, schedule_of, ticks_of
+from pgsched.schedule import Schedule
+from pgsched.transition import Admitted, Refused, conclude, judge
+from tests import crons
+from tests.engine import claimed
 
 BERLIN = "Europe/Berlin"
 
@@ -297,3 +305,49 @@ def test_what_cannot_be_planned_is_not_explained() -> None:
         explain(schedule._replace(cron_expression="0 0 31 2 *"))
     with pytest.raises(InvalidTimezone, match="Mars/Olympus"):
         explain(schedule._replace(timezone="Mars/Olympus"))
+
+
+# What a row does.
+
+
+def test_an_interval_of_months_begins_at_the_instant_and_keeps_its_day() -> None:
+    assert ticks(every="1mo", after=utc("2027-01-31T09:00"), n=3) == ["01-31 09:00", "02-28 09:00", "03-31 09:00"]
+
+
+def fired(schedule: Schedule, created: datetime, jitter: Interval | None, n: int) -> list[datetime]:
+    """The first ticks that a row runs which is inserted at an instant, when workers claim and finish it at once."""
+    if schedule.repeat_interval is not None and schedule.start_date is None:
+        schedule = schedule._replace(start_date=created)  # by the trigger of the INSERT
+    row = claimed(**schedule._asdict(), scheduled_for=None, planned_from=created, jitter=jitter)
+    finish = judge(row, created)
+    ran: list[datetime] = []
+    while isinstance(finish, Refused) and finish.finish.next_tick is not None and len(ran) < n:
+        tick = finish.finish.next_tick
+        now = tick + timedelta(seconds=finish.finish.jitter)
+        verdict = judge(row._replace(scheduled_for=tick, execution_count=len(ran)), now)
+        assert isinstance(verdict, Admitted), verdict
+        assert verdict.task.scheduled_for == tick
+        ran.append(tick)
+        outcome = Outcome("completed", 0.0, 0.0)
+        finish = Refused(conclude(verdict.task, outcome, at=lambda _, now=now: now, random=lambda: 0.5))  # type: ignore[misc]
+    return ran
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.randoms(use_true_random=False))
+def test_a_preview_shows_what_a_row_fires(random: Random) -> None:
+    created = crons.instant(random)
+    start = random.choice([None, created + timedelta(days=random.uniform(-900, 900))])
+    end = random.choice([None, None, max(created, start or created) + timedelta(days=random.uniform(0, 900))])
+    step, times = crons.interval(random), random.choice([None, 1, 2, 3, 9])
+    cron = crons.expression(random)
+    kind: dict[str, Any] = random.choice([{"cron": cron}, {"every": step, "times": times}])
+    try:
+        schedule = schedule_of(**kind, timezone=random.choice(crons.ZONES), start=start, end=end)
+    except InvalidCron:
+        return
+    jitter = random.choice([None, Interval(microseconds=500)])
+    from_the_instant = schedule.repeat_interval is not None and start is None
+    after = created if from_the_instant else created - timedelta(microseconds=1)
+    shown = [tick.at for tick in ticks_of(schedule, after=after, n=5)]
+    assert shown == fired(schedule, created, jitter, 5)
