@@ -30,7 +30,7 @@ R = TypeVar("R")
 _WHEN = frozenset(
     {"at", "delay", "cron", "every", "times", "start", "end", "idempotency_key", "enabled", "parent_id", "depends_on"}
 )
-_HOW = frozenset({"timezone", "on_missed", "catchup_window", "overlap", "jitter"})
+_HOW = frozenset({"timezone", "on_missed", "catchup_window", "overlap", "jitter", "alert_if_no_success_for"})
 
 
 class App:

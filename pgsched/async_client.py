@@ -14,6 +14,7 @@ from pgsched.async_locks import AsyncLock
 from pgsched.client import Joined
 from pgsched.db import commands, lock_commands, task_commands
 from pgsched.db.database import AsyncDatabase
+from pgsched.db.doctor_commands import list_alerts
 from pgsched.db.joining import insert_on_async, run_on_async
 from pgsched.db.task_commands import Changed, Page
 from pgsched.errors import TaskFailed
@@ -260,7 +261,9 @@ class AsyncClient(AsyncQueueClient):
         """Return a task with its schedule in words, its next runs and its last executions. Raises TaskNotFound."""
         task = await self.get(id)
         executions = await self.executions(id, limit=limit)
-        return status_of(task, executions, await self.missed_ticks(id, limit=limit))
+        missed = await self.missed_ticks(id, limit=limit)
+        alerts = await self._database.run(list_alerts(id)) if task.is_watched else []
+        return status_of(task, executions, missed, alerts)
 
     async def logs(self, task_id: int, *, limit: int = 200) -> list[LogEntry]:
         """Return the last lines that a task's handler logged, in their order."""

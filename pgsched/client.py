@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack
 from pgsched.ages import Age
 from pgsched.db import commands, lock_commands, task_commands
 from pgsched.db.database import Database
+from pgsched.db.doctor_commands import list_alerts
 from pgsched.db.joining import insert_on, run_on
 from pgsched.db.task_commands import Changed, Page
 from pgsched.errors import TaskFailed
@@ -271,7 +272,9 @@ class Client(QueueClient):
 
     def status(self, id: int, *, limit: int = 10) -> TaskStatus:
         """Return a task with its schedule in words, its next runs and its last executions. Raises TaskNotFound."""
-        return status_of(self.get(id), self.executions(id, limit=limit), self.missed_ticks(id, limit=limit))
+        task = self.get(id)
+        executions, missed = self.executions(id, limit=limit), self.missed_ticks(id, limit=limit)
+        return status_of(task, executions, missed, self._database.run(list_alerts(id)) if task.is_watched else [])
 
     def logs(self, task_id: int, *, limit: int = 200) -> list[LogEntry]:
         """Return the last lines that a task's handler logged, in their order."""

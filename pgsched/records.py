@@ -38,7 +38,7 @@ def to_json_able(value: Any) -> Any:
     return value
 
 
-def _as_dict(self: Any) -> dict[str, Any]:
+def as_dict(self: Any) -> dict[str, Any]:
     """Return the record as a JSON-able dictionary."""
     return {f.name: to_json_able(getattr(self, f.name)) for f in fields(self)}
 
@@ -101,8 +101,15 @@ class Task:
     planned_from: datetime
     created_at: datetime
     updated_at: datetime
+    alert_if_no_success_for: Interval | None
+    alert_if_running_for: Interval | None
 
-    as_dict = _as_dict
+    as_dict = as_dict
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether silence of it, or a long run, is to be told of."""
+        return self.alert_if_no_success_for is not None or self.alert_if_running_for is not None
 
 
 DeadTask = Task
@@ -127,7 +134,7 @@ class Execution:
     result: Any
     error: str | None
 
-    as_dict = _as_dict
+    as_dict = as_dict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +154,7 @@ class MissedTicks:
     noted_at: datetime
     """When it was decided."""
 
-    as_dict = _as_dict
+    as_dict = as_dict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +169,7 @@ class LogEntry:
     message: str
     fields: dict[str, Any] | None
 
-    as_dict = _as_dict
+    as_dict = as_dict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +197,7 @@ class QueueInfo:
     oldest_due_seconds: float | None
     """How long the oldest due task has been waiting; None when none is due."""
 
-    as_dict = _as_dict
+    as_dict = as_dict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +219,7 @@ class QueueSettings:
     archive: bool | None
     """What is deleted is copied to ``pgsched.archived_tasks``."""
 
-    as_dict = _as_dict
+    as_dict = as_dict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,7 +237,7 @@ class Settings:
     history_retention: Interval | None
     """Days of the history that ended longer ago are dropped."""
 
-    as_dict = _as_dict
+    as_dict = as_dict
 
 
 class PrunedQueue(NamedTuple):
@@ -269,7 +276,7 @@ class Pruned:
     files: list[str]
     """The files that deleted rows were written to."""
 
-    as_dict = _as_dict
+    as_dict = as_dict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,7 +293,7 @@ class WorkerTrouble:
     detail: str
     """One line, with the figures."""
 
-    as_dict = _as_dict
+    as_dict = as_dict
 
 
 def read_troubles(told: list[dict[str, Any]]) -> list[WorkerTrouble]:
@@ -317,7 +324,7 @@ class WorkerInfo:
     troubles: list[WorkerTrouble]
     """What is wrong in it, the worst first; empty for programs that do not tell."""
 
-    as_dict = _as_dict
+    as_dict = as_dict
 
     def serves(self, queue: str) -> bool:
         """Return whether it claims from a queue: by name, or by a pattern."""
@@ -338,7 +345,7 @@ class LockInfo:
     held: bool
     """False: its time is over, and whoever comes next gets it."""
 
-    as_dict = _as_dict
+    as_dict = as_dict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -357,7 +364,7 @@ class AuditEntry:
     before: dict[str, Any] | None
     after: dict[str, Any] | None
 
-    as_dict = _as_dict
+    as_dict = as_dict
 
 
 class Unhandled(NamedTuple):
@@ -386,4 +393,4 @@ class Stats:
     unhandled: list[Unhandled]
     """What is due without a worker that has a handler for it."""
 
-    as_dict = _as_dict
+    as_dict = as_dict

@@ -79,6 +79,10 @@ class TaskOptions(TypedDict, total=False):
     """What becomes of it when one of them is dead or cancelled: ``cancel`` (the default), ``run`` or ``wait``."""
     concurrency_key: str
     """Whose limits of the queue count for it; up to 200 characters."""
+    alert_if_no_success_for: Duration
+    """It is told of as silent when no attempt was completed for so long; a second at least."""
+    alert_if_running_for: Duration
+    """It is told of when an attempt runs for so long; a second at least."""
 
 
 OPTION_NAMES: Final = frozenset(TaskOptions.__optional_keys__)
@@ -130,6 +134,8 @@ class TaskSpec:
     dependency_mode: str | None = None
     on_dependency_dead: str | None = None
     concurrency_key: str | None = None
+    alert_if_no_success_for: Duration | None = None
+    alert_if_running_for: Duration | None = None
     _arguments: dict[str, Any] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

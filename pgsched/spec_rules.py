@@ -185,6 +185,7 @@ def _duration(low: Interval | None = None, high: Interval = _MILLENNIUM, rule: s
 
 _id = whole(1, MAX_BIGINT)
 _any_duration = _duration()
+_a_second = _duration(low=Interval(microseconds=1_000_000), rule="be at least 1 second")
 _some_duration = _duration(low=_MILLISECOND, rule="be at least 1 millisecond")
 
 RULES: Final[dict[str, tuple[str, Check]]] = {
@@ -222,6 +223,8 @@ RULES: Final[dict[str, tuple[str, Check]]] = {
     "dependency_mode": ("dependency_mode", _one_of("all", "any")),
     "on_dependency_dead": ("on_dependency_dead", _one_of("cancel", "run", "wait")),
     "concurrency_key": ("concurrency_key", text_of(200)),
+    "alert_if_no_success_for": ("alert_if_no_success_for", _a_second),
+    "alert_if_running_for": ("alert_if_running_for", _a_second),
 }
 """For each option the argument of ``pgsched.schedule`` and its rule, that of the column's domain."""
 
@@ -244,6 +247,8 @@ MAY_BE_EMPTY: Final = frozenset(
         "parent_id",
         "depends_on",
         "concurrency_key",
+        "alert_if_no_success_for",
+        "alert_if_running_for",
     }
 )
 """Options that a task may have none of."""

@@ -10,6 +10,7 @@ from pgsched.errors import InvalidTask
 from pgsched.preview import explain, next_from
 from pgsched.records import Execution, MissedTicks, Task, to_json_able
 from pgsched.schedule import Schedule
+from pgsched.silence import Alert
 
 NEXT_RUNS = 5
 """How many runs are told ahead."""
@@ -29,6 +30,8 @@ class TaskStatus:
     """The last ones, the latest first."""
     missed: list[MissedTicks]
     """Ticks that were not run, the latest first."""
+    alerts: list[Alert]
+    """The limits of ``alert_if_no_success_for`` and ``alert_if_running_for`` that are passed."""
 
     @property
     def last_execution(self) -> Execution | None:
@@ -44,10 +47,11 @@ class TaskStatus:
             "last_execution": to_json_able(self.last_execution),
             "executions": to_json_able(self.executions),
             "missed_ticks": to_json_able(self.missed),
+            "alerts": to_json_able(self.alerts),
         }
 
 
-def status_of(task: Task, executions: list[Execution], missed: list[MissedTicks]) -> TaskStatus:
+def status_of(task: Task, executions: list[Execution], missed: list[MissedTicks], alerts: list[Alert]) -> TaskStatus:
     """Return how a task stands. Computed from the row alone: no clock is read."""
     schedule = Schedule(
         cron_expression=task.cron_expression,
@@ -71,6 +75,7 @@ def status_of(task: Task, executions: list[Execution], missed: list[MissedTicks]
         next_runs=coming,
         executions=executions,
         missed=missed,
+        alerts=alerts,
     )
 
 

@@ -12,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from pgsched import logs
+from pgsched.cli.alerts import alerts
 from pgsched.cli.bench import bench
 from pgsched.cli.dead import dead
 from pgsched.cli.dev import dev
@@ -88,6 +89,7 @@ for command in (
     stats,
     top,
     doctor,
+    alerts,
     prune,
     settings,
     events,

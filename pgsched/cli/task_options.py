@@ -62,6 +62,10 @@ _OPTIONS = (
     click.option("--dependency-mode", metavar="MODE", help="After all of them, or any."),
     click.option("--on-dependency-dead", metavar="POLICY", help="When one of them is dead: cancel, run or wait."),
     click.option("--concurrency-key", metavar="KEY", help="Whose limits of the queue count."),
+    click.option(
+        "--alert-if-no-success-for", metavar="DURATION", help="Tell of it when no attempt was completed for so long."
+    ),
+    click.option("--alert-if-running-for", metavar="DURATION", help="Tell of it when an attempt runs for so long."),
 )
 
 
@@ -90,6 +94,8 @@ CLEARABLE = {
     "jitter": "jitter",
     "depends-on": "depends_on",
     "concurrency-key": "concurrency_key",
+    "alert-if-no-success-for": "alert_if_no_success_for",
+    "alert-if-running-for": "alert_if_running_for",
 }
 """Options that a task may have none of, by the name that the command line gives them."""
 

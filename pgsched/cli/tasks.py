@@ -139,6 +139,7 @@ def show(session: Session, task_id: int, limit: int, as_json: bool) -> None:
                 ("running now", status.is_running),
                 ("last execution", None if last is None else f"{last.status}, {cell(last.started_at)}"),
                 *(coming or [("next runs", None)]),
+                *(("alert", one.problem) for one in status.alerts),
             ]
         )
     )

@@ -17,6 +17,8 @@ FRONT = 1_000
 
 MOST_SET_ASIDE = 100_000
 """So many are counted."""
+MOST_DIED = 10_001
+"""So many tasks that died within the last hour are counted."""
 HISTORY = 100_000
 """So many rows of the history are looked through for how long attempts of a type run."""
 
@@ -65,9 +67,12 @@ class Turn(NamedTuple):
     """Everything is to be looked at."""
 
 
-class Unhandled(NamedTuple):
-    """Due rows whose task_type no living worker knows."""
+class Troubled(NamedTuple):
+    """Tasks of one type in a queue that somebody should look at."""
 
+    kind: str
+    """``unhandled``: due, and no living worker knows their type; ``silent``: no success for as long as they say;
+    ``running``: an attempt for longer than they say; ``died``: within the last hour."""
     queue: str
     task_type: str
     rows: int
@@ -90,10 +95,10 @@ async def count_tasks(session: Session) -> list[TaskCount]:
     return [TaskCount._make(row) for row in await cursor.fetchall()]
 
 
-async def find_unhandled(session: Session) -> list[Unhandled]:
-    """Count the due rows that no living worker can run."""
-    cursor = await session.execute(load_statement("count_unhandled"), {})
-    return [Unhandled._make(row) for row in await cursor.fetchall()]
+async def count_troubled(session: Session) -> list[Troubled]:
+    """Count the tasks that somebody should look at."""
+    cursor = await session.execute(load_statement("count_troubled"), {"cap": MOST_DIED})
+    return [Troubled._make(row) for row in await cursor.fetchall()]
 
 
 async def check_health(session: Session) -> Health:
@@ -119,6 +124,11 @@ async def begin_watch(session: Session, worker: UUID, every: float, complete: fl
     )
     row = await cursor.fetchone()
     return None if row is None else Turn._make(row)
+
+
+async def note_successes(session: Session) -> None:
+    """Note the last success of each task that is to be told of when it has none for long."""
+    await session.execute(load_statement("note_successes"), {})
 
 
 async def note_findings(

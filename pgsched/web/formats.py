@@ -20,6 +20,7 @@ _INSERTED = (
     "scheduled_for", "cron_expression", "timezone", "start_date", "end_date", "repeat_interval", "repeat_count",
     "on_missed", "catchup_window", "overlap", "jitter", "max_attempts", "backoff", "backoff_delay", "backoff_max",
     "timeout", "depends_on", "dependency_mode", "on_dependency_dead", "concurrency_key",
+    "alert_if_no_success_for", "alert_if_running_for",
 )  # fmt: skip
 _DEFAULTS: Mapping[str, Any] = {
     "queue": "default", "priority": 5, "payload": {}, "metadata": {}, "tags": [], "timezone": "UTC",

@@ -166,7 +166,7 @@ class Attempt:
             return outcome._replace(status="failed", result=None, error=str(error))
         everyone.tally.execution(hold.task, outcome, finish)
         for missed in finish.missed:
-            everyone.tally.missed(missed.reason, missed.ticks)
+            everyone.tally.missed(hold.task, missed.reason, missed.ticks)
         everyone.holds.drop(hold)
         everyone.on_end()
         everyone.finisher.wrote([(hold, finish)])

@@ -132,7 +132,7 @@ class Finisher:
         if finish.execution is None and (finish.buried or finish.next_status == "dead"):
             self._tally.died_unrun(hold.task)
         for missed in finish.missed:
-            self._tally.missed(missed.reason, missed.ticks)
+            self._tally.missed(hold.task, missed.reason, missed.ticks)
         if self._waiting_since is None:
             self._waiting_since = monotonic()
         if not self._pending:  # else it has been called, or will be when those that are being written are

@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from pgsched.db import upkeep
 from pgsched.db.session import Session
-from pgsched.db.upkeep import Health, TaskCount, Unhandled, Watched
+from pgsched.db.upkeep import Health, TaskCount, Troubled, Watched
 from pgsched.maintenance.doctor.catalogue import CHECKS
 from pgsched.worker.series import LINGER_SECONDS, MOST_SERIES, OTHER
 
@@ -24,6 +24,14 @@ WANTED_SECONDS = 120.0
 STALE_SECONDS = 300.0
 """A cache that should have been renewed so long ago is not shown: the database is away, or nobody had scraped."""
 
+TROUBLED = {
+    "unhandled": ("pgsched_unhandled_due", "Due rows whose task_type no living worker knows."),
+    "silent": ("pgsched_silent_tasks", "Tasks without a success for their alert_if_no_success_for."),
+    "running": ("pgsched_long_runs", "Tasks an attempt of which has run for their alert_if_running_for."),
+    "died": ("pgsched_died_last_hour", "Tasks that died within the last hour and are still dead."),
+}
+"""The metric of each kind of tasks that somebody should look at."""
+
 
 class Gauges(Collector):
     """Counts of the table as they were when the cache was last renewed."""
@@ -35,7 +43,7 @@ class Gauges(Collector):
         """When there were last rows of a queue in a status."""
         self._shown: frozenset[str] = frozenset()
         """The queues that have series of their own."""
-        self._unhandled: list[Unhandled] = []
+        self._troubled: list[Troubled] = []
         self._health: Health | None = None
         self._watched: Watched | None = None
         self._scraped_at = monotonic() - WANTED_SECONDS + FRESH_SECONDS  # the first scrape should find something
@@ -51,14 +59,13 @@ class Gauges(Collector):
         if begun < self._renew_after:
             return False
         counts = await upkeep.count_tasks(self._session)
-        unhandled = await upkeep.find_unhandled(self._session)
+        troubled = await upkeep.count_troubled(self._session)
         health = await upkeep.check_health(self._session)
         watched = await upkeep.read_findings(self._session)
         ended = monotonic()
         counts = self._bounded(counts + self._emptied(counts, ended))
-        unhandled = _largest(unhandled)
         # At once: a scrape in between must not show half of it.
-        self._counts, self._unhandled, self._health, self._watched = counts, unhandled, health, watched
+        self._counts, self._troubled, self._health, self._watched = counts, troubled, health, watched
         self._renew_after = ended + max(FRESH_SECONDS, (ended - begun) / MAX_SHARE)
         return True
 
@@ -112,14 +119,11 @@ class Gauges(Collector):
         yield tasks
         yield oldest
         yield due
-        unhandled = GaugeMetricFamily(
-            "pgsched_unhandled_due",
-            "Due rows whose task_type no living worker knows.",
-            labels=["queue", "task_type"],
-        )
-        for row in self._unhandled:
-            unhandled.add_metric([row.queue, row.task_type], row.rows)
-        yield unhandled
+        for kind, (name, text) in TROUBLED.items():
+            family = GaugeMetricFamily(name, text, labels=["queue", "task_type"])
+            for row in _largest(kind, [one for one in self._troubled if one.kind == kind]):
+                family.add_metric([row.queue, row.task_type], row.rows)
+            yield family
         yield GaugeMetricFamily("pgsched_table_dead_tuples", "Dead rows of pgsched.tasks.", value=health.dead_tuples)
         yield GaugeMetricFamily(
             "pgsched_oldest_xmin_age_seconds", "Age of the oldest snapshot.", value=health.oldest_xmin_age
@@ -143,11 +147,11 @@ class Gauges(Collector):
         yield _findings(watched)
 
 
-def _largest(unhandled: list[Unhandled]) -> list[Unhandled]:
+def _largest(kind: str, found: list[Troubled]) -> list[Troubled]:
     """The pairs of queue and type that have the most rows, and the others as one."""
-    ranked = sorted(unhandled, key=lambda one: ((one.queue, one.task_type) == (OTHER, OTHER), -one.rows, one))
+    ranked = sorted(found, key=lambda one: ((one.queue, one.task_type) == (OTHER, OTHER), -one.rows, one))
     rest = ranked[MOST_SERIES:]
-    return ranked[:MOST_SERIES] + ([Unhandled(OTHER, OTHER, sum(one.rows for one in rest))] if rest else [])
+    return ranked[:MOST_SERIES] + ([Troubled(kind, OTHER, OTHER, sum(one.rows for one in rest))] if rest else [])
 
 
 def _findings(watched: Watched) -> Metric:

@@ -68,7 +68,7 @@ class Groups:
             return
         log.debug("group_fired", task_id=task.id, children=children)
         for missed in hold.missed:
-            self._tally.missed(missed.reason, missed.ticks)
+            self._tally.missed(task, missed.reason, missed.ticks)
         self._on_due()
 
     async def _join(self, hold: Hold) -> None:

@@ -20,6 +20,7 @@ from pgsched.worker.series import Series
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
 OUTCOMES = ("completed", "failed", "timed_out", "dead")
+POLICIES = ("once", "skip", "all", "overlap")
 ROWS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
@@ -64,6 +65,20 @@ class Attempts:
         return self.outcomes.total()
 
 
+class Missed:
+    """Ticks of one task type in one queue that were not run, by the policy that decided it."""
+
+    __slots__ = ("policies",)
+
+    def __init__(self) -> None:
+        self.policies: Counter[str] = Counter()
+
+    @property
+    def number(self) -> int:
+        """How many there were."""
+        return self.policies.total()
+
+
 class Deleted:
     """Finished tasks of one queue that were deleted, by the status they had."""
 
@@ -97,7 +112,7 @@ class Tally(Collector):
         self.claim_batch = Histogram(ROWS)
         self._attempts = Series(Attempts)
         self._delays = Series(lambda: Histogram(SECONDS))
-        self._missed: Counter[str] = Counter()
+        self._missed = Series(Missed)
         self._pruned = Series(Deleted)
 
     def claim(self, tasks: list[Claimed], seconds: float) -> None:
@@ -112,7 +127,10 @@ class Tally(Collector):
 
     def execution(self, task: Claimed, outcome: Outcome, finish: Finish) -> None:
         """Count one attempt that ended."""
-        attempts = self._attempts.at((task.task_type, task.queue))
+        names = (task.task_type, task.queue)
+        attempts = self._attempts.at(names)
+        if task.schedule_type != "one_time":
+            self._missed.at(names)  # there with 0 before a tick is missed
         attempts.durations.observe(outcome.finished - outcome.started)
         dead = finish.buried or finish.next_status == "dead"
         attempts.outcomes["dead" if dead else outcome.status] += 1
@@ -136,9 +154,9 @@ class Tally(Collector):
         """Count a task that is dead without another attempt: it used them up by losing its workers, or has no plan."""
         self._attempts.at((task.task_type, task.queue)).outcomes["dead"] += 1
 
-    def missed(self, policy: str, ticks: int) -> None:
-        """Count ticks that were not run, by the policy that decided it."""
-        self._missed[policy] += ticks
+    def missed(self, task: Claimed, policy: str, ticks: int) -> None:
+        """Count ticks of a task that were not run, by the policy that decided it."""
+        self._missed.at((task.task_type, task.queue)).policies[policy] += ticks
 
     def prune(self, queue: str, **gone: int) -> None:
         """Count finished tasks that were deleted, by the status they had."""
@@ -169,10 +187,12 @@ class Tally(Collector):
         missed = CounterMetricFamily(
             "pgsched_ticks_missed",
             "Ticks that were not run, by the policy that decided it.",
-            labels=["policy"],
+            labels=["task_type", "queue", "policy"],
         )
-        for policy in ("once", "skip", "all", "overlap"):
-            missed.add_metric([policy], self._missed[policy])
+        for names, ticks in self._missed.shown():
+            # Every policy from the first tick on: the growth of a series that begins with 1 is not seen.
+            for policy in POLICIES:
+                missed.add_metric([*names, policy], ticks.policies[policy])
         yield missed
         pruned = CounterMetricFamily("pgsched_pruned", "Finished tasks that were deleted.", labels=["queue", "status"])
         for names, deleted in self._pruned.shown():

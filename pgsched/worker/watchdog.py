@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from pgsched.db.session import Session
-from pgsched.db.upkeep import begin_watch, note_findings
+from pgsched.db.upkeep import begin_watch, note_findings, note_successes
 from pgsched.logs import get_logger
 from pgsched.maintenance.doctor.doctor import look
 from pgsched.maintenance.doctor.findings import Diagnosis
@@ -55,6 +55,7 @@ class Watchdog:
             turn = await begin_watch(self._session, self._worker, every, COMPLETE_SECONDS)
             if turn is None:
                 return False
+            await note_successes(self._session)
             lent = await self._session.open()
             seen = await look(self._dsn, name=NAME, pressing=not turn.complete, lent=lent)
             found = [finding.as_dict() for finding in seen.findings]

@@ -10,7 +10,8 @@ select page.scanned_to, page.found_id,
   d.enabled, d.status, d.next_run_at, d.last_run_at, d.started_at, d.completed_at, d.died_at, d.attempts,
   d.max_attempts, d.backoff, d.backoff_delay, d.backoff_max, d.timeout, d.locked_by, d.locked_until,
   d.fencing_token, d.idempotency_key, d.depends_on, d.dependency_mode, d.on_dependency_dead, d.waiting_for, d.fired,
-  d.concurrency_key, d.parent_id, d.progress, d.result, d.last_error, d.planned_from, d.created_at, d.updated_at
+  d.concurrency_key, d.parent_id, d.progress, d.result, d.last_error, d.planned_from, d.created_at, d.updated_at,
+  d.alert_if_no_success_for, d.alert_if_running_for
 from (
   select reach.scanned_to, found.id as found_id
   from (

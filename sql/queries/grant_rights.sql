@@ -5,7 +5,8 @@ declare
   public_columns constant text := 'task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by,
     schedule_type, scheduled_for, cron_expression, timezone, start_date, end_date, repeat_interval, repeat_count, on_missed,
     catchup_window, overlap, jitter, enabled, max_attempts, backoff, backoff_delay, backoff_max, timeout, idempotency_key,
-    parent_id, depends_on, dependency_mode, on_dependency_dead, concurrency_key';
+    parent_id, depends_on, dependency_mode, on_dependency_dead, concurrency_key, alert_if_no_success_for,
+    alert_if_running_for';
 begin
   revoke all on schema pgsched from pgsched_worker, pgsched_producer, pgsched_viewer, pgsched_operator;
   revoke all on all tables in schema pgsched from pgsched_worker, pgsched_producer, pgsched_viewer, pgsched_operator;

@@ -34,5 +34,7 @@ select pgsched.schedule(
   depends_on => %(depends_on)s::bigint[],
   dependency_mode => %(dependency_mode)s::pg_catalog.text,
   on_dependency_dead => %(on_dependency_dead)s::pg_catalog.text,
-  concurrency_key => %(concurrency_key)s::pg_catalog.text
+  concurrency_key => %(concurrency_key)s::pg_catalog.text,
+  alert_if_no_success_for => %(alert_if_no_success_for)s::interval,
+  alert_if_running_for => %(alert_if_running_for)s::interval
 ) as id

@@ -34,7 +34,9 @@ select pgsched.schedule(
   depends_on => t.depends_on,
   dependency_mode => t.dependency_mode,
   on_dependency_dead => t.on_dependency_dead,
-  concurrency_key => t.concurrency_key
+  concurrency_key => t.concurrency_key,
+  alert_if_no_success_for => t.alert_if_no_success_for::interval,
+  alert_if_running_for => t.alert_if_running_for::interval
 ) as id
 from pg_catalog.json_to_recordset(%(tasks)s::pg_catalog.text::pg_catalog.json) as t(
   task_type pg_catalog.text, payload pg_catalog.text, run_at pg_catalog.text, delay pg_catalog.text, cron_expression pg_catalog.text, timezone pg_catalog.text,
@@ -42,4 +44,5 @@ from pg_catalog.json_to_recordset(%(tasks)s::pg_catalog.text::pg_catalog.json) a
   idempotency_key pg_catalog.text, task_name pg_catalog.text, tags pg_catalog.text[], metadata pg_catalog.text, tenant_id pg_catalog.text, user_id pg_catalog.text,
   created_by pg_catalog.text, max_attempts integer, backoff pg_catalog.text, backoff_delay pg_catalog.text, backoff_max pg_catalog.text, timeout pg_catalog.text,
   on_missed pg_catalog.text, catchup_window pg_catalog.text, overlap pg_catalog.text, jitter pg_catalog.text, enabled boolean, parent_id bigint,
-  depends_on bigint[], dependency_mode pg_catalog.text, on_dependency_dead pg_catalog.text, concurrency_key pg_catalog.text)
+  depends_on bigint[], dependency_mode pg_catalog.text, on_dependency_dead pg_catalog.text, concurrency_key pg_catalog.text,
+  alert_if_no_success_for pg_catalog.text, alert_if_running_for pg_catalog.text)

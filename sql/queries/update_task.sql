@@ -18,7 +18,9 @@ changed as (
     backoff = (present.wanted).backoff, backoff_delay = (present.wanted).backoff_delay, backoff_max = (present.wanted).backoff_max,
     timeout = (present.wanted).timeout, idempotency_key = (present.wanted).idempotency_key, parent_id = (present.wanted).parent_id,
     depends_on = (present.wanted).depends_on, dependency_mode = (present.wanted).dependency_mode,
-    on_dependency_dead = (present.wanted).on_dependency_dead, concurrency_key = (present.wanted).concurrency_key
+    on_dependency_dead = (present.wanted).on_dependency_dead, concurrency_key = (present.wanted).concurrency_key,
+    alert_if_no_success_for = (present.wanted).alert_if_no_success_for,
+    alert_if_running_for = (present.wanted).alert_if_running_for
   from present
   where t.id = present.id and not (%(moves)s and present.schedule_type <> 'one_time')
   returning t.id

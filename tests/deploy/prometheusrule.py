@@ -1,16 +1,18 @@
-"""The alert rules as the Prometheus operator takes them: made from those of Prometheus itself.
+"""The alert rules of deploy/: those that ``pgsched alerts`` prints, and the same as the Prometheus operator takes them.
 
-``make docs`` runs it as a program, which writes deploy/kubernetes/components/monitoring/prometheusrule.yaml.
+``make docs`` runs it as a program, which writes deploy/prometheus/pgsched.rules.yml and
+deploy/kubernetes/components/monitoring/prometheusrule.yaml.
 """
 
 from __future__ import annotations
 
+from pgsched.maintenance.alerts import Thresholds, rules
 from tests.deploy.parts import DEPLOY
 
 SOURCE = DEPLOY / "prometheus" / "pgsched.rules.yml"
 TARGET = DEPLOY / "kubernetes" / "components" / "monitoring" / "prometheusrule.yaml"
 HEAD = """\
-# Made from deploy/prometheus/pgsched.rules.yml by `make docs`. A change belongs there.
+# What `pgsched alerts` prints, in this shape by `make docs`.
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 metadata:
@@ -23,10 +25,11 @@ spec:
 
 def render() -> str:
     """The text of the manifest."""
-    source = SOURCE.read_text()
+    source = rules(Thresholds())
     groups = source[source.index("\ngroups:") + 1 :]
     return HEAD + "".join(f"  {line}\n" if line.strip() else "\n" for line in groups.splitlines())
 
 
 if __name__ == "__main__":
+    SOURCE.write_text(rules(Thresholds()))
     TARGET.write_text(render())

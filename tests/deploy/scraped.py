@@ -73,6 +73,13 @@ def scraped(*, folder: Path, dsn: str) -> Iterator[Scraped]:
             )
         for _ in range(2):
             insert_task(db, "letter", queue="mail")
+        silent = insert_task(
+            db, "send", queue="later", scheduled_for="2026-01-01Z", enabled=True, alert_if_no_success_for="1 hour"
+        )
+        set_dead(db, silent, ago="2 days")
+        long = insert_task(db, "send", queue="later", alert_if_running_for="1 second")
+        set_running(db, long, lease="1 day")
+        db.execute("update pgsched.tasks set started_at = now() - interval '1 hour' where id = %s", (long,))
 
         def start(name: str, *arguments: str, token: str | None = None) -> PgschedProcess:
             env = {"PGSCHED_METRICS_TOKEN": token, "PGSCHED_VIEWER_TOKEN": "viewer-token-of-the-tests"} if token else {}

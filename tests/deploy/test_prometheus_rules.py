@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from pgsched.maintenance.alerts import Thresholds
 from pgsched.maintenance.doctor.catalogue import SEVERITIES as FINDING_SEVERITIES
+from tests.commands import pgsched
 from tests.doc_examples import tables
 from tests.processes import CHECKOUT
 from tests.prometheus import DEPLOYED, program
@@ -22,9 +25,10 @@ ALERTS = [rule for group in RULES["groups"] for rule in group["rules"] if "alert
 ASKED_FOR = {
     "QueueTooDeep", "QueueTooOld", "DeadLettersGrowing", "ErrorRateHigh", "NothingExecutedWhileDue", "NoLiveWorker",
     "ScheduleStalled", "StartsLate", "LeasesExpire", "DatabaseSlow", "DatabaseErrors", "DeadTuples", "OldSnapshot",
-    "NotificationQueueFilling", "UnhandledDue", "FindingError",
+    "NotificationQueueFilling", "UnhandledDue", "FindingError", "FailuresFrequent", "TaskSilent", "TaskRunsLong",
 }  # fmt: skip
 TABLE_WIDE = (
+    "silent_tasks", "long_runs", "died_last_hour",
     "tasks", "queue_due", "queue_oldest_due_seconds", "unhandled_due", "workers", "schedules_stalled",
     "set_aside_tasks", "findings", "table_dead_tuples", "oldest_xmin_age_seconds", "notification_queue_usage",
 )  # fmt: skip
@@ -65,6 +69,50 @@ def test_the_rules_are_rules() -> None:
     assert f"SUCCESS: {sum(len(group['rules']) for group in RULES['groups'])} rules found" in promtool(
         "check", "rules", "--lint=all", "--lint-fatal", "pgsched.rules.yml"
     )
+
+
+def test_the_rules_are_what_the_command_prints() -> None:
+    assert (DEPLOYED / "pgsched.rules.yml").read_text() == pgsched("alerts").stdout, "run: make docs"
+
+
+OTHER = {
+    "queue_depth": ("PgschedQueueTooDeep", "7", ">= 7"),
+    "queue_age": ("PgschedQueueTooOld", "90s", "> 90"),
+    "start_delay": ("PgschedStartsLate", "2m", "> 120"),
+    "failures_per_minute": ("PgschedFailuresFrequent", "3", ">= 10 * 3"),
+    "failure_percent": ("PgschedErrorRateHigh", "5", "> 0.05"),
+    "dead_per_hour": ("PgschedDeadLettersGrowing", "2", ">= 2"),
+    "idle_for": ("PgschedNothingExecutedWhileDue", "2d", "48h"),
+}
+"""Of each threshold its alert, another value, and what the alert then has."""
+
+
+def test_each_threshold_is_an_option_that_changes_its_alert_and_no_other(tmp_path: Path) -> None:
+    assert OTHER.keys() == {one.name for one in fields(Thresholds)}
+    given = [f"--{name.replace('_', '-')}={value}" for name, (_, value, _) in OTHER.items()]
+    (tmp_path / "rules.yml").write_text(pgsched("alerts", *given).stdout)
+    assert "SUCCESS" in promtool("check", "rules", "--lint=all", "--lint-fatal", "rules.yml", folder=tmp_path)
+    groups = yaml.safe_load((tmp_path / "rules.yml").read_text())["groups"]
+    alerts = {rule["alert"]: rule for group in groups for rule in group["rules"] if "alert" in rule}
+    for alert, _, wanted in OTHER.values():
+        assert wanted in (alerts[alert]["expr"] + alerts[alert].get("for", ""))
+    changed = {alert["alert"] for alert in ALERTS if alert != alerts[alert["alert"]]}
+    assert changed == {alert for alert, _, _ in OTHER.values()}
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--queue-depth=0", "queue_depth must be at least 1, got 0"),
+        ("--failure-percent=100", "failure_percent must be between 1 and 99, got 100"),
+        ("--idle-for=0.5s", "idle_for must be whole seconds, one at least, got '0.5s'"),
+        ("--queue-age=soon", 'queue_age: interval "soon" must be'),
+    ],
+)
+def test_senseless_threshold_is_refused_by_its_name(option: str, said: str) -> None:
+    done = pgsched("alerts", option)
+    assert (done.code, done.stdout) == (1, "")
+    assert said in done.stderr
 
 
 def test_alerts_fire_when_they_should_and_not_just_below() -> None:

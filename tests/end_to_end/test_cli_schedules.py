@@ -392,7 +392,7 @@ def test_show_json_has_the_status_beside_the_columns(dsn: str) -> None:
     added = pgsched("task", "add", "digest", "--cron", "0 8 * * *", "--json", dsn=dsn).json()
     task = show(dsn, added["id"])
     assert task.items() >= added.items()
-    beside = {"schedule", "is_running", "next_runs", "last_execution", "executions", "missed_ticks", "logs"}
+    beside = {"schedule", "is_running", "next_runs", "last_execution", "executions", "missed_ticks", "alerts", "logs"}
     assert task.keys() - added.keys() == beside
     assert (len(task["next_runs"]), task["is_running"], task["last_execution"]) == (5, False, None)
 

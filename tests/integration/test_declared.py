@@ -111,6 +111,23 @@ async def test_a_concurrency_key_is_declared_and_taken_back(dsn: str) -> None:
 
 
 @on_loop
+async def test_when_silence_is_told_of_is_declared_and_taken_back(dsn: str) -> None:
+    with database(dsn) as db:
+        for options, hours, outcome in (
+            ({"alert_if_no_success_for": "25h"}, 25, "added"),
+            ({"alert_if_no_success_for": "25h"}, 25, "unchanged"),
+            ({"alert_if_no_success_for": "30h", "alert_if_running_for": "2h"}, 30, "changed"),
+            ({}, None, "changed"),
+        ):
+            assert await outcomes(dsn, declaring(cron="0 3 * * *", **options)) == [outcome]
+            (row,) = rows(db, "select * from pgsched.tasks")
+            assert row["alert_if_no_success_for"] == (hours and timedelta(hours=hours))
+            assert row["alert_if_running_for"] == (timedelta(hours=2) if hours == 30 else None)
+        db.execute("update pgsched.tasks set alert_if_running_for = '1 hour'")
+        assert await outcomes(dsn, declaring(cron="0 4 * * *")) == ["overwritten"]
+
+
+@on_loop
 async def test_a_row_that_somebody_paused_stays_paused(dsn: str) -> None:
     await declare(dsn, declaring(cron="0 8 * * 1"))
     with database(dsn) as db:

@@ -26,7 +26,7 @@ from tests.doc_examples import PAGES, Block, Story, blocks, table, tables
 from tests.doc_programs import programs
 from tests.engine import handlers, nothing, on_loop
 from tests.processes import PgschedRunner
-from tests.tables import database, insert_task
+from tests.tables import database, insert_task, set_dead, set_running
 from tests.waiting import wait_until, wait_until_async
 
 DEAD = {
@@ -142,7 +142,7 @@ def test_limit_is_that_of_the_program(what: str, limit: str, name: str) -> None:
 # Metrics.
 
 
-_LATE = ("pgsched_unhandled_due", "pgsched_executions_total", "pgsched_pruned_total")
+_LATE = ("pgsched_unhandled_due", "pgsched_executions_total", "pgsched_pruned_total", "pgsched_ticks_missed_total")
 
 
 @on_loop
@@ -170,7 +170,11 @@ async def _scrape(dsn: str, found: dict[str, tuple[str, list[str]]]) -> None:
 def test_metrics_table_lists_every_metric(dsn: str) -> None:
     with database(dsn) as connection:
         insert_task(connection, "mail")
+        insert_task(connection, "mail", repeat_interval="1 second")
         insert_task(connection, "nobody's")
+        set_dead(connection, insert_task(connection, scheduled_for="2026-01-01Z", alert_if_no_success_for="1 hour"))
+        set_running(connection, insert_task(connection, alert_if_running_for="1 hour"), lease="1 day")
+        connection.execute("update pgsched.tasks set started_at = now() - interval '2 hours' where status = 'running'")
         connection.execute("update pgsched.settings set retention = '1 day'")
     found: dict[str, tuple[str, list[str]]] = {}
     _scrape(dsn, found)

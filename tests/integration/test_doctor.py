@@ -414,6 +414,21 @@ def refused_outcome(db: DB) -> str:
     return "finish in default"
 
 
+def job_without_success(db: DB) -> str:
+    job = insert_task(db, "nightly", cron_expression="0 3 * * *", alert_if_no_success_for="1 hour")
+    with db.transaction():
+        db.execute("set local session_replication_role = replica")
+        db.execute("update pgsched.tasks set scheduled_for = now() - interval '2 hours'")
+    return f"task {job} (nightly)"
+
+
+def run_for_hours(db: DB) -> str:
+    task_id = insert_task(db, alert_if_running_for="1 hour")
+    set_running(db, task_id)
+    db.execute("update pgsched.tasks set started_at = now() - interval '2 hours'")
+    return f"task {task_id} (mail)"
+
+
 PLANTS: dict[Plant, str] = {
     **{trouble_of(kind): kind for kind in ADVICE},
     refused_outcome: "set_aside",
@@ -442,6 +457,8 @@ PLANTS: dict[Plant, str] = {
     worker_that_is_gone: "orphaned",
     end_that_nobody_was_told: "stuck_blocked",
     edge_that_was_lost: "stuck_blocked",
+    job_without_success: "silent_tasks",
+    run_for_hours: "long_runs",
     deaths: "dead_letters",
     lost_attempt: "lost_attempts",
     late_starts: "late_starts",

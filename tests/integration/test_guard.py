@@ -80,8 +80,18 @@ def test_every_column_is_either_for_everybody_or_refused(dsn: str) -> None:
         *("start_date", "end_date", "repeat_interval", "repeat_count", "on_missed", "catchup_window", "overlap"),
         *("jitter", "max_attempts", "backoff", "backoff_delay", "backoff_max", "timeout", "idempotency_key"),
         *("depends_on", "dependency_mode", "on_dependency_dead", "concurrency_key"),
+        *("alert_if_no_success_for", "alert_if_running_for"),
     }
-    ours = {"declared", "planned_from", "created_at", "updated_at", "next_run_at", "observed", "inserted_by"}
+    ours = {
+        "declared",
+        "planned_from",
+        "created_at",
+        "updated_at",
+        "next_run_at",
+        "observed",
+        "inserted_by",
+        "judged_from",
+    }
     assert {row["name"] for row in rows} == anybody | ours | {"status"} | FOREIGN.keys()
 
 

@@ -44,7 +44,7 @@ CONTRACT = {
     "pgsched_slots": set(),
     "pgsched_leases_expired_total": set(),
     "pgsched_fenced_total": set(),
-    "pgsched_ticks_missed_total": {"policy"},
+    "pgsched_ticks_missed_total": {"task_type", "queue", "policy"},
     "pgsched_pruned_total": {"queue", "status"},
     "pgsched_listener_connected": set(),
     "pgsched_database_errors_total": set(),
@@ -113,7 +113,10 @@ def scrape(one: Engine) -> Samples:
 async def test_every_metric_of_the_contract_is_there_with_its_labels_and_no_other(every_server_dsn: str) -> None:
     with database(every_server_dsn) as db:
         insert_task(db)
+        schedule = insert_task(db, repeat_interval="1 hour")
         async with engine(every_server_dsn) as one:
+            await one.work()
+            make_due(db, schedule)
             await one.work()
             insert_task(db)
             one.tally.prune("default", completed=1)  # nothing is old enough here

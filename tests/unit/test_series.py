@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.registry import Collector
 
-from pgsched.db.upkeep import TaskCount, Unhandled
+from pgsched.db.upkeep import TaskCount, Troubled
 from pgsched.model import Finish, Outcome
 from pgsched.worker.gauges import Gauges, _largest
 from pgsched.worker.merged import Child, MergedMetrics
@@ -109,8 +109,12 @@ def test_a_queue_with_the_name_of_the_others_is_one_of_them() -> None:
     queues = {f"q{number}": (5, 0) for number in range(MOST_SERIES + 1)}
     bounded = gauges._bounded(counts(**queues, other=(1, 0)))
     assert [one.rows for one in bounded if one.queue == OTHER] == [6]
-    unhandled = [Unhandled(f"q{number}", "mail", 5) for number in range(MOST_SERIES + 1)]
-    assert [one.rows for one in _largest([*unhandled, Unhandled(OTHER, OTHER, 50)]) if one.queue == OTHER] == [55]
+    unhandled = [Troubled("unhandled", f"q{number}", "mail", 5) for number in range(MOST_SERIES + 1)]
+    assert [
+        one.rows
+        for one in _largest("unhandled", [*unhandled, Troubled("unhandled", OTHER, OTHER, 50)])
+        if one.queue == OTHER
+    ] == [55]
 
 
 def merged(*places: Place, clock: Callable[[], float]) -> MergedMetrics:

@@ -11,6 +11,7 @@ import pytest
 
 from pgsched.interval import Interval
 from pgsched.records import Execution, MissedTicks, Task
+from pgsched.silence import Alert
 from pgsched.status import NEXT_RUNS, TaskStatus, status_of
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -73,6 +74,8 @@ ONE_TIME = Task(
     planned_from=NOON - HOUR,
     created_at=NOON - HOUR,
     updated_at=NOON - HOUR,
+    alert_if_no_success_for=None,
+    alert_if_running_for=None,
 )
 DAILY = replace(ONE_TIME, schedule_type="recurring", cron_expression="0 12 * * *")
 REPEATING = replace(ONE_TIME, schedule_type="repeating", repeat_interval=HOURLY)
@@ -93,11 +96,21 @@ EXECUTION = Execution(
     result=None,
     error="no",
 )
+ALERT = Alert(
+    task_id=7,
+    task_type="digest",
+    queue="default",
+    kind="silent",
+    since=NOON,
+    seconds=7_200.0,
+    limit=HOURLY,
+    row_id=7,
+)
 MISSED = MissedTicks(task_id=7, reason="once", ticks=3, first_tick=NOON, next_tick=None, noted_at=NOON)
 
 
 def status(task: Task, **columns: Any) -> TaskStatus:
-    return status_of(replace(task, **columns), [], [])
+    return status_of(replace(task, **columns), [], [], [])
 
 
 def running(task: Task, **columns: Any) -> TaskStatus:
@@ -239,12 +252,12 @@ def test_only_a_task_that_runs_is_running() -> None:
 
 def test_the_last_execution_is_the_first_of_the_list() -> None:
     earlier = replace(EXECUTION, attempt=0)
-    assert status_of(DAILY, [EXECUTION, earlier], []).last_execution is EXECUTION
+    assert status_of(DAILY, [EXECUTION, earlier], [], []).last_execution is EXECUTION
     assert status(DAILY).last_execution is None
 
 
 def test_as_dict_has_the_columns_and_the_status_as_json_has_them() -> None:
-    found = status_of(DAILY, [EXECUTION], [MISSED]).as_dict()
+    found = status_of(DAILY, [EXECUTION], [MISSED], [ALERT]).as_dict()
     assert found.items() >= DAILY.as_dict().items()
     assert found.keys() - DAILY.as_dict().keys() == {
         "schedule",
@@ -253,7 +266,20 @@ def test_as_dict_has_the_columns_and_the_status_as_json_has_them() -> None:
         "last_execution",
         "executions",
         "missed_ticks",
+        "alerts",
     }
     assert found["next_runs"][0] == "2026-06-01T12:00:00Z"
     assert found["last_execution"] == found["executions"][0] == EXECUTION.as_dict()
     assert found["missed_ticks"] == [MISSED.as_dict()]
+    assert found["alerts"] == [ALERT.as_dict()]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("silent", "no success since 2026-06-01 12:00:00 UTC; alert_if_no_success_for is 3600 secs"),
+        ("running", "an attempt has been running since 2026-06-01 12:00:00 UTC; alert_if_running_for is 3600 secs"),
+    ],
+)
+def test_alert_says_what_is_wrong_since_when_and_by_which_limit(kind: str, words: str) -> None:
+    assert replace(ALERT, kind=kind).problem == words

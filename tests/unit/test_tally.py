@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
-from pgsched.model import Finish, Outcome
+from pgsched.interval import Interval
+from pgsched.model import Claimed, Finish, Outcome
+from pgsched.worker.series import MOST_SERIES, OTHER
 from pgsched.worker.tally import Histogram, Tally
 from tests.engine import claimed
+
+HOUR = Interval(microseconds=3_600_000_000)
 
 
 def sample(tally: Tally, name: str, **labels: str) -> float | None:
@@ -15,9 +19,11 @@ def sample(tally: Tally, name: str, **labels: str) -> float | None:
     return registry.get_sample_value(name, labels)
 
 
-def ended(tally: Tally, status: str, *, next_status: str = "pending", buried: bool = False) -> None:
+def ended(
+    tally: Tally, status: str, *, next_status: str = "pending", buried: bool = False, task: Claimed | None = None
+) -> None:
     tally.execution(
-        claimed(),
+        task or claimed(),
         Outcome(status, started=1.0, finished=1.5),
         Finish(1, 1, next_status, execution=status, buried=buried),
     )
@@ -64,10 +70,30 @@ def test_claims_count_the_leases_that_had_run_out() -> None:
     assert sample(tally, "pgsched_leases_expired_total") == 1
 
 
-def test_missed_ticks_are_counted_by_policy() -> None:
+def test_missed_ticks_are_counted_by_type_queue_and_policy() -> None:
     tally = Tally(slots=1)
-    tally.missed("skip", 3)
-    assert sample(tally, "pgsched_ticks_missed_total", policy="skip") == 3
+    task = claimed(repeat_interval=HOUR, queue="reports")
+    tally.missed(task, "skip", 3)
+    tally.missed(task, "overlap", 1)
+    labels = {"task_type": "mail", "queue": "reports"}
+    assert sample(tally, "pgsched_ticks_missed_total", policy="skip", **labels) == 3
+    assert sample(tally, "pgsched_ticks_missed_total", policy="overlap", **labels) == 1
+    assert sample(tally, "pgsched_ticks_missed_total", policy="all", **labels) == 0
+
+
+def test_missed_ticks_of_a_schedule_that_has_run_are_there_with_0_and_of_a_one_time_task_are_not() -> None:
+    tally = Tally(slots=1)
+    for task in (claimed(queue="once"), claimed(repeat_interval=HOUR, queue="often")):
+        ended(tally, "completed", task=task)
+    assert sample(tally, "pgsched_ticks_missed_total", task_type="mail", queue="often", policy="skip") == 0
+    assert sample(tally, "pgsched_ticks_missed_total", task_type="mail", queue="once", policy="skip") is None
+
+
+def test_missed_ticks_of_many_types_are_one_series() -> None:
+    tally = Tally(slots=1)
+    for number in range(MOST_SERIES + 5):
+        tally.missed(claimed(task_type=f"t{number}"), "skip", 1)
+    assert sample(tally, "pgsched_ticks_missed_total", task_type=OTHER, queue=OTHER, policy="skip") == 5
 
 
 def test_a_value_on_a_bound_is_inside_its_bucket() -> None:

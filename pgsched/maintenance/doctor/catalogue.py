@@ -263,6 +263,18 @@ CHECKS: Final = (
     ),
     Check("stuck_blocked", ("error",), "tasks wait for others that have all ended", "`select pgsched.settle(…);`"),
     Check(
+        "silent_tasks",
+        ("error",),
+        "a task has had no success for its `alert_if_no_success_for`",
+        "`pgsched task show …`",
+    ),
+    Check(
+        "long_runs",
+        ("warning",),
+        "an attempt of a task has run for its `alert_if_running_for`",
+        "`pgsched task show …`, `pgsched task cancel …`",
+    ),
+    Check(
         "dead_letters",
         ("warning", "hint"),
         "tasks died in the last hour; ten of them are a warning",

@@ -28,6 +28,7 @@ from pgsched.db.doctor_commands import (
 from pgsched.db.examination import Answers, Refusal
 from pgsched.db.page_commands import QueueSurvey, TypeSurvey
 from pgsched.records import WorkerInfo
+from pgsched.silence import Alert
 
 ZONE_STEP: Final = timedelta(days=14)
 ZONE_STEPS: Final = 53
@@ -63,10 +64,11 @@ def questions(now: datetime) -> dict[str, Command[Any]]:
         "dead": doctor_commands.examine_dead(),
         "history": doctor_commands.examine_history(),
         "set_aside": doctor_commands.examine_set_aside(),
+        "alerts": doctor_commands.list_alerts(),
     }
 
 
-PRESSING: Final = frozenset({"version", "workers", "queues", "types", "front", "set_aside"})
+PRESSING: Final = frozenset({"version", "workers", "queues", "types", "front", "set_aside", "alerts"})
 """Questions about what keeps tasks from running now: they are asked often, the others seldom."""
 
 
@@ -180,6 +182,11 @@ class Facts:
     def set_aside(self) -> list[SetAside]:
         """What workers have set aside."""
         return self._of("set_aside")  # type: ignore[no-any-return]
+
+    @property
+    def alerts(self) -> list[Alert]:
+        """Which tasks had no success, or run, for longer than they say."""
+        return self._of("alerts")  # type: ignore[no-any-return]
 
     @property
     def paused(self) -> set[str]:

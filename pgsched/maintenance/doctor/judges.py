@@ -53,6 +53,8 @@ OF_OUR_SCHEMA: Final[dict[str, Judge]] = {
     "stuck_running": tasks.stuck_running,
     "orphaned": tasks.orphaned,
     "stuck_blocked": tasks.stuck_blocked,
+    "silent_tasks": tasks.silent_tasks,
+    "long_runs": tasks.long_runs,
     "dead_letters": tasks.dead_letters,
     "lost_attempts": tasks.lost_attempts,
     "late_starts": tasks.late_starts,

@@ -7,13 +7,17 @@ from typing import Final
 
 from pgsched.db.doctor_commands import CAP, FRONT, STUCK_SECONDS
 from pgsched.db.page_commands import SAMPLE
+from pgsched.maintenance.doctor.catalogue import Severity
 from pgsched.maintenance.doctor.facts import Facts
 from pgsched.maintenance.doctor.findings import Finding
 from pgsched.maintenance.doctor.words import age, many, some_ids, word
+from pgsched.silence import RUNNING, SILENT
 
 PAUSED_SECONDS: Final = 3_600.0
 LATE_SECONDS: Final = 10.0
 MANY_DEATHS: Final = 10
+MOST_ALERTS: Final = 20
+"""So many tasks are named, those first that were the first to be in trouble."""
 ENOUGH_STARTS: Final = 20
 """Of fewer attempts in an hour no lateness is told."""
 
@@ -126,6 +130,36 @@ def stuck_blocked(facts: Facts) -> Iterator[Finding]:
             problem=f"{many(blocked.number, 'task', CAP)} blocked, and all they wait for has ended: "
             f"{some_ids(blocked.ids, blocked.number)}",
             advice=cure,
+        )
+
+
+def silent_tasks(facts: Facts) -> Iterator[Finding]:
+    """A task has had no success for as long as it says."""
+    return _alerts(facts, SILENT, "silent_tasks", "error")
+
+
+def long_runs(facts: Facts) -> Iterator[Finding]:
+    """An attempt runs for longer than its task says."""
+    return _alerts(facts, RUNNING, "long_runs", "warning")
+
+
+def _alerts(facts: Facts, kind: str, check: str, severity: Severity) -> Iterator[Finding]:
+    found = [one for one in facts.alerts if one.kind == kind]
+    for one in found[:MOST_ALERTS]:
+        yield Finding(
+            check=check,
+            severity=severity,
+            object=f"task {one.task_id} ({one.task_type})",
+            problem=f"{one.problem} ({age(one.seconds)} ago)",
+            advice=f"pgsched task show {one.row_id}",
+        )
+    if len(found) > MOST_ALERTS:
+        yield Finding(
+            check=check,
+            severity=severity,
+            object="others",
+            problem=f"{many(len(found) - MOST_ALERTS, 'more task', CAP)}",
+            advice="select * from pgsched.watched_tasks where is_silent or runs_too_long;",
         )
 
 

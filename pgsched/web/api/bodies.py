@@ -95,6 +95,8 @@ class TaskFields(BaseModel):
     dependency_mode: Text = Field(None, json_schema_extra=_words("all", "any"))
     on_dependency_dead: Text = Field(None, json_schema_extra=_words("cancel", "run", "wait"))
     concurrency_key: Text = None
+    alert_if_no_success_for: Duration | None = Field(None, description="Silent: no success for so long.")
+    alert_if_running_for: Duration | None = Field(None, description="Too long: an attempt runs for so long.")
 
 
 class NewTask(TaskFields):

@@ -83,6 +83,8 @@ TASK: Final[dict[str, Any]] = {
     "planned_from": "2026-01-31T08:00:00Z",
     "created_at": "2026-01-31T08:00:00Z",
     "updated_at": "2026-01-31T08:00:00Z",
+    "alert_if_no_success_for": None,
+    "alert_if_running_for": None,
 }
 DEAD: Final = TASK | {
     "status": "dead",
@@ -113,6 +115,7 @@ STATUS: Final = TASK | {
     "last_execution": None,
     "executions": [],
     "missed_ticks": [],
+    "alerts": [],
 }
 MISSED: Final[dict[str, Any]] = {
     "task_id": 21,

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, create_model
 
 from pgsched import records
 from pgsched.interval import Interval
+from pgsched.silence import Alert
 from pgsched.web.hiding import SECRET
 
 _PLAIN: dict[Any, Any] = {Interval: str}
@@ -54,6 +55,7 @@ def _json_type(kind: Any) -> Any:
 TaskShape = shape_of(records.Task, "Task")
 ExecutionShape = shape_of(records.Execution, "Execution")
 MissedTicksShape = shape_of(records.MissedTicks, "MissedTicks")
+AlertShape = shape_of(Alert, "Alert")
 LogEntryShape = shape_of(records.LogEntry, "LogEntry")
 QueueShape = shape_of(records.QueueInfo, "Queue")
 QueueSettingsShape = shape_of(records.QueueSettings, "QueueSettings")
@@ -96,6 +98,7 @@ class TaskStatusShape(TaskShape):  # type: ignore[misc, valid-type]
     last_execution: ExecutionShape | None  # type: ignore[valid-type]
     executions: list[ExecutionShape]  # type: ignore[valid-type]
     missed_ticks: list[MissedTicksShape]  # type: ignore[valid-type]
+    alerts: list[AlertShape]  # type: ignore[valid-type]
 
 
 class NodeShape(BaseModel):

@@ -19,11 +19,12 @@ MAX_FORM = 4 * 1024 * 1024
 MAX_FIELDS = 1_000
 _TEXTS = ("name", "queue", "timezone", "backoff", "on_missed", "overlap", "tenant_id", "user_id", "concurrency_key")
 _NUMBERS = ("priority", "max_attempts", "times")
-_DURATIONS = ("every", "backoff_delay", "backoff_max", "timeout", "jitter", "catchup_window")
+_ALERTS = ("alert_if_no_success_for", "alert_if_running_for")
+_DURATIONS = ("every", "backoff_delay", "backoff_max", "timeout", "jitter", "catchup_window", *_ALERTS)
 _TIMES = ("at", "start", "end")
 _CLEARABLE = (
     "name", "tenant_id", "user_id", "concurrency_key", "every", "times", "timeout", "jitter", "catchup_window", "start",
-    "end",
+    "end", *_ALERTS,
 )  # fmt: skip
 
 

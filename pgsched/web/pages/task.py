@@ -121,6 +121,8 @@ def fields_of(one: Task) -> dict[str, str]:
         "backoff_delay": duration(one.backoff_delay), "backoff_max": duration(one.backoff_max),
         "timeout": duration(one.timeout), "on_missed": one.on_missed, "overlap": one.overlap,
         "jitter": duration(one.jitter), "catchup_window": duration(one.catchup_window),
+        "alert_if_no_success_for": duration(one.alert_if_no_success_for),
+        "alert_if_running_for": duration(one.alert_if_running_for),
         "tags": ", ".join(one.tags), "tenant_id": one.tenant_id, "user_id": one.user_id,
         "concurrency_key": one.concurrency_key, "payload": pretty(one.payload),
     }  # fmt: skip
