@@ -216,7 +216,8 @@ def test_one_time_task_without_a_success_at_its_deadline_is_silent(db: DB, statu
     assert is_silent(db, task_id)
     copy = insert_task(db, "import", parent_id=task_id)
     set_completed(db, copy)
-    assert not is_silent(db, task_id), "somebody ran a copy of it"
+    stand(db, copy, completed_at="now() - interval '1 day'")
+    assert not is_silent(db, task_id), "somebody ran a copy of it, once is enough"
 
 
 def test_tick_of_a_schedule_that_overlaps_itself_is_a_success_of_the_schedule(db: DB) -> None:
@@ -280,6 +281,9 @@ def test_clock_that_was_ahead_and_came_back_leaves_no_success_in_the_future(db: 
     attempt(db, task_id, "26 hours")
     assert is_silent(db, task_id)
     attempt(db, task_id, "-70 years")
+    copy = insert_task(db, "nightly", parent_id=task_id)
+    set_completed(db, copy)
+    stand(db, copy, completed_at="now() + interval '70 years'")
     stand(db, task_id, judged_from="now() + interval '70 years'")
     db.execute("insert into pgsched.queues (name, resumed_at) values ('default', now() + interval '70 years')")
     assert is_silent(db, task_id)
@@ -392,6 +396,22 @@ def test_doctor_names_the_first_ones_and_counts_the_others(dsn: str, db: DB) -> 
         findings = client.doctor(checks=["silent_tasks"]).findings
     assert len(findings) == MOST_ALERTS + 1
     assert findings[-1].problem == "2 more tasks"
+
+
+@on_loop
+async def test_workers_look_for_silence_each_time_and_not_only_when_they_look_at_everything(dsn: str, db: DB) -> None:
+    """Checked without "alerts" among the pressing questions: the second look does not find it."""
+    task_id = nightly(db)
+    attempt(db, task_id, "1 hour")
+    watchdog = Watchdog(dsn=dsn, worker=WORKER)
+    for silent in (False, True):
+        if silent:
+            db.execute("update pgsched.executions set finished_at = finished_at - interval '1 day'")
+            stand(db, task_id, judged_from="null")
+        assert await watchdog.tick(every=0)
+        (row,) = db.execute("select findings from pgsched.watchdog").fetchall()
+        named = [one["object"] for one in row["findings"] if one["check"] == "silent_tasks"]
+        assert named == ([f"task {task_id} (nightly)"] if silent else [])
 
 
 def test_status_has_the_limits_that_are_passed(dsn: str, db: DB) -> None:
