@@ -17,6 +17,7 @@ from pgsched.extras import load_tracing
 from pgsched.hooks import Hook, Hooks
 from pgsched.registry import Handler, Registry
 from pgsched.spec import OPTION_NAMES, TaskOptions, TaskSpec
+from pgsched.spec_defaults import spec_with
 
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
@@ -215,6 +216,16 @@ class TaskHandle(Generic[P, R]):
         payload, options = self._sort(connection, payload, kwargs)
         client = self._app.async_client()
         return await client.schedule(self.task_type, payload, connection=connection, **options)
+
+    def declare(self, payload: Mapping[str, Any] | None = None, **options: Unpack[TaskOptions]) -> None:
+        """Declare a schedule of this handler: workers keep it in step with the table, like one of the decorator.
+
+        A handler may have any number; each has a ``name`` of its own, by which its row is found. Options that are left
+        out are the handler's. Raises InvalidTask, PayloadMismatch, and RegistrationError for no ``cron`` or ``every``,
+        no name, and a name that the handler has declared already.
+        """
+        spec = spec_with(self.task_type, payload, options, self._app._defaults)
+        self.handler = self._app.registry.declare(spec)
 
     def _sort(
         self, connection: object, payload: Mapping[str, Any] | None, arguments: Mapping[str, Any]

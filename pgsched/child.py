@@ -28,7 +28,7 @@ from typing import Any, BinaryIO, cast
 from pgsched import forks, logs
 from pgsched.capture import capture, release
 from pgsched.context import Context
-from pgsched.endings import completed, failed
+from pgsched.endings import completed, raised
 from pgsched.errors import PgschedError
 from pgsched.extras import flush_telemetry, set_up_telemetry
 from pgsched.keeper import open_standard_files
@@ -188,7 +188,7 @@ class _Child:
             spent = True  # whatever is left of it, a fresh child has more room
             outcome = _out_of_memory(error, handler, started)
         except BaseException as error:  # noqa: BLE001 - SystemExit of a handler must not end the child
-            outcome = failed(error, started)
+            outcome = raised(error, started)
             if self._terminated:
                 _die_of(signal.SIGTERM)
         self._context = None
@@ -315,7 +315,7 @@ def _address_space() -> int:
 
 def _out_of_memory(error: MemoryError, handler: Handler | None, started: float) -> Outcome:
     limit = handler.memory_limit if handler is not None else None
-    outcome = failed(error, started)
+    outcome = raised(error, started)
     if limit is None:
         return outcome
     first, *rest = str(outcome.error).split("\n")

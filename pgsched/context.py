@@ -84,6 +84,14 @@ class Context:
         return self._task.max_attempts
 
     @property
+    def tick_number(self) -> int:
+        """The number of this tick among those that its schedule has run, from 1; the same in each attempt at it.
+
+        1 for a one-time task.
+        """
+        return self._task.execution_count + 1
+
+    @property
     def scheduled_for(self) -> datetime:
         """The tick: the nominal time this run is for, in UTC."""
         return self._task.scheduled_for or self._task.next_run_at
@@ -166,6 +174,7 @@ class Context:
             "attempts": task.attempts,
             "max_attempts": task.max_attempts,
             "fencing_token": task.fencing_token,
+            "execution_count": task.execution_count,
             "scheduled_for": task.scheduled_for and task.scheduled_for.isoformat(),
             "next_run_at": task.next_run_at.isoformat(),
             "at": self._clock(),

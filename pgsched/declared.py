@@ -1,4 +1,4 @@
-"""``@app.task(cron=…)`` and ``@app.task(every=…)``: one row each, whoever starts first.
+"""``@app.task(cron=…)`` and ``handler.declare(…)``: one row each, whoever starts first.
 
 Who wins when code and table differ: what an operator edited stays for as long as the code says what it said before,
 because somebody changed the row for a reason that the code does not know; a declaration that changes in the code is the
@@ -26,24 +26,30 @@ class Sync(NamedTuple):
     ``in use`` (no longer in this code, but the code of a living worker declares it), ``refused`` (by the database)."""
     reason: str | None = None
     """Why the database refused it."""
+    name: str | None = None
+    """Which of the schedules of its type."""
+
+    def __str__(self) -> str:
+        """Type and name."""
+        return self.task_type if self.name is None else f"{self.task_type} ({self.name})"
 
 
 async def declare_schedules(session: Session, registry: Registry) -> list[Sync]:
-    """Insert or update the row of every handler that declares a schedule; one that is refused costs no other its row.
+    """Insert or update the row of every declared schedule; one that is refused costs no other its row.
 
-    The row is found by its idempotency key, ``declared:<task_type>`` unless the declaration names one. Raises
-    DatabaseUnavailable.
+    The row is found by its idempotency key: ``declared:<task_type>``, of a named one ``declared:<task_type>:<name>``,
+    unless the declaration gives one. Raises DatabaseUnavailable.
     """
     synced = []
     for spec in _specs(registry):
         try:
             outcome, was_edited = await schedules.declare(session, spec.parameters())
         except RefusedByDatabase as error:
-            synced.append(Sync(spec.task_type, "refused", str(error)))
+            synced.append(Sync(spec.task_type, "refused", str(error), name=spec.name))
             continue
         if was_edited:
             outcome = "overwritten" if outcome == "changed" else "edited"
-        synced.append(Sync(spec.task_type, outcome))
+        synced.append(Sync(spec.task_type, outcome, name=spec.name))
     return synced
 
 
@@ -62,7 +68,7 @@ async def sync_schedules(*, dsn: str, registry: Registry, prune: bool) -> list[S
         if prune:
             await schedules.disable_declared(session, [row.id for row in orphans if not row.is_alive])
         gone = "disabled" if prune else "orphaned"
-        return synced + [Sync(row.task_type, "in use" if row.is_alive else gone) for row in orphans]
+        return synced + [Sync(row.task_type, "in use" if row.is_alive else gone, name=row.task_name) for row in orphans]
     finally:
         await session.close()
 
@@ -73,10 +79,4 @@ def declared_keys(registry: Registry) -> tuple[str, ...]:
 
 
 def _specs(registry: Registry) -> list[TaskSpec]:
-    specs = []
-    for handler in registry:
-        options = handler.options
-        if options.get("cron") is not None or options.get("every") is not None:
-            fixed = {"idempotency_key": f"declared:{handler.task_type}", "created_by": "code", **options}
-            specs.append(TaskSpec(task_type=handler.task_type, **fixed))  # type: ignore[arg-type]
-    return specs
+    return [spec for handler in registry for spec in handler.schedules]

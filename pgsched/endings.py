@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from time import monotonic
 
 from pgsched.callables import unrun
-from pgsched.errors import Discard, InvalidTask, Retry
+from pgsched.errors import Discard, Finished, InvalidTask, Retry
 from pgsched.jsontext import encode_json
 from pgsched.model import Outcome
 from pgsched.storable import storable, text_of
@@ -27,7 +27,7 @@ def completed(value: object, started: float) -> Outcome:
         result = encode_json(value, "result")
     except InvalidTask as error:
         if (what := unrun(value)) is not None:
-            return failed(TypeError(f"the handler returned {what}, which nothing runs"), started)
+            return raised(TypeError(f"the handler returned {what}, which nothing runs"), started)
         # The work is done: doing it again would return the same and might bill somebody twice.
         return Outcome("discarded", started, monotonic(), error=f"{error} (the handler itself had ended well)")
     return Outcome("completed", started, monotonic(), result=result)
@@ -38,11 +38,11 @@ def timed_out(timeout: float | None, started: float) -> Outcome:
     return Outcome("timed_out", started, monotonic(), error=f"timed out after {timeout:g} s")
 
 
-def failed(error: BaseException, started: float) -> Outcome:
+def raised(error: BaseException, started: float) -> Outcome:
     """The handler raised ``error``.
 
-    In an exception group a Discard counts before a Retry, and a Retry, the one with the longest delay, before anything
-    else.
+    In an exception group a Discard counts before a Retry, a Retry, the one with the longest delay, before a Finished,
+    and that before anything else.
     """
     try:
         return _judged(error, started)
@@ -53,6 +53,8 @@ def failed(error: BaseException, started: float) -> Outcome:
 
 def _judged(error: BaseException, started: float) -> Outcome:
     asked = max(_leaves(error), key=_weight)
+    if isinstance(asked, Finished):
+        return _finished(asked, error, started)
     if not isinstance(asked, Retry | Discard):
         return Outcome("failed", started, monotonic(), error=describe(error))
     text = f"{'Retry' if isinstance(asked, Retry) else 'Discard'}: {text_of(asked)}"
@@ -62,6 +64,15 @@ def _judged(error: BaseException, started: float) -> Outcome:
     if isinstance(asked, Discard):
         return Outcome("discarded", started, monotonic(), error=text)
     return Outcome("failed", started, monotonic(), error=text, retry_delay=asked.delay)
+
+
+def _finished(asked: Finished, error: BaseException, started: float) -> Outcome:
+    """The schedule is over. What else the handler raised in a group is kept with the attempt."""
+    outcome = completed(asked.result, started)
+    if outcome.status != "completed":
+        return outcome
+    others = [leaf for leaf in _leaves(error) if not isinstance(leaf, Finished | BaseExceptionGroup)]
+    return outcome._replace(ends=True, error=describe(error) if others else None)
 
 
 def describe(error: BaseException) -> str:
@@ -87,7 +98,9 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 def _weight(error: BaseException) -> tuple[int, float]:
     """What counts more says what becomes of the task."""
     if isinstance(error, Discard):
-        return 2, 0.0
+        return 3, 0.0
     if isinstance(error, Retry):
-        return 1, error.delay if isinstance(error.delay, int | float) else -1.0
+        return 2, error.delay if isinstance(error.delay, int | float) else -1.0
+    if isinstance(error, Finished):
+        return 1, 0.0
     return 0, 0.0

@@ -6,7 +6,7 @@ shown as it is by the command line, a log or an HTTP answer.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pgsched.records import Task
@@ -107,6 +107,20 @@ class Retry(Exception):
         if delay is not None and not 0 <= delay <= 366 * 86400:
             raise ValueError(f"delay must be between 0 seconds and 366 days, got {delay}")
         self.delay = delay
+
+
+class Finished(Exception):
+    """Raised by a handler: this attempt is completed with ``result``, and its schedule is over.
+
+    A one-time task is completed with the result, as if the handler had returned it. A tick that is a task of its own
+    (``overlap="allow"``) ends the schedule that it belongs to.
+    """
+
+    result: Any = None
+
+    def __init__(self, result: Any = None) -> None:
+        super().__init__("the handler ended its schedule")
+        self.result = result
 
 
 class Discard(Exception):

@@ -104,6 +104,8 @@ class Outcome(NamedTuple):
     error: str | None = None
     retry_delay: float | None = None
     """Seconds, when the handler chose them itself."""
+    ends: bool = False
+    """The handler ended its schedule."""
 
 
 class Missed(NamedTuple):
@@ -154,6 +156,8 @@ class Finish(NamedTuple):
     """The tick is not run by the row itself but by a child that is due now (``overlap`` = allow)."""
     missed: tuple[Missed, ...] = ()
     revision: int = 0
+    ends: bool = False
+    """The handler ended its schedule: nothing that was edited meanwhile is booked."""
 
 
 class LogLine(NamedTuple):

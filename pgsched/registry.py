@@ -12,7 +12,7 @@ from pgsched.context import Context
 from pgsched.errors import PayloadMismatch, RegistrationError
 from pgsched.model import GROUP
 from pgsched.sizes import parse_size
-from pgsched.spec import TaskOptions
+from pgsched.spec import TaskOptions, TaskSpec
 
 EXECUTORS = ("auto", "process")
 
@@ -43,6 +43,8 @@ class Handler:
     """There is a context for it from the beginning: it asks for one, or reports from another process."""
     transactional: bool = False
     """It writes in a transaction that is committed with the outcome."""
+    schedules: tuple[TaskSpec, ...] = ()
+    """Those that the code declares, which workers keep in step with the table; each has an idempotency key."""
 
     def check(self, payload: Mapping[str, Any]) -> None:
         """Raise PayloadMismatch, naming the argument, unless the payload fits the function's signature."""
@@ -94,6 +96,31 @@ class Registry:
         if transactional:
             handler = _in_transaction(handler)
         self._handlers[task_type] = handler
+        if handler.options.get("cron") is not None or handler.options.get("every") is not None:
+            handler = self._declare(handler, TaskSpec(task_type=task_type, **handler.options))
+        return handler
+
+    def declare(self, spec: TaskSpec) -> Handler:
+        """Declare one more schedule of a handler, and return that.
+
+        Raises PayloadMismatch, and RegistrationError for no schedule, one without a name and one that is declared
+        already.
+        """
+        handler = self._handlers[spec.task_type]
+        if spec.cron is None and spec.every is None:
+            raise RegistrationError(f"a declared schedule of {spec.task_type!r} must have cron or every")
+        if spec.name is None:
+            raise RegistrationError(f"a declared schedule of {spec.task_type!r} must have a name, which tells it apart")
+        handler.check(spec.payload or {})
+        return self._declare(handler, spec, spec.name)
+
+    def _declare(self, handler: Handler, spec: TaskSpec, *name: str) -> Handler:
+        fixed = TaskOptions(idempotency_key=":".join(("declared", spec.task_type, *name)), created_by="code")
+        spec = spec.with_defaults(fixed)
+        if any(spec.idempotency_key == other.idempotency_key for one in self for other in one.schedules):
+            raise RegistrationError(f"a schedule with the key {spec.idempotency_key!r} is declared already")
+        handler = replace(handler, schedules=(*handler.schedules, spec))
+        self.replace(handler)
         return handler
 
     def add(self, handler: Handler) -> None:

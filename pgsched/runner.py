@@ -17,7 +17,7 @@ from typing import Any
 
 from pgsched import forks
 from pgsched.context import Context
-from pgsched.endings import completed, failed, timed_out
+from pgsched.endings import completed, raised, timed_out
 from pgsched.errors import PayloadMismatch
 from pgsched.model import Outcome
 from pgsched.processes import ChildFailed, Processes
@@ -92,17 +92,19 @@ async def _run_on_loop(
                     # The handler's own, unless the limit is what struck: then __aexit__ makes one of its own.
                     if limit.expired():
                         raise
-                    outcome = failed(error, started)
+                    outcome = raised(error, started)
             if limit.expired():  # it ended because the limit cancelled it, and swallowed that
                 outcome = timed_out(timeout, started)
     except asyncio.CancelledError as error:
         outcome = _cancelled(error, limit, timeout, started)
     except TimeoutError as error:
-        outcome = failed(error, started) if limit is None else timed_out(timeout, started)
+        outcome = raised(error, started) if limit is None else timed_out(timeout, started)
     except BaseException as error:  # noqa: BLE001 - SystemExit of a handler must not end the worker
         if forks.generation != generation:
             forks.end_copy(error)
-        outcome = failed(error, started)
+        outcome = raised(error, started)
+        if outcome.ends and limit is not None and limit.expired():  # as if it had swallowed that and returned
+            outcome = timed_out(timeout, started)
     if forks.generation != generation:
         forks.end_copy()
     report(outcome)
@@ -119,7 +121,7 @@ def _cancelled(
         while task.uncancel():
             pass
         return Outcome("released", started, monotonic())
-    return failed(error, started)
+    return raised(error, started)
 
 
 @types.coroutine
@@ -155,7 +157,7 @@ async def _run_in_thread(
         except BaseException as error:  # noqa: BLE001 - SystemExit of a handler must not end the worker
             if forks.generation != generation:
                 forks.end_copy(error)
-            return failed(error, started)
+            return raised(error, started)
         if forks.generation != generation:
             forks.end_copy()
         return completed(value, started)

@@ -101,7 +101,9 @@ def conclude(
 
     ``at`` turns the outcome's times into the database's; ``random`` returns numbers in [0, 1) and spreads retries.
     """
-    if outcome.status == "completed" and task.schedule_type == "one_time":  # the common end, and the fast one
+    if (
+        outcome.status == "completed" and task.schedule_type == "one_time" and not outcome.ends
+    ):  # the common end, and the fast one
         return Finish(
             task.id,
             task.fencing_token,
@@ -129,6 +131,9 @@ def conclude(
         error=outcome.error,
         missed=missed,
     )
+    if outcome.ends:
+        attempts = task.attempts if task.schedule_type == "one_time" else 0
+        return finish._replace(next_status="completed", counted=True, ends=True, attempts=attempts)
     if outcome.status == "completed":
         return _tick_over(task, finish, at, buried=False)
     if outcome.status == "discarded" or task.attempts >= task.max_attempts:

@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from pgsched.app import App
 from pgsched.child import serve as serve_app
 from pgsched.context import Context
-from pgsched.errors import Discard, Retry
+from pgsched.errors import Discard, Finished, Retry
 
 app = App()
 SERVE = partial(serve_app, app_path="tests.process_app:app", log_level="warning", capture_logs="info")
@@ -34,6 +34,16 @@ log = logging.getLogger("shop.orders")
 @app.task("echo", executor="process")
 def echo(**payload: Any) -> dict[str, Any]:
     return payload
+
+
+@app.task("finish", executor="process")
+async def finish() -> None:
+    raise Finished({"imported": 3})
+
+
+@app.task("tick_number", executor="process")
+def tick_number(ctx: Context) -> int:
+    return ctx.tick_number
 
 
 @app.task("pid", executor="process")

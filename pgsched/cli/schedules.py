@@ -46,7 +46,7 @@ def sync(session: Session, app: str, prune: bool, as_json: bool) -> None:
     if as_json:
         say_json([{name: said for name, said in one._asdict().items() if said is not None} for one in synced])
     else:
-        said = [(one.task_type, SAID[one.outcome]) for one in synced if one not in refused]
+        said = [(str(one), SAID[one.outcome]) for one in synced if one not in refused]
         say_table(("TYPE", "SCHEDULE"), said, empty="no schedules")
     if refused:
-        raise PgschedError("; ".join(f"the schedule of {one.task_type!r} was refused: {one.reason}" for one in refused))
+        raise PgschedError("; ".join(f"the schedule of {str(one)!r} was refused: {one.reason}" for one in refused))

@@ -100,7 +100,10 @@ def finish_commands(
         commands.append((load_statement("finish_completed"), _completed(common, worker, now)))
     if others:
         commands.append((load_statement("finish_tasks"), _any(others, worker, now)))
-    return commands, slice(before, len(commands))
+    counted = slice(before, len(commands))
+    if ending := [finish for finish in others if finish.ends]:
+        commands.append((load_statement("end_schedules"), _claims(ending)))
+    return commands, counted
 
 
 async def report(
@@ -159,6 +162,7 @@ def _any(finishes: Sequence[Finish], worker: UUID, now: float) -> dict[str, Any]
         "spawned": [finish.spawned for finish in finishes],
         "attempts": [finish.attempts for finish in finishes],
         "revisions": [finish.revision for finish in finishes],
+        "ends": [finish.ends for finish in finishes],
         "errors": [finish.error for finish in finishes],
     }
 

@@ -24,6 +24,7 @@ class DeclaredRow(NamedTuple):
 
     id: int
     task_type: str
+    task_name: str | None
     idempotency_key: str
     enabled: bool
     is_alive: bool

@@ -71,6 +71,7 @@ def call(
     attempt: int = 1,
     max_attempts: int | None = None,
     scheduled_for: datetime | None = None,
+    tick_number: int = 1,
     is_catchup: bool = False,
     timeout: float | None = None,
     dependencies: Mapping[str, Any] | None = None,
@@ -92,6 +93,7 @@ def call(
             attempt=attempt,
             max_attempts=max_attempts,
             scheduled_for=scheduled_for,
+            tick_number=tick_number,
             is_catchup=is_catchup,
             timeout=timeout,
             dependencies=dependencies,
@@ -108,6 +110,7 @@ async def call_async(
     attempt: int = 1,
     max_attempts: int | None = None,
     scheduled_for: datetime | None = None,
+    tick_number: int = 1,
     is_catchup: bool = False,
     timeout: float | None = None,
     dependencies: Mapping[str, Any] | None = None,
@@ -129,6 +132,7 @@ async def call_async(
         scheduled_for=now,
         next_run_at=now,
         fencing_token=attempt,
+        execution_count=tick_number - 1,
     )
     context = _Recording(
         task=cast("Claimed", row),

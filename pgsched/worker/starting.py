@@ -33,10 +33,11 @@ async def unless_stopped(start: Coroutine[Any, Any, None], stop: asyncio.Event) 
 
 async def declare(session: Session, registry: Registry) -> None:
     """Bring the table into step with the schedules of the code. Raises DatabaseUnavailable."""
-    for task_type, outcome, reason in await declare_schedules(session, registry):
+    for task_type, outcome, reason, name in await declare_schedules(session, registry):
+        which = {"task_type": task_type} | ({} if name is None else {"name": name})
         if outcome == "refused":
-            log.error("schedule_refused", task_type=task_type, reason=reason)
+            log.error("schedule_refused", **which, reason=reason)
         elif outcome in ("edited", "overwritten"):
-            log.warning("schedule_edited", task_type=task_type, kept="table" if outcome == "edited" else "code")
+            log.warning("schedule_edited", **which, kept="table" if outcome == "edited" else "code")
         elif outcome != "unchanged":
-            log.info("schedule_declared", task_type=task_type, outcome=outcome)
+            log.info("schedule_declared", **which, outcome=outcome)

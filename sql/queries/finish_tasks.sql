@@ -1,6 +1,7 @@
 -- Every other end of a claim: retries, deaths, ticks of schedules, plans. The outcome, the history, the next run and
 -- the child of a tick (dead: it used up its attempts; due: its schedule may overlap itself), in one statement, guarded by owner and fencing token. A schedule that was
--- edited since the claim (another revision) is planned afresh instead of being booked from what the worker knew. Who waits
+-- edited since the claim (another revision) is planned afresh instead of being booked from what the worker knew, unless its
+-- handler has ended it. Who waits
 -- for a row that ended, or for a tick that was completed, is told. Returns how many passed the fence. Times are of the
 -- statement: the transaction may be a handler's, which began when that did.
 with done as (
@@ -8,14 +9,14 @@ with done as (
   from unnest(%(ids)s::bigint[], %(tokens)s::bigint[], %(statuses)s::text[], %(executions)s::text[],
     %(ticks)s::timestamptz[], %(next_ticks)s::timestamptz[], %(retries_in)s::float8[], %(jitters)s::float8[],
     %(counted)s::boolean[], %(buried)s::boolean[], %(spawned)s::boolean[], %(attempts)s::integer[], %(revisions)s::integer[],
-    %(started_ago)s::float8[], %(seconds)s::float8[], %(results)s::text[], %(errors)s::text[])
+    %(ends)s::boolean[], %(started_ago)s::float8[], %(seconds)s::float8[], %(results)s::text[], %(errors)s::text[])
     as d(id, token, status, execution, tick, next_tick, retry_in, jitter, counted, buried, spawned, attempts,
-      revision, started_ago, seconds, result, error)
+      revision, ends, started_ago, seconds, result, error)
 ),
 target as (
   -- Locked first: `attempt` is the one that was made, before the update starts the count again.
   select done.*, t.attempts as attempt, t.worker_id,
-    t.revision <> done.revision and t.schedule_type <> 'one_time' and (done.execution is null or done.counted) as edited
+    t.revision <> done.revision and t.schedule_type <> 'one_time' and (done.execution is null or done.counted) and not done.ends as edited
   from done
   join lateral (
     select t.attempts, t.revision, t.schedule_type, t.locked_by as worker_id
@@ -54,7 +55,7 @@ finished as (
   -- Named, for users may have added columns of any name.
   returning t.id, t.task_type, t.task_name, t.queue, t.priority, t.payload, t.metadata, t.tags, t.tenant_id, t.user_id,
     t.created_by, t.timezone, t.status, t.next_run_at, t.max_attempts, t.backoff, t.backoff_delay, t.backoff_max, t.timeout,
-    t.last_run_at, t.concurrency_key, t.observed, t.fencing_token,
+    t.execution_count, t.last_run_at, t.concurrency_key, t.observed, t.fencing_token,
     target.execution, target.tick, target.attempt, target.worker_id, target.seconds, target.result as new_result,
     target.error, target.buried, target.spawned
 ),
@@ -62,11 +63,11 @@ children as (
   insert into pgsched.tasks (
     task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, schedule_type,
     scheduled_for, timezone, status, died_at, attempts, max_attempts, backoff, backoff_delay, backoff_max, timeout,
-    last_run_at, last_error, parent_id, idempotency_key, concurrency_key, observed)
+    execution_count, last_run_at, last_error, parent_id, idempotency_key, concurrency_key, observed)
   select task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, 'one_time',
     tick, timezone, case when buried then 'dead' else 'pending' end, case when buried then statement_timestamp() end,
     case when buried then least(attempt, max_attempts) else 0 end, max_attempts, backoff, backoff_delay, backoff_max,
-    timeout, case when buried then last_run_at end, case when buried then error end, id,
+    timeout, execution_count - 1, case when buried then last_run_at end, case when buried then error end, id,
     -- One child a tick, whatever is claimed twice.
     case when spawned then format('tick:%%s:%%s', id, extract(epoch from tick)) end,
     concurrency_key, spawned and observed

@@ -1,5 +1,5 @@
 -- The schedules that code has declared, and whether the code of a living worker still does.
-select t.id, t.task_type::text, t.idempotency_key::text, t.enabled,
+select t.id, t.task_type::text, t.task_name::text, t.idempotency_key::text, t.enabled,
   exists (
     select from pgsched.workers w
     where w.heartbeat_at > now() - 3 * w.lease and w.declared_keys @> array[t.idempotency_key::text]) as is_alive

@@ -231,3 +231,45 @@ async def test_a_declaration_that_the_database_refuses_costs_no_other_its_row(ds
         assert await outcomes(dsn, app.registry) == ["added", "refused", "added"]
         async with running_worker(dsn, app.registry) as worker:
             await wait_until_async(lambda: worker.health.unready() is None, message="the worker works all the same")
+
+
+# Several schedules of one handler.
+
+
+def reporting(*regions: str) -> Registry:
+    app = App()
+
+    @app.task("report", queue="reports")
+    def report(region: str) -> None: ...
+
+    for region in regions:
+        report.declare({"region": region}, name=region, cron="0 8 * * *")
+    return app.registry
+
+
+@on_loop
+async def test_one_handler_declares_several_schedules_each_with_its_payload(dsn: str) -> None:
+    with database(dsn) as db:
+        async with running_worker(dsn, reporting("eu", "us"), queues=("reports",)):
+            await wait_until_async(lambda: len(rows(db, "select from pgsched.tasks")) == 2, message="both rows")
+        found = rows(db, "select task_name, queue, payload, idempotency_key as key from pgsched.tasks order by id")
+    assert found == [
+        {"task_name": "eu", "queue": "reports", "payload": {"region": "eu"}, "key": "declared:report:eu"},
+        {"task_name": "us", "queue": "reports", "payload": {"region": "us"}, "key": "declared:report:us"},
+    ]
+
+
+@on_loop
+async def test_each_declared_schedule_of_a_handler_is_kept_in_step_by_itself(dsn: str) -> None:
+    assert await outcomes(dsn, reporting("eu", "us")) == ["added", "added"]
+    with database(dsn) as db:
+        db.execute("update pgsched.tasks set cron_expression = '0 9 * * *' where task_name = 'us'")
+        assert await outcomes(dsn, reporting("eu", "us", "asia")) == ["unchanged", "edited", "added"]
+        synced = await sync_schedules(dsn=dsn, registry=reporting("eu", "asia"), prune=True)
+        assert [(str(one), one.outcome) for one in synced] == [
+            ("report (eu)", "unchanged"),
+            ("report (asia)", "unchanged"),
+            ("report (us)", "disabled"),
+        ]
+        (paused,) = rows(db, "select task_name from pgsched.tasks where not enabled")
+    assert paused == {"task_name": "us"}

@@ -13,7 +13,7 @@ import pytest
 
 from pgsched.context import Context
 from pgsched.endings import MAX_ERROR_CHARACTERS
-from pgsched.errors import Discard, Retry
+from pgsched.errors import Discard, Finished, Retry
 from pgsched.model import Outcome
 from tests.attempts import Function, attempt, run
 from tests.engine import NOW, PATIENCE
@@ -178,6 +178,48 @@ def test_a_retry_without_a_delay_leaves_it_to_the_policy(function: Function) -> 
 def test_a_discard_is_dead_at_once(function: Function) -> None:
     outcome = run(function)
     assert (outcome.status, outcome.error) == ("discarded", "Discard: never")
+
+
+@pytest.mark.parametrize("function", raising(Finished({"imported": 3})))
+def test_a_finished_is_completed_and_ends_the_schedule(function: Function) -> None:
+    outcome = run(function)
+    assert (outcome.status, outcome.ends, outcome.result) == ("completed", True, '{"imported":3}')
+    assert outcome.error is None
+
+
+@pytest.mark.parametrize("function", raising(Finished({1, 2})))
+def test_a_finished_whose_result_json_cannot_hold_is_dead_at_once(function: Function) -> None:
+    outcome = run(function)
+    assert (outcome.status, outcome.ends) == ("discarded", False)
+    assert "result" in str(outcome.error)
+
+
+@pytest.mark.parametrize(
+    ("group", "status", "ends", "error"),
+    [
+        (ExceptionGroup("all", [Finished(1), ExceptionGroup("in", [Finished(1)])]), "completed", True, None),
+        (ExceptionGroup("all", [ValueError("lost"), Finished(1)]), "completed", True, "lost"),
+        (ExceptionGroup("all", [Finished(1), Retry(1, "again")]), "failed", False, "Retry: again"),
+        (ExceptionGroup("all", [Finished(1), Discard("never")]), "discarded", False, "Discard: never"),
+    ],
+)
+@pytest.mark.parametrize("kind", [0, 1], ids=["async", "plain"])
+def test_in_a_group_a_finished_counts_after_a_retry_and_before_other_errors(
+    group: ExceptionGroup[Exception], status: str, ends: bool, error: str | None, kind: int
+) -> None:
+    outcome = run(raising(group)[kind])
+    assert (outcome.status, outcome.ends) == (status, ends)
+    assert outcome.error is None if error is None else error in str(outcome.error)
+
+
+def test_a_finished_after_the_timeout_is_timed_out() -> None:
+    async def handler() -> None:
+        try:
+            await asyncio.sleep(PATIENCE)
+        finally:
+            raise Finished
+
+    assert run(handler, timeout=0.02).status == "timed_out"
 
 
 @pytest.mark.parametrize(
