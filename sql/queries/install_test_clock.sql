@@ -1,7 +1,7 @@
 -- A clock for the tests of one database: functions with the names of PostgreSQL's own, which sessions that begin from now on
 -- find first, because the database's search_path has their schema before pg_catalog (and after all others, so that new
 -- tables go where they went). What is bound to PostgreSQL's own functions is bound anew: the functions of the schema pgsched
--- that ask for the time, by their search_path, and the defaults of columns. To be run again without harm.
+-- that ask for the time, by their search_path, the defaults of columns, and views. To be run again without harm.
 do $install$
 declare
   clocks constant text := '\m(now|clock_timestamp|statement_timestamp|transaction_timestamp)\(\)';
@@ -58,6 +58,14 @@ begin
   loop
     execute format('alter table %s alter column %I set default %s', one."table", one."column",
       regexp_replace(one."default", clocks, 'pgsched_clock.\1()', 'gi'));
+  end loop;
+  for one in
+    select c.oid::regclass as "view", pg_get_viewdef(c.oid) as definition, array_to_string(c.reloptions, ', ') as options
+    from pg_class c
+    where c.relnamespace = 'pgsched'::regnamespace and c.relkind = 'v' and pg_get_viewdef(c.oid) ~* ('(^|[^.])' || clocks)
+  loop
+    execute format('create or replace view %s with (%s) as %s', one."view", coalesce(one.options, 'security_barrier = false'),
+      regexp_replace(one.definition, '(?<!\.)' || clocks, 'pgsched_clock.\1()', 'gi'));
   end loop;
   if usual !~ '\mpgsched_clock\M' then
     usual := coalesce(nullif(regexp_replace(usual, ',?\s*\mpg_catalog\M', ''), '') || ', ', '');
