@@ -12,17 +12,17 @@ from calendar import monthrange
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from pgsched.cron_days import days_of, in_week, refuse_impossible
+from pgsched.cron_days import days_of, refuse_impossible
 from pgsched.cron_fields import FIELDS, SECOND_FIELD, Field, Refused, parse_field
+from pgsched.cron_options import LONGEST_MOVE, CronOptions, take_options
 from pgsched.errors import InvalidCron
 from pgsched.zones import SECOND, change_between, gap_end, load_zone, readings, to_wall
 
-__all__ = ["Cron", "CronRules", "Field", "load_zone", "next_tick", "parse_cron", "previous_tick"]
+__all__ = ["Cron", "Field", "load_zone", "next_tick", "parse_cron", "previous_tick"]
 
-MAX_LENGTH = 200
+MAX_LENGTH = 1_000
 ALIASES = {
     "@hourly": "0 * * * *",
     "@daily": "0 0 * * *",
@@ -35,6 +35,12 @@ ALIASES = {
 # Debian's cron takes a longer jump of the clock for a correction and does not run what was jumped over.
 LONGEST_GAP = timedelta(hours=3)
 
+# The calendar repeats itself after so many years: what does not fire within them never does.
+REACH = 400
+_SINCE = datetime(2000, 1, 1)
+
+_LONGEST_SHOWN = 200
+_YEAR = tuple(range(1, 13))
 # Only ASCII spaces part fields: a no-break space in one is an error to show.
 _WORD = re.compile(r"\S+", re.ASCII)
 # A last field that may as well be seconds: numbers or a step, no names.
@@ -43,34 +49,15 @@ _NUMERIC = re.compile(r"[0-9]|/", re.ASCII)
 _LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 
 
-class CronRules(NamedTuple):
-    """What a schedule may want otherwise than Debian's cron; None leaves it to Debian's rule."""
-
-    day_match: str | None = None
-    """Whether a day must match ``both`` day of month and weekday, or ``either``."""
-    skipped_hour: str | None = None
-    """Times that the clocks skip: ``run`` once right after them, or ``skip``."""
-    repeated_hour: str | None = None
-    """Times that come twice: run in the ``first`` pass, the ``second`` or ``both``."""
-    weeks: int = 1
-    """Only every so many weeks."""
-    week_of: date | None = None
-    """A day of a week that counts, on the wall clock."""
-
-
-DEBIAN = CronRules()
-
-
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """A cron expression that was read and can fire, with the rules of its schedule. Equal when these are.
+    """A cron expression that was read and can fire. Equal when the expressions are.
 
     ``fixed`` is true when the expression names times of the day: neither second, minute nor hour is a
     wildcard or a step. ``both`` is true when a day must match both ``day`` and ``weekday``; else either is enough.
     """
 
     expression: str
-    rules: CronRules
     second: Field = field(compare=False)
     minute: Field = field(compare=False)
     hour: Field = field(compare=False)
@@ -79,24 +66,25 @@ class Cron:
     weekday: Field = field(compare=False)
     fixed: bool = field(compare=False)
     both: bool = field(compare=False)
+    options: CronOptions = field(compare=False)
 
     @property
     def runs_skipped(self) -> bool:
         """Whether times that the clocks skip run once right after them."""
-        return self.fixed if self.rules.skipped_hour is None else self.rules.skipped_hour == "run"
+        return self.fixed if self.options.skipped is None else self.options.skipped == "run"
 
     @property
     def repeated(self) -> str:
         """The passes in which times run that come twice: ``first``, ``second`` or ``both``."""
-        return self.rules.repeated_hour or ("first" if self.fixed else "both")
+        return self.options.repeated or ("first" if self.fixed else "both")
 
     def wall_from(self, wall: datetime) -> datetime | None:
-        """The first match at or after a wall-clock time of whole seconds; None before the year 9999 ends."""
+        """The first match at or after a wall-clock time within REACH years and before 10000."""
         time = self._time_from((wall.hour, wall.minute, wall.second))
         # Today, if there is a time left; else from tomorrow on.
         least = wall.day if time else wall.day + 1
-        for year in range(wall.year, 10_000):
-            for month in self.month.values:
+        for year in range(wall.year, min(wall.year + REACH, 9999) + 1):
+            for month in self._months:
                 if (year, month) < (wall.year, wall.month):
                     continue
                 days = _month_days(self, year, month)
@@ -110,11 +98,11 @@ class Cron:
         return None
 
     def wall_until(self, wall: datetime) -> datetime | None:
-        """The last match at or before a wall-clock time of whole seconds; None after the year 1 begins."""
+        """The last match at or before a wall-clock time within REACH years and after the year 0."""
         time = self._time_until((wall.hour, wall.minute, wall.second))
         most = wall.day if time else wall.day - 1
-        for year in range(wall.year, 0, -1):
-            for month in reversed(self.month.values):
+        for year in range(wall.year, max(wall.year - REACH, 1) - 1, -1):
+            for month in reversed(self._months):
                 if (year, month) > (wall.year, wall.month):
                     continue
                 days = _month_days(self, year, month)
@@ -126,6 +114,11 @@ class Cron:
                         time = self.hour.values[-1], self.minute.values[-1], self.second.values[-1]
                     return datetime(year, month, day, *time)
         return None
+
+    @property
+    def _months(self) -> tuple[int, ...]:
+        """The months that may have a tick: any, where ticks are moved."""
+        return _YEAR if self.options.but and self.options.but.moves else self.month.values
 
     def _time_from(self, least: tuple[int, int, int]) -> tuple[int, int, int] | None:
         hours, minutes, seconds = self.hour.values, self.minute.values, self.second.values
@@ -154,17 +147,32 @@ class Cron:
 
 @lru_cache(maxsize=16384)
 def _month_days(cron: Cron, year: int, month: int) -> list[int]:
-    """The days of a month that match, ascending."""
+    """The days of a month that match and are not left out, and those on which ticks of others run, ascending."""
+    but = cron.options.but
+    if but is None:
+        return _matching_days(cron, year, month)
+    first = date(year, month, 1).toordinal()
+    since = date.fromordinal(max(1, first - LONGEST_MOVE) if but.moves else first)
+    found: set[date | None] = set()
+    for number in range(since.year * 12 + since.month - 1, year * 12 + month):
+        for one in _matching_days(cron, number // 12, number % 12 + 1):
+            day = date(number // 12, number % 12 + 1, one)
+            found.add(but.instead_of(day) if but.holds(day) else day)
+    return sorted(day.day for day in found if day is not None and (day.year, day.month) == (year, month))
+
+
+@lru_cache(maxsize=16384)
+def _matching_days(cron: Cron, year: int, month: int) -> list[int]:
+    if month not in cron.month.values:
+        return []
     monday_first, length = monthrange(year, month)
     days = days_of(cron.day, cron.weekday, cron.both, (monday_first + 1) % 7, length)
-    week_of = cron.rules.week_of
-    if week_of is None:
-        return days
-    return [day for day in days if in_week(date(year, month, day), week_of, cron.rules.weeks)]
+    weeks = cron.options.weeks
+    return days if weeks is None else [day for day in days if weeks.count(date(year, month, day))]
 
 
 @lru_cache(maxsize=4096)
-def parse_cron(expression: str, rules: CronRules = DEBIAN) -> Cron:
+def parse_cron(expression: str) -> Cron:
     """Read a cron expression of five fields (minute hour day month weekday), or six with *seconds first*.
 
     Each field takes ``*``, numbers, names (``mon``, ``jan``), ranges ``a-b``, steps ``*/n``, ``a-b/n`` and
@@ -175,28 +183,33 @@ def parse_cron(expression: str, rules: CronRules = DEBIAN) -> Cron:
     must match when either field begins with ``*``; else a day that matches one of them is enough (Debian's
     cron). Aliases: ``@hourly @daily @midnight @weekly @monthly @yearly @annually``.
 
+    Options may follow, see :class:`pgsched.cron_options.CronOptions`: ``0 9 13 * fri days=both``.
+
     Six fields have the second first, as in Quartz, Spring and node-cron. Other tools write it last, so what
     both would take for something else is refused: a first field with a wildcard and a last one with
     numbers, which may be a step of seconds. ``* * * * * 0`` fires every second of a Sunday or every minute:
     ``sun`` makes it clear.
 
-    Raises InvalidCron, naming the expression and the rule, when it cannot be read, is longer than 200
+    Raises InvalidCron, naming the expression and the rule, when it cannot be read, is longer than 1,000
     characters, or can never fire, as on the 31st of February.
     """
     try:
         if len(expression) > MAX_LENGTH:
             raise Refused(f"must have at most {MAX_LENGTH} characters, got {len(expression)}")
-        return _parse(expression, rules)
+        return _parse(expression)
     except Refused as refused:
-        shown = expression if len(expression) <= MAX_LENGTH else expression[:60] + "…"
+        shown = expression if len(expression) <= _LONGEST_SHOWN else expression[:60] + "…"
         raise InvalidCron(f'cron expression "{shown}": {refused}') from None
 
 
-def _parse(expression: str, rules: CronRules) -> Cron:
-    text = " ".join(_WORD.findall(expression.translate(_LOWER)))
+def _parse(expression: str) -> Cron:
+    words = _WORD.findall(expression.translate(_LOWER))
+    whole = " ".join(words)
+    options = take_options(words)
+    text = " ".join(words)
     if text.startswith("@") and text not in ALIASES:
         raise Refused(f"an alias must be one of {' '.join(ALIASES)}")
-    words = _WORD.findall(ALIASES.get(text, text))
+    words = ALIASES[text].split() if text in ALIASES else words
     if len(words) not in (5, 6):
         raise Refused(f"must have 5 fields (minute hour day month weekday) or 6 with seconds first, got {len(words)}")
     second = parse_field(SECOND_FIELD, words.pop(0) if len(words) == 6 else "0")
@@ -207,9 +220,12 @@ def _parse(expression: str, rules: CronRules) -> Cron:
             f'as in "sun", got "{words[4]}"'
         )
     fixed = not (second.stepping or minute.stepping or hour.stepping)
-    both = day.starred or weekday.starred if rules.day_match is None else rules.day_match == "both"
+    both = day.starred or weekday.starred if options.days is None else options.days == "both"
     refuse_impossible(day, month, weekday, both)
-    return Cron(text, rules, second, minute, hour, day, month, weekday, fixed, both)
+    cron = Cron(whole, second, minute, hour, day, month, weekday, fixed, both, options)
+    if (options.weeks or options.but) and cron.wall_from(_SINCE) is None:
+        raise Refused("can never fire: its options leave no day")
+    return cron
 
 
 def next_tick(cron: Cron, zone: ZoneInfo, after: datetime) -> datetime | None:
@@ -225,8 +241,8 @@ def next_tick(cron: Cron, zone: ZoneInfo, after: datetime) -> datetime | None:
     - A gap of more than three hours (Samoa skipped the 30th of December 2011) is a correction of the
       calendar: nothing that falls in it runs.
 
-    The ``skipped_hour`` and ``repeated_hour`` of its rules, where they are given, take the place of that. Raises
-    ValueError when ``after`` is naive.
+    The options ``skipped`` and ``repeated`` of the expression take the place of that. Raises ValueError when ``after``
+    is naive.
     """
     return _next_tick(cron, zone, _whole_second(after))
 

@@ -6,7 +6,6 @@ A month is known by the weekday of its first day (Sunday is 0) and by its length
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date
 
 from pgsched.cron_fields import Field, Refused
 
@@ -29,12 +28,6 @@ def refuse_impossible(day: Field, month: Field, weekday: Field, both: bool) -> N
     if any(True for kind in kinds for _ in _days(day, *kind)):
         raise Refused(f"can never fire: no such month has a day that is both {day.text} and {weekday.text}")
     raise Refused(f"can never fire: no such month has a day {day.text}")
-
-
-def in_week(on: date, anchor: date, weeks: int) -> bool:
-    """Whether a day is in a week that counts: every so many, Monday to Sunday, from the week of ``anchor`` on."""
-    # The first day of the calendar is a Monday, and has the number 1.
-    return ((on.toordinal() - 1) // 7 - (anchor.toordinal() - 1) // 7) % weeks == 0
 
 
 def _days(day: Field, first: int, length: int) -> Iterator[int]:

@@ -107,7 +107,7 @@ def _parse_item(spec: Spec, item: str) -> set[int]:
     if slash:
         step = int(step_text) if _is_number(step_text) else 0
         if not 1 <= step <= spec.high:
-            raise Refused(f"{spec.name} step must be between 1 and {spec.high}, got {_shown(step_text)}")
+            raise Refused(f"{spec.name} step must be between 1 and {spec.high}, got {shown(step_text)}")
     return {value % 7 if spec.names is _WEEKDAYS else value for value in range(start, end + 1, step)}
 
 
@@ -121,7 +121,7 @@ def _parse_end(spec: Spec, item: str) -> tuple[int, int]:
         return kind, 0
     number = day.removeprefix("l-")
     if not _is_number(number) or not 1 <= int(number) <= 30:
-        raise Refused(f"{spec.name} after L must be -1 to -30, got {_shown(day[1:])}")
+        raise Refused(f"{spec.name} after L must be -1 to -30, got {shown(day[1:])}")
     return kind, int(number)
 
 
@@ -130,7 +130,7 @@ def _parse_nth(spec: Spec, item: str) -> tuple[int, int]:
     if "#" in item:
         name, _, n = item.partition("#")
         if n not in ("1", "2", "3", "4", "5"):
-            raise Refused(f"{spec.name} after # must be between 1 and 5, got {_shown(n)}")
+            raise Refused(f"{spec.name} after # must be between 1 and 5, got {shown(n)}")
         return _number(spec, name) % 7, int(n)
     name = item.removesuffix("l") if item.endswith("l") else item.removeprefix("l")
     if not name:
@@ -143,7 +143,7 @@ def _number(spec: Spec, text: str) -> int:
         return spec.names[text]
     if not _is_number(text):
         names = f" or a name ({next(iter(spec.names))})" if spec.names else ""
-        raise Refused(f"{spec.name} must be a number between {spec.low} and {spec.high}{names}, got {_shown(text)}")
+        raise Refused(f"{spec.name} must be a number between {spec.low} and {spec.high}{names}, got {shown(text)}")
     if not spec.low <= int(text) <= spec.high:
         raise Refused(f"{spec.name} must be between {spec.low} and {spec.high}, got {text}")
     return int(text)
@@ -153,7 +153,8 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit()
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
+    """A word as errors quote it."""
     if _is_number(text):
         return text
     return f'"{text}"' if text else "nothing"

@@ -32,9 +32,14 @@ _MOST_TIMES = 6
 def describe(cron: Cron) -> str:
     """The expression in words: ``every day at 08:00``, ``every 5 minutes``, ``at 02:30 on Monday``."""
     when, days, months = _times(cron), _days(cron), _months(cron)
-    if when.startswith("at ") and not days:
-        return " ".join(part for part in ("every day", months, when) if part)
-    return " ".join(part for part in (when, days, months) if part)
+    weeks = cron.options.weeks
+    parts = ("every day", months, when) if when.startswith("at ") and not days else (when, days, months)
+    words = " ".join(part for part in parts if part)
+    if weeks is not None:
+        words += f", every {weeks.every} weeks from that of {weeks.week_of}"
+    if (but := cron.options.but) is not None:
+        words += f", but not on {_and(sorted(but.days))}" + (": on the next workday" if but.moves else "")
+    return words
 
 
 def _times(cron: Cron) -> str:

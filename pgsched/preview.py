@@ -167,6 +167,10 @@ def _count(number: int, unit: str) -> str:
 
 
 def _clock_rule(cron: Cron) -> str:
+    if cron.options.skipped or cron.options.repeated:
+        skipped = "runs right after it" if cron.runs_skipped else "does not run"
+        repeated = {"first": "once, the first time", "second": "once, the second time", "both": "both times"}
+        return f"what falls in a skipped hour {skipped}, in a repeated hour {repeated[cron.repeated]}"
     if cron.fixed:
         return "fixed times: what falls in a skipped hour runs right after it, in a repeated hour once, the first time"
     return "a wildcard or step: follows elapsed time, so a skipped hour has no ticks and a repeated one has them twice"

@@ -20,7 +20,7 @@ class TaskOptions(TypedDict, total=False):
     delay: Duration
     """Once, so long from now, by the database's clock."""
     cron: str
-    """Recurring: five fields, or six with seconds first, or ``@daily`` and the like."""
+    """Recurring: five fields, or six with seconds first, or ``@daily`` and the like, and options as ``days=both``."""
     every: Duration
     """Repeating: from tick to tick; a millisecond at least."""
     times: int

@@ -48,6 +48,27 @@ _JUNK = [
     "0x1",
     "٣",
 ]
+_OPTIONS = [
+    "days=both",
+    "days=either",
+    "skipped=run",
+    "skipped=skip",
+    "repeated=first",
+    "repeated=second",
+    "Repeated=both",
+    "weeks=2@2030-01-07",
+    "weeks=3@1970-01-01",
+]
+_JUNK += [
+    "=",
+    "=both",
+    "weeks=2@2030-02-30",
+    "weeks=1@2030-01-07",
+    "weeks=99@2030-01-07",
+    "days=",
+    " except=",
+    "instead=workday",
+]
 _ALIASES = ["@hourly", "@Daily", "@midnight", "@weekly", "@monthly", "@yearly", "@ANNUALLY", "@reboot", "@", "@daily x"]
 
 
@@ -75,6 +96,12 @@ def word(random: Random, kind: str) -> str:
     return random.choice(_NAMES[kind]) if kind in _NAMES else str(number)
 
 
+def day(random: Random) -> str:
+    """Return a day of every year, or of one."""
+    text = (datetime(2020, 1, 1, tzinfo=UTC) + timedelta(days=random.randint(0, 365 * 20))).date().isoformat()
+    return text if random.random() < 0.3 else text[5:]
+
+
 def expression(random: Random) -> str:
     """Return an expression of five or six fields that is mostly readable."""
     if random.random() < 0.02:
@@ -87,6 +114,11 @@ def expression(random: Random) -> str:
             fields.append("?" if kind in ("day", "weekday") and random.random() < 0.2 else "*")
         else:
             fields.append(",".join(word(random, kind) for _ in range(random.choice([1, 1, 1, 2, 3]))))
+    if random.random() < 0.3:
+        fields += random.sample(_OPTIONS, random.randint(1, 3))
+        if random.random() < 0.3:
+            fields.append("except=" + ",".join(day(random) for _ in range(random.randint(1, 20))))
+            fields += random.choice([[], ["instead=workday"], ["instead=workday"], ["instead=skip"]])
     return " ".join(fields)
 
 
@@ -98,7 +130,7 @@ def text(random: Random) -> str:
     for _ in range(random.choice([0, 1, 1, 2, 4])):
         place = random.randint(0, len(letters))
         letters[place : place + random.randint(0, 2)] = random.choice(_JUNK)
-    return "".join(letters)[: 210 if random.random() < 0.99 else None] + "0" * random.choice([0] * 40 + [190])
+    return "".join(letters) + "0" * random.choice([0] * 40 + [990])
 
 
 def interval(random: Random) -> Interval:

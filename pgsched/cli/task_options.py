@@ -31,7 +31,11 @@ _OPTIONS = (
         help="Once, at this time (ISO 8601; without an offset in --timezone).",
     ),
     click.option("--delay", metavar="DURATION", help="Once, so long from now, as 90s, 15m, 2h, 1d."),
-    click.option("--cron", metavar="EXPRESSION", help="By a cron expression of 5 fields, or 6 with seconds first."),
+    click.option(
+        "--cron",
+        metavar="EXPRESSION",
+        help="By a cron expression: 5 fields, or 6 with seconds first, and options as days=both.",
+    ),
     click.option("--every", metavar="DURATION", help="Every so often."),
     click.option("--times", type=int, help="With --every: so many times."),
     click.option("--timezone", metavar="ZONE", help="The IANA zone the schedule is read in."),

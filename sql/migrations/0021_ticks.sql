@@ -3,6 +3,11 @@
 -- When a schedule ticks, in SQL: one reading of cron expressions for INSERT, preview and planning, by the rules of
 -- pgsched/cron.py, and one walk of them. The tests hold the two against each other.
 
+comment on column pgsched.tasks.cron_expression is
+  'Recurring: five fields, or six with seconds first, or @daily and the like; options as days=both may follow.';
+comment on column pgsched.archived_tasks.cron_expression is
+  'Recurring: five fields, or six with seconds first, or @daily and the like; options as days=both may follow.';
+
 create type pgsched.cron_rule as (
   problem text, -- the rule that the expression breaks; the other fields mean nothing then
   second bigint, minute bigint, hour bigint, day bigint, month bigint, weekday bigint, -- bit n: the value n
@@ -11,7 +16,11 @@ create type pgsched.cron_rule as (
   near_end bigint, -- bit 31-n: L-nW
   nth bigint, -- bit 7n+d: weekday d for the nth time, for the last time with n = 0
   "both" boolean, -- day of month and weekday must both match; false: either
-  fixed boolean -- names times of the day: neither second, minute nor hour is a wildcard or a step
+  runs_skipped boolean, -- times that the clocks skip run once right after them
+  repeated text, -- times that come twice run in the first pass, the second or both
+  weeks integer, week_of date, -- every so many weeks, from the week of this day; null: every week
+  "except" text[], -- days that are left out, as 12-25 and 2030-12-25
+  moves boolean -- their ticks run on the next workday
 );
 comment on type pgsched.cron_rule is 'A cron expression that was read, as sets of bits.';
 
@@ -43,9 +52,38 @@ return case
 end;
 comment on function pgsched.number_problem is 'For the schema: why a word of a cron field stands for no number.';
 
+create function pgsched.month_length(year integer, month integer) returns integer
+language sql immutable strict
+return case
+  when month <> 2 then 30 + (month + month / 8) % 2
+  when year % 4 = 0 and (year % 100 <> 0 or year % 400 = 0) then 29
+  else 28 end;
+comment on function pgsched.month_length is 'For the schema: how many days a month has.';
+
+create function pgsched.read_day(word text) returns date
+language plpgsql immutable strict
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- A day as 2030-01-07; null when it is none.
+begin
+  if word ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}$' and left(word, 4) > '0000' and substr(word, 6, 2) between '01' and '12'
+    and right(word, 2)::integer
+      between 1 and pgsched.month_length(left(word, 4)::integer, substr(word, 6, 2)::integer) then
+    return make_date(left(word, 4)::integer, substr(word, 6, 2)::integer, right(word, 2)::integer);
+  end if;
+  return null;
+end $$;
+comment on function pgsched.read_day is 'For the schema: a day of the calendar, or null.';
+
+create function pgsched.is_excepted(rule pgsched.cron_rule, day date) returns boolean
+language sql immutable
+return to_char(day::timestamp, 'MM-DD') = any(rule."except") or to_char(day::timestamp, 'YYYY-MM-DD') = any(rule."except");
+comment on function pgsched.is_excepted is 'For the schema: whether a cron expression leaves a day out.';
+
 create function pgsched.month_days(rule pgsched.cron_rule, first integer, length integer) returns bigint
 language plpgsql immutable
 set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
 -- All operators of bits bind alike, from left to right: hence the parentheses.
 -- The days of a month that match, bit n for day n. A month is known by the weekday of its first day and its length.
 declare
@@ -82,10 +120,11 @@ end $$;
 comment on function pgsched.month_days is
   'For the schema: the days of a month that a cron expression names, as a set of bits.';
 
-create function pgsched.read_cron(expression text, day_match text default null) returns pgsched.cron_rule
-language plpgsql immutable
+create function pgsched.read_cron(expression text) returns pgsched.cron_rule
+language plpgsql immutable strict
 set search_path = pg_catalog, pg_temp as $$
--- Word by word as pgsched/cron_fields.py, with the same messages.
+#variable_conflict use_variable
+-- Word by word as pgsched/cron_fields.py and pgsched/cron_options.py, with the same messages.
 declare
   labels constant text[] := array['second', 'minute', 'hour', 'day of month', 'month', 'day of week'];
   lows constant integer[] := array[0, 0, 0, 1, 1, 0];
@@ -104,6 +143,12 @@ declare
   nth bigint := 0;
   stepping boolean := false;
   seconds_step boolean;
+  days text;
+  skipped text;
+  repeated text;
+  instead text;
+  weeks text;
+  "except" text[];
   names text[];
   item text;
   span text;
@@ -114,9 +159,65 @@ declare
   stop integer;
   stride integer;
 begin
-  if length(expression) > 200 then
-    rule.problem := 'must have at most 200 characters, got ' || length(expression);
+  if length(expression) > 1000 then
+    rule.problem := 'must have at most 1000 characters, got ' || length(expression);
     return rule;
+  end if;
+  start := cardinality(fields);
+  while fields[start] like '%=%' loop
+    start := start - 1;
+  end loop;
+  foreach item in array fields[start + 1 :] loop
+    place := strpos(item, '=');
+    step := left(item, place - 1);
+    word := substr(item, place + 1);
+    if step not in ('days', 'skipped', 'repeated', 'weeks', 'except', 'instead') then
+      rule.problem := 'an option must be one of days= skipped= repeated= weeks= except= instead=, got ' || pgsched.shown_word(item);
+    elsif step = any(names) then
+      rule.problem := format('option %s must come once', step);
+    elsif step = 'days' and word not in ('both', 'either') then
+      rule.problem := 'option days must be both or either, got ' || pgsched.shown_word(word);
+    elsif step = 'skipped' and word not in ('run', 'skip') then
+      rule.problem := 'option skipped must be run or skip, got ' || pgsched.shown_word(word);
+    elsif step = 'repeated' and word not in ('first', 'second', 'both') then
+      rule.problem := 'option repeated must be first or second or both, got ' || pgsched.shown_word(word);
+    elsif step = 'instead' and word not in ('skip', 'workday') then
+      rule.problem := 'option instead must be skip or workday, got ' || pgsched.shown_word(word);
+    end if;
+    if rule.problem is not null then
+      return rule;
+    end if;
+    days := case when step = 'days' then word else days end;
+    skipped := case when step = 'skipped' then word else skipped end;
+    repeated := case when step = 'repeated' then word else repeated end;
+    weeks := case when step = 'weeks' then word else weeks end;
+    "except" := case when step = 'except' then coalesce(nullif(string_to_array(word, ','), '{}'), array['']) else "except" end;
+    instead := case when step = 'instead' then word else instead end;
+    names := names || step;
+  end loop;
+  fields := fields[: start];
+  if instead is not null and "except" is null then
+    rule.problem := 'option instead must come with except';
+    return rule;
+  end if;
+  if weeks is not null then
+    if weeks ~ '^[0-9]{1,2}@' then
+      rule.weeks := split_part(weeks, '@', 1);
+      rule.week_of := pgsched.read_day(substr(weeks, strpos(weeks, '@') + 1));
+    end if;
+    if rule.week_of is null or rule.weeks not between 2 and 52 then
+      rule.problem := 'option weeks must be 2 to 52 and a day of a week that counts, as 2@2030-01-07, got '
+        || pgsched.shown_word(weeks);
+      return rule;
+    end if;
+  end if;
+  if "except" is not null then
+    foreach word in array "except" loop
+      if pgsched.read_day(case when length(word) = 5 then '2000-' || word else word end) is null then
+        rule.problem := 'option except must be days, as 12-25,2030-04-19, got ' || pgsched.shown_word(word);
+        return rule;
+      end if;
+    end loop;
   end if;
   if fields[1] like '@%' then
     word := case array_to_string(fields, ' ')
@@ -164,7 +265,9 @@ begin
           end if;
           near := near | (1::bigint << start);
         else
-          start := case when word = 'l' then 0 else pgsched.cron_number(regexp_replace(word, '^l-', ''), 1, 30, names) end;
+          start := case
+            when word = 'l' then 0
+            else pgsched.cron_number(regexp_replace(word, '^l-', ''), 1, 30, names) end;
           if start is null then
             rule.problem := labels[i] || ' after L must be -1 to -30, got ' || pgsched.shown_word(substr(word, 2));
             return rule;
@@ -183,10 +286,13 @@ begin
           when place > 0 then left(item, place - 1)
           when item like '%l' then left(item, -1)
           else regexp_replace(item, '^l', '') end;
-        stride := case when place = 0 then 0 when substr(item, place + 1) ~ '^[1-5]$' then substr(item, place + 1)::integer end;
+        stride := case
+          when place = 0 then 0
+          when substr(item, place + 1) ~ '^[1-5]$' then substr(item, place + 1)::integer end;
         start := pgsched.cron_number(word, 0, 7, names);
         if stride is null then
-          rule.problem := labels[i] || ' after # must be between 1 and 5, got ' || pgsched.shown_word(substr(item, place + 1));
+          rule.problem := labels[i] || ' after # must be between 1 and 5, got '
+            || pgsched.shown_word(substr(item, place + 1));
         elsif place = 0 and word = '' then
           rule.problem := labels[i] || ' L must come with a weekday, as in 5L';
         elsif start is null then
@@ -226,7 +332,8 @@ begin
       end if;
       stride := case when step is null then 1 else pgsched.cron_number(step, 1, highs[i], null) end;
       if stride is null then
-        rule.problem := format('%s step must be between 1 and %s, got %s', labels[i], highs[i], pgsched.shown_word(step));
+        rule.problem := format(
+          '%s step must be between 1 and %s, got %s', labels[i], highs[i], pgsched.shown_word(step));
         return rule;
       end if;
       stepping := stepping or i <= 3 and (span = '*' or step is not null and place = 0);
@@ -242,7 +349,9 @@ begin
     return rule;
   end if;
   rule := (null, sets[1], sets[2], sets[3], sets[4], sets[5], sets[6], from_end, near, near_end, nth,
-    coalesce(day_match = 'both', fields[4] like '*%' or fields[6] like '*%'), not stepping);
+    coalesce(days = 'both', fields[4] like '*%' or fields[6] like '*%'),
+    coalesce(skipped = 'run', not stepping), coalesce(repeated, case when stepping then 'both' else 'first' end),
+    rule.weeks, rule.week_of, "except", coalesce(instead = 'workday', false));
   -- It can fire when some month has a day that matches; the first that is looked at nearly always has.
   for look in 1..2 loop
     for length in reverse 31..28 loop
@@ -252,6 +361,9 @@ begin
           if look = 2 then
             rule.problem := format(
               'can never fire: no such month has a day that is both %s and %s', fields[4], fields[6]);
+          elsif (weeks is not null or "except" is not null)
+            and pgsched.wall_from(rule, '2000-01-01 00:00:00') is null then
+            rule.problem := 'can never fire: its options leave no day';
           end if;
           return rule;
         end if;
@@ -271,18 +383,83 @@ language sql immutable strict
 return (pgsched.read_cron(expression)).problem;
 alter function pgsched.cron_problem reset all;
 
-create function pgsched.wall_from(rule pgsched.cron_rule, wall timestamp, weeks integer, week_of date) returns timestamp
+create function pgsched.matching_days(rule pgsched.cron_rule, starts date) returns bigint
 language plpgsql immutable
 set search_path = pg_catalog, pg_temp as $$
--- The first match at or after a wall-clock time of whole seconds; null before the year 9999 ends.
+#variable_conflict use_variable
+-- The days of the month that begins with a day that match, in weeks that count.
+declare
+  length integer := pgsched.month_length(date_part('year', starts)::integer, date_part('month', starts)::integer);
+  bits bigint := pgsched.month_days(rule, date_part('dow', starts)::integer, length);
+begin
+  if (rule.month >> date_part('month', starts)::integer) & 1 = 0 then
+    return 0;
+  elsif rule.weeks is not null then
+    for day in 1..length loop
+      -- Weeks begin on Monday, as the first day of the calendar does.
+      if ((starts + day - 1 - date '0001-01-01') / 7 - (rule.week_of - date '0001-01-01') / 7) % rule.weeks <> 0 then
+        bits := bits & ~(1::bigint << day);
+      end if;
+    end loop;
+  end if;
+  return bits;
+end $$;
+comment on function pgsched.matching_days is
+  'For the schema: the days of one month that a cron expression names, as a set of bits.';
+
+create function pgsched.open_days(rule pgsched.cron_rule, starts date) returns bigint
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- The same without the days that are left out, and with those on which their ticks run instead, LONGEST_MOVE of
+-- pgsched/cron_options.py at most after them.
+declare
+  bits bigint := 0;
+  opening date := date_trunc('month', greatest(case when rule.moves then starts - 31 else starts end, '0001-01-01')::timestamp);
+  ends date := starts + interval '1 month';
+  matching bigint;
+  day date;
+begin
+  while opening <= starts loop
+    matching := pgsched.matching_days(rule, opening);
+    while matching <> 0 loop
+      day := opening + pgsched.lowest_bit(matching) - 1;
+      matching := matching & (matching - 1);
+      if pgsched.is_excepted(rule, day) then
+        continue when not rule.moves;
+        day := (
+          select day + later from generate_series(1, 31) as later
+          where date_part('isodow', day + later) < 6 and not pgsched.is_excepted(rule, day + later)
+          order by later limit 1);
+      end if;
+      if day >= starts and day < ends then
+        bits := bits | (1::bigint << (day - starts + 1));
+      end if;
+    end loop;
+    opening := opening + interval '1 month';
+  end loop;
+  return bits;
+end $$;
+comment on function pgsched.open_days is
+  'For the schema: the days of one month on which a cron expression ticks that leaves days out, as a set of bits.';
+
+create function pgsched.wall_from(rule pgsched.cron_rule, wall timestamp) returns timestamp
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- The first match at or after a wall-clock time of whole seconds; null when there is none within 400 years, REACH of
+-- pgsched/cron.py, or before the year 9999 ends.
 declare
   year integer := date_part('year', wall);
+  last_year integer := least(year + 400, 9999);
   month integer := date_part('month', wall);
   least integer := date_part('day', wall);
   hour integer := date_part('hour', wall);
   minute integer := date_part('minute', wall);
   second integer := date_part('second', wall);
   bits bigint := 0;
+  -- Any month may have a tick where ticks are moved.
+  months bigint := case when rule.moves then 8190 else rule.month end;
   starts date;
 begin
   -- The time of day that is left today, if there is one.
@@ -308,30 +485,23 @@ begin
     hour := pgsched.lowest_bit(rule.hour);
   end if;
   loop
-    bits := rule.month >> month << month;
+    bits := months >> month << month;
     if bits = 0 then
       year := year + 1;
-      bits := rule.month;
+      bits := months;
       month := 0;
     end if;
     if month <> pgsched.lowest_bit(bits) then
       month := pgsched.lowest_bit(bits);
       least := 0;
     end if;
-    exit when year > 9999;
+    exit when year > last_year;
     starts := make_date(year, month, 1);
-    bits := pgsched.month_days(rule, date_part('dow', starts)::integer,
-      case when month <> 2 then 30 + (month + month / 8) % 2
-        when year % 4 = 0 and (year % 100 <> 0 or year % 400 = 0) then 29 else 28 end);
+    bits := case when rule."except" is null then pgsched.matching_days(rule, starts)
+      else pgsched.open_days(rule, starts) end;
     bits := bits >> least << least;
-    while bits <> 0 loop
-      least := pgsched.lowest_bit(bits);
-      exit when weeks is null;
-      -- Weeks begin on Monday, as the first day of the calendar does.
-      exit when ((starts + least - 1 - date '0001-01-01') / 7 - (week_of - date '0001-01-01') / 7) % weeks = 0;
-      bits := bits & (bits - 1);
-    end loop;
     if bits <> 0 then
+      least := pgsched.lowest_bit(bits);
       if starts + least - 1 <> wall::date then
         hour := pgsched.lowest_bit(rule.hour);
         minute := pgsched.lowest_bit(rule.minute);
@@ -350,6 +520,7 @@ comment on function pgsched.wall_from is
 create function pgsched.clock_change(before timestamptz, until timestamptz) returns timestamptz
 language plpgsql stable
 set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
 -- The instant in (before, until] at which the session's zone changes its offset: there must be one.
 declare
   base timestamptz := date_trunc('second', before);
@@ -370,11 +541,13 @@ begin
   end loop;
   return base + high * interval '1 second';
 end $$;
-comment on function pgsched.clock_change is 'For the schema: when the clocks of the session''s zone change between two instants.';
+comment on function pgsched.clock_change is
+  'For the schema: when the clocks of the session''s zone change between two instants.';
 
 create function pgsched.early_reading(wall timestamp, late timestamptz) returns timestamptz
 language plpgsql stable
 set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
 -- The earlier of the two instants that a wall-clock time may be read as in the session's zone; `late`, the other one, is
 -- how PostgreSQL reads it. They are the same for a plain time, both real in a fold and neither in a gap.
 declare
@@ -393,26 +566,24 @@ end $$;
 comment on function pgsched.early_reading is
   'For the schema: the earlier instant that a wall-clock time of the session''s zone may mean.';
 
-create function pgsched.cron_tick(
-  rule pgsched.cron_rule, moment timestamptz, skipped_hour text, repeated_hour text, weeks integer, week_of date
-) returns timestamptz
+create function pgsched.cron_tick(rule pgsched.cron_rule, moment timestamptz) returns timestamptz
 language plpgsql stable
 set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
 -- The first tick at or after an instant in the session's zone, as _first_from in pgsched/cron.py.
 declare
   start timestamptz := date_trunc('second', moment - interval '1 microsecond') + interval '1 second';
-  passes text := coalesce(repeated_hour, case when rule.fixed then 'first' else 'both' end);
   -- Right at the end of a gap the second before still sees what fell in the gap.
   wall timestamp := least(start::timestamp, (start - interval '1 second')::timestamp + interval '1 second');
   match timestamp;
   early timestamptz;
   late timestamptz := wall::timestamptz;
 begin
-  if passes <> 'first' and start < late and start::timestamp = wall then
+  if rule.repeated <> 'first' and start < late and start::timestamp = wall then
     -- start is in the first pass of a fold: in the second one its times come again, also those before start.
     late := pgsched.clock_change(start, late);
-    if passes = 'both' then
-      match := pgsched.wall_from(rule, wall, weeks, week_of);
+    if rule.repeated = 'both' then
+      match := pgsched.wall_from(rule, wall);
       early := pgsched.early_reading(match, match::timestamptz);
       if early < late then
         return early;
@@ -422,7 +593,7 @@ begin
     wall := start::timestamp;
   end if;
   loop
-    match := pgsched.wall_from(rule, wall, weeks, week_of);
+    match := pgsched.wall_from(rule, wall);
     if match is null then
       return null;
     end if;
@@ -430,13 +601,13 @@ begin
     early := pgsched.early_reading(match, late);
     if late::timestamp <> match then
       -- Debian's cron takes a jump of more than three hours for a correction and does not run what was jumped over.
-      if coalesce(skipped_hour = 'run', rule.fixed) and late - early <= interval '3 hours' then
+      if rule.runs_skipped and late - early <= interval '3 hours' then
         return pgsched.clock_change(early, late);
       end if;
       wall := pgsched.clock_change(early, late)::timestamp;
-    elsif early >= start and passes <> 'second' then
+    elsif early >= start and rule.repeated <> 'second' then
       return early;
-    elsif early = late or passes <> 'first' then
+    elsif early = late or rule.repeated <> 'first' then
       return late;
     else
       -- start is in the second pass, the first one ran: go on where the fold ends.
@@ -450,6 +621,7 @@ comment on function pgsched.cron_tick is
 create function pgsched.grid_point(origin timestamptz, step interval, index bigint) returns timestamptz
 language plpgsql stable
 set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
 -- origin + index * step: first the months, clamped to the last day of a month, then the days, both on the wall clock of the
 -- session's zone, then elapsed time. What falls in a gap is its end, what falls in a fold the first pass.
 declare
@@ -468,19 +640,22 @@ begin
       origin := pgsched.clock_change(origin, late);
     end if;
   end if;
-  return origin + make_interval(hours => (elapsed / 3600000000)::integer, secs => elapsed % 3600000000 / 1e6::double precision);
+  return origin
+    + make_interval(hours => (elapsed / 3600000000)::integer, secs => elapsed % 3600000000 / 1e6::double precision);
 end $$;
 comment on function pgsched.grid_point is
   'For the schema: an instant and so many intervals after it, in the session''s zone.';
 
 create function pgsched.elapsed_part(step interval) returns bigint
 language sql immutable strict
-return (extract(hour from step) * 3600000000 + extract(minute from step) * 60000000 + extract(microsecond from step))::bigint;
+return (extract(hour from step) * 3600000000 + extract(minute from step) * 60000000
+  + extract(microsecond from step))::bigint;
 comment on function pgsched.elapsed_part is 'For the schema: the microseconds of an interval beside its months and days.';
 
 create function pgsched.grid_tick(origin timestamptz, step interval, moment timestamptz) returns timestamptz
 language plpgsql stable
 set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
 -- The first point at or after an instant, as Grid.index_from in pgsched/grid.py.
 declare
   day constant bigint := 86400000000;
@@ -518,6 +693,7 @@ comment on function pgsched.grid_tick is
 create function pgsched.first_tick(task pgsched.tasks, moment timestamptz) returns timestamptz
 language plpgsql stable
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+#variable_conflict use_variable
 -- For planning: the first tick of a row at or after an instant, within start_date and end_date; null when there is none. The
 -- zone is set as names of zones are read; `at time zone` would look for an abbreviation first.
 declare
@@ -528,16 +704,17 @@ begin
   if task.cron_expression is not null then
     rule := pgsched.read_cron(task.cron_expression);
     if rule.problem is not null then
-      raise invalid_parameter_value using message = format('cron_expression %L: %s', left(task.cron_expression, 100), rule.problem);
+      raise invalid_parameter_value using
+        message = format('cron_expression %L: %s', left(task.cron_expression, 100), rule.problem);
     end if;
-    tick := pgsched.cron_tick(rule, greatest(moment, task.start_date), null, null, null, null);
+    tick := pgsched.cron_tick(rule, greatest(moment, task.start_date));
   elsif task.repeat_interval is not null then
     tick := pgsched.grid_tick(coalesce(task.start_date, task.scheduled_for, moment), task.repeat_interval, moment);
   end if;
   return case when tick < '9999-12-31 00:00:00+00' and (task.end_date is null or tick <= task.end_date) then tick end;
 end $$;
 comment on function pgsched.first_tick is
-  'For the schema: the first tick of a schedule at or after an instant, between its start and its end; null when there is none.';
+  'For the schema: the first tick of a schedule at or after an instant, from its start to its end; null when there is none.';
 
 create function pgsched.check_timezone(timezone text) returns void
 language plpgsql stable
@@ -559,6 +736,7 @@ comment on function pgsched.check_timezone is 'For the schema: refuses what is n
 create or replace function pgsched.check_schedule(task pgsched.tasks) returns void
 language plpgsql stable
 set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
 -- Refuses a time zone or a cron expression that cannot be read, naming column, value and rule.
 declare
   problem text := pgsched.cron_problem(task.cron_expression);
@@ -576,6 +754,7 @@ create function pgsched.next_ticks(
 ) returns setof timestamptz
 language plpgsql stable strict
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+#variable_conflict use_variable
 declare
   rule pgsched.cron_rule := pgsched.read_cron(expression);
   tick timestamptz := greatest(from_time, '0001-01-02 00:00:00+00');
@@ -589,14 +768,14 @@ begin
   perform set_config('timezone', next_ticks.timezone, true);
   for i in 1..next_ticks.count loop
     exit when tick >= '9999-12-30 23:59:59+00';
-    tick := pgsched.cron_tick(rule, tick + interval '1 microsecond', null, null, null, null);
+    tick := pgsched.cron_tick(rule, tick + interval '1 microsecond');
     exit when tick is null or tick >= '9999-12-31 00:00:00+00';
     return next tick;
   end loop;
 end $$;
 comment on function pgsched.next_ticks is
   e'The next ticks of a cron expression, strictly after an instant: what pgsched task next shows, for every language.\n'
-  'expression: Five fields, or six with seconds first, or @daily and the like.\n'
+  'expression: Five fields, or six with seconds first, or @daily and the like, and options.\n'
   'timezone: The IANA zone in which it is read.\n'
   'from_time: The ticks are those after it; now if left out.\n'
   'count: How many, 1 to 10000; fewer when there are no more before the year 9999 ends.';
@@ -607,6 +786,7 @@ create function pgsched.next_interval_ticks(
 ) returns setof timestamptz
 language plpgsql stable
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+#variable_conflict use_variable
 declare
   tick timestamptz := greatest(from_time + interval '1 microsecond', start_date);
 begin
@@ -634,7 +814,8 @@ comment on function pgsched.next_interval_ticks is
   'count: How many, 1 to 10000; fewer when there are no more before the year 9999 ends.';
 
 grant execute on function
-  pgsched.lowest_bit, pgsched.shown_word, pgsched.number_problem, pgsched.month_days, pgsched.read_cron, pgsched.wall_from,
+  pgsched.lowest_bit, pgsched.month_length, pgsched.shown_word, pgsched.number_problem, pgsched.read_day,
+  pgsched.is_excepted, pgsched.month_days, pgsched.matching_days, pgsched.open_days, pgsched.read_cron, pgsched.wall_from,
   pgsched.clock_change, pgsched.early_reading, pgsched.cron_tick, pgsched.elapsed_part, pgsched.grid_point, pgsched.grid_tick,
   pgsched.first_tick, pgsched.check_timezone, pgsched.next_ticks, pgsched.next_interval_ticks
 to public;

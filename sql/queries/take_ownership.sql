@@ -20,9 +20,11 @@ begin
     from pg_class c
     where c.relnamespace = 'pgsched'::regnamespace and c.relkind in ('r', 'p', 'v') and c.relowner <> 'pgsched_owner'::regrole
     union all
-    select format('alter domain pgsched.%I owner to pgsched_owner', t.typname)
+    -- A domain, or a composite type that is not the row of a table.
+    select format('alter type pgsched.%I owner to pgsched_owner', t.typname)
     from pg_type t
-    where t.typnamespace = 'pgsched'::regnamespace and t.typtype = 'd' and t.typowner <> 'pgsched_owner'::regrole
+    where t.typnamespace = 'pgsched'::regnamespace and t.typowner <> 'pgsched_owner'::regrole
+      and (t.typtype = 'd' or exists (select from pg_class c where c.oid = t.typrelid and c.relkind = 'c'))
     union all
     select format('alter function %s owner to pgsched_owner', p.oid::regprocedure)
     from pg_proc p

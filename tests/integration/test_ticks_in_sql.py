@@ -37,6 +37,9 @@ EXPRESSIONS = [
     "-1 * * * *", "1,,2 * * * *", ", * * * *", "1-2-3 * * * *", "@reboot", "@fortnightly", "H * * * *",
     "R * * * *", "0 8 15W * *", "0 8 * foo *", "0 8 * * funday", "* * * * * 0", "*/5 * * * * 1-5",
     "99999999999 * * * *", "0 8 l-2 * *", "1.5 * * * *", "0 8 * * fri-mon", "0 8 * * 5-1",
+    "0 8 13 * fri days=both", "0 0 29 2 * except=02-29", "0 0 29 2 mon days=both weeks=52@2030-01-07",
+    "0 0 1 1 * except=01-01 instead=workday",
+    "0 0 1 1 * instead=workday except=" + ",".join(f"0{month}-{day:02}" for month in (1, 2) for day in range(1, 29)),
 ]  # fmt: skip
 
 

@@ -273,7 +273,7 @@ def test_an_expression_ticks(expression: str, after: str, tick: str) -> None:
         ("@reboot", "an alias must be one of @hourly @daily @midnight @weekly @monthly @yearly @annually"),
         ("* * * * * 0", "may mean seconds first or last"),
         ("* * * * * */5", "may mean seconds first or last"),
-        ("0,1" + ",1" * 200 + " * * * *", "must have at most 200 characters, got 411"),
+        ("0,1" + ",1" * 500 + " * * * *", "must have at most 1000 characters, got 1011"),
     ],
 )
 def test_a_refused_expression_is_named_with_the_rule(expression: str, rule: str) -> None:
