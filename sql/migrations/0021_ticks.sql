@@ -16,6 +16,7 @@ create type pgsched.cron_rule as (
   near_end bigint, -- bit 31-n: L-nW
   nth bigint, -- bit 7n+d: weekday d for the nth time, for the last time with n = 0
   "both" boolean, -- day of month and weekday must both match; false: either
+  fixed boolean, -- it names times of the day, not a rhythm
   runs_skipped boolean, -- times that the clocks skip run once right after them
   repeated text, -- times that come twice run in the first pass, the second or both
   weeks integer, week_of date, -- every so many weeks, from the week of this day; null: every week
@@ -350,7 +351,7 @@ begin
   end if;
   rule := (null, sets[1], sets[2], sets[3], sets[4], sets[5], sets[6], from_end, near, near_end, nth,
     coalesce(days = 'both', fields[4] like '*%' or fields[6] like '*%'),
-    coalesce(skipped = 'run', not stepping), coalesce(repeated, case when stepping then 'both' else 'first' end),
+    not stepping, coalesce(skipped = 'run', not stepping), coalesce(repeated, case when stepping then 'both' else 'first' end),
     rule.weeks, rule.week_of, "except", coalesce(instead = 'workday', false));
   -- It can fire when some month has a day that matches; the first that is looked at nearly always has.
   for look in 1..2 loop

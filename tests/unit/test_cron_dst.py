@@ -6,6 +6,7 @@ Debian's cron, must agree too, but for a list of differences.
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo
@@ -77,7 +78,18 @@ EXPRESSIONS: dict[str, tuple[frozenset[int], frozenset[int], bool]] = {
     "5/25 2 * * *": (frozenset({5, 30, 55}), frozenset({2}), False),
 }
 
-CASES = [(expression, zone, change) for zone, change in CHANGES for expression in EXPRESSIONS]
+# The same with a choice of what runs: in a gap and in the passes of a fold.
+CHOICES: dict[str, tuple[frozenset[int], frozenset[int], bool, set[int]]] = {
+    "30 2 * * * skipped=skip": (frozenset({30}), frozenset({2}), False, {0}),
+    "30 2 * * * repeated=second": (frozenset({30}), frozenset({2}), True, {1}),
+    "0,30 0-4 * * * repeated=both": (frozenset({0, 30}), frozenset(range(5)), True, {0, 1}),
+    "0 0 * * * skipped=skip repeated=second": (frozenset({0}), frozenset({0}), False, {1}),
+    "*/20 2 * * * skipped=run": (frozenset({0, 20, 40}), frozenset({2}), True, {0, 1}),
+    "*/30 * * * * repeated=first": (frozenset({0, 30}), EVERY_HOUR, False, {0}),
+    "15 */2 * * * skipped=run repeated=second": (frozenset({15}), frozenset(range(0, 24, 2)), True, {1}),
+}
+
+CASES = [(expression, zone, change) for zone, change in CHANGES for expression in (*EXPRESSIONS, *CHOICES)]
 
 A_STEP = "a step from a to the end, `a/n`, is a rhythm to us as `*/n` is, and a fixed time to cronsim"
 CRONSIM_EXPRESSIONS = [expression for expression in EXPRESSIONS if "5/25" not in expression]
@@ -115,23 +127,33 @@ def minutes_around(zone: str, change: str) -> list[tuple[datetime, datetime]]:
     return [(instant, instant.astimezone(known).replace(tzinfo=None, fold=0)) for instant in instants]
 
 
-def oracle(minutes: frozenset[int], hours: frozenset[int], fixed: bool, zone: str, change: str) -> list[datetime]:
-    """The ticks around a change, found by trying every minute."""
+def oracle(
+    minutes: frozenset[int], hours: frozenset[int], runs_skipped: bool, passes: set[int], zone: str, change: str
+) -> list[datetime]:
+    """The ticks around a change, found by trying every minute; ``passes`` of what comes twice: 0 and 1."""
     table = minutes_around(zone, change)
-    if not fixed:
-        return [instant for instant, wall in table if wall.minute in minutes and wall.hour in hours]
+    often = Counter(wall for _, wall in table)
     ticks: list[datetime] = []
-    seen: set[datetime] = set()
+    seen: Counter[datetime] = Counter()
     for (_, before), (instant, wall) in zip([table[0], *table], table, strict=False):
         skipped = wall - before - MINUTE
-        if timedelta(0) < skipped <= timedelta(hours=3):
+        if runs_skipped and timedelta(0) < skipped <= timedelta(hours=3):
             jumped = [before + n * MINUTE for n in range(1, skipped // MINUTE + 1)]
             if any(missing.minute in minutes and missing.hour in hours for missing in jumped):
                 ticks.append(instant)
-        if wall.minute in minutes and wall.hour in hours and wall not in seen and instant not in ticks[-1:]:
+        is_wanted = often[wall] == 1 or seen[wall] in passes
+        if wall.minute in minutes and wall.hour in hours and is_wanted and instant not in ticks[-1:]:
             ticks.append(instant)
-        seen.add(wall)
+        seen[wall] += 1
     return ticks
+
+
+def rule_of(expression: str, zone: str, change: str) -> list[datetime]:
+    """The ticks of an expression of the table around a change, by the oracle."""
+    if expression in CHOICES:
+        return oracle(*CHOICES[expression], zone, change)
+    minutes, hours, fixed = EXPRESSIONS[expression]
+    return oracle(minutes, hours, fixed, {0} if fixed else {0, 1}, zone, change)
 
 
 def forwards(cron: Cron, zone: ZoneInfo, start: datetime, end: datetime) -> list[datetime]:
@@ -176,12 +198,11 @@ def test_the_table_holds_changes_of_at_least_twelve_zones_and_two_hundred_cases(
 
 @pytest.mark.parametrize(("expression", "zone", "change"), CASES)
 def test_ticks_around_a_change_are_those_of_the_rule(expression: str, zone: str, change: str) -> None:
-    minutes, hours, fixed = EXPRESSIONS[expression]
     table = minutes_around(zone, change)
     start, end = table[0][0], table[-1][0]
-    expected = oracle(minutes, hours, fixed, zone, change)
+    expected = rule_of(expression, zone, change)
     cron = parse_cron(expression)
-    assert cron.fixed == fixed
+    assert expression in CHOICES or cron.fixed == EXPRESSIONS[expression][2]
     assert forwards(cron, load_zone(zone), start, end) == expected
     assert backwards(cron, load_zone(zone), start, end) == expected
 
@@ -223,7 +244,8 @@ def test_any_expression_around_a_change_has_the_ticks_of_the_rule(
     # A span around the change is enough: far from it a dense expression only costs time.
     at = datetime.fromisoformat(change[1]).replace(tzinfo=UTC)
     start, end = at - 5 * 60 * MINUTE, at + 5 * 60 * MINUTE
-    found = oracle(minutes, hours, not minute_step and not hour_step, *change)
+    fixed = not minute_step and not hour_step
+    found = oracle(minutes, hours, fixed, {0} if fixed else {0, 1}, *change)
     expected = [tick for tick in found if start <= tick <= end]
     cron = parse_cron(f"{minute_text} {hour_text} * * *")
     assert forwards(cron, load_zone(change[0]), start, end) == expected
