@@ -16,6 +16,7 @@ from pgsched.errors import PayloadMismatch
 from pgsched.extras import load_tracing
 from pgsched.hooks import Hook, Hooks
 from pgsched.registry import Handler, Registry
+from pgsched.scheduled import OnConflict, Scheduled, updates
 from pgsched.spec import OPTION_NAMES, TaskOptions, TaskSpec
 from pgsched.spec_defaults import spec_with
 
@@ -194,28 +195,33 @@ class TaskHandle(Generic[P, R]):
         *,
         connection: Joined | None = None,
         payload: Mapping[str, Any] | None = None,
+        on_conflict: OnConflict = "keep",
         **kwargs: Any,
-    ) -> int:
+    ) -> Scheduled:
         """Schedule a task for this handler and return its id.
 
         Arguments with the name of an option (``delay=``, ``queue=``, ...) are options, all others the
-        payload; ``payload=`` gives it as a whole. Raises PayloadMismatch when it does not fit the function's
-        signature, and everything that :meth:`pgsched.client.Client.schedule` raises.
+        payload; ``payload=`` gives it as a whole; ``on_conflict`` is that of :meth:`pgsched.client.Client.schedule`.
+        Raises PayloadMismatch when it does not fit the function's signature, and everything that
+        :meth:`pgsched.client.Client.schedule` raises.
         """
-        payload, options = self._sort(connection, payload, kwargs)
-        return self._app.client().schedule(self.task_type, payload, connection=connection, **options)
+        payload, options = self._sort(connection, payload, kwargs, on_conflict)
+        return self._app.client().schedule(
+            self.task_type, payload, connection=connection, on_conflict=on_conflict, **options
+        )
 
     async def schedule_async(
         self,
         *,
         connection: Joined | None = None,
         payload: Mapping[str, Any] | None = None,
+        on_conflict: OnConflict = "keep",
         **kwargs: Any,
-    ) -> int:
+    ) -> Scheduled:
         """Schedule a task for this handler on the event loop; otherwise as :meth:`schedule`."""
-        payload, options = self._sort(connection, payload, kwargs)
+        payload, options = self._sort(connection, payload, kwargs, on_conflict)
         client = self._app.async_client()
-        return await client.schedule(self.task_type, payload, connection=connection, **options)
+        return await client.schedule(self.task_type, payload, connection=connection, on_conflict=on_conflict, **options)
 
     def declare(self, payload: Mapping[str, Any] | None = None, **options: Unpack[TaskOptions]) -> None:
         """Declare a schedule of this handler: workers keep it in step with the table, like one of the decorator.
@@ -228,13 +234,18 @@ class TaskHandle(Generic[P, R]):
         self.handler = self._app.registry.declare(spec)
 
     def _sort(
-        self, connection: object, payload: Mapping[str, Any] | None, arguments: Mapping[str, Any]
+        self,
+        connection: object,
+        payload: Mapping[str, Any] | None,
+        arguments: Mapping[str, Any],
+        on_conflict: OnConflict,
     ) -> tuple[Mapping[str, Any], TaskOptions]:
         """The payload and the options."""
         options = {name: value for name, value in arguments.items() if name in OPTION_NAMES}
         others = {name: value for name, value in arguments.items() if name not in OPTION_NAMES}
         if payload is None:
-            taken = options.keys() | ({"connection"} if connection is not None else set())
+            own = {"connection": connection is not None, "on_conflict": updates(on_conflict)}
+            taken = options.keys() | {name for name, given in own.items() if given}
             self._refuse_ambiguous(sorted(taken & self.handler.parameters))
             payload = others
         elif others:

@@ -7,12 +7,12 @@ import contextlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 from pgsched.ages import Age
 from pgsched.async_locks import AsyncLock
 from pgsched.client import Joined
-from pgsched.db import commands, lock_commands, task_commands
+from pgsched.db import commands, lock_commands, schedule_commands, task_commands
 from pgsched.db.database import AsyncDatabase
 from pgsched.db.doctor_commands import list_alerts
 from pgsched.db.joining import insert_on_async, run_on_async
@@ -33,6 +33,7 @@ from pgsched.records import (
     Task,
     WorkerInfo,
 )
+from pgsched.scheduled import OnConflict, Scheduled, updates
 from pgsched.spec import TaskOptions, TaskSpec
 from pgsched.spec_defaults import Defaults, no_defaults, spec_with, specs_with
 from pgsched.spec_rules import Duration
@@ -79,27 +80,46 @@ class AsyncClient(AsyncQueueClient):
         payload: Mapping[str, Any] | None = None,
         *,
         connection: Joined | None = None,
+        on_conflict: OnConflict = "keep",
         **options: Unpack[TaskOptions],
-    ) -> int:
+    ) -> Scheduled:
         """Schedule a task and return its id; a known ``idempotency_key`` returns the task that has it.
+
+        With ``on_conflict="update"`` that task is changed to what is given, and the rest of it stays; the id then says
+        by its ``outcome`` whether the task was created, updated or unchanged. Raises TransitionRefused for a task that
+        is over, and for the key of another task_type InvalidTask.
 
         With a ``connection`` (psycopg's AsyncConnection, an AsyncSession or AsyncConnection of SQLAlchemy's, asyncpg's)
         the task is part of that connection's transaction and comes with its commit, which is left to the caller.
         Raises InvalidTask, naming option, rule and value.
         """
         spec = spec_with(task_type, payload, options, self._defaults)
+        if updates(on_conflict):
+            return (await self._upsert([spec], connection))[0]
         if self.tracing is None:
-            return await self._insert(spec, connection)
+            return Scheduled(await self._insert(spec, connection))
         with self.tracing.sending(spec) as sending:
-            return sending.sent(await self._insert(sending.traced(spec), connection))
+            return Scheduled(sending.sent(await self._insert(sending.traced(spec), connection)))
 
-    async def schedule_many(self, specs: Iterable[TaskSpec], *, connection: Joined | None = None) -> list[int]:
+    @overload
+    async def schedule_many(self, specs: Iterable[TaskSpec], *, connection: Joined | None = None) -> list[int]: ...
+
+    @overload
+    async def schedule_many(
+        self, specs: Iterable[TaskSpec], *, connection: Joined | None = None, on_conflict: Literal["update"]
+    ) -> list[Scheduled]: ...
+
+    async def schedule_many(
+        self, specs: Iterable[TaskSpec], *, connection: Joined | None = None, on_conflict: OnConflict = "keep"
+    ) -> Sequence[int]:
         """Schedule many tasks at once, by COPY, and return their ids in order: all of them or none.
 
-        Idempotency keys and ``connection`` work as in :meth:`schedule`. Raises InvalidTask that names the
-        place of the task (from 0) and the rule.
+        Idempotency keys, ``connection`` and ``on_conflict`` work as in :meth:`schedule`. Raises InvalidTask that names
+        the place of the task (from 0) and the rule.
         """
         complete = specs_with(specs, self._defaults)
+        if updates(on_conflict):
+            return await self._upsert(complete, connection)
         if self.tracing is None:
             return await self._insert_many(complete, connection)
         with self.tracing.sending_many() as sending:
@@ -350,6 +370,10 @@ class AsyncClient(AsyncQueueClient):
         if connection is not None:
             return await insert_on_async(connection, specs)
         return await self._database.insert(specs)
+
+    async def _upsert(self, specs: Iterable[TaskSpec], connection: Joined | None) -> list[Scheduled]:
+        command = schedule_commands.upsert(specs)
+        return await (self._database.run(command) if connection is None else run_on_async(connection, command))
 
     async def __aenter__(self) -> Self:
         return self

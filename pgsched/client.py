@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, Unpack, overload
 
 from pgsched.ages import Age
-from pgsched.db import commands, lock_commands, task_commands
+from pgsched.db import commands, lock_commands, schedule_commands, task_commands
 from pgsched.db.database import Database
 from pgsched.db.doctor_commands import list_alerts
 from pgsched.db.joining import insert_on, run_on
@@ -33,6 +33,7 @@ from pgsched.records import (
     Task,
     WorkerInfo,
 )
+from pgsched.scheduled import OnConflict, Scheduled, updates
 from pgsched.spec import TaskOptions, TaskSpec
 from pgsched.spec_defaults import Defaults, no_defaults, spec_with, specs_with
 from pgsched.spec_rules import Duration
@@ -88,27 +89,46 @@ class Client(QueueClient):
         payload: Mapping[str, Any] | None = None,
         *,
         connection: Joined | None = None,
+        on_conflict: OnConflict = "keep",
         **options: Unpack[TaskOptions],
-    ) -> int:
+    ) -> Scheduled:
         """Schedule a task and return its id; a known ``idempotency_key`` returns the task that has it.
+
+        With ``on_conflict="update"`` that task is changed to what is given, and the rest of it stays; the id then says
+        by its ``outcome`` whether the task was created, updated or unchanged. Raises TransitionRefused for a task that
+        is over, and for the key of another task_type InvalidTask.
 
         With a ``connection`` (psycopg's, a Session or Connection of SQLAlchemy's, Django's) the task is part of that
         connection's transaction and comes with its commit, which is left to the caller. Raises InvalidTask, naming
         option, rule and value.
         """
         spec = spec_with(task_type, payload, options, self._defaults)
+        if updates(on_conflict):
+            return self._upsert([spec], connection)[0]
         if self.tracing is None:
-            return self._insert(spec, connection)
+            return Scheduled(self._insert(spec, connection))
         with self.tracing.sending(spec) as sending:
-            return sending.sent(self._insert(sending.traced(spec), connection))
+            return Scheduled(sending.sent(self._insert(sending.traced(spec), connection)))
 
-    def schedule_many(self, specs: Iterable[TaskSpec], *, connection: Joined | None = None) -> list[int]:
+    @overload
+    def schedule_many(self, specs: Iterable[TaskSpec], *, connection: Joined | None = None) -> list[int]: ...
+
+    @overload
+    def schedule_many(
+        self, specs: Iterable[TaskSpec], *, connection: Joined | None = None, on_conflict: Literal["update"]
+    ) -> list[Scheduled]: ...
+
+    def schedule_many(
+        self, specs: Iterable[TaskSpec], *, connection: Joined | None = None, on_conflict: OnConflict = "keep"
+    ) -> Sequence[int]:
         """Schedule many tasks at once, by COPY, and return their ids in order: all of them or none.
 
-        Idempotency keys and ``connection`` work as in :meth:`schedule`. Raises InvalidTask that names the
-        place of the task (from 0) and the rule.
+        Idempotency keys, ``connection`` and ``on_conflict`` work as in :meth:`schedule`. Raises InvalidTask that names
+        the place of the task (from 0) and the rule.
         """
         complete = specs_with(specs, self._defaults)
+        if updates(on_conflict):
+            return self._upsert(complete, connection)
         insert = self._database.insert if connection is None else partial(insert_on, connection)
         if self.tracing is None:
             return insert(complete)
@@ -355,6 +375,10 @@ class Client(QueueClient):
 
     def _insert(self, spec: TaskSpec, connection: Joined | None) -> int:
         command = commands.schedule(spec)
+        return self._database.run(command) if connection is None else run_on(connection, command)
+
+    def _upsert(self, specs: Iterable[TaskSpec], connection: Joined | None) -> list[Scheduled]:
+        command = schedule_commands.upsert(specs)
         return self._database.run(command) if connection is None else run_on(connection, command)
 
     def __enter__(self) -> Self:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -10,29 +10,40 @@ from pgsched.cli.options import TASK_ID, json_option
 from pgsched.cli.output import say, say_json
 from pgsched.cli.session import Session
 from pgsched.cli.task_options import CLEARABLE, chosen_options, lacks_zone, task_options
+from pgsched.scheduled import OnConflict
 
 
 @click.command()
 @click.argument("task_type", metavar="TYPE")
 @task_options
 @click.option("--disabled", is_flag=True, help="Add it paused.")
+@click.option(
+    "--on-conflict",
+    type=click.Choice(get_args(OnConflict)),
+    default="keep",
+    help="The task that has the --key stays as it is, or is changed to what is given.",
+)
 @json_option
 @click.pass_obj
-def add(session: Session, /, task_type: str, as_json: bool, disabled: bool, **given: Any) -> None:
+def add(
+    session: Session, /, task_type: str, as_json: bool, disabled: bool, on_conflict: OnConflict, **given: Any
+) -> None:
     """Add a task and print its id.
 
-    Without --at, --delay, --cron or --every it is due at once. What is left out has the table's default.
+    Without --at, --delay, --cron or --every it is due at once. What is left out has the table's default. With
+    --on-conflict update it also prints whether the task was created, updated or unchanged.
     """
     payload = given.pop("payload")
     options = chosen_options(given)
     if disabled:
         options["enabled"] = False
     with session.client() as client:
-        task_id = client.schedule(task_type, payload, **options)
+        task_id = client.schedule(task_type, payload, on_conflict=on_conflict, **options)
         if as_json:
-            say_json(client.get(task_id).as_dict())
+            outcome = {} if task_id.outcome is None else {"outcome": task_id.outcome}
+            say_json(client.get(task_id).as_dict() | outcome)
         else:
-            say(str(task_id))
+            say(" ".join(filter(None, (str(task_id), task_id.outcome))))
 
 
 @click.command()

@@ -46,3 +46,79 @@ begin
   end if;
   return new;
 end $$;
+
+create function pgsched.upsert(task jsonb, out id bigint, out outcome text)
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+#variable_conflict use_variable
+-- Its names are the arguments of pgsched.schedule. Whoever may not update tasks may change those that he inserted.
+declare
+  key constant text := task ->> 'idempotency_key';
+  given jsonb;
+  at timestamptz := coalesce((task ->> 'run_at')::timestamptz, now() + (task ->> 'delay')::interval);
+  present pgsched.tasks;
+  wanted pgsched.tasks;
+  problem text := case
+    when jsonb_typeof(task) is distinct from 'object' then 'a task must be a JSON object'
+    when task ->> 'task_type' is null then 'task_type must be given'
+    when key is null then 'idempotency_key must be given: it tells which task is meant'
+    when task ->> 'run_at' is not null and task ->> 'delay' is not null then 'run_at and delay exclude each other'
+    when at is not null and (task ->> 'cron_expression' is not null or task ->> 'repeat_interval' is not null)
+      then 'run_at and delay are for one-time tasks; a schedule begins with start_date' end;
+begin
+  if problem is null then
+    select format('%s is no argument of pgsched.schedule', k) into problem from jsonb_object_keys(task) k
+    where k <> all (array(select unnest(p.proargnames) from pg_proc p where p.oid = 'pgsched.schedule'::regproc)) limit 1;
+  end if;
+  if problem is not null then
+    raise invalid_parameter_value using message = problem;
+  end if;
+  given := task - array['run_at', 'delay'];
+  if task ->> 'cron_expression' is not null then
+    given := '{"repeat_interval": null, "repeat_count": null}' || given;
+  elsif task ->> 'repeat_interval' is not null then
+    given := '{"cron_expression": null}' || given;
+  elsif at is not null then
+    given := given || jsonb_build_object('scheduled_for', at);
+  end if;
+  for try in 1..10 loop
+    select * into present from pgsched.tasks t where t.idempotency_key = key for no key update;
+    exit when found;
+    execute (
+      select format('insert into pgsched.tasks (%1$s) select %1$s from jsonb_populate_record(null::pgsched.tasks, $1)'
+        ' on conflict (idempotency_key) where idempotency_key is not null do nothing returning id', string_agg(quote_ident(k), ', '))
+      from jsonb_each(given) e(k, v) where v <> 'null') into id using given;
+    if id is not null then
+      outcome := 'created';
+      return;
+    end if;
+  end loop;
+  if present.id is null then
+    raise integrity_constraint_violation using
+      message = 'the task was not inserted: a trigger or a row security policy on pgsched.tasks keeps it out';
+  end if;
+  id := present.id;
+  wanted := jsonb_populate_record(present, given);
+  outcome := case when to_jsonb(wanted) = to_jsonb(present) then 'unchanged' else 'updated' end;
+  if present.inserted_by is distinct from session_user and not has_any_column_privilege(session_user, 'pgsched.tasks', 'update') then
+    raise insufficient_privilege using message = format('task %s has the idempotency_key %s, and was inserted by another role', id, key);
+  elsif wanted.task_type <> present.task_type then
+    raise invalid_parameter_value using
+      message = format('task %s has the idempotency_key %s, and its task_type is %s, got %s', id, key, present.task_type, wanted.task_type);
+  elsif present.status = 'cancelled'
+    or outcome = 'updated' and present.schedule_type = 'one_time' and present.status in ('completed', 'dead') then
+    raise object_not_in_prerequisite_state using
+      message = format('task %s has the idempotency_key %s, and is %s: it cannot be changed', id, key, present.status);
+  elsif at is not null and present.schedule_type <> 'one_time' then
+    raise object_not_in_prerequisite_state using
+      message = format('task %s is %s: run_at and delay are for one-time tasks', id, present.schedule_type);
+  elsif outcome = 'updated' then
+    execute (
+      select format('update pgsched.tasks t set (%1$s) = (select %1$s from jsonb_populate_record($1, $2)) where t.id = $3',
+        string_agg(quote_ident(k), ', '))
+      from jsonb_object_keys(given) k) using present, given, id;
+  end if;
+end $$;
+revoke execute on function pgsched.upsert from public;
+comment on function pgsched.upsert is
+  'Inserts a task, or changes the one with its idempotency_key: only what is given. Returns its id, and whether it was created, updated or unchanged. The keys of the object are the arguments of schedule(); times without an offset are UTC.';

@@ -44,6 +44,7 @@ BESIDE = (
 """What nobody imports from ``pgsched`` but everybody meets, told beside what it exports."""
 
 RETURNED = (
+    "pgsched.scheduled:Scheduled",
     "pgsched.records:Task",
     "pgsched.status:TaskStatus",
     "pgsched.records:Execution",

@@ -168,7 +168,7 @@ def test_function_that_runs_as_owner_has_a_fixed_path_no_superuser_and_no_everyb
         (count,) = connection.execute(
             "select count(*) as n from pg_proc where prosecdef and pronamespace = 'pgsched'::regnamespace"
         ).fetchall()
-        assert count["n"] == 23
+        assert count["n"] == 24
         # The check finds each of the faults by itself.
         connection.execute("alter function pgsched.cancel reset search_path")
         connection.execute("alter function pgsched.retry owner to current_user")
@@ -714,3 +714,28 @@ def test_script_with_roles_makes_what_migrate_makes(empty_dsn: str, server_dsn: 
         assert pgsched("migrate", "--roles", dsn=other).code == 0
         assert dump(empty_dsn) == dump(other)
         assert "GRANT SELECT ON TABLE pgsched.executions TO pgsched_viewer" in dump(other)
+
+
+def test_a_producer_upserts_what_it_inserted_and_nothing_else(dsn: str, somebody: As) -> None:
+    upsert = """
+        select outcome from pgsched.upsert(
+          jsonb_build_object('task_type', 'mail', 'idempotency_key', %s::text, 'priority', %s::integer))
+    """
+    with psycopg.connect(dsn, autocommit=True) as admin:
+        admin.execute(upsert, ("theirs", 5))
+    with psycopg.connect(somebody("pgsched_producer"), autocommit=True) as own:
+        assert [own.execute(upsert, ("own", priority)).fetchone() for priority in (5, 5, 6)] == [
+            ("created",),
+            ("unchanged",),
+            ("updated",),
+        ]
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="was inserted by another role"):
+            own.execute(upsert, ("theirs", 6))
+    for role in ("pgsched_operator", "pgsched_worker"):
+        with psycopg.connect(somebody(role), autocommit=True) as other:
+            assert other.execute(upsert, ("theirs", len(role) % 10 + 1)).fetchone() == ("updated",)
+    with (
+        psycopg.connect(somebody("pgsched_viewer"), autocommit=True) as viewer,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        viewer.execute(upsert, ("theirs", 7))

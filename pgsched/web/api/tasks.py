@@ -9,6 +9,8 @@ from starlette.responses import Response
 
 from pgsched.db.task_commands import check_inserted
 from pgsched.errors import InvalidTask
+from pgsched.records import Task
+from pgsched.scheduled import OnConflict
 from pgsched.web.access import Operator, Viewer
 from pgsched.web.api import examples
 from pgsched.web.api.bodies import NewGroup, NewTask, TaskEdit, options_of
@@ -16,7 +18,7 @@ from pgsched.web.api.cursors import read_cursor, write_cursor
 from pgsched.web.api.documented import answers, empty_answer, reply
 from pgsched.web.api.shapes import NodeShape, TaskPage, TaskShape, TaskStatusShape
 from pgsched.web.api.task_query import TaskQuery, filters_of
-from pgsched.web.audit import Change, audited
+from pgsched.web.audit import Change, audited, differences
 from pgsched.web.finding import find_stretch
 from pgsched.web.paths import href
 from pgsched.web.state import state_of
@@ -24,7 +26,7 @@ from pgsched.web.state import state_of
 router = APIRouter(tags=["tasks"])
 
 TaskId = Annotated[int, Path(description="The id of the task.", examples=[17])]
-_EXISTED = "The idempotency_key is known: this is the task that has it, unchanged."
+_EXISTED = "The idempotency_key is known: this is the task that has it."
 
 
 @router.get(
@@ -47,7 +49,7 @@ async def list_tasks(request: Request, actor: Viewer, query: Annotated[TaskQuery
     "/tasks",
     status_code=201,
     summary="Schedule a task",
-    responses=answers(TaskShape, examples.TASK, 400, status=201, also=_EXISTED),
+    responses=answers(TaskShape, examples.TASK, 400, 409, status=201, also=_EXISTED),
 )
 async def create_task(
     request: Request,
@@ -62,12 +64,23 @@ async def create_task(
             }
         ),
     ],
+    on_conflict: Annotated[
+        OnConflict,
+        Query(description="The task that has the idempotency_key stays as it is, or is changed to what is given."),
+    ] = "keep",
 ) -> Response:
-    """One-time unless there is a cron_expression (recurring) or a repeat_interval (repeating)."""
+    """One-time unless there is a cron_expression (recurring) or a repeat_interval (repeating).
+
+    The header `Pgsched-Outcome` says whether the task was `created`, `updated` or `unchanged`.
+    """
     options = options_of(body, empties=False)
     async with audited(request, actor, "task.create") as change:
-        change.task_id = await change.client.schedule(body.task_type, body.payload, **options)
-        return await _created(request, actor, change)
+        was = None
+        if on_conflict == "update" and body.idempotency_key is not None:
+            was = next(iter((await change.client.find_tasks(idempotency_key=body.idempotency_key)).tasks), None)
+        scheduled = await change.client.schedule(body.task_type, body.payload, on_conflict=on_conflict, **options)
+        change.task_id = scheduled
+        return await _created(request, actor, change, scheduled.outcome, was)
 
 
 @router.post(
@@ -89,14 +102,20 @@ async def create_group(
         return await _created(request, actor, change)
 
 
-async def _created(request: Request, actor: Operator, change: Change) -> Response:
-    """The task that was made, or that had the key before; nothing was changed then."""
+async def _created(
+    request: Request, actor: Operator, change: Change, outcome: str | None = None, was: Task | None = None
+) -> Response:
+    """The task that was made, or that had the key before (``was``); without an ``outcome`` nothing was changed then."""
     client, task_id = change.client, change.task_id or 0
-    inserted = await client.database.run(check_inserted(task_id))
-    change.nothing = not inserted
+    if outcome is None:
+        outcome = "created" if await client.database.run(check_inserted(task_id)) else "unchanged"
+    change.nothing = outcome == "unchanged"
     task = await client.get(task_id)
-    where = {"Location": href(request, f"/api/v1/tasks/{task_id}")}
-    return reply(request, actor, task.as_dict(), status=201 if inserted else 200, headers=where)
+    if outcome == "updated":
+        change.action = "task.update"
+        change.before, change.after = differences(was, task)
+    told = {"Location": href(request, f"/api/v1/tasks/{task_id}"), "Pgsched-Outcome": outcome}
+    return reply(request, actor, task.as_dict(), status=201 if outcome == "created" else 200, headers=told)
 
 
 @router.get(

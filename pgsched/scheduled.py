@@ -1,0 +1,30 @@
+"""The id of a task that was scheduled, and what became of it."""
+
+from __future__ import annotations
+
+from typing import Literal, Self, get_args
+
+from pgsched.errors import InvalidTask
+
+OnConflict = Literal["keep", "update"]
+"""What becomes of the task that has the ``idempotency_key``: it stays as it is, or is changed to what is given."""
+
+
+class Scheduled(int):
+    """The id of a task, which also says what became of it."""
+
+    outcome: str | None
+    """``created``, ``updated`` or ``unchanged``; None where nobody asked (``on_conflict="keep"``)."""
+
+    def __new__(cls, id: int, outcome: str | None = None) -> Self:
+        """Say of the task ``id`` what became of it."""
+        made = super().__new__(cls, id)
+        made.outcome = outcome
+        return made
+
+
+def updates(on_conflict: str) -> bool:
+    """Whether a known task is to be changed. Raises InvalidTask for a word that is none."""
+    if on_conflict not in get_args(OnConflict):
+        raise InvalidTask(f'on_conflict must be one of {", ".join(get_args(OnConflict))}, got "{on_conflict}"')
+    return on_conflict == "update"
