@@ -283,7 +283,9 @@ class AsyncClient(AsyncQueueClient):
         executions = await self.executions(id, limit=limit)
         missed = await self.missed_ticks(id, limit=limit)
         alerts = await self._database.run(list_alerts(id)) if task.is_watched else []
-        return status_of(task, executions, missed, alerts)
+        expression = task.cron_expression or ""
+        left_out = await self._database.run(commands.left_out(expression)) if "@" in expression else []
+        return status_of(task, executions, missed, alerts, left_out)
 
     async def logs(self, task_id: int, *, limit: int = 200) -> list[LogEntry]:
         """Return the last lines that a task's handler logged, in their order."""

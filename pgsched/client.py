@@ -294,7 +294,10 @@ class Client(QueueClient):
         """Return a task with its schedule in words, its next runs and its last executions. Raises TaskNotFound."""
         task = self.get(id)
         executions, missed = self.executions(id, limit=limit), self.missed_ticks(id, limit=limit)
-        return status_of(task, executions, missed, self._database.run(list_alerts(id)) if task.is_watched else [])
+        alerts = self._database.run(list_alerts(id)) if task.is_watched else []
+        expression = task.cron_expression or ""
+        left_out = self._database.run(commands.left_out(expression)) if "@" in expression else []
+        return status_of(task, executions, missed, alerts, left_out)
 
     def logs(self, task_id: int, *, limit: int = 200) -> list[LogEntry]:
         """Return the last lines that a task's handler logged, in their order."""

@@ -51,7 +51,7 @@ _LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """A cron expression that was read and can fire. Equal when the expressions are.
+    """A cron expression that was read and can fire. Equal when the expressions are, and the days that they leave out.
 
     ``fixed`` is true when the expression names times of the day: neither second, minute nor hour is a
     wildcard or a step. ``both`` is true when a day must match both ``day`` and ``weekday``; else either is enough.
@@ -66,7 +66,7 @@ class Cron:
     weekday: Field = field(compare=False)
     fixed: bool = field(compare=False)
     both: bool = field(compare=False)
-    options: CronOptions = field(compare=False)
+    options: CronOptions
 
     @property
     def runs_skipped(self) -> bool:
@@ -172,7 +172,7 @@ def _matching_days(cron: Cron, year: int, month: int) -> list[int]:
 
 
 @lru_cache(maxsize=4096)
-def parse_cron(expression: str) -> Cron:
+def parse_cron(expression: str, known: frozenset[str] = frozenset()) -> Cron:
     """Read a cron expression of five fields (minute hour day month weekday), or six with *seconds first*.
 
     Each field takes ``*``, numbers, names (``mon``, ``jan``), ranges ``a-b``, steps ``*/n``, ``a-b/n`` and
@@ -183,7 +183,8 @@ def parse_cron(expression: str) -> Cron:
     must match when either field begins with ``*``; else a day that matches one of them is enough (Debian's
     cron). Aliases: ``@hourly @daily @midnight @weekly @monthly @yearly @annually``.
 
-    Options may follow, see :class:`pgsched.cron_options.CronOptions`: ``0 9 13 * fri days=both``.
+    Options may follow, see :class:`pgsched.cron_options.CronOptions`: ``0 9 13 * fri days=both``. ``known`` are the
+    days of the calendars that they name.
 
     Six fields have the second first, as in Quartz, Spring and node-cron. Other tools write it last, so what
     both would take for something else is refused: a first field with a wildcard and a last one with
@@ -196,16 +197,16 @@ def parse_cron(expression: str) -> Cron:
     try:
         if len(expression) > MAX_LENGTH:
             raise Refused(f"must have at most {MAX_LENGTH} characters, got {len(expression)}")
-        return _parse(expression)
+        return _parse(expression, known)
     except Refused as refused:
         shown = expression if len(expression) <= _LONGEST_SHOWN else expression[:60] + "…"
         raise InvalidCron(f'cron expression "{shown}": {refused}') from None
 
 
-def _parse(expression: str) -> Cron:
+def _parse(expression: str, known: frozenset[str]) -> Cron:
     words = _WORD.findall(expression.translate(_LOWER))
     whole = " ".join(words)
-    options = take_options(words)
+    options = take_options(words, known)
     text = " ".join(words)
     if text.startswith("@") and text not in ALIASES:
         raise Refused(f"an alias must be one of {' '.join(ALIASES)}")

@@ -17,6 +17,7 @@ _WORDS = {
 _NAMES = "days= skipped= repeated= weeks= except= instead="
 LONGEST_MOVE = 31
 _END = date.max.toordinal() + 1
+_CALENDAR = re.compile(r"@[a-z][a-z0-9_-]{0,62}", re.ASCII)
 _DAY = re.compile(r"(?:([0-9]{4})-)?([0-9]{2}-[0-9]{2})", re.ASCII)
 _WEEKS = re.compile(r"([0-9]{1,2})@([0-9]{4}-[0-9]{2}-[0-9]{2})", re.ASCII)
 
@@ -40,6 +41,8 @@ class Except(NamedTuple):
     """As ``12-25`` and ``2030-12-25``."""
     moves: bool
     """A tick of such a day is moved to the next day from Monday to Friday that is not left out."""
+    calendars: frozenset[str] = frozenset()
+    """Names in ``pgsched.calendars`` whose days are left out, too: those that are known are among ``days``."""
 
     def holds(self, day: date) -> bool:
         """Whether a day is left out."""
@@ -67,8 +70,11 @@ class CronOptions(NamedTuple):
     """Days that are left out: ``except=12-25,2030-04-19``, and ``instead=workday`` moves their ticks."""
 
 
-def take_options(words: list[str]) -> CronOptions:
-    """Take the options from the end of an expression's words, which are lower case. Raises Refused."""
+def take_options(words: list[str], known: frozenset[str]) -> CronOptions:
+    """Take the options from the end of an expression's words, which are lower case. Raises Refused.
+
+    ``known``: the days of the calendars that the expression names.
+    """
     start = len(words)
     while start and "=" in words[start - 1]:
         start -= 1
@@ -89,19 +95,24 @@ def take_options(words: list[str]) -> CronOptions:
     return CronOptions(
         **found,
         weeks=None if weeks is None else _weeks(weeks),
-        but=None if but is None else Except(_days(but), instead == "workday"),
+        but=None if but is None else _except(but, instead == "workday", known),
     )
 
 
-def _days(text: str) -> frozenset[str]:
-    days = text.split(",")
-    for day in days:
+def _except(text: str, moves: bool, known: frozenset[str]) -> Except:
+    words = frozenset(text.split(","))
+    named = frozenset(word for word in words if _CALENDAR.fullmatch(word))
+    for day in text.split(","):
         read = _DAY.fullmatch(day)
         try:
-            date.fromisoformat(f"{read[1] or '2000'}-{read[2]}" if read else "")
+            if day not in named:
+                date.fromisoformat(f"{read[1] or '2000'}-{read[2]}" if read else "")
         except ValueError:  # no such day
-            raise Refused(f"option except must be days, as 12-25,2030-04-19, got {shown(day)}") from None
-    return frozenset(days)
+            raise Refused(
+                f"option except must be days or calendars, as 12-25,2030-04-19,@holidays, got {shown(day)}"
+            ) from None
+    days, calendars = words - named, frozenset(name[1:] for name in named)
+    return Except(days | known if calendars else days, moves, calendars)
 
 
 def _weeks(text: str) -> Weeks:

@@ -38,7 +38,8 @@ def describe(cron: Cron) -> str:
     if weeks is not None:
         words += f", every {weeks.every} weeks from that of {weeks.week_of}"
     if (but := cron.options.but) is not None:
-        words += f", but not on {_and(sorted(but.days))}" + (": on the next workday" if but.moves else "")
+        calendars = [f"the days of calendar {name}" for name in sorted(but.calendars)]
+        words += f", but not on {_and(calendars or sorted(but.days))}" + (": on the next workday" if but.moves else "")
     return words
 
 

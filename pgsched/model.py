@@ -74,6 +74,8 @@ class Claimed(NamedTuple):
     """The tasks it waited for; None when there were none."""
     fired: bool = False
     """A group whose children were made by an earlier claim, and have ended."""
+    left_out: list[str] | None = None
+    """The days of the calendars that the cron expression names; None when it names none."""
     cut: bool = False
     """The claim ended before rows that are due: they are not held in advance, or too large."""
 
@@ -89,6 +91,7 @@ class Claimed(NamedTuple):
             repeat_count=self.repeat_count,
             on_missed=self.on_missed or ON_MISSED,
             catchup_window=self.catchup_window,
+            left_out=tuple(self.left_out or ()),
         )
 
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from pgsched.cron import Cron, parse_cron
+from pgsched.cron import Cron
 from pgsched.cron_words import describe
 from pgsched.errors import InvalidTask
 from pgsched.interval import Interval
@@ -94,6 +94,11 @@ def schedule_of(
         catchup_window=None,
     )
     validate(schedule)
+    read = schedule.cron
+    if read is not None and read.options.but is not None and read.options.but.calendars:
+        raise InvalidTask(
+            f'cron expression "{cron}": the days of a calendar are in the database, ask pgsched.next_ticks there'
+        )
     return schedule
 
 
@@ -138,8 +143,7 @@ def explain(schedule: Schedule) -> str:
     if schedule.cron_expression is None and schedule.repeat_interval is None:
         return "once"
     load_zone(zone)
-    if schedule.cron_expression is not None:
-        cron = parse_cron(schedule.cron_expression)
+    if (cron := schedule.cron) is not None:
         return f"{describe(cron)}, {zone} time; {_clock_rule(cron)}"
     interval = schedule.repeat_interval or Interval()
     times = "" if schedule.repeat_count is None else f", {_count(schedule.repeat_count, 'time')}"

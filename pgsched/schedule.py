@@ -11,7 +11,7 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from pgsched.cron import next_tick, parse_cron, previous_tick
+from pgsched.cron import Cron, next_tick, parse_cron, previous_tick
 from pgsched.errors import InvalidTask
 from pgsched.grid import Grid
 from pgsched.interval import Interval
@@ -45,6 +45,13 @@ class Schedule(NamedTuple):
     repeat_count: int | None
     on_missed: str
     catchup_window: Interval | None
+    left_out: tuple[str, ...] = ()
+    """The days of the calendars that the expression names."""
+
+    @property
+    def cron(self) -> Cron | None:
+        """The cron expression, read; None for a repeat interval. Raises InvalidCron."""
+        return None if self.cron_expression is None else parse_cron(self.cron_expression, frozenset(self.left_out))
 
 
 class Admission(NamedTuple):
@@ -75,8 +82,7 @@ def validate(schedule: Schedule) -> None:
     load_zone(schedule.timezone)
     if (schedule.cron_expression is None) == (schedule.repeat_interval is None):
         raise InvalidTask("a schedule must have either a cron_expression or a repeat_interval")
-    if schedule.cron_expression is not None:
-        parse_cron(schedule.cron_expression)
+    _ = schedule.cron
     interval, window = schedule.repeat_interval, schedule.catchup_window
     if interval is not None and (min(interval) < 0 or max(interval) == 0):
         raise InvalidTask(f"repeat_interval must be longer than nothing, got {interval.to_text()}")
@@ -227,9 +233,9 @@ def _ends(schedule: Schedule, tick: datetime | None) -> datetime | None:
 def _tick_from(schedule: Schedule, moment: datetime, origin: datetime) -> datetime | None:
     """The first tick at or after both ``moment`` and ``start_date``; the grid starts at ``origin``."""
     zone = load_zone(schedule.timezone)
-    if schedule.cron_expression is not None:
+    if (cron := schedule.cron) is not None:
         earliest = max(moment, schedule.start_date or moment)
-        return next_tick(parse_cron(schedule.cron_expression), zone, earliest - _MICROSECOND)
+        return next_tick(cron, zone, earliest - _MICROSECOND)
     grid = _grid(schedule, origin)
     return grid.point(grid.index_from(moment))
 
@@ -238,9 +244,8 @@ def _latest(schedule: Schedule, tick: datetime, moment: datetime) -> datetime:
     """The last tick at or before ``moment``, at least ``tick``."""
     if schedule.end_date is not None:
         moment = min(moment, schedule.end_date)
-    if schedule.cron_expression is not None:
-        zone = load_zone(schedule.timezone)
-        latest = previous_tick(parse_cron(schedule.cron_expression), zone, moment)
+    if (cron := schedule.cron) is not None:
+        latest = previous_tick(cron, load_zone(schedule.timezone), moment)
     else:
         grid = _grid(schedule, schedule.start_date or tick)
         index = grid.index_from(moment + _MICROSECOND) - 1
@@ -252,10 +257,10 @@ def _count(schedule: Schedule, first: datetime, last: datetime) -> int:
     """The number of ticks from ``first`` to ``last``, both included; for cron no more than COUNT_LIMIT."""
     if last < first:
         return 0
-    if schedule.cron_expression is None:
+    if (cron := schedule.cron) is None:
         grid = _grid(schedule, schedule.start_date or first)
         return max(1, grid.index_from(last + _MICROSECOND) - grid.index_from(first))
-    cron, zone = parse_cron(schedule.cron_expression), load_zone(schedule.timezone)
+    zone = load_zone(schedule.timezone)
     count, tick = 1, next_tick(cron, zone, first)
     while tick is not None and tick <= last and count < COUNT_LIMIT:
         count, tick = count + 1, next_tick(cron, zone, tick)

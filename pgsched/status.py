@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -51,8 +52,14 @@ class TaskStatus:
         }
 
 
-def status_of(task: Task, executions: list[Execution], missed: list[MissedTicks], alerts: list[Alert]) -> TaskStatus:
-    """Return how a task stands. Computed from the row alone: no clock is read."""
+def status_of(
+    task: Task,
+    executions: list[Execution],
+    missed: list[MissedTicks],
+    alerts: list[Alert],
+    left_out: Sequence[str] = (),
+) -> TaskStatus:
+    """Return how a task stands. Computed from the row and the days of its calendars alone: no clock is read."""
     schedule = Schedule(
         cron_expression=task.cron_expression,
         timezone=task.timezone,
@@ -62,6 +69,7 @@ def status_of(task: Task, executions: list[Execution], missed: list[MissedTicks]
         repeat_count=task.repeat_count,
         on_missed=task.on_missed,
         catchup_window=task.catchup_window,
+        left_out=tuple(left_out),
     )
     try:
         words = explain(schedule)

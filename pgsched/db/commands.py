@@ -170,6 +170,13 @@ def missed_ticks(task_id: int, *, limit: int) -> Command[list[MissedTicks]]:
     return Command(load_statement("list_missed_ticks"), params, _all(MissedTicks))
 
 
+def left_out(expression: str) -> Command[list[str]]:
+    """Read the days of the calendars that a cron expression names."""
+    return Command(
+        load_statement("read_calendar_days"), {"expression": expression}, lambda rows: rows[0]["left_out"] or []
+    )
+
+
 def logs(task_id: int, *, limit: int) -> Command[list[LogEntry]]:
     """Read the last lines that a task logged, in their order."""
     params = {"task_id": _id_of("task_id", task_id), "limit": _limit(limit)}

@@ -76,6 +76,59 @@ begin
 end $$;
 comment on function pgsched.read_day is 'For the schema: a day of the calendar, or null.';
 
+create function pgsched.are_days(days text[]) returns boolean
+language sql immutable strict
+return coalesce(cardinality(days) <= 1000 and not exists (
+  select from unnest(days) as day
+  where pgsched.read_day(case when length(day) = 5 then '2000-' || day else day end) is null), true);
+comment on function pgsched.are_days is 'For the schema: whether these are days, of every year or of one.';
+
+create table pgsched.calendars (
+  name text primary key constraint name_must_be_a_word_of_lower_case check (name ~ '^[a-z][a-z0-9_-]{0,62}$'),
+  days text[] not null constraint days_must_be_up_to_1000_as_12_25_and_2030_04_19 check (pgsched.are_days(days))
+);
+comment on table pgsched.calendars is 'Days that cron expressions leave out by name, as except=@holidays.';
+comment on column pgsched.calendars.name is 'What expressions call it, after an @.';
+comment on column pgsched.calendars.days is 'As 12-25, of every year, and 2030-04-19.';
+
+create function pgsched.calendar_days(expression text) returns text[]
+language sql stable strict
+set search_path = pg_catalog, pg_temp as $$
+-- The names are looked for as they may stand: after except= or a comma.
+select array_agg(day)
+from regexp_matches(lower(expression collate "C"), '[=,]@([a-z][a-z0-9_-]*)', 'g') as found(names)
+join pgsched.calendars c on c.name = found.names[1]
+cross join unnest(c.days) as day
+$$;
+comment on function pgsched.calendar_days is
+  'For workers: the days of the calendars that a cron expression names; null when there are none.';
+
+create function pgsched.follow_calendar() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- A schedule that leaves the days of a calendar out is planned afresh when they change, and keeps the calendar.
+declare
+  pattern text := '[=,]@' || old.name || '([,[:space:]]|$)';
+  task_id bigint;
+begin
+  if tg_op = 'DELETE' or new.name <> old.name then
+    select t.id into task_id from pgsched.tasks t
+    where t.cron_expression is not null and lower(t.cron_expression) ~ pattern limit 1;
+    if found then
+      raise object_in_use using message = format('calendar %s is named by the cron expression of task %s', old.name, task_id);
+    end if;
+  elsif new.days <> old.days then
+    update pgsched.tasks t set planned_from = clock_timestamp()
+    where t.cron_expression is not null and lower(t.cron_expression) ~ pattern
+      and t.status in ('pending', 'running', 'blocked');
+  end if;
+  return new;
+end $$;
+comment on function pgsched.follow_calendar is 'For the schema: plans the schedules of a calendar afresh when its days change.';
+revoke execute on function pgsched.follow_calendar from public;
+create trigger follow after update or delete on pgsched.calendars for each row execute function pgsched.follow_calendar();
+
 create function pgsched.is_excepted(rule pgsched.cron_rule, day date) returns boolean
 language sql immutable
 return to_char(day::timestamp, 'MM-DD') = any(rule."except") or to_char(day::timestamp, 'YYYY-MM-DD') = any(rule."except");
@@ -122,7 +175,7 @@ comment on function pgsched.month_days is
   'For the schema: the days of a month that a cron expression names, as a set of bits.';
 
 create function pgsched.read_cron(expression text) returns pgsched.cron_rule
-language plpgsql immutable strict
+language plpgsql stable strict
 set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 -- Word by word as pgsched/cron_fields.py and pgsched/cron_options.py, with the same messages.
@@ -214,8 +267,15 @@ begin
   end if;
   if "except" is not null then
     foreach word in array "except" loop
-      if pgsched.read_day(case when length(word) = 5 then '2000-' || word else word end) is null then
-        rule.problem := 'option except must be days, as 12-25,2030-04-19, got ' || pgsched.shown_word(word);
+      if word ~ '^@[a-z][a-z0-9_-]{0,62}$' then
+        select c.days into names from pgsched.calendars c where c.name = substr(word, 2);
+        if not found then
+          rule.problem := format('option except names a calendar that is not in pgsched.calendars, got "%s"', word);
+          return rule;
+        end if;
+        "except" := "except" || names;
+      elsif pgsched.read_day(case when length(word) = 5 then '2000-' || word else word end) is null then
+        rule.problem := 'option except must be days or calendars, as 12-25,2030-04-19,@holidays, got ' || pgsched.shown_word(word);
         return rule;
       end if;
     end loop;
@@ -380,7 +440,7 @@ end $$;
 comment on function pgsched.read_cron is 'For the schema: a cron expression as sets of bits, or the rule that it breaks.';
 
 create or replace function pgsched.cron_problem(expression text) returns text
-language sql immutable strict
+language sql stable strict
 return (pgsched.read_cron(expression)).problem;
 alter function pgsched.cron_problem reset all;
 
@@ -816,7 +876,7 @@ comment on function pgsched.next_interval_ticks is
 
 grant execute on function
   pgsched.lowest_bit, pgsched.month_length, pgsched.shown_word, pgsched.number_problem, pgsched.read_day,
-  pgsched.is_excepted, pgsched.month_days, pgsched.matching_days, pgsched.open_days, pgsched.read_cron, pgsched.wall_from,
+  pgsched.are_days, pgsched.calendar_days, pgsched.is_excepted, pgsched.month_days, pgsched.matching_days, pgsched.open_days, pgsched.read_cron, pgsched.wall_from,
   pgsched.clock_change, pgsched.early_reading, pgsched.cron_tick, pgsched.elapsed_part, pgsched.grid_point, pgsched.grid_tick,
   pgsched.first_tick, pgsched.check_timezone, pgsched.next_ticks, pgsched.next_interval_ticks
 to public;

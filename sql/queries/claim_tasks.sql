@@ -96,4 +96,6 @@ returning t.id, t.task_type, t.queue, t.priority, t.payload, t.schedule_type, t.
   t.execution_count, nullif(t.on_missed, 'once') as on_missed, t.catchup_window, nullif(t.overlap, 'skip') as overlap, t.jitter,
   case when t.schedule_type <> 'one_time' then t.planned_from end as planned_from, t.revision,
   picked.locked_by is not null as lease_expired, picked.bytes, nullif(t.depends_on, '{}') as depends_on,
-  t.fired is not null as fired, picked.found > (select count(*) from picked) as cut
+  t.fired is not null as fired,
+  case when t.cron_expression like '%%=%%@%%' then pgsched.calendar_days(t.cron_expression) end as left_out,
+  picked.found > (select count(*) from picked) as cut

@@ -14,7 +14,7 @@ begin
   revoke all on all functions in schema pgsched from pgsched_worker, pgsched_producer, pgsched_viewer, pgsched_operator;
 
   grant usage on schema pgsched to pgsched_worker, pgsched_producer, pgsched_viewer, pgsched_operator;
-  grant select on pgsched.migrations, pgsched.timezones
+  grant select on pgsched.migrations, pgsched.timezones, pgsched.calendars
     to pgsched_worker, pgsched_producer, pgsched_viewer, pgsched_operator;
   grant execute on function
     pgsched.schedule, pgsched.upsert, pgsched.run_now, pgsched.enable, pgsched.disable, pgsched.cancel, pgsched.retry
@@ -54,8 +54,8 @@ begin
     pgsched.set_aside
     to pgsched_viewer, pgsched_operator;
   execute format('grant insert (%1$s, declared), update (%1$s, declared) on pgsched.tasks to pgsched_operator', public_columns);
-  grant delete on pgsched.tasks, pgsched.archived_tasks, pgsched.locks to pgsched_operator;
-  grant insert, update on pgsched.queues, pgsched.settings to pgsched_operator;
+  grant delete on pgsched.tasks, pgsched.archived_tasks, pgsched.locks, pgsched.calendars to pgsched_operator;
+  grant insert, update on pgsched.queues, pgsched.settings, pgsched.calendars to pgsched_operator;
   grant select, insert on pgsched.audit_log to pgsched_operator;
   grant execute on function pgsched.change_tasks, pgsched.delete_apart, pgsched.limit_queue, pgsched.unlimit_queue to pgsched_operator;
 end $$

@@ -80,6 +80,8 @@ def compare_texts(dsn: str, count: int, seed: int) -> None:
                 "select text, pgsched.cron_problem(text) as problem from unnest(%s::text[]) as text", (texts,)
             )
             for row in rows:
+                if "pgsched.calendars" in (row["problem"] or ""):
+                    continue  # what Python cannot know
                 assert row["problem"] == problem_of(row["text"]), row["text"]
                 readable += row["problem"] is None
     assert 0.1 < readable / count < 0.9
