@@ -33,6 +33,7 @@ from pgsched.records import (
     Task,
     WorkerInfo,
 )
+from pgsched.schedule_client import AsyncScheduleClient
 from pgsched.scheduled import OnConflict, Scheduled, updates
 from pgsched.spec import TaskOptions, TaskSpec
 from pgsched.spec_defaults import Defaults, no_defaults, spec_with, specs_with
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from pgsched.tracing import Tracing
 
 
-class AsyncClient(AsyncQueueClient):
+class AsyncClient(AsyncQueueClient, AsyncScheduleClient):
     """A client for event loops: the methods of :class:`Client`, to be awaited. They raise what those raise.
 
     Close it when done, or use it in an ``async with``.

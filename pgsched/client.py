@@ -33,6 +33,7 @@ from pgsched.records import (
     Task,
     WorkerInfo,
 )
+from pgsched.schedule_client import ScheduleClient
 from pgsched.scheduled import OnConflict, Scheduled, updates
 from pgsched.spec import TaskOptions, TaskSpec
 from pgsched.spec_defaults import Defaults, no_defaults, spec_with, specs_with
@@ -48,7 +49,7 @@ Joined: TypeAlias = object
 """A connection whose transaction a task joins: psycopg's, or one that :mod:`pgsched.db.borrowed` knows."""
 
 
-class Client(QueueClient):
+class Client(QueueClient, ScheduleClient):
     """A client for threads; one may be shared by all of them.
 
     ``dsn`` is a libpq URI, ``embedded:DIR``, or empty for libpq's PG* variables. At most ``pool_size``

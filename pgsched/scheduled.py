@@ -1,10 +1,13 @@
-"""The id of a task that was scheduled, and what became of it."""
+"""The id of a task that was scheduled, and what became of it; the same of ticks that were run afterwards."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal, Self, get_args
 
 from pgsched.errors import InvalidTask
+from pgsched.records import as_dict
 
 OnConflict = Literal["keep", "update"]
 """What becomes of the task that has the ``idempotency_key``: it stays as it is, or is changed to what is given."""
@@ -28,3 +31,17 @@ def updates(on_conflict: str) -> bool:
     if on_conflict not in get_args(OnConflict):
         raise InvalidTask(f'on_conflict must be one of {", ".join(get_args(OnConflict))}, got "{on_conflict}"')
     return on_conflict == "update"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackfillTick:
+    """A tick in the range of a backfill."""
+
+    tick: datetime
+    """Its nominal time."""
+    task_id: int | None
+    """The task that runs it, or ran it; None for one that a dry run would make."""
+    outcome: str
+    """``run``: it is to run; ``ran``: it did before; ``booked``: the schedule is still to run it by itself."""
+
+    as_dict = as_dict

@@ -6,6 +6,7 @@ import asyncio
 
 import click
 
+from pgsched.cli.backfill import backfill
 from pgsched.cli.options import json_option, program_option
 from pgsched.cli.output import say_json, say_table
 from pgsched.cli.session import Session, server
@@ -28,7 +29,10 @@ SAID = {
 
 @click.group()
 def schedule() -> None:
-    """Keep schedules declared in code and the table in step."""
+    """Keep schedules declared in code and the table in step, and run ticks that passed."""
+
+
+schedule.add_command(backfill)
 
 
 @schedule.command()

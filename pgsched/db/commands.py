@@ -71,7 +71,7 @@ def get(task_id: int) -> Command[Task]:
             raise _no_task(task_id)
         return read(Task, rows[0])
 
-    return Command(load_statement("get_task"), _known_id(task_id), parse)
+    return Command(load_statement("get_task"), known_id(task_id), parse)
 
 
 def tree(task_id: int) -> Command[TaskNode]:
@@ -83,7 +83,7 @@ def tree(task_id: int) -> Command[TaskNode]:
             raise _no_task(task_id)
         return found
 
-    return Command(load_statement("show_tree"), {**_known_id(task_id), "limit": MAX_NODES + 1}, parse)
+    return Command(load_statement("show_tree"), {**known_id(task_id), "limit": MAX_NODES + 1}, parse)
 
 
 def update(task_id: int, payload: Mapping[str, Any] | None, options: TaskOptions) -> Command[None]:
@@ -99,7 +99,7 @@ def update(task_id: int, payload: Mapping[str, Any] | None, options: TaskOptions
             )
 
     params = {
-        **_known_id(task_id),
+        **known_id(task_id),
         "changes": json.dumps(columns),
         "delay": delay,
         "moves": delay is not None or "scheduled_for" in columns,
@@ -109,33 +109,33 @@ def update(task_id: int, payload: Mapping[str, Any] | None, options: TaskOptions
 
 def watch(waiting: Waiting) -> Command[bool]:
     """Look how a task stands that somebody waits for; whether the wait is over. Raises TaskNotFound."""
-    params = {**_known_id(waiting.task_id), "token": waiting.token, "since": waiting.since}
+    params = {**known_id(waiting.task_id), "token": waiting.token, "since": waiting.since}
     return Command(load_statement("watch_task"), params, lambda rows: waiting.is_over(rows[0] if rows else None))
 
 
 def run_now(task_id: int) -> Command[int]:
     """Make a task due now, or a copy of it; returns the id that runs."""
-    return Command(load_statement("run_task_now"), _known_id(task_id), _id)
+    return Command(load_statement("run_task_now"), known_id(task_id), _id)
 
 
 def enable(task_id: int) -> Command[bool]:
     """Let a paused task run again; whether it was paused."""
-    return Command(load_statement("enable_task"), _known_id(task_id), _changed)
+    return Command(load_statement("enable_task"), known_id(task_id), _changed)
 
 
 def disable(task_id: int) -> Command[bool]:
     """Pause a task; whether it was not paused before."""
-    return Command(load_statement("disable_task"), _known_id(task_id), _changed)
+    return Command(load_statement("disable_task"), known_id(task_id), _changed)
 
 
 def cancel(task_id: int) -> Command[None]:
     """Stop a task for good."""
-    return Command(load_statement("cancel_task"), _known_id(task_id), _nothing)
+    return Command(load_statement("cancel_task"), known_id(task_id), _nothing)
 
 
 def retry(task_id: int) -> Command[None]:
     """Give a task all its attempts again."""
-    return Command(load_statement("retry_task"), _known_id(task_id), _nothing)
+    return Command(load_statement("retry_task"), known_id(task_id), _nothing)
 
 
 def delete(task_id: int) -> Command[None]:
@@ -147,7 +147,7 @@ def delete(task_id: int) -> Command[None]:
         if not rows[0]["deleted"]:
             raise TransitionRefused(f"task {task_id} is running and cannot be deleted: cancel it first")
 
-    return Command(load_statement("delete_task"), _known_id(task_id), parse)
+    return Command(load_statement("delete_task"), known_id(task_id), parse)
 
 
 def executions(task_id: int, *, limit: int, before: tuple[int, datetime] | None = None) -> Command[list[Execution]]:
@@ -334,7 +334,8 @@ def _no_task(task_id: int) -> TaskNotFound:
     return TaskNotFound(f"task {task_id} does not exist")
 
 
-def _known_id(task_id: int) -> dict[str, int]:
+def known_id(task_id: int) -> dict[str, int]:
+    """Return the parameter of a statement about one task. Raises TaskNotFound for an id that no task can have."""
     _check_whole("id", task_id)
     if not -_MAX_BIGINT <= task_id <= _MAX_BIGINT:
         raise _no_task(task_id)

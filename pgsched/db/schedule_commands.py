@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from datetime import datetime
 
-from pgsched.db.commands import Command
+from pgsched.db.commands import Command, known_id
 from pgsched.db.statements import load_statement
 from pgsched.errors import InvalidTask
-from pgsched.scheduled import Scheduled
+from pgsched.records import read
+from pgsched.scheduled import BackfillTick, Scheduled
 from pgsched.spec import TaskSpec
 
 
@@ -28,3 +30,14 @@ def upsert(specs: Iterable[TaskSpec]) -> Command[list[Scheduled]]:
         {"tasks": json.dumps(tasks)},
         lambda rows: [Scheduled(row["id"], row["outcome"]) for row in rows],
     )
+
+
+def backfill(
+    task_id: int, since: datetime, until: datetime, *, max_ticks: int, dry_run: bool
+) -> Command[list[BackfillTick]]:
+    """Run the ticks of a schedule in a past range, or only tell which. Raises InvalidTask for a time without a zone."""
+    for name, moment in (("since", since), ("until", until)):
+        if moment.utcoffset() is None:
+            raise InvalidTask(f"{name} must have a time zone, got {moment}")
+    params = {**known_id(task_id), "since": since, "until": until, "max_ticks": max_ticks, "dry_run": dry_run}
+    return Command(load_statement("backfill_schedule"), params, lambda rows: [read(BackfillTick, row) for row in rows])

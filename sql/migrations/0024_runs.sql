@@ -122,3 +122,76 @@ end $$;
 revoke execute on function pgsched.upsert from public;
 comment on function pgsched.upsert is
   'Inserts a task, or changes the one with its idempotency_key: only what is given. Returns its id, and whether it was created, updated or unchanged. The keys of the object are the arguments of schedule(); times without an offset are UTC.';
+
+create function pgsched.backfill(
+  id bigint, since timestamptz, until timestamptz, max_ticks integer default 100, dry_run boolean default false,
+  out tick timestamptz, out task_id bigint, out outcome text
+) returns setof record
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- The ticks from `since` to `until`, both included. Each becomes a child, by the key that it would have if ticks overlapped: so
+-- never two, whoever asks at once. Where ticks must not overlap, each waits for the one before.
+declare
+  task pgsched.tasks := pgsched.locked_task(backfill.id);
+  ticks timestamptz[] := '{}';
+  before bigint;
+  problem text := case
+    when not coalesce(isfinite(since) and isfinite(until), false) then 'since and until must be given, and finite'
+    when until < since then format('until must not be before since, got %s and %s', until, since)
+    when until > clock_timestamp() then format('until must not be in the future, got %s', until)
+    when max_ticks is null or max_ticks not between 1 and 100000 then format('max_ticks must be between 1 and 100000, got %s', max_ticks) end;
+begin
+  if problem is not null then
+    raise invalid_parameter_value using message = problem;
+  elsif task.schedule_type = 'one_time' or task.status = 'cancelled' then
+    raise object_not_in_prerequisite_state using message =
+      format('task %s is %s, and has no ticks to run', task.id, case when task.status = 'cancelled' then 'cancelled' else 'one_time' end);
+  end if;
+  tick := pgsched.first_tick(task, since);
+  while tick <= until loop
+    if cardinality(ticks) = max_ticks then
+      raise invalid_parameter_value using
+        message = format('task %s has more than %s ticks from %s to %s: give a shorter range, or a larger max_ticks', task.id, max_ticks, since, until);
+    end if;
+    ticks := ticks || tick;
+    tick := pgsched.first_tick(task, tick + interval '1 microsecond');
+  end loop;
+  for tick, task_id in
+    select t.tick, min(known.id)
+    from unnest(ticks) as t(tick)
+    left join (
+      select e.scheduled_for, e.task_id as id from pgsched.executions e
+      where e.task_id = task.id and e.status = 'completed'
+      union all
+      select c.scheduled_for, c.id from pgsched.tasks c where c.parent_id = task.id) known on known.scheduled_for = t.tick
+    group by t.tick
+    order by t.tick
+  loop
+    outcome := 'ran';
+    if task_id is null and task.status in ('pending', 'running', 'blocked') and tick >= task.scheduled_for then
+      outcome := 'booked';
+      task_id := task.id;
+    elsif task_id is null then
+      outcome := 'run';
+      if not dry_run then
+        insert into pgsched.tasks as t (
+          task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, schedule_type,
+          scheduled_for, timezone, max_attempts, backoff, backoff_delay, backoff_max, timeout, concurrency_key, parent_id,
+          idempotency_key, depends_on, on_dependency_dead)
+        values (
+          task.task_type, task.task_name, task.queue, task.priority, task.payload, task.metadata, task.tags, task.tenant_id,
+          task.user_id, task.created_by, 'one_time', tick, task.timezone, task.max_attempts, task.backoff,
+          task.backoff_delay, task.backoff_max, task.timeout, task.concurrency_key, task.id,
+          format('tick:%s:%s', task.id, extract(epoch from tick)),
+          case when task.overlap = 'skip' and before is not null then array[before] else '{}' end, 'run')
+        returning t.id into task_id;
+        before := task_id;
+      end if;
+    end if;
+    return next;
+  end loop;
+end $$;
+revoke execute on function pgsched.backfill from public;
+comment on function pgsched.backfill is
+  'Runs the ticks of a schedule in a past range, each as a child with parent_id; not those that ran already, or are still to run. outcome: run (it is to run; in a dry run without a task), ran (task_id ran it), booked (the schedule runs it itself).';

@@ -7,7 +7,7 @@ with ended as (
     locked_until = null, result = t.result, updated_at = statement_timestamp()
   from unnest(%(ids)s::bigint[], %(tokens)s::bigint[]) as d(id, token)
   join pgsched.tasks t on t.id = d.id and t.fencing_token = d.token and t.status = 'completed'
-  where p.id = t.parent_id and p.status in ('pending', 'running')
+  where p.id = t.parent_id and p.overlap = 'allow' and p.status in ('pending', 'running')
     and t.idempotency_key = format('tick:%%s:%%s', p.id, extract(epoch from t.scheduled_for))
   returning p.id, p.observed
 )

@@ -45,6 +45,7 @@ BESIDE = (
 
 RETURNED = (
     "pgsched.scheduled:Scheduled",
+    "pgsched.scheduled:BackfillTick",
     "pgsched.records:Task",
     "pgsched.status:TaskStatus",
     "pgsched.records:Execution",

@@ -15,10 +15,11 @@ from pgsched.web.api import (
     schedules,
     settings,
     tasks,
+    ticks,
     workers,
 )
 
 router = APIRouter()
 # `/tasks/bulk` before `/tasks/{id}`.
-for part in (actions, tasks, executions, schedules, queues, settings, workers, dead, audit, doctor, events):
+for part in (actions, tasks, ticks, executions, schedules, queues, settings, workers, dead, audit, doctor, events):
     router.include_router(part.router)

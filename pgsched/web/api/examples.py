@@ -160,6 +160,14 @@ CHANGED: Final[dict[str, Any]] = {
     "ids": [17, 18],
     "more": False,
 }
+RANGE: Final[dict[str, Any]] = {"from": "2026-01-30T00:00:00Z", "to": "2026-01-31T00:00:00Z", "dry_run": True}
+BACKFILL: Final[dict[str, Any]] = {
+    "dry_run": True,
+    "ticks": [
+        {"tick": "2026-01-30T08:00:00Z", "task_id": 17, "outcome": "ran"},
+        {"tick": "2026-01-30T20:00:00Z", "task_id": None, "outcome": "run"},
+    ],
+}
 SETTINGS: Final[dict[str, Any]] = {
     "name": "mail",
     "paused": False,

@@ -147,6 +147,24 @@ class ChangedShape(BaseModel):
     more: bool = Field(description="There may be more that fit: the limit was reached.")
 
 
+class BackfillTickShape(BaseModel):
+    """A tick in the range of a backfill."""
+
+    tick: str = Field(json_schema_extra={"format": "date-time"})
+    task_id: int | None = Field(description="The task that runs it, or ran it; null in a dry run.")
+    outcome: str = Field(
+        description="`run`: it is to run; `ran`: it did before; `booked`: the schedule is still to run it by itself.",
+        json_schema_extra={"enum": ["run", "ran", "booked"]},
+    )
+
+
+class BackfillShape(BaseModel):
+    """What became of the ticks of a range, or would."""
+
+    dry_run: bool
+    ticks: list[BackfillTickShape]
+
+
 class CheckedShape(BaseModel):
     """How one check of the doctor went."""
 

@@ -1,0 +1,47 @@
+"""What clients do with the ticks of schedules: a part of both clients."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pgsched.db import schedule_commands
+from pgsched.db.database import AsyncDatabase, Database
+from pgsched.scheduled import BackfillTick
+
+
+class ScheduleClient:
+    """The part of :class:`pgsched.Client`."""
+
+    _database: Database
+
+    def backfill(
+        self, id: int, since: datetime, until: datetime, *, max_ticks: int = 100, dry_run: bool = False
+    ) -> list[BackfillTick]:
+        """Run the ticks of a schedule from ``since`` to ``until``, both included, and return what becomes of each.
+
+        Each is a task of its own, due now; where ticks must not overlap, one after the other. Those that ran, and those
+        that the schedule is still to run by itself, are left alone. ``dry_run`` only tells. Raises TaskNotFound,
+        TransitionRefused for a one-time or cancelled task, and InvalidTask for a range in the future or with more than
+        ``max_ticks``.
+        """
+        command = schedule_commands.backfill(id, since, until, max_ticks=max_ticks, dry_run=dry_run)
+        return self._database.run(command)
+
+
+class AsyncScheduleClient:
+    """The part of :class:`pgsched.AsyncClient`."""
+
+    _database: AsyncDatabase
+
+    async def backfill(
+        self, id: int, since: datetime, until: datetime, *, max_ticks: int = 100, dry_run: bool = False
+    ) -> list[BackfillTick]:
+        """Run the ticks of a schedule from ``since`` to ``until``, both included, and return what becomes of each.
+
+        Each is a task of its own, due now; where ticks must not overlap, one after the other. Those that ran, and those
+        that the schedule is still to run by itself, are left alone. ``dry_run`` only tells. Raises TaskNotFound,
+        TransitionRefused for a one-time or cancelled task, and InvalidTask for a range in the future or with more than
+        ``max_ticks``.
+        """
+        command = schedule_commands.backfill(id, since, until, max_ticks=max_ticks, dry_run=dry_run)
+        return await self._database.run(command)

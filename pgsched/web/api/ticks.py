@@ -1,0 +1,55 @@
+"""What is done to single ticks of schedules."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Request
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
+from starlette.responses import Response
+
+from pgsched.web.access import Operator
+from pgsched.web.api import examples
+from pgsched.web.api.documented import answers, reply
+from pgsched.web.api.shapes import BackfillShape
+from pgsched.web.api.tasks import TaskId
+from pgsched.web.api.values import Moment
+from pgsched.web.audit import audited
+
+router = APIRouter(tags=["schedules"])
+
+
+class Backfill(BaseModel):
+    """A range of ticks that passed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    since: Moment = Field(alias="from", description="The first tick at or after.")
+    until: Moment = Field(alias="to", description="The last tick at or before; not in the future.")
+    max_ticks: StrictInt = Field(
+        100, description="More ticks in the range are refused.", json_schema_extra={"minimum": 1, "maximum": 100_000}
+    )
+    dry_run: StrictBool = Field(False, description="Change nothing, tell what would be run.")
+
+
+@router.post(
+    "/tasks/{id}/backfill",
+    summary="Run ticks of a schedule that passed",
+    responses=answers(BackfillShape, examples.BACKFILL, 400, 404, 409),
+)
+async def backfill_task(
+    request: Request,
+    actor: Operator,
+    id: TaskId,
+    body: Annotated[Backfill, Body(openapi_examples={"dry": {"summary": "A dry run", "value": examples.RANGE}})],
+) -> Response:
+    """Each once, as a task of its own, due now; where ticks must not overlap, one after the other.
+
+    Those that ran, and those that the schedule is still to run by itself, are left alone.
+    """
+    async with audited(request, actor, "task.backfill", task_id=id) as change:
+        ticks = await change.client.backfill(id, body.since, body.until, max_ticks=body.max_ticks, dry_run=body.dry_run)
+        made = sum(one.outcome == "run" for one in ticks)
+        change.nothing = body.dry_run or not made
+        change.before, change.after = {}, body.model_dump(mode="json", by_alias=True) | {"made": made}
+    return reply(request, actor, {"dry_run": body.dry_run, "ticks": [one.as_dict() for one in ticks]})
