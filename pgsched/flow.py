@@ -26,6 +26,8 @@ class StepOptions(TypedDict, total=False):
     backoff: str
     backoff_delay: Duration
     backoff_max: Duration
+    backoff_factor: float
+    backoff_jitter: float
     timeout: Duration
     on_dependency_dead: str
     concurrency_key: str

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from pgsched.interval import Interval
-from pgsched.schedule import Schedule
+from pgsched.schedule import Schedule, due_at
 
 GROUP = "pgsched.group"
 """The task_type of groups: every worker knows it."""
@@ -49,6 +49,10 @@ class Claimed(NamedTuple):
     """None: ``BACKOFF_DELAY``."""
     backoff_max: Interval | None
     """None: ``BACKOFF_MAX``."""
+    backoff_factor: float | None
+    """None: ``pgsched.backoff.FACTOR``."""
+    backoff_jitter: float | None
+    """None: ``pgsched.backoff.JITTER``."""
     cron_expression: str | None
     timezone: str | None
     """None: ``TIMEZONE``."""
@@ -92,7 +96,17 @@ class Claimed(NamedTuple):
             on_missed=self.on_missed or ON_MISSED,
             catchup_window=self.catchup_window,
             left_out=tuple(self.left_out or ()),
+            jitter=self.jitter,
+            task_id=self.id,
+            planned_from=self.planned_from,
         )
+
+    @property
+    def due(self) -> datetime:
+        """When the start of its tick was due: a late one is caught up. A retry is late."""
+        if self.scheduled_for is None or (self.schedule_type == "one_time" and self.jitter and self.attempts == 1):
+            return self.next_run_at
+        return self.scheduled_for if self.schedule_type == "one_time" else due_at(self.schedule, self.scheduled_for)
 
 
 class Outcome(NamedTuple):

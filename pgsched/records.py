@@ -83,6 +83,8 @@ class Task:
     backoff: str
     backoff_delay: Interval
     backoff_max: Interval
+    backoff_factor: float | None
+    backoff_jitter: float | None
     timeout: Interval | None
     locked_by: UUID | None
     locked_until: datetime | None

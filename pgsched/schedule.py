@@ -45,6 +45,11 @@ class Schedule(NamedTuple):
     repeat_count: int | None
     on_missed: str
     catchup_window: Interval | None
+    jitter: Interval | None = None
+    task_id: int = 0
+    """Jitter spreads by it."""
+    planned_from: datetime | None = None
+    """The ticks are those of another schedule before; None: it was never edited."""
     left_out: tuple[str, ...] = ()
     """The days of the calendars that the expression names."""
 
@@ -126,12 +131,12 @@ def next_after(schedule: Schedule, tick: datetime, ticks_done: int) -> datetime 
     return _after(schedule, tick, tick)
 
 
-def admit(schedule: Schedule, tick: datetime, now: datetime, ticks_done: int) -> Admission:
-    """Decide what to do with a due ``tick`` that was claimed for its first attempt at ``now``.
+def admit(schedule: Schedule, tick: datetime, due: datetime, now: datetime, ticks_done: int) -> Admission:
+    """Decide what to do with a ``tick``, ``due`` since a moment, that was claimed for its first attempt at ``now``.
 
-    ``ticks_done`` is the number of ticks finished before. A tick is missed when it is more than
-    MISSED_AFTER late, or when a later one has passed too. One that is not missed runs. Else ``on_missed``
-    decides:
+    ``ticks_done`` is the number of ticks finished before. Lateness is counted from when a tick is due, its jitter
+    included. A tick is missed when it is more than MISSED_AFTER late, or when a later one is due, too. One that is
+    not missed runs. Else ``on_missed`` decides:
 
     - ``once``: all ticks that passed become one run of the latest; the others count as missed. When even
       the latest is older than ``catchup_window``, nothing runs.
@@ -143,18 +148,23 @@ def admit(schedule: Schedule, tick: datetime, now: datetime, ticks_done: int) ->
     """
     if schedule.repeat_count is not None and ticks_done >= schedule.repeat_count:
         return Admission(None, None, 0)
-    following = _after(schedule, tick, tick)
-    if not is_catchup(tick, now) and (following is None or following > now):
+    is_late = is_catchup(due, now)
+    following = _after(schedule, tick, tick)  # remembered: the common case, and the fast one
+    if not is_late and (following is None or following > now):
+        return Admission(tick, None, 0)
+    latest = _latest(schedule, tick, now)
+    if latest == tick and not is_late:
         return Admission(tick, None, 0)
     oldest = _oldest(schedule, now)
     if schedule.on_missed == "all":
-        return _admit_all(schedule, tick, now, oldest)
-    latest = _latest(schedule, tick, now)
+        return _admit_all(schedule, tick, due, now, oldest)
+    if latest != tick:
+        due = due_at(schedule, latest)
     missed = _count(schedule, tick, latest)
-    runs = not is_catchup(latest, now) if schedule.on_missed == "skip" else latest >= oldest
+    runs = not is_catchup(due, now) if schedule.on_missed == "skip" else due >= oldest
     if runs:
         return Admission(latest, None, missed - 1)
-    return Admission(None, _after(schedule, tick, now), missed)
+    return Admission(None, _after(schedule, tick, latest), missed)
 
 
 def _oldest(schedule: Schedule, now: datetime) -> datetime:
@@ -167,48 +177,47 @@ def _oldest(schedule: Schedule, now: datetime) -> datetime:
     return datetime.min.replace(tzinfo=UTC)
 
 
-def _admit_all(schedule: Schedule, tick: datetime, now: datetime, oldest: datetime) -> Admission:
-    if tick >= oldest:
+def _admit_all(schedule: Schedule, tick: datetime, due: datetime, now: datetime, oldest: datetime) -> Admission:
+    if due >= oldest:
         return Admission(tick, None, 0)
-    inside = _ends(schedule, _tick_from(schedule, oldest, schedule.start_date or tick))
     last_dropped = _latest(schedule, tick, oldest - _MICROSECOND)
     missed = _count(schedule, tick, last_dropped)
-    if inside is not None and inside <= now:
+    inside = _after(schedule, tick, last_dropped)
+    if inside is not None and due_at(schedule, inside) <= now:
         return Admission(inside, None, missed)
     return Admission(None, inside, missed)
 
 
-def is_catchup(tick: datetime, now: datetime) -> bool:
-    """Whether a tick that starts at ``now`` is more than MISSED_AFTER late."""
-    return now - tick > MISSED_AFTER
+def is_catchup(due: datetime, now: datetime) -> bool:
+    """Whether a tick that was ``due`` and starts at ``now`` is more than MISSED_AFTER late."""
+    return now - due > MISSED_AFTER
 
 
 def book(schedule: Schedule, tick: datetime, started: datetime, finished: datetime, ticks_done: int) -> Booking:
     """The tick to book after ``tick`` ran from ``started`` to ``finished``; ``ticks_done`` includes it.
 
-    A next tick that had passed before the start was missed, not overlapped: it is booked as it is, and
-    ``admit`` decides when it is claimed. Ticks that came during the run are dropped and counted
-    (``overlap`` = skip), and the first one after it is booked. For cron the count stops at COUNT_LIMIT.
+    A next tick that was due before the start was missed, not overlapped: it is booked as it is, and
+    ``admit`` decides when it is claimed. Ticks that came due during the run are dropped and counted
+    (``overlap`` = skip), and the first one after them is booked. For cron the count stops at COUNT_LIMIT.
     """
     following = next_after(schedule, tick, ticks_done)
-    if following is None or following <= started or following > finished:
+    if following is None or following > finished or not started < due_at(schedule, following) <= finished:
         return Booking(following, 0)
-    overlapped = _count(schedule, following, _latest(schedule, following, finished))
-    return Booking(_after(schedule, following, finished), overlapped)
+    last = _latest(schedule, following, finished)
+    return Booking(_after(schedule, following, last), _count(schedule, following, last))
 
 
-def jitter_seconds(task_id: int, tick: datetime, jitter: Interval | None) -> float:
-    """The seconds by which to start a tick later: spread evenly over [0, ``jitter``).
+def due_at(schedule: Schedule, tick: datetime) -> datetime:
+    """When a tick is due: later by its share of the jitter, which is spread evenly over [0, ``jitter``).
 
-    The same for the same task and tick, whatever process computes it. Never as far as ``LAST``.
+    The same for the same task and tick, whoever computes it (``pgsched.due_at`` in SQL). Never as far as ``LAST``.
     """
-    if jitter is None:
-        return 0.0
-    key = f"{task_id}:{(tick - _EPOCH) // _MICROSECOND}".encode()
-    digest = hashlib.blake2b(key, digest_size=8).digest()
-    # 53 bits are what a float holds exactly, so the quotient stays below 1.
-    spread = min(jitter.seconds, (LAST - tick).total_seconds())
-    return (int.from_bytes(digest, "big") >> 11) / 2**53 * spread
+    if schedule.jitter is None:
+        return tick
+    key = f"{schedule.task_id}:{(tick - _EPOCH) // _MICROSECOND}".encode()
+    # 52 bits are fewer than what a float holds exactly, so the quotient stays below 1.
+    share = int(hashlib.sha256(key).hexdigest()[:13], 16) / 2**52
+    return tick + timedelta(seconds=share * min(schedule.jitter.seconds, (LAST - tick).total_seconds()))
 
 
 # --- the ticks of a schedule, whatever its repeat_count ---
@@ -231,8 +240,9 @@ def _ends(schedule: Schedule, tick: datetime | None) -> datetime | None:
 
 
 def _tick_from(schedule: Schedule, moment: datetime, origin: datetime) -> datetime | None:
-    """The first tick at or after both ``moment`` and ``start_date``; the grid starts at ``origin``."""
+    """The first tick at or after ``moment``, ``start_date`` and ``planned_from``; the grid starts at ``origin``."""
     zone = load_zone(schedule.timezone)
+    moment = max(moment, schedule.planned_from or moment)
     if (cron := schedule.cron) is not None:
         earliest = max(moment, schedule.start_date or moment)
         return next_tick(cron, zone, earliest - _MICROSECOND)
@@ -241,27 +251,34 @@ def _tick_from(schedule: Schedule, moment: datetime, origin: datetime) -> dateti
 
 
 def _latest(schedule: Schedule, tick: datetime, moment: datetime) -> datetime:
-    """The last tick at or before ``moment``, at least ``tick``."""
-    if schedule.end_date is not None:
-        moment = min(moment, schedule.end_date)
+    """The last tick that is due at ``moment``, at least ``tick``."""
+    until = moment if schedule.end_date is None else min(moment, schedule.end_date)
+    first = max(tick + _MICROSECOND, schedule.planned_from or tick)
+    while (latest := _tick_until(schedule, until, schedule.start_date or tick)) is not None and latest >= first:
+        if due_at(schedule, latest) <= moment:
+            return latest
+        until = latest - _MICROSECOND
+    return tick
+
+
+def _tick_until(schedule: Schedule, moment: datetime, origin: datetime) -> datetime | None:
+    """The last tick at or before ``moment``; the grid starts at ``origin``."""
     if (cron := schedule.cron) is not None:
-        latest = previous_tick(cron, load_zone(schedule.timezone), moment)
-    else:
-        grid = _grid(schedule, schedule.start_date or tick)
-        index = grid.index_from(moment + _MICROSECOND) - 1
-        latest = grid.point(index) if index >= 0 else None
-    return tick if latest is None else max(tick, latest)
+        return previous_tick(cron, load_zone(schedule.timezone), moment)
+    grid = _grid(schedule, origin)
+    index = grid.index_from(moment + _MICROSECOND) - 1
+    return grid.point(index) if index >= 0 else None
 
 
 def _count(schedule: Schedule, first: datetime, last: datetime) -> int:
     """The number of ticks from ``first`` to ``last``, both included; for cron no more than COUNT_LIMIT."""
     if last < first:
         return 0
-    if (cron := schedule.cron) is None:
+    if schedule.cron_expression is None:
         grid = _grid(schedule, schedule.start_date or first)
-        return max(1, grid.index_from(last + _MICROSECOND) - grid.index_from(first))
-    zone = load_zone(schedule.timezone)
-    count, tick = 1, next_tick(cron, zone, first)
+        second = max(first + _MICROSECOND, schedule.planned_from or first)
+        return 1 + max(0, grid.index_from(last + _MICROSECOND) - grid.index_from(second))
+    count, tick = 1, _after(schedule, first, first)
     while tick is not None and tick <= last and count < COUNT_LIMIT:
-        count, tick = count + 1, next_tick(cron, zone, tick)
+        count, tick = count + 1, _after(schedule, first, tick)
     return count

@@ -56,7 +56,11 @@ class TaskOptions(TypedDict, total=False):
     backoff_delay: Duration
     """The delay of the first retry; 5 seconds."""
     backoff_max: Duration
-    """No retry is delayed longer; an hour."""
+    """No retry is delayed longer; an hour, or ``backoff_delay`` where that is longer."""
+    backoff_factor: float
+    """By what an exponential delay grows from retry to retry: 1 to 1000; 2."""
+    backoff_jitter: float
+    """How far retries are spread around their delay, as a share of it: 0 (not at all) to 1; 0.2."""
     timeout: Duration
     """The longest that one attempt may take; as long as it likes when left out."""
     on_missed: str
@@ -123,6 +127,8 @@ class TaskSpec:
     backoff: str | None = None
     backoff_delay: Duration | None = None
     backoff_max: Duration | None = None
+    backoff_factor: float | None = None
+    backoff_jitter: float | None = None
     timeout: Duration | None = None
     on_missed: str | None = None
     catchup_window: Duration | None = None

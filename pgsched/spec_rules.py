@@ -183,6 +183,17 @@ def _duration(low: Interval | None = None, high: Interval = _MILLENNIUM, rule: s
     return check
 
 
+def _number(low: float, high: float) -> Check:
+    def check(option: str, value: object) -> float:
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise refused(option, "be a number", value)
+        if not low <= value <= high:
+            raise refused(option, f"be between {low} and {high}", value)
+        return float(value)
+
+    return check
+
+
 _id = whole(1, MAX_BIGINT)
 _any_duration = _duration()
 _a_second = _duration(low=Interval(microseconds=1_000_000), rule="be at least 1 second")
@@ -212,6 +223,8 @@ RULES: Final[dict[str, tuple[str, Check]]] = {
     "backoff": ("backoff", _one_of("exponential", "linear", "fixed")),
     "backoff_delay": ("backoff_delay", _any_duration),
     "backoff_max": ("backoff_max", _any_duration),
+    "backoff_factor": ("backoff_factor", _number(1, 1000)),
+    "backoff_jitter": ("backoff_jitter", _number(0, 1)),
     "timeout": ("timeout", _some_duration),
     "on_missed": ("on_missed", _one_of("once", "skip", "all")),
     "catchup_window": ("catchup_window", _any_duration),
@@ -241,6 +254,8 @@ MAY_BE_EMPTY: Final = frozenset(
         "tenant_id",
         "user_id",
         "created_by",
+        "backoff_factor",
+        "backoff_jitter",
         "timeout",
         "catchup_window",
         "jitter",

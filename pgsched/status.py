@@ -10,7 +10,7 @@ from typing import Any
 from pgsched.errors import InvalidTask
 from pgsched.preview import explain, next_from
 from pgsched.records import Execution, MissedTicks, Task, to_json_able
-from pgsched.schedule import Schedule
+from pgsched.schedule import Schedule, admit, book, first_tick
 from pgsched.silence import Alert
 
 NEXT_RUNS = 5
@@ -58,8 +58,14 @@ def status_of(
     missed: list[MissedTicks],
     alerts: list[Alert],
     left_out: Sequence[str] = (),
+    *,
+    now: datetime,
+    ticks_running: bool = False,
 ) -> TaskStatus:
-    """Return how a task stands. Computed from the row and the days of its calendars alone: no clock is read."""
+    """Return how a task stands ``now``, by the database's clock.
+
+    ``left_out``: the days of its calendars; ``ticks_running``: a child runs one of its ticks.
+    """
     schedule = Schedule(
         cron_expression=task.cron_expression,
         timezone=task.timezone,
@@ -69,17 +75,20 @@ def status_of(
         repeat_count=task.repeat_count,
         on_missed=task.on_missed,
         catchup_window=task.catchup_window,
+        jitter=task.jitter,
+        task_id=task.id,
+        planned_from=task.planned_from,
         left_out=tuple(left_out),
     )
     try:
         words = explain(schedule)
-        coming = _next_runs(task, schedule)
+        coming = _next_runs(task, schedule, now)
     except InvalidTask as error:
         words, coming = str(error), []
     return TaskStatus(
         task=task,
         schedule=words,
-        is_running=task.status == "running",
+        is_running=task.status == "running" or ticks_running,
         next_runs=coming,
         executions=executions,
         missed=missed,
@@ -87,16 +96,23 @@ def status_of(
     )
 
 
-def _next_runs(task: Task, schedule: Schedule) -> list[datetime]:
+def _next_runs(task: Task, schedule: Schedule, now: datetime) -> list[datetime]:
     if not task.enabled or task.status not in ("pending", "running"):
         return []
     if task.schedule_type == "one_time":
         return [] if task.status == "running" or task.next_run_at is None else [task.next_run_at]
-    if task.status == "running" and task.started_at is not None and task.planned_from > task.started_at:
-        # Edited while it runs: after the run it is planned afresh, whatever tick runs.
-        return next_from(schedule, tick=None, anchor=task.planned_from, done=task.execution_count + 1, n=NEXT_RUNS)
-    ticks = next_from(
-        schedule, tick=task.scheduled_for, anchor=task.planned_from, done=task.execution_count, n=NEXT_RUNS + 1
-    )
-    # The tick that runs at the moment is no longer to come.
-    return ticks[1:] if task.status == "running" and task.scheduled_for is not None else ticks[:NEXT_RUNS]
+    tick, done = task.scheduled_for or first_tick(schedule, task.planned_from), task.execution_count
+    claimed = now if task.status == "pending" else task.started_at or now
+    if (
+        tick is not None
+        and task.next_run_at is not None
+        and task.next_run_at <= claimed
+        and task.attempts == (task.status == "running")
+    ):
+        # As a worker decides it. A retry runs whatever passed.
+        admission = admit(schedule, tick, task.next_run_at, claimed, done)
+        tick = admission.next_tick if admission.run is None else admission.run
+    if tick is not None and task.status == "running":
+        done += 1
+        tick = book(schedule, tick, claimed, now, done).next_tick
+    return [] if tick is None else next_from(schedule, tick=tick, anchor=now, done=done, n=NEXT_RUNS)

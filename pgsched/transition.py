@@ -11,10 +11,19 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
 
-from pgsched.backoff import retry_delay
+from pgsched.backoff import FACTOR, JITTER, retry_delay
 from pgsched.errors import InvalidTask
-from pgsched.model import BACKOFF, BACKOFF_DELAY, BACKOFF_MAX, ON_MISSED, Claimed, Finish, Missed, Outcome
-from pgsched.schedule import admit, book, first_tick, jitter_seconds, next_after
+from pgsched.model import (
+    BACKOFF,
+    BACKOFF_DELAY,
+    BACKOFF_MAX,
+    ON_MISSED,
+    Claimed,
+    Finish,
+    Missed,
+    Outcome,
+)
+from pgsched.schedule import admit, book, due_at, next_after
 
 
 def is_plain(task: Claimed) -> bool:
@@ -38,9 +47,9 @@ class Refused(NamedTuple):
 def judge(task: Claimed, now: datetime) -> Admitted | Refused:
     """Decide what a worker does with a row it has just claimed.
 
-    A schedule without a tick is planned. A row that used up its attempts by losing its workers is dead. The first
-    attempt of a tick, and one after its worker was lost, is measured against ``on_missed``. A tick of a schedule that
-    may overlap itself becomes a child.
+    A schedule without a tick is given back: the database books it. A row that used up its attempts by losing its
+    workers is dead. The first attempt of a tick, and one after its worker was lost, is measured against ``on_missed``.
+    A tick of a schedule that may overlap itself becomes a child.
     ``now`` is the database's time.
     """
     if is_plain(task):
@@ -50,7 +59,7 @@ def judge(task: Claimed, now: datetime) -> Admitted | Refused:
     tick = task.scheduled_for
     try:
         if tick is None:
-            return Refused(_move_to(task, first_tick(task.schedule, task.planned_from or now)))
+            return Refused(_plan(task))
         # A schedule that may overlap itself runs nothing itself: losing its worker costs it no attempt.
         if task.attempts > task.max_attempts and task.overlap != "allow":
             return Refused(_exhausted(task))
@@ -70,12 +79,12 @@ def _is_superseded(task: Claimed, tick: datetime, now: datetime) -> bool:
     A tick that failed and waited for its backoff is retried however late it is.
     """
     following = next_after(task.schedule, tick, 0) if task.lease_expired else None
-    return following is not None and following <= now
+    return following is not None and due_at(task.schedule, following) <= now
 
 
 def _measure(task: Claimed, tick: datetime, now: datetime) -> Admitted | Refused:
     """Apply ``on_missed`` to a tick that is about to make its first attempt."""
-    admission = admit(task.schedule, tick, now, task.execution_count)
+    admission = admit(task.schedule, tick, task.next_run_at, now, task.execution_count)
     instead = admission.next_tick if admission.run is None else admission.run
     missed = (Missed(task.on_missed or ON_MISSED, admission.missed, tick, instead),) if admission.missed else ()
     if admission.run is None:
@@ -142,7 +151,13 @@ def conclude(
     if delay is None:
         first = (task.backoff_delay or BACKOFF_DELAY).seconds
         delay = retry_delay(
-            task.backoff or BACKOFF, task.attempts, first, (task.backoff_max or BACKOFF_MAX).seconds, random
+            task.backoff or BACKOFF,
+            task.attempts,
+            first,
+            (task.backoff_max or BACKOFF_MAX).seconds,
+            random,
+            factor=FACTOR if task.backoff_factor is None else task.backoff_factor,
+            jitter=JITTER if task.backoff_jitter is None else task.backoff_jitter,
         )
     return finish._replace(retry_in=delay, next_tick=None if task.schedule_type == "one_time" else task.scheduled_for)
 
@@ -179,7 +194,8 @@ def _tick_over(task: Claimed, finish: Finish, at: Callable[[float], datetime], *
 def _booked(finish: Finish, task: Claimed, tick: datetime | None) -> Finish:
     if tick is None:
         return finish._replace(next_status="completed")
-    return finish._replace(next_status="pending", next_tick=tick, jitter=jitter_seconds(task.id, tick, task.jitter))
+    jitter = (due_at(task.schedule, tick) - tick).total_seconds()
+    return finish._replace(next_status="pending", next_tick=tick, jitter=jitter)
 
 
 def _plan(task: Claimed) -> Finish:

@@ -8,13 +8,16 @@ see PEP 495.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from pgsched.errors import InvalidTimezone
 
 SECOND = timedelta(seconds=1)
+_DAY = timedelta(days=1)
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*", re.ASCII)
 _MAX_NAME = 100
@@ -40,6 +43,32 @@ def load_zone(name: str) -> ZoneInfo:
     except (KeyError, ValueError, OSError) as error:
         # ZoneInfoNotFoundError is a KeyError; a folder or a file that is no zone gives the other two.
         raise refused from error
+
+
+class Rules(NamedTuple):
+    """The rules of a zone in some years, as somebody else knows them."""
+
+    zone: str
+    since: datetime
+    until: datetime
+    changes: Sequence[datetime]
+    """The instants at which the offset changes."""
+    offsets: Sequence[int]
+    """Seconds east of UTC: before the first change, and from each on."""
+
+
+def agrees(rules: Rules) -> bool:
+    """Whether this process knows a zone by the same rules. Changes are no less than a day apart."""
+    try:
+        zone = load_zone(rules.zone)
+    except InvalidTimezone:
+        return False
+    starts = [rules.since, *rules.changes]
+    for start, end, offset in zip(starts, [*rules.changes, rules.until], rules.offsets, strict=True):
+        moments = [start, *(start + day * _DAY for day in range(1, -((start - end) // _DAY))), end - SECOND]
+        if any(moment.astimezone(zone).utcoffset() != offset * SECOND for moment in moments):
+            return False
+    return True
 
 
 def to_wall(instant: datetime, zone: ZoneInfo) -> datetime:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -47,7 +48,9 @@ def restoring(connection: psycopg.Connection[Any]) -> Iterator[None]:
 
 def insert_task(connection: psycopg.Connection[dict[str, Any]], task_type: str = "mail", **columns: Any) -> int:
     """Insert a task: by a plain INSERT, or by one that restores a row when columns of its runs are given."""
-    with restoring(connection) if columns.keys() & RUN else nullcontext():
+    is_schedule = "cron_expression" in columns or "repeat_interval" in columns
+    as_it_was = columns.keys() & RUN or (is_schedule and columns.keys() & {"scheduled_for", "next_run_at"})
+    with restoring(connection) if as_it_was else nullcontext():
         return _insert(connection, {"task_type": task_type} | columns)
 
 
@@ -59,6 +62,18 @@ def _insert(connection: psycopg.Connection[dict[str, Any]], values: dict[str, An
     row = connection.execute(statement, list(values.values())).fetchone()
     assert row is not None
     return int(row["id"])
+
+
+def move_tick(connection: psycopg.Connection[dict[str, Any]], task_id: int, tick: str | datetime) -> datetime:
+    """Let a schedule have been booked for ``tick`` (an SQL expression, or a moment), due then, by an older plan."""
+    at = tick if isinstance(tick, str) else f"timestamptz '{tick.isoformat()}'"
+    with restoring(connection):
+        connection.execute(
+            f"update pgsched.tasks set scheduled_for = {at}, next_run_at = {at}, attempts = 0,"
+            f" planned_from = least(planned_from, {at}) where id = {task_id}"
+        )
+    moment: datetime = task_row(connection, task_id)["scheduled_for"]
+    return moment
 
 
 def set_running(connection: psycopg.Connection[dict[str, Any]], task_id: int, *, lease: str = "1 minute") -> None:

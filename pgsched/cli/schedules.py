@@ -1,4 +1,4 @@
-"""``pgsched schedule``: schedules declared in code."""
+"""``pgsched schedule``: schedules declared in code, and schedules that are planned afresh."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import asyncio
 import click
 
 from pgsched.cli.backfill import backfill
-from pgsched.cli.options import json_option, program_option
-from pgsched.cli.output import say_json, say_table
+from pgsched.cli.options import TASK_ID, json_option, program_option
+from pgsched.cli.output import cell, count, say, say_json, say_table
 from pgsched.cli.session import Session, server
+from pgsched.cli.tasks import for_each_id
+from pgsched.client import Client
 from pgsched.db.migrate import check_schema
 from pgsched.declared import sync_schedules
 from pgsched.errors import PgschedError
@@ -29,10 +31,33 @@ SAID = {
 
 @click.group()
 def schedule() -> None:
-    """Keep schedules declared in code and the table in step, and run ticks that passed."""
+    """Keep schedules declared in code and the table in step, run ticks that passed, and plan afresh."""
 
 
 schedule.add_command(backfill)
+
+
+@schedule.command()
+@click.argument("ids", nargs=-1, type=TASK_ID)
+@click.option("--all", "every", is_flag=True, help="All schedules that wait, and those that ended with a tick to come.")
+@click.pass_obj
+def replan(session: Session, ids: tuple[int, ...], every: bool) -> None:
+    """Book schedules afresh from now, as after a database's clock that was ahead.
+
+    A tick that is due and has not run yet is given up, and noted among the missed ticks.
+    """
+    if bool(ids) == every:
+        raise click.UsageError("give the ids of schedules, or --all")
+    if every:
+        with session.client() as client:
+            say(f"{count(client.replan_all(), 'schedule')} planned afresh")
+        return
+
+    def change(client: Client, task_id: int) -> str:
+        due = client.replan(task_id)
+        return "is over" if due is None else f"is due at {cell(due)}"
+
+    for_each_id(session, ids, change)
 
 
 @schedule.command()

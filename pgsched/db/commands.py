@@ -138,6 +138,23 @@ def retry(task_id: int) -> Command[None]:
     return Command(load_statement("retry_task"), known_id(task_id), _nothing)
 
 
+def replan(task_id: int) -> Command[datetime | None]:
+    """Book a schedule afresh; returns when it is due."""
+    return Command(load_statement("replan_task"), known_id(task_id), lambda rows: rows[0]["due"])
+
+
+def replan_all() -> Command[int]:
+    """Book all schedules afresh; returns how many."""
+    return Command(load_statement("replan_tasks"), {}, lambda rows: int(rows[0]["planned"]))
+
+
+def stand(task_id: int) -> Command[tuple[datetime, bool]]:
+    """Ask what the row of a task does not say: the time, and whether a child runs one of its ticks."""
+    return Command(
+        load_statement("stand_task"), known_id(task_id), lambda rows: (rows[0]["now"], bool(rows[0]["ticks_running"]))
+    )
+
+
 def delete(task_id: int) -> Command[None]:
     """Delete a task. Raises TaskNotFound, and TransitionRefused while it runs."""
 

@@ -41,7 +41,7 @@ async def fire_group(
     if task.schedule_type != "one_time":
         commands.append((load_statement("move_group_tick"), {**claim, "tick": task.scheduled_for}))
     if missed:
-        finish = Finish(task.id, task.fencing_token, "blocked")
+        finish = Finish(task.id, task.fencing_token, "blocked", revision=task.revision)
         commands.append(insert_missed(worker, [(finish, one) for one in missed]))
     commands.append((load_statement("fire_group"), claim))
     fired = len(commands) - 1

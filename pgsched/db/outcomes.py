@@ -206,6 +206,7 @@ def insert_missed(worker: UUID, missed: Sequence[tuple[Finish, Missed]]) -> Comm
         "counts": [one.ticks for _, one in missed],
         "sinces": [one.since for _, one in missed],
         "untils": [one.until for _, one in missed],
+        "revisions": [finish.revision for finish, _ in missed],
     }
 
 

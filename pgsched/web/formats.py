@@ -19,6 +19,7 @@ _INSERTED = (
     "task_type", "task_name", "queue", "priority", "payload", "metadata", "tags", "tenant_id", "user_id", "created_by",
     "scheduled_for", "cron_expression", "timezone", "start_date", "end_date", "repeat_interval", "repeat_count",
     "on_missed", "catchup_window", "overlap", "jitter", "max_attempts", "backoff", "backoff_delay", "backoff_max",
+    "backoff_factor", "backoff_jitter",
     "timeout", "depends_on", "dependency_mode", "on_dependency_dead", "concurrency_key",
     "alert_if_no_success_for", "alert_if_running_for",
 )  # fmt: skip

@@ -232,7 +232,7 @@ class Claimer:
         if batch.tasks:
             first = batch.tasks[0]
             self._clock.set(first.next_run_at + timedelta(seconds=first.late), sent)
-            self._holds.add(batch.tasks, leased_until, sent, free)
+            self._holds.add(self.claims.rulebook.marked(batch.tasks), leased_until, sent, free)
         for task, problem in batch.spoiled:
             self._burials.spoiled(self._holds.take(task, leased_until, sent), problem)
 

@@ -15,6 +15,7 @@ from pgsched.errors import DatabaseUnavailable
 from pgsched.logs import get_logger
 from pgsched.worker.burials import Burials
 from pgsched.worker.halves import FEW, in_halves
+from pgsched.worker.rulebook import Rulebook
 from pgsched.worker.set_aside import SetAside
 
 log = get_logger("pgsched.worker")
@@ -42,6 +43,7 @@ class Claims:
         self._session = session
         self._identity = identity
         self._burials = burials
+        self.rulebook = Rulebook(session)
         self._failed = 0
         self._look_at = self._look_apart_at = 0.0
         self.set_aside: SetAside[None] = SetAside("claim")
@@ -68,6 +70,7 @@ class Claims:
             dropped = await self._put_dropped_away(find, limit)
             self._look_at = 0.0 if dropped else monotonic() + LOOK_SECONDS
             batch = batch._replace(again=batch.again or dropped)
+        await self.rulebook.learn(batch.tasks)
         return batch
 
     async def claim_apart(
@@ -87,6 +90,7 @@ class Claims:
         if len(batch.tasks) < room and monotonic() >= self._look_apart_at:
             dropped = await self._put_dropped_away(find, room)
             self._look_apart_at = 0.0 if dropped else monotonic() + LOOK_SECONDS
+        await self.rulebook.learn(batch.tasks)
         return batch, answers
 
     async def retry(self) -> None:

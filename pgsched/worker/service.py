@@ -43,7 +43,7 @@ from pgsched.worker.progress import Progress
 from pgsched.worker.retention import Retention
 from pgsched.worker.roster import Roster
 from pgsched.worker.slots import Slots
-from pgsched.worker.starting import declare, unless_stopped
+from pgsched.worker.starting import declare, follow, unless_stopped
 from pgsched.worker.traces import Traces
 from pgsched.worker.trouble_gauges import TroubleGauges
 from pgsched.worker.troubles import Troubles
@@ -289,6 +289,7 @@ class Worker:
     async def _start(self) -> None:
         await in_thread(self.heart.start, name="pgsched start")
         await declare(self._upkeep, self._registry)
+        await follow(self._upkeep)
         await self.announcer.tick()
 
     def ending(self) -> Ending:

@@ -284,7 +284,7 @@ class Slots:
             clock=monotonic,
             now=self._clock.now,
             deadline=None if timeout is None else now + timeout,
-            is_catchup=is_catchup(task.scheduled_for or task.next_run_at, self._clock.at(now)),
+            is_catchup=is_catchup(task.due, self._clock.at(now)),
         )
         return hold.context
 

@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+from pgsched.db.faults import RefusedByDatabase
 from pgsched.db.session import Session
+from pgsched.db.zone_rules import follow_zones
 from pgsched.declared import declare_schedules
 from pgsched.logs import get_logger
 from pgsched.registry import Registry
@@ -29,6 +31,15 @@ async def unless_stopped(start: Coroutine[Any, Any, None], stop: asyncio.Event) 
         return False
     await starting
     return True
+
+
+async def follow(session: Session) -> None:
+    """Let what is booked follow the database's rules of time zones, and tell of it. Raises DatabaseUnavailable."""
+    try:
+        for moved in await follow_zones(session):
+            log.warning("zone_rules_changed", timezone=moved.zone, schedules=moved.schedules)
+    except RefusedByDatabase as error:
+        log.error("zone_rules_refused", error=str(error))
 
 
 async def declare(session: Session, registry: Registry) -> None:

@@ -17,6 +17,7 @@ from pgsched.db.upkeep import begin_watch, note_findings, note_successes
 from pgsched.logs import get_logger
 from pgsched.maintenance.doctor.doctor import look
 from pgsched.maintenance.doctor.findings import Diagnosis
+from pgsched.worker.starting import follow
 
 log = get_logger("pgsched.worker")
 
@@ -55,6 +56,8 @@ class Watchdog:
             turn = await begin_watch(self._session, self._worker, every, COMPLETE_SECONDS)
             if turn is None:
                 return False
+            if turn.complete:
+                await follow(self._session)
             await note_successes(self._session)
             lent = await self._session.open()
             seen = await look(self._dsn, name=NAME, pressing=not turn.complete, lent=lent)

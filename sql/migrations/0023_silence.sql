@@ -207,6 +207,8 @@ create function pgsched.schedule(
   dependency_mode text default null,
   on_dependency_dead text default null,
   concurrency_key text default null,
+  backoff_factor double precision default null,
+  backoff_jitter double precision default null,
   alert_if_no_success_for interval default null,
   alert_if_running_for interval default null
 ) returns bigint
@@ -229,10 +231,12 @@ begin
       task_type, payload, scheduled_for, cron_expression, timezone, repeat_interval, repeat_count, start_date, end_date,
       queue, priority, idempotency_key, task_name, tags, metadata, tenant_id, user_id, created_by, max_attempts,
       backoff, backoff_delay, backoff_max, timeout, on_missed, catchup_window, overlap, jitter, enabled, parent_id,
-      depends_on, dependency_mode, on_dependency_dead, concurrency_key, alert_if_no_success_for,
-      alert_if_running_for)
+      depends_on, dependency_mode, on_dependency_dead, concurrency_key, backoff_factor, backoff_jitter,
+      alert_if_no_success_for, alert_if_running_for)
     values (
-      schedule.task_type, coalesce(schedule.payload, '{}'), coalesce(run_at, now() + delay), schedule.cron_expression,
+      schedule.task_type, coalesce(schedule.payload, '{}'),
+      -- A day of a delay is 24 hours, whatever the zone of the session.
+      coalesce(run_at, (now() at time zone interval '0' + delay) at time zone interval '0'), schedule.cron_expression,
       coalesce(schedule.timezone, 'UTC'), schedule.repeat_interval, schedule.repeat_count, schedule.start_date,
       schedule.end_date, coalesce(schedule.queue, 'default'), coalesce(schedule.priority, 5), schedule.idempotency_key,
       schedule.task_name, coalesce(schedule.tags, '{}'), coalesce(schedule.metadata, '{}'), schedule.tenant_id,
@@ -241,8 +245,8 @@ begin
       coalesce(schedule.backoff_max, '1 hour'), schedule.timeout, coalesce(schedule.on_missed, 'once'),
       schedule.catchup_window, coalesce(schedule.overlap, 'skip'), schedule.jitter, coalesce(schedule.enabled, true),
       schedule.parent_id, coalesce(schedule.depends_on, '{}'), coalesce(schedule.dependency_mode, 'all'),
-      coalesce(schedule.on_dependency_dead, 'cancel'), schedule.concurrency_key, schedule.alert_if_no_success_for,
-      schedule.alert_if_running_for)
+      coalesce(schedule.on_dependency_dead, 'cancel'), schedule.concurrency_key, schedule.backoff_factor,
+      schedule.backoff_jitter, schedule.alert_if_no_success_for, schedule.alert_if_running_for)
     on conflict (idempotency_key) where idempotency_key is not null do nothing
     returning t.id into new_id;
     if new_id is not null then
@@ -260,7 +264,11 @@ begin
     message = 'the task was not inserted: a trigger or a row security policy on pgsched.tasks keeps it out';
 end $$;
 comment on function pgsched.schedule is
-  'Inserts a task and returns its id; on a known idempotency_key it returns the id of the task that has it.';
+  e'Inserts a task and returns its id; on a known idempotency_key it returns the id of the task that has it. Null stands for the default of the column.\n'
+  'run_at: Once, at this time; excludes delay and every kind of schedule.\n'
+  'delay: Once, so long from now, a day being 24 hours; excludes run_at and every kind of schedule.\n'
+  'backoff_factor: By what an exponential delay grows from retry to retry: 1 to 1000.\n'
+  'backoff_jitter: How far retries are spread around their delay, as a share of it: 0 to 1.';
 do $$
 declare
   one record;
@@ -286,7 +294,7 @@ select
   t.max_attempts, t.backoff, t.backoff_delay, t.backoff_max, t.timeout, t.locked_by, t.locked_until,
   t.fencing_token, t.idempotency_key, t.depends_on, t.dependency_mode, t.on_dependency_dead, t.waiting_for, t.fired,
   t.concurrency_key, t.parent_id, t.progress, t.result, t.last_error, t.planned_from, t.created_at, t.updated_at,
-  t.observed, t.revision, t.declared, t.inserted_by,
+  t.observed, t.revision, t.declared, t.inserted_by, t.backoff_factor, t.backoff_jitter,
   t.alert_if_no_success_for, t.alert_if_running_for, t.judged_from
 from pgsched.tasks t
 where has_table_privilege('pgsched.tasks', 'select')

@@ -177,12 +177,13 @@ begin
       if not dry_run then
         insert into pgsched.tasks as t (
           task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, schedule_type,
-          scheduled_for, timezone, max_attempts, backoff, backoff_delay, backoff_max, timeout, concurrency_key, parent_id,
+          scheduled_for, timezone, max_attempts, backoff, backoff_delay, backoff_max, backoff_factor,
+          backoff_jitter, timeout, concurrency_key, parent_id,
           idempotency_key, depends_on, on_dependency_dead)
         values (
           task.task_type, task.task_name, task.queue, task.priority, task.payload, task.metadata, task.tags, task.tenant_id,
           task.user_id, task.created_by, 'one_time', tick, task.timezone, task.max_attempts, task.backoff,
-          task.backoff_delay, task.backoff_max, task.timeout, task.concurrency_key, task.id,
+          task.backoff_delay, task.backoff_max, task.backoff_factor, task.backoff_jitter, task.timeout, task.concurrency_key, task.id,
           format('tick:%s:%s', task.id, extract(epoch from tick)),
           case when task.overlap = 'skip' and before is not null then array[before] else '{}' end, 'run')
         returning t.id into task_id;

@@ -21,13 +21,13 @@ written as (
   insert into pgsched.tasks as t (
     task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, cron_expression,
     timezone, start_date, end_date, repeat_interval, repeat_count, on_missed, catchup_window, overlap, jitter, enabled,
-    max_attempts, backoff, backoff_delay, backoff_max, timeout, idempotency_key, concurrency_key,
-    alert_if_no_success_for, alert_if_running_for, declared)
+    max_attempts, backoff, backoff_delay, backoff_max, backoff_factor, backoff_jitter, timeout, idempotency_key, concurrency_key, alert_if_no_success_for,
+    alert_if_running_for, declared)
   select (task).task_type, (task).task_name, (task).queue, (task).priority, (task).payload, (task).metadata, (task).tags,
     (task).tenant_id, (task).user_id, (task).created_by, (task).cron_expression, (task).timezone, (task).start_date,
     (task).end_date, (task).repeat_interval, (task).repeat_count, (task).on_missed, (task).catchup_window,
     (task).overlap, (task).jitter, (task).enabled, (task).max_attempts, (task).backoff, (task).backoff_delay,
-    (task).backoff_max, (task).timeout, (task).idempotency_key, (task).concurrency_key,
+    (task).backoff_max, (task).backoff_factor, (task).backoff_jitter, (task).timeout, (task).idempotency_key, (task).concurrency_key,
     (task).alert_if_no_success_for, (task).alert_if_running_for,
     pgsched.declaration(task) || jsonb_strip_nulls(jsonb_build_object(
         'concurrency_key', (task).concurrency_key, 'alert_if_no_success_for', pgsched.interval_parts((task).alert_if_no_success_for),
@@ -41,9 +41,12 @@ written as (
     end_date = excluded.end_date, repeat_interval = excluded.repeat_interval, repeat_count = excluded.repeat_count,
     on_missed = excluded.on_missed, catchup_window = excluded.catchup_window, overlap = excluded.overlap,
     jitter = excluded.jitter, max_attempts = excluded.max_attempts, backoff = excluded.backoff,
-    backoff_delay = excluded.backoff_delay, backoff_max = excluded.backoff_max, timeout = excluded.timeout,
+    backoff_delay = excluded.backoff_delay, backoff_max = excluded.backoff_max,
+    backoff_factor = excluded.backoff_factor, backoff_jitter = excluded.backoff_jitter, timeout = excluded.timeout,
     concurrency_key = excluded.concurrency_key, alert_if_no_success_for = excluded.alert_if_no_success_for,
     alert_if_running_for = excluded.alert_if_running_for,
+    -- One that was given up (disable_declared) begins anew: ticks that passed meanwhile are none of its.
+    planned_from = case when t.declared is null and not t.enabled then clock_timestamp() else t.planned_from end,
     enabled = case when t.declared is null then excluded.enabled else t.enabled end, declared = excluded.declared
   where t.declared is distinct from excluded.declared
   returning t.id

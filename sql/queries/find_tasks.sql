@@ -8,7 +8,7 @@ select page.scanned_to, page.found_id,
   d.created_by, d.schedule_type, d.scheduled_for, d.cron_expression, d.timezone, d.start_date, d.end_date,
   d.repeat_interval, d.repeat_count, d.execution_count, d.on_missed, d.catchup_window, d.overlap, d.jitter,
   d.enabled, d.status, d.next_run_at, d.last_run_at, d.started_at, d.completed_at, d.died_at, d.attempts,
-  d.max_attempts, d.backoff, d.backoff_delay, d.backoff_max, d.timeout, d.locked_by, d.locked_until,
+  d.max_attempts, d.backoff, d.backoff_delay, d.backoff_max, d.backoff_factor, d.backoff_jitter, d.timeout, d.locked_by, d.locked_until,
   d.fencing_token, d.idempotency_key, d.depends_on, d.dependency_mode, d.on_dependency_dead, d.waiting_for, d.fired,
   d.concurrency_key, d.parent_id, d.progress, d.result, d.last_error, d.planned_from, d.created_at, d.updated_at,
   d.alert_if_no_success_for, d.alert_if_running_for

@@ -1,6 +1,6 @@
 -- Every other end of a claim: retries, deaths, ticks of schedules, plans. The outcome, the history, the next run and
 -- the child of a tick (dead: it used up its attempts; due: its schedule may overlap itself), in one statement, guarded by owner and fencing token. A schedule that was
--- edited since the claim (another revision) is planned afresh instead of being booked from what the worker knew, unless its
+-- edited since the claim (another revision) is booked by the database (pgsched.rebook) instead of from what the worker knew, unless its
 -- handler has ended it. Who waits
 -- for a row that ended, or for a tick that was completed, is told. Returns how many passed the fence. Times are of the
 -- statement: the transaction may be a handler's, which began when that did.
@@ -15,34 +15,40 @@ with done as (
 ),
 target as (
   -- Locked first: `attempt` is the one that was made, before the update starts the count again.
-  select done.*, t.attempts as attempt, t.worker_id,
-    t.revision <> done.revision and t.schedule_type <> 'one_time' and (done.execution is null or done.counted) and not done.ends as edited
+  select done.*, t.attempts as attempt, t.worker_id, t.edited,
+    case when t.edited then pgsched.rebook(t.task, done.tick, done.next_tick,
+      statement_timestamp() - done.started_ago * interval '1 second', done.counted) end as booked
   from done
   join lateral (
-    select t.attempts, t.revision, t.schedule_type, t.locked_by as worker_id
+    select t.attempts, t.locked_by as worker_id, edited, case when edited then t end as task
     from pgsched.tasks t
+    cross join lateral (
+      select t.revision <> done.revision and t.schedule_type <> 'one_time' and (done.execution is null or done.counted)
+        and not done.ends as edited
+    ) e
     where t.id = any(array[done.id]) and t.fencing_token = done.token
       and t.locked_by = %(worker)s and t.status = 'running'
-    for no key update
+    for no key update of t
   ) t on true
 ),
 finished as (
   update pgsched.tasks t
-  set status = case when target.edited then 'pending' else target.status end,
+  set status = case when not target.edited then target.status when target.booked is null then 'completed' else 'pending' end,
     next_run_at = case
-      when target.edited then statement_timestamp()
+      when target.edited then pgsched.due_at(t.id, target.booked, t.jitter)
       when target.status <> 'pending' then null
       when target.retry_in is not null then statement_timestamp() + target.retry_in * interval '1 second'
       else coalesce(target.next_tick + target.jitter * interval '1 second', t.next_run_at) end,
     scheduled_for = case
-      when target.edited then null
+      when target.edited then coalesce(target.booked, t.scheduled_for)
       when target.next_tick is not null then target.next_tick
       else t.scheduled_for end,
     attempts = case when target.edited then 0 else target.attempts end,
     execution_count = t.execution_count + target.counted::integer,
     locked_by = null, locked_until = null,
     completed_at = case
-      when not target.edited and target.status in ('completed', 'cancelled') then statement_timestamp() end,
+      when case when target.edited then target.booked is null else target.status in ('completed', 'cancelled') end
+        then statement_timestamp() end,
     died_at = case when not target.edited and target.status = 'dead' then statement_timestamp() end,
     last_run_at = case when target.execution is null then t.last_run_at
       else statement_timestamp() - target.started_ago * interval '1 second' end,
@@ -54,23 +60,25 @@ finished as (
   where t.id = any(array[target.id])
   -- Named, for users may have added columns of any name.
   returning t.id, t.task_type, t.task_name, t.queue, t.priority, t.payload, t.metadata, t.tags, t.tenant_id, t.user_id,
-    t.created_by, t.timezone, t.status, t.next_run_at, t.max_attempts, t.backoff, t.backoff_delay, t.backoff_max, t.timeout,
-    t.execution_count, t.last_run_at, t.concurrency_key, t.observed, t.fencing_token,
+    t.created_by, t.timezone, t.status, t.next_run_at, t.max_attempts, t.backoff, t.backoff_delay, t.backoff_max,
+    t.backoff_factor, t.backoff_jitter, t.timeout,
+    t.execution_count, t.last_run_at, t.jitter, t.concurrency_key, t.observed, t.fencing_token,
     target.execution, target.tick, target.attempt, target.worker_id, target.seconds, target.result as new_result,
     target.error, target.buried, target.spawned
 ),
 children as (
   insert into pgsched.tasks (
     task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, schedule_type,
-    scheduled_for, timezone, status, died_at, attempts, max_attempts, backoff, backoff_delay, backoff_max, timeout,
-    execution_count, last_run_at, last_error, parent_id, idempotency_key, concurrency_key, observed)
+    scheduled_for, timezone, status, died_at, attempts, max_attempts, backoff, backoff_delay, backoff_max, backoff_factor,
+    backoff_jitter, timeout, execution_count, last_run_at, last_error, parent_id, idempotency_key, concurrency_key, observed, jitter, next_run_at)
   select task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, 'one_time',
     tick, timezone, case when buried then 'dead' else 'pending' end, case when buried then statement_timestamp() end,
     case when buried then least(attempt, max_attempts) else 0 end, max_attempts, backoff, backoff_delay, backoff_max,
-    timeout, execution_count - 1, case when buried then last_run_at end, case when buried then error end, id,
+    backoff_factor, backoff_jitter, timeout, execution_count - 1, case when buried then last_run_at end, case when buried then error end, id,
     -- One child a tick, whatever is claimed twice.
     case when spawned then format('tick:%%s:%%s', id, extract(epoch from tick)) end,
-    concurrency_key, spawned and observed
+    concurrency_key, spawned and observed, case when spawned then jitter end,
+    case when spawned then pgsched.due_at(id, tick, jitter) end
   from finished
   where buried or spawned
   on conflict (idempotency_key) where idempotency_key is not null do nothing

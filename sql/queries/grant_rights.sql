@@ -5,8 +5,8 @@ declare
   public_columns constant text := 'task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by,
     schedule_type, scheduled_for, cron_expression, timezone, start_date, end_date, repeat_interval, repeat_count, on_missed,
     catchup_window, overlap, jitter, enabled, max_attempts, backoff, backoff_delay, backoff_max, timeout, idempotency_key,
-    parent_id, depends_on, dependency_mode, on_dependency_dead, concurrency_key, alert_if_no_success_for,
-    alert_if_running_for';
+    parent_id, depends_on, dependency_mode, on_dependency_dead, concurrency_key, backoff_factor, backoff_jitter,
+    alert_if_no_success_for, alert_if_running_for';
 begin
   revoke all on schema pgsched from pgsched_worker, pgsched_producer, pgsched_viewer, pgsched_operator;
   revoke all on all tables in schema pgsched from pgsched_worker, pgsched_producer, pgsched_viewer, pgsched_operator;
@@ -17,7 +17,8 @@ begin
   grant select on pgsched.migrations, pgsched.timezones, pgsched.calendars
     to pgsched_worker, pgsched_producer, pgsched_viewer, pgsched_operator;
   grant execute on function
-    pgsched.schedule, pgsched.upsert, pgsched.backfill, pgsched.run_now, pgsched.enable, pgsched.disable, pgsched.cancel, pgsched.retry
+    pgsched.schedule, pgsched.upsert, pgsched.backfill, pgsched.run_now, pgsched.enable, pgsched.disable, pgsched.cancel, pgsched.retry,
+    pgsched.replan
     to pgsched_producer, pgsched_worker, pgsched_operator;
   grant execute on function pgsched.lock, pgsched.renew_lock, pgsched.unlock to pgsched_worker, pgsched_operator;
 
@@ -39,7 +40,7 @@ begin
     pgsched.settle, pgsched.fire_group, pgsched.join_group, pgsched.claim_apart, pgsched.claim_from,
     pgsched.claim_limited, pgsched.claim_queue, pgsched.pick_keyed, pgsched.due_by_keys, pgsched.try_claims,
     pgsched.bury_unclaimed, pgsched.adopt_slots, pgsched.pick_by_turns, pgsched.due_of_keys, pgsched.key_rooms, pgsched.next_keys, pgsched.note_late_start,
-    pgsched.make_partitions
+    pgsched.make_partitions, pgsched.rebook, pgsched.read_zone, pgsched.follow_zones
     to pgsched_worker;
   grant select on pgsched.settings to pgsched_worker;
   grant execute on function
@@ -51,9 +52,9 @@ begin
   -- Viewers and operators.
   grant select on pgsched.tasks, pgsched.executions, pgsched.execution_logs, pgsched.missed_ticks, pgsched.dependencies,
     pgsched.workers, pgsched.queues, pgsched.settings, pgsched.archived_tasks, pgsched.locks, pgsched.watchdog,
-    pgsched.set_aside
+    pgsched.set_aside, pgsched.zone_rules
     to pgsched_viewer, pgsched_operator;
-  execute format('grant insert (%1$s, declared), update (%1$s, declared) on pgsched.tasks to pgsched_operator', public_columns);
+  execute format('grant insert (%1$s, declared), update (%1$s, declared, planned_from) on pgsched.tasks to pgsched_operator', public_columns);
   grant delete on pgsched.tasks, pgsched.archived_tasks, pgsched.locks, pgsched.calendars to pgsched_operator;
   grant insert, update on pgsched.queues, pgsched.settings, pgsched.calendars to pgsched_operator;
   grant select, insert on pgsched.audit_log to pgsched_operator;

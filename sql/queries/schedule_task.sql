@@ -35,6 +35,8 @@ select pgsched.schedule(
   dependency_mode => %(dependency_mode)s::pg_catalog.text,
   on_dependency_dead => %(on_dependency_dead)s::pg_catalog.text,
   concurrency_key => %(concurrency_key)s::pg_catalog.text,
+  backoff_factor => %(backoff_factor)s::pg_catalog.float8,
+  backoff_jitter => %(backoff_jitter)s::pg_catalog.float8,
   alert_if_no_success_for => %(alert_if_no_success_for)s::interval,
   alert_if_running_for => %(alert_if_running_for)s::interval
 ) as id

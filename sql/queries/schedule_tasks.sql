@@ -35,6 +35,8 @@ select pgsched.schedule(
   dependency_mode => t.dependency_mode,
   on_dependency_dead => t.on_dependency_dead,
   concurrency_key => t.concurrency_key,
+  backoff_factor => t.backoff_factor,
+  backoff_jitter => t.backoff_jitter,
   alert_if_no_success_for => t.alert_if_no_success_for::interval,
   alert_if_running_for => t.alert_if_running_for::interval
 ) as id
@@ -45,4 +47,4 @@ from pg_catalog.json_to_recordset(%(tasks)s::pg_catalog.text::pg_catalog.json) a
   created_by pg_catalog.text, max_attempts integer, backoff pg_catalog.text, backoff_delay pg_catalog.text, backoff_max pg_catalog.text, timeout pg_catalog.text,
   on_missed pg_catalog.text, catchup_window pg_catalog.text, overlap pg_catalog.text, jitter pg_catalog.text, enabled boolean, parent_id bigint,
   depends_on bigint[], dependency_mode pg_catalog.text, on_dependency_dead pg_catalog.text, concurrency_key pg_catalog.text,
-  alert_if_no_success_for pg_catalog.text, alert_if_running_for pg_catalog.text)
+  backoff_factor pg_catalog.float8, backoff_jitter pg_catalog.float8, alert_if_no_success_for pg_catalog.text, alert_if_running_for pg_catalog.text)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import psycopg
 
-from pgsched.preview import preview
 from tests.browser.states import WORKER, add_attempt, add_log, die, end, start
 from tests.tables import database, insert_task
 
@@ -216,15 +215,14 @@ def _add_schedule(connection: Connection, task_type: str, queue: str, name: str,
     """A schedule that ran a few times and is booked for its next tick."""
     columns = {"queue": queue, "task_name": name, "cron_expression": cron, "timezone": zone}
     made = insert_task(connection, task_type, **columns, payload='{"days": 1}', tags=["shop", queue])
-    (tick,) = preview(cron, timezone=zone, after=datetime.now(UTC), n=1)
     connection.execute(
         """
         update pgsched.tasks
-        set scheduled_for = %s, next_run_at = %s, last_run_at = now() - interval '50 minutes', execution_count = 214,
+        set last_run_at = now() - interval '50 minutes', execution_count = 214,
           enabled = %s, created_at = now() - interval '200 days'
         where id = %s
         """,
-        (tick, tick, name != "Newsletter", made),
+        (name != "Newsletter", made),
     )
     for hours in range(1, 4):
         add_attempt(connection, made, "completed", began=f"{hours * 24} hours", seconds=4 + hours, number=1)
@@ -232,12 +230,14 @@ def _add_schedule(connection: Connection, task_type: str, queue: str, name: str,
 
 
 def _add_repeating(connection: Connection) -> None:
-    made = insert_task(connection, "sync_stock", repeat_interval="90 seconds", task_name="Stock of the outlet")
+    start = datetime.now(UTC) - timedelta(seconds=50)
+    made = insert_task(
+        connection, "sync_stock", repeat_interval="90 seconds", task_name="Stock of the outlet", start_date=start
+    )
     connection.execute(
         """
         update pgsched.tasks
-        set scheduled_for = now() + interval '40 seconds', next_run_at = now() + interval '40 seconds',
-          last_run_at = now() - interval '50 seconds', execution_count = 1402
+        set last_run_at = now() - interval '50 seconds', execution_count = 1402
         where id = %s
         """,
         (made,),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.commands import Ended, pgsched
-from tests.tables import database, set_completed, set_dead, set_running
+from tests.tables import database, move_tick, set_completed, set_dead, set_running
 
 NO_DATABASE = "host=127.0.0.1 port=1 connect_timeout=1"
 IN_BERLIN = ("--timezone", "Europe/Berlin")
@@ -41,7 +41,7 @@ def edit(dsn: str, task_id: int, *options: object) -> dict[str, Any]:
 def plan(dsn: str, task_id: int, tick: datetime) -> None:
     """Book a tick, as a worker does."""
     with database(dsn) as db:
-        db.execute("update pgsched.tasks set scheduled_for = %s, next_run_at = %s where id = %s", (tick, tick, task_id))
+        move_tick(db, task_id, tick)
 
 
 def words_of(text: str) -> list[list[str]]:
@@ -256,7 +256,7 @@ def test_edit_plans_a_schedule_afresh(dsn: str) -> None:
     plan(dsn, task_id, datetime(2040, 1, 1, 8, tzinfo=UTC))
     assert show(dsn, task_id)["next_runs"][0] == "2040-01-01T08:00:00Z"
     task = edit(dsn, task_id, "--cron", "0 9 1 1 *", "--start", "2035-01-01T00:00Z")
-    assert task["scheduled_for"] is None
+    assert task["scheduled_for"] == "2035-01-01T09:00:00Z"
     assert task["next_runs"][0] == "2035-01-01T09:00:00Z"
 
 
@@ -577,3 +577,31 @@ def test_sync_on_a_database_without_the_schema_says_so(empty_dsn: str, declare: 
     ended = pgsched("schedule", "sync", "--app", declare(', cron="0 8 * * *"'), dsn=empty_dsn)
     assert ended.code == 1
     assert "pgsched migrate" in ended.error
+
+
+# Planned afresh.
+
+
+def test_replan_books_a_schedule_from_now(dsn: str) -> None:
+    schedule, once = add(dsn, "mail", "--cron", "0 8 1 1 *"), add(dsn, "mail")
+    booked = show(dsn, schedule)["next_run_at"]
+    plan(dsn, schedule, datetime(2098, 1, 1, 8, tzinfo=UTC))
+    ended = pgsched("schedule", "replan", schedule, once, dsn=dsn)
+    assert ended.code == 1
+    assert ended.stdout.startswith(f"task {schedule}: is due at ")
+    assert ended.stderr == f"pgsched: task {once} has no schedule to plan\n"
+    assert show(dsn, schedule)["next_run_at"] == booked
+
+
+def test_replan_books_all_schedules_from_now(dsn: str) -> None:
+    schedules = [add(dsn, "mail", "--cron", "0 8 1 1 *") for _ in range(2)]
+    booked = show(dsn, schedules[0])["next_run_at"]
+    for schedule in schedules:
+        plan(dsn, schedule, datetime(2098, 1, 1, 8, tzinfo=UTC))
+    assert pgsched("schedule", "replan", "--all", dsn=dsn) == Ended(0, "2 schedules planned afresh\n", "")
+    assert [show(dsn, schedule)["next_run_at"] for schedule in schedules] == [booked] * 2
+
+
+def test_replan_wants_to_know_which(dsn: str) -> None:
+    assert pgsched("schedule", "replan", dsn=dsn).code == 2
+    assert pgsched("schedule", "replan", "--all", "1", dsn=dsn).code == 2

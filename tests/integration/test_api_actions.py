@@ -10,7 +10,16 @@ import pytest
 
 from pgsched.web.api import examples
 from tests.engine import on_loop
-from tests.tables import database, insert_task, set_backing_off, set_completed, set_dead, set_running, task_row
+from tests.tables import (
+    database,
+    insert_task,
+    move_tick,
+    set_backing_off,
+    set_completed,
+    set_dead,
+    set_running,
+    task_row,
+)
 from tests.web_face import OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
 
 API = "/api/v1"
@@ -42,6 +51,20 @@ def entries(connection: Rows) -> list[dict[str, Any]]:
 
 
 # One task.
+
+
+@on_loop
+async def test_a_schedule_is_planned_afresh(dsn: str) -> None:
+    with database(dsn) as connection:
+        task_id = insert_task(connection, cron_expression="0 8 1 1 *")
+        booked = task_row(connection, task_id)["next_run_at"]
+        move_tick(connection, task_id, "timestamptz '2098-01-01 08:00Z'")
+        async with web(dsn) as http:
+            await act(http, task_id, "replan")
+            assert task_row(connection, task_id)["next_run_at"] == booked
+            refused = await http.post(f"{API}/tasks/{insert_task(connection)}/replan")
+            assert refused.status_code == 409
+        assert [row["action"] for row in entries(connection)] == ["task.replan"]
 
 
 @on_loop

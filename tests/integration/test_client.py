@@ -118,7 +118,7 @@ def test_cron_makes_a_recurring_task(client: Client) -> None:
         "0 8 * * 1",
         "Europe/Berlin",
     )
-    assert (task.on_missed, task.scheduled_for) == ("skip", None)
+    assert (task.on_missed, task.scheduled_for) == ("skip", task.next_run_at)
 
 
 def test_every_makes_a_repeating_task(client: Client) -> None:

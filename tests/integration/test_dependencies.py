@@ -15,8 +15,8 @@ from pgsched.client import Client
 from pgsched.errors import Discard, InvalidTask, TransitionRefused
 from pgsched.registry import Registry
 from pgsched.spec import TaskSpec
-from tests.engine import engine, handlers, make_due, nothing, on_loop, rows
-from tests.tables import database, insert_task, set_completed, set_dead, set_running, task_row
+from tests.engine import engine, handlers, nothing, on_loop, rows
+from tests.tables import database, insert_task, move_tick, set_completed, set_dead, set_running, task_row
 
 Database = psycopg.Connection[dict[str, Any]]
 LATER = datetime(2040, 1, 1, 12, tzinfo=UTC)
@@ -252,11 +252,10 @@ async def test_run_now_of_a_task_that_waits_runs_a_copy(dsn: str) -> None:
 async def test_the_next_tick_of_a_schedule_is_waited_for(every_server_dsn: str) -> None:
     with Client(every_server_dsn) as client, database(every_server_dsn) as db:
         schedule = client.schedule("mail", every="1h")
-        await run_all(every_server_dsn)  # planned, and its first tick
+        await run_all(every_server_dsn)  # its first tick
         waiting = client.schedule("mail", depends_on=[schedule])
         assert outcome(client, waiting) == ("blocked", 1, None)
-        db.execute("update pgsched.tasks set scheduled_for = now() - interval '1 ms' where id = %s", (schedule,))
-        make_due(db, schedule)
+        move_tick(db, schedule, "now() - interval '1 ms'")
         assert await run_all(every_server_dsn) == [schedule, waiting]
 
 

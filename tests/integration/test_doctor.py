@@ -302,7 +302,10 @@ def late_starts(db: DB) -> str:
 
 def unknown_zone(db: DB) -> str:
     db.execute("insert into pgsched.timezones values ('Mars/Base')")
-    insert_task(db, cron_expression="0 8 * * *", timezone="Mars/Base")
+    insert_task(db, cron_expression="0 8 * * *")
+    db.execute("set session_replication_role = replica")
+    db.execute("update pgsched.tasks set timezone = 'Mars/Base'")
+    db.execute("set session_replication_role = origin")
     return "Mars/Base"
 
 

@@ -16,14 +16,10 @@ from tests.tables import database, insert_task, task_row
 FAR = datetime(2040, 1, 1, tzinfo=UTC)
 
 
-@on_loop
-async def test_an_expression_edited_in_sql_is_planned_afresh(dsn: str) -> None:
+def test_an_expression_edited_in_sql_is_planned_afresh(dsn: str) -> None:
     with database(dsn) as db:
         task_id = insert_task(db, cron_expression="0 0 1 1 *")
-        async with engine(dsn) as one:
-            await one.work()
-            db.execute("update pgsched.tasks set cron_expression = '30 * * * *' where id = %s", (task_id,))
-            await one.work()
+        db.execute("update pgsched.tasks set cron_expression = '30 * * * *' where id = %s", (task_id,))
         row = task_row(db, task_id)
         assert row["scheduled_for"].minute == 30
         assert row["next_run_at"] == row["scheduled_for"]
@@ -37,8 +33,6 @@ async def test_a_schedule_edited_while_it_runs_is_not_overwritten_by_the_finish(
             await one.claim()
             db.execute("update pgsched.tasks set cron_expression = '0 0 1 1 *' where id = %s", (task_id,))
             await one.run()
-            assert task_row(db, task_id)["scheduled_for"] is None
-            await one.work()
         row = task_row(db, task_id)
         assert (row["scheduled_for"].month, row["scheduled_for"].day) == (1, 1)
         assert row["execution_count"] == 1
@@ -56,14 +50,10 @@ async def test_a_payload_edited_while_it_runs_is_that_of_the_next_run(dsn: str) 
         assert (row["payload"], row["priority"], row["execution_count"]) == ({"a": 2}, 9, 1)
 
 
-@on_loop
-async def test_a_zone_edited_moves_the_ticks(dsn: str) -> None:
+def test_a_zone_edited_moves_the_ticks(dsn: str) -> None:
     with database(dsn) as db, Client(dsn) as client:
         task_id = insert_task(db, cron_expression="0 8 * * *")
-        async with engine(dsn) as one:
-            await one.work()
-            client.update(task_id, timezone="Asia/Tokyo")
-            await one.work()
+        client.update(task_id, timezone="Asia/Tokyo")
         assert task_row(db, task_id)["scheduled_for"].astimezone(UTC).hour == 23
 
 

@@ -15,7 +15,7 @@ from pgsched.model import GROUP
 from pgsched.registry import Registry
 from tests.engine import Engine, engine, expire_leases, handlers, history, on_loop, rows, running_worker
 from tests.guards import Database
-from tests.tables import database, insert_task, task_row
+from tests.tables import database, insert_task, move_tick, task_row
 from tests.waiting import wait_until_async
 
 
@@ -197,12 +197,7 @@ async def test_a_repeating_group_that_missed_ticks_fires_for_the_last_and_says_s
     begin = datetime.now(UTC) - timedelta(hours=5, minutes=30)
     group_id = insert_group(db, TWO_VALUES, repeat_interval="1 hour", start_date=begin)
     async with engine(dsn, REGISTRY) as one:
-        await one.work()
-        db.execute(
-            "update pgsched.tasks set scheduled_for = start_date + interval '1 hour', next_run_at = now() "
-            "where id = %s",
-            (group_id,),
-        )
+        move_tick(db, group_id, "start_date + interval '1 hour'")
         row = await work_until(one, db, group_id, "blocked")
         last = row["scheduled_for"]
         assert {child["scheduled_for"] for child in children(db, group_id)} == {last}

@@ -139,7 +139,7 @@ async def test_living_workers_and_stalled_schedules_are_counted(dsn: str) -> Non
             insert_task(db, cron_expression="0 8 * * *", queue=queue)
         set_running(db, insert_task(db, cron_expression="0 8 * * *"))
         db.execute(late)
-        insert_task(db, cron_expression="0 8 * * *")  # due for a moment: it is waited for
+        insert_task(db, repeat_interval="1 day")  # due for a moment: it is waited for
         insert_task(db, scheduled_for=datetime(2020, 1, 1, tzinfo=UTC))
         db.execute("insert into pgsched.queues (name, paused) values ('paused', true)")
         async with engine(dsn) as one:

@@ -1,7 +1,7 @@
 """Random lives of many rows on a real server, beside a model of them in memory, compared after every step.
 
 Whatever a worker or a person does is done by the statements and functions that they use. Ticks are long past and
-``on_missed`` is ``all``, so that everything that waits is due, but for what was planned afresh: that is in the future.
+``on_missed`` is ``all``, so that everything that waits is due, but for what lives again: that is in the future.
 ``PGSCHED_MODEL_CASES`` says how many lives there are.
 """
 
@@ -31,7 +31,7 @@ from pgsched.db.session import Session
 from pgsched.errors import PgschedError, TaskNotFound, TransitionRefused
 from pgsched.model import PRIORITIES, Claimed, Finish, Outcome
 from pgsched.transition import Refused, conclude, judge
-from tests.tables import database, insert_task
+from tests.tables import database, insert_task, restoring
 
 SHORT = int(os.environ.get("PGSCHED_MODEL_CASES", "10"))
 LONG = 600
@@ -60,8 +60,6 @@ class Row:
     status: str = "pending"
     enabled: bool = True
     due: bool = True
-    planned: bool = True
-    """It has a tick."""
     attempts: int = 0
     token: int = 0
     count: int = 0
@@ -83,7 +81,7 @@ class Row:
             "priority": self.priority,
             "payload": {"number": self.payload},
             "due": self.due and self.status in ("pending", "running"),
-            "planned": self.planned,
+            "booked": True,
             "attempts": self.attempts,
             "fencing_token": self.token,
             "execution_count": self.count,
@@ -98,7 +96,7 @@ class Row:
 
 SHOW = """
 select id, status::text, enabled, queue::text, priority::int, payload::jsonb as payload,
-  coalesce(next_run_at <= now(), false) as due, scheduled_for is not null as planned, attempts::int, fencing_token,
+  coalesce(next_run_at <= now(), false) as due, scheduled_for is not null as booked, attempts::int, fencing_token,
   execution_count::int, revision, repeat_count::int, max_attempts::int, parent_id, locked_by,
   coalesce(locked_until < now(), false) as expired
 from pgsched.tasks order by id"""
@@ -124,8 +122,8 @@ class Model(RuleBasedStateMachine):
         self.born: list[Row] = []
         """Children that the last step must have made."""
         self.paused: set[str] = set()
-        self.hands: list[tuple[UUID, Claimed, int]] = []
-        """Claims of which an outcome may still come, however late, and the revision at the claim."""
+        self.hands: list[tuple[UUID, Claimed]] = []
+        """Claims of which an outcome may still come, however late."""
 
     def teardown(self) -> None:
         self.runner.run(self.session.close())
@@ -165,14 +163,10 @@ class Model(RuleBasedStateMachine):
         verdict = judge(task, datetime.now(UTC))
         if not isinstance(verdict, Refused):
             assert row.attempts <= row.max_attempts
-            assert row.planned
-            self.hands.append((worker, verdict.task, row.revision))
+            self.hands.append((worker, verdict.task))
             return
         assert self._write(worker, verdict.finish) == 1
-        if not row.planned:
-            row.planned, row.due = True, False
-            row.status, row.attempts = "pending", 0
-        elif row.attempts > row.max_attempts:
+        if row.attempts > row.max_attempts:
             self._over(row, task.id, died=True, dead_attempts=row.max_attempts)
         else:
             assert row.times is not None
@@ -183,7 +177,7 @@ class Model(RuleBasedStateMachine):
     @rule(pick=picks, status=st.sampled_from(["completed", "completed", "failed", "timed_out", "discarded"]))
     def finish(self, pick: int, status: str) -> None:
         """Of any claim that was ever made: most come in time, some long after another worker took the row over."""
-        worker, task, revision = self.hands.pop(pick % len(self.hands))
+        worker, task = self.hands.pop(pick % len(self.hands))
         row = self.rows.get(task.id)
         passes = row is not None and row.status == "running" and row.token == task.fencing_token
         now = monotonic()
@@ -196,9 +190,6 @@ class Model(RuleBasedStateMachine):
         died = status == "discarded" or (status != "completed" and task.attempts >= task.max_attempts)
         if status != "completed" and not died:
             row.status = "pending"
-        elif row.schedule and row.revision != revision:  # planned afresh
-            self._bury(row, task.id, task.attempts if died else None, task)
-            row.status, row.planned, row.due, row.attempts, row.count = "pending", False, True, 0, row.count + 1
         else:
             self._over(row, task.id, died=died, dead_attempts=min(row.attempts, row.max_attempts))
 
@@ -213,7 +204,7 @@ class Model(RuleBasedStateMachine):
         row.count, row.attempts = row.count + 1, 0
         row.status = "completed" if row.count >= (row.times or 10**9) else "pending"
 
-    def _bury(self, row: Row, id: int, attempts: int | None, task: Claimed | None = None) -> None:
+    def _bury(self, row: Row, id: int, attempts: int | None) -> None:
         if attempts is not None:
             attempts = min(attempts, row.max_attempts)
             self.born.append(self._copy(row, id, status="dead", attempts=attempts))
@@ -228,7 +219,7 @@ class Model(RuleBasedStateMachine):
     @precondition(lambda self: self.hands)
     @rule(pick=picks)
     def release(self, pick: int) -> None:
-        worker, task, _ = self.hands.pop(pick % len(self.hands))
+        worker, task = self.hands.pop(pick % len(self.hands))
         row = self.rows.get(task.id)
         passes = row is not None and row.status == "running" and row.token == task.fencing_token
         assert self.runner.run(leases.release(self.session, worker, [task])) == passes
@@ -238,7 +229,7 @@ class Model(RuleBasedStateMachine):
     @precondition(lambda self: self.hands)
     @rule(pick=picks)
     def beat(self, pick: int) -> None:
-        worker, task, _ = self.hands[pick % len(self.hands)]
+        worker, task = self.hands[pick % len(self.hands)]
         row = self.rows.get(task.id)
         passes = row is not None and row.status == "running" and row.token == task.fencing_token
         pulse = Pulse(dsn=self.dsn, identity=identity(worker))
@@ -304,14 +295,21 @@ class Model(RuleBasedStateMachine):
             if row.times == times:
                 return
             row.times, row.revision = times, row.revision + 1
-            if row.status in ("pending", "completed", "dead"):
-                row.status, row.attempts, row.planned, row.due = "pending", 0, False, True
+            if row.status == "completed":
+                row.due = False
+            if row.status in ("pending", "completed"):
+                row.status = "completed" if row.count >= times else "pending"
+                row.attempts = 0 if row.count >= times else row.attempts
 
         schedules = [id for id, row in self.rows.items() if row.schedule]
         if schedules:
             id = schedules[pick % len(schedules)]
-            self.client.update(id, times=times)
-            change(id, self.rows[id])
+            if self.rows[id].status == "cancelled" and self.rows[id].times != times:
+                with pytest.raises(TransitionRefused, match="is cancelled"):
+                    self.client.update(id, times=times)
+            else:
+                self.client.update(id, times=times)
+                change(id, self.rows[id])
 
     @rule(pick=picks)
     def time_passes(self, pick: int) -> None:
@@ -319,10 +317,11 @@ class Model(RuleBasedStateMachine):
         waiting = [id for id, row in self.rows.items() if row.status == "pending" and not row.due]
         if waiting:
             id = waiting[pick % len(waiting)]
-            self.db.execute(
-                "update pgsched.tasks set scheduled_for = %(at)s, next_run_at = %(at)s where id = %(id)s",
-                {"id": id, "at": START},
-            )
+            with restoring(self.db):
+                self.db.execute(
+                    "update pgsched.tasks set scheduled_for = %(at)s, next_run_at = %(at)s where id = %(id)s",
+                    {"id": id, "at": START},
+                )
             self.rows[id].due = True
 
     @rule(pick=picks)
@@ -340,8 +339,8 @@ class Model(RuleBasedStateMachine):
             return row.status in ("dead", "cancelled") or (row.status == "pending" and row.attempts > 0)
 
         def change(id: int, row: Row) -> None:
-            row.planned = row.planned and (not row.schedule or row.status == "pending")
-            row.status, row.attempts, row.enabled, row.due = "pending", 0, True, True
+            row.due = not row.schedule or row.status == "pending"
+            row.status, row.attempts, row.enabled = "pending", 0, True
 
         self._by_hand(pick, self.client.retry, may, change)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from tests.engine import engine, expire_leases, make_due, on_loop, rows
-from tests.tables import database, insert_task, task_row
+from tests.tables import database, insert_task, move_tick, task_row
 
 
 @on_loop
@@ -50,9 +50,7 @@ async def test_a_tick_that_is_claimed_twice_has_one_child(dsn: str) -> None:
         parent = insert_task(db, repeat_interval="1 hour", scheduled_for=tick, overlap="allow")
         async with engine(dsn) as one:
             await one.work(1)
-            db.execute(
-                "update pgsched.tasks set scheduled_for = %s, next_run_at = %s where id = %s", (tick, tick, parent)
-            )
+            move_tick(db, parent, tick)
             await one.work(1)
         assert len(rows(db, "select from pgsched.tasks where parent_id = %s", parent)) == 1
 

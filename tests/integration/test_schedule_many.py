@@ -121,6 +121,8 @@ def test_every_option_reads_back_as_by_schedule(client: Client, key: str | None)
         "backoff": "linear",
         "backoff_delay": 2.5,
         "backoff_max": "1d",
+        "backoff_factor": 5,
+        "backoff_jitter": 0,
         "timeout": timedelta(minutes=1),
         "on_missed": "all",
         "catchup_window": "2h",

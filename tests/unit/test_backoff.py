@@ -31,7 +31,7 @@ def test_the_middle_of_the_spread_is_the_plain_delay(kind: str, expected: list[f
 def test_a_delay_is_never_negative_and_never_beyond_the_maximum(
     kind: str, attempt: int, delay: float, maximum: float, draw: float
 ) -> None:
-    assert 0 <= retry_delay(kind, attempt, delay, maximum, lambda: draw) <= maximum
+    assert 0 <= retry_delay(kind, attempt, delay, maximum, lambda: draw) <= max(maximum, delay)
 
 
 @given(kinds, attempts, delays, delays, draws)
@@ -56,6 +56,20 @@ def test_delays_at_the_maximum_are_still_spread() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_millionth_attempt_does_not_overflow(kind: str) -> None:
     assert retry_delay(kind, 10**6, 5, 3600, half) <= 3600
+
+
+def test_a_first_delay_beyond_the_maximum_raises_it() -> None:
+    assert retry_delay("exponential", 1, 86_400, 3600, half, jitter=0) == 86_400
+    assert retry_delay("exponential", 9, 86_400, 3600, half, jitter=0) == 86_400
+
+
+def test_the_factor_is_that_of_exponential_delays() -> None:
+    assert [retry_delay("exponential", n, 5, 3600, half, factor=5, jitter=0) for n in range(1, 5)] == [5, 25, 125, 625]
+    assert [retry_delay("linear", n, 5, 3600, half, factor=5, jitter=0) for n in range(1, 4)] == [5, 10, 15]
+
+
+def test_without_jitter_a_delay_is_exact() -> None:
+    assert {retry_delay("fixed", 1, 7, 3600, lambda draw=n / 10: draw, jitter=0) for n in range(10)} == {7}
 
 
 def test_an_unknown_kind_is_refused_by_name() -> None:

@@ -14,8 +14,8 @@ from pgsched.errors import InvalidCron, InvalidTask, InvalidTimezone
 from pgsched.interval import Interval
 from pgsched.model import Outcome
 from pgsched.preview import MAX_TICKS, explain, next_from, preview, preview_ticks, schedule_of, ticks_of
-from pgsched.schedule import Schedule
-from pgsched.transition import Admitted, Refused, conclude, judge
+from pgsched.schedule import Schedule, due_at, first_tick
+from pgsched.transition import Admitted, conclude, judge
 from tests import crons
 from tests.engine import claimed
 
@@ -318,18 +318,18 @@ def fired(schedule: Schedule, created: datetime, jitter: Interval | None, n: int
     """The first ticks that a row runs which is inserted at an instant, when workers claim and finish it at once."""
     if schedule.repeat_interval is not None and schedule.start_date is None:
         schedule = schedule._replace(start_date=created)  # by the trigger of the INSERT
-    row = claimed(**schedule._asdict(), scheduled_for=None, planned_from=created, jitter=jitter)
-    finish = judge(row, created)
+    columns = schedule._replace(planned_from=created, jitter=jitter)._asdict()
+    row = claimed(id=columns.pop("task_id"), **columns)
+    tick = first_tick(row.schedule, created)  # by the trigger of the INSERT
     ran: list[datetime] = []
-    while isinstance(finish, Refused) and finish.finish.next_tick is not None and len(ran) < n:
-        tick = finish.finish.next_tick
-        now = tick + timedelta(seconds=finish.finish.jitter)
-        verdict = judge(row._replace(scheduled_for=tick, execution_count=len(ran)), now)
+    while tick is not None and len(ran) < n:
+        now = due_at(row.schedule, tick)
+        verdict = judge(row._replace(scheduled_for=tick, next_run_at=now, execution_count=len(ran)), now)
         assert isinstance(verdict, Admitted), verdict
         assert verdict.task.scheduled_for == tick
         ran.append(tick)
         outcome = Outcome("completed", 0.0, 0.0)
-        finish = Refused(conclude(verdict.task, outcome, at=lambda _, now=now: now, random=lambda: 0.5))  # type: ignore[misc]
+        tick = conclude(verdict.task, outcome, at=lambda _, now=now: now, random=lambda: 0.5).next_tick  # type: ignore[misc]
     return ran
 
 

@@ -17,9 +17,9 @@ from pgsched.schedule import (
     Schedule,
     admit,
     book,
+    due_at,
     first_tick,
     is_catchup,
-    jitter_seconds,
     next_after,
     validate,
 )
@@ -44,6 +44,10 @@ def utc(text: str) -> datetime:
 NOON = utc("2026-06-01T12:00")
 
 
+def admitted(schedule: Schedule, tick: datetime, now: datetime, ticks_done: int) -> Admission:
+    return admit(schedule, tick, due_at(schedule, tick), now, ticks_done)
+
+
 def series(schedule: Schedule, tick: datetime, count: int) -> list[str]:
     found = []
     following: datetime | None = tick
@@ -64,6 +68,9 @@ schedules = st.builds(
     st.none(),
     st.sampled_from(["once", "skip", "all"]),
     st.none() | st.builds(Interval, st.just(0), st.just(0), st.integers(1, 10**11)),
+    st.none(),
+    st.just(1),
+    st.none(),
 ) | st.builds(
     Schedule,
     st.sampled_from(["*/5 * * * *", "30 2 * * *", "0 8 * * mon", "0 0 1 * *", "15 */2 * * *"]),
@@ -74,6 +81,9 @@ schedules = st.builds(
     st.none(),
     st.sampled_from(["once", "skip", "all"]),
     st.none() | st.builds(Interval, st.just(0), st.just(0), st.integers(1, 10**11)),
+    st.none(),
+    st.just(1),
+    st.none(),
 )
 instants = st.datetimes(datetime(2010, 1, 1), datetime(2012, 6, 1), timezones=st.just(UTC))
 spans = st.timedeltas(timedelta(0), timedelta(days=3)) | st.timedeltas(timedelta(0), MINUTE)
@@ -197,12 +207,11 @@ def test_no_schedule_ticks_beyond_the_last_instant_or_fails_near_it(
         assert following is None or tick < following < LAST
         finished = tick + min(run, LAST - tick)
         for found in (
-            admit(schedule, tick, finished, 0).next_tick,
+            admitted(schedule, tick, finished, 0).next_tick,
             book(schedule, tick, tick, finished, 1).next_tick,
         ):
             assert found is None or found < LAST
-        jittered = tick + timedelta(seconds=jitter_seconds(1, tick, Interval(0, 1, 0)))
-        assert jittered < LAST
+        assert due_at(schedule._replace(jitter=Interval(0, 1, 0)), tick) < LAST
 
 
 def test_the_last_day_of_the_year_9999_has_no_tick() -> None:
@@ -217,74 +226,74 @@ def test_the_last_day_of_the_year_9999_has_no_tick() -> None:
 def test_a_tick_on_time_runs() -> None:
     for policy in ("once", "skip", "all"):
         schedule = HOURLY._replace(on_missed=policy)
-        assert admit(schedule, NOON, NOON + MISSED_AFTER, 0) == Admission(NOON, None, 0)
-        assert admit(schedule, NOON, NOON, 0) == Admission(NOON, None, 0)
+        assert admitted(schedule, NOON, NOON + MISSED_AFTER, 0) == Admission(NOON, None, 0)
+        assert admitted(schedule, NOON, NOON, 0) == Admission(NOON, None, 0)
 
 
 def test_once_runs_the_latest_of_the_ticks_that_passed() -> None:
     now = NOON + 150 * MINUTE
-    assert admit(HOURLY, NOON, now, 0) == Admission(NOON + 2 * HOUR, None, 2)
+    assert admitted(HOURLY, NOON, now, 0) == Admission(NOON + 2 * HOUR, None, 2)
 
 
 def test_once_runs_a_late_tick_alone() -> None:
-    assert admit(HOURLY, NOON, NOON + 30 * MINUTE, 0) == Admission(NOON, None, 0)
+    assert admitted(HOURLY, NOON, NOON + 30 * MINUTE, 0) == Admission(NOON, None, 0)
 
 
 def test_once_runs_nothing_older_than_the_window() -> None:
     schedule = HOURLY._replace(catchup_window=Interval(0, 0, 600_000_000))
-    assert admit(schedule, NOON, NOON + 150 * MINUTE, 0) == Admission(None, NOON + 3 * HOUR, 3)
-    assert admit(schedule, NOON, NOON + 125 * MINUTE, 0) == Admission(NOON + 2 * HOUR, None, 2)
+    assert admitted(schedule, NOON, NOON + 150 * MINUTE, 0) == Admission(None, NOON + 3 * HOUR, 3)
+    assert admitted(schedule, NOON, NOON + 125 * MINUTE, 0) == Admission(NOON + 2 * HOUR, None, 2)
 
 
 def test_skip_runs_no_missed_tick() -> None:
     schedule = HOURLY._replace(on_missed="skip")
-    assert admit(schedule, NOON, NOON + MINUTE, 0) == Admission(None, NOON + HOUR, 1)
-    assert admit(schedule, NOON, NOON + 150 * MINUTE, 0) == Admission(None, NOON + 3 * HOUR, 3)
+    assert admitted(schedule, NOON, NOON + MINUTE, 0) == Admission(None, NOON + HOUR, 1)
+    assert admitted(schedule, NOON, NOON + 150 * MINUTE, 0) == Admission(None, NOON + 3 * HOUR, 3)
 
 
 def test_skip_runs_the_latest_tick_when_that_is_on_time() -> None:
     schedule = HOURLY._replace(on_missed="skip")
-    assert admit(schedule, NOON, NOON + HOUR + SECOND, 0) == Admission(NOON + HOUR, None, 1)
+    assert admitted(schedule, NOON, NOON + HOUR + SECOND, 0) == Admission(NOON + HOUR, None, 1)
 
 
 def test_skip_does_not_starve_a_schedule_of_seconds() -> None:
     schedule = EMPTY._replace(cron_expression="* * * * * *", on_missed="skip")
-    assert admit(schedule, NOON, NOON + 1.2 * SECOND, 0) == Admission(NOON + SECOND, None, 1)
+    assert admitted(schedule, NOON, NOON + 1.2 * SECOND, 0) == Admission(NOON + SECOND, None, 1)
 
 
 def test_all_runs_every_tick_in_turn() -> None:
     schedule = HOURLY._replace(on_missed="all")
-    assert admit(schedule, NOON, NOON + 90 * DAY, 0) == Admission(NOON, None, 0)
+    assert admitted(schedule, NOON, NOON + 90 * DAY, 0) == Admission(NOON, None, 0)
 
 
 def test_all_starts_at_the_first_tick_inside_the_window() -> None:
     schedule = HOURLY._replace(on_missed="all", catchup_window=Interval(0, 0, 7_200_000_000))
-    assert admit(schedule, NOON, NOON + 310 * MINUTE, 0) == Admission(NOON + 4 * HOUR, None, 4)
+    assert admitted(schedule, NOON, NOON + 310 * MINUTE, 0) == Admission(NOON + 4 * HOUR, None, 4)
     narrow = HOURLY._replace(on_missed="all", catchup_window=Interval(0, 0, 60_000_000))
-    assert admit(narrow, NOON, NOON + 310 * MINUTE, 0) == Admission(None, NOON + 6 * HOUR, 6)
+    assert admitted(narrow, NOON, NOON + 310 * MINUTE, 0) == Admission(None, NOON + 6 * HOUR, 6)
 
 
 def test_nothing_runs_past_the_repeat_count() -> None:
-    assert admit(EVERY_MINUTE._replace(repeat_count=3), NOON, NOON, 3) == Admission(None, None, 0)
+    assert admitted(EVERY_MINUTE._replace(repeat_count=3), NOON, NOON, 3) == Admission(None, None, 0)
 
 
 def test_missed_ticks_do_not_use_up_the_repeat_count() -> None:
     schedule = EVERY_MINUTE._replace(repeat_count=3, on_missed="skip")
-    assert admit(schedule, NOON, NOON + 599 * SECOND, 2) == Admission(None, NOON + 10 * MINUTE, 10)
+    assert admitted(schedule, NOON, NOON + 599 * SECOND, 2) == Admission(None, NOON + 10 * MINUTE, 10)
 
 
 def test_the_latest_tick_is_not_past_the_end() -> None:
     schedule = HOURLY._replace(end_date=NOON + 90 * MINUTE)
-    assert admit(schedule, NOON, NOON + 9 * HOUR, 0) == Admission(NOON + HOUR, None, 1)
-    assert admit(schedule._replace(on_missed="skip"), NOON, NOON + 9 * HOUR, 0) == Admission(None, None, 2)
+    assert admitted(schedule, NOON, NOON + 9 * HOUR, 0) == Admission(NOON + HOUR, None, 1)
+    assert admitted(schedule._replace(on_missed="skip"), NOON, NOON + 9 * HOUR, 0) == Admission(None, None, 2)
 
 
 def test_years_of_missed_seconds_are_counted_without_a_walk() -> None:
     every_second = EMPTY._replace(repeat_interval=Interval(0, 0, 1_000_000))
     years = 20 * 365 * DAY
-    assert admit(every_second, NOON, NOON + years, 0).missed == years // SECOND
+    assert admitted(every_second, NOON, NOON + years, 0).missed == years // SECOND
     cron = EMPTY._replace(cron_expression="* * * * * *")
-    assert admit(cron, NOON, NOON + years, 0) == Admission(NOON + years, None, COUNT_LIMIT - 1)
+    assert admitted(cron, NOON, NOON + years, 0) == Admission(NOON + years, None, COUNT_LIMIT - 1)
 
 
 @settings(max_examples=200)
@@ -293,7 +302,7 @@ def test_an_admission_keeps_the_law(schedule: Schedule, anchor: datetime, late: 
     tick = first_tick(schedule, anchor)
     assert tick is not None
     now = tick + late
-    admission = admit(schedule, tick, now, 0)
+    admission = admitted(schedule, tick, now, 0)
     assert admission.missed >= 0
     if admission.run is None:
         assert admission.missed >= 1
@@ -319,7 +328,62 @@ def test_an_admission_keeps_the_law(schedule: Schedule, anchor: datetime, late: 
             assert admission.run == tick
 
 
+JITTERY = EMPTY._replace(cron_expression="0 8 * * *", jitter=Interval(0, 0, 3_600_000_000), task_id=7)
+EIGHT = utc("2026-06-01T08:00")
+
+
+def later(tick: datetime, days: int) -> datetime:
+    """When the tick so many days later is due."""
+    return due_at(JITTERY, tick + days * DAY)
+
+
+@pytest.mark.parametrize("on_missed", ["once", "skip", "all"])
+@pytest.mark.parametrize("window", [None, Interval(0, 0, 60_000_000)])
+def test_a_tick_is_not_late_by_its_jitter(on_missed: str, window: Interval | None) -> None:
+    schedule = JITTERY._replace(on_missed=on_missed, catchup_window=window)
+    for day in range(30):
+        tick = EIGHT + day * DAY
+        assert admitted(schedule, tick, due_at(schedule, tick) + SECOND, 0) == Admission(tick, None, 0)
+
+
+def test_a_tick_whose_jitter_has_not_passed_is_not_missed() -> None:
+    now = later(EIGHT, 3) - SECOND
+    assert now > EIGHT + 3 * DAY
+    assert admitted(JITTERY, EIGHT, now, 0) == Admission(EIGHT + 2 * DAY, None, 2)
+    assert admitted(JITTERY._replace(on_missed="skip"), EIGHT, now, 0) == Admission(None, EIGHT + 3 * DAY, 3)
+    assert admitted(JITTERY._replace(on_missed="skip"), EIGHT, now + SECOND, 0) == Admission(EIGHT + 3 * DAY, None, 3)
+
+
+def test_a_window_ends_so_long_after_a_tick_was_due() -> None:
+    hour = JITTERY._replace(on_missed="all", catchup_window=Interval(0, 0, 3_600_000_000))
+    assert admitted(hour, EIGHT, later(EIGHT, 2) + HOUR, 0) == Admission(EIGHT + 2 * DAY, None, 2)
+    assert admitted(hour, EIGHT, later(EIGHT, 2) + HOUR + SECOND, 0) == Admission(None, EIGHT + 3 * DAY, 3)
+
+
+def test_the_jitter_may_be_longer_than_from_tick_to_tick() -> None:
+    schedule = EVERY_MINUTE._replace(start_date=NOON, jitter=Interval(0, 0, 600_000_000), task_id=3, on_missed="skip")
+    for now in (NOON + minutes * MINUTE for minutes in range(11, 40)):
+        due = [tick for tick in (NOON + at * MINUTE for at in range(60)) if due_at(schedule, tick) <= now]
+        admission = admitted(schedule, NOON, now, 0)
+        assert admission.run in (None, due[-1])
+        assert admission.missed == (due[-1] - NOON) // MINUTE + (admission.run is None)
+
+
+def test_ticks_before_the_edit_are_those_of_another_schedule() -> None:
+    schedule = HOURLY._replace(planned_from=NOON + 150 * MINUTE)
+    assert next_after(schedule, NOON, 1) == NOON + 3 * HOUR
+    assert admitted(schedule, NOON, NOON + 5 * SECOND, 0) == Admission(NOON, None, 0)
+    assert admitted(schedule, NOON, NOON + 5 * HOUR, 0) == Admission(NOON + 5 * HOUR, None, 3)
+    assert book(schedule, NOON, NOON, NOON + 5 * HOUR, 1) == Booking(NOON + 6 * HOUR, 3)
+
+
 # --- book ---
+
+
+def test_a_tick_that_comes_during_the_run_and_is_due_after_it_is_booked() -> None:
+    started = later(EIGHT, 0)
+    assert book(JITTERY, EIGHT, started, later(EIGHT, 1) - SECOND, 1) == Booking(EIGHT + DAY, 0)
+    assert book(JITTERY, EIGHT, started, later(EIGHT, 1), 1) == Booking(EIGHT + 2 * DAY, 1)
 
 
 def test_the_next_tick_is_booked_from_the_nominal_one() -> None:
@@ -375,7 +439,7 @@ def test_every_tick_of_a_life_is_later_than_the_one_before(
         if tick is None:
             break
         now = max(now, tick) + delay
-        admission = admit(schedule, tick, now, len(ran))
+        admission = admitted(schedule, tick, now, len(ran))
         if admission.run is None:
             tick = admission.next_tick
             continue
@@ -389,15 +453,19 @@ def test_every_tick_of_a_life_is_later_than_the_one_before(
 # --- jitter and validation ---
 
 
+def jittered(task_id: int, jitter: Interval | None) -> float:
+    return (due_at(HOURLY._replace(jitter=jitter, task_id=task_id), NOON) - NOON).total_seconds()
+
+
 def test_the_jitter_is_the_same_everywhere() -> None:
-    jitter = Interval(0, 0, 60_000_000)
-    assert jitter_seconds(1, NOON, jitter) == jitter_seconds(1, NOON.astimezone(load_zone("Asia/Tokyo")), jitter)
-    assert jitter_seconds(1, NOON, jitter) == 50.866455752503725
-    assert jitter_seconds(1, NOON, None) == 0
+    minute = HOURLY._replace(jitter=Interval(0, 0, 60_000_000), task_id=1)
+    assert due_at(minute, NOON) == due_at(minute, NOON.astimezone(load_zone("Asia/Tokyo")))
+    assert jittered(1, minute.jitter) == 55.048624
+    assert jittered(1, None) == 0
 
 
 def test_the_jitter_is_spread_evenly() -> None:
-    found = [jitter_seconds(task, NOON, Interval(0, 0, 10_000_000)) for task in range(2000)]
+    found = [jittered(task, Interval(0, 0, 10_000_000)) for task in range(2000)]
     assert all(0 <= seconds < 10 for seconds in found)
     buckets = [sum(n <= seconds < n + 1 for seconds in found) for n in range(10)]
     assert min(buckets) > 140

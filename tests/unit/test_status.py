@@ -56,6 +56,8 @@ ONE_TIME = Task(
     backoff="exponential",
     backoff_delay=Interval(microseconds=5_000_000),
     backoff_max=HOURLY,
+    backoff_factor=None,
+    backoff_jitter=None,
     timeout=None,
     locked_by=None,
     locked_until=None,
@@ -109,12 +111,13 @@ ALERT = Alert(
 MISSED = MissedTicks(task_id=7, reason="once", ticks=3, first_tick=NOON, next_tick=None, noted_at=NOON)
 
 
-def status(task: Task, **columns: Any) -> TaskStatus:
-    return status_of(replace(task, **columns), [], [], [])
+def status(task: Task, *, now: datetime = NOON, **columns: Any) -> TaskStatus:
+    return status_of(replace(task, **columns), [], [], [], now=now)
 
 
 def running(task: Task, **columns: Any) -> TaskStatus:
-    return status(task, **{"status": "running", "started_at": NOON, "locked_by": WORKER} | columns)
+    running: dict[str, Any] = {"status": "running", "started_at": NOON, "locked_by": WORKER, "attempts": 1}
+    return status(task, **running | columns)
 
 
 # Schedules.
@@ -138,14 +141,26 @@ def test_the_tick_that_runs_is_not_among_the_next_runs(task: Task, step: timedel
 
 
 @BOTH
-def test_a_schedule_that_is_claimed_to_be_planned_has_all_its_runs_to_come(task: Task, step: timedelta) -> None:
-    found = running(task, scheduled_for=None, planned_from=NOON)
-    assert found.next_runs == [NOON + at * step for at in range(5)]
+@pytest.mark.parametrize(("on_missed", "first"), [("skip", 4), ("once", 3), ("all", 0)])
+def test_an_overdue_schedule_is_told_by_what_becomes_of_its_ticks(
+    task: Task, step: timedelta, on_missed: str, first: int
+) -> None:
+    found = status(task, on_missed=on_missed, now=NOON + 3.5 * step)
+    assert found.next_runs == [NOON + at * step for at in range(first, first + 5)]
+
+
+@BOTH
+def test_ticks_that_come_while_it_runs_are_not_among_the_next_runs(task: Task, step: timedelta) -> None:
+    assert running(task, now=NOON + 2.5 * step).next_runs[0] == NOON + 3 * step
+
+
+def test_a_schedule_whose_children_run_its_ticks_is_running() -> None:
+    assert status_of(DAILY, [], [], [], now=NOON, ticks_running=True).is_running
 
 
 def test_a_schedule_edited_while_it_runs_is_told_from_the_edit_on() -> None:
     edited = NOON + 1.5 * HOUR
-    found = running(DAILY, cron_expression="0 * * * *", planned_from=edited)
+    found = running(DAILY, now=edited, cron_expression="0 * * * *", planned_from=edited)
     assert found.next_runs == [NOON + hours * HOUR for hours in range(2, 7)]
 
 
@@ -252,12 +267,12 @@ def test_only_a_task_that_runs_is_running() -> None:
 
 def test_the_last_execution_is_the_first_of_the_list() -> None:
     earlier = replace(EXECUTION, attempt=0)
-    assert status_of(DAILY, [EXECUTION, earlier], [], []).last_execution is EXECUTION
+    assert status_of(DAILY, [EXECUTION, earlier], [], [], now=NOON).last_execution is EXECUTION
     assert status(DAILY).last_execution is None
 
 
 def test_as_dict_has_the_columns_and_the_status_as_json_has_them() -> None:
-    found = status_of(DAILY, [EXECUTION], [MISSED], [ALERT]).as_dict()
+    found = status_of(DAILY, [EXECUTION], [MISSED], [ALERT], now=NOON).as_dict()
     assert found.items() >= DAILY.as_dict().items()
     assert found.keys() - DAILY.as_dict().keys() == {
         "schedule",

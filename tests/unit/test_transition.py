@@ -67,25 +67,19 @@ def test_a_row_that_lost_its_worker_in_each_attempt_is_dead() -> None:
     assert "3 attempts" in str(finish.error)
 
 
-def test_a_schedule_without_a_tick_is_planned_and_not_run() -> None:
-    task = hourly(scheduled_for=None, planned_from=NOW - timedelta(minutes=10))
-    finish = refused(task)
-    assert (finish.next_status, finish.execution, finish.next_tick) == ("pending", None, NOW)
-
-
-def test_the_first_tick_counts_from_when_the_schedule_was_made_not_from_its_claim() -> None:
-    task = hourly(scheduled_for=None, planned_from=NOW - timedelta(minutes=10))
-    assert refused(task, NOW + 5 * HOUR).next_tick == NOW
-
-
-def test_a_schedule_that_ends_before_its_first_tick_is_completed() -> None:
-    task = hourly(scheduled_for=None, planned_from=NOW + SECOND, end_date=NOW + timedelta(minutes=1))
-    finish = refused(task)
-    assert (finish.next_status, finish.next_tick, finish.counted) == ("completed", None, False)
+def test_a_schedule_without_a_tick_is_given_back_for_the_database_to_book() -> None:
+    finish = refused(hourly(scheduled_for=None))
+    assert (finish.next_status, finish.execution, finish.next_tick, finish.counted) == ("pending", None, None, False)
 
 
 def test_a_tick_in_time_runs() -> None:
     verdict = admitted(hourly(), NOW + SECOND)
+    assert (verdict.task.scheduled_for, verdict.missed) == (NOW, ())
+
+
+def test_a_tick_is_measured_from_when_it_was_due() -> None:
+    jittered = hourly(jitter=Interval(microseconds=3_000_000_000), next_run_at=NOW + 0.5 * HOUR, on_missed="skip")
+    verdict = admitted(jittered, NOW + 0.5 * HOUR + SECOND)
     assert (verdict.task.scheduled_for, verdict.missed) == (NOW, ())
 
 
@@ -144,11 +138,8 @@ def test_the_last_tick_whose_workers_were_all_lost_ends_the_schedule() -> None:
         ({"cron_expression": "* * * * *", "timezone": "Mars/Olympus"}, "Mars/Olympus"),
     ],
 )
-@pytest.mark.parametrize("tick", [None, NOW])
-def test_a_schedule_that_cannot_be_read_is_dead_and_says_why(
-    columns: dict[str, Any], error: str, tick: datetime | None
-) -> None:
-    finish = refused(claimed(scheduled_for=tick, **columns))
+def test_a_schedule_that_cannot_be_read_is_dead_and_says_why(columns: dict[str, Any], error: str) -> None:
+    finish = refused(claimed(**columns))
     assert finish.next_status == "dead"
     assert error in str(finish.error)
 

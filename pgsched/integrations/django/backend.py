@@ -29,7 +29,16 @@ from pgsched.records import Execution
 from pgsched.records import Task as Row
 from pgsched.spec import TaskSpec
 
-OPTIONS = ("max_attempts", "backoff", "backoff_delay", "backoff_max", "timeout", "tags")
+OPTIONS = (
+    "max_attempts",
+    "backoff",
+    "backoff_delay",
+    "backoff_max",
+    "backoff_factor",
+    "backoff_jitter",
+    "timeout",
+    "tags",
+)
 """The options of pgsched that a backend may set for all its tasks."""
 _MOST_ATTEMPTS = 10_000
 

@@ -147,7 +147,7 @@ def clock_skew(facts: Facts) -> Iterator[Finding]:
 
 
 def timezones(facts: Facts) -> Iterator[Finding]:
-    """Schedules are planned in Python and checked in PostgreSQL: both must know the same zones."""
+    """The database's rules of a zone hold; where Python knows others, previews differ and bookings cost more."""
     for used in facts.zones:
         try:
             zone = load_zone(used.zone)

@@ -87,6 +87,19 @@ async def retry_task(request: Request, actor: Operator, id: TaskId) -> Response:
     return reply(request, actor, task.as_dict())
 
 
+@router.post(
+    "/tasks/{id}/replan",
+    summary="Book a schedule afresh",
+    responses=answers(TaskShape, examples.TASK, 404, 409),
+)
+async def replan_task(request: Request, actor: Operator, id: TaskId) -> Response:
+    """From now, whatever it was booked for. Refused while it runs, once it was cancelled, and for a one-time task."""
+    async with audited(request, actor, "task.replan", task_id=id) as change:
+        await change.client.replan(id)
+        task = await change.client.get(id)
+    return reply(request, actor, task.as_dict())
+
+
 def _told(filters: TaskFilters) -> dict[str, Any]:
     """The filters as the audit log has them: without what payloads and errors were searched for."""
     return {name: "(hidden)" if name in SECRETS else to_json_able(value) for name, value in filters.items()}

@@ -6,7 +6,7 @@ import json
 from contextlib import suppress
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, WithJsonSchema
 from starlette.requests import Request
 
 from pgsched.errors import InvalidTask
@@ -31,6 +31,7 @@ MAX_DELAY_MS: Final = 10**14
 Object = Annotated[dict[str, Any], WithJsonSchema({"type": "object"})]
 Text = StrictStr | None
 Whole = StrictInt | None
+Number = StrictInt | StrictFloat | None
 
 
 async def check_keys(request: Request) -> None:
@@ -83,7 +84,9 @@ class TaskFields(BaseModel):
     max_attempts: Whole = Field(None, description="1 to 1,000; 3 when left out.")
     backoff: Text = Field(None, json_schema_extra=_words("exponential", "linear", "fixed"))
     backoff_delay: Duration | None = None
-    backoff_max: Duration | None = None
+    backoff_max: Duration | None = Field(None, description="The longest delay; at least the first.")
+    backoff_factor: Number = Field(None, description="By what an exponential delay grows; 2 when left out.")
+    backoff_jitter: Number = Field(None, description="Spread of the delays, as a share of them; 0.2 when left out.")
     timeout: Duration | None = Field(None, description="Of one attempt.")
     on_missed: Text = Field(None, json_schema_extra=_words("once", "skip", "all"))
     catchup_window: Duration | None = None

@@ -65,6 +65,8 @@ TASK: Final[dict[str, Any]] = {
     "backoff": "exponential",
     "backoff_delay": "5 secs",
     "backoff_max": "3600 secs",
+    "backoff_factor": None,
+    "backoff_jitter": None,
     "timeout": None,
     "locked_by": None,
     "locked_until": None,

@@ -21,10 +21,11 @@ _TEXTS = ("name", "queue", "timezone", "backoff", "on_missed", "overlap", "tenan
 _NUMBERS = ("priority", "max_attempts", "times")
 _ALERTS = ("alert_if_no_success_for", "alert_if_running_for")
 _DURATIONS = ("every", "backoff_delay", "backoff_max", "timeout", "jitter", "catchup_window", *_ALERTS)
+_FLOATS = ("backoff_factor", "backoff_jitter")
 _TIMES = ("at", "start", "end")
 _CLEARABLE = (
     "name", "tenant_id", "user_id", "concurrency_key", "every", "times", "timeout", "jitter", "catchup_window", "start",
-    "end", *_ALERTS,
+    "end", "backoff_factor", "backoff_jitter", *_ALERTS,
 )  # fmt: skip
 
 
@@ -69,7 +70,7 @@ def options_of(form: dict[str, str], *, clearing: bool = False) -> TaskOptions:
     With ``clearing`` an empty field empties its column, where a column may be empty; else it is left to the default.
     """
     options: dict[str, Any] = {}
-    for name in (*_TEXTS, *_NUMBERS, *_DURATIONS, *_TIMES):
+    for name in (*_TEXTS, *_NUMBERS, *_DURATIONS, *_FLOATS, *_TIMES):
         text = form.get(name, "").strip()
         if text:
             options[name] = _read(name, text)
@@ -87,6 +88,8 @@ def options_of(form: dict[str, str], *, clearing: bool = False) -> TaskOptions:
 def _read(name: str, text: str) -> Any:
     if name in _NUMBERS:
         return whole_number(name, text)
+    if name in _FLOATS:
+        return number(name, text)
     if name in _TIMES:
         return moment(name, text)
     return text
@@ -98,6 +101,14 @@ def whole_number(name: str, text: str) -> int:
     if not (digits.isascii() and digits.isdigit()) or len(digits) > 19:
         raise InvalidTask(f"{name} must be a whole number, got {text[:100]!r}")
     return int(text)
+
+
+def number(name: str, text: str) -> float:
+    """Read a number. Raises InvalidTask."""
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidTask(f"{name} must be a number, got {text[:100]!r}") from None
 
 
 def optional_number(name: str, text: str | None) -> int | None:

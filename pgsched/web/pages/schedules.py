@@ -86,7 +86,7 @@ async def preview(request: Request, _actor: Viewer) -> Response:
 
 def _row(one: Task) -> dict[str, Any]:
     """A task with how it stands and its next run; None when there is none."""
-    stands = status_of(one, [], [], [])
+    stands = status_of(one, [], [], [], now=datetime.now(UTC))
     return {
         "task": one,
         "schedule": stands.schedule,

@@ -119,6 +119,7 @@ def fields_of(one: Task) -> dict[str, str]:
         "cron": one.cron_expression, "every": duration(one.repeat_interval), "times": one.repeat_count,
         "timezone": one.timezone, "max_attempts": one.max_attempts, "backoff": one.backoff,
         "backoff_delay": duration(one.backoff_delay), "backoff_max": duration(one.backoff_max),
+        "backoff_factor": one.backoff_factor, "backoff_jitter": one.backoff_jitter,
         "timeout": duration(one.timeout), "on_missed": one.on_missed, "overlap": one.overlap,
         "jitter": duration(one.jitter), "catchup_window": duration(one.catchup_window),
         "alert_if_no_success_for": duration(one.alert_if_no_success_for),

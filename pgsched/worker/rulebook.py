@@ -1,0 +1,62 @@
+"""Which time zones this process knows as the database does.
+
+The database books what is inserted and edited, so its rules hold. A worker that has others, of a newer or an older
+release, leaves the booking to the database, or a tick would run by both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from time import monotonic
+
+from pgsched.db.faults import RefusedByDatabase
+from pgsched.db.session import Session
+from pgsched.db.zone_rules import read_zones
+from pgsched.logs import get_logger
+from pgsched.model import TIMEZONE, Claimed
+from pgsched.zones import agrees
+
+log = get_logger("pgsched.worker")
+
+AGAIN_SECONDS = 60.0
+"""How long the database's rules of a zone are taken to stay what they are."""
+UNBOOKED = -1
+"""The revision of no row: what a finish with it would book, the database books."""
+
+
+class Rulebook:
+    """What is known of the zones of schedules."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._agrees = {TIMEZONE: True}
+        self._since = -math.inf
+
+    async def learn(self, tasks: Sequence[Claimed]) -> None:
+        """Compare the zones of claimed schedules that were not compared a moment ago. Raises DatabaseUnavailable."""
+        zones = {task.timezone for task in tasks if task.timezone is not None and task.schedule_type != "one_time"}
+        if not zones:
+            return
+        if monotonic() - self._since > AGAIN_SECONDS:
+            self._agrees, self._since = {TIMEZONE: True}, monotonic()
+        if unknown := sorted(zones - self._agrees.keys()):
+            try:
+                known = {rules.zone: agrees(rules) for rules in await read_zones(self._session, unknown)}
+                # What the database cannot book is this worker's to book, or to end.
+                self._agrees |= dict.fromkeys(unknown, True) | known
+            except RefusedByDatabase as error:
+                self._agrees |= dict.fromkeys(unknown, False)
+                log.warning("zones_not_read", error=str(error))
+            for zone in unknown:
+                if not self._agrees[zone]:
+                    log.warning("zone_differs", timezone=zone, hint="the database books its schedules")
+
+    def marked(self, tasks: list[Claimed]) -> list[Claimed]:
+        """Return claimed rows; schedules whose zone is not known to be the database's are marked."""
+        return [
+            task._replace(revision=UNBOOKED)
+            if task.timezone is not None and task.schedule_type != "one_time" and not self._agrees.get(task.timezone)
+            else task
+            for task in tasks
+        ]

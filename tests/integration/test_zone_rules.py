@@ -1,0 +1,144 @@
+"""The rules of time zones change: in the database, or in a worker that knows others than the database."""
+
+from __future__ import annotations
+
+import zoneinfo
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from pgsched import zones
+from pgsched.cron import _next_tick
+from pgsched.db.session import Session
+from pgsched.db.zone_rules import Moved, follow_zones, read_zones
+from pgsched.testing import freeze
+from pgsched.zones import agrees, load_zone
+from tests.engine import engine, history, on_loop, rows, running_worker
+from tests.tables import database, insert_task, move_tick, task_row
+from tests.waiting import wait_until_async
+
+NOON = datetime(2030, 6, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+BERLIN = "Europe/Berlin"
+Database = psycopg.Connection[dict[str, Any]]
+
+
+async def followed(dsn: str) -> list[Moved]:
+    session = Session(dsn=dsn, name="pgsched test")
+    try:
+        return await follow_zones(session)
+    finally:
+        await session.close()
+
+
+def knew_other_rules(db: Database, hours: int) -> None:
+    """Let the rules of Berlin that were noted be so many hours ahead of those of today."""
+    db.execute(
+        "update pgsched.zone_rules set offsets = array(select o + %s from unnest(offsets) with ordinality as u(o, n)"
+        " order by n)",
+        (hours * 3600,),
+    )
+
+
+@on_loop
+async def test_the_rules_of_the_database_are_those_of_python(dsn: str) -> None:
+    session = Session(dsn=dsn, name="pgsched test")
+    for rules in await read_zones(session, ["UTC", BERLIN, "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe"]):
+        assert agrees(rules), rules.zone
+        assert not agrees(rules._replace(offsets=[offset + 3600 for offset in rules.offsets]))
+        if rules.changes:
+            later = [change + HOUR for change in rules.changes]
+            assert not agrees(rules._replace(changes=later))
+    await session.close()
+
+
+@pytest.mark.parametrize(
+    ("hours", "columns", "tick", "expected"),
+    [
+        # 04:22 was at 01:22 UTC by the old rules, and is at 02:22.
+        (1, {"cron_expression": "22 4 * * *"}, "2030-06-02T01:22", "2030-06-02T02:22"),
+        # It ran today at 11:22 UTC by the old rules, at which it is 13:22; it does not run again at 14:22.
+        (1, {"cron_expression": "22 14 * * *"}, "2030-06-02T11:22", "2030-06-02T12:22"),
+        (-1, {"cron_expression": "30 14 * * *"}, "2030-06-01T13:30", "2030-06-01T12:30"),
+        # Its time by the new rules has passed today: it is late, and on_missed decides.
+        (-1, {"cron_expression": "22 13 * * *"}, "2030-06-01T12:22", "2030-06-01T11:22"),
+        # A rhythm goes on.
+        (1, {"cron_expression": "*/15 * * * *"}, "2030-06-01T12:15", "2030-06-01T12:15"),
+        (1, {"cron_expression": "0 */2 * * *"}, "2030-06-01T13:00", "2030-06-01T14:00"),
+        (1, {"repeat_interval": "1 hour", "start_date": NOON}, "2030-06-01T13:00", "2030-06-01T13:00"),
+    ],
+)
+def test_what_is_booked_follows_the_rules_of_the_database_once(
+    dsn: str, hours: int, columns: dict[str, Any], tick: str, expected: str
+) -> None:
+    @on_loop
+    async def check() -> None:
+        with freeze(dsn, NOON), database(dsn) as db:
+            task_id = insert_task(db, timezone=BERLIN, **columns)
+            assert await followed(dsn) == []
+            knew_other_rules(db, hours)
+            move_tick(db, task_id, datetime.fromisoformat(tick).replace(tzinfo=UTC))
+            assert [one.zone for one in await followed(dsn)] == [BERLIN]
+            row = task_row(db, task_id)
+            assert row["scheduled_for"] == row["next_run_at"] == datetime.fromisoformat(expected).replace(tzinfo=UTC)
+            assert await followed(dsn) == []
+
+    check()
+
+
+@on_loop
+async def test_a_worker_that_starts_lets_what_is_booked_follow(dsn: str) -> None:
+    with database(dsn) as db:
+        task_id = insert_task(db, timezone=BERLIN, cron_expression="22 4 1 1 *")
+        await followed(dsn)
+        knew_other_rules(db, 1)
+        tick = task_row(db, task_id)["scheduled_for"]
+        move_tick(db, task_id, tick - HOUR)
+        async with running_worker(dsn):
+            await wait_until_async(lambda: task_row(db, task_id)["scheduled_for"] == tick, message="the tick has moved")
+
+
+@pytest.fixture
+def other_rules(tmp_path: Path) -> Iterator[None]:
+    """A Python whose Berlin has the rules of New York."""
+
+    def forget() -> None:
+        load_zone.cache_clear()
+        zoneinfo.ZoneInfo.clear_cache()
+        _next_tick.cache_clear()
+
+    file = tmp_path / "Europe" / "Berlin"
+    file.parent.mkdir()
+    file.write_bytes(next(Path(path, "America/New_York") for path in places()).read_bytes())
+    before = zoneinfo.TZPATH
+    zoneinfo.reset_tzpath(to=[str(tmp_path), *before])
+    forget()
+    yield
+    zoneinfo.reset_tzpath(to=before)
+    forget()
+
+
+def places() -> list[Path]:
+    import tzdata
+
+    found = [Path(path) for path in (*zoneinfo.TZPATH, Path(tzdata.__file__).with_name("zoneinfo"))]
+    return [path for path in found if (path / "America/New_York").exists()]
+
+
+@on_loop
+async def test_a_worker_with_other_rules_leaves_the_booking_to_the_database(dsn: str, other_rules: None) -> None:
+    assert zones.load_zone(BERLIN).utcoffset(datetime(2030, 1, 1)) == timedelta(hours=-5)
+    with freeze(dsn, NOON) as clock, database(dsn) as db:
+        task_id = insert_task(db, timezone=BERLIN, cron_expression="22 4 * * *")
+        tick = task_row(db, task_id)["scheduled_for"]
+        clock.freeze(tick)
+        async with engine(dsn) as one:
+            await one.work()
+        row = task_row(db, task_id)
+        assert [run["scheduled_for"] for run in history(db, task_id)] == [tick]
+        assert row["scheduled_for"] == row["next_run_at"] == tick + timedelta(days=1)
+        assert rows(db, "select from pgsched.missed_ticks") == []
