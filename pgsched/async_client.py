@@ -261,17 +261,6 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient):
         """
         await self._database.run(commands.retry(id))
 
-    async def replan(self, id: int) -> datetime | None:
-        """Book a schedule afresh from now, whatever it was booked for; return when it is due, None when it is over.
-
-        Raises TaskNotFound, and TransitionRefused while it runs, once it was cancelled, and for a one-time task.
-        """
-        return await self._database.run(commands.replan(id))
-
-    async def replan_all(self) -> int:
-        """Book all schedules that wait afresh from now, and those that ended with a tick to come; return how many."""
-        return await self._database.run(commands.replan_all())
-
     async def delete(self, id: int) -> None:
         """Delete a task; its history stays. Raises TaskNotFound, and TransitionRefused while it runs."""
         await self._database.run(commands.delete(id))
@@ -295,9 +284,7 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient):
         executions = await self.executions(id, limit=limit)
         missed = await self.missed_ticks(id, limit=limit)
         alerts = await self._database.run(list_alerts(id)) if task.is_watched else []
-        expression = task.cron_expression or ""
-        left_out = await self._database.run(commands.left_out(expression)) if "@" in expression else []
-        now, ticks_running = await self._database.run(commands.stand(id))
+        now, ticks_running, left_out = await self._database.run(commands.stand(id))
         return status_of(task, executions, missed, alerts, left_out, now=now, ticks_running=ticks_running)
 
     async def logs(self, task_id: int, *, limit: int = 200) -> list[LogEntry]:

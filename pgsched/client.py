@@ -274,17 +274,6 @@ class Client(QueueClient, ScheduleClient):
         """
         self._database.run(commands.retry(id))
 
-    def replan(self, id: int) -> datetime | None:
-        """Book a schedule afresh from now, whatever it was booked for; return when it is due, None when it is over.
-
-        Raises TaskNotFound, and TransitionRefused while it runs, once it was cancelled, and for a one-time task.
-        """
-        return self._database.run(commands.replan(id))
-
-    def replan_all(self) -> int:
-        """Book all schedules that wait afresh from now, and those that ended with a tick to come; return how many."""
-        return self._database.run(commands.replan_all())
-
     def delete(self, id: int) -> None:
         """Delete a task; its history stays. Raises TaskNotFound, and TransitionRefused while it runs."""
         self._database.run(commands.delete(id))
@@ -307,9 +296,7 @@ class Client(QueueClient, ScheduleClient):
         task = self.get(id)
         executions, missed = self.executions(id, limit=limit), self.missed_ticks(id, limit=limit)
         alerts = self._database.run(list_alerts(id)) if task.is_watched else []
-        expression = task.cron_expression or ""
-        left_out = self._database.run(commands.left_out(expression)) if "@" in expression else []
-        now, ticks_running = self._database.run(commands.stand(id))
+        now, ticks_running, left_out = self._database.run(commands.stand(id))
         return status_of(task, executions, missed, alerts, left_out, now=now, ticks_running=ticks_running)
 
     def logs(self, task_id: int, *, limit: int = 200) -> list[LogEntry]:

@@ -27,6 +27,17 @@ class ScheduleClient:
         command = schedule_commands.backfill(id, since, until, max_ticks=max_ticks, dry_run=dry_run)
         return self._database.run(command)
 
+    def replan(self, id: int) -> datetime | None:
+        """Book a schedule afresh from now, whatever it was booked for; return when it is due, None when it is over.
+
+        Raises TaskNotFound, and TransitionRefused while it runs, once it was cancelled, and for a one-time task.
+        """
+        return self._database.run(schedule_commands.replan(id))
+
+    def replan_all(self) -> int:
+        """Book all schedules that wait afresh from now, and those that ended with a tick to come; return how many."""
+        return self._database.run(schedule_commands.replan_all())
+
 
 class AsyncScheduleClient:
     """The part of :class:`pgsched.AsyncClient`."""
@@ -45,3 +56,14 @@ class AsyncScheduleClient:
         """
         command = schedule_commands.backfill(id, since, until, max_ticks=max_ticks, dry_run=dry_run)
         return await self._database.run(command)
+
+    async def replan(self, id: int) -> datetime | None:
+        """Book a schedule afresh from now, whatever it was booked for; return when it is due, None when it is over.
+
+        Raises TaskNotFound, and TransitionRefused while it runs, once it was cancelled, and for a one-time task.
+        """
+        return await self._database.run(schedule_commands.replan(id))
+
+    async def replan_all(self) -> int:
+        """Book all schedules that wait afresh from now, and those that ended with a tick to come; return how many."""
+        return await self._database.run(schedule_commands.replan_all())

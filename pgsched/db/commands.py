@@ -138,21 +138,15 @@ def retry(task_id: int) -> Command[None]:
     return Command(load_statement("retry_task"), known_id(task_id), _nothing)
 
 
-def replan(task_id: int) -> Command[datetime | None]:
-    """Book a schedule afresh; returns when it is due."""
-    return Command(load_statement("replan_task"), known_id(task_id), lambda rows: rows[0]["due"])
+def stand(task_id: int) -> Command[tuple[datetime, bool, list[str]]]:
+    """Ask what the row of a task does not say: the time, whether a child runs one of its ticks, the days left out."""
 
+    def parse(rows: Rows) -> tuple[datetime, bool, list[str]]:
+        if not rows:
+            raise _no_task(task_id)
+        return rows[0]["now"], rows[0]["ticks_running"], rows[0]["left_out"] or []
 
-def replan_all() -> Command[int]:
-    """Book all schedules afresh; returns how many."""
-    return Command(load_statement("replan_tasks"), {}, lambda rows: int(rows[0]["planned"]))
-
-
-def stand(task_id: int) -> Command[tuple[datetime, bool]]:
-    """Ask what the row of a task does not say: the time, and whether a child runs one of its ticks."""
-    return Command(
-        load_statement("stand_task"), known_id(task_id), lambda rows: (rows[0]["now"], bool(rows[0]["ticks_running"]))
-    )
+    return Command(load_statement("stand_task"), known_id(task_id), parse)
 
 
 def delete(task_id: int) -> Command[None]:
@@ -185,13 +179,6 @@ def missed_ticks(task_id: int, *, limit: int) -> Command[list[MissedTicks]]:
     """Read the ticks of a schedule that were not run, the latest first."""
     params = {"task_id": _id_of("task_id", task_id), "limit": _limit(limit)}
     return Command(load_statement("list_missed_ticks"), params, _all(MissedTicks))
-
-
-def left_out(expression: str) -> Command[list[str]]:
-    """Read the days of the calendars that a cron expression names."""
-    return Command(
-        load_statement("read_calendar_days"), {"expression": expression}, lambda rows: rows[0]["left_out"] or []
-    )
 
 
 def logs(task_id: int, *, limit: int) -> Command[list[LogEntry]]:

@@ -41,3 +41,13 @@ def backfill(
             raise InvalidTask(f"{name} must have a time zone, got {moment}")
     params = {**known_id(task_id), "since": since, "until": until, "max_ticks": max_ticks, "dry_run": dry_run}
     return Command(load_statement("backfill_schedule"), params, lambda rows: [read(BackfillTick, row) for row in rows])
+
+
+def replan(task_id: int) -> Command[datetime | None]:
+    """Book a schedule afresh; returns when it is due."""
+    return Command(load_statement("replan_task"), known_id(task_id), lambda rows: rows[0]["due"])
+
+
+def replan_all() -> Command[int]:
+    """Book all schedules afresh; returns how many."""
+    return Command(load_statement("replan_tasks"), {}, lambda rows: int(rows[0]["planned"]))
