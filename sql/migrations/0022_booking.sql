@@ -133,7 +133,8 @@ begin
   if pgsched.cron_problem(task.cron_expression) is not null then
     return;  -- taken by an older version, and never booked by this one
   end if;
-  tick := pgsched.first_tick(task, since);
+  -- The tick that is booked may be of a schedule before: it waits for a retry since.
+  tick := case when since = task.scheduled_for then since else pgsched.first_tick(task, since) end;
   while ticks < 1000 and tick <= until loop
     if pgsched.due_at(task.id, tick, task.jitter) <= started then
       ticks := 0;
@@ -141,7 +142,7 @@ begin
       ticks := ticks + 1;
       first := case when ticks = 1 then tick else first end;
     end if;
-    tick := pgsched.first_tick(task, tick + interval '1 microsecond');
+    tick := pgsched.first_tick(task, greatest(tick + interval '1 microsecond', task.planned_from));
   end loop;
   if ticks > 0 then
     insert into pgsched.missed_ticks (task_id, task_type, queue, reason, ticks, first_tick)

@@ -314,6 +314,25 @@ def test_an_edit_during_a_long_run_lets_no_tick_run_that_came_meanwhile(dsn: str
 
 
 @on_loop
+async def test_a_tick_of_a_schedule_before_that_waits_for_its_retry_is_noted_once(dsn: str) -> None:
+    def fail() -> None:
+        raise ValueError("no luck")
+
+    with freeze(dsn, NOON) as clock, database(dsn) as db:
+        task_id = insert_task(db, cron_expression="*/10 * * * * *", backoff_delay="1 hour")
+        async with engine(dsn, handlers(mail=fail)) as one:
+            await one.claim()
+            clock.advance(33)
+            db.execute("update pgsched.tasks set cron_expression = '*/15 * * * * *'")
+            await one.run()
+        clock.advance(40)
+        db.execute("update pgsched.tasks set cron_expression = '0 0 1 1 *'")
+        notes = rows(db, "select first_tick, ticks from pgsched.missed_ticks where task_id = %s order by 1", task_id)
+    # At the first edit three ticks were over; at the second the one that was to be retried, and 45 and 60 s.
+    assert [(one["first_tick"] - NOON, one["ticks"]) for one in notes] == [(0 * SECOND, 3), (10 * SECOND, 3)]
+
+
+@on_loop
 async def test_a_schedule_that_is_ended_while_it_runs_is_over_after_the_run(dsn: str) -> None:
     with database(dsn) as db:
         task_id = insert_task(db, repeat_interval="1 hour")
