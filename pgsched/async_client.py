@@ -237,9 +237,12 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient):
         """
         return await self._database.run(commands.run_now(id))
 
-    async def enable(self, id: int) -> bool:
-        """Let a paused task run again; whether it was paused. Raises TaskNotFound."""
-        return await self._database.run(commands.enable(id))
+    async def enable(self, id: int, *, catch_up: bool = True) -> bool:
+        """Let a paused task run again; whether it was paused. Raises TaskNotFound.
+
+        Ticks of a schedule that passed meanwhile follow its ``on_missed``; without ``catch_up`` none of them runs.
+        """
+        return await self._database.run(commands.enable(id, catch_up=catch_up))
 
     async def disable(self, id: int) -> bool:
         """Pause a task; whether it was not paused before. Raises TaskNotFound."""

@@ -129,7 +129,8 @@ class Missed(NamedTuple):
     """Ticks that were not run, and why."""
 
     reason: str
-    """``once``, ``skip`` or ``all`` (the ``on_missed`` that decided it), ``overlap``, or ``edit`` (by the database)."""
+    """``once``, ``skip`` or ``all`` (the ``on_missed`` that decided it), ``overlap``; by the database
+    ``edit``, ``paused`` or ``skipped``."""
     ticks: int
     """How many; of a cron expression's at least so many (see ``pgsched.schedule.COUNT_LIMIT``)."""
     since: datetime

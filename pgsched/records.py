@@ -146,7 +146,7 @@ class MissedTicks:
     task_id: int
     """The schedule."""
     reason: str
-    """``once``, ``skip`` or ``all`` (the on_missed that decided it), ``overlap`` or ``edit``."""
+    """``once``, ``skip``, ``all`` (the on_missed that decided it), ``overlap``, ``edit``, ``paused`` or ``skipped``."""
     ticks: int
     """How many; for cron 999 or 1000 means at least so many."""
     first_tick: datetime

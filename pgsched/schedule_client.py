@@ -6,13 +6,20 @@ from datetime import datetime
 
 from pgsched.db import schedule_commands
 from pgsched.db.database import AsyncDatabase, Database
-from pgsched.scheduled import BackfillTick
+from pgsched.scheduled import BackfillTick, SkippedTick
 
 
 class ScheduleClient:
     """The part of :class:`pgsched.Client`."""
 
     _database: Database
+
+    def skip_next(self, id: int) -> SkippedTick:
+        """Skip the next tick of a schedule, also of a paused one; again for one more. It is noted as missed.
+
+        Raises TaskNotFound, and TransitionRefused for a one-time task, while the schedule runs, and when it is over.
+        """
+        return self._database.run(schedule_commands.skip_next(id))
 
     def backfill(
         self, id: int, since: datetime, until: datetime, *, max_ticks: int = 100, dry_run: bool = False
@@ -43,6 +50,13 @@ class AsyncScheduleClient:
     """The part of :class:`pgsched.AsyncClient`."""
 
     _database: AsyncDatabase
+
+    async def skip_next(self, id: int) -> SkippedTick:
+        """Skip the next tick of a schedule, also of a paused one; again for one more. It is noted as missed.
+
+        Raises TaskNotFound, and TransitionRefused for a one-time task, while the schedule runs, and when it is over.
+        """
+        return await self._database.run(schedule_commands.skip_next(id))
 
     async def backfill(
         self, id: int, since: datetime, until: datetime, *, max_ticks: int = 100, dry_run: bool = False

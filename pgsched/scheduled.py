@@ -45,3 +45,15 @@ class BackfillTick:
     """``run``: it is to run; ``ran``: it did before; ``booked``: the schedule is still to run it by itself."""
 
     as_dict = as_dict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkippedTick:
+    """A tick that was skipped."""
+
+    tick: datetime
+    """Its nominal time."""
+    next_tick: datetime | None
+    """The tick that is booked instead; None: the schedule is over."""
+
+    as_dict = as_dict

@@ -10,7 +10,7 @@ from pgsched.cli.backfill import backfill
 from pgsched.cli.options import TASK_ID, json_option, program_option
 from pgsched.cli.output import cell, count, say, say_json, say_table
 from pgsched.cli.session import Session, server
-from pgsched.cli.tasks import for_each_id
+from pgsched.cli.tasks import for_each_id, ids_argument
 from pgsched.client import Client
 from pgsched.db.migrate import check_schema
 from pgsched.declared import sync_schedules
@@ -56,6 +56,20 @@ def replan(session: Session, ids: tuple[int, ...], every: bool) -> None:
     def change(client: Client, task_id: int) -> str:
         due = client.replan(task_id)
         return "is over" if due is None else f"is due at {cell(due)}"
+
+    for_each_id(session, ids, change)
+
+
+@schedule.command()
+@ids_argument
+@click.pass_obj
+def skip(session: Session, ids: tuple[int, ...]) -> None:
+    """Skip the next tick of a schedule; again for one more."""
+
+    def change(client: Client, task_id: int) -> str:
+        skipped = client.skip_next(task_id)
+        then = "it is over" if skipped.next_tick is None else f"the next tick is {cell(skipped.next_tick)}"
+        return f"skips {cell(skipped.tick)}, {then}"
 
     for_each_id(session, ids, change)
 

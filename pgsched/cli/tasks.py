@@ -211,14 +211,15 @@ def run(session: Session, ids: tuple[int, ...]) -> None:
 
 @task.command()
 @ids_argument
+@click.option("--no-catch-up", is_flag=True, help="Ticks that passed while it was paused are not run.")
 @click.pass_obj
-def enable(session: Session, ids: tuple[int, ...]) -> None:
+def enable(session: Session, ids: tuple[int, ...], no_catch_up: bool) -> None:
     """Let a paused task run again."""
-    for_each_id(
-        session,
-        ids,
-        lambda client, task_id: "enabled" if client.enable(task_id) else "was enabled already",
-    )
+
+    def change(client: Client, task_id: int) -> str:
+        return "enabled" if client.enable(task_id, catch_up=not no_catch_up) else "was enabled already"
+
+    for_each_id(session, ids, change)
 
 
 @task.command()

@@ -118,9 +118,9 @@ def run_now(task_id: int) -> Command[int]:
     return Command(load_statement("run_task_now"), known_id(task_id), _id)
 
 
-def enable(task_id: int) -> Command[bool]:
+def enable(task_id: int, *, catch_up: bool) -> Command[bool]:
     """Let a paused task run again; whether it was paused."""
-    return Command(load_statement("enable_task"), known_id(task_id), _changed)
+    return Command(load_statement("enable_task"), {**known_id(task_id), "catch_up": catch_up}, _changed)
 
 
 def disable(task_id: int) -> Command[bool]:

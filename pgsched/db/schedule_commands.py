@@ -10,7 +10,7 @@ from pgsched.db.commands import Command, known_id
 from pgsched.db.statements import load_statement
 from pgsched.errors import InvalidTask
 from pgsched.records import read
-from pgsched.scheduled import BackfillTick, Scheduled
+from pgsched.scheduled import BackfillTick, Scheduled, SkippedTick
 from pgsched.spec import TaskSpec
 
 
@@ -41,6 +41,11 @@ def backfill(
             raise InvalidTask(f"{name} must have a time zone, got {moment}")
     params = {**known_id(task_id), "since": since, "until": until, "max_ticks": max_ticks, "dry_run": dry_run}
     return Command(load_statement("backfill_schedule"), params, lambda rows: [read(BackfillTick, row) for row in rows])
+
+
+def skip_next(task_id: int) -> Command[SkippedTick]:
+    """Skip the booked tick of a schedule. Raises TaskNotFound, and TransitionRefused where none is booked."""
+    return Command(load_statement("skip_tick"), known_id(task_id), lambda rows: read(SkippedTick, rows[0]))
 
 
 def replan(task_id: int) -> Command[datetime | None]:

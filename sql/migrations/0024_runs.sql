@@ -177,14 +177,13 @@ begin
       if not dry_run then
         insert into pgsched.tasks as t (
           task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, schedule_type,
-          scheduled_for, timezone, max_attempts, backoff, backoff_delay, backoff_max, backoff_factor,
-          backoff_jitter, timeout, concurrency_key, parent_id,
-          idempotency_key, depends_on, on_dependency_dead)
+          scheduled_for, timezone, max_attempts, backoff, backoff_delay, backoff_max, backoff_factor, backoff_jitter,
+          timeout, concurrency_key, parent_id, idempotency_key, depends_on, on_dependency_dead)
         values (
           task.task_type, task.task_name, task.queue, task.priority, task.payload, task.metadata, task.tags, task.tenant_id,
           task.user_id, task.created_by, 'one_time', tick, task.timezone, task.max_attempts, task.backoff,
-          task.backoff_delay, task.backoff_max, task.backoff_factor, task.backoff_jitter, task.timeout, task.concurrency_key, task.id,
-          format('tick:%s:%s', task.id, extract(epoch from tick)),
+          task.backoff_delay, task.backoff_max, task.backoff_factor, task.backoff_jitter, task.timeout, task.concurrency_key,
+          task.id, format('tick:%s:%s', task.id, extract(epoch from tick)),
           case when task.overlap = 'skip' and before is not null then array[before] else '{}' end, 'run')
         returning t.id into task_id;
         before := task_id;
@@ -196,3 +195,104 @@ end $$;
 revoke execute on function pgsched.backfill from public;
 comment on function pgsched.backfill is
   'Runs the ticks of a schedule in a past range, each as a child with parent_id; not those that ran already, or are still to run. outcome: run (it is to run; in a dry run without a task), ran (task_id ran it), booked (the schedule runs it itself).';
+
+-- Ticks that somebody passes over.
+alter table pgsched.missed_ticks drop constraint reason_must_be_once_skip_all_overlap_or_edit;
+alter table pgsched.missed_ticks add constraint reason_must_be_once_skip_all_overlap_edit_paused_or_skipped
+  check (reason in ('once', 'skip', 'all', 'overlap', 'edit', 'paused', 'skipped'));
+comment on constraint reason_must_be_once_skip_all_overlap_edit_paused_or_skipped on pgsched.missed_ticks is
+  'Why the ticks were not run: a policy of on_missed, or what somebody did.';
+comment on column pgsched.missed_ticks.reason is
+  'The on_missed policy that decided it; overlap: the last run was still running; edit: the schedule was edited; paused: it was enabled without catching up; skipped: by skip_next.';
+
+create function pgsched.pass_over(task pgsched.tasks, until timestamptz, reason text) returns timestamptz
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- Books the first tick after an instant for a schedule that waits, and notes those before, counted as note_dropped() does.
+declare
+  ticks integer := 0;
+  tick timestamptz := task.scheduled_for;
+  later pgsched.tasks := pgsched.booked(task, until + interval '1 microsecond');
+  next_tick timestamptz := case when later.status = 'pending' then later.scheduled_for end;
+  -- The triggers that watch over edits let it pass. Not a setting of the function: an owner who is no superuser may not make that.
+  restoring text := coalesce(current_setting('pgsched.restoring', true), '');
+begin
+  while ticks < 1000 and tick <= until loop
+    ticks := ticks + 1;
+    tick := pgsched.first_tick(task, tick + interval '1 microsecond');
+  end loop;
+  insert into pgsched.missed_ticks (task_id, task_type, queue, reason, ticks, first_tick, next_tick)
+  values (task.id, task.task_type, task.queue, reason, ticks, task.scheduled_for, next_tick);
+  perform set_config('pgsched.restoring', 'on', true);
+  update pgsched.tasks t
+  set status = later.status, scheduled_for = later.scheduled_for, next_run_at = later.next_run_at, attempts = 0,
+    last_error = null, completed_at = later.completed_at, revision = t.revision + 1, updated_at = clock_timestamp()
+  where t.id = task.id;
+  perform set_config('pgsched.restoring', restoring, true);
+  if task.observed and next_tick is null then
+    perform pgsched.settle(array[task.id]);
+  end if;
+  return next_tick;
+end $$;
+revoke execute on function pgsched.pass_over from public;
+comment on function pgsched.pass_over is 'For the schema: lets a schedule that waits pass over its ticks up to an instant.';
+
+create function pgsched.skip_next(id bigint, out tick timestamptz, out next_tick timestamptz)
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  task pgsched.tasks := pgsched.locked_task(skip_next.id);
+begin
+  if task.schedule_type = 'one_time' then
+    raise object_not_in_prerequisite_state using
+      message = format('task %s is one_time, and has no next tick: cancel it', task.id);
+  elsif task.status <> 'pending' then
+    raise object_not_in_prerequisite_state using message = format('task %s is %s, and has booked no tick to skip', task.id, task.status);
+  end if;
+  tick := task.scheduled_for;
+  next_tick := pgsched.pass_over(task, tick, 'skipped');
+end $$;
+revoke execute on function pgsched.skip_next from public;
+comment on function pgsched.skip_next is
+  'Skips the booked tick of a schedule, and notes that; again for one more. Returns it, and the tick that is booked instead: null when the schedule is over.';
+
+-- More arguments make another function: whoever might call the old one may call it.
+do $$
+begin
+  perform set_config('pgsched.rights', coalesce(p.proacl::text, ''), true)
+  from pg_proc p where p.oid = 'pgsched.enable'::regproc;
+end $$;
+drop function pgsched.enable;
+create function pgsched.enable(id bigint, catch_up boolean default true) returns boolean
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  task pgsched.tasks := pgsched.locked_task(enable.id);
+begin
+  update pgsched.tasks t set enabled = true where t.id = task.id;
+  if not (catch_up or task.enabled) and task.schedule_type <> 'one_time' and task.status = 'pending'
+    and task.scheduled_for <= clock_timestamp() then
+    perform pgsched.pass_over(task, clock_timestamp(), 'paused');
+  end if;
+  return not task.enabled;
+end $$;
+comment on function pgsched.enable is
+  'Lets a paused task run again; ticks that passed meanwhile follow on_missed, and without catch_up none of them runs. True if it was paused.';
+do $$
+declare
+  one record;
+begin
+  if current_setting('pgsched.rights') <> '' then
+    revoke execute on function pgsched.enable from public;
+    for one in
+      select case a.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(a.grantee)) end as grantee, a.is_grantable
+      from aclexplode(current_setting('pgsched.rights')::aclitem[]) a
+    loop
+      execute format('grant execute on function pgsched.enable to %s%s', one.grantee,
+        case when one.is_grantable then ' with grant option' end);
+    end loop;
+  end if;
+end $$;

@@ -46,6 +46,7 @@ BESIDE = (
 RETURNED = (
     "pgsched.scheduled:Scheduled",
     "pgsched.scheduled:BackfillTick",
+    "pgsched.scheduled:SkippedTick",
     "pgsched.records:Task",
     "pgsched.status:TaskStatus",
     "pgsched.records:Execution",

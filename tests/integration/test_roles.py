@@ -168,13 +168,13 @@ def test_function_that_runs_as_owner_has_a_fixed_path_no_superuser_and_no_everyb
         (count,) = connection.execute(
             "select count(*) as n from pg_proc where prosecdef and pronamespace = 'pgsched'::regnamespace"
         ).fetchall()
-        assert count["n"] == 29
+        assert count["n"] == 30
         # The check finds each of the faults by itself.
         connection.execute("alter function pgsched.cancel reset search_path")
         connection.execute("alter function pgsched.retry owner to current_user")
         connection.execute("grant execute on function pgsched.enable to public")
         found = {row["name"] for row in connection.execute(UNSAFE)}
-    assert found == {"pgsched.cancel(bigint)", "pgsched.retry(bigint)", "pgsched.enable(bigint)"}
+    assert found == {"pgsched.cancel(bigint)", "pgsched.retry(bigint)", "pgsched.enable(bigint,boolean)"}
 
 
 # By hand.

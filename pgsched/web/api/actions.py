@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Request
+from fastapi import APIRouter, Body, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 from starlette.responses import Response
 
@@ -26,10 +26,15 @@ SHOWN_IDS = 1000
 
 
 @router.post("/tasks/{id}/enable", summary="Let a task run again", responses=answers(TaskShape, examples.TASK, 404))
-async def enable_task(request: Request, actor: Operator, id: TaskId) -> Response:
+async def enable_task(
+    request: Request,
+    actor: Operator,
+    id: TaskId,
+    catch_up: Annotated[bool, Query(description="false: ticks that passed while it was paused are not run.")] = True,
+) -> Response:
     """Ticks that passed while it was paused follow on_missed. Nothing happens to one that is not paused."""
     async with audited(request, actor, "task.enable", task_id=id) as change:
-        change.nothing = not await change.client.enable(id)
+        change.nothing = not await change.client.enable(id, catch_up=catch_up)
         task = await change.client.get(id)
     return reply(request, actor, task.as_dict())
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from pgsched.web.access import Operator
 from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, reply
-from pgsched.web.api.shapes import BackfillShape
+from pgsched.web.api.shapes import BackfillShape, TaskShape
 from pgsched.web.api.tasks import TaskId
 from pgsched.web.api.values import Moment
 from pgsched.web.audit import audited
@@ -30,6 +30,19 @@ class Backfill(BaseModel):
         100, description="More ticks in the range are refused.", json_schema_extra={"minimum": 1, "maximum": 100_000}
     )
     dry_run: StrictBool = Field(False, description="Change nothing, tell what would be run.")
+
+
+@router.post(
+    "/tasks/{id}/skip",
+    summary="Skip the next tick of a schedule",
+    responses=answers(TaskShape, examples.TASK, 404, 409),
+)
+async def skip_tick(request: Request, actor: Operator, id: TaskId) -> Response:
+    """Also of a paused one; again for one more. It is noted as missed. Refused while the schedule runs."""
+    async with audited(request, actor, "task.skip", task_id=id) as change:
+        await change.client.skip_next(id)
+        task = await change.client.get(id)
+    return reply(request, actor, task.as_dict())
 
 
 @router.post(

@@ -35,6 +35,8 @@ NOTICES: Mapping[str, str] = {
     "cancel": "Task {n} was cancelled.",
     "retry": "Task {n} has all its attempts again.",
     "enable": "Task {n} is on.",
+    "enable_afresh": "Task {n} is on; ticks that passed are not run.",
+    "skip": "The next tick of task {n} is skipped.",
     "disable": "Task {n} is off.",
     "delete": "Task {n} was deleted.",
     "edit": "Task {n} was changed.",

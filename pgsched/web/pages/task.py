@@ -95,6 +95,11 @@ async def change(request: Request, actor: Operator, id: int, verb: str) -> Respo
                 await client.retry(id)
             case "enable":
                 under_way.nothing = not await client.enable(id)
+            case "enable_afresh":
+                under_way.action = "task.enable"
+                under_way.nothing = not await client.enable(id, catch_up=False)
+            case "skip":
+                await client.skip_next(id)
             case "disable":
                 under_way.nothing = not await client.disable(id)
             case "delete":
@@ -143,6 +148,8 @@ def verbs_of(one: Task) -> list[str]:
         verbs.append("run")
     if one.status in ("pending", "running", "blocked"):
         verbs += ["cancel", "disable" if one.enabled else "enable"]
+    if one.status == "pending" and one.schedule_type != "one_time":
+        verbs += ["skip"] if one.enabled else ["enable_afresh", "skip"]
     if one.status in ("dead", "cancelled") or (one.status == "pending" and one.attempts):
         verbs.append("retry")
     if one.status != "running":
