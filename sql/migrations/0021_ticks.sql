@@ -90,6 +90,9 @@ create table pgsched.calendars (
 comment on table pgsched.calendars is 'Days that cron expressions leave out by name, as except=@holidays.';
 comment on column pgsched.calendars.name is 'What expressions call it, after an @.';
 comment on column pgsched.calendars.days is 'As 12-25, of every year, and 2030-04-19.';
+comment on constraint name_must_be_a_word_of_lower_case on pgsched.calendars is 'Cron expressions name it.';
+comment on constraint days_must_be_up_to_1000_as_12_25_and_2030_04_19 on pgsched.calendars is
+  'A day that cannot be read would be left out of nothing.';
 
 create function pgsched.calendar_days(expression text) returns text[]
 language sql stable strict
