@@ -70,7 +70,7 @@ async def test_examples_of_requests_are_accepted(dsn: str, method: str, path: st
         task_id = insert_task(connection, queue="mail", scheduled_for="2030-01-01T00:00:00Z")
         if path.endswith("/retry"):
             set_dead(connection, task_id)
-        elif path.endswith(("/skip", "/backfill")):
+        elif path.endswith(("/skip", "/backfill", "/replan")):
             task_id = insert_task(connection, queue="mail", cron_expression="0 8 * * *")
     query = {"cron": "0 8 * * 1"} if path.endswith("/preview") else {}
     async with web(dsn) as http:

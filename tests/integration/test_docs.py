@@ -210,7 +210,7 @@ def test_example_of_downtime_is_what_the_program_does(row: dict[str, str]) -> No
     thursday = datetime(2030, 1, 10, 12, tzinfo=UTC)
     ran, missed = [], 0
     while tick is not None and tick < thursday:
-        admission = admit(schedule, tick, thursday, len(ran))
+        admission = admit(schedule, tick, tick, thursday, len(ran))
         missed += admission.missed
         if admission.run is None:
             tick = admission.next_tick
