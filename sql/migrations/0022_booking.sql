@@ -417,8 +417,8 @@ alter table pgsched.tasks
   add column backoff_factor pgsched.backoff_factor,
   add column backoff_jitter pgsched.backoff_jitter;
 alter table pgsched.archived_tasks
-  add column backoff_factor double precision,
-  add column backoff_jitter double precision;
+  add column backoff_factor pgsched.backoff_factor,
+  add column backoff_jitter pgsched.backoff_jitter;
 alter domain pgsched.backoff_factor add constraint backoff_factor_must_be_between_1_and_1000 check (value between 1 and 1000);
 alter domain pgsched.backoff_jitter add constraint backoff_jitter_must_be_between_0_and_1 check (value between 0 and 1);
 comment on constraint backoff_factor_must_be_between_1_and_1000 on domain pgsched.backoff_factor is
