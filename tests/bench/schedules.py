@@ -79,14 +79,14 @@ def punctuality(connection: psycopg.Connection[tuple[float]], tasks: int, second
 def thunder(connection: psycopg.Connection[tuple[float]], schedules: int) -> None:
     """Let many schedules be due in the same minute, and show how long it takes until all have run and are booked."""
     connection.execute("truncate pgsched.tasks, pgsched.executions")
+    begun = monotonic()
     connection.execute(
         "insert into pgsched.tasks (task_type, cron_expression, timezone)"
         " select 'noop', '* * * * *', (array['UTC', 'Europe/Berlin', 'America/New_York', 'Asia/Kolkata'])[1 + n %% 4]"
         " from generate_series(1, %s) n",
         (schedules,),
     )
-    planned = _wait(connection, "select count(*) from pgsched.tasks where scheduled_for is not null", schedules, 60)
-    print(f"{schedules} new schedules planned within {planned:.1f} s")
+    print(f"{schedules} new schedules inserted, each with its first tick, in {monotonic() - begun:.1f} s")
     _wait(
         connection,
         "select count(*) from pgsched.tasks where execution_count >= 1 and next_run_at > now() and status = 'pending'",

@@ -181,10 +181,10 @@ def all_comparisons(sizes: PointSizes) -> tuple[Comparison, ...]:
         ),
         Comparison(
             label="9",
-            title=f"the worker plans schedules; {sizes.schedules:,} new cron rows",
+            title=f"the INSERT books schedules; {sizes.schedules:,} new cron rows",
             program="points.sides.planning",
             arguments={"schedules": sizes.schedules},
-            metrics=(Metric("seconds", "s until all are planned"),),
+            metrics=(Metric("seconds", "s until all have a tick"),),
             withouts=(),
         ),
         Comparison(
