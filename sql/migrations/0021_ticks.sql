@@ -769,7 +769,8 @@ begin
     rule := pgsched.read_cron(task.cron_expression);
     if rule.problem is not null then
       raise invalid_parameter_value using
-        message = format('cron_expression %L: %s', left(task.cron_expression, 100), rule.problem);
+        message = format('cron_expression %L: %s', left(task.cron_expression, 100), rule.problem),
+        column = 'cron_expression', table = 'tasks', schema = 'pgsched';
     end if;
     tick := pgsched.cron_tick(rule, greatest(moment, task.start_date));
   elsif task.repeat_interval is not null then

@@ -4,9 +4,10 @@
 
 create function pgsched.due_at(id bigint, tick timestamptz, jitter interval) returns timestamptz
 language sql immutable
--- When a tick is due: so much later as due_at in pgsched/schedule.py says, the same for the same task and tick.
+-- When a tick is due: so much later as due_at in pgsched/schedule.py says, the same for the same task and tick. All casts are
+-- to text first: so it is immutable all through, and becomes part of the expression that calls it.
 return case when jitter > interval '0' then tick + (
-  ('x000' || left(encode(sha256((id || ':' || (extract(epoch from tick) * 1000000)::bigint)::bytea), 'hex'), 13))::bit(64)::bigint
+  ('x000' || left(encode(sha256((id::text || ':' || (extract(epoch from tick) * 1000000)::bigint::text)::bytea), 'hex'), 13))::bit(64)::bigint
   / 4503599627370496.0::double precision
   * least(extract(epoch from jitter), extract(epoch from timestamptz '9999-12-31 00:00:00+00') - extract(epoch from tick))
     ::double precision) * interval '1 second' else tick end;
@@ -62,8 +63,11 @@ begin
       when new.repeat_interval is not null then 'repeating'
       else 'one_time' end;
   end if;
-  if new.timezone operator(pg_catalog.<>) 'UTC' or new.cron_expression is not null then
-    perform pgsched.check_schedule(new);
+  if new.timezone operator(pg_catalog.<>) 'UTC' then
+    perform pgsched.check_timezone(new.timezone);
+  end if;
+  if new.cron_expression is not null and (new.status operator(pg_catalog.<>) 'pending' or new.scheduled_for is not null) then
+    perform pgsched.check_schedule(new);  -- any other is read to book it
   end if;
   if new.task_type operator(pg_catalog.=) 'pgsched.group' then
     perform pgsched.check_group(new.payload);
