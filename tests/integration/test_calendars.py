@@ -50,6 +50,17 @@ def test_sql_and_python_tick_alike_with_random_calendars(dsn: str) -> None:
                 tick = following
 
 
+def test_a_schedule_is_planned_afresh_when_its_calendar_changes(dsn: str) -> None:
+    make(dsn, "holidays", "12-25")
+    with Client(dsn) as client, database(dsn) as db:
+        for name in ("@holidays", "12-25"):
+            client.schedule("mail", cron=f"0 9 24-26 12 * except={name}", start=EVE)
+        booked = "select to_char(next_run_at at time zone 'UTC', 'MM-DD') as day from pgsched.tasks order by id"
+        assert [row["day"] for row in db.execute(booked)] == ["12-26", "12-26"]
+        db.execute("update pgsched.calendars set days = '{12-26}'")
+        assert [row["day"] for row in db.execute(booked)] == ["12-25", "12-26"]
+
+
 @on_loop
 async def test_a_worker_plans_around_a_calendar(dsn: str) -> None:
     make(dsn, "holidays", "12-25", "12-26")
