@@ -21,11 +21,11 @@ from pgsched.worker.starting import follow
 
 log = get_logger("pgsched.worker")
 
-EVERY_SECONDS = 150.0
+EVERY_SECONDS = 180.0
 """How often each worker asks whether it is its turn: about so often all of them together look."""
 TURN_SECONDS = 120.0
 """So long after a look nobody looks again."""
-COMPLETE_SECONDS = 900.0
+COMPLETE_SECONDS = 1200.0
 """How often everything is looked at, and not what presses only."""
 AGAIN_SECONDS = 10.0
 """When it asks again after a failure."""
