@@ -5,6 +5,7 @@ from pgsched.async_client import AsyncClient
 from pgsched.client import Client
 from pgsched.context import Context
 from pgsched.errors import (
+    CalendarNotFound,
     ConfigError,
     DatabaseUnavailable,
     Discard,
@@ -36,6 +37,7 @@ __version__ = "0.1.0"
 __all__ = [
     "App",
     "AsyncClient",
+    "CalendarNotFound",
     "Client",
     "ConfigError",
     "Context",

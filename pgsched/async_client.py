@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 from pgsched.ages import Age
 from pgsched.async_locks import AsyncLock
+from pgsched.calendar_client import AsyncCalendarClient
 from pgsched.client import Joined
 from pgsched.db import commands, lock_commands, schedule_commands, task_commands
 from pgsched.db.database import AsyncDatabase
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from pgsched.tracing import Tracing
 
 
-class AsyncClient(AsyncQueueClient, AsyncScheduleClient):
+class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient):
     """A client for event loops: the methods of :class:`Client`, to be awaited. They raise what those raise.
 
     Close it when done, or use it in an ``async with``.

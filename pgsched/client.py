@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, Unpack, overload
 
 from pgsched.ages import Age
+from pgsched.calendar_client import CalendarClient
 from pgsched.db import commands, lock_commands, schedule_commands, task_commands
 from pgsched.db.database import Database
 from pgsched.db.doctor_commands import list_alerts
@@ -49,7 +50,7 @@ Joined: TypeAlias = object
 """A connection whose transaction a task joins: psycopg's, or one that :mod:`pgsched.db.borrowed` knows."""
 
 
-class Client(QueueClient, ScheduleClient):
+class Client(QueueClient, ScheduleClient, CalendarClient):
     """A client for threads; one may be shared by all of them.
 
     ``dsn`` is a libpq URI, ``embedded:DIR``, or empty for libpq's PG* variables. At most ``pool_size``

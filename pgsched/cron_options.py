@@ -17,7 +17,8 @@ _WORDS = {
 _NAMES = "days= skipped= repeated= weeks= except= instead="
 LONGEST_MOVE = 31
 _END = date.max.toordinal() + 1
-_CALENDAR = re.compile(r"@[a-z][a-z0-9_-]{0,62}", re.ASCII)
+CALENDAR = re.compile(r"[a-z][a-z0-9_-]{0,62}", re.ASCII)
+"""The name of a calendar."""
 _DAY = re.compile(r"(?:([0-9]{4})-)?([0-9]{2}-[0-9]{2})", re.ASCII)
 _WEEKS = re.compile(r"([0-9]{1,2})@([0-9]{4}-[0-9]{2}-[0-9]{2})", re.ASCII)
 
@@ -101,18 +102,21 @@ def take_options(words: list[str], known: frozenset[str]) -> CronOptions:
 
 def _except(text: str, moves: bool, known: frozenset[str]) -> Except:
     words = frozenset(text.split(","))
-    named = frozenset(word for word in words if _CALENDAR.fullmatch(word))
+    named = frozenset(word for word in words if word.startswith("@") and CALENDAR.fullmatch(word[1:]))
     for day in text.split(","):
-        read = _DAY.fullmatch(day)
-        try:
-            if day not in named:
-                date.fromisoformat(f"{read[1] or '2000'}-{read[2]}" if read else "")
-        except ValueError:  # no such day
-            raise Refused(
-                f"option except must be days or calendars, as 12-25,2030-04-19,@holidays, got {shown(day)}"
-            ) from None
+        if day not in named and not is_day(day):
+            raise Refused(f"option except must be days or calendars, as 12-25,2030-04-19,@holidays, got {shown(day)}")
     days, calendars = words - named, frozenset(name[1:] for name in named)
     return Except(days | known if calendars else days, moves, calendars)
+
+
+def is_day(text: str) -> bool:
+    """Whether a text is a day of every year, as ``12-25``, or of one, as ``2030-04-19``."""
+    read = _DAY.fullmatch(text)
+    try:
+        return read is not None and bool(date.fromisoformat(f"{read[1] or '2000'}-{read[2]}"))
+    except ValueError:  # no such day
+        return False
 
 
 def _weeks(text: str) -> Weeks:

@@ -44,6 +44,10 @@ class TaskNotFound(PgschedError):
     """No task has this id."""
 
 
+class CalendarNotFound(PgschedError):
+    """No calendar has this name."""
+
+
 class TaskFailed(PgschedError):
     """A task that was waited for is dead or was cancelled: ``task``, and its ``error`` if it has one."""
 
@@ -55,7 +59,7 @@ class TaskFailed(PgschedError):
 
 
 class TransitionRefused(PgschedError):
-    """The task's present status does not allow what was asked."""
+    """The task's present status does not allow what was asked, or a schedule names the calendar to be deleted."""
 
 
 class ConfigError(PgschedError):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias, TypedDict
 
-from pgsched.cron import Cron
+from pgsched.cron import Cron, parse_cron
 from pgsched.cron_words import describe
-from pgsched.errors import InvalidTask
+from pgsched.errors import InvalidCron, InvalidTask
 from pgsched.interval import Interval
 from pgsched.schedule import Schedule, first_tick, next_after, validate
 from pgsched.spec import TaskSpec
@@ -16,6 +18,23 @@ from pgsched.spec_rules import Duration, interval_of
 from pgsched.zones import load_zone, to_wall
 
 MAX_TICKS = 10_000
+Calendars: TypeAlias = Mapping[str, Collection[str]]
+"""Names of calendars, and the days of each."""
+
+
+_NAMED = re.compile(r"[=,]@([a-z][a-z0-9_-]*)", re.ASCII | re.IGNORECASE)
+
+
+class PreviewOptions(TypedDict, total=False):
+    """What :func:`preview` takes beside a cron expression."""
+
+    every: Duration | None
+    timezone: str
+    after: datetime | None
+    start: datetime | None
+    end: datetime | None
+    times: int | None
+    n: int
 
 
 class Previewed(NamedTuple):
@@ -39,14 +58,18 @@ def preview(
     end: datetime | None = None,
     times: int | None = None,
     n: int = 5,
+    calendars: Calendars | None = None,
 ) -> list[datetime]:
     """Return the next ``n`` ticks of a schedule, as instants in UTC; fewer when it ends before.
 
     ``cron`` is an expression, ``every`` an interval as in ``schedule()``; ticks are those after ``after`` (aware; now
     when None). An interval is counted from ``start``; without one from ``after``, which is its first tick.
+    ``calendars``: the days of each calendar that the expression names, by its name; :meth:`Client.preview` reads them.
     Raises InvalidCron, InvalidTimezone and InvalidTask, by the rules of ``schedule()``.
     """
-    ticks = preview_ticks(cron, every=every, timezone=timezone, after=after, start=start, end=end, times=times, n=n)
+    ticks = preview_ticks(
+        cron, every=every, timezone=timezone, after=after, start=start, end=end, times=times, n=n, calendars=calendars
+    )
     return [tick.at for tick in ticks]
 
 
@@ -60,13 +83,14 @@ def preview_ticks(
     end: datetime | None = None,
     times: int | None = None,
     n: int = 5,
+    calendars: Calendars | None = None,
 ) -> list[Previewed]:
     """As :func:`preview`, with the wall-clock time of each tick and what a change of the clocks does to it."""
     if not 1 <= n <= MAX_TICKS:
         raise InvalidTask(f"n must be between 1 and {MAX_TICKS}, got {n}")
     if after is not None and after.utcoffset() is None:
         raise InvalidTask(f"after must have a time zone, got {after}")
-    schedule = schedule_of(cron, every=every, timezone=timezone, start=start, end=end, times=times)
+    schedule = schedule_of(cron, every=every, timezone=timezone, start=start, end=end, times=times, calendars=calendars)
     return ticks_of(schedule, after=after or datetime.now(UTC), n=n)
 
 
@@ -78,6 +102,7 @@ def schedule_of(
     start: datetime | None = None,
     end: datetime | None = None,
     times: int | None = None,
+    calendars: Calendars | None = None,
 ) -> Schedule:
     """Return the options of a schedule as the value that is planned by. Raises as :func:`preview`."""
     if cron is None and every is None:
@@ -92,14 +117,31 @@ def schedule_of(
         repeat_count=times,
         on_missed="once",
         catchup_window=None,
+        left_out=_days_of(cron, calendars),
     )
     validate(schedule)
-    read = schedule.cron
-    if read is not None and read.options.but is not None and read.options.but.calendars:
-        raise InvalidTask(
-            f'cron expression "{cron}": the days of a calendar are in the database, ask pgsched.next_ticks there'
-        )
     return schedule
+
+
+def calendars_of(cron: str | None) -> frozenset[str]:
+    """Return the names of the calendars that a text leaves out, if it is a cron expression; it is not read as one."""
+    return frozenset(name.lower() for name in _NAMED.findall(cron)) if isinstance(cron, str) else frozenset()
+
+
+def _days_of(cron: str | None, calendars: Calendars | None) -> tuple[str, ...]:
+    but = None if cron is None else parse_cron(cron).options.but
+    names = frozenset() if but is None else but.calendars
+    if names and calendars is None:
+        raise InvalidTask(
+            f'cron expression "{cron}": the days of a calendar are in the database: ask Client.preview there, or'
+            " pgsched.next_ticks"
+        )
+    known = calendars or {}
+    for name in sorted(names - set(known)):
+        raise InvalidCron(
+            f'cron expression "{cron}": option except names a calendar that is not in pgsched.calendars, got "@{name}"'
+        )
+    return tuple(sorted({day for name in names for day in known[name]}))
 
 
 def ticks_of(schedule: Schedule, *, after: datetime, n: int) -> list[Previewed]:

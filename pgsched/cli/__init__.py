@@ -14,6 +14,7 @@ from click.core import ParameterSource
 from pgsched import logs
 from pgsched.cli.alerts import alerts
 from pgsched.cli.bench import bench
+from pgsched.cli.calendars import calendar
 from pgsched.cli.dead import dead
 from pgsched.cli.dev import dev
 from pgsched.cli.doctor import doctor
@@ -83,6 +84,7 @@ for command in (
     task,
     group,
     schedule,
+    calendar,
     dead,
     queue,
     lock,

@@ -1,4 +1,4 @@
-"""``pgsched task next``: when a schedule will fire, without a database."""
+"""``pgsched task next``: when a schedule will fire; without a database, unless its calendars are there."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import click
 
 from pgsched.cli.options import instant, json_option, read_moment
 from pgsched.cli.output import say, say_json, say_table
+from pgsched.cli.session import Session
 from pgsched.preview import MAX_TICKS, explain, schedule_of, ticks_of
 
 
@@ -23,7 +24,9 @@ from pgsched.preview import MAX_TICKS, explain, schedule_of, ticks_of
 @click.option("-n", "--number", type=click.IntRange(1, MAX_TICKS), default=5, show_default=True, help="So many ticks.")
 @click.option("--explain", "in_words", is_flag=True, help="Say in words what it means, and what the clocks do to it.")
 @json_option
+@click.pass_obj
 def next_(
+    session: Session,
     expression: str | None,
     every: str | None,
     timezone: str,
@@ -34,11 +37,16 @@ def next_(
     in_words: bool,
     as_json: bool,
 ) -> None:
-    """Show the next ticks of a cron expression (or of --every). With --json: an array of UTC instants."""
+    """Show the next ticks of a cron expression (or of --every). With --json: an array of UTC instants.
+
+    Needs no database, except for the days of calendars, as except=@holidays.
+    """
     if (expression is None) == (every is None):
         raise click.UsageError("Give either a cron expression or --every.", click.get_current_context())
     after, start, end = (None if moment is None else instant(moment, timezone) for moment in (from_, start, end))
-    schedule = schedule_of(expression, every=every, timezone=timezone, start=start, end=end)
+    with session.client() as client:  # connects only for an expression that names a calendar
+        calendars = client.calendar_days(expression)
+    schedule = schedule_of(expression, every=every, timezone=timezone, start=start, end=end, calendars=calendars)
     ticks = ticks_of(schedule, after=after or datetime.now(UTC), n=number)
     if as_json:
         instants = [tick.at for tick in ticks]

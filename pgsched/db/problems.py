@@ -76,7 +76,7 @@ def explain_said(said: Said, values: Mapping[str, Any] | None = None) -> Pgsched
         return InvalidTask(_taken(said, values or {}))
     if is_a(errors.NoDataFound):
         return TaskNotFound(said.message)
-    if is_a(errors.ObjectNotInPrerequisiteState):
+    if is_a((errors.ObjectNotInPrerequisiteState, errors.ObjectInUse)):
         return TransitionRefused(said.message)
     if is_a((errors.UndefinedTable, errors.InvalidSchemaName)):
         return SchemaMismatch(NO_SCHEMA)

@@ -1,0 +1,41 @@
+"""What a client asks of the database about calendars. Pure, as :mod:`pgsched.db.commands`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date
+
+from pgsched.calendars import Calendar, checked_days, checked_name
+from pgsched.db.commands import Command, Rows
+from pgsched.db.statements import load_statement
+from pgsched.errors import CalendarNotFound
+from pgsched.records import read
+
+
+def list_calendars(name: str | None = None) -> Command[list[Calendar]]:
+    """Read every calendar, or the one of this name, with how many schedules name it."""
+    params = {"name": None if name is None else checked_name(name)}
+    return Command(load_statement("list_calendars"), params, lambda rows: [read(Calendar, row) for row in rows])
+
+
+def find_days(names: Iterable[str]) -> Command[dict[str, list[str]]]:
+    """Read the days of calendars; those that are not there are left out."""
+    return Command(
+        load_statement("find_days"), {"names": sorted(names)}, lambda rows: {row["name"]: row["days"] for row in rows}
+    )
+
+
+def set_calendar(name: str, days: Iterable[str | date]) -> Command[str]:
+    """Make a calendar, or replace its days; says which: ``created`` or ``replaced``."""
+    params = {"name": checked_name(name), "days": checked_days(name, days)}
+    return Command(load_statement("set_calendar"), params, lambda rows: str(rows[0]["outcome"]))
+
+
+def delete_calendar(name: str) -> Command[None]:
+    """Delete a calendar. Raises CalendarNotFound; the database refuses while a cron expression names it."""
+
+    def parse(rows: Rows) -> None:
+        if not rows[0]["changed"]:
+            raise CalendarNotFound(f"calendar {name} does not exist")
+
+    return Command(load_statement("delete_calendar"), {"name": checked_name(name)}, parse)

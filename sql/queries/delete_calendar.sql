@@ -1,0 +1,3 @@
+-- Deletes a calendar, unless a trigger knows a cron expression that names it.
+with deleted as (delete from pgsched.calendars c where c.name = %(name)s::text returning c.name)
+select count(*) > 0 as changed from deleted
