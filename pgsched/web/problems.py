@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pgsched.errors import (
+    CalendarNotFound,
     DatabaseUnavailable,
     InvalidLock,
     InvalidTask,
@@ -43,6 +44,7 @@ RETRY_SECONDS = 5
 _STATUS: Mapping[type[PgschedError], int] = {
     PermissionRefused: 403,
     TaskNotFound: 404,
+    CalendarNotFound: 404,
     TransitionRefused: 409,
     InvalidTask: 422,
     InvalidLock: 422,
@@ -66,6 +68,7 @@ _FIELDS = (
         "ageing",
         "per",
         "rate",
+        "days",
     }
 )
 _UNQUOTED = ("payload", "metadata", "token")

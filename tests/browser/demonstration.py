@@ -83,6 +83,9 @@ class Filled:
             "task-edit": f"/tasks/{self.schedule}/edit",
             "schedules": "/schedules",
             "schedule-new": "/schedules/new",
+            "task-backfill": f"/tasks/{self.schedule}/backfill",
+            "calendars": "/calendars",
+            "calendar-edit": "/calendars/edit?name=holidays",
             "workflows": "/workflows",
             "workflow": f"/workflows/{self.workflow}",
             "queues": "/queues",
@@ -110,6 +113,7 @@ def fill(dsn: str) -> Filled:
         running = _add_running(connection)
         dead = _add_dead(connection)
         _set_queues(connection)
+        connection.execute("insert into pgsched.calendars (name, days) values ('holidays', '{01-01,12-25,12-26}')")
         _add_audit(connection, dead)
         connection.execute("analyze pgsched.tasks")
         return Filled(dead=dead, running=running, workflow=workflow, schedule=schedules[0])

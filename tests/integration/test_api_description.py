@@ -10,6 +10,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from pgsched import records
+from pgsched.calendars import Calendar
 from pgsched.filters import TaskFilters
 from pgsched.spec import TaskOptions
 from pgsched.web import create_app
@@ -72,6 +73,8 @@ async def test_examples_of_requests_are_accepted(dsn: str, method: str, path: st
             set_dead(connection, task_id)
         elif path.endswith(("/skip", "/backfill", "/replan")):
             task_id = insert_task(connection, queue="mail", cron_expression="0 8 * * *")
+        elif (method, path) == ("DELETE", "/api/v1/calendars/{name}"):
+            connection.execute("insert into pgsched.calendars (name, days) values ('mail', '{12-25}')")
     query = {"cron": "0 8 * * 1"} if path.endswith("/preview") else {}
     async with web(dsn) as http:
         for body in examples_of_body(operation) or [None]:
@@ -91,6 +94,7 @@ SHAPES = {
     "PREVIEW": shapes.PreviewShape,
     "CHANGED": shapes.ChangedShape,
     "BACKFILL": shapes.BackfillShape,
+    "CALENDAR": shapes.CalendarShape,
     "SETTINGS": shapes.QueueSettingsShape,
     "QUEUE": shapes.QueueShape,
     "WORKER": shapes.WorkerShape,
@@ -114,6 +118,7 @@ def test_example_of_an_answer_has_its_shape(name: str) -> None:
         (records.LogEntry, shapes.LogEntryShape),
         (records.QueueInfo, shapes.QueueShape),
         (records.QueueSettings, shapes.QueueSettingsShape),
+        (Calendar, shapes.CalendarShape),
         (records.WorkerTrouble, shapes.WorkerTroubleShape),
         (records.WorkerInfo, shapes.WorkerShape),
         (records.Stats, shapes.StatsShape),

@@ -15,6 +15,7 @@ from pgsched import AsyncClient, Client, InvalidTask, TaskNotFound, TransitionRe
 from pgsched.context import Context
 from tests.commands import pgsched
 from tests.engine import engine, handlers, on_loop, rows
+from tests.pages import Element, Page, form_of
 from tests.tables import database, insert_task, set_completed, task_row
 from tests.web_face import web
 
@@ -222,6 +223,50 @@ async def test_async_and_rest(dsn: str) -> None:
             assert (await http.post(url, json={"from": "yesterday", "to": body["to"]})).status_code == 422
         noted = rows(db, "select action, task_id, after from pgsched.audit_log")
     assert [(one["action"], one["task_id"], one["after"]["made"]) for one in noted] == [("task.backfill", parent, 1)]
+
+
+@on_loop
+async def test_page_shows_the_ticks_and_runs_them_when_confirmed(dsn: str, db: Database) -> None:
+    parent, once = daily(db, timezone="Europe/Berlin"), insert_task(db)
+    url, asked = f"/tasks/{parent}/backfill", {"from": "2026-01-05T08:00", "to": "2026-01-06T07:00Z"}
+    async with web(dsn) as http:
+        assert url in (await http.get(f"/tasks/{parent}")).text
+        assert "/backfill" not in (await http.get(f"/tasks/{once}")).text
+        form = Page((await http.get(url)).text)
+        assert (form.problems(), form_of(form)) == ([], {"from": "", "to": "", "max_ticks": "100"})
+        shown = Page((await http.post(url, data=asked)).text)
+        assert shown.problems() == []
+        assert "2026-01-05 07:00:00 UTC is to run" in shown.text
+        assert "Yes, run 2 ticks" in shown.text
+        assert children(db, parent) == []
+        confirmed = {e.attributes["name"]: e.attributes["value"] for e in shown.all("input") if is_hidden(e)}
+        assert confirmed == asked | {"confirmed": "yes"}
+        answer = await http.post(url, data=confirmed)
+        assert (answer.status_code, answer.headers["location"]) == (303, f"/tasks/{parent}?did=backfill&n=2")
+        ticks = [one["scheduled_for"] for one in children(db, parent)]
+        assert ticks == [datetime(2026, 1, 5, 7, tzinfo=UTC), datetime(2026, 1, 6, 7, tzinfo=UTC)]
+        again = Page((await http.post(url, data=asked)).text)
+        assert "ran before as task" in again.text
+        assert "Yes, run" not in again.text
+        assert (await http.post(url, data=confirmed)).headers["location"].endswith("n=0")
+        for wrong, problem in (
+            ({"from": "yesterday"}, "from must be a time as 2030-01-31T12:00, got 'yesterday'"),
+            ({"to": ""}, "to must be a time as 2030-01-31T12:00, got ''"),
+            ({"from": "0001-01-01T00:00"}, "from must be a time as 2030-01-31T12:00, got '0001-01-01T00:00'"),
+            ({"max_ticks": "1"}, "has more than 1 ticks"),
+            ({"max_ticks": "x"}, "max_ticks must be a whole number, got 'x'"),
+        ):
+            refused = await http.post(url, data=asked | wrong)
+            assert (refused.status_code, problem in Page(refused.text).text) == (422, True), wrong
+        assert (await http.post(f"/tasks/{once}/backfill", data=asked)).status_code == 409
+        assert (await http.get(f"/tasks/{2**40}/backfill")).status_code == 404
+    noted = rows(db, "select action, task_id, after from pgsched.audit_log")
+    told = {"from": "2026-01-05T07:00:00Z", "to": "2026-01-06T07:00:00Z", "max_ticks": 100, "made": 2}
+    assert [(one["action"], one["task_id"], one["after"]) for one in noted] == [("task.backfill", parent, told)]
+
+
+def is_hidden(field: Element) -> bool:
+    return field.attributes.get("type") == "hidden"
 
 
 def test_command_line(dsn: str, db: Database) -> None:

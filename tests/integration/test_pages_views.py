@@ -17,8 +17,19 @@ from tests.pages import Page
 from tests.tables import add_worker, database, insert_task, set_completed, set_dead, set_running
 from tests.web_face import OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
 
-LISTS = ("/", "/tasks", "/schedules", "/workflows", "/queues", "/workers", "/dead", "/executions", "/doctor")
-FOR_OPERATORS = ("/schedules/new", "/queues/settings?queue=mail", "/audit")
+LISTS = (
+    "/",
+    "/tasks",
+    "/schedules",
+    "/workflows",
+    "/queues",
+    "/workers",
+    "/dead",
+    "/executions",
+    "/doctor",
+    "/calendars",
+)
+FOR_OPERATORS = ("/schedules/new", "/queues/settings?queue=mail", "/calendars/edit?name=x", "/audit")
 
 
 def fill(dsn: str) -> dict[str, int]:
@@ -328,6 +339,9 @@ async def test_viewer_gets_no_buttons_that_change_something(dsn: str, path: str)
         "/queues/settings",
         "/dead/retry",
         "/dead/purge",
+        "/tasks/1/backfill",
+        "/calendars/edit",
+        "/calendars/delete",
     ],
 )
 @on_loop

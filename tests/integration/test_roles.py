@@ -591,12 +591,20 @@ def test_operator_brings_declared_schedules_in_step(
 
 PAGES = (
     "/", "/tasks", "/tasks/1", "/schedules", "/workflows", "/workflows/2", "/queues", "/workers", "/dead",
+    "/calendars", "/api/v1/calendars", "/api/v1/schedules/preview?cron=0 9 * * * except=@holidays",
     "/executions", "/api/v1/tasks", "/api/v1/tasks/1", "/api/v1/tasks/1/executions", "/api/v1/queues",
     "/api/v1/workers", "/api/v1/dead", "/api/v1/executions", "/api/v1/stats",
     "/api/v1/tasks/1/logs", "/api/v1/tasks/1/missed-ticks", "/api/v1/tasks/1/tree", "/api/v1/queues/mail/settings",
 )  # fmt: skip
 BULK = {"action": "cancel", "filter": {"id": [1]}}
-FOR_OPERATORS = ("/audit", "/api/v1/audit", "/schedules/new", "/queues/settings?queue=mail", "/tasks/1/edit")
+FOR_OPERATORS = (
+    "/audit",
+    "/api/v1/audit",
+    "/schedules/new",
+    "/queues/settings?queue=mail",
+    "/tasks/1/edit",
+    "/calendars/edit?name=x",
+)
 
 
 def _rows(dsn: str) -> None:
@@ -605,6 +613,7 @@ def _rows(dsn: str) -> None:
         insert_task(connection, "pgsched.group", payload='{"steps": [{"task_type": "mail"}]}')
         set_dead(connection, insert_task(connection))
         connection.execute("insert into pgsched.queues (name) values ('mail')")
+        connection.execute("insert into pgsched.calendars (name, days) values ('holidays', '{12-25}')")
 
 
 @on_loop
@@ -617,6 +626,8 @@ async def test_web_shows_everything_as_pgsched_viewer_and_refuses_changes(dsn: s
             answer = await http.post(f"/api/v1{path}", json=BULK if "bulk" in path else {})
             assert (path, answer.status_code) == (path, 403), answer.text
             assert answer.json()["detail"].startswith(REFUSED)
+        answer = await http.put("/api/v1/calendars/holidays", json={"days": []})
+        assert (answer.status_code, answer.json()["detail"].startswith(REFUSED)) == (403, True)
 
 
 @on_loop
@@ -634,6 +645,8 @@ async def test_web_does_everything_as_pgsched_operator(dsn: str, somebody: As) -
             ("POST", "/tasks/1/retry", {}),
             ("POST", "/queues/mail/pause", {}),
             ("POST", "/queues/mail/resume", {}),
+            ("PUT", "/calendars/holidays", {"days": ["12-26"]}),
+            ("DELETE", "/calendars/holidays", {}),
             ("POST", "/dead/retry", {"all": True}),
             ("POST", "/tasks/bulk", BULK),
             ("DELETE", "/tasks/1", {}),

@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from pgsched.web.api import (
     actions,
     audit,
+    calendars,
     dead,
     doctor,
     events,
@@ -21,5 +22,7 @@ from pgsched.web.api import (
 
 router = APIRouter()
 # `/tasks/bulk` before `/tasks/{id}`.
-for part in (actions, tasks, ticks, executions, schedules, queues, settings, workers, dead, audit, doctor, events):
+for part in (
+    actions, tasks, ticks, executions, schedules, calendars, queues, settings, workers, dead, audit, doctor, events,
+):  # fmt: skip
     router.include_router(part.router)

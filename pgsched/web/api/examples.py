@@ -170,6 +170,7 @@ BACKFILL: Final[dict[str, Any]] = {
         {"tick": "2026-01-30T20:00:00Z", "task_id": None, "outcome": "run"},
     ],
 }
+CALENDAR: Final[dict[str, Any]] = {"name": "holidays", "days": ["12-25", "2030-04-19"], "schedules": 2}
 SETTINGS: Final[dict[str, Any]] = {
     "name": "mail",
     "paused": False,

@@ -17,6 +17,7 @@ from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, reply
 from pgsched.web.api.shapes import PreviewShape
 from pgsched.web.api.values import Moment
+from pgsched.web.state import state_of
 
 router = APIRouter(tags=["schedules"])
 
@@ -39,9 +40,12 @@ async def preview_schedule(
     """In words, and its next ticks: in UTC, on the wall clock of the zone, and what a change of the clocks does."""
     if not 1 <= n <= MAX_TICKS:
         raise InvalidTask(f"n must be between 1 and {MAX_TICKS}, got {n}")
+    calendars = await state_of(request).client.calendar_days(cron)
 
     def work() -> dict[str, Any]:
-        schedule = schedule_of(cron, every=every, timezone=timezone, start=start, end=end, times=times)
+        schedule = schedule_of(
+            cron, every=every, timezone=timezone, start=start, end=end, times=times, calendars=calendars
+        )
         ticks = ticks_of(schedule, after=after or datetime.now(UTC), n=n)
         return {
             "schedule": explain(schedule),

@@ -10,6 +10,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field, create_model
 
 from pgsched import records
+from pgsched.calendars import Calendar
 from pgsched.interval import Interval
 from pgsched.silence import Alert
 from pgsched.web.hiding import SECRET
@@ -60,6 +61,7 @@ LogEntryShape = shape_of(records.LogEntry, "LogEntry")
 QueueShape = shape_of(records.QueueInfo, "Queue")
 QueueSettingsShape = shape_of(records.QueueSettings, "QueueSettings")
 SettingsShape = shape_of(records.Settings, "Settings")
+CalendarShape = shape_of(Calendar, "Calendar")
 
 
 class PrunedQueueShape(BaseModel):

@@ -6,6 +6,8 @@ from fastapi import APIRouter
 
 from pgsched.web.pages import (
     audit,
+    backfill,
+    calendars,
     dead,
     doctor,
     executions,
@@ -20,5 +22,9 @@ from pgsched.web.pages import (
 )
 
 router = APIRouter()
-for part in (overview, tasks, task, schedules, workflows, queues, workers, dead, executions, audit, doctor, live):
+# `/tasks/{id}/backfill` before `/tasks/{id}/{verb}`.
+for part in (
+    overview, tasks, backfill, task, schedules, calendars, workflows, queues, workers, dead, executions, audit, doctor,
+    live,
+):  # fmt: skip
     router.include_router(part.router)

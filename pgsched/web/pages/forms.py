@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from pgsched.errors import InvalidTask
 from pgsched.jsontext import unique_keys
 from pgsched.spec import TaskOptions
+from pgsched.zones import instant_of, load_zone
 
 MAX_FORM = 4 * 1024 * 1024
 """Bytes of the longest form: a payload of 1 MiB, each byte written as three."""
@@ -116,10 +117,10 @@ def optional_number(name: str, text: str | None) -> int | None:
     return whole_number(name, text.strip()) if text and text.strip() else None
 
 
-def moment(name: str, text: str) -> datetime:
-    """Read a time; one without a zone is in UTC. Raises InvalidTask."""
+def moment(name: str, text: str, timezone: str = "UTC") -> datetime:
+    """Read a time; one without an offset is on the wall clock of ``timezone``. Raises InvalidTask."""
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
+        return instant_of(at, load_zone(timezone)) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise InvalidTask(f"{name} must be a time as 2030-01-31T12:00, got {text[:100]!r}") from None
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at

@@ -16,7 +16,7 @@ from pgsched.status import status_of
 from pgsched.web.access import Actor, Operator, Viewer
 from pgsched.web.audit import audited
 from pgsched.web.pages.forms import Form, moment, optional_number, options_of, payload_of
-from pgsched.web.pages.shown import done, link, run, show
+from pgsched.web.pages.shown import client_of, done, link, run, show
 from pgsched.web.pages.surveys import surveys_of
 from pgsched.web.rendering import page
 
@@ -64,7 +64,7 @@ async def new(request: Request, actor: Operator) -> Response:
 async def create(request: Request, actor: Operator, form: Form) -> Response:
     """Create a task: one that runs once, or a schedule."""
     if form.get("look") == "yes":  # the button for those without scripts
-        return _form(request, actor, form, None, look(form))
+        return _form(request, actor, form, None, await look(request, form))
     try:
         async with audited(request, actor, "task.create") as change:
             options = options_of(form)
@@ -81,7 +81,7 @@ async def create(request: Request, actor: Operator, form: Form) -> Response:
 @router.get("/schedules/preview")
 async def preview(request: Request, _actor: Viewer) -> Response:
     """Return the next ticks of what a form holds, as a part of a page."""
-    return page(request, "preview.html", preview=look(dict(request.query_params)))
+    return page(request, "preview.html", preview=await look(request, dict(request.query_params)))
 
 
 def _row(one: Task) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def _row(one: Task) -> dict[str, Any]:
     }
 
 
-def look(form: dict[str, str]) -> dict[str, Any]:
+async def look(request: Request, form: dict[str, str]) -> dict[str, Any]:
     """Return what a schedule will do: in words, its next ticks, or what is wrong with it."""
     cron, every = form.get("cron", "").strip(), form.get("every", "").strip()
     if not cron and not every:
@@ -109,6 +109,7 @@ def look(form: dict[str, str]) -> dict[str, Any]:
             start=bounds["start"],
             end=bounds["end"],
             times=optional_number("times", form.get("times")),
+            calendars=await client_of(request).calendar_days(cron or None),
         )
         ticks: list[Previewed] = ticks_of(schedule, after=datetime.now(UTC), n=TICKS)
         return {"problem": None, "words": explain(schedule), "ticks": ticks, "zone": zone}

@@ -1,0 +1,72 @@
+"""Calendars: days that cron expressions leave out by name."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Path, Request
+from pydantic import BaseModel, ConfigDict, Field, RootModel, StrictStr
+from starlette.responses import Response
+
+from pgsched.calendars import MAX_DAYS
+from pgsched.web import calendars
+from pgsched.web.access import Operator, Viewer
+from pgsched.web.api import examples
+from pgsched.web.api.documented import answers, empty_answer, reply
+from pgsched.web.api.shapes import CalendarShape
+from pgsched.web.audit import audited
+from pgsched.web.state import state_of
+
+router = APIRouter(tags=["calendars"])
+
+CalendarName = Annotated[str, Path(description="The name of the calendar.", examples=["holidays"])]
+
+
+class Calendars(RootModel[list[CalendarShape]]):  # type: ignore[valid-type]
+    """Calendars by their names."""
+
+
+class CalendarDays(BaseModel):
+    """The days of a calendar, instead of those it had."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    days: list[StrictStr] = Field(
+        description="As `12-25`, of every year, and `2030-04-19`.", json_schema_extra={"maxItems": MAX_DAYS}
+    )
+
+
+@router.get("/calendars", summary="List calendars", responses=answers(Calendars, [examples.CALENDAR]))
+async def list_calendars(request: Request, actor: Viewer) -> Response:
+    """Each with its days and with how many schedules name it."""
+    found = await state_of(request).client.calendars()
+    return reply(request, actor, [one.as_dict() for one in found])
+
+
+@router.put(
+    "/calendars/{name}",
+    status_code=201,
+    summary="Make a calendar or replace its days",
+    responses=answers(CalendarShape, examples.CALENDAR, 400, status=201, also="It was there: its days are replaced."),
+)
+async def set_calendar(
+    request: Request,
+    actor: Operator,
+    name: CalendarName,
+    body: Annotated[
+        CalendarDays,
+        Body(openapi_examples={"holidays": {"summary": "Holidays", "value": {"days": examples.CALENDAR["days"]}}}),
+    ],
+) -> Response:
+    """Schedules that name it are planned afresh."""
+    async with audited(request, actor, "calendar.set", target=name) as change:
+        outcome, now = await calendars.set_calendar(change, name, body.days)
+    return reply(request, actor, now.as_dict(), status=201 if outcome == "created" else 200)
+
+
+@router.delete("/calendars/{name}", status_code=204, summary="Delete a calendar", responses=empty_answer(404, 409))
+async def delete_calendar(request: Request, actor: Operator, name: CalendarName) -> Response:
+    """Refused while a cron expression names it, of a task in whatever status."""
+    async with audited(request, actor, "calendar.delete", target=name) as change:
+        await calendars.delete_calendar(change, name)
+    return Response(status_code=204)
