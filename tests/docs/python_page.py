@@ -47,6 +47,8 @@ RETURNED = (
     "pgsched.scheduled:Scheduled",
     "pgsched.scheduled:BackfillTick",
     "pgsched.scheduled:SkippedTick",
+    "pgsched.calendars:Calendar",
+    "pgsched.preview:PreviewOptions",
     "pgsched.records:Task",
     "pgsched.status:TaskStatus",
     "pgsched.records:Execution",

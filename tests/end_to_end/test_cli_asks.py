@@ -31,13 +31,15 @@ ASKING = [
         id="queue",
     ),
     pytest.param(("task", "delete", "1", "2"), "Delete 2 tasks?", id="delete"),
+    pytest.param(("calendar", "delete", "holidays"), "Delete the calendar holidays?", id="calendar"),
     pytest.param(("lock", "break", "report"), "Break the lock report, which ada holds?", id="lock"),
 ]
 
 
 def filled(dsn: str) -> None:
-    """Tasks that ended ten days ago, and a lock that somebody holds."""
+    """Tasks that ended ten days ago, a calendar, and a lock that somebody holds."""
     with database(dsn) as db:
+        db.execute("insert into pgsched.calendars (name, days) values ('holidays', '{12-25}')")
         for status in ("completed", "completed", "cancelled"):
             finished(db, "10 days", status)
         for queue, ago in (("mail", "2 days"), ("mail", "1 hour"), ("other", "2 days")):
@@ -52,6 +54,7 @@ def state(dsn: str) -> list[object]:
         "select * from pgsched.queues order by name",
         "select * from pgsched.settings",
         "select name, owner from pgsched.locks",
+        "select name from pgsched.calendars",
     )
     with database(dsn) as db:
         return [db.execute(statement.encode()).fetchall() for statement in statements]
