@@ -226,8 +226,8 @@ class Client(QueueClient, ScheduleClient, CalendarClient):
         """Change the given options of a task; None empties one. A run under way is not disturbed.
 
         An edited schedule is planned afresh, ``at`` and ``delay`` move a one-time task that waits. Raises InvalidTask,
-        TaskNotFound, and TransitionRefused when a schedule is given a time of its own, or a task that has begun other
-        dependencies.
+        TaskNotFound, and TransitionRefused when a schedule is cancelled, or is given a time of its own, or a task that
+        has begun other dependencies.
         """
         self._database.run(commands.update(id, payload, options))
 

@@ -32,10 +32,10 @@ hypothesis.settings.load_profile("tests")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if (
-        signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    ):  # as in a shell's background; what the tests start would inherit it
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Ignored in a shell's background, or under nohup; what the tests start would inherit it.
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
     os.environ["TZ"] = "UTC"  # what the server answers is in the zone of whoever asks
     time.tzset()
     if not hasattr(config, "workerinput"):  # the first process, not a pytest-xdist worker

@@ -87,15 +87,21 @@ def tree(task_id: int) -> Command[TaskNode]:
 
 
 def update(task_id: int, payload: Mapping[str, Any] | None, options: TaskOptions) -> Command[None]:
-    """Change the given options of a task. Raises TaskNotFound, and TransitionRefused for a time of a schedule."""
+    """Change the given options of a task.
+
+    Raises TaskNotFound, and TransitionRefused for a time of a schedule, and for a schedule that is cancelled.
+    """
     columns, delay = changed_columns(payload, options)
 
     def parse(rows: Rows) -> None:
         if not rows:
             raise _no_task(task_id)
-        if not rows[0]["changed"]:
+        (row,) = rows
+        if not row["changed"]:
             raise TransitionRefused(
-                f"task {task_id} is {rows[0]['schedule_type']}: at and delay are for one-time tasks"
+                f"task {task_id} is cancelled: its schedule cannot be changed before it is retried"
+                if row["status"] == "cancelled"
+                else f"task {task_id} is {row['schedule_type']}: at and delay are for one-time tasks"
             )
 
     params = {

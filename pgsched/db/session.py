@@ -48,6 +48,8 @@ class Session:
         """Seconds after which a server that does not answer is given up."""
         self.asked_at: float | None = None
         """Since when an answer is waited for, by the monotonic clock; None while nothing is asked. From any thread."""
+        self.opened = 0
+        """How many connections were opened so far."""
         self._connection: AsyncLink | None = None
 
     @property
@@ -81,6 +83,7 @@ class Session:
         """Return the connection, opening it when there is none."""
         if self._connection is None or self._connection.closed:
             self._connection = await connect_async(self._dsn, application_name=self._name)
+            self.opened += 1
             if not self._connection.pooled:
                 await self._set_up(self._connection)
         return self._connection

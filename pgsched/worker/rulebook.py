@@ -20,7 +20,7 @@ from pgsched.zones import agrees
 log = get_logger("pgsched.worker")
 
 AGAIN_SECONDS = 60.0
-"""How long the database's rules of a zone are taken to stay what they are."""
+"""How long the database's rules of a zone are taken to stay what they are, at the most: as long as the connection."""
 UNBOOKED = -1
 """The revision of no row: what a finish with it would book, the database books."""
 
@@ -32,14 +32,15 @@ class Rulebook:
         self._session = session
         self._agrees = {TIMEZONE: True}
         self._since = -math.inf
+        self._opened = 0
 
     async def learn(self, tasks: Sequence[Claimed]) -> None:
         """Compare the zones of claimed schedules that were not compared a moment ago. Raises DatabaseUnavailable."""
         zones = {task.timezone for task in tasks if task.timezone is not None and task.schedule_type != "one_time"}
         if not zones:
             return
-        if monotonic() - self._since > AGAIN_SECONDS:
-            self._agrees, self._since = {TIMEZONE: True}, monotonic()
+        if monotonic() - self._since > AGAIN_SECONDS or self._opened != self._session.opened:
+            self._agrees, self._since, self._opened = {TIMEZONE: True}, monotonic(), self._session.opened
         if unknown := sorted(zones - self._agrees.keys()):
             try:
                 known = {rules.zone: agrees(rules) for rules in await read_zones(self._session, unknown)}

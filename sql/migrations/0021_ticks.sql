@@ -117,13 +117,13 @@ declare
 begin
   if tg_op = 'DELETE' or new.name <> old.name then
     select t.id into task_id from pgsched.tasks t
-    where t.cron_expression is not null and lower(t.cron_expression) ~ pattern limit 1;
+    where t.cron_expression is not null and lower(t.cron_expression collate "C") ~ pattern limit 1;
     if found then
       raise object_in_use using message = format('calendar %s is named by the cron expression of task %s', old.name, task_id);
     end if;
   elsif new.days <> old.days then
     update pgsched.tasks t set planned_from = clock_timestamp()
-    where t.cron_expression is not null and lower(t.cron_expression) ~ pattern
+    where t.cron_expression is not null and lower(t.cron_expression collate "C") ~ pattern
       and t.status in ('pending', 'running', 'blocked');
   end if;
   return new;
@@ -191,7 +191,7 @@ declare
   rule pgsched.cron_rule;
   -- Only ASCII spaces part fields.
   fields text[] := array_remove(
-    string_to_array(translate(lower(expression collate "C"), e'\t\n\r\f\v', '     '), ' '), '');
+    string_to_array(translate(lower(expression collate "C"), e'\t\n\r\f\x0b', '     '), ' '), '');
   bits bigint;
   sets bigint[];
   from_end bigint := 0;

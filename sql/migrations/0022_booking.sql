@@ -45,6 +45,7 @@ comment on function pgsched.booked is
 create function pgsched.refuse_tick(task pgsched.tasks, named text, value timestamptz) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
 begin
   raise invalid_parameter_value using
     message = format('%s is for one-time tasks; a %s one begins with start_date, got %s', named, task.schedule_type, value),
@@ -255,7 +256,9 @@ begin
       perform pgsched.note_dropped(old, old.scheduled_for, until);
       new := pgsched.booked(new, coalesce(new.end_date + interval '1 microsecond', moment));
     elsif new.jitter is distinct from old.jitter and old.attempts = 0 then
-      new.next_run_at := pgsched.due_at(new.id, new.scheduled_for, new.jitter);
+      -- A tick that came is not missed by a shorter jitter: it is due now. One that is due stays due.
+      new.next_run_at := case when old.next_run_at <= present then old.next_run_at
+        else greatest(pgsched.due_at(new.id, new.scheduled_for, new.jitter), present) end;
     end if;
   end if;
   if new.status = 'pending' and new.enabled then
@@ -599,6 +602,15 @@ begin
       where c between now() and least(known.until, noted.until) - interval '1 day'
         and pgsched.offset_at(known, c) is distinct from pgsched.offset_at(noted, c));
     schedules := 0;
+    -- What runs meanwhile was claimed by a worker that may know the old rules: the database books its next tick. The wall
+    -- clock of a tick that has begun does not come again that day.
+    update pgsched.tasks t
+    set revision = t.revision + 1,
+      planned_from = case when t.cron_expression is null or (pgsched.read_cron(t.cron_expression)).fixed
+        then greatest(t.planned_from, pgsched.move_tick(t, noted) + interval '1 microsecond') else t.planned_from end
+    where t.timezone = known.zone and t.schedule_type <> 'one_time'
+      and (t.status in ('running', 'blocked') or t.status = 'pending' and t.attempts > 0)
+      and (t.cron_expression is not null or extract(day from t.repeat_interval) <> 0 or date_trunc('month', t.repeat_interval) <> '0');
     for task in
       select * from pgsched.tasks t
       where t.timezone = known.zone and t.schedule_type <> 'one_time' and t.status = 'pending' and t.attempts = 0

@@ -20,7 +20,7 @@ target as (
       statement_timestamp() - done.started_ago * interval '1 second', done.counted) end as booked
   from done
   join lateral (
-    select t.attempts, t.locked_by as worker_id, edited, case when edited then t end as task
+    select t.attempts, t.locked_by as worker_id, e.edited, case when e.edited then t end as task
     from pgsched.tasks t
     cross join lateral (
       select t.revision <> done.revision and t.schedule_type <> 'one_time' and (done.execution is null or done.counted)

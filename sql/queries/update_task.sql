@@ -1,7 +1,7 @@
 -- Changes the given columns of a task and leaves the others: the triggers plan an edited schedule afresh and wake who
--- sleeps. `found` without `changed`: a nominal time was given to a task that has a schedule.
+-- sleeps. Not `changed`: a nominal time was given to a task that has a schedule, or that is cancelled, and would not run.
 with present as (
-  select t.id, t.schedule_type::text, jsonb_populate_record(t, %(changes)s::jsonb) as wanted
+  select t.id, t.schedule_type::text, t.status::text, jsonb_populate_record(t, %(changes)s::jsonb) as wanted
   from pgsched.tasks t
   where t.id = %(id)s
   for no key update
@@ -24,7 +24,7 @@ changed as (
     alert_if_no_success_for = (present.wanted).alert_if_no_success_for,
     alert_if_running_for = (present.wanted).alert_if_running_for
   from present
-  where t.id = present.id and not (%(moves)s and present.schedule_type <> 'one_time')
+  where t.id = present.id and (present.schedule_type = 'one_time' or not (%(moves)s or present.status = 'cancelled'))
   returning t.id
 )
-select present.schedule_type, exists (select from changed) as changed from present
+select present.schedule_type, present.status, exists (select from changed) as changed from present

@@ -19,7 +19,7 @@ def test_50_ticks_run_once_each_beside_random_kills(
 ) -> None:
     books.execute(
         "insert into pgsched.tasks"
-        " (task_type, payload, repeat_interval, repeat_count, scheduled_for, on_missed, max_attempts)"
+        " (task_type, payload, repeat_interval, repeat_count, start_date, on_missed, max_attempts)"
         " values ('pause', '{\"seconds\": 0.04}', '50 milliseconds', %s, now(), 'all', 100)",
         (TICKS,),
     )

@@ -238,8 +238,12 @@ def test_bad_task_refuses_the_call_by_place_and_rule(client: Client, key: str | 
 def test_task_that_a_trigger_refuses_is_named_by_its_place(client: Client, db: Database, key: str | None) -> None:
     db.execute(
         """
-        create or replace function pgsched.cron_problem(expression text) returns text language sql
-        as $$ select 'has a problem' where expression = '7 7 7 7 *' $$
+        create function refuse() returns trigger language plpgsql as $$ begin
+          raise invalid_parameter_value using message = 'cron_expression ''7 7 7 7 *'': has a problem',
+            column = 'cron_expression', table = 'tasks', schema = 'pgsched';
+        end $$;
+        create trigger refuses before insert on pgsched.tasks for each row
+        when (new.cron_expression = '7 7 7 7 *') execute function refuse()
         """
     )
     specs = [

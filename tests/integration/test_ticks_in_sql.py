@@ -37,6 +37,7 @@ EXPRESSIONS = [
     "-1 * * * *", "1,,2 * * * *", ", * * * *", "1-2-3 * * * *", "@reboot", "@fortnightly", "H * * * *",
     "R * * * *", "0 8 15W * *", "0 8 * foo *", "0 8 * * funday", "* * * * * 0", "*/5 * * * * 1-5",
     "99999999999 * * * *", "0 8 l-2 * *", "1.5 * * * *", "0 8 * * fri-mon", "0 8 * * 5-1",
+    "0 0 1 nov *", "0 0 1 Oct-NOV *", "0\v8 * * *\v",
     "0 8 13 * fri days=both", "0 0 29 2 * except=02-29", "0 0 29 2 mon days=both weeks=52@2030-01-07",
     "0 0 1 1 * except=01-01 instead=workday",
     "0 0 1 1 * instead=workday except=" + ",".join(f"0{month}-{day:02}" for month in (1, 2) for day in range(1, 29)),
@@ -59,10 +60,10 @@ def problem_of(expression: str) -> str | None:
     return None
 
 
-def test_sql_and_python_read_these_expressions_alike(dsn: str) -> None:
+def test_sql_and_python_read_these_expressions_alike(every_server_dsn: str) -> None:
     problems = [problem_of(expression) for expression in EXPRESSIONS]
     assert 10 < problems.count(None) < len(problems) - 10
-    with database(dsn) as db:
+    with database(every_server_dsn) as db:
         rows = db.execute(
             "select pgsched.cron_problem(text) as problem"
             " from unnest(%s::text[]) with ordinality as u(text, n) order by n",
@@ -87,8 +88,8 @@ def compare_texts(dsn: str, count: int, seed: int) -> None:
     assert 0.1 < readable / count < 0.9
 
 
-def test_sql_and_python_read_the_same_expressions(dsn: str) -> None:
-    compare_texts(dsn, 4_000, seed=1)
+def test_sql_and_python_read_the_same_expressions(every_server_dsn: str) -> None:
+    compare_texts(every_server_dsn, 4_000, seed=1)
 
 
 @pytest.mark.long
@@ -130,8 +131,8 @@ def test_the_ticks_at_changes_of_the_clocks_are_those_of_python(dsn: str, part: 
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_ticks_of_random_schedules_are_those_of_python(dsn: str, seed: int) -> None:
-    compare_ticks(dsn, 1_000, seed)
+def test_the_ticks_of_random_schedules_are_those_of_python(every_server_dsn: str, seed: int) -> None:
+    compare_ticks(every_server_dsn, 1_000, seed)
 
 
 @pytest.mark.long

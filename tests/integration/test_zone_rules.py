@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zoneinfo
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -16,8 +17,10 @@ from pgsched.cron import _next_tick
 from pgsched.db.session import Session
 from pgsched.db.zone_rules import Moved, follow_zones, read_zones
 from pgsched.testing import freeze
+from pgsched.worker.rulebook import UNBOOKED
+from pgsched.worker.starting import follow
 from pgsched.zones import agrees, load_zone
-from tests.engine import engine, history, on_loop, rows, running_worker
+from tests.engine import engine, handlers, history, on_loop, rows, running_worker
 from tests.tables import database, insert_task, move_tick, task_row
 from tests.waiting import wait_until_async
 
@@ -102,6 +105,80 @@ async def test_a_worker_that_starts_lets_what_is_booked_follow(dsn: str) -> None
             await wait_until_async(lambda: task_row(db, task_id)["scheduled_for"] == tick, message="the tick has moved")
 
 
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"cron_expression": "22 4 * * *"}, "2030-06-03T02:22"),
+        ({"repeat_interval": "1 day", "start_date": datetime(2030, 5, 2, 2, 22, tzinfo=UTC)}, "2030-06-03T02:22"),
+        ({"cron_expression": "*/15 * * * *"}, "2030-06-02T01:30"),
+        ({"repeat_interval": "1 hour", "start_date": datetime(2030, 5, 2, 1, 22, tzinfo=UTC)}, "2030-06-02T02:22"),
+    ],
+)
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_tick_that_began_by_the_old_rules_does_not_come_again_by_the_new(
+    dsn: str, columns: dict[str, Any], expected: str, fails: bool
+) -> None:
+    tick = datetime(2030, 6, 2, 1, 22, tzinfo=UTC)
+    attempts = []
+
+    def mail() -> None:
+        attempts.append(1)
+        if fails and len(attempts) == 1:
+            raise ValueError("no luck")
+
+    @on_loop
+    async def check() -> None:
+        with freeze(dsn, NOON) as clock, database(dsn) as db:
+            task_id = insert_task(db, timezone=BERLIN, backoff_delay="1 second", **columns)
+            await followed(dsn)
+            knew_other_rules(db, 1)
+            move_tick(db, task_id, tick)
+            clock.freeze(tick)
+            async with engine(dsn, handlers(mail=mail)) as one:
+                if fails:
+                    await one.work()
+                    await followed(dsn)
+                    clock.advance(2)
+                    await one.work()
+                else:
+                    await one.claim()
+                    await followed(dsn)
+                    await one.run()
+            assert {run["scheduled_for"] for run in history(db, task_id)} == {tick}
+            assert task_row(db, task_id)["scheduled_for"] == datetime.fromisoformat(expected).replace(tzinfo=UTC)
+
+    check()
+
+
+@on_loop
+async def test_a_worker_that_connects_again_compares_the_rules_again(dsn: str, other_rules: None) -> None:
+    with database(dsn) as db:
+        insert_task(db, timezone=BERLIN, repeat_interval="1 hour")
+        async with engine(dsn) as one:
+            rulebook = one.worker.claimer.claims.rulebook
+            rulebook._agrees[BERLIN], rulebook._since = True, math.inf  # as it was before the server was upgraded
+            tasks = await one.claim()
+            assert [task.revision for task in tasks] == [UNBOOKED]
+
+
+@on_loop
+async def test_a_change_of_rules_is_logged_once(dsn: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with freeze(dsn, NOON), database(dsn) as db:
+        ids = [insert_task(db, timezone=BERLIN, cron_expression="22 4 * * *") for _ in range(2)]
+        await followed(dsn)
+        knew_other_rules(db, 1)
+        for task_id in ids:
+            move_tick(db, task_id, datetime(2030, 6, 2, 1, 22, tzinfo=UTC))
+        session = Session(dsn=dsn, name="pgsched test")
+        for _ in range(3):
+            await follow(session)
+        await session.close()
+    told = [line for line in capsys.readouterr().out.splitlines() if "zone_rules_changed" in line]
+    assert len(told) == 1
+    assert "timezone=Europe/Berlin" in told[0]
+    assert "schedules=2" in told[0]
+
+
 @pytest.fixture
 def other_rules(tmp_path: Path) -> Iterator[None]:
     """A Python whose Berlin has the rules of New York."""
@@ -130,7 +207,9 @@ def places() -> list[Path]:
 
 
 @on_loop
-async def test_a_worker_with_other_rules_leaves_the_booking_to_the_database(dsn: str, other_rules: None) -> None:
+async def test_a_worker_with_other_rules_leaves_the_booking_to_the_database(
+    dsn: str, other_rules: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert zones.load_zone(BERLIN).utcoffset(datetime(2030, 1, 1)) == timedelta(hours=-5)
     with freeze(dsn, NOON) as clock, database(dsn) as db:
         task_id = insert_task(db, timezone=BERLIN, cron_expression="22 4 * * *")
@@ -142,3 +221,4 @@ async def test_a_worker_with_other_rules_leaves_the_booking_to_the_database(dsn:
         assert [run["scheduled_for"] for run in history(db, task_id)] == [tick]
         assert row["scheduled_for"] == row["next_run_at"] == tick + timedelta(days=1)
         assert rows(db, "select from pgsched.missed_ticks") == []
+    assert capsys.readouterr().out.count("zone_differs") == 1
