@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -36,6 +37,9 @@ def pytest_configure(config: pytest.Config) -> None:
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, usual)
+    # Whatever the machine says, as in the Makefile: each process that a test starts would compile pgsched anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     os.environ["TZ"] = "UTC"  # what the server answers is in the zone of whoever asks
     time.tzset()
     if not hasattr(config, "workerinput"):  # the first process, not a pytest-xdist worker

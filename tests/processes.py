@@ -146,8 +146,8 @@ class PgschedRunner:
 
 
 def _environment(dsn: str | None, env: Mapping[str, str]) -> dict[str, str]:
-    """Ours without any PGSCHED_ or libpq setting: a process sees only what its test gives it."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    """Ours without any PGSCHED_ or libpq setting: a process sees only what its test gives it. It keeps bytecode."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "PYTHONDONTWRITE"))}
     search = os.pathsep.join(filter(None, [str(CHECKOUT), inherited.get("PYTHONPATH")]))
     settings = {"PYTHONPATH": search, "PYTHONUNBUFFERED": "1"}
     if dsn is not None:
