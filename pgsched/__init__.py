@@ -1,9 +1,14 @@
-"""pgsched: a job queue and scheduler that needs PostgreSQL and nothing else."""
+"""pgsched: a job queue and scheduler that needs PostgreSQL and nothing else.
 
-from pgsched.app import App
-from pgsched.async_client import AsyncClient
-from pgsched.client import Client
-from pgsched.context import Context
+What it exports is imported when it is first asked for: a command, or a program that catches an error, need not pay for
+the rest.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
 from pgsched.errors import (
     CalendarNotFound,
     ConfigError,
@@ -27,10 +32,16 @@ from pgsched.errors import (
     TransitionRefused,
     UnfitDatabase,
 )
-from pgsched.events import Event
-from pgsched.interval import Interval
-from pgsched.preview import preview
-from pgsched.spec import TaskSpec
+
+if TYPE_CHECKING:
+    from pgsched.app import App
+    from pgsched.async_client import AsyncClient
+    from pgsched.client import Client
+    from pgsched.context import Context
+    from pgsched.events import Event
+    from pgsched.interval import Interval
+    from pgsched.previews import preview
+    from pgsched.spec import TaskSpec
 
 __version__ = "0.1.0"
 
@@ -65,3 +76,34 @@ __all__ = [
     "UnfitDatabase",
     "preview",
 ]
+
+_HOMES = {
+    "App": "app",
+    "AsyncClient": "async_client",
+    "Client": "client",
+    "Context": "context",
+    "Event": "events",
+    "Interval": "interval",
+    "TaskSpec": "spec",
+    "preview": "previews",
+}
+
+if not TYPE_CHECKING:  # type checkers would take any name for an attribute
+
+    def __getattr__(name: str) -> object:
+        """Import what is asked for: something exported, or a module of the package."""
+        home = f"pgsched.{_HOMES.get(name, name)}"
+        try:
+            found = None if name.startswith("_") else importlib.import_module(home)
+        except ModuleNotFoundError as error:
+            if error.name != home:
+                raise
+            found = None
+        if found is None:
+            raise AttributeError(f"module 'pgsched' has no attribute {name!r}")
+        if name in _HOMES:
+            found = globals()[name] = getattr(found, name)
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -9,7 +9,7 @@ from typing import Unpack
 from pgsched.calendars import Calendar
 from pgsched.db import calendar_commands
 from pgsched.db.database import AsyncDatabase, Database
-from pgsched.preview import PreviewOptions, calendars_of, preview
+from pgsched.previews import PreviewOptions, calendars_of, preview
 
 
 class CalendarClient:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from pgsched.errors import InvalidTask
-from pgsched.preview import explain, next_from
+from pgsched.previews import explain, next_from
 from pgsched.records import Execution, MissedTicks, Task, to_json_able
 from pgsched.schedule import Schedule, admit, book, first_tick
 from pgsched.silence import Alert

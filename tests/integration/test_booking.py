@@ -18,7 +18,7 @@ from pgsched.cron import parse_cron
 from pgsched.declared import sync_schedules
 from pgsched.errors import InvalidCron, InvalidTask, TransitionRefused
 from pgsched.interval import Interval
-from pgsched.preview import preview
+from pgsched.previews import preview
 from pgsched.registry import Registry
 from pgsched.schedule import Schedule, due_at
 from pgsched.spec import TaskSpec

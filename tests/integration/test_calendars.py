@@ -12,7 +12,7 @@ from pgsched.async_client import AsyncClient
 from pgsched.client import Client
 from pgsched.cron import next_tick, parse_cron
 from pgsched.errors import InvalidTask
-from pgsched.preview import preview
+from pgsched.previews import preview
 from pgsched.zones import load_zone
 from tests import crons
 from tests.engine import engine, handlers, nothing, on_loop

@@ -19,7 +19,7 @@ from pgsched.config import WorkerSettings
 from pgsched.cron import ALIASES, load_zone, next_tick, parse_cron
 from pgsched.errors import InvalidCron
 from pgsched.interval import Interval
-from pgsched.preview import schedule_of
+from pgsched.previews import schedule_of
 from pgsched.schedule import admit, next_after
 from pgsched.worker.service import Worker
 from tests.doc_examples import PAGES, Block, Story, blocks, table, tables

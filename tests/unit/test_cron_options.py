@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pgsched.cron import next_tick, parse_cron, previous_tick
 from pgsched.cron_words import describe
 from pgsched.errors import InvalidCron
-from pgsched.preview import explain, schedule_of
+from pgsched.previews import explain, schedule_of
 from pgsched.zones import load_zone
 from tests import crons
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pgsched.errors import InvalidCron, InvalidTask, InvalidTimezone
 from pgsched.interval import Interval
 from pgsched.model import Outcome
-from pgsched.preview import MAX_TICKS, explain, next_from, preview, preview_ticks, schedule_of, ticks_of
+from pgsched.previews import MAX_TICKS, explain, next_from, preview, preview_ticks, schedule_of, ticks_of
 from pgsched.schedule import Schedule, due_at, first_tick
 from pgsched.transition import Admitted, conclude, judge
 from tests import crons

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from pgsched.errors import InvalidTask
-from pgsched.preview import explain, schedule_of, ticks_of
+from pgsched.previews import explain, schedule_of, ticks_of
 from pgsched.records import to_json_able
 from pgsched.web.access import Viewer
 from pgsched.web.api import examples

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from pgsched.db import page_commands
 from pgsched.errors import InvalidTask
-from pgsched.preview import Previewed, explain, noted, schedule_of, ticks_of
+from pgsched.previews import Previewed, explain, noted, schedule_of, ticks_of
 from pgsched.records import Task
 from pgsched.status import status_of
 from pgsched.web.access import Actor, Operator, Viewer

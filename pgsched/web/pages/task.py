@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from pgsched.errors import InvalidTask
 from pgsched.model import GROUP
-from pgsched.preview import noted
+from pgsched.previews import noted
 from pgsched.records import Execution, Task
 from pgsched.spec import TaskOptions
 from pgsched.web.access import Actor, Operator, Viewer, shows_payloads
