@@ -73,10 +73,15 @@ def put(program: Path, line: str) -> None:
 
 
 def _serve(address: str) -> None:
+    import pgsched.app
     import pgsched.flow
+    import pgsched.maintenance.doctor.doctor
+    import pgsched.maintenance.prune
     import pgsched.web.app  # noqa: F401
-    from pgsched.cli import main
+    from pgsched.cli import COMMANDS, main
 
+    for command in COMMANDS.values():
+        command.load()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a child ended: it says so itself
     with socket.socket(socket.AF_UNIX) as calls:
         calls.bind(address)

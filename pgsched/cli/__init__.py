@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import io
 import sys
 from collections.abc import Sequence
@@ -12,35 +11,62 @@ import click
 from click.core import ParameterSource
 
 from pgsched import logs
-from pgsched.cli.alerts import alerts
-from pgsched.cli.bench import bench
-from pgsched.cli.calendars import calendar
-from pgsched.cli.dead import dead
-from pgsched.cli.dev import dev
-from pgsched.cli.doctor import doctor
 from pgsched.cli.errors import report
-from pgsched.cli.events import events, queue_events
-from pgsched.cli.groups import group
-from pgsched.cli.locks import lock
-from pgsched.cli.migrate import migrate
+from pgsched.cli.listed import Listed, ListedCommands
 from pgsched.cli.options import program_option
 from pgsched.cli.output import say
-from pgsched.cli.prune import prune
-from pgsched.cli.queues import queue
-from pgsched.cli.schedules import schedule
 from pgsched.cli.session import DEFAULT_LEVEL, Session
-from pgsched.cli.settings import settings
-from pgsched.cli.stats import stats
-from pgsched.cli.tasks import task
-from pgsched.cli.top import top
-from pgsched.cli.web import web
-from pgsched.cli.worker import worker
 
 __all__ = ["main"]
+
+COMMANDS = {
+    command: Listed(f"pgsched.cli.{module}", command, summary)
+    for module, command, summary in (
+        ("alerts", "alerts", "Print recording rules and alerts for Prometheus; the options are thresholds."),
+        ("bench", "bench", "Measure the server: inserts, workers, pick-up, WAL, disk."),
+        (
+            "calendars",
+            "calendar",
+            "List, set and delete calendars: days that cron expressions leave out, as except=@holidays.",
+        ),
+        ("dead", "dead", "List, retry and purge the tasks that failed for good."),
+        ("dev", "dev", "Start an embedded PostgreSQL, migrate it, run a worker and serve the dashboard, until Ctrl-C."),
+        ("doctor", "doctor", "Look what is wrong with the queue and its database."),
+        ("events", "events", "Follow what happens to tasks of queues with events, until Ctrl-C."),
+        ("groups", "group", "Add groups of steps, and show how far they are."),
+        ("locks", "lock", "List locks, run a command under one, break one."),
+        ("migrate", "migrate", "Bring the database's schema to this program's version."),
+        (
+            "prune",
+            "prune",
+            "Delete finished tasks and old history: as the settings say, or for completed tasks, for dead tasks and "
+            "for the history as an option says instead.",
+        ),
+        ("queues", "queue", "List, pause, resume, limit and set up queues."),
+        (
+            "schedules",
+            "schedule",
+            "Keep schedules declared in code and the table in step, run ticks that passed, and plan afresh.",
+        ),
+        (
+            "settings",
+            "settings",
+            "Show and change how long finished tasks and the history are kept, where a queue says nothing else.",
+        ),
+        ("stats", "stats", "Show every queue, every worker, and due tasks that no worker has a handler for."),
+        ("tasks", "task", "Add, list, show and change tasks."),
+        ("top", "top", "Watch queues, workers and running tasks, live."),
+        ("web", "web", "Serve the dashboard and the REST API until SIGTERM or Ctrl-C."),
+        ("worker", "worker", "Run a worker until SIGTERM or Ctrl-C; or list those that run."),
+    )
+}
+"""Every command, with what its help begins with."""
 
 
 def _say_version(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
     if asked:
+        import importlib.metadata  # only here: it imports more than all else that help needs
+
         try:
             version = importlib.metadata.version("pgsched")
         except importlib.metadata.PackageNotFoundError:
@@ -50,6 +76,8 @@ def _say_version(context: click.Context, _parameter: click.Parameter, asked: boo
 
 
 @click.group(
+    cls=ListedCommands,
+    listed=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Options that set up a program are also read from the environment, as PGSCHED_<OPTION>: PGSCHED_DSN.",
 )
@@ -74,31 +102,6 @@ def commands(context: click.Context, dsn: str | None, log_level: str | None) -> 
     session.given_dsn, session.level = dsn, log_level
     session.dsn_on_line = context.get_parameter_source("dsn") is ParameterSource.COMMANDLINE
     logs.configure(log_level or DEFAULT_LEVEL)
-
-
-for command in (
-    migrate,
-    worker,
-    web,
-    dev,
-    task,
-    group,
-    schedule,
-    calendar,
-    dead,
-    queue,
-    lock,
-    stats,
-    top,
-    doctor,
-    alerts,
-    prune,
-    settings,
-    events,
-    bench,
-):
-    commands.add_command(command)
-queue.add_command(queue_events)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

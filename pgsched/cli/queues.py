@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import click
 
+from pgsched.cli.events import queue_events
 from pgsched.cli.options import json_option
 from pgsched.cli.output import duration, say, say_rows, span
 from pgsched.cli.retention_options import chosen, clear_option, confirm_change, retention_in_words, retention_options
@@ -55,6 +56,9 @@ def limits_in_words(queue: QueueInfo) -> str:
 @click.group()
 def queue() -> None:
     """List, pause, resume, limit and set up queues."""
+
+
+queue.add_command(queue_events)
 
 
 @queue.command("list")

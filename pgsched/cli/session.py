@@ -6,10 +6,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from pgsched.client import Client
 from pgsched.config import dsn_from
-from pgsched.db.dsn import resolve_dsn
+
+if TYPE_CHECKING:
+    from pgsched.client import Client
 
 DEFAULT_LEVEL = "info"
 
@@ -37,12 +39,16 @@ class Session:
 
     def client(self) -> Client:
         """A client on the database, for a ``with``; its first call finds out whether all is well there."""
+        from pgsched.client import Client  # only here: not every command needs one
+
         return Client(self.dsn)
 
 
 @contextmanager
 def server(dsn: str) -> Iterator[str]:
     """The libpq DSN behind ``dsn``; an embedded server runs for as long as it is used."""
+    from pgsched.db.dsn import resolve_dsn  # only here: help needs no database
+
     found, leave = resolve_dsn(dsn)
     try:
         yield found

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from pgsched.cli import commands
+from tests.docs.cli_page import inner_commands
 from tests.processes import CHECKOUT
 
 DEPLOY = CHECKOUT / "deploy"
@@ -31,8 +32,7 @@ def options_of(*command: str) -> dict[str, click.Parameter]:
     current: click.Command = commands
     for word in ("", *command):
         if word:
-            assert isinstance(current, click.Group), f"{current.name} has no commands"
-            current = current.commands[word]
+            current = inner_commands(current)[word]
         found |= {p.envvar: p for p in current.params if isinstance(p.envvar, str)}
     return found
 

@@ -52,9 +52,17 @@ def cli_page() -> str:
 def walk(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
     """Every command with its full name: a group before its own."""
     yield path, command
-    if isinstance(command, click.Group):
-        for name, inner in sorted(command.commands.items()):
-            yield from walk(inner, f"{path} {name}")
+    for name, inner in inner_commands(command).items():
+        yield from walk(inner, f"{path} {name}")
+
+
+def inner_commands(command: click.Command) -> dict[str, click.Command]:
+    """The commands of a group by their names; none of any other command."""
+    if not isinstance(command, click.Group):
+        return {}
+    context = click.Context(command)
+    found = {name: command.get_command(context, name) for name in command.list_commands(context)}
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def _does_something(command: click.Command) -> bool:

@@ -6,6 +6,7 @@ import click
 import pytest
 
 from pgsched.cli import commands
+from tests.docs.cli_page import inner_commands
 
 ANYWHERE = {"--dsn", "--log-level"}
 PROGRAMS = {
@@ -28,8 +29,8 @@ program, and say nothing of a task, a filter, a setting of the database or an an
 
 
 def all_commands(command: click.Command = commands, path: str = "pgsched") -> list[tuple[str, click.Command]]:
-    inner = command.commands if isinstance(command, click.Group) else {}
-    return [(path, command), *(found for name, one in inner.items() for found in all_commands(one, f"{path} {name}"))]
+    inner = inner_commands(command).items()
+    return [(path, command), *(found for name, one in inner for found in all_commands(one, f"{path} {name}"))]
 
 
 @pytest.mark.parametrize(("path", "command"), [pytest.param(*one, id=one[0]) for one in all_commands()])

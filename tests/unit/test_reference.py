@@ -12,7 +12,7 @@ import pytest
 
 import pgsched
 from pgsched.cli import commands
-from tests.docs.cli_page import cli_page, told, walk
+from tests.docs.cli_page import cli_page, inner_commands, told, walk
 from tests.docs.markdown import anchor, table
 from tests.docs.pages import FOLDER, OF_THE_PROGRAM
 from tests.docs.python_page import modules, public_names
@@ -28,7 +28,7 @@ def test_page_is_what_would_be_written_now(name: str) -> None:
 
 
 def test_page_differs_when_an_option_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    (option,) = [one for one in commands.commands["worker"].params if one.name == "lease"]
+    (option,) = [one for one in inner_commands(commands)["worker"].params if one.name == "lease"]
     monkeypatch.setattr(option, "default", 31.0)
     assert cli_page() != (FOLDER / "reference_cli.md").read_text(encoding="utf-8")
 
