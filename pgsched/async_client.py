@@ -14,15 +14,13 @@ from pgsched.async_locks import AsyncLock
 from pgsched.calendar_client import AsyncCalendarClient
 from pgsched.client import Joined
 from pgsched.db import commands, lock_commands, schedule_commands, task_commands
+from pgsched.db.alert_commands import list_alerts
 from pgsched.db.database import AsyncDatabase
-from pgsched.db.doctor_commands import list_alerts
 from pgsched.db.joining import insert_on_async, run_on_async
 from pgsched.db.task_commands import Changed, Page
 from pgsched.errors import TaskFailed
 from pgsched.filters import TaskFilters
 from pgsched.flow import Part, checked_group
-from pgsched.maintenance.doctor.doctor import look
-from pgsched.maintenance.doctor.findings import Diagnosis
 from pgsched.model import GROUP
 from pgsched.queue_client import AsyncQueueClient
 from pgsched.records import (
@@ -44,6 +42,7 @@ from pgsched.tree import TaskNode
 from pgsched.waiting import Waiting
 
 if TYPE_CHECKING:
+    from pgsched.maintenance.doctor.findings import Diagnosis
     from pgsched.tracing import Tracing
 
 
@@ -353,6 +352,8 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient):
 
     async def doctor(self, checks: Sequence[str] = ()) -> Diagnosis:
         """Look what is wrong with the queue and its database, by all checks or by these. Raises ConfigError."""
+        from pgsched.maintenance.doctor.doctor import look  # only here: nothing else needs the doctor
+
         return await look(await self._database.address(), checks)
 
     async def stats(self) -> Stats:

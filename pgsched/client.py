@@ -13,16 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, Unpack, overloa
 from pgsched.ages import Age
 from pgsched.calendar_client import CalendarClient
 from pgsched.db import commands, lock_commands, schedule_commands, task_commands
+from pgsched.db.alert_commands import list_alerts
 from pgsched.db.database import Database
-from pgsched.db.doctor_commands import list_alerts
 from pgsched.db.joining import insert_on, run_on
 from pgsched.db.task_commands import Changed, Page
 from pgsched.errors import TaskFailed
 from pgsched.filters import TaskFilters
 from pgsched.flow import Part, checked_group
 from pgsched.locks import Lock
-from pgsched.maintenance.doctor.doctor import look_apart
-from pgsched.maintenance.doctor.findings import Diagnosis
 from pgsched.model import GROUP
 from pgsched.queue_client import QueueClient
 from pgsched.records import (
@@ -44,6 +42,7 @@ from pgsched.tree import TaskNode
 from pgsched.waiting import Waiting
 
 if TYPE_CHECKING:
+    from pgsched.maintenance.doctor.findings import Diagnosis
     from pgsched.tracing import Tracing
 
 Joined: TypeAlias = object
@@ -365,6 +364,8 @@ class Client(QueueClient, ScheduleClient, CalendarClient):
 
     def doctor(self, checks: Sequence[str] = ()) -> Diagnosis:
         """Look what is wrong with the queue and its database, by all checks or by these. Raises ConfigError."""
+        from pgsched.maintenance.doctor.doctor import look_apart  # only here: nothing else needs the doctor
+
         return look_apart(self._database.address(), checks)
 
     def stats(self) -> Stats:

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pgsched.errors import InvalidTask
-from pgsched.model import MAX_JSON_BYTES
 
+MAX_JSON_BYTES = 1024 * 1024
+"""The longest payload or result, as UTF-8 JSON text."""
 MAX_DEPTH = 100
 """Lists and objects inside one another: a reader needs some stack for each, on top of its own."""
 

@@ -22,9 +22,6 @@ BACKOFF_MAX = Interval(microseconds=3_600_000_000)
 TIMEZONE, ON_MISSED = "UTC", "once"
 """The same for a schedule."""
 
-MAX_JSON_BYTES = 1024 * 1024
-"""The longest payload or result, as UTF-8 JSON text."""
-
 
 class Claimed(NamedTuple):
     """A row as the claim returned it. The order of the fields is the order of its columns."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from pgsched.db import commands, queue_commands, settings_commands
 from pgsched.db.database import AsyncDatabase, Database
 from pgsched.db.queue_commands import QueueLimits, QueueOptions
 from pgsched.db.settings_commands import SettingsOptions
-from pgsched.maintenance.prune import PruneOptions, prune
 from pgsched.records import Pruned, QueueInfo, QueueSettings, Settings
+
+if TYPE_CHECKING:
+    from pgsched.maintenance.prune import PruneOptions
 
 
 class QueueClient:
@@ -74,6 +76,8 @@ class QueueClient:
         Returns what was deleted. Each batch is committed by itself, on a connection of its own. Raises InvalidTask, and
         OSError of ``archive_dir``.
         """
+        from pgsched.maintenance.prune import prune  # only here: nothing else deletes
+
         return prune(self._database.address(), options)
 
 
@@ -137,6 +141,8 @@ class AsyncQueueClient:
         Returns what was deleted. Each batch is committed by itself, on a connection of its own. Raises InvalidTask, and
         OSError of ``archive_dir``.
         """
+        from pgsched.maintenance.prune import prune  # only here: nothing else deletes
+
         address = await self._database.address()
         stop = threading.Event()
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,7 +74,7 @@ def _object(entry: str) -> dict[str, Any]:
     what = f"allow-shell {entry}" if entry.startswith("@") else "allow-shell"
     try:
         text = Path(entry[1:]).read_text(encoding="utf-8") if entry.startswith("@") else entry
-        found = tomllib.loads(text) if entry.endswith(".toml") else json.loads(text, object_pairs_hook=unique_keys)
+        found = _toml(text) if entry.endswith(".toml") else json.loads(text, object_pairs_hook=unique_keys)
     except OSError as error:
         raise ConfigError(f"{what} cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:  # of either format, and of text that is not UTF-8
@@ -84,6 +83,12 @@ def _object(entry: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ConfigError(f"{what} must be an object of commands by their names, got a {type(found).__name__}")
     return found
+
+
+def _toml(text: str) -> dict[str, Any]:
+    import tomllib  # only here: it takes longer to import than the rest of this package, and hardly any worker needs it
+
+    return tomllib.loads(text)
 
 
 def _check_command(name: str, command: object) -> tuple[str, ...]:

@@ -14,7 +14,6 @@ from pgsched.db.commands import Command, Rows
 from pgsched.db.statements import load_statement
 from pgsched.db.upkeep import LATE_SECONDS
 from pgsched.records import read
-from pgsched.silence import Alert
 
 T = TypeVar("T")
 
@@ -314,11 +313,6 @@ def examine_dead() -> Command[list[Deaths]]:
 def examine_set_aside() -> Command[list[SetAside]]:
     """Read what workers have set aside."""
     return _command(load_statement("examine_set_aside"), _all(SetAside), cap=CAP)
-
-
-def list_alerts(task_id: int | None = None) -> Command[list[Alert]]:
-    """Read which tasks, or whether one task, had no success or run for longer than they say."""
-    return _command(load_statement("list_alerts"), _all(Alert), task_id=task_id, cap=CAP)
 
 
 def examine_timezones(instants: list[datetime]) -> Command[list[Zone]]:

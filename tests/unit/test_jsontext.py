@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgsched.errors import InvalidTask
-from pgsched.jsontext import MAX_DEPTH, KeyTwice, encode_json, foreign_key, unique_keys
-from pgsched.model import MAX_JSON_BYTES
+from pgsched.jsontext import MAX_DEPTH, MAX_JSON_BYTES, KeyTwice, encode_json, foreign_key, unique_keys
 
 JSON_VALUES = st.recursive(
     st.none()

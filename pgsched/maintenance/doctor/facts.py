@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from pgsched.db import commands, doctor_commands, page_commands
+from pgsched.db import alert_commands, commands, doctor_commands, page_commands
 from pgsched.db.commands import Command
 from pgsched.db.doctor_commands import (
     Blocked,
@@ -64,7 +64,7 @@ def questions(now: datetime) -> dict[str, Command[Any]]:
         "dead": doctor_commands.examine_dead(),
         "history": doctor_commands.examine_history(),
         "set_aside": doctor_commands.examine_set_aside(),
-        "alerts": doctor_commands.list_alerts(),
+        "alerts": alert_commands.list_alerts(),
     }
 
 

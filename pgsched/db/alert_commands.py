@@ -1,0 +1,20 @@
+"""What is asked of the database about limits of tasks that are passed. Pure, as :mod:`pgsched.db.commands`."""
+
+from __future__ import annotations
+
+from pgsched.db.commands import Command, Rows
+from pgsched.db.statements import load_statement
+from pgsched.records import read
+from pgsched.silence import Alert
+
+CAP = 10_001
+"""So many limits that are passed are read, at the most."""
+
+
+def list_alerts(task_id: int | None = None) -> Command[list[Alert]]:
+    """Read which tasks, or whether one task, had no success or run for longer than they say."""
+
+    def parse(rows: Rows) -> list[Alert]:
+        return [read(Alert, row) for row in rows]
+
+    return Command(load_statement("list_alerts"), {"task_id": task_id, "cap": CAP}, parse, prepare=False)
