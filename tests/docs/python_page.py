@@ -48,7 +48,7 @@ RETURNED = (
     "pgsched.scheduled:BackfillTick",
     "pgsched.scheduled:SkippedTick",
     "pgsched.calendars:Calendar",
-    "pgsched.preview:PreviewOptions",
+    "pgsched.previews:PreviewOptions",
     "pgsched.records:Task",
     "pgsched.status:TaskStatus",
     "pgsched.records:Execution",
