@@ -67,31 +67,12 @@ def preview(
     ``calendars``: the days of each calendar that the expression names, by its name; :meth:`Client.preview` reads them.
     Raises InvalidCron, InvalidTimezone and InvalidTask, by the rules of ``schedule()``.
     """
-    ticks = preview_ticks(
-        cron, every=every, timezone=timezone, after=after, start=start, end=end, times=times, n=n, calendars=calendars
-    )
-    return [tick.at for tick in ticks]
-
-
-def preview_ticks(
-    cron: str | None = None,
-    *,
-    every: Duration | None = None,
-    timezone: str = "UTC",
-    after: datetime | None = None,
-    start: datetime | None = None,
-    end: datetime | None = None,
-    times: int | None = None,
-    n: int = 5,
-    calendars: Calendars | None = None,
-) -> list[Previewed]:
-    """As :func:`preview`, with the wall-clock time of each tick and what a change of the clocks does to it."""
     if not 1 <= n <= MAX_TICKS:
         raise InvalidTask(f"n must be between 1 and {MAX_TICKS}, got {n}")
     if after is not None and after.utcoffset() is None:
         raise InvalidTask(f"after must have a time zone, got {after}")
     schedule = schedule_of(cron, every=every, timezone=timezone, start=start, end=end, times=times, calendars=calendars)
-    return ticks_of(schedule, after=after or datetime.now(UTC), n=n)
+    return [tick.at for tick in ticks_of(schedule, after=after or datetime.now(UTC), n=n)]
 
 
 def schedule_of(

@@ -23,7 +23,7 @@ from pgsched.model import (
     Missed,
     Outcome,
 )
-from pgsched.schedule import admit, book, due_at, next_after
+from pgsched.schedule import Schedule, admit, book, due_at, next_after
 
 
 def is_plain(task: Claimed) -> bool:
@@ -94,8 +94,8 @@ def _measure(task: Claimed, tick: datetime, now: datetime) -> Admitted | Refused
 
 def _spawn(task: Claimed, missed: tuple[Missed, ...]) -> Finish:
     assert task.scheduled_for is not None  # noqa: S101 - judge() planned it
-    spawned = _plan(task)._replace(counted=True, spawned=True, missed=missed)
-    return _booked(spawned, task, next_after(task.schedule, task.scheduled_for, task.execution_count + 1))
+    spawned, schedule = _plan(task)._replace(counted=True, spawned=True, missed=missed), task.schedule
+    return _booked(spawned, schedule, next_after(schedule, task.scheduled_for, task.execution_count + 1))
 
 
 def conclude(
@@ -177,24 +177,24 @@ def give_up(task: Claimed, outcome: Outcome | None, error: str) -> Finish:
 def _tick_over(task: Claimed, finish: Finish, at: Callable[[float], datetime], *, buried: bool) -> Finish:
     if task.schedule_type == "one_time":
         return finish._replace(next_status="dead")
-    over = finish._replace(counted=True, buried=buried, attempts=0)
+    over, schedule = finish._replace(counted=True, buried=buried, attempts=0), task.schedule
     if task.scheduled_for is None:  # it was to be planned, and never ran
         return finish._replace(next_status="dead")
     try:
         started, finished = at(finish.started), at(finish.finished)
-        booking = book(task.schedule, task.scheduled_for, started, finished, task.execution_count + 1)
+        booking = book(schedule, task.scheduled_for, started, finished, task.execution_count + 1)
     except InvalidTask as error:
         return over._replace(next_status="dead", error=f"{finish.error or ''} {error}".strip())
     if booking.overlapped:
-        first = next_after(task.schedule, task.scheduled_for, 0) or task.scheduled_for
+        first = next_after(schedule, task.scheduled_for, 0) or task.scheduled_for
         over = over._replace(missed=(*over.missed, Missed("overlap", booking.overlapped, first, booking.next_tick)))
-    return _booked(over, task, booking.next_tick)
+    return _booked(over, schedule, booking.next_tick)
 
 
-def _booked(finish: Finish, task: Claimed, tick: datetime | None) -> Finish:
+def _booked(finish: Finish, schedule: Schedule, tick: datetime | None) -> Finish:
     if tick is None:
         return finish._replace(next_status="completed")
-    jitter = (due_at(task.schedule, tick) - tick).total_seconds()
+    jitter = (due_at(schedule, tick) - tick).total_seconds()
     return finish._replace(next_status="pending", next_tick=tick, jitter=jitter)
 
 
@@ -209,7 +209,7 @@ def _plan(task: Claimed) -> Finish:
 
 
 def _move_to(task: Claimed, tick: datetime | None) -> Finish:
-    return _booked(_plan(task), task, tick)
+    return _booked(_plan(task), task.schedule, tick)
 
 
 def _unplannable(task: Claimed, error: InvalidTask) -> Finish:
@@ -223,8 +223,8 @@ def _exhausted(task: Claimed) -> Finish:
     finish = _plan(task)._replace(error=error, attempts=task.max_attempts)
     if task.schedule_type == "one_time" or task.scheduled_for is None:
         return finish._replace(next_status="dead")
-    over = finish._replace(counted=True, buried=True, attempts=0)
+    over, schedule = finish._replace(counted=True, buried=True, attempts=0), task.schedule
     try:
-        return _booked(over, task, next_after(task.schedule, task.scheduled_for, task.execution_count + 1))
+        return _booked(over, schedule, next_after(schedule, task.scheduled_for, task.execution_count + 1))
     except InvalidTask as problem:
         return over._replace(next_status="dead", error=f"{error}; {problem}")

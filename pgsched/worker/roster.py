@@ -60,9 +60,10 @@ class Line:
         else:
             self.ready_at = now + max(again, _pause(_FRUITLESS, self.fruitless))
 
-    def wake(self, at: float) -> None:
-        """Ask again at ``at``, or when it was to be asked anyway."""
+    def wake(self, at: float, *, heard_by_all: bool) -> None:
+        """Ask again at ``at``, or when it was to be asked anyway; what all workers heard is not passed on."""
         self.fruitless = 0
+        self.passed_on = heard_by_all
         if self.ready_at is None or self.ready_at > at:
             self.ready_at = at
 
@@ -179,8 +180,7 @@ class Roster:
         """
         line = self.lines.get(queue)
         if line is not None:
-            line.wake(max(line.asked_at + CALLED_SECONDS, now))
-            line.passed_on = True
+            line.wake(max(line.asked_at + CALLED_SECONDS, now), heard_by_all=True)
         elif queue not in self._specs:
             spec = self._spec_of(queue)
             if spec is not None:
@@ -189,8 +189,7 @@ class Roster:
     def call_all(self, now: float) -> None:
         """Something about the queues has changed: each is asked."""
         for line in self.lines.values():
-            line.wake(now)
-            line.passed_on = True  # all workers hear of a change
+            line.wake(now, heard_by_all=True)
 
     def take(self, name: str, task_ids: Iterable[int]) -> None:
         """Note tasks of a line that this worker claimed."""
@@ -213,8 +212,7 @@ class Roster:
         for task_id in task_ids:
             line = self._in_hand.pop(task_id)
             line.in_hand -= 1
-            line.wake(now)
-            line.passed_on = False
+            line.wake(now, heard_by_all=False)
 
     def to_pass_on(self, now: float) -> list[str]:
         """The queues in which something may start that this worker has no room for; each once."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pgsched.errors import InvalidCron, InvalidTask, InvalidTimezone
 from pgsched.interval import Interval
 from pgsched.model import Outcome
-from pgsched.previews import MAX_TICKS, explain, next_from, preview, preview_ticks, schedule_of, ticks_of
+from pgsched.previews import MAX_TICKS, Previewed, explain, next_from, preview, schedule_of, ticks_of
 from pgsched.schedule import Schedule, due_at, first_tick
 from pgsched.transition import Admitted, conclude, judge
 from tests import crons
@@ -39,9 +39,16 @@ def ticks(cron: str | None = None, **options: Any) -> list[str]:
     return shown(preview(cron, **{"after": NOON} | options))
 
 
+def preview_ticks(
+    cron: str | None, *, after: datetime = NOON, n: int = 5, timezone: str = BERLIN, **options: Any
+) -> list[Previewed]:
+    """The ticks as faces show them."""
+    return ticks_of(schedule_of(cron, timezone=timezone, **options), after=after, n=n)
+
+
 def notes(cron: str | None = None, **options: Any) -> list[tuple[str, str | None]]:
     """Wall-clock time and note of each tick in Berlin."""
-    found = preview_ticks(cron, timezone=BERLIN, **options)
+    found = preview_ticks(cron, **options)
     return [(tick.local.strftime("%m-%d %H:%M"), tick.note) for tick in found]
 
 
