@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -32,12 +31,6 @@ from tests.web_face import web
 
 DB = psycopg.Connection[dict[str, Any]]
 NIGHTLY: dict[str, Any] = {"cron_expression": "0 3 * * *", "alert_if_no_success_for": "25 hours"}
-
-
-@pytest.fixture
-def db(dsn: str) -> Iterator[DB]:
-    with database(dsn) as connection:
-        yield connection
 
 
 def stand(db: DB, task_id: int, **columns: str) -> None:

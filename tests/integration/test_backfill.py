@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,18 +22,6 @@ Database = psycopg.Connection[dict[str, Any]]
 MONDAY = datetime(2026, 1, 5, 8, tzinfo=UTC)
 DAY = timedelta(days=1)
 DAYS = [MONDAY + at * DAY for at in range(4)]
-
-
-@pytest.fixture
-def db(dsn: str) -> Iterator[Database]:
-    with database(dsn) as connection:
-        yield connection
-
-
-@pytest.fixture
-def client(dsn: str) -> Iterator[Client]:
-    with Client(dsn) as made:
-        yield made
 
 
 def daily(db: Database, **columns: Any) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -25,12 +24,6 @@ TICKS = [datetime(2040, 12, day, 9, tzinfo=UTC) for day in (26, 27)]
 """The first ticks of CHRISTMAS after EVE, where 12-25 is left out."""
 BAD_NAME = "name of a calendar must be a lower-case letter and up to 62 more letters, digits, _ or -, got "
 BAD_DAY = "days of calendar holidays must be as 12-25 or 2030-04-19, got "
-
-
-@pytest.fixture
-def client(dsn: str) -> Iterator[Client]:
-    with Client(dsn) as made:
-        yield made
 
 
 def stored(dsn: str) -> dict[str, list[str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,6 @@ from pgsched.interval import Interval
 from tests.tables import (
     WORKER,
     add_worker,
-    database,
     set_completed,
     set_dead,
     set_running,
@@ -36,18 +34,6 @@ Database = psycopg.Connection[dict[str, Any]]
 LATER = datetime(2040, 1, 1, 12, tzinfo=UTC)
 LAST_DAY = datetime(9999, 12, 31, 12, tzinfo=UTC)
 """Refused by the database, not by Python."""
-
-
-@pytest.fixture
-def db(dsn: str) -> Iterator[Database]:
-    with database(dsn) as connection:
-        yield connection
-
-
-@pytest.fixture
-def client(dsn: str) -> Iterator[Client]:
-    with Client(dsn) as client:
-        yield client
 
 
 def ids(tasks: list[Any]) -> list[int]:

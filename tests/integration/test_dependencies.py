@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,18 +19,6 @@ from tests.tables import database, insert_task, move_tick, set_completed, set_de
 
 Database = psycopg.Connection[dict[str, Any]]
 LATER = datetime(2040, 1, 1, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def db(dsn: str) -> Iterator[Database]:
-    with database(dsn) as connection:
-        yield connection
-
-
-@pytest.fixture
-def client(dsn: str) -> Iterator[Client]:
-    with Client(dsn) as client:
-        yield client
 
 
 async def fail() -> None:

@@ -34,12 +34,6 @@ def site(dsn: str) -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def client(dsn: str) -> Iterator[Client]:
-    with Client(dsn) as made:
-        yield made
-
-
 def _types(dsn: str) -> list[str]:
     with database(dsn) as other:
         rows = other.execute("select task_type::text from pgsched.tasks order by id").fetchall()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import psycopg
@@ -22,18 +22,6 @@ from tests.engine import engine, handlers, history, make_due, on_loop, rows
 from tests.tables import database, insert_task, task_row
 
 Database = psycopg.Connection[dict[str, Any]]
-
-
-@pytest.fixture
-def db(dsn: str) -> Iterator[Database]:
-    with database(dsn) as connection:
-        yield connection
-
-
-@pytest.fixture
-def client(dsn: str) -> Iterator[Client]:
-    with Client(dsn) as client:
-        yield client
 
 
 async def say(word: str) -> str:

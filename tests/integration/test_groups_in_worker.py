@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
-import pytest
 
 from pgsched.client import Client
 from pgsched.model import GROUP
@@ -32,12 +30,6 @@ TWO_VALUES = [
     {"task_type": "value", "name": "first", "payload": {"n": 1}},
     {"task_type": "value", "name": "second", "payload": {"n": 2}},
 ]
-
-
-@pytest.fixture
-def db(dsn: str) -> Iterator[Database]:
-    with database(dsn) as connection:
-        yield connection
 
 
 def insert_group(db: Database, steps: list[dict[str, Any]], **columns: Any) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -18,12 +17,6 @@ from tests.tables import WORKER, add_worker, database, insert_task, set_complete
 from tests.waiting import wait_until, wait_until_async
 
 Database = psycopg.Connection[dict[str, Any]]
-
-
-@pytest.fixture
-def db(dsn: str) -> Iterator[Database]:
-    with database(dsn) as connection:
-        yield connection
 
 
 def limit(db: Database, queue: str = "default", **limits: Any) -> None:

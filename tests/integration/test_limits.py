@@ -23,18 +23,6 @@ from tests.waiting import wait_until_async
 Database = psycopg.Connection[dict[str, Any]]
 
 
-@pytest.fixture
-def db(dsn: str) -> Iterator[Database]:
-    with database(dsn) as connection:
-        yield connection
-
-
-@pytest.fixture
-def client(dsn: str) -> Iterator[Client]:
-    with Client(dsn) as made:
-        yield made
-
-
 def limits(db: Database, queue: str = "mail") -> Any:
     (row,) = rows(db, "select limits from pgsched.queues where name = %s", queue)
     return row["limits"]

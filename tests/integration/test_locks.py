@@ -31,12 +31,6 @@ from tests.waiting import wait_until, wait_until_async
 Database = psycopg.Connection[dict[str, Any]]
 
 
-@pytest.fixture
-def client(dsn: str) -> Iterator[Client]:
-    with Client(dsn) as client:
-        yield client
-
-
 def expire(db: Database, name: str) -> None:
     """Let a lock's time be over, as if its holder had not renewed it."""
     db.execute("update pgsched.locks set locked_until = clock_timestamp() where name = %s", (name,))

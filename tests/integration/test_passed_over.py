@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,18 +18,6 @@ from tests.web_face import web
 Database = psycopg.Connection[dict[str, Any]]
 MINUTE = timedelta(minutes=1)
 API = "/api/v1"
-
-
-@pytest.fixture
-def db(dsn: str) -> Iterator[Database]:
-    with database(dsn) as connection:
-        yield connection
-
-
-@pytest.fixture
-def client(dsn: str) -> Iterator[Client]:
-    with Client(dsn) as made:
-        yield made
 
 
 def paused(db: Database, *, minutes: int = 5, **columns: Any) -> tuple[int, datetime]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -24,12 +23,6 @@ Database = psycopg.Connection[dict[str, Any]]
 BAD = "new.payload ? 'bad' and new.status = 'running'"
 WORDS = "raise exception 'not in this house'"
 QUICK: dict[str, Any] = {"poll_interval": 0.05, "concurrency": 4}
-
-
-@pytest.fixture
-def db(dsn: str) -> Iterator[Database]:
-    with database(dsn) as connection:
-        yield connection
 
 
 @pytest.fixture

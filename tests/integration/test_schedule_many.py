@@ -16,24 +16,12 @@ from pgsched.db.bulk import HEAD
 from pgsched.errors import InvalidTask, SchemaMismatch
 from pgsched.interval import Interval
 from pgsched.spec import TaskSpec
-from tests.tables import database, task_row
+from tests.tables import task_row
 
 Database = psycopg.Connection[dict[str, Any]]
 LATER = datetime(2040, 1, 1, 12, tzinfo=UTC)
 LAST_DAY = datetime(9999, 12, 31, 12, tzinfo=UTC)
 """Refused by the database, not by Python."""
-
-
-@pytest.fixture
-def db(dsn: str) -> Iterator[Database]:
-    with database(dsn) as connection:
-        yield connection
-
-
-@pytest.fixture
-def client(dsn: str) -> Iterator[Client]:
-    with Client(dsn) as client:
-        yield client
 
 
 def mail(**options: Any) -> TaskSpec:

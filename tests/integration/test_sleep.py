@@ -21,12 +21,6 @@ SOON = "now() + interval '1 hour'"
 
 
 @pytest.fixture
-def db(dsn: str) -> Iterator[Database]:
-    with database(dsn) as connection:
-        yield connection
-
-
-@pytest.fixture
 def ear(dsn: str) -> Iterator[Database]:
     """A connection that listens for calls."""
     with database(dsn) as connection:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -14,7 +13,6 @@ from psycopg.types.json import Jsonb
 from pgsched.db.problems import describe_rule
 from tests.tables import (
     WORKER,
-    database,
     insert_task,
     set_backing_off,
     set_completed,
@@ -24,12 +22,6 @@ from tests.tables import (
 )
 
 Database = psycopg.Connection[dict[str, Any]]
-
-
-@pytest.fixture
-def db(dsn: str) -> Iterator[Database]:
-    with database(dsn) as connection:
-        yield connection
 
 
 def call(db: Database, expression: str, *arguments: Any) -> Any:

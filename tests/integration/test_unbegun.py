@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,6 @@ from tests.tables import database, insert_task, refuse_updates, task_row
 from tests.waiting import wait_until, wait_until_async
 
 Database = psycopg.Connection[dict[str, Any]]
-
-
-@pytest.fixture
-def db(dsn: str) -> Iterator[Database]:
-    with database(dsn) as connection:
-        yield connection
 
 
 def insert(db: Database, number: int, **columns: Any) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,18 +20,6 @@ from tests.web_face import web
 
 Database = psycopg.Connection[dict[str, Any]]
 API = "/api/v1"
-
-
-@pytest.fixture
-def db(dsn: str) -> Iterator[Database]:
-    with database(dsn) as connection:
-        yield connection
-
-
-@pytest.fixture
-def client(dsn: str) -> Iterator[Client]:
-    with Client(dsn) as made:
-        yield made
 
 
 def put(client: Client, payload: dict[str, Any] | None = None, *, key: str = "k", **options: Any) -> Scheduled:

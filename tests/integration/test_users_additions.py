@@ -16,16 +16,10 @@ from pgsched.spec import TaskSpec
 from tests.engine import engine, on_loop, rows, running_worker
 from tests.retained import Database, finished, left, old_day, prune_now
 from tests.roles import login
-from tests.tables import database, insert_task, set_dead, task_row
+from tests.tables import insert_task, set_dead, task_row
 from tests.waiting import wait_until_async
 
 KEEPS_OUT = "a trigger or a row security policy on pgsched.tasks keeps"
-
-
-@pytest.fixture
-def db(dsn: str) -> Iterator[Database]:
-    with database(dsn) as connection:
-        yield connection
 
 
 # Foreign keys, and triggers that refuse.
