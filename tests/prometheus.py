@@ -1,16 +1,11 @@
-"""A real Prometheus on 127.0.0.1, in a folder of its own. Where it is missing, tests that want it are passed by.
-
-``make test`` fetches it (tests/deploy/install-prometheus.sh).
-"""
+"""A real Prometheus on 127.0.0.1, in a folder of its own (``make test`` fetches it: deploy/install-prometheus.sh)."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import socket
 import subprocess
-import sys
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -18,8 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
+from tests.deploy.parts import program
 from tests.processes import CHECKOUT
 from tests.waiting import wait_until
 
@@ -27,19 +21,13 @@ DEPLOYED = CHECKOUT / "deploy" / "prometheus"
 Labels = tuple[tuple[str, str], ...]
 
 
-def program(name: str) -> str:
-    """Where ``prometheus`` or ``promtool`` is; passes the test by when it is nowhere."""
-    found = shutil.which(name, path=os.pathsep.join([os.environ["PATH"], str(Path(sys.executable).parent)]))
-    if found is None:
-        pytest.skip(f"{name} is not installed: `make test` fetches it, or apt-get install prometheus")
-    return found
-
-
 class Prometheus:
     """One that runs; asked by its HTTP API."""
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.at: float | None = None
+        """The moment (seconds since 1970) that instant queries look at; None: when they are asked."""
 
     def ask(self, path: str, **parameters: str) -> Any:
         """What ``/api/v1/<path>`` answers; raises AssertionError with Prometheus's own words when it refuses."""
@@ -52,7 +40,8 @@ class Prometheus:
 
     def query(self, expression: str) -> dict[Labels, float]:
         """The instant vector of an expression: values by labels, without the name."""
-        found = self.ask("query", query=expression)
+        moment = {} if self.at is None else {"time": f"{self.at:.3f}"}
+        found = self.ask("query", query=expression, **moment)
         assert found["resultType"] == "vector", f"{expression} gives a {found['resultType']}"
         return {_labels(series["metric"]): float(series["value"][1]) for series in found["result"]}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -49,8 +50,8 @@ def check_settings(command: list[str], settings: dict[str, object]) -> None:
 
 
 def program(name: str) -> str:
-    """The path of a program of the machine; without it the test is passed by."""
-    found = shutil.which(name)
+    """The path of a program of the machine, or beside the interpreter; where it is missing the test is passed by."""
+    found = shutil.which(name, path=os.pathsep.join([os.environ["PATH"], str(Path(sys.executable).parent)]))
     if found is None:
         pytest.skip(f"{name} is not installed")
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -90,7 +91,7 @@ def scraped(*, folder: Path, dsn: str) -> Iterator[Scraped]:
         plain = start("plain", *worker, "--concurrency", "5")
         ports = {name: _port(process, "metrics_served") for name, process in (("pair", pair), ("plain", plain))}
         # Nothing is counted before it is scraped: what a process counted of a series until then is no growth.
-        config = prometheus.deployed_config(folder, interval="250ms", token=TOKEN, workers=ports)
+        config = prometheus.deployed_config(folder, interval="1s", token=TOKEN, workers=ports)
         seen = stack.enter_context(prometheus.running(config))
         wait_until(lambda: seen.value("sum(pgsched_slots)") == 19, message="three processes are scraped")
 
@@ -120,6 +121,7 @@ def scraped(*, folder: Path, dsn: str) -> Iterator[Scraped]:
             timeout=30,
             message="the web face is scraped",
         )
+        wait_until(lambda: _all_are_up(seen), timeout=30, message="there is a moment when every target was up")
         yield Scraped(prometheus=seen, dsn=dsn, expected=_expected())
 
 
@@ -157,6 +159,18 @@ def _all_counted(db: Connection, seen: Prometheus) -> int:
         message=f"Prometheus knows {attempts} attempts",
     )
     return attempts
+
+
+def _all_are_up(seen: Prometheus) -> bool:
+    """Whether every target was up a while ago; queries then look at that moment from now on.
+
+    A busy machine may let a scrape run out of time at any moment: its target then has no gauges until the next.
+    """
+    seen.at = time.time() - 2  # no scrape of that moment is still under way
+    if seen.query('pgsched_workers{instance="web"}') and set(seen.query("up").values()) == {1.0}:
+        return True
+    seen.at = None
+    return False
 
 
 def _port(process: PgschedProcess, event: str) -> int:

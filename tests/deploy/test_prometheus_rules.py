@@ -15,9 +15,10 @@ import yaml
 from pgsched.maintenance.alerts import Thresholds
 from pgsched.maintenance.doctor.catalogue import SEVERITIES as FINDING_SEVERITIES
 from tests.commands import pgsched
+from tests.deploy.parts import program
 from tests.doc_examples import tables
 from tests.processes import CHECKOUT
-from tests.prometheus import DEPLOYED, program
+from tests.prometheus import DEPLOYED
 
 PAGE = CHECKOUT / "docs" / "monitoring.md"
 RULES: dict[str, Any] = yaml.safe_load((DEPLOYED / "pgsched.rules.yml").read_text())
