@@ -245,7 +245,10 @@ def next_tick(cron: Cron, zone: ZoneInfo, after: datetime) -> datetime | None:
     The options ``skipped`` and ``repeated`` of the expression take the place of that. Raises ValueError when ``after``
     is naive.
     """
-    return _next_tick(cron, zone, _whole_second(after))
+    try:
+        return _first_from(cron, zone, _whole_second(after) + SECOND)
+    except OverflowError:  # beyond the years 1 to 9999
+        return None
 
 
 def previous_tick(cron: Cron, zone: ZoneInfo, at_or_before: datetime) -> datetime | None:
@@ -256,14 +259,6 @@ def previous_tick(cron: Cron, zone: ZoneInfo, at_or_before: datetime) -> datetim
     """
     try:
         return _last_until(cron, zone, _whole_second(at_or_before))
-    except OverflowError:  # beyond the years 1 to 9999
-        return None
-
-
-@lru_cache(maxsize=16384)
-def _next_tick(cron: Cron, zone: ZoneInfo, after: datetime) -> datetime | None:
-    try:
-        return _first_from(cron, zone, after + SECOND)
     except OverflowError:  # beyond the years 1 to 9999
         return None
 

@@ -103,7 +103,9 @@ class Claimed(NamedTuple):
         """When the start of its tick was due: a late one is caught up. A retry is late."""
         if self.scheduled_for is None or (self.schedule_type == "one_time" and self.jitter and self.attempts == 1):
             return self.next_run_at
-        return self.scheduled_for if self.schedule_type == "one_time" else due_at(self.schedule, self.scheduled_for)
+        if self.schedule_type == "one_time" or self.jitter is None:
+            return self.scheduled_for
+        return due_at(self.schedule, self.scheduled_for)
 
 
 class Outcome(NamedTuple):

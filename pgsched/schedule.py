@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
 from pgsched.cron import Cron, next_tick, parse_cron, previous_tick
 from pgsched.errors import InvalidTask
@@ -243,11 +245,17 @@ def _tick_from(schedule: Schedule, moment: datetime, origin: datetime) -> dateti
     """The first tick at or after ``moment``, ``start_date`` and ``planned_from``; the grid starts at ``origin``."""
     zone = load_zone(schedule.timezone)
     moment = max(moment, schedule.planned_from or moment)
-    if (cron := schedule.cron) is not None:
+    if schedule.cron_expression is not None:
         earliest = max(moment, schedule.start_date or moment)
-        return next_tick(cron, zone, earliest - _MICROSECOND)
+        return _cron_tick(schedule.cron_expression, schedule.left_out, zone, earliest - _MICROSECOND)
     grid = _grid(schedule, origin)
     return grid.point(grid.index_from(moment))
+
+
+@lru_cache(maxsize=16384)
+def _cron_tick(expression: str, left_out: tuple[str, ...], zone: ZoneInfo, after: datetime) -> datetime | None:
+    # Thousands of schedules share an expression and a minute.
+    return next_tick(parse_cron(expression, frozenset(left_out)), zone, after)
 
 
 def _latest(schedule: Schedule, tick: datetime, moment: datetime) -> datetime:

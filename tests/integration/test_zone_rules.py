@@ -13,7 +13,6 @@ import psycopg
 import pytest
 
 from pgsched import zones
-from pgsched.cron import _next_tick
 from pgsched.db.session import Session
 from pgsched.db.zone_rules import Moved, follow_zones, read_zones
 from pgsched.testing import freeze
@@ -186,7 +185,6 @@ def other_rules(tmp_path: Path) -> Iterator[None]:
     def forget() -> None:
         load_zone.cache_clear()
         zoneinfo.ZoneInfo.clear_cache()
-        _next_tick.cache_clear()
 
     file = tmp_path / "Europe" / "Berlin"
     file.parent.mkdir()
