@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from pgsched.app import App
-    from pgsched.client import Client
+    from pgsched.app.app import App
+    from pgsched.client.client import Client
     from pgsched.testing.clock import Clock
 
 _RUN = pytest.StashKey[str]()
@@ -109,10 +109,10 @@ def pgsched_app(request: pytest.FixtureRequest) -> App:
     """The App under test: that of the ini option ``pgsched_app``, else an empty one. Override it with your own."""
     path = request.config.getini("pgsched_app")
     if path:
-        from pgsched.loading import load_app
+        from pgsched.app.loading import load_app
 
         return load_app(path)
-    from pgsched.app import App
+    from pgsched.app.app import App
 
     return App()
 

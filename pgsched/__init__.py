@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from pgsched.errors import (
+from pgsched.domain.errors import (
     CalendarNotFound,
     ConfigError,
     DatabaseUnavailable,
@@ -34,14 +34,14 @@ from pgsched.errors import (
 )
 
 if TYPE_CHECKING:
-    from pgsched.app import App
-    from pgsched.async_client import AsyncClient
-    from pgsched.client import Client
-    from pgsched.context import Context
-    from pgsched.events import Event
-    from pgsched.interval import Interval
-    from pgsched.previews import preview
-    from pgsched.spec import TaskSpec
+    from pgsched.app.app import App
+    from pgsched.client.async_client import AsyncClient
+    from pgsched.client.client import Client
+    from pgsched.domain.events import Event
+    from pgsched.domain.interval import Interval
+    from pgsched.domain.scheduling.preview import preview
+    from pgsched.domain.task_spec import TaskSpec
+    from pgsched.execution.context import Context
 
 __version__ = "0.1.0"
 
@@ -79,13 +79,13 @@ __all__ = [
 
 _HOMES = {
     "App": "app",
-    "AsyncClient": "async_client",
+    "AsyncClient": "client.async_client",
     "Client": "client",
-    "Context": "context",
-    "Event": "events",
-    "Interval": "interval",
-    "TaskSpec": "spec",
-    "preview": "previews",
+    "Context": "execution.context",
+    "Event": "domain.events",
+    "Interval": "domain.interval",
+    "TaskSpec": "domain.task_spec",
+    "preview": "domain.scheduling.preview",
 }
 
 if not TYPE_CHECKING:  # type checkers would take any name for an attribute

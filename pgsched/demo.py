@@ -11,11 +11,11 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from pgsched.app import App
-from pgsched.context import Context
+from pgsched.app.app import App
+from pgsched.execution.context import Context
 
 if TYPE_CHECKING:
-    from pgsched.client import Client
+    from pgsched.client.client import Client
 
 app = App()
 

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from pgsched.context import Context
-from pgsched.model import Outcome
-from pgsched.registry import Registry
-from pgsched.runner import run_attempt
-from pgsched.threads import Threads
+from pgsched.concurrency.thread_pool import Threads
+from pgsched.domain.attempt import Outcome
+from pgsched.execution.context import Context
+from pgsched.execution.registry import Registry
+from pgsched.execution.runner import run_attempt
 from tests.engine import NOW, PATIENCE, claimed
 
 Function = Callable[..., Any]

@@ -15,8 +15,8 @@ from unittest import mock
 
 import structlog
 
-from pgsched import logs
 from pgsched.cli import main
+from pgsched.observability import logs
 
 
 @dataclass(frozen=True)

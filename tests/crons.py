@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from random import Random
 
-from pgsched.interval import Interval
+from pgsched.domain.interval import Interval
 
 ZONES = [
     "UTC",

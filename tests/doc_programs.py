@@ -73,10 +73,10 @@ def put(program: Path, line: str) -> None:
 
 
 def _serve(address: str) -> None:
-    import pgsched.app
-    import pgsched.flow
-    import pgsched.maintenance.doctor.doctor
-    import pgsched.maintenance.prune
+    import pgsched.app.app
+    import pgsched.domain.workflow
+    import pgsched.ops.doctor.doctor
+    import pgsched.ops.prune
     import pgsched.web.app  # noqa: F401
     from pgsched.cli import COMMANDS, main
 

@@ -12,15 +12,15 @@ from typing import Any, ParamSpec
 import psycopg
 import pytest
 
-from pgsched.config import WorkerSettings
-from pgsched.errors import DatabaseUnavailable
-from pgsched.hooks import Hooks
-from pgsched.interval import Interval
-from pgsched.model import Claimed
-from pgsched.processes import Serve
-from pgsched.registry import Registry
-from pgsched.worker.service import Worker
+from pgsched.domain.attempt import Claimed
+from pgsched.domain.errors import DatabaseUnavailable
+from pgsched.domain.hooks import Hooks
+from pgsched.domain.interval import Interval
+from pgsched.domain.settings import WorkerSettings
+from pgsched.execution.process_pool import Serve
+from pgsched.execution.registry import Registry
 from pgsched.worker.traces import Traces
+from pgsched.worker.worker import Worker
 from tests.waiting import wait_until_async
 
 P = ParamSpec("P")

@@ -14,11 +14,11 @@ from typing import Any
 
 import psycopg
 
-from pgsched.context import Context
 from pgsched.db import leases, outcomes
-from pgsched.model import Claimed, Outcome
-from pgsched.registry import Registry
-from pgsched.worker.holds import Holds
+from pgsched.domain.attempt import Claimed, Outcome
+from pgsched.execution.context import Context
+from pgsched.execution.registry import Registry
+from pgsched.worker.leased_tasks import Holds
 from tests.engine import Engine, engine, expire_leases, history, rows
 from tests.tables import WORKER, database, insert_task, nobody_waits_for_a_row, task_row
 from tests.waiting import wait_until_async

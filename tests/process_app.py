@@ -19,10 +19,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pgsched.app import App
-from pgsched.child import serve as serve_app
-from pgsched.context import Context
-from pgsched.errors import Discard, Finished, Retry
+from pgsched.app.app import App
+from pgsched.domain.errors import Discard, Finished, Retry
+from pgsched.execution.context import Context
+from pgsched.worker.child_process import serve as serve_app
 
 app = App()
 SERVE = partial(serve_app, app_path="tests.process_app:app", log_level="warning", capture_logs="info")

@@ -10,10 +10,10 @@ from typing import Any
 import psycopg
 
 from pgsched.db.retention import Eraser
-from pgsched.errors import PgschedError
-from pgsched.interval import Interval
-from pgsched.maintenance.retention import Pruner, Wish
-from pgsched.records import Pruned
+from pgsched.domain.errors import PgschedError
+from pgsched.domain.interval import Interval
+from pgsched.domain.records import Pruned
+from pgsched.ops.retention import Pruner, Wish
 from tests.engine import rows
 from tests.tables import database, insert_task, nobody_waits_for_a_row, restoring, set_completed, task_row
 

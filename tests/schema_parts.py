@@ -11,7 +11,7 @@ import psycopg
 from pgsched.db.doctor_commands import examine_catalog
 from pgsched.db.embedded import EmbeddedServer
 from pgsched.db.migrate import migrate
-from pgsched.maintenance.doctor import schema
+from pgsched.ops.doctor import schema
 
 FILE = Path(schema.__file__).with_name("expected.json")
 

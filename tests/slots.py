@@ -10,14 +10,14 @@ from time import monotonic
 from typing import Any, cast
 from unittest.mock import Mock
 
-from pgsched.model import Outcome
-from pgsched.registry import Registry
-from pgsched.worker.appetite import Appetite
+from pgsched.domain.attempt import Outcome
+from pgsched.execution.registry import Registry
 from pgsched.worker.clock import DatabaseClock
-from pgsched.worker.finisher import Finisher
-from pgsched.worker.holds import FINISHING, Hold, Holds
-from pgsched.worker.slots import Slots
-from pgsched.worker.tally import Tally
+from pgsched.worker.completer import Finisher
+from pgsched.worker.executor import Slots
+from pgsched.worker.leased_tasks import FINISHING, Hold, Holds
+from pgsched.worker.metrics import Tally
+from pgsched.worker.prefetch import Appetite
 from tests.attempts import Function
 from tests.engine import PATIENCE, claimed
 

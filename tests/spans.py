@@ -12,9 +12,9 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from pgsched.app import App
-from pgsched.tracing import Tracing
-from pgsched.worker.traces import load_traces
+from pgsched.app.app import App
+from pgsched.observability.tracing import Tracing
+from pgsched.worker.load_traces import load_traces
 from tests.engine import Engine, engine
 
 

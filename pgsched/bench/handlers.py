@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from pgsched.app import App
+from pgsched.app.app import App
 
 app = App()
 

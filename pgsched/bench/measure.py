@@ -18,15 +18,15 @@ from pgsched.bench.private import VARIABLE, names_of
 from pgsched.bench.report import SETTINGS, Report
 from pgsched.bench.workers import peak_megabytes, worker
 from pgsched.db import bench_commands, commands
-from pgsched.db.answers import translated
 from pgsched.db.bench_commands import Surroundings
 from pgsched.db.commands import Command
 from pgsched.db.connect import connect
-from pgsched.db.joining import insert_on, run_on
+from pgsched.db.enlist import insert_on, run_on
 from pgsched.db.migrate import check_schema
-from pgsched.errors import DatabaseUnavailable, PermissionRefused, PgschedError
-from pgsched.records import WorkerInfo
-from pgsched.spec import TaskSpec
+from pgsched.db.query_runner import translated
+from pgsched.domain.errors import DatabaseUnavailable, PermissionRefused, PgschedError
+from pgsched.domain.records import WorkerInfo
+from pgsched.domain.task_spec import TaskSpec
 
 PREFIX = "pgsched_bench_"
 """Queues of measurements are named so."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from pgsched.app import App
+from pgsched.app.app import App
 from pgsched.bench.handlers import noop, stamp
 
 VARIABLE = "PGSCHED_BENCH_RUN"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pgsched.builtin.settings import NAMES, Builtins
-from pgsched.registry import Registry
+from pgsched.execution.registry import Registry
 
 __all__ = ["with_builtins"]
 

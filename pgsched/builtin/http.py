@@ -20,11 +20,11 @@ from typing import Any, NamedTuple, TypeVar
 
 from pgsched.builtin.destinations import Destinations
 from pgsched.builtin.request import DEFAULT_TIMEOUT, MISSING, Request, read_request
-from pgsched.context import Context
-from pgsched.errors import Discard, InvalidTask, Retry
-from pgsched.jsontext import encode_json
-from pgsched.storable import storable
-from pgsched.threads import Threads
+from pgsched.concurrency.thread_pool import Threads
+from pgsched.domain.errors import Discard, InvalidTask, Retry
+from pgsched.domain.json_text import encode_json
+from pgsched.domain.storable import storable
+from pgsched.execution.context import Context
 
 MAX_BODY_BYTES = 65_536
 """Bytes kept of an answer."""

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, quote, urlsplit
 
-from pgsched.errors import Discard, InvalidTask
-from pgsched.jsontext import encode_json
+from pgsched.domain.errors import Discard, InvalidTask
+from pgsched.domain.json_text import encode_json
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 DEFAULT_TIMEOUT = 30

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from pgsched.builtin.destinations import Destinations
-from pgsched.errors import ConfigError
-from pgsched.jsontext import unique_keys
+from pgsched.domain.errors import ConfigError
+from pgsched.domain.json_text import unique_keys
 
 NAMES: Final = {"http": ("pgsched.http", "http"), "sql": ("pgsched.sql", "sql"), "shell": ("pgsched.shell", "shell")}
 """The task types of each built-in handler: its own, and a short one that a handler of the application may take."""

@@ -12,11 +12,11 @@ from time import monotonic
 from typing import Any
 
 from pgsched.builtin.request import MISSING
-from pgsched.context import Context
-from pgsched.errors import Discard, InvalidTask, Retry
-from pgsched.jsontext import encode_json
-from pgsched.process_groups import how_it_ended, is_group, signal_group
-from pgsched.storable import storable
+from pgsched.concurrency.process_groups import how_it_ended, is_group, signal_group
+from pgsched.domain.errors import Discard, InvalidTask, Retry
+from pgsched.domain.json_text import encode_json
+from pgsched.domain.storable import storable
+from pgsched.execution.context import Context
 
 MAX_OUTPUT_BYTES = 65_536
 """Bytes kept of what a command writes, the last ones, of each stream."""

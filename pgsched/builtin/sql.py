@@ -6,11 +6,11 @@ import json
 from datetime import date, datetime, time
 from typing import Any
 
-from pgsched.context import Context
-from pgsched.db.foreign import run_statement
-from pgsched.errors import Discard
-from pgsched.records import to_json_able
-from pgsched.storable import storable_json
+from pgsched.db.user_sql import run_statement
+from pgsched.domain.errors import Discard
+from pgsched.domain.records import to_json_able
+from pgsched.domain.storable import storable_json
+from pgsched.execution.context import Context
 
 MAX_ROWS = 100
 """Rows kept of what a statement returns."""

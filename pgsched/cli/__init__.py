@@ -10,12 +10,12 @@ from collections.abc import Sequence
 import click
 from click.core import ParameterSource
 
-from pgsched import logs
 from pgsched.cli.errors import report
 from pgsched.cli.listed import Listed, ListedCommands
 from pgsched.cli.options import program_option
 from pgsched.cli.output import say
 from pgsched.cli.session import DEFAULT_LEVEL, Session
+from pgsched.observability import logs
 
 __all__ = ["main"]
 

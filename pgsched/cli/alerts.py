@@ -9,7 +9,7 @@ import click
 
 from pgsched.cli.options import Function
 from pgsched.cli.output import say
-from pgsched.maintenance.alerts import Thresholds, rules
+from pgsched.ops.alerts import Thresholds, rules
 
 _HELP = {
     "queue_depth": "So many tasks of a queue are due and wait.",

@@ -17,7 +17,7 @@ from pgsched.cli.options import confirm, json_option, yes_option
 from pgsched.cli.output import fields, say, say_json
 from pgsched.cli.session import Session, server
 from pgsched.db.bench_commands import Surroundings
-from pgsched.errors import PgschedError
+from pgsched.domain.errors import PgschedError
 
 DEFAULTS = Plan()
 

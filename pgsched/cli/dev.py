@@ -14,16 +14,16 @@ from urllib.parse import urlsplit
 import click
 from click.core import ParameterSource
 
-from pgsched import logs
 from pgsched.cli.narrator import Narrator
 from pgsched.cli.options import program_option
 from pgsched.cli.output import count, say
 from pgsched.cli.session import Session, server
 from pgsched.cli.web import MISSING, is_installed
-from pgsched.config import WorkerSettings
 from pgsched.db.dsn import EMBEDDED
 from pgsched.db.migrate import migrate, program_version
-from pgsched.errors import ConfigError
+from pgsched.domain.errors import ConfigError
+from pgsched.domain.settings import WorkerSettings
+from pgsched.observability import logs
 
 DEMO_APP = "pgsched.demo:app"
 HOST = "127.0.0.1"
@@ -91,8 +91,8 @@ def dev(
             stack.enter_context(Narrator(dsn, psql=_psql(given, dsn)))
         if seconds is not None:
             stack.enter_context(_end_after(seconds))
-        from pgsched.leaving import exit_soon  # only here: the other commands start without it
-        from pgsched.process import run_worker
+        from pgsched.execution.process_exit import exit_soon  # only here: the other commands start without it
+        from pgsched.worker.supervisor import run_worker
 
         code = run_worker(
             dsn=dsn,
@@ -144,7 +144,7 @@ def _dashboard(dsn: str, port: int | None) -> Iterator[None]:
 
 def _metrics_port(port: int | None) -> int:
     """The port that was asked for; a free one when none was and the usual one is taken."""
-    from pgsched.worker.http import bindable_port  # only here: the other commands start without it
+    from pgsched.worker.control_server import bindable_port  # only here: the other commands start without it
 
     try:
         return bindable_port(HOST, METRICS_PORT if port is None else port)

@@ -6,7 +6,7 @@ import traceback
 
 import click
 
-from pgsched.errors import ConfigError, PgschedError
+from pgsched.domain.errors import ConfigError, PgschedError
 
 DONE = 0
 REFUSED = 1

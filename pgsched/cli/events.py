@@ -12,9 +12,9 @@ from pgsched.cli.errors import say_error
 from pgsched.cli.options import json_option, queue_option
 from pgsched.cli.output import cell, say, span
 from pgsched.cli.session import Session, server
-from pgsched.db.following import follow
+from pgsched.db.follow_events import follow
 from pgsched.db.migrate import check_schema
-from pgsched.errors import DatabaseUnavailable
+from pgsched.domain.errors import DatabaseUnavailable
 
 AGAIN_SECONDS = 1.0
 """Pause before a broken connection is opened again."""

@@ -16,10 +16,10 @@ from pgsched.cli.errors import REFUSED, say_error
 from pgsched.cli.options import confirm, json_option, yes_option
 from pgsched.cli.output import say, say_rows
 from pgsched.cli.session import Session
+from pgsched.client.locks import MARGIN, Held
+from pgsched.concurrency.process_groups import end_group, is_group, signal_group
 from pgsched.db.lock_commands import LONGEST_TTL, SHORTEST_TTL
-from pgsched.errors import PgschedError
-from pgsched.locks import MARGIN, Held
-from pgsched.process_groups import end_group, is_group, signal_group
+from pgsched.domain.errors import PgschedError
 
 HEADERS = ("LOCK", "HELD", "HOLDER", "TOKEN", "ACQUIRED", "UNTIL")
 DEFAULT_TTL = 30.0

@@ -8,9 +8,9 @@ from types import TracebackType
 from typing import Self
 
 from pgsched.cli.output import say
-from pgsched.client import Client
+from pgsched.client.client import Client
 from pgsched.demo import Scheduled, schedule_demonstration
-from pgsched.errors import PgschedError
+from pgsched.domain.errors import PgschedError
 
 _LOOK_EVERY = 0.1  # seconds
 

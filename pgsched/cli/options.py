@@ -11,9 +11,9 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from pgsched.errors import InvalidTask
-from pgsched.jsontext import unique_keys
-from pgsched.zones import instant_of, load_zone
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.json_text import unique_keys
+from pgsched.domain.scheduling.time_zones import instant_of, load_zone
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from pgsched.interval import Interval
+from pgsched.domain.interval import Interval
 
 GAP = "  "
 NARROWEST = 5

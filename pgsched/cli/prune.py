@@ -10,9 +10,9 @@ from pgsched.cli.options import allow_short_option, confirm, json_option, queue_
 from pgsched.cli.output import count, say, say_json, say_table
 from pgsched.cli.retention_options import goes, in_words
 from pgsched.cli.session import Session
-from pgsched.errors import PgschedError
-from pgsched.maintenance.prune import PREVIEW_SECONDS, PruneOptions
-from pgsched.records import Pruned
+from pgsched.domain.errors import PgschedError
+from pgsched.domain.records import Pruned
+from pgsched.ops.prune import PREVIEW_SECONDS, PruneOptions
 
 NUMBER = click.IntRange(0, 2**31 - 1)
 

@@ -14,7 +14,7 @@ from pgsched.cli.retention_options import chosen, clear_option, confirm_change, 
 from pgsched.cli.session import Session
 from pgsched.db.queue_commands import MAX_LIMIT_OF_QUEUE, ORDERINGS, QueueLimits, QueueOptions, set_queue
 from pgsched.db.settings_commands import RETENTION
-from pgsched.records import QueueInfo
+from pgsched.domain.records import QueueInfo
 
 HEADERS = ("QUEUE", "PAUSED", "PENDING", "DUE", "RUNNING", "DEAD", "OLDEST DUE FOR", "ORDERING", "LIMITS")
 NONE_YET = "no queues yet: a queue appears with its first task"

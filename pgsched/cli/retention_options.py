@@ -11,10 +11,10 @@ from pgsched.cli.options import allow_short_option, confirm, yes_option
 from pgsched.cli.output import count, duration
 from pgsched.db.commands import Command
 from pgsched.db.settings_commands import LONGEST_RETENTION, RETENTION
-from pgsched.interval import Interval
-from pgsched.maintenance.prune import preview
-from pgsched.records import Pruned, QueueSettings, Settings
-from pgsched.spec_rules import MAX_INTEGER
+from pgsched.domain.interval import Interval
+from pgsched.domain.records import Pruned, QueueSettings, Settings
+from pgsched.domain.validation import MAX_INTEGER
+from pgsched.ops.prune import preview
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

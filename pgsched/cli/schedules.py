@@ -6,16 +6,16 @@ import asyncio
 
 import click
 
+from pgsched.app.loading import load_app
 from pgsched.cli.backfill import backfill
 from pgsched.cli.options import TASK_ID, json_option, program_option
 from pgsched.cli.output import cell, count, say, say_json, say_table
 from pgsched.cli.session import Session, server
 from pgsched.cli.tasks import for_each_id, ids_argument
-from pgsched.client import Client
+from pgsched.client.client import Client
 from pgsched.db.migrate import check_schema
-from pgsched.declared import sync_schedules
-from pgsched.errors import PgschedError
-from pgsched.loading import load_app
+from pgsched.domain.errors import PgschedError
+from pgsched.worker.declared_schedules import sync_schedules
 
 SAID = {
     "added": "added",

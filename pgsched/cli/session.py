@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pgsched.config import dsn_from
+from pgsched.domain.settings import dsn_from
 
 if TYPE_CHECKING:
-    from pgsched.client import Client
+    from pgsched.client.client import Client
 
 DEFAULT_LEVEL = "info"
 
@@ -39,7 +39,7 @@ class Session:
 
     def client(self) -> Client:
         """A client on the database, for a ``with``; its first call finds out whether all is well there."""
-        from pgsched.client import Client  # only here: not every command needs one
+        from pgsched.client.client import Client  # only here: not every command needs one
 
         return Client(self.dsn)
 

@@ -20,8 +20,8 @@ from pgsched.cli.retention_options import (
 )
 from pgsched.cli.session import Session
 from pgsched.db.settings_commands import RETENTION, SettingsOptions, set_settings
-from pgsched.interval import Interval
-from pgsched.records import Settings
+from pgsched.domain.interval import Interval
+from pgsched.domain.records import Settings
 
 CLEARABLE = (*(name for name in RETENTION if name != "archive"), "history_retention")
 NOTHING = "nothing is deleted"

@@ -10,7 +10,7 @@ from pgsched.cli.options import TASK_ID, json_option
 from pgsched.cli.output import say, say_json
 from pgsched.cli.session import Session
 from pgsched.cli.task_options import CLEARABLE, chosen_options, lacks_zone, task_options
-from pgsched.scheduled import OnConflict
+from pgsched.domain.scheduled import OnConflict
 
 
 @click.command()

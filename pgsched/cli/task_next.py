@@ -9,7 +9,7 @@ import click
 from pgsched.cli.options import instant, json_option, read_moment
 from pgsched.cli.output import say, say_json, say_table
 from pgsched.cli.session import Session
-from pgsched.previews import MAX_TICKS, explain, schedule_of, ticks_of
+from pgsched.domain.scheduling.preview import MAX_TICKS, explain, schedule_of, ticks_of
 
 
 @click.command("next")

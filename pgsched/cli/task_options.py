@@ -15,7 +15,7 @@ from pgsched.cli.options import (
     read_json_object,
     read_moment,
 )
-from pgsched.spec import TaskOptions
+from pgsched.domain.task_spec import TaskOptions
 
 _PAYLOAD = click.option(
     "--payload",

@@ -9,7 +9,7 @@ import click
 from pgsched.cli.options import TASK_ID, json_option
 from pgsched.cli.output import cell, say, say_json, say_table, span
 from pgsched.cli.session import Session
-from pgsched.tree import TaskNode
+from pgsched.domain.task_tree import TaskNode
 
 _SHOWN_IDS = 5
 

@@ -23,9 +23,9 @@ from pgsched.cli.task_add import add, edit
 from pgsched.cli.task_next import next_
 from pgsched.cli.task_tree import tree
 from pgsched.cli.task_wait import wait
-from pgsched.client import Client
-from pgsched.errors import InvalidTask, TaskNotFound, TransitionRefused
-from pgsched.records import Task
+from pgsched.client.client import Client
+from pgsched.domain.errors import InvalidTask, TaskNotFound, TransitionRefused
+from pgsched.domain.records import Task
 
 STATUSES = ("pending", "running", "blocked", "completed", "dead", "cancelled")
 SCHEDULE_TYPES = ("one_time", "recurring", "repeating")

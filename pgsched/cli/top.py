@@ -17,8 +17,8 @@ from pgsched.cli.output import say, say_json
 from pgsched.cli.session import Session, server
 from pgsched.db.connect import describe_dsn
 from pgsched.db.database import Database
-from pgsched.errors import ConfigError, PgschedError
-from pgsched.maintenance.activity import Activity, read_activity
+from pgsched.domain.errors import ConfigError, PgschedError
+from pgsched.ops.activity import Activity, read_activity
 
 MISSING = "pgsched top needs rich: pip install 'pgsched[top]'"
 PLAIN_WIDTH = 120

@@ -19,9 +19,9 @@ from pgsched.cli.output import cell, count, span
 from pgsched.cli.top_state import PANELS, View
 from pgsched.db.activity_commands import MAX_RUNNING, RunningTask
 from pgsched.db.page_commands import CAP
-from pgsched.maintenance.activity import Activity, QueueActivity
-from pgsched.queue_spec import glob_of
-from pgsched.records import WorkerInfo
+from pgsched.domain.queue_selector import glob_of
+from pgsched.domain.records import WorkerInfo
+from pgsched.ops.activity import Activity, QueueActivity
 
 BAR: Final = 10
 """Columns of a bar of progress."""

@@ -8,7 +8,7 @@ import click
 
 from pgsched.cli.options import program_option
 from pgsched.cli.session import Session, server
-from pgsched.errors import ConfigError
+from pgsched.domain.errors import ConfigError
 
 MISSING = "the web face is not installed: pip install 'pgsched[web]'"
 NEEDED = ("fastapi", "uvicorn", "jinja2")

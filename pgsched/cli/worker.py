@@ -11,7 +11,7 @@ from pgsched.cli.builtin_options import builtin_options
 from pgsched.cli.options import program_option
 from pgsched.cli.session import DEFAULT_LEVEL, Session, server
 from pgsched.cli.workers import list_
-from pgsched.config import CAPTURE_LEVELS, CAPTURE_OFF, MOST_TRANSACTIONS, WorkerSettings
+from pgsched.domain.settings import CAPTURE_LEVELS, CAPTURE_OFF, MOST_TRANSACTIONS, WorkerSettings
 
 DEFAULTS = WorkerSettings()
 
@@ -134,8 +134,8 @@ def worker(
         capture_logs=capture_logs,
         listen_dsn=listen_dsn,
     )
-    from pgsched.leaving import exit_soon  # only here: the other commands start without it
-    from pgsched.process import run_worker
+    from pgsched.execution.process_exit import exit_soon  # only here: the other commands start without it
+    from pgsched.worker.supervisor import run_worker
 
     session: Session = context.obj
     with server(session.dsn) as dsn:

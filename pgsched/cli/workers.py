@@ -9,8 +9,8 @@ import click
 from pgsched.cli.options import json_option
 from pgsched.cli.output import cell, say_rows
 from pgsched.cli.session import Session
-from pgsched.queue_spec import glob_of
-from pgsched.records import WorkerInfo
+from pgsched.domain.queue_selector import glob_of
+from pgsched.domain.records import WorkerInfo
 
 HEADERS = ("HOST", "PID", "QUEUES", "RUNNING", "CONCURRENCY", "STARTED", "LAST HEARTBEAT", "ALIVE", "TROUBLES", "ID")
 NONE_YET = "no workers: start one with 'pgsched worker --app module:app'"

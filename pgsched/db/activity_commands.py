@@ -11,8 +11,8 @@ from typing import Any
 
 from pgsched.db.commands import Command
 from pgsched.db.doctor_commands import begin_examination
-from pgsched.db.statements import load_statement
-from pgsched.records import read
+from pgsched.db.sql_files import load_statement
+from pgsched.domain.records import read
 
 MAX_RUNNING = 200
 """So many running tasks are listed."""

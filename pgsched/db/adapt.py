@@ -17,7 +17,7 @@ from psycopg.abc import AdaptContext
 from psycopg.adapt import Dumper, Loader
 from psycopg.pq import Format
 
-from pgsched.interval import Interval
+from pgsched.domain.interval import Interval
 
 _INTERVAL = struct.Struct(">qii")
 _HEADER = struct.Struct(">iiIii")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pgsched.db.commands import Command, Rows
-from pgsched.db.statements import load_statement
-from pgsched.records import read
-from pgsched.silence import Alert
+from pgsched.db.sql_files import load_statement
+from pgsched.domain.records import read
+from pgsched.domain.silence import Alert
 
 CAP = 10_001
 """So many limits that are passed are read, at the most."""

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pgsched.db.commands import MAX_LIMIT, Command, Rows
-from pgsched.db.statements import load_statement
-from pgsched.errors import InvalidTask
-from pgsched.jsontext import encode_json
-from pgsched.records import AuditEntry, read
+from pgsched.db.sql_files import load_statement
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.json_text import encode_json
+from pgsched.domain.records import AuditEntry, read
 
 SCAN = 100_000
 """So many ids are looked at for a page, unless it is of one task."""

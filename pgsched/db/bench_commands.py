@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from pgsched.db.commands import Command
-from pgsched.db.statements import load_statement
+from pgsched.db.sql_files import load_statement
 
 
 class Surroundings(NamedTuple):

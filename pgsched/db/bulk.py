@@ -15,10 +15,10 @@ from typing import Any, LiteralString, NamedTuple
 import psycopg
 from psycopg import sql
 
-from pgsched.db.problems import blamed_value, explain
-from pgsched.db.statements import load_statement
-from pgsched.errors import InvalidTask, PgschedError
-from pgsched.spec import TaskSpec
+from pgsched.db.error_mapping import blamed_value, explain
+from pgsched.db.sql_files import load_statement
+from pgsched.domain.errors import InvalidTask, PgschedError
+from pgsched.domain.task_spec import TaskSpec
 
 HEAD = 1_000
 """Tasks that are looked at before anything is sent: a call with fewer reserves as many ids as it needs."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import date
 
-from pgsched.calendars import Calendar, checked_days, checked_name
 from pgsched.db.commands import Command, Rows
-from pgsched.db.statements import load_statement
-from pgsched.errors import CalendarNotFound
-from pgsched.records import read
+from pgsched.db.sql_files import load_statement
+from pgsched.domain.errors import CalendarNotFound
+from pgsched.domain.records import read
+from pgsched.domain.scheduling.calendars import Calendar, checked_days, checked_name
 
 
 def list_calendars(name: str | None = None) -> Command[list[Calendar]]:

@@ -12,8 +12,8 @@ from pgsched.db.adapt import BigInts
 from pgsched.db.decoding import SpoiledRows, Undecodable, fetch_rows
 from pgsched.db.leases import Identity
 from pgsched.db.session import Rows, Session
-from pgsched.db.statements import load_statement
-from pgsched.model import Claimed
+from pgsched.db.sql_files import load_statement
+from pgsched.domain.attempt import Claimed
 
 # As Claimed._make, without its check of the length: once for every task.
 _claimed = partial(tuple.__new__, Claimed)

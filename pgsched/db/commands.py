@@ -11,11 +11,9 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Generic, LiteralString, NamedTuple, TypeVar
 
-from pgsched.ages import Age, age_of
-from pgsched.db.statements import load_statement
-from pgsched.errors import InvalidTask, TaskNotFound, TransitionRefused
-from pgsched.filters import SCHEDULE_TYPES, STATUSES
-from pgsched.records import (
+from pgsched.db.sql_files import load_statement
+from pgsched.domain.errors import InvalidTask, TaskNotFound, TransitionRefused
+from pgsched.domain.records import (
     Execution,
     LogEntry,
     MissedTicks,
@@ -26,10 +24,12 @@ from pgsched.records import (
     read,
     read_troubles,
 )
-from pgsched.spec import TaskOptions, TaskSpec, changed_columns
-from pgsched.spec_rules import flag
-from pgsched.tree import MAX_NODES, TaskNode, tree_of
-from pgsched.waiting import Waiting
+from pgsched.domain.retention_age import Age, age_of
+from pgsched.domain.task_filters import SCHEDULE_TYPES, STATUSES
+from pgsched.domain.task_spec import TaskOptions, TaskSpec, changed_columns
+from pgsched.domain.task_tree import MAX_NODES, TaskNode, tree_of
+from pgsched.domain.validation import flag
+from pgsched.domain.wait import Waiting
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -14,7 +14,7 @@ from psycopg import conninfo
 from pgsched.db.adapt import adapt
 from pgsched.db.link import AsyncLink, Link
 from pgsched.db.settled import greet, greet_async
-from pgsched.errors import ConfigError, DatabaseUnavailable
+from pgsched.domain.errors import ConfigError, DatabaseUnavailable
 
 CONNECT_TIMEOUT = 10
 """Seconds to wait for a server; a DSN or PGCONNECT_TIMEOUT that names its own wins."""

@@ -1,4 +1,4 @@
-"""Runs commands on a pool of our own that opens at first use. (On the caller's connection: :mod:`pgsched.db.joining`.)
+"""Runs commands on a pool of our own that opens at first use. (On the caller's connection: :mod:`pgsched.db.enlist`.)
 
 Twice, for threads and for event loops; what is sent and how it is read is written once, in the commands.
 """
@@ -16,19 +16,19 @@ from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
-from pgsched import forks
-from pgsched.db.answers import fetch, fetch_async, take, take_async, translated
+from pgsched.concurrency import fork_guard
 from pgsched.db.bulk import insert_tasks
 from pgsched.db.commands import Command
 from pgsched.db.connect import connect, connect_async
 from pgsched.db.dsn import resolve_dsn
+from pgsched.db.error_mapping import translate
 from pgsched.db.link import AsyncLink, Link
 from pgsched.db.migrate import check_schema
-from pgsched.db.problems import translate
+from pgsched.db.query_runner import fetch, fetch_async, take, take_async, translated
 from pgsched.db.settled import settled, settled_async, transaction, transaction_async
 from pgsched.db.standby import is_standby
-from pgsched.errors import ConfigError, DatabaseUnavailable, PgschedError, TransitionRefused
-from pgsched.spec import TaskSpec
+from pgsched.domain.errors import ConfigError, DatabaseUnavailable, PgschedError, TransitionRefused
+from pgsched.domain.task_spec import TaskSpec
 
 T = TypeVar("T")
 
@@ -66,15 +66,15 @@ class _Pool(ConnectionPool[Connection[Any]]):
     """A pool that a copy of the process leaves alone: its threads, and whoever has its lock, are not there."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        self._generation = forks.current()
+        self._generation = fork_guard.current()
         super().__init__(*args, **options)
 
     def putconn(self, conn: Connection[Any]) -> None:
-        if self._generation == forks.generation:
+        if self._generation == fork_guard.generation:
             super().putconn(conn)
 
     def __del__(self) -> None:
-        if self._generation == forks.generation:
+        if self._generation == fork_guard.generation:
             super().__del__()
 
 
@@ -82,11 +82,11 @@ class _AsyncPool(AsyncConnectionPool[AsyncConnection[Any]]):
     """As :class:`_Pool`, for an event loop."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        self._generation = forks.current()
+        self._generation = fork_guard.current()
         super().__init__(*args, **options)
 
     async def putconn(self, conn: AsyncConnection[Any]) -> None:
-        if self._generation == forks.generation:
+        if self._generation == fork_guard.generation:
             await super().putconn(conn)
 
 
@@ -103,7 +103,7 @@ class Database:
         self._size = pool_size
         self._closed = False
         self.begin_afresh()
-        forks.watch(self)
+        fork_guard.watch(self)
 
     def begin_afresh(self) -> None:
         """Know of no connections (called by pgsched in a copy of the process: they are its parent's)."""
@@ -168,7 +168,7 @@ class Database:
             pool.putconn(connection)
 
     def _opened(self) -> _Pool:
-        forks.current()
+        fork_guard.current()
         with self._lock:
             if self._closed:
                 raise _closed()
@@ -201,7 +201,7 @@ class AsyncDatabase:
         """The server is a standby, as was seen last: what only a primary has is read as empty."""
         self._closed = False
         self.begin_afresh()
-        forks.watch(self)
+        fork_guard.watch(self)
 
     def begin_afresh(self) -> None:
         """As in :class:`Database`."""
@@ -271,7 +271,7 @@ class AsyncDatabase:
             await pool.putconn(connection)
 
     async def _opened(self) -> _AsyncPool:
-        forks.current()
+        fork_guard.current()
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             # Connections belong to the loop that opened them; those of a loop that has ended go with it.

@@ -11,9 +11,9 @@ from datetime import datetime
 from typing import Any, LiteralString, TypeVar
 
 from pgsched.db.commands import Command, Rows
-from pgsched.db.statements import load_statement
+from pgsched.db.sql_files import load_statement
 from pgsched.db.upkeep import LATE_SECONDS
-from pgsched.records import read
+from pgsched.domain.records import read
 
 T = TypeVar("T")
 

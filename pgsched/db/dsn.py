@@ -9,7 +9,7 @@ from typing import Any
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
-from pgsched.errors import ConfigError
+from pgsched.domain.errors import ConfigError
 
 EMBEDDED = "embedded:"
 

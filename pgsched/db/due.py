@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pgsched.db.leases import Identity
 from pgsched.db.session import Session
-from pgsched.db.statements import load_statement
+from pgsched.db.sql_files import load_statement
 
 
 async def find_due_ids(session: Session, identity: Identity) -> set[int]:

@@ -41,8 +41,8 @@ from urllib.parse import quote
 from psycopg.pq import PGconn, Ping
 
 from pgsched.db.server_user import ServerUser, server_user
-from pgsched.errors import ConfigError, DatabaseUnavailable
-from pgsched.logs import get_logger
+from pgsched.domain.errors import ConfigError, DatabaseUnavailable
+from pgsched.observability.logs import get_logger
 
 SUPERUSER = "postgres"  # the database role that we connect as
 PORT = 5432  # names the socket's file; nothing listens on a network

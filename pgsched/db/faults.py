@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import psycopg
 
-from pgsched.errors import DatabaseUnavailable
+from pgsched.domain.errors import DatabaseUnavailable
 
 _ABOUT_THE_SERVER = ("08", "25", "26", "40", "53", "57P")
 """Classes of SQLSTATE: connections, transaction states (read-only among them), lost prepared statements, serialization

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from pgsched.db.outcomes import Command, insert_missed
 from pgsched.db.pool import Pool
-from pgsched.db.statements import load_statement
-from pgsched.model import Claimed, Finish, Missed
+from pgsched.db.sql_files import load_statement
+from pgsched.domain.attempt import Claimed, Finish, Missed
 
 
 class Joined(NamedTuple):

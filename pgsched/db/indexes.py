@@ -14,7 +14,7 @@ from typing import Any, LiteralString, NamedTuple
 
 import psycopg
 
-from pgsched.db.statements import Migration, load_statement
+from pgsched.db.sql_files import Migration, load_statement
 
 LARGE_BYTES = 16 * 1024 * 1024
 """A smaller table is read in no time."""

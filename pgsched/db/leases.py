@@ -16,8 +16,8 @@ from pgsched.db.connect import connect
 from pgsched.db.faults import fault_of
 from pgsched.db.session import STATEMENT_TIMEOUT, Session
 from pgsched.db.settled import settled
-from pgsched.db.statements import load_statement
-from pgsched.model import Claimed
+from pgsched.db.sql_files import load_statement
+from pgsched.domain.attempt import Claimed
 
 SHORTEST_PATIENCE = 1.0
 """Seconds; a heartbeat waits half a lease for its answer, so that it can renew it by another connection."""

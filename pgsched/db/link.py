@@ -18,7 +18,7 @@ from psycopg import AsyncConnection, Connection
 from psycopg.pq import TransactionStatus
 from psycopg.waiting import wait_async
 
-from pgsched import forks
+from pgsched.concurrency import fork_guard
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ class Link(Connection[tuple[Any, ...]]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        forks.watch(self)
+        fork_guard.watch(self)
 
     def begin_afresh(self) -> None:
         """Leave the session to the process that this one is a copy of."""
@@ -69,7 +69,7 @@ class AsyncLink(AsyncConnection[tuple[Any, ...]]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        forks.watch(self)
+        fork_guard.watch(self)
 
     def begin_afresh(self) -> None:
         """As in :class:`Link`."""
@@ -102,7 +102,7 @@ class AsyncLink(AsyncConnection[tuple[Any, ...]]):
 
 def _cut_off(link: Link | AsyncLink) -> None:
     with suppress(psycopg.Error):  # it is closed
-        forks.cut_off(link.pgconn.socket)
+        fork_guard.cut_off(link.pgconn.socket)
 
 
 def _patiently(gen: Generator[Any, Any, T], seconds: float) -> Generator[Any, Any, T]:

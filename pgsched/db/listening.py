@@ -11,7 +11,7 @@ import psycopg
 from pgsched.db.connect import connect_async
 from pgsched.db.faults import one_line
 from pgsched.db.standby import is_standby
-from pgsched.errors import DatabaseUnavailable
+from pgsched.domain.errors import DatabaseUnavailable
 
 WORK, CANCEL, QUEUES = "pgsched", "pgsched_cancel", "pgsched_queues"
 EVENTS = "pgsched_events"

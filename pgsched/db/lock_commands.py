@@ -7,9 +7,9 @@ import re
 from uuid import UUID
 
 from pgsched.db.commands import Command, Rows
-from pgsched.db.statements import load_statement
-from pgsched.errors import InvalidLock
-from pgsched.records import LockInfo, read
+from pgsched.db.sql_files import load_statement
+from pgsched.domain.errors import InvalidLock
+from pgsched.domain.records import LockInfo, read
 
 SHORTEST_TTL = 1
 LONGEST_TTL = 86_400

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg import errors
 
-from pgsched.db.statements import load_statement
-from pgsched.errors import SchemaLocked
+from pgsched.db.sql_files import load_statement
+from pgsched.domain.errors import SchemaLocked
 
 Result = TypeVar("Result")
 

@@ -17,12 +17,12 @@ import psycopg
 from psycopg import errors
 
 from pgsched.db.connect import connect
+from pgsched.db.error_mapping import translate
 from pgsched.db.indexes import make_indexes
 from pgsched.db.lock_wait import limit_lock_wait, retry_locked
-from pgsched.db.problems import translate
 from pgsched.db.settled import refuse_encoding, transaction
-from pgsched.db.statements import Migration, load_statement, migrations
-from pgsched.errors import PermissionRefused, SchemaMismatch
+from pgsched.db.sql_files import Migration, load_statement, migrations
+from pgsched.domain.errors import PermissionRefused, SchemaMismatch
 
 WORKER_RIGHTS: Mapping[str, str] = {
     "tasks": "select, insert, update",

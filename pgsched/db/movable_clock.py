@@ -9,8 +9,8 @@ import psycopg
 
 from pgsched.db.connect import connect
 from pgsched.db.dsn import resolve_dsn
-from pgsched.db.problems import translate
-from pgsched.db.statements import load_statement
+from pgsched.db.error_mapping import translate
+from pgsched.db.sql_files import load_statement
 
 
 class MovableClock:

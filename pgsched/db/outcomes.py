@@ -9,8 +9,8 @@ from uuid import UUID
 from pgsched.db.adapt import BigInts, Doubles
 from pgsched.db.decoding import fetch_rows
 from pgsched.db.session import Rows, Session
-from pgsched.db.statements import load_statement
-from pgsched.model import Finish, LogLine, Missed
+from pgsched.db.sql_files import load_statement
+from pgsched.domain.attempt import Finish, LogLine, Missed
 
 
 class LogEntry(NamedTuple):

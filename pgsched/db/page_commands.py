@@ -10,10 +10,10 @@ from datetime import datetime
 from typing import Any
 
 from pgsched.db.commands import Command, Rows
-from pgsched.db.statements import load_statement
-from pgsched.errors import InvalidTask
-from pgsched.interval import Interval
-from pgsched.records import Execution, Task, read
+from pgsched.db.sql_files import load_statement
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.interval import Interval
+from pgsched.domain.records import Execution, Task, read
 
 CAP = 10_001
 """So many rows are counted: more than 10,000 is shown as such."""

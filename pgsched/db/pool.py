@@ -14,7 +14,7 @@ from pgsched.db.link import AsyncLink
 from pgsched.db.outcomes import Command
 from pgsched.db.session import STATEMENT_TIMEOUT, Rows, bound_lock_wait
 from pgsched.db.settled import transaction_async
-from pgsched.errors import DatabaseUnavailable
+from pgsched.domain.errors import DatabaseUnavailable
 
 PooledConnection = AsyncLink
 

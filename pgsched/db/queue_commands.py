@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from pgsched.ages import Age
 from pgsched.db.commands import Command, Rows
 from pgsched.db.settings_commands import RETENTION, retention_of
-from pgsched.db.statements import load_statement
-from pgsched.errors import InvalidTask
-from pgsched.records import QueueSettings, read
-from pgsched.spec_rules import RULES, Duration, interval_of
+from pgsched.db.sql_files import load_statement
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.records import QueueSettings, read
+from pgsched.domain.retention_age import Age
+from pgsched.domain.validation import RULES, Duration, interval_of
 
 MAX_LIMIT_OF_QUEUE = 1_000_000
 """The highest limit; the lowest is 1."""

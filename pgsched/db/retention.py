@@ -12,14 +12,14 @@ from psycopg import Cursor
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
-from pgsched.db.answers import fetch
 from pgsched.db.commands import Command
 from pgsched.db.connect import connect
+from pgsched.db.error_mapping import translate
 from pgsched.db.link import Link
-from pgsched.db.problems import translate
+from pgsched.db.query_runner import fetch
 from pgsched.db.settled import settled, transaction
-from pgsched.db.statements import load_statement
-from pgsched.interval import Interval
+from pgsched.db.sql_files import load_statement
+from pgsched.domain.interval import Interval
 
 T = TypeVar("T")
 

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from pgsched.db.commands import Command, known_id
-from pgsched.db.statements import load_statement
-from pgsched.errors import InvalidTask
-from pgsched.records import read
-from pgsched.scheduled import BackfillTick, Scheduled, SkippedTick
-from pgsched.spec import TaskSpec
+from pgsched.db.sql_files import load_statement
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.records import read
+from pgsched.domain.scheduled import BackfillTick, Scheduled, SkippedTick
+from pgsched.domain.task_spec import TaskSpec
 
 
 def upsert(specs: Iterable[TaskSpec]) -> Command[list[Scheduled]]:

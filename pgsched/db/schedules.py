@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from pgsched.db.session import Session
-from pgsched.db.statements import load_statement
+from pgsched.db.sql_files import load_statement
 
 
 class Declared(NamedTuple):

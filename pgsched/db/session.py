@@ -19,7 +19,7 @@ from pgsched.db.connect import connect_async
 from pgsched.db.faults import SilentDatabase, fault_of
 from pgsched.db.link import AsyncLink
 from pgsched.db.settled import settle_transaction
-from pgsched.db.statements import load_statement
+from pgsched.db.sql_files import load_statement
 
 STATEMENT_TIMEOUT = 30.0
 """Seconds after which a server that does not answer is given up."""

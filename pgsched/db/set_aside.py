@@ -7,7 +7,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from pgsched.db.session import Session
-from pgsched.db.statements import load_statement
+from pgsched.db.sql_files import load_statement
 
 
 class Note(NamedTuple):

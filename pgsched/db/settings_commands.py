@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, TypedDict
 
-from pgsched.ages import LONGEST, Age, age_of, is_short, long_enough
 from pgsched.db.commands import Command, Rows
-from pgsched.db.statements import load_statement
-from pgsched.errors import InvalidTask
-from pgsched.interval import Interval
-from pgsched.records import Settings, read
-from pgsched.spec_rules import MAX_INTEGER, flag
+from pgsched.db.sql_files import load_statement
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.interval import Interval
+from pgsched.domain.records import Settings, read
+from pgsched.domain.retention_age import LONGEST, Age, age_of, is_short, long_enough
+from pgsched.domain.validation import MAX_INTEGER, flag
 
 FOREVER: Final = "forever"
 """Says that all are kept, where another setting says otherwise."""

@@ -14,8 +14,8 @@ from psycopg import AsyncConnection, Connection, IsolationLevel, errors
 from psycopg.pq import TransactionStatus
 
 from pgsched.db.link import AsyncLink, Link
-from pgsched.db.statements import load_statement
-from pgsched.errors import UnfitDatabase
+from pgsched.db.sql_files import load_statement
+from pgsched.domain.errors import UnfitDatabase
 
 TRIES = 5
 """How often a session is greeted whose role has a statement_timeout shorter than what a new session does first."""

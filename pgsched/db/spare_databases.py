@@ -12,10 +12,10 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from pgsched.db.connect import connect
+from pgsched.db.error_mapping import translate
 from pgsched.db.link import Link
 from pgsched.db.migrate import migrate
-from pgsched.db.problems import translate
-from pgsched.db.statements import load_statement
+from pgsched.db.sql_files import load_statement
 
 NOTHING = "template0"
 """A database in which nothing is."""

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from pgsched.db.commands import Command, Rows
-from pgsched.db.statements import load_statement
-from pgsched.errors import InvalidTask
-from pgsched.filters import INDEXED, TaskFilters, filter_parameters
-from pgsched.records import Task, read
-from pgsched.spec_rules import MAX_BIGINT, refused, shown, whole
+from pgsched.db.sql_files import load_statement
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.records import Task, read
+from pgsched.domain.task_filters import INDEXED, TaskFilters, filter_parameters
+from pgsched.domain.validation import MAX_BIGINT, refused, shown, whole
 
 ACTIONS: Final = ("enable", "disable", "run", "cancel", "retry", "delete")
 """What may be done to many tasks at once."""

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from pgsched.db.outcomes import Command
 from pgsched.db.pool import Pool
-from pgsched.db.statements import load_statement
-from pgsched.model import Claimed
+from pgsched.db.sql_files import load_statement
+from pgsched.domain.attempt import Claimed
 
 
 class Origin(NamedTuple):

@@ -15,15 +15,15 @@ from uuid import UUID
 
 import psycopg
 
+from pgsched.concurrency.thread_pool import in_thread
 from pgsched.db.faults import RefusedByDatabase, one_line
-from pgsched.db.lent import ENDED, UNFINISHED, LentConnection, lend, take_back
+from pgsched.db.handler_connection import ENDED, UNFINISHED, LentConnection, lend, take_back
 from pgsched.db.outcomes import Announcement, LogEntry, Progress, finish_commands
 from pgsched.db.pool import Pool, PooledConnection
 from pgsched.db.settled import settle_transaction
-from pgsched.db.statements import load_statement
-from pgsched.errors import DatabaseUnavailable, PgschedError
-from pgsched.model import Finish
-from pgsched.threads import in_thread
+from pgsched.db.sql_files import load_statement
+from pgsched.domain.attempt import Finish
+from pgsched.domain.errors import DatabaseUnavailable, PgschedError
 
 CANCEL_SECONDS = 5.0
 """How long the server may take to be told to stop a statement."""

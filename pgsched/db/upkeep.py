@@ -8,7 +8,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from pgsched.db.session import Session
-from pgsched.db.statements import load_statement
+from pgsched.db.sql_files import load_statement
 
 LATE_SECONDS = 60.0
 """A schedule that should have run so long ago has stalled."""

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import NamedTuple
 
 from pgsched.db.session import Session
-from pgsched.db.statements import load_statement
-from pgsched.zones import Rules
+from pgsched.db.sql_files import load_statement
+from pgsched.domain.scheduling.time_zones import Rules
 
 
 class Moved(NamedTuple):

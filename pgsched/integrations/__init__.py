@@ -1,1 +1,1 @@
-"""pgsched inside other frameworks. Joining the transactions of other libraries is in :mod:`pgsched.db.borrowed`."""
+"""pgsched inside other frameworks. Joining the transactions of other libraries is in :mod:`pgsched.db.external`."""

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
-from pgsched.app import App
-from pgsched.async_client import AsyncClient
-from pgsched.client import Client
+from pgsched.app.app import App
+from pgsched.client.async_client import AsyncClient
+from pgsched.client.client import Client
 from pgsched.db import commands
-from pgsched.db.joining import run_on, run_on_async
-from pgsched.records import Task
+from pgsched.db.enlist import run_on, run_on_async
+from pgsched.domain.records import Task
 
 SHOWN: Final = 20
 """So many tasks are listed in a message, the latest."""

@@ -11,17 +11,17 @@ from time import monotonic
 from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
-from pgsched.app import TaskHandle
-from pgsched.context import Context
-from pgsched.model import Claimed, Outcome
-from pgsched.results import Results
-from pgsched.runner import run_attempt
-from pgsched.spec import TaskSpec
-from pgsched.storable import storable_json
+from pgsched.app.app import TaskHandle
+from pgsched.concurrency.thread_pool import Threads
+from pgsched.domain.attempt import Claimed, Outcome
+from pgsched.domain.dependency_results import Results
+from pgsched.domain.storable import storable_json
+from pgsched.domain.task_spec import TaskSpec
+from pgsched.execution.context import Context
+from pgsched.execution.runner import run_attempt
 from pgsched.testing.handlers import noted
 from pgsched.testing.loops import run_alone
 from pgsched.testing.outcomes import NotCompleted
-from pgsched.threads import Threads
 
 
 class Said(NamedTuple):

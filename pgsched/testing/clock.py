@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self, TypeAlias
 
-from pgsched.app import App
-from pgsched.client import Client
+from pgsched.app.app import App
+from pgsched.client.client import Client
 from pgsched.db.movable_clock import MovableClock
-from pgsched.spec_rules import Duration, interval_of
+from pgsched.domain.validation import Duration, interval_of
 
 Where: TypeAlias = App | Client | str
 """Names a database: an App or a Client of it, or its DSN."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from pgsched.registry import Handler, Registry
+from pgsched.execution.registry import Handler, Registry
 
 Note = Callable[[BaseException], None]
 """Takes what a handler raised, in its own context."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from pgsched.model import Claimed, Finish
+from pgsched.domain.attempt import Claimed, Finish
 
 
 class NotCompleted(AssertionError):

@@ -7,22 +7,22 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 
-from pgsched.app import App
-from pgsched.config import WorkerSettings
+from pgsched.app.app import App
 from pgsched.db.dsn import resolve_dsn
 from pgsched.db.due import find_due_ids
 from pgsched.db.session import Session
-from pgsched.declared import declare_schedules
-from pgsched.model import Finish
+from pgsched.domain.attempt import Finish
+from pgsched.domain.settings import WorkerSettings
 from pgsched.testing.clock import Clock
 from pgsched.testing.handlers import registry_of
 from pgsched.testing.loops import run_alone
 from pgsched.testing.outcomes import Ran, raise_first, ran
-from pgsched.worker.ending import HOOK_SECONDS
-from pgsched.worker.holds import Hold
+from pgsched.worker.declared_schedules import declare_schedules
+from pgsched.worker.leased_tasks import Hold
+from pgsched.worker.load_traces import load_traces
 from pgsched.worker.places import current_hold
-from pgsched.worker.service import Worker
-from pgsched.worker.traces import load_traces
+from pgsched.worker.shutdown import HOOK_SECONDS
+from pgsched.worker.worker import Worker
 
 EVERY_QUEUE = ("*",)
 LEASE = 3600.0

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from pgsched.db.database import AsyncDatabase
 from pgsched.db.listening import EVENTS, BehindPooler, Call, OnStandby, listen
-from pgsched.errors import PgschedError
-from pgsched.logs import get_logger
+from pgsched.domain.errors import PgschedError
+from pgsched.observability.logs import get_logger
 
 log = get_logger("pgsched.web")
 

@@ -10,9 +10,9 @@ from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from pgsched.async_client import AsyncClient
+from pgsched.client.async_client import AsyncClient
 from pgsched.db.audit_commands import list_entries
-from pgsched.errors import PgschedError
+from pgsched.domain.errors import PgschedError
 from pgsched.web.access import Viewer, viewer
 from pgsched.web.announcements import Announcements
 from pgsched.web.api import router as api_router

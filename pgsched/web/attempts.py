@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pgsched.db import page_commands
 from pgsched.db.database import AsyncDatabase
-from pgsched.records import Execution
+from pgsched.domain.records import Execution
 
 SECONDS = 0.05
 """Of work of the database; after that no further span is looked through, and who asks may go on."""

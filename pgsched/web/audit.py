@@ -15,11 +15,11 @@ from typing import Any
 
 from fastapi import Request
 
-from pgsched.async_client import AsyncClient
+from pgsched.client.async_client import AsyncClient
 from pgsched.db.audit_commands import add_entry
-from pgsched.errors import TaskNotFound
-from pgsched.logs import get_logger
-from pgsched.records import QueueSettings, Task
+from pgsched.domain.errors import TaskNotFound
+from pgsched.domain.records import QueueSettings, Task
+from pgsched.observability.logs import get_logger
 from pgsched.web.access import Actor
 from pgsched.web.state import state_of
 

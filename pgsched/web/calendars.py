@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pgsched.async_client import AsyncClient
-from pgsched.calendars import Calendar
+from pgsched.client.async_client import AsyncClient
 from pgsched.db.calendar_commands import list_calendars
+from pgsched.domain.scheduling.calendars import Calendar
 from pgsched.web.audit import Change
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-from pgsched.async_client import AsyncClient
+from pgsched.client.async_client import AsyncClient
 from pgsched.db import page_commands
 from pgsched.db.task_commands import Page
-from pgsched.filters import TaskFilters
+from pgsched.domain.task_filters import TaskFilters
 
 SECONDS = 0.05
 """After so long a search begins with no further stretch of the table, but asks whether to go on."""

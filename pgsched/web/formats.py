@@ -9,8 +9,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from pgsched.interval import Interval
-from pgsched.records import Task, to_json_able
+from pgsched.domain.interval import Interval
+from pgsched.domain.records import Task, to_json_able
 
 COUNTED = 10_000
 """Counts end here; what is more is shown as ``10,000+``."""

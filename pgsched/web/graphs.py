@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from pgsched.tree import TaskNode
+from pgsched.domain.task_tree import TaskNode
 
 MAX_SHOWN = 300
 """So many tasks are drawn; more is no picture any more."""

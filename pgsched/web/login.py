@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import RedirectResponse, Response
 
-from pgsched.logs import get_logger
+from pgsched.observability.logs import get_logger
 from pgsched.web.access import METRICS, AccessDenied, check_local, identify, try_token
 from pgsched.web.paths import href
 from pgsched.web.rendering import page

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pgsched.errors import (
+from pgsched.domain.errors import (
     CalendarNotFound,
     DatabaseUnavailable,
     InvalidLock,
@@ -27,10 +27,10 @@ from pgsched.errors import (
     TaskNotFound,
     TransitionRefused,
 )
-from pgsched.filters import TaskFilters
-from pgsched.logs import get_logger
-from pgsched.records import Task
-from pgsched.spec import TaskOptions
+from pgsched.domain.records import Task
+from pgsched.domain.task_filters import TaskFilters
+from pgsched.domain.task_spec import TaskOptions
+from pgsched.observability.logs import get_logger
 from pgsched.web.access import AccessDenied
 from pgsched.web.paths import href, route_path
 from pgsched.web.rendering import page

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 import uvicorn
 
 from pgsched.db.migrate import WEB_RIGHTS, check_schema
-from pgsched.errors import ConfigError
-from pgsched.logs import get_logger
-from pgsched.notify import Manager, find_manager
+from pgsched.domain.errors import ConfigError
+from pgsched.observability.logs import get_logger
+from pgsched.observability.systemd import Manager, find_manager
 from pgsched.web.app import create_app
 from pgsched.web.settings import WebSettings
 

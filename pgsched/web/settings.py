@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from itertools import combinations
 
-from pgsched.errors import ConfigError
+from pgsched.domain.errors import ConfigError
 
 MIN_TOKEN = 16
 MAX_TOKEN = 500

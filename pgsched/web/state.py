@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from starlette.requests import HTTPConnection
 from starlette.templating import Jinja2Templates
 
-from pgsched.async_client import AsyncClient
-from pgsched.maintenance.doctor.findings import Diagnosis
-from pgsched.records import Stats
+from pgsched.client.async_client import AsyncClient
+from pgsched.domain.records import Stats
+from pgsched.ops.doctor.findings import Diagnosis
 from pgsched.web.announcements import Announcements
 from pgsched.web.cache import Cached
 from pgsched.web.settings import WebSettings

@@ -12,16 +12,16 @@ from pgsched.db.claims import Answer, Batch, Probe
 from pgsched.db.faults import RefusedByDatabase
 from pgsched.db.leases import Identity
 from pgsched.db.session import Session
-from pgsched.logs import get_logger
-from pgsched.model import PRIORITIES, Claimed
-from pgsched.worker.appetite import Appetite
-from pgsched.worker.burials import Burials
+from pgsched.domain.attempt import PRIORITIES, Claimed
+from pgsched.observability.logs import get_logger
 from pgsched.worker.claims import Claims
 from pgsched.worker.clock import DatabaseClock
-from pgsched.worker.forever import wait_at_most
-from pgsched.worker.holds import Holds
+from pgsched.worker.dead_letters import Burials
 from pgsched.worker.late_starts import LateStarts
-from pgsched.worker.roster import Roster
+from pgsched.worker.leased_tasks import Holds
+from pgsched.worker.prefetch import Appetite
+from pgsched.worker.queue_rotation import Roster
+from pgsched.worker.run_forever import wait_at_most
 from pgsched.worker.sleep import Sleep
 
 log = get_logger("pgsched.worker")

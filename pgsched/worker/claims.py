@@ -11,9 +11,9 @@ from pgsched.db.claims import Answer, Batch, Due, Probe, Tried
 from pgsched.db.faults import RefusedByDatabase, RefusedByServer, is_about_the_server, is_passing_state
 from pgsched.db.leases import Identity
 from pgsched.db.session import Session
-from pgsched.errors import DatabaseUnavailable
-from pgsched.logs import get_logger
-from pgsched.worker.burials import Burials
+from pgsched.domain.errors import DatabaseUnavailable
+from pgsched.observability.logs import get_logger
+from pgsched.worker.dead_letters import Burials
 from pgsched.worker.halves import FEW, in_halves
 from pgsched.worker.rulebook import Rulebook
 from pgsched.worker.set_aside import SetAside

@@ -10,12 +10,12 @@ from uuid import UUID
 from pgsched.db.faults import RefusedByDatabase
 from pgsched.db.flow import join_group
 from pgsched.db.pool import Pool
-from pgsched.logs import get_logger
-from pgsched.model import Claimed, Missed, Outcome
-from pgsched.worker.finisher import Finisher
-from pgsched.worker.holds import RUNNING, Hold, Holds
-from pgsched.worker.patience import until_answered
-from pgsched.worker.tally import Tally
+from pgsched.domain.attempt import Claimed, Missed, Outcome
+from pgsched.observability.logs import get_logger
+from pgsched.worker.completer import Finisher
+from pgsched.worker.leased_tasks import RUNNING, Hold, Holds
+from pgsched.worker.metrics import Tally
+from pgsched.worker.retry_until_success import until_answered
 
 log = get_logger("pgsched.worker")
 

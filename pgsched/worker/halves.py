@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 from pgsched.db.faults import RefusedByDatabase, RefusedByServer, is_passing
-from pgsched.errors import DatabaseUnavailable
+from pgsched.domain.errors import DatabaseUnavailable
 
 T = TypeVar("T")
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from pgsched.config import WorkerSettings
-from pgsched.worker.heart import Heart
+from pgsched.domain.settings import WorkerSettings
+from pgsched.worker.executor import Slots
+from pgsched.worker.heartbeat import Heart
 from pgsched.worker.progress import Progress
-from pgsched.worker.slots import Slots
 from pgsched.worker.troubles import Troubles
 
 

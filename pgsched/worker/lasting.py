@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from pgsched.logs import get_logger
+from pgsched.observability.logs import get_logger
 
 log = get_logger("pgsched.worker")
 

@@ -11,8 +11,8 @@ from pgsched.db import leases
 from pgsched.db.faults import RefusedByDatabase
 from pgsched.db.leases import LateStart
 from pgsched.db.session import Session
-from pgsched.logs import get_logger
-from pgsched.worker.holds import WAITING, Hold
+from pgsched.observability.logs import get_logger
+from pgsched.worker.leased_tasks import WAITING, Hold
 
 log = get_logger("pgsched.worker")
 

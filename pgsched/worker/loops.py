@@ -6,7 +6,7 @@ from time import monotonic
 from typing import NamedTuple
 
 from pgsched.db.faults import one_line
-from pgsched.errors import DatabaseUnavailable
+from pgsched.domain.errors import DatabaseUnavailable
 
 STEADY_SECONDS = 5.0
 """A loop that has worked for so long since it failed has recovered. One that fails for so long is in trouble."""

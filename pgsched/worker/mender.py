@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 from time import monotonic
 
-from pgsched.logs import get_logger
-from pgsched.worker.merged import LOOK_SECONDS, Child
+from pgsched.observability.logs import get_logger
+from pgsched.worker.merged_metrics import LOOK_SECONDS, Child
 
 log = get_logger("pgsched.worker")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 
-from pgsched.worker.holds import Hold
+from pgsched.worker.leased_tasks import Hold
 
 CURRENT: ContextVar[Hold | None] = ContextVar("pgsched attempt", default=None)
 """Set once in the task of each attempt."""

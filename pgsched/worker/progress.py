@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from time import monotonic
 
-from pgsched.config import WorkerSettings
-from pgsched.errors import DatabaseUnavailable
+from pgsched.domain.errors import DatabaseUnavailable
+from pgsched.domain.settings import WorkerSettings
 
 PULSE_SECONDS = 0.25
 """How often the event loop shows that nothing blocks it."""

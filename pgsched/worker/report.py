@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pgsched.db.outcomes import LogEntry, Progress
-from pgsched.model import LogLine
-from pgsched.worker.holds import Hold
+from pgsched.domain.attempt import LogLine
+from pgsched.worker.leased_tasks import Hold
 
 
 class Report:

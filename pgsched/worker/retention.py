@@ -11,16 +11,16 @@ import threading
 from functools import partial
 from time import monotonic
 
+from pgsched.concurrency.thread_pool import in_thread
 from pgsched.db import lock_commands
 from pgsched.db.leases import Identity
 from pgsched.db.retention import Batch, Eraser
-from pgsched.errors import PgschedError
-from pgsched.logs import get_logger
-from pgsched.maintenance.retention import WORKER_SHARE, Pruner
-from pgsched.records import Pruned
-from pgsched.threads import in_thread
+from pgsched.domain.errors import PgschedError
+from pgsched.domain.records import Pruned
+from pgsched.observability.logs import get_logger
+from pgsched.ops.retention import WORKER_SHARE, Pruner
 from pgsched.worker.loops import Loop
-from pgsched.worker.tally import Tally
+from pgsched.worker.metrics import Tally
 
 log = get_logger("pgsched.worker")
 

@@ -13,9 +13,9 @@ from time import monotonic
 from pgsched.db.faults import RefusedByDatabase
 from pgsched.db.session import Session
 from pgsched.db.zone_rules import read_zones
-from pgsched.logs import get_logger
-from pgsched.model import TIMEZONE, Claimed
-from pgsched.zones import agrees
+from pgsched.domain.attempt import TIMEZONE, Claimed
+from pgsched.domain.scheduling.time_zones import agrees
+from pgsched.observability.logs import get_logger
 
 log = get_logger("pgsched.worker")
 

@@ -9,8 +9,8 @@ from uuid import UUID
 
 from pgsched.db.session import Session
 from pgsched.db.set_aside import Note, forget_set_aside, note_set_aside
-from pgsched.logs import get_logger
-from pgsched.storable import storable
+from pgsched.domain.storable import storable
+from pgsched.observability.logs import get_logger
 
 log = get_logger("pgsched.worker")
 

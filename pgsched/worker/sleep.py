@@ -9,8 +9,8 @@ from pgsched.db import leases
 from pgsched.db.faults import RefusedByDatabase
 from pgsched.db.leases import Identity
 from pgsched.db.session import Session
-from pgsched.logs import get_logger
-from pgsched.worker.roster import Roster
+from pgsched.observability.logs import get_logger
+from pgsched.worker.queue_rotation import Roster
 
 log = get_logger("pgsched.worker")
 

@@ -9,11 +9,11 @@ from typing import Any
 from pgsched.db.faults import RefusedByDatabase
 from pgsched.db.session import Session
 from pgsched.db.zone_rules import follow_zones
-from pgsched.declared import declare_schedules
-from pgsched.logs import get_logger
-from pgsched.registry import Registry
-from pgsched.worker.ending import ANSWER_SECONDS
+from pgsched.execution.registry import Registry
+from pgsched.observability.logs import get_logger
+from pgsched.worker.declared_schedules import declare_schedules
 from pgsched.worker.lasting import own_task
+from pgsched.worker.shutdown import ANSWER_SECONDS
 
 log = get_logger("pgsched.worker")
 

@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from pgsched.leaving import LEAVE_SECONDS, exit_now
-from pgsched.logs import get_logger
+from pgsched.execution.process_exit import LEAVE_SECONDS, exit_now
+from pgsched.observability.logs import get_logger
 from pgsched.worker.lasting import hide
 
 log = get_logger("pgsched.worker")

@@ -6,21 +6,17 @@ The parts of a worker are made with these functions, so that without tracing no 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from prometheus_client import CollectorRegistry
 
-from pgsched.context import Context
 from pgsched.db import flow
 from pgsched.db.pool import Pool
-from pgsched.model import Claimed, Missed
-from pgsched.runner import run_attempt
-from pgsched.worker.holds import Hold, Holds
-from pgsched.worker.tally import Tally
-
-if TYPE_CHECKING:
-    from pgsched.tracing import Tracing
+from pgsched.domain.attempt import Claimed, Missed
+from pgsched.execution.context import Context
+from pgsched.execution.runner import run_attempt
+from pgsched.worker.leased_tasks import Hold, Holds
+from pgsched.worker.metrics import Tally
 
 ContextOf = Callable[[Hold], Context]
 """Returns the context of an attempt, made if its handler asked for none."""
@@ -45,12 +41,3 @@ class Traces:
 
     def watch(self, worker: str, holds: Holds, questions: Pool, metrics: CollectorRegistry, context: ContextOf) -> None:
         """Learn of the worker's other parts, once they are made: what it holds, where to ask, what it counts."""
-
-
-def load_traces(tracing: Tracing | None) -> Traces:
-    """Return what a worker does for the traces of an application; nothing of OpenTelemetry is loaded for None."""
-    if tracing is None:
-        return Traces()
-    from pgsched.worker.tracing import WorkerTracing
-
-    return WorkerTracing(tracing)

@@ -21,20 +21,20 @@ from opentelemetry.context import Context as TraceContext
 from opentelemetry.trace import Span, SpanKind
 from prometheus_client import CollectorRegistry
 
-from pgsched.context import Context
 from pgsched.db.flow import fire_group
 from pgsched.db.pool import Pool
 from pgsched.db.traces import Origin, find_traces, trace_steps
-from pgsched.errors import DatabaseUnavailable
-from pgsched.logs import get_logger
-from pgsched.model import Claimed, Finish, Missed, Outcome
-from pgsched.registry import Handler
-from pgsched.runner import run_attempt
-from pgsched.tracing import SCOPE, SECONDS, UNTRACED, Tracing, carrier_of, context_of, fail, link_to
-from pgsched.worker.holds import FINISHING, Hold, Holds
-from pgsched.worker.mirror import mirror
+from pgsched.domain.attempt import Claimed, Finish, Missed, Outcome
+from pgsched.domain.errors import DatabaseUnavailable
+from pgsched.execution.context import Context
+from pgsched.execution.registry import Handler
+from pgsched.execution.runner import run_attempt
+from pgsched.observability.logs import get_logger
+from pgsched.observability.tracing import SCOPE, SECONDS, UNTRACED, Tracing, carrier_of, context_of, fail, link_to
+from pgsched.worker.leased_tasks import FINISHING, Hold, Holds
+from pgsched.worker.metrics import Tally
+from pgsched.worker.otel_bridge import mirror
 from pgsched.worker.places import current_hold
-from pgsched.worker.tally import Tally
 from pgsched.worker.traces import ContextOf, Traces
 
 log = get_logger("pgsched.worker")

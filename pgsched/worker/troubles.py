@@ -11,11 +11,11 @@ from math import inf
 from time import monotonic
 from typing import Any, Final, NamedTuple, Protocol
 
-from pgsched.logs import errors
-from pgsched.maintenance.doctor.words import age, many, some_ids
-from pgsched.storable import storable
+from pgsched.domain.storable import storable
+from pgsched.observability.logs import errors
+from pgsched.ops.doctor.words import age, many, some_ids
 from pgsched.worker.clock import DatabaseClock
-from pgsched.worker.holds import Hold
+from pgsched.worker.leased_tasks import Hold
 from pgsched.worker.loops import Failing, Loops
 from pgsched.worker.usual import Usual
 

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from pgsched.db.session import Session
 from pgsched.db.upkeep import measure_type
-from pgsched.worker.tally import Tally
+from pgsched.worker.metrics import Tally
 
 LEAST_SECONDS: Final = 60.0
 TIMES: Final = 10.0

@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 
-from pgsched.app import App
+from pgsched.app.app import App
 
 app = App()
 

@@ -24,7 +24,7 @@ import psycopg
 from pgsched import Client
 from pgsched.db.embedded import EmbeddedServer
 from pgsched.db.retention import Eraser
-from pgsched.interval import Interval
+from pgsched.domain.interval import Interval
 from tests.bench.databases import SETTINGS, Databases
 from tests.bench.model import Sizes
 from tests.bench.sides.worker_process import worker

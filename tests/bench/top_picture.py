@@ -17,12 +17,12 @@ from rich.terminal_theme import MONOKAI
 
 from pgsched.cli.top_state import View
 from pgsched.cli.top_view import Screen, draw
-from pgsched.client import Client
+from pgsched.client.client import Client
 from pgsched.db.database import Database
 from pgsched.db.embedded import EmbeddedServer
 from pgsched.db.migrate import migrate
-from pgsched.maintenance.activity import read_activity
-from pgsched.spec import TaskSpec
+from pgsched.domain.task_spec import TaskSpec
+from pgsched.ops.activity import read_activity
 from tests.processes import PgschedRunner
 from tests.waiting import wait_until
 

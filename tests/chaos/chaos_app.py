@@ -10,8 +10,7 @@ import asyncio
 import time
 from pathlib import Path
 
-from pgsched.app import App
-from pgsched.context import Context
+from pgsched import App, Context
 
 app = App()
 

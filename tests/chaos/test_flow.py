@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pgsched.client import Client
-from pgsched.flow import chain, group, parallel, step
-from pgsched.spec import TaskSpec
+from pgsched.client.client import Client
+from pgsched.domain.task_spec import TaskSpec
+from pgsched.domain.workflow import chain, group, parallel, step
 from tests.chaos.fleet import Connection, Fleet, lost_claims, wait_for_completed
 from tests.chaos.invariants import assert_all_completed
 from tests.engine import rows

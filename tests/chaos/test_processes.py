@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pgsched.builtin.settings import Builtins
-from pgsched.config import WorkerSettings
-from pgsched.process import Job, _Parent
+from pgsched.domain.settings import WorkerSettings
+from pgsched.worker.supervisor import Job, _Parent
 from tests.chaos.fleet import (
     Connection,
     Fleet,

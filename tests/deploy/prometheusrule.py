@@ -6,7 +6,7 @@ deploy/kubernetes/components/monitoring/prometheusrule.yaml.
 
 from __future__ import annotations
 
-from pgsched.maintenance.alerts import Thresholds, rules
+from pgsched.ops.alerts import Thresholds, rules
 from tests.deploy.parts import DEPLOY
 
 SOURCE = DEPLOY / "prometheus" / "pgsched.rules.yml"

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pgsched.maintenance.alerts import Thresholds
-from pgsched.maintenance.doctor.catalogue import SEVERITIES as FINDING_SEVERITIES
+from pgsched.ops.alerts import Thresholds
+from pgsched.ops.doctor.catalogue import SEVERITIES as FINDING_SEVERITIES
 from tests.commands import pgsched
 from tests.deploy.parts import program
 from tests.doc_examples import tables

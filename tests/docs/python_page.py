@@ -16,7 +16,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import pgsched
-from pgsched.spec import TaskOptions, TaskSpec
+from pgsched.domain.task_spec import TaskOptions, TaskSpec
 from tests.docs.docstrings import in_line, prose
 from tests.docs.markdown import anchor, code, page, table
 from tests.docs.signatures import method_signature, returned_type, signature_of, type_of
@@ -36,48 +36,48 @@ SECTIONS = {
 """How what ``pgsched`` exports is ordered; all that is an error has a section of its own, the rest follows."""
 
 BESIDE = (
-    "pgsched.app:TaskHandle",
-    "pgsched.spec:TaskOptions",
-    "pgsched.errors:PermissionRefused",
-    "pgsched.errors:NotTransactional",
+    "pgsched.app.app:TaskHandle",
+    "pgsched.domain.task_spec:TaskOptions",
+    "pgsched.domain.errors:PermissionRefused",
+    "pgsched.domain.errors:NotTransactional",
 )
 """What nobody imports from ``pgsched`` but everybody meets, told beside what it exports."""
 
 RETURNED = (
-    "pgsched.scheduled:Scheduled",
-    "pgsched.scheduled:BackfillTick",
-    "pgsched.scheduled:SkippedTick",
-    "pgsched.calendars:Calendar",
-    "pgsched.previews:PreviewOptions",
-    "pgsched.records:Task",
-    "pgsched.status:TaskStatus",
-    "pgsched.records:Execution",
-    "pgsched.records:MissedTicks",
-    "pgsched.records:LogEntry",
-    "pgsched.records:QueueInfo",
-    "pgsched.records:QueueSettings",
-    "pgsched.records:WorkerInfo",
-    "pgsched.records:Settings",
+    "pgsched.domain.scheduled:Scheduled",
+    "pgsched.domain.scheduled:BackfillTick",
+    "pgsched.domain.scheduled:SkippedTick",
+    "pgsched.domain.scheduling.calendars:Calendar",
+    "pgsched.domain.scheduling.preview:PreviewOptions",
+    "pgsched.domain.records:Task",
+    "pgsched.domain.task_status:TaskStatus",
+    "pgsched.domain.records:Execution",
+    "pgsched.domain.records:MissedTicks",
+    "pgsched.domain.records:LogEntry",
+    "pgsched.domain.records:QueueInfo",
+    "pgsched.domain.records:QueueSettings",
+    "pgsched.domain.records:WorkerInfo",
+    "pgsched.domain.records:Settings",
     "pgsched.db.settings_commands:SettingsOptions",
-    "pgsched.maintenance.prune:PruneOptions",
-    "pgsched.records:Pruned",
-    "pgsched.records:PrunedQueue",
-    "pgsched.maintenance.doctor.findings:Diagnosis",
-    "pgsched.maintenance.doctor.findings:Finding",
-    "pgsched.records:LockInfo",
-    "pgsched.records:Stats",
-    "pgsched.records:Unhandled",
-    "pgsched.tree:TaskNode",
+    "pgsched.ops.prune:PruneOptions",
+    "pgsched.domain.records:Pruned",
+    "pgsched.domain.records:PrunedQueue",
+    "pgsched.ops.doctor.findings:Diagnosis",
+    "pgsched.ops.doctor.findings:Finding",
+    "pgsched.domain.records:LockInfo",
+    "pgsched.domain.records:Stats",
+    "pgsched.domain.records:Unhandled",
+    "pgsched.domain.task_tree:TaskNode",
     "pgsched.db.task_commands:Page",
     "pgsched.db.task_commands:Changed",
-    "pgsched.filters:TaskFilters",
+    "pgsched.domain.task_filters:TaskFilters",
     "pgsched.db.queue_commands:QueueLimits",
     "pgsched.db.queue_commands:QueueOptions",
-    "pgsched.locks:Lock",
-    "pgsched.locks:Held",
-    "pgsched.async_locks:AsyncLock",
-    "pgsched.async_locks:AsyncHeld",
-    "pgsched.results:Results",
+    "pgsched.client.locks:Lock",
+    "pgsched.client.locks:Held",
+    "pgsched.client.async_locks:AsyncLock",
+    "pgsched.client.async_locks:AsyncHeld",
+    "pgsched.domain.dependency_results:Results",
 )
 """What the clients' methods take and return."""
 
@@ -114,7 +114,7 @@ def python_page() -> str:
     parts += [written.of(Named(name, exported[name])) for name in rest]
     parts += ["## Errors", _errors(errors)]
     parts += ["## What clients take and return", *[written.of(_load(place)) for place in RETURNED]]
-    parts += ["## pgsched.flow", prose(importlib.import_module("pgsched.flow").__doc__)]
+    parts += ["## pgsched.flow", prose(importlib.import_module("pgsched.domain.workflow").__doc__)]
     parts += [written.of(_load(f"pgsched.flow:{name}")) for name in FLOW]
     for module in modules():
         things = [Named(name, getattr(module, name)) for name in public_names(module)]
@@ -152,7 +152,7 @@ def modules() -> list[types.ModuleType]:
     return found
 
 
-PUBLIC_MODULES = ("pgsched.testing", "pgsched.integrations", "pgsched.tracing", "pgsched.web")
+PUBLIC_MODULES = ("pgsched.testing", "pgsched.integrations", "pgsched.observability.tracing", "pgsched.web")
 
 
 def public_names(module: types.ModuleType) -> list[str]:

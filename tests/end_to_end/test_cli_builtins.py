@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pgsched.client import Client
+from pgsched.client.client import Client
 from tests.commands import pgsched
 from tests.http_server import serving
 from tests.processes import PgschedRunner

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pgsched.client import Client
+from pgsched.client.client import Client
 from tests.commands import pgsched
 from tests.processes import CHECKOUT, PgschedRunner
 from tests.waiting import wait_until

@@ -8,7 +8,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from pgsched.extras import FLUSH_SECONDS
+from pgsched.observability.extras import FLUSH_SECONDS
 from tests.http_server import Server, serving
 from tests.processes import PgschedRunner
 from tests.tables import database, insert_task

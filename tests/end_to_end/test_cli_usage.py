@@ -132,8 +132,8 @@ def test_queues_of_a_worker_in_the_environment_do_not_filter_lists(dsn: str) -> 
 def test_app_that_cannot_be_loaded_is_wrong_usage(
     path: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pgsched.errors import ConfigError
-    from pgsched.loading import load_app
+    from pgsched.app.loading import load_app
+    from pgsched.domain.errors import ConfigError
 
     (tmp_path / "plain.py").write_text("app = 1\n")
     (tmp_path / "broken.py").write_text("app = 1 / 0\n")
@@ -148,7 +148,7 @@ def test_app_that_cannot_be_loaded_is_wrong_usage(
 
 
 def test_app_of_the_current_folder_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pgsched.loading import load_app
+    from pgsched.app.loading import load_app
 
     (tmp_path / "mine_here.py").write_text("from pgsched.app import App\nclass box:\n    app = App()\n")
     monkeypatch.chdir(tmp_path)

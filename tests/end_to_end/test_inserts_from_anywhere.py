@@ -15,8 +15,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from pgsched.async_client import AsyncClient
-from pgsched.client import Client
+from pgsched.client.async_client import AsyncClient
+from pgsched.client.client import Client
 from pgsched.db.embedded import packaged_binaries
 from tests.end_to_end.relay import relay_to
 from tests.processes import PgschedRunner

@@ -13,7 +13,7 @@ import pytest
 
 from pgsched.db.embedded import packaged_binaries
 from pgsched.db.migrate import program_version
-from pgsched.db.statements import load_statement, migrations
+from pgsched.db.sql_files import load_statement, migrations
 from tests import servers
 from tests.commands import pgsched
 from tests.processes import PgschedRunner

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from pgsched.client import Client
+from pgsched.client.client import Client
 from tests.tables import database
 
 

@@ -12,17 +12,17 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from pgsched.app import App
-from pgsched.async_client import AsyncClient
-from pgsched.client import Client
+from pgsched.app.app import App
+from pgsched.client.async_client import AsyncClient
+from pgsched.client.client import Client
 from pgsched.db import migrate as module
 from pgsched.db.migrate import migrate
-from pgsched.db.statements import load_statement, migrations
-from pgsched.errors import InvalidTask
-from pgsched.interval import Interval
-from pgsched.maintenance.doctor.tasks import MOST_ALERTS
-from pgsched.spec import TaskSpec
-from pgsched.worker.watchdog import Watchdog
+from pgsched.db.sql_files import load_statement, migrations
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.interval import Interval
+from pgsched.domain.task_spec import TaskSpec
+from pgsched.ops.doctor.tasks import MOST_ALERTS
+from pgsched.worker.health_scan import Watchdog
 from tests.commands import pgsched
 from tests.engine import engine, handlers, make_due, nothing, on_loop
 from tests.roles import login

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from pgsched import records
-from pgsched.calendars import Calendar
-from pgsched.filters import TaskFilters
-from pgsched.spec import TaskOptions
+from pgsched.domain import records
+from pgsched.domain.scheduling.calendars import Calendar
+from pgsched.domain.task_filters import TaskFilters
+from pgsched.domain.task_spec import TaskOptions
 from pgsched.web import create_app
 from pgsched.web.api import examples, shapes
 from pgsched.web.api.bodies import SHORT, NewGroup, NewTask, TaskEdit

@@ -9,10 +9,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from pgsched.app import App
-from pgsched.context import Context
-from pgsched.errors import InvalidCron, InvalidTask, PayloadMismatch, RegistrationError, TaskNotFound
-from pgsched.spec import TaskSpec
+from pgsched.app.app import App
+from pgsched.domain.errors import InvalidCron, InvalidTask, PayloadMismatch, RegistrationError, TaskNotFound
+from pgsched.domain.task_spec import TaskSpec
+from pgsched.execution.context import Context
 from tests.engine import engine
 
 

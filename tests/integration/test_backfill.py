@@ -11,7 +11,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from pgsched import AsyncClient, Client, InvalidTask, TaskNotFound, TransitionRefused
-from pgsched.context import Context
+from pgsched.execution.context import Context
 from tests.commands import pgsched
 from tests.engine import engine, handlers, on_loop, rows
 from tests.pages import Element, Page, form_of

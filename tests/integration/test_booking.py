@@ -11,18 +11,18 @@ from typing import Any
 import psycopg
 import pytest
 
-from pgsched.app import App
-from pgsched.client import Client
-from pgsched.context import Context
-from pgsched.cron import parse_cron
-from pgsched.declared import sync_schedules
-from pgsched.errors import InvalidCron, InvalidTask, TransitionRefused
-from pgsched.interval import Interval
-from pgsched.previews import preview
-from pgsched.registry import Registry
-from pgsched.schedule import Schedule, due_at
-from pgsched.spec import TaskSpec
+from pgsched.app.app import App
+from pgsched.client.client import Client
+from pgsched.domain.errors import InvalidCron, InvalidTask, TransitionRefused
+from pgsched.domain.interval import Interval
+from pgsched.domain.scheduling.cron import parse_cron
+from pgsched.domain.scheduling.preview import preview
+from pgsched.domain.scheduling.recurrence import Schedule, due_at
+from pgsched.domain.task_spec import TaskSpec
+from pgsched.execution.context import Context
+from pgsched.execution.registry import Registry
 from pgsched.testing import Clock, freeze
+from pgsched.worker.declared_schedules import sync_schedules
 from tests import crons
 from tests.engine import claimed, engine, handlers, history, make_due, on_loop, rows
 from tests.tables import database, insert_task, move_tick, restoring, set_running, task_row

@@ -23,9 +23,9 @@ from pgsched.builtin import http, with_builtins
 from pgsched.builtin.destinations import Destinations
 from pgsched.builtin.http import Http
 from pgsched.builtin.settings import Builtins
-from pgsched.context import Context
-from pgsched.errors import Discard, Retry
-from pgsched.registry import Registry
+from pgsched.domain.errors import Discard, Retry
+from pgsched.execution.context import Context
+from pgsched.execution.registry import Registry
 from tests.engine import NOW, claimed, engine, history, on_loop
 from tests.http_server import Server, serving
 from tests.tables import database, insert_task, task_row

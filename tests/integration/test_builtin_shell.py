@@ -17,10 +17,10 @@ import pytest
 from pgsched.builtin import with_builtins
 from pgsched.builtin.settings import Builtins
 from pgsched.builtin.shell import MAX_OUTPUT_BYTES, Shell
-from pgsched.context import Context
-from pgsched.errors import Discard, Retry
-from pgsched.registry import Registry
-from pgsched.worker.ending import CANCEL_SECONDS
+from pgsched.domain.errors import Discard, Retry
+from pgsched.execution.context import Context
+from pgsched.execution.registry import Registry
+from pgsched.worker.shutdown import CANCEL_SECONDS
 from tests.engine import NOW, Engine, claimed, engine, history, on_loop
 from tests.tables import database, insert_task, task_row
 from tests.waiting import wait_until, wait_until_async

@@ -9,7 +9,7 @@ import pytest
 
 from pgsched.builtin import with_builtins
 from pgsched.builtin.settings import Builtins
-from pgsched.registry import Registry
+from pgsched.execution.registry import Registry
 from tests.engine import engine, expire_leases, history, on_loop, rows
 from tests.tables import database, insert_task, task_row
 from tests.waiting import wait_until_async

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from pgsched import AsyncClient, CalendarNotFound, Client, InvalidCron, InvalidTask, TransitionRefused, preview
-from pgsched.calendars import Calendar
+from pgsched.domain.scheduling.calendars import Calendar
 from pgsched.web.api import examples
 from tests.commands import Ended, pgsched
 from tests.engine import on_loop, rows

@@ -8,12 +8,12 @@ from random import Random
 import psycopg
 import pytest
 
-from pgsched.async_client import AsyncClient
-from pgsched.client import Client
-from pgsched.cron import next_tick, parse_cron
-from pgsched.errors import InvalidTask
-from pgsched.previews import preview
-from pgsched.zones import load_zone
+from pgsched.client.async_client import AsyncClient
+from pgsched.client.client import Client
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.scheduling.cron import next_tick, parse_cron
+from pgsched.domain.scheduling.preview import preview
+from pgsched.domain.scheduling.time_zones import load_zone
 from tests import crons
 from tests.engine import engine, handlers, nothing, on_loop
 from tests.tables import database, task_row

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from pgsched.context import Context
 from pgsched.db.listening import CANCEL, Call
+from pgsched.execution.context import Context
 from tests.engine import engine, handlers, history, nothing, on_loop, running_worker
 from tests.tables import database, insert_task, task_row
 from tests.waiting import wait_until_async

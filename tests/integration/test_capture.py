@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from psycopg.types.json import Jsonb
 
-from pgsched.app import App
-from pgsched.capture import CaptureHandler
-from pgsched.config import WorkerSettings, capture_level
-from pgsched.context import Context
-from pgsched.errors import ConfigError
+from pgsched.app.app import App
+from pgsched.domain.errors import ConfigError
+from pgsched.domain.settings import WorkerSettings, capture_level
+from pgsched.execution.context import Context
+from pgsched.execution.log_capture import CaptureHandler
 from tests.engine import engine, handlers, nothing, on_loop, rows
 from tests.tables import database, insert_task
 

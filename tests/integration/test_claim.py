@@ -15,7 +15,7 @@ from psycopg.rows import dict_row
 
 from pgsched.db import claims
 from pgsched.db.connect import connect_async
-from pgsched.db.statements import load_statement
+from pgsched.db.sql_files import load_statement
 from tests.engine import engine, expire_leases, handlers, history, make_due, nothing, on_loop, rows
 from tests.processes import PgschedRunner
 from tests.tables import WORKER, database, insert_task, set_running, task_row

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row, namedtuple_row
 
-from pgsched.client import Client
-from pgsched.errors import (
+from pgsched.client.client import Client
+from pgsched.domain.errors import (
     ConfigError,
     DatabaseUnavailable,
     InvalidTask,
@@ -20,7 +20,7 @@ from pgsched.errors import (
     TaskNotFound,
     TransitionRefused,
 )
-from pgsched.interval import Interval
+from pgsched.domain.interval import Interval
 from tests.tables import (
     WORKER,
     add_worker,

@@ -13,16 +13,10 @@ import pytest
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
-from pgsched.async_client import AsyncClient
-from pgsched.client import Client
-from pgsched.errors import (
-    DatabaseUnavailable,
-    InvalidTask,
-    SchemaMismatch,
-    TaskNotFound,
-    TransitionRefused,
-)
-from pgsched.spec import TaskSpec
+from pgsched.client.async_client import AsyncClient
+from pgsched.client.client import Client
+from pgsched.domain.errors import DatabaseUnavailable, InvalidTask, SchemaMismatch, TaskNotFound, TransitionRefused
+from pgsched.domain.task_spec import TaskSpec
 from tests.tables import database, set_dead, set_running
 
 LAST_DAY = datetime(9999, 12, 31, 12, tzinfo=UTC)

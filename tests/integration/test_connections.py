@@ -8,10 +8,10 @@ from typing import Any
 
 import psycopg
 
-from pgsched.async_client import AsyncClient
-from pgsched.context import Context
-from pgsched.registry import Registry
-from pgsched.worker.service import QUESTIONS
+from pgsched.client.async_client import AsyncClient
+from pgsched.execution.context import Context
+from pgsched.execution.registry import Registry
+from pgsched.worker.worker import QUESTIONS
 from tests.engine import on_loop, running_worker
 from tests.tables import database, insert_task
 from tests.waiting import wait_until_async

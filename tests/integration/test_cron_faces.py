@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pgsched.async_client import AsyncClient
-from pgsched.client import Client
-from pgsched.errors import InvalidTask
+from pgsched.client.async_client import AsyncClient
+from pgsched.client.client import Client
+from pgsched.domain.errors import InvalidTask
 from tests.commands import pgsched
 from tests.engine import on_loop
 from tests.tables import database

@@ -11,7 +11,7 @@ import pytest
 from pgsched.db.connect import connect_async
 from pgsched.db.faults import RefusedByDatabase
 from pgsched.db.session import Session
-from pgsched.errors import DatabaseUnavailable
+from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.worker.claimer import Claimer
 from tests.engine import engine, handlers, on_loop, rows, running_worker
 from tests.tables import database, insert_task

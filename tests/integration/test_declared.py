@@ -7,10 +7,10 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from pgsched.app import App
+from pgsched.app.app import App
 from pgsched.db.session import Session
-from pgsched.declared import declare_schedules, sync_schedules
-from pgsched.registry import Registry
+from pgsched.execution.registry import Registry
+from pgsched.worker.declared_schedules import declare_schedules, sync_schedules
 from tests.engine import engine, on_loop, rows, running_worker
 from tests.tables import database, task_row
 from tests.waiting import wait_until_async

@@ -9,11 +9,11 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from pgsched.async_client import AsyncClient
-from pgsched.client import Client
-from pgsched.errors import Discard, InvalidTask, TransitionRefused
-from pgsched.registry import Registry
-from pgsched.spec import TaskSpec
+from pgsched.client.async_client import AsyncClient
+from pgsched.client.client import Client
+from pgsched.domain.errors import Discard, InvalidTask, TransitionRefused
+from pgsched.domain.task_spec import TaskSpec
+from pgsched.execution.registry import Registry
 from tests.engine import engine, handlers, nothing, on_loop, rows
 from tests.tables import database, insert_task, move_tick, set_completed, set_dead, set_running, task_row
 

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from pgsched.context import Context
+from pgsched.execution.context import Context
 from tests.engine import engine, handlers, on_loop, rows
 from tests.guards import transactional
 from tests.tables import database, insert_task, task_row

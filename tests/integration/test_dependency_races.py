@@ -12,7 +12,7 @@ import pytest
 
 from pgsched.db.connect import connect
 from pgsched.db.outcomes import finish_commands
-from pgsched.model import Finish
+from pgsched.domain.attempt import Finish
 from tests.tables import WORKER, database, insert_task, set_running, task_row
 from tests.waiting import wait_until
 

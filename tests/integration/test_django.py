@@ -12,11 +12,11 @@ import pytest
 from django.db import connection, connections, transaction
 from django.db.transaction import TransactionManagementError
 
-from pgsched.async_client import AsyncClient
-from pgsched.client import Client
-from pgsched.errors import InvalidTask
-from pgsched.flow import group, step
-from pgsched.spec import TaskSpec
+from pgsched.client.async_client import AsyncClient
+from pgsched.client.client import Client
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.task_spec import TaskSpec
+from pgsched.domain.workflow import group, step
 from tests.django_site import site_on
 from tests.engine import on_loop
 from tests.tables import database, task_row

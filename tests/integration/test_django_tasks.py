@@ -16,8 +16,8 @@ from django.db import connections, transaction
 from django.test import override_settings
 from django.utils import timezone
 
-from pgsched.errors import ConfigError, RegistrationError
-from pgsched.registry import Registry
+from pgsched.domain.errors import ConfigError, RegistrationError
+from pgsched.execution.registry import Registry
 from tests.django_site import set_up, site_on
 from tests.engine import engine, handlers, on_loop
 from tests.tables import database, insert_task, set_running, task_row

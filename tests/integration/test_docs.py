@@ -15,13 +15,13 @@ import pytest
 from prometheus_client import generate_latest
 
 from pgsched.cli.schedules import SAID
-from pgsched.config import WorkerSettings
-from pgsched.cron import ALIASES, load_zone, next_tick, parse_cron
-from pgsched.errors import InvalidCron
-from pgsched.interval import Interval
-from pgsched.previews import schedule_of
-from pgsched.schedule import admit, next_after
-from pgsched.worker.service import Worker
+from pgsched.domain.errors import InvalidCron
+from pgsched.domain.interval import Interval
+from pgsched.domain.scheduling.cron import ALIASES, load_zone, next_tick, parse_cron
+from pgsched.domain.scheduling.preview import schedule_of
+from pgsched.domain.scheduling.recurrence import admit, next_after
+from pgsched.domain.settings import WorkerSettings
+from pgsched.worker.worker import Worker
 from tests.doc_examples import PAGES, Block, Story, blocks, table, tables
 from tests.doc_programs import programs
 from tests.engine import handlers, nothing, on_loop

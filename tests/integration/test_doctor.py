@@ -20,19 +20,19 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from pgsched.async_client import AsyncClient
-from pgsched.client import Client
-from pgsched.db import doctor_commands, examination
+from pgsched.client.async_client import AsyncClient
+from pgsched.client.client import Client
+from pgsched.db import diagnostic_session, doctor_commands
+from pgsched.db.diagnostic_session import Answers
 from pgsched.db.embedded import EmbeddedServer
-from pgsched.db.examination import Answers
 from pgsched.db.migrate import migrate, program_version
-from pgsched.errors import DatabaseUnavailable
-from pgsched.maintenance.doctor import doctor, server
-from pgsched.maintenance.doctor.catalogue import CHECKS, NAMES
-from pgsched.maintenance.doctor.facts import Facts, questions
-from pgsched.maintenance.doctor.findings import Diagnosis
-from pgsched.maintenance.doctor.judges import OF_ANY_SCHEMA, OF_OUR_SCHEMA
-from pgsched.maintenance.doctor.workers import ADVICE
+from pgsched.domain.errors import DatabaseUnavailable
+from pgsched.ops.doctor import doctor, server
+from pgsched.ops.doctor.catalogue import CHECKS, NAMES
+from pgsched.ops.doctor.facts import Facts, questions
+from pgsched.ops.doctor.findings import Diagnosis
+from pgsched.ops.doctor.judges import OF_ANY_SCHEMA, OF_OUR_SCHEMA
+from pgsched.ops.doctor.workers import ADVICE
 from tests import servers
 from tests.commands import pgsched
 from tests.roles import login
@@ -647,7 +647,7 @@ def test_a_clock_that_is_wrong_is_found(healthy_dsn: str, monkeypatch: pytest.Mo
         def now(cls, tz: Any = None) -> Late:
             return cls.fromtimestamp(datetime.now(UTC).timestamp() - 90, tz)
 
-    monkeypatch.setattr(examination, "datetime", Late)
+    monkeypatch.setattr(diagnostic_session, "datetime", Late)
     (finding,) = look(healthy_dsn).findings
     assert (finding.check, finding.severity) == ("clock_skew", "warning")
     assert finding.problem.startswith("its clock is 90.0 s behind"), finding
@@ -702,7 +702,7 @@ def test_a_check_that_fails_becomes_a_finding_and_the_others_are_made(
 
 
 def test_a_question_that_takes_too_long_is_given_up_and_said(healthy_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(examination, "QUESTION_SECONDS", 0.2)
+    monkeypatch.setattr(diagnostic_session, "QUESTION_SECONDS", 0.2)
     with psycopg.connect(healthy_dsn) as other:
         other.execute("lock table pgsched.queues in access exclusive mode")
         diagnosis = look(healthy_dsn)
@@ -720,7 +720,7 @@ def test_a_database_that_is_not_there_is_an_error(healthy_dsn: str) -> None:
 def test_a_look_changes_nothing(healthy_dsn: str) -> None:
     """Its transactions are read-only: what a question would write is refused, and becomes a finding."""
     command = doctor_commands.examine_dead()._replace(statement="delete from pgsched.queues returning name")
-    answers = asyncio.run(examination.ask(healthy_dsn, {"dead": command}, name="test"))
+    answers = asyncio.run(diagnostic_session.ask(healthy_dsn, {"dead": command}, name="test"))
     assert "read-only transaction" in answers.found["dead"].reason
 
 
@@ -807,7 +807,7 @@ def test_every_check_has_one_judgement(healthy_dsn: str) -> None:
 def test_facts_that_cannot_be_planted_are_judged(
     healthy_dsn: str, fact: str, changes: dict[str, Any], expected: tuple[str, str]
 ) -> None:
-    answers = asyncio.run(examination.ask(healthy_dsn, questions(datetime.now(UTC)), name="test"))
+    answers = asyncio.run(diagnostic_session.ask(healthy_dsn, questions(datetime.now(UTC)), name="test"))
     answers = answers._replace(found={**answers.found, fact: replace(answers.found[fact], **changes)})
     diagnosis = doctor.judge(Facts(answers, program_version=program_version(), now=datetime.now(UTC)))
     assert [(one.check, one.severity) for one in diagnosis.findings] == [expected]

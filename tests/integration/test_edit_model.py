@@ -21,11 +21,11 @@ from pgsched.db import claims, outcomes
 from pgsched.db.claims import Probe
 from pgsched.db.leases import Identity
 from pgsched.db.session import Session
-from pgsched.interval import Interval
-from pgsched.model import Claimed, Finish, Missed, Outcome
-from pgsched.schedule import Schedule, first_tick, next_after
+from pgsched.domain.attempt import Claimed, Finish, Missed, Outcome
+from pgsched.domain.interval import Interval
+from pgsched.domain.lifecycle import Refused, conclude, judge
+from pgsched.domain.scheduling.recurrence import Schedule, first_tick, next_after
 from pgsched.testing import freeze
-from pgsched.transition import Refused, conclude, judge
 from tests.tables import database
 
 Database = psycopg.Connection[dict[str, Any]]

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pgsched.async_client import AsyncClient
-from pgsched.client import Client
-from pgsched.errors import InvalidCron, InvalidTask, TaskNotFound, TransitionRefused
-from pgsched.interval import Interval
+from pgsched.client.async_client import AsyncClient
+from pgsched.client.client import Client
+from pgsched.domain.errors import InvalidCron, InvalidTask, TaskNotFound, TransitionRefused
+from pgsched.domain.interval import Interval
 from tests.engine import engine, on_loop, rows
 from tests.tables import database, insert_task, task_row
 

@@ -21,7 +21,7 @@ import structlog
 
 from pgsched.db import embedded
 from pgsched.db.embedded import EmbeddedServer
-from pgsched.errors import ConfigError, DatabaseUnavailable
+from pgsched.domain.errors import ConfigError, DatabaseUnavailable
 from tests.processes import CHECKOUT
 from tests.servers import FAST, binaries_of, fast_folder
 from tests.waiting import wait_until

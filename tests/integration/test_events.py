@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from pgsched import App, AsyncClient, Client, Context, Discard
-from pgsched.events import Event
+from pgsched.domain.events import Event
 from tests.commands import pgsched
 from tests.engine import NOW, Engine, engine, handlers, history, nothing, on_loop, running_worker, steal_leases
 from tests.processes import PgschedRunner

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from pgsched.context import Context
 from pgsched.db import outcomes
-from pgsched.errors import DatabaseUnavailable, Discard, Retry
-from pgsched.model import Outcome
+from pgsched.domain.attempt import Outcome
+from pgsched.domain.errors import DatabaseUnavailable, Discard, Retry
+from pgsched.execution.context import Context
 from tests.engine import Engine, engine, handlers, history, make_due, on_loop, rows
 from tests.tables import database, insert_task, move_tick, task_row
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pgsched.context import Context
-from pgsched.errors import Finished, Retry
-from pgsched.registry import Registry
+from pgsched.domain.errors import Finished, Retry
+from pgsched.execution.context import Context
+from pgsched.execution.registry import Registry
 from tests.engine import Engine, engine, handlers, history, make_due, on_loop, rows
 from tests.guards import make_ledger, transactional
 from tests.process_app import SERVE, app

@@ -17,11 +17,11 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pgsched import App, Client, DatabaseUnavailable, UnfitDatabase
-from pgsched.context import Context
 from pgsched.db.embedded import EmbeddedServer
 from pgsched.db.migrate import check_schema, migrate
-from pgsched.interval import Interval
-from pgsched.spec import TaskSpec
+from pgsched.domain.interval import Interval
+from pgsched.domain.task_spec import TaskSpec
+from pgsched.execution.context import Context
 from tests import servers
 from tests.chaos.faults.pgbouncer import PgBouncer, missing_pgbouncer
 from tests.engine import on_loop, rows, running_worker

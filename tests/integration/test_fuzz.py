@@ -18,8 +18,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from pgsched.client import Client
-from pgsched.errors import InvalidTask
+from pgsched.client.client import Client
+from pgsched.domain.errors import InvalidTask
 from tests.commands import pgsched
 from tests.engine import engine, handlers
 from tests.tables import database

@@ -10,14 +10,14 @@ import pytest
 from psycopg import errors
 from psycopg.types.json import Jsonb
 
-from pgsched.app import App
-from pgsched.async_client import AsyncClient
-from pgsched.client import Client
-from pgsched.context import Context
-from pgsched.errors import Discard, InvalidTask
-from pgsched.flow import Part, chain, group, parallel, step
-from pgsched.model import GROUP
-from pgsched.registry import Registry
+from pgsched.app.app import App
+from pgsched.client.async_client import AsyncClient
+from pgsched.client.client import Client
+from pgsched.domain.attempt import GROUP
+from pgsched.domain.errors import Discard, InvalidTask
+from pgsched.domain.workflow import Part, chain, group, parallel, step
+from pgsched.execution.context import Context
+from pgsched.execution.registry import Registry
 from tests.engine import engine, handlers, history, make_due, on_loop, rows
 from tests.tables import database, insert_task, task_row
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import psycopg
 
-from pgsched.client import Client
-from pgsched.model import GROUP
-from pgsched.registry import Registry
+from pgsched.client.client import Client
+from pgsched.domain.attempt import GROUP
+from pgsched.execution.registry import Registry
 from tests.engine import Engine, engine, expire_leases, handlers, history, on_loop, rows, running_worker
 from tests.guards import Database
 from tests.tables import database, insert_task, move_tick, task_row

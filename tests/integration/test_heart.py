@@ -8,10 +8,10 @@ from datetime import timedelta
 
 import pytest
 
-from pgsched.context import Context
-from pgsched.errors import DatabaseUnavailable
-from pgsched.model import GROUP
-from pgsched.worker.holds import Hold
+from pgsched.domain.attempt import GROUP
+from pgsched.domain.errors import DatabaseUnavailable
+from pgsched.execution.context import Context
+from pgsched.worker.leased_tasks import Hold
 from tests.engine import engine, expire_leases, handlers, history, on_loop, rows, running_worker, steal_leases
 from tests.guards import age
 from tests.tables import database, insert_task, task_row
@@ -255,7 +255,7 @@ def _block_until_renewed_past(db: object, task_id: int, seen: object) -> None:
 
 @on_loop
 async def test_a_beat_that_fails_for_any_reason_is_not_the_last(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pgsched.worker.heart.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("pgsched.worker.heartbeat.RETRY_SECONDS", 0.01)
     async with running_worker(dsn, lease=1) as worker:
         await wait_until_async(worker.heart._thread.is_alive, message="it beats")
         beat, failures = worker.heart._pulse.beat, list[Exception]()

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from pgsched import Event
-from pgsched.app import App
-from pgsched.context import Context
-from pgsched.errors import RegistrationError
-from pgsched.worker import hooking
+from pgsched.app.app import App
+from pgsched.domain.errors import RegistrationError
+from pgsched.execution.context import Context
+from pgsched.worker import hook_dispatcher
 from tests.engine import engine, handlers, on_loop, running_worker, steal_leases
 from tests.tables import database, insert_task, task_row
 from tests.waiting import wait_until_async
@@ -133,7 +133,7 @@ async def test_an_error_in_a_hook_is_logged_and_harms_nobody(dsn: str, capsys: p
 async def test_slow_hooks_hold_up_nobody_and_what_does_not_fit_is_dropped(
     dsn: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(hooking, "MAX_WAITING", 5)
+    monkeypatch.setattr(hook_dispatcher, "MAX_WAITING", 5)
     app, go, called = App(), threading.Event(), list[int]()
 
     @app.task("mail")
@@ -166,7 +166,7 @@ async def test_slow_hooks_hold_up_nobody_and_what_does_not_fit_is_dropped(
 async def test_a_hook_that_never_ends_does_not_keep_the_worker_from_stopping(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pgsched.worker.ending.HOOK_SECONDS", 0.05)
+    monkeypatch.setattr("pgsched.worker.shutdown.HOOK_SECONDS", 0.05)
     app, began, go = App(), threading.Event(), threading.Event()
 
     @app.task("mail")
@@ -258,7 +258,7 @@ async def test_no_hook_stops_the_worker_or_the_hooks_after_it(dsn: str, monkeypa
     async def adds_one(event: Event) -> None:
         app.on("failed")(print)
 
-    event_of, made = hooking.event_of, list[int]()
+    event_of, made = hook_dispatcher.event_of, list[int]()
 
     def broken_at_first(*arguments: Any, **options: Any) -> Event | None:
         made.append(1)
@@ -266,7 +266,7 @@ async def test_no_hook_stops_the_worker_or_the_hooks_after_it(dsn: str, monkeypa
             raise RuntimeError("no event can be made of it")
         return event_of(*arguments, **options)
 
-    monkeypatch.setattr(hooking, "event_of", broken_at_first)
+    monkeypatch.setattr(hook_dispatcher, "event_of", broken_at_first)
     for hook in (changes, leaves_the_thread, Odd(), looks_for_the_worker_s_tasks, adds_one, cancels_itself):
         app.on("completed")(hook)
     collecting(app, seen, "completed")
@@ -295,7 +295,7 @@ async def test_a_hook_that_never_returns_holds_up_neither_tasks_nor_the_end(dsn:
                 await asyncio.Event().wait()
 
     with database(dsn) as db, pytest.MonkeyPatch.context() as quick:
-        quick.setattr("pgsched.worker.ending.HOOK_SECONDS", 0.05)
+        quick.setattr("pgsched.worker.shutdown.HOOK_SECONDS", 0.05)
         ids = [insert_task(db) for _ in range(5)]
         async with running_worker(dsn, app.registry, hooks=app.hooks, capture_logs="off"):
             await wait_until_async(

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from pgsched.db.listening import PROBE_SECONDS
-from pgsched.worker import claimer, claims, gauges, retention, set_aside, sleep, upkeep, watchdog
+from pgsched.worker import claimer, claims, health_scan, housekeeping, retention, set_aside, sleep, table_gauges
 from tests.engine import Engine, engine, on_loop
 from tests.statements import counted
 
@@ -16,7 +16,7 @@ HOUR = 3600.0
 STEP = 1.0
 MOST = 0.5
 """Statements a second."""
-CLOCKED: tuple[ModuleType, ...] = (claimer, claims, gauges, set_aside, sleep, upkeep)
+CLOCKED: tuple[ModuleType, ...] = (claimer, claims, table_gauges, set_aside, sleep, housekeeping)
 
 
 class Clock:
@@ -83,7 +83,9 @@ async def test_an_idle_worker_sends_less_than_a_statement_in_two_seconds(dsn: st
             await worker._watchdog.tick(every=0)
             pressing = sent.since()
             assert 0 < pressing < complete
-            rates["watchdog"] = pressing / watchdog.EVERY_SECONDS + (complete - pressing) / watchdog.COMPLETE_SECONDS
+            rates["watchdog"] = (
+                pressing / health_scan.EVERY_SECONDS + (complete - pressing) / health_scan.COMPLETE_SECONDS
+            )
 
             worker.retention.tick()
             worker.retention._close()

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from pgsched.db.statements import load_statement
+from pgsched.db.sql_files import load_statement
 from pgsched.worker import claimer
 from tests import guards
 from tests.engine import Engine, engine, expire_leases, handlers, history, nothing, on_loop, rows, running_worker

@@ -11,10 +11,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from pgsched.async_client import AsyncClient
-from pgsched.client import Client
-from pgsched.errors import InvalidTask
-from pgsched.interval import Interval
+from pgsched.client.async_client import AsyncClient
+from pgsched.client.client import Client
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.interval import Interval
 from tests.commands import pgsched
 from tests.engine import engine, handlers, on_loop, rows, running_worker
 from tests.tables import add_worker, database, insert_task, task_row

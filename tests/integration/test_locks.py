@@ -19,9 +19,9 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from pgsched.async_client import AsyncClient
-from pgsched.client import Client
-from pgsched.errors import DatabaseUnavailable, InvalidLock, LockLost, LockNotAcquired
+from pgsched.client.async_client import AsyncClient
+from pgsched.client.client import Client
+from pgsched.domain.errors import DatabaseUnavailable, InvalidLock, LockLost, LockNotAcquired
 from tests import guards
 from tests.engine import on_loop
 from tests.processes import CHECKOUT

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pgsched.context import Context
+from pgsched.execution.context import Context
 from tests.engine import (
     PATIENCE,
     Engine,

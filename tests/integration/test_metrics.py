@@ -19,13 +19,13 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from pgsched.errors import ConfigError
-from pgsched.maintenance.doctor.catalogue import NAMES
-from pgsched.worker import http
-from pgsched.worker.gauges import FRESH_SECONDS, STALE_SECONDS
-from pgsched.worker.http import HttpServer
-from pgsched.worker.merged import Answering, Child
-from pgsched.worker.series import LINGER_SECONDS
+from pgsched.domain.errors import ConfigError
+from pgsched.observability.label_sets import LINGER_SECONDS
+from pgsched.ops.doctor.catalogue import NAMES
+from pgsched.worker import control_server
+from pgsched.worker.control_server import HttpServer
+from pgsched.worker.merged_metrics import Answering, Child
+from pgsched.worker.table_gauges import FRESH_SECONDS, STALE_SECONDS
 from tests.engine import Engine, engine, expire_leases, handlers, make_due, nothing, on_loop, running_worker
 from tests.processes import PgschedRunner
 from tests.tables import add_worker, database, insert_task, set_dead, set_running
@@ -356,7 +356,7 @@ async def test_another_path_is_not_found(dsn: str) -> None:
 
 @on_loop
 async def test_a_port_that_is_taken_is_served_once_it_is_free(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "AGAIN_SECONDS", 0.02)
+    monkeypatch.setattr(control_server, "AGAIN_SECONDS", 0.02)
     async with engine(dsn) as one:
         worker = one.worker
         with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -9,8 +9,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from pgsched.context import Context
-from pgsched.model import Outcome
+from pgsched.domain.attempt import Outcome
+from pgsched.execution.context import Context
 from tests.engine import engine, handlers, history, on_loop, rows, work_and_send_again
 from tests.tables import database, insert_task, task_row
 

@@ -23,14 +23,14 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from pgsched.client import Client
+from pgsched.client.client import Client
 from pgsched.db import claims, leases, outcomes
 from pgsched.db.claims import Probe
 from pgsched.db.leases import Identity, Pulse
 from pgsched.db.session import Session
-from pgsched.errors import PgschedError, TaskNotFound, TransitionRefused
-from pgsched.model import PRIORITIES, Claimed, Finish, Outcome
-from pgsched.transition import Refused, conclude, judge
+from pgsched.domain.attempt import PRIORITIES, Claimed, Finish, Outcome
+from pgsched.domain.errors import PgschedError, TaskNotFound, TransitionRefused
+from pgsched.domain.lifecycle import Refused, conclude, judge
 from tests.tables import database, insert_task, restoring
 
 SHORT = int(os.environ.get("PGSCHED_MODEL_CASES", "10"))

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from pgsched.db import statements
+from pgsched.db import sql_files
 from tests import guards
 from tests.engine import rows
 from tests.tables import database
@@ -62,11 +62,11 @@ by_name = pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.check
 def own_statements(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """A copy of the queries that this test may change and the engine reads."""
     copy = tmp_path / "sql"
-    shutil.copytree(statements._folder(), copy)
-    monkeypatch.setattr(statements, "_folder", lambda: copy)
-    statements.load_statement.cache_clear()
+    shutil.copytree(sql_files._folder(), copy)
+    monkeypatch.setattr(sql_files, "_folder", lambda: copy)
+    sql_files.load_statement.cache_clear()
     yield copy / "queries"
-    statements.load_statement.cache_clear()
+    sql_files.load_statement.cache_clear()
 
 
 @by_name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from pgsched.db import page_commands
-from pgsched.errors import DatabaseUnavailable
+from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.web import WebSettings, create_app
 from pgsched.web.pages import live
 from pgsched.web.pages.live import Watch, changes

@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from pgsched.maintenance.doctor.catalogue import NAMES
-from pgsched.maintenance.doctor.judges import OF_ANY_SCHEMA
+from pgsched.ops.doctor.catalogue import NAMES
+from pgsched.ops.doctor.judges import OF_ANY_SCHEMA
 from pgsched.web import WebSettings
 from pgsched.web.headers import CONTENT_SECURITY_POLICY
 from pgsched.web.pages import overview as overview_page

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from pgsched import AsyncClient, Client, TaskNotFound, TransitionRefused
-from pgsched.context import Context
+from pgsched.execution.context import Context
 from tests.commands import pgsched
 from tests.engine import engine, handlers, on_loop, rows
 from tests.tables import database, insert_task, restoring, set_running, task_row

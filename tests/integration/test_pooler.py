@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from pgsched.app import App
-from pgsched.client import Client
-from pgsched.context import Context
+from pgsched.app.app import App
+from pgsched.client.client import Client
 from pgsched.db.connect import connect, connect_async
-from pgsched.db.following import follow
+from pgsched.db.follow_events import follow
 from pgsched.db.listening import BehindPooler, listen
-from pgsched.flow import group, parallel, step
-from pgsched.maintenance.activity import read_activity
-from pgsched.spec import TaskSpec
+from pgsched.domain.task_spec import TaskSpec
+from pgsched.domain.workflow import group, parallel, step
+from pgsched.execution.context import Context
+from pgsched.ops.activity import read_activity
 from tests.chaos.faults.pgbouncer import PgBouncer, missing_pgbouncer
 from tests.chaos.proxy import Proxy
 from tests.engine import on_loop, rows, running_worker

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from psycopg.types.json import Jsonb
 
-from pgsched.errors import ConfigError, RegistrationError
-from pgsched.registry import Registry
+from pgsched.domain.errors import ConfigError, RegistrationError
+from pgsched.execution.registry import Registry
 from tests.engine import engine, history, on_loop, rows, running_worker
 from tests.process_app import SERVE, app
 from tests.tables import database, insert_task, task_row

@@ -10,10 +10,10 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from pgsched import Context, Event
-from pgsched.hooks import Hooks
+from pgsched.domain.hooks import Hooks
 from pgsched.worker import claims, set_aside
 from pgsched.worker.halves import FEW
-from pgsched.worker.service import Worker
+from pgsched.worker.worker import Worker
 from tests.engine import engine, expire_leases, handlers, history, on_loop, rows, running_worker
 from tests.tables import database, insert_task, refuse_at_commit, refuse_updates, task_row
 from tests.waiting import wait_until_async
@@ -516,16 +516,16 @@ async def test_a_locked_row_that_is_to_be_given_back_holds_up_no_other(dsn: str,
 async def test_a_fault_between_claim_and_start_ends_the_row(
     dsn: str, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pgsched.worker import slots
+    from pgsched.worker import executor
 
-    judge = slots.judge
+    judge = executor.judge
 
     def stumble(task: Any, now: Any) -> Any:
         if task.payload:
             raise OverflowError("date value out of range")
         return judge(task, now)
 
-    monkeypatch.setattr(slots, "judge", stumble)
+    monkeypatch.setattr(executor, "judge", stumble)
     good = insert_task(db, repeat_interval="1 hour", repeat_count=1)
     bad = insert_bad(db, repeat_interval="1 hour")
     async with running_worker(dsn, handlers(mail=Mail()), **QUICK):

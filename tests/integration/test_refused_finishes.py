@@ -8,11 +8,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from pgsched.context import Context
-from pgsched.errors import DatabaseUnavailable
-from pgsched.model import Outcome
-from pgsched.worker import finisher as finishing
-from pgsched.worker.finisher import PATIENCE
+from pgsched.domain.attempt import Outcome
+from pgsched.domain.errors import DatabaseUnavailable
+from pgsched.execution.context import Context
+from pgsched.worker import completer as finishing
+from pgsched.worker.completer import PATIENCE
 from pgsched.worker.halves import FEW, MAX_PASSING
 from tests.engine import Engine, engine, handlers, history, on_loop, rows, running_worker
 from tests.guards import age

@@ -10,12 +10,12 @@ import pytest
 
 from pgsched import AsyncClient, Client
 from pgsched.db.retention import Eraser
-from pgsched.errors import InvalidTask, PgschedError
-from pgsched.interval import Interval
-from pgsched.maintenance import retention
-from pgsched.maintenance.retention import Wish
+from pgsched.domain.errors import InvalidTask, PgschedError
+from pgsched.domain.interval import Interval
+from pgsched.ops import retention
+from pgsched.ops.retention import Wish
 from pgsched.worker import retention as worker_retention
-from pgsched.worker.tally import Tally
+from pgsched.worker.metrics import Tally
 from tests.engine import engine, on_loop, rows, running_worker
 from tests.retained import finished, gone_of, left, many_finished, old_day, prune_now
 from tests.tables import database, insert_task

@@ -13,11 +13,11 @@ import pytest
 
 from pgsched import Client
 from pgsched.db.retention import Eraser
-from pgsched.errors import DatabaseUnavailable, PgschedError
-from pgsched.interval import Interval
-from pgsched.maintenance import retention
-from pgsched.maintenance.archive import Archive
-from pgsched.maintenance.retention import Wish
+from pgsched.domain.errors import DatabaseUnavailable, PgschedError
+from pgsched.domain.interval import Interval
+from pgsched.ops import retention
+from pgsched.ops.archive import Archive
+from pgsched.ops.retention import Wish
 from tests.engine import rows
 from tests.retained import FORTY_DAYS_AGO, Database, finished, left, old_day, prune_now
 from tests.tables import database

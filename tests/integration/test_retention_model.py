@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pgsched.maintenance import retention
+from pgsched.ops import retention
 from tests.retained import Database, left, prune_now
 from tests.servers import fresh_database
 from tests.tables import database

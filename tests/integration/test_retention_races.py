@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from pgsched import Client
-from pgsched.flow import group, parallel, step
+from pgsched.domain.workflow import group, parallel, step
 from tests.engine import rows
 from tests.processes import PgschedRunner
 from tests.retained import prune_now

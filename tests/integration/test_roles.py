@@ -13,9 +13,9 @@ import pytest
 
 from pgsched import Client
 from pgsched.db.migrate import migrate, program_version
-from pgsched.db.statements import load_statement, migrations
-from pgsched.errors import PermissionRefused, TaskNotFound
-from pgsched.spec import TaskSpec
+from pgsched.db.sql_files import load_statement, migrations
+from pgsched.domain.errors import PermissionRefused, TaskNotFound
+from pgsched.domain.task_spec import TaskSpec
 from pgsched.web import WebSettings
 from tests import servers
 from tests.commands import pgsched

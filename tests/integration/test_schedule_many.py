@@ -11,11 +11,11 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from pgsched.client import Client
+from pgsched.client.client import Client
 from pgsched.db.bulk import HEAD
-from pgsched.errors import InvalidTask, SchemaMismatch
-from pgsched.interval import Interval
-from pgsched.spec import TaskSpec
+from pgsched.domain.errors import InvalidTask, SchemaMismatch
+from pgsched.domain.interval import Interval
+from pgsched.domain.task_spec import TaskSpec
 from tests.tables import task_row
 
 Database = psycopg.Connection[dict[str, Any]]

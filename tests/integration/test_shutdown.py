@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from pgsched.context import Context
 from pgsched.db import claims, outcomes
-from pgsched.registry import Registry
-from pgsched.worker.ending import Ending
-from pgsched.worker.service import Worker
+from pgsched.execution.context import Context
+from pgsched.execution.registry import Registry
+from pgsched.worker.shutdown import Ending
+from pgsched.worker.worker import Worker
 from tests.engine import engine, expire_leases, handlers, history, on_loop, rows, running_worker
 from tests.tables import database, insert_task, task_row
 from tests.waiting import wait_until_async

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from pgsched.app import App
-from pgsched.client import Client
-from pgsched.context import Context
+from pgsched.app.app import App
+from pgsched.client.client import Client
 from pgsched.db.connect import connect, connect_async
 from pgsched.db.link import SilentServer
 from pgsched.db.listening import listen
-from pgsched.errors import DatabaseUnavailable
+from pgsched.domain.errors import DatabaseUnavailable
+from pgsched.execution.context import Context
 from tests.chaos.proxy import Proxy
 from tests.engine import engine, expire_leases, on_loop, rows
 from tests.tables import database, insert_task
@@ -111,7 +111,7 @@ async def test_a_listener_is_not_held_up_by_a_server_that_does_not_answer_its_li
 async def test_a_plain_handler_whose_connection_fell_silent_lets_go_of_its_thread(
     dsn: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pgsched.db.lent.LEFT_SECONDS", 0.3)
+    monkeypatch.setattr("pgsched.db.handler_connection.LEFT_SECONDS", 0.3)
     asked, left = threading.Event(), threading.Event()
     app = App()
 

@@ -297,7 +297,7 @@ async def test_without_a_listener_the_poll_finds_work(dsn: str, db: Database, mo
     async def deaf(*_: object, **__: object) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr("pgsched.worker.service.listen", deaf)
+    monkeypatch.setattr("pgsched.worker.worker.listen", deaf)
     async with running_worker(dsn, handlers(mail=lambda: None), poll_interval=0.05) as worker:
         await until_asleep(db)
         await until_completed(db, insert_task(db))

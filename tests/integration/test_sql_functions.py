@@ -10,7 +10,7 @@ import pytest
 from psycopg import errors
 from psycopg.types.json import Jsonb
 
-from pgsched.db.problems import describe_rule
+from pgsched.db.error_mapping import describe_rule
 from tests.tables import (
     WORKER,
     insert_task,

@@ -1,6 +1,6 @@
 """Tasks in the transactions of SQLAlchemy's sessions and connections, sync and async, and of asyncpg's connections.
 
-Tried without the savepoints of :mod:`pgsched.db.borrowed`: the tests of refused tasks fail, by every driver.
+Tried without the savepoints of :mod:`pgsched.db.external`: the tests of refused tasks fail, by every driver.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sqlalchemy.pool import NullPool
 
 from pgsched import App
-from pgsched.async_client import AsyncClient
-from pgsched.client import Client
-from pgsched.errors import InvalidTask, SchemaMismatch
-from pgsched.flow import group, parallel, step
-from pgsched.spec import TaskSpec
+from pgsched.client.async_client import AsyncClient
+from pgsched.client.client import Client
+from pgsched.domain.errors import InvalidTask, SchemaMismatch
+from pgsched.domain.task_spec import TaskSpec
+from pgsched.domain.workflow import group, parallel, step
 from tests.engine import engine, handlers, on_loop, running_worker
 from tests.tables import database, insert_task, task_row
 from tests.waiting import wait_until_async

@@ -13,11 +13,11 @@ import psycopg
 import pytest
 
 from pgsched import App, Context, Discard, InvalidTask, Retry
-from pgsched.async_client import AsyncClient
+from pgsched.client.async_client import AsyncClient
 from pgsched.db.migrate import migrate
-from pgsched.db.statements import load_statement, statement_names
-from pgsched.errors import LockLost, PermissionRefused
-from pgsched.flow import group, step
+from pgsched.db.sql_files import load_statement, statement_names
+from pgsched.domain.errors import LockLost, PermissionRefused
+from pgsched.domain.workflow import group, step
 from pgsched.testing import (
     Clock,
     NotCompleted,

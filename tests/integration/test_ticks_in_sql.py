@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 import psycopg
 import pytest
 
-from pgsched.cron import next_tick, parse_cron
-from pgsched.errors import InvalidCron
-from pgsched.grid import Grid
-from pgsched.schedule import LAST, Schedule, first_tick
-from pgsched.zones import change_between, load_zone
+from pgsched.domain.errors import InvalidCron
+from pgsched.domain.scheduling.cron import next_tick, parse_cron
+from pgsched.domain.scheduling.interval_grid import Grid
+from pgsched.domain.scheduling.recurrence import LAST, Schedule, first_tick
+from pgsched.domain.scheduling.time_zones import change_between, load_zone
 from tests import crons
 from tests.tables import database
 from tests.unit.test_cron_dst import CASES, minutes_around

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 
-from pgsched.context import Context
+from pgsched.execution.context import Context
 from tests.engine import engine, handlers, history, on_loop
 from tests.tables import database, insert_task, task_row
 from tests.waiting import wait_until_async

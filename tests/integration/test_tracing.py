@@ -17,10 +17,10 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode
 
 from pgsched import Context, Discard, Retry, TaskSpec
-from pgsched.async_client import AsyncClient
-from pgsched.errors import InvalidTask
-from pgsched.flow import chain, group, step
-from pgsched.tracing import MAX_BAGGAGE
+from pgsched.client.async_client import AsyncClient
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.workflow import chain, group, step
+from pgsched.observability.tracing import MAX_BAGGAGE
 from tests.engine import expire_leases, make_due, on_loop
 from tests.spans import Traced, attributes, header_of, id_of, links_of, parent_of, trace_of
 from tests.tables import database, insert_task, task_row
@@ -476,8 +476,8 @@ async def test_worker_metrics_are_seen_through_the_meter(dsn: str, traced: Trace
 def test_nothing_of_opentelemetry_is_loaded_without_tracing() -> None:
     program = """
 import sys
-import pgsched, pgsched.process, pgsched.child, pgsched.cli
-from pgsched.worker.traces import load_traces
+import pgsched, pgsched.worker.supervisor, pgsched.worker.child_process, pgsched.cli
+from pgsched.worker.load_traces import load_traces
 pgsched.App().client()
 load_traces(None)
 assert not [name for name in sys.modules if name.startswith("opentelemetry")]

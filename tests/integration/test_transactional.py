@@ -13,10 +13,10 @@ import psycopg
 import pytest
 
 from pgsched import AsyncClient, Client, TaskSpec
-from pgsched.context import Context
-from pgsched.db.lent import ABORTED, ENDED, OVER, UNFINISHED
+from pgsched.db.handler_connection import ABORTED, ENDED, OVER, UNFINISHED
 from pgsched.db.link import AsyncLink
-from pgsched.errors import Discard, NotTransactional
+from pgsched.domain.errors import Discard, NotTransactional
+from pgsched.execution.context import Context
 from tests import guards
 from tests.engine import engine, expire_leases, handlers, history, on_loop, rows, running_worker
 from tests.guards import Database, ledger, make_ledger, transactional

@@ -6,10 +6,10 @@ from contextlib import suppress
 
 import pytest
 
-from pgsched.async_client import AsyncClient
-from pgsched.client import Client
-from pgsched.errors import InvalidTask, TransitionRefused
-from pgsched.spec import TaskSpec
+from pgsched.client.async_client import AsyncClient
+from pgsched.client.client import Client
+from pgsched.domain.errors import InvalidTask, TransitionRefused
+from pgsched.domain.task_spec import TaskSpec
 from tests.engine import on_loop
 from tests.tables import database, insert_task, set_dead, set_running, task_row
 

@@ -13,12 +13,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from pgsched import logs
-from pgsched.maintenance.doctor import doctor
-from pgsched.maintenance.doctor.findings import Finding
-from pgsched.worker import heart, troubles, usual, watchdog
-from pgsched.worker.http import HttpServer
-from pgsched.worker.service import Worker
+from pgsched.observability import logs
+from pgsched.ops.doctor import doctor
+from pgsched.ops.doctor.findings import Finding
+from pgsched.worker import health_scan, heartbeat, troubles, usual
+from pgsched.worker.control_server import HttpServer
+from pgsched.worker.worker import Worker
 from tests.commands import pgsched
 from tests.engine import handlers, nothing, on_loop, rows, running_worker
 from tests.tables import add_worker, database, insert_task, task_row
@@ -31,7 +31,7 @@ Told = list[dict[str, Any]]
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trouble is noticed sooner than it would be."""
-    monkeypatch.setattr(heart, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(heartbeat, "LOOK_SECONDS", 0.05)
     monkeypatch.setattr("pgsched.worker.loops.STEADY_SECONDS", 0.3)
     monkeypatch.setattr(troubles, "UNWRITTEN_SECONDS", 0.5)
     monkeypatch.setattr(troubles, "OVERDUE_SECONDS", 0.1)
@@ -179,8 +179,8 @@ async def test_a_claim_that_waits_for_a_lock_is_told(dsn: str, monkeypatch: pyte
 async def test_a_loop_that_fails_again_and_again_is_told(
     dsn: str, monkeypatch: pytest.MonkeyPatch, breaks: str, mends: str, kind: str, loop: str
 ) -> None:
-    monkeypatch.setattr(watchdog, "FIRST_SECONDS", 0.0)
-    monkeypatch.setattr(watchdog, "AGAIN_SECONDS", 0.2)
+    monkeypatch.setattr(health_scan, "FIRST_SECONDS", 0.0)
+    monkeypatch.setattr(health_scan, "AGAIN_SECONDS", 0.2)
     monkeypatch.setattr("pgsched.worker.retention.FIRST_SECONDS", 0.0)
     monkeypatch.setattr("pgsched.worker.retention.SELDOM_SECONDS", 0.2)
     with database(dsn) as db:

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from pgsched.db.statements import load_statement
+from pgsched.db.sql_files import load_statement
 from tests.engine import Engine, engine, expire_leases, handlers, history, on_loop, rows
 from tests.processes import PgschedRunner
 from tests.tables import database, insert_task, refuse_updates, task_row

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from pgsched import App, AsyncClient, Client, InvalidTask, TaskSpec, TransitionRefused
-from pgsched.scheduled import Scheduled
+from pgsched.domain.scheduled import Scheduled
 from tests.commands import pgsched
 from tests.engine import on_loop, rows
 from tests.tables import database, set_completed, set_dead, task_row

@@ -12,7 +12,7 @@ import pytest
 
 from pgsched import Client, InvalidTask
 from pgsched.db.migrate import migrate, migration_script
-from pgsched.spec import TaskSpec
+from pgsched.domain.task_spec import TaskSpec
 from tests.engine import engine, on_loop, rows, running_worker
 from tests.retained import Database, finished, left, old_day, prune_now
 from tests.roles import login

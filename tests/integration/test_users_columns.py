@@ -10,9 +10,9 @@ import pytest
 from psycopg import sql
 
 from pgsched import Client
-from pgsched.db.statements import load_statement, statement_names
-from pgsched.flow import group, step
-from pgsched.spec import TaskSpec
+from pgsched.db.sql_files import load_statement, statement_names
+from pgsched.domain.task_spec import TaskSpec
+from pgsched.domain.workflow import group, step
 from tests import servers
 from tests.engine import engine, handlers, on_loop, rows
 from tests.retained import Database, finished, left, prune_now

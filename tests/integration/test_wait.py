@@ -11,8 +11,8 @@ import psycopg
 import pytest
 
 from pgsched import AsyncClient, Client, InvalidTask, TaskFailed, TaskNotFound
-from pgsched.interval import Interval
-from pgsched.waiting import LONGEST_PAUSE, Waiting
+from pgsched.domain.interval import Interval
+from pgsched.domain.wait import LONGEST_PAUSE, Waiting
 from tests.commands import pgsched
 from tests.engine import engine, handlers, on_loop, running_worker
 from tests.tables import database, insert_task, set_dead, set_running, task_row

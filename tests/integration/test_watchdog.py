@@ -7,9 +7,9 @@ from uuid import uuid4
 import pytest
 import structlog
 
-from pgsched.maintenance.doctor.findings import Finding
-from pgsched.worker import watchdog
-from pgsched.worker.watchdog import Watchdog, tell
+from pgsched.ops.doctor.findings import Finding
+from pgsched.worker import health_scan
+from pgsched.worker.health_scan import Watchdog, tell
 from tests.engine import on_loop, running_worker
 from tests.tables import add_worker, database
 from tests.waiting import wait_until_async
@@ -52,7 +52,7 @@ async def test_who_comes_soon_after_a_look_does_not_look(dsn: str) -> None:
     assert not await one.tick()
     with database(dsn) as db:
         db.execute(
-            "update pgsched.watchdog set looked_at = now() - make_interval(secs => %s)", (watchdog.TURN_SECONDS + 1,)
+            "update pgsched.watchdog set looked_at = now() - make_interval(secs => %s)", (health_scan.TURN_SECONDS + 1,)
         )
     assert await other.tick()
 
@@ -68,7 +68,7 @@ async def test_findings_are_there_for_all_to_show(dsn: str) -> None:
 
 @on_loop
 async def test_a_worker_watches_beside_its_work(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watchdog, "FIRST_SECONDS", 0.0)
+    monkeypatch.setattr(health_scan, "FIRST_SECONDS", 0.0)
     with database(dsn) as db:
         async with running_worker(dsn):
             await wait_until_async(

@@ -12,7 +12,7 @@ from psycopg.rows import dict_row
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from pgsched.errors import InvalidTask
+from pgsched.domain.errors import InvalidTask
 from pgsched.web import WebSettings, create_app
 from pgsched.web.access import Operator, Viewer, shows_payloads
 from pgsched.web.audit import audited

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
-from pgsched.async_client import AsyncClient
+from pgsched.client.async_client import AsyncClient
 from pgsched.web import create_app
 from tests.engine import on_loop
 from tests.pages import Page

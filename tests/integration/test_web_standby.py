@@ -8,9 +8,9 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from pgsched.client import Client
+from pgsched.client.client import Client
 from pgsched.db.migrate import migrate
-from pgsched.flow import group, step
+from pgsched.domain.workflow import group, step
 from tests.chaos.faults.own_server import OwnServer
 from tests.chaos.faults.standby import Standby
 from tests.commands import pgsched

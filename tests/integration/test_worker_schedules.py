@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pgsched.context import Context
-from pgsched.model import Claimed
+from pgsched.domain.attempt import Claimed
+from pgsched.execution.context import Context
 from tests.engine import engine, handlers, history, make_due, on_loop, rows
 from tests.tables import database, insert_task, move_tick, task_row
 
@@ -234,9 +234,9 @@ async def test_a_dead_schedule_that_is_mended_goes_on(dsn: str) -> None:
 async def test_a_row_that_trips_pgsched_itself_costs_no_slot_and_is_dead(
     dsn: str, monkeypatch: pytest.MonkeyPatch, fault: type[Exception]
 ) -> None:
-    from pgsched.worker import slots
+    from pgsched.worker import executor
 
-    judge = slots.judge
+    judge = executor.judge
     with database(dsn) as db:
         bad, good = insert_task(db, repeat_interval="1 hour"), insert_task(db)
 
@@ -245,7 +245,7 @@ async def test_a_row_that_trips_pgsched_itself_costs_no_slot_and_is_dead(
                 raise fault("so it goes")
             return judge(task, now)
 
-        monkeypatch.setattr(slots, "judge", stumble)
+        monkeypatch.setattr(executor, "judge", stumble)
         async with engine(dsn, concurrency=1) as one:
             await one.work()
             assert len(one.holds) == 0

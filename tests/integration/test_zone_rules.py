@@ -12,13 +12,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from pgsched import zones
 from pgsched.db.session import Session
 from pgsched.db.zone_rules import Moved, follow_zones, read_zones
+from pgsched.domain.scheduling import time_zones
+from pgsched.domain.scheduling.time_zones import agrees, load_zone
 from pgsched.testing import freeze
 from pgsched.worker.rulebook import UNBOOKED
 from pgsched.worker.starting import follow
-from pgsched.zones import agrees, load_zone
 from tests.engine import engine, handlers, history, on_loop, rows, running_worker
 from tests.tables import database, insert_task, move_tick, task_row
 from tests.waiting import wait_until_async
@@ -208,7 +208,7 @@ def places() -> list[Path]:
 async def test_a_worker_with_other_rules_leaves_the_booking_to_the_database(
     dsn: str, other_rules: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert zones.load_zone(BERLIN).utcoffset(datetime(2030, 1, 1)) == timedelta(hours=-5)
+    assert time_zones.load_zone(BERLIN).utcoffset(datetime(2030, 1, 1)) == timedelta(hours=-5)
     with freeze(dsn, NOON) as clock, database(dsn) as db:
         task_id = insert_task(db, timezone=BERLIN, cron_expression="22 4 * * *")
         tick = task_row(db, task_id)["scheduled_for"]

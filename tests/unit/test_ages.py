@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from pgsched.ages import age_of, is_short, long_enough
 from pgsched.db.commands import purge_dead
 from pgsched.db.queue_commands import set_queue
 from pgsched.db.settings_commands import set_settings
-from pgsched.errors import InvalidTask
-from pgsched.interval import Interval
-from pgsched.maintenance.prune import wish_of
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.interval import Interval
+from pgsched.domain.retention_age import age_of, is_short, long_enough
+from pgsched.ops.prune import wish_of
 
 WITHOUT_UNIT = [7, 7.5, 0, True, "7", " 7 ", "0.5", "1e3", "inf"]
 

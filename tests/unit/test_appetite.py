@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pgsched.worker.appetite import HORIZON, Appetite
+from pgsched.worker.prefetch import HORIZON, Appetite
 
 
 def steady(rate: float, *, concurrency: int = 20, max_batch: int = 1000) -> Appetite:

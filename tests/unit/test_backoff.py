@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgsched.backoff import JITTER, KINDS, retry_delay
-from pgsched.errors import InvalidTask
+from pgsched.domain.backoff import JITTER, KINDS, retry_delay
+from pgsched.domain.errors import InvalidTask
 
 kinds = st.sampled_from(KINDS)
 attempts = st.integers(1, 10**6)

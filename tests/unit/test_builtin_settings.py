@@ -11,8 +11,8 @@ import pytest
 
 from pgsched.builtin import with_builtins
 from pgsched.builtin.settings import NAMES, Builtins, read_commands
-from pgsched.errors import ConfigError
-from pgsched.registry import Registry
+from pgsched.domain.errors import ConfigError
+from pgsched.execution.registry import Registry
 
 
 def mine() -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from pgsched.cli.output import cell, count, duration, fields, moment, plain, span, table
-from pgsched.interval import Interval
+from pgsched.domain.interval import Interval
 
 NOW = datetime(2026, 3, 29, 6, 0, 0, tzinfo=UTC)
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pgsched.config import WorkerSettings, dsn_from
-from pgsched.errors import ConfigError
+from pgsched.domain.errors import ConfigError
+from pgsched.domain.settings import WorkerSettings, dsn_from
 
 
 @pytest.mark.parametrize(

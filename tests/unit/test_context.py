@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pgsched.context import MAX_LOG_CHARACTERS, MAX_LOG_LINES, Context
+from pgsched.execution.context import MAX_LOG_CHARACTERS, MAX_LOG_LINES, Context
 from tests.engine import NOW, claimed
 
 

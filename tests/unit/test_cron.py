@@ -11,9 +11,9 @@ from croniter import croniter
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pgsched.cron import load_zone, next_tick, parse_cron, previous_tick
-from pgsched.cron_words import describe
-from pgsched.errors import InvalidCron, InvalidTimezone
+from pgsched.domain.errors import InvalidCron, InvalidTimezone
+from pgsched.domain.scheduling.cron import load_zone, next_tick, parse_cron, previous_tick
+from pgsched.domain.scheduling.cron_words import describe
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)

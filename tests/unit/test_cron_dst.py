@@ -16,7 +16,7 @@ from cronsim import CronSim
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgsched.cron import Cron, load_zone, next_tick, parse_cron, previous_tick
+from pgsched.domain.scheduling.cron import Cron, load_zone, next_tick, parse_cron, previous_tick
 
 MINUTE = timedelta(minutes=1)
 EVERY_MINUTE = frozenset(range(60))

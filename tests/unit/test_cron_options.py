@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgsched.cron import next_tick, parse_cron, previous_tick
-from pgsched.cron_words import describe
-from pgsched.errors import InvalidCron
-from pgsched.previews import explain, schedule_of
-from pgsched.zones import load_zone
+from pgsched.domain.errors import InvalidCron
+from pgsched.domain.scheduling.cron import next_tick, parse_cron, previous_tick
+from pgsched.domain.scheduling.cron_words import describe
+from pgsched.domain.scheduling.preview import explain, schedule_of
+from pgsched.domain.scheduling.time_zones import load_zone
 from tests import crons
 
 BERLIN = "Europe/Berlin"

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pgsched.app import App, TaskHandle
-from pgsched.declared import declared_keys
-from pgsched.errors import InvalidTask, PayloadMismatch, RegistrationError
+from pgsched.app.app import App, TaskHandle
+from pgsched.domain.errors import InvalidTask, PayloadMismatch, RegistrationError
+from pgsched.worker.declared_schedules import declared_keys
 
 
 def keys(**handlers: dict[str, Any]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pgsched.builtin.destinations import Destinations
-from pgsched.errors import ConfigError
+from pgsched.domain.errors import ConfigError
 
 NOTHING_MORE = Destinations.of(allow_private=False, entries=())
 PRIVATE_TOO = Destinations.of(allow_private=True, entries=())

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pgsched.maintenance.doctor.catalogue import CHECKS, NAMES, SEVERITIES
-from pgsched.maintenance.doctor.findings import Checked, Diagnosis, Finding
-from pgsched.maintenance.doctor.judges import OF_ANY_SCHEMA, OF_OUR_SCHEMA
-from pgsched.maintenance.doctor.words import age, literal, many, some_ids, word
+from pgsched.ops.doctor.catalogue import CHECKS, NAMES, SEVERITIES
+from pgsched.ops.doctor.findings import Checked, Diagnosis, Finding
+from pgsched.ops.doctor.judges import OF_ANY_SCHEMA, OF_OUR_SCHEMA
+from pgsched.ops.doctor.words import age, literal, many, some_ids, word
 from tests.doc_examples import table
 
 

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from pgsched.cron import load_zone, parse_cron
+from pgsched.domain.scheduling.cron import load_zone, parse_cron
 from tests.unit.test_cron_dst import (
     A_STEP,
     CASES,

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from pgsched import App, Context, PayloadMismatch
-from pgsched.errors import InvalidTask
-from pgsched.flow import MAX_STEPS, Part, chain, checked_group, group, parallel, step
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.workflow import MAX_STEPS, Part, chain, checked_group, group, parallel, step
 
 A, B, C, D, E = (step(name) for name in "abcde")
 

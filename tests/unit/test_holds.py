@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from pgsched.context import Context
-from pgsched.worker.holds import FINISHING, RUNNING, Hold, Holds
+from pgsched.execution.context import Context
+from pgsched.worker.leased_tasks import FINISHING, RUNNING, Hold, Holds
 from tests.engine import NOW, claimed, on_loop
 
 

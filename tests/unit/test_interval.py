@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgsched.errors import InvalidTask
-from pgsched.interval import Interval
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.interval import Interval
 
 
 @pytest.mark.parametrize(

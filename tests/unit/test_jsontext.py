@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgsched.errors import InvalidTask
-from pgsched.jsontext import MAX_DEPTH, MAX_JSON_BYTES, KeyTwice, encode_json, foreign_key, unique_keys
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.json_text import MAX_DEPTH, MAX_JSON_BYTES, KeyTwice, encode_json, foreign_key, unique_keys
 
 JSON_VALUES = st.recursive(
     st.none()

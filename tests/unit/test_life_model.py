@@ -12,9 +12,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from pgsched.interval import Interval
-from pgsched.model import Claimed, Finish, Outcome
-from pgsched.transition import Refused, conclude, judge
+from pgsched.domain.attempt import Claimed, Finish, Outcome
+from pgsched.domain.interval import Interval
+from pgsched.domain.lifecycle import Refused, conclude, judge
 from tests.engine import NOW, claimed
 
 LEASE = timedelta(seconds=30)

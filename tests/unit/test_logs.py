@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 import structlog
 
-from pgsched import logs
+from pgsched.observability import logs
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,9 @@ from multiprocessing import Pipe
 
 from prometheus_client import CollectorRegistry
 
-from pgsched.model import Finish, Outcome
-from pgsched.worker.merged import Answering, Child, MergedMetrics
-from pgsched.worker.tally import Tally
+from pgsched.domain.attempt import Finish, Outcome
+from pgsched.worker.merged_metrics import Answering, Child, MergedMetrics
+from pgsched.worker.metrics import Tally
 from tests.engine import claimed
 
 LABELS = {"task_type": "mail", "queue": "default"}

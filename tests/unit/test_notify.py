@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pgsched import notify, watchdog
-from pgsched.config import WorkerSettings
-from pgsched.errors import ConfigError, DatabaseUnavailable
-from pgsched.notify import find_manager
-from pgsched.watchdog import Watchdog, longest_block
+from pgsched.domain.errors import ConfigError, DatabaseUnavailable
+from pgsched.domain.settings import WorkerSettings
+from pgsched.observability import systemd, systemd_watchdog
+from pgsched.observability.systemd import find_manager
+from pgsched.observability.systemd_watchdog import Watchdog, longest_block
 from pgsched.worker import progress
 from pgsched.worker.progress import Progress
 from tests.notify_socket import NotifySocket, notify_socket
@@ -73,7 +73,7 @@ def test_a_manager_that_is_gone_harms_nobody(tmp_path: Path) -> None:
 def test_a_manager_that_reads_nothing_holds_up_nobody_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import socket
 
-    monkeypatch.setattr(notify, "SEND_SECONDS", 0.01)
+    monkeypatch.setattr(systemd, "SEND_SECONDS", 0.01)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf:
         deaf.bind(str(tmp_path / "deaf"))
         manager = find_manager({"NOTIFY_SOCKET": str(tmp_path / "deaf")})
@@ -193,7 +193,7 @@ def test_a_turn_may_last_as_long_as_a_slow_database_and_an_idle_wait_take_togeth
 
 
 def test_a_look_that_raises_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watchdog, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(systemd_watchdog, "LOOK_SECONDS", 0.001)
     looks = list[int]()
 
     def ready() -> str | None:

@@ -75,7 +75,7 @@ def test_wheel_holds_every_module_and_the_type_marker(wheel: Path) -> None:
 
 
 def test_wheel_holds_what_the_doctor_compares_the_schema_with(wheel: Path) -> None:
-    name = "pgsched/maintenance/doctor/expected.json"
+    name = "pgsched/ops/doctor/expected.json"
     with zipfile.ZipFile(wheel) as archive:
         assert archive.read(name) == (ROOT / name).read_bytes()
 
@@ -102,7 +102,7 @@ asyncio.run(main())
 def test_installed_wheel_loads_every_statement_and_migration(installed: Path, tmp_path: Path) -> None:
     program = """
 import json, pgsched
-from pgsched.db.statements import load_statement, migrations, statement_names
+from pgsched.db.sql_files import load_statement, migrations, statement_names
 print(json.dumps({
     "home": pgsched.__file__,
     "statements": {name: load_statement(name) for name in statement_names()},

@@ -11,12 +11,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgsched.errors import InvalidCron, InvalidTask, InvalidTimezone
-from pgsched.interval import Interval
-from pgsched.model import Outcome
-from pgsched.previews import MAX_TICKS, Previewed, explain, next_from, preview, schedule_of, ticks_of
-from pgsched.schedule import Schedule, due_at, first_tick
-from pgsched.transition import Admitted, conclude, judge
+from pgsched.domain.attempt import Outcome
+from pgsched.domain.errors import InvalidCron, InvalidTask, InvalidTimezone
+from pgsched.domain.interval import Interval
+from pgsched.domain.lifecycle import Admitted, conclude, judge
+from pgsched.domain.scheduling.preview import (
+    MAX_TICKS,
+    Previewed,
+    explain,
+    next_from,
+    preview,
+    schedule_of,
+    ticks_of,
+)
+from pgsched.domain.scheduling.recurrence import Schedule, due_at, first_tick
 from tests import crons
 from tests.engine import claimed
 

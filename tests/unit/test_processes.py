@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from pgsched.child import serve
-from pgsched.context import Context
-from pgsched.model import LogLine, Outcome
-from pgsched.processes import Processes, describe_exit
-from pgsched.results import Results
-from pgsched.runner import run_attempt
-from pgsched.threads import Threads
+from pgsched.concurrency.thread_pool import Threads
+from pgsched.domain.attempt import LogLine, Outcome
+from pgsched.domain.dependency_results import Results
+from pgsched.execution.context import Context
+from pgsched.execution.process_pool import Processes, describe_exit
+from pgsched.execution.runner import run_attempt
+from pgsched.worker.child_process import serve
 from tests.engine import NOW, claimed, on_loop
 from tests.process_app import SERVE, app
 from tests.waiting import wait_until_async
@@ -182,7 +182,7 @@ async def test_what_a_handler_raises_is_what_it_is_elsewhere() -> None:
         assert value.status == "failed"
         assert str(value.error).startswith("ValueError: no luck\n")
         assert "in raise_" in str(value.error)
-        assert "pgsched/child.py" not in str(value.error)
+        assert "pgsched/worker/child_process.py" not in str(value.error)
         assert (retry.status, retry.retry_delay, retry.error) == ("failed", 7, "Retry: later")
         assert (discard.status, discard.error) == ("discarded", "Discard: never")
         assert (left.status, str(left.error).split("\n")[0]) == ("failed", "SystemExit: x")

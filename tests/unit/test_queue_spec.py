@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pgsched.config import WorkerSettings
-from pgsched.errors import ConfigError
-from pgsched.queue_spec import fits_like, glob_of, parse_queue_spec, parse_queue_specs
+from pgsched.domain.errors import ConfigError
+from pgsched.domain.queue_selector import fits_like, glob_of, parse_queue_spec, parse_queue_specs
+from pgsched.domain.settings import WorkerSettings
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from pgsched.app import App
-from pgsched.context import Context
-from pgsched.errors import PayloadMismatch, RegistrationError
-from pgsched.registry import Handler, Registry
+from pgsched.app.app import App
+from pgsched.domain.errors import PayloadMismatch, RegistrationError
+from pgsched.execution.context import Context
+from pgsched.execution.registry import Handler, Registry
 
 
 def handler_of(function: Callable[..., Any]) -> Handler:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pgsched.results import Results
+from pgsched.domain.dependency_results import Results
 
 
 def test_a_result_is_found_by_id_and_by_name() -> None:

@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from pgsched.queue_spec import parse_queue_specs
-from pgsched.worker.roster import PEEK_SECONDS, Roster
+from pgsched.domain.queue_selector import parse_queue_specs
+from pgsched.worker.queue_rotation import PEEK_SECONDS, Roster
 
 
 def roster(*specs: str, found: list[tuple[str, bool]] | None = None) -> Roster:

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from pgsched.context import Context
-from pgsched.endings import MAX_ERROR_CHARACTERS
-from pgsched.errors import Discard, Finished, Retry
-from pgsched.model import Outcome
+from pgsched.domain.attempt import Outcome
+from pgsched.domain.errors import Discard, Finished, Retry
+from pgsched.execution.context import Context
+from pgsched.execution.outcomes import MAX_ERROR_CHARACTERS
 from tests.attempts import Function, attempt, run
 from tests.engine import NOW, PATIENCE
 from tests.waiting import wait_until_async
@@ -341,7 +341,7 @@ def test_a_traceback_begins_at_the_handler() -> None:
     assert error.startswith("ValueError: no luck\n")
     assert "in handler" in error
     assert "in deeper" in error
-    assert "pgsched/runner.py" not in error
+    assert "pgsched/execution/runner.py" not in error
 
 
 def test_an_error_that_cannot_be_printed_is_a_failed_attempt() -> None:

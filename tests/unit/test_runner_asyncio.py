@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 
-from pgsched.model import Outcome
+from pgsched.domain.attempt import Outcome
 from tests.attempts import attempt, run
 from tests.engine import PATIENCE
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pgsched.errors import InvalidCron, InvalidTask, InvalidTimezone
-from pgsched.interval import Interval
-from pgsched.schedule import (
+from pgsched.domain.errors import InvalidCron, InvalidTask, InvalidTimezone
+from pgsched.domain.interval import Interval
+from pgsched.domain.scheduling.recurrence import (
     COUNT_LIMIT,
     LAST,
     MISSED_AFTER,
@@ -23,7 +23,7 @@ from pgsched.schedule import (
     next_after,
     validate,
 )
-from pgsched.zones import load_zone
+from pgsched.domain.scheduling.time_zones import load_zone
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)

@@ -9,11 +9,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.registry import Collector
 
 from pgsched.db.upkeep import TaskCount, Troubled
-from pgsched.model import Finish, Outcome
-from pgsched.worker.gauges import Gauges, _largest
-from pgsched.worker.merged import Child, MergedMetrics
-from pgsched.worker.series import LINGER_SECONDS, MOST_SERIES, OTHER, Series
-from pgsched.worker.tally import Histogram, Tally
+from pgsched.domain.attempt import Finish, Outcome
+from pgsched.observability.label_sets import LINGER_SECONDS, MOST_SERIES, OTHER, Series
+from pgsched.worker.merged_metrics import Child, MergedMetrics
+from pgsched.worker.metrics import Histogram, Tally
+from pgsched.worker.table_gauges import Gauges, _largest
 from tests.engine import claimed
 from tests.unit.test_merged import Place
 

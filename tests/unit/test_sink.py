@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pgsched import sink
-from pgsched.sink import Sink
+from pgsched.observability import log_sink
+from pgsched.observability.log_sink import Sink
 from tests.waiting import wait_until
 
 
@@ -87,7 +87,7 @@ def test_a_full_disk_is_no_error_and_what_was_lost_is_counted() -> None:
 def test_nobody_waits_for_a_reader_that_does_not_read_and_it_learns_how_much_it_missed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sink, "MAX_WAITING", 100)
+    monkeypatch.setattr(log_sink, "MAX_WAITING", 100)
     line = b"x" * 1023 + b"\n"
     with piped() as (reading, one, lost):
         for _ in range(300):  # 64 are in the pipe, 100 wait
@@ -110,7 +110,7 @@ def test_nobody_waits_for_a_reader_that_does_not_read_and_it_learns_how_much_it_
 
 
 def test_lines_that_wait_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sink, "MAX_WAITING_BYTES", 1 << 20)
+    monkeypatch.setattr(log_sink, "MAX_WAITING_BYTES", 1 << 20)
     with piped() as (reading, one, lost):
         for _ in range(20):
             one.put(b"x" * (1 << 17))

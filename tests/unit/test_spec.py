@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from pgsched.errors import InvalidCron, InvalidTask, InvalidTimezone
-from pgsched.interval import Interval
-from pgsched.spec import OPTION_NAMES, TaskSpec
+from pgsched.domain.errors import InvalidCron, InvalidTask, InvalidTimezone
+from pgsched.domain.interval import Interval
+from pgsched.domain.task_spec import OPTION_NAMES, TaskSpec
 
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -9,10 +9,10 @@ from uuid import UUID
 
 import pytest
 
-from pgsched.interval import Interval
-from pgsched.records import Execution, MissedTicks, Task
-from pgsched.silence import Alert
-from pgsched.status import NEXT_RUNS, TaskStatus, status_of
+from pgsched.domain.interval import Interval
+from pgsched.domain.records import Execution, MissedTicks, Task
+from pgsched.domain.silence import Alert
+from pgsched.domain.task_status import NEXT_RUNS, TaskStatus, status_of
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

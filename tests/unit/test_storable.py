@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgsched.storable import storable, storable_json
+from pgsched.domain.storable import storable, storable_json
 from tests.engine import NOW
 
 

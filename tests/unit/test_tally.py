@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
-from pgsched.interval import Interval
-from pgsched.model import Claimed, Finish, Outcome
-from pgsched.worker.series import MOST_SERIES, OTHER
-from pgsched.worker.tally import Histogram, Tally
+from pgsched.domain.attempt import Claimed, Finish, Outcome
+from pgsched.domain.interval import Interval
+from pgsched.observability.label_sets import MOST_SERIES, OTHER
+from pgsched.worker.metrics import Histogram, Tally
 from tests.engine import claimed
 
 HOUR = Interval(microseconds=3_600_000_000)

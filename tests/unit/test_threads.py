@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from pgsched.threads import Threads
+from pgsched.concurrency.thread_pool import Threads
 from tests.engine import on_loop
 
 

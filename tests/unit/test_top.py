@@ -14,9 +14,9 @@ from pgsched.cli.top_state import PANELS, SORTS, View, press, within
 from pgsched.cli.top_terminal import keys_of
 from pgsched.cli.top_view import Screen, bar_of, draw, share_of
 from pgsched.db.activity_commands import RunningTask
-from pgsched.interval import Interval
-from pgsched.maintenance.activity import Activity, QueueActivity
-from pgsched.records import WorkerInfo
+from pgsched.domain.interval import Interval
+from pgsched.domain.records import WorkerInfo
+from pgsched.ops.activity import Activity, QueueActivity
 
 NOW = datetime(2030, 6, 1, 12, tzinfo=UTC)
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgsched.interval import Interval
-from pgsched.model import Claimed, Finish, Missed, Outcome
-from pgsched.transition import Admitted, Refused, conclude, judge
+from pgsched.domain.attempt import Claimed, Finish, Missed, Outcome
+from pgsched.domain.interval import Interval
+from pgsched.domain.lifecycle import Admitted, Refused, conclude, judge
 from tests.engine import NOW, claimed
 
 MINUTE = Interval(microseconds=60_000_000)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pgsched.tree import MAX_DEPTH, MAX_NODES, TaskNode, tree_of
+from pgsched.domain.task_tree import MAX_DEPTH, MAX_NODES, TaskNode, tree_of
 
 
 def row(kind: str, task_id: int, depends_on: list[int] | None = None, **columns: Any) -> dict[str, Any]:

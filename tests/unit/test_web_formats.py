@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pgsched.db.page_commands import MinuteCount
-from pgsched.errors import InvalidTask
-from pgsched.interval import Interval
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.interval import Interval
 from pgsched.web.formats import count, duration, limits, span, when
 from pgsched.web.pages.forms import moment, options_of, payload_of, whole_number
 from pgsched.web.pages.history import Ended, History

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 import pgsched.web
-from pgsched.tree import TaskNode
+from pgsched.domain.task_tree import TaskNode
 from pgsched.web.charts import Series, Span, meter, round_up, short, stacked_bars, timeline
 from pgsched.web.graphs import MAX_SHOWN, columns_of, draw, nodes_of
 

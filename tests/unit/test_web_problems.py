@@ -6,7 +6,7 @@ import pytest
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 
-from pgsched.errors import DatabaseUnavailable, InvalidTask, PgschedError, TaskNotFound, TransitionRefused
+from pgsched.domain.errors import DatabaseUnavailable, InvalidTask, PgschedError, TaskNotFound, TransitionRefused
 from pgsched.web.access import AccessDenied
 from pgsched.web.cache import Cached
 from pgsched.web.guard import check_same_site, is_own_origin

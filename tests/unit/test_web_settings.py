@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pgsched.errors import ConfigError
+from pgsched.domain.errors import ConfigError
 from pgsched.web.session import SECONDS, open_session, seal_session
 from pgsched.web.settings import WebSettings, is_loopback
 

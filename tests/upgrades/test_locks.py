@@ -14,8 +14,8 @@ from psycopg.conninfo import make_conninfo
 from pgsched.db import indexes, lock_wait
 from pgsched.db import migrate as module
 from pgsched.db.migrate import migrate, program_version
-from pgsched.db.statements import Migration, migrations
-from pgsched.errors import SchemaLocked
+from pgsched.db.sql_files import Migration, migrations
+from pgsched.domain.errors import SchemaLocked
 from tests.tables import database
 from tests.waiting import wait_until
 

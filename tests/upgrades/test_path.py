@@ -12,7 +12,7 @@ import pytest
 
 from pgsched.db import migrate as module
 from pgsched.db.migrate import migrate, program_version
-from pgsched.db.statements import migrations
+from pgsched.db.sql_files import migrations
 from tests.chaos.fleet import APP, Connection, insert, wait_for_completed
 from tests.chaos.invariants import assert_all_completed
 from tests.commands import pgsched

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pgsched.db.indexes import indexes_of
-from pgsched.db.statements import FIRST_RELEASE, Migration, migrations
+from pgsched.db.sql_files import FIRST_RELEASE, Migration, migrations
 from tests.processes import CHECKOUT
 from tests.upgrades.releases import RELEASES, Release, checksum, released_checksums
 

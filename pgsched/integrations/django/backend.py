@@ -11,11 +11,14 @@ from django.db import connections
 from django.utils import timezone
 
 from pgsched.db import commands
-from pgsched.db.joining import run_on
-from pgsched.errors import InvalidTask, TaskNotFound
+from pgsched.db.enlist import run_on
+from pgsched.domain.errors import InvalidTask, TaskNotFound
+from pgsched.domain.records import Execution
+from pgsched.domain.records import Task as Row
+from pgsched.domain.task_spec import TaskSpec
 from pgsched.integrations.django.api import (
-    BaseTaskBackend,
     InvalidTaskError,
+    ServedByPgsched,
     Task,
     TaskResult,
     TaskResultDoesNotExist,
@@ -25,9 +28,6 @@ from pgsched.integrations.django.api import (
 )
 from pgsched.integrations.django.conf import project_settings
 from pgsched.integrations.django.results import result_of
-from pgsched.records import Execution
-from pgsched.records import Task as Row
-from pgsched.spec import TaskSpec
 
 OPTIONS = (
     "max_attempts",
@@ -43,7 +43,7 @@ OPTIONS = (
 _MOST_ATTEMPTS = 10_000
 
 
-class PgschedBackend(BaseTaskBackend):
+class PgschedBackend(ServedByPgsched):
     """Keeps tasks in ``pgsched.tasks``, one row each, in the transaction of whoever enqueues them."""
 
     supports_defer = True

@@ -12,8 +12,7 @@ from django.conf import settings
 from django.core.signals import setting_changed
 from django.utils.module_loading import module_has_submodule
 
-from pgsched.integrations.django.api import Task
-from pgsched.integrations.django.backend import PgschedBackend
+from pgsched.integrations.django.api import ServedByPgsched, Task
 from pgsched.integrations.django.conf import project_settings
 
 MODULE = "tasks"
@@ -30,7 +29,7 @@ def registered_tasks() -> Mapping[str, Task[Any, Any]]:
         tasks = {}
         for module in _modules():
             for value in vars(module).values():
-                if isinstance(value, Task) and isinstance(value.get_backend(), PgschedBackend):
+                if isinstance(value, Task) and isinstance(value.get_backend(), ServedByPgsched):
                     tasks[value.module_path] = value
         _found = tasks
     return tasks
@@ -46,7 +45,7 @@ def queues() -> list[str]:
     names: set[str] = set()
     for alias in getattr(settings, "TASKS", {}):
         backend = _backends()[alias]
-        if isinstance(backend, PgschedBackend):
+        if isinstance(backend, ServedByPgsched):
             names |= backend.queues
     return sorted(names) or ["default"]
 

@@ -7,10 +7,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from pgsched import errors
+from pgsched.domain import errors
+from pgsched.domain.records import Execution
+from pgsched.domain.records import Task as Row
 from pgsched.integrations.django.api import Task, TaskError, TaskResult, TaskResultStatus
-from pgsched.records import Execution
-from pgsched.records import Task as Row
 
 _STATUS = {
     "pending": TaskResultStatus.READY,

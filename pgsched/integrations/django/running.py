@@ -12,10 +12,12 @@ from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.db import close_old_connections, connections, reset_queries
 from django.utils import timezone
 
-from pgsched.app import App
-from pgsched.context import Context
-from pgsched.endings import describe
-from pgsched.errors import Discard
+from pgsched.app.app import App
+from pgsched.app.loading import load_app
+from pgsched.domain.errors import Discard
+from pgsched.execution.context import Context
+from pgsched.execution.outcomes import describe
+from pgsched.execution.registry import Handler
 from pgsched.integrations.django.api import (
     Task,
     TaskContext,
@@ -28,8 +30,6 @@ from pgsched.integrations.django.api import (
 from pgsched.integrations.django.conf import dsn_of, project_settings
 from pgsched.integrations.django.registered import registered_tasks
 from pgsched.integrations.django.results import error_of
-from pgsched.loading import load_app
-from pgsched.registry import Handler
 
 
 def worker_app() -> App:

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, Strict
 from starlette.responses import Response
 
 from pgsched.db.task_commands import MAX_CHANGED
-from pgsched.filters import SECRETS, TaskFilters
-from pgsched.records import to_json_able
+from pgsched.domain.records import to_json_able
+from pgsched.domain.task_filters import SECRETS, TaskFilters
 from pgsched.web.access import Operator
 from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, reply

@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from pgsched import records
 from pgsched.db.audit_commands import list_entries
+from pgsched.domain import records
 from pgsched.web.access import Operator
 from pgsched.web.api.cursors import read_cursor, write_cursor
 from pgsched.web.api.documented import answers, reply

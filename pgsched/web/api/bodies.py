@@ -9,9 +9,9 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, WithJsonSchema
 from starlette.requests import Request
 
-from pgsched.errors import InvalidTask
-from pgsched.interval import Interval
-from pgsched.jsontext import KeyTwice, unique_keys
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.interval import Interval
+from pgsched.domain.json_text import KeyTwice, unique_keys
 from pgsched.web.api.values import Duration, Moment
 from pgsched.web.guard import SAFE_METHODS
 

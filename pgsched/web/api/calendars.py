@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Path, Request
 from pydantic import BaseModel, ConfigDict, Field, RootModel, StrictStr
 from starlette.responses import Response
 
-from pgsched.calendars import MAX_DAYS
+from pgsched.domain.scheduling.calendars import MAX_DAYS
 from pgsched.web import calendars
 from pgsched.web.access import Operator, Viewer
 from pgsched.web.api import examples

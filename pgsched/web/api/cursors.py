@@ -7,7 +7,7 @@ import json
 from datetime import datetime
 from typing import Any
 
-from pgsched.errors import InvalidTask
+from pgsched.domain.errors import InvalidTask
 
 LONGEST = 200
 

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from pgsched.errors import InvalidTask
-from pgsched.spec_rules import shown
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.validation import shown
 from pgsched.web.access import Viewer, shows_payloads
 from pgsched.web.announcements import LISTENING, Event, Subscription
 from pgsched.web.api.documented import Responses, empty_answer

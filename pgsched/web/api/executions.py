@@ -12,8 +12,8 @@ from starlette.responses import Response
 
 from pgsched.db.commands import MAX_LIMIT
 from pgsched.db.page_commands import EXECUTION_STATUSES
-from pgsched.errors import InvalidTask
-from pgsched.spec_rules import interval_of
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.validation import interval_of
 from pgsched.web.access import Viewer
 from pgsched.web.api import examples
 from pgsched.web.api.cursors import read_cursor, write_cursor

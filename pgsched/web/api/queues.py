@@ -8,8 +8,8 @@ from fastapi import APIRouter, Body, Path, Request
 from pydantic import BaseModel, ConfigDict, Field, RootModel, StrictBool, StrictInt, StrictStr
 from starlette.responses import Response
 
-from pgsched.errors import InvalidTask
-from pgsched.records import QueueSettings
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.records import QueueSettings
 from pgsched.web.access import Actor, Operator, Viewer
 from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, reply

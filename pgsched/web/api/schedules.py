@@ -9,9 +9,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from pgsched.errors import InvalidTask
-from pgsched.previews import explain, schedule_of, ticks_of
-from pgsched.records import to_json_able
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.records import to_json_able
+from pgsched.domain.scheduling.preview import explain, schedule_of, ticks_of
 from pgsched.web.access import Viewer
 from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, reply

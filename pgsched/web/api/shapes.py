@@ -9,10 +9,10 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field, create_model
 
-from pgsched import records
-from pgsched.calendars import Calendar
-from pgsched.interval import Interval
-from pgsched.silence import Alert
+from pgsched.domain import records
+from pgsched.domain.interval import Interval
+from pgsched.domain.scheduling.calendars import Calendar
+from pgsched.domain.silence import Alert
 from pgsched.web.hiding import SECRET
 
 _PLAIN: dict[Any, Any] = {Interval: str}

@@ -7,7 +7,7 @@ from typing import Any, cast
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
-from pgsched.filters import SECRETS, TaskFilters
+from pgsched.domain.task_filters import SECRETS, TaskFilters
 from pgsched.web.access import AccessDenied, Actor, shows_payloads
 from pgsched.web.api.values import Moment
 

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Body, Path, Query, Request
 from starlette.responses import Response
 
 from pgsched.db.task_commands import check_inserted
-from pgsched.errors import InvalidTask
-from pgsched.records import Task
-from pgsched.scheduled import OnConflict
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.records import Task
+from pgsched.domain.scheduled import OnConflict
 from pgsched.web.access import Operator, Viewer
 from pgsched.web.api import examples
 from pgsched.web.api.bodies import NewGroup, NewTask, TaskEdit, options_of

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from pgsched.db.audit_commands import AuditPage, list_entries
-from pgsched.errors import InvalidTask
+from pgsched.domain.errors import InvalidTask
 from pgsched.web.access import Operator
 from pgsched.web.audit import CHANGED
 from pgsched.web.pages.forms import optional_number

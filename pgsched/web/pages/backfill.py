@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from pgsched.errors import InvalidTask
-from pgsched.records import Task, to_json_able
-from pgsched.scheduled import BackfillTick
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.records import Task, to_json_able
+from pgsched.domain.scheduled import BackfillTick
 from pgsched.web.access import Actor, Operator
 from pgsched.web.audit import audited
 from pgsched.web.pages.forms import Form, moment, whole_number

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from pgsched.errors import InvalidTask
+from pgsched.domain.errors import InvalidTask
 from pgsched.web import calendars
 from pgsched.web.access import Actor, Operator, Viewer
 from pgsched.web.audit import audited

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from pgsched.errors import InvalidTask
-from pgsched.filters import TaskFilters
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.task_filters import TaskFilters
 from pgsched.web.access import Actor, Operator, Viewer
 from pgsched.web.audit import audited
 from pgsched.web.pages.forms import Form, moment, optional_number

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from pgsched.maintenance.doctor.catalogue import CHECKS
+from pgsched.ops.doctor.catalogue import CHECKS
 from pgsched.web.access import Viewer
 from pgsched.web.pages.shown import show
 from pgsched.web.state import state_of

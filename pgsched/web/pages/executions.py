@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from pgsched.db.page_commands import EXECUTION_STATUSES
-from pgsched.errors import InvalidTask
+from pgsched.domain.errors import InvalidTask
 from pgsched.web.access import Viewer
 from pgsched.web.attempts import find_attempts
 from pgsched.web.pages.forms import moment, optional_number

@@ -10,10 +10,10 @@ from urllib.parse import parse_qsl
 from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 
-from pgsched.errors import InvalidTask
-from pgsched.jsontext import unique_keys
-from pgsched.spec import TaskOptions
-from pgsched.zones import instant_of, load_zone
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.json_text import unique_keys
+from pgsched.domain.scheduling.time_zones import instant_of, load_zone
+from pgsched.domain.task_spec import TaskOptions
 
 MAX_FORM = 4 * 1024 * 1024
 """Bytes of the longest form: a payload of 1 MiB, each byte written as three."""

@@ -10,8 +10,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
 
 from pgsched.db import page_commands
-from pgsched.errors import PgschedError
-from pgsched.logs import get_logger
+from pgsched.domain.errors import PgschedError
+from pgsched.observability.logs import get_logger
 from pgsched.web.access import Viewer
 from pgsched.web.state import WebState, state_of
 

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from pgsched.db.page_commands import SAMPLE, QueueSurvey, TableSurvey, TypeSurvey
-from pgsched.records import Task, WorkerInfo
+from pgsched.domain.records import Task, WorkerInfo
 from pgsched.web.access import Viewer
 from pgsched.web.charts import Series, stacked_bars
 from pgsched.web.pages.history import Ended, History, Minutes

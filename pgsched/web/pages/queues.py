@@ -9,16 +9,16 @@ from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from pgsched.async_client import AsyncClient
+from pgsched.client.async_client import AsyncClient
 from pgsched.db import page_commands
 from pgsched.db.page_commands import QueueSetup
 from pgsched.db.queue_commands import ORDERINGS, QueueLimits, QueueOptions, set_queue
 from pgsched.db.settings_commands import FOREVER, LONGEST_RETENTION, RETENTION
-from pgsched.errors import InvalidTask
-from pgsched.interval import Interval
-from pgsched.maintenance.prune import preview
-from pgsched.records import Pruned
-from pgsched.spec_rules import MAX_INTEGER
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.interval import Interval
+from pgsched.domain.records import Pruned
+from pgsched.domain.validation import MAX_INTEGER
+from pgsched.ops.prune import preview
 from pgsched.web.access import Actor, Operator, Viewer
 from pgsched.web.audit import audited, note_settings
 from pgsched.web.formats import duration

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from pgsched.db import page_commands
-from pgsched.errors import InvalidTask
-from pgsched.previews import Previewed, explain, noted, schedule_of, ticks_of
-from pgsched.records import Task
-from pgsched.status import status_of
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.records import Task
+from pgsched.domain.scheduling.preview import Previewed, explain, noted, schedule_of, ticks_of
+from pgsched.domain.task_status import status_of
 from pgsched.web.access import Actor, Operator, Viewer
 from pgsched.web.audit import audited
 from pgsched.web.pages.forms import Form, moment, optional_number, options_of, payload_of

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from fastapi import Request
 from starlette.responses import RedirectResponse, Response
 
-from pgsched.async_client import AsyncClient
+from pgsched.client.async_client import AsyncClient
 from pgsched.db.commands import Command
 from pgsched.web.access import Actor, shows_payloads
 from pgsched.web.paths import href

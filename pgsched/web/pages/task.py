@@ -9,11 +9,11 @@ from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from pgsched.errors import InvalidTask
-from pgsched.model import GROUP
-from pgsched.previews import noted
-from pgsched.records import Execution, Task
-from pgsched.spec import TaskOptions
+from pgsched.domain.attempt import GROUP
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.records import Execution, Task
+from pgsched.domain.scheduling.preview import noted
+from pgsched.domain.task_spec import TaskOptions
 from pgsched.web.access import Actor, Operator, Viewer, shows_payloads
 from pgsched.web.audit import audited
 from pgsched.web.charts import Span, timeline

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from pgsched.db.task_commands import ACTIONS, MAX_CHANGED, Page
-from pgsched.errors import InvalidTask
-from pgsched.filters import MAX_VALUES, SCHEDULE_TYPES, SECRETS, STATUSES, TaskFilters
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.task_filters import MAX_VALUES, SCHEDULE_TYPES, SECRETS, STATUSES, TaskFilters
 from pgsched.web.access import Actor, Operator, Viewer, shows_payloads
 from pgsched.web.audit import audited
 from pgsched.web.finding import find_page

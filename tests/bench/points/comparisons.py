@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pgsched.db.statements import migrations
+from pgsched.db.sql_files import migrations
 from tests.bench.points.model import Change, Comparison, Form, Metric, PointSizes, replace_once
 
 CLAIM = "sql/queries/claim_tasks.sql"
 CLAIMER = "pgsched/worker/claimer.py"
-APPETITE = "pgsched/worker/appetite.py"
-SERVICE = "pgsched/worker/service.py"
+APPETITE = "pgsched/worker/prefetch.py"
+SERVICE = "pgsched/worker/worker.py"
 SLEEP = "pgsched/worker/sleep.py"
 
 RATE = Metric("per_second", "tasks/s", more_is_better=True)
@@ -108,13 +108,13 @@ def all_comparisons(sizes: PointSizes) -> tuple[Comparison, ...]:
                 Form(
                     label="5",
                     does=f"each finish is a statement ({sizes.singles:,} tasks)",
-                    changes=(Change("pgsched/worker/finisher.py", "MAX_BATCH = 2000", "MAX_BATCH = 1"),),
+                    changes=(Change("pgsched/worker/completer.py", "MAX_BATCH = 2000", "MAX_BATCH = 1"),),
                     arguments=single,
                 ),
                 Form(
                     label="5b",
                     does=f"each claim takes one row ({sizes.singles:,} tasks)",
-                    changes=(Change("pgsched/config.py", "max_batch: int = 1000", "max_batch: int = 1"),),
+                    changes=(Change("pgsched/domain/settings.py", "max_batch: int = 1000", "max_batch: int = 1"),),
                     arguments=single,
                 ),
             ),

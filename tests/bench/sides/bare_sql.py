@@ -17,8 +17,8 @@ import psycopg
 from pgsched.db import claims, outcomes
 from pgsched.db.leases import Identity
 from pgsched.db.session import Session
-from pgsched.db.statements import load_statement
-from pgsched.model import Finish
+from pgsched.db.sql_files import load_statement
+from pgsched.domain.attempt import Finish
 from tests.bench.sides.claimant import PROBES, claimant
 from tests.bench.sides.measure import arguments, report, settle
 

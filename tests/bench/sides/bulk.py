@@ -9,7 +9,7 @@ from time import perf_counter
 import psycopg
 
 from pgsched import Client
-from pgsched.spec import TaskSpec
+from pgsched.domain.task_spec import TaskSpec
 from tests.bench.sides.measure import arguments, report
 
 

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from pgsched.db.claims import Probe
 from pgsched.db.leases import Identity
-from pgsched.model import PRIORITIES
+from pgsched.domain.attempt import PRIORITIES
 
 PROBES = [Probe(queue="default", priority=priority) for priority in PRIORITIES]
 """Every priority of the one queue, from its front."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from pgsched import logs
+from pgsched.observability import logs
 from tests.bench.sides.measure import arguments, report
 from tests.bench.sides.ours import INSERT, claim_times
 

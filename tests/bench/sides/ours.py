@@ -12,14 +12,14 @@ from uuid import UUID
 
 import psycopg
 
-from pgsched import logs
-from pgsched.config import WorkerSettings
 from pgsched.db import claims
 from pgsched.db.session import Session
-from pgsched.registry import Registry
+from pgsched.domain.settings import WorkerSettings
+from pgsched.execution.registry import Registry
+from pgsched.observability import logs
 from pgsched.worker import retention
 from pgsched.worker.collector import settle_collector
-from pgsched.worker.service import Worker
+from pgsched.worker.worker import Worker
 from tests.bench.sides.claimant import PROBES, claimant
 from tests.bench.sides.measure import arguments, drain, report, settle
 

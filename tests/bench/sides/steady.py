@@ -9,11 +9,11 @@ from typing import Any
 
 import psycopg
 
-from pgsched import logs
-from pgsched.config import WorkerSettings
-from pgsched.registry import Registry
+from pgsched.domain.settings import WorkerSettings
+from pgsched.execution.registry import Registry
+from pgsched.observability import logs
 from pgsched.worker.collector import settle_collector
-from pgsched.worker.service import Worker
+from pgsched.worker.worker import Worker
 from tests.bench.sides.measure import arguments, report
 
 INSERTS_A_SECOND = 20

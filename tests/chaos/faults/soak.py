@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-from pgsched.worker.service import QUESTIONS
+from pgsched.worker.worker import QUESTIONS
 from tests.chaos.faults.handlers import misdeeds
 from tests.chaos.faults.model import Fault
 from tests.chaos.faults.trial import Trial

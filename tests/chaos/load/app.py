@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from pgsched.app import App
-from pgsched.context import Context
+from pgsched import App, Context
 from tests.chaos.load import misbehaviour
 
 STEADY_SECONDS = 0.05

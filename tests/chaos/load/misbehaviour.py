@@ -8,8 +8,7 @@ import sys
 import time
 from typing import Any
 
-from pgsched.app import App
-from pgsched.context import Context
+from pgsched import App, Context
 
 MEMORY = 400 * 1024**2
 """Address space of a handler's child process: less than it asks for."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pgsched.app import App
-from pgsched.context import Context
+from pgsched.app.app import App
+from pgsched.execution.context import Context
 from tests.chaos.peers.effects import sleep_and_write_down
 
 app = App()

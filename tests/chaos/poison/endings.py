@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pgsched.context import Context
-from pgsched.errors import Discard, Retry
+from pgsched.domain.errors import Discard, Retry
+from pgsched.execution.context import Context
 from tests.chaos.poison.kind import COMPLETED, DEAD, WAITS, Kind
 
 BIG = 1_000_000

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from pgsched.maintenance.doctor.doctor import look_apart
+from pgsched.ops.doctor.doctor import look_apart
 from tests.chaos.poison.kind import COMPLETED, DEAD, SET_ASIDE, WAITS, Act, Kind
 from tests.tables import database
 from tests.waiting import wait_until

@@ -20,8 +20,8 @@ from typing import Any
 
 import structlog
 
-from pgsched.context import Context
-from pgsched.events import Event
+from pgsched.domain.events import Event
+from pgsched.execution.context import Context
 from tests.chaos.poison.endings import Hostile
 from tests.chaos.poison.kind import COMPLETED, DEAD, Kind
 

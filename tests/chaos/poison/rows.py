@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pgsched.errors import Discard
+from pgsched.domain.errors import Discard
 from tests.chaos.poison.kind import COMPLETED, DEAD, REFUSED, SET_ASIDE, WAITS, Kind
 
 

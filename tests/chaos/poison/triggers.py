@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pgsched.context import Context
+from pgsched.execution.context import Context
 from tests.chaos.poison.kind import COMPLETED, DEAD, SET_ASIDE, Kind, trigger, victim
 
 REFUSED_BY = "refused by a trigger of the user"

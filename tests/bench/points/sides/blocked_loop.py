@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import psycopg
 
-from pgsched import logs
+from pgsched.observability import logs
 from tests.bench.sides.measure import arguments, report
 from tests.bench.sides.worker_process import wait_until, worker
 from tests.engine import handlers, running_worker

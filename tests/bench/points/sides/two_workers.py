@@ -7,7 +7,7 @@ from time import perf_counter
 
 import psycopg
 
-from pgsched import logs
+from pgsched.observability import logs
 from tests.bench.sides.measure import arguments, report
 from tests.engine import handlers, running_worker
 

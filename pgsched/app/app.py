@@ -1,0 +1,263 @@
+"""The handlers of a program, and the client that knows them."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, cast
+
+from pgsched.client.async_client import AsyncClient
+from pgsched.client.client import Client, Joined
+from pgsched.concurrency import fork_guard
+from pgsched.domain.errors import PayloadMismatch
+from pgsched.domain.hooks import Hook, Hooks
+from pgsched.domain.scheduled import OnConflict, Scheduled, updates
+from pgsched.domain.settings import capture_level, dsn_from
+from pgsched.domain.task_defaults import spec_with
+from pgsched.domain.task_spec import OPTION_NAMES, TaskOptions, TaskSpec
+from pgsched.execution.registry import Handler, Registry
+from pgsched.observability.extras import load_tracing
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
+
+    from pgsched.observability.tracing import Tracing
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# What a decorator says of the one schedule that it declares, and no other task inherits.
+_WHEN = frozenset(
+    {"at", "delay", "cron", "every", "times", "start", "end", "idempotency_key", "enabled", "parent_id", "depends_on"}
+)
+_HOW = frozenset({"timezone", "on_missed", "catchup_window", "overlap", "jitter", "alert_if_no_success_for"})
+
+
+class App:
+    """Registers handlers by task_type, and makes clients that know their options.
+
+    ``dsn`` is a libpq URI or ``embedded:DIR``; None means ``PGSCHED_DSN``, else libpq's PG* variables, read
+    when the first client is made. ``capture_logs`` is the least level of what handlers log through ``logging`` that
+    workers keep as lines of the attempt, None for nothing. ``otel=True`` makes spans and metrics through the global
+    providers of OpenTelemetry, a TracerProvider or a Tracing through that one. Raises ConfigError for a level that is
+    none, and when the extra ``otel`` is wanted and not installed.
+    """
+
+    def __init__(
+        self,
+        *,
+        dsn: str | None = None,
+        capture_logs: str | None = "INFO",
+        otel: bool | TracerProvider | Tracing = False,
+    ) -> None:
+        self._given_dsn = dsn
+        self.tracing: Tracing | None = load_tracing(otel) if otel is not False else None
+        self.capture_logs = capture_level(capture_logs)
+        self.hooks = Hooks()
+        self.begin_afresh()
+        fork_guard.watch(self)
+        self._client: Client | None = None
+        self._async_client: AsyncClient | None = None
+        self.registry = Registry()
+
+    def begin_afresh(self) -> None:
+        """Let a copy of this process not wait for a thread that it has not (called by pgsched)."""
+        self._lock = threading.Lock()
+
+    @property
+    def dsn(self) -> str:
+        """The DSN as it was given; empty for libpq's own variables."""
+        return dsn_from(os.environ, self._given_dsn)
+
+    def task(
+        self,
+        task_type: str,
+        *,
+        executor: str = "auto",
+        memory_limit: int | str | None = None,
+        transactional: bool = False,
+        **options: Unpack[TaskOptions],
+    ) -> Callable[[Callable[P, R]], TaskHandle[P, R]]:
+        """Register the decorated function as the handler of ``task_type``.
+
+        ``options`` are what its tasks are scheduled with unless the caller says otherwise. With ``cron`` or
+        ``every`` they declare a schedule, which workers keep in step with the table.
+        ``executor="process"`` runs the function in a child process, which may be given a ``memory_limit`` (bytes, or
+        text as ``"512MB"``). ``transactional`` runs it in a transaction, ``ctx.connection``, which is committed with
+        the task's outcome. Raises InvalidTask for an option that makes no sense, RegistrationError for a name that is
+        taken, an unknown executor or a senseless limit, and a transactional handler that asks for no context.
+        """
+        TaskSpec(task_type=task_type, **options)
+
+        def register(function: Callable[P, R]) -> TaskHandle[P, R]:
+            handler = self.registry.register(
+                task_type,
+                function,
+                options,
+                executor=executor,
+                memory_limit=memory_limit,
+                transactional=transactional,
+            )
+            return TaskHandle(self, handler)
+
+        return register
+
+    def on(self, event: str) -> Callable[[Hook], Hook]:
+        """Call the decorated function (plain or ``async``) in workers, with an Event, after what ``event`` says.
+
+        ``started``: a handler begins; ``completed``; ``failed``: the attempt failed and another follows; ``dead``: it
+        failed for good. Raises RegistrationError for any other word.
+        """
+
+        def register(function: Hook) -> Hook:
+            self.hooks.add(event, function)
+            return function
+
+        return register
+
+    def client(self) -> Client:
+        """Return the app's client for threads, the same each time."""
+        with self._lock:
+            if self._client is None:
+                self._client = Client(self.dsn, defaults=self._defaults, tracing=self.tracing)
+            return self._client
+
+    def async_client(self) -> AsyncClient:
+        """Return the app's client for event loops, the same each time."""
+        with self._lock:
+            if self._async_client is None:
+                self._async_client = AsyncClient(self.dsn, defaults=self._defaults, tracing=self.tracing)
+            return self._async_client
+
+    def trace(self) -> None:
+        """Make spans and metrics from now on, by the global providers, unless it makes them already.
+
+        Raises ConfigError when the extra ``otel`` is not installed.
+        """
+        with self._lock:
+            if self.tracing is None:
+                self.tracing = load_tracing(True)
+            for client in (self._client, self._async_client):
+                if client is not None:
+                    client.tracing = self.tracing
+
+    def use(self, dsn: str | None) -> str | None:
+        """Let clients be of another database, and return the ``dsn`` before; the client for threads is closed."""
+        self.close()
+        with self._lock:
+            before, self._given_dsn = self._given_dsn, dsn
+            self._async_client = None  # it belongs to an event loop, whose business it is
+        return before
+
+    def close(self) -> None:
+        """Close the client for threads; the next one is new."""
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    async def close_async(self) -> None:
+        """Close the client for event loops; the next one is new."""
+        with self._lock:
+            client, self._async_client = self._async_client, None
+        if client is not None:
+            await client.close()
+
+    def _defaults(self, task_type: str) -> TaskOptions:
+        handler = self.registry.get(task_type)
+        if handler is None:
+            return TaskOptions()
+        own = _WHEN | _HOW if handler.options.keys() & {"cron", "every"} else _WHEN
+        return cast("TaskOptions", {name: value for name, value in handler.options.items() if name not in own})
+
+
+class TaskHandle(Generic[P, R]):
+    """A handler as the module that defines it sees it: still the function, and a way to schedule it."""
+
+    def __init__(self, app: App, handler: Handler) -> None:
+        self._app = app
+        self.handler = handler
+        functools.update_wrapper(self, handler.function)
+
+    @property
+    def task_type(self) -> str:
+        """The type under which it is registered."""
+        return self.handler.task_type
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function itself, here and now."""
+        return cast("R", self.handler.function(*args, **kwargs))
+
+    def schedule(
+        self,
+        *,
+        connection: Joined | None = None,
+        payload: Mapping[str, Any] | None = None,
+        on_conflict: OnConflict = "keep",
+        **kwargs: Any,
+    ) -> Scheduled:
+        """Schedule a task for this handler and return its id.
+
+        Arguments with the name of an option (``delay=``, ``queue=``, ...) are options, all others the
+        payload; ``payload=`` gives it as a whole; ``on_conflict`` is that of :meth:`pgsched.client.Client.schedule`.
+        Raises PayloadMismatch when it does not fit the function's signature, and everything that
+        :meth:`pgsched.client.Client.schedule` raises.
+        """
+        payload, options = self._sort(connection, payload, kwargs, on_conflict)
+        return self._app.client().schedule(
+            self.task_type, payload, connection=connection, on_conflict=on_conflict, **options
+        )
+
+    async def schedule_async(
+        self,
+        *,
+        connection: Joined | None = None,
+        payload: Mapping[str, Any] | None = None,
+        on_conflict: OnConflict = "keep",
+        **kwargs: Any,
+    ) -> Scheduled:
+        """Schedule a task for this handler on the event loop; otherwise as :meth:`schedule`."""
+        payload, options = self._sort(connection, payload, kwargs, on_conflict)
+        client = self._app.async_client()
+        return await client.schedule(self.task_type, payload, connection=connection, on_conflict=on_conflict, **options)
+
+    def declare(self, payload: Mapping[str, Any] | None = None, **options: Unpack[TaskOptions]) -> None:
+        """Declare a schedule of this handler: workers keep it in step with the table, like one of the decorator.
+
+        A handler may have any number; each has a ``name`` of its own, by which its row is found. Options that are left
+        out are the handler's. Raises InvalidTask, PayloadMismatch, and RegistrationError for no ``cron`` or ``every``,
+        no name, and a name that the handler has declared already.
+        """
+        spec = spec_with(self.task_type, payload, options, self._app._defaults)
+        self.handler = self._app.registry.declare(spec)
+
+    def _sort(
+        self,
+        connection: object,
+        payload: Mapping[str, Any] | None,
+        arguments: Mapping[str, Any],
+        on_conflict: OnConflict,
+    ) -> tuple[Mapping[str, Any], TaskOptions]:
+        """The payload and the options."""
+        options = {name: value for name, value in arguments.items() if name in OPTION_NAMES}
+        others = {name: value for name, value in arguments.items() if name not in OPTION_NAMES}
+        if payload is None:
+            own = {"connection": connection is not None, "on_conflict": updates(on_conflict)}
+            taken = options.keys() | {name for name, given in own.items() if given}
+            self._refuse_ambiguous(sorted(taken & self.handler.parameters))
+            payload = others
+        elif others:
+            raise PayloadMismatch(
+                f"{self.task_type!r}: {', '.join(sorted(others))} must be in payload, since that is given"
+            )
+        self.handler.check(payload)
+        return payload, cast("TaskOptions", options)
+
+    def _refuse_ambiguous(self, names: list[str]) -> None:
+        if names:
+            raise PayloadMismatch(
+                f"{self.task_type!r}: {names[0]} is both an argument of the handler and an option of "
+                f"schedule: give the handler's as payload={{{names[0]!r}: ...}}"
+            )

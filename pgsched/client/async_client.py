@@ -1,0 +1,384 @@
+"""The client for programs with an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
+
+from pgsched.client.async_locks import AsyncLock
+from pgsched.client.calendars import AsyncCalendarClient
+from pgsched.client.client import Joined
+from pgsched.client.queues import AsyncQueueClient
+from pgsched.client.schedules import AsyncScheduleClient
+from pgsched.db import commands, lock_commands, schedule_commands, task_commands
+from pgsched.db.alert_commands import list_alerts
+from pgsched.db.database import AsyncDatabase
+from pgsched.db.enlist import insert_on_async, run_on_async
+from pgsched.db.task_commands import Changed, Page
+from pgsched.domain.attempt import GROUP
+from pgsched.domain.errors import TaskFailed
+from pgsched.domain.records import Execution, LockInfo, LogEntry, MissedTicks, Stats, Task, WorkerInfo
+from pgsched.domain.retention_age import Age
+from pgsched.domain.scheduled import OnConflict, Scheduled, updates
+from pgsched.domain.task_defaults import Defaults, no_defaults, spec_with, specs_with
+from pgsched.domain.task_filters import TaskFilters
+from pgsched.domain.task_spec import TaskOptions, TaskSpec
+from pgsched.domain.task_status import TaskStatus, status_of
+from pgsched.domain.task_tree import TaskNode
+from pgsched.domain.validation import Duration
+from pgsched.domain.wait import Waiting
+from pgsched.domain.workflow import Part, checked_group
+
+if TYPE_CHECKING:
+    from pgsched.observability.tracing import Tracing
+    from pgsched.ops.doctor.findings import Diagnosis
+
+
+class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient):
+    """A client for event loops: the methods of :class:`Client`, to be awaited. They raise what those raise.
+
+    Close it when done, or use it in an ``async with``.
+    """
+
+    def __init__(
+        self, dsn: str = "", *, pool_size: int = 4, defaults: Defaults = no_defaults, tracing: Tracing | None = None
+    ) -> None:
+        self._database = AsyncDatabase(dsn=dsn, pool_size=pool_size)
+        self._defaults = defaults
+        self.tracing = tracing
+
+    @property
+    def database(self) -> AsyncDatabase:
+        """What runs its commands, for other parts of pgsched."""
+        return self._database
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncClient]:
+        """Let what is done through the client that this gives be one transaction, for an ``async with``.
+
+        It is committed at the end, and undone by an error.
+        """
+        async with self._database.transaction() as database:
+            inside = AsyncClient(defaults=self._defaults, tracing=self.tracing)
+            inside._database = database
+            yield inside
+
+    async def schedule(
+        self,
+        task_type: str,
+        payload: Mapping[str, Any] | None = None,
+        *,
+        connection: Joined | None = None,
+        on_conflict: OnConflict = "keep",
+        **options: Unpack[TaskOptions],
+    ) -> Scheduled:
+        """Schedule a task and return its id; a known ``idempotency_key`` returns the task that has it.
+
+        With ``on_conflict="update"`` that task is changed to what is given, and the rest of it stays; the id then says
+        by its ``outcome`` whether the task was created, updated or unchanged. Raises TransitionRefused for a task that
+        is over, and for the key of another task_type InvalidTask.
+
+        With a ``connection`` (psycopg's AsyncConnection, an AsyncSession or AsyncConnection of SQLAlchemy's, asyncpg's)
+        the task is part of that connection's transaction and comes with its commit, which is left to the caller.
+        Raises InvalidTask, naming option, rule and value.
+        """
+        spec = spec_with(task_type, payload, options, self._defaults)
+        if updates(on_conflict):
+            return (await self._upsert([spec], connection))[0]
+        if self.tracing is None:
+            return Scheduled(await self._insert(spec, connection))
+        with self.tracing.sending(spec) as sending:
+            return Scheduled(sending.sent(await self._insert(sending.traced(spec), connection)))
+
+    @overload
+    async def schedule_many(self, specs: Iterable[TaskSpec], *, connection: Joined | None = None) -> list[int]: ...
+
+    @overload
+    async def schedule_many(
+        self, specs: Iterable[TaskSpec], *, connection: Joined | None = None, on_conflict: Literal["update"]
+    ) -> list[Scheduled]: ...
+
+    async def schedule_many(
+        self, specs: Iterable[TaskSpec], *, connection: Joined | None = None, on_conflict: OnConflict = "keep"
+    ) -> Sequence[int]:
+        """Schedule many tasks at once, by COPY, and return their ids in order: all of them or none.
+
+        Idempotency keys, ``connection`` and ``on_conflict`` work as in :meth:`schedule`. Raises InvalidTask that names
+        the place of the task (from 0) and the rule.
+        """
+        complete = specs_with(specs, self._defaults)
+        if updates(on_conflict):
+            return await self._upsert(complete, connection)
+        if self.tracing is None:
+            return await self._insert_many(complete, connection)
+        with self.tracing.sending_many() as sending:
+            return sending.all_sent(await self._insert_many(sending.stream(complete), connection))
+
+    async def schedule_group(
+        self,
+        group: Mapping[str, Any] | Part,
+        *,
+        connection: Joined | None = None,
+        **options: Unpack[TaskOptions],
+    ) -> int:
+        """Schedule a group of steps, once or as a schedule, and return its id; ``options`` as in :meth:`schedule`.
+
+        ``group`` comes from :mod:`pgsched.flow`, or is the same object written by hand. Raises InvalidTask, naming
+        step, key, rule and value.
+        """
+        payload = checked_group(group, self._defaults)
+        return await self.schedule(GROUP, payload, connection=connection, **options)
+
+    async def tree(self, id: int) -> TaskNode:
+        """Return a task with the steps of its group, what it waits for and what waits for it. Raises TaskNotFound."""
+        return await self._database.run(commands.tree(id))
+
+    async def get(self, id: int) -> Task:
+        """Return a task. Raises TaskNotFound."""
+        return await self._database.run(commands.get(id))
+
+    async def list_tasks(
+        self,
+        *,
+        queue: str | None = None,
+        task_type: str | None = None,
+        status: str | None = None,
+        schedule_type: str | None = None,
+        tag: str | None = None,
+        tenant_id: str | None = None,
+        parent_id: int | None = None,
+        limit: int = 50,
+        before_id: int | None = None,
+    ) -> list[Task]:
+        """Return the latest tasks that fit, the latest first; the next page comes ``before_id`` the last."""
+        return await self._database.run(
+            commands.list_tasks(
+                queue=queue,
+                task_type=task_type,
+                status=status,
+                schedule_type=schedule_type,
+                tag=tag,
+                tenant_id=tenant_id,
+                parent_id=parent_id,
+                limit=limit,
+                before_id=before_id,
+            )
+        )
+
+    async def find_tasks(
+        self, *, limit: int = 50, before_id: int | None = None, **filters: Unpack[TaskFilters]
+    ) -> Page:
+        """Return the latest tasks that fit, the latest first, and where the next page begins; short ones come too.
+
+        Raises InvalidTask, naming filter, rule and value.
+        """
+        return await self._database.run(task_commands.find_tasks(filters, limit=limit, before_id=before_id))
+
+    async def change_tasks(
+        self,
+        action: str,
+        *,
+        limit: int = task_commands.MAX_CHANGED,
+        dry_run: bool = False,
+        **filters: Unpack[TaskFilters],
+    ) -> Changed:
+        """Do one thing to all tasks that fit and that it suits, in one transaction; in a dry run only tell which.
+
+        ``action`` is enable, disable, run, cancel, retry or delete. The latest ``limit`` tasks that fit are looked at.
+        Raises InvalidTask, naming filter, rule and value, also when there is no filter.
+        """
+        task_commands.checked_bulk(filters, limit=limit)
+        task_commands.known_action(action)
+        async with self._database.transaction() as one:
+            found: list[int] = []
+            before: int | None = None
+            while True:
+                page = await one.run(task_commands.find_ids(filters, limit=limit - len(found), before_id=before))
+                found += page.ids
+                before = page.next_before
+                if before is None or len(found) == limit:
+                    break
+            changed = await one.run(task_commands.change_tasks(action, found, dry_run=dry_run))
+        return Changed(matched=len(found), changed=changed, more=before is not None)
+
+    async def update(self, id: int, payload: Mapping[str, Any] | None = None, **options: Unpack[TaskOptions]) -> None:
+        """Change the given options of a task; None empties one. See :meth:`Client.update`."""
+        await self._database.run(commands.update(id, payload, options))
+
+    async def wait(self, id: int, timeout: Duration | None = None) -> Any:
+        """Wait until a task is completed and return its result; of a schedule that of its next completed tick.
+
+        It looks after 10 ms, then less and less often, at last twice a second. Raises TaskFailed when the task is dead
+        or cancelled, TimeoutError after ``timeout`` (seconds, or any duration), TaskNotFound.
+        """
+        waiting = Waiting(id, timeout, clock=time.monotonic)
+        while not await self._database.run(commands.watch(waiting)):  # noqa: ASYNC110
+            await asyncio.sleep(waiting.pause())
+        if waiting.failed:
+            raise TaskFailed(await self.get(id))
+        return waiting.result
+
+    async def run_now(self, id: int) -> int:
+        """Make a waiting one-time task due now, or a copy of any other; return the id that runs.
+
+        Raises TaskNotFound, and TransitionRefused when it runs already.
+        """
+        return await self._database.run(commands.run_now(id))
+
+    async def enable(self, id: int, *, catch_up: bool = True) -> bool:
+        """Let a paused task run again; whether it was paused. Raises TaskNotFound.
+
+        Ticks of a schedule that passed meanwhile follow its ``on_missed``; without ``catch_up`` none of them runs.
+        """
+        return await self._database.run(commands.enable(id, catch_up=catch_up))
+
+    async def disable(self, id: int) -> bool:
+        """Pause a task; whether it was not paused before. Raises TaskNotFound."""
+        return await self._database.run(commands.disable(id))
+
+    async def cancel(self, id: int) -> None:
+        """Stop a task for good, also while it runs; of a group first the steps that have not ended.
+
+        Raises TaskNotFound, and TransitionRefused when it is over.
+        """
+        await self._database.run(commands.cancel(id))
+
+    async def retry(self, id: int) -> None:
+        """Give a dead or cancelled task, or one that waits for its backoff, all its attempts again, due now.
+
+        A group begins afresh, with all its steps.
+
+        Raises TaskNotFound, and TransitionRefused in any other status.
+        """
+        await self._database.run(commands.retry(id))
+
+    async def delete(self, id: int) -> None:
+        """Delete a task; its history stays. Raises TaskNotFound, and TransitionRefused while it runs."""
+        await self._database.run(commands.delete(id))
+
+    async def executions(
+        self, task_id: int, *, limit: int = 20, before: tuple[int, datetime] | None = None
+    ) -> list[Execution]:
+        """Return the last attempts at a task, the latest first; also of a task that was deleted.
+
+        The next page comes ``before`` the ``(fencing_token, started_at)`` of the last one.
+        """
+        return await self._database.run(commands.executions(task_id, limit=limit, before=before))
+
+    async def missed_ticks(self, task_id: int, *, limit: int = 20) -> list[MissedTicks]:
+        """Return the ticks of a schedule that were not run, and why, the latest first."""
+        return await self._database.run(commands.missed_ticks(task_id, limit=limit))
+
+    async def status(self, id: int, *, limit: int = 10) -> TaskStatus:
+        """Return a task with its schedule in words, its next runs and its last executions. Raises TaskNotFound."""
+        task = await self.get(id)
+        executions = await self.executions(id, limit=limit)
+        missed = await self.missed_ticks(id, limit=limit)
+        alerts = await self._database.run(list_alerts(id)) if task.is_watched else []
+        now, ticks_running, left_out = await self._database.run(commands.stand(id))
+        return status_of(task, executions, missed, alerts, left_out, now=now, ticks_running=ticks_running)
+
+    async def logs(self, task_id: int, *, limit: int = 200) -> list[LogEntry]:
+        """Return the last lines that a task's handler logged, in their order."""
+        return await self._database.run(commands.logs(task_id, limit=limit))
+
+    async def dead(
+        self,
+        *,
+        queue: str | None = None,
+        task_type: str | None = None,
+        limit: int = 50,
+        before: tuple[datetime, int] | None = None,
+    ) -> list[Task]:
+        """Return the tasks that died last, the latest first.
+
+        The next page comes ``before`` the ``(died_at, id)`` of the last one.
+        """
+        return await self._database.run(commands.dead(queue=queue, task_type=task_type, limit=limit, before=before))
+
+    async def retry_dead(self, *, queue: str | None = None, task_type: str | None = None, all: bool = False) -> int:
+        """Give all dead tasks that fit all their attempts again, due now; return how many.
+
+        Without a filter ``all`` must be True. Raises InvalidTask.
+        """
+        return await self._database.run(commands.retry_dead(queue=queue, task_type=task_type, all=all))
+
+    async def purge_dead(
+        self,
+        *,
+        queue: str | None = None,
+        task_type: str | None = None,
+        older_than: Age | None = None,
+        all: bool = False,
+    ) -> int:
+        """Delete the dead tasks that fit and have been dead for ``older_than``; return how many.
+
+        Without a filter ``all`` must be True. Raises InvalidTask.
+        """
+        command = commands.purge_dead(queue=queue, task_type=task_type, older_than=older_than, all=all)
+        return await self._database.run(command)
+
+    async def workers(self) -> list[WorkerInfo]:
+        """Return every worker process."""
+        return await self._database.run(commands.workers())
+
+    def lock(self, name: str, *, ttl: float = 30, timeout: float | None = None) -> AsyncLock:
+        """Return a lock by name, for an ``async with``: what is in it runs in one place only.
+
+        It is good for ``ttl`` seconds (1 to 86,400) and renewed while the event loop runs. It is waited for ``timeout``
+        seconds at most, None for ever. Raises InvalidLock.
+        """
+        return AsyncLock(self._database, name, ttl=ttl, timeout=timeout)
+
+    async def locks(self) -> list[LockInfo]:
+        """Return every lock that was not given back."""
+        return await self._database.run(lock_commands.list_locks())
+
+    async def break_lock(self, name: str) -> bool:
+        """Take a lock away from whoever has it; whether anybody had. Its holder learns of it at the next renewal."""
+        return await self._database.run(lock_commands.break_lock(name))
+
+    async def doctor(self, checks: Sequence[str] = ()) -> Diagnosis:
+        """Look what is wrong with the queue and its database, by all checks or by these. Raises ConfigError."""
+        from pgsched.ops.doctor.doctor import look  # only here: nothing else needs the doctor
+
+        return await look(await self._database.address(), checks)
+
+    async def stats(self) -> Stats:
+        """Return queues, workers, and what is due without a worker that has a handler for it."""
+        run = self._database.run
+        return Stats(
+            queues=await run(commands.queues()),
+            workers=await run(commands.workers()),
+            unhandled=await run(commands.unhandled()),
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._database.close()
+
+    async def _insert(self, spec: TaskSpec, connection: Joined | None) -> int:
+        command = commands.schedule(spec)
+        return await (self._database.run(command) if connection is None else run_on_async(connection, command))
+
+    async def _insert_many(self, specs: Iterable[TaskSpec], connection: Joined | None) -> list[int]:
+        if connection is not None:
+            return await insert_on_async(connection, specs)
+        return await self._database.insert(specs)
+
+    async def _upsert(self, specs: Iterable[TaskSpec], connection: Joined | None) -> list[Scheduled]:
+        command = schedule_commands.upsert(specs)
+        return await (self._database.run(command) if connection is None else run_on_async(connection, command))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,118 @@
+"""Locks by name for event loops: as :mod:`pgsched.client.locks`, to be awaited, renewed by an asyncio task."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from time import monotonic
+from types import TracebackType
+from uuid import UUID, uuid4
+
+from pgsched.client.locks import Lease, holder, pauses, refuse_reuse
+from pgsched.db import lock_commands
+from pgsched.db.database import AsyncDatabase
+from pgsched.domain.errors import PgschedError
+from pgsched.observability.logs import get_logger
+
+log = get_logger("pgsched.locks")
+
+
+class AsyncHeld(Lease):
+    """A lock that this process has, renewed by a task of the event loop: code that blocks the loop loses it."""
+
+    def __init__(
+        self, name: str, token: int, *, ttl: float, asked_at: float, owner: UUID, database: AsyncDatabase
+    ) -> None:
+        super().__init__(name, token, ttl=ttl, asked_at=asked_at)
+        self._owner = owner
+        self._database = database
+        self._ended = asyncio.Event()
+        self._task = asyncio.create_task(self._renew_always(), name=f"pgsched lock {name}")
+
+    async def wait_lost(self) -> bool:
+        """Wait until the lock is lost or released; whether it is lost."""
+        while not self._released and not self.lost:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), self.remaining)
+        return self.lost
+
+    async def release(self) -> bool:
+        """Give the lock back; whether it was still ours. Safe to call again. Raises DatabaseUnavailable."""
+        if self._released or self.inherited:
+            return False
+        self._taken, self._released = self.lost, True
+        self._ended.set()
+        await asyncio.wait([self._task])  # a renewal under way must not find the lock gone
+        if not await self._database.run(lock_commands.release(self.name, self._owner)):
+            self._taken = True
+        return not self._taken
+
+    async def _renew_always(self) -> None:
+        pause = self.ttl / 3
+        while not await self._ends_within(pause):
+            asked_at = monotonic()
+            try:
+                kept = await self._database.run(lock_commands.renew(self.name, self._owner, ttl=self.ttl))
+            except PgschedError as error:
+                pause = self.postpone(error)
+                continue
+            if not self.take_answer(kept, asked_at):
+                self._ended.set()
+                return
+            pause = self.ttl / 3
+
+    async def _ends_within(self, seconds: float) -> bool:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), seconds)
+        return self._ended.is_set()
+
+
+class AsyncLock:
+    """A lock by name, of :meth:`pgsched.AsyncClient.lock`; see :class:`pgsched.client.locks.Lock`."""
+
+    def __init__(self, database: AsyncDatabase, name: str, *, ttl: float, timeout: float | None) -> None:
+        self._database = database
+        self.name = lock_commands.lock_name(name)
+        self.ttl = lock_commands.lock_ttl(name, ttl)
+        self._timeout = lock_commands.lock_timeout(name, timeout)
+        self._held: AsyncHeld | None = None
+
+    async def acquire(self) -> AsyncHeld:
+        """Wait for the lock and take it. Raises LockNotAcquired when the timeout is over first."""
+        waiting = pauses(self.name, self._timeout, began=monotonic())
+        while (held := await self.try_acquire()) is None:  # noqa: ASYNC110 - what it waits for is not in this process
+            await asyncio.sleep(next(waiting))
+        return held
+
+    async def try_acquire(self) -> AsyncHeld | None:
+        """Take the lock if it is free; None when somebody has it."""
+        owner = uuid4()
+        asked_at = monotonic()
+        try:
+            command = lock_commands.acquire(self.name, owner, ttl=self.ttl, holder=holder())
+            token = await self._database.run(command)
+        except PgschedError:
+            raise
+        except BaseException:
+            # Interrupted while the lock may have become ours: nobody would renew it, and others wait for its end.
+            with suppress(PgschedError):
+                await asyncio.shield(self._database.run(lock_commands.release(self.name, owner)))
+            raise
+        if token is None:
+            return None
+        return AsyncHeld(self.name, token, ttl=self.ttl, asked_at=asked_at, owner=owner, database=self._database)
+
+    async def __aenter__(self) -> AsyncHeld:
+        refuse_reuse(self.name, self._held)
+        self._held = await self.acquire()
+        return self._held
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        held, self._held = self._held, None
+        assert held is not None  # noqa: S101
+        # To its end, even when this task is cancelled meanwhile: nobody else would give the lock back.
+        await asyncio.shield(held.release())
+        if error is None:
+            held.check()

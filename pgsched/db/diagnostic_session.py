@@ -1,0 +1,135 @@
+"""Asks a database many questions on a connection of its own: each for a limited time, and none changes anything.
+
+A question that fails does not keep the others from being asked: its answer is why.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import Any, Literal, NamedTuple
+
+import psycopg
+from psycopg import AsyncCursor, errors
+from psycopg.rows import dict_row
+
+from pgsched.db.commands import Command, Rows
+from pgsched.db.connect import connect_async, describe_dsn
+from pgsched.db.doctor_commands import begin_examination
+from pgsched.db.faults import one_line
+from pgsched.db.link import AsyncLink
+from pgsched.db.query_runner import fetch_async
+from pgsched.db.settled import transaction_async
+from pgsched.domain.errors import DatabaseUnavailable
+
+QUESTION_SECONDS = 2.0
+"""How long the server may work on one question."""
+ALL_SECONDS = 15.0
+"""After so long no further question is asked."""
+SILENT_SECONDS = 5.0
+"""How long an answer is waited for: a server that works on it gives it up before."""
+
+
+LOOKS = 3
+QUICK = timedelta(milliseconds=100)
+"""The clock is looked at so often, until an answer came that quickly."""
+
+
+class Refusal(NamedTuple):
+    """Why a question has no answer."""
+
+    reason: str
+    kind: Literal["rights", "missing", "failed"] = "failed"
+    """The role may not see it; a table is not there; something else."""
+
+
+class Answers(NamedTuple):
+    """What came of all questions."""
+
+    found: Mapping[str, Any]
+    """The answer, or a :class:`Refusal`, by the name of the question."""
+    pooled: bool
+    """A pooler is in between."""
+    skew: timedelta
+    """How far this machine's clock is ahead of the database's."""
+    place: str
+    """Where the database is, without a password."""
+
+
+async def ask(dsn: str, questions: Mapping[str, Command[Any]], *, name: str, lent: AsyncLink | None = None) -> Answers:
+    """Ask all of it, on a connection of its own or on one that was ``lent``, which may be lost by it.
+
+    Raises DatabaseUnavailable when the database cannot be reached or is lost meanwhile.
+    """
+    connection = lent or await connect_async(dsn, application_name=name)
+    connection.patience = SILENT_SECONDS
+    connection.prepare_threshold = None
+    try:
+        return await _ask_all(connection, dsn, questions)
+    except psycopg.Error as error:
+        raise DatabaseUnavailable(f"lost PostgreSQL at {describe_dsn(dsn)}: {one_line(error)}") from error
+    finally:
+        if lent is None:
+            await connection.close()
+
+
+async def _ask_all(connection: AsyncLink, dsn: str, questions: Mapping[str, Command[Any]]) -> Answers:
+    found: dict[str, Any] = {}
+    until = monotonic() + ALL_SECONDS
+    seen = _Skew()
+    left = deque(questions.items())
+    while left and monotonic() <= until:
+        try:
+            async with transaction_async(connection):
+                await seen.look(connection)
+                while left and monotonic() <= until:
+                    name, command = left[0]
+                    found[name] = command.parse(await _fetch(connection, command))
+                    left.popleft()
+        except psycopg.Error as error:  # of one question: the others are asked in another transaction
+            found[left.popleft()[0]] = _refusal(connection, error)
+    for name, _ in left:
+        found[name] = Refusal(f"not looked at: {ALL_SECONDS:g} s were over")
+    return Answers(found, connection.pooled, seen.best, describe_dsn(dsn))
+
+
+async def _fetch(connection: AsyncLink, command: Command[Any]) -> Rows:
+    return await fetch_async(AsyncCursor(connection, row_factory=dict_row), command)
+
+
+def _refusal(connection: AsyncLink, error: psycopg.Error) -> Refusal:
+    """Why a question has no answer. Raises the error when it is about the connection."""
+    if isinstance(error, errors.InsufficientPrivilege):
+        return Refusal(one_line(error), "rights")
+    if isinstance(error, (errors.UndefinedTable, errors.InvalidSchemaName)):
+        return Refusal(one_line(error), "missing")
+    if isinstance(error, errors.QueryCanceled):
+        return Refusal(f"the server had not answered after {QUESTION_SECONDS:g} s")
+    if connection.closed or error.sqlstate is None:
+        raise error
+    return Refusal(one_line(error))
+
+
+class _Skew:
+    """How far this machine's clock is ahead: of several looks the one that took the shortest way."""
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[timedelta, timedelta]] = []
+
+    @property
+    def best(self) -> timedelta:
+        """The best that was seen; nothing before a look."""
+        return min(self._seen)[1] if self._seen else timedelta()
+
+    async def look(self, connection: AsyncLink) -> None:
+        """Begin the examination in the transaction under way, and look at the clock; again when that took long."""
+        command = begin_examination(QUESTION_SECONDS)
+        for _ in range(LOOKS):
+            sent = datetime.now(UTC)
+            at = command.parse(await _fetch(connection, command))
+            back = datetime.now(UTC)
+            self._seen.append((back - sent, sent + (back - sent) / 2 - at))
+            if min(self._seen)[0] <= QUICK:
+                return

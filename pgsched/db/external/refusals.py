@@ -1,0 +1,79 @@
+"""What is wrong with a borrowed connection, and what a server said through one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from psycopg import errors
+
+from pgsched.db.error_mapping import Said, explain_said
+
+_LONGEST_CHAIN = 5
+
+
+def kind_of(connection: object) -> str:
+    """The full name of its class."""
+    return f"{type(connection).__module__}.{type(connection).__qualname__}"
+
+
+def on_event_loop(connection: object) -> TypeError:
+    """The error for a connection that a client for threads cannot use."""
+    return TypeError(
+        f"connection must be one for threads, got a {kind_of(connection)}, which belongs to an event loop: "
+        "use an AsyncClient, or schedule_async"
+    )
+
+
+def on_threads(connection: object) -> TypeError:
+    """The error for a connection that a client for event loops cannot use."""
+    return TypeError(
+        f"connection must be one for event loops, got a {kind_of(connection)}, which belongs to a thread: "
+        "use a Client, or schedule"
+    )
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Errors about the task become ours, all others stay the driver's. Not chained: their details hold whole rows."""
+    try:
+        yield
+    except Exception as error:
+        said = said_of(error)
+        known = None if said is None else explain_said(said)
+        if known is None:
+            raise
+        raise known from None
+
+
+def said_of(error: BaseException) -> Said | None:
+    """Return what the server said, by an error of psycopg2, asyncpg or whoever wraps them; None when it was not it.
+
+    Both keep the SQLSTATE, under names of their own. A wrapper (SQLAlchemy's, Django's) has theirs as origin or cause.
+    """
+    found: BaseException | None = error
+    for _ in range(_LONGEST_CHAIN):
+        if found is None:
+            break
+        diagnosis: Any = getattr(found, "diag", None)  # psycopg2
+        if diagnosis is not None and diagnosis.sqlstate is not None:
+            return _said(
+                diagnosis.sqlstate,
+                diagnosis.message_primary,
+                diagnosis.constraint_name,
+                diagnosis.message_detail,
+            )
+        told: Any = found  # asyncpg
+        if isinstance(getattr(told, "sqlstate", None), str) and hasattr(told, "constraint_name"):
+            return _said(told.sqlstate, told.message, told.constraint_name, told.detail)
+        found = getattr(found, "orig", None) or found.__cause__
+    return None
+
+
+def _said(state: str, message: str | None, constraint: str | None, detail: str | None) -> Said | None:
+    try:
+        kind = errors.lookup(state)
+    except KeyError:
+        return None
+    return Said(kind, message or state, constraint, detail)

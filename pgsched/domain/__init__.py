@@ -1,0 +1,1 @@
+"""What pgsched is about, pure: no I/O, no clock, no chance."""

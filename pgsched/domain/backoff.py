@@ -1,0 +1,59 @@
+"""How long to wait before the next attempt of a tick that failed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from pgsched.domain.errors import InvalidTask
+
+KINDS = ("exponential", "linear", "fixed")
+FACTOR = 2.0
+JITTER = 0.2
+"""The jitter of gRPC's connection backoff (grpc/doc/connection-backoff.md): 20 percent to either side."""
+
+
+def retry_delay(
+    kind: str,
+    attempt: int,
+    delay: float,
+    maximum: float,
+    random: Callable[[], float],
+    *,
+    factor: float = FACTOR,
+    jitter: float = JITTER,
+) -> float:
+    """The seconds to wait after attempt number ``attempt`` (1 for the first) failed.
+
+    ``exponential`` waits delay * factor ** (attempt - 1), ``linear`` delay * attempt, ``fixed`` always delay;
+    all of them no more than ``maximum``, which is raised to ``delay`` where that is longer: who asks for a first
+    delay of a day does not mean an hour. ``delay`` and ``maximum`` are seconds; ``random`` returns a float in
+    [0, 1), as ``random.random`` does.
+
+    Tasks that failed together must not come back together, so the result is spread evenly around the plain delay,
+    by ``jitter`` (a share of it, 0 to 1) to either side. The spread is cut off at the maximum and not piled up there:
+    with 0.2, delays at the maximum lie between 80 and 100 percent of it.
+
+    Raises InvalidTask when the kind is unknown, the attempt below 1 or a time negative.
+    """
+    if kind not in KINDS:
+        raise InvalidTask(f'backoff must be one of {", ".join(KINDS)}, got "{kind}"')
+    if attempt < 1:
+        raise InvalidTask(f"attempt must be at least 1, got {attempt}")
+    if not delay >= 0 or not maximum >= 0:
+        raise InvalidTask(f"backoff_delay and backoff_max must not be negative, got {delay} and {maximum}")
+    maximum = max(maximum, delay)
+    plain = delay * _growth(kind, attempt, factor) if delay else 0.0
+    plain = min(plain, maximum)
+    low = plain * (1 - jitter)
+    high = min(plain * (1 + jitter), maximum)
+    return min(low + random() * (high - low), maximum)
+
+
+def _growth(kind: str, attempt: int, factor: float) -> float:
+    if kind == "linear":
+        return float(attempt)
+    try:
+        return factor ** (attempt - 1) if kind == "exponential" else 1.0
+    except OverflowError:
+        return math.inf

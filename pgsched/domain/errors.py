@@ -1,0 +1,134 @@
+"""Every error pgsched raises, one class a cause.
+
+Each message is one line that names the object, the value and the rule that was broken, so that it can be
+shown as it is by the command line, a log or an HTTP answer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pgsched.domain.records import Task
+
+
+class PgschedError(Exception):
+    """The base of every error raised by pgsched."""
+
+
+class InvalidTask(PgschedError):
+    """A task, queue or payload that the rules of the table refuse."""
+
+
+class InvalidCron(InvalidTask):
+    """A cron expression that cannot be read, or that can never fire."""
+
+
+class InvalidTimezone(InvalidTask):
+    """A time zone that is not a name of the IANA time zone database."""
+
+
+class InvalidLock(PgschedError):
+    """A lock's name or time that the rules of the table refuse."""
+
+
+class LockNotAcquired(PgschedError):
+    """Somebody else had the lock for as long as we waited."""
+
+
+class LockLost(PgschedError):
+    """A lock was not renewed in time, or was broken, while it was held."""
+
+
+class TaskNotFound(PgschedError):
+    """No task has this id."""
+
+
+class CalendarNotFound(PgschedError):
+    """No calendar has this name."""
+
+
+class TaskFailed(PgschedError):
+    """A task that was waited for is dead or was cancelled: ``task``, and its ``error`` if it has one."""
+
+    def __init__(self, task: Task) -> None:
+        error = task.last_error or ""
+        super().__init__(f"task {task.id} is {task.status}: {error}".split("\n", 1)[0].removesuffix(": "))
+        self.task = task
+        self.error = task.last_error
+
+
+class TransitionRefused(PgschedError):
+    """The task's present status does not allow what was asked, or a schedule names the calendar to be deleted."""
+
+
+class ConfigError(PgschedError):
+    """A flag or an environment variable that makes no sense."""
+
+
+class DatabaseUnavailable(PgschedError):
+    """The DSN leads to no server that lets us in."""
+
+
+class PermissionRefused(PgschedError):
+    """The database's role may not do what was asked."""
+
+
+class SchemaMismatch(PgschedError):
+    """The database's schema is older or newer than this program."""
+
+
+class UnfitDatabase(SchemaMismatch):
+    """The database cannot hold what tasks hold, whatever its schema."""
+
+
+class SchemaLocked(PgschedError):
+    """A migration did not get a lock that it needs for as long as it was to try."""
+
+
+class RegistrationError(PgschedError):
+    """A handler that cannot be registered as it was declared."""
+
+
+class PayloadMismatch(PgschedError):
+    """A payload that does not fit the signature of its handler."""
+
+
+class NotTransactional(PgschedError):
+    """A handler asked for the connection of its transaction and has none."""
+
+
+class Retry(Exception):
+    """Raised by a handler: this attempt failed, try again after ``delay`` seconds.
+
+    Without a delay the task's backoff policy decides. The attempt counts like any other failed one.
+    """
+
+    delay: float | None = None
+
+    def __init__(self, delay: float | None = None, reason: str = "the handler asked for a retry") -> None:
+        super().__init__(reason)
+        if delay is not None and not 0 <= delay <= 366 * 86400:
+            raise ValueError(f"delay must be between 0 seconds and 366 days, got {delay}")
+        self.delay = delay
+
+
+class Finished(Exception):
+    """Raised by a handler: this attempt is completed with ``result``, and its schedule is over.
+
+    A one-time task is completed with the result, as if the handler had returned it. A tick that is a task of its own
+    (``overlap="allow"``) ends the schedule that it belongs to.
+    """
+
+    result: Any = None
+
+    def __init__(self, result: Any = None) -> None:
+        super().__init__("the handler ended its schedule")
+        self.result = result
+
+
+class Discard(Exception):
+    """Raised by a handler: this task is dead at once, whatever attempts it has left."""
+
+    def __init__(self, reason: str = "the handler discarded the task") -> None:
+        super().__init__(reason)

@@ -1,0 +1,83 @@
+"""What happened to a task, as hooks get it and as other programs are told."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pgsched.domain.attempt import Claimed, Finish
+
+EVENTS = ("started", "completed", "failed", "dead")
+"""What hooks may ask for. Other programs are told all but the first, and ``cancelled``."""
+MAX_ERROR_TOLD = 500
+"""Characters of an error's first line that other programs are told: NOTIFY carries less than 8,000 bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened to a task."""
+
+    event: str
+    """``started``, ``completed``, ``failed`` (another attempt follows) or ``dead``."""
+    id: int
+    """The task's id."""
+    task_type: str
+    """Its handler."""
+    queue: str
+    """Its queue."""
+    attempt: int
+    """The number of the attempt at the tick, from 1."""
+    error: str | None = None
+    """Why the attempt failed; None otherwise."""
+    result: Any = None
+    """What the handler returned, in hooks of ``completed``."""
+    duration: float | None = None
+    """Seconds that the attempt took; None before it ended."""
+    at: datetime
+    """When, by the database's clock."""
+
+    def announcement(self) -> str:
+        """Return the event as JSON for other programs: no result, one short line of the error (called by pgsched)."""
+        error = None if self.error is None else self.error.split("\n", 1)[0][:MAX_ERROR_TOLD]
+        return json.dumps(
+            {
+                "event": self.event,
+                "id": self.id,
+                "task_type": self.task_type,
+                "queue": self.queue,
+                "attempt": self.attempt,
+                "at": self.at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+                "duration": None if self.duration is None else round(self.duration, 6),
+                "error": error,
+            },
+            ensure_ascii=False,
+        )
+
+
+def name_of(finish: Finish) -> str | None:
+    """Return the event that a finish is; None when nothing was run and nothing died: it was only planned."""
+    if finish.buried or finish.next_status == "dead":
+        return "dead"
+    if finish.execution is None:
+        return None
+    return "completed" if finish.execution == "completed" else "failed"
+
+
+def event_of(task: Claimed, finish: Finish, at: datetime, *, with_result: bool = False) -> Event | None:
+    """Return the event that a finish of ``task`` is, None for none; ``at`` is when it ended."""
+    name = name_of(finish)
+    if name is None:
+        return None
+    return Event(
+        event=name,
+        id=task.id,
+        task_type=task.task_type,
+        queue=task.queue,
+        attempt=task.attempts,
+        error=finish.error,
+        result=json.loads(finish.result) if with_result and finish.result is not None else None,
+        duration=None if finish.execution is None else finish.finished - finish.started,
+        at=at,
+    )

@@ -1,0 +1,160 @@
+"""Values as JSON text that PostgreSQL's jsonb takes and Python reads back."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pgsched.domain.errors import InvalidTask
+
+MAX_JSON_BYTES = 1024 * 1024
+"""The longest payload or result, as UTF-8 JSON text."""
+MAX_DEPTH = 100
+"""Lists and objects inside one another: a reader needs some stack for each, on top of its own."""
+
+Container = Mapping[Any, Any] | list[Any] | tuple[Any, ...]
+
+_LAYOUT: dict[str, Any] = {"ensure_ascii": False, "allow_nan": False, "separators": (",", ":")}
+_ENCODER = json.JSONEncoder(**_LAYOUT)
+# Sorting costs nothing beside the rest, and refuses keys of several types in one object: only those can be one as text.
+_STRICT_ENCODER = json.JSONEncoder(**_LAYOUT, sort_keys=True)
+_PLAIN = (str, int, float, bool, type(None))
+_LONGEST_PATH = 100
+# jsonb has no NUL character. An even number of backslashes before it is text that merely looks like one.
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+
+
+def encode_json(value: object, what: str) -> str:
+    """Return ``value`` as compact JSON text of at most 1 MiB.
+
+    Keys that are numbers, booleans or None become text, as :func:`json.dumps` has it. ``what`` names the
+    value in errors. Raises InvalidTask for what is no JSON (NaN, a datetime, ...), an object two keys of which become
+    the same text (1 and "1"), what jsonb cannot hold (the character ``\\u0000``, half a surrogate pair), what is nested
+    deeper than MAX_DEPTH, and what is too long.
+    """
+    try:
+        text = _encode(value, what)
+        size = len(text) if text.isascii() else len(text.encode())
+    except UnicodeEncodeError:
+        raise InvalidTask(f"{what} must be Unicode text, got half a surrogate pair") from None
+    except RecursionError:
+        raise _too_deep(what) from None
+    except (TypeError, ValueError):
+        # The interpreter's reason is withheld from the chain: it may quote the value.
+        raise (_refusal(value, what) or _too_deep(what)) from None
+    if text.count("[") + text.count("{") > MAX_DEPTH and _is_too_deep(value):
+        raise _too_deep(what)
+    if "\\u0000" in text and _NUL.search(text):
+        raise InvalidTask(f"{what} must not contain the character \\u0000, which jsonb cannot hold")
+    if size > MAX_JSON_BYTES // 2:
+        # The rule of the table counts the text as PostgreSQL prints it: with a space after each comma and
+        # colon.
+        size = len(json.dumps(value, ensure_ascii=False).encode())
+        if size > MAX_JSON_BYTES:
+            raise InvalidTask(f"{what} must not exceed 1 MiB as JSON, got {size:,} bytes")
+    return text
+
+
+class KeyTwice(ValueError):
+    """An object of a JSON text that has a key twice: a reader would keep one of its values and lose the other."""
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object that :func:`json.loads` has read. Raises KeyTwice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for place, key in enumerate(keys) if key in keys[:place])
+        raise KeyTwice(f"an object has the key {twice[:_LONGEST_PATH]!r} twice")
+    return found
+
+
+def foreign_key(value: object) -> str | None:
+    """Return the path of the first key that is no string, ``["a"][1]``; None when every key is one.
+
+    JSON would turn such a key into text, and the reader would get another key than the writer wrote.
+    """
+    if _is_flat(value):
+        return None
+    for _, path, container in _containers(value):
+        if isinstance(container, Mapping):
+            for key in container:
+                if not isinstance(key, str):
+                    return f"{path}[{key!r}]"
+    return None
+
+
+def _encode(value: object, what: str) -> str:
+    try:
+        return _STRICT_ENCODER.encode(value)
+    except TypeError:
+        if (refusal := _refusal(value, what)) is not None:
+            raise refusal from None
+        return _ENCODER.encode(value)  # keys of several types that differ as text
+
+
+def _is_flat(value: object) -> bool:
+    """Whether this is an object with keys that are strings and nothing inside that has keys: most payloads are."""
+    return isinstance(value, dict) and all(type(key) is str and type(item) in _PLAIN for key, item in value.items())
+
+
+def _too_deep(what: str) -> InvalidTask:
+    return InvalidTask(f"{what} must not be nested deeper than {MAX_DEPTH} levels (or hold itself)")
+
+
+def _is_too_deep(value: object) -> bool:
+    """Whether more than MAX_DEPTH containers are inside one another; level by level, so it needs no stack."""
+    return any(depth > MAX_DEPTH for depth, _, _ in _containers(value))
+
+
+def _containers(value: object) -> Iterator[tuple[int, str, Container]]:
+    """Every list and object of a value with its depth and path, outermost first, none below MAX_DEPTH + 1."""
+    layer: list[tuple[str, object]] = [("", value)]
+    for depth in range(1, MAX_DEPTH + 2):
+        containers = [(path, item) for path, item in layer if isinstance(item, Mapping | list | tuple)]
+        if not containers:
+            return
+        for path, container in containers:
+            yield depth, path, container
+        layer = [(f"{path}[{key!r}]", item) for path, container in containers for key, item in _items(container)]
+
+
+def _items(container: Container) -> Iterable[tuple[Any, Any]]:
+    return container.items() if isinstance(container, Mapping) else enumerate(container)
+
+
+def _refusal(value: object, what: str) -> InvalidTask | None:
+    """Why a value is no JSON, with the path of the first part that is to blame; None when it is not for its parts."""
+    if (reason := _blame(value)) is not None:
+        return InvalidTask(f"{what} must be JSON, got {reason}")
+    for _, path, container in _containers(value):
+        where = f"{what}{path[:_LONGEST_PATH]}"
+        keys: dict[str, Any] = {}
+        for key, item in _items(container):
+            if not isinstance(key, str | int | float | bool | None):
+                return InvalidTask(f"{where} must have keys that are strings, got a {type(key).__name__}")
+            if (reason := _blame(key)) is not None:
+                return InvalidTask(f"{where} must have keys that are strings, got {reason}")
+            if (reason := _blame(item)) is not None:
+                return InvalidTask(f"{what}{f'{path}[{key!r}]'[:_LONGEST_PATH]} must be JSON, got {reason}")
+            same = keys.setdefault(key if isinstance(key, str) else _ENCODER.encode(key), key)
+            if same is not key:
+                return InvalidTask(f"{where} must have keys that differ as text, got {same!r:.50} and {key!r:.50}")
+    return None
+
+
+def _blame(item: object) -> str | None:
+    """What is wrong with one value by itself; None when nothing is."""
+    if isinstance(item, float) and item - item != 0:
+        return "infinity" if item > 0 else "-infinity" if item < 0 else "NaN"
+    if isinstance(item, int):
+        try:
+            str(item)
+        except ValueError:
+            return "a whole number with too many digits"
+        return None
+    if item is None or isinstance(item, str | float | dict | list | tuple):
+        return None
+    return f"a {type(item).__name__}"

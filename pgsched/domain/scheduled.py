@@ -1,0 +1,59 @@
+"""The id of a task that was scheduled, and what became of it; the same of ticks that were run afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Self, get_args
+
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.records import as_dict
+
+OnConflict = Literal["keep", "update"]
+"""What becomes of the task that has the ``idempotency_key``: it stays as it is, or is changed to what is given."""
+
+
+class Scheduled(int):
+    """The id of a task, which also says what became of it."""
+
+    outcome: str | None
+    """``created``, ``updated`` or ``unchanged``; None where nobody asked (``on_conflict="keep"``)."""
+
+    def __new__(cls, id: int, outcome: str | None = None) -> Self:
+        """Say of the task ``id`` what became of it."""
+        made = super().__new__(cls, id)
+        made.outcome = outcome
+        return made
+
+
+def updates(on_conflict: str) -> bool:
+    """Whether a known task is to be changed. Raises InvalidTask for a word that is none."""
+    if on_conflict not in get_args(OnConflict):
+        raise InvalidTask(f'on_conflict must be one of {", ".join(get_args(OnConflict))}, got "{on_conflict}"')
+    return on_conflict == "update"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackfillTick:
+    """A tick in the range of a backfill."""
+
+    tick: datetime
+    """Its nominal time."""
+    task_id: int | None
+    """The task that runs it, or ran it; None for one that a dry run would make."""
+    outcome: str
+    """``run``: it is to run; ``ran``: it did before; ``booked``: the schedule is still to run it by itself."""
+
+    as_dict = as_dict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkippedTick:
+    """A tick that was skipped."""
+
+    tick: datetime
+    """Its nominal time."""
+    next_tick: datetime | None
+    """The tick that is booked instead; None: the schedule is over."""
+
+    as_dict = as_dict

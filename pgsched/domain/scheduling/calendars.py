@@ -1,0 +1,53 @@
+"""Calendars: days that many cron expressions leave out by name, as ``except=@holidays``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.records import as_dict
+from pgsched.domain.scheduling.cron_options import CALENDAR, is_day
+
+MAX_DAYS = 1000
+_LONGEST_SHOWN = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calendar:
+    """Days that cron expressions leave out by a name."""
+
+    name: str
+    """What expressions call it, after an ``@``."""
+    days: list[str]
+    """As ``12-25``, of every year, and ``2030-04-19``."""
+    schedules: int
+    """So many schedules name it, in whatever status; while there are any it cannot be deleted."""
+
+    as_dict = as_dict
+
+
+def checked_name(name: str) -> str:
+    """Return a name that a calendar may have. Raises InvalidTask."""
+    if not isinstance(name, str) or not CALENDAR.fullmatch(name):
+        raise InvalidTask(
+            "name of a calendar must be a lower-case letter and up to 62 more letters, digits, _ or -,"
+            f" got {str(name)[:_LONGEST_SHOWN]!r}"
+        )
+    return name
+
+
+def checked_days(name: str, days: Iterable[str | date]) -> list[str]:
+    """Return the days of a calendar in order, each once. Raises InvalidTask, naming calendar, day and rule."""
+    if isinstance(days, str):
+        raise InvalidTask(f"days of calendar {name} must be a list, got {days[:_LONGEST_SHOWN]!r}")
+    found = {day.isoformat() if isinstance(day, date) else day for day in days}
+    for day in found:
+        if not isinstance(day, str) or not is_day(day):
+            raise InvalidTask(
+                f"days of calendar {name} must be as 12-25 or 2030-04-19, got {str(day)[:_LONGEST_SHOWN]!r}"
+            )
+    if len(found) > MAX_DAYS:
+        raise InvalidTask(f"days of calendar {name} must be at most {MAX_DAYS}, got {len(found)}")
+    return sorted(found)

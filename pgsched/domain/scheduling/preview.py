@@ -1,0 +1,219 @@
+"""What a schedule will do, before it is in the table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple, TypeAlias, TypedDict
+
+from pgsched.domain.errors import InvalidCron, InvalidTask
+from pgsched.domain.interval import Interval
+from pgsched.domain.scheduling.cron import Cron, parse_cron
+from pgsched.domain.scheduling.cron_words import describe
+from pgsched.domain.scheduling.recurrence import Schedule, first_tick, next_after, validate
+from pgsched.domain.scheduling.time_zones import load_zone, to_wall
+from pgsched.domain.task_spec import TaskSpec
+from pgsched.domain.validation import Duration, interval_of
+
+MAX_TICKS = 10_000
+Calendars: TypeAlias = Mapping[str, Collection[str]]
+"""Names of calendars, and the days of each."""
+
+
+_NAMED = re.compile(r"[=,]@([a-z][a-z0-9_-]*)", re.ASCII | re.IGNORECASE)
+
+
+class PreviewOptions(TypedDict, total=False):
+    """What :func:`preview` takes beside a cron expression."""
+
+    every: Duration | None
+    timezone: str
+    after: datetime | None
+    start: datetime | None
+    end: datetime | None
+    times: int | None
+    n: int
+
+
+class Previewed(NamedTuple):
+    """One tick of a preview."""
+
+    at: datetime
+    """The instant, in UTC."""
+    local: datetime
+    """The same on the wall clock of the schedule's zone, aware."""
+    note: str | None
+    """What the clocks do to it; None on an ordinary day."""
+
+
+def preview(
+    cron: str | None = None,
+    *,
+    every: Duration | None = None,
+    timezone: str = "UTC",
+    after: datetime | None = None,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    times: int | None = None,
+    n: int = 5,
+    calendars: Calendars | None = None,
+) -> list[datetime]:
+    """Return the next ``n`` ticks of a schedule, as instants in UTC; fewer when it ends before.
+
+    ``cron`` is an expression, ``every`` an interval as in ``schedule()``; ticks are those after ``after`` (aware; now
+    when None). An interval is counted from ``start``; without one from ``after``, which is its first tick.
+    ``calendars``: the days of each calendar that the expression names, by its name; :meth:`Client.preview` reads them.
+    Raises InvalidCron, InvalidTimezone and InvalidTask, by the rules of ``schedule()``.
+    """
+    if not 1 <= n <= MAX_TICKS:
+        raise InvalidTask(f"n must be between 1 and {MAX_TICKS}, got {n}")
+    if after is not None and after.utcoffset() is None:
+        raise InvalidTask(f"after must have a time zone, got {after}")
+    schedule = schedule_of(cron, every=every, timezone=timezone, start=start, end=end, times=times, calendars=calendars)
+    return [tick.at for tick in ticks_of(schedule, after=after or datetime.now(UTC), n=n)]
+
+
+def schedule_of(
+    cron: str | None = None,
+    *,
+    every: Duration | None = None,
+    timezone: str = "UTC",
+    start: datetime | None = None,
+    end: datetime | None = None,
+    times: int | None = None,
+    calendars: Calendars | None = None,
+) -> Schedule:
+    """Return the options of a schedule as the value that is planned by. Raises as :func:`preview`."""
+    if cron is None and every is None:
+        raise InvalidTask("a schedule must have either cron or every")
+    TaskSpec(task_type="preview", cron=cron, every=every, times=times, timezone=timezone, start=start, end=end)
+    schedule = Schedule(
+        cron_expression=cron,
+        timezone=timezone,
+        start_date=start,
+        end_date=end,
+        repeat_interval=None if every is None else interval_of("every", every),
+        repeat_count=times,
+        on_missed="once",
+        catchup_window=None,
+        left_out=_days_of(cron, calendars),
+    )
+    validate(schedule)
+    return schedule
+
+
+def calendars_of(cron: str | None) -> frozenset[str]:
+    """Return the names of the calendars that a text leaves out, if it is a cron expression; it is not read as one."""
+    return frozenset(name.lower() for name in _NAMED.findall(cron)) if isinstance(cron, str) else frozenset()
+
+
+def _days_of(cron: str | None, calendars: Calendars | None) -> tuple[str, ...]:
+    but = None if cron is None else parse_cron(cron).options.but
+    names = frozenset() if but is None else but.calendars
+    if names and calendars is None:
+        raise InvalidTask(
+            f'cron expression "{cron}": the days of a calendar are in the database: ask Client.preview there, or'
+            " pgsched.next_ticks"
+        )
+    known = calendars or {}
+    for name in sorted(names - set(known)):
+        raise InvalidCron(
+            f'cron expression "{cron}": option except names a calendar that is not in pgsched.calendars, got "@{name}"'
+        )
+    return tuple(sorted({day for name in names for day in known[name]}))
+
+
+def ticks_of(schedule: Schedule, *, after: datetime, n: int) -> list[Previewed]:
+    """Return the next ``n`` ticks of a valid schedule after an instant.
+
+    An interval without a start begins at that instant, as a row does that is inserted then.
+    """
+    ticks: list[Previewed] = []
+    with suppress(OverflowError):  # beyond the years 1 to 9999, perhaps only on the wall clock
+        if schedule.repeat_interval is not None and schedule.start_date is None:
+            anchor, schedule = after, schedule._replace(start_date=after)
+        else:
+            anchor = after + timedelta(microseconds=1)
+        for tick in next_from(schedule, tick=None, anchor=anchor.astimezone(UTC), done=0, n=n):
+            ticks.append(noted(tick, schedule.timezone))
+    return ticks
+
+
+def next_from(schedule: Schedule, *, tick: datetime | None, anchor: datetime, done: int, n: int) -> list[datetime]:
+    """Return ``n`` ticks from ``tick`` on, which is the first; from the first one after ``anchor`` when it is None.
+
+    ``done`` ticks are over already and count towards ``repeat_count``. Fewer are returned when the schedule ends.
+    """
+    ticks: list[datetime] = []
+    if schedule.repeat_count is not None and done >= schedule.repeat_count:
+        return ticks
+    with suppress(OverflowError):  # beyond the years 1 to 9999
+        following = first_tick(schedule, anchor) if tick is None else tick
+        while following is not None and len(ticks) < n:
+            ticks.append(following)
+            following = next_after(schedule, following, done + len(ticks))
+    return ticks
+
+
+def explain(schedule: Schedule) -> str:
+    """Return the schedule in words, with the zone and the rule that decides when the clocks change.
+
+    Raises InvalidCron and InvalidTimezone.
+    """
+    zone = schedule.timezone
+    if schedule.cron_expression is None and schedule.repeat_interval is None:
+        return "once"
+    load_zone(zone)
+    if (cron := schedule.cron) is not None:
+        return f"{describe(cron)}, {zone} time; {_clock_rule(cron)}"
+    interval = schedule.repeat_interval or Interval()
+    times = "" if schedule.repeat_count is None else f", {_count(schedule.repeat_count, 'time')}"
+    if interval.months or interval.days:
+        return f"every {_length(interval)}{times}; months and days keep the wall clock of {zone}"
+    return f"every {_length(interval)}{times}, in elapsed time"
+
+
+def _length(interval: Interval) -> str:
+    """``month``, ``90 days``, ``1 hour 30 minutes``: what comes after ``every``."""
+    minutes, microseconds = divmod(interval.microseconds, 60_000_000)
+    hours, minutes = divmod(minutes, 60)
+    seconds, fraction = divmod(microseconds, 1_000_000)
+    counts = ((interval.months, "month"), (interval.days, "day"), (hours, "hour"), (minutes, "minute"))
+    words = [_count(number, unit) for number, unit in counts if number]
+    if fraction:
+        words.append(f"{seconds}.{fraction:06}".rstrip("0") + " seconds")
+    elif seconds:
+        words.append(_count(seconds, "second"))
+    return words[0].removeprefix("1 ") if len(words) == 1 else " ".join(words)
+
+
+def _count(number: int, unit: str) -> str:
+    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
+
+
+def _clock_rule(cron: Cron) -> str:
+    if cron.options.skipped or cron.options.repeated:
+        skipped = "runs right after it" if cron.runs_skipped else "does not run"
+        repeated = {"first": "once, the first time", "second": "once, the second time", "both": "both times"}
+        return f"what falls in a skipped hour {skipped}, in a repeated hour {repeated[cron.repeated]}"
+    if cron.fixed:
+        return "fixed times: what falls in a skipped hour runs right after it, in a repeated hour once, the first time"
+    return "a wildcard or step: follows elapsed time, so a skipped hour has no ticks and a repeated one has them twice"
+
+
+def noted(tick: datetime, timezone: str) -> Previewed:
+    """Return a tick with its wall clock and what the clocks do to it. Raises InvalidTimezone."""
+    zone = load_zone(timezone)
+    local = tick.astimezone(zone)
+    before = (tick - timedelta(seconds=1)).astimezone(zone)
+    note = None
+    jump = (local.utcoffset() or timedelta()) - (before.utcoffset() or timedelta())
+    if jump > timedelta():
+        note = f"the clocks have just gone forward from {(to_wall(tick, zone) - jump):%H:%M} to {local:%H:%M}"
+    elif local.fold:
+        note = "the second time this hour comes"
+    elif to_wall(tick, zone).replace(tzinfo=zone, fold=1).utcoffset() != local.utcoffset():
+        note = "this hour comes twice, this is the first time"
+    return Previewed(tick, local, note)

@@ -1,0 +1,46 @@
+"""What a task told pgsched to tell of: that it has had no success for long, or that an attempt of it runs for long."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from pgsched.domain.interval import Interval
+from pgsched.domain.records import as_dict
+
+SILENT: Final = "silent"
+RUNNING: Final = "running"
+OPTIONS: Final[Mapping[str, str]] = {SILENT: "alert_if_no_success_for", RUNNING: "alert_if_running_for"}
+"""The option that sets the limit, by the kind of the alert."""
+_WORDS: Final[Mapping[str, str]] = {SILENT: "no success since", RUNNING: "an attempt has been running since"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """A limit of a task that is passed."""
+
+    task_id: int
+    """The task that has the limit."""
+    task_type: str
+    """Its type."""
+    queue: str
+    """Its queue."""
+    kind: str
+    """``silent``: no success for ``alert_if_no_success_for``; ``running``: an attempt for ``alert_if_running_for``."""
+    since: datetime
+    """The last success, or since when there should be one; when the attempt began."""
+    seconds: float
+    """How long ago that was, by the database's clock."""
+    limit: Interval
+    """The limit that is passed."""
+    row_id: int
+    """The task that runs: a child, where the task may overlap itself; else the task itself."""
+
+    as_dict = as_dict
+
+    @property
+    def problem(self) -> str:
+        """Say what is wrong, since when, and by which limit: ``no success since …; alert_if_no_success_for is …``."""
+        return f"{_WORDS[self.kind]} {self.since:%Y-%m-%d %H:%M:%S} UTC; {OPTIONS[self.kind]} is {self.limit.to_text()}"

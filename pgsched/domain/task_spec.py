@@ -1,0 +1,224 @@
+"""What a task is to be, before it is a row: the options of ``schedule``, by the rules of the table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Final, TypedDict
+
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.validation import MAY_BE_EMPTY, RULES, Duration
+
+
+class TaskOptions(TypedDict, total=False):
+    """The options of ``schedule``; each that is left out has the default of the table."""
+
+    at: datetime
+    """Once, at this instant; it must have a time zone."""
+    delay: Duration
+    """Once, so long from now, by the database's clock."""
+    cron: str
+    """Recurring: five fields, or six with seconds first, or ``@daily`` and the like, and options as ``days=both``."""
+    every: Duration
+    """Repeating: from tick to tick; a millisecond at least."""
+    times: int
+    """With ``every``: so many ticks; for ever when left out."""
+    timezone: str
+    """The IANA zone in which the schedule is read; UTC."""
+    start: datetime
+    """No tick before; an interval is counted from here. It must have a time zone."""
+    end: datetime
+    """No tick after. It must have a time zone."""
+    queue: str
+    """Workers serve queues by name; ``default``."""
+    priority: int
+    """1 to 10, 10 runs first; 5."""
+    idempotency_key: str
+    """No two tasks have the same: scheduling a known one returns the task that has it. Up to 500 characters."""
+    name: str
+    """A label for people, and the name of the result for tasks that depend on this one."""
+    tags: Sequence[str]
+    """Labels to filter by, 100 at most."""
+    metadata: Mapping[str, Any]
+    """A JSON object for people and programs, of 1 MiB at most; handlers do not get it as arguments."""
+    tenant_id: str
+    """Whose it is, as an organisation; for people and filters."""
+    user_id: str
+    """Whose it is, as a person; for people and filters."""
+    created_by: str
+    """Who or what made it; for people and filters."""
+    max_attempts: int
+    """So many attempts of a tick before it is dead: 1 to 1000; 3."""
+    backoff: str
+    """How the delay of retries grows: ``exponential`` (the default), ``linear`` or ``fixed``."""
+    backoff_delay: Duration
+    """The delay of the first retry; 5 seconds."""
+    backoff_max: Duration
+    """No retry is delayed longer; an hour, or ``backoff_delay`` where that is longer."""
+    backoff_factor: float
+    """By what an exponential delay grows from retry to retry: 1 to 1000; 2."""
+    backoff_jitter: float
+    """How far retries are spread around their delay, as a share of it: 0 (not at all) to 1; 0.2."""
+    timeout: Duration
+    """The longest that one attempt may take; as long as it likes when left out."""
+    on_missed: str
+    """Ticks that passed while nothing ran: ``once`` (the default), ``skip`` or ``all``."""
+    catchup_window: Duration
+    """Missed ticks older than this are not run."""
+    overlap: str
+    """A tick that comes while the last one runs: ``skip`` (the default) or ``allow``."""
+    jitter: Duration
+    """Each tick is due up to so much later, a day at most."""
+    enabled: bool
+    """False: paused."""
+    parent_id: int
+    """The task that this one is a child of."""
+    depends_on: Sequence[int]
+    """The ids of the tasks that it waits for, 100,000 at most; for one-time tasks."""
+    dependency_mode: str
+    """Whether it waits for ``all`` of them (the default) or ``any``."""
+    on_dependency_dead: str
+    """What becomes of it when one of them is dead or cancelled: ``cancel`` (the default), ``run`` or ``wait``."""
+    concurrency_key: str
+    """Whose limits of the queue count for it; up to 200 characters."""
+    alert_if_no_success_for: Duration
+    """It is told of as silent when no attempt was completed for so long; a second at least."""
+    alert_if_running_for: Duration
+    """It is told of when an attempt runs for so long; a second at least."""
+
+
+OPTION_NAMES: Final = frozenset(TaskOptions.__optional_keys__)
+"""The names of all options."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec:
+    """A task to schedule. None stands for the table's default.
+
+    ``at`` or ``delay`` is for a one-time task, ``cron`` makes it recurring, ``every`` (and ``times``)
+    repeating. Raises InvalidTask (InvalidCron, InvalidTimezone) that names the option, the rule and the
+    value. The payload is encoded at once: later changes to the dictionary change nothing.
+    """
+
+    task_type: str
+    """Which handler runs it: 1 to 200 characters."""
+    payload: Mapping[str, Any] | None = field(default=None, repr=False)
+    """A JSON object of 1 MiB at most; its keys are the handler's arguments."""
+    at: datetime | None = None
+    delay: Duration | None = None
+    cron: str | None = None
+    every: Duration | None = None
+    times: int | None = None
+    timezone: str | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+    queue: str | None = None
+    priority: int | None = None
+    idempotency_key: str | None = None
+    name: str | None = None
+    tags: Sequence[str] | None = None
+    metadata: Mapping[str, Any] | None = field(default=None, repr=False)
+    tenant_id: str | None = None
+    user_id: str | None = None
+    created_by: str | None = None
+    max_attempts: int | None = None
+    backoff: str | None = None
+    backoff_delay: Duration | None = None
+    backoff_max: Duration | None = None
+    backoff_factor: float | None = None
+    backoff_jitter: float | None = None
+    timeout: Duration | None = None
+    on_missed: str | None = None
+    catchup_window: Duration | None = None
+    overlap: str | None = None
+    jitter: Duration | None = None
+    enabled: bool | None = None
+    parent_id: int | None = None
+    depends_on: Sequence[int] | None = None
+    dependency_mode: str | None = None
+    on_dependency_dead: str | None = None
+    concurrency_key: str | None = None
+    alert_if_no_success_for: Duration | None = None
+    alert_if_running_for: Duration | None = None
+    _arguments: dict[str, Any] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Check every option by itself, then what must not or must come together."""
+        arguments = {"task_type": RULES["task_type"][1]("task_type", self.task_type)}
+        for name, value in self.__dict__.items():
+            if value is not None and name != "task_type":
+                argument, check = RULES[name]
+                arguments[argument] = check(name, value)
+        if len(arguments) > 1 + ("payload" in arguments):
+            self._check_together()
+        object.__setattr__(self, "_arguments", arguments)
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the arguments for the SQL function ``schedule``, None where nothing was given (called by pgsched).
+
+        Times, intervals and JSON are text that PostgreSQL reads alike whatever the session's settings.
+        """
+        return {argument: self._arguments.get(argument) for argument, _ in RULES.values()}
+
+    def arguments(self) -> Mapping[str, Any]:
+        """Return those of the :meth:`parameters` that were given (called by pgsched)."""
+        return self._arguments
+
+    def with_defaults(self, options: TaskOptions) -> TaskSpec:
+        """Return the spec with ``options`` where it has none of its own."""
+        missing = {name: value for name, value in options.items() if getattr(self, name) is None}
+        return replace(self, **missing) if missing else self  # type: ignore[arg-type]
+
+    def _check_together(self) -> None:
+        if self.at is not None and self.delay is not None:
+            raise InvalidTask("at and delay exclude each other")
+        if self.cron is not None and self.every is not None:
+            raise InvalidTask("cron and every exclude each other")
+        if (self.at is not None or self.delay is not None) and (self.cron is not None or self.every is not None):
+            raise InvalidTask("at and delay are for one-time tasks; a schedule begins with start")
+        if self.times is not None and self.every is None:
+            raise InvalidTask(f"times needs every, got times {self.times} alone")
+        if self.depends_on and (self.cron is not None or self.every is not None):
+            schedule = "every" if self.cron is None else "cron"
+            raise InvalidTask(f"depends_on is for one-time tasks, got {schedule} {getattr(self, schedule)!r} with it")
+        if self.start is not None and self.end is not None and self.end < self.start:
+            raise InvalidTask(f"end must not be before start, got {self.end} and {self.start}")
+
+
+_EMPTY: Final[Mapping[str, Any]] = {"depends_on": ()}
+"""What a column has that holds nothing and is never null."""
+
+
+def changed_columns(payload: Mapping[str, Any] | None, options: TaskOptions) -> tuple[dict[str, Any], str | None]:
+    """Return the columns that an edit sets, as JSON values, and the delay if the edit names one.
+
+    An option that is None empties its column. ``cron`` takes the place of an interval and the other way round. Raises
+    InvalidTask as :class:`TaskSpec` does, and for an edit of nothing.
+    """
+    given: dict[str, Any] = {**options}
+    if payload is not None:
+        given["payload"] = payload
+    if not given:
+        raise InvalidTask("nothing to change was given")
+    if unknown := sorted(given.keys() - RULES.keys()):
+        raise InvalidTask(f"{unknown[0]} is no option of a task")
+    TaskSpec(task_type="edit", **{name: value for name, value in given.items() if name != "times"})  # together
+    columns: dict[str, Any] = {}
+    for name, value in given.items():
+        if value is None and name not in MAY_BE_EMPTY:
+            raise InvalidTask(f"{name} must have a value, got None")
+        parameter, check = RULES[name]
+        columns[parameter] = _EMPTY.get(name) if value is None else check(name, value)
+    if given.get("cron") is not None:
+        columns |= {"repeat_interval": None, "repeat_count": None}
+    elif given.get("every") is not None:
+        columns["cron_expression"] = None
+    delay = columns.pop("delay", None)
+    if "run_at" in columns:
+        columns["scheduled_for"] = columns.pop("run_at")
+    for name in ("payload", "metadata"):
+        if columns.get(name) is not None:
+            columns[name] = json.loads(columns[name])
+    return columns, delay

@@ -1,0 +1,118 @@
+"""How a task stands: its schedule in words, what it did last, what it will do next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.records import Execution, MissedTicks, Task, to_json_able
+from pgsched.domain.scheduling.preview import explain, next_from
+from pgsched.domain.scheduling.recurrence import Schedule, admit, book, first_tick
+from pgsched.domain.silence import Alert
+
+NEXT_RUNS = 5
+"""How many runs are told ahead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskStatus:
+    """A task with what surrounds it."""
+
+    task: Task
+    schedule: str
+    """In words; what is wrong with it when it cannot be planned."""
+    is_running: bool
+    next_runs: list[datetime]
+    """The ticks that are still to come, in UTC; none while it is paused or when it is over."""
+    executions: list[Execution]
+    """The last ones, the latest first."""
+    missed: list[MissedTicks]
+    """Ticks that were not run, the latest first."""
+    alerts: list[Alert]
+    """The limits of ``alert_if_no_success_for`` and ``alert_if_running_for`` that are passed."""
+
+    @property
+    def last_execution(self) -> Execution | None:
+        """The latest attempt; None when there was none."""
+        return self.executions[0] if self.executions else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the task as a JSON-able dictionary, with its status beside the columns."""
+        return self.task.as_dict() | {
+            "schedule": self.schedule,
+            "is_running": self.is_running,
+            "next_runs": to_json_able(self.next_runs),
+            "last_execution": to_json_able(self.last_execution),
+            "executions": to_json_able(self.executions),
+            "missed_ticks": to_json_able(self.missed),
+            "alerts": to_json_able(self.alerts),
+        }
+
+
+def status_of(
+    task: Task,
+    executions: list[Execution],
+    missed: list[MissedTicks],
+    alerts: list[Alert],
+    left_out: Sequence[str] = (),
+    *,
+    now: datetime,
+    ticks_running: bool = False,
+) -> TaskStatus:
+    """Return how a task stands ``now``, by the database's clock.
+
+    ``left_out``: the days of its calendars; ``ticks_running``: a child runs one of its ticks.
+    """
+    schedule = Schedule(
+        cron_expression=task.cron_expression,
+        timezone=task.timezone,
+        start_date=task.start_date,
+        end_date=task.end_date,
+        repeat_interval=task.repeat_interval,
+        repeat_count=task.repeat_count,
+        on_missed=task.on_missed,
+        catchup_window=task.catchup_window,
+        jitter=task.jitter,
+        task_id=task.id,
+        planned_from=task.planned_from,
+        left_out=tuple(left_out),
+    )
+    try:
+        words = explain(schedule)
+        coming = _next_runs(task, schedule, now)
+    except InvalidTask as error:
+        words, coming = str(error), []
+    return TaskStatus(
+        task=task,
+        schedule=words,
+        is_running=task.status == "running" or ticks_running,
+        next_runs=coming,
+        executions=executions,
+        missed=missed,
+        alerts=alerts,
+    )
+
+
+def _next_runs(task: Task, schedule: Schedule, now: datetime) -> list[datetime]:
+    if not task.enabled or task.status not in ("pending", "running"):
+        return []
+    if task.schedule_type == "one_time":
+        return [] if task.status == "running" or task.next_run_at is None else [task.next_run_at]
+    tick, done = task.scheduled_for or first_tick(schedule, task.planned_from), task.execution_count
+    claimed = now if task.status == "pending" else task.started_at or now
+    if (
+        tick is not None
+        and task.next_run_at is not None
+        and task.next_run_at <= claimed
+        and task.attempts == (task.status == "running")
+    ):
+        # As a worker decides it. A retry runs whatever passed.
+        admission = admit(schedule, tick, task.next_run_at, claimed, done)
+        tick = admission.next_tick if admission.run is None else admission.run
+    if tick is not None and task.status == "running":
+        done += 1
+        tick = book(schedule, tick, claimed, now, done).next_tick
+    return [] if tick is None else next_from(schedule, tick=tick, anchor=now, done=done, n=NEXT_RUNS)

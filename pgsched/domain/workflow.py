@@ -1,0 +1,294 @@
+"""Plans of several tasks: the payload of a group, written as steps, chains and what runs side by side.
+
+A plan is a JSON object that any language can write; what is here makes one and checks it, by the rules of the table.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol, TypeAlias, TypedDict, Unpack
+
+from pgsched.domain.attempt import GROUP
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.validation import RULES, Check, Duration, flag, refused, shown
+
+MAX_STEPS: Final = 10_000
+
+
+class StepOptions(TypedDict, total=False):
+    """What a step may have of a task's options."""
+
+    queue: str
+    priority: int
+    max_attempts: int
+    backoff: str
+    backoff_delay: Duration
+    backoff_max: Duration
+    backoff_factor: float
+    backoff_jitter: float
+    timeout: Duration
+    on_dependency_dead: str
+    concurrency_key: str
+    tags: Sequence[str]
+    metadata: Mapping[str, Any]
+
+
+class _Checks(Protocol):
+    def check(self, payload: Mapping[str, Any]) -> None: ...
+
+
+class Handled(Protocol):
+    """A handler that knows its task_type, as ``@app.task`` returns it."""
+
+    @property
+    def task_type(self) -> str:
+        """The type under which it is registered."""
+        ...
+
+    @property
+    def handler(self) -> _Checks:
+        """What can tell whether a payload fits."""
+        ...
+
+
+@dataclass(frozen=True)
+class Step:
+    """One task of a group."""
+
+    name: str
+    fields: Mapping[str, Any] = field(repr=False)
+    """As the payload has it."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Parts that run one after the other."""
+
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """Parts that run side by side."""
+
+    parts: tuple[Part, ...]
+
+
+Part: TypeAlias = Step | Chain | Parallel
+Defaults = Callable[[str], Mapping[str, Any]]
+"""Returns the options that a task_type has unless the step says otherwise."""
+
+
+def step(
+    task: str | Handled,
+    payload: Mapping[str, Any] | None = None,
+    *,
+    name: str | None = None,
+    order: float | None = None,
+    parallel: bool | None = None,
+    after: Iterable[str] | None = None,
+    **options: Unpack[StepOptions],
+) -> Step:
+    """Return one task of a group: its type, or the handler that ``@app.task`` returned, and its payload.
+
+    ``name`` (the task_type) must be the only one of the group; the result is found under it. ``order`` and ``parallel``
+    are for steps that are given to :func:`group` itself; ``after`` names the steps that it waits for. Raises
+    InvalidTask, naming step, option, rule and value, and PayloadMismatch when the payload does not fit a handler.
+    """
+    if not isinstance(task, str):
+        task.handler.check(payload or {})
+        task = task.task_type
+    given: dict[str, Any] = {
+        "task_type": task,
+        "name": name,
+        "payload": payload,
+        "order": order,
+        "parallel": parallel,
+        "after": after if after is None or isinstance(after, str) else list(after),
+        **options,
+    }
+    fields = _checked({key: value for key, value in given.items() if value is not None}, "step")
+    return Step(_name(fields), fields)
+
+
+def chain(*parts: Part) -> Chain:
+    """Return a plan in which each part begins when the one before has ended."""
+    return Chain(_placed("chain", parts))
+
+
+def parallel(*parts: Part) -> Parallel:
+    """Return a plan whose parts run side by side; what comes next waits for all of them."""
+    return Parallel(_placed("parallel", parts))
+
+
+def group(*parts: Part) -> dict[str, Any]:
+    """Return the payload of a group that runs its parts one after the other, as :func:`chain` does.
+
+    Steps alone may say otherwise: they run in the order of their ``order``, those of one order side by side (with
+    ``parallel=False`` one after the other), and one with ``after`` waits for the steps that it names and no others.
+    Raises InvalidTask.
+    """
+    if all(isinstance(part, Step) for part in parts):
+        steps = [dict(one.fields) for one in parts if isinstance(one, Step)]
+    else:
+        whole = chain(*parts)
+        levels = _levels(whole)
+        if levels is None:
+            steps = []
+            _wire(whole, (), steps)
+        else:
+            steps = [{**one.fields, "order": at} for at, level in enumerate(levels, 1) for one in level]
+    return checked_group({"steps": steps})
+
+
+def checked_group(plan: Mapping[str, Any] | Part, defaults: Defaults | None = None) -> dict[str, Any]:
+    """Return the payload of a group, checked; ``defaults`` fill what its steps leave out.
+
+    Raises InvalidTask, naming step, key, rule and value.
+    """
+    if isinstance(plan, Step | Chain | Parallel):
+        return checked_group(group(plan), defaults)
+    if not isinstance(plan, Mapping) or not isinstance(plan.get("steps"), Sequence) or isinstance(plan["steps"], str):
+        raise InvalidTask(f"a group must be an object with a list of steps, got {_kind(plan)}")
+    if unknown := sorted(plan.keys() - {"steps"}):
+        raise InvalidTask(f"a group must have steps and nothing else, got {shown(unknown[0])}")
+    if not 1 <= len(plan["steps"]) <= MAX_STEPS:
+        raise InvalidTask(f"steps must be between 1 and {MAX_STEPS}, got {len(plan['steps'])}")
+    steps = []
+    for place, one in enumerate(plan["steps"], 1):
+        if not isinstance(one, Mapping):
+            raise InvalidTask(f"step {place} must be an object, got {_kind(one)}")
+        fields = _checked(one, f"step {place}")
+        if defaults is not None:
+            _fill(fields, defaults)
+        steps.append(fields)
+    _check_names(steps)
+    return {"steps": steps}
+
+
+def _kind(value: object) -> str:
+    return f"a {type(value).__name__}"
+
+
+def _number(option: str, value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= 1e308:  # a NaN is not either
+        raise refused(option, "be a number, of 1e308 at most", value)
+    return value
+
+
+def _names(option: str, value: object) -> list[str]:
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
+        raise refused(option, "be a list of names", value)
+    check = RULES["name"][1]
+    return [check(f"each of {option}", one) for one in value]
+
+
+_RULES: Final[Mapping[str, Check]] = {
+    "order": _number,
+    "parallel": flag,
+    "after": _names,
+    **{key: RULES[key][1] for key in ("task_type", "name", "payload", *StepOptions.__optional_keys__)},
+}
+
+
+def _name(fields: Mapping[str, Any]) -> str:
+    return str(fields.get("name", fields["task_type"]))
+
+
+def _checked(given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """A step as the payload has it: every value as JSON that PostgreSQL reads alike everywhere."""
+    label = given.get("name", given.get("task_type"))
+    if isinstance(label, str) and label:
+        where = f"step {shown(label)}"
+    if "task_type" not in given:
+        raise InvalidTask(f"{where} must have a task_type")
+    fields: dict[str, Any] = {}
+    for key, value in given.items():
+        if (check := _RULES.get(key)) is None:
+            raise InvalidTask(f"{where}: {shown(key)} is no key of a step")
+        if value is None:
+            raise InvalidTask(f"{where}: {key} must have a value: leave it out for the default")
+        try:
+            fields[key] = check(key, value)
+        except InvalidTask as error:
+            raise type(error)(f"{where}: {error}") from None
+        if key in ("payload", "metadata"):
+            fields[key] = json.loads(fields[key])
+    if fields["task_type"] == GROUP:
+        try:
+            fields["payload"] = checked_group(fields.get("payload", {}))
+        except InvalidTask as error:
+            raise InvalidTask(f"{where}: {error}") from None
+    return fields
+
+
+def _fill(fields: dict[str, Any], defaults: Defaults) -> None:
+    """Give a step the options of its task_type that it does not say itself; a group's steps theirs."""
+    options = defaults(fields["task_type"])
+    missing = {
+        key: options[key] for key in StepOptions.__optional_keys__ if options.get(key) is not None and key not in fields
+    }
+    if missing:
+        fields |= _checked({"task_type": fields["task_type"], **missing}, "step")
+    if fields["task_type"] == GROUP:
+        fields["payload"] = checked_group(fields["payload"], defaults)
+
+
+def _check_names(steps: Iterable[Mapping[str, Any]]) -> None:
+    names: set[str] = set()
+    for one in steps:
+        if (name := _name(one)) in names:
+            raise InvalidTask(f"steps must have different names, {shown(name)} is there twice: give each a name")
+        names.add(name)
+    for one in steps:
+        for other in one.get("after", ()):
+            if other not in names:
+                raise InvalidTask(f"step {shown(_name(one))}: after names {shown(other)}, which is no step")
+
+
+# Chains and what runs side by side.
+
+
+def _placed(kind: str, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    if not parts:
+        raise InvalidTask(f"{kind} must have one step or more, got none")
+    for part in parts:
+        if not isinstance(part, Step | Chain | Parallel):
+            raise InvalidTask(f"{kind} is made of step(), chain() and parallel(), got {_kind(part)}")
+        if isinstance(part, Step) and (said := sorted({"order", "parallel"} & part.fields.keys())):
+            raise InvalidTask(
+                f"step {shown(part.name)}: {said[0]} is for steps in a group, its place in a {kind} decides"
+            )
+    return parts
+
+
+def _levels(plan: Chain) -> list[list[Step]] | None:
+    """The steps in stages, each of which waits for all of the one before; None for a plan of any other form."""
+    levels: list[list[Step]] = []
+    for part in plan.parts:
+        if isinstance(part, Chain):
+            inner = _levels(part)
+            if inner is None:
+                return None
+            levels += inner
+        else:
+            level = [part] if isinstance(part, Step) else list(part.parts)
+            if not all(isinstance(one, Step) and "after" not in one.fields for one in level):
+                return None
+            levels.append([one for one in level if isinstance(one, Step)])
+    return levels
+
+
+def _wire(part: Part, before: tuple[str, ...], steps: list[dict[str, Any]]) -> tuple[str, ...]:
+    """Add the steps of a part that begins after others; returns the names of those that end it."""
+    if isinstance(part, Step):
+        after = dict.fromkeys([*before, *part.fields.get("after", ())])
+        steps.append({**part.fields, "after": list(after)})
+        return (part.name,)
+    if isinstance(part, Chain):
+        for one in part.parts:
+            before = _wire(one, before, steps)
+        return before
+    return tuple(name for one in part.parts for name in _wire(one, before, steps))

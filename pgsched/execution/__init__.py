@@ -1,0 +1,1 @@
+"""One attempt of a handler, without a database: its context, where it runs, and how it ended."""

@@ -1,0 +1,209 @@
+"""What a handler may know of the attempt it makes, and what it may report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from pgsched.domain.attempt import Claimed, LogLine
+from pgsched.domain.dependency_results import Results
+from pgsched.domain.errors import NotTransactional
+from pgsched.domain.storable import storable, storable_json
+
+MAX_LOG_LINES = 1000
+"""Lines kept of one attempt; one more says that others were dropped."""
+MAX_LOG_CHARACTERS = 8192
+"""Characters kept of one line."""
+
+
+class Context:
+    """The attempt a handler makes. Ask for it with a parameter annotated ``Context`` (or named ``ctx``)."""
+
+    __slots__ = (
+        "_clock",
+        "_connection",
+        "_dependencies",
+        "_lines",
+        "_logged",
+        "_now",
+        "_progress",
+        "_task",
+        "_trace",
+        "cancelled",
+        "deadline_monotonic",
+        "is_catchup",
+    )
+
+    def __init__(
+        self,
+        *,
+        task: Claimed,
+        clock: Callable[[], float],
+        now: Callable[[], datetime],
+        deadline: float | None,
+        is_catchup: bool,
+    ) -> None:
+        self._task = task
+        self._clock = clock
+        self._now = now
+        self._lines: list[LogLine] = []
+        self._logged = 0
+        self._progress: str | None = None
+        self.deadline_monotonic = deadline
+        """The same on the clock of ``time.monotonic()``, in seconds; None without a timeout."""
+        self.is_catchup = is_catchup
+        """This attempt begins more than ten seconds after its tick: nothing ran then, or an earlier attempt failed."""
+        self.cancelled = False
+        """A plain function cannot be interrupted: it may look here and stop. Set at the deadline, at a cancel and when
+        the lease was lost."""
+
+    @property
+    def id(self) -> int:
+        """The task's id."""
+        return self._task.id
+
+    @property
+    def task_type(self) -> str:
+        """The task's type, under which the handler is registered."""
+        return self._task.task_type
+
+    @property
+    def queue(self) -> str:
+        """The queue it came through."""
+        return self._task.queue
+
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt at the tick, from 1."""
+        return self._task.attempts
+
+    @property
+    def max_attempts(self) -> int:
+        """The attempts the tick has in all."""
+        return self._task.max_attempts
+
+    @property
+    def tick_number(self) -> int:
+        """The number of this tick among those that its schedule has run, from 1; the same in each attempt at it.
+
+        1 for a one-time task.
+        """
+        return self._task.execution_count + 1
+
+    @property
+    def scheduled_for(self) -> datetime:
+        """The tick: the nominal time this run is for, in UTC."""
+        return self._task.scheduled_for or self._task.next_run_at
+
+    @property
+    def fencing_token(self) -> int:
+        """Grows with every claim of the task: pass it to a system that can refuse an older one."""
+        return self._task.fencing_token
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds until the timeout, never negative; None without one."""
+        if self.deadline_monotonic is None:
+            return None
+        return max(0.0, self.deadline_monotonic - self._clock())
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When the timeout strikes, by the database's clock; None without one."""
+        remaining = self.remaining
+        return None if remaining is None else self._now() + timedelta(seconds=remaining)
+
+    @property
+    def connection(self) -> Any:
+        """The connection of a transactional handler, in the transaction that is committed with the task's outcome.
+
+        A psycopg ``AsyncConnection`` for an ``async`` handler, a ``Connection`` for a plain one. Raises
+        NotTransactional in any other handler.
+        """
+        connection = getattr(self, "_connection", None)  # set by equip() only
+        if connection is None:
+            raise NotTransactional(
+                f"handler {self.task_type!r} is not transactional: ctx.connection is for those registered with "
+                "transactional=True"
+            )
+        return connection
+
+    @property
+    def dependencies(self) -> Results:
+        """The results of the tasks that this one depends on, by id and by ``task_name``; read-only."""
+        return getattr(self, "_dependencies", None) or Results()
+
+    def equip(self, connection: object, dependencies: Results | None) -> None:
+        """Give what only some handlers have (called by the worker)."""
+        self._connection = connection
+        self._dependencies = dependencies
+
+    def carry(self, trace: Mapping[str, str]) -> None:
+        """Give the trace that the attempt is part of, for a child process (called by the worker)."""
+        self._trace = trace
+
+    def log(self, message: str, level: str = "info", **fields: Any) -> None:
+        """Keep a line with the attempt's history (``pgsched.execution_logs``).
+
+        Lines are cut at 8,192 characters, and an attempt keeps 1,000 of them. A field that is no JSON is kept as text.
+        """
+        self.log_fields(message, level, fields)
+
+    def log_fields(self, message: str, level: str, fields: Mapping[str, Any]) -> None:
+        """As :meth:`log`, for fields of any name."""
+        if self._logged < MAX_LOG_LINES:
+            text = storable(str(message), MAX_LOG_CHARACTERS)
+            shown = storable_json(fields, MAX_LOG_CHARACTERS) if fields else None
+            self._lines.append(LogLine(self._clock(), storable(str(level), 100), text, shown))
+        elif self._logged == MAX_LOG_LINES:
+            self._lines.append(LogLine(self._clock(), "warning", "further lines were dropped", None))
+        self._logged += 1
+
+    def progress(self, value: Any) -> None:
+        """Show how far the attempt is: any JSON value, written to the task's ``progress`` within a second."""
+        self._progress = storable_json(value, MAX_LOG_CHARACTERS)
+
+    def facts(self) -> dict[str, Any]:
+        """What the context of a child process is made of, as JSON values (called by the worker)."""
+        task = self._task
+        return {
+            "id": task.id,
+            "task_type": task.task_type,
+            "queue": task.queue,
+            "attempts": task.attempts,
+            "max_attempts": task.max_attempts,
+            "fencing_token": task.fencing_token,
+            "execution_count": task.execution_count,
+            "scheduled_for": task.scheduled_for and task.scheduled_for.isoformat(),
+            "next_run_at": task.next_run_at.isoformat(),
+            "at": self._clock(),
+            "now": self._now().isoformat(),
+            "dependencies": self.dependencies.tasks(),
+            "trace": getattr(self, "_trace", None),  # set by carry() only
+        }
+
+    def add_report(self, progress: str | None, lines: list[LogLine]) -> None:
+        """Add what the handler reported in a child process (called by the worker)."""
+        if progress is not None:
+            self._progress = progress
+        self._lines.extend(lines)
+
+    @property
+    def reported(self) -> int:
+        """Characters of the log lines and the progress that are not written yet (asked by the worker)."""
+        lines = self._lines
+        return len(self._progress or "") + sum(len(line.message) + len(line.fields or "") for line in lines)
+
+    def take_report(self) -> tuple[str | None, list[LogLine]]:
+        """Hand over the progress, as JSON text, and the lines since the last time (called by the worker)."""
+        progress, self._progress = self._progress, None
+        lines = self._lines[:]
+        del self._lines[: len(lines)]  # a thread may be adding one right now
+        return progress, lines
+
+    def give_back(self, progress: str | None, lines: list[LogLine]) -> None:
+        """Take back what could not be written (called by the worker)."""
+        if self._progress is None:
+            self._progress = progress
+        self._lines[:0] = lines

@@ -1,0 +1,106 @@
+"""How an attempt ended, as an Outcome: what the handler returned or raised, wherever it ran."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from time import monotonic
+
+from pgsched.domain.attempt import Outcome
+from pgsched.domain.errors import Discard, Finished, InvalidTask, Retry
+from pgsched.domain.json_text import encode_json
+from pgsched.domain.storable import storable, text_of
+from pgsched.execution.callables import unrun
+
+MAX_ERROR_CHARACTERS = 16_384
+"""Characters kept of an error and its traceback."""
+
+_OURS = ("pgsched.execution.", "pgsched.worker.child_process", "pgsched.testing.", "asyncio.")
+"""Modules whose frames above the handler's own tell its author nothing."""
+
+
+def completed(value: object, started: float) -> Outcome:
+    """The handler returned ``value``."""
+    if value is None:
+        return Outcome("completed", started, monotonic())
+    try:
+        result = encode_json(value, "result")
+    except InvalidTask as error:
+        if (what := unrun(value)) is not None:
+            return raised(TypeError(f"the handler returned {what}, which nothing runs"), started)
+        # The work is done: doing it again would return the same and might bill somebody twice.
+        return Outcome("discarded", started, monotonic(), error=f"{error} (the handler itself had ended well)")
+    return Outcome("completed", started, monotonic(), result=result)
+
+
+def timed_out(timeout: float | None, started: float) -> Outcome:
+    """The handler overstayed its timeout."""
+    return Outcome("timed_out", started, monotonic(), error=f"timed out after {timeout:g} s")
+
+
+def raised(error: BaseException, started: float) -> Outcome:
+    """The handler raised ``error``.
+
+    In an exception group a Discard counts before a Retry, a Retry, the one with the longest delay, before a Finished,
+    and that before anything else.
+    """
+    try:
+        return _judged(error, started)
+    except BaseException as fault:  # noqa: BLE001 - whatever is asked of a foreign exception may raise anything
+        text = f"{type(error).__name__}, which cannot be shown: {type(fault).__name__}"
+        return Outcome("failed", started, monotonic(), error=storable(text, MAX_ERROR_CHARACTERS))
+
+
+def _judged(error: BaseException, started: float) -> Outcome:
+    asked = max(_leaves(error), key=_weight)
+    if isinstance(asked, Finished):
+        return _finished(asked, error, started)
+    if not isinstance(asked, Retry | Discard):
+        return Outcome("failed", started, monotonic(), error=describe(error))
+    text = f"{'Retry' if isinstance(asked, Retry) else 'Discard'}: {text_of(asked)}"
+    if asked is not error:
+        text = f"{text}\n\n{describe(error)}"
+    text = storable(text, MAX_ERROR_CHARACTERS)
+    if isinstance(asked, Discard):
+        return Outcome("discarded", started, monotonic(), error=text)
+    return Outcome("failed", started, monotonic(), error=text, retry_delay=asked.delay)
+
+
+def _finished(asked: Finished, error: BaseException, started: float) -> Outcome:
+    """The schedule is over. What else the handler raised in a group is kept with the attempt."""
+    outcome = completed(asked.result, started)
+    if outcome.status != "completed":
+        return outcome
+    others = [leaf for leaf in _leaves(error) if not isinstance(leaf, Finished | BaseExceptionGroup)]
+    return outcome._replace(ends=True, error=describe(error) if others else None)
+
+
+def describe(error: BaseException) -> str:
+    """Return the error in one line, then its traceback from the handler's own frame on, fit to be stored."""
+    trace = error.__traceback__
+    while trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith(_OURS):
+        trace = trace.tb_next
+    summary = "".join(traceback.format_exception_only(error)).strip()
+    lines = "".join(traceback.format_exception(type(error), error, trace)) if trace else ""
+    return storable(f"{summary}\n\n{lines}".strip(), MAX_ERROR_CHARACTERS)
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    """An exception, and if it is a group those inside, however deep."""
+    pending = [error]
+    while pending:
+        one = pending.pop()
+        yield one
+        if isinstance(one, BaseExceptionGroup):
+            pending += reversed(one.exceptions)
+
+
+def _weight(error: BaseException) -> tuple[int, float]:
+    """What counts more says what becomes of the task."""
+    if isinstance(error, Discard):
+        return 3, 0.0
+    if isinstance(error, Retry):
+        return 2, error.delay if isinstance(error.delay, int | float) else -1.0
+    if isinstance(error, Finished):
+        return 1, 0.0
+    return 0, 0.0

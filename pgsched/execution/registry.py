@@ -1,0 +1,221 @@
+"""Which function runs a task_type, and which payloads fit it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pgsched.domain.attempt import GROUP
+from pgsched.domain.byte_size import parse_size
+from pgsched.domain.errors import PayloadMismatch, RegistrationError
+from pgsched.domain.task_spec import TaskOptions, TaskSpec
+from pgsched.execution.callables import is_coroutine_function, why_no_handler
+from pgsched.execution.context import Context
+
+EXECUTORS = ("auto", "process")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Handler:
+    """A registered function."""
+
+    task_type: str
+    function: Callable[..., Any]
+    is_async: bool
+    """A coroutine function, run on an event loop; anything else runs in a thread."""
+    options: TaskOptions
+    """What a task of this type is scheduled with unless the caller says otherwise."""
+    parameters: frozenset[str]
+    """The names a payload may fill."""
+    required: frozenset[str]
+    open_ended: bool
+    """The function takes ``**kwargs``: any key fits."""
+    context_parameter: str | None
+    executor: str = "auto"
+    """``auto``: the event loop or a thread; ``process``: a child process."""
+    memory_limit: int | None = None
+    """Bytes of address space of its child process."""
+    on_loop: bool = False
+    """It runs on the worker's own event loop."""
+    needs_context: bool = False
+    """There is a context for it from the beginning: it asks for one, or reports from another process."""
+    transactional: bool = False
+    """It writes in a transaction that is committed with the outcome."""
+    schedules: tuple[TaskSpec, ...] = ()
+    """Those that the code declares, which workers keep in step with the table; each has an idempotency key."""
+
+    def check(self, payload: Mapping[str, Any]) -> None:
+        """Raise PayloadMismatch, naming the argument, unless the payload fits the function's signature."""
+        keys = payload.keys()
+        if not self.open_ended and not keys <= self.parameters:
+            self._refuse(sorted(keys - self.parameters), "unexpected argument")
+        if not self.required <= keys:
+            self._refuse(sorted(self.required - keys), "missing argument")
+        if self.context_parameter in keys:
+            self._refuse(
+                [str(self.context_parameter)],
+                "the context is passed by pgsched, not by the payload: argument",
+            )
+
+    def _refuse(self, names: list[str], rule: str) -> None:
+        shown = ", ".join(repr(name[:100]) for name in names[:10])
+        raise PayloadMismatch(f"payload does not fit handler {self.task_type!r}: {rule} {shown}")
+
+
+class Registry:
+    """The handlers of one application, by task_type."""
+
+    def __init__(self) -> None:
+        self._handlers: dict[str, Handler] = {}
+        self.get: Callable[[str], Handler | None] = self._handlers.get
+        """Returns the handler of a task_type, None when there is none. The dictionary's own: asked for every task."""
+
+    def register(
+        self,
+        task_type: str,
+        function: Callable[..., Any],
+        options: TaskOptions | None = None,
+        *,
+        executor: str = "auto",
+        memory_limit: int | str | None = None,
+        transactional: bool = False,
+    ) -> Handler:
+        """Register ``function``, which may have other names already, under ``task_type`` and return its handler.
+
+        Raises RegistrationError when the name is taken or the signature cannot take a payload, for what runs nothing
+        when it is called (a generator function, a class), and for an executor, memory_limit or transaction that makes
+        no sense.
+        """
+        if task_type == GROUP:
+            raise RegistrationError(f"task type {task_type!r} is that of groups, which need no handler")
+        if task_type in self._handlers:
+            raise RegistrationError(f"task type {task_type!r} is registered already")
+        handler = _executed(_inspect(task_type, function, options or TaskOptions()), executor, memory_limit)
+        if transactional:
+            handler = _in_transaction(handler)
+        self._handlers[task_type] = handler
+        if handler.options.get("cron") is not None or handler.options.get("every") is not None:
+            handler = self._declare(handler, TaskSpec(task_type=task_type, **handler.options))
+        return handler
+
+    def declare(self, spec: TaskSpec) -> Handler:
+        """Declare one more schedule of a handler, and return that.
+
+        Raises PayloadMismatch, and RegistrationError for no schedule, one without a name and one that is declared
+        already.
+        """
+        handler = self._handlers[spec.task_type]
+        if spec.cron is None and spec.every is None:
+            raise RegistrationError(f"a declared schedule of {spec.task_type!r} must have cron or every")
+        if spec.name is None:
+            raise RegistrationError(f"a declared schedule of {spec.task_type!r} must have a name, which tells it apart")
+        handler.check(spec.payload or {})
+        return self._declare(handler, spec, spec.name)
+
+    def _declare(self, handler: Handler, spec: TaskSpec, *name: str) -> Handler:
+        fixed = TaskOptions(idempotency_key=":".join(("declared", spec.task_type, *name)), created_by="code")
+        spec = spec.with_defaults(fixed)
+        if any(spec.idempotency_key == other.idempotency_key for one in self for other in one.schedules):
+            raise RegistrationError(f"a schedule with the key {spec.idempotency_key!r} is declared already")
+        handler = replace(handler, schedules=(*handler.schedules, spec))
+        self.replace(handler)
+        return handler
+
+    def add(self, handler: Handler) -> None:
+        """Take over a handler of another registry. Raises RegistrationError when its name is taken."""
+        if handler.task_type in self._handlers:
+            raise RegistrationError(f"task type {handler.task_type!r} is registered already")
+        self._handlers[handler.task_type] = handler
+
+    def replace(self, handler: Handler) -> None:
+        """Put another handler in the place of the one with its name. Raises KeyError when there is none."""
+        if handler.task_type not in self._handlers:
+            raise KeyError(handler.task_type)
+        self._handlers[handler.task_type] = handler
+
+    @property
+    def task_types(self) -> list[str]:
+        """Every registered task_type, sorted."""
+        return sorted(self._handlers)
+
+    def __iter__(self) -> Iterator[Handler]:
+        return iter(self._handlers.values())
+
+
+def _inspect(task_type: str, function: Callable[..., Any], options: TaskOptions) -> Handler:
+    registered = getattr(function, "handler", None)
+    if isinstance(registered, Handler):  # under another name
+        function = registered.function
+    if (what := why_no_handler(function)) is not None:
+        raise RegistrationError(f"handler {task_type!r} must be a function that runs when it is called, got {what}")
+    try:
+        signature = inspect.signature(function, eval_str=True)
+    except (NameError, TypeError):  # an annotation that exists for the type checker only
+        signature = inspect.signature(function)
+    parameters, required = set(), set()
+    open_ended = False
+    context_parameter = None
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            open_ended = True
+        elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
+            raise RegistrationError(
+                f"handler {task_type!r}: parameter {parameter.name!r} is positional, a payload has names only"
+            )
+        elif _is_context(parameter):
+            if context_parameter is not None:
+                raise RegistrationError(f"handler {task_type!r} asks for the context twice")
+            context_parameter = parameter.name
+        else:
+            parameters.add(parameter.name)
+            if parameter.default is parameter.empty:
+                required.add(parameter.name)
+    return Handler(
+        task_type=task_type,
+        function=function,
+        is_async=is_coroutine_function(function),
+        options=options,
+        parameters=frozenset(parameters),
+        required=frozenset(required),
+        open_ended=open_ended,
+        context_parameter=context_parameter,
+    )
+
+
+def _executed(handler: Handler, executor: str, memory_limit: int | str | None) -> Handler:
+    """The handler with the place where it runs."""
+    name = handler.task_type
+    if executor not in EXECUTORS:
+        raise RegistrationError(f"handler {name!r}: executor must be {' or '.join(EXECUTORS)}, got {executor!r:.100}")
+    if memory_limit is not None and executor != "process":
+        raise RegistrationError(f'handler {name!r}: memory_limit needs executor="process"')
+    return replace(
+        handler,
+        executor=executor,
+        memory_limit=None if memory_limit is None else parse_size(f"handler {name!r}: memory_limit", memory_limit),
+        on_loop=handler.is_async and executor == "auto",
+        needs_context=handler.context_parameter is not None or executor == "process",
+    )
+
+
+def _in_transaction(handler: Handler) -> Handler:
+    """The handler as one that writes in a transaction of the worker's."""
+    if handler.executor == "process":
+        raise RegistrationError(
+            f'handler {handler.task_type!r}: transactional excludes executor="process", its connection is the worker\'s'
+        )
+    if handler.context_parameter is None:
+        raise RegistrationError(
+            f"handler {handler.task_type!r} is transactional and takes no context: add a parameter annotated Context, "
+            "which has the connection"
+        )
+    return replace(handler, transactional=True)
+
+
+def _is_context(parameter: inspect.Parameter) -> bool:
+    annotation = parameter.annotation
+    if annotation is Context or (isinstance(annotation, str) and annotation.split(".")[-1].strip("'\"") == "Context"):
+        return True
+    return parameter.name == "ctx" and annotation is parameter.empty

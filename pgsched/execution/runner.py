@@ -1,0 +1,211 @@
+"""Runs one attempt and says how it went. Knows no database.
+
+Whatever a handler does (return, raise anything, overstay its timeout, return what JSON cannot hold) becomes an
+Outcome; nothing it raises gets past this module.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import types
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import nullcontext
+from functools import partial
+from time import monotonic
+from typing import Any
+
+from pgsched.concurrency import fork_guard
+from pgsched.concurrency.thread_pool import Threads
+from pgsched.domain.attempt import Outcome
+from pgsched.domain.errors import PayloadMismatch
+from pgsched.execution.context import Context
+from pgsched.execution.outcomes import completed, raised, timed_out
+from pgsched.execution.process_pool import ChildFailed, Processes
+from pgsched.execution.registry import Handler
+
+Report = Callable[[Outcome], None]
+
+
+def run_attempt(
+    handler: Handler,
+    payload: dict[str, Any],
+    context: Context | None,
+    *,
+    timeout: float | None,
+    threads: Threads[Outcome],
+    report: Report,
+    processes: Processes | None = None,
+    started: float | None = None,
+) -> Coroutine[Any, Any, None]:
+    """Return what runs one attempt and reports its outcome, once; it ends when its slot is free again.
+
+    An async handler runs in the task that awaits it, which should be there for this attempt alone.
+    ``started`` is when the attempt began, by the monotonic clock; None: now.
+    ``timeout`` is in seconds. A plain function that overstays it is reported as timed out at once, but holds its slot
+    until it returns, because a thread cannot be stopped; a child process is ended. A cancellation of the task
+    cancels an async handler, ends a child process, and is reported as ``released`` (the caller decides what that
+    means), unless the handler ended all the same.
+    """
+    # No coroutine of its own: every task would pay for it.
+    if started is None:
+        started = monotonic()
+    try:
+        handler.check(payload)
+    except PayloadMismatch as error:
+        return _discard(error, started, report)
+    arguments = payload
+    if handler.context_parameter is not None:
+        arguments = {**payload, handler.context_parameter: context}
+    if handler.on_loop:
+        return _run_on_loop(handler, arguments, started, timeout, report)
+    if handler.executor == "process":
+        return _run_in_process(payload, context, timeout, processes, report)
+    return _run_in_thread(handler, arguments, context, started, timeout, threads, report)
+
+
+async def _discard(error: PayloadMismatch, started: float, report: Report) -> None:
+    report(Outcome("discarded", started, monotonic(), error=str(error)))
+
+
+async def _run_on_loop(
+    handler: Handler, arguments: dict[str, Any], started: float, timeout: float | None, report: Report
+) -> None:
+    generation = fork_guard.generation
+    limit: asyncio.Timeout | None = None
+    try:
+        coroutine = handler.function(**arguments)
+        if timeout is None:
+            try:
+                awaited = coroutine.send(None)
+            except StopIteration as stop:  # it never waited: most that are quick do not
+                outcome = completed(stop.value, started)
+            else:
+                outcome = completed(await _go_on(awaited, coroutine, generation), started)
+        else:
+            async with asyncio.timeout(timeout) as limit:
+                try:
+                    outcome = completed(await _go_on(coroutine.send(None), coroutine, generation), started)
+                except StopIteration as stop:
+                    outcome = completed(stop.value, started)
+                except TimeoutError as error:
+                    # The handler's own, unless the limit is what struck: then __aexit__ makes one of its own.
+                    if limit.expired():
+                        raise
+                    outcome = raised(error, started)
+            if limit.expired():  # it ended because the limit cancelled it, and swallowed that
+                outcome = timed_out(timeout, started)
+    except asyncio.CancelledError as error:
+        outcome = _cancelled(error, limit, timeout, started)
+    except TimeoutError as error:
+        outcome = raised(error, started) if limit is None else timed_out(timeout, started)
+    except BaseException as error:  # noqa: BLE001 - SystemExit of a handler must not end the worker
+        if fork_guard.generation != generation:
+            fork_guard.end_copy(error)
+        outcome = raised(error, started)
+        if outcome.ends and limit is not None and limit.expired():  # as if it had swallowed that and returned
+            outcome = timed_out(timeout, started)
+    if fork_guard.generation != generation:
+        fork_guard.end_copy()
+    report(outcome)
+
+
+def _cancelled(
+    error: asyncio.CancelledError, limit: asyncio.Timeout | None, timeout: float | None, started: float
+) -> Outcome:
+    if limit is not None and limit.expired():
+        # A task group of the handler left a cancellation behind (CPython before 3.13), which hid the limit's own.
+        return timed_out(timeout, started)
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        while task.uncancel():
+            pass
+        return Outcome("released", started, monotonic())
+    return raised(error, started)
+
+
+@types.coroutine
+def _go_on(awaited: Any, coroutine: Coroutine[Any, Any, Any], generation: int) -> Generator[Any, Any, Any]:
+    """Drive a coroutine that waits for the first time, but end this process where that is a copy of the worker."""
+    try:
+        while True:
+            if fork_guard.generation != generation:
+                fork_guard.end_copy()
+            try:
+                value = yield awaited
+            except BaseException as error:  # noqa: BLE001 - cancellation included: it belongs to the handler
+                awaited = coroutine.throw(error)
+            else:
+                awaited = coroutine.send(value)
+    except StopIteration as stop:
+        return stop.value
+
+
+async def _run_in_thread(
+    handler: Handler,
+    arguments: dict[str, Any],
+    context: Context | None,
+    started: float,
+    timeout: float | None,
+    threads: Threads[Outcome],
+    report: Report,
+) -> None:
+    def call() -> Outcome:
+        generation = fork_guard.generation
+        try:
+            value = handler.function(**arguments)
+        except BaseException as error:  # noqa: BLE001 - SystemExit of a handler must not end the worker
+            if fork_guard.generation != generation:
+                fork_guard.end_copy(error)
+            return raised(error, started)
+        if fork_guard.generation != generation:
+            fork_guard.end_copy()
+        return completed(value, started)
+
+    ticket = threads.submit(partial(contextvars.copy_context().run, call))
+    try:
+        async with asyncio.timeout(timeout) if timeout is not None else nullcontext():
+            report(await ticket.future)
+        return
+    except TimeoutError:
+        outcome = timed_out(timeout, started)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        while task is not None and task.uncancel():
+            pass
+        outcome = Outcome("released", started, monotonic())
+    if context is not None:
+        context.cancelled = True
+    report(outcome)
+    await ticket.ended()
+
+
+async def _run_in_process(
+    payload: dict[str, Any],
+    context: Context | None,
+    timeout: float | None,
+    processes: Processes | None,
+    report: Report,
+) -> None:
+    assert context is not None  # what the child reports goes there  # noqa: S101
+    assert processes is not None  # a worker without any does not start with such a handler  # noqa: S101
+    started = monotonic()
+    try:
+        async with processes.child() as child:
+            started = monotonic()  # starting a child is no time of the handler's
+            if timeout is not None:
+                context.deadline_monotonic = started + timeout
+            async with asyncio.timeout(timeout) if timeout is not None else nullcontext():
+                outcome = await child.run(payload, context)
+    except ChildFailed as error:
+        outcome = Outcome("failed", started, monotonic(), error=str(error))
+    except TimeoutError:
+        context.cancelled = True
+        outcome = timed_out(timeout, started)
+    except asyncio.CancelledError:
+        context.cancelled = True
+        task = asyncio.current_task()
+        while task is not None and task.uncancel():
+            pass
+        outcome = Outcome("released", started, monotonic())
+    report(outcome)

@@ -1,0 +1,78 @@
+"""Tells a service manager how this process is: the notification protocol of systemd.
+
+The protocol is that of sd_notify(3) and sd_watchdog_enabled(3)
+(https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html): datagrams of ``NAME=value`` lines to the unix
+socket that ``NOTIFY_SOCKET`` names, a path or, with ``@`` in front, a name of Linux's abstract namespace. A manager
+that wants to hear ``WATCHDOG=1`` says in ``WATCHDOG_USEC`` how often at least, and in ``WATCHDOG_PID`` from whom.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import MutableMapping
+
+from pgsched.domain.errors import ConfigError
+from pgsched.observability.logs import get_logger
+
+log = get_logger("pgsched.notify")
+
+SEND_SECONDS = 1.0
+"""How long a manager that reads nothing is waited for."""
+MAX_STATUS = 200
+"""Characters of a status line."""
+
+
+class Manager:
+    """The service manager that started this process."""
+
+    def __init__(self, *, address: str, watchdog: float | None) -> None:
+        """``address`` is that of ``NOTIFY_SOCKET``; ``watchdog`` the seconds of WatchdogSec, None without it."""
+        self.watchdog = watchdog
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        self._refused = False
+
+    def ready(self) -> None:
+        """The service does its work from now on."""
+        self._send("READY=1")
+
+    def stopping(self) -> None:
+        """The service has begun to end."""
+        self._send("STOPPING=1")
+
+    def alive(self) -> None:
+        """The service makes progress; without this for ``watchdog`` seconds it is killed and started again."""
+        self._send("WATCHDOG=1")
+
+    def status(self, line: str) -> None:
+        """What ``systemctl status`` shows."""
+        self._send("STATUS=" + " ".join(line.split())[:MAX_STATUS])
+
+    def _send(self, message: str) -> None:
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as link:
+                link.settimeout(SEND_SECONDS)
+                link.sendto(message.encode(errors="backslashreplace"), self._address)
+            self._refused = False
+        except (OSError, ValueError) as error:  # a ValueError for an address that cannot be one
+            if not self._refused:  # once, and not at every beat
+                log.warning("not_notified", message=message.partition("=")[0], error=str(error))
+            self._refused = True
+
+
+def find_manager(environment: MutableMapping[str, str]) -> Manager | None:
+    """Return the manager that wants to be told, None without one. Its variables are taken out of the ``environment``.
+
+    So no child process, and no command of a task, speaks for this one. Raises ConfigError for what cannot be read.
+    """
+    address = environment.pop("NOTIFY_SOCKET", "")
+    interval = environment.pop("WATCHDOG_USEC", "")
+    wanted_of = environment.pop("WATCHDOG_PID", "")
+    if not address:
+        return None
+    if address[0] not in "/@" or len(address) < 2:
+        raise ConfigError(f"NOTIFY_SOCKET must be a path, or a name that starts with @, got {address!r}")
+    if interval and (not interval.isascii() or not interval.isdecimal() or int(interval) == 0):
+        raise ConfigError(f"WATCHDOG_USEC must be a whole number of microseconds above 0, got {interval!r}")
+    meant = not wanted_of or wanted_of == str(os.getpid())
+    return Manager(address=address, watchdog=int(interval) / 1e6 if interval and meant else None)

@@ -1,0 +1,110 @@
+"""Looks what is wrong: asks the database, judges each answer, and says what it could not see."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+from pgsched.db.diagnostic_session import Refusal, ask
+from pgsched.db.link import AsyncLink
+from pgsched.db.migrate import program_version
+from pgsched.domain.errors import ConfigError
+from pgsched.ops.doctor.catalogue import NAMES, SEVERITIES
+from pgsched.ops.doctor.facts import PRESSING, Facts, NotSeen, questions
+from pgsched.ops.doctor.findings import Checked, Diagnosis, Finding
+from pgsched.ops.doctor.judges import OF_ANY_SCHEMA, OF_OUR_SCHEMA
+
+NAME = "pgsched doctor"
+
+
+async def look(
+    dsn: str,
+    checks: Collection[str] = (),
+    *,
+    name: str = NAME,
+    pressing: bool = False,
+    lent: AsyncLink | None = None,
+) -> Diagnosis:
+    """Look at a database with the right or the wrong schema, by all checks or by these.
+
+    It has a connection of its own, or one that was ``lent``.
+
+    ``pressing``: ask only what presses; checks that need more are unseen, without a word.
+
+    Raises ConfigError for a check that does not exist, DatabaseUnavailable when the database cannot be reached.
+    """
+    chosen = known_checks(checks)
+    now = datetime.now(UTC)
+    asked = questions(now)
+    left_out = {key: Refusal("") for key in asked if pressing and key not in PRESSING}
+    answers = await ask(dsn, {key: one for key, one in asked.items() if key not in left_out}, name=name, lent=lent)
+    answers = answers._replace(found={**answers.found, **left_out})
+    return judge(Facts(answers, program_version=program_version(), now=now - answers.skew), chosen)
+
+
+def look_apart(dsn: str, checks: Collection[str] = ()) -> Diagnosis:
+    """As :func:`look`, for a thread, whether it has an event loop or not."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="pgsched-doctor") as threads:
+        return threads.submit(asyncio.run, look(dsn, checks)).result()
+
+
+def known_checks(checks: Collection[str]) -> tuple[str, ...]:
+    """Return these checks in their order, all for none. Raises ConfigError."""
+    for name in checks:
+        if name not in NAMES:
+            raise ConfigError(f"check must be one of {', '.join(NAMES)}, got {name!r}")
+    return tuple(name for name in NAMES if name in checks) if checks else NAMES
+
+
+def judge(facts: Facts, chosen: Collection[str] = NAMES) -> Diagnosis:
+    """Judge all facts."""
+    states: dict[str, str] = {}
+    findings: list[Finding] = []
+    for name, found in ((name, _judge_one(name, facts)) for name in NAMES if name in chosen or name == "unseen"):
+        if isinstance(found, Refusal):
+            states[name] = "unseen"
+            if found.reason:
+                findings.append(_unseen(name, found))
+        else:
+            states[name] = "found" if found else "ok"
+            findings += found
+    if any(finding.check == "unseen" for finding in findings):
+        states["unseen"] = "found"
+    if "unseen" not in chosen:
+        findings = [one for one in findings if one.check != "unseen" or one.object in chosen]
+    findings.sort(key=lambda one: (SEVERITIES.index(one.severity), NAMES.index(one.check)))
+    return Diagnosis(
+        checks=[Checked(check=name, state=states[name]) for name in NAMES if name in chosen], findings=findings
+    )
+
+
+def _judge_one(name: str, facts: Facts) -> list[Finding] | Refusal:
+    try:
+        if name in OF_OUR_SCHEMA and not _is_ours(facts):
+            return Refusal("")  # the check of the version says why
+        judged = OF_ANY_SCHEMA.get(name) or OF_OUR_SCHEMA[name]
+        return list(judged(facts))
+    except NotSeen as gone:
+        return gone.refusal
+
+
+def _is_ours(facts: Facts) -> bool:
+    try:
+        return facts.version.version == facts.program_version
+    except NotSeen as gone:
+        return gone.refusal.kind == "rights"  # every role of ours may read the version; the others may see something
+
+
+def _unseen(check: str, refusal: Refusal) -> Finding:
+    rights = refusal.kind == "rights"
+    return Finding(
+        check="unseen",
+        severity="hint" if rights else "warning",
+        object=check,
+        problem=f"the check {check} could not be made: {refusal.reason}",
+        advice="run it as a member of pgsched_viewer"
+        if rights
+        else f"pgsched doctor --check {check}, when the server has time",
+    )

@@ -1,0 +1,66 @@
+"""What the doctor says: findings, and which checks were fine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pgsched.ops.doctor.catalogue import Severity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something that is wrong."""
+
+    check: str
+    severity: Severity
+    object: str
+    """What it is about: a queue, a table, a session."""
+    problem: str
+    """What is wrong, in one line, with the value."""
+    advice: str
+    """What to do, most often something to paste."""
+
+    def as_dict(self) -> dict[str, str]:
+        """Return the finding as a JSON-able dictionary."""
+        return {
+            "check": self.check,
+            "severity": self.severity,
+            "object": self.object,
+            "problem": self.problem,
+            "advice": self.advice,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """How one check went."""
+
+    check: str
+    state: str
+    """``ok``, ``found``, or ``unseen``: it could not be looked at."""
+
+    def as_dict(self) -> dict[str, str]:
+        """Return it as a JSON-able dictionary."""
+        return {"check": self.check, "state": self.state}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """Every check that was made, and all that was found, the worst first."""
+
+    checks: list[Checked]
+    findings: list[Finding]
+
+    def healthy(self, *, strict: bool = False) -> bool:
+        """Whether there is no error; with ``strict`` no warning either. Hints do no harm."""
+        bad = {"error", "warning"} if strict else {"error"}
+        return not any(finding.severity in bad for finding in self.findings)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the diagnosis as a JSON-able dictionary."""
+        return {
+            "healthy": self.healthy(),
+            "checks": [checked.as_dict() for checked in self.checks],
+            "findings": [finding.as_dict() for finding in self.findings],
+        }

@@ -1,0 +1,77 @@
+"""Judgements about what others do to the tables: their triggers, rules and locks, and the settings of roles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from pgsched.ops.doctor.facts import Facts
+from pgsched.ops.doctor.findings import Finding
+from pgsched.ops.doctor.schema import expected
+from pgsched.ops.doctor.words import age
+
+_CATALOG: Final = {
+    "index": ("index", "drop index pgsched.{part};"),
+    "trigger": ("trigger", "drop trigger {part} on pgsched.{table};"),
+    "constraint": ("constraint", "alter table pgsched.{table} drop constraint {part};"),
+    "column": ("column", "alter table pgsched.{table} drop column {part};"),
+    "domain": ("constraint of the domain", "alter domain pgsched.{table} drop constraint {part};"),
+}
+_OTHERS: Final = {
+    "policy": "its condition hides rows from workers, or refuses what they write",
+    "row security": "rows that no policy lets through are never run",
+    "rule": "what it rewrites is not done as pgsched means it",
+    "foreign key": "rows that it refers to cannot be deleted",
+    "publication": "each claim and each finish is sent to its subscribers",
+    "event trigger": "it may refuse the partitions that pgsched makes each day",
+}
+
+
+def foreign_objects(facts: Facts) -> Iterator[Finding]:
+    """Others may add to the tables, and what they add may refuse rows: nobody thinks of it then."""
+    for part in facts.catalog:
+        if part.kind in _CATALOG and part.name not in expected()[part.kind]:
+            noun, drop = _CATALOG[part.kind]
+            table, _, name = part.name.partition(".")
+            yield Finding(
+                check="foreign_objects",
+                severity="hint",
+                object=part.name,
+                problem=f"the {noun} {name} of pgsched.{table} is not pgsched's own: rows that it refuses do not run",
+                advice=f"if it does: {drop.format(table=table, part=name)}",
+            )
+    for one in facts.foreign:
+        if one.kind in _OTHERS:
+            yield Finding(
+                check="foreign_objects",
+                severity="hint",
+                object=one.name,
+                problem=f"{one.kind} {one.name}{f' ({one.about})' if one.about else ''}: {_OTHERS[one.kind]}",
+                advice="see that it lets through what workers do, or drop it",
+            )
+
+
+def role_settings(facts: Facts) -> Iterator[Finding]:
+    """pgsched sets for its own sessions what it relies on; other programs' inserts and psql follow the setting."""
+    for one in facts.foreign:
+        if one.kind == "setting":
+            reset = (one.about or "").rpartition(" set ")
+            yield Finding(
+                check="role_settings",
+                severity="hint",
+                object=one.name,
+                problem=f"sessions begin with a setting that changes what statements do: {one.about}",
+                advice=f"if programs fail of it: {reset[0]} reset {reset[2].partition('=')[0]};",
+            )
+
+
+def held_locks(facts: Facts) -> Iterator[Finding]:
+    """Rows and tables that somebody has locked are not claimed, finished or kept in order."""
+    for one in facts.locks:
+        yield Finding(
+            check="held_locks",
+            severity="warning",
+            object=one.name,
+            problem=f"a transaction ({one.about}), open for {age(one.seconds)}, holds {one.holds}",
+            advice=f"let it commit, or: select pg_terminate_backend({one.name});",
+        )

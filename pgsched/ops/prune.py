@@ -1,0 +1,123 @@
+"""One run of deleting what is finished and old, for whoever asks for it."""
+
+from __future__ import annotations
+
+import threading
+from os import PathLike
+from pathlib import Path
+from time import monotonic
+from typing import Any, TypedDict
+
+from pgsched.db.commands import Command
+from pgsched.db.retention import Eraser
+from pgsched.db.settings_commands import number_of
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.records import Pruned
+from pgsched.domain.retention_age import Age, age_of, long_enough
+from pgsched.domain.validation import RULES, flag
+from pgsched.ops.archive import Archive
+from pgsched.ops.retention import Pruner, Wish
+
+
+class PruneOptions(TypedDict, total=False):
+    """What to delete instead of what the settings say, and how."""
+
+    queue: str | None
+    """Only tasks of this queue, and no history."""
+    completed_older_than: Age | None
+    """Completed and cancelled tasks that ended longer ago, whatever the settings say of these."""
+    completed_keep: int | None
+    """All completed and cancelled tasks of a queue but so many of the latest."""
+    dead_older_than: Age | None
+    """Dead tasks that died longer ago, whatever the settings say of dead ones."""
+    dead_keep: int | None
+    """All dead tasks of a queue but so many of the latest."""
+    history_older_than: Age | None
+    """Days of the history that ended longer ago."""
+    archive: bool | None
+    """Copy tasks to ``pgsched.archived_tasks`` first; None: as the settings say."""
+    archive_dir: str | PathLike[str] | None
+    """A folder on this machine: what is deleted is written to files in it first, tasks and history."""
+    dry_run: bool
+    """Only say what would be deleted."""
+    allow_short: bool
+    """The ages may be shorter than an hour."""
+    max_seconds: float | None
+    """Stop after so many seconds; the next run goes on."""
+
+
+PREVIEW_SECONDS = 3.0
+"""Whoever is asked whether to delete something waits for the number no longer than that."""
+_AGES = ("completed_older_than", "dead_older_than", "history_older_than")
+_NUMBERS = ("completed_keep", "dead_keep")
+_NAMES = frozenset(PruneOptions.__annotations__)
+
+
+def preview(dsn: str, change: Command[None], *, seconds: float = PREVIEW_SECONDS) -> Pruned:
+    """Return what a run would delete after a change of the settings, which is not made.
+
+    Counts for so many seconds at most; ``complete`` is false when there may be more. Raises DatabaseUnavailable and
+    PermissionRefused.
+    """
+    deadline = monotonic() + seconds
+    eraser = Eraser(dsn)
+    try:
+        with eraser.transaction(undo=True):
+            eraser.run(change)
+            return Pruner(eraser=eraser, wait=lambda _pause: monotonic() >= deadline, dry_run=True).run()
+    finally:
+        eraser.close()
+
+
+def prune(dsn: str, options: PruneOptions, stop: threading.Event | None = None) -> Pruned:
+    """Delete what is to go. Raises InvalidTask, DatabaseUnavailable, PermissionRefused, OSError of ``archive_dir``."""
+    wish, seconds = wish_of(options), seconds_of(options)
+    folder = options.get("archive_dir")
+    dry_run = bool(options.get("dry_run"))
+    stop = stop or threading.Event()
+    deadline = None if seconds is None else monotonic() + seconds
+
+    def wait(pause: float) -> bool:
+        left = pause if deadline is None else min(pause, deadline - monotonic())
+        return stop.wait(max(left, 0.0)) or (deadline is not None and monotonic() >= deadline)
+
+    eraser = Eraser(dsn)
+    try:
+        return Pruner(
+            eraser=eraser,
+            wait=wait,
+            wish=wish,
+            archive=None if folder is None or dry_run else Archive(Path(folder)),
+            dry_run=dry_run,
+        ).run()
+    finally:
+        eraser.close()
+
+
+def wish_of(options: PruneOptions) -> Wish:
+    """Return what is wished for. Raises InvalidTask, naming option, rule and value."""
+    unknown = set(options) - _NAMES
+    if unknown:
+        raise InvalidTask(f"prune: {min(unknown)!r} is no option")
+    queue, archive = options.get("queue"), options.get("archive")
+    if queue is not None:
+        queue = RULES["queue"][1]("queue", queue)
+        if options.get("history_older_than") is not None:
+            raise InvalidTask("history_older_than is for all queues: the history is dropped by days; leave queue out")
+    if not isinstance(archive, bool | None):
+        raise InvalidTask(f"archive must be true or false, got {str(archive)[:100]}")
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    allow_short = flag("allow_short", given.get("allow_short", False))
+    ages = {
+        name: long_enough(name, age_of(name, given[name]), allow_short=allow_short) for name in _AGES if name in given
+    }
+    numbers = {name: number_of(name, given.get(name)) for name in _NUMBERS}
+    return Wish(queue=queue, archive=archive, **ages, **numbers)  # type: ignore[arg-type]
+
+
+def seconds_of(options: PruneOptions) -> float | None:
+    """Return how long a run may take. Raises InvalidTask."""
+    seconds = options.get("max_seconds")
+    if seconds is not None and (not isinstance(seconds, int | float) or isinstance(seconds, bool) or not seconds > 0):
+        raise InvalidTask(f"max_seconds must be a number above 0, got {str(seconds)[:100]}")
+    return seconds

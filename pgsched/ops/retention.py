@@ -1,0 +1,237 @@
+"""Deletes finished tasks and old history: which, in what order, and how fast."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from time import monotonic
+
+from pgsched.db.retention import Batch, Day, Eraser, Place, Rule
+from pgsched.domain.interval import Interval
+from pgsched.domain.records import Pruned, PrunedQueue
+from pgsched.ops.archive import Archive
+
+WORKER_SHARE = 0.2
+"""The share of time that deleting may take beside a worker's work."""
+COMMAND_SHARE = 0.5
+"""The share of time that it may take when somebody waits for it."""
+FIRST_BATCH = 500
+"""Tasks of the first batch; later ones are made to take :data:`BATCH_SECONDS`."""
+SMALLEST_BATCH = 50
+LARGEST_BATCH = 2000
+BATCH_SECONDS = 0.02
+FILED_SECONDS = 0.5
+"""How long a batch may take that is written to a file, and synced."""
+BUSY_SECONDS = 0.05
+"""How soon one that found somebody else pruning tries again, if somebody waits for it."""
+DROP_TRIES = 5
+"""How often a day of the history is tried, each time waiting up to a tenth of a second for those who work with it."""
+DROP_SECONDS = 0.5
+"""The pause between two tries."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What to delete other than what the settings say; empty: what they say."""
+
+    queue: str | None = None
+    """Tasks of this queue only, and no history."""
+    completed_older_than: Interval | None = None
+    completed_keep: int | None = None
+    dead_older_than: Interval | None = None
+    dead_keep: int | None = None
+    history_older_than: Interval | None = None
+    archive: bool | None = None
+    """Copy tasks to archived_tasks first."""
+
+    def of(self, rule: Rule) -> Rule:
+        """Return what holds for a queue. A wish for completed or for dead tasks stands for both numbers of them."""
+        older_than, keep = (
+            (self.dead_older_than, self.dead_keep) if rule.dead else (self.completed_older_than, self.completed_keep)
+        )
+        if older_than is not None or keep is not None:
+            rule = rule._replace(older_than=older_than, keep=keep)
+        return rule if self.archive is None else rule._replace(archive=self.archive)
+
+
+@dataclass(kw_only=True)
+class Pruner:
+    """One run over everything. ``wait`` pauses, and says whether to stop."""
+
+    eraser: Eraser
+    wait: Callable[[float], bool]
+    share: float = COMMAND_SHARE
+    wish: Wish = field(default_factory=Wish)
+    archive: Archive | None = None
+    dry_run: bool = False
+    patient: bool = True
+    """Try again while somebody else prunes."""
+    on_batch: Callable[[str, Batch], None] | None = None
+    busy: bool = False
+    """Somebody else prunes, and this run left it to them."""
+    _stopped: bool = False
+    _gone: dict[str, Counter[str]] = field(default_factory=dict)
+    _days: list[Day] = field(default_factory=list)
+    _rows: int = 0
+    _left: bool = False
+    """Something could not be deleted now."""
+    _kept: int = 0
+    _refusal: str | None = None
+    _days_kept: list[str] = field(default_factory=list)
+
+    def run(self) -> Pruned:
+        """Delete everything that is to go. Raises DatabaseUnavailable, PermissionRefused, OSError of the archive."""
+        # The dead ones first: what they depend on may go when they are gone.
+        for rule in sorted(self.eraser.rules(self.wish.queue), key=lambda rule: (not rule.dead, rule.queue)):
+            self._tasks(self.wish.of(rule))
+            if self._ended:
+                break
+        if not self._ended and self.wish.queue is None:
+            self._history()
+        return self.pruned()
+
+    def pruned(self) -> Pruned:
+        """Return what was deleted so far."""
+        return Pruned(
+            dry_run=self.dry_run,
+            complete=not self._ended and not self._left,
+            queues=[
+                PrunedQueue(queue=name, completed=one["completed"], cancelled=one["cancelled"], dead=one["dead"])
+                for name, one in sorted(self._gone.items())
+            ],
+            history=[day.part for day in self._days],
+            history_bytes=sum(day.bytes for day in self._days),
+            history_rows=self._rows,
+            kept=self._kept,
+            kept_by=self._refusal,
+            history_kept=self._days_kept,
+            files=[str(path) for path in self.archive.files] if self.archive else [],
+        )
+
+    @property
+    def _ended(self) -> bool:
+        return self._stopped or self.busy
+
+    # Tasks.
+
+    def _tasks(self, rule: Rule) -> None:
+        if rule.older_than is None and rule.keep is None:
+            return
+        if self.on_batch is not None:
+            self.on_batch(rule.queue, Batch(0, None, 0, 0, 0))  # a series begins with 0
+        begun = monotonic()
+        until = self.eraser.cut(rule)
+        if until is None or self._rest(monotonic() - begun):
+            return
+        for batch in self._batches(rule, until):
+            gone = self._gone.setdefault(rule.queue, Counter())
+            gone.update(completed=batch.completed, cancelled=batch.cancelled, dead=batch.dead)
+            self._kept += batch.kept
+            self._refusal = self._refusal or batch.refusal
+            if self.on_batch is not None:
+                self.on_batch(rule.queue, batch)
+
+    def _batches(self, rule: Rule, until: Place) -> Iterator[Batch]:
+        """Each begins where the last one stopped: nothing is looked at twice, and no dead entry of the index."""
+        behind: Place | None = None
+        most = FIRST_BATCH
+        while True:
+            begun = monotonic()
+            batch = self._batch(rule, behind, until, most)
+            seconds = monotonic() - begun
+            if batch is None:
+                self.busy = not self.patient
+                if self.busy or self._pause(BUSY_SECONDS):
+                    return
+                continue
+            yield batch
+            if batch.looked < most or self._rest(seconds):
+                return
+            behind = batch.last
+            wanted = BATCH_SECONDS if self.archive is None else FILED_SECONDS
+            most = min(max(round(most * wanted / max(seconds, 0.001)), SMALLEST_BATCH), LARGEST_BATCH)
+
+    def _batch(self, rule: Rule, behind: Place | None, until: Place, most: int) -> Batch | None:
+        if self.archive is None and not self.dry_run:
+            return self.eraser.prune(rule, behind, until, most)
+        with self.eraser.transaction(undo=self.dry_run):
+            picked = self.eraser.pick(rule, behind, until, most)
+            if picked is None:
+                return None
+            # What something keeps is not written to the file each time anew.
+            tried = self.eraser.try_out(picked.ids) if picked.ids else []
+            going = [one for one in tried if one.refusal is None]
+            if going and self.archive is not None and not self.dry_run:
+                # The file is safe before the rows go. A crash in between leaves them in both, and so does a commit
+                # whose answer is lost: only what surely was not deleted is taken out of the file again.
+                ids = [one.id for one in going]
+                take_back = self.archive.write("tasks", self.eraser.copy_tasks(ids))
+                try:
+                    self.eraser.delete(ids, archive=rule.archive)
+                except BaseException:
+                    take_back()
+                    raise
+        number = Counter(one.status for one in going)
+        return Batch(
+            picked.looked,
+            picked.last,
+            number["completed"],
+            number["cancelled"],
+            number["dead"],
+            kept=len(picked.ids) - len(going),
+            refusal=next((one.refusal for one in tried if one.refusal is not None), None),
+        )
+
+    # History.
+
+    def _history(self) -> None:
+        for day in self.eraser.days(self.wish.history_older_than):
+            if self.dry_run or self._drop(day):
+                self._days.append(day)
+            else:
+                self._left = True
+                self._days_kept.append(day.part)
+            if self._stopped:
+                return
+        while not self.dry_run and self.archive is None:
+            begun = monotonic()
+            number = self.eraser.prune_history(self.wish.history_older_than, LARGEST_BATCH)
+            self._rows += number
+            if not number or self._rest(monotonic() - begun):
+                return
+
+    def _drop(self, day: Day) -> bool:
+        for _ in range(DROP_TRIES):
+            if self.archive is None:
+                if self.eraser.drop(day):
+                    return True
+            elif self._copy_and_drop(day):
+                return True
+            if self._pause(DROP_SECONDS):
+                break
+        return False
+
+    def _copy_and_drop(self, day: Day) -> bool:
+        assert self.archive is not None  # noqa: S101
+        with self.eraser.transaction():
+            if not self.eraser.hold(day):
+                return False
+            take_back = self.archive.write(day.part, self.eraser.copy_day(day))
+            dropped = False
+            try:
+                dropped = self.eraser.drop(day)
+            finally:
+                if not dropped:
+                    take_back()
+            return dropped
+
+    # Pace.
+
+    def _rest(self, worked: float) -> bool:
+        """Pause after so many seconds of work; whether to stop."""
+        return self._pause(worked * (1 / self.share - 1))
+
+    def _pause(self, seconds: float) -> bool:
+        self._stopped = self._stopped or self.wait(seconds)
+        return self._stopped

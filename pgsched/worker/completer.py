@@ -1,0 +1,375 @@
+"""Writes outcomes in batches that clock themselves: the next goes out when the last is written."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from random import random
+from time import monotonic
+from uuid import UUID
+
+from pgsched.db import outcomes
+from pgsched.db.faults import RefusedByDatabase, RefusedByServer, is_passing, one_line
+from pgsched.db.outcomes import Announcement
+from pgsched.db.session import Session
+from pgsched.domain.attempt import Finish, Outcome
+from pgsched.domain.errors import DatabaseUnavailable
+from pgsched.domain.events import event_of
+from pgsched.domain.lifecycle import conclude, give_up
+from pgsched.execution.outcomes import describe
+from pgsched.observability.logs import get_logger
+from pgsched.worker.claim_on_finish import Chain
+from pgsched.worker.clock import DatabaseClock
+from pgsched.worker.halves import FEW, Refusals, in_halves
+from pgsched.worker.leased_tasks import FINISHING, Hold, Holds
+from pgsched.worker.metrics import Tally
+from pgsched.worker.report import Report
+from pgsched.worker.set_aside import SetAside
+
+log = get_logger("pgsched.worker")
+
+MAX_BATCH = 2000
+"""Finishes in one statement at the most."""
+MAX_BYTES = 16 * 1024 * 1024
+"""Results, errors and log lines in one statement at the most; a message of the protocol ends at 1 GB."""
+LOCK_SECONDS = 0.2
+"""How long a batch waits for a row that another session has locked, before it is written without."""
+MAX_UNWRITTEN = 10_000
+MAX_UNWRITTEN_SECONDS = 5.0
+MAX_SET_ASIDE = 1_000
+"""Outcomes that wait to be written, seconds for which the oldest has waited, and outcomes that the database refuses:
+from there on nothing more is claimed, so that handlers do not run unrecorded."""
+PATIENCE = 3
+"""So often a batch is tried of which every outcome is refused, before its tasks are ended as dead: half a minute."""
+DROPPED = "the update was dropped: a trigger of the table returns null for the row"
+
+Ended = tuple[Hold, Finish]
+
+
+class Finisher:
+    """Collects finishes while a write is under way, then writes them together.
+
+    A finish that the database refuses costs its neighbours nothing: the batch is written in halves until that one
+    stands alone. It is then written without what it only tells (log lines, progress, events), else as dead with the
+    database's words, else it is set aside and tried again later; as is one whose row another session has locked.
+    """
+
+    def __init__(
+        self,
+        *,
+        session: Session,
+        worker: UUID,
+        holds: Holds,
+        clock: DatabaseClock,
+        tally: Tally,
+        on_written: Callable[[Sequence[Ended]], None] | None = None,
+    ) -> None:
+        """``on_written`` is called with what passed the fence."""
+        self._session = session
+        self.on_written = on_written
+        self._worker = worker
+        self._holds = holds
+        self._clock = clock
+        self._tally = tally
+        self._pending: list[Ended] = []
+        self.set_aside: SetAside[Ended] = SetAside("finish")
+        """Finishes that the database refuses, also as dead, or whose rows are locked."""
+        self._sent_before = self._hurried = False
+        self._waiting_since: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.announced: frozenset[str] = frozenset()
+        """Queues whose events other programs are told."""
+        self.called = asyncio.Event()
+        self.chain: Chain | None = None
+        """Claims in the transaction that ends tasks of queues with limits."""
+
+    def __len__(self) -> int:
+        return len(self._pending) + len(self.set_aside)
+
+    @property
+    def oldest_unwritten(self) -> float | None:
+        """Since when an outcome has waited to be written, by the monotonic clock; None when none waits.
+
+        What is set aside is not among them. Of outcomes that came while others were written, since that write began.
+        """
+        return self._waiting_since
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is something to be written now."""
+        return bool(self._pending or self.set_aside.due())
+
+    @property
+    def behind(self) -> bool:
+        """Whether so much is unwritten that nothing more should be claimed."""
+        waiting = self._waiting_since
+        return (
+            len(self._pending) >= MAX_UNWRITTEN
+            or len(self.set_aside) >= MAX_SET_ASIDE
+            or (waiting is not None and monotonic() - waiting > MAX_UNWRITTEN_SECONDS)
+        )
+
+    def conclude(self, hold: Hold, outcome: Outcome) -> None:
+        """Take the outcome of an attempt. An abandoned one is dropped, a released one stays to be given back."""
+        if hold.abandoned or outcome.status == "released":
+            return
+        task = hold.task
+        try:
+            finish = conclude(task, outcome, at=self._clock.at, random=random, missed=hold.missed)
+        except Exception as error:
+            log.exception("finish_unplanned", task_id=task.id, task_type=task.task_type)
+            finish = give_up(task, outcome, f"what follows this run cannot be planned: {describe(error)}")
+        self._tally.execution(task, outcome, finish)
+        self.put(hold, finish)
+        if finish.execution != "completed":
+            _log_failure(hold, finish)
+
+    def put(self, hold: Hold, finish: Finish) -> None:
+        """Queue a finish to be written."""
+        hold.state = FINISHING
+        if finish.execution is None and (finish.buried or finish.next_status == "dead"):
+            self._tally.died_unrun(hold.task)
+        for missed in finish.missed:
+            self._tally.missed(hold.task, missed.reason, missed.ticks)
+        if self._waiting_since is None:
+            self._waiting_since = monotonic()
+        if not self._pending:  # else it has been called, or will be when those that are being written are
+            self.called.set()
+        self._pending.append((hold, finish))
+
+    def try_all(self) -> None:
+        """Try again at once what is set aside: the worker stops."""
+        self._hurried = True
+        self.set_aside.hurry()
+        self.called.set()
+
+    async def tick(self) -> int:
+        """Write what is pending; returns how many rows of it are to run again: a retry, a next tick.
+
+        Raises DatabaseUnavailable, and keeps for the next tick what was not written.
+        """
+        self.called.clear()
+        batch = self._next_batch()
+        due = self._due()
+        repeated, self._sent_before = self._sent_before, bool(batch)
+        began = monotonic()
+        again: list[int] = []
+        try:
+            if batch:
+                await self._write_all(batch, again, repeated=repeated)
+            if due:
+                await self._contain(due, again, repeated=True)
+        except BaseException:
+            self.called.set()  # they are to be written even if nothing else ends
+            raise
+        self._sent_before = self._hurried = False
+        self._waiting_since = began if self._pending else None
+        if self._pending:
+            self.called.set()
+        elif self.set_aside:
+            self._call_later()
+        return sum(again)
+
+    def _due(self) -> list[Ended]:
+        """What was set aside and is to be tried again now."""
+        due = [entry.item for entry in self.set_aside.due()]
+        for hold, finish in due:
+            if hold.abandoned:
+                self.set_aside.forget(finish.id)
+        return [one for one in due if not one[0].abandoned]
+
+    def _next_batch(self) -> list[Ended]:
+        """What goes into one statement; what was superseded by another claim of its row meanwhile is dropped."""
+        if any(hold.abandoned for hold, _ in self._pending):
+            self._pending = [one for one in self._pending if not one[0].abandoned]
+        batch = self._pending[:MAX_BATCH]
+        size = 0
+        for place, (hold, finish) in enumerate(batch):
+            if finish.result or finish.error or hold.context is not None:
+                size += _size_of(hold, finish)
+                if size > MAX_BYTES and place:
+                    return batch[:place]
+        return batch
+
+    def _call_later(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(self.set_aside.due_in(), self.called.set)
+
+    async def _write_all(self, batch: list[Ended], again: list[int], *, repeated: bool) -> None:
+        """Write a batch, all of it at once if the database lets us."""
+        try:
+            await self._write(batch, again, repeated=repeated, chain=not repeated)
+        except Exception as error:
+            # An error about the server is most often over the next time. If not, a row may be what raises it.
+            of_rows = (RefusedByDatabase, RefusedByServer) if repeated else (RefusedByDatabase,)
+            if isinstance(error, DatabaseUnavailable) and not isinstance(error, of_rows):
+                raise
+            await self._contain(batch, again, repeated=repeated)
+        finally:
+            if self.chain is not None:
+                self.chain.take()
+
+    async def _contain(self, batch: list[Ended], again: list[int], *, repeated: bool) -> None:
+        """Write a batch that was refused: whatever the database takes of it."""
+        locked = await outcomes.find_locked(self._session, self._worker, [finish for _, finish in batch])
+        free = []
+        for one in batch:
+            if one[1].id in locked:
+                self._put_aside(one, "another session has locked the row", locked=True)
+            else:
+                free.append(one)
+        found: Refusals[Ended] = []
+        try:
+            await in_halves(free, partial(self._write, again=again, repeated=repeated), found)
+        except DatabaseUnavailable:
+            for one, error in found:  # or they would be in the way of the others again
+                self._put_aside(one, str(error), locked=False)
+            raise
+        the_tables = len(found) == len(free) > FEW and not self._hurried
+        for one, error in found:
+            if the_tables and self.set_aside.tries(one[1].id) < PATIENCE:
+                self._put_aside(one, str(error), locked=False)
+            else:
+                await self._write_refused(one, error, again, repeated=repeated)
+
+    async def _write_refused(self, one: Ended, error: Exception, again: list[int], *, repeated: bool) -> None:
+        """Write one finish that was refused: without what it tells, else as dead, else set it aside."""
+        hold, finish = one
+        said = str(error) if isinstance(error, DatabaseUnavailable) else f"{type(error).__name__}: {one_line(error)}"
+        if not is_passing(error):
+            silent = partial(self._write, again=again, repeated=repeated, tells=False)
+            if not await in_halves([one], silent):
+                log.warning("report_refused", task_id=finish.id, task_type=hold.task.task_type, error=said)
+                return
+            for dead in self._dead(hold, finish, f"the outcome cannot be stored: {said}"):
+                if not await in_halves([(hold, dead)], silent):
+                    self._tally.died_unrun(hold.task)
+                    log.error("finish_refused", task_id=finish.id, task_type=hold.task.task_type, error=said)
+                    return
+        self._put_aside(one, said, locked=False)
+
+    def _dead(self, hold: Hold, finish: Finish, error: str) -> Iterator[Finish]:
+        """The ways to end a task whose outcome is refused: by the rules for a dead one, and as barely as can be."""
+        outcome = None
+        if finish.execution is not None:
+            outcome = Outcome("discarded", finish.started, finish.finished, error=error)
+            with suppress(Exception):  # the plan of its schedule may be what cannot be made
+                yield conclude(hold.task, outcome, at=self._clock.at, random=random)
+        yield give_up(hold.task, outcome, error)
+
+    def _put_aside(self, one: Ended, reason: str, *, locked: bool) -> None:
+        task = one[0].task
+        self._drop_pending([one])
+        self.set_aside.put(task.id, task.task_type, task.queue, one, reason, locked=locked)
+
+    def _drop_pending(self, written: Sequence[Ended]) -> None:
+        """Take finishes off the list, most often those in front."""
+        first = self._pending[: len(written)]
+        if len(first) == len(written) and all(a[0] is b[0] for a, b in zip(first, written, strict=True)):
+            del self._pending[: len(written)]
+            return
+        gone = {id(hold) for hold, _ in written}
+        self._pending = [one for one in self._pending if id(one[0]) not in gone]
+
+    def announcements(self, batch: Sequence[Ended]) -> list[Announcement]:
+        """What other programs are told of some finishes."""
+        told = []
+        for hold, finish in batch if self.announced else ():
+            if hold.task.queue in self.announced:
+                event = event_of(hold.task, finish, self._clock.at(finish.finished or monotonic()))
+                if event is not None:
+                    told.append(Announcement(finish.id, finish.fencing_token, event.announcement()))
+        return told
+
+    def wrote(self, batch: Sequence[Ended]) -> None:
+        """These finishes passed the fence."""
+        if self.on_written is not None:
+            self.on_written(batch)
+
+    async def _passed(self, batch: Sequence[Ended]) -> list[Ended]:
+        """Those that are in the history as ours; nothing, should the database be away just now."""
+        try:
+            written = await outcomes.find_recorded(self._session, self._worker, [finish for _, finish in batch])
+        except DatabaseUnavailable as error:
+            log.warning("hook_events_dropped", count=len(batch), reason=str(error))
+            return []
+        return [(hold, finish) for hold, finish in batch if (finish.id, finish.fencing_token) in written]
+
+    async def _write(
+        self, batch: Sequence[Ended], again: list[int], *, repeated: bool, chain: bool = False, tells: bool = True
+    ) -> None:
+        """Write some finishes in one transaction, and let go of their rows. ``tells``: with what they report.
+
+        Raises RefusedByDatabase, DatabaseUnavailable, and what a value raises that has no form in SQL.
+        """
+        finishes = [finish for _, finish in batch]
+        reports = [Report(hold) for hold, _ in batch if hold.context is not None]
+        fenced = self._tally.fenced
+        kept: set[int] = set()
+        try:
+            progress = [shown for report in reports for shown in report.progress()] if tells else []
+            logs = [entry for report in reports for entry in report.logs()] if tells else []
+            told = self.announcements(batch) if tells else ()
+            then = self.chain.command(finishes) if chain and self.chain is not None else None
+            passed = await outcomes.write(
+                self._session, self._worker, finishes, progress, logs, monotonic(), told, then
+            )
+            if passed < len(finishes):
+                kept = await self._count_fenced(finishes, len(finishes) - passed, repeated=repeated)
+        except BaseException:
+            for report in reports:
+                report.give_back()
+            raise
+        if len(kept) == len(batch):
+            raise RefusedByDatabase(DROPPED)
+        for one in batch if kept else ():
+            if one[1].id in kept:
+                self._put_aside(one, DROPPED, locked=False)
+        batch = [one for one in batch if one[1].id not in kept] if kept else batch
+        self._drop_pending(batch)
+        for hold, finish in batch:
+            self._holds.drop(hold)
+            if self.set_aside:
+                self.set_aside.forget(finish.id)
+        again.append(sum(finish.next_status == "pending" for _, finish in batch))
+        if self.on_written is not None:
+            self.wrote(batch if self._tally.fenced == fenced else await self._passed(batch))
+
+    async def _count_fenced(self, finishes: list[Finish], missing: int, *, repeated: bool) -> set[int]:
+        """Say what the fence kept out; returns the rows that are still ours, whose update was dropped.
+
+        A finish sent twice may have been written the first time: that is no fence.
+        """
+        kept = await outcomes.find_kept(self._session, self._worker, finishes)
+        missing -= len(kept)
+        if repeated:
+            written = await outcomes.find_recorded(self._session, self._worker, finishes)
+            missing -= sum((finish.id, finish.fencing_token) in written for finish in finishes)
+        if missing > 0:
+            self._tally.fenced += missing
+            log.warning("finish_fenced", count=missing, hint="another claim took the task after its lease ran out")
+        return kept
+
+
+def _size_of(hold: Hold, finish: Finish) -> int:
+    """Characters of what a finish writes, about."""
+    size = len(finish.result or "") + len(finish.error or "")
+    return size if hold.context is None else size + hold.context.reported
+
+
+def _log_failure(hold: Hold, finish: Finish) -> None:
+    task = hold.task
+    log.warning(
+        "task_dead" if finish.buried or finish.next_status == "dead" else "attempt_failed",
+        task_id=task.id,
+        task_type=task.task_type,
+        queue=task.queue,
+        attempt=task.attempts,
+        max_attempts=task.max_attempts,
+        outcome=finish.execution,
+        retry_in=finish.retry_in,
+        error=(finish.error or "").split("\n", 1)[0],
+    )

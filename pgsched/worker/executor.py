@@ -1,0 +1,305 @@
+"""The slots: so many tasks run at once, each attempt in an asyncio task of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack, suppress
+from functools import partial
+from time import monotonic
+
+from pgsched.concurrency.eager_tasks import starter
+from pgsched.concurrency.thread_pool import Threads
+from pgsched.domain.attempt import Outcome
+from pgsched.domain.lifecycle import Refused, give_up, is_plain, judge
+from pgsched.domain.scheduling.recurrence import is_catchup
+from pgsched.domain.settings import CAPTURE_OFF
+from pgsched.execution.context import Context
+from pgsched.execution.log_capture import CaptureHandler, capture, keep, release
+from pgsched.execution.outcomes import describe
+from pgsched.execution.process_pool import Processes, Serve
+from pgsched.execution.registry import Handler, Registry
+from pgsched.execution.runner import run_attempt
+from pgsched.observability.logs import contain_libraries, get_logger
+from pgsched.worker.attempt_resources import Attempt, Attempts
+from pgsched.worker.clock import DatabaseClock
+from pgsched.worker.completer import Finisher
+from pgsched.worker.groups import Groups
+from pgsched.worker.leased_tasks import RUNNING, WAITING, Hold, Holds
+from pgsched.worker.metrics import Tally
+from pgsched.worker.places import CURRENT, current_hold
+from pgsched.worker.prefetch import Appetite
+
+log = get_logger("pgsched.worker")
+
+
+TURN_SECONDS = 0.003
+"""How long slots run handlers before the event loop gets its turn."""
+
+
+class Slots:
+    """Runs what waits in the holds, ``concurrency`` at a time."""
+
+    def __init__(
+        self,
+        *,
+        concurrency: int,
+        registry: Registry,
+        holds: Holds,
+        finisher: Finisher,
+        appetite: Appetite,
+        clock: DatabaseClock,
+        tally: Tally,
+        attempts: Attempts,
+        groups: Groups,
+        on_room: Callable[[], None],
+        serve: Serve | None = None,
+        capture_logs: str = CAPTURE_OFF,
+        on_started: Callable[[Hold], None] | None = None,
+        run: Callable[..., Awaitable[None]] = run_attempt,
+    ) -> None:
+        """``serve`` is what child processes do; ``on_started`` is called when a handler begins; ``run`` runs it."""
+        self._concurrency = concurrency
+        self._registry = registry
+        self._holds = holds
+        self._finisher = finisher
+        self._appetite = appetite
+        self._clock = clock
+        self._tally = tally
+        self._attempts = attempts
+        self._groups = groups
+        self._on_room = on_room
+        self._capture_logs = capture_logs
+        self._capturing: CaptureHandler | None = None
+        self._on_started = on_started
+        self._run_attempt = run
+        self._making_context = threading.Lock()
+        self._called = False
+        self._tasks: dict[asyncio.Task[None], Hold] = {}
+        self._threads: Threads[Outcome] = Threads(limit=concurrency, name="pgsched handler")
+        self.processes = Processes(serve, name="pgsched handler")
+        self._closing = False
+        self._interrupted = False
+        self._occupants: set[Hold] = set()
+
+    @property
+    def running(self) -> int:
+        """Slots that are occupied, also by what has overstayed its timeout and cannot be stopped."""
+        return len(self._occupants)
+
+    def occupants(self) -> list[Hold]:
+        """Return what occupies them; safe to call from any thread (one operation of the interpreter)."""
+        return list(self._occupants)
+
+    @property
+    def free(self) -> int:
+        """Slots with nothing to do."""
+        return self._concurrency - self.running
+
+    def start(self) -> None:
+        """Open the slots."""
+        contain_libraries()
+        self._capturing = capture(self._capture_logs, self._logging_context)
+        self._loop = asyncio.get_running_loop()
+        self._start = starter(self._loop, "pgsched attempt")
+
+    def keep_capturing(self) -> None:
+        """Keep what handlers log also after one has thrown the handlers of ``logging`` away."""
+        if not self._closing:
+            keep(self._capturing)
+
+    def feed(self) -> None:
+        """Begin what waits, as far as slots are free, when the event loop comes round."""
+        if not self._called:
+            self._called = True
+            self._loop.call_soon(self._begin)
+
+    def _begin(self) -> None:
+        """Begin attempts while a slot is free. One that never waits has ended then, and leaves its slot to the next."""
+        self._called = False
+        waiting, occupants = self._holds.waiting, self._occupants
+        found = len(waiting)
+        now = monotonic()
+        turn_ends = now + TURN_SECONDS
+        while waiting and len(occupants) < self._concurrency and not self._closing:
+            if now > turn_ends:
+                # Handlers that never wait must not keep the loop from claiming and writing.
+                self.feed()
+                break
+            hold = waiting.popleft()
+            occupants.add(hold)
+            task = self._start(self._run(hold, now))
+            if task.done():
+                occupants.discard(hold)
+            else:
+                hold.slot = task
+                self._tasks[task] = hold
+                task.add_done_callback(self._left)
+            now = monotonic()
+        self._appetite.count(found - len(waiting))
+        if not waiting:
+            self._on_room()
+
+    def _left(self, task: asyncio.Task[None]) -> None:
+        """An attempt that has waited has ended: its slot is free again."""
+        self._occupants.discard(self._tasks.pop(task))
+        self.feed()
+
+    async def drain(self, timeout: float) -> None:
+        """Start nothing more and wait until every slot is empty, ``timeout`` seconds at most."""
+        self._closing = True
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout)
+
+    async def interrupt(self, grace: float) -> None:
+        """Cancel the handlers that still run; plain functions are only told, a thread cannot be stopped."""
+        self._interrupted = True
+        for hold in self._holds.snapshot():
+            if hold.state == RUNNING:
+                if hold.context is not None:
+                    hold.context.cancelled = True
+                if hold.slot is not None:
+                    hold.slot.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace)
+
+    def close(self) -> None:
+        """Let go of the threads; those that still run are not waited for. End the child processes."""
+        with ExitStack() as each:  # also when one of them fails
+            each.callback(self.processes.close)
+            each.callback(self._threads.close)
+            each.callback(release, self._capturing)
+
+    async def _run(self, hold: Hold, now: float) -> None:
+        """Run a row, in an asyncio task with context variables of its own: nothing of an attempt meets another."""
+        CURRENT.set(hold)
+        try:
+            if not self._admits(hold, now):
+                return
+            task = hold.task
+            handler = self._registry.get(task.task_type)
+            if handler is None:  # only registered types and groups are claimed
+                await self._groups.run(hold)
+                return
+            hold.state = RUNNING
+            if handler.transactional or (task.depends_on is not None and handler.context_parameter is not None):
+                await self._prepared(hold, handler)
+            else:
+                await self._attempt(hold, handler, now)
+        except asyncio.CancelledError:
+            log.debug("slot_cancelled", task_id=hold.task.id)
+            if not self._interrupted:  # else it is given back
+                self._lose(hold)
+        except (SystemExit, KeyboardInterrupt):
+            # What a signal handler of some handler raised: the row is claimed again when its lease runs out.
+            log.exception("slot_failed", task_id=hold.task.id, task_type=hold.task.task_type)
+            self._lose(hold)
+        except Exception as error:  # a fault of pgsched, or a value of the row
+            log.exception("slot_failed", task_id=hold.task.id, task_type=hold.task.task_type)
+            self._end_failed(hold, describe(error))
+
+    def _lose(self, hold: Hold) -> None:
+        hold.slot = None  # it is ending by itself
+        self._holds.abandon(hold)
+
+    def _end_failed(self, hold: Hold, error: str) -> None:
+        """End what could not be run, or every worker would try it again when its lease has run out."""
+        if hold.state == WAITING and not hold.abandoned:
+            self._finisher.put(hold, give_up(hold.task, None, f"the task cannot be started: {error}"))
+        elif hold.state == RUNNING:
+            now = monotonic()
+            self._finisher.conclude(hold, Outcome("failed", now, now, error=f"the attempt cannot be made: {error}"))
+
+    def _admits(self, hold: Hold, now: float) -> bool:
+        """Whether a row is to be run now."""
+        if hold.abandoned:
+            return False
+        if hold.leased_until <= now:
+            # Held past its lease before it began (the process was stopped, the machine slept): no longer ours.
+            self._holds.abandon(hold)
+            self._tally.leases_lost += 1
+            return False
+        if not is_plain(hold.task):
+            verdict = judge(hold.task, self._clock.at(now))
+            if isinstance(verdict, Refused):
+                self._finisher.put(hold, verdict.finish)
+                return False
+            hold.task, hold.missed = verdict.task, verdict.missed
+        self._tally.start_delay(hold.task.queue, hold.task.late + now - hold.claimed_at)
+        return True
+
+    def _attempt(self, hold: Hold, handler: Handler, now: float, attempt: Attempt | None = None) -> Awaitable[None]:
+        """Return what runs an attempt. No coroutine of its own: every task would pay for it."""
+        task = hold.task
+        timeout = None if task.timeout is None else task.timeout.seconds
+        hold.started_at = now
+        if timeout is not None and not hold.abandoned:
+            hold.ends_by = now + timeout
+        context = self._context(hold, timeout, now) if handler.needs_context else None
+        if attempt is not None and context is not None:
+            attempt.equip(context)
+        if self._on_started is not None:
+            self._on_started(hold)
+        return self._run_attempt(
+            handler,
+            task.payload,
+            context,
+            timeout=timeout,
+            threads=self._threads,
+            report=partial(self._report, hold, attempt),
+            processes=self.processes,
+            started=now,
+        )
+
+    async def _prepared(self, hold: Hold, handler: Handler) -> None:
+        """Run an attempt that needs more than its payload."""
+        attempt = await self._attempts.prepare(hold, handler)
+        try:
+            await self._attempt(hold, handler, monotonic(), attempt)
+        except BaseException:
+            attempt.leave()
+            raise
+        await _settle()
+        await attempt.end()
+
+    def _report(self, hold: Hold, attempt: Attempt | None, outcome: Outcome) -> None:
+        if outcome.status == "released" and not (hold.abandoned or self._interrupted):
+            error = "CancelledError: the handler cancelled the task that ran it"
+            outcome = outcome._replace(status="failed", error=error)
+        if outcome.status == "timed_out":
+            self._holds.outlived.add(hold)
+        if attempt is None or not attempt.keep(outcome):
+            self._finisher.conclude(hold, outcome)
+
+    def context_of(self, hold: Hold) -> Context:
+        """Return the context of an attempt, made now if its handler asked for none."""
+        with self._making_context:
+            return hold.context or self._context(hold, None, monotonic())
+
+    def _context(self, hold: Hold, timeout: float | None, now: float) -> Context:
+        task = hold.task
+        hold.context = Context(
+            task=task,
+            clock=monotonic,
+            now=self._clock.now,
+            deadline=None if timeout is None else now + timeout,
+            is_catchup=is_catchup(task.due, self._clock.at(now)),
+        )
+        return hold.context
+
+    def _logging_context(self) -> Context | None:
+        """The context of the attempt that the caller is part of, made now if its handler asked for none."""
+        hold = current_hold()
+        # An attempt that has left its slot, or is another worker's in this process, takes no more lines.
+        return self.context_of(hold) if hold is not None and hold in self._occupants else None
+
+
+async def _settle() -> None:
+    """End a cancellation with the handler it was for: what follows is done without it, even if that swallowed it."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        while task.uncancel():
+            pass
+        with suppress(asyncio.CancelledError):  # one that was asked for and not delivered yet
+            await asyncio.sleep(0)

@@ -1,0 +1,93 @@
+"""Looks now and then what is wrong, for all workers: whoever takes the turn looks, the others show what it found.
+
+Most looks are at what presses, which takes a handful of statements; everything is looked at seldom. A look has a
+connection of its own, opened for it and closed after it, and each of its questions ends by itself: claims and finishes
+know nothing of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from uuid import UUID
+
+from pgsched.db.session import Session
+from pgsched.db.upkeep import begin_watch, note_findings, note_successes
+from pgsched.observability.logs import get_logger
+from pgsched.ops.doctor.doctor import look
+from pgsched.ops.doctor.findings import Diagnosis
+from pgsched.worker.starting import follow
+
+log = get_logger("pgsched.worker")
+
+EVERY_SECONDS = 180.0
+"""How often each worker asks whether it is its turn: about so often all of them together look."""
+TURN_SECONDS = 120.0
+"""So long after a look nobody looks again."""
+COMPLETE_SECONDS = 1200.0
+"""How often everything is looked at, and not what presses only."""
+AGAIN_SECONDS = 10.0
+"""When it asks again after a failure."""
+FIRST_SECONDS = 20.0
+"""A worker that has just started lets so many seconds pass: the first troubles are those of a start."""
+NAME = "pgsched watchdog"
+
+
+class Watchdog:
+    """One worker's part of it."""
+
+    def __init__(self, *, dsn: str, worker: UUID) -> None:
+        self._dsn = dsn
+        self._worker = worker
+        self._session = Session(dsn=dsn, name=NAME)
+        self._pause = FIRST_SECONDS
+
+    async def run(self) -> None:
+        """Wait for the time, then look if it is this worker's turn. Raises DatabaseUnavailable."""
+        await asyncio.sleep(self._pause * random.uniform(0.8, 1.2))  # noqa: S311 - not all at once
+        self._pause = AGAIN_SECONDS
+        await self.tick()
+        self._pause = EVERY_SECONDS
+
+    async def tick(self, *, every: float = TURN_SECONDS) -> bool:
+        """Look if nobody did for so long; returns whether it was this worker's turn. Raises DatabaseUnavailable."""
+        try:
+            turn = await begin_watch(self._session, self._worker, every, COMPLETE_SECONDS)
+            if turn is None:
+                return False
+            if turn.complete:
+                await follow(self._session)
+            await note_successes(self._session)
+            lent = await self._session.open()
+            seen = await look(self._dsn, name=NAME, pressing=not turn.complete, lent=lent)
+            found = [finding.as_dict() for finding in seen.findings]
+            if not turn.complete:
+                found += _unseen_now(turn.before, seen)
+            if turn.complete or found != turn.before:
+                await note_findings(self._session, self._worker, found, complete=turn.complete)
+        finally:
+            await self._session.close()
+        tell(turn.before, found)
+        return True
+
+
+def _unseen_now(before: Sequence[dict[str, str]], seen: Diagnosis) -> list[dict[str, str]]:
+    """What was found by checks that were not made this time."""
+    made = {checked.check for checked in seen.checks if checked.state != "unseen"}
+    return [one for one in before if (one["object"] if one["check"] == "unseen" else one["check"]) not in made]
+
+
+def tell(before: Sequence[dict[str, str]], found: Sequence[dict[str, str]]) -> None:
+    """Log what is new, and what is gone; hints are no trouble."""
+    known, now = _troubles(before), _troubles(found)
+    for key, one in now.items():
+        if key not in known:
+            log.warning("trouble_found", **one)
+    for key, old in known.items():
+        if key not in now:
+            log.info("trouble_gone", check=old["check"], severity=old["severity"], object=old["object"])
+
+
+def _troubles(findings: Sequence[dict[str, str]]) -> dict[tuple[str, str, str], dict[str, str]]:
+    return {(one["check"], one["object"], one["severity"]): one for one in findings if one["severity"] != "hint"}

@@ -1,0 +1,140 @@
+"""The heartbeat: renews leases from a thread and a connection of its own, which no handler can block."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from time import monotonic
+
+from pgsched.db.leases import Pulse
+from pgsched.domain.errors import DatabaseUnavailable
+from pgsched.observability.logs import get_logger
+from pgsched.worker.halves import in_halves_here
+from pgsched.worker.leased_tasks import Hold, Holds
+from pgsched.worker.loops import Loop
+from pgsched.worker.metrics import Tally
+from pgsched.worker.troubles import Trouble, Troubles
+
+log = get_logger("pgsched.worker")
+
+RETRY_SECONDS = 1.0
+"""Pause after a beat that failed."""
+LOOK_SECONDS = 1.0
+"""How often it looks whether there is news of troubles, which are told at once."""
+
+
+class Heart:
+    """Beats every third of a lease, and when a trouble comes or goes."""
+
+    def __init__(
+        self,
+        *,
+        pulse: Pulse,
+        holds: Holds,
+        lease: float,
+        tally: Tally,
+        troubles: Troubles,
+        running: Callable[[], int],
+        loop: Loop,
+        on_lost: Callable[[list[Hold]], None],
+    ) -> None:
+        """``running`` says how many slots are occupied; ``on_lost`` is called in this thread with holds that are no
+        longer ours.
+        """
+        self._pulse = pulse
+        self._holds = holds
+        self._lease = lease
+        self._tally = tally
+        self._troubles = troubles
+        self._running = running
+        self._loop = loop
+        self._told: frozenset[tuple[str, str, bool]] = frozenset()
+        """The troubles that the worker's row shows."""
+        self._on_lost = on_lost
+        self._born = monotonic()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pgsched-heart", daemon=True)
+        self.last_beat = self._born
+        """When the database last answered, by the monotonic clock."""
+        self.last_try = self._born
+        """When a beat last ended, well or not."""
+
+    def start(self) -> None:
+        """Beat once, which registers the worker, then go on in the thread."""
+        self.tick()
+        self._thread.start()
+
+    def stop(self, timeout: float) -> None:
+        """End the thread; a beat under way is not waited for longer than ``timeout`` seconds."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+        if not self._thread.is_alive():
+            self._pulse.close()
+
+    def tick(self) -> None:
+        """Renew every lease that has used a third of its time.
+
+        Raises DatabaseUnavailable; whatever is past its lease by then is given up first.
+        """
+        sent = monotonic()
+        held, troubles = self._holds.snapshot(), self._troubles.now()
+        aging = [hold for hold in held if hold.leased_until - sent < self._lease * 0.7]
+        try:
+            own = self._beat(aging, troubles, sent)
+        except BaseException:
+            self.last_try = monotonic()
+            self._lose([hold for hold in held if hold.leased_until <= monotonic()])
+            raise
+        self.last_beat = self.last_try = monotonic()
+        self._told = frozenset(trouble.key for trouble in troubles)
+        for hold in aging:
+            if own.get(hold.task.id):
+                hold.leased_until = sent + self._lease
+        self._lose([hold for hold in aging if hold.task.id not in own])
+
+    def _beat(self, aging: Sequence[Hold], troubles: Sequence[Trouble], sent: float) -> dict[int, bool]:
+        """Return the ids still ours, and whether each lease was renewed; one that is refused costs no other."""
+        own: dict[int, bool] = {}
+        running, told = self._running(), self._troubles.record(troubles)
+
+        def beat(part: Sequence[Hold]) -> None:
+            tasks = [hold.task for hold in part]
+            own.update(self._pulse.beat(tasks, running=running, troubles=told, age=sent - self._born))
+
+        refused = in_halves_here(aging, beat)
+        if len(refused) == len(aging):
+            beat([])  # that the worker lives
+        for hold, error in refused:
+            own[hold.task.id] = False
+            log.warning("lease_not_renewed", task_id=hold.task.id, error=str(error))
+        return own
+
+    def _lose(self, holds: list[Hold]) -> None:
+        if holds:
+            self._on_lost(holds)
+
+    def _run(self) -> None:
+        due = monotonic() + self._lease / 3
+        while not self._stop.wait(min(max(due - monotonic(), 0.0), LOOK_SECONDS)):
+            if monotonic() >= due or self._has_news():
+                due = monotonic() + self._beat_once()
+
+    def _has_news(self) -> bool:
+        return frozenset(trouble.key for trouble in self._troubles.now()) != self._told
+
+    def _beat_once(self) -> float:
+        """Beat, whatever comes of it; returns the pause until the next time."""
+        try:
+            self.tick()
+        except DatabaseUnavailable as error:
+            self._tally.database_errors += 1
+            self._loop.failed(error)
+            log.warning("heartbeat_failed", error=str(error))
+        except Exception as error:  # a fault of pgsched: without a heartbeat all leases would be lost
+            self._loop.failed(error)
+            log.exception("heartbeat_failed")
+        else:
+            self._loop.worked()
+            return self._lease / 3
+        return min(RETRY_SECONDS, self._lease / 3)

@@ -1,0 +1,157 @@
+"""Calls the application's hooks. A slow or broken one never holds up the worker: what does not fit is dropped."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from time import monotonic
+from typing import Any
+
+from pgsched.concurrency.thread_pool import Threads
+from pgsched.domain.attempt import Finish
+from pgsched.domain.events import Event, event_of, name_of
+from pgsched.domain.hooks import Hooks
+from pgsched.observability.logs import get_logger
+from pgsched.worker.clock import DatabaseClock
+from pgsched.worker.lasting import Lasting
+from pgsched.worker.leased_tasks import Hold
+from pgsched.worker.loops import Loop
+
+log = get_logger("pgsched.worker")
+
+MAX_WAITING = 10_000
+"""Calls that wait for their turn; further events are dropped."""
+WARN_SECONDS = 10.0
+"""How often dropped events are told."""
+
+Function = Callable[[Event], Any]
+
+
+class Hooking:
+    """Calls hooks one by one in the order of the events: ``async`` ones on the loop, plain ones in a thread."""
+
+    def __init__(self, hooks: Hooks, *, clock: DatabaseClock, loop: Loop) -> None:
+        """``loop`` notes how it fares."""
+        self._hooks = hooks
+        self._clock = clock
+        self._waiting: deque[tuple[Function, Event]] = deque()
+        self._called = asyncio.Event()
+        self._done = asyncio.Event()
+        self._done.set()
+        self._thread: Threads[BaseException | None] = Threads(limit=1, name="pgsched hooks")
+        self._state = loop
+        self._loop = Lasting(self._run, name="pgsched hooks", on_lost=loop.failed)
+        self._untold = 0
+        self._told_at = -WARN_SECONDS
+        self.dropped = 0
+        """Events that some hook was not called for."""
+
+    def started(self, hold: Hold) -> None:
+        """A handler begins."""
+        if functions := self._hooks.of("started"):
+            self._tell(functions, lambda: self._begun(hold))
+
+    def finished(self, written: Sequence[tuple[Hold, Finish]]) -> None:
+        """These outcomes are in the database."""
+        for hold, finish in written:
+            if functions := self._hooks.of(name_of(finish) or ""):
+                self._tell(functions, partial(self._ended, hold, finish))
+
+    def start(self) -> None:
+        """Call hooks from now on."""
+        self._loop.start()
+
+    async def _run(self) -> None:
+        self._called.set()  # something may have been left waiting
+        while True:
+            await self._called.wait()
+            self._called.clear()
+            self._state.worked()
+            while self._waiting:
+                function, event = self._waiting.popleft()
+                try:
+                    await self._call(function, event)
+                except Exception:
+                    log.exception("hook_failed", on=event.event, task_id=event.id)
+            self._done.set()
+
+    async def stop(self, timeout: float) -> None:
+        """Wait until what has happened so far has been told, ``timeout`` seconds at most; then call no more hooks."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._done.wait()
+        except TimeoutError:
+            log.warning("hook_events_dropped", count=len(self._waiting) + 1, reason="the worker stops")
+        await self._loop.end(timeout)
+        self._thread.close()
+
+    def _begun(self, hold: Hold) -> Event:
+        task = hold.task
+        return Event(
+            event="started",
+            id=task.id,
+            task_type=task.task_type,
+            queue=task.queue,
+            attempt=task.attempts,
+            at=self._clock.now(),
+        )
+
+    def _ended(self, hold: Hold, finish: Finish) -> Event | None:
+        at = self._clock.at(finish.finished) if finish.execution else self._clock.now()
+        return event_of(hold.task, finish, at, with_result=True)
+
+    def _tell(self, functions: list[Function], make: Callable[[], Event | None]) -> None:
+        """Let hooks be called for an event. What cannot be told is no matter of whoever runs or writes the task."""
+        try:
+            event = make()
+            if event is not None:
+                self._put(functions, event)
+        except Exception:
+            self.dropped += 1
+            log.exception("hook_events_dropped", count=1)
+
+    def _put(self, functions: list[Function], event: Event) -> None:
+        if len(self._waiting) + len(functions) > MAX_WAITING:
+            self.dropped += 1
+            self._untold += 1
+            if monotonic() - self._told_at >= WARN_SECONDS:
+                log.warning("hook_events_dropped", count=self._untold, reason="the hooks are slower than the tasks")
+                self._untold, self._told_at = 0, monotonic()
+            return
+        self._waiting.extend((function, event) for function in functions)
+        self._done.clear()
+        self._called.set()
+
+    async def _call(self, function: Function, event: Event) -> None:
+        error: BaseException | None
+        if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004
+            error = await _awaited(function, event)
+        else:
+            error = await self._thread.submit(partial(_called, function, event)).future
+        if error is not None:
+            name = getattr(function, "__qualname__", None)
+            log.error("hook_failed", hook=name or function, on=event.event, task_id=event.id, exc_info=error)
+
+
+def _called(function: Function, event: Event) -> BaseException | None:
+    try:
+        function(event)
+    except BaseException as error:  # noqa: BLE001 - SystemExit of a hook must not end the thread
+        return error
+    return None
+
+
+async def _awaited(function: Function, event: Event) -> BaseException | None:
+    try:
+        await function(event)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        return error
+    except BaseException as error:  # noqa: BLE001 - SystemExit of a hook must not end the worker
+        return error
+    return None

@@ -1,0 +1,182 @@
+"""What a worker does beside running tasks: shows progress, makes partitions, forgets dead workers."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from time import monotonic
+from uuid import UUID
+from weakref import WeakSet
+
+from pgsched.db import outcomes, upkeep
+from pgsched.db.leases import forget_dead, mark_begun
+from pgsched.db.session import Session
+from pgsched.domain.errors import DatabaseUnavailable
+from pgsched.observability.logs import get_logger
+from pgsched.worker.completer import Finisher
+from pgsched.worker.halves import in_halves
+from pgsched.worker.leased_tasks import RUNNING, Hold, Holds
+from pgsched.worker.loops import Loop, Loops
+from pgsched.worker.metrics import Tally
+from pgsched.worker.report import Report
+
+log = get_logger("pgsched.worker")
+
+REPORT_SECONDS = 0.5
+"""How often what handlers report is written."""
+ANNOUNCE_SECONDS = 2.0
+"""How soon a worker that hears no notifications learns that a queue announces its events, or no longer does."""
+ANNOUNCE_HEARD_SECONDS = 300.0
+"""How often one asks that hears of it anyway."""
+HOUSEKEEPING_SECONDS = 600.0
+"""How often partitions are made ahead and dead workers forgotten."""
+FIRST_PAUSE, SHORT_PAUSE, LONG_PAUSE = 0.5, 5.0, 60.0
+"""Pauses of a duty that fails: the first, and the longest of one that is done often and of one that is done seldom."""
+
+
+class Reporter:
+    """Writes what running handlers report of themselves, and that those have begun which were held in advance."""
+
+    def __init__(self, *, session: Session, worker: UUID, holds: Holds) -> None:
+        self._session = session
+        self._worker = worker
+        self._holds = holds
+        self._refused: WeakSet[Hold] = WeakSet()
+        """Whose report was refused: it is said once."""
+
+    async def mark_begun(self) -> None:
+        """Let the attempts count of rows that were held in advance and have begun. Raises DatabaseUnavailable.
+
+        A row that is locked is marked at the next tick; one that is refused is not: should its worker be lost, one
+        attempt too many is made.
+        """
+        begun = [hold for hold in self._holds.snapshot() if hold.in_advance and hold.state == RUNNING]
+
+        async def mark(part: Sequence[Hold]) -> None:
+            marked = await mark_begun(self._session, self._worker, [hold.task for hold in part])
+            for hold in part:
+                hold.in_advance = hold.task.id not in marked
+
+        for hold, error in await in_halves(begun, mark):
+            hold.in_advance = False
+            log.warning("begin_not_noted", task_id=hold.task.id, task_type=hold.task.task_type, error=str(error))
+
+    async def tick(self) -> int:
+        """Write progress and log lines that came since the last tick; returns how many there were.
+
+        What the database refuses of one attempt stays with it for the next tick, and at last for its finish. Raises
+        DatabaseUnavailable, and keeps for the next tick what was not written.
+        """
+        await self.mark_begun()
+        running = [hold for hold in self._holds.snapshot() if hold.state == RUNNING]
+        late = [hold for hold in self._holds.outlived if self._holds.get(hold.task.id) is not hold]
+        written = await self._report(running, late=False) + await self._report(late, late=True)
+        for hold in late:
+            ended = hold.slot is None or hold.slot.done()
+            if ended and (hold.context is None or not hold.context.reported or hold in self._refused):
+                self._holds.outlived.discard(hold)
+        return written
+
+    async def _report(self, holds: Sequence[Hold], *, late: bool) -> int:
+        """Write what these have reported; ``late``: their ends are in the table."""
+        reports = [report for hold in holds if hold.context is not None and (report := Report(hold))]
+        unwritten = {id(report): report for report in reports}
+
+        async def write(part: Sequence[Report]) -> None:
+            progress = [shown for report in part for shown in report.progress()]
+            logs = [entry for report in part for entry in report.logs()]
+            await outcomes.report(self._session, self._worker, progress, logs, monotonic(), late=late)
+            for report in part:
+                del unwritten[id(report)]
+
+        try:
+            for report, error in await in_halves(reports, write):
+                if report.hold not in self._refused:
+                    self._refused.add(report.hold)
+                    log.warning("report_refused", task_id=report.hold.task.id, error=str(error))
+        finally:
+            for report in unwritten.values():
+                report.give_back()
+        return sum(map(len, reports))
+
+
+class Announcer:
+    """Knows the queues whose events other programs are told."""
+
+    def __init__(self, *, session: Session, finisher: Finisher) -> None:
+        self._session = session
+        self._finisher = finisher
+        self._look_at = 0.0
+        self.heard = False
+        """Whether notifications come in: then a change of a queue's settings is heard of."""
+
+    def look_again(self) -> None:
+        """The settings of a queue have changed: ask at the next tick."""
+        self._look_at = 0.0
+
+    async def tick(self, *, now: bool = False) -> None:
+        """Ask which queues these are, if the last answer is old or at once. Raises DatabaseUnavailable."""
+        begun = monotonic()
+        if now or begun >= self._look_at:
+            self._look_at = begun + (ANNOUNCE_HEARD_SECONDS if self.heard else ANNOUNCE_SECONDS)
+            self._finisher.announced = await upkeep.list_announced_queues(self._session)
+
+
+class Chore:
+    """One duty beside the work: due every so often, and sooner when it failed. Its failures are its own."""
+
+    def __init__(
+        self, name: str, do: Callable[[], Awaitable[object]], *, loop: Loop, tally: Tally, every: float = 0.0
+    ) -> None:
+        self._name = name
+        self._do = do
+        self._loop = loop
+        self._tally = tally
+        self._every = every
+        self._due = 0.0
+        self._pause = 0.0
+
+    async def tick(self) -> None:
+        """Do it if it is due."""
+        if monotonic() < self._due:
+            return
+        try:
+            await self._do()
+        except DatabaseUnavailable as error:
+            self._tally.database_errors += 1
+            log.warning("database_error", loop=self._name, error=str(error))
+            self._failed(error)
+        except Exception as error:
+            log.exception("loop_failed", loop=self._name)
+            self._failed(error)
+        else:
+            self._loop.worked()
+            self._pause = 0.0
+            self._due = monotonic() + self._every * random.uniform(0.8, 1.2)  # noqa: S311 - not all at once
+
+    def _failed(self, error: Exception) -> None:
+        self._loop.failed(error)
+        longest = min(max(self._every, SHORT_PAUSE), LONG_PAUSE)
+        self._pause = min(max(self._pause * 2, FIRST_PAUSE), longest)
+        self._due = monotonic() + self._pause
+
+
+class Chores:
+    """All that one worker does beside its work, over one session, one after the other."""
+
+    def __init__(
+        self, *, session: Session, loops: Loops, tally: Tally, often: Mapping[str, Callable[[], Awaitable[object]]]
+    ) -> None:
+        """``often`` is done at each tick, by name."""
+        seldom = {"partitions": partial(upkeep.make_partitions, session), "dead_workers": partial(forget_dead, session)}
+        self._chores = [
+            Chore(name, do, loop=loops.of(name), tally=tally, every=every)
+            for every, chores in ((0.0, often), (HOUSEKEEPING_SECONDS, seldom))
+            for name, do in chores.items()
+        ]
+
+    async def tick(self) -> None:
+        """Do what is due."""
+        for chore in self._chores:
+            await chore.tick()

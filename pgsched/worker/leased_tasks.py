@@ -1,0 +1,143 @@
+"""The rows this worker holds a lease on, from the claim until the finish is written or the row given back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from time import monotonic
+
+from pgsched.domain.attempt import Claimed, Missed
+from pgsched.execution.context import Context
+
+WAITING, RUNNING, FINISHING = "waiting", "running", "finishing"
+MANY = 2**31
+REMEMBERED = 10_000
+"""So many rows that were given up are remembered, the last ones."""
+
+
+class Hold:
+    """One row in hand."""
+
+    __slots__ = (
+        "__weakref__",
+        "abandoned",
+        "claimed_at",
+        "context",
+        "ends_by",
+        "in_advance",
+        "leased_until",
+        "missed",
+        "slot",
+        "started_at",
+        "state",
+        "task",
+    )
+
+    def __init__(self, task: Claimed, leased_until: float, claimed_at: float) -> None:
+        self.task = task
+        self.claimed_at = claimed_at
+        """When the claim was sent, by the monotonic clock."""
+        self.leased_until = leased_until
+        """When the lease ends, by the monotonic clock, counted from before the claim was sent: never too late."""
+        self.state = WAITING
+        self.in_advance = False
+        """The table does not know yet whether the attempt begins: should the worker be lost, it is not counted."""
+        self.abandoned = False
+        """The lease was lost or the task cancelled: whatever comes of the run is not written."""
+        self.slot: asyncio.Task[None] | None = None
+        self.context: Context | None = None
+        self.started_at: float | None = None
+        """When the handler began, by the monotonic clock."""
+        self.ends_by: float | None = None
+        """When the handler should have ended: its timeout, or when the row was given up. None: whenever it does."""
+        self.missed: tuple[Missed, ...] = ()
+        """Ticks that were folded into this run."""
+
+
+class Holds:
+    """Every row in hand. All changes are made on the event loop; the heartbeat's thread only takes snapshots."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[int, Hold] = {}
+        self.waiting: deque[Hold] = deque()
+        """Claimed and not started, in the order in which they will be."""
+        self.bytes = 0
+        """Size of all payloads in hand."""
+        self.given_up: dict[int, None] = {}
+        """Ids of rows that were let go while their attempt was under way, though the lease may still be ours: the
+        attempt was made, so none of them is given back as one that was never begun."""
+
+        self.outlived: set[Hold] = set()
+        """Whose end is in the table, or about to be, while their handlers may go on: cancelled, lost or timed out."""
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def add(self, tasks: Sequence[Claimed], leased_until: float, claimed_at: float = 0.0, free: int = MANY) -> None:
+        """Take freshly claimed rows in hand, all but the first ``free`` in advance."""
+        for place, task in enumerate(tasks):
+            hold = self.take(task, leased_until, claimed_at)
+            hold.in_advance = place >= free
+            self.waiting.append(hold)
+
+    def take(self, task: Claimed, leased_until: float, claimed_at: float) -> Hold:
+        """Take a freshly claimed row in hand, without a place in the waiting line.
+
+        One that was in hand already had lost its lease unnoticed: its handler must not run beside the new one, and an
+        outcome of it that is not written yet must not be taken for the new one's. Tokens do not tell them apart where a
+        failover or a truncated table began them anew.
+        """
+        earlier = self._by_id.get(task.id)
+        if earlier is not None:
+            self.abandon(earlier)
+            earlier.abandoned = True
+            self.drop(earlier)
+        hold = self._by_id[task.id] = Hold(task, leased_until, claimed_at)
+        self.given_up.pop(task.id, None)
+        self.bytes += task.bytes
+        return hold
+
+    def drop(self, hold: Hold) -> None:
+        """Let go of a row: finished, given back or lost."""
+        if self._by_id.get(hold.task.id) is hold:
+            del self._by_id[hold.task.id]
+            self.bytes -= hold.task.bytes
+
+    def give_up(self, hold: Hold) -> None:
+        """Let go of a row whose attempt was made, without an outcome: the next claim finds it lost."""
+        hold.abandoned = True
+        hold.ends_by = monotonic()
+        self.drop(hold)
+        self.outlived.add(hold)
+        self.given_up[hold.task.id] = None
+        if len(self.given_up) > REMEMBERED:
+            del self.given_up[next(iter(self.given_up))]
+
+    def get(self, task_id: int) -> Hold | None:
+        """Return the hold on a task, None when this worker has none."""
+        return self._by_id.get(task_id)
+
+    def snapshot(self) -> list[Hold]:
+        """Return every hold; safe to call from any thread (one operation of the interpreter)."""
+        return list(self._by_id.values())
+
+    def take_waiting(self) -> list[Hold]:
+        """Empty the waiting line and return what stood in it."""
+        waiting = list(self.waiting)
+        self.waiting.clear()
+        return waiting
+
+    def abandon(self, hold: Hold) -> None:
+        """Give up on a row that is no longer ours: cancel its handler, write nothing."""
+        if hold.state == FINISHING or hold.abandoned:
+            return
+        if hold.state != RUNNING:
+            hold.abandoned = True
+            self.drop(hold)
+        else:
+            self.give_up(hold)
+            if hold.context is not None:
+                hold.context.cancelled = True
+            if hold.slot is not None:
+                hold.slot.cancel()

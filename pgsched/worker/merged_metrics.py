@@ -1,0 +1,304 @@
+"""Several worker processes, one ``/metrics``: the parent asks its children and adds up what they say."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from multiprocessing.connection import Connection
+from time import monotonic
+from typing import Any, NamedTuple
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
+
+from pgsched.observability.label_sets import LINGER_SECONDS, MOST_SERIES, OTHER
+from pgsched.observability.logs import get_logger
+from pgsched.worker.metrics import log_errors
+
+log = get_logger("pgsched.worker")
+
+ANSWER_SECONDS = 5.0
+"""How long a child may take to answer; of one that does not, a scrape shows only what it had counted."""
+LOOK_SECONDS = 1.0
+"""How long one may take that is asked every few seconds whether it is alive."""
+STARTING_SECONDS = 60.0
+"""How long a new child, which may have much to import, need not answer that."""
+
+
+Labels = tuple[tuple[str, str], ...]
+
+
+class _Seen(NamedTuple):
+    total: float
+    since: float
+    own: bool
+    """It has series of its own."""
+
+
+_ALONE = _Seen(0.0, 0.0, own=True)
+
+
+class Answering:
+    """The child's side: answers ``metrics``, ``healthy`` and others in a thread that no handler can block."""
+
+    def __init__(
+        self,
+        *,
+        pipe: Connection,
+        metrics: CollectorRegistry,
+        healthy: Callable[[], str | None],
+        ready: Callable[[], str | None],
+        troubles: Callable[[], list[dict[str, Any]]],
+        alive: Callable[[], str | None],
+        load: Callable[[], tuple[int, int]],
+        on_orphaned: Callable[[], None],
+    ) -> None:
+        self._pipe = pipe
+        self._answers: dict[str, Callable[[], str]] = {
+            "metrics": lambda: generate_latest(metrics).decode(),
+            "healthy": lambda: healthy() or "",
+            "ready": lambda: ready() or "",
+            "troubles": lambda: json.dumps(troubles()),
+            "alive": lambda: alive() or "",
+            "load": lambda: "{} {}".format(*load()),
+        }
+        self._on_orphaned = on_orphaned
+
+    def start(self) -> None:
+        """Answer from now on, until the parent is gone."""
+        threading.Thread(target=self._run, name="pgsched-answers", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            while True:
+                self._pipe.send(self._answer(self._pipe.recv()))
+        except (EOFError, OSError):
+            self._on_orphaned()
+
+    def _answer(self, question: str) -> str:
+        try:
+            return self._answers[question]()
+        except Exception as error:
+            log.exception("answer_failed", question=question)
+            return _UNANSWERED.get(question, f"{type(error).__name__}: it cannot be told")
+
+
+_UNANSWERED = {"metrics": "", "load": "0 0"}
+"""What is said of what cannot be told, where it is no line about a problem."""
+
+
+class Child:
+    """The parent's side of one child, which took the place of others that died.
+
+    What those had counted is added to what it counts: to whoever scrapes, the place is one process that goes on. A
+    counter that went back would be read as one that began again, and all it had counted would be counted twice.
+    """
+
+    def __init__(self, pipe: Connection, *, before: Sequence[Metric] = ()) -> None:
+        self._pipe = pipe
+        self._before = before
+        self._said: list[Metric] = []
+        self._lock = threading.RLock()
+        self._unanswered = 0
+        self._born = monotonic()
+        self._answered = self._gone = False
+
+    @property
+    def must_answer(self) -> bool:
+        """Whether silence is wrong: not of a child that ended, which is started again, or is just starting."""
+        return not self._gone and (self._answered or monotonic() - self._born > STARTING_SECONDS)
+
+    def ask(self, question: str, seconds: float = ANSWER_SECONDS) -> str | None:
+        """Return the child's answer, None when it gives none in time."""
+        with self._lock:
+            try:
+                # Answers to questions that were given up come first and are thrown away.
+                self._pipe.send(question)
+                self._unanswered += 1
+                while self._pipe.poll(seconds):
+                    answer: str = self._pipe.recv()
+                    self._unanswered -= 1
+                    self._answered = True
+                    if not self._unanswered:
+                        return answer
+            except (EOFError, OSError):
+                self._gone = True
+                return None
+            return None
+
+    def metrics(self) -> list[Metric]:
+        """Return the families of this place. Of a child that does not answer, what it had counted when it last did."""
+        with self._lock:  # a later answer must not be replaced by an earlier one
+            text = self.ask("metrics")
+            if text is None:
+                return self._counted()
+            said = list(text_string_to_metric_families(text))
+            # What the child let go of it had counted all the same: a sum that fell would be read as one begun again.
+            self._before = _add_up([*self._before, *_missing(said, _counting(self._said))])
+            self._said = said
+            return _add_up([*self._said, *self._before])
+
+    def let_go(self, names: Collection[Labels]) -> None:
+        """Forget what was kept under these labels."""
+        with self._lock:
+            for family in self._before:
+                family.samples = [sample for sample in family.samples if _labels(sample) not in names]
+
+    def retire(self) -> list[Metric]:
+        """Ask a child that ended nothing more; returns what was counted in its place, for the one that takes it."""
+        with self._lock:
+            self._pipe.close()
+            return self._counted()
+
+    def _counted(self) -> list[Metric]:
+        return _add_up([*_counting(self._said), *self._before])
+
+
+_COUNTING = ("counter", "histogram")
+"""Families that only grow."""
+_MERGES = {"pgsched_listener_connected": min, "pgsched_unwritten_outcome_age_seconds": max}
+"""Gauges of which the worst process is what the whole shows; all others are added up."""
+_NAMES = ("task_type", "queue")
+"""Labels that users make up; of all others there are few."""
+
+
+class MergedMetrics(Collector):
+    """The children's families, added up sample by sample; bounded as those of one process are."""
+
+    def __init__(self, children: Callable[[], list[Child]], *, clock: Callable[[], float] = monotonic) -> None:
+        self._children = children
+        self._clock = clock
+        self._seen: dict[Labels, _Seen] = {}
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the families that ``/metrics`` shows."""
+        children = self._children()
+        merged = _add_up(family for child in children for family in child.metrics())
+        return _add_up((*self._bounded(merged, children), log_errors()))  # the parent logs, too
+
+    def _bounded(self, merged: list[Metric], children: list[Child]) -> list[Metric]:
+        """Let go of labels under which nothing was counted for long, and put together those that are too many.
+
+        Labels keep the place that they got at first: were they moved, both sums would be read as begun again.
+        """
+        now = self._clock()
+        totals: dict[Labels, float] = {}
+        for family in _counting(merged):
+            for sample in family.samples:
+                if sample.name.endswith(("_total", "_count")) and _labels(sample):
+                    totals[_labels(sample)] = totals.get(_labels(sample), 0.0) + sample.value
+        gone = set()
+        for labels, total in totals.items():
+            seen = self._seen.get(labels)
+            if seen is None:
+                kinds = tuple(name for name, _ in labels)
+                own = sum(one.own and tuple(name for name, _ in other) == kinds for other, one in self._seen.items())
+                self._seen[labels] = _Seen(total, now, own < MOST_SERIES)
+            elif seen.total != total:
+                self._seen[labels] = seen._replace(total=total, since=now)
+            elif now - seen.since >= LINGER_SECONDS:
+                gone.add(labels)
+        self._seen = {labels: seen for labels, seen in self._seen.items() if labels in totals}
+        for child in children:
+            child.let_go(gone)
+        for family in _counting(merged):
+            family.samples = [
+                sample if self._seen.get(_labels(sample), _ALONE).own else _as_other(sample)
+                for sample in family.samples
+                if _labels(sample) not in gone
+            ]
+        return _add_up(merged)
+
+
+def _counting(families: Iterable[Metric]) -> Iterator[Metric]:
+    return (family for family in families if family.type in _COUNTING)
+
+
+def _labels(sample: Sample) -> Labels:
+    """Which task type and queue a sample is about; empty for one that is about all."""
+    return tuple((name, value) for name, value in sample.labels.items() if name in _NAMES)
+
+
+def _as_other(sample: Sample) -> Sample:
+    return sample._replace(labels={name: OTHER if name in _NAMES else value for name, value in sample.labels.items()})
+
+
+def _missing(said: Iterable[Metric], before: Iterable[Metric]) -> Iterator[Metric]:
+    """The samples of families that are not said any more."""
+    there = {(sample.name, tuple(sample.labels.items())) for family in said for sample in family.samples}
+    for family in before:
+        left = [one for one in family.samples if (one.name, tuple(one.labels.items())) not in there]
+        if left:
+            kept = Metric(family.name, family.documentation, family.type)
+            kept.samples = left
+            yield kept
+
+
+def _add_up(parts: Iterable[Metric]) -> list[Metric]:
+    """One family of each name."""
+    families: dict[str, Metric] = {}
+    values: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], list[float]]] = {}
+    for part in parts:
+        families.setdefault(part.name, part)
+        said = values.setdefault(part.name, {})
+        for sample in part.samples:
+            said.setdefault((sample.name, tuple(sample.labels.items())), []).append(sample.value)
+    merged = []
+    for name, family in families.items():
+        one = Metric(family.name, family.documentation, family.type)
+        merge = _MERGES.get(name, sum)
+        for (sample_name, labels), numbers in values[name].items():
+            one.add_sample(sample_name, dict(labels), merge(numbers))
+        merged.append(one)
+    return merged
+
+
+def _none(_child: Child) -> bool:
+    return False
+
+
+def first_problem(children: list[Child], question: str, *, but: Callable[[Child], bool] = _none) -> str | None:
+    """Return the first child's problem, None when every child, ``but`` some, says it has none."""
+    for number, child in enumerate(children):
+        if but(child):
+            continue
+        answer = child.ask(question)
+        if answer is None:
+            return f"process {number} does not answer"
+        if answer:
+            return f"process {number}: {answer}"
+    return None
+
+
+def all_troubles(children: list[Child]) -> list[dict[str, Any]]:
+    """Return what is wrong in all children, each with the number of its process."""
+    answers = [child.ask("troubles", LOOK_SECONDS) for child in children]
+    return [
+        {"process": number, **trouble}
+        for number, answer in enumerate(answers)
+        for trouble in (json.loads(answer) if answer else ())
+    ]
+
+
+def first_stalled(children: list[Child], *, but: Callable[[Child], bool] = _none) -> str | None:
+    """Return what keeps the first child from moving, None when every child that is there, ``but`` some, moves."""
+    for number, child in enumerate(children):
+        if but(child):
+            continue
+        answer = child.ask("alive", LOOK_SECONDS)
+        if answer:
+            return f"process {number}: {answer}"
+        if answer is None and child.must_answer:
+            return f"process {number} does not answer"
+    return None
+
+
+def load_of(children: list[Child]) -> tuple[int, int]:
+    """Return how many tasks run in all children, and how many may."""
+    answers = [child.ask("load", LOOK_SECONDS) for child in children]
+    loads = [tuple(map(int, answer.split())) for answer in answers if answer]
+    return sum(load[0] for load in loads), sum(load[1] for load in loads)

@@ -1,0 +1,240 @@
+"""What one worker counts, in plain numbers, and how Prometheus reads them.
+
+The counters of prometheus-client lock and look labels up at every step, several microseconds for each task; these are
+integers in dictionaries, turned into its families when they are scraped.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable
+from itertools import accumulate
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from pgsched.domain.attempt import Claimed, Finish, Outcome
+from pgsched.observability.label_sets import Series
+from pgsched.observability.logs import errors
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
+OUTCOMES = ("completed", "failed", "timed_out", "dead")
+POLICIES = ("once", "skip", "all", "overlap")
+ROWS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+
+class Histogram:
+    """Counts of observations per bucket, and their sum."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    @property
+    def number(self) -> int:
+        """How many there were."""
+        return sum(self.counts)
+
+    def observe(self, value: float) -> None:
+        """Count one observation."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Return the cumulated counts as Prometheus wants them."""
+        names = [*(f"{bound:g}" for bound in self.bounds), "+Inf"]
+        return list(zip(names, map(float, accumulate(self.counts)), strict=True))
+
+
+class Attempts:
+    """What became of the attempts of one task type in one queue."""
+
+    __slots__ = ("durations", "outcomes")
+
+    def __init__(self) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self.durations = Histogram(SECONDS)
+
+    @property
+    def number(self) -> int:
+        """How many ended."""
+        return self.outcomes.total()
+
+
+class Missed:
+    """Ticks of one task type in one queue that were not run, by the policy that decided it."""
+
+    __slots__ = ("policies",)
+
+    def __init__(self) -> None:
+        self.policies: Counter[str] = Counter()
+
+    @property
+    def number(self) -> int:
+        """How many there were."""
+        return self.policies.total()
+
+
+class Deleted:
+    """Finished tasks of one queue that were deleted, by the status they had."""
+
+    __slots__ = ("statuses",)
+
+    def __init__(self) -> None:
+        self.statuses: Counter[str] = Counter()
+
+    @property
+    def number(self) -> int:
+        """How many there were."""
+        return self.statuses.total()
+
+
+class Tally(Collector):
+    """The counters of one worker process."""
+
+    def __init__(self, *, slots: int) -> None:
+        self.slots = slots
+        self.running = 0
+        self.leases_expired = 0
+        """Rows claimed whose last worker's lease had run out."""
+        self.leases_lost = 0
+        """Rows of our own that were lost before they were finished."""
+        self.fenced = 0
+        """Attempts that were begun and whose result was kept out because the lease was lost: noticed by the heartbeat
+        while the handler ran, or by the database when the finish came. Each attempt counts once."""
+        self.database_errors = 0
+        self.listener_connected = False
+        self.claim_seconds = Histogram(SECONDS)
+        self.claim_batch = Histogram(ROWS)
+        self._attempts = Series(Attempts)
+        self._delays = Series(lambda: Histogram(SECONDS))
+        self._missed = Series(Missed)
+        self._pruned = Series(Deleted)
+
+    def claim(self, tasks: list[Claimed], seconds: float) -> None:
+        """Count one claim that took ``seconds``."""
+        self.claim_seconds.observe(seconds)
+        self.claim_batch.observe(len(tasks))
+        self.leases_expired += sum(task.lease_expired for task in tasks)
+
+    def start_delay(self, queue: str, seconds: float) -> None:
+        """Count how long after its due time a task was started."""
+        self._delays.at((queue,)).observe(seconds if seconds > 0.0 else 0.0)
+
+    def execution(self, task: Claimed, outcome: Outcome, finish: Finish) -> None:
+        """Count one attempt that ended."""
+        names = (task.task_type, task.queue)
+        attempts = self._attempts.at(names)
+        if task.schedule_type != "one_time":
+            self._missed.at(names)  # there with 0 before a tick is missed
+        attempts.durations.observe(outcome.finished - outcome.started)
+        dead = finish.buried or finish.next_status == "dead"
+        attempts.outcomes["dead" if dead else outcome.status] += 1
+
+    def usual_duration(self, task_type: str, *, share: float, enough: int) -> float | None:
+        """Return the least bound of the buckets that a ``share`` of a type's attempts was within, in seconds.
+
+        None when there were fewer than ``enough``, or they were longer than any bound.
+        """
+        counts = [0] * (len(SECONDS) + 1)
+        for (known, _), attempts in self._attempts.items():
+            if known == task_type:
+                counts = [mine + more for mine, more in zip(counts, attempts.durations.counts, strict=True)]
+        total = sum(counts)
+        if total < enough:
+            return None
+        bounds = zip(SECONDS, accumulate(counts), strict=False)
+        return next((float(bound) for bound, within in bounds if within >= share * total), None)
+
+    def died_unrun(self, task: Claimed) -> None:
+        """Count a task that is dead without another attempt: it used them up by losing its workers, or has no plan."""
+        self._attempts.at((task.task_type, task.queue)).outcomes["dead"] += 1
+
+    def missed(self, task: Claimed, policy: str, ticks: int) -> None:
+        """Count ticks of a task that were not run, by the policy that decided it."""
+        self._missed.at((task.task_type, task.queue)).policies[policy] += ticks
+
+    def prune(self, queue: str, **gone: int) -> None:
+        """Count finished tasks that were deleted, by the status they had."""
+        self._pruned.at((queue,)).statuses.update(gone)
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the families that ``/metrics`` shows."""
+        executions = CounterMetricFamily(
+            "pgsched_executions", "Attempts that ended.", labels=["task_type", "queue", "outcome"]
+        )
+        attempts = self._attempts.shown()
+        for names, ended in attempts:
+            # Every outcome from the first attempt on: the growth of a series that begins with 1 is not seen.
+            for outcome in OUTCOMES:
+                executions.add_metric([*names, outcome], ended.outcomes[outcome])
+        yield executions
+        durations = HistogramMetricFamily(
+            "pgsched_execution_duration_seconds", "How long attempts ran.", labels=["task_type", "queue"]
+        )
+        for names, ended in attempts:
+            if ended.durations.number:
+                durations.add_metric(list(names), ended.durations.buckets(), ended.durations.total)
+        yield durations
+        delays = HistogramMetricFamily("pgsched_start_delay_seconds", "Start minus next_run_at.", labels=["queue"])
+        for names, histogram in self._delays.shown():
+            delays.add_metric(list(names), histogram.buckets(), histogram.total)
+        yield delays
+        missed = CounterMetricFamily(
+            "pgsched_ticks_missed",
+            "Ticks that were not run, by the policy that decided it.",
+            labels=["task_type", "queue", "policy"],
+        )
+        for names, ticks in self._missed.shown():
+            # Every policy from the first tick on: the growth of a series that begins with 1 is not seen.
+            for policy in POLICIES:
+                missed.add_metric([*names, policy], ticks.policies[policy])
+        yield missed
+        pruned = CounterMetricFamily("pgsched_pruned", "Finished tasks that were deleted.", labels=["queue", "status"])
+        for names, deleted in self._pruned.shown():
+            for status, number in sorted(deleted.statuses.copy().items()):
+                pruned.add_metric([*names, status], number)
+        yield pruned
+        yield _plain_histogram("pgsched_claim_seconds", "How long claims took.", self.claim_seconds)
+        yield _plain_histogram("pgsched_claim_batch_size", "Rows per claim.", self.claim_batch)
+        yield GaugeMetricFamily("pgsched_running", "Tasks running in this worker.", value=self.running)
+        yield GaugeMetricFamily("pgsched_slots", "Tasks this worker may run at once.", value=self.slots)
+        yield GaugeMetricFamily(
+            "pgsched_listener_connected", "1 while LISTEN works.", value=float(self.listener_connected)
+        )
+        yield CounterMetricFamily(
+            "pgsched_leases_expired",
+            "Rows claimed after another worker's lease ran out.",
+            value=self.leases_expired,
+        )
+        yield CounterMetricFamily(
+            "pgsched_leases_lost",
+            "Rows this worker lost before it had finished them.",
+            value=self.leases_lost,
+        )
+        yield CounterMetricFamily(
+            "pgsched_fenced",
+            "Attempts whose result was not written because the row was no longer theirs.",
+            value=self.fenced,
+        )
+        yield CounterMetricFamily(
+            "pgsched_database_errors",
+            "Statements that failed and were tried again.",
+            value=self.database_errors,
+        )
+        yield log_errors()
+
+
+def log_errors() -> CounterMetricFamily:
+    """Return how many log lines of this process were lost: those of all its workers."""
+    return CounterMetricFamily(
+        "pgsched_log_errors", "Log lines that were lost, or written without what could not be shown.", value=errors()
+    )
+
+
+def _plain_histogram(name: str, text: str, histogram: Histogram) -> HistogramMetricFamily:
+    return HistogramMetricFamily(name, text, buckets=histogram.buckets(), sum_value=histogram.total)

@@ -1,0 +1,233 @@
+"""Which queues a worker serves now, which of them comes first, and when one that is claimed apart is asked again.
+
+Most queues are claimed together, by one statement. Apart are those with limits or ageing in the database, and those of
+which this worker takes only so many at once. Nothing here waits or asks: the claimer does.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from pgsched.domain.queue_selector import QueueSpec
+
+CALLED_SECONDS = 0.005
+"""A queue that is at its limit is not asked more often than this, whoever calls."""
+PEEK_SECONDS = 0.05
+"""How often a worker without a free slot looks whether a queue that is claimed apart has something."""
+PASS_ON_SECONDS = 0.02
+"""A worker without a free slot calls others for what may start so soon."""
+_FULL = (0.125, 1.0)
+"""Seconds to the next look at a queue whose limit of concurrency is reached: at first, and at the most."""
+_FRUITLESS = (0.002, 0.25)
+"""Seconds between claims that found nothing although something may start: another worker is quicker."""
+
+
+class Line:
+    """A queue that is claimed apart."""
+
+    __slots__ = ("asked_at", "fruitless", "in_hand", "most", "name", "passed_on", "ready_at")
+
+    def __init__(self, name: str, most: int | None) -> None:
+        self.name = name
+        self.most = most
+        self.in_hand = 0
+        self.ready_at: float | None = None
+        """When it makes sense to ask again, by the monotonic clock; None: nothing is due, as far as is known."""
+        self.asked_at = 0.0
+        self.fruitless = 0
+        self.passed_on = False
+
+    @property
+    def room(self) -> int | None:
+        """How many more of its tasks this worker may take; None: no limit of the worker's own."""
+        return None if self.most is None else max(self.most - self.in_hand, 0)
+
+    def answer(self, claimed: int, again: float | None, held_back: bool, now: float) -> None:
+        """Take what a claim said: ``again`` in seconds, and whether rows are held back until others end."""
+        self.asked_at = now
+        self.fruitless = 0 if claimed else self.fruitless + 1
+        if claimed:
+            self.passed_on = False
+        if held_back:
+            self.ready_at = now + _pause(_FULL, self.fruitless)
+            if again is not None:
+                self.ready_at = min(self.ready_at, now + max(again, 0.002))
+        elif again is None:
+            self.ready_at, self.fruitless = None, 0
+        elif claimed:
+            self.ready_at = now + again
+        else:
+            self.ready_at = now + max(again, _pause(_FRUITLESS, self.fruitless))
+
+    def wake(self, at: float, *, heard_by_all: bool) -> None:
+        """Ask again at ``at``, or when it was to be asked anyway; what all workers heard is not passed on."""
+        self.fruitless = 0
+        self.passed_on = heard_by_all
+        if self.ready_at is None or self.ready_at > at:
+            self.ready_at = at
+
+
+def _pause(bounds: tuple[float, float], times: int) -> float:
+    first, longest = bounds
+    return min(first * float(2 ** min(times, 16)), longest)
+
+
+class Roster:
+    """The queues of one worker."""
+
+    def __init__(self, specs: Sequence[QueueSpec]) -> None:
+        self._by_name = {spec.name: spec for spec in specs if spec.like is None}
+        self._patterns = [spec for spec in specs if spec.like is not None]
+        self.exact = tuple(self._by_name)
+        self.likes = tuple(spec.like for spec in self._patterns if spec.like is not None)
+        """The patterns, as LIKE has them."""
+        self.names: tuple[str, ...] = ()
+        """Every queue that is served now."""
+        self.lines: dict[str, Line] = {}
+        """Those of them that are claimed apart."""
+        self.order: tuple[str, ...] = ()
+        """The names as the next claim asks them, the one whose turn it is in front."""
+        self._specs: dict[str, QueueSpec] = {}
+        self._credits: dict[str, int] = {}
+        self._in_hand: dict[int, Line] = {}
+        self._turn = 0
+        self.learn([])
+
+    def serves(self, queue: str) -> bool:
+        """Whether this worker takes tasks of a queue."""
+        return queue in self._specs or any(spec.matches(queue) for spec in self._patterns)
+
+    def learn(self, found: Iterable[tuple[str, bool]]) -> None:
+        """Take what the database knows: the queues that match a pattern, and which queues are claimed apart there."""
+        apart = dict(found)
+        names = [*self._by_name, *(name for name in apart if name not in self._by_name)]
+        specs = {name: spec for name in names if (spec := self._spec_of(name)) is not None}
+        self._specs = specs
+        held = {line.name: line for line in self._in_hand.values()}
+        lines = {}
+        for name, spec in specs.items():
+            if apart.get(name) or spec.most is not None:
+                lines[name] = self.lines.get(name) or held.get(name) or Line(name, spec.most)
+        self.lines = lines
+        if self.names != tuple(specs):
+            self.names = tuple(specs)
+            self._credits = {name: self._credits.get(name, 0) for name in specs}
+            self._turn = -1
+            self.next_turn()
+
+    def next_turn(self) -> None:
+        """It is the turn of another queue: each comes as often as its weight says."""
+        names = self.names
+        if not names:
+            self.order = ()
+            return
+        weights = [self._specs[name].weight for name in names]
+        if len(set(weights)) == 1:
+            self._turn = (self._turn + 1) % len(names)
+        else:
+            # Each gains its weight; who has most comes first and pays for all. So the turns are spread evenly.
+            for name, weight in zip(names, weights, strict=True):
+                self._credits[name] += weight
+            first = max(names, key=self._credits.__getitem__)
+            self._credits[first] -= sum(weights)
+            self._turn = names.index(first)
+        self.order = names[self._turn :] + names[: self._turn]
+
+    # What is claimed apart.
+
+    def first_waits_for_room(self, now: float) -> bool:
+        """Whether the queue whose turn it is is claimed apart and known to have something that may start."""
+        line = self.lines.get(self.order[0]) if self.lines and self.order else None
+        return line is not None and line.ready_at is not None and line.ready_at <= now and line.room != 0
+
+    def to_ask(self, order: Iterable[str], room: int, now: float, *, idle_too: bool) -> list[tuple[Line, int]]:
+        """The lines to ask now and the room of each; with no room only to learn whether there is something."""
+        asked = []
+        for name in order:
+            line = self.lines.get(name)
+            if line is None or line.room == 0:
+                continue
+            if line.ready_at is None:
+                wanted = idle_too and (room > 0 or now - line.asked_at >= PEEK_SECONDS)
+            else:
+                wanted = room > 0 and line.ready_at <= now
+            if wanted:
+                asked.append((line, room if line.room is None else min(room, line.room)))
+        return asked
+
+    def to_ask_after(self, ended: Iterable[int], room: int) -> list[tuple[str, int]]:
+        """The queues of those of these tasks that are in hand, and the room of each once they have ended."""
+        gone = Counter(line.name for task_id in ended if (line := self._in_hand.get(task_id)) is not None)
+        asked = []
+        for name, number in gone.items():
+            line = self.lines.get(name)
+            if line is not None:
+                free = room if line.most is None else min(room, line.most - line.in_hand + number)
+                if free > 0:
+                    asked.append((name, free))
+        return asked
+
+    def ready_in(self, now: float) -> float:
+        """Seconds until a line is to be asked; infinite when none is known to have something."""
+        times = [line.ready_at for line in self.lines.values() if line.ready_at is not None and line.room != 0]
+        return max(min(times) - now, 0.0) if times else float("inf")
+
+    def call(self, queue: str, now: float) -> None:
+        """Somebody called: a row was inserted, or a slot became free elsewhere.
+
+        Every worker hears a call. Who passed it on would be heard by all, who would pass it on again, for ever.
+        """
+        line = self.lines.get(queue)
+        if line is not None:
+            line.wake(max(line.asked_at + CALLED_SECONDS, now), heard_by_all=True)
+        elif queue not in self._specs:
+            spec = self._spec_of(queue)
+            if spec is not None:
+                self.learn([*((name, name in self.lines) for name in self.names), (queue, False)])
+
+    def call_all(self, now: float) -> None:
+        """Something about the queues has changed: each is asked."""
+        for line in self.lines.values():
+            line.wake(now, heard_by_all=True)
+
+    def take(self, name: str, task_ids: Iterable[int]) -> None:
+        """Note tasks of a line that this worker claimed."""
+        line = self.lines.get(name)
+        if line is not None:
+            for task_id in task_ids:
+                earlier = self._in_hand.get(task_id)
+                if earlier is not None:
+                    earlier.in_hand -= 1
+                self._in_hand[task_id] = line
+                line.in_hand += 1
+
+    @property
+    def in_hand(self) -> tuple[int, ...]:
+        """The tasks of lines that this worker has claimed and not let go, as far as was noted."""
+        return tuple(self._in_hand)
+
+    def let_go(self, task_ids: Iterable[int], now: float) -> None:
+        """Note that tasks of lines are not this worker's any more: others may start in their place."""
+        for task_id in task_ids:
+            line = self._in_hand.pop(task_id)
+            line.in_hand -= 1
+            line.wake(now, heard_by_all=False)
+
+    def to_pass_on(self, now: float) -> list[str]:
+        """The queues in which something may start that this worker has no room for; each once."""
+        names = []
+        for line in self.lines.values():
+            if line.ready_at is not None and line.ready_at <= now + PASS_ON_SECONDS and not line.passed_on:
+                line.passed_on = True
+                names.append(line.name)
+        return names
+
+    def pass_on_in(self, now: float) -> float:
+        """Seconds until there may be something to pass on; infinite when nothing is known."""
+        times = [line.ready_at for line in self.lines.values() if line.ready_at is not None and not line.passed_on]
+        return max(min(times) - now, 0.0) if times else float("inf")
+
+    def _spec_of(self, name: str) -> QueueSpec | None:
+        found = self._by_name.get(name)
+        return found or next((spec for spec in self._patterns if spec.matches(name)), None)

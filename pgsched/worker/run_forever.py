@@ -1,0 +1,68 @@
+"""A loop of a worker that nothing ends but its worker."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from time import monotonic
+
+from pgsched.domain.errors import DatabaseUnavailable
+from pgsched.observability.logs import get_logger
+from pgsched.worker.lasting import Lasting
+from pgsched.worker.loops import Loop, Loops
+from pgsched.worker.metrics import Tally
+
+log = get_logger("pgsched.worker")
+
+Tick = Callable[[], Awaitable[None]]
+"""One turn of a loop."""
+STEADY_SECONDS = 10.0
+"""A loop that failed after working for so long is tried again soon."""
+
+
+def start_loop(
+    tally: Tally, loops: Loops, what: str, tick: Tick, *, may_end: Callable[[], bool] | None = None
+) -> Lasting:
+    """Begin a loop that nothing ends but :meth:`Lasting.end`; it may end by itself while ``may_end`` says so."""
+    state = loops.of(what)
+    work = partial(forever, what, tick, tally, state, may_end)
+    loop = Lasting(work, name=f"pgsched {what}", may_end=may_end, on_lost=state.failed)
+    loop.start()
+    return loop
+
+
+async def forever(what: str, tick: Tick, tally: Tally, loop: Loop, may_end: Callable[[], bool] | None = None) -> None:
+    """Run a tick again and again, until it may end; while the database is away, with growing pauses.
+
+    Notes in ``loop`` how it fares.
+    """
+    pause = 0.0
+    while may_end is None or not may_end():
+        begun = monotonic()
+        try:
+            await tick()
+            pause = 0.0
+            loop.worked()
+        except DatabaseUnavailable as error:
+            tally.database_errors += 1
+            loop.failed(error)
+            pause = min(max(pause * 2, 0.1), 5.0)
+            log.warning("database_error", loop=what, error=str(error), again_in=round(pause, 1))
+        except Exception as error:
+            loop.failed(error)
+            pause = min(max(pause * 2, 0.1), 5.0)
+            log.exception("loop_failed", loop=what)
+        if monotonic() - begun > STEADY_SECONDS:
+            pause = min(pause, 0.1)  # it had worked for long: the trouble is new
+        if pause:
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+
+
+async def wait_at_most(seconds: float | None, event: asyncio.Event) -> None:
+    """Wait until an event is set, so many seconds at most; None: for ever."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

@@ -1,0 +1,209 @@
+"""How a worker ends: it gives back what has not begun, lets the rest end, writes everything, and leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from time import monotonic
+from typing import Any, Protocol
+
+from pgsched.concurrency.thread_pool import in_thread
+from pgsched.db import leases
+from pgsched.db.faults import SilentDatabase
+from pgsched.db.leases import Identity
+from pgsched.db.session import Session
+from pgsched.domain.errors import DatabaseUnavailable
+from pgsched.observability.logs import get_logger
+from pgsched.worker.completer import Finisher
+from pgsched.worker.executor import Slots
+from pgsched.worker.halves import in_halves
+from pgsched.worker.heartbeat import Heart
+from pgsched.worker.hook_dispatcher import Hooking
+from pgsched.worker.lasting import Lasting
+from pgsched.worker.leased_tasks import Hold, Holds
+
+log = get_logger("pgsched.worker")
+
+FLUSH_SECONDS = 8.0
+"""How long a stopping worker waits in all for a database that is silent."""
+ANSWER_SECONDS = 3.0
+"""How much of that for a claim or a report under way."""
+CANCEL_SECONDS = 2.0
+"""How long a cancelled handler may take to clean up."""
+LOOP_SECONDS = 2.0
+"""How long a loop that is cancelled may take to end."""
+CLOSE_SECONDS = 2.0
+"""How long a connection may take to close."""
+HOOK_SECONDS = 3.0
+"""How long a stopping worker waits for hooks that have events to be told."""
+LEAST_SECONDS = 0.3
+"""Even late a database that answers gets to know what there is to say."""
+
+
+class Closable(Protocol):
+    """Connections."""
+
+    async def close(self) -> None:
+        """Close them."""
+
+
+class Ending:
+    """Ends a worker in time: what a silent database took of FLUSH_SECONDS is not waited for again."""
+
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        holds: Holds,
+        slots: Slots,
+        finisher: Finisher,
+        heart: Heart,
+        hooking: Hooking | None,
+        report: Callable[[], Awaitable[object]],
+        session: Session,
+        connections: Sequence[Closable],
+    ) -> None:
+        """``session`` is for the last words, ``report`` writes those of handlers, ``connections`` are closed last."""
+        self._identity = identity
+        self._holds = holds
+        self._slots = slots
+        self._finisher = finisher
+        self._heart = heart
+        self._hooking = hooking
+        self._report = report
+        self._session = session
+        self._connections = connections
+        self._left = FLUSH_SECONDS
+
+    async def wind_down(self, loops: Sequence[Lasting], finishing: Lasting, shutdown_timeout: float) -> None:
+        """End the loops, give back what has not started, let the rest finish in time, give back what did not, write
+        everything.
+        """
+        try:
+            await _take(
+                ("end the loops", lambda: self._end_loops(loops)),
+                ("give back", lambda: self.give_back(self._holds.take_waiting())),
+                ("drain", lambda: self._let_end(shutdown_timeout)),
+                ("write", lambda: self._write_all(finishing)),
+                ("report", self._write_lines),
+                ("give back the rest", lambda: self.give_back(self._unfinished())),
+                ("end the heartbeat", self._end_heartbeat),
+                ("close the slots", self._close_slots),
+                ("end the hooks", self._end_hooks),
+                ("leave", self.leave),
+            )
+        finally:
+            log.info("worker_stopped", unwritten=len(self._finisher))
+
+    async def _end_loops(self, loops: Sequence[Lasting]) -> None:
+        """What ends by itself is waited for: rows that a claim took are to be given back, and log lines that are being
+        written would be written once more with the outcome.
+        """
+        begun = monotonic()
+        await asyncio.gather(*(loop.wait(ANSWER_SECONDS) for loop in loops if loop.may_end))
+        await asyncio.gather(*(loop.end(LOOP_SECONDS) for loop in loops), return_exceptions=True)
+        self._left -= monotonic() - begun
+
+    async def _let_end(self, shutdown_timeout: float) -> None:
+        await self._slots.drain(shutdown_timeout)
+        if self._slots.running:
+            log.warning("handing_back", running=self._slots.running)
+            await self._slots.interrupt(CANCEL_SECONDS)
+
+    def _unfinished(self) -> list[Hold]:
+        return [hold for hold in self._holds.snapshot() if hold.state != "finishing"]
+
+    async def _end_heartbeat(self) -> None:
+        await in_thread(partial(self._heart.stop, min(2.0, self._seconds)), name="pgsched end")
+
+    async def _close_slots(self) -> None:
+        self._slots.close()
+
+    async def _end_hooks(self) -> None:
+        if self._hooking is not None:
+            await self._hooking.stop(HOOK_SECONDS)
+
+    @property
+    def _seconds(self) -> float:
+        return max(self._left, LEAST_SECONDS)
+
+    async def _write_all(self, finishing: Lasting) -> None:
+        begun = monotonic()
+        deadline = begun + self._seconds
+        self._finisher.try_all()
+        while self._finisher.busy and monotonic() < deadline and not finishing.done:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await finishing.end(LOOP_SECONDS)
+        self._left -= monotonic() - begun
+
+    async def _write_lines(self) -> None:
+        """Write what handlers have logged whose ends are not written: they were interrupted, or cancelled just now."""
+        try:
+            await self._tell(lambda _session: self._report())
+        except DatabaseUnavailable as error:
+            log.warning("report_failed", error=str(error))
+
+    async def give_back(self, holds: list[Hold]) -> None:
+        """Give rows back that this worker will not run; if the database does not answer, their leases run out."""
+        try:
+            try:
+                refused = await in_halves(holds, self._release)
+            except SilentDatabase:
+                raise
+            except DatabaseUnavailable:  # the connection may have gone stale while nothing was asked: a new one
+                refused = await in_halves([hold for hold in holds if not hold.abandoned], self._release)
+            for hold, error in refused:
+                log.warning("release_failed", task_id=hold.task.id, error=str(error))
+        except DatabaseUnavailable as error:
+            # Their leases run out by themselves.
+            log.warning("release_failed", count=sum(not hold.abandoned for hold in holds), error=str(error))
+        for hold in holds:
+            hold.abandoned = True
+            self._holds.drop(hold)
+
+    async def _release(self, holds: Sequence[Hold]) -> None:
+        await self._tell(leases.release, self._identity.id, [hold.task for hold in holds])
+        for hold in holds:
+            hold.abandoned = True
+
+    async def leave(self) -> None:
+        """Take this worker off the list, and close its connections."""
+        await _take(
+            ("unregister", self._unregister),
+            *(("close a connection", partial(_close, connections)) for connections in self._connections),
+        )
+
+    async def _unregister(self) -> None:
+        try:
+            await self._tell(leases.forget, self._identity)
+        except DatabaseUnavailable as error:
+            log.warning("unregister_failed", error=str(error))
+
+    async def _tell(self, what: Any, *about: object) -> None:
+        """Say something to the database, in half of the time that is left. Raises DatabaseUnavailable."""
+        begun = monotonic()
+        self._session.timeout = max(self._left / 2, LEAST_SECONDS)
+        try:
+            await what(self._session, *about)
+        finally:
+            self._left -= monotonic() - begun
+
+
+async def _take(*steps: tuple[str, Callable[[], Awaitable[None]]]) -> None:
+    """Take steps; one that fails, or is cancelled, keeps none of those after it from being taken."""
+    cancelled: asyncio.CancelledError | None = None
+    for name, step in steps:
+        try:
+            await step()
+        except asyncio.CancelledError as error:
+            cancelled = error
+        except Exception:
+            log.exception("shutdown_step_failed", step=name)
+    if cancelled is not None:
+        raise cancelled
+
+
+async def _close(connections: Closable) -> None:
+    async with asyncio.timeout(CLOSE_SECONDS):
+        await connections.close()

@@ -1,0 +1,357 @@
+"""Runs workers as processes: signals, the metrics port, several processes under one parent."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
+
+from pgsched.app.app import App
+from pgsched.app.loading import load_app
+from pgsched.builtin import with_builtins
+from pgsched.builtin.settings import Builtins
+from pgsched.db.migrate import WORKER_RIGHTS, check_schema
+from pgsched.db.pinned import pin
+from pgsched.domain.errors import PgschedError
+from pgsched.domain.settings import WorkerSettings
+from pgsched.execution.process_exit import exit_now, exit_soon, exit_timer
+from pgsched.execution.process_pool import TERM_SECONDS
+from pgsched.execution.process_state import Keeper, open_standard_files
+from pgsched.execution.signals import Signals
+from pgsched.observability import logs
+from pgsched.observability.contained_registry import Metrics
+from pgsched.observability.extras import check_telemetry, flush_telemetry, set_up_telemetry
+from pgsched.observability.systemd import Manager, find_manager
+from pgsched.observability.systemd_watchdog import Watchdog, longest_block
+from pgsched.worker.child_process import serve
+from pgsched.worker.collector import settle_collector
+from pgsched.worker.control_server import HttpServer, Probe, Told
+from pgsched.worker.load_traces import load_traces
+from pgsched.worker.mender import Mender
+from pgsched.worker.merged_metrics import (
+    Answering,
+    Child,
+    MergedMetrics,
+    all_troubles,
+    first_problem,
+    first_stalled,
+    load_of,
+)
+from pgsched.worker.shutdown import CANCEL_SECONDS, FLUSH_SECONDS, HOOK_SECONDS
+from pgsched.worker.steady import run_steadily
+from pgsched.worker.worker import Worker
+
+log = logs.get_logger("pgsched.worker")
+
+RESTART_SECONDS = 1.0
+"""Pause before a worker process that died is started again."""
+
+
+class Job(NamedTuple):
+    """What a worker process needs to know; passed to children."""
+
+    dsn: str
+    app_path: str | None
+    """None: the built-in handlers only."""
+    settings: WorkerSettings
+    log_level: str
+    builtins: Builtins
+    blocked: float | None = None
+    """For how many seconds the event loop may stand still before the service manager hears no more."""
+    otel: bool = False
+    """Set OpenTelemetry up, and make spans and metrics."""
+
+
+def run_worker(
+    *,
+    dsn: str,
+    app_path: str | None,
+    settings: WorkerSettings,
+    builtins: Builtins | None = None,
+    processes: int = 1,
+    metrics_host: str = "127.0.0.1",
+    metrics_port: int | None = None,
+    log_level: str = "info",
+    otel: bool = False,
+) -> int:
+    """Run ``processes`` workers until SIGTERM, SIGINT or SIGHUP; returns the exit code.
+
+    A second signal ends them at once: what they held is claimed again when its leases run out. ``dsn`` is libpq's,
+    ``app_path`` is ``module:attribute``, None for the ``builtins`` alone; ``metrics_port`` None serves nothing and 0
+    takes a free port; ``log_level`` is for the children, this process has its logging set up; ``otel`` makes spans and
+    metrics, by the ``OTEL_*`` environment. Raises ConfigError, SchemaMismatch and DatabaseUnavailable before any work
+    is taken.
+    """
+    open_standard_files()
+    manager = find_manager(os.environ)
+    if otel:
+        check_telemetry()
+    dsn = pin(dsn, os.environ)
+    if settings.listen_dsn is not None:
+        settings = replace(settings, listen_dsn=pin(settings.listen_dsn, os.environ))
+    check_schema(dsn, WORKER_RIGHTS)
+    blocked = longest_block(manager.watchdog if manager else None)
+    job = Job(dsn, app_path, settings, log_level, builtins or Builtins(), blocked, otel)
+    with Signals() as signals:
+        if app_path is not None:
+            load_app(app_path)  # a mistake in it is told once, here, and not by every child
+        if processes == 1:
+            return _run_one(job, signals, metrics_host, metrics_port, manager)
+        return _Parent(job, processes, manager).run(signals, metrics_host, metrics_port)
+
+
+def _run_one(job: Job, signals: Signals, host: str, port: int | None, manager: Manager | None) -> int:
+    worker = _make_worker(job, counts_table=port is not None or job.otel)
+    health = worker.health
+    server = _serve(host, port, worker.metrics, health.unhealthy, health.unready, health.troubles)
+    watchdog = manager and Watchdog(
+        manager, ready=health.unready, stalled=partial(health.unhealthy, job.blocked), load=health.load
+    )
+    if watchdog:
+        watchdog.start()
+    try:
+        return _run_until_signalled(worker, job.settings, signals, on_stop=watchdog.stopping if watchdog else None)
+    finally:
+        if watchdog:
+            watchdog.stop()
+        if server is not None:
+            server.stop()
+
+
+def _make_worker(job: Job, *, counts_table: bool) -> Worker:
+    app = App() if job.app_path is None else load_app(job.app_path)
+    if job.otel:
+        set_up_telemetry()  # after the application, which may do so itself
+        app.trace()
+    settle_collector()
+    capture_logs = job.settings.capture_logs or app.capture_logs
+    children = None
+    if job.app_path is not None:
+        children = partial(
+            serve, app_path=job.app_path, log_level=job.log_level, capture_logs=capture_logs, otel=job.otel
+        )
+    return Worker(
+        dsn=job.dsn,
+        registry=with_builtins(app.registry, job.builtins),
+        settings=replace(job.settings, capture_logs=capture_logs),
+        counts_table=counts_table,
+        hooks=app.hooks,
+        serve=children,
+        traces=load_traces(app.tracing),
+    )
+
+
+def _serve(
+    host: str,
+    port: int | None,
+    metrics: CollectorRegistry,
+    healthy: Probe,
+    ready: Probe,
+    troubles: Told,
+) -> HttpServer | None:
+    if port is None:
+        return None
+    server = HttpServer(host=host, port=port, registry=metrics, healthy=healthy, ready=ready, troubles=troubles)
+    server.start()
+    return server
+
+
+def _run_until_signalled(
+    worker: Worker,
+    settings: WorkerSettings,
+    signals: Signals,
+    on_loop: Callable[[Callable[[], None]], None] | None = None,
+    on_stop: Callable[[], None] | None = None,
+) -> int:
+    stops = 0
+    # An orderly stop that hangs (a silent database, a handler that blocks the loop) must end too.
+    guard = exit_timer(_longest_stop(settings), 1)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+
+        def begin_to_stop() -> None:
+            worker.stop()
+            if on_stop is not None:
+                on_stop()
+
+        def stop() -> None:
+            """In a thread: the event loop may be blocked."""
+            nonlocal stops
+            stops += 1
+            if stops > 1:
+                exit_now(1)
+            guard.start()
+            with suppress(RuntimeError):  # the loop is closed: nothing is left to be stopped
+                loop.call_soon_threadsafe(begin_to_stop)
+
+        signals.take(stop)
+        Keeper(signals, worker.slots.keep_capturing).start(loop)
+        if on_loop is not None:
+            on_loop(stop)
+        await worker.run()
+        if worker.slots.running:
+            # Handlers that were handed back and do not end: they must not run on beside their successors. Asked here,
+            # because leaving the loop cancels the slots that wait for them.
+            log.warning("handlers_left_behind", running=worker.slots.running)
+            exit_now(0)
+
+    try:
+        run_steadily(main())
+        if worker.traced:
+            flush_telemetry()
+    finally:
+        guard.cancel()
+    return 0
+
+
+def _longest_stop(settings: WorkerSettings) -> float:
+    """Seconds that an orderly stop takes at most."""
+    return settings.shutdown_timeout + CANCEL_SECONDS + FLUSH_SECONDS + HOOK_SECONDS + TERM_SECONDS + 8
+
+
+class _Parent:
+    """Starts the children, starts one again that died or is unwell, passes the signals on, serves their metrics as one.
+
+    A signal to stop is a byte in a pipe. The loop that starts children reads it, so that a signal which comes while one
+    is being started reaches that one too, and none is missed on the way to sleep.
+    """
+
+    def __init__(self, job: Job, processes: int, manager: Manager | None = None) -> None:
+        self._job = job
+        self._watchdog = manager and Watchdog(
+            manager,
+            ready=self.unready,
+            stalled=lambda: first_stalled(self._children(), but=self._mender.mending),
+            load=lambda: load_of(self._children()),
+        )
+        self._mender = Mender(silence=3 * job.settings.lease, stop=_longest_stop(job.settings))
+        self._context = multiprocessing.get_context("spawn")
+        self._slots: list[tuple[BaseProcess, Child] | None] = [None] * processes
+        self._signals, self._signalled = os.pipe()
+
+    def run(self, signals: Signals, host: str, port: int | None) -> int:
+        """Run until signalled and every child has ended; returns 0, or 1 when a child could not stop in order."""
+        signals.take(partial(os.write, self._signalled, b"."))
+        metrics = Metrics()
+        metrics.register(MergedMetrics(self._children))
+        server = _serve(
+            host,
+            port,
+            metrics,
+            lambda: first_problem(self._children(), "healthy", but=self._mender.mending),
+            self.unready,
+            lambda: all_troubles(self._children()),
+        )
+        try:
+            self._start_missing()
+            if self._watchdog:
+                self._watchdog.start()
+            while not self._pass_on_signals(RESTART_SECONDS):
+                self._start_missing()
+                self._mender.tick([slot for slot in self._slots if slot is not None])
+            if self._watchdog:
+                self._watchdog.stopping()
+            while alive := self._alive():
+                self._pass_on_signals(None, ends_of=alive)
+            return 0 if all(_ended_in_order(process) for process in self._processes()) else 1
+        finally:
+            if server is not None:
+                server.stop()
+
+    def unready(self) -> str | None:
+        """Return what keeps the processes from claiming; None when nothing does. One that is not started yet counts."""
+        started = len(self._children())
+        if started < len(self._slots):
+            return f"{started} of {len(self._slots)} processes have started"
+        return first_problem(self._children(), "ready")
+
+    def _children(self) -> list[Child]:
+        return [slot[1] for slot in self._slots if slot is not None]
+
+    def _processes(self) -> list[BaseProcess]:
+        return [slot[0] for slot in self._slots if slot is not None]
+
+    def _alive(self) -> list[BaseProcess]:
+        return [process for process in self._processes() if process.is_alive()]
+
+    def _start_missing(self) -> None:
+        for number, slot in enumerate(self._slots):
+            if slot is not None and slot[0].is_alive():
+                continue
+            counted: list[Metric] = []
+            if slot is not None:
+                log.error("process_died", number=number, exit_code=slot[0].exitcode)
+                counted = slot[1].retire()
+            ours, theirs = self._context.Pipe()
+            process = self._context.Process(
+                target=_run_child, args=(self._job, theirs, number == 0), name=f"pgsched worker {number}"
+            )
+            try:
+                process.start()
+            except OSError as error:  # no process can be started just now: the next look tries again
+                log.error("process_not_started", number=number, error=str(error))
+                ours.close()
+                continue
+            finally:
+                theirs.close()
+            self._slots[number] = (process, Child(ours, before=counted))
+
+    def _pass_on_signals(self, timeout: float | None, *, ends_of: Sequence[BaseProcess] = ()) -> bool:
+        """Wait for a signal, ``timeout`` seconds at most, or until one of ``ends_of`` has ended; pass it on."""
+        if self._signals not in wait([self._signals, *(process.sentinel for process in ends_of)], timeout):
+            return False
+        for _ in os.read(self._signals, 100):
+            for process in self._alive():
+                process.terminate()
+        return True
+
+
+def _ended_in_order(process: BaseProcess) -> bool:
+    # A child that SIGTERM itself ended had not yet, or no longer, the handler that it has while it holds work.
+    return process.exitcode in (0, -signal.SIGTERM)
+
+
+def _run_child(job: Job, pipe: Connection, counts_table: bool) -> None:
+    # A group of its own: Ctrl-C in the terminal reaches the parent alone, which passes it on once.
+    os.setpgrp()
+    open_standard_files()
+    logs.configure(job.log_level)
+    try:
+        with Signals() as signals:
+            code = _run_as_child(job, pipe, counts_table, signals)
+    except PgschedError as error:
+        log.error("worker_failed", error=str(error))
+        code = 1
+    exit_soon(code)
+    sys.exit(code)
+
+
+def _run_as_child(job: Job, pipe: Connection, counts_table: bool, signals: Signals) -> int:
+    worker = _make_worker(job, counts_table=counts_table)
+
+    def answer(stop: Callable[[], None]) -> None:
+        Answering(
+            pipe=pipe,
+            metrics=worker.metrics,
+            healthy=worker.health.unhealthy,
+            ready=worker.health.unready,
+            troubles=worker.health.troubles,
+            alive=partial(worker.health.unhealthy, job.blocked),
+            load=worker.health.load,
+            on_orphaned=stop,
+        ).start()
+
+    return _run_until_signalled(worker, job.settings, signals, on_loop=answer)
