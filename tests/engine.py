@@ -123,35 +123,35 @@ class Engine:
             serve=serve,
             traces=traces,
         )
-        self.holds = self.worker.holds
-        self.tally = self.worker.tally
-        self.finisher = self.worker.finisher
+        self.leased_tasks = self.worker.leased_tasks
+        self.counts = self.worker.counts
+        self.completer = self.worker.completer
 
     async def claim(self, limit: int = 100, *, at_floor: bool = False) -> list[Claimed]:
         """Claim once, from the first row on or from the last one claimed; returns the rows that came."""
         if not at_floor:
-            self.worker.claimer._floors.clear()
-        before = set(self.holds.snapshot())
-        await self.worker.claimer.tick(limit)
-        return [hold.task for hold in self.holds.snapshot() if hold not in before]
+            self.worker.claimer._scan_cursors.clear()
+        before = set(self.leased_tasks.snapshot())
+        await self.worker.claimer.run_once(limit)
+        return [leased.task for leased in self.leased_tasks.snapshot() if leased not in before]
 
     async def run(self, *, until: Callable[[], bool] | None = None) -> None:
         """Start what was claimed, and write what comes of it until nothing is in hand (or ``until``)."""
-        self.worker.slots.feed()
+        self.worker.executor.feed()
         async with asyncio.timeout(PATIENCE):
-            while not (until() if until else not len(self.holds)):
+            while not (until() if until else not len(self.leased_tasks)):
                 with suppress(TimeoutError):  # a transactional handler writes its outcome itself
-                    await asyncio.wait_for(self.finisher.called.wait(), 0.02)
-                await self.finisher.tick()
+                    await asyncio.wait_for(self.completer.called.wait(), 0.02)
+                await self.completer.run_once()
 
     async def started(self) -> None:
         """Start what was claimed, and wait until nothing waits for a slot."""
-        self.worker.slots.feed()
-        await wait_until_async(lambda: not self.holds.waiting, message="everything has a slot")
+        self.worker.executor.feed()
+        await wait_until_async(lambda: not self.leased_tasks.waiting, message="everything has a slot")
 
     async def finished(self, count: int = 1) -> None:
         """Wait until so many finishes are ready to be written."""
-        await wait_until_async(lambda: len(self.finisher) >= count, message=f"{count} attempts have ended")
+        await wait_until_async(lambda: len(self.completer) >= count, message=f"{count} attempts have ended")
 
     async def work(self, limit: int = 100) -> list[Claimed]:
         """Claim once, run what came, write the outcomes."""
@@ -164,15 +164,15 @@ class Engine:
 async def engine(dsn: str, registry: Registry | None = None, **settings: Any) -> AsyncIterator[Engine]:
     """An engine whose slots are open; without a registry it knows ``mail``, which does nothing."""
     made = Engine(dsn, registry or handlers(mail=nothing), **settings)
-    made.worker.slots.start()
+    made.worker.executor.start()
     await asyncio.sleep(0)
     try:
         yield made
     finally:
-        await made.worker.slots.interrupt(0)
-        await made.worker.slots.drain(2)
-        made.worker.slots.close()
-        made.worker.heart.stop(2)
+        await made.worker.executor.interrupt(0)
+        await made.worker.executor.drain(2)
+        made.worker.executor.close()
+        made.worker.heartbeat.stop(2)
         await made.worker.ending().leave()
 
 
@@ -250,5 +250,5 @@ async def work_and_send_again(one: Engine, monkeypatch: pytest.MonkeyPatch) -> N
     with monkeypatch.context() as lost:
         lost.setattr(session, "execute_all", lose_the_answer)
         with pytest.raises(DatabaseUnavailable):
-            await one.finisher.tick()
-    await one.finisher.tick()
+            await one.completer.run_once()
+    await one.completer.run_once()

@@ -18,7 +18,7 @@ from pgsched.db import leases, outcomes
 from pgsched.domain.attempt import Claimed, Outcome
 from pgsched.execution.context import Context
 from pgsched.execution.registry import Registry
-from pgsched.worker.leased_tasks import Holds
+from pgsched.worker.leased_tasks import LeasedTasks
 from tests.engine import Engine, engine, expire_leases, history, rows
 from tests.tables import WORKER, database, insert_task, nobody_waits_for_a_row, task_row
 from tests.waiting import wait_until_async
@@ -65,11 +65,11 @@ async def _a_late_worker_changes_nothing(
 
 async def _a_late_finish_changes_nothing(dsn: str, status: str) -> None:
     async def finish(_db: Database, late: Engine, task: Claimed) -> None:
-        hold = late.holds.get(task.id)
-        assert hold is not None
-        late.finisher.conclude(hold, Outcome(status, 0.0, 0.0))
-        await late.finisher.tick()
-        assert late.tally.fenced == 1
+        leased = late.leased_tasks.get(task.id)
+        assert leased is not None
+        late.completer.conclude(leased, Outcome(status, 0.0, 0.0))
+        await late.completer.run_once()
+        assert late.counts.fenced == 1
 
     await _a_late_worker_changes_nothing(dsn, finish)
 
@@ -108,10 +108,10 @@ async def a_late_heartbeat_renews_nothing(dsn: str) -> None:
     """A worker that comes back after its lease was taken learns that it lost it, and does not prolong the other's."""
 
     async def beat(_db: Database, late: Engine, task: Claimed) -> None:
-        age(late.holds)
+        age(late.leased_tasks)
         lost: list[int] = []
-        late.worker.heart._on_lost = lambda holds: lost.extend(hold.task.id for hold in holds)
-        late.worker.heart.tick()
+        late.worker.heartbeat._on_lost = lambda leased_tasks: lost.extend(leased.task.id for leased in leased_tasks)
+        late.worker.heartbeat.run_once()
         assert lost == [task.id]
 
     await _a_late_worker_changes_nothing(dsn, beat)
@@ -174,10 +174,10 @@ async def _a_late_transaction_writes_nothing(
             (task,) = await owner.claim()
             assert task.attempts == 2
             let_go_on()
-            await wait_until_async(lambda: not len(late.holds), message="the late worker is done")
-            await owner.run(until=lambda: not len(owner.holds) and not owner.worker.slots.running)
+            await wait_until_async(lambda: not len(late.leased_tasks), message="the late worker is done")
+            await owner.run(until=lambda: not len(owner.leased_tasks) and not owner.worker.executor.running)
             assert ledger(db) == ["paid"], "paid once"
-            assert (late.tally.fenced, owner.tally.fenced) == (1, 0)
+            assert (late.counts.fenced, owner.counts.fenced) == (1, 0)
             assert task_row(db, task_id)["status"] == "completed"
             assert [run["status"] for run in history(db, task_id)] == ["lost", "completed"]
 
@@ -260,10 +260,10 @@ async def the_common_claim_passes_a_limited_queue_by(dsn: str) -> None:
             assert await one.claim() == []
 
 
-def age(holds: Holds, seconds: float = 15.0) -> None:
+def age(leased_tasks: LeasedTasks, seconds: float = 15.0) -> None:
     """Let every lease in hand look half spent, so that the next heartbeat renews it."""
-    for hold in holds.snapshot():
-        hold.leased_until -= seconds
+    for leased in leased_tasks.snapshot():
+        leased.leased_until -= seconds
 
 
 def only_the_owner_renews_a_lock(dsn: str) -> None:

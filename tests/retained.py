@@ -9,11 +9,11 @@ from typing import Any
 
 import psycopg
 
-from pgsched.db.retention import Eraser
+from pgsched.db.retention import RetentionStore
 from pgsched.domain.errors import PgschedError
 from pgsched.domain.interval import Interval
 from pgsched.domain.records import Pruned
-from pgsched.ops.retention import Pruner, Wish
+from pgsched.ops.retention import Pruner, RetentionOverride
 from tests.engine import rows
 from tests.tables import database, insert_task, nobody_waits_for_a_row, restoring, set_completed, task_row
 
@@ -21,7 +21,7 @@ Database = psycopg.Connection[dict[str, Any]]
 NOW = Interval()
 """An age that every finished task has."""
 FORTY_DAYS_AGO = "now() - interval '40 days'"
-EVERYTHING = Wish(completed_older_than=NOW, dead_older_than=NOW)
+EVERYTHING = RetentionOverride(completed_older_than=NOW, dead_older_than=NOW)
 
 
 def never(_seconds: float) -> bool:
@@ -29,9 +29,9 @@ def never(_seconds: float) -> bool:
     return False
 
 
-def prune_now(dsn: str, wish: Wish = EVERYTHING, **given: Any) -> Pruned:
+def prune_now(dsn: str, wish: RetentionOverride = EVERYTHING, **given: Any) -> Pruned:
     """One run, without pauses."""
-    eraser = Eraser(dsn)
+    eraser = RetentionStore(dsn)
     try:
         return Pruner(eraser=eraser, wait=never, wish=wish, **given).run()
     finally:

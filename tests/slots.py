@@ -13,11 +13,11 @@ from unittest.mock import Mock
 from pgsched.domain.attempt import Outcome
 from pgsched.execution.registry import Registry
 from pgsched.worker.clock import DatabaseClock
-from pgsched.worker.completer import Finisher
-from pgsched.worker.executor import Slots
-from pgsched.worker.leased_tasks import FINISHING, Hold, Holds
-from pgsched.worker.metrics import Tally
-from pgsched.worker.prefetch import Appetite
+from pgsched.worker.completer import Completer
+from pgsched.worker.executor import Executor
+from pgsched.worker.leased_tasks import FINISHING, LeasedTask, LeasedTasks
+from pgsched.worker.metrics import WorkerMetrics
+from pgsched.worker.prefetch import Prefetch
 from tests.attempts import Function
 from tests.engine import PATIENCE, claimed
 
@@ -25,9 +25,9 @@ from tests.engine import PATIENCE, claimed
 class Bench:
     """Slots, and the outcomes of what ran in them, by the number of the attempt."""
 
-    def __init__(self, slots: Slots, holds: Holds, ended: list[tuple[int, Outcome]]) -> None:
-        self.slots = slots
-        self.holds = holds
+    def __init__(self, slots: Executor, leased_tasks: LeasedTasks, ended: list[tuple[int, Outcome]]) -> None:
+        self.executor = slots
+        self.leased_tasks = leased_tasks
         self.ended = ended
         self._number = 0
 
@@ -37,10 +37,10 @@ class Bench:
         for task_type in task_types:
             self._number += 1
             task = claimed(id=self._number, task_type=task_type, **columns)
-            self.holds.add([task], monotonic() + 1000, monotonic())
-        self.slots.feed()
+            self.leased_tasks.add([task], monotonic() + 1000, monotonic())
+        self.executor.feed()
         async with asyncio.timeout(PATIENCE):
-            while self.slots.running or self.holds.waiting:  # noqa: ASYNC110
+            while self.executor.running or self.leased_tasks.waiting:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
         outcomes = dict(self.ended)
         return [outcomes[number] for number in range(first, self._number + 1)]
@@ -52,31 +52,31 @@ async def bench(concurrency: int = 1, **handlers: Function) -> AsyncIterator[Ben
     registry = Registry()
     for task_type, function in handlers.items():
         registry.register(task_type, function)
-    holds = Holds()
+    leased_tasks = LeasedTasks()
     ended: list[tuple[int, Outcome]] = []
 
-    def conclude(hold: Hold, outcome: Outcome) -> None:
-        ended.append((hold.task.id, outcome))
-        hold.state = FINISHING
-        holds.drop(hold)
+    def conclude(leased: LeasedTask, outcome: Outcome) -> None:
+        ended.append((leased.task.id, outcome))
+        leased.state = FINISHING
+        leased_tasks.drop(leased)
 
     clock = DatabaseClock()
     clock.set(datetime.now(UTC), monotonic())
-    slots = Slots(
+    slots = Executor(
         concurrency=concurrency,
         registry=registry,
-        holds=holds,
-        finisher=cast("Finisher", Mock(conclude=conclude)),
-        appetite=Appetite(concurrency=concurrency, max_batch=100),
+        leased_tasks=leased_tasks,
+        completer=cast("Completer", Mock(conclude=conclude)),
+        prefetch=Prefetch(concurrency=concurrency, max_batch=100),
         clock=clock,
-        tally=Tally(slots=concurrency),
+        counts=WorkerMetrics(slots=concurrency),
         attempts=Mock(),
         groups=Mock(),
         on_room=lambda: None,
     )
     slots.start()
     try:
-        yield Bench(slots, holds, ended)
+        yield Bench(slots, leased_tasks, ended)
     finally:
         await slots.drain(PATIENCE)
         slots.close()

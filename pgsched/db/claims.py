@@ -72,7 +72,7 @@ class Tried(NamedTuple):
     """The database's words."""
 
 
-class Buried(NamedTuple):
+class DeadLettered(NamedTuple):
     """A row that was to end as dead without a claim."""
 
     id: int
@@ -162,7 +162,7 @@ def _places(identity: Identity, probes: Sequence[Probe], limit: int, set_aside: 
     }
 
 
-async def claim_apart(
+async def claim_limited(
     session: Session,
     identity: Identity,
     rooms: Sequence[tuple[str, int]],
@@ -175,20 +175,20 @@ async def claim_apart(
 
     Of a queue without room is only asked whether it has something.
     """
-    command = claim_apart_command(identity, rooms, room, max_bytes=max_bytes, set_aside=set_aside)
-    return read_claim_apart(await fetch_rows(await session.execute(*command)))
+    command = claim_limited_command(identity, rooms, room, max_bytes=max_bytes, set_aside=set_aside)
+    return read_claim_limited(await fetch_rows(await session.execute(*command)))
 
 
-async def find_claimable_apart(
+async def find_claimable_limited(
     session: Session, identity: Identity, rooms: Sequence[tuple[str, int]], room: int, *, set_aside: Sequence[int]
 ) -> list[Due]:
-    """Return the rows that :func:`claim_apart` would take."""
-    _, parameters = claim_apart_command(identity, rooms, room, max_bytes=2**31 - 1, set_aside=set_aside)
-    cursor = await session.execute(load_statement("find_claimable_apart"), parameters)
+    """Return the rows that :func:`claim_limited` would take."""
+    _, parameters = claim_limited_command(identity, rooms, room, max_bytes=2**31 - 1, set_aside=set_aside)
+    cursor = await session.execute(load_statement("find_claimable_limited"), parameters)
     return [Due(*row) for row in await cursor.fetchall()]
 
 
-def claim_apart_command(
+def claim_limited_command(
     identity: Identity,
     rooms: Sequence[tuple[str, int]],
     room: int,
@@ -196,8 +196,8 @@ def claim_apart_command(
     max_bytes: int,
     set_aside: Sequence[int] = (),
 ) -> tuple[Any, dict[str, Any]]:
-    """The statement of :func:`claim_apart` and its parameters, for a transaction that does more."""
-    return load_statement("claim_apart"), {
+    """The statement of :func:`claim_limited` and its parameters, for a transaction that does more."""
+    return load_statement("claim_limited"), {
         "queues": [queue for queue, _ in rooms],
         "rooms": [most for _, most in rooms],
         "room": room,
@@ -209,7 +209,7 @@ def claim_apart_command(
     }
 
 
-def read_claim_apart(rows: Rows) -> tuple[Batch, list[Answer]]:
+def read_claim_limited(rows: Rows) -> tuple[Batch, list[Answer]]:
     """What that statement returned: the rows claimed, and an answer for each queue."""
     answers = [Answer(*row[:4]) for row in rows if row[4] is None]
     claimed = [row[4:] for row in rows if row[4] is not None]
@@ -225,7 +225,7 @@ async def try_claims(session: Session, identity: Identity, ids: Sequence[int]) -
     return [Tried(*row) for row in await cursor.fetchall()]
 
 
-async def bury_unclaimed(session: Session, errors: Mapping[int, str]) -> list[Buried]:
+async def bury_unclaimed(session: Session, errors: Mapping[int, str]) -> list[DeadLettered]:
     """End due rows as dead, each with an error of its own, by id, where the database lets us.
 
     A row that is not due, or is somebody else's by now, is not among those returned.
@@ -233,4 +233,4 @@ async def bury_unclaimed(session: Session, errors: Mapping[int, str]) -> list[Bu
     cursor = await session.execute(
         load_statement("bury_unclaimed"), {"ids": BigInts(errors), "errors": list(errors.values())}
     )
-    return [Buried(*row) for row in await cursor.fetchall()]
+    return [DeadLettered(*row) for row in await cursor.fetchall()]

@@ -31,7 +31,7 @@ server that fell silent must not hold the thread for ever."""
 LOST = "the connection of the handler's transaction was lost"
 
 
-class LentConnection(Connection[Any]):
+class HandlerConnection(Connection[Any]):
     """For a plain handler, in its thread."""
 
     lent = True
@@ -67,7 +67,7 @@ class LentConnection(Connection[Any]):
         """The worker keeps the connection: no warning that it was not closed."""
 
 
-class AsyncLentConnection(AsyncConnection[Any]):
+class AsyncHandlerConnection(AsyncConnection[Any]):
     """For an ``async`` handler."""
 
     lent = True
@@ -103,7 +103,7 @@ class AsyncLentConnection(AsyncConnection[Any]):
         """The worker keeps the connection: no warning that it was not closed."""
 
 
-Lent = LentConnection | AsyncLentConnection
+Lent = HandlerConnection | AsyncHandlerConnection
 
 
 def lend(connection: AsyncLink, *, plain: bool) -> Lent:
@@ -111,7 +111,7 @@ def lend(connection: AsyncLink, *, plain: bool) -> Lent:
 
     Behind a pooler it prepares no statements: they would stay in a session that others use.
     """
-    lent: Lent = LentConnection(connection.pgconn) if plain else AsyncLentConnection(connection.pgconn)
+    lent: Lent = HandlerConnection(connection.pgconn) if plain else AsyncHandlerConnection(connection.pgconn)
     if connection.pooled:
         lent.prepare_threshold = None
     return lent
@@ -150,7 +150,7 @@ def _look(connection: Lent) -> None:
         raise ProgrammingError(ENDED)
 
 
-def _while_lent(connection: LentConnection, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+def _while_lent(connection: HandlerConnection, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
     """The same steps; an error when no answer comes although the loan has been over for some time."""
     ready = None
     over: float | None = None

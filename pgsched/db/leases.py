@@ -149,7 +149,7 @@ async def forget_dead(session: Session) -> None:
     await session.execute(load_statement("forget_dead_workers"), {})
 
 
-class Pulse:
+class HeartbeatConnection:
     """The heartbeat's own connection. Synchronous: it beats in a thread that no handler can block."""
 
     def __init__(self, *, dsn: str, identity: Identity) -> None:

@@ -88,7 +88,7 @@ class Day(NamedTuple):
     ended_before: datetime
 
 
-class Eraser:
+class RetentionStore:
     """A connection that deletes. Each method is a transaction of its own, but inside :meth:`transaction`.
 
     Every method raises DatabaseUnavailable, and PermissionRefused for a role that may not do it.

@@ -17,7 +17,7 @@ import psycopg
 
 from pgsched.concurrency.thread_pool import in_thread
 from pgsched.db.faults import RefusedByDatabase, one_line
-from pgsched.db.handler_connection import ENDED, UNFINISHED, LentConnection, lend, take_back
+from pgsched.db.handler_connection import ENDED, UNFINISHED, HandlerConnection, lend, take_back
 from pgsched.db.outcomes import Announcement, LogEntry, Progress, finish_commands
 from pgsched.db.pool import Pool, PooledConnection
 from pgsched.db.settled import settle_transaction
@@ -61,7 +61,7 @@ class Transaction:
         """End the use of a handler that still runs in its thread: its statement is cancelled, any other refused."""
         self.take_back()
         self._keep = False  # the cancel may come late, and must not strike what the next does
-        if isinstance(self.lent, LentConnection):
+        if isinstance(self.lent, HandlerConnection):
             cancel = partial(self.lent.cancel_safe, timeout=CANCEL_SECONDS)
             self._stopping = in_thread(cancel, name="pgsched cancel")
 

@@ -167,7 +167,7 @@ class Finish(NamedTuple):
     """Seconds from now until it is due again; None: due at ``next_tick``."""
     jitter: float = 0.0
     """Seconds added to ``next_tick``."""
-    buried: bool = False
+    dead_lettered: bool = False
     """The tick died: a dead child keeps it."""
     spawned: bool = False
     """The tick is not run by the row itself but by a child that is due now (``overlap`` = allow)."""

@@ -58,7 +58,7 @@ class Event:
 
 def name_of(finish: Finish) -> str | None:
     """Return the event that a finish is; None when nothing was run and nothing died: it was only planned."""
-    if finish.buried or finish.next_status == "dead":
+    if finish.dead_lettered or finish.next_status == "dead":
         return "dead"
     if finish.execution is None:
         return None

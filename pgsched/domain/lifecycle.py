@@ -135,9 +135,9 @@ def conclude(
         attempts = task.attempts if task.schedule_type == "one_time" else 0
         return finish._replace(next_status="completed", counted=True, ends=True, attempts=attempts)
     if outcome.status == "completed":
-        return _tick_over(task, finish, at, buried=False)
+        return _tick_over(task, finish, at, dead_lettered=False)
     if outcome.status == "discarded" or task.attempts >= task.max_attempts:
-        return _tick_over(task, finish, at, buried=True)
+        return _tick_over(task, finish, at, dead_lettered=True)
     delay = outcome.retry_delay
     if delay is None:
         first = (task.backoff_delay or BACKOFF_DELAY).seconds
@@ -165,10 +165,10 @@ def give_up(task: Claimed, outcome: Outcome | None, error: str) -> Finish:
     return finish._replace(execution=execution, started=outcome.started, finished=outcome.finished)
 
 
-def _tick_over(task: Claimed, finish: Finish, at: Callable[[float], datetime], *, buried: bool) -> Finish:
+def _tick_over(task: Claimed, finish: Finish, at: Callable[[float], datetime], *, dead_lettered: bool) -> Finish:
     if task.schedule_type == "one_time":
         return finish._replace(next_status="dead")
-    over, schedule = finish._replace(counted=True, buried=buried, attempts=0), task.schedule
+    over, schedule = finish._replace(counted=True, dead_lettered=dead_lettered, attempts=0), task.schedule
     if task.scheduled_for is None:  # it was to be planned, and never ran
         return finish._replace(next_status="dead")
     try:
@@ -214,7 +214,7 @@ def _exhausted(task: Claimed) -> Finish:
     finish = _plan(task)._replace(error=error, attempts=task.max_attempts)
     if task.schedule_type == "one_time" or task.scheduled_for is None:
         return finish._replace(next_status="dead")
-    over, schedule = finish._replace(counted=True, buried=True, attempts=0), task.schedule
+    over, schedule = finish._replace(counted=True, dead_lettered=True, attempts=0), task.schedule
     try:
         return _booked(over, schedule, next_after(schedule, task.scheduled_for, task.execution_count + 1))
     except InvalidTask as problem:

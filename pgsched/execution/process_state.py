@@ -21,7 +21,7 @@ EVERY_SECONDS = 0.25
 """How often it looks."""
 
 
-class Keeper:
+class ProcessState:
     """Remembers how things were when it was made."""
 
     def __init__(self, signals: Signals, *more: Callable[[], None]) -> None:

@@ -25,7 +25,7 @@ def longest_block(watchdog: float | None) -> float | None:
     return None if watchdog is None else max(watchdog / 4, 1.0)
 
 
-class Watchdog:
+class SystemdWatchdog:
     """Says READY=1 once, WATCHDOG=1 while ``stalled`` finds nothing, and in STATUS= what the worker does."""
 
     def __init__(self, manager: Manager, *, ready: Probe, stalled: Probe, load: Callable[[], tuple[int, int]]) -> None:
@@ -55,7 +55,7 @@ class Watchdog:
         """Tell nothing more."""
         self._stop.set()
 
-    def tick(self) -> None:
+    def run_once(self) -> None:
         """Look at the worker once, and tell."""
         stalled = self._feed() if self._manager.watchdog else None
         now = monotonic()
@@ -88,7 +88,7 @@ class Watchdog:
     def _run(self) -> None:
         while True:
             try:
-                self.tick()
+                self.run_once()
             except Exception:  # the manager hears nothing for once; the next beat tries again
                 log.exception("not_notified")
             if self._stop.wait(self._interval if self._is_ready else min(LOOK_SECONDS, self._interval)):

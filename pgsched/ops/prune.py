@@ -9,14 +9,14 @@ from time import monotonic
 from typing import Any, TypedDict
 
 from pgsched.db.commands import Command
-from pgsched.db.retention import Eraser
+from pgsched.db.retention import RetentionStore
 from pgsched.db.settings_commands import number_of
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.records import Pruned
 from pgsched.domain.retention_age import Age, age_of, long_enough
 from pgsched.domain.validation import RULES, flag
 from pgsched.ops.archive import Archive
-from pgsched.ops.retention import Pruner, Wish
+from pgsched.ops.retention import Pruner, RetentionOverride
 
 
 class PruneOptions(TypedDict, total=False):
@@ -60,7 +60,7 @@ def preview(dsn: str, change: Command[None], *, seconds: float = PREVIEW_SECONDS
     PermissionRefused.
     """
     deadline = monotonic() + seconds
-    eraser = Eraser(dsn)
+    eraser = RetentionStore(dsn)
     try:
         with eraser.transaction(undo=True):
             eraser.run(change)
@@ -81,7 +81,7 @@ def prune(dsn: str, options: PruneOptions, stop: threading.Event | None = None) 
         left = pause if deadline is None else min(pause, deadline - monotonic())
         return stop.wait(max(left, 0.0)) or (deadline is not None and monotonic() >= deadline)
 
-    eraser = Eraser(dsn)
+    eraser = RetentionStore(dsn)
     try:
         return Pruner(
             eraser=eraser,
@@ -94,7 +94,7 @@ def prune(dsn: str, options: PruneOptions, stop: threading.Event | None = None) 
         eraser.close()
 
 
-def wish_of(options: PruneOptions) -> Wish:
+def wish_of(options: PruneOptions) -> RetentionOverride:
     """Return what is wished for. Raises InvalidTask, naming option, rule and value."""
     unknown = set(options) - _NAMES
     if unknown:
@@ -112,7 +112,7 @@ def wish_of(options: PruneOptions) -> Wish:
         name: long_enough(name, age_of(name, given[name]), allow_short=allow_short) for name in _AGES if name in given
     }
     numbers = {name: number_of(name, given.get(name)) for name in _NUMBERS}
-    return Wish(queue=queue, archive=archive, **ages, **numbers)  # type: ignore[arg-type]
+    return RetentionOverride(queue=queue, archive=archive, **ages, **numbers)  # type: ignore[arg-type]
 
 
 def seconds_of(options: PruneOptions) -> float | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from time import monotonic
 
-from pgsched.db.retention import Batch, Day, Eraser, Place, Rule
+from pgsched.db.retention import Batch, Day, Place, RetentionStore, Rule
 from pgsched.domain.interval import Interval
 from pgsched.domain.records import Pruned, PrunedQueue
 from pgsched.ops.archive import Archive
@@ -32,7 +32,7 @@ DROP_SECONDS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class RetentionOverride:
     """What to delete other than what the settings say; empty: what they say."""
 
     queue: str | None = None
@@ -59,10 +59,10 @@ class Wish:
 class Pruner:
     """One run over everything. ``wait`` pauses, and says whether to stop."""
 
-    eraser: Eraser
+    eraser: RetentionStore
     wait: Callable[[float], bool]
     share: float = COMMAND_SHARE
-    wish: Wish = field(default_factory=Wish)
+    wish: RetentionOverride = field(default_factory=RetentionOverride)
     archive: Archive | None = None
     dry_run: bool = False
     patient: bool = True

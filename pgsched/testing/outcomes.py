@@ -41,7 +41,7 @@ class Ran:
 
 def ran(task: Claimed, finish: Finish, exception: BaseException | None) -> Ran | None:
     """Return what a finish says of an attempt; None when there was none: a schedule was planned, a tick skipped."""
-    dead = finish.buried or finish.next_status == "dead"
+    dead = finish.dead_lettered or finish.next_status == "dead"
     if finish.execution is None and not dead:
         return None
     return Ran(

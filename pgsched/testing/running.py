@@ -18,7 +18,7 @@ from pgsched.testing.handlers import registry_of
 from pgsched.testing.loops import run_alone
 from pgsched.testing.outcomes import Ran, raise_first, ran
 from pgsched.worker.declared_schedules import declare_schedules
-from pgsched.worker.leased_tasks import Hold
+from pgsched.worker.leased_tasks import LeasedTask
 from pgsched.worker.load_traces import load_traces
 from pgsched.worker.places import current_hold
 from pgsched.worker.shutdown import HOOK_SECONDS
@@ -164,16 +164,16 @@ class _Running:
             hooks=app.hooks,
             traces=load_traces(app.tracing),
         )
-        self._told = self._worker.finisher.on_written
-        self._worker.finisher.on_written = self._written
+        self._told = self._worker.completer.on_written
+        self._worker.completer.on_written = self._written
 
     @asynccontextmanager
     async def opened(self, *, declare: bool) -> AsyncIterator[None]:
         """Open the slots, and close all in the end; what is still in hand then is given back."""
         worker = self._worker
-        if worker.hooking is not None:
-            worker.hooking.start()
-        worker.slots.start()
+        if worker.hook_dispatcher is not None:
+            worker.hook_dispatcher.start()
+        worker.executor.start()
         try:
             if declare:
                 await declare_schedules(self._upkeep, self._registry)
@@ -181,12 +181,12 @@ class _Running:
         finally:
             await self._upkeep.close()
             ending = worker.ending()
-            await worker.slots.interrupt(0)
-            await ending.give_back(worker.holds.snapshot())
-            await worker.slots.drain(1)
-            worker.slots.close()
-            if worker.hooking is not None:
-                await worker.hooking.stop(HOOK_SECONDS)
+            await worker.executor.interrupt(0)
+            await ending.give_back(worker.leased_tasks.snapshot())
+            await worker.executor.drain(1)
+            worker.executor.close()
+            if worker.hook_dispatcher is not None:
+                await worker.hook_dispatcher.stop(HOOK_SECONDS)
             await ending.leave()
 
     async def once(self) -> None:
@@ -226,34 +226,34 @@ class _Running:
         worker = self._worker
         worker.claimer.call_after_change()
         self._unattempted = set()
-        while (room := min(self._room() - len(worker.holds), WorkerSettings.max_batch)) > 0:
-            before = len(worker.holds)
-            more = await worker.claimer.tick(room, worker.slots.free - len(worker.holds.waiting))
-            if not more and len(worker.holds) == before:
+        while (room := min(self._room() - len(worker.leased_tasks), WorkerSettings.max_batch)) > 0:
+            before = len(worker.leased_tasks)
+            more = await worker.claimer.run_once(room, worker.executor.free - len(worker.leased_tasks.waiting))
+            if not more and len(worker.leased_tasks) == before:
                 break
         if only is not None:
-            claimed = worker.holds.take_waiting()
-            worker.holds.waiting.extend(hold for hold in claimed if hold.task.id in only)
-            await worker.ending().give_back([hold for hold in claimed if hold.task.id not in only])
-        found = {hold.task.id for hold in worker.holds.waiting}
-        worker.slots.feed()
-        while len(worker.holds):
+            claimed = worker.leased_tasks.take_waiting()
+            worker.leased_tasks.waiting.extend(leased for leased in claimed if leased.task.id in only)
+            await worker.ending().give_back([leased for leased in claimed if leased.task.id not in only])
+        found = {leased.task.id for leased in worker.leased_tasks.waiting}
+        worker.executor.feed()
+        while len(worker.leased_tasks):
             with suppress(TimeoutError):
-                await asyncio.wait_for(worker.finisher.called.wait(), LOOK_SECONDS)
-            await worker.finisher.tick()
+                await asyncio.wait_for(worker.completer.called.wait(), LOOK_SECONDS)
+            await worker.completer.run_once()
         return found
 
     def _room(self) -> int:
         return MANY if self._limit is None else self._limit - len(self.attempts)
 
     def _note(self, error: BaseException) -> None:
-        hold = current_hold()
-        if hold is not None:
-            self._raised[hold.task.id, hold.task.fencing_token] = error
+        leased = current_hold()
+        if leased is not None:
+            self._raised[leased.task.id, leased.task.fencing_token] = error
 
-    def _written(self, batch: Sequence[tuple[Hold, Finish]]) -> None:
-        for hold, finish in batch:
-            attempt = ran(hold.task, finish, self._raised.get((finish.id, finish.fencing_token)))
+    def _written(self, batch: Sequence[tuple[LeasedTask, Finish]]) -> None:
+        for leased, finish in batch:
+            attempt = ran(leased.task, finish, self._raised.get((finish.id, finish.fencing_token)))
             if attempt is not None:
                 self.attempts.append(attempt)
             elif finish.next_status == "pending":

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from pgsched.db.database import AsyncDatabase
 from pgsched.db.session import Session
 from pgsched.web.cache import Cached
-from pgsched.worker.table_gauges import Gauges
+from pgsched.worker.table_gauges import CachedGauges
 
 ONE_FOR_ALL_SECONDS = 1.0
 """An answer is given to all who ask within this time."""
@@ -22,7 +22,7 @@ class TableGauges:
         self._database = database
         self._registry = CollectorRegistry()
         self._session: Session | None = None
-        self._gauges: Gauges | None = None
+        self._gauges: CachedGauges | None = None
         self._text = Cached(self._load, seconds=ONE_FOR_ALL_SECONDS)
 
     async def text(self) -> bytes:
@@ -38,7 +38,7 @@ class TableGauges:
     async def _load(self) -> bytes:
         if self._gauges is None:
             self._session = Session(dsn=await self._database.address(), name="pgsched metrics", timeout=TIMEOUT_SECONDS)
-            self._gauges = Gauges(session=self._session)
+            self._gauges = CachedGauges(session=self._session)
             self._registry.register(self._gauges)
         await self._gauges.renew()
         return generate_latest(self._registry)

@@ -19,11 +19,11 @@ from pgsched.execution.context import Context
 from pgsched.execution.registry import Handler
 from pgsched.observability.logs import get_logger
 from pgsched.worker.clock import DatabaseClock
-from pgsched.worker.completer import Finisher
-from pgsched.worker.leased_tasks import FINISHING, RUNNING, Hold, Holds
-from pgsched.worker.metrics import Tally
+from pgsched.worker.completer import Completer
+from pgsched.worker.leased_tasks import FINISHING, RUNNING, LeasedTask, LeasedTasks
+from pgsched.worker.metrics import WorkerMetrics
 from pgsched.worker.report import Report
-from pgsched.worker.retry_until_success import until_answered
+from pgsched.worker.retry_until_success import retry_until_success
 
 log = get_logger("pgsched.worker")
 
@@ -37,10 +37,10 @@ class Attempts:
         worker: UUID,
         transactions: Pool,
         questions: Pool,
-        holds: Holds,
-        finisher: Finisher,
+        leased_tasks: LeasedTasks,
+        completer: Completer,
         clock: DatabaseClock,
-        tally: Tally,
+        counts: WorkerMetrics,
         on_due: Callable[[], None],
         on_end: Callable[[], object],
     ) -> None:
@@ -49,37 +49,37 @@ class Attempts:
         ``on_due`` is called when a commit made a row due again, ``on_end`` when a row is no longer in hand.
         """
         self.worker = worker
-        self.holds = holds
-        self.finisher = finisher
+        self.leased_tasks = leased_tasks
+        self.completer = completer
         self.clock = clock
-        self.tally = tally
+        self.counts = counts
         self.on_due = on_due
         self.on_end = on_end
         self._transactions = transactions
         self._questions = questions
 
-    async def prepare(self, hold: Hold, handler: Handler) -> Attempt:
+    async def prepare(self, leased: LeasedTask, handler: Handler) -> Attempt:
         """Fetch the results, begin the transaction; whatever of it the handler asks for. Waits for the database."""
-        task = hold.task
+        task = leased.task
         results = None
         if task.depends_on is not None and handler.context_parameter is not None:
             ask = partial(find_results, self._questions, task.depends_on)
-            results = Results(await until_answered("dependencies", task, ask, self.tally))
+            results = Results(await retry_until_success("dependencies", task, ask, self.counts))
         transaction = None
         if handler.transactional:
             start = partial(begin, self._transactions, plain=not handler.is_async)
-            transaction = await until_answered("transaction", task, start, self.tally)
-        return Attempt(self, hold, results, transaction)
+            transaction = await retry_until_success("transaction", task, start, self.counts)
+        return Attempt(self, leased, results, transaction)
 
 
 class Attempt:
     """One of them, from before the handler runs until its outcome is written or handed on."""
 
     def __init__(
-        self, attempts: Attempts, hold: Hold, results: Results | None, transaction: Transaction | None
+        self, attempts: Attempts, leased: LeasedTask, results: Results | None, transaction: Transaction | None
     ) -> None:
         self._all = attempts
-        self._hold = hold
+        self._hold = leased
         self._results = results
         self._transaction = transaction
         self._outcome: Outcome | None = None
@@ -119,7 +119,7 @@ class Attempt:
                     outcome = outcome._replace(status="failed", result=None, error=problem)
             await transaction.rollback()
             if outcome is not None:
-                self._all.finisher.conclude(self._hold, outcome)
+                self._all.completer.conclude(self._hold, outcome)
         except BaseException:
             self._let_go()  # its lease runs out
             raise
@@ -136,23 +136,23 @@ class Attempt:
 
     async def _commit(self, transaction: Transaction, outcome: Outcome) -> Outcome | None:
         """Write the outcome and commit; returns None, or the outcome there is instead, to be written without it."""
-        everyone, hold = self._all, self._hold
-        finish = conclude(hold.task, outcome, at=everyone.clock.at, random=random, missed=hold.missed)
-        report = Report(hold)
+        everyone, leased = self._all, self._hold
+        finish = conclude(leased.task, outcome, at=everyone.clock.at, random=random, missed=leased.missed)
+        report = Report(leased)
         try:
-            told, now = everyone.finisher.announcements([(hold, finish)]), monotonic()
+            told, now = everyone.completer.announcements([(leased, finish)]), monotonic()
             if not await transaction.write(everyone.worker, finish, report.progress(), report.logs(), now, told):
-                everyone.tally.fenced += 1
+                everyone.counts.fenced += 1
                 log.warning("finish_fenced", count=1, hint="another claim took the task after its lease ran out")
                 self._let_go()
                 return None
             await transaction.commit()
         except CommitUnanswered as error:
-            everyone.tally.database_errors += 1
+            everyone.counts.database_errors += 1
             log.warning(
                 "commit_unanswered",
-                task_id=hold.task.id,
-                task_type=hold.task.task_type,
+                task_id=leased.task.id,
+                task_type=leased.task.task_type,
                 error=str(error),
                 hint="it is done, or it runs again when its lease has run out",
             )
@@ -164,16 +164,16 @@ class Attempt:
         except NotCommitted as error:
             report.give_back()
             return outcome._replace(status="failed", result=None, error=str(error))
-        everyone.tally.execution(hold.task, outcome, finish)
+        everyone.counts.execution(leased.task, outcome, finish)
         for missed in finish.missed:
-            everyone.tally.missed(hold.task, missed.reason, missed.ticks)
-        everyone.holds.drop(hold)
+            everyone.counts.missed(leased.task, missed.reason, missed.ticks)
+        everyone.leased_tasks.drop(leased)
         everyone.on_end()
-        everyone.finisher.wrote([(hold, finish)])
+        everyone.completer.wrote([(leased, finish)])
         if finish.next_status == "pending":
             everyone.on_due()
         return None
 
     def _let_go(self) -> None:
-        self._all.holds.give_up(self._hold)
+        self._all.leased_tasks.give_up(self._hold)
         self._all.on_end()

@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from time import monotonic
 
-from pgsched.db.claims import claim_apart_command, read_claim_apart
+from pgsched.db.claims import claim_limited_command, read_claim_limited
 from pgsched.db.outcomes import Command
 from pgsched.db.session import Rows
 from pgsched.domain.attempt import Finish
 from pgsched.worker.claimer import Claimer
 
 
-class Chain:
-    """Claims for the claimer on the finisher's session, while the claimer asks nothing itself."""
+class ClaimOnFinish:
+    """Claims for the claimer on the completer's session, while the claimer asks nothing itself."""
 
     def __init__(self, *, claimer: Claimer, free: Callable[[], int], on_claimed: Callable[[], None]) -> None:
         """``free`` says how many slots have nothing to do."""
@@ -31,11 +31,11 @@ class Chain:
     def command(self, finishes: Sequence[Finish]) -> tuple[Command, Callable[[Rows], None]] | None:
         """The claim that follows these finishes; None when none is of a queue with limits, or no slot is free."""
         self._rows = None
-        asked, room = self._claimer.lend([finish.id for finish in finishes], self._free())
+        asked, room = self._claimer.reserve([finish.id for finish in finishes], self._free())
         if not asked:
             return None
         self._sent = monotonic()
-        return claim_apart_command(
+        return claim_limited_command(
             self._claimer.identity,
             asked,
             room,
@@ -49,5 +49,5 @@ class Chain:
     def take(self) -> None:
         """The finishes are written: what was claimed with them goes to the slots."""
         rows, self._rows = self._rows, None
-        if self._claimer.take_back(None if rows is None else read_claim_apart(rows), self._sent):
+        if self._claimer.settle(None if rows is None else read_claim_limited(rows), self._sent):
             self._on_claimed()

@@ -16,11 +16,11 @@ from pgsched.domain.attempt import PRIORITIES, Claimed
 from pgsched.observability.logs import get_logger
 from pgsched.worker.claims import Claims
 from pgsched.worker.clock import DatabaseClock
-from pgsched.worker.dead_letters import Burials
+from pgsched.worker.dead_letters import DeadLetters
 from pgsched.worker.late_starts import LateStarts
-from pgsched.worker.leased_tasks import Holds
-from pgsched.worker.prefetch import Appetite
-from pgsched.worker.queue_rotation import Roster
+from pgsched.worker.leased_tasks import LeasedTasks
+from pgsched.worker.prefetch import Prefetch
+from pgsched.worker.queue_rotation import QueueRotation
 from pgsched.worker.run_forever import wait_at_most
 from pgsched.worker.sleep import Sleep
 
@@ -45,34 +45,34 @@ LEARN_HEARD_SECONDS = 300.0
 
 
 class Claimer:
-    """The loop that claims. ``tick`` claims once; ``rest`` waits for a reason to claim again."""
+    """The loop that claims. ``run_once`` claims once; ``rest`` waits for a reason to claim again."""
 
     def __init__(
         self,
         *,
         session: Session,
         identity: Identity,
-        burials: Burials,
-        roster: Roster,
-        holds: Holds,
-        appetite: Appetite,
+        dead_letters: DeadLetters,
+        rotation: QueueRotation,
+        leased_tasks: LeasedTasks,
+        prefetch: Prefetch,
         clock: DatabaseClock,
         poll_interval: float,
         on_claim: Callable[[list[Claimed], float], None],
     ) -> None:
         self._session = session
         self.identity = identity
-        self.claims = Claims(session=session, identity=identity, burials=burials)
-        self._burials = burials
-        self._roster = roster
-        self._holds = holds
-        self._appetite = appetite
+        self.claims = Claims(session=session, identity=identity, dead_letters=dead_letters)
+        self._dead_letters = dead_letters
+        self._rotation = rotation
+        self._leased = leased_tasks
+        self._prefetch = prefetch
         self._clock = clock
         self._poll_interval = poll_interval
         self._on_claim = on_claim
         self.called = asyncio.Event()
         """Set when there may be something to claim: a notification, a free slot, the end."""
-        self._floors: dict[tuple[str, int], tuple[datetime, int]] = {}
+        self._scan_cursors: dict[tuple[str, int], tuple[datetime, int]] = {}
         self._floors_since = 0.0
         self._look_at = 0.0
         """When the queues without limits are asked again; looked at only when there are others."""
@@ -81,108 +81,108 @@ class Claimer:
         """The last claim ended before rows that are not held in advance."""
         self.heard = False
         """Whether notifications come in: then a change of a queue's settings is heard of."""
-        self._nudged = False
+        self._woken_for_limited = False
         """Called only because a task of a queue with limits has gone."""
         self._asking = False
         """A claim of queues that are claimed apart is under way, here or with a finish."""
         self._lent = False
         """That claim is made with a finish."""
-        self._unheld = False
+        self._orphaned_claim = False
         """There may be rows that this worker claimed without knowing."""
-        self._late = LateStarts(session=session, on_late=self._nudge)
-        self._sleep = Sleep(session=session, identity=identity, roster=roster, poll_interval=poll_interval)
-        self._unanswered = False
+        self._late = LateStarts(session=session, on_late=self._wake_limited)
+        self._sleep = Sleep(session=session, identity=identity, rotation=rotation, poll_interval=poll_interval)
+        self._outcome_unknown = False
         """A claim was sent whose answer never came: it may have taken rows."""
         self._rate = 0.0
         self._found = 0
         self._counted_since = 0.0
 
-    async def tick(self, limit: int, free: int | None = None) -> bool:
+    async def run_once(self, limit: int, free: int | None = None) -> bool:
         """Claim up to ``limit`` rows into the holds; returns whether there may be more.
 
         So many slots are ``free``, by default as many as may be claimed: of queues that are claimed apart no more rows
         than can start at once, of others what comes behind these is held in advance. Raises DatabaseUnavailable.
         """
         sent = monotonic()
-        roster = self._roster
+        rotation = self._rotation
         await self._late.report()
         if sent >= self._learn_at:
             await self._learn(sent)
-        if self._unanswered or self._unheld:
-            await self._release_unheld()
+        if self._outcome_unknown or self._orphaned_claim:
+            await self._release_orphaned()
         if self.claims.set_aside:
             await self.claims.retry()
-        lines = roster.lines
-        order = roster.order
-        roster.next_turn()
+        lines = rotation.lines
+        order = rotation.order
+        rotation.next_turn()
         room = max(limit if free is None else min(limit, free), 0)
         if not lines:
             return await self._claim(order, limit, room)
         looks = sent >= self._look_at
-        before, more = len(self._holds), False
+        before, more = len(self._leased), False
         if order[0] in lines:
-            room -= await self._claim_apart(order, room, idle_too=looks)
-            limit -= len(self._holds) - before
+            room -= await self._claim_limited(order, room, idle_too=looks)
+            limit -= len(self._leased) - before
         if looks and limit > 0 and len(lines) < len(order):
-            waiting = len(self._holds)
+            waiting = len(self._leased)
             more = await self._claim([name for name in order if name not in lines], limit, max(room, 0))
-            room -= len(self._holds) - waiting
+            room -= len(self._leased) - waiting
         elif looks:
             await self._note(0, sent)
         if order[0] not in lines:
-            await self._claim_apart(order, max(room, 0), idle_too=looks)
-        return more or len(self._holds) > before
+            await self._claim_limited(order, max(room, 0), idle_too=looks)
+        return more or len(self._leased) > before
 
     async def _claim(self, queues: Sequence[str], limit: int, free: int) -> bool:
         """Claim from the queues that are claimed together."""
         sent = monotonic()
         if sent - self._floors_since >= FLOOR_SECONDS:
-            self._floors.clear()
+            self._scan_cursors.clear()
             self._floors_since = sent
-        floored = bool(self._floors)
-        self._unanswered = True
+        floored = bool(self._scan_cursors)
+        self._outcome_unknown = True
         room = self.room_in_bytes
         batch = await self.claims.claim(self._probes(queues), limit, free=free, max_bytes=room)
-        self._unanswered = False
+        self._outcome_unknown = False
         tasks = batch.tasks
         cut = bool(tasks) and tasks[0].cut
         self.cut = cut and sum(task.bytes for task in tasks) < room
         if floored and len(tasks) + len(batch.spoiled) < limit and not cut:
             self._floors_since = 0.0  # the next claim looks below, before anything is taken for done
         for task in tasks:
-            self._floors[task.queue, task.priority] = (task.next_run_at, task.id)
+            self._scan_cursors[task.queue, task.priority] = (task.next_run_at, task.id)
         self._take(batch, sent, free)
         self._on_claim(tasks, monotonic() - sent)
         await self._note(len(tasks), sent)
         return bool(tasks or batch.spoiled) or floored or batch.again
 
-    async def _claim_apart(self, order: Sequence[str], room: int, *, idle_too: bool) -> int:
+    async def _claim_limited(self, order: Sequence[str], room: int, *, idle_too: bool) -> int:
         """Claim from the queues that are claimed apart and are to be asked now; returns how many rows came."""
         sent = monotonic()
-        asked = self._roster.to_ask(order, room, sent, idle_too=idle_too)
+        asked = self._rotation.to_ask(order, room, sent, idle_too=idle_too)
         if not asked or self._asking:
             return 0
-        self._unanswered = self._asking = True
+        self._outcome_unknown = self._asking = True
         try:
-            batch, answers = await self.claims.claim_apart(
+            batch, answers = await self.claims.claim_limited(
                 [(line.name, most) for line, most in asked], room, max_bytes=self.room_in_bytes
             )
         finally:
             self._asking = False
-        self._unanswered = False
-        self._take_apart(batch, answers, sent)
+        self._outcome_unknown = False
+        self._take_limited(batch, answers, sent)
         return len(batch.tasks)
 
-    def _take_apart(self, batch: Batch, answers: list[Answer], sent: float) -> None:
+    def _take_limited(self, batch: Batch, answers: list[Answer], sent: float) -> None:
         now = monotonic()
         tasks = batch.tasks
         came: dict[str, list[int]] = {}
         for task in tasks:
             came.setdefault(task.queue, []).append(task.id)
         for queue, ids in came.items():
-            self._roster.take(queue, ids)
+            self._rotation.take(queue, ids)
         for answer in answers:
-            line = self._roster.lines.get(answer.queue)
+            line = self._rotation.lines.get(answer.queue)
             if line is not None:
                 line.answer(len(came.get(answer.queue, ())), answer.again, answer.held_back, now)
         self._found += len(tasks)
@@ -191,39 +191,39 @@ class Claimer:
         for answer in answers:
             if answer.noted is not None:
                 ids = came.get(answer.queue, [])
-                holds = [hold for task_id in ids if (hold := self._holds.get(task_id)) is not None]
-                self._late.watch(answer.queue, answer.noted, holds, sent)
+                leased_tasks = [leased for task_id in ids if (leased := self._leased.get(task_id)) is not None]
+                self._late.watch(answer.queue, answer.noted, leased_tasks, sent)
 
     @property
     def room_in_bytes(self) -> int:
         """How large the payloads of the next claim may be."""
-        return max(MAX_BYTES - self._holds.bytes, 1)
+        return max(MAX_BYTES - self._leased.bytes, 1)
 
-    def lend(self, ended: Sequence[int], free: int) -> tuple[list[tuple[str, int]], int]:
+    def reserve(self, ended: Sequence[int], free: int) -> tuple[list[tuple[str, int]], int]:
         """What to claim in the transaction that ends these tasks: queues and the room of each, and that in all.
 
         Nothing when none of them is of a queue that is claimed apart, or a claim is under way. What is lent has to be
         taken back.
         """
-        if self._asking or free <= 0 or not self._roster.in_hand:
+        if self._asking or free <= 0 or not self._rotation.in_hand:
             return [], 0
-        asked = self._roster.to_ask_after(ended, free)
+        asked = self._rotation.to_ask_after(ended, free)
         if asked:
             self._asking = self._lent = True
         return asked, free
 
-    def take_back(self, claimed: tuple[Batch, list[Answer]] | None, sent: float) -> bool:
+    def settle(self, claimed: tuple[Batch, list[Answer]] | None, sent: float) -> bool:
         """Take what was claimed in the transaction of a finish, None when nothing was; whether rows came."""
         if not self._lent:
             return False
         self._asking = self._lent = False
         if claimed is None:
-            self._unheld = True  # nobody knows what became of it
+            self._orphaned_claim = True  # nobody knows what became of it
             return False
         self._let_go()
-        self._take_apart(*claimed, sent)
-        if self._roster.ready_in(monotonic()) <= 0:
-            self._nudge()
+        self._take_limited(*claimed, sent)
+        if self._rotation.ready_in(monotonic()) <= 0:
+            self._wake_limited()
         return bool(claimed[0].tasks)
 
     def _take(self, batch: Batch, sent: float, free: int) -> None:
@@ -232,30 +232,30 @@ class Claimer:
         if batch.tasks:
             first = batch.tasks[0]
             self._clock.set(first.next_run_at + timedelta(seconds=first.late), sent)
-            self._holds.add(self.claims.rulebook.marked(batch.tasks), leased_until, sent, free)
+            self._leased.add(self.claims.rulebook.marked(batch.tasks), leased_until, sent, free)
         for task, problem in batch.spoiled:
-            self._burials.spoiled(self._holds.take(task, leased_until, sent), problem)
+            self._dead_letters.spoiled(self._leased.take(task, leased_until, sent), problem)
 
-    async def _release_unheld(self) -> None:
+    async def _release_orphaned(self) -> None:
         """Give back what a claim may have taken whose answer never came; not while a finish claims, too."""
-        self._unheld = True
+        self._orphaned_claim = True
         if not self._lent:
             self._asking = True
             try:
-                held = [*(hold.task.id for hold in self._holds.snapshot()), *self._holds.given_up]
-                await self.claims.release_unheld(held, self._roster.names)
+                held = [*(leased.task.id for leased in self._leased.snapshot()), *self._leased.given_up]
+                await self.claims.release_orphaned(held, self._rotation.names)
             finally:
                 self._asking = False
-            self._unheld = self._unanswered = False
+            self._orphaned_claim = self._outcome_unknown = False
 
     async def _learn(self, now: float) -> None:
-        roster = self._roster
+        rotation = self._rotation
         try:
-            roster.learn(await leases.learn_queues(self._session, self.identity))
+            rotation.learn(await leases.learn_queues(self._session, self.identity))
         except RefusedByDatabase as error:  # it goes on with the queues that it knows
             log.warning("queues_not_learned", error=str(error))
         idle = LEARN_HEARD_SECONDS if self.heard else LEARN_IDLE_SECONDS
-        self._learn_at = now + (LEARN_SECONDS if roster.lines or roster.likes else idle)
+        self._learn_at = now + (LEARN_SECONDS if rotation.lines or rotation.likes else idle)
 
     async def rest(self) -> None:
         """Wait after a claim that found nothing: the second looks, then until a row is due, a call, or the poll.
@@ -267,10 +267,10 @@ class Claimer:
             await self.wait(DOZE_SECONDS)
             return
         now = monotonic()
-        apart = self._roster.lines
+        apart = self._rotation.lines
         if apart and now < self._look_at:
             # Something of a queue with limits had a reason to be looked at; the others wait as before.
-            await self.wait(min(self._look_at - now, self._roster.ready_in(now)))
+            await self.wait(min(self._look_at - now, self._rotation.ready_in(now)))
             return
         pause = await self._sleep.pause()
         now = monotonic()
@@ -278,49 +278,49 @@ class Claimer:
             pause = min(pause, self.claims.set_aside.due_in())
         if apart:
             self._look_at = now + pause
-            pause = min(pause, self._roster.ready_in(now))
+            pause = min(pause, self._rotation.ready_in(now))
         await self.wait(pause)
 
     def call(self, queue: str | None = None) -> None:
         """There may be something to claim, in this queue or in any."""
         if queue is not None:
-            self._roster.call(queue, monotonic())
-        self._nudged = False
+            self._rotation.call(queue, monotonic())
+        self._woken_for_limited = False
         self.called.set()
 
     def serves(self, queue: str) -> bool:
         """Whether this worker takes tasks of a queue."""
-        return self._roster.serves(queue)
+        return self._rotation.serves(queue)
 
     def call_after_change(self) -> None:
         """The settings of a queue have changed: which are claimed apart, and what may start."""
         self._learn_at = 0.0
-        self._roster.call_all(monotonic())
+        self._rotation.call_all(monotonic())
         self.call()
 
     def look_after_end(self) -> bool:
         """Look whether tasks of queues that are claimed apart have gone, so that others may start; true if so."""
         gone = self._let_go()
         if gone:
-            self._nudge()
+            self._wake_limited()
         return gone
 
     def _let_go(self) -> bool:
-        in_hand = self._roster.in_hand
-        gone = [task_id for task_id in in_hand if self._holds.get(task_id) is None]
+        in_hand = self._rotation.in_hand
+        gone = [task_id for task_id in in_hand if self._leased.get(task_id) is None]
         if gone:
-            self._roster.let_go(gone, monotonic())
+            self._rotation.let_go(gone, monotonic())
         return bool(gone)
 
-    def _nudge(self) -> None:
+    def _wake_limited(self) -> None:
         """Look again, but only at queues that are claimed apart."""
         if not self.called.is_set():
-            self._nudged = True
+            self._woken_for_limited = True
             self.called.set()
 
     def waits_for_room(self, free: int) -> bool:
         """Whether what comes next wants a free slot: a row of a queue with limits, or one not held in advance."""
-        return free <= 0 and (self.cut or self._roster.first_waits_for_room(monotonic()))
+        return free <= 0 and (self.cut or self._rotation.first_waits_for_room(monotonic()))
 
     async def wait_for_room(self) -> None:
         """Wait to be called when this worker has no room; meanwhile other workers are called for what it cannot start.
@@ -329,12 +329,12 @@ class Claimer:
         """
         pause = self._poll_interval
         await self._late.report()
-        if self._roster.lines:
+        if self._rotation.lines:
             now = monotonic()
-            queues = self._roster.to_pass_on(now)
+            queues = self._rotation.to_notify_peers_of(now)
             if queues:
                 await leases.call_workers(self._session, queues)
-            pause = min(pause, self._roster.pass_on_in(now))
+            pause = min(pause, self._rotation.notify_peers_in(now))
         await self.wait(pause)
 
     async def wait(self, seconds: float | None) -> None:
@@ -344,15 +344,15 @@ class Claimer:
         finally:
             if self.called.is_set():
                 self.called.clear()
-                if not self._nudged:
+                if not self._woken_for_limited:
                     # Whoever called may know of a row that is due earlier than what this worker sleeps for.
                     self._look_at = 0.0
                     self._sleep.disturb()
-                self._nudged = False
+                self._woken_for_limited = False
 
     def _probes(self, queues: Sequence[str]) -> list[Probe]:
         return [
-            Probe(queue, priority, *self._floors.get((queue, priority), (None, None)))
+            Probe(queue, priority, *self._scan_cursors.get((queue, priority), (None, None)))
             for priority in PRIORITIES
             for queue in queues
         ]

@@ -13,7 +13,7 @@ from pgsched.db.leases import Identity
 from pgsched.db.session import Session
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.observability.logs import get_logger
-from pgsched.worker.dead_letters import Burials
+from pgsched.worker.dead_letters import DeadLetters
 from pgsched.worker.halves import FEW, in_halves
 from pgsched.worker.rulebook import Rulebook
 from pgsched.worker.set_aside import SetAside
@@ -39,10 +39,10 @@ class Claims:
     dead with the database's words; where that is refused too, it is set aside: passed over, and tried again later.
     """
 
-    def __init__(self, *, session: Session, identity: Identity, burials: Burials) -> None:
+    def __init__(self, *, session: Session, identity: Identity, dead_letters: DeadLetters) -> None:
         self._session = session
         self._identity = identity
-        self._burials = burials
+        self._dead_letters = dead_letters
         self.rulebook = Rulebook(session)
         self._failed = 0
         self._look_at = self._look_apart_at = 0.0
@@ -73,18 +73,18 @@ class Claims:
         await self.rulebook.learn(batch.tasks)
         return batch
 
-    async def claim_apart(
+    async def claim_limited(
         self, rooms: Sequence[tuple[str, int]], room: int, *, max_bytes: int
     ) -> tuple[Batch, list[Answer]]:
         """Claim from queues that are claimed apart, up to ``room`` rows. Raises DatabaseUnavailable."""
 
         async def ask(most: int) -> tuple[Batch, list[Answer]]:
-            return await claims.claim_apart(
+            return await claims.claim_limited(
                 self._session, self._identity, rooms, most, max_bytes=max_bytes, set_aside=self.ids
             )
 
         async def find(most: int) -> list[Due]:
-            return await claims.find_claimable_apart(self._session, self._identity, rooms, most, set_aside=self.ids)
+            return await claims.find_claimable_limited(self._session, self._identity, rooms, most, set_aside=self.ids)
 
         batch, answers = await self._contained(ask, find, room) or (Batch([], [], again=True), [])
         if len(batch.tasks) < room and monotonic() >= self._look_apart_at:
@@ -110,7 +110,7 @@ class Claims:
                 if entry.task_id in states:
                     self.set_aside.hurry(entry.reason)  # what was in the way of others, too, may be gone
 
-    async def release_unheld(self, held: Sequence[int], queues: Sequence[str]) -> None:
+    async def release_orphaned(self, held: Sequence[int], queues: Sequence[str]) -> None:
         """Give back what claims took whose answers never came. Raises DatabaseUnavailable."""
         found = await leases.find_unheld(self._session, self._identity, held, queues=queues)
 
@@ -196,5 +196,5 @@ class Claims:
             gone.add(one.id)
             if answer is not None:
                 known = {"id": one.id, "task_type": one.task_type, "queue": one.queue, "attempts": answer.attempts}
-                self._burials.unclaimed(claims.unread_task(**known), errors[one.id])
+                self._dead_letters.unclaimed(claims.unread_task(**known), errors[one.id])
         return gone

@@ -20,11 +20,11 @@ from pgsched.domain.events import event_of
 from pgsched.domain.lifecycle import conclude, give_up
 from pgsched.execution.outcomes import describe
 from pgsched.observability.logs import get_logger
-from pgsched.worker.claim_on_finish import Chain
+from pgsched.worker.claim_on_finish import ClaimOnFinish
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.halves import FEW, Refusals, in_halves
-from pgsched.worker.leased_tasks import FINISHING, Hold, Holds
-from pgsched.worker.metrics import Tally
+from pgsched.worker.leased_tasks import FINISHING, LeasedTask, LeasedTasks
+from pgsched.worker.metrics import WorkerMetrics
 from pgsched.worker.report import Report
 from pgsched.worker.set_aside import SetAside
 
@@ -45,10 +45,10 @@ PATIENCE = 3
 """So often a batch is tried of which every outcome is refused, before its tasks are ended as dead: half a minute."""
 DROPPED = "the update was dropped: a trigger of the table returns null for the row"
 
-Ended = tuple[Hold, Finish]
+Ended = tuple[LeasedTask, Finish]
 
 
-class Finisher:
+class Completer:
     """Collects finishes while a write is under way, then writes them together.
 
     A finish that the database refuses costs its neighbours nothing: the batch is written in halves until that one
@@ -61,18 +61,18 @@ class Finisher:
         *,
         session: Session,
         worker: UUID,
-        holds: Holds,
+        leased_tasks: LeasedTasks,
         clock: DatabaseClock,
-        tally: Tally,
+        counts: WorkerMetrics,
         on_written: Callable[[Sequence[Ended]], None] | None = None,
     ) -> None:
         """``on_written`` is called with what passed the fence."""
         self._session = session
         self.on_written = on_written
         self._worker = worker
-        self._holds = holds
+        self._leased = leased_tasks
         self._clock = clock
-        self._tally = tally
+        self._counts = counts
         self._pending: list[Ended] = []
         self.set_aside: SetAside[Ended] = SetAside("finish")
         """Finishes that the database refuses, also as dead, or whose rows are locked."""
@@ -82,7 +82,7 @@ class Finisher:
         self.announced: frozenset[str] = frozenset()
         """Queues whose events other programs are told."""
         self.called = asyncio.Event()
-        self.chain: Chain | None = None
+        self.claim_on_finish: ClaimOnFinish | None = None
         """Claims in the transaction that ends tasks of queues with limits."""
 
     def __len__(self) -> int:
@@ -111,33 +111,33 @@ class Finisher:
             or (waiting is not None and monotonic() - waiting > MAX_UNWRITTEN_SECONDS)
         )
 
-    def conclude(self, hold: Hold, outcome: Outcome) -> None:
+    def conclude(self, leased: LeasedTask, outcome: Outcome) -> None:
         """Take the outcome of an attempt. An abandoned one is dropped, a released one stays to be given back."""
-        if hold.abandoned or outcome.status == "released":
+        if leased.abandoned or outcome.status == "released":
             return
-        task = hold.task
+        task = leased.task
         try:
-            finish = conclude(task, outcome, at=self._clock.at, random=random, missed=hold.missed)
+            finish = conclude(task, outcome, at=self._clock.at, random=random, missed=leased.missed)
         except Exception as error:
             log.exception("finish_unplanned", task_id=task.id, task_type=task.task_type)
             finish = give_up(task, outcome, f"what follows this run cannot be planned: {describe(error)}")
-        self._tally.execution(task, outcome, finish)
-        self.put(hold, finish)
+        self._counts.execution(task, outcome, finish)
+        self.put(leased, finish)
         if finish.execution != "completed":
-            _log_failure(hold, finish)
+            _log_failure(leased, finish)
 
-    def put(self, hold: Hold, finish: Finish) -> None:
+    def put(self, leased: LeasedTask, finish: Finish) -> None:
         """Queue a finish to be written."""
-        hold.state = FINISHING
-        if finish.execution is None and (finish.buried or finish.next_status == "dead"):
-            self._tally.died_unrun(hold.task)
+        leased.state = FINISHING
+        if finish.execution is None and (finish.dead_lettered or finish.next_status == "dead"):
+            self._counts.died_unrun(leased.task)
         for missed in finish.missed:
-            self._tally.missed(hold.task, missed.reason, missed.ticks)
+            self._counts.missed(leased.task, missed.reason, missed.ticks)
         if self._waiting_since is None:
             self._waiting_since = monotonic()
         if not self._pending:  # else it has been called, or will be when those that are being written are
             self.called.set()
-        self._pending.append((hold, finish))
+        self._pending.append((leased, finish))
 
     def try_all(self) -> None:
         """Try again at once what is set aside: the worker stops."""
@@ -145,10 +145,10 @@ class Finisher:
         self.set_aside.hurry()
         self.called.set()
 
-    async def tick(self) -> int:
+    async def run_once(self) -> int:
         """Write what is pending; returns how many rows of it are to run again: a retry, a next tick.
 
-        Raises DatabaseUnavailable, and keeps for the next tick what was not written.
+        Raises DatabaseUnavailable, and keeps for the next turn what was not written.
         """
         self.called.clear()
         batch = self._next_batch()
@@ -175,20 +175,20 @@ class Finisher:
     def _due(self) -> list[Ended]:
         """What was set aside and is to be tried again now."""
         due = [entry.item for entry in self.set_aside.due()]
-        for hold, finish in due:
-            if hold.abandoned:
+        for leased, finish in due:
+            if leased.abandoned:
                 self.set_aside.forget(finish.id)
         return [one for one in due if not one[0].abandoned]
 
     def _next_batch(self) -> list[Ended]:
         """What goes into one statement; what was superseded by another claim of its row meanwhile is dropped."""
-        if any(hold.abandoned for hold, _ in self._pending):
+        if any(leased.abandoned for leased, _ in self._pending):
             self._pending = [one for one in self._pending if not one[0].abandoned]
         batch = self._pending[:MAX_BATCH]
         size = 0
-        for place, (hold, finish) in enumerate(batch):
-            if finish.result or finish.error or hold.context is not None:
-                size += _size_of(hold, finish)
+        for place, (leased, finish) in enumerate(batch):
+            if finish.result or finish.error or leased.context is not None:
+                size += _size_of(leased, finish)
                 if size > MAX_BYTES and place:
                     return batch[:place]
         return batch
@@ -201,7 +201,7 @@ class Finisher:
     async def _write_all(self, batch: list[Ended], again: list[int], *, repeated: bool) -> None:
         """Write a batch, all of it at once if the database lets us."""
         try:
-            await self._write(batch, again, repeated=repeated, chain=not repeated)
+            await self._write(batch, again, repeated=repeated, claim_on_finish=not repeated)
         except Exception as error:
             # An error about the server is most often over the next time. If not, a row may be what raises it.
             of_rows = (RefusedByDatabase, RefusedByServer) if repeated else (RefusedByDatabase,)
@@ -209,8 +209,8 @@ class Finisher:
                 raise
             await self._contain(batch, again, repeated=repeated)
         finally:
-            if self.chain is not None:
-                self.chain.take()
+            if self.claim_on_finish is not None:
+                self.claim_on_finish.take()
 
     async def _contain(self, batch: list[Ended], again: list[int], *, repeated: bool) -> None:
         """Write a batch that was refused: whatever the database takes of it."""
@@ -237,28 +237,28 @@ class Finisher:
 
     async def _write_refused(self, one: Ended, error: Exception, again: list[int], *, repeated: bool) -> None:
         """Write one finish that was refused: without what it tells, else as dead, else set it aside."""
-        hold, finish = one
+        leased, finish = one
         said = str(error) if isinstance(error, DatabaseUnavailable) else f"{type(error).__name__}: {one_line(error)}"
         if not is_passing(error):
             silent = partial(self._write, again=again, repeated=repeated, tells=False)
             if not await in_halves([one], silent):
-                log.warning("report_refused", task_id=finish.id, task_type=hold.task.task_type, error=said)
+                log.warning("report_refused", task_id=finish.id, task_type=leased.task.task_type, error=said)
                 return
-            for dead in self._dead(hold, finish, f"the outcome cannot be stored: {said}"):
-                if not await in_halves([(hold, dead)], silent):
-                    self._tally.died_unrun(hold.task)
-                    log.error("finish_refused", task_id=finish.id, task_type=hold.task.task_type, error=said)
+            for dead in self._dead(leased, finish, f"the outcome cannot be stored: {said}"):
+                if not await in_halves([(leased, dead)], silent):
+                    self._counts.died_unrun(leased.task)
+                    log.error("finish_refused", task_id=finish.id, task_type=leased.task.task_type, error=said)
                     return
         self._put_aside(one, said, locked=False)
 
-    def _dead(self, hold: Hold, finish: Finish, error: str) -> Iterator[Finish]:
+    def _dead(self, leased: LeasedTask, finish: Finish, error: str) -> Iterator[Finish]:
         """The ways to end a task whose outcome is refused: by the rules for a dead one, and as barely as can be."""
         outcome = None
         if finish.execution is not None:
             outcome = Outcome("discarded", finish.started, finish.finished, error=error)
             with suppress(Exception):  # the plan of its schedule may be what cannot be made
-                yield conclude(hold.task, outcome, at=self._clock.at, random=random)
-        yield give_up(hold.task, outcome, error)
+                yield conclude(leased.task, outcome, at=self._clock.at, random=random)
+        yield give_up(leased.task, outcome, error)
 
     def _put_aside(self, one: Ended, reason: str, *, locked: bool) -> None:
         task = one[0].task
@@ -271,15 +271,15 @@ class Finisher:
         if len(first) == len(written) and all(a[0] is b[0] for a, b in zip(first, written, strict=True)):
             del self._pending[: len(written)]
             return
-        gone = {id(hold) for hold, _ in written}
+        gone = {id(leased) for leased, _ in written}
         self._pending = [one for one in self._pending if id(one[0]) not in gone]
 
     def announcements(self, batch: Sequence[Ended]) -> list[Announcement]:
         """What other programs are told of some finishes."""
         told = []
-        for hold, finish in batch if self.announced else ():
-            if hold.task.queue in self.announced:
-                event = event_of(hold.task, finish, self._clock.at(finish.finished or monotonic()))
+        for leased, finish in batch if self.announced else ():
+            if leased.task.queue in self.announced:
+                event = event_of(leased.task, finish, self._clock.at(finish.finished or monotonic()))
                 if event is not None:
                     told.append(Announcement(finish.id, finish.fencing_token, event.announcement()))
         return told
@@ -296,24 +296,32 @@ class Finisher:
         except DatabaseUnavailable as error:
             log.warning("hook_events_dropped", count=len(batch), reason=str(error))
             return []
-        return [(hold, finish) for hold, finish in batch if (finish.id, finish.fencing_token) in written]
+        return [(leased, finish) for leased, finish in batch if (finish.id, finish.fencing_token) in written]
 
     async def _write(
-        self, batch: Sequence[Ended], again: list[int], *, repeated: bool, chain: bool = False, tells: bool = True
+        self,
+        batch: Sequence[Ended],
+        again: list[int],
+        *,
+        repeated: bool,
+        claim_on_finish: bool = False,
+        tells: bool = True,
     ) -> None:
         """Write some finishes in one transaction, and let go of their rows. ``tells``: with what they report.
 
         Raises RefusedByDatabase, DatabaseUnavailable, and what a value raises that has no form in SQL.
         """
         finishes = [finish for _, finish in batch]
-        reports = [Report(hold) for hold, _ in batch if hold.context is not None]
-        fenced = self._tally.fenced
+        reports = [Report(leased) for leased, _ in batch if leased.context is not None]
+        fenced = self._counts.fenced
         kept: set[int] = set()
         try:
             progress = [shown for report in reports for shown in report.progress()] if tells else []
             logs = [entry for report in reports for entry in report.logs()] if tells else []
             told = self.announcements(batch) if tells else ()
-            then = self.chain.command(finishes) if chain and self.chain is not None else None
+            then = (
+                self.claim_on_finish.command(finishes) if claim_on_finish and self.claim_on_finish is not None else None
+            )
             passed = await outcomes.write(
                 self._session, self._worker, finishes, progress, logs, monotonic(), told, then
             )
@@ -330,13 +338,13 @@ class Finisher:
                 self._put_aside(one, DROPPED, locked=False)
         batch = [one for one in batch if one[1].id not in kept] if kept else batch
         self._drop_pending(batch)
-        for hold, finish in batch:
-            self._holds.drop(hold)
+        for leased, finish in batch:
+            self._leased.drop(leased)
             if self.set_aside:
                 self.set_aside.forget(finish.id)
         again.append(sum(finish.next_status == "pending" for _, finish in batch))
         if self.on_written is not None:
-            self.wrote(batch if self._tally.fenced == fenced else await self._passed(batch))
+            self.wrote(batch if self._counts.fenced == fenced else await self._passed(batch))
 
     async def _count_fenced(self, finishes: list[Finish], missing: int, *, repeated: bool) -> set[int]:
         """Say what the fence kept out; returns the rows that are still ours, whose update was dropped.
@@ -349,21 +357,21 @@ class Finisher:
             written = await outcomes.find_recorded(self._session, self._worker, finishes)
             missing -= sum((finish.id, finish.fencing_token) in written for finish in finishes)
         if missing > 0:
-            self._tally.fenced += missing
+            self._counts.fenced += missing
             log.warning("finish_fenced", count=missing, hint="another claim took the task after its lease ran out")
         return kept
 
 
-def _size_of(hold: Hold, finish: Finish) -> int:
+def _size_of(leased: LeasedTask, finish: Finish) -> int:
     """Characters of what a finish writes, about."""
     size = len(finish.result or "") + len(finish.error or "")
-    return size if hold.context is None else size + hold.context.reported
+    return size if leased.context is None else size + leased.context.reported
 
 
-def _log_failure(hold: Hold, finish: Finish) -> None:
-    task = hold.task
+def _log_failure(leased: LeasedTask, finish: Finish) -> None:
+    task = leased.task
     log.warning(
-        "task_dead" if finish.buried or finish.next_status == "dead" else "attempt_failed",
+        "task_dead" if finish.dead_lettered or finish.next_status == "dead" else "attempt_failed",
         task_id=task.id,
         task_type=task.task_type,
         queue=task.queue,

@@ -7,35 +7,35 @@ from collections.abc import Callable, Sequence
 from pgsched.domain.attempt import Claimed, Finish
 from pgsched.domain.lifecycle import give_up
 from pgsched.observability.logs import get_logger
-from pgsched.worker.leased_tasks import Hold
-from pgsched.worker.metrics import Tally
+from pgsched.worker.leased_tasks import LeasedTask
+from pgsched.worker.metrics import WorkerMetrics
 
 log = get_logger("pgsched.worker")
 
 
-class Burials:
+class DeadLetters:
     """Lets such tasks be dead, counted and told like any other."""
 
     def __init__(
         self,
         *,
-        put: Callable[[Hold, Finish], None],
-        wrote: Callable[[Sequence[tuple[Hold, Finish]]], None],
-        tally: Tally,
+        put: Callable[[LeasedTask, Finish], None],
+        wrote: Callable[[Sequence[tuple[LeasedTask, Finish]]], None],
+        counts: WorkerMetrics,
     ) -> None:
         """``put`` takes a finish that is to be written, ``wrote`` is told of what is."""
         self._put = put
         self._wrote = wrote
-        self._tally = tally
+        self._counts = counts
 
-    def spoiled(self, hold: Hold, problem: str) -> None:
+    def spoiled(self, leased: LeasedTask, problem: str) -> None:
         """A claimed row has a value that cannot be read."""
-        task = hold.task
+        task = leased.task
         log.error("task_unreadable", task_id=task.id, task_type=task.task_type, queue=task.queue, error=problem)
-        self._put(hold, give_up(task, None, f"the task cannot be read: {problem}"))
+        self._put(leased, give_up(task, None, f"the task cannot be read: {problem}"))
 
     def unclaimed(self, task: Claimed, error: str) -> None:
         """A task was ended without a claim, and that is written; little is known of it."""
         log.error("claim_refused", task_id=task.id, task_type=task.task_type, queue=task.queue, error=error)
-        self._tally.died_unrun(task)
-        self._wrote([(Hold(task, 0.0, 0.0), give_up(task, None, error))])
+        self._counts.died_unrun(task)
+        self._wrote([(LeasedTask(task, 0.0, 0.0), give_up(task, None, error))])

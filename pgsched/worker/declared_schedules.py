@@ -16,7 +16,7 @@ from pgsched.domain.task_spec import TaskSpec
 from pgsched.execution.registry import Registry
 
 
-class Sync(NamedTuple):
+class DeclaredSchedules(NamedTuple):
     """What became of one schedule."""
 
     task_type: str
@@ -34,7 +34,7 @@ class Sync(NamedTuple):
         return self.task_type if self.name is None else f"{self.task_type} ({self.name})"
 
 
-async def declare_schedules(session: Session, registry: Registry) -> list[Sync]:
+async def declare_schedules(session: Session, registry: Registry) -> list[DeclaredSchedules]:
     """Insert or update the row of every declared schedule; one that is refused costs no other its row.
 
     The row is found by its idempotency key: ``declared:<task_type>``, of a named one ``declared:<task_type>:<name>``,
@@ -45,15 +45,15 @@ async def declare_schedules(session: Session, registry: Registry) -> list[Sync]:
         try:
             outcome, was_edited = await schedules.declare(session, spec.parameters())
         except RefusedByDatabase as error:
-            synced.append(Sync(spec.task_type, "refused", str(error), name=spec.name))
+            synced.append(DeclaredSchedules(spec.task_type, "refused", str(error), name=spec.name))
             continue
         if was_edited:
             outcome = "overwritten" if outcome == "changed" else "edited"
-        synced.append(Sync(spec.task_type, outcome, name=spec.name))
+        synced.append(DeclaredSchedules(spec.task_type, outcome, name=spec.name))
     return synced
 
 
-async def sync_schedules(*, dsn: str, registry: Registry, prune: bool) -> list[Sync]:
+async def sync_schedules(*, dsn: str, registry: Registry, prune: bool) -> list[DeclaredSchedules]:
     """Declare every schedule and look for rows that the code no longer declares; ``prune`` disables those.
 
     A row that the code of a living worker declares is left alone: it belongs to another program, or to the version that
@@ -68,7 +68,9 @@ async def sync_schedules(*, dsn: str, registry: Registry, prune: bool) -> list[S
         if prune:
             await schedules.disable_declared(session, [row.id for row in orphans if not row.is_alive])
         gone = "disabled" if prune else "orphaned"
-        return synced + [Sync(row.task_type, "in use" if row.is_alive else gone, name=row.task_name) for row in orphans]
+        return synced + [
+            DeclaredSchedules(row.task_type, "in use" if row.is_alive else gone, name=row.task_name) for row in orphans
+        ]
     finally:
         await session.close()
 

@@ -24,12 +24,12 @@ from pgsched.execution.runner import run_attempt
 from pgsched.observability.logs import contain_libraries, get_logger
 from pgsched.worker.attempt_resources import Attempt, Attempts
 from pgsched.worker.clock import DatabaseClock
-from pgsched.worker.completer import Finisher
+from pgsched.worker.completer import Completer
 from pgsched.worker.groups import Groups
-from pgsched.worker.leased_tasks import RUNNING, WAITING, Hold, Holds
-from pgsched.worker.metrics import Tally
+from pgsched.worker.leased_tasks import RUNNING, WAITING, LeasedTask, LeasedTasks
+from pgsched.worker.metrics import WorkerMetrics
 from pgsched.worker.places import CURRENT, current_hold
-from pgsched.worker.prefetch import Appetite
+from pgsched.worker.prefetch import Prefetch
 
 log = get_logger("pgsched.worker")
 
@@ -38,7 +38,7 @@ TURN_SECONDS = 0.003
 """How long slots run handlers before the event loop gets its turn."""
 
 
-class Slots:
+class Executor:
     """Runs what waits in the holds, ``concurrency`` at a time."""
 
     def __init__(
@@ -46,27 +46,27 @@ class Slots:
         *,
         concurrency: int,
         registry: Registry,
-        holds: Holds,
-        finisher: Finisher,
-        appetite: Appetite,
+        leased_tasks: LeasedTasks,
+        completer: Completer,
+        prefetch: Prefetch,
         clock: DatabaseClock,
-        tally: Tally,
+        counts: WorkerMetrics,
         attempts: Attempts,
         groups: Groups,
         on_room: Callable[[], None],
         serve: Serve | None = None,
         capture_logs: str = CAPTURE_OFF,
-        on_started: Callable[[Hold], None] | None = None,
+        on_started: Callable[[LeasedTask], None] | None = None,
         run: Callable[..., Awaitable[None]] = run_attempt,
     ) -> None:
         """``serve`` is what child processes do; ``on_started`` is called when a handler begins; ``run`` runs it."""
         self._concurrency = concurrency
         self._registry = registry
-        self._holds = holds
-        self._finisher = finisher
-        self._appetite = appetite
+        self._leased = leased_tasks
+        self._completer = completer
+        self._prefetch = prefetch
         self._clock = clock
-        self._tally = tally
+        self._counts = counts
         self._attempts = attempts
         self._groups = groups
         self._on_room = on_room
@@ -76,19 +76,19 @@ class Slots:
         self._run_attempt = run
         self._making_context = threading.Lock()
         self._called = False
-        self._tasks: dict[asyncio.Task[None], Hold] = {}
+        self._tasks: dict[asyncio.Task[None], LeasedTask] = {}
         self._threads: Threads[Outcome] = Threads(limit=concurrency, name="pgsched handler")
         self.processes = Processes(serve, name="pgsched handler")
         self._closing = False
         self._interrupted = False
-        self._occupants: set[Hold] = set()
+        self._occupants: set[LeasedTask] = set()
 
     @property
     def running(self) -> int:
         """Slots that are occupied, also by what has overstayed its timeout and cannot be stopped."""
         return len(self._occupants)
 
-    def occupants(self) -> list[Hold]:
+    def occupants(self) -> list[LeasedTask]:
         """Return what occupies them; safe to call from any thread (one operation of the interpreter)."""
         return list(self._occupants)
 
@@ -118,7 +118,7 @@ class Slots:
     def _begin(self) -> None:
         """Begin attempts while a slot is free. One that never waits has ended then, and leaves its slot to the next."""
         self._called = False
-        waiting, occupants = self._holds.waiting, self._occupants
+        waiting, occupants = self._leased.waiting, self._occupants
         found = len(waiting)
         now = monotonic()
         turn_ends = now + TURN_SECONDS
@@ -127,17 +127,17 @@ class Slots:
                 # Handlers that never wait must not keep the loop from claiming and writing.
                 self.feed()
                 break
-            hold = waiting.popleft()
-            occupants.add(hold)
-            task = self._start(self._run(hold, now))
+            leased = waiting.popleft()
+            occupants.add(leased)
+            task = self._start(self._run(leased, now))
             if task.done():
-                occupants.discard(hold)
+                occupants.discard(leased)
             else:
-                hold.slot = task
-                self._tasks[task] = hold
+                leased.slot = task
+                self._tasks[task] = leased
                 task.add_done_callback(self._left)
             now = monotonic()
-        self._appetite.count(found - len(waiting))
+        self._prefetch.count(found - len(waiting))
         if not waiting:
             self._on_room()
 
@@ -155,12 +155,12 @@ class Slots:
     async def interrupt(self, grace: float) -> None:
         """Cancel the handlers that still run; plain functions are only told, a thread cannot be stopped."""
         self._interrupted = True
-        for hold in self._holds.snapshot():
-            if hold.state == RUNNING:
-                if hold.context is not None:
-                    hold.context.cancelled = True
-                if hold.slot is not None:
-                    hold.slot.cancel()
+        for leased in self._leased.snapshot():
+            if leased.state == RUNNING:
+                if leased.context is not None:
+                    leased.context.cancelled = True
+                if leased.slot is not None:
+                    leased.slot.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace)
 
@@ -171,128 +171,130 @@ class Slots:
             each.callback(self._threads.close)
             each.callback(release, self._capturing)
 
-    async def _run(self, hold: Hold, now: float) -> None:
+    async def _run(self, leased: LeasedTask, now: float) -> None:
         """Run a row, in an asyncio task with context variables of its own: nothing of an attempt meets another."""
-        CURRENT.set(hold)
+        CURRENT.set(leased)
         try:
-            if not self._admits(hold, now):
+            if not self._admits(leased, now):
                 return
-            task = hold.task
+            task = leased.task
             handler = self._registry.get(task.task_type)
             if handler is None:  # only registered types and groups are claimed
-                await self._groups.run(hold)
+                await self._groups.run(leased)
                 return
-            hold.state = RUNNING
+            leased.state = RUNNING
             if handler.transactional or (task.depends_on is not None and handler.context_parameter is not None):
-                await self._prepared(hold, handler)
+                await self._prepared(leased, handler)
             else:
-                await self._attempt(hold, handler, now)
+                await self._attempt(leased, handler, now)
         except asyncio.CancelledError:
-            log.debug("slot_cancelled", task_id=hold.task.id)
+            log.debug("slot_cancelled", task_id=leased.task.id)
             if not self._interrupted:  # else it is given back
-                self._lose(hold)
+                self._lose(leased)
         except (SystemExit, KeyboardInterrupt):
             # What a signal handler of some handler raised: the row is claimed again when its lease runs out.
-            log.exception("slot_failed", task_id=hold.task.id, task_type=hold.task.task_type)
-            self._lose(hold)
+            log.exception("slot_failed", task_id=leased.task.id, task_type=leased.task.task_type)
+            self._lose(leased)
         except Exception as error:  # a fault of pgsched, or a value of the row
-            log.exception("slot_failed", task_id=hold.task.id, task_type=hold.task.task_type)
-            self._end_failed(hold, describe(error))
+            log.exception("slot_failed", task_id=leased.task.id, task_type=leased.task.task_type)
+            self._end_failed(leased, describe(error))
 
-    def _lose(self, hold: Hold) -> None:
-        hold.slot = None  # it is ending by itself
-        self._holds.abandon(hold)
+    def _lose(self, leased: LeasedTask) -> None:
+        leased.slot = None  # it is ending by itself
+        self._leased.abandon(leased)
 
-    def _end_failed(self, hold: Hold, error: str) -> None:
+    def _end_failed(self, leased: LeasedTask, error: str) -> None:
         """End what could not be run, or every worker would try it again when its lease has run out."""
-        if hold.state == WAITING and not hold.abandoned:
-            self._finisher.put(hold, give_up(hold.task, None, f"the task cannot be started: {error}"))
-        elif hold.state == RUNNING:
+        if leased.state == WAITING and not leased.abandoned:
+            self._completer.put(leased, give_up(leased.task, None, f"the task cannot be started: {error}"))
+        elif leased.state == RUNNING:
             now = monotonic()
-            self._finisher.conclude(hold, Outcome("failed", now, now, error=f"the attempt cannot be made: {error}"))
+            self._completer.conclude(leased, Outcome("failed", now, now, error=f"the attempt cannot be made: {error}"))
 
-    def _admits(self, hold: Hold, now: float) -> bool:
+    def _admits(self, leased: LeasedTask, now: float) -> bool:
         """Whether a row is to be run now."""
-        if hold.abandoned:
+        if leased.abandoned:
             return False
-        if hold.leased_until <= now:
+        if leased.leased_until <= now:
             # Held past its lease before it began (the process was stopped, the machine slept): no longer ours.
-            self._holds.abandon(hold)
-            self._tally.leases_lost += 1
+            self._leased.abandon(leased)
+            self._counts.leases_lost += 1
             return False
-        if not is_plain(hold.task):
-            verdict = judge(hold.task, self._clock.at(now))
+        if not is_plain(leased.task):
+            verdict = judge(leased.task, self._clock.at(now))
             if isinstance(verdict, Refused):
-                self._finisher.put(hold, verdict.finish)
+                self._completer.put(leased, verdict.finish)
                 return False
-            hold.task, hold.missed = verdict.task, verdict.missed
-        self._tally.start_delay(hold.task.queue, hold.task.late + now - hold.claimed_at)
+            leased.task, leased.missed = verdict.task, verdict.missed
+        self._counts.start_delay(leased.task.queue, leased.task.late + now - leased.claimed_at)
         return True
 
-    def _attempt(self, hold: Hold, handler: Handler, now: float, attempt: Attempt | None = None) -> Awaitable[None]:
+    def _attempt(
+        self, leased: LeasedTask, handler: Handler, now: float, attempt: Attempt | None = None
+    ) -> Awaitable[None]:
         """Return what runs an attempt. No coroutine of its own: every task would pay for it."""
-        task = hold.task
+        task = leased.task
         timeout = None if task.timeout is None else task.timeout.seconds
-        hold.started_at = now
-        if timeout is not None and not hold.abandoned:
-            hold.ends_by = now + timeout
-        context = self._context(hold, timeout, now) if handler.needs_context else None
+        leased.started_at = now
+        if timeout is not None and not leased.abandoned:
+            leased.ends_by = now + timeout
+        context = self._context(leased, timeout, now) if handler.needs_context else None
         if attempt is not None and context is not None:
             attempt.equip(context)
         if self._on_started is not None:
-            self._on_started(hold)
+            self._on_started(leased)
         return self._run_attempt(
             handler,
             task.payload,
             context,
             timeout=timeout,
             threads=self._threads,
-            report=partial(self._report, hold, attempt),
+            report=partial(self._report, leased, attempt),
             processes=self.processes,
             started=now,
         )
 
-    async def _prepared(self, hold: Hold, handler: Handler) -> None:
+    async def _prepared(self, leased: LeasedTask, handler: Handler) -> None:
         """Run an attempt that needs more than its payload."""
-        attempt = await self._attempts.prepare(hold, handler)
+        attempt = await self._attempts.prepare(leased, handler)
         try:
-            await self._attempt(hold, handler, monotonic(), attempt)
+            await self._attempt(leased, handler, monotonic(), attempt)
         except BaseException:
             attempt.leave()
             raise
         await _settle()
         await attempt.end()
 
-    def _report(self, hold: Hold, attempt: Attempt | None, outcome: Outcome) -> None:
-        if outcome.status == "released" and not (hold.abandoned or self._interrupted):
+    def _report(self, leased: LeasedTask, attempt: Attempt | None, outcome: Outcome) -> None:
+        if outcome.status == "released" and not (leased.abandoned or self._interrupted):
             error = "CancelledError: the handler cancelled the task that ran it"
             outcome = outcome._replace(status="failed", error=error)
         if outcome.status == "timed_out":
-            self._holds.outlived.add(hold)
+            self._leased.outlived.add(leased)
         if attempt is None or not attempt.keep(outcome):
-            self._finisher.conclude(hold, outcome)
+            self._completer.conclude(leased, outcome)
 
-    def context_of(self, hold: Hold) -> Context:
+    def context_of(self, leased: LeasedTask) -> Context:
         """Return the context of an attempt, made now if its handler asked for none."""
         with self._making_context:
-            return hold.context or self._context(hold, None, monotonic())
+            return leased.context or self._context(leased, None, monotonic())
 
-    def _context(self, hold: Hold, timeout: float | None, now: float) -> Context:
-        task = hold.task
-        hold.context = Context(
+    def _context(self, leased: LeasedTask, timeout: float | None, now: float) -> Context:
+        task = leased.task
+        leased.context = Context(
             task=task,
             clock=monotonic,
             now=self._clock.now,
             deadline=None if timeout is None else now + timeout,
             is_catchup=is_catchup(task.due, self._clock.at(now)),
         )
-        return hold.context
+        return leased.context
 
     def _logging_context(self) -> Context | None:
         """The context of the attempt that the caller is part of, made now if its handler asked for none."""
-        hold = current_hold()
+        leased = current_hold()
         # An attempt that has left its slot, or is another worker's in this process, takes no more lines.
-        return self.context_of(hold) if hold is not None and hold in self._occupants else None
+        return self.context_of(leased) if leased is not None and leased in self._occupants else None
 
 
 async def _settle() -> None:

@@ -12,10 +12,10 @@ from pgsched.db.flow import join_group
 from pgsched.db.pool import Pool
 from pgsched.domain.attempt import Claimed, Missed, Outcome
 from pgsched.observability.logs import get_logger
-from pgsched.worker.completer import Finisher
-from pgsched.worker.leased_tasks import RUNNING, Hold, Holds
-from pgsched.worker.metrics import Tally
-from pgsched.worker.retry_until_success import until_answered
+from pgsched.worker.completer import Completer
+from pgsched.worker.leased_tasks import RUNNING, LeasedTask, LeasedTasks
+from pgsched.worker.metrics import WorkerMetrics
+from pgsched.worker.retry_until_success import retry_until_success
 
 log = get_logger("pgsched.worker")
 
@@ -28,9 +28,9 @@ class Groups:
         *,
         worker: UUID,
         questions: Pool,
-        holds: Holds,
-        finisher: Finisher,
-        tally: Tally,
+        leased_tasks: LeasedTasks,
+        completer: Completer,
+        counts: WorkerMetrics,
         fire: Callable[[Pool, UUID, Claimed, Sequence[Missed]], Awaitable[int | None]],
         on_due: Callable[[], None],
         on_end: Callable[[], object],
@@ -39,56 +39,56 @@ class Groups:
         of hand."""
         self._worker = worker
         self._questions = questions
-        self._holds = holds
-        self._finisher = finisher
-        self._tally = tally
+        self._leased = leased_tasks
+        self._completer = completer
+        self._counts = counts
         self._fire_group = fire
         self._on_due = on_due
         self._on_end = on_end
 
-    async def run(self, hold: Hold) -> None:
+    async def run(self, leased: LeasedTask) -> None:
         """Fire or join a claimed group. Waits for the database."""
-        hold.state = RUNNING
+        leased.state = RUNNING
         started = monotonic()
         try:
-            if hold.task.fired:
-                await self._join(hold)
+            if leased.task.fired:
+                await self._join(leased)
             else:
-                await self._fire(hold)
+                await self._fire(leased)
         except RefusedByDatabase as error:
-            self._finisher.conclude(hold, Outcome("discarded", started, monotonic(), error=str(error)))
+            self._completer.conclude(leased, Outcome("discarded", started, monotonic(), error=str(error)))
 
-    async def _fire(self, hold: Hold) -> None:
-        task = hold.task
-        fire = partial(self._fire_group, self._questions, self._worker, task, hold.missed)
-        children = await until_answered("groups", task, fire, self._tally)
-        self._let_go(hold)
+    async def _fire(self, leased: LeasedTask) -> None:
+        task = leased.task
+        fire = partial(self._fire_group, self._questions, self._worker, task, leased.missed)
+        children = await retry_until_success("groups", task, fire, self._counts)
+        self._let_go(leased)
         if children is None:  # by another claim, or by the first of two tries, whose answer was lost
             log.info("group_fired_before", task_id=task.id)
             return
         log.debug("group_fired", task_id=task.id, children=children)
-        for missed in hold.missed:
-            self._tally.missed(task, missed.reason, missed.ticks)
+        for missed in leased.missed:
+            self._counts.missed(task, missed.reason, missed.ticks)
         self._on_due()
 
-    async def _join(self, hold: Hold) -> None:
-        task = hold.task
+    async def _join(self, leased: LeasedTask) -> None:
+        task = leased.task
         join = partial(join_group, self._questions, self._worker, task)
-        joined = await until_answered("groups", task, join, self._tally)
+        joined = await retry_until_success("groups", task, join, self._counts)
         if joined is None:
-            self._tally.fenced += 1
+            self._counts.fenced += 1
             log.warning("finish_fenced", count=1, hint="another claim took the group after its lease ran out")
-            self._let_go(hold)
+            self._let_go(leased)
             return
         now = monotonic()
         if joined.ok:
             outcome = Outcome("completed", now - joined.seconds, now, result=joined.result)
         else:
             outcome = Outcome("discarded", now - joined.seconds, now, error=joined.error)
-        self._finisher.conclude(hold, outcome)
+        self._completer.conclude(leased, outcome)
 
-    def _let_go(self, hold: Hold) -> None:
+    def _let_go(self, leased: LeasedTask) -> None:
         """Nothing is left to be written."""
-        hold.abandoned = True
-        self._holds.drop(hold)
+        leased.abandoned = True
+        self._leased.drop(leased)
         self._on_end()

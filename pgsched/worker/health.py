@@ -7,8 +7,8 @@ from time import monotonic
 from typing import Any
 
 from pgsched.domain.settings import WorkerSettings
-from pgsched.worker.executor import Slots
-from pgsched.worker.heartbeat import Heart
+from pgsched.worker.executor import Executor
+from pgsched.worker.heartbeat import Heartbeat
 from pgsched.worker.progress import Progress
 from pgsched.worker.troubles import Troubles
 
@@ -20,18 +20,18 @@ class Health:
         self,
         *,
         settings: WorkerSettings,
-        heart: Heart,
+        heartbeat: Heartbeat,
         progress: Progress,
         troubles: Troubles,
-        slots: Slots,
+        slots: Executor,
         connected: Callable[[], bool],
         stopping: Callable[[], bool],
     ) -> None:
         self._longest_silence = 3 * settings.lease
-        self._heart = heart
+        self._heartbeat = heartbeat
         self._progress = progress
         self._troubles = troubles
-        self._slots = slots
+        self._executor = slots
         self._connected = connected
         self._stopping = stopping
 
@@ -40,7 +40,7 @@ class Health:
 
         The event loop may be ``blocked`` for so many seconds, three leases by default.
         """
-        silent = monotonic() - self._heart.last_try
+        silent = monotonic() - self._heartbeat.last_try
         if silent > self._longest_silence:
             return f"the heartbeat has stood still for {silent:.0f} s"
         stalled = self._progress.stalled(self._longest_silence if blocked is None else blocked)
@@ -52,7 +52,7 @@ class Health:
             return "stopping"
         if not self._connected():
             return "not connected to the database"
-        silent = monotonic() - self._heart.last_beat
+        silent = monotonic() - self._heartbeat.last_beat
         if silent > self._longest_silence:
             return f"no heartbeat for {silent:.0f} s"
         return self.unhealthy() or self._troubles.stopping()
@@ -63,5 +63,5 @@ class Health:
 
     def load(self) -> tuple[int, int]:
         """Return how many slots are occupied, and how many there are."""
-        running = self._slots.running
-        return running, running + self._slots.free
+        running = self._executor.running
+        return running, running + self._executor.free

@@ -34,7 +34,7 @@ FIRST_SECONDS = 20.0
 NAME = "pgsched watchdog"
 
 
-class Watchdog:
+class HealthScan:
     """One worker's part of it."""
 
     def __init__(self, *, dsn: str, worker: UUID) -> None:
@@ -47,10 +47,10 @@ class Watchdog:
         """Wait for the time, then look if it is this worker's turn. Raises DatabaseUnavailable."""
         await asyncio.sleep(self._pause * random.uniform(0.8, 1.2))  # noqa: S311 - not all at once
         self._pause = AGAIN_SECONDS
-        await self.tick()
+        await self.run_once()
         self._pause = EVERY_SECONDS
 
-    async def tick(self, *, every: float = TURN_SECONDS) -> bool:
+    async def run_once(self, *, every: float = TURN_SECONDS) -> bool:
         """Look if nobody did for so long; returns whether it was this worker's turn. Raises DatabaseUnavailable."""
         try:
             turn = await begin_watch(self._session, self._worker, every, COMPLETE_SECONDS)

@@ -6,13 +6,13 @@ import threading
 from collections.abc import Callable, Sequence
 from time import monotonic
 
-from pgsched.db.leases import Pulse
+from pgsched.db.leases import HeartbeatConnection
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.observability.logs import get_logger
 from pgsched.worker.halves import in_halves_here
-from pgsched.worker.leased_tasks import Hold, Holds
+from pgsched.worker.leased_tasks import LeasedTask, LeasedTasks
 from pgsched.worker.loops import Loop
-from pgsched.worker.metrics import Tally
+from pgsched.worker.metrics import WorkerMetrics
 from pgsched.worker.troubles import Trouble, Troubles
 
 log = get_logger("pgsched.worker")
@@ -23,28 +23,28 @@ LOOK_SECONDS = 1.0
 """How often it looks whether there is news of troubles, which are told at once."""
 
 
-class Heart:
+class Heartbeat:
     """Beats every third of a lease, and when a trouble comes or goes."""
 
     def __init__(
         self,
         *,
-        pulse: Pulse,
-        holds: Holds,
+        pulse: HeartbeatConnection,
+        leased_tasks: LeasedTasks,
         lease: float,
-        tally: Tally,
+        counts: WorkerMetrics,
         troubles: Troubles,
         running: Callable[[], int],
         loop: Loop,
-        on_lost: Callable[[list[Hold]], None],
+        on_lost: Callable[[list[LeasedTask]], None],
     ) -> None:
         """``running`` says how many slots are occupied; ``on_lost`` is called in this thread with holds that are no
         longer ours.
         """
         self._pulse = pulse
-        self._holds = holds
+        self._leased = leased_tasks
         self._lease = lease
-        self._tally = tally
+        self._counts = counts
         self._troubles = troubles
         self._running = running
         self._loop = loop
@@ -61,7 +61,7 @@ class Heart:
 
     def start(self) -> None:
         """Beat once, which registers the worker, then go on in the thread."""
-        self.tick()
+        self.run_once()
         self._thread.start()
 
     def stop(self, timeout: float) -> None:
@@ -72,47 +72,47 @@ class Heart:
         if not self._thread.is_alive():
             self._pulse.close()
 
-    def tick(self) -> None:
+    def run_once(self) -> None:
         """Renew every lease that has used a third of its time.
 
         Raises DatabaseUnavailable; whatever is past its lease by then is given up first.
         """
         sent = monotonic()
-        held, troubles = self._holds.snapshot(), self._troubles.now()
-        aging = [hold for hold in held if hold.leased_until - sent < self._lease * 0.7]
+        held, troubles = self._leased.snapshot(), self._troubles.now()
+        aging = [leased for leased in held if leased.leased_until - sent < self._lease * 0.7]
         try:
             own = self._beat(aging, troubles, sent)
         except BaseException:
             self.last_try = monotonic()
-            self._lose([hold for hold in held if hold.leased_until <= monotonic()])
+            self._lose([leased for leased in held if leased.leased_until <= monotonic()])
             raise
         self.last_beat = self.last_try = monotonic()
         self._told = frozenset(trouble.key for trouble in troubles)
-        for hold in aging:
-            if own.get(hold.task.id):
-                hold.leased_until = sent + self._lease
-        self._lose([hold for hold in aging if hold.task.id not in own])
+        for leased in aging:
+            if own.get(leased.task.id):
+                leased.leased_until = sent + self._lease
+        self._lose([leased for leased in aging if leased.task.id not in own])
 
-    def _beat(self, aging: Sequence[Hold], troubles: Sequence[Trouble], sent: float) -> dict[int, bool]:
+    def _beat(self, aging: Sequence[LeasedTask], troubles: Sequence[Trouble], sent: float) -> dict[int, bool]:
         """Return the ids still ours, and whether each lease was renewed; one that is refused costs no other."""
         own: dict[int, bool] = {}
         running, told = self._running(), self._troubles.record(troubles)
 
-        def beat(part: Sequence[Hold]) -> None:
-            tasks = [hold.task for hold in part]
+        def beat(part: Sequence[LeasedTask]) -> None:
+            tasks = [leased.task for leased in part]
             own.update(self._pulse.beat(tasks, running=running, troubles=told, age=sent - self._born))
 
         refused = in_halves_here(aging, beat)
         if len(refused) == len(aging):
             beat([])  # that the worker lives
-        for hold, error in refused:
-            own[hold.task.id] = False
-            log.warning("lease_not_renewed", task_id=hold.task.id, error=str(error))
+        for leased, error in refused:
+            own[leased.task.id] = False
+            log.warning("lease_not_renewed", task_id=leased.task.id, error=str(error))
         return own
 
-    def _lose(self, holds: list[Hold]) -> None:
-        if holds:
-            self._on_lost(holds)
+    def _lose(self, leased_tasks: list[LeasedTask]) -> None:
+        if leased_tasks:
+            self._on_lost(leased_tasks)
 
     def _run(self) -> None:
         due = monotonic() + self._lease / 3
@@ -126,9 +126,9 @@ class Heart:
     def _beat_once(self) -> float:
         """Beat, whatever comes of it; returns the pause until the next time."""
         try:
-            self.tick()
+            self.run_once()
         except DatabaseUnavailable as error:
-            self._tally.database_errors += 1
+            self._counts.database_errors += 1
             self._loop.failed(error)
             log.warning("heartbeat_failed", error=str(error))
         except Exception as error:  # a fault of pgsched: without a heartbeat all leases would be lost

@@ -17,7 +17,7 @@ from pgsched.domain.hooks import Hooks
 from pgsched.observability.logs import get_logger
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.lasting import Lasting
-from pgsched.worker.leased_tasks import Hold
+from pgsched.worker.leased_tasks import LeasedTask
 from pgsched.worker.loops import Loop
 
 log = get_logger("pgsched.worker")
@@ -30,7 +30,7 @@ WARN_SECONDS = 10.0
 Function = Callable[[Event], Any]
 
 
-class Hooking:
+class HookDispatcher:
     """Calls hooks one by one in the order of the events: ``async`` ones on the loop, plain ones in a thread."""
 
     def __init__(self, hooks: Hooks, *, clock: DatabaseClock, loop: Loop) -> None:
@@ -49,16 +49,16 @@ class Hooking:
         self.dropped = 0
         """Events that some hook was not called for."""
 
-    def started(self, hold: Hold) -> None:
+    def started(self, leased: LeasedTask) -> None:
         """A handler begins."""
         if functions := self._hooks.of("started"):
-            self._tell(functions, lambda: self._begun(hold))
+            self._tell(functions, lambda: self._begun(leased))
 
-    def finished(self, written: Sequence[tuple[Hold, Finish]]) -> None:
+    def finished(self, written: Sequence[tuple[LeasedTask, Finish]]) -> None:
         """These outcomes are in the database."""
-        for hold, finish in written:
+        for leased, finish in written:
             if functions := self._hooks.of(name_of(finish) or ""):
-                self._tell(functions, partial(self._ended, hold, finish))
+                self._tell(functions, partial(self._ended, leased, finish))
 
     def start(self) -> None:
         """Call hooks from now on."""
@@ -88,8 +88,8 @@ class Hooking:
         await self._loop.end(timeout)
         self._thread.close()
 
-    def _begun(self, hold: Hold) -> Event:
-        task = hold.task
+    def _begun(self, leased: LeasedTask) -> Event:
+        task = leased.task
         return Event(
             event="started",
             id=task.id,
@@ -99,9 +99,9 @@ class Hooking:
             at=self._clock.now(),
         )
 
-    def _ended(self, hold: Hold, finish: Finish) -> Event | None:
+    def _ended(self, leased: LeasedTask, finish: Finish) -> Event | None:
         at = self._clock.at(finish.finished) if finish.execution else self._clock.now()
-        return event_of(hold.task, finish, at, with_result=True)
+        return event_of(leased.task, finish, at, with_result=True)
 
     def _tell(self, functions: list[Function], make: Callable[[], Event | None]) -> None:
         """Let hooks be called for an event. What cannot be told is no matter of whoever runs or writes the task."""

@@ -14,11 +14,11 @@ from pgsched.db.leases import forget_dead, mark_begun
 from pgsched.db.session import Session
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.observability.logs import get_logger
-from pgsched.worker.completer import Finisher
+from pgsched.worker.completer import Completer
 from pgsched.worker.halves import in_halves
-from pgsched.worker.leased_tasks import RUNNING, Hold, Holds
+from pgsched.worker.leased_tasks import RUNNING, LeasedTask, LeasedTasks
 from pgsched.worker.loops import Loop, Loops
-from pgsched.worker.metrics import Tally
+from pgsched.worker.metrics import WorkerMetrics
 from pgsched.worker.report import Report
 
 log = get_logger("pgsched.worker")
@@ -38,49 +38,49 @@ FIRST_PAUSE, SHORT_PAUSE, LONG_PAUSE = 0.5, 5.0, 60.0
 class Reporter:
     """Writes what running handlers report of themselves, and that those have begun which were held in advance."""
 
-    def __init__(self, *, session: Session, worker: UUID, holds: Holds) -> None:
+    def __init__(self, *, session: Session, worker: UUID, leased_tasks: LeasedTasks) -> None:
         self._session = session
         self._worker = worker
-        self._holds = holds
-        self._refused: WeakSet[Hold] = WeakSet()
+        self._leased = leased_tasks
+        self._refused: WeakSet[LeasedTask] = WeakSet()
         """Whose report was refused: it is said once."""
 
     async def mark_begun(self) -> None:
         """Let the attempts count of rows that were held in advance and have begun. Raises DatabaseUnavailable.
 
-        A row that is locked is marked at the next tick; one that is refused is not: should its worker be lost, one
+        A row that is locked is marked at the next turn; one that is refused is not: should its worker be lost, one
         attempt too many is made.
         """
-        begun = [hold for hold in self._holds.snapshot() if hold.in_advance and hold.state == RUNNING]
+        begun = [leased for leased in self._leased.snapshot() if leased.in_advance and leased.state == RUNNING]
 
-        async def mark(part: Sequence[Hold]) -> None:
-            marked = await mark_begun(self._session, self._worker, [hold.task for hold in part])
-            for hold in part:
-                hold.in_advance = hold.task.id not in marked
+        async def mark(part: Sequence[LeasedTask]) -> None:
+            marked = await mark_begun(self._session, self._worker, [leased.task for leased in part])
+            for leased in part:
+                leased.in_advance = leased.task.id not in marked
 
-        for hold, error in await in_halves(begun, mark):
-            hold.in_advance = False
-            log.warning("begin_not_noted", task_id=hold.task.id, task_type=hold.task.task_type, error=str(error))
+        for leased, error in await in_halves(begun, mark):
+            leased.in_advance = False
+            log.warning("begin_not_noted", task_id=leased.task.id, task_type=leased.task.task_type, error=str(error))
 
-    async def tick(self) -> int:
-        """Write progress and log lines that came since the last tick; returns how many there were.
+    async def run_once(self) -> int:
+        """Write progress and log lines that came since the last turn; returns how many there were.
 
-        What the database refuses of one attempt stays with it for the next tick, and at last for its finish. Raises
-        DatabaseUnavailable, and keeps for the next tick what was not written.
+        What the database refuses of one attempt stays with it for the next turn, and at last for its finish. Raises
+        DatabaseUnavailable, and keeps for the next turn what was not written.
         """
         await self.mark_begun()
-        running = [hold for hold in self._holds.snapshot() if hold.state == RUNNING]
-        late = [hold for hold in self._holds.outlived if self._holds.get(hold.task.id) is not hold]
+        running = [leased for leased in self._leased.snapshot() if leased.state == RUNNING]
+        late = [leased for leased in self._leased.outlived if self._leased.get(leased.task.id) is not leased]
         written = await self._report(running, late=False) + await self._report(late, late=True)
-        for hold in late:
-            ended = hold.slot is None or hold.slot.done()
-            if ended and (hold.context is None or not hold.context.reported or hold in self._refused):
-                self._holds.outlived.discard(hold)
+        for leased in late:
+            ended = leased.slot is None or leased.slot.done()
+            if ended and (leased.context is None or not leased.context.reported or leased in self._refused):
+                self._leased.outlived.discard(leased)
         return written
 
-    async def _report(self, holds: Sequence[Hold], *, late: bool) -> int:
+    async def _report(self, leased_tasks: Sequence[LeasedTask], *, late: bool) -> int:
         """Write what these have reported; ``late``: their ends are in the table."""
-        reports = [report for hold in holds if hold.context is not None and (report := Report(hold))]
+        reports = [report for leased in leased_tasks if leased.context is not None and (report := Report(leased))]
         unwritten = {id(report): report for report in reports}
 
         async def write(part: Sequence[Report]) -> None:
@@ -92,59 +92,59 @@ class Reporter:
 
         try:
             for report, error in await in_halves(reports, write):
-                if report.hold not in self._refused:
-                    self._refused.add(report.hold)
-                    log.warning("report_refused", task_id=report.hold.task.id, error=str(error))
+                if report.leased not in self._refused:
+                    self._refused.add(report.leased)
+                    log.warning("report_refused", task_id=report.leased.task.id, error=str(error))
         finally:
             for report in unwritten.values():
                 report.give_back()
         return sum(map(len, reports))
 
 
-class Announcer:
+class EventBroadcaster:
     """Knows the queues whose events other programs are told."""
 
-    def __init__(self, *, session: Session, finisher: Finisher) -> None:
+    def __init__(self, *, session: Session, completer: Completer) -> None:
         self._session = session
-        self._finisher = finisher
+        self._completer = completer
         self._look_at = 0.0
         self.heard = False
         """Whether notifications come in: then a change of a queue's settings is heard of."""
 
     def look_again(self) -> None:
-        """The settings of a queue have changed: ask at the next tick."""
+        """The settings of a queue have changed: ask at the next turn."""
         self._look_at = 0.0
 
-    async def tick(self, *, now: bool = False) -> None:
+    async def run_once(self, *, now: bool = False) -> None:
         """Ask which queues these are, if the last answer is old or at once. Raises DatabaseUnavailable."""
         begun = monotonic()
         if now or begun >= self._look_at:
             self._look_at = begun + (ANNOUNCE_HEARD_SECONDS if self.heard else ANNOUNCE_SECONDS)
-            self._finisher.announced = await upkeep.list_announced_queues(self._session)
+            self._completer.announced = await upkeep.list_announced_queues(self._session)
 
 
 class Chore:
     """One duty beside the work: due every so often, and sooner when it failed. Its failures are its own."""
 
     def __init__(
-        self, name: str, do: Callable[[], Awaitable[object]], *, loop: Loop, tally: Tally, every: float = 0.0
+        self, name: str, do: Callable[[], Awaitable[object]], *, loop: Loop, counts: WorkerMetrics, every: float = 0.0
     ) -> None:
         self._name = name
         self._do = do
         self._loop = loop
-        self._tally = tally
+        self._counts = counts
         self._every = every
         self._due = 0.0
         self._pause = 0.0
 
-    async def tick(self) -> None:
+    async def run_once(self) -> None:
         """Do it if it is due."""
         if monotonic() < self._due:
             return
         try:
             await self._do()
         except DatabaseUnavailable as error:
-            self._tally.database_errors += 1
+            self._counts.database_errors += 1
             log.warning("database_error", loop=self._name, error=str(error))
             self._failed(error)
         except Exception as error:
@@ -162,21 +162,26 @@ class Chore:
         self._due = monotonic() + self._pause
 
 
-class Chores:
+class Housekeeping:
     """All that one worker does beside its work, over one session, one after the other."""
 
     def __init__(
-        self, *, session: Session, loops: Loops, tally: Tally, often: Mapping[str, Callable[[], Awaitable[object]]]
+        self,
+        *,
+        session: Session,
+        loops: Loops,
+        counts: WorkerMetrics,
+        often: Mapping[str, Callable[[], Awaitable[object]]],
     ) -> None:
-        """``often`` is done at each tick, by name."""
+        """``often`` is done at each turn, by name."""
         seldom = {"partitions": partial(upkeep.make_partitions, session), "dead_workers": partial(forget_dead, session)}
-        self._chores = [
-            Chore(name, do, loop=loops.of(name), tally=tally, every=every)
+        self._housekeeping = [
+            Chore(name, do, loop=loops.of(name), counts=counts, every=every)
             for every, chores in ((0.0, often), (HOUSEKEEPING_SECONDS, seldom))
             for name, do in chores.items()
         ]
 
-    async def tick(self) -> None:
+    async def run_once(self) -> None:
         """Do what is due."""
-        for chore in self._chores:
-            await chore.tick()
+        for chore in self._housekeeping:
+            await chore.run_once()

@@ -12,7 +12,7 @@ from pgsched.db.faults import RefusedByDatabase
 from pgsched.db.leases import LateStart
 from pgsched.db.session import Session
 from pgsched.observability.logs import get_logger
-from pgsched.worker.leased_tasks import WAITING, Hold
+from pgsched.worker.leased_tasks import WAITING, LeasedTask
 
 log = get_logger("pgsched.worker")
 
@@ -31,11 +31,11 @@ class LateStarts:
         self._on_late = on_late
         self._late: list[LateStart] = []
 
-    def watch(self, queue: str, noted: datetime, holds: Sequence[Hold], sent: float) -> None:
+    def watch(self, queue: str, noted: datetime, leased_tasks: Sequence[LeasedTask], sent: float) -> None:
         """See when these rows start, which were claimed ``sent`` and noted as started then."""
 
         def look() -> None:
-            if any(hold.state == WAITING and not hold.abandoned for hold in holds):
+            if any(leased.state == WAITING and not leased.abandoned for leased in leased_tasks):
                 loop.call_later(START_LOOK_SECONDS, look)
                 return
             late = monotonic() - sent

@@ -16,7 +16,7 @@ REMEMBERED = 10_000
 """So many rows that were given up are remembered, the last ones."""
 
 
-class Hold:
+class LeasedTask:
     """One row in hand."""
 
     __slots__ = (
@@ -55,12 +55,12 @@ class Hold:
         """Ticks that were folded into this run."""
 
 
-class Holds:
+class LeasedTasks:
     """Every row in hand. All changes are made on the event loop; the heartbeat's thread only takes snapshots."""
 
     def __init__(self) -> None:
-        self._by_id: dict[int, Hold] = {}
-        self.waiting: deque[Hold] = deque()
+        self._by_id: dict[int, LeasedTask] = {}
+        self.waiting: deque[LeasedTask] = deque()
         """Claimed and not started, in the order in which they will be."""
         self.bytes = 0
         """Size of all payloads in hand."""
@@ -68,7 +68,7 @@ class Holds:
         """Ids of rows that were let go while their attempt was under way, though the lease may still be ours: the
         attempt was made, so none of them is given back as one that was never begun."""
 
-        self.outlived: set[Hold] = set()
+        self.outlived: set[LeasedTask] = set()
         """Whose end is in the table, or about to be, while their handlers may go on: cancelled, lost or timed out."""
 
     def __len__(self) -> int:
@@ -77,11 +77,11 @@ class Holds:
     def add(self, tasks: Sequence[Claimed], leased_until: float, claimed_at: float = 0.0, free: int = MANY) -> None:
         """Take freshly claimed rows in hand, all but the first ``free`` in advance."""
         for place, task in enumerate(tasks):
-            hold = self.take(task, leased_until, claimed_at)
-            hold.in_advance = place >= free
-            self.waiting.append(hold)
+            leased = self.take(task, leased_until, claimed_at)
+            leased.in_advance = place >= free
+            self.waiting.append(leased)
 
-    def take(self, task: Claimed, leased_until: float, claimed_at: float) -> Hold:
+    def take(self, task: Claimed, leased_until: float, claimed_at: float) -> LeasedTask:
         """Take a freshly claimed row in hand, without a place in the waiting line.
 
         One that was in hand already had lost its lease unnoticed: its handler must not run beside the new one, and an
@@ -93,51 +93,51 @@ class Holds:
             self.abandon(earlier)
             earlier.abandoned = True
             self.drop(earlier)
-        hold = self._by_id[task.id] = Hold(task, leased_until, claimed_at)
+        leased = self._by_id[task.id] = LeasedTask(task, leased_until, claimed_at)
         self.given_up.pop(task.id, None)
         self.bytes += task.bytes
-        return hold
+        return leased
 
-    def drop(self, hold: Hold) -> None:
+    def drop(self, leased: LeasedTask) -> None:
         """Let go of a row: finished, given back or lost."""
-        if self._by_id.get(hold.task.id) is hold:
-            del self._by_id[hold.task.id]
-            self.bytes -= hold.task.bytes
+        if self._by_id.get(leased.task.id) is leased:
+            del self._by_id[leased.task.id]
+            self.bytes -= leased.task.bytes
 
-    def give_up(self, hold: Hold) -> None:
+    def give_up(self, leased: LeasedTask) -> None:
         """Let go of a row whose attempt was made, without an outcome: the next claim finds it lost."""
-        hold.abandoned = True
-        hold.ends_by = monotonic()
-        self.drop(hold)
-        self.outlived.add(hold)
-        self.given_up[hold.task.id] = None
+        leased.abandoned = True
+        leased.ends_by = monotonic()
+        self.drop(leased)
+        self.outlived.add(leased)
+        self.given_up[leased.task.id] = None
         if len(self.given_up) > REMEMBERED:
             del self.given_up[next(iter(self.given_up))]
 
-    def get(self, task_id: int) -> Hold | None:
+    def get(self, task_id: int) -> LeasedTask | None:
         """Return the hold on a task, None when this worker has none."""
         return self._by_id.get(task_id)
 
-    def snapshot(self) -> list[Hold]:
+    def snapshot(self) -> list[LeasedTask]:
         """Return every hold; safe to call from any thread (one operation of the interpreter)."""
         return list(self._by_id.values())
 
-    def take_waiting(self) -> list[Hold]:
+    def take_waiting(self) -> list[LeasedTask]:
         """Empty the waiting line and return what stood in it."""
         waiting = list(self.waiting)
         self.waiting.clear()
         return waiting
 
-    def abandon(self, hold: Hold) -> None:
+    def abandon(self, leased: LeasedTask) -> None:
         """Give up on a row that is no longer ours: cancel its handler, write nothing."""
-        if hold.state == FINISHING or hold.abandoned:
+        if leased.state == FINISHING or leased.abandoned:
             return
-        if hold.state != RUNNING:
-            hold.abandoned = True
-            self.drop(hold)
+        if leased.state != RUNNING:
+            leased.abandoned = True
+            self.drop(leased)
         else:
-            self.give_up(hold)
-            if hold.context is not None:
-                hold.context.cancelled = True
-            if hold.slot is not None:
-                hold.slot.cancel()
+            self.give_up(leased)
+            if leased.context is not None:
+                leased.context.cancelled = True
+            if leased.slot is not None:
+                leased.slot.cancel()

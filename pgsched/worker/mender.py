@@ -36,7 +36,7 @@ class Mender:
         kill_at = self._kill_at.get(child)
         return kill_at is not None and self._clock() < kill_at + KILL_SECONDS
 
-    def tick(self, places: Sequence[Place]) -> None:
+    def run_once(self, places: Sequence[Place]) -> None:
         """Ask all of them, if it is time for that; forget those that are gone."""
         now = self._clock()
         here = {child for _, child in places}

@@ -42,7 +42,7 @@ class _Seen(NamedTuple):
 _ALONE = _Seen(0.0, 0.0, own=True)
 
 
-class Answering:
+class ControlServer:
     """The child's side: answers ``metrics``, ``healthy`` and others in a thread that no handler can block."""
 
     def __init__(
@@ -103,7 +103,7 @@ class Child:
         self._before = before
         self._said: list[Metric] = []
         self._lock = threading.RLock()
-        self._unanswered = 0
+        self._outcome_unknown = 0
         self._born = monotonic()
         self._answered = self._gone = False
 
@@ -118,12 +118,12 @@ class Child:
             try:
                 # Answers to questions that were given up come first and are thrown away.
                 self._pipe.send(question)
-                self._unanswered += 1
+                self._outcome_unknown += 1
                 while self._pipe.poll(seconds):
                     answer: str = self._pipe.recv()
-                    self._unanswered -= 1
+                    self._outcome_unknown -= 1
                     self._answered = True
-                    if not self._unanswered:
+                    if not self._outcome_unknown:
                         return answer
             except (EOFError, OSError):
                 self._gone = True

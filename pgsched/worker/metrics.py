@@ -93,7 +93,7 @@ class Deleted:
         return self.statuses.total()
 
 
-class Tally(Collector):
+class WorkerMetrics(Collector):
     """The counters of one worker process."""
 
     def __init__(self, *, slots: int) -> None:
@@ -132,7 +132,7 @@ class Tally(Collector):
         if task.schedule_type != "one_time":
             self._missed.at(names)  # there with 0 before a tick is missed
         attempts.durations.observe(outcome.finished - outcome.started)
-        dead = finish.buried or finish.next_status == "dead"
+        dead = finish.dead_lettered or finish.next_status == "dead"
         attempts.outcomes["dead" if dead else outcome.status] += 1
 
     def usual_duration(self, task_type: str, *, share: float, enough: int) -> float | None:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 
-from pgsched.worker.leased_tasks import Hold
+from pgsched.worker.leased_tasks import LeasedTask
 
-CURRENT: ContextVar[Hold | None] = ContextVar("pgsched attempt", default=None)
+CURRENT: ContextVar[LeasedTask | None] = ContextVar("pgsched attempt", default=None)
 """Set once in the task of each attempt."""
 
 
-def current_hold() -> Hold | None:
+def current_hold() -> LeasedTask | None:
     """Return the attempt that the caller is part of, also when it has ended; None when it is part of none."""
     return CURRENT.get()

@@ -7,7 +7,7 @@ HORIZON = 0.1
 _SMOOTHING = 0.3
 
 
-class Appetite:
+class Prefetch:
     """Measures how fast tasks start, and so how many to hold that have not.
 
     Slow handlers never hoard work that another worker could run; fast ones never wait for the next claim.

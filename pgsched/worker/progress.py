@@ -42,12 +42,12 @@ class Progress:
         """The worker stops, which has a time limit of its own: nothing is to be expected any more."""
         self._watched = False
 
-    def watching(self, tick: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
-        """Return the claim loop's tick, watched."""
+    def watching(self, step: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+        """Return the claim loop's step, watched."""
 
         async def watched() -> None:
             try:
-                await tick()
+                await step()
             except DatabaseUnavailable:
                 self._turned()
                 raise

@@ -23,10 +23,10 @@ _FRUITLESS = (0.002, 0.25)
 """Seconds between claims that found nothing although something may start: another worker is quicker."""
 
 
-class Line:
+class LimitedQueue:
     """A queue that is claimed apart."""
 
-    __slots__ = ("asked_at", "fruitless", "in_hand", "most", "name", "passed_on", "ready_at")
+    __slots__ = ("asked_at", "empty_claims", "in_hand", "most", "name", "peers_notified", "ready_at")
 
     def __init__(self, name: str, most: int | None) -> None:
         self.name = name
@@ -35,8 +35,8 @@ class Line:
         self.ready_at: float | None = None
         """When it makes sense to ask again, by the monotonic clock; None: nothing is due, as far as is known."""
         self.asked_at = 0.0
-        self.fruitless = 0
-        self.passed_on = False
+        self.empty_claims = 0
+        self.peers_notified = False
 
     @property
     def room(self) -> int | None:
@@ -46,24 +46,24 @@ class Line:
     def answer(self, claimed: int, again: float | None, held_back: bool, now: float) -> None:
         """Take what a claim said: ``again`` in seconds, and whether rows are held back until others end."""
         self.asked_at = now
-        self.fruitless = 0 if claimed else self.fruitless + 1
+        self.empty_claims = 0 if claimed else self.empty_claims + 1
         if claimed:
-            self.passed_on = False
+            self.peers_notified = False
         if held_back:
-            self.ready_at = now + _pause(_FULL, self.fruitless)
+            self.ready_at = now + _pause(_FULL, self.empty_claims)
             if again is not None:
                 self.ready_at = min(self.ready_at, now + max(again, 0.002))
         elif again is None:
-            self.ready_at, self.fruitless = None, 0
+            self.ready_at, self.empty_claims = None, 0
         elif claimed:
             self.ready_at = now + again
         else:
-            self.ready_at = now + max(again, _pause(_FRUITLESS, self.fruitless))
+            self.ready_at = now + max(again, _pause(_FRUITLESS, self.empty_claims))
 
     def wake(self, at: float, *, heard_by_all: bool) -> None:
         """Ask again at ``at``, or when it was to be asked anyway; what all workers heard is not passed on."""
-        self.fruitless = 0
-        self.passed_on = heard_by_all
+        self.empty_claims = 0
+        self.peers_notified = heard_by_all
         if self.ready_at is None or self.ready_at > at:
             self.ready_at = at
 
@@ -73,7 +73,7 @@ def _pause(bounds: tuple[float, float], times: int) -> float:
     return min(first * float(2 ** min(times, 16)), longest)
 
 
-class Roster:
+class QueueRotation:
     """The queues of one worker."""
 
     def __init__(self, specs: Sequence[QueueSpec]) -> None:
@@ -84,13 +84,13 @@ class Roster:
         """The patterns, as LIKE has them."""
         self.names: tuple[str, ...] = ()
         """Every queue that is served now."""
-        self.lines: dict[str, Line] = {}
+        self.lines: dict[str, LimitedQueue] = {}
         """Those of them that are claimed apart."""
         self.order: tuple[str, ...] = ()
         """The names as the next claim asks them, the one whose turn it is in front."""
         self._specs: dict[str, QueueSpec] = {}
         self._credits: dict[str, int] = {}
-        self._in_hand: dict[int, Line] = {}
+        self._in_hand: dict[int, LimitedQueue] = {}
         self._turn = 0
         self.learn([])
 
@@ -108,7 +108,7 @@ class Roster:
         lines = {}
         for name, spec in specs.items():
             if apart.get(name) or spec.most is not None:
-                lines[name] = self.lines.get(name) or held.get(name) or Line(name, spec.most)
+                lines[name] = self.lines.get(name) or held.get(name) or LimitedQueue(name, spec.most)
         self.lines = lines
         if self.names != tuple(specs):
             self.names = tuple(specs)
@@ -141,7 +141,7 @@ class Roster:
         line = self.lines.get(self.order[0]) if self.lines and self.order else None
         return line is not None and line.ready_at is not None and line.ready_at <= now and line.room != 0
 
-    def to_ask(self, order: Iterable[str], room: int, now: float, *, idle_too: bool) -> list[tuple[Line, int]]:
+    def to_ask(self, order: Iterable[str], room: int, now: float, *, idle_too: bool) -> list[tuple[LimitedQueue, int]]:
         """The lines to ask now and the room of each; with no room only to learn whether there is something."""
         asked = []
         for name in order:
@@ -214,18 +214,18 @@ class Roster:
             line.in_hand -= 1
             line.wake(now, heard_by_all=False)
 
-    def to_pass_on(self, now: float) -> list[str]:
+    def to_notify_peers_of(self, now: float) -> list[str]:
         """The queues in which something may start that this worker has no room for; each once."""
         names = []
         for line in self.lines.values():
-            if line.ready_at is not None and line.ready_at <= now + PASS_ON_SECONDS and not line.passed_on:
-                line.passed_on = True
+            if line.ready_at is not None and line.ready_at <= now + PASS_ON_SECONDS and not line.peers_notified:
+                line.peers_notified = True
                 names.append(line.name)
         return names
 
-    def pass_on_in(self, now: float) -> float:
+    def notify_peers_in(self, now: float) -> float:
         """Seconds until there may be something to pass on; infinite when nothing is known."""
-        times = [line.ready_at for line in self.lines.values() if line.ready_at is not None and not line.passed_on]
+        times = [line.ready_at for line in self.lines.values() if line.ready_at is not None and not line.peers_notified]
         return max(min(times) - now, 0.0) if times else float("inf")
 
     def _spec_of(self, name: str) -> QueueSpec | None:

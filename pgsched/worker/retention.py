@@ -14,13 +14,13 @@ from time import monotonic
 from pgsched.concurrency.thread_pool import in_thread
 from pgsched.db import lock_commands
 from pgsched.db.leases import Identity
-from pgsched.db.retention import Batch, Eraser
+from pgsched.db.retention import Batch, RetentionStore
 from pgsched.domain.errors import PgschedError
 from pgsched.domain.records import Pruned
 from pgsched.observability.logs import get_logger
 from pgsched.ops.retention import WORKER_SHARE, Pruner
 from pgsched.worker.loops import Loop
-from pgsched.worker.metrics import Tally
+from pgsched.worker.metrics import WorkerMetrics
 
 log = get_logger("pgsched.worker")
 
@@ -65,13 +65,13 @@ def next_share(share: float, *, took: float, since: float) -> float:
 class Retention:
     """One worker's part of it."""
 
-    def __init__(self, *, dsn: str, identity: Identity, tally: Tally, loop: Loop) -> None:
+    def __init__(self, *, dsn: str, identity: Identity, counts: WorkerMetrics, loop: Loop) -> None:
         self._worker = identity.id
         self._holder = f"{identity.hostname} {identity.pid}"
-        self._tally = tally
+        self._counts = counts
         self._loop = loop
-        self._eraser = Eraser(dsn)
-        self._holds = False
+        self._store = RetentionStore(dsn)
+        self._leased = False
         self._share = WORKER_SHARE
         self._renew_at = 0.0
         self._told: tuple[str | None, ...] = (None,)
@@ -88,14 +88,14 @@ class Retention:
         if self._thread.is_alive():
             await in_thread(partial(self._thread.join, STOP_SECONDS), name="pgsched end")
 
-    def tick(self) -> Pruned | None:
+    def run_once(self) -> Pruned | None:
         """Delete what is to go, if it is this worker's to do; None if it is not. Raises PgschedError."""
-        if not self._eraser.wanted():
+        if not self._store.wanted():
             self._give_back()
             return None
         if not self._lock():
             return None
-        pruner = Pruner(eraser=self._eraser, wait=self._wait, share=self._share, patient=False, on_batch=self._count)
+        pruner = Pruner(eraser=self._store, wait=self._wait, share=self._share, patient=False, on_batch=self._count)
         return pruner.run()
 
     def _run(self) -> None:
@@ -104,7 +104,7 @@ class Retention:
             since, looked_at = monotonic() - looked_at, monotonic()
             pause = EVERY_SECONDS
             try:
-                done = self.tick()
+                done = self.run_once()
                 self._loop.worked()
                 if done is not None:
                     self._share = next_share(self._share, took=monotonic() - looked_at, since=since)
@@ -118,7 +118,7 @@ class Retention:
             except Exception as error:
                 log.exception("prune_failed")
                 pause = self._failed(error)
-            if not self._holds:
+            if not self._leased:
                 self._close()
         try:
             self._give_back()
@@ -128,7 +128,7 @@ class Retention:
 
     def _close(self) -> None:
         try:
-            self._eraser.close()
+            self._store.close()
         except Exception:
             log.exception("prune_failed")
 
@@ -144,15 +144,15 @@ class Retention:
         return monotonic() >= self._renew_at and not self._lock()
 
     def _lock(self) -> bool:
-        token = self._eraser.run(lock_commands.acquire(LOCK, self._worker, ttl=LOCK_SECONDS, holder=self._holder))
-        self._holds = token is not None
+        token = self._store.run(lock_commands.acquire(LOCK, self._worker, ttl=LOCK_SECONDS, holder=self._holder))
+        self._leased = token is not None
         self._renew_at = monotonic() + RENEW_SECONDS
-        return self._holds
+        return self._leased
 
     def _give_back(self) -> None:
-        if self._holds:
-            self._holds = False
-            self._eraser.run(lock_commands.release(LOCK, self._worker))
+        if self._leased:
+            self._leased = False
+            self._store.run(lock_commands.release(LOCK, self._worker))
 
     def _tell(self, done: Pruned) -> None:
         """Log what something of the users' keeps, once."""
@@ -162,4 +162,4 @@ class Retention:
         self._told = kept
 
     def _count(self, queue: str, batch: Batch) -> None:
-        self._tally.prune(queue, completed=batch.completed, cancelled=batch.cancelled, dead=batch.dead)
+        self._counts.prune(queue, completed=batch.completed, cancelled=batch.cancelled, dead=batch.dead)

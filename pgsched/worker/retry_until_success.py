@@ -11,7 +11,7 @@ from pgsched.db.faults import RefusedByDatabase
 from pgsched.domain.attempt import Claimed
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.observability.logs import get_logger
-from pgsched.worker.metrics import Tally
+from pgsched.worker.metrics import WorkerMetrics
 
 log = get_logger("pgsched.worker")
 
@@ -21,7 +21,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds between two tries."""
 
 
-async def until_answered(what: str, task: Claimed, ask: Callable[[], Awaitable[T]], tally: Tally) -> T:
+async def retry_until_success(what: str, task: Claimed, ask: Callable[[], Awaitable[T]], counts: WorkerMetrics) -> T:
     """Ask until the database answers, with growing pauses; the heartbeat keeps the lease meanwhile.
 
     It ends by a cancellation when the lease is lost or the worker stops. Raises RefusedByDatabase: asking again would
@@ -34,7 +34,7 @@ async def until_answered(what: str, task: Claimed, ask: Callable[[], Awaitable[T
         except DatabaseUnavailable as error:
             if isinstance(error, RefusedByDatabase) and not error.passing:
                 raise
-            tally.database_errors += 1
+            counts.database_errors += 1
             log.warning("database_error", loop=what, task_id=task.id, error=str(error), again_in=round(pause, 1))
         await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
         pause = min(pause * 2, LONGEST_PAUSE)

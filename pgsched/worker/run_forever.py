@@ -13,29 +13,31 @@ from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.observability.logs import get_logger
 from pgsched.worker.lasting import Lasting
 from pgsched.worker.loops import Loop, Loops
-from pgsched.worker.metrics import Tally
+from pgsched.worker.metrics import WorkerMetrics
 
 log = get_logger("pgsched.worker")
 
-Tick = Callable[[], Awaitable[None]]
+Step = Callable[[], Awaitable[None]]
 """One turn of a loop."""
 STEADY_SECONDS = 10.0
 """A loop that failed after working for so long is tried again soon."""
 
 
 def start_loop(
-    tally: Tally, loops: Loops, what: str, tick: Tick, *, may_end: Callable[[], bool] | None = None
+    counts: WorkerMetrics, loops: Loops, what: str, step: Step, *, may_end: Callable[[], bool] | None = None
 ) -> Lasting:
     """Begin a loop that nothing ends but :meth:`Lasting.end`; it may end by itself while ``may_end`` says so."""
     state = loops.of(what)
-    work = partial(forever, what, tick, tally, state, may_end)
+    work = partial(run_forever, what, step, counts, state, may_end)
     loop = Lasting(work, name=f"pgsched {what}", may_end=may_end, on_lost=state.failed)
     loop.start()
     return loop
 
 
-async def forever(what: str, tick: Tick, tally: Tally, loop: Loop, may_end: Callable[[], bool] | None = None) -> None:
-    """Run a tick again and again, until it may end; while the database is away, with growing pauses.
+async def run_forever(
+    what: str, step: Step, counts: WorkerMetrics, loop: Loop, may_end: Callable[[], bool] | None = None
+) -> None:
+    """Run a step again and again, until it may end; while the database is away, with growing pauses.
 
     Notes in ``loop`` how it fares.
     """
@@ -43,11 +45,11 @@ async def forever(what: str, tick: Tick, tally: Tally, loop: Loop, may_end: Call
     while may_end is None or not may_end():
         begun = monotonic()
         try:
-            await tick()
+            await step()
             pause = 0.0
             loop.worked()
         except DatabaseUnavailable as error:
-            tally.database_errors += 1
+            counts.database_errors += 1
             loop.failed(error)
             pause = min(max(pause * 2, 0.1), 5.0)
             log.warning("database_error", loop=what, error=str(error), again_in=round(pause, 1))

@@ -113,7 +113,7 @@ class SetAside(Generic[T]):
         if entry is not None and entry.noted:
             self._gone.append(task_id)
 
-    async def tick(self, session: Session, worker: UUID) -> None:
+    async def run_once(self, session: Session, worker: UUID) -> None:
         """Log what is new, and bring the table up to date. Raises DatabaseUnavailable, and tries again next time."""
         now = monotonic()
         fresh = [one for one in self._entries.values() if one.since <= now - NOTE_SECONDS and one.noted != one.tries]

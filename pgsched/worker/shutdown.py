@@ -15,13 +15,13 @@ from pgsched.db.leases import Identity
 from pgsched.db.session import Session
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.observability.logs import get_logger
-from pgsched.worker.completer import Finisher
-from pgsched.worker.executor import Slots
+from pgsched.worker.completer import Completer
+from pgsched.worker.executor import Executor
 from pgsched.worker.halves import in_halves
-from pgsched.worker.heartbeat import Heart
-from pgsched.worker.hook_dispatcher import Hooking
+from pgsched.worker.heartbeat import Heartbeat
+from pgsched.worker.hook_dispatcher import HookDispatcher
 from pgsched.worker.lasting import Lasting
-from pgsched.worker.leased_tasks import Hold, Holds
+from pgsched.worker.leased_tasks import LeasedTask, LeasedTasks
 
 log = get_logger("pgsched.worker")
 
@@ -48,29 +48,29 @@ class Closable(Protocol):
         """Close them."""
 
 
-class Ending:
+class Shutdown:
     """Ends a worker in time: what a silent database took of FLUSH_SECONDS is not waited for again."""
 
     def __init__(
         self,
         *,
         identity: Identity,
-        holds: Holds,
-        slots: Slots,
-        finisher: Finisher,
-        heart: Heart,
-        hooking: Hooking | None,
+        leased_tasks: LeasedTasks,
+        slots: Executor,
+        completer: Completer,
+        heartbeat: Heartbeat,
+        hook_dispatcher: HookDispatcher | None,
         report: Callable[[], Awaitable[object]],
         session: Session,
         connections: Sequence[Closable],
     ) -> None:
         """``session`` is for the last words, ``report`` writes those of handlers, ``connections`` are closed last."""
         self._identity = identity
-        self._holds = holds
-        self._slots = slots
-        self._finisher = finisher
-        self._heart = heart
-        self._hooking = hooking
+        self._leased = leased_tasks
+        self._executor = slots
+        self._completer = completer
+        self._heartbeat = heartbeat
+        self._hooking = hook_dispatcher
         self._report = report
         self._session = session
         self._connections = connections
@@ -83,7 +83,7 @@ class Ending:
         try:
             await _take(
                 ("end the loops", lambda: self._end_loops(loops)),
-                ("give back", lambda: self.give_back(self._holds.take_waiting())),
+                ("give back", lambda: self.give_back(self._leased.take_waiting())),
                 ("drain", lambda: self._let_end(shutdown_timeout)),
                 ("write", lambda: self._write_all(finishing)),
                 ("report", self._write_lines),
@@ -94,7 +94,7 @@ class Ending:
                 ("leave", self.leave),
             )
         finally:
-            log.info("worker_stopped", unwritten=len(self._finisher))
+            log.info("worker_stopped", unwritten=len(self._completer))
 
     async def _end_loops(self, loops: Sequence[Lasting]) -> None:
         """What ends by itself is waited for: rows that a claim took are to be given back, and log lines that are being
@@ -106,19 +106,19 @@ class Ending:
         self._left -= monotonic() - begun
 
     async def _let_end(self, shutdown_timeout: float) -> None:
-        await self._slots.drain(shutdown_timeout)
-        if self._slots.running:
-            log.warning("handing_back", running=self._slots.running)
-            await self._slots.interrupt(CANCEL_SECONDS)
+        await self._executor.drain(shutdown_timeout)
+        if self._executor.running:
+            log.warning("handing_back", running=self._executor.running)
+            await self._executor.interrupt(CANCEL_SECONDS)
 
-    def _unfinished(self) -> list[Hold]:
-        return [hold for hold in self._holds.snapshot() if hold.state != "finishing"]
+    def _unfinished(self) -> list[LeasedTask]:
+        return [leased for leased in self._leased.snapshot() if leased.state != "finishing"]
 
     async def _end_heartbeat(self) -> None:
-        await in_thread(partial(self._heart.stop, min(2.0, self._seconds)), name="pgsched end")
+        await in_thread(partial(self._heartbeat.stop, min(2.0, self._seconds)), name="pgsched end")
 
     async def _close_slots(self) -> None:
-        self._slots.close()
+        self._executor.close()
 
     async def _end_hooks(self) -> None:
         if self._hooking is not None:
@@ -131,8 +131,8 @@ class Ending:
     async def _write_all(self, finishing: Lasting) -> None:
         begun = monotonic()
         deadline = begun + self._seconds
-        self._finisher.try_all()
-        while self._finisher.busy and monotonic() < deadline and not finishing.done:  # noqa: ASYNC110
+        self._completer.try_all()
+        while self._completer.busy and monotonic() < deadline and not finishing.done:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         await finishing.end(LOOP_SECONDS)
         self._left -= monotonic() - begun
@@ -144,28 +144,28 @@ class Ending:
         except DatabaseUnavailable as error:
             log.warning("report_failed", error=str(error))
 
-    async def give_back(self, holds: list[Hold]) -> None:
+    async def give_back(self, leased_tasks: list[LeasedTask]) -> None:
         """Give rows back that this worker will not run; if the database does not answer, their leases run out."""
         try:
             try:
-                refused = await in_halves(holds, self._release)
+                refused = await in_halves(leased_tasks, self._release)
             except SilentDatabase:
                 raise
             except DatabaseUnavailable:  # the connection may have gone stale while nothing was asked: a new one
-                refused = await in_halves([hold for hold in holds if not hold.abandoned], self._release)
-            for hold, error in refused:
-                log.warning("release_failed", task_id=hold.task.id, error=str(error))
+                refused = await in_halves([leased for leased in leased_tasks if not leased.abandoned], self._release)
+            for leased, error in refused:
+                log.warning("release_failed", task_id=leased.task.id, error=str(error))
         except DatabaseUnavailable as error:
             # Their leases run out by themselves.
-            log.warning("release_failed", count=sum(not hold.abandoned for hold in holds), error=str(error))
-        for hold in holds:
-            hold.abandoned = True
-            self._holds.drop(hold)
+            log.warning("release_failed", count=sum(not leased.abandoned for leased in leased_tasks), error=str(error))
+        for leased in leased_tasks:
+            leased.abandoned = True
+            self._leased.drop(leased)
 
-    async def _release(self, holds: Sequence[Hold]) -> None:
-        await self._tell(leases.release, self._identity.id, [hold.task for hold in holds])
-        for hold in holds:
-            hold.abandoned = True
+    async def _release(self, leased_tasks: Sequence[LeasedTask]) -> None:
+        await self._tell(leases.release, self._identity.id, [leased.task for leased in leased_tasks])
+        for leased in leased_tasks:
+            leased.abandoned = True
 
     async def leave(self) -> None:
         """Take this worker off the list, and close its connections."""

@@ -10,7 +10,7 @@ from pgsched.db.faults import RefusedByDatabase
 from pgsched.db.leases import Identity
 from pgsched.db.session import Session
 from pgsched.observability.logs import get_logger
-from pgsched.worker.queue_rotation import Roster
+from pgsched.worker.queue_rotation import QueueRotation
 
 log = get_logger("pgsched.worker")
 
@@ -23,22 +23,22 @@ LONGEST_SLEEP = 60.0
 class Sleep:
     """The sleep of one worker. A sleep that is renewed before it is over has no gap, and needs no second looks."""
 
-    def __init__(self, *, session: Session, identity: Identity, roster: Roster, poll_interval: float) -> None:
+    def __init__(self, *, session: Session, identity: Identity, rotation: QueueRotation, poll_interval: float) -> None:
         self._session = session
         self._identity = identity
-        self._roster = roster
+        self._rotation = rotation
         self._poll_interval = poll_interval
         self._looks = 0
         self._due_at = 0.0
         self._published_until = 0.0
         self._renew_at = inf
         """When a sleep that no row ends is published anew."""
-        self._stale = False
+        self._sleep_outdated = False
 
     async def pause(self) -> float:
         """Fall asleep, or sleep on; returns in how many seconds to look. Raises DatabaseUnavailable."""
         now = monotonic()
-        if self._stale or min(self._published_until, self._renew_at) <= now:
+        if self._sleep_outdated or min(self._published_until, self._renew_at) <= now:
             await self._publish(now)
             now = monotonic()
         pause = self._poll_interval
@@ -56,18 +56,20 @@ class Sleep:
     def disturb(self) -> None:
         """Somebody called, who may know of a row that is due earlier than what this worker sleeps for."""
         self._looks = 0
-        self._stale = True
+        self._sleep_outdated = True
 
     def look_again(self) -> None:
         """Rows came: others may follow."""
         self._looks = 0
 
     async def _publish(self, sent: float) -> None:
-        before = 0.0 if self._stale else self._published_until
-        self._stale = False
+        before = 0.0 if self._sleep_outdated else self._published_until
+        self._sleep_outdated = False
         self._renew_at = inf
         try:
-            seconds = await leases.fall_asleep(self._session, self._identity, LONGEST_SLEEP, queues=self._roster.names)
+            seconds = await leases.fall_asleep(
+                self._session, self._identity, LONGEST_SLEEP, queues=self._rotation.names
+            )
         except RefusedByDatabase as error:
             log.warning("sleep_not_published", error=str(error))
             seconds = None

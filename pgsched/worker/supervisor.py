@@ -28,21 +28,21 @@ from pgsched.domain.errors import PgschedError
 from pgsched.domain.settings import WorkerSettings
 from pgsched.execution.process_exit import exit_now, exit_soon, exit_timer
 from pgsched.execution.process_pool import TERM_SECONDS
-from pgsched.execution.process_state import Keeper, open_standard_files
+from pgsched.execution.process_state import ProcessState, open_standard_files
 from pgsched.execution.signals import Signals
 from pgsched.observability import logs
 from pgsched.observability.contained_registry import Metrics
 from pgsched.observability.extras import check_telemetry, flush_telemetry, set_up_telemetry
 from pgsched.observability.systemd import Manager, find_manager
-from pgsched.observability.systemd_watchdog import Watchdog, longest_block
+from pgsched.observability.systemd_watchdog import SystemdWatchdog, longest_block
 from pgsched.worker.child_process import serve
 from pgsched.worker.collector import settle_collector
 from pgsched.worker.control_server import HttpServer, Probe, Told
 from pgsched.worker.load_traces import load_traces
 from pgsched.worker.mender import Mender
 from pgsched.worker.merged_metrics import (
-    Answering,
     Child,
+    ControlServer,
     MergedMetrics,
     all_troubles,
     first_problem,
@@ -116,7 +116,7 @@ def _run_one(job: Job, signals: Signals, host: str, port: int | None, manager: M
     worker = _make_worker(job, counts_table=port is not None or job.otel)
     health = worker.health
     server = _serve(host, port, worker.metrics, health.unhealthy, health.unready, health.troubles)
-    watchdog = manager and Watchdog(
+    watchdog = manager and SystemdWatchdog(
         manager, ready=health.unready, stalled=partial(health.unhealthy, job.blocked), load=health.load
     )
     if watchdog:
@@ -198,14 +198,14 @@ def _run_until_signalled(
                 loop.call_soon_threadsafe(begin_to_stop)
 
         signals.take(stop)
-        Keeper(signals, worker.slots.keep_capturing).start(loop)
+        ProcessState(signals, worker.executor.keep_capturing).start(loop)
         if on_loop is not None:
             on_loop(stop)
         await worker.run()
-        if worker.slots.running:
+        if worker.executor.running:
             # Handlers that were handed back and do not end: they must not run on beside their successors. Asked here,
             # because leaving the loop cancels the slots that wait for them.
-            log.warning("handlers_left_behind", running=worker.slots.running)
+            log.warning("handlers_left_behind", running=worker.executor.running)
             exit_now(0)
 
     try:
@@ -231,7 +231,7 @@ class _Parent:
 
     def __init__(self, job: Job, processes: int, manager: Manager | None = None) -> None:
         self._job = job
-        self._watchdog = manager and Watchdog(
+        self._watchdog = manager and SystemdWatchdog(
             manager,
             ready=self.unready,
             stalled=lambda: first_stalled(self._children(), but=self._mender.mending),
@@ -261,7 +261,7 @@ class _Parent:
                 self._watchdog.start()
             while not self._pass_on_signals(RESTART_SECONDS):
                 self._start_missing()
-                self._mender.tick([slot for slot in self._slots if slot is not None])
+                self._mender.run_once([slot for slot in self._slots if slot is not None])
             if self._watchdog:
                 self._watchdog.stopping()
             while alive := self._alive():
@@ -343,7 +343,7 @@ def _run_as_child(job: Job, pipe: Connection, counts_table: bool, signals: Signa
     worker = _make_worker(job, counts_table=counts_table)
 
     def answer(stop: Callable[[], None]) -> None:
-        Answering(
+        ControlServer(
             pipe=pipe,
             metrics=worker.metrics,
             healthy=worker.health.unhealthy,

@@ -33,7 +33,7 @@ TROUBLED = {
 """The metric of each kind of tasks that somebody should look at."""
 
 
-class Gauges(Collector):
+class CachedGauges(Collector):
     """Counts of the table as they were when the cache was last renewed."""
 
     def __init__(self, *, session: Session) -> None:
@@ -49,7 +49,7 @@ class Gauges(Collector):
         self._scraped_at = monotonic() - WANTED_SECONDS + FRESH_SECONDS  # the first scrape should find something
         self._renew_after = 0.0
 
-    async def tick(self) -> bool:
+    async def run_once(self) -> bool:
         """Renew the cache if it is old and wanted; returns whether it was. Raises DatabaseUnavailable."""
         return monotonic() - self._scraped_at <= WANTED_SECONDS and await self.renew()
 

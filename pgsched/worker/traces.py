@@ -15,10 +15,10 @@ from pgsched.db.pool import Pool
 from pgsched.domain.attempt import Claimed, Missed
 from pgsched.execution.context import Context
 from pgsched.execution.runner import run_attempt
-from pgsched.worker.leased_tasks import Hold, Holds
-from pgsched.worker.metrics import Tally
+from pgsched.worker.leased_tasks import LeasedTask, LeasedTasks
+from pgsched.worker.metrics import WorkerMetrics
 
-ContextOf = Callable[[Hold], Context]
+ContextOf = Callable[[LeasedTask], Context]
 """Returns the context of an attempt, made if its handler asked for none."""
 
 
@@ -31,13 +31,15 @@ class Traces:
     run_attempt = staticmethod(run_attempt)
     """Runs one attempt."""
 
-    def tally(self, slots: int) -> Tally:
+    def counts(self, slots: int) -> WorkerMetrics:
         """What counts."""
-        return Tally(slots=slots)
+        return WorkerMetrics(slots=slots)
 
     async def fire_group(self, pool: Pool, worker: UUID, task: Claimed, missed: Sequence[Missed]) -> int | None:
         """Make the children of a group."""
         return await flow.fire_group(pool, worker, task, missed)
 
-    def watch(self, worker: str, holds: Holds, questions: Pool, metrics: CollectorRegistry, context: ContextOf) -> None:
+    def watch(
+        self, worker: str, leased_tasks: LeasedTasks, questions: Pool, metrics: CollectorRegistry, context: ContextOf
+    ) -> None:
         """Learn of the worker's other parts, once they are made: what it holds, where to ask, what it counts."""

@@ -31,8 +31,8 @@ from pgsched.execution.registry import Handler
 from pgsched.execution.runner import run_attempt
 from pgsched.observability.logs import get_logger
 from pgsched.observability.tracing import SCOPE, SECONDS, UNTRACED, Tracing, carrier_of, context_of, fail, link_to
-from pgsched.worker.leased_tasks import FINISHING, Hold, Holds
-from pgsched.worker.metrics import Tally
+from pgsched.worker.leased_tasks import FINISHING, LeasedTask, LeasedTasks
+from pgsched.worker.metrics import WorkerMetrics
 from pgsched.worker.otel_bridge import mirror
 from pgsched.worker.places import current_hold
 from pgsched.worker.traces import ContextOf, Traces
@@ -47,7 +47,7 @@ Key = tuple[int, int]
 """The id and the fencing token of a claimed task."""
 
 
-class _Tally(Tally):
+class _Tally(WorkerMetrics):
     """Ends the span of each attempt that is counted: then its outcome is settled, that of a transaction too."""
 
     def __init__(self, *, slots: int, ended: Callable[[Claimed, Outcome, Finish], None]) -> None:
@@ -68,11 +68,11 @@ class WorkerTracing(Traces):
     def __init__(self, tracing: Tracing) -> None:
         self._tracing = tracing
         self._quietly = tracing.quietly
-        self._open: dict[Key, tuple[Span, Hold | None]] = {}
+        self._open: dict[Key, tuple[Span, LeasedTask | None]] = {}
         self._origins: dict[Key, Origin] = {}
         self._asking = asyncio.Lock()
         self._worker = ""
-        self._holds: Holds
+        self._leased: LeasedTasks
         self._questions: Pool
         self._context: ContextOf
         meter = tracing.meter
@@ -86,12 +86,14 @@ class WorkerTracing(Traces):
             "messaging.client.consumed.messages", unit="{message}", description="Attempts that handlers began."
         )
 
-    def watch(self, worker: str, holds: Holds, questions: Pool, metrics: CollectorRegistry, context: ContextOf) -> None:
+    def watch(
+        self, worker: str, leased_tasks: LeasedTasks, questions: Pool, metrics: CollectorRegistry, context: ContextOf
+    ) -> None:
         """Learn of the worker's other parts; let its metrics be seen through OpenTelemetry too."""
-        self._worker, self._holds, self._questions, self._context = worker, holds, questions, context
+        self._worker, self._leased, self._questions, self._context = worker, leased_tasks, questions, context
         self._quietly(lambda: mirror(self._tracing.meter, metrics), None)
 
-    def tally(self, slots: int) -> Tally:
+    def counts(self, slots: int) -> WorkerMetrics:
         """What counts, and ends spans."""
         return _Tally(slots=slots, ended=self._ended)
 
@@ -105,14 +107,14 @@ class WorkerTracing(Traces):
         **more: Any,
     ) -> None:
         """Run one attempt within a span."""
-        hold = current_hold()
-        assert hold is not None  # slots run attempts  # noqa: S101
-        task = hold.task
+        leased = current_hold()
+        assert leased is not None  # slots run attempts  # noqa: S101
+        task = leased.task
         key = (task.id, task.fencing_token)
         surroundings, links = await self._placed(task)
         span = self._start("process", task, surroundings, links)
         self._quietly(lambda: self._consumed.add(1, self._measured(task)), None)
-        self._open[key] = (span, hold)
+        self._open[key] = (span, leased)
         # What the lookup took is no time of the handler's.
         more["started"] = started = monotonic()
         token = self._quietly(lambda: contexts.attach(trace.set_span_in_context(span, surroundings)), None)
@@ -126,7 +128,7 @@ class WorkerTracing(Traces):
         finally:
             if token is not None:
                 contexts.detach(token)
-            if not handler.transactional or hold.abandoned:
+            if not handler.transactional or leased.abandoned:
                 self._end_unfinished(key)
 
     async def fire_group(self, pool: Pool, worker: UUID, task: Claimed, missed: Sequence[Missed]) -> int | None:
@@ -186,10 +188,10 @@ class WorkerTracing(Traces):
         return self._origins.pop(key, UNKNOWN)
 
     async def _ask(self, task: Claimed) -> None:
-        held = {(hold.task.id, hold.task.fencing_token): hold for hold in self._holds.snapshot()}
+        held = {(leased.task.id, leased.task.fencing_token): leased for leased in self._leased.snapshot()}
         for key in [key for key in self._open if key not in held]:
             self._end_unfinished(key)  # of a transaction whose end is not known
-        wanted = {key for key, hold in held.items() if hold.state != FINISHING and key not in self._open}
+        wanted = {key for key, leased in held.items() if leased.state != FINISHING and key not in self._open}
         wanted.add((task.id, task.fencing_token))
         try:
             found = await find_traces(self._questions, [key[0] for key in wanted - self._origins.keys()])
@@ -207,20 +209,20 @@ class WorkerTracing(Traces):
 
     def _end(self, task: Claimed, outcome: Outcome, finish: Finish) -> None:
         opened = self._open.pop((task.id, task.fencing_token), None)
-        dead = finish.buried or finish.next_status == "dead"
+        dead = finish.dead_lettered or finish.next_status == "dead"
         measured = self._measured(task)
         if outcome.status != "completed":
             measured["error.type"] = _kind(outcome)
         self._processed.record(outcome.finished - outcome.started, measured)
         if opened is None:
             return
-        span, hold = opened
+        span, leased = opened
         span.set_attribute("pgsched.outcome", "dead" if dead else outcome.status)
         if outcome.status != "completed":
-            self._note_failure(span, hold, outcome)
+            self._note_failure(span, leased, outcome)
         span.end()
 
-    def _note_failure(self, span: Span, hold: Hold | None, outcome: Outcome) -> None:
+    def _note_failure(self, span: Span, leased: LeasedTask | None, outcome: Outcome) -> None:
         kind, error = _kind(outcome), outcome.error or ""
         message, _, stack = error.partition("\n\n")
         message = message.removeprefix(f"{kind}: ")
@@ -230,15 +232,15 @@ class WorkerTracing(Traces):
         span.add_event("exception", details)
         fail(span, kind, message)
         told = carrier_of(trace.set_span_in_context(span, TraceContext()))
-        if hold is not None and told:
-            self._context(hold).log_fields(NOTE, "debug", {"traceparent": told["traceparent"]})
+        if leased is not None and told:
+            self._context(leased).log_fields(NOTE, "debug", {"traceparent": told["traceparent"]})
 
     def _end_unfinished(self, key: Key) -> None:
         """The attempt was given back, or lost: nothing of it is counted."""
         opened = self._open.pop(key, None)
         if opened is not None:
-            span, hold = opened
-            ended = "lost" if hold is not None and hold.abandoned else "released"
+            span, leased = opened
+            ended = "lost" if leased is not None and leased.abandoned else "released"
             self._quietly(lambda: span.set_attribute("pgsched.outcome", ended), None)
             self._quietly(span.end, None)
 

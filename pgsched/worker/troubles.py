@@ -15,7 +15,7 @@ from pgsched.domain.storable import storable
 from pgsched.observability.logs import errors
 from pgsched.ops.doctor.words import age, many, some_ids
 from pgsched.worker.clock import DatabaseClock
-from pgsched.worker.leased_tasks import Hold
+from pgsched.worker.leased_tasks import LeasedTask
 from pgsched.worker.loops import Failing, Loops
 from pgsched.worker.usual import Usual
 
@@ -94,7 +94,7 @@ class Work(Protocol):
     def free(self) -> int:
         """Slots with nothing to do."""
 
-    def occupants(self) -> list[Hold]:
+    def occupants(self) -> list[LeasedTask]:
         """What occupies the others; from any thread."""
 
 
@@ -106,7 +106,7 @@ class Aside(Sized, Protocol):
         """Since when, by the monotonic clock."""
 
 
-class Slots(NamedTuple):
+class Executor(NamedTuple):
     """How the slots fare, in numbers."""
 
     overdue: int
@@ -123,7 +123,7 @@ class Troubles:
         claims: Asked,
         outcomes: Outcomes,
         work: Work,
-        waiting: Sequence[Hold],
+        waiting: Sequence[LeasedTask],
         usual: Usual,
         clock: DatabaseClock,
         blocked: Callable[[], float] = lambda: 0.0,
@@ -144,7 +144,7 @@ class Troubles:
         self._set_aside = set_aside
         self._log_errors = log_errors
         self._lost_lines, self._lines_lost_at = log_errors(), -inf
-        self._next: tuple[Hold, float] | None = None
+        self._next: tuple[LeasedTask, float] | None = None
 
     def now(self) -> list[Trouble]:
         """Return what is wrong now, the worst first."""
@@ -184,10 +184,10 @@ class Troubles:
 
     # Slots.
 
-    def slots(self) -> Slots:
+    def slots(self) -> Executor:
         """Return how many slots are held by what is overdue, and how many take nothing though rows wait."""
         at = monotonic()
-        return Slots(sum(_is_overdue(hold, at) for hold in self._work.occupants()), self._lost_slots(at))
+        return Executor(sum(_is_overdue(leased, at) for leased in self._work.occupants()), self._lost_slots(at))
 
     def unwritten(self) -> tuple[int, float]:
         """Return how many outcomes wait to be written, and for how many seconds the oldest has."""
@@ -225,10 +225,10 @@ class Troubles:
 
     def _overdue(self, at: float) -> list[Trouble]:
         occupants = self._work.occupants()
-        by_type: dict[str, list[tuple[float, Hold]]] = {}
-        for hold in occupants:
-            if hold.ends_by is not None and _is_overdue(hold, at):
-                by_type.setdefault(hold.task.task_type, []).append((hold.ends_by, hold))
+        by_type: dict[str, list[tuple[float, LeasedTask]]] = {}
+        for leased in occupants:
+            if leased.ends_by is not None and _is_overdue(leased, at):
+                by_type.setdefault(leased.task.task_type, []).append((leased.ends_by, leased))
         held = [ends_by for found in by_type.values() for ends_by, _ in found]
         total = self._total()
         stops = len(held) >= total
@@ -247,14 +247,14 @@ class Troubles:
         ]
 
     def _long(self, at: float) -> list[Trouble]:
-        by_type: dict[str, list[tuple[float, float, Hold]]] = {}
-        for hold in self._work.occupants():
-            if hold.started_at is None or (hold.ends_by is not None and hold.ends_by <= at):
+        by_type: dict[str, list[tuple[float, float, LeasedTask]]] = {}
+        for leased in self._work.occupants():
+            if leased.started_at is None or (leased.ends_by is not None and leased.ends_by <= at):
                 continue
-            task_type, started_at = hold.task.task_type, hold.started_at
+            task_type, started_at = leased.task.task_type, leased.started_at
             limit = self._usual.limit(task_type, at - started_at)
             if limit is not None and at - started_at > limit:
-                by_type.setdefault(task_type, []).append((started_at, limit, hold))
+                by_type.setdefault(task_type, []).append((started_at, limit, leased))
         return [
             Trouble(
                 LONG,
@@ -318,12 +318,12 @@ class Troubles:
         return [Trouble(LOGS, "", self._lines_lost_at, f"{many(lost, 'log line')} lost since the worker started")]
 
 
-def _is_overdue(hold: Hold, at: float) -> bool:
-    return hold.ends_by is not None and at - hold.ends_by > OVERDUE_SECONDS
+def _is_overdue(leased: LeasedTask, at: float) -> bool:
+    return leased.ends_by is not None and at - leased.ends_by > OVERDUE_SECONDS
 
 
-def _ids(holds: Sequence[Hold]) -> str:
-    return some_ids([hold.task.id for hold in holds[:3]], len(holds))
+def _ids(leased_tasks: Sequence[LeasedTask]) -> str:
+    return some_ids([leased.task.id for leased in leased_tasks[:3]], len(leased_tasks))
 
 
 def _said(name: str, failing: Failing) -> str:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from pgsched.db.session import Session
 from pgsched.db.upkeep import measure_type
-from pgsched.worker.metrics import Tally
+from pgsched.worker.metrics import WorkerMetrics
 
 LEAST_SECONDS: Final = 60.0
 TIMES: Final = 10.0
@@ -31,8 +31,8 @@ class _Learned(NamedTuple):
 class Usual:
     """What is known of the durations of task types."""
 
-    def __init__(self, tally: Tally) -> None:
-        self._tally = tally
+    def __init__(self, counts: WorkerMetrics) -> None:
+        self._counts = counts
         self._learned: dict[str, _Learned] = {}
         self._unknown: set[str] = set()
 
@@ -43,7 +43,7 @@ class Usual:
         """
         if ran < LEAST_SECONDS:
             return None
-        seconds = self._tally.usual_duration(task_type, share=SHARE, enough=ENOUGH)
+        seconds = self._counts.usual_duration(task_type, share=SHARE, enough=ENOUGH)
         if seconds is None:
             learned = self._learned.get(task_type)
             if learned is None or monotonic() - learned.at > ASK_AGAIN_SECONDS:

@@ -11,7 +11,7 @@ from time import monotonic
 from uuid import uuid4
 
 from pgsched.concurrency.thread_pool import in_thread
-from pgsched.db.leases import Identity, Pulse
+from pgsched.db.leases import HeartbeatConnection, Identity
 from pgsched.db.listening import CANCEL, QUEUES, BehindPooler, Call, listen
 from pgsched.db.pool import Pool
 from pgsched.db.session import Session
@@ -23,29 +23,29 @@ from pgsched.execution.registry import Registry
 from pgsched.observability.contained_registry import Metrics
 from pgsched.observability.logs import get_logger
 from pgsched.worker.attempt_resources import Attempts
-from pgsched.worker.claim_on_finish import Chain
+from pgsched.worker.claim_on_finish import ClaimOnFinish
 from pgsched.worker.claimer import MAX_BYTES, Claimer
 from pgsched.worker.clock import DatabaseClock
-from pgsched.worker.completer import LOCK_SECONDS, Finisher
-from pgsched.worker.dead_letters import Burials
+from pgsched.worker.completer import LOCK_SECONDS, Completer
+from pgsched.worker.dead_letters import DeadLetters
 from pgsched.worker.declared_schedules import declared_keys
-from pgsched.worker.executor import Slots
+from pgsched.worker.executor import Executor
 from pgsched.worker.groups import Groups
 from pgsched.worker.health import Health
-from pgsched.worker.health_scan import Watchdog
-from pgsched.worker.heartbeat import Heart
-from pgsched.worker.hook_dispatcher import Hooking
-from pgsched.worker.housekeeping import REPORT_SECONDS, Announcer, Chores, Reporter
-from pgsched.worker.leased_tasks import RUNNING, Hold, Holds
+from pgsched.worker.health_scan import HealthScan
+from pgsched.worker.heartbeat import Heartbeat
+from pgsched.worker.hook_dispatcher import HookDispatcher
+from pgsched.worker.housekeeping import REPORT_SECONDS, EventBroadcaster, Housekeeping, Reporter
+from pgsched.worker.leased_tasks import RUNNING, LeasedTask, LeasedTasks
 from pgsched.worker.loops import Loops
-from pgsched.worker.prefetch import Appetite
+from pgsched.worker.prefetch import Prefetch
 from pgsched.worker.progress import Progress
-from pgsched.worker.queue_rotation import Roster
+from pgsched.worker.queue_rotation import QueueRotation
 from pgsched.worker.retention import Retention
 from pgsched.worker.run_forever import start_loop, wait_at_most
-from pgsched.worker.shutdown import Ending
+from pgsched.worker.shutdown import Shutdown
 from pgsched.worker.starting import declare, follow, unless_stopped
-from pgsched.worker.table_gauges import Gauges
+from pgsched.worker.table_gauges import CachedGauges
 from pgsched.worker.traces import Traces
 from pgsched.worker.trouble_gauges import TroubleGauges
 from pgsched.worker.troubles import Troubles
@@ -84,13 +84,13 @@ class Worker:
         self._dsn = dsn
         self._registry = registry
         self._settings = settings
-        roster = Roster(settings.queue_specs)
+        rotation = QueueRotation(settings.queue_specs)
         self.identity = Identity(
             id=uuid4(),
             hostname=socket.gethostname(),
             pid=os.getpid(),
-            queues=roster.exact,
-            patterns=roster.likes,
+            queues=rotation.exact,
+            patterns=rotation.likes,
             task_types=(*registry.task_types, GROUP),
             declared_keys=declared_keys(registry),
             concurrency=settings.concurrency,
@@ -98,12 +98,12 @@ class Worker:
         )
         traces = traces or Traces()
         self.traced = traces.on
-        self.tally = traces.tally(settings.concurrency)
-        self.holds = Holds()
+        self.counts = traces.counts(settings.concurrency)
+        self.leased_tasks = LeasedTasks()
         self.progress = Progress(settings)
         self.loops = Loops()
         clock = DatabaseClock()
-        self._appetite = Appetite(concurrency=settings.concurrency, max_batch=settings.max_batch)
+        self._prefetch = Prefetch(concurrency=settings.concurrency, max_batch=settings.max_batch)
         self._claims = Session(dsn=dsn, name="pgsched claim", tuned=True, timeout=settings.patience)
         self._finishes = Session(
             dsn=dsn, name="pgsched finish", tuned=True, timeout=settings.patience, lock_timeout=LOCK_SECONDS
@@ -124,51 +124,51 @@ class Worker:
             prepares=False,
             timeout=settings.patience,
         )
-        self.hooking = Hooking(hooks, clock=clock, loop=self.loops.of("hooks")) if hooks else None
-        self.finisher = Finisher(
+        self.hook_dispatcher = HookDispatcher(hooks, clock=clock, loop=self.loops.of("hooks")) if hooks else None
+        self.completer = Completer(
             session=self._finishes,
             worker=self.identity.id,
-            holds=self.holds,
+            leased_tasks=self.leased_tasks,
             clock=clock,
-            tally=self.tally,
-            on_written=self.hooking.finished if self.hooking else None,
+            counts=self.counts,
+            on_written=self.hook_dispatcher.finished if self.hook_dispatcher else None,
         )
         self.claimer = Claimer(
             session=self._claims,
             identity=self.identity,
-            burials=Burials(put=self.finisher.put, wrote=self.finisher.wrote, tally=self.tally),
-            roster=roster,
-            holds=self.holds,
-            appetite=self._appetite,
+            dead_letters=DeadLetters(put=self.completer.put, wrote=self.completer.wrote, counts=self.counts),
+            rotation=rotation,
+            leased_tasks=self.leased_tasks,
+            prefetch=self._prefetch,
             clock=clock,
             poll_interval=settings.poll_interval,
-            on_claim=self.tally.claim,
+            on_claim=self.counts.claim,
         )
-        self.slots = Slots(
+        self.executor = Executor(
             concurrency=settings.concurrency,
             registry=registry,
-            holds=self.holds,
-            finisher=self.finisher,
-            appetite=self._appetite,
+            leased_tasks=self.leased_tasks,
+            completer=self.completer,
+            prefetch=self._prefetch,
             clock=clock,
-            tally=self.tally,
+            counts=self.counts,
             attempts=Attempts(
                 worker=self.identity.id,
                 transactions=self._transactions,
                 questions=self._questions,
-                holds=self.holds,
-                finisher=self.finisher,
+                leased_tasks=self.leased_tasks,
+                completer=self.completer,
                 clock=clock,
-                tally=self.tally,
+                counts=self.counts,
                 on_due=self.claimer.call,
                 on_end=self.claimer.look_after_end,
             ),
             groups=Groups(
                 worker=self.identity.id,
                 questions=self._questions,
-                holds=self.holds,
-                finisher=self.finisher,
-                tally=self.tally,
+                leased_tasks=self.leased_tasks,
+                completer=self.completer,
+                counts=self.counts,
                 fire=traces.fire_group,
                 on_due=self.claimer.call,
                 on_end=self.claimer.look_after_end,
@@ -176,69 +176,69 @@ class Worker:
             on_room=self._room,
             serve=serve,
             capture_logs=capture_level(settings.capture_logs or DEFAULT_CAPTURE_LEVEL),
-            on_started=self.hooking.started if self.hooking else None,
+            on_started=self.hook_dispatcher.started if self.hook_dispatcher else None,
             run=traces.run_attempt,
         )
-        self.finisher.chain = Chain(
+        self.completer.claim_on_finish = ClaimOnFinish(
             claimer=self.claimer,
-            free=lambda: 0 if self._stopping.is_set() else self.slots.free - len(self.holds.waiting),
-            on_claimed=self.slots.feed,
+            free=lambda: 0 if self._stopping.is_set() else self.executor.free - len(self.leased_tasks.waiting),
+            on_claimed=self.executor.feed,
         )
-        usual = Usual(self.tally)
+        usual = Usual(self.counts)
         troubles = Troubles(
             loops=self.loops,
             claims=self._claims,
-            outcomes=self.finisher,
-            work=self.slots,
-            waiting=self.holds.waiting,
+            outcomes=self.completer,
+            work=self.executor,
+            waiting=self.leased_tasks.waiting,
             usual=usual,
             clock=clock,
             blocked=self.progress.blocked,
-            set_aside=[self.finisher.set_aside, self.claimer.claims.set_aside],
+            set_aside=[self.completer.set_aside, self.claimer.claims.set_aside],
         )
-        self.heart = Heart(
-            pulse=Pulse(dsn=dsn, identity=self.identity),
-            holds=self.holds,
+        self.heartbeat = Heartbeat(
+            pulse=HeartbeatConnection(dsn=dsn, identity=self.identity),
+            leased_tasks=self.leased_tasks,
             lease=settings.lease,
-            tally=self.tally,
+            counts=self.counts,
             troubles=troubles,
-            running=lambda: self.slots.running,
+            running=lambda: self.executor.running,
             loop=self.loops.of("heartbeat"),
             on_lost=self._lost_elsewhere,
         )
         self.health = Health(
             settings=settings,
-            heart=self.heart,
+            heartbeat=self.heartbeat,
             progress=self.progress,
             troubles=troubles,
-            slots=self.slots,
+            slots=self.executor,
             connected=lambda: self._claims.connected,
             stopping=lambda: self._stopping.is_set(),
         )
-        self._reporter = Reporter(session=self._upkeep, worker=self.identity.id, holds=self.holds)
-        self._watchdog = Watchdog(dsn=dsn, worker=self.identity.id)
-        self.retention = Retention(dsn=dsn, identity=self.identity, tally=self.tally, loop=self.loops.of("retention"))
-        self.announcer = Announcer(session=self._upkeep, finisher=self.finisher)
+        self._reporter = Reporter(session=self._upkeep, worker=self.identity.id, leased_tasks=self.leased_tasks)
+        self._health_scan = HealthScan(dsn=dsn, worker=self.identity.id)
+        self.retention = Retention(dsn=dsn, identity=self.identity, counts=self.counts, loop=self.loops.of("retention"))
+        self.broadcaster = EventBroadcaster(session=self._upkeep, completer=self.completer)
         self.metrics = Metrics()
-        self.metrics.register(self.tally)
+        self.metrics.register(self.counts)
         self.metrics.register(TroubleGauges(troubles))
-        self._gauges = Gauges(session=self._upkeep) if counts_table else None
+        self._gauges = CachedGauges(session=self._upkeep) if counts_table else None
         if self._gauges is not None:
             self.metrics.register(self._gauges)
-        self._chores = Chores(
+        self._housekeeping = Housekeeping(
             session=self._upkeep,
             loops=self.loops,
-            tally=self.tally,
+            counts=self.counts,
             often={
-                "progress": self._reporter.tick,
-                "set_aside_finishes": partial(self.finisher.set_aside.tick, self._upkeep, self.identity.id),
-                "set_aside_claims": partial(self.claimer.claims.set_aside.tick, self._upkeep, self.identity.id),
-                "announcements": self.announcer.tick,
+                "progress": self._reporter.run_once,
+                "set_aside_finishes": partial(self.completer.set_aside.run_once, self._upkeep, self.identity.id),
+                "set_aside_claims": partial(self.claimer.claims.set_aside.run_once, self._upkeep, self.identity.id),
+                "announcements": self.broadcaster.run_once,
                 "durations": partial(usual.learn, self._upkeep),
-                **({"gauges": self._gauges.tick} if self._gauges else {}),
+                **({"gauges": self._gauges.run_once} if self._gauges else {}),
             },
         )
-        traces.watch(str(self.identity.id), self.holds, self._questions, self.metrics, self.slots.context_of)
+        traces.watch(str(self.identity.id), self.leased_tasks, self._questions, self.metrics, self.executor.context_of)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
         self._room_needed = asyncio.Event()
@@ -252,19 +252,19 @@ class Worker:
         if not await unless_stopped(self._start(), self._stopping):
             log.warning("stopped_before_start", reason="the database is silent")
             return
-        self.slots.start()
+        self.executor.start()
         self.retention.start()
         self.progress.start()
-        start = partial(start_loop, self.tally, self.loops)
+        start = partial(start_loop, self.counts, self.loops)
         loops = [
-            start("claim", self.progress.watching(self._claim_tick), may_end=self._stopping.is_set),
+            start("claim", self.progress.watching(self._claim_once), may_end=self._stopping.is_set),
             start("listen", self._listen),
-            start("upkeep", self._upkeep_tick, may_end=self._stopping.is_set),
-            start("watchdog", self._watchdog.run),
+            start("upkeep", self._housekeeping_once, may_end=self._stopping.is_set),
+            start("watchdog", self._health_scan.run),
         ]
-        finishing = start("finish", self._finish_tick)
-        if self.hooking is not None:
-            self.hooking.start()
+        finishing = start("finish", self._finish_once)
+        if self.hook_dispatcher is not None:
+            self.hook_dispatcher.start()
         log.info(
             "worker_started",
             worker=str(self.identity.id),
@@ -284,24 +284,24 @@ class Worker:
         self._stopping.set()
         self.progress.end()
         if not stopping:
-            log.info("worker_stopping", running=self.slots.running, timeout=self._settings.shutdown_timeout)
+            log.info("worker_stopping", running=self.executor.running, timeout=self._settings.shutdown_timeout)
 
     async def _start(self) -> None:
-        await in_thread(self.heart.start, name="pgsched start")
+        await in_thread(self.heartbeat.start, name="pgsched start")
         await declare(self._upkeep, self._registry)
         await follow(self._upkeep)
-        await self.announcer.tick()
+        await self.broadcaster.run_once()
 
-    def ending(self) -> Ending:
+    def ending(self) -> Shutdown:
         """Return what ends this worker."""
-        return Ending(
+        return Shutdown(
             identity=self.identity,
-            holds=self.holds,
-            slots=self.slots,
-            finisher=self.finisher,
-            heart=self.heart,
-            hooking=self.hooking,
-            report=self._reporter.tick,
+            leased_tasks=self.leased_tasks,
+            slots=self.executor,
+            completer=self.completer,
+            heartbeat=self.heartbeat,
+            hook_dispatcher=self.hook_dispatcher,
+            report=self._reporter.run_once,
             session=self._upkeep,
             connections=(
                 self.retention,
@@ -313,40 +313,40 @@ class Worker:
             ),
         )
 
-    async def _claim_tick(self) -> None:
-        waiting = len(self.holds.waiting)
-        free = self.slots.free - waiting
-        wanted = self._appetite.wanted(free_slots=self.slots.free, waiting=waiting)
-        full = self.finisher.behind or (waiting and self.holds.bytes >= MAX_BYTES)
+    async def _claim_once(self) -> None:
+        waiting = len(self.leased_tasks.waiting)
+        free = self.executor.free - waiting
+        wanted = self._prefetch.wanted(free_slots=self.executor.free, waiting=waiting)
+        full = self.completer.behind or (waiting and self.leased_tasks.bytes >= MAX_BYTES)
         if wanted <= 0 or full or self.claimer.waits_for_room(free):
             self._room_needed.set()
             await self.claimer.wait_for_room()
             self._room_needed.clear()
             return
-        self._appetite.measure(monotonic())
+        self._prefetch.measure(monotonic())
         try:
-            more = await self.claimer.tick(wanted, free)
+            more = await self.claimer.run_once(wanted, free)
         finally:
-            self.slots.feed()  # after an error too: what was claimed before it must not wait for ever
-        if len(self.holds.waiting) < wanted:
+            self.executor.feed()  # after an error too: what was claimed before it must not wait for ever
+        if len(self.leased_tasks.waiting) < wanted:
             await asyncio.sleep(0)  # there is no hurry to claim again: what was claimed begins first
-        self.tally.running = self.slots.running
+        self.counts.running = self.executor.running
         if not more:
             if free <= 0:
                 self._room_needed.set()  # what is not held in advance may wait for a slot
             await self.claimer.rest()
             self._room_needed.clear()
 
-    async def _finish_tick(self) -> None:
-        await self.finisher.called.wait()
-        booked = await self.finisher.tick()
+    async def _finish_once(self) -> None:
+        await self.completer.called.wait()
+        booked = await self.completer.run_once()
         self.claimer.look_after_end()
         if booked or self._room_needed.is_set():
             self.claimer.call()
 
-    async def _upkeep_tick(self) -> None:
-        await self._chores.tick()
-        self.tally.running = self.slots.running
+    async def _housekeeping_once(self) -> None:
+        await self._housekeeping.run_once()
+        self.counts.running = self.executor.running
         await wait_at_most(REPORT_SECONDS, self._stopping)
 
     async def _listen(self) -> None:
@@ -357,19 +357,19 @@ class Worker:
             log.warning("polls_only", reason="a pooler answers", hint="--listen-dsn may lead to the server itself")
             await asyncio.sleep(POOLER_SECONDS)
         finally:
-            self.tally.listener_connected = self.claimer.heard = self.announcer.heard = False
+            self.counts.listener_connected = self.claimer.heard = self.broadcaster.heard = False
 
     def _listening(self) -> None:
-        self.tally.listener_connected = self.claimer.heard = self.announcer.heard = True
+        self.counts.listener_connected = self.claimer.heard = self.broadcaster.heard = True
         self.loops.of("listen").worked()
         self._settings_changed()
 
     def _called(self, call: Call) -> None:
         if call.channel == CANCEL:
-            hold = self.holds.get(int(call.payload)) if re.fullmatch("[0-9]{1,19}", call.payload) else None
-            if hold is not None:
-                log.info("task_cancelled", task_id=hold.task.id, task_type=hold.task.task_type)
-                self.holds.abandon(hold)
+            leased = self.leased_tasks.get(int(call.payload)) if re.fullmatch("[0-9]{1,19}", call.payload) else None
+            if leased is not None:
+                log.info("task_cancelled", task_id=leased.task.id, task_type=leased.task.task_type)
+                self.leased_tasks.abandon(leased)
                 self.claimer.look_after_end()
         elif call.channel == QUEUES:
             self._settings_changed()
@@ -378,21 +378,21 @@ class Worker:
 
     def _settings_changed(self) -> None:
         self.claimer.call_after_change()
-        self.announcer.look_again()
+        self.broadcaster.look_again()
 
     def _room(self) -> None:
         self.claimer.look_after_end()
         if self._room_needed.is_set():
             self.claimer.call()
 
-    def _lost_elsewhere(self, holds: list[Hold]) -> None:
+    def _lost_elsewhere(self, leased_tasks: list[LeasedTask]) -> None:
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._lost, holds)
+            self._loop.call_soon_threadsafe(self._lost, leased_tasks)
 
-    def _lost(self, holds: list[Hold]) -> None:
-        for hold in holds:
-            if self.holds.get(hold.task.id) is hold and hold.state != "finishing":
-                self.tally.leases_lost += 1
-                self.tally.fenced += hold.state == RUNNING  # whatever its handler still returns is not written
-                log.warning("lease_lost", task_id=hold.task.id, task_type=hold.task.task_type, state=hold.state)
-                self.holds.abandon(hold)
+    def _lost(self, leased_tasks: list[LeasedTask]) -> None:
+        for leased in leased_tasks:
+            if self.leased_tasks.get(leased.task.id) is leased and leased.state != "finishing":
+                self.counts.leases_lost += 1
+                self.counts.fenced += leased.state == RUNNING  # whatever its handler still returns is not written
+                log.warning("lease_lost", task_id=leased.task.id, task_type=leased.task.task_type, state=leased.state)
+                self.leased_tasks.abandon(leased)

@@ -23,7 +23,7 @@ import psycopg
 
 from pgsched import Client
 from pgsched.db.embedded import EmbeddedServer
-from pgsched.db.retention import Eraser
+from pgsched.db.retention import RetentionStore
 from pgsched.domain.interval import Interval
 from tests.bench.databases import SETTINGS, Databases
 from tests.bench.model import Sizes
@@ -173,7 +173,7 @@ def flat(dsn: str, load: int) -> dict[str, Any]:
 
 def _drop_days(dsn: str, stop: threading.Event) -> None:
     """Drop short days as workers drop those of 24 hours."""
-    eraser = Eraser(dsn)
+    eraser = RetentionStore(dsn)
     while not stop.wait(2):
         for day in eraser.days(Interval(microseconds=2 * DAY * 1_000_000)):
             eraser.drop(day)

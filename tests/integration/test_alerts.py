@@ -22,7 +22,7 @@ from pgsched.domain.errors import InvalidTask
 from pgsched.domain.interval import Interval
 from pgsched.domain.task_spec import TaskSpec
 from pgsched.ops.doctor.tasks import MOST_ALERTS
-from pgsched.worker.health_scan import Watchdog
+from pgsched.worker.health_scan import HealthScan
 from tests.commands import pgsched
 from tests.engine import engine, handlers, make_due, nothing, on_loop
 from tests.roles import login
@@ -256,8 +256,8 @@ async def test_success_that_was_noted_outlives_its_history(dsn: str, db: DB) -> 
     copy = insert_task(db, "nightly", parent_id=child)
     set_completed(db, copy)
     stand(db, copy, completed_at="now() - interval '20 hours'")
-    watchdog = Watchdog(dsn=dsn, worker=WORKER)
-    assert await watchdog.tick()
+    watchdog = HealthScan(dsn=dsn, worker=WORKER)
+    assert await watchdog.run_once()
     db.execute("truncate pgsched.executions")
     db.execute("delete from pgsched.tasks where id = %s", (copy,))
     for task_id in (own, child):
@@ -396,12 +396,12 @@ async def test_workers_look_for_silence_each_time_and_not_only_when_they_look_at
     """Checked without "alerts" among the pressing questions: the second look does not find it."""
     task_id = nightly(db)
     attempt(db, task_id, "1 hour")
-    watchdog = Watchdog(dsn=dsn, worker=WORKER)
+    watchdog = HealthScan(dsn=dsn, worker=WORKER)
     for silent in (False, True):
         if silent:
             db.execute("update pgsched.executions set finished_at = finished_at - interval '1 day'")
             stand(db, task_id, judged_from="null")
-        assert await watchdog.tick(every=0)
+        assert await watchdog.run_once(every=0)
         (row,) = db.execute("select findings from pgsched.watchdog").fetchall()
         named = [one["object"] for one in row["findings"] if one["check"] == "silent_tasks"]
         assert named == ([f"task {task_id} (nightly)"] if silent else [])

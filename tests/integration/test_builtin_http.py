@@ -144,10 +144,10 @@ async def test_cancelled_task_hangs_up(dsn: str, server: Server) -> None:
             await one.claim()
             await one.started()
             await wait_until_async(lambda: bool(server.asked), message="the request has come")
-            hold = one.holds.get(task_id)
-            assert hold is not None
-            one.holds.abandon(hold)
-            await wait_until_async(lambda: not one.worker.slots.running, message="its slot is free")
+            leased = one.leased_tasks.get(task_id)
+            assert leased is not None
+            one.leased_tasks.abandon(leased)
+            await wait_until_async(lambda: not one.worker.executor.running, message="its slot is free")
 
 
 # What is sent, what comes back.

@@ -164,7 +164,7 @@ async def started(dsn: str, file: Path, script: str, **columns: Any) -> AsyncIte
         task_id = insert_task(db, "shell", payload=json.dumps({"command": "it"}), **columns)
     async with worker(dsn, file, script) as one:
         await one.claim()
-        one.worker.slots.feed()
+        one.worker.executor.feed()
         await wait_until_async(lambda: len(pids_in(file)) == 2, message="it has started")
         pids = pids_in(file)
         assert all(map(is_running, pids))
@@ -193,9 +193,9 @@ async def test_timeout_ends_the_group(dsn: str, tmp_path: Path, script: str) -> 
 @on_loop
 async def test_cancel_ends_the_group(dsn: str, tmp_path: Path, script: str) -> None:
     async with started(dsn, tmp_path / "pids", script) as (one, task_id, pids):
-        hold = one.holds.get(task_id)
-        assert hold is not None
-        one.holds.abandon(hold)
+        leased = one.leased_tasks.get(task_id)
+        assert leased is not None
+        one.leased_tasks.abandon(leased)
         await wait_until_async(none_of(pids), message="the group has ended")
 
 
@@ -203,9 +203,9 @@ async def test_cancel_ends_the_group(dsn: str, tmp_path: Path, script: str) -> N
 @on_loop
 async def test_shutdown_ends_the_group_in_the_time_that_it_leaves(dsn: str, tmp_path: Path, script: str) -> None:
     async with started(dsn, tmp_path / "pids", script) as (one, _, pids):
-        await one.worker.slots.interrupt(CANCEL_SECONDS)
+        await one.worker.executor.interrupt(CANCEL_SECONDS)
         await wait_until_async(none_of(pids), message="the group has ended")
-        assert one.worker.slots.running == 0
+        assert one.worker.executor.running == 0
 
 
 @on_loop

@@ -36,12 +36,12 @@ async def test_a_cancel_stops_the_handler_and_frees_its_slot(every_server_dsn: s
     with database(every_server_dsn) as db:
         task_id = insert_task(db)
         async with running_worker(every_server_dsn, handlers(mail=endless)) as worker:
-            await wait_until_async(lambda: worker.tally.listener_connected, message="it listens")
+            await wait_until_async(lambda: worker.counts.listener_connected, message="it listens")
             await endless.began.wait()
             db.execute("select pgsched.cancel(%s)", (task_id,))
             await endless.cancelled.wait()
-            await wait_until_async(lambda: worker.slots.running == 0, message="its slot is free")
-            assert len(worker.holds) == 0
+            await wait_until_async(lambda: worker.executor.running == 0, message="its slot is free")
+            assert len(worker.leased_tasks) == 0
         row, (run,) = task_row(db, task_id), history(db, task_id)
     assert (row["status"], row["next_run_at"], row["locked_by"]) == ("cancelled", None, None)
     assert run["status"] == "cancelled"
@@ -78,10 +78,10 @@ async def test_a_hundred_running_tasks_are_stopped_at_once(dsn: str, record_prop
     with database(dsn) as db:
         db.execute("insert into pgsched.tasks (task_type) select 'mail' from generate_series(1, 100)")
         async with running_worker(dsn, handlers(mail=endless), concurrency=100, lease=3000) as worker:
-            await wait_until_async(lambda: worker.tally.listener_connected and begun == 100, message="all run")
+            await wait_until_async(lambda: worker.counts.listener_connected and begun == 100, message="all run")
             cancelled_at = time.monotonic()
             db.execute("select pgsched.cancel(id) from pgsched.tasks")
-            await wait_until_async(lambda: worker.slots.running == 0, message="every slot is free")
+            await wait_until_async(lambda: worker.executor.running == 0, message="every slot is free")
         rows = db.execute("select status::text, count(*) from pgsched.tasks group by status").fetchall()
         runs = db.execute("select status, count(*) from pgsched.executions group by status").fetchall()
     assert [tuple(row.values()) for row in (*rows, *runs)] == [("cancelled", 100), ("cancelled", 100)]
@@ -127,7 +127,7 @@ async def test_a_cancel_tells_a_plain_function(dsn: str) -> None:
         task_id = insert_task(db)
         async with running_worker(dsn, handlers(mail=endless)) as worker:
             await wait_until_async(
-                lambda: worker.tally.listener_connected and began.is_set(), message="it listens and runs"
+                lambda: worker.counts.listener_connected and began.is_set(), message="it listens and runs"
             )
             db.execute("select pgsched.cancel(%s)", (task_id,))
             await wait_until_async(told.is_set, message="it is told")
@@ -149,10 +149,10 @@ async def test_what_a_cancelled_handler_returns_is_not_written(dsn: str) -> None
     with database(dsn) as db:
         task_id = insert_task(db)
         async with running_worker(dsn, handlers(mail=stubborn)) as worker:
-            await wait_until_async(lambda: worker.tally.listener_connected, message="it listens")
+            await wait_until_async(lambda: worker.counts.listener_connected, message="it listens")
             await began.wait()
             db.execute("select pgsched.cancel(%s)", (task_id,))
-            await wait_until_async(lambda: worker.slots.running == 0, message="its slot is free")
+            await wait_until_async(lambda: worker.executor.running == 0, message="its slot is free")
         row = task_row(db, task_id)
     assert (row["status"], row["result"]) == ("cancelled", None)
 
@@ -167,7 +167,7 @@ async def test_a_row_that_is_cancelled_while_it_waits_for_a_slot_is_not_run(dsn:
             db.execute("select pgsched.cancel(%s)", (task_id,))
             one.worker._called(Call(CANCEL, str(task_id)))
             await one.run()
-            assert (ran, len(one.holds)) == ([], 0)
+            assert (ran, len(one.leased_tasks)) == ([], 0)
         assert task_row(db, task_id)["status"] == "cancelled"
 
 
@@ -178,7 +178,7 @@ async def test_a_cancelled_task_does_not_disturb_the_next_in_its_slot(dsn: str) 
         first, second = insert_task(db, "endless"), insert_task(db, "mail")
         async with engine(dsn, handlers(endless=endless, mail=nothing), concurrency=1) as one:
             await one.claim()
-            one.worker.slots.feed()
+            one.worker.executor.feed()
             await endless.began.wait()
             db.execute("select pgsched.cancel(%s)", (first,))
             one.worker._called(Call(CANCEL, str(first)))

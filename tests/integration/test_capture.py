@@ -222,9 +222,9 @@ async def test_a_handler_that_logs_nothing_has_no_context(dsn: str) -> None:
         insert_task(db)
         async with engine(dsn, handlers(mail=nothing)) as one:
             await one.claim()
-            (hold,) = one.holds.snapshot()
+            (leased,) = one.leased_tasks.snapshot()
             await one.run()
-            assert hold.context is None
+            assert leased.context is None
 
 
 @on_loop

@@ -155,7 +155,7 @@ def test_a_reclaimed_lease_is_counted(dsn: str) -> None:
     async def scenario() -> int:
         async with engine(dsn) as one:
             await one.claim()
-            return one.tally.leases_expired
+            return one.counts.leases_expired
 
     with database(dsn) as db:
         set_running(db, insert_task(db))
@@ -168,7 +168,7 @@ def test_a_row_that_is_released_and_claimed_again_is_no_lost_attempt(dsn: str) -
     async def scenario() -> None:
         async with engine(dsn) as one:
             await one.claim()
-            await one.worker.ending().give_back(one.holds.take_waiting())
+            await one.worker.ending().give_back(one.leased_tasks.take_waiting())
             await one.claim()
 
     with database(dsn) as db:
@@ -231,10 +231,10 @@ async def test_a_worker_does_not_rest_before_it_looked_below_the_floor(dsn: str)
             await one.claim(1)
             insert_task(db, scheduled_for=datetime(2020, 1, 1, tzinfo=UTC))
             ticks = 0
-            while await one.worker.claimer.tick(1):  # what the loop does before it rests
+            while await one.worker.claimer.run_once(1):  # what the loop does before it rests
                 ticks += 1
                 assert ticks < 10
-            assert len(one.holds) == 2
+            assert len(one.leased_tasks) == 2
 
 
 @on_loop
@@ -393,7 +393,7 @@ async def test_rows_of_a_claim_whose_answer_was_lost_are_given_back(dsn: str) ->
         async with engine(dsn) as one:
             # The claim commits; what it returned never reaches the worker.
             await claims.claim(one.worker._claims, one.worker.identity, [claims.Probe("default", 5)], 10)
-            one.worker.claimer._unanswered = True
+            one.worker.claimer._outcome_unknown = True
             kept = insert_task(db)
             again = await one.claim()
         assert {task.id for task in again} == {*lost, kept}
@@ -409,7 +409,7 @@ async def test_payloads_in_hand_are_bounded_by_their_size(dsn: str) -> None:
         )
         async with engine(dsn) as one:
             assert 10 <= len(await one.claim()) <= 18  # 16 MiB of a megabyte each
-            assert one.holds.bytes < 20_000_000
+            assert one.leased_tasks.bytes < 20_000_000
 
 
 @on_loop
@@ -420,5 +420,5 @@ async def test_a_payload_larger_than_what_is_left_comes_alone(dsn: str) -> None:
             " select 'mail', jsonb_build_object('text', repeat('x', 1000000)) from generate_series(1, 40)"
         )
         async with engine(dsn) as one:
-            one.holds.bytes = 2**30
+            one.leased_tasks.bytes = 2**30
             assert len(await one.claim()) == 1

@@ -33,7 +33,7 @@ async def test_when_every_connection_is_cut_again_and_again_all_tasks_complete_o
     with database(every_server_dsn) as db:
         # Rows whose claim was cut off before its answer came wait for their lease.
         async with running_worker(every_server_dsn, handlers(mail=handler), poll_interval=0.2, lease=1) as worker:
-            await wait_until_async(lambda: worker.tally.listener_connected, message="it works")
+            await wait_until_async(lambda: worker.counts.listener_connected, message="it works")
             for _ in range(4):
                 db.execute(
                     "insert into pgsched.tasks (task_type, max_attempts) "
@@ -44,7 +44,7 @@ async def test_when_every_connection_is_cut_again_and_again_all_tasks_complete_o
                 lambda: not rows(db, "select from pgsched.tasks where status <> 'completed' limit 1"),
                 message="every task is completed",
             )
-            assert worker.tally.database_errors > 0
+            assert worker.counts.database_errors > 0
         assert rows(
             db,
             "select count(*) as runs, count(distinct task_id) as tasks from pgsched.executions "
@@ -103,18 +103,18 @@ async def test_handlers_run_on_while_the_connections_are_cut(dsn: str) -> None:
 async def test_a_worker_that_cannot_reach_the_database_at_the_start_says_so(dsn: str) -> None:
     with pytest.raises(DatabaseUnavailable, match="nowhere"):
         async with running_worker("host=/nowhere dbname=x") as worker:
-            await wait_until_async(lambda: worker.tally.database_errors, timeout=0.2)
+            await wait_until_async(lambda: worker.counts.database_errors, timeout=0.2)
 
 
 @on_loop
 async def test_the_heartbeat_comes_back_on_a_new_connection(dsn: str) -> None:
     with database(dsn) as db:
         async with engine(dsn) as one:
-            one.worker.heart.tick()
+            one.worker.heartbeat.run_once()
             assert cut_off(db, "application_name = 'pgsched heartbeat' and datname = current_database()")
             with pytest.raises((psycopg.Error, DatabaseUnavailable)):
-                one.worker.heart.tick()
-            one.worker.heart.tick()
+                one.worker.heartbeat.run_once()
+            one.worker.heartbeat.run_once()
 
 
 # One session.

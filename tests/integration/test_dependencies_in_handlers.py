@@ -128,7 +128,7 @@ async def test_a_database_error_while_they_are_fetched_costs_no_attempt(dsn: str
             )
             ids.append(insert_task(db, "look", depends_on=[first]))
             await one.work()
-            assert one.tally.database_errors == 1
+            assert one.counts.database_errors == 1
         assert [(task_row(db, i)["result"], task_row(db, i)["attempts"]) for i in ids] == [(1, 1), (1, 1)]
 
 
@@ -147,12 +147,12 @@ async def test_a_worker_that_lost_the_task_while_it_waits_for_the_results_runs_n
             with database(dsn) as other, other.transaction():
                 await one.claim()
                 other.execute("lock table pgsched.tasks in access exclusive mode")
-                one.worker.slots.feed()
-                await wait_until_async(lambda: not one.holds.waiting, message="it has a slot")
-                hold = one.holds.get(task_id)
-                assert hold is not None
-                one.holds.abandon(hold)
-                await wait_until_async(lambda: one.worker.slots.running == 0, message="the slot is free")
+                one.worker.executor.feed()
+                await wait_until_async(lambda: not one.leased_tasks.waiting, message="it has a slot")
+                leased = one.leased_tasks.get(task_id)
+                assert leased is not None
+                one.leased_tasks.abandon(leased)
+                await wait_until_async(lambda: one.worker.executor.running == 0, message="the slot is free")
     assert ran == []
 
 

@@ -48,7 +48,7 @@ def told(dsn: str, *queues: str) -> Iterator[Told]:
 
 async def announcing(one: Engine) -> None:
     """Let the worker know which queues tell their events."""
-    await one.worker.announcer.tick(now=True)
+    await one.worker.broadcaster.run_once(now=True)
 
 
 @on_loop
@@ -102,11 +102,11 @@ async def test_a_running_worker_learns_of_the_switch_by_itself(dsn: str) -> None
             first = insert_task(db)
             await client.wait(first, 20)
             await client.set_queue_events("default", True)
-            await wait_until_async(lambda: worker.finisher.announced == {"default"}, message="it has learnt it")
+            await wait_until_async(lambda: worker.completer.announced == {"default"}, message="it has learnt it")
             second = insert_task(db)
             await client.wait(second, 20)
             await client.set_queue_events("default", False)
-            await wait_until_async(lambda: not worker.finisher.announced, message="and that it is over")
+            await wait_until_async(lambda: not worker.completer.announced, message="and that it is over")
             await client.wait(insert_task(db), 20)
         assert [event["id"] for event in ear.now()] == [second]
 
@@ -132,15 +132,15 @@ async def test_an_event_is_told_if_and_only_if_the_outcome_is_written(dsn: str) 
         async with engine(dsn) as one:
             await announcing(one)
             await one.claim()
-            one.worker.slots.feed()
+            one.worker.executor.feed()
             await one.finished()
             db.execute("alter table pgsched.executions rename to away")
-            await one.finisher.tick()
+            await one.completer.run_once()
             assert ear.now() == []
             assert task_row(db, task_id)["status"] == "running"
             db.execute("alter table pgsched.away rename to executions")
-            one.finisher.try_all()
-            await one.finisher.tick()
+            one.completer.try_all()
+            await one.completer.run_once()
         assert [event["event"] for event in ear.now()] == ["completed"]
         assert task_row(db, task_id)["status"] == "completed"
 
@@ -166,15 +166,15 @@ async def test_a_transactional_handler_s_outcome_is_told_with_its_commit(dsn: st
     with database(dsn) as db, told(dsn, "default") as ear:
         ids = [insert_task(db, "good"), insert_task(db, "bad")]
         async with engine(dsn, app.registry, hooks=app.hooks) as one:
-            assert one.worker.hooking is not None
-            one.worker.hooking.start()
+            assert one.worker.hook_dispatcher is not None
+            one.worker.hook_dispatcher.start()
             await announcing(one)
             await one.claim()
-            one.worker.slots.feed()
+            one.worker.executor.feed()
             await one.finished()  # of the one that failed
-            await one.finisher.tick()
-            await wait_until_async(lambda: not len(one.holds), message="both are written")
-            await one.worker.hooking.stop(5)
+            await one.completer.run_once()
+            await wait_until_async(lambda: not len(one.leased_tasks), message="both are written")
+            await one.worker.hook_dispatcher.stop(5)
         events = sorted((event["id"], event["event"]) for event in ear.now())
     assert events == [(ids[0], "completed"), (ids[1], "failed")]
     assert seen == [("completed", ids[0])]
@@ -294,9 +294,9 @@ async def test_nothing_is_sent_for_queues_without_events(dsn: str) -> None:
         insert_task(db)
         async with engine(dsn, handlers(mail=nothing)) as one:
             await announcing(one)
-            assert one.finisher.announced == frozenset()
+            assert one.completer.announced == frozenset()
             await one.claim()
-            one.worker.slots.feed()
+            one.worker.executor.feed()
             await one.finished()
-            assert one.finisher.announcements(one.finisher._pending) == []
+            assert one.completer.announcements(one.completer._pending) == []
             await one.run()

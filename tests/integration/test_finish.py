@@ -221,10 +221,10 @@ async def test_a_payload_edited_while_it_runs_is_kept(dsn: str) -> None:
 async def held_and_ended(one: Engine, **outcome: Any) -> int:
     """Claim one row and let its attempt end well; returns its id."""
     (task,) = await one.claim()
-    hold = one.holds.get(task.id)
-    assert hold is not None
-    one.holds.take_waiting()
-    one.finisher.conclude(hold, Outcome("completed", 0.0, 0.0, **outcome))
+    leased = one.leased_tasks.get(task.id)
+    assert leased is not None
+    one.leased_tasks.take_waiting()
+    one.completer.conclude(leased, Outcome("completed", 0.0, 0.0, **outcome))
     return task.id
 
 
@@ -235,8 +235,8 @@ async def test_a_finish_after_a_cancel_is_fenced(dsn: str) -> None:
         async with engine(dsn) as one:
             await held_and_ended(one)
             db.execute("select pgsched.cancel(%s)", (task_id,))
-            await one.finisher.tick()
-            assert one.tally.fenced == 1
+            await one.completer.run_once()
+            assert one.counts.fenced == 1
         assert task_row(db, task_id)["status"] == "cancelled"
         assert [run["status"] for run in history(db, task_id)] == ["cancelled"]
 
@@ -248,8 +248,8 @@ async def test_a_finish_of_a_deleted_row_is_fenced(dsn: str) -> None:
         async with engine(dsn) as one:
             await held_and_ended(one)
             db.execute("delete from pgsched.tasks")
-            await one.finisher.tick()
-            assert (one.tally.fenced, len(one.finisher), len(one.holds)) == (1, 0, 0)
+            await one.completer.run_once()
+            assert (one.counts.fenced, len(one.completer), len(one.leased_tasks)) == (1, 0, 0)
 
 
 @on_loop
@@ -269,10 +269,10 @@ async def test_a_finish_repeated_after_its_answer_was_lost_is_written_once_and_n
             await held_and_ended(one)
             monkeypatch.setattr(outcomes, "write", lose_the_answer)
             with pytest.raises(DatabaseUnavailable):
-                await one.finisher.tick()
-            assert len(one.finisher) == 1
-            await one.finisher.tick()
-            assert (one.tally.fenced, len(one.finisher), len(one.holds)) == (0, 0, 0)
+                await one.completer.run_once()
+            assert len(one.completer) == 1
+            await one.completer.run_once()
+            assert (one.counts.fenced, len(one.completer), len(one.leased_tasks)) == (0, 0, 0)
         assert task_row(db, task_id)["execution_count"] == 1
         assert len(history(db, task_id)) == 1
 
@@ -290,9 +290,9 @@ async def test_a_finish_that_never_arrived_is_written_by_the_next_tick(dsn: str)
                 "where application_name = 'pgsched finish' and datname = current_database()"
             )
             failures = 0
-            while len(one.finisher):
+            while len(one.completer):
                 try:
-                    await one.finisher.tick()
+                    await one.completer.run_once()
                 except DatabaseUnavailable:
                     failures += 1
             assert failures == 1
@@ -306,14 +306,14 @@ async def test_a_result_that_the_database_refuses_does_not_harm_its_neighbours(d
         ids = [insert_task(db) for _ in range(3)]
         async with engine(dsn) as one:
             await one.claim()
-            one.holds.take_waiting()
+            one.leased_tasks.take_waiting()
             for task_id in ids:
-                hold = one.holds.get(task_id)
-                assert hold is not None
+                leased = one.leased_tasks.get(task_id)
+                assert leased is not None
                 result = '"\\u0000"' if task_id == ids[1] else '"fine"'
-                one.finisher.conclude(hold, Outcome("completed", 0.0, 0.0, result=result))
-            await one.finisher.tick()
-            assert (len(one.finisher), one.tally.fenced) == (0, 0)
+                one.completer.conclude(leased, Outcome("completed", 0.0, 0.0, result=result))
+            await one.completer.run_once()
+            assert (len(one.completer), one.counts.fenced) == (0, 0)
         assert [task_row(db, task_id)["status"] for task_id in ids] == ["completed", "dead", "completed"]
         assert "cannot be stored" in task_row(db, ids[1])["last_error"]
         assert [len(history(db, task_id)) for task_id in ids] == [1, 1, 1]
@@ -331,11 +331,11 @@ async def test_log_lines_are_written_with_the_outcome_or_not_at_all(dsn: str) ->
             await one.started()
             await one.finished()
             db.execute("alter table pgsched.executions add constraint no_more check (false) not valid")
-            await one.finisher.tick()
+            await one.completer.run_once()
             assert rows(db, "select * from pgsched.execution_logs") == []
             db.execute("alter table pgsched.executions drop constraint no_more")
-            one.finisher.try_all()
-            await one.finisher.tick()
+            one.completer.try_all()
+            await one.completer.run_once()
         assert [line["message"] for line in rows(db, "select message from pgsched.execution_logs")] == ["done"]
         assert task_row(db, task_id)["status"] == "completed"
 
@@ -348,7 +348,7 @@ async def test_many_finishes_go_out_together(dsn: str) -> None:
             await one.claim()
             await one.started()
             await one.finished(40)
-            await one.finisher.tick()
-            assert len(one.finisher) == 0
+            await one.completer.run_once()
+            assert len(one.completer) == 0
         assert rows(db, "select count(distinct xmin::text) as n from pgsched.tasks") == [{"n": 1}]
         assert len(ids) == 40

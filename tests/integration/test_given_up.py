@@ -23,12 +23,12 @@ async def test_what_was_begun_and_given_up_is_found_lost_by_the_next_claim(dsn: 
         async with engine(dsn, handlers(mail=wait)) as one:
             (task,) = await one.claim()
             await one.started()
-            one.holds.abandon(
-                one.holds.snapshot()[0]
+            one.leased_tasks.abandon(
+                one.leased_tasks.snapshot()[0]
             )  # no beat was answered until its lease had run out, as it reckons
             if not remembered:
-                one.holds.given_up.clear()
-            one.worker.claimer._unanswered = True  # and a claim went unanswered
+                one.leased_tasks.given_up.clear()
+            one.worker.claimer._outcome_unknown = True  # and a claim went unanswered
             await one.claim()
             row = task_row(db, task_id)
             if not remembered:
@@ -39,4 +39,4 @@ async def test_what_was_begun_and_given_up_is_found_lost_by_the_next_claim(dsn: 
             await one.claim()
             assert [run["status"] for run in history(db, task_id)] == ["lost"]
             assert task_row(db, task_id)["attempts"] == 2
-            assert not one.holds.given_up, "in hand again"
+            assert not one.leased_tasks.given_up, "in hand again"

@@ -56,7 +56,7 @@ async def test_a_group_fires_its_steps_in_their_order_and_gathers_their_results(
         group_id = insert_group(db, TWO_VALUES)
         async with engine(every_server_dsn, REGISTRY) as one:
             await one.work()
-            assert (task_row(db, group_id)["status"], len(one.holds)) == ("blocked", 0)
+            assert (task_row(db, group_id)["status"], len(one.leased_tasks)) == ("blocked", 0)
             assert [child["status"] for child in children(db, group_id)] == ["pending", "blocked"]
             row = await work_until(one, db, group_id, "completed")
         (run,) = history(db, group_id)
@@ -96,7 +96,7 @@ async def test_a_worker_that_is_asleep_wakes_itself_for_the_steps_and_for_the_en
 async def test_a_worker_without_handlers_serves_groups(dsn: str, db: Database) -> None:
     group_id = insert_group(db, TWO_VALUES)
     async with engine(dsn, Registry()) as one:
-        await asyncio.to_thread(one.worker.heart.tick)
+        await asyncio.to_thread(one.worker.heartbeat.run_once)
         with Client(dsn) as client:
             assert client.stats().unhandled == []
             await one.work()
@@ -115,7 +115,7 @@ async def test_a_group_whose_claim_was_lost_fires_once(dsn: str, db: Database) -
         assert children(db, group_id) == []
         await owner.run()
         assert len(children(db, group_id)) == 2
-        assert (len(late.holds), len(owner.holds)) == (0, 0)
+        assert (len(late.leased_tasks), len(owner.leased_tasks)) == (0, 0)
 
 
 @on_loop
@@ -129,7 +129,7 @@ async def test_a_group_whose_claim_was_lost_at_its_end_is_finished_once(dsn: str
         expire_leases(db)
         await owner.claim()
         await late.run()
-        assert (late.tally.fenced, task_row(db, group_id)["status"]) == (1, "running")
+        assert (late.counts.fenced, task_row(db, group_id)["status"]) == (1, "running")
         await owner.run()
     assert task_row(db, group_id)["status"] == "completed"
     assert [run["status"] for run in history(db, group_id)] == ["lost", "completed"]
@@ -147,7 +147,7 @@ async def test_a_connection_that_died_is_no_harm_to_either_phase(dsn: str, db: D
         for group_id in ids:
             row = await work_until(one, db, group_id, "completed", "dead")
             assert (row["result"], row["attempts"]) == ({"first": 1}, 1)
-        assert one.tally.database_errors >= 2
+        assert one.counts.database_errors >= 2
     assert [len(children(db, group_id)) for group_id in ids] == [1, 1]
 
 

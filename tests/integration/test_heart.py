@@ -11,7 +11,7 @@ import pytest
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.execution.context import Context
-from pgsched.worker.leased_tasks import Hold
+from pgsched.worker.leased_tasks import LeasedTask
 from tests.engine import engine, expire_leases, handlers, history, on_loop, rows, running_worker, steal_leases
 from tests.guards import age
 from tests.tables import database, insert_task, task_row
@@ -22,7 +22,7 @@ from tests.waiting import wait_until, wait_until_async
 async def test_a_beat_registers_the_worker(every_server_dsn: str) -> None:
     with database(every_server_dsn) as db:
         async with engine(every_server_dsn, queues=("a", "b"), concurrency=7, lease=40) as one:
-            one.worker.heart.tick()
+            one.worker.heartbeat.run_once()
             (row,) = rows(db, "select * from pgsched.workers")
             assert (row["id"], row["queues"], row["concurrency"]) == (one.worker.identity.id, ["a", "b"], 7)
             assert (row["task_types"], row["lease"]) == (["mail", GROUP], timedelta(seconds=40))
@@ -32,10 +32,10 @@ async def test_a_beat_registers_the_worker(every_server_dsn: str) -> None:
 async def test_a_worker_registers_again_after_a_crash_of_the_server_emptied_the_table(dsn: str) -> None:
     with database(dsn) as db:
         async with engine(dsn) as one:
-            one.worker.heart.tick()
+            one.worker.heartbeat.run_once()
             started_at = rows(db, "select started_at from pgsched.workers")[0]["started_at"]
             db.execute("truncate pgsched.workers")
-            one.worker.heart.tick()
+            one.worker.heartbeat.run_once()
             (row,) = rows(db, "select * from pgsched.workers")
             assert row["id"] == one.worker.identity.id
             assert abs(row["started_at"] - started_at) < timedelta(seconds=1)
@@ -45,7 +45,7 @@ async def test_a_worker_registers_again_after_a_crash_of_the_server_emptied_the_
 async def test_a_worker_leaves_no_row_behind_when_it_stops(dsn: str) -> None:
     with database(dsn) as db:
         async with engine(dsn) as one:
-            one.worker.heart.tick()
+            one.worker.heartbeat.run_once()
         assert rows(db, "select * from pgsched.workers") == []
 
 
@@ -56,8 +56,8 @@ async def test_a_beat_renews_a_lease_that_has_aged(every_server_dsn: str) -> Non
         async with engine(every_server_dsn) as one:
             await one.claim()
             before = task_row(db, task_id)["locked_until"]
-            age(one.holds)
-            one.worker.heart.tick()
+            age(one.leased_tasks)
+            one.worker.heartbeat.run_once()
             assert task_row(db, task_id)["locked_until"] > before
 
 
@@ -68,7 +68,7 @@ async def test_a_beat_leaves_a_fresh_lease_alone(dsn: str) -> None:
         async with engine(dsn) as one:
             await one.claim()
             before = task_row(db, task_id)
-            one.worker.heart.tick()
+            one.worker.heartbeat.run_once()
             assert task_row(db, task_id) == before
 
 
@@ -78,12 +78,12 @@ async def test_a_beat_prolongs_the_lease_in_hand_as_well(dsn: str) -> None:
         task_id = insert_task(db)
         async with engine(dsn) as one:
             await one.claim()
-            hold = one.holds.get(task_id)
-            assert hold is not None
-            age(one.holds)
-            aged = hold.leased_until
-            one.worker.heart.tick()
-            assert hold.leased_until > aged
+            leased = one.leased_tasks.get(task_id)
+            assert leased is not None
+            age(one.leased_tasks)
+            aged = leased.leased_until
+            one.worker.heartbeat.run_once()
+            assert leased.leased_until > aged
 
 
 @on_loop
@@ -93,16 +93,16 @@ async def test_a_beat_does_not_wait_for_a_row_that_somebody_has_locked(every_ser
         locked, free = insert_task(db), insert_task(db)
         async with engine(every_server_dsn) as one:
             await one.claim()
-            lost: list[Hold] = []
-            one.worker.heart._on_lost = lost.extend
+            lost: list[LeasedTask] = []
+            one.worker.heartbeat._on_lost = lost.extend
             before = task_row(db, locked)["locked_until"], task_row(db, free)["locked_until"]
-            age(one.holds)
+            age(one.leased_tasks)
             with other.transaction():
                 other.execute("select from pgsched.tasks where id = %s for update", (locked,))
-                await asyncio.wait_for(asyncio.to_thread(one.worker.heart.tick), 5)
+                await asyncio.wait_for(asyncio.to_thread(one.worker.heartbeat.run_once), 5)
             assert task_row(db, locked)["locked_until"] == before[0]
             assert task_row(db, free)["locked_until"] > before[1]
-            one.worker.heart.tick()
+            one.worker.heartbeat.run_once()
             assert task_row(db, locked)["locked_until"] > before[0]
             assert lost == []
 
@@ -114,15 +114,15 @@ async def test_a_worker_without_an_answer_gives_up_what_is_past_its_lease(dsn: s
     async with engine(dsn) as one:
         (task,) = await one.claim()
         lost: list[int] = []
-        one.worker.heart._on_lost = lambda holds: lost.extend(hold.task.id for hold in holds)
-        one.worker.heart._pulse._dsn = "host=/nowhere"
+        one.worker.heartbeat._on_lost = lambda leased_tasks: lost.extend(leased.task.id for leased in leased_tasks)
+        one.worker.heartbeat._pulse._dsn = "host=/nowhere"
         with pytest.raises(DatabaseUnavailable):
-            one.worker.heart.tick()
+            one.worker.heartbeat.run_once()
         assert lost == []
-        for hold in one.holds.snapshot():
-            hold.leased_until = 0.0
+        for leased in one.leased_tasks.snapshot():
+            leased.leased_until = 0.0
         with pytest.raises(DatabaseUnavailable):
-            one.worker.heart.tick()
+            one.worker.heartbeat.run_once()
         assert lost == [task.id]
 
 
@@ -133,11 +133,11 @@ async def test_a_row_whose_lease_ran_out_before_it_began_is_not_run(dsn: str) ->
         insert_task(db)
     async with engine(dsn, handlers(mail=lambda: ran.append(1))) as one:
         await one.claim()
-        for hold in one.holds.snapshot():
-            hold.leased_until = 0.0
+        for leased in one.leased_tasks.snapshot():
+            leased.leased_until = 0.0
         await one.started()
         await asyncio.sleep(0)
-        assert (ran, len(one.holds), one.tally.leases_lost) == ([], 0, 1)
+        assert (ran, len(one.leased_tasks), one.counts.leases_lost) == ([], 0, 1)
 
 
 @on_loop
@@ -157,11 +157,11 @@ async def test_a_lost_lease_cancels_its_handler_and_nothing_is_written(dsn: str)
             await began.wait()
             steal_leases(db)
             stolen = task_row(db, task_id)
-            age(worker.holds)
-            worker.heart.tick()
+            age(worker.leased_tasks)
+            worker.heartbeat.run_once()
             await cancelled.wait()
-            await wait_until_async(lambda: worker.slots.running == 0, message="its slot is free")
-            assert (len(worker.holds), worker.tally.leases_lost) == (0, 1)
+            await wait_until_async(lambda: worker.executor.running == 0, message="its slot is free")
+            assert (len(worker.leased_tasks), worker.counts.leases_lost) == (0, 1)
         assert task_row(db, task_id) == stolen
         assert history(db, task_id) == []
 
@@ -187,7 +187,7 @@ async def test_a_row_that_its_own_worker_claims_again_does_not_run_twice_at_once
         task_id = insert_task(db)
         async with engine(dsn, handlers(mail=handler)) as one:
             await one.claim()
-            one.worker.slots.feed()
+            one.worker.executor.feed()
             await first_began.wait()
             expire_leases(db)
             await one.claim()
@@ -214,8 +214,8 @@ async def test_a_lost_lease_tells_a_plain_function(dsn: str) -> None:
         async with running_worker(dsn, handlers(mail=endless)) as worker:
             await wait_until_async(began.is_set, message="the handler runs")
             steal_leases(db)
-            age(worker.holds)
-            worker.heart.tick()
+            age(worker.leased_tasks)
+            worker.heartbeat.run_once()
             await wait_until_async(told.is_set, message="the handler is told")
 
 
@@ -235,7 +235,7 @@ async def test_a_handler_that_blocks_the_event_loop_for_three_leases_keeps_its_l
             await wait_until_async(
                 lambda: task_row(db, task_id)["status"] == "completed", timeout=30, message="it is completed"
             )
-            assert worker.tally.leases_lost == 0
+            assert worker.counts.leases_lost == 0
         row = task_row(db, task_id)
     assert (row["result"], row["fencing_token"], row["attempts"]) == ("still ours", 1, 1)
 
@@ -257,8 +257,8 @@ def _block_until_renewed_past(db: object, task_id: int, seen: object) -> None:
 async def test_a_beat_that_fails_for_any_reason_is_not_the_last(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pgsched.worker.heartbeat.RETRY_SECONDS", 0.01)
     async with running_worker(dsn, lease=1) as worker:
-        await wait_until_async(worker.heart._thread.is_alive, message="it beats")
-        beat, failures = worker.heart._pulse.beat, list[Exception]()
+        await wait_until_async(worker.heartbeat._thread.is_alive, message="it beats")
+        beat, failures = worker.heartbeat._pulse.beat, list[Exception]()
 
         def failing(*arguments: object, **options: object) -> dict[int, bool]:
             if len(failures) < 3:
@@ -266,7 +266,7 @@ async def test_a_beat_that_fails_for_any_reason_is_not_the_last(dsn: str, monkey
                 raise failures[-1]
             return beat(*arguments, **options)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(worker.heart._pulse, "beat", failing)
+        monkeypatch.setattr(worker.heartbeat._pulse, "beat", failing)
         await wait_until_async(lambda: len(failures) == 3, message="beats fail")
-        before = worker.heart.last_beat
-        await wait_until_async(lambda: worker.heart.last_beat > before, message="it beats again")
+        before = worker.heartbeat.last_beat
+        await wait_until_async(lambda: worker.heartbeat.last_beat > before, message="it beats again")

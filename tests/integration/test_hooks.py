@@ -153,8 +153,8 @@ async def test_slow_hooks_hold_up_nobody_and_what_does_not_fit_is_dropped(
                 message="every task is completed",
             )
             assert len(called) == 1, "the first call has not ended"
-            assert worker.hooking is not None
-            dropped = worker.hooking.dropped
+            assert worker.hook_dispatcher is not None
+            dropped = worker.hook_dispatcher.dropped
             go.set()
     assert len(called) + dropped == 50
     assert dropped >= 40
@@ -194,23 +194,23 @@ async def test_a_fenced_outcome_is_no_event(dsn: str) -> None:
     with database(dsn) as db:
         insert_task(db, payload='{"number": 1}')
         async with engine(dsn, app.registry, hooks=app.hooks) as one:
-            assert one.worker.hooking is not None
-            one.worker.hooking.start()
+            assert one.worker.hook_dispatcher is not None
+            one.worker.hook_dispatcher.start()
             await one.claim()
             steal_leases(db)
             second = insert_task(db, payload='{"number": 2}')
             await one.claim()
-            one.worker.slots.feed()
+            one.worker.executor.feed()
             await one.finished(2)
-            await one.finisher.tick()
-            await one.worker.hooking.stop(5)
+            await one.completer.run_once()
+            await one.worker.hook_dispatcher.stop(5)
     assert [event.id for event in seen] == [second]
 
 
 @on_loop
 async def test_without_hooks_nothing_is_made(dsn: str) -> None:
     async with engine(dsn, handlers(mail=lambda: None), hooks=App().hooks) as one:
-        assert one.worker.hooking is None
+        assert one.worker.hook_dispatcher is None
 
 
 @pytest.mark.parametrize("event", ["finished", "", "Started", None])

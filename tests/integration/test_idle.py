@@ -49,14 +49,14 @@ async def claim_for_an_hour(one: Engine, clock: Clock) -> None:
     looking.wait = wait  # type: ignore[method-assign]
     ends = clock.now + HOUR
     while clock.now < ends:
-        if not await looking.tick(20, 20):
+        if not await looking.run_once(20, 20):
             await looking.rest()
 
 
 async def do_chores_for_an_hour(one: Engine, clock: Clock) -> None:
     ends = clock.now + HOUR
     while clock.now < ends:
-        await one.worker._chores.tick()
+        await one.worker._housekeeping.run_once()
         clock.now += STEP
 
 
@@ -65,11 +65,11 @@ async def test_an_idle_worker_sends_less_than_a_statement_in_two_seconds(dsn: st
     rates: dict[str, float] = {}
     async with engine(dsn, lease=30, poll_interval=5) as one:
         worker = one.worker
-        worker.claimer.heard = worker.announcer.heard = True
+        worker.claimer.heard = worker.broadcaster.heard = True
         with counted() as sent:
-            worker.heart.tick()
+            worker.heartbeat.run_once()
             sent.since()
-            worker.heart.tick()
+            worker.heartbeat.run_once()
             rates["heartbeat"] = sent.since() / 10
 
             await claim_for_an_hour(one, clock)
@@ -78,16 +78,16 @@ async def test_an_idle_worker_sends_less_than_a_statement_in_two_seconds(dsn: st
             await do_chores_for_an_hour(one, clock)
             rates["upkeep"] = sent.since() / HOUR
 
-            await worker._watchdog.tick(every=0)
+            await worker._health_scan.run_once(every=0)
             complete = sent.since()
-            await worker._watchdog.tick(every=0)
+            await worker._health_scan.run_once(every=0)
             pressing = sent.since()
             assert 0 < pressing < complete
             rates["watchdog"] = (
                 pressing / health_scan.EVERY_SECONDS + (complete - pressing) / health_scan.COMPLETE_SECONDS
             )
 
-            worker.retention.tick()
+            worker.retention.run_once()
             worker.retention._close()
             rates["retention"] = sent.since() / retention.EVERY_SECONDS
     rates["listener"] = 1 / PROBE_SECONDS

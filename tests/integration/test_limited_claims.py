@@ -41,7 +41,7 @@ def keys_of(db: Database, ids: list[int]) -> list[str | None]:
 
 async def claimed(one: Engine, limit: int = 100) -> list[int]:
     """What a claim brings, at whatever pace it would be asked."""
-    one.finisher.chain = None  # finishes write, and claim nothing
+    one.completer.claim_on_finish = None  # finishes write, and claim nothing
     ask_now(one)
     return [task.id for task in await one.claim(limit)]
 
@@ -50,7 +50,7 @@ def ask_now(one: Engine) -> None:
     """As if all the time had passed until each queue is asked again."""
     one.worker.claimer._learn_at = 0.0
     one.worker.claimer._look_at = 0.0
-    for line in one.worker.claimer._roster.lines.values():
+    for line in one.worker.claimer._rotation.lines.values():
         line.ready_at = None if line.ready_at is None else 0.0
 
 
@@ -96,7 +96,7 @@ async def test_a_release_makes_room(dsn: str, db: Database) -> None:
     insert_many(db, 2)
     async with engine(dsn) as one, engine(dsn) as other:
         await claimed(one)
-        await one.worker.ending().give_back(one.holds.take_waiting())
+        await one.worker.ending().give_back(one.leased_tasks.take_waiting())
         assert len(await claimed(other)) == 1
 
 
@@ -136,7 +136,7 @@ async def test_a_worker_that_has_not_heard_of_a_limit_takes_nothing(dsn: str, db
     async with engine(dsn) as one:
         await one.claim(1)
         limit(db, concurrency=1)
-        assert one.worker.claimer._roster.lines == {}
+        assert one.worker.claimer._rotation.lines == {}
         assert await one.claim() == []
 
 
@@ -218,7 +218,7 @@ async def test_no_more_start_in_a_time_than_the_rate(dsn: str, db: Database) -> 
         assert len(await claimed(other)) == 1
         await one.run()
         assert await claimed(other) == []
-        line = other.worker.claimer._roster.lines["default"]
+        line = other.worker.claimer._rotation.lines["default"]
         assert line.ready_at is not None
         assert 3590 < line.ready_at - line.asked_at < 3700  # until the first start leaves the window
 
@@ -462,7 +462,7 @@ async def test_workers_without_room_do_not_call_one_another_for_ever(dsn: str, d
         running_worker(dsn, registry, **settings) as another,
         await psycopg.AsyncConnection.connect(dsn, autocommit=True) as ear,
     ):
-        await wait_until_async(lambda: one.slots.running == another.slots.running == 1, message="both are full")
+        await wait_until_async(lambda: one.executor.running == another.executor.running == 1, message="both are full")
         await ear.execute("listen pgsched")
         insert_many(db, 3, queue="limited")
         heard = [notification async for notification in ear.notifies(timeout=0.5)]
@@ -485,7 +485,7 @@ def columns_of(statement: str, after: str) -> list[str]:
 
 def test_a_claim_of_a_limited_queue_returns_the_columns_of_any_claim() -> None:
     common = columns_of(load_statement("claim_tasks"), "returning t.id")
-    apart = columns_of(load_statement("claim_apart"), "\n  t.id")
+    apart = columns_of(load_statement("claim_limited"), "\n  t.id")
     assert apart == common
 
 
@@ -539,7 +539,7 @@ async def test_a_claim_beside_a_long_backlog_of_one_key_reads_few_blocks(dsn: st
         "task_types": ["mail"],
         "set_aside": [],
     }
-    explained = db.execute("explain (analyze, buffers, format json) " + load_statement("claim_apart"), parameters)
+    explained = db.execute("explain (analyze, buffers, format json) " + load_statement("claim_limited"), parameters)
     row: Any = explained.fetchone()
     plan = row["QUERY PLAN"][0]["Plan"]
     assert plan["Actual Rows"] == 4  # two of the key, one of the other, and the answer

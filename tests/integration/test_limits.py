@@ -224,7 +224,7 @@ def test_a_worker_refuses_a_queue_that_makes_no_sense(queue: str, dsn: str) -> N
 @on_loop
 async def test_patterns_of_a_worker_are_shown(dsn: str) -> None:
     async with engine(dsn, queues=("mail", "tenant.*:5")) as one:
-        one.worker.heart.tick()
+        one.worker.heartbeat.run_once()
         listed = pgsched("worker", "list", dsn=dsn).stdout
         (shown,) = pgsched("worker", "list", "--json", dsn=dsn).json()
     assert "mail, tenant.*" in listed
@@ -299,7 +299,7 @@ def test_what_a_pattern_serves_is_not_unhandled(client: Client, db: Database) ->
 @on_loop
 async def test_a_sleeping_worker_runs_what_comes_into_a_new_queue_of_its_pattern(dsn: str, db: Database) -> None:
     async with running_worker(dsn, queues=("tenant.*",), poll_interval=3600) as worker:
-        await wait_until_async(lambda: worker.tally.listener_connected, message="it listens")
+        await wait_until_async(lambda: worker.counts.listener_connected, message="it listens")
         await wait_until_async(
             lambda: rows(db, "select from pgsched.workers where sleeping_until > now()"), message="it sleeps"
         )
@@ -320,7 +320,7 @@ async def test_a_worker_hears_of_limits_and_of_their_end(dsn: str, db: Database)
     db.execute("select pgsched.limit_queue('default', concurrency => 2)")
     db.execute("insert into pgsched.tasks (task_type) select 'mail' from generate_series(1, 12)")
     async with running_worker(dsn, handlers(mail=gated), poll_interval=3600) as worker:
-        await wait_until_async(lambda: worker.tally.listener_connected and running() == 2, message="two run")
+        await wait_until_async(lambda: worker.counts.listener_connected and running() == 2, message="two run")
         db.execute("select pgsched.limit_queue('default', concurrency => 5)")
         await wait_until_async(lambda: running() == 5, message="five run")
         db.execute("select pgsched.unlimit_queue('default')")
@@ -367,9 +367,9 @@ async def test_a_finish_is_written_though_the_claim_with_it_fails(dsn: str, db: 
     async with engine(dsn) as one:
         await one.claim()
         db.execute("alter function pgsched.claim_limited rename to claim_elsewhere")
-        one.worker.slots.feed()
+        one.worker.executor.feed()
         await one.finished()
-        await one.finisher.tick()
+        await one.completer.run_once()
         db.execute("alter function pgsched.claim_elsewhere rename to claim_limited")
         assert task_row(db, ids[0])["status"] == "completed"
         one.worker.claimer.look_after_end()
@@ -399,7 +399,7 @@ async def test_tasks_of_a_queue_with_limits_complete_once_though_connections_are
             await wait_until_async(lambda number=number: completed() >= number, message=f"{number} are completed")
             db.execute(cut)
         await wait_until_async(lambda: completed() == 600, message="all are completed")
-        assert worker.tally.database_errors > 0
+        assert worker.counts.database_errors > 0
     assert rows(
         db,
         "select count(*) as runs, count(distinct task_id) as tasks from pgsched.executions where status = 'completed'",

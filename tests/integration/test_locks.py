@@ -422,12 +422,12 @@ async def test_async_with_that_is_cancelled_gives_the_lock_back(dsn: str) -> Non
     async with AsyncClient(dsn) as client:
         entered = asyncio.Event()
 
-        async def hold() -> None:
+        async def leased() -> None:
             async with client.lock("report"):
                 entered.set()
                 await asyncio.sleep(60)
 
-        holding = asyncio.create_task(hold())
+        holding = asyncio.create_task(leased())
         await entered.wait()
         holding.cancel()
         await asyncio.wait([holding])

@@ -47,7 +47,7 @@ class Talker:
 async def reporting(one: Engine, talker: Talker) -> None:
     """Claim, and run until the handler has reported."""
     await one.claim()
-    one.worker.slots.feed()
+    one.worker.executor.feed()
     await talker.reported.wait()
 
 
@@ -58,7 +58,7 @@ async def test_progress_is_shown_while_the_handler_runs(every_server_dsn: str) -
         task_id = insert_task(db)
         async with engine(every_server_dsn, handlers(mail=talker)) as one:
             await reporting(one, talker)
-            assert await one.worker._reporter.tick() == 2
+            assert await one.worker._reporter.run_once() == 2
             row = task_row(db, task_id)
             assert (row["status"], row["progress"]) == ("running", {"done": 3})
             talker.go_on.set()
@@ -72,7 +72,7 @@ async def test_lines_are_written_while_the_handler_runs(every_server_dsn: str) -
         insert_task(db)
         async with engine(every_server_dsn, handlers(mail=talker)) as one:
             await reporting(one, talker)
-            await one.worker._reporter.tick()
+            await one.worker._reporter.run_once()
             assert rows(db, LINES) == [
                 {"level": "debug", "message": "at {}", "fields": {"value": 1}, "attempt": 1, "fencing_token": 1}
             ]
@@ -118,7 +118,7 @@ async def test_a_line_has_the_time_at_which_it_was_logged(dsn: str) -> None:
         insert_task(db)
         async with engine(dsn, handlers(mail=talker)) as one:
             await reporting(one, talker)
-            await one.worker._reporter.tick()
+            await one.worker._reporter.run_once()
             (row,) = rows(db, "select now() - logged_at as ago from pgsched.execution_logs")
             assert timedelta(0) <= row["ago"] < timedelta(seconds=10)
 
@@ -138,7 +138,7 @@ async def test_a_report_that_the_database_cannot_hold_is_changed_and_not_refused
         ids = [insert_task(db), insert_task(db, "loud")]
         async with engine(dsn, handlers(mail=talker, loud=loud)) as one:
             await reporting(one, talker)
-            await one.worker._reporter.tick()
+            await one.worker._reporter.run_once()
             talker.go_on.set()
             await one.run()
         for task_id in ids:
@@ -156,9 +156,9 @@ async def test_a_report_that_could_not_be_written_is_written_later(dsn: str) -> 
         async with engine(dsn, handlers(mail=talker)) as one:
             await reporting(one, talker)
             db.execute("alter table pgsched.execution_logs rename to away")
-            await one.worker._reporter.tick()
+            await one.worker._reporter.run_once()
             db.execute("alter table pgsched.away rename to execution_logs")
-            await one.worker._reporter.tick()
+            await one.worker._reporter.run_once()
             assert task_row(db, task_id)["progress"] == 7
             assert len(rows(db, LINES)) == 1
             talker.go_on.set()
@@ -185,7 +185,7 @@ async def test_a_worker_that_lost_the_row_shows_no_progress_on_it(dsn: str) -> N
         async with engine(dsn, handlers(mail=talker)) as one:
             await reporting(one, talker)
             steal_leases(db)
-            await one.worker._reporter.tick()
+            await one.worker._reporter.run_once()
             assert task_row(db, task_id)["progress"] is None
             talker.go_on.set()
             await one.run()
@@ -239,16 +239,17 @@ async def test_lines_after_the_end_of_an_attempt_are_kept_while_the_handler_runs
         registry = handlers(mail=getattr(lasting, kind))
         async with running_worker(dsn, registry, lease=1, capture_logs="info") as worker:
             await wait_until_async(
-                lambda: worker.tally.listener_connected and lasting.began.is_set(), message="it listens and runs"
+                lambda: worker.counts.listener_connected and lasting.began.is_set(), message="it listens and runs"
             )
             if end == "cancel":
                 db.execute("select pgsched.cancel(%s)", (task_id,))
             elif end == "lost lease":
                 steal_leases(db)
-            await wait_until_async(lambda: len(worker.holds) == 0, message="the attempt has ended")
+            await wait_until_async(lambda: len(worker.leased_tasks) == 0, message="the attempt has ended")
             lasting.go_on.set()
             await wait_until_async(
-                lambda: worker.slots.running == 0 and not worker.holds.outlived, message="the handler has, too"
+                lambda: worker.executor.running == 0 and not worker.leased_tasks.outlived,
+                message="the handler has, too",
             )
         said = rows(db, LINES)
     after = ["after, by logging"] if kind == "unasking" else ["after", "after, by logging"]
@@ -280,12 +281,13 @@ async def test_lines_after_the_end_that_are_refused_are_given_up(dsn: str) -> No
         db.execute("alter table pgsched.execution_logs add check (message not like 'after%')")
         async with running_worker(dsn, handlers(mail=lasting.plain)) as worker:
             await wait_until_async(
-                lambda: worker.tally.listener_connected and lasting.began.is_set(), message="it listens and runs"
+                lambda: worker.counts.listener_connected and lasting.began.is_set(), message="it listens and runs"
             )
             db.execute("select pgsched.cancel(%s)", (task_id,))
             lasting.go_on.set()
             await wait_until_async(
-                lambda: worker.slots.running == 0 and not worker.holds.outlived, message="nothing is left of it"
+                lambda: worker.executor.running == 0 and not worker.leased_tasks.outlived,
+                message="nothing is left of it",
             )
             other = insert_task(db, "mail")
             await wait_until_async(lambda: task_row(db, other)["status"] == "running", message="the worker goes on")
@@ -295,5 +297,5 @@ async def test_lines_after_the_end_that_are_refused_are_given_up(dsn: str) -> No
 @on_loop
 async def test_nothing_to_report_costs_no_statement(dsn: str) -> None:
     async with engine(dsn) as one:
-        assert await one.worker._reporter.tick() == 0
+        assert await one.worker._reporter.run_once() == 0
         assert not one.worker._upkeep.connected

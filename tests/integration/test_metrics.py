@@ -24,7 +24,7 @@ from pgsched.observability.label_sets import LINGER_SECONDS
 from pgsched.ops.doctor.catalogue import NAMES
 from pgsched.worker import control_server
 from pgsched.worker.control_server import HttpServer
-from pgsched.worker.merged_metrics import Answering, Child
+from pgsched.worker.merged_metrics import Child, ControlServer
 from pgsched.worker.table_gauges import FRESH_SECONDS, STALE_SECONDS
 from tests.engine import Engine, engine, expire_leases, handlers, make_due, nothing, on_loop, running_worker
 from tests.processes import PgschedRunner
@@ -99,7 +99,7 @@ def samples(text: str) -> Samples:
 async def count(one: Engine) -> bool:
     """Renew the cache of the table's counts if it is old; returns whether it was."""
     assert one.worker._gauges is not None
-    return await one.worker._gauges.tick()
+    return await one.worker._gauges.run_once()
 
 
 def scrape(one: Engine) -> Samples:
@@ -119,7 +119,7 @@ async def test_every_metric_of_the_contract_is_there_with_its_labels_and_no_othe
             make_due(db, schedule)
             await one.work()
             insert_task(db)
-            one.tally.prune("default", completed=1)  # nothing is old enough here
+            one.counts.prune("default", completed=1)  # nothing is old enough here
             await count(one)
             with served(one) as address:
                 _, text = get(f"{address}/metrics")
@@ -272,7 +272,7 @@ async def test_due_rows_that_no_worker_can_run_are_counted(dsn: str) -> None:
         insert_task(db, "unknown")
         insert_task(db)
         async with engine(dsn) as one:
-            one.worker.heart.tick()
+            one.worker.heartbeat.run_once()
             await count(one)
             found = scrape(one)
     assert found["pgsched_unhandled_due"] == {("default", "unknown"): 1}
@@ -298,7 +298,7 @@ async def test_no_label_holds_an_id(dsn: str) -> None:
 @on_loop
 async def test_a_worker_at_work_is_healthy_and_ready(dsn: str) -> None:
     async with engine(dsn) as one:
-        one.worker.heart.tick()
+        one.worker.heartbeat.run_once()
         await one.claim()
         with served(one) as address:
             assert get(f"{address}/healthz") == (200, "ok\n")
@@ -308,9 +308,9 @@ async def test_a_worker_at_work_is_healthy_and_ready(dsn: str) -> None:
 @on_loop
 async def test_a_worker_whose_heartbeats_fail_is_healthy_but_not_ready(dsn: str) -> None:
     async with engine(dsn) as one:
-        one.worker.heart.tick()
+        one.worker.heartbeat.run_once()
         await one.claim()
-        one.worker.heart.last_beat -= 1000
+        one.worker.heartbeat.last_beat -= 1000
         with served(one) as address:
             assert get(f"{address}/healthz") == (200, "ok\n")  # another process would not find the database either
             code, text = get(f"{address}/readyz")
@@ -321,8 +321,8 @@ async def test_a_worker_whose_heartbeats_fail_is_healthy_but_not_ready(dsn: str)
 @on_loop
 async def test_a_worker_whose_heartbeat_stands_still_is_not_healthy(dsn: str) -> None:
     async with engine(dsn) as one:
-        one.worker.heart.tick()
-        one.worker.heart.last_try -= 1000
+        one.worker.heartbeat.run_once()
+        one.worker.heartbeat.last_try -= 1000
         with served(one) as address:
             code, text = get(f"{address}/healthz")
     assert code == 503
@@ -332,7 +332,7 @@ async def test_a_worker_whose_heartbeat_stands_still_is_not_healthy(dsn: str) ->
 @on_loop
 async def test_a_worker_without_a_connection_is_healthy_but_not_ready(dsn: str) -> None:
     async with engine(dsn) as one:
-        one.worker.heart.tick()
+        one.worker.heartbeat.run_once()
         with served(one) as address:
             assert get(f"{address}/healthz")[0] == 200
             assert get(f"{address}/readyz") == (503, "not connected to the database\n")
@@ -413,7 +413,7 @@ async def test_a_process_whose_metrics_fail_still_answers_the_other_questions(ds
         broken = CollectorRegistry()
         broken.register(Raising())
         orphaned = threading.Event()
-        Answering(
+        ControlServer(
             pipe=theirs,
             metrics=broken,
             healthy=raising,

@@ -112,7 +112,7 @@ async def test_ticks_that_were_not_run_are_counted_by_policy(dsn: str) -> None:
         five_ticks_missed(db, on_missed="skip")
         async with engine(dsn) as one:
             await one.work()
-            assert one.tally._missed.at(("mail", "default")).policies["skip"] == 5
+            assert one.counts._missed.at(("mail", "default")).policies["skip"] == 5
 
 
 @on_loop
@@ -149,10 +149,10 @@ async def test_ticks_during_a_run_are_overlapped_and_noted(dsn: str) -> None:
         task_id = insert_task(db, repeat_interval="1 second", scheduled_for=datetime.now(UTC))
         async with engine(dsn) as one:
             (task,) = await one.claim()
-            (hold,) = one.holds.take_waiting()
+            (leased,) = one.leased_tasks.take_waiting()
             begun = monotonic()
-            one.finisher.conclude(hold, Outcome("completed", begun, begun + 3.5))
-            await one.finisher.tick()
+            one.completer.conclude(leased, Outcome("completed", begun, begun + 3.5))
+            await one.completer.run_once()
         (missed,) = rows(db, "select * from pgsched.missed_ticks")
         assert (missed["reason"], missed["next_tick"]) == ("overlap", task_row(db, task_id)["scheduled_for"])
         assert missed["ticks"] >= 3

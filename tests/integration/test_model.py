@@ -26,7 +26,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from pgsched.client.client import Client
 from pgsched.db import claims, leases, outcomes
 from pgsched.db.claims import Probe
-from pgsched.db.leases import Identity, Pulse
+from pgsched.db.leases import HeartbeatConnection, Identity
 from pgsched.db.session import Session
 from pgsched.domain.attempt import PRIORITIES, Claimed, Finish, Outcome
 from pgsched.domain.errors import PgschedError, TaskNotFound, TransitionRefused
@@ -237,7 +237,7 @@ class Model(RuleBasedStateMachine):
         worker, task = self.hands[pick % len(self.hands)]
         row = self.rows.get(task.id)
         passes = row is not None and row.status == "running" and row.token == task.fencing_token
-        pulse = Pulse(dsn=self.dsn, identity=identity(worker))
+        pulse = HeartbeatConnection(dsn=self.dsn, identity=identity(worker))
         assert (task.id in pulse.beat([task], running=1, age=1)) == passes
         pulse.close()
         self.db.execute("delete from pgsched.workers")

@@ -144,9 +144,9 @@ async def test_a_worker_behind_a_pooler_polls_and_with_a_second_dsn_it_listens(d
                 where datname = current_database() and application_name like '%listener' and query ~ '^listen'
             """
             await wait_until_async(lambda: polling.health.unready() is None, message="the worker claims")
-            assert not polling.tally.listener_connected
+            assert not polling.counts.listener_connected
         async with running_worker(pooler.dsn, poll_interval=30, listen_dsn=dsn) as woken:
-            await wait_until_async(lambda: woken.tally.listener_connected, message="the worker listens")
+            await wait_until_async(lambda: woken.counts.listener_connected, message="the worker listens")
             assert len(rows(db, listening)) == 1
             sleeps = "select from pgsched.workers where sleeping_until > now() + interval '20 seconds'"
             await wait_until_async(lambda: bool(rows(db, sleeps)), message="the worker sleeps")

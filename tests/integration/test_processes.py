@@ -47,7 +47,7 @@ async def test_a_death_is_one_failed_attempt_and_the_next_may_go_well(dsn: str, 
             os.kill(await begun(tmp_path), signal.SIGKILL)
             (tmp_path / "go").touch()
             await wait_until_async(lambda: task_row(db, task_id)["status"] == "completed", message="it is completed")
-            assert worker.slots.running == 0
+            assert worker.executor.running == 0
         first, second = history(db, task_id)
     assert (first["status"], first["error"].split(" (")[0]) == ("failed", "the child process was killed by SIGKILL")
     assert (second["status"], second["result"]) == ("completed", "attempt 2")
@@ -96,11 +96,11 @@ async def test_a_cancel_ends_the_child_and_frees_its_slot(every_server_dsn: str,
     with database(every_server_dsn) as db:
         task_id = insert_task(db, "wait", payload=Jsonb({"folder": str(tmp_path)}))
         async with running_worker(every_server_dsn, app.registry, serve=SERVE) as worker:
-            await wait_until_async(lambda: worker.tally.listener_connected, message="it listens")
+            await wait_until_async(lambda: worker.counts.listener_connected, message="it listens")
             await begun(tmp_path)
             db.execute("select pgsched.cancel(%s)", (task_id,))
-            await wait_until_async(lambda: worker.slots.running == 0, message="its slot is free")
-            await wait_until_async(lambda: worker.slots.processes.count == 0, message="its child has ended")
+            await wait_until_async(lambda: worker.executor.running == 0, message="its slot is free")
+            await wait_until_async(lambda: worker.executor.processes.count == 0, message="its child has ended")
         row, (run,) = task_row(db, task_id), history(db, task_id)
     assert (row["status"], run["status"], (tmp_path / "cleaned").exists()) == ("cancelled", "cancelled", True)
 
@@ -114,7 +114,7 @@ async def test_a_timeout_ends_the_child(dsn: str, tmp_path: Path) -> None:
         async with engine(dsn, app.registry, serve=SERVE) as one:
             await one.work()
             assert task_row(db, task_id)["status"] == "dead"
-            await wait_until_async(lambda: one.worker.slots.processes.count == 0, message="its child was killed")
+            await wait_until_async(lambda: one.worker.executor.processes.count == 0, message="its child was killed")
         (run,) = history(db, task_id)
     assert (run["status"], run["error"]) == ("timed_out", "timed out after 0.2 s")
 
@@ -125,7 +125,7 @@ async def test_a_stopping_worker_gives_back_what_its_children_do_not_end(dsn: st
         task_id = insert_task(db, "wait", payload=Jsonb({"folder": str(tmp_path)}))
         async with running_worker(dsn, app.registry, serve=SERVE, shutdown_timeout=0) as worker:
             pid = await begun(tmp_path)
-        assert worker.slots.processes.count == 0
+        assert worker.executor.processes.count == 0
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
         row = task_row(db, task_id)
@@ -137,8 +137,8 @@ async def test_a_child_that_starts_while_the_worker_stops_does_not_stay(dsn: str
     with database(dsn) as db:
         task_id = insert_task(db, "pid")
         async with running_worker(dsn, app.registry, serve=SERVE, shutdown_timeout=0) as worker:
-            await wait_until_async(lambda: worker.slots.processes.count == 1, message="a child is being started")
-        assert worker.slots.processes.count == 0
+            await wait_until_async(lambda: worker.executor.processes.count == 1, message="a child is being started")
+        assert worker.executor.processes.count == 0
         assert task_row(db, task_id)["status"] in ("pending", "completed")
 
 

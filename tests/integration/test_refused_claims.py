@@ -264,7 +264,7 @@ async def test_a_worker_sets_no_more_aside_than_it_may(
     ids = [insert_bad(db) for _ in range(8)]
     refuse_updates(db, BAD)
     async with running_worker(dsn, handlers(mail=Mail()), concurrency=1, poll_interval=0.05) as worker:
-        await wait_until_async(lambda: worker.tally.database_errors > 0, message="the claim is refused, and said so")
+        await wait_until_async(lambda: worker.counts.database_errors > 0, message="the claim is refused, and said so")
         assert 3 <= len(worker.claimer.claims.set_aside) <= 4
         db.execute("drop trigger house_rule on pgsched.tasks")
         await completed(db, ids)
@@ -425,7 +425,7 @@ async def test_a_row_that_cannot_be_read_is_dead_and_its_neighbours_run(
     async with running_worker(dsn, handlers(mail=Mail()), **QUICK) as worker:
         await completed(db, good)
         row = await ended(db, bad)
-        assert worker.tally.database_errors == 0
+        assert worker.counts.database_errors == 0
     assert "cannot be read" in row["last_error"]
     assert values.partition(" ")[0] in row["last_error"]
     assert row["next_run_at"] is None
@@ -446,7 +446,7 @@ async def test_what_a_finish_claimed_and_cannot_be_read_is_dead_and_the_finish_i
         await completed(db, ids[::2])
         for bad in ids[1::2]:
             await ended(db, bad)
-        assert worker.tally.fenced == 0
+        assert worker.counts.fenced == 0
     assert mail.ran == ids[::2]
 
 
@@ -488,14 +488,14 @@ async def test_a_row_that_cannot_be_given_back_holds_up_no_other(dsn: str, db: D
     good, bad = insert_around(db, 6)
     async with engine(dsn) as one:
         await one.claim()
-        for hold in one.holds.take_waiting():  # as if the answer had been lost
-            one.holds.drop(hold)
+        for leased in one.leased_tasks.take_waiting():  # as if the answer had been lost
+            one.leased_tasks.drop(leased)
         refuse_updates(db, "old.payload ? 'bad'")
-        one.worker.claimer._unanswered = True
+        one.worker.claimer._outcome_unknown = True
         again = await one.claim()
         assert {task.id for task in again} == set(good)
         assert task_row(db, bad)["status"] == "running", "its lease runs out"
-        assert not one.worker.claimer._unanswered
+        assert not one.worker.claimer._outcome_unknown
 
 
 @on_loop
@@ -503,9 +503,9 @@ async def test_a_locked_row_that_is_to_be_given_back_holds_up_no_other(dsn: str,
     good, bad = insert_around(db, 6)
     async with engine(dsn) as one:
         await one.claim()
-        for hold in one.holds.take_waiting():
-            one.holds.drop(hold)
-        one.worker.claimer._unanswered = True
+        for leased in one.leased_tasks.take_waiting():
+            one.leased_tasks.drop(leased)
+        one.worker.claimer._outcome_unknown = True
         with database(dsn) as slow, slow.transaction():
             slow.execute("select from pgsched.tasks where id = %s for update", (bad,))
             again = await one.claim()
@@ -544,7 +544,7 @@ async def test_a_worker_that_may_not_sleep_still_claims(dsn: str, db: Database) 
     async with running_worker(dsn, handlers(mail=Mail()), **QUICK) as worker:
         for _ in range(3):
             await completed(db, [insert_task(db)])
-        assert worker.tally.database_errors == 0
+        assert worker.counts.database_errors == 0
 
 
 @on_loop
@@ -565,7 +565,7 @@ async def test_late_starts_that_cannot_be_noted_stop_no_claim(dsn: str, db: Data
     async with running_worker(dsn, handlers(mail=slow), concurrency=2, poll_interval=0.05) as worker:
         await completed(db, ids)
         await completed(db, [insert_task(db)])
-        assert worker.tally.database_errors == 0
+        assert worker.counts.database_errors == 0
 
 
 @on_loop
@@ -577,7 +577,7 @@ async def test_a_group_that_somebody_has_locked_holds_up_no_other(dsn: str, db: 
         await one.claim()
         with database(dsn) as slow, slow.transaction():
             slow.execute("select from pgsched.tasks where id = any(%s) for update", (locked,))
-            one.worker.slots.feed()
+            one.worker.executor.feed()
             await wait_until_async(
                 lambda: task_row(db, other)["status"] == "blocked", timeout=20, message="the other group has fired"
             )

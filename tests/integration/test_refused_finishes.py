@@ -52,9 +52,9 @@ async def work(one: Engine) -> None:
     """Claim, run and write all that can be written."""
     await one.claim()
     await one.started()
-    await wait_until_async(lambda: not one.worker.slots.running, message="all have ended")
-    while one.finisher.busy:
-        await one.finisher.tick()
+    await wait_until_async(lambda: not one.worker.executor.running, message="all have ended")
+    while one.completer.busy:
+        await one.completer.run_once()
 
 
 @on_loop
@@ -94,10 +94,10 @@ async def test_an_outcome_refused_for_what_may_pass_is_set_aside_until_it_has(ds
         async with engine(dsn, handlers(mail=Mail()), concurrency=50) as one:
             await work(one)
             assert statuses(db, good) == {"completed"}
-            assert one.finisher.set_aside.ids == [bad]
+            assert one.completer.set_aside.ids == [bad]
             db.execute("drop trigger house_rule on pgsched.tasks")
-            one.finisher.set_aside.hurry()
-            await one.finisher.tick()
+            one.completer.set_aside.hurry()
+            await one.completer.run_once()
         assert statuses(db, [bad]) == {"completed"}
 
 
@@ -110,10 +110,10 @@ async def test_outcomes_that_are_all_refused_wait_for_the_end_of_it(dsn: str) ->
         async with engine(dsn, handlers(mail=Mail()), concurrency=50) as one:
             await work(one)
             assert statuses(db, ids) == {"running"}
-            assert len(one.finisher.set_aside) == FEW + 5
+            assert len(one.completer.set_aside) == FEW + 5
             db.execute("drop trigger house_rule on pgsched.tasks")
-            one.finisher.set_aside.hurry()
-            await one.finisher.tick()
+            one.completer.set_aside.hurry()
+            await one.completer.run_once()
         assert statuses(db, ids) == {"completed"}
 
 
@@ -127,10 +127,10 @@ async def test_outcomes_that_are_all_refused_for_long_or_at_the_last_are_dead(ds
             await work(one)
             for _ in range(1 if stops else PATIENCE):
                 assert statuses(db, ids) == {"running"}
-                one.finisher.set_aside.hurry()
+                one.completer.set_aside.hurry()
                 if stops:
-                    one.finisher.try_all()
-                await one.finisher.tick()
+                    one.completer.try_all()
+                await one.completer.run_once()
         assert statuses(db, ids) == {"dead"}
 
 
@@ -145,9 +145,9 @@ async def test_an_outcome_that_a_trigger_refuses_as_the_server_would_is_set_asid
             with pytest.raises(DatabaseUnavailable, match="as if"):
                 await work(one)
             assert statuses(db, good) == {"running"}
-            await one.finisher.tick()
+            await one.completer.run_once()
             assert statuses(db, good) == {"completed"}
-            assert one.finisher.set_aside.ids == [bad]
+            assert one.completer.set_aside.ids == [bad]
 
 
 @on_loop
@@ -162,20 +162,20 @@ async def test_an_outcome_that_a_trigger_drops_is_dead_or_set_aside_and_no_fence
         async with engine(dsn, handlers(mail=mail), concurrency=50) as one:
             await work(one)
             assert statuses(db, good) == {"completed"}
-            assert one.finisher.set_aside.ids == [bad]
-            one.finisher.try_all()
-            await one.finisher.tick()
+            assert one.completer.set_aside.ids == [bad]
+            one.completer.try_all()
+            await one.completer.run_once()
             row = task_row(db, bad)
             assert row["status"] == status
             if status == "dead":
                 assert "the update was dropped" in row["last_error"]
             else:
-                assert one.finisher.set_aside.ids == [bad]
+                assert one.completer.set_aside.ids == [bad]
                 db.execute("drop trigger house_rule on pgsched.tasks")
-                one.finisher.try_all()
-                await one.finisher.tick()
+                one.completer.try_all()
+                await one.completer.run_once()
                 assert task_row(db, bad)["status"] == "completed"
-            assert one.worker.tally.fenced == 0
+            assert one.worker.counts.fenced == 0
     assert len(mail.ran) == 31
 
 
@@ -207,7 +207,7 @@ async def test_an_outcome_that_can_be_written_in_no_way_is_set_aside_and_written
             late = insert_task(db)
             await wait_until_async(lambda: statuses(db, [late]) == {"completed"}, message="the worker goes on")
             db.execute("drop trigger house_rule on pgsched.tasks")
-            worker.finisher.try_all()
+            worker.completer.try_all()
             await wait_until_async(lambda: statuses(db, [bad]) == {"completed"}, message="it is written")
             await wait_until_async(lambda: rows(db, listed) == [], message="it is shown no more")
     assert mail.ran.count(bad) == 1
@@ -224,13 +224,13 @@ async def test_a_row_that_somebody_has_locked_holds_up_no_other(dsn: str) -> Non
                 other.execute("select from pgsched.tasks where id = %s for update", (locked,))
                 await one.started()
                 await one.finished(31)
-                while one.finisher.busy:
-                    await one.finisher.tick()
+                while one.completer.busy:
+                    await one.completer.run_once()
                 assert statuses(db, good) == {"completed"}
                 assert statuses(db, [locked]) == {"running"}
-                assert one.finisher.set_aside.ids == [locked]
-            one.finisher.try_all()
-            await one.finisher.tick()
+                assert one.completer.set_aside.ids == [locked]
+            one.completer.try_all()
+            await one.completer.run_once()
         assert statuses(db, [locked]) == {"completed"}
     assert mail.ran.count(locked) == 1
 
@@ -246,10 +246,10 @@ async def test_a_lock_on_the_whole_table_sets_few_aside_and_is_waited_for(dsn: s
             with other.transaction():
                 other.execute("lock table pgsched.executions in exclusive mode")
                 with pytest.raises(DatabaseUnavailable):
-                    await one.finisher.tick()
-                assert len(one.finisher.set_aside) == MAX_PASSING
-            one.finisher.try_all()
-            await one.finisher.tick()
+                    await one.completer.run_once()
+                assert len(one.completer.set_aside) == MAX_PASSING
+            one.completer.try_all()
+            await one.completer.run_once()
         assert statuses(db, good) == {"completed"}
 
 
@@ -260,10 +260,10 @@ async def test_a_result_that_the_database_cannot_hold_is_found_too(dsn: str, res
         good, (bad,) = insert(db, 10)
         async with engine(dsn, handlers(mail=Mail()), concurrency=50) as one:
             await one.claim()
-            for hold in one.holds.take_waiting():
-                value = result if hold.task.id == bad else '"fine"'
-                one.finisher.conclude(hold, Outcome("completed", 0.0, 0.0, result=value))
-            await one.finisher.tick()
+            for leased in one.leased_tasks.take_waiting():
+                value = result if leased.task.id == bad else '"fine"'
+                one.completer.conclude(leased, Outcome("completed", 0.0, 0.0, result=value))
+            await one.completer.run_once()
         assert statuses(db, good) == {"completed"}
         assert statuses(db, [bad]) == {"dead"}
 
@@ -309,8 +309,8 @@ async def test_large_results_are_written_in_several_statements(dsn: str) -> None
             await one.claim()
             await one.started()
             await one.finished(40)
-            while one.finisher.busy:
-                await one.finisher.tick()
+            while one.completer.busy:
+                await one.completer.run_once()
         assert statuses(db, good) == {"completed"}
         (found,) = rows(db, "select count(distinct xmin::text) as n from pgsched.tasks")
         assert found["n"] >= 40 * 1_000_000 / finishing.MAX_BYTES
@@ -327,13 +327,13 @@ async def test_nothing_more_is_claimed_while_outcomes_cannot_be_written(
         refuse_updates(db, "old.status = 'running' and new.status <> 'running'")
         ids, _ = insert(db, 80, bad=0)
         async with running_worker(dsn, handlers(mail=mail), concurrency=5, max_batch=10) as worker:
-            await wait_until_async(lambda: worker.finisher.behind, message="the worker stops claiming")
+            await wait_until_async(lambda: worker.completer.behind, message="the worker stops claiming")
             await wait_until_async(
-                lambda: len(worker.finisher.set_aside) == len(mail.ran), timeout=30, message="what was claimed has run"
+                lambda: len(worker.completer.set_aside) == len(mail.ran), timeout=30, message="what was claimed has run"
             )
             assert len(mail.ran) < 80
             db.execute("drop trigger house_rule on pgsched.tasks")
-            worker.finisher.try_all()
+            worker.completer.try_all()
             await wait_until_async(lambda: statuses(db, ids) == {"completed"}, timeout=30, message="all are written")
     assert sorted(mail.ran) == sorted(ids), "each ran once"
 
@@ -345,11 +345,11 @@ async def test_a_lease_that_cannot_be_renewed_costs_no_other_its_own(dsn: str) -
         async with engine(dsn, concurrency=50) as one:
             await one.claim()
             lost: list[int] = []
-            one.worker.heart._on_lost = lambda holds: lost.extend(hold.task.id for hold in holds)
+            one.worker.heartbeat._on_lost = lambda leased_tasks: lost.extend(leased.task.id for leased in leased_tasks)
             refuse_updates(db, BAD)
-            age(one.holds)
+            age(one.leased_tasks)
             db.execute("update pgsched.tasks set locked_until = now() + '1 second' where not payload ? 'bad'")
-            one.worker.heart.tick()
+            one.worker.heartbeat.run_once()
             renewed = "select count(*) as n from pgsched.tasks where locked_until > now() + '10 s' and id = any(%s)"
             (found,) = rows(db, renewed, good)
             assert (found["n"], lost) == (20, [])
@@ -363,7 +363,7 @@ async def test_a_row_that_cannot_be_given_back_costs_no_other(dsn: str) -> None:
         refuse_updates(db, "new.payload ? 'bad' and new.status = 'pending'")
         async with engine(dsn, concurrency=50) as one:
             await one.claim()
-            await one.worker.ending().give_back(one.holds.take_waiting())
+            await one.worker.ending().give_back(one.leased_tasks.take_waiting())
         assert statuses(db, good) == {"pending"}
         assert statuses(db, [bad]) == {"running"}
 
@@ -383,10 +383,10 @@ async def test_progress_that_is_refused_costs_no_other_its_own(dsn: str) -> None
             await one.claim()
             await one.started()
             shown = "select id from pgsched.tasks where progress is not null order by id"
-            await one.worker._reporter.tick()
+            await one.worker._reporter.run_once()
             assert [row["id"] for row in rows(db, shown)] == sorted(good)
             db.execute("drop trigger house_rule on pgsched.tasks")
-            await one.worker._reporter.tick()
+            await one.worker._reporter.run_once()
             assert [row["id"] for row in rows(db, shown)] == sorted([*good, bad])
             go_on.set()
             await one.run()
@@ -407,7 +407,7 @@ async def test_progress_of_a_row_that_somebody_has_locked_keeps_no_other_waiting
             await one.started()
             with other.transaction():
                 other.execute("select from pgsched.tasks where id = %s for update", (locked,))
-                await one.worker._reporter.tick()
+                await one.worker._reporter.run_once()
                 shown = rows(db, "select id from pgsched.tasks where progress is not null order by id")
                 assert [row["id"] for row in shown] == sorted(good)
             go_on.set()
@@ -426,9 +426,9 @@ async def test_an_old_outcome_does_not_land_on_a_new_task_of_the_same_id_and_tok
             task_id = insert_task(db)
             (task,) = await new.claim()
             assert (task.id, task.fencing_token) == (task_id, 1)
-            await old.finisher.tick()
+            await old.completer.run_once()
             assert statuses(db, [task_id]) == {"running"}
-            assert old.tally.fenced == 1
+            assert old.counts.fenced == 1
 
 
 @on_loop
@@ -442,7 +442,7 @@ async def test_not_even_of_the_same_worker(dsn: str) -> None:
             db.execute("truncate pgsched.tasks restart identity cascade")
             task_id = insert_task(db)
             await one.claim()
-            await one.finisher.tick()
+            await one.completer.run_once()
             assert statuses(db, [task_id]) == {"running"}
             await one.run()
         assert statuses(db, [task_id]) == {"completed"}

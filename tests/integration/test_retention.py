@@ -9,19 +9,19 @@ import psycopg
 import pytest
 
 from pgsched import AsyncClient, Client
-from pgsched.db.retention import Eraser
+from pgsched.db.retention import RetentionStore
 from pgsched.domain.errors import InvalidTask, PgschedError
 from pgsched.domain.interval import Interval
 from pgsched.ops import retention
-from pgsched.ops.retention import Wish
+from pgsched.ops.retention import RetentionOverride
 from pgsched.worker import retention as worker_retention
-from pgsched.worker.metrics import Tally
+from pgsched.worker.metrics import WorkerMetrics
 from tests.engine import engine, on_loop, rows, running_worker
 from tests.retained import finished, gone_of, left, many_finished, old_day, prune_now
 from tests.tables import database, insert_task
 from tests.waiting import wait_until_async
 
-SETTINGS = Wish()
+SETTINGS = RetentionOverride()
 """Nothing but what the settings say."""
 HOUR = Interval(microseconds=3_600_000_000)
 
@@ -29,11 +29,11 @@ HOUR = Interval(microseconds=3_600_000_000)
 # Which go.
 
 
-def pruned(tally: Tally) -> dict[tuple[str, str], float]:
+def pruned(counts: WorkerMetrics) -> dict[tuple[str, str], float]:
     """What the metrics say was deleted, by queue and status."""
     return {
         (sample.labels["queue"], sample.labels["status"]): sample.value
-        for family in tally.collect()
+        for family in counts.collect()
         for sample in family.samples
         if sample.name == "pgsched_pruned_total" and sample.value
     }
@@ -100,7 +100,7 @@ def test_what_a_dead_task_depended_on_goes_with_it(dsn: str) -> None:
     with database(dsn) as db:
         result = finished(db, observed=True)
         finished(db, status="dead", depends_on=[result])
-        prune_now(dsn, Wish(completed_older_than=Interval()))
+        prune_now(dsn, RetentionOverride(completed_older_than=Interval()))
         assert len(left(db)) == 2, "a dead task may be tried again"
         prune_now(dsn)
         assert left(db) == []
@@ -110,7 +110,7 @@ def test_wish_stands_for_both_numbers_of_its_kind_and_leaves_the_other(dsn: str)
     with database(dsn) as db, Client(dsn) as client:
         young, dead = finished(db, "1 minute"), finished(db, "2 hours", "dead")
         client.set_settings(retention_count=0, dead_retention="1h")
-        assert gone_of(prune_now(dsn, Wish(completed_older_than=HOUR))) == {"default": (0, 0, 1)}
+        assert gone_of(prune_now(dsn, RetentionOverride(completed_older_than=HOUR))) == {"default": (0, 0, 1)}
         assert left(db) == [young], f"{dead} went by the settings"
 
 
@@ -150,13 +150,13 @@ def test_run_stops_when_its_time_is_over_and_the_next_one_goes_on(dsn: str) -> N
 
 def test_batches_are_small_whatever_there_is(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    prune = Eraser.prune
+    prune = RetentionStore.prune
 
-    def noted(self: Eraser, *given: Any) -> Any:
+    def noted(self: RetentionStore, *given: Any) -> Any:
         asked.append(given[-1])
         return prune(self, *given)
 
-    monkeypatch.setattr(Eraser, "prune", noted)
+    monkeypatch.setattr(RetentionStore, "prune", noted)
     with database(dsn) as db:
         many_finished(db, 8000)
         prune_now(dsn)
@@ -177,8 +177,8 @@ async def test_worker_deletes_by_itself_and_counts_it(dsn: str, monkeypatch: pyt
             finished(db, "2 hours", status, queue="mail")
         async with running_worker(dsn) as one:
             await wait_until_async(lambda: not left(db), message="what is old is gone")
-            await wait_until_async(lambda: sum(pruned(one.tally).values()) == 4, message="it is counted")
-            assert pruned(one.tally) == {("mail", "completed"): 2, ("mail", "cancelled"): 1, ("mail", "dead"): 1}
+            await wait_until_async(lambda: sum(pruned(one.counts).values()) == 4, message="it is counted")
+            assert pruned(one.counts) == {("mail", "completed"): 2, ("mail", "cancelled"): 1, ("mail", "dead"): 1}
             assert [lock.name for lock in client.locks()] == ["pgsched.retention"]
         await wait_until_async(lambda: not client.locks(), message="the lock is given back")
 
@@ -187,21 +187,21 @@ async def test_worker_deletes_by_itself_and_counts_it(dsn: str, monkeypatch: pyt
 async def test_one_worker_at_a_time_deletes(dsn: str) -> None:
     with database(dsn) as db, Client(dsn) as client:
         async with engine(dsn) as first, engine(dsn) as second:
-            assert first.worker.retention.tick() is None, "nothing is to be deleted"
+            assert first.worker.retention.run_once() is None, "nothing is to be deleted"
             assert client.locks() == []
             client.set_settings(retention="0s", allow_short=True)
-            assert first.worker.retention.tick() is not None
+            assert first.worker.retention.run_once() is not None
             finished(db)
-            assert second.worker.retention.tick() is None
+            assert second.worker.retention.run_once() is None
             assert len(left(db)) == 1
             first.worker.retention._give_back()
-            assert second.worker.retention.tick() is not None
+            assert second.worker.retention.run_once() is not None
             assert left(db) == []
             client.set_settings(retention=None)
-            assert second.worker.retention.tick() is None
+            assert second.worker.retention.run_once() is None
             assert client.locks() == []
             for one in (first, second):
-                one.worker.retention._eraser.close()
+                one.worker.retention._store.close()
 
 
 def test_busy_worker_looks_more_often() -> None:

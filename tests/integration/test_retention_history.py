@@ -12,19 +12,19 @@ import psycopg
 import pytest
 
 from pgsched import Client
-from pgsched.db.retention import Eraser
+from pgsched.db.retention import RetentionStore
 from pgsched.domain.errors import DatabaseUnavailable, PgschedError
 from pgsched.domain.interval import Interval
 from pgsched.ops import retention
 from pgsched.ops.archive import Archive
-from pgsched.ops.retention import Wish
+from pgsched.ops.retention import RetentionOverride
 from tests.engine import rows
 from tests.retained import FORTY_DAYS_AGO, Database, finished, left, old_day, prune_now
 from tests.tables import database
 
-SETTINGS = Wish()
+SETTINGS = RetentionOverride()
 """Nothing but what the settings say."""
-HISTORY = Wish(history_older_than=Interval(days=30))
+HISTORY = RetentionOverride(history_older_than=Interval(days=30))
 
 
 def attempt(db: Database, task_id: int, ago: str = "40 days") -> None:
@@ -89,18 +89,18 @@ def test_rows_are_on_the_disk_before_they_are_deleted(
     dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
-    fsync, delete = os.fsync, Eraser.delete
+    fsync, delete = os.fsync, RetentionStore.delete
 
     def noted_sync(handle: int) -> None:
         steps.append("synced")
         fsync(handle)
 
-    def noted_delete(self: Eraser, *given: Any, **more: Any) -> Any:
+    def noted_delete(self: RetentionStore, *given: Any, **more: Any) -> Any:
         steps.append("deleted")
         return delete(self, *given, **more)
 
     monkeypatch.setattr(os, "fsync", noted_sync)
-    monkeypatch.setattr(Eraser, "delete", noted_delete)
+    monkeypatch.setattr(RetentionStore, "delete", noted_delete)
     with database(dsn) as db:
         finished(db)
     prune_now(dsn, archive=Archive(tmp_path))
@@ -117,9 +117,9 @@ def test_rows_are_never_in_neither_place(
         first = finished(db, "2 hours")
         prune_now(dsn, archive=archive)
         second = finished(db)
-        delete = Eraser.delete
+        delete = RetentionStore.delete
 
-        def fail(self: Eraser, *given: Any, **more: Any) -> Any:
+        def fail(self: RetentionStore, *given: Any, **more: Any) -> Any:
             if broken == "commit":
                 delete(self, *given, **more)
                 db.execute(
@@ -129,7 +129,7 @@ def test_rows_are_never_in_neither_place(
                 return (1, 0, 0)
             raise DatabaseUnavailable("it broke")
 
-        monkeypatch.setattr(Eraser, "delete", fail)
+        monkeypatch.setattr(RetentionStore, "delete", fail)
         with pytest.raises(PgschedError):
             prune_now(dsn, archive=archive)
         assert left(db) == [second]

@@ -185,6 +185,6 @@ def test_what_stays_is_what_the_model_says(
         small.setattr(retention, "FIRST_BATCH", batch)
         small.setattr(retention, "SMALLEST_BATCH", 1)
         small.setattr(retention, "LARGEST_BATCH", batch)
-        while any(sum(one[1:]) for one in prune_now(dsn, retention.Wish()).queues):
+        while any(sum(one[1:]) for one in prune_now(dsn, retention.RetentionOverride()).queues):
             pass
     assert left(connection) == surviving(rows, kept)

@@ -13,7 +13,7 @@ import pytest
 from pgsched.db import claims, outcomes
 from pgsched.execution.context import Context
 from pgsched.execution.registry import Registry
-from pgsched.worker.shutdown import Ending
+from pgsched.worker.shutdown import Shutdown
 from pgsched.worker.worker import Worker
 from tests.engine import engine, expire_leases, handlers, history, on_loop, rows, running_worker
 from tests.tables import database, insert_task, task_row
@@ -37,7 +37,7 @@ async def test_rows_that_wait_are_given_back_with_their_attempt_and_those_that_r
             insert_task(db)
         async with running_worker(every_server_dsn, handlers(mail=slow), concurrency=1) as worker:
             await began.wait()
-            extra = await worker.claimer.tick(4)  # more than it would take by itself
+            extra = await worker.claimer.run_once(4)  # more than it would take by itself
             assert extra
             worker.stop()
             await wait_until_async(
@@ -199,7 +199,7 @@ async def test_a_stopping_worker_claims_no_more(dsn: str) -> None:
         async with running_worker(dsn, handlers(mail=slow), poll_interval=0.05) as worker:
             await began.wait()
             worker.stop()
-            await wait_until_async(lambda: worker.slots._closing, message="it winds down")
+            await wait_until_async(lambda: worker.executor._closing, message="it winds down")
             later = insert_task(db)
             assert worker.health.unready() == "stopping"
             go_on.set()
@@ -237,7 +237,7 @@ async def test_a_step_of_the_end_that_fails_keeps_none_of_the_others_from_being_
     async def failing(*_arguments: object) -> None:
         raise error
 
-    monkeypatch.setattr(Ending, step, failing)
+    monkeypatch.setattr(Shutdown, step, failing)
     with database(dsn) as db:
         task_id = insert_task(db)
         with suppress(asyncio.CancelledError):
@@ -249,9 +249,9 @@ async def test_a_step_of_the_end_that_fails_keeps_none_of_the_others_from_being_
         assert not worker.retention._thread.is_alive()
         assert not any(session.connected for session in (worker._claims, worker._finishes, worker._upkeep))
         if step != "_end_heartbeat":
-            assert not worker.heart._thread.is_alive()
-        worker.heart.stop(5)
-        worker.slots.close()
+            assert not worker.heartbeat._thread.is_alive()
+        worker.heartbeat.stop(5)
+        worker.executor.close()
 
 
 @on_loop
@@ -307,10 +307,10 @@ async def test_a_slot_whose_preparation_somebody_cancelled_lets_go_of_its_row(
         insert_task(db)
         async with engine(dsn, registry) as one:
             with monkeypatch.context() as broken:
-                broken.setattr(one.worker.slots._attempts, "prepare", cancelled)
+                broken.setattr(one.worker.executor._attempts, "prepare", cancelled)
                 await one.claim()
-                one.worker.slots.feed()
-                await wait_until_async(lambda: len(one.holds) == 0, message="nothing is in hand")
+                one.worker.executor.feed()
+                await wait_until_async(lambda: len(one.leased_tasks) == 0, message="nothing is in hand")
             expire_leases(db)
             await one.work()
         assert rows(db, STATES) == [{"status": "completed", "n": 1}]

@@ -71,13 +71,13 @@ async def test_a_statement_that_nobody_waits_for_is_stopped_where_the_server_ans
 async def test_a_heartbeat_that_gets_no_answer_goes_on_by_another_connection(dsn: str, proxy: Proxy) -> None:
     with database(dsn) as db:
         async with engine(proxy.dsn, lease=2) as one:
-            await asyncio.to_thread(one.worker.heart.tick)
+            await asyncio.to_thread(one.worker.heartbeat.run_once)
             before = rows(db, "select heartbeat_at from pgsched.workers")
             proxy.tell("silent")
             with pytest.raises(DatabaseUnavailable, match="no answer within 1 s"):
-                await asyncio.to_thread(one.worker.heart.tick)
+                await asyncio.to_thread(one.worker.heartbeat.run_once)
             proxy.tell("pass")
-            await asyncio.to_thread(one.worker.heart.tick)
+            await asyncio.to_thread(one.worker.heartbeat.run_once)
             assert rows(db, "select heartbeat_at from pgsched.workers") != before
 
 
@@ -130,14 +130,14 @@ async def test_a_plain_handler_whose_connection_fell_silent_lets_go_of_its_threa
         task_id = insert_task(db)
         async with engine(proxy.dsn, app.registry, concurrency=1) as one:
             await one.claim()
-            one.worker.slots.feed()
+            one.worker.executor.feed()
             await asyncio.to_thread(asked.wait, 10)
-            (hold,) = one.holds.snapshot()
-            one.holds.abandon(hold)  # as the heartbeat does when the lease is lost
+            (leased,) = one.leased_tasks.snapshot()
+            one.leased_tasks.abandon(leased)  # as the heartbeat does when the lease is lost
             await wait_until_async(left.is_set, message="the statement is given up")
             proxy.tell("pass")
             expire_leases(db)
-            await wait_until_async(lambda: one.worker.slots.free == 1, message="its slot is free")
+            await wait_until_async(lambda: one.worker.executor.free == 1, message="its slot is free")
             await one.worker._claims.close()  # it is silent too, and would be noticed by and by
             await one.claim()
             await one.run()

@@ -48,7 +48,7 @@ def add_sleeper(db: Database, *, until: str, queue: str = "default") -> None:
 async def test_a_worker_sleeps_until_the_next_row_is_due(dsn: str, db: Database) -> None:
     db.execute("insert into pgsched.tasks (task_type, next_run_at) values ('mail', now() + interval '20 seconds')")
     async with engine(dsn) as one:
-        one.worker.heart.tick()
+        one.worker.heartbeat.run_once()
         seconds = await fall_asleep(one.worker._claims, one.worker.identity, 60.0)
         assert seconds is not None
         assert 10 < seconds <= 20
@@ -60,7 +60,7 @@ async def test_a_worker_sleeps_until_the_next_row_is_due(dsn: str, db: Database)
 @on_loop
 async def test_a_worker_publishes_no_longer_sleep_than_it_is_told(dsn: str, db: Database) -> None:
     async with engine(dsn) as one:
-        one.worker.heart.tick()
+        one.worker.heartbeat.run_once()
         assert await fall_asleep(one.worker._claims, one.worker.identity, 60.0) == pytest.approx(60.0)
 
 
@@ -68,7 +68,7 @@ async def test_a_worker_publishes_no_longer_sleep_than_it_is_told(dsn: str, db: 
 async def test_rows_of_other_queues_do_not_shorten_the_sleep(dsn: str, db: Database) -> None:
     insert_task(db, queue="other", next_run_at=datetime.now(UTC) + timedelta(seconds=5))
     async with engine(dsn) as one:
-        one.worker.heart.tick()
+        one.worker.heartbeat.run_once()
         assert await fall_asleep(one.worker._claims, one.worker.identity, 60.0) == pytest.approx(60.0)
 
 
@@ -81,7 +81,7 @@ async def test_a_worker_that_is_not_registered_does_not_rely_on_calls(dsn: str) 
 @on_loop
 async def test_a_busy_worker_is_not_asleep(dsn: str, db: Database) -> None:
     async with engine(dsn) as one:
-        one.worker.heart.tick()
+        one.worker.heartbeat.run_once()
         await fall_asleep(one.worker._claims, one.worker.identity, 60.0)
         await wake_up(one.worker._claims, one.worker.identity)
         assert rows(db, "select sleeping_until from pgsched.workers") == [{"sleeping_until": None}]
@@ -111,7 +111,7 @@ async def test_a_sleep_is_renewed_before_it_is_over_and_without_second_looks(
     clock = Clock()
     monkeypatch.setattr("pgsched.worker.sleep.monotonic", clock)
     async with engine(dsn, poll_interval=5) as one:
-        one.worker.heart.tick()
+        one.worker.heartbeat.run_once()
         sleep = one.worker.claimer._sleep
         assert await looks(sleep) == [*SECOND_LOOKS, 5]
         (first,) = rows(db, "select sleeping_until from pgsched.workers")
@@ -136,7 +136,7 @@ async def test_a_sleep_that_a_row_ends_is_not_renewed_before(
     monkeypatch.setattr("pgsched.worker.sleep.monotonic", clock)
     db.execute("insert into pgsched.tasks (task_type, next_run_at) values ('mail', now() + interval '30 seconds')")
     async with engine(dsn, poll_interval=5) as one:
-        one.worker.heart.tick()
+        one.worker.heartbeat.run_once()
         sleep = one.worker.claimer._sleep
         await looks(sleep)
         (first,) = rows(db, "select sleeping_until from pgsched.workers")
@@ -227,7 +227,7 @@ async def test_a_released_row_calls(dsn: str, db: Database, ear: Database) -> No
     async with engine(dsn) as one:
         await one.claim()
         add_sleeper(db, until=SOON)
-        await one.worker.ending().give_back(one.holds.take_waiting())
+        await one.worker.ending().give_back(one.leased_tasks.take_waiting())
         assert calls(ear) == ["default"]
 
 
@@ -249,7 +249,7 @@ async def until_completed(db: Database, task_id: int) -> None:
 @on_loop
 async def test_a_sleeping_worker_runs_what_is_inserted_without_waiting_for_its_poll(dsn: str, db: Database) -> None:
     async with running_worker(dsn, poll_interval=3600) as worker:
-        await wait_until_async(lambda: worker.tally.listener_connected, message="it listens")
+        await wait_until_async(lambda: worker.counts.listener_connected, message="it listens")
         await until_asleep(db)
         await until_completed(db, insert_task(db))
 
@@ -276,7 +276,7 @@ async def test_a_row_whose_transaction_was_open_while_the_worker_fell_asleep_is_
 @on_loop
 async def test_a_listener_that_was_cut_off_comes_back_and_catches_up(dsn: str, db: Database) -> None:
     async with running_worker(dsn, poll_interval=3600) as worker:
-        await wait_until_async(lambda: worker.tally.listener_connected, message="it listens")
+        await wait_until_async(lambda: worker.counts.listener_connected, message="it listens")
         await until_asleep(db)
         db.execute("alter table pgsched.tasks disable trigger prepare")  # the call that is lost
         db.execute(
@@ -288,8 +288,8 @@ async def test_a_listener_that_was_cut_off_comes_back_and_catches_up(dsn: str, d
         )
         (row,) = rows(db, "select id from pgsched.tasks")
         await until_completed(db, row["id"])
-        await wait_until_async(lambda: worker.tally.listener_connected, message="it listens again")
-        assert worker.tally.database_errors >= 1
+        await wait_until_async(lambda: worker.counts.listener_connected, message="it listens again")
+        assert worker.counts.database_errors >= 1
 
 
 @on_loop
@@ -301,4 +301,4 @@ async def test_without_a_listener_the_poll_finds_work(dsn: str, db: Database, mo
     async with running_worker(dsn, handlers(mail=lambda: None), poll_interval=0.05) as worker:
         await until_asleep(db)
         await until_completed(db, insert_task(db))
-        assert not worker.tally.listener_connected
+        assert not worker.counts.listener_connected

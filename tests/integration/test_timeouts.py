@@ -59,9 +59,9 @@ async def test_a_plain_function_that_overstays_is_reported_but_keeps_its_slot_un
         async with engine(dsn, handlers(mail=slow), concurrency=1) as one:
             await one.work()
             assert task_row(db, task_id)["status"] == "pending"
-            assert one.worker.slots.free == 0
+            assert one.worker.executor.free == 0
             go_on.set()
-            await wait_until_async(lambda: one.worker.slots.free == 1, message="the slot is free again")
+            await wait_until_async(lambda: one.worker.executor.free == 1, message="the slot is free again")
 
 
 @on_loop
@@ -127,7 +127,7 @@ async def test_a_cancellation_that_a_handler_leaves_behind_does_not_reach_the_ne
         ids = [insert_task(db, "bad"), insert_task(db, "good"), insert_task(db, "bad"), insert_task(db, "good")]
         async with engine(dsn, handlers(bad=leave_one_behind, good=fine), concurrency=1) as one:
             await one.work()
-            assert one.worker.slots.free == 1
+            assert one.worker.executor.free == 1
         assert {task_row(db, task_id)["status"] for task_id in ids} == {"completed"}
 
 

@@ -431,9 +431,9 @@ async def test_lost_attempt_ends_its_span_as_lost(dsn: str, traced: Traced) -> N
         await one.claim()
         await one.started()
         await began.wait()
-        hold = one.holds.get(task_id)
-        assert hold is not None
-        one.holds.abandon(hold)
+        leased = one.leased_tasks.get(task_id)
+        assert leased is not None
+        one.leased_tasks.abandon(leased)
         await one.run()
         with database(dsn) as connection:
             expire_leases(connection)
@@ -457,7 +457,7 @@ async def test_worker_metrics_are_seen_through_the_meter(dsn: str, traced: Trace
     async with traced.worker(dsn) as one:
         await one.work()
         assert one.worker._gauges is not None
-        await one.worker._gauges.tick()
+        await one.worker._gauges.run_once()
         found = traced.metrics()
     sums: dict[Any, Any] = {
         dict(point.attributes).get("error.type"): point.count for point in found["messaging.process.duration"]
@@ -574,7 +574,7 @@ async def test_meters_that_raise_cost_no_outcome_either(
     monkeypatch.setattr(tracing.meter, "create_observable_gauge", broken)
     with database(dsn) as db:
         async with traced.worker(dsn) as one:
-            traces = one.worker.slots._run_attempt.__self__  # type: ignore[attr-defined]
+            traces = one.worker.executor._run_attempt.__self__  # type: ignore[attr-defined]
             for instrument in (traces._consumed, tracing._sent):
                 monkeypatch.setattr(instrument, "add", broken)
             for histogram in (traces._processed, tracing._durations):

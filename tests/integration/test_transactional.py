@@ -55,7 +55,7 @@ async def test_writes_and_outcome_are_committed_together(every_server_dsn: str, 
         task_id = insert_task(db)
         async with engine(every_server_dsn, transactional(handler)) as one:
             await one.work()
-            assert (len(one.holds), one.tally.fenced) == (0, 0)
+            assert (len(one.leased_tasks), one.counts.fenced) == (0, 0)
         row, (run,) = task_row(db, task_id), history(db, task_id)
         (written,) = rows(db, "select xmin::text, note from ledger")
         assert written["note"] == "written"
@@ -140,7 +140,7 @@ async def test_a_handler_that_overstays_its_timeout_has_written_nothing(dsn: str
     ids = [insert_task(db, kind, timeout="50 milliseconds") for kind in ("on_loop", "plain")]
     async with engine(dsn, transactional(on_loop=endless, plain=endless_plainly)) as one:
         await one.work()
-        await wait_until_async(lambda: one.worker.slots.running == 0, message="the statement was cancelled")
+        await wait_until_async(lambda: one.worker.executor.running == 0, message="the statement was cancelled")
     assert ledger(db) == []
     assert [task_row(db, task_id)["last_error"] for task_id in ids] == ["timed out after 0.05 s"] * 2
     assert [run["status"] for task_id in ids for run in history(db, task_id)] == ["timed_out", "timed_out"]
@@ -161,7 +161,7 @@ async def test_a_plain_handler_that_goes_on_after_its_timeout_can_write_no_more(
     insert_task(db, timeout="20 milliseconds")
     async with engine(dsn, transactional(late)) as one:
         await one.work()
-        await wait_until_async(lambda: one.worker.slots.running == 0)
+        await wait_until_async(lambda: one.worker.executor.running == 0)
     assert ledger(db) == []
     assert [str(error) for error in raised] == [OVER]
 
@@ -252,14 +252,14 @@ async def test_the_heartbeat_renews_the_lease_while_the_handler_runs(dsn: str, d
     task_id = insert_task(db)
     async with engine(dsn, transactional(slow)) as one:
         await one.claim()
-        one.worker.slots.feed()
+        one.worker.executor.feed()
         await asyncio.wait_for(begun.wait(), 10)
         before = task_row(db, task_id)["locked_until"]
-        guards.age(one.holds)
-        await asyncio.wait_for(asyncio.to_thread(one.worker.heart.tick), 10)
+        guards.age(one.leased_tasks)
+        await asyncio.wait_for(asyncio.to_thread(one.worker.heartbeat.run_once), 10)
         assert task_row(db, task_id)["locked_until"] > before
         go_on.set()
-        await wait_until_async(lambda: not len(one.holds))
+        await wait_until_async(lambda: not len(one.leased_tasks))
     assert ledger(db) == ["written"]
     assert task_row(db, task_id)["status"] == "completed"
 
@@ -565,11 +565,11 @@ async def test_after_a_commit_without_an_answer_nothing_more_is_written(
     async with engine(dsn, transactional(write)) as one:
         monkeypatch.setattr(psycopg.AsyncConnection, "commit", lost)
         await one.claim()
-        one.worker.slots.feed()
-        await wait_until_async(lambda: not len(one.holds), message="the row is let go of")
+        one.worker.executor.feed()
+        await wait_until_async(lambda: not len(one.leased_tasks), message="the row is let go of")
         monkeypatch.undo()
-        assert len(one.finisher) == 0
-        assert one.tally.database_errors == 1
+        assert len(one.completer) == 0
+        assert one.counts.database_errors == 1
         await wait_until_async(lambda: not open_transactions(db), message="the server knows")
         assert task_row(db, task_id)["status"] == ("completed" if done else "running")
         expire_leases(db)
@@ -596,9 +596,9 @@ async def test_a_server_that_dies_in_the_commit_leaves_the_task_to_its_lease(dsn
     task_id = insert_task(db)
     async with engine(dsn, transactional(write)) as one:
         await one.claim()
-        one.worker.slots.feed()
-        await wait_until_async(lambda: not len(one.holds), message="the row is let go of")
-        assert len(one.finisher) == 0
+        one.worker.executor.feed()
+        await wait_until_async(lambda: not len(one.leased_tasks), message="the row is let go of")
+        assert len(one.completer) == 0
         assert (task_row(db, task_id)["status"], ledger(db)) == ("running", [])
         db.execute("drop trigger die on ledger")
         expire_leases(db)
@@ -662,7 +662,7 @@ async def test_a_database_that_lets_nobody_in_is_waited_for(
     task_id = insert_task(db)
     async with engine(dsn, transactional(write)) as one:
         await one.work()
-        assert one.tally.database_errors == 2
+        assert one.counts.database_errors == 2
     row = task_row(db, task_id)
     assert (row["status"], row["attempts"], tries) == ("completed", 1, 3)
 

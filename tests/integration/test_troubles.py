@@ -98,7 +98,7 @@ async def test_outcomes_that_cannot_be_written_are_told_everywhere(dsn: str) -> 
             await wait_until_async(lambda: worker.health.unready() is None, message="it is ready")
             assert answer(worker, "/readyz") == (200, "ok\n")
             db.execute("insert into pgsched.tasks (task_type) select 'mail' from generate_series(1, 100)")
-            await wait_until_async(lambda: worker.slots.running == 100, message="all run")
+            await wait_until_async(lambda: worker.executor.running == 100, message="all run")
             with locker.transaction():
                 locker.execute("lock table pgsched.executions in access exclusive mode")
                 go_on.set()
@@ -232,7 +232,7 @@ async def test_a_loop_that_fails_by_a_fault_of_its_own_is_hopeless_in_the_end(
             async def broken() -> int:
                 raise AssertionError("a bug")
 
-            monkeypatch.setattr(worker.finisher, "tick", broken)
+            monkeypatch.setattr(worker.completer, "run_once", broken)
             insert_task(db)
             trouble = await until_told(db, "failing_loops", "finish")
             assert "AssertionError: a bug" in trouble["detail"]
@@ -302,7 +302,7 @@ async def test_a_cancelled_attempt_whose_thread_runs_on_is_overdue(dsn: str) -> 
     with database(dsn) as db:
         async with running_worker(dsn, handlers(stuck=lambda: go_on.wait(30)), concurrency=2) as worker:
             try:
-                await wait_until_async(lambda: worker.tally.listener_connected, message="it listens")
+                await wait_until_async(lambda: worker.counts.listener_connected, message="it listens")
                 task_id = insert_task(db, "stuck")
                 await wait_until_async(lambda: task_row(db, task_id)["status"] == "running", message="it runs")
                 db.execute("select pgsched.cancel(%s)", (task_id,))
@@ -318,7 +318,7 @@ async def test_free_slots_that_begin_nothing_are_told(dsn: str, monkeypatch: pyt
         async with running_worker(dsn, concurrency=2) as worker:
             await wait_until_async(lambda: worker.health.unready() is None, message="it is ready")
             with monkeypatch.context() as asleep:
-                asleep.setattr(worker.slots, "feed", lambda: None)
+                asleep.setattr(worker.executor, "feed", lambda: None)
                 insert_task(db)
                 trouble = await until_told(db, "lost_slots")
                 assert trouble["stops"]
@@ -326,7 +326,7 @@ async def test_free_slots_that_begin_nothing_are_told(dsn: str, monkeypatch: pyt
                 assert worker.health.unhealthy() is None
                 asleep.setattr(troubles, "HOPELESS_SECONDS", 0.0)
                 assert (worker.health.unhealthy() or "").startswith("lost_slots: ")
-            worker.slots.feed()
+            worker.executor.feed()
             await until_well(db, worker)
 
 
@@ -430,7 +430,7 @@ async def test_what_the_database_refuses_is_told(dsn: str) -> None:
             assert "not this one" in finding.problem
             assert f"pgsched task show {task_id}" in finding.advice
             db.execute("drop function refuse() cascade")
-            worker.finisher.try_all()
+            worker.completer.try_all()
             await until_well(db, worker)
 
 
@@ -456,25 +456,25 @@ async def test_news_of_a_trouble_do_not_wait_for_the_next_heartbeat_and_nothing_
     with database(dsn) as db:
         async with running_worker(dsn, lease=3600) as worker:
             await wait_until_async(lambda: worker.health.unready() is None, message="it is ready")
-            beat = worker.heart._pulse.beat
+            beat = worker.heartbeat._pulse.beat
 
             def counted(*given: Any, **named: Any) -> dict[int, bool]:
                 nonlocal beats
                 beats += 1
                 return beat(*given, **named)
 
-            worker.heart._pulse.beat = counted  # type: ignore[method-assign]
+            worker.heartbeat._pulse.beat = counted  # type: ignore[method-assign]
             logs._process.lost(1)
             await until_told(db, "log_errors")
             looks = 0
-            now = worker.heart._troubles.now
+            now = worker.heartbeat._troubles.now
 
             def looked() -> list[troubles.Trouble]:
                 nonlocal looks
                 looks += 1
                 return now()
 
-            worker.heart._troubles.now = looked  # type: ignore[method-assign]
+            worker.heartbeat._troubles.now = looked  # type: ignore[method-assign]
             await wait_until_async(lambda: looks > 10, message="it looked again")
             assert beats == 1
 

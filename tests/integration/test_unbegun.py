@@ -24,16 +24,16 @@ def insert(db: Database, number: int, **columns: Any) -> list[int]:
 
 async def claim(one: Engine, limit: int, free: int) -> list[int]:
     """Claim from the first row on; returns what came."""
-    one.worker.claimer._floors.clear()
-    before = set(one.holds.snapshot())
-    await one.worker.claimer.tick(limit, free)
-    return [hold.task.id for hold in one.holds.snapshot() if hold not in before]
+    one.worker.claimer._scan_cursors.clear()
+    before = set(one.leased_tasks.snapshot())
+    await one.worker.claimer.run_once(limit, free)
+    return [leased.task.id for leased in one.leased_tasks.snapshot() if leased not in before]
 
 
 def lose(db: Database, one: Engine) -> None:
     """The worker dies with all that it holds."""
-    for hold in one.holds.take_waiting():
-        one.holds.drop(hold)
+    for leased in one.leased_tasks.take_waiting():
+        one.leased_tasks.drop(leased)
     expire_leases(db)
 
 
@@ -50,7 +50,7 @@ async def test_what_was_held_in_advance_is_not_charged_when_its_worker_is_lost(d
     ids = insert(db, 5, max_attempts=3)
     async with engine(dsn) as one, engine(dsn) as other:
         assert await claim(one, 5, free=2) == ids
-        assert [hold.in_advance for hold in one.holds.snapshot()] == [False, False, True, True, True]
+        assert [leased.in_advance for leased in one.leased_tasks.snapshot()] == [False, False, True, True, True]
         assert attempts(db, ids) == [1] * 5
         lose(db, one)
         assert await claim(other, 5, free=5) == ids
@@ -97,9 +97,9 @@ async def test_a_claim_that_is_cut_loses_no_row_and_keeps_its_floor(dsn: str, db
     async with engine(dsn) as one:
         found: list[int] = []
         for _ in range(3):
-            before = set(one.holds.snapshot())
-            await one.worker.claimer.tick(10, 2)  # at the floor of the claim before it
-            found += [hold.task.id for hold in one.holds.snapshot() if hold not in before]
+            before = set(one.leased_tasks.snapshot())
+            await one.worker.claimer.run_once(10, 2)  # at the floor of the claim before it
+            found += [leased.task.id for leased in one.leased_tasks.snapshot() if leased not in before]
             assert one.worker.claimer._floors_since > 0.0 or len(found) == 6, "the floor stays until the last claim"
         assert found == (ids if ordering == "fifo" else ids[::-1])
 
@@ -112,14 +112,14 @@ async def test_what_has_begun_is_marked_and_charged(dsn: str, db: Database) -> N
     ids = insert(db, 3, max_attempts=3)
     async with engine(dsn, handlers(mail=wait), concurrency=2) as one, engine(dsn) as other:
         assert await claim(one, 3, free=0) == ids
-        one.worker.slots.feed()
-        await wait_until_async(lambda: one.worker.slots.running == 2, message="two of them run")
+        one.worker.executor.feed()
+        await wait_until_async(lambda: one.worker.executor.running == 2, message="two of them run")
         with database(dsn) as slow, slow.transaction():
             slow.execute("select from pgsched.tasks where id = %s for update", (ids[0],))
-            await one.worker._reporter.tick()
-            assert [hold.in_advance for hold in one.holds.snapshot()] == [True, False, True]
-        await one.worker._reporter.tick()
-        assert [hold.in_advance for hold in one.holds.snapshot()] == [False, False, True]
+            await one.worker._reporter.run_once()
+            assert [leased.in_advance for leased in one.leased_tasks.snapshot()] == [True, False, True]
+        await one.worker._reporter.run_once()
+        assert [leased.in_advance for leased in one.leased_tasks.snapshot()] == [False, False, True]
         lose(db, one)
         await claim(other, 3, free=3)
     assert attempts(db, ids) == [2, 2, 1]
@@ -136,10 +136,10 @@ async def test_a_mark_that_is_refused_costs_no_other(dsn: str, db: Database) -> 
         await claim(one, 3, free=0)
         await one.started()
         refuse_updates(db, f"old.id = {ids[1]}", then="raise exception 'no'", kind="before")
-        await one.worker._reporter.tick()
+        await one.worker._reporter.run_once()
         marks = rows(db, "select id from pgsched.tasks where unbegun_token is not null")
         assert marks == [{"id": ids[1]}]
-        assert not any(hold.in_advance for hold in one.holds.snapshot())
+        assert not any(leased.in_advance for leased in one.leased_tasks.snapshot())
         db.execute("drop trigger house_rule on pgsched.tasks")
 
 
@@ -148,10 +148,10 @@ async def test_another_owner_s_row_is_not_marked(dsn: str, db: Database) -> None
     (task_id,) = insert(db, 1)
     async with engine(dsn) as one:
         await claim(one, 1, free=0)
-        (hold,) = one.holds.snapshot()
-        hold.state = "running"
+        (leased,) = one.leased_tasks.snapshot()
+        leased.state = "running"
         db.execute("update pgsched.tasks set locked_by = gen_random_uuid()")  # with the same token, after a failover
-        await one.worker._reporter.tick()
+        await one.worker._reporter.run_once()
         assert task_row(db, task_id)["unbegun_token"] is not None
 
 
@@ -191,7 +191,7 @@ async def test_what_was_held_in_advance_and_given_back_has_made_no_attempt(dsn: 
         await claim(one, 3, free=1)
         lose(db, one)
         await claim(one, 3, free=3)
-        await one.worker.ending().give_back(one.holds.take_waiting())
+        await one.worker.ending().give_back(one.leased_tasks.take_waiting())
     assert attempts(db, ids) == [1, 0, 0]
 
 
@@ -204,8 +204,8 @@ async def test_a_task_that_kills_its_worker_is_dead_after_one_kill_more_than_its
     while task_row(db, task_id)["status"] != "dead":
         async with engine(dsn) as one:
             if await claim(one, 5, free=0) or await claim(one, 5, free=1):
-                (hold,) = one.holds.snapshot()
-                if hold.task.attempts > 3:
+                (leased,) = one.leased_tasks.snapshot()
+                if leased.task.attempts > 3:
                     await one.run()
                     continue
             kills += 1

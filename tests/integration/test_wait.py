@@ -162,7 +162,7 @@ async def test_a_tick_that_runs_when_the_wait_begins_counts(dsn: str) -> None:
     with database(dsn) as db:
         task_id = insert_task(db, repeat_interval="1 hour")
         async with running_worker(dsn, handlers(mail=tick)) as worker, AsyncClient(dsn) as client:
-            await wait_until_async(lambda: worker.slots.running == 1, message="the tick runs")
+            await wait_until_async(lambda: worker.executor.running == 1, message="the tick runs")
             waiting = asyncio.create_task(client.wait(task_id, 20))
             await wait_until_async(lambda: _looks(db), message="it has looked")
             go.set()

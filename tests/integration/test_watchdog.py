@@ -9,7 +9,7 @@ import structlog
 
 from pgsched.ops.doctor.findings import Finding
 from pgsched.worker import health_scan
-from pgsched.worker.health_scan import Watchdog, tell
+from pgsched.worker.health_scan import HealthScan, tell
 from tests.engine import on_loop, running_worker
 from tests.tables import add_worker, database
 from tests.waiting import wait_until_async
@@ -18,8 +18,8 @@ SERVER_OF_TESTS = {"fsync", "full_page_writes", "synchronous_commit"}
 """The tests' own server is not careful."""
 
 
-def dog(dsn: str) -> Watchdog:
-    return Watchdog(dsn=dsn, worker=uuid4())
+def dog(dsn: str) -> HealthScan:
+    return HealthScan(dsn=dsn, worker=uuid4())
 
 
 def troubles(lines: list[structlog.typing.EventDict]) -> list[tuple[str, str]]:
@@ -30,15 +30,15 @@ def troubles(lines: list[structlog.typing.EventDict]) -> list[tuple[str, str]]:
 async def test_trouble_is_logged_once_and_again_when_it_is_gone(dsn: str) -> None:
     one, other = dog(dsn), dog(dsn)
     with database(dsn) as db, structlog.testing.capture_logs() as lines:
-        await one.tick(every=0)
+        await one.run_once(every=0)
         assert troubles(lines) == []
         add_worker(db, queues=["mail"], task_types=["mail"], silent_for="1 hour")
-        await one.tick(every=0)
+        await one.run_once(every=0)
         assert troubles(lines) == [("trouble_found", "silent_workers")]
-        await other.tick(every=0)
+        await other.run_once(every=0)
         assert len(troubles(lines)) == 1, "another worker knows it already"
         db.execute("delete from pgsched.workers")
-        await other.tick(every=0)
+        await other.run_once(every=0)
         assert troubles(lines)[1:] == [("trouble_gone", "silent_workers")]
     line = next(line for line in lines if line.get("check") == "silent_workers")
     assert {"object", "problem", "advice", "severity"} <= set(line)
@@ -47,21 +47,21 @@ async def test_trouble_is_logged_once_and_again_when_it_is_gone(dsn: str) -> Non
 @on_loop
 async def test_who_comes_soon_after_a_look_does_not_look(dsn: str) -> None:
     one, other = dog(dsn), dog(dsn)
-    assert await one.tick()
-    assert not await other.tick()
-    assert not await one.tick()
+    assert await one.run_once()
+    assert not await other.run_once()
+    assert not await one.run_once()
     with database(dsn) as db:
         db.execute(
             "update pgsched.watchdog set looked_at = now() - make_interval(secs => %s)", (health_scan.TURN_SECONDS + 1,)
         )
-    assert await other.tick()
+    assert await other.run_once()
 
 
 @on_loop
 async def test_findings_are_there_for_all_to_show(dsn: str) -> None:
     with database(dsn) as db:
         add_worker(db, queues=["mail"], task_types=["mail"], silent_for="1 hour")
-        await dog(dsn).tick()
+        await dog(dsn).run_once()
         (row,) = db.execute("select findings from pgsched.watchdog").fetchall()
     assert {one["check"] for one in row["findings"]} - {"durability"} == {"silent_workers"}
 

@@ -108,7 +108,7 @@ async def test_missed_ticks_become_one_run_that_knows_it_is_late(dsn: str) -> No
         )
         async with engine(dsn, handlers(mail=seen)) as one:
             await one.work()
-            assert one.tally._missed.at(("mail", "default")).policies["once"] == 3
+            assert one.counts._missed.at(("mail", "default")).policies["once"] == 3
         row = task_row(db, task_id)
     assert seen.ticks == [tick + timedelta(days=3)]
     assert seen.catchups == [True]
@@ -248,7 +248,7 @@ async def test_a_row_that_trips_pgsched_itself_costs_no_slot_and_is_dead(
         monkeypatch.setattr(executor, "judge", stumble)
         async with engine(dsn, concurrency=1) as one:
             await one.work()
-            assert len(one.holds) == 0
+            assert len(one.leased_tasks) == 0
         row = task_row(db, bad)
         assert (row["status"], task_row(db, good)["status"]) == ("dead", "completed")
         assert f"the task cannot be started: {fault.__name__}" in row["last_error"]
@@ -276,7 +276,7 @@ async def test_a_schedule_beyond_the_year_9999_is_over_and_harms_no_other(
         behind = [insert_task(db) for _ in range(5)]
         async with engine(dsn) as one:
             await one.work()
-            assert one.tally.database_errors == 0
+            assert one.counts.database_errors == 0
         assert {task_row(db, task_id)["status"] for task_id in before + behind} == {"completed"}
         row = task_row(db, last)
         assert (row["status"], row["last_error"]) == (status, None)

@@ -91,7 +91,7 @@ class Row(NamedTuple):
     """It is held in advance, and not known to have begun (``unbegun_token`` is the row's token)."""
 
 
-class Hold(NamedTuple):
+class LeasedTask(NamedTuple):
     """What one worker knows of one claim of it."""
 
     token: int
@@ -100,7 +100,7 @@ class Hold(NamedTuple):
     phase: str
 
 
-GONE = Hold(NOBODY, 0, 0, "gone")
+GONE = LeasedTask(NOBODY, 0, 0, "gone")
 """Of a worker that crashed and does not come back."""
 SURVIVOR = 0
 """The worker that does not."""
@@ -121,7 +121,7 @@ class State(NamedTuple):
     history: tuple[Entry, ...]
     effects: tuple[int, ...]
     """How often each tick's handler has written to the database for good."""
-    holds: tuple[Hold | None, ...]
+    leased_tasks: tuple[LeasedTask | None, ...]
     since: int
     """The token when the attempts last began to be counted afresh."""
     starts: int
@@ -136,7 +136,7 @@ class Step(NamedTuple):
 
     name: str
     worker: int = NOBODY
-    hold: Hold | None = None
+    leased: LeasedTask | None = None
 
 
 Next = tuple[Step, State]
@@ -148,7 +148,7 @@ def first(size: Size) -> State:
         row=Row(),
         history=(),
         effects=(0,) * size.ticks,
-        holds=(None,) * size.workers,
+        leased_tasks=(None,) * size.workers,
         since=0,
         starts=0,
         uncounted=0,
@@ -167,8 +167,8 @@ def steps(state: State, rules: Rules, size: Size) -> Iterator[Next]:
             yield Step("expire"), _one_less(lapsed, "faults")
     for worker in range(size.workers):
         yield from _claims(state, worker, rules, size)
-        hold = state.holds[worker]
-        if hold is not None and hold != GONE:
+        leased = state.leased_tasks[worker]
+        if leased is not None and leased != GONE:
             crashed = _crashed(state, worker, None)
             if not _in_hand(state) or row.owner != worker:
                 yield Step("crash", worker), crashed
@@ -176,7 +176,7 @@ def steps(state: State, rules: Rules, size: Size) -> Iterator[Next]:
                 yield Step("crash", worker), _one_less(crashed, "faults")
             elif worker != SURVIVOR:
                 yield Step("crash for good", worker), _crashed(state, worker, GONE)
-            yield from _goes_on(state, worker, hold, rules, size)
+            yield from _goes_on(state, worker, leased, rules, size)
         yield from _returns_unheld(state, worker, rules)
     yield from _by_hand(state, rules)
 
@@ -187,7 +187,7 @@ def steps(state: State, rules: Rules, size: Size) -> Iterator[Next]:
 def _claims(state: State, worker: int, rules: Rules, size: Size) -> Iterator[Next]:
     row = state.row
     free = row.status == PENDING or (row.status == RUNNING and rules.takeover and not row.live)
-    if state.holds[worker] == GONE or not (free or (row.status == RUNNING and not rules.lease)):
+    if state.leased_tasks[worker] == GONE or not (free or (row.status == RUNNING and not rules.lease)):
         return
     lost = row.status == RUNNING
     counts = not (lost and row.unbegun)
@@ -204,7 +204,7 @@ def _claims(state: State, worker: int, rules: Rules, size: Size) -> Iterator[Nex
             uncounted=state.uncounted + (not counts),
         )
         # What this worker had of an older claim is given up: a late outcome is that of another worker.
-        yield Step(how, worker), _holding(claimed, worker, Hold(token, attempt, row.ticks, WAITS))
+        yield Step(how, worker), _holding(claimed, worker, LeasedTask(token, attempt, row.ticks, WAITS))
         if state.left.faults:
             yield Step(f"{how}, unanswered", worker), _one_less(_holding(claimed, worker, None), "faults")
 
@@ -212,9 +212,9 @@ def _claims(state: State, worker: int, rules: Rules, size: Size) -> Iterator[Nex
 def _returns_unheld(state: State, worker: int, rules: Rules) -> Iterator[Next]:
     """After an unanswered claim: what is leased to this worker and not in its hands goes back."""
     row = state.row
-    hold = state.holds[worker]
-    held = hold is not None and hold.token == row.token
-    if held and hold is not None and hold.phase == GIVEN_UP:
+    leased = state.leased_tasks[worker]
+    held = leased is not None and leased.token == row.token
+    if held and leased is not None and leased.phase == GIVEN_UP:
         held = rules.holds_remembered
     if state.left.releases and row.status == RUNNING and row.owner == worker and not held:
         yield Step("release unheld", worker), _released(state)
@@ -223,64 +223,64 @@ def _returns_unheld(state: State, worker: int, rules: Rules) -> Iterator[Next]:
 # What a worker does with a row in hand.
 
 
-def _goes_on(state: State, worker: int, hold: Hold, rules: Rules, size: Size) -> Iterator[Next]:
+def _goes_on(state: State, worker: int, leased: LeasedTask, rules: Rules, size: Size) -> Iterator[Next]:
     row = state.row
-    passes = (row.token == hold.token or not rules.fence) and (row.status == RUNNING or not rules.running)
+    passes = (row.token == leased.token or not rules.fence) and (row.status == RUNNING or not rules.running)
 
     def now(phase: str) -> State:
-        return _holding(state, worker, hold._replace(phase=phase))
+        return _holding(state, worker, leased._replace(phase=phase))
 
-    if hold.phase == WAITS:
-        if hold.attempt > size.max_attempts:  # every attempt was lost: it is not run once more
-            buried = _tick_over(state, size, died=True) if passes else state
-            yield Step("bury", worker, hold), _holding(buried, worker, None)
+    if leased.phase == WAITS:
+        if leased.attempt > size.max_attempts:  # every attempt was lost: it is not run once more
+            dead_lettered = _tick_over(state, size, died=True) if passes else state
+            yield Step("bury", worker, leased), _holding(dead_lettered, worker, None)
         else:
             started = now(RUNS)
-            yield Step("start", worker, hold), started._replace(starts=state.starts + (hold.token > state.since))
-    if hold.phase in (WAITS, RUNS) and passes and state.left.faults:
+            yield Step("start", worker, leased), started._replace(starts=state.starts + (leased.token > state.since))
+    if leased.phase in (WAITS, RUNS) and passes and state.left.faults:
         # It does not reach the database: for all it knows its lease has run out.
-        yield Step("give up", worker, hold), _one_less(now(GIVEN_UP), "faults")
-    if hold.phase == RUNS and row.unbegun and passes:
-        yield Step("mark begun", worker, hold), state._replace(row=row._replace(unbegun=False))
-    if hold.phase == RUNS:
+        yield Step("give up", worker, leased), _one_less(now(GIVEN_UP), "faults")
+    if leased.phase == RUNS and row.unbegun and passes:
+        yield Step("mark begun", worker, leased), state._replace(row=row._replace(unbegun=False))
+    if leased.phase == RUNS:
         well = now(WENT_WELL)
         if not rules.together:
-            well = _effect(well, hold.tick)
-        yield Step("go well", worker, hold), well
-        yield Step("fail", worker, hold), now(FAILED)
-    if hold.phase in (WAITS, RUNS):
-        yield from _gives_back(state, worker, hold, passes)
-    if hold.phase in (WENT_WELL, FAILED):
-        written = _finished(state, hold, rules, size) if passes else state
-        yield Step("finish", worker, hold), _holding(written, worker, None)
+            well = _effect(well, leased.tick)
+        yield Step("go well", worker, leased), well
+        yield Step("fail", worker, leased), now(FAILED)
+    if leased.phase in (WAITS, RUNS):
+        yield from _gives_back(state, worker, leased, passes)
+    if leased.phase in (WENT_WELL, FAILED):
+        written = _finished(state, leased, rules, size) if passes else state
+        yield Step("finish", worker, leased), _holding(written, worker, None)
         if passes:
-            yield Step("finish, unanswered", worker, hold), written
-    if row.status == RUNNING and not row.live and passes and hold.phase != GIVEN_UP:
-        yield Step("beat", worker, hold), state._replace(row=row._replace(live=True))
-    if not passes and hold.phase in (WAITS, RUNS):
-        yield Step("abandon", worker, hold), _holding(state, worker, None)
+            yield Step("finish, unanswered", worker, leased), written
+    if row.status == RUNNING and not row.live and passes and leased.phase != GIVEN_UP:
+        yield Step("beat", worker, leased), state._replace(row=row._replace(live=True))
+    if not passes and leased.phase in (WAITS, RUNS):
+        yield Step("abandon", worker, leased), _holding(state, worker, None)
 
 
-def _gives_back(state: State, worker: int, hold: Hold, passes: bool) -> Iterator[Next]:
+def _gives_back(state: State, worker: int, leased: LeasedTask, passes: bool) -> Iterator[Next]:
     """At the end of a worker: what waits, and what had to be interrupted."""
     if not state.left.releases:
         return
     after = state
     if passes:
-        given_back = hold.phase == RUNS and hold.token > state.since
+        given_back = leased.phase == RUNS and leased.token > state.since
         after = _released(state)._replace(starts=state.starts - given_back)
-    yield Step("release", worker, hold), _holding(after, worker, None)
+    yield Step("release", worker, leased), _holding(after, worker, None)
 
 
-def _finished(state: State, hold: Hold, rules: Rules, size: Size) -> State:
+def _finished(state: State, leased: LeasedTask, rules: Rules, size: Size) -> State:
     """A finish that passed the fence."""
-    status = "completed" if hold.phase == WENT_WELL else "failed"
-    noted = state._replace(history=_with(state.history, Entry(hold.token, hold.tick, status)))
-    if hold.phase == WENT_WELL:
-        return _tick_over(_effect(noted, hold.tick) if rules.together else noted, size, died=False)
-    if hold.attempt >= size.max_attempts:
+    status = "completed" if leased.phase == WENT_WELL else "failed"
+    noted = state._replace(history=_with(state.history, Entry(leased.token, leased.tick, status)))
+    if leased.phase == WENT_WELL:
+        return _tick_over(_effect(noted, leased.tick) if rules.together else noted, size, died=False)
+    if leased.attempt >= size.max_attempts:
         return _tick_over(noted, size, died=True)
-    attempts = hold.attempt
+    attempts = leased.attempt
     return noted._replace(row=_freed(noted.row)._replace(status=PENDING, attempts=attempts))
 
 
@@ -323,19 +323,19 @@ def _by_hand(state: State, rules: Rules) -> Iterator[Next]:
         yield Step("retry by hand"), _one_less(afresh, "retries")
 
 
-def _holding(state: State, worker: int, hold: Hold | None) -> State:
-    return state._replace(holds=(*state.holds[:worker], hold, *state.holds[worker + 1 :]))
+def _holding(state: State, worker: int, leased: LeasedTask | None) -> State:
+    return state._replace(leased_tasks=(*state.leased_tasks[:worker], leased, *state.leased_tasks[worker + 1 :]))
 
 
 def _in_hand(state: State) -> bool:
     """Whether the owner of the lease knows that it has the row."""
-    hold = state.holds[state.row.owner] if state.row.owner >= 0 else None
-    return hold is not None and hold.token == state.row.token and hold.phase != GIVEN_UP
+    leased = state.leased_tasks[state.row.owner] if state.row.owner >= 0 else None
+    return leased is not None and leased.token == state.row.token and leased.phase != GIVEN_UP
 
 
-def _crashed(state: State, worker: int, hold: Hold | None) -> State:
+def _crashed(state: State, worker: int, leased: LeasedTask | None) -> State:
     row = state.row
-    return _holding(state._replace(row=row._replace(owner=DEAD_BOOT) if row.owner == worker else row), worker, hold)
+    return _holding(state._replace(row=row._replace(owner=DEAD_BOOT) if row.owner == worker else row), worker, leased)
 
 
 def _one_less(state: State, what: str) -> State:
@@ -380,7 +380,9 @@ def _behind_the_token(state: State, size: Size) -> bool:
 
 def _one_holder(state: State, size: Size) -> bool:
     row = state.row
-    holders = [worker for worker, hold in enumerate(state.holds) if hold is not None and hold.token == row.token]
+    holders = [
+        worker for worker, leased in enumerate(state.leased_tasks) if leased is not None and leased.token == row.token
+    ]
     return row.status != RUNNING or holders in ([], [row.owner])
 
 
@@ -437,9 +439,9 @@ def _live_leases_are_respected(before: State, step: Step, after: State) -> bool:
 
 
 def _only_the_holder_writes(before: State, step: Step, after: State) -> bool:
-    if step.hold is None or (before.row, before.history) == (after.row, after.history):
+    if step.leased is None or (before.row, before.history) == (after.row, after.history):
         return True
-    return before.row.owner == step.worker and before.row.token == step.hold.token
+    return before.row.owner == step.worker and before.row.token == step.leased.token
 
 
 def _ends_are_final(before: State, step: Step, after: State) -> bool:

@@ -45,9 +45,11 @@ def _search(size: Size, rules: Rules, most: int) -> Found:
     for state in line:
         for step, after in steps(state, rules, size):
             found.steps += 1
-            broken = [rule for rule, holds in STEP_INVARIANTS.items() if not holds(state, step, after)]
+            broken = [rule for rule, leased_tasks in STEP_INVARIANTS.items() if not leased_tasks(state, step, after)]
             broken += (
-                [rule for rule, holds in INVARIANTS.items() if not holds(after, size)] if after not in came else []
+                [rule for rule, leased_tasks in INVARIANTS.items() if not leased_tasks(after, size)]
+                if after not in came
+                else []
             )
             for rule in broken:
                 found.broken.setdefault(rule, [*_way(came, state), step])

@@ -31,7 +31,7 @@ class Row:
         self.locked_until: datetime | None = None
         self.runs: list[tuple[datetime, str]] = []
         """The history: (tick, status of the execution)."""
-        self.buried: list[datetime] = []
+        self.dead_lettered: list[datetime] = []
 
     def claim(self, now: datetime) -> Claimed:
         self.status, self.locked_until = "running", now + LEASE
@@ -45,9 +45,9 @@ class Row:
         if finish.execution is not None:
             assert finish.tick is not None
             self.runs.append((finish.tick, finish.execution))
-        if finish.buried:
+        if finish.dead_lettered:
             assert finish.tick is not None
-            self.buried.append(finish.tick)
+            self.dead_lettered.append(finish.tick)
         self.status, self.locked_until = finish.next_status, None
         if self.status != "pending":
             self.next_run_at = None
@@ -138,7 +138,7 @@ class LifeOfARow(RuleBasedStateMachine):
     @invariant()
     def a_tick_ends_once(self) -> None:
         done = [tick for tick, status in self.row.runs if status == "completed"]
-        assert len({*done, *self.row.buried}) == len(done) + len(self.row.buried)
+        assert len({*done, *self.row.dead_lettered}) == len(done) + len(self.row.dead_lettered)
 
     @invariant()
     def ticks_never_go_back(self) -> None:
@@ -160,7 +160,7 @@ class LifeOfARow(RuleBasedStateMachine):
     @invariant()
     def a_one_time_task_is_never_buried(self) -> None:
         if self.row.task.schedule_type == "one_time":
-            assert not self.row.buried
+            assert not self.row.dead_lettered
 
 
 TestLifeOfARow = LifeOfARow.TestCase

@@ -60,7 +60,7 @@ class Place:
 
     def after(self, seconds: float = EVERY_SECONDS) -> list[str]:
         self.now += seconds
-        self.mender.tick([(cast("BaseProcess", self.process), cast("Child", self.child))])
+        self.mender.run_once([(cast("BaseProcess", self.process), cast("Child", self.child))])
         return self.process.sent
 
 

@@ -8,8 +8,8 @@ from multiprocessing import Pipe
 from prometheus_client import CollectorRegistry
 
 from pgsched.domain.attempt import Finish, Outcome
-from pgsched.worker.merged_metrics import Answering, Child, MergedMetrics
-from pgsched.worker.metrics import Tally
+from pgsched.worker.merged_metrics import Child, ControlServer, MergedMetrics
+from pgsched.worker.metrics import WorkerMetrics
 from tests.engine import claimed
 
 LABELS = {"task_type": "mail", "queue": "default"}
@@ -20,11 +20,11 @@ class Place:
 
     def __init__(self, before: Child | None = None, *, slots: int = 5) -> None:
         ours, self._theirs = Pipe()
-        self.tally = Tally(slots=slots)
+        self.counts = WorkerMetrics(slots=slots)
         registry = CollectorRegistry()
-        registry.register(self.tally)
+        registry.register(self.counts)
         self.child = Child(ours, before=before.retire() if before else ())
-        Answering(
+        ControlServer(
             pipe=self._theirs,
             metrics=registry,
             healthy=_well,
@@ -37,7 +37,7 @@ class Place:
 
     def execute(self, times: int) -> None:
         for _ in range(times):
-            self.tally.execution(
+            self.counts.execution(
                 claimed(),
                 Outcome("completed", started=1.0, finished=1.5),
                 Finish(1, 1, "completed", execution="completed"),
@@ -72,7 +72,7 @@ def test_counters_histograms_and_gauges_are_added_up() -> None:
 
 def test_one_process_that_does_not_listen_is_what_the_whole_shows() -> None:
     one, two = Place(), Place()
-    one.tally.listener_connected = True
+    one.counts.listener_connected = True
     assert value(lambda: [one.child, two.child], "pgsched_listener_connected") == 0
 
 
@@ -82,7 +82,7 @@ def test_a_child_that_takes_the_place_of_a_dead_one_counts_on() -> None:
     one.execute(3)
     two.execute(4)
     assert executed(one.child, two.child) == 7
-    one.tally.running = 2
+    one.counts.running = 2
     new = Place(one.child)
     assert executed(new.child, two.child) == 7, "before it has counted anything"
     assert value(lambda: [new.child, two.child], "pgsched_running") == 0, "what ran in the dead one runs no more"

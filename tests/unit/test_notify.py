@@ -13,7 +13,7 @@ from pgsched.domain.errors import ConfigError, DatabaseUnavailable
 from pgsched.domain.settings import WorkerSettings
 from pgsched.observability import systemd, systemd_watchdog
 from pgsched.observability.systemd import find_manager
-from pgsched.observability.systemd_watchdog import Watchdog, longest_block
+from pgsched.observability.systemd_watchdog import SystemdWatchdog, longest_block
 from pgsched.worker import progress
 from pgsched.worker.progress import Progress
 from tests.notify_socket import NotifySocket, notify_socket
@@ -96,7 +96,7 @@ class Told:
         self.stalled: str | None = None
         manager = find_manager(there.environment(watchdog=8))
         assert manager is not None
-        self.watchdog = Watchdog(
+        self.watchdog = SystemdWatchdog(
             manager, ready=lambda: self.problem, stalled=lambda: self.stalled, load=lambda: (3, 20)
         )
 
@@ -104,10 +104,10 @@ class Told:
 def test_ready_is_said_once_when_claiming_can_begin_and_stopping_once() -> None:
     with notify_socket() as there:
         told = Told(there)
-        told.watchdog.tick()
+        told.watchdog.run_once()
         told.problem = None
-        told.watchdog.tick()
-        told.watchdog.tick()
+        told.watchdog.run_once()
+        told.watchdog.run_once()
         told.watchdog.stopping()
         told.watchdog.stopping()
         there.wait_for("STOPPING=1")
@@ -122,10 +122,10 @@ def test_ready_is_said_once_when_claiming_can_begin_and_stopping_once() -> None:
 def test_the_watchdog_is_fed_only_while_the_worker_moves() -> None:
     with notify_socket() as there:
         told = Told(there)
-        told.watchdog.tick()
+        told.watchdog.run_once()
         there.wait_for("WATCHDOG=1")
         told.stalled = "the claim loop has stood still for 99 s"
-        told.watchdog.tick()
+        told.watchdog.run_once()
         told.watchdog.stopping()
         there.wait_for("STOPPING=1")
         assert there.beats == 1
@@ -205,7 +205,7 @@ def test_a_look_that_raises_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> 
     with notify_socket() as there:
         manager = find_manager(there.environment())
         assert manager is not None
-        teller = Watchdog(manager, ready=ready, stalled=lambda: None, load=lambda: (0, 1))
+        teller = SystemdWatchdog(manager, ready=ready, stalled=lambda: None, load=lambda: (0, 1))
         teller.start()
         there.wait_for("READY=1")
         teller.stop()

@@ -12,8 +12,8 @@ from pgsched.db.upkeep import TaskCount, Troubled
 from pgsched.domain.attempt import Finish, Outcome
 from pgsched.observability.label_sets import LINGER_SECONDS, MOST_SERIES, OTHER, Series
 from pgsched.worker.merged_metrics import Child, MergedMetrics
-from pgsched.worker.metrics import Histogram, Tally
-from pgsched.worker.table_gauges import Gauges, _largest
+from pgsched.worker.metrics import Histogram, WorkerMetrics
+from pgsched.worker.table_gauges import CachedGauges, _largest
 from tests.engine import claimed
 from tests.unit.test_merged import Place
 
@@ -26,15 +26,15 @@ class Clock:
         return self.now
 
 
-def execute(tally: Tally, queue: str, task_type: str = "mail", times: int = 1) -> None:
+def execute(metrics: WorkerMetrics, queue: str, task_type: str = "mail", times: int = 1) -> None:
     for _ in range(times):
-        tally.start_delay(queue, 0.1)
-        tally.execution(
+        metrics.start_delay(queue, 0.1)
+        metrics.execution(
             claimed(queue=queue, task_type=task_type),
             Outcome("completed", started=1.0, finished=1.5),
             Finish(1, 1, "completed", execution="completed"),
         )
-        tally.prune(queue, completed=1, cancelled=0, dead=0)
+        metrics.prune(queue, completed=1, cancelled=0, dead=0)
 
 
 def lines(collector: Collector) -> list[str]:
@@ -55,14 +55,14 @@ def total(collector: Collector, name: str, **labels: str) -> float:
 
 
 def test_three_hundred_queues_make_no_more_lines_than_are_said_and_lose_no_count() -> None:
-    tally = Tally(slots=1)
+    metrics = WorkerMetrics(slots=1)
     for number in range(300):
-        execute(tally, f"queue {number}", times=2)
-    assert len(lines(tally)) < 6_000
-    assert total(tally, "pgsched_executions_total") == 600
-    assert total(tally, "pgsched_executions_total", queue=OTHER) == 2 * (300 - MOST_SERIES)
-    assert total(tally, "pgsched_start_delay_seconds_count") == 600
-    assert total(tally, "pgsched_pruned_total") == 600
+        execute(metrics, f"queue {number}", times=2)
+    assert len(lines(metrics)) < 6_000
+    assert total(metrics, "pgsched_executions_total") == 600
+    assert total(metrics, "pgsched_executions_total", queue=OTHER) == 2 * (300 - MOST_SERIES)
+    assert total(metrics, "pgsched_start_delay_seconds_count") == 600
+    assert total(metrics, "pgsched_pruned_total") == 600
 
 
 def test_what_does_not_change_for_long_is_let_go_and_leaves_its_place() -> None:
@@ -87,7 +87,7 @@ def counts(**queues: tuple[int, int]) -> list[TaskCount]:
 
 
 def test_gauges_of_queues_are_bounded_and_the_rest_is_one() -> None:
-    gauges = Gauges(session=None)  # type: ignore[arg-type]
+    gauges = CachedGauges(session=None)  # type: ignore[arg-type]
     many = counts(**{f"q{number:03}": (number, number) for number in range(MOST_SERIES + 50)})
     bounded = gauges._bounded(many)
     assert len(bounded) == MOST_SERIES + 1
@@ -100,12 +100,12 @@ def test_gauges_of_queues_are_bounded_and_the_rest_is_one() -> None:
 
 
 def test_a_queue_with_the_name_of_the_others_is_one_of_them() -> None:
-    tally = Tally(slots=1)
+    metrics = WorkerMetrics(slots=1)
     for number in range(MOST_SERIES + 5):
-        execute(tally, f"queue {number}")
-    execute(tally, OTHER, OTHER)
-    assert total(tally, "pgsched_executions_total", queue=OTHER, outcome="completed") == 6
-    gauges = Gauges(session=None)  # type: ignore[arg-type]
+        execute(metrics, f"queue {number}")
+    execute(metrics, OTHER, OTHER)
+    assert total(metrics, "pgsched_executions_total", queue=OTHER, outcome="completed") == 6
+    gauges = CachedGauges(session=None)  # type: ignore[arg-type]
     queues = {f"q{number}": (5, 0) for number in range(MOST_SERIES + 1)}
     bounded = gauges._bounded(counts(**queues, other=(1, 0)))
     assert [one.rows for one in bounded if one.queue == OTHER] == [6]
@@ -125,8 +125,8 @@ def merged(*places: Place, clock: Callable[[], float]) -> MergedMetrics:
 def test_several_processes_together_are_bounded_too() -> None:
     places = [Place(), Place()]
     for number in range(MOST_SERIES):
-        execute(places[0].tally, f"a{number}")
-        execute(places[1].tally, f"b{number}")
+        execute(places[0].counts, f"a{number}")
+        execute(places[1].counts, f"b{number}")
     one = merged(*places, clock=Clock())
     assert len(lines(one)) < 6_000
     assert total(one, "pgsched_executions_total") == 2 * MOST_SERIES
@@ -137,21 +137,21 @@ def test_a_sum_never_falls_when_a_process_lets_go_and_goes_when_nobody_counts(mo
     clock = Clock()
     places = [Place(), Place()]
     for place in places:
-        for kept in (place.tally._attempts, place.tally._delays, place.tally._pruned):
+        for kept in (place.counts._attempts, place.counts._delays, place.counts._pruned):
             monkeypatch.setattr(kept, "_clock", clock)
     one = merged(*places, clock=clock)
-    execute(places[0].tally, "mail", times=1000)
-    execute(places[1].tally, "mail", times=500)
+    execute(places[0].counts, "mail", times=1000)
+    execute(places[1].counts, "mail", times=500)
     assert total(one, "pgsched_executions_total", queue="mail") == 1500
     clock.now = LINGER_SECONDS - 10
-    execute(places[1].tally, "mail")
+    execute(places[1].counts, "mail")
     assert total(one, "pgsched_executions_total", queue="mail") == 1501
     clock.now = LINGER_SECONDS + 1  # the first process has let go of its series
-    assert total(places[0].tally, "pgsched_executions_total", queue="mail") == 0
+    assert total(places[0].counts, "pgsched_executions_total", queue="mail") == 0
     assert total(one, "pgsched_executions_total", queue="mail") == 1501
-    execute(places[0].tally, "mail")
+    execute(places[0].counts, "mail")
     assert total(one, "pgsched_executions_total", queue="mail") == 1502
     clock.now += LINGER_SECONDS
     assert total(one, "pgsched_executions_total", queue="mail") == 0
-    execute(places[0].tally, "mail")
+    execute(places[0].counts, "mail")
     assert total(one, "pgsched_executions_total", queue="mail") >= 1

@@ -115,19 +115,19 @@ def test_a_tick_whose_worker_was_lost_is_retried_until_the_next_comes() -> None:
 
 def test_a_schedule_that_may_overlap_itself_makes_a_child_however_often_its_worker_was_lost() -> None:
     finish = refused(hourly(overlap="allow", attempts=9, max_attempts=1))
-    assert (finish.spawned, finish.tick, finish.next_tick, finish.buried) == (True, NOW, NOW + HOUR, False)
+    assert (finish.spawned, finish.tick, finish.next_tick, finish.dead_lettered) == (True, NOW, NOW + HOUR, False)
 
 
 def test_a_tick_whose_workers_were_all_lost_is_buried_and_the_schedule_goes_on() -> None:
     finish = refused(hourly(attempts=4, max_attempts=3))
-    assert (finish.next_status, finish.buried, finish.counted) == ("pending", True, True)
+    assert (finish.next_status, finish.dead_lettered, finish.counted) == ("pending", True, True)
     assert (finish.tick, finish.next_tick, finish.attempts) == (NOW, NOW + HOUR, 0)
 
 
 def test_the_last_tick_whose_workers_were_all_lost_ends_the_schedule() -> None:
     task = claimed(repeat_interval=MINUTE, repeat_count=5, execution_count=4, attempts=4, max_attempts=3)
     finish = refused(task)
-    assert (finish.next_status, finish.buried, finish.next_tick) == ("completed", True, None)
+    assert (finish.next_status, finish.dead_lettered, finish.next_tick) == ("completed", True, None)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_a_failed_attempt_of_a_schedule_keeps_its_tick() -> None:
 
 def test_a_tick_that_used_up_its_attempts_is_buried_and_the_schedule_goes_on() -> None:
     finish = ended(hourly(attempts=3, max_attempts=3), "failed")
-    assert (finish.next_status, finish.buried, finish.next_tick) == ("pending", True, NOW + HOUR)
+    assert (finish.next_status, finish.dead_lettered, finish.next_tick) == ("pending", True, NOW + HOUR)
 
 
 def test_ticks_that_came_during_the_run_are_dropped() -> None:

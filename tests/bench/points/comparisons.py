@@ -7,8 +7,8 @@ from tests.bench.points.model import Change, Comparison, Form, Metric, PointSize
 
 CLAIM = "sql/queries/claim_tasks.sql"
 CLAIMER = "pgsched/worker/claimer.py"
-APPETITE = "pgsched/worker/prefetch.py"
-SERVICE = "pgsched/worker/worker.py"
+PREFETCH = "pgsched/worker/prefetch.py"
+WORKER = "pgsched/worker/worker.py"
 SLEEP = "pgsched/worker/sleep.py"
 
 RATE = Metric("per_second", "tasks/s", more_is_better=True)
@@ -129,7 +129,7 @@ def all_comparisons(sizes: PointSizes) -> tuple[Comparison, ...]:
                 Form(
                     label="6",
                     does="none: claims for free slots only",
-                    changes=(Change(APPETITE, "HORIZON = 0.1", "HORIZON = 0.0"),),
+                    changes=(Change(PREFETCH, "HORIZON = 0.1", "HORIZON = 0.0"),),
                 ),
             ),
         ),
@@ -143,7 +143,7 @@ def all_comparisons(sizes: PointSizes) -> tuple[Comparison, ...]:
                 Form(
                     label="6b",
                     does="by count: each holds 1,000 rows in advance",
-                    changes=(Change(APPETITE, "ahead = int(self.rate * HORIZON)", "ahead = 1000"),),
+                    changes=(Change(PREFETCH, "ahead = int(self.rate * HORIZON)", "ahead = 1000"),),
                 ),
             ),
         ),
@@ -241,18 +241,18 @@ def _add_to_claim(condition: str) -> Change:
 
 
 def _beats_of_the_loop() -> tuple[Change, ...]:
-    first = "await asyncio.to_thread(self.heart.start)"
-    loop = 'asyncio.create_task(self._forever("listen", self._listen), name="pgsched listen"),'
+    first = 'await in_thread(self.heartbeat.start, name="pgsched start")'
+    loop = 'start("listen", self._listen),'
     method = "    def stop(self) -> None:\n"
     beat = (
         "    async def _beat(self) -> None:\n"
         "        await asyncio.sleep(self._settings.lease / 3)\n"
-        "        self.heart.tick()\n\n"
+        "        self.heartbeat.run_once()\n\n"
     )
     return (
-        Change(SERVICE, first, "await asyncio.to_thread(self.heart.tick)"),
-        Change(SERVICE, loop, f'{loop} asyncio.create_task(self._forever("beat", self._beat)),'),
-        Change(SERVICE, method, beat + method),
+        Change(WORKER, first, "await asyncio.to_thread(self.heartbeat.run_once)"),
+        Change(WORKER, loop, f'{loop} start("beat", self._beat),'),
+        Change(WORKER, method, beat + method),
     )
 
 

@@ -50,14 +50,14 @@ async def run(dsn: str, given: dict[str, Any]) -> dict[str, float]:
         return working[0]
 
     async def over(_connection: psycopg.AsyncConnection[Any]) -> bool:
-        return not len(worker.holds)  # a hold is let go of when its outcome is committed
+        return not len(worker.leased_tasks)  # a hold is let go of when its outcome is committed
 
     async with _old_snapshot(dsn) if given.get("old_snapshot") else contextlib.nullcontext():
         if not touched:
             await settle(dsn)
         images = await _full_page_images(dsn)
         metrics |= await drain(dsn, tasks, work, handled, over)
-    counted = (family for family in worker.tally.collect() if family.name == "pgsched_pruned")
+    counted = (family for family in worker.counts.collect() if family.name == "pgsched_pruned")
     metrics["pruned"] = sum(sample.value for family in counted for sample in family.samples)
     worker.stop()
     await working[0]

@@ -41,7 +41,7 @@ async def run(dsn: str, given: dict[str, Any]) -> dict[str, float]:
         working = asyncio.ensure_future(worker.run())
         await asyncio.sleep(1)
         waits = await _feed(connection, given["per_second"], given["seconds"])
-        while len(worker.holds):  # noqa: ASYNC110 - what waits is no event
+        while len(worker.leased_tasks):  # noqa: ASYNC110 - what waits is no event
             await asyncio.sleep(0.01)
         after = await _sizes(connection)
         worker.stop()

@@ -7,17 +7,17 @@ from collections import Counter
 import pytest
 
 from pgsched.domain.queue_selector import parse_queue_specs
-from pgsched.worker.queue_rotation import PEEK_SECONDS, Roster
+from pgsched.worker.queue_rotation import PEEK_SECONDS, QueueRotation
 
 
-def roster(*specs: str, found: list[tuple[str, bool]] | None = None) -> Roster:
-    made = Roster(parse_queue_specs(specs))
+def rotation(*specs: str, found: list[tuple[str, bool]] | None = None) -> QueueRotation:
+    made = QueueRotation(parse_queue_specs(specs))
     if found is not None:
         made.learn(found)
     return made
 
 
-def turns(made: Roster, number: int) -> list[str]:
+def turns(made: QueueRotation, number: int) -> list[str]:
     seen = []
     for _ in range(number):
         seen.append(made.order[0])
@@ -29,22 +29,22 @@ def turns(made: Roster, number: int) -> list[str]:
 
 
 def test_queues_of_one_weight_take_turns() -> None:
-    assert turns(roster("a", "b", "c"), 6) == ["a", "b", "c", "a", "b", "c"]
+    assert turns(rotation("a", "b", "c"), 6) == ["a", "b", "c", "a", "b", "c"]
 
 
 @pytest.mark.parametrize("weights", [{"a": 3, "b": 1}, {"a": 5, "b": 2, "c": 1}, {"a": 1, "b": 7}])
 def test_a_queue_comes_first_as_often_as_its_weight_says(weights: dict[str, int]) -> None:
-    made = roster(*(f"{name}@{weight}" for name, weight in weights.items()))
+    made = rotation(*(f"{name}@{weight}" for name, weight in weights.items()))
     assert Counter(turns(made, 10 * sum(weights.values()))) == {name: 10 * weight for name, weight in weights.items()}
 
 
 def test_turns_are_spread_evenly() -> None:
-    seen = turns(roster("a@3", "b"), 40)
+    seen = turns(rotation("a@3", "b"), 40)
     assert all("b" in seen[start : start + 4] for start in range(0, 40, 4))
 
 
 def test_every_queue_is_in_each_claim() -> None:
-    made = roster("a@3", "b", "c")
+    made = rotation("a@3", "b", "c")
     for _ in range(5):
         assert sorted(made.order) == ["a", "b", "c"]
         made.next_turn()
@@ -54,7 +54,7 @@ def test_every_queue_is_in_each_claim() -> None:
 
 
 def test_a_pattern_serves_what_was_found() -> None:
-    made = roster("x", "mail.*", found=[("mail.a", False), ("mail.b", True)])
+    made = rotation("x", "mail.*", found=[("mail.a", False), ("mail.b", True)])
     assert made.names == ("x", "mail.a", "mail.b")
     assert list(made.lines) == ["mail.b"]
     assert made.serves("mail.new")
@@ -62,12 +62,12 @@ def test_a_pattern_serves_what_was_found() -> None:
 
 
 def test_a_name_goes_before_a_pattern() -> None:
-    made = roster("mail.a:2", "mail.*:7", found=[("mail.a", False), ("mail.b", False)])
+    made = rotation("mail.a:2", "mail.*:7", found=[("mail.a", False), ("mail.b", False)])
     assert {name: line.most for name, line in made.lines.items()} == {"mail.a": 2, "mail.b": 7}
 
 
 def test_a_call_for_a_new_queue_of_a_pattern_lets_it_be_served() -> None:
-    made = roster("mail.*", found=[("mail.a", True)])
+    made = rotation("mail.*", found=[("mail.a", True)])
     made.call("mail.new", 0.0)
     assert set(made.names) == {"mail.a", "mail.new"}
     assert list(made.lines) == ["mail.a"]
@@ -76,21 +76,21 @@ def test_a_call_for_a_new_queue_of_a_pattern_lets_it_be_served() -> None:
 
 
 def test_a_worker_with_nothing_but_patterns_that_match_nothing_has_no_queue() -> None:
-    assert roster("mail.*").order == ()
+    assert rotation("mail.*").order == ()
 
 
 # What is claimed apart.
 
 
 def test_an_idle_queue_is_asked_when_all_are() -> None:
-    made = roster("a", found=[("a", True)])
+    made = rotation("a", found=[("a", True)])
     assert made.to_ask(made.order, 5, 100.0, idle_too=False) == []
     ((line, room),) = made.to_ask(made.order, 5, 100.0, idle_too=True)
     assert (line.name, room) == ("a", 5)
 
 
 def test_a_queue_at_its_limit_is_asked_less_and_less() -> None:
-    made = roster("a", found=[("a", True)])
+    made = rotation("a", found=[("a", True)])
     line = made.lines["a"]
     pauses = []
     now = 0.0
@@ -106,7 +106,7 @@ def test_a_queue_at_its_limit_is_asked_less_and_less() -> None:
 
 
 def test_the_end_of_a_task_lets_its_queue_be_asked_at_once() -> None:
-    made = roster("a", found=[("a", True)])
+    made = rotation("a", found=[("a", True)])
     made.take("a", [1, 2])
     made.lines["a"].answer(2, None, True, 0.0)
     assert made.ready_in(0.0) > 0
@@ -116,14 +116,14 @@ def test_the_end_of_a_task_lets_its_queue_be_asked_at_once() -> None:
 
 
 def test_a_rate_is_waited_for() -> None:
-    made = roster("a", found=[("a", True)])
+    made = rotation("a", found=[("a", True)])
     made.lines["a"].answer(3, 0.7, False, 10.0)
     assert made.ready_in(10.0) == pytest.approx(0.7)
     assert made.to_ask(made.order, 5, 10.5, idle_too=True) == []
 
 
 def test_a_worker_takes_no_more_than_its_own_limit() -> None:
-    made = roster("a:3")
+    made = rotation("a:3")
     made.take("a", [1, 2])
     ((_, room),) = made.to_ask(made.order, 5, 0.0, idle_too=True)
     assert room == 1
@@ -136,14 +136,14 @@ def test_a_worker_takes_no_more_than_its_own_limit() -> None:
 
 
 def test_a_task_that_is_claimed_again_counts_once() -> None:
-    made = roster("a:3")
+    made = rotation("a:3")
     made.take("a", [1])
     made.take("a", [1])
     assert made.lines["a"].in_hand == 1
 
 
 def test_what_is_in_hand_outlives_the_settings_of_its_queue() -> None:
-    made = roster("mail.*:2", found=[("mail.a", False)])
+    made = rotation("mail.*:2", found=[("mail.a", False)])
     made.take("mail.a", [1])
     made.learn([])
     assert made.names == ()
@@ -152,7 +152,7 @@ def test_what_is_in_hand_outlives_the_settings_of_its_queue() -> None:
 
 
 def test_without_a_free_slot_a_queue_is_only_looked_at_and_not_often() -> None:
-    made = roster("a", found=[("a", True)])
+    made = rotation("a", found=[("a", True)])
     line = made.lines["a"]
     ((_, room),) = made.to_ask(made.order, 0, 100.0, idle_too=True)
     assert room == 0
@@ -162,7 +162,7 @@ def test_without_a_free_slot_a_queue_is_only_looked_at_and_not_often() -> None:
 
 
 def test_a_queue_that_has_something_and_its_turn_waits_for_a_slot() -> None:
-    made = roster("a", "b", found=[("a", True)])
+    made = rotation("a", "b", found=[("a", True)])
     assert made.order[0] == "a"
     assert not made.first_waits_for_room(0.0)
     made.lines["a"].answer(0, 0.0, False, 0.0)
@@ -172,19 +172,19 @@ def test_a_queue_that_has_something_and_its_turn_waits_for_a_slot() -> None:
 
 
 def test_what_cannot_be_started_here_is_passed_on_once() -> None:
-    made = roster("a", "b", found=[("a", True), ("b", True)])
+    made = rotation("a", "b", found=[("a", True), ("b", True)])
     made.take("a", [1, 2])
     made.let_go([1], 0.0)
-    assert made.to_pass_on(0.0) == ["a"]
-    assert made.to_pass_on(0.0) == []
+    assert made.to_notify_peers_of(0.0) == ["a"]
+    assert made.to_notify_peers_of(0.0) == []
     made.let_go([2], 0.0)
-    assert made.to_pass_on(0.0) == ["a"]
+    assert made.to_notify_peers_of(0.0) == ["a"]
 
 
 def test_what_every_worker_heard_is_not_passed_on() -> None:
-    made = roster("a", "b", found=[("a", True), ("b", True)])
+    made = rotation("a", "b", found=[("a", True), ("b", True)])
     made.call("a", 0.0)
     assert made.lines["a"].ready_at is not None
-    assert made.to_pass_on(1.0) == []
+    assert made.to_notify_peers_of(1.0) == []
     made.call_all(2.0)
-    assert made.to_pass_on(3.0) == []
+    assert made.to_notify_peers_of(3.0) == []

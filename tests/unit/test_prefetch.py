@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from pgsched.worker.prefetch import HORIZON, Appetite
+from pgsched.worker.prefetch import HORIZON, Prefetch
 
 
-def steady(rate: float, *, concurrency: int = 20, max_batch: int = 1000) -> Appetite:
-    """An appetite that has seen ``rate`` starts a second for a long time."""
-    appetite = Appetite(concurrency=concurrency, max_batch=max_batch)
+def steady(rate: float, *, concurrency: int = 20, max_batch: int = 1000) -> Prefetch:
+    """A prefetch that has seen ``rate`` starts a second for a long time."""
+    prefetch = Prefetch(concurrency=concurrency, max_batch=max_batch)
     for second in range(50):
-        appetite.measure(float(second))
-        appetite.count(int(rate))
-    appetite.measure(50.0)
-    return appetite
+        prefetch.measure(float(second))
+        prefetch.count(int(rate))
+    prefetch.measure(50.0)
+    return prefetch
 
 
 def test_a_worker_that_has_started_nothing_wants_its_free_slots() -> None:
-    assert Appetite(concurrency=20, max_batch=1000).wanted(free_slots=20, waiting=0) == 20
+    assert Prefetch(concurrency=20, max_batch=1000).wanted(free_slots=20, waiting=0) == 20
 
 
 def test_a_fast_worker_holds_the_work_of_the_horizon_ahead() -> None:
@@ -44,15 +44,15 @@ def test_no_claim_is_larger_than_the_batch() -> None:
 
 
 def test_the_rate_falls_when_nothing_is_started() -> None:
-    appetite = steady(2000)
+    prefetch = steady(2000)
     for second in range(51, 80):
-        appetite.measure(float(second))
-    assert appetite.wanted(free_slots=4, waiting=0) == 4
+        prefetch.measure(float(second))
+    assert prefetch.wanted(free_slots=4, waiting=0) == 4
 
 
 def test_two_measurements_at_the_same_moment_are_one() -> None:
-    appetite = steady(2000)
-    before = appetite.rate
-    appetite.count(5)
-    appetite.measure(50.0)
-    assert appetite.rate == before
+    prefetch = steady(2000)
+    before = prefetch.rate
+    prefetch.count(5)
+    prefetch.measure(50.0)
+    assert prefetch.rate == before
