@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 JOBS   ?= 4
-TESTS  ?= $(wildcard tests/unit tests/spec tests/deploy tests/upgrades tests/integration tests/end_to_end tests/web tests/chaos)
+TESTS  ?= $(wildcard tests/unit tests/spec tests/deploy tests/upgrades tests/integration tests/e2e tests/web tests/chaos)
 ARGS   ?=
 TRIALS ?=
 
@@ -52,19 +52,19 @@ format: $(DEV) ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format .
 
 bench: $(BENCH) ## Measure beside peers and against targets, long; a short look: ARGS=--quick
-	$(BIN)/python -m tests.bench $(ARGS)
+	$(BIN)/python -m benchmarks $(ARGS)
 
 chaos: $(DEV) ## Break pgsched in every way (options: TRIALS="--seed 7"), then the long tests: REST API, kills
-	@sh tests/chaos/install.sh
-	$(BIN)/python -m tests.chaos $(TRIALS)
+	@sh chaos/install.sh
+	$(BIN)/python -m chaos $(TRIALS)
 	$(BIN)/pytest -m long $(ARGS) $(TESTS)
 
 chaos-peers: $(BENCH) ## Do some of it to PgQueuer and Procrastinate too, five minutes (options: TRIALS="--seed 7")
-	$(BIN)/python -m tests.chaos --peers $(TRIALS)
+	$(BIN)/python -m chaos --peers $(TRIALS)
 
 docs: $(DEV) ## Write what is generated again: docs/reference_*.md, the alert rules for Kubernetes
-	$(BIN)/python -m tests.docs
-	$(BIN)/python -m tests.deploy.prometheusrule
+	$(BIN)/python -m tools.docs
+	$(BIN)/python -m tools.prometheusrule
 
 lock: $(MADE) ## Write requirements/*.txt from pyproject.toml (newest versions: ARGS=--upgrade)
 	$(BIN)/python -m venv --clear $(VENV)/lock
@@ -80,7 +80,7 @@ RUN_SOURCES = --extra embedded --extra web --extra top --extra otel pyproject.to
 
 clean: ## Remove the environment, caches and what was built (the data of `pgsched dev` stays)
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/browser/node/node_modules
-	find pgsched tests -type d -name __pycache__ -prune -exec rm -rf {} +
+	find pgsched tests benchmarks chaos tools -type d -name __pycache__ -prune -exec rm -rf {} +
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -16,9 +16,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests import servers
-from tests.processes import PgschedRunner
-from tests.waiting import wait_until
+from tests.support import servers
+from tests.support.processes import PgschedRunner
+from tests.support.waiting import wait_until
 
 _RUN = pytest.StashKey[ExitStack]()
 _numbers = itertools.count(1)

@@ -12,8 +12,8 @@ import pytest
 
 from pgsched.web.server import serving
 from pgsched.web.settings import WebSettings
-from tests import servers
 from tests.browser.demonstration import Filled, fill
+from tests.support import servers
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

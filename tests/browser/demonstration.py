@@ -12,7 +12,7 @@ from uuid import UUID
 import psycopg
 
 from tests.browser.states import WORKER, add_attempt, add_log, die, end, start
-from tests.tables import database, insert_task
+from tests.support.tables import database, insert_task
 
 Connection = psycopg.Connection[dict[str, Any]]
 

@@ -13,8 +13,8 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser.chromium import PHONE, settled
 from tests.browser.demonstration import Filled
 from tests.browser.pages import OPEN_ALL, WIDER_THAN_THE_WINDOW, Looks
-from tests.waiting import wait_until
-from tests.web_face import OPERATOR_TOKEN
+from tests.support.waiting import wait_until
+from tests.support.web_face import OPERATOR_TOKEN
 
 AXE = Path(__file__).parent / "node" / "node_modules" / "axe-core" / "axe.min.js"
 RUN_AXE = """(rules) => axe.run(document, { resultTypes: ['violations'], ...(rules && { runOnly: rules }) })

@@ -8,8 +8,8 @@ from playwright.sync_api import expect
 
 from tests.browser.chromium import settled
 from tests.browser.pages import Looks, submit
-from tests.processes import PgschedRunner
-from tests.tables import database, insert_task, set_dead, task_row
+from tests.support.processes import PgschedRunner
+from tests.support.tables import database, insert_task, set_dead, task_row
 
 HANDLERS = """
 from pgsched import App

@@ -12,8 +12,8 @@ from pgsched.web import app as web_app
 from pgsched.web.rendering import make_templates
 from tests.browser.chromium import settled
 from tests.browser.pages import OPEN_ALL, Looks
-from tests.hostile import fill
-from tests.tables import database
+from tests.support.hostile import fill
+from tests.support.tables import database
 
 CORPUS = (
     "\"><script>alert(1)</script><img src=x onerror='alert(2)'>",

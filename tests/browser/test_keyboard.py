@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.chromium import settled
 from tests.browser.pages import Looks
-from tests.tables import database, insert_task
+from tests.support.tables import database, insert_task
 
 FOCUSED = """() => {
   const one = document.activeElement;

@@ -8,8 +8,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.pages import Looks, submit
-from tests.tables import database, insert_task, set_dead, task_row
-from tests.web_face import OPERATOR_TOKEN, VIEWER_TOKEN
+from tests.support.tables import database, insert_task, set_dead, task_row
+from tests.support.web_face import OPERATOR_TOKEN, VIEWER_TOKEN
 
 CHANGES = ("/tasks/{id}/cancel", "/tasks/{id}/edit", "/tasks/bulk", "/queues/pause", "/dead/purge", "/schedules/new")
 

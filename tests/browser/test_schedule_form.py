@@ -7,7 +7,7 @@ import re
 from playwright.sync_api import Page, expect
 
 from tests.browser.pages import Looks, submit
-from tests.tables import database
+from tests.support.tables import database
 
 NIGHTLY = {
     "Type (its handler)": "report",

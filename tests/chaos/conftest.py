@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.chaos.fleet import Connection, Fleet
-from tests.processes import PgschedRunner
-from tests.tables import database
+from chaos.fleet import Connection, Fleet
+from tests.support.processes import PgschedRunner
+from tests.support.tables import database
 
 
 @pytest.fixture

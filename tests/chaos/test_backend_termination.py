@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.chaos.fleet import Connection, Fleet, insert, wait_for_completed, wait_until_done
-from tests.chaos.invariants import assert_all_completed
+from chaos.fleet import Connection, Fleet, insert, wait_for_completed, wait_until_done
+from chaos.invariants import assert_all_completed
 
 TERMINATE = """
 select application_name, pg_terminate_backend(pid) from pg_stat_activity

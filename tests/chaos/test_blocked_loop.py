@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.fleet import Connection, Fleet, insert, wait_for_handlers, wait_until_done
-from tests.chaos.invariants import assert_all_completed
+from chaos.fleet import Connection, Fleet, insert, wait_for_handlers, wait_until_done
+from chaos.invariants import assert_all_completed
 
 LEASE = 1.0
 

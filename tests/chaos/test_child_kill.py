@@ -11,9 +11,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.processes import PgschedRunner
-from tests.tables import database
-from tests.waiting import wait_until
+from tests.support.processes import PgschedRunner
+from tests.support.tables import database
+from tests.support.waiting import wait_until
 
 APP = """
 import os, time

@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from tests.chaos.faults import FAULTS
-from tests.chaos.faults.model import SHORT
-from tests.chaos.faults.stage import run_trial
+from chaos.faults import FAULTS
+from chaos.faults.model import SHORT
+from chaos.faults.stage import run_trial
 
 
 @pytest.mark.parametrize("name", [name for name, fault in FAULTS.items() if fault.in_tests])
@@ -17,5 +17,5 @@ def test_nothing_is_lost_or_duplicated_under(name: str, server_dsn: str) -> None
     row = run_trial(FAULTS[name](), SHORT, seed=seed, server_dsn=server_dsn)
     if row.left_out is not None:
         pytest.skip(row.left_out)
-    again = f"python -m tests.chaos --short --seed {seed} --only {name}"
+    again = f"python -m chaos --short --seed {seed} --only {name}"
     assert row.problems == [], "\n".join([f"to repeat: {again}", *row.problems])

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
+from chaos.fleet import Connection, Fleet, lost_claims, wait_for_completed
+from chaos.invariants import assert_all_completed
 from pgsched.client.client import Client
 from pgsched.domain.task_spec import TaskSpec
 from pgsched.domain.workflow import chain, group, parallel, step
-from tests.chaos.fleet import Connection, Fleet, lost_claims, wait_for_completed
-from tests.chaos.invariants import assert_all_completed
-from tests.engine import rows
-from tests.tables import insert_task
-from tests.waiting import wait_until
+from tests.support.engine import rows
+from tests.support.tables import insert_task
+from tests.support.waiting import wait_until
 
 LENGTH = 100
 WIDTHS = [2_000, pytest.param(10_000, marks=pytest.mark.long)]

@@ -9,12 +9,12 @@ from typing import Any, LiteralString
 
 import pytest
 
-from tests.chaos.faults.model import Row, Verdict
-from tests.chaos.faults.soak import growth, surplus
-from tests.chaos.faults.system import Connection, Pgsched
-from tests.chaos.faults.trial import recovery_seconds
-from tests.servers import fresh_database
-from tests.tables import WORKER, database
+from chaos.faults.model import Row, Verdict
+from chaos.faults.soak import growth, surplus
+from chaos.faults.system import Connection, Pgsched
+from chaos.faults.trial import recovery_seconds
+from tests.support.servers import fresh_database
+from tests.support.tables import WORKER, database
 
 TASK, ENTRY, SCHEDULE, EVERY_SECOND = 1, 2, 3, 4
 TICKS = 3

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests import limited
-from tests.chaos.fleet import Connection, Fleet, insert, wait_for_completed, wait_for_handlers, wait_until_done
-from tests.chaos.invariants import assert_all_completed
-from tests.engine import rows
-from tests.processes import PgschedRunner
-from tests.waiting import wait_until
+from chaos.fleet import Connection, Fleet, insert, wait_for_completed, wait_for_handlers, wait_until_done
+from chaos.invariants import assert_all_completed
+from tests.support import limited
+from tests.support.engine import rows
+from tests.support.processes import PgschedRunner
+from tests.support.waiting import wait_until
 
 
 @pytest.mark.parametrize("tasks", [300, pytest.param(2000, marks=pytest.mark.long)])

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.faults.model import Row, Shape
-from tests.chaos.peers import run as peers
-from tests.chaos.peers.contender import QUIET_SECONDS, Contender, Tally, count
-from tests.chaos.peers.contenders import CONTENDERS
-from tests.chaos.peers.effects import completed_runs
-from tests.chaos.peers.faults import FAULTS
-from tests.processes import PgschedProcess
-from tests.tables import database
-from tests.waiting import wait_until
+from chaos.faults.model import Row, Shape
+from chaos.peers import run as peers
+from chaos.peers.contender import QUIET_SECONDS, Contender, Tally, count
+from chaos.peers.contenders import CONTENDERS
+from chaos.peers.effects import completed_runs
+from chaos.peers.faults import FAULTS
+from tests.support.processes import PgschedProcess
+from tests.support.tables import database
+from tests.support.waiting import wait_until
 
 TASKS = 30
 
@@ -81,7 +81,7 @@ def test_the_tally_counts(runs: dict[int, int], completed: dict[int, int], tally
 
 def test_what_does_not_change_is_not_waited_for(empty_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr("tests.chaos.peers.contender.time.monotonic", lambda: now)
+    monkeypatch.setattr("chaos.peers.contender.time.monotonic", lambda: now)
     contender = CONTENDERS["pgsched"]()
     contender.prepare(empty_dsn)
     inserter = contender.inserter(empty_dsn)

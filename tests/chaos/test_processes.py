@@ -9,10 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pgsched.builtin.settings import Builtins
-from pgsched.domain.settings import WorkerSettings
-from pgsched.worker.supervisor import Job, _Parent
-from tests.chaos.fleet import (
+from chaos.fleet import (
     Connection,
     Fleet,
     Scrape,
@@ -22,8 +19,11 @@ from tests.chaos.fleet import (
     wait_for_handlers,
     workers,
 )
-from tests.chaos.invariants import assert_all_completed
-from tests.waiting import wait_until
+from chaos.invariants import assert_all_completed
+from pgsched.builtin.settings import Builtins
+from pgsched.domain.settings import WorkerSettings
+from pgsched.worker.supervisor import Job, _Parent
+from tests.support.waiting import wait_until
 
 psutil = pytest.importorskip("psutil", reason="needs the extra `embedded`")
 

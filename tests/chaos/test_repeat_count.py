@@ -7,8 +7,8 @@ from random import Random
 
 import pytest
 
-from tests.chaos.fleet import Connection, Fleet, wait_until_done
-from tests.waiting import wait_until
+from chaos.fleet import Connection, Fleet, wait_until_done
+from tests.support.waiting import wait_until
 
 TICKS = 50
 

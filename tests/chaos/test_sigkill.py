@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.chaos.fleet import Connection, Fleet, holds_tasks, insert, wait_for_completed, wait_until_done
-from tests.chaos.invariants import assert_all_completed
-from tests.waiting import wait_until
+from chaos.fleet import Connection, Fleet, holds_tasks, insert, wait_for_completed, wait_until_done
+from chaos.invariants import assert_all_completed
+from tests.support.waiting import wait_until
 
 KINDS = ("brief", "brief", "brief", "brief_plain")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.fleet import (
+from chaos.fleet import (
     Connection,
     Fleet,
     insert,
@@ -18,8 +18,8 @@ from tests.chaos.fleet import (
     wait_for_handlers,
     wait_until_done,
 )
-from tests.chaos.invariants import assert_all_completed, assert_invariants
-from tests.waiting import wait_until
+from chaos.invariants import assert_all_completed, assert_invariants
+from tests.support.waiting import wait_until
 
 Fleets = Callable[..., Fleet]
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from tests.chaos.fleet import APP, Connection, Fleet, insert, open_gate, wait_for_handlers, wait_until_done
-from tests.chaos.invariants import assert_all_completed
-from tests.chaos.proxy import Proxy
-from tests.processes import PgschedRunner
+from chaos.fleet import APP, Connection, Fleet, insert, open_gate, wait_for_handlers, wait_until_done
+from chaos.invariants import assert_all_completed
+from chaos.proxy import Proxy
+from tests.support.processes import PgschedRunner
 
 SHUTDOWN_TIMEOUT = 0.5
 LEAVE_SECONDS = 15

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.faults import FAULTS, table
-from tests.chaos.faults.model import Row
-from tests.chaos.poison.kinds import described
-from tests.processes import CHECKOUT
+from chaos.faults import FAULTS, table
+from chaos.faults.model import Row
+from chaos.poison.kinds import described
+from tests.support.processes import CHECKOUT
 
 PAGE = CHECKOUT / "docs" / "chaos.md"
 ROW = Row(system="pgsched", fault="worker-sigkill", seed=7, tasks=100_000, injected=200, before=100, after=99)
@@ -32,7 +32,7 @@ def between(mark: str) -> str:
 
 
 def test_the_page_says_what_each_fault_does() -> None:
-    """When it fails: ``python -m tests.chaos --write-docs``."""
+    """When it fails: ``python -m chaos --write-docs``."""
     assert between("faults") == table.meanings(FAULTS)
     assert between("poison") == described()
 
@@ -74,7 +74,7 @@ def test_a_page_without_marks_is_refused() -> None:
 
 def test_an_unknown_fault_is_refused() -> None:
     ended = subprocess.run(
-        [sys.executable, "-m", "tests.chaos", "--only", "worker-sigkill,flood"],
+        [sys.executable, "-m", "chaos", "--only", "worker-sigkill,flood"],
         cwd=CHECKOUT,
         capture_output=True,
         text=True,

@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.chaos.fleet import Connection, Fleet, lost_claims, unfinished
-from tests.chaos.invariants import assert_all_completed
+from chaos.fleet import Connection, Fleet, lost_claims, unfinished
+from chaos.invariants import assert_all_completed
 
 ACCOUNTS = 20
 BALANCE = 1_000_000

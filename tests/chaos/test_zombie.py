@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.fleet import (
+from chaos.fleet import (
     Connection,
     Fleet,
     Scrape,
@@ -18,8 +18,8 @@ from tests.chaos.fleet import (
     wait_for_completed,
     wait_for_handlers,
 )
-from tests.chaos.invariants import assert_all_completed
-from tests.waiting import wait_until
+from chaos.invariants import assert_all_completed
+from tests.support.waiting import wait_until
 
 OPTIONS = ("--lease", "1", "--poll-interval", "0.2", "--metrics-port", "0")
 

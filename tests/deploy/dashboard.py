@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from tests.processes import CHECKOUT
+from tests.support.processes import CHECKOUT
 
 FILE = CHECKOUT / "deploy" / "grafana" / "dashboards" / "pgsched.json"
 

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from pgsched.cli import commands
-from tests.docs.cli_page import inner_commands
-from tests.processes import CHECKOUT
+from tests.support.processes import CHECKOUT
+from tools.docs.cli_page import inner_commands
 
 DEPLOY = CHECKOUT / "deploy"
 LEAVE_SECONDS = 15

@@ -14,12 +14,12 @@ from typing import Any
 
 import psycopg
 
-from tests import prometheus
-from tests.engine import expire_leases
-from tests.processes import PgschedProcess
-from tests.prometheus import Prometheus
-from tests.tables import database, insert_task, set_dead, set_running
-from tests.waiting import wait_until
+from tests.support import prometheus
+from tests.support.engine import expire_leases
+from tests.support.processes import PgschedProcess
+from tests.support.prometheus import Prometheus
+from tests.support.tables import database, insert_task, set_dead, set_running
+from tests.support.waiting import wait_until
 
 Connection = psycopg.Connection[dict[str, Any]]
 APP = """

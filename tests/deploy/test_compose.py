@@ -15,9 +15,9 @@ import yaml
 from psycopg.conninfo import conninfo_to_dict
 
 from pgsched.cli.web import web
-from tests.commands import pgsched
 from tests.deploy.parts import DEPLOY, LEAVE_SECONDS, check_settings, program, run, tool
-from tests.processes import PgschedRunner
+from tests.support.commands import pgsched
+from tests.support.processes import PgschedRunner
 
 FILE = DEPLOY / "compose.yaml"
 COMPOSE: dict[str, Any] = yaml.safe_load(FILE.read_text())

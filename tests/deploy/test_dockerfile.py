@@ -15,7 +15,7 @@ import pytest
 
 from pgsched.cli.web import NEEDED
 from tests.deploy.parts import DEPLOY, check_settings, options_of, run, tool
-from tests.processes import CHECKOUT, PgschedRunner
+from tests.support.processes import CHECKOUT, PgschedRunner
 
 DOCKERFILE = DEPLOY / "Dockerfile"
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())

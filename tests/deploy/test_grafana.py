@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.deploy.dashboard import Dashboard
-from tests.processes import CHECKOUT
+from tests.support.processes import CHECKOUT
 
 GRAFANA = CHECKOUT / "deploy" / "grafana"
 BOARD = Dashboard.read()

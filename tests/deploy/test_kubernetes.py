@@ -16,11 +16,11 @@ import pytest
 import yaml
 
 from pgsched.db.migrate import LOCK_WAIT_SECONDS, migrate
-from tests.deploy import prometheusrule
 from tests.deploy.parts import DEPLOY, LEAVE_SECONDS, check_settings, program, read_yaml, run
 from tests.deploy.schemas import SCHEMAS
-from tests.roles import login
-from tests.tables import database, insert_task, set_completed, set_running
+from tests.support.roles import login
+from tests.support.tables import database, insert_task, set_completed, set_running
+from tools import prometheusrule
 
 FOLDER = DEPLOY / "kubernetes"
 MANIFESTS = sorted(

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests import servers
 from tests.deploy.dashboard import Dashboard, substituted
 from tests.deploy.parts import program
 from tests.deploy.scraped import Scraped, scraped
-from tests.doc_examples import table
+from tests.support import servers
+from tests.support.doc_examples import table
 
 QUIET = {"pgsched_pruned_total", "pgsched_ticks_missed_total"}
 """Metrics whose series begin when there is something to count, which there is not here."""

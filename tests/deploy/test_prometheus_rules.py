@@ -14,11 +14,11 @@ import yaml
 
 from pgsched.ops.alerts import Thresholds
 from pgsched.ops.doctor.catalogue import SEVERITIES as FINDING_SEVERITIES
-from tests.commands import pgsched
 from tests.deploy.parts import program
-from tests.doc_examples import tables
-from tests.processes import CHECKOUT
-from tests.prometheus import DEPLOYED
+from tests.support.commands import pgsched
+from tests.support.doc_examples import tables
+from tests.support.processes import CHECKOUT
+from tests.support.prometheus import DEPLOYED
 
 PAGE = CHECKOUT / "docs" / "monitoring.md"
 RULES: dict[str, Any] = yaml.safe_load((DEPLOYED / "pgsched.rules.yml").read_text())

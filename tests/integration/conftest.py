@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from pgsched.client.client import Client
-from tests.tables import database
+from tests.support.tables import database
 
 
 @pytest.fixture

@@ -23,11 +23,11 @@ from pgsched.domain.interval import Interval
 from pgsched.domain.task_spec import TaskSpec
 from pgsched.ops.doctor.tasks import MOST_ALERTS
 from pgsched.worker.health_scan import HealthScan
-from tests.commands import pgsched
-from tests.engine import engine, handlers, make_due, nothing, on_loop
-from tests.roles import login
-from tests.tables import WORKER, database, insert_task, set_completed, set_dead, set_running, task_row
-from tests.web_face import web
+from tests.support.commands import pgsched
+from tests.support.engine import engine, handlers, make_due, nothing, on_loop
+from tests.support.roles import login
+from tests.support.tables import WORKER, database, insert_task, set_completed, set_dead, set_running, task_row
+from tests.support.web_face import web
 
 DB = psycopg.Connection[dict[str, Any]]
 NIGHTLY: dict[str, Any] = {"cron_expression": "0 3 * * *", "alert_if_no_success_for": "25 hours"}

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 
 from pgsched.web.api import examples
-from tests.engine import on_loop
-from tests.tables import (
+from tests.support.engine import on_loop
+from tests.support.tables import (
     database,
     insert_task,
     move_tick,
@@ -20,7 +20,7 @@ from tests.tables import (
     set_running,
     task_row,
 )
-from tests.web_face import OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
+from tests.support.web_face import OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
 
 API = "/api/v1"
 Rows = psycopg.Connection[dict[str, Any]]

@@ -17,10 +17,10 @@ from pgsched.web import create_app
 from pgsched.web.api import examples, shapes
 from pgsched.web.api.bodies import SHORT, NewGroup, NewTask, TaskEdit
 from pgsched.web.api.task_query import BulkFilter, TaskQuery
-from tests.doc_examples import table
-from tests.engine import on_loop
-from tests.tables import database, insert_task, set_dead
-from tests.web_face import web
+from tests.support.doc_examples import table
+from tests.support.engine import on_loop
+from tests.support.tables import database, insert_task, set_dead
+from tests.support.web_face import web
 
 DESCRIPTION: dict[str, Any] = create_app("").openapi()
 STREAMS = ("/api/v1/events",)

@@ -13,10 +13,10 @@ import httpx
 from pgsched.web import WebSettings
 from pgsched.web.announcements import LISTENING, MAX_WAITING, Subscription
 from pgsched.web.server import serving
-from tests.engine import on_loop
-from tests.tables import database, insert_task
-from tests.waiting import wait_until_async
-from tests.web_face import OPERATOR_TOKEN, VIEWER_TOKEN
+from tests.support.engine import on_loop
+from tests.support.tables import database, insert_task
+from tests.support.waiting import wait_until_async
+from tests.support.web_face import OPERATOR_TOKEN, VIEWER_TOKEN
 
 Events = AsyncIterator[dict[str, Any]]
 

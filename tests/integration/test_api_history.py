@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from pgsched.web import attempts
-from tests.engine import on_loop
-from tests.tables import database, insert_task
-from tests.web_face import web
+from tests.support.engine import on_loop
+from tests.support.tables import database, insert_task
+from tests.support.web_face import web
 
 API = "/api/v1"
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from pgsched.web.api import examples
-from tests.engine import on_loop
-from tests.tables import add_worker, database, insert_task, set_dead
-from tests.web_face import web
+from tests.support.engine import on_loop
+from tests.support.tables import add_worker, database, insert_task, set_dead
+from tests.support.web_face import web
 
 API = "/api/v1"
 KEPT = {

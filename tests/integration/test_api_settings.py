@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from pgsched.web.api import examples
-from tests.engine import on_loop
-from tests.retained import finished, left
-from tests.tables import database
-from tests.web_face import OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
+from tests.support.engine import on_loop
+from tests.support.retained import finished, left
+from tests.support.tables import database
+from tests.support.web_face import OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
 
 API = "/api/v1"
 EMPTY = dict.fromkeys(examples.GENERAL) | {"archive": False}

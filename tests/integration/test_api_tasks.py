@@ -11,9 +11,9 @@ import pytest
 from pgsched.db import task_commands
 from pgsched.web import WebSettings
 from pgsched.web.api import examples
-from tests.engine import on_loop
-from tests.tables import database, insert_task, set_completed, set_dead, set_running, task_row
-from tests.web_face import OPERATOR_TOKEN, VIEWER_TOKEN, web
+from tests.support.engine import on_loop
+from tests.support.tables import database, insert_task, set_completed, set_dead, set_running, task_row
+from tests.support.web_face import OPERATOR_TOKEN, VIEWER_TOKEN, web
 
 API = "/api/v1"
 HIDING = WebSettings(viewer_token=VIEWER_TOKEN, operator_token=OPERATOR_TOKEN, hide_payloads=True)

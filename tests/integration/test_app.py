@@ -13,7 +13,7 @@ from pgsched.app.app import App
 from pgsched.domain.errors import InvalidCron, InvalidTask, PayloadMismatch, RegistrationError, TaskNotFound
 from pgsched.domain.task_spec import TaskSpec
 from pgsched.execution.context import Context
-from tests.engine import engine
+from tests.support.engine import engine
 
 
 @pytest.fixture

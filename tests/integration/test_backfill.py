@@ -12,11 +12,11 @@ from psycopg.types.json import Jsonb
 
 from pgsched import AsyncClient, Client, InvalidTask, TaskNotFound, TransitionRefused
 from pgsched.execution.context import Context
-from tests.commands import pgsched
-from tests.engine import engine, handlers, on_loop, rows
-from tests.pages import Element, Page, form_of
-from tests.tables import database, insert_task, set_completed, task_row
-from tests.web_face import web
+from tests.support.commands import pgsched
+from tests.support.engine import engine, handlers, on_loop, rows
+from tests.support.pages import Element, Page, form_of
+from tests.support.tables import database, insert_task, set_completed, task_row
+from tests.support.web_face import web
 
 Database = psycopg.Connection[dict[str, Any]]
 MONDAY = datetime(2026, 1, 5, 8, tzinfo=UTC)

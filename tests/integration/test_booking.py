@@ -23,9 +23,9 @@ from pgsched.execution.context import Context
 from pgsched.execution.registry import Registry
 from pgsched.testing import Clock, freeze
 from pgsched.worker.declared_schedules import sync_schedules
-from tests import crons
-from tests.engine import claimed, engine, handlers, history, make_due, on_loop, rows
-from tests.tables import database, insert_task, move_tick, restoring, set_running, task_row
+from tests.support import crons
+from tests.support.engine import claimed, engine, handlers, history, make_due, on_loop, rows
+from tests.support.tables import database, insert_task, move_tick, restoring, set_running, task_row
 
 NOON = datetime(2030, 6, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

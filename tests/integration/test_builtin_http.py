@@ -26,10 +26,10 @@ from pgsched.builtin.settings import Builtins
 from pgsched.domain.errors import Discard, Retry
 from pgsched.execution.context import Context
 from pgsched.execution.registry import Registry
-from tests.engine import NOW, claimed, engine, history, on_loop
-from tests.http_server import Server, serving
-from tests.tables import database, insert_task, task_row
-from tests.waiting import wait_until, wait_until_async
+from tests.support.engine import NOW, claimed, engine, history, on_loop
+from tests.support.http_server import Server, serving
+from tests.support.tables import database, insert_task, task_row
+from tests.support.waiting import wait_until, wait_until_async
 
 PUBLIC_ONLY = Destinations.of(allow_private=False, entries=())
 LOOPBACK = Destinations.of(allow_private=False, entries=("127.0.0.1",))

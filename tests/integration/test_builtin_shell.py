@@ -21,9 +21,9 @@ from pgsched.domain.errors import Discard, Retry
 from pgsched.execution.context import Context
 from pgsched.execution.registry import Registry
 from pgsched.worker.shutdown import CANCEL_SECONDS
-from tests.engine import NOW, Engine, claimed, engine, history, on_loop
-from tests.tables import database, insert_task, task_row
-from tests.waiting import wait_until, wait_until_async
+from tests.support.engine import NOW, Engine, claimed, engine, history, on_loop
+from tests.support.tables import database, insert_task, task_row
+from tests.support.waiting import wait_until, wait_until_async
 
 
 def context(**columns: Any) -> Context:

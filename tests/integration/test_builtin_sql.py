@@ -10,9 +10,9 @@ import pytest
 from pgsched.builtin import with_builtins
 from pgsched.builtin.settings import Builtins
 from pgsched.execution.registry import Registry
-from tests.engine import engine, expire_leases, history, on_loop, rows
-from tests.tables import database, insert_task, task_row
-from tests.waiting import wait_until_async
+from tests.support.engine import engine, expire_leases, history, on_loop, rows
+from tests.support.tables import database, insert_task, task_row
+from tests.support.waiting import wait_until_async
 
 ALLOWED = with_builtins(Registry(), Builtins(allow_sql=True))
 

@@ -11,11 +11,11 @@ import pytest
 from pgsched import AsyncClient, CalendarNotFound, Client, InvalidCron, InvalidTask, TransitionRefused, preview
 from pgsched.domain.scheduling.calendars import Calendar
 from pgsched.web.api import examples
-from tests.commands import Ended, pgsched
-from tests.engine import on_loop, rows
-from tests.pages import Page, form_of
-from tests.tables import database, insert_task, task_row
-from tests.web_face import OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
+from tests.support.commands import Ended, pgsched
+from tests.support.engine import on_loop, rows
+from tests.support.pages import Page, form_of
+from tests.support.tables import database, insert_task, task_row
+from tests.support.web_face import OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
 
 API = "/api/v1"
 EVE = datetime(2040, 12, 24, 12, tzinfo=UTC)

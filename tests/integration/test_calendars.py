@@ -14,9 +14,9 @@ from pgsched.domain.errors import InvalidTask
 from pgsched.domain.scheduling.cron import next_tick, parse_cron
 from pgsched.domain.scheduling.preview import preview
 from pgsched.domain.scheduling.time_zones import load_zone
-from tests import crons
-from tests.engine import engine, handlers, nothing, on_loop
-from tests.tables import database, task_row
+from tests.support import crons
+from tests.support.engine import engine, handlers, nothing, on_loop
+from tests.support.tables import database, task_row
 
 CHRISTMAS = "0 9 24-27 12 * except=@holidays,12-27"
 EVE = datetime(2040, 12, 24, 12, tzinfo=UTC)

@@ -11,9 +11,9 @@ import pytest
 
 from pgsched.db.listening import CANCEL, Call
 from pgsched.execution.context import Context
-from tests.engine import engine, handlers, history, nothing, on_loop, running_worker
-from tests.tables import database, insert_task, task_row
-from tests.waiting import wait_until_async
+from tests.support.engine import engine, handlers, history, nothing, on_loop, running_worker
+from tests.support.tables import database, insert_task, task_row
+from tests.support.waiting import wait_until_async
 
 
 class Endless:

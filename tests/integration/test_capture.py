@@ -16,8 +16,8 @@ from pgsched.domain.errors import ConfigError
 from pgsched.domain.settings import WorkerSettings, capture_level
 from pgsched.execution.context import Context
 from pgsched.execution.log_capture import CaptureHandler
-from tests.engine import engine, handlers, nothing, on_loop, rows
-from tests.tables import database, insert_task
+from tests.support.engine import engine, handlers, nothing, on_loop, rows
+from tests.support.tables import database, insert_task
 
 log = logging.getLogger("shop.orders")
 LINES = "select task_id, level, message, fields from pgsched.execution_logs order by logged_at, message"

@@ -16,10 +16,10 @@ from psycopg.rows import dict_row
 from pgsched.db import claims
 from pgsched.db.connect import connect_async
 from pgsched.db.sql_files import load_statement
-from tests.engine import engine, expire_leases, handlers, history, make_due, nothing, on_loop, rows
-from tests.processes import PgschedRunner
-from tests.tables import WORKER, database, insert_task, set_running, task_row
-from tests.waiting import wait_until
+from tests.support.engine import engine, expire_leases, handlers, history, make_due, nothing, on_loop, rows
+from tests.support.processes import PgschedRunner
+from tests.support.tables import WORKER, database, insert_task, set_running, task_row
+from tests.support.waiting import wait_until
 
 CLAIM_SETS = {"status", "locked_by", "locked_until", "attempts", "fencing_token", "started_at", "unbegun_token"}
 

@@ -21,7 +21,7 @@ from pgsched.domain.errors import (
     TransitionRefused,
 )
 from pgsched.domain.interval import Interval
-from tests.tables import (
+from tests.support.tables import (
     WORKER,
     add_worker,
     set_completed,

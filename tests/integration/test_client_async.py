@@ -17,7 +17,7 @@ from pgsched.client.async_client import AsyncClient
 from pgsched.client.client import Client
 from pgsched.domain.errors import DatabaseUnavailable, InvalidTask, SchemaMismatch, TaskNotFound, TransitionRefused
 from pgsched.domain.task_spec import TaskSpec
-from tests.tables import database, set_dead, set_running
+from tests.support.tables import database, set_dead, set_running
 
 LAST_DAY = datetime(9999, 12, 31, 12, tzinfo=UTC)
 """Refused by the database, not by Python."""

@@ -12,9 +12,9 @@ from pgsched.client.async_client import AsyncClient
 from pgsched.execution.context import Context
 from pgsched.execution.registry import Registry
 from pgsched.worker.worker import QUESTIONS
-from tests.engine import on_loop, running_worker
-from tests.tables import database, insert_task
-from tests.waiting import wait_until_async
+from tests.support.engine import on_loop, running_worker
+from tests.support.tables import database, insert_task
+from tests.support.waiting import wait_until_async
 
 ALWAYS = {"pgsched claim": 1, "pgsched upkeep": 1, "pgsched listener": 1, "pgsched heartbeat": 1, "pgsched finish": 1}
 """Of an idle worker that has worked, as docs/architecture.md has it."""

@@ -10,10 +10,10 @@ import pytest
 from pgsched.client.async_client import AsyncClient
 from pgsched.client.client import Client
 from pgsched.domain.errors import InvalidTask
-from tests.commands import pgsched
-from tests.engine import on_loop
-from tests.tables import database
-from tests.web_face import web
+from tests.support.commands import pgsched
+from tests.support.engine import on_loop
+from tests.support.tables import database
+from tests.support.web_face import web
 
 OPTIONS = "0 9 LW * mon days=either weeks=2@2030-01-07 except=12-25 instead=workday skipped=skip repeated=second"
 WRONG = "0 9 13 * fri days=all"

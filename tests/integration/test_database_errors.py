@@ -13,9 +13,9 @@ from pgsched.db.faults import RefusedByDatabase
 from pgsched.db.session import Session
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.worker.claimer import Claimer
-from tests.engine import engine, handlers, on_loop, rows, running_worker
-from tests.tables import database, insert_task
-from tests.waiting import wait_until_async
+from tests.support.engine import engine, handlers, on_loop, rows, running_worker
+from tests.support.tables import database, insert_task
+from tests.support.waiting import wait_until_async
 
 OURS = "application_name like 'pgsched%%' and datname = current_database() and pid <> pg_backend_pid()"
 

@@ -11,9 +11,9 @@ from pgsched.app.app import App
 from pgsched.db.session import Session
 from pgsched.execution.registry import Registry
 from pgsched.worker.declared_schedules import declare_schedules, sync_schedules
-from tests.engine import engine, on_loop, rows, running_worker
-from tests.tables import database, task_row
-from tests.waiting import wait_until_async
+from tests.support.engine import engine, on_loop, rows, running_worker
+from tests.support.tables import database, task_row
+from tests.support.waiting import wait_until_async
 
 
 def declaring(**options: Any) -> Registry:

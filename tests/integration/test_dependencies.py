@@ -14,8 +14,8 @@ from pgsched.client.client import Client
 from pgsched.domain.errors import Discard, InvalidTask, TransitionRefused
 from pgsched.domain.task_spec import TaskSpec
 from pgsched.execution.registry import Registry
-from tests.engine import engine, handlers, nothing, on_loop, rows
-from tests.tables import database, insert_task, move_tick, set_completed, set_dead, set_running, task_row
+from tests.support.engine import engine, handlers, nothing, on_loop, rows
+from tests.support.tables import database, insert_task, move_tick, set_completed, set_dead, set_running, task_row
 
 Database = psycopg.Connection[dict[str, Any]]
 LATER = datetime(2040, 1, 1, 12, tzinfo=UTC)

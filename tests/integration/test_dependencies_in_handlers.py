@@ -8,10 +8,10 @@ import psycopg
 import pytest
 
 from pgsched.execution.context import Context
-from tests.engine import engine, handlers, on_loop, rows
-from tests.guards import transactional
-from tests.tables import database, insert_task, task_row
-from tests.waiting import wait_until_async
+from tests.support.engine import engine, handlers, on_loop, rows
+from tests.support.guards import transactional
+from tests.support.tables import database, insert_task, task_row
+from tests.support.waiting import wait_until_async
 
 
 def value(n: int) -> int:

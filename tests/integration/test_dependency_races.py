@@ -13,8 +13,8 @@ import pytest
 from pgsched.db.connect import connect
 from pgsched.db.outcomes import finish_commands
 from pgsched.domain.attempt import Finish
-from tests.tables import WORKER, database, insert_task, set_running, task_row
-from tests.waiting import wait_until
+from tests.support.tables import WORKER, database, insert_task, set_running, task_row
+from tests.support.waiting import wait_until
 
 Connection = psycopg.Connection[Any]
 

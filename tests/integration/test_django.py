@@ -17,9 +17,9 @@ from pgsched.client.client import Client
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.task_spec import TaskSpec
 from pgsched.domain.workflow import group, step
-from tests.django_site import site_on
-from tests.engine import on_loop
-from tests.tables import database, task_row
+from tests.support.django_site import site_on
+from tests.support.engine import on_loop
+from tests.support.tables import database, task_row
 
 LATER = datetime(2030, 6, 1, 12, tzinfo=UTC)
 

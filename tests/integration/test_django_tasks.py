@@ -18,9 +18,9 @@ from django.utils import timezone
 
 from pgsched.domain.errors import ConfigError, RegistrationError
 from pgsched.execution.registry import Registry
-from tests.django_site import set_up, site_on
-from tests.engine import engine, handlers, on_loop
-from tests.tables import database, insert_task, set_running, task_row
+from tests.support.django_site import set_up, site_on
+from tests.support.engine import engine, handlers, on_loop
+from tests.support.tables import database, insert_task, set_running, task_row
 
 set_up()
 

@@ -22,12 +22,12 @@ from pgsched.domain.scheduling.preview import schedule_of
 from pgsched.domain.scheduling.recurrence import admit, next_after
 from pgsched.domain.settings import WorkerSettings
 from pgsched.worker.worker import Worker
-from tests.doc_examples import PAGES, Block, Story, blocks, table, tables
-from tests.doc_programs import programs
-from tests.engine import handlers, nothing, on_loop
-from tests.processes import PgschedRunner
-from tests.tables import database, insert_task, set_dead, set_running
-from tests.waiting import wait_until, wait_until_async
+from tests.support.doc_examples import PAGES, Block, Story, blocks, table, tables
+from tests.support.doc_programs import programs
+from tests.support.engine import handlers, nothing, on_loop
+from tests.support.processes import PgschedRunner
+from tests.support.tables import database, insert_task, set_dead, set_running
+from tests.support.waiting import wait_until, wait_until_async
 
 DEAD = {
     "from_cron.md": ["shell"],

@@ -33,12 +33,12 @@ from pgsched.ops.doctor.facts import Facts, questions
 from pgsched.ops.doctor.findings import Diagnosis
 from pgsched.ops.doctor.judges import OF_ANY_SCHEMA, OF_OUR_SCHEMA
 from pgsched.ops.doctor.workers import ADVICE
-from tests import servers
-from tests.commands import pgsched
-from tests.roles import login
-from tests.schema_parts import FILE, parts_of
-from tests.tables import add_worker, database, insert_task, set_dead, set_running
-from tests.waiting import wait_until
+from tests.support import servers
+from tests.support.commands import pgsched
+from tests.support.roles import login
+from tests.support.tables import add_worker, database, insert_task, set_dead, set_running
+from tests.support.waiting import wait_until
+from tools.schema_parts import FILE, parts_of
 
 DB = psycopg.Connection[dict[str, Any]]
 
@@ -777,7 +777,7 @@ def test_clients_give_the_same_diagnosis(healthy_dsn: str) -> None:
 
 def test_expected_parts_are_what_the_migrations_make(careful_server: str, careful_template: str) -> None:
     present = parts_of(servers.with_database(careful_server, careful_template))
-    assert json.loads(FILE.read_text()) == present, "python -m tests.schema_parts"
+    assert json.loads(FILE.read_text()) == present, "python -m tools.schema_parts"
 
 
 def test_every_check_has_one_judgement(healthy_dsn: str) -> None:

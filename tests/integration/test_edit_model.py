@@ -26,7 +26,7 @@ from pgsched.domain.interval import Interval
 from pgsched.domain.lifecycle import Refused, conclude, judge
 from pgsched.domain.scheduling.recurrence import Schedule, first_tick, next_after
 from pgsched.testing import freeze
-from tests.tables import database
+from tests.support.tables import database
 
 Database = psycopg.Connection[dict[str, Any]]
 

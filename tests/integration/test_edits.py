@@ -10,8 +10,8 @@ from pgsched.client.async_client import AsyncClient
 from pgsched.client.client import Client
 from pgsched.domain.errors import InvalidCron, InvalidTask, TaskNotFound, TransitionRefused
 from pgsched.domain.interval import Interval
-from tests.engine import engine, on_loop, rows
-from tests.tables import database, insert_task, task_row
+from tests.support.engine import engine, on_loop, rows
+from tests.support.tables import database, insert_task, task_row
 
 FAR = datetime(2040, 1, 1, tzinfo=UTC)
 

@@ -22,9 +22,9 @@ import structlog
 from pgsched.db import embedded
 from pgsched.db.embedded import EmbeddedServer
 from pgsched.domain.errors import ConfigError, DatabaseUnavailable
-from tests.processes import CHECKOUT
-from tests.servers import FAST, binaries_of, fast_folder
-from tests.waiting import wait_until
+from tests.support.processes import CHECKOUT
+from tests.support.servers import FAST, binaries_of, fast_folder
+from tests.support.waiting import wait_until
 
 pytest.importorskip("psutil", reason="needs the extra `embedded`")
 

@@ -13,11 +13,11 @@ import pytest
 
 from pgsched import App, AsyncClient, Client, Context, Discard
 from pgsched.domain.events import Event
-from tests.commands import pgsched
-from tests.engine import NOW, Engine, engine, handlers, history, nothing, on_loop, running_worker, steal_leases
-from tests.processes import PgschedRunner
-from tests.tables import database, insert_task, task_row
-from tests.waiting import wait_until, wait_until_async
+from tests.support.commands import pgsched
+from tests.support.engine import NOW, Engine, engine, handlers, history, nothing, on_loop, running_worker, steal_leases
+from tests.support.processes import PgschedRunner
+from tests.support.tables import database, insert_task, task_row
+from tests.support.waiting import wait_until, wait_until_async
 
 
 class Told:

@@ -11,8 +11,8 @@ from pgsched.db import outcomes
 from pgsched.domain.attempt import Outcome
 from pgsched.domain.errors import DatabaseUnavailable, Discard, Retry
 from pgsched.execution.context import Context
-from tests.engine import Engine, engine, handlers, history, make_due, on_loop, rows
-from tests.tables import database, insert_task, move_tick, task_row
+from tests.support.engine import Engine, engine, handlers, history, make_due, on_loop, rows
+from tests.support.tables import database, insert_task, move_tick, task_row
 
 
 async def fail() -> None:

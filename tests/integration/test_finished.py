@@ -11,10 +11,10 @@ import pytest
 from pgsched.domain.errors import Finished, Retry
 from pgsched.execution.context import Context
 from pgsched.execution.registry import Registry
-from tests.engine import Engine, engine, handlers, history, make_due, on_loop, rows
-from tests.guards import make_ledger, transactional
-from tests.process_app import SERVE, app
-from tests.tables import database, insert_task, task_row
+from tests.support.engine import Engine, engine, handlers, history, make_due, on_loop, rows
+from tests.support.guards import make_ledger, transactional
+from tests.support.process_app import SERVE, app
+from tests.support.tables import database, insert_task, task_row
 
 
 def now() -> datetime:

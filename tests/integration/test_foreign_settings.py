@@ -16,19 +16,19 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from chaos.faults.pgbouncer import PgBouncer, missing_pgbouncer
 from pgsched import App, Client, DatabaseUnavailable, UnfitDatabase
 from pgsched.db.embedded import EmbeddedServer
 from pgsched.db.migrate import check_schema, migrate
 from pgsched.domain.interval import Interval
 from pgsched.domain.task_spec import TaskSpec
 from pgsched.execution.context import Context
-from tests import servers
-from tests.chaos.faults.pgbouncer import PgBouncer, missing_pgbouncer
-from tests.engine import on_loop, rows, running_worker
-from tests.processes import PgschedRunner
-from tests.retained import finished
-from tests.tables import database, insert_task
-from tests.waiting import wait_until_async
+from tests.support import servers
+from tests.support.engine import on_loop, rows, running_worker
+from tests.support.processes import PgschedRunner
+from tests.support.retained import finished
+from tests.support.tables import database, insert_task
+from tests.support.waiting import wait_until_async
 
 LATER = datetime(2040, 1, 1, 12, tzinfo=UTC)
 EVIL = """

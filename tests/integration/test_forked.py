@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.tables import database
+from tests.support.tables import database
 
 PROGRAM = """
 import asyncio, json, multiprocessing, os, signal, sys, threading, time

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 
 from pgsched.client.client import Client
 from pgsched.domain.errors import InvalidTask
-from tests.commands import pgsched
-from tests.engine import engine, handlers
-from tests.tables import database
-from tests.web_face import web
+from tests.support.commands import pgsched
+from tests.support.engine import engine, handlers
+from tests.support.tables import database
+from tests.support.web_face import web
 
 CASES = int(os.environ.get("PGSCHED_FUZZ_CASES", "20"))
 LONG = 1000

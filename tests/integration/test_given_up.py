@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from tests.engine import engine, expire_leases, handlers, history, on_loop
-from tests.tables import database, insert_task, task_row
+from tests.support.engine import engine, expire_leases, handlers, history, on_loop
+from tests.support.tables import database, insert_task, task_row
 
 
 @on_loop

@@ -18,8 +18,8 @@ from pgsched.domain.errors import Discard, InvalidTask
 from pgsched.domain.workflow import Part, chain, group, parallel, step
 from pgsched.execution.context import Context
 from pgsched.execution.registry import Registry
-from tests.engine import engine, handlers, history, make_due, on_loop, rows
-from tests.tables import database, insert_task, task_row
+from tests.support.engine import engine, handlers, history, make_due, on_loop, rows
+from tests.support.tables import database, insert_task, task_row
 
 Database = psycopg.Connection[dict[str, Any]]
 

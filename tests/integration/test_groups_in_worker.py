@@ -11,10 +11,10 @@ import psycopg
 from pgsched.client.client import Client
 from pgsched.domain.attempt import GROUP
 from pgsched.execution.registry import Registry
-from tests.engine import Engine, engine, expire_leases, handlers, history, on_loop, rows, running_worker
-from tests.guards import Database
-from tests.tables import database, insert_task, move_tick, task_row
-from tests.waiting import wait_until_async
+from tests.support.engine import Engine, engine, expire_leases, handlers, history, on_loop, rows, running_worker
+from tests.support.guards import Database
+from tests.support.tables import database, insert_task, move_tick, task_row
+from tests.support.waiting import wait_until_async
 
 
 def value(n: int) -> int:

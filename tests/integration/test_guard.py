@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.tables import database, insert_task, restoring, set_completed, task_row
+from tests.support.tables import database, insert_task, restoring, set_completed, task_row
 
 FOREIGN = {
     "attempts": 2,

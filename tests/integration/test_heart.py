@@ -12,10 +12,10 @@ from pgsched.domain.attempt import GROUP
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.execution.context import Context
 from pgsched.worker.leased_tasks import LeasedTask
-from tests.engine import engine, expire_leases, handlers, history, on_loop, rows, running_worker, steal_leases
-from tests.guards import age
-from tests.tables import database, insert_task, task_row
-from tests.waiting import wait_until, wait_until_async
+from tests.support.engine import engine, expire_leases, handlers, history, on_loop, rows, running_worker, steal_leases
+from tests.support.guards import age
+from tests.support.tables import database, insert_task, task_row
+from tests.support.waiting import wait_until, wait_until_async
 
 
 @on_loop

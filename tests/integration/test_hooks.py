@@ -16,9 +16,9 @@ from pgsched.app.app import App
 from pgsched.domain.errors import RegistrationError
 from pgsched.execution.context import Context
 from pgsched.worker import hook_dispatcher
-from tests.engine import engine, handlers, on_loop, running_worker, steal_leases
-from tests.tables import database, insert_task, task_row
-from tests.waiting import wait_until_async
+from tests.support.engine import engine, handlers, on_loop, running_worker, steal_leases
+from tests.support.tables import database, insert_task, task_row
+from tests.support.waiting import wait_until_async
 
 Seen = list[tuple[str, int]]
 

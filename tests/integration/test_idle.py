@@ -9,8 +9,8 @@ import pytest
 
 from pgsched.db.listening import PROBE_SECONDS
 from pgsched.worker import claimer, claims, health_scan, housekeeping, retention, set_aside, sleep, table_gauges
-from tests.engine import Engine, engine, on_loop
-from tests.statements import counted
+from tests.support.engine import Engine, engine, on_loop
+from tests.support.statements import counted
 
 HOUR = 3600.0
 STEP = 1.0

@@ -11,10 +11,20 @@ import pytest
 
 from pgsched.db.sql_files import load_statement
 from pgsched.worker import claimer
-from tests import guards
-from tests.engine import Engine, engine, expire_leases, handlers, history, nothing, on_loop, rows, running_worker
-from tests.tables import WORKER, add_worker, database, insert_task, set_completed, set_running, task_row
-from tests.waiting import wait_until, wait_until_async
+from tests.support import guards
+from tests.support.engine import (
+    Engine,
+    engine,
+    expire_leases,
+    handlers,
+    history,
+    nothing,
+    on_loop,
+    rows,
+    running_worker,
+)
+from tests.support.tables import WORKER, add_worker, database, insert_task, set_completed, set_running, task_row
+from tests.support.waiting import wait_until, wait_until_async
 
 Database = psycopg.Connection[dict[str, Any]]
 

@@ -15,10 +15,10 @@ from pgsched.client.async_client import AsyncClient
 from pgsched.client.client import Client
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.interval import Interval
-from tests.commands import pgsched
-from tests.engine import engine, handlers, on_loop, rows, running_worker
-from tests.tables import add_worker, database, insert_task, task_row
-from tests.waiting import wait_until_async
+from tests.support.commands import pgsched
+from tests.support.engine import engine, handlers, on_loop, rows, running_worker
+from tests.support.tables import add_worker, database, insert_task, task_row
+from tests.support.waiting import wait_until_async
 
 Database = psycopg.Connection[dict[str, Any]]
 

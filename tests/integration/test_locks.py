@@ -22,11 +22,11 @@ import pytest
 from pgsched.client.async_client import AsyncClient
 from pgsched.client.client import Client
 from pgsched.domain.errors import DatabaseUnavailable, InvalidLock, LockLost, LockNotAcquired
-from tests import guards
-from tests.engine import on_loop
-from tests.processes import CHECKOUT
-from tests.tables import database
-from tests.waiting import wait_until, wait_until_async
+from tests.support import guards
+from tests.support.engine import on_loop
+from tests.support.processes import CHECKOUT
+from tests.support.tables import database
+from tests.support.waiting import wait_until, wait_until_async
 
 Database = psycopg.Connection[dict[str, Any]]
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pgsched.execution.context import Context
-from tests.engine import (
+from tests.support.engine import (
     PATIENCE,
     Engine,
     engine,
@@ -23,8 +23,8 @@ from tests.engine import (
     steal_leases,
     work_and_send_again,
 )
-from tests.tables import database, insert_task, task_row
-from tests.waiting import wait_until_async
+from tests.support.tables import database, insert_task, task_row
+from tests.support.waiting import wait_until_async
 
 LINES = "select level, message, fields, attempt, fencing_token from pgsched.execution_logs order by logged_at"
 

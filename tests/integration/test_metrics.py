@@ -26,10 +26,10 @@ from pgsched.worker import control_server
 from pgsched.worker.control_server import HttpServer
 from pgsched.worker.merged_metrics import Child, ControlServer
 from pgsched.worker.table_gauges import FRESH_SECONDS, STALE_SECONDS
-from tests.engine import Engine, engine, expire_leases, handlers, make_due, nothing, on_loop, running_worker
-from tests.processes import PgschedRunner
-from tests.tables import add_worker, database, insert_task, set_dead, set_running
-from tests.waiting import wait_until, wait_until_async
+from tests.support.engine import Engine, engine, expire_leases, handlers, make_due, nothing, on_loop, running_worker
+from tests.support.processes import PgschedRunner
+from tests.support.tables import add_worker, database, insert_task, set_dead, set_running
+from tests.support.waiting import wait_until, wait_until_async
 
 CONTRACT = {
     "pgsched_tasks": {"queue", "status"},

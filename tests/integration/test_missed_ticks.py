@@ -11,8 +11,8 @@ import pytest
 
 from pgsched.domain.attempt import Outcome
 from pgsched.execution.context import Context
-from tests.engine import engine, handlers, history, on_loop, rows, work_and_send_again
-from tests.tables import database, insert_task, task_row
+from tests.support.engine import engine, handlers, history, on_loop, rows, work_and_send_again
+from tests.support.tables import database, insert_task, task_row
 
 DAY = timedelta(days=1)
 

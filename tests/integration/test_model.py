@@ -31,7 +31,7 @@ from pgsched.db.session import Session
 from pgsched.domain.attempt import PRIORITIES, Claimed, Finish, Outcome
 from pgsched.domain.errors import PgschedError, TaskNotFound, TransitionRefused
 from pgsched.domain.lifecycle import Refused, conclude, judge
-from tests.tables import database, insert_task, restoring
+from tests.support.tables import database, insert_task, restoring
 
 SHORT = int(os.environ.get("PGSCHED_MODEL_CASES", "10"))
 LONG = 600

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import pytest
 
 from pgsched.db import sql_files
-from tests import guards
-from tests.engine import rows
-from tests.tables import database
+from tests.support import guards
+from tests.support.engine import rows
+from tests.support.tables import database
 
 Check = Callable[[str], Awaitable[None]]
 

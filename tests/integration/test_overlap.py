@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from tests.engine import engine, expire_leases, make_due, on_loop, rows
-from tests.tables import database, insert_task, move_tick, task_row
+from tests.support.engine import engine, expire_leases, make_due, on_loop, rows
+from tests.support.tables import database, insert_task, move_tick, task_row
 
 
 @on_loop

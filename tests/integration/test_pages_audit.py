@@ -9,10 +9,10 @@ import pytest
 
 from pgsched.db.audit_commands import SCAN
 from pgsched.web.pages.audit import PER_PAGE, Difference, differences
-from tests.engine import on_loop
-from tests.pages import Page
-from tests.tables import database, insert_task
-from tests.web_face import OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
+from tests.support.engine import on_loop
+from tests.support.pages import Page
+from tests.support.tables import database, insert_task
+from tests.support.web_face import OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
 
 API = "/api/v1/audit"
 

@@ -8,10 +8,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.engine import on_loop
-from tests.pages import Page, form_of
-from tests.tables import database, insert_task, set_completed, set_dead, set_running, task_row
-from tests.web_face import web
+from tests.support.engine import on_loop
+from tests.support.pages import Page, form_of
+from tests.support.tables import database, insert_task, set_completed, set_dead, set_running, task_row
+from tests.support.web_face import web
 
 Connection = psycopg.Connection[dict[str, Any]]
 

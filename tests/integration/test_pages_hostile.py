@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from pgsched.web import create_app
-from tests.engine import on_loop
-from tests.hostile import fill
-from tests.pages import Page
-from tests.tables import database
-from tests.web_face import web
+from tests.support.engine import on_loop
+from tests.support.hostile import fill
+from tests.support.pages import Page
+from tests.support.tables import database
+from tests.support.web_face import web
 
 CORPUS = (
     "<xss1>alert(1)</xss1>",

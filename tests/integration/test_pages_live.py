@@ -9,10 +9,10 @@ from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.web import WebSettings, create_app
 from pgsched.web.pages import live
 from pgsched.web.pages.live import Watch, changes
-from tests.engine import on_loop
-from tests.tables import database, insert_task
-from tests.waiting import wait_until_async
-from tests.web_face import PROTECTED, web
+from tests.support.engine import on_loop
+from tests.support.tables import database, insert_task
+from tests.support.waiting import wait_until_async
+from tests.support.web_face import PROTECTED, web
 
 
 @on_loop

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.engine import on_loop
-from tests.pages import Page, form_of
-from tests.tables import database, insert_task
-from tests.web_face import OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
+from tests.support.engine import on_loop
+from tests.support.pages import Page, form_of
+from tests.support.tables import database, insert_task
+from tests.support.web_face import OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
 
 NAME = "a/b ?&#é"
 """A queue that is hard to name in an address."""

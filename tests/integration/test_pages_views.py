@@ -12,10 +12,10 @@ from pgsched.ops.doctor.judges import OF_ANY_SCHEMA
 from pgsched.web import WebSettings
 from pgsched.web.headers import CONTENT_SECURITY_POLICY
 from pgsched.web.pages import overview as overview_page
-from tests.engine import engine, on_loop
-from tests.pages import Page
-from tests.tables import add_worker, database, insert_task, set_completed, set_dead, set_running
-from tests.web_face import OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
+from tests.support.engine import engine, on_loop
+from tests.support.pages import Page
+from tests.support.tables import add_worker, database, insert_task, set_completed, set_dead, set_running
+from tests.support.web_face import OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
 
 LISTS = (
     "/",

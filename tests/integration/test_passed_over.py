@@ -10,10 +10,10 @@ import pytest
 
 from pgsched import AsyncClient, Client, TaskNotFound, TransitionRefused
 from pgsched.execution.context import Context
-from tests.commands import pgsched
-from tests.engine import engine, handlers, on_loop, rows
-from tests.tables import database, insert_task, restoring, set_running, task_row
-from tests.web_face import web
+from tests.support.commands import pgsched
+from tests.support.engine import engine, handlers, on_loop, rows
+from tests.support.tables import database, insert_task, restoring, set_running, task_row
+from tests.support.web_face import web
 
 Database = psycopg.Connection[dict[str, Any]]
 MINUTE = timedelta(minutes=1)

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from chaos.faults.pgbouncer import PgBouncer, missing_pgbouncer
+from chaos.proxy import Proxy
 from pgsched.app.app import App
 from pgsched.client.client import Client
 from pgsched.db.connect import connect, connect_async
@@ -18,12 +20,10 @@ from pgsched.domain.task_spec import TaskSpec
 from pgsched.domain.workflow import group, parallel, step
 from pgsched.execution.context import Context
 from pgsched.ops.activity import read_activity
-from tests.chaos.faults.pgbouncer import PgBouncer, missing_pgbouncer
-from tests.chaos.proxy import Proxy
-from tests.engine import on_loop, rows, running_worker
-from tests.retained import finished, left
-from tests.tables import database
-from tests.waiting import wait_until_async
+from tests.support.engine import on_loop, rows, running_worker
+from tests.support.retained import finished, left
+from tests.support.tables import database
+from tests.support.waiting import wait_until_async
 
 if (cause := missing_pgbouncer()) is not None:
     pytest.skip(cause, allow_module_level=True)

@@ -12,10 +12,10 @@ from psycopg.types.json import Jsonb
 
 from pgsched.domain.errors import ConfigError, RegistrationError
 from pgsched.execution.registry import Registry
-from tests.engine import engine, history, on_loop, rows, running_worker
-from tests.process_app import SERVE, app
-from tests.tables import database, insert_task, task_row
-from tests.waiting import wait_until_async
+from tests.support.engine import engine, history, on_loop, rows, running_worker
+from tests.support.process_app import SERVE, app
+from tests.support.tables import database, insert_task, task_row
+from tests.support.waiting import wait_until_async
 
 
 async def begun(folder: Path) -> int:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.docs.pages import FOLDER, OF_THE_SCHEMA
-from tests.docs.sql_page import sql_page, uncommented
-from tests.tables import database
+from tests.support.tables import database
+from tools.docs.pages import FOLDER, OF_THE_SCHEMA
+from tools.docs.sql_page import sql_page, uncommented
 
 
 def test_page_is_what_would_be_written_now(dsn: str) -> None:

@@ -14,9 +14,9 @@ from pgsched.domain.hooks import Hooks
 from pgsched.worker import claims, set_aside
 from pgsched.worker.halves import FEW
 from pgsched.worker.worker import Worker
-from tests.engine import engine, expire_leases, handlers, history, on_loop, rows, running_worker
-from tests.tables import database, insert_task, refuse_at_commit, refuse_updates, task_row
-from tests.waiting import wait_until_async
+from tests.support.engine import engine, expire_leases, handlers, history, on_loop, rows, running_worker
+from tests.support.tables import database, insert_task, refuse_at_commit, refuse_updates, task_row
+from tests.support.waiting import wait_until_async
 
 Database = psycopg.Connection[dict[str, Any]]
 

@@ -14,10 +14,10 @@ from pgsched.execution.context import Context
 from pgsched.worker import completer as finishing
 from pgsched.worker.completer import PATIENCE
 from pgsched.worker.halves import FEW, MAX_PASSING
-from tests.engine import Engine, engine, handlers, history, on_loop, rows, running_worker
-from tests.guards import age
-from tests.tables import database, insert_task, refuse_at_commit, refuse_updates, task_row
-from tests.waiting import wait_until_async
+from tests.support.engine import Engine, engine, handlers, history, on_loop, rows, running_worker
+from tests.support.guards import age
+from tests.support.tables import database, insert_task, refuse_at_commit, refuse_updates, task_row
+from tests.support.waiting import wait_until_async
 
 Database = psycopg.Connection[dict[str, Any]]
 

@@ -16,10 +16,10 @@ from pgsched.ops import retention
 from pgsched.ops.retention import RetentionOverride
 from pgsched.worker import retention as worker_retention
 from pgsched.worker.metrics import WorkerMetrics
-from tests.engine import engine, on_loop, rows, running_worker
-from tests.retained import finished, gone_of, left, many_finished, old_day, prune_now
-from tests.tables import database, insert_task
-from tests.waiting import wait_until_async
+from tests.support.engine import engine, on_loop, rows, running_worker
+from tests.support.retained import finished, gone_of, left, many_finished, old_day, prune_now
+from tests.support.tables import database, insert_task
+from tests.support.waiting import wait_until_async
 
 SETTINGS = RetentionOverride()
 """Nothing but what the settings say."""

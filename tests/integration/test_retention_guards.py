@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import pytest
 
-from tests import retained
-from tests.engine import rows
-from tests.tables import database
+from tests.support import retained
+from tests.support.engine import rows
+from tests.support.tables import database
 
 
 class Guard(NamedTuple):

@@ -18,9 +18,9 @@ from pgsched.domain.interval import Interval
 from pgsched.ops import retention
 from pgsched.ops.archive import Archive
 from pgsched.ops.retention import RetentionOverride
-from tests.engine import rows
-from tests.retained import FORTY_DAYS_AGO, Database, finished, left, old_day, prune_now
-from tests.tables import database
+from tests.support.engine import rows
+from tests.support.retained import FORTY_DAYS_AGO, Database, finished, left, old_day, prune_now
+from tests.support.tables import database
 
 SETTINGS = RetentionOverride()
 """Nothing but what the settings say."""

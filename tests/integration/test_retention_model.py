@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pgsched.ops import retention
-from tests.retained import Database, left, prune_now
-from tests.servers import fresh_database
-from tests.tables import database
+from tests.support.retained import Database, left, prune_now
+from tests.support.servers import fresh_database
+from tests.support.tables import database
 
 HOUR = timedelta(hours=1)
 FINISHED = ("completed", "cancelled")

@@ -6,11 +6,11 @@ import threading
 
 from pgsched import Client
 from pgsched.domain.workflow import group, parallel, step
-from tests.engine import rows
-from tests.processes import PgschedRunner
-from tests.retained import prune_now
-from tests.tables import database
-from tests.waiting import wait_until
+from tests.support.engine import rows
+from tests.support.processes import PgschedRunner
+from tests.support.retained import prune_now
+from tests.support.tables import database
+from tests.support.waiting import wait_until
 
 APP = """
 from pgsched import App, Context

@@ -17,15 +17,15 @@ from pgsched.db.sql_files import load_statement, migrations
 from pgsched.domain.errors import PermissionRefused, TaskNotFound
 from pgsched.domain.task_spec import TaskSpec
 from pgsched.web import WebSettings
-from tests import servers
-from tests.commands import pgsched
-from tests.doc_examples import tables
-from tests.engine import on_loop
-from tests.processes import CHECKOUT, PgschedRunner
-from tests.roles import ROLES, login
-from tests.tables import database, insert_task, set_dead, task_row
-from tests.waiting import wait_until
-from tests.web_face import web
+from tests.support import servers
+from tests.support.commands import pgsched
+from tests.support.doc_examples import tables
+from tests.support.engine import on_loop
+from tests.support.processes import CHECKOUT, PgschedRunner
+from tests.support.roles import ROLES, login
+from tests.support.tables import database, insert_task, set_dead, task_row
+from tests.support.waiting import wait_until
+from tests.support.web_face import web
 
 As = Callable[[str], str]
 """The DSN of somebody who is a member of this role."""
@@ -720,7 +720,7 @@ def test_owner_who_is_no_superuser_keeps_his_rights_and_migrates_on(empty_dsn: s
 
 
 def test_script_with_roles_makes_what_migrate_makes(empty_dsn: str, server_dsn: str, database_name: str) -> None:
-    from tests.end_to_end.test_migrate import dump, run_psql
+    from tests.e2e.test_migrate import dump, run_psql
 
     run_psql(empty_dsn, pgsched("migrate", "--sql", "--roles").stdout)
     with servers.fresh_database(server_dsn, f"{database_name}_other") as other:

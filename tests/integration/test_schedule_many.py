@@ -16,7 +16,7 @@ from pgsched.db.bulk import HEAD
 from pgsched.domain.errors import InvalidTask, SchemaMismatch
 from pgsched.domain.interval import Interval
 from pgsched.domain.task_spec import TaskSpec
-from tests.tables import task_row
+from tests.support.tables import task_row
 
 Database = psycopg.Connection[dict[str, Any]]
 LATER = datetime(2040, 1, 1, 12, tzinfo=UTC)

@@ -15,9 +15,9 @@ from pgsched.execution.context import Context
 from pgsched.execution.registry import Registry
 from pgsched.worker.shutdown import Shutdown
 from pgsched.worker.worker import Worker
-from tests.engine import engine, expire_leases, handlers, history, on_loop, rows, running_worker
-from tests.tables import database, insert_task, task_row
-from tests.waiting import wait_until_async
+from tests.support.engine import engine, expire_leases, handlers, history, on_loop, rows, running_worker
+from tests.support.tables import database, insert_task, task_row
+from tests.support.waiting import wait_until_async
 
 STATES = "select status, count(*) as n from pgsched.tasks group by status order by status"
 

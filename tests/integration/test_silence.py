@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from chaos.proxy import Proxy
 from pgsched.app.app import App
 from pgsched.client.client import Client
 from pgsched.db.connect import connect, connect_async
@@ -16,10 +17,9 @@ from pgsched.db.link import SilentServer
 from pgsched.db.listening import listen
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.execution.context import Context
-from tests.chaos.proxy import Proxy
-from tests.engine import engine, expire_leases, on_loop, rows
-from tests.tables import database, insert_task
-from tests.waiting import wait_until_async
+from tests.support.engine import engine, expire_leases, on_loop, rows
+from tests.support.tables import database, insert_task
+from tests.support.waiting import wait_until_async
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import pytest
 
 from pgsched.db.leases import fall_asleep, wake_up
 from pgsched.worker.sleep import SECOND_LOOKS, Sleep
-from tests.engine import engine, handlers, on_loop, rows, running_worker
-from tests.tables import database, insert_task, task_row
-from tests.waiting import wait_until_async
+from tests.support.engine import engine, handlers, on_loop, rows, running_worker
+from tests.support.tables import database, insert_task, task_row
+from tests.support.waiting import wait_until_async
 
 Database = psycopg.Connection[dict[str, Any]]
 SOON = "now() + interval '1 hour'"

@@ -11,7 +11,7 @@ from psycopg import errors
 from psycopg.types.json import Jsonb
 
 from pgsched.db.error_mapping import describe_rule
-from tests.tables import (
+from tests.support.tables import (
     WORKER,
     insert_task,
     set_backing_off,

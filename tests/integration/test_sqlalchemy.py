@@ -28,9 +28,9 @@ from pgsched.client.client import Client
 from pgsched.domain.errors import InvalidTask, SchemaMismatch
 from pgsched.domain.task_spec import TaskSpec
 from pgsched.domain.workflow import group, parallel, step
-from tests.engine import engine, handlers, on_loop, running_worker
-from tests.tables import database, insert_task, task_row
-from tests.waiting import wait_until_async
+from tests.support.engine import engine, handlers, on_loop, running_worker
+from tests.support.tables import database, insert_task, task_row
+from tests.support.waiting import wait_until_async
 
 LATER = datetime(2030, 6, 1, 12, tzinfo=UTC)
 SYNC = [

@@ -34,9 +34,9 @@ from pgsched.testing import (
     scheduled,
     scheduled_async,
 )
-from tests.engine import on_loop
-from tests.roles import login
-from tests.tables import database
+from tests.support.engine import on_loop
+from tests.support.roles import login
+from tests.support.tables import database
 
 NEW_YEAR = datetime(2030, 1, 1, tzinfo=UTC)
 

@@ -17,8 +17,8 @@ from pgsched.domain.scheduling.cron import next_tick, parse_cron
 from pgsched.domain.scheduling.interval_grid import Grid
 from pgsched.domain.scheduling.recurrence import LAST, Schedule, first_tick
 from pgsched.domain.scheduling.time_zones import change_between, load_zone
-from tests import crons
-from tests.tables import database
+from tests.support import crons
+from tests.support.tables import database
 from tests.unit.test_cron_dst import CASES, minutes_around
 
 T = TypeVar("T")

@@ -7,9 +7,9 @@ import contextlib
 import threading
 
 from pgsched.execution.context import Context
-from tests.engine import engine, handlers, history, on_loop
-from tests.tables import database, insert_task, task_row
-from tests.waiting import wait_until_async
+from tests.support.engine import engine, handlers, history, on_loop
+from tests.support.tables import database, insert_task, task_row
+from tests.support.waiting import wait_until_async
 
 
 @on_loop

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from tests.commands import pgsched
-from tests.processes import PgschedRunner
-from tests.tables import database, task_row
-from tests.tls_front import Front, make_certificate, tls_front
-from tests.waiting import wait_until
+from tests.support.commands import pgsched
+from tests.support.processes import PgschedRunner
+from tests.support.tables import database, task_row
+from tests.support.tls_front import Front, make_certificate, tls_front
+from tests.support.waiting import wait_until
 
 HOST = "db.example.test"
 APP = """

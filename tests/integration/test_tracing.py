@@ -21,9 +21,9 @@ from pgsched.client.async_client import AsyncClient
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.workflow import chain, group, step
 from pgsched.observability.tracing import MAX_BAGGAGE
-from tests.engine import expire_leases, make_due, on_loop
-from tests.spans import Traced, attributes, header_of, id_of, links_of, parent_of, trace_of
-from tests.tables import database, insert_task, task_row
+from tests.support.engine import expire_leases, make_due, on_loop
+from tests.support.spans import Traced, attributes, header_of, id_of, links_of, parent_of, trace_of
+from tests.support.tables import database, insert_task, task_row
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 CALLER_TRACE, CALLER_SPAN = 0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331

@@ -17,11 +17,11 @@ from pgsched.db.handler_connection import ABORTED, ENDED, OVER, UNFINISHED
 from pgsched.db.link import AsyncLink
 from pgsched.domain.errors import Discard, NotTransactional
 from pgsched.execution.context import Context
-from tests import guards
-from tests.engine import engine, expire_leases, handlers, history, on_loop, rows, running_worker
-from tests.guards import Database, ledger, make_ledger, transactional
-from tests.tables import database, insert_task, refuse_updates, task_row
-from tests.waiting import wait_until_async
+from tests.support import guards
+from tests.support.engine import engine, expire_leases, handlers, history, on_loop, rows, running_worker
+from tests.support.guards import Database, ledger, make_ledger, transactional
+from tests.support.tables import database, insert_task, refuse_updates, task_row
+from tests.support.waiting import wait_until_async
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from pgsched.client.async_client import AsyncClient
 from pgsched.client.client import Client
 from pgsched.domain.errors import InvalidTask, TransitionRefused
 from pgsched.domain.task_spec import TaskSpec
-from tests.engine import on_loop
-from tests.tables import database, insert_task, set_dead, set_running, task_row
+from tests.support.engine import on_loop
+from tests.support.tables import database, insert_task, set_dead, set_running, task_row
 
 
 class _Stop(Exception):

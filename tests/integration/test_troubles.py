@@ -19,10 +19,10 @@ from pgsched.ops.doctor.findings import Finding
 from pgsched.worker import health_scan, heartbeat, troubles, usual
 from pgsched.worker.control_server import HttpServer
 from pgsched.worker.worker import Worker
-from tests.commands import pgsched
-from tests.engine import handlers, nothing, on_loop, rows, running_worker
-from tests.tables import add_worker, database, insert_task, task_row
-from tests.waiting import wait_until_async
+from tests.support.commands import pgsched
+from tests.support.engine import handlers, nothing, on_loop, rows, running_worker
+from tests.support.tables import add_worker, database, insert_task, task_row
+from tests.support.waiting import wait_until_async
 
 DB = psycopg.Connection[dict[str, Any]]
 Told = list[dict[str, Any]]

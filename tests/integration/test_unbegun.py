@@ -10,10 +10,10 @@ import psycopg
 import pytest
 
 from pgsched.db.sql_files import load_statement
-from tests.engine import Engine, engine, expire_leases, handlers, history, on_loop, rows
-from tests.processes import PgschedRunner
-from tests.tables import database, insert_task, refuse_updates, task_row
-from tests.waiting import wait_until, wait_until_async
+from tests.support.engine import Engine, engine, expire_leases, handlers, history, on_loop, rows
+from tests.support.processes import PgschedRunner
+from tests.support.tables import database, insert_task, refuse_updates, task_row
+from tests.support.waiting import wait_until, wait_until_async
 
 Database = psycopg.Connection[dict[str, Any]]
 

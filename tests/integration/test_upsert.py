@@ -13,10 +13,10 @@ import pytest
 
 from pgsched import App, AsyncClient, Client, InvalidTask, TaskSpec, TransitionRefused
 from pgsched.domain.scheduled import Scheduled
-from tests.commands import pgsched
-from tests.engine import on_loop, rows
-from tests.tables import database, set_completed, set_dead, task_row
-from tests.web_face import web
+from tests.support.commands import pgsched
+from tests.support.engine import on_loop, rows
+from tests.support.tables import database, set_completed, set_dead, task_row
+from tests.support.web_face import web
 
 Database = psycopg.Connection[dict[str, Any]]
 API = "/api/v1"

@@ -13,11 +13,11 @@ import pytest
 from pgsched import Client, InvalidTask
 from pgsched.db.migrate import migrate, migration_script
 from pgsched.domain.task_spec import TaskSpec
-from tests.engine import engine, on_loop, rows, running_worker
-from tests.retained import Database, finished, left, old_day, prune_now
-from tests.roles import login
-from tests.tables import insert_task, set_dead, task_row
-from tests.waiting import wait_until_async
+from tests.support.engine import engine, on_loop, rows, running_worker
+from tests.support.retained import Database, finished, left, old_day, prune_now
+from tests.support.roles import login
+from tests.support.tables import insert_task, set_dead, task_row
+from tests.support.waiting import wait_until_async
 
 KEEPS_OUT = "a trigger or a row security policy on pgsched.tasks keeps"
 

@@ -13,10 +13,10 @@ from pgsched import Client
 from pgsched.db.sql_files import load_statement, statement_names
 from pgsched.domain.task_spec import TaskSpec
 from pgsched.domain.workflow import group, step
-from tests import servers
-from tests.engine import engine, handlers, on_loop, rows
-from tests.retained import Database, finished, left, prune_now
-from tests.tables import database, insert_task, set_dead, task_row
+from tests.support import servers
+from tests.support.engine import engine, handlers, on_loop, rows
+from tests.support.retained import Database, finished, left, prune_now
+from tests.support.tables import database, insert_task, set_dead, task_row
 
 TABLES = ("tasks", "executions")
 PARAMETER = re.compile(r"%\((\w+)\)s")

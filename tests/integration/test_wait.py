@@ -13,10 +13,10 @@ import pytest
 from pgsched import AsyncClient, Client, InvalidTask, TaskFailed, TaskNotFound
 from pgsched.domain.interval import Interval
 from pgsched.domain.wait import LONGEST_PAUSE, Waiting
-from tests.commands import pgsched
-from tests.engine import engine, handlers, on_loop, running_worker
-from tests.tables import database, insert_task, set_dead, set_running, task_row
-from tests.waiting import wait_until, wait_until_async
+from tests.support.commands import pgsched
+from tests.support.engine import engine, handlers, on_loop, running_worker
+from tests.support.tables import database, insert_task, set_dead, set_running, task_row
+from tests.support.waiting import wait_until, wait_until_async
 
 Database = psycopg.Connection[dict[str, Any]]
 

@@ -10,9 +10,9 @@ import structlog
 from pgsched.ops.doctor.findings import Finding
 from pgsched.worker import health_scan
 from pgsched.worker.health_scan import HealthScan, tell
-from tests.engine import on_loop, running_worker
-from tests.tables import add_worker, database
-from tests.waiting import wait_until_async
+from tests.support.engine import on_loop, running_worker
+from tests.support.tables import add_worker, database
+from tests.support.waiting import wait_until_async
 
 SERVER_OF_TESTS = {"fsync", "full_page_writes", "synchronous_commit"}
 """The tests' own server is not careful."""

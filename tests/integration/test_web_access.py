@@ -17,8 +17,8 @@ from pgsched.web import WebSettings, create_app
 from pgsched.web.access import Operator, Viewer, shows_payloads
 from pgsched.web.audit import audited
 from pgsched.web.session import COOKIE
-from tests.engine import on_loop
-from tests.web_face import HOST, OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
+from tests.support.engine import on_loop
+from tests.support.web_face import HOST, OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
 
 ORIGIN = {"Origin": HOST}
 SAFE = {"GET", "HEAD", "OPTIONS"}

@@ -7,8 +7,8 @@ import pytest
 from pgsched import AsyncClient
 from pgsched.web import attempts
 from pgsched.web.attempts import Attempts, Place, find_attempts
-from tests.engine import on_loop
-from tests.tables import database
+from tests.support.engine import on_loop
+from tests.support.tables import database
 
 AGES = (0.0, 0.4, 0.4, 0.4, 0.999, 1.0, 1.001, 7.0, 8.0, 9.0, 63.0, 64.0, 70.0)
 """Of the attempts, in seconds; some of one moment."""

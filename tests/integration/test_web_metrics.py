@@ -8,10 +8,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pgsched.db.migrate import migrate
 from pgsched.web import WebSettings, create_app
-from tests.engine import on_loop
-from tests.roles import login
-from tests.tables import database, insert_task, set_dead
-from tests.web_face import OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
+from tests.support.engine import on_loop
+from tests.support.roles import login
+from tests.support.tables import database, insert_task, set_dead
+from tests.support.web_face import OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
 
 METRICS_TOKEN = "metrics-token-of-the-tests"
 SCRAPED = WebSettings(viewer_token=VIEWER_TOKEN, operator_token=OPERATOR_TOKEN, metrics_token=METRICS_TOKEN)

@@ -18,11 +18,11 @@ from starlette.routing import Mount, Route
 
 from pgsched.client.async_client import AsyncClient
 from pgsched.web import create_app
-from tests.engine import on_loop
-from tests.pages import Page
-from tests.tables import database, insert_task, task_row
-from tests.waiting import wait_until_async
-from tests.web_face import HOST, OPERATOR_TOKEN, PROTECTED
+from tests.support.engine import on_loop
+from tests.support.pages import Page
+from tests.support.tables import database, insert_task, task_row
+from tests.support.waiting import wait_until_async
+from tests.support.web_face import HOST, OPERATOR_TOKEN, PROTECTED
 
 PLACE = "/tools/jobs"
 PAGES = ("/", "/tasks", "/schedules", "/workflows", "/queues", "/workers", "/dead", "/executions", "/audit")

@@ -8,16 +8,16 @@ from typing import NamedTuple
 import httpx
 import pytest
 
+from chaos.faults.own_server import OwnServer
+from chaos.faults.standby import Standby
 from pgsched.client.client import Client
 from pgsched.db.migrate import migrate
 from pgsched.domain.workflow import group, step
-from tests.chaos.faults.own_server import OwnServer
-from tests.chaos.faults.standby import Standby
-from tests.commands import pgsched
-from tests.engine import on_loop
-from tests.tables import add_worker, database
-from tests.waiting import wait_until
-from tests.web_face import web
+from tests.support.commands import pgsched
+from tests.support.engine import on_loop
+from tests.support.tables import add_worker, database
+from tests.support.waiting import wait_until
+from tests.support.web_face import web
 
 PAGES = ("/", "/tasks", "/schedules", "/dead", "/executions", "/queues", "/workers", "/workflows", "/audit", "/readyz")
 LISTS = ("tasks", "dead", "executions", "queues", "workers", "stats", "audit")

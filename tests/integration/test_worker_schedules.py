@@ -9,8 +9,8 @@ import pytest
 
 from pgsched.domain.attempt import Claimed
 from pgsched.execution.context import Context
-from tests.engine import engine, handlers, history, make_due, on_loop, rows
-from tests.tables import database, insert_task, move_tick, task_row
+from tests.support.engine import engine, handlers, history, make_due, on_loop, rows
+from tests.support.tables import database, insert_task, move_tick, task_row
 
 
 class Seen:

@@ -19,9 +19,9 @@ from pgsched.domain.scheduling.time_zones import agrees, load_zone
 from pgsched.testing import freeze
 from pgsched.worker.rulebook import UNBOOKED
 from pgsched.worker.starting import follow
-from tests.engine import engine, handlers, history, on_loop, rows, running_worker
-from tests.tables import database, insert_task, move_tick, task_row
-from tests.waiting import wait_until_async
+from tests.support.engine import engine, handlers, history, on_loop, rows, running_worker
+from tests.support.tables import database, insert_task, move_tick, task_row
+from tests.support.waiting import wait_until_async
 
 NOON = datetime(2030, 6, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.processes import CHECKOUT
 from tests.spec.lease import INVARIANTS, STEP_INVARIANTS, Rules, Size
 from tests.spec.search import Found, search
+from tests.support.processes import CHECKOUT
 
 SHORT = {
     "a task that is cancelled and released": Size(faults=1, releases=1, cancels=1, retries=0),

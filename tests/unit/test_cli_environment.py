@@ -6,7 +6,7 @@ import click
 import pytest
 
 from pgsched.cli import commands
-from tests.docs.cli_page import inner_commands
+from tools.docs.cli_page import inner_commands
 
 ANYWHERE = {"--dsn", "--log-level"}
 PROGRAMS = {

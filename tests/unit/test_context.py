@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pgsched.execution.context import MAX_LOG_CHARACTERS, MAX_LOG_LINES, Context
-from tests.engine import NOW, claimed
+from tests.support.engine import NOW, claimed
 
 
 def context(*, deadline: float | None = None, clock: float = 100.0, **columns: Any) -> Context:

@@ -14,7 +14,7 @@ from pgsched.domain.scheduling.cron import next_tick, parse_cron, previous_tick
 from pgsched.domain.scheduling.cron_words import describe
 from pgsched.domain.scheduling.preview import explain, schedule_of
 from pgsched.domain.scheduling.time_zones import load_zone
-from tests import crons
+from tests.support import crons
 
 BERLIN = "Europe/Berlin"
 MINUTE = timedelta(minutes=1)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.doc_examples import PAGES, RUN, SHOWN, Block, blocks
-from tests.docs.markdown import anchor
-from tests.processes import CHECKOUT
+from tests.support.doc_examples import PAGES, RUN, SHOWN, Block, blocks
+from tests.support.processes import CHECKOUT
+from tools.docs.markdown import anchor
 
 OTHERS = [CHECKOUT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "tests/README.md")]
 EVERY_BLOCK = [block for page in PAGES for block in blocks(page)]
@@ -94,7 +94,9 @@ def test_picture_is_described(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_path_in_the_checkout_exists(page: Path) -> None:
-    paths = re.findall(r"`((?:pgsched|sql|tests|deploy)/[\w/.]+)`", page.read_text(encoding="utf-8"))
+    paths = re.findall(
+        r"`((?:pgsched|sql|tests|benchmarks|chaos|tools|deploy)/[\w/.]+)`", page.read_text(encoding="utf-8")
+    )
     ours = [path for path in paths if not path.startswith("deploy/secrets/")]  # made on the machine
     assert [path for path in ours if not (CHECKOUT / path).exists()] == []
 
@@ -131,7 +133,7 @@ def test_block_without_a_test_is_found() -> None:
 
 def test_tests_that_the_page_on_faults_names_are_there() -> None:
     page = (CHECKOUT / "docs" / "chaos.md").read_text(encoding="utf-8")
-    named = re.findall(r"\| `([a-z_]+/test_[^`:]+)(?:::([a-z_0-9]+))?` \|", page)
+    named = re.findall(r"\| `([a-z0-9_/]+/test_[^`:]+)(?:::([a-z_0-9]+))?` \|", page)
     assert len(named) > 30
     for file, test in named:
         text = (CHECKOUT / "tests" / file).read_text(encoding="utf-8")

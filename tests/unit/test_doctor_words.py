@@ -8,7 +8,7 @@ from pgsched.ops.doctor.catalogue import CHECKS, NAMES, SEVERITIES
 from pgsched.ops.doctor.findings import Checked, Diagnosis, Finding
 from pgsched.ops.doctor.judges import OF_ANY_SCHEMA, OF_OUR_SCHEMA
 from pgsched.ops.doctor.words import age, literal, many, some_ids, word
-from tests.doc_examples import table
+from tests.support.doc_examples import table
 
 
 def test_page_lists_every_check_with_what_to_do() -> None:

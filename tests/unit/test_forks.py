@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from tests.attempts import Function, run
+from tests.support.attempts import Function, run
 
 RETURNED = 70
 

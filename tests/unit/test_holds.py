@@ -6,7 +6,7 @@ import asyncio
 
 from pgsched.execution.context import Context
 from pgsched.worker.leased_tasks import FINISHING, RUNNING, LeasedTask, LeasedTasks
-from tests.engine import NOW, claimed, on_loop
+from tests.support.engine import NOW, claimed, on_loop
 
 
 def holds_of(*ids: int) -> LeasedTasks:

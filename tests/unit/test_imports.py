@@ -12,7 +12,7 @@ import pytest
 
 import pgsched
 from pgsched.cli import COMMANDS
-from tests.processes import CHECKOUT
+from tests.support.processes import CHECKOUT
 
 WEB = {"fastapi", "starlette", "pydantic", "uvicorn", "jinja2", "pgsched.web"}
 """Of the web face."""

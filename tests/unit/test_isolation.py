@@ -15,8 +15,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from tests.attempts import Function
-from tests.slots import bench
+from tests.support.attempts import Function
+from tests.support.slots import bench
 
 place: contextvars.ContextVar[str] = contextvars.ContextVar("place", default="nowhere")
 

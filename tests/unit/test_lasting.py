@@ -9,8 +9,8 @@ import pytest
 
 from pgsched.worker import lasting
 from pgsched.worker.lasting import Lasting, own_task
-from tests.engine import on_loop
-from tests.waiting import wait_until_async
+from tests.support.engine import on_loop
+from tests.support.waiting import wait_until_async
 
 
 @pytest.fixture(autouse=True)

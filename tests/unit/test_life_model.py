@@ -15,7 +15,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from pgsched.domain.attempt import Claimed, Finish, Outcome
 from pgsched.domain.interval import Interval
 from pgsched.domain.lifecycle import Refused, conclude, judge
-from tests.engine import NOW, claimed
+from tests.support.engine import NOW, claimed
 
 LEASE = timedelta(seconds=30)
 ENDS = ("completed", "dead", "cancelled")

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from pgsched.domain.attempt import Finish, Outcome
 from pgsched.worker.merged_metrics import Child, ControlServer, MergedMetrics
 from pgsched.worker.metrics import WorkerMetrics
-from tests.engine import claimed
+from tests.support.engine import claimed
 
 LABELS = {"task_type": "mail", "queue": "default"}
 

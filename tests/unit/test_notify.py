@@ -16,8 +16,8 @@ from pgsched.observability.systemd import find_manager
 from pgsched.observability.systemd_watchdog import SystemdWatchdog, longest_block
 from pgsched.worker import progress
 from pgsched.worker.progress import Progress
-from tests.notify_socket import NotifySocket, notify_socket
-from tests.waiting import wait_until_async
+from tests.support.notify_socket import NotifySocket, notify_socket
+from tests.support.waiting import wait_until_async
 
 
 @pytest.mark.parametrize("abstract", [True, False])

@@ -25,8 +25,8 @@ from pgsched.domain.scheduling.preview import (
     ticks_of,
 )
 from pgsched.domain.scheduling.recurrence import Schedule, due_at, first_tick
-from tests import crons
-from tests.engine import claimed
+from tests.support import crons
+from tests.support.engine import claimed
 
 BERLIN = "Europe/Berlin"
 

@@ -21,9 +21,9 @@ from pgsched.execution.context import Context
 from pgsched.execution.process_pool import Processes, describe_exit
 from pgsched.execution.runner import run_attempt
 from pgsched.worker.child_process import serve
-from tests.engine import NOW, claimed, on_loop
-from tests.process_app import SERVE, app
-from tests.waiting import wait_until_async
+from tests.support.engine import NOW, claimed, on_loop
+from tests.support.process_app import SERVE, app
+from tests.support.waiting import wait_until_async
 
 
 class Family:

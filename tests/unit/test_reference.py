@@ -12,10 +12,10 @@ import pytest
 
 import pgsched
 from pgsched.cli import commands
-from tests.docs.cli_page import cli_page, inner_commands, told, walk
-from tests.docs.markdown import anchor, table
-from tests.docs.pages import FOLDER, OF_THE_PROGRAM
-from tests.docs.python_page import modules, public_names
+from tools.docs.cli_page import cli_page, inner_commands, told, walk
+from tools.docs.markdown import anchor, table
+from tools.docs.pages import FOLDER, OF_THE_PROGRAM
+from tools.docs.python_page import modules, public_names
 
 EVERY_COMMAND = [pytest.param(command, id=path) for path, command in walk(commands, "pgsched")]
 

@@ -15,9 +15,9 @@ from pgsched.domain.attempt import Outcome
 from pgsched.domain.errors import Discard, Finished, Retry
 from pgsched.execution.context import Context
 from pgsched.execution.outcomes import MAX_ERROR_CHARACTERS
-from tests.attempts import Function, attempt, run
-from tests.engine import NOW, PATIENCE
-from tests.waiting import wait_until_async
+from tests.support.attempts import Function, attempt, run
+from tests.support.engine import NOW, PATIENCE
+from tests.support.waiting import wait_until_async
 
 
 def returning(value: object) -> list[Function]:

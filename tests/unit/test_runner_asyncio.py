@@ -7,8 +7,8 @@ import contextlib
 import contextvars
 
 from pgsched.domain.attempt import Outcome
-from tests.attempts import attempt, run
-from tests.engine import PATIENCE
+from tests.support.attempts import attempt, run
+from tests.support.engine import PATIENCE
 
 place: contextvars.ContextVar[str] = contextvars.ContextVar("place", default="nowhere")
 

@@ -14,7 +14,7 @@ from pgsched.observability.label_sets import LINGER_SECONDS, MOST_SERIES, OTHER,
 from pgsched.worker.merged_metrics import Child, MergedMetrics
 from pgsched.worker.metrics import Histogram, WorkerMetrics
 from pgsched.worker.table_gauges import CachedGauges, _largest
-from tests.engine import claimed
+from tests.support.engine import claimed
 from tests.unit.test_merged import Place
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from pgsched.observability import log_sink
 from pgsched.observability.log_sink import Sink
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 
 
 class Lost:

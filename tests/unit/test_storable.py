@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgsched.domain.storable import storable, storable_json
-from tests.engine import NOW
+from tests.support.engine import NOW
 
 
 class Unprintable:

@@ -8,7 +8,7 @@ from pgsched.domain.attempt import Claimed, Finish, Outcome
 from pgsched.domain.interval import Interval
 from pgsched.observability.label_sets import MOST_SERIES, OTHER
 from pgsched.worker.metrics import Histogram, WorkerMetrics
-from tests.engine import claimed
+from tests.support.engine import claimed
 
 HOUR = Interval(microseconds=3_600_000_000)
 

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from pgsched.concurrency.thread_pool import Threads
-from tests.engine import on_loop
+from tests.support.engine import on_loop
 
 
 @on_loop

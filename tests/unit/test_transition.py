@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pgsched.domain.attempt import Claimed, Finish, Missed, Outcome
 from pgsched.domain.interval import Interval
 from pgsched.domain.lifecycle import Admitted, Refused, conclude, judge
-from tests.engine import NOW, claimed
+from tests.support.engine import NOW, claimed
 
 MINUTE = Interval(microseconds=60_000_000)
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)

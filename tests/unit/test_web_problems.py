@@ -11,7 +11,7 @@ from pgsched.web.access import AccessDenied
 from pgsched.web.cache import Cached
 from pgsched.web.guard import check_same_site, is_own_origin
 from pgsched.web.problems import field_of, problem_of
-from tests.engine import on_loop
+from tests.support.engine import on_loop
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@
 its commands and its workers beside those of the checkout. ``released_migrations.txt`` has the checksum of each
 migration that was ever released: none of them may change.
 
-At a release: ``python -m tests.upgrades.freeze VERSION``, and a line in RELEASES.
+At a release: ``python -m tools.freeze_release VERSION``, and a line in RELEASES.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import tarfile
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.processes import CHECKOUT
+from tests.support.processes import CHECKOUT
 
 FOLDER = Path(__file__).with_name("releases")
 CHECKSUMS = Path(__file__).with_name("released_migrations.txt")

@@ -16,8 +16,8 @@ from pgsched.db import migrate as module
 from pgsched.db.migrate import migrate, program_version
 from pgsched.db.sql_files import Migration, migrations
 from pgsched.domain.errors import SchemaLocked
-from tests.tables import database
-from tests.waiting import wait_until
+from tests.support.tables import database
+from tests.support.waiting import wait_until
 
 NEXT = program_version() + 1
 COLUMN = Migration(NEXT, "column", "alter table pgsched.tasks add column of_the_test integer;")

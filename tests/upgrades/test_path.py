@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from chaos.fleet import APP, Connection, insert, wait_for_completed
+from chaos.invariants import assert_all_completed
 from pgsched.db import migrate as module
 from pgsched.db.migrate import migrate, program_version
 from pgsched.db.sql_files import migrations
-from tests.chaos.fleet import APP, Connection, insert, wait_for_completed
-from tests.chaos.invariants import assert_all_completed
-from tests.commands import pgsched
-from tests.processes import PgschedProcess, PgschedRunner
-from tests.tables import database
+from tests.support.commands import pgsched
+from tests.support.processes import PgschedProcess, PgschedRunner
+from tests.support.tables import database
 from tests.upgrades.releases import RELEASES, Release
 
 OPTIONS = ("worker", "--app", APP, "--lease", "3", "--poll-interval", "0.2", "--concurrency", "5")

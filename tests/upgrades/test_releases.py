@@ -9,7 +9,7 @@ import pytest
 
 from pgsched.db.indexes import indexes_of
 from pgsched.db.sql_files import FIRST_RELEASE, Migration, migrations
-from tests.processes import CHECKOUT
+from tests.support.processes import CHECKOUT
 from tests.upgrades.releases import RELEASES, Release, checksum, released_checksums
 
 MIGRATIONS = sorted((CHECKOUT / "sql" / "migrations").glob("*.sql"))

@@ -25,8 +25,8 @@ from schemathesis.specs.openapi.checks import (
 
 from pgsched.web import WebSettings, create_app
 from pgsched.web.server import serving
-from tests import servers
-from tests.tables import database, insert_task, set_completed, set_dead, set_running
+from tests.support import servers
+from tests.support.tables import database, insert_task, set_completed, set_dead, set_running
 
 SHORT = int(os.environ.get("PGSCHED_API_CASES", "6"))
 LONG = 260

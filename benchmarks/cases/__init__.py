@@ -1,0 +1,43 @@
+"""One module a case. Each has ``case(sizes)``: what is compared, on how much, and what must come out."""
+
+from __future__ import annotations
+
+from benchmarks.cases import (
+    bulk,
+    drain,
+    finished_rows,
+    future_rows,
+    idle,
+    inserts,
+    leased_rows,
+    memory,
+    old_snapshot,
+    pickup,
+    plain,
+    processes,
+    sleepers,
+    wal,
+)
+from benchmarks.model import Case, Sizes
+
+MODULES = (
+    drain,
+    plain,
+    sleepers,
+    pickup,
+    future_rows,
+    finished_rows,
+    old_snapshot,
+    leased_rows,
+    inserts,
+    bulk,
+    processes,
+    wal,
+    memory,
+    idle,
+)
+
+
+def all_cases(sizes: Sizes) -> tuple[Case, ...]:
+    """Every case, in the order in which they are run."""
+    return tuple(module.case(sizes) for module in MODULES)

@@ -1,0 +1,1 @@
+"""Break pgsched in every way we know: ``python -m chaos``, or ``make chaos``."""

@@ -1,0 +1,52 @@
+"""Workers that stand still for longer than their lease and then go on as if nothing had happened."""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections.abc import Iterable
+
+from chaos.faults.model import Fault, Shape, Size
+from chaos.faults.trial import Trial
+from chaos.fleet import lost_claims
+
+ROUNDS = 12
+
+
+class Sigstop(Fault):
+    """SIGSTOP past the lease, then SIGCONT."""
+
+    name = "worker-sigstop"
+    does = "Workers, in every third round all of them, stand still (SIGSTOP) for longer than their lease and go on."
+    injects = "stops"
+
+    def shape(self, size: Size) -> Shape:
+        return Shape() if size.short else Shape(workers=3)
+
+    def inject(self, trial: Trial, chance: random.Random) -> int:
+        if trial.size.short:
+            return self._stop(trial, [chance.randrange(trial.crew.count)], trial.size.lease * 1.3)
+        stops = 0
+        for one in range(1, ROUNDS + 1):
+            count = trial.crew.count if one % 3 == 0 else chance.randint(1, trial.crew.count - 1)
+            places = chance.sample(range(trial.crew.count), count)
+            stops += self._stop(trial, places, trial.size.lease * chance.uniform(1.1, 1.6))
+            trial.pause(chance.uniform(0.0, 1.5))
+        return stops
+
+    def _stop(self, trial: Trial, places: list[int], seconds: float) -> int:
+        workers = [trial.crew.workers[place] for place in places]
+        for worker in workers:
+            worker.signal(signal.SIGSTOP)
+        try:
+            trial.pause(seconds)
+        finally:
+            for worker in workers:
+                worker.signal(signal.SIGCONT)
+        return len(workers)
+
+    def check(self, trial: Trial) -> Iterable[str]:
+        with trial.books() as books:
+            lost = lost_claims(books)
+        if not lost:
+            yield "no lease ran out: the trial shows nothing"

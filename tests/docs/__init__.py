@@ -1,1 +1,0 @@
-"""What writes the generated pages of docs/: ``python -m tests.docs`` (or ``make docs``)."""

@@ -1,0 +1,1 @@
+"""What writes the generated pages of docs/: ``python -m tools.docs`` (or ``make docs``)."""
