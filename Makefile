@@ -62,8 +62,9 @@ chaos: $(DEV) ## Break pgsched in every way (options: TRIALS="--seed 7"), then t
 chaos-peers: $(BENCH) ## Do some of it to PgQueuer and Procrastinate too, five minutes (options: TRIALS="--seed 7")
 	$(BIN)/python -m chaos --peers $(TRIALS)
 
-docs: $(DEV) ## Write what is generated again: docs/reference_*.md, the alert rules for Kubernetes
+docs: $(DEV) ## Write what is generated again: docs/reference_*.md, docs/dst_conformance.md, the alert rules for Kubernetes
 	$(BIN)/python -m tools.docs
+	$(BIN)/python -m tools.dst_conformance
 	$(BIN)/python -m tools.prometheusrule
 
 lock: $(MADE) ## Write requirements/*.txt from pyproject.toml (newest versions: ARGS=--upgrade)

@@ -18,8 +18,8 @@ from pgsched.domain.scheduling.interval_grid import Grid
 from pgsched.domain.scheduling.recurrence import LAST, Schedule, first_tick
 from pgsched.domain.scheduling.time_zones import change_between, load_zone
 from tests.support import crons
+from tests.support.clock_changes import CASES, minutes_around
 from tests.support.tables import database
-from tests.unit.test_cron_dst import CASES, minutes_around
 
 T = TypeVar("T")
 Connection = psycopg.Connection[dict[str, Any]]

@@ -12,6 +12,7 @@ import pytest
 
 from pgsched.db.leases import fall_asleep, wake_up
 from pgsched.worker.sleep import SECOND_LOOKS, Sleep
+from tests.support.clock import Clock
 from tests.support.engine import engine, handlers, on_loop, rows, running_worker
 from tests.support.tables import database, insert_task, task_row
 from tests.support.waiting import wait_until_async
@@ -85,15 +86,6 @@ async def test_a_busy_worker_is_not_asleep(dsn: str, db: Database) -> None:
         await fall_asleep(one.worker._claims, one.worker.identity, 60.0)
         await wake_up(one.worker._claims, one.worker.identity)
         assert rows(db, "select sleeping_until from pgsched.workers") == [{"sleeping_until": None}]
-
-
-class Clock:
-    """A monotonic clock that the test moves."""
-
-    now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 async def looks(sleep: Sleep) -> list[float]:

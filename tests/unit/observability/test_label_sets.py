@@ -14,16 +14,9 @@ from pgsched.observability.label_sets import LINGER_SECONDS, MOST_SERIES, OTHER,
 from pgsched.worker.merged_metrics import Child, MergedMetrics
 from pgsched.worker.metrics import Histogram, WorkerMetrics
 from pgsched.worker.table_gauges import CachedGauges, _largest
+from tests.support.clock import Clock
 from tests.support.engine import claimed
-from tests.unit.test_merged import Place
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.worker_child import WorkerChild
 
 
 def execute(metrics: WorkerMetrics, queue: str, task_type: str = "mail", times: int = 1) -> None:
@@ -117,13 +110,13 @@ def test_a_queue_with_the_name_of_the_others_is_one_of_them() -> None:
     ] == [55]
 
 
-def merged(*places: Place, clock: Callable[[], float]) -> MergedMetrics:
+def merged(*places: WorkerChild, clock: Callable[[], float]) -> MergedMetrics:
     children: list[Child] = [place.child for place in places]
     return MergedMetrics(lambda: children, clock=clock)
 
 
 def test_several_processes_together_are_bounded_too() -> None:
-    places = [Place(), Place()]
+    places = [WorkerChild(), WorkerChild()]
     for number in range(MOST_SERIES):
         execute(places[0].counts, f"a{number}")
         execute(places[1].counts, f"b{number}")
@@ -135,7 +128,7 @@ def test_several_processes_together_are_bounded_too() -> None:
 
 def test_a_sum_never_falls_when_a_process_lets_go_and_goes_when_nobody_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    places = [Place(), Place()]
+    places = [WorkerChild(), WorkerChild()]
     for place in places:
         for kept in (place.counts._attempts, place.counts._delays, place.counts._pruned):
             monkeypatch.setattr(kept, "_clock", clock)

@@ -9,6 +9,7 @@ import pytest
 
 from pgsched.db.listening import PROBE_SECONDS
 from pgsched.worker import claimer, claims, health_scan, housekeeping, retention, set_aside, sleep, table_gauges
+from tests.support.clock import Clock
 from tests.support.engine import Engine, engine, on_loop
 from tests.support.statements import counted
 
@@ -17,16 +18,6 @@ STEP = 1.0
 MOST = 0.5
 """Statements a second."""
 CLOCKED: tuple[ModuleType, ...] = (claimer, claims, table_gauges, set_aside, sleep, housekeeping)
-
-
-class Clock:
-    """The monotonic clock of the modules under test."""
-
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from pgsched.db.embedded import packaged_binaries
 from pgsched.db.migrate import program_version
 from pgsched.db.sql_files import load_statement, migrations
 from tests.support import servers
 from tests.support.commands import pgsched
 from tests.support.processes import PgschedRunner
+from tests.support.schema_dump import dump, run_psql
 from tests.support.tables import database
 from tests.support.waiting import wait_until
 
@@ -170,31 +168,3 @@ def make_older(dsn: str) -> None:
             connection.execute(
                 load_statement("record_migration"), migration._asdict() | {"works_with": migration.works_with}
             )
-
-
-def dump(dsn: str) -> str:
-    """The schema and what the migrations wrote into it, as pg_dump sees them."""
-    schema = _run("pg_dump", "--schema-only", "--no-owner", dsn)
-    with database(dsn) as connection:
-        versions = connection.execute("select version, name from pgsched.migrations order by version").fetchall()
-        zones = connection.execute("select count(*) from pgsched.timezones").fetchall()
-    # A random word guards a dump against what it holds.
-    return re.sub(r"^\\(un)?restrict .*$", "", schema, flags=re.MULTILINE) + repr((versions, zones))
-
-
-def run_psql(dsn: str, script: str) -> None:
-    _run("psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", dsn, script=script)
-
-
-def _run(program: str, *arguments: str, script: str = "") -> str:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-    done = subprocess.run(
-        [str(packaged_binaries() / program), *arguments],
-        input=script,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout

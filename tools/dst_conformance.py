@@ -1,24 +1,17 @@
-"""docs/dst_conformance.md: every case of ``test_cron_dst``, written out.
-
-``python -m tests.unit.test_dst_conformance --write`` writes the page again.
-"""
+"""``python -m tools.dst_conformance`` writes docs/dst_conformance.md: the ticks around changes of the clocks."""
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from functools import cache
 from itertools import pairwise
-from pathlib import Path
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-import pytest
-
 from pgsched.domain.scheduling.cron import load_zone, parse_cron
-from tests.unit.test_cron_dst import (
+from tests.support.clock_changes import (
     A_STEP,
     CASES,
     CHANGES,
@@ -34,13 +27,13 @@ from tests.unit.test_cron_dst import (
     minutes_around,
     rule_of,
 )
+from tests.support.processes import CHECKOUT
 
-PAGE = Path(__file__).parents[2] / "docs" / "dst_conformance.md"
+PAGE = CHECKOUT / "docs" / "dst_conformance.md"
 SHOWN = timedelta(hours=4)
 """Ticks so far from a change are written out; all of the 60 hours are compared."""
 REASONS = {"A": A_STEP, "B": PART_OF_AN_HOUR, "C": SKIPPED_DAY, "D": NEVER_RETURNS}
 HOURS = 60
-MAX_BYTES = 200_000
 
 
 class Result(NamedTuple):
@@ -89,8 +82,8 @@ def page() -> str:
         "# Ticks around changes of the clocks",
         "",
         f"{len(EXPRESSIONS) + len(CHOICES)} expressions at {len(CHANGES)} changes of the clocks in "
-        f"{len({zone for zone, _ in CHANGES})} zones: {len(CASES)} cases. This page is written by a test,",
-        "`tests/unit/test_dst_conformance.py`, which fails when the program computes something else.",
+        f"{len({zone for zone, _ in CHANGES})} zones: {len(CASES)} cases. A test,",
+        "`tests/unit/domain/scheduling/test_dst_conformance.py`, fails when the program computes something else.",
         "The rule is in [schedules.md](schedules.md#daylight-saving).",
         "",
         "| compared with | what it is | agrees | differs |",
@@ -113,7 +106,7 @@ def page() -> str:
         "local time, with UTC in parentheses. *Fixed* and *rhythm* are the two kinds of the rule, *choice* an option.",
         "Where cronsim differs, `+` are ticks that only cronsim has and `-` ticks that it has not, in UTC.",
         "",
-        "`python -m tests.unit.test_dst_conformance --write` writes the page again.",
+        "`python -m tools.dst_conformance` writes the page again.",
         "",
     ]
     for zone, change in CHANGES:
@@ -174,36 +167,5 @@ def transition(zone: str, change: str) -> tuple[datetime, datetime, datetime]:
     raise AssertionError(f"no change of the clocks in {zone} around {change}")
 
 
-# The tests.
-
-
-def test_the_page_says_what_the_program_computes() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page(), (
-        "write it again and look at the difference: python -m tests.unit.test_dst_conformance --write"
-    )
-
-
-def test_the_page_stays_readable_in_a_browser() -> None:
-    assert len(page().encode()) < MAX_BYTES
-
-
-def test_every_case_of_the_page_agrees_with_the_rule() -> None:
-    assert [case for case in CASES if result(*case).ticks != result(*case).rule] == []
-
-
-@pytest.mark.parametrize(("zone", "change", "expression"), CRONSIM_DIFFERS)
-def test_every_difference_of_cronsim_that_is_explained_is_there(zone: str, change: str, expression: str) -> None:
-    found = result(expression, zone, change)
-    assert found.cronsim != found.ticks
-
-
-def test_every_difference_of_cronsim_is_explained() -> None:
-    differs = [case for case in CASES if case[0] in EXPRESSIONS and result(*case).cronsim != result(*case).ticks]
-    assert [case for case in differs if reason(*case) not in REASONS.values()] == []
-
-
 if __name__ == "__main__":
-    if "--write" in sys.argv[1:]:
-        PAGE.write_text(page(), encoding="utf-8")
-    else:
-        print(page(), end="")
+    PAGE.write_text(page(), encoding="utf-8")

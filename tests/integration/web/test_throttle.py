@@ -9,9 +9,9 @@ import pytest
 
 from pgsched.web import create_app
 from pgsched.web.throttle import FREE, Throttle
+from tests.support.clock import Clock
 from tests.support.engine import on_loop
 from tests.support.web_face import HOST, OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
-from tests.unit.test_web_throttle import Clock
 
 ORIGIN = {"Origin": HOST}
 STRANGER, ANN = "10.0.0.9", "10.0.0.1"

@@ -12,16 +12,9 @@ from pgsched.web.throttle import (
     MAX_ADDRESSES,
     Throttle,
 )
+from tests.support.clock import Clock
 
 ANN, BOB = "10.0.0.1", "10.0.0.2"
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

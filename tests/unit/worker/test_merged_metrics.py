@@ -7,45 +7,10 @@ from multiprocessing import Pipe
 
 from prometheus_client import CollectorRegistry
 
-from pgsched.domain.attempt import Finish, Outcome
-from pgsched.worker.merged_metrics import Child, ControlServer, MergedMetrics
-from pgsched.worker.metrics import WorkerMetrics
-from tests.support.engine import claimed
+from pgsched.worker.merged_metrics import Child, MergedMetrics
+from tests.support.worker_child import WorkerChild
 
 LABELS = {"task_type": "mail", "queue": "default"}
-
-
-class Place:
-    """A child in the test's own process, whose tally the test moves."""
-
-    def __init__(self, before: Child | None = None, *, slots: int = 5) -> None:
-        ours, self._theirs = Pipe()
-        self.counts = WorkerMetrics(slots=slots)
-        registry = CollectorRegistry()
-        registry.register(self.counts)
-        self.child = Child(ours, before=before.retire() if before else ())
-        ControlServer(
-            pipe=self._theirs,
-            metrics=registry,
-            healthy=_well,
-            ready=_well,
-            troubles=list,
-            alive=_well,
-            load=lambda: (0, 0),
-            on_orphaned=lambda: None,
-        ).start()
-
-    def execute(self, times: int) -> None:
-        for _ in range(times):
-            self.counts.execution(
-                claimed(),
-                Outcome("completed", started=1.0, finished=1.5),
-                Finish(1, 1, "completed", execution="completed"),
-            )
-
-
-def _well() -> None:
-    return None
 
 
 def value(children: Callable[[], list[Child]], name: str, **labels: str) -> float | None:
@@ -59,7 +24,7 @@ def executed(*children: Child) -> float | None:
 
 
 def test_counters_histograms_and_gauges_are_added_up() -> None:
-    one, two = Place(slots=5), Place(slots=7)
+    one, two = WorkerChild(slots=5), WorkerChild(slots=7)
     one.execute(3)
     two.execute(4)
     both = [one.child, two.child]
@@ -71,39 +36,39 @@ def test_counters_histograms_and_gauges_are_added_up() -> None:
 
 
 def test_one_process_that_does_not_listen_is_what_the_whole_shows() -> None:
-    one, two = Place(), Place()
+    one, two = WorkerChild(), WorkerChild()
     one.counts.listener_connected = True
     assert value(lambda: [one.child, two.child], "pgsched_listener_connected") == 0
 
 
 def test_a_child_that_takes_the_place_of_a_dead_one_counts_on() -> None:
     """Checked against a Child without ``before``: the sum falls from 7 to 4 and Prometheus adds 4 once more."""
-    one, two = Place(), Place()
+    one, two = WorkerChild(), WorkerChild()
     one.execute(3)
     two.execute(4)
     assert executed(one.child, two.child) == 7
     one.counts.running = 2
-    new = Place(one.child)
+    new = WorkerChild(one.child)
     assert executed(new.child, two.child) == 7, "before it has counted anything"
     assert value(lambda: [new.child, two.child], "pgsched_running") == 0, "what ran in the dead one runs no more"
     new.execute(2)
     assert executed(new.child, two.child) == 9
     assert value(lambda: [new.child, two.child], "pgsched_execution_duration_seconds_count", **LABELS) == 9
-    newest = Place(new.child)
+    newest = WorkerChild(new.child)
     newest.execute(1)
     assert executed(newest.child, two.child) == 10, "nor does a second death lose anything"
 
 
 def test_a_scrape_that_began_before_the_death_counts_nothing_twice() -> None:
-    one = Place()
+    one = WorkerChild()
     one.execute(3)
     assert executed(one.child) == 3
-    Place(one.child)
+    WorkerChild(one.child)
     assert executed(one.child) == 3, "the old child, as the scrape still knows it"
 
 
 def test_of_a_child_that_does_not_answer_the_counters_stand_still_and_the_gauges_are_left_out() -> None:
-    one, two = Place(), Place(slots=7)
+    one, two = WorkerChild(), WorkerChild(slots=7)
     one.execute(3)
     assert executed(one.child, two.child) == 3
     ours, theirs = Pipe()

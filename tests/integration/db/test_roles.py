@@ -23,6 +23,7 @@ from tests.support.doc_examples import tables
 from tests.support.engine import on_loop
 from tests.support.processes import CHECKOUT, PgschedRunner
 from tests.support.roles import ROLES, login
+from tests.support.schema_dump import dump, run_psql
 from tests.support.tables import database, insert_task, set_dead, task_row
 from tests.support.waiting import wait_until
 from tests.support.web_face import web
@@ -720,8 +721,6 @@ def test_owner_who_is_no_superuser_keeps_his_rights_and_migrates_on(empty_dsn: s
 
 
 def test_script_with_roles_makes_what_migrate_makes(empty_dsn: str, server_dsn: str, database_name: str) -> None:
-    from tests.e2e.test_migrate import dump, run_psql
-
     run_psql(empty_dsn, pgsched("migrate", "--sql", "--roles").stdout)
     with servers.fresh_database(server_dsn, f"{database_name}_other") as other:
         assert pgsched("migrate", "--roles", dsn=other).code == 0

@@ -1,4 +1,4 @@
-"""What an async handler may use of asyncio; tests/unit/test_isolation.py has what may not leak."""
+"""What an async handler may use of asyncio; tests/unit/execution/test_isolation.py has what may not leak."""
 
 from __future__ import annotations
 
