@@ -120,7 +120,7 @@ def run_beside_backlog(db: Connection, *, backlog: int, others: int, pause: floa
         ).fetchone()
         assert row is not None
         inserted[row["id"]] = moment
-        sleep(pause)
+        sleep(pause)  # the rhythm of the load, nothing is waited for
     ids = list(inserted)
     done = "select id, (result #>> '{}')::float8 as start from pgsched.tasks where id = any(%s) and result is not null"
     wait_until(

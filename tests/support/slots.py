@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from pgsched.worker.metrics import WorkerMetrics
 from pgsched.worker.prefetch import Prefetch
 from tests.support.attempts import Function
 from tests.support.engine import PATIENCE, claimed
+from tests.support.waiting import wait_until_async
 
 
 class Bench:
@@ -39,9 +39,11 @@ class Bench:
             task = claimed(id=self._number, task_type=task_type, **columns)
             self.leased_tasks.add([task], monotonic() + 1000, monotonic())
         self.executor.feed()
-        async with asyncio.timeout(PATIENCE):
-            while self.executor.running or self.leased_tasks.waiting:  # noqa: ASYNC110
-                await asyncio.sleep(0.001)
+        await wait_until_async(
+            lambda: not self.executor.running and not self.leased_tasks.waiting,
+            timeout=PATIENCE,
+            message="every slot is free",
+        )
         outcomes = dict(self.ended)
         return [outcomes[number] for number in range(first, self._number + 1)]
 

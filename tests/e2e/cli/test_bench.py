@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import time
 from typing import Any
 
 import psycopg
@@ -136,9 +135,12 @@ def test_bench_leaves_nothing_behind_however_often_it_is_interrupted(
 ) -> None:
     bench = run_pgsched("bench", "--tasks", "300", "--seconds", "60", "--yes")
     bench.wait_for_output("measuring how soon")
-    while bench.returncode is None:
+
+    def over() -> bool:
         bench.signal(number, group=True)
-        time.sleep(0.01)  # impatient fingers
+        return bench.returncode is not None
+
+    wait_until(over, message="it ends, however often it is interrupted")
     assert bench.wait() == 130
     with database(dsn) as connection:
         assert _counts(connection) == {"tasks": 0, "executions": 0, "queues": 0, "workers": 0}

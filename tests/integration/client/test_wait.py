@@ -145,9 +145,12 @@ async def test_of_a_schedule_the_next_completed_tick_is_waited_for(dsn: str) -> 
                 await one.work()
             assert task_row(db, task_id)["result"] == 1
             waiting = asyncio.create_task(client.wait(task_id, 20))
-            while not waiting.done():
+
+            async def over() -> bool:
                 await one.work()
-                await asyncio.sleep(0.01)
+                return waiting.done()
+
+            await wait_until_async(over, message="the wait is over")
             assert await waiting >= 3, "neither the tick before nor the one that died"
 
 

@@ -41,16 +41,18 @@ async def test_watcher_is_told_of_a_change_and_of_nothing_else() -> None:
 
 @on_loop
 async def test_watch_goes_on_after_the_database_was_away() -> None:
-    away = True
+    away, looks = True, 0
 
     async def look() -> int:
+        nonlocal looks
+        looks += 1
         if away:
             raise DatabaseUnavailable("gone")
         return 1
 
     watch = Watch(look, seconds=0.001)
     event = watch.join()
-    await asyncio.sleep(0.01)
+    await wait_until_async(lambda: looks > 3, message="it looks in vain")
     assert not event.is_set()
     away = False
     await asyncio.wait_for(event.wait(), 5)
