@@ -28,7 +28,7 @@ BROWSER := $(VENV)/.browser-$(VERSION)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: run test test-browser lint format bench chaos chaos-peers docs lock clean help
+.PHONY: run test test-browser lint format bench chaos chaos-peers docs schema lock clean help
 
 run: $(RUN) ## Start an embedded PostgreSQL, a worker and a demonstration to look at
 	exec $(BIN)/pgsched dev --demo
@@ -66,6 +66,9 @@ docs: $(DEV) ## Write what is generated again: docs/reference_*.md, docs/dst_con
 	$(BIN)/python -m tools.docs
 	$(BIN)/python -m tools.dst_conformance
 	$(BIN)/python -m tools.prometheusrule
+
+schema: $(DEV) ## Write sql/schema.sql again, after a new migration
+	$(BIN)/python -m tools.schema_book
 
 lock: $(MADE) ## Write requirements/*.txt from pyproject.toml (newest versions: ARGS=--upgrade)
 	$(BIN)/python -m venv --clear $(VENV)/lock

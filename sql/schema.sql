@@ -1,0 +1,6371 @@
+-- The schema of pgsched, to be read: what the migrations make of an empty database. `make schema` writes this file, and
+-- the tests keep it equal to the migrations. No program runs it: `pgsched migrate` does what migrations/ says.
+--
+-- 1. What types check   2. Types   3. Tables and their indexes   4. Views   5. Functions   6. Triggers   7. Rights
+-- 8. Comments
+--
+-- Not in it: rows, the daily partitions of the history, and the roles with their rights (queries/grant_rights.sql).
+
+set check_function_bodies = off;
+
+create schema pgsched;
+
+-- =====================================================================================================================
+-- 1. What types check
+-- =====================================================================================================================
+
+-- For the schema: whether no part of an interval is negative.
+create function pgsched.is_forward(value interval) returns boolean
+language sql immutable
+return (least(date_part('year', value), date_part('month', value), date_part('day', value), date_part('hour', value),
+  date_part('minute', value), date_part('microsecond', value)) >= (0)::double precision);
+
+-- For the schema: a day of the calendar, or null.
+create function pgsched.read_day(word text) returns date
+language plpgsql immutable strict
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- A day as 2030-01-07; null when it is none.
+begin
+  if word ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}$' and left(word, 4) > '0000' and substr(word, 6, 2) between '01' and '12'
+    and right(word, 2)::integer
+      between 1 and pgsched.month_length(left(word, 4)::integer, substr(word, 6, 2)::integer) then
+    return make_date(left(word, 4)::integer, substr(word, 6, 2)::integer, right(word, 2)::integer);
+  end if;
+  return null;
+end $$;
+
+-- For the schema: whether these are days, of every year or of one.
+create function pgsched.are_days(days text[]) returns boolean
+language sql immutable strict
+return coalesce(((cardinality(days) <= 1000)
+  and (not (exists (select from unnest(are_days.days) day(day) where (pgsched.read_day(case when (length(day.day) = 5) then ('2000-' || day.day) else day.day end) is null))))),
+    true);
+
+-- =====================================================================================================================
+-- 2. Types
+-- =====================================================================================================================
+
+create domain pgsched.task_type as text
+  -- 1 to 200 characters.
+  constraint task_type_must_have_1_to_200_characters check (length(value) >= 1 and length(value) <= 200)
+  -- No line ends, tabs or other control characters: names are shown in terminals and logs.
+  constraint task_type_must_not_contain_control_characters check (value !~ '[[:cntrl:]]');
+
+create domain pgsched.queue_name as text
+  -- 1 to 100 characters.
+  constraint queue_must_have_1_to_100_characters check (length(value) >= 1 and length(value) <= 100)
+  -- No line ends, tabs or other control characters: names are shown in terminals and logs.
+  constraint queue_must_not_contain_control_characters check (value !~ '[[:cntrl:]]');
+
+create domain pgsched.priority as smallint
+  -- 1 to 10; 10 runs first.
+  constraint priority_must_be_between_1_and_10 check (value >= 1 and value <= 10);
+
+create domain pgsched.payload as jsonb
+  -- An object: no list, no single value.
+  constraint payload_must_be_a_json_object check (jsonb_typeof(value) = 'object')
+  -- At most 100 lists and objects inside one another: readers need stack for each.
+  constraint payload_must_not_be_nested_deeper_than_100_levels
+    check (not jsonb_path_exists(value, '$.**{101}'::jsonpath))
+  -- At most 1,048,576 bytes as JSON text.
+  constraint payload_must_not_exceed_1_mib
+    check (pg_column_size(value) < 65536 or octet_length(value::text) <= 1048576)
+  -- No number beyond 1e308 or -1e308: Python and others would read infinity.
+  constraint payload_must_not_hold_numbers_beyond_1e308
+    check (not jsonb_path_exists(value, '$.**?(@ > 1e308 || @ < -1e308)'::jsonpath));
+
+create domain pgsched.metadata as jsonb
+  -- An object: no list, no single value.
+  constraint metadata_must_be_a_json_object check (jsonb_typeof(value) = 'object')
+  -- At most 100 lists and objects inside one another: readers need stack for each.
+  constraint metadata_must_not_be_nested_deeper_than_100_levels
+    check (not jsonb_path_exists(value, '$.**{101}'::jsonpath))
+  -- At most 1,048,576 bytes as JSON text.
+  constraint metadata_must_not_exceed_1_mib
+    check (pg_column_size(value) < 65536 or octet_length(value::text) <= 1048576)
+  -- No number beyond 1e308 or -1e308: Python and others would read infinity.
+  constraint metadata_must_not_hold_numbers_beyond_1e308
+    check (not jsonb_path_exists(value, '$.**?(@ > 1e308 || @ < -1e308)'::jsonpath));
+
+create domain pgsched.tags as text[]
+  -- 100 tags at most.
+  constraint tags_must_be_at_most_100 check (cardinality(value) <= 100)
+  -- Every tag is text, none is null.
+  constraint tags_must_not_contain_null check (array_position(value, null::text) is null);
+
+create domain pgsched.schedule_type as text
+  -- One of the three kinds of schedule.
+  constraint schedule_type_must_be_one_time_recurring_or_repeating
+    check (value in ('one_time', 'recurring', 'repeating'));
+
+create domain pgsched.scheduled_for as timestamptz
+  -- A time that every language can hold; no infinity.
+  constraint scheduled_for_must_be_between_the_years_1_and_9999
+    check (value >= '0001-01-02 00:00:00+00'::timestamptz and value < '9999-12-31 00:00:00+00'::timestamptz);
+
+create domain pgsched.start_date as timestamptz
+  -- A time that every language can hold; no infinity.
+  constraint start_date_must_be_between_the_years_1_and_9999
+    check (value >= '0001-01-02 00:00:00+00'::timestamptz and value < '9999-12-31 00:00:00+00'::timestamptz);
+
+create domain pgsched.end_date as timestamptz
+  -- A time that every language can hold; no infinity.
+  constraint end_date_must_be_between_the_years_1_and_9999
+    check (value >= '0001-01-02 00:00:00+00'::timestamptz and value < '9999-12-31 00:00:00+00'::timestamptz);
+
+create domain pgsched.repeat_interval as interval
+  -- A millisecond or longer, and no part of it is negative.
+  constraint repeat_interval_must_be_at_least_1_millisecond
+    check (value >= '00:00:00.001'::interval and pgsched.is_forward(value))
+  -- At most 1000 years: beyond that sums leave the calendar.
+  constraint repeat_interval_must_be_at_most_1000_years check (value <= '1000 years'::interval);
+
+create domain pgsched.repeat_count as integer
+  -- 1 or more; null means for ever.
+  constraint repeat_count_must_be_at_least_1 check (value >= 1);
+
+create domain pgsched.on_missed as text
+  -- One of the three policies.
+  constraint on_missed_must_be_once_skip_or_all check (value in ('once', 'skip', 'all'));
+
+create domain pgsched.catchup_window as interval
+  -- At most 1000 years: beyond that sums leave the calendar.
+  constraint catchup_window_must_be_at_most_1000_years check (value <= '1000 years'::interval)
+  -- No part of it is negative.
+  constraint catchup_window_must_not_be_negative check (pgsched.is_forward(value));
+
+create domain pgsched.overlap as text
+  -- One of the two policies.
+  constraint overlap_must_be_skip_or_allow check (value in ('skip', 'allow'));
+
+create domain pgsched.jitter as interval
+  -- From nothing to a day.
+  constraint jitter_must_be_between_0_and_1_day check (value >= '00:00:00'::interval and value <= '1 day'::interval);
+
+create domain pgsched.max_attempts as integer
+  -- 1 to 1000.
+  constraint max_attempts_must_be_between_1_and_1000 check (value >= 1 and value <= 1000);
+
+create domain pgsched.backoff as text
+  -- One of the three policies.
+  constraint backoff_must_be_exponential_linear_or_fixed check (value in ('exponential', 'linear', 'fixed'));
+
+create domain pgsched.backoff_delay as interval
+  -- At most 1000 years: beyond that sums leave the calendar.
+  constraint backoff_delay_must_be_at_most_1000_years check (value <= '1000 years'::interval)
+  -- No part of it is negative.
+  constraint backoff_delay_must_not_be_negative check (pgsched.is_forward(value));
+
+create domain pgsched.backoff_max as interval
+  -- At most 1000 years: beyond that sums leave the calendar.
+  constraint backoff_max_must_be_at_most_1000_years check (value <= '1000 years'::interval)
+  -- No part of it is negative.
+  constraint backoff_max_must_not_be_negative check (pgsched.is_forward(value));
+
+create domain pgsched.timeout as interval
+  -- A millisecond or longer, and no part of it is negative.
+  constraint timeout_must_be_at_least_1_millisecond
+    check (value >= '00:00:00.001'::interval and pgsched.is_forward(value))
+  -- At most 1000 years: beyond that sums leave the calendar.
+  constraint timeout_must_be_at_most_1000_years check (value <= '1000 years'::interval);
+
+create domain pgsched.idempotency_key as text
+  -- 1 to 500 characters.
+  constraint idempotency_key_must_have_1_to_500_characters check (length(value) >= 1 and length(value) <= 500);
+
+create domain pgsched.depends_on as bigint[]
+  -- 100,000 tasks at most.
+  constraint depends_on_must_be_at_most_100000 check (cardinality(value) <= 100000)
+  -- Ids of tasks, none is null.
+  constraint depends_on_must_not_contain_null check (array_position(value, null::bigint) is null);
+
+create domain pgsched.dependency_mode as text
+  -- One of the two modes.
+  constraint dependency_mode_must_be_all_or_any check (value in ('all', 'any'));
+
+create domain pgsched.execution_count as integer
+  -- A count.
+  constraint execution_count_must_not_be_negative check (value >= 0);
+
+create domain pgsched.next_run_at as timestamptz
+  -- A time that every language can hold; no infinity.
+  constraint next_run_at_must_be_between_the_years_1_and_9999
+    check (value >= '0001-01-02 00:00:00+00'::timestamptz and value < '9999-12-31 00:00:00+00'::timestamptz);
+
+create domain pgsched.task_status as text
+  -- pending, running, blocked, completed, dead or cancelled.
+  constraint status_must_be_a_status_of_a_task
+    check (value in ('pending', 'running', 'blocked', 'completed', 'dead', 'cancelled'));
+
+create domain pgsched.attempts as integer
+  -- A count.
+  constraint attempts_must_not_be_negative check (value >= 0);
+
+create domain pgsched.on_dependency_dead as text
+  -- One of the three policies.
+  constraint on_dependency_dead_must_be_cancel_run_or_wait check (value in ('cancel', 'run', 'wait'));
+
+create domain pgsched.concurrency_key as text
+  -- 1 to 200 characters.
+  constraint concurrency_key_must_have_1_to_200_characters check (length(value) >= 1 and length(value) <= 200);
+
+create domain pgsched.backoff_factor as double precision
+  -- Delays must not shrink from retry to retry.
+  constraint backoff_factor_must_be_between_1_and_1000
+    check (value >= 1::double precision and value <= 1000::double precision);
+
+create domain pgsched.backoff_jitter as double precision
+  -- A share of the delay.
+  constraint backoff_jitter_must_be_between_0_and_1
+    check (value >= 0::double precision and value <= 1::double precision);
+
+-- A cron expression that was read, as sets of bits.
+create type pgsched.cron_rule as (
+  problem text,
+  second bigint,
+  minute bigint,
+  hour bigint,
+  day bigint,
+  month bigint,
+  weekday bigint,
+  from_end bigint,
+  near bigint,
+  near_end bigint,
+  nth bigint,
+  "both" boolean,
+  fixed boolean,
+  runs_skipped boolean,
+  repeated text,
+  weeks integer,
+  week_of date,
+  "except" text[],
+  moves boolean
+);
+
+-- =====================================================================================================================
+-- 3. Tables and their indexes
+-- =====================================================================================================================
+
+-- Tasks ---------------------------------------------------------------------------------------------------------------
+-- The one table that programs insert into, and what belongs to a row of it.
+
+-- Every one-time, recurring and repeating task. Only task_type is required.
+create table pgsched.tasks (
+  id bigint generated by default as identity,                   -- Given by the database.
+  task_type pgsched.task_type not null,                         -- The handler that runs it.
+  task_name text,                                               -- A label for people.
+  queue pgsched.queue_name not null default 'default',          -- Workers serve queues by name.
+  priority pgsched.priority not null default 5,                 -- 1 to 10; 10 runs first.
+  payload pgsched.payload not null default '{}'::jsonb,         -- A JSON object; its keys become the handler's keyword
+                                                                -- arguments.
+  metadata pgsched.metadata not null default '{}'::jsonb,       -- A JSON object for people and programs; handlers do
+                                                                -- not get it as arguments.
+  tags pgsched.tags not null default '{}'::text[],              -- Labels to filter by.
+  tenant_id text,                                               -- Whose it is, as an organisation; for people and
+                                                                -- filters.
+  user_id text,                                                 -- Whose it is, as a person; for people and filters.
+  created_by text,                                              -- Who or what made the row; for people and filters.
+  schedule_type pgsched.schedule_type not null,                 -- one_time, recurring or repeating; derived when left
+                                                                -- out.
+  scheduled_for pgsched.scheduled_for,                          -- The nominal time of the current tick.
+  cron_expression text,                                         -- Recurring: five fields, or six with seconds first, or
+                                                                -- @daily and the like; options as days=both may follow.
+  timezone text not null default 'UTC',                         -- The IANA zone in which the schedule is read.
+  start_date pgsched.start_date,                                -- No tick before.
+  end_date pgsched.end_date,                                    -- No tick after.
+  repeat_interval pgsched.repeat_interval,                      -- Repeating: from tick to tick.
+  repeat_count pgsched.repeat_count,                            -- Repeating: so many ticks; null means for ever.
+  on_missed pgsched.on_missed not null default 'once',          -- Ticks that passed while nothing ran: once, skip or
+                                                                -- all.
+  catchup_window pgsched.catchup_window,                        -- Missed ticks older than this are not run.
+  overlap pgsched.overlap not null default 'skip',              -- A tick that comes while the last still runs: skip or
+                                                                -- allow.
+  jitter pgsched.jitter,                                        -- Spreads starts: each tick is due up to this much
+                                                                -- later.
+  enabled boolean not null default true,                        -- False: paused.
+  max_attempts pgsched.max_attempts not null default 3,         -- So many attempts of a tick before it is dead.
+  backoff pgsched.backoff not null default 'exponential',       -- How the delay of retries grows: exponential, linear
+                                                                -- or fixed.
+  backoff_delay pgsched.backoff_delay not null default '00:00:05'::interval,
+                                                                -- The delay of the first retry.
+  backoff_max pgsched.backoff_max not null default '01:00:00'::interval,
+                                                                -- No retry is delayed longer; backoff_delay counts
+                                                                -- where that is longer.
+  timeout pgsched.timeout,                                      -- The longest that one attempt may take. Null: as long
+                                                                -- as it likes.
+  idempotency_key pgsched.idempotency_key,                      -- Unique: a second insert with the same key is refused,
+                                                                -- pgsched.schedule returns the first.
+  depends_on pgsched.depends_on not null default '{}'::bigint[],
+                                                                -- The ids of the tasks it waits for.
+  dependency_mode pgsched.dependency_mode not null default 'all',
+                                                                -- Whether it waits for all of them or any.
+  parent_id bigint,                                             -- The task whose tick or copy this is.
+  declared jsonb,                                               -- Of a schedule declared in code: what the code said
+                                                                -- when it was last taken over.
+  planned_from timestamptz not null default now(),              -- When the schedule was made or last changed: its first
+                                                                -- tick is not before.
+  revision integer not null default 0,                          -- Grows when the schedule is edited, so that a finish
+                                                                -- in flight does not overwrite the edit.
+  created_at timestamptz not null default now(),                -- When the row was inserted.
+  execution_count pgsched.execution_count not null default 0,   -- Ticks finished.
+  completed_at timestamptz,                                     -- When the task was completed or cancelled.
+  died_at timestamptz,                                          -- When it failed for good.
+  last_run_at timestamptz,                                      -- When the last execution began.
+  updated_at timestamptz not null default now(),                -- When it was last edited, finished or cancelled.
+  next_run_at pgsched.next_run_at,                              -- The due clock: when the row may be claimed. Null:
+                                                                -- never.
+  status pgsched.task_status not null default 'pending',        -- pending, running, blocked, completed, dead or
+                                                                -- cancelled.
+  started_at timestamptz,                                       -- When the current or last claim was made.
+  attempts pgsched.attempts not null default 0,                 -- Attempts of this tick; counted at the claim.
+  locked_by uuid,                                               -- The worker that holds the lease.
+  locked_until timestamptz,                                     -- When the lease ends; past it any worker may claim the
+                                                                -- row again.
+  fencing_token bigint not null default 0,                      -- Grows by one at every claim and never goes back.
+  progress jsonb,                                               -- What the handler last reported of itself.
+  result jsonb,                                                 -- What the handler last returned.
+  last_error text,                                              -- Why the last attempt failed. Null after one that went
+                                                                -- well.
+  on_dependency_dead pgsched.on_dependency_dead not null default 'cancel',
+                                                                -- What becomes of it when one of them is dead or
+                                                                -- cancelled: cancel, run (as if that one were
+                                                                -- completed) or wait (for its retry).
+  concurrency_key pgsched.concurrency_key,                      -- Whose limits of the queue count for it: a tenant, an
+                                                                -- account.
+  waiting_for integer not null default 0,                       -- How many tasks it still waits for.
+  observed boolean not null default false,                      -- Others wait for it: its end is told them in the same
+                                                                -- transaction.
+  fired bigint[],                                               -- Of a group: the ids of the children of the tick under
+                                                                -- way.
+  unbegun_token bigint,                                         -- The fencing_token of a claim that holds the task in
+                                                                -- advance: as long as it is the task's, this attempt
+                                                                -- has not begun.
+  inserted_by text default session_user,                        -- The database role that was logged in when the row was
+                                                                -- inserted. Producers see their own rows in
+                                                                -- visible_tasks.
+  backoff_factor pgsched.backoff_factor,                        -- By what an exponential delay grows from retry to
+                                                                -- retry. Null: 2.
+  backoff_jitter pgsched.backoff_jitter,                        -- How far retries are spread around their delay, as a
+                                                                -- share of it; 0: not at all. Null: 0.2.
+  alert_if_no_success_for interval,                             -- The task is silent when no attempt of it was
+                                                                -- completed for so long; counted from the first tick
+                                                                -- while there was none.
+  alert_if_running_for interval,                                -- An attempt that has run for so long is told of.
+  judged_from timestamptz,                                      -- No success is asked for before: the last one that
+                                                                -- workers have noted, or when the task was enabled. Set
+                                                                -- by pgsched.
+  constraint tasks_pkey primary key (id),
+  -- Finished tasks are listed, counted and deleted by the time when they ended.
+  constraint completed_at_if_and_only_if_completed_or_cancelled
+    check ((completed_at is not null) = (status::text in ('completed', 'cancelled'))),
+  -- A cron expression and the kind recurring come together.
+  constraint cron_expression_if_and_only_if_recurring
+    check ((cron_expression is not null) = (schedule_type::text = 'recurring')),
+  -- The dead letters are the rows with a died_at.
+  constraint died_at_if_and_only_if_dead check ((died_at is not null) = (status::text = 'dead')),
+  -- next_run_at is set while a row waits or runs, and null otherwise.
+  constraint due_if_and_only_if_pending_or_running
+    check ((next_run_at is not null) = (status::text in ('pending', 'running'))),
+  -- They may be equal.
+  constraint end_date_must_not_be_before_start_date check (end_date::timestamptz >= start_date::timestamptz),
+  -- locked_by and locked_until are set while a row runs, and not otherwise.
+  constraint leased_if_and_only_if_running
+    check ((locked_by is not null and locked_until is not null) = (status::text = 'running')),
+  -- A count alone makes no schedule.
+  constraint repeat_count_needs_a_repeat_interval check (repeat_count is null or repeat_interval is not null),
+  -- A repeat interval and the kind repeating come together; so no row has an interval and a cron expression.
+  constraint repeat_interval_if_and_only_if_repeating
+    check ((repeat_interval is not null) = (schedule_type::text = 'repeating'))
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 20000);
+
+-- No two tasks have the same key; pgsched.schedule returns the first one instead.
+create unique index idempotency_key_must_be_unique on pgsched.tasks (idempotency_key) where idempotency_key is not null;
+
+-- The children of a task.
+create index tasks_children on pgsched.tasks (parent_id) where parent_id is not null;
+
+-- The dead letters, by the time of their death.
+create index tasks_dead on pgsched.tasks (died_at) where died_at is not null;
+
+-- The dead tasks of a queue, in the order of their deaths: for retention.
+create index tasks_dead_by_queue on pgsched.tasks (queue, died_at, id) where died_at is not null;
+
+-- Tasks that depend on others and have not been completed or cancelled: retention keeps what they may still ask for.
+create index tasks_dependents on pgsched.tasks (id)
+  where cardinality(depends_on::bigint[]) > 0 and completed_at is null;
+
+-- The due clock: everything that may ever be claimed, in the order of claims, and nothing else.
+create index tasks_due on pgsched.tasks (queue, priority desc, next_run_at, id)
+  where next_run_at is not null and enabled;
+
+-- The tasks of a queue that were completed or cancelled, in the order of their ends: for retention.
+create index tasks_finished on pgsched.tasks (queue, completed_at, id) where completed_at is not null;
+
+-- The due clock of each concurrency_key, for queues with limits per key.
+create index tasks_keyed on pgsched.tasks (queue, concurrency_key, priority desc, next_run_at, id)
+  where next_run_at is not null and enabled and concurrency_key is not null;
+
+-- The schedules, for lists of them.
+create index tasks_schedules on pgsched.tasks (id) where schedule_type::text <> 'one_time';
+
+-- Tasks that say when silence or a long run is to be told of.
+create index tasks_watched on pgsched.tasks (id)
+  where (alert_if_no_success_for is not null or alert_if_running_for is not null) and completed_at is null;
+
+-- Groups and tasks that wait for others, for lists of them.
+create index tasks_workflows on pgsched.tasks (id)
+  where task_type::text = 'pgsched.group' or cardinality(depends_on::bigint[]) > 0;
+
+-- Who still waits for whom; a row goes when it is settled.
+create table pgsched.dependencies (
+  upstream_id bigint not null,    -- The task that is waited for.
+  task_id bigint not null,        -- The task that waits.
+  constraint dependencies_pkey primary key (upstream_id, task_id)
+);
+
+-- What a task waits for.
+create index dependencies_task on pgsched.dependencies (task_id);
+
+-- Tasks that were deleted, if their queue asks for it: each as it was. Yours to empty.
+create table pgsched.archived_tasks (
+  archived_at timestamptz not null default now(),            -- When it was deleted.
+  id bigint not null,                                        -- Given by the database.
+  task_type pgsched.task_type not null,                      -- The handler that runs it.
+  task_name text,                                            -- A label for people.
+  queue pgsched.queue_name not null,                         -- Workers serve queues by name.
+  priority pgsched.priority not null,                        -- 1 to 10; 10 runs first.
+  payload pgsched.payload not null,                          -- A JSON object; its keys become the handler's keyword
+                                                             -- arguments.
+  metadata pgsched.metadata not null,                        -- A JSON object for people and programs; handlers do not
+                                                             -- get it as arguments.
+  tags pgsched.tags not null,                                -- Labels to filter by.
+  tenant_id text,                                            -- Whose it is, as an organisation; for people and filters.
+  user_id text,                                              -- Whose it is, as a person; for people and filters.
+  created_by text,                                           -- Who or what made the row; for people and filters.
+  schedule_type pgsched.schedule_type not null,              -- one_time, recurring or repeating; derived when left out.
+  scheduled_for pgsched.scheduled_for,                       -- The nominal time of the current tick.
+  cron_expression text,                                      -- Recurring: five fields, or six with seconds first, or
+                                                             -- @daily and the like; options as days=both may follow.
+  timezone text not null,                                    -- The IANA zone in which the schedule is read.
+  start_date pgsched.start_date,                             -- No tick before.
+  end_date pgsched.end_date,                                 -- No tick after.
+  repeat_interval pgsched.repeat_interval,                   -- Repeating: from tick to tick.
+  repeat_count pgsched.repeat_count,                         -- Repeating: so many ticks; null means for ever.
+  on_missed pgsched.on_missed not null,                      -- Ticks that passed while nothing ran: once, skip or all.
+  catchup_window pgsched.catchup_window,                     -- Missed ticks older than this are not run.
+  overlap pgsched.overlap not null,                          -- A tick that comes while the last still runs: skip or
+                                                             -- allow.
+  jitter pgsched.jitter,                                     -- Spreads starts: each tick is due up to this much later.
+  enabled boolean not null,                                  -- False: paused.
+  max_attempts pgsched.max_attempts not null,                -- So many attempts of a tick before it is dead.
+  backoff pgsched.backoff not null,                          -- How the delay of retries grows: exponential, linear or
+                                                             -- fixed.
+  backoff_delay pgsched.backoff_delay not null,              -- The delay of the first retry.
+  backoff_max pgsched.backoff_max not null,                  -- No retry is delayed longer.
+  timeout pgsched.timeout,                                   -- The longest that one attempt may take. Null: as long as
+                                                             -- it likes.
+  idempotency_key pgsched.idempotency_key,                   -- Unique: a second insert with the same key is refused,
+                                                             -- pgsched.schedule returns the first.
+  depends_on pgsched.depends_on not null,                    -- The ids of the tasks it waits for.
+  dependency_mode pgsched.dependency_mode not null,          -- Whether it waits for all of them or any.
+  parent_id bigint,                                          -- The task whose tick or copy this is.
+  declared jsonb,                                            -- Of a schedule declared in code: what the code said when
+                                                             -- it was last taken over.
+  planned_from timestamptz not null,                         -- When the schedule was made or last changed: its first
+                                                             -- tick is not before.
+  revision integer not null,                                 -- Grows when the schedule is edited, so that a finish in
+                                                             -- flight does not overwrite the edit.
+  created_at timestamptz not null,                           -- When the row was inserted.
+  execution_count pgsched.execution_count not null,          -- Ticks finished.
+  completed_at timestamptz,                                  -- When the task was completed or cancelled.
+  died_at timestamptz,                                       -- When it failed for good.
+  last_run_at timestamptz,                                   -- When the last execution began.
+  updated_at timestamptz not null,                           -- When it was last edited, finished or cancelled.
+  next_run_at pgsched.next_run_at,                           -- The due clock: when the row may be claimed. Null: never.
+  status pgsched.task_status not null,                       -- pending, running, blocked, completed, dead or cancelled.
+  started_at timestamptz,                                    -- When the current or last claim was made.
+  attempts pgsched.attempts not null,                        -- Attempts of this tick; counted at the claim.
+  locked_by uuid,                                            -- The worker that holds the lease.
+  locked_until timestamptz,                                  -- When the lease ends; past it any worker may claim the
+                                                             -- row again.
+  fencing_token bigint not null,                             -- Grows by one at every claim and never goes back.
+  progress jsonb,                                            -- What the handler last reported of itself.
+  result jsonb,                                              -- What the handler last returned.
+  last_error text,                                           -- Why the last attempt failed. Null after one that went
+                                                             -- well.
+  on_dependency_dead pgsched.on_dependency_dead not null,    -- What becomes of it when one of them is dead or
+                                                             -- cancelled: cancel, run (as if that one were completed)
+                                                             -- or wait (for its retry).
+  concurrency_key pgsched.concurrency_key,                   -- Whose limits of the queue count for it: a tenant, an
+                                                             -- account.
+  waiting_for integer not null,                              -- How many tasks it still waits for.
+  observed boolean not null,                                 -- Others wait for it: its end is told them in the same
+                                                             -- transaction.
+  fired bigint[],                                            -- Of a group: the ids of the children of the tick under
+                                                             -- way.
+  unbegun_token bigint,                                      -- The fencing_token of a claim that holds the task in
+                                                             -- advance: as long as it is the task's, this attempt has
+                                                             -- not begun.
+  inserted_by text,                                          -- The database role that was logged in when the row was
+                                                             -- inserted.
+  backoff_factor pgsched.backoff_factor,                     -- By what an exponential delay grows from retry to retry.
+                                                             -- Null: 2.
+  backoff_jitter pgsched.backoff_jitter,                     -- How far retries are spread around their delay, as a
+                                                             -- share of it; 0: not at all. Null: 0.2.
+  alert_if_no_success_for interval,                          -- The task is silent when no attempt of it was completed
+                                                             -- for so long; counted from the first tick while there was
+                                                             -- none.
+  alert_if_running_for interval,                             -- An attempt that has run for so long is told of.
+  judged_from timestamptz                                    -- No success is asked for before: the last one that
+                                                             -- workers have noted, or when the task was enabled. Set by
+                                                             -- pgsched.
+);
+alter table pgsched.archived_tasks replica identity full;
+
+-- Finds an archived task by its id.
+create index archived_tasks_id on pgsched.archived_tasks (id);
+
+-- Archived tasks by the time of their deletion: a summary of block ranges.
+create index archived_tasks_time on pgsched.archived_tasks using brin (archived_at);
+
+-- History -------------------------------------------------------------------------------------------------------------
+-- What became of each attempt. Partitioned by day, so that retention drops partitions instead of deleting rows.
+
+-- One row per attempt; partitioned by day of started_at, in UTC.
+create table pgsched.executions (
+  task_id bigint not null,             -- The task; it may be deleted by now.
+  task_type text not null,             -- Its handler.
+  queue text not null,                 -- Its queue.
+  attempt integer not null,            -- Which attempt at the tick it was, from 1.
+  fencing_token bigint not null,       -- The token of the claim: with task_id it names the attempt.
+  scheduled_for timestamptz,           -- The tick that it was for.
+  worker_id uuid,                      -- The worker that made it; null when there was none.
+  status text not null,                -- completed, failed, timed_out, cancelled or lost (its worker died or was cut
+                                       -- off).
+  started_at timestamptz not null,     -- When the handler began; of a lost or cancelled attempt, when it was claimed.
+  finished_at timestamptz not null,    -- When it ended, or was found to be lost.
+  duration_ms double precision,        -- How long it took, in milliseconds.
+  result jsonb,                        -- What the handler returned.
+  error text,                          -- Why it failed, with the traceback; cut in the middle at 16,384 characters.
+  -- completed, failed, timed_out, cancelled or lost.
+  constraint status_must_be_a_status_of_an_execution
+    check (status in ('completed', 'failed', 'timed_out', 'cancelled', 'lost'))
+) partition by range (started_at);
+alter table pgsched.executions replica identity full;
+
+-- The attempts that did not go well, by time.
+create index executions_not_completed on pgsched.executions (started_at) where status <> 'completed';
+
+-- The attempts at one task.
+create index executions_task on pgsched.executions (task_id, fencing_token);
+
+-- The attempts by time: a summary of block ranges, not an entry for each.
+create index executions_time on pgsched.executions using brin (started_at, finished_at)
+  with (pages_per_range='32', autosummarize='on');
+
+create table pgsched.executions_default partition of pgsched.executions default;
+alter table pgsched.executions_default replica identity full;
+
+-- Lines that handlers logged; partitioned by day of logged_at, in UTC.
+create table pgsched.execution_logs (
+  task_id bigint not null,           -- The task.
+  fencing_token bigint not null,     -- The token of the claim: with task_id it names the attempt.
+  attempt integer not null,          -- Which attempt at the tick it was, from 1.
+  logged_at timestamptz not null,    -- When.
+  level text not null,               -- debug, info, warning, error, critical, or any word that the handler gave.
+  message text not null,             -- The line, cut at 8,192 characters.
+  fields jsonb                       -- What was given with it, as a JSON object.
+) partition by range (logged_at);
+alter table pgsched.execution_logs replica identity full;
+
+-- The lines of one task.
+create index execution_logs_task on pgsched.execution_logs (task_id, fencing_token);
+
+create table pgsched.execution_logs_default partition of pgsched.execution_logs default;
+alter table pgsched.execution_logs_default replica identity full;
+
+-- Ticks that were not run, and why: one row for ticks in a row; partitioned by day of noted_at, in UTC.
+create table pgsched.missed_ticks (
+  task_id bigint not null,                        -- The schedule.
+  task_type text not null,                        -- Its handler.
+  queue text not null,                            -- Its queue.
+  reason text not null,                           -- The on_missed policy that decided it; overlap: the last run was
+                                                  -- still running; edit: the schedule was edited; paused: it was
+                                                  -- enabled without catching up; skipped: by skip_next.
+  ticks bigint not null,                          -- How many; for cron 999 or 1000 means at least so many.
+  first_tick timestamptz not null,                -- The first of them.
+  next_tick timestamptz,                          -- The tick that was run or booked instead. Null: the schedule is
+                                                  -- over, or was edited.
+  noted_at timestamptz not null default now(),    -- When it was decided.
+  -- Why the ticks were not run: a policy of on_missed, or what somebody did.
+  constraint reason_must_be_once_skip_all_overlap_edit_paused_or_skipped
+    check (reason in ('once', 'skip', 'all', 'overlap', 'edit', 'paused', 'skipped'))
+) partition by range (noted_at);
+alter table pgsched.missed_ticks replica identity full;
+
+-- The missed ticks of one schedule.
+create index missed_ticks_task on pgsched.missed_ticks (task_id, noted_at);
+
+create table pgsched.missed_ticks_default partition of pgsched.missed_ticks default;
+alter table pgsched.missed_ticks_default replica identity full;
+
+-- Queues --------------------------------------------------------------------------------------------------------------
+-- Their settings, and the counts that limits across all workers need.
+
+-- Settings of queues; a queue without a row has the defaults.
+create table pgsched.queues (
+  name pgsched.queue_name not null,                             -- The queue.
+  paused boolean not null default false,                        -- True: nothing is claimed from it; what runs goes on.
+  ordering text not null default 'fifo',                        -- Within a priority the row that is due longest comes
+                                                                -- first (fifo) or last (lifo).
+  limits jsonb not null default '{}'::jsonb,                    -- What may run at once and how much may start in a
+                                                                -- time, over all workers.
+  retention interval,                                           -- Completed and cancelled tasks older than this are
+                                                                -- deleted. Null: as the settings say; 1000 years: for
+                                                                -- ever.
+  updated_at timestamptz not null default now(),                -- When a setting last changed.
+  ageing interval,                                              -- A row that has waited so long counts as one priority
+                                                                -- higher, for each such span.
+  limits_changed_at timestamptz,                                -- When limits last changed.
+  apart boolean generated always as (((limits <> '{}'::jsonb) or (ageing is not null))) stored,
+                                                                -- It has limits or ageing, and a claim of its own.
+  events boolean not null default false,                        -- Other programs are told what happens to its tasks, on
+                                                                -- the channel pgsched_events.
+  retention_count integer,                                      -- Of completed and cancelled tasks so many are kept,
+                                                                -- the latest. Null: as the settings say; 2147483647:
+                                                                -- all.
+  dead_retention interval,                                      -- Dead tasks older than this are deleted. Null: as the
+                                                                -- settings say; 1000 years: for ever.
+  dead_retention_count integer,                                 -- Of dead tasks so many are kept, the latest. Null: as
+                                                                -- the settings say; 2147483647: all.
+  archive boolean,                                              -- Tasks are copied to archived_tasks before they are
+                                                                -- deleted. Null: as the settings say.
+  allow_short boolean not null default false,                   -- retention and dead_retention may be shorter than an
+                                                                -- hour. False: such a value is refused, as a unit was
+                                                                -- probably forgotten.
+  resumed_at timestamptz,                                       -- When the queue was last no longer paused: silence of
+                                                                -- its tasks is counted from then.
+  constraint queues_pkey primary key (name),
+  -- A second or longer, at most 1000 years, and no part of it is negative.
+  constraint ageing_must_be_between_1_second_and_1000_years
+    check (ageing >= '00:00:01'::interval and ageing <= '1000 years'::interval and pgsched.is_forward(ageing)),
+  -- In a lifo queue the rows that wait longest are not looked at.
+  constraint ageing_needs_the_ordering_fifo check (ageing is null or ordering = 'fifo'),
+  -- A count; 2147483647 stands for all.
+  constraint dead_retention_count_must_not_be_negative check (dead_retention_count >= 0),
+  -- An interval without a unit is in seconds: '7' would delete in seconds what was meant to be kept for days.
+  constraint dead_retention_must_be_at_least_1_hour_unless_allow_short
+    check (allow_short or dead_retention is null or dead_retention >= '01:00:00'::interval),
+  -- 1000 years stand for ever.
+  constraint dead_retention_must_be_at_most_1000_years check (dead_retention <= '1000 years'::interval),
+  -- No part of it is negative.
+  constraint dead_retention_must_not_be_negative check (pgsched.is_forward(dead_retention)),
+  -- One of the two orders.
+  constraint ordering_must_be_fifo_or_lifo check (ordering in ('fifo', 'lifo')),
+  -- A count; 2147483647 stands for all.
+  constraint retention_count_must_not_be_negative check (retention_count >= 0),
+  -- An interval without a unit is in seconds: '7' would delete in seconds what was meant to be kept for days.
+  constraint retention_must_be_at_least_1_hour_unless_allow_short
+    check (allow_short or retention is null or retention >= '01:00:00'::interval),
+  -- 1000 years stand for ever.
+  constraint retention_must_be_at_most_1000_years check (retention <= '1000 years'::interval),
+  -- No part of it is negative.
+  constraint retention_must_not_be_negative check (pgsched.is_forward(retention))
+);
+
+-- What runs of queues with a limit of concurrency, each claim with its fencing token.
+create table pgsched.slots (
+  queue text not null,              -- The queue.
+  key text not null,                -- The concurrency_key of the task; empty: it has none.
+  task_id bigint not null,          -- The task.
+  fencing_token bigint not null,    -- The token of the claim: the slot is good while the task runs under it.
+  constraint slots_pkey primary key (queue, key, task_id)
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+-- How much was started of queues with a limit of rate, and when.
+create table pgsched.starts (
+  queue text not null,           -- The queue.
+  key text not null,             -- The concurrency_key; empty: the queue as a whole.
+  since timestamptz not null,    -- The step of time that is counted in one row.
+  at timestamptz not null,       -- When the last of them started.
+  number integer not null,       -- How many started in this step.
+  constraint starts_pkey primary key (queue, key, since)
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+-- Which key of a queue with limits per key was served last; unlogged: after a crash the first key comes first again.
+create unlogged table pgsched.turns (
+  queue text not null,         -- The queue.
+  key text not null,           -- The key that was served last.
+  roamed_priority smallint,    -- Behind many rows with keys: at which priority the search for rows without one goes on.
+  roamed_at timestamptz,       -- At which next_run_at it goes on.
+  roamed_id bigint,            -- At which id it goes on.
+  constraint turns_pkey primary key (queue)
+) with (fillfactor = 50);
+
+-- Workers -------------------------------------------------------------------------------------------------------------
+-- What workers say of themselves and of what they found.
+
+-- One row per worker process that is alive, or was a moment ago; unlogged: what a crash empties, the next heartbeat
+-- writes again.
+create unlogged table pgsched.workers (
+  id uuid not null,                                      -- Of this start of the process: made up anew by each.
+  hostname text not null,                                -- The machine.
+  pid integer not null,                                  -- The process on it.
+  queues text[] not null,                                -- The queues that it serves by name.
+  task_types text[] not null,                            -- The types that it has handlers for.
+  declared_keys text[] not null default '{}'::text[],    -- The idempotency keys of the schedules that its code
+                                                         -- declares.
+  concurrency integer not null,                          -- So many tasks run in it at once.
+  running integer not null default 0,                    -- How many of its slots are occupied, as of the last
+                                                         -- heartbeat; also by what has overstayed its timeout and
+                                                         -- cannot be stopped.
+  started_at timestamptz not null default now(),         -- When it started.
+  heartbeat_at timestamptz not null default now(),       -- When it was last heard of.
+  lease interval not null,                               -- How long its claims are good for without a heartbeat.
+  sleeping_until timestamptz,                            -- Until when it sleeps: an insert that is due before notifies
+                                                         -- it. Null: it is awake.
+  patterns text[] not null default '{}'::text[],         -- Patterns of LIKE: the worker serves the queues that match
+                                                         -- one, too.
+  troubles jsonb not null default '[]'::jsonb,           -- What is wrong in it, as of the last heartbeat: objects of
+                                                         -- kind, object, since, stops and detail. Empty: nothing, or a
+                                                         -- program that does not tell.
+  constraint workers_pkey primary key (id),
+  -- Each element is one trouble.
+  constraint troubles_must_be_an_array check (jsonb_typeof(troubles) = 'array')
+) with (fillfactor = 50);
+
+-- Tasks that a worker could not claim, or whose outcome it could not write: it goes on without them and tries again.
+create unlogged table pgsched.set_aside (
+  worker_id uuid not null,       -- The worker that set the task aside.
+  task_id bigint not null,       -- The task; deleted tasks may still be listed for a while.
+  task_type text not null,       -- The handler of the task.
+  queue text not null,           -- The queue of the task.
+  operation text not null,       -- What failed: claim or finish.
+  reason text not null,          -- The message of the database.
+  tries integer not null,        -- How often the operation was tried.
+  since timestamptz not null,    -- When the operation failed for the first time.
+  constraint set_aside_pkey primary key (worker_id, task_id),
+  -- These two are done for many rows at once, so that one row could fail the others.
+  constraint operation_must_be_claim_or_finish check (operation in ('claim', 'finish'))
+) with (fillfactor = 50);
+
+-- What the workers last found to be wrong: one row.
+create unlogged table pgsched.watchdog (
+  only_row boolean not null default true,         -- There is no other row.
+  looked_at timestamptz not null,                 -- When a worker last began to look.
+  worker_id uuid,                                 -- Which worker that was.
+  findings jsonb not null default '[]'::jsonb,    -- What it found, as pgsched doctor --json has it.
+  complete_at timestamptz,                        -- When a worker last looked at everything; in between they look at
+                                                  -- what presses.
+  constraint watchdog_pkey primary key (only_row),
+  -- The last look takes the place of the one before.
+  constraint watchdog_must_have_one_row check (only_row)
+) with (fillfactor = 50);
+
+-- Time ----------------------------------------------------------------------------------------------------------------
+-- What schedules are computed by.
+
+-- Days that cron expressions leave out by name, as except=@holidays.
+create table pgsched.calendars (
+  name text not null,      -- What expressions call it, after an @.
+  days text[] not null,    -- As 12-25, of every year, and 2030-04-19.
+  constraint calendars_pkey primary key (name),
+  -- A day that cannot be read would be left out of nothing.
+  constraint days_must_be_up_to_1000_as_12_25_and_2030_04_19 check (pgsched.are_days(days)),
+  -- Cron expressions name it.
+  constraint name_must_be_a_word_of_lower_case check (name ~ '^[a-z][a-z0-9_-]{0,62}$')
+);
+
+-- The IANA time zones that the server knew when the schema was made.
+create table pgsched.timezones (
+  name text not null,    -- As Europe/Berlin.
+  constraint timezones_pkey primary key (name)
+);
+
+-- The rules of the zones of schedules by which their ticks are booked.
+create table pgsched.zone_rules (
+  zone text not null,                             -- The IANA zone.
+  since timestamptz not null,                     -- The years that are known, from here on.
+  until timestamptz not null,                     -- The end of these years.
+  changes timestamptz[] not null,                 -- When the clocks change.
+  offsets integer[] not null,                     -- Seconds east of UTC: before the first change, and from each on.
+  noted_at timestamptz not null default now(),    -- When the rules were noted.
+  constraint zone_rules_pkey primary key (zone)
+);
+
+-- Locks ---------------------------------------------------------------------------------------------------------------
+-- Named locks for programs.
+
+create sequence pgsched.lock_tokens;
+
+-- Locks by name: one row for each that is held, or that was not given back in time.
+create table pgsched.locks (
+  name text not null,                                -- What is locked.
+  owner uuid not null,                               -- Who has it: an id that the owner made up for this one
+                                                     -- acquisition.
+  holder text,                                       -- Who has it, for people: host and process.
+  fencing_token bigint not null,                     -- Grows with every acquisition and never goes back.
+  locked_until timestamptz not null,                 -- When the lock ends; past it anybody may take it.
+  acquired_at timestamptz not null default now(),    -- When it was taken.
+  constraint locks_pkey primary key (name),
+  -- 500 characters at most.
+  constraint lock_holder_must_have_at_most_500_characters check (length(holder) <= 500),
+  -- 1 to 200 characters.
+  constraint lock_name_must_have_1_to_200_characters check (length(name) >= 1 and length(name) <= 200),
+  -- No line ends, tabs or other control characters: names are shown in terminals and logs.
+  constraint lock_name_must_not_contain_control_characters check (name !~ '[[:cntrl:]]')
+) with (fillfactor = 50);
+alter sequence pgsched.lock_tokens owned by pgsched.locks.fencing_token;
+
+-- Administration ------------------------------------------------------------------------------------------------------
+
+-- What holds for queues that say nothing else, and for the history: one row.
+create table pgsched.settings (
+  only_row boolean not null default true,           -- There is no other row.
+  retention interval,                               -- Completed and cancelled tasks older than this are deleted, where
+                                                    -- the queue says nothing else. Null: for ever.
+  retention_count integer,                          -- Of completed and cancelled tasks each queue keeps so many, where
+                                                    -- it says nothing else. Null: all.
+  dead_retention interval,                          -- Dead tasks older than this are deleted, where the queue says
+                                                    -- nothing else. Null: for ever.
+  dead_retention_count integer,                     -- Of dead tasks each queue keeps so many, where it says nothing
+                                                    -- else. Null: all.
+  archive boolean not null default false,           -- Tasks are copied to archived_tasks before they are deleted, where
+                                                    -- the queue says nothing else.
+  history_retention interval,                       -- Days of the history that ended longer ago are dropped:
+                                                    -- executions, log lines, missed ticks. Null: never.
+  updated_at timestamptz not null default now(),    -- When a setting last changed.
+  allow_short boolean not null default false,       -- retention and dead_retention may be shorter than an hour. False:
+                                                    -- such a value is refused, as a unit was probably forgotten.
+  constraint settings_pkey primary key (only_row),
+  -- A count.
+  constraint dead_retention_count_must_not_be_negative check (dead_retention_count >= 0),
+  -- An interval without a unit is in seconds: '7' would delete in seconds what was meant to be kept for days.
+  constraint dead_retention_must_be_at_least_1_hour_unless_allow_short
+    check (allow_short or dead_retention is null or dead_retention >= '01:00:00'::interval),
+  -- 1000 years stand for ever.
+  constraint dead_retention_must_be_at_most_1000_years check (dead_retention <= '1000 years'::interval),
+  -- No part of it is negative.
+  constraint dead_retention_must_not_be_negative check (pgsched.is_forward(dead_retention)),
+  -- The history is dropped by whole days, so a day is the least; no part of it is negative.
+  constraint history_retention_must_be_between_1_day_and_1000_years
+    check (pgsched.is_forward(history_retention) and history_retention >= '1 day'::interval
+      and history_retention <= '1000 years'::interval),
+  -- A count.
+  constraint retention_count_must_not_be_negative check (retention_count >= 0),
+  -- An interval without a unit is in seconds: '7' would delete in seconds what was meant to be kept for days.
+  constraint retention_must_be_at_least_1_hour_unless_allow_short
+    check (allow_short or retention is null or retention >= '01:00:00'::interval),
+  -- 1000 years stand for ever.
+  constraint retention_must_be_at_most_1000_years check (retention <= '1000 years'::interval),
+  -- No part of it is negative.
+  constraint retention_must_not_be_negative check (pgsched.is_forward(retention)),
+  -- They hold for all queues that say nothing else.
+  constraint settings_must_have_one_row check (only_row)
+);
+
+-- What people and programs changed through the web, and who they were.
+create table pgsched.audit_log (
+  id bigint generated always as identity,               -- Given by the database, in the order of the changes.
+  at timestamptz not null default clock_timestamp(),    -- When.
+  actor text not null,                                  -- The name given at login, else the role; local when no tokens
+                                                        -- are set.
+  role text not null,                                   -- viewer or operator: which token was used.
+  remote text,                                          -- The address that the request came from.
+  action text not null,                                 -- What was done, as task.cancel or queue.pause.
+  task_id bigint,                                       -- To which task; it may be deleted by now.
+  queue text,                                           -- To which queue.
+  target text,                                          -- To what else, in words.
+  before jsonb,                                         -- What was changed, as it was; never a payload.
+  after jsonb,                                          -- What was changed, as it became; never a payload.
+  constraint audit_log_pkey primary key (id),
+  -- 1 to 100 characters.
+  constraint audit_action_must_have_1_to_100_characters check (length(action) >= 1 and length(action) <= 100),
+  -- Which token was used.
+  constraint audit_role_must_be_viewer_or_operator check (role in ('viewer', 'operator'))
+);
+
+-- The changes of one task.
+create index audit_log_by_task on pgsched.audit_log (task_id, id) where task_id is not null;
+
+-- The version of the schema: one row per migration that was applied.
+create table pgsched.migrations (
+  version integer not null,                         -- Its number; the highest is the version of the schema.
+  name text not null,                               -- What it is about.
+  applied_at timestamptz not null default now(),    -- When.
+  works_with integer,                               -- Programs made for this version of the schema, or a later one,
+                                                    -- work with it after this migration.
+  constraint migrations_pkey primary key (version)
+);
+
+-- =====================================================================================================================
+-- 4. Views
+-- =====================================================================================================================
+
+-- What everybody may see ----------------------------------------------------------------------------------------------
+-- Each shows a role the rows that concern it.
+
+-- The tasks that you may see: all for roles that may read pgsched.tasks; for others those that they inserted, and their
+-- children.
+create view pgsched.visible_tasks with (security_barrier = true) as
+ select id, task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by,
+    schedule_type, scheduled_for, cron_expression, timezone, start_date, end_date, repeat_interval, repeat_count,
+    execution_count, on_missed, catchup_window, overlap, jitter, enabled, status, next_run_at, last_run_at, started_at,
+    completed_at, died_at, attempts, max_attempts, backoff, backoff_delay, backoff_max, timeout, locked_by,
+    locked_until, fencing_token, idempotency_key, depends_on, dependency_mode, on_dependency_dead, waiting_for, fired,
+    concurrency_key, parent_id, progress, result, last_error, planned_from, created_at, updated_at, observed, revision,
+    declared, inserted_by, backoff_factor, backoff_jitter, alert_if_no_success_for, alert_if_running_for, judged_from
+   from pgsched.tasks t
+  where has_table_privilege('pgsched.tasks', 'select') or inserted_by = session_user or (exists ( select
+           from pgsched.tasks p
+          where p.id = t.parent_id and p.inserted_by = session_user));
+
+-- The history of the tasks in visible_tasks; all of it for roles that may read pgsched.executions.
+create view pgsched.visible_executions with (security_barrier = true) as
+ select task_id, task_type, queue, attempt, fencing_token, scheduled_for, worker_id, status, started_at, finished_at,
+    duration_ms, result, error
+   from pgsched.executions e
+  where has_table_privilege('pgsched.executions', 'select') or (exists ( select
+           from pgsched.visible_tasks t
+          where t.id = e.task_id));
+
+-- The missed ticks of the tasks in visible_tasks; all of them for roles that may read pgsched.missed_ticks.
+create view pgsched.visible_missed_ticks with (security_barrier = true) as
+ select task_id, task_type, queue, reason, ticks, first_tick, next_tick, noted_at
+   from pgsched.missed_ticks m
+  where has_table_privilege('pgsched.missed_ticks', 'select') or (exists ( select
+           from pgsched.visible_tasks t
+          where t.id = m.task_id));
+
+-- Tasks with alert_if_no_success_for or alert_if_running_for, and how they stand. Neither paused tasks nor those of a
+-- paused queue are silent. Of visible_tasks only.
+create view pgsched.watched_tasks with (security_barrier = true) as
+ select t.id as task_id, t.task_type::text as task_type, t.task_name, t.queue::text as queue, t.alert_if_no_success_for,
+    silence.since as no_success_since, t.alert_if_running_for, run.id as running_task_id, run.since as running_since,
+    coalesce((silence.since + t.alert_if_no_success_for) < now(), false) as is_silent,
+    coalesce((run.since + t.alert_if_running_for) < now(), false) as runs_too_long
+   from pgsched.tasks t
+     left join pgsched.queues q on q.name::text = t.queue::text
+     left join lateral ( select
+                case
+                    when t.judged_from <= now() then t.judged_from
+                    else null::timestamptz
+                end as since) noted on true
+     left join lateral ( select true as judged,
+            greatest(( select max(e.finished_at) filter (where e.status = 'completed') as max
+                   from ( select e_1.finished_at, e_1.status
+                           from pgsched.executions e_1
+                          where e_1.task_id = t.id and e_1.finished_at <= now() and e_1.started_at >=
+                                case
+                                    when noted.since is null then '-infinity'::timestamptz
+                                    else greatest(noted.since, now() - t.alert_if_no_success_for) - '1 day'::interval
+                                end
+                          order by e_1.fencing_token desc
+                         limit 1000) e), ( select max(c.completed_at) as max
+                   from pgsched.tasks c
+                  where c.parent_id = t.id and c.task_type::text = t.task_type::text
+                    and (t.task_type::text <> 'pgsched.group' or c.payload::jsonb = t.payload::jsonb)
+                    and c.status::text = 'completed' and c.completed_at <= now())) as at) success
+                    on t.alert_if_no_success_for is not null and t.enabled and not coalesce(q.paused, false)
+     left join lateral ( select greatest(
+                case
+                    when q.resumed_at <= now() then q.resumed_at
+                    else null::timestamptz
+                end, case
+                    when coalesce(noted.since, success.at) is not null then greatest(noted.since, success.at, case
+                        when t.last_run_at is null and t.execution_count::integer = 0 and not (exists ( select
+                           from pgsched.missed_ticks m
+                          where m.task_id = t.id)) then t.scheduled_for::timestamptz
+                        else null::timestamptz
+                    end)
+                    else coalesce(least(t.scheduled_for::timestamptz, ( select coalesce(e.scheduled_for, e.started_at) as "coalesce"
+                       from pgsched.executions e
+                      where e.task_id = t.id
+                      order by e.fencing_token
+                     limit 1), ( select m.first_tick
+                       from pgsched.missed_ticks m
+                      where m.task_id = t.id
+                      order by m.noted_at
+                     limit 1), ( select min(c.scheduled_for::timestamptz) as min
+                       from pgsched.tasks c
+                      where c.parent_id = t.id and c.task_type::text = t.task_type::text
+                        and (t.task_type::text <> 'pgsched.group'
+                        or c.payload::jsonb = t.payload::jsonb))), greatest(t.created_at, t.start_date::timestamptz))
+                end) as since) silence
+                  on success.judged and not (t.schedule_type::text = 'one_time' and success.at is not null)
+     left join lateral ( select k.id, k.since
+           from ( select t.id, case
+                            when t.status::text = 'running'
+                              and t.unbegun_token is distinct from t.fencing_token then t.started_at
+                            when t.status::text = 'blocked' and t.fired is not null then t.last_run_at
+                            else null::timestamptz
+                        end as since
+                union all
+                 select c.id, case
+                            when c.status::text = 'running'
+                              and c.unbegun_token is distinct from c.fencing_token then c.started_at
+                            when c.status::text = 'blocked' and c.fired is not null then c.last_run_at
+                            else null::timestamptz
+                        end as "case"
+                   from pgsched.tasks c
+                  where c.parent_id = t.id and c.task_type::text = t.task_type::text
+                    and (t.task_type::text <> 'pgsched.group' or c.payload::jsonb = t.payload::jsonb)) k
+          where k.since is not null
+          order by k.since
+         limit 1) run on t.alert_if_running_for is not null
+  where (t.alert_if_no_success_for is not null or t.alert_if_running_for is not null) and t.completed_at is null
+    and (has_table_privilege('pgsched.tasks', 'select') or (exists ( select
+           from pgsched.visible_tasks v
+          where v.id = t.id)));
+
+-- =====================================================================================================================
+-- 5. Functions
+-- =====================================================================================================================
+
+-- Scheduling and changing tasks ---------------------------------------------------------------------------------------
+-- What programs in any language call.
+
+-- Inserts a task and returns its id; on a known idempotency_key it returns the id of the task that has it. Null stands
+-- for the default of the column.
+-- run_at: Once, at this time; excludes delay and every kind of schedule.
+-- delay: Once, so long from now, a day being 24 hours; excludes run_at and every kind of schedule.
+-- backoff_factor: By what an exponential delay grows from retry to retry: 1 to 1000.
+-- backoff_jitter: How far retries are spread around their delay, as a share of it: 0 to 1.
+create function pgsched.schedule(
+  task_type text, payload jsonb default null, run_at timestamptz default null, delay interval default null,
+  cron_expression text default null, timezone text default null, repeat_interval interval default null,
+  repeat_count integer default null, start_date timestamptz default null, end_date timestamptz default null,
+  queue text default null, priority integer default null, idempotency_key text default null,
+  task_name text default null, tags text[] default null, metadata jsonb default null, tenant_id text default null,
+  user_id text default null, created_by text default null, max_attempts integer default null, backoff text default null,
+  backoff_delay interval default null, backoff_max interval default null, timeout interval default null,
+  on_missed text default null, catchup_window interval default null, overlap text default null,
+  jitter interval default null, enabled boolean default null, parent_id bigint default null,
+  depends_on bigint[] default null, dependency_mode text default null, on_dependency_dead text default null,
+  concurrency_key text default null, backoff_factor double precision default null,
+  backoff_jitter double precision default null, alert_if_no_success_for interval default null,
+  alert_if_running_for interval default null
+) returns bigint
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+declare
+  new_id bigint;
+  tries integer := 0;
+begin
+  if run_at is not null and delay is not null then
+    raise invalid_parameter_value using message = 'run_at and delay exclude each other';
+  end if;
+  if (run_at is not null or delay is not null) and (cron_expression is not null or repeat_interval is not null) then
+    raise invalid_parameter_value using
+      message = 'run_at and delay are for one-time tasks; a schedule begins with start_date';
+  end if;
+  while tries < 10 loop
+    insert into pgsched.tasks as t (
+      task_type, payload, scheduled_for, cron_expression, timezone, repeat_interval, repeat_count, start_date, end_date,
+      queue, priority, idempotency_key, task_name, tags, metadata, tenant_id, user_id, created_by, max_attempts,
+      backoff, backoff_delay, backoff_max, timeout, on_missed, catchup_window, overlap, jitter, enabled, parent_id,
+      depends_on, dependency_mode, on_dependency_dead, concurrency_key, backoff_factor, backoff_jitter,
+      alert_if_no_success_for, alert_if_running_for)
+    values (
+      schedule.task_type, coalesce(schedule.payload, '{}'),
+      -- A day of a delay is 24 hours, whatever the zone of the session.
+      coalesce(run_at, (now() at time zone interval '0' + delay) at time zone interval '0'), schedule.cron_expression,
+      coalesce(schedule.timezone, 'UTC'), schedule.repeat_interval, schedule.repeat_count, schedule.start_date,
+      schedule.end_date, coalesce(schedule.queue, 'default'), coalesce(schedule.priority, 5), schedule.idempotency_key,
+      schedule.task_name, coalesce(schedule.tags, '{}'), coalesce(schedule.metadata, '{}'), schedule.tenant_id,
+      schedule.user_id, schedule.created_by, coalesce(schedule.max_attempts, 3),
+      coalesce(schedule.backoff, 'exponential'), coalesce(schedule.backoff_delay, '5 seconds'),
+      coalesce(schedule.backoff_max, '1 hour'), schedule.timeout, coalesce(schedule.on_missed, 'once'),
+      schedule.catchup_window, coalesce(schedule.overlap, 'skip'), schedule.jitter, coalesce(schedule.enabled, true),
+      schedule.parent_id, coalesce(schedule.depends_on, '{}'), coalesce(schedule.dependency_mode, 'all'),
+      coalesce(schedule.on_dependency_dead, 'cancel'), schedule.concurrency_key, schedule.backoff_factor,
+      schedule.backoff_jitter, schedule.alert_if_no_success_for, schedule.alert_if_running_for)
+    on conflict (idempotency_key) where idempotency_key is not null do nothing
+    returning t.id into new_id;
+    if new_id is not null then
+      return new_id;
+    end if;
+    exit when schedule.idempotency_key is null;
+    select t.id into new_id from pgsched.tasks t where t.idempotency_key = schedule.idempotency_key;
+    if new_id is not null then
+      return new_id;
+    end if;
+    -- The row that was in the way has been deleted meanwhile: insert again.
+    tries := tries + 1;
+  end loop;
+  raise integrity_constraint_violation using
+    message = 'the task was not inserted: a trigger or a row security policy on pgsched.tasks keeps it out';
+end $$;
+
+-- Inserts a task, or changes the one with its idempotency_key: only what is given. Returns its id, and whether it was
+-- created, updated or unchanged. The keys of the object are the arguments of schedule(); times without an offset are
+-- UTC.
+create function pgsched.upsert(task jsonb, out id bigint, out outcome text) returns record
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+#variable_conflict use_variable
+-- Its names are the arguments of pgsched.schedule. Whoever may not update tasks may change those that he inserted.
+declare
+  key constant text := task ->> 'idempotency_key';
+  given jsonb;
+  at timestamptz := coalesce((task ->> 'run_at')::timestamptz, now() + (task ->> 'delay')::interval);
+  present pgsched.tasks;
+  wanted pgsched.tasks;
+  problem text := case
+    when jsonb_typeof(task) is distinct from 'object' then 'a task must be a JSON object'
+    when task ->> 'task_type' is null then 'task_type must be given'
+    when key is null then 'idempotency_key must be given: it tells which task is meant'
+    when task ->> 'run_at' is not null and task ->> 'delay' is not null then 'run_at and delay exclude each other'
+    when at is not null and (task ->> 'cron_expression' is not null or task ->> 'repeat_interval' is not null)
+      then 'run_at and delay are for one-time tasks; a schedule begins with start_date' end;
+begin
+  if problem is null then
+    select format('%s is no argument of pgsched.schedule', k) into problem from jsonb_object_keys(task) k
+    where k <> all (array(select unnest(p.proargnames) from pg_proc p where p.oid = 'pgsched.schedule'::regproc)) limit 1;
+  end if;
+  if problem is not null then
+    raise invalid_parameter_value using message = problem;
+  end if;
+  given := task - array['run_at', 'delay'];
+  if task ->> 'cron_expression' is not null then
+    given := '{"repeat_interval": null, "repeat_count": null}' || given;
+  elsif task ->> 'repeat_interval' is not null then
+    given := '{"cron_expression": null}' || given;
+  elsif at is not null then
+    given := given || jsonb_build_object('scheduled_for', at);
+  end if;
+  for try in 1..10 loop
+    select * into present from pgsched.tasks t where t.idempotency_key = key for no key update;
+    exit when found;
+    execute (
+      select format('insert into pgsched.tasks (%1$s) select %1$s from jsonb_populate_record(null::pgsched.tasks, $1)'
+        ' on conflict (idempotency_key) where idempotency_key is not null do nothing returning id', string_agg(quote_ident(k), ', '))
+      from jsonb_each(given) e(k, v) where v <> 'null') into id using given;
+    if id is not null then
+      outcome := 'created';
+      return;
+    end if;
+  end loop;
+  if present.id is null then
+    raise integrity_constraint_violation using
+      message = 'the task was not inserted: a trigger or a row security policy on pgsched.tasks keeps it out';
+  end if;
+  id := present.id;
+  wanted := jsonb_populate_record(present, given);
+  outcome := case when to_jsonb(wanted) = to_jsonb(present) then 'unchanged' else 'updated' end;
+  if present.inserted_by is distinct from session_user and not has_any_column_privilege(session_user, 'pgsched.tasks', 'update') then
+    raise insufficient_privilege using message = format('task %s has the idempotency_key %s, and was inserted by another role', id, key);
+  elsif wanted.task_type <> present.task_type then
+    raise invalid_parameter_value using
+      message = format('task %s has the idempotency_key %s, and its task_type is %s, got %s', id, key, present.task_type, wanted.task_type);
+  elsif present.status = 'cancelled'
+    or outcome = 'updated' and present.schedule_type = 'one_time' and present.status in ('completed', 'dead') then
+    raise object_not_in_prerequisite_state using
+      message = format('task %s has the idempotency_key %s, and is %s: it cannot be changed', id, key, present.status);
+  elsif at is not null and present.schedule_type <> 'one_time' then
+    raise object_not_in_prerequisite_state using
+      message = format('task %s is %s: run_at and delay are for one-time tasks', id, present.schedule_type);
+  elsif outcome = 'updated' then
+    execute (
+      select format('update pgsched.tasks t set (%1$s) = (select %1$s from jsonb_populate_record($1, $2)) where t.id = $3',
+        string_agg(quote_ident(k), ', '))
+      from jsonb_object_keys(given) k) using present, given, id;
+  end if;
+end $$;
+
+-- Makes a waiting one-time task due now; for any other runs a copy (a child with parent_id) and leaves the task as it
+-- is. Returns the id that runs.
+-- id: The task.
+create function pgsched.run_now(id bigint) returns bigint
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  task pgsched.tasks := pgsched.locked_task(run_now.id);
+  child bigint;
+begin
+  if task.schedule_type = 'one_time' and task.status = 'running' then
+    raise object_not_in_prerequisite_state using message = format('task %s is running already', task.id);
+  end if;
+  if task.schedule_type = 'one_time' and task.status = 'pending' then
+    update pgsched.tasks t set next_run_at = least(t.next_run_at, now()), enabled = true where t.id = task.id;
+    return task.id;
+  end if;
+  insert into pgsched.tasks as t (
+    task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, timezone,
+    max_attempts, backoff, backoff_delay, backoff_max, timeout, concurrency_key, parent_id, backoff_factor, backoff_jitter)
+  values (
+    task.task_type, task.task_name, task.queue, task.priority, task.payload, task.metadata, task.tags, task.tenant_id,
+    task.user_id, task.created_by, task.timezone, task.max_attempts, task.backoff, task.backoff_delay,
+    task.backoff_max, task.timeout, task.concurrency_key, task.id, task.backoff_factor, task.backoff_jitter)
+  returning t.id into child;
+  if child is null then
+    raise integrity_constraint_violation using
+      message = 'the task was not inserted: a trigger or a row security policy on pgsched.tasks keeps it out';
+  end if;
+  return child;
+end $$;
+
+-- Lets a paused task run again; ticks that passed meanwhile follow on_missed, and without catch_up none of them runs.
+-- True if it was paused.
+create function pgsched.enable(id bigint, catch_up boolean default true) returns boolean
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  task pgsched.tasks := pgsched.locked_task(enable.id);
+begin
+  update pgsched.tasks t set enabled = true where t.id = task.id;
+  if not (catch_up or task.enabled) and task.schedule_type <> 'one_time' and task.status = 'pending'
+    and task.scheduled_for <= clock_timestamp() then
+    perform pgsched.pass_over(task, clock_timestamp(), 'paused');
+  end if;
+  return not task.enabled;
+end $$;
+
+-- Pauses a task: it keeps its place and is not claimed. True if it was not paused before.
+-- id: The task.
+create function pgsched.disable(id bigint) returns boolean
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  task pgsched.tasks := pgsched.locked_task(disable.id);
+begin
+  update pgsched.tasks t set enabled = false where t.id = task.id;
+  return task.enabled;
+end $$;
+
+-- Stops a task for good: at once while it waits; while it runs its worker is told, and what it still writes is refused.
+-- id: The task.
+create function pgsched.cancel(id bigint) returns void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  task pgsched.tasks;
+  children bigint[];
+  child bigint;
+begin
+  -- A group's unfinished children first, and all of them locked before the group, as their finishes do it.
+  select t.fired into children from pgsched.tasks t
+  where t.id = cancel.id and t.status in ('pending', 'blocked', 'running');
+  if children is not null then
+    perform from pgsched.tasks t where t.id = any(children) order by t.id for no key update;
+    foreach child in array children loop
+      -- One may have gone with another that it waits for.
+      if exists (select from pgsched.tasks t where t.id = child and t.status in ('pending', 'blocked', 'running')) then
+        perform pgsched.cancel(child);
+      end if;
+    end loop;
+  end if;
+  task := pgsched.locked_task(cancel.id);
+  if task.status not in ('pending', 'blocked', 'running') then
+    if children is not null and task.status = 'cancelled' then
+      return;
+    end if;
+    raise object_not_in_prerequisite_state using
+      message = format('task %s is %s and cannot be cancelled', task.id, task.status);
+  end if;
+  -- The token moves on, so whatever the worker that runs it still writes is fenced.
+  update pgsched.tasks t
+  set status = 'cancelled', next_run_at = null, locked_by = null, locked_until = null, completed_at = now(),
+    fencing_token = t.fencing_token + 1, waiting_for = 0, updated_at = now()
+  where t.id = task.id;
+  delete from pgsched.dependencies d where d.task_id = task.id;
+  if task.status = 'running' then
+    -- Not now(): the claim may have been made while this transaction waited for the row.
+    insert into pgsched.executions (
+      task_id, task_type, queue, attempt, fencing_token, scheduled_for, worker_id, status, started_at, finished_at,
+      duration_ms, error)
+    select task.id, task.task_type, task.queue, task.attempts, task.fencing_token, task.scheduled_for, task.locked_by,
+      'cancelled', task.started_at, ended, extract(epoch from ended - task.started_at) * 1000, 'cancelled while running'
+    from (select clock_timestamp() as ended) clock;
+    perform pg_notify('pgsched_cancel', task.id::text);
+  end if;
+  perform pgsched.tell_cancelled(task);
+  if task.observed then
+    perform pgsched.settle(array[task.id]);
+  end if;
+end $$;
+
+-- Gives a dead or cancelled task, or one that waits for its backoff, all its attempts again, due now.
+-- id: The task.
+create function pgsched.retry(id bigint) returns void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  task pgsched.tasks := pgsched.locked_task(retry.id);
+begin
+  if task.status not in ('dead', 'cancelled') and not (task.status = 'pending' and task.attempts > 0) then
+    raise object_not_in_prerequisite_state using
+      message = format('task %s is %s and cannot be retried', task.id, task.status);
+  end if;
+  update pgsched.tasks t
+  set status = 'pending', attempts = 0, died_at = null, completed_at = null, updated_at = now(), enabled = true,
+    next_run_at = now(), fired = null,
+    -- A schedule that ended goes on from now; a one-time task keeps its nominal time.
+    planned_from = case when t.schedule_type = 'one_time' or task.status = 'pending' then t.planned_from else clock_timestamp() end
+  where t.id = task.id;
+end $$;
+
+-- Books a schedule afresh from now, whatever it was booked for; returns when it is due, null when it is over.
+create function pgsched.replan(id bigint) returns timestamptz
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  task pgsched.tasks := pgsched.locked_task(replan.id);
+  due timestamptz;
+begin
+  if task.schedule_type = 'one_time' then
+    raise object_not_in_prerequisite_state using message = format('task %s has no schedule to plan', task.id);
+  elsif task.status in ('running', 'blocked') then
+    raise object_not_in_prerequisite_state using
+      message = format('task %s is %s and cannot be planned afresh before its run ends', task.id, task.status);
+  end if;
+  update pgsched.tasks t set planned_from = clock_timestamp() where t.id = task.id returning t.next_run_at into due;
+  return due;
+end $$;
+
+-- Runs the ticks of a schedule in a past range, each as a child with parent_id; not those that ran already, or are
+-- still to run. outcome: run (it is to run; in a dry run without a task), ran (task_id ran it), booked (the schedule
+-- runs it itself).
+create function pgsched.backfill(
+  id bigint, since timestamptz, until timestamptz, max_ticks integer default 100, dry_run boolean default false,
+  out tick timestamptz, out task_id bigint, out outcome text
+) returns setof record
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- The ticks from `since` to `until`, both included. Each becomes a child, by the key that it would have if ticks overlapped: so
+-- never two, whoever asks at once. Where ticks must not overlap, each waits for the one before.
+declare
+  task pgsched.tasks := pgsched.locked_task(backfill.id);
+  ticks timestamptz[] := '{}';
+  before bigint;
+  problem text := case
+    when not coalesce(isfinite(since) and isfinite(until), false) then 'since and until must be given, and finite'
+    when until < since then format('until must not be before since, got %s and %s', until, since)
+    when until > clock_timestamp() then format('until must not be in the future, got %s', until)
+    when max_ticks is null or max_ticks not between 1 and 100000 then format('max_ticks must be between 1 and 100000, got %s', max_ticks) end;
+begin
+  if problem is not null then
+    raise invalid_parameter_value using message = problem;
+  elsif task.schedule_type = 'one_time' or task.status = 'cancelled' then
+    raise object_not_in_prerequisite_state using message =
+      format('task %s is %s, and has no ticks to run', task.id, case when task.status = 'cancelled' then 'cancelled' else 'one_time' end);
+  end if;
+  tick := pgsched.first_tick(task, since);
+  while tick <= until loop
+    if cardinality(ticks) = max_ticks then
+      raise invalid_parameter_value using
+        message = format('task %s has more than %s ticks from %s to %s: give a shorter range, or a larger max_ticks', task.id, max_ticks, since, until);
+    end if;
+    ticks := ticks || tick;
+    tick := pgsched.first_tick(task, tick + interval '1 microsecond');
+  end loop;
+  for tick, task_id in
+    select t.tick, min(known.id)
+    from unnest(ticks) as t(tick)
+    left join (
+      select e.scheduled_for, e.task_id as id from pgsched.executions e
+      where e.task_id = task.id and e.status = 'completed'
+      union all
+      select c.scheduled_for, c.id from pgsched.tasks c where c.parent_id = task.id) known on known.scheduled_for = t.tick
+    group by t.tick
+    order by t.tick
+  loop
+    outcome := 'ran';
+    if task_id is null and task.status in ('pending', 'running', 'blocked') and tick >= task.scheduled_for then
+      outcome := 'booked';
+      task_id := task.id;
+    elsif task_id is null then
+      outcome := 'run';
+      if not dry_run then
+        insert into pgsched.tasks as t (
+          task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, schedule_type,
+          scheduled_for, timezone, max_attempts, backoff, backoff_delay, backoff_max, backoff_factor, backoff_jitter,
+          timeout, concurrency_key, parent_id, idempotency_key, depends_on, on_dependency_dead)
+        values (
+          task.task_type, task.task_name, task.queue, task.priority, task.payload, task.metadata, task.tags, task.tenant_id,
+          task.user_id, task.created_by, 'one_time', tick, task.timezone, task.max_attempts, task.backoff,
+          task.backoff_delay, task.backoff_max, task.backoff_factor, task.backoff_jitter, task.timeout, task.concurrency_key,
+          task.id, format('tick:%s:%s', task.id, extract(epoch from tick)),
+          case when task.overlap = 'skip' and before is not null then array[before] else '{}' end, 'run')
+        returning t.id into task_id;
+        before := task_id;
+      end if;
+    end if;
+    return next;
+  end loop;
+end $$;
+
+-- Skips the booked tick of a schedule, and notes that; again for one more. Returns it, and the tick that is booked
+-- instead: null when the schedule is over.
+create function pgsched.skip_next(id bigint, out tick timestamptz, out next_tick timestamptz) returns record
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  task pgsched.tasks := pgsched.locked_task(skip_next.id);
+begin
+  if task.schedule_type = 'one_time' then
+    raise object_not_in_prerequisite_state using
+      message = format('task %s is one_time, and has no next tick: cancel it', task.id);
+  elsif task.status <> 'pending' then
+    raise object_not_in_prerequisite_state using message = format('task %s is %s, and has booked no tick to skip', task.id, task.status);
+  end if;
+  tick := task.scheduled_for;
+  next_tick := pgsched.pass_over(task, tick, 'skipped');
+end $$;
+
+-- Does one thing to each of these tasks that it suits, in one transaction; returns the ids of those that were changed.
+-- action: enable, disable, run, cancel, retry or delete.
+-- ids: The tasks.
+-- dry_run: True: changes nothing and only returns which it would be.
+create function pgsched.change_tasks(action text, ids bigint[], dry_run boolean) returns setof bigint
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  one bigint;
+  task pgsched.tasks;
+begin
+  if not dry_run then
+    perform from pgsched.tasks t where t.id = any(ids) order by t.id for no key update;
+  end if;
+  if action = 'delete' and not dry_run then
+    return query
+      select d.id from pgsched.delete_apart(
+        ids, array['pending', 'blocked', 'completed', 'dead', 'cancelled']) d
+      where d.refusal is null order by d.id;
+    return;
+  end if;
+  for one in select t.id from pgsched.tasks t where t.id = any(ids) order by t.id loop
+    -- Read again: it may have gone, or been cancelled, with another one.
+    select * into task from pgsched.tasks t where t.id = one;
+    continue when not found or not pgsched.may_change(action, task);
+    if not dry_run then
+      case action
+        when 'enable' then perform pgsched.enable(one);
+        when 'disable' then perform pgsched.disable(one);
+        when 'run' then perform pgsched.run_now(one);
+        when 'cancel' then perform pgsched.cancel(one);
+        when 'retry' then perform pgsched.retry(one);
+      end case;
+    end if;
+    return next one;
+  end loop;
+end $$;
+
+-- Whether an action suits a task as it is.
+-- action: enable, disable, run, cancel, retry or delete.
+-- task: The row of the task.
+create function pgsched.may_change(action text, task pgsched.tasks) returns boolean
+language sql immutable as $$
+select case action
+  when 'enable' then not task.enabled
+  when 'disable' then task.enabled
+  when 'run' then not (task.schedule_type = 'one_time' and task.status = 'running')
+  when 'cancel' then task.status in ('pending', 'blocked', 'running')
+  when 'retry' then task.status in ('dead', 'cancelled') or (task.status = 'pending' and task.attempts > 0)
+  when 'delete' then task.status <> 'running'
+end
+$$;
+
+-- For the schema: a task, locked until the end of the transaction; raises no_data_found.
+create function pgsched.locked_task(id bigint) returns pgsched.tasks
+language plpgsql as $$
+#variable_conflict use_variable
+declare
+  task pgsched.tasks;
+begin
+  select * into task from pgsched.tasks t where t.id = locked_task.id for no key update;
+  if not found then
+    raise no_data_found using message = format('task %s does not exist', id);
+  end if;
+  return task;
+end $$;
+
+-- For the schema: the instant so far from now, in text that any session reads alike.
+create function pgsched.instant_after(delay interval) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+-- Not 'UTC': a session may have a zone whose abbreviation that is, as UTC+14.
+select to_char((now() + delay) at time zone interval '0', 'FMYYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+$$;
+
+-- Inserting and editing a row -----------------------------------------------------------------------------------------
+-- What triggers do with each INSERT and UPDATE of pgsched.tasks.
+
+-- For the schema: derives what an INSERT left out, refuses what makes no sense, sets the due clock and wakes a worker
+-- that sleeps past it.
+create function pgsched.prepare_task() returns trigger
+language plpgsql as $$
+#variable_conflict use_variable
+-- Run for every row, in the session of whoever inserts it: so each name has its schema.
+begin
+  if new.schedule_type is null then
+    new.schedule_type := case
+      when new.cron_expression is not null then 'recurring'
+      when new.repeat_interval is not null then 'repeating'
+      else 'one_time' end;
+  end if;
+  if new.timezone operator(pg_catalog.<>) 'UTC' then
+    perform pgsched.check_timezone(new.timezone);
+  end if;
+  if new.cron_expression is not null and (new.status operator(pg_catalog.<>) 'pending' or new.scheduled_for is not null) then
+    perform pgsched.check_schedule(new);  -- any other is read to book it
+  end if;
+  if new.task_type operator(pg_catalog.=) 'pgsched.group' then
+    perform pgsched.check_group(new.payload);
+  end if;
+  if new.status operator(pg_catalog.=) 'pending' then
+    if new.schedule_type operator(pg_catalog.=) 'one_time' then
+      new.scheduled_for := coalesce(new.scheduled_for, new.next_run_at, new.start_date, pg_catalog.now());
+      new.next_run_at := coalesce(
+        new.next_run_at,
+        new.scheduled_for operator(pg_catalog.+) coalesce(new.jitter operator(pg_catalog.*) pg_catalog.random(), '0'));
+    else
+      new := pgsched.book_new(new, pg_catalog.statement_timestamp());
+    end if;
+    if pg_catalog.cardinality(new.depends_on) operator(pg_catalog.>) 0 then
+      new := pgsched.block_task(new, (select pg_catalog.count(distinct u) from pg_catalog.unnest(new.depends_on) u)::integer);
+      return new;
+    end if;
+    if new.enabled and exists (
+      select from pgsched.workers w
+      where w.sleeping_until operator(pg_catalog.>) new.next_run_at
+        and (w.queues operator(pg_catalog.@>) array[new.queue::pg_catalog.text]
+          or new.queue operator(pg_catalog.~~) any (w.patterns))) then
+      perform pg_catalog.pg_notify('pgsched', new.queue);
+    end if;
+  end if;
+  return new;
+end $$;
+
+-- For the schema: refuses an INSERT that sets what only a run of the task can say.
+create function pgsched.guard_task() returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- Refuses a row that says of itself what only a run of it can say. Three may: the tick of a schedule that the finish of its
+-- parent inserts, which has its number; one that is dead; and any row in a session that restores rows as they were.
+declare
+  child boolean := exists (select from pgsched.tasks p where p.id = new.parent_id);
+  buried boolean := child and new.status = 'dead' and new.died_at is not null;
+  named text;
+  value text;
+begin
+  if current_setting('pgsched.restoring', true) = 'on' then
+    return new;
+  end if;
+  select g.named, g.value into named, value
+  from (values
+    ('status', new.status::text, new.status <> 'pending' and not buried),
+    ('attempts', new.attempts::text, new.attempts <> 0 and not buried),
+    ('died_at', new.died_at::text, new.died_at is not null and not buried),
+    ('last_run_at', new.last_run_at::text, new.last_run_at is not null and not buried),
+    ('last_error', left(new.last_error, 100), new.last_error is not null and not buried),
+    ('completed_at', new.completed_at::text, new.completed_at is not null),
+    ('started_at', new.started_at::text, new.started_at is not null),
+    ('locked_by', new.locked_by::text, new.locked_by is not null),
+    ('locked_until', new.locked_until::text, new.locked_until is not null),
+    ('fencing_token', new.fencing_token::text, new.fencing_token <> 0),
+    ('execution_count', new.execution_count::text, new.execution_count <> 0 and not child),
+    ('revision', new.revision::text, new.revision <> 0),
+    ('unbegun_token', new.unbegun_token::text, new.unbegun_token is not null),
+    ('waiting_for', new.waiting_for::text, new.waiting_for <> 0),
+    ('fired', left(new.fired::text, 100), new.fired is not null),
+    ('progress', left(new.progress::text, 100), new.progress is not null),
+    ('result', left(new.result::text, 100), new.result is not null)
+  ) as g(named, value, foreign_value)
+  where g.foreign_value
+  limit 1;
+  if named is not null then
+    raise invalid_parameter_value using
+      message = format('%s is set by pgsched and must be left out of an INSERT, got %s', named, value),
+      hint = 'A new task is pending, and blocked when depends_on names tasks. To restore rows as they were: set pgsched.restoring = on.',
+      column = named, table = 'tasks', schema = 'pgsched';
+  end if;
+  return new;
+end $$;
+
+-- For the schema: lets the sequence of ids pass an id that was given by hand.
+create function pgsched.keep_ids_ahead() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  gap bigint := new.id - coalesce(pg_sequence_last_value('pgsched.tasks_id_seq'), 0);
+begin
+  if new.id >= 4611686018427387904 or gap <= 0 then
+    return new;
+  end if;
+  if gap <= 1000000 then
+    -- Drawn one by one: whoever draws beside us, the sequence never goes back.
+    perform max(nextval('pgsched.tasks_id_seq')) from generate_series(1, gap);
+  else
+    -- Nobody draws so many between the look and the step.
+    perform setval('pgsched.tasks_id_seq', new.id)
+    where new.id - coalesce(pg_sequence_last_value('pgsched.tasks_id_seq'), 0) > 500000;
+  end if;
+  return new;
+end $$;
+
+-- For the schema: refuses a time zone or a cron expression that cannot be read.
+create function pgsched.check_schedule(task pgsched.tasks) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- Refuses a time zone or a cron expression that cannot be read, naming column, value and rule.
+declare
+  problem text := pgsched.cron_problem(task.cron_expression);
+begin
+  perform pgsched.check_timezone(task.timezone);
+  if problem is not null then
+    raise invalid_parameter_value using
+      message = format('cron_expression %L: %s', left(task.cron_expression, 100), problem),
+      column = 'cron_expression', table = 'tasks', schema = 'pgsched';
+  end if;
+end $$;
+
+-- For the schema: refuses what is no name of a time zone.
+create function pgsched.check_timezone(timezone text) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- Refuses what is no name of a time zone. The table is asked first: the view reads the files of all zones.
+begin
+  if timezone <> 'UTC'
+    and not exists (select from pgsched.timezones z where z.name = timezone)
+    and not exists (select from pg_timezone_names z where z.name = timezone
+                    and z.name !~ '^(posix|right)/' and z.name not in ('localtime', 'posixrules', 'Factory')) then
+    raise invalid_parameter_value using
+      message = format('timezone must be a name of the IANA time zone database, got %L', left(timezone, 100)),
+      column = 'timezone', table = 'tasks', schema = 'pgsched';
+  end if;
+end $$;
+
+-- For the schema: keeps updated_at in step with edits.
+create function pgsched.touch_task() returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+begin
+  new.updated_at := now();
+  return new;
+end $$;
+
+-- For the schema: a one-time task whose scheduled_for is edited becomes due then.
+create function pgsched.move_due_clock() returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- A one-time task whose nominal time was edited is due at its new time.
+begin
+  new.next_run_at := new.scheduled_for;
+  new.updated_at := now();
+  perform pgsched.wake_sleepers(new.queue, new.next_run_at);
+  return new;
+end $$;
+
+-- For the schema: wakes a worker when an UPDATE makes a task due earlier.
+create function pgsched.announce_task() returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+begin
+  perform pgsched.wake_sleepers(new.queue, new.next_run_at);
+  return new;
+end $$;
+
+-- For the schema: notifies the workers of a queue, if one sleeps past a time.
+create function pgsched.wake_sleepers(queue text, due timestamptz) returns void
+language plpgsql as $$
+#variable_conflict use_variable
+-- NOTIFY takes a lock that every committing session shares, so it is sent only when some worker sleeps past `due`.
+begin
+  if exists (select from pgsched.workers w
+             where w.sleeping_until > due
+               and (w.queues @> array[wake_sleepers.queue] or wake_sleepers.queue like any (w.patterns))) then
+    perform pg_notify('pgsched', wake_sleepers.queue);
+  end if;
+end $$;
+
+-- For the schema: sends the event that a task was cancelled, if its queue tells events.
+create function pgsched.tell_cancelled(task pgsched.tasks) returns void
+language plpgsql
+set timezone = 'UTC' as $$
+#variable_conflict use_variable
+-- Without payload, and with names of at most 300 letters: far from the 8,000 bytes that NOTIFY carries.
+begin
+  if exists (select from pgsched.queues q where q.name = task.queue and q.events) then
+    perform pg_notify('pgsched_events', json_build_object(
+      'event', 'cancelled', 'id', task.id, 'task_type', task.task_type, 'queue', task.queue, 'attempt', task.attempts,
+      'at', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+      'duration', case when task.status = 'running' then extract(epoch from now() - task.started_at) end,
+      'error', null)::text);
+  end if;
+end $$;
+
+-- For the schema: checks when silence is to be told of, and counts it afresh when a task is enabled.
+create function pgsched.watch_task() returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  named text;
+  value interval;
+  rule text;
+begin
+  for named, value in
+    values ('alert_if_no_success_for', new.alert_if_no_success_for), ('alert_if_running_for', new.alert_if_running_for)
+  loop
+    rule := case when value < interval '1 second' or not pgsched.is_forward(value) then 'at least 1 second'
+      when value > interval '1000 years' then 'at most 1000 years' end;
+    if rule is not null then
+      raise check_violation using
+        message = format('%s must be %s, got %s', named, rule, value),
+        constraint = format('%s_must_be_%s', named, replace(rule, ' ', '_')),
+        column = named, table = 'tasks', schema = 'pgsched';
+    end if;
+  end loop;
+  if tg_op = 'UPDATE' and new.enabled and not old.enabled then
+    new.judged_from := now();
+  end if;
+  return new;
+end $$;
+
+-- Booking the ticks of schedules --------------------------------------------------------------------------------------
+-- The first tick is booked by the INSERT, the next one by the finish of the one before, and anew by an edit.
+
+-- For the schema: a schedule that is inserted, with its first tick.
+create function pgsched.book_new(task pgsched.tasks, moment timestamptz) returns pgsched.tasks
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- A schedule that is inserted at an instant. One that is restored keeps the tick that it had.
+begin
+  if current_setting('pgsched.restoring', true) = 'on' and task.scheduled_for is not null then
+    task.next_run_at := coalesce(task.next_run_at, task.scheduled_for);
+    task.planned_from := least(task.planned_from, task.scheduled_for);
+    task.start_date := coalesce(task.start_date, case when task.repeat_interval is not null then task.scheduled_for end);
+    return task;
+  elsif task.scheduled_for is not null then
+    perform pgsched.refuse_tick(task, 'scheduled_for', task.scheduled_for);
+  elsif task.next_run_at is not null then
+    perform pgsched.refuse_tick(task, 'next_run_at', task.next_run_at);
+  end if;
+  task.planned_from := moment;
+  if task.schedule_type = 'repeating' then
+    -- The origin of the grid: every tick is computed from it, so that a month's end or a clock change does not shift the
+    -- ticks after it.
+    task.start_date := coalesce(task.start_date, moment);
+  end if;
+  return pgsched.booked(task, moment);
+end $$;
+
+-- For the schema: books a schedule that waits without a tick.
+create function pgsched.book_task() returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- What came from a version that let workers book: a schedule that was never planned, or was edited while it ran.
+begin
+  new := pgsched.booked(new, greatest(new.planned_from,
+    case when old.scheduled_for is not null then clock_timestamp() end,
+    case when old.status = 'running' then old.scheduled_for + interval '1 microsecond' end));
+  return new;
+end $$;
+
+-- For the schema: a schedule with its first tick at or after an instant; completed when there is none.
+create function pgsched.booked(task pgsched.tasks, moment timestamptz) returns pgsched.tasks
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- The row with its first tick at or after an instant, or over.
+declare
+  tick timestamptz;
+begin
+  if task.repeat_count is null or task.execution_count < task.repeat_count then
+    tick := pgsched.first_tick(task, moment);
+  end if;
+  task.attempts := 0;
+  task.last_error := null;
+  task.died_at := null;
+  if tick is null then
+    task.status := 'completed';
+    task.next_run_at := null;
+    task.completed_at := coalesce(task.completed_at, clock_timestamp());
+  else
+    task.status := 'pending';
+    task.scheduled_for := tick;
+    task.next_run_at := pgsched.due_at(task.id, tick, task.jitter);
+    task.completed_at := null;
+  end if;
+  return task;
+end $$;
+
+-- For the schema: the first tick of a schedule at or after an instant, from its start to its end; null when there is
+-- none.
+create function pgsched.first_tick(task pgsched.tasks, moment timestamptz) returns timestamptz
+language plpgsql stable
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+#variable_conflict use_variable
+-- For planning: the first tick of a row at or after an instant, within start_date and end_date; null when there is none. The
+-- zone is set as names of zones are read; `at time zone` would look for an abbreviation first.
+declare
+  zone text := case when task.timezone <> 'UTC' then set_config('timezone', task.timezone, true) end;
+  rule pgsched.cron_rule;
+  tick timestamptz;
+begin
+  if task.cron_expression is not null then
+    rule := pgsched.read_cron(task.cron_expression);
+    if rule.problem is not null then
+      raise invalid_parameter_value using
+        message = format('cron_expression %L: %s', left(task.cron_expression, 100), rule.problem),
+        column = 'cron_expression', table = 'tasks', schema = 'pgsched';
+    end if;
+    tick := pgsched.cron_tick(rule, greatest(moment, task.start_date));
+  elsif task.repeat_interval is not null then
+    tick := pgsched.grid_tick(coalesce(task.start_date, task.scheduled_for, moment), task.repeat_interval, moment);
+  end if;
+  return case when tick < '9999-12-31 00:00:00+00' and (task.end_date is null or tick <= task.end_date) then tick end;
+end $$;
+
+-- For the schema: when a tick of a task is due: up to its jitter later.
+create function pgsched.due_at(id bigint, tick timestamptz, jitter interval) returns timestamptz
+language sql immutable
+return case when (jitter > '00:00:00'::interval) then (tick + ((((((('x000' || "left"(encode(sha256(((((id)::text || ':') || (((extract(epoch from tick) * (1000000)::numeric))::bigint)::text))::bytea),
+  'hex'),
+  13)))::bit(64))::bigint)::double precision / (4503599627370496.0)::double precision) * (least(extract(epoch from jitter),
+  (extract(epoch from '9999-12-31 00:00:00+00'::timestamptz) - extract(epoch from tick))))::double precision) * '00:00:01'::interval)) else tick end;
+
+-- For workers: the next tick of a schedule that was edited while it ran; notes the ticks that came meanwhile.
+create function pgsched.rebook(
+  task pgsched.tasks, tick timestamptz, next_tick timestamptz, started timestamptz, counted boolean
+) returns timestamptz
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- The next tick of a schedule that was edited since its claim, as book() in pgsched/schedule.py; null: it is over. `tick` ran
+-- from `started` until now, or (not counted) nothing was run, and `next_tick` is what the worker would have booked.
+declare
+  moment timestamptz := clock_timestamp();
+  -- A group began when it fired, any other when it was claimed.
+  began timestamptz := least(started, task.started_at);
+  following timestamptz;
+  first timestamptz;
+  ticks integer := 0;
+begin
+  if task.execution_count + counted::integer >= task.repeat_count then
+    return null;
+  elsif not counted then
+    return pgsched.first_tick(task, case when task.planned_from > task.started_at then task.planned_from
+      else coalesce(next_tick, moment) end);
+  end if;
+  following := pgsched.first_tick(task, greatest(tick + interval '1 microsecond', task.planned_from));
+  if task.overlap = 'allow' or pgsched.due_at(task.id, following, task.jitter) <= began then
+    return following;
+  end if;
+  first := following;
+  while ticks < 1000 and pgsched.due_at(task.id, following, task.jitter) <= moment loop
+    ticks := ticks + 1;
+    following := pgsched.first_tick(task, case when ticks < 1000 then following + interval '1 microsecond' else moment end);
+  end loop;
+  if ticks > 0 then
+    insert into pgsched.missed_ticks (task_id, task_type, queue, reason, ticks, first_tick, next_tick)
+    values (task.id, task.task_type, task.queue, 'overlap', ticks, first, following);
+  end if;
+  return following;
+end $$;
+
+-- For the schema: an edited schedule is planned afresh: at once when it waits, after its run when it runs.
+create function pgsched.replan_task() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- An edited schedule is planned at once when it waits, by its finish (pgsched.rebook) when it runs: that sees that the
+-- revision has moved on. The clock is read while the row is locked, so no tick that was claimed comes after it.
+declare
+  present timestamptz := clock_timestamp();
+  -- What was claimed came at the present moment or before.
+  moment timestamptz := present + interval '1 microsecond';
+  -- A tick whose retry was to come is over, too.
+  until timestamptz := case when old.attempts > 0 then greatest(old.scheduled_for, present) else present end;
+begin
+  if current_setting('pgsched.restoring', true) = 'on' then
+    return new;
+  end if;
+  if new.schedule_type = old.schedule_type then
+    new.schedule_type := case
+      when new.cron_expression is not null then 'recurring'
+      when new.repeat_interval is not null then 'repeating'
+      else 'one_time' end;
+  end if;
+  perform pgsched.check_schedule(new);
+  new.revision := old.revision + 1;
+  new.updated_at := present;
+  if new.schedule_type = 'one_time' then
+    return new;
+  elsif new.status = 'cancelled' then
+    raise object_not_in_prerequisite_state using
+      message = format('task %s is cancelled: its schedule cannot be changed before it is retried', new.id);
+  end if;
+  if new.schedule_type = 'repeating' then
+    new.start_date := coalesce(new.start_date, moment);
+  end if;
+  if (old.cron_expression, old.timezone, old.start_date, old.repeat_interval, old.planned_from)
+    is distinct from (new.cron_expression, new.timezone, new.start_date, new.repeat_interval, new.planned_from)
+    or old.end_date < present then
+    -- Other ticks from now on, or ticks again after the end; those that the old ones still owe are over.
+    new.planned_from := moment;
+    if old.schedule_type <> 'one_time' and old.scheduled_for is not null then
+      if old.status = 'pending' then
+        perform pgsched.note_dropped(old, old.scheduled_for, until);
+      elsif old.status in ('running', 'blocked') then
+        perform pgsched.note_rest(old, present);
+      end if;
+    end if;
+    if new.status in ('pending', 'completed', 'dead') then
+      new := pgsched.booked(new, moment);
+    end if;
+  elsif new.status in ('completed', 'dead') then
+    new := pgsched.booked(new, moment);  -- a later end, or more times
+  elsif new.status = 'pending' then
+    -- The ticks are the same, so the one that is booked stays, due or not.
+    if old.scheduled_for > new.end_date or new.repeat_count <= new.execution_count then
+      perform pgsched.note_dropped(old, old.scheduled_for, until);
+      new := pgsched.booked(new, coalesce(new.end_date + interval '1 microsecond', moment));
+    elsif new.jitter is distinct from old.jitter and old.attempts = 0 then
+      -- A tick that came is not missed by a shorter jitter: it is due now. One that is due stays due.
+      new.next_run_at := case when old.next_run_at <= present then old.next_run_at
+        else greatest(pgsched.due_at(new.id, new.scheduled_for, new.jitter), present) end;
+    end if;
+  end if;
+  if new.status = 'pending' and new.enabled then
+    perform pgsched.wake_sleepers(new.queue, new.next_run_at);
+  end if;
+  return new;
+end $$;
+
+-- For the schema: tells who waits for a schedule that an edit has ended.
+create function pgsched.settle_task() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+begin
+  perform pgsched.settle(array[new.id]);
+  return null;
+end $$;
+
+-- For the schema: refuses an UPDATE that gives a schedule another tick.
+create function pgsched.guard_tick() returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- A worker moves the tick of a group that it fires, to a later one that has passed.
+begin
+  if current_setting('pgsched.restoring', true) is distinct from 'on'
+    and (old.status <> 'running' or new.scheduled_for < old.scheduled_for or new.scheduled_for > clock_timestamp()) then
+    perform pgsched.refuse_tick(new, 'scheduled_for', new.scheduled_for);
+  end if;
+  return new;
+end $$;
+
+-- For the schema: refuses a time that is given to a schedule by hand.
+create function pgsched.refuse_tick(task pgsched.tasks, named text, value timestamptz) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+begin
+  raise invalid_parameter_value using
+    message = format('%s is for one-time tasks; a %s one begins with start_date, got %s', named, task.schedule_type, value),
+    column = named, table = 'tasks', schema = 'pgsched';
+end $$;
+
+-- For the schema: notes the ticks of a schedule that an edit took from it.
+create function pgsched.note_dropped(
+  task pgsched.tasks, since timestamptz, until timestamptz, started timestamptz default null
+) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- Notes the ticks between two instants, both included, that an edit takes from a schedule; not those up to the last that was
+-- due when a run `started`, which stands for them. Counted one by one, so no further than COUNT_LIMIT of pgsched/schedule.py.
+declare
+  first timestamptz;
+  tick timestamptz;
+  ticks integer := 0;
+begin
+  if pgsched.cron_problem(task.cron_expression) is not null then
+    return;  -- taken by an older version, and never booked by this one
+  end if;
+  -- The tick that is booked may be of a schedule before: it waits for a retry since.
+  tick := case when since = task.scheduled_for then since else pgsched.first_tick(task, since) end;
+  while ticks < 1000 and tick <= until loop
+    if pgsched.due_at(task.id, tick, task.jitter) <= started then
+      ticks := 0;
+    else
+      ticks := ticks + 1;
+      first := case when ticks = 1 then tick else first end;
+    end if;
+    tick := pgsched.first_tick(task, greatest(tick + interval '1 microsecond', task.planned_from));
+  end loop;
+  if ticks > 0 then
+    insert into pgsched.missed_ticks (task_id, task_type, queue, reason, ticks, first_tick)
+    values (task.id, task.task_type, task.queue, 'edit', ticks, first);
+  end if;
+end $$;
+
+-- For the schema: notes the ticks that an edit takes from a schedule that runs.
+create function pgsched.note_rest(task pgsched.tasks, until timestamptz) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- Notes the ticks after the one that runs at the moment, as an edit takes them from a schedule: which one it is, admit() in
+-- pgsched/schedule.py has decided.
+declare
+  following timestamptz := greatest(task.scheduled_for + interval '1 microsecond', task.planned_from);
+  started timestamptz := case when task.status = 'running' then task.started_at end;
+  oldest timestamptz := started - make_interval(secs => extract(epoch from task.catchup_window)::double precision);
+  slack interval := make_interval(secs => coalesce(extract(epoch from task.jitter), 0)::double precision);
+  tick timestamptz;
+begin
+  if task.status = 'blocked' or task.locked_until < until or task.planned_from > started
+    -- A tick that is given up, or retried; an attempt after one that was lost is measured like the first.
+    or task.attempts > task.max_attempts and task.overlap = 'skip'
+    or task.attempts > 1 and not exists (
+      select from pgsched.executions e
+      where e.task_id = task.id and e.fencing_token = task.fencing_token - 1 and e.status = 'lost') then
+    started := null;
+  elsif task.on_missed = 'all' then
+    if pgsched.due_at(task.id, task.scheduled_for, task.jitter) < oldest then
+      -- The first one after the last that was too old: what was before is noted by the run.
+      following := greatest(following, oldest - slack);
+      tick := pgsched.first_tick(task, following);
+      while tick < oldest loop
+        following := case when pgsched.due_at(task.id, tick, task.jitter) < oldest then tick + interval '1 microsecond' else following end;
+        tick := pgsched.first_tick(task, tick + interval '1 microsecond');
+      end loop;
+      tick := pgsched.first_tick(task, following);
+      if tick is null then
+        return;
+      end if;
+      following := case when pgsched.due_at(task.id, tick, task.jitter) <= started then tick + interval '1 microsecond' else tick end;
+    end if;
+    started := null;
+  else
+    following := greatest(following, started - slack);
+  end if;
+  perform pgsched.note_dropped(task, following, until, started);
+end $$;
+
+-- For the schema: lets a schedule that waits pass over its ticks up to an instant.
+create function pgsched.pass_over(task pgsched.tasks, until timestamptz, reason text) returns timestamptz
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- Books the first tick after an instant for a schedule that waits, and notes those before, counted as note_dropped() does.
+declare
+  ticks integer := 0;
+  tick timestamptz := task.scheduled_for;
+  later pgsched.tasks := pgsched.booked(task, until + interval '1 microsecond');
+  next_tick timestamptz := case when later.status = 'pending' then later.scheduled_for end;
+  -- The triggers that watch over edits let it pass. Not a setting of the function: an owner who is no superuser may not make that.
+  restoring text := coalesce(current_setting('pgsched.restoring', true), '');
+begin
+  while ticks < 1000 and tick <= until loop
+    ticks := ticks + 1;
+    tick := pgsched.first_tick(task, tick + interval '1 microsecond');
+  end loop;
+  insert into pgsched.missed_ticks (task_id, task_type, queue, reason, ticks, first_tick, next_tick)
+  values (task.id, task.task_type, task.queue, reason, ticks, task.scheduled_for, next_tick);
+  perform set_config('pgsched.restoring', 'on', true);
+  update pgsched.tasks t
+  set status = later.status, scheduled_for = later.scheduled_for, next_run_at = later.next_run_at, attempts = 0,
+    last_error = null, completed_at = later.completed_at, revision = t.revision + 1, updated_at = clock_timestamp()
+  where t.id = task.id;
+  perform set_config('pgsched.restoring', restoring, true);
+  if task.observed and next_tick is null then
+    perform pgsched.settle(array[task.id]);
+  end if;
+  return next_tick;
+end $$;
+
+-- For the schema: what code may declare of a schedule, as one value.
+create function pgsched.declaration(task pgsched.tasks) returns jsonb
+language sql immutable as $$
+-- What code may declare of a schedule, as one value: equal when nothing that was declared has changed.
+select jsonb_build_object(
+  'task_type', task.task_type, 'task_name', task.task_name, 'queue', task.queue, 'priority', task.priority,
+  'payload', task.payload, 'metadata', task.metadata, 'tags', to_jsonb(task.tags), 'tenant_id', task.tenant_id,
+  'user_id', task.user_id, 'cron_expression', task.cron_expression, 'timezone', task.timezone,
+  'start_date', extract(epoch from task.start_date), 'end_date', extract(epoch from task.end_date),
+  'repeat_interval', pgsched.interval_parts(task.repeat_interval), 'repeat_count', task.repeat_count,
+  'on_missed', task.on_missed, 'catchup_window', pgsched.interval_parts(task.catchup_window),
+  'overlap', task.overlap, 'jitter', pgsched.interval_parts(task.jitter), 'max_attempts', task.max_attempts,
+  'backoff', task.backoff, 'backoff_delay', pgsched.interval_parts(task.backoff_delay),
+  'backoff_max', pgsched.interval_parts(task.backoff_max), 'timeout', pgsched.interval_parts(task.timeout)) || jsonb_strip_nulls(jsonb_build_object('backoff_factor', task.backoff_factor, 'backoff_jitter', task.backoff_jitter))
+$$;
+
+-- Cron expressions ----------------------------------------------------------------------------------------------------
+-- Fields become sets of bits; a walk jumps from field to field on the wall clock.
+
+-- For the schema: a cron expression as sets of bits, or the rule that it breaks.
+create function pgsched.read_cron(expression text) returns pgsched.cron_rule
+language plpgsql stable strict
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- Word by word as pgsched/cron_fields.py and pgsched/cron_options.py, with the same messages.
+declare
+  labels constant text[] := array['second', 'minute', 'hour', 'day of month', 'month', 'day of week'];
+  lows constant integer[] := array[0, 0, 0, 1, 1, 0];
+  highs constant integer[] := array[59, 59, 23, 31, 12, 7];
+  -- The highest value: Sunday is 7 as a word only.
+  tops constant integer[] := array[59, 59, 23, 31, 12, 6];
+  rule pgsched.cron_rule;
+  -- Only ASCII spaces part fields.
+  fields text[] := array_remove(
+    string_to_array(translate(lower(expression collate "C"), e'\t\n\r\f\x0b', '     '), ' '), '');
+  bits bigint;
+  sets bigint[];
+  from_end bigint := 0;
+  near bigint := 0;
+  near_end bigint := 0;
+  nth bigint := 0;
+  stepping boolean := false;
+  seconds_step boolean;
+  days text;
+  skipped text;
+  repeated text;
+  instead text;
+  weeks text;
+  "except" text[];
+  names text[];
+  item text;
+  span text;
+  step text;
+  word text;
+  place integer;
+  start integer;
+  stop integer;
+  stride integer;
+begin
+  if length(expression) > 1000 then
+    rule.problem := 'must have at most 1000 characters, got ' || length(expression);
+    return rule;
+  end if;
+  start := cardinality(fields);
+  while fields[start] like '%=%' loop
+    start := start - 1;
+  end loop;
+  foreach item in array fields[start + 1 :] loop
+    place := strpos(item, '=');
+    step := left(item, place - 1);
+    word := substr(item, place + 1);
+    if step not in ('days', 'skipped', 'repeated', 'weeks', 'except', 'instead') then
+      rule.problem := 'an option must be one of days= skipped= repeated= weeks= except= instead=, got ' || pgsched.shown_word(item);
+    elsif step = any(names) then
+      rule.problem := format('option %s must come once', step);
+    elsif step = 'days' and word not in ('both', 'either') then
+      rule.problem := 'option days must be both or either, got ' || pgsched.shown_word(word);
+    elsif step = 'skipped' and word not in ('run', 'skip') then
+      rule.problem := 'option skipped must be run or skip, got ' || pgsched.shown_word(word);
+    elsif step = 'repeated' and word not in ('first', 'second', 'both') then
+      rule.problem := 'option repeated must be first or second or both, got ' || pgsched.shown_word(word);
+    elsif step = 'instead' and word not in ('skip', 'workday') then
+      rule.problem := 'option instead must be skip or workday, got ' || pgsched.shown_word(word);
+    end if;
+    if rule.problem is not null then
+      return rule;
+    end if;
+    days := case when step = 'days' then word else days end;
+    skipped := case when step = 'skipped' then word else skipped end;
+    repeated := case when step = 'repeated' then word else repeated end;
+    weeks := case when step = 'weeks' then word else weeks end;
+    "except" := case when step = 'except' then coalesce(nullif(string_to_array(word, ','), '{}'), array['']) else "except" end;
+    instead := case when step = 'instead' then word else instead end;
+    names := names || step;
+  end loop;
+  fields := fields[: start];
+  if instead is not null and "except" is null then
+    rule.problem := 'option instead must come with except';
+    return rule;
+  end if;
+  if weeks is not null then
+    if weeks ~ '^[0-9]{1,2}@' then
+      rule.weeks := split_part(weeks, '@', 1);
+      rule.week_of := pgsched.read_day(substr(weeks, strpos(weeks, '@') + 1));
+    end if;
+    if rule.week_of is null or rule.weeks not between 2 and 52 then
+      rule.problem := 'option weeks must be 2 to 52 and a day of a week that counts, as 2@2030-01-07, got '
+        || pgsched.shown_word(weeks);
+      return rule;
+    end if;
+  end if;
+  if "except" is not null then
+    foreach word in array "except" loop
+      if word ~ '^@[a-z][a-z0-9_-]{0,62}$' then
+        select c.days into names from pgsched.calendars c where c.name = substr(word, 2);
+        if not found then
+          rule.problem := format('option except names a calendar that is not in pgsched.calendars, got "%s"', word);
+          return rule;
+        end if;
+        "except" := "except" || names;
+      elsif pgsched.read_day(case when length(word) = 5 then '2000-' || word else word end) is null then
+        rule.problem := 'option except must be days or calendars, as 12-25,2030-04-19,@holidays, got ' || pgsched.shown_word(word);
+        return rule;
+      end if;
+    end loop;
+  end if;
+  if fields[1] like '@%' then
+    word := case array_to_string(fields, ' ')
+      when '@hourly' then '0 * * * *' when '@daily' then '0 0 * * *' when '@midnight' then '0 0 * * *'
+      when '@weekly' then '0 0 * * 0' when '@monthly' then '0 0 1 * *'
+      when '@yearly' then '0 0 1 1 *' when '@annually' then '0 0 1 1 *' end;
+    if word is null then
+      rule.problem := 'an alias must be one of @hourly @daily @midnight @weekly @monthly @yearly @annually';
+      return rule;
+    end if;
+    fields := string_to_array(word, ' ');
+  end if;
+  if cardinality(fields) = 5 then
+    fields := array['0'] || fields;
+  elsif cardinality(fields) <> 6 then
+    rule.problem := 'must have 5 fields (minute hour day month weekday) or 6 with seconds first, got '
+      || cardinality(fields);
+    return rule;
+  end if;
+  for i in 1..6 loop
+    if i = 2 then
+      seconds_step := stepping;
+    end if;
+    if fields[i] = '?' and i in (4, 6) then
+      fields[i] := '*';
+    end if;
+    if fields[i] = '*' then
+      sets[i] := (2::bigint << tops[i]) - (1 << lows[i]);
+      stepping := stepping or i <= 3;
+      continue;
+    end if;
+    names := case i
+      when 5 then array['jan', 'feb', 'mar', 'apr', 'may', 'jun', 'jul', 'aug', 'sep', 'oct', 'nov', 'dec']
+      when 6 then array['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'] end;
+    bits := 0;
+    foreach item in array string_to_array(fields[i], ',') loop
+      if i = 4 and item ~ '[lw]' then
+        -- l, l-3, 15w, lw, l-3w
+        word := regexp_replace(item, 'w$', '');
+        if word not like 'l%' then
+          start := pgsched.cron_number(word, 1, 31, names);
+          if start is null then
+            rule.problem := pgsched.number_problem(labels[i], word, 1, 31, names);
+            return rule;
+          end if;
+          near := near | (1::bigint << start);
+        else
+          start := case
+            when word = 'l' then 0
+            else pgsched.cron_number(regexp_replace(word, '^l-', ''), 1, 30, names) end;
+          if start is null then
+            rule.problem := labels[i] || ' after L must be -1 to -30, got ' || pgsched.shown_word(substr(word, 2));
+            return rule;
+          elsif word = item then
+            from_end := from_end | (1::bigint << (31 - start));
+          else
+            near_end := near_end | (1::bigint << (31 - start));
+          end if;
+        end if;
+        continue;
+      end if;
+      if i = 6 and item ~ '[#l]' then
+        -- mon#2, and the last one: 5l, l5, fril
+        place := strpos(item, '#');
+        word := case
+          when place > 0 then left(item, place - 1)
+          when item like '%l' then left(item, -1)
+          else regexp_replace(item, '^l', '') end;
+        stride := case
+          when place = 0 then 0
+          when substr(item, place + 1) ~ '^[1-5]$' then substr(item, place + 1)::integer end;
+        start := pgsched.cron_number(word, 0, 7, names);
+        if stride is null then
+          rule.problem := labels[i] || ' after # must be between 1 and 5, got '
+            || pgsched.shown_word(substr(item, place + 1));
+        elsif place = 0 and word = '' then
+          rule.problem := labels[i] || ' L must come with a weekday, as in 5L';
+        elsif start is null then
+          rule.problem := pgsched.number_problem(labels[i], word, 0, 7, names);
+        end if;
+        if rule.problem is not null then
+          return rule;
+        end if;
+        nth := nth | (1::bigint << (7 * stride + start % 7));
+        continue;
+      end if;
+      place := strpos(item, '/');
+      span := case when place > 0 then left(item, place - 1) else item end;
+      step := case when place > 0 then substr(item, place + 1) end;
+      place := strpos(span, '-');
+      if span = '*' then
+        start := lows[i];
+        stop := tops[i];
+      else
+        word := case when place > 0 then left(span, place - 1) else span end;
+        start := pgsched.cron_number(word, lows[i], highs[i], names);
+        if start is not null and place > 0 then
+          word := substr(span, place + 1);
+          -- A range may end on Sunday: fri-sun.
+          stop := case when i = 6 and word in ('sun', '0') and start > 0 then 7
+            else pgsched.cron_number(word, lows[i], highs[i], names) end;
+        else
+          stop := case when step is null then start else tops[i] end;
+        end if;
+        if start is null or stop is null then
+          rule.problem := pgsched.number_problem(labels[i], word, lows[i], highs[i], names);
+          return rule;
+        elsif stop < start then
+          rule.problem := format('%s range must not run backwards, got %s', labels[i], span);
+          return rule;
+        end if;
+      end if;
+      stride := case when step is null then 1 else pgsched.cron_number(step, 1, highs[i], null) end;
+      if stride is null then
+        rule.problem := format(
+          '%s step must be between 1 and %s, got %s', labels[i], highs[i], pgsched.shown_word(step));
+        return rule;
+      end if;
+      stepping := stepping or i <= 3 and (span = '*' or step is not null and place = 0);
+      for value in start..stop by stride loop
+        bits := bits | (1::bigint << case when i = 6 then value % 7 else value end);
+      end loop;
+    end loop;
+    sets[i] := bits;
+  end loop;
+  if seconds_step and fields[6] ~ '[0-9/]' then
+    rule.problem := 'may mean seconds first or last; they come first: name the weekday if that is meant, as in "sun", got "'
+      || fields[6] || '"';
+    return rule;
+  end if;
+  rule := (null, sets[1], sets[2], sets[3], sets[4], sets[5], sets[6], from_end, near, near_end, nth,
+    coalesce(days = 'both', fields[4] like '*%' or fields[6] like '*%'),
+    not stepping, coalesce(skipped = 'run', not stepping), coalesce(repeated, case when stepping then 'both' else 'first' end),
+    rule.weeks, rule.week_of, "except", coalesce(instead = 'workday', false));
+  -- It can fire when some month has a day that matches; the first that is looked at nearly always has.
+  for look in 1..2 loop
+    for length in reverse 31..28 loop
+      continue when rule.month & case length when 31 then 5546 when 30 then 2640 else 4 end = 0;
+      for opening in 0..6 loop
+        if pgsched.month_days(rule, opening, length) <> 0 then
+          if look = 2 then
+            rule.problem := format(
+              'can never fire: no such month has a day that is both %s and %s', fields[4], fields[6]);
+          elsif (weeks is not null or "except" is not null)
+            and pgsched.wall_from(rule, '2000-01-01 00:00:00') is null then
+            rule.problem := 'can never fire: its options leave no day';
+          end if;
+          return rule;
+        end if;
+      end loop;
+    end loop;
+    -- By the day alone.
+    rule.weekday := 127;
+    rule."both" := true;
+  end loop;
+  rule.problem := 'can never fire: no such month has a day ' || fields[4];
+  return rule;
+end $$;
+
+-- The rule that a cron expression breaks, or null when it can be read.
+-- expression: Five fields, or six with seconds first, or @daily and the like.
+create function pgsched.cron_problem(expression text) returns text
+language sql stable strict
+return (pgsched.read_cron(expression)).problem;
+
+-- For the schema: the number that a word of a cron field stands for; null when it stands for none.
+create function pgsched.cron_number(word text, low integer, high integer, names text[]) returns integer
+language sql immutable
+return case when (word = any (names)) then ((array_position(names, word) - 1) + low) when ((word ~ '^0*[0-9]{1,9}$')
+  and (((word)::integer >= low) and ((word)::integer <= high))) then (word)::integer else null::integer end;
+
+-- For the schema: a word of a cron expression as a message shows it.
+create function pgsched.shown_word(word text) returns text
+language sql immutable
+return case when (word ~ '^[0-9]+$') then word when (word = '') then 'nothing' else (('"' || word) || '"') end;
+
+-- For the schema: why a word of a cron field stands for no number.
+create function pgsched.number_problem(label text, word text, low integer, high integer, names text[]) returns text
+language sql immutable
+return case when (word ~ '^[0-9]+$') then format('%s must be between %s and %s, got %s', label, low, high,
+  word) else format('%s must be a number between %s and %s%s, got %s', label, low, high,
+  ((' or a name (' || (names)[1]) || ')'), pgsched.shown_word(word)) end;
+
+-- For workers: the days of the calendars that a cron expression names; null when there are none.
+create function pgsched.calendar_days(expression text) returns text[]
+language sql stable strict
+set search_path = pg_catalog, pg_temp as $$
+-- The names are looked for as they may stand: after except= or a comma.
+select array_agg(day)
+from regexp_matches(lower(expression collate "C"), '[=,]@([a-z][a-z0-9_-]*)', 'g') as found(names)
+join pgsched.calendars c on c.name = found.names[1]
+cross join unnest(c.days) as day
+$$;
+
+-- For the schema: plans the schedules of a calendar afresh when its days change.
+create function pgsched.follow_calendar() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- A schedule that leaves the days of a calendar out is planned afresh when they change, and keeps the calendar.
+declare
+  pattern text := '[=,]@' || old.name || '([,[:space:]]|$)';
+  task_id bigint;
+begin
+  if tg_op = 'DELETE' or new.name <> old.name then
+    select t.id into task_id from pgsched.tasks t
+    where t.cron_expression is not null and lower(t.cron_expression collate "C") ~ pattern limit 1;
+    if found then
+      raise object_in_use using message = format('calendar %s is named by the cron expression of task %s', old.name, task_id);
+    end if;
+  elsif new.days <> old.days then
+    update pgsched.tasks t set planned_from = clock_timestamp()
+    where t.cron_expression is not null and lower(t.cron_expression collate "C") ~ pattern
+      and t.status in ('pending', 'running', 'blocked');
+  end if;
+  return new;
+end $$;
+
+-- The next ticks of a cron expression, strictly after an instant: what pgsched task next shows, for every language.
+-- expression: Five fields, or six with seconds first, or @daily and the like, and options.
+-- timezone: The IANA zone in which it is read.
+-- from_time: The ticks are those after it; now if left out.
+-- count: How many, 1 to 10000; fewer when there are no more before the year 9999 ends.
+create function pgsched.next_ticks(
+  expression text, timezone text default 'UTC', from_time timestamptz default now(), count integer default 5
+) returns setof timestamptz
+language plpgsql stable strict
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+#variable_conflict use_variable
+declare
+  rule pgsched.cron_rule := pgsched.read_cron(expression);
+  tick timestamptz := greatest(from_time, '0001-01-02 00:00:00+00');
+begin
+  perform pgsched.check_timezone(next_ticks.timezone);
+  if rule.problem is not null then
+    raise invalid_parameter_value using message = format('cron expression %L: %s', left(expression, 100), rule.problem);
+  elsif next_ticks.count not between 1 and 10000 then
+    raise invalid_parameter_value using message = format('count must be between 1 and 10000, got %s', next_ticks.count);
+  end if;
+  perform set_config('timezone', next_ticks.timezone, true);
+  for i in 1..next_ticks.count loop
+    exit when tick >= '9999-12-30 23:59:59+00';
+    tick := pgsched.cron_tick(rule, tick + interval '1 microsecond');
+    exit when tick is null or tick >= '9999-12-31 00:00:00+00';
+    return next tick;
+  end loop;
+end $$;
+
+-- For the schema: the first tick of a cron expression at or after an instant, in the session's zone.
+create function pgsched.cron_tick(rule pgsched.cron_rule, moment timestamptz) returns timestamptz
+language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- The first tick at or after an instant in the session's zone, as _first_from in pgsched/cron.py.
+declare
+  start timestamptz := date_trunc('second', moment - interval '1 microsecond') + interval '1 second';
+  -- Right at the end of a gap the second before still sees what fell in the gap.
+  wall timestamp := least(start::timestamp, (start - interval '1 second')::timestamp + interval '1 second');
+  match timestamp;
+  early timestamptz;
+  late timestamptz := wall::timestamptz;
+begin
+  if rule.repeated <> 'first' and start < late and start::timestamp = wall then
+    -- start is in the first pass of a fold: in the second one its times come again, also those before start.
+    late := pgsched.clock_change(start, late);
+    if rule.repeated = 'both' then
+      match := pgsched.wall_from(rule, wall);
+      early := pgsched.early_reading(match, match::timestamptz);
+      if early < late then
+        return early;
+      end if;
+    end if;
+    start := late;
+    wall := start::timestamp;
+  end if;
+  loop
+    match := pgsched.wall_from(rule, wall);
+    if match is null then
+      return null;
+    end if;
+    late := match::timestamptz;
+    early := pgsched.early_reading(match, late);
+    if late::timestamp <> match then
+      -- Debian's cron takes a jump of more than three hours for a correction and does not run what was jumped over.
+      if rule.runs_skipped and late - early <= interval '3 hours' then
+        return pgsched.clock_change(early, late);
+      end if;
+      wall := pgsched.clock_change(early, late)::timestamp;
+    elsif early >= start and rule.repeated <> 'second' then
+      return early;
+    elsif early = late or rule.repeated <> 'first' then
+      return late;
+    else
+      -- start is in the second pass, the first one ran: go on where the fold ends.
+      wall := (pgsched.clock_change(early, late) - interval '1 second')::timestamp + interval '1 second';
+    end if;
+  end loop;
+end $$;
+
+-- For the schema: the first wall-clock time at or after another that a cron expression names.
+create function pgsched.wall_from(rule pgsched.cron_rule, wall timestamp) returns timestamp
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- The first match at or after a wall-clock time of whole seconds; null when there is none within 400 years, REACH of
+-- pgsched/cron.py, or before the year 9999 ends.
+declare
+  year integer := date_part('year', wall);
+  last_year integer := least(year + 400, 9999);
+  month integer := date_part('month', wall);
+  least integer := date_part('day', wall);
+  hour integer := date_part('hour', wall);
+  minute integer := date_part('minute', wall);
+  second integer := date_part('second', wall);
+  bits bigint := 0;
+  -- Any month may have a tick where ticks are moved.
+  months bigint := case when rule.moves then 8190 else rule.month end;
+  starts date;
+begin
+  -- The time of day that is left today, if there is one.
+  if rule.hour >> hour & 1 = 1 then
+    if rule.minute >> minute & 1 = 1 then
+      bits := rule.second >> second << second;
+      second := pgsched.lowest_bit(nullif(bits, 0));
+    end if;
+    if bits = 0 then
+      bits := rule.minute >> (minute + 1) << (minute + 1);
+      minute := pgsched.lowest_bit(nullif(bits, 0));
+      second := pgsched.lowest_bit(rule.second);
+    end if;
+  end if;
+  if bits = 0 then
+    bits := rule.hour >> (hour + 1) << (hour + 1);
+    hour := pgsched.lowest_bit(nullif(bits, 0));
+    minute := pgsched.lowest_bit(rule.minute);
+    second := pgsched.lowest_bit(rule.second);
+  end if;
+  if bits = 0 then
+    least := least + 1;
+    hour := pgsched.lowest_bit(rule.hour);
+  end if;
+  loop
+    bits := months >> month << month;
+    if bits = 0 then
+      year := year + 1;
+      bits := months;
+      month := 0;
+    end if;
+    if month <> pgsched.lowest_bit(bits) then
+      month := pgsched.lowest_bit(bits);
+      least := 0;
+    end if;
+    exit when year > last_year;
+    starts := make_date(year, month, 1);
+    bits := case when rule."except" is null then pgsched.matching_days(rule, starts)
+      else pgsched.open_days(rule, starts) end;
+    bits := bits >> least << least;
+    if bits <> 0 then
+      least := pgsched.lowest_bit(bits);
+      if starts + least - 1 <> wall::date then
+        hour := pgsched.lowest_bit(rule.hour);
+        minute := pgsched.lowest_bit(rule.minute);
+        second := pgsched.lowest_bit(rule.second);
+      end if;
+      return make_timestamp(year, month, least, hour, minute, second);
+    end if;
+    month := month + 1;
+    least := 0;
+  end loop;
+  return null;
+end $$;
+
+-- For the schema: the days of one month that a cron expression names, as a set of bits.
+create function pgsched.matching_days(rule pgsched.cron_rule, starts date) returns bigint
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- The days of the month that begins with a day that match, in weeks that count.
+declare
+  length integer := pgsched.month_length(date_part('year', starts)::integer, date_part('month', starts)::integer);
+  bits bigint := pgsched.month_days(rule, date_part('dow', starts)::integer, length);
+begin
+  if (rule.month >> date_part('month', starts)::integer) & 1 = 0 then
+    return 0;
+  elsif rule.weeks is not null then
+    for day in 1..length loop
+      -- Weeks begin on Monday, as the first day of the calendar does.
+      if ((starts + day - 1 - date '0001-01-01') / 7 - (rule.week_of - date '0001-01-01') / 7) % rule.weeks <> 0 then
+        bits := bits & ~(1::bigint << day);
+      end if;
+    end loop;
+  end if;
+  return bits;
+end $$;
+
+-- For the schema: the days of one month on which a cron expression ticks that leaves days out, as a set of bits.
+create function pgsched.open_days(rule pgsched.cron_rule, starts date) returns bigint
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- The same without the days that are left out, and with those on which their ticks run instead, LONGEST_MOVE of
+-- pgsched/cron_options.py at most after them.
+declare
+  bits bigint := 0;
+  opening date := date_trunc('month', greatest(case when rule.moves then starts - 31 else starts end, '0001-01-01')::timestamp);
+  ends date := starts + interval '1 month';
+  matching bigint;
+  day date;
+begin
+  while opening <= starts loop
+    matching := pgsched.matching_days(rule, opening);
+    while matching <> 0 loop
+      day := opening + pgsched.lowest_bit(matching) - 1;
+      matching := matching & (matching - 1);
+      if pgsched.is_excepted(rule, day) then
+        continue when not rule.moves;
+        day := (
+          select day + later from generate_series(1, 31) as later
+          where date_part('isodow', day + later) < 6 and not pgsched.is_excepted(rule, day + later)
+          order by later limit 1);
+      end if;
+      if day >= starts and day < ends then
+        bits := bits | (1::bigint << (day - starts + 1));
+      end if;
+    end loop;
+    opening := opening + interval '1 month';
+  end loop;
+  return bits;
+end $$;
+
+-- For the schema: the days of a month that a cron expression names, as a set of bits.
+create function pgsched.month_days(rule pgsched.cron_rule, first integer, length integer) returns bigint
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- All operators of bits bind alike, from left to right: hence the parentheses.
+-- The days of a month that match, bit n for day n. A month is known by the weekday of its first day and its length.
+declare
+  -- Times this, seven bits become five weeks.
+  weeks constant bigint := 1 + (1 << 7) + (1 << 14) + (1 << 21) + (1 << 28);
+  every_day bigint := (2::bigint << length) - 2;
+  last_day bigint := 1::bigint << length;
+  by_day bigint := rule.day | (rule.from_end >> (31 - length));
+  by_weekday bigint := (((rule.weekday >> first) | (rule.weekday << (7 - first))) & 127) * weeks << 1;
+  near bigint := (rule.near | (rule.near_end >> (31 - length))) & every_day;
+  bits bigint;
+  saturdays bigint;
+  sundays bigint;
+begin
+  if rule.nth <> 0 then
+    for n in 0..5 loop
+      bits := rule.nth >> (7 * n) & 127;
+      continue when bits = 0;
+      bits := ((bits >> first) | (bits << (7 - first))) & 127;
+      by_weekday := by_weekday | case n
+        when 0 then (bits * weeks << 1) & ~((2::bigint << (length - 7)) - 1)
+        else bits << (7 * n - 6) end;
+    end loop;
+  end if;
+  if near <> 0 then
+    saturdays := (1 << (6 - first)) * weeks << 1;
+    sundays := (1 << ((7 - first) % 7)) * weeks << 1;
+    by_day := by_day | (near & ~(saturdays | sundays))
+      | ((near & saturdays & ~2::bigint) >> 1) | ((near & saturdays & 2) << 2)
+      | ((near & sundays & ~last_day) << 1) | ((near & sundays & last_day) >> 2);
+  end if;
+  return every_day & case when rule."both" then by_day & by_weekday else by_day | by_weekday end;
+end $$;
+
+-- For the schema: how many days a month has.
+create function pgsched.month_length(year integer, month integer) returns integer
+language sql immutable strict
+return case when (month <> 2) then (30 + ((month + (month / 8)) % 2)) when (((year % 4) = 0) and (((year % 100) <> 0)
+  or ((year % 400) = 0))) then 29 else 28 end;
+
+-- For the schema: whether a cron expression leaves a day out.
+create function pgsched.is_excepted(rule pgsched.cron_rule, day date) returns boolean
+language sql immutable
+return ((to_char((day)::timestamp, 'MM-DD') = any ((rule)."except"))
+  or (to_char((day)::timestamp, 'YYYY-MM-DD') = any ((rule)."except")));
+
+-- For the schema: the number of the lowest bit that is set.
+create function pgsched.lowest_bit(bits bigint) returns integer
+language sql immutable strict
+return (round((ln(((bits & (- bits)))::double precision) / (0.69314718055994531)::double precision)))::integer;
+
+-- Intervals and time zones --------------------------------------------------------------------------------------------
+-- Ticks at an interval, the changes of the clocks, and new rules of zones.
+
+-- The next ticks of an interval: the points of a grid that begins at start_date.
+-- repeat_interval: From tick to tick; months and days keep the wall clock, hours and less are elapsed time.
+-- timezone: The IANA zone of that wall clock.
+-- start_date: Where the grid begins; now if left out.
+-- from_time: The ticks are those after it; if left out, those from start_date on.
+-- count: How many, 1 to 10000; fewer when there are no more before the year 9999 ends.
+create function pgsched.next_interval_ticks(
+  repeat_interval interval, timezone text default 'UTC', start_date timestamptz default now(),
+  from_time timestamptz default null, count integer default 5
+) returns setof timestamptz
+language plpgsql stable
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+#variable_conflict use_variable
+declare
+  tick timestamptz := greatest(from_time + interval '1 microsecond', start_date);
+begin
+  perform pgsched.check_timezone(next_interval_ticks.timezone);
+  if next_interval_ticks.count not between 1 and 10000 then
+    raise invalid_parameter_value using
+      message = format('count must be between 1 and 10000, got %s', next_interval_ticks.count);
+  end if;
+  perform next_interval_ticks.repeat_interval::pgsched.repeat_interval, next_interval_ticks.start_date::pgsched.start_date,
+    set_config('timezone', next_interval_ticks.timezone, true);
+  for i in 1..next_interval_ticks.count loop
+    exit when tick >= '9999-12-31 00:00:00+00';
+    tick := pgsched.grid_tick(start_date, repeat_interval, tick);
+    exit when tick >= '9999-12-31 00:00:00+00';
+    return next tick;
+    tick := tick + interval '1 microsecond';
+  end loop;
+end $$;
+
+-- For the schema: the first instant of a grid of intervals at or after another, in the session's zone.
+create function pgsched.grid_tick(origin timestamptz, step interval, moment timestamptz) returns timestamptz
+language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- The first point at or after an instant, as Grid.index_from in pgsched/grid.py.
+declare
+  day constant bigint := 86400000000;
+  passed bigint := extract(epoch from moment - origin) * 1000000;
+  months bigint := date_part('year', step) * 12 + date_part('month', step);
+  days bigint := date_part('day', step);
+  elapsed bigint := pgsched.elapsed_part(step);
+  low bigint;
+  high bigint;
+  middle bigint;
+begin
+  if passed <= 0 then
+    return origin;
+  end if;
+  -- The offsets of a zone differ by a day at most.
+  low := greatest(0, (passed - 2 * day) / ((31 * months + days) * day + elapsed));
+  high := (passed + 2 * day) / ((28 * months + days) * day + elapsed) + 1;
+  if months = 0 and days = 0 then
+    low := (passed + elapsed - 1) / elapsed;
+    high := low;
+  end if;
+  while low < high loop
+    middle := (low + high) / 2;
+    if pgsched.grid_point(origin, step, middle) >= moment then
+      high := middle;
+    else
+      low := middle + 1;
+    end if;
+  end loop;
+  return pgsched.grid_point(origin, step, low);
+end $$;
+
+-- For the schema: an instant and so many intervals after it, in the session's zone.
+create function pgsched.grid_point(origin timestamptz, step interval, index bigint) returns timestamptz
+language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- origin + index * step: first the months, clamped to the last day of a month, then the days, both on the wall clock of the
+-- session's zone, then elapsed time. What falls in a gap is its end, what falls in a fold the first pass.
+declare
+  months bigint := index * (date_part('year', step) * 12 + date_part('month', step))::integer;
+  days bigint := index * date_part('day', step)::integer;
+  -- Whole microseconds: a float does not hold them beyond 285 years.
+  elapsed bigint := index * pgsched.elapsed_part(step);
+  wall timestamp;
+  late timestamptz := origin;
+begin
+  if months <> 0 or days <> 0 then
+    wall := origin::timestamp + make_interval(months => months::integer, days => days::integer);
+    late := wall::timestamptz;
+    origin := pgsched.early_reading(wall, late);
+    if late::timestamp <> wall then
+      origin := pgsched.clock_change(origin, late);
+    end if;
+  end if;
+  return origin
+    + make_interval(hours => (elapsed / 3600000000)::integer, secs => elapsed % 3600000000 / 1e6::double precision);
+end $$;
+
+-- For the schema: the microseconds of an interval beside its months and days.
+create function pgsched.elapsed_part(step interval) returns bigint
+language sql immutable strict
+return ((((extract(hour from step) * ('3600000000'::bigint)::numeric) + (extract(minute from step) * (60000000)::numeric)) + extract(microsecond from step)))::bigint;
+
+-- For the schema: months, days and seconds of an interval.
+create function pgsched.interval_parts(value interval) returns jsonb
+language sql immutable strict as $$
+-- Months, days and seconds: the same whatever the session's intervalstyle.
+select jsonb_build_array(
+  extract(year from value) * 12 + extract(month from value), extract(day from value),
+  extract(hour from value) * 3600 + extract(minute from value) * 60 + extract(second from value))
+$$;
+
+-- For the schema: the earlier instant that a wall-clock time of the session's zone may mean.
+create function pgsched.early_reading(wall timestamp, late timestamptz) returns timestamptz
+language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- The earlier of the two instants that a wall-clock time may be read as in the session's zone; `late`, the other one, is
+-- how PostgreSQL reads it. They are the same for a plain time, both real in a fold and neither in a gap.
+declare
+  shift interval := late::timestamp - wall;
+  early timestamptz;
+begin
+  if shift = interval '0' then
+    shift := (late - interval '24 hours')::timestamp + interval '24 hours' - wall;
+    if shift <= interval '0' then
+      return late;
+    end if;
+  end if;
+  early := late - make_interval(secs => date_part('epoch', shift));
+  return case when late::timestamp <> wall or early::timestamp = wall then early else late end;
+end $$;
+
+-- For the schema: when the clocks of the session's zone change between two instants.
+create function pgsched.clock_change(before timestamptz, until timestamptz) returns timestamptz
+language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- The instant in (before, until] at which the session's zone changes its offset: there must be one.
+declare
+  base timestamptz := date_trunc('second', before);
+  shift interval := base::timestamp - timezone(interval '0', base);
+  low integer := 0;
+  high integer := ceil(date_part('epoch', until) - date_part('epoch', base));
+  middle integer;
+  instant timestamptz;
+begin
+  while high - low > 1 loop
+    middle := (low + high) / 2;
+    instant := base + middle * interval '1 second';
+    if instant::timestamp - timezone(interval '0', instant) = shift then
+      low := middle;
+    else
+      high := middle;
+    end if;
+  end loop;
+  return base + high * interval '1 second';
+end $$;
+
+-- For workers: the rules of a time zone for the years to come, as the database knows them.
+create function pgsched.read_zone(zone text) returns pgsched.zone_rules
+language plpgsql stable
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+#variable_conflict use_variable
+-- The rules of this and the next four years as this session knows them; null of a zone that the database does not know.
+declare
+  day constant interval := '24 hours';
+  rules pgsched.zone_rules;
+  at timestamptz := date_trunc('year', now());
+  shift integer;
+begin
+  rules := (zone, at, at + interval '5 years', '{}', '{}', now());
+  begin
+    perform set_config('timezone', zone, true);
+  exception when invalid_parameter_value then
+    return null;
+  end;
+  while at < rules.until loop
+    shift := extract(epoch from at::timestamp - timezone(interval '0', at));
+    if shift is distinct from rules.offsets[cardinality(rules.offsets)] then
+      if cardinality(rules.offsets) > 0 then
+        rules.changes := rules.changes || pgsched.clock_change(at - day, at);
+      end if;
+      rules.offsets := rules.offsets || shift;
+    end if;
+    at := at + day;
+  end loop;
+  return rules;
+end $$;
+
+-- For the schema: how far a zone is ahead of UTC at a time; null beyond the years that are known.
+create function pgsched.offset_at(rules pgsched.zone_rules, at timestamptz) returns interval
+language sql immutable
+set search_path = pg_catalog, pg_temp as $$
+select make_interval(secs => (rules).offsets[1 + (select count(*) from unnest((rules).changes) c where c <= at)]::integer)
+where at >= (rules).since and at < (rules).until
+$$;
+
+-- For the schema: the tick of a schedule by the new rules of its zone.
+create function pgsched.move_tick(task pgsched.tasks, rules pgsched.zone_rules) returns timestamptz
+language plpgsql
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+#variable_conflict use_variable
+-- The tick of a schedule that was booked by other rules of its zone. Times of the day keep the wall clock, so none comes twice
+-- that day; a rhythm goes on from now.
+declare
+  shift interval := pgsched.offset_at(rules, task.scheduled_for);
+  wall timestamp := timezone(interval '0', task.scheduled_for) + shift;
+begin
+  if task.cron_expression is not null and not (pgsched.read_cron(task.cron_expression)).fixed then
+    return pgsched.first_tick(task, least(task.scheduled_for, clock_timestamp() + interval '1 microsecond'));
+  end if;
+  perform set_config('timezone', task.timezone, true);
+  return pgsched.first_tick(task, coalesce(pgsched.early_reading(wall, wall::timestamptz), task.scheduled_for));
+end $$;
+
+-- For workers: moves what was booked by rules of time zones that have changed since; returns these zones, and how many
+-- schedules moved.
+create function pgsched.follow_zones() returns table(zone text, schedules bigint)
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  -- Not among the settings of the function: only a superuser may have those of others there.
+  before text := current_setting('pgsched.restoring', true);
+  known pgsched.zone_rules;
+  noted pgsched.zone_rules;
+  task pgsched.tasks;
+  tick timestamptz;
+begin
+  perform pg_advisory_xact_lock(hashtext('pgsched.follow_zones'));
+  perform set_config('pgsched.restoring', 'on', true);
+  for zone in
+    select distinct t.timezone from pgsched.tasks t
+    where t.schedule_type <> 'one_time' and t.timezone <> 'UTC' and t.next_run_at is not null
+  loop
+    known := pgsched.read_zone(zone);
+    continue when known.zone is null;  -- the doctor tells
+    select * into noted from pgsched.zone_rules z where z.zone = known.zone;
+    insert into pgsched.zone_rules select known.*
+    on conflict on constraint zone_rules_pkey do update
+    set since = excluded.since, until = excluded.until, changes = excluded.changes, offsets = excluded.offsets, noted_at = excluded.noted_at
+    where (zone_rules.until, zone_rules.changes, zone_rules.offsets)
+      is distinct from (excluded.until, excluded.changes, excluded.offsets);
+    -- Up to where both are known; what is over does not matter.
+    continue when noted.zone is null or not exists (
+      select from unnest(array[now()] || known.changes || noted.changes) c
+      where c between now() and least(known.until, noted.until) - interval '1 day'
+        and pgsched.offset_at(known, c) is distinct from pgsched.offset_at(noted, c));
+    schedules := 0;
+    -- What runs meanwhile was claimed by a worker that may know the old rules: the database books its next tick. The wall
+    -- clock of a tick that has begun does not come again that day.
+    update pgsched.tasks t
+    set revision = t.revision + 1,
+      planned_from = case when t.cron_expression is null or (pgsched.read_cron(t.cron_expression)).fixed
+        then greatest(t.planned_from, pgsched.move_tick(t, noted) + interval '1 microsecond') else t.planned_from end
+    where t.timezone = known.zone and t.schedule_type <> 'one_time'
+      and (t.status in ('running', 'blocked') or t.status = 'pending' and t.attempts > 0)
+      and (t.cron_expression is not null or extract(day from t.repeat_interval) <> 0 or date_trunc('month', t.repeat_interval) <> '0');
+    for task in
+      select * from pgsched.tasks t
+      where t.timezone = known.zone and t.schedule_type <> 'one_time' and t.status = 'pending' and t.attempts = 0
+        and (t.cron_expression is not null or extract(day from t.repeat_interval) <> 0 or date_trunc('month', t.repeat_interval) <> '0')
+      order by t.id
+      for no key update
+    loop
+      tick := pgsched.move_tick(task, noted);
+      continue when tick is not distinct from task.scheduled_for;
+      update pgsched.tasks t
+      set scheduled_for = coalesce(tick, t.scheduled_for), next_run_at = pgsched.due_at(t.id, tick, t.jitter),
+        status = case when tick is null then 'completed' else 'pending' end, completed_at = case when tick is null then clock_timestamp() end,
+        revision = t.revision + 1
+      where t.id = task.id;
+      schedules := schedules + 1;
+    end loop;
+    return next;
+  end loop;
+  perform set_config('pgsched.restoring', coalesce(before, ''), true);
+end $$;
+
+-- Workflows -----------------------------------------------------------------------------------------------------------
+-- Tasks that wait for others, and groups that make their own children.
+
+-- For workers: tells the tasks that wait for these that they have ended; returns how many of them go on or are
+-- cancelled.
+create function pgsched.settle(ids bigint[]) returns integer
+language plpgsql as $$
+#variable_conflict use_variable
+-- Tells those who wait for these tasks that they have ended. Returns how many were released or cancelled.
+-- Rows are locked in the order of their ids, here as in a finish.
+declare
+  ended bigint[] := ids;
+  over bigint[];
+  moved_rows integer := 0;
+begin
+  while cardinality(ended) > 0 loop
+    with upstream as (
+      select e.id, coalesce(t.status, 'deleted') as status,
+        t.status is not null and t.status not in ('dead', 'cancelled') as good
+      from unnest(ended) as e(id) left join pgsched.tasks t on t.id = e.id
+      union all
+      -- The tick of a schedule that may overlap itself ran in a child.
+      select t.parent_id, 'completed', true
+      from pgsched.tasks t
+      where t.id = any(ended) and t.status = 'completed' and t.parent_id is not null and t.idempotency_key like 'tick:%'
+    ),
+    gone as (
+      delete from pgsched.dependencies d
+      using upstream u, pgsched.tasks t
+      where d.upstream_id = u.id and t.id = d.task_id
+        and (u.good or u.status = 'deleted' or t.on_dependency_dead <> 'wait' or t.fired is not null)
+      returning d.task_id, u.id as upstream_id, u.status, u.good
+    ),
+    news as (
+      select g.task_id, count(*)::integer as settled, bool_or(g.good) as some_good,
+        min(g.upstream_id) filter (where not g.good) as bad_id,
+        (array_agg(g.status order by g.upstream_id) filter (where not g.good))[1] as bad_status
+      from gone g group by g.task_id
+    ),
+    locked as materialized (
+      select t.id, t.waiting_for, t.scheduled_for, t.dependency_mode,
+        case when t.fired is null then t.on_dependency_dead else 'run' end as policy
+      from pgsched.tasks t
+      where t.id = any(array(select n.task_id from news n)) and t.status = 'blocked'
+      order by t.id
+      for no key update
+    ),
+    judged as (
+      select l.*, n.bad_id, n.bad_status, l.waiting_for - n.settled as remaining,
+        case
+          when l.dependency_mode = 'any' then n.some_good or l.policy = 'run'
+          else l.waiting_for - n.settled <= 0 and (n.bad_id is null or l.policy = 'run') end as released,
+        l.policy <> 'run' and n.bad_id is not null
+          and (l.dependency_mode = 'all' or l.waiting_for - n.settled <= 0 and not n.some_good) as cancelled
+      from locked l join news n on n.task_id = l.id
+    ),
+    moved as (
+      update pgsched.tasks t
+      set status = case when j.released then 'pending' when j.cancelled then 'cancelled' else 'blocked' end,
+        next_run_at = case when j.released then greatest(j.scheduled_for, clock_timestamp()) end,
+        waiting_for = case when j.released then 0 else j.remaining end,
+        completed_at = case when j.cancelled and not j.released then now() end,
+        last_error = case when j.cancelled and not j.released
+          then format('task %s, which it depends on, is %s', j.bad_id, j.bad_status) else t.last_error end,
+        updated_at = now()
+      from judged j
+      where t.id = j.id
+      returning t.id, t.status, t.observed
+    )
+    select array_agg(m.id) filter (where m.status <> 'blocked'),
+      array_agg(m.id) filter (where m.status = 'cancelled' and m.observed)
+    into over, ended
+    from moved m;
+    delete from pgsched.dependencies d where d.task_id = any(over);
+    moved_rows := moved_rows + coalesce(cardinality(over), 0);
+  end loop;
+  return moved_rows;
+end $$;
+
+-- For the schema: makes a row one that waits for others.
+create function pgsched.block_task(task pgsched.tasks, waiting_for integer) returns pgsched.tasks
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- A row that depends on so many others.
+begin
+  if task.schedule_type <> 'one_time' then
+    raise invalid_parameter_value using message = 'depends_on is for one-time tasks, this one is ' || task.schedule_type,
+      column = 'depends_on', table = 'tasks', schema = 'pgsched';
+  end if;
+  task.status := 'blocked';
+  task.next_run_at := null;
+  task.waiting_for := block_task.waiting_for;
+  return task;
+end $$;
+
+-- For the schema: refuses ids in depends_on that are not there, and circles.
+create function pgsched.check_dependencies(id bigint, upstream bigint[], made_by bigint default null) returns void
+language plpgsql as $$
+#variable_conflict use_variable
+-- Refuses ids that are not there, and circles. `made_by`: the parent of a row that is being inserted.
+declare
+  unknown bigint;
+begin
+  perform from pgsched.tasks t
+  where t.id = any(upstream) and t.xmin <> pg_current_xact_id()::xid
+  order by t.id
+  for key share;
+  select u into unknown
+  from unnest(upstream) u
+  where not exists (select from pgsched.tasks t where t.id = u)
+  limit 1;
+  if unknown is not null then
+    raise invalid_parameter_value using message = format('depends_on: task %s does not exist', unknown),
+      column = 'depends_on', table = 'tasks', schema = 'pgsched';
+  end if;
+  -- Nobody can wait for a row that was just made, except those made by the same statement, and the group that makes it.
+  if check_dependencies.id = any(upstream) or exists (
+    select from pgsched.dependencies d
+    where d.upstream_id = check_dependencies.id and d.task_id is distinct from made_by) then
+    if exists (
+      with recursive above as (
+        select u as id from unnest(upstream) u
+        union
+        select d.upstream_id from above join pgsched.dependencies d on d.task_id = above.id
+      )
+      select from above where above.id = check_dependencies.id
+    ) then
+      raise invalid_parameter_value using message = format('depends_on: task %s would wait for itself', check_dependencies.id),
+        column = 'depends_on', table = 'tasks', schema = 'pgsched';
+    end if;
+  end if;
+end $$;
+
+-- For the schema: writes down whom a blocked task waits for.
+create function pgsched.add_dependencies() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- Writes down whom a blocked row waits for.
+begin
+  perform pgsched.check_dependencies(new.id, new.depends_on, new.parent_id);
+  insert into pgsched.dependencies (upstream_id, task_id) select distinct u, new.id from unnest(new.depends_on) u;
+  return null;
+end $$;
+
+-- For the schema: depends_on of a task that has not begun was edited.
+create function pgsched.change_dependencies() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- An edit of depends_on: only of a row that has not begun, and with the rows it waits for locked until the commit. A trigger
+-- after updates would do it as an insert does, but would be paid by every claim and finish.
+declare
+  ended record;
+begin
+  if old.status not in ('blocked', 'pending') or old.attempts > 0 or old.fired is not null then
+    raise object_not_in_prerequisite_state using
+      message = format('depends_on of task %s cannot be changed: it has begun or ended', old.id);
+  end if;
+  delete from pgsched.dependencies d where d.task_id = new.id;
+  perform pgsched.check_dependencies(new.id, new.depends_on);
+  perform from pgsched.tasks t where t.id = any(new.depends_on) order by t.id for no key update;
+  select t.id, t.status into ended
+  from pgsched.tasks t where t.id = any(new.depends_on) and t.status in ('dead', 'cancelled') limit 1;
+  if found and new.on_dependency_dead = 'cancel' then
+    raise invalid_parameter_value using message = format('depends_on: task %s is %s', ended.id, ended.status),
+      column = 'depends_on', table = 'tasks', schema = 'pgsched';
+  end if;
+  insert into pgsched.dependencies (upstream_id, task_id)
+  select t.id, new.id from pgsched.tasks t
+  where t.id = any(new.depends_on) and t.status <> 'completed'
+    and not (t.status in ('dead', 'cancelled') and new.on_dependency_dead = 'run');
+  get diagnostics new.waiting_for = row_count;
+  update pgsched.tasks t set observed = true where t.id = any(new.depends_on) and not t.observed;
+  if new.waiting_for = 0
+    or new.dependency_mode = 'any' and new.waiting_for < (select count(distinct u) from unnest(new.depends_on) u) then
+    delete from pgsched.dependencies d where d.task_id = new.id;
+    new.status := 'pending';
+    new.next_run_at := greatest(new.scheduled_for, now());
+    new.waiting_for := 0;
+    if new.enabled then
+      perform pgsched.wake_sleepers(new.queue, new.next_run_at);
+    end if;
+  else
+    new := pgsched.block_task(new, new.waiting_for);
+  end if;
+  new.updated_at := now();
+  return new;
+end $$;
+
+-- For the schema: at the commit of a task that waits: marks those it waits for, and settles what has ended by then.
+create function pgsched.watch_dependencies() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- At the commit of a row that waits: marks those it waits for, and settles what has ended by then. All of them are locked,
+-- also those that are marked already: one that is just being ended by another transaction is waited for.
+begin
+  perform from pgsched.tasks t where t.id = any(new.depends_on) order by t.id for no key update;
+  update pgsched.tasks t set observed = true where t.id = any(new.depends_on) and not t.observed;
+  perform pgsched.settle(array(
+    select d from unnest(new.depends_on) d left join pgsched.tasks t on t.id = d
+    where t.id is null or t.status in ('completed', 'dead', 'cancelled')));
+  return null;
+end $$;
+
+-- For the schema: a deleted task waits for nothing, and who waits for it is told.
+create function pgsched.forget_dependencies() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- A deleted row waits for nothing, and who waits for it is told.
+begin
+  delete from pgsched.dependencies d where d.task_id = old.id;
+  if old.observed then
+    perform pgsched.settle(array[old.id]);
+  end if;
+  return null;
+end $$;
+
+-- For workers: makes the children of a claimed group. Returns how many; null when the claim was lost.
+create function pgsched.fire_group(id bigint, token bigint) returns integer
+language plpgsql as $$
+-- Makes the children of a group's tick, and lets the group wait for them. For the worker that claimed it: with another
+-- fencing token nothing happens and null is returned. The claim does not count as an attempt: the one that joins does.
+#variable_conflict use_variable
+declare
+  task pgsched.tasks;
+  ids bigint[];
+  made integer;
+begin
+  select * into task from pgsched.tasks t
+  where t.id = fire_group.id and t.fencing_token = token and t.status = 'running' for no key update;
+  if not found then
+    return null;
+  end if;
+  select array_agg(nextval(pg_get_serial_sequence('pgsched.tasks', 'id')) order by s.place) into ids
+  from pgsched.group_steps(task.payload) s;
+  update pgsched.tasks t
+  set status = 'blocked', next_run_at = null, locked_by = null, locked_until = null, attempts = greatest(t.attempts - 1, 0),
+    fired = ids, waiting_for = cardinality(ids), last_run_at = clock_timestamp(), updated_at = now()
+  where t.id = task.id;
+  insert into pgsched.dependencies (upstream_id, task_id) select unnest(ids), task.id;
+  insert into pgsched.tasks (
+    id, task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, schedule_type,
+    scheduled_for, next_run_at, timezone, max_attempts, backoff, backoff_delay, backoff_max, timeout, depends_on,
+    on_dependency_dead, concurrency_key, parent_id, observed, backoff_factor, backoff_jitter)
+  select ids[s.place], s.step ->> 'task_type', s.name, coalesce(s.step ->> 'queue', task.queue),
+    coalesce((s.step ->> 'priority')::smallint, task.priority), coalesce(s.step -> 'payload', '{}'),
+    coalesce(s.step -> 'metadata', task.metadata),
+    case when s.step ? 'tags' then array(select jsonb_array_elements_text(s.step -> 'tags')) else task.tags end,
+    -- A group that somebody runs before its time: its steps are for now, or those behind the first would wait for it.
+    task.tenant_id, task.user_id, task.created_by, 'one_time', least(task.scheduled_for, now()),
+    clock_timestamp(), task.timezone,
+    coalesce((s.step ->> 'max_attempts')::integer, 3), coalesce(s.step ->> 'backoff', 'exponential'),
+    coalesce((s.step ->> 'backoff_delay')::interval, '5 seconds'),
+    coalesce((s.step ->> 'backoff_max')::interval, '1 hour'), (s.step ->> 'timeout')::interval,
+    coalesce(w.upstream, '{}'), coalesce(s.step ->> 'on_dependency_dead', 'cancel'),
+    coalesce(s.step ->> 'concurrency_key', task.concurrency_key), task.id, true, (s.step ->> 'backoff_factor')::double precision, (s.step ->> 'backoff_jitter')::double precision
+  from pgsched.group_steps(task.payload) s
+  left join (
+    select e.name, array_agg(ids[o.place] order by o.place) as upstream
+    from pgsched.group_edges(task.payload) e join pgsched.group_steps(task.payload) o on o.name = e.waits_for
+    group by e.name) w on w.name = s.name
+  order by s.place;
+  get diagnostics made = row_count;
+  if made < cardinality(ids) then
+    raise integrity_constraint_violation using message = format(
+      'of %s steps %s were not inserted: a trigger or a row security policy on pgsched.tasks keeps them out',
+      cardinality(ids), cardinality(ids) - made);
+  end if;
+  return made;
+end $$;
+
+-- For workers: what came of the children of a claimed group. No row when the claim was lost.
+create function pgsched.join_group(
+  id bigint, token bigint
+) returns table (ok boolean, result jsonb, error text, seconds double precision)
+language sql stable as $$
+-- What came of the children of a group that was claimed again: no row when the claim was lost.
+select bool_and(c.status is not distinct from 'completed'),
+  jsonb_object_agg(coalesce(c.task_name, c.task_type), c.result) filter (where c.status = 'completed'),
+  left(string_agg(format('step %s (task %s) is %s%s', c.task_name, f.id, coalesce(c.status, 'deleted'),
+    ': ' || split_part(c.last_error, E'\n', 1)), '; ' order by f.id)
+    filter (where c.status is distinct from 'completed'), 4000),
+  extract(epoch from clock_timestamp() - g.last_run_at)::double precision
+from pgsched.tasks g
+cross join unnest(g.fired) as f(id)
+left join pgsched.tasks c on c.id = f.id
+where g.id = join_group.id and g.fencing_token = join_group.token and g.status = 'running'
+group by g.id
+$$;
+
+-- For the schema: the steps of a group, one a row.
+create function pgsched.group_steps(
+  payload jsonb
+) returns table (place bigint, name text, "order" numeric, parallel boolean, after text[], step jsonb)
+language sql immutable as $$
+select s.place, coalesce(s.step ->> 'name', s.step ->> 'task_type'),
+  coalesce((s.step ->> 'order')::numeric, s.place), coalesce((s.step ->> 'parallel')::boolean, true),
+  case when s.step ? 'after' then array(select jsonb_array_elements_text(s.step -> 'after')) end, s.step
+from jsonb_array_elements(payload -> 'steps') with ordinality as s(step, place)
+$$;
+
+-- For the schema: which step of a group waits for which.
+create function pgsched.group_edges(payload jsonb) returns table(name text, waits_for text)
+language sql immutable as $$
+-- Who waits for whom: for the names in `after`; without it for all steps of the stage before. A stage is a run of steps of
+-- one order that may be side by side. Stages are not joined: the planner takes thousands of steps for a handful.
+with step as (select * from pgsched.group_steps(payload)),
+staged as (
+  select s.name, sum(s.begins) over (order by s."order", s.place) as stage
+  from (
+    select s.*, case
+      when s.parallel and lag(s.parallel) over w and lag(s."order") over w = s."order" then 0 else 1 end as begins
+    from step s where s."after" is null
+    window w as (order by s."order", s.place)) s
+),
+stages as (
+  select array_agg(s.name) as names, lag(array_agg(s.name)) over (order by s.stage) as earlier
+  from staged s group by s.stage
+)
+select n, e from stages s cross join unnest(s.names) n cross join unnest(s.earlier) e
+union all
+select s.name, a.waits_for from step s cross join unnest(s."after") a(waits_for)
+$$;
+
+-- The rule that the payload of a group breaks, or null.
+-- payload: An object with steps, as pgsched.flow makes it.
+create function pgsched.group_problem(payload jsonb) returns text
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- The rule that a group's payload breaks, or null.
+declare
+  one record;
+  steps integer;
+  laters integer[];
+  earliers integer[];
+  places integer[];  -- of each step, where its edges begin in the two above
+  waits integer[];  -- of each step, for how many it still waits
+  free integer[];
+  before integer[];
+  step integer;
+  edge integer;
+  head integer := 1;
+begin
+  if jsonb_typeof(payload -> 'steps') is distinct from 'array' or jsonb_array_length(payload -> 'steps') = 0 then
+    return 'steps must be a list of one step or more';
+  end if;
+  if jsonb_array_length(payload -> 'steps') > 10000 then
+    return 'steps must be at most 10000, got ' || jsonb_array_length(payload -> 'steps');
+  end if;
+  for one in select s.step, s.place from jsonb_array_elements(payload -> 'steps') with ordinality as s(step, place) loop
+    if jsonb_typeof(one.step) <> 'object' then
+      return format('step %s must be an object', one.place);
+    end if;
+    if jsonb_typeof(one.step -> 'task_type') is distinct from 'string' then
+      return format('step %s must have a task_type', one.place);
+    end if;
+    if exists (select from jsonb_object_keys(one.step) k where k not in (
+      'task_type', 'name', 'payload', 'metadata', 'order', 'parallel', 'after', 'queue', 'priority', 'max_attempts',
+      'backoff', 'backoff_delay', 'backoff_max', 'backoff_factor', 'backoff_jitter', 'timeout', 'on_dependency_dead', 'concurrency_key', 'tags')) then
+      return format('step %s: %s is no key of a step', one.place, (
+        select min(k) from jsonb_object_keys(one.step) k where k not in (
+          'task_type', 'name', 'payload', 'metadata', 'order', 'parallel', 'after', 'queue', 'priority', 'max_attempts',
+          'backoff', 'backoff_delay', 'backoff_max', 'backoff_factor', 'backoff_jitter', 'timeout', 'on_dependency_dead', 'concurrency_key', 'tags')));
+    end if;
+    if one.step ? 'name' and jsonb_typeof(one.step -> 'name') <> 'string' then
+      return format('step %s: name must be text', one.place);
+    end if;
+    if one.step ? 'order' and jsonb_typeof(one.step -> 'order') <> 'number' then
+      return format('step %s: order must be a number', one.place);
+    end if;
+    if one.step ? 'parallel' and jsonb_typeof(one.step -> 'parallel') <> 'boolean' then
+      return format('step %s: parallel must be true or false', one.place);
+    end if;
+    if one.step ? 'after' and (jsonb_typeof(one.step -> 'after') <> 'array'
+      or exists (select from jsonb_array_elements(one.step -> 'after') a where jsonb_typeof(a) <> 'string')) then
+      return format('step %s: after must be a list of names', one.place);
+    end if;
+    if one.step ? 'tags' and jsonb_typeof(one.step -> 'tags') <> 'array' then
+      return format('step %s: tags must be a list', one.place);
+    end if;
+    if one.step ->> 'task_type' = 'pgsched.group' then
+      perform pgsched.check_group(coalesce(one.step -> 'payload', '{}'));
+    end if;
+    -- The rules of the columns.
+    perform (one.step ->> 'task_type')::pgsched.task_type, (one.step -> 'payload')::pgsched.payload,
+      (one.step -> 'metadata')::pgsched.metadata, (one.step ->> 'queue')::pgsched.queue_name,
+      (one.step ->> 'priority')::pgsched.priority, (one.step ->> 'max_attempts')::pgsched.max_attempts,
+      (one.step ->> 'backoff')::pgsched.backoff, (one.step ->> 'backoff_delay')::pgsched.backoff_delay,
+      (one.step ->> 'backoff_max')::pgsched.backoff_max, (one.step ->> 'backoff_factor')::pgsched.backoff_factor, (one.step ->> 'backoff_jitter')::pgsched.backoff_jitter, (one.step ->> 'timeout')::pgsched.timeout,
+      (one.step ->> 'on_dependency_dead')::pgsched.on_dependency_dead,
+      (one.step ->> 'concurrency_key')::pgsched.concurrency_key;
+  end loop;
+  select s.name into one from pgsched.group_steps(payload) s group by s.name having count(*) > 1 limit 1;
+  if found then
+    return format('steps must have different names, %L is there twice', one.name);
+  end if;
+  select s.name, a.waits_for into one
+  from pgsched.group_steps(payload) s cross join unnest(s."after") a(waits_for)
+  where not exists (select from pgsched.group_steps(payload) o where o.name = a.waits_for) limit 1;
+  if found then
+    return format('step %L: after names %L, which is no step', one.name, one.waits_for);
+  end if;
+  if (select count(*) > 1000000 from pgsched.group_edges(payload)) then
+    return 'steps must not wait for one another more than 1000000 times in all: put a step in between that joins them';
+  end if;
+  -- Take away what waits for nothing that is left, edge by edge; a circle stays.
+  if exists (select from pgsched.group_steps(payload) s where cardinality(s."after") > 0) then
+    steps := jsonb_array_length(payload -> 'steps');
+    waits := array_fill(0, array[steps]);
+    places := array_fill(0, array[steps]);
+    before := array_fill(0, array[steps]);
+    select array_agg(e.later order by e.earlier), array_agg(e.earlier order by e.earlier) into laters, earliers
+    from (
+      select later.place::integer as later, earlier.place::integer as earlier
+      from pgsched.group_edges(payload) e
+      join pgsched.group_steps(payload) later on later.name = e.name
+      join pgsched.group_steps(payload) earlier on earlier.name = e.waits_for) e;
+    for edge in 1..cardinality(laters) loop
+      waits[laters[edge]] := waits[laters[edge]] + 1;
+      if places[earliers[edge]] = 0 then
+        places[earliers[edge]] := edge;
+      end if;
+    end loop;
+    free := array(select i from generate_series(1, steps) i where waits[i] = 0);
+    while head <= cardinality(free) loop
+      step := free[head];
+      edge := places[step];
+      while edge > 0 and edge <= cardinality(laters) and earliers[edge] = step loop
+        waits[laters[edge]] := waits[laters[edge]] - 1;
+        if waits[laters[edge]] = 0 then
+          free := free || laters[edge];
+        end if;
+        edge := edge + 1;
+      end loop;
+      head := head + 1;
+    end loop;
+    if cardinality(free) < steps then
+      -- What is left waits for a circle or is in one: back along the edges, until a step comes twice.
+      for edge in 1..cardinality(laters) loop
+        if waits[laters[edge]] > 0 and waits[earliers[edge]] > 0 then
+          before[laters[edge]] := earliers[edge];
+        end if;
+      end loop;
+      step := (select min(i) from generate_series(1, steps) i where waits[i] > 0);
+      for edge in 1..steps loop
+        step := before[step];
+      end loop;
+      free := array[step];
+      while before[step] <> free[1] loop
+        step := before[step];
+        free := free || step;
+      end loop;
+      return format('step %L waits for itself', (
+        select min(s.name) from pgsched.group_steps(payload) s where s.place = any(free)));
+    end if;
+  end if;
+  return null;
+end $$;
+
+-- For the schema: refuses a plan of steps that breaks a rule.
+create function pgsched.check_group(payload jsonb) returns void
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  problem text := pgsched.group_problem(payload);
+begin
+  if problem is not null then
+    raise invalid_parameter_value using message = 'payload of a group: ' || problem,
+      column = 'payload', table = 'tasks', schema = 'pgsched';
+  end if;
+end $$;
+
+-- For the schema: checks the plan of a group that is edited.
+create function pgsched.recheck_group() returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+begin
+  perform pgsched.check_group(new.payload);
+  return new;
+end $$;
+
+-- Queues and their limits ---------------------------------------------------------------------------------------------
+-- Settings, and claims that count what runs everywhere.
+
+-- The queues that have a task which waits or runs and is not paused.
+create function pgsched.queues_in_use() returns setof text
+language sql stable as $$
+with recursive used(name) as (
+  (select t.queue::text from pgsched.tasks t
+   where t.next_run_at is not null and t.enabled order by t.queue limit 1)
+  union all
+  select (select t.queue::text from pgsched.tasks t
+          where t.next_run_at is not null and t.enabled and t.queue > w.name order by t.queue limit 1)
+  from used w
+  where w.name is not null
+)
+select name from used where name is not null
+$$;
+
+-- Limits a queue over all workers, instead of the limits it had: so many running at once, so many starts in a time; of
+-- the whole queue, of each concurrency_key.
+-- name: The queue.
+-- concurrency: So many of its tasks run at once.
+-- concurrency_per_key: So many with the same concurrency_key run at once.
+-- rate: So many start within per.
+-- rate_per_key: So many with the same concurrency_key start within per.
+-- per: The time of a rate, from 100 milliseconds to 31 days.
+create function pgsched.limit_queue(
+  name text, concurrency integer default null, concurrency_per_key integer default null, rate integer default null,
+  rate_per_key integer default null, per interval default '00:00:01'::interval
+) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp set intervalstyle = 'postgres' as $$
+#variable_conflict use_column
+begin
+  if num_nonnulls(limit_queue.concurrency, limit_queue.concurrency_per_key, limit_queue.rate, limit_queue.rate_per_key) = 0 then
+    raise invalid_parameter_value using
+      message = format('limits of queue %L: give one at least; unlimit_queue takes them away', limit_queue.name);
+  end if;
+  insert into pgsched.queues as q (name, limits)
+  values (limit_queue.name, jsonb_strip_nulls(jsonb_build_object(
+    'concurrency', limit_queue.concurrency, 'concurrency_per_key', limit_queue.concurrency_per_key,
+    'rate', limit_queue.rate, 'rate_per_key', limit_queue.rate_per_key,
+    'per', case when num_nonnulls(limit_queue.rate, limit_queue.rate_per_key) > 0 then limit_queue.per end)))
+  on conflict (name) do update set limits = excluded.limits, updated_at = now();
+end $$;
+
+-- Takes the limits of a queue away. True if it had some.
+-- name: The queue.
+create function pgsched.unlimit_queue(name text) returns boolean
+language sql
+set search_path = pg_catalog, pg_temp as $$
+with changed as (
+  update pgsched.queues q set limits = '{}', updated_at = now()
+  where q.name = unlimit_queue.name and q.limits <> '{}'
+  returning q.name
+)
+select exists (select from changed)
+$$;
+
+-- The rule that the limits of a queue break, or null.
+-- limits: An object with concurrency, concurrency_per_key, rate, rate_per_key and per.
+create function pgsched.limits_problem(limits jsonb) returns text
+language plpgsql stable strict
+set search_path = pg_catalog, pg_temp set standard_conforming_strings = 'on' as $$
+#variable_conflict use_variable
+-- The rule that limits of a queue break, or null.
+declare
+  name text;
+  value jsonb;
+begin
+  if jsonb_typeof(limits) <> 'object' then
+    return 'must be a JSON object, as {"concurrency": 3}';
+  end if;
+  for name, value in select * from jsonb_each(limits) loop
+    if name in ('concurrency', 'concurrency_per_key', 'rate', 'rate_per_key') then
+      if jsonb_typeof(value) <> 'number' or value::text !~ '^\d{1,7}$' or value::text::integer not between 1 and 1000000 then
+        return format('%s must be a whole number between 1 and 1000000, got %s', name, left(value::text, 100));
+      end if;
+    elsif name = 'per' then
+      begin
+        if jsonb_typeof(value) <> 'string'
+          or (value #>> '{}')::interval not between interval '100 milliseconds' and interval '31 days' then
+          return format('per must be between 100 milliseconds and 31 days, got %s', left(value::text, 100));
+        end if;
+      exception when invalid_datetime_format or datetime_field_overflow or interval_field_overflow then
+        return format('per must be an interval, as "1 second", got %s', left(value::text, 100));
+      end;
+      if not limits ?| array['rate', 'rate_per_key'] then
+        return 'per is the time of a rate: it needs rate or rate_per_key';
+      end if;
+    else
+      return format('%L is no limit; there are concurrency, concurrency_per_key, rate, rate_per_key and per', left(name, 100));
+    end if;
+  end loop;
+  return null;
+end $$;
+
+-- For the schema: refuses limits of a queue that make no sense.
+create function pgsched.check_limits() returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  problem text := pgsched.limits_problem(new.limits);
+begin
+  if problem is not null then
+    raise invalid_parameter_value using message = format('limits of queue %L: %s', new.name, problem),
+      column = 'limits', table = 'queues', schema = 'pgsched';
+  end if;
+  new.limits_changed_at := clock_timestamp();
+  return new;
+end $$;
+
+-- For the schema: tells every worker that the way to claim from a queue may have changed.
+create function pgsched.announce_queue() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- Tells every worker that the way to claim from a queue may have changed.
+begin
+  if tg_op <> 'DELETE' and new.limits ?| array['concurrency', 'concurrency_per_key'] then
+    perform pgsched.adopt_slots(new.name);
+  end if;
+  perform pg_notify('pgsched_queues', case when tg_op = 'DELETE' then old.name else new.name end);
+  return null;
+end $$;
+
+-- For the schema: wakes the workers of a queue that is resumed.
+create function pgsched.unpause_queue() returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+begin
+  perform pgsched.wake_sleepers(new.name, '-infinity');
+  return new;
+end $$;
+
+-- For the schema: notes when a queue is no longer paused.
+create function pgsched.note_resumed() returns trigger
+language plpgsql as $$
+#variable_conflict use_variable
+begin
+  new.resumed_at := now();
+  return new;
+end $$;
+
+-- For workers: claims from several queues with limits or ageing, in their order, but for some tasks that it passes
+-- over.
+create function pgsched.claim_limited(
+  queues text[], rooms integer[], room integer, most_bytes bigint, worker uuid, lease double precision,
+  task_types text[], passed_over bigint[], looks_only boolean
+) returns table (
+  asked text, again double precision, held_back boolean, noted timestamptz, task pgsched.tasks, lease_expired boolean,
+  size bigint
+)
+language plpgsql as $$
+#variable_conflict use_variable
+-- Claims from several queues that are claimed apart, in their order, up to so many rows of each and of all. For queues that
+-- somebody else has locked it waits for a moment, together.
+declare
+  began constant timestamptz := clock_timestamp();
+  answer record;
+begin
+  for place in 1..cardinality(queues) loop
+    exit when most_bytes <= 0;
+    for answer in
+      select * from pgsched.claim_queue(
+        queues[place], worker, lease, task_types, passed_over, least(rooms[place], room), most_bytes,
+        clock_timestamp() < began + interval '20 milliseconds', looks_only)
+    loop
+      asked := answer.asked;
+      again := answer.again;
+      held_back := answer.held_back;
+      noted := answer.noted;
+      task := answer.task;
+      lease_expired := answer.lease_expired;
+      size := answer.size;
+      if answer.size is not null then
+        room := room - 1;
+        most_bytes := most_bytes - answer.size;
+      end if;
+      return next;
+    end loop;
+  end loop;
+end $$;
+
+-- For workers: claims due rows of one queue with limits or ageing, as many as these allow; the last row says when to
+-- ask again.
+create function pgsched.claim_queue(
+  name text, worker uuid, lease double precision, task_types text[], passed_over bigint[], room integer,
+  most_bytes bigint, waits boolean, looks_only boolean
+) returns table (
+  asked text, again double precision, held_back boolean, noted timestamptz, task pgsched.tasks, lease_expired boolean,
+  size bigint
+)
+language plpgsql as $$
+#variable_conflict use_variable
+-- Claims up to `room` due rows of one queue, and no more than its limits allow. Last comes a row without a task that says
+-- when it makes sense to ask again: `again` in seconds (0: at once; null: when something becomes due), whether a limit of
+-- concurrency holds rows back until others end, and as when the starts of this claim were noted. `waits`: for a moment, when
+-- somebody else has locked the queue; null: it was asked a moment ago. `looks_only`: it claims nothing, and returns what it would.
+declare
+  queue pgsched.queues;
+  moment timestamptz;
+  span interval;
+  horizon timestamptz;
+  bucket interval;
+  concurrency integer;
+  per_key integer;
+  rate integer;
+  rate_per_key integer;
+  free integer := room;
+  full_up boolean := false;
+  oldest timestamptz;
+  number integer;
+  ids bigint[];
+  taken integer;
+  locked bigint[];
+begin
+  asked := name;
+  held_back := false;
+  select * into queue from pgsched.queues q where q.name = claim_queue.name;
+  if queue.apart then
+    select * into queue from pgsched.queues q where q.name = claim_queue.name for no key update skip locked;
+    if not found then
+      -- Somebody else is claiming from it, and is done in a moment; or edits it, and takes as long as he likes.
+      if not waits then
+        again := 0.003;
+        return next;
+        return;
+      end if;
+      begin
+        perform set_config('lock_timeout', '30ms', true);
+        select * into queue from pgsched.queues q where q.name = claim_queue.name for no key update;
+      exception when lock_not_available then
+        again := 0.003;
+        return next;
+        return;
+      end;
+    end if;
+  end if;
+  if queue.paused then
+    return next;
+    return;
+  end if;
+  -- Not now(): the claim that held the row before this one began later than it was begun.
+  moment := clock_timestamp();
+  concurrency := (queue.limits ->> 'concurrency')::integer;
+  per_key := (queue.limits ->> 'concurrency_per_key')::integer;
+  rate := (queue.limits ->> 'rate')::integer;
+  rate_per_key := (queue.limits ->> 'rate_per_key')::integer;
+
+  if concurrency is not null or per_key is not null then
+    if queue.limits_changed_at > moment - interval '2 seconds' then
+      perform pgsched.adopt_slots(name);
+    end if;
+    delete from pgsched.slots s
+    where s.queue = name and not exists (
+      select from pgsched.tasks t
+      where t.id = any(array[s.task_id]) and t.fencing_token = s.fencing_token and t.status = 'running'
+        and t.locked_until >= now());
+  end if;
+  if concurrency is not null then
+    select concurrency - count(*) into number from pgsched.slots s where s.queue = name;
+    if number <= 0 then
+      held_back := true;
+      return next;
+      return;
+    end if;
+    full_up := number <= free;
+    free := least(free, number);
+  end if;
+  if rate is not null or rate_per_key is not null then
+    span := make_interval(secs => extract(epoch from coalesce(queue.limits ->> 'per', '1 second')::interval));
+    -- A handler begins some milliseconds after its claim, sooner or later: so much longer is the window.
+    horizon := moment - greatest(span * 1.01, span + interval '10 milliseconds');
+    bucket := span / 500;
+    if random() < 0.01 then
+      delete from pgsched.starts s where s.queue = name and s.at <= horizon;
+    end if;
+  end if;
+  if rate is not null then
+    delete from pgsched.starts s where s.queue = name and s.key = '' and s.at <= horizon;
+    select rate - coalesce(sum(s.number), 0), min(s.at) into number, oldest
+    from pgsched.starts s where s.queue = name and s.key = '' and s.at > horizon;
+    if number <= 0 then
+      again := extract(epoch from oldest - horizon);
+      return next;
+      return;
+    end if;
+    if number <= free then
+      full_up := false;
+      again := extract(epoch from coalesce(oldest, moment) - horizon);
+    end if;
+    free := least(free, number);
+  end if;
+
+  if room = 0 then
+    -- Only to know whether there is something.
+    again := case when exists (
+      select from generate_series(10, 1, -1) as p(priority)
+      cross join lateral (
+        select from pgsched.tasks t
+        where t.queue = name and t.priority = p.priority and t.next_run_at is not null and t.enabled
+          and t.next_run_at <= now() and (t.locked_until is null or t.locked_until < now())
+          and t.task_type = any(task_types) and t.id <> all(passed_over)
+        order by t.next_run_at
+        limit 1) t) then 0 end;
+    return next;
+    return;
+  end if;
+  if per_key is not null or rate_per_key is not null then
+    select p.ids, p.held_back into ids, held_back
+    from pgsched.pick_keyed(
+      name, task_types, passed_over, free, per_key, rate_per_key, horizon, queue.ageing, queue.ordering = 'lifo') p;
+  elsif queue.ageing is not null then
+    ids := array(
+      select c.id
+      from (
+        select t.id, t.next_run_at,
+          p.priority + floor(extract(epoch from now() - t.next_run_at) / extract(epoch from queue.ageing)) as weight
+        from generate_series(10, 1, -1) as p(priority)
+        cross join lateral (
+          select t.id, t.next_run_at
+          from pgsched.tasks t
+          where t.queue = name and t.priority = p.priority and t.next_run_at is not null and t.enabled
+            and t.next_run_at <= now() and (t.locked_until is null or t.locked_until < now())
+            and t.task_type = any(task_types) and t.id <> all(passed_over)
+          order by t.next_run_at, t.id
+          limit free) t
+      ) c
+      order by c.weight desc, c.next_run_at, c.id
+      limit free);
+  elsif queue.ordering = 'lifo' then
+    ids := array(
+      select t.id
+      from generate_series(10, 1, -1) as p(priority)
+      cross join lateral (
+        select t.id
+        from pgsched.tasks t
+        where t.queue = name and t.priority = p.priority and t.next_run_at is not null and t.enabled
+          and t.next_run_at <= now() and (t.locked_until is null or t.locked_until < now())
+          and t.task_type = any(task_types) and t.id <> all(passed_over)
+        order by t.next_run_at desc, t.id desc
+        limit free
+        for no key update skip locked) t
+      limit free);
+  else
+    ids := array(
+      select t.id
+      from generate_series(10, 1, -1) as p(priority)
+      cross join lateral (
+        select t.id
+        from pgsched.tasks t
+        where t.queue = name and t.priority = p.priority and t.next_run_at is not null and t.enabled
+          and t.next_run_at <= now() and (t.locked_until is null or t.locked_until < now())
+          and t.task_type = any(task_types) and t.id <> all(passed_over)
+        order by t.next_run_at, t.id
+        limit free
+        for no key update skip locked) t
+      limit free);
+  end if;
+
+  if looks_only then
+    return query
+    select name, null::double precision, null::boolean, null::timestamptz, t, false, 0::bigint
+    from unnest(ids) with ordinality as p(id, place) join pgsched.tasks t on t.id = any(array[p.id])
+    order by p.place;
+    return next;
+    return;
+  end if;
+  return query
+  with fitting as materialized (
+    -- As many as fit into so many bytes of payload, but one at least.
+    select * from (
+      select t.*, sum(t.bytes) over (order by p.place) - t.bytes as before
+      from unnest(ids) with ordinality as p(id, place)
+      cross join lateral (
+        select t.id, t.locked_by, t.fencing_token, t.attempts, t.started_at,
+          t.locked_by is null or t.unbegun_token is distinct from t.fencing_token as counts,
+          case when pg_column_compression(t.payload) is null then pg_column_size(t.payload)
+            else octet_length(t.payload::text) end as bytes
+        from pgsched.tasks t
+        where t.id = any(array[p.id]) and t.queue = name and t.next_run_at is not null and t.enabled
+          and (t.locked_until is null or t.locked_until < now())
+        for no key update skip locked) t
+    ) f
+    where f.before < most_bytes
+  ),
+  lost as (
+    insert into pgsched.executions (
+      task_id, task_type, queue, attempt, fencing_token, scheduled_for, worker_id, status, started_at, finished_at,
+      duration_ms, error)
+    select t.id, t.task_type, t.queue, f.attempts, f.fencing_token, t.scheduled_for, f.locked_by, 'lost',
+      f.started_at, now(), extract(epoch from now() - f.started_at) * 1000,
+      'the lease of worker ' || f.locked_by || ' ran out'
+    from fitting f join pgsched.tasks t on t.id = any(array[f.id])
+    where f.locked_by is not null and f.counts
+  ),
+  claimed as (
+    update pgsched.tasks t
+    set status = 'running', locked_by = claim_queue.worker, locked_until = now() + claim_queue.lease * interval '1 second',
+      attempts = t.attempts + f.counts::integer, fencing_token = t.fencing_token + 1, started_at = now()
+    from fitting f
+    where t.id = any(array[f.id])
+    returning t as task, t.id, t.fencing_token, coalesce(t.concurrency_key::text, '') as key, f.locked_by is not null as expired,
+      f.bytes
+  ),
+  occupied as (
+    insert into pgsched.slots as s (queue, key, task_id, fencing_token)
+    select name, c.key, c.id, c.fencing_token from claimed c
+    where concurrency is not null or per_key is not null
+    on conflict on constraint slots_pkey do update set fencing_token = excluded.fencing_token
+  ),
+  started as (
+    insert into pgsched.starts as s (queue, key, since, at, number)
+    select name, k.key, date_bin(bucket, moment, timestamptz '2000-01-01 00:00:00+00'), moment, k.number
+    from (
+      select '' as key, count(*)::integer as number from claimed c where rate is not null having count(*) > 0
+      union all
+      select c.key, count(*)::integer from claimed c where rate_per_key is not null and c.key <> '' group by c.key
+    ) k
+    on conflict on constraint starts_pkey do update
+      set at = greatest(s.at, excluded.at), number = s.number + excluded.number
+  )
+  select name, null::double precision, null::boolean, null::timestamptz, c.task, c.expired, c.bytes::bigint from claimed c;
+  get diagnostics taken = row_count;
+
+  if taken < cardinality(ids) and waits is not null
+    and (per_key is not null or rate_per_key is not null or queue.ageing is not null) then
+    -- These were picked without a lock. What somebody else has locked must not be in the way of what comes behind it.
+    locked := array(
+      with near as materialized (
+        (select t.id
+         from pgsched.tasks t
+         where t.queue = name and t.next_run_at is not null and t.enabled and t.next_run_at <= now()
+           and (t.locked_until is null or t.locked_until < now())
+         order by t.priority desc, t.next_run_at, t.id
+         limit 500)
+        union
+        select unnest(ids)
+      )
+      select n.id from near n
+      where n.id not in (
+        select t.id from pgsched.tasks t where t.id in (select o.id from near o) for no key update skip locked));
+    if locked && ids then
+      return query
+      select * from pgsched.claim_queue(
+        name, worker, lease, task_types, passed_over || locked, room - taken, most_bytes, null, looks_only);
+      return;
+    end if;
+  end if;
+  if taken < cardinality(ids) then
+    again := 0;   -- others were in the way, or the payloads were large
+    held_back := false;
+  elsif taken < free then
+    again := null;
+    if held_back and rate_per_key is not null then
+      select extract(epoch from min(s.at) - horizon) into again
+      from pgsched.starts s where s.queue = name and s.key > '' and s.at > horizon;
+    end if;
+    held_back := held_back and per_key is not null;
+  else
+    held_back := full_up;
+    if not full_up then
+      again := coalesce(again, 0);   -- there was room for no more
+    end if;
+  end if;
+  if taken > 0 and (rate is not null or rate_per_key is not null) then
+    noted := moment;
+  end if;
+  return next;
+end $$;
+
+-- For workers: chooses due rows of a queue with limits per key; the keys take turns.
+create function pgsched.pick_keyed(
+  name text, task_types text[], passed_over bigint[], free integer, per_key integer, rate_per_key integer,
+  horizon timestamptz, ageing interval, lifo boolean, out ids bigint[], out held_back boolean
+) returns record
+language plpgsql as $$
+#variable_conflict use_variable
+-- Up to `free` due rows of a queue with limits per key. The keys take turns, each claim begins after the key that was served
+-- last. A row without a key has no limit of a key; all of them together take turns like one key.
+declare
+  few constant integer := 500;    -- so many due rows are looked through one by one
+  step constant integer := 100;   -- keys that are looked at together
+  longest constant integer := 1000;   -- keys that one claim looks at
+  turn pgsched.turns;
+  priorities smallint[];
+  windowed integer;
+  found_keys text[];
+  keys text[] := '{}';
+  rooms integer[] := '{}';
+  keyless bigint[] := '{}';
+  chunk text[];
+  chunk_rooms integer[];
+  looked_at integer := 0;
+  visited text;
+  wrapped boolean := false;
+  last_place bigint;
+begin
+  ids := '{}';
+  held_back := false;
+  priorities := array(
+    select p.priority
+    from generate_series(10, 1, -1) as p(priority)
+    cross join lateral (
+      -- Ordered, so that it can be nothing but a probe of the index, whatever the statistics say.
+      select from pgsched.tasks t
+      where t.queue = name and t.priority = p.priority and t.next_run_at is not null and t.enabled
+        and t.next_run_at <= now()
+      order by t.next_run_at
+      limit 1) t);
+  if cardinality(priorities) = 0 then
+    return;
+  end if;
+  select * into turn from pgsched.turns t where t.queue = name;
+  turn.key := coalesce(turn.key, '');
+
+  -- The first due rows. When they are all there are, their keys are all the keys that matter.
+  select count(*), array_agg(distinct w.key) filter (where w.key is not null),
+    coalesce((array_agg(w.id order by w.weight desc, w.turn, w.id) filter (where w.key is null))[1:free], '{}')
+  into windowed, found_keys, keyless
+  from (
+    select d.id, d.concurrency_key as key, extract(epoch from d.next_run_at) * case when lifo then -1 else 1 end as turn,
+      p.priority + coalesce(floor(extract(epoch from now() - d.next_run_at) / extract(epoch from ageing)), 0) as weight
+    from unnest(priorities) as p(priority)
+    cross join lateral (
+      select t.id, t.concurrency_key::text, t.next_run_at
+      from pgsched.tasks t
+      where t.queue = name and t.priority = p.priority and t.next_run_at is not null and t.enabled
+        and t.next_run_at <= now() and (t.locked_until is null or t.locked_until < now())
+        and t.task_type = any(task_types) and t.id <> all(passed_over)
+      order by t.next_run_at, t.id
+      limit few
+    ) d
+    limit few
+  ) w;
+  if windowed = 0 then
+    return;
+  end if;
+
+  if windowed < few then
+    keys := array(select k from unnest(found_keys) k order by k <= turn.key, k);
+    rooms := pgsched.key_rooms(name, keys, per_key, rate_per_key, horizon, free);
+    visited := keys[cardinality(keys)];
+  else
+    visited := turn.key;
+    loop
+      chunk := pgsched.next_keys(name, visited, step);
+      if wrapped then
+        chunk := array(select k from unnest(chunk) k where k <= turn.key order by k);
+      end if;
+      looked_at := looked_at + cardinality(chunk);
+      if cardinality(chunk) > 0 then
+        chunk_rooms := pgsched.key_rooms(name, chunk, per_key, rate_per_key, horizon, free);
+        select keys || coalesce(array_agg(c.key order by c.place), '{}'),
+          rooms || coalesce(array_agg(c.room order by c.place), '{}')
+        into keys, rooms
+        from (
+          select c.key, c.room, c.place from unnest(chunk, chunk_rooms) with ordinality as c(key, room, place)
+          where c.room > 0 and exists (
+            select from pgsched.due_by_keys(
+              name, task_types, passed_over, array[c.key], array[1], priorities, ageing, lifo))
+          limit free - cardinality(keys)) c;
+        visited := chunk[cardinality(chunk)];
+      end if;
+      exit when cardinality(keys) >= free or looked_at >= longest;
+      if cardinality(chunk) < step then
+        exit when wrapped or turn.key = '';
+        wrapped := true;
+        visited := '';
+      end if;
+    end loop;
+    if cardinality(keyless) = 0 then
+      -- Rows without a key behind many that have one: each claim looks at the next thousand.
+      with roamed as (
+        select d.*, row_number() over () as place
+        from unnest(priorities) as p(priority)
+        cross join lateral (
+          select t.priority::smallint, t.next_run_at::timestamptz, t.id,
+            t.concurrency_key is null and (t.locked_until is null or t.locked_until < now())
+              and t.task_type = any(task_types) and t.id <> all(passed_over) as fits
+          from pgsched.tasks t
+          where t.queue = name and t.priority = p.priority and t.next_run_at is not null and t.enabled
+            and t.next_run_at <= now()
+            and (t.next_run_at, t.id) > (
+              case when p.priority = turn.roamed_priority then turn.roamed_at else '-infinity' end,
+              case when p.priority = turn.roamed_priority then turn.roamed_id else 0 end)
+          order by t.next_run_at, t.id
+          limit 2 * few
+        ) d
+        where p.priority <= coalesce(turn.roamed_priority, 10)
+        limit 2 * few
+      )
+      select (array_agg(r.id order by r.place) filter (where r.fits))[1:free],
+        (array_agg(r.priority order by r.place desc))[1], (array_agg(r.next_run_at order by r.place desc))[1],
+        (array_agg(r.id order by r.place desc))[1]
+      into keyless, turn.roamed_priority, turn.roamed_at, turn.roamed_id
+      from roamed r
+      having count(*) = 2 * few or count(*) filter (where r.fits) > 0;
+      keyless := coalesce(keyless, '{}');
+    end if;
+  end if;
+
+  select coalesce(array_agg(c.id order by c.round, c.place), '{}'),
+    (array_agg(c.place order by c.round desc, c.place desc) filter (where c.place > 0))[1]
+  into ids, last_place
+  from (
+    select r.id, r.round, r.place
+    from (
+      select d.id, d.round, d.place
+      from pgsched.due_by_keys(name, task_types, passed_over, keys, rooms, priorities, ageing, lifo) d
+      union all
+      select l.id, l.place, 0 from unnest(keyless) with ordinality as l(id, place)
+    ) r
+    order by r.round, r.place
+    limit free
+  ) c;
+  held_back := cardinality(ids) < least(free, windowed);
+  turn.queue := name;
+  if windowed < few or cardinality(keys) >= free then
+    visited := coalesce(keys[last_place], visited);
+  end if;
+  turn.key := coalesce(visited, turn.key);
+  insert into pgsched.turns as t values (turn.*)
+  on conflict (queue) do update set key = excluded.key, roamed_priority = excluded.roamed_priority,
+    roamed_at = excluded.roamed_at, roamed_id = excluded.roamed_id;
+end $$;
+
+-- For workers: the due rows of some keys of a queue, of each as many as it has room for.
+create function pgsched.due_by_keys(
+  name text, task_types text[], passed_over bigint[], keys text[], rooms integer[], priorities smallint[],
+  ageing interval, lifo boolean
+) returns table (place bigint, id bigint, round bigint)
+language sql stable rows 10 as $$
+-- The due rows of some keys, of each key so many as it has room, the first one in round 1.
+select k.place, c.id, row_number() over (partition by k.place order by c.weight desc, c.turn, c.id)
+from unnest(due_by_keys.keys, due_by_keys.rooms) with ordinality as k(key, room, place)
+cross join lateral (
+  select f.id, f.weight, f.turn
+  from (
+    select t.id, extract(epoch from t.next_run_at) * case when due_by_keys.lifo then -1 else 1 end as turn,
+      p.priority + coalesce(floor(extract(epoch from now() - t.next_run_at) / extract(epoch from due_by_keys.ageing)), 0) as weight
+    from unnest(due_by_keys.priorities) as p(priority)
+    cross join lateral (
+      select * from (
+        select t.id, t.next_run_at
+        from pgsched.tasks t
+        where not due_by_keys.lifo and t.queue = due_by_keys.name and t.concurrency_key = k.key and t.priority = p.priority
+          and t.next_run_at is not null and t.enabled and t.concurrency_key is not null and t.next_run_at <= now()
+          and (t.locked_until is null or t.locked_until < now()) and t.task_type = any(due_by_keys.task_types)
+          and t.id <> all(due_by_keys.passed_over)
+        order by t.next_run_at, t.id
+        limit k.room) first_in
+      union all
+      select * from (
+        select t.id, t.next_run_at
+        from pgsched.tasks t
+        where due_by_keys.lifo and t.queue = due_by_keys.name and t.concurrency_key = k.key and t.priority = p.priority
+          and t.next_run_at is not null and t.enabled and t.concurrency_key is not null and t.next_run_at <= now()
+          and (t.locked_until is null or t.locked_until < now()) and t.task_type = any(due_by_keys.task_types)
+          and t.id <> all(due_by_keys.passed_over)
+        order by t.next_run_at desc, t.id desc
+        limit k.room) last_in
+    ) t
+  ) f
+  order by f.weight desc, f.turn, f.id
+  limit k.room
+) c
+$$;
+
+-- For workers: the keys of a queue that come after one, due or not.
+create function pgsched.next_keys(name text, after text, number integer) returns text[]
+language sql stable as $$
+-- The keys that come next, due or not: one step of the index each, however many rows a key has.
+with recursive walk as (
+  (select t.concurrency_key::text as key
+   from pgsched.tasks t
+   where t.queue = next_keys.name and t.concurrency_key > next_keys.after and t.next_run_at is not null and t.enabled
+     and t.concurrency_key is not null
+   order by t.concurrency_key
+   limit 1)
+  union all
+  select (
+    select t.concurrency_key::text
+    from pgsched.tasks t
+    where t.queue = next_keys.name and t.concurrency_key > walk.key and t.next_run_at is not null and t.enabled
+      and t.concurrency_key is not null
+    order by t.concurrency_key
+    limit 1)
+  from walk where walk.key is not null
+)
+select array(select w.key from walk w where w.key is not null limit next_keys.number)
+$$;
+
+-- For workers: how many rows of each key may start now.
+create function pgsched.key_rooms(
+  name text, keys text[], per_key integer, rate_per_key integer, horizon timestamptz, most integer
+) returns integer[]
+language sql stable as $$
+-- How many rows of each key may start now. Dead slots were thrown away before.
+select array_agg(
+  greatest(0, least(most,
+    per_key - (select count(*) from pgsched.slots s where s.queue = name and s.key = k.key),
+    rate_per_key - (select coalesce(sum(s.number), 0) from pgsched.starts s
+                    where s.queue = name and s.key = k.key and s.at > horizon)))::integer
+  order by k.place)
+from unnest(keys) with ordinality as k(key, place)
+$$;
+
+-- For workers: counts what runs of a queue already, from before it had limits.
+create function pgsched.adopt_slots(name text) returns void
+language sql as $$
+-- What runs already, claimed before there were limits, counts too.
+insert into pgsched.slots as s (queue, key, task_id, fencing_token)
+select t.queue, coalesce(t.concurrency_key, ''), t.id, t.fencing_token
+from pgsched.tasks t
+where t.queue = adopt_slots.name and t.next_run_at is not null and t.enabled and t.next_run_at <= now()
+  and t.locked_until >= now()
+on conflict (queue, key, task_id) do update set fencing_token = excluded.fencing_token
+  where s.fencing_token <> excluded.fencing_token
+$$;
+
+-- For workers: starts that were counted at the claim happened later, so they count for longer.
+create function pgsched.note_late_start(queue text, noted timestamptz, late double precision) returns void
+language sql as $$
+-- The starts of a claim that were noted as at `noted` happened up to so many seconds later: they count for longer.
+update pgsched.starts s
+set at = greatest(s.at, note_late_start.noted + late * interval '1 second')
+where s.queue = note_late_start.queue and s.since = (
+  select max(b.since) from pgsched.starts b where b.queue = note_late_start.queue and b.since <= note_late_start.noted)
+$$;
+
+-- Claims that fail ----------------------------------------------------------------------------------------------------
+-- The way of a worker around rows that the database lets nobody claim.
+
+-- For workers: which of these tasks can be claimed, and what the database says to the others.
+create function pgsched.try_claims(
+  ids bigint[], worker uuid
+) returns table (id bigint, task_type text, queue text, state text, message text)
+language plpgsql as $$
+-- Claims each of these tasks by itself and takes it back: `state` is the SQLSTATE that it failed with, or null. A task that
+-- is not due, or is somebody else's by now, is not returned.
+#variable_conflict use_variable
+declare
+  one bigint;
+  tried bigint;
+  dropped boolean;
+begin
+  -- What would fail at the commit fails here.
+  set constraints all immediate;
+  foreach one in array ids loop
+    select t.id, t.task_type, t.queue into id, task_type, queue
+    from pgsched.tasks t
+    where t.id = one and t.next_run_at is not null and t.enabled and t.next_run_at <= now()
+      and (t.locked_until is null or t.locked_until < now());
+    continue when not found;
+    state := null;
+    message := null;
+    begin
+      with due as (
+        select t.id, t.locked_by, t.fencing_token, t.attempts, t.started_at,
+          t.locked_by is null or t.unbegun_token is distinct from t.fencing_token as counts
+        from pgsched.tasks t
+        where t.id = one
+        for no key update skip locked
+      ),
+      lost as (
+        insert into pgsched.executions (
+          task_id, task_type, queue, attempt, fencing_token, scheduled_for, worker_id, status, started_at, finished_at,
+          duration_ms, error)
+        select t.id, t.task_type, t.queue, due.attempts, due.fencing_token, t.scheduled_for, due.locked_by, 'lost',
+          due.started_at, now(), extract(epoch from now() - due.started_at) * 1000,
+          'the lease of worker ' || due.locked_by || ' ran out'
+        from due join pgsched.tasks t on t.id = due.id
+        where due.locked_by is not null and due.counts
+      ),
+      claimed as (
+        update pgsched.tasks t
+        set status = 'running', locked_by = try_claims.worker, locked_until = now() + interval '1 minute',
+          attempts = t.attempts + due.counts::integer, fencing_token = t.fencing_token + 1, started_at = now()
+        from due
+        where t.id = due.id
+        returning date_part('epoch', now() - t.next_run_at) as late, octet_length(t.payload::text) as bytes
+      )
+      select max(c.bytes), count(*) < (select count(*) from due) into tried, dropped from claimed c where c.late is not null;
+      if dropped then
+        raise triggered_action_exception using message = 'the update was dropped: a trigger of the table returns null for the row';
+      end if;
+      raise exception 'taken back' using errcode = 'PGSCH';
+    exception
+      when sqlstate 'PGSCH' then
+        null;
+      when others or assert_failure or query_canceled then
+        get stacked diagnostics state = returned_sqlstate, message = message_text;
+    end;
+    return next;
+  end loop;
+end $$;
+
+-- For workers: ends due tasks that the database lets nobody claim as dead, where that can be written.
+create function pgsched.bury_unclaimed(
+  ids bigint[], errors text[]
+) returns table (id bigint, attempts integer, refused text)
+language plpgsql as $$
+-- Ends due tasks that cannot be claimed as dead, each by itself: `refused` is why one cannot be ended either, or null. A task
+-- that is not due, or is somebody else's by now, is not returned.
+#variable_conflict use_variable
+declare
+  task pgsched.tasks;
+  noted boolean;
+begin
+  set constraints all immediate;
+  for place in 1..cardinality(ids) loop
+    -- Once more without the attempt that was lost, should that be what is refused.
+    foreach noted in array array[true, false] loop
+      begin
+        refused := null;
+        select * into task
+        from pgsched.tasks t
+        where t.id = ids[place] and t.next_run_at is not null and t.enabled and t.next_run_at <= now()
+          and (t.locked_until is null or t.locked_until < now())
+        for no key update skip locked;
+        exit when not found;
+        id := task.id;
+        attempts := task.attempts;
+        if noted and task.locked_by is not null and task.unbegun_token is distinct from task.fencing_token then
+          insert into pgsched.executions (
+            task_id, task_type, queue, attempt, fencing_token, scheduled_for, worker_id, status, started_at, finished_at,
+            duration_ms, error)
+          values (
+            task.id, task.task_type, task.queue, task.attempts, task.fencing_token, task.scheduled_for, task.locked_by, 'lost',
+            task.started_at, now(), extract(epoch from now() - task.started_at) * 1000,
+            'the lease of worker ' || task.locked_by || ' ran out');
+        end if;
+        update pgsched.tasks t
+        set status = 'dead', died_at = now(), next_run_at = null, completed_at = null, locked_by = null,
+          locked_until = null, last_error = errors[place], updated_at = now()
+        where t.id = task.id;
+        if not found then
+          raise triggered_action_exception using message = 'a trigger of the table drops that update, too';
+        end if;
+        if task.observed then
+          perform pgsched.settle(array[task.id]);
+        end if;
+        if exists (select from pgsched.queues q where q.name = task.queue and q.events) then
+          perform pg_notify('pgsched_events', json_build_object(
+            'event', 'dead', 'id', task.id, 'task_type', task.task_type, 'queue', task.queue, 'attempt', task.attempts,
+            'at', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'duration', null,
+            'error', left(split_part(errors[place], e'\n', 1), 500))::text);
+        end if;
+      exception
+        when others or assert_failure then
+          get stacked diagnostics refused = message_text;
+      end;
+      exit when refused is null or task.locked_by is null;
+    end loop;
+    if task.id is not null then
+      return next;
+    end if;
+  end loop;
+end $$;
+
+-- Retention -----------------------------------------------------------------------------------------------------------
+-- The history goes by whole days, finished tasks in small batches.
+
+-- How long finished and dead tasks of each queue that has some are kept, and how many.
+create function pgsched.retention_rules(
+) returns table (queue text, dead boolean, older_than interval, keep integer, archive boolean)
+language sql stable
+set search_path = pg_catalog, pg_temp as $$
+-- What holds for each queue that has finished rows. Its names by one probe each, however many rows there are. Without a row,
+-- older_than and keep nothing is deleted; 1000 years and the highest number are for ever.
+with recursive used(dead, name) as (
+  (select false, t.queue::text from pgsched.tasks t where t.completed_at is not null order by t.queue limit 1)
+  union all
+  (select true, t.queue::text from pgsched.tasks t where t.died_at is not null order by t.queue limit 1)
+  union all
+  select w.dead, case when w.dead
+    then (select t.queue::text from pgsched.tasks t where t.died_at is not null and t.queue > w.name order by t.queue limit 1)
+    else (select t.queue::text from pgsched.tasks t
+          where t.completed_at is not null and t.queue > w.name order by t.queue limit 1) end
+  from used w
+  where w.name is not null
+)
+select u.name, u.dead, nullif(
+    case when u.dead then coalesce(q.dead_retention, s.dead_retention) else coalesce(q.retention, s.retention) end,
+    interval '1000 years'),
+  nullif(
+    case when u.dead then coalesce(q.dead_retention_count, s.dead_retention_count)
+      else coalesce(q.retention_count, s.retention_count) end,
+    2147483647),
+  coalesce(q.archive, s.archive, false)
+from used u
+left join pgsched.queues q on q.name = u.name
+left join pgsched.settings s on true
+where u.name is not null
+order by u.name, u.dead
+$$;
+
+-- For workers: locks the next finished tasks of a queue that nobody needs any more. Returns how many it looked at (null
+-- while somebody else prunes), where it stopped, and their ids.
+create function pgsched.pick_prunable(
+  queue text, dead boolean, from_at timestamptz, from_id bigint, to_at timestamptz, to_id bigint, most integer,
+  out looked integer, out last_at timestamptz, out last_id bigint, out ids bigint[]
+) returns record
+language plpgsql security definer
+set enable_seqscan = 'off' set enable_bitmapscan = 'off' set jit = 'off' set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- The next rows of a queue that ended behind one place and not behind another, locked, but for those that are still needed.
+-- `looked` is null while somebody else prunes, and less than `most` when there are no more.
+--
+-- They are locked first and judged then, by statements that see what was committed by then: a row that depends on one of
+-- them holds a lock on it from its insert on (check_dependencies), so none can come meanwhile.
+declare
+  observed_ids bigint[];
+  parents bigint[];
+  kept bigint[] := '{}';
+  busy bigint[];
+begin
+  if not pg_try_advisory_xact_lock(hashtextextended('pgsched.prune', 0)) then
+    return;
+  end if;
+  if dead then
+    select count(*), (array_agg(p.died_at order by p.died_at desc, p.id desc))[1],
+      (array_agg(p.id order by p.died_at desc, p.id desc))[1], array_agg(p.id),
+      array_agg(p.id) filter (where p.observed), array_agg(distinct p.parent_id) filter (where p.parent_id is not null)
+    into looked, last_at, last_id, ids, observed_ids, parents
+    from (
+      select t.id, t.died_at, t.observed, t.parent_id
+      from pgsched.tasks t
+      where t.queue = pick_prunable.queue and t.died_at is not null
+        and (t.died_at, t.id) > (from_at, from_id) and (t.died_at, t.id) <= (to_at, to_id)
+        and t.status = 'dead' and t.declared is null
+      order by t.died_at, t.id
+      limit most
+      for update skip locked) p;
+  else
+    select count(*), (array_agg(p.completed_at order by p.completed_at desc, p.id desc))[1],
+      (array_agg(p.id order by p.completed_at desc, p.id desc))[1], array_agg(p.id),
+      array_agg(p.id) filter (where p.observed), array_agg(distinct p.parent_id) filter (where p.parent_id is not null)
+    into looked, last_at, last_id, ids, observed_ids, parents
+    from (
+      select t.id, t.completed_at, t.observed, t.parent_id
+      from pgsched.tasks t
+      where t.queue = pick_prunable.queue and t.completed_at is not null
+        and (t.completed_at, t.id) > (from_at, from_id) and (t.completed_at, t.id) <= (to_at, to_id)
+        and t.status in ('completed', 'cancelled') and t.declared is null
+      order by t.completed_at, t.id
+      limit most
+      for update skip locked) p;
+  end if;
+  if looked = 0 then
+    ids := '{}';
+    return;
+  end if;
+  -- Its result is asked for by whoever depends on it and has not ended, or is dead and may be tried again.
+  if cardinality(observed_ids) > 0 then
+    kept := kept || array(
+      select u from pgsched.tasks d cross join lateral unnest(d.depends_on) u
+      where cardinality(d.depends_on) > 0 and d.completed_at is null and u = any(observed_ids));
+  end if;
+  -- A group, a schedule, any task whose children have not all ended.
+  kept := kept || array(
+    select c.parent_id from pgsched.tasks c
+    where c.parent_id = any(ids) and c.completed_at is null and c.died_at is null);
+  if cardinality(parents) > 0 then
+    -- A step of the tick under way: the group asks for it when it joins. A step stays as long as another step of it does.
+    busy := array(
+      select g.id from pgsched.tasks g
+      where g.id = any(parents) and g.task_type = 'pgsched.group' and g.schedule_type = 'one_time'
+        and (g.completed_at is null and g.died_at is null or exists (
+          select from pgsched.tasks c where c.parent_id = g.id and c.completed_at is null and c.died_at is null)));
+    kept := kept || array(
+      select unnest(g.fired) from pgsched.tasks g
+      where g.id = any(parents) and g.fired is not null and g.completed_at is null and g.died_at is null);
+    if cardinality(busy) > 0 then
+      kept := kept || array(select t.id from pgsched.tasks t where t.id = any(ids) and t.parent_id = any(busy));
+    end if;
+  end if;
+  if cardinality(kept) > 0 then
+    ids := array(select i from unnest(ids) i except select k from unnest(kept) k);
+  end if;
+end $$;
+
+-- For workers: deletes the tasks of these that are completed, cancelled or dead, to the archive if that is said.
+-- Returns how many of each, how many something else keeps, and what.
+create function pgsched.prune_finished(
+  ids bigint[], archive boolean, out completed integer, out cancelled integer, out dead integer, out kept integer,
+  out refusal text
+) returns record
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' set enable_bitmapscan = 'off' set jit = 'off' as $$
+#variable_conflict use_variable
+begin
+  -- A crash may bring the last ones back, and they are deleted again.
+  perform set_config('synchronous_commit', 'off', true);
+  select count(*) filter (where d.refusal is null and d.status = 'completed'),
+    count(*) filter (where d.refusal is null and d.status = 'cancelled'),
+    count(*) filter (where d.refusal is null and d.status = 'dead'),
+    cardinality(ids) - count(*) filter (where d.refusal is null), min(d.refusal)
+  into completed, cancelled, dead, kept, refusal
+  from pgsched.delete_apart(ids, array['completed', 'cancelled', 'dead'], archive) d;
+end $$;
+
+-- For the schema: deletes tasks that have one of these statuses; what a foreign key or a trigger of others keeps stays,
+-- with the reason.
+create function pgsched.delete_apart(
+  ids bigint[], statuses text[], archive boolean default false
+) returns table (id bigint, status text, refusal text)
+language plpgsql as $$
+-- Deletes tasks, all at once if that can be, else in halves until those are found that something of the users' holds: a
+-- foreign key, a trigger. Those stay, each with the reason; so do the rest once so many have been found one by one, in
+-- another order each time. What is not about a row is raised.
+#variable_conflict use_variable
+declare
+  todo int8range[];
+  span int8range;
+  part bigint[];
+  gone bigint[];
+  were text[];
+  held bigint[] := '{}';
+  reference record;
+  columns text;
+  tries integer := 100;
+begin
+  ids := array(select distinct i from unnest(ids) i);
+  -- What foreign keys hold is mostly found by one look for each.
+  for reference in
+    select k.conrelid::regclass::text as name, a.attname
+    from pg_constraint k
+    join pg_attribute a on a.attrelid = k.conrelid and a.attnum = k.conkey[1]
+    where k.contype = 'f' and k.confrelid = 'pgsched.tasks'::regclass and k.conrelid <> k.confrelid
+      and k.confdeltype in ('a', 'r') and cardinality(k.conkey) = 1 and k.conparentid = 0
+  loop
+    begin
+      execute format('select array(select distinct r.%I from %s r where r.%I = any ($1))',
+        reference.attname, reference.name, reference.attname)
+      into part using ids;
+      held := held || part;
+      return query
+        select t.id, t.status::text, format('%s references it', reference.name)
+        from pgsched.tasks t where t.id = any(part);
+    exception
+      when insufficient_privilege then null;  -- so they are found one by one
+    end;
+  end loop;
+  ids := array(select i from unnest(ids) i except select h from unnest(held) h);
+  ids := array(select i from unnest(ids) i order by random());
+  if archive then
+    select string_agg(quote_ident(t.attname), ', ' order by t.attnum) into columns
+    from pg_attribute t
+    join pg_attribute a on a.attname = t.attname and a.atttypid = t.atttypid
+    where t.attrelid = 'pgsched.tasks'::regclass and a.attrelid = 'pgsched.archived_tasks'::regclass
+      and t.attnum > 0 and a.attnum > 1 and not t.attisdropped and a.attgenerated = '' and a.attidentity = '';
+  end if;
+  todo := array[int8range(1, cardinality(ids) + 1)];
+  while cardinality(todo) > 0 loop
+    span := todo[cardinality(todo)];
+    todo := trim_array(todo, 1);
+    continue when isempty(span);
+    part := ids[lower(span):upper(span) - 1];
+    begin
+      if archive then
+        execute format(
+          'with gone as (delete from pgsched.tasks t where t.id = any ($1) and t.status = any ($2) returning t.*),
+            kept as (insert into pgsched.archived_tasks (%s) select %s from gone)
+          select array_agg(g.id order by g.id), array_agg(g.status::text order by g.id) from gone g', columns, columns)
+        into gone, were using part, statuses;
+      else
+        with deleted as (
+          delete from pgsched.tasks t where t.id = any(part) and t.status = any(statuses) returning t.id, t.status)
+        select array_agg(d.id order by d.id), array_agg(d.status::text order by d.id) into gone, were from deleted d;
+      end if;
+      set constraints all immediate;  -- a foreign key may be deferred to the commit
+      return query select g.id, g.status, null::text from unnest(gone, were) as g(id, status);
+      return query
+        select t.id, t.status::text, 'a trigger keeps it'
+        from pgsched.tasks t where t.id = any(part) and t.status = any(statuses);
+    exception
+      when others then
+        if left(sqlstate, 2) in ('08', '25', '40', '53', '55', '57', '58', 'XX') then
+          raise;
+        end if;
+        if cardinality(part) > 1 then
+          todo := todo || int8range(lower(span), (lower(span) + upper(span)) / 2)
+            || int8range((lower(span) + upper(span)) / 2, upper(span));
+        else
+          tries := tries - 1;
+          return query select t.id, t.status::text, sqlerrm from pgsched.tasks t where t.id = any(part);
+        end if;
+    end;
+    exit when tries = 0;
+  end loop;
+end $$;
+
+-- The partitions of the history whose time was over by then, the oldest first.
+create function pgsched.history_days(
+  ended_before timestamptz
+) returns table (parent text, part text, begins timestamptz, ends timestamptz, bytes bigint)
+language sql stable
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO, MDY'
+  set standard_conforming_strings = 'on' as $$
+-- The partitions of the history whose time was over by then, the oldest first. Their bounds are text: written and read in UTC.
+select d.parent, d.part, d.bounds[1]::timestamptz, d.bounds[2]::timestamptz, pg_total_relation_size(d.id)
+from (
+  select i.inhrelid as id, p.relname::text as parent, c.relname::text as part,
+    regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \(''([^'']+)''\) TO \(''([^'']+)''\)') as bounds
+  from pg_inherits i
+  join pg_class c on c.oid = i.inhrelid
+  join pg_class p on p.oid = i.inhparent
+  where p.relnamespace = 'pgsched'::regnamespace and p.relname in ('executions', 'execution_logs', 'missed_ticks')
+) d
+where d.bounds is not null and d.bounds[2]::timestamptz <= ended_before
+order by d.bounds[2]::timestamptz, d.part
+$$;
+
+-- Makes the daily partitions of the history ahead of time; returns how many were made. Workers call it by themselves.
+-- days_ahead: From today, in UTC, so many days on.
+create function pgsched.make_partitions(days_ahead integer default 7) returns integer
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO, MDY'
+  set standard_conforming_strings = 'on' as $$
+-- Makes the partitions from today (UTC) to `days_ahead` days on. Built aside and attached, which unlike
+-- CREATE TABLE ... PARTITION OF does not lock out readers and writers of the other partitions. Rows that an absent
+-- partition sent to the default one are moved. Days are days of UTC, whatever the zone of the session; where partitions were
+-- cut otherwise once, a day gets the time that they leave, and the default partition takes the rest.
+#variable_conflict use_variable
+declare
+  parent text;
+  by_column text;
+  columns text;
+  day timestamptz;
+  part text;
+  span record;
+  made integer := 0;
+begin
+  perform pg_advisory_xact_lock(hashtext('pgsched.make_partitions'));
+  foreach parent in array array['executions', 'execution_logs', 'missed_ticks'] loop
+    by_column := case parent when 'executions' then 'started_at' when 'execution_logs' then 'logged_at' else 'noted_at' end;
+    for offset_days in 0..days_ahead loop
+      day := date_trunc('day', now()) + offset_days * interval '1 day';
+      part := parent || '_' || to_char(day, 'YYYYMMDD');
+      continue when to_regclass('pgsched.' || part) is not null;
+      select b.at as begins, least(day + interval '1 day', (
+          select min(o.begins) from pgsched.history_days('infinity') o where o.parent = parent and o.begins >= b.at)) as ends
+      into span
+      from (
+        select day as at
+        union
+        select o.ends from pgsched.history_days('infinity') o where o.parent = parent) b
+      where b.at >= day and b.at < day + interval '1 day' and not exists (
+        select from pgsched.history_days('infinity') o where o.parent = parent and o.begins <= b.at and o.ends > b.at)
+      order by 2 desc, 1
+      limit 1;
+      continue when not found;
+      begin
+        execute format(
+          'create table pgsched.%I (like pgsched.%I including defaults including constraints including generated)', part,
+          parent);
+        execute format('alter table pgsched.%I replica identity full', part);
+        -- Named, for users may have added columns, to some in another order.
+        select string_agg(quote_ident(a.attname), ', ' order by a.attnum) into columns
+        from pg_attribute a
+        where a.attrelid = ('pgsched.' || part)::regclass and a.attnum > 0 and not a.attisdropped and a.attgenerated = '';
+        execute format(
+          'with moved as (delete from pgsched.%I where %I >= %L and %I < %L returning %s) '
+          'insert into pgsched.%I (%s) select %s from moved',
+          parent || '_default', by_column, span.begins, by_column, span.ends, columns, part, columns, columns);
+        execute format(
+          'alter table pgsched.%I attach partition pgsched.%I for values from (%L) to (%L)', parent, part, span.begins,
+          span.ends);
+        made := made + 1;
+      exception
+        -- A partition of another kind is in the way, or a row came into the default one meanwhile: the next time.
+        when invalid_object_definition or check_violation then null;
+      end;
+    end loop;
+  end loop;
+  return made;
+end $$;
+
+-- For workers: drops a partition of the history whose time was over by then. False: somebody works with the history,
+-- try again.
+create function pgsched.drop_history(part text, ended_before timestamptz) returns boolean
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- Drops a partition of the history. It needs the table for itself for a moment, and whoever comes meanwhile waits behind it:
+-- so it waits for a tenth of a second at the most, and then says false. So it does while something of the users' (a view, a
+-- foreign key) depends on the partition.
+declare
+  day record;
+begin
+  select * into day from pgsched.history_days(ended_before) d where d.part = drop_history.part;
+  if not found then
+    raise invalid_parameter_value using
+      message = format('%s is no partition of the history that was over at %s', part, ended_before);
+  end if;
+  perform set_config('lock_timeout', '100ms', true);
+  execute format('lock table pgsched.%I in access exclusive mode', day.parent);
+  execute format('drop table pgsched.%I', day.part);
+  perform set_config('lock_timeout', '0', true);
+  return true;
+exception
+  when lock_not_available or deadlock_detected or undefined_table or dependent_objects_still_exist then
+    return false;
+end $$;
+
+-- For operators: lets nothing more into a partition of the history that was over by then, until the transaction ends.
+create function pgsched.hold_history(part text, ended_before timestamptz) returns boolean
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- Keeps rows from coming into a partition while it is copied. The history of today goes on.
+begin
+  if not exists (select from pgsched.history_days(ended_before) d where d.part = hold_history.part) then
+    return false;
+  end if;
+  perform set_config('lock_timeout', '100ms', true);
+  execute format('lock table pgsched.%I in share mode', part);
+  return true;
+exception
+  when lock_not_available or undefined_table then
+    return false;
+end $$;
+
+-- For workers: deletes rows of the history from before then that are in no partition of a day, up to so many of each
+-- kind.
+create function pgsched.prune_history(before timestamptz, most integer) returns integer
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- The history that no partition was made for in time: up to so many rows of the default partitions.
+declare
+  gone integer;
+  number integer := 0;
+begin
+  delete from pgsched.executions_default where ctid = any(array(
+    select ctid from pgsched.executions_default where started_at < before limit most));
+  get diagnostics gone = row_count;
+  number := number + gone;
+  delete from pgsched.execution_logs_default where ctid = any(array(
+    select ctid from pgsched.execution_logs_default where logged_at < before limit most));
+  get diagnostics gone = row_count;
+  number := number + gone;
+  delete from pgsched.missed_ticks_default where ctid = any(array(
+    select ctid from pgsched.missed_ticks_default where noted_at < before limit most));
+  get diagnostics gone = row_count;
+  return number + gone;
+end $$;
+
+-- Locks ---------------------------------------------------------------------------------------------------------------
+-- Named locks for programs.
+
+-- Takes a lock for an owner and returns its fencing token, or null while another owner has it. Renew it before ttl is
+-- over; call it outside a longer transaction.
+-- name: What is locked: 1 to 200 characters.
+-- owner: An id made up for this one acquisition; the same call again returns the same token.
+-- ttl: How long it is good for without a renewal, from 1 second to 1 day.
+-- holder: Who has it, for people.
+create function pgsched.lock(
+  name text, owner uuid, ttl interval default '00:00:30'::interval, holder text default null
+) returns bigint
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  held pgsched.locks;
+  token bigint;
+  ends timestamptz;
+begin
+  perform pgsched.refuse_lock(lock.name, lock.owner, lock.ttl);
+  -- One acquisition of a name at a time, so that a token that is drawn later is written later. Whoever comes meanwhile
+  -- does not wait: it is as if the lock were held, and soon it will be.
+  if not pg_try_advisory_xact_lock(hashtextextended('pgsched.lock ' || lock.name, 0)) then
+    return null;
+  end if;
+  select * into held from pgsched.locks l where l.name = lock.name;
+  if held.locked_until > clock_timestamp() then
+    if held.owner <> lock.owner then
+      return null;
+    end if;
+    -- Its own already: the answer to the first call was lost.
+    token := held.fencing_token;
+  else
+    token := nextval('pgsched.lock_tokens');
+  end if;
+  ends := clock_timestamp() + make_interval(secs => extract(epoch from lock.ttl));
+  insert into pgsched.locks as l (name, owner, holder, fencing_token, locked_until, acquired_at)
+  values (lock.name, lock.owner, lock.holder, token, ends, clock_timestamp())
+  on conflict on constraint locks_pkey do update
+  set owner = excluded.owner, holder = excluded.holder, fencing_token = excluded.fencing_token,
+    locked_until = excluded.locked_until,
+    acquired_at = case when l.fencing_token = excluded.fencing_token then l.acquired_at else excluded.acquired_at end
+  -- A renewal may have been on its way when the row was read.
+  where l.locked_until <= clock_timestamp() or l.owner = excluded.owner
+  returning l.fencing_token into token;
+  return token;
+end $$;
+
+-- Keeps a lock for ttl from now on. False: it was lost, because its time was over or somebody broke it.
+-- name: What is locked.
+-- owner: The id that it was taken with.
+-- ttl: How long it is good for from now on, from 1 second to 1 day.
+create function pgsched.renew_lock(name text, owner uuid, ttl interval default '00:00:30'::interval) returns boolean
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+begin
+  perform pgsched.refuse_lock(renew_lock.name, renew_lock.owner, renew_lock.ttl);
+  update pgsched.locks l
+  set locked_until = clock_timestamp() + make_interval(secs => extract(epoch from renew_lock.ttl))
+  where l.name = renew_lock.name and l.owner = renew_lock.owner and l.locked_until > clock_timestamp();
+  return found;
+end $$;
+
+-- Gives a lock back. False: the owner did not have it any more.
+-- name: What is locked.
+-- owner: The id that it was taken with.
+create function pgsched.unlock(name text, owner uuid) returns boolean
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  was_held boolean;
+begin
+  delete from pgsched.locks l where l.name = unlock.name and l.owner = unlock.owner
+  returning l.locked_until > clock_timestamp() into was_held;
+  return coalesce(was_held, false);
+end $$;
+
+-- For the schema: refuses arguments of a lock that make no sense.
+create function pgsched.refuse_lock(name text, owner uuid, ttl interval) returns void
+language plpgsql as $$
+#variable_conflict use_variable
+begin
+  if name is null or length(name) not between 1 and 200 then
+    raise invalid_parameter_value using
+      message = format('lock name must have 1 to 200 characters, got %s', coalesce(length(name)::text, 'null'));
+  end if;
+  if name ~ '[[:cntrl:]]' then
+    raise invalid_parameter_value using
+      message = format('lock name must not contain control characters, got %s', to_jsonb(name));
+  end if;
+  if owner is null then
+    raise invalid_parameter_value using message = format('lock %L: owner must be a uuid, got null', name);
+  end if;
+  if ttl is null or ttl not between interval '1 second' and interval '1 day' then
+    raise invalid_parameter_value using
+      message = format('lock %L: ttl must be between 1 second and 1 day, got %s', name, coalesce(ttl::text, 'null'));
+  end if;
+end $$;
+
+-- For programs of earlier releases ------------------------------------------------------------------------------------
+-- What nothing above calls any more.
+
+-- For workers: claims from several queues with limits or ageing, in their order.
+create function pgsched.claim_apart(
+  queues text[], rooms integer[], room integer, most_bytes bigint, worker uuid, lease double precision,
+  task_types text[]
+) returns table (
+  asked text, again double precision, held_back boolean, noted timestamptz, task pgsched.tasks, lease_expired boolean,
+  size bigint
+)
+language plpgsql as $$
+#variable_conflict use_variable
+-- Claims from several queues that are claimed apart, in their order, up to so many rows of each and of all.
+declare
+  answer record;
+begin
+  for place in 1..cardinality(queues) loop
+    exit when most_bytes <= 0;
+    for answer in
+      select * from pgsched.claim_from(queues[place], worker, lease, task_types, least(rooms[place], room), most_bytes)
+    loop
+      asked := answer.asked;
+      again := answer.again;
+      held_back := answer.held_back;
+      noted := answer.noted;
+      task := answer.task;
+      lease_expired := answer.lease_expired;
+      size := answer.size;
+      if answer.size is not null then
+        room := room - 1;
+        most_bytes := most_bytes - answer.size;
+      end if;
+      return next;
+    end loop;
+  end loop;
+end $$;
+
+-- For workers: claims due rows of one queue with limits or ageing, as many as these allow; the last row says when to
+-- ask again.
+create function pgsched.claim_from(
+  name text, worker uuid, lease double precision, task_types text[], room integer, most_bytes bigint
+) returns table (
+  asked text, again double precision, held_back boolean, noted timestamptz, task pgsched.tasks, lease_expired boolean,
+  size bigint
+)
+language plpgsql as $$
+#variable_conflict use_variable
+-- Claims up to `room` due rows of one queue, and no more than its limits allow. Last comes a row without a task that says
+-- when it makes sense to ask again: `again` in seconds (0: at once; null: when something becomes due), whether a limit of
+-- concurrency holds rows back until others end, and as when the starts of this claim were noted.
+declare
+  queue pgsched.queues;
+  moment timestamptz;
+  span interval;
+  horizon timestamptz;
+  bucket interval;
+  concurrency integer;
+  per_key integer;
+  rate integer;
+  rate_per_key integer;
+  free integer := room;
+  full_up boolean := false;
+  oldest timestamptz;
+  number integer;
+  ids bigint[];
+  taken integer;
+begin
+  asked := name;
+  held_back := false;
+  select * into queue from pgsched.queues q where q.name = claim_from.name;
+  if queue.apart then
+    select * into queue from pgsched.queues q where q.name = claim_from.name for no key update skip locked;
+    if not found then
+      -- Somebody else is claiming from it, and is done in a moment; or edits it, and takes as long as he likes.
+      begin
+        perform set_config('lock_timeout', '30ms', true);
+        select * into queue from pgsched.queues q where q.name = claim_from.name for no key update;
+      exception when lock_not_available then
+        again := 0.003;
+        return next;
+        return;
+      end;
+    end if;
+  end if;
+  if queue.paused then
+    return next;
+    return;
+  end if;
+  -- Not now(): the claim that held the row before this one began later than it was begun.
+  moment := clock_timestamp();
+  concurrency := (queue.limits ->> 'concurrency')::integer;
+  per_key := (queue.limits ->> 'concurrency_per_key')::integer;
+  rate := (queue.limits ->> 'rate')::integer;
+  rate_per_key := (queue.limits ->> 'rate_per_key')::integer;
+
+  if concurrency is not null or per_key is not null then
+    if queue.limits_changed_at > moment - interval '2 seconds' then
+      perform pgsched.adopt_slots(name);
+    end if;
+    delete from pgsched.slots s
+    where s.queue = name and not exists (
+      select from pgsched.tasks t
+      where t.id = any(array[s.task_id]) and t.fencing_token = s.fencing_token and t.status = 'running'
+        and t.locked_until >= now());
+  end if;
+  if concurrency is not null then
+    select concurrency - count(*) into number from pgsched.slots s where s.queue = name;
+    if number <= 0 then
+      held_back := true;
+      return next;
+      return;
+    end if;
+    full_up := number <= free;
+    free := least(free, number);
+  end if;
+  if rate is not null or rate_per_key is not null then
+    span := make_interval(secs => extract(epoch from coalesce(queue.limits ->> 'per', '1 second')::interval));
+    -- A handler begins some milliseconds after its claim, sooner or later: so much longer is the window.
+    horizon := moment - greatest(span * 1.01, span + interval '10 milliseconds');
+    bucket := span / 500;
+    if random() < 0.01 then
+      delete from pgsched.starts s where s.queue = name and s.at <= horizon;
+    end if;
+  end if;
+  if rate is not null then
+    delete from pgsched.starts s where s.queue = name and s.key = '' and s.at <= horizon;
+    select rate - coalesce(sum(s.number), 0), min(s.at) into number, oldest
+    from pgsched.starts s where s.queue = name and s.key = '' and s.at > horizon;
+    if number <= 0 then
+      again := extract(epoch from oldest - horizon);
+      return next;
+      return;
+    end if;
+    if number <= free then
+      full_up := false;
+      again := extract(epoch from coalesce(oldest, moment) - horizon);
+    end if;
+    free := least(free, number);
+  end if;
+
+  if room = 0 then
+    -- Only to know whether there is something.
+    again := case when exists (
+      select from generate_series(10, 1, -1) as p(priority)
+      cross join lateral (
+        select from pgsched.tasks t
+        where t.queue = name and t.priority = p.priority and t.next_run_at is not null and t.enabled
+          and t.next_run_at <= now() and (t.locked_until is null or t.locked_until < now())
+          and t.task_type = any(task_types)
+        order by t.next_run_at
+        limit 1) t) then 0 end;
+    return next;
+    return;
+  end if;
+  if per_key is not null or rate_per_key is not null then
+    select p.ids, p.held_back into ids, held_back
+    from pgsched.pick_by_turns(
+      name, task_types, free, per_key, rate_per_key, horizon, queue.ageing, queue.ordering = 'lifo') p;
+  elsif queue.ageing is not null then
+    ids := array(
+      select c.id
+      from (
+        select t.id, t.next_run_at,
+          p.priority + floor(extract(epoch from now() - t.next_run_at) / extract(epoch from queue.ageing)) as weight
+        from generate_series(10, 1, -1) as p(priority)
+        cross join lateral (
+          select t.id, t.next_run_at
+          from pgsched.tasks t
+          where t.queue = name and t.priority = p.priority and t.next_run_at is not null and t.enabled
+            and t.next_run_at <= now() and (t.locked_until is null or t.locked_until < now())
+            and t.task_type = any(task_types)
+          order by t.next_run_at, t.id
+          limit free) t
+      ) c
+      order by c.weight desc, c.next_run_at, c.id
+      limit free);
+  elsif queue.ordering = 'lifo' then
+    ids := array(
+      select t.id
+      from generate_series(10, 1, -1) as p(priority)
+      cross join lateral (
+        select t.id
+        from pgsched.tasks t
+        where t.queue = name and t.priority = p.priority and t.next_run_at is not null and t.enabled
+          and t.next_run_at <= now() and (t.locked_until is null or t.locked_until < now())
+          and t.task_type = any(task_types)
+        order by t.next_run_at desc, t.id desc
+        limit free
+        for no key update skip locked) t
+      limit free);
+  else
+    ids := array(
+      select t.id
+      from generate_series(10, 1, -1) as p(priority)
+      cross join lateral (
+        select t.id
+        from pgsched.tasks t
+        where t.queue = name and t.priority = p.priority and t.next_run_at is not null and t.enabled
+          and t.next_run_at <= now() and (t.locked_until is null or t.locked_until < now())
+          and t.task_type = any(task_types)
+        order by t.next_run_at, t.id
+        limit free
+        for no key update skip locked) t
+      limit free);
+  end if;
+
+  return query
+  with fitting as materialized (
+    -- As many as fit into so many bytes of payload, but one at least.
+    select * from (
+      select t.*, sum(t.bytes) over (order by p.place) - t.bytes as before
+      from unnest(ids) with ordinality as p(id, place)
+      cross join lateral (
+        select t.id, t.locked_by, t.fencing_token, t.attempts, t.started_at,
+          case when pg_column_compression(t.payload) is null then pg_column_size(t.payload)
+            else octet_length(t.payload::text) end as bytes
+        from pgsched.tasks t
+        where t.id = any(array[p.id]) and t.queue = name and t.next_run_at is not null and t.enabled
+          and (t.locked_until is null or t.locked_until < now())
+        for no key update skip locked) t
+    ) f
+    where f.before < most_bytes
+  ),
+  lost as (
+    insert into pgsched.executions (
+      task_id, task_type, queue, attempt, fencing_token, scheduled_for, worker_id, status, started_at, finished_at,
+      duration_ms, error)
+    select t.id, t.task_type, t.queue, f.attempts, f.fencing_token, t.scheduled_for, f.locked_by, 'lost',
+      f.started_at, now(), extract(epoch from now() - f.started_at) * 1000,
+      'the lease of worker ' || f.locked_by || ' ran out'
+    from fitting f join pgsched.tasks t on t.id = any(array[f.id])
+    where f.locked_by is not null
+  ),
+  claimed as (
+    update pgsched.tasks t
+    set status = 'running', locked_by = claim_from.worker, locked_until = now() + claim_from.lease * interval '1 second',
+      attempts = t.attempts + 1, fencing_token = t.fencing_token + 1, started_at = now()
+    from fitting f
+    where t.id = any(array[f.id])
+    returning t as task, t.id, t.fencing_token, coalesce(t.concurrency_key::text, '') as key, f.locked_by is not null as expired,
+      f.bytes
+  ),
+  occupied as (
+    insert into pgsched.slots as s (queue, key, task_id, fencing_token)
+    select name, c.key, c.id, c.fencing_token from claimed c
+    where concurrency is not null or per_key is not null
+    on conflict on constraint slots_pkey do update set fencing_token = excluded.fencing_token
+  ),
+  started as (
+    insert into pgsched.starts as s (queue, key, since, at, number)
+    select name, k.key, date_bin(bucket, moment, timestamptz '2000-01-01 00:00:00+00'), moment, k.number
+    from (
+      select '' as key, count(*)::integer as number from claimed c where rate is not null having count(*) > 0
+      union all
+      select c.key, count(*)::integer from claimed c where rate_per_key is not null and c.key <> '' group by c.key
+    ) k
+    on conflict on constraint starts_pkey do update
+      set at = greatest(s.at, excluded.at), number = s.number + excluded.number
+  )
+  select name, null::double precision, null::boolean, null::timestamptz, c.task, c.expired, c.bytes::bigint from claimed c;
+  get diagnostics taken = row_count;
+
+  if taken < cardinality(ids) then
+    again := 0;   -- others were in the way, or the payloads were large
+    held_back := false;
+  elsif taken < free then
+    again := null;
+    if held_back and rate_per_key is not null then
+      select extract(epoch from min(s.at) - horizon) into again
+      from pgsched.starts s where s.queue = name and s.key > '' and s.at > horizon;
+    end if;
+    held_back := held_back and per_key is not null;
+  else
+    held_back := full_up;
+    if not full_up then
+      again := coalesce(again, 0);   -- there was room for no more
+    end if;
+  end if;
+  if taken > 0 and (rate is not null or rate_per_key is not null) then
+    noted := moment;
+  end if;
+  return next;
+end $$;
+
+-- For workers: chooses due rows of a queue with limits per key; the keys take turns.
+create function pgsched.pick_by_turns(
+  name text, task_types text[], free integer, per_key integer, rate_per_key integer, horizon timestamptz,
+  ageing interval, lifo boolean, out ids bigint[], out held_back boolean
+) returns record
+language plpgsql as $$
+#variable_conflict use_variable
+-- Up to `free` due rows of a queue with limits per key. The keys take turns, each claim begins after the key that was served
+-- last. A row without a key has no limit of a key; all of them together take turns like one key.
+declare
+  few constant integer := 500;    -- so many due rows are looked through one by one
+  step constant integer := 100;   -- keys that are looked at together
+  longest constant integer := 1000;   -- keys that one claim looks at
+  turn pgsched.turns;
+  priorities smallint[];
+  windowed integer;
+  found_keys text[];
+  keys text[] := '{}';
+  rooms integer[] := '{}';
+  keyless bigint[] := '{}';
+  chunk text[];
+  chunk_rooms integer[];
+  looked_at integer := 0;
+  visited text;
+  wrapped boolean := false;
+  last_place bigint;
+begin
+  ids := '{}';
+  held_back := false;
+  priorities := array(
+    select p.priority
+    from generate_series(10, 1, -1) as p(priority)
+    cross join lateral (
+      -- Ordered, so that it can be nothing but a probe of the index, whatever the statistics say.
+      select from pgsched.tasks t
+      where t.queue = name and t.priority = p.priority and t.next_run_at is not null and t.enabled
+        and t.next_run_at <= now()
+      order by t.next_run_at
+      limit 1) t);
+  if cardinality(priorities) = 0 then
+    return;
+  end if;
+  select * into turn from pgsched.turns t where t.queue = name;
+  turn.key := coalesce(turn.key, '');
+
+  -- The first due rows. When they are all there are, their keys are all the keys that matter.
+  select count(*), array_agg(distinct w.key) filter (where w.key is not null),
+    coalesce((array_agg(w.id order by w.weight desc, w.turn, w.id) filter (where w.key is null))[1:free], '{}')
+  into windowed, found_keys, keyless
+  from (
+    select d.id, d.concurrency_key as key, extract(epoch from d.next_run_at) * case when lifo then -1 else 1 end as turn,
+      p.priority + coalesce(floor(extract(epoch from now() - d.next_run_at) / extract(epoch from ageing)), 0) as weight
+    from unnest(priorities) as p(priority)
+    cross join lateral (
+      select t.id, t.concurrency_key::text, t.next_run_at
+      from pgsched.tasks t
+      where t.queue = name and t.priority = p.priority and t.next_run_at is not null and t.enabled
+        and t.next_run_at <= now() and (t.locked_until is null or t.locked_until < now())
+        and t.task_type = any(task_types)
+      order by t.next_run_at, t.id
+      limit few
+    ) d
+    limit few
+  ) w;
+  if windowed = 0 then
+    return;
+  end if;
+
+  if windowed < few then
+    keys := array(select k from unnest(found_keys) k order by k <= turn.key, k);
+    rooms := pgsched.key_rooms(name, keys, per_key, rate_per_key, horizon, free);
+    visited := keys[cardinality(keys)];
+  else
+    visited := turn.key;
+    loop
+      chunk := pgsched.next_keys(name, visited, step);
+      if wrapped then
+        chunk := array(select k from unnest(chunk) k where k <= turn.key order by k);
+      end if;
+      looked_at := looked_at + cardinality(chunk);
+      if cardinality(chunk) > 0 then
+        chunk_rooms := pgsched.key_rooms(name, chunk, per_key, rate_per_key, horizon, free);
+        select keys || coalesce(array_agg(c.key order by c.place), '{}'),
+          rooms || coalesce(array_agg(c.room order by c.place), '{}')
+        into keys, rooms
+        from (
+          select c.key, c.room, c.place from unnest(chunk, chunk_rooms) with ordinality as c(key, room, place)
+          where c.room > 0 and exists (
+            select from pgsched.due_of_keys(name, task_types, array[c.key], array[1], priorities, ageing, lifo))
+          limit free - cardinality(keys)) c;
+        visited := chunk[cardinality(chunk)];
+      end if;
+      exit when cardinality(keys) >= free or looked_at >= longest;
+      if cardinality(chunk) < step then
+        exit when wrapped or turn.key = '';
+        wrapped := true;
+        visited := '';
+      end if;
+    end loop;
+    if cardinality(keyless) = 0 then
+      -- Rows without a key behind many that have one: each claim looks at the next thousand.
+      with roamed as (
+        select d.*, row_number() over () as place
+        from unnest(priorities) as p(priority)
+        cross join lateral (
+          select t.priority::smallint, t.next_run_at::timestamptz, t.id,
+            t.concurrency_key is null and (t.locked_until is null or t.locked_until < now())
+              and t.task_type = any(task_types) as fits
+          from pgsched.tasks t
+          where t.queue = name and t.priority = p.priority and t.next_run_at is not null and t.enabled
+            and t.next_run_at <= now()
+            and (t.next_run_at, t.id) > (
+              case when p.priority = turn.roamed_priority then turn.roamed_at else '-infinity' end,
+              case when p.priority = turn.roamed_priority then turn.roamed_id else 0 end)
+          order by t.next_run_at, t.id
+          limit 2 * few
+        ) d
+        where p.priority <= coalesce(turn.roamed_priority, 10)
+        limit 2 * few
+      )
+      select (array_agg(r.id order by r.place) filter (where r.fits))[1:free],
+        (array_agg(r.priority order by r.place desc))[1], (array_agg(r.next_run_at order by r.place desc))[1],
+        (array_agg(r.id order by r.place desc))[1]
+      into keyless, turn.roamed_priority, turn.roamed_at, turn.roamed_id
+      from roamed r
+      having count(*) = 2 * few or count(*) filter (where r.fits) > 0;
+      keyless := coalesce(keyless, '{}');
+    end if;
+  end if;
+
+  select coalesce(array_agg(c.id order by c.round, c.place), '{}'),
+    (array_agg(c.place order by c.round desc, c.place desc) filter (where c.place > 0))[1]
+  into ids, last_place
+  from (
+    select r.id, r.round, r.place
+    from (
+      select d.id, d.round, d.place
+      from pgsched.due_of_keys(name, task_types, keys, rooms, priorities, ageing, lifo) d
+      union all
+      select l.id, l.place, 0 from unnest(keyless) with ordinality as l(id, place)
+    ) r
+    order by r.round, r.place
+    limit free
+  ) c;
+  held_back := cardinality(ids) < least(free, windowed);
+  turn.queue := name;
+  if windowed < few or cardinality(keys) >= free then
+    visited := coalesce(keys[last_place], visited);
+  end if;
+  turn.key := coalesce(visited, turn.key);
+  insert into pgsched.turns as t values (turn.*)
+  on conflict (queue) do update set key = excluded.key, roamed_priority = excluded.roamed_priority,
+    roamed_at = excluded.roamed_at, roamed_id = excluded.roamed_id;
+end $$;
+
+-- For workers: the due rows of some keys of a queue, of each as many as it has room for.
+create function pgsched.due_of_keys(
+  name text, task_types text[], keys text[], rooms integer[], priorities smallint[], ageing interval, lifo boolean
+) returns table (place bigint, id bigint, round bigint)
+language sql stable rows 10 as $$
+-- The due rows of some keys, of each key so many as it has room, the first one in round 1.
+select k.place, c.id, row_number() over (partition by k.place order by c.weight desc, c.turn, c.id)
+from unnest(due_of_keys.keys, due_of_keys.rooms) with ordinality as k(key, room, place)
+cross join lateral (
+  select f.id, f.weight, f.turn
+  from (
+    select t.id, extract(epoch from t.next_run_at) * case when due_of_keys.lifo then -1 else 1 end as turn,
+      p.priority + coalesce(floor(extract(epoch from now() - t.next_run_at) / extract(epoch from due_of_keys.ageing)), 0) as weight
+    from unnest(due_of_keys.priorities) as p(priority)
+    cross join lateral (
+      select * from (
+        select t.id, t.next_run_at
+        from pgsched.tasks t
+        where not due_of_keys.lifo and t.queue = due_of_keys.name and t.concurrency_key = k.key and t.priority = p.priority
+          and t.next_run_at is not null and t.enabled and t.concurrency_key is not null and t.next_run_at <= now()
+          and (t.locked_until is null or t.locked_until < now()) and t.task_type = any(due_of_keys.task_types)
+        order by t.next_run_at, t.id
+        limit k.room) first_in
+      union all
+      select * from (
+        select t.id, t.next_run_at
+        from pgsched.tasks t
+        where due_of_keys.lifo and t.queue = due_of_keys.name and t.concurrency_key = k.key and t.priority = p.priority
+          and t.next_run_at is not null and t.enabled and t.concurrency_key is not null and t.next_run_at <= now()
+          and (t.locked_until is null or t.locked_until < now()) and t.task_type = any(due_of_keys.task_types)
+        order by t.next_run_at desc, t.id desc
+        limit k.room) last_in
+    ) t
+  ) f
+  order by f.weight desc, f.turn, f.id
+  limit k.room
+) c
+$$;
+
+-- For workers: deletes the tasks of these that are completed, cancelled or dead, to the archive if that is said.
+-- Returns how many of each.
+create function pgsched.delete_finished(
+  ids bigint[], archive boolean, out completed integer, out cancelled integer, out dead integer
+) returns record
+language sql security definer
+set search_path = pg_catalog, pg_temp as $$
+-- For programs before version 19.
+select p.completed, p.cancelled, p.dead from pgsched.prune_finished(ids, archive) p
+$$;
+
+-- =====================================================================================================================
+-- 6. Triggers
+-- =====================================================================================================================
+
+create trigger follow after delete or update on pgsched.calendars for each row
+  execute function pgsched.follow_calendar();
+
+create trigger check_limits before insert or update of limits on pgsched.queues for each row
+  execute function pgsched.check_limits();
+
+create trigger resumed before update of paused on pgsched.queues for each row when (old.paused and not new.paused)
+  execute function pgsched.note_resumed();
+
+create trigger announce after insert or delete or update of limits, ageing, ordering, events on pgsched.queues
+  for each row execute function pgsched.announce_queue();
+
+create trigger wake after update of paused on pgsched.queues for each row when (old.paused and not new.paused)
+  execute function pgsched.unpause_queue();
+
+create trigger block before update of depends_on on pgsched.tasks
+  for each row when (old.depends_on::bigint[] is distinct from new.depends_on::bigint[])
+  execute function pgsched.change_dependencies();
+
+create trigger guard before insert on pgsched.tasks
+  for each row
+    when (new.status::text <> 'pending' or new.attempts::integer <> 0 or new.died_at is not null
+      or new.last_run_at is not null or new.last_error is not null or new.completed_at is not null
+      or new.started_at is not null or new.locked_by is not null or new.locked_until is not null
+      or new.fencing_token <> 0 or new.execution_count::integer <> 0 or new.revision <> 0
+      or new.unbegun_token is not null or new.waiting_for <> 0 or new.fired is not null or new.progress is not null
+      or new.result is not null) execute function pgsched.guard_task();
+
+create trigger guard_tick before update of scheduled_for on pgsched.tasks
+  for each row
+    when (new.scheduled_for::timestamptz <> old.scheduled_for::timestamptz and old.schedule_type::text <> 'one_time'
+      and new.schedule_type::text <> 'one_time' and (old.status::text <> 'running' or new.status::text = 'running'))
+  execute function pgsched.guard_tick();
+
+create trigger keep_ids_ahead before insert on pgsched.tasks
+  for each row when (new.id > coalesce(pg_sequence_last_value('pgsched.tasks_id_seq'::regclass), 0::bigint))
+  execute function pgsched.keep_ids_ahead();
+
+create trigger prepare before insert on pgsched.tasks for each row execute function pgsched.prepare_task();
+
+create trigger recheck_group before update of payload, task_type on pgsched.tasks
+  for each row when (new.task_type::text = 'pgsched.group') execute function pgsched.recheck_group();
+
+create trigger replan before update of schedule_type, cron_expression, timezone, start_date, end_date, repeat_interval,
+  repeat_count, jitter, planned_from on pgsched.tasks
+  for each row
+    when (old.schedule_type::text is distinct from new.schedule_type::text
+      or old.cron_expression is distinct from new.cron_expression or old.timezone is distinct from new.timezone
+      or old.start_date::timestamptz is distinct from new.start_date::timestamptz
+      or old.end_date::timestamptz is distinct from new.end_date::timestamptz
+      or old.repeat_interval::interval is distinct from new.repeat_interval::interval
+      or old.repeat_count::integer is distinct from new.repeat_count::integer
+      or old.jitter::interval is distinct from new.jitter::interval
+      or old.planned_from is distinct from new.planned_from) execute function pgsched.replan_task();
+
+create trigger reschedule before update of scheduled_for on pgsched.tasks
+  for each row
+    when (new.schedule_type::text = 'one_time' and old.status::text = 'pending' and new.status::text = 'pending'
+      and new.scheduled_for::timestamptz is distinct from old.scheduled_for::timestamptz
+      and not new.next_run_at::timestamptz is distinct from old.next_run_at::timestamptz)
+  execute function pgsched.move_due_clock();
+
+create trigger silence before insert on pgsched.tasks
+  for each row when (new.alert_if_no_success_for is not null or new.alert_if_running_for is not null)
+  execute function pgsched.watch_task();
+
+create trigger silence_edit before update of enabled, alert_if_no_success_for, alert_if_running_for on pgsched.tasks
+  for each row when (new.alert_if_no_success_for is not null or new.alert_if_running_for is not null)
+  execute function pgsched.watch_task();
+
+create trigger touch before update of task_type, task_name, queue, priority, payload, metadata, tags, enabled,
+  max_attempts, backoff, backoff_delay, backoff_max, timeout, on_missed, catchup_window, overlap,
+  jitter on pgsched.tasks for each row execute function pgsched.touch_task();
+
+create trigger touch_silence before update of alert_if_no_success_for, alert_if_running_for on pgsched.tasks
+  for each row execute function pgsched.touch_task();
+
+create trigger unbooked before update of scheduled_for on pgsched.tasks
+  for each row
+    when (new.scheduled_for is null and new.schedule_type::text <> 'one_time' and new.status::text = 'pending')
+  execute function pgsched.book_task();
+
+create trigger wake before update of next_run_at, enabled, queue, priority on pgsched.tasks
+  for each row
+    when (new.status::text = 'pending' and new.enabled and (not old.enabled or old.next_run_at is null
+      or new.next_run_at::timestamptz < old.next_run_at::timestamptz or new.queue::text <> old.queue::text))
+  execute function pgsched.announce_task();
+
+create trigger forget after delete on pgsched.tasks for each row when (old.observed or old.status::text = 'blocked')
+  execute function pgsched.forget_dependencies();
+
+create trigger settle_edited after update of end_date, repeat_count, cron_expression, timezone, start_date,
+  repeat_interval, planned_from on pgsched.tasks
+  for each row when (new.observed and new.status::text = 'completed' and old.status::text <> 'completed')
+  execute function pgsched.settle_task();
+
+create trigger wait_for after insert on pgsched.tasks
+  for each row when (new.status::text = 'blocked' and cardinality(new.depends_on::bigint[]) > 0)
+  execute function pgsched.add_dependencies();
+
+create constraint trigger watch after insert on pgsched.tasks deferrable initially deferred
+  for each row when (new.status::text = 'blocked' and cardinality(new.depends_on::bigint[]) > 0)
+  execute function pgsched.watch_dependencies();
+
+-- =====================================================================================================================
+-- 7. Rights
+-- =====================================================================================================================
+
+-- A function is for those who were given the right to call it.
+
+revoke execute on all functions in schema pgsched from public;
+
+grant execute on function
+  pgsched.are_days, pgsched.block_task, pgsched.book_new, pgsched.booked, pgsched.calendar_days, pgsched.check_group,
+  pgsched.check_schedule, pgsched.check_timezone, pgsched.clock_change, pgsched.cron_number, pgsched.cron_problem,
+  pgsched.cron_tick, pgsched.declaration, pgsched.due_at, pgsched.early_reading, pgsched.elapsed_part,
+  pgsched.first_tick, pgsched.grid_point, pgsched.grid_tick, pgsched.group_edges, pgsched.group_problem,
+  pgsched.group_steps, pgsched.instant_after, pgsched.interval_parts, pgsched.is_excepted, pgsched.is_forward,
+  pgsched.limits_problem, pgsched.lowest_bit, pgsched.matching_days, pgsched.may_change, pgsched.month_days,
+  pgsched.month_length, pgsched.next_interval_ticks, pgsched.next_ticks, pgsched.number_problem, pgsched.open_days,
+  pgsched.queues_in_use, pgsched.read_cron, pgsched.read_day, pgsched.refuse_tick, pgsched.shown_word,
+  pgsched.wake_sleepers, pgsched.wall_from
+to public;
+
+grant select on pgsched.tasks_id_seq to public;
+
+grant select on pgsched.visible_executions to public;
+
+grant select on pgsched.visible_missed_ticks to public;
+
+grant select on pgsched.visible_tasks to public;
+
+grant select on pgsched.watched_tasks to public;
+
+-- =====================================================================================================================
+-- 8. Comments
+-- =====================================================================================================================
+
+-- What stands beside the objects above, where psql and docs/reference_sql.md find it.
+
+comment on schema pgsched is 'pgsched: a job queue and scheduler';
+comment on function pgsched.is_forward is 'For the schema: whether no part of an interval is negative.';
+comment on function pgsched.read_day is 'For the schema: a day of the calendar, or null.';
+comment on function pgsched.are_days is 'For the schema: whether these are days, of every year or of one.';
+comment on constraint task_type_must_have_1_to_200_characters on domain pgsched.task_type is '1 to 200 characters.';
+comment on constraint task_type_must_not_contain_control_characters on domain pgsched.task_type is
+  'No line ends, tabs or other control characters: names are shown in terminals and logs.';
+comment on constraint queue_must_have_1_to_100_characters on domain pgsched.queue_name is '1 to 100 characters.';
+comment on constraint queue_must_not_contain_control_characters on domain pgsched.queue_name is
+  'No line ends, tabs or other control characters: names are shown in terminals and logs.';
+comment on constraint priority_must_be_between_1_and_10 on domain pgsched.priority is '1 to 10; 10 runs first.';
+comment on constraint payload_must_be_a_json_object on domain pgsched.payload is 'An object: no list, no single value.';
+comment on constraint payload_must_not_be_nested_deeper_than_100_levels on domain pgsched.payload is
+  'At most 100 lists and objects inside one another: readers need stack for each.';
+comment on constraint payload_must_not_exceed_1_mib on domain pgsched.payload is
+  'At most 1,048,576 bytes as JSON text.';
+comment on constraint payload_must_not_hold_numbers_beyond_1e308 on domain pgsched.payload is
+  'No number beyond 1e308 or -1e308: Python and others would read infinity.';
+comment on constraint metadata_must_be_a_json_object on domain pgsched.metadata is
+  'An object: no list, no single value.';
+comment on constraint metadata_must_not_be_nested_deeper_than_100_levels on domain pgsched.metadata is
+  'At most 100 lists and objects inside one another: readers need stack for each.';
+comment on constraint metadata_must_not_exceed_1_mib on domain pgsched.metadata is
+  'At most 1,048,576 bytes as JSON text.';
+comment on constraint metadata_must_not_hold_numbers_beyond_1e308 on domain pgsched.metadata is
+  'No number beyond 1e308 or -1e308: Python and others would read infinity.';
+comment on constraint tags_must_be_at_most_100 on domain pgsched.tags is '100 tags at most.';
+comment on constraint tags_must_not_contain_null on domain pgsched.tags is 'Every tag is text, none is null.';
+comment on constraint schedule_type_must_be_one_time_recurring_or_repeating on domain pgsched.schedule_type is
+  'One of the three kinds of schedule.';
+comment on constraint scheduled_for_must_be_between_the_years_1_and_9999 on domain pgsched.scheduled_for is
+  'A time that every language can hold; no infinity.';
+comment on constraint start_date_must_be_between_the_years_1_and_9999 on domain pgsched.start_date is
+  'A time that every language can hold; no infinity.';
+comment on constraint end_date_must_be_between_the_years_1_and_9999 on domain pgsched.end_date is
+  'A time that every language can hold; no infinity.';
+comment on constraint repeat_interval_must_be_at_least_1_millisecond on domain pgsched.repeat_interval is
+  'A millisecond or longer, and no part of it is negative.';
+comment on constraint repeat_interval_must_be_at_most_1000_years on domain pgsched.repeat_interval is
+  'At most 1000 years: beyond that sums leave the calendar.';
+comment on constraint repeat_count_must_be_at_least_1 on domain pgsched.repeat_count is
+  '1 or more; null means for ever.';
+comment on constraint on_missed_must_be_once_skip_or_all on domain pgsched.on_missed is 'One of the three policies.';
+comment on constraint catchup_window_must_be_at_most_1000_years on domain pgsched.catchup_window is
+  'At most 1000 years: beyond that sums leave the calendar.';
+comment on constraint catchup_window_must_not_be_negative on domain pgsched.catchup_window is
+  'No part of it is negative.';
+comment on constraint overlap_must_be_skip_or_allow on domain pgsched.overlap is 'One of the two policies.';
+comment on constraint jitter_must_be_between_0_and_1_day on domain pgsched.jitter is 'From nothing to a day.';
+comment on constraint max_attempts_must_be_between_1_and_1000 on domain pgsched.max_attempts is '1 to 1000.';
+comment on constraint backoff_must_be_exponential_linear_or_fixed on domain pgsched.backoff is
+  'One of the three policies.';
+comment on constraint backoff_delay_must_be_at_most_1000_years on domain pgsched.backoff_delay is
+  'At most 1000 years: beyond that sums leave the calendar.';
+comment on constraint backoff_delay_must_not_be_negative on domain pgsched.backoff_delay is
+  'No part of it is negative.';
+comment on constraint backoff_max_must_be_at_most_1000_years on domain pgsched.backoff_max is
+  'At most 1000 years: beyond that sums leave the calendar.';
+comment on constraint backoff_max_must_not_be_negative on domain pgsched.backoff_max is 'No part of it is negative.';
+comment on constraint timeout_must_be_at_least_1_millisecond on domain pgsched.timeout is
+  'A millisecond or longer, and no part of it is negative.';
+comment on constraint timeout_must_be_at_most_1000_years on domain pgsched.timeout is
+  'At most 1000 years: beyond that sums leave the calendar.';
+comment on constraint idempotency_key_must_have_1_to_500_characters on domain pgsched.idempotency_key is
+  '1 to 500 characters.';
+comment on constraint depends_on_must_be_at_most_100000 on domain pgsched.depends_on is '100,000 tasks at most.';
+comment on constraint depends_on_must_not_contain_null on domain pgsched.depends_on is 'Ids of tasks, none is null.';
+comment on constraint dependency_mode_must_be_all_or_any on domain pgsched.dependency_mode is 'One of the two modes.';
+comment on constraint execution_count_must_not_be_negative on domain pgsched.execution_count is 'A count.';
+comment on constraint next_run_at_must_be_between_the_years_1_and_9999 on domain pgsched.next_run_at is
+  'A time that every language can hold; no infinity.';
+comment on constraint status_must_be_a_status_of_a_task on domain pgsched.task_status is
+  'pending, running, blocked, completed, dead or cancelled.';
+comment on constraint attempts_must_not_be_negative on domain pgsched.attempts is 'A count.';
+comment on constraint on_dependency_dead_must_be_cancel_run_or_wait on domain pgsched.on_dependency_dead is
+  'One of the three policies.';
+comment on constraint concurrency_key_must_have_1_to_200_characters on domain pgsched.concurrency_key is
+  '1 to 200 characters.';
+comment on constraint backoff_factor_must_be_between_1_and_1000 on domain pgsched.backoff_factor is
+  'Delays must not shrink from retry to retry.';
+comment on constraint backoff_jitter_must_be_between_0_and_1 on domain pgsched.backoff_jitter is
+  'A share of the delay.';
+comment on type pgsched.cron_rule is 'A cron expression that was read, as sets of bits.';
+comment on table pgsched.tasks is 'Every one-time, recurring and repeating task. Only task_type is required.';
+comment on column pgsched.tasks.id is 'Given by the database.';
+comment on column pgsched.tasks.task_type is 'The handler that runs it.';
+comment on column pgsched.tasks.task_name is 'A label for people.';
+comment on column pgsched.tasks.queue is 'Workers serve queues by name.';
+comment on column pgsched.tasks.priority is '1 to 10; 10 runs first.';
+comment on column pgsched.tasks.payload is 'A JSON object; its keys become the handler''s keyword arguments.';
+comment on column pgsched.tasks.metadata is
+  'A JSON object for people and programs; handlers do not get it as arguments.';
+comment on column pgsched.tasks.tags is 'Labels to filter by.';
+comment on column pgsched.tasks.tenant_id is 'Whose it is, as an organisation; for people and filters.';
+comment on column pgsched.tasks.user_id is 'Whose it is, as a person; for people and filters.';
+comment on column pgsched.tasks.created_by is 'Who or what made the row; for people and filters.';
+comment on column pgsched.tasks.schedule_type is 'one_time, recurring or repeating; derived when left out.';
+comment on column pgsched.tasks.scheduled_for is 'The nominal time of the current tick.';
+comment on column pgsched.tasks.cron_expression is
+  'Recurring: five fields, or six with seconds first, or @daily and the like; options as days=both may follow.';
+comment on column pgsched.tasks.timezone is 'The IANA zone in which the schedule is read.';
+comment on column pgsched.tasks.start_date is 'No tick before.';
+comment on column pgsched.tasks.end_date is 'No tick after.';
+comment on column pgsched.tasks.repeat_interval is 'Repeating: from tick to tick.';
+comment on column pgsched.tasks.repeat_count is 'Repeating: so many ticks; null means for ever.';
+comment on column pgsched.tasks.on_missed is 'Ticks that passed while nothing ran: once, skip or all.';
+comment on column pgsched.tasks.catchup_window is 'Missed ticks older than this are not run.';
+comment on column pgsched.tasks.overlap is 'A tick that comes while the last still runs: skip or allow.';
+comment on column pgsched.tasks.jitter is 'Spreads starts: each tick is due up to this much later.';
+comment on column pgsched.tasks.enabled is 'False: paused.';
+comment on column pgsched.tasks.max_attempts is 'So many attempts of a tick before it is dead.';
+comment on column pgsched.tasks.backoff is 'How the delay of retries grows: exponential, linear or fixed.';
+comment on column pgsched.tasks.backoff_delay is 'The delay of the first retry.';
+comment on column pgsched.tasks.backoff_max is 'No retry is delayed longer; backoff_delay counts where that is longer.';
+comment on column pgsched.tasks.timeout is 'The longest that one attempt may take. Null: as long as it likes.';
+comment on column pgsched.tasks.idempotency_key is
+  'Unique: a second insert with the same key is refused, pgsched.schedule returns the first.';
+comment on column pgsched.tasks.depends_on is 'The ids of the tasks it waits for.';
+comment on column pgsched.tasks.dependency_mode is 'Whether it waits for all of them or any.';
+comment on column pgsched.tasks.parent_id is 'The task whose tick or copy this is.';
+comment on column pgsched.tasks.declared is
+  'Of a schedule declared in code: what the code said when it was last taken over.';
+comment on column pgsched.tasks.planned_from is
+  'When the schedule was made or last changed: its first tick is not before.';
+comment on column pgsched.tasks.revision is
+  'Grows when the schedule is edited, so that a finish in flight does not overwrite the edit.';
+comment on column pgsched.tasks.created_at is 'When the row was inserted.';
+comment on column pgsched.tasks.execution_count is 'Ticks finished.';
+comment on column pgsched.tasks.completed_at is 'When the task was completed or cancelled.';
+comment on column pgsched.tasks.died_at is 'When it failed for good.';
+comment on column pgsched.tasks.last_run_at is 'When the last execution began.';
+comment on column pgsched.tasks.updated_at is 'When it was last edited, finished or cancelled.';
+comment on column pgsched.tasks.next_run_at is 'The due clock: when the row may be claimed. Null: never.';
+comment on column pgsched.tasks.status is 'pending, running, blocked, completed, dead or cancelled.';
+comment on column pgsched.tasks.started_at is 'When the current or last claim was made.';
+comment on column pgsched.tasks.attempts is 'Attempts of this tick; counted at the claim.';
+comment on column pgsched.tasks.locked_by is 'The worker that holds the lease.';
+comment on column pgsched.tasks.locked_until is 'When the lease ends; past it any worker may claim the row again.';
+comment on column pgsched.tasks.fencing_token is 'Grows by one at every claim and never goes back.';
+comment on column pgsched.tasks.progress is 'What the handler last reported of itself.';
+comment on column pgsched.tasks.result is 'What the handler last returned.';
+comment on column pgsched.tasks.last_error is 'Why the last attempt failed. Null after one that went well.';
+comment on column pgsched.tasks.on_dependency_dead is
+  'What becomes of it when one of them is dead or cancelled: cancel, run (as if that one were completed) or wait '
+  '(for its retry).';
+comment on column pgsched.tasks.concurrency_key is 'Whose limits of the queue count for it: a tenant, an account.';
+comment on column pgsched.tasks.waiting_for is 'How many tasks it still waits for.';
+comment on column pgsched.tasks.observed is 'Others wait for it: its end is told them in the same transaction.';
+comment on column pgsched.tasks.fired is 'Of a group: the ids of the children of the tick under way.';
+comment on column pgsched.tasks.unbegun_token is
+  'The fencing_token of a claim that holds the task in advance: as long as it is the task''s, this attempt has not'
+  ' begun.';
+comment on column pgsched.tasks.inserted_by is
+  'The database role that was logged in when the row was inserted. Producers see their own rows in visible_tasks.';
+comment on column pgsched.tasks.backoff_factor is 'By what an exponential delay grows from retry to retry. Null: 2.';
+comment on column pgsched.tasks.backoff_jitter is
+  'How far retries are spread around their delay, as a share of it; 0: not at all. Null: 0.2.';
+comment on column pgsched.tasks.alert_if_no_success_for is
+  'The task is silent when no attempt of it was completed for so long; counted from the first tick while there '
+  'was none.';
+comment on column pgsched.tasks.alert_if_running_for is 'An attempt that has run for so long is told of.';
+comment on column pgsched.tasks.judged_from is
+  'No success is asked for before: the last one that workers have noted, or when the task was enabled. Set by '
+  'pgsched.';
+comment on constraint completed_at_if_and_only_if_completed_or_cancelled on pgsched.tasks is
+  'Finished tasks are listed, counted and deleted by the time when they ended.';
+comment on constraint cron_expression_if_and_only_if_recurring on pgsched.tasks is
+  'A cron expression and the kind recurring come together.';
+comment on constraint died_at_if_and_only_if_dead on pgsched.tasks is 'The dead letters are the rows with a died_at.';
+comment on constraint due_if_and_only_if_pending_or_running on pgsched.tasks is
+  'next_run_at is set while a row waits or runs, and null otherwise.';
+comment on constraint end_date_must_not_be_before_start_date on pgsched.tasks is 'They may be equal.';
+comment on constraint leased_if_and_only_if_running on pgsched.tasks is
+  'locked_by and locked_until are set while a row runs, and not otherwise.';
+comment on constraint repeat_count_needs_a_repeat_interval on pgsched.tasks is 'A count alone makes no schedule.';
+comment on constraint repeat_interval_if_and_only_if_repeating on pgsched.tasks is
+  'A repeat interval and the kind repeating come together; so no row has an interval and a cron expression.';
+comment on index pgsched.idempotency_key_must_be_unique is
+  'No two tasks have the same key; pgsched.schedule returns the first one instead.';
+comment on index pgsched.tasks_children is 'The children of a task.';
+comment on index pgsched.tasks_dead is 'The dead letters, by the time of their death.';
+comment on index pgsched.tasks_dead_by_queue is
+  'The dead tasks of a queue, in the order of their deaths: for retention.';
+comment on index pgsched.tasks_dependents is
+  'Tasks that depend on others and have not been completed or cancelled: retention keeps what they may still ask '
+  'for.';
+comment on index pgsched.tasks_due is
+  'The due clock: everything that may ever be claimed, in the order of claims, and nothing else.';
+comment on index pgsched.tasks_finished is
+  'The tasks of a queue that were completed or cancelled, in the order of their ends: for retention.';
+comment on index pgsched.tasks_keyed is 'The due clock of each concurrency_key, for queues with limits per key.';
+comment on index pgsched.tasks_schedules is 'The schedules, for lists of them.';
+comment on index pgsched.tasks_watched is 'Tasks that say when silence or a long run is to be told of.';
+comment on index pgsched.tasks_workflows is 'Groups and tasks that wait for others, for lists of them.';
+comment on table pgsched.dependencies is 'Who still waits for whom; a row goes when it is settled.';
+comment on column pgsched.dependencies.upstream_id is 'The task that is waited for.';
+comment on column pgsched.dependencies.task_id is 'The task that waits.';
+comment on index pgsched.dependencies_task is 'What a task waits for.';
+comment on table pgsched.archived_tasks is
+  'Tasks that were deleted, if their queue asks for it: each as it was. Yours to empty.';
+comment on column pgsched.archived_tasks.archived_at is 'When it was deleted.';
+comment on column pgsched.archived_tasks.id is 'Given by the database.';
+comment on column pgsched.archived_tasks.task_type is 'The handler that runs it.';
+comment on column pgsched.archived_tasks.task_name is 'A label for people.';
+comment on column pgsched.archived_tasks.queue is 'Workers serve queues by name.';
+comment on column pgsched.archived_tasks.priority is '1 to 10; 10 runs first.';
+comment on column pgsched.archived_tasks.payload is 'A JSON object; its keys become the handler''s keyword arguments.';
+comment on column pgsched.archived_tasks.metadata is
+  'A JSON object for people and programs; handlers do not get it as arguments.';
+comment on column pgsched.archived_tasks.tags is 'Labels to filter by.';
+comment on column pgsched.archived_tasks.tenant_id is 'Whose it is, as an organisation; for people and filters.';
+comment on column pgsched.archived_tasks.user_id is 'Whose it is, as a person; for people and filters.';
+comment on column pgsched.archived_tasks.created_by is 'Who or what made the row; for people and filters.';
+comment on column pgsched.archived_tasks.schedule_type is 'one_time, recurring or repeating; derived when left out.';
+comment on column pgsched.archived_tasks.scheduled_for is 'The nominal time of the current tick.';
+comment on column pgsched.archived_tasks.cron_expression is
+  'Recurring: five fields, or six with seconds first, or @daily and the like; options as days=both may follow.';
+comment on column pgsched.archived_tasks.timezone is 'The IANA zone in which the schedule is read.';
+comment on column pgsched.archived_tasks.start_date is 'No tick before.';
+comment on column pgsched.archived_tasks.end_date is 'No tick after.';
+comment on column pgsched.archived_tasks.repeat_interval is 'Repeating: from tick to tick.';
+comment on column pgsched.archived_tasks.repeat_count is 'Repeating: so many ticks; null means for ever.';
+comment on column pgsched.archived_tasks.on_missed is 'Ticks that passed while nothing ran: once, skip or all.';
+comment on column pgsched.archived_tasks.catchup_window is 'Missed ticks older than this are not run.';
+comment on column pgsched.archived_tasks.overlap is 'A tick that comes while the last still runs: skip or allow.';
+comment on column pgsched.archived_tasks.jitter is 'Spreads starts: each tick is due up to this much later.';
+comment on column pgsched.archived_tasks.enabled is 'False: paused.';
+comment on column pgsched.archived_tasks.max_attempts is 'So many attempts of a tick before it is dead.';
+comment on column pgsched.archived_tasks.backoff is 'How the delay of retries grows: exponential, linear or fixed.';
+comment on column pgsched.archived_tasks.backoff_delay is 'The delay of the first retry.';
+comment on column pgsched.archived_tasks.backoff_max is 'No retry is delayed longer.';
+comment on column pgsched.archived_tasks.timeout is 'The longest that one attempt may take. Null: as long as it likes.';
+comment on column pgsched.archived_tasks.idempotency_key is
+  'Unique: a second insert with the same key is refused, pgsched.schedule returns the first.';
+comment on column pgsched.archived_tasks.depends_on is 'The ids of the tasks it waits for.';
+comment on column pgsched.archived_tasks.dependency_mode is 'Whether it waits for all of them or any.';
+comment on column pgsched.archived_tasks.parent_id is 'The task whose tick or copy this is.';
+comment on column pgsched.archived_tasks.declared is
+  'Of a schedule declared in code: what the code said when it was last taken over.';
+comment on column pgsched.archived_tasks.planned_from is
+  'When the schedule was made or last changed: its first tick is not before.';
+comment on column pgsched.archived_tasks.revision is
+  'Grows when the schedule is edited, so that a finish in flight does not overwrite the edit.';
+comment on column pgsched.archived_tasks.created_at is 'When the row was inserted.';
+comment on column pgsched.archived_tasks.execution_count is 'Ticks finished.';
+comment on column pgsched.archived_tasks.completed_at is 'When the task was completed or cancelled.';
+comment on column pgsched.archived_tasks.died_at is 'When it failed for good.';
+comment on column pgsched.archived_tasks.last_run_at is 'When the last execution began.';
+comment on column pgsched.archived_tasks.updated_at is 'When it was last edited, finished or cancelled.';
+comment on column pgsched.archived_tasks.next_run_at is 'The due clock: when the row may be claimed. Null: never.';
+comment on column pgsched.archived_tasks.status is 'pending, running, blocked, completed, dead or cancelled.';
+comment on column pgsched.archived_tasks.started_at is 'When the current or last claim was made.';
+comment on column pgsched.archived_tasks.attempts is 'Attempts of this tick; counted at the claim.';
+comment on column pgsched.archived_tasks.locked_by is 'The worker that holds the lease.';
+comment on column pgsched.archived_tasks.locked_until is
+  'When the lease ends; past it any worker may claim the row again.';
+comment on column pgsched.archived_tasks.fencing_token is 'Grows by one at every claim and never goes back.';
+comment on column pgsched.archived_tasks.progress is 'What the handler last reported of itself.';
+comment on column pgsched.archived_tasks.result is 'What the handler last returned.';
+comment on column pgsched.archived_tasks.last_error is 'Why the last attempt failed. Null after one that went well.';
+comment on column pgsched.archived_tasks.on_dependency_dead is
+  'What becomes of it when one of them is dead or cancelled: cancel, run (as if that one were completed) or wait '
+  '(for its retry).';
+comment on column pgsched.archived_tasks.concurrency_key is
+  'Whose limits of the queue count for it: a tenant, an account.';
+comment on column pgsched.archived_tasks.waiting_for is 'How many tasks it still waits for.';
+comment on column pgsched.archived_tasks.observed is
+  'Others wait for it: its end is told them in the same transaction.';
+comment on column pgsched.archived_tasks.fired is 'Of a group: the ids of the children of the tick under way.';
+comment on column pgsched.archived_tasks.unbegun_token is
+  'The fencing_token of a claim that holds the task in advance: as long as it is the task''s, this attempt has not'
+  ' begun.';
+comment on column pgsched.archived_tasks.inserted_by is
+  'The database role that was logged in when the row was inserted.';
+comment on column pgsched.archived_tasks.backoff_factor is
+  'By what an exponential delay grows from retry to retry. Null: 2.';
+comment on column pgsched.archived_tasks.backoff_jitter is
+  'How far retries are spread around their delay, as a share of it; 0: not at all. Null: 0.2.';
+comment on column pgsched.archived_tasks.alert_if_no_success_for is
+  'The task is silent when no attempt of it was completed for so long; counted from the first tick while there '
+  'was none.';
+comment on column pgsched.archived_tasks.alert_if_running_for is 'An attempt that has run for so long is told of.';
+comment on column pgsched.archived_tasks.judged_from is
+  'No success is asked for before: the last one that workers have noted, or when the task was enabled. Set by '
+  'pgsched.';
+comment on index pgsched.archived_tasks_id is 'Finds an archived task by its id.';
+comment on index pgsched.archived_tasks_time is
+  'Archived tasks by the time of their deletion: a summary of block ranges.';
+comment on table pgsched.executions is 'One row per attempt; partitioned by day of started_at, in UTC.';
+comment on column pgsched.executions.task_id is 'The task; it may be deleted by now.';
+comment on column pgsched.executions.task_type is 'Its handler.';
+comment on column pgsched.executions.queue is 'Its queue.';
+comment on column pgsched.executions.attempt is 'Which attempt at the tick it was, from 1.';
+comment on column pgsched.executions.fencing_token is 'The token of the claim: with task_id it names the attempt.';
+comment on column pgsched.executions.scheduled_for is 'The tick that it was for.';
+comment on column pgsched.executions.worker_id is 'The worker that made it; null when there was none.';
+comment on column pgsched.executions.status is
+  'completed, failed, timed_out, cancelled or lost (its worker died or was cut off).';
+comment on column pgsched.executions.started_at is
+  'When the handler began; of a lost or cancelled attempt, when it was claimed.';
+comment on column pgsched.executions.finished_at is 'When it ended, or was found to be lost.';
+comment on column pgsched.executions.duration_ms is 'How long it took, in milliseconds.';
+comment on column pgsched.executions.result is 'What the handler returned.';
+comment on column pgsched.executions.error is
+  'Why it failed, with the traceback; cut in the middle at 16,384 characters.';
+comment on constraint status_must_be_a_status_of_an_execution on pgsched.executions is
+  'completed, failed, timed_out, cancelled or lost.';
+comment on index pgsched.executions_not_completed is 'The attempts that did not go well, by time.';
+comment on index pgsched.executions_task is 'The attempts at one task.';
+comment on index pgsched.executions_time is 'The attempts by time: a summary of block ranges, not an entry for each.';
+comment on table pgsched.execution_logs is 'Lines that handlers logged; partitioned by day of logged_at, in UTC.';
+comment on column pgsched.execution_logs.task_id is 'The task.';
+comment on column pgsched.execution_logs.fencing_token is 'The token of the claim: with task_id it names the attempt.';
+comment on column pgsched.execution_logs.attempt is 'Which attempt at the tick it was, from 1.';
+comment on column pgsched.execution_logs.logged_at is 'When.';
+comment on column pgsched.execution_logs.level is
+  'debug, info, warning, error, critical, or any word that the handler gave.';
+comment on column pgsched.execution_logs.message is 'The line, cut at 8,192 characters.';
+comment on column pgsched.execution_logs.fields is 'What was given with it, as a JSON object.';
+comment on index pgsched.execution_logs_task is 'The lines of one task.';
+comment on table pgsched.missed_ticks is
+  'Ticks that were not run, and why: one row for ticks in a row; partitioned by day of noted_at, in UTC.';
+comment on column pgsched.missed_ticks.task_id is 'The schedule.';
+comment on column pgsched.missed_ticks.task_type is 'Its handler.';
+comment on column pgsched.missed_ticks.queue is 'Its queue.';
+comment on column pgsched.missed_ticks.reason is
+  'The on_missed policy that decided it; overlap: the last run was still running; edit: the schedule was edited; '
+  'paused: it was enabled without catching up; skipped: by skip_next.';
+comment on column pgsched.missed_ticks.ticks is 'How many; for cron 999 or 1000 means at least so many.';
+comment on column pgsched.missed_ticks.first_tick is 'The first of them.';
+comment on column pgsched.missed_ticks.next_tick is
+  'The tick that was run or booked instead. Null: the schedule is over, or was edited.';
+comment on column pgsched.missed_ticks.noted_at is 'When it was decided.';
+comment on constraint reason_must_be_once_skip_all_overlap_edit_paused_or_skipped on pgsched.missed_ticks is
+  'Why the ticks were not run: a policy of on_missed, or what somebody did.';
+comment on index pgsched.missed_ticks_task is 'The missed ticks of one schedule.';
+comment on table pgsched.queues is 'Settings of queues; a queue without a row has the defaults.';
+comment on column pgsched.queues.name is 'The queue.';
+comment on column pgsched.queues.paused is 'True: nothing is claimed from it; what runs goes on.';
+comment on column pgsched.queues.ordering is
+  'Within a priority the row that is due longest comes first (fifo) or last (lifo).';
+comment on column pgsched.queues.limits is 'What may run at once and how much may start in a time, over all workers.';
+comment on column pgsched.queues.retention is
+  'Completed and cancelled tasks older than this are deleted. Null: as the settings say; 1000 years: for ever.';
+comment on column pgsched.queues.updated_at is 'When a setting last changed.';
+comment on column pgsched.queues.ageing is
+  'A row that has waited so long counts as one priority higher, for each such span.';
+comment on column pgsched.queues.limits_changed_at is 'When limits last changed.';
+comment on column pgsched.queues.apart is 'It has limits or ageing, and a claim of its own.';
+comment on column pgsched.queues.events is
+  'Other programs are told what happens to its tasks, on the channel pgsched_events.';
+comment on column pgsched.queues.retention_count is
+  'Of completed and cancelled tasks so many are kept, the latest. Null: as the settings say; 2147483647: all.';
+comment on column pgsched.queues.dead_retention is
+  'Dead tasks older than this are deleted. Null: as the settings say; 1000 years: for ever.';
+comment on column pgsched.queues.dead_retention_count is
+  'Of dead tasks so many are kept, the latest. Null: as the settings say; 2147483647: all.';
+comment on column pgsched.queues.archive is
+  'Tasks are copied to archived_tasks before they are deleted. Null: as the settings say.';
+comment on column pgsched.queues.allow_short is
+  'retention and dead_retention may be shorter than an hour. False: such a value is refused, as a unit was '
+  'probably forgotten.';
+comment on column pgsched.queues.resumed_at is
+  'When the queue was last no longer paused: silence of its tasks is counted from then.';
+comment on constraint ageing_must_be_between_1_second_and_1000_years on pgsched.queues is
+  'A second or longer, at most 1000 years, and no part of it is negative.';
+comment on constraint ageing_needs_the_ordering_fifo on pgsched.queues is
+  'In a lifo queue the rows that wait longest are not looked at.';
+comment on constraint dead_retention_count_must_not_be_negative on pgsched.queues is
+  'A count; 2147483647 stands for all.';
+comment on constraint dead_retention_must_be_at_least_1_hour_unless_allow_short on pgsched.queues is
+  'An interval without a unit is in seconds: ''7'' would delete in seconds what was meant to be kept for days.';
+comment on constraint dead_retention_must_be_at_most_1000_years on pgsched.queues is '1000 years stand for ever.';
+comment on constraint dead_retention_must_not_be_negative on pgsched.queues is 'No part of it is negative.';
+comment on constraint ordering_must_be_fifo_or_lifo on pgsched.queues is 'One of the two orders.';
+comment on constraint retention_count_must_not_be_negative on pgsched.queues is 'A count; 2147483647 stands for all.';
+comment on constraint retention_must_be_at_least_1_hour_unless_allow_short on pgsched.queues is
+  'An interval without a unit is in seconds: ''7'' would delete in seconds what was meant to be kept for days.';
+comment on constraint retention_must_be_at_most_1000_years on pgsched.queues is '1000 years stand for ever.';
+comment on constraint retention_must_not_be_negative on pgsched.queues is 'No part of it is negative.';
+comment on table pgsched.slots is 'What runs of queues with a limit of concurrency, each claim with its fencing token.';
+comment on column pgsched.slots.queue is 'The queue.';
+comment on column pgsched.slots.key is 'The concurrency_key of the task; empty: it has none.';
+comment on column pgsched.slots.task_id is 'The task.';
+comment on column pgsched.slots.fencing_token is
+  'The token of the claim: the slot is good while the task runs under it.';
+comment on table pgsched.starts is 'How much was started of queues with a limit of rate, and when.';
+comment on column pgsched.starts.queue is 'The queue.';
+comment on column pgsched.starts.key is 'The concurrency_key; empty: the queue as a whole.';
+comment on column pgsched.starts.since is 'The step of time that is counted in one row.';
+comment on column pgsched.starts.at is 'When the last of them started.';
+comment on column pgsched.starts.number is 'How many started in this step.';
+comment on table pgsched.turns is
+  'Which key of a queue with limits per key was served last; unlogged: after a crash the first key comes first '
+  'again.';
+comment on column pgsched.turns.queue is 'The queue.';
+comment on column pgsched.turns.key is 'The key that was served last.';
+comment on column pgsched.turns.roamed_priority is
+  'Behind many rows with keys: at which priority the search for rows without one goes on.';
+comment on column pgsched.turns.roamed_at is 'At which next_run_at it goes on.';
+comment on column pgsched.turns.roamed_id is 'At which id it goes on.';
+comment on table pgsched.workers is
+  'One row per worker process that is alive, or was a moment ago; unlogged: what a crash empties, the next '
+  'heartbeat writes again.';
+comment on column pgsched.workers.id is 'Of this start of the process: made up anew by each.';
+comment on column pgsched.workers.hostname is 'The machine.';
+comment on column pgsched.workers.pid is 'The process on it.';
+comment on column pgsched.workers.queues is 'The queues that it serves by name.';
+comment on column pgsched.workers.task_types is 'The types that it has handlers for.';
+comment on column pgsched.workers.declared_keys is 'The idempotency keys of the schedules that its code declares.';
+comment on column pgsched.workers.concurrency is 'So many tasks run in it at once.';
+comment on column pgsched.workers.running is
+  'How many of its slots are occupied, as of the last heartbeat; also by what has overstayed its timeout and '
+  'cannot be stopped.';
+comment on column pgsched.workers.started_at is 'When it started.';
+comment on column pgsched.workers.heartbeat_at is 'When it was last heard of.';
+comment on column pgsched.workers.lease is 'How long its claims are good for without a heartbeat.';
+comment on column pgsched.workers.sleeping_until is
+  'Until when it sleeps: an insert that is due before notifies it. Null: it is awake.';
+comment on column pgsched.workers.patterns is 'Patterns of LIKE: the worker serves the queues that match one, too.';
+comment on column pgsched.workers.troubles is
+  'What is wrong in it, as of the last heartbeat: objects of kind, object, since, stops and detail. Empty: '
+  'nothing, or a program that does not tell.';
+comment on constraint troubles_must_be_an_array on pgsched.workers is 'Each element is one trouble.';
+comment on table pgsched.set_aside is
+  'Tasks that a worker could not claim, or whose outcome it could not write: it goes on without them and tries '
+  'again.';
+comment on column pgsched.set_aside.worker_id is 'The worker that set the task aside.';
+comment on column pgsched.set_aside.task_id is 'The task; deleted tasks may still be listed for a while.';
+comment on column pgsched.set_aside.task_type is 'The handler of the task.';
+comment on column pgsched.set_aside.queue is 'The queue of the task.';
+comment on column pgsched.set_aside.operation is 'What failed: claim or finish.';
+comment on column pgsched.set_aside.reason is 'The message of the database.';
+comment on column pgsched.set_aside.tries is 'How often the operation was tried.';
+comment on column pgsched.set_aside.since is 'When the operation failed for the first time.';
+comment on constraint operation_must_be_claim_or_finish on pgsched.set_aside is
+  'These two are done for many rows at once, so that one row could fail the others.';
+comment on table pgsched.watchdog is 'What the workers last found to be wrong: one row.';
+comment on column pgsched.watchdog.only_row is 'There is no other row.';
+comment on column pgsched.watchdog.looked_at is 'When a worker last began to look.';
+comment on column pgsched.watchdog.worker_id is 'Which worker that was.';
+comment on column pgsched.watchdog.findings is 'What it found, as pgsched doctor --json has it.';
+comment on column pgsched.watchdog.complete_at is
+  'When a worker last looked at everything; in between they look at what presses.';
+comment on constraint watchdog_must_have_one_row on pgsched.watchdog is
+  'The last look takes the place of the one before.';
+comment on table pgsched.calendars is 'Days that cron expressions leave out by name, as except=@holidays.';
+comment on column pgsched.calendars.name is 'What expressions call it, after an @.';
+comment on column pgsched.calendars.days is 'As 12-25, of every year, and 2030-04-19.';
+comment on constraint days_must_be_up_to_1000_as_12_25_and_2030_04_19 on pgsched.calendars is
+  'A day that cannot be read would be left out of nothing.';
+comment on constraint name_must_be_a_word_of_lower_case on pgsched.calendars is 'Cron expressions name it.';
+comment on table pgsched.timezones is 'The IANA time zones that the server knew when the schema was made.';
+comment on column pgsched.timezones.name is 'As Europe/Berlin.';
+comment on table pgsched.zone_rules is 'The rules of the zones of schedules by which their ticks are booked.';
+comment on column pgsched.zone_rules.zone is 'The IANA zone.';
+comment on column pgsched.zone_rules.since is 'The years that are known, from here on.';
+comment on column pgsched.zone_rules.until is 'The end of these years.';
+comment on column pgsched.zone_rules.changes is 'When the clocks change.';
+comment on column pgsched.zone_rules.offsets is 'Seconds east of UTC: before the first change, and from each on.';
+comment on column pgsched.zone_rules.noted_at is 'When the rules were noted.';
+comment on table pgsched.locks is 'Locks by name: one row for each that is held, or that was not given back in time.';
+comment on column pgsched.locks.name is 'What is locked.';
+comment on column pgsched.locks.owner is 'Who has it: an id that the owner made up for this one acquisition.';
+comment on column pgsched.locks.holder is 'Who has it, for people: host and process.';
+comment on column pgsched.locks.fencing_token is 'Grows with every acquisition and never goes back.';
+comment on column pgsched.locks.locked_until is 'When the lock ends; past it anybody may take it.';
+comment on column pgsched.locks.acquired_at is 'When it was taken.';
+comment on constraint lock_holder_must_have_at_most_500_characters on pgsched.locks is '500 characters at most.';
+comment on constraint lock_name_must_have_1_to_200_characters on pgsched.locks is '1 to 200 characters.';
+comment on constraint lock_name_must_not_contain_control_characters on pgsched.locks is
+  'No line ends, tabs or other control characters: names are shown in terminals and logs.';
+comment on table pgsched.settings is 'What holds for queues that say nothing else, and for the history: one row.';
+comment on column pgsched.settings.only_row is 'There is no other row.';
+comment on column pgsched.settings.retention is
+  'Completed and cancelled tasks older than this are deleted, where the queue says nothing else. Null: for ever.';
+comment on column pgsched.settings.retention_count is
+  'Of completed and cancelled tasks each queue keeps so many, where it says nothing else. Null: all.';
+comment on column pgsched.settings.dead_retention is
+  'Dead tasks older than this are deleted, where the queue says nothing else. Null: for ever.';
+comment on column pgsched.settings.dead_retention_count is
+  'Of dead tasks each queue keeps so many, where it says nothing else. Null: all.';
+comment on column pgsched.settings.archive is
+  'Tasks are copied to archived_tasks before they are deleted, where the queue says nothing else.';
+comment on column pgsched.settings.history_retention is
+  'Days of the history that ended longer ago are dropped: executions, log lines, missed ticks. Null: never.';
+comment on column pgsched.settings.updated_at is 'When a setting last changed.';
+comment on column pgsched.settings.allow_short is
+  'retention and dead_retention may be shorter than an hour. False: such a value is refused, as a unit was '
+  'probably forgotten.';
+comment on constraint dead_retention_count_must_not_be_negative on pgsched.settings is 'A count.';
+comment on constraint dead_retention_must_be_at_least_1_hour_unless_allow_short on pgsched.settings is
+  'An interval without a unit is in seconds: ''7'' would delete in seconds what was meant to be kept for days.';
+comment on constraint dead_retention_must_be_at_most_1000_years on pgsched.settings is '1000 years stand for ever.';
+comment on constraint dead_retention_must_not_be_negative on pgsched.settings is 'No part of it is negative.';
+comment on constraint history_retention_must_be_between_1_day_and_1000_years on pgsched.settings is
+  'The history is dropped by whole days, so a day is the least; no part of it is negative.';
+comment on constraint retention_count_must_not_be_negative on pgsched.settings is 'A count.';
+comment on constraint retention_must_be_at_least_1_hour_unless_allow_short on pgsched.settings is
+  'An interval without a unit is in seconds: ''7'' would delete in seconds what was meant to be kept for days.';
+comment on constraint retention_must_be_at_most_1000_years on pgsched.settings is '1000 years stand for ever.';
+comment on constraint retention_must_not_be_negative on pgsched.settings is 'No part of it is negative.';
+comment on constraint settings_must_have_one_row on pgsched.settings is
+  'They hold for all queues that say nothing else.';
+comment on table pgsched.audit_log is 'What people and programs changed through the web, and who they were.';
+comment on column pgsched.audit_log.id is 'Given by the database, in the order of the changes.';
+comment on column pgsched.audit_log.at is 'When.';
+comment on column pgsched.audit_log.actor is 'The name given at login, else the role; local when no tokens are set.';
+comment on column pgsched.audit_log.role is 'viewer or operator: which token was used.';
+comment on column pgsched.audit_log.remote is 'The address that the request came from.';
+comment on column pgsched.audit_log.action is 'What was done, as task.cancel or queue.pause.';
+comment on column pgsched.audit_log.task_id is 'To which task; it may be deleted by now.';
+comment on column pgsched.audit_log.queue is 'To which queue.';
+comment on column pgsched.audit_log.target is 'To what else, in words.';
+comment on column pgsched.audit_log.before is 'What was changed, as it was; never a payload.';
+comment on column pgsched.audit_log.after is 'What was changed, as it became; never a payload.';
+comment on constraint audit_action_must_have_1_to_100_characters on pgsched.audit_log is '1 to 100 characters.';
+comment on constraint audit_role_must_be_viewer_or_operator on pgsched.audit_log is 'Which token was used.';
+comment on index pgsched.audit_log_by_task is 'The changes of one task.';
+comment on table pgsched.migrations is 'The version of the schema: one row per migration that was applied.';
+comment on column pgsched.migrations.version is 'Its number; the highest is the version of the schema.';
+comment on column pgsched.migrations.name is 'What it is about.';
+comment on column pgsched.migrations.applied_at is 'When.';
+comment on column pgsched.migrations.works_with is
+  'Programs made for this version of the schema, or a later one, work with it after this migration.';
+comment on view pgsched.visible_tasks is
+  'The tasks that you may see: all for roles that may read pgsched.tasks; for others those that they inserted, '
+  'and their children.';
+comment on column pgsched.visible_tasks.id is 'Given by the database.';
+comment on column pgsched.visible_tasks.task_type is 'The handler that runs it.';
+comment on column pgsched.visible_tasks.task_name is 'A label for people.';
+comment on column pgsched.visible_tasks.queue is 'Workers serve queues by name.';
+comment on column pgsched.visible_tasks.priority is '1 to 10; 10 runs first.';
+comment on column pgsched.visible_tasks.payload is 'A JSON object; its keys become the handler''s keyword arguments.';
+comment on column pgsched.visible_tasks.metadata is
+  'A JSON object for people and programs; handlers do not get it as arguments.';
+comment on column pgsched.visible_tasks.tags is 'Labels to filter by.';
+comment on column pgsched.visible_tasks.tenant_id is 'Whose it is, as an organisation; for people and filters.';
+comment on column pgsched.visible_tasks.user_id is 'Whose it is, as a person; for people and filters.';
+comment on column pgsched.visible_tasks.created_by is 'Who or what made the row; for people and filters.';
+comment on column pgsched.visible_tasks.schedule_type is 'one_time, recurring or repeating; derived when left out.';
+comment on column pgsched.visible_tasks.scheduled_for is 'The nominal time of the current tick.';
+comment on column pgsched.visible_tasks.cron_expression is
+  'Recurring: five fields, or six with seconds first, or @daily and the like.';
+comment on column pgsched.visible_tasks.timezone is 'The IANA zone in which the schedule is read.';
+comment on column pgsched.visible_tasks.start_date is 'No tick before.';
+comment on column pgsched.visible_tasks.end_date is 'No tick after.';
+comment on column pgsched.visible_tasks.repeat_interval is 'Repeating: from tick to tick.';
+comment on column pgsched.visible_tasks.repeat_count is 'Repeating: so many ticks; null means for ever.';
+comment on column pgsched.visible_tasks.execution_count is 'Ticks finished.';
+comment on column pgsched.visible_tasks.on_missed is 'Ticks that passed while nothing ran: once, skip or all.';
+comment on column pgsched.visible_tasks.catchup_window is 'Missed ticks older than this are not run.';
+comment on column pgsched.visible_tasks.overlap is 'A tick that comes while the last still runs: skip or allow.';
+comment on column pgsched.visible_tasks.jitter is 'Spreads starts: each tick is due up to this much later.';
+comment on column pgsched.visible_tasks.enabled is 'False: paused.';
+comment on column pgsched.visible_tasks.status is 'pending, running, blocked, completed, dead or cancelled.';
+comment on column pgsched.visible_tasks.next_run_at is 'The due clock: when the row may be claimed. Null: never.';
+comment on column pgsched.visible_tasks.last_run_at is 'When the last execution began.';
+comment on column pgsched.visible_tasks.started_at is 'When the current or last claim was made.';
+comment on column pgsched.visible_tasks.completed_at is 'When the task was completed or cancelled.';
+comment on column pgsched.visible_tasks.died_at is 'When it failed for good.';
+comment on column pgsched.visible_tasks.attempts is 'Attempts of this tick; counted at the claim.';
+comment on column pgsched.visible_tasks.max_attempts is 'So many attempts of a tick before it is dead.';
+comment on column pgsched.visible_tasks.backoff is 'How the delay of retries grows: exponential, linear or fixed.';
+comment on column pgsched.visible_tasks.backoff_delay is 'The delay of the first retry.';
+comment on column pgsched.visible_tasks.backoff_max is
+  'No retry is delayed longer; backoff_delay counts where that is longer.';
+comment on column pgsched.visible_tasks.timeout is 'The longest that one attempt may take. Null: as long as it likes.';
+comment on column pgsched.visible_tasks.locked_by is 'The worker that holds the lease.';
+comment on column pgsched.visible_tasks.locked_until is
+  'When the lease ends; past it any worker may claim the row again.';
+comment on column pgsched.visible_tasks.fencing_token is 'Grows by one at every claim and never goes back.';
+comment on column pgsched.visible_tasks.idempotency_key is
+  'Unique: a second insert with the same key is refused, pgsched.schedule returns the first.';
+comment on column pgsched.visible_tasks.depends_on is 'The ids of the tasks it waits for.';
+comment on column pgsched.visible_tasks.dependency_mode is 'Whether it waits for all of them or any.';
+comment on column pgsched.visible_tasks.on_dependency_dead is
+  'What becomes of it when one of them is dead or cancelled: cancel, run (as if that one were completed) or wait '
+  '(for its retry).';
+comment on column pgsched.visible_tasks.waiting_for is 'How many tasks it still waits for.';
+comment on column pgsched.visible_tasks.fired is 'Of a group: the ids of the children of the tick under way.';
+comment on column pgsched.visible_tasks.concurrency_key is
+  'Whose limits of the queue count for it: a tenant, an account.';
+comment on column pgsched.visible_tasks.parent_id is 'The task whose tick or copy this is.';
+comment on column pgsched.visible_tasks.progress is 'What the handler last reported of itself.';
+comment on column pgsched.visible_tasks.result is 'What the handler last returned.';
+comment on column pgsched.visible_tasks.last_error is 'Why the last attempt failed. Null after one that went well.';
+comment on column pgsched.visible_tasks.planned_from is
+  'When the schedule was made or last changed: its first tick is not before.';
+comment on column pgsched.visible_tasks.created_at is 'When the row was inserted.';
+comment on column pgsched.visible_tasks.updated_at is 'When it was last edited, finished or cancelled.';
+comment on column pgsched.visible_tasks.observed is 'Others wait for it: its end is told them in the same transaction.';
+comment on column pgsched.visible_tasks.revision is
+  'Grows when the schedule is edited, so that a finish in flight does not overwrite the edit.';
+comment on column pgsched.visible_tasks.declared is
+  'Of a schedule declared in code: what the code said when it was last taken over.';
+comment on column pgsched.visible_tasks.inserted_by is
+  'The database role that was logged in when the row was inserted. Producers see their own rows in visible_tasks.';
+comment on column pgsched.visible_tasks.backoff_factor is
+  'By what an exponential delay grows from retry to retry. Null: 2.';
+comment on column pgsched.visible_tasks.backoff_jitter is
+  'How far retries are spread around their delay, as a share of it; 0: not at all. Null: 0.2.';
+comment on column pgsched.visible_tasks.alert_if_no_success_for is
+  'The task is silent when no attempt of it was completed for so long; counted from the first tick while there '
+  'was none.';
+comment on column pgsched.visible_tasks.alert_if_running_for is 'An attempt that has run for so long is told of.';
+comment on column pgsched.visible_tasks.judged_from is
+  'No success is asked for before: the last one that workers have noted, or when the task was enabled. Set by '
+  'pgsched.';
+comment on view pgsched.visible_executions is
+  'The history of the tasks in visible_tasks; all of it for roles that may read pgsched.executions.';
+comment on column pgsched.visible_executions.task_id is 'The task; it may be deleted by now.';
+comment on column pgsched.visible_executions.task_type is 'Its handler.';
+comment on column pgsched.visible_executions.queue is 'Its queue.';
+comment on column pgsched.visible_executions.attempt is 'Which attempt at the tick it was, from 1.';
+comment on column pgsched.visible_executions.fencing_token is
+  'The token of the claim: with task_id it names the attempt.';
+comment on column pgsched.visible_executions.scheduled_for is 'The tick that it was for.';
+comment on column pgsched.visible_executions.worker_id is 'The worker that made it; null when there was none.';
+comment on column pgsched.visible_executions.status is
+  'completed, failed, timed_out, cancelled or lost (its worker died or was cut off).';
+comment on column pgsched.visible_executions.started_at is
+  'When the handler began; of a lost or cancelled attempt, when it was claimed.';
+comment on column pgsched.visible_executions.finished_at is 'When it ended, or was found to be lost.';
+comment on column pgsched.visible_executions.duration_ms is 'How long it took, in milliseconds.';
+comment on column pgsched.visible_executions.result is 'What the handler returned.';
+comment on column pgsched.visible_executions.error is
+  'Why it failed, with the traceback; cut in the middle at 16,384 characters.';
+comment on view pgsched.visible_missed_ticks is
+  'The missed ticks of the tasks in visible_tasks; all of them for roles that may read pgsched.missed_ticks.';
+comment on column pgsched.visible_missed_ticks.task_id is 'The schedule.';
+comment on column pgsched.visible_missed_ticks.task_type is 'Its handler.';
+comment on column pgsched.visible_missed_ticks.queue is 'Its queue.';
+comment on column pgsched.visible_missed_ticks.reason is
+  'The on_missed policy that decided it; overlap: the last run was still running; edit: the schedule was edited '
+  'while a retry waited.';
+comment on column pgsched.visible_missed_ticks.ticks is 'How many; for cron 999 or 1000 means at least so many.';
+comment on column pgsched.visible_missed_ticks.first_tick is 'The first of them.';
+comment on column pgsched.visible_missed_ticks.next_tick is
+  'The tick that was run or booked instead. Null: the schedule is over, or was edited.';
+comment on column pgsched.visible_missed_ticks.noted_at is 'When it was decided.';
+comment on view pgsched.watched_tasks is
+  'Tasks with alert_if_no_success_for or alert_if_running_for, and how they stand. Neither paused tasks nor those'
+  ' of a paused queue are silent. Of visible_tasks only.';
+comment on column pgsched.watched_tasks.task_id is 'The task.';
+comment on column pgsched.watched_tasks.task_type is 'Its type.';
+comment on column pgsched.watched_tasks.task_name is 'Its label.';
+comment on column pgsched.watched_tasks.queue is 'Its queue.';
+comment on column pgsched.watched_tasks.alert_if_no_success_for is 'For how long it may have no success.';
+comment on column pgsched.watched_tasks.no_success_since is
+  'The last success, or since when there should be one; in the future: it is not due yet. Null: it is not judged.';
+comment on column pgsched.watched_tasks.alert_if_running_for is 'How long an attempt may run.';
+comment on column pgsched.watched_tasks.running_task_id is 'The row that runs: the task itself, or a child of it.';
+comment on column pgsched.watched_tasks.running_since is 'When the longest of its attempts began that runs now.';
+comment on column pgsched.watched_tasks.is_silent is 'It has had no success for alert_if_no_success_for.';
+comment on column pgsched.watched_tasks.runs_too_long is 'An attempt has run for alert_if_running_for.';
+comment on function pgsched.schedule is 'Inserts a task and returns its id; on a known idempotency_key it returns the id of the task that has it. Null stands for the default of the column.
+run_at: Once, at this time; excludes delay and every kind of schedule.
+delay: Once, so long from now, a day being 24 hours; excludes run_at and every kind of schedule.
+backoff_factor: By what an exponential delay grows from retry to retry: 1 to 1000.
+backoff_jitter: How far retries are spread around their delay, as a share of it: 0 to 1.';
+comment on function pgsched.upsert is
+  'Inserts a task, or changes the one with its idempotency_key: only what is given. Returns its id, and whether '
+  'it was created, updated or unchanged. The keys of the object are the arguments of schedule(); times without an'
+  ' offset are UTC.';
+comment on function pgsched.run_now is 'Makes a waiting one-time task due now; for any other runs a copy (a child with parent_id) and leaves the task as it is. Returns the id that runs.
+id: The task.';
+comment on function pgsched.enable is
+  'Lets a paused task run again; ticks that passed meanwhile follow on_missed, and without catch_up none of them '
+  'runs. True if it was paused.';
+comment on function pgsched.disable is 'Pauses a task: it keeps its place and is not claimed. True if it was not paused before.
+id: The task.';
+comment on function pgsched.cancel is 'Stops a task for good: at once while it waits; while it runs its worker is told, and what it still writes is refused.
+id: The task.';
+comment on function pgsched.retry is 'Gives a dead or cancelled task, or one that waits for its backoff, all its attempts again, due now.
+id: The task.';
+comment on function pgsched.replan is
+  'Books a schedule afresh from now, whatever it was booked for; returns when it is due, null when it is over.';
+comment on function pgsched.backfill is
+  'Runs the ticks of a schedule in a past range, each as a child with parent_id; not those that ran already, or '
+  'are still to run. outcome: run (it is to run; in a dry run without a task), ran (task_id ran it), booked (the '
+  'schedule runs it itself).';
+comment on function pgsched.skip_next is
+  'Skips the booked tick of a schedule, and notes that; again for one more. Returns it, and the tick that is '
+  'booked instead: null when the schedule is over.';
+comment on function pgsched.change_tasks is 'Does one thing to each of these tasks that it suits, in one transaction; returns the ids of those that were changed.
+action: enable, disable, run, cancel, retry or delete.
+ids: The tasks.
+dry_run: True: changes nothing and only returns which it would be.';
+comment on function pgsched.may_change is 'Whether an action suits a task as it is.
+action: enable, disable, run, cancel, retry or delete.
+task: The row of the task.';
+comment on function pgsched.locked_task is
+  'For the schema: a task, locked until the end of the transaction; raises no_data_found.';
+comment on function pgsched.instant_after is
+  'For the schema: the instant so far from now, in text that any session reads alike.';
+comment on function pgsched.prepare_task is
+  'For the schema: derives what an INSERT left out, refuses what makes no sense, sets the due clock and wakes a '
+  'worker that sleeps past it.';
+comment on function pgsched.guard_task is
+  'For the schema: refuses an INSERT that sets what only a run of the task can say.';
+comment on function pgsched.keep_ids_ahead is
+  'For the schema: lets the sequence of ids pass an id that was given by hand.';
+comment on function pgsched.check_schedule is
+  'For the schema: refuses a time zone or a cron expression that cannot be read.';
+comment on function pgsched.check_timezone is 'For the schema: refuses what is no name of a time zone.';
+comment on function pgsched.touch_task is 'For the schema: keeps updated_at in step with edits.';
+comment on function pgsched.move_due_clock is
+  'For the schema: a one-time task whose scheduled_for is edited becomes due then.';
+comment on function pgsched.announce_task is 'For the schema: wakes a worker when an UPDATE makes a task due earlier.';
+comment on function pgsched.wake_sleepers is
+  'For the schema: notifies the workers of a queue, if one sleeps past a time.';
+comment on function pgsched.tell_cancelled is
+  'For the schema: sends the event that a task was cancelled, if its queue tells events.';
+comment on function pgsched.watch_task is
+  'For the schema: checks when silence is to be told of, and counts it afresh when a task is enabled.';
+comment on function pgsched.book_new is 'For the schema: a schedule that is inserted, with its first tick.';
+comment on function pgsched.book_task is 'For the schema: books a schedule that waits without a tick.';
+comment on function pgsched.booked is
+  'For the schema: a schedule with its first tick at or after an instant; completed when there is none.';
+comment on function pgsched.first_tick is
+  'For the schema: the first tick of a schedule at or after an instant, from its start to its end; null when '
+  'there is none.';
+comment on function pgsched.due_at is 'For the schema: when a tick of a task is due: up to its jitter later.';
+comment on function pgsched.rebook is
+  'For workers: the next tick of a schedule that was edited while it ran; notes the ticks that came meanwhile.';
+comment on function pgsched.replan_task is
+  'For the schema: an edited schedule is planned afresh: at once when it waits, after its run when it runs.';
+comment on function pgsched.settle_task is 'For the schema: tells who waits for a schedule that an edit has ended.';
+comment on function pgsched.guard_tick is 'For the schema: refuses an UPDATE that gives a schedule another tick.';
+comment on function pgsched.refuse_tick is 'For the schema: refuses a time that is given to a schedule by hand.';
+comment on function pgsched.note_dropped is 'For the schema: notes the ticks of a schedule that an edit took from it.';
+comment on function pgsched.note_rest is
+  'For the schema: notes the ticks that an edit takes from a schedule that runs.';
+comment on function pgsched.pass_over is
+  'For the schema: lets a schedule that waits pass over its ticks up to an instant.';
+comment on function pgsched.declaration is 'For the schema: what code may declare of a schedule, as one value.';
+comment on function pgsched.read_cron is
+  'For the schema: a cron expression as sets of bits, or the rule that it breaks.';
+comment on function pgsched.cron_problem is 'The rule that a cron expression breaks, or null when it can be read.
+expression: Five fields, or six with seconds first, or @daily and the like.';
+comment on function pgsched.cron_number is
+  'For the schema: the number that a word of a cron field stands for; null when it stands for none.';
+comment on function pgsched.shown_word is 'For the schema: a word of a cron expression as a message shows it.';
+comment on function pgsched.number_problem is 'For the schema: why a word of a cron field stands for no number.';
+comment on function pgsched.calendar_days is
+  'For workers: the days of the calendars that a cron expression names; null when there are none.';
+comment on function pgsched.follow_calendar is
+  'For the schema: plans the schedules of a calendar afresh when its days change.';
+comment on function pgsched.next_ticks is 'The next ticks of a cron expression, strictly after an instant: what pgsched task next shows, for every language.
+expression: Five fields, or six with seconds first, or @daily and the like, and options.
+timezone: The IANA zone in which it is read.
+from_time: The ticks are those after it; now if left out.
+count: How many, 1 to 10000; fewer when there are no more before the year 9999 ends.';
+comment on function pgsched.cron_tick is
+  'For the schema: the first tick of a cron expression at or after an instant, in the session''s zone.';
+comment on function pgsched.wall_from is
+  'For the schema: the first wall-clock time at or after another that a cron expression names.';
+comment on function pgsched.matching_days is
+  'For the schema: the days of one month that a cron expression names, as a set of bits.';
+comment on function pgsched.open_days is
+  'For the schema: the days of one month on which a cron expression ticks that leaves days out, as a set of bits.';
+comment on function pgsched.month_days is
+  'For the schema: the days of a month that a cron expression names, as a set of bits.';
+comment on function pgsched.month_length is 'For the schema: how many days a month has.';
+comment on function pgsched.is_excepted is 'For the schema: whether a cron expression leaves a day out.';
+comment on function pgsched.lowest_bit is 'For the schema: the number of the lowest bit that is set.';
+comment on function pgsched.next_interval_ticks is 'The next ticks of an interval: the points of a grid that begins at start_date.
+repeat_interval: From tick to tick; months and days keep the wall clock, hours and less are elapsed time.
+timezone: The IANA zone of that wall clock.
+start_date: Where the grid begins; now if left out.
+from_time: The ticks are those after it; if left out, those from start_date on.
+count: How many, 1 to 10000; fewer when there are no more before the year 9999 ends.';
+comment on function pgsched.grid_tick is
+  'For the schema: the first instant of a grid of intervals at or after another, in the session''s zone.';
+comment on function pgsched.grid_point is
+  'For the schema: an instant and so many intervals after it, in the session''s zone.';
+comment on function pgsched.elapsed_part is
+  'For the schema: the microseconds of an interval beside its months and days.';
+comment on function pgsched.interval_parts is 'For the schema: months, days and seconds of an interval.';
+comment on function pgsched.early_reading is
+  'For the schema: the earlier instant that a wall-clock time of the session''s zone may mean.';
+comment on function pgsched.clock_change is
+  'For the schema: when the clocks of the session''s zone change between two instants.';
+comment on function pgsched.read_zone is
+  'For workers: the rules of a time zone for the years to come, as the database knows them.';
+comment on function pgsched.offset_at is
+  'For the schema: how far a zone is ahead of UTC at a time; null beyond the years that are known.';
+comment on function pgsched.move_tick is 'For the schema: the tick of a schedule by the new rules of its zone.';
+comment on function pgsched.follow_zones is
+  'For workers: moves what was booked by rules of time zones that have changed since; returns these zones, and '
+  'how many schedules moved.';
+comment on function pgsched.settle is
+  'For workers: tells the tasks that wait for these that they have ended; returns how many of them go on or are '
+  'cancelled.';
+comment on function pgsched.block_task is 'For the schema: makes a row one that waits for others.';
+comment on function pgsched.check_dependencies is
+  'For the schema: refuses ids in depends_on that are not there, and circles.';
+comment on function pgsched.add_dependencies is 'For the schema: writes down whom a blocked task waits for.';
+comment on function pgsched.change_dependencies is
+  'For the schema: depends_on of a task that has not begun was edited.';
+comment on function pgsched.watch_dependencies is
+  'For the schema: at the commit of a task that waits: marks those it waits for, and settles what has ended by '
+  'then.';
+comment on function pgsched.forget_dependencies is
+  'For the schema: a deleted task waits for nothing, and who waits for it is told.';
+comment on function pgsched.fire_group is
+  'For workers: makes the children of a claimed group. Returns how many; null when the claim was lost.';
+comment on function pgsched.join_group is
+  'For workers: what came of the children of a claimed group. No row when the claim was lost.';
+comment on function pgsched.group_steps is 'For the schema: the steps of a group, one a row.';
+comment on function pgsched.group_edges is 'For the schema: which step of a group waits for which.';
+comment on function pgsched.group_problem is 'The rule that the payload of a group breaks, or null.
+payload: An object with steps, as pgsched.flow makes it.';
+comment on function pgsched.check_group is 'For the schema: refuses a plan of steps that breaks a rule.';
+comment on function pgsched.recheck_group is 'For the schema: checks the plan of a group that is edited.';
+comment on function pgsched.queues_in_use is 'The queues that have a task which waits or runs and is not paused.';
+comment on function pgsched.limit_queue is 'Limits a queue over all workers, instead of the limits it had: so many running at once, so many starts in a time; of the whole queue, of each concurrency_key.
+name: The queue.
+concurrency: So many of its tasks run at once.
+concurrency_per_key: So many with the same concurrency_key run at once.
+rate: So many start within per.
+rate_per_key: So many with the same concurrency_key start within per.
+per: The time of a rate, from 100 milliseconds to 31 days.';
+comment on function pgsched.unlimit_queue is 'Takes the limits of a queue away. True if it had some.
+name: The queue.';
+comment on function pgsched.limits_problem is 'The rule that the limits of a queue break, or null.
+limits: An object with concurrency, concurrency_per_key, rate, rate_per_key and per.';
+comment on function pgsched.check_limits is 'For the schema: refuses limits of a queue that make no sense.';
+comment on function pgsched.announce_queue is
+  'For the schema: tells every worker that the way to claim from a queue may have changed.';
+comment on function pgsched.unpause_queue is 'For the schema: wakes the workers of a queue that is resumed.';
+comment on function pgsched.note_resumed is 'For the schema: notes when a queue is no longer paused.';
+comment on function pgsched.claim_limited is
+  'For workers: claims from several queues with limits or ageing, in their order, but for some tasks that it '
+  'passes over.';
+comment on function pgsched.claim_queue is
+  'For workers: claims due rows of one queue with limits or ageing, as many as these allow; the last row says '
+  'when to ask again.';
+comment on function pgsched.pick_keyed is
+  'For workers: chooses due rows of a queue with limits per key; the keys take turns.';
+comment on function pgsched.due_by_keys is
+  'For workers: the due rows of some keys of a queue, of each as many as it has room for.';
+comment on function pgsched.next_keys is 'For workers: the keys of a queue that come after one, due or not.';
+comment on function pgsched.key_rooms is 'For workers: how many rows of each key may start now.';
+comment on function pgsched.adopt_slots is
+  'For workers: counts what runs of a queue already, from before it had limits.';
+comment on function pgsched.note_late_start is
+  'For workers: starts that were counted at the claim happened later, so they count for longer.';
+comment on function pgsched.try_claims is
+  'For workers: which of these tasks can be claimed, and what the database says to the others.';
+comment on function pgsched.bury_unclaimed is
+  'For workers: ends due tasks that the database lets nobody claim as dead, where that can be written.';
+comment on function pgsched.retention_rules is
+  'How long finished and dead tasks of each queue that has some are kept, and how many.';
+comment on function pgsched.pick_prunable is
+  'For workers: locks the next finished tasks of a queue that nobody needs any more. Returns how many it looked '
+  'at (null while somebody else prunes), where it stopped, and their ids.';
+comment on function pgsched.prune_finished is
+  'For workers: deletes the tasks of these that are completed, cancelled or dead, to the archive if that is said.'
+  ' Returns how many of each, how many something else keeps, and what.';
+comment on function pgsched.delete_apart is
+  'For the schema: deletes tasks that have one of these statuses; what a foreign key or a trigger of others keeps'
+  ' stays, with the reason.';
+comment on function pgsched.history_days is
+  'The partitions of the history whose time was over by then, the oldest first.';
+comment on function pgsched.make_partitions is 'Makes the daily partitions of the history ahead of time; returns how many were made. Workers call it by themselves.
+days_ahead: From today, in UTC, so many days on.';
+comment on function pgsched.drop_history is
+  'For workers: drops a partition of the history whose time was over by then. False: somebody works with the '
+  'history, try again.';
+comment on function pgsched.hold_history is
+  'For operators: lets nothing more into a partition of the history that was over by then, until the transaction '
+  'ends.';
+comment on function pgsched.prune_history is
+  'For workers: deletes rows of the history from before then that are in no partition of a day, up to so many of '
+  'each kind.';
+comment on function pgsched.lock is 'Takes a lock for an owner and returns its fencing token, or null while another owner has it. Renew it before ttl is over; call it outside a longer transaction.
+name: What is locked: 1 to 200 characters.
+owner: An id made up for this one acquisition; the same call again returns the same token.
+ttl: How long it is good for without a renewal, from 1 second to 1 day.
+holder: Who has it, for people.';
+comment on function pgsched.renew_lock is 'Keeps a lock for ttl from now on. False: it was lost, because its time was over or somebody broke it.
+name: What is locked.
+owner: The id that it was taken with.
+ttl: How long it is good for from now on, from 1 second to 1 day.';
+comment on function pgsched.unlock is 'Gives a lock back. False: the owner did not have it any more.
+name: What is locked.
+owner: The id that it was taken with.';
+comment on function pgsched.refuse_lock is 'For the schema: refuses arguments of a lock that make no sense.';
+comment on function pgsched.claim_apart is
+  'For workers: claims from several queues with limits or ageing, in their order.';
+comment on function pgsched.claim_from is
+  'For workers: claims due rows of one queue with limits or ageing, as many as these allow; the last row says '
+  'when to ask again.';
+comment on function pgsched.pick_by_turns is
+  'For workers: chooses due rows of a queue with limits per key; the keys take turns.';
+comment on function pgsched.due_of_keys is
+  'For workers: the due rows of some keys of a queue, of each as many as it has room for.';
+comment on function pgsched.delete_finished is
+  'For workers: deletes the tasks of these that are completed, cancelled or dead, to the archive if that is said.'
+  ' Returns how many of each.';

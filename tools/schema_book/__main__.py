@@ -1,0 +1,20 @@
+"""Writes sql/schema.sql from a database of its own."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from pgsched.db.embedded import EmbeddedServer
+from pgsched.db.migrate import migrate
+from tools.schema_book import FILE, schema_book
+
+
+def main() -> None:
+    """Migrate an empty database and write down what came of it."""
+    with tempfile.TemporaryDirectory() as folder, EmbeddedServer.start(Path(folder) / "data") as server:
+        migrate(server.dsn)
+        FILE.write_text(schema_book(server.dsn), encoding="utf-8")
+
+
+main()
