@@ -3478,8 +3478,8 @@ begin
   return new;
 end $$;
 
--- Queues and their limits ---------------------------------------------------------------------------------------------
--- Settings, and claims that count what runs everywhere.
+-- Queues, claims and limits -------------------------------------------------------------------------------------------
+-- Settings, what a claim may take, and claims that count what runs everywhere.
 
 -- The queues that have a task which waits or runs and is not paused.
 create function pgsched.queues_in_use() returns setof text
@@ -3623,6 +3623,14 @@ begin
   new.resumed_at := now();
   return new;
 end $$;
+
+-- For workers: whether a task may be claimed now, if a worker has a handler for it: it is due and enabled, and nobody
+-- has a lease on it.
+create function pgsched.is_claimable(task pgsched.tasks) returns boolean
+language sql stable parallel safe as $$
+  select task.next_run_at is not null and task.enabled and task.next_run_at <= now()
+    and (task.locked_until is null or task.locked_until < now())
+$$;
 
 -- For workers: claims from several queues with limits or ageing, in their order, but for some tasks that it passes
 -- over.
@@ -5444,11 +5452,11 @@ grant execute on function
   pgsched.check_schedule, pgsched.check_timezone, pgsched.clock_change, pgsched.cron_number, pgsched.cron_problem,
   pgsched.cron_tick, pgsched.declaration, pgsched.due_at, pgsched.early_reading, pgsched.elapsed_part,
   pgsched.first_tick, pgsched.grid_point, pgsched.grid_tick, pgsched.group_edges, pgsched.group_problem,
-  pgsched.group_steps, pgsched.instant_after, pgsched.interval_parts, pgsched.is_excepted, pgsched.is_forward,
-  pgsched.limits_problem, pgsched.lowest_bit, pgsched.matching_days, pgsched.may_change, pgsched.month_days,
-  pgsched.month_length, pgsched.next_interval_ticks, pgsched.next_ticks, pgsched.number_problem, pgsched.open_days,
-  pgsched.queues_in_use, pgsched.read_cron, pgsched.read_day, pgsched.refuse_tick, pgsched.shown_word,
-  pgsched.wake_sleepers, pgsched.wall_from
+  pgsched.group_steps, pgsched.instant_after, pgsched.interval_parts, pgsched.is_claimable, pgsched.is_excepted,
+  pgsched.is_forward, pgsched.limits_problem, pgsched.lowest_bit, pgsched.matching_days, pgsched.may_change,
+  pgsched.month_days, pgsched.month_length, pgsched.next_interval_ticks, pgsched.next_ticks, pgsched.number_problem,
+  pgsched.open_days, pgsched.queues_in_use, pgsched.read_cron, pgsched.read_day, pgsched.refuse_tick,
+  pgsched.shown_word, pgsched.wake_sleepers, pgsched.wall_from
 to public;
 
 grant select on pgsched.tasks_id_seq to public;
@@ -6300,6 +6308,9 @@ comment on function pgsched.announce_queue is
   'For the schema: tells every worker that the way to claim from a queue may have changed.';
 comment on function pgsched.unpause_queue is 'For the schema: wakes the workers of a queue that is resumed.';
 comment on function pgsched.note_resumed is 'For the schema: notes when a queue is no longer paused.';
+comment on function pgsched.is_claimable is
+  'For workers: whether a task may be claimed now, if a worker has a handler for it: it is due and enabled, and '
+  'nobody has a lease on it.';
 comment on function pgsched.claim_limited is
   'For workers: claims from several queues with limits or ageing, in their order, but for some tasks that it '
   'passes over.';

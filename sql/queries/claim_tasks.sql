@@ -1,13 +1,14 @@
--- Takes up to %(limit)s due rows: one index probe per queue and priority, in the order of the arrays.
+-- Claims up to %(limit)s due rows, with one index probe per queue and priority, in the order of the arrays.
 --
--- Each probe begins after its floor, the last row this worker claimed there, so that it does not walk again through
--- index entries that are finished, leased or not for us; a claim without floors follows regularly. A row whose lease
--- has run out is claimed like any other, and the attempt that was lost is written into the history, unless it had not begun.
--- Rows of `set_aside`, which could not be claimed, are passed over. Sets only columns that no index mentions: a HOT update.
+-- Each probe begins after the last row that this worker claimed there, so that it does not walk again through index
+-- entries that are finished, leased or not for this worker; a claim without these positions follows regularly. A row
+-- whose lease has expired is claimed like any other, and its lost attempt is written to the history unless it had not
+-- begun. Rows in `set_aside`, which could not be claimed, are skipped. The update sets only columns that no index
+-- mentions, so it is a HOT update.
 --
--- The first %(free)s rows can begin at once. The others are held in advance: what becomes of their worker is no fault of
--- theirs, so they are marked (`unbegun_token`). A row that has one attempt left, or whose last worker was lost, is never held
--- in advance: the claim ends before it, and says so (`cut`).
+-- The first %(free)s rows can begin at once. The others are prefetched and marked (`unbegun_token`): if their worker is
+-- lost, that counts no attempt. A row that has one attempt left, or whose last worker was lost, is never prefetched:
+-- the claim stops before it and says so (`cut`).
 with probe as (
   select p.queue, p.priority, q.ordering is distinct from 'lifo' as fifo,
     coalesce(p.floor_at, '-infinity') as floor_at, coalesce(p.floor_id, 0) as floor_id
@@ -18,37 +19,29 @@ with probe as (
   order by p.place
 ),
 due as (
-  select found.*
+  select found.id, found.locked_by, found.fencing_token, found.attempts, found.started_at,
+    found.locked_by is null and found.attempts < found.max_attempts - 1 as patient,
+    found.locked_by is null or found.unbegun_token is distinct from found.fencing_token as counts,
+    -- The size on arrival: a payload that is stored compressed is measured as text.
+    case when pg_column_compression(found.payload) is null then pg_column_size(found.payload)
+      else octet_length(found.payload::text) end as bytes
   from probe
   cross join lateral (
     select * from (
-     select t.id, t.locked_by, t.fencing_token, t.attempts, t.started_at,
-       t.locked_by is null and t.attempts < t.max_attempts - 1 as patient,
-       t.locked_by is null or t.unbegun_token is distinct from t.fencing_token as counts,
-       -- A small one is stored as it is; a large one may be compressed, and is measured as it will come.
-       case when pg_column_compression(t.payload) is null then pg_column_size(t.payload)
-         else octet_length(t.payload::text) end as bytes
+     select t.id, t.locked_by, t.fencing_token, t.attempts, t.max_attempts, t.started_at, t.unbegun_token, t.payload
      from pgsched.tasks t
      where probe.fifo and t.queue = probe.queue and t.priority = probe.priority
-       and t.next_run_at is not null and t.enabled and t.next_run_at <= now()
-       and (t.next_run_at, t.id) > (probe.floor_at, probe.floor_id)
-       and (t.locked_until is null or t.locked_until < now())
+       and pgsched.is_claimable(t) and (t.next_run_at, t.id) > (probe.floor_at, probe.floor_id)
        and t.task_type = any(%(task_types)s::text[]) and t.id <> all(%(set_aside)s::bigint[])
      order by t.next_run_at, t.id
      limit %(limit)s
      for no key update skip locked) first_in
     union all
     select * from (
-     select t.id, t.locked_by, t.fencing_token, t.attempts, t.started_at,
-       t.locked_by is null and t.attempts < t.max_attempts - 1 as patient,
-       t.locked_by is null or t.unbegun_token is distinct from t.fencing_token as counts,
-       -- A small one is stored as it is; a large one may be compressed, and is measured as it will come.
-       case when pg_column_size(t.payload) < 1500 then pg_column_size(t.payload)
-         else octet_length(t.payload::text) end as bytes
+     select t.id, t.locked_by, t.fencing_token, t.attempts, t.max_attempts, t.started_at, t.unbegun_token, t.payload
      from pgsched.tasks t
      where not probe.fifo and t.queue = probe.queue and t.priority = probe.priority
-       and t.next_run_at is not null and t.enabled and t.next_run_at <= now()
-       and (t.locked_until is null or t.locked_until < now())
+       and pgsched.is_claimable(t)
        and t.task_type = any(%(task_types)s::text[]) and t.id <> all(%(set_aside)s::bigint[])
      order by t.next_run_at desc, t.id desc
      limit %(limit)s
@@ -62,10 +55,11 @@ placed as (
   from due
 ),
 picked as materialized (
-  -- As many as fit into %(bytes)s bytes of payload, but one at least.
+  -- As many rows as fit into %(bytes)s bytes of payload, but at least one.
   select *
   from (
-    select placed.*, bool_and(patient or place <= %(free)s) over (rows unbounded preceding) as fits, count(*) over () as found
+    select placed.*, bool_and(patient or place <= %(free)s) over (rows unbounded preceding) as fits,
+      count(*) over () as found
     from placed
   ) p
   where before < %(bytes)s and fits
@@ -89,11 +83,12 @@ from picked
 where t.id = any(array[picked.id])
 returning t.id, t.task_type, t.queue, t.priority, t.payload, t.schedule_type, t.scheduled_for, t.next_run_at,
   date_part('epoch', now() - t.next_run_at) as late, t.attempts, t.max_attempts, t.fencing_token, t.timeout,
-  -- A null is read for next to nothing: it stands for the default.
+  -- Null stands for the default: it costs next to nothing to read.
   nullif(t.backoff, 'exponential') as backoff, nullif(t.backoff_delay, '5 seconds') as backoff_delay,
   nullif(t.backoff_max, '1 hour') as backoff_max, t.backoff_factor, t.backoff_jitter,
   t.cron_expression, nullif(t.timezone, 'UTC') as timezone, t.start_date, t.end_date, t.repeat_interval, t.repeat_count,
-  t.execution_count, nullif(t.on_missed, 'once') as on_missed, t.catchup_window, nullif(t.overlap, 'skip') as overlap, t.jitter,
+  t.execution_count, nullif(t.on_missed, 'once') as on_missed, t.catchup_window, nullif(t.overlap, 'skip') as overlap,
+  t.jitter,
   case when t.schedule_type <> 'one_time' then t.planned_from end as planned_from, t.revision,
   picked.locked_by is not null as lease_expired, picked.bytes, nullif(t.depends_on, '{}') as depends_on,
   t.fired is not null as fired,

@@ -1,4 +1,5 @@
--- The rows that claim_tasks.sql would take, in its order, after it was refused: without a lock, and without their payloads.
+-- Finds the rows that claim_tasks.sql would claim, in its order, after the database refused the claim: without locks
+-- and without payloads.
 select found.id, found.task_type, found.queue
 from unnest(%(queues)s::text[], %(priorities)s::smallint[], %(floor_ats)s::timestamptz[], %(floor_ids)s::bigint[])
   with ordinality as p(queue, priority, floor_at, floor_id, place)
@@ -8,9 +9,8 @@ cross join lateral (
     select t.id, t.task_type, t.queue
     from pgsched.tasks t
     where q.ordering is distinct from 'lifo' and t.queue = p.queue and t.priority = p.priority
-      and t.next_run_at is not null and t.enabled and t.next_run_at <= now()
+      and pgsched.is_claimable(t)
       and (t.next_run_at, t.id) > (coalesce(p.floor_at, '-infinity'), coalesce(p.floor_id, 0))
-      and (t.locked_until is null or t.locked_until < now())
       and t.task_type = any(%(task_types)s::text[]) and t.id <> all(%(set_aside)s::bigint[])
     order by t.next_run_at, t.id
     limit %(limit)s) first_in
@@ -19,8 +19,7 @@ cross join lateral (
     select t.id, t.task_type, t.queue
     from pgsched.tasks t
     where q.ordering = 'lifo' and t.queue = p.queue and t.priority = p.priority
-      and t.next_run_at is not null and t.enabled and t.next_run_at <= now()
-      and (t.locked_until is null or t.locked_until < now())
+      and pgsched.is_claimable(t)
       and t.task_type = any(%(task_types)s::text[]) and t.id <> all(%(set_aside)s::bigint[])
     order by t.next_run_at desc, t.id desc
     limit %(limit)s) last_in

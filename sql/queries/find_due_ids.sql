@@ -1,7 +1,6 @@
--- The rows that a claim of some task_types and queues would find now, if it could take all of them.
+-- Finds every row that a claim for some task types and queues could take now.
 select t.id
 from pgsched.tasks t
 left join pgsched.queues q on q.name = t.queue
-where t.next_run_at <= now() and t.enabled and t.task_type = any(%(task_types)s)
-  and (t.locked_until is null or t.locked_until < now())
+where pgsched.is_claimable(t) and t.task_type = any(%(task_types)s)
   and q.paused is not true and (t.queue = any(%(queues)s) or t.queue like any(%(patterns)s))

@@ -1,7 +1,7 @@
--- A clock for the tests of one database: functions with the names of PostgreSQL's own, which sessions that begin from now on
--- find first, because the database's search_path has their schema before pg_catalog (and after all others, so that new
--- tables go where they went). What is bound to PostgreSQL's own functions is bound anew: the functions of the schema pgsched
--- that ask for the time, by their search_path, the defaults of columns, and views. To be run again without harm.
+-- Installs a movable clock in a test database: functions with the names of PostgreSQL's own that new sessions find
+-- first, because the database's search_path lists their schema before pg_catalog (and after all others, so that new
+-- tables still go to the same schema). Whatever is bound to PostgreSQL's own functions is bound anew: functions of the
+-- schema pgsched by their search_path, and column defaults and views. Safe to repeat.
 do $install$
 declare
   clocks constant text := '\m(now|clock_timestamp|statement_timestamp|transaction_timestamp)\(\)';
@@ -26,7 +26,7 @@ begin
     grant usage on schema pgsched_clock to public;
     grant select on pgsched_clock.setting to public;
   end if;
-  -- What names its clock by the schema of PostgreSQL's own is written anew.
+  -- Functions that qualify the clock with pg_catalog are created anew.
   for one in
     select regexp_replace(pg_get_functiondef(p.oid), '\mpg_catalog\.' || substr(clocks, 3), 'pgsched_clock.\1()', 'gi')
       as definition
@@ -38,10 +38,13 @@ begin
   end loop;
   for one in
     select p.oid::regprocedure as function,
-      coalesce((select substr(c, 13) from unnest(p.proconfig) c where c like 'search_path=%'), 'pg_catalog, pg_temp') as path
+      coalesce((select substr(c, 13) from unnest(p.proconfig) c where c like 'search_path=%'),
+        'pg_catalog, pg_temp') as path
     from pg_proc p join pg_language l on l.oid = p.prolang
     where p.pronamespace = 'pgsched'::regnamespace and l.lanname in ('sql', 'plpgsql') and p.prosqlbody is null
       and p.prosrc ~* clocks
+      -- Inlined into statements, which find the clock by the session's path; with a path of its own it would not be.
+      and p.proname <> 'is_claimable'
   loop
     if one.path !~ '\mpgsched_clock\M' then
       execute format('alter function %s set search_path = pgsched_clock, %s', one.function, one.path);
@@ -60,11 +63,14 @@ begin
       regexp_replace(one."default", clocks, 'pgsched_clock.\1()', 'gi'));
   end loop;
   for one in
-    select c.oid::regclass as "view", pg_get_viewdef(c.oid) as definition, array_to_string(c.reloptions, ', ') as options
+    select c.oid::regclass as "view", pg_get_viewdef(c.oid) as definition,
+      array_to_string(c.reloptions, ', ') as options
     from pg_class c
-    where c.relnamespace = 'pgsched'::regnamespace and c.relkind = 'v' and pg_get_viewdef(c.oid) ~* ('(^|[^.])' || clocks)
+    where c.relnamespace = 'pgsched'::regnamespace and c.relkind = 'v'
+      and pg_get_viewdef(c.oid) ~* ('(^|[^.])' || clocks)
   loop
-    execute format('create or replace view %s with (%s) as %s', one."view", coalesce(one.options, 'security_barrier = false'),
+    execute format('create or replace view %s with (%s) as %s', one."view",
+      coalesce(one.options, 'security_barrier = false'),
       regexp_replace(one.definition, '(?<!\.)' || clocks, 'pgsched_clock.\1()', 'gi'));
   end loop;
   if usual !~ '\mpgsched_clock\M' then

@@ -1,5 +1,5 @@
--- Every queue that has settings, tasks or a worker, with counts from the partial indexes: the rows that are waiting by an
--- index-only count, the due ones by a probe per queue and priority, the dead ones by theirs.
+-- Lists every queue that has settings, tasks or a worker, with counts from the partial indexes: waiting rows by an
+-- index-only count, due rows by a probe per queue and priority, dead rows by their own index.
 with waiting as (
   select t.queue as name, count(*) as number
   from pgsched.tasks t
@@ -28,9 +28,9 @@ left join pgsched.queues q on q.name = names.name
 left join waiting on waiting.name = names.name
 left join dead on dead.name = names.name
 cross join lateral (
-  select count(*) filter (where t.locked_until is null or t.locked_until < now()) as due,
+  select count(*) filter (where pgsched.is_claimable(t)) as due,
     count(*) filter (where t.locked_until >= now()) as running,
-    min(t.next_run_at) filter (where t.locked_until is null or t.locked_until < now()) as oldest
+    min(t.next_run_at) filter (where pgsched.is_claimable(t)) as oldest
   from generate_series(1, 10) as p(priority)
   join pgsched.tasks t on t.queue = names.name and t.priority = p.priority
     and t.next_run_at is not null and t.enabled and t.next_run_at <= now()

@@ -1,8 +1,7 @@
--- What is due and can be claimed, of a type that no live worker of its queue has a handler for.
+-- Counts the claimable tasks whose type no live worker of their queue has a handler for.
 select t.queue, t.task_type, count(*) as due
 from pgsched.tasks t
-where t.next_run_at is not null and t.enabled and t.next_run_at <= now()
-  and (t.locked_until is null or t.locked_until < now())
+where pgsched.is_claimable(t)
 group by t.queue, t.task_type
 having not exists (
   select from pgsched.workers w

@@ -1,5 +1,5 @@
--- Every queue with its settings, how much waits in it and is due or runs (counted up to a cap), and how long the oldest due
--- row has waited.
+-- Lists every queue with its settings, the number of its waiting and of its due or running rows (up to a cap), and the
+-- age of its oldest due row.
 with names as (
   select name from pgsched.queues_in_use() as used(name)
   union select name::text from pgsched.queues
@@ -36,8 +36,7 @@ cross join lateral (
   cross join lateral (
     select t.next_run_at
     from pgsched.tasks t
-    where t.queue = n.name and t.priority = p.priority and t.next_run_at is not null and t.enabled
-      and t.next_run_at <= now() and (t.locked_until is null or t.locked_until < now())
+    where t.queue = n.name and t.priority = p.priority and pgsched.is_claimable(t)
     order by t.next_run_at, t.id
     limit 1
   ) first

@@ -1,13 +1,13 @@
--- What is due or runs in each queue, by type, and whether a live worker of the queue has a handler for the type. Of each
--- queue the first rows of the due clock only, up to a cap, so that a long backlog is not read through. They are not asked for
--- in an order: for one the planner would sort the whole backlog.
+-- Counts due and running tasks by queue and type, and whether a live worker of the queue has a handler for the type. It
+-- reads the first rows of each queue's due clock, up to a cap, rather than a whole backlog. The rows are not ordered:
+-- for an order the planner would sort the backlog.
 select found.queue, found.task_type, found.due, found.running, exists (
     select from pgsched.workers w
     where w.heartbeat_at > now() - 3 * w.lease
       and (found.queue = any(w.queues) or found.queue like any (w.patterns))
       and found.task_type = any(w.task_types)) as handled
 from (
-  select n.name as queue, t.task_type::text, count(*) filter (where not coalesce(t.locked_until >= now(), false)) as due,
+  select n.name as queue, t.task_type::text, count(*) filter (where pgsched.is_claimable(t)) as due,
     count(*) filter (where t.locked_until >= now()) as running
   from pgsched.queues_in_use() as n(name)
   cross join lateral (

@@ -171,8 +171,8 @@ FUNCTIONS_BY_SUBJECT: Final = (
         ),
     ),
     Subject(
-        "Queues and their limits",
-        "Settings, and claims that count what runs everywhere.",
+        "Queues, claims and limits",
+        "Settings, what a claim may take, and claims that count what runs everywhere.",
         (
             "queues_in_use",
             "limit_queue",
@@ -182,6 +182,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
             "announce_queue",
             "unpause_queue",
             "note_resumed",
+            "is_claimable",
             "claim_limited",
             "claim_queue",
             "pick_keyed",

@@ -412,6 +412,30 @@ async def test_payloads_in_hand_are_bounded_by_their_size(dsn: str) -> None:
             assert one.leased_tasks.bytes < 20_000_000
 
 
+@pytest.mark.parametrize("kind", ["fifo", "lifo", "limited"])
+@on_loop
+async def test_every_claim_measures_a_payload_as_it_arrives(dsn: str, kind: str) -> None:
+    settings = {"fifo": "ordering = 'fifo'", "lifo": "ordering = 'lifo'", "limited": "limits = '{\"concurrency\": 9}'"}
+    with database(dsn) as db:
+        db.execute("insert into pgsched.queues (name) values ('default')")
+        db.execute(f"update pgsched.queues set {settings[kind]}")  # type: ignore[arg-type]
+        db.execute(
+            "insert into pgsched.tasks (task_type, payload)"
+            " select 'mail', jsonb_build_object('text', repeat('x', size)) from unnest(array[10, 100000]) size"
+        )
+        stored = "select id, pg_column_size(payload) as stored, octet_length(payload::text) as sent from pgsched.tasks"
+        small, large = rows(db, f"{stored} order by id")
+        assert large["stored"] < 1500 < large["sent"]  # compressed, and small enough to be taken for a small one
+        async with engine(dsn) as one:
+            session, identity = one.worker._claims, one.worker.identity
+            if kind == "limited":
+                batch, _ = await claims.claim_limited(session, identity, [("default", 9)], 9, max_bytes=2**24)
+            else:
+                batch = await claims.claim(session, identity, [claims.Probe("default", 5)], 9)
+    sizes = {task.id: task.bytes for task in batch.tasks}
+    assert sizes == {small["id"]: small["stored"], large["id"]: large["sent"]}
+
+
 @on_loop
 async def test_a_payload_larger_than_what_is_left_comes_alone(dsn: str) -> None:
     with database(dsn) as db:
