@@ -1,2 +1,2 @@
--- A lock is taken, unless another owner has it: its fencing token, or null.
+-- Acquires a lock unless another owner holds it. Returns its fencing token, or null.
 select pgsched.lock(%(name)s, %(owner)s, %(ttl)s::float8 * interval '1 second', %(holder)s) as token

@@ -1,2 +1,2 @@
--- The shortest question there is: how long its answer takes is the way to the server and back.
+-- The cheapest possible statement: its duration is the round trip to the server.
 select true as answered

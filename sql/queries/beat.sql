@@ -1,11 +1,13 @@
--- The heartbeat: this worker lives, and the leases it holds are renewed. Returns the ids that are still its own, and
--- whether each was renewed; one that is missing was lost. A row that somebody has locked is not waited for, or all other
--- leases would run out with it: nobody can claim it meanwhile, and a later beat renews it. Registers the worker again
--- when a crash of the server emptied the unlogged table.
+-- The heartbeat: updates this worker's row and renews its leases. Returns the ids that it still owns and whether each
+-- lease was renewed; an id that is missing has been lost. A row locked by another session is skipped rather than waited
+-- for, because waiting would let every other lease expire; nobody can claim the locked row meanwhile, and a later
+-- heartbeat renews it. Registers the worker again when a server crash has emptied the unlogged table.
 with alive as (
-  insert into pgsched.workers as w (id, hostname, pid, queues, patterns, task_types, declared_keys, concurrency, running, troubles, started_at, lease)
-  values (%(worker)s, %(hostname)s, %(pid)s, %(queues)s, %(patterns)s, %(task_types)s, %(declared_keys)s, %(concurrency)s, %(running)s, %(troubles)s::text::jsonb,
-    now() - %(age)s::float8 * interval '1 second', %(lease)s::float8 * interval '1 second')
+  insert into pgsched.workers as w (id, hostname, pid, queues, patterns, task_types, declared_keys, concurrency,
+    running, troubles, started_at, lease)
+  values (%(worker)s, %(hostname)s, %(pid)s, %(queues)s, %(patterns)s, %(task_types)s, %(declared_keys)s,
+    %(concurrency)s, %(running)s, %(troubles)s::text::jsonb, now() - %(age)s::float8 * interval '1 second',
+    %(lease)s::float8 * interval '1 second')
   on conflict (id) do update set heartbeat_at = now(), running = excluded.running, troubles = excluded.troubles
 ),
 own as (

@@ -1,4 +1,5 @@
--- Until the commit, the role that the schema belongs to, where we are a member of it: what a migration makes is its, too.
+-- Switches to the role that owns the schema until the commit, if we are a member of it, so that the owner also owns
+-- what a migration creates.
 select set_config('role', r.rolname::text, true)
 from pg_namespace n
 join pg_roles r on r.oid = n.nspowner

@@ -1,3 +1,3 @@
--- The transaction of a handler, whatever the defaults of the database are: in a stricter one the finish could not be
--- written after a heartbeat has renewed the lease.
+-- Begins a handler's transaction at a fixed isolation level, whatever the database's defaults are: at a stricter one
+-- the finish would fail as soon as a heartbeat had renewed the lease.
 begin isolation level read committed, read write

@@ -1,2 +1,3 @@
--- Ends rows that cannot be claimed as dead, each with an error of its own, and says to which ones the database refuses that.
+-- Marks rows that cannot be claimed as dead, each with its own error. Returns the rows for which the database refuses
+-- even that.
 select b.id, b.attempts, b.refused from pgsched.bury_unclaimed(%(ids)s::bigint[], %(errors)s::text[]) b

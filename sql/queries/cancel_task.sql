@@ -1,2 +1,2 @@
--- Stops a task for good.
+-- Cancels a task for good.
 select pgsched.cancel(%(id)s)

@@ -1,2 +1,3 @@
--- One action on many tasks, each that it may be done to at that moment; or, in a dry run, only which those are.
+-- Applies one action to many tasks, to each whose status allows it at that moment. A dry run only returns which tasks
+-- those are.
 select id from pgsched.change_tasks(%(action)s::text, %(ids)s::bigint[], %(dry_run)s::boolean) as id

@@ -1,14 +1,15 @@
--- Takes up to %(room)s due rows of queues that are claimed apart from the others: of each up to its room, and no more than
--- its limits and the ageing of its rows allow (see pgsched.claim_queue); rows of `set_aside` are passed over. The columns of a claimed row are those of
--- claim_tasks.sql; a row whose id is null says when to ask its queue again.
+-- Claims up to %(room)s due rows from queues with limits or ageing: from each queue no more than its share of the room,
+-- its limits and the ageing of its rows allow (see pgsched.claim_queue). Rows in `set_aside` are skipped. A claimed row
+-- has the columns of claim_tasks.sql; a row without an id says when to ask its queue again.
 select c.asked, c.again, c.held_back, c.noted,
   t.id, t.task_type, t.queue, t.priority, t.payload, t.schedule_type, t.scheduled_for, t.next_run_at,
   date_part('epoch', now() - t.next_run_at) as late, t.attempts, t.max_attempts, t.fencing_token, t.timeout,
-  -- A null is read for next to nothing: it stands for the default.
+  -- Null stands for the default: it costs next to nothing to read.
   nullif(t.backoff, 'exponential') as backoff, nullif(t.backoff_delay, '5 seconds') as backoff_delay,
   nullif(t.backoff_max, '1 hour') as backoff_max, t.backoff_factor, t.backoff_jitter,
   t.cron_expression, nullif(t.timezone, 'UTC') as timezone, t.start_date, t.end_date, t.repeat_interval, t.repeat_count,
-  t.execution_count, nullif(t.on_missed, 'once') as on_missed, t.catchup_window, nullif(t.overlap, 'skip') as overlap, t.jitter,
+  t.execution_count, nullif(t.on_missed, 'once') as on_missed, t.catchup_window, nullif(t.overlap, 'skip') as overlap,
+  t.jitter,
   case when t.schedule_type <> 'one_time' then t.planned_from end as planned_from, t.revision,
   c.lease_expired, c.size::integer as bytes, nullif(t.depends_on, '{}') as depends_on, t.fired is not null as fired,
   case when t.cron_expression like '%%=%%@%%' then pgsched.calendar_days(t.cron_expression) end as left_out,

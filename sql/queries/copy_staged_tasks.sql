@@ -1,2 +1,2 @@
--- Into the waiting room.
+-- Copies rows into the staging table.
 copy pg_temp.pgsched_staged_tasks ({columns}) from stdin

@@ -1,2 +1,2 @@
--- Many rows at once, of the columns that the caller used; the others keep the table's defaults.
+-- Copies many rows into the columns that the caller used; the others get the table's defaults.
 copy pgsched.tasks ({columns}) from stdin

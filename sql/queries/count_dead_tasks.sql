@@ -1,4 +1,4 @@
--- How many dead tasks fit: what purge_dead_tasks would delete, or retry_dead_tasks try again.
+-- Counts the dead tasks that match: those that purge_dead_tasks would delete or retry_dead_tasks retry.
 select count(*) as number
 from pgsched.tasks t
 where t.died_at is not null

@@ -1,4 +1,4 @@
--- Attempts that ended, by minute, queue and outcome: those of the current minute and so many before it.
+-- Counts finished attempts by minute, queue and outcome, for the current minute and a number of minutes before it.
 select date_trunc('minute', e.finished_at) as minute, e.queue, e.status, count(*) as number,
   coalesce(sum(e.duration_ms), 0)::float8 as milliseconds
 from pgsched.executions e

@@ -1,4 +1,4 @@
--- What spoils a measurement: attempts at the tasks of its queue by other workers than its own, and tasks that did not complete.
+-- Counts what spoils a measurement: attempts made by foreign workers, and tasks that did not complete.
 select
   (select count(*) from pgsched.executions e
    where e.queue = %(queue)s and e.started_at >= %(since)s and e.worker_id <> all(%(workers)s::uuid[])) as strangers,

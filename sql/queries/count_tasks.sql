@@ -1,5 +1,5 @@
--- The rows that wait, run or are dead, by queue: two partial indexes, never the finished rows. For a cache, not for
--- every scrape: the first part reads each row that is not finished.
+-- Counts the tasks that are waiting, running or dead, by queue, from two partial indexes and never from finished rows.
+-- Its results are cached, since the first part reads every row that has not finished.
 select queue::text, status::text, count(*), count(*) filter (where status = 'pending' and next_run_at <= now()),
   extract(epoch from now() - min(next_run_at) filter (where status = 'pending' and next_run_at <= now()))::float8
 from pgsched.tasks

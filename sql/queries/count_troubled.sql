@@ -1,5 +1,5 @@
--- Tasks that somebody should look at, by queue and type: due ones whose type no worker that is alive has a handler for, those
--- that have had no success or whose attempt runs for longer than they say, and those that died within the last hour.
+-- Counts the tasks that need attention, by queue and type: due tasks without a handler in any live worker, tasks that
+-- are silent or run too long by their own alert limits, and tasks that died within the last hour.
 select 'unhandled', t.queue::text, t.task_type::text, count(*)
 from pgsched.tasks t
 where t.next_run_at is not null and t.enabled and t.next_run_at <= now() and t.status = 'pending'

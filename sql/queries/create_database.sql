@@ -1,2 +1,2 @@
--- A database for tests: a copy of another one, made of its files.
+-- Creates a database for tests as a file copy of another one.
 create database {name} template {template} encoding 'UTF8'

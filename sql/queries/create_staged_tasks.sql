@@ -1,3 +1,3 @@
--- Where rows with idempotency keys wait: COPY cannot skip those that are in the table already. Same columns, same
--- domains, so a value that breaks a rule is refused here, by its line.
+-- Creates the staging table for rows with idempotency keys, since COPY cannot skip rows whose key exists. Its columns
+-- have the same domains, so an invalid value is rejected here, with its line number.
 create temporary table pgsched_staged_tasks on commit drop as select {columns} from pgsched.tasks with no data

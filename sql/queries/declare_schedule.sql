@@ -1,18 +1,19 @@
--- A schedule declared in code: inserted by whoever comes first, brought in step when the code says something new. While
--- the code stays as it is the row is not written: a fleet that starts at once writes it once, and what an operator
--- edited stays. `was_edited` tells whether the row still was what the code had said.
+-- Inserts a schedule declared in code, or updates it when the declaration has changed. While the declaration stays the
+-- same the row is not written, so that workers that start together write it once and an operator's edits persist.
+-- `was_edited` says whether the row differed from the previous declaration.
 with wanted as (
   select jsonb_populate_record(null::pgsched.tasks, '{
-    "queue": "default", "priority": 5, "payload": {}, "metadata": {}, "tags": [], "timezone": "UTC", "on_missed": "once",
-    "overlap": "skip", "enabled": true, "max_attempts": 3, "backoff": "exponential", "backoff_delay": "5 seconds",
-    "backoff_max": "1 hour"}'::jsonb || %(declaration)s::jsonb) as task
+    "queue": "default", "priority": 5, "payload": {}, "metadata": {}, "tags": [], "timezone": "UTC",
+    "on_missed": "once", "overlap": "skip", "enabled": true, "max_attempts": 3, "backoff": "exponential",
+    "backoff_delay": "5 seconds", "backoff_max": "1 hour"}'::jsonb || %(declaration)s::jsonb) as task
 ),
 present as (
   select t.id, t.declared,
-    -- Where the code names no start, the one that was derived is no edit.
+    -- If the code declares no start, the derived one is no edit.
     case when t.declared ->> 'start_date' is null then pgsched.declaration(t) || '{"start_date": null}'
       else pgsched.declaration(t) end || jsonb_strip_nulls(jsonb_build_object(
-        'concurrency_key', t.concurrency_key, 'alert_if_no_success_for', pgsched.interval_parts(t.alert_if_no_success_for),
+        'concurrency_key', t.concurrency_key,
+        'alert_if_no_success_for', pgsched.interval_parts(t.alert_if_no_success_for),
         'alert_if_running_for', pgsched.interval_parts(t.alert_if_running_for)))
       as declaration
   from pgsched.tasks t join wanted on t.idempotency_key = (wanted.task).idempotency_key
@@ -21,16 +22,17 @@ written as (
   insert into pgsched.tasks as t (
     task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, cron_expression,
     timezone, start_date, end_date, repeat_interval, repeat_count, on_missed, catchup_window, overlap, jitter, enabled,
-    max_attempts, backoff, backoff_delay, backoff_max, backoff_factor, backoff_jitter, timeout, idempotency_key, concurrency_key, alert_if_no_success_for,
-    alert_if_running_for, declared)
-  select (task).task_type, (task).task_name, (task).queue, (task).priority, (task).payload, (task).metadata, (task).tags,
-    (task).tenant_id, (task).user_id, (task).created_by, (task).cron_expression, (task).timezone, (task).start_date,
-    (task).end_date, (task).repeat_interval, (task).repeat_count, (task).on_missed, (task).catchup_window,
-    (task).overlap, (task).jitter, (task).enabled, (task).max_attempts, (task).backoff, (task).backoff_delay,
-    (task).backoff_max, (task).backoff_factor, (task).backoff_jitter, (task).timeout, (task).idempotency_key, (task).concurrency_key,
-    (task).alert_if_no_success_for, (task).alert_if_running_for,
+    max_attempts, backoff, backoff_delay, backoff_max, backoff_factor, backoff_jitter, timeout, idempotency_key,
+    concurrency_key, alert_if_no_success_for, alert_if_running_for, declared)
+  select (task).task_type, (task).task_name, (task).queue, (task).priority, (task).payload, (task).metadata,
+    (task).tags, (task).tenant_id, (task).user_id, (task).created_by, (task).cron_expression, (task).timezone,
+    (task).start_date, (task).end_date, (task).repeat_interval, (task).repeat_count, (task).on_missed,
+    (task).catchup_window, (task).overlap, (task).jitter, (task).enabled, (task).max_attempts, (task).backoff,
+    (task).backoff_delay, (task).backoff_max, (task).backoff_factor, (task).backoff_jitter, (task).timeout,
+    (task).idempotency_key, (task).concurrency_key, (task).alert_if_no_success_for, (task).alert_if_running_for,
     pgsched.declaration(task) || jsonb_strip_nulls(jsonb_build_object(
-        'concurrency_key', (task).concurrency_key, 'alert_if_no_success_for', pgsched.interval_parts((task).alert_if_no_success_for),
+        'concurrency_key', (task).concurrency_key,
+        'alert_if_no_success_for', pgsched.interval_parts((task).alert_if_no_success_for),
         'alert_if_running_for', pgsched.interval_parts((task).alert_if_running_for)))
   from wanted
   on conflict (idempotency_key) where idempotency_key is not null do update
@@ -45,7 +47,7 @@ written as (
     backoff_factor = excluded.backoff_factor, backoff_jitter = excluded.backoff_jitter, timeout = excluded.timeout,
     concurrency_key = excluded.concurrency_key, alert_if_no_success_for = excluded.alert_if_no_success_for,
     alert_if_running_for = excluded.alert_if_running_for,
-    -- One that was given up (disable_declared) begins anew: ticks that passed meanwhile are none of its.
+    -- A schedule that was retired (disable_declared) starts anew, without the ticks that passed meanwhile.
     planned_from = case when t.declared is null and not t.enabled then clock_timestamp() else t.planned_from end,
     enabled = case when t.declared is null then excluded.enabled else t.enabled end, declared = excluded.declared
   where t.declared is distinct from excluded.declared

@@ -1,2 +1,2 @@
--- The second half of a batch.
+-- Deletes a batch that pick_prunable has selected.
 select g.kept from pgsched.prune_finished(%(ids)s::bigint[], %(archive)s) g

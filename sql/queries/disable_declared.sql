@@ -1,3 +1,3 @@
--- Schedules that no code declares any more: paused, not deleted, so that history and settings stay. Declared again they
--- are taken over again, and run.
+-- Pauses schedules that no code declares any more. They are not deleted, so that their history and settings stay;
+-- declaring one again resumes it.
 update pgsched.tasks set enabled = false, declared = null where id = any(%(ids)s::bigint[]) and declared is not null

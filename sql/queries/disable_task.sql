@@ -1,2 +1,2 @@
--- Pauses a task; whether it was not paused before.
+-- Pauses a task. Returns false if it was paused already.
 select pgsched.disable(%(id)s) as changed

@@ -1,2 +1,2 @@
--- The database of a test is over, whoever is still connected to it.
+-- Drops a test database, whoever is still connected to it.
 drop database if exists {name} with (force)

@@ -1,2 +1,2 @@
--- A day of the history goes as a whole.
+-- Drops one partition of the history.
 select pgsched.drop_history(%(part)s, %(ended_before)s)

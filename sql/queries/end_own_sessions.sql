@@ -1,4 +1,4 @@
--- Ends the other sessions of pgsched in this database: they open new ones by themselves, with the database's settings of now.
+-- Terminates the other sessions of pgsched in this database. They reconnect with the database's current settings.
 select count(pg_terminate_backend(pid))
 from pg_stat_activity
 where datname = current_database() and pid <> pg_backend_pid() and application_name like 'pgsched %%'

@@ -1,6 +1,6 @@
--- Ticks that are tasks of their own (overlap = allow), and whose handler has ended their schedule: it is over, with that result.
--- After what ends the claims of the ticks, in its transaction: the schedule may be among them. A worker that holds it was only to
--- make a tick of it, and is fenced.
+-- Completes schedules whose handler ended them from a tick that is a task of its own (overlap = allow), with the
+-- handler's result. It runs after the statements that finish the ticks, in the same transaction, because the schedule
+-- may be among them. A worker that holds the schedule was only about to spawn a tick, and is fenced.
 with ended as (
   update pgsched.tasks p
   set status = 'completed', next_run_at = null, completed_at = statement_timestamp(), attempts = 0, locked_by = null,

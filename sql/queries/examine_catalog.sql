@@ -1,6 +1,5 @@
--- What the schema is made of, to compare with what the migrations make: indexes, triggers, columns and constraints, those of
--- domains too.
--- The days of the history are left out: they are made from their parents.
+-- Lists what the schema consists of, for a comparison with what the migrations create: indexes, triggers, columns, and
+-- the constraints of tables and domains. Daily partitions are left out: they are copies of their parents.
 select 'index' as kind, t.relname || '.' || c.relname as name, i.indisvalid and i.indisready as works,
   pg_get_indexdef(i.indexrelid) as definition
 from pg_index i

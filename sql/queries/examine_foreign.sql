@@ -1,5 +1,5 @@
--- What others have made that touches our tables, beside what the catalogue of the schema shows, and the settings of roles and
--- databases that change what statements do.
+-- Lists foreign objects that affect the tables of pgsched and that examine_catalog does not show, and settings of roles
+-- and databases that change how statements run.
 select 'policy' as kind, t.relname || '.' || p.polname as name, null as about
 from pg_policy p
 join pg_class t on t.oid = p.polrelid

@@ -1,5 +1,5 @@
--- The last hour: attempts that were lost (by the index of those that did not go well), and how late tasks began that neither
--- waited for others nor were spread, of the first ones that are found.
+-- Examines the last hour: lost attempts (found by the index of failures), and how late tasks started that neither
+-- waited for others nor had jitter, from the first rows found.
 select
   (select count(*)
    from (select from pgsched.executions e

@@ -1,5 +1,5 @@
--- Sessions that are not ours and for some seconds have held what our statements need: locks on rows (`select … for update`),
--- on whole tables, and the advisory locks of this schema.
+-- Finds foreign sessions that have held something our statements need for some seconds: row locks (`select … for
+-- update`), table locks, and this schema's advisory locks.
 select a.pid::text as name, extract(epoch from now() - a.xact_start)::float8 as seconds,
   concat_ws(', ', a.usename, nullif(a.application_name, ''), a.state) as about,
   string_agg(distinct case when l.locktype = 'advisory' then 'an advisory lock'

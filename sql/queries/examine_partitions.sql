@@ -1,5 +1,5 @@
--- The history: which of its tables lack a day of the next ones, how much lies in the default partitions (their size is told to
--- everybody), and how far back it goes.
+-- Examines the history: which tables lack a partition for one of the next days, how much lies in the default partitions
+-- (every role may see their size), and how far back it reaches.
 select p.parent,
   array(select to_char(d.day, 'YYYY-MM-DD')
         from (select (now() at time zone 'UTC')::date + n as day from generate_series(0, 2) as n) d

@@ -1,8 +1,9 @@
--- The server: its version, what it does with what is committed, how full it is. All of it every role may see.
+-- Examines the server: its version, the durability of its commits, and how full it is. Every role may see all of it.
 select current_setting('server_version_num')::int as version,
   pg_is_in_recovery() as standby,
-  -- What other sessions begin with: ours are set.
-  coalesce((select s.reset_val = 'on' from pg_settings s where s.name = 'default_transaction_read_only'), false) as read_only,
+  -- The defaults of other sessions: ours are set explicitly.
+  coalesce(
+    (select s.reset_val = 'on' from pg_settings s where s.name = 'default_transaction_read_only'), false) as read_only,
   current_setting('fsync')::boolean as fsync,
   current_setting('full_page_writes')::boolean as full_page_writes,
   current_setting('synchronous_commit') <> 'off' as synchronous_commit,

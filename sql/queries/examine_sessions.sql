@@ -1,5 +1,5 @@
--- What keeps dead rows from being removed: old transactions of this database and of standbys, prepared transactions, and
--- replication slots that nobody uses or that stay behind.
+-- Finds what keeps dead rows from being removed: old transactions of this database and of standbys, prepared
+-- transactions, and replication slots that are unused or far behind.
 select 'session' as kind, a.pid::text as name, extract(epoch from now() - a.xact_start)::float8 as seconds,
   concat_ws(', ', a.usename, nullif(a.application_name, ''), a.state) as about
 from pg_stat_activity a

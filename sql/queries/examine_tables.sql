@@ -1,8 +1,10 @@
--- The tables of the schema without the days of the history, as the server's statistics know them.
+-- Lists the statistics of the schema's tables, without the daily partitions of the history.
 select c.relname::text as name,
-  coalesce((select o.option_value from pg_options_to_table(c.reloptions) o where o.option_name = 'autovacuum_enabled'), 'true')::boolean
+  coalesce((select o.option_value from pg_options_to_table(c.reloptions) o where o.option_name = 'autovacuum_enabled'),
+    'true')::boolean
     as autovacuum,
-  coalesce((select o.option_value from pg_options_to_table(c.reloptions) o where o.option_name = 'fillfactor'), '100')::int
+  coalesce((select o.option_value from pg_options_to_table(c.reloptions) o where o.option_name = 'fillfactor'),
+    '100')::int
     as fillfactor,
   greatest(c.reltuples, 0)::bigint as about_rows,
   coalesce(s.n_live_tup, 0) as live, coalesce(s.n_dead_tup, 0) as dead,

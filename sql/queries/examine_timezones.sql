@@ -1,5 +1,5 @@
--- The zones of schedules, and their offsets from UTC at some times, as this server knows them; no offsets for a zone that it
--- does not know.
+-- Lists the time zones of schedules with their UTC offsets at some instants, as this server knows them; without offsets
+-- for a zone that it does not know.
 with used as (
   select distinct s.timezone as zone
   from (select t.timezone from pgsched.tasks t where t.schedule_type <> 'one_time' order by t.id desc limit %(cap)s) s

@@ -1,5 +1,5 @@
--- Publishes until when this worker sleeps, so that an insert that is due earlier sends a NOTIFY, and returns the seconds
--- until then: to the earliest row not due yet, at most %(longest)s. An index probe per queue and priority.
+-- Publishes how long this worker sleeps, so that an insert that is due earlier sends a NOTIFY. Returns the seconds
+-- until the earliest row that is not due yet, at most %(longest)s, by one index probe per queue and priority.
 with earliest as (
   select min(due.next_run_at) as at
   from unnest(%(queues)s::text[]) as q(name)

@@ -1,4 +1,5 @@
--- The rows that claim_limited.sql would take, in its order, after it was refused: without their payloads.
+-- Finds the rows that claim_limited.sql would claim, in its order, after the database refused the claim: without
+-- payloads.
 select (c.task).id, (c.task).task_type, (c.task).queue
 from pgsched.claim_limited(
   %(queues)s::text[], %(rooms)s::integer[], %(room)s::integer, %(bytes)s::bigint, %(worker)s::uuid, %(lease)s::float8,

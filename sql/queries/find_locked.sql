@@ -1,4 +1,4 @@
--- Which of these claims are still this worker's and locked by another session at this moment: their finish would wait.
+-- Finds the claims that this worker still holds and that another session has locked now: their finish would wait.
 select t.id
 from unnest(%(ids)s::bigint[], %(tokens)s::bigint[]) as d(id, token)
 join pgsched.tasks t on t.id = any(array[d.id]) and t.fencing_token = d.token and t.locked_by = %(worker)s

@@ -1,4 +1,4 @@
--- The first of these rights on tables of ours that this role does not have, and who it is.
+-- Returns the first of the given privileges on our tables that the current role lacks, and the role.
 select current_user::text, n.privilege, n.name
 from unnest(%(names)s::text[], %(privileges)s::text[]) with ordinality as n(name, privilege, place)
 where not has_table_privilege('pgsched.' || n.name, n.privilege)

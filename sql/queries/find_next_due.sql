@@ -1,4 +1,4 @@
--- When the next row is due that a claim would find, of some task_types and queues.
+-- Returns when the next row becomes due that a claim for some task types and queues could take.
 select min(t.next_run_at)
 from pgsched.tasks t
 left join pgsched.queues q on q.name = t.queue

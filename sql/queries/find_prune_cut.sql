@@ -1,4 +1,5 @@
--- The last row of a queue that is to go: whatever ended so long ago, and all but so many of the latest. No row: none is.
+-- Returns the last row of a queue to delete: it ended before the cutoff, or is not among the latest rows to keep.
+-- Returns no row when there is nothing to delete.
 select c.at, c.id
 from (
   select now() - %(older_than)s::text::interval as at, 9223372036854775807 as id

@@ -1,5 +1,5 @@
--- Which of these claims have been finished by us after all: asked when a finish was sent twice because the answer to
--- the first was lost, so that it is not taken for fenced.
+-- Finds the claims that this worker has already finished. Asked when a finish was sent twice because the first answer
+-- was lost, so that the repetition is not taken for a fenced finish.
 select e.task_id, e.fencing_token
 from unnest(%(ids)s::bigint[], %(tokens)s::bigint[]) as d(id, token)
 join pgsched.executions e on e.task_id = d.id and e.fencing_token = d.token

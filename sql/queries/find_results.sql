@@ -1,4 +1,4 @@
--- The results of the tasks that one depends on, for its handler; in the order in which they are named.
+-- Returns the results of the tasks that one depends on, in the order in which it names them, for its handler.
 select t.id, t.task_name::text, t.result
 from unnest(%(ids)s::bigint[]) with ordinality as d(id, place)
 join pgsched.tasks t on t.id = any(array[d.id])

@@ -1,4 +1,4 @@
--- Which of the roles are there, and whether they have rights in this database.
+-- Whether the roles exist, and whether they have privileges in this database.
 select count(*) = 5 as complete,
   coalesce(bool_or(r.rolname = 'pgsched_worker' and has_schema_privilege(r.oid, 'pgsched', 'usage')), false) as granted
 from pg_roles r

@@ -1,4 +1,4 @@
--- The tasks that run, by the due clock: they stand at its front. Of each queue and priority the first rows only.
+-- Finds running tasks at the front of the due clock: the first rows of each queue and priority.
 select f.id
 from pgsched.queues_in_use() as n(name)
 cross join generate_series(10, 1, -1) as p(priority)

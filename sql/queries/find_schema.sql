@@ -1,2 +1,2 @@
--- Whether there is a schema to look into, and may we; a missing table must not raise, it means version 0.
+-- Whether there is a schema that the current role may read. A missing table raises no error, since it means version 0.
 select to_regclass('pgsched.migrations') is not null

@@ -1,14 +1,16 @@
--- A page of the tasks that fit, the latest first, and how far it looked: filters without an index look at so many rows
--- (scan) and no more, so that a page is quick whatever the table holds. `scanned_to` without a task: nothing was found so
--- far. Without rows when only the ids are asked for. A filter that was not given is null and is planned away, since the
--- statement is not prepared; so is one of the two ways to the rows. The limit inside the first leaves the planner no other
--- plan than to walk down the ids.
+-- Returns a page of matching tasks, the latest first, and how far the search went. Filters without an index inspect a
+-- limited number of rows (scan), so that a page is quick however large the table is; `scanned_to` without a task means
+-- that nothing was found so far. Without rows when only the ids are asked for.
+--
+-- The statement is not prepared: a filter that is null is planned away, and so is one of the two ways to the rows. The
+-- inner limit leaves the planner no choice but to walk down the ids.
 select page.scanned_to, page.found_id,
   d.id, d.task_type, d.task_name, d.queue, d.priority, d.payload, d.metadata, d.tags, d.tenant_id, d.user_id,
   d.created_by, d.schedule_type, d.scheduled_for, d.cron_expression, d.timezone, d.start_date, d.end_date,
   d.repeat_interval, d.repeat_count, d.execution_count, d.on_missed, d.catchup_window, d.overlap, d.jitter,
   d.enabled, d.status, d.next_run_at, d.last_run_at, d.started_at, d.completed_at, d.died_at, d.attempts,
-  d.max_attempts, d.backoff, d.backoff_delay, d.backoff_max, d.backoff_factor, d.backoff_jitter, d.timeout, d.locked_by, d.locked_until,
+  d.max_attempts, d.backoff, d.backoff_delay, d.backoff_max, d.backoff_factor, d.backoff_jitter, d.timeout, d.locked_by,
+  d.locked_until,
   d.fencing_token, d.idempotency_key, d.depends_on, d.dependency_mode, d.on_dependency_dead, d.waiting_for, d.fired,
   d.concurrency_key, d.parent_id, d.progress, d.result, d.last_error, d.planned_from, d.created_at, d.updated_at,
   d.alert_if_no_success_for, d.alert_if_running_for

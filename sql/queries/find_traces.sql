@@ -1,9 +1,9 @@
--- The creation contexts of tasks that were claimed, for a worker with tracing: what the metadata say; of a group's step
--- that says nothing those of the group; else those of the first task that it depends on and that has one. Whether it is a
--- tick of a schedule, and then what a failed attempt at the same tick noted of its own trace.
+-- Returns the creation contexts of claimed tasks, for a worker with tracing: from the task's metadata; for a step of a
+-- group without one, from the group; else from the first dependency that has one. Also returns whether the task is a
+-- tick of a schedule, and then the trace of a failed attempt at the same tick.
 select t.id, c.context ->> 'traceparent', c.context ->> 'tracestate', c.context ->> 'baggage',
   t.schedule_type <> 'one_time' or coalesce(p.schedule_type <> 'one_time' and (p.task_type <> 'pgsched.group'
-    -- A step that an untraced worker made has the context of the schedule, not of its tick.
+    -- A step created by a worker without tracing has the context of the schedule, not that of its tick.
     or t.metadata ->> 'traceparent' is not distinct from p.metadata ->> 'traceparent'), false),
   e.traceparent
 from unnest(%(ids)s::bigint[]) as i(id)

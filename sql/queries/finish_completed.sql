@@ -1,9 +1,11 @@
--- The common end: one-time tasks that went well. The outcome and the history in one statement; a row that another claim
--- took meanwhile (another owner or fencing token) does not match and is left alone. Who waits for one of the rows is told. Returns
--- how many passed the fence. Times are of the statement: the transaction may be a handler's, which began when that did.
+-- The common finish, for completed one-time tasks: outcome and history in one statement. A row that another claim has
+-- taken meanwhile (another owner or fencing token) does not match and stays untouched. Unblocks the tasks that depend
+-- on these rows. Returns how many passed the fence. Times are relative to the statement, because the transaction may be
+-- a handler's, which began with the handler.
 with done as (
   select *
-  from unnest(%(ids)s::bigint[], %(tokens)s::bigint[], %(started_ago)s::float8[], %(seconds)s::float8[], %(results)s::text[])
+  from unnest(%(ids)s::bigint[], %(tokens)s::bigint[], %(started_ago)s::float8[], %(seconds)s::float8[],
+    %(results)s::text[])
     as d(id, token, started_ago, seconds, result)
 ),
 finished as (
@@ -15,7 +17,8 @@ finished as (
   from done
   where t.id = any(array[done.id]) and t.fencing_token = done.token
     and t.locked_by = %(worker)s and t.status = 'running'
-  returning t.id, t.task_type, t.queue, t.attempts, t.fencing_token, t.scheduled_for, t.last_run_at, done.seconds, t.result,
+  returning t.id, t.task_type, t.queue, t.attempts, t.fencing_token, t.scheduled_for, t.last_run_at, done.seconds,
+    t.result,
     t.observed
 ),
 history as (

@@ -1,20 +1,21 @@
--- Every other end of a claim: retries, deaths, ticks of schedules, plans. The outcome, the history, the next run and
--- the child of a tick (dead: it used up its attempts; due: its schedule may overlap itself), in one statement, guarded by owner and fencing token. A schedule that was
--- edited since the claim (another revision) is booked by the database (pgsched.rebook) instead of from what the worker knew, unless its
--- handler has ended it. Who waits
--- for a row that ended, or for a tick that was completed, is told. Returns how many passed the fence. Times are of the
--- statement: the transaction may be a handler's, which began when that did.
+-- Every other finish: retries, deaths, ticks of schedules, plans. One statement writes the outcome, the history, the
+-- next run and the child of a tick (dead if the tick used up its attempts, due if its schedule may overlap itself),
+-- guarded by owner and fencing token. A schedule that was edited since the claim (another revision) is booked by the
+-- database (pgsched.rebook) instead of by what the worker knew, unless its handler ended it. Unblocks the tasks that
+-- depend on a row that ended or on a tick that completed. Returns how many passed the fence. Times are relative to the
+-- statement, because the transaction may be a handler's, which began with the handler.
 with done as (
   select *
   from unnest(%(ids)s::bigint[], %(tokens)s::bigint[], %(statuses)s::text[], %(executions)s::text[],
     %(ticks)s::timestamptz[], %(next_ticks)s::timestamptz[], %(retries_in)s::float8[], %(jitters)s::float8[],
-    %(counted)s::boolean[], %(buried)s::boolean[], %(spawned)s::boolean[], %(attempts)s::integer[], %(revisions)s::integer[],
+    %(counted)s::boolean[], %(buried)s::boolean[], %(spawned)s::boolean[], %(attempts)s::integer[],
+    %(revisions)s::integer[],
     %(ends)s::boolean[], %(started_ago)s::float8[], %(seconds)s::float8[], %(results)s::text[], %(errors)s::text[])
     as d(id, token, status, execution, tick, next_tick, retry_in, jitter, counted, buried, spawned, attempts,
       revision, ends, started_ago, seconds, result, error)
 ),
 target as (
-  -- Locked first: `attempt` is the one that was made, before the update starts the count again.
+  -- Locked first: `attempt` is the attempt that was made, before the update resets the count.
   select done.*, t.attempts as attempt, t.worker_id, t.edited,
     case when t.edited then pgsched.rebook(t.task, done.tick, done.next_tick,
       statement_timestamp() - done.started_ago * interval '1 second', done.counted) end as booked
@@ -33,7 +34,8 @@ target as (
 ),
 finished as (
   update pgsched.tasks t
-  set status = case when not target.edited then target.status when target.booked is null then 'completed' else 'pending' end,
+  set status = case when not target.edited then target.status
+      when target.booked is null then 'completed' else 'pending' end,
     next_run_at = case
       when target.edited then pgsched.due_at(t.id, target.booked, t.jitter)
       when target.status <> 'pending' then null
@@ -58,7 +60,7 @@ finished as (
     updated_at = statement_timestamp()
   from target
   where t.id = any(array[target.id])
-  -- Named, for users may have added columns of any name.
+  -- Columns are named, because users may have added others.
   returning t.id, t.task_type, t.task_name, t.queue, t.priority, t.payload, t.metadata, t.tags, t.tenant_id, t.user_id,
     t.created_by, t.timezone, t.status, t.next_run_at, t.max_attempts, t.backoff, t.backoff_delay, t.backoff_max,
     t.backoff_factor, t.backoff_jitter, t.timeout,
@@ -69,13 +71,15 @@ finished as (
 children as (
   insert into pgsched.tasks (
     task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, schedule_type,
-    scheduled_for, timezone, status, died_at, attempts, max_attempts, backoff, backoff_delay, backoff_max, backoff_factor,
-    backoff_jitter, timeout, execution_count, last_run_at, last_error, parent_id, idempotency_key, concurrency_key, observed, jitter, next_run_at)
+    scheduled_for, timezone, status, died_at, attempts, max_attempts, backoff, backoff_delay, backoff_max,
+    backoff_factor, backoff_jitter, timeout, execution_count, last_run_at, last_error, parent_id, idempotency_key,
+    concurrency_key, observed, jitter, next_run_at)
   select task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, 'one_time',
     tick, timezone, case when buried then 'dead' else 'pending' end, case when buried then statement_timestamp() end,
     case when buried then least(attempt, max_attempts) else 0 end, max_attempts, backoff, backoff_delay, backoff_max,
-    backoff_factor, backoff_jitter, timeout, execution_count - 1, case when buried then last_run_at end, case when buried then error end, id,
-    -- One child a tick, whatever is claimed twice.
+    backoff_factor, backoff_jitter, timeout, execution_count - 1, case when buried then last_run_at end,
+    case when buried then error end, id,
+    -- One child per tick, even if the tick was claimed twice.
     case when spawned then format('tick:%%s:%%s', id, extract(epoch from tick)) end,
     concurrency_key, spawned and observed, case when spawned then jitter end,
     case when spawned then pgsched.due_at(id, tick, jitter) end
@@ -93,7 +97,7 @@ history as (
   where execution is not null
 ),
 woken as (
-  -- The next run may be due while other workers sleep on; this one looks for itself.
+  -- The next run may be due while other workers sleep; this one looks for itself.
   select pg_notify('pgsched', next.queue)
   from (select queue::text, min(next_run_at) as due from finished where status = 'pending' group by queue) next
   where exists (

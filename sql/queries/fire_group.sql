@@ -1,4 +1,5 @@
--- The first phase of a group that was claimed: makes its children and lets it wait for them. Null: the claim was lost.
+-- The first phase of a claimed group: creates its children and lets it wait for them. Returns null when the claim was
+-- lost.
 select (
   select pgsched.fire_group(t.id, t.fencing_token)
   from pgsched.tasks t

@@ -1,2 +1,2 @@
--- Where the database's rules of a time zone have changed, what was booked by the old ones moves, once.
+-- Moves what was booked by rules of time zones that have changed in the database since, once.
 select zone, schedules from pgsched.follow_zones()

@@ -1,5 +1,5 @@
--- Workers that died without a word: silent for three leases. What a worker has set aside goes with it, or when its own
--- row was lost with a crash of the server and it did not come back.
+-- Deletes workers that died without saying so: they have been silent for three leases. Also deletes what they set
+-- aside, and what remains of workers whose own row a server crash has erased.
 with dead as (delete from pgsched.workers where heartbeat_at < now() - 3 * lease returning id)
 delete from pgsched.set_aside s
 where s.worker_id in (select id from dead)

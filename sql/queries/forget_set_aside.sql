@@ -1,2 +1,2 @@
--- This worker has done what it had set aside, or the tasks are gone.
+-- Removes tasks from this worker's set-aside list: it has handled them, or they are gone.
 delete from pgsched.set_aside where worker_id = %(worker)s and task_id = any(%(ids)s::bigint[])

@@ -1,3 +1,3 @@
--- A worker that stops in order takes its row along, and the list of what it had set aside.
+-- Deletes a worker that shuts down in order, and its set-aside list.
 with gone as (delete from pgsched.workers where id = %(worker)s)
 delete from pgsched.set_aside where worker_id = %(worker)s

@@ -1,4 +1,4 @@
--- The settings of one queue; the defaults for one that has none.
+-- Returns the settings of one queue, or the defaults.
 select n.name, coalesce(q.paused, false) as paused, coalesce(q.ordering, 'fifo') as ordering,
   coalesce(q.limits, '{}') as limits, q.ageing, coalesce(q.events, false) as events, q.retention, q.retention_count,
   q.dead_retention, q.dead_retention_count, q.archive

@@ -1,12 +1,12 @@
--- What each role may do, exactly: what it was given beside that is taken away. One list for all versions of the schema
--- before this program's, so it runs after every migration of a database that has the roles.
+-- Sets the privileges of each role exactly: whatever else it was granted is revoked. This list covers every version of
+-- the schema up to this program's, so it runs after each migration of a database that has the roles.
 do $$
 declare
-  public_columns constant text := 'task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by,
-    schedule_type, scheduled_for, cron_expression, timezone, start_date, end_date, repeat_interval, repeat_count, on_missed,
-    catchup_window, overlap, jitter, enabled, max_attempts, backoff, backoff_delay, backoff_max, timeout, idempotency_key,
-    parent_id, depends_on, dependency_mode, on_dependency_dead, concurrency_key, backoff_factor, backoff_jitter,
-    alert_if_no_success_for, alert_if_running_for';
+  public_columns constant text := 'task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id,
+    created_by, schedule_type, scheduled_for, cron_expression, timezone, start_date, end_date, repeat_interval,
+    repeat_count, on_missed, catchup_window, overlap, jitter, enabled, max_attempts, backoff, backoff_delay,
+    backoff_max, timeout, idempotency_key, parent_id, depends_on, dependency_mode, on_dependency_dead, concurrency_key,
+    backoff_factor, backoff_jitter, alert_if_no_success_for, alert_if_running_for';
 begin
   revoke all on schema pgsched from pgsched_worker, pgsched_producer, pgsched_viewer, pgsched_operator;
   revoke all on all tables in schema pgsched from pgsched_worker, pgsched_producer, pgsched_viewer, pgsched_operator;
@@ -17,30 +17,31 @@ begin
   grant select on pgsched.migrations, pgsched.timezones, pgsched.calendars
     to pgsched_worker, pgsched_producer, pgsched_viewer, pgsched_operator;
   grant execute on function
-    pgsched.schedule, pgsched.upsert, pgsched.backfill, pgsched.skip_next, pgsched.run_now, pgsched.enable, pgsched.disable, pgsched.cancel,
-    pgsched.retry, pgsched.replan
+    pgsched.schedule, pgsched.upsert, pgsched.backfill, pgsched.skip_next, pgsched.run_now, pgsched.enable,
+    pgsched.disable, pgsched.cancel, pgsched.retry, pgsched.replan
     to pgsched_producer, pgsched_worker, pgsched_operator;
   grant execute on function pgsched.lock, pgsched.renew_lock, pgsched.unlock to pgsched_worker, pgsched_operator;
 
-  -- Producers. The id is for INSERT … RETURNING id; the columns of workers are what tells an INSERT whether one sleeps.
+  -- Producers. The id is for INSERT … RETURNING id; by the columns of workers an INSERT sees whether one sleeps.
   execute format('grant insert (%s) on pgsched.tasks to pgsched_producer', public_columns);
   grant select (id) on pgsched.tasks to pgsched_producer;
   grant select (queues, patterns, sleeping_until) on pgsched.workers to pgsched_producer;
 
-  -- Workers. Rights on whole tables: those on columns are looked up one by one, at every claim.
+  -- Workers. Privileges on whole tables: those on columns would be checked one by one, at every claim.
   grant select, insert, update on pgsched.tasks to pgsched_worker;
   grant select, insert on pgsched.executions, pgsched.execution_logs, pgsched.missed_ticks to pgsched_worker;
   grant select, insert, delete on pgsched.dependencies to pgsched_worker;
   grant select, insert, update, delete
     on pgsched.workers, pgsched.slots, pgsched.starts, pgsched.turns, pgsched.set_aside to pgsched_worker;
   grant select, insert, update on pgsched.watchdog to pgsched_worker;
-  grant select, update (updated_at) on pgsched.queues to pgsched_worker;  -- to lock a row, one column must be theirs
+  grant select, update (updated_at) on pgsched.queues to pgsched_worker;  -- locking a row needs UPDATE on one column
   grant usage on sequence pgsched.tasks_id_seq to pgsched_worker;
   grant execute on function
     pgsched.settle, pgsched.fire_group, pgsched.join_group, pgsched.claim_apart, pgsched.claim_from,
     pgsched.claim_limited, pgsched.claim_queue, pgsched.pick_keyed, pgsched.due_by_keys, pgsched.try_claims,
-    pgsched.bury_unclaimed, pgsched.adopt_slots, pgsched.pick_by_turns, pgsched.due_of_keys, pgsched.key_rooms, pgsched.next_keys, pgsched.note_late_start,
-    pgsched.make_partitions, pgsched.rebook, pgsched.read_zone, pgsched.follow_zones
+    pgsched.bury_unclaimed, pgsched.adopt_slots, pgsched.pick_by_turns, pgsched.due_of_keys, pgsched.key_rooms,
+    pgsched.next_keys, pgsched.note_late_start, pgsched.make_partitions, pgsched.rebook, pgsched.read_zone,
+    pgsched.follow_zones
     to pgsched_worker;
   grant select on pgsched.settings to pgsched_worker;
   grant execute on function
@@ -54,9 +55,11 @@ begin
     pgsched.workers, pgsched.queues, pgsched.settings, pgsched.archived_tasks, pgsched.locks, pgsched.watchdog,
     pgsched.set_aside, pgsched.zone_rules
     to pgsched_viewer, pgsched_operator;
-  execute format('grant insert (%1$s, declared), update (%1$s, declared, planned_from) on pgsched.tasks to pgsched_operator', public_columns);
+  execute format('grant insert (%1$s, declared), update (%1$s, declared, planned_from) on pgsched.tasks'
+    ' to pgsched_operator', public_columns);
   grant delete on pgsched.tasks, pgsched.archived_tasks, pgsched.locks, pgsched.calendars to pgsched_operator;
   grant insert, update on pgsched.queues, pgsched.settings, pgsched.calendars to pgsched_operator;
   grant select, insert on pgsched.audit_log to pgsched_operator;
-  grant execute on function pgsched.change_tasks, pgsched.delete_apart, pgsched.limit_queue, pgsched.unlimit_queue to pgsched_operator;
+  grant execute on function pgsched.change_tasks, pgsched.delete_apart, pgsched.limit_queue, pgsched.unlimit_queue
+    to pgsched_operator;
 end $$

@@ -1,2 +1,2 @@
--- Nothing more comes into this partition until the transaction ends.
+-- Blocks inserts into a partition of the history until the transaction ends.
 select pgsched.hold_history(%(part)s, %(ended_before)s)

@@ -1,9 +1,10 @@
--- Ticks that were not run, in the transaction that runs or books another instead. It comes before what ends the claim, and
--- locks the rows that this will find: so nothing is noted that the fence keeps out, and nothing twice when a finish is sent
--- again because its answer was lost. Of a schedule that was edited since the claim the worker does not know what is booked, nor
--- what came during the run (pgsched.rebook notes that).
+-- Records ticks that were not run, in the transaction that runs or books another instead. It comes before the statement
+-- that ends the claim, and locks the same rows, so that nothing is recorded that the fence rejects, and nothing twice
+-- when a finish is repeated because its answer was lost. If a schedule was edited since the claim, the worker knows
+-- neither its next tick nor the ticks that passed during the run: pgsched.rebook records those.
 insert into pgsched.missed_ticks (task_id, task_type, queue, reason, ticks, first_tick, next_tick)
-select d.id, t.task_type, t.queue, d.reason, d.ticks, d.since, case when t.revision = d.revision or d.until <= now() then d.until end
+select d.id, t.task_type, t.queue, d.reason, d.ticks, d.since,
+  case when t.revision = d.revision or d.until <= now() then d.until end
 from unnest(%(ids)s::bigint[], %(tokens)s::bigint[], %(reasons)s::text[], %(counts)s::bigint[],
   %(sinces)s::timestamptz[], %(untils)s::timestamptz[], %(revisions)s::integer[])
   as d(id, token, reason, ticks, since, until, revision)

@@ -1,4 +1,5 @@
--- The second phase: what came of the children, all of which have ended. No row: the claim was lost.
+-- The second phase of a group: returns the outcomes of its children, all of which have ended. No row when the claim was
+-- lost.
 select g.ok, g.result::text, g.error, g.seconds
 from pgsched.tasks t
 cross join lateral pgsched.join_group(t.id, t.fencing_token) g

@@ -1,5 +1,5 @@
--- What a worker has to know of its queues besides their names: which of them are claimed apart, and which match its patterns
--- (those that have settings, or rows that wait: found by a loose scan of the index, one step a queue).
+-- Returns what a worker must know about its queues beyond their names: which ones have limits, and which match its
+-- patterns. A queue is found by its settings, or by its waiting rows with a loose index scan: one step per queue.
 with recursive waiting as (
   (select t.queue::text as name
    from pgsched.tasks t

@@ -1,5 +1,5 @@
--- Until the commit, give up a lock that is not to be had in time: whoever comes for the same table waits behind us. Longer than
--- deadlock_timeout, after which a vacuum that the server started by itself lets go of the table for our sake.
+-- Until the commit, gives up a lock that is not granted in time, since everyone who needs the table queues behind us.
+-- The limit is longer than deadlock_timeout, after which an automatic vacuum yields the table to us.
 select set_config('lock_timeout', greatest(%(milliseconds)s, setting::integer + 1000)::text || 'ms', true)
 from pg_settings
 where name = 'deadlock_timeout'

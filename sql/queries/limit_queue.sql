@@ -1,4 +1,4 @@
--- The limits of a queue over all workers, instead of those it had.
+-- Replaces the limits of a queue across all workers.
 select pgsched.limit_queue(
   %(queue)s::text, concurrency => %(concurrency)s::integer, concurrency_per_key => %(concurrency_per_key)s::integer,
   rate => %(rate)s::integer, rate_per_key => %(rate_per_key)s::integer,

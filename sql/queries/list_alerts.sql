@@ -1,4 +1,4 @@
--- The limits of tasks that are passed, of one task or of all, the oldest trouble first.
+-- Lists tasks that have exceeded their alert limits, of one task or of all, the oldest first.
 select w.task_id, w.task_type, w.queue, a.kind, a.since, extract(epoch from now() - a.since)::float8 as seconds,
   a."limit", a.row_id
 from pgsched.watched_tasks w

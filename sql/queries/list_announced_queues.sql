@@ -1,2 +1,3 @@
--- The queues whose events other programs are told: a worker asks when the settings of a queue change, and now and then.
+-- Lists the queues whose events are announced. Workers ask for it when the settings of a queue change, and
+-- periodically.
 select q.name::text from pgsched.queues q where q.events

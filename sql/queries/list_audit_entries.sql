@@ -1,5 +1,6 @@
--- A page of the audit log, the latest first, and how far it looked. Those of one task have an index; all else looks at
--- so many ids (scan) and no more, so that a page is quick however long the log is. One row without an entry: none fits.
+-- Returns a page of the audit log, the latest first, and how far the search went. Entries of one task are found by an
+-- index; other filters inspect a limited number of ids (scan), so that a page is quick however long the log is. One row
+-- without an entry means that none matches.
 select reach.bottom, e.*
 from (
   select case when %(task_id)s::bigint is null

@@ -1,4 +1,5 @@
--- Calendars, and how many schedules name each. The names are looked for as pgsched.calendar_days does, once a schedule.
+-- Lists calendars and how many schedules name each. Names are recognized as in pgsched.calendar_days, once per
+-- schedule.
 select c.name, c.days, coalesce(named.schedules, 0) as schedules
 from pgsched.calendars c
 left join (

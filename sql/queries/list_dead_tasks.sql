@@ -1,4 +1,4 @@
--- A page of the dead letters, the latest first, by the index of the dead.
+-- Returns a page of the dead letters, the latest first, by the index of dead tasks.
 select t.*
 from pgsched.tasks t
 where t.died_at is not null

@@ -1,4 +1,4 @@
--- The schedules that code has declared, and whether the code of a living worker still does.
+-- Lists the schedules declared in code, and whether a live worker still declares them.
 select t.id, t.task_type::text, t.task_name::text, t.idempotency_key::text, t.enabled,
   exists (
     select from pgsched.workers w

@@ -1,5 +1,5 @@
--- The attempts at one task, the latest first; they outlive the task. Of a schedule that may overlap itself those of the children
--- that run its ticks, as long as these are there.
+-- Lists the attempts at one task, the latest first; they outlive the task. For a schedule that may overlap itself,
+-- lists those of the children that run its ticks, as long as these exist.
 select e.*
 from (
   (

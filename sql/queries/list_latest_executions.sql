@@ -1,5 +1,5 @@
--- The attempts that began since a moment, before a place, the latest first. The span is what keeps it quick: the index knows
--- which blocks it lies in.
+-- Lists the attempts that began after an instant and before a cursor, the latest first. The range makes it quick: the
+-- index knows which blocks it covers.
 select e.*
 from pgsched.executions e
 where e.started_at >= %(since)s::timestamptz

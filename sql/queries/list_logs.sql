@@ -1,4 +1,4 @@
--- The last lines that the attempts at one task logged, in the order in which they were.
+-- Lists the last log lines of the attempts at one task, in the order in which they were logged.
 select l.*
 from (
   select *

@@ -1,4 +1,4 @@
--- A page of the schedules, the latest first, by the index that holds nothing else.
+-- Returns a page of the schedules, the latest first, by their partial index.
 select t.*
 from pgsched.tasks t
 where t.schedule_type <> 'one_time'

@@ -1,5 +1,5 @@
--- A page of tasks, the latest first. A filter that was not given is null and is planned away, since the statement is
--- not prepared. Dead tasks are looked up in the index of the dead.
+-- Returns a page of tasks, the latest first. The statement is not prepared, so a filter that is null is planned away.
+-- Dead tasks are found by their index.
 select t.*
 from pgsched.tasks t
 where (%(queue)s::text is null or t.queue = %(queue)s::text)

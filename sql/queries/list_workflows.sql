@@ -1,4 +1,4 @@
--- A page of groups and of tasks that wait for others, the latest first, by the index that holds nothing else.
+-- Returns a page of groups and of tasks that wait for others, the latest first, by their partial index.
 select t.*
 from pgsched.tasks t
 where (t.task_type = 'pgsched.group' or cardinality(t.depends_on) > 0)

@@ -1,2 +1,2 @@
--- One process makes the template of a run of tests, the others wait; released when the session ends.
+-- Lets one process create the template of a test run while the others wait; released when the session ends.
 select pg_advisory_lock(hashtextextended(%(name)s, 0))

@@ -1,2 +1,2 @@
--- The days to come.
+-- Creates the partitions of the coming days.
 select pgsched.make_partitions()

@@ -1,5 +1,5 @@
--- Rows that this worker held in advance and has begun: from now on their attempt counts, whatever becomes of the worker. A row
--- that somebody has locked is not waited for: it is not among the ids that are returned.
+-- Marks prefetched rows as begun: from now on their attempt counts, whatever happens to the worker. A row locked by
+-- another session is skipped, and missing from the returned ids.
 with own as (
   select t.id
   from unnest(%(ids)s::bigint[], %(tokens)s::bigint[]) as d(id, token)

@@ -1,4 +1,4 @@
--- Bytes on disk and bytes of WAL so far; both are of all who use the table and the server.
+-- Returns the bytes on disk and the bytes of WAL written so far, by all users of the table and of the server.
 select
   pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint as wal,
   pg_relation_size('pgsched.tasks') as tasks,

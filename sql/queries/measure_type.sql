@@ -1,5 +1,5 @@
--- How many seconds a share of the latest attempts of a task type took at the most; nothing when there are too few of them. The
--- history has no index by type, so that only its last rows are looked through: two days, so many rows of them.
+-- Returns the duration that a share of the latest attempts of a task type stayed within, in seconds; null when there
+-- are too few. The history has no index by type, so only its last rows are read: two days of them, up to a limit.
 select (percentile_disc(%(share)s::float8) within group (order by f.duration_ms) / 1000)::float8
 from (
   select e.duration_ms

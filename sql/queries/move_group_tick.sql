@@ -1,5 +1,5 @@
--- Before a group fires: the tick it fires for, where ticks before it were missed. Its children are for that one, and the
--- next is booked from it.
+-- Moves a group, before it fires, to the tick it fires for if earlier ticks were missed. Its children belong to that
+-- tick, and the next one is booked from it.
 update pgsched.tasks t
 set scheduled_for = %(tick)s
 where t.id = %(id)s and t.fencing_token = %(token)s and t.locked_by = %(worker)s and t.status = 'running'

@@ -1,3 +1,4 @@
--- Starts of queues with a rate that came later than their claims: so the window is that of the starts.
+-- Moves the recorded starts of rate-limited queues to when they happened, if that was later than the claim, so that the
+-- rate's window counts starts.
 select pgsched.note_late_start(s.queue, s.noted, s.late)
 from unnest(%(queues)s::text[], %(noted)s::timestamptz[], %(late)s::float8[]) as s(queue, noted, late)

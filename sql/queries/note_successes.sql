@@ -1,5 +1,5 @@
--- Note the last success of each watched task: its history, or the child that had it, may be deleted before the next one. A row
--- that somebody has locked is noted the next time.
+-- Records the last success of each watched task, since its history, or the child that succeeded, may be deleted before
+-- the next one. A row locked by another session is recorded the next time.
 with found as materialized (
   select w.task_id, w.no_success_since as since
   from pgsched.watched_tasks w

@@ -1,5 +1,5 @@
--- Deletes dead tasks for good: all that fit, or those that have been dead for so long; but for those that something of the
--- users' keeps, as a foreign key.
+-- Deletes dead tasks for good: all that match, or those that died long enough ago, except those that a user's object
+-- such as a foreign key keeps.
 select count(*) as number
 from pgsched.delete_apart(
   array(

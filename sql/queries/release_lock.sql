@@ -1,2 +1,2 @@
--- A lock is given back; false when its owner did not have it any more.
+-- Releases a lock. Returns false when its owner no longer held it.
 select pgsched.unlock(%(name)s, %(owner)s) as changed

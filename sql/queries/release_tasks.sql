@@ -1,5 +1,5 @@
--- Gives claimed rows back, with the attempt that the claim counted, and wakes who sleeps. A row that somebody has locked is
--- not waited for: its lease runs out.
+-- Gives claimed rows back with the attempt that the claim counted, and wakes sleeping workers. A row locked by another
+-- session is skipped: its lease expires.
 with own as (
   select t.id
   from unnest(%(ids)s::bigint[], %(tokens)s::bigint[]) as d(id, token)

@@ -1,2 +1,2 @@
--- Lets the clock of a test show the real time again.
+-- Lets a test clock show the real time again.
 update pgsched_clock.setting set frozen = null, shift = '0'

@@ -1,2 +1,2 @@
--- A template is ready: from now on it is found under its name.
+-- Publishes a template that is ready under its final name.
 alter database {name} rename to {new}

@@ -1,2 +1,2 @@
--- A lock is kept for longer; false when it was lost.
+-- Extends a lock. Returns false when it was lost.
 select pgsched.renew_lock(%(name)s, %(owner)s, %(ttl)s::float8 * interval '1 second') as changed

@@ -1,2 +1,2 @@
--- A schedule is booked afresh from now.
+-- Books a schedule anew from now.
 select pgsched.replan(%(id)s) as due

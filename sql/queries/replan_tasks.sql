@@ -1,5 +1,5 @@
--- All schedules that wait are booked afresh from now, and those that ended with a tick that is still to come: their clock was
--- ahead. In the order of ids, as all who lock many rows.
+-- Books every waiting schedule anew from now, and those that ended although a tick is still to come, because their
+-- clock was ahead. Locks rows in the order of their ids, as every statement that locks many does.
 select count(*) as planned
 from (
   select pgsched.replan(t.id)

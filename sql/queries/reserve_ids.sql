@@ -1,6 +1,7 @@
--- Ids for rows that are about to be copied, so that the caller can be told which task got which. The sequence is looked
--- up once, not for each id. Null for a role that may not fill them in, or not look for the keys that are known. And whether
--- rows with keys may wait in a temporary table. All names have their schema: the session may be the caller's.
+-- Reserves ids for rows that are about to be copied, so that the caller learns which task got which, with one look at
+-- the sequence for all of them. Null for a role that may not set ids or not search for existing keys. Also returns
+-- whether rows with keys may be staged in a temporary table. Every name is qualified, because the session may be the
+-- caller's.
 select pg_catalog.array_agg(pg_catalog.nextval(s.name)) as ids,
   pg_catalog.has_database_privilege(pg_catalog.current_database(), 'temp') as may_stage
 from (select pg_catalog.pg_get_serial_sequence('pgsched.tasks', 'id')::pg_catalog.regclass as name offset 0) s

@@ -1,2 +1,2 @@
--- Between two handlers on one connection: settings, advisory locks, temporary tables, prepared statements, LISTEN.
+-- Resets a connection between two handlers: settings, advisory locks, temporary tables, prepared statements, LISTEN.
 discard all

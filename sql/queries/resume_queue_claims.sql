@@ -1,3 +1,3 @@
--- Claims go on; the table's trigger wakes the workers that sleep.
+-- Resumes a queue; a trigger wakes its sleeping workers.
 update pgsched.queues set paused = false, updated_at = now() where name = %(name)s and paused
 returning name

@@ -1,4 +1,5 @@
--- Gives every dead task that fits all its attempts again. Locked first, so that none is alive when its turn comes.
+-- Gives every matching dead task its full number of attempts again. Locks the rows first, so that each is still dead
+-- when it is changed.
 with fitting as materialized (
   select t.id
   from pgsched.tasks t

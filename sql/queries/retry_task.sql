@@ -1,2 +1,2 @@
--- Gives a task all its attempts again.
+-- Gives a dead task its full number of attempts again.
 select pgsched.retry(%(id)s)

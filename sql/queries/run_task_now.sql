@@ -1,2 +1,2 @@
--- By hand, whatever its schedule says.
+-- Runs a task now, whatever its schedule says.
 select pgsched.run_now(%(id)s) as id

@@ -1,5 +1,5 @@
--- One task, through the function that knows what to do with an idempotency key. Arguments come as text and are cast
--- here, so that the adapters and settings of a caller's own connection do not matter.
+-- Schedules one task through the function that handles idempotency keys. Arguments are passed as text and cast here, so
+-- that the adapters and settings of a caller's connection do not matter.
 select pgsched.schedule(
   task_type => %(task_type)s::pg_catalog.text,
   payload => %(payload)s::pg_catalog.jsonb,

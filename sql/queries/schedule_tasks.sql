@@ -1,5 +1,5 @@
--- Many tasks, one after the other, through the function: for a role that may call it and not fill in ids by itself, and for
--- drivers other than psycopg, whose one parameter is text whatever they think of JSON.
+-- Schedules many tasks, one after the other, through the function: for a role that may call it but not set ids, and for
+-- drivers other than psycopg. The one parameter is text, since drivers treat JSON differently.
 select pgsched.schedule(
   task_type => t.task_type,
   payload => t.payload::pg_catalog.jsonb,
@@ -41,10 +41,13 @@ select pgsched.schedule(
   alert_if_running_for => t.alert_if_running_for::interval
 ) as id
 from pg_catalog.json_to_recordset(%(tasks)s::pg_catalog.text::pg_catalog.json) as t(
-  task_type pg_catalog.text, payload pg_catalog.text, run_at pg_catalog.text, delay pg_catalog.text, cron_expression pg_catalog.text, timezone pg_catalog.text,
-  repeat_interval pg_catalog.text, repeat_count integer, start_date pg_catalog.text, end_date pg_catalog.text, queue pg_catalog.text, priority integer,
-  idempotency_key pg_catalog.text, task_name pg_catalog.text, tags pg_catalog.text[], metadata pg_catalog.text, tenant_id pg_catalog.text, user_id pg_catalog.text,
-  created_by pg_catalog.text, max_attempts integer, backoff pg_catalog.text, backoff_delay pg_catalog.text, backoff_max pg_catalog.text, timeout pg_catalog.text,
-  on_missed pg_catalog.text, catchup_window pg_catalog.text, overlap pg_catalog.text, jitter pg_catalog.text, enabled boolean, parent_id bigint,
-  depends_on bigint[], dependency_mode pg_catalog.text, on_dependency_dead pg_catalog.text, concurrency_key pg_catalog.text,
-  backoff_factor pg_catalog.float8, backoff_jitter pg_catalog.float8, alert_if_no_success_for pg_catalog.text, alert_if_running_for pg_catalog.text)
+  task_type pg_catalog.text, payload pg_catalog.text, run_at pg_catalog.text, delay pg_catalog.text,
+  cron_expression pg_catalog.text, timezone pg_catalog.text, repeat_interval pg_catalog.text, repeat_count integer,
+  start_date pg_catalog.text, end_date pg_catalog.text, queue pg_catalog.text, priority integer,
+  idempotency_key pg_catalog.text, task_name pg_catalog.text, tags pg_catalog.text[], metadata pg_catalog.text,
+  tenant_id pg_catalog.text, user_id pg_catalog.text, created_by pg_catalog.text, max_attempts integer,
+  backoff pg_catalog.text, backoff_delay pg_catalog.text, backoff_max pg_catalog.text, timeout pg_catalog.text,
+  on_missed pg_catalog.text, catchup_window pg_catalog.text, overlap pg_catalog.text, jitter pg_catalog.text,
+  enabled boolean, parent_id bigint, depends_on bigint[], dependency_mode pg_catalog.text,
+  on_dependency_dead pg_catalog.text, concurrency_key pg_catalog.text, backoff_factor pg_catalog.float8,
+  backoff_jitter pg_catalog.float8, alert_if_no_success_for pg_catalog.text, alert_if_running_for pg_catalog.text)

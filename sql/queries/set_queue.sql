@@ -1,4 +1,4 @@
--- Changes the given settings of a queue and leaves the others as they are.
+-- Changes the given settings of a queue and keeps the others.
 insert into pgsched.queues as q (
   name, ordering, ageing, retention, retention_count, dead_retention, dead_retention_count, archive,
   allow_short)
@@ -17,7 +17,7 @@ set ordering = coalesce(%(ordering)s::text, q.ordering),
   dead_retention_count = case when 'dead_retention_count' = any(%(given)s::text[]) then excluded.dead_retention_count
     else q.dead_retention_count end,
   archive = case when 'archive' = any(%(given)s::text[]) then excluded.archive else q.archive end,
-  -- What was said of an age that stays goes on; what was said of one that is replaced does not.
+  -- An `until` of a retention age that stays is kept; that of one that is replaced is not.
   allow_short = excluded.allow_short or q.allow_short and (
     coalesce(q.retention < interval '1 hour' and not 'retention' = any(%(given)s::text[]), false)
     or coalesce(q.dead_retention < interval '1 hour' and not 'dead_retention' = any(%(given)s::text[]), false)),

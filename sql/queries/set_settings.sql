@@ -1,6 +1,6 @@
--- Changes the given settings and leaves the others as they are.
-insert into pgsched.settings as s (retention, retention_count, dead_retention, dead_retention_count, archive, history_retention,
-  allow_short)
+-- Changes the given settings and keeps the others.
+insert into pgsched.settings as s (retention, retention_count, dead_retention, dead_retention_count, archive,
+  history_retention, allow_short)
 values (
   %(retention)s::text::interval, %(retention_count)s::integer, %(dead_retention)s::text::interval,
   %(dead_retention_count)s::integer, coalesce(%(archive)s::boolean, false), %(history_retention)s::text::interval,
@@ -16,7 +16,7 @@ set retention = case when 'retention' = any(%(given)s::text[]) then excluded.ret
   archive = case when 'archive' = any(%(given)s::text[]) then excluded.archive else s.archive end,
   history_retention = case when 'history_retention' = any(%(given)s::text[]) then excluded.history_retention
     else s.history_retention end,
-  -- What was said of an age that stays goes on; what was said of one that is replaced does not.
+  -- An `until` of a retention age that stays is kept; that of one that is replaced is not.
   allow_short = excluded.allow_short or s.allow_short and (
     coalesce(s.retention < interval '1 hour' and not 'retention' = any(%(given)s::text[]), false)
     or coalesce(s.dead_retention < interval '1 hour' and not 'dead_retention' = any(%(given)s::text[]), false)),

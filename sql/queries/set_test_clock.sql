@@ -1,9 +1,10 @@
--- Freezes the clock of a test at a moment, or lets it run from there on (at the usual pace); without a moment at that which
--- it shows. %(by)s is added, in UTC.
+-- Freezes a test clock at an instant, or lets it run from there at the usual pace; without an instant, at the one it
+-- shows. Adds %(by)s, in UTC.
 update pgsched_clock.setting
 set frozen = case when %(runs)s then null else target.at end,
   shift = case when %(runs)s then make_interval(secs => extract(epoch from target.at - pg_catalog.now())::float8)
     else setting.shift end
 from (
-  select (coalesce(%(at)s::timestamptz, pgsched_clock.now()) at time zone 'UTC' + %(by)s::interval) at time zone 'UTC' as at
+  select (coalesce(%(at)s::timestamptz, pgsched_clock.now()) at time zone 'UTC' + %(by)s::interval)
+    at time zone 'UTC' as at
 ) target

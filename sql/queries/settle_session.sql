@@ -1,11 +1,11 @@
--- What our statements rely on, whatever the role, the database or the DSN says: how text, times and intervals are read and
--- written; that nothing but us ends a statement or an idle session; that a statement is read committed and may write. All
--- names are qualified, for the search_path may lead elsewhere.
+-- Sets what our statements rely on, whatever the role, the database or the DSN says: how text, times and intervals are
+-- read and written; that no timeout of others ends a statement or an idle session; that a statement reads committed
+-- data and may write. Every name is qualified, because the search_path may lead elsewhere.
 --
--- Returns which process of the server answers: a pooler has let us in by itself, under a number other than %(pid)s. What is
--- set must not reach whoever gets the session next, so behind one it holds until the end of the transaction. And whether
--- sessions are read-only only because the role or the database says so: a server that takes no writes at all, as one that
--- was a primary before, is left as it is.
+-- Returns the server process that answers: if it is not %(pid)s, the process that accepted the connection, there is a
+-- pooler between. Behind a pooler the settings hold until the end of the transaction, so that they do not leak to the
+-- next user of the session. Also returns whether the session is read-only only because the role or the database says
+-- so; a server that accepts no writes at all, such as a former primary, is left as it is.
 select s.backend, s.reads_only, (
   select pg_catalog.count(pg_catalog.set_config(v.name, v.value, s.here))
   from (values
@@ -16,16 +16,16 @@ select s.backend, s.reads_only, (
     ('default_transaction_isolation', 'read committed'), ('default_transaction_deferrable', 'off'),
     ('default_transaction_read_only', case when s.reads_only then 'off' end),
     ('transaction_timeout', case when pg_catalog.current_setting('transaction_timeout', true) is not null then '0' end),
-    -- Somebody's protection against programs that hang: we never take so long.
+    -- An administrator's guard against hanging programs: our statements never take so long.
     ('idle_in_transaction_session_timeout', case
       when pg_catalog.current_setting('idle_in_transaction_session_timeout')::interval
         operator(pg_catalog.<) interval '1 minute'
         and pg_catalog.current_setting('idle_in_transaction_session_timeout') operator(pg_catalog.<>) '0'
       then '1min' end),
-    -- Without its triggers the table is wrong. Who may not set this is refused, in the server's words.
+    -- Without its triggers the table would be inconsistent. A role that may not set this gets the server's error.
     ('session_replication_role', case
       when pg_catalog.current_setting('session_replication_role') operator(pg_catalog.<>) 'origin' then 'origin' end),
-    -- PostgreSQL's own names are found first. Other schemas stay: triggers of their owners may need them.
+    -- PostgreSQL's own names are found first. Other schemas stay: users' triggers may need them.
     ('search_path', case
       when pg_catalog.strpos(pg_catalog.current_setting('search_path'), 'pg_catalog') operator(pg_catalog.>) 0
         and pg_catalog.strpos(pg_catalog.current_setting('search_path'), 'pgsched_clock') operator(pg_catalog.=) 0

@@ -1,5 +1,5 @@
--- The time of the database, its version, how many attempts the server has seen end since its statistics began, and what the
--- watchdog last found, if it has looked of late: no row of a task is read.
+-- Returns the database's time and version, how many attempts have ended since the server's statistics began, and the
+-- findings of the health scan if they are recent. It reads no task.
 select clock_timestamp() as now, current_setting('server_version') as version,
   coalesce((select sum(s.n_tup_ins) from pg_stat_user_tables s
             where s.schemaname = 'pgsched' and s.relname ~ '^executions_(\d{8}|default)$'), 0)::bigint as ended,

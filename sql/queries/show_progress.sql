@@ -1,4 +1,4 @@
--- What running handlers reported of themselves; only while the claim is still theirs.
+-- Stores the progress that running handlers reported, as long as the worker still holds the claim.
 update pgsched.tasks t
 set progress = d.progress::jsonb
 from unnest(%(ids)s::bigint[], %(tokens)s::bigint[], %(values)s::text[]) as d(id, token, progress)

@@ -1,6 +1,6 @@
--- When the transaction of a handler began, and as whom: at its end it must be the same one, and is made the same role. One
--- that the server ends when it is idle for a moment would end under every handler. The session has the settings of its role
--- and database, so all names are qualified.
+-- Returns when a handler's transaction began and as which role: at the end it must be the same transaction, and gets
+-- the same role. Also turns off the timeout for idle transactions, which would end the transaction under any handler.
+-- Every name is qualified, because the session has the settings of its role and database.
 select pg_catalog.transaction_timestamp(), pg_catalog.current_setting('role'),
   case when pg_catalog.current_setting('idle_in_transaction_session_timeout')::pg_catalog.interval
       operator(pg_catalog.<) pg_catalog.interval '1 minute'

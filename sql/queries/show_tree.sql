@@ -1,6 +1,6 @@
--- A task and what belongs to it, each with how it was found: the steps of groups (of the tick under way, else of the last
--- one; of a schedule that may overlap itself the child that is the tick), upwards what is waited for, downwards who still
--- waits. Steps wait for one another, so of a step nothing more is asked than its own steps.
+-- Returns a task and its relatives, each with the relation: the steps of groups (of the current tick, else of the last;
+-- for a schedule that may overlap itself, of the child that is the tick), upwards what is waited for, downwards what
+-- still waits. Steps wait for one another, so only the steps of a step are followed.
 with recursive found(kind, id) as (
   select 'self', %(id)s::bigint
   union

@@ -1,5 +1,5 @@
--- What the row of a task does not say of how it stands: the time, the days of the calendars that its cron expression names, and
--- whether a child of a schedule that may overlap itself runs one of its ticks.
+-- Returns what the row of a task does not say about its state: the time, the days of the calendars that its cron
+-- expression names, and whether a child runs one of its ticks if it may overlap itself.
 select clock_timestamp() as now, pgsched.calendar_days(t.cron_expression) as left_out,
   exists (
     select from pgsched.visible_tasks c

@@ -1,4 +1,4 @@
--- How big the task table is about, and what slows it down: dead rows, the snapshot that keeps them.
+-- Returns the approximate size of the task table, and what slows it down: dead rows, and the snapshot that keeps them.
 select
   greatest((select c.reltuples from pg_class c where c.oid = 'pgsched.tasks'::regclass), 0)::bigint as about_rows,
   coalesce((select s.n_live_tup from pg_stat_user_tables s where s.relid = 'pgsched.tasks'::regclass), 0) as live_rows,

@@ -1,8 +1,10 @@
--- The schema and all in it belongs to pgsched_owner: functions that run as the owner then have its rights and not those of a
--- superuser. Whoever it belonged to, and whoever migrates, becomes a member, so nobody loses a right.
+-- Makes pgsched_owner the owner of the schema and of everything in it, so that functions that run as their owner have
+-- its rights rather than a superuser's. The previous owner and the migrating role become members, so nobody loses a
+-- right.
 do $$
 declare
-  previous name := (select r.rolname from pg_namespace n join pg_roles r on r.oid = n.nspowner where n.nspname = 'pgsched');
+  previous name := (select r.rolname from pg_namespace n join pg_roles r on r.oid = n.nspowner
+    where n.nspname = 'pgsched');
   new_member name;
   command text;
 begin
@@ -15,12 +17,13 @@ begin
     alter schema pgsched owner to pgsched_owner;
   end if;
   for command in
-    -- A sequence goes with its table.
+    -- A sequence follows its table.
     select format('alter table pgsched.%I owner to pgsched_owner', c.relname)
     from pg_class c
-    where c.relnamespace = 'pgsched'::regnamespace and c.relkind in ('r', 'p', 'v') and c.relowner <> 'pgsched_owner'::regrole
+    where c.relnamespace = 'pgsched'::regnamespace and c.relkind in ('r', 'p', 'v')
+      and c.relowner <> 'pgsched_owner'::regrole
     union all
-    -- A domain, or a composite type that is not the row of a table.
+    -- A domain, or a composite type that is not the row type of a table.
     select format('alter type pgsched.%I owner to pgsched_owner', t.typname)
     from pg_type t
     where t.typnamespace = 'pgsched'::regnamespace and t.typowner <> 'pgsched_owner'::regrole

@@ -1,5 +1,5 @@
--- Lets the children of a group that has just fired carry the context of the span in which it did, unless a step brings one
--- of its own.
+-- Gives the children of a group that has just fired the trace context of the span that fired it, unless a step has its
+-- own.
 update pgsched.tasks t
 set metadata = (t.metadata::jsonb - array['tracestate', 'baggage']) || %(carrier)s::jsonb
 from pgsched.tasks g

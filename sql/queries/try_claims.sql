@@ -1,4 +1,4 @@
--- Which of these rows can be claimed: the others have the SQLSTATE and the message that their claim fails with. A row that
--- is not due, or is somebody else's by now, is not among them.
+-- Tries to claim each of these rows by itself; a row that fails has the SQLSTATE and message of its error. Rows that
+-- are not due, or belong to another worker by now, are not returned.
 select c.id, c.task_type, c.queue, c.state, c.message
 from pgsched.try_claims(%(ids)s::bigint[], %(worker)s::uuid) c

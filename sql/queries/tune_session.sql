@@ -1,6 +1,6 @@
--- The claim and the finish are right for one plan, an index probe a row, whatever the statistics say of a table that was
--- empty when they were taken. Statements join with `id = any(array[x.id])` for the same reason: unlike `id = x.id` it can
--- only be looked up row by row, never merged with a walk through the whole index.
+-- Pins the one right plan for claims and finishes, an index probe per row, whatever the statistics say about a table
+-- that was empty when they were gathered. Statements join with `id = any(array[x.id])` for the same reason: unlike `id
+-- = x.id` it can only be looked up row by row, never merged with a walk through the whole index.
 select set_config('enable_indexscan', 'on', false), set_config('enable_nestloop', 'on', false),
   set_config('enable_seqscan', 'off', false), set_config('enable_bitmapscan', 'off', false),
   set_config('enable_hashjoin', 'off', false), set_config('enable_mergejoin', 'off', false),

@@ -1,6 +1,7 @@
--- Before the finish in a handler's transaction: when that began, which tells whether it is the one that the worker began.
--- Until the commit undo what the handler may have set to its own ends, and set the planner as tune_session.sql does. It is the
--- first statement, for a short statement_timeout of the handler's could end any other.
+-- Runs before the finish in a handler's transaction. Returns when that transaction began, which tells whether it is the
+-- one the worker began. Until the commit it reverts what the handler may have set, and sets the planner as
+-- tune_session.sql does. It comes first, because a short statement_timeout set by the handler would end any other
+-- statement.
 select pg_catalog.transaction_timestamp(), pg_catalog.set_config('role', %(role)s, true),
   pg_catalog.set_config('statement_timeout', '0', true), pg_catalog.set_config('lock_timeout', '0', true),
   pg_catalog.set_config('enable_indexscan', 'on', true), pg_catalog.set_config('enable_nestloop', 'on', true),

@@ -1,2 +1,2 @@
--- No limits any more; whether there were some.
+-- Removes the limits of a queue. Returns whether it had any.
 select pgsched.unlimit_queue(%(queue)s::text) as changed

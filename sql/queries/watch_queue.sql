@@ -1,3 +1,3 @@
--- Whether anything of one queue is still to be run. Quick while there is much, and when nothing is left.
+-- Whether a queue still has anything to run. Quick while there is much, and when nothing is left.
 select exists (
   select from pgsched.tasks t where t.queue = %(queue)s and t.next_run_at is not null and t.enabled) as busy

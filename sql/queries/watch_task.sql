@@ -1,6 +1,6 @@
--- How a task stands, for somebody who waits for its end. Of a schedule also the first tick that was completed since the wait
--- began: by the row itself with a later claim than `token`, or, where ticks may overlap, by a child after `since`. At the first
--- look both are null; what is asked for next comes back as next_token and next_since.
+-- Returns the state of a task for a caller who waits for its end. For a schedule also the first tick completed since
+-- the wait began: by the row itself with a later claim than `token`, or, where ticks may overlap, by a child after
+-- `since`. Both are null at first; the values for the next call come back as next_token and next_since.
 select t.status::text as status, t.schedule_type <> 'one_time' as is_schedule, t.result, t.last_error,
   coalesce(%(token)s::bigint, t.fencing_token - (t.status = 'running')::integer) as next_token,
   coalesce(%(since)s::timestamptz, now()) as next_since,

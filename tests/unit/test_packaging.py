@@ -162,6 +162,11 @@ def test_statement_file_starts_with_a_comment(query: Path) -> None:
 
 
 @each_query
+def test_no_line_of_a_statement_file_is_longer_than_120_characters(query: Path) -> None:
+    assert max(map(len, query.read_text().splitlines())) <= 120
+
+
+@each_query
 def test_statement_file_holds_one_statement(query: Path) -> None:
     assert count_statements(query.read_text()) == 1
 
