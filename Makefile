@@ -67,8 +67,9 @@ docs: $(DEV) ## Write what is generated again: docs/reference_*.md, docs/dst_con
 	$(BIN)/python -m tools.dst_conformance
 	$(BIN)/python -m tools.prometheusrule
 
-schema: $(DEV) ## Write sql/schema.sql again, after a new migration
+schema: $(DEV) ## Write what is generated from the migrations again: sql/schema.sql, what the doctor compares with
 	$(BIN)/python -m tools.schema_book
+	$(BIN)/python -m tools.schema_parts
 
 lock: $(MADE) ## Write requirements/*.txt from pyproject.toml (newest versions: ARGS=--upgrade)
 	$(BIN)/python -m venv --clear $(VENV)/lock

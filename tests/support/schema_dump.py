@@ -10,14 +10,19 @@ from pgsched.db.embedded import packaged_binaries
 from tests.support.tables import database
 
 
-def dump(dsn: str) -> str:
-    """The schema and what the migrations wrote into it, as pg_dump sees them."""
+def dump_schema(dsn: str) -> str:
+    """The schema as pg_dump sees it."""
     schema = _run("pg_dump", "--schema-only", "--no-owner", dsn)
+    # A random word guards a dump against what it holds.
+    return re.sub(r"^\\(un)?restrict .*$", "", schema, flags=re.MULTILINE)
+
+
+def dump(dsn: str) -> str:
+    """The schema and what the migrations wrote into it."""
     with database(dsn) as connection:
         versions = connection.execute("select version, name from pgsched.migrations order by version").fetchall()
         zones = connection.execute("select count(*) from pgsched.timezones").fetchall()
-    # A random word guards a dump against what it holds.
-    return re.sub(r"^\\(un)?restrict .*$", "", schema, flags=re.MULTILINE) + repr((versions, zones))
+    return dump_schema(dsn) + repr((versions, zones))
 
 
 def run_psql(dsn: str, script: str) -> None:

@@ -10,8 +10,8 @@ import pytest
 from psycopg.rows import scalar_row
 
 from pgsched.db.sql_files import load_statement, statement_names
-from tests.engine import rows
-from tests.tables import database, insert_task, set_running
+from tests.support.engine import rows
+from tests.support.tables import database, insert_task, set_running
 
 CALLERS = [name for name in statement_names() if "pgsched.is_claimable(" in load_statement(name)]
 
