@@ -28,7 +28,7 @@ BROWSER := $(VENV)/.browser-$(VERSION)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: run test test-browser lint format bench chaos chaos-peers docs schema lock clean help
+.PHONY: run test test-browser lint format sync bench chaos chaos-peers docs schema lock clean help
 
 run: $(RUN) ## Start an embedded PostgreSQL, a worker and a demonstration to look at
 	exec $(BIN)/pgsched dev --demo
@@ -46,10 +46,14 @@ lint: $(DEV) ## Check style, types and layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tools.generate_sync --check
 
 format: $(DEV) ## Format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+
+sync: $(DEV) ## Write the modules for threads again from those for event loops (async_*.py)
+	$(BIN)/python -m tools.generate_sync
 
 bench: $(BENCH) ## Measure beside peers and against targets, long; a short look: ARGS=--quick
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, cast
 
 from pgsched.client.async_client import AsyncClient
-from pgsched.client.client import Client, Joined
+from pgsched.client.client import Client
 from pgsched.concurrency import fork_guard
+from pgsched.db.external import Joined
 from pgsched.domain.errors import PayloadMismatch
 from pgsched.domain.hooks import Hook, Hooks
 from pgsched.domain.scheduled import OnConflict, Scheduled, updates

@@ -22,8 +22,8 @@ from pgsched.db.bench_commands import Surroundings
 from pgsched.db.commands import Command
 from pgsched.db.connect import connect
 from pgsched.db.enlist import insert_on, run_on
+from pgsched.db.error_mapping import translated
 from pgsched.db.migrate import check_schema
-from pgsched.db.query_runner import translated
 from pgsched.domain.errors import DatabaseUnavailable, PermissionRefused, PgschedError
 from pgsched.domain.records import WorkerInfo
 from pgsched.domain.task_spec import TaskSpec
@@ -128,11 +128,11 @@ class Bench:
         """Delete every row that was made, and close; returns how many tasks there were. Another connection will do."""
         self._connection.close()
         command = bench_commands.delete_rows(self.queue, self._since)
-        with connect(self._dsn, application_name="pgsched bench") as connection, translated(command):
+        with connect(self._dsn, application_name="pgsched bench") as connection, translated(command.params):
             return run_on(connection, command)
 
     def _run(self, command: Command[T]) -> T:
-        with translated(command):
+        with translated(command.params):
             return run_on(self._connection, command)
 
     def _timed(self, what: Callable[[], object]) -> float:

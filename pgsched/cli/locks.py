@@ -16,7 +16,8 @@ from pgsched.cli.errors import REFUSED, say_error
 from pgsched.cli.options import confirm, json_option, yes_option
 from pgsched.cli.output import say, say_rows
 from pgsched.cli.session import Session
-from pgsched.client.locks import MARGIN, Held
+from pgsched.client.lease import MARGIN
+from pgsched.client.locks import Held
 from pgsched.concurrency.process_groups import end_group, is_group, signal_group
 from pgsched.db.lock_commands import LONGEST_TTL, SHORTEST_TTL
 from pgsched.domain.errors import PgschedError

@@ -1,8 +1,7 @@
-"""The client for programs with an event loop."""
+"""Schedules tasks, reads and changes them: the client for event loops."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -10,15 +9,16 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
+from pgsched.client.async_calendars import AsyncCalendarClient
 from pgsched.client.async_locks import AsyncLock
-from pgsched.client.calendars import AsyncCalendarClient
-from pgsched.client.client import Joined
-from pgsched.client.queues import AsyncQueueClient
-from pgsched.client.schedules import AsyncScheduleClient
+from pgsched.client.async_queues import AsyncQueueClient
+from pgsched.client.async_schedules import AsyncScheduleClient
+from pgsched.concurrency.async_primitives import sleep
 from pgsched.db import commands, lock_commands, schedule_commands, task_commands
 from pgsched.db.alert_commands import list_alerts
-from pgsched.db.database import AsyncDatabase
-from pgsched.db.enlist import insert_on_async, run_on_async
+from pgsched.db.async_database import AsyncDatabase
+from pgsched.db.async_enlist import insert_on_async, run_on_async
+from pgsched.db.external import Joined
 from pgsched.db.task_commands import Changed, Page
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.errors import TaskFailed
@@ -40,9 +40,15 @@ if TYPE_CHECKING:
 
 
 class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient):
-    """A client for event loops: the methods of :class:`Client`, to be awaited. They raise what those raise.
+    """A client for event loops: its methods are to be awaited.
 
-    Close it when done, or use it in an ``async with``.
+    ``dsn`` is a libpq URI, ``embedded:DIR``, or empty for libpq's PG* variables. At most ``pool_size``
+    connections are opened, the first when the first method is called. Close the client when done, or use it
+    in an ``async with``. With ``tracing`` it makes a span for what it schedules.
+
+    Every method raises DatabaseUnavailable, SchemaMismatch when the database's schema is not this program's,
+    PermissionRefused when the role may not do it, and InvalidTask for an argument that makes no sense, which it names.
+    The first one raises ConfigError for a DSN that cannot be read.
     """
 
     def __init__(
@@ -89,7 +95,8 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient):
         """
         spec = spec_with(task_type, payload, options, self._defaults)
         if updates(on_conflict):
-            return (await self._upsert([spec], connection))[0]
+            (scheduled,) = await self._upsert([spec], connection)
+            return scheduled
         if self.tracing is None:
             return Scheduled(await self._insert(spec, connection))
         with self.tracing.sending(spec) as sending:
@@ -207,7 +214,12 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient):
         return Changed(matched=len(found), changed=changed, more=before is not None)
 
     async def update(self, id: int, payload: Mapping[str, Any] | None = None, **options: Unpack[TaskOptions]) -> None:
-        """Change the given options of a task; None empties one. See :meth:`Client.update`."""
+        """Change the given options of a task; None empties one. A run under way is not disturbed.
+
+        An edited schedule is planned afresh, ``at`` and ``delay`` move a one-time task that waits. Raises InvalidTask,
+        TaskNotFound, and TransitionRefused when a schedule is cancelled, or is given a time of its own, or a task that
+        has begun other dependencies.
+        """
         await self._database.run(commands.update(id, payload, options))
 
     async def wait(self, id: int, timeout: Duration | None = None) -> Any:
@@ -217,8 +229,8 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient):
         or cancelled, TimeoutError after ``timeout`` (seconds, or any duration), TaskNotFound.
         """
         waiting = Waiting(id, timeout, clock=time.monotonic)
-        while not await self._database.run(commands.watch(waiting)):  # noqa: ASYNC110
-            await asyncio.sleep(waiting.pause())
+        while not await self._database.run(commands.watch(waiting)):
+            await sleep(waiting.pause())
         if waiting.failed:
             raise TaskFailed(await self.get(id))
         return waiting.result
@@ -345,9 +357,9 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient):
 
     async def doctor(self, checks: Sequence[str] = ()) -> Diagnosis:
         """Look what is wrong with the queue and its database, by all checks or by these. Raises ConfigError."""
-        from pgsched.ops.doctor.doctor import look  # only here: nothing else needs the doctor
+        from pgsched.ops.doctor import doctor  # only here: nothing else needs it
 
-        return await look(await self._database.address(), checks)
+        return await doctor.look(await self._database.address(), checks)
 
     async def stats(self) -> Stats:
         """Return queues, workers, and what is due without a worker that has a handler for it."""
@@ -364,7 +376,9 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient):
 
     async def _insert(self, spec: TaskSpec, connection: Joined | None) -> int:
         command = commands.schedule(spec)
-        return await (self._database.run(command) if connection is None else run_on_async(connection, command))
+        if connection is not None:
+            return await run_on_async(connection, command)
+        return await self._database.run(command)
 
     async def _insert_many(self, specs: Iterable[TaskSpec], connection: Joined | None) -> list[int]:
         if connection is not None:
@@ -373,7 +387,9 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient):
 
     async def _upsert(self, specs: Iterable[TaskSpec], connection: Joined | None) -> list[Scheduled]:
         command = schedule_commands.upsert(specs)
-        return await (self._database.run(command) if connection is None else run_on_async(connection, command))
+        if connection is not None:
+            return await run_on_async(connection, command)
+        return await self._database.run(command)
 
     async def __aenter__(self) -> Self:
         return self

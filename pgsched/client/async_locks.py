@@ -1,24 +1,21 @@
-"""Locks by name for event loops: as :mod:`pgsched.client.locks`, to be awaited, renewed by an asyncio task."""
+"""Locks by name for event loops."""
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 from time import monotonic
 from types import TracebackType
 from uuid import UUID, uuid4
 
-from pgsched.client.locks import Lease, holder, pauses, refuse_reuse
+from pgsched.client.lease import Lease, holder, pauses, refuse_reuse
+from pgsched.concurrency.async_primitives import Background, Event, sleep, uninterrupted
 from pgsched.db import lock_commands
-from pgsched.db.database import AsyncDatabase
+from pgsched.db.async_database import AsyncDatabase
 from pgsched.domain.errors import PgschedError
-from pgsched.observability.logs import get_logger
-
-log = get_logger("pgsched.locks")
 
 
 class AsyncHeld(Lease):
-    """A lock that this process has, renewed by a task of the event loop: code that blocks the loop loses it."""
+    """A lock that this process has, renewed by an asyncio task: code that blocks the event loop loses it."""
 
     def __init__(
         self, name: str, token: int, *, ttl: float, asked_at: float, owner: UUID, database: AsyncDatabase
@@ -26,14 +23,17 @@ class AsyncHeld(Lease):
         super().__init__(name, token, ttl=ttl, asked_at=asked_at)
         self._owner = owner
         self._database = database
-        self._ended = asyncio.Event()
-        self._task = asyncio.create_task(self._renew_always(), name=f"pgsched lock {name}")
+        self._ended = Event()
+        self._renewal = Background(self._renew_always, name=f"pgsched lock {name}")
 
-    async def wait_lost(self) -> bool:
-        """Wait until the lock is lost or released; whether it is lost."""
+    async def wait_lost(self, timeout: float | None = None) -> bool:
+        """Wait until the lock is lost or released, ``timeout`` seconds at most; whether it is lost."""
+        ends = None if timeout is None else monotonic() + timeout
         while not self._released and not self.lost:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._ended.wait(), self.remaining)
+            left = None if ends is None else ends - monotonic()
+            if left is not None and left <= 0:
+                break
+            await self._ended.wait(self.remaining if left is None else min(left, self.remaining))
         return self.lost
 
     async def release(self) -> bool:
@@ -42,14 +42,14 @@ class AsyncHeld(Lease):
             return False
         self._taken, self._released = self.lost, True
         self._ended.set()
-        await asyncio.wait([self._task])  # a renewal under way must not find the lock gone
+        await self._renewal.join()  # a renewal under way must not find the lock gone
         if not await self._database.run(lock_commands.release(self.name, self._owner)):
             self._taken = True
         return not self._taken
 
     async def _renew_always(self) -> None:
         pause = self.ttl / 3
-        while not await self._ends_within(pause):
+        while not await self._ended.wait(pause):
             asked_at = monotonic()
             try:
                 kept = await self._database.run(lock_commands.renew(self.name, self._owner, ttl=self.ttl))
@@ -61,14 +61,13 @@ class AsyncHeld(Lease):
                 return
             pause = self.ttl / 3
 
-    async def _ends_within(self, seconds: float) -> bool:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._ended.wait(), seconds)
-        return self._ended.is_set()
-
 
 class AsyncLock:
-    """A lock by name, of :meth:`pgsched.AsyncClient.lock`; see :class:`pgsched.client.locks.Lock`."""
+    """A lock by name, of :meth:`pgsched.AsyncClient.lock`; in an ``async with`` it is held until the end.
+
+    The ``async with`` raises LockNotAcquired when the lock was not free within the timeout, and at its end LockLost
+    when the lock was lost meanwhile.
+    """
 
     def __init__(self, database: AsyncDatabase, name: str, *, ttl: float, timeout: float | None) -> None:
         self._database = database
@@ -80,12 +79,12 @@ class AsyncLock:
     async def acquire(self) -> AsyncHeld:
         """Wait for the lock and take it. Raises LockNotAcquired when the timeout is over first."""
         waiting = pauses(self.name, self._timeout, began=monotonic())
-        while (held := await self.try_acquire()) is None:  # noqa: ASYNC110 - what it waits for is not in this process
-            await asyncio.sleep(next(waiting))
+        while (held := await self.try_acquire()) is None:
+            await sleep(next(waiting))
         return held
 
     async def try_acquire(self) -> AsyncHeld | None:
-        """Take the lock if it is free; None when somebody has it."""
+        """Take the lock if it is free; None when somebody has it. Raises DatabaseUnavailable."""
         owner = uuid4()
         asked_at = monotonic()
         try:
@@ -96,7 +95,7 @@ class AsyncLock:
         except BaseException:
             # Interrupted while the lock may have become ours: nobody would renew it, and others wait for its end.
             with suppress(PgschedError):
-                await asyncio.shield(self._database.run(lock_commands.release(self.name, owner)))
+                await uninterrupted(lambda: self._database.run(lock_commands.release(self.name, owner)))
             raise
         if token is None:
             return None
@@ -112,7 +111,6 @@ class AsyncLock:
     ) -> None:
         held, self._held = self._held, None
         assert held is not None  # noqa: S101
-        # To its end, even when this task is cancelled meanwhile: nobody else would give the lock back.
-        await asyncio.shield(held.release())
+        await uninterrupted(held.release)  # nobody else would give the lock back
         if error is None:
             held.check()

@@ -1,4 +1,5 @@
-"""Schedules tasks, reads and changes them."""
+# Generated from async_client.py by `make sync`: change that file instead.
+"""Schedules tasks, reads and changes them: the client for threads."""
 
 from __future__ import annotations
 
@@ -6,18 +7,19 @@ import contextlib
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 from pgsched.client.calendars import CalendarClient
 from pgsched.client.locks import Lock
 from pgsched.client.queues import QueueClient
 from pgsched.client.schedules import ScheduleClient
+from pgsched.concurrency.primitives import sleep
 from pgsched.db import commands, lock_commands, schedule_commands, task_commands
 from pgsched.db.alert_commands import list_alerts
 from pgsched.db.database import Database
 from pgsched.db.enlist import insert_on, run_on
+from pgsched.db.external import Joined
 from pgsched.db.task_commands import Changed, Page
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.errors import TaskFailed
@@ -37,16 +39,13 @@ if TYPE_CHECKING:
     from pgsched.observability.tracing import Tracing
     from pgsched.ops.doctor.findings import Diagnosis
 
-Joined: TypeAlias = object
-"""A connection whose transaction a task joins: psycopg's, or one that :mod:`pgsched.db.external` knows."""
-
 
 class Client(QueueClient, ScheduleClient, CalendarClient):
-    """A client for threads; one may be shared by all of them.
+    """A client for threads: one may be shared by all of them.
 
-    ``dsn`` is a libpq URI, ``embedded:DIR``, or empty for libpq's PG* variables. At most ``pool_size``
-    connections are opened, the first when the first method is called. Close the client when done, or use it
-    in a ``with``. With ``tracing`` it makes a span for what it schedules.
+    ``dsn`` is a libpq URI, ``embedded:DIR``, or empty for libpq's PG* variables. At most ``pool_size`` connections are
+    opened, the first when the first method is called. Close the client when done, or use it in a ``with``. With
+    ``tracing`` it makes a span for what it schedules.
 
     Every method raises DatabaseUnavailable, SchemaMismatch when the database's schema is not this program's,
     PermissionRefused when the role may not do it, and InvalidTask for an argument that makes no sense, which it names.
@@ -91,13 +90,14 @@ class Client(QueueClient, ScheduleClient, CalendarClient):
         by its ``outcome`` whether the task was created, updated or unchanged. Raises TransitionRefused for a task that
         is over, and for the key of another task_type InvalidTask.
 
-        With a ``connection`` (psycopg's, a Session or Connection of SQLAlchemy's, Django's) the task is part of that
-        connection's transaction and comes with its commit, which is left to the caller. Raises InvalidTask, naming
-        option, rule and value.
+        With a ``connection`` (psycopg's Connection, a Session or Connection of SQLAlchemy's, Django's) the task is part
+        of that connection's transaction and comes with its commit, which is left to the caller. Raises InvalidTask,
+        naming option, rule and value.
         """
         spec = spec_with(task_type, payload, options, self._defaults)
         if updates(on_conflict):
-            return self._upsert([spec], connection)[0]
+            (scheduled,) = self._upsert([spec], connection)
+            return scheduled
         if self.tracing is None:
             return Scheduled(self._insert(spec, connection))
         with self.tracing.sending(spec) as sending:
@@ -122,11 +122,10 @@ class Client(QueueClient, ScheduleClient, CalendarClient):
         complete = specs_with(specs, self._defaults)
         if updates(on_conflict):
             return self._upsert(complete, connection)
-        insert = self._database.insert if connection is None else partial(insert_on, connection)
         if self.tracing is None:
-            return insert(complete)
+            return self._insert_many(complete, connection)
         with self.tracing.sending_many() as sending:
-            return sending.all_sent(insert(sending.stream(complete)))
+            return sending.all_sent(self._insert_many(sending.stream(complete), connection))
 
     def schedule_group(
         self,
@@ -230,7 +229,7 @@ class Client(QueueClient, ScheduleClient, CalendarClient):
         """
         waiting = Waiting(id, timeout, clock=time.monotonic)
         while not self._database.run(commands.watch(waiting)):
-            time.sleep(waiting.pause())
+            sleep(waiting.pause())
         if waiting.failed:
             raise TaskFailed(self.get(id))
         return waiting.result
@@ -289,7 +288,8 @@ class Client(QueueClient, ScheduleClient, CalendarClient):
     def status(self, id: int, *, limit: int = 10) -> TaskStatus:
         """Return a task with its schedule in words, its next runs and its last executions. Raises TaskNotFound."""
         task = self.get(id)
-        executions, missed = self.executions(id, limit=limit), self.missed_ticks(id, limit=limit)
+        executions = self.executions(id, limit=limit)
+        missed = self.missed_ticks(id, limit=limit)
         alerts = self._database.run(list_alerts(id)) if task.is_watched else []
         now, ticks_running, left_out = self._database.run(commands.stand(id))
         return status_of(task, executions, missed, alerts, left_out, now=now, ticks_running=ticks_running)
@@ -356,9 +356,9 @@ class Client(QueueClient, ScheduleClient, CalendarClient):
 
     def doctor(self, checks: Sequence[str] = ()) -> Diagnosis:
         """Look what is wrong with the queue and its database, by all checks or by these. Raises ConfigError."""
-        from pgsched.ops.doctor.doctor import look_apart  # only here: nothing else needs the doctor
+        from pgsched.ops.doctor import doctor  # only here: nothing else needs it
 
-        return look_apart(self._database.address(), checks)
+        return doctor.look_apart(self._database.address(), checks)
 
     def stats(self) -> Stats:
         """Return queues, workers, and what is due without a worker that has a handler for it."""
@@ -375,11 +375,20 @@ class Client(QueueClient, ScheduleClient, CalendarClient):
 
     def _insert(self, spec: TaskSpec, connection: Joined | None) -> int:
         command = commands.schedule(spec)
-        return self._database.run(command) if connection is None else run_on(connection, command)
+        if connection is not None:
+            return run_on(connection, command)
+        return self._database.run(command)
+
+    def _insert_many(self, specs: Iterable[TaskSpec], connection: Joined | None) -> list[int]:
+        if connection is not None:
+            return insert_on(connection, specs)
+        return self._database.insert(specs)
 
     def _upsert(self, specs: Iterable[TaskSpec], connection: Joined | None) -> list[Scheduled]:
         command = schedule_commands.upsert(specs)
-        return self._database.run(command) if connection is None else run_on(connection, command)
+        if connection is not None:
+            return run_on(connection, command)
+        return self._database.run(command)
 
     def __enter__(self) -> Self:
         return self

@@ -15,12 +15,12 @@ import psycopg
 from psycopg import AsyncCursor, errors
 from psycopg.rows import dict_row
 
+from pgsched.db.async_query_runner import fetch_async
 from pgsched.db.commands import Command, Rows
 from pgsched.db.connect import connect_async, describe_dsn
 from pgsched.db.doctor_commands import begin_examination
 from pgsched.db.faults import one_line
 from pgsched.db.link import AsyncLink
-from pgsched.db.query_runner import fetch_async
 from pgsched.db.settled import transaction_async
 from pgsched.domain.errors import DatabaseUnavailable
 

@@ -1,3 +1,4 @@
+# Generated from async_enlist.py by `make sync`: change that file instead.
 """Schedules in the transaction of somebody else's connection: psycopg's, or that of a library that is known.
 
 What is no fault of the task stays the driver's error: the transaction is the caller's to repeat.
@@ -6,24 +7,24 @@ What is no fault of the task stays the driver's error: the transaction is the ca
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any, LiteralString, TypeVar
 
-from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor
+from psycopg import Connection, Cursor
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row, tuple_row
 
 from pgsched.db.bulk import call_for, function_call, insert_tasks
 from pgsched.db.commands import Command
-from pgsched.db.external import Call, CallAsync, lender_of, refusals
-from pgsched.db.query_runner import explained, fetch, fetch_async, take, take_async
+from pgsched.db.error_mapping import explained
+from pgsched.db.external import Call, lender_of, refusals
+from pgsched.db.query_runner import fetch, take
 from pgsched.domain.task_spec import TaskSpec
 
 T = TypeVar("T")
 
 _OTHERS = "SQLAlchemy's and Django's will do too"
-_OTHERS_ASYNC = "SQLAlchemy's and asyncpg's will do too"
 
 
 def run_on(connection: object, command: Command[T]) -> T:
@@ -34,7 +35,7 @@ def run_on(connection: object, command: Command[T]) -> T:
         if not isinstance(ours, Connection):
             with refusals.explained():
                 return command.parse([{"id": task_id} for task_id in ours(*_call_of(command, connection))])
-        with explained(command):
+        with explained(command.params):
             rows = fetch(Cursor(ours, row_factory=dict_row), command)
         return command.parse(rows)
 
@@ -52,32 +53,6 @@ def insert_on(connection: object, specs: Iterable[TaskSpec]) -> list[int]:
             return take(Cursor(ours, row_factory=dict_row), insert_tasks(specs))
 
 
-async def run_on_async(connection: object, command: Command[T]) -> T:
-    """As :func:`run_on`, on an event loop."""
-    async with _borrowed_async(connection) as ours:
-        if isinstance(ours, AsyncConnection) and command.task is not None and not _speaks_unicode(ours):
-            ours = partial(_call_async, ours)
-        if not isinstance(ours, AsyncConnection):
-            with refusals.explained():
-                return command.parse([{"id": task_id} for task_id in await ours(*_call_of(command, connection))])
-        with explained(command):
-            rows = await fetch_async(AsyncCursor(ours, row_factory=dict_row), command)
-        return command.parse(rows)
-
-
-async def insert_on_async(connection: object, specs: Iterable[TaskSpec]) -> list[int]:
-    """As :func:`insert_on`, on an event loop."""
-    async with _borrowed_async(connection) as ours:
-        if isinstance(ours, AsyncConnection) and not _speaks_unicode(ours):
-            ours = partial(_call_async, ours)
-        if not isinstance(ours, AsyncConnection):
-            with refusals.explained():
-                return await ours(*call_for(specs))
-        alone = ours.autocommit and ours.info.transaction_status == TransactionStatus.IDLE
-        async with ours.transaction() if alone else contextlib.nullcontext():
-            return await take_async(AsyncCursor(ours, row_factory=dict_row), insert_tasks(specs))
-
-
 def _call_of(command: Command[Any], connection: object) -> tuple[LiteralString, str]:
     if command.task is None:
         raise TypeError(
@@ -86,20 +61,15 @@ def _call_of(command: Command[Any], connection: object) -> tuple[LiteralString, 
     return function_call([command.task])
 
 
-def _speaks_unicode(connection: Connection[Any] | AsyncConnection[Any]) -> bool:
+def _speaks_unicode(connection: Connection[Any]) -> bool:
     """Whether every text can be sent. Where the client_encoding is another, a call in ASCII carries all of it."""
     return connection.info.parameter_status("client_encoding") == "UTF8"
 
 
 def _call(connection: Connection[Any], statement: LiteralString, tasks: str) -> list[int]:
     cursor = Cursor(connection, row_factory=tuple_row)
-    return [int(task_id) for (task_id,) in cursor.execute(statement, {"tasks": tasks}, binary=True)]
-
-
-async def _call_async(connection: AsyncConnection[Any], statement: LiteralString, tasks: str) -> list[int]:
-    cursor = AsyncCursor(connection, row_factory=tuple_row)
-    await cursor.execute(statement, {"tasks": tasks}, binary=True)
-    return [int(task_id) for (task_id,) in await cursor.fetchall()]
+    cursor.execute(statement, {"tasks": tasks}, binary=True)
+    return [int(task_id) for (task_id,) in cursor.fetchall()]
 
 
 @contextlib.contextmanager
@@ -111,18 +81,4 @@ def _borrowed(connection: object) -> Iterator[Connection[Any] | Call]:
     if lender is None:
         raise TypeError(f"connection must be a psycopg.Connection, got a {refusals.kind_of(connection)} ({_OTHERS})")
     with lender.borrow(connection) as ours:
-        yield ours
-
-
-@contextlib.asynccontextmanager
-async def _borrowed_async(connection: object) -> AsyncIterator[AsyncConnection[Any] | CallAsync]:
-    if isinstance(connection, AsyncConnection):
-        yield connection
-        return
-    lender = lender_of(connection)
-    if lender is None:
-        raise TypeError(
-            f"connection must be a psycopg.AsyncConnection, got a {refusals.kind_of(connection)} ({_OTHERS_ASYNC})"
-        )
-    async with lender.borrow_async(connection) as ours:
         yield ours

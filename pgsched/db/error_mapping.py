@@ -6,7 +6,8 @@ Only the server's primary message is ever quoted. Its details hold whole rows, p
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial
 from typing import Any, NamedTuple
@@ -48,6 +49,27 @@ def translate(error: psycopg.Error, values: Mapping[str, Any] | None = None) -> 
     if error.sqlstate is None or error.sqlstate[:2] in ("08", "53", "57"):
         return DatabaseUnavailable(f"the database cannot be reached: {said}")
     return PgschedError(f"the database refused: {said}")
+
+
+@contextmanager
+def translated(values: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """Every error of psycopg's becomes ours. Not chained: its details hold whole rows, payloads included."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise translate(error, values) from None
+
+
+@contextmanager
+def explained(values: Mapping[str, Any] | None) -> Iterator[None]:
+    """Errors about the task become ours, all others stay psycopg's."""
+    try:
+        yield
+    except psycopg.Error as error:
+        known = explain(error, values)
+        if known is None:
+            raise
+        raise known from None
 
 
 class Said(NamedTuple):

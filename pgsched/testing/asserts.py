@@ -14,7 +14,8 @@ from pgsched.app.app import App
 from pgsched.client.async_client import AsyncClient
 from pgsched.client.client import Client
 from pgsched.db import commands
-from pgsched.db.enlist import run_on, run_on_async
+from pgsched.db.async_enlist import run_on_async
+from pgsched.db.enlist import run_on
 from pgsched.domain.records import Task
 
 SHOWN: Final = 20

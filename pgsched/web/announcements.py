@@ -8,7 +8,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-from pgsched.db.database import AsyncDatabase
+from pgsched.db.async_database import AsyncDatabase
 from pgsched.db.listening import EVENTS, BehindPooler, Call, OnStandby, listen
 from pgsched.domain.errors import PgschedError
 from pgsched.observability.logs import get_logger

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from pgsched.db import page_commands
-from pgsched.db.database import AsyncDatabase
+from pgsched.db.async_database import AsyncDatabase
 from pgsched.domain.records import Execution
 
 SECONDS = 0.05

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from pgsched.db.database import AsyncDatabase
+from pgsched.db.async_database import AsyncDatabase
 from pgsched.db.session import Session
 from pgsched.web.cache import Cached
 from pgsched.worker.table_gauges import CachedGauges

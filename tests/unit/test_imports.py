@@ -33,6 +33,16 @@ ROUND_A_CHILD = {
     if place.stem not in ("__init__", "child_process")
 }
 """All of a worker that stays in its process."""
+EVENT_LOOP = {
+    "pgsched.concurrency.async_primitives",
+    "pgsched.concurrency.thread_pool",
+    *(
+        f"pgsched.{room}.{place.stem}"
+        for room in ("client", "db")
+        for place in (CHECKOUT / "pgsched" / room).glob("async_*.py")
+    ),
+}
+"""The halves that only programs with an event loop need."""
 ALL = WEB | SELDOM | DATABASE | WORKER | UPKEEP
 HELP = ALL - {"asyncio"}
 """structlog imports that."""
@@ -54,7 +64,7 @@ PATHS = {
     "a client": (
         "from pgsched import Client; Client()",
         "psycopg",
-        ALL - DATABASE | {"click", "pgsched.app", "pgsched.execution.registry", "pgsched.cli"},
+        ALL - DATABASE | EVENT_LOOP | {"click", "pgsched.app", "pgsched.execution.registry", "pgsched.cli"},
     ),
     "an app": ("from pgsched import App; App().client()", "psycopg", ALL - DATABASE | {"click", "pgsched.cli"}),
     "pgsched --help": (

@@ -10,9 +10,12 @@ from __future__ import annotations
 import importlib
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 from psycopg import AsyncConnection, Connection
+
+Joined: TypeAlias = object
+"""A connection whose transaction a task joins: psycopg's, or one of a library that is known here."""
 
 Call = Callable[[str, str], list[int]]
 """Runs the statement, which has one parameter ``%(tasks)s``, with this text, and returns the ids that it answers."""

@@ -1,0 +1,81 @@
+"""What clients do with queues, the settings, and what is finished."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Unpack
+
+from pgsched.concurrency.async_primitives import run_stoppable
+from pgsched.db import commands, queue_commands, settings_commands
+from pgsched.db.async_database import AsyncDatabase
+from pgsched.db.queue_commands import QueueLimits, QueueOptions
+from pgsched.db.settings_commands import SettingsOptions
+from pgsched.domain.records import Pruned, QueueInfo, QueueSettings, Settings
+
+if TYPE_CHECKING:
+    from pgsched.ops.prune import PruneOptions
+
+
+class AsyncQueueClient:
+    """The part of :class:`pgsched.AsyncClient`."""
+
+    _database: AsyncDatabase
+
+    async def queues(self) -> list[QueueInfo]:
+        """Return every queue that has settings, tasks or a worker."""
+        return await self._database.run(commands.queues())
+
+    async def queue(self, name: str) -> QueueSettings:
+        """Return the settings of a queue; the defaults for one that nobody told anything. Raises InvalidTask."""
+        return await self._database.run(queue_commands.get_queue(name))
+
+    async def pause_queue(self, name: str) -> None:
+        """Claim nothing more of a queue; what runs goes on."""
+        await self._database.run(commands.pause_queue(name))
+
+    async def resume_queue(self, name: str) -> None:
+        """Claim again from a paused queue."""
+        await self._database.run(commands.resume_queue(name))
+
+    async def limit_queue(self, name: str, **limits: Unpack[QueueLimits]) -> None:
+        """Limit a queue over all workers, instead of the limits it had: ``concurrency`` (so many running at once) and
+        ``rate`` (so many starts within ``per``, a second), and both ``_per_key`` (of each ``concurrency_key``).
+
+        Raises InvalidTask, naming limit, rule and value.
+        """
+        await self._database.run(queue_commands.limit_queue(name, limits))
+
+    async def unlimit_queue(self, name: str) -> bool:
+        """Take the limits of a queue away; whether it had some."""
+        return await self._database.run(queue_commands.unlimit_queue(name))
+
+    async def set_queue(self, name: str, **options: Unpack[QueueOptions]) -> None:
+        """Change settings of a queue: ``ordering`` (fifo, lifo), ``ageing`` (None is off), and what is kept of its
+        finished tasks: ``retention``, ``retention_count``, ``dead_retention``, ``dead_retention_count``, ``archive``
+        (None: as the settings say, ``"forever"``: all). Raises InvalidTask.
+        """
+        await self._database.run(queue_commands.set_queue(name, options))
+
+    async def set_queue_events(self, name: str, events: bool) -> None:
+        """Tell other programs what happens to the tasks of a queue (the channel ``pgsched_events``), or no longer."""
+        await self._database.run(commands.set_queue_events(name, events))
+
+    async def settings(self) -> Settings:
+        """Return what holds for queues that say nothing else, and for the history."""
+        return await self._database.run(settings_commands.get_settings())
+
+    async def set_settings(self, **options: Unpack[SettingsOptions]) -> None:
+        """Change the settings: those of :meth:`set_queue` about finished tasks, and ``history_retention`` (a day at
+        least). None: nothing is deleted. Raises InvalidTask.
+        """
+        await self._database.run(settings_commands.set_settings(options))
+
+    async def prune(self, **options: Unpack[PruneOptions]) -> Pruned:
+        """Delete finished tasks and old history as the settings say, or as ``options`` say instead.
+
+        Returns what was deleted. Each batch is committed by itself, on a connection of its own. Raises InvalidTask, and
+        OSError of ``archive_dir``.
+        """
+        from pgsched.ops.prune import prune  # only here: nothing else deletes
+
+        return await run_stoppable(partial(prune, await self._database.address(), options))

@@ -1,0 +1,46 @@
+"""What clients do with the ticks of schedules."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pgsched.db import schedule_commands
+from pgsched.db.async_database import AsyncDatabase
+from pgsched.domain.scheduled import BackfillTick, SkippedTick
+
+
+class AsyncScheduleClient:
+    """The part of :class:`pgsched.AsyncClient`."""
+
+    _database: AsyncDatabase
+
+    async def skip_next(self, id: int) -> SkippedTick:
+        """Skip the next tick of a schedule, also of a paused one; again for one more. It is noted as missed.
+
+        Raises TaskNotFound, and TransitionRefused for a one-time task, while the schedule runs, and when it is over.
+        """
+        return await self._database.run(schedule_commands.skip_next(id))
+
+    async def backfill(
+        self, id: int, since: datetime, until: datetime, *, max_ticks: int = 100, dry_run: bool = False
+    ) -> list[BackfillTick]:
+        """Run the ticks of a schedule from ``since`` to ``until``, both included, and return what becomes of each.
+
+        Each is a task of its own, due now; where ticks must not overlap, one after the other. Those that ran, and those
+        that the schedule is still to run by itself, are left alone. ``dry_run`` only tells. Raises TaskNotFound,
+        TransitionRefused for a one-time or cancelled task, and InvalidTask for a range in the future or with more than
+        ``max_ticks``.
+        """
+        command = schedule_commands.backfill(id, since, until, max_ticks=max_ticks, dry_run=dry_run)
+        return await self._database.run(command)
+
+    async def replan(self, id: int) -> datetime | None:
+        """Book a schedule afresh from now, whatever it was booked for; return when it is due, None when it is over.
+
+        Raises TaskNotFound, and TransitionRefused while it runs, once it was cancelled, and for a one-time task.
+        """
+        return await self._database.run(schedule_commands.replan(id))
+
+    async def replan_all(self) -> int:
+        """Book all schedules that wait afresh from now, and those that ended with a tick to come; return how many."""
+        return await self._database.run(schedule_commands.replan_all())

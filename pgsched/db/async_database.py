@@ -1,0 +1,224 @@
+"""Runs commands on a pool of our own that opens at first use.
+
+What is sent and how it is read is written in the commands. On the caller's connection: :mod:`pgsched.db.async_enlist`.
+"""
+
+from __future__ import annotations
+
+import asyncio  # async only
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any, TypeVar, cast
+
+from psycopg import AsyncConnection, AsyncCursor
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from pgsched.concurrency import fork_guard
+from pgsched.concurrency.async_primitives import Mutex, run_blocking
+from pgsched.db.async_query_runner import fetch_async, take_async
+from pgsched.db.bulk import insert_tasks
+from pgsched.db.commands import Command
+from pgsched.db.connect import connect_async
+from pgsched.db.dsn import resolve_dsn
+from pgsched.db.error_mapping import translated
+from pgsched.db.link import AsyncLink
+from pgsched.db.migrate import check_schema
+from pgsched.db.settled import settled_async, transaction_async
+from pgsched.db.standby import is_standby
+from pgsched.domain.errors import ConfigError, DatabaseUnavailable, TransitionRefused
+from pgsched.domain.task_spec import TaskSpec
+
+T = TypeVar("T")
+
+FIRST_WAIT = 1.0
+"""Seconds without a free connection after which we look whether there is a server at all."""
+LONGEST_WAIT = 30.0
+"""Seconds that a caller waits for a free connection."""
+LONGEST_ANSWER = 120.0
+"""Seconds that a server may say nothing while it works on a command."""
+CHECK_SECONDS = 5.0
+"""Seconds that a connection which was not used may take to show that it is alive."""
+MAX_POOL_SIZE = 1000
+
+
+class _AsyncConnection(AsyncConnection[Any]):
+    """Connections of the pool are opened like all others."""
+
+    @classmethod
+    async def connect(  # type: ignore[override]
+        cls, conninfo: str = "", **_options: Any
+    ) -> AsyncConnection[Any]:
+        return await connect_async(conninfo, application_name="pgsched client", patience=LONGEST_ANSWER)
+
+
+class _AsyncPool(AsyncConnectionPool[AsyncConnection[Any]]):
+    """A pool that a copy of the process leaves alone: its threads, and whoever has its lock, are not there."""
+
+    def __init__(self, dsn: str, *, size: int) -> None:
+        self.dsn = dsn
+        self._generation = fork_guard.current()
+        # Not at least one connection: a pool that cannot open it waits long and says little.
+        super().__init__(
+            dsn,
+            connection_class=_AsyncConnection,
+            min_size=0,
+            max_size=size,
+            num_workers=1,
+            check=_check,
+            name="pgsched",
+            open=False,
+        )
+
+    async def putconn(self, conn: AsyncConnection[Any]) -> None:
+        if self._generation == fork_guard.generation:
+            await super().putconn(conn)
+
+    def __del__(self) -> None:
+        end = getattr(super(), "__del__", None)  # a pool with threads has one
+        if end is not None and self._generation == fork_guard.generation:
+            end()
+
+
+class AsyncDatabase:
+    """A database and at most ``pool_size`` connections to it, opened when the first command is run.
+
+    A copy of the process that was forked opens its own. Every method raises DatabaseUnavailable and SchemaMismatch, and
+    what the command's statement was refused for.
+    """
+
+    def __init__(self, *, dsn: str, pool_size: int) -> None:
+        if not 1 <= pool_size <= MAX_POOL_SIZE:
+            raise ConfigError(f"pool_size must be between 1 and {MAX_POOL_SIZE}, got {pool_size}")
+        self._dsn = dsn
+        self._size = pool_size
+        self.standby = False
+        """The server is a standby, as was seen last: what only a primary has is read as empty."""
+        self._closed = False
+        self.begin_afresh()
+        fork_guard.watch(self)
+
+    def begin_afresh(self) -> None:
+        """Know of no connections (called by pgsched in a copy of the process: they are its parent's)."""
+        self._lock = Mutex()
+        self._loop: asyncio.AbstractEventLoop | None = None  # async only
+        self._pool: _AsyncPool | None = None
+        self._entered: tuple[str, Callable[[], None]] | None = None
+
+    async def run(self, command: Command[T]) -> T:
+        """Run a command on the pool."""
+        async with self._connection() as connection:
+            with translated(command.params):
+                async with settled_async(connection):
+                    rows = await fetch_async(AsyncCursor(connection, row_factory=dict_row), command)
+            self.standby = is_standby(connection)
+        return command.parse(rows)
+
+    async def address(self) -> str:
+        """Return the libpq DSN, for a connection of one's own."""
+        pool = await self._opened()
+        return pool.dsn
+
+    async def insert(self, specs: Iterable[TaskSpec]) -> list[int]:
+        """Insert many tasks in one transaction."""
+        async with self._connection() as connection:
+            with translated():
+                async with transaction_async(connection):
+                    return await take_async(AsyncCursor(connection, row_factory=dict_row), insert_tasks(specs))
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncDatabase]:
+        """Let several commands be one transaction: committed at the end, undone by an error."""
+        async with self._connection() as connection:
+            self.standby = is_standby(connection)
+            with translated():
+                async with transaction_async(connection):
+                    yield _AsyncInTransaction(connection)
+
+    async def close(self) -> None:
+        """Close the connections; the database is not used again."""
+        self._follow_loop()  # async only
+        async with self._lock:
+            self._closed = True
+            pool, self._pool = self._pool, None
+            entered, self._entered = self._entered, None
+        if pool is not None:
+            await pool.close()
+        if entered is not None:
+            _, leave = entered
+            await run_blocking(leave)
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection[Any]]:
+        pool = await self._opened()
+        try:
+            connection = await pool.getconn(FIRST_WAIT)
+        except PoolTimeout:
+            probe = await connect_async(pool.dsn)
+            await probe.close()
+            try:
+                connection = await pool.getconn(LONGEST_WAIT - FIRST_WAIT)
+            except PoolTimeout:
+                raise DatabaseUnavailable(
+                    f"no connection was free within {LONGEST_WAIT:g} seconds (pool_size {self._size})"
+                ) from None
+        try:
+            yield connection
+        finally:
+            await pool.putconn(connection)
+
+    async def _opened(self) -> _AsyncPool:
+        fork_guard.current()
+        self._follow_loop()  # async only
+        async with self._lock:
+            if self._closed:
+                raise DatabaseUnavailable("the client is closed")
+            if self._entered is None:
+                self._entered = await run_blocking(_enter, self._dsn)
+            if self._pool is None:
+                pool = _AsyncPool(self._entered[0], size=self._size)
+                await pool.open()
+                self._pool = pool
+            return self._pool
+
+    def _follow_loop(self) -> None:  # async only
+        """Forget the connections that belong to another event loop; those of one that has ended go with it."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop, self._lock, self._pool = loop, Mutex(), None
+
+
+class _AsyncInTransaction(AsyncDatabase):
+    """A database by the connection of one transaction; one of its own becomes a savepoint."""
+
+    def __init__(self, connection: AsyncConnection[Any]) -> None:
+        super().__init__(dsn="", pool_size=1)
+        self._one = connection
+
+    async def address(self) -> str:
+        """Refuse: another connection would not see what this one does."""
+        raise TransitionRefused("this cannot be part of a transaction: it needs a connection of its own")
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection[Any]]:
+        yield self._one
+
+
+async def _check(connection: AsyncConnection[Any]) -> None:
+    """Find out whether a connection is alive; as psycopg_pool's own check, but a silent one is dead."""
+    link = cast(AsyncLink, connection)
+    link.patience = CHECK_SECONDS
+    await link.execute("")
+    link.patience = LONGEST_ANSWER
+
+
+def _enter(dsn: str) -> tuple[str, Callable[[], None]]:
+    """The libpq DSN of a database with the schema that this program needs, and how to leave it."""
+    resolved, leave = resolve_dsn(dsn)
+    try:
+        with translated():
+            check_schema(resolved)
+    except BaseException:
+        leave()
+        raise
+    return resolved, leave

@@ -1,0 +1,45 @@
+"""How a command is sent and its rows are read. For :mod:`pgsched.db.async_database`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from psycopg import AsyncCursor
+from psycopg.rows import DictRow
+
+from pgsched.db.bulk import Step, Steps
+from pgsched.db.commands import Command, Rows
+from pgsched.db.standby import readable
+
+
+async def fetch_async(cursor: AsyncCursor[DictRow], command: Command[Any]) -> Rows:
+    """Run a command's statement and return its rows."""
+    command = readable(cursor.connection, command)
+    await cursor.execute(command.statement, command.params, prepare=command.prepare, binary=True)
+    return await cursor.fetchall()
+
+
+async def take_async(cursor: AsyncCursor[DictRow], steps: Steps) -> list[int]:
+    """Take one step after the other, and return what comes out."""
+    rows: Rows | None = None
+    while True:
+        try:
+            step = steps.send(rows) if rows is not None else next(steps)
+        except StopIteration as done:
+            return list(done.value)
+        try:
+            rows = await _take_one(cursor, step)
+        except psycopg.Error as error:
+            raise (step.explain(error) or error) from None
+
+
+async def _take_one(cursor: AsyncCursor[DictRow], step: Step) -> Rows:
+    if step.lines is not None:
+        async with cursor.copy(step.statement) as copy:
+            for line in step.lines:
+                await copy.write_row(line)
+        step.check_copied(cursor.rowcount)
+        return []
+    await cursor.execute(step.statement, step.params, binary=True)
+    return await cursor.fetchall() if step.answers else []
