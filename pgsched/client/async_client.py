@@ -376,20 +376,14 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient):
 
     async def _insert(self, spec: TaskSpec, connection: Joined | None) -> int:
         command = commands.schedule(spec)
-        if connection is not None:
-            return await run_on_async(connection, command)
-        return await self._database.run(command)
+        return await (self._database.run(command) if connection is None else run_on_async(connection, command))
 
     async def _insert_many(self, specs: Iterable[TaskSpec], connection: Joined | None) -> list[int]:
-        if connection is not None:
-            return await insert_on_async(connection, specs)
-        return await self._database.insert(specs)
+        return await (self._database.insert(specs) if connection is None else insert_on_async(connection, specs))
 
     async def _upsert(self, specs: Iterable[TaskSpec], connection: Joined | None) -> list[Scheduled]:
         command = schedule_commands.upsert(specs)
-        if connection is not None:
-            return await run_on_async(connection, command)
-        return await self._database.run(command)
+        return await (self._database.run(command) if connection is None else run_on_async(connection, command))
 
     async def __aenter__(self) -> Self:
         return self

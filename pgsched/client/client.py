@@ -375,20 +375,14 @@ class Client(QueueClient, ScheduleClient, CalendarClient):
 
     def _insert(self, spec: TaskSpec, connection: Joined | None) -> int:
         command = commands.schedule(spec)
-        if connection is not None:
-            return run_on(connection, command)
-        return self._database.run(command)
+        return self._database.run(command) if connection is None else run_on(connection, command)
 
     def _insert_many(self, specs: Iterable[TaskSpec], connection: Joined | None) -> list[int]:
-        if connection is not None:
-            return insert_on(connection, specs)
-        return self._database.insert(specs)
+        return self._database.insert(specs) if connection is None else insert_on(connection, specs)
 
     def _upsert(self, specs: Iterable[TaskSpec], connection: Joined | None) -> list[Scheduled]:
         command = schedule_commands.upsert(specs)
-        if connection is not None:
-            return run_on(connection, command)
-        return self._database.run(command)
+        return self._database.run(command) if connection is None else run_on(connection, command)
 
     def __enter__(self) -> Self:
         return self
