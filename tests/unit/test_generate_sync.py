@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 
 import pytest
 
-from pgsched.concurrency import async_primitives, primitives
 from tools.generate_sync import CHECKOUT, PHRASES, SOURCES, NotSynchronous, generate, target_of, to_sync
 
 HEADER = "# Generated from async_"
@@ -86,14 +84,3 @@ def test_docstrings_are_wrapped_anew_and_code_is_not() -> None:
 def test_what_would_still_speak_of_event_loops_is_refused(line: str) -> None:
     with pytest.raises(NotSynchronous, match=f"line 2 is not synchronous: {re.escape(line)}"):
         to_sync(f"x = 1\n{line}\n")
-
-
-def test_primitives_are_the_same_for_threads_and_event_loops() -> None:
-    assert async_primitives.__all__ == primitives.__all__
-    functions = [name for name in primitives.__all__ if inspect.isfunction(getattr(primitives, name))]
-    assert functions == ["run_blocking", "run_stoppable", "uninterrupted"]
-    for name in functions:
-        one, other = getattr(primitives, name), getattr(async_primitives, name)
-        assert [*inspect.signature(one).parameters] == [*inspect.signature(other).parameters]
-        assert inspect.iscoroutinefunction(other)
-        assert not inspect.iscoroutinefunction(one)

@@ -397,6 +397,7 @@ async def test_async_contenders_take_turns(dsn: str) -> None:
 async def test_async_lock_that_was_broken_is_lost(dsn: str) -> None:
     async with AsyncClient(dsn) as client:
         held = await client.lock("report", ttl=1.5).acquire()
+        assert await held.wait_lost(0.05) is False
         assert await client.break_lock("report") is True
         assert await held.wait_lost() is True
         assert (held.lost, await held.release()) == (True, False)
