@@ -10,9 +10,10 @@ import click
 from pgsched.cli.options import allow_short_option, confirm, yes_option
 from pgsched.cli.output import count, duration
 from pgsched.db.commands import Command
-from pgsched.db.settings_commands import LONGEST_RETENTION, RETENTION
+from pgsched.db.settings_commands import RETENTION
 from pgsched.domain.interval import Interval
 from pgsched.domain.records import Pruned, QueueSettings, Settings
+from pgsched.domain.retention_age import LONGEST
 from pgsched.domain.validation import MAX_INTEGER
 from pgsched.ops.prune import preview
 
@@ -90,7 +91,7 @@ def retention_in_words(settings: QueueSettings | Settings) -> str:
 
 def age(interval: Interval) -> str:
     """An age in words."""
-    return "ever" if interval == LONGEST_RETENTION else duration(interval)
+    return "ever" if interval == LONGEST else duration(interval)
 
 
 def confirm_change(dsn: str, options: Mapping[str, Any], change: Command[None], *, yes: bool) -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from pgsched.db.commands import MAX_LIMIT, Command, Rows
+from pgsched.db.commands import MAX_LIMIT, Command, Rows, choice
 from pgsched.db.sql_files import load_statement
-from pgsched.domain.errors import InvalidTask
 from pgsched.domain.json_text import encode_json
 from pgsched.domain.records import AuditEntry, read
+from pgsched.domain.validation import MAX_BIGINT, optional, whole
 
 SCAN = 100_000
 """So many ids are looked at for a page, unless it is of one task."""
-_MAX_BIGINT = 2**63 - 1
+_id = whole(1, MAX_BIGINT, rule="be a whole number from 1 on")
 
 
 class AuditPage(NamedTuple):
@@ -66,14 +66,13 @@ def list_entries(
 
     ``action`` is one, as ``task.cancel``, or all of a kind, as ``task``.
     """
-    if not 1 <= limit <= MAX_LIMIT:
-        raise InvalidTask(f"limit must be between 1 and {MAX_LIMIT}, got {limit}")
-    for name, value in (("task_id", task_id), ("before_id", before_id)):
-        if value is not None and not 0 < value <= _MAX_BIGINT:
-            raise InvalidTask(f"{name} must be a whole number from 1 on, got {str(value)[:30]}")
-    for name, text in (("actor", actor), ("action", action), ("queue", queue)):
-        if text is not None and "\0" in text:
-            raise InvalidTask(f"{name} must be text without the character \\0, got {text[:100]!r}")
+    params = {
+        **choice(actor=actor, action=action, queue=queue),
+        "task_id": optional(_id)("task_id", task_id),
+        "limit": whole(1, MAX_LIMIT)("limit", limit),
+        "before_id": optional(_id)("before_id", before_id),
+        "scan": scan,
+    }
 
     def parse(rows: Rows) -> AuditPage:
         bottom = rows[0]["bottom"]
@@ -83,13 +82,4 @@ def list_entries(
             return AuditPage(entries, entries[-1].id)
         return AuditPage(entries, bottom if bottom is not None and bottom > 1 else None)
 
-    params = {
-        "task_id": task_id,
-        "actor": actor,
-        "action": action,
-        "queue": queue,
-        "limit": limit,
-        "before_id": before_id,
-        "scan": scan,
-    }
     return Command(load_statement("list_audit_entries"), params, parse, prepare=False)

@@ -63,7 +63,8 @@ class Step(NamedTuple):
         known = explain(error, _values(0, row.values) if row else None)
         if row is None or known is None:
             return known
-        return type(known)(f"task {row.place}: {known}")
+        place = f"task {row.place}"
+        return known.within(place) if isinstance(known, InvalidTask) else type(known)(f"{place}: {known}")
 
     def _blamed(self, error: psycopg.Error) -> Row | None:
         if line := _LINE.search(error.diag.context or ""):
@@ -188,7 +189,7 @@ def _insert_keyed(rows: Sequence[Row]) -> Generator[Step, list[dict[str, Any]], 
         missing = {key: row for key, row in missing.items() if key not in ids}
     if missing:
         place = next(iter(missing.values())).place
-        raise InvalidTask(f"task {place}: {KEPT_OUT}")
+        raise InvalidTask(KEPT_OUT, place=f"task {place}: ")
     return ids
 
 

@@ -7,9 +7,10 @@ on an event loop. Rows come as dictionaries.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Generic, LiteralString, NamedTuple, TypeVar
+from typing import Any, Final, Generic, LiteralString, NamedTuple, TypeVar
 
 from pgsched.db.sql_files import load_statement
 from pgsched.domain.errors import InvalidTask, TaskNotFound, TransitionRefused
@@ -28,7 +29,7 @@ from pgsched.domain.retention_age import Age, age_of
 from pgsched.domain.task_filters import SCHEDULE_TYPES, STATUSES
 from pgsched.domain.task_spec import TaskOptions, TaskSpec, changed_columns
 from pgsched.domain.task_tree import MAX_NODES, TaskNode, tree_of
-from pgsched.domain.validation import flag
+from pgsched.domain.validation import MAX_BIGINT, Check, aware, flag, one_of, optional, plain_text, whole
 from pgsched.domain.wait import Waiting
 
 T = TypeVar("T")
@@ -37,7 +38,6 @@ Rows = list[dict[str, Any]]
 
 MAX_LIMIT = 10_000
 """The longest page."""
-_MAX_BIGINT = 2**63 - 1
 
 
 class Command(NamedTuple, Generic[T]):
@@ -170,26 +170,24 @@ def delete(task_id: int) -> Command[None]:
 def executions(task_id: int, *, limit: int, before: tuple[int, datetime] | None = None) -> Command[list[Execution]]:
     """Read the last attempts at a task, the latest first."""
     token, started_at = before or (None, None)
-    if started_at is not None and started_at.utcoffset() is None:
-        raise InvalidTask(f"before must have a time zone, got {started_at}")
     params = {
         "task_id": _id_of("task_id", task_id),
-        "limit": _limit(limit),
-        "before_token": None if token is None else _id_of("before", token),
-        "before_started_at": started_at,
+        "limit": _limit("limit", limit),
+        "before_token": optional(_id_of)("before", token),
+        "before_started_at": optional(aware)("before", started_at),
     }
     return Command(load_statement("list_executions"), params, _all(Execution))
 
 
 def missed_ticks(task_id: int, *, limit: int) -> Command[list[MissedTicks]]:
     """Read the ticks of a schedule that were not run, the latest first."""
-    params = {"task_id": _id_of("task_id", task_id), "limit": _limit(limit)}
+    params = {"task_id": _id_of("task_id", task_id), "limit": _limit("limit", limit)}
     return Command(load_statement("list_missed_ticks"), params, _all(MissedTicks))
 
 
 def logs(task_id: int, *, limit: int) -> Command[list[LogEntry]]:
     """Read the last lines that a task logged, in their order."""
-    params = {"task_id": _id_of("task_id", task_id), "limit": _limit(limit)}
+    params = {"task_id": _id_of("task_id", task_id), "limit": _limit("limit", limit)}
     return Command(load_statement("list_logs"), params, _all(LogEntry))
 
 
@@ -210,15 +208,12 @@ def list_tasks(
 ) -> Command[list[Task]]:
     """Read a page of tasks, the latest first."""
     params = {
-        "queue": _filter("queue", queue),
-        "task_type": _filter("task_type", task_type),
-        "status": _word("status", status, STATUSES),
-        "schedule_type": _word("schedule_type", schedule_type, SCHEDULE_TYPES),
-        "tag": _filter("tag", tag),
-        "tenant_id": _filter("tenant_id", tenant_id),
-        "parent_id": None if parent_id is None else _id_of("parent_id", parent_id),
-        "limit": _limit(limit),
-        "before_id": None if before_id is None else _id_of("before_id", before_id),
+        **choice(
+            queue=queue, task_type=task_type, status=status, schedule_type=schedule_type, tag=tag, tenant_id=tenant_id
+        ),
+        "parent_id": optional(_id_of)("parent_id", parent_id),
+        "limit": _limit("limit", limit),
+        "before_id": optional(_id_of)("before_id", before_id),
     }
     return Command(load_statement("list_tasks"), params, _all(Task), prepare=False)
 
@@ -228,14 +223,11 @@ def dead(
 ) -> Command[list[Task]]:
     """Read a page of the dead letters, the latest first."""
     died_at, task_id = before or (None, None)
-    if died_at is not None and died_at.utcoffset() is None:
-        raise InvalidTask(f"before must have a time zone, got {died_at}")
     params = {
-        "queue": _filter("queue", queue),
-        "task_type": _filter("task_type", task_type),
-        "limit": _limit(limit),
-        "before_died_at": died_at,
-        "before_id": None if task_id is None else _id_of("before", task_id),
+        **choice(queue=queue, task_type=task_type),
+        "limit": _limit("limit", limit),
+        "before_died_at": optional(aware)("before", died_at),
+        "before_id": optional(_id_of)("before", task_id),
     }
     return Command(load_statement("list_dead_tasks"), params, _all(Task), prepare=False)
 
@@ -243,7 +235,7 @@ def dead(
 def retry_dead(*, queue: str | None, task_type: str | None, all: bool) -> Command[int]:
     """Give every dead task that fits all its attempts again; how many."""
     _check_all(all, queue, task_type)
-    params = {"queue": _filter("queue", queue), "task_type": _filter("task_type", task_type)}
+    params = choice(queue=queue, task_type=task_type)
     return Command(load_statement("retry_dead_tasks"), params, _number, prepare=False)
 
 
@@ -262,15 +254,12 @@ def count_dead(*, queue: str | None, task_type: str | None, older_than: Age | No
 def _check_all(everything: object, *filters: object) -> None:
     """Refuse a change of many tasks without a filter, unless somebody says that all of them are meant."""
     if not flag("all", everything) and all(given is None for given in filters):
-        raise InvalidTask("all must be true where no filter is given")
+        raise InvalidTask("must be true where no filter is given", field="all")
 
 
 def _dead(queue: str | None, task_type: str | None, older_than: Age | None) -> dict[str, Any]:
-    return {
-        "queue": _filter("queue", queue),
-        "task_type": _filter("task_type", task_type),
-        "older_than": None if older_than is None else age_of("older_than", older_than).to_text(),
-    }
+    age = optional(age_of)("older_than", older_than)
+    return {**choice(queue=queue, task_type=task_type), "older_than": None if age is None else age.to_text()}
 
 
 # Queues and workers.
@@ -283,17 +272,17 @@ def queues() -> Command[list[QueueInfo]]:
 
 def pause_queue(name: str) -> Command[None]:
     """Claim nothing more of a queue."""
-    return Command(load_statement("pause_queue_claims"), {"name": _filter("queue", name)}, _nothing)
+    return Command(load_statement("pause_queue_claims"), {"name": plain_text("queue", name)}, _nothing)
 
 
 def resume_queue(name: str) -> Command[None]:
     """Claim again from a paused queue."""
-    return Command(load_statement("resume_queue_claims"), {"name": _filter("queue", name)}, _nothing)
+    return Command(load_statement("resume_queue_claims"), {"name": plain_text("queue", name)}, _nothing)
 
 
 def set_queue_events(name: str, events: bool) -> Command[None]:
     """Let other programs be told what happens to the tasks of a queue, or no longer."""
-    return Command(load_statement("set_queue_events"), {"name": _filter("queue", name), "events": events}, _nothing)
+    return Command(load_statement("set_queue_events"), {"name": plain_text("queue", name), "events": events}, _nothing)
 
 
 def workers() -> Command[list[WorkerInfo]]:
@@ -346,38 +335,21 @@ def _no_task(task_id: int) -> TaskNotFound:
 
 def known_id(task_id: int) -> dict[str, int]:
     """Return the parameter of a statement about one task. Raises TaskNotFound for an id that no task can have."""
-    _check_whole("id", task_id)
-    if not -_MAX_BIGINT <= task_id <= _MAX_BIGINT:
+    if abs(_whole("id", task_id)) > MAX_BIGINT:
         raise _no_task(task_id)
     return {"id": task_id}
 
 
-def _id_of(name: str, value: int) -> int:
-    _check_whole(name, value)
-    if not -_MAX_BIGINT <= value <= _MAX_BIGINT:
-        raise InvalidTask(f"{name} must be the id of a task, got {str(value)[:30]}")
-    return value
+_whole = whole(-math.inf, math.inf)
+_id_of = whole(-MAX_BIGINT, MAX_BIGINT, rule="be the id of a task")
+_limit = whole(1, MAX_LIMIT)
+_CHOICES: Final[Mapping[str, Check]] = {
+    **dict.fromkeys(("queue", "task_type", "tag", "tenant_id", "search", "actor", "action"), optional(plain_text)),
+    "status": optional(one_of(*STATUSES)),
+    "schedule_type": optional(one_of(*SCHEDULE_TYPES)),
+}
 
 
-def _limit(limit: int) -> int:
-    _check_whole("limit", limit)
-    if not 1 <= limit <= MAX_LIMIT:
-        raise InvalidTask(f"limit must be between 1 and {MAX_LIMIT}, got {limit}")
-    return limit
-
-
-def _check_whole(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise InvalidTask(f"{name} must be a whole number, got {value!r}")
-
-
-def _word(name: str, value: str | None, words: tuple[str, ...]) -> str | None:
-    if value is not None and value not in words:
-        raise InvalidTask(f"{name} must be one of {', '.join(words)}, got {value!r}")
-    return value
-
-
-def _filter(name: str, value: str | None) -> str | None:
-    if value is not None and (not isinstance(value, str) or "\0" in value):
-        raise InvalidTask(f"{name} must be text without the character \\0, got {value!r}")
-    return value
+def choice(**given: str | None) -> dict[str, Any]:
+    """Return the parameters by which rows are chosen; None chooses all. Raises InvalidTask."""
+    return {name: _CHOICES[name](name, value) for name, value in given.items()}

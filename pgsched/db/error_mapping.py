@@ -30,9 +30,8 @@ NO_SCHEMA = "the database has no pgsched schema: run 'pgsched migrate'"
 
 # Whose values may be long or secret.
 _UNQUOTED = ("payload", "metadata", "result", "progress")
-_LONGEST_SHOWN = 100
 _COLUMNS = sorted((f.name for f in fields(Task) if "_" in f.name), key=len, reverse=True)
-_NAMES = re.compile("|".join([*_COLUMNS, "one_time"]))
+_WORD = re.compile("|".join([*_COLUMNS, "one_time", "[^_]+"]))
 _KEY = re.compile(r"\(idempotency_key\)=\((.*)\)", re.DOTALL)
 
 
@@ -81,21 +80,23 @@ class Said(NamedTuple):
     """The primary message."""
     constraint: str | None = None
     detail: str | None = None
+    column: str | None = None
 
 
 def explain(error: psycopg.Error, values: Mapping[str, Any] | None = None) -> PgschedError | None:
     """Return our error where the cause is the task or the schema; None for anything else."""
     said = error.diag.message_primary or _first_line(error)
-    return explain_said(Said(type(error), said, error.diag.constraint_name, error.diag.message_detail), values)
+    told = error.diag
+    return explain_said(Said(type(error), said, told.constraint_name, told.message_detail, told.column_name), values)
 
 
 def explain_said(said: Said, values: Mapping[str, Any] | None = None) -> PgschedError | None:
     """As :func:`explain`, of what any driver brought."""
     is_a = partial(issubclass, said.kind)
     if is_a(errors.CheckViolation):
-        return InvalidTask(_broken_rule(said.constraint or said.message, values or {}))
+        return _broken_rule(said.constraint, values or {}) if said.constraint else InvalidTask(said.message)
     if is_a(errors.UniqueViolation):
-        return InvalidTask(_taken(said, values or {}))
+        return _taken(said, values or {})
     if is_a(errors.NoDataFound):
         return TaskNotFound(said.message)
     if is_a((errors.ObjectNotInPrerequisiteState, errors.ObjectInUse)):
@@ -105,42 +106,34 @@ def explain_said(said: Said, values: Mapping[str, Any] | None = None) -> Pgsched
     if is_a((errors.UndefinedFunction, errors.UndefinedColumn)):
         return SchemaMismatch(f"the database's schema is not this program's ({said.message}): run 'pgsched migrate'")
     if is_a((psycopg.DataError, psycopg.IntegrityError)):
-        return InvalidTask(said.message)
+        return InvalidTask(said.message, field=said.column, subject="")
     return None
 
 
-def describe_rule(constraint: str) -> str:
-    """The rule that a constraint's name states: ``priority must be between 1 and 10``."""
-    return re.sub(r"[^ ]+", _words, _NAMES.sub(lambda name: f" {name[0]} ", constraint)).strip()
+def rule_of(constraint: str) -> tuple[str, str]:
+    """Return the field and the rule that a constraint's name states: ``priority``, ``must be between 1 and 10``."""
+    words = _WORD.findall(constraint)
+    return words[0], " ".join(words[1:]).replace("1 mib", "1 MiB").replace("json", "JSON")
 
 
-def _words(found: re.Match[str]) -> str:
-    word = found[0]
-    if _NAMES.fullmatch(word):
-        return word
-    return " ".join(word.strip("_").split("_")).replace("1 mib", "1 MiB").replace("json", "JSON")
-
-
-def _broken_rule(constraint: str, values: Mapping[str, Any]) -> str:
-    rule = describe_rule(constraint)
-    column = rule.partition(" ")[0]
-    value = values.get(column)
-    if value is None or column in _UNQUOTED:
-        return rule
-    shown = repr(value) if isinstance(value, str) else str(value)
-    return f"{rule}, got {shown if len(shown) <= _LONGEST_SHOWN else shown[:_LONGEST_SHOWN] + '…'}"
+def _broken_rule(constraint: str, values: Mapping[str, Any]) -> InvalidTask:
+    field, rule = rule_of(constraint)
+    value = None if field in _UNQUOTED else values.get(field)
+    return InvalidTask(rule, field=field, value=... if value is None else value)
 
 
 def _first_line(error: psycopg.Error) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-def _taken(said: Said, values: Mapping[str, Any]) -> str:
+def _taken(said: Said, values: Mapping[str, Any]) -> InvalidTask:
     if said.constraint != "idempotency_key_must_be_unique":
-        return said.message
+        return InvalidTask(said.message)
     found = _KEY.search(said.detail or "")
     key = found[1] if found else values.get("idempotency_key")
-    return f"idempotency_key {key!r} is taken by another task" if key else said.message
+    if not key:
+        return InvalidTask(said.message)
+    return InvalidTask(f"{key!r} is taken by another task", field="idempotency_key")
 
 
 def blamed_value(error: psycopg.Error, rows: list[Mapping[str, Any]]) -> int | None:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from uuid import UUID
 
 from pgsched.db.commands import Command, Rows
 from pgsched.db.sql_files import load_statement
-from pgsched.domain.errors import InvalidLock
+from pgsched.domain.errors import InvalidLock, InvalidTask
 from pgsched.domain.records import LockInfo, read
+from pgsched.domain.validation import number, text_of
 
 SHORTEST_TTL = 1
 LONGEST_TTL = 86_400
 """Seconds between which a ttl must be."""
 LONGEST_NAME = 200
-
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def acquire(name: str, owner: UUID, *, ttl: float, holder: str) -> Command[int | None]:
@@ -56,31 +56,32 @@ def _changed(rows: Rows) -> bool:
 
 # What may be asked.
 
+_name = text_of(LONGEST_NAME, control_characters=False)
+_ttl = number(SHORTEST_TTL, LONGEST_TTL, rule=f"be between {SHORTEST_TTL} and {LONGEST_TTL} seconds")
+_timeout = number(0, math.inf, rule="be seconds from 0 or None")
+
 
 def lock_name(name: str) -> str:
     """Return the name of a lock, or raise InvalidLock."""
-    if not isinstance(name, str):
-        raise InvalidLock(f"lock name must be text, got {name!r}")
-    if not 1 <= len(name) <= LONGEST_NAME:
-        raise InvalidLock(f"lock name must have 1 to {LONGEST_NAME} characters, got {len(name)}")
-    if _CONTROL.search(name):
-        raise InvalidLock(f"lock name must not contain control characters, got {name!r}")
-    return name
+    with _of_lock(subject="lock name"):
+        return str(_name("name", name))
 
 
 def lock_ttl(name: str, ttl: float) -> float:
     """Return how long a lock is good for, in seconds, or raise InvalidLock."""
-    if not _is_number(ttl) or not SHORTEST_TTL <= ttl <= LONGEST_TTL:
-        raise InvalidLock(f"lock {name!r}: ttl must be between {SHORTEST_TTL} and {LONGEST_TTL} seconds, got {ttl!r}")
-    return float(ttl)
+    with _of_lock(place=f"lock {name!r}: "):
+        return float(_ttl("ttl", ttl))
 
 
 def lock_timeout(name: str, timeout: float | None) -> float | None:
     """Return how long to wait for a lock, in seconds, or raise InvalidLock."""
-    if timeout is not None and (not _is_number(timeout) or timeout < 0):
-        raise InvalidLock(f"lock {name!r}: timeout must be seconds from 0 or None, got {timeout!r}")
-    return timeout
+    with _of_lock(place=f"lock {name!r}: "):
+        return None if timeout is None else float(_timeout("timeout", timeout))
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+@contextmanager
+def _of_lock(**changes: str) -> Iterator[None]:
+    try:
+        yield
+    except InvalidTask as error:
+        raise InvalidLock.of(error, **changes) from None

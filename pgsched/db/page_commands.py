@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from pgsched.db.commands import Command, Rows
+from pgsched.db.commands import Command, Rows, choice
 from pgsched.db.sql_files import load_statement
-from pgsched.domain.errors import InvalidTask
 from pgsched.domain.interval import Interval
 from pgsched.domain.records import Execution, Task, read
+from pgsched.domain.validation import one_of, optional
 
 CAP = 10_001
 """So many rows are counted: more than 10,000 is shown as such."""
@@ -104,7 +104,7 @@ def list_queue_settings(queue: str | None = None) -> Command[dict[str, QueueSetu
     def parse(rows: Rows) -> dict[str, QueueSetup]:
         return {row["name"]: read(QueueSetup, row) for row in rows}
 
-    return Command(load_statement("list_queue_settings"), {"queue": _text("queue", queue)}, parse, prepare=False)
+    return Command(load_statement("list_queue_settings"), choice(queue=queue), parse, prepare=False)
 
 
 def survey_types() -> Command[list[TypeSurvey]]:
@@ -140,12 +140,7 @@ def stalled_schedules(since: str, limit: int) -> Command[list[Task]]:
 
 def list_schedules(*, queue: str | None, search: str | None, before_id: int | None, limit: int) -> Command[list[Task]]:
     """Read a page of the schedules, the latest first."""
-    params = {
-        "queue": _text("queue", queue),
-        "search": _text("search", search),
-        "before_id": before_id,
-        "limit": limit,
-    }
+    params = {**choice(queue=queue, search=search), "before_id": before_id, "limit": limit}
     return Command(load_statement("list_schedules"), params, _tasks, prepare=False)
 
 
@@ -184,9 +179,8 @@ def latest_executions(
     at, task_id, token = before or (None, None, None)
     params = {
         "since": since,
-        "queue": _text("queue", queue),
-        "task_type": _text("task_type", task_type),
-        "status": _word("status", status, EXECUTION_STATUSES),
+        **choice(queue=queue, task_type=task_type),
+        "status": optional(one_of(*EXECUTION_STATUSES))("status", status),
         "before_at": at,
         "before_id": task_id,
         "before_token": token,
@@ -204,15 +198,3 @@ def watch_changes() -> Command[int]:
 
 def _tasks(rows: Rows) -> list[Task]:
     return [read(Task, row) for row in rows]
-
-
-def _text(name: str, value: str | None) -> str | None:
-    if value is not None and "\0" in value:
-        raise InvalidTask(f"{name} must be text without the character \\0, got {value[:100]!r}")
-    return value
-
-
-def _word(name: str, value: str | None, words: tuple[str, ...]) -> str | None:
-    if value is not None and value not in words:
-        raise InvalidTask(f"{name} must be one of {', '.join(words)}, got {value[:100]!r}")
-    return value

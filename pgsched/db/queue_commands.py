@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from collections.abc import Mapping
+from typing import Final, TypedDict
 
 from pgsched.db.commands import Command, Rows
-from pgsched.db.settings_commands import RETENTION, retention_of
+from pgsched.db.settings_commands import RETENTION, known_options, retention_of
 from pgsched.db.sql_files import load_statement
-from pgsched.domain.errors import InvalidTask
+from pgsched.domain.errors import Described, InvalidTask
+from pgsched.domain.interval import Interval
 from pgsched.domain.records import QueueSettings, read
 from pgsched.domain.retention_age import Age
-from pgsched.domain.validation import RULES, Duration, interval_of
+from pgsched.domain.validation import Check, Duration, checked, duration, one_of, optional, plain_text, whole
 
 MAX_LIMIT_OF_QUEUE = 1_000_000
 """The highest limit; the lowest is 1."""
@@ -53,51 +55,53 @@ class QueueOptions(TypedDict, total=False):
     """``retention`` and ``dead_retention`` may be shorter than an hour."""
 
 
+_LIMIT = whole(1, MAX_LIMIT_OF_QUEUE, rule=f"be a whole number between 1 and {MAX_LIMIT_OF_QUEUE}")
+_SHORTEST = Interval(microseconds=100_000)
+_RATES = ("rate", "rate_per_key")
+_LIMITS: Final[Mapping[str, Check]] = {
+    **dict.fromkeys(("concurrency", "concurrency_per_key", *_RATES), optional(_LIMIT)),
+    "per": optional(duration(_SHORTEST, Interval(days=31), rule="be between 100 milliseconds and 31 days")),
+}
+_ordering = optional(one_of(*ORDERINGS))
+_ageing = optional(duration(Interval(microseconds=1_000_000), rule="be between 1 second and 1000 years"))
+
+
 def get_queue(name: str) -> Command[QueueSettings]:
     """Read the settings of a queue."""
-    check = RULES["queue"][1]
-    return Command(
-        load_statement("get_queue"), {"queue": check("queue", name)}, lambda rows: read(QueueSettings, rows[0])
-    )
+    params = {"queue": checked("queue", name)}
+    return Command(load_statement("get_queue"), params, lambda rows: read(QueueSettings, rows[0]))
 
 
 def limit_queue(name: str, limits: QueueLimits) -> Command[None]:
     """Give a queue these limits instead of those it had."""
-    numbers = {
-        limit: _number(name, limit, limits.get(limit))
-        for limit in ("concurrency", "concurrency_per_key", "rate", "rate_per_key")
-    }
-    unknown = set(limits) - {*numbers, "per"}
-    if unknown:
-        raise InvalidTask(f"limits of queue {name!r}: {min(unknown)!r} is no limit")
-    if all(number is None for number in numbers.values()):
-        raise InvalidTask(f"limits of queue {name!r}: give one at least; unlimit_queue takes them away")
-    per = limits.get("per")
-    if per is not None and numbers["rate"] is None and numbers["rate_per_key"] is None:
-        raise InvalidTask(f"limits of queue {name!r}: per is the time of a rate: it needs rate or rate_per_key")
-    params = {"queue": _name(name), **numbers, "per": None if per is None else interval_of("per", per).to_text()}
+    params = {"queue": plain_text("queue", name)}
+    try:
+        params |= {limit: check(limit, limits.get(limit)) for limit, check in _LIMITS.items()}
+        if unknown := set(limits) - _LIMITS.keys():
+            raise InvalidTask(f"{min(unknown)!r} is no limit")
+        if params["per"] is not None and all(params[rate] is None for rate in _RATES):
+            said = Described(f"{limits.get('per')!r} alone")
+            raise InvalidTask("is the time of a rate: it needs rate or rate_per_key", field="per", value=said)
+        if all(params[limit] is None for limit in _LIMITS):
+            raise InvalidTask("give one at least; unlimit_queue takes them away")
+    except InvalidTask as error:
+        raise error.within(f"limits of queue {name!r}") from None
     return Command(load_statement("limit_queue"), params, _nothing)
 
 
 def unlimit_queue(name: str) -> Command[bool]:
     """Take the limits of a queue away; whether it had some."""
-    return Command(load_statement("unlimit_queue"), {"queue": _name(name)}, lambda rows: bool(rows[0]["changed"]))
+    params = {"queue": plain_text("queue", name)}
+    return Command(load_statement("unlimit_queue"), params, lambda rows: bool(rows[0]["changed"]))
 
 
 def set_queue(name: str, options: QueueOptions) -> Command[None]:
     """Change settings of a queue."""
-    unknown = set(options) - {"ordering", "ageing", "allow_short", *RETENTION}
-    if unknown:
-        raise InvalidTask(f"queue {name!r}: {min(unknown)!r} is no setting")
-    if not set(options) - {"allow_short"}:
-        raise InvalidTask(f"queue {name!r}: nothing to change")
-    ordering, ageing = options.get("ordering"), options.get("ageing")
-    if ordering not in (*ORDERINGS, None):
-        raise InvalidTask(f"ordering must be one of {', '.join(ORDERINGS)}, got {ordering!r}")
+    known_options(f"queue {name!r}", options, {"ordering", "ageing", "allow_short", *RETENTION})
     params = {
-        "queue": _name(name),
-        "ordering": ordering,
-        "ageing": None if ageing is None else interval_of("ageing", ageing).to_text(),
+        "queue": plain_text("queue", name),
+        "ordering": _ordering("ordering", options.get("ordering")),
+        "ageing": _ageing("ageing", options.get("ageing")),
         **retention_of(options),
         "given": list(options),
     }
@@ -106,18 +110,3 @@ def set_queue(name: str, options: QueueOptions) -> Command[None]:
 
 def _nothing(_rows: Rows) -> None:
     return None
-
-
-def _name(name: str) -> str:
-    if not isinstance(name, str) or "\0" in name:
-        raise InvalidTask(f"queue must be text without the character \\0, got {name!r}")
-    return name
-
-
-def _number(queue: str, limit: str, value: object) -> int | None:
-    if value is None:
-        return None
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_LIMIT_OF_QUEUE:
-        rule = f"{limit} must be a whole number between 1 and {MAX_LIMIT_OF_QUEUE}"
-        raise InvalidTask(f"limits of queue {queue!r}: {rule}, got {str(value)[:100]}")
-    return value

@@ -12,6 +12,7 @@ from pgsched.domain.errors import InvalidTask
 from pgsched.domain.records import read
 from pgsched.domain.scheduled import BackfillTick, Scheduled, SkippedTick
 from pgsched.domain.task_spec import TaskSpec
+from pgsched.domain.validation import aware
 
 
 def upsert(specs: Iterable[TaskSpec]) -> Command[list[Scheduled]]:
@@ -36,10 +37,8 @@ def backfill(
     task_id: int, since: datetime, until: datetime, *, max_ticks: int, dry_run: bool
 ) -> Command[list[BackfillTick]]:
     """Run the ticks of a schedule in a past range, or only tell which. Raises InvalidTask for a time without a zone."""
-    for name, moment in (("since", since), ("until", until)):
-        if moment.utcoffset() is None:
-            raise InvalidTask(f"{name} must have a time zone, got {moment}")
-    params = {**known_id(task_id), "since": since, "until": until, "max_ticks": max_ticks, "dry_run": dry_run}
+    span = {"since": aware("since", since), "until": aware("until", until)}
+    params = {**known_id(task_id), **span, "max_ticks": max_ticks, "dry_run": dry_run}
     return Command(load_statement("backfill_schedule"), params, lambda rows: [read(BackfillTick, row) for row in rows])
 
 

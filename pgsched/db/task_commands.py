@@ -10,7 +10,7 @@ from pgsched.db.sql_files import load_statement
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.records import Task, read
 from pgsched.domain.task_filters import INDEXED, TaskFilters, filter_parameters
-from pgsched.domain.validation import MAX_BIGINT, refused, shown, whole
+from pgsched.domain.validation import MAX_BIGINT, one_of, optional, whole
 
 ACTIONS: Final = ("enable", "disable", "run", "cancel", "retry", "delete")
 """What may be done to many tasks at once."""
@@ -23,6 +23,7 @@ MAX_SCANNED: Final = 50_000
 
 _limit_found = whole(1, MAX_FOUND)
 _limit_changed = whole(1, MAX_CHANGED)
+_action = one_of(*ACTIONS)
 _before = whole(-MAX_BIGINT, MAX_BIGINT)
 
 
@@ -88,24 +89,21 @@ def check_inserted(task_id: int) -> Command[bool]:
 
 def known_action(action: str) -> str:
     """Return an action on many tasks, or raise InvalidTask."""
-    if action not in ACTIONS:
-        raise InvalidTask(f"action must be one of {', '.join(ACTIONS)}, got {shown(action)}")
-    return action
+    return str(_action("action", action))
 
 
 def checked_bulk(filters: TaskFilters, *, limit: int) -> None:
     """Refuse a change to many tasks that does not say which, or of too many. Raises InvalidTask."""
     if not any(value is not None for value in filters.values()):
         raise InvalidTask("a change to many tasks must have a filter")
-    if not isinstance(limit, int) or not 1 <= limit <= MAX_CHANGED:
-        raise refused("limit", f"be between 1 and {MAX_CHANGED}", limit)
+    _limit_changed("limit", limit)
 
 
 def _find(filters: TaskFilters, *, limit: int, before_id: int | None, only_ids: bool) -> Command[Any]:
     params = filter_parameters(filters)
     by_index = any(params[name] is not None for name in INDEXED) or params["status"] == ["dead"]
     params |= {
-        "before_id": None if before_id is None else _before("before_id", before_id),
+        "before_id": optional(_before)("before_id", before_id),
         "limit": limit,
         "scan": MAX_SCANNED,
         "bounded": not by_index,

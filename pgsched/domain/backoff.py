@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from pgsched.domain.errors import InvalidTask
+from pgsched.domain.errors import Described
+from pgsched.domain.validation import WORDS, refused
 
-KINDS = ("exponential", "linear", "fixed")
+KINDS = WORDS["backoff"]
+KINDS = WORDS["backoff"]
 FACTOR = 2.0
 JITTER = 0.2
 """The jitter of gRPC's connection backoff (grpc/doc/connection-backoff.md): 20 percent to either side."""
@@ -37,11 +39,11 @@ def retry_delay(
     Raises InvalidTask when the kind is unknown, the attempt below 1 or a time negative.
     """
     if kind not in KINDS:
-        raise InvalidTask(f'backoff must be one of {", ".join(KINDS)}, got "{kind}"')
+        raise refused("backoff", f"be one of {', '.join(KINDS)}", Described(f'"{kind}"'))
     if attempt < 1:
-        raise InvalidTask(f"attempt must be at least 1, got {attempt}")
+        raise refused("attempt", "be at least 1", attempt)
     if not delay >= 0 or not maximum >= 0:
-        raise InvalidTask(f"backoff_delay and backoff_max must not be negative, got {delay} and {maximum}")
+        raise refused("backoff_delay and backoff_max", "not be negative", Described(f"{delay} and {maximum}"))
     maximum = max(maximum, delay)
     plain = delay * _growth(kind, attempt, factor) if delay else 0.0
     plain = min(plain, maximum)

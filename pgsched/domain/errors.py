@@ -1,22 +1,85 @@
 """Every error pgsched raises, one class a cause.
 
-Each message is one line that names the object, the value and the rule that was broken, so that it can be
-shown as it is by the command line, a log or an HTTP answer.
+As text each is one line that names the object, the value and the rule that was broken, so that the command line, a log
+or an HTTP answer can show it as it is.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from pgsched.domain.records import Task
+
+_LONGEST_SHOWN = 100
 
 
 class PgschedError(Exception):
     """The base of every error raised by pgsched."""
 
 
-class InvalidTask(PgschedError):
+class InvalidValue(PgschedError):
+    """A value that breaks a rule. It knows the ``field``, the ``rule`` and, where it may be shown, the ``value``.
+
+    As text: ``priority must be between 1 and 10, got 99``.
+    """
+
+    def __init__(
+        self,
+        rule: str,
+        *,
+        field: str | None = None,
+        value: object = ...,
+        subject: str | None = None,
+        place: str = "",
+    ) -> None:
+        """``rule`` is what the field must be; without a field it is a whole sentence.
+
+        ``value`` is quoted, cut when it is long; left out, the text names none. ``subject`` is what the text calls the
+        field, ``place`` what it is a part of.
+        """
+        super().__init__(rule)
+        self.rule = rule
+        self.field = field
+        self.value = value
+        self.subject = field if subject is None else subject
+        self.place = place
+
+    @classmethod
+    def of(cls, error: InvalidValue, **changes: Any) -> Self:
+        """Return the same as an error of this class, with some of its data changed."""
+        data = {name: getattr(error, name) for name in ("rule", "field", "value", "subject", "place")}
+        return cls(**(data | changes))
+
+    def within(self, place: str) -> Self:
+        """Return the error of a part of ``place``: ``task 3: priority must be between 1 and 10``."""
+        return self.of(self, place=f"{place}: {self.place}")
+
+    @property
+    def sentence(self) -> str:
+        """The rule with its subject, without the value."""
+        return f"{self.place}{self.subject} {self.rule}" if self.subject else f"{self.place}{self.rule}"
+
+    def __str__(self) -> str:
+        """One line."""
+        return self.sentence if self.value is ... else f"{self.sentence}, got {shown(self.value)}"
+
+
+class Described(str):
+    """What an error says instead of a value, which is long, secret or better told in words: as it is."""
+
+    __slots__ = ()
+
+
+def shown(value: object) -> str:
+    """A value as errors quote it, cut when it is long."""
+    if isinstance(value, Described):
+        return value
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
+
+
+class InvalidTask(InvalidValue):
     """A task, queue or payload that the rules of the table refuse."""
 
 
@@ -28,7 +91,7 @@ class InvalidTimezone(InvalidTask):
     """A time zone that is not a name of the IANA time zone database."""
 
 
-class InvalidLock(PgschedError):
+class InvalidLock(InvalidValue):
     """A lock's name or time that the rules of the table refuse."""
 
 
@@ -62,7 +125,7 @@ class TransitionRefused(PgschedError):
     """The task's present status does not allow what was asked, or a schedule names the calendar to be deleted."""
 
 
-class ConfigError(PgschedError):
+class ConfigError(InvalidValue):
     """A flag or an environment variable that makes no sense."""
 
 

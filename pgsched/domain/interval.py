@@ -108,4 +108,4 @@ class Interval(NamedTuple):
 
 def _refused(text: str, rule: str) -> InvalidTask:
     shown = text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "…"
-    return InvalidTask(f'interval "{shown}" {rule}')
+    return InvalidTask(rule, subject=f'interval "{shown}"')

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
-from pgsched.domain.errors import InvalidTask
+from pgsched.domain.errors import Described, InvalidTask
 
 MAX_JSON_BYTES = 1024 * 1024
 """The longest payload or result, as UTF-8 JSON text."""
@@ -38,7 +39,7 @@ def encode_json(value: object, what: str) -> str:
         text = _encode(value, what)
         size = len(text) if text.isascii() else len(text.encode())
     except UnicodeEncodeError:
-        raise InvalidTask(f"{what} must be Unicode text, got half a surrogate pair") from None
+        raise _refused(what, "must be Unicode text", "half a surrogate pair") from None
     except RecursionError:
         raise _too_deep(what) from None
     except (TypeError, ValueError):
@@ -47,18 +48,31 @@ def encode_json(value: object, what: str) -> str:
     if text.count("[") + text.count("{") > MAX_DEPTH and _is_too_deep(value):
         raise _too_deep(what)
     if "\\u0000" in text and _NUL.search(text):
-        raise InvalidTask(f"{what} must not contain the character \\u0000, which jsonb cannot hold")
+        raise InvalidTask("must not contain the character \\u0000, which jsonb cannot hold", field=what)
     if size > MAX_JSON_BYTES // 2:
         # The rule of the table counts the text as PostgreSQL prints it: with a space after each comma and
         # colon.
         size = len(json.dumps(value, ensure_ascii=False).encode())
         if size > MAX_JSON_BYTES:
-            raise InvalidTask(f"{what} must not exceed 1 MiB as JSON, got {size:,} bytes")
+            raise _refused(what, "must not exceed 1 MiB as JSON", f"{size:,} bytes")
     return text
 
 
 class KeyTwice(ValueError):
     """An object of a JSON text that has a key twice: a reader would keep one of its values and lose the other."""
+
+
+def read_object(text: str, what: str) -> dict[str, Any]:
+    """Read a JSON object that somebody wrote. Raises InvalidTask, for a key that is there twice too."""
+    try:
+        found = json.loads(text, object_pairs_hook=unique_keys)
+    except json.JSONDecodeError as error:
+        raise InvalidTask(f"must be JSON: {error.msg}", field=what) from None
+    except (ValueError, RecursionError) as error:
+        raise InvalidTask(f"must be JSON: {error}", field=what) from None
+    if not isinstance(found, dict):
+        raise InvalidTask('must be a JSON object, as {"name": 1}', field=what)
+    return found
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -101,7 +115,7 @@ def _is_flat(value: object) -> bool:
 
 
 def _too_deep(what: str) -> InvalidTask:
-    return InvalidTask(f"{what} must not be nested deeper than {MAX_DEPTH} levels (or hold itself)")
+    return InvalidTask(f"must not be nested deeper than {MAX_DEPTH} levels (or hold itself)", field=what)
 
 
 def _is_too_deep(value: object) -> bool:
@@ -128,21 +142,25 @@ def _items(container: Container) -> Iterable[tuple[Any, Any]]:
 def _refusal(value: object, what: str) -> InvalidTask | None:
     """Why a value is no JSON, with the path of the first part that is to blame; None when it is not for its parts."""
     if (reason := _blame(value)) is not None:
-        return InvalidTask(f"{what} must be JSON, got {reason}")
+        return _refused(what, "must be JSON", reason)
     for _, path, container in _containers(value):
-        where = f"{what}{path[:_LONGEST_PATH]}"
+        refused = partial(_refused, what, path=path)
         keys: dict[str, Any] = {}
         for key, item in _items(container):
             if not isinstance(key, str | int | float | bool | None):
-                return InvalidTask(f"{where} must have keys that are strings, got a {type(key).__name__}")
+                return refused("must have keys that are strings", f"a {type(key).__name__}")
             if (reason := _blame(key)) is not None:
-                return InvalidTask(f"{where} must have keys that are strings, got {reason}")
+                return refused("must have keys that are strings", reason)
             if (reason := _blame(item)) is not None:
-                return InvalidTask(f"{what}{f'{path}[{key!r}]'[:_LONGEST_PATH]} must be JSON, got {reason}")
+                return refused("must be JSON", reason, path=f"{path}[{key!r}]")
             same = keys.setdefault(key if isinstance(key, str) else _ENCODER.encode(key), key)
             if same is not key:
-                return InvalidTask(f"{where} must have keys that differ as text, got {same!r:.50} and {key!r:.50}")
+                return refused("must have keys that differ as text", f"{same!r:.50} and {key!r:.50}")
     return None
+
+
+def _refused(what: str, rule: str, said: str, *, path: str = "") -> InvalidTask:
+    return InvalidTask(rule, field=what, subject=what + path[:_LONGEST_PATH], value=Described(said))
 
 
 def _blame(item: object) -> str | None:

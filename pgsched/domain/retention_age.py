@@ -1,4 +1,4 @@
-"""How long ago something must have ended to be deleted: durations with a unit, and not too short by mistake.
+"""How long, and how many, finished tasks are kept: ages with a unit, and none too short by mistake.
 
 Elsewhere a bare number means seconds. Here it would delete in seconds what somebody meant to keep for days.
 """
@@ -6,27 +6,33 @@ Elsewhere a bare number means seconds. Here it would delete in seconds what some
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Final
 
-from pgsched.domain.errors import InvalidTask
+from pgsched.domain.errors import Described
 from pgsched.domain.interval import Interval
-from pgsched.domain.validation import interval_of, refused, shown
+from pgsched.domain.validation import MAX_INTEGER, interval_of, refused, whole
 
 Age = timedelta | Interval | str
 """A timedelta, an Interval, or text with a unit, as ``"7d"`` or ``"12h"``."""
 
+_DAY = Interval(days=1)
 SHORTEST = Interval(microseconds=3_600_000_000)
 """A shorter age needs ``allow_short``."""
 LONGEST = Interval(months=12_000)
 """The longest there is; as a setting it stands for ever."""
+FOREVER: Final = "forever"
+"""Says that all are kept, where another setting says otherwise."""
+
+_count = whole(0, MAX_INTEGER, rule=f"be a whole number between 0 and {MAX_INTEGER}, or {FOREVER}")
 
 
-def age_of(option: str, value: Age) -> Interval:
-    """Return an age. Raises InvalidTask, naming option, value and rule, for a number without a unit too."""
+def age_of(field: str, value: Age) -> Interval:
+    """Return an age. Raises InvalidTask, for a number without a unit too."""
     if isinstance(value, int | float) or (isinstance(value, str) and _is_number(value)):
-        raise refused(option, 'have a unit, as "7d" or "12h"', value)
-    age = interval_of(option, value)
+        raise refused(field, 'have a unit, as "7d" or "12h"', value)
+    age = interval_of(field, value)
     if age.seconds > LONGEST.seconds:
-        raise InvalidTask(f"{option} must be at most 1000 years, got {shown(value)}")
+        raise refused(field, "be at most 1000 years", value)
     return age
 
 
@@ -35,11 +41,45 @@ def is_short(age: Interval | None) -> bool:
     return age is not None and age.seconds < SHORTEST.seconds
 
 
-def long_enough(option: str, age: Interval, *, allow_short: bool) -> Interval:
+def long_enough(field: str, age: Interval, *, allow_short: bool) -> Interval:
     """Return the age. Raises InvalidTask for one under an hour, unless somebody says that it is meant."""
     if is_short(age) and not allow_short:
-        raise InvalidTask(f"{option} must be at least 1 hour unless allow_short is said, got {age.to_text()}")
+        raise refused(field, "be at least 1 hour unless allow_short is said", Described(age.to_text()))
     return age
+
+
+def age_setting(field: str, value: Age | None, *, allow_short: bool) -> Interval | None:
+    """Return a setting that is an age, for ``forever`` the longest; None: it is not set. Raises InvalidTask."""
+    if value is None:
+        return None
+    return LONGEST if is_forever(value) else long_enough(field, age_of(field, value), allow_short=allow_short)
+
+
+def history_age(field: str, value: Age | None) -> Interval | None:
+    """Return such a setting of the history, which is dropped by days. Raises InvalidTask."""
+    age = age_setting(field, value, allow_short=True)
+    if age is not None and age.seconds < _DAY.seconds:
+        raise refused(field, "be at least a day", Described(str(value)[:100]))
+    return age
+
+
+def is_forever(value: object) -> bool:
+    """Whether all are to be kept."""
+    return isinstance(value, str) and value.strip().lower() == FOREVER
+
+
+def count_of(field: str, value: int | str | None) -> int | None:
+    """Return how many are kept, of a number or its digits; for ``forever`` the highest number. Raises InvalidTask."""
+    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit() and len(value) <= 20:
+        value = int(value)
+    return None if value is None else MAX_INTEGER if is_forever(value) else int(_count(field, value))
+
+
+def archives(field: str, value: object) -> bool | None:
+    """Return whether what is deleted is copied first; None where another setting says it. Raises InvalidTask."""
+    if not isinstance(value, bool | None):
+        raise refused(field, "be true or false", Described(str(value)[:100]))
+    return value
 
 
 def _is_number(text: str) -> bool:

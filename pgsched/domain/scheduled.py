@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Self, get_args
 
-from pgsched.domain.errors import InvalidTask
 from pgsched.domain.records import as_dict
+from pgsched.domain.validation import one_of
 
 OnConflict = Literal["keep", "update"]
 """What becomes of the task that has the ``idempotency_key``: it stays as it is, or is changed to what is given."""
+_on_conflict = one_of(*get_args(OnConflict))
 
 
 class Scheduled(int):
@@ -28,9 +29,7 @@ class Scheduled(int):
 
 def updates(on_conflict: str) -> bool:
     """Whether a known task is to be changed. Raises InvalidTask for a word that is none."""
-    if on_conflict not in get_args(OnConflict):
-        raise InvalidTask(f'on_conflict must be one of {", ".join(get_args(OnConflict))}, got "{on_conflict}"')
-    return on_conflict == "update"
+    return bool(_on_conflict("on_conflict", on_conflict) == "update")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

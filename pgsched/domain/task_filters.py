@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypedDict
 
-from pgsched.domain.errors import InvalidTask
-from pgsched.domain.json_text import unique_keys
-from pgsched.domain.validation import MAX_BIGINT, RULES, flag, refused, shown, text_of, whole
+from pgsched.domain.errors import InvalidTask, shown
+from pgsched.domain.json_text import read_object
+from pgsched.domain.validation import (
+    MAX_BIGINT,
+    RULES,
+    Check,
+    checked,
+    flag,
+    moment,
+    one_of,
+    optional,
+    refused,
+    text_of,
+    whole,
+)
 
 STATUSES: Final = ("pending", "running", "blocked", "completed", "dead", "cancelled")
 SCHEDULE_TYPES: Final = ("one_time", "recurring", "repeating")
@@ -84,60 +95,49 @@ SECRETS: Final = ("search", "payload", "error")
 INDEXED: Final = ("ids", "idempotency_key", "parent_id")
 """Filters for which an index finds the few rows that fit."""
 
-_WORDS: Final = {"status": STATUSES, "schedule_type": SCHEDULE_TYPES}
-_TIMES: Final = tuple(name for name in TaskFilters.__optional_keys__ if name.endswith(("_after", "_before")))
+
+def _json_text(field: str, value: Any) -> str:
+    text = _search(field, value)
+    try:
+        wanted = read_object(text, field)
+    except InvalidTask:
+        raise refused(field, "be a JSON object", value) from None
+    return str(checked("payload", wanted))
+
+
+def _some(check: Check) -> Check:
+    """A list of one value or more, each of which fits a check."""
+
+    def check_each(field: str, values: Any) -> list[Any]:
+        if isinstance(values, str | bytes) or not isinstance(values, Sequence):
+            raise refused(field, "be a list", values)
+        if not 1 <= len(values) <= MAX_VALUES:
+            raise refused(field, f"have 1 to {MAX_VALUES} values", len(values))
+        return [check(field, one) for one in values]
+
+    return check_each
+
+
 _id = whole(-MAX_BIGINT, MAX_BIGINT)
 _search = text_of(LONGEST_SEARCH)
+_CHECKS: Final[Mapping[str, Check]] = {
+    **dict.fromkeys(TaskFilters.__optional_keys__, _search),
+    **{name: moment for name in TaskFilters.__optional_keys__ if name.endswith(("_after", "_before"))},
+    "ids": _some(_id),
+    "queue": _some(_search),
+    "task_type": _some(_search),
+    "status": _some(one_of(*STATUSES)),
+    "schedule_type": _some(one_of(*SCHEDULE_TYPES)),
+    "priority": _some(RULES["priority"].check),
+    "enabled": flag,
+    "parent_id": _id,
+    "depends_on": _id,
+    "payload": _json_text,
+}
 
 
 def filter_parameters(filters: TaskFilters) -> dict[str, Any]:
     """Return the filters as parameters, None for what was not given. Raises InvalidTask, naming filter, rule, value."""
-    if unknown := sorted(set(filters) - TaskFilters.__optional_keys__):
+    if unknown := sorted(set(filters) - _CHECKS.keys()):
         raise InvalidTask(f"{shown(unknown[0])} is no filter of tasks")
-    given = {name: value for name, value in filters.items() if value is not None}
-    return {name: _checked(name, given.get(name)) for name in sorted(TaskFilters.__optional_keys__)}
-
-
-def _checked(name: str, value: Any) -> Any:
-    if value is None:
-        return None
-    if name in ("ids", "priority"):
-        check = _id if name == "ids" else RULES["priority"][1]
-        return [check(f"each of {name}", one) for one in _several(name, value)]
-    if name in ("queue", "task_type", *_WORDS):
-        return [_word(name, one) for one in _several(name, value)]
-    if name in ("parent_id", "depends_on"):
-        return _id(name, value)
-    if name == "enabled":
-        return flag(name, value)
-    if name == "payload":
-        return _object(name, value)
-    if name in _TIMES:
-        return RULES["at"][1](name, value)
-    return _search(name, value)
-
-
-def _several(name: str, values: Any) -> Sequence[Any]:
-    if isinstance(values, str | bytes) or not isinstance(values, Sequence):
-        raise refused(name, "be a list", values)
-    if not 1 <= len(values) <= MAX_VALUES:
-        raise InvalidTask(f"{name} must have 1 to {MAX_VALUES} values, got {len(values)}")
-    return values
-
-
-def _word(name: str, value: Any) -> Any:
-    words = _WORDS.get(name)
-    if words is None:
-        return _search(name, value)
-    if value not in words:
-        raise InvalidTask(f"{name} must be one of {', '.join(words)}, got {shown(value)}")
-    return value
-
-
-def _object(name: str, value: Any) -> Any:
-    text = _search(name, value)
-    try:
-        wanted = json.loads(text, object_pairs_hook=unique_keys)
-    except (ValueError, RecursionError):
-        raise refused(name, "be a JSON object", value) from None
-    return RULES["payload"][1](name, wanted)
+    return {name: optional(check)(name, filters.get(name)) for name, check in sorted(_CHECKS.items())}

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, TypedDict
 
-from pgsched.domain.errors import InvalidTask
-from pgsched.domain.validation import MAY_BE_EMPTY, RULES, Duration
+from pgsched.domain.errors import Described, InvalidTask
+from pgsched.domain.validation import RULES, Duration, checked, refused
 
 
 class TaskOptions(TypedDict, total=False):
@@ -146,11 +146,10 @@ class TaskSpec:
 
     def __post_init__(self) -> None:
         """Check every option by itself, then what must not or must come together."""
-        arguments = {"task_type": RULES["task_type"][1]("task_type", self.task_type)}
+        arguments = {"task_type": checked("task_type", self.task_type)}
         for name, value in self.__dict__.items():
             if value is not None and name != "task_type":
-                argument, check = RULES[name]
-                arguments[argument] = check(name, value)
+                arguments[RULES[name].parameter] = checked(name, value)
         if len(arguments) > 1 + ("payload" in arguments):
             self._check_together()
         object.__setattr__(self, "_arguments", arguments)
@@ -160,7 +159,7 @@ class TaskSpec:
 
         Times, intervals and JSON are text that PostgreSQL reads alike whatever the session's settings.
         """
-        return {argument: self._arguments.get(argument) for argument, _ in RULES.values()}
+        return {rule.parameter: self._arguments.get(rule.parameter) for rule in RULES.values()}
 
     def arguments(self) -> Mapping[str, Any]:
         """Return those of the :meth:`parameters` that were given (called by pgsched)."""
@@ -173,18 +172,20 @@ class TaskSpec:
 
     def _check_together(self) -> None:
         if self.at is not None and self.delay is not None:
-            raise InvalidTask("at and delay exclude each other")
+            raise InvalidTask("exclude each other", field="at", subject="at and delay")
         if self.cron is not None and self.every is not None:
-            raise InvalidTask("cron and every exclude each other")
-        if (self.at is not None or self.delay is not None) and (self.cron is not None or self.every is not None):
-            raise InvalidTask("at and delay are for one-time tasks; a schedule begins with start")
+            raise InvalidTask("exclude each other", field="cron", subject="cron and every")
+        schedule = "cron" if self.cron is not None else "every" if self.every is not None else None
+        if schedule is not None and (self.at is not None or self.delay is not None):
+            rule = "are for one-time tasks; a schedule begins with start"
+            raise InvalidTask(rule, field="at", subject="at and delay")
         if self.times is not None and self.every is None:
-            raise InvalidTask(f"times needs every, got times {self.times} alone")
-        if self.depends_on and (self.cron is not None or self.every is not None):
-            schedule = "every" if self.cron is None else "cron"
-            raise InvalidTask(f"depends_on is for one-time tasks, got {schedule} {getattr(self, schedule)!r} with it")
+            raise InvalidTask("needs every", field="times", value=Described(f"times {self.times} alone"))
+        if self.depends_on and schedule is not None:
+            said = Described(f"{schedule} {getattr(self, schedule)!r} with it")
+            raise InvalidTask("is for one-time tasks", field="depends_on", value=said)
         if self.start is not None and self.end is not None and self.end < self.start:
-            raise InvalidTask(f"end must not be before start, got {self.end} and {self.start}")
+            raise refused("end", "not be before start", Described(f"{self.end} and {self.start}"))
 
 
 _EMPTY: Final[Mapping[str, Any]] = {"depends_on": ()}
@@ -203,14 +204,14 @@ def changed_columns(payload: Mapping[str, Any] | None, options: TaskOptions) -> 
     if not given:
         raise InvalidTask("nothing to change was given")
     if unknown := sorted(given.keys() - RULES.keys()):
-        raise InvalidTask(f"{unknown[0]} is no option of a task")
+        raise InvalidTask("is no option of a task", field=unknown[0])
     TaskSpec(task_type="edit", **{name: value for name, value in given.items() if name != "times"})  # together
     columns: dict[str, Any] = {}
     for name, value in given.items():
-        if value is None and name not in MAY_BE_EMPTY:
-            raise InvalidTask(f"{name} must have a value, got None")
-        parameter, check = RULES[name]
-        columns[parameter] = _EMPTY.get(name) if value is None else check(name, value)
+        rule = RULES[name]
+        if value is None and not rule.may_be_empty:
+            raise refused(name, "have a value", None)
+        columns[rule.parameter] = _EMPTY.get(name) if value is None else rule.check(name, value)
     if given.get("cron") is not None:
         columns |= {"repeat_interval": None, "repeat_count": None}
     elif given.get("every") is not None:

@@ -1,4 +1,8 @@
-"""The rules for single options of a task: those of the table's domains, said before anything is sent."""
+"""The rules for single values: those of the table's domains, checked before anything is sent. There are no others.
+
+A check takes the name of a field and its value, and returns what the database is given. It raises InvalidTask, with the
+field, the rule and the value.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,9 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from pgsched.domain.errors import InvalidTask
+from pgsched.domain.errors import Described, InvalidTask
 from pgsched.domain.interval import Interval
 from pgsched.domain.json_text import encode_json, foreign_key
 from pgsched.domain.scheduling.cron import parse_cron
@@ -18,138 +22,145 @@ Duration = float | timedelta | Interval | str
 """Seconds, a timedelta, an Interval, or text as ``"15m"``."""
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
-_MILLISECOND = Interval(microseconds=1_000)
-_DAY = Interval(days=1)
+_NOTHING = Interval()
+_SECOND = Interval(microseconds=1_000_000)
 _MILLENNIUM = Interval(months=12_000)
-_LONGEST_SHOWN = 100
 MAX_INTEGER = 2**31 - 1
 MAX_BIGINT = 2**63 - 1
 
 Check = Callable[[str, Any], Any]
-"""Takes an option's name and value, returns the SQL function's argument or raises InvalidTask."""
 
 
-def shown(value: object) -> str:
-    """A value as errors quote it, cut when it is long."""
-    text = repr(value) if isinstance(value, str) else str(value)
-    return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
+def refused(field: str, rule: str, value: object) -> InvalidTask:
+    """The error of a field that must keep a rule."""
+    return InvalidTask(f"must {rule}", field=field, value=value)
 
 
-def refused(option: str, rule: str, value: object) -> InvalidTask:
-    """The error that names option, rule and value."""
-    return InvalidTask(f"{option} must {rule}, got {shown(value)}")
+def optional(check: Check) -> Check:
+    """A check that lets None pass."""
+    return lambda field, value: None if value is None else check(field, value)
 
 
-def _text(option: str, value: object) -> str:
+# Texts and words.
+
+
+def text(field: str, value: object) -> str:
+    """Any text that PostgreSQL can hold."""
     if not isinstance(value, str):
-        raise refused(option, "be text", value)
+        raise refused(field, "be text", value)
     if "\0" in value:
-        raise refused(option, "not contain the character \\0", value)
+        raise refused(field, "not contain the character \\0", value)
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise refused(option, "be Unicode text without half surrogate pairs", value) from None
+        raise refused(field, "be Unicode text without half surrogate pairs", value) from None
     return value
 
 
 def text_of(longest: int, *, control_characters: bool = True) -> Check:
     """Text of 1 to ``longest`` characters."""
 
-    def check(option: str, value: object) -> str:
-        text = _text(option, value)
-        if not 1 <= len(text) <= longest:
-            raise InvalidTask(f"{option} must have 1 to {longest} characters, got {len(text)}")
-        if not control_characters and _CONTROL.search(text):
-            raise refused(option, "not contain control characters", text)
-        return text
+    def check(field: str, value: object) -> str:
+        found = text(field, value)
+        if not 1 <= len(found) <= longest:
+            raise InvalidTask(f"must have 1 to {longest} characters", field=field, value=len(found))
+        if not control_characters and _CONTROL.search(found):
+            raise refused(field, "not contain control characters", found)
+        return found
 
     return check
 
 
-def _one_of(*words: str) -> Check:
-    rule = f"be {', '.join(words[:-1])} or {words[-1]}"
+def plain_text(field: str, value: object) -> str:
+    """Text to compare with: one that no row can hold fits none."""
+    if not isinstance(value, str) or "\0" in value:
+        raise refused(field, "be text without the character \\0", value)
+    return value
 
-    def check(option: str, value: object) -> str:
+
+def one_of(*words: str, rule: str = "") -> Check:
+    """One of several words."""
+    rule = rule or f"be one of {', '.join(words)}"
+
+    def check(field: str, value: object) -> str:
         if value not in words:
-            raise refused(option, rule, value)
+            raise refused(field, rule, value)
         return str(value)
 
     return check
 
 
-def whole(low: int, high: int) -> Check:
-    """A whole number from ``low`` to ``high``."""
-    rule = f"be at least {low}" if high >= MAX_INTEGER else f"be between {low} and {high}"
+def _either(*words: str) -> Check:
+    return one_of(*words, rule=f"be {', '.join(words[:-1])} or {words[-1]}")
 
-    def check(option: str, value: object) -> int:
+
+# Numbers.
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def whole(low: float, high: float, *, rule: str = "") -> Check:
+    """A whole number from ``low`` to ``high``; ``rule`` says so in other words."""
+    kind = rule or "be a whole number"
+    bounds = rule or (f"be at least {low}" if high >= MAX_INTEGER else f"be between {low} and {high}")
+    too_much = rule or (f"be at most {high}" if high >= MAX_INTEGER else bounds)
+
+    def check(field: str, value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool):
-            raise refused(option, "be a whole number", value)
-        if value > high >= MAX_INTEGER:
-            raise refused(option, f"be at most {high}", value)
+            raise refused(field, kind, value)
         if not low <= value <= high:
-            raise refused(option, rule, value)
+            raise refused(field, too_much if value > high else bounds, value)
         return int(value)
 
     return check
 
 
-def flag(option: str, value: object) -> bool:
+def number(low: float, high: float, *, rule: str = "") -> Check:
+    """A number from ``low`` to ``high``; ``rule`` says so in other words."""
+
+    def check(field: str, value: Any) -> float:
+        if not _is_number(value):
+            raise refused(field, rule or "be a number", value)
+        if not low <= value <= high:
+            raise refused(field, rule or f"be between {low} and {high}", value)
+        return float(value)
+
+    return check
+
+
+def flag(field: str, value: object) -> bool:
     """True or False."""
     if not isinstance(value, bool):
-        raise refused(option, "be True or False", value)
+        raise refused(field, "be True or False", value)
     return value
 
 
-def _moment(option: str, value: object) -> str:
+# Times.
+
+
+def aware(field: str, value: object) -> datetime:
+    """An instant."""
     if not isinstance(value, datetime):
-        raise refused(option, "be a datetime", value)
+        raise refused(field, "be a datetime", value)
     if value.utcoffset() is None:
-        raise refused(option, "have a time zone", value)
+        raise refused(field, "have a time zone", value)
+    return value
+
+
+def moment(field: str, value: object) -> str:
+    """An instant, as text in UTC."""
     try:
-        return value.astimezone(UTC).isoformat()
+        return aware(field, value).astimezone(UTC).isoformat()
     except OverflowError:
-        raise refused(option, "be between the years 1 and 9999 in UTC", value) from None
+        raise refused(field, "be between the years 1 and 9999 in UTC", value) from None
 
 
-def _json_object(option: str, value: object) -> str:
-    if not isinstance(value, dict | Mapping):  # the quick test first
-        raise InvalidTask(f"{option} must be a dictionary, got a {type(value).__name__}")
-    text = encode_json(value if isinstance(value, dict) else dict(value), option)
-    if (path := foreign_key(value)) is not None:
-        raise InvalidTask(f"{option} must have keys that are strings, got {shown(option + path)}")
-    return text
-
-
-def _tags(option: str, value: object) -> list[str]:
-    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
-        raise refused(option, "be a list of texts", value)
-    if len(value) > 100:
-        raise InvalidTask(f"{option} must be at most 100, got {len(value)}")
-    return [_text(f"each of {option}", tag) for tag in value]
-
-
-def _ids(option: str, value: object) -> list[int]:
-    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
-        raise refused(option, "be a list of ids", value)
-    return [_id(f"each of {option}", one) for one in value]
-
-
-def _cron(option: str, value: object) -> str:
-    text = _text(option, value)
-    parse_cron(text)
-    return text
-
-
-def _timezone(option: str, value: object) -> str:
-    text = _text(option, value)
-    load_zone(text)
-    return text
-
-
-def interval_of(option: str, value: Duration) -> Interval:
+def interval_of(field: str, value: Duration) -> Interval:
     """Return a duration as an Interval: a number is elapsed seconds.
 
-    Raises InvalidTask, naming the option, for anything that is no duration or is negative.
+    Raises InvalidTask for anything that is no duration or is negative.
     """
     if isinstance(value, Interval):
         interval = value
@@ -159,111 +170,145 @@ def interval_of(option: str, value: Duration) -> Interval:
         try:
             interval = Interval.parse(value)
         except InvalidTask as error:
-            raise InvalidTask(f"{option}: {error}") from None
+            raise InvalidTask.of(error, field=field, subject=f"{field}: {error.subject}") from None
     elif isinstance(value, int | float) and not isinstance(value, bool):
         if not math.isfinite(value) or abs(value) >= 2**63 / 1_000_000:
-            raise refused(option, "be a number of seconds within PostgreSQL's range", value)
+            raise refused(field, "be a number of seconds within PostgreSQL's range", value)
         interval = Interval(microseconds=round(value * 1_000_000))
     else:
-        raise refused(option, 'be seconds, a timedelta, an Interval or text as "15m"', value)
+        raise refused(field, 'be seconds, a timedelta, an Interval or text as "15m"', value)
     if min(interval) < 0:
-        raise refused(option, "not be negative", value)
+        raise refused(field, "not be negative", value)
     return interval
 
 
-def _duration(low: Interval | None = None, high: Interval = _MILLENNIUM, rule: str = "") -> Check:
-    def check(option: str, value: Duration) -> str:
-        interval = interval_of(option, value)
-        if low is not None and interval.seconds < low.seconds:
-            raise refused(option, rule, value)
+def duration(low: Interval = _NOTHING, high: Interval = _MILLENNIUM, *, least: str = "", rule: str = "") -> Check:
+    """A duration as text for PostgreSQL, from ``low`` (``least``, in words) to ``high``; ``rule`` says both."""
+
+    def check(field: str, value: Duration) -> str:
+        interval = interval_of(field, value)
+        if interval.seconds < low.seconds:
+            raise refused(field, rule or f"be at least {least}", value)
         if interval.seconds > high.seconds:
-            raise refused(option, "be at most 1000 years" if high == _MILLENNIUM else rule, value)
+            raise refused(field, rule or "be at most 1000 years", value)
         return interval.to_text()
 
     return check
 
 
-def _number(low: float, high: float) -> Check:
-    def check(option: str, value: object) -> float:
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            raise refused(option, "be a number", value)
-        if not low <= value <= high:
-            raise refused(option, f"be between {low} and {high}", value)
-        return float(value)
+# Lists and objects.
 
-    return check
+
+def list_of(check: Check, what: str, *, most: int = MAX_INTEGER) -> Check:
+    """A list of at most so many values that fit a check."""
+
+    def check_all(field: str, value: object) -> list[Any]:
+        if isinstance(value, str | bytes) or not isinstance(value, Sequence):
+            raise refused(field, f"be a list of {what}", value)
+        if len(value) > most:
+            raise refused(field, f"be at most {most}", len(value))
+        try:
+            return [check(field, one) for one in value]
+        except InvalidTask as error:
+            raise type(error).of(error, subject=f"each of {field}") from None
+
+    return check_all
+
+
+def json_object(field: str, value: object) -> str:
+    """An object with keys that are strings, as JSON text."""
+    if not isinstance(value, dict | Mapping):  # the quick test first
+        raise refused(field, "be a dictionary", Described(f"a {type(value).__name__}"))
+    encoded = encode_json(value if isinstance(value, dict) else dict(value), field)
+    if (path := foreign_key(value)) is not None:
+        raise refused(field, "have keys that are strings", field + path)
+    return encoded
+
+
+# Options of a task.
+
+
+def _cron(field: str, value: object) -> str:
+    expression = text(field, value)
+    parse_cron(expression)
+    return expression
+
+
+def _timezone(field: str, value: object) -> str:
+    name = text(field, value)
+    load_zone(name)
+    return name
 
 
 _id = whole(1, MAX_BIGINT)
-_any_duration = _duration()
-_a_second = _duration(low=Interval(microseconds=1_000_000), rule="be at least 1 second")
-_some_duration = _duration(low=_MILLISECOND, rule="be at least 1 millisecond")
+_duration = duration()
+_seconds = duration(_SECOND, least="1 second")
+_milliseconds = duration(Interval(microseconds=1_000), least="1 millisecond")
 
-RULES: Final[dict[str, tuple[str, Check]]] = {
-    "task_type": ("task_type", text_of(200, control_characters=False)),
-    "payload": ("payload", _json_object),
-    "at": ("run_at", _moment),
-    "delay": ("delay", _any_duration),
-    "cron": ("cron_expression", _cron),
-    "timezone": ("timezone", _timezone),
-    "every": ("repeat_interval", _some_duration),
-    "times": ("repeat_count", whole(1, MAX_INTEGER)),
-    "start": ("start_date", _moment),
-    "end": ("end_date", _moment),
-    "queue": ("queue", text_of(100, control_characters=False)),
-    "priority": ("priority", whole(1, 10)),
-    "idempotency_key": ("idempotency_key", text_of(500)),
-    "name": ("task_name", _text),
-    "tags": ("tags", _tags),
-    "metadata": ("metadata", _json_object),
-    "tenant_id": ("tenant_id", _text),
-    "user_id": ("user_id", _text),
-    "created_by": ("created_by", _text),
-    "max_attempts": ("max_attempts", whole(1, 1000)),
-    "backoff": ("backoff", _one_of("exponential", "linear", "fixed")),
-    "backoff_delay": ("backoff_delay", _any_duration),
-    "backoff_max": ("backoff_max", _any_duration),
-    "backoff_factor": ("backoff_factor", _number(1, 1000)),
-    "backoff_jitter": ("backoff_jitter", _number(0, 1)),
-    "timeout": ("timeout", _some_duration),
-    "on_missed": ("on_missed", _one_of("once", "skip", "all")),
-    "catchup_window": ("catchup_window", _any_duration),
-    "overlap": ("overlap", _one_of("skip", "allow")),
-    "jitter": ("jitter", _duration(high=_DAY, rule="be between 0 and 1 day")),
-    "enabled": ("enabled", flag),
-    "parent_id": ("parent_id", _id),
-    "depends_on": ("depends_on", _ids),
-    "dependency_mode": ("dependency_mode", _one_of("all", "any")),
-    "on_dependency_dead": ("on_dependency_dead", _one_of("cancel", "run", "wait")),
-    "concurrency_key": ("concurrency_key", text_of(200)),
-    "alert_if_no_success_for": ("alert_if_no_success_for", _a_second),
-    "alert_if_running_for": ("alert_if_running_for", _a_second),
+
+WORDS: Final = {
+    "backoff": ("exponential", "linear", "fixed"),
+    "on_missed": ("once", "skip", "all"),
+    "overlap": ("skip", "allow"),
+    "dependency_mode": ("all", "any"),
+    "on_dependency_dead": ("cancel", "run", "wait"),
 }
-"""For each option the argument of ``pgsched.schedule`` and its rule, that of the column's domain."""
+"""The options that are one of several words."""
 
 
-MAY_BE_EMPTY: Final = frozenset(
-    {
-        "cron",
-        "every",
-        "times",
-        "start",
-        "end",
-        "idempotency_key",
-        "name",
-        "tenant_id",
-        "user_id",
-        "created_by",
-        "backoff_factor",
-        "backoff_jitter",
-        "timeout",
-        "catchup_window",
-        "jitter",
-        "parent_id",
-        "depends_on",
-        "concurrency_key",
-        "alert_if_no_success_for",
-        "alert_if_running_for",
-    }
-)
-"""Options that a task may have none of."""
+class Rule(NamedTuple):
+    """What an option of a task must be."""
+
+    parameter: str
+    """The argument of ``pgsched.schedule``."""
+    check: Check
+    may_be_empty: bool = False
+    """A task may have none: an edit may take it away."""
+
+
+RULES: Final[dict[str, Rule]] = {
+    "task_type": Rule("task_type", text_of(200, control_characters=False)),
+    "payload": Rule("payload", json_object),
+    "at": Rule("run_at", moment),
+    "delay": Rule("delay", _duration),
+    "cron": Rule("cron_expression", _cron, True),
+    "timezone": Rule("timezone", _timezone),
+    "every": Rule("repeat_interval", _milliseconds, True),
+    "times": Rule("repeat_count", whole(1, MAX_INTEGER), True),
+    "start": Rule("start_date", moment, True),
+    "end": Rule("end_date", moment, True),
+    "queue": Rule("queue", text_of(100, control_characters=False)),
+    "priority": Rule("priority", whole(1, 10)),
+    "idempotency_key": Rule("idempotency_key", text_of(500), True),
+    "name": Rule("task_name", text, True),
+    "tags": Rule("tags", list_of(text, "texts", most=100)),
+    "metadata": Rule("metadata", json_object),
+    "tenant_id": Rule("tenant_id", text, True),
+    "user_id": Rule("user_id", text, True),
+    "created_by": Rule("created_by", text, True),
+    "max_attempts": Rule("max_attempts", whole(1, 1000)),
+    "backoff": Rule("backoff", _either(*WORDS["backoff"])),
+    "backoff_delay": Rule("backoff_delay", _duration),
+    "backoff_max": Rule("backoff_max", _duration),
+    "backoff_factor": Rule("backoff_factor", number(1, 1000), True),
+    "backoff_jitter": Rule("backoff_jitter", number(0, 1), True),
+    "timeout": Rule("timeout", _milliseconds, True),
+    "on_missed": Rule("on_missed", _either(*WORDS["on_missed"])),
+    "catchup_window": Rule("catchup_window", _duration, True),
+    "overlap": Rule("overlap", _either(*WORDS["overlap"])),
+    "jitter": Rule("jitter", duration(high=Interval(days=1), rule="be between 0 and 1 day"), True),
+    "enabled": Rule("enabled", flag),
+    "parent_id": Rule("parent_id", _id, True),
+    "depends_on": Rule("depends_on", list_of(_id, "ids"), True),
+    "dependency_mode": Rule("dependency_mode", _either(*WORDS["dependency_mode"])),
+    "on_dependency_dead": Rule("on_dependency_dead", _either(*WORDS["on_dependency_dead"])),
+    "concurrency_key": Rule("concurrency_key", text_of(200), True),
+    "alert_if_no_success_for": Rule("alert_if_no_success_for", _seconds, True),
+    "alert_if_running_for": Rule("alert_if_running_for", _seconds, True),
+}
+"""The rule of each option, that of its column's domain."""
+
+
+def checked(field: str, value: Any) -> Any:
+    """Return what the database is given for an option of a task."""
+    return RULES[field].check(field, value)

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias, TypedDict, Unpack
 
 from pgsched.domain.attempt import GROUP
-from pgsched.domain.errors import InvalidTask
-from pgsched.domain.validation import RULES, Check, Duration, flag, refused, shown
+from pgsched.domain.errors import Described, InvalidTask, shown
+from pgsched.domain.validation import RULES, Check, Duration, flag, list_of, number, refused, text
 
 MAX_STEPS: Final = 10_000
 
@@ -151,15 +151,15 @@ def checked_group(plan: Mapping[str, Any] | Part, defaults: Defaults | None = No
     if isinstance(plan, Step | Chain | Parallel):
         return checked_group(group(plan), defaults)
     if not isinstance(plan, Mapping) or not isinstance(plan.get("steps"), Sequence) or isinstance(plan["steps"], str):
-        raise InvalidTask(f"a group must be an object with a list of steps, got {_kind(plan)}")
+        raise refused("a group", "be an object with a list of steps", _kind(plan))
     if unknown := sorted(plan.keys() - {"steps"}):
-        raise InvalidTask(f"a group must have steps and nothing else, got {shown(unknown[0])}")
+        raise refused("a group", "have steps and nothing else", unknown[0])
     if not 1 <= len(plan["steps"]) <= MAX_STEPS:
-        raise InvalidTask(f"steps must be between 1 and {MAX_STEPS}, got {len(plan['steps'])}")
+        raise refused("steps", f"be between 1 and {MAX_STEPS}", len(plan["steps"]))
     steps = []
     for place, one in enumerate(plan["steps"], 1):
         if not isinstance(one, Mapping):
-            raise InvalidTask(f"step {place} must be an object, got {_kind(one)}")
+            raise refused(f"step {place}", "be an object", _kind(one))
         fields = _checked(one, f"step {place}")
         if defaults is not None:
             _fill(fields, defaults)
@@ -168,28 +168,23 @@ def checked_group(plan: Mapping[str, Any] | Part, defaults: Defaults | None = No
     return {"steps": steps}
 
 
-def _kind(value: object) -> str:
-    return f"a {type(value).__name__}"
+def _kind(value: object) -> Described:
+    return Described(f"a {type(value).__name__}")
 
 
-def _number(option: str, value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= 1e308:  # a NaN is not either
-        raise refused(option, "be a number, of 1e308 at most", value)
-    return value
+_order_limits: Final = number(-1e308, 1e308, rule="be a number, of 1e308 at most")
 
 
-def _names(option: str, value: object) -> list[str]:
-    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
-        raise refused(option, "be a list of names", value)
-    check = RULES["name"][1]
-    return [check(f"each of {option}", one) for one in value]
+def _order(field: str, value: Any) -> Any:
+    _order_limits(field, value)
+    return value  # a whole number stays one
 
 
 _RULES: Final[Mapping[str, Check]] = {
-    "order": _number,
+    "order": _order,
     "parallel": flag,
-    "after": _names,
-    **{key: RULES[key][1] for key in ("task_type", "name", "payload", *StepOptions.__optional_keys__)},
+    "after": list_of(text, "names"),
+    **{key: RULES[key].check for key in ("task_type", "name", "payload", *StepOptions.__optional_keys__)},
 }
 
 
@@ -209,18 +204,18 @@ def _checked(given: Mapping[str, Any], where: str) -> dict[str, Any]:
         if (check := _RULES.get(key)) is None:
             raise InvalidTask(f"{where}: {shown(key)} is no key of a step")
         if value is None:
-            raise InvalidTask(f"{where}: {key} must have a value: leave it out for the default")
+            raise InvalidTask("must have a value: leave it out for the default", field=key, place=f"{where}: ")
         try:
             fields[key] = check(key, value)
         except InvalidTask as error:
-            raise type(error)(f"{where}: {error}") from None
+            raise error.within(where) from None
         if key in ("payload", "metadata"):
             fields[key] = json.loads(fields[key])
     if fields["task_type"] == GROUP:
         try:
             fields["payload"] = checked_group(fields.get("payload", {}))
         except InvalidTask as error:
-            raise InvalidTask(f"{where}: {error}") from None
+            raise error.within(where) from None
     return fields
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from os import PathLike
 from pathlib import Path
@@ -10,11 +11,10 @@ from typing import Any, TypedDict
 
 from pgsched.db.commands import Command
 from pgsched.db.retention import RetentionStore
-from pgsched.db.settings_commands import number_of
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.records import Pruned
-from pgsched.domain.retention_age import Age, age_of, long_enough
-from pgsched.domain.validation import RULES, flag
+from pgsched.domain.retention_age import Age, age_of, archives, count_of, long_enough
+from pgsched.domain.validation import checked, flag, number, optional
 from pgsched.ops.archive import Archive
 from pgsched.ops.retention import Pruner, RetentionOverride
 
@@ -50,6 +50,7 @@ PREVIEW_SECONDS = 3.0
 """Whoever is asked whether to delete something waits for the number no longer than that."""
 _AGES = ("completed_older_than", "dead_older_than", "history_older_than")
 _NUMBERS = ("completed_keep", "dead_keep")
+_some_seconds = number(math.ulp(0), math.inf, rule="be a number above 0")
 _NAMES = frozenset(PruneOptions.__annotations__)
 
 
@@ -99,25 +100,23 @@ def wish_of(options: PruneOptions) -> RetentionOverride:
     unknown = set(options) - _NAMES
     if unknown:
         raise InvalidTask(f"prune: {min(unknown)!r} is no option")
-    queue, archive = options.get("queue"), options.get("archive")
+    queue = options.get("queue")
     if queue is not None:
-        queue = RULES["queue"][1]("queue", queue)
+        queue = checked("queue", queue)
         if options.get("history_older_than") is not None:
-            raise InvalidTask("history_older_than is for all queues: the history is dropped by days; leave queue out")
-    if not isinstance(archive, bool | None):
-        raise InvalidTask(f"archive must be true or false, got {str(archive)[:100]}")
+            rule = "is for all queues: the history is dropped by days; leave queue out"
+            raise InvalidTask(rule, field="history_older_than")
+    archive = archives("archive", options.get("archive"))
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     allow_short = flag("allow_short", given.get("allow_short", False))
     ages = {
         name: long_enough(name, age_of(name, given[name]), allow_short=allow_short) for name in _AGES if name in given
     }
-    numbers = {name: number_of(name, given.get(name)) for name in _NUMBERS}
+    numbers = {name: count_of(name, given.get(name)) for name in _NUMBERS}
     return RetentionOverride(queue=queue, archive=archive, **ages, **numbers)  # type: ignore[arg-type]
 
 
 def seconds_of(options: PruneOptions) -> float | None:
     """Return how long a run may take. Raises InvalidTask."""
-    seconds = options.get("max_seconds")
-    if seconds is not None and (not isinstance(seconds, int | float) or isinstance(seconds, bool) or not seconds > 0):
-        raise InvalidTask(f"max_seconds must be a number above 0, got {str(seconds)[:100]}")
+    seconds: float | None = optional(_some_seconds)("max_seconds", options.get("max_seconds"))
     return seconds

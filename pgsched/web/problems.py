@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -21,15 +20,14 @@ from pgsched.domain.errors import (
     DatabaseUnavailable,
     InvalidLock,
     InvalidTask,
+    InvalidValue,
     PermissionRefused,
     PgschedError,
     SchemaMismatch,
     TaskNotFound,
     TransitionRefused,
+    shown,
 )
-from pgsched.domain.records import Task
-from pgsched.domain.task_filters import TaskFilters
-from pgsched.domain.task_spec import TaskOptions
 from pgsched.observability.logs import get_logger
 from pgsched.web.access import AccessDenied
 from pgsched.web.paths import href, route_path
@@ -51,28 +49,7 @@ _STATUS: Mapping[type[PgschedError], int] = {
     DatabaseUnavailable: 503,
     SchemaMismatch: 503,
 }
-_FIELDS = (
-    {f.name for f in fields(Task)}
-    | set(TaskOptions.__annotations__)
-    | set(TaskFilters.__annotations__)
-    | {
-        "limit",
-        "before",
-        "older_than",
-        "cursor",
-        "action",
-        "delay_ms",
-        "within",
-        "n",
-        "ordering",
-        "ageing",
-        "per",
-        "rate",
-        "days",
-    }
-)
 _UNQUOTED = ("payload", "metadata", "token")
-_LONGEST_SHOWN = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,23 +97,10 @@ def problem_of(error: Exception) -> Problem:
     if status == 500:
         return Problem(status=500, detail="internal error; its cause is in the log of the server")
     detail = str(error)
-    if status == 422:
-        name = field_of(detail)
-        return Problem(status=status, detail=detail, field=name, rule=_rule_of(detail) if name else None)
+    if isinstance(error, InvalidValue):
+        rule = None if error.field is None else error.sentence
+        return Problem(status=status, detail=detail, field=error.field, rule=rule)
     return Problem(status=status, detail=detail, headers={"Retry-After": str(RETRY_SECONDS)} if status == 503 else None)
-
-
-def field_of(message: str) -> str | None:
-    """The field that one of our messages is about: it begins with its name, or names it first in its clause."""
-    words: list[str] = re.findall(r"[A-Za-z_]+", message)
-    if words and words[0] in _FIELDS:
-        return words[0]
-    known = [word for word in words if word in _FIELDS and "_" in word]
-    return known[0] if known else None
-
-
-def _rule_of(message: str) -> str:
-    return re.split(r", got ", message, maxsplit=1)[0]
 
 
 def _invalid(errors: Sequence[Any]) -> Problem:
@@ -158,11 +122,10 @@ def _one_invalid(error: Mapping[str, Any]) -> dict[str, str]:
     if error.get("type") == "json_invalid":
         return {"field": "body", "rule": "must be JSON", "detail": f"body must be JSON: {rule}"}
     value = error.get("input")
-    shown = ""
+    got = ""
     if isinstance(value, str | int | float | bool) and not name.startswith(_UNQUOTED):
-        text = repr(value)
-        shown = f", got {text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + '…'}"
-    return {"field": name, "rule": rule, "detail": f"{name}: {rule}{shown}"}
+        got = f", got {shown(value)}"
+    return {"field": name, "rule": rule, "detail": f"{name}: {rule}{got}"}
 
 
 def _trace(error: Exception) -> str:

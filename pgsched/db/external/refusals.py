@@ -63,17 +63,18 @@ def said_of(error: BaseException) -> Said | None:
                 diagnosis.message_primary,
                 diagnosis.constraint_name,
                 diagnosis.message_detail,
+                diagnosis.column_name,
             )
         told: Any = found  # asyncpg
         if isinstance(getattr(told, "sqlstate", None), str) and hasattr(told, "constraint_name"):
-            return _said(told.sqlstate, told.message, told.constraint_name, told.detail)
+            return _said(told.sqlstate, told.message, told.constraint_name, told.detail, told.column_name)
         found = getattr(found, "orig", None) or found.__cause__
     return None
 
 
-def _said(state: str, message: str | None, constraint: str | None, detail: str | None) -> Said | None:
+def _said(state: str, message: str | None, *told: str | None) -> Said | None:
     try:
         kind = errors.lookup(state)
     except KeyError:
         return None
-    return Said(kind, message or state, constraint, detail)
+    return Said(kind, message or state, *told)

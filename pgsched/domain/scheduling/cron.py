@@ -200,7 +200,7 @@ def parse_cron(expression: str, known: frozenset[str] = frozenset()) -> Cron:
         return _parse(expression, known)
     except Refused as refused:
         shown = expression if len(expression) <= _LONGEST_SHOWN else expression[:60] + "…"
-        raise InvalidCron(f'cron expression "{shown}": {refused}') from None
+        raise InvalidCron(str(refused), field="cron", subject=f'cron expression "{shown}":') from None
 
 
 def _parse(expression: str, known: frozenset[str]) -> Cron:

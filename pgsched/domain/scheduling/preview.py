@@ -8,16 +8,17 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, TypeAlias, TypedDict
 
-from pgsched.domain.errors import InvalidCron, InvalidTask
+from pgsched.domain.errors import Described, InvalidCron, InvalidTask
 from pgsched.domain.interval import Interval
 from pgsched.domain.scheduling.cron import Cron, parse_cron
 from pgsched.domain.scheduling.cron_words import describe
-from pgsched.domain.scheduling.recurrence import Schedule, first_tick, next_after, validate
+from pgsched.domain.scheduling.recurrence import Schedule, first_tick, next_after
 from pgsched.domain.scheduling.time_zones import load_zone, to_wall
 from pgsched.domain.task_spec import TaskSpec
-from pgsched.domain.validation import Duration, interval_of
+from pgsched.domain.validation import Duration, aware, interval_of, whole
 
 MAX_TICKS = 10_000
+check_n = whole(1, MAX_TICKS)
 Calendars: TypeAlias = Mapping[str, Collection[str]]
 """Names of calendars, and the days of each."""
 
@@ -67,10 +68,9 @@ def preview(
     ``calendars``: the days of each calendar that the expression names, by its name; :meth:`Client.preview` reads them.
     Raises InvalidCron, InvalidTimezone and InvalidTask, by the rules of ``schedule()``.
     """
-    if not 1 <= n <= MAX_TICKS:
-        raise InvalidTask(f"n must be between 1 and {MAX_TICKS}, got {n}")
-    if after is not None and after.utcoffset() is None:
-        raise InvalidTask(f"after must have a time zone, got {after}")
+    check_n("n", n)
+    if after is not None:
+        aware("after", after)
     schedule = schedule_of(cron, every=every, timezone=timezone, start=start, end=end, times=times, calendars=calendars)
     return [tick.at for tick in ticks_of(schedule, after=after or datetime.now(UTC), n=n)]
 
@@ -89,7 +89,7 @@ def schedule_of(
     if cron is None and every is None:
         raise InvalidTask("a schedule must have either cron or every")
     TaskSpec(task_type="preview", cron=cron, every=every, times=times, timezone=timezone, start=start, end=end)
-    schedule = Schedule(
+    return Schedule(
         cron_expression=cron,
         timezone=timezone,
         start_date=start,
@@ -100,8 +100,6 @@ def schedule_of(
         catchup_window=None,
         left_out=_days_of(cron, calendars),
     )
-    validate(schedule)
-    return schedule
 
 
 def calendars_of(cron: str | None) -> frozenset[str]:
@@ -114,13 +112,17 @@ def _days_of(cron: str | None, calendars: Calendars | None) -> tuple[str, ...]:
     names = frozenset() if but is None else but.calendars
     if names and calendars is None:
         raise InvalidTask(
-            f'cron expression "{cron}": the days of a calendar are in the database: ask Client.preview there, or'
-            " pgsched.next_ticks"
+            "the days of a calendar are in the database: ask Client.preview there, or pgsched.next_ticks",
+            field="cron",
+            subject=f'cron expression "{cron}":',
         )
     known = calendars or {}
     for name in sorted(names - set(known)):
         raise InvalidCron(
-            f'cron expression "{cron}": option except names a calendar that is not in pgsched.calendars, got "@{name}"'
+            "option except names a calendar that is not in pgsched.calendars",
+            field="cron",
+            subject=f'cron expression "{cron}":',
+            value=Described(f'"@{name}"'),
         )
     return tuple(sorted({day for name in names for day in known[name]}))
 

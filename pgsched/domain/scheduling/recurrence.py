@@ -19,8 +19,6 @@ from pgsched.domain.scheduling.cron import Cron, next_tick, parse_cron, previous
 from pgsched.domain.scheduling.interval_grid import Grid
 from pgsched.domain.scheduling.time_zones import load_zone
 
-ON_MISSED = ("once", "skip", "all")
-
 # A tick that starts later than this counts as missed. A healthy worker starts one within a second and looks
 # by itself every five (the poll interval), so ten seconds are two polls: more means that nothing ran.
 MISSED_AFTER = timedelta(seconds=10)
@@ -79,29 +77,6 @@ class Booking(NamedTuple):
 
     next_tick: datetime | None
     overlapped: int
-
-
-def validate(schedule: Schedule) -> None:
-    """Check that a schedule can be planned.
-
-    Raises InvalidCron, InvalidTimezone or InvalidTask, naming the column, the value and the rule.
-    """
-    load_zone(schedule.timezone)
-    if (schedule.cron_expression is None) == (schedule.repeat_interval is None):
-        raise InvalidTask("a schedule must have either a cron_expression or a repeat_interval")
-    _ = schedule.cron
-    interval, window = schedule.repeat_interval, schedule.catchup_window
-    if interval is not None and (min(interval) < 0 or max(interval) == 0):
-        raise InvalidTask(f"repeat_interval must be longer than nothing, got {interval.to_text()}")
-    if window is not None and min(window) < 0:
-        raise InvalidTask(f"catchup_window must not be negative, got {window.to_text()}")
-    if schedule.repeat_count is not None and schedule.repeat_count < 1:
-        raise InvalidTask(f"repeat_count must be at least 1, got {schedule.repeat_count}")
-    if schedule.on_missed not in ON_MISSED:
-        raise InvalidTask(f'on_missed must be one of {", ".join(ON_MISSED)}, got "{schedule.on_missed}"')
-    start, end = schedule.start_date, schedule.end_date
-    if start is not None and end is not None and end < start:
-        raise InvalidTask(f"end_date must not be before start_date, got {end} and {start}")
 
 
 def first_tick(schedule: Schedule, anchor: datetime) -> datetime | None:

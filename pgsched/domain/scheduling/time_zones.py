@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from pgsched.domain.errors import InvalidTimezone
+from pgsched.domain.errors import Described, InvalidTimezone
 
 SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
@@ -34,7 +34,9 @@ def load_zone(name: str) -> ZoneInfo:
     """
     shown = name if len(name) <= _MAX_NAME else name[:_MAX_NAME] + "…"
     refused = InvalidTimezone(
-        f'timezone must be a name of the IANA time zone database, as "Europe/Berlin", got "{shown}"'
+        'must be a name of the IANA time zone database, as "Europe/Berlin"',
+        field="timezone",
+        value=Described(f'"{shown}"'),
     )
     if len(name) > _MAX_NAME or not _NAME.fullmatch(name) or name.startswith(_NOT_IANA):
         raise refused

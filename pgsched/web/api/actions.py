@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 from starlette.responses import Response
 
-from pgsched.db.task_commands import MAX_CHANGED
+from pgsched.db.task_commands import ACTIONS, MAX_CHANGED
 from pgsched.domain.records import to_json_able
 from pgsched.domain.task_filters import SECRETS, TaskFilters
 from pgsched.web.access import Operator
@@ -115,7 +115,7 @@ class Bulk(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    action: StrictStr = Field(json_schema_extra={"enum": ["enable", "disable", "run", "cancel", "retry", "delete"]})
+    action: StrictStr = Field(json_schema_extra={"enum": list(ACTIONS)})
     filter: BulkFilter
     limit: StrictInt = Field(
         MAX_CHANGED,

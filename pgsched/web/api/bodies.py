@@ -12,21 +12,16 @@ from starlette.requests import Request
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.interval import Interval
 from pgsched.domain.json_text import KeyTwice, unique_keys
+from pgsched.domain.validation import RULES, WORDS, refused, whole
 from pgsched.web.api.values import Duration, Moment
 from pgsched.web.guard import SAFE_METHODS
 
-SHORT: Final = {
-    "task_name": "name",
-    "scheduled_for": "at",
-    "cron_expression": "cron",
-    "repeat_interval": "every",
-    "repeat_count": "times",
-    "start_date": "start",
-    "end_date": "end",
-}
-"""The columns that have a shorter name as well: those of the options of ``schedule()``."""
+SHORT: Final = {rule.parameter: name for name, rule in RULES.items()} | {"scheduled_for": "at"}
+"""The option of ``schedule()`` for each column; where the names differ, either may be given."""
 MAX_DELAY_MS: Final = 10**14
 """More than the 1,000 years that a delay may have."""
+
+_delay_ms = whole(0, MAX_DELAY_MS, rule=f"be between 0 and {MAX_DELAY_MS}")
 
 Object = Annotated[dict[str, Any], WithJsonSchema({"type": "object"})]
 Text = StrictStr | None
@@ -44,8 +39,8 @@ async def check_keys(request: Request) -> None:
             raise InvalidTask(f"the body must be JSON without repeated keys: {error}") from None
 
 
-def _words(*words: str) -> dict[str, Any]:
-    return {"enum": [*words, None]}
+def _words(option: str) -> dict[str, Any]:
+    return {"enum": [*WORDS[option], None]}
 
 
 class TaskFields(BaseModel):
@@ -82,21 +77,21 @@ class TaskFields(BaseModel):
     user_id: Text = None
     created_by: Text = None
     max_attempts: Whole = Field(None, description="1 to 1,000; 3 when left out.")
-    backoff: Text = Field(None, json_schema_extra=_words("exponential", "linear", "fixed"))
+    backoff: Text = Field(None, json_schema_extra=_words("backoff"))
     backoff_delay: Duration | None = None
     backoff_max: Duration | None = Field(None, description="The longest delay; at least the first.")
     backoff_factor: Number = Field(None, description="By what an exponential delay grows; 2 when left out.")
     backoff_jitter: Number = Field(None, description="Spread of the delays, as a share of them; 0.2 when left out.")
     timeout: Duration | None = Field(None, description="Of one attempt.")
-    on_missed: Text = Field(None, json_schema_extra=_words("once", "skip", "all"))
+    on_missed: Text = Field(None, json_schema_extra=_words("on_missed"))
     catchup_window: Duration | None = None
-    overlap: Text = Field(None, json_schema_extra=_words("skip", "allow"))
+    overlap: Text = Field(None, json_schema_extra=_words("overlap"))
     jitter: Duration | None = None
     enabled: StrictBool | None = Field(None, description="False: paused.")
     parent_id: Whole = None
     depends_on: list[StrictInt] | None = Field(None, description="The ids of tasks to wait for.")
-    dependency_mode: Text = Field(None, json_schema_extra=_words("all", "any"))
-    on_dependency_dead: Text = Field(None, json_schema_extra=_words("cancel", "run", "wait"))
+    dependency_mode: Text = Field(None, json_schema_extra=_words("dependency_mode"))
+    on_dependency_dead: Text = Field(None, json_schema_extra=_words("on_dependency_dead"))
     concurrency_key: Text = None
     alert_if_no_success_for: Duration | None = Field(None, description="Silent: no success for so long.")
     alert_if_running_for: Duration | None = Field(None, description="Too long: an attempt runs for so long.")
@@ -132,13 +127,9 @@ def options_of(body: TaskFields, *, empties: bool) -> dict[str, Any]:
             continue
         option = "delay" if name == "delay_ms" else SHORT.get(name, name)
         if option in said_by:
-            raise InvalidTask(f"{name} must not be given beside {said_by[option]}: they are one and the same")
+            raise refused(name, f"not be given beside {said_by[option]}: they are one and the same", ...)
         said_by[option] = name
-        options[option] = _milliseconds(value) if name == "delay_ms" else value
+        if name == "delay_ms" and value is not None:
+            value = Interval(microseconds=1000 * _delay_ms(name, value))
+        options[option] = value
     return options
-
-
-def _milliseconds(value: int | None) -> Interval | None:
-    if value is not None and not 0 <= value <= MAX_DELAY_MS:
-        raise InvalidTask(f"delay_ms must be between 0 and {MAX_DELAY_MS}, got {str(value)[:50]}")
-    return None if value is None else Interval(microseconds=value * 1000)

@@ -28,7 +28,7 @@ def read_cursor(kind: str, cursor: str, *types: type) -> list[Any]:
             raise ValueError
         return [_value(value, wanted) for value, wanted in zip(found[1:], types, strict=True)]
     except (ValueError, RecursionError):
-        raise InvalidTask("cursor must be the next_cursor of an answer of this very list") from None
+        raise InvalidTask("must be the next_cursor of an answer of this very list", field="cursor") from None
 
 
 def _value(value: Any, wanted: type) -> Any:

@@ -11,8 +11,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from pgsched.domain.errors import InvalidTask
-from pgsched.domain.validation import shown
+from pgsched.domain.validation import one_of
 from pgsched.web.access import Viewer, shows_payloads
 from pgsched.web.announcements import LISTENING, Event, Subscription
 from pgsched.web.api.documented import Responses, empty_answer
@@ -22,6 +21,7 @@ from pgsched.web.state import WebState, state_of
 router = APIRouter(tags=["events"])
 
 KINDS: Final = ("completed", "failed", "dead", "cancelled")
+_kind = one_of(*KINDS)
 KEEP_ALIVE: Final = 15.0
 """Seconds without an event after which a comment is sent, so that proxies do not end the stream."""
 
@@ -56,8 +56,7 @@ async def follow_events(
     told, so read the tasks that matter afresh. Errors are null for viewers where payloads are hidden.
     """
     for kind in event or ():
-        if kind not in KINDS:
-            raise InvalidTask(f"event must be one of {', '.join(KINDS)}, got {shown(kind)}")
+        _kind("event", kind)
     wanted = {"queue": queue, "task_type": task_type, "event": event}
     state = state_of(request)
     await state.client.database.address()  # a database that is not there is an answer, not a stream

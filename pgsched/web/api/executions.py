@@ -12,8 +12,7 @@ from starlette.responses import Response
 
 from pgsched.db.commands import MAX_LIMIT
 from pgsched.db.page_commands import EXECUTION_STATUSES
-from pgsched.domain.errors import InvalidTask
-from pgsched.domain.validation import interval_of
+from pgsched.domain.validation import interval_of, refused, whole
 from pgsched.web.access import Viewer
 from pgsched.web.api import examples
 from pgsched.web.api.cursors import read_cursor, write_cursor
@@ -61,9 +60,7 @@ async def list_all_executions(
     """
     seconds = math.ceil(interval_of("within", within).seconds)
     if not 1 <= seconds <= LONGEST:
-        raise InvalidTask(f"within must be between 1 second and {LONGEST // 86_400} days, got {within[:100]!r}")
-    if not 1 <= limit <= MAX_LIMIT:
-        raise InvalidTask(f"limit must be between 1 and {MAX_LIMIT}, got {str(limit)[:30]}")
+        raise refused("within", f"be between 1 second and {LONGEST // 86_400} days", within)
     place = None if cursor is None else read_cursor("attempts", cursor, datetime, int, int)
     found = await find_attempts(
         state_of(request).client.database,
@@ -72,7 +69,7 @@ async def list_all_executions(
         task_type=task_type,
         status=status,
         before=None if place is None else (place[0], place[1], place[2]),
-        limit=limit,
+        limit=whole(1, MAX_LIMIT)("limit", limit),
     )
     following = None if found.next_before is None else write_cursor("attempts", *found.next_before)
     return reply(request, actor, {"items": [one.as_dict() for one in found.found], "next_cursor": following})

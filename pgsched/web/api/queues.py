@@ -8,8 +8,9 @@ from fastapi import APIRouter, Body, Path, Request
 from pydantic import BaseModel, ConfigDict, Field, RootModel, StrictBool, StrictInt, StrictStr
 from starlette.responses import Response
 
-from pgsched.domain.errors import InvalidTask
+from pgsched.domain.errors import Described
 from pgsched.domain.records import QueueSettings
+from pgsched.domain.validation import refused
 from pgsched.web.access import Actor, Operator, Viewer
 from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, reply
@@ -95,7 +96,7 @@ async def set_queue(
     given = {key: getattr(body, key) for key in body.model_fields_set}
     for key in ("ordering", "events"):
         if key in given and given[key] is None:
-            raise InvalidTask(f"{key} must have a value, got null")
+            raise refused(key, "have a value", Described("null"))
     events = given.pop("events", None)
     async with audited(request, actor, "queue.set", queue=name) as change:
         was = await change.client.queue(name)

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from pgsched.domain.errors import InvalidTask
 from pgsched.domain.records import to_json_able
 from pgsched.domain.scheduling.preview import explain, schedule_of, ticks_of
+from pgsched.domain.validation import whole
 from pgsched.web.access import Viewer
 from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, reply
@@ -22,6 +22,7 @@ from pgsched.web.state import state_of
 router = APIRouter(tags=["schedules"])
 
 MAX_TICKS = 1000
+_ticks = whole(1, MAX_TICKS)
 
 
 @router.get("/schedules/preview", summary="Preview a schedule", responses=answers(PreviewShape, examples.PREVIEW))
@@ -38,8 +39,7 @@ async def preview_schedule(
     n: Annotated[int, Query(description="So many ticks are told, 1 to 1,000.")] = 5,
 ) -> Response:
     """In words, and its next ticks: in UTC, on the wall clock of the zone, and what a change of the clocks does."""
-    if not 1 <= n <= MAX_TICKS:
-        raise InvalidTask(f"n must be between 1 and {MAX_TICKS}, got {n}")
+    _ticks("n", n)
     calendars = await state_of(request).client.calendar_days(cron)
 
     def work() -> dict[str, Any]:

@@ -8,9 +8,10 @@ from fastapi import APIRouter, Body, Path, Query, Request
 from starlette.responses import Response
 
 from pgsched.db.task_commands import check_inserted
-from pgsched.domain.errors import InvalidTask
+from pgsched.domain.errors import Described
 from pgsched.domain.records import Task
 from pgsched.domain.scheduled import OnConflict
+from pgsched.domain.validation import refused
 from pgsched.web.access import Operator, Viewer
 from pgsched.web.api import examples
 from pgsched.web.api.bodies import NewGroup, NewTask, TaskEdit, options_of
@@ -140,7 +141,7 @@ async def update_task(
     """What is left out stays, null empties. An edited schedule is planned afresh; a run under way is not disturbed."""
     options = options_of(body, empties=True)
     if "payload" in body.model_fields_set and body.payload is None:
-        raise InvalidTask("payload must have a value, got null")
+        raise refused("payload", "have a value", Described("null"))
     async with audited(request, actor, "task.update", task_id=id) as change:
         await change.client.update(id, body.payload, **options)
         task = await change.client.get(id)

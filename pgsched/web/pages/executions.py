@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from pgsched.db.page_commands import EXECUTION_STATUSES
-from pgsched.domain.errors import InvalidTask
+from pgsched.domain.validation import one_of
 from pgsched.web.access import Viewer
 from pgsched.web.attempts import find_attempts
 from pgsched.web.pages.forms import moment, optional_number
@@ -17,6 +17,7 @@ from pgsched.web.pages.shown import client_of, link, show
 PER_PAGE = 50
 SPANS = {"15m": 900, "1h": 3_600, "6h": 21_600, "1d": 86_400, "7d": 604_800, "30d": 2_592_000}
 """How far back one may look, by the word for it."""
+_within = one_of(*SPANS)
 
 router = APIRouter()
 
@@ -27,11 +28,9 @@ async def executions(request: Request, actor: Viewer) -> Response:
     names = ("queue", "task_type", "status", "within")
     asked = {name: request.query_params.get(name, "").strip() for name in names}
     asked["within"] = asked["within"] or "1h"
-    if asked["within"] not in SPANS:
-        raise InvalidTask(f"within must be one of {', '.join(SPANS)}, got {asked['within'][:100]!r}")
     found = await find_attempts(
         client_of(request).database,
-        seconds=SPANS[asked["within"]],
+        seconds=SPANS[_within("within", asked["within"])],
         queue=asked["queue"] or None,
         task_type=asked["task_type"] or None,
         status=asked["status"] or None,

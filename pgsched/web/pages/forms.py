@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Final, cast
 from urllib.parse import parse_qsl
 
 from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 
 from pgsched.domain.errors import InvalidTask
-from pgsched.domain.json_text import unique_keys
+from pgsched.domain.json_text import read_object
 from pgsched.domain.scheduling.time_zones import instant_of, load_zone
 from pgsched.domain.task_spec import TaskOptions
+from pgsched.domain.validation import RULES, refused
 
 MAX_FORM = 4 * 1024 * 1024
 """Bytes of the longest form: a payload of 1 MiB, each byte written as three."""
 MAX_FIELDS = 1_000
-_TEXTS = ("name", "queue", "timezone", "backoff", "on_missed", "overlap", "tenant_id", "user_id", "concurrency_key")
-_NUMBERS = ("priority", "max_attempts", "times")
-_ALERTS = ("alert_if_no_success_for", "alert_if_running_for")
-_DURATIONS = ("every", "backoff_delay", "backoff_max", "timeout", "jitter", "catchup_window", *_ALERTS)
-_FLOATS = ("backoff_factor", "backoff_jitter")
-_TIMES = ("at", "start", "end")
-_CLEARABLE = (
-    "name", "tenant_id", "user_id", "concurrency_key", "every", "times", "timeout", "jitter", "catchup_window", "start",
-    "end", "backoff_factor", "backoff_jitter", *_ALERTS,
-)  # fmt: skip
 
 
 async def read_form(request: Request) -> dict[str, str]:
@@ -52,17 +43,7 @@ Form = Annotated[dict[str, str], Depends(read_form)]
 def payload_of(form: dict[str, str]) -> dict[str, Any] | None:
     """Return the payload of a form; None when the field is not there or empty."""
     text = form.get("payload", "").strip()
-    if not text:
-        return None
-    try:
-        value = json.loads(text, object_pairs_hook=unique_keys)
-    except json.JSONDecodeError as error:
-        raise InvalidTask(f"payload must be JSON: {error.msg}") from None
-    except (ValueError, RecursionError) as error:
-        raise InvalidTask(f"payload must be JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise InvalidTask('payload must be a JSON object, as {"name": 1}')
-    return value
+    return read_object(text, "payload") if text else None
 
 
 def options_of(form: dict[str, str], *, clearing: bool = False) -> TaskOptions:
@@ -71,36 +52,22 @@ def options_of(form: dict[str, str], *, clearing: bool = False) -> TaskOptions:
     With ``clearing`` an empty field empties its column, where a column may be empty; else it is left to the default.
     """
     options: dict[str, Any] = {}
-    for name in (*_TEXTS, *_NUMBERS, *_DURATIONS, *_FLOATS, *_TIMES):
+    for name, read in _READ_AS.items():
         text = form.get(name, "").strip()
         if text:
-            options[name] = _read(name, text)
-        elif clearing and name in form and name in _CLEARABLE:
+            options[name] = read(name, text)
+        elif clearing and name in form and RULES[name].may_be_empty:
             options[name] = None
-    if form.get("cron", "").strip():
-        options["cron"] = form["cron"].strip()
-    elif clearing and "cron" in form:
-        options["cron"] = None
     if "tags" in form and (clearing or form["tags"].strip()):
         options["tags"] = [tag.strip() for tag in form["tags"].split(",") if tag.strip()]
     return cast(TaskOptions, options)
-
-
-def _read(name: str, text: str) -> Any:
-    if name in _NUMBERS:
-        return whole_number(name, text)
-    if name in _FLOATS:
-        return number(name, text)
-    if name in _TIMES:
-        return moment(name, text)
-    return text
 
 
 def whole_number(name: str, text: str) -> int:
     """Read a whole number. Raises InvalidTask."""
     digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdigit()) or len(digits) > 19:
-        raise InvalidTask(f"{name} must be a whole number, got {text[:100]!r}")
+        raise refused(name, "be a whole number", text)
     return int(text)
 
 
@@ -109,7 +76,7 @@ def number(name: str, text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise InvalidTask(f"{name} must be a number, got {text[:100]!r}") from None
+        raise refused(name, "be a number", text) from None
 
 
 def optional_number(name: str, text: str | None) -> int | None:
@@ -123,4 +90,25 @@ def moment(name: str, text: str, timezone: str = "UTC") -> datetime:
         at = datetime.fromisoformat(text)
         return instant_of(at, load_zone(timezone)) if at.tzinfo is None else at.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise InvalidTask(f"{name} must be a time as 2030-01-31T12:00, got {text[:100]!r}") from None
+        raise refused(name, "be a time as 2030-01-31T12:00", text) from None
+
+
+def yes_or_no(name: str, text: str) -> bool:
+    """Read a choice of two. Raises InvalidTask."""
+    if text not in ("yes", "no"):
+        raise refused(name, "be yes or no", text)
+    return text == "yes"
+
+
+_TEXTS = (
+    "name", "queue", "timezone", "cron", "every", "backoff", "backoff_delay", "backoff_max", "timeout", "on_missed",
+    "overlap", "jitter", "catchup_window", "tenant_id", "user_id", "concurrency_key", "alert_if_no_success_for",
+    "alert_if_running_for",
+)  # fmt: skip
+_READ_AS: Final[Mapping[str, Callable[[str, str], Any]]] = {
+    **dict.fromkeys(_TEXTS, lambda _name, text: text),
+    **dict.fromkeys(("priority", "max_attempts", "times"), whole_number),
+    **dict.fromkeys(("backoff_factor", "backoff_jitter"), number),
+    **dict.fromkeys(("at", "start", "end"), moment),
+}
+"""The options that forms have a field for, and how its text is read; what it must be is their rule."""

@@ -13,16 +13,17 @@ from pgsched.client.async_client import AsyncClient
 from pgsched.db import page_commands
 from pgsched.db.page_commands import QueueSetup
 from pgsched.db.queue_commands import ORDERINGS, QueueLimits, QueueOptions, set_queue
-from pgsched.db.settings_commands import FOREVER, LONGEST_RETENTION, RETENTION
+from pgsched.db.settings_commands import RETENTION
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.interval import Interval
 from pgsched.domain.records import Pruned
-from pgsched.domain.validation import MAX_INTEGER
+from pgsched.domain.retention_age import FOREVER, LONGEST
+from pgsched.domain.validation import MAX_INTEGER, refused
 from pgsched.ops.prune import preview
 from pgsched.web.access import Actor, Operator, Viewer
 from pgsched.web.audit import audited, note_settings
 from pgsched.web.formats import duration
-from pgsched.web.pages.forms import Form, optional_number
+from pgsched.web.pages.forms import Form, optional_number, yes_or_no
 from pgsched.web.pages.overview import queue_rows
 from pgsched.web.pages.shown import client_of, done, run, show
 from pgsched.web.pages.surveys import surveys_of
@@ -66,7 +67,7 @@ async def settings(request: Request, actor: Operator) -> Response:
     """Show the settings of a queue, which need not be there yet, as a form."""
     name = request.query_params.get("queue", "").strip()
     if not name:
-        raise InvalidTask("queue must have a name, got ''")
+        raise refused("queue", "have a name", name)
     async with client_of(request).transaction() as client:
         await client.queue(name)  # a name that no queue may have is refused
         setup = await _setup(client, name)
@@ -119,9 +120,7 @@ async def apply(client: AsyncClient, setup: QueueSetup, form: dict[str, str]) ->
     if options:
         await client.set_queue(name, **options)
     if "events" in changed:
-        if form["events"] not in ("yes", "no"):
-            raise InvalidTask(f"events must be yes or no, got {form['events'][:100]!r}")
-        await client.set_queue_events(name, form["events"] == "yes")
+        await client.set_queue_events(name, yes_or_no("events", form["events"]))
     if changed & {*LIMITS, "per"}:
         limits = limits_of(was | form)
         if limits:
@@ -156,7 +155,7 @@ def kept_of(field: str, value: str) -> str | bool | None:
     if field != "archive" or not word:
         return word or None
     if word not in ("no", "yes"):
-        raise InvalidTask(f"archive must be yes, no or nothing, got {word[:100]!r}")
+        raise refused("archive", "be yes, no or nothing", word)
     return word == "yes"
 
 
@@ -168,8 +167,6 @@ def limits_of(form: dict[str, str]) -> QueueLimits:
         if number is not None:
             limits[name] = number
     per = form.get("per", "").strip()
-    if per and "rate" not in limits and "rate_per_key" not in limits:
-        raise InvalidTask(f"per is the time of a rate: it needs rate or rate_per_key, got {per[:100]!r} alone")
     return cast(QueueLimits, limits | ({"per": per} if per else {}))
 
 
@@ -190,7 +187,7 @@ def fields_of(setup: QueueSetup) -> dict[str, str]:
 
 
 def _age(interval: Interval | None) -> str:
-    if interval == LONGEST_RETENTION:
+    if interval == LONGEST:
         return FOREVER
     return duration(interval) or ("" if interval is None else "0s")
 

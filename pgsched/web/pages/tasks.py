@@ -14,7 +14,7 @@ from pgsched.domain.task_filters import MAX_VALUES, SCHEDULE_TYPES, SECRETS, STA
 from pgsched.web.access import Actor, Operator, Viewer, shows_payloads
 from pgsched.web.audit import audited
 from pgsched.web.finding import find_page
-from pgsched.web.pages.forms import Form, moment, optional_number, whole_number
+from pgsched.web.pages.forms import Form, moment, optional_number, whole_number, yes_or_no
 from pgsched.web.pages.shown import client_of, done, link, show
 from pgsched.web.pages.surveys import surveys_of
 from pgsched.web.paths import href
@@ -119,7 +119,7 @@ def asked_for(request: Request, actor: Actor, given: Mapping[str, str]) -> Asked
     filters: dict[str, Any] = {}
     for name, text in fields.items():
         if name in SECRETS and not shows_payloads(request, actor):
-            raise InvalidTask(f"{name} is not for viewers: payloads and errors are hidden from them")
+            raise InvalidTask("is not for viewers: payloads and errors are hidden from them", field=name)
         if name in _LISTS:
             filters[name] = [text]
         elif name == "priority":
@@ -129,9 +129,7 @@ def asked_for(request: Request, actor: Actor, given: Mapping[str, str]) -> Asked
         elif name in _TIMES:
             filters[name] = moment(name, text)
         elif name == "enabled":
-            if text not in ("yes", "no"):
-                raise InvalidTask(f"enabled must be yes or no, got {text[:100]!r}")
-            filters[name] = text == "yes"
+            filters[name] = yes_or_no(name, text)
         else:
             filters[name] = text
     return Asked(fields, cast(TaskFilters, filters))

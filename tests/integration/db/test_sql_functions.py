@@ -10,7 +10,7 @@ import pytest
 from psycopg import errors
 from psycopg.types.json import Jsonb
 
-from pgsched.db.error_mapping import describe_rule
+from pgsched.db.error_mapping import rule_of
 from tests.support.tables import (
     WORKER,
     insert_task,
@@ -382,7 +382,7 @@ def test_queue_s_settings_have_rules_too(db: Database, columns: str, rule: str) 
     ],
 )
 def test_rule_s_name_reads_as_a_sentence(rule: str, words: str) -> None:
-    assert describe_rule(rule) == words
+    assert " ".join(rule_of(rule)) == words
 
 
 # Edits by a plain UPDATE.

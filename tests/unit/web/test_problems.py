@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 
 import pytest
 from starlette.datastructures import Headers
@@ -10,7 +11,7 @@ from pgsched.domain.errors import DatabaseUnavailable, InvalidTask, PgschedError
 from pgsched.web.access import AccessDenied
 from pgsched.web.cache import Cached
 from pgsched.web.guard import check_same_site, is_own_origin
-from pgsched.web.problems import field_of, problem_of
+from pgsched.web.problems import problem_of
 from tests.support.engine import on_loop
 
 
@@ -39,21 +40,33 @@ def test_error_that_nobody_expected_says_nothing_of_its_cause(error: Exception) 
 
 
 def test_invalid_task_names_field_and_rule() -> None:
-    problem = problem_of(InvalidTask("priority must be between 1 and 10, got 99"))
+    problem = problem_of(InvalidTask("must be between 1 and 10", field="priority", value=99))
     assert (problem.field, problem.rule) == ("priority", "priority must be between 1 and 10")
+    assert problem.detail == "priority must be between 1 and 10, got 99"
 
 
 @pytest.mark.parametrize(
-    ("message", "field"),
+    ("error", "message", "field"),
     [
-        ("queue must have 1 to 100 characters", "queue"),
-        ("steps[2]: max_attempts must be at least 1", "max_attempts"),
-        ("the client is closed", None),
-        ("", None),
+        (InvalidTask("must have 1 to 100 characters", field="queue"), "queue must have 1 to 100 characters", "queue"),
+        (
+            InvalidTask("must be at least 1", field="max_attempts").within("steps[2]"),
+            "steps[2]: max_attempts must be at least 1",
+            "max_attempts",
+        ),
+        (
+            InvalidTask("must be text", field="tags", subject="each of tags", value="x" * 200),
+            f"each of tags must be text, got '{'x' * 99}…",
+            "tags",
+        ),
+        (InvalidTask("nothing to change was given"), "nothing to change was given", None),
+        (InvalidTask(""), "", None),
     ],
 )
-def test_field_is_read_from_the_message(message: str, field: str | None) -> None:
-    assert field_of(message) == field
+def test_error_knows_its_field_and_reads_as_one_line(error: InvalidTask, message: str, field: str | None) -> None:
+    problem = problem_of(pickle.loads(pickle.dumps(error)))
+    assert (str(error), problem.detail, problem.field) == (message, message, field)
+    assert (problem.rule is None) == (field is None)
 
 
 # Requests of other sites.

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pgsched.domain.errors import InvalidCron, InvalidTask, InvalidTimezone
 from pgsched.domain.interval import Interval
 from pgsched.domain.scheduling.recurrence import (
     COUNT_LIMIT,
@@ -21,7 +20,6 @@ from pgsched.domain.scheduling.recurrence import (
     first_tick,
     is_catchup,
     next_after,
-    validate,
 )
 from pgsched.domain.scheduling.time_zones import load_zone
 
@@ -450,7 +448,7 @@ def test_every_tick_of_a_life_is_later_than_the_one_before(
     assert ran == sorted(set(ran))
 
 
-# --- jitter and validation ---
+# --- jitter ---
 
 
 def jittered(task_id: int, jitter: Interval | None) -> float:
@@ -470,29 +468,3 @@ def test_the_jitter_is_spread_evenly() -> None:
     buckets = [sum(n <= seconds < n + 1 for seconds in found) for n in range(10)]
     assert min(buckets) > 140
     assert max(buckets) < 260
-
-
-@pytest.mark.parametrize(
-    ("schedule", "error", "rule"),
-    [
-        (EMPTY, InvalidTask, "either a cron_expression or a repeat_interval"),
-        (HOURLY._replace(repeat_interval=Interval(1, 0, 0)), InvalidTask, "either a cron_expression or"),
-        (HOURLY._replace(cron_expression="* * * *"), InvalidCron, "got 4"),
-        (HOURLY._replace(timezone="Mars"), InvalidTimezone, '"Mars"'),
-        (MONTHLY._replace(repeat_interval=Interval()), InvalidTask, "repeat_interval must be longer"),
-        (MONTHLY._replace(repeat_interval=Interval(1, -1, 0)), InvalidTask, "got 1 mons -1 days"),
-        (MONTHLY._replace(repeat_count=0), InvalidTask, "repeat_count must be at least 1, got 0"),
-        (HOURLY._replace(on_missed="maybe"), InvalidTask, 'one of once, skip, all, got "maybe"'),
-        (HOURLY._replace(catchup_window=Interval(0, 0, -1)), InvalidTask, "catchup_window must not be negative"),
-        (HOURLY._replace(start_date=NOON, end_date=NOON - DAY), InvalidTask, "end_date must not be before"),
-    ],
-)
-def test_a_schedule_that_cannot_be_planned_is_refused(schedule: Schedule, error: type[Exception], rule: str) -> None:
-    with pytest.raises(error) as refused:
-        validate(schedule)
-    assert rule in str(refused.value)
-
-
-def test_a_schedule_that_can_be_planned_is_accepted() -> None:
-    for schedule in (HOURLY, EVERY_MINUTE, MONTHLY, DAILY_BERLIN):
-        validate(schedule)
