@@ -97,7 +97,13 @@ LIMIT = click.IntRange(1, MAX_LIMIT_OF_QUEUE)
 @queue.command()
 @click.argument("name")
 @click.option("--concurrency", metavar="N", type=LIMIT, help="So many of its tasks run at once, over all workers.")
-@click.option("--per-key", metavar="N", type=LIMIT, help="So many with the same concurrency key run at once.")
+@click.option(
+    "--per-key",
+    "concurrency_per_key",
+    metavar="N",
+    type=LIMIT,
+    help="So many with the same concurrency key run at once.",
+)
 @click.option("--rate", metavar="N", type=LIMIT, help="So many start within --per.")
 @click.option(
     "--rate-per-key", metavar="N", type=LIMIT, help="So many with the same concurrency key start within --per."
@@ -105,28 +111,9 @@ LIMIT = click.IntRange(1, MAX_LIMIT_OF_QUEUE)
 @click.option("--per", metavar="DURATION", help="The time of a rate, as 1s, 1m, 1h.  [default: 1s]")
 @click.option("--none", "no_limits", is_flag=True, help="No limits.")
 @click.pass_obj
-def limit(
-    session: Session,
-    name: str,
-    concurrency: int | None,
-    per_key: int | None,
-    rate: int | None,
-    rate_per_key: int | None,
-    per: str | None,
-    no_limits: bool,
-) -> None:
+def limit(session: Session, /, name: str, no_limits: bool, **given: Any) -> None:
     """Limit what runs and starts of a queue, over all workers; instead of the limits it had."""
-    limits: QueueLimits = {}
-    if concurrency is not None:
-        limits["concurrency"] = concurrency
-    if per_key is not None:
-        limits["concurrency_per_key"] = per_key
-    if rate is not None:
-        limits["rate"] = rate
-    if rate_per_key is not None:
-        limits["rate_per_key"] = rate_per_key
-    if per is not None:
-        limits["per"] = per
+    limits = cast(QueueLimits, {limit: value for limit, value in given.items() if value is not None})
     if no_limits and limits:
         raise click.UsageError("--none excludes the other options")
     if not no_limits and not set(limits) - {"per"}:

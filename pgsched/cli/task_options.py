@@ -16,6 +16,7 @@ from pgsched.cli.options import (
     read_moment,
 )
 from pgsched.domain.task_spec import TaskOptions
+from pgsched.domain.validation import RULES
 
 _PAYLOAD = click.option(
     "--payload",
@@ -87,25 +88,15 @@ def group_options(command: Function) -> Function:
     return command
 
 
+_COLUMNS = {"key": "idempotency_key", "tenant": "tenant_id", "user": "user_id"}
+_WORDS = {column: word for word, column in _COLUMNS.items()}
+_KEPT = ("cron", "every", "created_by", "parent_id", "backoff_factor", "backoff_jitter")
 CLEARABLE = {
-    "name": "name",
-    "key": "idempotency_key",
-    "tenant": "tenant_id",
-    "user": "user_id",
-    "start": "start",
-    "end": "end",
-    "times": "times",
-    "timeout": "timeout",
-    "catchup-window": "catchup_window",
-    "jitter": "jitter",
-    "depends-on": "depends_on",
-    "concurrency-key": "concurrency_key",
-    "alert-if-no-success-for": "alert_if_no_success_for",
-    "alert-if-running-for": "alert_if_running_for",
+    _WORDS.get(name, name).replace("_", "-"): name
+    for name, rule in RULES.items()
+    if rule.may_be_empty and name not in _KEPT
 }
 """Options that a task may have none of, by the name that the command line gives them."""
-
-_COLUMNS = {"key": "idempotency_key", "tenant": "tenant_id", "user": "user_id"}
 
 
 def lacks_zone(given: dict[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from pgsched.db.sql_files import load_statement
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.records import read
 from pgsched.domain.scheduled import BackfillTick, Scheduled, SkippedTick
-from pgsched.domain.task_spec import TaskSpec
+from pgsched.domain.task_spec import TaskSpec, json_values
 from pgsched.domain.validation import aware
 
 
@@ -20,12 +20,9 @@ def upsert(specs: Iterable[TaskSpec]) -> Command[list[Scheduled]]:
     tasks = []
     for spec in specs:
         if spec.idempotency_key is None:
-            raise InvalidTask(f'on_conflict="update" needs an idempotency_key, and a task {spec.task_type!r} has none')
-        task = dict(spec.arguments())
-        for name in ("payload", "metadata"):
-            if name in task:
-                task[name] = json.loads(task[name])
-        tasks.append(task)
+            rule = f"needs an idempotency_key, and a task {spec.task_type!r} has none"
+            raise InvalidTask(rule, field="idempotency_key", subject='on_conflict="update"')
+        tasks.append(json_values(spec.arguments()))
     return Command(
         load_statement("upsert_tasks"),
         {"tasks": json.dumps(tasks)},

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from pgsched.db.session import Session
 from pgsched.db.sql_files import load_statement
+from pgsched.domain.task_spec import json_values
 
 
 class Declared(NamedTuple):
@@ -33,10 +34,7 @@ class DeclaredRow(NamedTuple):
 
 async def declare(session: Session, columns: dict[str, Any]) -> Declared:
     """Insert a declared schedule, or bring its row in step when the code says something new."""
-    given = {name: value for name, value in columns.items() if value is not None}
-    for name in ("payload", "metadata"):
-        if name in given:
-            given[name] = json.loads(given[name])
+    given = json_values({name: value for name, value in columns.items() if value is not None})
     cursor = await session.execute(load_statement("declare_schedule"), {"declaration": json.dumps(given)})
     rows = await cursor.fetchall()
     return Declared._make(rows[0])

@@ -6,10 +6,9 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from pgsched.domain.errors import ConfigError
+from pgsched.domain.errors import ConfigError, InvalidTask
+from pgsched.domain.validation import checked, whole
 
-MAX_NAME = 100
-"""The longest name of a queue: that of its domain in the database."""
 MAX_AT_ONCE = 10_000
 MAX_WEIGHT = 1_000
 
@@ -48,10 +47,10 @@ def parse_queue_spec(text: str) -> QueueSpec:
     assert suffix is not None  # it fits the empty end, too  # noqa: S101
     letters, shape = letters[: suffix.start()], shape[: suffix.start()]
     name = "".join(letters)
-    if not 1 <= len(name) <= MAX_NAME:
-        raise ConfigError(f"queues: a name must have 1 to {MAX_NAME} characters, got {text[: MAX_NAME + 1]!r}")
-    if any(ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in name):
-        raise ConfigError(f"queues: a name must not contain control characters, got {text!r}")
+    try:
+        checked("queue", name)
+    except InvalidTask as error:
+        raise ConfigError.of(error, field="queues", subject="queues: a name", value=text) from None
     most = _number(text, "at once", suffix["most"], MAX_AT_ONCE)
     weight = _number(text, "weight", suffix["weight"], MAX_WEIGHT) or 1
     if not set("*?") & set(shape):
@@ -126,6 +125,7 @@ def _expression(letter: str, shape: str) -> str:
 def _number(text: str, what: str, digits: str | None, highest: int) -> int | None:
     if digits is None:
         return None
-    if not 1 <= int(digits) <= highest:
-        raise ConfigError(f"queue {text!r}: {what} must be between 1 and {highest}, got {int(digits)}")
-    return int(digits)
+    try:
+        return int(whole(1, highest)(what, int(digits)))
+    except InvalidTask as error:
+        raise ConfigError.of(error, field="queues").within(f"queue {text!r}") from None

@@ -97,12 +97,7 @@ INDEXED: Final = ("ids", "idempotency_key", "parent_id")
 
 
 def _json_text(field: str, value: Any) -> str:
-    text = _search(field, value)
-    try:
-        wanted = read_object(text, field)
-    except InvalidTask:
-        raise refused(field, "be a JSON object", value) from None
-    return str(checked("payload", wanted))
+    return str(checked("payload", read_object(_search(field, value), field)))
 
 
 def _some(check: Check) -> Check:

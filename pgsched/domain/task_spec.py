@@ -219,7 +219,10 @@ def changed_columns(payload: Mapping[str, Any] | None, options: TaskOptions) -> 
     delay = columns.pop("delay", None)
     if "run_at" in columns:
         columns["scheduled_for"] = columns.pop("run_at")
-    for name in ("payload", "metadata"):
-        if columns.get(name) is not None:
-            columns[name] = json.loads(columns[name])
-    return columns, delay
+    return json_values(columns), delay
+
+
+def json_values(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments as JSON has them: what is JSON text among them, read."""
+    read = {name: json.loads(arguments[name]) for name in ("payload", "metadata") if arguments.get(name) is not None}
+    return {**arguments, **read}

@@ -5,13 +5,13 @@ A plan is a JSON object that any language can write; what is here makes one and 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias, TypedDict, Unpack
 
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.errors import Described, InvalidTask, shown
+from pgsched.domain.task_spec import json_values
 from pgsched.domain.validation import RULES, Check, Duration, flag, list_of, number, refused, text
 
 MAX_STEPS: Final = 10_000
@@ -209,8 +209,7 @@ def _checked(given: Mapping[str, Any], where: str) -> dict[str, Any]:
             fields[key] = check(key, value)
         except InvalidTask as error:
             raise error.within(where) from None
-        if key in ("payload", "metadata"):
-            fields[key] = json.loads(fields[key])
+    fields = json_values(fields)
     if fields["task_type"] == GROUP:
         try:
             fields["payload"] = checked_group(fields.get("payload", {}))

@@ -161,13 +161,9 @@ def kept_of(field: str, value: str) -> str | bool | None:
 
 def limits_of(form: dict[str, str]) -> QueueLimits:
     """Read the limits of a form. Raises InvalidTask."""
-    limits: dict[str, Any] = {}
-    for name in LIMITS:
-        number = optional_number(name, form.get(name))
-        if number is not None:
-            limits[name] = number
-    per = form.get("per", "").strip()
-    return cast(QueueLimits, limits | ({"per": per} if per else {}))
+    given: dict[str, Any] = {name: optional_number(name, form.get(name)) for name in LIMITS}
+    given["per"] = form.get("per", "").strip() or None
+    return cast(QueueLimits, {name: value for name, value in given.items() if value is not None})
 
 
 def fields_of(setup: QueueSetup) -> dict[str, str]:
