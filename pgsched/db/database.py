@@ -89,7 +89,7 @@ class Database:
 
     def __init__(self, *, dsn: str, pool_size: int) -> None:
         if not 1 <= pool_size <= MAX_POOL_SIZE:
-            raise ConfigError(f"pool_size must be between 1 and {MAX_POOL_SIZE}, got {pool_size}")
+            raise ConfigError(f"must be between 1 and {MAX_POOL_SIZE}", field="pool_size", value=pool_size)
         self._dsn = dsn
         self._size = pool_size
         self.standby = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pgsched.domain.errors import ConfigError
+from pgsched.domain.errors import ConfigError, Described
 from pgsched.domain.queue_selector import QueueSpec, parse_queue_specs
 
 CAPTURE_LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -76,14 +76,15 @@ class WorkerSettings:
 
 def _in_range(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
-        raise ConfigError(f"{name} must be between {low:g} and {high:g}, got {value:g}")
+        raise ConfigError(f"must be between {low:g} and {high:g}", field=name, value=Described(f"{value:g}"))
 
 
 def capture_level(level: str | None) -> str:
     """Return a level of ``logging`` in small letters, ``off`` for None. Raises ConfigError for anything else."""
     known = CAPTURE_OFF if level is None else str(level).lower()
     if known not in (*CAPTURE_LEVELS, CAPTURE_OFF):
-        raise ConfigError(f"capture_logs must be one of {', '.join(CAPTURE_LEVELS)}, {CAPTURE_OFF}, got {level}")
+        rule = f"must be one of {', '.join(CAPTURE_LEVELS)}, {CAPTURE_OFF}"
+        raise ConfigError(rule, field="capture_logs", value=Described(level))
     return known
 
 

@@ -149,7 +149,8 @@ class TaskSpec:
         arguments = {"task_type": checked("task_type", self.task_type)}
         for name, value in self.__dict__.items():
             if value is not None and name != "task_type":
-                arguments[RULES[name].parameter] = checked(name, value)
+                parameter, check, _ = RULES[name]
+                arguments[parameter] = check(name, value)
         if len(arguments) > 1 + ("payload" in arguments):
             self._check_together()
         object.__setattr__(self, "_arguments", arguments)
@@ -208,10 +209,10 @@ def changed_columns(payload: Mapping[str, Any] | None, options: TaskOptions) -> 
     TaskSpec(task_type="edit", **{name: value for name, value in given.items() if name != "times"})  # together
     columns: dict[str, Any] = {}
     for name, value in given.items():
-        rule = RULES[name]
-        if value is None and not rule.may_be_empty:
+        parameter, check, may_be_empty = RULES[name]
+        if value is None and not may_be_empty:
             raise refused(name, "have a value", None)
-        columns[rule.parameter] = _EMPTY.get(name) if value is None else rule.check(name, value)
+        columns[parameter] = _EMPTY.get(name) if value is None else check(name, value)
     if given.get("cron") is not None:
         columns |= {"repeat_interval": None, "repeat_count": None}
     elif given.get("every") is not None:

@@ -41,12 +41,10 @@ class WebSettings:
     def __post_init__(self) -> None:
         """Raise ConfigError for a value that makes no sense, or that would let strangers in."""
         if not 0 <= self.port <= 65535:
-            raise ConfigError(f"port must be between 0 and 65535, got {self.port}")
+            raise ConfigError("must be between 0 and 65535", field="port", value=self.port)
         if self.path_prefix and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", self.path_prefix):
-            raise ConfigError(
-                f"path_prefix must begin with / and not end with it, of letters, digits and . _ ~ -, "
-                f"got {self.path_prefix!r}"
-            )
+            rule = "must begin with / and not end with it, of letters, digits and . _ ~ -"
+            raise ConfigError(rule, field="path_prefix", value=self.path_prefix)
         for proxy in self.proxies:
             _check_proxy(proxy)
         tokens = {
@@ -99,15 +97,13 @@ def _check_proxy(proxy: str) -> None:
     try:
         ipaddress.ip_network(proxy)
     except ValueError:
-        raise ConfigError(
-            f"trusted_proxies must be IP addresses or networks as 10.0.0.0/8, with commas between them, "
-            f"got {proxy[:100]!r}"
-        ) from None
+        rule = "must be IP addresses or networks as 10.0.0.0/8, with commas between them"
+        raise ConfigError(rule, field="trusted_proxies", value=proxy) from None
 
 
 def _check_token(name: str, token: str) -> None:
     # The value is never shown.
     if not MIN_TOKEN <= len(token) <= MAX_TOKEN:
-        raise ConfigError(f"{name} must have {MIN_TOKEN} to {MAX_TOKEN} characters, got {len(token)}")
+        raise ConfigError(f"must have {MIN_TOKEN} to {MAX_TOKEN} characters", field=name, value=len(token))
     if not re.fullmatch(r"[!-~]+", token):
-        raise ConfigError(f"{name} must be of printable ASCII characters without spaces")
+        raise ConfigError("must be of printable ASCII characters without spaces", field=name)

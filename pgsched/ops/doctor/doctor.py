@@ -54,7 +54,7 @@ def known_checks(checks: Collection[str]) -> tuple[str, ...]:
     """Return these checks in their order, all for none. Raises ConfigError."""
     for name in checks:
         if name not in NAMES:
-            raise ConfigError(f"check must be one of {', '.join(NAMES)}, got {name!r}")
+            raise ConfigError(f"must be one of {', '.join(NAMES)}", field="check", value=name)
     return tuple(name for name in NAMES if name in checks) if checks else NAMES
 
 
