@@ -36,15 +36,16 @@ begin
   loop
     execute one.definition;
   end loop;
+  -- With a path of its own it would not be inlined into the statements that call it, so it names the clock.
+  execute regexp_replace(pg_get_functiondef('pgsched.is_claimable'::regproc), '(?<!\.)' || clocks,
+    'pgsched_clock.\1()', 'gi');
   for one in
     select p.oid::regprocedure as function,
       coalesce((select substr(c, 13) from unnest(p.proconfig) c where c like 'search_path=%'),
         'pg_catalog, pg_temp') as path
     from pg_proc p join pg_language l on l.oid = p.prolang
     where p.pronamespace = 'pgsched'::regnamespace and l.lanname in ('sql', 'plpgsql') and p.prosqlbody is null
-      and p.prosrc ~* clocks
-      -- Inlined into statements, which find the clock by the session's path; with a path of its own it would not be.
-      and p.proname <> 'is_claimable'
+      and p.prosrc ~* ('(?<!\.)' || clocks)
   loop
     if one.path !~ '\mpgsched_clock\M' then
       execute format('alter function %s set search_path = pgsched_clock, %s', one.function, one.path);
