@@ -16,8 +16,10 @@ from pgsched.domain.validation import RULES, WORDS, refused, whole
 from pgsched.web.api.values import Duration, Moment
 from pgsched.web.guard import SAFE_METHODS
 
-SHORT: Final = {rule.parameter: name for name, rule in RULES.items()} | {"scheduled_for": "at"}
-"""The option of ``schedule()`` for each column; where the names differ, either may be given."""
+SHORT: Final = {rule.parameter: name for name, rule in RULES.items() if rule.parameter not in (name, "run_at")} | {
+    "scheduled_for": "at"
+}
+"""The columns that have a shorter name as well: those of the options of ``schedule()``."""
 MAX_DELAY_MS: Final = 10**14
 """More than the 1,000 years that a delay may have."""
 

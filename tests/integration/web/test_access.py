@@ -45,7 +45,7 @@ def probed(dsn: str, settings: WebSettings | None = None) -> FastAPI:
         async with audited(request, actor, "task.cancel", task_id=id) as change:
             await change.client.cancel(id)
             if then_fail:
-                raise InvalidTask("priority must be between 1 and 10, got 99")
+                raise InvalidTask("must be between 1 and 10", field="priority", value=99)
         return {}
 
     @app.post("/api/v1/probe/{id}/payload")
