@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
+import inspect
 import itertools
 import os
 import re
@@ -9,9 +12,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -22,6 +26,8 @@ from tests.support.waiting import wait_until
 
 _RUN = pytest.StashKey[ExitStack]()
 _numbers = itertools.count(1)
+HANGS_SECONDS = 45.0
+"""After which an ``async`` test that hangs fails."""
 THREADS_END_SECONDS = 10.0
 """How long a thread that was told to end may take, on a busy machine."""
 
@@ -50,6 +56,20 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if _RUN in config.stash:
         config.stash[_RUN].close()
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+        item.obj = _limited(item.obj)
+
+
+def _limited(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Coroutine[Any, Any, None]]:
+    @functools.wraps(test)
+    async def run(*args: Any, **kwargs: Any) -> None:
+        async with asyncio.timeout(HANGS_SECONDS):
+            await test(*args, **kwargs)
+
+    return run
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from pgsched import AsyncClient, CalendarNotFound, Client, InvalidCron, InvalidT
 from pgsched.domain.scheduling.calendars import Calendar
 from pgsched.web.api import examples
 from tests.support.commands import Ended, pgsched
-from tests.support.engine import on_loop, rows
+from tests.support.engine import rows
 from tests.support.pages import Page, form_of
 from tests.support.tables import database, insert_task, task_row
 from tests.support.web_face import OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
@@ -105,7 +105,6 @@ def test_days_that_leave_a_schedule_none_are_refused(client: Client, dsn: str) -
     assert stored(dsn) == {"holidays": ["12-25"]}
 
 
-@on_loop
 async def test_async(dsn: str) -> None:
     async with AsyncClient(dsn) as client:
         assert await client.set_calendar("holidays", ["12-25"]) == "created"
@@ -150,7 +149,6 @@ def test_command_line(dsn: str, client: Client) -> None:
 # REST.
 
 
-@on_loop
 async def test_rest(dsn: str) -> None:
     url = f"{API}/calendars/holidays"
     async with web(dsn) as http:
@@ -183,7 +181,6 @@ async def test_rest(dsn: str) -> None:
     ]
 
 
-@on_loop
 async def test_viewers_see_calendars_and_change_none(dsn: str, client: Client) -> None:
     client.set_calendar("holidays", ["12-25"])
     async with web(dsn, PROTECTED, token=VIEWER_TOKEN) as http:
@@ -203,7 +200,6 @@ async def test_viewers_see_calendars_and_change_none(dsn: str, client: Client) -
 # The dashboard.
 
 
-@on_loop
 async def test_pages_list_edit_and_delete(dsn: str, client: Client) -> None:
     async with web(dsn, PROTECTED, token=OPERATOR_TOKEN) as http:
         empty = Page((await http.get("/calendars")).text)
@@ -268,7 +264,6 @@ def test_previews_read_the_calendars(client: Client, dsn: str) -> None:
     assert (nowhere.code, nowhere.error.startswith("cannot connect to PostgreSQL")) == (1, True)
 
 
-@on_loop
 async def test_previews_of_rest_and_the_dashboard_read_the_calendars(dsn: str, client: Client) -> None:
     client.set_calendar("holidays", ["12-25", "12-26", "12-27"])
     first = client.preview(CHRISTMAS, n=1)[0]

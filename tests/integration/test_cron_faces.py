@@ -11,7 +11,6 @@ from pgsched.client.async_client import AsyncClient
 from pgsched.client.client import Client
 from pgsched.domain.errors import InvalidTask
 from tests.support.commands import pgsched
-from tests.support.engine import on_loop
 from tests.support.tables import database
 from tests.support.web_face import web
 
@@ -36,7 +35,6 @@ def test_sql_takes_them_in_an_insert_and_in_a_call_of_schedule(dsn: str) -> None
     assert [f"{row['at'].astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" for row in ticks] == FIRST
 
 
-@on_loop
 async def test_both_clients_take_them_and_refuse_one_that_makes_no_sense(dsn: str) -> None:
     with Client(dsn) as client:
         task_id = client.schedule("mail", cron="0 9 * * *")
@@ -60,7 +58,6 @@ def test_the_command_line_takes_and_previews_them(dsn: str) -> None:
     assert kept(dsn) == [OPTIONS + " "]
 
 
-@on_loop
 async def test_rest_and_the_dashboard_take_and_preview_them(dsn: str) -> None:
     async with web(dsn) as http:
         made = await http.post("/api/v1/tasks", json={"task_type": "mail", "cron": OPTIONS})

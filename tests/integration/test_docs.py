@@ -24,7 +24,7 @@ from pgsched.domain.settings import WorkerSettings
 from pgsched.worker.worker import Worker
 from tests.support.doc_examples import PAGES, Block, Story, blocks, table, tables
 from tests.support.doc_programs import programs
-from tests.support.engine import handlers, nothing, on_loop
+from tests.support.engine import handlers, nothing
 from tests.support.processes import PgschedRunner
 from tests.support.tables import database, insert_task, set_dead, set_running
 from tests.support.waiting import wait_until, wait_until_async
@@ -145,7 +145,6 @@ def test_limit_is_that_of_the_program(what: str, limit: str, name: str) -> None:
 _LATE = ("pgsched_unhandled_due", "pgsched_executions_total", "pgsched_pruned_total", "pgsched_ticks_missed_total")
 
 
-@on_loop
 async def _scrape(dsn: str, found: dict[str, tuple[str, list[str]]]) -> None:
     worker = Worker(dsn=dsn, registry=handlers(mail=nothing), settings=WorkerSettings(), counts_table=True)
     running = asyncio.create_task(worker.run())
@@ -167,7 +166,7 @@ async def _scrape(dsn: str, found: dict[str, tuple[str, list[str]]]) -> None:
         found[name] = (kind, sorted(labels))
 
 
-def test_metrics_table_lists_every_metric(dsn: str) -> None:
+async def test_metrics_table_lists_every_metric(dsn: str) -> None:
     with database(dsn) as connection:
         insert_task(connection, "mail")
         insert_task(connection, "mail", repeat_interval="1 second")
@@ -177,7 +176,7 @@ def test_metrics_table_lists_every_metric(dsn: str) -> None:
         connection.execute("update pgsched.tasks set started_at = now() - interval '2 hours' where status = 'running'")
         connection.execute("update pgsched.settings set retention = '1 day'")
     found: dict[str, tuple[str, list[str]]] = {}
-    _scrape(dsn, found)
+    await _scrape(dsn, found)
     documented = table("operations", "Metrics")
     assert {
         row["name"]: (row["type"], sorted(row["labels"].replace(",", "").split())) for row in documented.rows

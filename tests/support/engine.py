@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any, ParamSpec
+from typing import Any
 
 import psycopg
 import pytest
@@ -23,22 +22,11 @@ from pgsched.worker.traces import Traces
 from pgsched.worker.worker import Worker
 from tests.support.waiting import wait_until_async
 
-P = ParamSpec("P")
 Rows = list[dict[str, Any]]
 
 NOW = datetime(2030, 6, 1, 12, tzinfo=UTC)
 PATIENCE = 15.0
 """Seconds after which a test that hangs is given up."""
-
-
-def on_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """Run an ``async`` test on an event loop of its own; one that hangs fails."""
-
-    @functools.wraps(test)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        asyncio.run(asyncio.wait_for(test(*args, **kwargs), 3 * PATIENCE))
-
-    return run
 
 
 def claimed(**columns: Any) -> Claimed:

@@ -11,7 +11,7 @@ from pgsched.app.app import App
 from pgsched.db.session import Session
 from pgsched.execution.registry import Registry
 from pgsched.worker.declared_schedules import declare_schedules, sync_schedules
-from tests.support.engine import engine, on_loop, rows, running_worker
+from tests.support.engine import engine, rows, running_worker
 from tests.support.tables import database, task_row
 from tests.support.waiting import wait_until_async
 
@@ -41,7 +41,6 @@ async def sync(dsn: str, registry: Registry, *, prune: bool = False) -> list[tup
     return [one[:2] for one in await sync_schedules(dsn=dsn, registry=registry, prune=prune)]
 
 
-@on_loop
 async def test_a_declared_schedule_becomes_a_row(every_server_dsn: str) -> None:
     registry = declaring(cron="0 8 * * 1", timezone="Europe/Berlin", queue="mail", priority=7, max_attempts=5)
     assert await declare(every_server_dsn, registry) == 1
@@ -52,12 +51,10 @@ async def test_a_declared_schedule_becomes_a_row(every_server_dsn: str) -> None:
     assert (row["idempotency_key"], row["created_by"]) == ("declared:digest", "code")
 
 
-@on_loop
 async def test_a_handler_without_a_schedule_gets_no_row(dsn: str) -> None:
     assert await declare(dsn, declaring(queue="mail")) == 0
 
 
-@on_loop
 async def test_an_interval_can_be_declared(dsn: str) -> None:
     await declare(dsn, declaring(every="15m", times=3))
     with database(dsn) as db:
@@ -65,7 +62,6 @@ async def test_an_interval_can_be_declared(dsn: str) -> None:
     assert (row["repeat_interval"], row["repeat_count"]) == (timedelta(minutes=15), 3)
 
 
-@on_loop
 async def test_declaring_it_again_writes_nothing(every_server_dsn: str) -> None:
     await declare(every_server_dsn, declaring(cron="0 8 * * 1"))
     with database(every_server_dsn) as db:
@@ -74,7 +70,6 @@ async def test_declaring_it_again_writes_nothing(every_server_dsn: str) -> None:
         assert rows(db, "select *, xmin from pgsched.tasks") == before
 
 
-@on_loop
 async def test_a_fleet_that_starts_at_once_makes_one_row(dsn: str) -> None:
     written = await asyncio.gather(*(declare(dsn, declaring(cron="0 8 * * 1")) for _ in range(6)))
     assert sum(written) == 1
@@ -82,7 +77,6 @@ async def test_a_fleet_that_starts_at_once_makes_one_row(dsn: str) -> None:
         assert rows(db, "select count(*) as n from pgsched.tasks") == [{"n": 1}]
 
 
-@on_loop
 async def test_a_changed_declaration_is_planned_again(dsn: str) -> None:
     with database(dsn) as db:
         for cron, month in (("0 8 1 1 *", 1), ("0 8 1 2 *", 2)):
@@ -94,7 +88,6 @@ async def test_a_changed_declaration_is_planned_again(dsn: str) -> None:
             assert row["scheduled_for"].month == month
 
 
-@on_loop
 async def test_a_concurrency_key_is_declared_and_taken_back(dsn: str) -> None:
     with database(dsn) as db:
         for options, key, outcome in (
@@ -110,7 +103,6 @@ async def test_a_concurrency_key_is_declared_and_taken_back(dsn: str) -> None:
         assert await outcomes(dsn, declaring(cron="0 9 * * 1")) == ["overwritten"]
 
 
-@on_loop
 async def test_when_silence_is_told_of_is_declared_and_taken_back(dsn: str) -> None:
     with database(dsn) as db:
         for options, hours, outcome in (
@@ -127,7 +119,6 @@ async def test_when_silence_is_told_of_is_declared_and_taken_back(dsn: str) -> N
         assert await outcomes(dsn, declaring(cron="0 4 * * *")) == ["overwritten"]
 
 
-@on_loop
 async def test_a_row_that_somebody_paused_stays_paused(dsn: str) -> None:
     await declare(dsn, declaring(cron="0 8 * * 1"))
     with database(dsn) as db:
@@ -137,7 +128,6 @@ async def test_a_row_that_somebody_paused_stays_paused(dsn: str) -> None:
     assert (row["enabled"], row["cron_expression"]) == (False, "0 9 * * 1")
 
 
-@on_loop
 async def test_a_worker_declares_when_it_starts(dsn: str) -> None:
     with database(dsn) as db:
         async with running_worker(dsn, declaring(cron="0 0 1 1 *")):
@@ -149,7 +139,6 @@ async def test_a_worker_declares_when_it_starts(dsn: str) -> None:
         assert task_row(db, row["id"])["status"] == "pending"
 
 
-@on_loop
 async def test_a_declared_interval_is_not_written_again_at_the_next_start(dsn: str) -> None:
     await declare(dsn, declaring(every="15m"))
     with database(dsn) as db:
@@ -158,7 +147,6 @@ async def test_a_declared_interval_is_not_written_again_at_the_next_start(dsn: s
         assert rows(db, "select *, xmin from pgsched.tasks") == before
 
 
-@on_loop
 async def test_every_option_follows_the_code(dsn: str) -> None:
     await declare(dsn, declaring(cron="0 8 * * 1"))
     changed = declaring(cron="0 8 * * 1", timeout=30, on_missed="skip", jitter=5, tags=["a"], name="n", backoff="fixed")
@@ -169,7 +157,6 @@ async def test_every_option_follows_the_code(dsn: str) -> None:
     assert (row["on_missed"], row["tags"], row["task_name"], row["backoff"]) == ("skip", ["a"], "n", "fixed")
 
 
-@on_loop
 async def test_what_an_operator_edited_stays_while_the_code_is_the_same(dsn: str) -> None:
     await declare(dsn, declaring(cron="0 8 * * 1"))
     with database(dsn) as db:
@@ -178,7 +165,6 @@ async def test_what_an_operator_edited_stays_while_the_code_is_the_same(dsn: str
         assert rows(db, "select cron_expression as c from pgsched.tasks") == [{"c": "0 9 * * 1"}]
 
 
-@on_loop
 async def test_a_new_declaration_is_written_over_an_edit_and_says_so(dsn: str) -> None:
     await declare(dsn, declaring(cron="0 8 * * 1"))
     with database(dsn) as db:
@@ -187,7 +173,6 @@ async def test_a_new_declaration_is_written_over_an_edit_and_says_so(dsn: str) -
         assert rows(db, "select cron_expression as c from pgsched.tasks") == [{"c": "0 7 * * 1"}]
 
 
-@on_loop
 async def test_a_schedule_gone_from_the_code_is_only_reported(dsn: str) -> None:
     await declare(dsn, declaring(cron="0 8 * * 1"))
     assert await sync(dsn, declaring(queue="mail")) == [("digest", "orphaned")]
@@ -195,7 +180,6 @@ async def test_a_schedule_gone_from_the_code_is_only_reported(dsn: str) -> None:
         assert rows(db, "select enabled from pgsched.tasks") == [{"enabled": True}]
 
 
-@on_loop
 async def test_prune_disables_and_does_not_delete(dsn: str) -> None:
     await declare(dsn, declaring(cron="0 8 * * 1"))
     assert await sync(dsn, declaring(queue="mail"), prune=True) == [("digest", "disabled")]
@@ -203,7 +187,6 @@ async def test_prune_disables_and_does_not_delete(dsn: str) -> None:
         assert rows(db, "select enabled from pgsched.tasks") == [{"enabled": False}]
 
 
-@on_loop
 async def test_a_pruned_schedule_that_comes_back_runs_again(dsn: str) -> None:
     await declare(dsn, declaring(cron="0 8 * * 1"))
     await sync(dsn, declaring(queue="mail"), prune=True)
@@ -212,7 +195,6 @@ async def test_a_pruned_schedule_that_comes_back_runs_again(dsn: str) -> None:
         assert rows(db, "select enabled from pgsched.tasks") == [{"enabled": True}]
 
 
-@on_loop
 async def test_prune_leaves_what_a_living_worker_declares(dsn: str) -> None:
     with database(dsn) as db:
         async with running_worker(dsn, declaring(cron="0 0 1 1 *")):
@@ -221,7 +203,6 @@ async def test_prune_leaves_what_a_living_worker_declares(dsn: str) -> None:
         assert rows(db, "select enabled from pgsched.tasks") == [{"enabled": True}]
 
 
-@on_loop
 async def test_a_declaration_that_the_database_refuses_costs_no_other_its_row(dsn: str) -> None:
     app = App()
     for name in ("a", "b", "c"):
@@ -247,7 +228,6 @@ def reporting(*regions: str) -> Registry:
     return app.registry
 
 
-@on_loop
 async def test_one_handler_declares_several_schedules_each_with_its_payload(dsn: str) -> None:
     with database(dsn) as db:
         async with running_worker(dsn, reporting("eu", "us"), queues=("reports",)):
@@ -259,7 +239,6 @@ async def test_one_handler_declares_several_schedules_each_with_its_payload(dsn:
     ]
 
 
-@on_loop
 async def test_each_declared_schedule_of_a_handler_is_kept_in_step_by_itself(dsn: str) -> None:
     assert await outcomes(dsn, reporting("eu", "us")) == ["added", "added"]
     with database(dsn) as db:

@@ -26,7 +26,7 @@ from pgsched.builtin.settings import Builtins
 from pgsched.domain.errors import Discard, Retry
 from pgsched.execution.context import Context
 from pgsched.execution.registry import Registry
-from tests.support.engine import NOW, claimed, engine, history, on_loop
+from tests.support.engine import NOW, claimed, engine, history
 from tests.support.http_server import Server, serving
 from tests.support.tables import database, insert_task, task_row
 from tests.support.waiting import wait_until, wait_until_async
@@ -90,7 +90,6 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> Resolver:
 # As a task.
 
 
-@on_loop
 async def test_task_makes_its_request_and_keeps_the_answer(dsn: str, server: Server) -> None:
     registry = with_builtins(Registry(), Builtins(http_allow=("127.0.0.1",)))
     with database(dsn) as db:
@@ -107,7 +106,6 @@ async def test_task_makes_its_request_and_keeps_the_answer(dsn: str, server: Ser
     assert [(one.method, one.headers["X-Mine"]) for one in server.asked] == [("POST", "yes")] * 2
 
 
-@on_loop
 async def test_server_that_asks_to_come_back_is_asked_again_after_that(dsn: str, server: Server) -> None:
     registry = with_builtins(Registry(), Builtins(http_allow=("127.0.0.1",)))
     with database(dsn) as db:
@@ -123,7 +121,6 @@ async def test_server_that_asks_to_come_back_is_asked_again_after_that(dsn: str,
         assert timedelta(seconds=299) < wait < timedelta(seconds=301)
 
 
-@on_loop
 async def test_refused_address_makes_the_task_dead_at_once(dsn: str, server: Server) -> None:
     with database(dsn) as db:
         task_id = insert_task(db, "http", payload=json.dumps({"url": url_of(server)}))
@@ -135,7 +132,6 @@ async def test_refused_address_makes_the_task_dead_at_once(dsn: str, server: Ser
     assert server.asked == []
 
 
-@on_loop
 async def test_cancelled_task_hangs_up(dsn: str, server: Server) -> None:
     registry = with_builtins(Registry(), Builtins(http_allow=("127.0.0.1",)))
     with database(dsn) as db:

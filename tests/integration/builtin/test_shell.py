@@ -21,7 +21,7 @@ from pgsched.domain.errors import Discard, Retry
 from pgsched.execution.context import Context
 from pgsched.execution.registry import Registry
 from pgsched.worker.shutdown import CANCEL_SECONDS
-from tests.support.engine import NOW, Engine, claimed, engine, history, on_loop
+from tests.support.engine import NOW, Engine, claimed, engine, history
 from tests.support.tables import database, insert_task, task_row
 from tests.support.waiting import wait_until, wait_until_async
 
@@ -180,7 +180,6 @@ def none_of(pids: list[int]) -> Callable[[], bool]:
 
 
 @each_script
-@on_loop
 async def test_timeout_ends_the_group(dsn: str, tmp_path: Path, script: str) -> None:
     async with started(dsn, tmp_path / "pids", script, timeout="500 milliseconds") as (one, task_id, pids):
         await one.run()
@@ -190,7 +189,6 @@ async def test_timeout_ends_the_group(dsn: str, tmp_path: Path, script: str) -> 
 
 
 @each_script
-@on_loop
 async def test_cancel_ends_the_group(dsn: str, tmp_path: Path, script: str) -> None:
     async with started(dsn, tmp_path / "pids", script) as (one, task_id, pids):
         leased = one.leased_tasks.get(task_id)
@@ -200,7 +198,6 @@ async def test_cancel_ends_the_group(dsn: str, tmp_path: Path, script: str) -> N
 
 
 @each_script
-@on_loop
 async def test_shutdown_ends_the_group_in_the_time_that_it_leaves(dsn: str, tmp_path: Path, script: str) -> None:
     async with started(dsn, tmp_path / "pids", script) as (one, _, pids):
         await one.worker.executor.interrupt(CANCEL_SECONDS)
@@ -208,7 +205,6 @@ async def test_shutdown_ends_the_group_in_the_time_that_it_leaves(dsn: str, tmp_
         assert one.worker.executor.running == 0
 
 
-@on_loop
 async def test_failed_command_is_tried_again_and_then_dead(dsn: str, tmp_path: Path) -> None:
     with database(dsn) as db:
         task_id = insert_task(db, "pgsched.shell", payload=json.dumps({"command": "it"}), max_attempts=2)
@@ -222,7 +218,6 @@ async def test_failed_command_is_tried_again_and_then_dead(dsn: str, tmp_path: P
     assert "command 'it' ended with exit code 1: broken" in row["last_error"]
 
 
-@on_loop
 async def test_cancel_while_it_starts_ends_the_group(tmp_path: Path) -> None:
     """Whenever the cancellation comes, nothing is left: also while asyncio is still connecting the pipes."""
     shell = Shell({"it": ("/bin/sh", "-c", POLITE.format(file=tmp_path / "$PGSCHED_TASK_ID"))})

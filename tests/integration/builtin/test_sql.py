@@ -10,7 +10,7 @@ import pytest
 from pgsched.builtin import with_builtins
 from pgsched.builtin.settings import Builtins
 from pgsched.execution.registry import Registry
-from tests.support.engine import engine, expire_leases, history, on_loop, rows
+from tests.support.engine import engine, expire_leases, history, rows
 from tests.support.tables import database, insert_task, task_row
 from tests.support.waiting import wait_until_async
 
@@ -27,13 +27,11 @@ async def ran(dsn: str, statement: Any, params: Any = None) -> dict[str, Any]:
         return task_row(db, task_id)
 
 
-@on_loop
 async def test_statement_runs_with_its_parameters(dsn: str) -> None:
     row = await ran(dsn, "select %s::int + 1 as n, %s || '!' as text", [41, "hello"])
     assert row["result"] == {"rowcount": 1, "rows": [{"n": 42, "text": "hello!"}]}
 
 
-@on_loop
 async def test_parameters_may_have_names(dsn: str) -> None:
     row = await ran(
         dsn, "select %(n)s::int as n, %(o)s as o, %(l)s::int[] as l", {"n": 1, "o": {"a": [1]}, "l": [2, 3]}
@@ -41,12 +39,10 @@ async def test_parameters_may_have_names(dsn: str) -> None:
     assert row["result"]["rows"] == [{"n": 1, "o": {"a": [1]}, "l": [2, 3]}]
 
 
-@on_loop
 async def test_percent_sign_is_itself_without_parameters(dsn: str) -> None:
     assert (await ran(dsn, "select 'a' like '%a%' as found"))["result"]["rows"] == [{"found": True}]
 
 
-@on_loop
 async def test_values_that_json_does_not_have_are_text(dsn: str) -> None:
     statement = """
         select 1.10::numeric as n, 'NaN'::float8 as nan, '2030-01-02 03:04:05+01'::timestamptz as at,
@@ -68,19 +64,16 @@ async def test_values_that_json_does_not_have_are_text(dsn: str) -> None:
     ]
 
 
-@on_loop
 async def test_a_hundred_rows_are_kept_and_all_are_counted(dsn: str) -> None:
     result = (await ran(dsn, "select generate_series(1, 101) as n"))["result"]
     assert (result["rowcount"], len(result["rows"]), result["truncated"]) == (101, 100, True)
 
 
-@on_loop
 async def test_rows_that_are_long_are_fewer(dsn: str) -> None:
     result = (await ran(dsn, "select repeat('x', 100000) as x from generate_series(1, 10)"))["result"]
     assert (result["rowcount"], len(result["rows"]), result["truncated"]) == (10, 2, True)
 
 
-@on_loop
 async def test_statement_that_returns_nothing_tells_its_rows(dsn: str) -> None:
     with database(dsn) as db:
         db.execute("create table things (n int)")
@@ -93,7 +86,6 @@ async def test_statement_that_returns_nothing_tells_its_rows(dsn: str) -> None:
 # The transaction.
 
 
-@on_loop
 async def test_statement_that_fails_leaves_nothing(dsn: str) -> None:
     with database(dsn) as db:
         db.execute("create table things (n int check (n < 3))")
@@ -104,7 +96,6 @@ async def test_statement_that_fails_leaves_nothing(dsn: str) -> None:
         assert rows(db, "select * from things") == []
 
 
-@on_loop
 async def test_worker_that_lost_its_lease_writes_nothing(dsn: str) -> None:
     """Two workers run the same task; what the first one wrote is undone, so it is written once."""
     with database(dsn) as db:
@@ -119,12 +110,10 @@ async def test_worker_that_lost_its_lease_writes_nothing(dsn: str) -> None:
 
 
 @pytest.mark.parametrize("statement", ["commit", "rollback", "begin; commit", "select 1; commit; select 2"])
-@on_loop
 async def test_statement_cannot_end_its_transaction(dsn: str, statement: str) -> None:
     assert (await ran(dsn, statement))["status"] == "pending"  # failed
 
 
-@on_loop
 async def test_several_statements_are_refused(dsn: str) -> None:
     with database(dsn) as db:
         db.execute("create table things (n int)")
@@ -142,14 +131,12 @@ async def test_several_statements_are_refused(dsn: str) -> None:
         ("select 1", "x", "params must be a list or an object, got a str"),
     ],
 )
-@on_loop
 async def test_payload_that_makes_no_sense_is_dead_at_once(dsn: str, statement: Any, params: Any, said: str) -> None:
     row = await ran(dsn, statement, params)
     assert row["status"] == "dead"
     assert said in row["last_error"]
 
 
-@on_loop
 async def test_timeout_ends_the_statement(dsn: str) -> None:
     payload = json.dumps({"statement": "select pg_sleep(60)"})
     with database(dsn) as db:
@@ -167,7 +154,6 @@ async def test_timeout_ends_the_statement(dsn: str) -> None:
 # Off by default.
 
 
-@on_loop
 async def test_without_the_operators_word_nothing_is_claimed(dsn: str) -> None:
     with database(dsn) as db:
         task_id = insert_task(db, "pgsched.sql", payload=json.dumps({"statement": "select 1"}))

@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 from pgsched import AsyncClient, Client, InvalidTask, TaskNotFound, TransitionRefused
 from pgsched.execution.context import Context
 from tests.support.commands import pgsched
-from tests.support.engine import engine, handlers, on_loop, rows
+from tests.support.engine import engine, handlers, rows
 from tests.support.pages import Element, Page, form_of
 from tests.support.tables import database, insert_task, set_completed, task_row
 from tests.support.web_face import web
@@ -82,7 +82,6 @@ def test_many_backfills_at_once_run_each_tick_once(dsn: str, db: Database) -> No
     assert [child["scheduled_for"] for child in children(db, parent)] == DAYS
 
 
-@on_loop
 async def test_ticks_that_ran_are_not_run_again(dsn: str) -> None:
     """One that the schedule ran itself, one that ran as a child, and one that died."""
     seen: list[datetime] = []
@@ -123,7 +122,6 @@ def test_what_the_schedule_is_still_to_run_is_left_to_it(db: Database) -> None:
     assert [outcome for _, outcome in told(db, parent, DAYS[0], DAYS[3])] == ["ran", "ran", "run", "run"]
 
 
-@on_loop
 async def test_where_ticks_must_not_overlap_they_run_one_after_the_other(dsn: str) -> None:
     """Also after one that died."""
     ran: list[datetime] = []
@@ -192,7 +190,6 @@ def test_more_ticks_when_they_are_asked_for(client: Client, db: Database) -> Non
 # The other faces.
 
 
-@on_loop
 async def test_async_and_rest(dsn: str) -> None:
     body = {"from": DAYS[0].isoformat(), "to": DAYS[1].isoformat()}
     with database(dsn) as db:
@@ -212,7 +209,6 @@ async def test_async_and_rest(dsn: str) -> None:
     assert [(one["action"], one["task_id"], one["after"]["made"]) for one in noted] == [("task.backfill", parent, 1)]
 
 
-@on_loop
 async def test_page_shows_the_ticks_and_runs_them_when_confirmed(dsn: str, db: Database) -> None:
     parent, once = daily(db, timezone="Europe/Berlin"), insert_task(db)
     url, asked = f"/tasks/{parent}/backfill", {"from": "2026-01-05T08:00", "to": "2026-01-06T07:00Z"}

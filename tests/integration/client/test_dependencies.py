@@ -14,7 +14,7 @@ from pgsched.client.client import Client
 from pgsched.domain.errors import Discard, InvalidTask, TransitionRefused
 from pgsched.domain.task_spec import TaskSpec
 from pgsched.execution.registry import Registry
-from tests.support.engine import engine, handlers, nothing, on_loop, rows
+from tests.support.engine import engine, handlers, nothing, rows
 from tests.support.tables import database, insert_task, move_tick, set_completed, set_dead, set_running, task_row
 
 Database = psycopg.Connection[dict[str, Any]]
@@ -63,7 +63,6 @@ def test_task_that_waits_is_blocked_and_not_due(client: Client, db: Database) ->
     assert edges(db) == [(first, task.id), (second, task.id)]
 
 
-@on_loop
 async def test_task_runs_when_the_last_one_it_waits_for_is_completed(every_server_dsn: str) -> None:
     with Client(every_server_dsn) as client:
         later = client.schedule("mail", delay=3600)
@@ -78,7 +77,6 @@ async def test_task_runs_when_the_last_one_it_waits_for_is_completed(every_serve
         assert edges(db) == []
 
 
-@on_loop
 async def test_any_runs_when_the_first_one_is_completed(every_server_dsn: str) -> None:
     with Client(every_server_dsn) as client:
         later, now = client.schedule("mail", delay=3600), client.schedule("mail")
@@ -89,7 +87,6 @@ async def test_any_runs_when_the_first_one_is_completed(every_server_dsn: str) -
         assert edges(db) == []
 
 
-@on_loop
 async def test_diamond_runs_in_its_order(dsn: str) -> None:
     with Client(dsn) as client:
         top = client.schedule("mail")
@@ -99,7 +96,6 @@ async def test_diamond_runs_in_its_order(dsn: str) -> None:
     assert (ran[0], sorted(ran[1:3]), ran[3]) == (top, sorted([left, right]), bottom)
 
 
-@on_loop
 async def test_task_with_a_time_waits_for_both(dsn: str) -> None:
     with Client(dsn) as client:
         first = client.schedule("mail")
@@ -131,7 +127,6 @@ def test_what_is_dead_already_follows_the_policy_too(client: Client, db: Databas
 # What becomes of it when one is dead.
 
 
-@on_loop
 async def test_dead_dependency_cancels_those_behind_it(every_server_dsn: str) -> None:
     with Client(every_server_dsn) as client:
         first = client.schedule("fail")
@@ -146,7 +141,6 @@ async def test_dead_dependency_cancels_those_behind_it(every_server_dsn: str) ->
         assert edges(db) == []
 
 
-@on_loop
 async def test_run_takes_a_dead_one_as_completed(dsn: str) -> None:
     with Client(dsn) as client:
         bad, good = client.schedule("fail"), client.schedule("mail", delay=3600)
@@ -158,7 +152,6 @@ async def test_run_takes_a_dead_one_as_completed(dsn: str) -> None:
         assert client.get(last).status == "completed"
 
 
-@on_loop
 async def test_wait_waits_for_the_retry_of_a_dead_one(dsn: str) -> None:
     with Client(dsn) as client:
         bad = client.schedule("fail")
@@ -171,7 +164,6 @@ async def test_wait_waits_for_the_retry_of_a_dead_one(dsn: str) -> None:
         assert await run_all(dsn) == [bad, last]
 
 
-@on_loop
 async def test_any_is_cancelled_when_the_last_one_is_dead(dsn: str) -> None:
     with Client(dsn) as client:
         first, second = client.schedule("fail"), client.schedule("fail", delay=3600)
@@ -205,7 +197,6 @@ def test_purged_dead_are_not_waited_for_any_longer(client: Client, db: Database)
     assert client.get(last).status == "pending"
 
 
-@on_loop
 async def test_retried_task_behind_a_dead_one_runs(dsn: str) -> None:
     with Client(dsn) as client:
         bad = client.schedule("fail")
@@ -215,7 +206,6 @@ async def test_retried_task_behind_a_dead_one_runs(dsn: str) -> None:
         assert await run_all(dsn) == [last]
 
 
-@on_loop
 async def test_deleted_task_that_waits_leaves_nothing_behind(dsn: str) -> None:
     with Client(dsn) as client, database(dsn) as db:
         first = client.schedule("mail")
@@ -225,7 +215,6 @@ async def test_deleted_task_that_waits_leaves_nothing_behind(dsn: str) -> None:
         assert await run_all(dsn) == [first]
 
 
-@on_loop
 async def test_run_now_of_a_task_that_waits_runs_a_copy(dsn: str) -> None:
     with Client(dsn) as client:
         first = client.schedule("mail", delay=3600)
@@ -235,7 +224,6 @@ async def test_run_now_of_a_task_that_waits_runs_a_copy(dsn: str) -> None:
         assert client.get(last).status == "blocked"
 
 
-@on_loop
 async def test_the_next_tick_of_a_schedule_is_waited_for(every_server_dsn: str) -> None:
     with Client(every_server_dsn) as client, database(every_server_dsn) as db:
         schedule = client.schedule("mail", every="1h")
@@ -284,7 +272,6 @@ def test_circle_in_one_statement_is_refused(db: Database) -> None:
 # Edits.
 
 
-@on_loop
 async def test_dependencies_are_edited_while_the_task_waits(dsn: str) -> None:
     with Client(dsn) as client, database(dsn) as db:
         first, second = client.schedule("mail", delay=3600), client.schedule("mail")
@@ -374,7 +361,6 @@ def test_rollback_leaves_nothing_waited_for(client: Client, db: Database, dsn: s
     assert (edges(db), task_row(db, first)["observed"]) == ([], False)
 
 
-@on_loop
 async def test_many_at_once_wait_as_one_does(dsn: str) -> None:
     with Client(dsn) as client:
         firsts = client.schedule_many(TaskSpec(task_type="mail") for _ in range(20))
@@ -387,7 +373,6 @@ async def test_many_at_once_wait_as_one_does(dsn: str) -> None:
         assert sorted(ran[20:]) == sorted(ids)
 
 
-@on_loop
 async def test_the_client_for_event_loops_does_the_same(dsn: str) -> None:
     async with AsyncClient(dsn) as client:
         first = await client.schedule("mail")
@@ -417,7 +402,6 @@ def test_tree_shows_what_is_waited_for_and_who_waits(client: Client, db: Databas
     assert [one.id for one in down.dependents[0].dependents] == [bottom]
 
 
-@on_loop
 async def test_tree_tells_how_long_each_took_and_why_one_failed(dsn: str) -> None:
     with Client(dsn) as client:
         first = client.schedule("fail")

@@ -10,7 +10,7 @@ from pgsched.client.async_client import AsyncClient
 from pgsched.client.client import Client
 from pgsched.domain.errors import InvalidCron, InvalidTask, TaskNotFound, TransitionRefused
 from pgsched.domain.interval import Interval
-from tests.support.engine import engine, on_loop, rows
+from tests.support.engine import engine, rows
 from tests.support.tables import database, insert_task, task_row
 
 FAR = datetime(2040, 1, 1, tzinfo=UTC)
@@ -25,7 +25,6 @@ def test_an_expression_edited_in_sql_is_planned_afresh(dsn: str) -> None:
         assert row["next_run_at"] == row["scheduled_for"]
 
 
-@on_loop
 async def test_a_schedule_edited_while_it_runs_is_not_overwritten_by_the_finish(dsn: str) -> None:
     with database(dsn) as db:
         task_id = insert_task(db, cron_expression="* * * * *", scheduled_for=datetime.now(UTC))
@@ -38,7 +37,6 @@ async def test_a_schedule_edited_while_it_runs_is_not_overwritten_by_the_finish(
         assert row["execution_count"] == 1
 
 
-@on_loop
 async def test_a_payload_edited_while_it_runs_is_that_of_the_next_run(dsn: str) -> None:
     with database(dsn) as db:
         task_id = insert_task(db, repeat_interval="1 hour", scheduled_for=datetime.now(UTC))
@@ -127,7 +125,6 @@ def test_a_schedule_that_ended_lives_again_when_its_end_is_moved(dsn: str) -> No
         assert task_row(db, task_id)["status"] == "pending"
 
 
-@on_loop
 async def test_run_now_leaves_the_schedule_untouched_and_works_while_paused(dsn: str) -> None:
     with database(dsn) as db, Client(dsn) as client:
         task_id = insert_task(db, cron_expression="0 0 1 1 *", enabled=False)

@@ -14,7 +14,7 @@ import pytest
 from pgsched import App, AsyncClient, Client, Context, Discard
 from pgsched.domain.events import Event
 from tests.support.commands import pgsched
-from tests.support.engine import NOW, Engine, engine, handlers, history, nothing, on_loop, running_worker, steal_leases
+from tests.support.engine import NOW, Engine, engine, handlers, history, nothing, running_worker, steal_leases
 from tests.support.processes import PgschedRunner
 from tests.support.tables import database, insert_task, task_row
 from tests.support.waiting import wait_until, wait_until_async
@@ -51,7 +51,6 @@ async def announcing(one: Engine) -> None:
     await one.worker.broadcaster.run_once(now=True)
 
 
-@on_loop
 async def test_what_becomes_of_attempts_is_told(every_server_dsn: str) -> None:
     async def good() -> str:
         return "a secret result"
@@ -84,7 +83,6 @@ async def test_what_becomes_of_attempts_is_told(every_server_dsn: str) -> None:
     assert (worse_one["event"], worse_one["error"]) == ("dead", "Discard: never")
 
 
-@on_loop
 async def test_only_queues_that_ask_for_it_tell_anything(dsn: str) -> None:
     with database(dsn) as db, told(dsn, "loud") as ear:
         insert_task(db)
@@ -95,7 +93,6 @@ async def test_only_queues_that_ask_for_it_tell_anything(dsn: str) -> None:
         assert [event["id"] for event in ear.now()] == [loud]
 
 
-@on_loop
 async def test_a_running_worker_learns_of_the_switch_by_itself(dsn: str) -> None:
     with database(dsn) as db, told(dsn) as ear:
         async with running_worker(dsn) as worker, AsyncClient(dsn) as client:
@@ -111,7 +108,6 @@ async def test_a_running_worker_learns_of_the_switch_by_itself(dsn: str) -> None
         assert [event["id"] for event in ear.now()] == [second]
 
 
-@on_loop
 async def test_a_fenced_outcome_is_not_told(dsn: str) -> None:
     with database(dsn) as db, told(dsn, "default") as ear:
         insert_task(db)
@@ -125,7 +121,6 @@ async def test_a_fenced_outcome_is_not_told(dsn: str) -> None:
         assert [event["id"] for event in ear.now()] == [second]
 
 
-@on_loop
 async def test_an_event_is_told_if_and_only_if_the_outcome_is_written(dsn: str) -> None:
     with database(dsn) as db, told(dsn, "default") as ear:
         task_id = insert_task(db)
@@ -145,7 +140,6 @@ async def test_an_event_is_told_if_and_only_if_the_outcome_is_written(dsn: str) 
         assert task_row(db, task_id)["status"] == "completed"
 
 
-@on_loop
 async def test_a_transactional_handler_s_outcome_is_told_with_its_commit(dsn: str) -> None:
     app, seen = App(), list[tuple[str, int]]()
 
@@ -180,7 +174,6 @@ async def test_a_transactional_handler_s_outcome_is_told_with_its_commit(dsn: st
     assert seen == [("completed", ids[0])]
 
 
-@on_loop
 async def test_what_is_only_planned_is_not_told_and_a_tick_is(dsn: str) -> None:
     with database(dsn) as db, told(dsn, "default") as ear:
         insert_task(db, repeat_interval="1 hour")
@@ -191,7 +184,6 @@ async def test_what_is_only_planned_is_not_told_and_a_tick_is(dsn: str) -> None:
         assert [event["event"] for event in ear.now()] == ["completed"]
 
 
-@on_loop
 async def test_a_cancel_is_told_in_every_status(dsn: str) -> None:
     with database(dsn) as db, told(dsn, "default") as ear:
         pending, running, silent = insert_task(db), insert_task(db), insert_task(db, queue="silent")
@@ -288,7 +280,6 @@ def test_the_command_without_a_schema_says_what_to_do(empty_dsn: str) -> None:
     assert (ended.code, ended.error) == (1, "the database has no pgsched schema: run 'pgsched migrate'")
 
 
-@on_loop
 async def test_nothing_is_sent_for_queues_without_events(dsn: str) -> None:
     with database(dsn) as db:
         insert_task(db)

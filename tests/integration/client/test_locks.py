@@ -23,7 +23,6 @@ from pgsched.client.async_client import AsyncClient
 from pgsched.client.client import Client
 from pgsched.domain.errors import DatabaseUnavailable, InvalidLock, LockLost, LockNotAcquired
 from tests.support import guards
-from tests.support.engine import on_loop
 from tests.support.processes import CHECKOUT
 from tests.support.tables import database
 from tests.support.waiting import wait_until, wait_until_async
@@ -360,7 +359,6 @@ def test_stopped_holder_finds_its_lock_lost_when_it_wakes(
 # The event loop.
 
 
-@on_loop
 async def test_async_lock_is_held_by_one_and_free_afterwards(dsn: str) -> None:
     async with AsyncClient(dsn) as client:
         async with client.lock("report", ttl=1) as held:
@@ -375,7 +373,6 @@ async def test_async_lock_is_held_by_one_and_free_afterwards(dsn: str) -> None:
         assert await client.locks() == []
 
 
-@on_loop
 async def test_async_contenders_take_turns(dsn: str) -> None:
     inside: list[int] = []
     alone = asyncio.Lock()
@@ -393,7 +390,6 @@ async def test_async_contenders_take_turns(dsn: str) -> None:
     assert inside == sorted(set(inside))
 
 
-@on_loop
 async def test_async_lock_that_was_broken_is_lost(dsn: str) -> None:
     async with AsyncClient(dsn) as client:
         held = await client.lock("report", ttl=1.5).acquire()
@@ -403,7 +399,6 @@ async def test_async_lock_that_was_broken_is_lost(dsn: str) -> None:
         assert (held.lost, await held.release()) == (True, False)
 
 
-@on_loop
 async def test_async_with_whose_lock_was_lost_raises_at_its_end(dsn: str) -> None:
     async with AsyncClient(dsn) as client:
         with pytest.raises(LockLost):
@@ -411,14 +406,12 @@ async def test_async_with_whose_lock_was_lost_raises_at_its_end(dsn: str) -> Non
                 await client.break_lock("report")
 
 
-@on_loop
 async def test_async_wait_gives_up_after_the_timeout(dsn: str) -> None:
     async with AsyncClient(dsn) as client, client.lock("report"):
         with pytest.raises(LockNotAcquired):
             await client.lock("report", timeout=0.1).acquire()
 
 
-@on_loop
 async def test_async_with_that_is_cancelled_gives_the_lock_back(dsn: str) -> None:
     async with AsyncClient(dsn) as client:
         entered = asyncio.Event()
@@ -436,7 +429,6 @@ async def test_async_with_that_is_cancelled_gives_the_lock_back(dsn: str) -> Non
         assert await client.locks() == []
 
 
-@on_loop
 async def test_async_acquisition_that_is_cancelled_leaves_no_lock(dsn: str) -> None:
     async with AsyncClient(dsn) as client:
         await client.locks()  # connected

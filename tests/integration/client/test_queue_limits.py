@@ -16,7 +16,7 @@ from pgsched.client.client import Client
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.interval import Interval
 from tests.support.commands import pgsched
-from tests.support.engine import engine, handlers, on_loop, rows, running_worker
+from tests.support.engine import engine, handlers, rows, running_worker
 from tests.support.tables import add_worker, database, insert_task, task_row
 from tests.support.waiting import wait_until_async
 
@@ -117,7 +117,6 @@ def test_a_client_limits_a_queue(client: Client, db: Database) -> None:
     assert not client.unlimit_queue("mail")
 
 
-@on_loop
 async def test_a_client_of_an_event_loop_does_too(dsn: str, db: Database) -> None:
     async with AsyncClient(dsn) as client:
         await client.limit_queue("mail", concurrency=3)
@@ -221,7 +220,6 @@ def test_a_worker_refuses_a_queue_that_makes_no_sense(queue: str, dsn: str) -> N
     assert "queue" in ended.error
 
 
-@on_loop
 async def test_patterns_of_a_worker_are_shown(dsn: str) -> None:
     async with engine(dsn, queues=("mail", "tenant.*:5")) as one:
         one.worker.heartbeat.run_once()
@@ -296,7 +294,6 @@ def test_what_a_pattern_serves_is_not_unhandled(client: Client, db: Database) ->
 # Workers.
 
 
-@on_loop
 async def test_a_sleeping_worker_runs_what_comes_into_a_new_queue_of_its_pattern(dsn: str, db: Database) -> None:
     async with running_worker(dsn, queues=("tenant.*",), poll_interval=3600) as worker:
         await wait_until_async(lambda: worker.counts.listener_connected, message="it listens")
@@ -307,7 +304,6 @@ async def test_a_sleeping_worker_runs_what_comes_into_a_new_queue_of_its_pattern
         await wait_until_async(lambda: task_row(db, task_id)["status"] == "completed", message="it ran")
 
 
-@on_loop
 async def test_a_worker_hears_of_limits_and_of_their_end(dsn: str, db: Database) -> None:
     gate = asyncio.Event()
 
@@ -329,7 +325,6 @@ async def test_a_worker_hears_of_limits_and_of_their_end(dsn: str, db: Database)
 
 
 @pytest.mark.parametrize("limits", ["concurrency => 2", "rate => 500"])
-@on_loop
 async def test_a_queue_with_limits_runs_beside_a_backlog_that_keeps_every_slot_busy(
     dsn: str, db: Database, limits: str
 ) -> None:
@@ -350,7 +345,6 @@ async def test_a_queue_with_limits_runs_beside_a_backlog_that_keeps_every_slot_b
         assert left("plain") > 0, "the backlog was over: the test shows nothing"
 
 
-@on_loop
 async def test_the_next_task_of_a_queue_with_limits_is_claimed_with_the_end_of_the_last(dsn: str, db: Database) -> None:
     db.execute("select pgsched.limit_queue('default', concurrency => 1)")
     ids = [insert_task(db) for _ in range(3)]
@@ -360,7 +354,6 @@ async def test_the_next_task_of_a_queue_with_limits_is_claimed_with_the_end_of_t
     assert [task_row(db, task_id)["status"] for task_id in ids] == ["completed"] * 3
 
 
-@on_loop
 async def test_a_finish_is_written_though_the_claim_with_it_fails(dsn: str, db: Database) -> None:
     db.execute("select pgsched.limit_queue('default', concurrency => 1)")
     ids = [insert_task(db) for _ in range(2)]
@@ -376,7 +369,6 @@ async def test_a_finish_is_written_though_the_claim_with_it_fails(dsn: str, db: 
         assert [task.id for task in await one.claim()] == ids[1:]
 
 
-@on_loop
 async def test_tasks_of_a_queue_with_limits_complete_once_though_connections_are_cut(dsn: str, db: Database) -> None:
     async def brief() -> None:
         await asyncio.sleep(0.001)

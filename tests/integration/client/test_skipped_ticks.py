@@ -11,7 +11,7 @@ import pytest
 from pgsched import AsyncClient, Client, TaskNotFound, TransitionRefused
 from pgsched.execution.context import Context
 from tests.support.commands import pgsched
-from tests.support.engine import engine, handlers, on_loop, rows
+from tests.support.engine import engine, handlers, rows
 from tests.support.tables import database, insert_task, restoring, set_running, task_row
 from tests.support.web_face import web
 
@@ -44,7 +44,6 @@ def missed(db: Database, task_id: int) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("on_missed", ["all", "once", "skip"])
-@on_loop
 async def test_ticks_of_the_pause_are_not_run_whatever_on_missed_says(dsn: str, on_missed: str) -> None:
     seen: list[datetime] = []
 
@@ -124,7 +123,6 @@ def test_the_next_run_is_skipped_and_then_one_more(client: Client, db: Database)
     assert [(of.reason, of.ticks) for of in client.missed_ticks(task_id)] == [("skipped", 1)] * 2
 
 
-@on_loop
 async def test_a_skipped_tick_is_not_run_and_the_next_one_is(dsn: str) -> None:
     seen: list[datetime] = []
 
@@ -184,7 +182,6 @@ def test_what_has_booked_no_tick_is_refused(client: Client, db: Database) -> Non
 # The other faces.
 
 
-@on_loop
 async def test_async_rest_and_pages(dsn: str) -> None:
     with database(dsn) as db:
         task_id, tick = paused(db)

@@ -10,7 +10,6 @@ from pgsched.client.async_client import AsyncClient
 from pgsched.client.client import Client
 from pgsched.domain.errors import InvalidTask, TransitionRefused
 from pgsched.domain.task_spec import TaskSpec
-from tests.support.engine import on_loop
 from tests.support.tables import database, insert_task, set_dead, set_running, task_row
 
 
@@ -53,7 +52,6 @@ def test_error_undoes_all_of_a_transaction(dsn: str) -> None:
         assert client.schedule("mail") > 0
 
 
-@on_loop
 async def test_transactions_of_an_event_loop_are_alike(dsn: str) -> None:
     async with AsyncClient(dsn) as client:
         async with client.transaction() as inside:

@@ -14,7 +14,7 @@ import pytest
 from pgsched import App, AsyncClient, Client, InvalidTask, TaskSpec, TransitionRefused
 from pgsched.domain.scheduled import Scheduled
 from tests.support.commands import pgsched
-from tests.support.engine import on_loop, rows
+from tests.support.engine import rows
 from tests.support.tables import database, set_completed, set_dead, task_row
 from tests.support.web_face import web
 
@@ -149,7 +149,6 @@ def test_what_an_insert_refuses_is_refused_and_changes_nothing(client: Client, d
 # Each face.
 
 
-@on_loop
 async def test_async_and_many(dsn: str) -> None:
     client = AsyncClient(dsn)
     specs = [TaskSpec(task_type="digest", idempotency_key=key, cron="0 8 * * *") for key in ("b", "a", "b")]
@@ -233,7 +232,6 @@ def test_sql_refuses_what_makes_no_sense(db: Database, task: str, words: str) ->
         rows(db, "select * from pgsched.upsert(%s)", task)
 
 
-@on_loop
 async def test_rest(dsn: str) -> None:
     body: dict[str, Any] = {"task_type": "digest", "idempotency_key": "k", "cron_expression": "0 8 * * *"}
     async with web(dsn) as http:

@@ -14,7 +14,7 @@ from pgsched import AsyncClient, Client, InvalidTask, TaskFailed, TaskNotFound
 from pgsched.domain.interval import Interval
 from pgsched.domain.wait import LONGEST_PAUSE, Waiting
 from tests.support.commands import pgsched
-from tests.support.engine import engine, handlers, on_loop, running_worker
+from tests.support.engine import engine, handlers, running_worker
 from tests.support.tables import database, insert_task, set_dead, set_running, task_row
 from tests.support.waiting import wait_until, wait_until_async
 
@@ -75,7 +75,6 @@ def test_the_result_comes_when_the_task_is_completed(dsn: str, result: str | Non
     assert waited(dsn, task_id, complete(task_id, result)) == value
 
 
-@on_loop
 async def test_a_real_worker_s_result_comes_to_an_async_client(every_server_dsn: str) -> None:
     async with AsyncClient(every_server_dsn) as client, running_worker(every_server_dsn, handlers(mail=lambda: [7])):
         task_id = await client.schedule("mail")
@@ -128,7 +127,6 @@ def test_a_timeout_that_is_none_is_refused(dsn: str, timeout: Any) -> None:
 # Schedules.
 
 
-@on_loop
 async def test_of_a_schedule_the_next_completed_tick_is_waited_for(dsn: str) -> None:
     runs: list[int] = []
 
@@ -154,7 +152,6 @@ async def test_of_a_schedule_the_next_completed_tick_is_waited_for(dsn: str) -> 
             assert await waiting >= 3, "neither the tick before nor the one that died"
 
 
-@on_loop
 async def test_a_tick_that_runs_when_the_wait_begins_counts(dsn: str) -> None:
     go = asyncio.Event()
 
@@ -172,7 +169,6 @@ async def test_a_tick_that_runs_when_the_wait_begins_counts(dsn: str) -> None:
             assert await waiting == "this one"
 
 
-@on_loop
 async def test_ticks_that_overlap_count_too(dsn: str) -> None:
     with database(dsn) as db:
         task_id = insert_task(db, repeat_interval="20 milliseconds", overlap="allow")

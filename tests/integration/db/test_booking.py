@@ -24,7 +24,7 @@ from pgsched.execution.registry import Registry
 from pgsched.testing import Clock, freeze
 from pgsched.worker.declared_schedules import sync_schedules
 from tests.support import crons
-from tests.support.engine import claimed, engine, handlers, history, make_due, on_loop, rows
+from tests.support.engine import claimed, engine, handlers, history, make_due, rows
 from tests.support.tables import database, insert_task, move_tick, restoring, set_running, task_row
 
 NOON = datetime(2030, 6, 1, 12, tzinfo=UTC)
@@ -93,7 +93,6 @@ def test_a_schedule_has_its_first_tick_at_once(
         assert (row["status"], row["attempts"], row["planned_from"]) == ("pending", 0, NOON)
 
 
-@on_loop
 async def test_a_declared_schedule_has_its_first_tick_at_once(dsn: str) -> None:
     with freeze(dsn, NOON), database(dsn) as db:
         await sync_schedules(dsn=dsn, registry=daily_digest(), prune=False)
@@ -178,7 +177,6 @@ def test_a_one_time_task_is_as_before(dsn: str) -> None:
         assert (row["scheduled_for"], row["next_run_at"], row["status"]) == (NOON + HOUR, NOON + HOUR, "pending")
 
 
-@on_loop
 async def test_what_an_older_version_left_without_a_tick_is_booked_when_it_is_claimed(dsn: str) -> None:
     with database(dsn) as db:
         task_id = insert_task(db, cron_expression="0 0 1 1 *")
@@ -243,7 +241,6 @@ def test_an_edit_of_the_jitter_moves_the_start_and_not_the_tick(dsn: str) -> Non
 
 
 @pytest.mark.parametrize("is_given_up", [False, True], ids=["ran", "was given up"])
-@on_loop
 async def test_a_tick_that_was_over_while_the_edit_waited_does_not_run_again(dsn: str, is_given_up: bool) -> None:
     ran: list[datetime] = []
 
@@ -269,7 +266,6 @@ async def test_a_tick_that_was_over_while_the_edit_waited_does_not_run_again(dsn
         assert len(done) == len(set(done)) >= 3
 
 
-@on_loop
 async def test_an_edit_of_the_bounds_leaves_a_tick_that_is_due(dsn: str) -> None:
     with database(dsn) as db:
         task_id = insert_task(db, cron_expression="0 0 * * *", on_missed="all")
@@ -295,34 +291,31 @@ def test_ticks_that_an_edit_takes_are_noted(dsn: str) -> None:
 
 @pytest.mark.parametrize("on_missed", ["once", "skip", "all"])
 @pytest.mark.parametrize("edit", ["end_date = '2090-01-01'", "cron_expression = '0/1 * * * *'", "jitter = '0'"])
-def test_an_edit_during_a_long_run_lets_no_tick_run_that_came_meanwhile(dsn: str, on_missed: str, edit: str) -> None:
+async def test_an_edit_during_a_long_run_lets_no_tick_run_that_came_meanwhile(
+    dsn: str, on_missed: str, edit: str
+) -> None:
     minute = timedelta(minutes=1)
 
-    @on_loop
-    async def check() -> None:
-        with freeze(dsn, NOON) as clock, database(dsn) as db:
-            task_id = insert_task(db, cron_expression="* * * * *", on_missed=on_missed)
-            async with engine(dsn) as one:
-                await one.claim()
-                clock.advance(150)
-                db.execute(f"update pgsched.tasks set {edit}")
-                clock.advance(120)
-                await one.run()
-                row = task_row(db, task_id)
-                assert row["scheduled_for"] == row["next_run_at"] == NOON + 5 * minute
-                missed = rows(db, "select * from pgsched.missed_ticks order by first_tick")
-                assert sum(one["ticks"] for one in missed) == 4
-                assert missed[0]["first_tick"] == NOON + minute
-                assert (missed[-1]["reason"], missed[-1]["next_tick"]) == ("overlap", NOON + 5 * minute)
-                await one.work()
-                assert len(history(db, task_id)) == 1
-
-    check()
+    with freeze(dsn, NOON) as clock, database(dsn) as db:
+        task_id = insert_task(db, cron_expression="* * * * *", on_missed=on_missed)
+        async with engine(dsn) as one:
+            await one.claim()
+            clock.advance(150)
+            db.execute(f"update pgsched.tasks set {edit}")
+            clock.advance(120)
+            await one.run()
+            row = task_row(db, task_id)
+            assert row["scheduled_for"] == row["next_run_at"] == NOON + 5 * minute
+            missed = rows(db, "select * from pgsched.missed_ticks order by first_tick")
+            assert sum(one["ticks"] for one in missed) == 4
+            assert missed[0]["first_tick"] == NOON + minute
+            assert (missed[-1]["reason"], missed[-1]["next_tick"]) == ("overlap", NOON + 5 * minute)
+            await one.work()
+            assert len(history(db, task_id)) == 1
 
 
 @pytest.mark.parametrize("jitter", ["0", "1 second", "2 hours"])
 @pytest.mark.parametrize("minutes", [-20, 0], ids=["waits for its jitter", "is due"])
-@on_loop
 async def test_an_edit_of_the_jitter_lets_no_tick_be_missed(dsn: str, jitter: str, minutes: int) -> None:
     with freeze(dsn, NOON) as clock, database(dsn) as db:
         task_id = insert_task(db, cron_expression="0 8 * * *", on_missed="skip")
@@ -337,7 +330,6 @@ async def test_an_edit_of_the_jitter_lets_no_tick_be_missed(dsn: str, jitter: st
         assert [run["scheduled_for"] for run in history(db, task_id)] == [utc("2030-06-02T08:00")]
 
 
-@on_loop
 async def test_a_tick_of_a_schedule_before_that_waits_for_its_retry_is_noted_once(dsn: str) -> None:
     def fail() -> None:
         raise ValueError("no luck")
@@ -356,7 +348,6 @@ async def test_a_tick_of_a_schedule_before_that_waits_for_its_retry_is_noted_onc
     assert [(one["first_tick"] - NOON, one["ticks"]) for one in notes] == [(0 * SECOND, 3), (10 * SECOND, 3)]
 
 
-@on_loop
 async def test_a_schedule_that_is_ended_while_it_runs_is_over_after_the_run(dsn: str) -> None:
     with database(dsn) as db:
         task_id = insert_task(db, repeat_interval="1 hour")
@@ -368,7 +359,6 @@ async def test_a_schedule_that_is_ended_while_it_runs_is_over_after_the_run(dsn:
         assert (row["status"], row["execution_count"], row["next_run_at"]) == ("completed", 1, None)
 
 
-@on_loop
 async def test_who_waits_for_a_schedule_that_an_edit_ends_is_told(dsn: str) -> None:
     with database(dsn) as db, Client(dsn) as client:
         task_id = insert_task(db, cron_expression="0 0 1 1 *")
@@ -456,7 +446,6 @@ def test_an_edit_of_a_cancelled_schedule_is_refused(dsn: str) -> None:
         assert (row["status"], row["next_run_at"].hour) == ("pending", 9)
 
 
-@on_loop
 async def test_a_pruned_schedule_that_is_declared_again_begins_anew(dsn: str) -> None:
     with database(dsn) as db:
         await sync_schedules(dsn=dsn, registry=daily_digest(), prune=False)
@@ -487,7 +476,6 @@ def test_a_day_of_a_delay_is_24_hours(dsn: str, zone: str) -> None:
     [{"on_missed": "skip"}, {"catchup_window": "15 minutes"}, {"on_missed": "all", "catchup_window": "1 second"}],
     ids=str,
 )
-@on_loop
 async def test_every_tick_with_jitter_runs_and_none_is_late(dsn: str, options: dict[str, str]) -> None:
     late: list[bool] = []
 
@@ -503,7 +491,6 @@ async def test_every_tick_with_jitter_runs_and_none_is_late(dsn: str, options: d
         assert (late, rows(db, "select from pgsched.missed_ticks")) == ([False] * 30, [])
 
 
-@on_loop
 async def test_a_child_of_a_tick_with_jitter_is_not_late(dsn: str) -> None:
     late: list[bool] = []
 
@@ -522,7 +509,6 @@ async def test_a_child_of_a_tick_with_jitter_is_not_late(dsn: str) -> None:
         assert late == [False]
 
 
-@on_loop
 async def test_a_schedule_whose_children_run_tells_of_them(dsn: str) -> None:
     with database(dsn) as db, Client(dsn) as client:
         task_id = insert_task(db, repeat_interval="1 hour", overlap="allow")
@@ -573,7 +559,6 @@ def test_a_backoff_without_sense_is_refused(dsn: str, options: dict[str, float],
             insert_task(db, **options)
 
 
-@on_loop
 async def test_retries_come_5_25_and_125_seconds_later(dsn: str) -> None:
     def mail() -> None:
         raise ValueError("no luck")
@@ -590,7 +575,6 @@ async def test_retries_come_5_25_and_125_seconds_later(dsn: str) -> None:
         assert delays == [5, 25, 125]
 
 
-@on_loop
 async def test_a_first_delay_beyond_the_longest_is_kept(dsn: str) -> None:
     def mail() -> None:
         raise ValueError("no luck")

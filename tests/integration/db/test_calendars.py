@@ -15,7 +15,7 @@ from pgsched.domain.scheduling.cron import next_tick, parse_cron
 from pgsched.domain.scheduling.preview import preview
 from pgsched.domain.scheduling.time_zones import load_zone
 from tests.support import crons
-from tests.support.engine import engine, handlers, nothing, on_loop
+from tests.support.engine import engine, handlers, nothing
 from tests.support.tables import database, task_row
 
 CHRISTMAS = "0 9 24-27 12 * except=@holidays,12-27"
@@ -61,7 +61,6 @@ def test_a_schedule_is_planned_afresh_when_its_calendar_changes(dsn: str) -> Non
         assert [row["day"] for row in db.execute(booked)] == ["12-25", "12-26"]
 
 
-@on_loop
 async def test_a_worker_plans_around_a_calendar(dsn: str) -> None:
     make(dsn, "holidays", "12-25", "12-26")
     with Client(dsn) as client:

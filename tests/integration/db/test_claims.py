@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 from pgsched.db import claims
 from pgsched.db.connect import connect_async
 from pgsched.db.sql_files import load_statement
-from tests.support.engine import engine, expire_leases, handlers, history, make_due, nothing, on_loop, rows
+from tests.support.engine import engine, expire_leases, handlers, history, make_due, nothing, rows
 from tests.support.processes import PgschedRunner
 from tests.support.tables import WORKER, database, insert_task, set_running, task_row
 from tests.support.waiting import wait_until
@@ -210,7 +210,6 @@ def test_a_row_lost_in_every_attempt_dies_without_being_run_again(dsn: str) -> N
 # The floor.
 
 
-@on_loop
 async def test_a_row_below_the_floor_is_found_by_a_later_claim(dsn: str) -> None:
     with database(dsn) as db:
         insert_task(db, scheduled_for=datetime(2020, 1, 2, tzinfo=UTC))
@@ -223,7 +222,6 @@ async def test_a_row_below_the_floor_is_found_by_a_later_claim(dsn: str) -> None
             assert found == [below]
 
 
-@on_loop
 async def test_a_worker_does_not_rest_before_it_looked_below_the_floor(dsn: str) -> None:
     with database(dsn) as db:
         insert_task(db, scheduled_for=datetime(2020, 1, 2, tzinfo=UTC))
@@ -237,7 +235,6 @@ async def test_a_worker_does_not_rest_before_it_looked_below_the_floor(dsn: str)
             assert len(one.leased_tasks) == 2
 
 
-@on_loop
 async def test_a_retry_that_is_due_before_the_floor_is_found(dsn: str) -> None:
     calls: list[int] = []
 
@@ -308,7 +305,6 @@ def crowded_dsn(dsn: str, request: pytest.FixtureRequest) -> str:
     return dsn
 
 
-@on_loop
 async def test_a_claim_beside_many_future_rows_reads_few_blocks(crowded_dsn: str) -> None:
     statement = load_statement("claim_tasks")
     parameters = {
@@ -386,7 +382,6 @@ def test_a_handler_without_work_is_not_in_the_way(dsn: str) -> None:
     assert asyncio.run(scenario()) == ids
 
 
-@on_loop
 async def test_rows_of_a_claim_whose_answer_was_lost_are_given_back(dsn: str) -> None:
     with database(dsn) as db:
         lost = [insert_task(db, max_attempts=1) for _ in range(3)]
@@ -400,7 +395,6 @@ async def test_rows_of_a_claim_whose_answer_was_lost_are_given_back(dsn: str) ->
         assert [task.attempts for task in again] == [1, 1, 1, 1]
 
 
-@on_loop
 async def test_payloads_in_hand_are_bounded_by_their_size(dsn: str) -> None:
     with database(dsn) as db:
         db.execute(
@@ -413,7 +407,6 @@ async def test_payloads_in_hand_are_bounded_by_their_size(dsn: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["fifo", "lifo", "limited"])
-@on_loop
 async def test_every_claim_measures_a_payload_as_it_arrives(dsn: str, kind: str) -> None:
     settings = {"fifo": "ordering = 'fifo'", "lifo": "ordering = 'lifo'", "limited": "limits = '{\"concurrency\": 9}'"}
     with database(dsn) as db:
@@ -436,7 +429,6 @@ async def test_every_claim_measures_a_payload_as_it_arrives(dsn: str, kind: str)
     assert sizes == {small["id"]: small["stored"], large["id"]: large["sent"]}
 
 
-@on_loop
 async def test_a_payload_larger_than_what_is_left_comes_alone(dsn: str) -> None:
     with database(dsn) as db:
         db.execute(

@@ -12,7 +12,7 @@ from pgsched.client.async_client import AsyncClient
 from pgsched.execution.context import Context
 from pgsched.execution.registry import Registry
 from pgsched.worker.worker import QUESTIONS
-from tests.support.engine import on_loop, running_worker
+from tests.support.engine import running_worker
 from tests.support.tables import database, insert_task
 from tests.support.waiting import wait_until_async
 
@@ -30,7 +30,6 @@ def _open(connection: psycopg.Connection[dict[str, Any]]) -> Counter[str]:
     return Counter(row["name"] for row in rows)
 
 
-@on_loop
 async def test_worker_has_five_connections_and_no_more_than_it_says(dsn: str) -> None:
     async def plain() -> None:
         pass
@@ -66,7 +65,6 @@ async def test_worker_has_five_connections_and_no_more_than_it_says(dsn: str) ->
         await wait_until_async(lambda: not _open(connection), message="none is left")
 
 
-@on_loop
 async def test_client_has_no_more_than_its_pool(dsn: str) -> None:
     with database(dsn) as connection:
         async with AsyncClient(dsn, pool_size=3) as client:

@@ -24,7 +24,7 @@ from pgsched.domain.interval import Interval
 from pgsched.domain.task_spec import TaskSpec
 from pgsched.execution.context import Context
 from tests.support import servers
-from tests.support.engine import on_loop, rows, running_worker
+from tests.support.engine import rows, running_worker
 from tests.support.processes import PgschedRunner
 from tests.support.retained import finished
 from tests.support.tables import database, insert_task
@@ -251,13 +251,11 @@ async def use_everything(dsn: str, tmp_path: Path, *, inserts: bool = True, serv
 
 
 @pytest.mark.parametrize(("name", "value"), SETTINGS, ids=[f"{name} {value}" for name, value in SETTINGS])
-@on_loop
 async def test_each_setting_of_the_database_changes_nothing(dsn: str, tmp_path: Path, name: str, value: str) -> None:
     set_for_database(dsn, {name: value})
     await use_everything(dsn, tmp_path, inserts=name not in NOT_FOR_INSERTS)
 
 
-@on_loop
 async def test_all_settings_together_change_nothing(dsn: str, tmp_path: Path) -> None:
     set_for_database(dsn, ALL)
     await use_everything(dsn, tmp_path)
@@ -313,7 +311,6 @@ def test_a_borrowed_connection_may_have_any_encoding_and_path(dsn: str, encoding
 
 
 @pytest.mark.skipif(missing_pgbouncer() is not None, reason=str(missing_pgbouncer()))
-@on_loop
 async def test_all_settings_together_change_nothing_behind_a_pooler(dsn: str, tmp_path: Path) -> None:
     if not str(conninfo_to_dict(dsn).get("host")).startswith("/"):
         pytest.skip("PgBouncer of the tests needs a server on a unix socket")
@@ -322,7 +319,6 @@ async def test_all_settings_together_change_nothing_behind_a_pooler(dsn: str, tm
         await use_everything(pooler.dsn, tmp_path, inserts=False, server=dsn)
 
 
-@on_loop
 async def test_plain_inserts_in_serializable_transactions_do_not_fail_because_of_idle_workers(dsn: str) -> None:
     set_for_database(dsn, {"default_transaction_isolation": "serializable"})
     app = app_of()

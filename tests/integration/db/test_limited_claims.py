@@ -19,7 +19,6 @@ from tests.support.engine import (
     handlers,
     history,
     nothing,
-    on_loop,
     rows,
     running_worker,
 )
@@ -71,7 +70,6 @@ def test_no_more_run_at_once_than_the_limit_over_all_workers(every_server_dsn: s
     asyncio.run(guards.a_limit_of_concurrency_holds_over_all_workers(every_server_dsn))
 
 
-@on_loop
 async def test_a_finish_makes_room(dsn: str, db: Database) -> None:
     limit(db, concurrency=2)
     insert_many(db, 5)
@@ -83,7 +81,6 @@ async def test_a_finish_makes_room(dsn: str, db: Database) -> None:
 
 
 @pytest.mark.parametrize("ending", ["cancel", "delete", "expire"])
-@on_loop
 async def test_whatever_ends_a_run_makes_room(dsn: str, db: Database, ending: str) -> None:
     limit(db, concurrency=1)
     insert_many(db, 2)
@@ -100,7 +97,6 @@ async def test_whatever_ends_a_run_makes_room(dsn: str, db: Database, ending: st
         assert rows(db, "select count(*) as n from pgsched.slots") == [{"n": 1}]
 
 
-@on_loop
 async def test_a_release_makes_room(dsn: str, db: Database) -> None:
     limit(db, concurrency=1)
     insert_many(db, 2)
@@ -110,7 +106,6 @@ async def test_a_release_makes_room(dsn: str, db: Database) -> None:
         assert len(await claimed(other)) == 1
 
 
-@on_loop
 async def test_a_lost_attempt_of_a_limited_queue_is_recorded(dsn: str, db: Database) -> None:
     limit(db, concurrency=1)
     task_id = insert_task(db)
@@ -121,7 +116,6 @@ async def test_a_lost_attempt_of_a_limited_queue_is_recorded(dsn: str, db: Datab
     assert [row["status"] for row in history(db, task_id)] == ["lost"]
 
 
-@on_loop
 async def test_what_ran_before_there_was_a_limit_counts(dsn: str, db: Database) -> None:
     insert_many(db, 4)
     async with engine(dsn) as one, engine(dsn) as other:
@@ -130,7 +124,6 @@ async def test_what_ran_before_there_was_a_limit_counts(dsn: str, db: Database) 
         assert len(await claimed(other)) == 1
 
 
-@on_loop
 async def test_a_limit_that_is_taken_away_holds_nothing_back(dsn: str, db: Database) -> None:
     limit(db, concurrency=1)
     insert_many(db, 5)
@@ -140,7 +133,6 @@ async def test_a_limit_that_is_taken_away_holds_nothing_back(dsn: str, db: Datab
         assert len(await claimed(one)) == 4
 
 
-@on_loop
 async def test_a_worker_that_has_not_heard_of_a_limit_takes_nothing(dsn: str, db: Database) -> None:
     insert_many(db, 5)
     async with engine(dsn) as one:
@@ -150,7 +142,6 @@ async def test_a_worker_that_has_not_heard_of_a_limit_takes_nothing(dsn: str, db
         assert await one.claim() == []
 
 
-@on_loop
 async def test_limits_of_one_queue_leave_others_alone(dsn: str, db: Database) -> None:
     limit(db, "mail", concurrency=1)
     insert_many(db, 3, queue="mail")
@@ -159,7 +150,6 @@ async def test_limits_of_one_queue_leave_others_alone(dsn: str, db: Database) ->
         assert len(await claimed(one)) == 4
 
 
-@on_loop
 async def test_a_queue_whose_row_is_locked_holds_up_no_other(dsn: str, db: Database) -> None:
     limit(db, "mail", concurrency=1)
     mail, other = insert_task(db, queue="mail"), insert_task(db, queue="other")
@@ -170,7 +160,6 @@ async def test_a_queue_whose_row_is_locked_holds_up_no_other(dsn: str, db: Datab
         assert await claimed(one) == [mail]
 
 
-@on_loop
 async def test_a_paused_queue_with_limits_gives_nothing(dsn: str, db: Database) -> None:
     limit(db, concurrency=2)
     insert_many(db, 2)
@@ -183,7 +172,6 @@ async def test_a_paused_queue_with_limits_gives_nothing(dsn: str, db: Database) 
 
 @pytest.mark.parametrize("ordering", ["fifo", "lifo"])
 @pytest.mark.parametrize("limits", [{"concurrency": 3}, {"concurrency_per_key": 3}, {"rate": 3}])
-@on_loop
 async def test_a_queue_with_limits_keeps_its_order(
     dsn: str, db: Database, ordering: str, limits: dict[str, int]
 ) -> None:
@@ -196,7 +184,6 @@ async def test_a_queue_with_limits_keeps_its_order(
     assert found == ([*high, low[0]] if ordering == "fifo" else [*high[::-1], low[1]])
 
 
-@on_loop
 async def test_only_rows_with_a_handler_are_claimed_from_a_queue_with_limits(dsn: str, db: Database) -> None:
     limit(db, concurrency=2, concurrency_per_key=1)
     insert_task(db, "unknown", concurrency_key="a")
@@ -205,7 +192,6 @@ async def test_only_rows_with_a_handler_are_claimed_from_a_queue_with_limits(dsn
         assert await claimed(one) == [known]
 
 
-@on_loop
 async def test_payloads_of_a_queue_with_limits_are_bounded_by_their_size(dsn: str, db: Database) -> None:
     limit(db, concurrency=100)
     db.execute(
@@ -219,7 +205,6 @@ async def test_payloads_of_a_queue_with_limits_are_bounded_by_their_size(dsn: st
 # So many in a time.
 
 
-@on_loop
 async def test_no_more_start_in_a_time_than_the_rate(dsn: str, db: Database) -> None:
     limit(db, rate=3, per="1 hour")
     insert_many(db, 5)
@@ -233,7 +218,6 @@ async def test_no_more_start_in_a_time_than_the_rate(dsn: str, db: Database) -> 
         assert 3590 < line.ready_at - line.asked_at < 3700  # until the first start leaves the window
 
 
-@on_loop
 async def test_what_has_left_the_window_makes_room(dsn: str, db: Database) -> None:
     limit(db, rate=3, per="1 hour")
     insert_many(db, 9)
@@ -248,7 +232,6 @@ async def test_what_has_left_the_window_makes_room(dsn: str, db: Database) -> No
         assert len(await claimed(one)) == 2  # three of the five are in the window
 
 
-@on_loop
 async def test_the_log_of_starts_stays_small(dsn: str, db: Database) -> None:
     limit(db, rate=1_000_000, per="1 hour")
     async with engine(dsn) as one:
@@ -263,7 +246,6 @@ async def test_the_log_of_starts_stays_small(dsn: str, db: Database) -> None:
 # Per key.
 
 
-@on_loop
 async def test_no_more_of_a_key_run_at_once_than_its_limit(dsn: str, db: Database) -> None:
     limit(db, concurrency_per_key=2)
     for key in ("a", "b"):
@@ -277,7 +259,6 @@ async def test_no_more_of_a_key_run_at_once_than_its_limit(dsn: str, db: Databas
         assert keys_of(db, await claimed(other)) == ["b"]
 
 
-@on_loop
 async def test_keys_take_turns(dsn: str, db: Database) -> None:
     limit(db, concurrency=100, concurrency_per_key=50)
     insert_many(db, 20, concurrency_key="a")
@@ -289,7 +270,6 @@ async def test_keys_take_turns(dsn: str, db: Database) -> None:
 
 
 @pytest.mark.parametrize("limits", [{"concurrency_per_key": 1}, {"rate_per_key": 1, "per": "1 hour"}])
-@on_loop
 async def test_a_key_with_thousands_of_rows_does_not_hide_the_others(
     dsn: str, db: Database, limits: dict[str, Any]
 ) -> None:
@@ -304,7 +284,6 @@ async def test_a_key_with_thousands_of_rows_does_not_hide_the_others(
         assert await claimed(one) == [newer]
 
 
-@on_loop
 async def test_rows_without_a_key_behind_thousands_with_one_are_found(dsn: str, db: Database) -> None:
     limit(db, concurrency_per_key=1)
     insert_many(db, 3000, concurrency_key="m")
@@ -316,7 +295,6 @@ async def test_rows_without_a_key_behind_thousands_with_one_are_found(dsn: str, 
     assert keyless in found
 
 
-@on_loop
 async def test_many_keys_are_walked_through_in_several_claims(dsn: str, db: Database) -> None:
     limit(db, concurrency_per_key=1)
     insert_many(db, 600, concurrency_key="zz")
@@ -331,7 +309,6 @@ async def test_many_keys_are_walked_through_in_several_claims(dsn: str, db: Data
     assert keys_of(db, found) == ["zz"]
 
 
-@on_loop
 async def test_a_rate_per_key_leaves_other_keys_alone(dsn: str, db: Database) -> None:
     limit(db, rate_per_key=2, per="1 hour")
     insert_many(db, 4, concurrency_key="a")
@@ -342,7 +319,6 @@ async def test_a_rate_per_key_leaves_other_keys_alone(dsn: str, db: Database) ->
         assert keys_of(db, await claimed(one)) == ["b", "b"]
 
 
-@on_loop
 async def test_both_limits_hold_together(dsn: str, db: Database) -> None:
     limit(db, concurrency=5, concurrency_per_key=2, rate=4, rate_per_key=1, per="1 hour")
     for key in "abcdef":
@@ -354,7 +330,6 @@ async def test_both_limits_hold_together(dsn: str, db: Database) -> None:
 # Ageing.
 
 
-@on_loop
 async def test_a_row_that_waits_rises_above_a_higher_priority(dsn: str, db: Database) -> None:
     db.execute("insert into pgsched.queues (name, ageing) values ('default', '10 minutes')")
     fresh = insert_task(db, priority=5)
@@ -366,7 +341,6 @@ async def test_a_row_that_waits_rises_above_a_higher_priority(dsn: str, db: Data
         assert await claimed(one) == [older, fresh, old]
 
 
-@on_loop
 async def test_without_ageing_priority_is_all(dsn: str, db: Database) -> None:
     fresh, old = insert_task(db, priority=2), insert_task(db, priority=1)
     db.execute("update pgsched.tasks set next_run_at = now() - interval '10 years' where id = %s", (old,))
@@ -374,7 +348,6 @@ async def test_without_ageing_priority_is_all(dsn: str, db: Database) -> None:
         assert await claimed(one) == [fresh, old]
 
 
-@on_loop
 async def test_rows_of_a_key_age_too(dsn: str, db: Database) -> None:
     db.execute("insert into pgsched.queues (name, ageing) values ('default', '10 minutes')")
     limit(db, concurrency_per_key=1)
@@ -388,7 +361,6 @@ async def test_rows_of_a_key_age_too(dsn: str, db: Database) -> None:
 # The worker's own limit.
 
 
-@on_loop
 async def test_a_worker_takes_no_more_of_a_queue_than_it_was_told(dsn: str, db: Database) -> None:
     insert_many(db, 5, queue="mail")
     insert_many(db, 5, queue="other")
@@ -407,7 +379,6 @@ async def test_a_worker_takes_no_more_of_a_queue_than_it_was_told(dsn: str, db: 
 # Patterns and weights.
 
 
-@on_loop
 async def test_a_pattern_serves_the_queues_that_match_it(dsn: str, db: Database) -> None:
     ids = [insert_task(db, queue=queue) for queue in ("mail.a", "mail.b", "mailxc", "other", "mail_%")]
     async with engine(dsn, queues=("mail.*",)) as one:
@@ -416,7 +387,6 @@ async def test_a_pattern_serves_the_queues_that_match_it(dsn: str, db: Database)
         assert sorted(await claimed(one)) == [ids[2], ids[4]]
 
 
-@on_loop
 async def test_a_queue_that_appears_is_served_by_a_pattern(dsn: str, db: Database) -> None:
     async with engine(dsn, queues=("mail.*",)) as one:
         assert await claimed(one) == []
@@ -424,7 +394,6 @@ async def test_a_queue_that_appears_is_served_by_a_pattern(dsn: str, db: Databas
         assert await claimed(one) == [task_id]
 
 
-@on_loop
 async def test_queues_of_a_pattern_have_their_limits(dsn: str, db: Database) -> None:
     limit(db, "mail.a", concurrency=1)
     insert_many(db, 3, queue="mail.a")
@@ -435,7 +404,6 @@ async def test_queues_of_a_pattern_have_their_limits(dsn: str, db: Database) -> 
         assert sorted(queues) == ["mail.a", "mail.b", "mail.b"]
 
 
-@on_loop
 async def test_queues_come_first_in_proportion_to_their_weights(dsn: str, db: Database) -> None:
     for queue in ("a", "b"):
         insert_many(db, 100, queue=queue)
@@ -445,7 +413,6 @@ async def test_queues_come_first_in_proportion_to_their_weights(dsn: str, db: Da
     assert all("b" in found[start : start + 4] for start in range(0, 40, 4))
 
 
-@on_loop
 async def test_a_queue_with_limits_has_its_turn_beside_one_that_is_never_empty(dsn: str, db: Database) -> None:
     limit(db, "limited", concurrency=5)
     insert_many(db, 20, queue="limited")
@@ -455,7 +422,6 @@ async def test_a_queue_with_limits_has_its_turn_beside_one_that_is_never_empty(d
     assert found.count("limited") == 4
 
 
-@on_loop
 async def test_workers_without_room_do_not_call_one_another_for_ever(dsn: str, db: Database) -> None:
     over = asyncio.Event()
 
@@ -513,7 +479,6 @@ def test_a_claim_of_a_limited_queue_is_a_hot_update(dsn: str, db: Database) -> N
     assert rows(db, updates)[0]["hot"] >= 40  # a claimed row is larger: the last of a page may not fit
 
 
-@on_loop
 async def test_a_worker_without_limited_queues_claims_with_one_statement(dsn: str, db: Database) -> None:
     insert_many(db, 5)
     async with engine(dsn) as one:
@@ -531,7 +496,6 @@ async def test_a_worker_without_limited_queues_claims_with_one_statement(dsn: st
         assert claimer.LEARN_IDLE_SECONDS > claimer.LEARN_SECONDS
 
 
-@on_loop
 async def test_a_claim_beside_a_long_backlog_of_one_key_reads_few_blocks(dsn: str, db: Database) -> None:
     db.execute("alter table pgsched.tasks set (autovacuum_enabled = off)")  # no statistics to lean on
     limit(db, concurrency_per_key=2)

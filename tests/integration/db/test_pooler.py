@@ -21,7 +21,7 @@ from pgsched.domain.workflow import group, parallel, step
 from pgsched.execution.context import Context
 from pgsched.ops.activity import read_activity
 from pgsched.worker import sleep
-from tests.support.engine import on_loop, rows, running_worker
+from tests.support.engine import rows, running_worker
 from tests.support.retained import finished, left
 from tests.support.tables import database
 from tests.support.waiting import wait_until_async
@@ -38,7 +38,6 @@ def pooler(dsn: str) -> Iterator[PgBouncer]:
         yield pooler
 
 
-@on_loop
 async def test_a_pooler_is_noticed_and_what_only_passes_bytes_on_is_none(dsn: str, pooler: PgBouncer) -> None:
     with Proxy(dsn) as proxy:
         for address, pooled in ((dsn, False), (proxy.dsn, False), (pooler.dsn, True)):
@@ -67,7 +66,6 @@ def test_the_doctor_and_top_work_behind_a_pooler_and_the_doctor_says_that_there_
             assert read_activity(client.database).server.startswith("PostgreSQL")
 
 
-@on_loop
 async def test_everything_that_a_worker_does_works_behind_a_pooler(dsn: str, pooler: PgBouncer) -> None:
     app = App()
 
@@ -119,7 +117,6 @@ def _schedule_all(dsn: str) -> list[int]:
         return ids
 
 
-@on_loop
 async def test_settings_of_a_claim_do_not_stay_in_a_session_that_others_use(dsn: str, pooler: PgBouncer) -> None:
     with database(dsn) as db:
         async with running_worker(pooler.dsn, poll_interval=0.05):
@@ -134,7 +131,6 @@ async def test_settings_of_a_claim_do_not_stay_in_a_session_that_others_use(dsn:
                     assert found == ("on", "auto")
 
 
-@on_loop
 async def test_a_worker_behind_a_pooler_polls_and_with_a_second_dsn_it_listens(
     dsn: str, pooler: PgBouncer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

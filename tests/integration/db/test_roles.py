@@ -20,7 +20,6 @@ from pgsched.web import WebSettings
 from tests.support import servers
 from tests.support.commands import pgsched
 from tests.support.doc_examples import tables
-from tests.support.engine import on_loop
 from tests.support.processes import CHECKOUT, PgschedRunner
 from tests.support.roles import ROLES, login
 from tests.support.schema_dump import dump, run_psql
@@ -617,7 +616,6 @@ def _rows(dsn: str) -> None:
         connection.execute("insert into pgsched.calendars (name, days) values ('holidays', '{12-25}')")
 
 
-@on_loop
 async def test_web_shows_everything_as_pgsched_viewer_and_refuses_changes(dsn: str, somebody: As) -> None:
     _rows(dsn)
     async with web(somebody("pgsched_viewer")) as http:
@@ -631,7 +629,6 @@ async def test_web_shows_everything_as_pgsched_viewer_and_refuses_changes(dsn: s
         assert (answer.status_code, answer.json()["detail"].startswith(REFUSED)) == (403, True)
 
 
-@on_loop
 async def test_web_does_everything_as_pgsched_operator(dsn: str, somebody: As) -> None:
     _rows(dsn)
     async with web(somebody("pgsched_operator"), WebSettings()) as http:

@@ -17,7 +17,7 @@ from pgsched.db.link import SilentServer
 from pgsched.db.listening import listen
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.execution.context import Context
-from tests.support.engine import engine, expire_leases, on_loop, rows
+from tests.support.engine import engine, expire_leases, rows
 from tests.support.tables import database, insert_task
 from tests.support.waiting import wait_until_async
 
@@ -46,7 +46,6 @@ def test_patience_is_for_silence_and_not_for_a_statement_that_answers_bit_by_bit
         assert len(link.execute(slow).fetchall()) == 10
 
 
-@on_loop
 async def test_whoever_stops_waiting_for_a_silent_server_is_free_at_once(proxy: Proxy) -> None:
     link = await connect_async(proxy.dsn)
     proxy.tell("silent")
@@ -56,7 +55,6 @@ async def test_whoever_stops_waiting_for_a_silent_server_is_free_at_once(proxy: 
     assert link.closed
 
 
-@on_loop
 async def test_a_statement_that_nobody_waits_for_is_stopped_where_the_server_answers(dsn: str) -> None:
     link = await connect_async(dsn, application_name="given up")
     with pytest.raises(TimeoutError):
@@ -67,7 +65,6 @@ async def test_a_statement_that_nobody_waits_for_is_stopped_where_the_server_ans
         await wait_until_async(lambda: not rows(db, query), message="the statement has ended")
 
 
-@on_loop
 async def test_a_heartbeat_that_gets_no_answer_goes_on_by_another_connection(dsn: str, proxy: Proxy) -> None:
     with database(dsn) as db:
         async with engine(proxy.dsn, lease=2) as one:
@@ -81,7 +78,6 @@ async def test_a_heartbeat_that_gets_no_answer_goes_on_by_another_connection(dsn
             assert rows(db, "select heartbeat_at from pgsched.workers") != before
 
 
-@on_loop
 async def test_a_client_leaves_a_connection_that_fell_silent_while_it_was_idle(
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,7 +93,6 @@ async def test_a_client_leaves_a_connection_that_fell_silent_while_it_was_idle(
     await asyncio.wait_for(asyncio.to_thread(schedule_twice), 10)
 
 
-@on_loop
 async def test_a_listener_is_not_held_up_by_a_server_that_does_not_answer_its_listen(
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,7 +102,6 @@ async def test_a_listener_is_not_held_up_by_a_server_that_does_not_answer_its_li
         await listen(proxy.dsn, on_ready=lambda: proxy.tell("silent") and None, on_call=lambda call: None)
 
 
-@on_loop
 async def test_a_plain_handler_whose_connection_fell_silent_lets_go_of_its_thread(
     dsn: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

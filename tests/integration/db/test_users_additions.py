@@ -13,7 +13,7 @@ import pytest
 from pgsched import Client, InvalidTask
 from pgsched.db.migrate import migrate, migration_script
 from pgsched.domain.task_spec import TaskSpec
-from tests.support.engine import engine, on_loop, rows, running_worker
+from tests.support.engine import engine, rows, running_worker
 from tests.support.retained import Database, finished, left, old_day, prune_now
 from tests.support.roles import login
 from tests.support.tables import insert_task, set_dead, task_row
@@ -113,7 +113,6 @@ def test_dead_letters_and_many_tasks_are_deleted_beside_one_that_is_held(dsn: st
         assert left(db) == [ids[4]]
 
 
-@on_loop
 async def test_a_worker_deletes_beside_what_is_held(dsn: str, db: Database) -> None:
     ids = [finished(db) for _ in range(60)]
     reference(db, ids[10])
@@ -174,7 +173,6 @@ def test_schedule_ends_with_an_error_where_policies_hide_rows(dsn: str, db: Data
                 connection.execute("select pgsched.schedule('mail', idempotency_key => %s::text)", (key,))
 
 
-@on_loop
 async def test_a_group_whose_steps_are_kept_out_does_not_wait_for_them(dsn: str, db: Database) -> None:
     task_id = insert_task(db, "pgsched.group", payload='{"steps": [{"task_type": "mail"}]}', max_attempts=1)
     db.execute("create function no() returns trigger language plpgsql as $$ begin return null; end $$")

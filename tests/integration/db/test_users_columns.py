@@ -14,7 +14,7 @@ from pgsched.db.sql_files import load_statement, statement_names
 from pgsched.domain.task_spec import TaskSpec
 from pgsched.domain.workflow import group, step
 from tests.support import servers
-from tests.support.engine import engine, handlers, on_loop, rows
+from tests.support.engine import engine, handlers, rows
 from tests.support.retained import Database, finished, left, prune_now
 from tests.support.tables import database, insert_task, set_dead, task_row
 
@@ -97,7 +97,6 @@ def test_every_variable_of_a_function_is_told_from_a_column(dsn: str) -> None:
         )
 
 
-@on_loop
 async def test_tasks_of_every_kind_run_and_end(wide_dsn: str, db: Database) -> None:
     async def fails() -> None:
         raise RuntimeError("no luck")

@@ -19,7 +19,7 @@ from pgsched.domain.scheduling.time_zones import agrees, load_zone
 from pgsched.testing import freeze
 from pgsched.worker.rulebook import UNBOOKED
 from pgsched.worker.starting import follow
-from tests.support.engine import engine, handlers, history, on_loop, rows, running_worker
+from tests.support.engine import engine, handlers, history, rows, running_worker
 from tests.support.tables import database, insert_task, move_tick, task_row
 from tests.support.waiting import wait_until_async
 
@@ -46,7 +46,6 @@ def knew_other_rules(db: Database, hours: int) -> None:
     )
 
 
-@on_loop
 async def test_the_rules_of_the_database_are_those_of_python(dsn: str) -> None:
     session = Session(dsn=dsn, name="pgsched test")
     for rules in await read_zones(session, ["UTC", BERLIN, "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe"]):
@@ -74,25 +73,20 @@ async def test_the_rules_of_the_database_are_those_of_python(dsn: str) -> None:
         (1, {"repeat_interval": "1 hour", "start_date": NOON}, "2030-06-01T13:00", "2030-06-01T13:00"),
     ],
 )
-def test_what_is_booked_follows_the_rules_of_the_database_once(
+async def test_what_is_booked_follows_the_rules_of_the_database_once(
     dsn: str, hours: int, columns: dict[str, Any], tick: str, expected: str
 ) -> None:
-    @on_loop
-    async def check() -> None:
-        with freeze(dsn, NOON), database(dsn) as db:
-            task_id = insert_task(db, timezone=BERLIN, **columns)
-            assert await followed(dsn) == []
-            knew_other_rules(db, hours)
-            move_tick(db, task_id, datetime.fromisoformat(tick).replace(tzinfo=UTC))
-            assert [one.zone for one in await followed(dsn)] == [BERLIN]
-            row = task_row(db, task_id)
-            assert row["scheduled_for"] == row["next_run_at"] == datetime.fromisoformat(expected).replace(tzinfo=UTC)
-            assert await followed(dsn) == []
-
-    check()
+    with freeze(dsn, NOON), database(dsn) as db:
+        task_id = insert_task(db, timezone=BERLIN, **columns)
+        assert await followed(dsn) == []
+        knew_other_rules(db, hours)
+        move_tick(db, task_id, datetime.fromisoformat(tick).replace(tzinfo=UTC))
+        assert [one.zone for one in await followed(dsn)] == [BERLIN]
+        row = task_row(db, task_id)
+        assert row["scheduled_for"] == row["next_run_at"] == datetime.fromisoformat(expected).replace(tzinfo=UTC)
+        assert await followed(dsn) == []
 
 
-@on_loop
 async def test_a_worker_that_starts_lets_what_is_booked_follow(dsn: str) -> None:
     with database(dsn) as db:
         task_id = insert_task(db, timezone=BERLIN, cron_expression="22 4 1 1 *")
@@ -114,7 +108,7 @@ async def test_a_worker_that_starts_lets_what_is_booked_follow(dsn: str) -> None
     ],
 )
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_tick_that_began_by_the_old_rules_does_not_come_again_by_the_new(
+async def test_a_tick_that_began_by_the_old_rules_does_not_come_again_by_the_new(
     dsn: str, columns: dict[str, Any], expected: str, fails: bool
 ) -> None:
     tick = datetime(2030, 6, 2, 1, 22, tzinfo=UTC)
@@ -125,31 +119,26 @@ def test_a_tick_that_began_by_the_old_rules_does_not_come_again_by_the_new(
         if fails and len(attempts) == 1:
             raise ValueError("no luck")
 
-    @on_loop
-    async def check() -> None:
-        with freeze(dsn, NOON) as clock, database(dsn) as db:
-            task_id = insert_task(db, timezone=BERLIN, backoff_delay="1 second", **columns)
-            await followed(dsn)
-            knew_other_rules(db, 1)
-            move_tick(db, task_id, tick)
-            clock.freeze(tick)
-            async with engine(dsn, handlers(mail=mail)) as one:
-                if fails:
-                    await one.work()
-                    await followed(dsn)
-                    clock.advance(2)
-                    await one.work()
-                else:
-                    await one.claim()
-                    await followed(dsn)
-                    await one.run()
-            assert {run["scheduled_for"] for run in history(db, task_id)} == {tick}
-            assert task_row(db, task_id)["scheduled_for"] == datetime.fromisoformat(expected).replace(tzinfo=UTC)
-
-    check()
+    with freeze(dsn, NOON) as clock, database(dsn) as db:
+        task_id = insert_task(db, timezone=BERLIN, backoff_delay="1 second", **columns)
+        await followed(dsn)
+        knew_other_rules(db, 1)
+        move_tick(db, task_id, tick)
+        clock.freeze(tick)
+        async with engine(dsn, handlers(mail=mail)) as one:
+            if fails:
+                await one.work()
+                await followed(dsn)
+                clock.advance(2)
+                await one.work()
+            else:
+                await one.claim()
+                await followed(dsn)
+                await one.run()
+        assert {run["scheduled_for"] for run in history(db, task_id)} == {tick}
+        assert task_row(db, task_id)["scheduled_for"] == datetime.fromisoformat(expected).replace(tzinfo=UTC)
 
 
-@on_loop
 async def test_a_worker_that_connects_again_compares_the_rules_again(dsn: str, other_rules: None) -> None:
     with database(dsn) as db:
         insert_task(db, timezone=BERLIN, repeat_interval="1 hour")
@@ -160,7 +149,6 @@ async def test_a_worker_that_connects_again_compares_the_rules_again(dsn: str, o
             assert [task.revision for task in tasks] == [UNBOOKED]
 
 
-@on_loop
 async def test_a_change_of_rules_is_logged_once(dsn: str, capsys: pytest.CaptureFixture[str]) -> None:
     with freeze(dsn, NOON), database(dsn) as db:
         ids = [insert_task(db, timezone=BERLIN, cron_expression="22 4 * * *") for _ in range(2)]
@@ -204,7 +192,6 @@ def places() -> list[Path]:
     return [path for path in found if (path / "America/New_York").exists()]
 
 
-@on_loop
 async def test_a_worker_with_other_rules_leaves_the_booking_to_the_database(
     dsn: str, other_rules: None, capsys: pytest.CaptureFixture[str]
 ) -> None:

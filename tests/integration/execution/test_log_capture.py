@@ -16,7 +16,7 @@ from pgsched.domain.errors import ConfigError
 from pgsched.domain.settings import WorkerSettings, capture_level
 from pgsched.execution.context import Context
 from pgsched.execution.log_capture import CaptureHandler
-from tests.support.engine import engine, handlers, nothing, on_loop, rows
+from tests.support.engine import engine, handlers, nothing, rows
 from tests.support.tables import database, insert_task
 
 log = logging.getLogger("shop.orders")
@@ -45,7 +45,6 @@ async def lines_of(dsn: str, *functions: Callable[..., Any], **settings: Any) ->
         return rows(db, LINES)
 
 
-@on_loop
 async def test_a_record_becomes_a_line_with_its_fields(every_server_dsn: str) -> None:
     async def handler() -> None:
         log.info("sold %s of %s", 3, "tea", extra={"order": 7})
@@ -55,7 +54,6 @@ async def test_a_record_becomes_a_line_with_its_fields(every_server_dsn: str) ->
     assert line["fields"] == {"logger": "shop.orders", "order": 7}
 
 
-@on_loop
 async def test_records_of_threads_tasks_and_contexts_go_to_their_own_attempt(dsn: str) -> None:
     meet = threading.Barrier(2, timeout=10)
 
@@ -86,7 +84,6 @@ async def test_records_of_threads_tasks_and_contexts_go_to_their_own_attempt(dsn
     assert sorted(line["message"] for line in found) == ["0", "1", "2", "2", "3", "3"]
 
 
-@on_loop
 async def test_an_error_comes_with_its_traceback(dsn: str) -> None:
     def handler() -> None:
         try:
@@ -99,7 +96,6 @@ async def test_an_error_comes_with_its_traceback(dsn: str) -> None:
     assert line["fields"]["exception"].endswith("ValueError: no luck")
 
 
-@on_loop
 async def test_records_below_the_level_are_left_out(dsn: str) -> None:
     async def handler() -> None:
         log.info("not this")
@@ -108,7 +104,6 @@ async def test_records_below_the_level_are_left_out(dsn: str) -> None:
     assert [line["message"] for line in await lines_of(dsn, handler, capture_logs="warning")] == ["this"]
 
 
-@on_loop
 async def test_nothing_is_kept_when_it_is_off(dsn: str) -> None:
     async def handler() -> None:
         log.error("not this")
@@ -117,7 +112,6 @@ async def test_nothing_is_kept_when_it_is_off(dsn: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["pgsched.worker", "asyncio", "psycopg.pool", "pgsched"])
-@on_loop
 async def test_what_the_machinery_says_is_not_the_handler_s(dsn: str, name: str) -> None:
     async def handler() -> None:
         logging.getLogger(name).error("not this")
@@ -125,7 +119,6 @@ async def test_what_the_machinery_says_is_not_the_handler_s(dsn: str, name: str)
     assert await lines_of(dsn, handler) == []
 
 
-@on_loop
 async def test_lines_of_an_attempt_are_bounded(dsn: str) -> None:
     async def handler() -> None:
         for number in range(1500):
@@ -136,7 +129,6 @@ async def test_lines_of_an_attempt_are_bounded(dsn: str) -> None:
     assert [line["message"] for line in found if line["level"] == "warning"] == ["further lines were dropped"]
 
 
-@on_loop
 async def test_a_task_that_outlives_its_handler_logs_into_no_other_attempt(dsn: str) -> None:
     ended, begun, left = asyncio.Event(), asyncio.Event(), []
 
@@ -162,7 +154,6 @@ async def test_a_task_that_outlives_its_handler_logs_into_no_other_attempt(dsn: 
     assert [(line["task_id"], line["message"]) for line in found] == [(second, "my own")]
 
 
-@on_loop
 async def test_nor_into_one_that_waits_after_others_of_its_type_did_not(dsn: str) -> None:
     ended, begun, left = asyncio.Event(), asyncio.Event(), []
 
@@ -191,7 +182,6 @@ async def test_nor_into_one_that_waits_after_others_of_its_type_did_not(dsn: str
     assert sorted((line["task_id"], line["message"]) for line in found) == [(1, "waits: False"), (3, "waits: True")]
 
 
-@on_loop
 async def test_records_of_attempts_that_never_wait_are_kept_apart(dsn: str) -> None:
     async def quick() -> None:
         log.warning("quick")
@@ -203,7 +193,6 @@ async def test_records_of_attempts_that_never_wait_are_kept_apart(dsn: str) -> N
             assert sorted(line["task_id"] for line in rows(db, LINES)) == ids
 
 
-@on_loop
 async def test_a_record_that_cannot_be_formatted_does_not_fail_the_attempt(dsn: str) -> None:
     async def handler() -> str:
         log.warning("%d", "no number")
@@ -216,7 +205,6 @@ async def test_a_record_that_cannot_be_formatted_does_not_fail_the_attempt(dsn: 
         logging.raiseExceptions = raising
 
 
-@on_loop
 async def test_a_handler_that_logs_nothing_has_no_context(dsn: str) -> None:
     with database(dsn) as db:
         insert_task(db)
@@ -227,7 +215,6 @@ async def test_a_handler_that_logs_nothing_has_no_context(dsn: str) -> None:
             assert leased.context is None
 
 
-@on_loop
 async def test_other_handlers_of_the_root_get_no_more_than_before(dsn: str) -> None:
     class Collector(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -251,7 +238,6 @@ async def test_other_handlers_of_the_root_get_no_more_than_before(dsn: str) -> N
     assert seen == ["both", "asked for"]
 
 
-@on_loop
 async def test_two_workers_in_one_process_keep_a_record_once(dsn: str) -> None:
     async def handler() -> None:
         log.warning("once")

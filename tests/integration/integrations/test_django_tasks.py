@@ -19,7 +19,7 @@ from django.utils import timezone
 from pgsched.domain.errors import ConfigError, RegistrationError
 from pgsched.execution.registry import Registry
 from tests.support.django_site import set_up, site_on
-from tests.support.engine import engine, handlers, on_loop
+from tests.support.engine import engine, handlers
 from tests.support.tables import database, insert_task, set_running, task_row
 
 set_up()
@@ -52,12 +52,15 @@ def _registry() -> Registry:
     return worker_app().registry
 
 
-@on_loop
-async def _work(dsn: str) -> None:
+def _work(dsn: str) -> None:
     """Claim and run what is due; what failed is due again at once."""
-    registry = await asyncio.to_thread(_registry)
-    async with engine(dsn, registry, queues=("*",)) as one:
-        await one.work()
+
+    async def work() -> None:
+        registry = await asyncio.to_thread(_registry)
+        async with engine(dsn, registry, queues=("*",)) as one:
+            await one.work()
+
+    asyncio.run(work())  # Django's connections stay outside the event loop
     with database(dsn) as connection:
         connection.execute("update pgsched.tasks set next_run_at = now() where status = 'pending' and attempts > 0")
 
@@ -82,7 +85,6 @@ def test_task_is_there_if_and_only_if_the_block_commits(dsn: str) -> None:
     assert confirm.get_result(kept.id).status == TaskResultStatus.READY
 
 
-@on_loop
 async def test_enqueuing_and_results_work_on_an_event_loop(dsn: str) -> None:
     result = await count.aenqueue("placed")
     again = await count.aget_result(result.id)
@@ -212,7 +214,6 @@ def test_thread_of_a_handler_is_left_without_a_connection(dsn: str, tidied: bool
         for handler in list(registry):
             registry.replace(tidy(handler))
 
-    @on_loop
     async def run() -> None:
         async with engine(dsn, registry, concurrency=1) as one:
             with database(dsn) as connection:
@@ -221,7 +222,7 @@ def test_thread_of_a_handler_is_left_without_a_connection(dsn: str, tidied: bool
                     await one.work()
             await sync_to_async(connections.close_all)()
 
-    run()
+    asyncio.run(run())
     assert found == ([False] * 4 if tidied else [False, True, False, True])
 
 

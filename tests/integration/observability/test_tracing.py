@@ -21,7 +21,7 @@ from pgsched.client.async_client import AsyncClient
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.workflow import chain, group, step
 from pgsched.observability.tracing import MAX_BAGGAGE
-from tests.support.engine import expire_leases, make_due, on_loop
+from tests.support.engine import expire_leases, make_due
 from tests.support.spans import Traced, attributes, header_of, id_of, links_of, parent_of, trace_of
 from tests.support.tables import database, insert_task, task_row
 
@@ -115,7 +115,6 @@ def test_task_in_the_callers_transaction_carries_the_span(dsn: str, traced: Trac
     assert metadata(dsn, task_id)["traceparent"][36:52] == f"{id_of(traced.span('schedule')):016x}"
 
 
-@on_loop
 async def test_async_client_and_transaction_do_the_same(dsn: str, traced: Traced) -> None:
     async with AsyncClient(dsn, tracing=traced.app.tracing) as client:
         one = await client.schedule("mail")
@@ -142,7 +141,6 @@ def test_refused_task_is_an_error_without_what_was_given(traced: Traced) -> None
 # The worker's side.
 
 
-@on_loop
 async def test_attempt_is_a_consumer_span_below_the_schedule(dsn: str, traced: Traced) -> None:
     seen: list[int] = []
 
@@ -177,7 +175,6 @@ async def test_attempt_is_a_consumer_span_below_the_schedule(dsn: str, traced: T
     assert "hunter2" not in span.to_json()
 
 
-@on_loop
 async def test_plain_handler_runs_in_the_span_and_what_it_schedules_goes_on_with_the_trace(
     dsn: str, traced: Traced
 ) -> None:
@@ -203,7 +200,6 @@ async def test_plain_handler_runs_in_the_span_and_what_it_schedules_goes_on_with
     assert seen == [id_of(outer), id_of(last)]
 
 
-@on_loop
 async def test_attempts_side_by_side_each_have_their_own_span(dsn: str, traced: Traced) -> None:
     gate = asyncio.Event()
     seen: dict[int, set[int]] = {}
@@ -226,7 +222,6 @@ async def test_attempts_side_by_side_each_have_their_own_span(dsn: str, traced: 
     assert sorted(seen) == ids
 
 
-@on_loop
 async def test_sql_insert_with_a_traceparent_and_baggage_is_part_of_that_trace(dsn: str, traced: Traced) -> None:
     seen: list[object] = []
 
@@ -248,7 +243,6 @@ async def test_sql_insert_with_a_traceparent_and_baggage_is_part_of_that_trace(d
     assert seen == ["7", None]
 
 
-@on_loop
 async def test_failure_is_an_error_with_its_exception_and_retries_are_spans_of_the_same_trace(
     dsn: str, traced: Traced
 ) -> None:
@@ -286,7 +280,6 @@ async def test_failure_is_an_error_with_its_exception_and_retries_are_spans_of_t
     assert noted.fields == {"traceparent": header_of(first)}
 
 
-@on_loop
 async def test_retry_discard_and_timeout_say_so(dsn: str, traced: Traced) -> None:
     @traced.app.task("again")
     async def again() -> None:
@@ -318,7 +311,6 @@ async def test_retry_discard_and_timeout_say_so(dsn: str, traced: Traced) -> Non
     }
 
 
-@on_loop
 async def test_tick_of_a_schedule_begins_a_trace_that_its_retries_go_on_with(dsn: str, traced: Traced) -> None:
     fails = [True, False, False]
 
@@ -346,7 +338,6 @@ async def test_tick_of_a_schedule_begins_a_trace_that_its_retries_go_on_with(dsn
     assert len({trace_of(span) for span in (sent, first, second)}) == 3
 
 
-@on_loop
 async def test_steps_of_a_group_and_what_depends_on_it_are_one_trace(dsn: str, traced: Traced) -> None:
     @traced.app.task("step")
     async def run_step() -> None: ...
@@ -372,7 +363,6 @@ async def test_steps_of_a_group_and_what_depends_on_it_are_one_trace(dsn: str, t
     assert metadata(dsn, int(attributes(first)["messaging.message.id"]))["own"] == 1
 
 
-@on_loop
 async def test_each_tick_of_a_scheduled_group_is_a_trace_with_its_steps(dsn: str, traced: Traced) -> None:
     @traced.app.task("step")
     async def run_step() -> None: ...
@@ -394,7 +384,6 @@ async def test_each_tick_of_a_scheduled_group_is_a_trace_with_its_steps(dsn: str
         assert len([one for one in steps if trace_of(one) == trace_of(fire) and parent_of(one) == id_of(fire)]) == 2
 
 
-@on_loop
 async def test_transactional_handler_ends_its_span_with_what_became_of_the_commit(dsn: str, traced: Traced) -> None:
     @traced.app.task("pay", transactional=True, max_attempts=1)
     async def pay(ctx: Context, breaks: bool) -> None:
@@ -417,7 +406,6 @@ async def test_transactional_handler_ends_its_span_with_what_became_of_the_commi
     assert bad.status.status_code is StatusCode.ERROR
 
 
-@on_loop
 async def test_lost_attempt_ends_its_span_as_lost(dsn: str, traced: Traced) -> None:
     began = asyncio.Event()
 
@@ -445,7 +433,6 @@ async def test_lost_attempt_ends_its_span_as_lost(dsn: str, traced: Traced) -> N
     assert [attributes(span)["pgsched.outcome"] for span in (lost, released)] == ["lost", "released"]
 
 
-@on_loop
 async def test_worker_metrics_are_seen_through_the_meter(dsn: str, traced: Traced) -> None:
     @traced.app.task("mail", max_attempts=1)
     async def mail(fails: bool) -> None:
@@ -527,7 +514,6 @@ class Broken(SpanProcessor):
 
 
 @pytest.mark.parametrize("steps", [("start",), ("end",), ("start", "end")])
-@on_loop
 async def test_span_processors_that_raise_cost_no_task_and_no_outcome(dsn: str, traced: Traced, steps: Any) -> None:
     @traced.app.task("mail")
     async def mail(ctx: Context) -> str:
@@ -559,7 +545,6 @@ async def test_span_processors_that_raise_cost_no_task_and_no_outcome(dsn: str, 
     await traced.app.close_async()
 
 
-@on_loop
 async def test_meters_that_raise_cost_no_outcome_either(
     dsn: str, traced: Traced, monkeypatch: pytest.MonkeyPatch
 ) -> None:

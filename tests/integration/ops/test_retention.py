@@ -16,7 +16,7 @@ from pgsched.ops import retention
 from pgsched.ops.retention import RetentionOverride
 from pgsched.worker import retention as worker_retention
 from pgsched.worker.metrics import WorkerMetrics
-from tests.support.engine import engine, on_loop, rows, running_worker
+from tests.support.engine import engine, rows, running_worker
 from tests.support.retained import finished, gone_of, left, many_finished, old_day, prune_now
 from tests.support.tables import database, insert_task
 from tests.support.waiting import wait_until_async
@@ -168,7 +168,6 @@ def test_batches_are_small_whatever_there_is(dsn: str, monkeypatch: pytest.Monke
 # By itself.
 
 
-@on_loop
 async def test_worker_deletes_by_itself_and_counts_it(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_retention, "FIRST_SECONDS", 0.02)
     with database(dsn) as db, Client(dsn) as client:
@@ -183,7 +182,6 @@ async def test_worker_deletes_by_itself_and_counts_it(dsn: str, monkeypatch: pyt
         await wait_until_async(lambda: not client.locks(), message="the lock is given back")
 
 
-@on_loop
 async def test_one_worker_at_a_time_deletes(dsn: str) -> None:
     with database(dsn) as db, Client(dsn) as client:
         async with engine(dsn) as first, engine(dsn) as second:
@@ -312,7 +310,6 @@ def test_prune_is_refused_in_a_transaction(dsn: str) -> None:
         inside.prune()
 
 
-@on_loop
 async def test_async_client_has_the_same(dsn: str) -> None:
     with database(dsn) as db:
         finished(db)

@@ -34,7 +34,6 @@ from pgsched.testing import (
     scheduled,
     scheduled_async,
 )
-from tests.support.engine import on_loop
 from tests.support.roles import login
 from tests.support.tables import database
 
@@ -234,7 +233,6 @@ def test_hooks_are_called_and_declared_schedules_come_on_demand(app: App, clock:
     assert told == ["report"]
 
 
-@on_loop
 async def test_on_a_loop_the_async_functions_are_to_be_awaited(app: App) -> None:
     @app.task("mail")
     async def mail() -> str:
@@ -500,7 +498,6 @@ def test_open_transaction_of_the_caller_is_looked_into(app: App, dsn: str) -> No
     assert_not_scheduled(client, "email")
 
 
-@on_loop
 async def test_async_asserts_do_the_same(dsn: str) -> None:
     async with AsyncClient(dsn) as client, await psycopg.AsyncConnection.connect(dsn) as connection:
         await client.schedule("email", {"to": "ada"}, connection=connection)
@@ -571,7 +568,6 @@ def test_call_refuses_what_no_task_could_be_and_times_out() -> None:
         call(slow, {"seconds": 0})
 
 
-@on_loop
 async def test_call_on_a_loop_is_awaited_and_lends_a_connection() -> None:
     app = App()
 

@@ -17,7 +17,6 @@ from pgsched.web import WebSettings, create_app
 from pgsched.web.access import Operator, Viewer, shows_payloads
 from pgsched.web.audit import audited
 from pgsched.web.session import COOKIE
-from tests.support.engine import on_loop
 from tests.support.web_face import HOST, OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
 
 ORIGIN = {"Origin": HOST}
@@ -71,7 +70,6 @@ def connection(dsn: str) -> Iterator[psycopg.Connection[dict[str, Any]]]:
 # Without tokens.
 
 
-@on_loop
 async def test_whoever_sits_at_this_machine_is_an_operator(dsn: str) -> None:
     async with web(dsn, app=probed(dsn)) as http:
         assert (await http.get("/api/v1/probe")).json() == {
@@ -92,33 +90,26 @@ async def test_whoever_sits_at_this_machine_is_an_operator(dsn: str) -> None:
         ("127.0.0.1", {"Forwarded": "for=10.0.0.9"}),
     ],
 )
-def test_nobody_else_is_served_without_tokens(dsn: str, remote: str, headers: dict[str, str], method: str) -> None:
-    @on_loop
-    async def ask() -> None:
-        async with web(dsn, app=probed(dsn), remote=remote, headers=headers) as http:
-            refused = await http.request(method, "/api/v1/probe")
-            assert refused.status_code == 403
-            assert refused.headers["content-type"] == "application/problem+json"
-            page = await http.get("/login")
-            assert page.status_code == 403
-
-    ask()
+async def test_nobody_else_is_served_without_tokens(
+    dsn: str, remote: str, headers: dict[str, str], method: str
+) -> None:
+    async with web(dsn, app=probed(dsn), remote=remote, headers=headers) as http:
+        refused = await http.request(method, "/api/v1/probe")
+        assert refused.status_code == 403
+        assert refused.headers["content-type"] == "application/problem+json"
+        page = await http.get("/login")
+        assert page.status_code == 403
 
 
 @pytest.mark.parametrize("host", ["localhost:8080", "127.0.0.1", "[::1]:8080"])
-def test_every_name_of_this_machine_is_served(dsn: str, host: str) -> None:
-    @on_loop
-    async def ask() -> None:
-        async with web(dsn, app=probed(dsn), headers={"Host": host}) as http:
-            assert (await http.get("/api/v1/probe")).status_code == 200
-
-    ask()
+async def test_every_name_of_this_machine_is_served(dsn: str, host: str) -> None:
+    async with web(dsn, app=probed(dsn), headers={"Host": host}) as http:
+        assert (await http.get("/api/v1/probe")).status_code == 200
 
 
 # With tokens.
 
 
-@on_loop
 async def test_without_a_token_nothing_is_shown_on_this_machine_either(dsn: str) -> None:
     async with web(dsn, app=probed(dsn, PROTECTED)) as http:
         refused = await http.get("/api/v1/probe")
@@ -139,18 +130,13 @@ async def test_without_a_token_nothing_is_shown_on_this_machine_either(dsn: str)
         "Bearer \xff",
     ],
 )
-def test_wrong_token_opens_nothing(dsn: str, header: str) -> None:
-    @on_loop
-    async def ask() -> None:
-        async with web(dsn, app=probed(dsn, PROTECTED)) as http:
-            refused = await http.get("/api/v1/probe", headers={"Authorization": header.encode("latin-1")})  # type: ignore[dict-item]
-            assert refused.status_code == 401
-            assert OPERATOR_TOKEN not in refused.text
-
-    ask()
+async def test_wrong_token_opens_nothing(dsn: str, header: str) -> None:
+    async with web(dsn, app=probed(dsn, PROTECTED)) as http:
+        refused = await http.get("/api/v1/probe", headers={"Authorization": header.encode("latin-1")})  # type: ignore[dict-item]
+        assert refused.status_code == 401
+        assert OPERATOR_TOKEN not in refused.text
 
 
-@on_loop
 async def test_viewer_looks_and_changes_nothing(dsn: str) -> None:
     async with web(dsn, app=probed(dsn, PROTECTED), token=VIEWER_TOKEN) as http:
         assert (await http.get("/api/v1/probe")).json()["role"] == "viewer"
@@ -160,14 +146,12 @@ async def test_viewer_looks_and_changes_nothing(dsn: str) -> None:
         )  # fmt: skip
 
 
-@on_loop
 async def test_operator_looks_and_changes(dsn: str) -> None:
     async with web(dsn, app=probed(dsn, PROTECTED), token=OPERATOR_TOKEN, remote="10.0.0.9") as http:
         assert (await http.get("/api/v1/probe")).json()["role"] == "operator"
         assert (await http.post("/api/v1/probe")).status_code == 200
 
 
-@on_loop
 async def test_payloads_are_hidden_from_viewers_only(dsn: str) -> None:
     hiding = WebSettings(viewer_token=VIEWER_TOKEN, operator_token=OPERATOR_TOKEN, hide_payloads=True)
     for token, sees in ((VIEWER_TOKEN, False), (OPERATOR_TOKEN, True)):
@@ -178,7 +162,6 @@ async def test_payloads_are_hidden_from_viewers_only(dsn: str) -> None:
 # The login of people.
 
 
-@on_loop
 async def test_login_gives_a_cookie_that_scripts_and_other_sites_do_not_get(dsn: str) -> None:
     async with web(dsn, app=probed(dsn, PROTECTED)) as http:
         done = await http.post("/login", data={"token": OPERATOR_TOKEN, "name": "Ann"}, headers=ORIGIN)
@@ -190,14 +173,12 @@ async def test_login_gives_a_cookie_that_scripts_and_other_sites_do_not_get(dsn:
         assert (await http.post("/api/v1/probe", headers=ORIGIN)).json() == {"name": "Ann"}
 
 
-@on_loop
 async def test_cookie_is_for_tls_only_where_there_is_tls(dsn: str) -> None:
     async with web(dsn, app=probed(dsn, PROTECTED), host="https://jobs.example") as http:
         done = await http.post("/login", data={"token": VIEWER_TOKEN}, headers={"Origin": "https://jobs.example"})
         assert "Secure" in done.headers["set-cookie"].split("; ")
 
 
-@on_loop
 async def test_wrong_token_is_told_on_the_page(dsn: str) -> None:
     async with web(dsn, app=probed(dsn, PROTECTED)) as http:
         refused = await http.post("/login", data={"token": "wrong", "name": "<script>"}, headers=ORIGIN)
@@ -207,7 +188,6 @@ async def test_wrong_token_is_told_on_the_page(dsn: str) -> None:
         assert "set-cookie" not in refused.headers
 
 
-@on_loop
 async def test_logout_takes_the_cookie_back(dsn: str) -> None:
     async with web(dsn, app=probed(dsn, PROTECTED)) as http:
         await http.post("/login", data={"token": VIEWER_TOKEN}, headers=ORIGIN)
@@ -218,18 +198,13 @@ async def test_logout_takes_the_cookie_back(dsn: str) -> None:
 
 
 @pytest.mark.parametrize("headers", [{"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {}])
-def test_page_of_another_site_changes_nothing_with_our_cookie(dsn: str, headers: dict[str, str]) -> None:
-    @on_loop
-    async def ask() -> None:
-        async with web(dsn, app=probed(dsn, PROTECTED)) as http:
-            await http.post("/login", data={"token": OPERATOR_TOKEN}, headers=ORIGIN)
-            assert (await http.post("/api/v1/probe", headers=ORIGIN)).status_code == 200
-            assert (await http.post("/api/v1/probe", headers=headers)).status_code == 403
-
-    ask()
+async def test_page_of_another_site_changes_nothing_with_our_cookie(dsn: str, headers: dict[str, str]) -> None:
+    async with web(dsn, app=probed(dsn, PROTECTED)) as http:
+        await http.post("/login", data={"token": OPERATOR_TOKEN}, headers=ORIGIN)
+        assert (await http.post("/api/v1/probe", headers=ORIGIN)).status_code == 200
+        assert (await http.post("/api/v1/probe", headers=headers)).status_code == 403
 
 
-@on_loop
 async def test_page_of_another_site_changes_nothing_without_tokens_either(dsn: str) -> None:
     async with web(dsn, app=probed(dsn)) as http:
         assert (await http.post("/api/v1/probe", headers={"Origin": "http://evil.example"})).status_code == 403
@@ -270,20 +245,17 @@ async def changeable_by_viewers(app: FastAPI, dsn: str) -> set[tuple[str, str]]:
         }
 
 
-@on_loop
 async def test_every_route_asks_for_a_token(dsn: str) -> None:
     app = create_app(dsn, settings=PROTECTED)
     assert ("GET", "/api/v1/openapi.json") in routes(app)
     assert await unguarded(app, dsn) == set()
 
 
-@on_loop
 async def test_no_route_lets_a_viewer_change_something(dsn: str) -> None:
     app = create_app(dsn, settings=PROTECTED)
     assert await changeable_by_viewers(app, dsn) == set()
 
 
-@on_loop
 async def test_route_that_forgets_to_ask_is_found(dsn: str) -> None:
     app = create_app(dsn, settings=PROTECTED)
 
@@ -305,25 +277,20 @@ async def test_route_that_forgets_to_ask_is_found(dsn: str) -> None:
 @pytest.mark.parametrize(
     "path", ["/login", "/api/v1/nothing", "/nothing", "/healthz", "/static/nothing", "/probe-crash"]
 )
-def test_every_answer_has_the_headers(dsn: str, path: str) -> None:
-    @on_loop
-    async def ask() -> None:
-        async with web(dsn, app=probed(dsn, PROTECTED), token=VIEWER_TOKEN) as http:
-            headers = (await http.get(path)).headers
-        policy = headers["content-security-policy"]
-        assert "default-src 'none'" in policy
-        assert "frame-ancestors 'none'" in policy
-        assert "unsafe" not in policy
-        assert "*" not in policy
-        assert headers["x-content-type-options"] == "nosniff"
-        assert headers["referrer-policy"] == "same-origin"
-        assert headers["cache-control"] == "no-store"
-        assert "access-control-allow-origin" not in headers
-
-    ask()
+async def test_every_answer_has_the_headers(dsn: str, path: str) -> None:
+    async with web(dsn, app=probed(dsn, PROTECTED), token=VIEWER_TOKEN) as http:
+        headers = (await http.get(path)).headers
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert "*" not in policy
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "same-origin"
+    assert headers["cache-control"] == "no-store"
+    assert "access-control-allow-origin" not in headers
 
 
-@on_loop
 async def test_static_file_is_kept_and_asked_for_again(dsn: str) -> None:
     async with web(dsn, PROTECTED) as http:
         file = await http.get("/static/app.css")
@@ -334,7 +301,6 @@ async def test_static_file_is_kept_and_asked_for_again(dsn: str) -> None:
         assert (await http.get("/static/%2e%2e/app.py")).status_code == 404
 
 
-@on_loop
 async def test_unknown_path_is_a_problem_in_the_api_and_a_page_elsewhere(dsn: str) -> None:
     async with web(dsn) as http:
         problem = await http.get("/api/v1/nothing")
@@ -346,7 +312,6 @@ async def test_unknown_path_is_a_problem_in_the_api_and_a_page_elsewhere(dsn: st
         assert "<script>" not in page.text
 
 
-@on_loop
 async def test_error_that_nobody_expected_tells_nothing_and_is_logged(
     dsn: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -357,7 +322,6 @@ async def test_error_that_nobody_expected_tells_nothing_and_is_logged(
             assert "a secret" not in failed.text
 
 
-@on_loop
 async def test_query_is_not_logged_when_a_request_is_refused(dsn: str, capsys: pytest.CaptureFixture[str]) -> None:
     async with web(dsn, app=probed(dsn, PROTECTED)) as http:
         await http.get("/api/v1/probe?token=a-token-in-the-query")
@@ -366,7 +330,6 @@ async def test_query_is_not_logged_when_a_request_is_refused(dsn: str, capsys: p
     assert "a-token-in-the-query" not in said
 
 
-@on_loop
 async def test_body_that_is_too_long_is_refused_before_it_is_read(dsn: str) -> None:
     async def chunks() -> Any:
         for _ in range(17):
@@ -384,7 +347,6 @@ async def test_body_that_is_too_long_is_refused_before_it_is_read(dsn: str) -> N
     assert (declared.status_code, chunked.status_code) == (413, 413)
 
 
-@on_loop
 async def test_readiness_is_that_of_the_database(dsn: str, empty_dsn: str) -> None:
     async with web(dsn) as http:
         assert (await http.get("/readyz")).status_code == 200
@@ -396,7 +358,6 @@ async def test_readiness_is_that_of_the_database(dsn: str, empty_dsn: str) -> No
 # Below a prefix.
 
 
-@on_loop
 async def test_prefix_is_served_whether_a_proxy_takes_it_off_or_not(dsn: str) -> None:
     settings = WebSettings(path_prefix="/jobs", operator_token=OPERATOR_TOKEN)
     async with web(dsn, settings) as http:
@@ -409,7 +370,6 @@ async def test_prefix_is_served_whether_a_proxy_takes_it_off_or_not(dsn: str) ->
         assert "Path=/jobs" in done.headers["set-cookie"].split("; ")
 
 
-@on_loop
 async def test_app_mounted_in_another_one_knows_where_it_is(dsn: str) -> None:
     inner = create_app(dsn, settings=PROTECTED)
     outer = Starlette(routes=[Mount("/tools/jobs", app=inner)])
@@ -423,7 +383,6 @@ async def test_app_mounted_in_another_one_knows_where_it_is(dsn: str) -> None:
 # The audit log.
 
 
-@on_loop
 async def test_change_is_noted_with_who_made_it_and_what_differs(
     dsn: str, connection: psycopg.Connection[dict[str, Any]]
 ) -> None:
@@ -438,7 +397,6 @@ async def test_change_is_noted_with_who_made_it_and_what_differs(
     assert "priority" not in entry["before"]
 
 
-@on_loop
 async def test_audit_log_is_read_by_operators_page_by_page(
     dsn: str, connection: psycopg.Connection[dict[str, Any]]
 ) -> None:
@@ -463,7 +421,6 @@ async def test_audit_log_is_read_by_operators_page_by_page(
         assert (await http.get("/api/v1/audit")).status_code == 403
 
 
-@on_loop
 async def test_change_that_fails_is_undone_and_not_noted(
     dsn: str, connection: psycopg.Connection[dict[str, Any]]
 ) -> None:
@@ -477,7 +434,6 @@ async def test_change_that_fails_is_undone_and_not_noted(
     assert connection.execute("select * from pgsched.audit_log").fetchall() == []
 
 
-@on_loop
 async def test_change_is_undone_when_it_cannot_be_noted(
     dsn: str, connection: psycopg.Connection[dict[str, Any]]
 ) -> None:
@@ -489,7 +445,6 @@ async def test_change_is_undone_when_it_cannot_be_noted(
     assert connection.execute("select status from pgsched.tasks").fetchall() == [{"status": "pending"}]
 
 
-@on_loop
 async def test_payload_is_not_kept_in_the_audit_log(dsn: str, connection: psycopg.Connection[dict[str, Any]]) -> None:
     task = connection.execute("insert into pgsched.tasks (task_type) values ('mail') returning id").fetchone()
     assert task is not None

@@ -7,7 +7,6 @@ import pytest
 from pgsched import AsyncClient
 from pgsched.web import attempts
 from pgsched.web.attempts import Attempts, Place, find_attempts
-from tests.support.engine import on_loop
 from tests.support.tables import database
 
 AGES = (0.0, 0.4, 0.4, 0.4, 0.999, 1.0, 1.001, 7.0, 8.0, 9.0, 63.0, 64.0, 70.0)
@@ -40,7 +39,6 @@ async def _page(client: AsyncClient, seconds: int, place: Place | None, limit: i
     )
 
 
-@on_loop
 @pytest.mark.parametrize("limit", [1, 2, 3, 50])
 @pytest.mark.parametrize("budget", [-1.0, 60.0])
 async def test_pages_hold_every_attempt_once_in_order(
@@ -61,14 +59,12 @@ async def test_pages_hold_every_attempt_once_in_order(
         assert pages > len(AGES) / limit  # a span a page: they end before they are full
 
 
-@on_loop
 async def test_what_is_older_than_asked_for_is_not_found(dsn: str) -> None:
     with database(dsn) as connection:
         connection.execute(INSERT, ([10.0, 100.0, 1000.0],))
     assert (await walked(dsn, seconds=500, limit=50))[0] == [1, 2]
 
 
-@on_loop
 async def test_long_ago_is_reached_at_once_where_little_is_between(dsn: str) -> None:
     with database(dsn) as connection:
         connection.execute(INSERT, ([2_500_000.0, 2_600_000.0],))

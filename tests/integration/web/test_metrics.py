@@ -8,7 +8,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pgsched.db.migrate import migrate
 from pgsched.web import WebSettings, create_app
-from tests.support.engine import on_loop
 from tests.support.roles import login
 from tests.support.tables import database, insert_task, set_dead
 from tests.support.web_face import OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
@@ -25,7 +24,6 @@ def values(text: str) -> dict[tuple[str, ...], float]:
     }
 
 
-@on_loop
 async def test_the_tables_gauges_are_told_without_a_worker(dsn: str) -> None:
     with database(dsn) as db:
         insert_task(db)
@@ -41,7 +39,6 @@ async def test_the_tables_gauges_are_told_without_a_worker(dsn: str) -> None:
     assert ("pgsched_slots",) not in found, "what only a worker knows is not made up"
 
 
-@on_loop
 async def test_who_asks_seldom_gets_fresh_counts(dsn: str) -> None:
     with database(dsn) as db:
         app = create_app(dsn)
@@ -69,18 +66,13 @@ async def test_who_asks_seldom_gets_fresh_counts(dsn: str) -> None:
         (SCRAPED, None, 401),
     ],
 )
-def test_metrics_are_for_viewers_and_for_who_has_the_token_for_them(
+async def test_metrics_are_for_viewers_and_for_who_has_the_token_for_them(
     dsn: str, settings: WebSettings, token: str | None, status: int
 ) -> None:
-    @on_loop
-    async def ask() -> None:
-        async with web(dsn, settings, token=token) as http:
-            assert (await http.get("/metrics")).status_code == status
-
-    ask()
+    async with web(dsn, settings, token=token) as http:
+        assert (await http.get("/metrics")).status_code == status
 
 
-@on_loop
 async def test_the_token_for_metrics_opens_nothing_else(dsn: str) -> None:
     async with web(dsn, SCRAPED, token=METRICS_TOKEN) as http:
         for path in ("/tasks", "/api/v1/tasks", "/api/v1/openapi.json"):
@@ -92,20 +84,17 @@ async def test_the_token_for_metrics_opens_nothing_else(dsn: str) -> None:
         assert (refused.status_code, "set-cookie" in refused.headers) == (401, False)
 
 
-@on_loop
 async def test_other_machines_get_no_metrics_without_tokens(dsn: str) -> None:
     async with web(dsn, remote="10.0.0.9") as http:
         assert (await http.get("/metrics")).status_code == 403
 
 
-@on_loop
 async def test_a_database_that_is_away_is_told_by_503(dsn: str) -> None:
     async with web("postgresql://127.0.0.1:1/nowhere?connect_timeout=2") as http:
         answer = await http.get("/metrics")
     assert answer.status_code == 503
 
 
-@on_loop
 async def test_a_viewer_of_the_database_may_count(dsn: str) -> None:
     migrate(dsn, roles=True)
     with psycopg.connect(dsn) as connection:

@@ -18,7 +18,6 @@ from starlette.routing import Mount, Route
 
 from pgsched.client.async_client import AsyncClient
 from pgsched.web import create_app
-from tests.support.engine import on_loop
 from tests.support.pages import Page
 from tests.support.tables import database, insert_task, task_row
 from tests.support.waiting import wait_until_async
@@ -76,7 +75,6 @@ async def log_in(client: httpx.AsyncClient, place: str = PLACE) -> httpx.Respons
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-@on_loop
 async def test_login_is_good_for_its_path_alone(dsn: str, framework: str) -> None:
     async with asking(mounted(framework, create_app(dsn, settings=PROTECTED))) as client:
         assert (await client.get(f"{PLACE}/")).headers["location"] == f"{PLACE}/login"
@@ -91,7 +89,6 @@ async def test_login_is_good_for_its_path_alone(dsn: str, framework: str) -> Non
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-@on_loop
 async def test_every_page_leads_to_pages_and_files_below_it(dsn: str, framework: str) -> None:
     with database(dsn) as connection:
         made = insert_task(connection)
@@ -110,7 +107,6 @@ async def test_every_page_leads_to_pages_and_files_below_it(dsn: str, framework:
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-@on_loop
 async def test_changes_are_made_by_its_own_pages_and_no_others(dsn: str, framework: str) -> None:
     with database(dsn) as connection:
         made = insert_task(connection)
@@ -126,7 +122,6 @@ async def test_changes_are_made_by_its_own_pages_and_no_others(dsn: str, framewo
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-@on_loop
 async def test_api_is_below_it_too(dsn: str, framework: str) -> None:
     async with asking(mounted(framework, create_app(dsn, settings=PROTECTED))) as client:
         client.headers["Authorization"] = f"Bearer {OPERATOR_TOKEN}"
@@ -141,7 +136,6 @@ async def test_api_is_below_it_too(dsn: str, framework: str) -> None:
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 @pytest.mark.parametrize("taken_off", [True, False])
-@on_loop
 async def test_proxy_before_the_outer_app_may_take_its_prefix_off(dsn: str, framework: str, taken_off: bool) -> None:
     inner = create_app(dsn, settings=PROTECTED)
     async with asking(mounted(framework, inner), root_path="/site") as client:
@@ -156,7 +150,6 @@ async def test_proxy_before_the_outer_app_may_take_its_prefix_off(dsn: str, fram
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-@on_loop
 async def test_connections_are_opened_when_first_needed_and_closed_with_the_outer_app(dsn: str, framework: str) -> None:
     inner = create_app(dsn, settings=PROTECTED)
     async with asking(mounted(framework, inner)) as client:
@@ -170,7 +163,6 @@ async def test_connections_are_opened_when_first_needed_and_closed_with_the_oute
     await inner.state.web.close()  # a second time does no harm
 
 
-@on_loop
 async def test_outer_app_that_does_not_close_leaves_connections_open(dsn: str) -> None:
     inner = create_app(dsn, settings=PROTECTED)
     async with asking(mounted("starlette", inner, closes=False)) as client:
@@ -180,7 +172,6 @@ async def test_outer_app_that_does_not_close_leaves_connections_open(dsn: str) -
     await inner.state.web.close()
 
 
-@on_loop
 async def test_error_in_an_app_that_set_up_no_logging_shows_no_values(
     dsn: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

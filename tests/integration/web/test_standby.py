@@ -14,7 +14,6 @@ from pgsched.client.client import Client
 from pgsched.db.migrate import migrate
 from pgsched.domain.workflow import group, step
 from tests.support.commands import pgsched
-from tests.support.engine import on_loop
 from tests.support.tables import add_worker, database
 from tests.support.waiting import wait_until
 from tests.support.web_face import web
@@ -52,7 +51,6 @@ async def _shows(http: httpx.AsyncClient, path: str) -> str:
     return answer.text
 
 
-@on_loop
 async def test_every_page_is_shown_and_changes_are_refused_until_it_is_the_primary(pair: _Pair) -> None:
     first, flow = pair.tasks
     async with web(pair.primary.dsn) as http:

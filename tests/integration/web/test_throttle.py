@@ -10,7 +10,6 @@ import pytest
 from pgsched.web import create_app
 from pgsched.web.throttle import FREE, Throttle
 from tests.support.clock import Clock
-from tests.support.engine import on_loop
 from tests.support.web_face import HOST, OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
 
 ORIGIN = {"Origin": HOST}
@@ -44,19 +43,16 @@ async def check_login_is_throttled(app: Any, dsn: str) -> None:
         assert "too many wrong tokens came from your address: try again in 1 s" in refused.text
 
 
-@on_loop
 async def test_login_waits_after_wrong_tokens(dsn: str) -> None:
     await check_login_is_throttled(create_app(dsn, settings=PROTECTED, throttle=Throttle(clock=Clock())), dsn)
 
 
-@on_loop
 async def test_login_that_counts_nothing_is_found(dsn: str) -> None:
     app = create_app(dsn, settings=PROTECTED, throttle=Untouched(clock=Clock()))
     with pytest.raises(AssertionError):
         await check_login_is_throttled(app, dsn)
 
 
-@on_loop
 async def test_wait_ends_grows_and_is_forgotten_after_a_login(dsn: str) -> None:
     clock = Clock()
     app = create_app(dsn, settings=PROTECTED, throttle=Throttle(clock=clock))
@@ -74,7 +70,6 @@ async def test_wait_ends_grows_and_is_forgotten_after_a_login(dsn: str) -> None:
         assert [(await log_in(http, "wrong")).status_code for _ in range(FREE)] == [401] * FREE
 
 
-@on_loop
 async def test_wrong_tokens_at_the_api_are_counted_with_those_at_the_login(dsn: str) -> None:
     app = create_app(dsn, settings=PROTECTED, throttle=Throttle(clock=Clock()))
     async with web(dsn, app=app, remote=STRANGER) as http:
@@ -88,7 +83,6 @@ async def test_wrong_tokens_at_the_api_are_counted_with_those_at_the_login(dsn: 
         assert OPERATOR_TOKEN not in refused.text
 
 
-@on_loop
 async def test_right_tokens_of_other_addresses_are_never_refused(dsn: str) -> None:
     app = create_app(dsn, settings=PROTECTED, throttle=Throttle(clock=Clock()))
     strangers = [httpx.ASGITransport(app=app, client=(f"10.1.{n // 250}.{n % 250}", 5)) for n in range(300)]
@@ -101,7 +95,6 @@ async def test_right_tokens_of_other_addresses_are_never_refused(dsn: str) -> No
         assert (await log_in(http, OPERATOR_TOKEN)).status_code == 303
 
 
-@on_loop
 async def test_session_goes_on_while_its_address_waits(dsn: str) -> None:
     app = create_app(dsn, settings=PROTECTED, throttle=Throttle(clock=Clock()))
     async with web(dsn, app=app, remote=ANN) as http:
@@ -112,7 +105,6 @@ async def test_session_goes_on_while_its_address_waits(dsn: str) -> None:
         assert (await http.get(TASKS)).status_code == 200
 
 
-@on_loop
 async def test_request_without_a_token_is_no_wrong_token(dsn: str) -> None:
     app = create_app(dsn, settings=PROTECTED, throttle=Throttle(clock=Clock()))
     async with web(dsn, app=app, remote=STRANGER) as http:

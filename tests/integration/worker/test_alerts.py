@@ -24,7 +24,7 @@ from pgsched.domain.task_spec import TaskSpec
 from pgsched.ops.doctor.tasks import MOST_ALERTS
 from pgsched.worker.health_scan import HealthScan
 from tests.support.commands import pgsched
-from tests.support.engine import engine, handlers, make_due, nothing, on_loop
+from tests.support.engine import engine, handlers, make_due, nothing
 from tests.support.roles import login
 from tests.support.tables import WORKER, database, insert_task, set_completed, set_dead, set_running, task_row
 from tests.support.web_face import web
@@ -248,7 +248,6 @@ def test_step_of_a_group_is_no_success_of_the_group(db: DB, dsn: str) -> None:
     assert not is_silent(db, group), "a copy of the group is one"
 
 
-@on_loop
 async def test_success_that_was_noted_outlives_its_history(dsn: str, db: DB) -> None:
     """Checked without the watchdog's note: the job counts from when it was made."""
     own, child = nightly(db), nightly(db, overlap="allow")
@@ -303,7 +302,6 @@ def test_success_is_noted_past_a_row_that_somebody_has_locked(dsn: str, db: DB) 
     assert noted == [{"id": free}]
 
 
-@on_loop
 async def test_success_of_a_real_run_ends_the_silence(dsn: str, db: DB) -> None:
     task_id = nightly(db)
     attempt(db, task_id, "26 hours")
@@ -391,7 +389,6 @@ def test_doctor_names_the_first_ones_and_counts_the_others(dsn: str, db: DB) -> 
     assert findings[-1].problem == "2 more tasks"
 
 
-@on_loop
 async def test_workers_look_for_silence_each_time_and_not_only_when_they_look_at_everything(dsn: str, db: DB) -> None:
     """Checked without "alerts" among the pressing questions: the second look does not find it."""
     task_id = nightly(db)
@@ -420,7 +417,6 @@ def test_status_has_the_limits_that_are_passed(dsn: str, db: DB) -> None:
         assert told | {"seconds": alert.seconds} == alert.as_dict()
 
 
-@on_loop
 async def test_metrics_count_them_and_what_died_by_queue_and_type(dsn: str, db: DB) -> None:
     for _ in range(2):
         attempt(db, nightly(db), "26 hours")
@@ -553,7 +549,6 @@ def test_client_schedules_edits_and_empties_them(dsn: str, db: DB) -> None:
     assert (found.alert_if_no_success_for, found.alert_if_running_for) == (Interval(days=1), None)
 
 
-@on_loop
 async def test_async_client_schedules_them_and_has_them_in_a_task(dsn: str, db: DB) -> None:
     async with AsyncClient(dsn) as client:
         task_id = await client.schedule("mail", **GIVEN)
@@ -573,7 +568,6 @@ def test_command_line_adds_shows_edits_and_clears_them(dsn: str, db: DB) -> None
     assert limits(db, task_id) == (timedelta(hours=30), None)
 
 
-@on_loop
 async def test_rest_creates_changes_and_shows_them(dsn: str, db: DB) -> None:
     async with web(dsn) as http:
         made = (await http.post("/api/v1/tasks", json={"task_type": "mail", **GIVEN})).json()
@@ -589,7 +583,6 @@ async def test_rest_creates_changes_and_shows_them(dsn: str, db: DB) -> None:
     assert {*GIVEN} <= described["NewTask"]["properties"].keys() & described["Task"]["properties"].keys()
 
 
-@on_loop
 async def test_dashboard_has_them_in_its_form_and_tells_of_silence_on_the_page_of_the_task(dsn: str, db: DB) -> None:
     async with web(dsn) as http:
         answer = await http.post("/schedules/new", data={"task_type": "mail", "payload": "{}", **GIVEN})

@@ -11,7 +11,7 @@ import pytest
 
 from pgsched.db.listening import CANCEL, Call
 from pgsched.execution.context import Context
-from tests.support.engine import engine, handlers, history, nothing, on_loop, running_worker
+from tests.support.engine import engine, handlers, history, nothing, running_worker
 from tests.support.tables import database, insert_task, task_row
 from tests.support.waiting import wait_until_async
 
@@ -30,7 +30,6 @@ class Endless:
             self.cancelled.set()
 
 
-@on_loop
 async def test_a_cancel_stops_the_handler_and_frees_its_slot(every_server_dsn: str) -> None:
     endless = Endless()
     with database(every_server_dsn) as db:
@@ -47,7 +46,6 @@ async def test_a_cancel_stops_the_handler_and_frees_its_slot(every_server_dsn: s
     assert run["status"] == "cancelled"
 
 
-@on_loop
 async def test_a_cancel_in_a_transaction_that_began_before_the_claim_ends_the_attempt_after_it_began(dsn: str) -> None:
     """Checked against a cancel that takes the time of its transaction: the attempt then ends before it begins."""
     with database(dsn) as db:
@@ -62,7 +60,6 @@ async def test_a_cancel_in_a_transaction_that_began_before_the_claim_ends_the_at
     assert run["duration_ms"] == pytest.approx((run["finished_at"] - run["started_at"]).total_seconds() * 1000)
 
 
-@on_loop
 async def test_a_hundred_running_tasks_are_stopped_at_once(dsn: str, record_property: Callable[..., None]) -> None:
     begun = 0
     stopped: list[float] = []
@@ -90,7 +87,6 @@ async def test_a_hundred_running_tasks_are_stopped_at_once(dsn: str, record_prop
     assert len(stopped) == 100  # by the notification: the next beat would be a quarter of an hour away
 
 
-@on_loop
 async def test_what_waits_is_cancelled_at_once_and_never_runs(dsn: str) -> None:
     ran: list[int] = []
     with database(dsn) as db:
@@ -113,7 +109,6 @@ async def test_what_waits_is_cancelled_at_once_and_never_runs(dsn: str) -> None:
     assert ran == []
 
 
-@on_loop
 async def test_a_cancel_tells_a_plain_function(dsn: str) -> None:
     began, told = threading.Event(), threading.Event()
 
@@ -134,7 +129,6 @@ async def test_a_cancel_tells_a_plain_function(dsn: str) -> None:
         assert task_row(db, task_id)["status"] == "cancelled"
 
 
-@on_loop
 async def test_what_a_cancelled_handler_returns_is_not_written(dsn: str) -> None:
     began = asyncio.Event()
 
@@ -157,7 +151,6 @@ async def test_what_a_cancelled_handler_returns_is_not_written(dsn: str) -> None
     assert (row["status"], row["result"]) == ("cancelled", None)
 
 
-@on_loop
 async def test_a_row_that_is_cancelled_while_it_waits_for_a_slot_is_not_run(dsn: str) -> None:
     ran: list[int] = []
     with database(dsn) as db:
@@ -171,7 +164,6 @@ async def test_a_row_that_is_cancelled_while_it_waits_for_a_slot_is_not_run(dsn:
         assert task_row(db, task_id)["status"] == "cancelled"
 
 
-@on_loop
 async def test_a_cancelled_task_does_not_disturb_the_next_in_its_slot(dsn: str) -> None:
     endless = Endless()
     with database(dsn) as db:
@@ -187,7 +179,6 @@ async def test_a_cancelled_task_does_not_disturb_the_next_in_its_slot(dsn: str) 
 
 
 @pytest.mark.parametrize("payload", ["", "x", "999999", "-1", "1; drop table"])
-@on_loop
 async def test_a_cancel_that_means_nobody_here_is_ignored(dsn: str, payload: str) -> None:
     async with engine(dsn) as one:
         one.worker._called(Call(CANCEL, payload))

@@ -13,7 +13,7 @@ from pgsched.db.faults import RefusedByDatabase
 from pgsched.db.session import Session
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.worker.claimer import Claimer
-from tests.support.engine import engine, handlers, on_loop, rows, running_worker
+from tests.support.engine import engine, handlers, rows, running_worker
 from tests.support.tables import database, insert_task
 from tests.support.waiting import wait_until_async
 
@@ -25,7 +25,6 @@ def cut_off(db: psycopg.Connection[dict[str, Any]], which: str = OURS) -> int:
     return len(rows(db, f"select pg_terminate_backend(pid) from pg_stat_activity where {which}".replace("%%", "%")))
 
 
-@on_loop
 async def test_when_every_connection_is_cut_again_and_again_all_tasks_complete_once(every_server_dsn: str) -> None:
     async def handler() -> None:
         await asyncio.sleep(0)
@@ -53,7 +52,6 @@ async def test_when_every_connection_is_cut_again_and_again_all_tasks_complete_o
         assert rows(db, "select max(execution_count) as most from pgsched.tasks") == [{"most": 1}]
 
 
-@on_loop
 async def test_rows_run_when_the_connection_breaks_right_after_their_claim(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,7 +74,6 @@ async def test_rows_run_when_the_connection_breaks_right_after_their_claim(
     assert broken == 1
 
 
-@on_loop
 async def test_handlers_run_on_while_the_connections_are_cut(dsn: str) -> None:
     began, go_on = asyncio.Event(), asyncio.Event()
 
@@ -99,14 +96,12 @@ async def test_handlers_run_on_while_the_connections_are_cut(dsn: str) -> None:
         ]
 
 
-@on_loop
 async def test_a_worker_that_cannot_reach_the_database_at_the_start_says_so(dsn: str) -> None:
     with pytest.raises(DatabaseUnavailable, match="nowhere"):
         async with running_worker("host=/nowhere dbname=x") as worker:
             await wait_until_async(lambda: worker.counts.database_errors, timeout=0.2)
 
 
-@on_loop
 async def test_the_heartbeat_comes_back_on_a_new_connection(dsn: str) -> None:
     with database(dsn) as db:
         async with engine(dsn) as one:
@@ -120,7 +115,6 @@ async def test_the_heartbeat_comes_back_on_a_new_connection(dsn: str) -> None:
 # One session.
 
 
-@on_loop
 async def test_a_session_heals_after_its_connection_was_cut(dsn: str) -> None:
     session = Session(dsn=dsn, name="pgsched test")
     with database(dsn) as db:
@@ -134,7 +128,6 @@ async def test_a_session_heals_after_its_connection_was_cut(dsn: str) -> None:
     await session.close()
 
 
-@on_loop
 async def test_a_server_that_does_not_answer_is_given_up(dsn: str) -> None:
     session = Session(dsn=dsn, name="pgsched test", timeout=0.05)
     with pytest.raises(DatabaseUnavailable, match=r"no answer within 0\.05 s"):
@@ -142,7 +135,6 @@ async def test_a_server_that_does_not_answer_is_given_up(dsn: str) -> None:
     assert not session.connected
 
 
-@on_loop
 async def test_values_that_the_server_refuses_are_told_from_a_server_that_is_away(dsn: str) -> None:
     session = Session(dsn=dsn, name="pgsched test")
     with pytest.raises(RefusedByDatabase):
@@ -150,7 +142,6 @@ async def test_values_that_the_server_refuses_are_told_from_a_server_that_is_awa
     await session.close()
 
 
-@on_loop
 async def test_several_statements_are_written_together_or_not_at_all(dsn: str) -> None:
     session = Session(dsn=dsn, name="pgsched test")
     insert = "insert into pgsched.queues (name) values (%(name)s)"
@@ -161,7 +152,6 @@ async def test_several_statements_are_written_together_or_not_at_all(dsn: str) -
     await session.close()
 
 
-@on_loop
 async def test_a_password_is_in_no_error() -> None:
     with pytest.raises(DatabaseUnavailable) as failed:
         await connect_async("postgresql://me:topsecret@localhost:1/x")

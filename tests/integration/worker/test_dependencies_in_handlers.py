@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from pgsched.execution.context import Context
-from tests.support.engine import engine, handlers, on_loop, rows
+from tests.support.engine import engine, handlers, rows
 from tests.support.guards import transactional
 from tests.support.tables import database, insert_task, task_row
 from tests.support.waiting import wait_until_async
@@ -22,7 +22,6 @@ def insert_value(db: psycopg.Connection[dict[str, Any]], n: int, **columns: Any)
     return insert_task(db, "value", payload=psycopg.types.json.Jsonb({"n": n}), **columns)
 
 
-@on_loop
 async def test_results_are_there_by_id_and_by_name(every_server_dsn: str) -> None:
     seen: list[Any] = []
 
@@ -44,7 +43,6 @@ async def test_results_are_there_by_id_and_by_name(every_server_dsn: str) -> Non
         results[first] = 7
 
 
-@on_loop
 async def test_a_plain_handler_and_a_transactional_one_see_them_too(dsn: str) -> None:
     def add(ctx: Context) -> int:
         return sum(ctx.dependencies.values())
@@ -65,7 +63,6 @@ async def test_a_plain_handler_and_a_transactional_one_see_them_too(dsn: str) ->
         assert [task_row(db, task_id)["result"] for task_id in ids] == [1, 2]
 
 
-@on_loop
 async def test_a_task_that_depends_on_nothing_has_none_and_asks_for_nothing(dsn: str) -> None:
     async def handler(ctx: Context) -> int:
         return len(ctx.dependencies)
@@ -78,7 +75,6 @@ async def test_a_task_that_depends_on_nothing_has_none_and_asks_for_nothing(dsn:
         assert task_row(db, task_id)["result"] == 0
 
 
-@on_loop
 async def test_a_handler_without_a_context_asks_for_nothing(dsn: str) -> None:
     with database(dsn) as db:
         first = insert_value(db, 1)
@@ -90,7 +86,6 @@ async def test_a_handler_without_a_context_asks_for_nothing(dsn: str) -> None:
         assert task_row(db, task_id)["result"] == 2
 
 
-@on_loop
 async def test_a_dependency_that_died_has_no_result_and_one_that_was_deleted_is_missing(dsn: str) -> None:
     seen: list[Any] = []
 
@@ -110,7 +105,6 @@ async def test_a_dependency_that_died_has_no_result_and_one_that_was_deleted_is_
     assert seen == [{dead: None}]
 
 
-@on_loop
 async def test_a_database_error_while_they_are_fetched_costs_no_attempt(dsn: str) -> None:
     async def look(ctx: Context) -> Any:
         return ctx.dependencies["one"]
@@ -132,7 +126,6 @@ async def test_a_database_error_while_they_are_fetched_costs_no_attempt(dsn: str
         assert [(task_row(db, i)["result"], task_row(db, i)["attempts"]) for i in ids] == [(1, 1), (1, 1)]
 
 
-@on_loop
 async def test_a_worker_that_lost_the_task_while_it_waits_for_the_results_runs_nothing(dsn: str) -> None:
     ran: list[int] = []
 

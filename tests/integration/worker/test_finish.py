@@ -11,7 +11,7 @@ from pgsched.db import outcomes
 from pgsched.domain.attempt import Outcome
 from pgsched.domain.errors import DatabaseUnavailable, Discard, Retry
 from pgsched.execution.context import Context
-from tests.support.engine import Engine, engine, handlers, history, make_due, on_loop, rows
+from tests.support.engine import Engine, engine, handlers, history, make_due, rows
 from tests.support.tables import database, insert_task, move_tick, task_row
 
 
@@ -28,7 +28,6 @@ async def work(dsn: str, handler: Any = answer) -> None:
         await one.work()
 
 
-@on_loop
 async def test_a_completed_task_shows_its_result(every_server_dsn: str) -> None:
     with database(every_server_dsn) as db:
         task_id = insert_task(db)
@@ -39,7 +38,6 @@ async def test_a_completed_task_shows_its_result(every_server_dsn: str) -> None:
     assert row["started_at"] <= row["last_run_at"] <= row["completed_at"]
 
 
-@on_loop
 async def test_an_attempt_that_went_well_is_in_the_history(every_server_dsn: str) -> None:
     with database(every_server_dsn) as db:
         task_id = insert_task(db, queue="mail")
@@ -53,7 +51,6 @@ async def test_an_attempt_that_went_well_is_in_the_history(every_server_dsn: str
     assert run["finished_at"] - run["started_at"] <= timedelta(milliseconds=run["duration_ms"] + 1)
 
 
-@on_loop
 async def test_a_failed_attempt_is_tried_again_after_its_backoff(every_server_dsn: str) -> None:
     with database(every_server_dsn) as db:
         task_id = insert_task(db, backoff="fixed", backoff_delay="100 seconds", backoff_max="1 hour")
@@ -67,7 +64,6 @@ async def test_a_failed_attempt_is_tried_again_after_its_backoff(every_server_ds
     assert (run["status"], run["error"]) == ("failed", row["last_error"])
 
 
-@on_loop
 async def test_a_retry_asked_for_by_the_handler_waits_as_long_as_it_said(dsn: str) -> None:
     async def later() -> None:
         raise Retry(1000)
@@ -79,7 +75,6 @@ async def test_a_retry_asked_for_by_the_handler_waits_as_long_as_it_said(dsn: st
     assert timedelta(seconds=980) < due_in[0]["due_in"] <= timedelta(seconds=1000)
 
 
-@on_loop
 async def test_after_its_last_attempt_a_task_is_dead(every_server_dsn: str) -> None:
     with database(every_server_dsn) as db:
         task_id = insert_task(db, max_attempts=2)
@@ -93,7 +88,6 @@ async def test_after_its_last_attempt_a_task_is_dead(every_server_dsn: str) -> N
     assert [(run["status"], run["attempt"]) for run in runs] == [("failed", 1), ("failed", 2)]
 
 
-@on_loop
 async def test_a_discarded_task_is_dead_at_once(dsn: str) -> None:
     async def never() -> None:
         raise Discard("no such address")
@@ -105,7 +99,6 @@ async def test_a_discarded_task_is_dead_at_once(dsn: str) -> None:
     assert (row["status"], row["last_error"]) == ("dead", "Discard: no such address")
 
 
-@on_loop
 async def test_a_payload_that_does_not_fit_is_dead_at_once_and_names_the_argument(dsn: str) -> None:
     with database(dsn) as db:
         task_id = insert_task(db, payload='{"adress": "a@b.c"}')
@@ -115,7 +108,6 @@ async def test_a_payload_that_does_not_fit_is_dead_at_once_and_names_the_argumen
     assert "unexpected argument 'adress'" in row["last_error"]
 
 
-@on_loop
 async def test_a_success_after_a_failure_clears_the_error(dsn: str) -> None:
     with database(dsn) as db:
         task_id = insert_task(db)
@@ -129,7 +121,6 @@ async def test_a_success_after_a_failure_clears_the_error(dsn: str) -> None:
 # Schedules.
 
 
-@on_loop
 async def test_a_tick_that_died_is_kept_as_a_dead_child_and_the_schedule_goes_on(every_server_dsn: str) -> None:
     with database(every_server_dsn) as db:
         task_id = insert_task(
@@ -151,7 +142,6 @@ async def test_a_tick_that_died_is_kept_as_a_dead_child_and_the_schedule_goes_on
     assert child["last_error"].startswith("ValueError: no luck")
 
 
-@on_loop
 async def test_a_dead_child_can_be_retried(dsn: str) -> None:
     with database(dsn) as db:
         task_id = insert_task(db, repeat_interval="1 day", max_attempts=1)
@@ -162,7 +152,6 @@ async def test_a_dead_child_can_be_retried(dsn: str) -> None:
         assert task_row(db, child["id"])["status"] == "completed"
 
 
-@on_loop
 async def test_the_last_repetition_completes_the_task(every_server_dsn: str) -> None:
     with database(every_server_dsn) as db:
         task_id = insert_task(db, repeat_interval="1 hour", repeat_count=2)
@@ -173,7 +162,6 @@ async def test_the_last_repetition_completes_the_task(every_server_dsn: str) -> 
     assert (row["status"], row["execution_count"], row["next_run_at"]) == ("completed", 2, None)
 
 
-@on_loop
 async def test_outcome_history_and_next_run_are_one_transaction(dsn: str) -> None:
     with database(dsn) as db:
         task_id = insert_task(db, repeat_interval="1 hour")
@@ -186,7 +174,6 @@ async def test_outcome_history_and_next_run_are_one_transaction(dsn: str) -> Non
     assert run["scheduled_for"] < row["scheduled_for"]
 
 
-@on_loop
 async def test_a_schedule_edited_while_it_runs_is_planned_again_and_not_overwritten(every_server_dsn: str) -> None:
     with database(every_server_dsn) as db:
         task_id = insert_task(db, cron_expression="0 0 1 1 *")
@@ -201,7 +188,6 @@ async def test_a_schedule_edited_while_it_runs_is_planned_again_and_not_overwrit
     assert (row["scheduled_for"].month, row["scheduled_for"].day) == (2, 2)
 
 
-@on_loop
 async def test_a_payload_edited_while_it_runs_is_kept(dsn: str) -> None:
     with database(dsn) as db:
         task_id = insert_task(db, repeat_interval="1 hour")
@@ -228,7 +214,6 @@ async def held_and_ended(one: Engine, **outcome: Any) -> int:
     return task.id
 
 
-@on_loop
 async def test_a_finish_after_a_cancel_is_fenced(dsn: str) -> None:
     with database(dsn) as db:
         task_id = insert_task(db)
@@ -241,7 +226,6 @@ async def test_a_finish_after_a_cancel_is_fenced(dsn: str) -> None:
         assert [run["status"] for run in history(db, task_id)] == ["cancelled"]
 
 
-@on_loop
 async def test_a_finish_of_a_deleted_row_is_fenced(dsn: str) -> None:
     with database(dsn) as db:
         insert_task(db)
@@ -252,7 +236,6 @@ async def test_a_finish_of_a_deleted_row_is_fenced(dsn: str) -> None:
             assert (one.counts.fenced, len(one.completer), len(one.leased_tasks)) == (1, 0, 0)
 
 
-@on_loop
 async def test_a_finish_repeated_after_its_answer_was_lost_is_written_once_and_not_fenced(
     dsn: str, monkeypatch: Any
 ) -> None:
@@ -277,7 +260,6 @@ async def test_a_finish_repeated_after_its_answer_was_lost_is_written_once_and_n
         assert len(history(db, task_id)) == 1
 
 
-@on_loop
 async def test_a_finish_that_never_arrived_is_written_by_the_next_tick(dsn: str) -> None:
     with database(dsn) as db:
         task_id = insert_task(db)
@@ -300,7 +282,6 @@ async def test_a_finish_that_never_arrived_is_written_by_the_next_tick(dsn: str)
         assert task_row(db, task_id)["status"] == "completed"
 
 
-@on_loop
 async def test_a_result_that_the_database_refuses_does_not_harm_its_neighbours(dsn: str) -> None:
     with database(dsn) as db:
         ids = [insert_task(db) for _ in range(3)]
@@ -319,7 +300,6 @@ async def test_a_result_that_the_database_refuses_does_not_harm_its_neighbours(d
         assert [len(history(db, task_id)) for task_id in ids] == [1, 1, 1]
 
 
-@on_loop
 async def test_log_lines_are_written_with_the_outcome_or_not_at_all(dsn: str) -> None:
     async def talk(context: Context) -> None:
         context.log("done")
@@ -340,7 +320,6 @@ async def test_log_lines_are_written_with_the_outcome_or_not_at_all(dsn: str) ->
         assert task_row(db, task_id)["status"] == "completed"
 
 
-@on_loop
 async def test_many_finishes_go_out_together(dsn: str) -> None:
     with database(dsn) as db:
         ids = [insert_task(db) for _ in range(40)]

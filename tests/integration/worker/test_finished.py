@@ -11,7 +11,7 @@ import pytest
 from pgsched.domain.errors import Finished, Retry
 from pgsched.execution.context import Context
 from pgsched.execution.registry import Registry
-from tests.support.engine import Engine, engine, handlers, history, make_due, on_loop, rows
+from tests.support.engine import Engine, engine, handlers, history, make_due, rows
 from tests.support.guards import make_ledger, transactional
 from tests.support.process_app import SERVE, app
 from tests.support.tables import database, insert_task, task_row
@@ -42,7 +42,6 @@ REGISTRIES = {
 
 
 @pytest.mark.parametrize("how", REGISTRIES)
-@on_loop
 async def test_a_handler_ends_its_schedule_and_its_result_is_kept(dsn: str, how: str) -> None:
     registry, task_type, settings = REGISTRIES[how]
     with database(dsn) as db:
@@ -59,7 +58,6 @@ async def test_a_handler_ends_its_schedule_and_its_result_is_kept(dsn: str, how:
     assert ("ValueError: a" in (run["error"] or "")) == (how == "group")
 
 
-@on_loop
 async def test_what_is_edited_while_the_last_run_runs_does_not_bring_the_schedule_back(dsn: str) -> None:
     with database(dsn) as db:
         task_id = insert_task(db, repeat_interval="1 hour")
@@ -77,7 +75,6 @@ async def test_what_is_edited_while_the_last_run_runs_does_not_bring_the_schedul
     assert row["repeat_interval"] == timedelta(hours=2)
 
 
-@on_loop
 async def test_an_ended_schedule_lives_again_when_it_is_edited(dsn: str) -> None:
     with database(dsn) as db:
         task_id = insert_task(db, repeat_interval="1 hour")
@@ -89,7 +86,6 @@ async def test_an_ended_schedule_lives_again_when_it_is_edited(dsn: str) -> None
         assert task_row(db, task_id)["status"] == "pending"
 
 
-@on_loop
 async def test_a_one_time_task_is_completed_with_the_result(dsn: str) -> None:
     with database(dsn) as db:
         task_id = insert_task(db)
@@ -105,7 +101,6 @@ async def test_a_one_time_task_is_completed_with_the_result(dsn: str) -> None:
     assert (run["status"], run["attempt"]) == ("completed", 1)
 
 
-@on_loop
 async def test_a_copy_ends_only_itself(dsn: str) -> None:
     with database(dsn) as db:
         task_id = insert_task(db, cron_expression="0 0 1 1 *")
@@ -117,7 +112,6 @@ async def test_a_copy_ends_only_itself(dsn: str) -> None:
         assert task_row(db, task_id)["status"] == "pending"
 
 
-@on_loop
 async def test_a_transactional_handler_ends_its_schedule_with_what_it_wrote(dsn: str) -> None:
     async def write(ctx: Context) -> None:
         await ctx.connection.execute("insert into ledger values (%s, 'last')", (ctx.id,))
@@ -151,7 +145,6 @@ async def make_tick(one: Engine, db: Any, parent: int) -> dict[str, Any]:
     return children[-1]
 
 
-@on_loop
 async def test_a_tick_that_is_its_own_task_ends_its_schedule(dsn: str) -> None:
     with database(dsn) as db:
         parent = overlapping(db)
@@ -165,7 +158,6 @@ async def test_a_tick_that_is_its_own_task_ends_its_schedule(dsn: str) -> None:
             assert task_row(db, after)["status"] != "blocked"
 
 
-@on_loop
 async def test_a_tick_ends_its_schedule_while_that_makes_the_next_tick(dsn: str) -> None:
     """Both ends are written by one statement, or by two workers."""
     with database(dsn) as db:
@@ -201,7 +193,6 @@ async def numbers(dsn: str, registry: Callable[[list[int]], Registry], **columns
     return seen
 
 
-@on_loop
 async def test_a_handler_knows_the_number_of_its_tick_in_every_attempt(dsn: str) -> None:
     def registry(seen: list[int]) -> Registry:
         async def count(ctx: Context) -> None:
@@ -215,7 +206,6 @@ async def test_a_handler_knows_the_number_of_its_tick_in_every_attempt(dsn: str)
     assert found == [1, 1, 2, 2, 3, 3]
 
 
-@on_loop
 async def test_ticks_that_overlap_know_their_numbers(dsn: str) -> None:
     def registry(seen: list[int]) -> Registry:
         async def count(ctx: Context) -> None:
@@ -227,7 +217,6 @@ async def test_ticks_that_overlap_know_their_numbers(dsn: str) -> None:
     assert sorted(found) == [1, 2, 3]
 
 
-@on_loop
 async def test_a_dead_tick_that_is_retried_keeps_its_number(dsn: str) -> None:
     seen: list[int] = []
 
@@ -247,7 +236,6 @@ async def test_a_dead_tick_that_is_retried_keeps_its_number(dsn: str) -> None:
     assert seen == [1, 2, 3, 2]
 
 
-@on_loop
 async def test_a_child_process_knows_the_number_of_the_tick(dsn: str) -> None:
     with database(dsn) as db:
         task_id = insert_task(db, "tick_number", repeat_interval="1 millisecond", repeat_count=2)

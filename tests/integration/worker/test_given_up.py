@@ -6,11 +6,10 @@ import asyncio
 
 import pytest
 
-from tests.support.engine import engine, expire_leases, handlers, history, on_loop
+from tests.support.engine import engine, expire_leases, handlers, history
 from tests.support.tables import database, insert_task, task_row
 
 
-@on_loop
 @pytest.mark.parametrize("remembered", [True, False], ids=["remembered", "control"])
 async def test_what_was_begun_and_given_up_is_found_lost_by_the_next_claim(dsn: str, remembered: bool) -> None:
     """The control forgets what was given up: then the attempt goes back as if it had never been made."""

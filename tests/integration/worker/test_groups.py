@@ -18,7 +18,7 @@ from pgsched.domain.errors import Discard, InvalidTask
 from pgsched.domain.workflow import Part, chain, group, parallel, step
 from pgsched.execution.context import Context
 from pgsched.execution.registry import Registry
-from tests.support.engine import engine, handlers, history, make_due, on_loop, rows
+from tests.support.engine import engine, handlers, history, make_due, rows
 from tests.support.tables import database, insert_task, task_row
 
 Database = psycopg.Connection[dict[str, Any]]
@@ -63,7 +63,6 @@ def children(db: Database, group_id: int) -> dict[str, dict[str, Any]]:
 # In which order.
 
 
-@on_loop
 async def test_steps_run_one_after_the_other(every_server_dsn: str) -> None:
     with Client(every_server_dsn) as client:
         task_id = client.schedule_group(group(*words("a", "b", "c")))
@@ -76,7 +75,6 @@ async def test_steps_run_one_after_the_other(every_server_dsn: str) -> None:
         assert rows(db, "select * from pgsched.dependencies") == []
 
 
-@on_loop
 async def test_steps_of_one_order_wait_for_nobody_of_it(dsn: str) -> None:
     plan = group(
         step("say", {"word": "x"}, name="last", order=2.5),
@@ -95,7 +93,6 @@ async def test_steps_of_one_order_wait_for_nobody_of_it(dsn: str) -> None:
     assert made["last"]["depends_on"] == [made["d"]["id"]]
 
 
-@on_loop
 async def test_any_graph_runs_by_its_names(dsn: str) -> None:
     plan = group(parallel(chain(*words("a", "b")), chain(*words("c", "d"))), step("say", {"word": "x"}, name="end"))
     with Client(dsn) as client, database(dsn) as db:
@@ -107,7 +104,6 @@ async def test_any_graph_runs_by_its_names(dsn: str) -> None:
     assert made["end"]["depends_on"] == [made["b"]["id"], made["d"]["id"]]
 
 
-@on_loop
 async def test_results_go_on_to_the_steps_behind(dsn: str) -> None:
     plan = group(
         parallel(*(step("add", {"to": number}, name=f"n{number}") for number in (1, 2, 3))),
@@ -119,7 +115,6 @@ async def test_results_go_on_to_the_steps_behind(dsn: str) -> None:
         assert client.get(task_id).result == {"n1": 1, "n2": 2, "n3": 3, "sum": 16}
 
 
-@on_loop
 async def test_group_in_a_group_is_one_step_of_it(dsn: str) -> None:
     inner = group(parallel(*words("b", "c")))
     with Client(dsn) as client:
@@ -131,7 +126,6 @@ async def test_group_in_a_group_is_one_step_of_it(dsn: str) -> None:
         assert [[one.name for one in child.children] for child in tree.children] == [[], ["b", "c"], []]
 
 
-@on_loop
 async def test_group_that_is_run_before_its_time_runs_all_its_steps(dsn: str) -> None:
     with Client(dsn) as client:
         task_id = client.schedule_group(group(*words("a", "b")), delay=3600)
@@ -140,7 +134,6 @@ async def test_group_that_is_run_before_its_time_runs_all_its_steps(dsn: str) ->
         assert await run_all(dsn) == ["a", "b"]
 
 
-@on_loop
 async def test_group_waits_and_is_waited_for_like_any_task(dsn: str) -> None:
     with Client(dsn) as client:
         first = client.schedule("say", {"word": "x"}, name="first")
@@ -152,7 +145,6 @@ async def test_group_waits_and_is_waited_for_like_any_task(dsn: str) -> None:
 # What steps have.
 
 
-@on_loop
 async def test_steps_have_what_they_say_and_else_what_the_group_has(dsn: str) -> None:
     plan = group(
         step("say", {"word": "x"}, name="plain"),
@@ -213,7 +205,6 @@ def test_steps_have_the_options_of_their_handlers(dsn: str) -> None:
 # How they end.
 
 
-@on_loop
 async def test_failed_step_fails_the_group_and_says_so(every_server_dsn: str) -> None:
     plan = group(*words("a"), step("fail", name="b"), *words("c"), step("add", name="d", on_dependency_dead="run"))
     with Client(every_server_dsn) as client, database(every_server_dsn) as db:
@@ -231,7 +222,6 @@ async def test_failed_step_fails_the_group_and_says_so(every_server_dsn: str) ->
         assert client.get(last).status == "cancelled"
 
 
-@on_loop
 async def test_cancel_of_a_group_cancels_what_has_not_ended(dsn: str) -> None:
     with Client(dsn) as client, database(dsn) as db:
         task_id = client.schedule_group(group(*words("a", "b", "c")))
@@ -245,7 +235,6 @@ async def test_cancel_of_a_group_cancels_what_has_not_ended(dsn: str) -> None:
         assert rows(db, "select * from pgsched.dependencies") == []
 
 
-@on_loop
 async def test_retry_of_a_dead_group_fires_afresh(dsn: str) -> None:
     with Client(dsn) as client, database(dsn) as db:
         task_id = client.schedule_group(group(*words("a"), step("fail", name="b")))
@@ -258,7 +247,6 @@ async def test_retry_of_a_dead_group_fires_afresh(dsn: str) -> None:
         assert [one.status for one in client.tree(task_id).children] == ["completed", "completed"]
 
 
-@on_loop
 async def test_repeating_group_runs_its_steps_at_every_tick(every_server_dsn: str) -> None:
     with Client(every_server_dsn) as client, database(every_server_dsn) as db:
         task_id = client.schedule_group(group(*words("a", "b")), every="1h", times=2)
@@ -330,7 +318,6 @@ def test_circle_is_named_by_the_client(client: Client) -> None:
         client.schedule_group(plan)
 
 
-@on_loop
 async def test_a_step_may_wait_for_one_that_stands_behind_it(dsn: str) -> None:
     plan = group(step("say", {"word": "x"}, name="a", after=["c"]), *words("b", "c"))
     with Client(dsn) as client:
@@ -347,7 +334,6 @@ def test_edit_that_breaks_the_plan_is_refused(client: Client) -> None:
 # Trees, transactions, the other client.
 
 
-@on_loop
 async def test_tree_shows_how_far_a_group_is(dsn: str) -> None:
     with Client(dsn) as client:
         task_id = client.schedule_group(group(*words("a"), step("fail", name="b")), name="two")
@@ -376,7 +362,6 @@ def test_group_is_part_of_the_caller_s_transaction(client: Client, dsn: str) -> 
     assert client.list_tasks() == []
 
 
-@on_loop
 async def test_the_client_for_event_loops_does_the_same(dsn: str) -> None:
     async with AsyncClient(dsn) as client:
         task_id = await client.schedule_group(chain(*words("a", "b")), name="two")

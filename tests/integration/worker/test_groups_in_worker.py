@@ -11,7 +11,7 @@ import psycopg
 from pgsched.client.client import Client
 from pgsched.domain.attempt import GROUP
 from pgsched.execution.registry import Registry
-from tests.support.engine import Engine, engine, expire_leases, handlers, history, on_loop, rows, running_worker
+from tests.support.engine import Engine, engine, expire_leases, handlers, history, rows, running_worker
 from tests.support.guards import Database
 from tests.support.tables import database, insert_task, move_tick, task_row
 from tests.support.waiting import wait_until_async
@@ -50,7 +50,6 @@ async def work_until(one: Engine, db: Database, task_id: int, *statuses: str) ->
     raise AssertionError(f"task {task_id} is {row['status']}: {row['last_error']}")
 
 
-@on_loop
 async def test_a_group_fires_its_steps_in_their_order_and_gathers_their_results(every_server_dsn: str) -> None:
     with database(every_server_dsn) as db:
         group_id = insert_group(db, TWO_VALUES)
@@ -66,7 +65,6 @@ async def test_a_group_fires_its_steps_in_their_order_and_gathers_their_results(
     assert run["started_at"] <= first["started_at"] <= second["started_at"] <= run["finished_at"]
 
 
-@on_loop
 async def test_a_group_with_a_step_that_died_is_dead_and_names_it(dsn: str, db: Database) -> None:
     group_id = insert_group(db, [*TWO_VALUES, {"task_type": "fails", "max_attempts": 1}], max_attempts=5)
     async with engine(dsn, REGISTRY) as one:
@@ -76,7 +74,6 @@ async def test_a_group_with_a_step_that_died_is_dead_and_names_it(dsn: str, db: 
     assert [run["status"] for run in history(db, group_id)] == ["failed"]
 
 
-@on_loop
 async def test_a_group_in_a_group_is_run_too(dsn: str, db: Database) -> None:
     inner = {"task_type": GROUP, "name": "inner", "payload": {"steps": TWO_VALUES}}
     group_id = insert_group(db, [inner, {"task_type": "value", "payload": {"n": 3}}])
@@ -85,14 +82,12 @@ async def test_a_group_in_a_group_is_run_too(dsn: str, db: Database) -> None:
     assert row["result"] == {"inner": {"first": 1, "second": 2}, "value": 3}
 
 
-@on_loop
 async def test_a_worker_that_is_asleep_wakes_itself_for_the_steps_and_for_the_end(dsn: str, db: Database) -> None:
     async with running_worker(dsn, REGISTRY, poll_interval=600):
         group_id = insert_group(db, TWO_VALUES)
         await wait_until_async(lambda: task_row(db, group_id)["status"] == "completed", message="the group is done")
 
 
-@on_loop
 async def test_a_worker_without_handlers_serves_groups(dsn: str, db: Database) -> None:
     group_id = insert_group(db, TWO_VALUES)
     async with engine(dsn, Registry()) as one:
@@ -104,7 +99,6 @@ async def test_a_worker_without_handlers_serves_groups(dsn: str, db: Database) -
     assert task_row(db, group_id)["status"] == "blocked"
 
 
-@on_loop
 async def test_a_group_whose_claim_was_lost_fires_once(dsn: str, db: Database) -> None:
     group_id = insert_group(db, TWO_VALUES)
     async with engine(dsn, REGISTRY) as late, engine(dsn, REGISTRY) as owner:
@@ -118,7 +112,6 @@ async def test_a_group_whose_claim_was_lost_fires_once(dsn: str, db: Database) -
         assert (len(late.leased_tasks), len(owner.leased_tasks)) == (0, 0)
 
 
-@on_loop
 async def test_a_group_whose_claim_was_lost_at_its_end_is_finished_once(dsn: str, db: Database) -> None:
     group_id = insert_group(db, TWO_VALUES[:1])
     async with engine(dsn, REGISTRY) as late, engine(dsn, REGISTRY) as owner:
@@ -135,7 +128,6 @@ async def test_a_group_whose_claim_was_lost_at_its_end_is_finished_once(dsn: str
     assert [run["status"] for run in history(db, group_id)] == ["lost", "completed"]
 
 
-@on_loop
 async def test_a_connection_that_died_is_no_harm_to_either_phase(dsn: str, db: Database) -> None:
     ids = [insert_group(db, TWO_VALUES[:1])]
     async with engine(dsn, REGISTRY) as one:
@@ -151,7 +143,6 @@ async def test_a_connection_that_died_is_no_harm_to_either_phase(dsn: str, db: D
     assert [len(children(db, group_id)) for group_id in ids] == [1, 1]
 
 
-@on_loop
 async def test_a_group_whose_steps_the_database_refuses_is_dead(dsn: str, db: Database) -> None:
     db.execute(
         """
@@ -169,7 +160,6 @@ async def test_a_group_whose_steps_the_database_refuses_is_dead(dsn: str, db: Da
     assert children(db, group_id) == []
 
 
-@on_loop
 async def test_a_repeating_group_books_its_next_tick_when_its_steps_have_ended(dsn: str, db: Database) -> None:
     group_id = insert_group(db, TWO_VALUES, repeat_interval="1 hour")
     async with engine(dsn, REGISTRY) as one:
@@ -184,7 +174,6 @@ async def test_a_repeating_group_books_its_next_tick_when_its_steps_have_ended(d
     assert row["next_run_at"] - row["started_at"] > timedelta(minutes=50)
 
 
-@on_loop
 async def test_a_repeating_group_that_missed_ticks_fires_for_the_last_and_says_so(dsn: str, db: Database) -> None:
     begin = datetime.now(UTC) - timedelta(hours=5, minutes=30)
     group_id = insert_group(db, TWO_VALUES, repeat_interval="1 hour", start_date=begin)

@@ -10,7 +10,7 @@ import structlog
 from pgsched.ops.doctor.findings import Finding
 from pgsched.worker import health_scan
 from pgsched.worker.health_scan import HealthScan, tell
-from tests.support.engine import on_loop, running_worker
+from tests.support.engine import running_worker
 from tests.support.tables import add_worker, database
 from tests.support.waiting import wait_until_async
 
@@ -26,7 +26,6 @@ def troubles(lines: list[structlog.typing.EventDict]) -> list[tuple[str, str]]:
     return [(line["event"], line["check"]) for line in lines if line.get("object") not in SERVER_OF_TESTS]
 
 
-@on_loop
 async def test_trouble_is_logged_once_and_again_when_it_is_gone(dsn: str) -> None:
     one, other = dog(dsn), dog(dsn)
     with database(dsn) as db, structlog.testing.capture_logs() as lines:
@@ -44,7 +43,6 @@ async def test_trouble_is_logged_once_and_again_when_it_is_gone(dsn: str) -> Non
     assert {"object", "problem", "advice", "severity"} <= set(line)
 
 
-@on_loop
 async def test_who_comes_soon_after_a_look_does_not_look(dsn: str) -> None:
     one, other = dog(dsn), dog(dsn)
     assert await one.run_once()
@@ -57,7 +55,6 @@ async def test_who_comes_soon_after_a_look_does_not_look(dsn: str) -> None:
     assert await other.run_once()
 
 
-@on_loop
 async def test_findings_are_there_for_all_to_show(dsn: str) -> None:
     with database(dsn) as db:
         add_worker(db, queues=["mail"], task_types=["mail"], silent_for="1 hour")
@@ -66,7 +63,6 @@ async def test_findings_are_there_for_all_to_show(dsn: str) -> None:
     assert {one["check"] for one in row["findings"]} - {"durability"} == {"silent_workers"}
 
 
-@on_loop
 async def test_a_worker_watches_beside_its_work(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health_scan, "FIRST_SECONDS", 0.0)
     with database(dsn) as db:

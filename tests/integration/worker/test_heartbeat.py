@@ -12,13 +12,12 @@ from pgsched.domain.attempt import GROUP
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.execution.context import Context
 from pgsched.worker.leased_tasks import LeasedTask
-from tests.support.engine import engine, expire_leases, handlers, history, on_loop, rows, running_worker, steal_leases
+from tests.support.engine import engine, expire_leases, handlers, history, rows, running_worker, steal_leases
 from tests.support.guards import age
 from tests.support.tables import database, insert_task, task_row
 from tests.support.waiting import wait_until, wait_until_async
 
 
-@on_loop
 async def test_a_beat_registers_the_worker(every_server_dsn: str) -> None:
     with database(every_server_dsn) as db:
         async with engine(every_server_dsn, queues=("a", "b"), concurrency=7, lease=40) as one:
@@ -28,7 +27,6 @@ async def test_a_beat_registers_the_worker(every_server_dsn: str) -> None:
             assert (row["task_types"], row["lease"]) == (["mail", GROUP], timedelta(seconds=40))
 
 
-@on_loop
 async def test_a_worker_registers_again_after_a_crash_of_the_server_emptied_the_table(dsn: str) -> None:
     with database(dsn) as db:
         async with engine(dsn) as one:
@@ -41,7 +39,6 @@ async def test_a_worker_registers_again_after_a_crash_of_the_server_emptied_the_
             assert abs(row["started_at"] - started_at) < timedelta(seconds=1)
 
 
-@on_loop
 async def test_a_worker_leaves_no_row_behind_when_it_stops(dsn: str) -> None:
     with database(dsn) as db:
         async with engine(dsn) as one:
@@ -49,7 +46,6 @@ async def test_a_worker_leaves_no_row_behind_when_it_stops(dsn: str) -> None:
         assert rows(db, "select * from pgsched.workers") == []
 
 
-@on_loop
 async def test_a_beat_renews_a_lease_that_has_aged(every_server_dsn: str) -> None:
     with database(every_server_dsn) as db:
         task_id = insert_task(db)
@@ -61,7 +57,6 @@ async def test_a_beat_renews_a_lease_that_has_aged(every_server_dsn: str) -> Non
             assert task_row(db, task_id)["locked_until"] > before
 
 
-@on_loop
 async def test_a_beat_leaves_a_fresh_lease_alone(dsn: str) -> None:
     with database(dsn) as db:
         task_id = insert_task(db)
@@ -72,7 +67,6 @@ async def test_a_beat_leaves_a_fresh_lease_alone(dsn: str) -> None:
             assert task_row(db, task_id) == before
 
 
-@on_loop
 async def test_a_beat_prolongs_the_lease_in_hand_as_well(dsn: str) -> None:
     with database(dsn) as db:
         task_id = insert_task(db)
@@ -86,7 +80,6 @@ async def test_a_beat_prolongs_the_lease_in_hand_as_well(dsn: str) -> None:
             assert leased.leased_until > aged
 
 
-@on_loop
 async def test_a_beat_does_not_wait_for_a_row_that_somebody_has_locked(every_server_dsn: str) -> None:
     """Checked against a beat that locks as any update does: it stands still, and every lease of the worker runs out."""
     with database(every_server_dsn) as db, database(every_server_dsn) as other:
@@ -107,7 +100,6 @@ async def test_a_beat_does_not_wait_for_a_row_that_somebody_has_locked(every_ser
             assert lost == []
 
 
-@on_loop
 async def test_a_worker_without_an_answer_gives_up_what_is_past_its_lease(dsn: str) -> None:
     with database(dsn) as db:
         insert_task(db)
@@ -126,7 +118,6 @@ async def test_a_worker_without_an_answer_gives_up_what_is_past_its_lease(dsn: s
         assert lost == [task.id]
 
 
-@on_loop
 async def test_a_row_whose_lease_ran_out_before_it_began_is_not_run(dsn: str) -> None:
     ran: list[int] = []
     with database(dsn) as db:
@@ -140,7 +131,6 @@ async def test_a_row_whose_lease_ran_out_before_it_began_is_not_run(dsn: str) ->
         assert (ran, len(one.leased_tasks), one.counts.leases_lost) == ([], 0, 1)
 
 
-@on_loop
 async def test_a_lost_lease_cancels_its_handler_and_nothing_is_written(dsn: str) -> None:
     began, cancelled = asyncio.Event(), asyncio.Event()
 
@@ -166,7 +156,6 @@ async def test_a_lost_lease_cancels_its_handler_and_nothing_is_written(dsn: str)
         assert history(db, task_id) == []
 
 
-@on_loop
 async def test_a_row_that_its_own_worker_claims_again_does_not_run_twice_at_once(dsn: str) -> None:
     running, most = 0, 0
     first_began, again = asyncio.Event(), asyncio.Event()
@@ -199,7 +188,6 @@ async def test_a_row_that_its_own_worker_claims_again_does_not_run_twice_at_once
         assert [run["status"] for run in history(db, task_id)] == ["lost", "completed"]
 
 
-@on_loop
 async def test_a_lost_lease_tells_a_plain_function(dsn: str) -> None:
     began, told = threading.Event(), threading.Event()
 
@@ -219,7 +207,6 @@ async def test_a_lost_lease_tells_a_plain_function(dsn: str) -> None:
             await wait_until_async(told.is_set, message="the handler is told")
 
 
-@on_loop
 async def test_a_handler_that_blocks_the_event_loop_for_three_leases_keeps_its_lease(dsn: str) -> None:
     with database(dsn) as db:
         task_id = insert_task(db)
@@ -253,7 +240,6 @@ def _block_until_renewed_past(db: object, task_id: int, seen: object) -> None:
     )
 
 
-@on_loop
 async def test_a_beat_that_fails_for_any_reason_is_not_the_last(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pgsched.worker.heartbeat.RETRY_SECONDS", 0.01)
     async with running_worker(dsn, lease=1) as worker:

@@ -16,7 +16,7 @@ from pgsched.app.app import App
 from pgsched.domain.errors import RegistrationError
 from pgsched.execution.context import Context
 from pgsched.worker import hook_dispatcher
-from tests.support.engine import engine, handlers, on_loop, running_worker, steal_leases
+from tests.support.engine import engine, handlers, running_worker, steal_leases
 from tests.support.tables import database, insert_task, task_row
 from tests.support.waiting import wait_until_async
 
@@ -34,7 +34,6 @@ async def ran(dsn: str, app: App, wanted: Callable[[], bool]) -> None:
         await wait_until_async(wanted, message="the hooks were called")
 
 
-@on_loop
 async def test_events_of_a_task_come_in_their_order(dsn: str) -> None:
     app, seen = App(), list[Event]()
     collecting(app, seen)
@@ -65,7 +64,6 @@ async def test_events_of_a_task_come_in_their_order(dsn: str) -> None:
     assert abs((completed.at - row["completed_at"]).total_seconds()) < 10
 
 
-@on_loop
 async def test_a_hook_sees_what_was_written(dsn: str) -> None:
     app, seen = App(), list[Any]()
 
@@ -82,7 +80,6 @@ async def test_a_hook_sees_what_was_written(dsn: str) -> None:
     assert seen == [("dead", "dead")]
 
 
-@on_loop
 async def test_hooks_may_be_async_or_plain_and_several(dsn: str) -> None:
     app, seen = App(), list[Any]()
 
@@ -104,7 +101,6 @@ async def test_hooks_may_be_async_or_plain_and_several(dsn: str) -> None:
     assert seen == ["async", False]
 
 
-@on_loop
 async def test_an_error_in_a_hook_is_logged_and_harms_nobody(dsn: str, capsys: pytest.CaptureFixture[str]) -> None:
     app, seen = App(), list[Event]()
 
@@ -129,7 +125,6 @@ async def test_an_error_in_a_hook_is_logged_and_harms_nobody(dsn: str, capsys: p
     assert "ValueError: in the hook" in told.out + told.err
 
 
-@on_loop
 async def test_slow_hooks_hold_up_nobody_and_what_does_not_fit_is_dropped(
     dsn: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -162,7 +157,6 @@ async def test_slow_hooks_hold_up_nobody_and_what_does_not_fit_is_dropped(
     assert "hook_events_dropped" in told.out + told.err
 
 
-@on_loop
 async def test_a_hook_that_never_ends_does_not_keep_the_worker_from_stopping(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,7 +177,6 @@ async def test_a_hook_that_never_ends_does_not_keep_the_worker_from_stopping(
     go.set()
 
 
-@on_loop
 async def test_a_fenced_outcome_is_no_event(dsn: str) -> None:
     app, seen = App(), list[Event]()
     collecting(app, seen, "completed")
@@ -207,7 +200,6 @@ async def test_a_fenced_outcome_is_no_event(dsn: str) -> None:
     assert [event.id for event in seen] == [second]
 
 
-@on_loop
 async def test_without_hooks_nothing_is_made(dsn: str) -> None:
     async with engine(dsn, handlers(mail=lambda: None), hooks=App().hooks) as one:
         assert one.worker.hook_dispatcher is None
@@ -232,7 +224,6 @@ class Odd:
         raise KeyboardInterrupt
 
 
-@on_loop
 async def test_no_hook_stops_the_worker_or_the_hooks_after_it(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     app, seen, found = App(), list[Event](), list[Any]()
 
@@ -280,7 +271,6 @@ async def test_no_hook_stops_the_worker_or_the_hooks_after_it(dsn: str, monkeypa
     assert found == []
 
 
-@on_loop
 async def test_a_hook_that_never_returns_holds_up_neither_tasks_nor_the_end(dsn: str) -> None:
     app, begun = App(), list[int]()
 

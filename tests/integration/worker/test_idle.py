@@ -10,7 +10,7 @@ import pytest
 from pgsched.db.listening import PROBE_SECONDS
 from pgsched.worker import claimer, claims, health_scan, housekeeping, retention, set_aside, sleep, table_gauges
 from tests.support.clock import Clock
-from tests.support.engine import Engine, engine, on_loop
+from tests.support.engine import Engine, engine
 from tests.support.statements import counted
 
 HOUR = 3600.0
@@ -51,7 +51,6 @@ async def do_chores_for_an_hour(one: Engine, clock: Clock) -> None:
         clock.now += STEP
 
 
-@on_loop
 async def test_an_idle_worker_sends_less_than_a_statement_in_two_seconds(dsn: str, clock: Clock) -> None:
     rates: dict[str, float] = {}
     async with engine(dsn, lease=30, poll_interval=5) as one:

@@ -17,7 +17,6 @@ from tests.support.engine import (
     Engine,
     engine,
     handlers,
-    on_loop,
     rows,
     running_worker,
     steal_leases,
@@ -51,7 +50,6 @@ async def reporting(one: Engine, talker: Talker) -> None:
     await talker.reported.wait()
 
 
-@on_loop
 async def test_progress_is_shown_while_the_handler_runs(every_server_dsn: str) -> None:
     talker = Talker({"done": 3})
     with database(every_server_dsn) as db:
@@ -65,7 +63,6 @@ async def test_progress_is_shown_while_the_handler_runs(every_server_dsn: str) -
             await one.run()
 
 
-@on_loop
 async def test_lines_are_written_while_the_handler_runs(every_server_dsn: str) -> None:
     talker = Talker(1)
     with database(every_server_dsn) as db:
@@ -81,7 +78,6 @@ async def test_lines_are_written_while_the_handler_runs(every_server_dsn: str) -
             assert len(rows(db, LINES)) == 1
 
 
-@on_loop
 async def test_the_last_words_are_written_with_the_outcome(every_server_dsn: str) -> None:
     async def quick(context: Context) -> None:
         context.progress(1.0)
@@ -95,7 +91,6 @@ async def test_the_last_words_are_written_with_the_outcome(every_server_dsn: str
         assert [line["message"] for line in rows(db, LINES)] == ["done"]
 
 
-@on_loop
 async def test_a_failed_attempt_keeps_its_lines_and_progress(dsn: str) -> None:
     async def bad(context: Context) -> None:
         context.progress("half")
@@ -111,7 +106,6 @@ async def test_a_failed_attempt_keeps_its_lines_and_progress(dsn: str) -> None:
         assert [line["message"] for line in rows(db, LINES)] == ["about to fail"]
 
 
-@on_loop
 async def test_a_line_has_the_time_at_which_it_was_logged(dsn: str) -> None:
     talker = Talker(1)
     with database(dsn) as db:
@@ -126,7 +120,6 @@ async def test_a_line_has_the_time_at_which_it_was_logged(dsn: str) -> None:
 @pytest.mark.parametrize(
     "value", ["a\x00b", "\ud800", {"k": float("nan")}, {1, 2}, {("a", 1): "\x00"}, "x" * 3_000_000], ids=range(6)
 )
-@on_loop
 async def test_a_report_that_the_database_cannot_hold_is_changed_and_not_refused(dsn: str, value: Any) -> None:
     talker = Talker(value)
 
@@ -148,7 +141,6 @@ async def test_a_report_that_the_database_cannot_hold_is_changed_and_not_refused
         assert len(rows(db, LINES)) == 2
 
 
-@on_loop
 async def test_a_report_that_could_not_be_written_is_written_later(dsn: str) -> None:
     talker = Talker(7)
     with database(dsn) as db:
@@ -165,7 +157,6 @@ async def test_a_report_that_could_not_be_written_is_written_later(dsn: str) -> 
             await one.run()
 
 
-@on_loop
 async def test_lines_are_kept_once_when_an_outcome_is_sent_again(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def mail(context: Context) -> None:
         context.log("once")
@@ -177,7 +168,6 @@ async def test_lines_are_kept_once_when_an_outcome_is_sent_again(dsn: str, monke
         assert [row["message"] for row in rows(db, LINES)] == ["once"]
 
 
-@on_loop
 async def test_a_worker_that_lost_the_row_shows_no_progress_on_it(dsn: str) -> None:
     talker = Talker(7)
     with database(dsn) as db:
@@ -231,7 +221,6 @@ HANDLERS = ["plain", "on_loop", "unasking"]
 
 @pytest.mark.parametrize("kind", HANDLERS)
 @pytest.mark.parametrize("end", ["cancel", "lost lease", "timeout"])
-@on_loop
 async def test_lines_after_the_end_of_an_attempt_are_kept_while_the_handler_runs(dsn: str, kind: str, end: str) -> None:
     lasting = Lasting()
     with database(dsn) as db:
@@ -259,7 +248,6 @@ async def test_lines_after_the_end_of_an_attempt_are_kept_while_the_handler_runs
 
 
 @pytest.mark.parametrize("kind", HANDLERS)
-@on_loop
 async def test_lines_of_a_handler_that_a_stopping_worker_interrupts_are_kept(dsn: str, kind: str) -> None:
     lasting = Lasting()
     lasting.go_on.set()
@@ -273,7 +261,6 @@ async def test_lines_of_a_handler_that_a_stopping_worker_interrupts_are_kept(dsn
     assert said == ["before", *(["after"] if kind != "unasking" else []), "after, by logging"]
 
 
-@on_loop
 async def test_lines_after_the_end_that_are_refused_are_given_up(dsn: str) -> None:
     lasting = Lasting()
     with database(dsn) as db:
@@ -294,7 +281,6 @@ async def test_lines_after_the_end_that_are_refused_are_given_up(dsn: str) -> No
             db.execute("select pgsched.cancel(%s)", (other,))
 
 
-@on_loop
 async def test_nothing_to_report_costs_no_statement(dsn: str) -> None:
     async with engine(dsn) as one:
         assert await one.worker._reporter.run_once() == 0

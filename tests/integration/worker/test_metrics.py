@@ -26,7 +26,7 @@ from pgsched.worker import control_server
 from pgsched.worker.control_server import HttpServer
 from pgsched.worker.merged_metrics import Child, ControlServer
 from pgsched.worker.table_gauges import FRESH_SECONDS, STALE_SECONDS
-from tests.support.engine import Engine, engine, expire_leases, handlers, make_due, nothing, on_loop, running_worker
+from tests.support.engine import Engine, engine, expire_leases, handlers, make_due, nothing, running_worker
 from tests.support.processes import PgschedRunner
 from tests.support.tables import add_worker, database, insert_task, set_dead, set_running
 from tests.support.waiting import wait_until, wait_until_async
@@ -109,7 +109,6 @@ def scrape(one: Engine) -> Samples:
     return samples(text)
 
 
-@on_loop
 async def test_every_metric_of_the_contract_is_there_with_its_labels_and_no_other(every_server_dsn: str) -> None:
     with database(every_server_dsn) as db:
         insert_task(db)
@@ -129,7 +128,6 @@ async def test_every_metric_of_the_contract_is_there_with_its_labels_and_no_othe
     assert {name: labels.get(name) for name in CONTRACT} == CONTRACT
 
 
-@on_loop
 async def test_living_workers_and_stalled_schedules_are_counted(dsn: str) -> None:
     late = "update pgsched.tasks set next_run_at = now() - interval '90 seconds' where schedule_type <> 'one_time'"
     with database(dsn) as db:
@@ -149,7 +147,6 @@ async def test_living_workers_and_stalled_schedules_are_counted(dsn: str) -> Non
     assert found["pgsched_schedules_stalled"] == {(): 1}
 
 
-@on_loop
 async def test_findings_of_the_watchdog_are_shown_and_every_other_check_is_0(dsn: str) -> None:
     finding = {"check": "stuck_running", "severity": "error", "object": "queue mail"}
     with database(dsn) as db:
@@ -164,7 +161,6 @@ async def test_findings_of_the_watchdog_are_shown_and_every_other_check_is_0(dsn
     assert sum(found.values()) == 2
 
 
-@on_loop
 async def test_attempts_are_counted_by_outcome(dsn: str) -> None:
     async def bad() -> None:
         raise ValueError("no luck")
@@ -187,7 +183,6 @@ async def test_attempts_are_counted_by_outcome(dsn: str) -> None:
     assert found["pgsched_start_delay_seconds_count"] == {("default",): 3}
 
 
-@on_loop
 async def test_claims_and_reclaims_are_counted(dsn: str) -> None:
     with database(dsn) as db:
         set_running(db, insert_task(db))
@@ -201,7 +196,6 @@ async def test_claims_and_reclaims_are_counted(dsn: str) -> None:
     assert found["pgsched_claim_batch_size_sum"] == {(): 1}
 
 
-@on_loop
 async def test_the_table_is_counted_by_queue_and_status(dsn: str) -> None:
     with database(dsn) as db:
         insert_task(db)
@@ -222,7 +216,6 @@ async def test_the_table_is_counted_by_queue_and_status(dsn: str) -> None:
     assert found["pgsched_queue_oldest_due_seconds"].keys() == {("default",), ("other",)}
 
 
-@on_loop
 async def test_a_scrape_reads_the_cache_and_not_the_table(dsn: str) -> None:
     with database(dsn) as db:
         async with engine(dsn) as one:
@@ -232,7 +225,6 @@ async def test_a_scrape_reads_the_cache_and_not_the_table(dsn: str) -> None:
             assert scrape(one).get("pgsched_tasks", {}) == {}
 
 
-@on_loop
 async def test_a_queue_that_is_empty_again_is_shown_with_0_for_an_hour(dsn: str) -> None:
     with database(dsn) as db:
         insert_task(db)
@@ -252,7 +244,6 @@ async def test_a_queue_that_is_empty_again_is_shown_with_0_for_an_hour(dsn: str)
             assert "pgsched_tasks" not in scrape(one)
 
 
-@on_loop
 async def test_counts_that_could_not_be_renewed_for_long_are_not_shown(dsn: str) -> None:
     async with engine(dsn) as one:
         assert "pgsched_workers" not in scrape(one), "nothing was read yet"
@@ -266,7 +257,6 @@ async def test_counts_that_could_not_be_renewed_for_long_are_not_shown(dsn: str)
         assert found["pgsched_slots"], "of itself it can tell"
 
 
-@on_loop
 async def test_due_rows_that_no_worker_can_run_are_counted(dsn: str) -> None:
     with database(dsn) as db:
         insert_task(db, "unknown")
@@ -278,7 +268,6 @@ async def test_due_rows_that_no_worker_can_run_are_counted(dsn: str) -> None:
     assert found["pgsched_unhandled_due"] == {("default", "unknown"): 1}
 
 
-@on_loop
 async def test_no_label_holds_an_id(dsn: str) -> None:
     with database(dsn) as db:
         task_id = 987_654_321
@@ -295,7 +284,6 @@ async def test_no_label_holds_an_id(dsn: str) -> None:
 # The probes.
 
 
-@on_loop
 async def test_a_worker_at_work_is_healthy_and_ready(dsn: str) -> None:
     async with engine(dsn) as one:
         one.worker.heartbeat.run_once()
@@ -305,7 +293,6 @@ async def test_a_worker_at_work_is_healthy_and_ready(dsn: str) -> None:
             assert get(f"{address}/readyz") == (200, "ok\n")
 
 
-@on_loop
 async def test_a_worker_whose_heartbeats_fail_is_healthy_but_not_ready(dsn: str) -> None:
     async with engine(dsn) as one:
         one.worker.heartbeat.run_once()
@@ -318,7 +305,6 @@ async def test_a_worker_whose_heartbeats_fail_is_healthy_but_not_ready(dsn: str)
     assert text.startswith("no heartbeat for 1")
 
 
-@on_loop
 async def test_a_worker_whose_heartbeat_stands_still_is_not_healthy(dsn: str) -> None:
     async with engine(dsn) as one:
         one.worker.heartbeat.run_once()
@@ -329,7 +315,6 @@ async def test_a_worker_whose_heartbeat_stands_still_is_not_healthy(dsn: str) ->
     assert text.startswith("the heartbeat has stood still for 1")
 
 
-@on_loop
 async def test_a_worker_without_a_connection_is_healthy_but_not_ready(dsn: str) -> None:
     async with engine(dsn) as one:
         one.worker.heartbeat.run_once()
@@ -338,7 +323,6 @@ async def test_a_worker_without_a_connection_is_healthy_but_not_ready(dsn: str) 
             assert get(f"{address}/readyz") == (503, "not connected to the database\n")
 
 
-@on_loop
 async def test_a_worker_that_stops_is_not_ready(dsn: str) -> None:
     async with running_worker(dsn) as worker:
         await wait_until_async(lambda: worker.health.unready() is None, message="it is ready")
@@ -347,14 +331,12 @@ async def test_a_worker_that_stops_is_not_ready(dsn: str) -> None:
         assert worker.health.unhealthy() is None
 
 
-@on_loop
 async def test_another_path_is_not_found(dsn: str) -> None:
     async with engine(dsn) as one:
         with served(one) as address:
             assert get(f"{address}/secrets")[0] == 404
 
 
-@on_loop
 async def test_a_port_that_is_taken_is_served_once_it_is_free(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control_server, "AGAIN_SECONDS", 0.02)
     async with engine(dsn) as one:
@@ -389,7 +371,6 @@ class Raising(Collector):
         raise RuntimeError("in the collector")
 
 
-@on_loop
 async def test_a_collector_or_a_probe_that_raises_spoils_nothing_else(dsn: str) -> None:
     async with engine(dsn) as one:
         one.worker.metrics.register(Raising())
@@ -403,7 +384,6 @@ async def test_a_collector_or_a_probe_that_raises_spoils_nothing_else(dsn: str) 
             assert get(f"{address}/healthz")[0] == 200
 
 
-@on_loop
 async def test_a_process_whose_metrics_fail_still_answers_the_other_questions(dsn: str) -> None:
     def raising() -> str:
         raise RuntimeError("in a probe")

@@ -11,7 +11,7 @@ import pytest
 
 from pgsched.domain.attempt import Outcome
 from pgsched.execution.context import Context
-from tests.support.engine import engine, handlers, history, on_loop, rows, work_and_send_again
+from tests.support.engine import engine, handlers, history, rows, work_and_send_again
 from tests.support.tables import database, insert_task, task_row
 
 DAY = timedelta(days=1)
@@ -39,7 +39,6 @@ async def let_it_run(dsn: str, task_id: int) -> list[tuple[datetime, bool]]:
         return ran
 
 
-@on_loop
 async def test_once_runs_the_latest_missed_tick(dsn: str) -> None:
     with database(dsn) as db:
         task_id, ticks = five_ticks_missed(db)
@@ -47,7 +46,6 @@ async def test_once_runs_the_latest_missed_tick(dsn: str) -> None:
         assert task_row(db, task_id)["scheduled_for"] > ticks[-1]
 
 
-@on_loop
 async def test_missed_ticks_are_noted_once_when_a_finish_is_sent_again(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -59,7 +57,6 @@ async def test_missed_ticks_are_noted_once_when_a_finish_is_sent_again(
         assert [row["scheduled_for"] for row in rows(db, "select * from pgsched.executions")] == [ticks[-1]]
 
 
-@on_loop
 async def test_skip_runs_no_missed_tick(dsn: str) -> None:
     with database(dsn) as db:
         task_id, ticks = five_ticks_missed(db, on_missed="skip")
@@ -67,14 +64,12 @@ async def test_skip_runs_no_missed_tick(dsn: str) -> None:
         assert task_row(db, task_id)["scheduled_for"] > ticks[-1]
 
 
-@on_loop
 async def test_all_runs_every_missed_tick_in_turn(dsn: str) -> None:
     with database(dsn) as db:
         task_id, ticks = five_ticks_missed(db, on_missed="all")
         assert await let_it_run(dsn, task_id) == [(tick, True) for tick in ticks]
 
 
-@on_loop
 async def test_all_drops_what_is_older_than_the_catchup_window(dsn: str) -> None:
     with database(dsn) as db:
         task_id, ticks = five_ticks_missed(db, on_missed="all", catchup_window="36 hours")
@@ -83,7 +78,6 @@ async def test_all_drops_what_is_older_than_the_catchup_window(dsn: str) -> None
         assert (missed["reason"], missed["ticks"]) == ("all", 3)
 
 
-@on_loop
 async def test_once_runs_nothing_that_is_older_than_the_catchup_window(dsn: str) -> None:
     with database(dsn) as db:
         task_id, _ = five_ticks_missed(db, catchup_window="1 second")
@@ -93,20 +87,15 @@ async def test_once_runs_nothing_that_is_older_than_the_catchup_window(dsn: str)
 
 
 @pytest.mark.parametrize(("policy", "dropped"), [("once", 4), ("skip", 5)])
-def test_ticks_that_were_not_run_are_in_the_history(dsn: str, policy: str, dropped: int) -> None:
-    @on_loop
-    async def check() -> None:
-        with database(dsn) as db:
-            task_id, ticks = five_ticks_missed(db, on_missed=policy)
-            await let_it_run(dsn, task_id)
-            (missed,) = rows(db, "select * from pgsched.missed_ticks where task_id = %s", task_id)
-            assert (missed["reason"], missed["ticks"], missed["first_tick"]) == (policy, dropped, ticks[0])
-            assert missed["next_tick"] == (ticks[-1] if policy == "once" else task_row(db, task_id)["scheduled_for"])
-
-    check()
+async def test_ticks_that_were_not_run_are_in_the_history(dsn: str, policy: str, dropped: int) -> None:
+    with database(dsn) as db:
+        task_id, ticks = five_ticks_missed(db, on_missed=policy)
+        await let_it_run(dsn, task_id)
+        (missed,) = rows(db, "select * from pgsched.missed_ticks where task_id = %s", task_id)
+        assert (missed["reason"], missed["ticks"], missed["first_tick"]) == (policy, dropped, ticks[0])
+        assert missed["next_tick"] == (ticks[-1] if policy == "once" else task_row(db, task_id)["scheduled_for"])
 
 
-@on_loop
 async def test_ticks_that_were_not_run_are_counted_by_policy(dsn: str) -> None:
     with database(dsn) as db:
         five_ticks_missed(db, on_missed="skip")
@@ -115,7 +104,6 @@ async def test_ticks_that_were_not_run_are_counted_by_policy(dsn: str) -> None:
             assert one.counts._missed.at(("mail", "default")).policies["skip"] == 5
 
 
-@on_loop
 async def test_a_paused_schedule_does_not_fire(dsn: str) -> None:
     with database(dsn) as db:
         five_ticks_missed(db, enabled=False)
@@ -124,18 +112,13 @@ async def test_a_paused_schedule_does_not_fire(dsn: str) -> None:
 
 
 @pytest.mark.parametrize(("policy", "runs"), [("once", 1), ("skip", 0), ("all", 5)])
-def test_an_enabled_schedule_treats_its_pause_as_time_missed(dsn: str, policy: str, runs: int) -> None:
-    @on_loop
-    async def check() -> None:
-        with database(dsn) as db:
-            task_id, _ = five_ticks_missed(db, enabled=False, on_missed=policy)
-            db.execute("select pgsched.enable(%s)", (task_id,))
-            assert len(await let_it_run(dsn, task_id)) == runs
-
-    check()
+async def test_an_enabled_schedule_treats_its_pause_as_time_missed(dsn: str, policy: str, runs: int) -> None:
+    with database(dsn) as db:
+        task_id, _ = five_ticks_missed(db, enabled=False, on_missed=policy)
+        db.execute("select pgsched.enable(%s)", (task_id,))
+        assert len(await let_it_run(dsn, task_id)) == runs
 
 
-@on_loop
 async def test_a_tick_on_time_is_no_catch_up(dsn: str) -> None:
     with database(dsn) as db:
         task_id = insert_task(db, repeat_interval="1 day", scheduled_for=datetime.now(UTC))
@@ -143,7 +126,6 @@ async def test_a_tick_on_time_is_no_catch_up(dsn: str) -> None:
         assert rows(db, "select * from pgsched.missed_ticks") == []
 
 
-@on_loop
 async def test_ticks_during_a_run_are_overlapped_and_noted(dsn: str) -> None:
     with database(dsn) as db:
         task_id = insert_task(db, repeat_interval="1 second", scheduled_for=datetime.now(UTC))
@@ -160,7 +142,6 @@ async def test_ticks_during_a_run_are_overlapped_and_noted(dsn: str) -> None:
         assert missed["first_tick"] == task.scheduled_for + timedelta(seconds=1)
 
 
-@on_loop
 async def test_a_fenced_finish_notes_no_missed_ticks(dsn: str) -> None:
     with database(dsn) as db:
         five_ticks_missed(db, on_missed="skip")
@@ -171,7 +152,6 @@ async def test_a_fenced_finish_notes_no_missed_ticks(dsn: str) -> None:
         assert rows(db, "select * from pgsched.missed_ticks") == []
 
 
-@on_loop
 async def test_a_long_pause_of_a_busy_schedule_is_over_at_once(dsn: str) -> None:
     with database(dsn) as db:
         start = datetime.now(UTC).replace(microsecond=0) - timedelta(days=3650)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from tests.support.engine import engine, expire_leases, make_due, on_loop, rows
+from tests.support.engine import engine, expire_leases, make_due, rows
 from tests.support.tables import database, insert_task, move_tick, task_row
 
 
-@on_loop
 async def test_a_tick_of_a_schedule_that_may_overlap_runs_as_a_child(dsn: str) -> None:
     with database(dsn) as db:
         tick = datetime.now(UTC).replace(microsecond=0)
@@ -28,7 +27,6 @@ async def test_a_tick_of_a_schedule_that_may_overlap_runs_as_a_child(dsn: str) -
         )
 
 
-@on_loop
 async def test_the_next_tick_starts_beside_the_one_that_runs(dsn: str) -> None:
     with database(dsn) as db:
         tick = datetime.now(UTC).replace(microsecond=0)
@@ -43,7 +41,6 @@ async def test_the_next_tick_starts_beside_the_one_that_runs(dsn: str) -> None:
             assert [child["status"] for child in children][:2] == ["running", "pending"]
 
 
-@on_loop
 async def test_a_tick_that_is_claimed_twice_has_one_child(dsn: str) -> None:
     with database(dsn) as db:
         tick = datetime.now(UTC).replace(microsecond=0)
@@ -55,7 +52,6 @@ async def test_a_tick_that_is_claimed_twice_has_one_child(dsn: str) -> None:
         assert len(rows(db, "select from pgsched.tasks where parent_id = %s", parent)) == 1
 
 
-@on_loop
 async def test_a_parent_whose_worker_died_still_runs_its_tick_as_a_child(dsn: str) -> None:
     with database(dsn) as db:
         parent = insert_task(db, repeat_interval="1 hour", overlap="allow", scheduled_for=datetime.now(UTC))
@@ -67,7 +63,6 @@ async def test_a_parent_whose_worker_died_still_runs_its_tick_as_a_child(dsn: st
         assert len(rows(db, "select from pgsched.tasks where parent_id = %s", parent)) == 1
 
 
-@on_loop
 async def test_repeat_count_counts_the_children(dsn: str) -> None:
     with database(dsn) as db:
         parent = insert_task(

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 
 from pgsched.domain.errors import ConfigError, RegistrationError
 from pgsched.execution.registry import Registry
-from tests.support.engine import engine, history, on_loop, rows, running_worker
+from tests.support.engine import engine, history, rows, running_worker
 from tests.support.process_app import SERVE, app
 from tests.support.tables import database, insert_task, task_row
 from tests.support.waiting import wait_until_async
@@ -25,7 +25,6 @@ async def begun(folder: Path) -> int:
     return int(file.read_text())
 
 
-@on_loop
 async def test_a_task_runs_in_a_child_and_its_result_and_lines_are_kept(dsn: str) -> None:
     with database(dsn) as db:
         ids = [insert_task(db, "pid"), insert_task(db, "talk")]
@@ -37,7 +36,6 @@ async def test_a_task_runs_in_a_child_and_its_result_and_lines_are_kept(dsn: str
     assert [line["message"] for line in found] == ["sold 3", "said"]
 
 
-@on_loop
 async def test_a_death_is_one_failed_attempt_and_the_next_may_go_well(dsn: str, tmp_path: Path) -> None:
     with database(dsn) as db:
         task_id = insert_task(
@@ -53,7 +51,6 @@ async def test_a_death_is_one_failed_attempt_and_the_next_may_go_well(dsn: str, 
     assert (second["status"], second["result"]) == ("completed", "attempt 2")
 
 
-@on_loop
 async def test_a_copy_that_a_handler_forks_ends_with_the_handler_and_says_nothing(dsn: str) -> None:
     """Checked against a child that lets it go on: the copy's 0 is the result, and the next task gets the true one."""
     with database(dsn) as db:
@@ -64,7 +61,6 @@ async def test_a_copy_that_a_handler_forks_ends_with_the_handler_and_says_nothin
 
 
 @pytest.mark.parametrize("how", ["closed", "reused"])
-@on_loop
 async def test_a_handler_that_closes_the_connection_of_its_child_has_failed(dsn: str, how: str) -> None:
     """Checked against a child that goes on: the attempt never ended."""
     with database(dsn) as db:
@@ -78,7 +74,6 @@ async def test_a_handler_that_closes_the_connection_of_its_child_has_failed(dsn:
 
 
 @pytest.mark.parametrize("how", ["alarm", "raising", "recursion"])
-@on_loop
 async def test_what_a_handler_does_to_its_child_does_not_end_the_next_attempt(dsn: str, how: str) -> None:
     with database(dsn) as db:
         async with engine(dsn, app.registry, serve=SERVE, concurrency=1) as one:
@@ -91,7 +86,6 @@ async def test_what_a_handler_does_to_its_child_does_not_end_the_next_attempt(ds
     assert rows[0]["result"] == rows[1]["result"]
 
 
-@on_loop
 async def test_a_cancel_ends_the_child_and_frees_its_slot(every_server_dsn: str, tmp_path: Path) -> None:
     with database(every_server_dsn) as db:
         task_id = insert_task(db, "wait", payload=Jsonb({"folder": str(tmp_path)}))
@@ -105,7 +99,6 @@ async def test_a_cancel_ends_the_child_and_frees_its_slot(every_server_dsn: str,
     assert (row["status"], run["status"], (tmp_path / "cleaned").exists()) == ("cancelled", "cancelled", True)
 
 
-@on_loop
 async def test_a_timeout_ends_the_child(dsn: str, tmp_path: Path) -> None:
     with database(dsn) as db:
         task_id = insert_task(
@@ -119,7 +112,6 @@ async def test_a_timeout_ends_the_child(dsn: str, tmp_path: Path) -> None:
     assert (run["status"], run["error"]) == ("timed_out", "timed out after 0.2 s")
 
 
-@on_loop
 async def test_a_stopping_worker_gives_back_what_its_children_do_not_end(dsn: str, tmp_path: Path) -> None:
     with database(dsn) as db:
         task_id = insert_task(db, "wait", payload=Jsonb({"folder": str(tmp_path)}))
@@ -132,7 +124,6 @@ async def test_a_stopping_worker_gives_back_what_its_children_do_not_end(dsn: st
         assert (row["status"], row["attempts"], history(db, task_id)) == ("pending", 0, [])
 
 
-@on_loop
 async def test_a_child_that_starts_while_the_worker_stops_does_not_stay(dsn: str) -> None:
     with database(dsn) as db:
         task_id = insert_task(db, "pid")
@@ -142,7 +133,6 @@ async def test_a_child_that_starts_while_the_worker_stops_does_not_stay(dsn: str
         assert task_row(db, task_id)["status"] in ("pending", "completed")
 
 
-@on_loop
 async def test_other_tasks_go_on_while_a_child_is_busy(dsn: str, tmp_path: Path) -> None:
     registry = Registry()
     for handler in app.registry:

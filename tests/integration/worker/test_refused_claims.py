@@ -14,7 +14,7 @@ from pgsched.domain.hooks import Hooks
 from pgsched.worker import claims, set_aside
 from pgsched.worker.halves import FEW
 from pgsched.worker.worker import Worker
-from tests.support.engine import engine, expire_leases, handlers, history, on_loop, rows, running_worker
+from tests.support.engine import engine, expire_leases, handlers, history, rows, running_worker
 from tests.support.tables import database, insert_task, refuse_at_commit, refuse_updates, task_row
 from tests.support.waiting import wait_until_async
 
@@ -97,7 +97,6 @@ KINDS = {
 }
 
 
-@on_loop
 @pytest.mark.parametrize("kind", ["before", "after"])
 @pytest.mark.parametrize(("then", "words"), KINDS.values(), ids=KINDS)
 async def test_a_row_whose_claim_a_trigger_refuses_is_dead_with_its_words(
@@ -114,7 +113,6 @@ async def test_a_row_whose_claim_a_trigger_refuses_is_dead_with_its_words(
     assert row["died_at"] is not None
 
 
-@on_loop
 @pytest.mark.parametrize("state", ["40001", "40P01", "53100", "57P01", "08006", "25006", "55P03", "57014", "42501"])
 async def test_a_row_whose_trigger_raises_errors_of_the_server_is_set_aside(
     dsn: str, db: Database, soon: None, state: str
@@ -130,7 +128,6 @@ async def test_a_row_whose_trigger_raises_errors_of_the_server_is_set_aside(
         await is_set_aside(db)
 
 
-@on_loop
 async def test_a_check_that_an_old_row_breaks_sets_it_aside_until_it_is_mended(
     dsn: str, db: Database, soon: None
 ) -> None:
@@ -153,7 +150,6 @@ async def test_a_check_that_an_old_row_breaks_sets_it_aside_until_it_is_mended(
     assert sorted(mail.ran) == sorted([*good, more, old])
 
 
-@on_loop
 async def test_a_row_that_is_set_aside_is_forgotten_when_it_is_gone(dsn: str, db: Database, soon: None) -> None:
     bad = insert_bad(db)
     refuse_updates(db, "old.payload ? 'bad'", kind="before")
@@ -164,7 +160,6 @@ async def test_a_row_that_is_set_aside_is_forgotten_when_it_is_gone(dsn: str, db
         assert not worker.claimer.claims.set_aside
 
 
-@on_loop
 @pytest.mark.parametrize("limited", [False, True])
 @pytest.mark.parametrize("for_good", [False, True])
 async def test_rows_whose_claim_a_trigger_drops_hold_up_nothing_behind_them(
@@ -188,7 +183,6 @@ async def test_rows_whose_claim_a_trigger_drops_hold_up_nothing_behind_them(
             await wait_until_async(lambda: statuses(db, bad) == {"dead"}, timeout=20, message="all are dead")
 
 
-@on_loop
 async def test_a_row_refused_at_the_commit_is_found_too(dsn: str, db: Database) -> None:
     good, bad = insert_around(db)
     refuse_at_commit(db, BAD)
@@ -197,7 +191,6 @@ async def test_a_row_refused_at_the_commit_is_found_too(dsn: str, db: Database) 
         assert "late" in (await ended(db, bad))["last_error"]
 
 
-@on_loop
 async def test_a_row_that_is_refused_only_beside_others_is_found_by_halves(dsn: str, db: Database, soon: None) -> None:
     """Each may be claimed by itself, but not two at once: whatever the batch, all of them run."""
     ids = [insert_task(db) for _ in range(7)]
@@ -214,7 +207,6 @@ async def test_a_row_that_is_refused_only_beside_others_is_found_by_halves(dsn: 
         await completed(db, ids)
 
 
-@on_loop
 async def test_a_lost_attempt_that_cannot_be_noted_is_alone_in_its_misery(dsn: str, db: Database) -> None:
     mail = Mail()
     async with engine(dsn, handlers(mail=mail)) as one:
@@ -228,7 +220,6 @@ async def test_a_lost_attempt_that_cannot_be_noted_is_alone_in_its_misery(dsn: s
         assert "executions_task_id_check" in (await ended(db, bad))["last_error"]
 
 
-@on_loop
 async def test_a_lost_attempt_of_a_task_that_cannot_be_claimed_is_in_its_history(dsn: str, db: Database) -> None:
     async with engine(dsn, handlers(mail=Mail())) as one:
         bad = insert_bad(db)
@@ -240,7 +231,6 @@ async def test_a_lost_attempt_of_a_task_that_cannot_be_claimed_is_in_its_history
     assert [run["status"] for run in history(db, bad)] == ["lost"]
 
 
-@on_loop
 async def test_when_every_row_is_refused_none_is_dead_and_all_run_when_it_is_mended(
     dsn: str, db: Database, soon: None
 ) -> None:
@@ -255,7 +245,6 @@ async def test_when_every_row_is_refused_none_is_dead_and_all_run_when_it_is_men
     assert sorted(mail.ran) == ids
 
 
-@on_loop
 async def test_a_worker_sets_no_more_aside_than_it_may(
     dsn: str, db: Database, monkeypatch: pytest.MonkeyPatch, soon: None
 ) -> None:
@@ -270,7 +259,6 @@ async def test_a_worker_sets_no_more_aside_than_it_may(
         await completed(db, ids)
 
 
-@on_loop
 async def test_the_end_of_a_row_that_cannot_be_claimed_is_told(dsn: str, db: Database) -> None:
     told: list[Event] = []
     hooks = Hooks()
@@ -308,7 +296,6 @@ LIMITS: dict[str, dict[str, Any]] = {
 }
 
 
-@on_loop
 @pytest.mark.parametrize("limits", [*LIMITS.values(), {}], ids=[*LIMITS, "ageing"])
 @pytest.mark.parametrize("set_aside_too", [False, True], ids=["dead", "set aside"])
 async def test_a_refused_row_of_a_queue_with_limits_holds_up_nothing(
@@ -330,7 +317,6 @@ async def test_a_refused_row_of_a_queue_with_limits_holds_up_nothing(
             await ended(db, bad)
 
 
-@on_loop
 @pytest.mark.parametrize("set_aside_too", [False, True], ids=["dead", "set aside"])
 async def test_a_refused_row_of_a_lifo_queue_holds_up_nothing(
     dsn: str, db: Database, soon: None, set_aside_too: bool
@@ -343,7 +329,6 @@ async def test_a_refused_row_of_a_lifo_queue_holds_up_nothing(
         await (is_set_aside(db, bad) if set_aside_too else ended(db, bad))
 
 
-@on_loop
 @pytest.mark.parametrize("columns", [{"concurrency_key": "k"}, {}], ids=["keyed", "ageing"])
 async def test_a_row_that_somebody_has_locked_holds_up_no_other_of_its_queue(
     dsn: str, db: Database, columns: dict[str, Any]
@@ -360,7 +345,6 @@ async def test_a_row_that_somebody_has_locked_holds_up_no_other_of_its_queue(
             await completed(db, good)
 
 
-@on_loop
 async def test_locked_rows_of_many_queues_hold_up_no_other_queue(dsn: str, db: Database) -> None:
     names = [f"q{number}" for number in range(20)]
     for name in names:
@@ -410,7 +394,6 @@ def without_rules(db: Database) -> None:
     )
 
 
-@on_loop
 @pytest.mark.parametrize("values", UNREADABLE.values(), ids=UNREADABLE)
 @pytest.mark.parametrize("limited", [False, True], ids=["common", "apart"])
 async def test_a_row_that_cannot_be_read_is_dead_and_its_neighbours_run(
@@ -431,7 +414,6 @@ async def test_a_row_that_cannot_be_read_is_dead_and_its_neighbours_run(
     assert row["next_run_at"] is None
 
 
-@on_loop
 async def test_what_a_finish_claimed_and_cannot_be_read_is_dead_and_the_finish_is_written_once(
     dsn: str, db: Database
 ) -> None:
@@ -450,7 +432,6 @@ async def test_what_a_finish_claimed_and_cannot_be_read_is_dead_and_the_finish_i
     assert mail.ran == ids[::2]
 
 
-@on_loop
 async def test_a_claim_in_the_transaction_of_a_finish_passes_over_what_is_set_aside(
     dsn: str, db: Database, soon: None
 ) -> None:
@@ -462,7 +443,6 @@ async def test_a_claim_in_the_transaction_of_a_finish_passes_over_what_is_set_as
         await is_set_aside(db, bad)
 
 
-@on_loop
 async def test_a_dependency_whose_result_cannot_be_read_fails_one_task(dsn: str, db: Database) -> None:
     good = insert_task(db)
     waits = insert_task(db, depends_on=[good], max_attempts=1)
@@ -483,7 +463,6 @@ async def test_a_dependency_whose_result_cannot_be_read_fails_one_task(dsn: str,
 # What else one row must not stop.
 
 
-@on_loop
 async def test_a_row_that_cannot_be_given_back_holds_up_no_other(dsn: str, db: Database) -> None:
     good, bad = insert_around(db, 6)
     async with engine(dsn) as one:
@@ -498,7 +477,6 @@ async def test_a_row_that_cannot_be_given_back_holds_up_no_other(dsn: str, db: D
         assert not one.worker.claimer._outcome_unknown
 
 
-@on_loop
 async def test_a_locked_row_that_is_to_be_given_back_holds_up_no_other(dsn: str, db: Database) -> None:
     good, bad = insert_around(db, 6)
     async with engine(dsn) as one:
@@ -512,7 +490,6 @@ async def test_a_locked_row_that_is_to_be_given_back_holds_up_no_other(dsn: str,
         assert {task.id for task in again} == set(good)
 
 
-@on_loop
 async def test_a_fault_between_claim_and_start_ends_the_row(
     dsn: str, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -534,7 +511,6 @@ async def test_a_fault_between_claim_and_start_ends_the_row(
     assert "OverflowError: date value out of range" in row["last_error"]
 
 
-@on_loop
 async def test_a_worker_that_may_not_sleep_still_claims(dsn: str, db: Database) -> None:
     db.execute(
         "create function public.awake() returns trigger language plpgsql as $$ begin "
@@ -547,7 +523,6 @@ async def test_a_worker_that_may_not_sleep_still_claims(dsn: str, db: Database) 
         assert worker.counts.database_errors == 0
 
 
-@on_loop
 async def test_late_starts_that_cannot_be_noted_stop_no_claim(dsn: str, db: Database) -> None:
     limit(db, rate=1000)
     db.execute(
@@ -568,7 +543,6 @@ async def test_late_starts_that_cannot_be_noted_stop_no_claim(dsn: str, db: Data
         assert worker.counts.database_errors == 0
 
 
-@on_loop
 async def test_a_group_that_somebody_has_locked_holds_up_no_other(dsn: str, db: Database) -> None:
     plan = Jsonb({"steps": [{"name": "a", "task_type": "mail"}]})
     locked = [insert_task(db, "pgsched.group", payload=plan, priority=10) for _ in range(3)]

@@ -14,7 +14,7 @@ from pgsched.execution.context import Context
 from pgsched.worker import completer as finishing
 from pgsched.worker.completer import PATIENCE
 from pgsched.worker.halves import FEW, MAX_PASSING
-from tests.support.engine import Engine, engine, handlers, history, on_loop, rows, running_worker
+from tests.support.engine import Engine, engine, handlers, history, rows, running_worker
 from tests.support.guards import age
 from tests.support.tables import database, insert_task, refuse_at_commit, refuse_updates, task_row
 from tests.support.waiting import wait_until_async
@@ -57,7 +57,6 @@ async def work(one: Engine) -> None:
         await one.completer.run_once()
 
 
-@on_loop
 @pytest.mark.parametrize(
     ("then", "words"),
     [
@@ -85,7 +84,6 @@ async def test_an_outcome_that_a_trigger_refuses_is_dead_with_its_words(dsn: str
     assert len(mail.ran) == 31
 
 
-@on_loop
 @pytest.mark.parametrize("state", ["42501", "55006", "57014", "58030", "XX000"])
 async def test_an_outcome_refused_for_what_may_pass_is_set_aside_until_it_has(dsn: str, state: str) -> None:
     with database(dsn) as db:
@@ -101,7 +99,6 @@ async def test_an_outcome_refused_for_what_may_pass_is_set_aside_until_it_has(ds
         assert statuses(db, [bad]) == {"completed"}
 
 
-@on_loop
 async def test_outcomes_that_are_all_refused_wait_for_the_end_of_it(dsn: str) -> None:
     """A trigger that somebody is about to mend, an extension that fails: no task is to blame."""
     with database(dsn) as db:
@@ -117,7 +114,6 @@ async def test_outcomes_that_are_all_refused_wait_for_the_end_of_it(dsn: str) ->
         assert statuses(db, ids) == {"completed"}
 
 
-@on_loop
 @pytest.mark.parametrize("stops", [False, True])
 async def test_outcomes_that_are_all_refused_for_long_or_at_the_last_are_dead(dsn: str, stops: bool) -> None:
     with database(dsn) as db:
@@ -134,7 +130,6 @@ async def test_outcomes_that_are_all_refused_for_long_or_at_the_last_are_dead(ds
         assert statuses(db, ids) == {"dead"}
 
 
-@on_loop
 @pytest.mark.parametrize("state", ["08006", "25006", "40001", "40P01", "53100", "53200", "57P01"])
 async def test_an_outcome_that_a_trigger_refuses_as_the_server_would_is_set_aside(dsn: str, state: str) -> None:
     """The first time it is taken for the server's trouble, then for the row's."""
@@ -150,7 +145,6 @@ async def test_an_outcome_that_a_trigger_refuses_as_the_server_would_is_set_asid
             assert one.completer.set_aside.ids == [bad]
 
 
-@on_loop
 @pytest.mark.parametrize(("when", "status"), [(COMPLETES, "dead"), (ENDS, "running")])
 async def test_an_outcome_that_a_trigger_drops_is_dead_or_set_aside_and_no_fence(
     dsn: str, when: str, status: str
@@ -179,7 +173,6 @@ async def test_an_outcome_that_a_trigger_drops_is_dead_or_set_aside_and_no_fence
     assert len(mail.ran) == 31
 
 
-@on_loop
 async def test_an_outcome_refused_at_the_commit_is_found_too(dsn: str) -> None:
     with database(dsn) as db:
         good, (bad,) = insert(db, 30)
@@ -190,7 +183,6 @@ async def test_an_outcome_refused_at_the_commit_is_found_too(dsn: str) -> None:
         assert task_row(db, bad)["status"] == "dead"
 
 
-@on_loop
 async def test_an_outcome_that_can_be_written_in_no_way_is_set_aside_and_written_when_it_can_be(dsn: str) -> None:
     mail = Mail()
     with database(dsn) as db:
@@ -213,7 +205,6 @@ async def test_an_outcome_that_can_be_written_in_no_way_is_set_aside_and_written
     assert mail.ran.count(bad) == 1
 
 
-@on_loop
 async def test_a_row_that_somebody_has_locked_holds_up_no_other(dsn: str) -> None:
     mail = Mail()
     with database(dsn) as db, database(dsn) as other:
@@ -235,7 +226,6 @@ async def test_a_row_that_somebody_has_locked_holds_up_no_other(dsn: str) -> Non
     assert mail.ran.count(locked) == 1
 
 
-@on_loop
 async def test_a_lock_on_the_whole_table_sets_few_aside_and_is_waited_for(dsn: str) -> None:
     with database(dsn) as db, database(dsn) as other:
         good, _ = insert(db, 40, bad=0)
@@ -253,7 +243,6 @@ async def test_a_lock_on_the_whole_table_sets_few_aside_and_is_waited_for(dsn: s
         assert statuses(db, good) == {"completed"}
 
 
-@on_loop
 @pytest.mark.parametrize("result", ['"\ud800"', "not json", '"\\u0000"'])
 async def test_a_result_that_the_database_cannot_hold_is_found_too(dsn: str, result: str) -> None:
     with database(dsn) as db:
@@ -268,7 +257,6 @@ async def test_a_result_that_the_database_cannot_hold_is_found_too(dsn: str, res
         assert statuses(db, [bad]) == {"dead"}
 
 
-@on_loop
 async def test_what_follows_a_run_at_the_end_of_the_calendar_stops_no_other(dsn: str) -> None:
     with database(dsn) as db:
         good, _ = insert(db, 10, bad=0)
@@ -280,7 +268,6 @@ async def test_what_follows_a_run_at_the_end_of_the_calendar_stops_no_other(dsn:
         assert statuses(db, [last]) <= {"dead", "completed"}
 
 
-@on_loop
 async def test_what_an_attempt_tells_does_not_cost_it_its_outcome(dsn: str) -> None:
     async def talk(ctx: Context, **_: Any) -> str:
         ctx.log("a line that a user's rule refuses")
@@ -298,7 +285,6 @@ async def test_what_an_attempt_tells_does_not_cost_it_its_outcome(dsn: str) -> N
         assert rows(db, "select * from pgsched.execution_logs") == []
 
 
-@on_loop
 async def test_large_results_are_written_in_several_statements(dsn: str) -> None:
     async def large() -> str:
         return "x" * 1_000_000
@@ -316,7 +302,6 @@ async def test_large_results_are_written_in_several_statements(dsn: str) -> None
         assert found["n"] >= 40 * 1_000_000 / finishing.MAX_BYTES
 
 
-@on_loop
 async def test_nothing_more_is_claimed_while_outcomes_cannot_be_written(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -338,7 +323,6 @@ async def test_nothing_more_is_claimed_while_outcomes_cannot_be_written(
     assert sorted(mail.ran) == sorted(ids), "each ran once"
 
 
-@on_loop
 async def test_a_lease_that_cannot_be_renewed_costs_no_other_its_own(dsn: str) -> None:
     with database(dsn) as db:
         good, _ = insert(db, 20)
@@ -356,7 +340,6 @@ async def test_a_lease_that_cannot_be_renewed_costs_no_other_its_own(dsn: str) -
             db.execute("drop trigger house_rule on pgsched.tasks")
 
 
-@on_loop
 async def test_a_row_that_cannot_be_given_back_costs_no_other(dsn: str) -> None:
     with database(dsn) as db:
         good, (bad,) = insert(db, 20)
@@ -368,7 +351,6 @@ async def test_a_row_that_cannot_be_given_back_costs_no_other(dsn: str) -> None:
         assert statuses(db, [bad]) == {"running"}
 
 
-@on_loop
 async def test_progress_that_is_refused_costs_no_other_its_own(dsn: str) -> None:
     go_on = asyncio.Event()
 
@@ -392,7 +374,6 @@ async def test_progress_that_is_refused_costs_no_other_its_own(dsn: str) -> None
             await one.run()
 
 
-@on_loop
 async def test_progress_of_a_row_that_somebody_has_locked_keeps_no_other_waiting(dsn: str) -> None:
     go_on = asyncio.Event()
 
@@ -414,7 +395,6 @@ async def test_progress_of_a_row_that_somebody_has_locked_keeps_no_other_waiting
             await one.run()
 
 
-@on_loop
 async def test_an_old_outcome_does_not_land_on_a_new_task_of_the_same_id_and_token(dsn: str) -> None:
     with database(dsn) as db:
         insert_task(db)
@@ -431,7 +411,6 @@ async def test_an_old_outcome_does_not_land_on_a_new_task_of_the_same_id_and_tok
             assert old.counts.fenced == 1
 
 
-@on_loop
 async def test_not_even_of_the_same_worker(dsn: str) -> None:
     with database(dsn) as db:
         insert_task(db, payload=psycopg.types.json.Jsonb({"to": "old"}))

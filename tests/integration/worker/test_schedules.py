@@ -9,7 +9,7 @@ import pytest
 
 from pgsched.domain.attempt import Claimed
 from pgsched.execution.context import Context
-from tests.support.engine import engine, handlers, history, make_due, on_loop, rows
+from tests.support.engine import engine, handlers, history, make_due, rows
 from tests.support.tables import database, insert_task, move_tick, task_row
 
 
@@ -35,7 +35,6 @@ def set_tick(db: Any, task_id: int, tick: str) -> datetime:
     return move_tick(db, task_id, tick)
 
 
-@on_loop
 async def test_a_new_recurring_row_has_its_tick_and_waits_for_it(every_server_dsn: str) -> None:
     seen = Seen()
     with database(every_server_dsn) as db:
@@ -52,7 +51,6 @@ async def test_a_new_recurring_row_has_its_tick_and_waits_for_it(every_server_ds
     assert row["next_run_at"] == row["scheduled_for"] > row["created_at"]
 
 
-@on_loop
 async def test_a_recurring_row_runs_its_tick_and_moves_to_the_next(every_server_dsn: str) -> None:
     seen = Seen()
     with database(every_server_dsn) as db:
@@ -66,7 +64,6 @@ async def test_a_recurring_row_runs_its_tick_and_moves_to_the_next(every_server_
     assert (row["execution_count"], row["status"]) == (1, "pending")
 
 
-@on_loop
 async def test_a_late_start_does_not_move_the_ticks(every_server_dsn: str) -> None:
     seen = Seen()
     with database(every_server_dsn) as db:
@@ -77,7 +74,6 @@ async def test_a_late_start_does_not_move_the_ticks(every_server_dsn: str) -> No
     assert (seen.ticks, row["scheduled_for"]) == ([tick], tick + timedelta(hours=1))
 
 
-@on_loop
 async def test_a_repeating_row_begins_at_once_and_goes_on_from_its_start(every_server_dsn: str) -> None:
     seen = Seen()
     with database(every_server_dsn) as db:
@@ -89,7 +85,6 @@ async def test_a_repeating_row_begins_at_once_and_goes_on_from_its_start(every_s
     assert (seen.ticks, row["scheduled_for"]) == ([start], start + timedelta(minutes=10))
 
 
-@on_loop
 async def test_a_one_time_row_tells_its_handler_its_nominal_time(dsn: str) -> None:
     seen = Seen()
     with database(dsn) as db:
@@ -98,7 +93,6 @@ async def test_a_one_time_row_tells_its_handler_its_nominal_time(dsn: str) -> No
     assert seen.ticks == [datetime(2020, 2, 29, 12, tzinfo=UTC)]
 
 
-@on_loop
 async def test_missed_ticks_become_one_run_that_knows_it_is_late(dsn: str) -> None:
     seen = Seen()
     with database(dsn) as db:
@@ -115,7 +109,6 @@ async def test_missed_ticks_become_one_run_that_knows_it_is_late(dsn: str) -> No
     assert (row["scheduled_for"], row["execution_count"]) == (tick + timedelta(days=4), 1)
 
 
-@on_loop
 async def test_missed_ticks_that_are_to_be_skipped_are_not_run(dsn: str) -> None:
     seen = Seen()
     with database(dsn) as db:
@@ -128,7 +121,6 @@ async def test_missed_ticks_that_are_to_be_skipped_are_not_run(dsn: str) -> None
     assert row["scheduled_for"] > tick + timedelta(days=365)
 
 
-@on_loop
 async def test_all_missed_ticks_run_one_after_the_other(dsn: str) -> None:
     seen = Seen()
     with database(dsn) as db:
@@ -141,7 +133,6 @@ async def test_all_missed_ticks_run_one_after_the_other(dsn: str) -> None:
     assert seen.ticks == [tick, tick + timedelta(days=1), tick + timedelta(days=2)]
 
 
-@on_loop
 async def test_a_retry_keeps_its_tick(dsn: str) -> None:
     seen = Seen()
 
@@ -161,7 +152,6 @@ async def test_a_retry_keeps_its_tick(dsn: str) -> None:
         assert [run["scheduled_for"] for run in history(db, task_id)] == [tick, tick]
 
 
-@on_loop
 async def test_an_edited_schedule_is_planned_again(dsn: str) -> None:
     with database(dsn) as db:
         task_id = insert_task(db, cron_expression="0 0 1 1 *")
@@ -172,7 +162,6 @@ async def test_an_edited_schedule_is_planned_again(dsn: str) -> None:
     assert (tick.month, tick.day) == (2, 2)
 
 
-@on_loop
 async def test_jitter_makes_a_tick_due_later_and_keeps_its_name(dsn: str) -> None:
     with database(dsn) as db:
         task_id = insert_task(db, cron_expression="0 0 1 1 *", jitter="1 hour")
@@ -199,7 +188,6 @@ def spoil(db: Any, task_id: int, **columns: str | None) -> None:
     ids=["never", "zone", "unreadable"],
 )
 @pytest.mark.parametrize("planned", [False, True])
-@on_loop
 async def test_a_row_that_cannot_be_planned_is_dead_and_harms_no_other(
     every_server_dsn: str, columns: dict[str, str], planned: bool
 ) -> None:
@@ -216,7 +204,6 @@ async def test_a_row_that_cannot_be_planned_is_dead_and_harms_no_other(
     assert next(iter(columns.values())) in row["last_error"]
 
 
-@on_loop
 async def test_a_dead_schedule_that_is_mended_goes_on(dsn: str) -> None:
     with database(dsn) as db:
         task_id = insert_task(db, cron_expression="0 0 1 1 *")
@@ -230,7 +217,6 @@ async def test_a_dead_schedule_that_is_mended_goes_on(dsn: str) -> None:
 
 
 @pytest.mark.parametrize("fault", [ZeroDivisionError, AssertionError, OverflowError, KeyError, RecursionError])
-@on_loop
 async def test_a_row_that_trips_pgsched_itself_costs_no_slot_and_is_dead(
     dsn: str, monkeypatch: pytest.MonkeyPatch, fault: type[Exception]
 ) -> None:
@@ -266,7 +252,6 @@ async def test_a_row_that_trips_pgsched_itself_costs_no_slot_and_is_dead(
     ],
     ids=["cron", "zone", "repeating"],
 )
-@on_loop
 async def test_a_schedule_beyond_the_year_9999_is_over_and_harms_no_other(
     dsn: str, columns: dict[str, str], status: str
 ) -> None:

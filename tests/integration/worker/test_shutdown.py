@@ -15,14 +15,13 @@ from pgsched.execution.context import Context
 from pgsched.execution.registry import Registry
 from pgsched.worker.shutdown import Shutdown
 from pgsched.worker.worker import Worker
-from tests.support.engine import engine, expire_leases, handlers, history, on_loop, rows, running_worker
+from tests.support.engine import engine, expire_leases, handlers, history, rows, running_worker
 from tests.support.tables import database, insert_task, task_row
 from tests.support.waiting import wait_until_async
 
 STATES = "select status, count(*) as n from pgsched.tasks group by status order by status"
 
 
-@on_loop
 async def test_rows_that_wait_are_given_back_with_their_attempt_and_those_that_run_finish(
     every_server_dsn: str,
 ) -> None:
@@ -51,7 +50,6 @@ async def test_rows_that_wait_are_given_back_with_their_attempt_and_those_that_r
         ]
 
 
-@on_loop
 async def test_a_handler_that_outstays_the_shutdown_is_cancelled_and_handed_back(every_server_dsn: str) -> None:
     began, cleaned = asyncio.Event(), asyncio.Event()
 
@@ -72,7 +70,6 @@ async def test_a_handler_that_outstays_the_shutdown_is_cancelled_and_handed_back
         assert history(db, task_id) == []
 
 
-@on_loop
 async def test_a_handler_that_finishes_when_it_is_cancelled_is_completed(dsn: str) -> None:
     began = asyncio.Event()
 
@@ -92,7 +89,6 @@ async def test_a_handler_that_finishes_when_it_is_cancelled_is_completed(dsn: st
         assert (row["status"], row["result"]) == ("completed", "just in time")
 
 
-@on_loop
 async def test_a_plain_function_that_outstays_the_shutdown_is_told_and_handed_back(dsn: str) -> None:
     began, told = threading.Event(), threading.Event()
 
@@ -110,7 +106,6 @@ async def test_a_plain_function_that_outstays_the_shutdown_is_told_and_handed_ba
         assert task_row(db, task_id)["status"] == "pending"
 
 
-@on_loop
 async def test_a_stopped_worker_holds_no_lease_however_busy_it_was(dsn: str) -> None:
     done = 0
     enough = asyncio.Event()
@@ -138,7 +133,6 @@ async def told_to_stop(worker: Worker) -> None:
     await wait_until_async(lambda: worker.health.unready() == "stopping", message="it is told to stop")
 
 
-@on_loop
 async def test_a_claim_that_is_under_way_when_the_worker_stops_is_given_back(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,7 +155,6 @@ async def test_a_claim_that_is_under_way_when_the_worker_stops_is_given_back(
         assert (row["locked_by"], row["status"] in ("pending", "completed")) == (None, True)
 
 
-@on_loop
 async def test_lines_that_are_being_written_when_the_worker_stops_are_there_once(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,7 +179,6 @@ async def test_lines_that_are_being_written_when_the_worker_stops_are_there_once
         assert rows(db, "select message from pgsched.execution_logs") == [{"message": "begun"}]
 
 
-@on_loop
 async def test_a_stopping_worker_claims_no_more(dsn: str) -> None:
     began, go_on = asyncio.Event(), asyncio.Event()
 
@@ -206,14 +198,12 @@ async def test_a_stopping_worker_claims_no_more(dsn: str) -> None:
         assert task_row(db, later)["status"] == "pending"
 
 
-@on_loop
 async def test_stopping_twice_is_stopping_once(dsn: str) -> None:
     async with running_worker(dsn) as worker:
         worker.stop()
         worker.stop()
 
 
-@on_loop
 async def test_a_worker_that_stops_is_no_longer_registered(dsn: str) -> None:
     with database(dsn) as db:
         async with running_worker(dsn):
@@ -225,7 +215,6 @@ async def test_a_worker_that_stops_is_no_longer_registered(dsn: str) -> None:
     "step", ["_end_loops", "give_back", "_let_end", "_end_heartbeat", "_close_slots", "_end_hooks", "_unregister"]
 )
 @pytest.mark.parametrize("error", [RuntimeError("nobody thought of it"), asyncio.CancelledError()], ids=type)
-@on_loop
 async def test_a_step_of_the_end_that_fails_keeps_none_of_the_others_from_being_taken(
     dsn: str, monkeypatch: pytest.MonkeyPatch, step: str, error: BaseException
 ) -> None:
@@ -254,7 +243,6 @@ async def test_a_step_of_the_end_that_fails_keeps_none_of_the_others_from_being_
         worker.executor.close()
 
 
-@on_loop
 async def test_connections_that_cannot_be_closed_keep_no_other_open(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def failing() -> None:
         raise RuntimeError("nobody thought of it")
@@ -267,7 +255,6 @@ async def test_connections_that_cannot_be_closed_keep_no_other_open(dsn: str, mo
     await close()
 
 
-@on_loop
 async def test_loops_that_somebody_cancels_go_on(dsn: str) -> None:
     calls = list[int]()
 
@@ -292,7 +279,6 @@ async def test_loops_that_somebody_cancels_go_on(dsn: str) -> None:
         assert len(calls) == 3
 
 
-@on_loop
 async def test_a_slot_whose_preparation_somebody_cancelled_lets_go_of_its_row(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ import pytest
 from pgsched.db.leases import fall_asleep, wake_up
 from pgsched.worker.sleep import SECOND_LOOKS, Sleep
 from tests.support.clock import Clock
-from tests.support.engine import engine, handlers, on_loop, rows, running_worker
+from tests.support.engine import engine, handlers, rows, running_worker
 from tests.support.tables import database, insert_task, task_row
 from tests.support.waiting import wait_until_async
 
@@ -45,7 +45,6 @@ def add_sleeper(db: Database, *, until: str, queue: str = "default") -> None:
 # What a worker publishes.
 
 
-@on_loop
 async def test_a_worker_sleeps_until_the_next_row_is_due(dsn: str, db: Database) -> None:
     db.execute("insert into pgsched.tasks (task_type, next_run_at) values ('mail', now() + interval '20 seconds')")
     async with engine(dsn) as one:
@@ -58,14 +57,12 @@ async def test_a_worker_sleeps_until_the_next_row_is_due(dsn: str, db: Database)
         ) == [{"same": True}]
 
 
-@on_loop
 async def test_a_worker_publishes_no_longer_sleep_than_it_is_told(dsn: str, db: Database) -> None:
     async with engine(dsn) as one:
         one.worker.heartbeat.run_once()
         assert await fall_asleep(one.worker._claims, one.worker.identity, 60.0) == pytest.approx(60.0)
 
 
-@on_loop
 async def test_rows_of_other_queues_do_not_shorten_the_sleep(dsn: str, db: Database) -> None:
     insert_task(db, queue="other", next_run_at=datetime.now(UTC) + timedelta(seconds=5))
     async with engine(dsn) as one:
@@ -73,13 +70,11 @@ async def test_rows_of_other_queues_do_not_shorten_the_sleep(dsn: str, db: Datab
         assert await fall_asleep(one.worker._claims, one.worker.identity, 60.0) == pytest.approx(60.0)
 
 
-@on_loop
 async def test_a_worker_that_is_not_registered_does_not_rely_on_calls(dsn: str) -> None:
     async with engine(dsn) as one:
         assert await fall_asleep(one.worker._claims, one.worker.identity, 60.0) is None
 
 
-@on_loop
 async def test_a_busy_worker_is_not_asleep(dsn: str, db: Database) -> None:
     async with engine(dsn) as one:
         one.worker.heartbeat.run_once()
@@ -96,7 +91,6 @@ async def looks(sleep: Sleep) -> list[float]:
     return pauses
 
 
-@on_loop
 async def test_a_sleep_is_renewed_before_it_is_over_and_without_second_looks(
     dsn: str, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,7 +114,6 @@ async def test_a_sleep_is_renewed_before_it_is_over_and_without_second_looks(
         assert await looks(sleep) == [*SECOND_LOOKS, 5], "after a gap, as of a machine that was asleep"
 
 
-@on_loop
 async def test_a_sleep_that_a_row_ends_is_not_renewed_before(
     dsn: str, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,7 +206,6 @@ def test_a_queue_that_goes_on_calls(db: Database, ear: Database) -> None:
     assert calls(ear) == ["default"]
 
 
-@on_loop
 async def test_a_released_row_calls(dsn: str, db: Database, ear: Database) -> None:
     insert_task(db)
     async with engine(dsn) as one:
@@ -238,7 +230,6 @@ async def until_completed(db: Database, task_id: int) -> None:
     )
 
 
-@on_loop
 async def test_a_sleeping_worker_runs_what_is_inserted_without_waiting_for_its_poll(dsn: str, db: Database) -> None:
     async with running_worker(dsn, poll_interval=3600) as worker:
         await wait_until_async(lambda: worker.counts.listener_connected, message="it listens")
@@ -246,7 +237,6 @@ async def test_a_sleeping_worker_runs_what_is_inserted_without_waiting_for_its_p
         await until_completed(db, insert_task(db))
 
 
-@on_loop
 async def test_a_sleeping_worker_wakes_by_itself_when_a_row_becomes_due(dsn: str, db: Database) -> None:
     with db.transaction():
         task_id = insert_task(db)
@@ -256,7 +246,6 @@ async def test_a_sleeping_worker_wakes_by_itself_when_a_row_becomes_due(dsn: str
         await until_completed(db, task_id)
 
 
-@on_loop
 async def test_a_row_whose_transaction_was_open_while_the_worker_fell_asleep_is_found(dsn: str, db: Database) -> None:
     async with running_worker(dsn, poll_interval=0.2):
         with database(dsn) as slow, slow.transaction():
@@ -265,7 +254,6 @@ async def test_a_row_whose_transaction_was_open_while_the_worker_fell_asleep_is_
         await until_completed(db, task_id)
 
 
-@on_loop
 async def test_a_listener_that_was_cut_off_comes_back_and_catches_up(dsn: str, db: Database) -> None:
     async with running_worker(dsn, poll_interval=3600) as worker:
         await wait_until_async(lambda: worker.counts.listener_connected, message="it listens")
@@ -284,7 +272,6 @@ async def test_a_listener_that_was_cut_off_comes_back_and_catches_up(dsn: str, d
         assert worker.counts.database_errors >= 1
 
 
-@on_loop
 async def test_without_a_listener_the_poll_finds_work(dsn: str, db: Database, monkeypatch: Any) -> None:
     async def deaf(*_: object, **__: object) -> None:
         await asyncio.Event().wait()

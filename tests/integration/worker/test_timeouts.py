@@ -7,12 +7,11 @@ import contextlib
 import threading
 
 from pgsched.execution.context import Context
-from tests.support.engine import engine, handlers, history, on_loop
+from tests.support.engine import engine, handlers, history
 from tests.support.tables import database, insert_task, task_row
 from tests.support.waiting import wait_until_async
 
 
-@on_loop
 async def test_an_async_handler_that_overstays_is_cancelled_and_tried_again(every_server_dsn: str) -> None:
     cancelled = asyncio.Event()
 
@@ -32,7 +31,6 @@ async def test_an_async_handler_that_overstays_is_cancelled_and_tried_again(ever
     assert run["status"] == "timed_out"
 
 
-@on_loop
 async def test_a_task_that_times_out_in_its_last_attempt_is_dead(dsn: str) -> None:
     async def endless() -> None:
         await asyncio.Event().wait()
@@ -44,7 +42,6 @@ async def test_a_task_that_times_out_in_its_last_attempt_is_dead(dsn: str) -> No
         assert task_row(db, task_id)["status"] == "dead"
 
 
-@on_loop
 async def test_a_plain_function_that_overstays_is_reported_but_keeps_its_slot_until_it_returns(dsn: str) -> None:
     told, go_on = threading.Event(), threading.Event()
 
@@ -64,7 +61,6 @@ async def test_a_plain_function_that_overstays_is_reported_but_keeps_its_slot_un
             await wait_until_async(lambda: one.worker.executor.free == 1, message="the slot is free again")
 
 
-@on_loop
 async def test_a_handler_knows_its_deadline(dsn: str) -> None:
     async def handler(context: Context) -> bool:
         assert context.remaining is not None
@@ -78,7 +74,6 @@ async def test_a_handler_knows_its_deadline(dsn: str) -> None:
         assert task_row(db, task_id)["result"] is True
 
 
-@on_loop
 async def test_a_timeout_error_of_the_handler_is_an_ordinary_failure(dsn: str) -> None:
     async def handler() -> None:
         raise TimeoutError("the other side is slow")
@@ -92,7 +87,6 @@ async def test_a_timeout_error_of_the_handler_is_an_ordinary_failure(dsn: str) -
     assert row["last_error"].startswith("TimeoutError: the other side is slow")
 
 
-@on_loop
 async def test_a_handler_that_cancels_its_own_task_fails_and_its_slot_goes_on(dsn: str) -> None:
     async def cancel_myself() -> None:
         task = asyncio.current_task()
@@ -113,7 +107,6 @@ async def test_a_handler_that_cancels_its_own_task_fails_and_its_slot_goes_on(ds
         assert task_row(db, good)["status"] == "completed"
 
 
-@on_loop
 async def test_a_cancellation_that_a_handler_leaves_behind_does_not_reach_the_next(dsn: str) -> None:
     async def leave_one_behind() -> None:
         task = asyncio.current_task()
@@ -131,7 +124,6 @@ async def test_a_cancellation_that_a_handler_leaves_behind_does_not_reach_the_ne
         assert {task_row(db, task_id)["status"] for task_id in ids} == {"completed"}
 
 
-@on_loop
 async def test_a_task_group_that_failed_in_one_handler_does_not_disturb_the_next(dsn: str) -> None:
     async def bad() -> None:
         raise ValueError("no luck")

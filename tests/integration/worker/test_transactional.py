@@ -18,7 +18,7 @@ from pgsched.db.link import AsyncLink
 from pgsched.domain.errors import Discard, NotTransactional
 from pgsched.execution.context import Context
 from tests.support import guards
-from tests.support.engine import engine, expire_leases, handlers, history, on_loop, rows, running_worker
+from tests.support.engine import engine, expire_leases, handlers, history, rows, running_worker
 from tests.support.guards import Database, ledger, make_ledger, transactional
 from tests.support.tables import database, insert_task, refuse_updates, task_row
 from tests.support.waiting import wait_until_async
@@ -48,7 +48,6 @@ both = pytest.mark.parametrize("handler", [write, write_plainly])
 
 
 @both
-@on_loop
 async def test_writes_and_outcome_are_committed_together(every_server_dsn: str, handler: Callable[..., Any]) -> None:
     with database(every_server_dsn) as db:
         make_ledger(db)
@@ -65,7 +64,6 @@ async def test_writes_and_outcome_are_committed_together(every_server_dsn: str, 
 
 
 @both
-@on_loop
 async def test_a_handler_that_raises_has_written_nothing(dsn: str, db: Database, handler: Callable[..., Any]) -> None:
     async def fails(ctx: Context) -> None:
         await write(ctx)
@@ -84,7 +82,6 @@ async def test_a_handler_that_raises_has_written_nothing(dsn: str, db: Database,
     assert row["last_error"].startswith("ValueError: no luck")
 
 
-@on_loop
 async def test_a_discarded_task_is_dead_and_has_written_nothing(dsn: str, db: Database) -> None:
     async def gives_up(ctx: Context) -> None:
         await write(ctx)
@@ -97,7 +94,6 @@ async def test_a_discarded_task_is_dead_and_has_written_nothing(dsn: str, db: Da
     assert task_row(db, task_id)["status"] == "dead"
 
 
-@on_loop
 async def test_a_result_that_is_no_json_leaves_nothing_written(dsn: str, db: Database) -> None:
     async def odd(ctx: Context) -> object:
         await write(ctx)
@@ -110,7 +106,6 @@ async def test_a_result_that_is_no_json_leaves_nothing_written(dsn: str, db: Dat
     assert task_row(db, task_id)["status"] == "dead"
 
 
-@on_loop
 async def test_a_result_that_the_database_refuses_leaves_nothing_written_and_is_dead(dsn: str, db: Database) -> None:
     db.execute("alter table pgsched.executions add constraint no_odd check (result is distinct from '\"odd\"')")
 
@@ -127,7 +122,6 @@ async def test_a_result_that_the_database_refuses_leaves_nothing_written_and_is_
     assert row["last_error"].startswith("the outcome cannot be stored: ")
 
 
-@on_loop
 async def test_a_handler_that_overstays_its_timeout_has_written_nothing(dsn: str, db: Database) -> None:
     async def endless(ctx: Context) -> None:
         await write(ctx)
@@ -146,7 +140,6 @@ async def test_a_handler_that_overstays_its_timeout_has_written_nothing(dsn: str
     assert [run["status"] for task_id in ids for run in history(db, task_id)] == ["timed_out", "timed_out"]
 
 
-@on_loop
 async def test_a_plain_handler_that_goes_on_after_its_timeout_can_write_no_more(dsn: str, db: Database) -> None:
     raised: list[BaseException] = []
 
@@ -166,7 +159,6 @@ async def test_a_plain_handler_that_goes_on_after_its_timeout_can_write_no_more(
     assert [str(error) for error in raised] == [OVER]
 
 
-@on_loop
 async def test_a_task_that_is_cancelled_while_it_runs_has_written_nothing(dsn: str, db: Database) -> None:
     begun = asyncio.Event()
 
@@ -184,7 +176,6 @@ async def test_a_task_that_is_cancelled_while_it_runs_has_written_nothing(dsn: s
     assert [run["status"] for run in history(db, task_id)] == ["cancelled"]
 
 
-@on_loop
 async def test_a_worker_that_stops_gives_back_a_handler_that_goes_on_and_nothing_is_written(
     dsn: str, db: Database
 ) -> None:
@@ -203,7 +194,6 @@ async def test_a_worker_that_stops_gives_back_a_handler_that_goes_on_and_nothing
     assert ledger(db) == []
 
 
-@on_loop
 async def test_a_plain_handler_that_outlives_its_worker_writes_no_more(dsn: str, db: Database) -> None:
     begun, go_on = asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
@@ -240,7 +230,6 @@ def test_a_worker_that_lost_the_task_of_a_plain_handler_writes_nothing(dsn: str)
     asyncio.run(guards.a_late_transaction_of_a_plain_handler_writes_nothing(dsn))
 
 
-@on_loop
 async def test_the_heartbeat_renews_the_lease_while_the_handler_runs(dsn: str, db: Database) -> None:
     begun, go_on = asyncio.Event(), asyncio.Event()
 
@@ -268,7 +257,6 @@ async def test_the_heartbeat_renews_the_lease_while_the_handler_runs(dsn: str, d
 
 
 @pytest.mark.parametrize("what", ["commit", "rollback", "close", "set_autocommit"])
-@on_loop
 async def test_a_handler_cannot_end_its_transaction_by_a_method(dsn: str, db: Database, what: str) -> None:
     async def tries(ctx: Context) -> str:
         await write(ctx)
@@ -291,7 +279,6 @@ async def test_a_handler_cannot_end_its_transaction_by_a_method(dsn: str, db: Da
     assert ledger(db) == ["written"] * 2
 
 
-@on_loop
 async def test_a_connection_is_no_block_of_its_own(dsn: str, db: Database) -> None:
     async def tries(ctx: Context) -> None:
         with pytest.raises(psycopg.ProgrammingError, match=r"async with ctx\.connection is refused"):
@@ -309,7 +296,6 @@ async def test_a_connection_is_no_block_of_its_own(dsn: str, db: Database) -> No
 
 
 @pytest.mark.parametrize("statement", ["commit", "rollback", "end", "commit; select 1"])
-@on_loop
 async def test_a_statement_that_ends_the_transaction_is_a_failed_attempt(
     dsn: str, db: Database, statement: str
 ) -> None:
@@ -332,7 +318,6 @@ async def test_a_statement_that_ends_the_transaction_is_a_failed_attempt(
 
 
 @pytest.mark.parametrize("statement", ["commit", "commit and chain", "rollback and chain", "commit; begin"])
-@on_loop
 async def test_a_transaction_that_was_ended_and_hidden_is_a_failed_attempt(
     dsn: str, db: Database, statement: str
 ) -> None:
@@ -349,7 +334,6 @@ async def test_a_transaction_that_was_ended_and_hidden_is_a_failed_attempt(
     assert (row["status"], row["last_error"]) == ("pending", ENDED)
 
 
-@on_loop
 async def test_savepoints_are_the_handlers_own(dsn: str, db: Database) -> None:
     async def tries(ctx: Context) -> None:
         await write(ctx, "kept")
@@ -369,7 +353,6 @@ async def test_savepoints_are_the_handlers_own(dsn: str, db: Database) -> None:
     assert task_row(db, task_id)["status"] == "completed"
 
 
-@on_loop
 async def test_an_sql_error_that_the_handler_caught_is_a_failed_attempt(dsn: str, db: Database) -> None:
     async def catches(ctx: Context) -> None:
         await write(ctx)
@@ -383,7 +366,6 @@ async def test_an_sql_error_that_the_handler_caught_is_a_failed_attempt(dsn: str
     assert task_row(db, task_id)["last_error"] == ABORTED
 
 
-@on_loop
 async def test_a_statement_that_still_runs_when_the_handler_returns_is_a_failed_attempt(dsn: str, db: Database) -> None:
     left: list[asyncio.Task[Any]] = []
 
@@ -399,7 +381,6 @@ async def test_a_statement_that_still_runs_when_the_handler_returns_is_a_failed_
     assert task_row(db, task_id)["last_error"] == UNFINISHED
 
 
-@on_loop
 async def test_a_connection_that_the_handler_kept_is_dead_when_its_attempt_is_over(dsn: str, db: Database) -> None:
     kept: list[Any] = []
 
@@ -415,7 +396,6 @@ async def test_a_connection_that_the_handler_kept_is_dead_when_its_attempt_is_ov
     assert ledger(db) == []
 
 
-@on_loop
 async def test_a_handler_that_is_not_transactional_has_no_connection(dsn: str, db: Database) -> None:
     async def asks(ctx: Context) -> str:
         with pytest.raises(NotTransactional, match="handler 'mail' is not transactional"):
@@ -432,7 +412,6 @@ async def test_a_handler_that_is_not_transactional_has_no_connection(dsn: str, d
 # What else is in the transaction.
 
 
-@on_loop
 async def test_tasks_that_are_scheduled_on_the_connection_come_with_the_commit(dsn: str, db: Database) -> None:
     async with AsyncClient(dsn) as client:
         with Client(dsn) as plain_client:
@@ -463,7 +442,6 @@ async def test_tasks_that_are_scheduled_on_the_connection_come_with_the_commit(d
     assert [row["of"] for row in made] == [-ids[0], 0, ids[0], ids[2]]
 
 
-@on_loop
 async def test_log_lines_and_progress_are_kept_also_of_what_was_rolled_back(dsn: str, db: Database) -> None:
     async def tells(ctx: Context) -> None:
         ctx.log("tried")
@@ -481,7 +459,6 @@ async def test_log_lines_and_progress_are_kept_also_of_what_was_rolled_back(dsn:
     assert [tuple(line.values()) for line in lines] == [(1, "tried"), (2, "tried")]
 
 
-@on_loop
 async def test_a_schedule_books_its_next_tick_in_the_transaction(dsn: str, db: Database) -> None:
     task_id = insert_task(db, repeat_interval="1 hour")
     async with engine(dsn, transactional(write)) as one:
@@ -493,7 +470,6 @@ async def test_a_schedule_books_its_next_tick_in_the_transaction(dsn: str, db: D
     assert row["next_run_at"] - row["last_run_at"] > timedelta(minutes=50)
 
 
-@on_loop
 async def test_times_are_those_of_the_handler_not_of_the_transaction(dsn: str, db: Database) -> None:
     async def slow(ctx: Context) -> None:
         ctx.log("begun")
@@ -516,7 +492,6 @@ async def test_times_are_those_of_the_handler_not_of_the_transaction(dsn: str, d
 # Trouble in the database.
 
 
-@on_loop
 async def test_a_serialization_failure_is_an_ordinary_failed_attempt(dsn: str, db: Database) -> None:
     async def unlucky(ctx: Context) -> None:
         await write(ctx)
@@ -533,7 +508,6 @@ async def test_a_serialization_failure_is_an_ordinary_failed_attempt(dsn: str, d
 
 
 @both
-@on_loop
 async def test_a_commit_that_is_refused_is_a_failed_attempt(
     dsn: str, db: Database, handler: Callable[..., Any]
 ) -> None:
@@ -549,7 +523,6 @@ async def test_a_commit_that_is_refused_is_a_failed_attempt(
 
 
 @pytest.mark.parametrize("done", [True, False], ids=["that was done", "that was not done"])
-@on_loop
 async def test_after_a_commit_without_an_answer_nothing_more_is_written(
     dsn: str, db: Database, monkeypatch: pytest.MonkeyPatch, done: bool
 ) -> None:
@@ -579,7 +552,6 @@ async def test_after_a_commit_without_an_answer_nothing_more_is_written(
     assert [run["status"] for run in history(db, task_id)] == (["completed"] if done else ["lost", "completed"])
 
 
-@on_loop
 async def test_a_server_that_dies_in_the_commit_leaves_the_task_to_its_lease(dsn: str, db: Database) -> None:
     db.execute(
         """
@@ -607,7 +579,6 @@ async def test_a_server_that_dies_in_the_commit_leaves_the_task_to_its_lease(dsn
 
 
 @both
-@on_loop
 async def test_a_connection_that_dies_while_the_handler_runs_is_a_failed_attempt(
     dsn: str, db: Database, handler: Callable[..., Any]
 ) -> None:
@@ -630,7 +601,6 @@ async def test_a_connection_that_dies_while_the_handler_runs_is_a_failed_attempt
     assert ledger(db) == ["written"]
 
 
-@on_loop
 async def test_idle_connections_that_died_cost_no_attempt(dsn: str, db: Database) -> None:
     ids = [insert_task(db) for _ in range(3)]
     async with engine(dsn, transactional(write)) as one:
@@ -643,7 +613,6 @@ async def test_idle_connections_that_died_cost_no_attempt(dsn: str, db: Database
     assert ledger(db) == ["written"] * 6
 
 
-@on_loop
 async def test_a_database_that_lets_nobody_in_is_waited_for(
     dsn: str, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -670,7 +639,6 @@ async def test_a_database_that_lets_nobody_in_is_waited_for(
 # The connections.
 
 
-@on_loop
 async def test_so_many_handlers_run_at_once_as_there_are_connections(dsn: str, db: Database) -> None:
     now, most = 0, 0
 
@@ -690,7 +658,6 @@ async def test_so_many_handlers_run_at_once_as_there_are_connections(dsn: str, d
 
 
 @both
-@on_loop
 async def test_a_handler_leaves_no_settings_behind(dsn: str, db: Database, handler: Callable[..., Any]) -> None:
     seen: list[tuple[Any, ...]] = []
     look = """
@@ -726,7 +693,6 @@ async def test_a_handler_leaves_no_settings_behind(dsn: str, db: Database, handl
     assert seen[0][2:] == (0, True, 0)
 
 
-@on_loop
 async def test_what_the_handler_sets_for_its_transaction_does_not_reach_the_finish(dsn: str, db: Database) -> None:
     async def restricts(ctx: Context) -> None:
         await ctx.connection.execute("set local role pg_monitor")
@@ -742,7 +708,6 @@ async def test_what_the_handler_sets_for_its_transaction_does_not_reach_the_fini
 
 
 @both
-@on_loop
 async def test_the_connection_reads_and_writes_as_psycopg_does(
     dsn: str, db: Database, handler: Callable[..., Any]
 ) -> None:
@@ -764,7 +729,6 @@ async def test_the_connection_reads_and_writes_as_psycopg_does(
     assert answers == [(timedelta(hours=1), {"a": 1}, {})]
 
 
-@on_loop
 async def test_copies_pipelines_and_cursors_work(dsn: str, db: Database) -> None:
     async def works(ctx: Context) -> int:
         async with ctx.connection.cursor() as cursor, cursor.copy("copy ledger from stdin") as copy:

@@ -20,7 +20,7 @@ from pgsched.worker import health_scan, heartbeat, troubles, usual
 from pgsched.worker.control_server import HttpServer
 from pgsched.worker.worker import Worker
 from tests.support.commands import pgsched
-from tests.support.engine import handlers, nothing, on_loop, rows, running_worker
+from tests.support.engine import handlers, nothing, rows, running_worker
 from tests.support.tables import add_worker, database, insert_task, task_row
 from tests.support.waiting import wait_until_async
 
@@ -89,7 +89,6 @@ def answer(worker: Worker, path: str, accept: str = "text/plain") -> tuple[int, 
 # Outcomes that are not written.
 
 
-@on_loop
 async def test_outcomes_that_cannot_be_written_are_told_everywhere(dsn: str) -> None:
     go_on = asyncio.Event()
     with database(dsn) as db, database(dsn) as locker:
@@ -130,7 +129,6 @@ async def test_outcomes_that_cannot_be_written_are_told_everywhere(dsn: str) -> 
 # Loops that fail, or stand still.
 
 
-@on_loop
 async def test_a_claim_that_waits_for_a_lock_is_told(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(troubles, "SILENT_SECONDS", 0.3)
     with database(dsn) as db, database(dsn) as locker:
@@ -175,7 +173,6 @@ async def test_a_claim_that_waits_for_a_lock_is_told(dsn: str, monkeypatch: pyte
     ],
     ids=lambda one: one if one.islower() and " " not in one else "",
 )
-@on_loop
 async def test_a_loop_that_fails_again_and_again_is_told(
     dsn: str, monkeypatch: pytest.MonkeyPatch, breaks: str, mends: str, kind: str, loop: str
 ) -> None:
@@ -206,7 +203,6 @@ async def test_a_loop_that_fails_again_and_again_is_told(
             db.execute(mends)
 
 
-@on_loop
 async def test_one_duty_that_fails_does_not_keep_the_upkeep_from_the_others(dsn: str) -> None:
     """Dead workers are forgotten although no partition can be made: both are done by one loop."""
     with database(dsn) as db:
@@ -220,7 +216,6 @@ async def test_one_duty_that_fails_does_not_keep_the_upkeep_from_the_others(dsn:
             assert {name for name, _ in worker.loops.in_trouble()} == {"partitions"}
 
 
-@on_loop
 async def test_a_loop_that_fails_by_a_fault_of_its_own_is_hopeless_in_the_end(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,7 +236,6 @@ async def test_a_loop_that_fails_by_a_fault_of_its_own_is_hopeless_in_the_end(
             monkeypatch.undo()
 
 
-@on_loop
 async def test_a_database_that_is_away_is_no_reason_to_restart(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(troubles, "HOPELESS_SECONDS", 0.0)
     with database(dsn) as db:
@@ -258,7 +252,6 @@ async def test_a_database_that_is_away_is_no_reason_to_restart(dsn: str, monkeyp
 # Slots.
 
 
-@on_loop
 async def test_slots_held_by_threads_past_their_timeout_are_told_and_count_as_occupied(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -296,7 +289,6 @@ async def test_slots_held_by_threads_past_their_timeout_are_told_and_count_as_oc
             await until_well(db, worker)
 
 
-@on_loop
 async def test_a_cancelled_attempt_whose_thread_runs_on_is_overdue(dsn: str) -> None:
     go_on = threading.Event()
     with database(dsn) as db:
@@ -312,7 +304,6 @@ async def test_a_cancelled_attempt_whose_thread_runs_on_is_overdue(dsn: str) -> 
             await until_well(db, worker)
 
 
-@on_loop
 async def test_free_slots_that_begin_nothing_are_told(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with database(dsn) as db:
         async with running_worker(dsn, concurrency=2) as worker:
@@ -330,7 +321,6 @@ async def test_free_slots_that_begin_nothing_are_told(dsn: str, monkeypatch: pyt
             await until_well(db, worker)
 
 
-@on_loop
 async def test_a_handler_that_blocks_the_event_loop_is_told(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(troubles, "BLOCKED_SECONDS", 0.3)
     seen: list[dict[str, Any]] = []
@@ -351,7 +341,6 @@ async def test_a_handler_that_blocks_the_event_loop_is_told(dsn: str, monkeypatc
 # Attempts that run for long.
 
 
-@on_loop
 async def test_an_attempt_that_runs_far_longer_than_its_type_is_told(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usual, "LEAST_SECONDS", 0.3)
     monkeypatch.setattr(usual, "TIMES", 0.001)
@@ -382,7 +371,6 @@ async def test_an_attempt_that_runs_far_longer_than_its_type_is_told(dsn: str, m
             await until_well(db, worker)
 
 
-@on_loop
 async def test_what_is_usual_is_asked_of_the_history_where_the_worker_does_not_know(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -405,7 +393,6 @@ async def test_what_is_usual_is_asked_of_the_history_where_the_worker_does_not_k
 # What is set aside, and what is lost.
 
 
-@on_loop
 async def test_what_the_database_refuses_is_told(dsn: str) -> None:
     with database(dsn) as db:
         task_id = insert_task(db)
@@ -434,7 +421,6 @@ async def test_what_the_database_refuses_is_told(dsn: str) -> None:
             await until_well(db, worker)
 
 
-@on_loop
 async def test_log_lines_that_were_lost_are_told(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with database(dsn) as db:
         async with running_worker(dsn) as worker:
@@ -450,7 +436,6 @@ async def test_log_lines_that_were_lost_are_told(dsn: str, monkeypatch: pytest.M
 # How it is told.
 
 
-@on_loop
 async def test_news_of_a_trouble_do_not_wait_for_the_next_heartbeat_and_nothing_is_sent_without_news(dsn: str) -> None:
     beats = 0
     with database(dsn) as db:
@@ -479,7 +464,6 @@ async def test_news_of_a_trouble_do_not_wait_for_the_next_heartbeat_and_nothing_
             assert beats == 1
 
 
-@on_loop
 async def test_a_worker_of_an_older_version_tells_nothing_and_is_listed(dsn: str) -> None:
     with database(dsn) as db:
         db.execute(

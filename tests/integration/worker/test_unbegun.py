@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from pgsched.db.sql_files import load_statement
-from tests.support.engine import Engine, engine, expire_leases, handlers, history, on_loop, rows
+from tests.support.engine import Engine, engine, expire_leases, handlers, history, rows
 from tests.support.processes import PgschedRunner
 from tests.support.tables import database, insert_task, refuse_updates, task_row
 from tests.support.waiting import wait_until, wait_until_async
@@ -45,7 +45,6 @@ def lost(db: Database, ids: list[int]) -> list[int]:
     return [task_id for task_id in ids for run in history(db, task_id) if run["status"] == "lost"]
 
 
-@on_loop
 async def test_what_was_held_in_advance_is_not_charged_when_its_worker_is_lost(dsn: str, db: Database) -> None:
     ids = insert(db, 5, max_attempts=3)
     async with engine(dsn) as one, engine(dsn) as other:
@@ -58,7 +57,6 @@ async def test_what_was_held_in_advance_is_not_charged_when_its_worker_is_lost(d
     assert lost(db, ids) == ids[:2]
 
 
-@on_loop
 async def test_a_row_with_one_attempt_left_is_never_held_in_advance(dsn: str, db: Database) -> None:
     first, last, behind = insert(db, 3), insert(db, 2, max_attempts=1), insert(db, 2)
     async with engine(dsn) as one:
@@ -70,7 +68,6 @@ async def test_a_row_with_one_attempt_left_is_never_held_in_advance(dsn: str, db
         assert not one.worker.claimer.waits_for_room(0)
 
 
-@on_loop
 async def test_a_second_attempt_of_two_is_the_last(dsn: str, db: Database) -> None:
     ids = insert(db, 2, max_attempts=2)
     db.execute("update pgsched.tasks set attempts = 1")
@@ -78,7 +75,6 @@ async def test_a_second_attempt_of_two_is_the_last(dsn: str, db: Database) -> No
         assert await claim(one, 10, free=1) == ids[:1]
 
 
-@on_loop
 async def test_a_row_whose_worker_was_lost_is_never_held_in_advance(dsn: str, db: Database) -> None:
     ids = insert(db, 4, max_attempts=10)
     async with engine(dsn) as one, engine(dsn) as other:
@@ -89,7 +85,6 @@ async def test_a_row_whose_worker_was_lost_is_never_held_in_advance(dsn: str, db
         assert await claim(other, 4, free=0) == []
 
 
-@on_loop
 @pytest.mark.parametrize("ordering", ["fifo", "lifo"])
 async def test_a_claim_that_is_cut_loses_no_row_and_keeps_its_floor(dsn: str, db: Database, ordering: str) -> None:
     db.execute("insert into pgsched.queues (name, ordering) values ('default', %s)", (ordering,))
@@ -104,7 +99,6 @@ async def test_a_claim_that_is_cut_loses_no_row_and_keeps_its_floor(dsn: str, db
         assert found == (ids if ordering == "fifo" else ids[::-1])
 
 
-@on_loop
 async def test_what_has_begun_is_marked_and_charged(dsn: str, db: Database) -> None:
     async def wait() -> None:
         await asyncio.Event().wait()
@@ -126,7 +120,6 @@ async def test_what_has_begun_is_marked_and_charged(dsn: str, db: Database) -> N
     assert lost(db, ids) == ids[:2]
 
 
-@on_loop
 async def test_a_mark_that_is_refused_costs_no_other(dsn: str, db: Database) -> None:
     async def wait() -> None:
         await asyncio.Event().wait()
@@ -143,7 +136,6 @@ async def test_a_mark_that_is_refused_costs_no_other(dsn: str, db: Database) -> 
         db.execute("drop trigger house_rule on pgsched.tasks")
 
 
-@on_loop
 async def test_another_owner_s_row_is_not_marked(dsn: str, db: Database) -> None:
     (task_id,) = insert(db, 1)
     async with engine(dsn) as one:
@@ -155,7 +147,6 @@ async def test_another_owner_s_row_is_not_marked(dsn: str, db: Database) -> None
         assert task_row(db, task_id)["unbegun_token"] is not None
 
 
-@on_loop
 async def test_a_mark_of_an_earlier_claim_means_nothing(dsn: str, db: Database) -> None:
     """As after a claim by a program that does not know of it: it raises the token and no more."""
     (task_id,) = insert(db, 1)
@@ -170,7 +161,6 @@ async def test_a_mark_of_an_earlier_claim_means_nothing(dsn: str, db: Database) 
     assert lost(db, [task_id]) == [task_id]
 
 
-@on_loop
 @pytest.mark.parametrize("limits", ["concurrency => 9", "concurrency_per_key => 9", "rate => 99"])
 async def test_a_queue_with_limits_does_not_charge_it_either(dsn: str, db: Database, limits: str) -> None:
     ids = insert(db, 3, concurrency_key="k")
@@ -184,7 +174,6 @@ async def test_a_queue_with_limits_does_not_charge_it_either(dsn: str, db: Datab
     assert lost(db, ids) == ids[:1]
 
 
-@on_loop
 async def test_what_was_held_in_advance_and_given_back_has_made_no_attempt(dsn: str, db: Database) -> None:
     ids = insert(db, 3)
     async with engine(dsn) as one:
@@ -195,7 +184,6 @@ async def test_what_was_held_in_advance_and_given_back_has_made_no_attempt(dsn: 
     assert attempts(db, ids) == [1, 0, 0]
 
 
-@on_loop
 async def test_a_task_that_kills_its_worker_is_dead_after_one_kill_more_than_its_attempts(
     dsn: str, db: Database
 ) -> None:

@@ -21,7 +21,7 @@ from pgsched.execution.context import Context
 from pgsched.execution.process_pool import Processes, describe_exit
 from pgsched.execution.runner import run_attempt
 from pgsched.worker.child_process import serve
-from tests.support.engine import NOW, claimed, on_loop
+from tests.support.engine import NOW, claimed
 from tests.support.process_app import SERVE, app
 from tests.support.waiting import wait_until_async
 
@@ -101,7 +101,6 @@ async def begun(folder: Path) -> int:
 # What travels.
 
 
-@on_loop
 async def test_a_payload_and_a_result_travel_as_they_are() -> None:
     payload = {"text": "ä\U0001f600\n", "number": 2**60, "float": 0.1, "list": [None, True, {"k": []}]}
     async with family() as one:
@@ -110,7 +109,6 @@ async def test_a_payload_and_a_result_travel_as_they_are() -> None:
     assert json.loads(outcome.result or "") == payload
 
 
-@on_loop
 async def test_a_result_of_a_mebibyte_travels() -> None:
     async with family() as one:
         outcome = await one.attempt("echo", text='"\\' * 250_000)
@@ -118,7 +116,6 @@ async def test_a_result_of_a_mebibyte_travels() -> None:
     assert len(outcome.result or "") > 1_000_000
 
 
-@on_loop
 async def test_the_context_is_there() -> None:
     async with family() as one:
         outcome = await one.attempt(
@@ -140,7 +137,6 @@ async def test_the_context_is_there() -> None:
     }
 
 
-@on_loop
 async def test_a_child_is_used_again_by_plain_and_async_handlers() -> None:
     async with family() as one:
         pids = {(await one.attempt(kind)).result for kind in ("pid", "pid_async", "pid")}
@@ -149,7 +145,6 @@ async def test_a_child_is_used_again_by_plain_and_async_handlers() -> None:
         assert one.processes.count == 1
 
 
-@on_loop
 async def test_attempts_at_once_have_a_child_each() -> None:
     async with family() as one:
         outcomes = await asyncio.gather(*(one.attempt("pid") for _ in range(3)))
@@ -157,7 +152,6 @@ async def test_attempts_at_once_have_a_child_each() -> None:
         assert one.processes.count == 3
 
 
-@on_loop
 async def test_lines_progress_and_records_of_logging_come_back() -> None:
     async with family() as one:
         await one.attempt("talk")
@@ -173,7 +167,6 @@ async def test_lines_progress_and_records_of_logging_come_back() -> None:
 # How attempts end.
 
 
-@on_loop
 async def test_what_a_handler_raises_is_what_it_is_elsewhere() -> None:
     async with family() as one:
         value, retry, discard, left = [
@@ -200,7 +193,6 @@ async def test_what_a_handler_raises_is_what_it_is_elsewhere() -> None:
         ("SIGABRT", "the child process was killed by SIGABRT"),
     ],
 )
-@on_loop
 async def test_a_child_that_dies_is_a_failed_attempt_that_says_how(how: str, error: str) -> None:
     async with family() as one:
         outcome = await one.attempt("die", how=how)
@@ -210,7 +202,6 @@ async def test_a_child_that_dies_is_a_failed_attempt_that_says_how(how: str, err
         await wait_until_async(lambda: one.processes.count == 1, message="the dead child is gone")
 
 
-@on_loop
 async def test_a_child_whose_socket_somebody_else_holds_open_is_seen_to_be_dead(tmp_path: Path) -> None:
     try:
         async with family() as one:
@@ -222,7 +213,6 @@ async def test_a_child_whose_socket_somebody_else_holds_open_is_seen_to_be_dead(
 
 
 @pytest.mark.parametrize("kind", ["wait", "wait_async"])
-@on_loop
 async def test_a_handler_that_overstays_is_ended_and_may_clean_up(tmp_path: Path, kind: str) -> None:
     async with family() as one:
         outcome = await one.attempt(kind, timeout=0.3, folder=str(tmp_path))
@@ -231,14 +221,12 @@ async def test_a_handler_that_overstays_is_ended_and_may_clean_up(tmp_path: Path
         assert (tmp_path / "cleaned").exists()
 
 
-@on_loop
 async def test_starting_a_child_is_no_time_of_the_handler() -> None:
     async with family() as one:
         assert (await one.attempt("pid", timeout=0.15)).status == "completed"
 
 
 @pytest.mark.parametrize("kind", ["stubborn", "frozen"])
-@on_loop
 async def test_a_handler_that_will_not_end_is_killed_and_holds_up_nobody(tmp_path: Path, kind: str) -> None:
     async with family() as one:
         outcome = await one.attempt(kind, timeout=0.3, folder=str(tmp_path))
@@ -249,7 +237,6 @@ async def test_a_handler_that_will_not_end_is_killed_and_holds_up_nobody(tmp_pat
         assert not is_alive(pid)
 
 
-@on_loop
 async def test_a_cancelled_attempt_is_released_and_its_child_ended(tmp_path: Path) -> None:
     async with family() as one:
         task = asyncio.create_task(one.attempt("wait", folder=str(tmp_path)))
@@ -260,7 +247,6 @@ async def test_a_cancelled_attempt_is_released_and_its_child_ended(tmp_path: Pat
         assert (tmp_path / "cleaned").exists()
 
 
-@on_loop
 async def test_ctrl_c_in_the_terminal_does_not_reach_a_handler(tmp_path: Path) -> None:
     async with family() as one:
         task = asyncio.create_task(one.attempt("gated", folder=str(tmp_path)))
@@ -274,7 +260,6 @@ async def test_ctrl_c_in_the_terminal_does_not_reach_a_handler(tmp_path: Path) -
 # Memory.
 
 
-@on_loop
 async def test_too_much_memory_is_a_failed_attempt_and_a_fresh_child() -> None:
     async with family() as one:
         before = (await one.attempt("pid")).result
@@ -284,7 +269,6 @@ async def test_too_much_memory_is_a_failed_attempt_and_a_fresh_child() -> None:
         assert (await one.attempt("pid")).result != before
 
 
-@on_loop
 async def test_a_limit_is_for_its_own_handler_only() -> None:
     async with family() as one:
         await one.attempt("limited", megabytes=1)
@@ -292,7 +276,6 @@ async def test_a_limit_is_for_its_own_handler_only() -> None:
         assert (limit, one.processes.count) == (-1, 1), pid
 
 
-@on_loop
 async def test_a_limit_that_no_handler_could_keep_says_so() -> None:
     async with family() as one:
         outcome = await one.attempt("cramped")
@@ -305,7 +288,6 @@ async def test_a_limit_that_no_handler_could_keep_says_so() -> None:
 # Children by themselves.
 
 
-@on_loop
 async def test_an_idle_child_that_was_killed_is_replaced() -> None:
     async with family() as one:
         pid = int((await one.attempt("pid")).result or "")
@@ -315,7 +297,6 @@ async def test_an_idle_child_that_was_killed_is_replaced() -> None:
         assert (await one.attempt("pid")).status == "completed"
 
 
-@on_loop
 async def test_no_child_is_left_after_the_worker(tmp_path: Path) -> None:
     async with family() as one:
         idle = int((await one.attempt("pid")).result or "")
@@ -327,7 +308,6 @@ async def test_no_child_is_left_after_the_worker(tmp_path: Path) -> None:
         assert (await task).status == "failed"
 
 
-@on_loop
 async def test_a_child_that_finds_its_connection_closed_by_its_handler_says_so() -> None:
     async with family() as one:
         assert (await one.attempt("read_late")).status == "completed"
@@ -335,7 +315,6 @@ async def test_a_child_that_finds_its_connection_closed_by_its_handler_says_so()
         assert str(outcome.error).startswith("the handler closed the connection of its child process")
 
 
-@on_loop
 async def test_an_application_that_a_child_cannot_load_is_named() -> None:
     broken = Processes(
         partial(serve, app_path="tests.nowhere:app", log_level="warning", capture_logs="off"), name="test child"

@@ -12,7 +12,6 @@ from pgsched.web.access import AccessDenied
 from pgsched.web.cache import Cached
 from pgsched.web.guard import check_same_site, is_own_origin
 from pgsched.web.problems import problem_of
-from tests.support.engine import on_loop
 
 
 @pytest.mark.parametrize(
@@ -125,7 +124,6 @@ def test_default_ports_are_left_out_or_not() -> None:
 # What is kept for a while.
 
 
-@on_loop
 async def test_many_who_ask_at_once_wait_for_one_load() -> None:
     loads = 0
     go = asyncio.Event()
@@ -143,7 +141,6 @@ async def test_many_who_ask_at_once_wait_for_one_load() -> None:
     assert await asyncio.gather(*asking) == [1] * 5
 
 
-@on_loop
 async def test_value_is_loaded_again_when_it_is_old_or_forgotten() -> None:
     now, loads = 0.0, 0
 
@@ -164,7 +161,6 @@ async def test_value_is_loaded_again_when_it_is_old_or_forgotten() -> None:
     assert await cached.get() == 4
 
 
-@on_loop
 async def test_value_that_is_not_very_old_is_given_while_it_is_renewed() -> None:
     now, loads = 0.0, 0
 
@@ -193,7 +189,6 @@ async def test_value_that_is_not_very_old_is_given_while_it_is_renewed() -> None
     assert await cached.get() == 4
 
 
-@on_loop
 async def test_load_that_began_before_a_change_is_not_kept() -> None:
     loads = 0
     go = asyncio.Event()

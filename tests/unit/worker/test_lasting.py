@@ -9,7 +9,6 @@ import pytest
 
 from pgsched.worker import lasting
 from pgsched.worker.lasting import Lasting, own_task
-from tests.support.engine import on_loop
 from tests.support.waiting import wait_until_async
 
 
@@ -36,7 +35,6 @@ class Work:
         await asyncio.Event().wait()
 
 
-@on_loop
 async def test_it_is_found_in_no_list_of_tasks() -> None:
     loop = Lasting(Work(), name="mine", on_lost=nobody)
     loop.start()
@@ -46,7 +44,6 @@ async def test_it_is_found_in_no_list_of_tasks() -> None:
     await loop.end()
 
 
-@on_loop
 async def test_it_begins_again_after_whatever_ended_it() -> None:
     work = Work(ValueError("a fault"), asyncio.CancelledError(), ExceptionGroup("several", [OSError()]))
     lost: list[BaseException] = []
@@ -59,7 +56,6 @@ async def test_it_begins_again_after_whatever_ended_it() -> None:
     assert loop.done
 
 
-@on_loop
 async def test_it_begins_again_when_somebody_cancels_it_even_before_its_first_step() -> None:
     work = Work()
     loop = Lasting(work, name="mine", on_lost=nobody)
@@ -72,7 +68,6 @@ async def test_it_begins_again_when_somebody_cancels_it_even_before_its_first_st
     await loop.end()
 
 
-@on_loop
 async def test_it_ends_for_good_when_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lasting, "AGAIN_SECONDS", 30.0)
     work = Work(ValueError("a fault"))
@@ -84,7 +79,6 @@ async def test_it_ends_for_good_when_it_is_told_to(monkeypatch: pytest.MonkeyPat
     assert (work.begun, loop.done) == (1, True)
 
 
-@on_loop
 async def test_or_when_it_may_end_by_itself() -> None:
     loop = Lasting(Work(asyncio.CancelledError()), name="mine", on_lost=nobody, may_end=lambda: True)
     loop.start()
@@ -92,7 +86,6 @@ async def test_or_when_it_may_end_by_itself() -> None:
     await wait_until_async(lambda: loop.done, message="it has ended")
 
 
-@on_loop
 async def test_work_that_swallows_its_cancellation_is_not_waited_for_longer_than_said() -> None:
     async def stubborn() -> None:
         for _ in range(2):
@@ -110,7 +103,6 @@ async def test_work_that_swallows_its_cancellation_is_not_waited_for_longer_than
     assert loop.done
 
 
-@on_loop
 async def test_a_task_factory_that_raises_makes_none_of_ours() -> None:
     def broken(*_arguments: object, **_options: object) -> asyncio.Task[None]:
         raise RuntimeError("in the factory")

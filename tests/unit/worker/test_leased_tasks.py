@@ -6,7 +6,7 @@ import asyncio
 
 from pgsched.execution.context import Context
 from pgsched.worker.leased_tasks import FINISHING, RUNNING, LeasedTask, LeasedTasks
-from tests.support.engine import NOW, claimed, on_loop
+from tests.support.engine import NOW, claimed
 
 
 def holds_of(*ids: int) -> LeasedTasks:
@@ -63,7 +63,6 @@ def test_an_outcome_on_its_way_to_the_database_is_not_abandoned() -> None:
     assert leased_tasks.get(1) is leased
 
 
-@on_loop
 async def test_abandoning_a_running_row_cancels_its_slot_and_tells_its_context() -> None:
     leased_tasks = holds_of(1)
     leased = hold_of(leased_tasks, 1)

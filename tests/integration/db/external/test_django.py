@@ -18,7 +18,6 @@ from pgsched.domain.errors import InvalidTask
 from pgsched.domain.task_spec import TaskSpec
 from pgsched.domain.workflow import group, step
 from tests.support.django_site import site_on
-from tests.support.engine import on_loop
 from tests.support.tables import database, task_row
 
 LATER = datetime(2030, 6, 1, 12, tzinfo=UTC)
@@ -138,7 +137,6 @@ def test_connection_of_another_thread_is_a_type_error(client: Client) -> None:
         client.schedule("mail", connection=theirs[0])
 
 
-@on_loop
 async def test_event_loop_is_told_to_use_a_thread(dsn: str) -> None:
     with pytest.raises(TypeError, match="by sync_to_async"):
         await AsyncClient(dsn).schedule("mail", connection=connection)

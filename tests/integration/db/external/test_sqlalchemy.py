@@ -28,7 +28,7 @@ from pgsched.client.client import Client
 from pgsched.domain.errors import InvalidTask, SchemaMismatch
 from pgsched.domain.task_spec import TaskSpec
 from pgsched.domain.workflow import group, parallel, step
-from tests.support.engine import engine, handlers, on_loop, running_worker
+from tests.support.engine import engine, handlers, running_worker
 from tests.support.tables import database, insert_task, task_row
 from tests.support.waiting import wait_until_async
 
@@ -236,7 +236,6 @@ def test_what_has_no_transaction_of_the_right_kind_is_a_type_error(dsn: str) -> 
 
 
 @async_drivers
-@on_loop
 async def test_task_is_there_if_and_only_if_the_async_session_commits(dsn: str, driver: str) -> None:
     async with _async_engine(dsn, driver) as engine, AsyncClient(dsn) as client, AsyncSession(engine) as session:
         await client.schedule("undone", connection=session)
@@ -257,7 +256,6 @@ async def test_task_is_there_if_and_only_if_the_async_session_commits(dsn: str, 
 
 
 @async_drivers
-@on_loop
 async def test_task_is_there_if_and_only_if_the_async_connection_commits(dsn: str, driver: str) -> None:
     async with _async_engine(dsn, driver) as engine, AsyncClient(dsn) as client:
         async with engine.connect() as connection:
@@ -277,7 +275,6 @@ async def test_task_is_there_if_and_only_if_the_async_connection_commits(dsn: st
 
 
 @async_drivers
-@on_loop
 async def test_sleeping_worker_wakes_at_the_commit(dsn: str, driver: str) -> None:
     ran: list[str] = []
 
@@ -302,7 +299,6 @@ async def test_sleeping_worker_wakes_at_the_commit(dsn: str, driver: str) -> Non
         await wait_until_async(lambda: ran == ["ada"], message="the task has run")
 
 
-@on_loop
 async def test_wrong_kind_for_an_event_loop_is_a_type_error(dsn: str) -> None:
     client = AsyncClient(dsn)
     with _engine(dsn, "psycopg") as engine, Session(engine) as session:
@@ -318,7 +314,6 @@ async def test_wrong_kind_for_an_event_loop_is_a_type_error(dsn: str) -> None:
 
 
 @async_drivers
-@on_loop
 async def test_scoped_session_of_one_attempt_is_not_the_next_ones(dsn: str, driver: str) -> None:
     async with _async_engine(dsn, driver) as alchemy:
         sessions = async_scoped_session(async_sessionmaker(alchemy), scopefunc=asyncio.current_task)
@@ -344,7 +339,6 @@ async def test_scoped_session_of_one_attempt_is_not_the_next_ones(dsn: str, driv
 # asyncpg itself.
 
 
-@on_loop
 async def test_task_joins_the_transaction_of_asyncpg(dsn: str) -> None:
     place = conninfo_to_dict(dsn)
     pool = await asyncpg.create_pool(

@@ -9,7 +9,6 @@ import psycopg
 import pytest
 
 from pgsched.web.api import examples
-from tests.support.engine import on_loop
 from tests.support.tables import (
     database,
     insert_task,
@@ -53,7 +52,6 @@ def entries(connection: Rows) -> list[dict[str, Any]]:
 # One task.
 
 
-@on_loop
 async def test_a_schedule_is_planned_afresh(dsn: str) -> None:
     with database(dsn) as connection:
         task_id = insert_task(connection, cron_expression="0 8 1 1 *")
@@ -67,7 +65,6 @@ async def test_a_schedule_is_planned_afresh(dsn: str) -> None:
         assert [row["action"] for row in entries(connection)] == ["task.replan"]
 
 
-@on_loop
 async def test_pause_and_its_end_are_noted_once(dsn: str) -> None:
     with database(dsn) as connection:
         task_id = insert_task(connection)
@@ -83,7 +80,6 @@ async def test_pause_and_its_end_are_noted_once(dsn: str) -> None:
     ]
 
 
-@on_loop
 async def test_run_makes_a_waiting_task_due_and_a_copy_of_a_schedule(dsn: str) -> None:
     with database(dsn) as connection:
         later = insert_task(connection, scheduled_for="2030-01-01T00:00:00Z")
@@ -97,7 +93,6 @@ async def test_run_makes_a_waiting_task_due_and_a_copy_of_a_schedule(dsn: str) -
         assert entries(connection)[-1]["after"] == {"copy": copy["id"]}
 
 
-@on_loop
 async def test_cancel_stops_and_retry_begins_again(dsn: str) -> None:
     with database(dsn) as connection:
         task_id = insert_task(connection)
@@ -109,7 +104,6 @@ async def test_cancel_stops_and_retry_begins_again(dsn: str) -> None:
         assert [row["action"] for row in entries(connection)] == ["task.cancel", "task.retry"]
 
 
-@on_loop
 async def test_running_task_is_not_run_twice(dsn: str) -> None:
     with database(dsn) as connection:
         task_id = insert_task(connection)
@@ -155,7 +149,6 @@ SUITED = {
 
 
 @pytest.mark.parametrize("action", SUITED)
-@on_loop
 async def test_dry_run_tells_what_the_action_suits_and_changes_nothing(
     dsn: str, of_every_kind: dict[str, int], action: str
 ) -> None:
@@ -170,7 +163,6 @@ async def test_dry_run_tells_what_the_action_suits_and_changes_nothing(
 
 
 @pytest.mark.parametrize("action", SUITED)
-@on_loop
 async def test_action_on_many_changes_those_that_its_dry_run_told(
     dsn: str, of_every_kind: dict[str, int], action: str
 ) -> None:
@@ -198,7 +190,6 @@ async def test_action_on_many_changes_those_that_its_dry_run_told(
     assert entry["after"] == {"changed": told["changed"], "ids": told["ids"]}
 
 
-@on_loop
 async def test_cancel_of_a_group_and_its_steps_together_is_no_error(dsn: str) -> None:
     with database(dsn) as connection:
         group = insert_task(
@@ -215,7 +206,6 @@ async def test_cancel_of_a_group_and_its_steps_together_is_no_error(dsn: str) ->
         assert statuses(connection, *ids) == ["cancelled"] * 3
 
 
-@on_loop
 async def test_limit_takes_the_latest_and_says_that_there_may_be_more(dsn: str) -> None:
     with database(dsn) as connection:
         ids = [insert_task(connection, queue="mail") for _ in range(5)]
@@ -224,7 +214,6 @@ async def test_limit_takes_the_latest_and_says_that_there_may_be_more(dsn: str) 
     assert (told["ids"], told["more"]) == (ids[-2:], True)
 
 
-@on_loop
 async def test_searched_words_are_not_in_the_audit_log(dsn: str) -> None:
     with database(dsn) as connection:
         insert_task(connection, payload='{"password": "hunter2"}')
@@ -249,7 +238,6 @@ async def test_searched_words_are_not_in_the_audit_log(dsn: str) -> None:
     ],
     ids=str,
 )
-@on_loop
 async def test_change_to_many_that_breaks_a_rule_is_refused(dsn: str, body: dict[str, Any]) -> None:
     with database(dsn) as connection:
         dead = insert_task(connection, queue="mail")
@@ -263,7 +251,6 @@ async def test_change_to_many_that_breaks_a_rule_is_refused(dsn: str, body: dict
 # Who may.
 
 
-@on_loop
 async def test_viewers_change_nothing(dsn: str) -> None:
     with database(dsn) as connection:
         task_id = insert_task(connection)

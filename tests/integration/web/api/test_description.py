@@ -18,7 +18,6 @@ from pgsched.web.api import examples, shapes
 from pgsched.web.api.bodies import SHORT, NewGroup, NewTask, TaskEdit
 from pgsched.web.api.task_query import BulkFilter, TaskQuery
 from tests.support.doc_examples import table
-from tests.support.engine import on_loop
 from tests.support.tables import database, insert_task, set_dead
 from tests.support.web_face import web
 
@@ -65,7 +64,6 @@ def test_operation_is_described_with_examples(method: str, path: str, operation:
 
 
 @each_that_ends
-@on_loop
 async def test_examples_of_requests_are_accepted(dsn: str, method: str, path: str, operation: dict[str, Any]) -> None:
     with database(dsn) as connection:
         task_id = insert_task(connection, queue="mail", scheduled_for="2030-01-01T00:00:00Z")

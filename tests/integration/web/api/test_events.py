@@ -13,7 +13,6 @@ import httpx
 from pgsched.web import WebSettings
 from pgsched.web.announcements import LISTENING, MAX_WAITING, Subscription
 from pgsched.web.server import serving
-from tests.support.engine import on_loop
 from tests.support.tables import database, insert_task
 from tests.support.waiting import wait_until_async
 from tests.support.web_face import OPERATOR_TOKEN, VIEWER_TOKEN
@@ -61,7 +60,6 @@ def let_tell(dsn: str, *queues: str) -> None:
             connection.execute("insert into pgsched.queues (name, events) values (%s, true)", (queue,))
 
 
-@on_loop
 async def test_events_of_the_queues_that_tell_come_as_they_happen(dsn: str) -> None:
     let_tell(dsn, "mail", "other")
     with serving(dsn=dsn, settings=WebSettings(port=0)) as address:
@@ -73,7 +71,6 @@ async def test_events_of_the_queues_that_tell_come_as_they_happen(dsn: str) -> N
             assert (await anext(some))["id"] == second
 
 
-@on_loop
 async def test_many_streams_share_one_connection_that_ends_with_the_last(dsn: str) -> None:
     with database(dsn) as connection, serving(dsn=dsn, settings=WebSettings(port=0)) as address:
 
@@ -89,7 +86,6 @@ async def test_many_streams_share_one_connection_that_ends_with_the_last(dsn: st
         await wait_until_async(lambda: listeners() == 0, message="nobody listens any more")
 
 
-@on_loop
 async def test_lost_connection_is_told_and_made_again(dsn: str) -> None:
     let_tell(dsn, "mail")
     with database(dsn) as connection, serving(dsn=dsn, settings=WebSettings(port=0)) as address:
@@ -103,7 +99,6 @@ async def test_lost_connection_is_told_and_made_again(dsn: str) -> None:
             assert (await anext(events))["id"] == task_id
 
 
-@on_loop
 async def test_stream_ends_with_the_server(dsn: str) -> None:
     context = serving(dsn=dsn, settings=WebSettings(port=0))
     address = context.__enter__()
@@ -112,7 +107,6 @@ async def test_stream_ends_with_the_server(dsn: str) -> None:
         assert [event async for event in events] == []
 
 
-@on_loop
 async def test_viewers_are_not_told_hidden_errors(dsn: str) -> None:
     settings = WebSettings(port=0, viewer_token=VIEWER_TOKEN, operator_token=OPERATOR_TOKEN, hide_payloads=True)
     told = {"event": "failed", "id": 1, "task_type": "mail", "queue": "mail", "error": "hunter2"}
@@ -124,7 +118,6 @@ async def test_viewers_are_not_told_hidden_errors(dsn: str) -> None:
             assert await anext(all_seen) == told
 
 
-@on_loop
 async def test_unknown_kind_of_event_and_stranger_are_refused(dsn: str) -> None:
     with serving(dsn=dsn, settings=WebSettings(port=0)) as address:
         assert (await asyncio.to_thread(httpx.get, f"{address}api/v1/events?event=x")).status_code == 422
@@ -132,7 +125,6 @@ async def test_unknown_kind_of_event_and_stranger_are_refused(dsn: str) -> None:
         assert (await asyncio.to_thread(httpx.get, f"{address}api/v1/events")).status_code == 401
 
 
-@on_loop
 async def test_subscriber_that_is_too_slow_is_let_go(dsn: str) -> None:
     slow = Subscription()
     for number in range(MAX_WAITING + 5):

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from pgsched.web import attempts
-from tests.support.engine import on_loop
 from tests.support.tables import database, insert_task
 from tests.support.web_face import web
 
@@ -26,7 +25,6 @@ def add_execution(connection: Any, task_id: int, token: int) -> None:
     )
 
 
-@on_loop
 async def test_attempts_are_listed_page_by_page_and_outlive_their_task(dsn: str) -> None:
     with database(dsn) as connection:
         task_id = insert_task(connection)
@@ -47,7 +45,6 @@ async def test_attempts_are_listed_page_by_page_and_outlive_their_task(dsn: str)
             assert wrong.status_code == 422
 
 
-@on_loop
 async def test_logged_lines_and_missed_ticks_are_told(dsn: str) -> None:
     with database(dsn) as connection:
         task_id = insert_task(connection, cron_expression="0 8 * * 1")
@@ -75,7 +72,6 @@ async def test_logged_lines_and_missed_ticks_are_told(dsn: str) -> None:
         assert (await http.get(f"{API}/tasks/{task_id}/executions")).json() == {"items": [], "next_cursor": None}
 
 
-@on_loop
 async def test_preview_tells_the_ticks_and_what_the_clocks_do(dsn: str) -> None:
     query = {"cron": "30 2 * * *", "timezone": "Europe/Berlin", "after": "2026-10-24T12:00:00Z", "n": "2"}
     async with web(dsn) as http:
@@ -108,7 +104,6 @@ async def test_preview_tells_the_ticks_and_what_the_clocks_do(dsn: str) -> None:
     ],
     ids=str,
 )
-@on_loop
 async def test_preview_that_makes_no_sense_is_refused(dsn: str, query: dict[str, Any]) -> None:
     async with web(dsn) as http:
         answer = await http.get(f"{API}/schedules/preview", params=query)
@@ -141,7 +136,6 @@ def add_attempt(connection: Any, task_id: int, *, ago: str, **columns: str) -> N
         ({"status": "failed", "queue": "default"}, []),
     ],
 )
-@on_loop
 async def test_attempts_at_all_tasks_are_filtered(dsn: str, query: dict[str, str], wanted: list[int]) -> None:
     with database(dsn) as connection:
         add_attempt(connection, 1, ago="1 second")
@@ -173,7 +167,6 @@ async def test_attempts_at_all_tasks_are_filtered(dsn: str, query: dict[str, str
         ({"cursor": "WyJ0YXNrcyIsIDE3XQ"}, "cursor must be the next_cursor of an answer of this very list"),
     ],
 )
-@on_loop
 async def test_question_for_attempts_that_makes_no_sense_is_refused(dsn: str, query: dict[str, str], rule: str) -> None:
     async with web(dsn) as http:
         refused = await http.get(f"{API}/executions", params=query)
@@ -182,7 +175,6 @@ async def test_question_for_attempts_that_makes_no_sense_is_refused(dsn: str, qu
     assert refused.json()["field"] == rule.split(" ")[0].rstrip(":")
 
 
-@on_loop
 async def test_attempts_are_all_found_by_pages_that_look_back_a_little_each(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

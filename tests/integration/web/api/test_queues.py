@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from pgsched.web.api import examples
-from tests.support.engine import on_loop
 from tests.support.tables import add_worker, database, insert_task, set_dead
 from tests.support.web_face import web
 
@@ -29,7 +28,6 @@ def noted(dsn: str) -> list[tuple[Any, ...]]:
         return [(row["action"], row["queue"], row["before"], row["after"]) for row in rows]
 
 
-@on_loop
 async def test_queue_is_paused_and_resumed(dsn: str) -> None:
     async with web(dsn) as http:
         for _ in range(2):
@@ -46,7 +44,6 @@ async def test_queue_is_paused_and_resumed(dsn: str) -> None:
     ]
 
 
-@on_loop
 async def test_limits_are_set_and_taken_away(dsn: str) -> None:
     async with web(dsn) as http:
         answer = await http.put(f"{API}/queues/mail/limits", json=examples.LIMITS)
@@ -61,7 +58,6 @@ async def test_limits_are_set_and_taken_away(dsn: str) -> None:
     assert [entry[0] for entry in noted(dsn)] == ["queue.limit", "queue.limit", "queue.unlimit"]
 
 
-@on_loop
 async def test_settings_are_changed_and_what_is_left_out_stays(dsn: str) -> None:
     async with web(dsn) as http:
         assert (await http.get(f"{API}/queues/mail/settings")).json() == {"name": "mail"} | DEFAULTS
@@ -74,7 +70,6 @@ async def test_settings_are_changed_and_what_is_left_out_stays(dsn: str) -> None
 
 
 @pytest.mark.parametrize("name", ["tenants/a/b", "a b?c#d", "ü", "100%"])
-@on_loop
 async def test_queue_of_any_name_is_reached(dsn: str, name: str) -> None:
     from urllib.parse import quote
 
@@ -102,7 +97,6 @@ async def test_queue_of_any_name_is_reached(dsn: str, name: str) -> None:
         ("GET", "/queues/a%00b/settings", None),
     ],
 )
-@on_loop
 async def test_setting_that_breaks_a_rule_is_refused(dsn: str, method: str, path: str, body: Any) -> None:
     async with web(dsn) as http:
         answer = await http.request(method, API + path, json=body)
@@ -111,7 +105,6 @@ async def test_setting_that_breaks_a_rule_is_refused(dsn: str, method: str, path
     assert noted(dsn) == []
 
 
-@on_loop
 async def test_workers_and_what_nobody_handles_are_told(dsn: str) -> None:
     with database(dsn) as connection:
         add_worker(connection, queues=["mail"], task_types=["email"])
@@ -125,7 +118,6 @@ async def test_workers_and_what_nobody_handles_are_told(dsn: str) -> None:
     assert [(queue["name"], queue["due"]) for queue in stats["queues"]] == [("mail", 1)]
 
 
-@on_loop
 async def test_statistics_come_from_a_cache(dsn: str) -> None:
     async with web(dsn) as http:
         assert (await http.get(f"{API}/stats")).json()["queues"] == []
@@ -139,7 +131,6 @@ async def test_statistics_come_from_a_cache(dsn: str) -> None:
 # The dead letters.
 
 
-@on_loop
 async def test_dead_letters_are_listed_page_by_page_the_latest_first(dsn: str) -> None:
     with database(dsn) as connection:
         ids = [insert_task(connection, queue="mail") for _ in range(5)]
@@ -162,7 +153,6 @@ async def test_dead_letters_are_listed_page_by_page_the_latest_first(dsn: str) -
 
 
 @pytest.mark.parametrize("verb", ["retry", "purge"])
-@on_loop
 async def test_all_dead_letters_are_changed_only_where_that_is_said(dsn: str, verb: str) -> None:
     with database(dsn) as connection:
         for queue in ("mail", "other"):
@@ -178,7 +168,6 @@ async def test_all_dead_letters_are_changed_only_where_that_is_said(dsn: str, ve
             assert (await http.get(f"{API}/dead")).json()["items"] == []
 
 
-@on_loop
 async def test_dead_letters_are_tried_again_and_thrown_away(dsn: str) -> None:
     with database(dsn) as connection:
         mail, old, young = (insert_task(connection, queue=queue) for queue in ("mail", "other", "other"))

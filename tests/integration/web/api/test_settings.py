@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from pgsched.web.api import examples
-from tests.support.engine import on_loop
 from tests.support.retained import finished, left
 from tests.support.tables import database
 from tests.support.web_face import OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
@@ -23,7 +22,6 @@ def noted(dsn: str) -> list[tuple[Any, ...]]:
         return [(row["action"], row["queue"], row["before"], row["after"]) for row in rows]
 
 
-@on_loop
 async def test_settings_are_read_changed_and_noted(dsn: str) -> None:
     async with web(dsn) as http:
         assert (await http.get(f"{API}/settings")).json() == EMPTY
@@ -60,7 +58,6 @@ async def test_settings_are_read_changed_and_noted(dsn: str) -> None:
         ("/queues/mail/settings", {"dead_retention": "soon"}, "dead_retention: "),
     ],
 )
-@on_loop
 async def test_setting_that_makes_no_sense_is_refused(dsn: str, path: str, body: dict[str, Any], rule: str) -> None:
     async with web(dsn) as http:
         answer = await http.patch(f"{API}{path}", json=body)
@@ -69,7 +66,6 @@ async def test_setting_that_makes_no_sense_is_refused(dsn: str, path: str, body:
     assert noted(dsn) == []
 
 
-@on_loop
 async def test_prune_deletes_and_is_noted_and_a_dry_run_does_neither(dsn: str) -> None:
     with database(dsn) as db:
         done = finished(db, queue="mail")
@@ -86,7 +82,6 @@ async def test_prune_deletes_and_is_noted_and_a_dry_run_does_neither(dsn: str) -
     assert (action, queue, after["queues"]) == ("prune", "mail", told["queues"])
 
 
-@on_loop
 async def test_viewer_reads_settings_and_changes_none(dsn: str) -> None:
     async with web(dsn, PROTECTED, token=VIEWER_TOKEN) as http:
         assert (await http.get(f"{API}/settings")).status_code == 200

@@ -11,7 +11,6 @@ import pytest
 from pgsched.db import task_commands
 from pgsched.web import WebSettings
 from pgsched.web.api import examples
-from tests.support.engine import on_loop
 from tests.support.tables import database, insert_task, set_completed, set_dead, set_running, task_row
 from tests.support.web_face import OPERATOR_TOKEN, VIEWER_TOKEN, web
 
@@ -58,7 +57,6 @@ def audit(dsn: str) -> list[str]:
 # Made.
 
 
-@on_loop
 async def test_created_task_is_there_and_said_where(dsn: str) -> None:
     async with web(dsn) as http:
         answer = await http.post(f"{API}/tasks", json=examples.EMAIL)
@@ -73,7 +71,6 @@ async def test_created_task_is_there_and_said_where(dsn: str) -> None:
     assert audit(dsn) == ["task.create"]
 
 
-@on_loop
 async def test_known_idempotency_key_answers_200_with_the_task_that_has_it_and_notes_nothing(dsn: str) -> None:
     async with web(dsn) as http:
         first = await create(http, idempotency_key="k", payload={"n": 1})
@@ -98,7 +95,6 @@ async def test_known_idempotency_key_answers_200_with_the_task_that_has_it_and_n
         ({"name": "weekly"}, {"task_name": "weekly"}),
     ],
 )
-@on_loop
 async def test_short_names_are_those_of_the_columns(dsn: str, short: dict[str, Any], long: dict[str, Any]) -> None:
     async with web(dsn) as http:
         one, other = await create(http, **short), await create(http, **long)
@@ -112,7 +108,6 @@ async def test_short_names_are_those_of_the_columns(dsn: str, short: dict[str, A
     assert any(one[key] for key in long)
 
 
-@on_loop
 async def test_delay_ms_and_delay_are_one_and_the_same(dsn: str) -> None:
     async with web(dsn) as http:
         one = await create(http, delay_ms=90_000)
@@ -148,7 +143,6 @@ async def test_delay_ms_and_delay_are_one_and_the_same(dsn: str) -> None:
         ({"max_attempts": 10**30}, "max_attempts"),
     ],
 )
-@on_loop
 async def test_what_breaks_a_rule_is_refused_with_the_field(dsn: str, body: dict[str, Any], field: str | None) -> None:
     async with web(dsn) as http:
         content = json.dumps({"task_type": "mail"} | body)
@@ -161,7 +155,6 @@ async def test_what_breaks_a_rule_is_refused_with_the_field(dsn: str, body: dict
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"null", b"\xff\xfe", b'{"task_type": NaN}', b"[" * 100_000])
-@on_loop
 async def test_body_that_is_no_object_is_refused(dsn: str, content: bytes) -> None:
     async with web(dsn) as http:
         answer = await http.post(f"{API}/tasks", content=content, headers={"content-type": "application/json"})
@@ -170,7 +163,6 @@ async def test_body_that_is_no_object_is_refused(dsn: str, content: bytes) -> No
 
 
 @pytest.mark.parametrize("path", ["/tasks", "/groups", "/tasks/bulk", "/dead/retry"])
-@on_loop
 async def test_body_with_a_key_twice_is_refused(dsn: str, path: str) -> None:
     content = b'{"task_type": "mail", "payload": {"a": [{"n": 1, "n": 2}]}}'
     async with web(dsn) as http:
@@ -179,7 +171,6 @@ async def test_body_with_a_key_twice_is_refused(dsn: str, path: str) -> None:
         assert await listed(http) == []
 
 
-@on_loop
 async def test_payload_that_the_table_refuses_is_not_quoted(dsn: str) -> None:
     async with web(dsn) as http:
         said = refusal(await http.post(f"{API}/tasks", json={"task_type": "mail", "payload": "secret-word"}))
@@ -192,7 +183,6 @@ async def test_payload_that_the_table_refuses_is_not_quoted(dsn: str) -> None:
         assert "payload" in said
 
 
-@on_loop
 async def test_group_is_made_with_its_steps(dsn: str) -> None:
     async with web(dsn) as http:
         answer = await http.post(f"{API}/groups", json=examples.GROUP)
@@ -212,7 +202,6 @@ async def test_group_is_made_with_its_steps(dsn: str) -> None:
 # Read.
 
 
-@on_loop
 async def test_task_is_told_with_its_schedule_and_next_runs(dsn: str) -> None:
     async with web(dsn) as http:
         made = await create(http, cron="0 8 * * 1", timezone="Europe/Berlin")
@@ -222,7 +211,6 @@ async def test_task_is_told_with_its_schedule_and_next_runs(dsn: str) -> None:
     assert (told["is_running"], told["last_execution"], told["executions"]) == (False, None, [])
 
 
-@on_loop
 async def test_running_task_says_so(dsn: str) -> None:
     with database(dsn) as connection:
         task_id = insert_task(connection)
@@ -232,7 +220,6 @@ async def test_running_task_says_so(dsn: str) -> None:
 
 
 @pytest.mark.parametrize("id", ["1", "-1", str(2**70)])
-@on_loop
 async def test_task_that_does_not_exist_is_404_everywhere(dsn: str, id: str) -> None:
     async with web(dsn) as http:
         for path in ("", "/tree", "/executions", "/logs", "/missed-ticks"):
@@ -247,7 +234,6 @@ async def test_task_that_does_not_exist_is_404_everywhere(dsn: str, id: str) -> 
 # Edited and deleted.
 
 
-@on_loop
 async def test_edit_changes_what_it_says_and_null_empties(dsn: str) -> None:
     async with web(dsn) as http:
         made = await create(http, name="old", tags=["a"], tenant_id="t")
@@ -274,7 +260,6 @@ async def test_edit_changes_what_it_says_and_null_empties(dsn: str) -> None:
         ({"status": "dead"}, 422),
     ],
 )
-@on_loop
 async def test_edit_that_breaks_a_rule_changes_nothing(dsn: str, body: dict[str, Any], status: int) -> None:
     async with web(dsn) as http:
         made = await create(http)
@@ -283,14 +268,12 @@ async def test_edit_that_breaks_a_rule_changes_nothing(dsn: str, body: dict[str,
     assert audit(dsn) == ["task.create"]
 
 
-@on_loop
 async def test_schedule_is_given_no_time_of_its_own(dsn: str) -> None:
     async with web(dsn) as http:
         made = await create(http, cron="0 8 * * 1")
         refusal(await http.patch(f"{API}/tasks/{made['id']}", json={"delay": 5}), 409)
 
 
-@on_loop
 async def test_deleted_task_is_gone_and_a_running_one_stays(dsn: str) -> None:
     async with web(dsn) as http:
         made = await create(http)
@@ -332,7 +315,6 @@ async def test_deleted_task_is_gone_and_a_running_one_stays(dsn: str) -> None:
     ],
     ids=str,
 )
-@on_loop
 async def test_filter_finds_the_one_that_fits(dsn: str, query: dict[str, Any]) -> None:
     with database(dsn) as connection:
         insert_task(connection, "plain", payload='{"to": "bob@example.com"}')
@@ -357,7 +339,6 @@ async def test_filter_finds_the_one_that_fits(dsn: str, query: dict[str, Any]) -
         assert await listed(http, **query) == [wanted]
 
 
-@on_loop
 async def test_filters_by_how_a_task_stands_find_it(dsn: str) -> None:
     with database(dsn) as connection:
         pending, running, dead, done = (insert_task(connection) for _ in range(4))
@@ -380,7 +361,6 @@ async def test_filters_by_how_a_task_stands_find_it(dsn: str) -> None:
         assert await listed(http, started_after="2020-01-01T00:00:00Z") == [running]
 
 
-@on_loop
 async def test_pages_follow_one_another_without_gap_while_tasks_come(dsn: str) -> None:
     with database(dsn) as connection:
         ids = [insert_task(connection) for _ in range(7)]
@@ -391,7 +371,6 @@ async def test_pages_follow_one_another_without_gap_while_tasks_come(dsn: str) -
     assert [item["id"] for item in first["items"]] + rest == ids[::-1]
 
 
-@on_loop
 async def test_rare_task_is_found_by_pages_that_each_look_at_so_many_rows(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -433,7 +412,6 @@ async def test_rare_task_is_found_by_pages_that_each_look_at_so_many_rows(
     ],
     ids=str,
 )
-@on_loop
 async def test_query_that_breaks_a_rule_is_refused(dsn: str, query: dict[str, Any]) -> None:
     async with web(dsn) as http:
         refusal(await http.get(f"{API}/tasks", params=query))
@@ -442,7 +420,6 @@ async def test_query_that_breaks_a_rule_is_refused(dsn: str, query: dict[str, An
 # Hidden.
 
 
-@on_loop
 async def test_viewers_neither_see_hidden_payloads_nor_search_them(dsn: str) -> None:
     with database(dsn) as connection:
         task_id = insert_task(connection, payload='{"password": "hunter2"}', metadata='{"m": "hunter2"}')

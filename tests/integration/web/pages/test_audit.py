@@ -9,7 +9,6 @@ import pytest
 
 from pgsched.db.audit_commands import SCAN
 from pgsched.web.pages.audit import PER_PAGE, Difference, differences
-from tests.support.engine import on_loop
 from tests.support.pages import Page
 from tests.support.tables import database, insert_task
 from tests.support.web_face import OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
@@ -37,7 +36,6 @@ def rows_of(page: Page) -> list[str]:
     return [e.text for e in page.all("tr") if "data-row" in e.attributes]
 
 
-@on_loop
 async def test_change_is_shown_with_who_when_what_and_what_differs(dsn: str) -> None:
     with database(dsn) as connection:
         made = insert_task(connection)
@@ -96,7 +94,6 @@ FILTERS = [
 
 
 @pytest.mark.parametrize(("asked", "wanted"), FILTERS)
-@on_loop
 async def test_page_and_api_have_the_same_filters(dsn: str, asked: dict[str, str], wanted: list[int]) -> None:
     ids = [
         note(dsn, task_id=7),
@@ -114,7 +111,6 @@ async def test_page_and_api_have_the_same_filters(dsn: str, asked: dict[str, str
         assert {name: fields[name] for name in asked} == asked
 
 
-@on_loop
 async def test_pages_go_through_all_of_it_once(dsn: str) -> None:
     ids = [note(dsn, task_id=number + 1, actor="ann" if number % 2 else "bob") for number in range(PER_PAGE * 2 + 20)]
     seen: list[int] = []
@@ -131,7 +127,6 @@ async def test_pages_go_through_all_of_it_once(dsn: str) -> None:
     assert sizes[0] == PER_PAGE
 
 
-@on_loop
 async def test_page_that_has_looked_far_enough_says_so(dsn: str) -> None:
     wanted = note(dsn, actor="ann")
     with database(dsn) as connection:
@@ -159,7 +154,6 @@ async def test_page_that_has_looked_far_enough_says_so(dsn: str) -> None:
         ("actor=a%00b", "actor must be text without the character"),
     ],
 )
-@on_loop
 async def test_filter_that_makes_no_sense_is_told(dsn: str, query: str, rule: str) -> None:
     async with web(dsn) as client:
         answer = await client.get(f"/audit?{query}")
@@ -168,7 +162,6 @@ async def test_filter_that_makes_no_sense_is_told(dsn: str, query: str, rule: st
         assert rule in page.text
 
 
-@on_loop
 async def test_it_is_for_operators_and_linked_for_them(dsn: str) -> None:
     with database(dsn) as connection:
         made = insert_task(connection)

@@ -8,7 +8,6 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.support.engine import on_loop
 from tests.support.pages import Page, form_of
 from tests.support.tables import database, insert_task, set_completed, set_dead, set_running, task_row
 from tests.support.web_face import web
@@ -26,7 +25,6 @@ def audit(connection: Connection) -> list[tuple[str, int | None]]:
     ("verb", "column", "expected"),
     [("cancel", "status", "cancelled"), ("disable", "enabled", False), ("enable", "enabled", True)],
 )
-@on_loop
 async def test_button_of_a_waiting_task_does_what_it_says(dsn: str, verb: str, column: str, expected: Any) -> None:
     with database(dsn) as connection:
         made = insert_task(connection, enabled=verb != "enable")
@@ -39,7 +37,6 @@ async def test_button_of_a_waiting_task_does_what_it_says(dsn: str, verb: str, c
         assert any(str(made) in e.text for e in shown.all("p") if e.attributes.get("class") == "notice")
 
 
-@on_loop
 async def test_retry_gives_a_dead_task_its_attempts_again(dsn: str) -> None:
     with database(dsn) as connection:
         made = insert_task(connection)
@@ -50,7 +47,6 @@ async def test_retry_gives_a_dead_task_its_attempts_again(dsn: str) -> None:
         assert audit(connection) == [("task.retry", made)]
 
 
-@on_loop
 async def test_run_now_of_a_completed_task_leads_to_its_copy(dsn: str) -> None:
     with database(dsn) as connection:
         made = insert_task(connection)
@@ -61,7 +57,6 @@ async def test_run_now_of_a_completed_task_leads_to_its_copy(dsn: str) -> None:
         assert task_row(connection, made + 1)["status"] == "pending"
 
 
-@on_loop
 async def test_delete_takes_the_row_away(dsn: str) -> None:
     with database(dsn) as connection:
         made = insert_task(connection)
@@ -72,7 +67,6 @@ async def test_delete_takes_the_row_away(dsn: str) -> None:
         assert audit(connection) == [("task.delete", made)]
 
 
-@on_loop
 async def test_refused_change_leaves_no_entry(dsn: str) -> None:
     with database(dsn) as connection:
         made = insert_task(connection)
@@ -84,7 +78,6 @@ async def test_refused_change_leaves_no_entry(dsn: str) -> None:
         assert audit(connection) == []
 
 
-@on_loop
 async def test_page_of_another_site_changes_nothing(dsn: str) -> None:
     with database(dsn) as connection:
         made = insert_task(connection)
@@ -94,7 +87,6 @@ async def test_page_of_another_site_changes_nothing(dsn: str) -> None:
         assert task_row(connection, made)["status"] == "pending"
 
 
-@on_loop
 async def test_edit_saved_as_it_is_shown_changes_nothing(dsn: str) -> None:
     with database(dsn) as connection:
         made = insert_task(
@@ -115,7 +107,6 @@ async def test_edit_saved_as_it_is_shown_changes_nothing(dsn: str) -> None:
         assert audit(connection) == []
 
 
-@on_loop
 async def test_edit_changes_what_was_changed_and_nothing_else(dsn: str) -> None:
     with database(dsn) as connection:
         made = insert_task(connection, cron_expression="0 8 * * *", task_name="old", jitter="90 seconds")
@@ -131,7 +122,6 @@ async def test_edit_changes_what_was_changed_and_nothing_else(dsn: str) -> None:
         assert audit(connection) == [("task.update", made)]
 
 
-@on_loop
 async def test_form_that_is_refused_keeps_what_was_typed_and_names_the_rule(dsn: str) -> None:
     with database(dsn) as connection:
         made = insert_task(connection, cron_expression="0 8 * * *")
@@ -155,7 +145,6 @@ async def test_form_that_is_refused_keeps_what_was_typed_and_names_the_rule(dsn:
         ({"at": "2031-01-31T12:00"}, "one_time"),
     ],
 )
-@on_loop
 async def test_form_creates_a_task(dsn: str, fields: dict[str, str], schedule_type: str) -> None:
     with database(dsn) as connection:
         async with web(dsn) as client:
@@ -168,7 +157,6 @@ async def test_form_creates_a_task(dsn: str, fields: dict[str, str], schedule_ty
         assert audit(connection) == [("task.create", row["id"])]
 
 
-@on_loop
 async def test_form_without_scripts_shows_the_next_runs(dsn: str) -> None:
     with database(dsn) as connection:
         async with web(dsn) as client:
@@ -178,7 +166,6 @@ async def test_form_without_scripts_shows_the_next_runs(dsn: str) -> None:
         assert connection.execute("select from pgsched.tasks").fetchall() == []
 
 
-@on_loop
 async def test_change_to_a_filter_asks_first_and_then_changes_all_that_fit(dsn: str) -> None:
     with database(dsn) as connection:
         wanted = [insert_task(connection, queue="mail") for _ in range(70)]
@@ -197,7 +184,6 @@ async def test_change_to_a_filter_asks_first_and_then_changes_all_that_fit(dsn: 
         assert audit(connection) == [("tasks.cancel", None)]
 
 
-@on_loop
 async def test_change_to_selected_tasks_leaves_the_others(dsn: str) -> None:
     with database(dsn) as connection:
         first, second, third = (insert_task(connection) for _ in range(3))
@@ -207,7 +193,6 @@ async def test_change_to_selected_tasks_leaves_the_others(dsn: str) -> None:
         assert [task_row(connection, one)["enabled"] for one in (first, second, third)] == [False, True, False]
 
 
-@on_loop
 async def test_change_to_many_needs_a_filter(dsn: str) -> None:
     with database(dsn) as connection:
         made = insert_task(connection)
@@ -217,7 +202,6 @@ async def test_change_to_many_needs_a_filter(dsn: str) -> None:
         assert task_row(connection, made)["status"] == "pending"
 
 
-@on_loop
 async def test_dead_letters_that_fit_are_retried_or_deleted_after_a_question(dsn: str) -> None:
     with database(dsn) as connection:
         mail, other, third = (insert_task(connection, queue=queue) for queue in ("mail", "other", "third"))
@@ -237,7 +221,6 @@ async def test_dead_letters_that_fit_are_retried_or_deleted_after_a_question(dsn
 
 
 @pytest.mark.parametrize("verb", ["retry", "purge"])
-@on_loop
 async def test_all_dead_letters_are_changed_only_after_a_question(dsn: str, verb: str) -> None:
     with database(dsn) as connection:
         for queue in ("mail", "other"):
@@ -253,7 +236,6 @@ async def test_all_dead_letters_are_changed_only_after_a_question(dsn: str, verb
     assert rows == []
 
 
-@on_loop
 async def test_dead_letters_are_deleted_by_age(dsn: str) -> None:
     with database(dsn) as connection:
         old, young = insert_task(connection), insert_task(connection)
@@ -273,7 +255,6 @@ async def test_dead_letters_are_deleted_by_age(dsn: str) -> None:
         assert audit(connection) == [("dead.purge", None)]
 
 
-@on_loop
 async def test_form_beyond_its_size_is_refused(dsn: str) -> None:
     async with web(dsn) as client:
         long = await client.post("/schedules/new", data={"task_type": "a", "payload": "x" * (5 * 1024 * 1024)})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from pgsched.web import create_app
-from tests.support.engine import on_loop
 from tests.support.hostile import fill
 from tests.support.pages import Page
 from tests.support.tables import database
@@ -39,7 +38,6 @@ def foreign(page: Page) -> list[str]:
 
 
 @pytest.mark.parametrize("text", CORPUS)
-@on_loop
 async def test_hostile_text_is_shown_as_text_on_every_page(dsn: str, text: str) -> None:
     with database(dsn) as connection:
         ids = fill(connection, text)
@@ -61,7 +59,6 @@ async def test_hostile_text_is_shown_as_text_on_every_page(dsn: str, text: str) 
 
 
 @pytest.mark.parametrize("text", CORPUS)
-@on_loop
 async def test_hostile_text_of_a_request_is_shown_as_text(dsn: str, text: str) -> None:
     names = (
         "queue",
@@ -93,7 +90,6 @@ async def test_hostile_text_of_a_request_is_shown_as_text(dsn: str, text: str) -
         assert "? tasks were changed." in answer.text
 
 
-@on_loop
 async def test_without_escaping_hostile_text_would_be_seen(dsn: str) -> None:
     """The negative control: the same look at pages that do not escape finds what became markup."""
     with database(dsn) as connection:

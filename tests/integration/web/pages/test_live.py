@@ -9,13 +9,11 @@ from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.web import WebSettings, create_app
 from pgsched.web.pages import live
 from pgsched.web.pages.live import Watch, changes
-from tests.support.engine import on_loop
 from tests.support.tables import database, insert_task
 from tests.support.waiting import wait_until_async
 from tests.support.web_face import PROTECTED, web
 
 
-@on_loop
 async def test_watcher_is_told_of_a_change_and_of_nothing_else() -> None:
     number, looks = 1, 0
 
@@ -39,7 +37,6 @@ async def test_watcher_is_told_of_a_change_and_of_nothing_else() -> None:
     assert watch._task is None
 
 
-@on_loop
 async def test_watch_goes_on_after_the_database_was_away() -> None:
     away, looks = True, 0
 
@@ -59,7 +56,6 @@ async def test_watch_goes_on_after_the_database_was_away() -> None:
     await watch.close()
 
 
-@on_loop
 async def test_stream_says_that_a_row_was_inserted_and_ends_with_the_app(dsn: str) -> None:
     app = create_app(dsn)
     state = app.state.web
@@ -80,7 +76,6 @@ async def test_stream_says_that_a_row_was_inserted_and_ends_with_the_app(dsn: st
         await state.close()
 
 
-@on_loop
 async def test_stream_is_for_those_who_may_look(dsn: str) -> None:
     async with web(dsn, PROTECTED) as client:
         answer = await client.get("/live")
@@ -88,7 +83,6 @@ async def test_stream_is_for_those_who_may_look(dsn: str) -> None:
     assert answer.headers["location"] == "/login"
 
 
-@on_loop
 async def test_stream_is_refused_when_too_many_watch(dsn: str) -> None:
     app = create_app(dsn, settings=WebSettings())
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from tests.support.engine import on_loop
 from tests.support.pages import Page, form_of
 from tests.support.tables import database, insert_task
 from tests.support.web_face import OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
@@ -36,7 +35,6 @@ async def shown_form(client: Any, name: str = NAME) -> dict[str, str]:
     return form_of(page) | {"queue": name}
 
 
-@on_loop
 async def test_queue_is_paused_and_resumed(dsn: str) -> None:
     async with web(dsn) as client:
         for verb, paused in (("pause", True), ("pause", True), ("resume", False)):
@@ -51,7 +49,6 @@ async def test_queue_is_paused_and_resumed(dsn: str) -> None:
     ]
 
 
-@on_loop
 async def test_how_long_finished_tasks_are_kept_is_set_by_the_form(dsn: str) -> None:
     async with web(dsn) as client:
         given = await shown_form(client)
@@ -78,7 +75,6 @@ async def test_how_long_finished_tasks_are_kept_is_set_by_the_form(dsn: str) -> 
     ]  # fmt: skip
 
 
-@on_loop
 async def test_everything_that_a_queue_may_be_told_is_set_by_one_form(dsn: str) -> None:
     async with web(dsn) as client:
         given = await shown_form(client) | {
@@ -104,7 +100,6 @@ async def test_everything_that_a_queue_may_be_told_is_set_by_one_form(dsn: str) 
         assert after == {"limits": limits, "ageing": "600 secs", "events": True}
 
 
-@on_loop
 async def test_form_saved_as_it_is_shown_changes_nothing(dsn: str) -> None:
     with database(dsn) as connection:
         connection.execute(
@@ -117,7 +112,6 @@ async def test_form_saved_as_it_is_shown_changes_nothing(dsn: str) -> None:
     assert (row_of(dsn), noted(dsn)) == (before, [])
 
 
-@on_loop
 async def test_field_that_is_changed_leaves_the_others(dsn: str) -> None:
     with database(dsn) as connection:
         connection.execute(
@@ -153,7 +147,6 @@ async def test_field_that_is_changed_leaves_the_others(dsn: str) -> None:
         ({"events": "maybe"}, "events must be yes or no, got 'maybe'"),
     ],
 )
-@on_loop
 async def test_bad_input_is_told_in_one_line_and_nothing_is_lost(dsn: str, wrong: dict[str, str], told: str) -> None:
     async with web(dsn) as client:
         # What is right beside it is not done either, and stays in the form.
@@ -170,7 +163,6 @@ async def test_bad_input_is_told_in_one_line_and_nothing_is_lost(dsn: str, wrong
 
 
 @pytest.mark.parametrize("name", ["", "x" * 101, "a\0b"])
-@on_loop
 async def test_queue_that_cannot_be_is_refused(dsn: str, name: str) -> None:
     async with web(dsn) as client:
         shown = await client.get(FORM, params={"queue": name})
@@ -180,7 +172,6 @@ async def test_queue_that_cannot_be_is_refused(dsn: str, name: str) -> None:
     assert noted(dsn) == []
 
 
-@on_loop
 async def test_viewer_sees_the_settings_and_no_form(dsn: str) -> None:
     with database(dsn) as connection:
         insert_task(connection, queue="mail")

@@ -12,7 +12,7 @@ from pgsched.ops.doctor.judges import OF_ANY_SCHEMA
 from pgsched.web import WebSettings
 from pgsched.web.headers import CONTENT_SECURITY_POLICY
 from pgsched.web.pages import overview as overview_page
-from tests.support.engine import engine, on_loop
+from tests.support.engine import engine
 from tests.support.pages import Page
 from tests.support.tables import add_worker, database, insert_task, set_completed, set_dead, set_running
 from tests.support.web_face import OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
@@ -71,7 +71,6 @@ def fill(dsn: str) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("path", LISTS + FOR_OPERATORS)
-@on_loop
 async def test_page_of_an_empty_database_is_shown(dsn: str, path: str) -> None:
     async with web(dsn) as client:
         answer = await client.get(path)
@@ -80,7 +79,6 @@ async def test_page_of_an_empty_database_is_shown(dsn: str, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", LISTS)
-@on_loop
 async def test_page_with_rows_keeps_the_rules(dsn: str, path: str) -> None:
     fill(dsn)
     async with web(dsn) as client:
@@ -90,7 +88,6 @@ async def test_page_with_rows_keeps_the_rules(dsn: str, path: str) -> None:
     assert answer.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
 
 
-@on_loop
 async def test_page_of_every_kind_of_task_keeps_the_rules(dsn: str) -> None:
     ids = fill(dsn)
     async with web(dsn) as client:
@@ -113,7 +110,6 @@ def test_rules_are_broken_by_a_page_that_breaks_them() -> None:
     assert "lang" in found
 
 
-@on_loop
 async def test_overview_names_what_is_wrong(dsn: str) -> None:
     ids = fill(dsn)
     with database(dsn) as connection:
@@ -129,7 +125,6 @@ async def test_overview_names_what_is_wrong(dsn: str) -> None:
     assert "1 queue paused." in text
 
 
-@on_loop
 async def test_doctor_says_what_is_wrong_what_to_do_and_what_was_looked_at(dsn: str) -> None:
     with database(dsn) as connection:
         connection.execute("drop index pgsched.tasks_due")
@@ -145,7 +140,6 @@ async def test_doctor_says_what_is_wrong_what_to_do_and_what_was_looked_at(dsn: 
     assert [one["check"] for one in said["checks"]] == list(NAMES)
 
 
-@on_loop
 async def test_overview_does_not_wait_for_a_slow_doctor(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overview_page, "PATIENCE", 0.0)
     async with web(dsn) as client:
@@ -153,14 +147,12 @@ async def test_overview_does_not_wait_for_a_slow_doctor(dsn: str, monkeypatch: p
     assert "The doctor has not finished its look yet." in text
 
 
-@on_loop
 async def test_overview_of_a_healthy_database_has_nothing_wrong(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(OF_ANY_SCHEMA, "durability", lambda facts: iter(()))  # the tests' server is not careful
     async with web(dsn) as client:
         assert "Wrong now Nothing." in Page((await client.get("/")).text).text
 
 
-@on_loop
 async def test_overview_counts_what_ended_in_the_hour(dsn: str) -> None:
     async with engine(dsn) as one:
         with database(dsn) as connection:
@@ -189,7 +181,6 @@ async def test_overview_counts_what_ended_in_the_hour(dsn: str) -> None:
         ("queue=nothing", set()),
     ],
 )
-@on_loop
 async def test_filter_finds_what_fits(dsn: str, query: str, expected: set[str]) -> None:
     ids = fill(dsn)
     async with web(dsn) as client:
@@ -199,7 +190,6 @@ async def test_filter_finds_what_fits(dsn: str, query: str, expected: set[str]) 
     assert found == {ids[name] for name in expected}
 
 
-@on_loop
 async def test_pages_of_tasks_follow_each_other_without_gap_or_repeat(dsn: str) -> None:
     with database(dsn) as connection:
         made = [insert_task(connection) for _ in range(120)]
@@ -213,7 +203,6 @@ async def test_pages_of_tasks_follow_each_other_without_gap_or_repeat(dsn: str) 
     assert seen == sorted(made, reverse=True)
 
 
-@on_loop
 async def test_pages_of_dead_letters_and_executions_follow_each_other(dsn: str) -> None:
     with database(dsn) as connection:
         made = [insert_task(connection) for _ in range(60)]
@@ -249,7 +238,6 @@ async def test_pages_of_dead_letters_and_executions_follow_each_other(dsn: str) 
         ("/dead?died=yesterday&before=1", "died must be a time"),
     ],
 )
-@on_loop
 async def test_filter_that_makes_no_sense_is_refused_with_its_rule(dsn: str, path: str, message: str) -> None:
     async with web(dsn) as client:
         answer = await client.get(path)
@@ -257,7 +245,6 @@ async def test_filter_that_makes_no_sense_is_refused_with_its_rule(dsn: str, pat
     assert message in Page(answer.text).text
 
 
-@on_loop
 async def test_quick_search_of_a_number_leads_to_the_task(dsn: str) -> None:
     async with web(dsn) as client:
         number = await client.get("/tasks?q=17")
@@ -266,14 +253,12 @@ async def test_quick_search_of_a_number_leads_to_the_task(dsn: str) -> None:
     assert text.headers["location"] == "/tasks?search=a+b"
 
 
-@on_loop
 async def test_unknown_task_is_not_found(dsn: str) -> None:
     async with web(dsn) as client:
         answers = [await client.get(path) for path in ("/tasks/77", f"/tasks/{10**30}", "/workflows/77")]
     assert [answer.status_code for answer in answers] == [404, 404, 404]
 
 
-@on_loop
 async def test_task_shows_attempts_traceback_log_and_insert(dsn: str) -> None:
     ids = fill(dsn)
     async with web(dsn) as client:
@@ -285,7 +270,6 @@ async def test_task_shows_attempts_traceback_log_and_insert(dsn: str) -> None:
     assert any("timeline" in one.attributes.get("class", "") for one in page.all("svg"))
 
 
-@on_loop
 async def test_insert_of_a_task_makes_one_like_it(dsn: str) -> None:
     with database(dsn) as connection:
         payload = {"text": 'it\'s \\ a "quote"\n$$', "n": [1, None, True]}
@@ -302,7 +286,6 @@ async def test_insert_of_a_task_makes_one_like_it(dsn: str) -> None:
     assert rows[0] == rows[1]
 
 
-@on_loop
 async def test_preview_marks_a_change_of_the_clocks(dsn: str) -> None:
     query = "cron=30+2+*+*+*&timezone=Europe/Berlin&start=2030-03-30T12:00Z"
     async with web(dsn) as client:
@@ -315,7 +298,6 @@ async def test_preview_marks_a_change_of_the_clocks(dsn: str) -> None:
 
 
 @pytest.mark.parametrize("path", LISTS)
-@on_loop
 async def test_viewer_gets_no_buttons_that_change_something(dsn: str, path: str) -> None:
     ids = fill(dsn)
     async with web(dsn, PROTECTED, token=VIEWER_TOKEN) as client:
@@ -344,7 +326,6 @@ async def test_viewer_gets_no_buttons_that_change_something(dsn: str, path: str)
         "/calendars/delete",
     ],
 )
-@on_loop
 async def test_viewer_may_not_post(dsn: str, path: str) -> None:
     with database(dsn) as connection:
         insert_task(connection)
@@ -358,7 +339,6 @@ async def test_viewer_may_not_post(dsn: str, path: str) -> None:
         assert connection.execute("select * from pgsched.queues").fetchall() == []
 
 
-@on_loop
 async def test_hidden_payloads_are_not_shown_to_viewers(dsn: str) -> None:
     settings = WebSettings(viewer_token=VIEWER_TOKEN, operator_token=OPERATOR_TOKEN, hide_payloads=True)
     secret = "s3cret"
@@ -393,7 +373,6 @@ async def test_hidden_payloads_are_not_shown_to_viewers(dsn: str) -> None:
         assert secret in (await client.get(f"/tasks/{made}")).text
 
 
-@on_loop
 async def test_pages_below_a_prefix_lead_to_pages_below_it(dsn: str) -> None:
     fill(dsn)
     async with web(dsn, WebSettings(path_prefix="/jobs")) as client:
@@ -404,7 +383,6 @@ async def test_pages_below_a_prefix_lead_to_pages_below_it(dsn: str) -> None:
             assert [one for one in paths if not one.startswith(("/jobs/", "#"))] == []
 
 
-@on_loop
 async def test_files_of_the_pages_are_served(dsn: str) -> None:
     async with web(dsn) as client:
         page = Page((await client.get("/")).text)
@@ -417,7 +395,6 @@ async def test_files_of_the_pages_are_served(dsn: str) -> None:
     assert [answer.status_code for answer in answers] == [200] * len(files)
 
 
-@on_loop
 async def test_run_that_a_change_of_the_clocks_touches_is_marked(dsn: str) -> None:
     schedule = {"cron_expression": "30 2 * * *", "timezone": "Europe/Berlin"}
     with database(dsn) as connection:
@@ -448,7 +425,6 @@ async def test_run_that_a_change_of_the_clocks_touches_is_marked(dsn: str) -> No
         ({"depends_on": "999"}, False),
     ],
 )
-@on_loop
 async def test_tasks_are_found_by_times_and_keys_too(dsn: str, asked: dict[str, str], fits: bool) -> None:
     with database(dsn) as connection:
         made = insert_task(
@@ -466,7 +442,6 @@ async def test_tasks_are_found_by_times_and_keys_too(dsn: str, asked: dict[str, 
         assert (wrong.status_code, "due_after must be a time as 2030-01-31T12:00" in wrong.text) == (422, True)
 
 
-@on_loop
 async def test_overview_tells_what_ended_in_each_queue(dsn: str) -> None:
     fill(dsn)
     async with web(dsn) as client:
