@@ -22,10 +22,11 @@ from prometheus_client.registry import Collector
 from pgsched.domain.errors import ConfigError
 from pgsched.observability.label_sets import LINGER_SECONDS
 from pgsched.ops.doctor.catalogue import NAMES
-from pgsched.worker import control_server
+from pgsched.worker import control_server, table_gauges
 from pgsched.worker.control_server import HttpServer
 from pgsched.worker.merged_metrics import Child, ControlServer
 from pgsched.worker.table_gauges import FRESH_SECONDS, STALE_SECONDS
+from tests.support.clock import Clock
 from tests.support.engine import Engine, engine, expire_leases, handlers, make_due, nothing, running_worker
 from tests.support.processes import PgschedRunner
 from tests.support.tables import add_worker, database, insert_task, set_dead, set_running
@@ -94,6 +95,14 @@ def samples(text: str) -> Samples:
             values = tuple(value for _, value in sorted(sample.labels.items()))
             found.setdefault(sample.name, {})[values] = sample.value
     return found
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of the table's counts."""
+    clock = Clock()
+    monkeypatch.setattr(table_gauges, "monotonic", clock)
+    return clock
 
 
 async def count(one: Engine) -> bool:
@@ -225,33 +234,29 @@ async def test_a_scrape_reads_the_cache_and_not_the_table(dsn: str) -> None:
             assert scrape(one).get("pgsched_tasks", {}) == {}
 
 
-async def test_a_queue_that_is_empty_again_is_shown_with_0_for_an_hour(dsn: str) -> None:
+async def test_a_queue_that_is_empty_again_is_shown_with_0_for_an_hour(dsn: str, clock: Clock) -> None:
     with database(dsn) as db:
         insert_task(db)
         async with engine(dsn) as one:
             await count(one)
             await one.work()
-            gauges = one.worker._gauges
-            assert gauges is not None
-            gauges._renew_after = 0.0
+            clock.now += FRESH_SECONDS
             assert await count(one)
             found = scrape(one)
             assert found["pgsched_tasks"] == {("default", "pending"): 0}
             assert found["pgsched_queue_due"] == found["pgsched_queue_oldest_due_seconds"] == {("default",): 0}
-            gauges._renew_after = 0.0
-            gauges._seen = {names: at - LINGER_SECONDS for names, at in gauges._seen.items()}
+            clock.now += LINGER_SECONDS
+            scrape(one)  # counts are only renewed for somebody who scrapes
             assert await count(one)
             assert "pgsched_tasks" not in scrape(one)
 
 
-async def test_counts_that_could_not_be_renewed_for_long_are_not_shown(dsn: str) -> None:
+async def test_counts_that_could_not_be_renewed_for_long_are_not_shown(dsn: str, clock: Clock) -> None:
     async with engine(dsn) as one:
         assert "pgsched_workers" not in scrape(one), "nothing was read yet"
         await count(one)
-        gauges = one.worker._gauges
-        assert gauges is not None
         assert scrape(one)["pgsched_workers"] == {(): 0}
-        gauges._renew_after -= FRESH_SECONDS + STALE_SECONDS + 1
+        clock.now += FRESH_SECONDS + STALE_SECONDS + 1
         found = scrape(one)
         assert "pgsched_workers" not in found
         assert found["pgsched_slots"], "of itself it can tell"
