@@ -13,23 +13,23 @@ from starlette.staticfiles import StaticFiles
 from pgsched.client.async_client import AsyncClient
 from pgsched.db.audit_commands import list_entries
 from pgsched.domain.errors import PgschedError
-from pgsched.web.access import Viewer, viewer
-from pgsched.web.announcements import Announcements
 from pgsched.web.api import router as api_router
 from pgsched.web.api.bodies import check_keys
-from pgsched.web.cache import Cached
-from pgsched.web.guard import Guard
+from pgsched.web.auth.access import Viewer, viewer
+from pgsched.web.auth.guard import Guard
+from pgsched.web.auth.login import router as login_router
+from pgsched.web.auth.throttle import Throttle
+from pgsched.web.dashboard import router as pages_router
 from pgsched.web.headers import Headers
-from pgsched.web.login import router as login_router
 from pgsched.web.metrics import router as metrics_router
-from pgsched.web.pages import router as pages_router
 from pgsched.web.paths import Root
 from pgsched.web.problems import Catcher, register_problems
 from pgsched.web.rendering import FOLDER, make_templates, program
+from pgsched.web.services.cache import Cached
+from pgsched.web.services.event_hub import EventHub
+from pgsched.web.services.table_gauges import TableGauges
 from pgsched.web.settings import WebSettings
 from pgsched.web.state import WebState
-from pgsched.web.table_gauges import TableGauges
-from pgsched.web.throttle import Throttle
 
 API = "/api/v1"
 DIAGNOSIS_SECONDS = 15.0
@@ -57,7 +57,7 @@ def create_app(
         dsn=dsn,
         client=client,
         settings=known,
-        announcements=Announcements(client.database),
+        events=EventHub(client.database),
         stats=Cached(client.stats, seconds=STATS_SECONDS),
         diagnosis=Cached(client.doctor, seconds=DIAGNOSIS_SECONDS),
         templates=make_templates(),

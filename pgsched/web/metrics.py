@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
-from pgsched.web.access import Actor, scraper
+from pgsched.web.auth.access import Actor, scraper
 from pgsched.web.state import state_of
 
 router = APIRouter(include_in_schema=False)

@@ -29,7 +29,7 @@ from pgsched.domain.errors import (
     shown,
 )
 from pgsched.observability.logs import get_logger
-from pgsched.web.access import AccessDenied
+from pgsched.web.auth.access import AccessDenied
 from pgsched.web.paths import href, route_path
 from pgsched.web.rendering import page
 

@@ -11,10 +11,10 @@ from fastapi import Request
 from starlette.responses import Response
 from starlette.templating import Jinja2Templates
 
-from pgsched.web.charts import meter
 from pgsched.web.formats import FILTERS
 from pgsched.web.paths import href
 from pgsched.web.state import state_of
+from pgsched.web.svg.charts import meter
 
 FOLDER = Path(__file__).parent
 

@@ -12,11 +12,11 @@ from starlette.templating import Jinja2Templates
 from pgsched.client.async_client import AsyncClient
 from pgsched.domain.records import Stats
 from pgsched.ops.doctor.findings import Diagnosis
-from pgsched.web.announcements import Announcements
-from pgsched.web.cache import Cached
+from pgsched.web.auth.throttle import Throttle
+from pgsched.web.services.cache import Cached
+from pgsched.web.services.event_hub import EventHub
+from pgsched.web.services.table_gauges import TableGauges
 from pgsched.web.settings import WebSettings
-from pgsched.web.table_gauges import TableGauges
-from pgsched.web.throttle import Throttle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class WebState:
     diagnosis: Cached[Diagnosis]
     """What the doctor finds."""
     templates: Jinja2Templates
-    announcements: Announcements
+    events: EventHub
     """What happens to tasks, as workers tell it."""
     table_gauges: TableGauges
     throttle: Throttle = field(default_factory=Throttle)
@@ -44,7 +44,7 @@ class WebState:
     async def close(self) -> None:
         """End what was begun for requests and close the connections."""
         self.stopping.set()
-        await self.announcements.close()
+        await self.events.close()
         await self.stats.close()
         await self.diagnosis.close()
         await self.table_gauges.close()

@@ -81,7 +81,7 @@ RETURNED = (
 )
 """What the clients' methods take and return."""
 
-TAKEN = {"pgsched.web": ("pgsched.web.throttle:Throttle",)}
+TAKEN = {"pgsched.web": ("pgsched.web.auth.throttle:Throttle",)}
 """What functions of a module take beside what it exports."""
 
 MADE_BY_PGSCHED = ("TaskHandle", "Context", "Event", *(place.split(":")[1] for place in RETURNED))

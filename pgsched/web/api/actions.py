@@ -11,13 +11,13 @@ from starlette.responses import Response
 from pgsched.db.task_commands import ACTIONS, MAX_CHANGED
 from pgsched.domain.records import to_json_able
 from pgsched.domain.task_filters import SECRETS, TaskFilters
-from pgsched.web.access import Operator
 from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, reply
 from pgsched.web.api.shapes import ChangedShape, TaskShape
 from pgsched.web.api.task_query import BulkFilter, filters_of
 from pgsched.web.api.tasks import TaskId
-from pgsched.web.audit import audited
+from pgsched.web.auth.access import Operator
+from pgsched.web.services.audit import audited
 
 router = APIRouter(tags=["tasks"])
 

@@ -9,10 +9,10 @@ from starlette.responses import Response
 
 from pgsched.db.audit_commands import list_entries
 from pgsched.domain import records
-from pgsched.web.access import Operator
 from pgsched.web.api.cursors import read_cursor, write_cursor
 from pgsched.web.api.documented import answers, reply
 from pgsched.web.api.shapes import page_of, shape_of
+from pgsched.web.auth.access import Operator
 from pgsched.web.state import state_of
 
 router = APIRouter(tags=["audit"])

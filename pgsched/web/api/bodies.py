@@ -14,7 +14,7 @@ from pgsched.domain.interval import Interval
 from pgsched.domain.json_text import KeyTwice, unique_keys
 from pgsched.domain.validation import RULES, WORDS, refused, whole
 from pgsched.web.api.values import Duration, Moment
-from pgsched.web.guard import SAFE_METHODS
+from pgsched.web.auth.guard import SAFE_METHODS
 
 SHORT: Final = {rule.parameter: name for name, rule in RULES.items() if rule.parameter not in (name, "run_at")} | {
     "scheduled_for": "at"

@@ -9,12 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, StrictStr
 from starlette.responses import Response
 
 from pgsched.domain.scheduling.calendars import MAX_DAYS
-from pgsched.web import calendars
-from pgsched.web.access import Operator, Viewer
 from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, empty_answer, reply
 from pgsched.web.api.shapes import CalendarShape
-from pgsched.web.audit import audited
+from pgsched.web.auth.access import Operator, Viewer
+from pgsched.web.services import calendars
+from pgsched.web.services.audit import audited
 from pgsched.web.state import state_of
 
 router = APIRouter(tags=["calendars"])

@@ -9,13 +9,13 @@ from fastapi import APIRouter, Body, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 from starlette.responses import Response
 
-from pgsched.web.access import Operator, Viewer
 from pgsched.web.api import examples
 from pgsched.web.api.cursors import read_cursor, write_cursor
 from pgsched.web.api.documented import answers, reply
 from pgsched.web.api.shapes import NumberShape, TaskPage
 from pgsched.web.api.values import ALL, Age
-from pgsched.web.audit import audited
+from pgsched.web.auth.access import Operator, Viewer
+from pgsched.web.services.audit import audited
 from pgsched.web.state import state_of
 
 router = APIRouter(tags=["dead letters"])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from pgsched.web.access import Viewer
 from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, reply
 from pgsched.web.api.shapes import DiagnosisShape
+from pgsched.web.auth.access import Viewer
 from pgsched.web.state import state_of
 
 router = APIRouter(tags=["workers"])

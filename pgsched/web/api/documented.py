@@ -9,9 +9,9 @@ from fastapi import Request
 from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
-from pgsched.web.access import Actor, shows_payloads
 from pgsched.web.api.shapes import ProblemShape
-from pgsched.web.hiding import hidden
+from pgsched.web.auth.access import Actor, shows_payloads
+from pgsched.web.auth.hiding import hidden
 
 _PROBLEM = {"application/problem+json": {"schema": ProblemShape.model_json_schema()}}
 _PROBLEMS: Mapping[int, str] = {

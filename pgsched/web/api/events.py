@@ -12,10 +12,10 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from pgsched.domain.validation import one_of
-from pgsched.web.access import Viewer, shows_payloads
-from pgsched.web.announcements import LISTENING, Event, Subscription
+from pgsched.web.auth.access import Viewer, shows_payloads
+from pgsched.web.services.event_hub import LISTENING, Event, Subscription
 from pgsched.web.api.documented import Responses, empty_answer
-from pgsched.web.hiding import hidden
+from pgsched.web.auth.hiding import hidden
 from pgsched.web.state import WebState, state_of
 
 router = APIRouter(tags=["events"])
@@ -68,7 +68,7 @@ async def follow_events(
 
 
 async def _stream(state: WebState, wanted: dict[str, set[str]], with_errors: bool) -> AsyncIterator[str]:
-    async with state.announcements.subscribe() as subscription:
+    async with state.events.subscribe() as subscription:
         following = asyncio.create_task(_until_stopping(state, subscription))
         try:
             while True:

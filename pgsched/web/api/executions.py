@@ -13,13 +13,13 @@ from starlette.responses import Response
 from pgsched.db.commands import MAX_LIMIT
 from pgsched.db.page_commands import EXECUTION_STATUSES
 from pgsched.domain.validation import interval_of, refused, whole
-from pgsched.web.access import Viewer
+from pgsched.web.auth.access import Viewer
 from pgsched.web.api import examples
 from pgsched.web.api.cursors import read_cursor, write_cursor
 from pgsched.web.api.documented import answers, reply
 from pgsched.web.api.shapes import ExecutionPage, LogEntryShape, MissedTicksShape
 from pgsched.web.api.tasks import TaskId
-from pgsched.web.attempts import find_attempts
+from pgsched.web.services.execution_search import find_attempts
 from pgsched.web.state import state_of
 
 router = APIRouter(tags=["executions"])

@@ -11,12 +11,12 @@ from starlette.responses import Response
 from pgsched.domain.errors import Described
 from pgsched.domain.records import QueueSettings
 from pgsched.domain.validation import refused
-from pgsched.web.access import Actor, Operator, Viewer
+from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, reply
 from pgsched.web.api.shapes import QueueSettingsShape, QueueShape
 from pgsched.web.api.values import Age, Count, Duration
-from pgsched.web.audit import Change, audited, note_settings
+from pgsched.web.services.audit import Change, audited, note_settings
 from pgsched.web.state import state_of
 
 router = APIRouter(tags=["queues"])

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from pgsched.domain.records import to_json_able
 from pgsched.domain.scheduling.preview import explain, schedule_of, ticks_of
 from pgsched.domain.validation import whole
-from pgsched.web.access import Viewer
+from pgsched.web.auth.access import Viewer
 from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, reply
 from pgsched.web.api.shapes import PreviewShape

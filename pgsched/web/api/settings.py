@@ -8,12 +8,12 @@ from fastapi import APIRouter, Body, Request
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 from starlette.responses import Response
 
-from pgsched.web.access import Operator, Viewer
 from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, reply
 from pgsched.web.api.shapes import PrunedShape, SettingsShape
 from pgsched.web.api.values import Age, Count
-from pgsched.web.audit import audited
+from pgsched.web.auth.access import Operator, Viewer
+from pgsched.web.services.audit import audited
 from pgsched.web.state import state_of
 
 router = APIRouter(tags=["settings"])

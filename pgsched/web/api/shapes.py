@@ -13,7 +13,7 @@ from pgsched.domain import records
 from pgsched.domain.interval import Interval
 from pgsched.domain.scheduling.calendars import Calendar
 from pgsched.domain.silence import Alert
-from pgsched.web.hiding import SECRET
+from pgsched.web.auth.hiding import SECRET
 
 _PLAIN: dict[Any, Any] = {Interval: str}
 """What stands for a type in JSON; records are added as they are made."""

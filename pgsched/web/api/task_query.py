@@ -8,8 +8,8 @@ from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
 from pgsched.domain.task_filters import SECRETS, TaskFilters
-from pgsched.web.access import AccessDenied, Actor, shows_payloads
 from pgsched.web.api.values import Moment
+from pgsched.web.auth.access import AccessDenied, Actor, shows_payloads
 
 _MANY = "Several: one of them fits."
 

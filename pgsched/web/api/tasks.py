@@ -12,15 +12,15 @@ from pgsched.domain.errors import Described
 from pgsched.domain.records import Task
 from pgsched.domain.scheduled import OnConflict
 from pgsched.domain.validation import refused
-from pgsched.web.access import Operator, Viewer
+from pgsched.web.auth.access import Operator, Viewer
 from pgsched.web.api import examples
 from pgsched.web.api.bodies import NewGroup, NewTask, TaskEdit, options_of
 from pgsched.web.api.cursors import read_cursor, write_cursor
 from pgsched.web.api.documented import answers, empty_answer, reply
 from pgsched.web.api.shapes import NodeShape, TaskPage, TaskShape, TaskStatusShape
 from pgsched.web.api.task_query import TaskQuery, filters_of
-from pgsched.web.audit import Change, audited, differences
-from pgsched.web.finding import find_stretch
+from pgsched.web.services.audit import Change, audited, differences
+from pgsched.web.services.task_search import find_stretch
 from pgsched.web.paths import href
 from pgsched.web.state import state_of
 

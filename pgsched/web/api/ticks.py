@@ -8,13 +8,13 @@ from fastapi import APIRouter, Body, Request
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 from starlette.responses import Response
 
-from pgsched.web.access import Operator
 from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, reply
 from pgsched.web.api.shapes import BackfillShape, TaskShape
 from pgsched.web.api.tasks import TaskId
 from pgsched.web.api.values import Moment
-from pgsched.web.audit import audited
+from pgsched.web.auth.access import Operator
+from pgsched.web.services.audit import audited
 
 router = APIRouter(tags=["schedules"])
 

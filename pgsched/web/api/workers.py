@@ -6,10 +6,10 @@ from fastapi import APIRouter, Request
 from pydantic import RootModel
 from starlette.responses import Response
 
-from pgsched.web.access import Viewer
 from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, reply
 from pgsched.web.api.shapes import StatsShape, WorkerShape
+from pgsched.web.auth.access import Viewer
 from pgsched.web.state import state_of
 
 router = APIRouter(tags=["workers"])

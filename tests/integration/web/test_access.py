@@ -14,9 +14,9 @@ from starlette.routing import Mount
 
 from pgsched.domain.errors import InvalidTask
 from pgsched.web import WebSettings, create_app
-from pgsched.web.access import Operator, Viewer, shows_payloads
-from pgsched.web.audit import audited
-from pgsched.web.session import COOKIE
+from pgsched.web.auth.access import Operator, Viewer, shows_payloads
+from pgsched.web.auth.session import COOKIE
+from pgsched.web.services.audit import audited
 from tests.support.web_face import HOST, OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
 
 ORIGIN = {"Origin": HOST}

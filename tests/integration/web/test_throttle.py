@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from pgsched.web import create_app
-from pgsched.web.throttle import FREE, Throttle
+from pgsched.web.auth.throttle import FREE, Throttle
 from tests.support.clock import Clock
 from tests.support.web_face import HOST, OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
 

@@ -9,8 +9,8 @@ import pytest
 
 import pgsched.web
 from pgsched.domain.task_tree import TaskNode
-from pgsched.web.charts import Series, Span, meter, round_up, short, stacked_bars, timeline
-from pgsched.web.graphs import MAX_SHOWN, columns_of, draw, nodes_of
+from pgsched.web.svg.charts import Series, Span, meter, round_up, short, stacked_bars, timeline
+from pgsched.web.svg.graphs import MAX_SHOWN, columns_of, draw, nodes_of
 
 HOUR = [datetime(2030, 1, 1, 8, tzinfo=UTC) + timedelta(minutes=at) for at in range(60)]
 CSS = (Path(pgsched.web.__file__).parent / "static" / "app.css").read_text()

@@ -8,10 +8,10 @@ from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 
 from pgsched.domain.errors import DatabaseUnavailable, InvalidTask, PgschedError, TaskNotFound, TransitionRefused
-from pgsched.web.access import AccessDenied
-from pgsched.web.cache import Cached
-from pgsched.web.guard import check_same_site, is_own_origin
+from pgsched.web.auth.access import AccessDenied
+from pgsched.web.auth.guard import check_same_site, is_own_origin
 from pgsched.web.problems import problem_of
+from pgsched.web.services.cache import Cached
 
 
 @pytest.mark.parametrize(

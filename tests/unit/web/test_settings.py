@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from pgsched.domain.errors import ConfigError
-from pgsched.web.session import SECONDS, open_session, seal_session
+from pgsched.web.auth.session import SECONDS, open_session, seal_session
 from pgsched.web.settings import WebSettings, is_loopback
 
 A, B = "a" * 16, "b" * 16

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pgsched.web.throttle import (
+from pgsched.web.auth.throttle import (
     FORGOTTEN_AFTER,
     FREE,
     FREE_FROM_ALL,

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 
 from pgsched.web import WebSettings
-from pgsched.web.announcements import LISTENING, MAX_WAITING, Subscription
 from pgsched.web.server import serving
+from pgsched.web.services.event_hub import LISTENING, MAX_WAITING, Subscription
 from tests.support.tables import database, insert_task
 from tests.support.waiting import wait_until_async
 from tests.support.web_face import OPERATOR_TOKEN, VIEWER_TOKEN

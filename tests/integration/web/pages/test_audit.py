@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pgsched.db.audit_commands import SCAN
-from pgsched.web.pages.audit import PER_PAGE, Difference, differences
+from pgsched.web.dashboard.audit import PER_PAGE, Difference, differences
 from tests.support.pages import Page
 from tests.support.tables import database, insert_task
 from tests.support.web_face import OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web

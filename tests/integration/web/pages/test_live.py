@@ -7,8 +7,8 @@ import asyncio
 from pgsched.db import page_commands
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.web import WebSettings, create_app
-from pgsched.web.pages import live
-from pgsched.web.pages.live import Watch, changes
+from pgsched.web.dashboard import live
+from pgsched.web.dashboard.live import Watch, changes
 from tests.support.tables import database, insert_task
 from tests.support.waiting import wait_until_async
 from tests.support.web_face import PROTECTED, web

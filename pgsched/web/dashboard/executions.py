@@ -9,10 +9,10 @@ from starlette.responses import Response
 
 from pgsched.db.page_commands import EXECUTION_STATUSES
 from pgsched.domain.validation import one_of
-from pgsched.web.access import Viewer
-from pgsched.web.attempts import find_attempts
-from pgsched.web.pages.forms import moment, optional_number
-from pgsched.web.pages.shown import client_of, link, show
+from pgsched.web.auth.access import Viewer
+from pgsched.web.services.execution_search import find_attempts
+from pgsched.web.dashboard.forms import moment, optional_number
+from pgsched.web.dashboard.shown import client_of, link, show
 
 PER_PAGE = 50
 SPANS = {"15m": 900, "1h": 3_600, "6h": 21_600, "1d": 86_400, "7d": 604_800, "30d": 2_592_000}

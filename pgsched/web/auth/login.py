@@ -9,10 +9,10 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import RedirectResponse, Response
 
 from pgsched.observability.logs import get_logger
-from pgsched.web.access import METRICS, AccessDenied, check_local, identify, try_token
+from pgsched.web.auth.access import METRICS, AccessDenied, check_local, identify, try_token
+from pgsched.web.auth.session import COOKIE, MAX_NAME, SECONDS, seal_session
 from pgsched.web.paths import href
 from pgsched.web.rendering import page
-from pgsched.web.session import COOKIE, MAX_NAME, SECONDS, seal_session
 from pgsched.web.state import state_of
 
 log = get_logger("pgsched.web")

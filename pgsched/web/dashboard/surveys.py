@@ -9,8 +9,8 @@ from fastapi import Request
 from pgsched.db import page_commands
 from pgsched.db.page_commands import QueueSurvey, TableSurvey, TypeSurvey
 from pgsched.domain.records import Task, WorkerInfo
-from pgsched.web.cache import Cached
-from pgsched.web.pages.history import History
+from pgsched.web.dashboard.history import History
+from pgsched.web.services.cache import Cached
 from pgsched.web.state import WebState, state_of
 
 SECONDS = 5.0

@@ -11,12 +11,12 @@ from starlette.responses import RedirectResponse, Response
 from pgsched.db.task_commands import ACTIONS, MAX_CHANGED, Page
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.task_filters import MAX_VALUES, SCHEDULE_TYPES, SECRETS, STATUSES, TaskFilters
-from pgsched.web.access import Actor, Operator, Viewer, shows_payloads
-from pgsched.web.audit import audited
-from pgsched.web.finding import find_page
-from pgsched.web.pages.forms import Form, moment, optional_number, whole_number, yes_or_no
-from pgsched.web.pages.shown import client_of, done, link, show
-from pgsched.web.pages.surveys import surveys_of
+from pgsched.web.auth.access import Actor, Operator, Viewer, shows_payloads
+from pgsched.web.services.audit import audited
+from pgsched.web.services.task_search import find_page
+from pgsched.web.dashboard.forms import Form, moment, optional_number, whole_number, yes_or_no
+from pgsched.web.dashboard.shown import client_of, done, link, show
+from pgsched.web.dashboard.surveys import surveys_of
 from pgsched.web.paths import href
 
 PER_PAGE = 50

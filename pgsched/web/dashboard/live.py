@@ -12,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from pgsched.db import page_commands
 from pgsched.domain.errors import PgschedError
 from pgsched.observability.logs import get_logger
-from pgsched.web.access import Viewer
+from pgsched.web.auth.access import Viewer
 from pgsched.web.state import WebState, state_of
 
 log = get_logger("pgsched.web")

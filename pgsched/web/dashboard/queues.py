@@ -20,13 +20,13 @@ from pgsched.domain.records import Pruned
 from pgsched.domain.retention_age import FOREVER, LONGEST
 from pgsched.domain.validation import MAX_INTEGER, refused
 from pgsched.ops.prune import preview
-from pgsched.web.access import Actor, Operator, Viewer
-from pgsched.web.audit import audited, note_settings
+from pgsched.web.auth.access import Actor, Operator, Viewer
+from pgsched.web.services.audit import audited, note_settings
 from pgsched.web.formats import duration
-from pgsched.web.pages.forms import Form, optional_number, yes_or_no
-from pgsched.web.pages.overview import queue_rows
-from pgsched.web.pages.shown import client_of, done, run, show
-from pgsched.web.pages.surveys import surveys_of
+from pgsched.web.dashboard.forms import Form, optional_number, yes_or_no
+from pgsched.web.dashboard.overview import queue_rows
+from pgsched.web.dashboard.shown import client_of, done, run, show
+from pgsched.web.dashboard.surveys import surveys_of
 
 LIMITS = {
     "concurrency": "So many of its tasks run at once.",

@@ -10,11 +10,11 @@ from starlette.responses import Response
 
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.task_filters import TaskFilters
-from pgsched.web.access import Actor, Operator, Viewer
-from pgsched.web.audit import audited
-from pgsched.web.pages.forms import Form, moment, optional_number
-from pgsched.web.pages.shown import client_of, done, link, show
-from pgsched.web.pages.surveys import surveys_of
+from pgsched.web.auth.access import Actor, Operator, Viewer
+from pgsched.web.dashboard.forms import Form, moment, optional_number
+from pgsched.web.dashboard.shown import client_of, done, link, show
+from pgsched.web.dashboard.surveys import surveys_of
+from pgsched.web.services.audit import audited
 
 PER_PAGE = 50
 

@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from pgsched.db.async_database import AsyncDatabase
 from pgsched.db.session import Session
-from pgsched.web.cache import Cached
+from pgsched.web.services.cache import Cached
 from pgsched.worker.table_gauges import CachedGauges
 
 ONE_FOR_ALL_SECONDS = 1.0

@@ -6,11 +6,11 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from pgsched.db import page_commands
-from pgsched.web.access import Viewer
-from pgsched.web.graphs import draw, nodes_of
-from pgsched.web.pages.forms import optional_number
-from pgsched.web.pages.shown import client_of, link, run, show
+from pgsched.web.auth.access import Viewer
+from pgsched.web.dashboard.forms import optional_number
+from pgsched.web.dashboard.shown import client_of, link, run, show
 from pgsched.web.paths import href
+from pgsched.web.svg.graphs import draw, nodes_of
 
 PER_PAGE = 50
 

@@ -20,7 +20,7 @@ from pgsched.db.audit_commands import add_entry
 from pgsched.domain.errors import TaskNotFound
 from pgsched.domain.records import QueueSettings, Task
 from pgsched.observability.logs import get_logger
-from pgsched.web.access import Actor
+from pgsched.web.auth.access import Actor
 from pgsched.web.state import state_of
 
 log = get_logger("pgsched.web")

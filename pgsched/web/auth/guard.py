@@ -9,8 +9,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pgsched.web.access import AccessDenied
-from pgsched.web.session import COOKIE
+from pgsched.web.auth.access import AccessDenied
+from pgsched.web.auth.session import COOKIE
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 MAX_BODY = 16 * 1024**2

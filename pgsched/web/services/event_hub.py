@@ -52,7 +52,7 @@ class Subscription:
             self._waiting.put_nowait(None)
 
 
-class Announcements:
+class EventHub:
     """Listens while there is a subscriber. After a lost connection it listens again, and says so: events may lack."""
 
     def __init__(self, database: AsyncDatabase) -> None:

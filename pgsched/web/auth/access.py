@@ -15,7 +15,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from starlette.requests import HTTPConnection
 
-from pgsched.web.session import COOKIE, open_session
+from pgsched.web.auth.session import COOKIE, open_session
 from pgsched.web.settings import WebSettings, is_loopback
 from pgsched.web.state import state_of
 

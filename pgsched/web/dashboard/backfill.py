@@ -10,11 +10,11 @@ from starlette.responses import Response
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.records import Task, to_json_able
 from pgsched.domain.scheduled import BackfillTick
-from pgsched.web.access import Actor, Operator
-from pgsched.web.audit import audited
-from pgsched.web.pages.forms import Form, moment, whole_number
-from pgsched.web.pages.shown import client_of, done, show
-from pgsched.web.pages.surveys import surveys_of
+from pgsched.web.auth.access import Actor, Operator
+from pgsched.web.dashboard.forms import Form, moment, whole_number
+from pgsched.web.dashboard.shown import client_of, done, show
+from pgsched.web.dashboard.surveys import surveys_of
+from pgsched.web.services.audit import audited
 
 MAX_TICKS = "100"
 SHOWN = 1000

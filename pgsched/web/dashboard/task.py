@@ -14,13 +14,13 @@ from pgsched.domain.errors import InvalidTask
 from pgsched.domain.records import Execution, Task
 from pgsched.domain.scheduling.preview import noted
 from pgsched.domain.task_spec import TaskOptions
-from pgsched.web.access import Actor, Operator, Viewer, shows_payloads
-from pgsched.web.audit import audited
-from pgsched.web.charts import Span, timeline
+from pgsched.web.auth.access import Actor, Operator, Viewer, shows_payloads
+from pgsched.web.dashboard.forms import Form, options_of, payload_of
+from pgsched.web.dashboard.shown import client_of, done, show
+from pgsched.web.dashboard.surveys import surveys_of
 from pgsched.web.formats import duration, insert_text, pretty, span
-from pgsched.web.pages.forms import Form, options_of, payload_of
-from pgsched.web.pages.shown import client_of, done, show
-from pgsched.web.pages.surveys import surveys_of
+from pgsched.web.services.audit import audited
+from pgsched.web.svg.charts import Span, timeline
 
 EXECUTIONS = 50
 LOG_LINES = 500

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from pgsched.web.pages import (
+from pgsched.web.dashboard import (
     audit,
     backfill,
     calendars,

@@ -11,10 +11,10 @@ from starlette.responses import Response
 
 from pgsched.db.audit_commands import AuditPage, list_entries
 from pgsched.domain.errors import InvalidTask
-from pgsched.web.access import Operator
-from pgsched.web.audit import CHANGED
-from pgsched.web.pages.forms import optional_number
-from pgsched.web.pages.shown import link, run, show
+from pgsched.web.auth.access import Operator
+from pgsched.web.dashboard.forms import optional_number
+from pgsched.web.dashboard.shown import link, run, show
+from pgsched.web.services.audit import CHANGED
 
 PER_PAGE = 50
 FIELDS = ("actor", "action", "queue", "task_id")

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from pgsched.ops.doctor.catalogue import CHECKS
-from pgsched.web.access import Viewer
-from pgsched.web.pages.shown import show
+from pgsched.web.auth.access import Viewer
+from pgsched.web.dashboard.shown import show
 from pgsched.web.state import state_of
 
 router = APIRouter()

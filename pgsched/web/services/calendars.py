@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pgsched.client.async_client import AsyncClient
 from pgsched.db.calendar_commands import list_calendars
 from pgsched.domain.scheduling.calendars import Calendar
-from pgsched.web.audit import Change
+from pgsched.web.services.audit import Change
 
 
 async def find_calendar(client: AsyncClient, name: str) -> Calendar | None:

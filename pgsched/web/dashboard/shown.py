@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from pgsched.client.async_client import AsyncClient
 from pgsched.db.commands import Command
-from pgsched.web.access import Actor, shows_payloads
+from pgsched.web.auth.access import Actor, shows_payloads
 from pgsched.web.paths import href
 from pgsched.web.rendering import page
 from pgsched.web.state import state_of

@@ -13,12 +13,12 @@ from pgsched.domain.errors import InvalidTask
 from pgsched.domain.records import Task
 from pgsched.domain.scheduling.preview import Previewed, explain, noted, schedule_of, ticks_of
 from pgsched.domain.task_status import status_of
-from pgsched.web.access import Actor, Operator, Viewer
-from pgsched.web.audit import audited
-from pgsched.web.pages.forms import Form, moment, optional_number, options_of, payload_of
-from pgsched.web.pages.shown import client_of, done, link, run, show
-from pgsched.web.pages.surveys import surveys_of
+from pgsched.web.auth.access import Actor, Operator, Viewer
+from pgsched.web.dashboard.forms import Form, moment, optional_number, options_of, payload_of
+from pgsched.web.dashboard.shown import client_of, done, link, run, show
+from pgsched.web.dashboard.surveys import surveys_of
 from pgsched.web.rendering import page
+from pgsched.web.services.audit import audited
 
 PER_PAGE = 50
 TICKS = 5

@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from pgsched.web.access import Viewer
-from pgsched.web.pages.shown import show
-from pgsched.web.pages.surveys import surveys_of
+from pgsched.web.auth.access import Viewer
+from pgsched.web.dashboard.shown import show
+from pgsched.web.dashboard.surveys import surveys_of
 from pgsched.web.state import state_of
 
 router = APIRouter()

@@ -6,12 +6,12 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from pgsched.domain.errors import InvalidTask
-from pgsched.web import calendars
-from pgsched.web.access import Actor, Operator, Viewer
-from pgsched.web.audit import audited
-from pgsched.web.pages.forms import Form
-from pgsched.web.pages.shown import client_of, done, show
-from pgsched.web.pages.surveys import surveys_of
+from pgsched.web.auth.access import Actor, Operator, Viewer
+from pgsched.web.dashboard.forms import Form
+from pgsched.web.dashboard.shown import client_of, done, show
+from pgsched.web.dashboard.surveys import surveys_of
+from pgsched.web.services import calendars
+from pgsched.web.services.audit import audited
 
 router = APIRouter()
 

@@ -14,12 +14,12 @@ from starlette.responses import Response
 
 from pgsched.db.page_commands import SAMPLE, QueueSurvey, TableSurvey, TypeSurvey
 from pgsched.domain.records import Task, WorkerInfo
-from pgsched.web.access import Viewer
-from pgsched.web.charts import Series, stacked_bars
-from pgsched.web.pages.history import Ended, History, Minutes
-from pgsched.web.pages.shown import show
-from pgsched.web.pages.surveys import surveys_of
+from pgsched.web.auth.access import Viewer
+from pgsched.web.dashboard.history import Ended, History, Minutes
+from pgsched.web.dashboard.shown import show
+from pgsched.web.dashboard.surveys import surveys_of
 from pgsched.web.state import state_of
+from pgsched.web.svg.charts import Series, stacked_bars
 
 DEAD_ROWS_MATTER = 10_000
 """So many dead rows of the table are worth a word, when they are more than :data:`DEAD_SHARE` of it."""
