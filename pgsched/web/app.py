@@ -7,27 +7,28 @@ from contextlib import asynccontextmanager
 
 from fastapi import Depends, FastAPI
 from starlette.middleware import Middleware
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from pgsched.client.async_client import AsyncClient
-from pgsched.db.audit_commands import list_entries
-from pgsched.domain.errors import PgschedError
+from pgsched.db.page_commands import watch_changes
 from pgsched.web.api import router as api_router
 from pgsched.web.api.bodies import check_keys
 from pgsched.web.auth.access import Viewer, viewer
 from pgsched.web.auth.guard import Guard
 from pgsched.web.auth.login import router as login_router
 from pgsched.web.auth.throttle import Throttle
-from pgsched.web.dashboard import router as pages_router
+from pgsched.web.dashboard import router as dashboard_router
 from pgsched.web.headers import Headers
-from pgsched.web.metrics import router as metrics_router
 from pgsched.web.paths import Root
+from pgsched.web.probes import router as probes_router
 from pgsched.web.problems import Catcher, register_problems
 from pgsched.web.rendering import FOLDER, make_templates, program
 from pgsched.web.services.cache import Cached
 from pgsched.web.services.event_hub import EventHub
+from pgsched.web.services.surveys import Surveys
 from pgsched.web.services.table_gauges import TableGauges
+from pgsched.web.services.watch import Watch
 from pgsched.web.settings import WebSettings
 from pgsched.web.state import WebState
 
@@ -54,13 +55,14 @@ def create_app(
     known = settings or WebSettings()
     client = AsyncClient(dsn, pool_size=pool_size)
     state = WebState(
-        dsn=dsn,
         client=client,
         settings=known,
         events=EventHub(client.database),
         stats=Cached(client.stats, seconds=STATS_SECONDS),
         diagnosis=Cached(client.doctor, seconds=DIAGNOSIS_SECONDS),
         templates=make_templates(),
+        surveys=Surveys(client),
+        watch=Watch(lambda: client.database.run(watch_changes())),
         table_gauges=TableGauges(client.database),
         throttle=Throttle() if throttle is None else throttle,
     )
@@ -91,31 +93,14 @@ def create_app(
     )
     app.state.web = state
     register_problems(app)
-    _add_health(app, state)
     _add_description(app)
     app.include_router(login_router)
-    app.include_router(metrics_router)
+    app.include_router(probes_router)
     # Whoever may look, at least; what changes something asks for an operator itself.
     app.include_router(api_router, prefix=API, dependencies=[Depends(viewer), Depends(check_keys)])
-    app.include_router(pages_router, dependencies=[Depends(viewer)], include_in_schema=False)
+    app.include_router(dashboard_router, dependencies=[Depends(viewer)], include_in_schema=False)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
     return app
-
-
-def _add_health(app: FastAPI, state: WebState) -> None:
-    """For load balancers: they have no token, and learn nothing but whether we are there."""
-
-    @app.api_route("/healthz", methods=["GET", "HEAD"], include_in_schema=False)
-    async def healthz() -> Response:
-        return PlainTextResponse("ok\n")
-
-    @app.api_route("/readyz", methods=["GET", "HEAD"], include_in_schema=False)
-    async def readyz() -> Response:
-        try:
-            await state.client.database.run(list_entries(limit=1))
-        except PgschedError:
-            return PlainTextResponse("the database cannot be used\n", status_code=503)
-        return PlainTextResponse("ok\n")
 
 
 def _add_description(app: FastAPI) -> None:

@@ -32,6 +32,7 @@ from pgsched.observability.logs import get_logger
 from pgsched.web.auth.access import AccessDenied
 from pgsched.web.paths import href, route_path
 from pgsched.web.rendering import page
+from pgsched.web.state import remote_of
 
 log = get_logger("pgsched.web")
 
@@ -143,7 +144,7 @@ def answer(request: Request, error: Exception) -> Response:
             "request_refused",
             method=request.method,
             path=route_path(request.scope),
-            remote=request.client.host if request.client else None,
+            remote=remote_of(request),
             reason=problem.detail,
         )
     if _is_for_programs(request.scope):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from starlette.requests import HTTPConnection
@@ -15,7 +14,9 @@ from pgsched.ops.doctor.findings import Diagnosis
 from pgsched.web.auth.throttle import Throttle
 from pgsched.web.services.cache import Cached
 from pgsched.web.services.event_hub import EventHub
+from pgsched.web.services.surveys import Surveys
 from pgsched.web.services.table_gauges import TableGauges
+from pgsched.web.services.watch import Watch
 from pgsched.web.settings import WebSettings
 
 
@@ -23,8 +24,6 @@ from pgsched.web.settings import WebSettings
 class WebState:
     """Made with the app; the connections of the client are opened at first use."""
 
-    dsn: str
-    """For a connection that listens; all else goes through the client."""
     client: AsyncClient
     settings: WebSettings
     stats: Cached[Stats]
@@ -33,26 +32,28 @@ class WebState:
     templates: Jinja2Templates
     events: EventHub
     """What happens to tasks, as workers tell it."""
+    surveys: Surveys
+    watch: Watch
+    """Says when a table changed."""
     table_gauges: TableGauges
     throttle: Throttle = field(default_factory=Throttle)
     """The wrong tokens of each address."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the server is about to end: a stream that would go on for ever ends then."""
-    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
-    """``push_async_callback`` what has to be closed with the app."""
 
     async def close(self) -> None:
         """End what was begun for requests and close the connections."""
         self.stopping.set()
-        await self.events.close()
-        await self.stats.close()
-        await self.diagnosis.close()
-        await self.table_gauges.close()
-        await self.stack.aclose()
-        await self.client.close()
+        for one in (self.events, self.stats, self.diagnosis, self.surveys, self.watch, self.table_gauges, self.client):
+            await one.close()
 
 
 def state_of(connection: HTTPConnection) -> WebState:
     """Return what the requests of an app share."""
     state: WebState = connection.app.state.web
     return state
+
+
+def remote_of(connection: HTTPConnection) -> str | None:
+    """Return the address that a request came from."""
+    return connection.client.host if connection.client else None

@@ -16,7 +16,6 @@ from pgsched.db.session import Session
 from pgsched.db.upkeep import begin_watch, note_findings, note_successes
 from pgsched.observability.logs import get_logger
 from pgsched.ops.doctor.doctor import look
-from pgsched.ops.doctor.findings import Diagnosis
 from pgsched.worker.starting import follow
 
 log = get_logger("pgsched.worker")
@@ -61,21 +60,13 @@ class HealthScan:
             await note_successes(self._session)
             lent = await self._session.open()
             seen = await look(self._dsn, name=NAME, pressing=not turn.complete, lent=lent)
-            found = [finding.as_dict() for finding in seen.findings]
-            if not turn.complete:
-                found += _unseen_now(turn.before, seen)
+            found = seen.with_earlier(() if turn.complete else turn.before)
             if turn.complete or found != turn.before:
                 await note_findings(self._session, self._worker, found, complete=turn.complete)
         finally:
             await self._session.close()
         tell(turn.before, found)
         return True
-
-
-def _unseen_now(before: Sequence[dict[str, str]], seen: Diagnosis) -> list[dict[str, str]]:
-    """What was found by checks that were not made this time."""
-    made = {checked.check for checked in seen.checks if checked.state != "unseen"}
-    return [one for one in before if (one["object"] if one["check"] == "unseen" else one["check"]) not in made]
 
 
 def tell(before: Sequence[dict[str, str]], found: Sequence[dict[str, str]]) -> None:

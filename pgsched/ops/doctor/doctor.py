@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from pgsched.db.diagnostic_session import Refusal, ask
+from pgsched.db.diagnostic_session import Answers, Refusal, ask
 from pgsched.db.link import AsyncLink
 from pgsched.db.migrate import program_version
 from pgsched.domain.errors import ConfigError
@@ -42,6 +43,16 @@ async def look(
     answers = await ask(dsn, {key: one for key, one in asked.items() if key not in left_out}, name=name, lent=lent)
     answers = answers._replace(found={**answers.found, **left_out})
     return judge(Facts(answers, program_version=program_version(), now=now - answers.skew), chosen)
+
+
+def judge_answered(found: Mapping[str, Any], now: datetime) -> Diagnosis:
+    """Judge what somebody else asked, as of a time of the database; checks that need more are unseen, without a word.
+
+    ``found`` has the answers by the names of :func:`questions`. Nothing is said of the way to the server.
+    """
+    left_out = dict.fromkeys(questions(now).keys() - found.keys(), Refusal(""))
+    answers = Answers({**found, **left_out}, pooled=False, skew=timedelta(), place="")
+    return judge(Facts(answers, program_version=program_version(), now=now), tuple(OF_OUR_SCHEMA))
 
 
 def look_apart(dsn: str, checks: Collection[str] = ()) -> Diagnosis:

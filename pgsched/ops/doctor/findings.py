@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +57,13 @@ class Diagnosis:
         """Whether there is no error; with ``strict`` no warning either. Hints do no harm."""
         bad = {"error", "warning"} if strict else {"error"}
         return not any(finding.severity in bad for finding in self.findings)
+
+    def with_earlier(self, findings: Iterable[Mapping[str, str]]) -> list[dict[str, str]]:
+        """Return all findings as dictionaries: these, and earlier ones by checks that were not made this time."""
+        made = {checked.check for checked in self.checks if checked.state != "unseen"}
+        return [finding.as_dict() for finding in self.findings] + [
+            dict(one) for one in findings if (one["object"] if one["check"] == "unseen" else one["check"]) not in made
+        ]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the diagnosis as a JSON-able dictionary."""

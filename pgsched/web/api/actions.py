@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Body, Query, Request
+from fastapi import APIRouter, Body, Query
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 from starlette.responses import Response
 
 from pgsched.db.task_commands import ACTIONS, MAX_CHANGED
-from pgsched.domain.records import to_json_able
-from pgsched.domain.task_filters import SECRETS, TaskFilters
 from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, reply
 from pgsched.web.api.shapes import ChangedShape, TaskShape
 from pgsched.web.api.task_query import BulkFilter, filters_of
 from pgsched.web.api.tasks import TaskId
 from pgsched.web.auth.access import Operator
-from pgsched.web.services.audit import audited
+from pgsched.web.services import tasks
 
 router = APIRouter(tags=["tasks"])
-
-SHOWN_IDS = 1000
-"""So many ids of changed tasks are in an answer."""
 
 
 @router.post("/tasks/{id}/enable", summary="Let a task run again", responses=answers(TaskShape, examples.TASK, 404))
 async def enable_task(
-    request: Request,
     actor: Operator,
     id: TaskId,
     catch_up: Annotated[bool, Query(description="false: ticks that passed while it was paused are not run.")] = True,
 ) -> Response:
     """Ticks that passed while it was paused follow on_missed. Nothing happens to one that is not paused."""
-    async with audited(request, actor, "task.enable", task_id=id) as change:
-        change.nothing = not await change.client.enable(id, catch_up=catch_up)
-        task = await change.client.get(id)
-    return reply(request, actor, task.as_dict())
+    return reply(actor, await tasks.act_on_task(actor, "enable", id, catch_up=catch_up))
 
 
 @router.post(
@@ -44,26 +35,18 @@ async def enable_task(
     summary="Pause a task",
     responses=answers(TaskShape, examples.TASK | {"enabled": False}, 404),
 )
-async def disable_task(request: Request, actor: Operator, id: TaskId) -> Response:
+async def disable_task(actor: Operator, id: TaskId) -> Response:
     """A run under way goes on. Nothing happens to one that is paused."""
-    async with audited(request, actor, "task.disable", task_id=id) as change:
-        change.nothing = not await change.client.disable(id)
-        task = await change.client.get(id)
-    return reply(request, actor, task.as_dict())
+    return reply(actor, await tasks.act_on_task(actor, "disable", id))
 
 
 @router.post("/tasks/{id}/run", summary="Run a task now", responses=answers(TaskShape, examples.TASK, 404, 409))
-async def run_task(request: Request, actor: Operator, id: TaskId) -> Response:
+async def run_task(actor: Operator, id: TaskId) -> Response:
     """A waiting one-time task is made due now; of any other a copy is, with this one as its parent_id.
 
     The answer is the task that runs. Refused while a one-time task runs.
     """
-    async with audited(request, actor, "task.run", task_id=id) as change:
-        runs = await change.client.run_now(id)
-        if runs != id:
-            change.before, change.after = {}, {"copy": runs}
-        task = await change.client.get(runs)
-    return reply(request, actor, task.as_dict())
+    return reply(actor, await tasks.act_on_task(actor, "run", id))
 
 
 @router.post(
@@ -71,12 +54,9 @@ async def run_task(request: Request, actor: Operator, id: TaskId) -> Response:
     summary="Stop a task for good",
     responses=answers(TaskShape, examples.TASK | {"status": "cancelled", "next_run_at": None}, 404, 409),
 )
-async def cancel_task(request: Request, actor: Operator, id: TaskId) -> Response:
+async def cancel_task(actor: Operator, id: TaskId) -> Response:
     """Also while it runs; of a group its steps, too. Refused when it is over."""
-    async with audited(request, actor, "task.cancel", task_id=id) as change:
-        await change.client.cancel(id)
-        task = await change.client.get(id)
-    return reply(request, actor, task.as_dict())
+    return reply(actor, await tasks.act_on_task(actor, "cancel", id))
 
 
 @router.post(
@@ -84,12 +64,9 @@ async def cancel_task(request: Request, actor: Operator, id: TaskId) -> Response
     summary="Give a task all its attempts again",
     responses=answers(TaskShape, examples.TASK, 404, 409),
 )
-async def retry_task(request: Request, actor: Operator, id: TaskId) -> Response:
+async def retry_task(actor: Operator, id: TaskId) -> Response:
     """For one that is dead, cancelled, or waits for its backoff; it is due now. Refused in any other status."""
-    async with audited(request, actor, "task.retry", task_id=id) as change:
-        await change.client.retry(id)
-        task = await change.client.get(id)
-    return reply(request, actor, task.as_dict())
+    return reply(actor, await tasks.act_on_task(actor, "retry", id))
 
 
 @router.post(
@@ -97,17 +74,9 @@ async def retry_task(request: Request, actor: Operator, id: TaskId) -> Response:
     summary="Book a schedule afresh",
     responses=answers(TaskShape, examples.TASK, 404, 409),
 )
-async def replan_task(request: Request, actor: Operator, id: TaskId) -> Response:
+async def replan_task(actor: Operator, id: TaskId) -> Response:
     """From now, whatever it was booked for. Refused while it runs, once it was cancelled, and for a one-time task."""
-    async with audited(request, actor, "task.replan", task_id=id) as change:
-        await change.client.replan(id)
-        task = await change.client.get(id)
-    return reply(request, actor, task.as_dict())
-
-
-def _told(filters: TaskFilters) -> dict[str, Any]:
-    """The filters as the audit log has them: without what payloads and errors were searched for."""
-    return {name: "(hidden)" if name in SECRETS else to_json_able(value) for name, value in filters.items()}
+    return reply(actor, await tasks.act_on_task(actor, "replan", id))
 
 
 class Bulk(BaseModel):
@@ -131,23 +100,18 @@ class Bulk(BaseModel):
     responses=answers(ChangedShape, examples.CHANGED, 400, 409),
 )
 async def change_tasks(
-    request: Request,
     actor: Operator,
     body: Annotated[Bulk, Body(openapi_examples={"dry": {"summary": "A dry run", "value": examples.BULK}})],
 ) -> Response:
     """All of it in one transaction. What the action does not suit is left alone."""
-    filters = filters_of(body.filter, request, actor)
-    async with audited(request, actor, f"tasks.{body.action}", target="tasks") as change:
-        done = await change.client.change_tasks(body.action, limit=body.limit, dry_run=body.dry_run, **filters)
-        change.nothing = body.dry_run or not done.changed
-        change.before = {"filter": _told(filters)}
-        change.after = {"changed": len(done.changed), "ids": done.changed[:SHOWN_IDS]}
+    filters = filters_of(body.filter, actor)
+    done = await tasks.change_tasks(actor, body.action, filters, limit=body.limit, dry_run=body.dry_run)
     said = {
         "action": body.action,
         "dry_run": body.dry_run,
         "matched": done.matched,
         "changed": len(done.changed),
-        "ids": done.changed[:SHOWN_IDS],
+        "ids": done.changed[: tasks.SHOWN_IDS],
         "more": done.more,
     }
-    return reply(request, actor, said)
+    return reply(actor, said)

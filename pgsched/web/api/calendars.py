@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Path, Request
+from fastapi import APIRouter, Body, Path
 from pydantic import BaseModel, ConfigDict, Field, RootModel, StrictStr
 from starlette.responses import Response
 
@@ -14,8 +14,6 @@ from pgsched.web.api.documented import answers, empty_answer, reply
 from pgsched.web.api.shapes import CalendarShape
 from pgsched.web.auth.access import Operator, Viewer
 from pgsched.web.services import calendars
-from pgsched.web.services.audit import audited
-from pgsched.web.state import state_of
 
 router = APIRouter(tags=["calendars"])
 
@@ -37,10 +35,9 @@ class CalendarDays(BaseModel):
 
 
 @router.get("/calendars", summary="List calendars", responses=answers(Calendars, [examples.CALENDAR]))
-async def list_calendars(request: Request, actor: Viewer) -> Response:
+async def list_calendars(actor: Viewer) -> Response:
     """Each with its days and with how many schedules name it."""
-    found = await state_of(request).client.calendars()
-    return reply(request, actor, [one.as_dict() for one in found])
+    return reply(actor, await actor.client.calendars())
 
 
 @router.put(
@@ -50,7 +47,6 @@ async def list_calendars(request: Request, actor: Viewer) -> Response:
     responses=answers(CalendarShape, examples.CALENDAR, 400, status=201, also="It was there: its days are replaced."),
 )
 async def set_calendar(
-    request: Request,
     actor: Operator,
     name: CalendarName,
     body: Annotated[
@@ -59,14 +55,12 @@ async def set_calendar(
     ],
 ) -> Response:
     """Schedules that name it are planned afresh."""
-    async with audited(request, actor, "calendar.set", target=name) as change:
-        outcome, now = await calendars.set_calendar(change, name, body.days)
-    return reply(request, actor, now.as_dict(), status=201 if outcome == "created" else 200)
+    now, change = await calendars.set_calendar(actor, name, body.days)
+    return reply(actor, now, status=201 if change.before is None else 200)
 
 
 @router.delete("/calendars/{name}", status_code=204, summary="Delete a calendar", responses=empty_answer(404, 409))
-async def delete_calendar(request: Request, actor: Operator, name: CalendarName) -> Response:
+async def delete_calendar(actor: Operator, name: CalendarName) -> Response:
     """Refused while a cron expression names it, of a task in whatever status."""
-    async with audited(request, actor, "calendar.delete", target=name) as change:
-        await calendars.delete_calendar(change, name)
+    await calendars.delete_calendar(actor, name)
     return Response(status_code=204)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
-from fastapi import Request
 from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
 from pgsched.web.api.shapes import ProblemShape
-from pgsched.web.auth.access import Actor, shows_payloads
-from pgsched.web.auth.hiding import hidden
+from pgsched.web.auth.access import Actor
+from pgsched.web.auth.hiding import inside
 
 _PROBLEM = {"application/problem+json": {"schema": ProblemShape.model_json_schema()}}
 _PROBLEMS: Mapping[int, str] = {
@@ -40,28 +39,43 @@ def answers(
     said: Responses = {status: {"model": shape, "content": content}}
     if also is not None:
         said[200] = {"model": shape, "description": also}
-    for code in sorted({*errors, *_ALWAYS}):
-        said[code] = {"description": _PROBLEMS[code], "content": _PROBLEM}
-    return said
+    return said | _problems(*errors)
 
 
 def empty_answer(*errors: int) -> Responses:
     """Return the answers of an operation that gives nothing back."""
-    said: Responses = {204: {"description": "Done."}}
-    for code in sorted({*errors, *_ALWAYS}):
-        said[code] = {"description": _PROBLEMS[code], "content": _PROBLEM}
-    return said
+    return {204: {"description": "Done."}} | _problems(*errors)
+
+
+def _problems(*errors: int) -> Responses:
+    return {code: {"description": _PROBLEMS[code], "content": _PROBLEM} for code in sorted({*errors, *_ALWAYS})}
+
+
+class Record(Protocol):
+    """What becomes JSON by itself."""
+
+    def as_dict(self) -> Mapping[str, Any]:
+        """Return the record as a JSON-able dictionary."""
 
 
 def reply(
-    request: Request, actor: Actor, value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
+    actor: Actor,
+    value: Record | Sequence[Record] | Mapping[str, Any],
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """Return the answer of an operation, without what is not for this actor's eyes."""
-    shown = value if shows_payloads(request, actor) else _shown(value)
-    return JSONResponse(shown, status_code=status, headers=headers)
+    said = _json(value)
+    return JSONResponse(said if actor.sees_payloads else inside(said), status_code=status, headers=headers)
 
 
-def _shown(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return hidden(value)
-    return [_shown(one) for one in value] if isinstance(value, list) else value
+def reply_page(actor: Actor, items: Sequence[Record], next_cursor: str | None) -> JSONResponse:
+    """Return the answer of an operation that gives a page of a list."""
+    return reply(actor, {"items": _json(items), "next_cursor": next_cursor})
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, Sequence):
+        return [one.as_dict() for one in value]
+    return value if isinstance(value, Mapping) else value.as_dict()

@@ -8,15 +8,15 @@ import re
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 from starlette.responses import Response, StreamingResponse
 
 from pgsched.domain.validation import one_of
-from pgsched.web.auth.access import Viewer, shows_payloads
-from pgsched.web.services.event_hub import LISTENING, Event, Subscription
 from pgsched.web.api.documented import Responses, empty_answer
+from pgsched.web.auth.access import Viewer
 from pgsched.web.auth.hiding import hidden
-from pgsched.web.state import WebState, state_of
+from pgsched.web.services.event_hub import LISTENING, Event, Subscription
+from pgsched.web.state import WebState
 
 router = APIRouter(tags=["events"])
 
@@ -44,7 +44,6 @@ def _answers() -> Responses:
 
 @router.get("/events", summary="Follow what happens to tasks", response_class=StreamingResponse, responses=_answers())
 async def follow_events(
-    request: Request,
     actor: Viewer,
     queue: Annotated[list[str] | None, Query(description="Of these queues only.")] = None,
     task_type: Annotated[list[str] | None, Query(description="Of these types only.")] = None,
@@ -58,11 +57,9 @@ async def follow_events(
     for kind in event or ():
         _kind("event", kind)
     wanted = {"queue": queue, "task_type": task_type, "event": event}
-    state = state_of(request)
+    state = actor.state
     await state.client.database.address()  # a database that is not there is an answer, not a stream
-    stream = _stream(
-        state, {key: set(values) for key, values in wanted.items() if values}, shows_payloads(request, actor)
-    )
+    stream = _stream(state, {key: set(values) for key, values in wanted.items() if values}, actor.sees_payloads)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 

@@ -6,28 +6,25 @@ import math
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 from pydantic import RootModel
 from starlette.responses import Response
 
 from pgsched.db.commands import MAX_LIMIT
 from pgsched.db.page_commands import EXECUTION_STATUSES
 from pgsched.domain.validation import interval_of, refused, whole
-from pgsched.web.auth.access import Viewer
 from pgsched.web.api import examples
-from pgsched.web.api.cursors import read_cursor, write_cursor
-from pgsched.web.api.documented import answers, reply
+from pgsched.web.api.cursors import Cursor, Limit, cursor_after, read_cursor, write_cursor
+from pgsched.web.api.documented import answers, reply, reply_page
 from pgsched.web.api.shapes import ExecutionPage, LogEntryShape, MissedTicksShape
 from pgsched.web.api.tasks import TaskId
+from pgsched.web.auth.access import Viewer
 from pgsched.web.services.execution_search import find_attempts
-from pgsched.web.state import state_of
 
 router = APIRouter(tags=["executions"])
 
 LONGEST = 366 * 86_400
 """So many seconds back the attempts of all tasks are told."""
-Limit = Annotated[int, Query(description="1 to 10,000.")]
-Cursor = Annotated[str | None, Query(description="The next_cursor of the page before.")]
 
 
 class LogEntries(RootModel[list[LogEntryShape]]):  # type: ignore[valid-type]
@@ -44,7 +41,6 @@ class AllMissedTicks(RootModel[list[MissedTicksShape]]):  # type: ignore[valid-t
     responses=answers(ExecutionPage, {"items": [examples.EXECUTION], "next_cursor": None}),
 )
 async def list_all_executions(
-    request: Request,
     actor: Viewer,
     queue: str | None = None,
     task_type: str | None = None,
@@ -61,18 +57,17 @@ async def list_all_executions(
     seconds = math.ceil(interval_of("within", within).seconds)
     if not 1 <= seconds <= LONGEST:
         raise refused("within", f"be between 1 second and {LONGEST // 86_400} days", within)
-    place = None if cursor is None else read_cursor("attempts", cursor, datetime, int, int)
     found = await find_attempts(
-        state_of(request).client.database,
+        actor.client.database,
         seconds=seconds,
         queue=queue,
         task_type=task_type,
         status=status,
-        before=None if place is None else (place[0], place[1], place[2]),
+        before=read_cursor("attempts", cursor, datetime, int, int),
         limit=whole(1, MAX_LIMIT)("limit", limit),
     )
     following = None if found.next_before is None else write_cursor("attempts", *found.next_before)
-    return reply(request, actor, {"items": [one.as_dict() for one in found.found], "next_cursor": following})
+    return reply_page(actor, found.found, following)
 
 
 @router.get(
@@ -80,18 +75,14 @@ async def list_all_executions(
     summary="List the attempts at a task, the latest first",
     responses=answers(ExecutionPage, {"items": [examples.EXECUTION], "next_cursor": None}, 404),
 )
-async def list_executions(
-    request: Request, actor: Viewer, id: TaskId, limit: Limit = 50, cursor: Cursor = None
-) -> Response:
+async def list_executions(actor: Viewer, id: TaskId, limit: Limit = 50, cursor: Cursor = None) -> Response:
     """They outlive the task: 404 is for one that is neither there nor in the history."""
-    before = None if cursor is None else tuple(read_cursor("executions", cursor, int, datetime))
-    async with state_of(request).client.transaction() as client:
+    before = read_cursor("executions", cursor, int, datetime)
+    async with actor.client.transaction() as client:
         found = await client.executions(id, limit=limit, before=before)
         if not found and cursor is None:
             await client.get(id)
-    last = found[-1] if len(found) == limit else None
-    following = None if last is None else write_cursor("executions", last.fencing_token, last.started_at)
-    return reply(request, actor, {"items": [one.as_dict() for one in found], "next_cursor": following})
+    return reply_page(actor, found, cursor_after("executions", found, limit, "fencing_token", "started_at"))
 
 
 @router.get(
@@ -99,13 +90,13 @@ async def list_executions(
     summary="List the last lines that a task's handler logged",
     responses=answers(LogEntries, [examples.LOG_ENTRY], 404),
 )
-async def list_logs(request: Request, actor: Viewer, id: TaskId, limit: Limit = 200) -> Response:
+async def list_logs(actor: Viewer, id: TaskId, limit: Limit = 200) -> Response:
     """In the order in which they were logged."""
-    async with state_of(request).client.transaction() as client:
+    async with actor.client.transaction() as client:
         found = await client.logs(id, limit=limit)
         if not found:
             await client.get(id)
-    return reply(request, actor, [one.as_dict() for one in found])
+    return reply(actor, found)
 
 
 @router.get(
@@ -113,10 +104,10 @@ async def list_logs(request: Request, actor: Viewer, id: TaskId, limit: Limit = 
     summary="List the ticks of a schedule that were not run, and why",
     responses=answers(AllMissedTicks, [examples.MISSED], 404),
 )
-async def list_missed_ticks(request: Request, actor: Viewer, id: TaskId, limit: Limit = 50) -> Response:
+async def list_missed_ticks(actor: Viewer, id: TaskId, limit: Limit = 50) -> Response:
     """The latest first; one row for ticks in a row."""
-    async with state_of(request).client.transaction() as client:
+    async with actor.client.transaction() as client:
         found = await client.missed_ticks(id, limit=limit)
         if not found:
             await client.get(id)
-    return reply(request, actor, [one.as_dict() for one in found])
+    return reply(actor, found)

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Path, Request
+from fastapi import APIRouter, Body, Path
 from pydantic import BaseModel, ConfigDict, Field, RootModel, StrictBool, StrictInt, StrictStr
 from starlette.responses import Response
 
+from pgsched.client.async_client import AsyncClient
 from pgsched.domain.errors import Described
-from pgsched.domain.records import QueueSettings
 from pgsched.domain.validation import refused
-from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, reply
 from pgsched.web.api.shapes import QueueSettingsShape, QueueShape
 from pgsched.web.api.values import Age, Count, Duration
-from pgsched.web.services.audit import Change, audited, note_settings
-from pgsched.web.state import state_of
+from pgsched.web.auth.access import Actor, Operator, Viewer
+from pgsched.web.services import queues
 
 router = APIRouter(tags=["queues"])
 
@@ -63,10 +62,9 @@ class QueueEdit(BaseModel):
 
 
 @router.get("/queues", summary="List queues", responses=answers(Queues, [examples.QUEUE]))
-async def list_queues(request: Request, actor: Viewer) -> Response:
+async def list_queues(actor: Viewer) -> Response:
     """Every queue that has settings, tasks or a worker; the counts are at most two seconds old."""
-    stats = await state_of(request).stats.get()
-    return reply(request, actor, [queue.as_dict() for queue in stats.queues])
+    return reply(actor, (await actor.state.stats.get()).queues)
 
 
 @router.get(
@@ -74,9 +72,9 @@ async def list_queues(request: Request, actor: Viewer) -> Response:
     summary="Read the settings of a queue",
     responses=answers(QueueSettingsShape, examples.SETTINGS, 404),
 )
-async def get_queue(request: Request, actor: Viewer, name: QueueName) -> Response:
+async def get_queue(actor: Viewer, name: QueueName) -> Response:
     """A queue that nobody told anything has the defaults."""
-    return reply(request, actor, (await state_of(request).client.queue(name)).as_dict())
+    return reply(actor, await actor.client.queue(name))
 
 
 @router.patch(
@@ -85,7 +83,6 @@ async def get_queue(request: Request, actor: Viewer, name: QueueName) -> Respons
     responses=answers(QueueSettingsShape, examples.SETTINGS | {"ageing": "600 secs", "events": True}, 400, 404),
 )
 async def set_queue(
-    request: Request,
     actor: Operator,
     name: QueueName,
     body: Annotated[
@@ -98,13 +95,14 @@ async def set_queue(
         if key in given and given[key] is None:
             raise refused(key, "have a value", Described("null"))
     events = given.pop("events", None)
-    async with audited(request, actor, "queue.set", queue=name) as change:
-        was = await change.client.queue(name)
+
+    async def work(client: AsyncClient) -> None:
         if given or events is None:
-            await change.client.set_queue(name, **given)
+            await client.set_queue(name, **given)
         if events is not None:
-            await change.client.set_queue_events(name, events)
-        return await _settings(request, actor, change, was)
+            await client.set_queue_events(name, events)
+
+    return await _changed(actor, "set", name, work)
 
 
 @router.post(
@@ -112,12 +110,9 @@ async def set_queue(
     summary="Claim nothing more of a queue",
     responses=answers(QueueSettingsShape, examples.SETTINGS | {"paused": True}, 404),
 )
-async def pause_queue(request: Request, actor: Operator, name: QueueName) -> Response:
+async def pause_queue(actor: Operator, name: QueueName) -> Response:
     """What runs goes on."""
-    async with audited(request, actor, "queue.pause", queue=name) as change:
-        was = await change.client.queue(name)
-        await change.client.pause_queue(name)
-        return await _settings(request, actor, change, was)
+    return reply(actor, await queues.pause_queue(actor, name))
 
 
 @router.post(
@@ -125,12 +120,9 @@ async def pause_queue(request: Request, actor: Operator, name: QueueName) -> Res
     summary="Claim again from a paused queue",
     responses=answers(QueueSettingsShape, examples.SETTINGS, 404),
 )
-async def resume_queue(request: Request, actor: Operator, name: QueueName) -> Response:
+async def resume_queue(actor: Operator, name: QueueName) -> Response:
     """Nothing happens to one that is not paused."""
-    async with audited(request, actor, "queue.resume", queue=name) as change:
-        was = await change.client.queue(name)
-        await change.client.resume_queue(name)
-        return await _settings(request, actor, change, was)
+    return reply(actor, await queues.resume_queue(actor, name))
 
 
 @router.put(
@@ -139,17 +131,13 @@ async def resume_queue(request: Request, actor: Operator, name: QueueName) -> Re
     responses=answers(QueueSettingsShape, examples.SETTINGS, 400, 404),
 )
 async def limit_queue(
-    request: Request,
     actor: Operator,
     name: QueueName,
     body: Annotated[Limits, Body(openapi_examples={"both": {"summary": "Slots and a rate", "value": examples.LIMITS}})],
 ) -> Response:
     """Over all workers, instead of the limits that it had."""
     limits = body.model_dump(exclude_none=True)
-    async with audited(request, actor, "queue.limit", queue=name) as change:
-        was = await change.client.queue(name)
-        await change.client.limit_queue(name, **limits)
-        return await _settings(request, actor, change, was)
+    return await _changed(actor, "limit", name, lambda client: client.limit_queue(name, **limits))
 
 
 @router.delete(
@@ -157,17 +145,10 @@ async def limit_queue(
     summary="Take the limits of a queue away",
     responses=answers(QueueSettingsShape, examples.SETTINGS | {"limits": {}}, 404),
 )
-async def unlimit_queue(request: Request, actor: Operator, name: QueueName) -> Response:
+async def unlimit_queue(actor: Operator, name: QueueName) -> Response:
     """Nothing happens to one without limits."""
-    async with audited(request, actor, "queue.unlimit", queue=name) as change:
-        was = await change.client.queue(name)
-        await change.client.unlimit_queue(name)
-        return await _settings(request, actor, change, was)
+    return await _changed(actor, "unlimit", name, lambda client: client.unlimit_queue(name))
 
 
-async def _settings(request: Request, actor: Actor, change: Change, was: QueueSettings) -> Response:
-    """The settings after a change; what differs is noted."""
-    now = await change.client.queue(was.name)
-    note_settings(change, was, now)
-    state_of(request).stats.forget()
-    return reply(request, actor, now.as_dict())
+async def _changed(actor: Actor, verb: str, name: str, work: queues.Work) -> Response:
+    return reply(actor, (await queues.change_queue(actor, verb, name, work))[0])

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from pgsched.domain.records import to_json_able
-from pgsched.domain.scheduling.preview import explain, schedule_of, ticks_of
 from pgsched.domain.validation import whole
-from pgsched.web.auth.access import Viewer
 from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, reply
 from pgsched.web.api.shapes import PreviewShape
 from pgsched.web.api.values import Moment
-from pgsched.web.state import state_of
+from pgsched.web.auth.access import Viewer
+from pgsched.web.services import schedules
 
 router = APIRouter(tags=["schedules"])
 
@@ -27,7 +24,6 @@ _ticks = whole(1, MAX_TICKS)
 
 @router.get("/schedules/preview", summary="Preview a schedule", responses=answers(PreviewShape, examples.PREVIEW))
 async def preview_schedule(
-    request: Request,
     actor: Viewer,
     cron: Annotated[str | None, Query(description="A cron expression.", examples=["0 8 * * 1"])] = None,
     every: Annotated[str | None, Query(description='An interval, as "15m"; seconds without a unit.')] = None,
@@ -40,19 +36,8 @@ async def preview_schedule(
 ) -> Response:
     """In words, and its next ticks: in UTC, on the wall clock of the zone, and what a change of the clocks does."""
     _ticks("n", n)
-    calendars = await state_of(request).client.calendar_days(cron)
-
-    def work() -> dict[str, Any]:
-        schedule = schedule_of(
-            cron, every=every, timezone=timezone, start=start, end=end, times=times, calendars=calendars
-        )
-        ticks = ticks_of(schedule, after=after or datetime.now(UTC), n=n)
-        return {
-            "schedule": explain(schedule),
-            "ticks": [
-                {"at": to_json_able(tick.at), "local": tick.local.isoformat(), "note": tick.note} for tick in ticks
-            ],
-        }
-
-    # A rare cron expression takes its time to find.
-    return reply(request, actor, await asyncio.to_thread(work))
+    found = await schedules.preview_schedule(
+        actor.client, cron, every=every, timezone=timezone, start=start, end=end, times=times, after=after, n=n
+    )
+    ticks = [{"at": to_json_able(tick.at), "local": tick.local.isoformat(), "note": tick.note} for tick in found.ticks]
+    return reply(actor, {"schedule": found.words, "ticks": ticks})

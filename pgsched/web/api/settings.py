@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Request
+from fastapi import APIRouter, Body
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 from starlette.responses import Response
 
@@ -14,7 +14,6 @@ from pgsched.web.api.shapes import PrunedShape, SettingsShape
 from pgsched.web.api.values import Age, Count
 from pgsched.web.auth.access import Operator, Viewer
 from pgsched.web.services.audit import audited
-from pgsched.web.state import state_of
 
 router = APIRouter(tags=["settings"])
 
@@ -62,28 +61,24 @@ class Prune(BaseModel):
 
 
 @router.get("/settings", summary="Read the settings", responses=answers(SettingsShape, examples.GENERAL))
-async def get_settings(request: Request, actor: Viewer) -> Response:
+async def get_settings(actor: Viewer) -> Response:
     """What holds for queues that say nothing else, and for the history."""
-    return reply(request, actor, (await state_of(request).client.settings()).as_dict())
+    return reply(actor, await actor.client.settings())
 
 
 @router.patch("/settings", summary="Change the settings", responses=answers(SettingsShape, examples.GENERAL, 400))
 async def set_settings(
-    request: Request,
     actor: Operator,
     body: Annotated[SettingsEdit, Body(openapi_examples={"ages": {"summary": "Ages", "value": examples.GENERAL_EDIT}})],
 ) -> Response:
     """What is left out stays as it is."""
     given = {key: getattr(body, key) for key in body.model_fields_set}
-    async with audited(request, actor, "settings.set") as change:
+    async with audited(actor, "settings.set") as change:
         was = (await change.client.settings()).as_dict()
         await change.client.set_settings(**given)
         now = (await change.client.settings()).as_dict()
-        changed = [name for name in now if was[name] != now[name]]
-        change.nothing = not changed
-        change.before = {name: was[name] for name in changed}
-        change.after = {name: now[name] for name in changed}
-        return reply(request, actor, now)
+        change.note(was, now)
+        return reply(actor, now)
 
 
 @router.post(
@@ -92,16 +87,15 @@ async def set_settings(
     responses=answers(PrunedShape, examples.PRUNED, 400),
 )
 async def prune(
-    request: Request,
     actor: Operator,
     body: Annotated[Prune, Body(openapi_examples={"age": {"summary": "By age", "value": examples.PRUNE}})],
 ) -> Response:
     """As the settings say, or for completed tasks, dead tasks or the history as the body says instead. Workers do it by
     themselves. `complete` is false when the time was over: ask again.
     """
-    done = await state_of(request).client.prune(**body.model_dump(exclude_none=True))
+    done = await actor.client.prune(**body.model_dump(exclude_none=True))
     if not body.dry_run and (done.queues or done.history or done.history_rows):
-        async with audited(request, actor, "prune", queue=body.queue) as change:
+        async with audited(actor, "prune", queue=body.queue) as change:
             change.after = done.as_dict()
-    state_of(request).stats.forget()
-    return reply(request, actor, done.as_dict())
+    actor.state.stats.forget()
+    return reply(actor, done)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
 from pgsched.domain.task_filters import SECRETS, TaskFilters
 from pgsched.web.api.values import Moment
-from pgsched.web.auth.access import AccessDenied, Actor, shows_payloads
+from pgsched.web.auth.access import AccessDenied, Actor
 
 _MANY = "Several: one of them fits."
 
@@ -73,11 +72,11 @@ class BulkFilter(_Filter):
     payload: StrictStr | None = Field(None, description="A JSON object that the payload contains, as text.")
 
 
-def filters_of(query: TaskQuery | BulkFilter, request: Request, actor: Actor) -> TaskFilters:
+def filters_of(query: TaskQuery | BulkFilter, actor: Actor) -> TaskFilters:
     """Return the filters that were given. Raises AccessDenied when they ask about what is hidden from the actor."""
     given: dict[str, Any] = query.model_dump(exclude_none=True, exclude={"limit", "cursor"})
     if "id" in given:
         given["ids"] = given.pop("id")
-    if not shows_payloads(request, actor) and (asked := sorted(given.keys() & set(SECRETS))):
+    if not actor.sees_payloads and (asked := sorted(given.keys() & set(SECRETS))):
         raise AccessDenied(403, f"{asked[0]} asks about what is hidden from viewers")
     return cast(TaskFilters, given)

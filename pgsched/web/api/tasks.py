@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, cast
 
-from fastapi import APIRouter, Body, Path, Query, Request
+from fastapi import APIRouter, Body, Path, Query
 from starlette.responses import Response
 
-from pgsched.db.task_commands import check_inserted
 from pgsched.domain.errors import Described
-from pgsched.domain.records import Task
 from pgsched.domain.scheduled import OnConflict
+from pgsched.domain.task_spec import TaskOptions
 from pgsched.domain.validation import refused
-from pgsched.web.auth.access import Operator, Viewer
 from pgsched.web.api import examples
 from pgsched.web.api.bodies import NewGroup, NewTask, TaskEdit, options_of
 from pgsched.web.api.cursors import read_cursor, write_cursor
-from pgsched.web.api.documented import answers, empty_answer, reply
+from pgsched.web.api.documented import answers, empty_answer, reply, reply_page
 from pgsched.web.api.shapes import NodeShape, TaskPage, TaskShape, TaskStatusShape
 from pgsched.web.api.task_query import TaskQuery, filters_of
-from pgsched.web.services.audit import Change, audited, differences
-from pgsched.web.services.task_search import find_stretch
+from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.paths import href
-from pgsched.web.state import state_of
+from pgsched.web.services import tasks
+from pgsched.web.services.task_search import find_stretch
 
 router = APIRouter(tags=["tasks"])
 
@@ -35,15 +33,13 @@ _EXISTED = "The idempotency_key is known: this is the task that has it."
     summary="List tasks, the latest first",
     responses=answers(TaskPage, {"items": [examples.TASK], "next_cursor": "WyJ0YXNrcyIsIDE3XQ"}),
 )
-async def list_tasks(request: Request, actor: Viewer, query: Annotated[TaskQuery, Query()]) -> Response:
+async def list_tasks(actor: Viewer, query: Annotated[TaskQuery, Query()]) -> Response:
     """All filters must fit. Without an index for them a page looks at 50,000 rows and may be short, even
     empty: go on with next_cursor until it is null.
     """
-    filters = filters_of(query, request, actor)
-    before = None if query.cursor is None else read_cursor("tasks", query.cursor, int)[0]
-    page = await find_stretch(state_of(request).client, filters, limit=query.limit, before_id=before)
-    following = None if page.next_before is None else write_cursor("tasks", page.next_before)
-    return reply(request, actor, {"items": [task.as_dict() for task in page.tasks], "next_cursor": following})
+    before = read_cursor("tasks", query.cursor, int)
+    page = await find_stretch(actor.client, filters_of(query, actor), limit=query.limit, before_id=before)
+    return reply_page(actor, page.tasks, write_cursor("tasks", page.next_before))
 
 
 @router.post(
@@ -53,7 +49,6 @@ async def list_tasks(request: Request, actor: Viewer, query: Annotated[TaskQuery
     responses=answers(TaskShape, examples.TASK, 400, 409, status=201, also=_EXISTED),
 )
 async def create_task(
-    request: Request,
     actor: Operator,
     body: Annotated[
         NewTask,
@@ -74,14 +69,8 @@ async def create_task(
 
     The header `Pgsched-Outcome` says whether the task was `created`, `updated` or `unchanged`.
     """
-    options = options_of(body, empties=False)
-    async with audited(request, actor, "task.create") as change:
-        was = None
-        if on_conflict == "update" and body.idempotency_key is not None:
-            was = next(iter((await change.client.find_tasks(idempotency_key=body.idempotency_key)).tasks), None)
-        scheduled = await change.client.schedule(body.task_type, body.payload, on_conflict=on_conflict, **options)
-        change.task_id = scheduled
-        return await _created(request, actor, change, scheduled.outcome, was)
+    options = cast(TaskOptions, options_of(body, empties=False))
+    return _made(actor, await tasks.create_task(actor, body.task_type, body.payload, options, on_conflict=on_conflict))
 
 
 @router.post(
@@ -92,31 +81,18 @@ async def create_task(
     responses=answers(TaskShape, examples.TASK | {"task_type": "pgsched.group"}, 400, status=201, also=_EXISTED),
 )
 async def create_group(
-    request: Request,
     actor: Operator,
     body: Annotated[NewGroup, Body(openapi_examples={"two": {"summary": "Two steps", "value": examples.GROUP}})],
 ) -> Response:
     """Once, or as a schedule, by the fields that a task has."""
-    options = options_of(body, empties=False)
-    async with audited(request, actor, "group.create") as change:
-        change.task_id = await change.client.schedule_group({"steps": body.steps}, **options)
-        return await _created(request, actor, change)
+    options = cast(TaskOptions, options_of(body, empties=False))
+    return _made(actor, await tasks.create_group(actor, body.steps, options))
 
 
-async def _created(
-    request: Request, actor: Operator, change: Change, outcome: str | None = None, was: Task | None = None
-) -> Response:
-    """The task that was made, or that had the key before (``was``); without an ``outcome`` nothing was changed then."""
-    client, task_id = change.client, change.task_id or 0
-    if outcome is None:
-        outcome = "created" if await client.database.run(check_inserted(task_id)) else "unchanged"
-    change.nothing = outcome == "unchanged"
-    task = await client.get(task_id)
-    if outcome == "updated":
-        change.action = "task.update"
-        change.before, change.after = differences(was, task)
-    told = {"Location": href(request, f"/api/v1/tasks/{task_id}"), "Pgsched-Outcome": outcome}
-    return reply(request, actor, task.as_dict(), status=201 if outcome == "created" else 200, headers=told)
+def _made(actor: Actor, made: tasks.Made) -> Response:
+    where = href(actor.request, f"/api/v1/tasks/{made.task.id}")
+    told = {"Location": where, "Pgsched-Outcome": made.outcome}
+    return reply(actor, made.task, status=201 if made.outcome == "created" else 200, headers=told)
 
 
 @router.get(
@@ -124,35 +100,30 @@ async def _created(
     summary="Read a task, what it did last and what it will do",
     responses=answers(TaskStatusShape, examples.STATUS, 404),
 )
-async def get_task(request: Request, actor: Viewer, id: TaskId) -> Response:
+async def get_task(actor: Viewer, id: TaskId) -> Response:
     """Its columns, its schedule in words, the next runs, the last executions, and the ticks that it missed."""
-    async with state_of(request).client.transaction() as client:  # of one connection: waited for once
+    async with actor.client.transaction() as client:  # of one connection: waited for once
         status = await client.status(id)
-    return reply(request, actor, status.as_dict())
+    return reply(actor, status)
 
 
 @router.patch("/tasks/{id}", summary="Edit a task", responses=answers(TaskShape, examples.TASK, 400, 404, 409))
 async def update_task(
-    request: Request,
     actor: Operator,
     id: TaskId,
     body: Annotated[TaskEdit, Body(openapi_examples={"edit": {"summary": "Sooner", "value": examples.EDIT}})],
 ) -> Response:
     """What is left out stays, null empties. An edited schedule is planned afresh; a run under way is not disturbed."""
-    options = options_of(body, empties=True)
+    options = cast(TaskOptions, options_of(body, empties=True))
     if "payload" in body.model_fields_set and body.payload is None:
         raise refused("payload", "have a value", Described("null"))
-    async with audited(request, actor, "task.update", task_id=id) as change:
-        await change.client.update(id, body.payload, **options)
-        task = await change.client.get(id)
-    return reply(request, actor, task.as_dict())
+    return reply(actor, await tasks.update_task(actor, id, body.payload, options))
 
 
 @router.delete("/tasks/{id}", status_code=204, summary="Delete a task", responses=empty_answer(404, 409))
-async def delete_task(request: Request, actor: Operator, id: TaskId) -> Response:
+async def delete_task(actor: Operator, id: TaskId) -> Response:
     """Its history stays. One that runs is refused: cancel it first."""
-    async with audited(request, actor, "task.delete", task_id=id) as change:
-        await change.client.delete(id)
+    await tasks.delete_task(actor, id)
     return Response(status_code=204)
 
 
@@ -162,6 +133,6 @@ async def delete_task(request: Request, actor: Operator, id: TaskId) -> Response
     summary="Read a task with its steps, what it waits for and what waits for it",
     responses=answers(NodeShape, examples.NODE, 404),
 )
-async def get_tree(request: Request, actor: Viewer, id: TaskId) -> Response:
+async def get_tree(actor: Viewer, id: TaskId) -> Response:
     """Each task is in the tree once, where it was met first."""
-    return reply(request, actor, (await state_of(request).client.tree(id)).as_dict())
+    return reply(actor, await actor.client.tree(id))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Request
+from fastapi import APIRouter, Body
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 from starlette.responses import Response
 
@@ -14,7 +14,8 @@ from pgsched.web.api.shapes import BackfillShape, TaskShape
 from pgsched.web.api.tasks import TaskId
 from pgsched.web.api.values import Moment
 from pgsched.web.auth.access import Operator
-from pgsched.web.services.audit import audited
+from pgsched.web.services.schedules import backfill
+from pgsched.web.services.tasks import act_on_task
 
 router = APIRouter(tags=["schedules"])
 
@@ -37,12 +38,9 @@ class Backfill(BaseModel):
     summary="Skip the next tick of a schedule",
     responses=answers(TaskShape, examples.TASK, 404, 409),
 )
-async def skip_tick(request: Request, actor: Operator, id: TaskId) -> Response:
+async def skip_tick(actor: Operator, id: TaskId) -> Response:
     """Also of a paused one; again for one more. It is noted as missed. Refused while the schedule runs."""
-    async with audited(request, actor, "task.skip", task_id=id) as change:
-        await change.client.skip_next(id)
-        task = await change.client.get(id)
-    return reply(request, actor, task.as_dict())
+    return reply(actor, await act_on_task(actor, "skip", id))
 
 
 @router.post(
@@ -51,7 +49,6 @@ async def skip_tick(request: Request, actor: Operator, id: TaskId) -> Response:
     responses=answers(BackfillShape, examples.BACKFILL, 400, 404, 409),
 )
 async def backfill_task(
-    request: Request,
     actor: Operator,
     id: TaskId,
     body: Annotated[Backfill, Body(openapi_examples={"dry": {"summary": "A dry run", "value": examples.RANGE}})],
@@ -60,9 +57,5 @@ async def backfill_task(
 
     Those that ran, and those that the schedule is still to run by itself, are left alone.
     """
-    async with audited(request, actor, "task.backfill", task_id=id) as change:
-        ticks = await change.client.backfill(id, body.since, body.until, max_ticks=body.max_ticks, dry_run=body.dry_run)
-        made = sum(one.outcome == "run" for one in ticks)
-        change.nothing = body.dry_run or not made
-        change.before, change.after = {}, body.model_dump(mode="json", by_alias=True) | {"made": made}
-    return reply(request, actor, {"dry_run": body.dry_run, "ticks": [one.as_dict() for one in ticks]})
+    ticks = await backfill(actor, id, body.since, body.until, max_ticks=body.max_ticks, dry_run=body.dry_run)
+    return reply(actor, {"dry_run": body.dry_run, "ticks": [one.as_dict() for one in ticks]})

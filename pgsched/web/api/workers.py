@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from pydantic import RootModel
 from starlette.responses import Response
 
@@ -10,7 +10,6 @@ from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, reply
 from pgsched.web.api.shapes import StatsShape, WorkerShape
 from pgsched.web.auth.access import Viewer
-from pgsched.web.state import state_of
 
 router = APIRouter(tags=["workers"])
 
@@ -20,14 +19,14 @@ class Workers(RootModel[list[WorkerShape]]):  # type: ignore[valid-type]
 
 
 @router.get("/workers", summary="List worker processes", responses=answers(Workers, [examples.WORKER]))
-async def list_workers(request: Request, actor: Viewer) -> Response:
+async def list_workers(actor: Viewer) -> Response:
     """Every process that registered and has not been forgotten; `alive`: heard of within three leases."""
-    return reply(request, actor, [worker.as_dict() for worker in await state_of(request).client.workers()])
+    return reply(actor, await actor.client.workers())
 
 
 @router.get(
     "/stats", summary="Read queues, workers and what nobody handles", responses=answers(StatsShape, examples.STATS)
 )
-async def get_stats(request: Request, actor: Viewer) -> Response:
+async def get_stats(actor: Viewer) -> Response:
     """From a cache that is at most two seconds old."""
-    return reply(request, actor, (await state_of(request).stats.get()).as_dict())
+    return reply(actor, await actor.state.stats.get())

@@ -1,9 +1,9 @@
-"""Who asks, and whether he may: roles, tokens, the cookie of people who logged in.
+"""Who makes a request, and whether they may: roles, tokens, the cookie of people who logged in.
 
-A route says what it needs by a dependency, and gets an :class:`Actor`::
+A route says what it needs by a dependency, and gets an :class:`Actor`, which is established once a request::
 
     @router.post("/tasks/{id}/cancel")
-    async def cancel(request: Request, id: int, actor: Operator) -> ...
+    async def cancel(actor: Operator, id: int) -> ...
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
-from starlette.requests import HTTPConnection
 
+from pgsched.client.async_client import AsyncClient
 from pgsched.web.auth.session import COOKIE, open_session
 from pgsched.web.settings import WebSettings, is_loopback
-from pgsched.web.state import state_of
+from pgsched.web.state import WebState, remote_of, state_of
 
 VIEWER = "viewer"
 OPERATOR = "operator"
@@ -45,16 +45,35 @@ class Actor:
     """Who makes a request."""
 
     name: str
-    """What he called himself when he logged in, else his role; ``local`` when no tokens are set."""
+    """The name given at login, else the role; ``local`` when no tokens are set."""
     role: str
     """``viewer`` or ``operator``; ``metrics`` for a scraper with a token of its own."""
-    remote: str | None
-    """The address that the request came from."""
+    request: Request
+
+    @property
+    def remote(self) -> str | None:
+        """The address that the request came from."""
+        return remote_of(self.request)
+
+    @property
+    def state(self) -> WebState:
+        """What all requests share."""
+        return state_of(self.request)
+
+    @property
+    def client(self) -> AsyncClient:
+        """The client of the app."""
+        return self.state.client
 
     @property
     def may_change(self) -> bool:
-        """Whether buttons that change something are for him."""
+        """Whether this is an operator."""
         return self.role == OPERATOR
+
+    @property
+    def sees_payloads(self) -> bool:
+        """Whether payloads, metadata, results, progress, logged fields and errors may be shown."""
+        return self.may_change or not self.state.settings.hide_payloads
 
 
 def role_of(settings: WebSettings, token: str) -> str | None:
@@ -66,10 +85,9 @@ def role_of(settings: WebSettings, token: str) -> str | None:
     return OPERATOR if is_operator else VIEWER if is_viewer else METRICS if is_metrics else None
 
 
-def try_token(connection: HTTPConnection, token: str) -> str | None:
+def try_token(request: Request, token: str) -> str | None:
     """Return the role that a token opens. Raises AccessDenied when its address gave too many wrong ones before."""
-    state = state_of(connection)
-    remote = connection.client.host if connection.client else None
+    state, remote = state_of(request), remote_of(request)
     if seconds := state.throttle.seconds_to_wait(remote):
         detail = f"too many wrong tokens came from your address: try again in {seconds} s"
         raise AccessDenied(429, detail, wait=seconds)
@@ -79,37 +97,36 @@ def try_token(connection: HTTPConnection, token: str) -> str | None:
     return role
 
 
-def identify(connection: HTTPConnection) -> Actor | None:
-    """Return who makes a request; None when he has not said it. Raises AccessDenied for a wrong token."""
-    settings = state_of(connection).settings
-    remote = connection.client.host if connection.client else None
+def identify(request: Request) -> Actor | None:
+    """Return who makes a request; None when it does not say. Raises AccessDenied for a wrong token."""
+    settings = state_of(request).settings
     if not settings.protected:
-        check_local(connection)
-        return Actor(name=LOCAL, role=OPERATOR, remote=remote)
-    header = connection.headers.get("authorization")
+        check_local(request)
+        return Actor(name=LOCAL, role=OPERATOR, request=request)
+    header = request.headers.get("authorization")
     if header is not None:
         kind, _, token = header.partition(" ")
-        role = try_token(connection, token.strip()) if kind.lower() == "bearer" else None
+        role = try_token(request, token.strip()) if kind.lower() == "bearer" else None
         if role is None:
             raise AccessDenied(401, "the Authorization header must be 'Bearer TOKEN' with a token that is known here")
-        return Actor(name=role, role=role, remote=remote)
-    session = open_session(settings, connection.cookies.get(COOKIE))
+        return Actor(name=role, role=role, request=request)
+    session = open_session(settings, request.cookies.get(COOKIE))
     if session is None:
         return None
-    return Actor(name=session.name or session.role, role=session.role, remote=remote)
+    return Actor(name=session.name or session.role, role=session.role, request=request)
 
 
-def check_local(connection: HTTPConnection) -> None:
+def check_local(request: Request) -> None:
     """Raise AccessDenied unless a request comes from this machine, to a name of this machine, straight.
 
     The name: a page from elsewhere may lead its own name here, and would then be read as if it were ours.
     """
-    remote = connection.client.host if connection.client else None
+    remote = remote_of(request)
     if not is_loopback(remote):
         raise AccessDenied(403, f"no tokens are set, so only this machine is served, not {remote}")
-    if any(header in connection.headers for header in _FORWARDING):
+    if any(header in request.headers for header in _FORWARDING):
         raise AccessDenied(403, "the request came through a proxy: set operator_token or viewer_token")
-    host = connection.headers.get("host", "")
+    host = request.headers.get("host", "")
     if not is_loopback(host_name(host)):
         raise AccessDenied(403, f"Host must be a name of this machine while no tokens are set, got {host[:100]!r}")
 
@@ -129,26 +146,24 @@ async def scraper(request: Request) -> Actor:
     return actor
 
 
-async def viewer(request: Request) -> Actor:
+Scraper = Annotated[Actor, Depends(scraper)]
+
+
+async def viewer(actor: Scraper) -> Actor:
     """A dependency: whoever may look."""
-    actor = await scraper(request)
     if actor.role == METRICS:
         raise AccessDenied(403, "this token opens /metrics alone")
     return actor
 
 
-async def operator(request: Request) -> Actor:
+Viewer = Annotated[Actor, Depends(viewer)]
+
+
+async def operator(actor: Viewer) -> Actor:
     """A dependency: whoever may change something."""
-    actor = await viewer(request)
     if not actor.may_change:
         raise AccessDenied(403, "an operator's token is needed to change something, this is a viewer's")
     return actor
 
 
-Viewer = Annotated[Actor, Depends(viewer)]
 Operator = Annotated[Actor, Depends(operator)]
-
-
-def shows_payloads(request: Request, actor: Actor) -> bool:
-    """Whether payloads, metadata, results, progress, logged fields and errors are for this actor's eyes."""
-    return actor.may_change or not state_of(request).settings.hide_payloads

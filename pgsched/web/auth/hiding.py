@@ -13,12 +13,11 @@ SECRET: Final = frozenset(
 
 def hidden(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record as JSON has it with null for what is hidden, in the records that it holds too."""
-    return {name: None if name in SECRET else _inside(value) for name, value in record.items()}
+    return {name: None if name in SECRET else inside(value) for name, value in record.items()}
 
 
-def _inside(value: Any) -> Any:
+def inside(value: Any) -> Any:
+    """Return a value of JSON with null for what is hidden in the records that it holds."""
     if isinstance(value, Mapping):
         return hidden(value)
-    if isinstance(value, list):
-        return [_inside(item) for item in value]
-    return value
+    return [inside(item) for item in value] if isinstance(value, list) else value

@@ -13,7 +13,7 @@ from pgsched.web.auth.access import METRICS, AccessDenied, check_local, identify
 from pgsched.web.auth.session import COOKIE, MAX_NAME, SECONDS, seal_session
 from pgsched.web.paths import href
 from pgsched.web.rendering import page
-from pgsched.web.state import state_of
+from pgsched.web.state import remote_of, state_of
 
 log = get_logger("pgsched.web")
 
@@ -45,7 +45,7 @@ async def show(request: Request) -> Response:
 @router.post("/login")
 async def log_in(request: Request, form: Annotated[dict[str, str], Depends(_form)]) -> Response:
     """Give a cookie for a token."""
-    state, remote = state_of(request), request.client.host if request.client else None
+    state, remote = state_of(request), remote_of(request)
     name = form.get("name", "").strip()
     try:
         role = try_token(request, form.get("token", "").strip())

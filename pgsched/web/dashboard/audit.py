@@ -6,14 +6,14 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from starlette.responses import Response
 
 from pgsched.db.audit_commands import AuditPage, list_entries
 from pgsched.domain.errors import InvalidTask
 from pgsched.web.auth.access import Operator
 from pgsched.web.dashboard.forms import optional_number
-from pgsched.web.dashboard.shown import link, run, show
+from pgsched.web.dashboard.shown import asked, link, run, show
 from pgsched.web.services.audit import CHANGED
 
 PER_PAGE = 50
@@ -31,38 +31,34 @@ class Difference(NamedTuple):
 
 
 @router.get("/audit")
-async def audit(request: Request, actor: Operator) -> Response:
+async def audit(actor: Operator) -> Response:
     """Show the changes that fit, the latest first. For operators: it names people and where they were."""
-    given = request.query_params
-    asked = {name: given[name].strip() for name in FIELDS if given.get(name, "").strip()}
+    given = asked(actor, *FIELDS, "before")
+    fields = {name: given[name] for name in FIELDS if given[name]}
     found, problem = AuditPage([], None), None
     try:
         command = list_entries(
-            task_id=optional_number("task_id", asked.get("task_id")),
-            before_id=optional_number("before", given.get("before")),
+            task_id=optional_number("task_id", fields.get("task_id")),
+            before_id=optional_number("before", given["before"]),
             limit=PER_PAGE,
-            actor=asked.get("actor"),
-            action=asked.get("action"),
-            queue=asked.get("queue"),
+            actor=fields.get("actor"),
+            action=fields.get("action"),
+            queue=fields.get("queue"),
         )
-        found = await run(request, command)
+        found = await run(actor, command)
     except InvalidTask as error:
         problem = str(error)
-    following = None
-    if found.next_before is not None:
-        following = link(request, "/audit", {**asked, "before": found.next_before})
+    last = found.next_before
     return show(
-        request,
         actor,
         "audit.html",
         at="audit",
-        status=422 if problem else 200,
         problem=problem,
-        fields=asked,
+        fields=fields,
         entries=[(entry, differences(entry.before, entry.after)) for entry in found.entries],
-        following=following,
-        looked_on=found.next_before is not None and len(found.entries) < PER_PAGE,
-        paged="before" in given,
+        following=last and link(actor, "/audit", {**fields, "before": last}),
+        looked_on=last is not None and len(found.entries) < PER_PAGE,
+        paged=bool(given["before"]),
     )
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from starlette.responses import Response
 
 from pgsched.domain.errors import InvalidTask
-from pgsched.domain.records import Task, to_json_able
+from pgsched.domain.records import Task
 from pgsched.domain.scheduled import BackfillTick
 from pgsched.web.auth.access import Actor, Operator
 from pgsched.web.dashboard.forms import Form, moment, whole_number
-from pgsched.web.dashboard.shown import client_of, done, show
-from pgsched.web.dashboard.surveys import surveys_of
-from pgsched.web.services.audit import audited
+from pgsched.web.dashboard.shown import done, show
+from pgsched.web.services.schedules import backfill, number_to_run
 
 MAX_TICKS = "100"
 SHOWN = 1000
@@ -24,39 +24,28 @@ router = APIRouter()
 
 
 @router.get("/tasks/{id:int}/backfill")
-async def ask(request: Request, actor: Operator, id: int) -> Response:
+async def ask(actor: Operator, id: int) -> Response:
     """Show an empty form."""
-    return _form(request, actor, await client_of(request).get(id), {"max_ticks": MAX_TICKS})
+    return _form(actor, await actor.client.get(id), {"max_ticks": MAX_TICKS})
 
 
 @router.post("/tasks/{id:int}/backfill")
-async def backfill(request: Request, actor: Operator, id: int, form: Form) -> Response:
+async def run_range(actor: Operator, id: int, form: Form) -> Response:
     """Show what becomes of each tick; with ``confirmed`` run them."""
-    task = await client_of(request).get(id)
+    task = await actor.client.get(id)
     confirmed = form.get("confirmed") == "yes"
     try:
         since, until = (moment(name, form.get(name, "").strip(), task.timezone) for name in ("from", "to"))
         most = whole_number("max_ticks", form.get("max_ticks", "").strip() or MAX_TICKS)
-        async with audited(request, actor, "task.backfill", task_id=id) as change:
-            ticks = await change.client.backfill(id, since, until, max_ticks=most, dry_run=not confirmed)
-            made = _made(ticks)
-            change.nothing = not confirmed or not made
-            told = {"from": to_json_able(since), "to": to_json_able(until), "max_ticks": most, "made": made}
-            change.before, change.after = {}, told
+        ticks = await backfill(actor, id, since, until, max_ticks=most, dry_run=not confirmed)
     except InvalidTask as error:
-        return _form(request, actor, task, form, problem=str(error))
+        return _form(actor, task, form, problem=str(error))
     if not confirmed:
-        return _form(request, actor, task, form, ticks=ticks)
-    surveys_of(request).forget()
-    return done(request, f"/tasks/{id}", "backfill", made)
-
-
-def _made(ticks: Sequence[BackfillTick]) -> int:
-    return sum(one.outcome == "run" for one in ticks)
+        return _form(actor, task, form, ticks=ticks)
+    return done(actor, f"/tasks/{id}", "backfill", number_to_run(ticks))
 
 
 def _form(
-    request: Request,
     actor: Actor,
     task: Task,
     fields: dict[str, str],
@@ -64,16 +53,6 @@ def _form(
     ticks: Sequence[BackfillTick] | None = None,
     problem: str | None = None,
 ) -> Response:
-    return show(
-        request,
-        actor,
-        "backfill.html",
-        at="schedules",
-        status=422 if problem else 200,
-        task=task,
-        fields=fields,
-        ticks=ticks,
-        shown=SHOWN,
-        made=_made(ticks or ()),
-        problem=problem,
-    )
+    made = number_to_run(ticks or ())
+    context: dict[str, Any] = {"task": task, "fields": fields, "ticks": ticks, "shown": SHOWN, "made": made}
+    return show(actor, "backfill.html", at="schedules", problem=problem, **context)

@@ -2,65 +2,49 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from starlette.responses import Response
 
 from pgsched.domain.errors import InvalidTask
 from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.dashboard.forms import Form
-from pgsched.web.dashboard.shown import client_of, done, show
-from pgsched.web.dashboard.surveys import surveys_of
+from pgsched.web.dashboard.shown import asked, done, show
 from pgsched.web.services import calendars
-from pgsched.web.services.audit import audited
 
 router = APIRouter()
 
 
 @router.get("/calendars")
-async def list_(request: Request, actor: Viewer) -> Response:
+async def list_(actor: Viewer) -> Response:
     """Show every calendar."""
-    found = await client_of(request).calendars()
-    return show(request, actor, "calendars.html", at="schedules", calendars=found)
+    return show(actor, "calendars.html", at="schedules", calendars=await actor.client.calendars())
 
 
 @router.get("/calendars/edit")
-async def edit(request: Request, actor: Operator) -> Response:
+async def edit(actor: Operator) -> Response:
     """Show the days of a calendar, which need not be there yet, as a form."""
-    name = request.query_params.get("name", "").strip()
-    found = await calendars.find_calendar(client_of(request), name)
-    return _form(request, actor, name, "" if found is None else "\n".join(found.days), None)
+    name = asked(actor, "name")["name"]
+    found = await calendars.find_calendar(actor.client, name)
+    return _form(actor, name, "" if found is None else "\n".join(found.days), None)
 
 
 @router.post("/calendars/edit")
-async def save(request: Request, actor: Operator, form: Form) -> Response:
+async def save(actor: Operator, form: Form) -> Response:
     """Make a calendar or replace its days."""
     name, days = form.get("name", ""), form.get("days", "")
     try:
-        async with audited(request, actor, "calendar.set", target=name) as change:
-            await calendars.set_calendar(change, name, days.replace(",", " ").split())
+        _, change = await calendars.set_calendar(actor, name, days.replace(",", " ").split())
     except InvalidTask as error:
-        return _form(request, actor, name, days, str(error))
-    surveys_of(request).forget()
-    return done(request, "/calendars", "" if change.nothing else "calendar")
+        return _form(actor, name, days, str(error))
+    return done(actor, "/calendars", "" if change.nothing else "calendar")
 
 
 @router.post("/calendars/delete")
-async def delete(request: Request, actor: Operator, form: Form) -> Response:
+async def delete(actor: Operator, form: Form) -> Response:
     """Delete a calendar that no schedule names."""
-    name = form.get("name", "")
-    async with audited(request, actor, "calendar.delete", target=name) as change:
-        await calendars.delete_calendar(change, name)
-    return done(request, "/calendars", "calendar_delete")
+    await calendars.delete_calendar(actor, form.get("name", ""))
+    return done(actor, "/calendars", "calendar_delete")
 
 
-def _form(request: Request, actor: Actor, name: str, days: str, problem: str | None) -> Response:
-    return show(
-        request,
-        actor,
-        "calendar_form.html",
-        at="schedules",
-        status=422 if problem else 200,
-        name=name,
-        days=days,
-        problem=problem,
-    )
+def _form(actor: Actor, name: str, days: str, problem: str | None) -> Response:
+    return show(actor, "calendar_form.html", at="schedules", problem=problem, name=name, days=days)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from pgsched.domain.errors import InvalidTask
-from pgsched.domain.task_filters import TaskFilters
 from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.dashboard.forms import Form, moment, optional_number
-from pgsched.web.dashboard.shown import client_of, done, link, show
-from pgsched.web.dashboard.surveys import surveys_of
-from pgsched.web.services.audit import audited
+from pgsched.web.dashboard.shown import asked, cut, done, link, show
+from pgsched.web.services.tasks import change_dead
 
 PER_PAGE = 50
 
@@ -22,91 +20,54 @@ router = APIRouter()
 
 
 @router.get("/dead")
-async def dead(request: Request, actor: Viewer) -> Response:
+async def dead(actor: Viewer) -> Response:
     """Show the tasks that died last."""
-    asked = {name: request.query_params.get(name, "").strip() for name in ("queue", "task_type")}
-    found = await client_of(request).dead(
-        queue=asked["queue"] or None,
-        task_type=asked["task_type"] or None,
+    fields, place = asked(actor, "queue", "task_type"), asked(actor, "died", "before")
+    before = optional_number("before", place["before"])
+    found = await actor.client.dead(
+        queue=fields["queue"] or None,
+        task_type=fields["task_type"] or None,
         limit=PER_PAGE + 1,
-        before=_place(request),
+        before=(moment("died", place["died"]), before) if place["died"] and before is not None else None,
     )
-    following = None
-    if len(found) > PER_PAGE:
-        found = found[:PER_PAGE]
-        died_at = found[-1].died_at
-        key = {"died": died_at.isoformat() if died_at else None, "before": found[-1].id}
-        following = link(request, "/dead", {**asked, **key})
-    counts = (await surveys_of(request).get()).dead
+    found, last = cut(found, PER_PAGE)
+    counts = (await actor.state.surveys.get()).dead
     return show(
-        request,
         actor,
         "dead.html",
         at="dead",
-        fields=asked,
+        fields=fields,
         tasks=found,
-        following=following,
+        following=last and link(actor, "/dead", {**fields, "died": last.died_at, "before": last.id}),
         total=sum(counts.values()),
     )
 
 
 @router.post("/dead/{verb}")
-async def change(request: Request, actor: Operator, verb: str, form: Form) -> Response:
+async def change(actor: Operator, verb: str, form: Form) -> Response:
     """Retry or delete the dead letters that fit; without ``confirmed`` ask first."""
     if verb not in ("retry", "purge"):
         raise HTTPException(404, "there is no such page")
-    queue, task_type = form.get("queue", "").strip() or None, form.get("task_type", "").strip() or None
+    fields = {name: form.get(name, "").strip() or None for name in ("queue", "task_type")}
+    older_than = {"older_than": form.get("older_than", "").strip() or None} if verb == "purge" else {}
     if form.get("confirmed") != "yes":
-        return await _ask(request, actor, verb, queue, task_type, form)
-    target = ", ".join(f"{name} {text!r}" for name, text in (("queue", queue), ("task_type", task_type)) if text)
-    older_than = form.get("older_than", "").strip() or None
+        return await _ask(actor, verb, fields, form)
     try:
-        async with audited(request, actor, f"dead.{verb}", queue=queue, target=target or "all") as under_way:
-            if verb == "retry":
-                number = await under_way.client.retry_dead(queue=queue, task_type=task_type, all=True)
-            else:
-                number = await under_way.client.purge_dead(
-                    queue=queue, task_type=task_type, older_than=older_than, all=True
-                )
-            under_way.nothing = number == 0
-            under_way.after = {"number": number} | ({"older_than": older_than} if older_than else {})
+        number = await change_dead(actor, verb, **fields, **older_than, all=True)
     except InvalidTask as error:
-        return await _ask(request, actor, verb, queue, task_type, form, problem=str(error))
-    surveys_of(request).forget()
-    return done(request, "/dead", f"{verb}_dead", number)
+        return await _ask(actor, verb, fields, form, problem=str(error))
+    return done(actor, "/dead", f"{verb}_dead", number)
 
 
 async def _ask(
-    request: Request,
-    actor: Actor,
-    verb: str,
-    queue: str | None,
-    task_type: str | None,
-    form: dict[str, str],
-    *,
-    problem: str | None = None,
+    actor: Actor, verb: str, fields: dict[str, str | None], form: dict[str, str], *, problem: str | None = None
 ) -> Response:
     """Say how many dead letters fit, and ask whether to go on."""
-    wanted = TaskFilters(status=["dead"])
-    if queue is not None:
-        wanted["queue"] = [queue]
-    if task_type is not None:
-        wanted["task_type"] = [task_type]
-    tried = await client_of(request).change_tasks("retry" if verb == "retry" else "delete", dry_run=True, **wanted)
-    return show(
-        request,
-        actor,
-        "dead_confirm.html",
-        at="dead",
-        status=422 if problem else 200,
-        problem=problem,
-        verb=verb,
-        fields={"queue": queue, "task_type": task_type},
-        typed={"older_than": form.get("older_than", "")},
-        tried=tried,
+    wanted: Any = {name: [text] for name, text in fields.items() if text}
+    tried = await actor.client.change_tasks(
+        "retry" if verb == "retry" else "delete", dry_run=True, status=["dead"], **wanted
     )
-
-
-def _place(request: Request) -> tuple[datetime, int] | None:
-    died, before = request.query_params.get("died"), optional_number("before", request.query_params.get("before"))
-    return (moment("died", died), before) if died and before is not None else None
+    typed = {"older_than": form.get("older_than", "")}
+    return show(
+        actor, "dead_confirm.html", at="dead", problem=problem, verb=verb, fields=fields, typed=typed, tried=tried
+    )

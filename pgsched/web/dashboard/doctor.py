@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from starlette.responses import Response
 
 from pgsched.ops.doctor.catalogue import CHECKS
 from pgsched.web.auth.access import Viewer
 from pgsched.web.dashboard.shown import show
-from pgsched.web.state import state_of
 
 router = APIRouter()
 
 
 @router.get("/doctor")
-async def doctor(request: Request, actor: Viewer) -> Response:
+async def doctor(actor: Viewer) -> Response:
     """Show every finding, and every check."""
-    diagnosis = await state_of(request).diagnosis.get()
+    diagnosis = await actor.state.diagnosis.get()
     states = {one.check: one.state for one in diagnosis.checks}
     return show(
-        request,
         actor,
         "doctor.html",
         at="doctor",

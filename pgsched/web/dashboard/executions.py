@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from starlette.responses import Response
 
 from pgsched.db.page_commands import EXECUTION_STATUSES
 from pgsched.domain.validation import one_of
 from pgsched.web.auth.access import Viewer
-from pgsched.web.services.execution_search import find_attempts
 from pgsched.web.dashboard.forms import moment, optional_number
-from pgsched.web.dashboard.shown import client_of, link, show
+from pgsched.web.dashboard.shown import asked, link, show
+from pgsched.web.services.execution_search import Place, find_attempts
 
 PER_PAGE = 50
 SPANS = {"15m": 900, "1h": 3_600, "6h": 21_600, "1d": 86_400, "7d": 604_800, "30d": 2_592_000}
@@ -23,31 +21,28 @@ router = APIRouter()
 
 
 @router.get("/executions")
-async def executions(request: Request, actor: Viewer) -> Response:
+async def executions(actor: Viewer) -> Response:
     """Show the attempts that began within a span of time."""
-    names = ("queue", "task_type", "status", "within")
-    asked = {name: request.query_params.get(name, "").strip() for name in names}
-    asked["within"] = asked["within"] or "1h"
+    fields = asked(actor, "queue", "task_type", "status", "within")
+    fields["within"] = fields["within"] or "1h"
     found = await find_attempts(
-        client_of(request).database,
-        seconds=SPANS[_within("within", asked["within"])],
-        queue=asked["queue"] or None,
-        task_type=asked["task_type"] or None,
-        status=asked["status"] or None,
-        before=_place(request),
+        actor.client.database,
+        seconds=SPANS[_within("within", fields["within"])],
+        queue=fields["queue"] or None,
+        task_type=fields["task_type"] or None,
+        status=fields["status"] or None,
+        before=_place(**asked(actor, "at", "before", "token")),
         limit=PER_PAGE,
     )
     following = None
     if found.next_before is not None:
-        at, before, token = found.next_before
-        key = {"at": at.isoformat(), "before": before, "token": token}
-        following = link(request, "/executions", {**asked, **key})
+        place = dict(zip(("at", "before", "token"), found.next_before, strict=True))
+        following = link(actor, "/executions", {**fields, **place})
     return show(
-        request,
         actor,
         "executions.html",
         at="executions",
-        fields=asked,
+        fields=fields,
         executions=found.found,
         following=following,
         looked_on=following is not None and len(found.found) < PER_PAGE,
@@ -56,9 +51,6 @@ async def executions(request: Request, actor: Viewer) -> Response:
     )
 
 
-def _place(request: Request) -> tuple[datetime, int, int] | None:
-    given = request.query_params
-    before, token = optional_number("before", given.get("before")), optional_number("token", given.get("token"))
-    if not given.get("at") or before is None or token is None:
-        return None
-    return moment("at", given["at"]), before, token
+def _place(at: str, before: str, token: str) -> Place | None:
+    task_id, fence = optional_number("before", before), optional_number("token", token)
+    return None if not at or task_id is None or fence is None else (moment("at", at), task_id, fence)

@@ -5,40 +5,35 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from starlette.responses import Response
 
-from pgsched.db.page_commands import SAMPLE, QueueSurvey, TableSurvey, TypeSurvey
-from pgsched.domain.records import Task, WorkerInfo
-from pgsched.web.auth.access import Viewer
-from pgsched.web.dashboard.history import Ended, History, Minutes
+from pgsched.db.page_commands import QueueSurvey, TypeSurvey
+from pgsched.web.auth.access import Actor, Viewer
 from pgsched.web.dashboard.shown import show
-from pgsched.web.dashboard.surveys import surveys_of
-from pgsched.web.state import state_of
+from pgsched.web.services.history import Ended, History, Minutes
+from pgsched.web.services.surveys import Survey
 from pgsched.web.svg.charts import Series, stacked_bars
 
-DEAD_ROWS_MATTER = 10_000
-"""So many dead rows of the table are worth a word, when they are more than :data:`DEAD_SHARE` of it."""
-DEAD_SHARE = 0.5
-SAID = {
-    "no_worker",
-    "unknown_types",
-    "unserved_queues",
-    "silent_workers",
-    "stalled_schedules",
-    "paused_queues",
-    "dead_letters",
-    "old_transactions",
-}
-"""Checks of the doctor whose findings the overview says in words of its own."""
 PATIENCE = 1.0
-"""So many seconds the page waits for the doctor; later it is there."""
-OLD_SNAPSHOT = 600.0
-"""A transaction that is open so many seconds keeps dead rows from being removed."""
+"""How many seconds the page waits for the doctor's own look; later it is there."""
+LEVELS = {"error": "bad", "warning": "odd"}
+"""The severities of the doctor that the page shows, the worst first."""
+MOST_SHOWN = 50
+PLACES = {
+    "no_worker": "/workers",
+    "unserved_queues": "/workers",
+    "unknown_types": "/workers",
+    "silent_workers": "/workers",
+    "stalled_schedules": "/schedules",
+    "paused_queues": "/queues",
+    "dead_letters": "/dead",
+}
+"""Where more is seen of what a check finds; of any other on the page of the doctor."""
 
 router = APIRouter()
 
@@ -50,109 +45,57 @@ class Problem:
     level: str
     """``bad`` or ``odd``."""
     text: str
-    path: str
+    path: str = "/doctor"
     """Where more is seen."""
 
 
 @router.get("/")
-async def overview(request: Request, actor: Viewer) -> Response:
+async def overview(actor: Viewer) -> Response:
     """Show throughput, failures, queues, workers, and what is wrong."""
-    surveys = surveys_of(request)
-    queues, types, dead, table, stalled, workers = await surveys.get()
+    surveys = actor.state.surveys
+    survey = await surveys.get()
     minutes = await surveys.history.minutes()
     ended = surveys.history.by_queue()
-    rows = queue_rows(queues, types, dead)
+    rows = queue_rows(survey.queues, survey.types, survey.dead)
     return show(
-        request,
         actor,
         "overview.html",
         at="overview",
-        problems=[
-            *problems_of(
-                queues, types, dead, table, stalled, workers, standby=state_of(request).client.database.standby
-            ),
-            *await findings_of(request),
-        ],
+        problems=await problems_of(actor, survey),
         queues=[row | {"ended": ended.get(row["name"], Ended())} for row in rows],
-        workers=[worker for worker in workers if worker.alive],
-        table=table,
+        workers=[worker for worker in survey.workers if worker.alive],
+        about_rows=survey.about_rows,
         totals=totals_of(minutes),
-        oldest=max((queue.oldest_due_seconds or 0.0 for queue in queues if not queue.paused), default=0.0),
+        oldest=max((queue.oldest_due_seconds or 0.0 for queue in survey.queues if not queue.paused), default=0.0),
         due=sum(row["due"] for row in rows),
         running=sum(row["running"] for row in rows),
-        dead=sum(dead.values()),
+        dead=sum(survey.dead.values()),
         chart=chart_of(minutes),
         hour=History.MINUTES,
     )
 
 
-def problems_of(
-    queues: Sequence[QueueSurvey],
-    types: Sequence[TypeSurvey],
-    dead: dict[str, int],
-    table: TableSurvey,
-    stalled: Sequence[Task],
-    workers: Sequence[WorkerInfo],
-    *,
-    standby: bool = False,
-) -> list[Problem]:
-    """Return what is wrong now, the worst first; on a standby nothing is known of workers."""
-    found = []
-    if standby:
+async def problems_of(actor: Actor, survey: Survey) -> list[Problem]:
+    """Return what the doctor finds, the worst first: what the survey has asked just now, else as of its last look."""
+    notes, earlier = [], []
+    if actor.client.database.standby:
         text = "This is a standby: nothing can be changed here, and workers are not known."
-        found.append(Problem(level="odd", text=text, path="/workers"))
-        types = [replace(one, handled=True) for one in types]
-    paused = {queue.name for queue in queues if queue.paused}
-    waiting = [one for one in types if one.due and not one.handled and one.queue not in paused]
-    if waiting and not any(worker.alive for worker in workers):
-        found.append(Problem(level="bad", text="Tasks are due and no worker is alive.", path="/workers"))
-    found += [
-        Problem(
-            level="bad",
-            text=f"No live worker of queue {one.queue} has a handler for {one.task_type}: {_due(one.due)} due.",
-            path="/workers",
-        )
-        for one in waiting[:20]
-    ]
-    silent = [worker for worker in workers if not worker.alive]
-    if silent:
-        found.append(Problem(level="bad", text=f"{_many(len(silent), 'worker')} went silent.", path="/workers"))
-    if stalled:
-        found.append(
-            Problem(
-                level="bad",
-                text=f"{_many(len(stalled), 'schedule')} stalled: due for over two minutes, and nobody runs it.",
-                path="/schedules",
-            )
-        )
-    if number := sum(dead.values()):
-        found.append(Problem(level="bad", text=f"{_many(number, 'dead letter')}.", path="/dead"))
-    if table.dead_rows > DEAD_ROWS_MATTER and table.dead_rows > DEAD_SHARE * max(table.live_rows, 1):
-        text = f"{table.dead_rows:,} dead rows in the table, beside {table.live_rows:,} live ones: is vacuum kept away?"
-        found.append(Problem(level="odd", text=text, path="/"))
-    if table.oldest_snapshot > OLD_SNAPSHOT:
-        text = (
-            f"A transaction has been open for {table.oldest_snapshot / 60:,.0f} minutes: dead rows stay until it ends."
-        )
-        found.append(Problem(level="odd", text=text, path="/"))
-    if paused:
-        found.append(Problem(level="odd", text=f"{_many(len(paused), 'queue')} paused.", path="/queues"))
-    return found
-
-
-async def findings_of(request: Request) -> list[Problem]:
-    """Return what the doctor finds and :func:`problems_of` does not say; the page does not wait long for it."""
+        notes.append(Problem(level="odd", text=text, path="/workers"))
     try:
         async with asyncio.timeout(PATIENCE):
-            diagnosis = await state_of(request).diagnosis.get()
+            earlier = [finding.as_dict() for finding in (await actor.state.diagnosis.get()).findings]
     except TimeoutError:
-        return [Problem(level="odd", text="The doctor has not finished its look yet.", path="/doctor")]
-    levels = {"error": "bad", "warning": "odd"}
-    return [
-        Problem(level=levels[one.severity], text=f"{one.object}: {one.problem}.", path="/doctor")
-        for one in diagnosis.findings
-        if one.severity in levels and one.check not in SAID and (one.check, one.object) != ("dead_rows", "tasks")
+        notes.append(Problem(level="odd", text="The doctor has not finished its look yet."))
+    found = survey.diagnosis.with_earlier(earlier)
+    problems = [
+        Problem(level=level, text=f"{one['object']}: {one['problem']}.", path=PLACES.get(one["check"], "/doctor"))
+        for severity, level in LEVELS.items()
+        for one in found
+        if one["severity"] == severity
     ]
+    if len(problems) > MOST_SHOWN:
+        notes.append(Problem(level="bad", text=f"{len(problems) - MOST_SHOWN} more."))
+    return problems[:MOST_SHOWN] + notes
 
 
 def queue_rows(
@@ -202,12 +145,3 @@ def chart_of(minutes: Minutes) -> Any:
         ),
     ]
     return stacked_bars("Attempts that ended, by minute, over the last hour", times, series)
-
-
-def _due(number: int) -> str:
-    return f"{SAMPLE:,} or more" if number >= SAMPLE else f"{number:,}"
-
-
-def _many(number: int, noun: str) -> str:
-    shown = "10,000+" if number > 10_000 else f"{number:,}"
-    return f"{shown} {noun}" if number == 1 else f"{shown} {noun}s"

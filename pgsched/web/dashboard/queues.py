@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
-from fastapi import APIRouter, Request
-from starlette.exceptions import HTTPException
+from fastapi import APIRouter
 from starlette.responses import Response
 
 from pgsched.client.async_client import AsyncClient
@@ -21,12 +20,11 @@ from pgsched.domain.retention_age import FOREVER, LONGEST
 from pgsched.domain.validation import MAX_INTEGER, refused
 from pgsched.ops.prune import preview
 from pgsched.web.auth.access import Actor, Operator, Viewer
-from pgsched.web.services.audit import audited, note_settings
-from pgsched.web.formats import duration
 from pgsched.web.dashboard.forms import Form, optional_number, yes_or_no
 from pgsched.web.dashboard.overview import queue_rows
-from pgsched.web.dashboard.shown import client_of, done, run, show
-from pgsched.web.dashboard.surveys import surveys_of
+from pgsched.web.dashboard.shown import asked, done, run, show
+from pgsched.web.formats import duration
+from pgsched.web.services import queues
 
 LIMITS = {
     "concurrency": "So many of its tasks run at once.",
@@ -43,69 +41,61 @@ router = APIRouter()
 
 
 @router.get("/queues")
-async def queues(request: Request, actor: Viewer) -> Response:
+async def list_(actor: Viewer) -> Response:
     """Show every queue."""
-    survey = await surveys_of(request).get()
-    setups = await run(request, page_commands.list_queue_settings())
+    survey = await actor.state.surveys.get()
+    setups = await run(actor, page_commands.list_queue_settings())
     rows = queue_rows(survey.queues, survey.types, survey.dead)
     known = {row["name"] for row in rows}
     rows += [
         {"queue": None, "name": name, "due": 0, "running": 0, "dead": 0, "at": len(rows) + number}
         for number, name in enumerate(name for name in setups if name not in known)
     ]
-    return show(
-        request,
-        actor,
-        "queues.html",
-        at="queues",
-        queues=[row | {"setup": setups.get(row["name"], QueueSetup(name=row["name"]))} for row in rows],
-    )
+    rows = [row | {"setup": setups.get(row["name"], QueueSetup(name=row["name"]))} for row in rows]
+    return show(actor, "queues.html", at="queues", queues=rows)
 
 
 @router.get("/queues/settings")
-async def settings(request: Request, actor: Operator) -> Response:
+async def settings(actor: Operator) -> Response:
     """Show the settings of a queue, which need not be there yet, as a form."""
-    name = request.query_params.get("queue", "").strip()
+    name = asked(actor, "queue")["queue"]
     if not name:
         raise refused("queue", "have a name", name)
-    async with client_of(request).transaction() as client:
+    async with actor.client.transaction() as client:
         await client.queue(name)  # a name that no queue may have is refused
         setup = await _setup(client, name)
-    return _form(request, actor, name, fields_of(setup), None)
+    return _form(actor, name, fields_of(setup), None)
 
 
 @router.post("/queues/settings")
-async def save(request: Request, actor: Operator, form: Form) -> Response:
+async def save(actor: Operator, form: Form) -> Response:
     """Change the settings of a queue; its name is a field, since it may hold any character."""
     name = form.get("queue", "")
+
+    async def work(client: AsyncClient) -> None:
+        await apply(client, await _setup(client, name), form)
+
     try:
-        if form.get("confirmed") != "yes" and (found := await _goes(request, name, form)) is not None:
-            return _form(request, actor, name, form, None, found)
-        async with audited(request, actor, "queue.set", queue=name) as change:
-            was = await change.client.queue(name)
-            await apply(change.client, await _setup(change.client, name), form)
-            note_settings(change, was, await change.client.queue(name))
+        if form.get("confirmed") != "yes" and (found := await _goes(actor.client, name, form)) is not None:
+            return _form(actor, name, form, None, found)
+        _, change = await queues.change_queue(actor, "set", name, work)
     except InvalidTask as error:
-        return _form(request, actor, name, form, str(error))
-    surveys_of(request).forget()
-    return done(request, "/queues", "" if change.nothing else "queue")
+        return _form(actor, name, form, str(error))
+    return done(actor, "/queues", "" if change.nothing else "queue")
 
 
-@router.post("/queues/{verb}")
-async def change(request: Request, actor: Operator, verb: str, form: Form) -> Response:
-    """Pause or resume a queue."""
-    name = form.get("queue", "")
-    if verb not in ("pause", "resume"):
-        raise HTTPException(404, "there is no such page")
-    async with audited(request, actor, f"queue.{verb}", queue=name) as under_way:
-        was = await under_way.client.queue(name)
-        if verb == "pause":
-            await under_way.client.pause_queue(name)
-        else:
-            await under_way.client.resume_queue(name)
-        note_settings(under_way, was, await under_way.client.queue(name))
-    surveys_of(request).forget()
-    return done(request, "/queues", verb)
+@router.post("/queues/pause")
+async def pause(actor: Operator, form: Form) -> Response:
+    """Claim nothing more of a queue."""
+    await queues.pause_queue(actor, form.get("queue", ""))
+    return done(actor, "/queues", "pause")
+
+
+@router.post("/queues/resume")
+async def resume(actor: Operator, form: Form) -> Response:
+    """Claim again from a paused queue."""
+    await queues.resume_queue(actor, form.get("queue", ""))
+    return done(actor, "/queues", "resume")
 
 
 async def apply(client: AsyncClient, setup: QueueSetup, form: dict[str, str]) -> None:
@@ -138,9 +128,8 @@ def kept_options(changed: set[str], form: dict[str, str]) -> QueueOptions:
     return cast(QueueOptions, {field: kept_of(field, form[field]) for field in RETENTION if field in changed})
 
 
-async def _goes(request: Request, name: str, form: dict[str, str]) -> Pruned | None:
+async def _goes(client: AsyncClient, name: str, form: dict[str, str]) -> Pruned | None:
     """What workers would delete at once after the change; None when that is nothing new to ask about."""
-    client = client_of(request)
     options = kept_options(_changed(fields_of(await _setup(client, name)), form), form)
     if not options:
         return None
@@ -197,23 +186,14 @@ async def _setup(client: AsyncClient, name: str) -> QueueSetup:
     return found.get(name, QueueSetup(name=name))
 
 
-def _form(
-    request: Request,
-    actor: Actor,
-    name: str,
-    fields: dict[str, str],
-    problem: str | None,
-    goes: Pruned | None = None,
-) -> Response:
+def _form(actor: Actor, name: str, fields: dict[str, str], problem: str | None, goes: Pruned | None = None) -> Response:
     return show(
-        request,
         actor,
         "queue_form.html",
         at="queues",
-        status=422 if problem else 200,
+        problem=problem,
         name=name,
         fields=fields,
-        problem=problem,
         goes=None if goes is None else {kind: sum(getattr(one, kind) for one in goes.queues) for kind in KINDS},
         more=goes is not None and not goes.complete,
         limits=LIMITS,

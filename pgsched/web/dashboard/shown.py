@@ -6,15 +6,12 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from fastapi import Request
 from starlette.responses import RedirectResponse, Response
 
-from pgsched.client.async_client import AsyncClient
 from pgsched.db.commands import Command
-from pgsched.web.auth.access import Actor, shows_payloads
+from pgsched.web.auth.access import Actor
 from pgsched.web.paths import href
 from pgsched.web.rendering import page
-from pgsched.web.state import state_of
 
 T = TypeVar("T")
 
@@ -54,47 +51,53 @@ NOTICES: Mapping[str, str] = {
 """What was done, by the word that a redirect carries: no foreign text gets onto a page that way."""
 
 
-def client_of(request: Request) -> AsyncClient:
-    """The client of the app."""
-    return state_of(request).client
-
-
-async def run(request: Request, command: Command[T]) -> T:
+async def run(actor: Actor, command: Command[T]) -> T:
     """Ask the database."""
-    return await state_of(request).client.database.run(command)
+    return await actor.client.database.run(command)
 
 
-def show(request: Request, actor: Actor, template: str, *, at: str, status: int = 200, **context: Any) -> Response:
-    """Return a page of the dashboard; ``at`` is its place in the navigation."""
+def show(actor: Actor, template: str, *, at: str, problem: str | None = None, **context: Any) -> Response:
+    """Return a page of the dashboard; ``at`` is its place in the navigation, ``problem`` what is wrong with a form."""
     return page(
-        request,
+        actor.request,
         template,
-        status=status,
+        status=422 if problem else 200,
         actor=actor,
         at=at,
         navigation=(*NAVIGATION, FOR_OPERATORS) if actor.may_change else NAVIGATION,
-        protected=state_of(request).settings.protected,
-        reveals=shows_payloads(request, actor),
-        notice=_notice(request),
+        protected=actor.state.settings.protected,
+        reveals=actor.sees_payloads,
+        notice=_notice(actor.request.query_params),
+        problem=problem,
         **context,
     )
 
 
-def done(request: Request, path: str, word: str, number: int | None = None) -> Response:
-    """Return to a page after a change, which it names."""
+def done(actor: Actor, path: str, word: str, number: int | None = None) -> Response:
+    """Return to a page after a change, which it names; what pages count is counted afresh."""
+    actor.state.surveys.forget()
     query = {"did": word} | ({} if number is None else {"n": str(number)})
-    return RedirectResponse(f"{href(request, path)}?{urlencode(query)}", status_code=303)
+    return RedirectResponse(f"{href(actor.request, path)}?{urlencode(query)}", status_code=303)
 
 
-def link(request: Request, path: str, query: Mapping[str, Any]) -> str:
+def asked(actor: Actor, *names: str) -> dict[str, str]:
+    """Return what a query gives for these fields; empty for what it leaves out."""
+    return {name: actor.request.query_params.get(name, "").strip() for name in names}
+
+
+def link(actor: Actor, path: str, query: Mapping[str, Any]) -> str:
     """The path of a page with a query; what is None or empty is left out."""
     given = {name: value for name, value in query.items() if value not in (None, "", [])}
-    return href(request, path) + (f"?{urlencode(given, doseq=True)}" if given else "")
+    return href(actor.request, path) + (f"?{urlencode(given, doseq=True)}" if given else "")
 
 
-def _notice(request: Request) -> str | None:
-    text = NOTICES.get(request.query_params.get("did", ""))
-    number = request.query_params.get("n", "")
+def cut(found: list[T], limit: int) -> tuple[list[T], T | None]:
+    """Return the rows of a page, and the last of them when there were more than the page holds."""
+    return found[:limit], found[limit - 1] if len(found) > limit else None
+
+
+def _notice(query: Mapping[str, str]) -> str | None:
+    text, number = NOTICES.get(query.get("did", "")), query.get("n", "")
     return (
         text.format(n=number if number.isascii() and number.isdigit() and len(number) < 20 else "?") if text else None
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -14,30 +14,39 @@ from pgsched.domain.errors import InvalidTask
 from pgsched.domain.records import Execution, Task
 from pgsched.domain.scheduling.preview import noted
 from pgsched.domain.task_spec import TaskOptions
-from pgsched.web.auth.access import Actor, Operator, Viewer, shows_payloads
+from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.dashboard.forms import Form, options_of, payload_of
-from pgsched.web.dashboard.shown import client_of, done, show
-from pgsched.web.dashboard.surveys import surveys_of
+from pgsched.web.dashboard.shown import done, show
 from pgsched.web.formats import duration, insert_text, pretty, span
-from pgsched.web.services.audit import audited
+from pgsched.web.services.tasks import act_on_task, delete_task, update_task
 from pgsched.web.svg.charts import Span, timeline
 
 EXECUTIONS = 50
 LOG_LINES = 500
 _DRAWN = 20
+VERBS = {
+    "run": "Run now",
+    "cancel": "Cancel",
+    "disable": "Turn off",
+    "enable": "Turn on",
+    "enable_afresh": "Turn on, forget the pause",
+    "skip": "Skip next tick",
+    "retry": "Retry",
+    "delete": "Delete",
+}
+"""What may be done to a task, and how a button says it."""
 
 router = APIRouter()
 
 
 @router.get("/tasks/{id:int}")
-async def task(request: Request, actor: Viewer, id: int) -> Response:
+async def task(actor: Viewer, id: int) -> Response:
     """Show one task."""
-    async with client_of(request).transaction() as client:  # of one connection: waited for once
+    async with actor.client.transaction() as client:  # of one connection: waited for once
         status = await client.status(id, limit=EXECUTIONS)
         logs = await client.logs(id, limit=LOG_LINES)
     one = status.task
     return show(
-        request,
         actor,
         "task.html",
         at="tasks",
@@ -46,68 +55,47 @@ async def task(request: Request, actor: Viewer, id: int) -> Response:
         coming=[noted(at, one.timezone) for at in status.next_runs],
         logs=logs,
         timeline=timeline_of(status.executions),
-        insert=insert_text(one) if shows_payloads(request, actor) else None,
-        verbs=verbs_of(one),
+        insert=insert_text(one) if actor.sees_payloads else None,
+        verbs={verb: VERBS[verb] for verb in verbs_of(one)},
         in_workflow=one.task_type == GROUP or bool(one.depends_on) or one.parent_id is not None,
     )
 
 
 @router.get("/tasks/{id:int}/edit")
-async def edit(request: Request, actor: Operator, id: int) -> Response:
+async def edit(actor: Operator, id: int) -> Response:
     """Show the form of a task."""
-    one = await client_of(request).get(id)
-    return _form(request, actor, one, fields_of(one), None)
+    one = await actor.client.get(id)
+    return _form(actor, one, fields_of(one), None)
 
 
 @router.post("/tasks/{id:int}/edit")
-async def save(request: Request, actor: Operator, id: int, form: Form) -> Response:
+async def save(actor: Operator, id: int, form: Form) -> Response:
     """Change a task."""
-    one = await client_of(request).get(id)
+    one = await actor.client.get(id)
     try:
         options = changes_of(one, form)
         payload = payload_of(form)
         if payload == one.payload:
             payload = None
         if not options and payload is None:
-            return done(request, f"/tasks/{id}", "")
-        async with audited(request, actor, "task.update", task_id=id) as under_way:
-            await under_way.client.update(id, payload, **options)
+            return done(actor, f"/tasks/{id}", "")
+        await update_task(actor, id, payload, options)
     except InvalidTask as error:
-        return _form(request, actor, one, form, str(error))
-    surveys_of(request).forget()
-    return done(request, f"/tasks/{id}", "edit", id)
+        return _form(actor, one, form, str(error))
+    return done(actor, f"/tasks/{id}", "edit", id)
 
 
 @router.post("/tasks/{id:int}/{verb}")
-async def change(request: Request, actor: Operator, id: int, verb: str) -> Response:
+async def change(actor: Operator, id: int, verb: str) -> Response:
     """Do one thing to a task."""
-    async with audited(request, actor, f"task.{verb}", task_id=id) as under_way:
-        client = under_way.client
-        shown = id
-        match verb:
-            case "run":
-                shown = await client.run_now(id)
-                if shown != id:
-                    under_way.before, under_way.after = {}, {"copy": shown}
-            case "cancel":
-                await client.cancel(id)
-            case "retry":
-                await client.retry(id)
-            case "enable":
-                under_way.nothing = not await client.enable(id)
-            case "enable_afresh":
-                under_way.action = "task.enable"
-                under_way.nothing = not await client.enable(id, catch_up=False)
-            case "skip":
-                await client.skip_next(id)
-            case "disable":
-                under_way.nothing = not await client.disable(id)
-            case "delete":
-                await client.delete(id)
-            case _:
-                raise HTTPException(404, "there is no such page")
-    surveys_of(request).forget()
-    return done(request, "/tasks" if verb == "delete" else f"/tasks/{shown}", verb, shown)
+    if verb not in VERBS:
+        raise HTTPException(404, "there is no such page")
+    if verb == "delete":
+        await delete_task(actor, id)
+        return done(actor, "/tasks", verb, id)
+    afresh = verb == "enable_afresh"
+    shown = (await act_on_task(actor, "enable" if afresh else verb, id, catch_up=not afresh)).id
+    return done(actor, f"/tasks/{shown}", verb, shown)
 
 
 def changes_of(one: Task, form: dict[str, str]) -> TaskOptions:
@@ -175,16 +163,7 @@ def timeline_of(executions: Sequence[Execution]) -> Any:
     return timeline("The last attempts, the first on top", spans)
 
 
-def _form(request: Request, actor: Actor, one: Task, fields: dict[str, str], problem: str | None) -> Response:
-    return show(
-        request,
-        actor,
-        "task_form.html",
-        at="tasks" if one.schedule_type == "one_time" else "schedules",
-        status=422 if problem else 200,
-        task=one,
-        fields=fields,
-        problem=problem,
-        schedule=one.schedule_type,
-        preview=None,
-    )
+def _form(actor: Actor, one: Task, fields: dict[str, str], problem: str | None) -> Response:
+    at = "tasks" if one.schedule_type == "one_time" else "schedules"
+    context: dict[str, Any] = {"task": one, "fields": fields, "schedule": one.schedule_type, "preview": None}
+    return show(actor, "task_form.html", at=at, problem=problem, **context)

@@ -2,7 +2,7 @@
 
 ::
 
-    async with audited(request, actor, "task.cancel", task_id=id) as change:
+    async with audited(actor, "task.cancel", task_id=id) as change:
         await change.client.cancel(id)
 """
 
@@ -13,15 +13,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import Request
-
 from pgsched.client.async_client import AsyncClient
 from pgsched.db.audit_commands import add_entry
 from pgsched.domain.errors import TaskNotFound
-from pgsched.domain.records import QueueSettings, Task
+from pgsched.domain.records import Task
 from pgsched.observability.logs import get_logger
 from pgsched.web.auth.access import Actor
-from pgsched.web.state import state_of
 
 log = get_logger("pgsched.web")
 
@@ -48,16 +45,16 @@ class Change:
     nothing: bool = False
     """Set it when nothing was changed after all: no entry is written."""
 
+    def note(self, was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+        """Say in which values something differs; without a difference no entry is written."""
+        names = [name for name in now if was[name] != now[name]]
+        self.nothing = not names
+        self.before, self.after = ({name: values[name] for name in names} for values in (was, now))
+
 
 @asynccontextmanager
 async def audited(
-    request: Request,
-    actor: Actor,
-    action: str,
-    *,
-    task_id: int | None = None,
-    queue: str | None = None,
-    target: str | None = None,
+    actor: Actor, action: str, *, task_id: int | None = None, queue: str | None = None, target: str | None = None
 ) -> AsyncIterator[Change]:
     """A transaction whose change is noted at its end; an error undoes both.
 
@@ -65,7 +62,7 @@ async def audited(
     Anything else says itself what it changed: ``change.before`` and ``change.after``, JSON-able and without payloads.
     Raises TaskNotFound for a ``task_id`` that does not exist.
     """
-    async with state_of(request).client.transaction() as client:
+    async with actor.client.transaction() as client:
         change = Change(client=client, action=action, task_id=task_id, queue=queue, target=target)
         was = None if task_id is None else await client.get(task_id)
         yield change
@@ -87,15 +84,6 @@ async def audited(
             )
         )
     log.info("changed", action=change.action, actor=actor.name, task_id=change.task_id, queue=change.queue)
-
-
-def note_settings(change: Change, was: QueueSettings, now: QueueSettings) -> None:
-    """Let a change say in which settings a queue differs; without a difference no entry is written."""
-    before, after = was.as_dict(), now.as_dict()
-    changed = [name for name in after if before[name] != after[name]]
-    change.nothing = not changed
-    change.before = {name: before[name] for name in changed}
-    change.after = {name: after[name] for name in changed}
 
 
 async def _found(client: AsyncClient, task_id: int) -> Task | None:

@@ -1,4 +1,4 @@
-"""Calendars as the REST API and the dashboard change them, each change noted."""
+"""Changes to calendars, each with its entry in the audit log."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pgsched.client.async_client import AsyncClient
 from pgsched.db.calendar_commands import list_calendars
 from pgsched.domain.scheduling.calendars import Calendar
-from pgsched.web.services.audit import Change
+from pgsched.web.auth.access import Actor
+from pgsched.web.services.audit import Change, audited
 
 
 async def find_calendar(client: AsyncClient, name: str) -> Calendar | None:
@@ -16,20 +17,22 @@ async def find_calendar(client: AsyncClient, name: str) -> Calendar | None:
     return found[0] if found else None
 
 
-async def set_calendar(change: Change, name: str, days: Iterable[str]) -> tuple[str, Calendar]:
-    """Make a calendar or replace its days; return which, and the calendar as it is. Raises InvalidTask."""
-    change.before = _noted(await find_calendar(change.client, name))
-    outcome = await change.client.set_calendar(name, days)
-    (now,) = await change.client.database.run(list_calendars(name))
-    change.after = _noted(now)
-    change.nothing = change.before == change.after
-    return outcome, now
+async def set_calendar(actor: Actor, name: str, days: Iterable[str]) -> tuple[Calendar, Change]:
+    """Make a calendar or replace its days; return it as it is, and what was changed. Raises InvalidTask."""
+    async with audited(actor, "calendar.set", target=name) as change:
+        change.before = _noted(await find_calendar(change.client, name))
+        await change.client.set_calendar(name, days)
+        (now,) = await change.client.database.run(list_calendars(name))
+        change.after = _noted(now)
+        change.nothing = change.before == change.after
+    return now, change
 
 
-async def delete_calendar(change: Change, name: str) -> None:
+async def delete_calendar(actor: Actor, name: str) -> None:
     """Delete a calendar. Raises CalendarNotFound, and TransitionRefused while a cron expression names it."""
-    change.before = _noted(await find_calendar(change.client, name))
-    await change.client.delete_calendar(name)
+    async with audited(actor, "calendar.delete", target=name) as change:
+        change.before = _noted(await find_calendar(change.client, name))
+        await change.client.delete_calendar(name)
 
 
 def _noted(one: Calendar | None) -> dict[str, list[str]] | None:

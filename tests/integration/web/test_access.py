@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from psycopg.rows import dict_row
 from starlette.applications import Starlette
@@ -14,7 +14,7 @@ from starlette.routing import Mount
 
 from pgsched.domain.errors import InvalidTask
 from pgsched.web import WebSettings, create_app
-from pgsched.web.auth.access import Operator, Viewer, shows_payloads
+from pgsched.web.auth.access import Operator, Viewer
 from pgsched.web.auth.session import COOKIE
 from pgsched.web.services.audit import audited
 from tests.support.web_face import HOST, OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
@@ -32,24 +32,24 @@ def probed(dsn: str, settings: WebSettings | None = None) -> FastAPI:
     app = create_app(dsn, settings=settings or WebSettings())
 
     @app.get("/api/v1/probe")
-    async def look(request: Request, actor: Viewer) -> dict[str, Any]:
-        return {"name": actor.name, "role": actor.role, "remote": actor.remote, "sees": shows_payloads(request, actor)}
+    async def look(actor: Viewer) -> dict[str, Any]:
+        return {"name": actor.name, "role": actor.role, "remote": actor.remote, "sees": actor.sees_payloads}
 
     @app.post("/api/v1/probe")
     async def change(actor: Operator) -> dict[str, Any]:
         return {"name": actor.name}
 
     @app.post("/api/v1/probe/{id}/cancel")
-    async def cancel(request: Request, id: int, actor: Operator, then_fail: bool = False) -> dict[str, Any]:
-        async with audited(request, actor, "task.cancel", task_id=id) as change:
+    async def cancel(id: int, actor: Operator, then_fail: bool = False) -> dict[str, Any]:
+        async with audited(actor, "task.cancel", task_id=id) as change:
             await change.client.cancel(id)
             if then_fail:
                 raise InvalidTask("must be between 1 and 10", field="priority", value=99)
         return {}
 
     @app.post("/api/v1/probe/{id}/payload")
-    async def payload(request: Request, id: int, actor: Operator) -> dict[str, Any]:
-        async with audited(request, actor, "task.update", task_id=id) as change:
+    async def payload(id: int, actor: Operator) -> dict[str, Any]:
+        async with audited(actor, "task.update", task_id=id) as change:
             await change.client.update(id, {"password": "hunter2"}, priority=9)
         return {}
 

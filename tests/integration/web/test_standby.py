@@ -63,7 +63,8 @@ async def test_every_page_is_shown_and_changes_are_refused_until_it_is_the_prima
             await _shows(http, f"/api/v1/{name}")
         front = await _shows(http, "/")
         assert UNKNOWN in front
-        assert "No live worker" not in front
+        assert "no living worker" not in front
+        assert "no worker is alive" not in front
         assert "workers are known on the primary only" in await _shows(http, "/workers")
         for path, body in (("/api/v1/tasks", {"task_type": "mail"}), (f"/api/v1/tasks/{first}/cancel", {})):
             refused = await http.post(path, json=body)

@@ -10,8 +10,8 @@ from pgsched.db.page_commands import MinuteCount
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.interval import Interval
 from pgsched.web.dashboard.forms import moment, options_of, payload_of, whole_number
-from pgsched.web.dashboard.history import Ended, History
 from pgsched.web.formats import count, duration, limits, span, when
+from pgsched.web.services.history import Ended, History
 
 NOON = datetime(2030, 6, 1, 12, 0, 30, tzinfo=UTC)
 

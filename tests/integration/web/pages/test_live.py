@@ -8,7 +8,8 @@ from pgsched.db import page_commands
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.web import WebSettings, create_app
 from pgsched.web.dashboard import live
-from pgsched.web.dashboard.live import Watch, changes
+from pgsched.web.dashboard.live import changes
+from pgsched.web.services.watch import Watch
 from tests.support.tables import database, insert_task
 from tests.support.waiting import wait_until_async
 from tests.support.web_face import PROTECTED, web
@@ -60,7 +61,7 @@ async def test_stream_says_that_a_row_was_inserted_and_ends_with_the_app(dsn: st
     app = create_app(dsn)
     state = app.state.web
     watch = Watch(lambda: state.client.database.run(page_commands.watch_changes()), seconds=0.05)
-    stream = changes(watch, state)
+    stream = changes(watch, state.stopping)
     try:
         assert await anext(stream) == "retry: 3000\n\n"
         assert (await anext(stream)).startswith("event: change")
@@ -85,13 +86,7 @@ async def test_stream_is_for_those_who_may_look(dsn: str) -> None:
 
 async def test_stream_is_refused_when_too_many_watch(dsn: str) -> None:
     app = create_app(dsn, settings=WebSettings())
-
-    class Request:
-        pass
-
-    request = Request()
-    request.app = app  # type: ignore[attr-defined]
-    watch = live.watch_of(request)  # type: ignore[arg-type]
+    watch = app.state.web.watch
     events = [watch.join() for _ in range(live.MAX_WATCHERS)]
     try:
         async with web(dsn, app=app) as client:

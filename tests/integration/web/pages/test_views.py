@@ -114,15 +114,29 @@ async def test_overview_names_what_is_wrong(dsn: str) -> None:
     ids = fill(dsn)
     with database(dsn) as connection:
         insert_task(connection, "unknown", queue="mail")
+        insert_task(connection, queue="slow", scheduled_for="2020-01-01 12:00+00")
+        connection.execute("insert into pgsched.queues (name, paused) values ('empty', true)")
+        for queue, number in (("many", 10), ("few", 9)):
+            for _ in range(number):
+                set_dead(connection, insert_task(connection, queue=queue))
         connection.execute(
             "update pgsched.tasks set next_run_at = now() - interval '1 hour' where id = %s", (ids["recurring"],)
         )
     async with web(dsn) as client:
-        text = Page((await client.get("/")).text).text
-    assert "No live worker of queue mail has a handler for unknown: 1 due." in text
-    assert "1 dead letter." in text
-    assert "1 schedule stalled" in text
-    assert "1 queue paused." in text
+        said = (await client.get("/api/v1/doctor")).json()["findings"]  # first: a page does not wait long for it
+        page = Page((await client.get("/")).text)
+        schedules = Page((await client.get("/schedules")).text)
+    problems = [e.text for e in page.all("li")]
+    assert "unknown in mail: 1 task due, and no living worker of queue mail has a handler for unknown." in problems
+    assert "mail in many: 10 tasks died in the last hour." in problems
+    assert any(f"and did not: task {ids['recurring']}." in one for one in problems)
+    assert any(one.startswith("slow: paused, and 1 task due in it") for one in problems)
+    # What the doctor says, and nothing else: a paused queue without tasks, for one, is fine.
+    wrong = [one["object"] for one in said if one["severity"] != "hint"]
+    assert "mail in few" not in wrong
+    assert [one for one in problems if ": " in one and one.partition(": ")[0] not in wrong] == []
+    assert [one for one in wrong if not any(text.startswith(f"{one}: ") for text in problems)] == []
+    assert ["stalled" in e.text for e in schedules.all("tr") if f" {ids['recurring']} " in f" {e.text} "] == [True]
 
 
 async def test_doctor_says_what_is_wrong_what_to_do_and_what_was_looked_at(dsn: str) -> None:

@@ -1,0 +1,70 @@
+"""What pages count, shared by all who look at them, and some seconds old at most."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from pgsched.client.async_client import AsyncClient
+from pgsched.db import page_commands
+from pgsched.db.page_commands import QueueSurvey, TypeSurvey
+from pgsched.domain.records import WorkerInfo
+from pgsched.ops.doctor.doctor import judge_answered
+from pgsched.ops.doctor.facts import questions
+from pgsched.ops.doctor.findings import Diagnosis
+from pgsched.web.services.cache import Cached
+from pgsched.web.services.history import History
+
+SECONDS = 5.0
+ASKED: Final = ("version", "queues", "types", "workers", "front")
+"""The questions of the doctor that pages ask with each survey; the others are asked by its own look, less often."""
+UNKNOWN_TO_STANDBYS: Final = ("types", "workers", "front")
+"""Those whose answers need the workers, which a standby does not know."""
+
+
+class Survey(NamedTuple):
+    """The whole of it at one moment."""
+
+    now: datetime
+    """The time of the database."""
+    queues: list[QueueSurvey]
+    types: list[TypeSurvey]
+    workers: list[WorkerInfo]
+    dead: dict[str, int]
+    about_rows: int
+    diagnosis: Diagnosis
+    """What the doctor says to these answers."""
+
+    @property
+    def paused(self) -> set[str]:
+        """The names of the queues that are paused."""
+        return {queue.name for queue in self.queues if queue.paused}
+
+
+class Surveys:
+    """The counts of one app."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+        self._cached = Cached(self._load, seconds=SECONDS)
+        self.history = History(lambda minutes: client.database.run(page_commands.count_executions(minutes)))
+        self.get = self._cached.get
+        self.forget = self._cached.forget
+        self.close = self._cached.close
+
+    async def _load(self) -> Survey:
+        async with self._client.transaction() as one:  # of one connection: waited for once
+            run = one.database.run
+            now = await run(page_commands.begin_look())
+            asked = questions(now)
+            found = {name: await run(asked[name]) for name in ASKED}
+            judged = found.keys() - (UNKNOWN_TO_STANDBYS if self._client.database.standby else ())
+            return Survey(
+                now=now,
+                queues=found["queues"],
+                types=found["types"],
+                workers=found["workers"],
+                dead=await run(page_commands.survey_dead()),
+                about_rows=await run(page_commands.survey_table()),
+                diagnosis=judge_answered({name: found[name] for name in judged}, now),
+            )

@@ -1,0 +1,121 @@
+"""Changes to tasks, each with its entry in the audit log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from pgsched.db.task_commands import MAX_CHANGED, Changed, check_inserted
+from pgsched.domain.records import Task, to_json_able
+from pgsched.domain.scheduled import OnConflict
+from pgsched.domain.task_filters import SECRETS, TaskFilters
+from pgsched.domain.task_spec import TaskOptions
+from pgsched.web.auth.access import Actor
+from pgsched.web.services.audit import Change, audited, differences
+
+SHOWN_IDS: Final = 1000
+"""Maximum number of ids of changed tasks in an answer or an entry."""
+
+
+class Made(NamedTuple):
+    """A task that was asked for, and whether it was ``created``, ``updated`` or ``unchanged``."""
+
+    task: Task
+    outcome: str
+
+
+async def create_task(
+    actor: Actor,
+    task_type: str,
+    payload: Mapping[str, Any] | None,
+    options: TaskOptions,
+    *,
+    on_conflict: OnConflict = "keep",
+) -> Made:
+    """Schedule a task. Raises as the client's ``schedule``."""
+    async with audited(actor, "task.create") as change:
+        was, key = None, options.get("idempotency_key")
+        if on_conflict == "update" and key is not None:
+            was = next(iter((await change.client.find_tasks(idempotency_key=key)).tasks), None)
+        scheduled = await change.client.schedule(task_type, payload, on_conflict=on_conflict, **options)
+        return await _made(change, scheduled, scheduled.outcome, was)
+
+
+async def create_group(actor: Actor, steps: list[dict[str, Any]], options: TaskOptions) -> Made:
+    """Schedule a group of steps. Raises as the client's ``schedule_group``."""
+    async with audited(actor, "group.create") as change:
+        return await _made(change, await change.client.schedule_group({"steps": steps}, **options))
+
+
+async def _made(change: Change, task_id: int, outcome: str | None = None, was: Task | None = None) -> Made:
+    """The task that was made, or that had the key before (``was``); without an ``outcome`` nothing was changed then."""
+    if outcome is None:
+        outcome = "created" if await change.client.database.run(check_inserted(task_id)) else "unchanged"
+    change.task_id, change.nothing = task_id, outcome == "unchanged"
+    task = await change.client.get(task_id)
+    if outcome == "updated":
+        change.action = "task.update"
+        change.before, change.after = differences(was, task)
+    return Made(task, outcome)
+
+
+async def update_task(actor: Actor, id: int, payload: Mapping[str, Any] | None, options: TaskOptions) -> Task:
+    """Change the given options of a task; return it as it is. Raises as the client's ``update``."""
+    async with audited(actor, "task.update", task_id=id) as change:
+        await change.client.update(id, payload, **options)
+        return await change.client.get(id)
+
+
+async def delete_task(actor: Actor, id: int) -> None:
+    """Delete a task. Raises TaskNotFound, and TransitionRefused while it runs."""
+    async with audited(actor, "task.delete", task_id=id) as change:
+        await change.client.delete(id)
+
+
+async def act_on_task(actor: Actor, verb: str, id: int, *, catch_up: bool = True) -> Task:
+    """Enable, disable, run, cancel, retry, replan or skip; return the task as it is, of ``run`` the one that runs.
+
+    Raises TaskNotFound, and TransitionRefused in a status that does not allow it.
+    """
+    async with audited(actor, f"task.{verb}", task_id=id) as change:
+        client, shown = change.client, id
+        match verb:
+            case "enable":
+                change.nothing = not await client.enable(id, catch_up=catch_up)
+            case "disable":
+                change.nothing = not await client.disable(id)
+            case "run":
+                shown = await client.run_now(id)
+                if shown != id:
+                    change.before, change.after = {}, {"copy": shown}
+            case _:
+                steps = {
+                    "cancel": client.cancel, "retry": client.retry, "replan": client.replan, "skip": client.skip_next
+                }  # fmt: skip
+                await steps[verb](id)
+        return await client.get(shown)
+
+
+async def change_tasks(
+    actor: Actor, action: str, filters: TaskFilters, *, limit: int = MAX_CHANGED, dry_run: bool = False
+) -> Changed:
+    """Do one thing to all tasks that fit and that it suits. Raises as the client's ``change_tasks``."""
+    async with audited(actor, f"tasks.{action}", target="tasks") as change:
+        done = await change.client.change_tasks(action, limit=limit, dry_run=dry_run, **filters)
+        change.nothing = dry_run or not done.changed
+        # Without what payloads and errors were searched for.
+        told = {name: "(hidden)" if name in SECRETS else to_json_able(value) for name, value in filters.items()}
+        change.before = {"filter": told}
+        change.after = {"changed": len(done.changed), "ids": done.changed[:SHOWN_IDS]}
+    return done
+
+
+async def change_dead(actor: Actor, verb: str, **which: Any) -> int:
+    """Retry or purge dead tasks and return how many; ``which`` is what the client's ``retry_dead`` and such take."""
+    async with audited(actor, f"dead.{verb}", queue=which["queue"], target="dead") as change:
+        client = change.client
+        number = await (client.retry_dead(**which) if verb == "retry" else client.purge_dead(**which))
+        change.nothing = number == 0
+        change.before = {name: value for name, value in which.items() if value}
+        change.after = {"number": number}
+    return number
