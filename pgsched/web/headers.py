@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
+from pgsched.web.middleware import HttpLayer
 from pgsched.web.paths import route_path
 
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -35,17 +36,11 @@ ASK_AGAIN = "no-cache"
 """Kept by a browser, which asks each time whether it is still the same."""
 
 
-class Headers:
+class Headers(HttpLayer):
     """Puts the headers on every answer of ``app``; nothing but static files is kept by a browser."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def request(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from pgsched.domain.errors import (
     CalendarNotFound,
@@ -30,6 +30,7 @@ from pgsched.domain.errors import (
 )
 from pgsched.observability.logs import get_logger
 from pgsched.web.auth.access import AccessDenied
+from pgsched.web.middleware import HttpLayer
 from pgsched.web.paths import href, route_path
 from pgsched.web.rendering import page
 from pgsched.web.state import remote_of
@@ -171,17 +172,11 @@ def register_problems(app: FastAPI) -> None:
         app.add_exception_handler(kind, handle)
 
 
-class Catcher:
+class Catcher(HttpLayer):
     """Answers whatever else is raised, once."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def request(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request; an error after the answer has begun ends the connection, as it should."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         began = False
 
         async def noting(message: Message) -> None:

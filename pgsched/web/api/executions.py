@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -10,15 +11,16 @@ from fastapi import APIRouter, Query
 from pydantic import RootModel
 from starlette.responses import Response
 
+from pgsched.client.async_client import AsyncClient
 from pgsched.db.commands import MAX_LIMIT
 from pgsched.db.page_commands import EXECUTION_STATUSES
 from pgsched.domain.validation import interval_of, refused, whole
 from pgsched.web.api import examples
 from pgsched.web.api.cursors import Cursor, Limit, cursor_after, read_cursor, write_cursor
-from pgsched.web.api.documented import answers, reply, reply_page
+from pgsched.web.api.documented import Record, answers, reply, reply_page
 from pgsched.web.api.shapes import ExecutionPage, LogEntryShape, MissedTicksShape
 from pgsched.web.api.tasks import TaskId
-from pgsched.web.auth.access import Viewer
+from pgsched.web.auth.access import Actor, Viewer
 from pgsched.web.services.execution_search import find_attempts
 
 router = APIRouter(tags=["executions"])
@@ -92,11 +94,7 @@ async def list_executions(actor: Viewer, id: TaskId, limit: Limit = 50, cursor: 
 )
 async def list_logs(actor: Viewer, id: TaskId, limit: Limit = 200) -> Response:
     """In the order in which they were logged."""
-    async with actor.client.transaction() as client:
-        found = await client.logs(id, limit=limit)
-        if not found:
-            await client.get(id)
-    return reply(actor, found)
+    return await _of_task(actor, id, lambda client: client.logs(id, limit=limit))
 
 
 @router.get(
@@ -106,8 +104,13 @@ async def list_logs(actor: Viewer, id: TaskId, limit: Limit = 200) -> Response:
 )
 async def list_missed_ticks(actor: Viewer, id: TaskId, limit: Limit = 50) -> Response:
     """The latest first; one row for ticks in a row."""
+    return await _of_task(actor, id, lambda client: client.missed_ticks(id, limit=limit))
+
+
+async def _of_task(actor: Actor, id: int, read: Callable[[AsyncClient], Awaitable[Sequence[Record]]]) -> Response:
+    """What there is of a task. Raises TaskNotFound when there is nothing, and no such task."""
     async with actor.client.transaction() as client:
-        found = await client.missed_ticks(id, limit=limit)
+        found = await read(client)
         if not found:
             await client.get(id)
     return reply(actor, found)

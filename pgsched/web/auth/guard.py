@@ -7,10 +7,11 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from pgsched.web.auth.access import AccessDenied
 from pgsched.web.auth.session import COOKIE
+from pgsched.web.middleware import HttpLayer
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 MAX_BODY = 16 * 1024**2
@@ -53,17 +54,11 @@ def is_own_origin(origin: str, headers: Headers) -> bool:
         return False
 
 
-class Guard:
+class Guard(HttpLayer):
     """Passes on the requests of our own pages and of programs, and no more of a body than a request of ours has."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def request(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request. Raises AccessDenied and HTTPException, which become answers further out."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         connection = HTTPConnection(scope)
         check_same_site(connection)
         length = connection.headers.get("content-length", "")
