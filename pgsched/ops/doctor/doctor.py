@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -96,7 +97,7 @@ def _judge_one(name: str, facts: Facts) -> list[Finding] | Refusal:
         if name in OF_OUR_SCHEMA and not _is_ours(facts):
             return Refusal("")  # the check of the version says why
         judged = OF_ANY_SCHEMA.get(name) or OF_OUR_SCHEMA[name]
-        return list(judged(facts))
+        return [replace(finding, check=name) for finding in judged(facts)]
     except NotSeen as gone:
         return gone.refusal
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from pgsched.db import alert_commands, commands, doctor_commands, page_commands
 from pgsched.db.commands import Command
@@ -29,6 +29,8 @@ from pgsched.db.doctor_commands import (
 from pgsched.db.page_commands import QueueSurvey, TypeSurvey
 from pgsched.domain.records import WorkerInfo
 from pgsched.domain.silence import Alert
+
+T = TypeVar("T")
 
 ZONE_STEP: Final = timedelta(days=14)
 ZONE_STEPS: Final = 53
@@ -78,123 +80,75 @@ def instants_from(now: datetime) -> list[datetime]:
     return [first + number * ZONE_STEP for number in range(ZONE_STEPS)]
 
 
+class Answered(Generic[T]):
+    """The answer to a question; NotSeen when it is read and not there."""
+
+    def __init__(self, question: str) -> None:
+        self._question = question
+
+    def __get__(self, facts: Facts, owner: type[Facts]) -> T:
+        """Return the answer."""
+        found: T | Refusal = facts.found.get(self._question, Refusal("it was not asked"))
+        if isinstance(found, Refusal):
+            raise NotSeen(found)
+        return found
+
+
 class Facts:
     """The answers. Asking for one that is not there raises NotSeen."""
 
     def __init__(self, answers: Answers, *, program_version: int, now: datetime) -> None:
-        self._found: Mapping[str, Any] = answers.found
+        self.found: Mapping[str, Any] = answers.found
         self.pooled = answers.pooled
         self.skew = answers.skew
         self.program_version = program_version
         self.now = now
 
+    server = Answered[Server]("server")
+    tables = Answered[list[Table]]("tables")
+    catalog = Answered[list[Part]]("catalog")
+    """What the schema is made of."""
+    partitions = Answered[list[Days]]("partitions")
+    """The days of the history."""
+    retention = Answered[Retention]("retention")
+    """Whether anything is ever deleted."""
+    holders = Answered[list[Holder]]("sessions")
+    """What keeps dead rows."""
+    foreign = Answered[list[Foreign]]("foreign")
+    """What others have made."""
+    locks = Answered[list[Locks]]("locks")
+    """Which locks others hold."""
+    zones = Answered[list[Zone]]("zones")
+    """The zones of schedules."""
+    workers = Answered[list[WorkerInfo]]("workers")
+    queues = Answered[list[QueueSurvey]]("queues")
+    types = Answered[list[TypeSurvey]]("types")
+    """What is due, by queue and type."""
+    front = Answered[list[Front]]("front")
+    """What stands at the front and should not."""
+    blocked = Answered[Blocked]("blocked")
+    """What waits for nothing."""
+    deaths = Answered[list[Deaths]]("dead")
+    """What died in the last hour."""
+    history = Answered[LastHour]("history")
+    """The last hour."""
+    set_aside = Answered[list[SetAside]]("set_aside")
+    """What workers have set aside."""
+    alerts = Answered[list[Alert]]("alerts")
+    """Which tasks had no success, or run, for longer than they say."""
+    _version = Answered[Version]("version")
+
     @property
     def version(self) -> Version:
         """The schema's version; 0 when there is none."""
         try:
-            return self._of("version")  # type: ignore[no-any-return]
+            return self._version
         except NotSeen as gone:
             if gone.refusal.kind == "missing":
                 return Version(version=0, works_with=0)
             raise
 
     @property
-    def server(self) -> Server:
-        """The server."""
-        return self._of("server")  # type: ignore[no-any-return]
-
-    @property
-    def tables(self) -> list[Table]:
-        """The tables."""
-        return self._of("tables")  # type: ignore[no-any-return]
-
-    @property
-    def catalog(self) -> list[Part]:
-        """What the schema is made of."""
-        return self._of("catalog")  # type: ignore[no-any-return]
-
-    @property
-    def partitions(self) -> list[Days]:
-        """The days of the history."""
-        return self._of("partitions")  # type: ignore[no-any-return]
-
-    @property
-    def retention(self) -> Retention:
-        """Whether anything is ever deleted."""
-        return self._of("retention")  # type: ignore[no-any-return]
-
-    @property
-    def holders(self) -> list[Holder]:
-        """What keeps dead rows."""
-        return self._of("sessions")  # type: ignore[no-any-return]
-
-    @property
-    def foreign(self) -> list[Foreign]:
-        """What others have made."""
-        return self._of("foreign")  # type: ignore[no-any-return]
-
-    @property
-    def locks(self) -> list[Locks]:
-        """Which locks others hold."""
-        return self._of("locks")  # type: ignore[no-any-return]
-
-    @property
-    def zones(self) -> list[Zone]:
-        """The zones of schedules."""
-        return self._of("zones")  # type: ignore[no-any-return]
-
-    @property
-    def workers(self) -> list[WorkerInfo]:
-        """The workers."""
-        return self._of("workers")  # type: ignore[no-any-return]
-
-    @property
-    def queues(self) -> list[QueueSurvey]:
-        """The queues."""
-        return self._of("queues")  # type: ignore[no-any-return]
-
-    @property
-    def types(self) -> list[TypeSurvey]:
-        """What is due, by queue and type."""
-        return self._of("types")  # type: ignore[no-any-return]
-
-    @property
-    def front(self) -> list[Front]:
-        """What stands at the front and should not."""
-        return self._of("front")  # type: ignore[no-any-return]
-
-    @property
-    def blocked(self) -> Blocked:
-        """What waits for nothing."""
-        return self._of("blocked")  # type: ignore[no-any-return]
-
-    @property
-    def deaths(self) -> list[Deaths]:
-        """What died in the last hour."""
-        return self._of("dead")  # type: ignore[no-any-return]
-
-    @property
-    def history(self) -> LastHour:
-        """The last hour."""
-        return self._of("history")  # type: ignore[no-any-return]
-
-    @property
-    def set_aside(self) -> list[SetAside]:
-        """What workers have set aside."""
-        return self._of("set_aside")  # type: ignore[no-any-return]
-
-    @property
-    def alerts(self) -> list[Alert]:
-        """Which tasks had no success, or run, for longer than they say."""
-        return self._of("alerts")  # type: ignore[no-any-return]
-
-    @property
     def paused(self) -> set[str]:
         """The names of the queues that are paused."""
         return {queue.name for queue in self.queues if queue.paused}
-
-    def _of(self, name: str) -> Any:
-        found = self._found.get(name, Refusal("it was not asked"))
-        if isinstance(found, Refusal):
-            raise NotSeen(found)
-        return found

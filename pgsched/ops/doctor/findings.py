@@ -13,7 +13,8 @@ from pgsched.ops.doctor.catalogue import Severity
 class Finding:
     """Something that is wrong."""
 
-    check: str
+    check: str = ""
+    """The name of the check that found it; added to what a judgement yields."""
     severity: Severity
     object: str
     """What it is about: a queue, a table, a session."""

@@ -34,7 +34,6 @@ def foreign_objects(facts: Facts) -> Iterator[Finding]:
             noun, drop = _CATALOG[part.kind]
             table, _, name = part.name.partition(".")
             yield Finding(
-                check="foreign_objects",
                 severity="hint",
                 object=part.name,
                 problem=f"the {noun} {name} of pgsched.{table} is not pgsched's own: rows that it refuses do not run",
@@ -43,7 +42,6 @@ def foreign_objects(facts: Facts) -> Iterator[Finding]:
     for one in facts.foreign:
         if one.kind in _OTHERS:
             yield Finding(
-                check="foreign_objects",
                 severity="hint",
                 object=one.name,
                 problem=f"{one.kind} {one.name}{f' ({one.about})' if one.about else ''}: {_OTHERS[one.kind]}",
@@ -57,7 +55,6 @@ def role_settings(facts: Facts) -> Iterator[Finding]:
         if one.kind == "setting":
             reset = (one.about or "").rpartition(" set ")
             yield Finding(
-                check="role_settings",
                 severity="hint",
                 object=one.name,
                 problem=f"sessions begin with a setting that changes what statements do: {one.about}",
@@ -69,7 +66,6 @@ def held_locks(facts: Facts) -> Iterator[Finding]:
     """Rows and tables that somebody has locked are not claimed, finished or kept in order."""
     for one in facts.locks:
         yield Finding(
-            check="held_locks",
             severity="warning",
             object=one.name,
             problem=f"a transaction ({one.about}), open for {age(one.seconds)}, holds {one.holds}",

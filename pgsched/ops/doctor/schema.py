@@ -38,7 +38,6 @@ def indexes(facts: Facts) -> Iterator[Finding]:
         if part is None or not part.works:
             table, _, index = name.partition(".")
             yield Finding(
-                check="indexes",
                 severity="error",
                 object=index,
                 problem=f"the index {index} of pgsched.{table} is {'missing' if part is None else 'invalid'}",
@@ -54,7 +53,6 @@ def triggers(facts: Facts) -> Iterator[Finding]:
         if part is None or not part.works:
             table, _, trigger = name.partition(".")
             yield Finding(
-                check="triggers",
                 severity="error",
                 object=f"{table}.{trigger}",
                 problem=f"the trigger {trigger} of pgsched.{table} is {'missing' if part is None else 'disabled'}",
@@ -75,7 +73,6 @@ def constraints(facts: Facts) -> Iterator[Finding]:
                 f"add constraint {constraint} {definition}" if part is None else f"validate constraint {constraint}"
             )
             yield Finding(
-                check="constraints",
                 severity="error" if part is None else "warning",
                 object=f"{owner}.{constraint}",
                 problem=f"the {noun} pgsched.{owner} has no constraint {constraint}"
@@ -90,7 +87,6 @@ def partitions(facts: Facts) -> Iterator[Finding]:
     for days in facts.partitions:
         if days.missing:
             yield Finding(
-                check="partitions",
                 severity="error" if days.today in days.missing else "warning",
                 object=days.parent,
                 problem=f"pgsched.{days.parent} has no partition for {', '.join(days.missing)} (UTC)",
@@ -104,7 +100,6 @@ def default_partition(facts: Facts) -> Iterator[Finding]:
         if days.default_bytes:
             name = f"{days.parent}_default"
             yield Finding(
-                check="default_partition",
                 severity="warning",
                 object=name,
                 problem=f"{days.default_bytes / 1024:,.0f} KiB of rows lie in pgsched.{name}, which is never dropped",
@@ -117,7 +112,6 @@ def autovacuum(facts: Facts) -> Iterator[Finding]:
     """Nobody removes dead rows."""
     if not facts.server.autovacuum:
         yield Finding(
-            check="autovacuum",
             severity="error",
             object="server",
             problem="autovacuum or track_counts is off: dead rows are never removed",
@@ -126,7 +120,6 @@ def autovacuum(facts: Facts) -> Iterator[Finding]:
     for table in facts.tables:
         if not table.autovacuum:
             yield Finding(
-                check="autovacuum",
                 severity="error",
                 object=table.name,
                 problem=f"autovacuum is off for pgsched.{table.name}",
@@ -140,7 +133,6 @@ def dead_rows(facts: Facts) -> Iterator[Finding]:
         if table.dead > DEAD_ROWS_MATTER and table.dead > DEAD_SHARE * max(table.live, 1):
             last = "never" if table.vacuumed_ago is None else f"{age(table.vacuumed_ago)} ago"
             yield Finding(
-                check="dead_rows",
                 severity="warning",
                 object=table.name,
                 problem=f"{table.dead:,} dead rows beside {table.live:,} live ones; last vacuum: {last}",
@@ -153,7 +145,6 @@ def fillfactor(facts: Facts) -> Iterator[Finding]:
     for table in facts.tables:
         if table.name == "tasks" and table.fillfactor != FILLFACTOR:
             yield Finding(
-                check="fillfactor",
                 severity="warning",
                 object="tasks",
                 problem=f"the fillfactor of pgsched.tasks is {table.fillfactor}, not {FILLFACTOR}",
@@ -166,7 +157,6 @@ def retention(facts: Facts) -> Iterator[Finding]:
     rows = next((table.about_rows for table in facts.tables if table.name == "tasks"), 0)
     if rows > MANY_ROWS and not facts.retention.tasks:
         yield Finding(
-            check="retention",
             severity="hint",
             object="tasks",
             problem=f"pgsched.tasks has about {rows:,} rows, and finished ones are never deleted",
@@ -175,7 +165,6 @@ def retention(facts: Facts) -> Iterator[Finding]:
     oldest = max((days.oldest_days or 0 for days in facts.partitions), default=0)
     if oldest > LONG_DAYS and not facts.retention.history:
         yield Finding(
-            check="retention",
             severity="hint",
             object="history",
             problem=f"the history goes back {oldest:,} days, and its days are never dropped",

@@ -27,7 +27,6 @@ def schema_version(facts: Facts) -> Iterator[Finding]:
     found, wanted = facts.version.version, facts.program_version
     if found > wanted >= facts.version.works_with:
         yield Finding(
-            check="schema_version",
             severity="hint",
             object="schema pgsched",
             problem=f"the schema is at version {found}, this program is made for {wanted} and works with it",
@@ -36,7 +35,6 @@ def schema_version(facts: Facts) -> Iterator[Finding]:
     elif found != wanted:
         newer = found > wanted
         yield Finding(
-            check="schema_version",
             severity="error",
             object="schema pgsched",
             problem=f"the schema is at version {found}, this program needs {wanted}"
@@ -51,7 +49,6 @@ def read_only(facts: Facts) -> Iterator[Finding]:
     server = facts.server
     if server.standby or server.read_only:
         yield Finding(
-            check="read_only",
             severity="error",
             object="server",
             problem="the server is a standby: it takes no writes"
@@ -68,7 +65,6 @@ def server_version(facts: Facts) -> Iterator[Finding]:
     major = facts.server.version // 10_000
     if major not in SUPPORTED:
         yield Finding(
-            check="server_version",
             severity="warning",
             object="server",
             problem=f"PostgreSQL {major}; pgsched is made for {SUPPORTED[0]} to {SUPPORTED[-1]}",
@@ -86,7 +82,6 @@ def durability(facts: Facts) -> Iterator[Finding]:
     ):
         if not on:
             yield Finding(
-                check="durability",
                 severity="warning" if name == "synchronous_commit" else "error",
                 object=name,
                 problem=f"{name} is off: {loss}",
@@ -100,7 +95,6 @@ def connections(facts: Facts) -> Iterator[Finding]:
     share = server.connections / max(server.slots, 1)
     if share >= SLOTS_SOON:
         yield Finding(
-            check="connections",
             severity="error" if share >= SLOTS_NOW else "warning",
             object="server",
             problem=f"{server.connections} of {server.slots} connection slots are in use",
@@ -113,7 +107,6 @@ def notification_queue(facts: Facts) -> Iterator[Finding]:
     usage = facts.server.notification_queue
     if usage >= QUEUE_SOON:
         yield Finding(
-            check="notification_queue",
             severity="error" if usage >= QUEUE_NOW else "warning",
             object="server",
             problem=f"{usage:.0%} of the notification queue is full: a session listens and does not read",
@@ -125,7 +118,6 @@ def pooler(facts: Facts) -> Iterator[Finding]:
     """Notifications do not pass a pooler in transaction mode."""
     if facts.pooled:
         yield Finding(
-            check="pooler",
             severity="hint",
             object="connection",
             problem="a pooler in transaction mode is in between: workers hear no notifications through it, they poll",
@@ -138,7 +130,6 @@ def clock_skew(facts: Facts) -> Iterator[Finding]:
     seconds = facts.skew.total_seconds()
     if abs(facts.skew) > MOST_SKEW:
         yield Finding(
-            check="clock_skew",
             severity="warning",
             object="this machine",
             problem=f"its clock is {abs(seconds):,.1f} s {'ahead of' if seconds > 0 else 'behind'} the database's",
@@ -154,7 +145,6 @@ def timezones(facts: Facts) -> Iterator[Finding]:
         except InvalidTimezone:
             advice = "pip install --upgrade tzdata, for all workers"
             yield Finding(
-                check="timezones",
                 severity="error",
                 object=used.zone,
                 problem="a schedule has this zone and Python does not know it",
@@ -163,7 +153,6 @@ def timezones(facts: Facts) -> Iterator[Finding]:
             continue
         if used.offsets is None:
             yield Finding(
-                check="timezones",
                 severity="error",
                 object=used.zone,
                 problem="a schedule has this zone and PostgreSQL does not know it",
@@ -174,7 +163,6 @@ def timezones(facts: Facts) -> Iterator[Finding]:
             ours = int((at.astimezone(zone).utcoffset() or timedelta()).total_seconds())
             if ours != offset:
                 yield Finding(
-                    check="timezones",
                     severity="warning",
                     object=used.zone,
                     problem=f"on {at:%Y-%m-%d} it is {ours / 3600:+g} h in Python, {offset / 3600:+g} h in PostgreSQL",
@@ -189,7 +177,6 @@ def wraparound(facts: Facts) -> Iterator[Finding]:
     name, oldest = max(ages, key=lambda pair: pair[1])
     if oldest >= XIDS_SOON:
         yield Finding(
-            check="wraparound",
             severity="error" if oldest >= XIDS_NOW else "warning",
             object=name,
             problem=f"{oldest / 1e6:,.0f} million transactions since it was frozen; writes stop at about 2,100 million",
@@ -202,7 +189,6 @@ def old_transactions(facts: Facts) -> Iterator[Finding]:
     for holder in facts.holders:
         if holder.kind == "session":
             yield Finding(
-                check="old_transactions",
                 severity="warning",
                 object=f"pid {holder.name}",
                 problem=f"its transaction has been open for {age(holder.seconds)} ({holder.about})",
@@ -215,7 +201,6 @@ def prepared_transactions(facts: Facts) -> Iterator[Finding]:
     for holder in facts.holders:
         if holder.kind == "prepared":
             yield Finding(
-                check="prepared_transactions",
                 severity="warning",
                 object=holder.name,
                 problem=f"prepared by {holder.about} {age(holder.seconds)} ago and not ended",
@@ -231,7 +216,6 @@ def replication_slots(facts: Facts) -> Iterator[Finding]:
                 "" if holder.about == "is not in use" else f": it keeps rows of {BEHIND / 1e6:.0f} million transactions"
             )
             yield Finding(
-                check="replication_slots",
                 severity="warning",
                 object=holder.name,
                 problem=f"the slot {holder.about}{more}; the server keeps its log for it",
@@ -244,7 +228,6 @@ def sight(facts: Facts) -> Iterator[Finding]:
     server = facts.server
     if not server.sees_sessions:
         yield Finding(
-            check="unseen",
             severity="hint",
             object="old_transactions",
             problem=f"the role {server.role} does not see transactions of others that are over {age(OLD_SECONDS)} old",

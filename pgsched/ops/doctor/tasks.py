@@ -32,7 +32,6 @@ def unserved_queues(facts: Facts) -> Iterator[Finding]:
         if not any(worker.serves(queue) for worker in alive):
             number = sum(one.due for one in facts.types if one.queue == queue)
             yield Finding(
-                check="unserved_queues",
                 severity="error",
                 object=queue,
                 problem=f"{many(number, 'task', SAMPLE)} due, and no living worker serves the queue",
@@ -47,7 +46,6 @@ def unknown_types(facts: Facts) -> Iterator[Finding]:
     for one in facts.types:
         if one.due and not one.handled and one.queue not in paused and any(w.serves(one.queue) for w in alive):
             yield Finding(
-                check="unknown_types",
                 severity="error",
                 object=f"{one.task_type} in {one.queue}",
                 problem=f"{many(one.due, 'task', SAMPLE)} due, and no living worker of queue {one.queue} has a handler "
@@ -61,7 +59,6 @@ def paused_queues(facts: Facts) -> Iterator[Finding]:
     for queue in facts.queues:
         if queue.paused and (queue.oldest_due_seconds or 0.0) > PAUSED_SECONDS:
             yield Finding(
-                check="paused_queues",
                 severity="warning",
                 object=queue.name,
                 problem=f"paused, and {many(queue.ready, 'task', CAP - 1)} due in it, the oldest for "
@@ -75,7 +72,6 @@ def stalled_schedules(facts: Facts) -> Iterator[Finding]:
     for one in facts.front:
         if one.kind == "stalled":
             yield Finding(
-                check="stalled_schedules",
                 severity="error",
                 object=one.queue,
                 problem=f"{many(one.number, 'schedule', FRONT)} should have run up to {age(one.seconds)} ago and did "
@@ -91,7 +87,6 @@ def stuck_running(facts: Facts) -> Iterator[Finding]:
             resume = f"pgsched queue resume {word(one.queue)}"
             serve = f"pgsched worker --app MODULE:APP --queue {word(one.queue)}"
             yield Finding(
-                check="stuck_running",
                 severity="error",
                 object=one.queue,
                 problem=f"{many(one.number, 'task', FRONT)} running under a lease that ended over {age(STUCK_SECONDS)} "
@@ -105,7 +100,6 @@ def orphaned(facts: Facts) -> Iterator[Finding]:
     for one in facts.front:
         if one.kind == "orphaned":
             yield Finding(
-                check="orphaned",
                 severity="warning",
                 object=one.queue,
                 problem=f"{many(one.number, 'task', FRONT)} held by a worker that is not registered: "
@@ -124,7 +118,6 @@ def stuck_blocked(facts: Facts) -> Iterator[Finding]:
             else f"pgsched task cancel {blocked.ids[0]}; then pgsched task retry {blocked.ids[0]}"
         )
         yield Finding(
-            check="stuck_blocked",
             severity="error",
             object="dependencies",
             problem=f"{many(blocked.number, 'task', CAP)} blocked, and all they wait for has ended: "
@@ -135,19 +128,18 @@ def stuck_blocked(facts: Facts) -> Iterator[Finding]:
 
 def silent_tasks(facts: Facts) -> Iterator[Finding]:
     """A task has had no success for as long as it says."""
-    return _alerts(facts, SILENT, "silent_tasks", "error")
+    return _alerts(facts, SILENT, "error")
 
 
 def long_runs(facts: Facts) -> Iterator[Finding]:
     """An attempt runs for longer than its task says."""
-    return _alerts(facts, RUNNING, "long_runs", "warning")
+    return _alerts(facts, RUNNING, "warning")
 
 
-def _alerts(facts: Facts, kind: str, check: str, severity: Severity) -> Iterator[Finding]:
+def _alerts(facts: Facts, kind: str, severity: Severity) -> Iterator[Finding]:
     found = [one for one in facts.alerts if one.kind == kind]
     for one in found[:MOST_ALERTS]:
         yield Finding(
-            check=check,
             severity=severity,
             object=f"task {one.task_id} ({one.task_type})",
             problem=f"{one.problem} ({age(one.seconds)} ago)",
@@ -155,7 +147,6 @@ def _alerts(facts: Facts, kind: str, check: str, severity: Severity) -> Iterator
         )
     if len(found) > MOST_ALERTS:
         yield Finding(
-            check=check,
             severity=severity,
             object="others",
             problem=f"{many(len(found) - MOST_ALERTS, 'more task', CAP)}",
@@ -167,7 +158,6 @@ def dead_letters(facts: Facts) -> Iterator[Finding]:
     """Tasks fail for good just now."""
     for one in facts.deaths[:20]:
         yield Finding(
-            check="dead_letters",
             severity="warning" if one.number >= MANY_DEATHS else "hint",
             object=f"{one.task_type} in {one.queue}",
             problem=f"{many(one.number, 'task', CAP)} died in the last hour",
@@ -180,7 +170,6 @@ def lost_attempts(facts: Facts) -> Iterator[Finding]:
     lost = facts.history.lost
     if lost:
         yield Finding(
-            check="lost_attempts",
             severity="warning",
             object="executions",
             problem=f"{many(lost, 'attempt', CAP)} lost in the last hour: the worker died, or was silent for its lease",
@@ -194,7 +183,6 @@ def late_starts(facts: Facts) -> Iterator[Finding]:
     hour = facts.history
     if hour.half_late is not None and hour.sampled >= ENOUGH_STARTS and hour.half_late > LATE_SECONDS:
         yield Finding(
-            check="late_starts",
             severity="warning",
             object="executions",
             problem=f"half of {many(hour.sampled, 'attempt')} of the last hour began over {age(hour.half_late)} late",

@@ -30,7 +30,6 @@ def no_worker(facts: Facts) -> Iterator[Finding]:
     if due and not any(worker.alive for worker in facts.workers):
         number = sum(one.due for one in due)
         yield Finding(
-            check="no_worker",
             severity="error",
             object="workers",
             problem=f"{many(number, 'task')} due or more, and no worker is alive",
@@ -44,7 +43,6 @@ def silent_workers(facts: Facts) -> Iterator[Finding]:
         if not worker.alive:
             silent = (facts.now - worker.heartbeat_at).total_seconds()
             yield Finding(
-                check="silent_workers",
                 severity="warning",
                 object=f"{worker.hostname} {worker.pid}",
                 problem=f"not heard of for {age(max(silent, 0))}",
@@ -59,7 +57,6 @@ def told(kind: str, facts: Facts) -> Iterator[Finding]:
             if trouble.kind == kind:
                 lasted = max((facts.now - trouble.since).total_seconds(), 0.0)
                 yield Finding(
-                    check=kind,
                     severity="error" if trouble.stops else "warning",
                     object=f"{worker.hostname} {worker.pid}",
                     problem=f"{trouble.detail}, for {age(lasted)}",
@@ -71,7 +68,6 @@ def set_aside(facts: Facts) -> Iterator[Finding]:
     """The database refuses a row again and again; the others go on without it."""
     for one in facts.set_aside:
         yield Finding(
-            check="set_aside",
             severity="error",
             object=f"{one.operation} in {one.queue}",
             problem=f"{many(one.number, 'task', CAP)} set aside for {age(one.seconds)}, as the database refuses it: "
