@@ -1,4 +1,4 @@
-"""The command ``pgsched``. One noun a module; every error is one line, every end an exit code."""
+"""The ``pgsched`` command: one noun per module, one line per error, a documented exit code."""
 
 from __future__ import annotations
 
@@ -31,41 +31,41 @@ COMMANDS = {
         ),
         ("dead", "dead", "List, retry and purge the tasks that failed for good."),
         ("dev", "dev", "Start an embedded PostgreSQL, migrate it, run a worker and serve the dashboard, until Ctrl-C."),
-        ("doctor", "doctor", "Look what is wrong with the queue and its database."),
-        ("events", "events", "Follow what happens to tasks of queues with events, until Ctrl-C."),
-        ("groups", "group", "Add groups of steps, and show how far they are."),
-        ("locks", "lock", "List locks, run a command under one, break one."),
-        ("migrate", "migrate", "Bring the database's schema to this program's version."),
+        ("doctor", "doctor", "Diagnose the queue and its database."),
+        ("events", "events", "Follow task events, until Ctrl-C."),
+        ("groups", "group", "Add groups of steps, and show their progress."),
+        ("locks", "lock", "List locks, run a command while holding one, break one."),
+        ("migrate", "migrate", "Upgrade the database's schema to this program's version."),
         (
             "prune",
             "prune",
-            "Delete finished tasks and old history: as the settings say, or for completed tasks, for dead tasks and "
-            "for the history as an option says instead.",
+            "Delete finished tasks and old history by the settings, which options override for completed tasks, dead "
+            "tasks and the history.",
         ),
-        ("queues", "queue", "List, pause, resume, limit and set up queues."),
+        ("queues", "queue", "List, pause, resume, limit and configure queues."),
         (
             "schedules",
             "schedule",
-            "Keep schedules declared in code and the table in step, run ticks that passed, and plan afresh.",
+            "Sync declared schedules with the table, backfill past ticks, skip and replan.",
         ),
         (
             "settings",
             "settings",
-            "Show and change how long finished tasks and the history are kept, where a queue says nothing else.",
+            "Show and change how long finished tasks and the history are kept, unless a queue overrides it.",
         ),
         ("stats", "stats", "Show every queue, every worker, and due tasks that no worker has a handler for."),
         ("tasks", "task", "Add, list, show and change tasks."),
         ("top", "top", "Watch queues, workers and running tasks, live."),
         ("web", "web", "Serve the dashboard and the REST API until SIGTERM or Ctrl-C."),
-        ("worker", "worker", "Run a worker until SIGTERM or Ctrl-C; or list those that run."),
+        ("worker", "worker", "Run a worker until SIGTERM or Ctrl-C; or list running workers."),
     )
 }
-"""Every command, with what its help begins with."""
+"""Every command and the first paragraph of its help."""
 
 
 def _say_version(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
     if asked:
-        import importlib.metadata  # only here: it imports more than all else that help needs
+        import importlib.metadata  # imported late: it is slower to import than everything help needs
 
         try:
             version = importlib.metadata.version("pgsched")
@@ -109,7 +109,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             with contextlib.suppress(io.UnsupportedOperation):
-                stream.reconfigure(errors="backslashreplace")  # a terminal may lack a letter that a row has
+                stream.reconfigure(
+                    errors="backslashreplace"
+                )  # the terminal's encoding may lack a character that a row contains
     session = Session()
     try:
         code = commands.main(

@@ -1,4 +1,4 @@
-"""``pgsched bench``: how fast the user's own server is."""
+"""``pgsched bench``: measures how fast your server is."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from pgsched.bench.measure import Bench, Plan
 from pgsched.bench.report import MILLION, Report, hints
 from pgsched.cli.errors import say_error
-from pgsched.cli.options import confirm, json_option, yes_option
+from pgsched.cli.options import PROCESSES, confirm, json_option, yes_option
 from pgsched.cli.output import fields, say, say_json
 from pgsched.cli.session import Session, server
 from pgsched.db.bench_commands import Surroundings
@@ -22,13 +22,12 @@ from pgsched.domain.errors import PgschedError
 DEFAULTS = Plan()
 
 
-@click.command()
+@click.command(context_settings={"show_default": True})
 @click.option(
     "--tasks",
     metavar="N",
     type=click.IntRange(10, 10_000_000),
     default=DEFAULTS.tasks,
-    show_default=True,
     help="Tasks to insert and drain.",
 )
 @click.option(
@@ -36,40 +35,29 @@ DEFAULTS = Plan()
     metavar="S",
     type=click.FloatRange(0.1, 3600),
     default=DEFAULTS.seconds,
-    show_default=True,
     help="How long to measure single inserts, and how long pick-ups, at the most.",
 )
-@click.option(
-    "--processes",
-    metavar="N",
-    type=click.IntRange(1, 256),
-    default=DEFAULTS.processes,
-    show_default=True,
-    help="Worker processes.",
-)
+@click.option("--processes", metavar="N", type=PROCESSES, default=DEFAULTS.processes, help="Worker processes.")
 @click.option(
     "--concurrency",
     metavar="N",
     type=click.IntRange(1, 10_000),
     default=DEFAULTS.concurrency,
-    show_default=True,
     help="Tasks that run at once, in each process.",
 )
 @json_option
 @yes_option
 @click.pass_obj
-def bench(
-    session: Session, tasks: int, seconds: float, processes: int, concurrency: int, as_json: bool, yes: bool
-) -> None:
+def bench(session: Session, /, as_json: bool, yes: bool, **given: Any) -> None:
     """Measure the server: inserts, workers, pick-up, WAL, disk.
 
-    Everything happens in a queue of its own and with task types of its own, so that no other worker takes part, and is
-    deleted at the end, after Ctrl-C too. Fails when somebody else changed it meanwhile.
+    Uses its own queue and task types, so that no other worker takes part, and deletes everything at the end, also after
+    Ctrl-C. Fails if another session changed that data meanwhile.
     """
-    plan = Plan(tasks=tasks, seconds=seconds, processes=processes, concurrency=concurrency)
+    plan = Plan(**given)
     with server(session.dsn) as dsn:
         measuring = Bench(dsn, plan, lambda text: click.echo(f"{text} …", err=True))
-        _ask(measuring.look_around(), tasks, yes=yes)
+        _ask(measuring.look_around(), plan.tasks, yes=yes)
         with _interrupted_once():
             try:
                 report = measuring.run()
@@ -83,7 +71,7 @@ def bench(
 
 @contextmanager
 def _interrupted_once() -> Iterator[None]:
-    """End in order at the first of these signals; those that follow are ignored until the process ends."""
+    """Turn the first of these signals into KeyboardInterrupt; later ones are ignored until the process ends."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
@@ -109,7 +97,7 @@ def _clean(measuring: Bench) -> None:
 
 
 def _ask(found: Surroundings, tasks: int, *, yes: bool) -> None:
-    """Refuse to disturb a server that is used, unless somebody says that it may be."""
+    """Ask before loading a server that is in use."""
     used = [
         text
         for number, text in (

@@ -9,46 +9,17 @@ from typing import Any
 import click
 
 from pgsched.builtin.settings import Builtins, read_commands
-from pgsched.cli.options import program_option
+from pgsched.cli.options import option_group, program_option
 
 
 class _Whole(click.types.StringParamType):
-    """Text that is one value in the environment too, whatever spaces it holds."""
+    """Text that the environment gives as one value, even if it contains spaces."""
 
     def split_envvar_value(self, rv: str) -> list[str]:
         return [rv]
 
 
-def builtin_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options, and make one argument of them: ``builtins()`` reads them, or raises ConfigError."""
-
-    @functools.wraps(command)
-    def with_settings(
-        *arguments: Any,
-        http: bool,
-        http_allow: tuple[str, ...],
-        http_allow_private: bool,
-        allow_sql: bool,
-        allow_shell: tuple[str, ...],
-        **others: Any,
-    ) -> Any:
-        def builtins() -> Builtins:
-            return Builtins(
-                http=http,
-                http_allow=http_allow,
-                http_allow_private=http_allow_private,
-                allow_sql=allow_sql,
-                allow_shell=read_commands(allow_shell),
-            )
-
-        return command(*arguments, builtins=builtins, **others)
-
-    for one in reversed(_OPTIONS):
-        with_settings = one(with_settings)
-    return with_settings
-
-
-_OPTIONS: list[Callable[[Callable[..., Any]], Callable[..., Any]]] = [
+_OPTIONS = option_group(
     program_option(
         "--http/--no-http", default=True, show_default=True, help="Serve pgsched.http: requests to public addresses."
     ),
@@ -69,4 +40,16 @@ _OPTIONS: list[Callable[[Callable[..., Any]], Callable[..., Any]]] = [
         type=_Whole(),
         help="Serve pgsched.shell: this command, under this name; may be repeated. Also a JSON object or @FILE.",
     ),
-]
+)
+
+
+def builtin_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add these options to a command, as one argument: ``builtins()`` validates them, or raises ConfigError."""
+
+    @_OPTIONS
+    @functools.wraps(command)
+    def with_settings(*arguments: Any, allow_shell: tuple[str, ...], **given: Any) -> Any:
+        ours = {name: given.pop(name) for name in ("http", "http_allow", "http_allow_private", "allow_sql")}
+        return command(*arguments, builtins=lambda: Builtins(**ours, allow_shell=read_commands(allow_shell)), **given)
+
+    return with_settings

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from pgsched.cli.options import confirm, json_option, yes_option
-from pgsched.cli.output import count, say, say_rows
-from pgsched.cli.session import Session
+from pgsched.cli.options import confirm, json_option, name_argument, yes_option
+from pgsched.cli.output import Columns, count, say, say_records
+from pgsched.cli.session import pass_client
+
+if TYPE_CHECKING:
+    from pgsched.client.client import Client
 
 
 @click.group()
@@ -16,41 +21,32 @@ def calendar() -> None:
 
 @calendar.command("list")
 @json_option
-@click.pass_obj
-def list_(session: Session, as_json: bool) -> None:
-    """List the calendars, and how many schedules name each."""
-    with session.client() as client:
-        found = client.calendars()
-    say_rows(
-        found,
-        ("CALENDAR", "SCHEDULES", "DAYS"),
-        [(one.name, one.schedules, " ".join(one.days)) for one in found],
-        as_json=as_json,
-        empty="no calendars",
-    )
+@pass_client
+def list_(client: Client, as_json: bool) -> None:
+    """List the calendars, and how many schedules use each."""
+    columns: Columns = {"CALENDAR": "name", "SCHEDULES": "schedules", "DAYS": lambda one: " ".join(one.days)}
+    say_records(client.calendars(), columns, as_json=as_json, empty="no calendars")
 
 
 @calendar.command("set")
-@click.argument("name")
+@name_argument
 @click.argument("days", metavar="DAY...", nargs=-1, required=True)
-@click.pass_obj
-def set_(session: Session, name: str, days: tuple[str, ...]) -> None:
-    """Make a calendar or replace its days: 12-25 is of every year, 2030-04-19 of one.
+@pass_client
+def set_(client: Client, name: str, days: tuple[str, ...]) -> None:
+    """Create a calendar or replace its days: 12-25 applies to every year, 2030-04-19 to one.
 
-    Schedules that name it are planned afresh.
+    Schedules that use it are replanned.
     """
-    with session.client() as client:
-        outcome = client.set_calendar(name, days)
+    outcome = client.set_calendar(name, days)
     say(f"calendar {name}: {outcome}, {count(len(set(days)), 'day')}")
 
 
 @calendar.command()
-@click.argument("name")
+@name_argument
 @yes_option
-@click.pass_obj
-def delete(session: Session, name: str, yes: bool) -> None:
-    """Delete a calendar that no cron expression names."""
+@pass_client
+def delete(client: Client, name: str, yes: bool) -> None:
+    """Delete a calendar that no cron expression uses."""
     confirm(f"Delete the calendar {name}?", yes=yes)
-    with session.client() as client:
-        client.delete_calendar(name)
+    client.delete_calendar(name)
     say(f"calendar {name}: deleted")

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from pgsched.cli.options import (
     confirm,
     json_option,
     limit_option,
+    option_group,
     queue_option,
+    type_option,
     yes_option,
 )
-from pgsched.cli.output import count, say, say_rows
-from pgsched.cli.session import Session
+from pgsched.cli.output import Columns, count, first_line, say, say_records
+from pgsched.cli.session import pass_client
 from pgsched.db import commands
+
+if TYPE_CHECKING:
+    from pgsched.client.client import Client
+
+filter_options = option_group(queue_option(), type_option)
 
 
 @click.group()
@@ -21,69 +30,52 @@ def dead() -> None:
     """List, retry and purge the tasks that failed for good."""
 
 
-queue_filter = queue_option("Only of this queue.")
-type_filter = click.option("--type", "task_type", metavar="TYPE", help="Only of this task type.")
-
-
 @dead.command("list")
-@queue_filter
-@type_filter
+@filter_options
 @limit_option(50)
 @json_option
-@click.pass_obj
-def list_(session: Session, queue: str | None, task_type: str | None, limit: int, as_json: bool) -> None:
+@pass_client
+def list_(client: Client, as_json: bool, **filters: Any) -> None:
     """List dead tasks, the latest first."""
-    with session.client() as client:
-        found = client.dead(queue=queue, task_type=task_type, limit=limit)
-    say_rows(
-        found,
-        ("ID", "TYPE", "QUEUE", "ATTEMPTS", "DIED", "ERROR"),
-        [(one.id, one.task_type, one.queue, one.attempts, one.died_at, _first_line(one.last_error)) for one in found],
-        as_json=as_json,
-        empty="no dead tasks",
-    )
+    columns: Columns = {
+        "ID": "id",
+        "TYPE": "task_type",
+        "QUEUE": "queue",
+        "ATTEMPTS": "attempts",
+        "DIED": "died_at",
+        "ERROR": lambda one: first_line(one.last_error),
+    }
+    say_records(client.dead(**filters), columns, as_json=as_json, empty="no dead tasks")
 
 
 @dead.command()
-@queue_filter
-@type_filter
+@filter_options
 @yes_option
-@click.pass_obj
-def retry(session: Session, queue: str | None, task_type: str | None, yes: bool) -> None:
-    """Give every dead task that matches all its attempts again, due now."""
-    with session.client() as client:
-        found = client.database.run(commands.count_dead(queue=queue, task_type=task_type))
-        if found:
-            confirm(f"Run {count(found, 'dead task')} {which(queue, task_type)} again?", yes=yes)
-        number = client.retry_dead(queue=queue, task_type=task_type, all=True)
-    say(f"{count(number, 'dead task')} will run again")
+@pass_client
+def retry(client: Client, yes: bool, **filters: Any) -> None:
+    """Retry every matching dead task now, with its full number of attempts."""
+    if found := client.database.run(commands.count_dead(**filters)):
+        confirm(f"Run {count(found, 'dead task')} {which(**filters)} again?", yes=yes)
+    say(f"{count(client.retry_dead(**filters, all=True), 'dead task')} will run again")
 
 
 @dead.command()
-@queue_filter
-@type_filter
+@filter_options
 @click.option("--older-than", metavar="DURATION", help="Only those that died longer ago, as 7d or 12h.")
 @yes_option
-@click.pass_obj
-def purge(session: Session, queue: str | None, task_type: str | None, older_than: str | None, yes: bool) -> None:
-    """Delete every dead task that matches, for good."""
-    with session.client() as client:
-        found = client.database.run(commands.count_dead(queue=queue, task_type=task_type, older_than=older_than))
-        if found:
-            confirm(f"Delete {count(found, 'dead task')} {which(queue, task_type, older_than)}, for good?", yes=yes)
-        number = client.purge_dead(queue=queue, task_type=task_type, older_than=older_than, all=True)
-    say(f"{count(number, 'dead task')} deleted")
+@pass_client
+def purge(client: Client, yes: bool, **filters: Any) -> None:
+    """Permanently delete every matching dead task."""
+    if found := client.database.run(commands.count_dead(**filters)):
+        confirm(f"Delete {count(found, 'dead task')} {which(**filters)}, for good?", yes=yes)
+    say(f"{count(client.purge_dead(**filters, all=True), 'dead task')} deleted")
 
 
 def which(queue: str | None, task_type: str | None, older_than: str | None = None) -> str:
-    """The filters in words: ``of queue mail that died more than 7d ago``."""
+    """Describe the filters: ``of queue mail that died more than 7d ago``."""
     words = [
         f"of queue {queue}" if queue is not None else "of all queues",
         f"of type {task_type}" if task_type is not None else "",
         f"that died more than {older_than} ago" if older_than is not None else "",
     ]
     return " ".join(filter(None, words))
-
-
-def _first_line(text: str | None) -> str | None:
-    return next(iter(text.strip().splitlines()), "") if text else text

@@ -15,7 +15,7 @@ import click
 from click.core import ParameterSource
 
 from pgsched.cli.narrator import Narrator
-from pgsched.cli.options import program_option
+from pgsched.cli.options import PORT, program_option
 from pgsched.cli.output import count, say
 from pgsched.cli.session import Session, server
 from pgsched.cli.web import MISSING, is_installed
@@ -32,7 +32,7 @@ METRICS_PORT, WEB_PORT = 9464, 8080
 
 @click.command()
 @program_option("--app", metavar="MODULE:APP", help=f"The handlers.  [default: {DEMO_APP}]")
-@click.option("--demo", is_flag=True, help="Schedule some tasks and tell what happens to them.")
+@click.option("--demo", is_flag=True, help="Schedule example tasks and narrate what happens to them.")
 @click.option(
     "--dir",
     "folder",
@@ -44,16 +44,16 @@ METRICS_PORT, WEB_PORT = 9464, 8080
 @program_option(
     "--metrics-port",
     metavar="N",
-    type=click.IntRange(0, 65535),
+    type=PORT,
     help=f"Serve /metrics on this port; 0 takes a free one.  [default: {METRICS_PORT}, or a free one]",
 )
 @program_option(
     "--web-port",
     metavar="N",
-    type=click.IntRange(0, 65535),
+    type=PORT,
     help=f"Serve the dashboard on this port; 0 takes a free one.  [default: {WEB_PORT}, or a free one]",
 )
-@click.option("--for", "seconds", metavar="SECONDS", type=click.FloatRange(min=0), help="End after so long.")
+@click.option("--for", "seconds", metavar="SECONDS", type=click.FloatRange(min=0), help="Stop after this many seconds.")
 @click.pass_context
 def dev(
     context: click.Context,
@@ -66,22 +66,22 @@ def dev(
 ) -> None:
     """Start an embedded PostgreSQL, migrate it, run a worker and serve the dashboard, until Ctrl-C.
 
-    With --dsn the database is yours and no PostgreSQL is started. PGSCHED_DSN and libpq's PG* variables are of other
-    programs: they are not read.
+    With --dsn it uses your database and starts no PostgreSQL. PGSCHED_DSN and libpq's PG* variables belong to other
+    programs and are ignored.
     """
     if demo and app is not None:
         if context.get_parameter_source("app") is ParameterSource.COMMANDLINE:
             raise click.UsageError("--demo runs its own handlers: leave --app out.", context)
         app = None  # from the environment
     session: Session = context.obj
-    # For people, wherever it goes. The demonstration tells what happens; the log adds what goes wrong.
+    # Human-readable even when redirected. The demonstration narrates; the log adds what goes wrong.
     level = session.level or ("warning" if demo else "info")
     logs.configure(level, json=False)
     with ExitStack() as stack:
         stack.enter_context(_ended_by_sigterm())
         given = (session.given_dsn if session.dsn_on_line else None) or EMBEDDED + folder
         dsn = stack.enter_context(_database(given))
-        os.environ["PGSCHED_DSN"] = dsn  # for handlers that schedule tasks: theirs is the database that they run on
+        os.environ["PGSCHED_DSN"] = dsn  # handlers that schedule tasks use the database they run on
         say(f"worker:     runs the handlers of {app or DEMO_APP}; Ctrl-C ends it")
         stack.enter_context(_dashboard(dsn, web_port))
         port = _metrics_port(metrics_port)
@@ -91,7 +91,7 @@ def dev(
             stack.enter_context(Narrator(dsn, psql=_psql(given, dsn)))
         if seconds is not None:
             stack.enter_context(_end_after(seconds))
-        from pgsched.execution.process_exit import exit_soon  # only here: the other commands start without it
+        from pgsched.execution.process_exit import exit_soon  # imported late: the other commands do not need it
         from pgsched.worker.supervisor import run_worker
 
         code = run_worker(
@@ -111,7 +111,7 @@ def dev(
 
 @contextmanager
 def _database(dsn: str) -> Iterator[str]:
-    """The database, started and migrated, and a line on each."""
+    """Start and migrate the database, printing one line for each step."""
     with server(dsn) as found:
         if dsn.startswith(EMBEDDED):
             say(f"PostgreSQL: runs on the data in {dsn.removeprefix(EMBEDDED)}")
@@ -123,12 +123,12 @@ def _database(dsn: str) -> Iterator[str]:
 
 @contextmanager
 def _dashboard(dsn: str, port: int | None) -> Iterator[None]:
-    """The dashboard, on a free port when the usual one is taken, and a line on where it is."""
+    """Serve the dashboard, on a free port if the default one is taken, and print its address."""
     if not is_installed():
         say(f"dashboard:  {MISSING}")
         yield
         return
-    from pgsched.web.server import serving  # only here: the other commands start without it
+    from pgsched.web.server import serving  # imported late: the other commands do not need it
     from pgsched.web.settings import WebSettings
 
     with ExitStack() as stack:
@@ -143,8 +143,8 @@ def _dashboard(dsn: str, port: int | None) -> Iterator[None]:
 
 
 def _metrics_port(port: int | None) -> int:
-    """The port that was asked for; a free one when none was and the usual one is taken."""
-    from pgsched.worker.control_server import bindable_port  # only here: the other commands start without it
+    """The requested port; without a request the default one, or a free one if that is taken."""
+    from pgsched.worker.control_server import bindable_port  # imported late: the other commands do not need it
 
     try:
         return bindable_port(HOST, METRICS_PORT if port is None else port)
@@ -159,7 +159,7 @@ def _instead(port: int | None, usual: int) -> str:
 
 
 def _psql(given: str, dsn: str) -> str:
-    """The command line of psql. A DSN of yours is not repeated: it may hold a password."""
+    """The psql command line. A DSN given by the user is not printed: it may contain a password."""
     if not given.startswith(EMBEDDED):
         return "psql 'the DSN that you gave'"
     from pgsched.db.embedded import packaged_binaries  # not on Windows
@@ -170,7 +170,7 @@ def _psql(given: str, dsn: str) -> str:
 
 @contextmanager
 def _end_after(seconds: float) -> Iterator[None]:
-    """Send this process SIGTERM when the time is over: the worker then ends as it always does."""
+    """Send this process SIGTERM when the time is up, so that the worker shuts down as usual."""
     timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM))
     timer.daemon = True
     timer.start()
@@ -182,7 +182,7 @@ def _end_after(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """Leave in order on a SIGTERM that comes while the worker is not there to take it."""
+    """Exit cleanly on a SIGTERM that arrives while no worker handles signals."""
 
     def leave(_number: int, _frame: object) -> None:
         raise SystemExit(0)

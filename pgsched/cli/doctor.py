@@ -18,15 +18,20 @@ HEADERS = ("CHECK", "STATE", "OBJECT", "WHAT IS WRONG")
 
 @click.command()
 @click.option(
-    "--check", "checks", metavar="NAME", type=click.Choice(NAMES), multiple=True, help="Only this; may be repeated."
+    "--check",
+    "checks",
+    metavar="NAME",
+    type=click.Choice(NAMES),
+    multiple=True,
+    help="Run only this check; may be repeated.",
 )
-@click.option("--strict", is_flag=True, help="Warnings are trouble, too.")
+@click.option("--strict", is_flag=True, help="Exit with 1 on warnings, too.")
 @json_option
 @click.pass_context
 def doctor(context: click.Context, checks: tuple[str, ...], strict: bool, as_json: bool) -> None:
-    """Look what is wrong with the queue and its database.
+    """Diagnose the queue and its database.
 
-    Ends with 1 when there is an error, with --strict also when there is a warning, else with 0; hints do no harm.
+    Exits with 1 if there is an error, with --strict also if there is a warning, otherwise with 0. Hints never count.
     """
     session: Session = context.obj
     with server(session.dsn) as dsn:
@@ -41,10 +46,10 @@ def doctor(context: click.Context, checks: tuple[str, ...], strict: bool, as_jso
 def _say(found: Diagnosis) -> None:
     rows: list[tuple[object, ...]] = [(one.check, one.severity, one.object, one.problem) for one in found.findings]
     rows += [(one.check, one.state, None, None) for one in found.checks if one.state != "found"]
-    say_table(HEADERS, rows, empty="")
+    say_table(HEADERS, rows)
     if found.findings:
         say("\nWhat to do:")
-    for one in found.findings:  # never cut: it is there to be pasted
+    for one in found.findings:  # never truncated: it is meant to be pasted
         say(f"{one.check} ({cell(one.object)}): {cell(one.advice)}")
     counts = [(sum(one.severity == severity for one in found.findings), severity) for severity in SEVERITIES]
     said = ", ".join(count(number, word) for number, word in counts if number)

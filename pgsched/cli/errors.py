@@ -1,4 +1,4 @@
-"""What a command's end looks like: one line on stderr and an exit code."""
+"""How commands fail: one line on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ INTERRUPTED = 130
 
 
 def say_error(message: object) -> None:
-    """Write ``pgsched: message`` to stderr, in one line whatever the message holds."""
+    """Write ``pgsched: message`` to stderr, on one line even if the message has several."""
     click.echo(f"pgsched: {' '.join(str(message).split())}", err=True)
 
 
 def report(error: BaseException, *, debug: bool) -> int:
-    """Say what went wrong and return the exit code; with ``debug`` the traceback comes first."""
+    """Print what went wrong and return the exit code; with ``debug`` the traceback comes first."""
     if isinstance(error, click.Abort):
-        # click turns Ctrl-C and the end of the input into an Abort, and says neither.
+        # click turns both Ctrl-C and end of input into an Abort.
         if isinstance(error.__context__, KeyboardInterrupt):
             return INTERRUPTED
         say_error("aborted")

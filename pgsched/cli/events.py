@@ -1,4 +1,4 @@
-"""``pgsched events``: what happens to tasks, as it happens; and which queues tell it."""
+"""``pgsched events``: what happens to tasks, as it happens."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from pgsched.cli.errors import say_error
-from pgsched.cli.options import json_option, queue_option
+from pgsched.cli.options import json_option, queue_option, type_option
 from pgsched.cli.output import cell, say, span
 from pgsched.cli.session import Session, server
 from pgsched.db.follow_events import follow
@@ -17,19 +17,19 @@ from pgsched.db.migrate import check_schema
 from pgsched.domain.errors import DatabaseUnavailable
 
 AGAIN_SECONDS = 1.0
-"""Pause before a broken connection is opened again."""
+"""Pause before reconnecting."""
 
 
 @click.command()
-@queue_option("Only of this queue.")
-@click.option("--type", "task_type", metavar="TYPE", help="Only of this task type.")
-@click.option("--count", "wanted", metavar="N", type=click.IntRange(min=1), help="End after so many.")
+@queue_option()
+@type_option
+@click.option("--count", "wanted", metavar="N", type=click.IntRange(min=1), help="Stop after N events.")
 @json_option
 @click.pass_obj
 def events(session: Session, queue: str | None, task_type: str | None, wanted: int | None, as_json: bool) -> None:
-    """Follow what happens to tasks of queues with events, until Ctrl-C.
+    """Follow task events, until Ctrl-C.
 
-    A queue tells its events after `pgsched queue events NAME on`.
+    A queue publishes events once `pgsched queue events NAME on` was run.
     """
     seen = 0
     with server(session.dsn) as dsn:
@@ -72,14 +72,3 @@ def _line(event: dict[str, Any]) -> str:
     if event.get("error"):
         parts.append(event["error"])
     return "  ".join(cell(part) for part in parts)
-
-
-@click.command("events")
-@click.argument("name")
-@click.argument("switch", metavar="on|off", type=click.Choice(["on", "off"]))
-@click.pass_obj
-def queue_events(session: Session, name: str, switch: str) -> None:
-    """Tell other programs what happens to a queue's tasks, or no longer."""
-    with session.client() as client:
-        client.set_queue_events(name, switch == "on")
-    say(f"queue {name}: events {switch}")

@@ -1,4 +1,4 @@
-"""A group that knows its commands by name: each is imported when it is called, and none for the group's own help."""
+"""A click group that imports a command when it is called, and none of them for the group's own help."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import click
 
 
 class Listed(NamedTuple):
-    """A command that has not been imported."""
+    """A command that is not imported yet."""
 
     module: str
     name: str
-    """Of the command in its module."""
+    """The command's name in its module."""
     summary: str
-    """What its own help begins with."""
+    """The first paragraph of its help."""
 
     def load(self) -> click.Command:
         """Import it."""
@@ -26,7 +26,7 @@ class Listed(NamedTuple):
 
 
 class ListedCommands(click.Group):
-    """A group of listed commands."""
+    """A group of commands that are imported on demand."""
 
     def __init__(self, *arguments: Any, listed: Mapping[str, Listed], **settings: Any) -> None:
         super().__init__(*arguments, **settings)
@@ -42,7 +42,7 @@ class ListedCommands(click.Group):
         return found and found.load()
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write what click would have written of the commands themselves."""
+        """Write what click would write if the commands were imported."""
         room = formatter.width - 6 - max(map(len, self.listed))
         rows = [
             (name, click.Command(name, help=self.listed[name].summary).get_short_help_str(room))

@@ -1,4 +1,4 @@
-"""``pgsched migrate``."""
+"""``pgsched migrate``: creates and upgrades the schema."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from pgsched.db import migrate as migrations
 
 
 @click.command()
-@click.option("--sql", is_flag=True, help="Print the whole schema as SQL instead; no database is touched.")
-@click.option("--roles", is_flag=True, help="Also make the database roles pgsched_owner, pgsched_worker and so on.")
+@click.option("--sql", is_flag=True, help="Print the whole schema as SQL instead of migrating; needs no database.")
+@click.option(
+    "--roles", is_flag=True, help="Also create the database roles: pgsched_owner, pgsched_worker and the others."
+)
 @program_option(
     "--lock-wait",
     metavar="SECONDS",
     type=click.FloatRange(0, 86_400),
     default=migrations.LOCK_WAIT_SECONDS,
     show_default=True,
-    help="Try for so long to get locks that others have; nobody waits behind them for more than seconds.",
+    help="How long to retry for locks that others hold; no session queues behind them for more than a few seconds.",
 )
 @click.pass_obj
 def migrate(session: Session, sql: bool, roles: bool, lock_wait: float) -> None:
-    """Bring the database's schema to this program's version."""
+    """Upgrade the database's schema to this program's version."""
     if sql:
         say(migrations.migration_script(roles=roles).rstrip("\n"))
         return

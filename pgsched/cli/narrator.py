@@ -1,4 +1,4 @@
-"""Tells the one who watches ``pgsched dev --demo`` what was scheduled, what to try and how it goes."""
+"""Narrates ``pgsched dev --demo``: what was scheduled, what to try, what has finished."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ What happens now:
 
 
 class Narrator:
-    """Schedules the demonstration when it is entered, and says so when its first task is done."""
+    """Schedules the demonstration on entry, and announces its first completed task."""
 
     def __init__(self, dsn: str, *, psql: str) -> None:
         self._client = Client(dsn)
@@ -56,7 +56,7 @@ class Narrator:
         while not self._over.wait(_LOOK_EVERY):
             try:
                 done = self._client.get(first.id).status == "completed"
-            except PgschedError:  # the worker says what is wrong with the database
+            except PgschedError:  # the worker reports what is wrong with the database
                 return
             if done:
                 say(f"          first task done, {time.monotonic() - began:.1f} s after it was scheduled")

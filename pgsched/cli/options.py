@@ -1,4 +1,4 @@
-"""Options: where their values come from, and the values click has no type for."""
+"""Options that commands share, and option types that click lacks."""
 
 from __future__ import annotations
 
@@ -19,50 +19,56 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 MAX_ID = 2**63 - 1
 TASK_ID = click.IntRange(1, MAX_ID)
+PORT = click.IntRange(0, 65535)
+PROCESSES = click.IntRange(1, 256)
 
 
 def program_option(*names: str, **settings: Any) -> Callable[[Function], Function]:
-    """``click.option`` that also reads ``PGSCHED_<OPTION>``; several values are separated by spaces there.
+    """``click.option`` that also reads ``PGSCHED_<OPTION>``, where spaces separate several values.
 
-    For options that set up the program itself. What describes a task, a filter, a setting of the database or an answer
-    comes from the command line alone: a variable that was exported for one command must not change the next one.
+    For options that configure the program itself. Options about tasks, filters, database settings and confirmations are
+    read from the command line only: a variable exported for one command must not change the next one.
     """
     longest = max((name.split("/")[0] for name in names if name.startswith("--")), key=len)
     settings.setdefault("envvar", "PGSCHED_" + longest.removeprefix("--").replace("-", "_").upper())
     return click.option(*names, **settings)
 
 
-def json_option(command: Function) -> Function:
-    """``--json``: for programs."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(command)
+def option_group(*together: Callable[[Any], Any]) -> Callable[[Function], Function]:
+    """Combine several options into one decorator; help lists them in this order."""
+
+    def add(command: Function) -> Function:
+        for option in reversed(together):
+            command = option(command)
+        return command
+
+    return add
 
 
-def yes_option(command: Function) -> Function:
-    """``--yes``: ask nothing."""
-    return click.option("--yes", is_flag=True, help="Do not ask. Needed where stdin is not a terminal.")(command)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask. Needed where stdin is not a terminal.")
+allow_short_option = click.option("--allow-short", is_flag=True, help="Ages may be shorter than an hour.")
+type_option = click.option("--type", "task_type", metavar="TYPE", help="Only of this task type.")
+task_id_argument = click.argument("task_id", metavar="ID", type=TASK_ID)
+name_argument = click.argument("name")
 
 
-def allow_short_option(command: Function) -> Function:
-    """``--allow-short``: a short age is meant."""
-    return click.option("--allow-short", is_flag=True, help="Ages may be shorter than an hour.")(command)
-
-
-def queue_option(text: str) -> Callable[[Function], Function]:
+def queue_option(text: str = "Only of this queue.") -> Callable[[Function], Function]:
     """``--queue`` of commands about tasks."""
     return click.option("--queue", metavar="NAME", help=text)
 
 
 def limit_option(default: int) -> Callable[[Function], Function]:
-    """``--limit``: at most so many rows."""
+    """``--limit``: the maximum number of rows."""
     return click.option(
-        "--limit", type=click.IntRange(1, 10_000), default=default, show_default=True, help="At most so many."
+        "--limit", type=click.IntRange(1, 10_000), default=default, show_default=True, help="Maximum number of rows."
     )
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask before something is deleted or cannot be undone; a no ends the command.
+    """Ask before an action that cannot be undone; a "no" aborts the command.
 
-    Where nobody can answer, because stdin is not a terminal, raises UsageError unless ``yes``: nothing is done.
+    Raises UsageError if stdin is not a terminal, unless ``yes``: then nobody can answer.
     """
     if yes:
         return
@@ -72,9 +78,9 @@ def confirm(question: str, *, yes: bool) -> None:
 
 
 def read_json_object(context: click.Context, parameter: click.Parameter, given: str | None) -> dict[str, Any] | None:
-    """Read an option's JSON object: as text, in a file (``@file``), or on stdin (``-``).
+    """Read an option's JSON object: literal text, a file (``@file``) or stdin (``-``).
 
-    Text that is no JSON is wrong usage; JSON that is no object is refused.
+    Raises BadParameter for invalid JSON, and InvalidTask for JSON that is not an object.
     """
     if given is None:
         return None
@@ -113,7 +119,7 @@ def _no_json(constant: str) -> NoReturn:
 
 
 def read_ids(context: click.Context, parameter: click.Parameter, given: str | None) -> list[int] | None:
-    """Read an option's ids of tasks, separated by commas."""
+    """Read an option's task ids, separated by commas."""
     if given is None:
         return None
     ids = []
@@ -126,7 +132,7 @@ def read_ids(context: click.Context, parameter: click.Parameter, given: str | No
 
 
 def read_moment(context: click.Context, parameter: click.Parameter, given: str | None) -> datetime | None:
-    """Read an option's time in ISO 8601; one without an offset has no zone yet."""
+    """Read an option's ISO 8601 time; without an offset it is naive."""
     if given is None:
         return None
     try:
@@ -137,7 +143,7 @@ def read_moment(context: click.Context, parameter: click.Parameter, given: str |
 
 
 def instant(moment: datetime, timezone: str | None) -> datetime:
-    """The instant of a time: one without an offset is a wall-clock time of ``timezone`` (UTC when None)."""
+    """Return the instant of a time; a naive one is wall-clock time in ``timezone``, or UTC if that is None."""
     try:
         if moment.tzinfo is not None:
             return moment.astimezone(UTC)

@@ -1,4 +1,4 @@
-"""What commands print: tables for people, JSON for programs."""
+"""Output of commands: tables for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,7 +16,10 @@ from pgsched.domain.interval import Interval
 
 GAP = "  "
 NARROWEST = 5
-"""A column that has to give way keeps so many characters."""
+"""Columns are not narrowed below this many characters."""
+
+Columns = Mapping[str, str | Callable[[Any], object]]
+"""Maps each header to its value: an attribute of the record, or a function of it."""
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
@@ -27,7 +30,7 @@ _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]], *, width: int | None = None) -> str:
     """Align the rows under their headers, numbers to the right.
 
-    With ``width`` no line is longer: the widest columns give way first, and what was cut ends in an ellipsis.
+    With ``width`` no line is longer: the widest columns shrink first, and truncated text ends in an ellipsis.
     """
     values = [list(row) for row in rows]
     cells = [[cell(value) for value in row] for row in values]
@@ -43,14 +46,14 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]], *, width: in
 
 
 def fields(pairs: Iterable[tuple[str, object]]) -> str:
-    """One name and value a line, the values under each other."""
+    """One name and value per line, with the values aligned."""
     shown = [(name, cell(value)) for name, value in pairs]
     longest = max((len(name) for name, _ in shown), default=0)
     return "\n".join(f"{name:<{longest}}{GAP}{value}".rstrip() for name, value in shown)
 
 
 def cell(value: object) -> str:
-    """One value as text in one line, whatever somebody wrote into the table: no control characters."""
+    """Return a value as one line of text without control characters, whatever the table contains."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -64,6 +67,11 @@ def cell(value: object) -> str:
     else:
         text = str(value)
     return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def first_line(text: str | None) -> str | None:
+    """Return the first line of a text, or None."""
+    return text if text is None else next(iter(text.strip().splitlines()), "")
 
 
 def _is_number(value: object) -> bool:
@@ -85,7 +93,7 @@ def _line(cells: Sequence[str], widths: Sequence[int], to_right: Sequence[bool])
 
 
 def _columns(text: str) -> int:
-    """How many columns of a terminal a text takes: East Asian wide letters take two, combining ones none."""
+    """Width in terminal columns: wide East Asian characters take two, combining ones none."""
     if text.isascii():
         return len(text)
     return sum(
@@ -106,7 +114,7 @@ def _cut(text: str, width: int) -> str:
 
 
 def moment(at: datetime, *, now: datetime | None = None) -> str:
-    """A time in UTC, to the second, and how far it is from now: ``2026-03-29T06:00:00Z (in 5 m)``."""
+    """Return a time in UTC, to the second, and its distance from now: ``2026-03-29T06:00:00Z (in 5 m)``."""
     try:
         exact = at.astimezone(UTC)
     except (OverflowError, ValueError):
@@ -123,7 +131,7 @@ def _distance(at: datetime, now: datetime | None) -> str:
 
 
 def span(seconds: float) -> str:
-    """A length of time in its largest unit, rounded down: ``90`` is ``1 m``; under a second in ms."""
+    """Return a duration in its largest unit, rounded down (``90`` is ``1 m``); below a second in ms."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     unit, size = next((unit, size) for unit, size in _UNITS if seconds >= size)
@@ -131,7 +139,7 @@ def span(seconds: float) -> str:
 
 
 def duration(interval: Interval) -> str:
-    """An interval as the options take it: ``1h30m``, ``1d``, ``250ms``."""
+    """Return an interval in the form that options accept: ``1h30m``, ``1d``, ``250ms``."""
     if min(interval) < 0:
         return interval.to_text()
     parts = [(interval.months, "mo"), (interval.days, "d")]
@@ -147,7 +155,7 @@ def duration(interval: Interval) -> str:
 
 
 def plain(value: Any) -> Any:
-    """What JSON has no word for: times as ISO 8601 in UTC, spans as seconds, the rest as text."""
+    """Encode what JSON lacks: times as ISO 8601 in UTC, durations in seconds, anything else as text."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, timedelta):
@@ -168,26 +176,20 @@ def say(text: str = "") -> None:
     click.echo(text)
 
 
-def say_table(headers: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
-    """Print a table, cut to the terminal where there is one; ``empty`` instead of one without rows."""
+def say_table(headers: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str = "") -> None:
+    """Print a table, truncated to the terminal's width if there is one; print ``empty`` if there are no rows."""
     found = list(rows)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     say(table(headers, found, width=width) if found else empty)
 
 
-def say_rows(
-    records: Sequence[Any],
-    headers: Sequence[str],
-    rows: Iterable[Sequence[object]],
-    *,
-    as_json: bool,
-    empty: str,
-) -> None:
-    """Print what a list command found: the records as a JSON array, or a table."""
+def say_records(records: Sequence[Any], columns: Columns, *, as_json: bool = False, empty: str = "") -> None:
+    """Print records as a table, or as a JSON array for programs."""
     if as_json:
         say_json([record.as_dict() for record in records])
-    else:
-        say_table(headers, rows, empty=empty)
+        return
+    values = [[getattr(one, of) if isinstance(of, str) else of(one) for of in columns.values()] for one in records]
+    say_table(list(columns), values, empty=empty)
 
 
 def count(number: int, noun: str) -> str:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from pgsched.cli.options import allow_short_option, confirm, json_option, queue_option, yes_option
 from pgsched.cli.output import count, say, say_json, say_table
-from pgsched.cli.retention_options import goes, in_words
-from pgsched.cli.session import Session
+from pgsched.cli.retention_options import archive_option, goes, in_words
+from pgsched.cli.session import pass_client
 from pgsched.domain.errors import PgschedError
 from pgsched.domain.records import Pruned
 from pgsched.ops.prune import PREVIEW_SECONDS, PruneOptions
+
+if TYPE_CHECKING:
+    from pgsched.client.client import Client
 
 NUMBER = click.IntRange(0, 2**31 - 1)
 
@@ -20,37 +23,38 @@ NUMBER = click.IntRange(0, 2**31 - 1)
 @click.command()
 @queue_option("Only tasks of this queue, and no history.")
 @click.option("--completed-older-than", metavar="DURATION", help="Completed and cancelled tasks that ended longer ago.")
-@click.option("--completed-keep", metavar="N", type=NUMBER, help="All completed and cancelled tasks but so many.")
+@click.option(
+    "--completed-keep", metavar="N", type=NUMBER, help="All completed and cancelled tasks except the latest N."
+)
 @click.option("--dead-older-than", metavar="DURATION", help="Dead tasks that died longer ago.")
-@click.option("--dead-keep", metavar="N", type=NUMBER, help="All dead tasks but so many.")
-@click.option("--history-older-than", metavar="DURATION", help="Days of the history that ended longer ago.")
+@click.option("--dead-keep", metavar="N", type=NUMBER, help="All dead tasks except the latest N.")
+@click.option("--history-older-than", metavar="DURATION", help="Days of history that ended longer ago.")
 @click.option(
     "--archive-dir",
     metavar="DIR",
     type=click.Path(file_okay=False),
-    help="Write what is deleted to compressed files in this folder first.",
+    help="First write what is deleted to compressed files in this folder.",
 )
-@click.option("--archive/--no-archive", default=None, help="Copy tasks to pgsched.archived_tasks first.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
+@archive_option
+@click.option("--dry-run", is_flag=True, help="Only report what would be deleted.")
 @allow_short_option
-@click.option("--max-seconds", metavar="SECONDS", type=float, help="Stop after so long; the next run goes on.")
+@click.option("--max-seconds", metavar="SECONDS", type=float, help="Stop after this time; the next run continues.")
 @json_option
 @yes_option
-@click.pass_obj
-def prune(session: Session, /, as_json: bool, yes: bool, **given: Any) -> None:
-    """Delete finished tasks and old history: as the settings say, or for completed tasks, for dead tasks and for the
-    history as an option says instead. Workers do it by themselves; this is for doing it now, or from a crontab.
+@pass_client
+def prune(client: Client, /, as_json: bool, yes: bool, **given: Any) -> None:
+    """Delete finished tasks and old history by the settings, which options override for completed tasks, dead tasks
+    and the history. Workers do this by themselves; use it to prune now, or from a crontab.
     """
     options = {name: value for name, value in given.items() if value is not None}
-    with session.client() as client:
-        if not yes and not given["dry_run"]:
-            found = client.prune(**cast(PruneOptions, options | {"dry_run": True, "max_seconds": PREVIEW_SECONDS}))
-            if goes(found):
-                confirm(f"Delete {in_words(found)}?", yes=False)
-        try:
-            done = client.prune(**cast(PruneOptions, options))
-        except OSError as error:
-            raise PgschedError(f"--archive-dir {given['archive_dir']}: {error.strerror or error}") from None
+    if not yes and not given["dry_run"]:
+        found = client.prune(**cast(PruneOptions, options | {"dry_run": True, "max_seconds": PREVIEW_SECONDS}))
+        if goes(found):
+            confirm(f"Delete {in_words(found)}?", yes=False)
+    try:
+        done = client.prune(**cast(PruneOptions, options))
+    except OSError as error:
+        raise PgschedError(f"--archive-dir {given['archive_dir']}: {error.strerror or error}") from None
     if as_json:
         say_json(done.as_dict())
     else:

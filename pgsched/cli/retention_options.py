@@ -1,13 +1,13 @@
-"""Options about how long finished tasks are kept, of a queue and of all."""
+"""Options about how long finished tasks are kept, in one queue or all of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from pgsched.cli.options import allow_short_option, confirm, yes_option
+from pgsched.cli.options import Function, allow_short_option, confirm, option_group, yes_option
 from pgsched.cli.output import count, duration
 from pgsched.db.commands import Command
 from pgsched.db.settings_commands import RETENTION
@@ -17,52 +17,45 @@ from pgsched.domain.retention_age import LONGEST
 from pgsched.domain.validation import MAX_INTEGER
 from pgsched.ops.prune import preview
 
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def retention_options(command: Function) -> Function:
-    """What is kept of finished tasks."""
-    for add in reversed(
-        (
-            click.option(
-                "--retention",
-                metavar="DURATION",
-                help="Delete completed and cancelled tasks that ended longer ago, as 7d or 12h; forever: none.",
-            ),
-            click.option(
-                "--retention-count",
-                metavar="N",
-                help="Keep so many completed and cancelled tasks, the latest; forever: all.",
-            ),
-            click.option(
-                "--dead-retention", metavar="DURATION", help="Delete dead tasks that died longer ago; forever: none."
-            ),
-            click.option("--dead-retention-count", metavar="N", help="Keep so many dead tasks; forever: all."),
-            click.option(
-                "--archive/--no-archive", default=None, help="Copy tasks to pgsched.archived_tasks before they go."
-            ),
-            allow_short_option,
-            yes_option,
-        )
-    ):
-        command = add(command)
-    return command
+archive_option = click.option(
+    "--archive/--no-archive", default=None, help="Copy tasks to pgsched.archived_tasks before they are deleted."
+)
+retention_options = option_group(
+    click.option(
+        "--retention",
+        metavar="DURATION",
+        help="Delete completed and cancelled tasks that ended longer ago: 7d, 12h; forever: never.",
+    ),
+    click.option(
+        "--retention-count",
+        metavar="N",
+        help="Keep the latest N completed and cancelled tasks; forever: all.",
+    ),
+    click.option(
+        "--dead-retention", metavar="DURATION", help="Delete dead tasks that died longer ago; forever: never."
+    ),
+    click.option("--dead-retention-count", metavar="N", help="Keep the latest N dead tasks; forever: all."),
+    archive_option,
+    allow_short_option,
+    yes_option,
+)
+"""How long finished tasks are kept."""
 
 
 def clear_option(names: Sequence[str]) -> Callable[[Function], Function]:
-    """``--clear``: as if nothing had been said."""
+    """``--clear``: unset these settings."""
     words = [name.replace("_", "-") for name in names]
     return click.option(
         "--clear",
         metavar="NAME",
         multiple=True,
         type=click.Choice(words),
-        help=f"Take a setting away: {', '.join(words)}; may be repeated.",
+        help=f"Unset a setting: {', '.join(words)}; may be repeated.",
     )
 
 
 def chosen(given: dict[str, Any], clear: Sequence[str]) -> dict[str, Any]:
-    """Return the settings that were given, and None for those to be taken away."""
+    """Return the given settings, and None for those to clear."""
     options = {name: value for name, value in given.items() if value is not None}
     for word in clear:
         name = word.replace("-", "_")
@@ -73,7 +66,7 @@ def chosen(given: dict[str, Any], clear: Sequence[str]) -> dict[str, Any]:
 
 
 def retention_in_words(settings: QueueSettings | Settings) -> str:
-    """``keeps finished tasks for 7d, 100 dead tasks; archives them``; empty when nothing is said."""
+    """Describe the settings: ``keeps finished tasks for 7d; archives what goes``; empty if none is set."""
     kept = [
         _age("finished tasks", settings.retention),
         _number("finished", settings.retention_count),
@@ -90,12 +83,12 @@ def retention_in_words(settings: QueueSettings | Settings) -> str:
 
 
 def age(interval: Interval) -> str:
-    """An age in words."""
+    """Describe an age."""
     return "ever" if interval == LONGEST else duration(interval)
 
 
 def confirm_change(dsn: str, options: Mapping[str, Any], change: Command[None], *, yes: bool) -> None:
-    """Ask before a change of settings deletes something; the first run after it would delete what is counted here."""
+    """Ask before changing settings if the next run would delete something because of it."""
     if yes or not set(options) & {*RETENTION, "history_retention"}:
         return
     found = preview(dsn, change)
@@ -104,13 +97,13 @@ def confirm_change(dsn: str, options: Mapping[str, Any], change: Command[None], 
 
 
 def goes(found: Pruned) -> bool:
-    """Whether anything is deleted, as far as could be seen in time."""
+    """Whether anything would be deleted; True also if the preview ran out of time."""
     tasks = any(one.completed or one.cancelled or one.dead for one in found.queues)
     return bool(tasks or found.history or found.history_rows or not found.complete)
 
 
 def in_words(found: Pruned) -> str:
-    """What is deleted: ``120 completed, 3 dead tasks and 2 days of the history``."""
+    """Describe what is deleted: ``120 completed, 3 dead tasks and 2 partitions of the history``."""
     kinds = ("completed", "cancelled", "dead")
     numbers = [(sum(getattr(queue, kind) for queue in found.queues), kind) for kind in kinds]
     told = [f"{number:,} {kind}" for number, kind in numbers if number]

@@ -1,21 +1,24 @@
-"""``pgsched schedule``: schedules declared in code, and schedules that are planned afresh."""
+"""``pgsched schedule``: syncs declared schedules, backfills, skips and replans ticks."""
 
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 import click
 
 from pgsched.app.loading import load_app
-from pgsched.cli.backfill import backfill
-from pgsched.cli.options import TASK_ID, json_option, program_option
-from pgsched.cli.output import cell, count, say, say_json, say_table
-from pgsched.cli.session import Session, server
-from pgsched.cli.tasks import for_each_id, ids_argument
-from pgsched.client.client import Client
+from pgsched.cli.options import TASK_ID, instant, json_option, program_option, read_moment, task_id_argument
+from pgsched.cli.output import cell, count, say, say_json, say_records, say_table
+from pgsched.cli.session import Session, pass_client, server
+from pgsched.cli.tasks import change_each, for_each_id
 from pgsched.db.migrate import check_schema
 from pgsched.domain.errors import PgschedError
 from pgsched.worker.declared_schedules import sync_schedules
+
+if TYPE_CHECKING:
+    from pgsched.client.client import Client
 
 SAID = {
     "added": "added",
@@ -31,56 +34,72 @@ SAID = {
 
 @click.group()
 def schedule() -> None:
-    """Keep schedules declared in code and the table in step, run ticks that passed, and plan afresh."""
+    """Sync declared schedules with the table, backfill past ticks, skip and replan."""
 
 
-schedule.add_command(backfill)
+@schedule.command()
+@task_id_argument
+@click.option(
+    "--from", "since", metavar="TIME", callback=read_moment, required=True, help="Ticks at or after this time."
+)
+@click.option(
+    "--to", "until", metavar="TIME", callback=read_moment, required=True, help="Ticks at or before this time."
+)
+@click.option("--max-ticks", type=int, default=100, show_default=True, help="Refuse a range with more ticks.")
+@click.option("--dry-run", is_flag=True, help="Only list the ticks.")
+@json_option
+@pass_client
+def backfill(
+    client: Client, task_id: int, since: datetime, until: datetime, max_ticks: int, dry_run: bool, as_json: bool
+) -> None:
+    """Run the ticks of a schedule in a past range, each once.
+
+    Ticks that already ran, and those the schedule will still run by itself, are left alone. A time without an offset is
+    in the schedule's zone.
+    """
+    zone = client.get(task_id).timezone
+    ticks = client.backfill(task_id, instant(since, zone), instant(until, zone), max_ticks=max_ticks, dry_run=dry_run)
+    say_records(ticks, {"TICK": "tick", "OUTCOME": "outcome", "TASK": "task_id"}, as_json=as_json, empty="no ticks")
 
 
 @schedule.command()
 @click.argument("ids", nargs=-1, type=TASK_ID)
-@click.option("--all", "every", is_flag=True, help="All schedules that wait, and those that ended with a tick to come.")
-@click.pass_obj
-def replan(session: Session, ids: tuple[int, ...], every: bool) -> None:
-    """Book schedules afresh from now, as after a database's clock that was ahead.
+@click.option("--all", "every", is_flag=True, help="All waiting schedules, and those that ended with a tick left.")
+@pass_client
+def replan(client: Client, ids: tuple[int, ...], every: bool) -> None:
+    """Replan schedules from now, for example after the database's clock was ahead.
 
-    A tick that is due and has not run yet is given up, and noted among the missed ticks.
+    A due tick that has not run yet is dropped and recorded as missed.
     """
     if bool(ids) == every:
         raise click.UsageError("give the ids of schedules, or --all")
     if every:
-        with session.client() as client:
-            say(f"{count(client.replan_all(), 'schedule')} planned afresh")
+        say(f"{count(client.replan_all(), 'schedule')} planned afresh")
         return
 
     def change(client: Client, task_id: int) -> str:
         due = client.replan(task_id)
         return "is over" if due is None else f"is due at {cell(due)}"
 
-    for_each_id(session, ids, change)
+    change_each(client, ids, change)
 
 
 @schedule.command()
-@ids_argument
-@click.pass_obj
-def skip(session: Session, ids: tuple[int, ...]) -> None:
-    """Skip the next tick of a schedule; again for one more."""
-
-    def change(client: Client, task_id: int) -> str:
-        skipped = client.skip_next(task_id)
-        then = "it is over" if skipped.next_tick is None else f"the next tick is {cell(skipped.next_tick)}"
-        return f"skips {cell(skipped.tick)}, {then}"
-
-    for_each_id(session, ids, change)
+@for_each_id
+def skip(client: Client, task_id: int) -> str:
+    """Skip the next tick of a schedule; repeat to skip one more."""
+    skipped = client.skip_next(task_id)
+    then = "it is over" if skipped.next_tick is None else f"the next tick is {cell(skipped.next_tick)}"
+    return f"skips {cell(skipped.tick)}, {then}"
 
 
 @schedule.command()
-@program_option("--app", metavar="MODULE:APP", required=True, help="Whose declarations.")
+@program_option("--app", metavar="MODULE:APP", required=True, help="The app with the declarations.")
 @click.option("--prune", is_flag=True, help="Disable the schedules that the code no longer declares.")
 @json_option
 @click.pass_obj
 def sync(session: Session, app: str, prune: bool, as_json: bool) -> None:
-    """Insert and update the schedules that an app declares, as its workers do when they start."""
+    """Insert and update the schedules that an app declares, as its workers do at start."""
     registry = load_app(app).registry
     with server(session.dsn) as dsn:
         check_schema(dsn)

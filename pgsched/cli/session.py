@@ -1,12 +1,15 @@
-"""What every command shares: the database it was told and the client on it."""
+"""What every command shares: the global options, the database and a client on it."""
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import click
 
 from pgsched.domain.settings import dsn_from
 
@@ -18,14 +21,14 @@ DEFAULT_LEVEL = "info"
 
 @dataclass(kw_only=True)
 class Session:
-    """The global options of one call of the command."""
+    """The global options of one invocation."""
 
     given_dsn: str | None = None
     """From ``--dsn`` or ``PGSCHED_DSN``; None: neither."""
     dsn_on_line: bool = False
-    """It is from ``--dsn``."""
+    """Whether it is from ``--dsn``."""
     level: str | None = None
-    """From ``--log-level`` or ``PGSCHED_LOG_LEVEL``; None: the command's own."""
+    """From ``--log-level`` or ``PGSCHED_LOG_LEVEL``; None: the command's default."""
 
     @property
     def debug(self) -> bool:
@@ -34,20 +37,31 @@ class Session:
 
     @property
     def dsn(self) -> str:
-        """The DSN as it was given; empty for libpq's own variables."""
+        """The DSN as given; empty for libpq's PG* variables."""
         return dsn_from(os.environ, self.given_dsn)
 
     def client(self) -> Client:
-        """A client on the database, for a ``with``; its first call finds out whether all is well there."""
-        from pgsched.client.client import Client  # only here: not every command needs one
+        """Return a client for a ``with`` block; it connects at its first call."""
+        from pgsched.client.client import Client  # imported late: not every command needs one
 
         return Client(self.dsn)
 
 
+def pass_client(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Pass a client to the command as its first argument, and close it afterwards."""
+
+    @functools.wraps(command)
+    def with_client(session: Session, /, *arguments: Any, **given: Any) -> Any:
+        with session.client() as client:
+            return command(client, *arguments, **given)
+
+    return click.pass_obj(with_client)
+
+
 @contextmanager
 def server(dsn: str) -> Iterator[str]:
-    """The libpq DSN behind ``dsn``; an embedded server runs for as long as it is used."""
-    from pgsched.db.dsn import resolve_dsn  # only here: help needs no database
+    """Yield the libpq DSN of ``dsn``; an embedded server runs for the duration of the block."""
+    from pgsched.db.dsn import resolve_dsn  # imported late: help needs no database
 
     found, leave = resolve_dsn(dsn)
     try:

@@ -1,9 +1,9 @@
-"""``pgsched settings``: what holds for queues that say nothing else, and for the history."""
+"""``pgsched settings``: retention defaults for queues without their own, and for the history."""
 
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -18,27 +18,28 @@ from pgsched.cli.retention_options import (
     retention_in_words,
     retention_options,
 )
-from pgsched.cli.session import Session
+from pgsched.cli.session import pass_client
 from pgsched.db.settings_commands import RETENTION, SettingsOptions, set_settings
 from pgsched.domain.interval import Interval
 from pgsched.domain.records import Settings
 
+if TYPE_CHECKING:
+    from pgsched.client.client import Client
+
 CLEARABLE = (*(name for name in RETENTION if name != "archive"), "history_retention")
-NOTHING = "nothing is deleted"
 
 
 @click.group()
 def settings() -> None:
-    """Show and change how long finished tasks and the history are kept, where a queue says nothing else."""
+    """Show and change how long finished tasks and the history are kept, unless a queue overrides it."""
 
 
 @settings.command()
 @json_option
-@click.pass_obj
-def show(session: Session, as_json: bool) -> None:
+@pass_client
+def show(client: Client, as_json: bool) -> None:
     """Show the settings."""
-    with session.client() as client:
-        found = client.settings()
+    found = client.settings()
     if as_json:
         say_json(found.as_dict())
     else:
@@ -47,20 +48,18 @@ def show(session: Session, as_json: bool) -> None:
 
 @settings.command("set")
 @retention_options
-@click.option("--history-retention", metavar="DURATION", help="Drop days of the history that ended longer ago, as 30d.")
+@click.option("--history-retention", metavar="DURATION", help="Drop days of history that ended longer ago: 30d.")
 @clear_option(CLEARABLE)
-@click.pass_obj
-def set_(session: Session, /, clear: tuple[str, ...], yes: bool, allow_short: bool, **given: Any) -> None:
-    """Change the settings; what is left out stays as it is."""
+@pass_client
+def set_(client: Client, /, clear: tuple[str, ...], yes: bool, allow_short: bool, **given: Any) -> None:
+    """Change the given settings, and no others."""
     options = cast(SettingsOptions, chosen(given, clear))
     if not options:
         raise click.UsageError("nothing to set: give an option, as --retention or --history-retention")
     options["allow_short"] = allow_short
-    with session.client() as client:
-        confirm_change(client.database.address(), options, set_settings(options), yes=yes)
-        client.set_settings(**options)
-        now = client.settings()
-    say(retention_in_words(now) or NOTHING)
+    confirm_change(client.database.address(), options, set_settings(options), yes=yes)
+    client.set_settings(**options)
+    say(retention_in_words(client.settings()) or "nothing is deleted")
 
 
 def _shown(value: object) -> object:

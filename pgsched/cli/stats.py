@@ -1,32 +1,32 @@
-"""``pgsched stats``: the queues, the workers, and what nobody can run."""
+"""``pgsched stats``: queues, workers, and due tasks without a handler."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import click
 
 from pgsched.cli import queues, workers
 from pgsched.cli.options import json_option
-from pgsched.cli.output import say, say_json, say_table
-from pgsched.cli.session import Session
+from pgsched.cli.output import say, say_json, say_records
+from pgsched.cli.session import pass_client
+
+if TYPE_CHECKING:
+    from pgsched.client.client import Client
 
 
 @click.command()
 @json_option
-@click.pass_obj
-def stats(session: Session, as_json: bool) -> None:
+@pass_client
+def stats(client: Client, as_json: bool) -> None:
     """Show every queue, every worker, and due tasks that no worker has a handler for."""
-    with session.client() as client:
-        found = client.stats()
+    found = client.stats()
     if as_json:
         say_json(found.as_dict())
         return
-    say_table(queues.HEADERS, queues.rows(found.queues), empty=queues.NONE_YET)
+    say_records(found.queues, queues.COLUMNS, empty=queues.NONE_YET)
     say()
-    say_table(workers.HEADERS, workers.rows(found.workers), empty=workers.NONE_YET)
+    say_records(found.workers, workers.COLUMNS, empty=workers.NONE_YET)
     if found.unhandled:
         say("\ndue, and no worker has a handler for it:")
-        say_table(
-            ("QUEUE", "TYPE", "DUE"),
-            [(one.queue, one.task_type, one.due) for one in found.unhandled],
-            empty="",
-        )
+        say_records(found.unhandled, {"QUEUE": "queue", "TYPE": "task_type", "DUE": "due"})

@@ -1,4 +1,4 @@
-"""The options of a task, for the commands that add and edit one."""
+"""The options of a task, shared by the commands that add and edit one."""
 
 from __future__ import annotations
 
@@ -7,86 +7,70 @@ from typing import Any, cast
 
 import click
 
-from pgsched.cli.options import (
-    Function,
-    instant,
-    queue_option,
-    read_ids,
-    read_json_object,
-    read_moment,
-)
+from pgsched.cli.options import instant, option_group, queue_option, read_ids, read_json_object, read_moment
 from pgsched.domain.task_spec import TaskOptions
 from pgsched.domain.validation import RULES
 
-_PAYLOAD = click.option(
-    "--payload",
-    metavar="JSON",
-    callback=read_json_object,
-    help="The handler's arguments: a JSON object, @file, or - for stdin.",
-)
-_OPTIONS = (
+group_options = option_group(
     click.option(
         "--at",
         metavar="TIME",
         callback=read_moment,
-        help="Once, at this time (ISO 8601; without an offset in --timezone).",
+        help="Run once at this time (ISO 8601; without an offset in --timezone).",
     ),
-    click.option("--delay", metavar="DURATION", help="Once, so long from now, as 90s, 15m, 2h, 1d."),
+    click.option("--delay", metavar="DURATION", help="Run once after this delay: 90s, 15m, 2h, 1d."),
     click.option(
         "--cron",
         metavar="EXPRESSION",
-        help="By a cron expression: 5 fields, or 6 with seconds first, and options as days=both.",
+        help="Run by a cron expression: 5 fields, or 6 with seconds first, and options such as days=both.",
     ),
-    click.option("--every", metavar="DURATION", help="Every so often."),
-    click.option("--times", type=int, help="With --every: so many times."),
-    click.option("--timezone", metavar="ZONE", help="The IANA zone the schedule is read in."),
-    click.option("--start", metavar="TIME", callback=read_moment, help="No tick before."),
-    click.option("--end", metavar="TIME", callback=read_moment, help="No tick after."),
+    click.option("--every", metavar="DURATION", help="Run at this interval."),
+    click.option("--times", type=int, help="With --every: the number of runs."),
+    click.option("--timezone", metavar="ZONE", help="The schedule's IANA time zone."),
+    click.option("--start", metavar="TIME", callback=read_moment, help="No tick before this time."),
+    click.option("--end", metavar="TIME", callback=read_moment, help="No tick after this time."),
     queue_option("The queue."),
     click.option("--priority", type=int, help="1 to 10; 10 runs first."),
-    click.option(
-        "--key", help="Idempotency key: no two tasks have the same; adding a known one prints the task that has it."
-    ),
+    click.option("--key", help="Idempotency key, unique among tasks; adding a known one prints the existing task."),
     click.option("--name", help="A label for people."),
     click.option("--tag", "tags", multiple=True, help="A label to filter by; may be repeated."),
     click.option(
-        "--metadata", metavar="JSON", callback=read_json_object, help="A JSON object for people and programs."
+        "--metadata", metavar="JSON", callback=read_json_object, help="A JSON object with additional information."
     ),
-    click.option("--tenant", help="Whose task it is, as an organisation."),
-    click.option("--user", help="Whose task it is, as a person."),
-    click.option("--max-attempts", type=int, help="Attempts before it is dead."),
+    click.option("--tenant", help="The organisation that the task belongs to."),
+    click.option("--user", help="The person that the task belongs to."),
+    click.option("--max-attempts", type=int, help="Number of attempts before the task is dead."),
     click.option("--backoff", metavar="POLICY", help="exponential, linear or fixed."),
     click.option("--backoff-delay", metavar="DURATION", help="The first delay."),
-    click.option("--backoff-max", metavar="DURATION", help="The longest delay; at least the first."),
-    click.option("--backoff-factor", type=float, help="By what an exponential delay grows; 2."),
-    click.option("--backoff-jitter", type=float, help="Spread of the delays, as a share of them; 0.2, 0 for none."),
-    click.option("--timeout", metavar="DURATION", help="Of one attempt."),
-    click.option("--on-missed", metavar="POLICY", help="Ticks missed: once, skip or all."),
-    click.option("--catchup-window", metavar="DURATION", help="Missed ticks older than this are not run."),
-    click.option("--overlap", metavar="POLICY", help="Ticks while the last one runs: skip or allow."),
-    click.option("--jitter", metavar="DURATION", help="Start up to so much later."),
-    click.option("--depends-on", metavar="IDS", callback=read_ids, help="After these tasks, as 1,2."),
-    click.option("--dependency-mode", metavar="MODE", help="After all of them, or any."),
-    click.option("--on-dependency-dead", metavar="POLICY", help="When one of them is dead: cancel, run or wait."),
-    click.option("--concurrency-key", metavar="KEY", help="Whose limits of the queue count."),
+    click.option("--backoff-max", metavar="DURATION", help="The maximum delay; at least the first."),
+    click.option("--backoff-factor", type=float, help="The factor of an exponential backoff; 2."),
+    click.option("--backoff-jitter", type=float, help="Random spread of the delays, as a fraction; 0.2, 0 for none."),
+    click.option("--timeout", metavar="DURATION", help="Maximum duration of one attempt."),
+    click.option("--on-missed", metavar="POLICY", help="What to do with missed ticks: once, skip or all."),
+    click.option("--catchup-window", metavar="DURATION", help="Do not run missed ticks older than this."),
+    click.option("--overlap", metavar="POLICY", help="What to do with a tick while the last one runs: skip or allow."),
+    click.option("--jitter", metavar="DURATION", help="Delay each start by a random time up to this."),
+    click.option("--depends-on", metavar="IDS", callback=read_ids, help="Run after these tasks: 1,2."),
+    click.option("--dependency-mode", metavar="MODE", help="Wait for all of them, or any."),
     click.option(
-        "--alert-if-no-success-for", metavar="DURATION", help="Tell of it when no attempt was completed for so long."
+        "--on-dependency-dead", metavar="POLICY", help="What to do if one of them is dead: cancel, run or wait."
     ),
-    click.option("--alert-if-running-for", metavar="DURATION", help="Tell of it when an attempt runs for so long."),
+    click.option("--concurrency-key", metavar="KEY", help="The key of the queue's per-key limits."),
+    click.option("--alert-if-no-success-for", metavar="DURATION", help="Alert if no attempt completes for this long."),
+    click.option("--alert-if-running-for", metavar="DURATION", help="Alert if an attempt runs for this long."),
 )
-
-
-def task_options(command: Function) -> Function:
-    """Every option of a task."""
-    return _PAYLOAD(group_options(command))
-
-
-def group_options(command: Function) -> Function:
-    """Every option of a group: its payload is the plan of its steps."""
-    for one in reversed(_OPTIONS):
-        command = one(command)
-    return command
-
+"""Every option of a group, whose payload is the plan of its steps."""
+task_options = option_group(
+    click.option(
+        "--payload",
+        metavar="JSON",
+        callback=read_json_object,
+        help="The handler's arguments: a JSON object, @file, or - for stdin.",
+    ),
+    group_options,
+)
+"""Every option of a task."""
+disabled_option = click.option("--disabled", is_flag=True, help="Add it disabled.")
 
 _COLUMNS = {"key": "idempotency_key", "tenant": "tenant_id", "user": "user_id"}
 _WORDS = {column: word for word, column in _COLUMNS.items()}
@@ -96,22 +80,22 @@ CLEARABLE = {
     for name, rule in RULES.items()
     if rule.may_be_empty and name not in _KEPT
 }
-"""Options that a task may have none of, by the name that the command line gives them."""
+"""Options that can be unset, by their names on the command line."""
 
 
 def lacks_zone(given: dict[str, Any]) -> bool:
-    """Whether a time without an offset was given, and no zone to read it in."""
+    """Whether a naive time was given without a zone."""
     times = [value for value in given.values() if isinstance(value, datetime)]
     return given["timezone"] is None and any(time.tzinfo is None for time in times)
 
 
 def chosen_options(given: dict[str, Any], *, zone: str | None = None) -> TaskOptions:
-    """The client's options: only those that were given, so that its defaults hold.
+    """Return the given options as the client takes them; its defaults apply to the others.
 
-    Times without an offset are read in ``--timezone``, else in ``zone``, else in UTC.
+    Naive times are read in ``--timezone``, else in ``zone``, else in UTC.
     """
     zone = given["timezone"] or zone
-    chosen: dict[str, Any] = {}
+    chosen: dict[str, Any] = {"enabled": False} if given.pop("disabled", False) else {}
     for name, value in given.items():
         if value is None or value == ():
             continue

@@ -1,35 +1,39 @@
-"""``pgsched task tree`` and ``pgsched group show``: a task with its steps and what it waits for."""
+"""``pgsched task tree`` and ``pgsched group show``: shows a task, its steps and its dependencies."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
-from pgsched.cli.options import TASK_ID, json_option
-from pgsched.cli.output import cell, say, say_json, say_table, span
-from pgsched.cli.session import Session
+from pgsched.cli.options import json_option, task_id_argument
+from pgsched.cli.output import first_line, say, say_json, say_table, span
+from pgsched.cli.session import pass_client
 from pgsched.domain.task_tree import TaskNode
+
+if TYPE_CHECKING:
+    from pgsched.client.client import Client
 
 _SHOWN_IDS = 5
 
 
 @click.command()
-@click.argument("task_id", metavar="ID", type=TASK_ID)
+@task_id_argument
 @json_option
-@click.pass_obj
-def tree(session: Session, task_id: int, as_json: bool) -> None:
+@pass_client
+def tree(client: Client, task_id: int, as_json: bool) -> None:
     """Show a task with the steps of its group, what it waits for ("needs") and what waits for it ("then")."""
-    show_tree(session, task_id, as_json=as_json)
+    show_tree(client, task_id, as_json=as_json)
 
 
-def show_tree(session: Session, task_id: int, *, as_json: bool) -> None:
+def show_tree(client: Client, task_id: int, *, as_json: bool) -> None:
     """Print the tree of a task."""
-    with session.client() as client:
-        root = client.tree(task_id)
+    root = client.tree(task_id)
     if as_json:
         say_json(root.as_dict())
         return
+    lines = list(_lines(root))
     say_table(
         ("TASK", "TYPE", "STATUS", "TOOK", "AFTER", "ERROR"),
         [
@@ -39,13 +43,12 @@ def show_tree(session: Session, task_id: int, *, as_json: bool) -> None:
                 one.status,
                 None if one.duration is None else _took(one.duration),
                 _ids(one.depends_on),
-                None if one.last_error is None else cell(one.last_error.strip().partition("\n")[0]),
+                first_line(one.last_error),
             )
-            for label, one in _lines(root)
+            for label, one in lines
         ],
-        empty="",
     )
-    if any(one.cut for _, one in _lines(root)):
+    if any(one.cut for _, one in lines):
         say("… and more than is shown here")
 
 
@@ -61,7 +64,7 @@ def _ids(ids: Sequence[int]) -> str | None:
 
 
 def _lines(node: TaskNode, begin: str = "", word: str = "", inner: str = "") -> Iterator[tuple[str, TaskNode]]:
-    """Every task with the branch that leads to it."""
+    """Yield every task with its branch of the tree."""
     yield f"{begin}{word}{node.id} {node.name}" if node.name else f"{begin}{word}{node.id}", node
     below = [
         *(("needs ", one) for one in node.upstream),

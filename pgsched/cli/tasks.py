@@ -1,9 +1,10 @@
-"""``pgsched task``: tasks added, listed, shown and changed."""
+"""``pgsched task``: adds, lists, shows and changes tasks."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,91 +16,23 @@ from pgsched.cli.options import (
     json_option,
     limit_option,
     queue_option,
+    task_id_argument,
+    type_option,
     yes_option,
 )
-from pgsched.cli.output import cell, count, fields, say, say_json, say_rows, say_table, span
-from pgsched.cli.session import Session
+from pgsched.cli.output import Columns, cell, count, fields, say, say_json, say_records, span
+from pgsched.cli.session import pass_client
 from pgsched.cli.task_add import add, edit
 from pgsched.cli.task_next import next_
 from pgsched.cli.task_tree import tree
-from pgsched.cli.task_wait import wait
-from pgsched.client.client import Client
-from pgsched.domain.errors import InvalidTask, TaskNotFound, TransitionRefused
+from pgsched.domain.errors import InvalidTask, PgschedError, TaskNotFound, TransitionRefused
 from pgsched.domain.records import Task
+
+if TYPE_CHECKING:
+    from pgsched.client.client import Client
 
 STATUSES = ("pending", "running", "blocked", "completed", "dead", "cancelled")
 SCHEDULE_TYPES = ("one_time", "recurring", "repeating")
-
-
-@click.group()
-def task() -> None:
-    """Add, list, show and change tasks."""
-
-
-task.add_command(add)
-task.add_command(edit)
-task.add_command(next_)
-task.add_command(tree)
-task.add_command(wait)
-
-
-@task.command("list")
-@queue_option("Only of this queue.")
-@click.option("--type", "task_type", metavar="TYPE", help="Only of this task type.")
-@click.option("--status", type=click.Choice(STATUSES), help="Only in this status.")
-@click.option("--schedule-type", type=click.Choice(SCHEDULE_TYPES), help="Only with such a schedule.")
-@click.option("--tag", help="Only with this tag.")
-@click.option("--tenant", help="Only of this tenant.")
-@click.option("--parent", type=TASK_ID, help="Only children of this task.")
-@limit_option(50)
-@click.option("--before-id", type=click.IntRange(1, MAX_ID), help="The next page: only with a smaller id.")
-@json_option
-@click.pass_obj
-def list_(
-    session: Session,
-    queue: str | None,
-    task_type: str | None,
-    status: str | None,
-    schedule_type: str | None,
-    tag: str | None,
-    tenant: str | None,
-    parent: int | None,
-    limit: int,
-    before_id: int | None,
-    as_json: bool,
-) -> None:
-    """List tasks, the latest first."""
-    with session.client() as client:
-        found = client.list_tasks(
-            queue=queue,
-            task_type=task_type,
-            status=status,
-            schedule_type=schedule_type,
-            tag=tag,
-            tenant_id=tenant,
-            parent_id=parent,
-            limit=limit,
-            before_id=before_id,
-        )
-    say_rows(
-        found,
-        ("ID", "TYPE", "QUEUE", "PRIORITY", "STATUS", "SCHEDULE", "NEXT RUN", "ATTEMPTS"),
-        [
-            (
-                one.id,
-                one.task_type,
-                one.queue,
-                one.priority,
-                one.status if one.enabled else f"{one.status}, paused",
-                _schedule(one),
-                one.next_run_at,
-                f"{one.attempts}/{one.max_attempts}",
-            )
-            for one in found
-        ],
-        as_json=as_json,
-        empty="no tasks",
-    )
 
 
 def _schedule(one: Task) -> str:
@@ -112,21 +45,72 @@ def _schedule(one: Task) -> str:
     return "once"
 
 
+COLUMNS: Columns = {
+    "ID": "id",
+    "TYPE": "task_type",
+    "QUEUE": "queue",
+    "PRIORITY": "priority",
+    "STATUS": lambda one: one.status if one.enabled else f"{one.status}, paused",
+    "SCHEDULE": _schedule,
+    "NEXT RUN": "next_run_at",
+    "ATTEMPTS": lambda one: f"{one.attempts}/{one.max_attempts}",
+}
+EXECUTIONS: Columns = {
+    "ATTEMPT": "attempt",
+    "STATUS": "status",
+    "STARTED": "started_at",
+    "TOOK": lambda one: None if one.duration_ms is None else span(one.duration_ms / 1000),
+    "ERROR": "error",
+}
+MISSED: Columns = {"NOT RUN": "reason", "TICKS": "ticks", "FROM": "first_tick", "INSTEAD": "next_tick"}
+LOGS: Columns = {
+    "LOGGED": "logged_at",
+    "ATTEMPT": "attempt",
+    "LEVEL": "level",
+    "MESSAGE": "message",
+    "FIELDS": "fields",
+}
+
+
+@click.group()
+def task() -> None:
+    """Add, list, show and change tasks."""
+
+
+for command in (add, edit, next_, tree):
+    task.add_command(command)
+
+
+@task.command("list")
+@queue_option()
+@type_option
+@click.option("--status", type=click.Choice(STATUSES), help="Only in this status.")
+@click.option("--schedule-type", type=click.Choice(SCHEDULE_TYPES), help="Only with such a schedule.")
+@click.option("--tag", help="Only with this tag.")
+@click.option("--tenant", "tenant_id", help="Only of this tenant.")
+@click.option("--parent", "parent_id", type=TASK_ID, help="Only children of this task.")
+@limit_option(50)
+@click.option("--before-id", type=click.IntRange(1, MAX_ID), help="The next page: only with a smaller id.")
+@json_option
+@pass_client
+def list_(client: Client, as_json: bool, **filters: Any) -> None:
+    """List tasks, the latest first."""
+    say_records(client.list_tasks(**filters), COLUMNS, as_json=as_json, empty="no tasks")
+
+
 @task.command()
-@click.argument("task_id", metavar="ID", type=TASK_ID)
+@task_id_argument
 @limit_option(10)
 @json_option
-@click.pass_obj
-def show(session: Session, task_id: int, limit: int, as_json: bool) -> None:
-    """Show all of a task: its schedule in words, next runs, last executions, and what its handler logged."""
-    with session.client() as client:
-        status = client.status(task_id, limit=limit)
-        logs = client.logs(task_id, limit=limit)
+@pass_client
+def show(client: Client, task_id: int, limit: int, as_json: bool) -> None:
+    """Show everything about a task: its schedule in words, next runs, last executions and log lines."""
+    status = client.status(task_id, limit=limit)
+    logs = client.logs(task_id, limit=limit)
     if as_json:
         say_json(status.as_dict() | {"logs": [one.as_dict() for one in logs]})
         return
-    found, executions = status.task, status.executions
-    say(fields((name, getattr(found, name)) for name in found.as_dict()))
+    say(fields((name, getattr(status.task, name)) for name in status.task.as_dict()))
     say()
     last = status.last_execution
     coming: list[tuple[str, object]] = [
@@ -144,127 +128,105 @@ def show(session: Session, task_id: int, limit: int, as_json: bool) -> None:
         )
     )
     say()
-    say_table(
-        ("ATTEMPT", "STATUS", "STARTED", "TOOK", "ERROR"),
-        [
-            (
-                one.attempt,
-                one.status,
-                one.started_at,
-                None if one.duration_ms is None else span(one.duration_ms / 1000),
-                one.error,
-            )
-            for one in executions
-        ],
-        empty="no executions yet",
-    )
+    say_records(status.executions, EXECUTIONS, empty="no executions yet")
     if status.missed:
         say()
-        say_table(
-            ("NOT RUN", "TICKS", "FROM", "INSTEAD"),
-            [(one.reason, one.ticks, one.first_tick, one.next_tick) for one in status.missed],
-            empty="",
-        )
+        say_records(status.missed, MISSED)
     if logs:
         say()
-        say_table(
-            ("LOGGED", "ATTEMPT", "LEVEL", "MESSAGE", "FIELDS"),
-            [(one.logged_at, one.attempt, one.level, one.message, one.fields) for one in logs],
-            empty="",
-        )
+        say_records(logs, LOGS)
 
 
-# Changing tasks: one line for each id.
+@task.command()
+@task_id_argument
+@click.option("--timeout", metavar="DURATION", help="Maximum time to wait: 30s, 5m.  [default: forever]")
+@pass_client
+def wait(client: Client, task_id: int, timeout: str | None) -> None:
+    """Wait until a task is completed and print its result; for a schedule, the result of its next tick.
+
+    Exits with 1 if the task is dead, is cancelled, or does not complete in time.
+    """
+    try:
+        say_json(client.wait(task_id, timeout))
+    except TimeoutError as error:
+        raise PgschedError(str(error)) from None
 
 
-def for_each_id(session: Session, ids: tuple[int, ...], change: Callable[[Client, int], str]) -> None:
-    """Change one task after the other and say what happened; after a refusal go on, and exit with 1."""
+# Changing tasks: one line of output per id.
+
+
+def change_each(client: Client, ids: tuple[int, ...], change: Callable[[Client, int], str]) -> None:
+    """Change tasks one by one and print the outcomes; continue after a refusal, and exit with 1 in the end."""
     refused = False
-    with session.client() as client:
-        for task_id in ids:
-            try:
-                say(f"task {task_id}: {change(client, task_id)}")
-            except (InvalidTask, TaskNotFound, TransitionRefused) as error:
-                say_error(error)
-                refused = True
+    for task_id in ids:
+        try:
+            say(f"task {task_id}: {change(client, task_id)}")
+        except (InvalidTask, TaskNotFound, TransitionRefused) as error:
+            say_error(error)
+            refused = True
     if refused:
         click.get_current_context().exit(1)
 
 
-def ids_argument(command: Any) -> Any:
-    """``ID…``: at least one."""
-    return click.argument("ids", metavar="ID...", type=TASK_ID, nargs=-1, required=True)(command)
+ids_argument = click.argument("ids", metavar="ID...", type=TASK_ID, nargs=-1, required=True)
+
+
+def for_each_id(change: Callable[..., str]) -> Callable[..., None]:
+    """Turn a function that changes one task, and returns the outcome, into a command with the argument ``ID...``."""
+
+    @ids_argument
+    @pass_client
+    @functools.wraps(change)
+    def command(client: Client, ids: tuple[int, ...], **given: Any) -> None:
+        change_each(client, ids, functools.partial(change, **given))
+
+    return command
 
 
 @task.command()
-@ids_argument
-@click.pass_obj
-def run(session: Session, ids: tuple[int, ...]) -> None:
-    """Run a task now: a waiting one-time task itself, a copy of any other."""
-
-    def change(client: Client, task_id: int) -> str:
-        runs = client.run_now(task_id)
-        return "due now" if runs == task_id else f"task {runs} runs as its copy"
-
-    for_each_id(session, ids, change)
+@for_each_id
+def run(client: Client, task_id: int) -> str:
+    """Run a task now: a waiting one-time task itself, or a copy of any other task."""
+    runs = client.run_now(task_id)
+    return "due now" if runs == task_id else f"task {runs} runs as its copy"
 
 
 @task.command()
-@ids_argument
-@click.option("--no-catch-up", is_flag=True, help="Ticks that passed while it was paused are not run.")
-@click.pass_obj
-def enable(session: Session, ids: tuple[int, ...], no_catch_up: bool) -> None:
-    """Let a paused task run again."""
-
-    def change(client: Client, task_id: int) -> str:
-        return "enabled" if client.enable(task_id, catch_up=not no_catch_up) else "was enabled already"
-
-    for_each_id(session, ids, change)
+@for_each_id
+@click.option("--no-catch-up", is_flag=True, help="Do not run ticks that passed while it was disabled.")
+def enable(client: Client, task_id: int, no_catch_up: bool) -> str:
+    """Let a disabled task run again."""
+    return "enabled" if client.enable(task_id, catch_up=not no_catch_up) else "was enabled already"
 
 
 @task.command()
-@ids_argument
-@click.pass_obj
-def disable(session: Session, ids: tuple[int, ...]) -> None:
-    """Pause a task: it is not claimed until it is enabled."""
-    for_each_id(
-        session,
-        ids,
-        lambda client, task_id: "disabled" if client.disable(task_id) else "was disabled already",
-    )
+@for_each_id
+def disable(client: Client, task_id: int) -> str:
+    """Pause a task: it is not claimed until it is enabled again."""
+    return "disabled" if client.disable(task_id) else "was disabled already"
 
 
 @task.command()
-@ids_argument
-@click.pass_obj
-def cancel(session: Session, ids: tuple[int, ...]) -> None:
-    """Stop a task for good, also while it runs."""
-
-    def change(client: Client, task_id: int) -> str:
-        client.cancel(task_id)
-        return "cancelled"
-
-    for_each_id(session, ids, change)
+@for_each_id
+def cancel(client: Client, task_id: int) -> str:
+    """Cancel a task permanently, even while it runs."""
+    client.cancel(task_id)
+    return "cancelled"
 
 
 @task.command()
-@ids_argument
-@click.pass_obj
-def retry(session: Session, ids: tuple[int, ...]) -> None:
-    """Give a dead or cancelled task all its attempts again, due now."""
-
-    def change(client: Client, task_id: int) -> str:
-        client.retry(task_id)
-        return "will run again"
-
-    for_each_id(session, ids, change)
+@for_each_id
+def retry(client: Client, task_id: int) -> str:
+    """Run a dead or cancelled task again now, with its full number of attempts."""
+    client.retry(task_id)
+    return "will run again"
 
 
 @task.command()
 @ids_argument
 @yes_option
-@click.pass_obj
-def delete(session: Session, ids: tuple[int, ...], yes: bool) -> None:
+@pass_client
+def delete(client: Client, ids: tuple[int, ...], yes: bool) -> None:
     """Delete a task."""
 
     def change(client: Client, task_id: int) -> str:
@@ -272,4 +234,4 @@ def delete(session: Session, ids: tuple[int, ...], yes: bool) -> None:
         return "deleted"
 
     confirm(f"Delete {count(len(ids), 'task')}?", yes=yes)
-    for_each_id(session, ids, change)
+    change_each(client, ids, change)

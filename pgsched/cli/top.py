@@ -22,7 +22,7 @@ from pgsched.ops.activity import Activity, read_activity
 
 MISSING = "pgsched top needs rich: pip install 'pgsched[top]'"
 PLAIN_WIDTH = 120
-"""Columns of a picture that goes into a file."""
+"""Width of the output if stdout is not a terminal."""
 
 
 @click.command()
@@ -32,15 +32,15 @@ PLAIN_WIDTH = 120
     default=2.0,
     show_default=True,
     metavar="SECONDS",
-    help="Look so often.",
+    help="Time between updates.",
 )
-@click.option("--once", is_flag=True, help="Print one picture and end; also when stdout is no terminal.")
+@click.option("--once", is_flag=True, help="Print one snapshot and exit; the default if stdout is not a terminal.")
 @json_option
 @click.pass_context
 def top(context: click.Context, interval: float, once: bool, as_json: bool) -> None:
-    """Watch queues, workers and running tasks, live. Keys: ? tells them, q leaves.
+    """Watch queues, workers and running tasks, live. Keys: ? lists them, q quits.
 
-    --json prints all of it once, for programs.
+    --json prints everything once, for programs.
     """
     if not as_json and importlib.util.find_spec("rich") is None:
         raise ConfigError(MISSING)
@@ -60,7 +60,7 @@ def top(context: click.Context, interval: float, once: bool, as_json: bool) -> N
 
 
 class Looker:
-    """Looks again and again in a thread: a database that answers slowly, or not at all, does not hold up the keys."""
+    """Polls the database in a thread, so that a slow or dead one does not block the keyboard."""
 
     def __init__(self, database: Database, first: Activity, interval: float, tell: Callable[[], None]) -> None:
         self._database = database
@@ -68,14 +68,14 @@ class Looker:
         self._tell = tell
         self._stop = threading.Event()
         self.seen: tuple[Activity, str | None] = (first, None)
-        """The last look that went well, and why the one after it did not."""
+        """The last successful poll, and the error of the one after it."""
 
     def start(self) -> None:
-        """Look from now on."""
+        """Start polling."""
         threading.Thread(target=self._run, name="pgsched-top", daemon=True).start()
 
     def stop(self) -> None:
-        """Look no more; a look under way is not waited for."""
+        """Stop polling, without waiting for a poll in progress."""
         self._stop.set()
 
     def _run(self) -> None:

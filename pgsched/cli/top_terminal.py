@@ -1,4 +1,4 @@
-"""The terminal of ``pgsched top``: taken at the beginning and given back at every end; keys, size and pictures."""
+"""The terminal of ``pgsched top``: raw input, the alternate screen, and their restoration however it ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any, Final
 from rich.console import Console, RenderableType
 
 ENTER: Final = "\x1b[?1049h\x1b[?25l\x1b[2J"
-"""Another screen, without the cursor: what was there comes back at the end."""
+"""Switch to the alternate screen and hide the cursor; LEAVE undoes both."""
 LEAVE: Final = "\x1b[?25h\x1b[?1049l"
 ESCAPES: Final = {
     "\x1b[A": "up",
@@ -40,12 +40,12 @@ ENDINGS: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
 def keys_of(text: str) -> list[str]:
-    """Return the names of the keys that were pressed; of letters the letters."""
+    """Return the names of the pressed keys; letters stand for themselves."""
     return [ESCAPES.get(found, found) for found in _KEY.findall(text) if found in ESCAPES or len(found) == 1]
 
 
 class Terminal:
-    """A terminal that is ours for the time of a ``with``."""
+    """The controlling terminal, in raw mode inside :meth:`taken`."""
 
     def __init__(self) -> None:
         self._in = sys.stdin.fileno()
@@ -54,11 +54,11 @@ class Terminal:
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         self.ended_by: int | None = None
-        """The signal that asks for the end."""
+        """The signal that asks the program to end."""
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:
-        """Take it: keys come one by one and are not shown, Ctrl-C is a key. Whatever happens, it is given back."""
+        """Switch to raw mode, in which Ctrl-C is a key too; the terminal is restored however the block ends."""
         before = termios.tcgetattr(self._in)
         ours: list[Any] = termios.tcgetattr(self._in)
         ours[3] &= ~(termios.ICANON | termios.ECHO | termios.ISIG)
@@ -74,13 +74,13 @@ class Terminal:
             for number, handler in old_handlers.items():
                 signal.signal(number, handler)
             termios.tcsetattr(self._in, termios.TCSADRAIN, before)
-            with contextlib.suppress(OSError):  # it may be gone
+            with contextlib.suppress(OSError):  # the terminal may be gone
                 self._write(LEAVE)
             os.close(self._wake_read)
             os.close(self._wake_write)
 
     def size(self) -> tuple[int, int]:
-        """Columns and lines."""
+        """Return columns and lines."""
         try:
             columns, lines = os.get_terminal_size(self._out)
         except OSError:
@@ -88,12 +88,12 @@ class Terminal:
         return max(columns, 20), max(lines, 5)
 
     def wake(self) -> None:
-        """End a wait, from any thread."""
-        with contextlib.suppress(BlockingIOError, OSError):  # it is awake anyway, or over
+        """Interrupt :meth:`wait`, from any thread."""
+        with contextlib.suppress(BlockingIOError, OSError):  # the pipe is full or closed: it is awake or has ended
             os.write(self._wake_write, b"\0")
 
     def wait(self, seconds: float) -> list[str]:
-        """Wait for keys, a call or a signal; returns the keys."""
+        """Wait for keys, :meth:`wake` or a signal; return the keys."""
         ready, _, _ = select.select([self._in, self._wake_read], [], [], max(seconds, 0.0))
         if self._wake_read in ready:
             with contextlib.suppress(BlockingIOError):
@@ -101,10 +101,10 @@ class Terminal:
         if self._in not in ready:
             return []
         read = os.read(self._in, 4096)
-        return keys_of(read.decode("utf-8", "replace")) if read else ["q"]  # the end of the input: nobody is there
+        return keys_of(read.decode("utf-8", "replace")) if read else ["q"]  # end of input
 
     def show(self, picture: RenderableType) -> None:
-        """Draw over what is there."""
+        """Redraw the screen."""
         columns, lines = self.size()
         console = Console(
             file=sys.stdout, width=columns, height=lines, force_terminal=True, legacy_windows=False, highlight=False

@@ -1,16 +1,16 @@
-"""Draws ``pgsched top``: what was seen, for somebody who looks at a part of it, in so many columns and lines. Pure."""
+"""Renders ``pgsched top`` for a view and a terminal size. Pure."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC
 from typing import Any, Final, TypeGuard
 
 from rich import box
 from rich.align import Align
-from rich.console import Group, RenderableType
+from rich.console import Group, JustifyMethod, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -24,10 +24,10 @@ from pgsched.domain.records import WorkerInfo
 from pgsched.ops.activity import Activity, QueueActivity
 
 BAR: Final = 10
-"""Columns of a bar of progress."""
+"""Width of a progress bar."""
 HEAD_LINES: Final = 3
 FRAME_LINES: Final = 3
-"""What a panel takes beside its rows: two lines of the frame and the names of the columns."""
+"""Lines of a panel beside its rows: the frame and the column names."""
 KEYS: Final = (
     ("q, Ctrl-C", "leave"),
     ("p, space", "hold the picture, and go on"),
@@ -40,22 +40,22 @@ KEYS: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class Screen:
-    """What is drawn."""
+    """Everything that determines the picture."""
 
     activity: Activity | None
     view: View = field(default_factory=View)
     interval: float = 2.0
     place: str = ""
-    """Where the database is."""
+    """The database's address."""
     error: str | None = None
-    """Why the last look failed; the one before is still shown."""
+    """The error of the last poll; ``activity`` is from the one before."""
     width: int = 80
     height: int | None = 24
-    """None: as many lines as there are rows."""
+    """None: as many lines as needed."""
 
 
 def draw(screen: Screen) -> RenderableType:
-    """Return the whole picture."""
+    """Return the picture."""
     head = _head(screen)
     if screen.view.help:
         return Group(head, _help())
@@ -66,14 +66,12 @@ def draw(screen: Screen) -> RenderableType:
 
 
 def rows_in(activity: Activity | None) -> dict[str, int]:
-    """How many rows each panel has."""
-    if activity is None:
-        return dict.fromkeys(PANELS, 0)
-    return {"queues": len(activity.queues), "workers": len(activity.workers), "running": len(activity.running)}
+    """Return the number of rows of each panel."""
+    return {name: 0 if activity is None else len(getattr(activity, name)) for name in PANELS}
 
 
 def bar_of(progress: Any) -> str:
-    """A progress as a bar where it says how much is done of what, else as text."""
+    """Return a progress value as a bar if it is a fraction, otherwise as text."""
     if progress is None:
         return ""
     share = share_of(progress)
@@ -84,8 +82,8 @@ def bar_of(progress: Any) -> str:
 
 
 def share_of(progress: Any) -> float | None:
-    """How much of it is done, 0 to 1: a share itself, ``{"done": 3, "of": 7}`` or ``{"percent": 40}``; None: it does
-    not say."""
+    """Return a progress value as a fraction: of a number from 0 to 1, ``{"done": 3, "of": 7}`` or ``{"percent": 40}``;
+    None for any other value."""
     found: float | None = None
     if isinstance(progress, dict):
         done, whole = progress.get("done"), progress.get("of", progress.get("total"))
@@ -104,19 +102,17 @@ def _is_number(value: Any) -> TypeGuard[float]:
 
 def _head(screen: Screen) -> RenderableType:
     activity, view = screen.activity, screen.view
-    first = Text(no_wrap=True, overflow="ellipsis")
+    first = _line()
     first.append(" pgsched ", style="bold reverse")
     if view.paused:
         first.append(" HELD ", style="bold yellow")
-    second = Text(no_wrap=True, overflow="ellipsis")
+    second = _line()
     if activity is not None:
         first.append(f" {activity.server}  {activity.at.astimezone(UTC):%H:%M:%S} UTC  every {screen.interval:g} s ")
         second = _figures(activity)
     first.append(f" {screen.place}")
     if screen.error is not None:
-        third = Text(
-            f" trying again: {cell(screen.error)}", style="bold white on red", no_wrap=True, overflow="ellipsis"
-        )
+        third = _line(f" trying again: {cell(screen.error)}", "bold white on red")
     else:
         third = _troubles(activity)
     return Group(first, second, third)
@@ -126,7 +122,7 @@ def _figures(activity: Activity) -> Text:
     due = sum(queue.due for queue in activity.queues)
     dead = sum(queue.dead for queue in activity.queues)
     alive = [worker for worker in activity.workers if worker.alive]
-    text = Text(" ", no_wrap=True, overflow="ellipsis")
+    text = _line(" ")
     for label, value, style in (
         ("started/s", f"{activity.started_rate:,.1f}", "green"),
         ("finished/s", f"{activity.ended_rate:,.1f}", "green"),
@@ -143,22 +139,22 @@ def _figures(activity: Activity) -> Text:
 
 def _troubles(activity: Activity | None) -> Text:
     if activity is None:
-        return _line("")
+        return _line()
     if activity.findings is None:
-        return _line(" no worker has looked yet what is wrong: pgsched doctor does")
+        return _line(" no worker has looked yet what is wrong: pgsched doctor does", "dim")
     found = Counter(one.get("severity", "") for one in activity.findings)
     if not found["error"] and not found["warning"]:
-        return _line(" the doctor finds nothing wrong")
+        return _line(" the doctor finds nothing wrong", "dim")
     worst = next(one for one in activity.findings if one["severity"] in ("error", "warning"))
-    text = Text(" ", no_wrap=True, overflow="ellipsis")
+    text = _line(" ")
     said = f"{count(found['error'], 'error')}, {count(found['warning'], 'warning')}: "
     text.append(said, style="bold red" if found["error"] else "yellow")
     text.append(f"{worst['check']} ({cell(worst['object'])}): {cell(worst['problem'])}")
     return text
 
 
-def _line(text: str) -> Text:
-    return Text(text, style="dim", no_wrap=True, overflow="ellipsis")
+def _line(text: str = "", style: str = "") -> Text:
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
 
 
 def _help() -> RenderableType:
@@ -169,7 +165,7 @@ def _help() -> RenderableType:
 
 
 def _rows_of(screen: Screen) -> dict[str, int]:
-    """How many lines of rows each panel gets; one without room is left out, never the one that is looked at."""
+    """Distribute the lines among the panels; if they do not all fit, only the selected one is shown."""
     wanted = {name: max(number, 1) for name, number in rows_in(screen.activity).items()}
     if screen.height is None:
         return wanted
@@ -193,7 +189,7 @@ def _panel(screen: Screen, name: str, lines: int) -> RenderableType:
     chosen = name == view.panel and screen.height is not None
     top = view.top_of(name)
     number = rows_in(screen.activity)[name]
-    table = _TABLES[name](screen.activity, view.sort_of(name), top, lines)
+    table = _TABLES[name].draw(screen.activity, getattr(screen.activity, name), view.sort_of(name), top, lines)
     shown = f"{top + 1}–{min(top + lines, number)} of {number}" if number > lines else f"{number}"
     more = "+" if name == "running" and number >= MAX_RUNNING else ""
     title = f"{name.capitalize()} {shown}{more}" + (f", by {view.sort_of(name)}" if screen.height is not None else "")
@@ -208,35 +204,29 @@ def _panel(screen: Screen, name: str, lines: int) -> RenderableType:
     )
 
 
-def _table(columns: Sequence[tuple[str, bool]]) -> Table:
-    """Columns by name, and whether they are of numbers; the first gives way last."""
-    table = Table(box=None, padding=(0, 2, 0, 0), expand=True, header_style="dim", show_edge=False)
-    for name, number in columns:
-        table.add_column(name, justify="right" if number else "left", no_wrap=True, overflow="ellipsis")
-    return table
+@dataclass(frozen=True, kw_only=True)
+class _Table:
+    """How a panel shows its rows."""
+
+    columns: Sequence[str]
+    """The column names; those that start with > are right-aligned."""
+    orders: Mapping[str, Callable[[Any], Any]]
+    """The sort key of each of the panel's :data:`SORTS`."""
+    cells: Callable[[Any, Activity], Sequence[str | Text]]
+    """Returns the cells of one row. Strings are shown literally: data must not be read as markup."""
+
+    def draw(self, activity: Activity, rows: Sequence[Any], sort: str, top: int, lines: int) -> Table:
+        """Return a table of at most ``lines`` rows from ``top`` on."""
+        table = Table(box=None, padding=(0, 2, 0, 0), expand=True, header_style="dim", show_edge=False)
+        for name in self.columns:
+            justify: JustifyMethod = "right" if name.startswith(">") else "left"
+            table.add_column(name.removeprefix(">"), justify=justify, no_wrap=True, overflow="ellipsis")
+        for row in sorted(rows, key=self.orders[sort])[top : top + lines]:
+            table.add_row(*(Text(one) if isinstance(one, str) else one for one in self.cells(row, activity)))
+        return table
 
 
-def _add(table: Table, cells: Sequence[str | Text]) -> None:
-    """Text as it is: what somebody wrote into the table is no markup."""
-    table.add_row(*(Text(one) if isinstance(one, str) else one for one in cells))
-
-
-def _queues(activity: Activity, sort: str, top: int, lines: int) -> Table:
-    keys: dict[str, Any] = {
-        "name": lambda one: one.name,
-        "due": lambda one: -one.due,
-        "running": lambda one: -one.running,
-        "rate": lambda one: -one.rate,
-        "oldest": lambda one: -(one.oldest_due_seconds or 0.0),
-    }
-    numbers = ("waiting", "due", "oldest", "running", "slots", "dead", "done/s")
-    table = _table([("queue", False), *((name, True) for name in numbers), ("state", False)])
-    for one in sorted(activity.queues, key=keys[sort])[top : top + lines]:
-        _add(table, _queue_cells(one))
-    return table
-
-
-def _queue_cells(one: QueueActivity) -> list[str | Text]:
+def _queue_cells(one: QueueActivity, _activity: Activity) -> list[str | Text]:
     return [
         cell(one.name),
         _count(one.waiting),
@@ -248,20 +238,6 @@ def _queue_cells(one: QueueActivity) -> list[str | Text]:
         f"{one.rate:,.1f}",
         Text("paused", style="yellow") if one.paused else Text("open", style="dim"),
     ]
-
-
-def _workers(activity: Activity, sort: str, top: int, lines: int) -> Table:
-    keys: dict[str, Any] = {
-        "host": lambda one: (one.hostname, one.pid),
-        "load": lambda one: -one.running / max(one.concurrency, 1),
-        "heartbeat": lambda one: one.heartbeat_at,
-    }
-    table = _table(
-        [("host", False), ("pid", True), ("queues", False), ("held/slots", True), ("heartbeat", True), ("", False)]
-    )
-    for one in sorted(activity.workers, key=keys[sort])[top : top + lines]:
-        _add(table, _worker_cells(one, activity))
-    return table
 
 
 def _worker_cells(one: WorkerInfo, activity: Activity) -> list[str | Text]:
@@ -284,30 +260,7 @@ def _state(one: WorkerInfo) -> Text:
     return Text("alive", style="green")
 
 
-def _running(activity: Activity, sort: str, top: int, lines: int) -> Table:
-    keys: dict[str, Any] = {
-        "longest": lambda one: -one.seconds,
-        "type": lambda one: (one.task_type, one.id),
-        "queue": lambda one: (one.queue, one.id),
-        "id": lambda one: one.id,
-    }
-    table = _table(
-        [
-            ("id", True),
-            ("type", False),
-            ("queue", False),
-            ("worker", False),
-            ("for", True),
-            ("progress", False),
-            ("attempt", True),
-        ]
-    )
-    for one in sorted(activity.running, key=keys[sort])[top : top + lines]:
-        _add(table, _running_cells(one))
-    return table
-
-
-def _running_cells(one: RunningTask) -> list[str | Text]:
+def _running_cells(one: RunningTask, _activity: Activity) -> list[str | Text]:
     return [
         str(one.id),
         cell(one.task_type),
@@ -319,7 +272,38 @@ def _running_cells(one: RunningTask) -> list[str | Text]:
     ]
 
 
-_TABLES: Final = {"queues": _queues, "workers": _workers, "running": _running}
+_TABLES: Final = {
+    "queues": _Table(
+        columns=("queue", ">waiting", ">due", ">oldest", ">running", ">slots", ">dead", ">done/s", "state"),
+        orders={
+            "name": lambda one: one.name,
+            "due": lambda one: -one.due,
+            "running": lambda one: -one.running,
+            "rate": lambda one: -one.rate,
+            "oldest": lambda one: -(one.oldest_due_seconds or 0.0),
+        },
+        cells=_queue_cells,
+    ),
+    "workers": _Table(
+        columns=("host", ">pid", "queues", ">held/slots", ">heartbeat", ""),
+        orders={
+            "host": lambda one: (one.hostname, one.pid),
+            "load": lambda one: -one.running / max(one.concurrency, 1),
+            "heartbeat": lambda one: one.heartbeat_at,
+        },
+        cells=_worker_cells,
+    ),
+    "running": _Table(
+        columns=(">id", "type", "queue", "worker", ">for", "progress", ">attempt"),
+        orders={
+            "longest": lambda one: -one.seconds,
+            "type": lambda one: (one.task_type, one.id),
+            "queue": lambda one: (one.queue, one.id),
+            "id": lambda one: one.id,
+        },
+        cells=_running_cells,
+    ),
+}
 
 
 def _count(number: int) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import click
 
 from pgsched.builtin.settings import Builtins
 from pgsched.cli.builtin_options import builtin_options
-from pgsched.cli.options import program_option
+from pgsched.cli.options import PORT, PROCESSES, program_option
 from pgsched.cli.session import DEFAULT_LEVEL, Session, server
 from pgsched.cli.workers import list_
 from pgsched.domain.settings import CAPTURE_LEVELS, CAPTURE_OFF, MOST_TRANSACTIONS, WorkerSettings
@@ -16,9 +17,9 @@ from pgsched.domain.settings import CAPTURE_LEVELS, CAPTURE_OFF, MOST_TRANSACTIO
 DEFAULTS = WorkerSettings()
 
 
-@click.group(invoke_without_command=True, subcommand_metavar="[list]")
+@click.group(invoke_without_command=True, subcommand_metavar="[list]", context_settings={"show_default": True})
 @program_option(
-    "--app", metavar="MODULE:APP", help="The handlers: an App in a module. Without it: the built-in ones alone."
+    "--app", metavar="MODULE:APP", help="The App with the handlers. Without it only the built-in handlers are served."
 )
 @program_option(
     "--queue",
@@ -26,69 +27,50 @@ DEFAULTS = WorkerSettings()
     metavar="NAME[:N][@WEIGHT]",
     multiple=True,
     default=DEFAULTS.queues,
-    show_default=True,
     help="A queue to serve, or a pattern as 'mail.*'; at most N of its tasks at once in each process; asked first in a "
     "share of the claims that is proportional to WEIGHT. May be repeated.",
 )
 @program_option(
-    "--concurrency",
-    metavar="N",
-    type=int,
-    default=DEFAULTS.concurrency,
-    show_default=True,
-    help="Tasks that run at once, in each process.",
+    "--concurrency", metavar="N", default=DEFAULTS.concurrency, help="Tasks that run at once, in each process."
 )
 @program_option(
     "--transactions",
     metavar="N",
     type=int,
-    help="Transactional handlers that run at once, in each process, each on a connection of its own.  "
+    help="Transactional handlers that run at once, in each process, each on its own connection.  "
     f"[default: as --concurrency, {MOST_TRANSACTIONS} at most]",
 )
-@program_option(
-    "--processes",
-    metavar="N",
-    type=click.IntRange(1, 256),
-    default=1,
-    show_default=True,
-    help="Worker processes.",
-)
+@program_option("--processes", metavar="N", type=PROCESSES, default=1, help="Worker processes.")
 @program_option(
     "--metrics-port",
     metavar="N",
-    type=click.IntRange(0, 65535),
+    type=PORT,
     help="Serve /metrics, /healthz and /readyz on this port; 0 takes a free one.  [default: none]",
 )
-@program_option("--metrics-host", default="127.0.0.1", show_default=True, help="The address for --metrics-port.")
+@program_option("--metrics-host", default="127.0.0.1", help="The address for --metrics-port.")
 @program_option(
     "--lease",
     metavar="SECONDS",
-    type=float,
     default=DEFAULTS.lease,
-    show_default=True,
-    help="A crashed worker's tasks run again after so long.",
+    help="Time after which the tasks of a crashed worker run again.",
 )
 @program_option(
     "--poll-interval",
     metavar="SECONDS",
-    type=float,
     default=DEFAULTS.poll_interval,
-    show_default=True,
-    help="An idle worker looks so often without having been woken.",
+    help="How often an idle worker polls if nothing wakes it.",
 )
 @program_option(
     "--shutdown-timeout",
     metavar="SECONDS",
-    type=float,
     default=DEFAULTS.shutdown_timeout,
-    show_default=True,
-    help="Running tasks get so long to finish when the worker is stopped.",
+    help="Time that running tasks get to finish at shutdown.",
 )
 @program_option(
     "--capture-logs",
     metavar="LEVEL",
     type=click.Choice([*CAPTURE_LEVELS, CAPTURE_OFF], case_sensitive=False),
-    help="Keep what handlers log through Python's logging, from this level on, or off.  [default: the App's, info]",
+    help="Store what handlers log through Python's logging, from this level on, or off.  [default: the App's, info]",
 )
 @program_option(
     "--listen-dsn",
@@ -97,44 +79,29 @@ DEFAULTS = WorkerSettings()
     "[default: as --dsn]",
 )
 @program_option(
-    "--otel", is_flag=True, help="Make spans and metrics of OpenTelemetry, sent as the OTEL_* environment says."
+    "--otel", is_flag=True, help="Create OpenTelemetry spans and metrics, exported as the OTEL_* environment says."
 )
 @builtin_options
 @click.pass_context
 def worker(
     context: click.Context,
+    /,
     app: str | None,
     builtins: Callable[[], Builtins],
-    queues: tuple[str, ...],
-    concurrency: int,
-    transactions: int | None,
     processes: int,
     metrics_port: int | None,
     metrics_host: str,
-    lease: float,
-    poll_interval: float,
-    shutdown_timeout: float,
-    capture_logs: str | None,
-    listen_dsn: str | None,
     otel: bool,
+    **given: Any,
 ) -> None:
-    """Run a worker until SIGTERM or Ctrl-C; or list those that run."""
+    """Run a worker until SIGTERM or Ctrl-C; or list running workers."""
     if context.invoked_subcommand is not None:
         return
     served = builtins()
     if app is None and not served:
         raise click.UsageError("Missing option '--app': there is no built-in handler to serve either.", context)
-    settings = WorkerSettings(
-        queues=queues,
-        concurrency=concurrency,
-        transactions=transactions,
-        lease=lease,
-        poll_interval=poll_interval,
-        shutdown_timeout=shutdown_timeout,
-        capture_logs=capture_logs,
-        listen_dsn=listen_dsn,
-    )
-    from pgsched.execution.process_exit import exit_soon  # only here: the other commands start without it
+    settings = WorkerSettings(**given)
+    from pgsched.execution.process_exit import exit_soon  # imported late: the other commands do not need it
     from pgsched.worker.supervisor import run_worker
 
     session: Session = context.obj

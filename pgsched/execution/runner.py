@@ -117,11 +117,15 @@ def _cancelled(
         # A task group of the handler left a cancellation behind (CPython before 3.13), which hid the limit's own.
         return timed_out(timeout, started)
     task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        while task.uncancel():
-            pass
-        return Outcome("released", started, monotonic())
-    return raised(error, started)
+    return _released(started) if task is not None and task.cancelling() else raised(error, started)
+
+
+def _released(started: float) -> Outcome:
+    """The worker cancelled the attempt; the cancellation ends here."""
+    task = asyncio.current_task()
+    while task is not None and task.uncancel():
+        pass
+    return Outcome("released", started, monotonic())
 
 
 @types.coroutine
@@ -170,10 +174,7 @@ async def _run_in_thread(
     except TimeoutError:
         outcome = timed_out(timeout, started)
     except asyncio.CancelledError:
-        task = asyncio.current_task()
-        while task is not None and task.uncancel():
-            pass
-        outcome = Outcome("released", started, monotonic())
+        outcome = _released(started)
     if context is not None:
         context.cancelled = True
     report(outcome)
@@ -204,8 +205,5 @@ async def _run_in_process(
         outcome = timed_out(timeout, started)
     except asyncio.CancelledError:
         context.cancelled = True
-        task = asyncio.current_task()
-        while task is not None and task.uncancel():
-            pass
-        outcome = Outcome("released", started, monotonic())
+        outcome = _released(started)
     report(outcome)
