@@ -1,4 +1,4 @@
-"""What a callable does when it is called, as far as its parts tell: those of partials, methods and wrappers."""
+"""Inspects callables, looking through partials, methods and wrappers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def is_coroutine_function(function: Callable[..., Any]) -> bool:
 
 
 def why_no_handler(function: object) -> str | None:
-    """Return what a callable is whose call runs nothing of it; None for one that can be a handler."""
+    """Return what a callable is if calling it would not run it, as "a class"; None if it can be a handler."""
     if inspect.isclass(function):
         return "a class"
     if not callable(function):
@@ -34,19 +34,19 @@ def why_no_handler(function: object) -> str | None:
 
 
 def unrun(value: object) -> str | None:
-    """Return what was returned instead of being run, and close it; None for a value of any other kind."""
+    """Describe and close a generator or awaitable that a handler returned unrun; None for other values."""
     if isinstance(value, Generator | AsyncGenerator):
         return "a generator"
     if inspect.isawaitable(value):
         if inspect.iscoroutine(value):
-            value.close()  # or Python warns that nobody awaited it
+            value.close()  # otherwise Python warns that it was never awaited
             return "a coroutine"
         return f"a {type(value).__name__} to be awaited"
     return None
 
 
 def _layers(function: Callable[..., Any]) -> Iterator[Any]:
-    """A callable, and what it calls for certain."""
+    """Yield a callable and everything it is certain to call."""
     layer: Any = function
     while layer is not None:
         yield layer

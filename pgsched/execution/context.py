@@ -1,4 +1,4 @@
-"""What a handler may know of the attempt it makes, and what it may report."""
+"""The attempt as its handler sees it, and what the handler may report."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pgsched.domain.errors import NotTransactional
 from pgsched.domain.storable import storable, storable_json
 
 MAX_LOG_LINES = 1000
-"""Lines kept of one attempt; one more says that others were dropped."""
+"""Maximum number of log lines kept per attempt; one more says that others were dropped."""
 MAX_LOG_CHARACTERS = 8192
-"""Characters kept of one line."""
+"""Maximum length of a log line."""
 
 
 class Context:
-    """The attempt a handler makes. Ask for it with a parameter annotated ``Context`` (or named ``ctx``)."""
+    """The current attempt, passed to handlers that have a parameter annotated ``Context`` (or named ``ctx``)."""
 
     __slots__ = (
         "_clock",
@@ -51,12 +51,12 @@ class Context:
         self._logged = 0
         self._progress: str | None = None
         self.deadline_monotonic = deadline
-        """The same on the clock of ``time.monotonic()``, in seconds; None without a timeout."""
+        """The deadline on the clock of ``time.monotonic()``, in seconds; None without a timeout."""
         self.is_catchup = is_catchup
-        """This attempt begins more than ten seconds after its tick: nothing ran then, or an earlier attempt failed."""
+        """This attempt starts over ten seconds after its tick: no worker ran then, or an earlier attempt failed."""
         self.cancelled = False
-        """A plain function cannot be interrupted: it may look here and stop. Set at the deadline, at a cancel and when
-        the lease was lost."""
+        """Set at the deadline, when the task is cancelled, and when the lease is lost. A plain function cannot be
+        interrupted: it may check this and stop."""
 
     @property
     def id(self) -> int:
@@ -70,22 +70,22 @@ class Context:
 
     @property
     def queue(self) -> str:
-        """The queue it came through."""
+        """The task's queue."""
         return self._task.queue
 
     @property
     def attempt(self) -> int:
-        """The number of this attempt at the tick, from 1."""
+        """The number of this attempt at the current tick, from 1."""
         return self._task.attempts
 
     @property
     def max_attempts(self) -> int:
-        """The attempts the tick has in all."""
+        """The maximum number of attempts at a tick."""
         return self._task.max_attempts
 
     @property
     def tick_number(self) -> int:
-        """The number of this tick among those that its schedule has run, from 1; the same in each attempt at it.
+        """The number of this tick among those that the schedule has run, from 1; the same in every attempt at it.
 
         1 for a one-time task.
         """
@@ -93,24 +93,24 @@ class Context:
 
     @property
     def scheduled_for(self) -> datetime:
-        """The tick: the nominal time this run is for, in UTC."""
+        """The tick: the nominal time of this run, in UTC."""
         return self._task.scheduled_for or self._task.next_run_at
 
     @property
     def fencing_token(self) -> int:
-        """Grows with every claim of the task: pass it to a system that can refuse an older one."""
+        """Increases with every claim of the task: pass it to systems that can reject older ones."""
         return self._task.fencing_token
 
     @property
     def remaining(self) -> float | None:
-        """Seconds until the timeout, never negative; None without one."""
+        """Seconds until the timeout, never negative; None without a timeout."""
         if self.deadline_monotonic is None:
             return None
         return max(0.0, self.deadline_monotonic - self._clock())
 
     @property
     def deadline(self) -> datetime | None:
-        """When the timeout strikes, by the database's clock; None without one."""
+        """When the timeout expires, by the database's clock; None without a timeout."""
         remaining = self.remaining
         return None if remaining is None else self._now() + timedelta(seconds=remaining)
 
@@ -135,23 +135,24 @@ class Context:
         return getattr(self, "_dependencies", None) or Results()
 
     def equip(self, connection: object, dependencies: Results | None) -> None:
-        """Give what only some handlers have (called by the worker)."""
+        """Set what only some handlers need (called by the worker)."""
         self._connection = connection
         self._dependencies = dependencies
 
     def carry(self, trace: Mapping[str, str]) -> None:
-        """Give the trace that the attempt is part of, for a child process (called by the worker)."""
+        """Set the trace that the attempt belongs to, for a child process (called by the worker)."""
         self._trace = trace
 
     def log(self, message: str, level: str = "info", **fields: Any) -> None:
         """Keep a line with the attempt's history (``pgsched.execution_logs``).
 
-        Lines are cut at 8,192 characters, and an attempt keeps 1,000 of them. A field that is no JSON is kept as text.
+        Lines are truncated at 8,192 characters, and an attempt keeps 1,000 of them. A field that is not JSON is kept
+        as text.
         """
         self.log_fields(message, level, fields)
 
     def log_fields(self, message: str, level: str, fields: Mapping[str, Any]) -> None:
-        """As :meth:`log`, for fields of any name."""
+        """As :meth:`log`, for fields whose names are not identifiers."""
         if self._logged < MAX_LOG_LINES:
             text = storable(str(message), MAX_LOG_CHARACTERS)
             shown = storable_json(fields, MAX_LOG_CHARACTERS) if fields else None
@@ -161,11 +162,11 @@ class Context:
         self._logged += 1
 
     def progress(self, value: Any) -> None:
-        """Show how far the attempt is: any JSON value, written to the task's ``progress`` within a second."""
+        """Report progress: any JSON value, written to the task's ``progress`` within a second."""
         self._progress = storable_json(value, MAX_LOG_CHARACTERS)
 
     def facts(self) -> dict[str, Any]:
-        """What the context of a child process is made of, as JSON values (called by the worker)."""
+        """Return what a child process needs to build its context, as JSON values (called by the worker)."""
         task = self._task
         return {
             "id": task.id,
@@ -191,19 +192,19 @@ class Context:
 
     @property
     def reported(self) -> int:
-        """Characters of the log lines and the progress that are not written yet (asked by the worker)."""
+        """Size in characters of the log lines and progress not written yet (read by the worker)."""
         lines = self._lines
         return len(self._progress or "") + sum(len(line.message) + len(line.fields or "") for line in lines)
 
     def take_report(self) -> tuple[str | None, list[LogLine]]:
-        """Hand over the progress, as JSON text, and the lines since the last time (called by the worker)."""
+        """Return the progress, as JSON text, and the log lines since the last call (called by the worker)."""
         progress, self._progress = self._progress, None
         lines = self._lines[:]
-        del self._lines[: len(lines)]  # a thread may be adding one right now
+        del self._lines[: len(lines)]  # a thread may be appending concurrently
         return progress, lines
 
     def give_back(self, progress: str | None, lines: list[LogLine]) -> None:
-        """Take back what could not be written (called by the worker)."""
+        """Keep a report that could not be written (called by the worker)."""
         if self._progress is None:
             self._progress = progress
         self._lines[:0] = lines

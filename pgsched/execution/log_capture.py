@@ -1,7 +1,6 @@
-"""Keeps what handlers log through Python's own ``logging``, as lines of their attempt.
+"""Stores what handlers log through Python's ``logging`` as log lines of their attempt.
 
-A handler of the root logger asks in whose context a record was made. Nothing is done for a task before its handler
-logs a first record.
+A handler on the root logger finds the attempt that a record belongs to. Tasks that log nothing cost nothing.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ from pgsched.domain.settings import CAPTURE_OFF
 from pgsched.execution.context import Context
 
 MAX_EXCEPTION_CHARACTERS = 4096
-"""Characters kept of a traceback."""
+"""Maximum length of a traceback."""
 
 _NOT_KEPT = ("pgsched", "asyncio", "psycopg")
 _USUAL = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 Find = Callable[[], Context | None]
-"""Returns the context of the attempt that the caller is part of, None when there is none."""
+"""Returns the context of the attempt that the caller belongs to, or None."""
 
 
 class CaptureHandler(logging.Handler):
@@ -31,10 +30,10 @@ class CaptureHandler(logging.Handler):
         super().__init__(level)
         self._find = find
         self.undo: Callable[[], None] | None = None
-        """Takes back what was changed of the root logger."""
+        """Restores the root logger."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep one record, unless it belongs to no attempt or comes from the machinery beneath it."""
+        """Store a record, unless it belongs to no attempt or comes from pgsched, asyncio or psycopg."""
         if record.name.split(".", 1)[0] in _NOT_KEPT:
             return
         try:
@@ -46,7 +45,7 @@ class CaptureHandler(logging.Handler):
 
 
 def capture(level: str, find: Find) -> CaptureHandler | None:
-    """Begin to keep records of ``level`` and above; None when it is off. ``find`` says whose they are."""
+    """Start storing records of ``level`` and above; None if it is off. ``find`` returns the context they belong to."""
     if level == CAPTURE_OFF:
         return None
     number = logging.getLevelNamesMapping()[level.upper()]
@@ -59,27 +58,27 @@ def capture(level: str, find: Find) -> CaptureHandler | None:
 
 
 def keep(handler: CaptureHandler | None) -> None:
-    """Go on keeping records where somebody has taken the handler from the root logger."""
+    """Put the handler back if something removed it from the root logger."""
     root = logging.getLogger()
     if handler is not None and handler not in root.handlers:
         root.addHandler(handler)
 
 
 def release(handler: CaptureHandler | None) -> None:
-    """Keep no more records."""
+    """Stop storing records."""
     if handler is None:
         return
     root = logging.getLogger()
     root.removeHandler(handler)
     others = [other for other in root.handlers if isinstance(other, CaptureHandler)]
     if handler.undo is not None and others:
-        others[0].undo, handler.undo = handler.undo, None  # another worker in this process goes on
+        others[0].undo, handler.undo = handler.undo, None  # another worker in this process is still capturing
     if handler.undo is not None:
         handler.undo()
 
 
 def _lower(root: logging.Logger, level: int) -> Callable[[], None]:
-    """Let records of ``level`` through; the other handlers of the root still get only what they would have got."""
+    """Lower the root logger's level; filters keep the additional records away from its other handlers."""
     before, others = root.level, list(root.handlers)
 
     def as_before(record: logging.LogRecord) -> bool:

@@ -13,10 +13,10 @@ from pgsched.domain.storable import storable, text_of
 from pgsched.execution.callables import unrun
 
 MAX_ERROR_CHARACTERS = 16_384
-"""Characters kept of an error and its traceback."""
+"""Maximum length of an error with its traceback."""
 
 _OURS = ("pgsched.execution.", "pgsched.worker.child_process", "pgsched.testing.", "asyncio.")
-"""Modules whose frames above the handler's own tell its author nothing."""
+"""Modules whose frames are left out of tracebacks, since they do not help the handler's author."""
 
 
 def completed(value: object, started: float) -> Outcome:
@@ -28,7 +28,7 @@ def completed(value: object, started: float) -> Outcome:
     except InvalidTask as error:
         if (what := unrun(value)) is not None:
             return raised(TypeError(f"the handler returned {what}, which nothing runs"), started)
-        # The work is done: doing it again would return the same and might bill somebody twice.
+        # The work is done: a retry would return the same, and might bill a customer twice.
         return Outcome("discarded", started, monotonic(), error=f"{error} (the handler itself had ended well)")
     return Outcome("completed", started, monotonic(), result=result)
 
@@ -41,8 +41,8 @@ def timed_out(timeout: float | None, started: float) -> Outcome:
 def raised(error: BaseException, started: float) -> Outcome:
     """The handler raised ``error``.
 
-    In an exception group a Discard counts before a Retry, a Retry, the one with the longest delay, before a Finished,
-    and that before anything else.
+    In an exception group Discard takes precedence over Retry (the one with the longest delay), Retry over Finished,
+    and Finished over anything else.
     """
     try:
         return _judged(error, started)
@@ -67,7 +67,7 @@ def _judged(error: BaseException, started: float) -> Outcome:
 
 
 def _finished(asked: Finished, error: BaseException, started: float) -> Outcome:
-    """The schedule is over. What else the handler raised in a group is kept with the attempt."""
+    """The schedule has ended. Other exceptions of the group are stored with the attempt."""
     outcome = completed(asked.result, started)
     if outcome.status != "completed":
         return outcome
@@ -76,7 +76,7 @@ def _finished(asked: Finished, error: BaseException, started: float) -> Outcome:
 
 
 def describe(error: BaseException) -> str:
-    """Return the error in one line, then its traceback from the handler's own frame on, fit to be stored."""
+    """Return the error in one line and its traceback from the handler's frame on, in a form PostgreSQL can store."""
     trace = error.__traceback__
     while trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith(_OURS):
         trace = trace.tb_next
@@ -86,7 +86,7 @@ def describe(error: BaseException) -> str:
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
-    """An exception, and if it is a group those inside, however deep."""
+    """Yield an exception and, if it is a group, all those nested in it."""
     pending = [error]
     while pending:
         one = pending.pop()
@@ -96,7 +96,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 def _weight(error: BaseException) -> tuple[int, float]:
-    """What counts more says what becomes of the task."""
+    """The precedence of an exception in a group."""
     if isinstance(error, Discard):
         return 3, 0.0
     if isinstance(error, Retry):

@@ -1,4 +1,4 @@
-"""How a worker process ends in time, whatever its handlers have left behind."""
+"""Lets a worker process exit in time, whatever its handlers have left running."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from typing import NoReturn
 from pgsched.observability import logs
 
 LEAVE_SECONDS = 3.0
-"""How long a process whose work is done waits for threads, asyncio tasks and exit functions of its handlers."""
+"""Grace period for threads, asyncio tasks and exit functions of handlers once the work is done."""
 FLUSH_SECONDS = 1.0
-"""How long it waits for whoever reads what they printed."""
+"""Grace period for writing what was printed."""
 
 
 def exit_now(code: int) -> NoReturn:
-    """End the process at once, but for a moment in which what was logged and printed may go out."""
+    """Exit at once, after a moment for flushing logs and output."""
     logs.flush()
     _flush_streams()
     os._exit(code)
 
 
 def exit_timer(seconds: float, code: int) -> threading.Timer:
-    """Return a timer, to be started, that ends the process with that exit code."""
+    """Return an unstarted timer that exits the process with this exit code."""
     timer = threading.Timer(seconds, exit_now, args=(code,))
     timer.daemon = True
     return timer
 
 
 def exit_soon(code: int) -> None:
-    """Let the process end within LEAVE_SECONDS once its main thread has ended; to be called last.
+    """Make sure that the process exits within LEAVE_SECONDS of its main thread's end; call it last.
 
-    Threads that a handler started and that are no daemons, calls in the event loop's executor, functions of ``atexit``
-    and a reader that does not read would otherwise keep the process as long as they like.
+    Otherwise non-daemon threads of handlers, calls in the event loop's executor, ``atexit`` functions and a reader that
+    does not read could keep the process alive indefinitely.
     """
     logs.flush()
     if not _flush_streams():
@@ -48,14 +48,14 @@ def exit_soon(code: int) -> None:
 
 
 def _flush_streams() -> bool:
-    """Write what was printed and is still in Python's hands; returns False when nobody takes it."""
+    """Flush stdout and stderr; return False if they cannot be written in time."""
 
     def flush() -> None:
         for name in ("stdout", "stderr"):
             try:
                 getattr(sys, name).flush()
             except Exception:  # noqa: BLE001 - closed, replaced by something else, or the reader is gone
-                setattr(sys, name, None)  # or the interpreter flushes it once more, and ends with an error
+                setattr(sys, name, None)  # otherwise the interpreter flushes it again at exit, and fails
 
     thread = threading.Thread(target=flush, name="pgsched end", daemon=True)
     with suppress(RuntimeError):  # no thread can be started

@@ -1,11 +1,10 @@
-"""Child processes for handlers that ask for one: kept and used again, ended when an attempt overstays or is cancelled.
+"""Child processes for handlers with ``executor="process"``: reused, but ended if an attempt times out or is cancelled.
 
-A child is talked to through a socket, in lines of JSON: an attempt goes in, what the handler reports and how it ended
-come out. Nothing is pickled but the function that the child begins with. The other end is
-:mod:`pgsched.worker.child_process`.
+The worker and a child exchange lines of JSON through a socket: an attempt goes in, reports and the outcome come out.
+Nothing is pickled but the child's main function. The other end is :mod:`pgsched.worker.child_process`.
 
-An attempt takes an idle child or starts one, so there are never more of them than attempts at once (beside those that
-are just ending). To be used on one event loop, in its thread: on Linux a child dies with the thread that started it.
+An attempt takes an idle child or starts one, so there are never more children than concurrent attempts, apart from
+those that are exiting. Use it on one event loop, in its thread: on Linux a child dies with the thread that started it.
 """
 
 from __future__ import annotations
@@ -33,16 +32,16 @@ START_SECONDS = 60.0
 TERM_SECONDS = 2.0
 """How long a child may clean up after SIGTERM before it gets SIGKILL."""
 LOOK_SECONDS = 1.0
-"""How often a silent child is looked at: what it forked may hold its end of the socket open after its death."""
+"""How often a silent child is checked: its own children may keep its end of the socket open after its death."""
 REAP_SECONDS = 0.05
-"""How often a child that is ending is looked at."""
+"""How often an exiting child is checked."""
 HUNG_UP = 74
 """The exit code of a child whose handler closed its connection to the worker: EX_IOERR."""
 MAX_LINE = 16 * 1024 * 1024
-"""The longest line: a result of 1 MiB may be several times that as JSON within JSON."""
+"""Maximum length of a line: a result of 1 MiB grows when JSON is nested in JSON."""
 
 Serve = Callable[[socket.socket], None]
-"""What a child does, with its end of the socket; must be picklable."""
+"""The main function of a child, called with its end of the socket; must be picklable."""
 
 
 class ChildFailed(Exception):
@@ -57,7 +56,7 @@ class Child:
         self._reader = reader
         self._writer = writer
         self.reusable = False
-        """It waits for an attempt."""
+        """Whether it is idle and can run another attempt."""
 
     async def ready(self) -> None:
         """Wait until the child has imported the application. Raises ChildFailed."""
@@ -71,7 +70,7 @@ class Child:
         self.reusable = True
 
     async def run(self, payload: dict[str, Any], context: Context) -> Outcome:
-        """Run one attempt at the task of ``context``, which gets what the handler reports.
+        """Run one attempt; ``context`` receives what the handler reports.
 
         Raises ChildFailed when the child dies.
         """
@@ -82,7 +81,7 @@ class Child:
             "is_catchup": context.is_catchup,
             "payload": payload,
         }
-        with suppress(ConnectionError):  # it died: reading says how
+        with suppress(ConnectionError):  # it died: reading finds out how
             self._writer.write(json.dumps(request).encode() + b"\n")
             await self._writer.drain()
         while True:
@@ -123,17 +122,17 @@ class Child:
             return
         try:
             os.killpg(pid, number)
-        except (ProcessLookupError, PermissionError):  # it has not made its group yet
+        except (ProcessLookupError, PermissionError):  # it has not created its process group yet
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
     def hang_up(self) -> None:
-        """Close our end of the socket: a child that waits for an attempt ends."""
+        """Close our end of the socket: an idle child exits."""
         self._writer.transport.abort()
 
 
 class Processes:
-    """The children of one worker. ``serve`` is what they run; None: none can be started."""
+    """The children of one worker. ``serve`` is their main function; with None none can be started."""
 
     def __init__(self, serve: Serve | None, *, name: str) -> None:
         self.serve = serve
@@ -141,17 +140,17 @@ class Processes:
         self._context = multiprocessing.get_context("spawn")
         self._idle: list[Child] = []
         self._children: set[Child] = set()
-        """Every child that has not been seen to end."""
+        """Every child that is not known to have exited."""
         self._started = 0
 
     @property
     def count(self) -> int:
-        """Children that have not been seen to end."""
+        """The number of children not known to have exited."""
         return len(self._children)
 
     @asynccontextmanager
     async def child(self) -> AsyncIterator[Child]:
-        """Lend a child. It is kept if it can be used again, else it is ended, without waiting for that.
+        """Yield a child for one attempt; then keep it if it is reusable, or end it without waiting for its exit.
 
         Raises ChildFailed when none can be started.
         """
@@ -167,7 +166,7 @@ class Processes:
                 self._end(child)
 
     def close(self) -> None:
-        """End every child, and wait until they have ended: TERM_SECONDS at most, then they are killed."""
+        """End every child and wait for their exit; after TERM_SECONDS they are killed."""
         children, self._children = self._children, set()
         self._idle.clear()
         for child in children:
@@ -189,18 +188,18 @@ class Processes:
             child = self._idle.pop()
             if child.process.exitcode is None:
                 return child
-            self._end(child)  # somebody killed it while it had nothing to do
+            self._end(child)  # it was killed while idle
         return None
 
     async def _start(self) -> Child:
-        assert self.serve is not None  # looked at when the worker starts  # noqa: S101
+        assert self.serve is not None  # checked when the worker starts  # noqa: S101
         ours, theirs = socket.socketpair()
         self._started += 1
         process = self._context.Process(
             target=self.serve, args=(theirs,), name=f"{self._name} {self._started}", daemon=False
         )
         try:
-            # Ctrl-C in the terminal is the worker's to judge, also before the child can say so for itself.
+            # Only the worker handles Ctrl-C, even before the child can ignore it by itself.
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
                 process.start()
@@ -214,7 +213,7 @@ class Processes:
         try:
             reader, writer = await asyncio.open_connection(sock=ours, limit=MAX_LINE)
         except BaseException:
-            ours.close()  # the child sees it, and ends
+            ours.close()  # the child notices and exits
             raise
         child = Child(process, reader, writer)
         self._children.add(child)
@@ -227,7 +226,7 @@ class Processes:
 
     def _reap(self, child: Child, kill_at: float) -> None:
         if child not in self._children:
-            return  # closed meanwhile
+            return  # closed in the meantime
         if child.process.exitcode is not None:
             self._children.discard(child)
             return
@@ -237,7 +236,7 @@ class Processes:
 
 
 def check_processes(registry: Registry, serve: Serve | None) -> None:
-    """Raise ConfigError for handlers in child processes where no child could find them."""
+    """Raise ConfigError if handlers need child processes and none can be started."""
     wanting = sorted(handler.task_type for handler in registry if handler.executor == "process")
     if wanting and serve is None:
         raise ConfigError(
@@ -247,7 +246,7 @@ def check_processes(registry: Registry, serve: Serve | None) -> None:
 
 
 def describe_exit(code: int | None) -> str:
-    """How a child process died, from its exit code."""
+    """Describe how a child process died, from its exit code."""
     if code == HUNG_UP:
         return "the handler closed the connection of its child process to the worker (os.close, os.closerange)"
     if code is None or code >= 0:

@@ -1,7 +1,6 @@
-"""Puts right, several times a second, what handlers have changed of the process and the worker itself relies on.
+"""Restores, several times a second, process state that the worker relies on and handlers may have changed.
 
-What only handlers share (the locale, the environment, the umask, a working directory that exists) is theirs: the worker
-relies on none of it.
+State that matters to handlers alone (locale, environment, umask, a valid working directory) is left to them.
 """
 
 from __future__ import annotations
@@ -18,32 +17,32 @@ from pgsched.observability.logs import get_logger
 log = get_logger("pgsched.worker")
 
 EVERY_SECONDS = 0.25
-"""How often it looks."""
+"""Interval between checks."""
 
 
 class ProcessState:
-    """Remembers how things were when it was made."""
+    """Restores the state at the time of its creation."""
 
     def __init__(self, signals: Signals, *more: Callable[[], None]) -> None:
-        """``more`` is called at each look, too."""
+        """``more`` are additional functions called at each check."""
         self._folder = os.getcwd()  # noqa: PTH109
         self._switch_interval = sys.getswitchinterval()
         self._collects = gc.isenabled()
         self._looks = (signals.hold, open_standard_files, self._keep_folder, self._keep_interpreter, *more)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Look from now on, on the event loop."""
+        """Start checking, on the event loop."""
         loop.call_later(EVERY_SECONDS, self.start, loop)
         for look in self._looks:
             try:
                 look()
-            except Exception:  # the next time it may do better
+            except Exception:  # the next check may succeed
                 log.exception("not_kept", what=look.__name__)
 
     def _keep_folder(self) -> None:
         try:
             os.getcwd()  # noqa: PTH109
-        except FileNotFoundError:  # removed: no child process could be started from nowhere
+        except FileNotFoundError:  # removed: child processes could not be started
             os.chdir(self._folder)
 
     def _keep_interpreter(self) -> None:
@@ -54,10 +53,10 @@ class ProcessState:
 
 
 def open_standard_files() -> None:
-    """Let file descriptors 0 to 2 be open: to nowhere, if somebody has closed them.
+    """Reopen file descriptors 0 to 2 on /dev/null if they were closed.
 
-    The next file that is opened would get such a number, were it a connection to PostgreSQL, and be written to by
-    whoever still takes it for stderr.
+    Otherwise the next file or socket would get such a number, even a connection to PostgreSQL, and output meant for
+    stderr would be written to it.
     """
     for number in (0, 1, 2):
         try:
@@ -66,5 +65,5 @@ def open_standard_files() -> None:
             opened = os.open(os.devnull, os.O_RDWR)
             if opened == number:
                 os.set_inheritable(number, True)
-            else:  # somebody else was quicker
+            else:  # another thread was faster
                 os.close(opened)

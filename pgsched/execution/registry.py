@@ -1,4 +1,4 @@
-"""Which function runs a task_type, and which payloads fit it."""
+"""The registry of handlers: which function runs a task type, and which payloads it accepts."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ class Handler:
     is_async: bool
     """A coroutine function, run on an event loop; anything else runs in a thread."""
     options: TaskOptions
-    """What a task of this type is scheduled with unless the caller says otherwise."""
+    """Default options of tasks of this type."""
     parameters: frozenset[str]
-    """The names a payload may fill."""
+    """Names that a payload may contain."""
     required: frozenset[str]
     open_ended: bool
-    """The function takes ``**kwargs``: any key fits."""
+    """The function takes ``**kwargs``: a payload may contain any key."""
     context_parameter: str | None
     executor: str = "auto"
     """``auto``: the event loop or a thread; ``process``: a child process."""
     memory_limit: int | None = None
-    """Bytes of address space of its child process."""
+    """Maximum address space of its child process, in bytes."""
     on_loop: bool = False
-    """It runs on the worker's own event loop."""
+    """It runs on the worker's event loop."""
     needs_context: bool = False
-    """There is a context for it from the beginning: it asks for one, or reports from another process."""
+    """It needs a context from the start: it has a parameter for it, or reports from another process."""
     transactional: bool = False
-    """It writes in a transaction that is committed with the outcome."""
+    """It writes in a transaction that is committed together with the outcome."""
     schedules: tuple[TaskSpec, ...] = ()
-    """Those that the code declares, which workers keep in step with the table; each has an idempotency key."""
+    """Schedules declared in code, which workers sync with the table; each has an idempotency key."""
 
     def check(self, payload: Mapping[str, Any]) -> None:
         """Raise PayloadMismatch, naming the argument, unless the payload fits the function's signature."""
@@ -70,7 +70,7 @@ class Registry:
     def __init__(self) -> None:
         self._handlers: dict[str, Handler] = {}
         self.get: Callable[[str], Handler | None] = self._handlers.get
-        """Returns the handler of a task_type, None when there is none. The dictionary's own: asked for every task."""
+        """Returns the handler of a task type, or None. The dictionary's own method, since every task calls it."""
 
     def register(
         self,
@@ -84,9 +84,8 @@ class Registry:
     ) -> Handler:
         """Register ``function``, which may have other names already, under ``task_type`` and return its handler.
 
-        Raises RegistrationError when the name is taken or the signature cannot take a payload, for what runs nothing
-        when it is called (a generator function, a class), and for an executor, memory_limit or transaction that makes
-        no sense.
+        Raises RegistrationError if the name is taken, the signature cannot take a payload, calling it would not run it
+        (a generator function, a class), or executor, memory_limit or transactional is invalid.
         """
         if task_type == GROUP:
             raise RegistrationError(f"task type {task_type!r} is that of groups, which need no handler")
@@ -101,10 +100,9 @@ class Registry:
         return handler
 
     def declare(self, spec: TaskSpec) -> Handler:
-        """Declare one more schedule of a handler, and return that.
+        """Declare an additional schedule of a handler, and return the handler.
 
-        Raises PayloadMismatch, and RegistrationError for no schedule, one without a name and one that is declared
-        already.
+        Raises PayloadMismatch, and RegistrationError if the schedule is missing, has no name or is already declared.
         """
         handler = self._handlers[spec.task_type]
         if spec.cron is None and spec.every is None:
@@ -124,13 +122,13 @@ class Registry:
         return handler
 
     def add(self, handler: Handler) -> None:
-        """Take over a handler of another registry. Raises RegistrationError when its name is taken."""
+        """Add a handler of another registry. Raises RegistrationError if its name is taken."""
         if handler.task_type in self._handlers:
             raise RegistrationError(f"task type {handler.task_type!r} is registered already")
         self._handlers[handler.task_type] = handler
 
     def replace(self, handler: Handler) -> None:
-        """Put another handler in the place of the one with its name. Raises KeyError when there is none."""
+        """Replace the handler of the same name. Raises KeyError if there is none."""
         if handler.task_type not in self._handlers:
             raise KeyError(handler.task_type)
         self._handlers[handler.task_type] = handler
@@ -152,7 +150,7 @@ def _inspect(task_type: str, function: Callable[..., Any], options: TaskOptions)
         raise RegistrationError(f"handler {task_type!r} must be a function that runs when it is called, got {what}")
     try:
         signature = inspect.signature(function, eval_str=True)
-    except (NameError, TypeError):  # an annotation that exists for the type checker only
+    except (NameError, TypeError):  # an annotation that exists only for type checkers
         signature = inspect.signature(function)
     parameters, required = set(), set()
     open_ended = False
@@ -185,7 +183,7 @@ def _inspect(task_type: str, function: Callable[..., Any], options: TaskOptions)
 
 
 def _executed(handler: Handler, executor: str, memory_limit: int | str | None) -> Handler:
-    """The handler with the place where it runs."""
+    """Return the handler with its executor."""
     name = handler.task_type
     if executor not in EXECUTORS:
         raise RegistrationError(f"handler {name!r}: executor must be {' or '.join(EXECUTORS)}, got {executor!r:.100}")
@@ -201,7 +199,7 @@ def _executed(handler: Handler, executor: str, memory_limit: int | str | None) -
 
 
 def _in_transaction(handler: Handler) -> Handler:
-    """The handler as one that writes in a transaction of the worker's."""
+    """Return the handler as a transactional one."""
     if handler.executor == "process":
         raise RegistrationError(
             f'handler {handler.task_type!r}: transactional excludes executor="process", its connection is the worker\'s'

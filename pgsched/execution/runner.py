@@ -1,7 +1,7 @@
-"""Runs one attempt and says how it went. Knows no database.
+"""Runs one attempt and reports its outcome, without a database.
 
-Whatever a handler does (return, raise anything, overstay its timeout, return what JSON cannot hold) becomes an
-Outcome; nothing it raises gets past this module.
+Whatever a handler does (return, raise, time out, return what JSON cannot represent) becomes an Outcome; none of its
+exceptions leaves this module.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ def run_attempt(
     processes: Processes | None = None,
     started: float | None = None,
 ) -> Coroutine[Any, Any, None]:
-    """Return what runs one attempt and reports its outcome, once; it ends when its slot is free again.
+    """Return a coroutine that runs one attempt and reports its outcome once; it ends when its slot is free.
 
-    An async handler runs in the task that awaits it, which should be there for this attempt alone.
+    An async handler runs in the asyncio task that awaits it, which should exist for this attempt only.
     ``started`` is when the attempt began, by the monotonic clock; None: now.
-    ``timeout`` is in seconds. A plain function that overstays it is reported as timed out at once, but holds its slot
-    until it returns, because a thread cannot be stopped; a child process is ended. A cancellation of the task
+    ``timeout`` is in seconds. A plain function that exceeds it is reported as timed out at once, but occupies its slot
+    until it returns, because a thread cannot be stopped; a child process is ended. Cancelling the asyncio task
     cancels an async handler, ends a child process, and is reported as ``released`` (the caller decides what that
-    means), unless the handler ended all the same.
+    means), unless the handler finished anyway.
     """
-    # No coroutine of its own: every task would pay for it.
+    # Not a coroutine itself: every task would pay for that.
     if started is None:
         started = monotonic()
     try:
@@ -78,7 +78,7 @@ async def _run_on_loop(
         if timeout is None:
             try:
                 awaited = coroutine.send(None)
-            except StopIteration as stop:  # it never waited: most that are quick do not
+            except StopIteration as stop:  # it never awaited anything, like most quick handlers
                 outcome = completed(stop.value, started)
             else:
                 outcome = completed(await _go_on(awaited, coroutine, generation), started)
@@ -89,11 +89,11 @@ async def _run_on_loop(
                 except StopIteration as stop:
                     outcome = completed(stop.value, started)
                 except TimeoutError as error:
-                    # The handler's own, unless the limit is what struck: then __aexit__ makes one of its own.
+                    # It is the handler's own, unless the timeout expired: then __aexit__ raises another one.
                     if limit.expired():
                         raise
                     outcome = raised(error, started)
-            if limit.expired():  # it ended because the limit cancelled it, and swallowed that
+            if limit.expired():  # the timeout cancelled it, and it swallowed the cancellation
                 outcome = timed_out(timeout, started)
     except asyncio.CancelledError as error:
         outcome = _cancelled(error, limit, timeout, started)
@@ -114,7 +114,7 @@ def _cancelled(
     error: asyncio.CancelledError, limit: asyncio.Timeout | None, timeout: float | None, started: float
 ) -> Outcome:
     if limit is not None and limit.expired():
-        # A task group of the handler left a cancellation behind (CPython before 3.13), which hid the limit's own.
+        # A task group of the handler left a cancellation behind (CPython before 3.13), which hid the timeout's.
         return timed_out(timeout, started)
     task = asyncio.current_task()
     return _released(started) if task is not None and task.cancelling() else raised(error, started)
@@ -130,7 +130,7 @@ def _released(started: float) -> Outcome:
 
 @types.coroutine
 def _go_on(awaited: Any, coroutine: Coroutine[Any, Any, Any], generation: int) -> Generator[Any, Any, Any]:
-    """Drive a coroutine that waits for the first time, but end this process where that is a copy of the worker."""
+    """Drive a coroutine from its first await on, but end this process if it is a forked copy of the worker."""
     try:
         while True:
             if fork_guard.generation != generation:
@@ -188,12 +188,12 @@ async def _run_in_process(
     processes: Processes | None,
     report: Report,
 ) -> None:
-    assert context is not None  # what the child reports goes there  # noqa: S101
-    assert processes is not None  # a worker without any does not start with such a handler  # noqa: S101
+    assert context is not None  # it receives the child's reports  # noqa: S101
+    assert processes is not None  # checked when the worker starts  # noqa: S101
     started = monotonic()
     try:
         async with processes.child() as child:
-            started = monotonic()  # starting a child is no time of the handler's
+            started = monotonic()  # starting a child does not count as the handler's time
             if timeout is not None:
                 context.deadline_monotonic = started + timeout
             async with asyncio.timeout(timeout) if timeout is not None else nullcontext():

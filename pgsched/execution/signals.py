@@ -1,13 +1,13 @@
-"""The signals of a worker process: those that end it, and those that must not.
+"""The signals of a worker process: which end it, and which must not.
 
 Handlers share the main thread with the worker's event loop, and the process with all other handlers. So while a worker
-runs, a few functions of the interpreter have less effect than usual:
+runs, a few functions of the interpreter are restricted:
 
-- ``signal.signal`` (and ``loop.add_signal_handler``, which calls it) leaves the signals that stop a worker alone. A
-  function for another signal is called, but what it raises goes no further: it would strike between any two steps of
-  whatever the main thread does. No signal of a timer, or of a broken pipe, ends the process by default.
-- ``_thread.interrupt_main`` does nothing: nobody could tell it from a Ctrl-C.
-- ``sys.setrecursionlimit`` goes not below what it was.
+- ``signal.signal`` (and ``loop.add_signal_handler``, which calls it) cannot change the signals that stop a worker.
+  Handlers for other signals are called, but their exceptions are logged instead of raised: they would interrupt
+  whatever the main thread is doing. Timer signals and broken pipes do not end the process by default.
+- ``_thread.interrupt_main`` does nothing: it would look like a Ctrl-C.
+- ``sys.setrecursionlimit`` cannot lower the limit.
 """
 
 from __future__ import annotations
@@ -30,34 +30,34 @@ TIMERS: Final = {
     signal.SIGVTALRM: signal.ITIMER_VIRTUAL,
     signal.SIGPROF: signal.ITIMER_PROF,
 }
-"""What timers send, also after the handler that set one has ended."""
+"""Timer signals, which arrive even after the handler that set the timer has ended."""
 _CATCHABLE: Final = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
 
 def stopping_signals() -> tuple[signal.Signals, ...]:
-    """Return the signals that end a worker; SIGHUP is none of them when the process was started by nohup."""
+    """Return the signals that end a worker, including SIGHUP unless the process was started by nohup."""
     hangup = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)
     return (signal.SIGTERM, signal.SIGINT, *hangup)
 
 
 def end_timers() -> None:
-    """Let no timer send a signal any more."""
+    """Stop all timers."""
     for timer in TIMERS.values():
         signal.setitimer(timer, 0)
 
 
 class Signals:
-    """The signals of this process, while it is entered; to be used in the main thread.
+    """Controls the signals of this process inside its ``with`` block, in the main thread.
 
-    To be entered before an application is imported, which may change them.
+    Enter it before importing an application, which may change them.
     """
 
     def __init__(self) -> None:
         self._stopping = stopping_signals()
         self._on_stop: Callable[[], object] | None = None
-        # Safe in a signal handler, as hardly anything else is: a thread does what is to be done.
+        # One of the few things that are safe in a signal handler; a thread does the work.
         self._noted: SimpleQueue[bool] = SimpleQueue()
-        self._note_stop = self._note  # one object, to be known again
+        self._note_stop = self._note  # one object, so that it can be recognised
         self._before: dict[int, Any] = {}
         self._signal: Callable[[int, Any], Any] = signal.signal
         self._replaced: dict[tuple[Any, str], Any] = {
@@ -83,23 +83,23 @@ class Signals:
                 self._signal(number, handler)
 
     def take(self, on_stop: Callable[[], object]) -> None:
-        """Call ``on_stop`` from now on, in a thread of its own, for each signal to stop that comes."""
+        """From now on call ``on_stop`` in a separate thread for each stop signal."""
         self._on_stop = on_stop
         threading.Thread(target=self._read, args=(on_stop,), name="pgsched-signals", daemon=True).start()
         self.hold()
 
     def release(self) -> None:
-        """Take no more signals to stop."""
+        """Stop handling stop signals."""
         if self._on_stop is not None:
             self._on_stop = None
             self._noted.put(False)
 
     def hold(self) -> None:
-        """Undo what was done to the signals past our functions; to be called now and then."""
+        """Undo changes to signals that bypassed our functions; called periodically."""
         for number in _CATCHABLE:
             handler = signal.getsignal(number)
             wanted = self._allowed(number, handler)
-            # Those that stop also where Python knows of no change: C code, as that of faulthandler, may have made one.
+            # Set stop signals even if Python sees no change: C code such as faulthandler may have made one.
             if wanted is not None and (wanted != handler or wanted is self._note_stop):
                 self._signal(number, wanted)
 
@@ -116,9 +116,9 @@ class Signals:
         if number in TIMERS and handler == signal.SIG_DFL:
             return _stray
         if number == signal.SIGPIPE and handler == signal.SIG_DFL:
-            return signal.SIG_IGN  # of a reader that died, the interpreter wants an error
+            return signal.SIG_IGN  # writing to a closed pipe should raise an error
         if number == signal.SIGCHLD and handler == signal.SIG_IGN:
-            return signal.SIG_DFL  # else nobody learns how a child process ended
+            return signal.SIG_DFL  # otherwise exit codes of child processes are lost
         ours = isinstance(handler, _Contained) or handler in (_stray, self._note_stop, signal.default_int_handler)
         if not callable(handler) or ours or isinstance(handler, signal.Handlers):
             return handler
@@ -131,18 +131,18 @@ class Signals:
         while self._noted.get():
             try:
                 on_stop()
-            except Exception:  # the next signal must find somebody
+            except Exception:  # this thread must survive for the next signal
                 log.exception("stop_failed")
 
     def _replace(self) -> None:
-        """Let our functions and those of the interpreter change places."""
+        """Swap our functions and the interpreter's."""
         for (module, name), function in self._replaced.items():
             self._replaced[module, name] = getattr(module, name)
             setattr(module, name, function)
 
 
 class _Contained:
-    """Calls somebody's function for a signal."""
+    """Calls a signal handler and logs its exceptions."""
 
     def __init__(self, function: Callable[[int, FrameType | None], object]) -> None:
         self._function = function
@@ -152,7 +152,7 @@ class _Contained:
         try:
             self._function(number, frame)
         except BaseException:
-            if not self._failed:  # once, and not at every tick of a timer
+            if not self._failed:  # once, and not at every signal of a timer
                 log.exception("signal_handler_failed", signal=signal.Signals(number).name)
             self._failed = True
 

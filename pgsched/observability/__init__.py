@@ -1,1 +1,1 @@
-"""What pgsched tells of itself: log lines, traces, and the notifications of a service manager."""
+"""Logs, traces, metric registries and service manager notifications."""

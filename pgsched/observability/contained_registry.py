@@ -1,4 +1,4 @@
-"""A registry of metrics in which one collector that raises hides none of the others."""
+"""A metrics registry in which a collector that raises does not hide the others."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ log = get_logger("pgsched.worker")
 
 
 class Metrics(CollectorRegistry):
-    """The metrics of one worker, or of several in one process."""
+    """The metrics of the workers in one process."""
 
     def register(self, collector: Collector) -> None:
-        """Let a collector's families be shown; those that it cannot make are left out, and logged."""
+        """Register a collector; families that it fails to produce are left out and logged."""
         super().register(_Contained(collector))
 
 
@@ -29,7 +29,7 @@ class _Contained(Collector):
         """Return the families."""
         found: list[Metric] = []
         try:
-            found.extend(self._collector.collect())  # one by one: those before the mistake are kept
+            found.extend(self._collector.collect())  # one by one: those before the error are kept
         except Exception:
             log.exception("metrics_failed", collector=type(self._collector).__qualname__)
         return found

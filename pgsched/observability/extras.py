@@ -1,4 +1,4 @@
-"""Loads what only some installations have, and says in one line which extra is missing."""
+"""Loads optional dependencies, or names the missing extra in one line."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 SERVICE = "pgsched-worker"
-"""The name of the service in spans and metrics, unless OTEL_SERVICE_NAME says another."""
+"""The default service name in spans and metrics, which OTEL_SERVICE_NAME overrides."""
 FLUSH_SECONDS = 3.0
-"""How long a process that ends waits for the collector."""
+"""How long an exiting process waits for the collector."""
 
 
 def load_tracing(wanted: bool | TracerProvider | Tracing) -> Tracing | None:
-    """Return what makes spans: None for False, the global providers for True. Raises ConfigError without the extra."""
+    """Return the tracing to use: None for False, global providers for True. Raises ConfigError without the extra."""
     if wanted is False:
         return None
     try:
@@ -36,7 +36,7 @@ def load_tracing(wanted: bool | TracerProvider | Tracing) -> Tracing | None:
 
 
 def check_telemetry() -> None:
-    """Raise ConfigError for what the ``OTEL_*`` environment asks and is not there, and without the extra."""
+    """Raise ConfigError for unsupported ``OTEL_*`` settings, and without the extra."""
     _telemetry().check()
 
 
@@ -46,7 +46,7 @@ def set_up_telemetry() -> None:
 
 
 def flush_telemetry(seconds: float = FLUSH_SECONDS) -> None:
-    """Send what OpenTelemetry has not sent yet, within so many seconds; to be called where it is in use."""
+    """Export pending telemetry within the given seconds; call it only where OpenTelemetry is in use."""
     from pgsched.observability.tracing import flush
 
     if not flush(seconds):
@@ -62,7 +62,7 @@ def _telemetry() -> ModuleType:
 
 
 def _missing_otel(error: ModuleNotFoundError) -> ConfigError:
-    """The error for a program that wants traces and has no OpenTelemetry; any other module that is missing raises."""
+    """Return the error for a missing OpenTelemetry; raise the given one if another module is missing."""
     if not (error.name or "").startswith("opentelemetry"):
         raise error
     return ConfigError('OpenTelemetry is not installed: pip install "pgsched[otel]"')

@@ -1,7 +1,7 @@
-"""What is counted by labels: no more label sets than a scrape can carry, and none for ever.
+"""Bounds the label sets of metrics, and expires unused ones.
 
-Whoever names queues or types after tenants has thousands of them. The first ones have series of their own, all others
-are counted together, as ``other``. What has not changed for an hour is let go, and its place is free.
+Queues or types named after tenants may number in the thousands. The first ones get their own series, all others are
+counted together as ``other``. A series that has not changed for an hour is dropped, which frees its place.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from time import monotonic
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 MOST_SERIES = 100
-"""So many queues, and pairs of task type and queue, have series of their own."""
+"""Maximum number of queues, and of pairs of task type and queue, with their own series."""
 LINGER_SECONDS = 3600.0
-"""How long a series is shown that does not change: a line that ends looks like one that is lost."""
+"""How long an unchanged series is kept: in a graph, a dropped series looks like lost data."""
 OTHER = "other"
-"""The labels of all that have none of their own."""
+"""The label value of everything without its own series."""
 
 Names = tuple[str, ...]
 
 
 class Counted(Protocol):
-    """What is kept for one label set."""
+    """The value of one label set."""
 
     @property
     def number(self) -> int:
-        """How much was counted: it grows with each change."""
+        """A count that increases with each change."""
 
 
 V = TypeVar("V", bound=Counted)
@@ -37,7 +37,7 @@ class _Seen(NamedTuple):
 
 
 class Series(Generic[V]):
-    """At most :data:`MOST_SERIES` label sets and what was counted for each, and one for all others."""
+    """The values of at most :data:`MOST_SERIES` label sets, and one for all others."""
 
     def __init__(self, make: Callable[[], V], *, clock: Callable[[], float] = monotonic) -> None:
         self._make = make
@@ -46,16 +46,16 @@ class Series(Generic[V]):
         self._seen: dict[Names, _Seen] = {}
 
     def at(self, names: Names) -> V:
-        """Return what is kept for a label set, or for the others when it has no place."""
+        """Return the value of a label set, or that of all others if there is no place for it."""
         found = self._kept.get(names)
         return self._place(names) if found is None else found
 
     def items(self) -> list[tuple[Names, V]]:
-        """Return all of it."""
+        """Return all label sets and their values."""
         return list(self._kept.items())
 
     def shown(self) -> list[tuple[Names, V]]:
-        """Return all of it, sorted; what has not changed for so long is let go."""
+        """Return all label sets and their values, sorted; drop those unchanged for LINGER_SECONDS."""
         now = self._clock()
         shown = []
         for names, value in sorted(self._kept.copy().items()):

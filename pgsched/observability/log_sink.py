@@ -1,8 +1,8 @@
-"""Writes log lines to a file descriptor from a thread of its own, so that nobody waits for whoever reads them.
+"""Writes log lines to a file descriptor from a background thread, so that logging never blocks.
 
-A reader that died, a full disk, a pipe that nobody empties: the line is lost and counted, and the program goes on. The
-lines that wait are bounded; one that does not fit is lost too. When lines go out again, one of them says how many did
-not.
+If the reader died, the disk is full or the pipe is not read, lines are dropped and counted, and the program continues.
+The queue is bounded; lines that do not fit are dropped, too. Once writing works again, a line reports how many were
+lost.
 """
 
 from __future__ import annotations
@@ -17,40 +17,40 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 
 MAX_WAITING = 10_000
-"""Lines that wait to be written."""
+"""Maximum number of queued lines."""
 MAX_WAITING_BYTES = 16 * 1024 * 1024
-"""Bytes that wait to be written."""
+"""Maximum size of the queued lines."""
 CHUNK_BYTES = 64 * 1024
-"""Lines are written together up to about so many bytes."""
+"""Approximate maximum size of one write."""
 
 
 class Sink:
     """Takes lines from any thread; never blocks, never raises."""
 
     def __init__(self, descriptor: int, *, on_lost: Callable[[int], None], tell_lost: Callable[[int], bytes]) -> None:
-        """``on_lost`` is called with the number of lines that were lost, from any thread; ``tell_lost`` makes the line
-        that says how many were.
+        """``on_lost`` is called from any thread with the number of lost lines; ``tell_lost`` formats the line that
+        reports them.
         """
-        # Our own: a handler may close file descriptor 2, and the next socket that is opened would get its number.
+        # A duplicate: a task's handler may close file descriptor 2, and the next socket would get its number.
         self._descriptor = os.dup(descriptor)
         self._on_lost = on_lost
         self._tell_lost = tell_lost
         self.begin()
 
     def begin(self) -> None:
-        """Start empty, with no thread yet: also in a forked copy, whose parent writes what waited."""
+        """Start empty and without a thread; also in a forked process, whose parent writes what was queued."""
         self._lines: SimpleQueue[bytes] = SimpleQueue()
         self._starting = threading.RLock()
         self._thread: threading.Thread | None = None
         self._waiting_bytes = 0
         self._unwritten = 0
-        """Lines that were put and are neither written nor lost. Only ever too high for a moment."""
-        # Reentrant: the collector may run anywhere, and with it a __del__ that logs.
+        """Lines that are neither written nor lost yet; may be too high for a moment, never too low."""
+        # Reentrant: the garbage collector may run anywhere, and with it a __del__ that logs.
         self._counting = threading.RLock()
         self._untold = 0
 
     def put(self, line: bytes) -> None:
-        """Let one line, with its line break, be written."""
+        """Queue one line, including its line break."""
         with self._counting:
             fits = self._unwritten < MAX_WAITING and self._waiting_bytes + len(line) <= MAX_WAITING_BYTES
             if fits:
@@ -66,7 +66,7 @@ class Sink:
             self._start()
 
     def flush(self, seconds: float) -> bool:
-        """Wait until every line is written or lost, ``seconds`` at most; returns whether it is so."""
+        """Wait up to ``seconds`` until every line is written or lost; return whether it is."""
         deadline = monotonic() + seconds
         pause = threading.Event()
         while self._unwritten:
@@ -76,7 +76,7 @@ class Sink:
         return True
 
     def close(self) -> None:
-        """Let the thread end when it has written what waits, and the descriptor be closed."""
+        """Let the thread write what is queued, close the descriptor and end."""
         if self._thread is None:
             os.close(self._descriptor)
         else:
@@ -87,13 +87,13 @@ class Sink:
             if self._thread is not None:
                 return
             thread = threading.Thread(target=self._run, args=(self._lines,), name="pgsched-logs", daemon=True)
-            with suppress(RuntimeError):  # no thread can be started just now: the next line tries again
+            with suppress(RuntimeError):  # no thread can be started now: the next line tries again
                 thread.start()
                 self._thread = thread
 
     def _run(self, lines: SimpleQueue[bytes]) -> None:
-        # A handler may have let SIGPIPE end the process: of a reader that died, this thread wants an error.
-        with suppress(AttributeError):  # there is none on Windows
+        # A task's handler may have restored SIGPIPE's default: here a closed pipe must raise an error.
+        with suppress(AttributeError):  # not on Windows
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
         while True:
             batch = [lines.get()]
@@ -131,7 +131,7 @@ class Sink:
         while rest:
             try:
                 rest = rest[os.write(self._descriptor, rest) :]
-            except BlockingIOError:  # somebody else made the file non-blocking
+            except BlockingIOError:  # another program made the file non-blocking
                 writable = select.poll()
                 writable.register(self._descriptor, select.POLLOUT)
                 writable.poll()

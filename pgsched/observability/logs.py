@@ -1,9 +1,8 @@
-"""What pgsched says of itself: events for people on a terminal, JSON lines for machines, always on stderr.
+"""Structured logs on stderr: a console format on terminals, JSON lines elsewhere.
 
-Saying something never fails and never waits: what cannot be shown, written or kept is counted (:func:`errors`), and
-whoever said it goes on. In the programs of the command line, once :func:`configure` was called, nothing of it depends
-on how an application or a handler sets up structlog or ``logging``. In any other program pgsched's events go through
-structlog as that program has configured it.
+Logging never fails and never blocks: events that cannot be rendered or written are counted (:func:`errors`). Once a
+command has called :func:`configure`, the output does not depend on how an application or a handler configures structlog
+or ``logging``. In any other program pgsched's events go through structlog as that program has configured it.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ from pgsched.observability.log_sink import Sink
 
 LEVELS = ("debug", "info", "warning", "error")
 LIBRARIES = ("asyncio", "concurrent.futures", "psycopg")
-"""Names of the loggers of what runs inside a worker."""
+"""Loggers of the libraries that run inside a worker."""
 FLUSH_SECONDS = 1.0
-"""How long a process that ends waits for lines that nobody reads."""
+"""How long an exiting process waits for lines to be written."""
 
 _NUMBERS: Final = {level: logging.getLevelNamesMapping()[level.upper()] for level in LEVELS}
 _RAISED: Final = (Exception, SystemExit)
-"""What a foreign ``__str__``, processor or file may raise; Ctrl-C in a command is nothing of the kind."""
+"""What ``__str__``, a processor or a file may raise; a Ctrl-C is not to be caught."""
 
 
 class Logger:
-    """Says what happened, as an event with fields."""
+    """Logs events with fields."""
 
     __slots__ = ("_theirs",)
 
@@ -43,23 +42,23 @@ class Logger:
         self._theirs = structlog.stdlib.get_logger(name)
 
     def debug(self, event: str, **fields: Any) -> None:
-        """Say what only somebody who looks for a mistake wants to know."""
+        """Log an event for debugging."""
         self._say("debug", event, fields)
 
     def info(self, event: str, **fields: Any) -> None:
-        """Say what happens in the ordinary course of things."""
+        """Log a normal event."""
         self._say("info", event, fields)
 
     def warning(self, event: str, **fields: Any) -> None:
-        """Say what somebody may have to look at."""
+        """Log an event that may need attention."""
         self._say("warning", event, fields)
 
     def error(self, event: str, **fields: Any) -> None:
-        """Say what somebody has to look at."""
+        """Log an event that needs attention."""
         self._say("error", event, fields)
 
     def exception(self, event: str, **fields: Any) -> None:
-        """As :meth:`error`, with the traceback of the exception that is being handled."""
+        """As :meth:`error`, with the traceback of the current exception."""
         self._say("error", event, {"exc_info": True, **fields})
 
     def _say(self, level: str, event: str, fields: dict[str, Any]) -> None:
@@ -73,20 +72,20 @@ class Logger:
 
 
 def get_logger(name: str) -> Logger:
-    """Return what a module says its events with. ``name`` is seen by programs that configured structlog themselves."""
+    """Return a module's logger. Programs that configure structlog themselves see ``name``."""
     return Logger(name)
 
 
 def errors() -> int:
-    """Return how many lines of this process were lost, or written without what could not be shown."""
+    """Return how many lines of this process were lost, or written without values that could not be rendered."""
     return _process.errors
 
 
 def configure(level: str, json: bool | None = None) -> None:
-    """Send the events of ``level`` and above to stderr; those of the application and of ``logging`` join them.
+    """Send events of ``level`` and above to stderr, including those of the application and of ``logging``.
 
-    ``json`` None means: a console on a terminal, JSON lines otherwise. Call it once a process, and again in
-    a forked one only to change it. Raises ValueError for an unknown level.
+    ``json`` None means the console format on a terminal, JSON lines otherwise. Call it once per process, and again in a
+    forked one only to change it. Raises ValueError for an unknown level.
     """
     if level not in LEVELS:
         raise ValueError(f"log level must be one of {', '.join(LEVELS)}, got {level}")
@@ -99,7 +98,7 @@ def configure(level: str, json: bool | None = None) -> None:
         structlog.processors.TimeStamper(fmt="iso" if as_json else "%H:%M:%S", utc=as_json),
     ]
     ends: list[Processor]
-    # Plain tracebacks in both: structlog's own show the values of local variables, payloads among them.
+    # Plain tracebacks in both formats: structlog's own show local variables, payloads among them.
     if as_json:
         ends = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
     else:
@@ -127,9 +126,9 @@ def configure(level: str, json: bool | None = None) -> None:
 
 
 def contain_libraries() -> None:
-    """Let no handler, filter or record factory of an application raise where a library logs while it works for us.
+    """Keep an application's logging handlers, filters and record factories from raising inside the libraries we call.
 
-    What is not logged for that reason is counted (:func:`errors`). For the whole process, for good.
+    Records lost that way are counted (:func:`errors`). Applies to the whole process, permanently.
     """
     for name in LIBRARIES:
         logger: Any = logging.getLogger(name)
@@ -138,13 +137,13 @@ def contain_libraries() -> None:
 
 
 def flush(seconds: float = FLUSH_SECONDS) -> bool:
-    """Wait until what was said is written or lost, ``seconds`` at most; returns whether it is so."""
+    """Wait up to ``seconds`` until every line is written or lost; return whether it is."""
     output = _process.output
     return output is None or output.flush(seconds)
 
 
 def release() -> None:
-    """Undo :func:`configure`, but for what an application has changed since."""
+    """Undo :func:`configure`, except for what an application has changed since."""
     root = logging.getLogger()
     root.handlers = [kept for kept in root.handlers if not isinstance(kept, _Records)]
     output, _process.output = _process.output, None
@@ -153,7 +152,7 @@ def release() -> None:
 
 
 class _Process:
-    """What is one for the whole process."""
+    """State of the whole process."""
 
     def __init__(self) -> None:
         self.output: _Output | None = None
@@ -161,30 +160,30 @@ class _Process:
         self._counting = threading.RLock()
 
     def lost(self, lines: int) -> None:
-        """Count lines that were lost or could not be shown as they are."""
+        """Count lines that were lost or could not be rendered completely."""
         with self._counting:
             self.errors += lines
 
     def begin_copy(self) -> None:
-        """Another thread may have held a lock when this process was forked."""
+        """Replace locks that another thread may have held when this process was forked."""
         self._counting = threading.RLock()
         if self.output is not None:
             self.output.begin_copy()
 
 
 class _Output:
-    """Where lines go: to the file descriptor of stderr, or to a stream that has none."""
+    """Writes lines to the file descriptor of stderr, or to a stream without one."""
 
     def __init__(self, number: int, processors: list[Processor]) -> None:
         self._number = number
         self._processors = processors
         self._sink: Sink | None = None
-        with suppress(AttributeError, OSError, ValueError):  # there is no stderr, or it is a stream of Python's only
+        with suppress(AttributeError, OSError, ValueError):  # stderr is missing or has no file descriptor
             self._sink = Sink(sys.stderr.fileno(), on_lost=_process.lost, tell_lost=self._tell_lost)
         self._encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
 
     def say(self, level: str, event: str, fields: Mapping[str, Any]) -> None:
-        """Write one event, if its level is to be shown."""
+        """Write one event, if its level is enabled."""
         if _NUMBERS[level] >= self._number:
             self.write(self._render(level, event, fields))
 
@@ -194,7 +193,7 @@ class _Output:
             self._sink.put(self._encoded(f"{text}\n"))
             return
         try:
-            stream = sys.stderr  # that of the moment
+            stream = sys.stderr  # looked up at each line: it may be replaced
             stream.write(self._encoded(f"{text}\n").decode(self._encoding))
             stream.flush()
         except _RAISED:
@@ -205,12 +204,12 @@ class _Output:
         return self._sink is None or self._sink.flush(seconds)
 
     def close(self) -> None:
-        """Write nothing more."""
+        """Stop writing."""
         if self._sink is not None:
             self._sink.close()
 
     def begin_copy(self) -> None:
-        """This process was forked."""
+        """Reset in a forked process."""
         if self._sink is not None:
             self._sink.begin()
 
@@ -237,7 +236,7 @@ class _Output:
 
 
 class _Lines:
-    """What structlog writes with for the application."""
+    """The logger that structlog writes the application's events with."""
 
     def __init__(self, output: _Output) -> None:
         self.msg = output.write
@@ -246,7 +245,7 @@ class _Lines:
 
 
 class _Records(logging.Handler):
-    """Writes the records of ``logging``. It has no lock: a record that takes long to format is nobody else's matter."""
+    """Writes the records of ``logging``. Without a lock, so that a slow record delays no other thread."""
 
     def __init__(self, output: _Output) -> None:
         super().__init__()
@@ -265,13 +264,13 @@ class _Records(logging.Handler):
 
 def _log_safely(log: Callable[..., None], *arguments: Any, stacklevel: int = 1, **more: Any) -> None:
     try:
-        log(*arguments, stacklevel=stacklevel + 1, **more)  # this function did not make the record
+        log(*arguments, stacklevel=stacklevel + 1, **more)  # skip this function's frame
     except _RAISED:
         _process.lost(1)
 
 
 def _shown(value: object) -> object:
-    """Return the value if it can be shown, else what it is."""
+    """Return the value if it can be rendered, otherwise a description of it."""
     shows: tuple[Callable[[Any], object], ...] = (repr, lambda value: json.dumps(value, default=str))
     try:
         for show in shows:

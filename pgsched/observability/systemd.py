@@ -1,6 +1,6 @@
-"""Tells a service manager how this process is: the notification protocol of systemd.
+"""Notifies a service manager of this process's state, by systemd's notification protocol.
 
-The protocol is that of sd_notify(3) and sd_watchdog_enabled(3)
+The protocol is described in sd_notify(3) and sd_watchdog_enabled(3)
 (https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html): datagrams of ``NAME=value`` lines to the unix
 socket that ``NOTIFY_SOCKET`` names, a path or, with ``@`` in front, a name of Linux's abstract namespace. A manager
 that wants to hear ``WATCHDOG=1`` says in ``WATCHDOG_USEC`` how often at least, and in ``WATCHDOG_PID`` from whom.
@@ -18,9 +18,9 @@ from pgsched.observability.logs import get_logger
 log = get_logger("pgsched.notify")
 
 SEND_SECONDS = 1.0
-"""How long a manager that reads nothing is waited for."""
+"""How long to wait for a manager that does not read."""
 MAX_STATUS = 200
-"""Characters of a status line."""
+"""Maximum length of a status line."""
 
 
 class Manager:
@@ -33,19 +33,19 @@ class Manager:
         self._refused = False
 
     def ready(self) -> None:
-        """The service does its work from now on."""
+        """Report that the service is ready."""
         self._send("READY=1")
 
     def stopping(self) -> None:
-        """The service has begun to end."""
+        """Report that the service is shutting down."""
         self._send("STOPPING=1")
 
     def alive(self) -> None:
-        """The service makes progress; without this for ``watchdog`` seconds it is killed and started again."""
+        """Report progress; after ``watchdog`` seconds without it the manager restarts the service."""
         self._send("WATCHDOG=1")
 
     def status(self, line: str) -> None:
-        """What ``systemctl status`` shows."""
+        """Set the line that ``systemctl status`` shows."""
         self._send("STATUS=" + " ".join(line.split())[:MAX_STATUS])
 
     def _send(self, message: str) -> None:
@@ -55,15 +55,15 @@ class Manager:
                 link.sendto(message.encode(errors="backslashreplace"), self._address)
             self._refused = False
         except (OSError, ValueError) as error:  # a ValueError for an address that cannot be one
-            if not self._refused:  # once, and not at every beat
+            if not self._refused:  # once, and not every time
                 log.warning("not_notified", message=message.partition("=")[0], error=str(error))
             self._refused = True
 
 
 def find_manager(environment: MutableMapping[str, str]) -> Manager | None:
-    """Return the manager that wants to be told, None without one. Its variables are taken out of the ``environment``.
+    """Return the manager that started this process, or None. Removes its variables from the ``environment``.
 
-    So no child process, and no command of a task, speaks for this one. Raises ConfigError for what cannot be read.
+    That way no child process or task command can notify in our name. Raises ConfigError for invalid variables.
     """
     address = environment.pop("NOTIFY_SOCKET", "")
     interval = environment.pop("WATCHDOG_USEC", "")

@@ -1,4 +1,4 @@
-"""Tells the service manager from a thread how a worker is, and lets it start one again that stands still."""
+"""Notifies the service manager of a worker's state from a thread, so that it restarts a stuck worker."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from pgsched.observability.systemd import Manager
 log = get_logger("pgsched.notify")
 
 STATUS_SECONDS = 5.0
-"""How often what the manager shows is brought up to date."""
+"""Interval between status updates."""
 LOOK_SECONDS = 0.25
-"""How soon it is noticed that the worker is ready."""
+"""Interval between checks whether the worker is ready."""
 
 Probe = Callable[[], str | None]
-"""Returns None when all is well, else one line that says what is not."""
+"""Returns None, or one line that names the problem."""
 
 
 def longest_block(watchdog: float | None) -> float | None:
-    """How long the event loop may stand still before ``WATCHDOG=1`` stays away: a quarter of WatchdogSec."""
+    """How long the event loop may be blocked before ``WATCHDOG=1`` is withheld: a quarter of WatchdogSec."""
     return None if watchdog is None else max(watchdog / 4, 1.0)
 
 
 class SystemdWatchdog:
-    """Says READY=1 once, WATCHDOG=1 while ``stalled`` finds nothing, and in STATUS= what the worker does."""
+    """Sends READY=1 once, WATCHDOG=1 while ``stalled`` returns None, and the worker's load as STATUS=."""
 
     def __init__(self, manager: Manager, *, ready: Probe, stalled: Probe, load: Callable[[], tuple[int, int]]) -> None:
-        """``load`` returns how many tasks run, and how many may."""
+        """``load`` returns the number of running tasks, and of slots."""
         self._manager = manager
         self._ready = ready
         self._stalled = stalled
@@ -42,21 +42,21 @@ class SystemdWatchdog:
         self._thread = threading.Thread(target=self._run, name="pgsched-notify", daemon=True)
 
     def start(self) -> None:
-        """Begin to tell."""
+        """Start notifying."""
         self._thread.start()
 
     def stopping(self) -> None:
-        """The worker has begun to end; safe to call again."""
+        """Report that the worker is shutting down; idempotent."""
         if not self._is_stopping:
             self._is_stopping = True
             self._manager.stopping()
 
     def stop(self) -> None:
-        """Tell nothing more."""
+        """Stop notifying."""
         self._stop.set()
 
     def run_once(self) -> None:
-        """Look at the worker once, and tell."""
+        """Check the worker once, and notify."""
         stalled = self._feed() if self._manager.watchdog else None
         now = monotonic()
         if self._is_ready and now < self._status_at:
@@ -89,7 +89,7 @@ class SystemdWatchdog:
         while True:
             try:
                 self.run_once()
-            except Exception:  # the manager hears nothing for once; the next beat tries again
+            except Exception:  # the next round tries again
                 log.exception("not_notified")
             if self._stop.wait(self._interval if self._is_ready else min(LOOK_SECONDS, self._interval)):
                 return

@@ -1,4 +1,4 @@
-"""Sets OpenTelemetry up for a process that did not do so itself, from the ``OTEL_*`` environment (extra ``otel``).
+"""Sets up OpenTelemetry from the ``OTEL_*`` environment, unless the application has done so (extra ``otel``).
 
 Spans and metrics go to a collector by OTLP over HTTP. The SDK reads sampler, limits, batches, resource and the
 exporter's address from the environment by itself. See
@@ -26,7 +26,7 @@ PROTOCOL = "http/protobuf"
 
 
 def check(environment: Mapping[str, str] = os.environ) -> None:
-    """Raise ConfigError for what the environment asks and is not there."""
+    """Raise ConfigError for unsupported settings in the environment."""
     for signal in ("TRACES", "METRICS"):
         _exporter(environment, signal)
         for name in (f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):

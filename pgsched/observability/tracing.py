@@ -1,11 +1,11 @@
-"""Spans and metrics of OpenTelemetry (extra ``otel``): what clients make, and what workers share with them.
+"""OpenTelemetry spans and metrics (extra ``otel``): those of clients, and what workers share with them.
 
 Names and attributes follow the semantic conventions for messaging, status Development, as of their version 1.41:
 https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/ and …/messaging-metrics/. A queue is their
 destination, a task their message, scheduling is sending. The creation context of a task is kept in its ``metadata``, in
 the form of the W3C (https://www.w3.org/TR/trace-context/): ``traceparent``, ``tracestate``, ``baggage``.
 
-Nothing imports this module, nor OpenTelemetry, unless tracing is wanted.
+This module, and OpenTelemetry, are imported only if tracing is enabled.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ log = get_logger("pgsched.telemetry")
 T = TypeVar("T")
 
 UNTRACED: Final[Span] = trace.INVALID_SPAN
-"""Stands for a span that could not be begun."""
+"""Used if a span cannot be started."""
 TELL_SECONDS: Final = 10.0
-"""How often a failure of OpenTelemetry is logged."""
+"""Minimum interval between logged failures of OpenTelemetry."""
 SCOPE: Final = "pgsched"
-"""The instrumentation scope, and the value of messaging.system: a custom one, as no known one fits."""
+"""The instrumentation scope and the value of messaging.system, for which no predefined one fits."""
 DEFAULT_QUEUE: Final = "default"
 MAX_BAGGAGE: Final = 1024
-"""Characters of baggage that are kept with a task; longer baggage stays behind."""
+"""Maximum length of the baggage stored with a task; longer baggage is dropped."""
 CARRIED: Final = ("traceparent", "tracestate", "baggage")
 """The keys of ``metadata`` that carry a creation context."""
 SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
-"""The buckets that the conventions advise for durations."""
+"""The buckets that the conventions recommend for durations."""
 
 Carrier = Mapping[str, str]
 
@@ -53,7 +53,7 @@ _BAGGAGE = W3CBaggagePropagator()
 
 
 def carrier_of(context: Context | None = None) -> dict[str, str]:
-    """Return a context, the current one when left out, as what a task carries; empty when there is no trace in it."""
+    """Return a context, by default the current one, in the form stored with a task; empty if it has no trace."""
     carrier: dict[str, str] = {}
     _TRACE.inject(carrier, context)
     if carrier:
@@ -64,7 +64,7 @@ def carrier_of(context: Context | None = None) -> dict[str, str]:
 
 
 def context_of(carrier: Mapping[str, Any] | None, base: Context | None = None) -> Context:
-    """Return the context that a task carries, on an empty one; what cannot be read is left out."""
+    """Return the context stored with a task, added to ``base``; unreadable values are ignored."""
     context = Context() if base is None else base
     told = {name: value for name, value in (carrier or {}).items() if name in CARRIED and isinstance(value, str)}
     return _BAGGAGE.extract(told, _TRACE.extract(told, context))
@@ -78,7 +78,7 @@ def link_to(context: Context) -> list[Link]:
 
 @contextmanager
 def attached(carrier: Carrier) -> Iterator[None]:
-    """Let the span that a carrier names be the current one."""
+    """Make the span of a carrier the current one inside the ``with`` block."""
     token = contexts.attach(context_of(carrier, contexts.get_current()))
     try:
         yield
@@ -87,22 +87,22 @@ def attached(carrier: Carrier) -> Iterator[None]:
 
 
 def fail(span: Span, kind: str, message: str) -> None:
-    """Say that what a span is about failed."""
+    """Mark a span as failed."""
     span.set_attribute("error.type", kind)
     span.set_status(Status(StatusCode.ERROR, message))
 
 
 def flush(seconds: float) -> bool:
-    """Send what was not sent yet, for so long at most; whether all went out. A silent collector holds up nobody."""
+    """Export pending telemetry within ``seconds``, even if the collector is silent; return whether all was sent."""
     sent: list[bool] = []
 
     def send() -> None:
         providers = [trace.get_tracer_provider(), metrics.get_meter_provider()]
         flushes = [provider.force_flush for provider in providers if hasattr(provider, "force_flush")]
-        answers = [one(int(seconds * 1000)) for one in flushes]  # every one is asked
+        answers = [one(int(seconds * 1000)) for one in flushes]  # all are called, even if one fails
         sent.append(False not in answers)
 
-    # A thread that the end of the process does not wait for: an exporter may wait longer than it was told.
+    # A daemon thread: an exporter may exceed its timeout.
     thread = threading.Thread(target=send, name="pgsched telemetry", daemon=True)
     thread.start()
     thread.join(seconds)
@@ -110,15 +110,15 @@ def flush(seconds: float) -> bool:
 
 
 class Quiet:
-    """Tells OpenTelemetry what happened. What that raises is logged now and then, and stops nothing."""
+    """Calls OpenTelemetry; its exceptions are logged at intervals and never raised."""
 
     def __init__(self) -> None:
         self._told_at = -TELL_SECONDS
         self.failures = 0
-        """How often something was raised."""
+        """Number of exceptions."""
 
     def __call__(self, tell: Callable[[], T], otherwise: T) -> T:
-        """Return what ``tell`` returns, ``otherwise`` if it raises."""
+        """Return the result of ``tell``, or ``otherwise`` if it raises."""
         try:
             return tell()
         except Exception:
@@ -130,19 +130,19 @@ class Quiet:
 
 
 class Sending:
-    """One span of the producer's, and the tasks that carry its context."""
+    """A producer span, and the tasks that carry its context."""
 
     def __init__(self, span: Span, quietly: Quiet) -> None:
         self._span = span
         self._quietly = quietly
         self._carrier: dict[str, str] = quietly(carrier_of, {})
         self.count = 1
-        """Tasks that were sent, or tried to."""
+        """The number of tasks sent or attempted."""
 
     def traced(self, spec: TaskSpec) -> TaskSpec:
-        """Return the task with this creation context, unless it brings one of its own, to which the span is linked."""
+        """Return the task with this creation context; if it already has one, link the span to that instead."""
         if not isinstance(spec, TaskSpec):
-            return spec  # the client refuses it, by its place
+            return spec  # the client rejects it, naming its position
         own = spec.metadata or {}
         if "traceparent" in own:
             self._quietly(lambda: self._link(own), None)
@@ -150,7 +150,7 @@ class Sending:
         return replace(spec, metadata={**own, **self._carrier}) if self._carrier else spec
 
     def sent(self, task_id: int) -> int:
-        """Note the id of the task, and return it."""
+        """Record the id of the task, and return it."""
         self._quietly(lambda: self._span.set_attribute("messaging.message.id", str(task_id)), None)
         return task_id
 
@@ -160,14 +160,14 @@ class Sending:
 
 
 class SendingMany(Sending):
-    """One span for many tasks: a span for each, as the conventions have it too, would cost more than the insert."""
+    """One span for many tasks: one span each, which the conventions also allow, would cost more than the insert."""
 
     def stream(self, specs: Iterable[TaskSpec]) -> Iterator[TaskSpec]:
-        """Return the tasks with this creation context, one by one, while the database takes those before."""
+        """Return the tasks with this creation context, lazily, while they are being inserted."""
         return (self.traced(spec) for spec in specs)
 
     def all_sent(self, ids: list[int]) -> list[int]:
-        """Note how many tasks there were, and return their ids."""
+        """Record the number of tasks, and return their ids."""
         self.count = len(ids)
         self._quietly(lambda: self._span.set_attribute("messaging.batch.message_count", len(ids)), None)
         return ids
@@ -177,7 +177,7 @@ S = TypeVar("S", bound=Sending)
 
 
 class Tracing:
-    """The tracer and the meter of pgsched. Without providers the global ones are used, as they are at each use."""
+    """pgsched's tracer and meter. Without providers the global ones are used, looked up at each use."""
 
     def __init__(
         self, *, tracer_provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None
@@ -197,7 +197,7 @@ class Tracing:
 
     @contextmanager
     def sending(self, spec: TaskSpec) -> Iterator[Sending]:
-        """The span of one task that is scheduled, for a ``with``."""
+        """The span of scheduling one task, as a context manager."""
         queue = spec.queue or DEFAULT_QUEUE
         attributes = {"messaging.destination.name": queue, "pgsched.task_type": spec.task_type}
         with self._span(f"schedule {queue}", queue, attributes, Sending) as sending:
@@ -205,7 +205,7 @@ class Tracing:
 
     @contextmanager
     def sending_many(self) -> Iterator[SendingMany]:
-        """The span of many tasks that are scheduled at once, for a ``with``."""
+        """The span of scheduling many tasks at once, as a context manager."""
         with self._span("schedule", None, {}, SendingMany) as sending:
             yield sending
 
@@ -241,6 +241,6 @@ class Tracing:
 
 
 def _note(span: Span, kind: str) -> None:
-    # Not its message: that may hold what the caller gave.
+    # Without the message, which may contain the caller's data.
     span.add_event("exception", {"exception.type": kind})
     fail(span, kind, kind)
