@@ -12,7 +12,7 @@ __all__ = ["with_builtins"]
 
 
 def with_builtins(registry: Registry, settings: Builtins) -> Registry:
-    """Return the application's handlers and the built-in ones, which yield where a task type is taken."""
+    """Return the application's handlers plus the built-in ones, except for task types that the former have taken."""
     both = Registry()
     for handler in registry:
         both.add(handler)

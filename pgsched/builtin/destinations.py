@@ -1,7 +1,7 @@
-"""Which addresses a request may go to. Pure: names are resolved elsewhere.
+"""Decides which addresses a request may go to (protection against SSRF). Pure: names are resolved elsewhere.
 
-A task is written by somebody who may insert rows, and sent by a machine that can reach more than they can: other
-machines of its network, services that listen on loopback, the metadata service of a cloud.
+Anybody who may insert rows can write a task, but the worker that sends its request can reach more: other hosts of its
+network, services on loopback, the metadata service of a cloud.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PRIVATE: list[Network] = [
 
 @dataclass(frozen=True)
 class Destinations:
-    """Every public address, and what the operator allows besides."""
+    """All public addresses, and those that the operator allows in addition."""
 
     allow_private: bool
     networks: tuple[Network, ...]
@@ -37,7 +37,7 @@ class Destinations:
 
     @classmethod
     def of(cls, *, allow_private: bool, entries: tuple[str, ...]) -> Destinations:
-        """Read networks, addresses and host names. Raises ConfigError for what is none of them."""
+        """Parse networks, addresses and host names. Raises ConfigError for anything else."""
         networks, hosts = [], set()
         for entry in entries:
             name = entry.strip().lower().strip("[]")
@@ -50,7 +50,7 @@ class Destinations:
         return cls(allow_private, tuple(networks), frozenset(hosts))
 
     def refusal(self, host: str, address: str) -> str | None:
-        """Return what the address is, as ``a loopback address``, when it is refused; None when it is allowed."""
+        """Return why the address is refused, as ``a loopback address``; None if it is allowed."""
         ip = ipaddress.ip_address(address)
         if host.rstrip(".").lower() in self.hosts:
             return None
@@ -64,7 +64,7 @@ class Destinations:
 
 
 def _embedded(ip: Address) -> Address:
-    """The IPv4 address that an IPv6 one stands for (mapped, NAT64, 6to4); the address itself when it is none."""
+    """Return the IPv4 address embedded in an IPv6 one (mapped, NAT64, 6to4), or else the address itself."""
     if isinstance(ip, ipaddress.IPv4Address):
         return ip
     if ip.ipv4_mapped is not None:
@@ -77,7 +77,7 @@ def _embedded(ip: Address) -> Address:
 
 
 def _kind(ip: Address) -> str | None:
-    """What makes an address special; None for a public one."""
+    """Return the kind of a special address; None for a public one."""
     if ip.is_unspecified or ip in _THIS_NETWORK:
         return "an unspecified"
     if ip.is_loopback:

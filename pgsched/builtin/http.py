@@ -1,7 +1,7 @@
-"""The handler ``pgsched.http``: one request, sent to an address that was checked.
+"""The handler ``pgsched.http``: one request, sent to a checked address.
 
-With http.client of the standard library the connection is opened here: a library that opens its own would look the name
-up once more, and might go to another address than the one that was checked.
+The connection is opened here and handed to the standard library's http.client: a library that opens its own would
+resolve the name again, and might connect to another address than the checked one.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from pgsched.domain.storable import storable
 from pgsched.execution.context import Context
 
 MAX_BODY_BYTES = 65_536
-"""Bytes kept of an answer."""
+"""Maximum size of a stored response body."""
 MAX_HEADER_CHARACTERS = 1000
 SHOWN_CHARACTERS = 500
-"""Characters of an answer that an error shows."""
+"""Maximum length of a response in an error."""
 LONGEST_RETRY_AFTER = 86_400
-"""Seconds that a server may ask to wait."""
+"""Maximum delay that a server may request, in seconds."""
 KEPT_HEADERS = ("content-type", "content-length", "etag", "last-modified", "location", "retry-after", "x-request-id")
 
 T = TypeVar("T")
 
 
 class Answer(NamedTuple):
-    """What came back."""
+    """The response."""
 
     status: int
     headers: dict[str, str]
@@ -48,7 +48,7 @@ class Answer(NamedTuple):
 
 
 class Http:
-    """Makes the requests of one worker."""
+    """Sends the requests of one worker."""
 
     def __init__(self, destinations: Destinations) -> None:
         self._destinations = destinations
@@ -66,7 +66,7 @@ class Http:
         timeout: float = DEFAULT_TIMEOUT,
         expect: Any = "2xx",
     ) -> dict[str, Any]:
-        """Make a request and return what came back. Raises Retry or Discard for anything but the expected answer."""
+        """Send a request and return the response. Raises Retry or Discard unless the response is as expected."""
         request = read_request(
             method=method, url=url, headers=headers, json=json, body=body, timeout=timeout, expect=expect
         )
@@ -88,17 +88,17 @@ class Http:
         try:
             sock.setblocking(True)
             if request.scheme == "https":
-                # Wrapped here and shaken hands with in the thread: so the deadline has the socket that is in use.
+                # Wrapped here, with the handshake in the thread, so that the shutdown below reaches the socket in use.
                 sock = _tls().wrap_socket(sock, server_hostname=request.host, do_handshake_on_connect=False)
             return await self._in_thread(partial(_send, request, sock))
         finally:
-            # Whatever the thread still waits for, it does not wait any longer. Not SSLSocket's: that one is not meant
-            # to be called beside a read.
+            # Ends whatever the thread still waits for. Not SSLSocket's shutdown, which must not run concurrently with
+            # a read.
             with suppress(OSError):
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     async def _connect(self, request: Request) -> socket.socket:
-        """Connect to the first address that answers, of those that are allowed."""
+        """Connect to the first allowed address that accepts the connection."""
         addresses = await self._resolve(request)
         failed: OSError | None = None
         for place, (family, address) in enumerate(addresses):
@@ -109,11 +109,11 @@ class Http:
                 continue
             try:
                 sock.setblocking(False)
-                # One that does not answer leaves time for the others.
+                # An address that does not answer leaves time for the others.
                 async with asyncio.timeout(request.timeout / (len(addresses) - place)):
                     await asyncio.get_running_loop().sock_connect(sock, address)
                 return sock
-            except OSError as error:  # TimeoutError is one
+            except OSError as error:  # including TimeoutError
                 sock.close()
                 failed = error if str(error) else TimeoutError(f"{address[0]} does not answer")
             except BaseException:
@@ -123,7 +123,7 @@ class Http:
         raise failed
 
     async def _resolve(self, request: Request) -> list[tuple[socket.AddressFamily, Any]]:
-        """The addresses of the host that a request may go to. Looked up once: what is checked is what is used."""
+        """Return the allowed addresses of the host. Resolved once, so that the checked address is the one used."""
         look_up = partial(socket.getaddrinfo, request.host, request.port, type=socket.SOCK_STREAM)
         found = await self._in_thread(look_up)
         allowed: list[tuple[socket.AddressFamily, Any]] = []
@@ -142,7 +142,7 @@ class Http:
         return allowed
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
-        """Make a call that waits in a thread, as many at a time as there are requests."""
+        """Run a blocking call in a thread; there are as many threads as concurrent requests."""
         loop = asyncio.get_running_loop()
         if self._threads is None or self._loop is not loop:
             self._threads, self._loop = Threads(limit=20_000, name="pgsched http"), loop
@@ -160,12 +160,12 @@ class Http:
 
 
 class _Connection(HTTPConnection):
-    """A connection whose socket is there already; it never opens another."""
+    """A connection on an existing socket; it never opens another."""
 
     auto_open = 0
 
     def __init__(self, request: Request, sock: socket.socket) -> None:
-        self.default_port = 443 if request.scheme == "https" else 80  # not named in the header Host
+        self.default_port = 443 if request.scheme == "https" else 80  # left out of the Host header
         super().__init__(request.host, request.port)
         self.sock = sock
 
@@ -176,7 +176,7 @@ def _tls() -> ssl.SSLContext:
 
 
 def _send(request: Request, sock: socket.socket) -> Answer:
-    """Send a request and read the answer, in a thread."""
+    """Send a request and read the response, in a thread."""
     connection = _Connection(request, sock)
     try:
         if isinstance(sock, ssl.SSLSocket):
@@ -185,7 +185,7 @@ def _send(request: Request, sock: socket.socket) -> Answer:
         response = connection.getresponse()
         body = response.read(MAX_BODY_BYTES + 1)
         is_cut = len(body) > MAX_BODY_BYTES
-        if not is_cut and response.length:  # read() takes an early end for the end
+        if not is_cut and response.length:  # read() does not notice a premature end
             raise IncompleteRead(body, response.length)
         return Answer(response.status, _kept(response), body[:MAX_BODY_BYTES], is_cut)
     finally:
@@ -193,7 +193,7 @@ def _send(request: Request, sock: socket.socket) -> Answer:
 
 
 def _own_headers(ctx: Context, request: Request) -> dict[str, str]:
-    """What pgsched says of itself, where the task does not say it: so that a server can tell a repeated request."""
+    """Return pgsched's headers, unless the task sets them: they let a server recognise repeated requests."""
     own = {"User-Agent": "pgsched", "Pgsched-Task-Id": str(ctx.id), "Pgsched-Attempt": str(ctx.attempt)}
     if request.method not in ("GET", "HEAD", "OPTIONS"):
         own["Idempotency-Key"] = f"pgsched-{ctx.id}-{ctx.scheduled_for:%Y%m%dT%H%M%S.%fZ}"
@@ -207,7 +207,7 @@ def _kept(response: HTTPResponse) -> dict[str, str]:
 
 
 def _shown_body(answer: Answer) -> Any:
-    """The body as JSON if it is any that PostgreSQL can hold, else as text."""
+    """Return the body as JSON if PostgreSQL can store it, otherwise as text."""
     if "json" in answer.headers.get("content-type", "").lower() and not answer.is_cut:
         with suppress(ValueError, RecursionError, InvalidTask):
             value = json_.loads(answer.body)
@@ -221,13 +221,13 @@ def _text(answer: Answer) -> str:
     charset = kind.partition("charset=")[2].partition(";")[0].strip(" \"'") or "utf-8"
     try:
         text = answer.body.decode(charset, "replace")
-    except (LookupError, ValueError):  # a charset that nobody knows
+    except (LookupError, ValueError):  # an unknown charset
         text = answer.body.decode("utf-8", "replace")
     return storable(text, MAX_BODY_BYTES)
 
 
 def _unexpected(request: Request, answer: Answer) -> Retry:
-    """The failure for a status that was not expected."""
+    """Return the failure for an unexpected status."""
     hint = "; redirects are not followed" if 300 <= answer.status < 400 else ""
     where = answer.headers.get("location")
     said = storable(_text(answer), SHOWN_CHARACTERS).strip()
@@ -238,7 +238,7 @@ def _unexpected(request: Request, answer: Answer) -> Retry:
 
 
 def _retry_after(value: str | None) -> float | None:
-    """The seconds that a server asks to wait, from the header Retry-After: seconds or a date; None if it is neither."""
+    """Return the delay in seconds of a Retry-After header with seconds or a date; None for anything else."""
     if value is None:
         return None
     if value.strip().isdecimal():

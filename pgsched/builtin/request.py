@@ -1,4 +1,4 @@
-"""What a task asks for when it asks for an HTTP request: read and checked. Pure."""
+"""Parses and validates the payload of an HTTP request. Pure."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pgsched.domain.json_text import encode_json
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 DEFAULT_TIMEOUT = 30
 LONGEST_TIMEOUT = 3600
-"""Seconds that a whole request may take: names, connection, answer."""
+"""Maximum duration of a request in seconds, from name resolution to the end of the response."""
 LONGEST_URL = 8192
 PORTS = {"http": 80, "https": 443}
 
 MISSING: Any = object()
-"""Stands for a JSON body that was not given: null is one that was."""
+"""Marks a missing JSON body, as opposed to null."""
 
 _NO_URL = re.compile("[\x00-\x20\x7f-\x9f\\\\\ud800-\udfff]")
 _HOST = re.compile(r"([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?", re.ASCII)
@@ -26,7 +26,7 @@ _IPV6 = re.compile(r"[0-9a-f:.]*:[0-9a-f:.]*", re.ASCII)
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}", re.ASCII)
 _NO_VALUE = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 _CLASS = re.compile(r"([1-5])xx", re.IGNORECASE)
-# They belong to the connection, which is not the task's.
+# They belong to the connection, which pgsched controls.
 _RESERVED = {
     "connection",
     "content-length",
@@ -41,7 +41,7 @@ _RESERVED = {
 
 
 class Request(NamedTuple):
-    """A request as it will be sent."""
+    """A validated request."""
 
     method: str
     scheme: str
@@ -55,10 +55,10 @@ class Request(NamedTuple):
     timeout: float
     expected: frozenset[int]
     expect: str
-    """What is expected, in words."""
+    """The expected statuses, for errors."""
 
     def __str__(self) -> str:
-        """Where it goes. Without the query, which may hold a secret."""
+        """Return method and URL, without the query, which may contain a secret."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port == PORTS[self.scheme] else f":{self.port}"
         return f"{self.method} {self.scheme}://{host}{port}{self.target.partition('?')[0]}"
@@ -74,7 +74,7 @@ def read_request(
     timeout: object,
     expect: object,
 ) -> Request:
-    """Read what a payload says. Raises Discard, naming the key, the value and the rule."""
+    """Parse a payload. Raises Discard, naming the key, the value and the rule."""
     if not isinstance(method, str) or method.upper() not in METHODS:
         raise _refused("method", f"one of {', '.join(METHODS)}", method)
     parts = _url(url)
@@ -160,7 +160,7 @@ def _headers(headers: object) -> dict[str, str]:
 
 
 def _body(json: object, body: object, headers: dict[str, str]) -> bytes | None:
-    """The body, whose type goes to the headers unless it is there."""
+    """Return the body; add its content type to the headers if it is missing."""
     if json is not MISSING and body is not None:
         raise Discard("json and body exclude each other")
     typed = any(name.lower() == "content-type" for name in headers)

@@ -1,4 +1,4 @@
-"""Which of the built-in handlers a worker has, and what they may do: the operator's word, never a task's."""
+"""Which built-in handlers a worker serves and what they may do; set by the operator, never by a task."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pgsched.domain.errors import ConfigError
 from pgsched.domain.json_text import unique_keys
 
 NAMES: Final = {"http": ("pgsched.http", "http"), "sql": ("pgsched.sql", "sql"), "shell": ("pgsched.shell", "shell")}
-"""The task types of each built-in handler: its own, and a short one that a handler of the application may take."""
+"""The task types of each built-in handler: its own, and a short one that the application may override."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,34 +23,34 @@ class Builtins:
 
     http: bool = True
     http_allow_private: bool = False
-    """Requests to private and loopback addresses are made too."""
+    """Allow requests to private and loopback addresses."""
     http_allow: tuple[str, ...] = ()
-    """Networks, addresses and host names to which requests are made whatever they are."""
+    """Networks, addresses and host names to which requests are always allowed."""
     allow_sql: bool = False
     allow_shell: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """The commands that tasks may name, as lists of arguments."""
+    """The allowed commands by name, as lists of arguments."""
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for what cannot be a network, a host or a command."""
+        """Raise ConfigError for an invalid network, host or command."""
         _ = self.destinations
         for name, command in self.allow_shell.items():
             _check_command(name, list(command))
 
     @property
     def destinations(self) -> Destinations:
-        """Where requests may go."""
+        """The allowed destinations of requests."""
         return Destinations.of(allow_private=self.http_allow_private, entries=self.http_allow)
 
     def __bool__(self) -> bool:
-        """Whether there is any handler at all."""
+        """Whether any handler is enabled."""
         return self.http or self.allow_sql or bool(self.allow_shell)
 
 
 def read_commands(given: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     """Read an allow-list of commands: ``NAME=COMMAND LINE``, a JSON object of lists of arguments, or ``@FILE``.
 
-    A file holds such an object, in TOML if its name ends so, else in JSON; a command there may be one line of text too.
-    A line is split as a shell would, and no shell runs it. Raises ConfigError.
+    A file contains such an object, in TOML if its name ends in ``.toml``, else in JSON; there a command may also be one
+    line of text. A line is split as a shell would, but run without a shell. Raises ConfigError.
     """
     commands: dict[str, tuple[str, ...]] = {}
     for entry in given:
@@ -86,7 +86,7 @@ def _object(entry: str) -> dict[str, Any]:
 
 
 def _toml(text: str) -> dict[str, Any]:
-    import tomllib  # only here: it takes longer to import than the rest of this package, and hardly any worker needs it
+    import tomllib  # imported late: it is slower to import than the rest of this package, and rarely needed
 
     return tomllib.loads(text)
 

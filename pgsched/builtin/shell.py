@@ -1,4 +1,4 @@
-"""The handler ``pgsched.shell``: commands that the operator wrote down, started by name, without a shell."""
+"""The handler ``pgsched.shell``: commands from the operator's allow-list, started by name, without a shell."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from pgsched.domain.storable import storable
 from pgsched.execution.context import Context
 
 MAX_OUTPUT_BYTES = 65_536
-"""Bytes kept of what a command writes, the last ones, of each stream."""
+"""Maximum size of the stored output of each stream; the end of it is kept."""
 SHOWN_LINES = 10
-"""Lines of stderr that the error of a failed command shows."""
+"""Number of stderr lines in the error of a failed command."""
 GRACE_SECONDS = 1.0
-"""From SIGTERM to SIGKILL."""
+"""Time from SIGTERM to SIGKILL."""
 KILL_SECONDS = 0.5
-"""How long to see that SIGKILL did it. Both together are less than a stopping worker leaves its handlers."""
+"""How long to wait for the effect of SIGKILL. Both together are less than a stopping worker grants its handlers."""
 PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR")
-"""What a command sees of the worker's environment."""
+"""Variables of the worker's environment that a command inherits."""
 
 
 class Shell:
@@ -37,7 +37,7 @@ class Shell:
         self._commands = commands
 
     async def handle(self, ctx: Context, command: str, input: Any = MISSING) -> dict[str, Any]:
-        """Run a command and return how it ended. Raises Retry when it failed, Discard when it may not be run."""
+        """Run a command and return its result. Raises Retry if it fails, Discard if it is not allowed."""
         arguments = self._commands.get(command) if isinstance(command, str) else None
         if arguments is None:
             known = ", ".join(sorted(self._commands))
@@ -57,24 +57,24 @@ class Shell:
 
 
 async def _run(arguments: tuple[str, ...], given: bytes, environment: Mapping[str, str]) -> tuple[int, str, str]:
-    """Run a command; return how it ended and what it wrote. Nothing of its group is left when this returns or raises.
+    """Run a command; return its exit code and output. Its process group is gone when this returns or raises.
 
-    Raises OSError when it cannot be started.
+    Raises OSError if it cannot be started.
     """
     transport, process = await _start(arguments, environment, with_stdin=bool(given))
     try:
         stdin: Any = transport.get_pipe_transport(0)
         if stdin is not None:
-            # A command that does not read it, or not all, is none the worse for it.
+            # A command need not read it.
             stdin.write(given)
             stdin.write_eof()
         try:
             await process.exited.wait()
         finally:
-            # Also what the command left behind: nobody would ever end it.
+            # Also processes that the command left behind: nothing else would end them.
             await _end_group(transport.get_pid())
         with suppress(TimeoutError):
-            # Whoever left the group may still have the output open, and is not waited for.
+            # A process that left the group may keep the output open; do not wait for it.
             await asyncio.wait_for(process.silent.wait(), GRACE_SECONDS)
     finally:
         transport.close()
@@ -86,7 +86,7 @@ async def _run(arguments: tuple[str, ...], given: bytes, environment: Mapping[st
 async def _start(
     arguments: tuple[str, ...], environment: Mapping[str, str], *, with_stdin: bool
 ) -> tuple[asyncio.SubprocessTransport, _Process]:
-    """Start a command in a process group of its own, without the worker's terminal."""
+    """Start a command in a new session, without the worker's terminal."""
     starting = asyncio.create_task(
         asyncio.get_running_loop().subprocess_exec(
             _Process,
@@ -99,7 +99,7 @@ async def _start(
     try:
         return await asyncio.shield(starting)
     except asyncio.CancelledError:
-        # It may run already, and have started others: asyncio would end the command alone.
+        # It may already run and have children: asyncio would end only the command itself.
         starting.add_done_callback(_end_at_once)
         await asyncio.wait([starting])
         raise
@@ -113,7 +113,7 @@ def _end_at_once(started: asyncio.Task[tuple[asyncio.SubprocessTransport, _Proce
 
 
 async def _end_group(leader: int) -> None:
-    """SIGTERM to what is left of a group, SIGKILL to what does not end soon."""
+    """Send SIGTERM to the rest of a group, and SIGKILL to what does not exit in time."""
     alive = signal_group(leader, signal.SIGTERM)
     try:
         alive = alive and not await _gone(leader, GRACE_SECONDS)
@@ -125,7 +125,7 @@ async def _end_group(leader: int) -> None:
 
 
 async def _gone(leader: int, seconds: float) -> bool:
-    """Wait until nothing is left of a group, so long at most; whether nothing is."""
+    """Wait up to ``seconds`` until a group is empty; return whether it is."""
     deadline = monotonic() + seconds
     while is_group(leader):
         if monotonic() >= deadline:
@@ -135,13 +135,13 @@ async def _gone(leader: int, seconds: float) -> bool:
 
 
 class _Process(asyncio.SubprocessProtocol):
-    """Told what happens to a process. Unlike asyncio's Process it knows an exit while somebody has the pipes open."""
+    """Observes a process. Unlike asyncio's Process it notices an exit while another process has the pipes open."""
 
     def __init__(self) -> None:
         self.output = {1: _Tail(), 2: _Tail()}
         self.exited = asyncio.Event()
         self.silent = asyncio.Event()
-        """Nobody can write any more."""
+        """Set when all output pipes are closed."""
         self._open = {1, 2}
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
@@ -157,7 +157,7 @@ class _Process(asyncio.SubprocessProtocol):
 
 
 class _Tail:
-    """The last of what a command writes. All of it is read: a command never waits for room in a pipe."""
+    """The end of a command's output. All of it is read, so that the command never blocks on a full pipe."""
 
     def __init__(self) -> None:
         self._chunks: deque[bytes] = deque()
@@ -165,7 +165,7 @@ class _Tail:
         self._is_cut = False
 
     def add(self, chunk: bytes) -> None:
-        """Take what was written."""
+        """Add output."""
         self._chunks.append(chunk)
         self._size += len(chunk)
         while self._size - len(self._chunks[0]) >= MAX_OUTPUT_BYTES:
@@ -173,14 +173,14 @@ class _Tail:
             self._is_cut = True
 
     def text(self) -> str:
-        """What was kept; it begins with an ellipsis when something was not."""
+        """Return the stored output, with a leading ellipsis if it was truncated."""
         data = b"".join(self._chunks)
         text = storable(data[-MAX_OUTPUT_BYTES:].decode("utf-8", "replace"), 2 * MAX_OUTPUT_BYTES)
         return "…" + text if self._is_cut or len(data) > MAX_OUTPUT_BYTES else text
 
 
 def _environment(ctx: Context) -> dict[str, str]:
-    """A few variables of the worker's and the task's. Never the DSN: it may hold a password."""
+    """Return the inherited variables and the task's. Never the DSN, which may contain a password."""
     kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     return kept | {
         "PGSCHED_TASK_ID": str(ctx.id),

@@ -1,4 +1,4 @@
-"""The handler ``pgsched.sql``: one statement, in the transaction that is committed with the task's outcome."""
+"""The handler ``pgsched.sql``: one statement, in the transaction that commits the task's outcome."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pgsched.domain.storable import storable_json
 from pgsched.execution.context import Context
 
 MAX_ROWS = 100
-"""Rows kept of what a statement returns."""
+"""Maximum number of stored rows."""
 MAX_ROWS_CHARACTERS = 262_144
-"""Characters kept of them, as JSON."""
+"""Maximum size of the stored rows, in characters of JSON."""
 MAX_ROW_CHARACTERS = 16_384
-"""Characters of a row that cannot be kept as it is."""
+"""Maximum size of a row, in characters of JSON."""
 
 
 async def handle(ctx: Context, statement: str, params: list[Any] | dict[str, Any] | None = None) -> dict[str, Any]:
-    """Run one statement; return how many rows it touched, and the first of those that it returned."""
+    """Run one statement; return its row count and the first of the returned rows."""
     if not isinstance(statement, str) or not statement.strip() or "\0" in statement:
         raise Discard("statement must be text without the character \\0")
     if params is not None and not isinstance(params, list | dict):
@@ -40,7 +40,7 @@ async def handle(ctx: Context, statement: str, params: list[Any] | dict[str, Any
 
 
 def _json_able(value: Any) -> Any:
-    """A value as JSON has it; numbers that JSON would round, and all that it has no word for, as text."""
+    """Return a value for JSON; numbers that JSON would round, and types that it lacks, become text."""
     if isinstance(value, date | time) and (not isinstance(value, datetime) or value.tzinfo is None):
         return value.isoformat()
     if isinstance(value, bytes):

@@ -1,6 +1,6 @@
-"""The interface of task backends: Django's own from 6.0 on, else that of the package django-tasks.
+"""The interface of task backends: Django's own from 6.0 on, otherwise that of the package django-tasks.
 
-Where both are there, the package counts if it is in ``INSTALLED_APPS``.
+If both are installed, the package is used if it is in ``INSTALLED_APPS``.
 """
 
 from __future__ import annotations
@@ -50,4 +50,4 @@ __all__ = [
 
 
 class ServedByPgsched(BaseTaskBackend):
-    """What every backend of pgsched is, so that its tasks are found without importing it."""
+    """Base class of pgsched's backends, so that their tasks are found without importing them."""

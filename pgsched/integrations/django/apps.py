@@ -12,14 +12,14 @@ from pgsched.integrations.django.conf import dsn_of, project_settings
 
 
 class PgschedConfig(AppConfig):
-    """Brings the commands, and the schema where the settings ask for it."""
+    """Provides the commands, and migrates the schema if the settings say so."""
 
     name = "pgsched.integrations.django"
     label = "pgsched"
     verbose_name = "pgsched"
 
     def ready(self) -> None:
-        """Refuse settings that make no sense, and follow Django's own migrations where that is wanted."""
+        """Validate the settings, and follow Django's migrations if configured."""
         if project_settings().migrate:
             post_migrate.connect(_migrate, sender=self, dispatch_uid="pgsched")
 

@@ -44,7 +44,7 @@ _MOST_ATTEMPTS = 10_000
 
 
 class PgschedBackend(ServedByPgsched):
-    """Keeps tasks in ``pgsched.tasks``, one row each, in the transaction of whoever enqueues them."""
+    """Stores tasks in ``pgsched.tasks``, one row each, in the caller's transaction."""
 
     supports_defer = True
     supports_async_task = True
@@ -71,11 +71,13 @@ class PgschedBackend(ServedByPgsched):
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
     ) -> TaskResult[Any]:
-        """Insert a task; inside ``atomic`` it is there if and only if the block is committed.
+        """Insert a task; inside ``atomic`` it exists only if the block commits.
 
-        Raises InvalidTaskError for a task that no worker would find, and for what pgsched refuses.
+        Raises InvalidTaskError for a task that no worker would find, and for values that pgsched refuses.
         """
-        from pgsched.integrations.django.registered import find_task  # a backend may be made before the apps are ready
+        from pgsched.integrations.django.registered import (
+            find_task,
+        )  # a backend may be created before the apps are ready
 
         self.validate_task(task)
         if find_task(task.module_path) is None:
@@ -118,7 +120,7 @@ class PgschedBackend(ServedByPgsched):
         return result
 
     def get_result(self, result_id: str) -> TaskResult[Any]:
-        """Read how a task stands. Raises TaskResultDoesNotExist, also for a row that is no task of the project's."""
+        """Return a task's result. Raises TaskResultDoesNotExist, also for a row that is not a task of the project."""
         from pgsched.integrations.django.registered import find_task
 
         if not (isinstance(result_id, str) and result_id.isascii() and result_id.isdecimal()):
@@ -136,13 +138,13 @@ class PgschedBackend(ServedByPgsched):
         return result_of(task, row, executions, self.alias)
 
     def _read(self, task_id: int) -> tuple[Row, list[Execution]]:
-        """The row and its attempts, by Django's own connection: what the transaction under way did is seen."""
+        """Return the row and its attempts, read by Django's connection, which sees its own transaction."""
         connection = connections[self.database]
         row = run_on(connection, commands.get(task_id))
         return row, run_on(connection, commands.executions(task_id, limit=_MOST_ATTEMPTS))[::-1]
 
     def check(self, **_rest: Any) -> Iterable[checks.CheckMessage]:
-        """Say where the database is none of PostgreSQL's."""
+        """Report databases that are not PostgreSQL."""
         try:
             vendor = connections[self.database].vendor
         except Exception as error:  # noqa: BLE001 - a check tells, it does not raise

@@ -14,16 +14,16 @@ from pgsched.db.dsn import join_dsn
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectSettings:
-    """What ``PGSCHED`` says."""
+    """The value of ``PGSCHED``."""
 
     database: str = "default"
     """The alias of the database with the schema ``pgsched``."""
     app: str | None = None
     """``module:attribute`` of an App with handlers beside the project's tasks."""
     task_modules: tuple[str, ...] = ()
-    """Modules that are looked into for tasks, beside ``tasks`` of every installed app."""
+    """Modules to search for tasks besides ``tasks`` of every installed app."""
     migrate: bool = False
-    """``manage.py migrate`` brings the schema ``pgsched`` along, also in the database of tests."""
+    """Whether ``manage.py migrate`` also migrates the schema ``pgsched``, in the test database too."""
 
 
 _KINDS: dict[str, type | tuple[type, ...]] = {
@@ -50,7 +50,7 @@ def project_settings() -> ProjectSettings:
 
 
 def dsn_of(alias: str) -> str:
-    """Return the DSN of one of Django's databases, as its connections are opened. Raises ImproperlyConfigured."""
+    """Return the DSN with which Django connects to one of its databases. Raises ImproperlyConfigured."""
     connection = connections[alias]
     if connection.vendor != "postgresql":
         raise ImproperlyConfigured(f"pgsched needs PostgreSQL; the database {alias!r} is one of {connection.vendor}")

@@ -1,1 +1,1 @@
-"""There are none: the schema is pgsched's own. Django tells only apps with this module that it has migrated."""
+"""No models: pgsched manages its own schema. Django sends post_migrate only to apps with this module."""

@@ -1,4 +1,4 @@
-"""Which tasks there are: those that modules of installed apps define. Nothing is imported because a row names it."""
+"""Finds the tasks that modules of installed apps define. Nothing is imported because a row names it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pgsched.integrations.django.api import ServedByPgsched, Task
 from pgsched.integrations.django.conf import project_settings
 
 MODULE = "tasks"
-"""The module of an app that is looked into."""
+"""The module of an app that is searched for tasks."""
 
 _found: dict[str, Task[Any, Any]] | None = None
 
@@ -25,7 +25,7 @@ def registered_tasks() -> Mapping[str, Task[Any, Any]]:
     """Return every task of a pgsched backend, by its module path; the modules are imported at the first call."""
     global _found
     tasks = _found
-    if tasks is None:  # by two threads at once it is done twice, with the same result
+    if tasks is None:  # two threads may do it twice, with the same result
         tasks = {}
         for module in _modules():
             for value in vars(module).values():
@@ -36,7 +36,7 @@ def registered_tasks() -> Mapping[str, Task[Any, Any]]:
 
 
 def find_task(module_path: str) -> Task[Any, Any] | None:
-    """Return the task of this name; None when none is registered under it."""
+    """Return the task of this name, or None."""
     return registered_tasks().get(module_path)
 
 

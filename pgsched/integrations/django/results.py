@@ -24,7 +24,7 @@ _CLASS = re.compile(r"([A-Za-z_][\w.]*)(?::|$)")
 
 
 def result_of(task: Task[Any, Any], row: Row, executions: Sequence[Execution], backend: str) -> TaskResult[Any]:
-    """Return the result as it stands; ``executions`` have the first attempt in front."""
+    """Return the current result; ``executions`` begins with the first attempt."""
     workers = [str(one.worker_id) for one in executions if one.worker_id is not None]
     started = [one.started_at for one in executions]
     if row.status == "running" and row.locked_by is not None and row.started_at is not None:
@@ -50,7 +50,7 @@ def result_of(task: Task[Any, Any], row: Row, executions: Sequence[Execution], b
 
 
 def error_of(text: str) -> TaskError:
-    """Return an error that was kept as text: its class in front, its traceback behind."""
+    """Parse a stored error, which is its class followed by its traceback."""
     summary = text.partition("\n")[0]
     return TaskError(exception_class_path=_class_path(summary), traceback=text)
 

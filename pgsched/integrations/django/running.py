@@ -1,4 +1,4 @@
-"""How a worker runs the handlers of a Django project: its tasks, and connections that are tidied up around each run."""
+"""Runs the handlers of a Django project, and cleans up its database connections around each run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from pgsched.integrations.django.results import error_of
 def worker_app() -> App:
     """Return the App of the project's worker: its tasks, and the handlers of ``PGSCHED["APP"]``.
 
-    Raises ConfigError when there is no such App, RegistrationError when a name is taken twice.
+    Raises ConfigError if there is no such App, RegistrationError if a name is taken twice.
     """
     settings = project_settings()
     given = App() if settings.app is None else load_app(settings.app)
@@ -50,7 +50,7 @@ def worker_app() -> App:
 
 
 def tidy(handler: Handler) -> Handler:
-    """Return the handler with Django's connections tidied up around each run, as they are around a request."""
+    """Return the handler with Django's connections cleaned up around each run, as around a request."""
     function: Callable[..., Any] = handler.function
 
     @functools.wraps(function)
@@ -63,7 +63,7 @@ def tidy(handler: Handler) -> Handler:
 
     @functools.wraps(function)
     async def run_async(**arguments: Any) -> Any:
-        # A thread of its own, as a request has, for what the handler does by sync_to_async; so connections of its own.
+        # As for a request, sync_to_async runs in a separate thread with its own connections.
         async with ThreadSensitiveContext():
             try:
                 return await function(**arguments)
@@ -106,7 +106,7 @@ def _async_runner(task: Task[Any, Any]) -> Callable[..., Any]:
 
 
 def _given(task: Task[Any, Any], result: TaskResult[Any]) -> tuple[TaskContext, ...]:
-    """The argument in front of all others, where the task asks for it."""
+    """Return the leading context argument, if the task takes one."""
     return (TaskContext(task_result=task.get_backend().get_result(result.id)),) if task.takes_context else ()
 
 
@@ -134,7 +134,7 @@ def _completed(result: TaskResult[Any], value: Any) -> Any:
     try:
         value = normalize_json(value)
     except (TypeError, ValueError):
-        return value  # pgsched says what is wrong with it
+        return value  # pgsched reports what is wrong with it
     object.__setattr__(result, "_return_value", value)
     _finish(result, TaskResultStatus.SUCCESSFUL)
     return value

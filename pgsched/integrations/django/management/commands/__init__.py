@@ -1,1 +1,1 @@
-"""One command a module, as Django looks for them."""
+"""One command per module, as Django requires."""

@@ -1,4 +1,4 @@
-"""``manage.py pgsched …``: any command of pgsched's on the project's database."""
+"""``manage.py pgsched …``: any pgsched command, on the project's database."""
 
 from __future__ import annotations
 
