@@ -59,7 +59,7 @@ def test_three_hundred_queues_make_no_more_lines_than_are_said_and_lose_no_count
 
 
 def test_what_does_not_change_for_long_is_let_go_and_leaves_its_place() -> None:
-    clock = Clock()
+    clock = Clock(0.0)
     kept: Series[Histogram] = Series(lambda: Histogram((1.0,)), clock=clock)
     for number in range(MOST_SERIES):
         kept.at((f"old {number:03}",)).observe(1)
@@ -120,14 +120,14 @@ def test_several_processes_together_are_bounded_too() -> None:
     for number in range(MOST_SERIES):
         execute(places[0].counts, f"a{number}")
         execute(places[1].counts, f"b{number}")
-    one = merged(*places, clock=Clock())
+    one = merged(*places, clock=Clock(0.0))
     assert len(lines(one)) < 6_000
     assert total(one, "pgsched_executions_total") == 2 * MOST_SERIES
     assert total(one, "pgsched_executions_total", queue=OTHER) == MOST_SERIES
 
 
 def test_a_sum_never_falls_when_a_process_lets_go_and_goes_when_nobody_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
+    clock = Clock(0.0)
     places = [WorkerChild(), WorkerChild()]
     for place in places:
         for kept in (place.counts._attempts, place.counts._delays, place.counts._pruned):
