@@ -22,6 +22,7 @@ from pgsched.db.doctor_commands import begin_examination
 from pgsched.db.faults import one_line
 from pgsched.db.link import AsyncLink
 from pgsched.db.settled import transaction_async
+from pgsched.db.standby import is_standby
 from pgsched.domain.errors import DatabaseUnavailable
 
 QUESTION_SECONDS = 2.0
@@ -56,6 +57,8 @@ class Answers(NamedTuple):
     """How far this machine's clock is ahead of the database's."""
     place: str
     """Where the database is, without a password."""
+    standby: bool = False
+    """The server is a standby, where the tables of workers are empty."""
 
 
 async def ask(dsn: str, questions: Mapping[str, Command[Any]], *, name: str, lent: AsyncLink | None = None) -> Answers:
@@ -92,7 +95,7 @@ async def _ask_all(connection: AsyncLink, dsn: str, questions: Mapping[str, Comm
             found[left.popleft()[0]] = _refusal(connection, error)
     for name, _ in left:
         found[name] = Refusal(f"not looked at: {ALL_SECONDS:g} s were over")
-    return Answers(found, connection.pooled, seen.best, describe_dsn(dsn))
+    return Answers(found, connection.pooled, seen.best, describe_dsn(dsn), is_standby(connection))
 
 
 async def _fetch(connection: AsyncLink, command: Command[Any]) -> Rows:

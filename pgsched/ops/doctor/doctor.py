@@ -46,13 +46,13 @@ async def look(
     return judge(Facts(answers, program_version=program_version(), now=now - answers.skew), chosen)
 
 
-def judge_answered(found: Mapping[str, Any], now: datetime) -> Diagnosis:
+def judge_answered(found: Mapping[str, Any], now: datetime, *, standby: bool = False) -> Diagnosis:
     """Judge what somebody else asked, as of a time of the database; checks that need more are unseen, without a word.
 
     ``found`` has the answers by the names of :func:`questions`. Nothing is said of the way to the server.
     """
     left_out = dict.fromkeys(questions(now).keys() - found.keys(), Refusal(""))
-    answers = Answers({**found, **left_out}, pooled=False, skew=timedelta(), place="")
+    answers = Answers({**found, **left_out}, pooled=False, skew=timedelta(), place="", standby=standby)
     return judge(Facts(answers, program_version=program_version(), now=now), tuple(OF_OUR_SCHEMA))
 
 

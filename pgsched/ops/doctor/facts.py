@@ -72,6 +72,8 @@ def questions(now: datetime) -> dict[str, Command[Any]]:
 
 PRESSING: Final = frozenset({"version", "workers", "queues", "types", "front", "set_aside", "alerts"})
 """Questions about what keeps tasks from running now: they are asked often, the others seldom."""
+UNKNOWN_TO_STANDBYS: Final = ("workers", "types", "front", "set_aside")
+"""Questions about workers, of which a standby knows nothing: there the checks that need them are unseen, silently."""
 
 
 def instants_from(now: datetime) -> list[datetime]:
@@ -98,7 +100,8 @@ class Facts:
     """The answers. Asking for one that is not there raises NotSeen."""
 
     def __init__(self, answers: Answers, *, program_version: int, now: datetime) -> None:
-        self.found: Mapping[str, Any] = answers.found
+        unknown = dict.fromkeys(UNKNOWN_TO_STANDBYS, Refusal("")) if answers.standby else {}
+        self.found: Mapping[str, Any] = {**answers.found, **unknown}
         self.pooled = answers.pooled
         self.skew = answers.skew
         self.program_version = program_version

@@ -18,8 +18,6 @@ from pgsched.web.services.history import History
 SECONDS = 5.0
 ASKED: Final = ("version", "queues", "types", "workers", "front")
 """The questions of the doctor that pages ask with each survey; the others are asked by its own look, less often."""
-UNKNOWN_TO_STANDBYS: Final = ("types", "workers", "front")
-"""Those whose answers need the workers, which a standby does not know."""
 
 
 class Survey(NamedTuple):
@@ -58,7 +56,6 @@ class Surveys:
             now = await run(page_commands.begin_look())
             asked = questions(now)
             found = {name: await run(asked[name]) for name in ASKED}
-            judged = found.keys() - (UNKNOWN_TO_STANDBYS if self._client.database.standby else ())
             return Survey(
                 now=now,
                 queues=found["queues"],
@@ -66,5 +63,5 @@ class Surveys:
                 workers=found["workers"],
                 dead=await run(page_commands.survey_dead()),
                 about_rows=await run(page_commands.survey_table()),
-                diagnosis=judge_answered({name: found[name] for name in judged}, now),
+                diagnosis=judge_answered(found, now, standby=self._client.database.standby),
             )
