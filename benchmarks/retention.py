@@ -173,11 +173,11 @@ def flat(dsn: str, load: int) -> dict[str, Any]:
 
 def _drop_days(dsn: str, stop: threading.Event) -> None:
     """Drop short days as workers drop those of 24 hours."""
-    eraser = RetentionStore(dsn)
+    store = RetentionStore(dsn)
     while not stop.wait(2):
-        for day in eraser.days(Interval(microseconds=2 * DAY * 1_000_000)):
-            eraser.drop(day)
-    eraser.close()
+        for day in store.days(Interval(microseconds=2 * DAY * 1_000_000)):
+            store.drop(day)
+    store.close()
 
 
 def _waiting(connection: psycopg.Connection[Any]) -> int:

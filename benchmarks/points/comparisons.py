@@ -94,7 +94,7 @@ def all_comparisons(sizes: PointSizes) -> tuple[Comparison, ...]:
                 Form(
                     label="4",
                     does="every claim begins at the front",
-                    changes=(Change(CLAIMER, "FLOOR_SECONDS = 1.0", "FLOOR_SECONDS = 0.0"),),
+                    changes=(Change(CLAIMER, "SCAN_CURSOR_SECONDS = 1.0", "SCAN_CURSOR_SECONDS = 0.0"),),
                 ),
             ),
         ),

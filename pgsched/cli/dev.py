@@ -144,7 +144,7 @@ def _dashboard(dsn: str, port: int | None) -> Iterator[None]:
 
 def _metrics_port(port: int | None) -> int:
     """The requested port; without a request the default one, or a free one if that is taken."""
-    from pgsched.worker.control_server import bindable_port  # imported late: the other commands do not need it
+    from pgsched.worker.http_server import bindable_port  # imported late: the other commands do not need it
 
     try:
         return bindable_port(HOST, METRICS_PORT if port is None else port)

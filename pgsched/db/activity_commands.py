@@ -15,13 +15,13 @@ from pgsched.db.sql_files import load_statement
 from pgsched.domain.records import read
 
 MAX_RUNNING = 200
-"""So many running tasks are listed."""
+"""Number of running tasks to list."""
 FRONT = 500
-"""So many rows at the front of each queue and priority are looked at for them."""
+"""Number of rows at the front of each queue and priority that are looked at for them."""
 WINDOW_SECONDS = 5.0
-"""Rates are those of so many seconds."""
+"""Seconds over which rates are taken."""
 MAX_ENDED = 50_000
-"""So many attempts are counted; of more the shares of the queues are told."""
+"""Maximum number of attempts to count; of more only the queues' shares are known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

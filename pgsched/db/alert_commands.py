@@ -8,7 +8,7 @@ from pgsched.domain.records import read
 from pgsched.domain.silence import Alert
 
 CAP = 10_001
-"""So many limits that are passed are read, at the most."""
+"""Maximum number of exceeded limits to read."""
 
 
 def list_alerts(task_id: int | None = None) -> Command[list[Alert]]:

@@ -12,7 +12,7 @@ from pgsched.domain.records import AuditEntry, read
 from pgsched.domain.validation import MAX_BIGINT, optional, whole
 
 SCAN = 100_000
-"""So many ids are looked at for a page, unless it is of one task."""
+"""Number of ids that a page looks at, unless it is about one task."""
 _id = whole(1, MAX_BIGINT, rule="be a whole number from 1 on")
 
 

@@ -25,12 +25,12 @@ class Probe:
 
     queue: str
     priority: int
-    floor_at: datetime | None = None
-    floor_id: int | None = None
+    cursor_at: datetime | None = None
+    cursor_id: int | None = None
 
 
 class Answer(NamedTuple):
-    """What a claim says of a queue that is claimed apart."""
+    """What a claim says of a limited queue."""
 
     queue: str
     again: float | None
@@ -154,8 +154,8 @@ def _places(identity: Identity, probes: Sequence[Probe], limit: int, set_aside: 
     return {
         "queues": [probe.queue for probe in probes],
         "priorities": [probe.priority for probe in probes],
-        "floor_ats": [probe.floor_at for probe in probes],
-        "floor_ids": [probe.floor_id for probe in probes],
+        "floor_ats": [probe.cursor_at for probe in probes],
+        "floor_ids": [probe.cursor_id for probe in probes],
         "task_types": list(identity.task_types),
         "limit": limit,
         "set_aside": BigInts(set_aside),
@@ -171,7 +171,7 @@ async def claim_limited(
     max_bytes: int,
     set_aside: Sequence[int] = (),
 ) -> tuple[Batch, list[Answer]]:
-    """Claim from queues that are claimed apart: of each up to its room, in all up to ``room`` rows.
+    """Claim from limited queues: of each up to its room, in all up to ``room`` rows.
 
     Of a queue without room is only asked whether it has something.
     """
@@ -199,7 +199,7 @@ def claim_limited_command(
     """The statement of :func:`claim_limited` and its parameters, for a transaction that does more."""
     return load_statement("claim_limited"), {
         "queues": [queue for queue, _ in rooms],
-        "rooms": [most for _, most in rooms],
+        "rooms": [room_of for _, room_of in rooms],
         "room": room,
         "task_types": list(identity.task_types),
         "bytes": max_bytes,
@@ -225,7 +225,7 @@ async def try_claims(session: Session, identity: Identity, ids: Sequence[int]) -
     return [Tried(*row) for row in await cursor.fetchall()]
 
 
-async def bury_unclaimed(session: Session, errors: Mapping[int, str]) -> list[DeadLettered]:
+async def dead_letter_unclaimed(session: Session, errors: Mapping[int, str]) -> list[DeadLettered]:
     """End due rows as dead, each with an error of its own, by id, where the database lets us.
 
     A row that is not due, or is somebody else's by now, is not among those returned.

@@ -18,17 +18,17 @@ from pgsched.domain.records import read
 T = TypeVar("T")
 
 CAP = 10_001
-"""So many rows are counted or looked through."""
+"""Maximum number of rows to count or look through."""
 FRONT = 1_000
-"""So many rows at the front of each queue and priority are looked at."""
+"""Number of rows at the front of each queue and priority that are looked at."""
 SAMPLE = 1_000
-"""Of so many attempts the lateness is taken."""
+"""Number of attempts whose lateness is sampled."""
 STUCK_SECONDS = 300.0
 """A lease that ended so long ago should have been claimed anew."""
 OLD_SECONDS = 600.0
 """A transaction that is open for so long keeps dead rows from being removed."""
 BEHIND = 10_000_000
-"""A replication slot that keeps the rows of so many transactions ago stays behind."""
+"""Transactions after which a replication slot that keeps their rows lags behind."""
 HELD_SECONDS = 5.0
 """Locks of others on our tables that are held for so long are worth a word."""
 MANY_OBJECTS = 100
@@ -200,7 +200,7 @@ class LastHour:
     lost: int
     sampled: int
     half_late: float | None
-    """Half of the sample began so many seconds late, or more."""
+    """Median lateness of the sample, in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,7 +41,7 @@ class Identity:
 
 
 class LateStart(NamedTuple):
-    """Starts that came so many seconds after they were noted."""
+    """Starts that came ``late`` seconds after they were noted."""
 
     queue: str
     noted: datetime
@@ -68,14 +68,14 @@ async def note_late_starts(session: Session, starts: Sequence[LateStart]) -> Non
 
 
 async def learn_queues(session: Session, identity: Identity) -> list[tuple[str, bool]]:
-    """Return queues of this worker and whether they are claimed apart: those that are, and those of its patterns."""
+    """Return queues of this worker and whether they are limited: those that are, and those of its patterns."""
     cursor = await session.execute(
         load_statement("learn_queues"), {"queues": list(identity.queues), "patterns": list(identity.patterns)}
     )
     return [(row[0], row[1]) for row in await cursor.fetchall()]
 
 
-async def call_workers(session: Session, queues: Sequence[str]) -> None:
+async def wake_workers(session: Session, queues: Sequence[str]) -> None:
     """Wake workers of these queues that sleep."""
     await session.execute(load_statement("call_workers"), {"queues": list(queues)})
 
@@ -95,7 +95,7 @@ async def release(session: Session, worker: UUID, tasks: Sequence[Claimed] | Seq
     return int(row[0]) if row else 0
 
 
-async def find_unheld(
+async def find_orphaned_claims(
     session: Session, identity: Identity, held: Sequence[int], *, queues: Sequence[str]
 ) -> list[Lease]:
     """Return the claims that this worker has made of rows in ``queues`` and does not hold."""

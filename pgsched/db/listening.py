@@ -1,4 +1,4 @@
-"""LISTEN: the channels on which inserts call sleeping workers, cancels call busy ones, and tasks tell what happened."""
+"""LISTEN: inserts wake sleeping workers, cancels reach busy ones, and tasks tell other programs what happened."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PROBE_SECONDS = 60.0
 PROBE_TIMEOUT = 10.0
 
 
-class Call(NamedTuple):
+class Notification(NamedTuple):
     """One notification."""
 
     channel: str
@@ -40,7 +40,7 @@ async def listen(
     dsn: str,
     *,
     on_ready: Callable[[], None],
-    on_call: Callable[[Call], None],
+    on_notification: Callable[[Notification], None],
     channels: tuple[LiteralString, ...] = (WORK, CANCEL, QUEUES),
     chosen: bool = False,
 ) -> None:
@@ -62,7 +62,7 @@ async def listen(
             on_ready()
             while True:
                 async for notify in connection.notifies(timeout=PROBE_SECONDS):
-                    on_call(Call(notify.channel, notify.payload))
+                    on_notification(Notification(notify.channel, notify.payload))
                 async with asyncio.timeout(PROBE_TIMEOUT):
                     await connection.execute("select 1")
         finally:

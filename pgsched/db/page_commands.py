@@ -16,11 +16,11 @@ from pgsched.domain.records import Execution, Task, read
 from pgsched.domain.validation import one_of, optional
 
 CAP = 10_001
-"""So many rows are counted: more than 10,000 is shown as such."""
+"""Maximum number of rows to count: more than 10,000 is shown as such."""
 SAMPLE = 1_000
-"""Of so many due rows of each queue the types are told."""
+"""Number of due rows of each queue whose types are read."""
 MAX_RUNNING = 1_000
-"""So many running tasks are listed."""
+"""Number of running tasks to list."""
 EXECUTION_STATUSES = ("completed", "failed", "timed_out", "cancelled", "lost")
 
 
@@ -116,7 +116,7 @@ def survey_table() -> Command[int]:
 
 
 def count_executions(minutes: int) -> Command[list[MinuteCount]]:
-    """Count the attempts that ended in the current minute and in so many before it."""
+    """Count the attempts that ended in the current minute and the ``minutes`` before it."""
     return Command(
         load_statement("count_executions"), {"minutes": minutes}, lambda rows: [read(MinuteCount, r) for r in rows]
     )

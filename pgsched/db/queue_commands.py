@@ -23,13 +23,13 @@ class QueueLimits(TypedDict, total=False):
     """Limits of a queue over all workers; what is left out has none."""
 
     concurrency: int | None
-    """So many of its tasks run at once."""
+    """Maximum number of its tasks that run at once."""
     concurrency_per_key: int | None
-    """So many with the same ``concurrency_key`` run at once."""
+    """Maximum number with the same ``concurrency_key`` that run at once."""
     rate: int | None
-    """So many start within ``per``."""
+    """Maximum number that start within ``per``."""
     rate_per_key: int | None
-    """So many with the same ``concurrency_key`` start within ``per``."""
+    """Maximum number with the same ``concurrency_key`` that start within ``per``."""
     per: Duration
     """The time of a rate; a second when left out."""
 
@@ -44,7 +44,7 @@ class QueueOptions(TypedDict, total=False):
     retention: Age | None
     """Completed and cancelled tasks older than this are deleted; ``"forever"``: none; None: as the settings say."""
     retention_count: int | str | None
-    """Of completed and cancelled tasks so many are kept; as before."""
+    """Number of completed and cancelled tasks that are kept; as before."""
     dead_retention: Age | None
     """As ``retention``, of dead tasks."""
     dead_retention_count: int | str | None

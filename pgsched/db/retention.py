@@ -37,8 +37,8 @@ class Rule(NamedTuple):
     archive: bool
 
 
-class Place(NamedTuple):
-    """A place in the order in which the tasks of a queue ended."""
+class PruneCursor(NamedTuple):
+    """A position in the order in which the tasks of a queue ended."""
 
     at: datetime
     id: int
@@ -48,14 +48,14 @@ class Batch(NamedTuple):
     """What became of a batch."""
 
     looked: int
-    """So many tasks were looked at; some may be needed still."""
-    last: Place | None
+    """Number of tasks that were looked at; some may be needed still."""
+    last: PruneCursor | None
     """Where it stopped."""
     completed: int
     cancelled: int
     dead: int
     kept: int = 0
-    """So many stay because something of the users' keeps them: a foreign key, a trigger."""
+    """Number of tasks that stay because something of the users' keeps them: a foreign key, a trigger."""
     refusal: str | None = None
     """What keeps one of them."""
 
@@ -64,7 +64,7 @@ class Picked(NamedTuple):
     """Tasks that nobody needs any more, locked until the transaction ends."""
 
     looked: int
-    last: Place | None
+    last: PruneCursor | None
     ids: list[int]
 
 
@@ -122,23 +122,23 @@ class RetentionStore:
             raise self._failed(error) from None
         return command.parse(rows)
 
-    def cut(self, rule: Rule) -> Place | None:
+    def cutoff(self, rule: Rule) -> PruneCursor | None:
         """Return the last task that is to go by a rule; None: all may stay."""
         given = {**_whose(rule), "older_than": _text(rule.older_than), "keep": rule.keep}
         rows = self._rows(load_statement("find_prune_cut"), given)
-        return Place._make(rows[0]) if rows else None
+        return PruneCursor._make(rows[0]) if rows else None
 
-    def prune(self, rule: Rule, behind: Place | None, until: Place, most: int) -> Batch | None:
-        """Delete one batch: of so many tasks those that nobody needs. None: somebody else prunes."""
-        given = {**_whose(rule), **_between(behind, until), "most": most, "archive": rule.archive}
+    def prune(self, rule: Rule, behind: PruneCursor | None, until: PruneCursor, limit: int) -> Batch | None:
+        """Delete one batch: of ``limit`` tasks those that nobody needs. None: somebody else prunes."""
+        given = {**_whose(rule), **_between(behind, until), "most": limit, "archive": rule.archive}
         ((looked, at, task_id, *numbers),) = self._rows(load_statement("prune_tasks"), given)
-        return None if looked is None else Batch(looked, Place(at, task_id) if at else None, *numbers)
+        return None if looked is None else Batch(looked, PruneCursor(at, task_id) if at else None, *numbers)
 
-    def pick(self, rule: Rule, behind: Place | None, until: Place, most: int) -> Picked | None:
+    def pick(self, rule: Rule, behind: PruneCursor | None, until: PruneCursor, limit: int) -> Picked | None:
         """Lock the tasks of one batch that nobody needs. None: somebody else prunes."""
-        given = {**_whose(rule), **_between(behind, until), "most": most}
+        given = {**_whose(rule), **_between(behind, until), "most": limit}
         ((looked, at, task_id, ids),) = self._rows(load_statement("pick_prunable"), given)
-        return None if looked is None else Picked(looked, Place(at, task_id) if at else None, ids)
+        return None if looked is None else Picked(looked, PruneCursor(at, task_id) if at else None, ids)
 
     def try_out(self, ids: Sequence[int]) -> list[Trial]:
         """Delete tasks and undo it, to see what becomes of each; only inside :meth:`transaction`."""
@@ -177,9 +177,9 @@ class RetentionStore:
         """Drop a day of the history; False: somebody works with the history at this moment."""
         return bool(self._rows(load_statement("drop_history"), _day(day))[0][0])
 
-    def prune_history(self, older_than: Interval | None, most: int) -> int:
+    def prune_history(self, older_than: Interval | None, limit: int) -> int:
         """Delete history that is in no partition of a day; returns how many rows."""
-        given = {"older_than": _text(older_than), "most": most}
+        given = {"older_than": _text(older_than), "most": limit}
         return int(self._rows(load_statement("prune_history"), given)[0][0])
 
     @contextmanager
@@ -238,7 +238,7 @@ def _whose(rule: Rule) -> dict[str, Any]:
     return {"queue": rule.queue, "dead": rule.dead}
 
 
-def _between(behind: Place | None, until: Place) -> dict[str, Any]:
+def _between(behind: PruneCursor | None, until: PruneCursor) -> dict[str, Any]:
     at, task_id = behind or (None, None)
     return {"from_at": at, "from_id": task_id, "to_at": until.at, "to_id": until.id}
 

@@ -23,7 +23,7 @@ class SettingsOptions(TypedDict, total=False):
     retention: Age | None
     """Completed and cancelled tasks older than this are deleted, an hour at least; None: none."""
     retention_count: int | str | None
-    """Of completed and cancelled tasks each queue keeps so many; None: all."""
+    """Number of completed and cancelled tasks that each queue keeps; None: all."""
     dead_retention: Age | None
     """As ``retention``, of dead tasks."""
     dead_retention_count: int | str | None

@@ -17,9 +17,9 @@ ACTIONS: Final = ("enable", "disable", "run", "cancel", "retry", "delete")
 MAX_FOUND: Final = 1000
 """The longest page."""
 MAX_CHANGED: Final = 10_000
-"""So many tasks are changed at once, at the most."""
+"""Maximum number of tasks that one change covers."""
 MAX_SCANNED: Final = 50_000
-"""So many rows a page looks at, at the most, for filters that have no index."""
+"""Maximum number of rows that a page looks at for filters without an index."""
 
 _limit_found = whole(1, MAX_FOUND)
 _limit_changed = whole(1, MAX_CHANGED)
@@ -47,7 +47,7 @@ class Changed(NamedTuple):
     """What a change to many tasks did, or would do."""
 
     matched: int
-    """So many tasks fit the filter, up to the limit."""
+    """Number of tasks that fit the filter, up to the limit."""
     changed: list[int]
     """The tasks that it suited, by their ids."""
     more: bool

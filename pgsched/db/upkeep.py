@@ -13,14 +13,14 @@ from pgsched.db.sql_files import load_statement
 LATE_SECONDS = 60.0
 """A schedule that should have run so long ago has stalled."""
 FRONT = 1_000
-"""So many rows of a queue and priority are looked at for schedules that stalled."""
+"""Number of rows of a queue and priority that are looked at for schedules that stalled."""
 
 MOST_SET_ASIDE = 100_000
-"""So many are counted."""
+"""Maximum number to count."""
 MOST_DIED = 10_001
-"""So many tasks that died within the last hour are counted."""
+"""Maximum number of tasks that died within the last hour to count."""
 HISTORY = 100_000
-"""So many rows of the history are looked through for how long attempts of a type run."""
+"""Number of history rows that are looked through for the durations of a type."""
 
 
 class TaskCount(NamedTuple):

@@ -16,7 +16,7 @@ class Moved(NamedTuple):
 
     zone: str
     schedules: int
-    """So many were booked by the old ones, and are by the new ones now."""
+    """Number of schedules that the old rules had booked and the new ones book now."""
 
 
 async def follow_zones(session: Session) -> list[Moved]:

@@ -61,13 +61,13 @@ def preview(dsn: str, change: Command[None], *, seconds: float = PREVIEW_SECONDS
     PermissionRefused.
     """
     deadline = monotonic() + seconds
-    eraser = RetentionStore(dsn)
+    store = RetentionStore(dsn)
     try:
-        with eraser.transaction(undo=True):
-            eraser.run(change)
-            return Pruner(eraser=eraser, wait=lambda _pause: monotonic() >= deadline, dry_run=True).run()
+        with store.transaction(undo=True):
+            store.run(change)
+            return Pruner(store=store, wait=lambda _pause: monotonic() >= deadline, dry_run=True).run()
     finally:
-        eraser.close()
+        store.close()
 
 
 def prune(dsn: str, options: PruneOptions, stop: threading.Event | None = None) -> Pruned:
@@ -82,17 +82,17 @@ def prune(dsn: str, options: PruneOptions, stop: threading.Event | None = None) 
         left = pause if deadline is None else min(pause, deadline - monotonic())
         return stop.wait(max(left, 0.0)) or (deadline is not None and monotonic() >= deadline)
 
-    eraser = RetentionStore(dsn)
+    store = RetentionStore(dsn)
     try:
         return Pruner(
-            eraser=eraser,
+            store=store,
             wait=wait,
             wish=wish,
             archive=None if folder is None or dry_run else Archive(Path(folder)),
             dry_run=dry_run,
         ).run()
     finally:
-        eraser.close()
+        store.close()
 
 
 def wish_of(options: PruneOptions) -> RetentionOverride:

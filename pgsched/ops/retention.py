@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from time import monotonic
 
-from pgsched.db.retention import Batch, Day, Place, RetentionStore, Rule
+from pgsched.db.retention import Batch, Day, PruneCursor, RetentionStore, Rule
 from pgsched.domain.interval import Interval
 from pgsched.domain.records import Pruned, PrunedQueue
 from pgsched.ops.archive import Archive
@@ -59,7 +59,7 @@ class RetentionOverride:
 class Pruner:
     """One run over everything. ``wait`` pauses, and says whether to stop."""
 
-    eraser: RetentionStore
+    store: RetentionStore
     wait: Callable[[float], bool]
     share: float = COMMAND_SHARE
     wish: RetentionOverride = field(default_factory=RetentionOverride)
@@ -83,7 +83,7 @@ class Pruner:
     def run(self) -> Pruned:
         """Delete everything that is to go. Raises DatabaseUnavailable, PermissionRefused, OSError of the archive."""
         # The dead ones first: what they depend on may go when they are gone.
-        for rule in sorted(self.eraser.rules(self.wish.queue), key=lambda rule: (not rule.dead, rule.queue)):
+        for rule in sorted(self.store.rules(self.wish.queue), key=lambda rule: (not rule.dead, rule.queue)):
             self._tasks(self.wish.of(rule))
             if self._ended:
                 break
@@ -121,7 +121,7 @@ class Pruner:
         if self.on_batch is not None:
             self.on_batch(rule.queue, Batch(0, None, 0, 0, 0))  # a series begins with 0
         begun = monotonic()
-        until = self.eraser.cut(rule)
+        until = self.store.cutoff(rule)
         if until is None or self._rest(monotonic() - begun):
             return
         for batch in self._batches(rule, until):
@@ -132,13 +132,13 @@ class Pruner:
             if self.on_batch is not None:
                 self.on_batch(rule.queue, batch)
 
-    def _batches(self, rule: Rule, until: Place) -> Iterator[Batch]:
+    def _batches(self, rule: Rule, until: PruneCursor) -> Iterator[Batch]:
         """Each begins where the last one stopped: nothing is looked at twice, and no dead entry of the index."""
-        behind: Place | None = None
-        most = FIRST_BATCH
+        behind: PruneCursor | None = None
+        size = FIRST_BATCH
         while True:
             begun = monotonic()
-            batch = self._batch(rule, behind, until, most)
+            batch = self._batch(rule, behind, until, size)
             seconds = monotonic() - begun
             if batch is None:
                 self.busy = not self.patient
@@ -146,29 +146,29 @@ class Pruner:
                     return
                 continue
             yield batch
-            if batch.looked < most or self._rest(seconds):
+            if batch.looked < size or self._rest(seconds):
                 return
             behind = batch.last
             wanted = BATCH_SECONDS if self.archive is None else FILED_SECONDS
-            most = min(max(round(most * wanted / max(seconds, 0.001)), SMALLEST_BATCH), LARGEST_BATCH)
+            size = min(max(round(size * wanted / max(seconds, 0.001)), SMALLEST_BATCH), LARGEST_BATCH)
 
-    def _batch(self, rule: Rule, behind: Place | None, until: Place, most: int) -> Batch | None:
+    def _batch(self, rule: Rule, behind: PruneCursor | None, until: PruneCursor, size: int) -> Batch | None:
         if self.archive is None and not self.dry_run:
-            return self.eraser.prune(rule, behind, until, most)
-        with self.eraser.transaction(undo=self.dry_run):
-            picked = self.eraser.pick(rule, behind, until, most)
+            return self.store.prune(rule, behind, until, size)
+        with self.store.transaction(undo=self.dry_run):
+            picked = self.store.pick(rule, behind, until, size)
             if picked is None:
                 return None
             # What something keeps is not written to the file each time anew.
-            tried = self.eraser.try_out(picked.ids) if picked.ids else []
+            tried = self.store.try_out(picked.ids) if picked.ids else []
             going = [one for one in tried if one.refusal is None]
             if going and self.archive is not None and not self.dry_run:
                 # The file is safe before the rows go. A crash in between leaves them in both, and so does a commit
                 # whose answer is lost: only what surely was not deleted is taken out of the file again.
                 ids = [one.id for one in going]
-                take_back = self.archive.write("tasks", self.eraser.copy_tasks(ids))
+                take_back = self.archive.write("tasks", self.store.copy_tasks(ids))
                 try:
-                    self.eraser.delete(ids, archive=rule.archive)
+                    self.store.delete(ids, archive=rule.archive)
                 except BaseException:
                     take_back()
                     raise
@@ -186,7 +186,7 @@ class Pruner:
     # History.
 
     def _history(self) -> None:
-        for day in self.eraser.days(self.wish.history_older_than):
+        for day in self.store.days(self.wish.history_older_than):
             if self.dry_run or self._drop(day):
                 self._days.append(day)
             else:
@@ -196,7 +196,7 @@ class Pruner:
                 return
         while not self.dry_run and self.archive is None:
             begun = monotonic()
-            number = self.eraser.prune_history(self.wish.history_older_than, LARGEST_BATCH)
+            number = self.store.prune_history(self.wish.history_older_than, LARGEST_BATCH)
             self._rows += number
             if not number or self._rest(monotonic() - begun):
                 return
@@ -204,7 +204,7 @@ class Pruner:
     def _drop(self, day: Day) -> bool:
         for _ in range(DROP_TRIES):
             if self.archive is None:
-                if self.eraser.drop(day):
+                if self.store.drop(day):
                     return True
             elif self._copy_and_drop(day):
                 return True
@@ -214,13 +214,13 @@ class Pruner:
 
     def _copy_and_drop(self, day: Day) -> bool:
         assert self.archive is not None  # noqa: S101
-        with self.eraser.transaction():
-            if not self.eraser.hold(day):
+        with self.store.transaction():
+            if not self.store.hold(day):
                 return False
-            take_back = self.archive.write(day.part, self.eraser.copy_day(day))
+            take_back = self.archive.write(day.part, self.store.copy_day(day))
             dropped = False
             try:
-                dropped = self.eraser.drop(day)
+                dropped = self.store.drop(day)
             finally:
                 if not dropped:
                     take_back()

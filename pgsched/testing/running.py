@@ -18,9 +18,8 @@ from pgsched.testing.handlers import registry_of
 from pgsched.testing.loops import run_alone
 from pgsched.testing.outcomes import Ran, raise_first, ran
 from pgsched.worker.declared_schedules import declare_schedules
-from pgsched.worker.leased_tasks import LeasedTask
+from pgsched.worker.leased_tasks import CURRENT_ATTEMPT, LeasedTask
 from pgsched.worker.load_traces import load_traces
-from pgsched.worker.places import current_hold
 from pgsched.worker.shutdown import HOOK_SECONDS
 from pgsched.worker.worker import Worker
 
@@ -224,7 +223,7 @@ class _Running:
         Of rows beside ``only`` nothing is run: they are given back.
         """
         worker = self._worker
-        worker.claimer.call_after_change()
+        worker.claimer.wake_after_change()
         self._unattempted = set()
         while (room := min(self._room() - len(worker.leased_tasks), WorkerSettings.max_batch)) > 0:
             before = len(worker.leased_tasks)
@@ -239,7 +238,7 @@ class _Running:
         worker.executor.feed()
         while len(worker.leased_tasks):
             with suppress(TimeoutError):
-                await asyncio.wait_for(worker.completer.called.wait(), LOOK_SECONDS)
+                await asyncio.wait_for(worker.completer.wakeup.wait(), LOOK_SECONDS)
             await worker.completer.run_once()
         return found
 
@@ -247,7 +246,7 @@ class _Running:
         return MANY if self._limit is None else self._limit - len(self.attempts)
 
     def _note(self, error: BaseException) -> None:
-        leased = current_hold()
+        leased = CURRENT_ATTEMPT.get()
         if leased is not None:
             self._raised[leased.task.id, leased.task.fencing_token] = error
 

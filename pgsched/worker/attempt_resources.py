@@ -79,7 +79,7 @@ class Attempt:
         self, attempts: Attempts, leased: LeasedTask, results: Results | None, transaction: Transaction | None
     ) -> None:
         self._all = attempts
-        self._hold = leased
+        self._leased = leased
         self._results = results
         self._transaction = transaction
         self._outcome: Outcome | None = None
@@ -97,11 +97,11 @@ class Attempt:
         transaction = self._transaction
         if transaction is None:
             return False
-        if self._hold.abandoned or outcome.status in ("released", "timed_out"):
+        if self._leased.abandoned or outcome.status in ("released", "timed_out"):
             transaction.stop_statement()
             return False
         self._outcome = outcome
-        self._hold.state = FINISHING
+        self._leased.state = FINISHING
         return True
 
     async def end(self) -> None:
@@ -119,7 +119,7 @@ class Attempt:
                     outcome = outcome._replace(status="failed", result=None, error=problem)
             await transaction.rollback()
             if outcome is not None:
-                self._all.completer.conclude(self._hold, outcome)
+                self._all.completer.conclude(self._leased, outcome)
         except BaseException:
             self._let_go()  # its lease runs out
             raise
@@ -132,11 +132,11 @@ class Attempt:
         if transaction is not None:
             transaction.leave()
             if self._outcome is not None:
-                self._hold.state = RUNNING
+                self._leased.state = RUNNING
 
     async def _commit(self, transaction: Transaction, outcome: Outcome) -> Outcome | None:
         """Write the outcome and commit; returns None, or the outcome there is instead, to be written without it."""
-        everyone, leased = self._all, self._hold
+        everyone, leased = self._all, self._leased
         finish = conclude(leased.task, outcome, at=everyone.clock.at, random=random, missed=leased.missed)
         report = Report(leased)
         try:
@@ -175,5 +175,5 @@ class Attempt:
         return None
 
     def _let_go(self) -> None:
-        self._all.leased_tasks.give_up(self._hold)
+        self._all.leased_tasks.give_up(self._leased)
         self._all.on_end()

@@ -287,7 +287,7 @@ def _traced(trace: dict[str, str] | None) -> AbstractContextManager[None]:
 
 @contextmanager
 def _limited(memory: int | None) -> Iterator[None]:
-    """Let the process have no more than so many bytes of address space."""
+    """Limit the address space of the process."""
     if memory is None:
         yield
         return

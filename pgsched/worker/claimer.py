@@ -1,4 +1,4 @@
-"""Claims due rows; when there are none, sleeps until the next is due or somebody calls."""
+"""Claims due rows; when there are none, sleeps until the next is due or something wakes it."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from pgsched.worker.sleep import Sleep
 
 log = get_logger("pgsched.worker")
 
-FLOOR_SECONDS = 1.0
-"""How long claims may begin at the floor before one looks below it."""
+SCAN_CURSOR_SECONDS = 1.0
+"""How long claims may begin at the scan cursor before one looks before it."""
 MAX_BYTES = 16 * 1024 * 1024
 """Payloads in hand, as JSON text; parsed they take several times as much memory."""
 BUSY_RATE = 200.0
@@ -37,7 +37,7 @@ DOZE_SECONDS = 0.005
 RATE_SECONDS = 0.25
 """The span over which that rate is measured."""
 LEARN_SECONDS = 1.0
-"""How often a worker with patterns, or with queues that are claimed apart, asks which they are."""
+"""How often a worker with patterns, or with limited queues, asks which they are."""
 LEARN_IDLE_SECONDS = 5.0
 """How often any other asks that does not hear of changes."""
 LEARN_HEARD_SECONDS = 300.0
@@ -70,10 +70,10 @@ class Claimer:
         self._clock = clock
         self._poll_interval = poll_interval
         self._on_claim = on_claim
-        self.called = asyncio.Event()
+        self.wakeup = asyncio.Event()
         """Set when there may be something to claim: a notification, a free slot, the end."""
         self._scan_cursors: dict[tuple[str, int], tuple[datetime, int]] = {}
-        self._floors_since = 0.0
+        self._scan_cursors_since = 0.0
         self._look_at = 0.0
         """When the queues without limits are asked again; looked at only when there are others."""
         self._learn_at = 0.0
@@ -82,10 +82,10 @@ class Claimer:
         self.heard = False
         """Whether notifications come in: then a change of a queue's settings is heard of."""
         self._woken_for_limited = False
-        """Called only because a task of a queue with limits has gone."""
+        """Woken only because a task of a queue with limits has gone."""
         self._asking = False
-        """A claim of queues that are claimed apart is under way, here or with a finish."""
-        self._lent = False
+        """A claim of limited queues is under way, here or with a finish."""
+        self._reserved = False
         """That claim is made with a finish."""
         self._orphaned_claim = False
         """There may be rows that this worker claimed without knowing."""
@@ -100,7 +100,7 @@ class Claimer:
     async def run_once(self, limit: int, free: int | None = None) -> bool:
         """Claim up to ``limit`` rows into the holds; returns whether there may be more.
 
-        So many slots are ``free``, by default as many as may be claimed: of queues that are claimed apart no more rows
+        ``free``: slots that are free, by default as many as may be claimed; of limited queues no more rows
         than can start at once, of others what comes behind these is held in advance. Raises DatabaseUnavailable.
         """
         sent = monotonic()
@@ -112,34 +112,34 @@ class Claimer:
             await self._release_orphaned()
         if self.claims.set_aside:
             await self.claims.retry()
-        lines = rotation.lines
+        limited = rotation.limited
         order = rotation.order
         rotation.next_turn()
         room = max(limit if free is None else min(limit, free), 0)
-        if not lines:
+        if not limited:
             return await self._claim(order, limit, room)
         looks = sent >= self._look_at
         before, more = len(self._leased), False
-        if order[0] in lines:
+        if order[0] in limited:
             room -= await self._claim_limited(order, room, idle_too=looks)
             limit -= len(self._leased) - before
-        if looks and limit > 0 and len(lines) < len(order):
+        if looks and limit > 0 and len(limited) < len(order):
             waiting = len(self._leased)
-            more = await self._claim([name for name in order if name not in lines], limit, max(room, 0))
+            more = await self._claim([name for name in order if name not in limited], limit, max(room, 0))
             room -= len(self._leased) - waiting
         elif looks:
             await self._note(0, sent)
-        if order[0] not in lines:
+        if order[0] not in limited:
             await self._claim_limited(order, max(room, 0), idle_too=looks)
         return more or len(self._leased) > before
 
     async def _claim(self, queues: Sequence[str], limit: int, free: int) -> bool:
         """Claim from the queues that are claimed together."""
         sent = monotonic()
-        if sent - self._floors_since >= FLOOR_SECONDS:
+        if sent - self._scan_cursors_since >= SCAN_CURSOR_SECONDS:
             self._scan_cursors.clear()
-            self._floors_since = sent
-        floored = bool(self._scan_cursors)
+            self._scan_cursors_since = sent
+        from_cursor = bool(self._scan_cursors)
         self._outcome_unknown = True
         room = self.room_in_bytes
         batch = await self.claims.claim(self._probes(queues), limit, free=free, max_bytes=room)
@@ -147,17 +147,17 @@ class Claimer:
         tasks = batch.tasks
         cut = bool(tasks) and tasks[0].cut
         self.cut = cut and sum(task.bytes for task in tasks) < room
-        if floored and len(tasks) + len(batch.spoiled) < limit and not cut:
-            self._floors_since = 0.0  # the next claim looks below, before anything is taken for done
+        if from_cursor and len(tasks) + len(batch.spoiled) < limit and not cut:
+            self._scan_cursors_since = 0.0  # the next claim looks from the beginning, before anything is taken for done
         for task in tasks:
             self._scan_cursors[task.queue, task.priority] = (task.next_run_at, task.id)
         self._take(batch, sent, free)
         self._on_claim(tasks, monotonic() - sent)
         await self._note(len(tasks), sent)
-        return bool(tasks or batch.spoiled) or floored or batch.again
+        return bool(tasks or batch.spoiled) or from_cursor or batch.again
 
     async def _claim_limited(self, order: Sequence[str], room: int, *, idle_too: bool) -> int:
-        """Claim from the queues that are claimed apart and are to be asked now; returns how many rows came."""
+        """Claim from the limited queues that are to be asked now; returns how many rows came."""
         sent = monotonic()
         asked = self._rotation.to_ask(order, room, sent, idle_too=idle_too)
         if not asked or self._asking:
@@ -165,7 +165,7 @@ class Claimer:
         self._outcome_unknown = self._asking = True
         try:
             batch, answers = await self.claims.claim_limited(
-                [(line.name, most) for line, most in asked], room, max_bytes=self.room_in_bytes
+                [(queue.name, room_of) for queue, room_of in asked], room, max_bytes=self.room_in_bytes
             )
         finally:
             self._asking = False
@@ -182,9 +182,9 @@ class Claimer:
         for queue, ids in came.items():
             self._rotation.take(queue, ids)
         for answer in answers:
-            line = self._rotation.lines.get(answer.queue)
-            if line is not None:
-                line.answer(len(came.get(answer.queue, ())), answer.again, answer.held_back, now)
+            limited = self._rotation.limited.get(answer.queue)
+            if limited is not None:
+                limited.answer(len(came.get(answer.queue, ())), answer.again, answer.held_back, now)
         self._found += len(tasks)
         self._take(batch, sent, len(tasks))
         self._on_claim(tasks, now - sent)
@@ -202,21 +202,21 @@ class Claimer:
     def reserve(self, ended: Sequence[int], free: int) -> tuple[list[tuple[str, int]], int]:
         """What to claim in the transaction that ends these tasks: queues and the room of each, and that in all.
 
-        Nothing when none of them is of a queue that is claimed apart, or a claim is under way. What is lent has to be
-        taken back.
+        Nothing when none of them is of a limited queue, or a claim is under way. What is reserved has to be
+        settled.
         """
         if self._asking or free <= 0 or not self._rotation.in_hand:
             return [], 0
         asked = self._rotation.to_ask_after(ended, free)
         if asked:
-            self._asking = self._lent = True
+            self._asking = self._reserved = True
         return asked, free
 
     def settle(self, claimed: tuple[Batch, list[Answer]] | None, sent: float) -> bool:
         """Take what was claimed in the transaction of a finish, None when nothing was; whether rows came."""
-        if not self._lent:
+        if not self._reserved:
             return False
-        self._asking = self._lent = False
+        self._asking = self._reserved = False
         if claimed is None:
             self._orphaned_claim = True  # nobody knows what became of it
             return False
@@ -227,7 +227,7 @@ class Claimer:
         return bool(claimed[0].tasks)
 
     def _take(self, batch: Batch, sent: float, free: int) -> None:
-        """Take rows in hand, so many of which can begin at once."""
+        """Take rows in hand, ``free`` of which can begin at once."""
         leased_until = sent + self.identity.lease
         if batch.tasks:
             first = batch.tasks[0]
@@ -239,7 +239,7 @@ class Claimer:
     async def _release_orphaned(self) -> None:
         """Give back what a claim may have taken whose answer never came; not while a finish claims, too."""
         self._orphaned_claim = True
-        if not self._lent:
+        if not self._reserved:
             self._asking = True
             try:
                 held = [*(leased.task.id for leased in self._leased.snapshot()), *self._leased.given_up]
@@ -255,10 +255,10 @@ class Claimer:
         except RefusedByDatabase as error:  # it goes on with the queues that it knows
             log.warning("queues_not_learned", error=str(error))
         idle = LEARN_HEARD_SECONDS if self.heard else LEARN_IDLE_SECONDS
-        self._learn_at = now + (LEARN_SECONDS if rotation.lines or rotation.likes else idle)
+        self._learn_at = now + (LEARN_SECONDS if rotation.limited or rotation.likes else idle)
 
     async def rest(self) -> None:
-        """Wait after a claim that found nothing: the second looks, then until a row is due, a call, or the poll.
+        """Wait after a claim that found nothing: the second looks, then until a row is due, a wakeup, or the poll.
 
         Raises DatabaseUnavailable.
         """
@@ -267,8 +267,8 @@ class Claimer:
             await self.wait(DOZE_SECONDS)
             return
         now = monotonic()
-        apart = self._rotation.lines
-        if apart and now < self._look_at:
+        limited = self._rotation.limited
+        if limited and now < self._look_at:
             # Something of a queue with limits had a reason to be looked at; the others wait as before.
             await self.wait(min(self._look_at - now, self._rotation.ready_in(now)))
             return
@@ -276,30 +276,30 @@ class Claimer:
         now = monotonic()
         if self.claims.set_aside:
             pause = min(pause, self.claims.set_aside.due_in())
-        if apart:
+        if limited:
             self._look_at = now + pause
             pause = min(pause, self._rotation.ready_in(now))
         await self.wait(pause)
 
-    def call(self, queue: str | None = None) -> None:
+    def wake(self, queue: str | None = None) -> None:
         """There may be something to claim, in this queue or in any."""
         if queue is not None:
-            self._rotation.call(queue, monotonic())
+            self._rotation.wake(queue, monotonic())
         self._woken_for_limited = False
-        self.called.set()
+        self.wakeup.set()
 
     def serves(self, queue: str) -> bool:
         """Whether this worker takes tasks of a queue."""
         return self._rotation.serves(queue)
 
-    def call_after_change(self) -> None:
-        """The settings of a queue have changed: which are claimed apart, and what may start."""
+    def wake_after_change(self) -> None:
+        """The settings of a queue have changed: which are limited, and what may start."""
         self._learn_at = 0.0
-        self._rotation.call_all(monotonic())
-        self.call()
+        self._rotation.wake_all(monotonic())
+        self.wake()
 
     def look_after_end(self) -> bool:
-        """Look whether tasks of queues that are claimed apart have gone, so that others may start; true if so."""
+        """Look whether tasks of limited queues have gone, so that others may start; true if so."""
         gone = self._let_go()
         if gone:
             self._wake_limited()
@@ -313,39 +313,39 @@ class Claimer:
         return bool(gone)
 
     def _wake_limited(self) -> None:
-        """Look again, but only at queues that are claimed apart."""
-        if not self.called.is_set():
+        """Look again, but only at limited queues."""
+        if not self.wakeup.is_set():
             self._woken_for_limited = True
-            self.called.set()
+            self.wakeup.set()
 
     def waits_for_room(self, free: int) -> bool:
         """Whether what comes next wants a free slot: a row of a queue with limits, or one not held in advance."""
         return free <= 0 and (self.cut or self._rotation.first_waits_for_room(monotonic()))
 
     async def wait_for_room(self) -> None:
-        """Wait to be called when this worker has no room; meanwhile other workers are called for what it cannot start.
+        """Wait for a wakeup when this worker has no room; meanwhile wake other workers for what it cannot start.
 
         Raises DatabaseUnavailable.
         """
         pause = self._poll_interval
         await self._late.report()
-        if self._rotation.lines:
+        if self._rotation.limited:
             now = monotonic()
             queues = self._rotation.to_notify_peers_of(now)
             if queues:
-                await leases.call_workers(self._session, queues)
+                await leases.wake_workers(self._session, queues)
             pause = min(pause, self._rotation.notify_peers_in(now))
         await self.wait(pause)
 
     async def wait(self, seconds: float | None) -> None:
-        """Wait to be called, so many seconds at most."""
+        """Wait for a wakeup, ``seconds`` at most."""
         try:
-            await wait_at_most(seconds, self.called)
+            await wait_at_most(seconds, self.wakeup)
         finally:
-            if self.called.is_set():
-                self.called.clear()
+            if self.wakeup.is_set():
+                self.wakeup.clear()
                 if not self._woken_for_limited:
-                    # Whoever called may know of a row that is due earlier than what this worker sleeps for.
+                    # The waker may know of a row that is due earlier than what this worker sleeps for.
                     self._look_at = 0.0
                     self._sleep.disturb()
                 self._woken_for_limited = False

@@ -21,7 +21,7 @@ from pgsched.worker.set_aside import SetAside
 log = get_logger("pgsched.worker")
 
 MAX_SET_ASIDE = 10_000
-"""Rows that claims pass over at the most. While there are so many, a claim that is refused is sent again as it is."""
+"""Maximum number of rows that claims pass over. At this number a claim that is refused is sent again as it is."""
 MAX_RETRIED = 1_000
 """Rows that are tried again at once."""
 LOOK_SECONDS = 30.0
@@ -45,7 +45,7 @@ class Claims:
         self._dead_letters = dead_letters
         self.rulebook = Rulebook(session)
         self._failed = 0
-        self._look_at = self._look_apart_at = 0.0
+        self._look_at = self._look_limited_at = 0.0
         self.set_aside: SetAside[None] = SetAside("claim")
 
     @property
@@ -56,17 +56,17 @@ class Claims:
     async def claim(self, probes: Sequence[Probe], limit: int, *, free: int, max_bytes: int) -> Batch:
         """Claim up to ``limit`` due rows; ``free`` of them can begin at once. Raises DatabaseUnavailable."""
 
-        async def ask(most: int) -> Batch:
+        async def ask(limit: int) -> Batch:
             return await claims.claim(
-                self._session, self._identity, probes, most, free=free, max_bytes=max_bytes, set_aside=self.ids
+                self._session, self._identity, probes, limit, free=free, max_bytes=max_bytes, set_aside=self.ids
             )
 
-        async def find(most: int) -> list[Due]:
-            return await claims.find_claimable(self._session, self._identity, probes, most, set_aside=self.ids)
+        async def find(limit: int) -> list[Due]:
+            return await claims.find_claimable(self._session, self._identity, probes, limit, set_aside=self.ids)
 
         batch = await self._contained(ask, find, limit) or Batch([], [], again=True)
         all_seen = len(batch.tasks) < limit and not any(task.cut for task in batch.tasks[:1])
-        if all_seen and monotonic() >= self._look_at and not any(probe.floor_at for probe in probes):
+        if all_seen and monotonic() >= self._look_at and not any(probe.cursor_at for probe in probes):
             dropped = await self._put_dropped_away(find, limit)
             self._look_at = 0.0 if dropped else monotonic() + LOOK_SECONDS
             batch = batch._replace(again=batch.again or dropped)
@@ -76,20 +76,20 @@ class Claims:
     async def claim_limited(
         self, rooms: Sequence[tuple[str, int]], room: int, *, max_bytes: int
     ) -> tuple[Batch, list[Answer]]:
-        """Claim from queues that are claimed apart, up to ``room`` rows. Raises DatabaseUnavailable."""
+        """Claim from limited queues, up to ``room`` rows. Raises DatabaseUnavailable."""
 
-        async def ask(most: int) -> tuple[Batch, list[Answer]]:
+        async def ask(limit: int) -> tuple[Batch, list[Answer]]:
             return await claims.claim_limited(
-                self._session, self._identity, rooms, most, max_bytes=max_bytes, set_aside=self.ids
+                self._session, self._identity, rooms, limit, max_bytes=max_bytes, set_aside=self.ids
             )
 
-        async def find(most: int) -> list[Due]:
-            return await claims.find_claimable_limited(self._session, self._identity, rooms, most, set_aside=self.ids)
+        async def find(limit: int) -> list[Due]:
+            return await claims.find_claimable_limited(self._session, self._identity, rooms, limit, set_aside=self.ids)
 
         batch, answers = await self._contained(ask, find, room) or (Batch([], [], again=True), [])
-        if len(batch.tasks) < room and monotonic() >= self._look_apart_at:
+        if len(batch.tasks) < room and monotonic() >= self._look_limited_at:
             dropped = await self._put_dropped_away(find, room)
-            self._look_apart_at = 0.0 if dropped else monotonic() + LOOK_SECONDS
+            self._look_limited_at = 0.0 if dropped else monotonic() + LOOK_SECONDS
         await self.rulebook.learn(batch.tasks)
         return batch, answers
 
@@ -112,7 +112,7 @@ class Claims:
 
     async def release_orphaned(self, held: Sequence[int], queues: Sequence[str]) -> None:
         """Give back what claims took whose answers never came. Raises DatabaseUnavailable."""
-        found = await leases.find_unheld(self._session, self._identity, held, queues=queues)
+        found = await leases.find_orphaned_claims(self._session, self._identity, held, queues=queues)
 
         async def release(part: Sequence[leases.Lease]) -> None:
             await leases.release(self._session, self._identity.id, part)
@@ -138,11 +138,11 @@ class Claims:
             if await self._put_away(tried):
                 return None
             # Each by itself could be claimed. Fewer of them together, until the first one is the one.
-            most, said = len(found), error
-        while most > 1:
-            most //= 2
+            limit, said = len(found), error
+        while limit > 1:
+            limit //= 2
             try:
-                return await self._ask(ask, most)
+                return await self._ask(ask, limit)
             except RefusedByDatabase as error:
                 said = error
         (first, *_) = await find(1) or found
@@ -173,7 +173,7 @@ class Claims:
         refused = [one for one in tried if one.state is not None]
         the_tables = len(refused) == len(tried) > FEW
         lasting = [] if the_tables else [one for one in refused if not is_passing_state(one.state or "")]
-        gone = await self._bury(lasting)
+        gone = await self._dead_letter(lasting)
         self._put_aside([one for one in refused if one.id not in gone])
         return bool(refused)
 
@@ -182,12 +182,12 @@ class Claims:
             locked = (one.state or "").startswith("55")
             self.set_aside.put(one.id, one.task_type, one.queue, None, one.message or "", locked=locked)
 
-    async def _bury(self, refused: Sequence[Tried]) -> set[int]:
+    async def _dead_letter(self, refused: Sequence[Tried]) -> set[int]:
         """End rows as dead; returns the ids of those that are, or are another's by now."""
         if not refused:
             return set()
         errors = {one.id: f"the task cannot be claimed: {one.message}" for one in refused}
-        answers = {one.id: one for one in await claims.bury_unclaimed(self._session, errors)}
+        answers = {one.id: one for one in await claims.dead_letter_unclaimed(self._session, errors)}
         gone = set()
         for one in refused:
             answer = answers.get(one.id)

@@ -81,7 +81,7 @@ class Completer:
         self._timer: asyncio.TimerHandle | None = None
         self.announced: frozenset[str] = frozenset()
         """Queues whose events other programs are told."""
-        self.called = asyncio.Event()
+        self.wakeup = asyncio.Event()
         self.claim_on_finish: ClaimOnFinish | None = None
         """Claims in the transaction that ends tasks of queues with limits."""
 
@@ -135,22 +135,22 @@ class Completer:
             self._counts.missed(leased.task, missed.reason, missed.ticks)
         if self._waiting_since is None:
             self._waiting_since = monotonic()
-        if not self._pending:  # else it has been called, or will be when those that are being written are
-            self.called.set()
+        if not self._pending:  # else it has been woken, or will be when those that are being written are
+            self.wakeup.set()
         self._pending.append((leased, finish))
 
     def try_all(self) -> None:
         """Try again at once what is set aside: the worker stops."""
         self._hurried = True
         self.set_aside.hurry()
-        self.called.set()
+        self.wakeup.set()
 
     async def run_once(self) -> int:
         """Write what is pending; returns how many rows of it are to run again: a retry, a next tick.
 
         Raises DatabaseUnavailable, and keeps for the next turn what was not written.
         """
-        self.called.clear()
+        self.wakeup.clear()
         batch = self._next_batch()
         due = self._due()
         repeated, self._sent_before = self._sent_before, bool(batch)
@@ -162,12 +162,12 @@ class Completer:
             if due:
                 await self._contain(due, again, repeated=True)
         except BaseException:
-            self.called.set()  # they are to be written even if nothing else ends
+            self.wakeup.set()  # they are to be written even if nothing else ends
             raise
         self._sent_before = self._hurried = False
         self._waiting_since = began if self._pending else None
         if self._pending:
-            self.called.set()
+            self.wakeup.set()
         elif self.set_aside:
             self._call_later()
         return sum(again)
@@ -196,7 +196,7 @@ class Completer:
     def _call_later(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(self.set_aside.due_in(), self.called.set)
+        self._timer = asyncio.get_running_loop().call_later(self.set_aside.due_in(), self.wakeup.set)
 
     async def _write_all(self, batch: list[Ended], again: list[int], *, repeated: bool) -> None:
         """Write a batch, all of it at once if the database lets us."""

@@ -1,4 +1,4 @@
-"""The slots: so many tasks run at once, each attempt in an asyncio task of its own."""
+"""The slots: runs up to ``concurrency`` attempts at once, each in an asyncio task of its own."""
 
 from __future__ import annotations
 
@@ -26,9 +26,8 @@ from pgsched.worker.attempt_resources import Attempt, Attempts
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.completer import Completer
 from pgsched.worker.groups import Groups
-from pgsched.worker.leased_tasks import RUNNING, WAITING, LeasedTask, LeasedTasks
+from pgsched.worker.leased_tasks import CURRENT_ATTEMPT, RUNNING, WAITING, LeasedTask, LeasedTasks
 from pgsched.worker.metrics import WorkerMetrics
-from pgsched.worker.places import CURRENT, current_hold
 from pgsched.worker.prefetch import Prefetch
 
 log = get_logger("pgsched.worker")
@@ -173,7 +172,7 @@ class Executor:
 
     async def _run(self, leased: LeasedTask, now: float) -> None:
         """Run a row, in an asyncio task with context variables of its own: nothing of an attempt meets another."""
-        CURRENT.set(leased)
+        CURRENT_ATTEMPT.set(leased)
         try:
             if not self._admits(leased, now):
                 return
@@ -292,7 +291,7 @@ class Executor:
 
     def _logging_context(self) -> Context | None:
         """The context of the attempt that the caller is part of, made now if its handler asked for none."""
-        leased = current_hold()
+        leased = CURRENT_ATTEMPT.get()
         # An attempt that has left its slot, or is another worker's in this process, takes no more lines.
         return self.context_of(leased) if leased is not None and leased in self._occupants else None
 

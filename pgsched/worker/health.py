@@ -23,7 +23,7 @@ class Health:
         heartbeat: Heartbeat,
         progress: Progress,
         troubles: Troubles,
-        slots: Executor,
+        executor: Executor,
         connected: Callable[[], bool],
         stopping: Callable[[], bool],
     ) -> None:
@@ -31,14 +31,14 @@ class Health:
         self._heartbeat = heartbeat
         self._progress = progress
         self._troubles = troubles
-        self._executor = slots
+        self._executor = executor
         self._connected = connected
         self._stopping = stopping
 
     def unhealthy(self, blocked: float | None = None) -> str | None:
         """Return what another process in its place could do better; None when it is alive, also without a database.
 
-        The event loop may be ``blocked`` for so many seconds, three leases by default.
+        The event loop may be ``blocked`` for this number of seconds, three leases by default.
         """
         silent = monotonic() - self._heartbeat.last_try
         if silent > self._longest_silence:

@@ -29,7 +29,7 @@ COMPLETE_SECONDS = 1200.0
 AGAIN_SECONDS = 10.0
 """When it asks again after a failure."""
 FIRST_SECONDS = 20.0
-"""A worker that has just started lets so many seconds pass: the first troubles are those of a start."""
+"""Seconds after its start in which a worker does not look: the first troubles are those of a start."""
 NAME = "pgsched watchdog"
 
 

@@ -29,7 +29,7 @@ class Heartbeat:
     def __init__(
         self,
         *,
-        pulse: HeartbeatConnection,
+        connection: HeartbeatConnection,
         leased_tasks: LeasedTasks,
         lease: float,
         counts: WorkerMetrics,
@@ -41,7 +41,7 @@ class Heartbeat:
         """``running`` says how many slots are occupied; ``on_lost`` is called in this thread with holds that are no
         longer ours.
         """
-        self._pulse = pulse
+        self._connection = connection
         self._leased = leased_tasks
         self._lease = lease
         self._counts = counts
@@ -53,7 +53,7 @@ class Heartbeat:
         self._on_lost = on_lost
         self._born = monotonic()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="pgsched-heart", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="pgsched-heartbeat", daemon=True)
         self.last_beat = self._born
         """When the database last answered, by the monotonic clock."""
         self.last_try = self._born
@@ -70,7 +70,7 @@ class Heartbeat:
         if self._thread.is_alive():
             self._thread.join(timeout)
         if not self._thread.is_alive():
-            self._pulse.close()
+            self._connection.close()
 
     def run_once(self) -> None:
         """Renew every lease that has used a third of its time.
@@ -100,7 +100,7 @@ class Heartbeat:
 
         def beat(part: Sequence[LeasedTask]) -> None:
             tasks = [leased.task for leased in part]
-            own.update(self._pulse.beat(tasks, running=running, troubles=told, age=sent - self._born))
+            own.update(self._connection.beat(tasks, running=running, troubles=told, age=sent - self._born))
 
         refused = in_halves_here(aging, beat)
         if len(refused) == len(aging):

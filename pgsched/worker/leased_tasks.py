@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from contextvars import ContextVar
 from time import monotonic
 
 from pgsched.domain.attempt import Claimed, Missed
@@ -13,7 +14,7 @@ from pgsched.execution.context import Context
 WAITING, RUNNING, FINISHING = "waiting", "running", "finishing"
 MANY = 2**31
 REMEMBERED = 10_000
-"""So many rows that were given up are remembered, the last ones."""
+"""Maximum number of recently given-up task ids to remember."""
 
 
 class LeasedTask:
@@ -53,6 +54,13 @@ class LeasedTask:
         """When the handler should have ended: its timeout, or when the row was given up. None: whenever it does."""
         self.missed: tuple[Missed, ...] = ()
         """Ticks that were folded into this run."""
+
+
+CURRENT_ATTEMPT: ContextVar[LeasedTask | None] = ContextVar("pgsched attempt", default=None)
+"""The attempt that the running code is part of, also when it has ended; None for code of no attempt.
+
+Set once in the task of each attempt. What a handler starts (tasks, ``asyncio.to_thread``) has a copy of its context.
+"""
 
 
 class LeasedTasks:

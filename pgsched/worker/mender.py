@@ -16,7 +16,7 @@ EVERY_SECONDS = 5.0
 KILL_SECONDS = 5.0
 """A child that has not ended so long after its own time limit for that is killed, and given so long to be gone."""
 
-Place = tuple[BaseProcess, Child]
+ChildProcess = tuple[BaseProcess, Child]
 
 
 class Mender:
@@ -36,17 +36,17 @@ class Mender:
         kill_at = self._kill_at.get(child)
         return kill_at is not None and self._clock() < kill_at + KILL_SECONDS
 
-    def run_once(self, places: Sequence[Place]) -> None:
+    def run_once(self, children: Sequence[ChildProcess]) -> None:
         """Ask all of them, if it is time for that; forget those that are gone."""
         now = self._clock()
-        here = {child for _, child in places}
+        here = {child for _, child in children}
         for noted in (self._silent, self._kill_at):
             for child in noted.keys() - here:
                 del noted[child]
         if now < self._look_at:
             return
         self._look_at = now + EVERY_SECONDS
-        for number, (process, child) in enumerate(places):
+        for number, (process, child) in enumerate(children):
             if not process.is_alive():
                 continue
             if (kill_at := self._kill_at.get(child)) is not None:

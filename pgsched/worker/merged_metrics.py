@@ -9,7 +9,6 @@ from multiprocessing.connection import Connection
 from time import monotonic
 from typing import Any, NamedTuple
 
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
@@ -42,55 +41,6 @@ class _Seen(NamedTuple):
 _ALONE = _Seen(0.0, 0.0, own=True)
 
 
-class ControlServer:
-    """The child's side: answers ``metrics``, ``healthy`` and others in a thread that no handler can block."""
-
-    def __init__(
-        self,
-        *,
-        pipe: Connection,
-        metrics: CollectorRegistry,
-        healthy: Callable[[], str | None],
-        ready: Callable[[], str | None],
-        troubles: Callable[[], list[dict[str, Any]]],
-        alive: Callable[[], str | None],
-        load: Callable[[], tuple[int, int]],
-        on_orphaned: Callable[[], None],
-    ) -> None:
-        self._pipe = pipe
-        self._answers: dict[str, Callable[[], str]] = {
-            "metrics": lambda: generate_latest(metrics).decode(),
-            "healthy": lambda: healthy() or "",
-            "ready": lambda: ready() or "",
-            "troubles": lambda: json.dumps(troubles()),
-            "alive": lambda: alive() or "",
-            "load": lambda: "{} {}".format(*load()),
-        }
-        self._on_orphaned = on_orphaned
-
-    def start(self) -> None:
-        """Answer from now on, until the parent is gone."""
-        threading.Thread(target=self._run, name="pgsched-answers", daemon=True).start()
-
-    def _run(self) -> None:
-        try:
-            while True:
-                self._pipe.send(self._answer(self._pipe.recv()))
-        except (EOFError, OSError):
-            self._on_orphaned()
-
-    def _answer(self, question: str) -> str:
-        try:
-            return self._answers[question]()
-        except Exception as error:
-            log.exception("answer_failed", question=question)
-            return _UNANSWERED.get(question, f"{type(error).__name__}: it cannot be told")
-
-
-_UNANSWERED = {"metrics": "", "load": "0 0"}
-"""What is said of what cannot be told, where it is no line about a problem."""
-
-
 class Child:
     """The parent's side of one child, which took the place of others that died.
 
@@ -103,7 +53,7 @@ class Child:
         self._before = before
         self._said: list[Metric] = []
         self._lock = threading.RLock()
-        self._outcome_unknown = 0
+        self._unanswered = 0
         self._born = monotonic()
         self._answered = self._gone = False
 
@@ -118,12 +68,12 @@ class Child:
             try:
                 # Answers to questions that were given up come first and are thrown away.
                 self._pipe.send(question)
-                self._outcome_unknown += 1
+                self._unanswered += 1
                 while self._pipe.poll(seconds):
                     answer: str = self._pipe.recv()
-                    self._outcome_unknown -= 1
+                    self._unanswered -= 1
                     self._answered = True
-                    if not self._outcome_unknown:
+                    if not self._unanswered:
                         return answer
             except (EOFError, OSError):
                 self._gone = True

@@ -1,7 +1,7 @@
-"""Which queues a worker serves now, which of them comes first, and when one that is claimed apart is asked again.
+"""Which queues a worker serves now, which of them comes first, and when a limited one is asked again.
 
-Most queues are claimed together, by one statement. Apart are those with limits or ageing in the database, and those of
-which this worker takes only so many at once. Nothing here waits or asks: the claimer does.
+Most queues are claimed together, by one statement. Limited ones, which have limits or ageing in the database or a
+maximum of this worker's, are claimed by another. Nothing here waits or asks: the claimer does.
 """
 
 from __future__ import annotations
@@ -11,26 +11,26 @@ from collections.abc import Iterable, Sequence
 
 from pgsched.domain.queue_selector import QueueSpec
 
-CALLED_SECONDS = 0.005
-"""A queue that is at its limit is not asked more often than this, whoever calls."""
+WAKE_SECONDS = 0.005
+"""A queue that is at its limit is not asked more often than this, however often it is woken."""
 PEEK_SECONDS = 0.05
-"""How often a worker without a free slot looks whether a queue that is claimed apart has something."""
-PASS_ON_SECONDS = 0.02
-"""A worker without a free slot calls others for what may start so soon."""
+"""How often a worker without a free slot looks whether a limited queue has something."""
+NOTIFY_PEERS_SECONDS = 0.02
+"""A worker without a free slot wakes others for what may start within this time."""
 _FULL = (0.125, 1.0)
 """Seconds to the next look at a queue whose limit of concurrency is reached: at first, and at the most."""
-_FRUITLESS = (0.002, 0.25)
+_EMPTY_CLAIMS = (0.002, 0.25)
 """Seconds between claims that found nothing although something may start: another worker is quicker."""
 
 
 class LimitedQueue:
-    """A queue that is claimed apart."""
+    """A queue that is claimed by a statement of its own, because of its limits."""
 
-    __slots__ = ("asked_at", "empty_claims", "in_hand", "most", "name", "peers_notified", "ready_at")
+    __slots__ = ("asked_at", "empty_claims", "in_hand", "max_in_flight", "name", "peers_notified", "ready_at")
 
-    def __init__(self, name: str, most: int | None) -> None:
+    def __init__(self, name: str, max_in_flight: int | None) -> None:
         self.name = name
-        self.most = most
+        self.max_in_flight = max_in_flight
         self.in_hand = 0
         self.ready_at: float | None = None
         """When it makes sense to ask again, by the monotonic clock; None: nothing is due, as far as is known."""
@@ -41,7 +41,7 @@ class LimitedQueue:
     @property
     def room(self) -> int | None:
         """How many more of its tasks this worker may take; None: no limit of the worker's own."""
-        return None if self.most is None else max(self.most - self.in_hand, 0)
+        return None if self.max_in_flight is None else max(self.max_in_flight - self.in_hand, 0)
 
     def answer(self, claimed: int, again: float | None, held_back: bool, now: float) -> None:
         """Take what a claim said: ``again`` in seconds, and whether rows are held back until others end."""
@@ -58,7 +58,7 @@ class LimitedQueue:
         elif claimed:
             self.ready_at = now + again
         else:
-            self.ready_at = now + max(again, _pause(_FRUITLESS, self.empty_claims))
+            self.ready_at = now + max(again, _pause(_EMPTY_CLAIMS, self.empty_claims))
 
     def wake(self, at: float, *, heard_by_all: bool) -> None:
         """Ask again at ``at``, or when it was to be asked anyway; what all workers heard is not passed on."""
@@ -84,8 +84,8 @@ class QueueRotation:
         """The patterns, as LIKE has them."""
         self.names: tuple[str, ...] = ()
         """Every queue that is served now."""
-        self.lines: dict[str, LimitedQueue] = {}
-        """Those of them that are claimed apart."""
+        self.limited: dict[str, LimitedQueue] = {}
+        """Those of them that are limited."""
         self.order: tuple[str, ...] = ()
         """The names as the next claim asks them, the one whose turn it is in front."""
         self._specs: dict[str, QueueSpec] = {}
@@ -99,17 +99,17 @@ class QueueRotation:
         return queue in self._specs or any(spec.matches(queue) for spec in self._patterns)
 
     def learn(self, found: Iterable[tuple[str, bool]]) -> None:
-        """Take what the database knows: the queues that match a pattern, and which queues are claimed apart there."""
-        apart = dict(found)
-        names = [*self._by_name, *(name for name in apart if name not in self._by_name)]
+        """Take what the database knows: the queues that match a pattern, and which queues are limited there."""
+        limits = dict(found)
+        names = [*self._by_name, *(name for name in limits if name not in self._by_name)]
         specs = {name: spec for name in names if (spec := self._spec_of(name)) is not None}
         self._specs = specs
-        held = {line.name: line for line in self._in_hand.values()}
-        lines = {}
+        held = {queue.name: queue for queue in self._in_hand.values()}
+        limited = {}
         for name, spec in specs.items():
-            if apart.get(name) or spec.most is not None:
-                lines[name] = self.lines.get(name) or held.get(name) or LimitedQueue(name, spec.most)
-        self.lines = lines
+            if limits.get(name) or spec.most is not None:
+                limited[name] = self.limited.get(name) or held.get(name) or LimitedQueue(name, spec.most)
+        self.limited = limited
         if self.names != tuple(specs):
             self.names = tuple(specs)
             self._credits = {name: self._credits.get(name, 0) for name in specs}
@@ -117,7 +117,7 @@ class QueueRotation:
             self.next_turn()
 
     def next_turn(self) -> None:
-        """It is the turn of another queue: each comes as often as its weight says."""
+        """Advance the weighted round-robin to the next queue."""
         names = self.names
         if not names:
             self.order = ()
@@ -126,7 +126,7 @@ class QueueRotation:
         if len(set(weights)) == 1:
             self._turn = (self._turn + 1) % len(names)
         else:
-            # Each gains its weight; who has most comes first and pays for all. So the turns are spread evenly.
+            # Each gains its weight; the one with the most credit is next and pays for all, which spreads the turns.
             for name, weight in zip(names, weights, strict=True):
                 self._credits[name] += weight
             first = max(names, key=self._credits.__getitem__)
@@ -134,98 +134,99 @@ class QueueRotation:
             self._turn = names.index(first)
         self.order = names[self._turn :] + names[: self._turn]
 
-    # What is claimed apart.
+    # Limited queues.
 
     def first_waits_for_room(self, now: float) -> bool:
-        """Whether the queue whose turn it is is claimed apart and known to have something that may start."""
-        line = self.lines.get(self.order[0]) if self.lines and self.order else None
-        return line is not None and line.ready_at is not None and line.ready_at <= now and line.room != 0
+        """Whether the queue whose turn it is is limited and known to have something that may start."""
+        queue = self.limited.get(self.order[0]) if self.limited and self.order else None
+        return queue is not None and queue.ready_at is not None and queue.ready_at <= now and queue.room != 0
 
     def to_ask(self, order: Iterable[str], room: int, now: float, *, idle_too: bool) -> list[tuple[LimitedQueue, int]]:
-        """The lines to ask now and the room of each; with no room only to learn whether there is something."""
+        """The limited queues to ask now and the room of each; with no room only to learn whether there is something."""
         asked = []
         for name in order:
-            line = self.lines.get(name)
-            if line is None or line.room == 0:
+            queue = self.limited.get(name)
+            if queue is None or queue.room == 0:
                 continue
-            if line.ready_at is None:
-                wanted = idle_too and (room > 0 or now - line.asked_at >= PEEK_SECONDS)
+            if queue.ready_at is None:
+                wanted = idle_too and (room > 0 or now - queue.asked_at >= PEEK_SECONDS)
             else:
-                wanted = room > 0 and line.ready_at <= now
+                wanted = room > 0 and queue.ready_at <= now
             if wanted:
-                asked.append((line, room if line.room is None else min(room, line.room)))
+                asked.append((queue, room if queue.room is None else min(room, queue.room)))
         return asked
 
     def to_ask_after(self, ended: Iterable[int], room: int) -> list[tuple[str, int]]:
         """The queues of those of these tasks that are in hand, and the room of each once they have ended."""
-        gone = Counter(line.name for task_id in ended if (line := self._in_hand.get(task_id)) is not None)
+        gone = Counter(queue.name for task_id in ended if (queue := self._in_hand.get(task_id)) is not None)
         asked = []
         for name, number in gone.items():
-            line = self.lines.get(name)
-            if line is not None:
-                free = room if line.most is None else min(room, line.most - line.in_hand + number)
+            queue = self.limited.get(name)
+            if queue is not None:
+                free = room if queue.max_in_flight is None else min(room, queue.max_in_flight - queue.in_hand + number)
                 if free > 0:
                     asked.append((name, free))
         return asked
 
     def ready_in(self, now: float) -> float:
-        """Seconds until a line is to be asked; infinite when none is known to have something."""
-        times = [line.ready_at for line in self.lines.values() if line.ready_at is not None and line.room != 0]
+        """Seconds until a limited queue is to be asked; infinite when none is known to have something."""
+        times = [queue.ready_at for queue in self.limited.values() if queue.ready_at is not None and queue.room != 0]
         return max(min(times) - now, 0.0) if times else float("inf")
 
-    def call(self, queue: str, now: float) -> None:
-        """Somebody called: a row was inserted, or a slot became free elsewhere.
+    def wake(self, name: str, now: float) -> None:
+        """A notification came: a row was inserted, or a slot became free elsewhere.
 
-        Every worker hears a call. Who passed it on would be heard by all, who would pass it on again, for ever.
+        Every worker hears it, so it is not passed on: passing it on would wake all of them again, without end.
         """
-        line = self.lines.get(queue)
-        if line is not None:
-            line.wake(max(line.asked_at + CALLED_SECONDS, now), heard_by_all=True)
-        elif queue not in self._specs:
-            spec = self._spec_of(queue)
+        queue = self.limited.get(name)
+        if queue is not None:
+            queue.wake(max(queue.asked_at + WAKE_SECONDS, now), heard_by_all=True)
+        elif name not in self._specs:
+            spec = self._spec_of(name)
             if spec is not None:
-                self.learn([*((name, name in self.lines) for name in self.names), (queue, False)])
+                self.learn([*((known, known in self.limited) for known in self.names), (name, False)])
 
-    def call_all(self, now: float) -> None:
-        """Something about the queues has changed: each is asked."""
-        for line in self.lines.values():
-            line.wake(now, heard_by_all=True)
+    def wake_all(self, now: float) -> None:
+        """The settings of the queues have changed: ask each of them."""
+        for queue in self.limited.values():
+            queue.wake(now, heard_by_all=True)
 
     def take(self, name: str, task_ids: Iterable[int]) -> None:
-        """Note tasks of a line that this worker claimed."""
-        line = self.lines.get(name)
-        if line is not None:
+        """Note tasks of a limited queue that this worker claimed."""
+        queue = self.limited.get(name)
+        if queue is not None:
             for task_id in task_ids:
                 earlier = self._in_hand.get(task_id)
                 if earlier is not None:
                     earlier.in_hand -= 1
-                self._in_hand[task_id] = line
-                line.in_hand += 1
+                self._in_hand[task_id] = queue
+                queue.in_hand += 1
 
     @property
     def in_hand(self) -> tuple[int, ...]:
-        """The tasks of lines that this worker has claimed and not let go, as far as was noted."""
+        """The tasks of limited queues that this worker has claimed and not let go, as far as was noted."""
         return tuple(self._in_hand)
 
     def let_go(self, task_ids: Iterable[int], now: float) -> None:
-        """Note that tasks of lines are not this worker's any more: others may start in their place."""
+        """Note that tasks of limited queues are not this worker's any more: others may start in their place."""
         for task_id in task_ids:
-            line = self._in_hand.pop(task_id)
-            line.in_hand -= 1
-            line.wake(now, heard_by_all=False)
+            queue = self._in_hand.pop(task_id)
+            queue.in_hand -= 1
+            queue.wake(now, heard_by_all=False)
 
     def to_notify_peers_of(self, now: float) -> list[str]:
         """The queues in which something may start that this worker has no room for; each once."""
         names = []
-        for line in self.lines.values():
-            if line.ready_at is not None and line.ready_at <= now + PASS_ON_SECONDS and not line.peers_notified:
-                line.peers_notified = True
-                names.append(line.name)
+        for queue in self.limited.values():
+            if queue.ready_at is not None and queue.ready_at <= now + NOTIFY_PEERS_SECONDS and not queue.peers_notified:
+                queue.peers_notified = True
+                names.append(queue.name)
         return names
 
     def notify_peers_in(self, now: float) -> float:
         """Seconds until there may be something to pass on; infinite when nothing is known."""
-        times = [line.ready_at for line in self.lines.values() if line.ready_at is not None and not line.peers_notified]
+        limited = self.limited.values()
+        times = [queue.ready_at for queue in limited if queue.ready_at is not None and not queue.peers_notified]
         return max(min(times) - now, 0.0) if times else float("inf")
 
     def _spec_of(self, name: str) -> QueueSpec | None:

@@ -40,13 +40,13 @@ MOST_SHARE = 0.6
 FASTER = 1.5
 """How much larger the share becomes when a run takes longer than it took for its tasks to come together."""
 WORTH_WHILE = 20_000
-"""So many tasks should have come together since the last run, where they come fast."""
+"""Number of tasks that a run should find, where tasks end fast."""
 STOP_SECONDS = 1.0
 """How long a stopping worker waits for a batch under way; it is done or undone by itself."""
 
 
 def pause_after(tasks: int, seconds: float) -> float:
-    """Return when to look again, where so many tasks went that had come in so many seconds."""
+    """Return when to look again after a run that deleted ``tasks`` which had ended within ``seconds``."""
     return min(max(WORTH_WHILE * seconds / max(tasks, 1), 1.0), SELDOM_SECONDS)
 
 
@@ -95,7 +95,7 @@ class Retention:
             return None
         if not self._lock():
             return None
-        pruner = Pruner(eraser=self._store, wait=self._wait, share=self._share, patient=False, on_batch=self._count)
+        pruner = Pruner(store=self._store, wait=self._wait, share=self._share, patient=False, on_batch=self._count)
         return pruner.run()
 
     def _run(self) -> None:

@@ -64,7 +64,7 @@ async def run_forever(
 
 
 async def wait_at_most(seconds: float | None, event: asyncio.Event) -> None:
-    """Wait until an event is set, so many seconds at most; None: for ever."""
+    """Wait until an event is set, ``seconds`` at most; None: without a limit."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()

@@ -56,7 +56,7 @@ class Shutdown:
         *,
         identity: Identity,
         leased_tasks: LeasedTasks,
-        slots: Executor,
+        executor: Executor,
         completer: Completer,
         heartbeat: Heartbeat,
         hook_dispatcher: HookDispatcher | None,
@@ -67,10 +67,10 @@ class Shutdown:
         """``session`` is for the last words, ``report`` writes those of handlers, ``connections`` are closed last."""
         self._identity = identity
         self._leased = leased_tasks
-        self._executor = slots
+        self._executor = executor
         self._completer = completer
         self._heartbeat = heartbeat
-        self._hooking = hook_dispatcher
+        self._hook_dispatcher = hook_dispatcher
         self._report = report
         self._session = session
         self._connections = connections
@@ -121,8 +121,8 @@ class Shutdown:
         self._executor.close()
 
     async def _end_hooks(self) -> None:
-        if self._hooking is not None:
-            await self._hooking.stop(HOOK_SECONDS)
+        if self._hook_dispatcher is not None:
+            await self._hook_dispatcher.stop(HOOK_SECONDS)
 
     @property
     def _seconds(self) -> float:

@@ -37,12 +37,12 @@ from pgsched.observability.systemd import Manager, find_manager
 from pgsched.observability.systemd_watchdog import SystemdWatchdog, longest_block
 from pgsched.worker.child_process import serve
 from pgsched.worker.collector import settle_collector
-from pgsched.worker.control_server import HttpServer, Probe, Told
+from pgsched.worker.control_server import ControlServer
+from pgsched.worker.http_server import HttpServer, Probe, Told
 from pgsched.worker.load_traces import load_traces
 from pgsched.worker.mender import Mender
 from pgsched.worker.merged_metrics import (
     Child,
-    ControlServer,
     MergedMetrics,
     all_troubles,
     first_problem,

@@ -31,10 +31,9 @@ from pgsched.execution.registry import Handler
 from pgsched.execution.runner import run_attempt
 from pgsched.observability.logs import get_logger
 from pgsched.observability.tracing import SCOPE, SECONDS, UNTRACED, Tracing, carrier_of, context_of, fail, link_to
-from pgsched.worker.leased_tasks import FINISHING, LeasedTask, LeasedTasks
+from pgsched.worker.leased_tasks import CURRENT_ATTEMPT, FINISHING, LeasedTask, LeasedTasks
 from pgsched.worker.metrics import WorkerMetrics
 from pgsched.worker.otel_bridge import mirror
-from pgsched.worker.places import current_hold
 from pgsched.worker.traces import ContextOf, Traces
 
 log = get_logger("pgsched.worker")
@@ -47,7 +46,7 @@ Key = tuple[int, int]
 """The id and the fencing token of a claimed task."""
 
 
-class _Tally(WorkerMetrics):
+class _TracedMetrics(WorkerMetrics):
     """Ends the span of each attempt that is counted: then its outcome is settled, that of a transaction too."""
 
     def __init__(self, *, slots: int, ended: Callable[[Claimed, Outcome, Finish], None]) -> None:
@@ -95,7 +94,7 @@ class WorkerTracing(Traces):
 
     def counts(self, slots: int) -> WorkerMetrics:
         """What counts, and ends spans."""
-        return _Tally(slots=slots, ended=self._ended)
+        return _TracedMetrics(slots=slots, ended=self._ended)
 
     async def run_attempt(
         self,
@@ -107,7 +106,7 @@ class WorkerTracing(Traces):
         **more: Any,
     ) -> None:
         """Run one attempt within a span."""
-        leased = current_hold()
+        leased = CURRENT_ATTEMPT.get()
         assert leased is not None  # slots run attempts  # noqa: S101
         task = leased.task
         key = (task.id, task.fencing_token)

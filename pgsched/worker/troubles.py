@@ -76,7 +76,7 @@ class Asked(Protocol):
 
 
 class Outcomes(Sized, Protocol):
-    """What writes outcomes, and has so many to write."""
+    """What writes outcomes; its length is the number that wait to be written."""
 
     @property
     def oldest_unwritten(self) -> float | None:
@@ -84,7 +84,7 @@ class Outcomes(Sized, Protocol):
 
     @property
     def behind(self) -> bool:
-        """Whether so many are not written that nothing more is claimed."""
+        """Whether the backlog of unwritten outcomes stops claims."""
 
 
 class Work(Protocol):
@@ -130,8 +130,8 @@ class Troubles:
         set_aside: Sequence[Aside] = (),
         log_errors: Callable[[], int] = errors,
     ) -> None:
-        """``waiting`` are rows in hand that have not begun; the event loop has been ``blocked`` for so many seconds;
-        ``log_errors`` counts log lines that were lost.
+        """``waiting`` are rows in hand that have not begun; ``blocked`` returns for how many seconds the event loop has
+        been blocked; ``log_errors`` counts log lines that were lost.
         """
         self._loops = loops
         self._claims = claims

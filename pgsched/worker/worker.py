@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from pgsched.concurrency.thread_pool import in_thread
 from pgsched.db.leases import HeartbeatConnection, Identity
-from pgsched.db.listening import CANCEL, QUEUES, BehindPooler, Call, listen
+from pgsched.db.listening import CANCEL, QUEUES, BehindPooler, Notification, listen
 from pgsched.db.pool import Pool
 from pgsched.db.session import Session
 from pgsched.domain.attempt import GROUP
@@ -160,7 +160,7 @@ class Worker:
                 completer=self.completer,
                 clock=clock,
                 counts=self.counts,
-                on_due=self.claimer.call,
+                on_due=self.claimer.wake,
                 on_end=self.claimer.look_after_end,
             ),
             groups=Groups(
@@ -170,7 +170,7 @@ class Worker:
                 completer=self.completer,
                 counts=self.counts,
                 fire=traces.fire_group,
-                on_due=self.claimer.call,
+                on_due=self.claimer.wake,
                 on_end=self.claimer.look_after_end,
             ),
             on_room=self._room,
@@ -197,7 +197,7 @@ class Worker:
             set_aside=[self.completer.set_aside, self.claimer.claims.set_aside],
         )
         self.heartbeat = Heartbeat(
-            pulse=HeartbeatConnection(dsn=dsn, identity=self.identity),
+            connection=HeartbeatConnection(dsn=dsn, identity=self.identity),
             leased_tasks=self.leased_tasks,
             lease=settings.lease,
             counts=self.counts,
@@ -211,7 +211,7 @@ class Worker:
             heartbeat=self.heartbeat,
             progress=self.progress,
             troubles=troubles,
-            slots=self.executor,
+            executor=self.executor,
             connected=lambda: self._claims.connected,
             stopping=lambda: self._stopping.is_set(),
         )
@@ -275,7 +275,7 @@ class Worker:
         try:
             await self._stopping.wait()
         finally:
-            self.claimer.called.set()
+            self.claimer.wakeup.set()
             await self.ending().wind_down(loops, finishing, self._settings.shutdown_timeout)
 
     def stop(self) -> None:
@@ -297,7 +297,7 @@ class Worker:
         return Shutdown(
             identity=self.identity,
             leased_tasks=self.leased_tasks,
-            slots=self.executor,
+            executor=self.executor,
             completer=self.completer,
             heartbeat=self.heartbeat,
             hook_dispatcher=self.hook_dispatcher,
@@ -316,7 +316,7 @@ class Worker:
     async def _claim_once(self) -> None:
         waiting = len(self.leased_tasks.waiting)
         free = self.executor.free - waiting
-        wanted = self._prefetch.wanted(free_slots=self.executor.free, waiting=waiting)
+        wanted = self._prefetch.wanted(free_executor=self.executor.free, waiting=waiting)
         full = self.completer.behind or (waiting and self.leased_tasks.bytes >= MAX_BYTES)
         if wanted <= 0 or full or self.claimer.waits_for_room(free):
             self._room_needed.set()
@@ -338,11 +338,11 @@ class Worker:
             self._room_needed.clear()
 
     async def _finish_once(self) -> None:
-        await self.completer.called.wait()
+        await self.completer.wakeup.wait()
         booked = await self.completer.run_once()
         self.claimer.look_after_end()
         if booked or self._room_needed.is_set():
-            self.claimer.call()
+            self.claimer.wake()
 
     async def _housekeeping_once(self) -> None:
         await self._housekeeping.run_once()
@@ -352,7 +352,12 @@ class Worker:
     async def _listen(self) -> None:
         chosen = self._settings.listen_dsn
         try:
-            await listen(chosen or self._dsn, on_ready=self._listening, on_call=self._called, chosen=chosen is not None)
+            await listen(
+                chosen or self._dsn,
+                on_ready=self._listening,
+                on_notification=self._notified,
+                chosen=chosen is not None,
+            )
         except BehindPooler:
             log.warning("polls_only", reason="a pooler answers", hint="--listen-dsn may lead to the server itself")
             await asyncio.sleep(POOLER_SECONDS)
@@ -364,26 +369,26 @@ class Worker:
         self.loops.of("listen").worked()
         self._settings_changed()
 
-    def _called(self, call: Call) -> None:
-        if call.channel == CANCEL:
-            leased = self.leased_tasks.get(int(call.payload)) if re.fullmatch("[0-9]{1,19}", call.payload) else None
+    def _notified(self, told: Notification) -> None:
+        if told.channel == CANCEL:
+            leased = self.leased_tasks.get(int(told.payload)) if re.fullmatch("[0-9]{1,19}", told.payload) else None
             if leased is not None:
                 log.info("task_cancelled", task_id=leased.task.id, task_type=leased.task.task_type)
                 self.leased_tasks.abandon(leased)
                 self.claimer.look_after_end()
-        elif call.channel == QUEUES:
+        elif told.channel == QUEUES:
             self._settings_changed()
-        elif self.claimer.serves(call.payload):
-            self.claimer.call(call.payload)
+        elif self.claimer.serves(told.payload):
+            self.claimer.wake(told.payload)
 
     def _settings_changed(self) -> None:
-        self.claimer.call_after_change()
+        self.claimer.wake_after_change()
         self.broadcaster.look_again()
 
     def _room(self) -> None:
         self.claimer.look_after_end()
         if self._room_needed.is_set():
-            self.claimer.call()
+            self.claimer.wake()
 
     def _lost_elsewhere(self, leased_tasks: list[LeasedTask]) -> None:
         if self._loop is not None and not self._loop.is_closed():

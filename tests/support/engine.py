@@ -129,7 +129,7 @@ class Engine:
         async with asyncio.timeout(PATIENCE):
             while not (until() if until else not len(self.leased_tasks)):
                 with suppress(TimeoutError):  # a transactional handler writes its outcome itself
-                    await asyncio.wait_for(self.completer.called.wait(), 0.02)
+                    await asyncio.wait_for(self.completer.wakeup.wait(), 0.02)
                 await self.completer.run_once()
 
     async def started(self) -> None:

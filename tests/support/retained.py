@@ -31,11 +31,11 @@ def never(_seconds: float) -> bool:
 
 def prune_now(dsn: str, wish: RetentionOverride = EVERYTHING, **given: Any) -> Pruned:
     """One run, without pauses."""
-    eraser = RetentionStore(dsn)
+    store = RetentionStore(dsn)
     try:
-        return Pruner(eraser=eraser, wait=never, wish=wish, **given).run()
+        return Pruner(store=store, wait=never, wish=wish, **given).run()
     finally:
-        eraser.close()
+        store.close()
 
 
 def finished(db: Database, ago: str = "1 hour", status: str = "completed", **columns: Any) -> int:

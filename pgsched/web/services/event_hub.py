@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from pgsched.db.async_database import AsyncDatabase
-from pgsched.db.listening import EVENTS, BehindPooler, Call, OnStandby, listen
+from pgsched.db.listening import EVENTS, BehindPooler, Notification, OnStandby, listen
 from pgsched.domain.errors import PgschedError
 from pgsched.observability.logs import get_logger
 
@@ -102,7 +102,10 @@ class EventHub:
         while True:
             try:
                 await listen(
-                    await self._database.address(), on_ready=self._ready, on_call=self._called, channels=(EVENTS,)
+                    await self._database.address(),
+                    on_ready=self._ready,
+                    on_notification=self._called,
+                    channels=(EVENTS,),
                 )
             except PgschedError as error:
                 self._listening = False
@@ -115,7 +118,7 @@ class EventHub:
         self._listening = True
         self._tell(LISTENING)
 
-    def _called(self, call: Call) -> None:
+    def _called(self, call: Notification) -> None:
         try:
             event = json.loads(call.payload)
         except (ValueError, RecursionError):

@@ -59,7 +59,7 @@ def ask_now(one: Engine) -> None:
     """As if all the time had passed until each queue is asked again."""
     one.worker.claimer._learn_at = 0.0
     one.worker.claimer._look_at = 0.0
-    for line in one.worker.claimer._rotation.lines.values():
+    for line in one.worker.claimer._rotation.limited.values():
         line.ready_at = None if line.ready_at is None else 0.0
 
 
@@ -138,7 +138,7 @@ async def test_a_worker_that_has_not_heard_of_a_limit_takes_nothing(dsn: str, db
     async with engine(dsn) as one:
         await one.claim(1)
         limit(db, concurrency=1)
-        assert one.worker.claimer._rotation.lines == {}
+        assert one.worker.claimer._rotation.limited == {}
         assert await one.claim() == []
 
 
@@ -213,7 +213,7 @@ async def test_no_more_start_in_a_time_than_the_rate(dsn: str, db: Database) -> 
         assert len(await claimed(other)) == 1
         await one.run()
         assert await claimed(other) == []
-        line = other.worker.claimer._rotation.lines["default"]
+        line = other.worker.claimer._rotation.limited["default"]
         assert line.ready_at is not None
         assert 3590 < line.ready_at - line.asked_at < 3700  # until the first start leaves the window
 

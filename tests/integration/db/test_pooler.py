@@ -136,7 +136,7 @@ async def test_a_worker_behind_a_pooler_polls_and_with_a_second_dsn_it_listens(
 ) -> None:
     monkeypatch.setattr(sleep, "SECOND_LOOKS", ())  # they would find the row, too
     with pytest.raises(BehindPooler):
-        await listen(pooler.dsn, on_ready=lambda: None, on_call=lambda call: None)
+        await listen(pooler.dsn, on_ready=lambda: None, on_notification=lambda notification: None)
     with database(dsn) as db:
         async with running_worker(pooler.dsn, poll_interval=30) as polling:
             listening = """

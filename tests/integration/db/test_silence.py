@@ -99,7 +99,7 @@ async def test_a_listener_is_not_held_up_by_a_server_that_does_not_answer_its_li
     monkeypatch.setattr("pgsched.db.listening.PROBE_SECONDS", 0.2)
     monkeypatch.setattr("pgsched.db.listening.PROBE_TIMEOUT", 0.2)
     with pytest.raises(DatabaseUnavailable, match="silent"):
-        await listen(proxy.dsn, on_ready=lambda: proxy.tell("silent") and None, on_call=lambda call: None)
+        await listen(proxy.dsn, on_ready=lambda: proxy.tell("silent") and None, on_notification=lambda _: None)
 
 
 async def test_a_plain_handler_whose_connection_fell_silent_lets_go_of_its_thread(

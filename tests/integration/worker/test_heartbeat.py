@@ -107,7 +107,7 @@ async def test_a_worker_without_an_answer_gives_up_what_is_past_its_lease(dsn: s
         (task,) = await one.claim()
         lost: list[int] = []
         one.worker.heartbeat._on_lost = lambda leased_tasks: lost.extend(leased.task.id for leased in leased_tasks)
-        one.worker.heartbeat._pulse._dsn = "host=/nowhere"
+        one.worker.heartbeat._connection._dsn = "host=/nowhere"
         with pytest.raises(DatabaseUnavailable):
             one.worker.heartbeat.run_once()
         assert lost == []
@@ -244,7 +244,7 @@ async def test_a_beat_that_fails_for_any_reason_is_not_the_last(dsn: str, monkey
     monkeypatch.setattr("pgsched.worker.heartbeat.RETRY_SECONDS", 0.01)
     async with running_worker(dsn, lease=1) as worker:
         await wait_until_async(worker.heartbeat._thread.is_alive, message="it beats")
-        beat, failures = worker.heartbeat._pulse.beat, list[Exception]()
+        beat, failures = worker.heartbeat._connection.beat, list[Exception]()
 
         def failing(*arguments: object, **options: object) -> dict[int, bool]:
             if len(failures) < 3:
@@ -252,7 +252,7 @@ async def test_a_beat_that_fails_for_any_reason_is_not_the_last(dsn: str, monkey
                 raise failures[-1]
             return beat(*arguments, **options)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(worker.heartbeat._pulse, "beat", failing)
+        monkeypatch.setattr(worker.heartbeat._connection, "beat", failing)
         await wait_until_async(lambda: len(failures) == 3, message="beats fail")
         before = worker.heartbeat.last_beat
         await wait_until_async(lambda: worker.heartbeat.last_beat > before, message="it beats again")

@@ -22,9 +22,10 @@ from prometheus_client.registry import Collector
 from pgsched.domain.errors import ConfigError
 from pgsched.observability.label_sets import LINGER_SECONDS
 from pgsched.ops.doctor.catalogue import NAMES
-from pgsched.worker import control_server, table_gauges
-from pgsched.worker.control_server import HttpServer
-from pgsched.worker.merged_metrics import Child, ControlServer
+from pgsched.worker import http_server, table_gauges
+from pgsched.worker.control_server import ControlServer
+from pgsched.worker.http_server import HttpServer
+from pgsched.worker.merged_metrics import Child
 from pgsched.worker.table_gauges import FRESH_SECONDS, STALE_SECONDS
 from tests.support.clock import Clock
 from tests.support.engine import Engine, engine, expire_leases, handlers, make_due, nothing, running_worker
@@ -343,7 +344,7 @@ async def test_another_path_is_not_found(dsn: str) -> None:
 
 
 async def test_a_port_that_is_taken_is_served_once_it_is_free(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control_server, "AGAIN_SECONDS", 0.02)
+    monkeypatch.setattr(http_server, "AGAIN_SECONDS", 0.02)
     async with engine(dsn) as one:
         worker = one.worker
         with socket.create_server(("127.0.0.1", 0)) as taken:

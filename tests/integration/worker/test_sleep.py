@@ -242,7 +242,7 @@ async def test_a_sleeping_worker_wakes_by_itself_when_a_row_becomes_due(dsn: str
         task_id = insert_task(db)
         db.execute("update pgsched.tasks set next_run_at = now() + interval '0.4 seconds'")
     async with running_worker(dsn, poll_interval=3600) as worker:
-        worker._called = lambda call: None  # type: ignore[method-assign]
+        worker._notified = lambda _: None  # type: ignore[method-assign]
         await until_completed(db, task_id)
 
 

@@ -17,7 +17,7 @@ from pgsched.observability import logs
 from pgsched.ops.doctor import doctor
 from pgsched.ops.doctor.findings import Finding
 from pgsched.worker import health_scan, heartbeat, troubles, usual
-from pgsched.worker.control_server import HttpServer
+from pgsched.worker.http_server import HttpServer
 from pgsched.worker.worker import Worker
 from tests.support.commands import pgsched
 from tests.support.engine import handlers, nothing, rows, running_worker
@@ -441,14 +441,14 @@ async def test_news_of_a_trouble_do_not_wait_for_the_next_heartbeat_and_nothing_
     with database(dsn) as db:
         async with running_worker(dsn, lease=3600) as worker:
             await wait_until_async(lambda: worker.health.unready() is None, message="it is ready")
-            beat = worker.heartbeat._pulse.beat
+            beat = worker.heartbeat._connection.beat
 
             def counted(*given: Any, **named: Any) -> dict[int, bool]:
                 nonlocal beats
                 beats += 1
                 return beat(*given, **named)
 
-            worker.heartbeat._pulse.beat = counted  # type: ignore[method-assign]
+            worker.heartbeat._connection.beat = counted  # type: ignore[method-assign]
             logs._process.lost(1)
             await until_told(db, "log_errors")
             looks = 0

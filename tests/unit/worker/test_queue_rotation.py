@@ -56,22 +56,22 @@ def test_every_queue_is_in_each_claim() -> None:
 def test_a_pattern_serves_what_was_found() -> None:
     made = rotation("x", "mail.*", found=[("mail.a", False), ("mail.b", True)])
     assert made.names == ("x", "mail.a", "mail.b")
-    assert list(made.lines) == ["mail.b"]
+    assert list(made.limited) == ["mail.b"]
     assert made.serves("mail.new")
     assert not made.serves("other")
 
 
 def test_a_name_goes_before_a_pattern() -> None:
     made = rotation("mail.a:2", "mail.*:7", found=[("mail.a", False), ("mail.b", False)])
-    assert {name: line.most for name, line in made.lines.items()} == {"mail.a": 2, "mail.b": 7}
+    assert {name: line.max_in_flight for name, line in made.limited.items()} == {"mail.a": 2, "mail.b": 7}
 
 
 def test_a_call_for_a_new_queue_of_a_pattern_lets_it_be_served() -> None:
     made = rotation("mail.*", found=[("mail.a", True)])
-    made.call("mail.new", 0.0)
+    made.wake("mail.new", 0.0)
     assert set(made.names) == {"mail.a", "mail.new"}
-    assert list(made.lines) == ["mail.a"]
-    made.call("other", 0.0)
+    assert list(made.limited) == ["mail.a"]
+    made.wake("other", 0.0)
     assert "other" not in made.names
 
 
@@ -91,7 +91,7 @@ def test_an_idle_queue_is_asked_when_all_are() -> None:
 
 def test_a_queue_at_its_limit_is_asked_less_and_less() -> None:
     made = rotation("a", found=[("a", True)])
-    line = made.lines["a"]
+    line = made.limited["a"]
     pauses = []
     now = 0.0
     for _ in range(8):
@@ -101,14 +101,14 @@ def test_a_queue_at_its_limit_is_asked_less_and_less() -> None:
         now = line.ready_at
     assert pauses == sorted(pauses)
     assert pauses[-1] == 1.0
-    made.call("a", now)
+    made.wake("a", now)
     assert made.ready_in(now) <= 0.005
 
 
 def test_the_end_of_a_task_lets_its_queue_be_asked_at_once() -> None:
     made = rotation("a", found=[("a", True)])
     made.take("a", [1, 2])
-    made.lines["a"].answer(2, None, True, 0.0)
+    made.limited["a"].answer(2, None, True, 0.0)
     assert made.ready_in(0.0) > 0
     made.let_go([1], 0.0)
     assert made.ready_in(0.0) == 0
@@ -117,7 +117,7 @@ def test_the_end_of_a_task_lets_its_queue_be_asked_at_once() -> None:
 
 def test_a_rate_is_waited_for() -> None:
     made = rotation("a", found=[("a", True)])
-    made.lines["a"].answer(3, 0.7, False, 10.0)
+    made.limited["a"].answer(3, 0.7, False, 10.0)
     assert made.ready_in(10.0) == pytest.approx(0.7)
     assert made.to_ask(made.order, 5, 10.5, idle_too=True) == []
 
@@ -139,7 +139,7 @@ def test_a_task_that_is_claimed_again_counts_once() -> None:
     made = rotation("a:3")
     made.take("a", [1])
     made.take("a", [1])
-    assert made.lines["a"].in_hand == 1
+    assert made.limited["a"].in_hand == 1
 
 
 def test_what_is_in_hand_outlives_the_settings_of_its_queue() -> None:
@@ -148,12 +148,12 @@ def test_what_is_in_hand_outlives_the_settings_of_its_queue() -> None:
     made.learn([])
     assert made.names == ()
     made.learn([("mail.a", False)])
-    assert made.lines["mail.a"].in_hand == 1
+    assert made.limited["mail.a"].in_hand == 1
 
 
 def test_without_a_free_slot_a_queue_is_only_looked_at_and_not_often() -> None:
     made = rotation("a", found=[("a", True)])
-    line = made.lines["a"]
+    line = made.limited["a"]
     ((_, room),) = made.to_ask(made.order, 0, 100.0, idle_too=True)
     assert room == 0
     line.answer(0, None, False, 100.0)
@@ -165,7 +165,7 @@ def test_a_queue_that_has_something_and_its_turn_waits_for_a_slot() -> None:
     made = rotation("a", "b", found=[("a", True)])
     assert made.order[0] == "a"
     assert not made.first_waits_for_room(0.0)
-    made.lines["a"].answer(0, 0.0, False, 0.0)
+    made.limited["a"].answer(0, 0.0, False, 0.0)
     assert made.first_waits_for_room(1.0)
     made.next_turn()
     assert not made.first_waits_for_room(1.0)
@@ -183,8 +183,8 @@ def test_what_cannot_be_started_here_is_passed_on_once() -> None:
 
 def test_what_every_worker_heard_is_not_passed_on() -> None:
     made = rotation("a", "b", found=[("a", True), ("b", True)])
-    made.call("a", 0.0)
-    assert made.lines["a"].ready_at is not None
+    made.wake("a", 0.0)
+    assert made.limited["a"].ready_at is not None
     assert made.to_notify_peers_of(1.0) == []
-    made.call_all(2.0)
+    made.wake_all(2.0)
     assert made.to_notify_peers_of(3.0) == []
