@@ -20,7 +20,7 @@ from pgsched.bench.workers import peak_megabytes, worker
 from pgsched.db import bench_commands, commands
 from pgsched.db.bench_commands import Surroundings
 from pgsched.db.commands import Command
-from pgsched.db.connect import connect
+from pgsched.db.connection import connect
 from pgsched.db.enlist import insert_on, run_on
 from pgsched.db.error_mapping import translated
 from pgsched.db.migrate import check_schema

@@ -15,8 +15,8 @@ import click
 from pgsched.cli.options import json_option
 from pgsched.cli.output import say, say_json
 from pgsched.cli.session import Session, server
-from pgsched.db.connect import describe_dsn
 from pgsched.db.database import Database
+from pgsched.db.dsn import describe_dsn
 from pgsched.domain.errors import ConfigError, PgschedError
 from pgsched.ops.activity import Activity, read_activity
 

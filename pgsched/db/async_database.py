@@ -19,12 +19,10 @@ from pgsched.concurrency.async_primitives import Mutex, run_blocking
 from pgsched.db.async_query_runner import fetch_async, take_async
 from pgsched.db.bulk import insert_tasks
 from pgsched.db.commands import Command
-from pgsched.db.connect import connect_async
+from pgsched.db.connection import AsyncLink, connect_async, settled_async, transaction_async
 from pgsched.db.dsn import resolve_dsn
 from pgsched.db.error_mapping import translated
-from pgsched.db.link import AsyncLink
 from pgsched.db.migrate import check_schema
-from pgsched.db.settled import settled_async, transaction_async
 from pgsched.db.standby import is_standby
 from pgsched.domain.errors import ConfigError, DatabaseUnavailable, TransitionRefused
 from pgsched.domain.task_spec import TaskSpec

@@ -13,7 +13,7 @@ from psycopg import AsyncCursor
 from psycopg.adapt import Transformer
 from psycopg.pq import Format
 
-from pgsched.db.faults import one_line
+from pgsched.db.error_mapping import one_line
 from pgsched.db.session import Rows
 
 

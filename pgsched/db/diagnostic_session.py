@@ -17,11 +17,10 @@ from psycopg.rows import dict_row
 
 from pgsched.db.async_query_runner import fetch_async
 from pgsched.db.commands import Command, Rows
-from pgsched.db.connect import connect_async, describe_dsn
+from pgsched.db.connection import AsyncLink, connect_async, transaction_async
 from pgsched.db.doctor_commands import begin_examination
-from pgsched.db.faults import one_line
-from pgsched.db.link import AsyncLink
-from pgsched.db.settled import transaction_async
+from pgsched.db.dsn import describe_dsn
+from pgsched.db.error_mapping import one_line
 from pgsched.db.standby import is_standby
 from pgsched.domain.errors import DatabaseUnavailable
 

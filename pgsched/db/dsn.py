@@ -1,17 +1,36 @@
-"""The forms of a DSN: libpq's own, and ``embedded:DIR``."""
+"""The forms of a DSN: libpq's own, and ``embedded:DIR``; what a connection adds to it, and what of it may be shown."""
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from psycopg import pq
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from pgsched.db.error_mapping import one_line
 from pgsched.domain.errors import ConfigError
 
 EMBEDDED = "embedded:"
+CONNECT_TIMEOUT = 10
+"""Seconds to wait for a server; a DSN or PGCONNECT_TIMEOUT that names its own wins."""
+FILES = {
+    "passfile": ".pgpass",
+    "sslcert": ".postgresql/postgresql.crt",
+    "sslkey": ".postgresql/postgresql.key",
+    "sslrootcert": ".postgresql/root.crt",
+    "sslcrl": ".postgresql/root.crl",
+}
+"""Options that are paths, and where libpq looks in the home directory without them."""
+EMPTY_IS_UNSET = {
+    *(*FILES, "dbname", "host", "hostaddr", "password", "options", "sslcrldir", "requirepeer", "require_auth"),
+    *("gsslib", "ssl_max_protocol_version"),
+}
+"""Options that libpq, if they are empty, takes for unset without a look at the environment."""
 
 
 def resolve_dsn(dsn: str) -> tuple[str, Callable[[], None]]:
@@ -37,3 +56,93 @@ def join_dsn(parts: Mapping[str, Any]) -> str:
     """Return the libpq DSN with these parts, by libpq's names; what is no name of libpq's is left out."""
     known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
     return make_conninfo(**{name: value for name, value in parts.items() if name in known and value is not None})
+
+
+def pin(dsn: str, environment: Mapping[str, str]) -> str:
+    """Return a libpq DSN that means the same whatever becomes of the environment and the working directory.
+
+    What the ``PG*`` variables and the files in the home directory add to it now is written into it.
+
+    A few options that nobody has set cannot be written down as unset (``service``, ``sslcertmode`` and the versions of
+    the protocol): a variable that is set for one of them later is heard.
+    A DSN that names a service stays as it is: the service's file comes before the environment. One that cannot be
+    read, too: whoever connects says why.
+    """
+    try:
+        given = {name: str(value) for name, value in conninfo_to_dict(dsn).items() if value is not None}
+    except psycopg.ProgrammingError:
+        return dsn
+    if "service" in given or environment.get("PGSERVICE"):
+        return dsn
+    pinned = {"connect_timeout": str(CONNECT_TIMEOUT)}
+    for option in pq.Conninfo.get_defaults():
+        keyword, value = option.keyword.decode(), (option.val or b"").decode()
+        if option.envvar is not None and keyword != "application_name":  # which each connection says for itself
+            value = value or _home_file(keyword, environment)
+            if value or keyword in EMPTY_IS_UNSET:
+                pinned[keyword] = value
+    pinned |= given
+    for keyword in FILES:
+        if pinned[keyword] not in ("", "system"):
+            pinned[keyword] = str(Path(pinned[keyword]).absolute())
+    return make_conninfo("", **pinned)
+
+
+def _home_file(keyword: str, environment: Mapping[str, str]) -> str:
+    """The file of an option in the home directory, if it is there; empty otherwise."""
+    path = Path(environment.get("HOME") or "/nonexistent", FILES.get(keyword, ""))
+    return str(path) if keyword in FILES and path.exists() else ""
+
+
+def connection_options(dsn: str, application_name: str) -> dict[str, Any]:
+    """Return the options of a connection that the DSN does not name. Raises ConfigError for one that cannot be read."""
+    try:
+        given = conninfo_to_dict(dsn)
+    except psycopg.Error as error:
+        # Not chained: libpq quotes what it cannot read, the password with it.
+        raise ConfigError(f"the DSN cannot be read: {_unquoted(error)}") from None
+    if odd := _unescaped(dsn, given):
+        raise ConfigError(f"the DSN cannot be read: {odd}; in a password write @ as %40, / as %2F, % as %25")
+    defaults: dict[str, Any] = {
+        "application_name": application_name,
+        "connect_timeout": CONNECT_TIMEOUT,
+        # A peer that vanished without a word is noticed within a minute, not after the kernel's two hours.
+        "keepalives_idle": 20,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 30_000,
+    }
+    if "PGCONNECT_TIMEOUT" in os.environ:
+        del defaults["connect_timeout"]
+    # Of a session's settings the one that poolers know, too, and that no RESET takes back.
+    return {name: value for name, value in defaults.items() if name not in given} | {"client_encoding": "UTF8"}
+
+
+def _unquoted(error: psycopg.Error) -> str:
+    """Return what libpq says of a DSN, up to the first word that it quotes."""
+    said = one_line(error)
+    if said.startswith('missing "="'):
+        return "it is neither a URI, as postgresql://user@host/database, nor words as host=… dbname=…"
+    return said.partition('"')[0].rstrip(" :") or "it is no DSN"
+
+
+def _unescaped(dsn: str, given: Mapping[str, Any]) -> str | None:
+    """Return how a password that is not escaped shows: a part of it is taken for host, port or database."""
+    _, _, path = dsn.partition("://")[2].partition("?")[0].partition("/")
+    if "@" in str(given.get("host") or ""):
+        return "the host holds an @"
+    if not re.fullmatch(r"[\d, ]*", str(given.get("port") or "")):
+        return "the port is no number"
+    if "@" in path:
+        return "the database holds an @"
+    return None
+
+
+def describe_dsn(dsn: str) -> str:
+    """Return ``host:port/database`` of a DSN, without user and password."""
+    try:
+        given = conninfo_to_dict(dsn)
+    except psycopg.Error:
+        return "an unreadable DSN"
+    host = given.get("host") or "the default host"
+    return f"{host}:{given.get('port') or 5432}/{given.get('dbname') or given.get('user') or 'the default database'}"

@@ -1,6 +1,9 @@
-"""What psycopg raised, in our words: which rule was broken, by which value.
+"""What psycopg raised, in our words: which rule was broken, by which value; and whom an error is about.
 
 Only the server's primary message is ever quoted. Its details hold whole rows, payloads included.
+
+A worker's statement for many rows that was refused (:class:`RefusedByDatabase`) is worth sending again for halves of
+them, until the row is found. One that met a server without memory, or a lost connection, is sent again as it is.
 """
 
 from __future__ import annotations
@@ -33,6 +36,34 @@ _UNQUOTED = ("payload", "metadata", "result", "progress")
 _COLUMNS = sorted((f.name for f in fields(Task) if "_" in f.name), key=len, reverse=True)
 _WORD = re.compile("|".join([*_COLUMNS, "one_time", "[^_]+"]))
 _KEY = re.compile(r"\(idempotency_key\)=\((.*)\)", re.DOTALL)
+_ABOUT_THE_SERVER = ("08", "25", "26", "40", "53", "57P")
+"""Classes of SQLSTATE: connections, transaction states (read-only among them), lost prepared statements, serialization
+failures and deadlocks, resources, shutdown. Source: appendix A of PostgreSQL's manual."""
+_PASSING = ("42501", "55", "57014", "58", "XX000")
+"""Rights that are missing, locks that were not to be had in time, cancelled statements, errors of the system, internal
+errors."""
+_ABOUT_THE_CONNECTION = ("FATAL", "PANIC")
+"""Severities of errors that end it."""
+
+
+class RefusedByDatabase(DatabaseUnavailable):
+    """The server answered and refused this statement: others, with other values, may pass."""
+
+    def __init__(self, message: str, *, passing: bool = False) -> None:
+        """``passing``: what is in the way may be gone the next time, as a lock."""
+        super().__init__(message)
+        self.passing = passing
+
+
+class RefusedByServer(DatabaseUnavailable):
+    """The server answered with an error about itself, as a serialization failure or a full disk.
+
+    It may hold for every statement. But a trigger may raise any of them, and then it holds for one row.
+    """
+
+
+class SilentDatabase(DatabaseUnavailable):
+    """The server was waited for in vain."""
 
 
 def translate(error: psycopg.Error, values: Mapping[str, Any] | None = None) -> PgschedError:
@@ -40,7 +71,7 @@ def translate(error: psycopg.Error, values: Mapping[str, Any] | None = None) -> 
     known = explain(error, values)
     if known is not None:
         return known
-    said = error.diag.message_primary or _first_line(error)
+    said = error.diag.message_primary or one_line(error)
     if isinstance(error, errors.InsufficientPrivilege):
         return PermissionRefused(f"the database's role may not do this: {said}")
     if isinstance(error, errors.ReadOnlySqlTransaction):
@@ -85,7 +116,7 @@ class Said(NamedTuple):
 
 def explain(error: psycopg.Error, values: Mapping[str, Any] | None = None) -> PgschedError | None:
     """Return our error where the cause is the task or the schema; None for anything else."""
-    said = error.diag.message_primary or _first_line(error)
+    said = error.diag.message_primary or one_line(error)
     told = error.diag
     return explain_said(Said(type(error), said, told.constraint_name, told.message_detail, told.column_name), values)
 
@@ -122,10 +153,6 @@ def _broken_rule(constraint: str, values: Mapping[str, Any]) -> InvalidTask:
     return InvalidTask(rule, field=field, value=... if value is None else value)
 
 
-def _first_line(error: psycopg.Error) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
-
-
 def _taken(said: Said, values: Mapping[str, Any]) -> InvalidTask:
     if said.constraint != "idempotency_key_must_be_unique":
         return InvalidTask(said.message)
@@ -146,3 +173,37 @@ def blamed_value(error: psycopg.Error, rows: list[Mapping[str, Any]]) -> int | N
         if isinstance(value, list) and any(f" {item} " in said for item in value):
             return place
     return None
+
+
+def is_passing_state(state: str) -> bool:
+    """Whether what an SQLSTATE is about may be gone the next time: the row is not to blame."""
+    return is_about_the_server(state) or state.startswith(_PASSING)
+
+
+def is_passing(error: BaseException) -> bool:
+    """The same of an error."""
+    return isinstance(error, RefusedByServer) or (isinstance(error, RefusedByDatabase) and error.passing)
+
+
+def fault_of(error: psycopg.Error) -> DatabaseUnavailable:
+    """Return our error for one of psycopg's: RefusedByDatabase when it is about the statement's values."""
+    state = error.sqlstate
+    if state is None:
+        # Without a server's word: a value that has no form in SQL, or a connection that is gone.
+        refused = isinstance(error, (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError))
+        return (RefusedByDatabase if refused else DatabaseUnavailable)(one_line(error))
+    if error.diag.severity_nonlocalized in _ABOUT_THE_CONNECTION:
+        return DatabaseUnavailable(one_line(error))
+    if is_about_the_server(state):
+        return RefusedByServer(one_line(error))
+    return RefusedByDatabase(one_line(error), passing=state.startswith(_PASSING))
+
+
+def is_about_the_server(state: str) -> bool:
+    """Whether an SQLSTATE is about the connection, the transaction or the server as a whole."""
+    return state.startswith(_ABOUT_THE_SERVER)
+
+
+def one_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its class when it has none."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from pgsched.db.outcomes import Command, insert_missed
-from pgsched.db.pool import Pool
+from pgsched.db.session import Sessions
 from pgsched.db.sql_files import load_statement
 from pgsched.domain.attempt import Claimed, Finish, Missed
 
@@ -23,14 +23,14 @@ class Joined(NamedTuple):
     """Since the group fired."""
 
 
-async def find_results(pool: Pool, ids: Sequence[int]) -> list[tuple[int, str | None, Any]]:
+async def find_results(sessions: Sessions, ids: Sequence[int]) -> list[tuple[int, str | None, Any]]:
     """Return id, name and result of these tasks, in their order; one that was deleted is missing."""
-    (rows,) = await pool.fetch([(load_statement("find_results"), {"ids": list(ids)})])
+    (rows,) = await sessions.fetch([(load_statement("find_results"), {"ids": list(ids)})])
     return [(row[0], row[1], row[2]) for row in rows]
 
 
 async def fire_group(
-    pool: Pool, worker: UUID, task: Claimed, missed: Sequence[Missed], *, then: Command | None = None
+    sessions: Sessions, worker: UUID, task: Claimed, missed: Sequence[Missed], *, then: Command | None = None
 ) -> int | None:
     """Make the children of a group's tick, and note the ticks that it stands for; None when the claim was lost.
 
@@ -47,12 +47,12 @@ async def fire_group(
     fired = len(commands) - 1
     if then is not None:
         commands.append(then)
-    ((children,),) = (await pool.fetch(commands))[fired]
+    ((children,),) = (await sessions.fetch(commands))[fired]
     return None if children is None else int(children)
 
 
-async def join_group(pool: Pool, worker: UUID, task: Claimed) -> Joined | None:
+async def join_group(sessions: Sessions, worker: UUID, task: Claimed) -> Joined | None:
     """Return what came of a group's children, all of which have ended; None when the claim was lost."""
     claim = {"id": task.id, "token": task.fencing_token, "worker": worker}
-    (rows,) = await pool.fetch([(load_statement("join_group"), claim)])
+    (rows,) = await sessions.fetch([(load_statement("join_group"), claim)])
     return Joined(*rows[0]) if rows else None

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from psycopg import AsyncConnection, Connection, ProgrammingError
 from psycopg.pq import PipelineStatus, TransactionStatus
 
-from pgsched.db.link import AsyncLink
+from pgsched.db.connection import AsyncLink
 
 OVER = "ctx.connection can no longer be used: the attempt it was for is over"
 ENDED = (

@@ -9,13 +9,8 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import psycopg
-
 from pgsched.db.adapt import BigInts
-from pgsched.db.connect import connect
-from pgsched.db.faults import fault_of
-from pgsched.db.session import STATEMENT_TIMEOUT, Session
-from pgsched.db.settled import settled
+from pgsched.db.session import STATEMENT_TIMEOUT, Session, ThreadSession
 from pgsched.db.sql_files import load_statement
 from pgsched.domain.attempt import Claimed
 
@@ -153,10 +148,9 @@ class HeartbeatConnection:
     """The heartbeat's own connection. Synchronous: it beats in a thread that no handler can block."""
 
     def __init__(self, *, dsn: str, identity: Identity) -> None:
-        self._dsn = dsn
         self._identity = identity
-        self._connection: Any = None
-        self._patience = min(max(identity.lease / 2, SHORTEST_PATIENCE), STATEMENT_TIMEOUT)
+        timeout = min(max(identity.lease / 2, SHORTEST_PATIENCE), STATEMENT_TIMEOUT)
+        self._session = ThreadSession(dsn=dsn, name="pgsched heartbeat", timeout=timeout)
 
     def beat(
         self, tasks: Sequence[Claimed], *, running: int, age: float, troubles: Sequence[Mapping[str, Any]] = ()
@@ -168,8 +162,6 @@ class HeartbeatConnection:
         ``age`` is the worker's, in seconds; ``troubles`` are what is wrong in it. Raises DatabaseUnavailable.
         """
         ordered = sorted(tasks)
-        if self._connection is None or self._connection.closed:
-            self._connection = connect(self._dsn, application_name="pgsched heartbeat", patience=self._patience)
         identity = self._identity
         given = {
             "worker": identity.id,
@@ -187,16 +179,10 @@ class HeartbeatConnection:
             "ids": [task.id for task in ordered],
             "tokens": [task.fencing_token for task in ordered],
         }
-        try:
-            with settled(self._connection):
-                rows = self._connection.execute(load_statement("beat"), given).fetchall()
-        except psycopg.Error as error:
-            self.close()
-            raise fault_of(error) from error
+        with self._session.settled() as connection:
+            rows: list[Any] = connection.execute(load_statement("beat"), given).fetchall()
         return dict(rows)
 
     def close(self) -> None:
         """Close the connection; the next beat opens another."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        self._session.close()

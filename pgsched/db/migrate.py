@@ -16,11 +16,10 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import errors
 
-from pgsched.db.connect import connect
+from pgsched.db.connection import connect, refuse_encoding, transaction
 from pgsched.db.error_mapping import translate
 from pgsched.db.indexes import make_indexes
 from pgsched.db.lock_wait import limit_lock_wait, retry_locked
-from pgsched.db.settled import refuse_encoding, transaction
 from pgsched.db.sql_files import Migration, load_statement, migrations
 from pgsched.domain.errors import PermissionRefused, SchemaMismatch
 

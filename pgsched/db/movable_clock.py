@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 
-from pgsched.db.connect import connect
+from pgsched.db.connection import connect
 from pgsched.db.dsn import resolve_dsn
 from pgsched.db.error_mapping import translate
 from pgsched.db.sql_files import load_statement

@@ -1,20 +1,15 @@
-"""A few connections that the tasks of a worker share, each opened when it is wanted and kept for the next."""
+"""The connections that a worker lends to handlers, each opened when it is wanted and kept for the next.
+
+psycopg_pool has no place here: its workers are asyncio tasks, which a handler that cancels all tasks would end, and a
+connection that a handler's thread still uses can neither be returned nor thrown away.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
-import psycopg
-
-from pgsched.db.connect import connect_async
-from pgsched.db.faults import fault_of
-from pgsched.db.link import AsyncLink
-from pgsched.db.outcomes import Command
-from pgsched.db.session import STATEMENT_TIMEOUT, Rows, bound_lock_wait
-from pgsched.db.settled import transaction_async
-from pgsched.domain.errors import DatabaseUnavailable
+from pgsched.db.connection import AsyncLink, connect_async
 
 PooledConnection = AsyncLink
 
@@ -23,26 +18,11 @@ LOOK_SECONDS = 0.1
 
 
 class Pool:
-    """At most ``size`` connections in autocommit mode."""
+    """At most ``size`` connections in autocommit mode, with the settings of their role and database."""
 
-    def __init__(
-        self,
-        *,
-        dsn: str,
-        name: str,
-        size: int,
-        prepares: bool,
-        timeout: float = STATEMENT_TIMEOUT,
-        lock_timeout: float = 0.0,
-    ) -> None:
-        """``prepares``: whether statements are prepared. They must not be on connections that are lent to handlers,
-        which prepare their own, and have the settings of their role and database. ``lock_timeout``: seconds that
-        :meth:`fetch` waits for a lock; 0: no limit.
-        """
+    def __init__(self, *, dsn: str, name: str, size: int, timeout: float) -> None:
         self.timeout = timeout
         """Seconds after which a server that does not answer is given up."""
-        self._prepares = prepares
-        self._lock_milliseconds = f"{1000 * lock_timeout:.0f}"
         self._dsn = dsn
         self._name = name
         self._free = asyncio.Semaphore(size)
@@ -58,11 +38,8 @@ class Pool:
                 connection = self._idle.pop()
                 if not connection.closed:
                     return connection
-            connection = await connect_async(self._dsn, application_name=self._name, own=self._prepares)
-            if not self._prepares:
-                connection.prepare_threshold = None
-            if self._lock_milliseconds != "0" and not connection.pooled:
-                await bound_lock_wait(connection, self._lock_milliseconds)
+            connection = await connect_async(self._dsn, application_name=self._name, own=False)
+            connection.prepare_threshold = None  # handlers prepare their own statements
         except BaseException:
             self._free.release()
             raise
@@ -98,45 +75,6 @@ class Pool:
     def leave(self, connection: PooledConnection) -> None:  # noqa: ARG002
         """Let go of a connection that a thread is still at and that cannot be waited for: it ends with that."""
         self._free.release()
-
-    async def fetch(self, commands: Sequence[Command]) -> list[Rows]:
-        """Run statements that answer with rows, in one transaction and one round trip; returns the rows of each.
-
-        Raises RefusedByDatabase when the server refuses their values, DatabaseUnavailable for any other trouble.
-        """
-        connection = await self.take()
-        try:
-            async with asyncio.timeout(self.timeout), self._together(connection, len(commands)):
-                cursors = [
-                    await connection.execute(statement, parameters, prepare=True, binary=True)
-                    for statement, parameters in commands
-                ]
-            rows = [await cursor.fetchall() if cursor.description else [] for cursor in cursors]
-        except psycopg.Error as error:
-            await self.drop(connection)
-            raise fault_of(error) from error
-        except TimeoutError as error:
-            await self.drop(connection)
-            raise DatabaseUnavailable(f"no answer within {self.timeout:g} s") from error
-        except BaseException:
-            await self.put(connection, keep=False)
-            raise
-        await self.put(connection)
-        return rows
-
-    @asynccontextmanager
-    async def _together(self, connection: PooledConnection, statements: int) -> AsyncIterator[None]:
-        """Several statements go out in one transaction and one round trip; one needs neither in a session of ours."""
-        if connection.pooled:
-            async with transaction_async(connection):
-                if self._lock_milliseconds != "0":
-                    await bound_lock_wait(connection, self._lock_milliseconds)
-                yield
-        elif statements == 1:
-            yield
-        else:
-            async with connection.pipeline(), connection.transaction():
-                yield
 
     async def close(self) -> None:
         """Close what nobody uses; what comes back later is closed then."""

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, LiteralString, NamedTuple, TypeVar
 
-import psycopg
 from psycopg import Cursor
-from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
 from pgsched.db.commands import Command
-from pgsched.db.connect import connect
 from pgsched.db.error_mapping import translate
-from pgsched.db.link import Link
 from pgsched.db.query_runner import fetch
-from pgsched.db.settled import settled, transaction
+from pgsched.db.session import ThreadSession
 from pgsched.db.sql_files import load_statement
 from pgsched.domain.interval import Interval
 
@@ -95,14 +90,9 @@ class RetentionStore:
     """
 
     def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
-        self._link: Link | None = None
-
-    def close(self) -> None:
-        """Close the connection; the next method opens another."""
-        link, self._link = self._link, None
-        if link is not None:
-            link.close()
+        self._session = ThreadSession(dsn=dsn, name="pgsched retention", timeout=LONGEST_ANSWER, explain=translate)
+        self.close = self._session.close
+        self.transaction = self._session.transaction
 
     def rules(self, queue: str | None = None) -> list[Rule]:
         """Return what holds for each queue that has finished or dead tasks."""
@@ -114,12 +104,8 @@ class RetentionStore:
 
     def run(self, command: Command[T]) -> T:
         """Run a command."""
-        link = self._opened()
-        try:
-            with settled(link):
-                rows = fetch(Cursor(link, row_factory=dict_row), command)
-        except psycopg.Error as error:
-            raise self._failed(error) from None
+        with self._session.settled() as connection:
+            rows = fetch(Cursor(connection, row_factory=dict_row), command)
         return command.parse(rows)
 
     def cutoff(self, rule: Rule) -> PruneCursor | None:
@@ -166,10 +152,10 @@ class RetentionStore:
         """Read a day of the history as lines of JSON."""
         return self._copy(
             {
-                "executions": _copy_executions,
-                "execution_logs": _copy_execution_logs,
-                "missed_ticks": _copy_missed_ticks,
-            }[day.parent](),
+                "executions": load_statement("copy_executions"),
+                "execution_logs": load_statement("copy_execution_logs"),
+                "missed_ticks": load_statement("copy_missed_ticks"),
+            }[day.parent],
             {"begins": day.begins, "ends": day.ends},
         )
 
@@ -182,56 +168,18 @@ class RetentionStore:
         given = {"older_than": _text(older_than), "most": limit}
         return int(self._rows(load_statement("prune_history"), given)[0][0])
 
-    @contextmanager
-    def transaction(self, *, undo: bool = False) -> Iterator[None]:
-        """Let several methods be one transaction; undone by an error, or if that is said."""
-        try:
-            with transaction(self._opened(), undo=undo):
-                yield
-        except psycopg.Error as error:
-            raise self._failed(error) from None
-
     def _rows(self, statement: LiteralString, given: dict[str, Any]) -> list[tuple[Any, ...]]:
-        link = self._opened()
-        try:
-            with settled(link):
-                return link.execute(statement, given, prepare=True, binary=True).fetchall()
-        except psycopg.Error as error:
-            raise self._failed(error) from None
+        with self._session.settled() as connection:
+            return connection.execute(statement, given, prepare=True, binary=True).fetchall()
 
     def _copy(self, statement: LiteralString, given: dict[str, Any]) -> Iterator[bytes]:
-        try:
-            with self._opened().cursor() as cursor, cursor.copy(statement, given) as copy:
-                for chunk in copy:
-                    yield bytes(chunk)
-        except psycopg.Error as error:
-            raise self._failed(error) from None
-
-    def _failed(self, error: psycopg.Error) -> Exception:
-        """A connection that met an error is not used again."""
-        if self._link is not None and self._link.info.transaction_status in (
-            TransactionStatus.IDLE,
-            TransactionStatus.UNKNOWN,
+        with (
+            self._session.settled() as connection,
+            connection.cursor() as cursor,
+            cursor.copy(statement, given) as copy,
         ):
-            self.close()
-        return translate(error)
-
-    def _opened(self) -> Link:
-        if self._link is None or self._link.closed:
-            self._link = connect(self._dsn, application_name="pgsched retention", patience=LONGEST_ANSWER)
-        return self._link
-
-
-def _copy_executions() -> LiteralString:
-    return load_statement("copy_executions")
-
-
-def _copy_execution_logs() -> LiteralString:
-    return load_statement("copy_execution_logs")
-
-
-def _copy_missed_ticks() -> LiteralString:
-    return load_statement("copy_missed_ticks")
+            for chunk in copy:
+                yield bytes(chunk)
 
 
 def _whose(rule: Rule) -> dict[str, Any]:

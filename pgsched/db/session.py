@@ -1,4 +1,4 @@
-"""One connection for one loop: opened at first use, thrown away when anything went wrong, opened again.
+"""One connection for one loop or thread: opened at first use, thrown away when anything went wrong, opened again.
 
 A session that met an error is not trusted with another statement: whatever state the server, a pooler or a failover
 left it in, the next statement begins on a new connection.
@@ -7,19 +7,19 @@ left it in, the next statement begins on a new connection.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from time import monotonic
 from typing import Any
 
 import psycopg
 from psycopg import AsyncCursor
+from psycopg.pq import TransactionStatus
 
-from pgsched.db.connect import connect_async
-from pgsched.db.faults import SilentDatabase, fault_of
-from pgsched.db.link import AsyncLink
-from pgsched.db.settled import settle_transaction
+from pgsched.db.connection import AsyncLink, Link, connect, connect_async, settle_transaction, settled, transaction
+from pgsched.db.error_mapping import SilentDatabase, fault_of
 from pgsched.db.sql_files import load_statement
+from pgsched.domain.errors import DatabaseUnavailable
 
 STATEMENT_TIMEOUT = 30.0
 """Seconds after which a server that does not answer is given up."""
@@ -131,6 +131,96 @@ class Session:
             raise
         finally:
             self.asked_at = None
+
+
+class Sessions:
+    """At most ``size`` sessions that tasks of an event loop share: whoever asks gets one that nobody else uses."""
+
+    def __init__(self, make: Callable[[], Session], *, size: int) -> None:
+        self._make = make
+        self._free = asyncio.Semaphore(size)
+        self._idle: list[Session] = []
+        self._closed = False
+
+    async def fetch(self, commands: Sequence[tuple[Any, dict[str, Any]]]) -> list[Rows]:
+        """Run statements that answer with rows, in one transaction and one round trip; returns the rows of each.
+
+        Raises as :meth:`Session.execute`.
+        """
+        async with self._free:
+            session = self._idle.pop() if self._idle else self._make()
+            try:
+                if len(commands) == 1:
+                    cursors = [await session.execute(*commands[0])]
+                else:
+                    cursors = await session.execute_all(commands)
+            except DatabaseUnavailable:
+                await self._close_idle()  # the others may have gone the same way
+                raise
+            finally:
+                self._idle.append(session)
+                if self._closed:
+                    await session.close()
+            return [await cursor.fetchall() if cursor.description else [] for cursor in cursors]
+
+    async def close(self) -> None:
+        """Close what nobody uses; what is in use is closed after that."""
+        self._closed = True
+        await self._close_idle()
+
+    async def _close_idle(self) -> None:
+        idle, self._idle = self._idle, []
+        for session in idle:
+            await session.close()
+
+
+class ThreadSession:
+    """As :class:`Session`, for a thread."""
+
+    def __init__(
+        self,
+        *,
+        dsn: str,
+        name: str,
+        timeout: float,
+        explain: Callable[[psycopg.Error], Exception] = fault_of,
+    ) -> None:
+        """``timeout``: seconds after which a silent server is given up. ``explain`` says what errors become."""
+        self._dsn = dsn
+        self._name = name
+        self._timeout = timeout
+        self._explain = explain
+        self._connection: Link | None = None
+
+    @contextmanager
+    def settled(self) -> Iterator[Link]:
+        """Lend the connection for one statement."""
+        with self._guarded() as connection, settled(connection):
+            yield connection
+
+    @contextmanager
+    def transaction(self, *, undo: bool = False) -> Iterator[None]:
+        """Let several statements be one transaction; undone by an error, or if that is said."""
+        with self._guarded() as connection, transaction(connection, undo=undo):
+            yield
+
+    def close(self) -> None:
+        """Close the connection; the next statement opens another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    @contextmanager
+    def _guarded(self) -> Iterator[Link]:
+        if self._connection is None or self._connection.closed:
+            self._connection = connect(self._dsn, application_name=self._name, patience=self._timeout)
+        connection = self._connection
+        try:
+            yield connection
+        except psycopg.Error as error:
+            if connection.info.transaction_status in (TransactionStatus.IDLE, TransactionStatus.UNKNOWN):
+                self.close()  # else whoever began the transaction ends it first
+            raise self._explain(error) from None
 
 
 async def bound_lock_wait(connection: AsyncLink, milliseconds: str) -> None:

@@ -11,9 +11,8 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from pgsched.db.connect import connect
+from pgsched.db.connection import Link, connect
 from pgsched.db.error_mapping import translate
-from pgsched.db.link import Link
 from pgsched.db.migrate import migrate
 from pgsched.db.sql_files import load_statement
 

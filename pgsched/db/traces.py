@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from pgsched.db.outcomes import Command
-from pgsched.db.pool import Pool
+from pgsched.db.session import Sessions
 from pgsched.db.sql_files import load_statement
 from pgsched.domain.attempt import Claimed
 
@@ -23,9 +23,9 @@ class Origin(NamedTuple):
     """The ``traceparent`` of the last failed attempt at the same tick."""
 
 
-async def find_traces(pool: Pool, ids: Sequence[int]) -> dict[int, Origin]:
+async def find_traces(sessions: Sessions, ids: Sequence[int]) -> dict[int, Origin]:
     """Return where these tasks come from; one that was deleted is missing. Raises DatabaseUnavailable."""
-    (rows,) = await pool.fetch([(load_statement("find_traces"), {"ids": list(ids)})])
+    (rows,) = await sessions.fetch([(load_statement("find_traces"), {"ids": list(ids)})])
     found = {}
     for task_id, traceparent, tracestate, baggage, is_tick, earlier in rows:
         told = {"traceparent": traceparent, "tracestate": tracestate, "baggage": baggage}

@@ -8,9 +8,10 @@ from random import random
 from time import monotonic
 from uuid import UUID
 
-from pgsched.db.faults import RefusedByDatabase
+from pgsched.db.error_mapping import RefusedByDatabase
 from pgsched.db.flow import find_results
 from pgsched.db.pool import Pool
+from pgsched.db.session import Sessions
 from pgsched.db.transaction import CommitUnanswered, NotCommitted, Transaction, begin
 from pgsched.domain.attempt import Outcome
 from pgsched.domain.dependency_results import Results
@@ -36,7 +37,7 @@ class Attempts:
         *,
         worker: UUID,
         transactions: Pool,
-        questions: Pool,
+        questions: Sessions,
         leased_tasks: LeasedTasks,
         completer: Completer,
         clock: DatabaseClock,

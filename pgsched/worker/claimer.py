@@ -9,7 +9,7 @@ from time import monotonic
 
 from pgsched.db import leases
 from pgsched.db.claims import Answer, Batch, Probe
-from pgsched.db.faults import RefusedByDatabase
+from pgsched.db.error_mapping import RefusedByDatabase
 from pgsched.db.leases import Identity
 from pgsched.db.session import Session
 from pgsched.domain.attempt import PRIORITIES, Claimed

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from pgsched.db import claims, leases
 from pgsched.db.claims import Answer, Batch, Due, Probe, Tried
-from pgsched.db.faults import RefusedByDatabase, RefusedByServer, is_about_the_server, is_passing_state
+from pgsched.db.error_mapping import RefusedByDatabase, RefusedByServer, is_about_the_server, is_passing_state
 from pgsched.db.leases import Identity
 from pgsched.db.session import Session
 from pgsched.domain.errors import DatabaseUnavailable

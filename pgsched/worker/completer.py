@@ -11,7 +11,7 @@ from time import monotonic
 from uuid import UUID
 
 from pgsched.db import outcomes
-from pgsched.db.faults import RefusedByDatabase, RefusedByServer, is_passing, one_line
+from pgsched.db.error_mapping import RefusedByDatabase, RefusedByServer, is_passing, one_line
 from pgsched.db.outcomes import Announcement
 from pgsched.db.session import Session
 from pgsched.domain.attempt import Finish, Outcome

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pgsched.db import schedules
-from pgsched.db.faults import RefusedByDatabase
+from pgsched.db.error_mapping import RefusedByDatabase
 from pgsched.db.session import Session
 from pgsched.domain.task_spec import TaskSpec
 from pgsched.execution.registry import Registry

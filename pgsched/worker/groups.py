@@ -7,9 +7,9 @@ from functools import partial
 from time import monotonic
 from uuid import UUID
 
-from pgsched.db.faults import RefusedByDatabase
+from pgsched.db.error_mapping import RefusedByDatabase
 from pgsched.db.flow import join_group
-from pgsched.db.pool import Pool
+from pgsched.db.session import Sessions
 from pgsched.domain.attempt import Claimed, Missed, Outcome
 from pgsched.observability.logs import get_logger
 from pgsched.worker.completer import Completer
@@ -27,11 +27,11 @@ class Groups:
         self,
         *,
         worker: UUID,
-        questions: Pool,
+        questions: Sessions,
         leased_tasks: LeasedTasks,
         completer: Completer,
         counts: WorkerMetrics,
-        fire: Callable[[Pool, UUID, Claimed, Sequence[Missed]], Awaitable[int | None]],
+        fire: Callable[[Sessions, UUID, Claimed, Sequence[Missed]], Awaitable[int | None]],
         on_due: Callable[[], None],
         on_end: Callable[[], object],
     ) -> None:

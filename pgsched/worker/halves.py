@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Generic, TypeVar
 
-from pgsched.db.faults import RefusedByDatabase, RefusedByServer, is_passing
+from pgsched.db.error_mapping import RefusedByDatabase, RefusedByServer, is_passing
 from pgsched.domain.errors import DatabaseUnavailable
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from datetime import datetime
 from time import monotonic
 
 from pgsched.db import leases
-from pgsched.db.faults import RefusedByDatabase
+from pgsched.db.error_mapping import RefusedByDatabase
 from pgsched.db.leases import LateStart
 from pgsched.db.session import Session
 from pgsched.observability.logs import get_logger

@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import NamedTuple
 
-from pgsched.db.faults import one_line
+from pgsched.db.error_mapping import one_line
 from pgsched.domain.errors import DatabaseUnavailable
 
 STEADY_SECONDS = 5.0

@@ -7,7 +7,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from pgsched.db.faults import RefusedByDatabase
+from pgsched.db.error_mapping import RefusedByDatabase
 from pgsched.domain.attempt import Claimed
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.observability.logs import get_logger

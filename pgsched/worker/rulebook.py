@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from time import monotonic
 
-from pgsched.db.faults import RefusedByDatabase
+from pgsched.db.error_mapping import RefusedByDatabase
 from pgsched.db.session import Session
 from pgsched.db.zone_rules import read_zones
 from pgsched.domain.attempt import TIMEZONE, Claimed

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from pgsched.concurrency.thread_pool import in_thread
 from pgsched.db import leases
-from pgsched.db.faults import SilentDatabase
+from pgsched.db.error_mapping import SilentDatabase
 from pgsched.db.leases import Identity
 from pgsched.db.session import Session
 from pgsched.domain.errors import DatabaseUnavailable

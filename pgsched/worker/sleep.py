@@ -6,7 +6,7 @@ from math import inf
 from time import monotonic
 
 from pgsched.db import leases
-from pgsched.db.faults import RefusedByDatabase
+from pgsched.db.error_mapping import RefusedByDatabase
 from pgsched.db.leases import Identity
 from pgsched.db.session import Session
 from pgsched.observability.logs import get_logger

@@ -11,7 +11,7 @@ from uuid import UUID
 from prometheus_client import CollectorRegistry
 
 from pgsched.db import flow
-from pgsched.db.pool import Pool
+from pgsched.db.session import Sessions
 from pgsched.domain.attempt import Claimed, Missed
 from pgsched.execution.context import Context
 from pgsched.execution.runner import run_attempt
@@ -35,11 +35,16 @@ class Traces:
         """What counts."""
         return WorkerMetrics(slots=slots)
 
-    async def fire_group(self, pool: Pool, worker: UUID, task: Claimed, missed: Sequence[Missed]) -> int | None:
+    async def fire_group(self, sessions: Sessions, worker: UUID, task: Claimed, missed: Sequence[Missed]) -> int | None:
         """Make the children of a group."""
-        return await flow.fire_group(pool, worker, task, missed)
+        return await flow.fire_group(sessions, worker, task, missed)
 
     def watch(
-        self, worker: str, leased_tasks: LeasedTasks, questions: Pool, metrics: CollectorRegistry, context: ContextOf
+        self,
+        worker: str,
+        leased_tasks: LeasedTasks,
+        questions: Sessions,
+        metrics: CollectorRegistry,
+        context: ContextOf,
     ) -> None:
         """Learn of the worker's other parts, once they are made: what it holds, where to ask, what it counts."""

@@ -22,7 +22,7 @@ from opentelemetry.trace import Span, SpanKind
 from prometheus_client import CollectorRegistry
 
 from pgsched.db.flow import fire_group
-from pgsched.db.pool import Pool
+from pgsched.db.session import Sessions
 from pgsched.db.traces import Origin, find_traces, trace_steps
 from pgsched.domain.attempt import Claimed, Finish, Missed, Outcome
 from pgsched.domain.errors import DatabaseUnavailable
@@ -72,7 +72,7 @@ class WorkerTracing(Traces):
         self._asking = asyncio.Lock()
         self._worker = ""
         self._leased: LeasedTasks
-        self._questions: Pool
+        self._questions: Sessions
         self._context: ContextOf
         meter = tracing.meter
         self._processed = meter.create_histogram(
@@ -86,7 +86,12 @@ class WorkerTracing(Traces):
         )
 
     def watch(
-        self, worker: str, leased_tasks: LeasedTasks, questions: Pool, metrics: CollectorRegistry, context: ContextOf
+        self,
+        worker: str,
+        leased_tasks: LeasedTasks,
+        questions: Sessions,
+        metrics: CollectorRegistry,
+        context: ContextOf,
     ) -> None:
         """Learn of the worker's other parts; let its metrics be seen through OpenTelemetry too."""
         self._worker, self._leased, self._questions, self._context = worker, leased_tasks, questions, context
@@ -130,7 +135,7 @@ class WorkerTracing(Traces):
             if not handler.transactional or leased.abandoned:
                 self._end_unfinished(key)
 
-    async def fire_group(self, pool: Pool, worker: UUID, task: Claimed, missed: Sequence[Missed]) -> int | None:
+    async def fire_group(self, sessions: Sessions, worker: UUID, task: Claimed, missed: Sequence[Missed]) -> int | None:
         """Make the children of a group within a span, which they carry as where they come from."""
         surroundings, links = await self._placed(task)
         span = self._start("fire", task, surroundings, links)
@@ -139,7 +144,7 @@ class WorkerTracing(Traces):
                 lambda: carrier_of(trace.set_span_in_context(span, surroundings)), {}
             )
             then = trace_steps(task, carrier) if carrier else None
-            children = await fire_group(pool, worker, task, missed, then=then)
+            children = await fire_group(sessions, worker, task, missed, then=then)
             self._quietly(lambda: span.set_attribute("messaging.batch.message_count", children or 0), None)
         except BaseException as error:
             kind = type(error).__qualname__

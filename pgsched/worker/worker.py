@@ -12,9 +12,9 @@ from uuid import uuid4
 
 from pgsched.concurrency.thread_pool import in_thread
 from pgsched.db.leases import HeartbeatConnection, Identity
-from pgsched.db.listening import CANCEL, QUEUES, BehindPooler, Notification, listen
+from pgsched.db.notifications import CANCEL, QUEUES, BehindPooler, Notification, listen
 from pgsched.db.pool import Pool
-from pgsched.db.session import Session
+from pgsched.db.session import Session, Sessions
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.hooks import Hooks
 from pgsched.domain.settings import DEFAULT_CAPTURE_LEVEL, WorkerSettings, capture_level
@@ -109,19 +109,14 @@ class Worker:
             dsn=dsn, name="pgsched finish", tuned=True, timeout=settings.patience, lock_timeout=LOCK_SECONDS
         )
         self._upkeep = Session(dsn=dsn, name="pgsched upkeep", lock_timeout=UPKEEP_LOCK_SECONDS)
-        self._questions = Pool(
-            dsn=dsn,
-            name="pgsched flow",
+        self._questions = Sessions(
+            lambda: Session(dsn=dsn, name="pgsched flow", timeout=settings.patience, lock_timeout=UPKEEP_LOCK_SECONDS),
             size=QUESTIONS,
-            prepares=True,
-            timeout=settings.patience,
-            lock_timeout=UPKEEP_LOCK_SECONDS,
         )
         self._transactions = Pool(
             dsn=dsn,
             name="pgsched handler",
             size=settings.connections_for_transactions,
-            prepares=False,
             timeout=settings.patience,
         )
         self.hook_dispatcher = HookDispatcher(hooks, clock=clock, loop=self.loops.of("hooks")) if hooks else None
@@ -316,7 +311,7 @@ class Worker:
     async def _claim_once(self) -> None:
         waiting = len(self.leased_tasks.waiting)
         free = self.executor.free - waiting
-        wanted = self._prefetch.wanted(free_executor=self.executor.free, waiting=waiting)
+        wanted = self._prefetch.wanted(free_slots=self.executor.free, waiting=waiting)
         full = self.completer.behind or (waiting and self.leased_tasks.bytes >= MAX_BYTES)
         if wanted <= 0 or full or self.claimer.waits_for_room(free):
             self._room_needed.set()

@@ -9,8 +9,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from pgsched.db.connection import AsyncLink
 from pgsched.db.diagnostic_session import Answers, Refusal, ask
-from pgsched.db.link import AsyncLink
 from pgsched.db.migrate import program_version
 from pgsched.domain.errors import ConfigError
 from pgsched.ops.doctor.catalogue import NAMES, SEVERITIES

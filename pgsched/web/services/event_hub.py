@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from pgsched.db.async_database import AsyncDatabase
-from pgsched.db.listening import EVENTS, BehindPooler, Notification, OnStandby, listen
+from pgsched.db.notifications import EVENTS, BehindPooler, Notification, OnStandby, listen
 from pgsched.domain.errors import PgschedError
 from pgsched.observability.logs import get_logger
 

@@ -14,7 +14,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from pgsched.db import claims
-from pgsched.db.connect import connect_async
+from pgsched.db.connection import connect_async
 from pgsched.db.sql_files import load_statement
 from tests.support.engine import engine, expire_leases, handlers, history, make_due, nothing, rows
 from tests.support.processes import PgschedRunner

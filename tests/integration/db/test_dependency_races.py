@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from pgsched.db.connect import connect
+from pgsched.db.connection import connect
 from pgsched.db.outcomes import finish_commands
 from pgsched.domain.attempt import Finish
 from tests.support.tables import WORKER, database, insert_task, set_running, task_row

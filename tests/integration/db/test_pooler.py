@@ -13,9 +13,8 @@ from chaos.faults.pgbouncer import PgBouncer, missing_pgbouncer
 from chaos.proxy import Proxy
 from pgsched.app.app import App
 from pgsched.client.client import Client
-from pgsched.db.connect import connect, connect_async
-from pgsched.db.follow_events import follow
-from pgsched.db.listening import BehindPooler, listen
+from pgsched.db.connection import connect, connect_async
+from pgsched.db.notifications import BehindPooler, follow, listen
 from pgsched.domain.task_spec import TaskSpec
 from pgsched.domain.workflow import group, parallel, step
 from pgsched.execution.context import Context

@@ -12,9 +12,8 @@ from psycopg.conninfo import conninfo_to_dict
 from chaos.proxy import Proxy
 from pgsched.app.app import App
 from pgsched.client.client import Client
-from pgsched.db.connect import connect, connect_async
-from pgsched.db.link import SilentServer
-from pgsched.db.listening import listen
+from pgsched.db.connection import SilentServer, connect, connect_async
+from pgsched.db.notifications import listen
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.execution.context import Context
 from tests.support.engine import engine, expire_leases, rows
@@ -96,8 +95,8 @@ async def test_a_client_leaves_a_connection_that_fell_silent_while_it_was_idle(
 async def test_a_listener_is_not_held_up_by_a_server_that_does_not_answer_its_listen(
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pgsched.db.listening.PROBE_SECONDS", 0.2)
-    monkeypatch.setattr("pgsched.db.listening.PROBE_TIMEOUT", 0.2)
+    monkeypatch.setattr("pgsched.db.notifications.PROBE_SECONDS", 0.2)
+    monkeypatch.setattr("pgsched.db.notifications.PROBE_TIMEOUT", 0.2)
     with pytest.raises(DatabaseUnavailable, match="silent"):
         await listen(proxy.dsn, on_ready=lambda: proxy.tell("silent") and None, on_notification=lambda _: None)
 

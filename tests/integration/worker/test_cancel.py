@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pgsched.db.listening import CANCEL, Notification
+from pgsched.db.notifications import CANCEL, Notification
 from pgsched.execution.context import Context
 from tests.support.engine import engine, handlers, history, nothing, running_worker
 from tests.support.tables import database, insert_task, task_row

@@ -8,8 +8,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from pgsched.db.connect import connect_async
-from pgsched.db.faults import RefusedByDatabase
+from pgsched.db.connection import connect_async
+from pgsched.db.error_mapping import RefusedByDatabase
 from pgsched.db.session import Session
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.worker.claimer import Claimer

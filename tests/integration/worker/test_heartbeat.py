@@ -107,7 +107,7 @@ async def test_a_worker_without_an_answer_gives_up_what_is_past_its_lease(dsn: s
         (task,) = await one.claim()
         lost: list[int] = []
         one.worker.heartbeat._on_lost = lambda leased_tasks: lost.extend(leased.task.id for leased in leased_tasks)
-        one.worker.heartbeat._connection._dsn = "host=/nowhere"
+        one.worker.heartbeat._connection._session._dsn = "host=/nowhere"
         with pytest.raises(DatabaseUnavailable):
             one.worker.heartbeat.run_once()
         assert lost == []

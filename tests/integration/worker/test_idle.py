@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from pgsched.db.listening import PROBE_SECONDS
+from pgsched.db.notifications import PROBE_SECONDS
 from pgsched.worker import claimer, claims, health_scan, housekeeping, retention, set_aside, sleep, table_gauges
 from tests.support.clock import Clock
 from tests.support.engine import Engine, engine

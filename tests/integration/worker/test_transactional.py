@@ -13,8 +13,8 @@ import psycopg
 import pytest
 
 from pgsched import AsyncClient, Client, TaskSpec
+from pgsched.db.connection import AsyncLink
 from pgsched.db.handler_connection import ABORTED, ENDED, OVER, UNFINISHED
-from pgsched.db.link import AsyncLink
 from pgsched.domain.errors import Discard, NotTransactional
 from pgsched.execution.context import Context
 from tests.support import guards

@@ -9,7 +9,7 @@ import pytest
 from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict
 
-from pgsched.db.pinned import pin
+from pgsched.db.dsn import pin
 
 
 @pytest.fixture(autouse=True)
