@@ -74,7 +74,7 @@ class Executor:
         self._on_started = on_started
         self._run_attempt = run
         self._making_context = threading.Lock()
-        self._called = False
+        self._begin_scheduled = False
         self._tasks: dict[asyncio.Task[None], LeasedTask] = {}
         self._threads: Threads[Outcome] = Threads(limit=concurrency, name="pgsched handler")
         self.processes = Processes(serve, name="pgsched handler")
@@ -110,13 +110,13 @@ class Executor:
 
     def feed(self) -> None:
         """Begin what waits, as far as slots are free, when the event loop comes round."""
-        if not self._called:
-            self._called = True
+        if not self._begin_scheduled:
+            self._begin_scheduled = True
             self._loop.call_soon(self._begin)
 
     def _begin(self) -> None:
         """Begin attempts while a slot is free. One that never waits has ended then, and leaves its slot to the next."""
-        self._called = False
+        self._begin_scheduled = False
         waiting, occupants = self._leased.waiting, self._occupants
         found = len(waiting)
         now = monotonic()

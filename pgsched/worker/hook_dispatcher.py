@@ -38,7 +38,7 @@ class HookDispatcher:
         self._hooks = hooks
         self._clock = clock
         self._waiting: deque[tuple[Function, Event]] = deque()
-        self._called = asyncio.Event()
+        self._wakeup = asyncio.Event()
         self._done = asyncio.Event()
         self._done.set()
         self._thread: Threads[BaseException | None] = Threads(limit=1, name="pgsched hooks")
@@ -65,10 +65,10 @@ class HookDispatcher:
         self._loop.start()
 
     async def _run(self) -> None:
-        self._called.set()  # something may have been left waiting
+        self._wakeup.set()  # something may have been left waiting
         while True:
-            await self._called.wait()
-            self._called.clear()
+            await self._wakeup.wait()
+            self._wakeup.clear()
             self._state.worked()
             while self._waiting:
                 function, event = self._waiting.popleft()
@@ -123,7 +123,7 @@ class HookDispatcher:
             return
         self._waiting.extend((function, event) for function in functions)
         self._done.clear()
-        self._called.set()
+        self._wakeup.set()
 
     async def _call(self, function: Function, event: Event) -> None:
         error: BaseException | None
