@@ -18,7 +18,7 @@ from benchmarks.model import MEANINGS, QUICK, Case, Sizes
 from benchmarks.peers import Peers
 from benchmarks.progress import Progress
 from benchmarks.run import Runner, rounds_of, steps_of
-from pgsched.db.embedded import EmbeddedServer
+from pgsched.db.embedded.server import EmbeddedServer
 
 ROUNDS, QUICK_ROUNDS = 5, 2
 FULL_FILE, QUICK_FILE = Path("bench.json"), Path("bench-quick.json")

@@ -10,7 +10,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from benchmarks.model import Sizes
-from pgsched.db.migrate import migrate
+from pgsched.db.migrations.runner import migrate
 
 # As a small production server: durable, with a checkpoint seldom enough not to fall into a round by chance.
 SETTINGS = {

@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.databases import SETTINGS
-from pgsched.db.embedded import EmbeddedServer
-from pgsched.db.migrate import migrate
+from pgsched.db.embedded.server import EmbeddedServer
+from pgsched.db.migrations.runner import migrate
 from tests.support import limited
 from tests.support.processes import PgschedRunner
 from tests.support.tables import database

@@ -19,8 +19,8 @@ import psycopg
 
 from benchmarks.databases import SETTINGS
 from benchmarks.panels import Event, Shot, draw
-from pgsched.db.embedded import EmbeddedServer
-from pgsched.db.migrate import migrate
+from pgsched.db.embedded.server import EmbeddedServer
+from pgsched.db.migrations.runner import migrate
 from tests.deploy.dashboard import Dashboard, substituted
 from tests.support import prometheus
 from tests.support.processes import CHECKOUT, PgschedProcess

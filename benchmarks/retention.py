@@ -25,7 +25,7 @@ from benchmarks.databases import SETTINGS, Databases
 from benchmarks.model import Sizes
 from benchmarks.sides.worker_process import worker
 from pgsched import Client
-from pgsched.db.embedded import EmbeddedServer
+from pgsched.db.embedded.server import EmbeddedServer
 from pgsched.db.retention import RetentionStore
 from pgsched.domain.interval import Interval
 

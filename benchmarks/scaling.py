@@ -22,7 +22,7 @@ from benchmarks.model import Sizes
 from benchmarks.words import number
 from pgsched.bench.measure import Bench, Plan
 from pgsched.bench.report import Report
-from pgsched.db.embedded import EmbeddedServer
+from pgsched.db.embedded.server import EmbeddedServer
 
 PAGE = Path("docs/scaling.md")
 CASES = tuple(Plan(processes=processes) for processes in (1, 2, 4)) + tuple(

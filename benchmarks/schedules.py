@@ -18,8 +18,8 @@ from time import monotonic, sleep
 import psycopg
 
 from benchmarks.databases import SETTINGS
-from pgsched.db.embedded import EmbeddedServer
-from pgsched.db.migrate import migrate
+from pgsched.db.embedded.server import EmbeddedServer
+from pgsched.db.migrations.runner import migrate
 
 HANDLERS = """
 from pgsched import App

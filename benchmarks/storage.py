@@ -12,7 +12,7 @@ from statistics import median
 
 from benchmarks.databases import SETTINGS, Databases
 from benchmarks.model import Sizes
-from pgsched.db.embedded import EmbeddedServer
+from pgsched.db.embedded.server import EmbeddedServer
 
 _TABLE = "alter table pgsched.tasks {}"
 _VACUUM = (

@@ -19,8 +19,8 @@ from pgsched.cli.top_state import View
 from pgsched.cli.top_view import Screen, draw
 from pgsched.client.client import Client
 from pgsched.db.database import Database
-from pgsched.db.embedded import EmbeddedServer
-from pgsched.db.migrate import migrate
+from pgsched.db.embedded.server import EmbeddedServer
+from pgsched.db.migrations.runner import migrate
 from pgsched.domain.task_spec import TaskSpec
 from pgsched.ops.activity import read_activity
 from tests.support.processes import PgschedRunner

@@ -31,8 +31,8 @@ import psycopg
 from benchmarks.databases import SETTINGS
 from benchmarks.sides.worker_process import wait_until, worker
 from pgsched import Client
-from pgsched.db.embedded import EmbeddedServer
-from pgsched.db.migrate import migrate
+from pgsched.db.embedded.server import EmbeddedServer
+from pgsched.db.migrations.runner import migrate
 
 WARM_UP = 2
 """Rounds that are not counted: plans, caches, templates."""

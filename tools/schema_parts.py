@@ -8,9 +8,9 @@ from pathlib import Path
 
 import psycopg
 
-from pgsched.db.doctor_commands import examine_catalog
-from pgsched.db.embedded import EmbeddedServer
-from pgsched.db.migrate import migrate
+from pgsched.db.embedded.server import EmbeddedServer
+from pgsched.db.migrations.runner import migrate
+from pgsched.db.queries.diagnostics import examine_catalog
 from pgsched.ops.doctor import schema
 
 FILE = Path(schema.__file__).with_name("expected.json")

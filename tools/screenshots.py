@@ -13,8 +13,8 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
-from pgsched.db.embedded import EmbeddedServer
-from pgsched.db.migrate import migrate
+from pgsched.db.embedded.server import EmbeddedServer
+from pgsched.db.migrations.runner import migrate
 from pgsched.web.server import serving
 from pgsched.web.settings import WebSettings
 from tests.browser.chromium import DESKTOP, PHONE, context_of, launched, settled

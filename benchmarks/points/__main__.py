@@ -24,7 +24,7 @@ from benchmarks.points.copies import Copies
 from benchmarks.points.model import SMALL, Comparison, PointSizes
 from benchmarks.points.run import Runner
 from benchmarks.progress import Progress
-from pgsched.db.embedded import EmbeddedServer
+from pgsched.db.embedded.server import EmbeddedServer
 from tests.support.servers import available_majors, binaries_of
 
 ROUNDS, QUICK_ROUNDS = 5, 2

@@ -16,10 +16,10 @@ import psycopg
 
 from benchmarks.sides.claimant import PROBES, claimant
 from benchmarks.sides.measure import arguments, report, settle
-from pgsched.db import claims, outcomes
-from pgsched.db.leases import Identity
 from pgsched.db.session import Session
 from pgsched.db.sql_files import load_statement
+from pgsched.db.worker import claims, completions
+from pgsched.db.worker.leases import Identity
 from pgsched.domain.attempt import Finish
 
 CONNECTIONS = 2
@@ -50,7 +50,7 @@ def statements(batch: int) -> tuple[tuple[Any, dict[str, Any]], tuple[Any, dict[
 async def _record(claim: Recorder, finish: Recorder, identity: Identity, batch: int) -> None:
     one = Finish(id=0, fencing_token=0, next_status="completed", plain=True, execution="completed")
     await claims.claim(cast(Session, claim), identity, PROBES, batch)
-    await outcomes.write(cast(Session, finish), identity.id, [one], [], [], 0.0001)
+    await completions.write(cast(Session, finish), identity.id, [one], [], [], 0.0001)
 
 
 def work(dsn: str, batch: int, ready: Barrier, ended: Any) -> None:

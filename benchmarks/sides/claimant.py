@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from uuid import uuid4
 
-from pgsched.db.claims import Probe
-from pgsched.db.leases import Identity
+from pgsched.db.worker.claims import Probe
+from pgsched.db.worker.leases import Identity
 from pgsched.domain.attempt import PRIORITIES
 
 PROBES = [Probe(queue="default", priority=priority) for priority in PRIORITIES]

@@ -14,8 +14,8 @@ import psycopg
 
 from benchmarks.sides.claimant import PROBES, claimant
 from benchmarks.sides.measure import arguments, drain, report, settle
-from pgsched.db import claims
 from pgsched.db.session import Session
+from pgsched.db.worker import claims
 from pgsched.domain.settings import WorkerSettings
 from pgsched.execution.registry import Registry
 from pgsched.observability import logs

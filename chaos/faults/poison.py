@@ -15,7 +15,7 @@ from chaos.poison.ground import Ground
 from chaos.poison.kind import Kind
 from chaos.poison.kinds import FAMILIES, KINDS
 from chaos.poison.turn import Turn, deal
-from pgsched.db.migrate import migrate
+from pgsched.db.migrations.runner import migrate
 from tests.support.roles import login
 
 ROLE = "poisoned_worker"

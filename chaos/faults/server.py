@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 from chaos.faults.model import Fault
 from chaos.faults.own_server import FAST, IMMEDIATE
 from chaos.faults.trial import Trial
-from pgsched.db.migrate import migrate
+from pgsched.db.migrations.runner import migrate
 
 OURS = "datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'"
 TERMINATE_SOME = f"""

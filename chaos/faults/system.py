@@ -12,7 +12,7 @@ import psycopg
 from chaos.faults.model import Shape, Size, Verdict
 from chaos.invariants import ALWAYS, AT_THE_END, EFFECTS, SCHEDULES, broken_rules, count_duplicates, count_lost
 from chaos.load.app import PLACES
-from pgsched.db.migrate import migrate
+from pgsched.db.migrations.runner import migrate
 from tests.support.tables import database
 
 Connection = psycopg.Connection[dict[str, Any]]

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from chaos.faults.model import Fault
 from chaos.faults.trial import Trial
-from pgsched.db.migrate import migrate, program_version
+from pgsched.db.migrations.runner import migrate, program_version
 from tests.upgrades.releases import RELEASES
 
 

@@ -7,7 +7,7 @@ import psycopg
 from chaos.faults.model import Shape, Size
 from chaos.faults.system import Command
 from chaos.peers.contender import LEASE_SECONDS, Contender
-from pgsched.db.migrate import migrate
+from pgsched.db.migrations.runner import migrate
 
 INSERT = """
 insert into pgsched.tasks (task_type, max_attempts)

@@ -17,13 +17,14 @@ from pgsched.bench.percentiles import percentile
 from pgsched.bench.private import VARIABLE, names_of
 from pgsched.bench.report import SETTINGS, Report
 from pgsched.bench.workers import peak_megabytes, worker
-from pgsched.db import bench_commands, commands
-from pgsched.db.bench_commands import Surroundings
-from pgsched.db.commands import Command
 from pgsched.db.connection import connect
 from pgsched.db.enlist import insert_on, run_on
 from pgsched.db.error_mapping import translated
-from pgsched.db.migrate import check_schema
+from pgsched.db.migrations.runner import check_schema
+from pgsched.db.queries import bench as bench_commands
+from pgsched.db.queries import tasks as commands
+from pgsched.db.queries.bench import Surroundings
+from pgsched.db.query import Command
 from pgsched.domain.errors import DatabaseUnavailable, PermissionRefused, PgschedError
 from pgsched.domain.records import WorkerInfo
 from pgsched.domain.task_spec import TaskSpec

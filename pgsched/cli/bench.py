@@ -16,7 +16,7 @@ from pgsched.cli.errors import say_error
 from pgsched.cli.options import PROCESSES, confirm, json_option, yes_option
 from pgsched.cli.output import fields, say, say_json
 from pgsched.cli.session import Session, server
-from pgsched.db.bench_commands import Surroundings
+from pgsched.db.queries.bench import Surroundings
 from pgsched.domain.errors import PgschedError
 
 DEFAULTS = Plan()

@@ -17,7 +17,7 @@ from pgsched.cli.options import (
 )
 from pgsched.cli.output import Columns, count, first_line, say, say_records
 from pgsched.cli.session import pass_client
-from pgsched.db import commands
+from pgsched.db.queries import tasks as commands
 
 if TYPE_CHECKING:
     from pgsched.client.client import Client

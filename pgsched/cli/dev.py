@@ -20,7 +20,7 @@ from pgsched.cli.output import count, say
 from pgsched.cli.session import Session, server
 from pgsched.cli.web import MISSING, is_installed
 from pgsched.db.dsn import EMBEDDED
-from pgsched.db.migrate import migrate, program_version
+from pgsched.db.migrations.runner import migrate, program_version
 from pgsched.domain.errors import ConfigError
 from pgsched.domain.settings import WorkerSettings
 from pgsched.observability import logs
@@ -162,7 +162,7 @@ def _psql(given: str, dsn: str) -> str:
     """The psql command line. A DSN given by the user is not printed: it may contain a password."""
     if not given.startswith(EMBEDDED):
         return "psql 'the DSN that you gave'"
-    from pgsched.db.embedded import packaged_binaries  # not on Windows
+    from pgsched.db.embedded.server import packaged_binaries  # not on Windows
 
     program = "psql" if shutil.which("psql") else str(packaged_binaries() / "psql")
     return f"{shlex.quote(program)} {shlex.quote(dsn)}"

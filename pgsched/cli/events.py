@@ -12,7 +12,7 @@ from pgsched.cli.errors import say_error
 from pgsched.cli.options import json_option, queue_option, type_option
 from pgsched.cli.output import cell, say, span
 from pgsched.cli.session import Session, server
-from pgsched.db.migrate import check_schema
+from pgsched.db.migrations.runner import check_schema
 from pgsched.db.notifications import follow
 from pgsched.domain.errors import DatabaseUnavailable
 

@@ -20,7 +20,7 @@ from pgsched.client.client import Client
 from pgsched.client.lease import MARGIN
 from pgsched.client.locks import Held
 from pgsched.concurrency.process_groups import end_group, is_group, signal_group
-from pgsched.db.lock_commands import LONGEST_TTL, SHORTEST_TTL
+from pgsched.db.queries.locks import LONGEST_TTL, SHORTEST_TTL
 from pgsched.domain.errors import PgschedError
 
 DEFAULT_TTL = 30.0

@@ -7,7 +7,7 @@ import click
 from pgsched.cli.options import program_option
 from pgsched.cli.output import say
 from pgsched.cli.session import Session, server
-from pgsched.db import migrate as migrations
+from pgsched.db.migrations import runner as migrations
 
 
 @click.command()

@@ -10,8 +10,8 @@ from pgsched.cli.options import json_option, name_argument
 from pgsched.cli.output import Columns, duration, say, say_records, span
 from pgsched.cli.retention_options import chosen, clear_option, confirm_change, retention_in_words, retention_options
 from pgsched.cli.session import pass_client
-from pgsched.db.queue_commands import MAX_LIMIT_OF_QUEUE, ORDERINGS, QueueLimits, QueueOptions, set_queue
-from pgsched.db.settings_commands import RETENTION
+from pgsched.db.queries.queues import MAX_LIMIT_OF_QUEUE, ORDERINGS, QueueLimits, QueueOptions, set_queue
+from pgsched.db.queries.settings import RETENTION
 from pgsched.domain.records import QueueInfo, QueueSettings
 
 if TYPE_CHECKING:

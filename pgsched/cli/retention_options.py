@@ -9,8 +9,8 @@ import click
 
 from pgsched.cli.options import Function, allow_short_option, confirm, option_group, yes_option
 from pgsched.cli.output import count, duration
-from pgsched.db.commands import Command
-from pgsched.db.settings_commands import RETENTION
+from pgsched.db.queries.settings import RETENTION
+from pgsched.db.query import Command
 from pgsched.domain.interval import Interval
 from pgsched.domain.records import Pruned, QueueSettings, Settings
 from pgsched.domain.retention_age import LONGEST

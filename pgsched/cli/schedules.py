@@ -13,7 +13,7 @@ from pgsched.cli.options import TASK_ID, instant, json_option, program_option, r
 from pgsched.cli.output import cell, count, say, say_json, say_records, say_table
 from pgsched.cli.session import Session, pass_client, server
 from pgsched.cli.tasks import change_each, for_each_id
-from pgsched.db.migrate import check_schema
+from pgsched.db.migrations.runner import check_schema
 from pgsched.domain.errors import PgschedError
 from pgsched.worker.declared_schedules import sync_schedules
 

@@ -19,7 +19,7 @@ from pgsched.cli.retention_options import (
     retention_options,
 )
 from pgsched.cli.session import pass_client
-from pgsched.db.settings_commands import RETENTION, SettingsOptions, set_settings
+from pgsched.db.queries.settings import RETENTION, SettingsOptions, set_settings
 from pgsched.domain.interval import Interval
 from pgsched.domain.records import Settings
 

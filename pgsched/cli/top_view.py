@@ -17,8 +17,8 @@ from rich.text import Text
 
 from pgsched.cli.output import cell, count, span
 from pgsched.cli.top_state import PANELS, View
-from pgsched.db.activity_commands import MAX_RUNNING, RunningTask
-from pgsched.db.page_commands import CAP
+from pgsched.db.queries.activity import MAX_RUNNING, RunningTask
+from pgsched.db.queries.dashboard import CAP
 from pgsched.domain.queue_selector import glob_of
 from pgsched.domain.records import WorkerInfo
 from pgsched.ops.activity import Activity, QueueActivity

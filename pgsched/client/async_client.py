@@ -14,12 +14,15 @@ from pgsched.client.async_locks import AsyncLock
 from pgsched.client.async_queues import AsyncQueueClient
 from pgsched.client.async_schedules import AsyncScheduleClient
 from pgsched.concurrency.async_primitives import sleep
-from pgsched.db import commands, lock_commands, schedule_commands, task_commands
-from pgsched.db.alert_commands import list_alerts
 from pgsched.db.async_database import AsyncDatabase
 from pgsched.db.async_enlist import insert_on_async, run_on_async
 from pgsched.db.external import Joined
-from pgsched.db.task_commands import Changed, Page
+from pgsched.db.queries import locks as lock_commands
+from pgsched.db.queries import schedules as schedule_commands
+from pgsched.db.queries import task_search
+from pgsched.db.queries import tasks as commands
+from pgsched.db.queries.alerts import list_alerts
+from pgsched.db.queries.task_search import Changed, Page
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.errors import TaskFailed
 from pgsched.domain.records import Execution, LockInfo, LogEntry, MissedTicks, Stats, Task, WorkerInfo
@@ -184,13 +187,13 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient):
 
         Raises InvalidTask, naming filter, rule and value.
         """
-        return await self._database.run(task_commands.find_tasks(filters, limit=limit, before_id=before_id))
+        return await self._database.run(task_search.find_tasks(filters, limit=limit, before_id=before_id))
 
     async def change_tasks(
         self,
         action: str,
         *,
-        limit: int = task_commands.MAX_CHANGED,
+        limit: int = task_search.MAX_CHANGED,
         dry_run: bool = False,
         **filters: Unpack[TaskFilters],
     ) -> Changed:
@@ -199,18 +202,18 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient):
         ``action`` is enable, disable, run, cancel, retry or delete. The latest ``limit`` tasks that fit are looked at.
         Raises InvalidTask, naming filter, rule and value, also when there is no filter.
         """
-        task_commands.checked_bulk(filters, limit=limit)
-        task_commands.known_action(action)
+        task_search.checked_bulk(filters, limit=limit)
+        task_search.known_action(action)
         async with self._database.transaction() as one:
             found: list[int] = []
             before: int | None = None
             while True:
-                page = await one.run(task_commands.find_ids(filters, limit=limit - len(found), before_id=before))
+                page = await one.run(task_search.find_ids(filters, limit=limit - len(found), before_id=before))
                 found += page.ids
                 before = page.next_before
                 if before is None or len(found) == limit:
                     break
-            changed = await one.run(task_commands.change_tasks(action, found, dry_run=dry_run))
+            changed = await one.run(task_search.change_tasks(action, found, dry_run=dry_run))
         return Changed(matched=len(found), changed=changed, more=before is not None)
 
     async def update(self, id: int, payload: Mapping[str, Any] | None = None, **options: Unpack[TaskOptions]) -> None:

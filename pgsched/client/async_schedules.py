@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from pgsched.db import schedule_commands
 from pgsched.db.async_database import AsyncDatabase
+from pgsched.db.queries import schedules as schedule_commands
 from pgsched.domain.scheduled import BackfillTick, SkippedTick
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from datetime import date, datetime
 from typing import Unpack
 
-from pgsched.db import calendar_commands
 from pgsched.db.database import Database
+from pgsched.db.queries import calendars as calendar_commands
 from pgsched.domain.scheduling.calendars import Calendar
 from pgsched.domain.scheduling.preview import PreviewOptions, calendars_of, preview
 

@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 
 from pgsched.client.lease import Lease, holder, pauses, refuse_reuse
 from pgsched.concurrency.primitives import Background, Event, sleep, uninterrupted
-from pgsched.db import lock_commands
 from pgsched.db.database import Database
+from pgsched.db.queries import locks as lock_commands
 from pgsched.domain.errors import PgschedError
 
 

@@ -7,10 +7,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Unpack
 
 from pgsched.concurrency.primitives import run_stoppable
-from pgsched.db import commands, queue_commands, settings_commands
 from pgsched.db.database import Database
-from pgsched.db.queue_commands import QueueLimits, QueueOptions
-from pgsched.db.settings_commands import SettingsOptions
+from pgsched.db.queries import queues as queue_commands
+from pgsched.db.queries import settings as settings_commands
+from pgsched.db.queries import tasks as commands
+from pgsched.db.queries.queues import QueueLimits, QueueOptions
+from pgsched.db.queries.settings import SettingsOptions
 from pgsched.domain.records import Pruned, QueueInfo, QueueSettings, Settings
 
 if TYPE_CHECKING:

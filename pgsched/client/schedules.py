@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from pgsched.db import schedule_commands
 from pgsched.db.database import Database
+from pgsched.db.queries import schedules as schedule_commands
 from pgsched.domain.scheduled import BackfillTick, SkippedTick
 
 

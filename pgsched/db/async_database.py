@@ -17,12 +17,12 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from pgsched.concurrency import fork_guard
 from pgsched.concurrency.async_primitives import Mutex, run_blocking
 from pgsched.db.async_query_runner import fetch_async, take_async
-from pgsched.db.bulk import insert_tasks
-from pgsched.db.commands import Command
 from pgsched.db.connection import AsyncLink, connect_async, settled_async, transaction_async
 from pgsched.db.dsn import resolve_dsn
 from pgsched.db.error_mapping import translated
-from pgsched.db.migrate import check_schema
+from pgsched.db.migrations.runner import check_schema
+from pgsched.db.queries.bulk_insert import insert_tasks
+from pgsched.db.query import Command
 from pgsched.db.standby import is_standby
 from pgsched.domain.errors import ConfigError, DatabaseUnavailable, TransitionRefused
 from pgsched.domain.task_spec import TaskSpec

@@ -16,12 +16,12 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from pgsched.concurrency import fork_guard
 from pgsched.concurrency.primitives import Mutex, run_blocking
-from pgsched.db.bulk import insert_tasks
-from pgsched.db.commands import Command
 from pgsched.db.connection import Link, connect, settled, transaction
 from pgsched.db.dsn import resolve_dsn
 from pgsched.db.error_mapping import translated
-from pgsched.db.migrate import check_schema
+from pgsched.db.migrations.runner import check_schema
+from pgsched.db.queries.bulk_insert import insert_tasks
+from pgsched.db.query import Command
 from pgsched.db.query_runner import fetch, take
 from pgsched.db.standby import is_standby
 from pgsched.domain.errors import ConfigError, DatabaseUnavailable, TransitionRefused

@@ -16,11 +16,11 @@ from psycopg import AsyncCursor, errors
 from psycopg.rows import dict_row
 
 from pgsched.db.async_query_runner import fetch_async
-from pgsched.db.commands import Command, Rows
 from pgsched.db.connection import AsyncLink, connect_async, transaction_async
-from pgsched.db.doctor_commands import begin_examination
 from pgsched.db.dsn import describe_dsn
 from pgsched.db.error_mapping import one_line
+from pgsched.db.queries.diagnostics import begin_examination
+from pgsched.db.query import Command, Rows
 from pgsched.db.standby import is_standby
 from pgsched.domain.errors import DatabaseUnavailable
 

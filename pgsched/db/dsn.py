@@ -45,7 +45,7 @@ def resolve_dsn(dsn: str) -> tuple[str, Callable[[], None]]:
     if not folder:
         raise ConfigError(f'the DSN "{EMBEDDED}" must name a folder, as "{EMBEDDED}.pgsched"')
     try:
-        from pgsched.db.embedded import NO_ENVIRONMENT, EmbeddedServer
+        from pgsched.db.embedded.server import NO_ENVIRONMENT, EmbeddedServer
     except ModuleNotFoundError as error:
         raise ConfigError(f"the embedded PostgreSQL needs {error.name}, which this system does not have") from error
     server = EmbeddedServer.start(Path(folder))

@@ -15,10 +15,10 @@ from psycopg import Connection, Cursor
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row, tuple_row
 
-from pgsched.db.bulk import call_for, function_call, insert_tasks
-from pgsched.db.commands import Command
 from pgsched.db.error_mapping import explained
 from pgsched.db.external import Call, lender_of, refusals
+from pgsched.db.queries.bulk_insert import call_for, function_call, insert_tasks
+from pgsched.db.query import Command
 from pgsched.db.query_runner import fetch, take
 from pgsched.domain.task_spec import TaskSpec
 

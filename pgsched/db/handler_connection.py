@@ -74,7 +74,7 @@ class AsyncHandlerConnection(AsyncConnection[Any]):
     ended = False
 
     async def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
-        """As in :class:`LentConnection`."""
+        """As in :class:`HandlerConnection`."""
         _check(self)
         done = await super().wait(gen, *args, **kwargs)
         _look(self)

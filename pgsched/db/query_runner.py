@@ -9,8 +9,8 @@ import psycopg
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
-from pgsched.db.bulk import Step, Steps
-from pgsched.db.commands import Command, Rows
+from pgsched.db.queries.bulk_insert import Step, Steps
+from pgsched.db.query import Command, Rows
 from pgsched.db.standby import readable
 
 

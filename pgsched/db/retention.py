@@ -9,8 +9,8 @@ from typing import Any, LiteralString, NamedTuple, TypeVar
 from psycopg import Cursor
 from psycopg.rows import dict_row
 
-from pgsched.db.commands import Command
 from pgsched.db.error_mapping import translate
+from pgsched.db.query import Command
 from pgsched.db.query_runner import fetch
 from pgsched.db.session import ThreadSession
 from pgsched.db.sql_files import load_statement

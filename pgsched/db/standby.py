@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 from psycopg import AsyncConnection, Connection
 
-from pgsched.db.commands import Command
+from pgsched.db.query import Command
 
 T = TypeVar("T")
 

@@ -19,9 +19,9 @@ from pgsched.concurrency.thread_pool import in_thread
 from pgsched.db.connection import settle_transaction
 from pgsched.db.error_mapping import RefusedByDatabase, one_line
 from pgsched.db.handler_connection import ENDED, UNFINISHED, HandlerConnection, lend, take_back
-from pgsched.db.outcomes import Announcement, LogEntry, Progress, finish_commands
 from pgsched.db.pool import Pool, PooledConnection
 from pgsched.db.sql_files import load_statement
+from pgsched.db.worker.completions import Announcement, LogEntry, Progress, finish_commands
 from pgsched.domain.attempt import Finish
 from pgsched.domain.errors import DatabaseUnavailable, PgschedError
 

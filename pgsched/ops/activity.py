@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pgsched.db import activity_commands, commands, page_commands
-from pgsched.db.activity_commands import MAX_ENDED, WINDOW_SECONDS, Moment, RunningTask
 from pgsched.db.database import Database
-from pgsched.db.page_commands import QueueSurvey
+from pgsched.db.queries import activity as activity_commands
+from pgsched.db.queries import dashboard
+from pgsched.db.queries import tasks as commands
+from pgsched.db.queries.activity import MAX_ENDED, WINDOW_SECONDS, Moment, RunningTask
+from pgsched.db.queries.dashboard import QueueSurvey
 from pgsched.domain.records import WorkerInfo, to_json_able
 
 STATEMENT_SECONDS = 3.0
@@ -72,9 +74,9 @@ def read_activity(database: Database, before: Activity | None = None) -> Activit
     with database.transaction() as one:
         one.run(activity_commands.begin_watching(STATEMENT_SECONDS))
         moment = one.run(activity_commands.show_activity())
-        queues = one.run(page_commands.survey_queues())
-        types = one.run(page_commands.survey_types())
-        dead = one.run(page_commands.survey_dead())
+        queues = one.run(dashboard.survey_queues())
+        types = one.run(dashboard.survey_types())
+        dead = one.run(dashboard.survey_dead())
         workers = one.run(commands.workers())
         running = one.run(activity_commands.list_running())
         ended = one.run(activity_commands.count_ended())

@@ -9,7 +9,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, TypedDict
 
-from pgsched.db.commands import Command
+from pgsched.db.query import Command
 from pgsched.db.retention import RetentionStore
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.records import Pruned

@@ -13,9 +13,10 @@ from typing import Any, Final, TypeAlias
 from pgsched.app.app import App
 from pgsched.client.async_client import AsyncClient
 from pgsched.client.client import Client
-from pgsched.db import commands
 from pgsched.db.async_enlist import run_on_async
 from pgsched.db.enlist import run_on
+from pgsched.db.queries import tasks as commands
+from pgsched.db.query import MAX_LIMIT, Command
 from pgsched.domain.records import Task
 
 SHOWN: Final = 20
@@ -111,7 +112,7 @@ async def assert_not_scheduled_async(
     _refuse(await scheduled_async(source, connection=connection), task_type, payload, columns)
 
 
-def _all(task_type: str | None) -> commands.Command[list[Task]]:
+def _all(task_type: str | None) -> Command[list[Task]]:
     return commands.list_tasks(
         queue=None,
         task_type=task_type,
@@ -120,7 +121,7 @@ def _all(task_type: str | None) -> commands.Command[list[Task]]:
         tag=None,
         tenant_id=None,
         parent_id=None,
-        limit=commands.MAX_LIMIT,
+        limit=MAX_LIMIT,
         before_id=None,
     )
 

@@ -12,7 +12,7 @@ from typing import Self, TypeAlias
 
 from pgsched.app.app import App
 from pgsched.client.client import Client
-from pgsched.db.movable_clock import MovableClock
+from pgsched.db.embedded.movable_clock import MovableClock
 from pgsched.domain.validation import Duration, interval_of
 
 Where: TypeAlias = App | Client | str

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pgsched.db.dsn import resolve_dsn
-from pgsched.db.embedded import EmbeddedServer
-from pgsched.db.spare_databases import create_database, drop_database, ensure_template, list_databases
+from pgsched.db.embedded.server import EmbeddedServer
+from pgsched.db.embedded.spare_databases import create_database, drop_database, ensure_template, list_databases
 
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "max_connections": "200"}
 """A test's data need not survive a power cut."""

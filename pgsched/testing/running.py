@@ -9,8 +9,8 @@ from datetime import datetime
 
 from pgsched.app.app import App
 from pgsched.db.dsn import resolve_dsn
-from pgsched.db.due import find_due_ids
 from pgsched.db.session import Session
+from pgsched.db.worker.claims import find_due_ids
 from pgsched.domain.attempt import Finish
 from pgsched.domain.settings import WorkerSettings
 from pgsched.testing.clock import Clock

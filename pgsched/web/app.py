@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from pgsched.client.async_client import AsyncClient
-from pgsched.db.page_commands import watch_changes
+from pgsched.db.queries.dashboard import watch_changes
 from pgsched.web.api import router as api_router
 from pgsched.web.api.bodies import check_keys
 from pgsched.web.auth.access import Viewer, viewer

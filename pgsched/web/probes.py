@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import PlainTextResponse, Response
 
-from pgsched.db.audit_commands import list_entries
+from pgsched.db.queries.audit import list_entries
 from pgsched.domain.errors import PgschedError
 from pgsched.web.auth.access import Scraper
 from pgsched.web.state import state_of

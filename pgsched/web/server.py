@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import uvicorn
 
-from pgsched.db.migrate import WEB_RIGHTS, check_schema
+from pgsched.db.migrations.runner import WEB_RIGHTS, check_schema
 from pgsched.domain.errors import ConfigError
 from pgsched.observability.logs import get_logger
 from pgsched.observability.systemd import Manager, find_manager

@@ -9,10 +9,10 @@ from time import monotonic
 from uuid import UUID
 
 from pgsched.db.error_mapping import RefusedByDatabase
-from pgsched.db.flow import find_results
 from pgsched.db.pool import Pool
 from pgsched.db.session import Sessions
 from pgsched.db.transaction import CommitUnanswered, NotCommitted, Transaction, begin
+from pgsched.db.worker.workflows import find_results
 from pgsched.domain.attempt import Outcome
 from pgsched.domain.dependency_results import Results
 from pgsched.domain.lifecycle import conclude

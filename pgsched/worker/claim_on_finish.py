@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from time import monotonic
 
-from pgsched.db.claims import claim_limited_command, read_claim_limited
-from pgsched.db.outcomes import Command
 from pgsched.db.session import Rows
+from pgsched.db.worker.claims import claim_limited_command, read_claim_limited
+from pgsched.db.worker.completions import Command
 from pgsched.domain.attempt import Finish
 from pgsched.worker.claimer import Claimer
 

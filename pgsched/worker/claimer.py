@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from time import monotonic
 
-from pgsched.db import leases
-from pgsched.db.claims import Answer, Batch, Probe
 from pgsched.db.error_mapping import RefusedByDatabase
-from pgsched.db.leases import Identity
 from pgsched.db.session import Session
+from pgsched.db.worker import leases
+from pgsched.db.worker.claims import Answer, Batch, Probe
+from pgsched.db.worker.leases import Identity
 from pgsched.domain.attempt import PRIORITIES, Claimed
 from pgsched.observability.logs import get_logger
 from pgsched.worker.claims import Claims

@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 from typing import TypeVar
 
-from pgsched.db import claims, leases
-from pgsched.db.claims import Answer, Batch, Due, Probe, Tried
 from pgsched.db.error_mapping import RefusedByDatabase, RefusedByServer, is_about_the_server, is_passing_state
-from pgsched.db.leases import Identity
 from pgsched.db.session import Session
+from pgsched.db.worker import claims, leases
+from pgsched.db.worker.claims import Answer, Batch, Due, Probe, Tried
+from pgsched.db.worker.leases import Identity
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.observability.logs import get_logger
 from pgsched.worker.dead_letters import DeadLetters
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class Claims:
-    """Claims as :mod:`pgsched.db.claims` has them, contained.
+    """Claims as :mod:`pgsched.db.worker.claims` has them, contained.
 
     When the database refuses a claim, the claim of each row is tried by itself. A row whose claim fails is ended as
     dead with the database's words; where that is refused too, it is set aside: passed over, and tried again later.

@@ -10,10 +10,10 @@ from random import random
 from time import monotonic
 from uuid import UUID
 
-from pgsched.db import outcomes
 from pgsched.db.error_mapping import RefusedByDatabase, RefusedByServer, is_passing, one_line
-from pgsched.db.outcomes import Announcement
 from pgsched.db.session import Session
+from pgsched.db.worker import completions
+from pgsched.db.worker.completions import Announcement
 from pgsched.domain.attempt import Finish, Outcome
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.domain.events import event_of
@@ -214,7 +214,7 @@ class Completer:
 
     async def _contain(self, batch: list[Ended], again: list[int], *, repeated: bool) -> None:
         """Write a batch that was refused: whatever the database takes of it."""
-        locked = await outcomes.find_locked(self._session, self._worker, [finish for _, finish in batch])
+        locked = await completions.find_locked(self._session, self._worker, [finish for _, finish in batch])
         free = []
         for one in batch:
             if one[1].id in locked:
@@ -292,7 +292,7 @@ class Completer:
     async def _passed(self, batch: Sequence[Ended]) -> list[Ended]:
         """Those that are in the history as ours; nothing, should the database be away just now."""
         try:
-            written = await outcomes.find_recorded(self._session, self._worker, [finish for _, finish in batch])
+            written = await completions.find_recorded(self._session, self._worker, [finish for _, finish in batch])
         except DatabaseUnavailable as error:
             log.warning("hook_events_dropped", count=len(batch), reason=str(error))
             return []
@@ -322,7 +322,7 @@ class Completer:
             then = (
                 self.claim_on_finish.command(finishes) if claim_on_finish and self.claim_on_finish is not None else None
             )
-            passed = await outcomes.write(
+            passed = await completions.write(
                 self._session, self._worker, finishes, progress, logs, monotonic(), told, then
             )
             if passed < len(finishes):
@@ -351,10 +351,10 @@ class Completer:
 
         A finish sent twice may have been written the first time: that is no fence.
         """
-        kept = await outcomes.find_kept(self._session, self._worker, finishes)
+        kept = await completions.find_kept(self._session, self._worker, finishes)
         missing -= len(kept)
         if repeated:
-            written = await outcomes.find_recorded(self._session, self._worker, finishes)
+            written = await completions.find_recorded(self._session, self._worker, finishes)
             missing -= sum((finish.id, finish.fencing_token) in written for finish in finishes)
         if missing > 0:
             self._counts.fenced += missing

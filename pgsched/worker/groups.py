@@ -8,8 +8,8 @@ from time import monotonic
 from uuid import UUID
 
 from pgsched.db.error_mapping import RefusedByDatabase
-from pgsched.db.flow import join_group
 from pgsched.db.session import Sessions
+from pgsched.db.worker.workflows import join_group
 from pgsched.domain.attempt import Claimed, Missed, Outcome
 from pgsched.observability.logs import get_logger
 from pgsched.worker.completer import Completer

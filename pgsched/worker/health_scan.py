@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from pgsched.db.session import Session
-from pgsched.db.upkeep import begin_watch, note_findings, note_successes
+from pgsched.db.worker.housekeeping import begin_watch, note_findings, note_successes
 from pgsched.observability.logs import get_logger
 from pgsched.ops.doctor.doctor import look
 from pgsched.worker.starting import follow

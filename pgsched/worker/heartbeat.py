@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from time import monotonic
 
-from pgsched.db.leases import HeartbeatConnection
+from pgsched.db.worker.leases import HeartbeatConnection
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.observability.logs import get_logger
 from pgsched.worker.halves import in_halves_here

@@ -9,9 +9,9 @@ from time import monotonic
 from uuid import UUID
 from weakref import WeakSet
 
-from pgsched.db import outcomes, upkeep
-from pgsched.db.leases import forget_dead, mark_begun
 from pgsched.db.session import Session
+from pgsched.db.worker import completions, housekeeping
+from pgsched.db.worker.leases import forget_dead, mark_begun
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.observability.logs import get_logger
 from pgsched.worker.completer import Completer
@@ -86,7 +86,7 @@ class Reporter:
         async def write(part: Sequence[Report]) -> None:
             progress = [shown for report in part for shown in report.progress()]
             logs = [entry for report in part for entry in report.logs()]
-            await outcomes.report(self._session, self._worker, progress, logs, monotonic(), late=late)
+            await completions.report(self._session, self._worker, progress, logs, monotonic(), late=late)
             for report in part:
                 del unwritten[id(report)]
 
@@ -120,7 +120,7 @@ class EventBroadcaster:
         begun = monotonic()
         if now or begun >= self._look_at:
             self._look_at = begun + (ANNOUNCE_HEARD_SECONDS if self.heard else ANNOUNCE_SECONDS)
-            self._completer.announced = await upkeep.list_announced_queues(self._session)
+            self._completer.announced = await housekeeping.list_announced_queues(self._session)
 
 
 class Chore:
@@ -174,7 +174,10 @@ class Housekeeping:
         often: Mapping[str, Callable[[], Awaitable[object]]],
     ) -> None:
         """``often`` is done at each turn, by name."""
-        seldom = {"partitions": partial(upkeep.make_partitions, session), "dead_workers": partial(forget_dead, session)}
+        seldom = {
+            "partitions": partial(housekeeping.make_partitions, session),
+            "dead_workers": partial(forget_dead, session),
+        }
         self._housekeeping = [
             Chore(name, do, loop=loops.of(name), counts=counts, every=every)
             for every, chores in ((0.0, often), (HOUSEKEEPING_SECONDS, seldom))

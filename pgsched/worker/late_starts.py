@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from time import monotonic
 
-from pgsched.db import leases
 from pgsched.db.error_mapping import RefusedByDatabase
-from pgsched.db.leases import LateStart
 from pgsched.db.session import Session
+from pgsched.db.worker import leases
+from pgsched.db.worker.leases import LateStart
 from pgsched.observability.logs import get_logger
 from pgsched.worker.leased_tasks import WAITING, LeasedTask
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pgsched.db.outcomes import LogEntry, Progress
+from pgsched.db.worker.completions import LogEntry, Progress
 from pgsched.domain.attempt import LogLine
 from pgsched.worker.leased_tasks import LeasedTask
 

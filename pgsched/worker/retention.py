@@ -12,9 +12,9 @@ from functools import partial
 from time import monotonic
 
 from pgsched.concurrency.thread_pool import in_thread
-from pgsched.db import lock_commands
-from pgsched.db.leases import Identity
+from pgsched.db.queries import locks as lock_commands
 from pgsched.db.retention import Batch, RetentionStore
+from pgsched.db.worker.leases import Identity
 from pgsched.domain.errors import PgschedError
 from pgsched.domain.records import Pruned
 from pgsched.observability.logs import get_logger

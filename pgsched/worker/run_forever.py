@@ -14,13 +14,14 @@ from pgsched.observability.logs import get_logger
 from pgsched.worker.lasting import Lasting
 from pgsched.worker.loops import Loop, Loops
 from pgsched.worker.metrics import WorkerMetrics
+from pgsched.worker.retry_until_success import FIRST_PAUSE, LONGEST_PAUSE
 
 log = get_logger("pgsched.worker")
 
 Step = Callable[[], Awaitable[None]]
 """One turn of a loop."""
 STEADY_SECONDS = 10.0
-"""A loop that failed after working for so long is tried again soon."""
+"""A loop that failed after working for this long is tried again soon."""
 
 
 def start_loop(
@@ -48,17 +49,16 @@ async def run_forever(
             await step()
             pause = 0.0
             loop.worked()
-        except DatabaseUnavailable as error:
-            counts.database_errors += 1
-            loop.failed(error)
-            pause = min(max(pause * 2, 0.1), 5.0)
-            log.warning("database_error", loop=what, error=str(error), again_in=round(pause, 1))
         except Exception as error:
             loop.failed(error)
-            pause = min(max(pause * 2, 0.1), 5.0)
-            log.exception("loop_failed", loop=what)
+            pause = min(max(pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
+            if isinstance(error, DatabaseUnavailable):
+                counts.database_errors += 1
+                log.warning("database_error", loop=what, error=str(error), again_in=round(pause, 1))
+            else:
+                log.exception("loop_failed", loop=what)
         if monotonic() - begun > STEADY_SECONDS:
-            pause = min(pause, 0.1)  # it had worked for long: the trouble is new
+            pause = min(pause, FIRST_PAUSE)  # it had worked for long: the trouble is new
         if pause:
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
 

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 from uuid import UUID
 
 from pgsched.db.session import Session
-from pgsched.db.set_aside import Note, forget_set_aside, note_set_aside
+from pgsched.db.worker.set_aside import Note, forget_set_aside, note_set_aside
 from pgsched.domain.storable import storable
 from pgsched.observability.logs import get_logger
 

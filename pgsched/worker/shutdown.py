@@ -9,10 +9,10 @@ from time import monotonic
 from typing import Any, Protocol
 
 from pgsched.concurrency.thread_pool import in_thread
-from pgsched.db import leases
 from pgsched.db.error_mapping import SilentDatabase
-from pgsched.db.leases import Identity
 from pgsched.db.session import Session
+from pgsched.db.worker import leases
+from pgsched.db.worker.leases import Identity
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.observability.logs import get_logger
 from pgsched.worker.completer import Completer

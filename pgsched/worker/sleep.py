@@ -5,10 +5,10 @@ from __future__ import annotations
 from math import inf
 from time import monotonic
 
-from pgsched.db import leases
 from pgsched.db.error_mapping import RefusedByDatabase
-from pgsched.db.leases import Identity
 from pgsched.db.session import Session
+from pgsched.db.worker import leases
+from pgsched.db.worker.leases import Identity
 from pgsched.observability.logs import get_logger
 from pgsched.worker.queue_rotation import QueueRotation
 

@@ -23,7 +23,7 @@ from pgsched.app.loading import load_app
 from pgsched.builtin import with_builtins
 from pgsched.builtin.settings import Builtins
 from pgsched.db.dsn import pin
-from pgsched.db.migrate import WORKER_RIGHTS, check_schema
+from pgsched.db.migrations.runner import WORKER_RIGHTS, check_schema
 from pgsched.domain.errors import PgschedError
 from pgsched.domain.settings import WorkerSettings
 from pgsched.execution.process_exit import exit_now, exit_soon, exit_timer

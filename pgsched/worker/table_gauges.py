@@ -9,9 +9,9 @@ from time import monotonic
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from pgsched.db import upkeep
 from pgsched.db.session import Session
-from pgsched.db.upkeep import Health, TaskCount, Troubled, Watched
+from pgsched.db.worker import housekeeping
+from pgsched.db.worker.housekeeping import Health, TaskCount, Troubled, Watched
 from pgsched.observability.label_sets import LINGER_SECONDS, MOST_SERIES, OTHER
 from pgsched.ops.doctor.catalogue import CHECKS
 
@@ -58,10 +58,10 @@ class CachedGauges(Collector):
         begun = monotonic()
         if begun < self._renew_after:
             return False
-        counts = await upkeep.count_tasks(self._session)
-        troubled = await upkeep.count_troubled(self._session)
-        health = await upkeep.check_health(self._session)
-        watched = await upkeep.read_findings(self._session)
+        counts = await housekeeping.count_tasks(self._session)
+        troubled = await housekeeping.count_troubled(self._session)
+        health = await housekeeping.check_health(self._session)
+        watched = await housekeeping.read_findings(self._session)
         ended = monotonic()
         counts = self._bounded(counts + self._emptied(counts, ended))
         # At once: a scrape in between must not show half of it.

@@ -10,8 +10,8 @@ from uuid import UUID
 
 from prometheus_client import CollectorRegistry
 
-from pgsched.db import flow
 from pgsched.db.session import Sessions
+from pgsched.db.worker import workflows
 from pgsched.domain.attempt import Claimed, Missed
 from pgsched.execution.context import Context
 from pgsched.execution.runner import run_attempt
@@ -37,7 +37,7 @@ class Traces:
 
     async def fire_group(self, sessions: Sessions, worker: UUID, task: Claimed, missed: Sequence[Missed]) -> int | None:
         """Make the children of a group."""
-        return await flow.fire_group(sessions, worker, task, missed)
+        return await workflows.fire_group(sessions, worker, task, missed)
 
     def watch(
         self,

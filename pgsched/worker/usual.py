@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Final, NamedTuple
 
 from pgsched.db.session import Session
-from pgsched.db.upkeep import measure_type
+from pgsched.db.worker.housekeeping import measure_type
 from pgsched.worker.metrics import WorkerMetrics
 
 LEAST_SECONDS: Final = 60.0

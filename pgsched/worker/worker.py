@@ -11,10 +11,10 @@ from time import monotonic
 from uuid import uuid4
 
 from pgsched.concurrency.thread_pool import in_thread
-from pgsched.db.leases import HeartbeatConnection, Identity
 from pgsched.db.notifications import CANCEL, QUEUES, BehindPooler, Notification, listen
 from pgsched.db.pool import Pool
 from pgsched.db.session import Session, Sessions
+from pgsched.db.worker.leases import HeartbeatConnection, Identity
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.hooks import Hooks
 from pgsched.domain.settings import DEFAULT_CAPTURE_LEVEL, WorkerSettings, capture_level

@@ -24,8 +24,8 @@ from chaos.fleet import (
     workers,
 )
 from chaos.invariants import assert_all_completed
-from pgsched.db.embedded import EmbeddedServer
-from pgsched.db.migrate import migrate
+from pgsched.db.embedded.server import EmbeddedServer
+from pgsched.db.migrations.runner import migrate
 from tests.support.processes import PgschedRunner
 from tests.support.servers import fast_folder
 from tests.support.tables import database

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 import yaml
 
-from pgsched.db.migrate import LOCK_WAIT_SECONDS, migrate
+from pgsched.db.migrations.runner import LOCK_WAIT_SECONDS, migrate
 from tests.deploy.parts import DEPLOY, LEAVE_SECONDS, check_settings, program, read_yaml, run
 from tests.deploy.schemas import SCHEMAS
 from tests.support.roles import login

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pgsched.db.migrate import LOCK_WAIT_SECONDS
+from pgsched.db.migrations.runner import LOCK_WAIT_SECONDS
 from tests.deploy.parts import DEPLOY, LEAVE_SECONDS, check_settings, program, run
 
 FOLDER = DEPLOY / "systemd"

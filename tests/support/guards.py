@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 
-from pgsched.db import leases, outcomes
+from pgsched.db.worker import completions, leases
 from pgsched.domain.attempt import Claimed, Outcome
 from pgsched.execution.context import Context
 from pgsched.execution.registry import Registry
@@ -130,8 +130,8 @@ async def progress_of_a_late_worker_is_not_shown(dsn: str) -> None:
     """A worker whose row was claimed by another shows no progress any more."""
 
     async def show(db: Database, late: Engine, task: Claimed) -> None:
-        shown = outcomes.Progress(task.id, task.fencing_token, "0.5")
-        await outcomes.report(late.worker._upkeep, late.worker.identity.id, [shown], [], 0.0)
+        shown = completions.Progress(task.id, task.fencing_token, "0.5")
+        await completions.report(late.worker._upkeep, late.worker.identity.id, [shown], [], 0.0)
         assert task_row(db, task.id)["progress"] is None
 
     await _a_late_worker_changes_nothing(dsn, show)

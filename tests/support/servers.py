@@ -26,7 +26,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from pgsched.db.embedded import EmbeddedServer
+from pgsched.db.embedded.server import EmbeddedServer
 
 FAST = {  # a test's data need not survive a power cut
     "fsync": "off",
@@ -181,7 +181,7 @@ def ensure_template(server_dsn: str, kind: str = "", *, then: Callable[[str], No
 
     One of a ``kind`` is prepared further: ``then`` is called with its DSN.
     """
-    from pgsched.db.migrate import migrate
+    from pgsched.db.migrations.runner import migrate
 
     name = f"pgsched_template_{_run_name()}{kind}"
     with psycopg.connect(server_dsn, autocommit=True) as connection:

@@ -26,7 +26,7 @@ WORKER = {
     "pgsched.worker.supervisor",
     "pgsched.execution.runner",
 }
-UPKEEP = {"pgsched.ops", "pgsched.db.doctor_commands", "pgsched.db.page_commands", "pgsched.db.retention"}
+UPKEEP = {"pgsched.ops", "pgsched.db.queries.diagnostics", "pgsched.db.queries.dashboard", "pgsched.db.retention"}
 ROUND_A_CHILD = {
     f"pgsched.worker.{place.stem}"
     for place in (CHECKOUT / "pgsched" / "worker").glob("*.py")

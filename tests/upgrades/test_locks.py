@@ -11,9 +11,9 @@ import pytest
 from psycopg import errors
 from psycopg.conninfo import make_conninfo
 
-from pgsched.db import indexes, lock_wait
-from pgsched.db import migrate as module
-from pgsched.db.migrate import migrate, program_version
+from pgsched.db.migrations import indexes, lock_wait
+from pgsched.db.migrations import runner as module
+from pgsched.db.migrations.runner import migrate, program_version
 from pgsched.db.sql_files import Migration, migrations
 from pgsched.domain.errors import SchemaLocked
 from tests.support.tables import database

@@ -12,8 +12,8 @@ import pytest
 
 from chaos.fleet import APP, Connection, insert, wait_for_completed
 from chaos.invariants import assert_all_completed
-from pgsched.db import migrate as module
-from pgsched.db.migrate import migrate, program_version
+from pgsched.db.migrations import runner as module
+from pgsched.db.migrations.runner import migrate, program_version
 from pgsched.db.sql_files import migrations
 from tests.support.commands import pgsched
 from tests.support.processes import PgschedProcess, PgschedRunner

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pgsched.db.indexes import indexes_of
+from pgsched.db.migrations.indexes import indexes_of
 from pgsched.db.sql_files import FIRST_RELEASE, Migration, migrations
 from tests.support.processes import CHECKOUT
 from tests.upgrades.releases import RELEASES, Release, checksum, released_checksums

@@ -5,8 +5,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from pgsched.db.embedded import EmbeddedServer
-from pgsched.db.migrate import migrate
+from pgsched.db.embedded.server import EmbeddedServer
+from pgsched.db.migrations.runner import migrate
 from tools.schema_book import FILE, schema_book
 
 

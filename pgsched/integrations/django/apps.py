@@ -7,7 +7,7 @@ from typing import Any
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate
 
-from pgsched.db.migrate import migrate
+from pgsched.db.migrations.runner import migrate
 from pgsched.integrations.django.conf import dsn_of, project_settings
 
 

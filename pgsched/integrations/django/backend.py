@@ -10,8 +10,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.utils import timezone
 
-from pgsched.db import commands
 from pgsched.db.enlist import run_on
+from pgsched.db.queries import tasks as commands
 from pgsched.domain.errors import InvalidTask, TaskNotFound
 from pgsched.domain.records import Execution
 from pgsched.domain.records import Task as Row

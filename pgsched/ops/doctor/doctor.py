@@ -11,7 +11,7 @@ from typing import Any
 
 from pgsched.db.connection import AsyncLink
 from pgsched.db.diagnostic_session import Answers, Refusal, ask
-from pgsched.db.migrate import program_version
+from pgsched.db.migrations.runner import program_version
 from pgsched.domain.errors import ConfigError
 from pgsched.ops.doctor.catalogue import NAMES, SEVERITIES
 from pgsched.ops.doctor.facts import PRESSING, Facts, NotSeen, questions

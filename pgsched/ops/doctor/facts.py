@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
 
-from pgsched.db import alert_commands, commands, doctor_commands, page_commands
-from pgsched.db.commands import Command
 from pgsched.db.diagnostic_session import Answers, Refusal
-from pgsched.db.doctor_commands import (
+from pgsched.db.queries import alerts as alert_commands
+from pgsched.db.queries import dashboard
+from pgsched.db.queries import diagnostics as doctor_commands
+from pgsched.db.queries import tasks as commands
+from pgsched.db.queries.dashboard import QueueSurvey, TypeSurvey
+from pgsched.db.queries.diagnostics import (
     Blocked,
     Days,
     Deaths,
@@ -26,7 +29,7 @@ from pgsched.db.doctor_commands import (
     Version,
     Zone,
 )
-from pgsched.db.page_commands import QueueSurvey, TypeSurvey
+from pgsched.db.query import Command
 from pgsched.domain.records import WorkerInfo
 from pgsched.domain.silence import Alert
 
@@ -59,8 +62,8 @@ def questions(now: datetime) -> dict[str, Command[Any]]:
         "locks": doctor_commands.examine_locks(),
         "zones": doctor_commands.examine_timezones(instants_from(now)),
         "workers": commands.workers(),
-        "queues": page_commands.survey_queues(),
-        "types": page_commands.survey_types(),
+        "queues": dashboard.survey_queues(),
+        "types": dashboard.survey_types(),
         "front": doctor_commands.examine_front(),
         "blocked": doctor_commands.examine_blocked(),
         "dead": doctor_commands.examine_dead(),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Final
 
-from pgsched.db.doctor_commands import BEHIND, OLD_SECONDS
+from pgsched.db.queries.diagnostics import BEHIND, OLD_SECONDS
 from pgsched.domain.errors import InvalidTimezone
 from pgsched.domain.scheduling.time_zones import load_zone
 from pgsched.ops.doctor.facts import Facts, instants_from

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from pgsched.db.doctor_commands import CAP, FRONT, STUCK_SECONDS
-from pgsched.db.page_commands import SAMPLE
+from pgsched.db.queries.dashboard import SAMPLE
+from pgsched.db.queries.diagnostics import CAP, FRONT, STUCK_SECONDS
 from pgsched.domain.silence import RUNNING, SILENT
 from pgsched.ops.doctor.catalogue import Severity
 from pgsched.ops.doctor.facts import Facts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from pgsched.db.doctor_commands import CAP
+from pgsched.db.queries.diagnostics import CAP
 from pgsched.ops.doctor.facts import Facts
 from pgsched.ops.doctor.findings import Finding
 from pgsched.ops.doctor.words import age, many, some_ids

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Query
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 from starlette.responses import Response
 
-from pgsched.db.task_commands import ACTIONS, MAX_CHANGED
+from pgsched.db.queries.task_search import ACTIONS, MAX_CHANGED
 from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, reply
 from pgsched.web.api.shapes import ChangedShape, TaskShape

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from pgsched.db.audit_commands import list_entries
+from pgsched.db.queries.audit import list_entries
 from pgsched.domain import records
 from pgsched.web.api.cursors import Cursor, Limit, read_cursor, write_cursor
 from pgsched.web.api.documented import answers, reply_page

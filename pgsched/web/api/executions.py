@@ -12,8 +12,8 @@ from pydantic import RootModel
 from starlette.responses import Response
 
 from pgsched.client.async_client import AsyncClient
-from pgsched.db.commands import MAX_LIMIT
-from pgsched.db.page_commands import EXECUTION_STATUSES
+from pgsched.db.queries.dashboard import EXECUTION_STATUSES
+from pgsched.db.query import MAX_LIMIT
 from pgsched.domain.validation import interval_of, refused, whole
 from pgsched.web.api import examples
 from pgsched.web.api.cursors import Cursor, Limit, cursor_after, read_cursor, write_cursor

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from pgsched.db.audit_commands import AuditPage, list_entries
+from pgsched.db.queries.audit import AuditPage, list_entries
 from pgsched.domain.errors import InvalidTask
 from pgsched.web.auth.access import Operator
 from pgsched.web.dashboard.forms import optional_number

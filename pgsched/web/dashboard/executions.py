@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from pgsched.db.page_commands import EXECUTION_STATUSES
+from pgsched.db.queries.dashboard import EXECUTION_STATUSES
 from pgsched.domain.validation import one_of
 from pgsched.web.auth.access import Viewer
 from pgsched.web.dashboard.forms import moment, optional_number

@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from pgsched.db.page_commands import QueueSurvey, TypeSurvey
+from pgsched.db.queries.dashboard import QueueSurvey, TypeSurvey
 from pgsched.web.auth.access import Actor, Viewer
 from pgsched.web.dashboard.shown import show
 from pgsched.web.services.history import Ended, History, Minutes

@@ -9,10 +9,10 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from pgsched.client.async_client import AsyncClient
-from pgsched.db import page_commands
-from pgsched.db.page_commands import QueueSetup
-from pgsched.db.queue_commands import ORDERINGS, QueueLimits, QueueOptions, set_queue
-from pgsched.db.settings_commands import RETENTION
+from pgsched.db.queries import dashboard
+from pgsched.db.queries.dashboard import QueueSetup
+from pgsched.db.queries.queues import ORDERINGS, QueueLimits, QueueOptions, set_queue
+from pgsched.db.queries.settings import RETENTION
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.interval import Interval
 from pgsched.domain.records import Pruned
@@ -44,7 +44,7 @@ router = APIRouter()
 async def list_(actor: Viewer) -> Response:
     """Show every queue."""
     survey = await actor.state.surveys.get()
-    setups = await run(actor, page_commands.list_queue_settings())
+    setups = await run(actor, dashboard.list_queue_settings())
     rows = queue_rows(survey.queues, survey.types, survey.dead)
     known = {row["name"] for row in rows}
     rows += [
@@ -182,7 +182,7 @@ def _number(number: int | None) -> str:
 
 
 async def _setup(client: AsyncClient, name: str) -> QueueSetup:
-    found = await client.database.run(page_commands.list_queue_settings(name))
+    found = await client.database.run(dashboard.list_queue_settings(name))
     return found.get(name, QueueSetup(name=name))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from pgsched.db import page_commands
+from pgsched.db.queries import dashboard
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.records import Task
 from pgsched.domain.scheduling.preview import noted
@@ -30,7 +30,7 @@ router = APIRouter()
 async def schedules(actor: Viewer) -> Response:
     """Show the schedules, the latest first."""
     fields, before = asked(actor, "queue", "search"), asked(actor, "before")["before"]
-    command = page_commands.list_schedules(
+    command = dashboard.list_schedules(
         queue=fields["queue"] or None,
         search=fields["search"] or None,
         before_id=optional_number("before", before),

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from starlette.responses import RedirectResponse, Response
 
-from pgsched.db.commands import Command
+from pgsched.db.query import Command
 from pgsched.web.auth.access import Actor
 from pgsched.web.paths import href
 from pgsched.web.rendering import page

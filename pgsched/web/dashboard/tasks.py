@@ -8,7 +8,7 @@ from typing import Any, cast
 from fastapi import APIRouter
 from starlette.responses import RedirectResponse, Response
 
-from pgsched.db.task_commands import ACTIONS, MAX_CHANGED, Page
+from pgsched.db.queries.task_search import ACTIONS, MAX_CHANGED, Page
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.task_filters import MAX_VALUES, SCHEDULE_TYPES, SECRETS, STATUSES, TaskFilters
 from pgsched.web.auth.access import Actor, Operator, Viewer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from pgsched.db import page_commands
+from pgsched.db.queries import dashboard
 from pgsched.web.auth.access import Viewer
 from pgsched.web.dashboard.forms import optional_number
 from pgsched.web.dashboard.shown import asked, cut, link, run, show
@@ -21,7 +21,7 @@ router = APIRouter()
 async def workflows(actor: Viewer) -> Response:
     """Show groups and tasks that wait for others, the latest first."""
     before = optional_number("before", asked(actor, "before")["before"])
-    found, last = cut(await run(actor, page_commands.list_workflows(before_id=before, limit=PER_PAGE + 1)), PER_PAGE)
+    found, last = cut(await run(actor, dashboard.list_workflows(before_id=before, limit=PER_PAGE + 1)), PER_PAGE)
     following = last and link(actor, "/workflows", {"before": last.id})
     return show(actor, "workflows.html", at="workflows", tasks=found, following=following)
 

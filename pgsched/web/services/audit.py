@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pgsched.client.async_client import AsyncClient
-from pgsched.db.audit_commands import add_entry
+from pgsched.db.queries.audit import add_entry
 from pgsched.domain.errors import TaskNotFound
 from pgsched.domain.records import Task
 from pgsched.observability.logs import get_logger

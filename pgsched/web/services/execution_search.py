@@ -6,8 +6,8 @@ import time
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from pgsched.db import page_commands
 from pgsched.db.async_database import AsyncDatabase
+from pgsched.db.queries import dashboard
 from pgsched.domain.records import Execution
 
 SECONDS = 0.05
@@ -42,7 +42,7 @@ async def find_attempts(
     """Return attempts that began within the last ``seconds``; those ``before`` a place when one is given."""
     async with database.transaction() as one:  # of one connection: waited for once
         began = time.monotonic()
-        now = await one.run(page_commands.begin_look())
+        now = await one.run(dashboard.begin_look())
         way = time.monotonic() - began  # there and back, without work
         lowest = now - timedelta(seconds=seconds)
         upper, span, place = before[0] if before else now, _FIRST, before
@@ -50,7 +50,7 @@ async def find_attempts(
         worked = 0.0
         while True:
             since = max(upper - span, lowest)
-            command = page_commands.latest_executions(
+            command = dashboard.latest_executions(
                 since=since,
                 queue=queue,
                 task_type=task_type,

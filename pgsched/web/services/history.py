@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from pgsched.db.page_commands import MinuteCount
+from pgsched.db.queries.dashboard import MinuteCount
 
 Minutes = dict[datetime, Counter[str]]
 """Of each minute so many attempts by outcome."""

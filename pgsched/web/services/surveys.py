@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from pgsched.client.async_client import AsyncClient
-from pgsched.db import page_commands
-from pgsched.db.page_commands import QueueSurvey, TypeSurvey
+from pgsched.db.queries import dashboard
+from pgsched.db.queries.dashboard import QueueSurvey, TypeSurvey
 from pgsched.domain.records import WorkerInfo
 from pgsched.ops.doctor.doctor import judge_answered
 from pgsched.ops.doctor.facts import questions
@@ -45,7 +45,7 @@ class Surveys:
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
         self._cached = Cached(self._load, seconds=SECONDS)
-        self.history = History(lambda minutes: client.database.run(page_commands.count_executions(minutes)))
+        self.history = History(lambda minutes: client.database.run(dashboard.count_executions(minutes)))
         self.get = self._cached.get
         self.forget = self._cached.forget
         self.close = self._cached.close
@@ -53,7 +53,7 @@ class Surveys:
     async def _load(self) -> Survey:
         async with self._client.transaction() as one:  # of one connection: waited for once
             run = one.database.run
-            now = await run(page_commands.begin_look())
+            now = await run(dashboard.begin_look())
             asked = questions(now)
             found = {name: await run(asked[name]) for name in ASKED}
             return Survey(
@@ -61,7 +61,7 @@ class Surveys:
                 queues=found["queues"],
                 types=found["types"],
                 workers=found["workers"],
-                dead=await run(page_commands.survey_dead()),
-                about_rows=await run(page_commands.survey_table()),
+                dead=await run(dashboard.survey_dead()),
+                about_rows=await run(dashboard.survey_table()),
                 diagnosis=judge_answered(found, now, standby=self._client.database.standby),
             )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from pgsched.client.async_client import AsyncClient
-from pgsched.db import page_commands
-from pgsched.db.task_commands import Page
+from pgsched.db.queries import dashboard
+from pgsched.db.queries.task_search import Page
 from pgsched.domain.task_filters import TaskFilters
 
 SECONDS = 0.05
@@ -16,7 +16,7 @@ SECONDS = 0.05
 async def find_stretch(client: AsyncClient, filters: TaskFilters, *, limit: int, before_id: int | None) -> Page:
     """Return tasks of one stretch of the table, from the latest id down; what runs is looked up by the due clock."""
     if list(filters.get("status") or ()) == ["running"] and filters.get("ids") is None:
-        ids = await client.database.run(page_commands.find_running_ids())
+        ids = await client.database.run(dashboard.find_running_ids())
         if not ids:
             return Page([], None)
         filters = TaskFilters(**{**filters, "ids": ids})

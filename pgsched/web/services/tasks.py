@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from pgsched.db.task_commands import MAX_CHANGED, Changed, check_inserted
+from pgsched.db.queries.task_search import MAX_CHANGED, Changed, check_inserted
 from pgsched.domain.records import Task, to_json_able
 from pgsched.domain.scheduled import OnConflict
 from pgsched.domain.task_filters import SECRETS, TaskFilters

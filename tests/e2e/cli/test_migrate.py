@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pgsched.db.migrate import program_version
+from pgsched.db.migrations.runner import program_version
 from pgsched.db.sql_files import load_statement, migrations
 from tests.support import servers
 from tests.support.commands import pgsched

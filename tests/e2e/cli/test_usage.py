@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pgsched.db.migrate import migration_script
+from pgsched.db.migrations.runner import migration_script
 from tests.support.commands import pgsched
 from tests.support.processes import CHECKOUT, PgschedProcess, PgschedRunner
 

@@ -122,7 +122,7 @@ def test_app_and_template_are_overridden_and_failures_list_what_is_there(inner: 
 
         @pytest.fixture(scope="session")
         def pgsched_template(pgsched_template, pgsched_server):
-            from pgsched.db.spare_databases import with_database
+            from pgsched.db.embedded.spare_databases import with_database
 
             with psycopg.connect(with_database(pgsched_server, pgsched_template)) as connection:
                 connection.execute("create table if not exists orders (id int)")

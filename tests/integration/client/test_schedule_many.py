@@ -12,7 +12,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from pgsched.client.client import Client
-from pgsched.db.bulk import HEAD
+from pgsched.db.queries.bulk_insert import HEAD
 from pgsched.domain.errors import InvalidTask, SchemaMismatch
 from pgsched.domain.interval import Interval
 from pgsched.domain.task_spec import TaskSpec

@@ -13,9 +13,9 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from pgsched.db import claims
 from pgsched.db.connection import connect_async
 from pgsched.db.sql_files import load_statement
+from pgsched.db.worker import claims
 from tests.support.engine import engine, expire_leases, handlers, history, make_due, nothing, rows
 from tests.support.processes import PgschedRunner
 from tests.support.tables import WORKER, database, insert_task, set_running, task_row

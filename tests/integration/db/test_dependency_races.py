@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from pgsched.db.connection import connect
-from pgsched.db.outcomes import finish_commands
+from pgsched.db.worker.completions import finish_commands
 from pgsched.domain.attempt import Finish
 from tests.support.tables import WORKER, database, insert_task, set_running, task_row
 from tests.support.waiting import wait_until

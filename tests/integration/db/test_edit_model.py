@@ -17,10 +17,10 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from pgsched.db import claims, outcomes
-from pgsched.db.claims import Probe
-from pgsched.db.leases import Identity
 from pgsched.db.session import Session
+from pgsched.db.worker import claims, completions
+from pgsched.db.worker.claims import Probe
+from pgsched.db.worker.leases import Identity
 from pgsched.domain.attempt import Claimed, Finish, Missed, Outcome
 from pgsched.domain.interval import Interval
 from pgsched.domain.lifecycle import Refused, conclude, judge
@@ -234,7 +234,7 @@ class World:
         ended = [hand for hand in self.hands if self.random.random() < share]
         self.hands = [hand for hand in self.hands if hand not in ended]
         finishes = [hand.finish or self._conclude(hand) for hand in ended]
-        written = await outcomes.write(self.session, IDENTITY.id, finishes, [], [], self._seconds(self.now))
+        written = await completions.write(self.session, IDENTITY.id, finishes, [], [], self._seconds(self.now))
         assert written == len(finishes)
         # What came during a run that must not overlap itself does not run after it.
         began = {hand.task.id: hand.started for hand in ended if hand.finish is None}

@@ -19,8 +19,8 @@ import psycopg
 import pytest
 import structlog
 
-from pgsched.db import embedded
-from pgsched.db.embedded import EmbeddedServer
+from pgsched.db.embedded.server import EmbeddedServer
+from pgsched.db.embedded.server import server as embedded
 from pgsched.domain.errors import ConfigError, DatabaseUnavailable
 from tests.support.processes import CHECKOUT
 from tests.support.servers import FAST, binaries_of, fast_folder
@@ -32,7 +32,7 @@ HOLDER = """
 import os, sys
 from pathlib import Path
 import psutil
-from pgsched.db.embedded import EmbeddedServer
+from pgsched.db.embedded.server import EmbeddedServer
 from pgsched.errors import PgschedError
 if len(sys.argv) > 2:  # only now: the user may not be able to read Python's own folders
     os.setgroups([])
@@ -299,7 +299,7 @@ def test_a_forked_child_leaves_the_server_to_its_parent(folder: Path) -> None:
         fork = f"""
 import os, sys
 from pathlib import Path
-from pgsched.db.embedded import EmbeddedServer
+from pgsched.db.embedded.server import EmbeddedServer
 server = EmbeddedServer.start(Path({str(folder)!r}))
 if os.fork() == 0:
     sys.exit(0)  # runs the atexit functions that it inherited

@@ -18,8 +18,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from chaos.faults.pgbouncer import PgBouncer, missing_pgbouncer
 from pgsched import App, Client, DatabaseUnavailable, UnfitDatabase
-from pgsched.db.embedded import EmbeddedServer
-from pgsched.db.migrate import check_schema, migrate
+from pgsched.db.embedded.server import EmbeddedServer
+from pgsched.db.migrations.runner import check_schema, migrate
 from pgsched.domain.interval import Interval
 from pgsched.domain.task_spec import TaskSpec
 from pgsched.execution.context import Context

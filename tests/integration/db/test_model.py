@@ -24,10 +24,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from pgsched.client.client import Client
-from pgsched.db import claims, leases, outcomes
-from pgsched.db.claims import Probe
-from pgsched.db.leases import HeartbeatConnection, Identity
 from pgsched.db.session import Session
+from pgsched.db.worker import claims, completions, leases
+from pgsched.db.worker.claims import Probe
+from pgsched.db.worker.leases import HeartbeatConnection, Identity
 from pgsched.domain.attempt import PRIORITIES, Claimed, Finish, Outcome
 from pgsched.domain.errors import PgschedError, TaskNotFound, TransitionRefused
 from pgsched.domain.lifecycle import Refused, conclude, judge
@@ -219,7 +219,7 @@ class Model(RuleBasedStateMachine):
         return Row(**same, parent=id, **more)
 
     def _write(self, worker: UUID, finish: Finish) -> int:
-        return self.runner.run(outcomes.write(self.session, worker, [finish], [], [], monotonic()))
+        return self.runner.run(completions.write(self.session, worker, [finish], [], [], monotonic()))
 
     @precondition(lambda self: self.hands)
     @rule(pick=picks)

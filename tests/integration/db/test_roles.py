@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from pgsched import Client
-from pgsched.db.migrate import migrate, program_version
+from pgsched.db.migrations.runner import migrate, program_version
 from pgsched.db.sql_files import load_statement, migrations
 from pgsched.domain.errors import PermissionRefused, TaskNotFound
 from pgsched.domain.task_spec import TaskSpec

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from pgsched import Client, InvalidTask
-from pgsched.db.migrate import migrate, migration_script
+from pgsched.db.migrations.runner import migrate, migration_script
 from pgsched.domain.task_spec import TaskSpec
 from tests.support.engine import engine, rows, running_worker
 from tests.support.retained import Database, finished, left, old_day, prune_now

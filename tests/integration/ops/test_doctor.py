@@ -22,10 +22,11 @@ from psycopg.types.json import Jsonb
 
 from pgsched.client.async_client import AsyncClient
 from pgsched.client.client import Client
-from pgsched.db import diagnostic_session, doctor_commands
+from pgsched.db import diagnostic_session
 from pgsched.db.diagnostic_session import Answers
-from pgsched.db.embedded import EmbeddedServer
-from pgsched.db.migrate import migrate, program_version
+from pgsched.db.embedded.server import EmbeddedServer
+from pgsched.db.migrations.runner import migrate, program_version
+from pgsched.db.queries import diagnostics as doctor_commands
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.ops.doctor import doctor, server
 from pgsched.ops.doctor.catalogue import CHECKS, NAMES

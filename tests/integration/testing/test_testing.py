@@ -14,7 +14,7 @@ import pytest
 
 from pgsched import App, Context, Discard, InvalidTask, Retry
 from pgsched.client.async_client import AsyncClient
-from pgsched.db.migrate import migrate
+from pgsched.db.migrations.runner import migrate
 from pgsched.db.sql_files import load_statement, statement_names
 from pgsched.domain.errors import LockLost, PermissionRefused
 from pgsched.domain.workflow import group, step

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pgsched.db.migrate import migrate
+from pgsched.db.migrations.runner import migrate
 from pgsched.web import WebSettings, create_app
 from tests.support.roles import login
 from tests.support.tables import database, insert_task, set_dead

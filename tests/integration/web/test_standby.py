@@ -11,7 +11,7 @@ import pytest
 from chaos.faults.own_server import OwnServer
 from chaos.faults.standby import Standby
 from pgsched.client.client import Client
-from pgsched.db.migrate import migrate
+from pgsched.db.migrations.runner import migrate
 from pgsched.domain.workflow import group, step
 from tests.support.commands import pgsched
 from tests.support.tables import add_worker, database

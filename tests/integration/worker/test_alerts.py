@@ -15,8 +15,8 @@ from psycopg.types.json import Jsonb
 from pgsched.app.app import App
 from pgsched.client.async_client import AsyncClient
 from pgsched.client.client import Client
-from pgsched.db import migrate as module
-from pgsched.db.migrate import migrate
+from pgsched.db.migrations import runner as module
+from pgsched.db.migrations.runner import migrate
 from pgsched.db.sql_files import load_statement, migrations
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.interval import Interval

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pgsched.db import outcomes
+from pgsched.db.worker import completions
 from pgsched.domain.attempt import Outcome
 from pgsched.domain.errors import DatabaseUnavailable, Discard, Retry
 from pgsched.execution.context import Context
@@ -239,10 +239,10 @@ async def test_a_finish_of_a_deleted_row_is_fenced(dsn: str) -> None:
 async def test_a_finish_repeated_after_its_answer_was_lost_is_written_once_and_not_fenced(
     dsn: str, monkeypatch: Any
 ) -> None:
-    write = outcomes.write
+    write = completions.write
 
     async def lose_the_answer(*arguments: Any) -> int:
-        monkeypatch.setattr(outcomes, "write", write)
+        monkeypatch.setattr(completions, "write", write)
         await write(*arguments)
         raise DatabaseUnavailable("the connection broke after the commit")
 
@@ -250,7 +250,7 @@ async def test_a_finish_repeated_after_its_answer_was_lost_is_written_once_and_n
         task_id = insert_task(db)
         async with engine(dsn) as one:
             await held_and_ended(one)
-            monkeypatch.setattr(outcomes, "write", lose_the_answer)
+            monkeypatch.setattr(completions, "write", lose_the_answer)
             with pytest.raises(DatabaseUnavailable):
                 await one.completer.run_once()
             assert len(one.completer) == 1

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pgsched.db import claims, outcomes
+from pgsched.db.worker import claims, completions
 from pgsched.execution.context import Context
 from pgsched.execution.registry import Registry
 from pgsched.worker.shutdown import Shutdown
@@ -159,7 +159,7 @@ async def test_lines_that_are_being_written_when_the_worker_stops_are_there_once
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = asyncio.Event()
-    report = outcomes.report
+    report = completions.report
 
     async def slow_report(*arguments: Any, **options: Any) -> None:
         await report(*arguments, **options)
@@ -170,7 +170,7 @@ async def test_lines_that_are_being_written_when_the_worker_stops_are_there_once
         ctx.log("begun")
         await told_to_stop(worker)
 
-    monkeypatch.setattr(outcomes, "report", slow_report)
+    monkeypatch.setattr(completions, "report", slow_report)
     with database(dsn) as db:
         insert_task(db)
         async with running_worker(dsn, handlers(mail=mail)) as worker:

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from pgsched.db.leases import fall_asleep, wake_up
+from pgsched.db.worker.leases import fall_asleep, wake_up
 from pgsched.worker.sleep import SECOND_LOOKS, Sleep
 from tests.support.clock import Clock
 from tests.support.engine import engine, handlers, rows, running_worker

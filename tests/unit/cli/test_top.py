@@ -13,7 +13,7 @@ from rich.console import Console
 from pgsched.cli.top_state import PANELS, SORTS, View, press, within
 from pgsched.cli.top_terminal import keys_of
 from pgsched.cli.top_view import Screen, bar_of, draw, share_of
-from pgsched.db.activity_commands import RunningTask
+from pgsched.db.queries.activity import RunningTask
 from pgsched.domain.interval import Interval
 from pgsched.domain.records import WorkerInfo
 from pgsched.ops.activity import Activity, QueueActivity

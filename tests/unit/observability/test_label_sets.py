@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.registry import Collector
 
-from pgsched.db.upkeep import TaskCount, Troubled
+from pgsched.db.worker.housekeeping import TaskCount, Troubled
 from pgsched.domain.attempt import Finish, Outcome
 from pgsched.observability.label_sets import LINGER_SECONDS, MOST_SERIES, OTHER, Series
 from pgsched.worker.merged_metrics import Child, MergedMetrics

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pgsched.db.page_commands import MinuteCount
+from pgsched.db.queries.dashboard import MinuteCount
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.interval import Interval
 from pgsched.web.dashboard.forms import moment, options_of, payload_of, whole_number

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from pgsched.db import task_commands
+from pgsched.db.queries import task_search
 from pgsched.web import WebSettings
 from pgsched.web.api import examples
 from tests.support.tables import database, insert_task, set_completed, set_dead, set_running, task_row
@@ -374,7 +374,7 @@ async def test_pages_follow_one_another_without_gap_while_tasks_come(dsn: str) -
 async def test_rare_task_is_found_by_pages_that_each_look_at_so_many_rows(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(task_commands, "MAX_SCANNED", 5)
+    monkeypatch.setattr(task_search, "MAX_SCANNED", 5)
     with database(dsn) as connection:
         rare = insert_task(connection, "rare", payload='{"q": "needle"}')
         for _ in range(12):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pgsched.db.audit_commands import SCAN
+from pgsched.db.queries.audit import SCAN
 from pgsched.web.dashboard.audit import PER_PAGE, Difference, differences
 from tests.support.pages import Page
 from tests.support.tables import database, insert_task

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from pgsched.db import page_commands
+from pgsched.db.queries import dashboard
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.web import WebSettings, create_app
 from pgsched.web.dashboard import live
@@ -60,7 +60,7 @@ async def test_watch_goes_on_after_the_database_was_away() -> None:
 async def test_stream_says_that_a_row_was_inserted_and_ends_with_the_app(dsn: str) -> None:
     app = create_app(dsn)
     state = app.state.web
-    watch = Watch(lambda: state.client.database.run(page_commands.watch_changes()), seconds=0.05)
+    watch = Watch(lambda: state.client.database.run(dashboard.watch_changes()), seconds=0.05)
     stream = changes(watch, state.stopping)
     try:
         assert await anext(stream) == "retry: 3000\n\n"

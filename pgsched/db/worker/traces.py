@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from pgsched.db.outcomes import Command
 from pgsched.db.session import Sessions
 from pgsched.db.sql_files import load_statement
+from pgsched.db.worker.completions import Command
 from pgsched.domain.attempt import Claimed
 
 

@@ -1,4 +1,4 @@
-"""What a client asks of the database about locks. Pure, as :mod:`pgsched.db.commands`."""
+"""What a client asks of the database about locks. Pure, as :mod:`pgsched.db.queries`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
-from pgsched.db.commands import Command, Rows
+from pgsched.db.query import Command, Rows
 from pgsched.db.sql_files import load_statement
 from pgsched.domain.errors import InvalidLock, InvalidTask
 from pgsched.domain.records import LockInfo, read

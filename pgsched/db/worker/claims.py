@@ -9,10 +9,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from pgsched.db.adapt import BigInts
-from pgsched.db.decoding import SpoiledRows, Undecodable, fetch_rows
-from pgsched.db.leases import Identity
 from pgsched.db.session import Rows, Session
 from pgsched.db.sql_files import load_statement
+from pgsched.db.worker.decoding import SpoiledRows, Undecodable, fetch_rows
+from pgsched.db.worker.leases import Identity
 from pgsched.domain.attempt import Claimed
 
 # As Claimed._make, without its check of the length: once for every task.
@@ -234,3 +234,14 @@ async def dead_letter_unclaimed(session: Session, errors: Mapping[int, str]) -> 
         load_statement("bury_unclaimed"), {"ids": BigInts(errors), "errors": list(errors.values())}
     )
     return [DeadLettered(*row) for row in await cursor.fetchall()]
+
+
+async def find_due_ids(session: Session, identity: Identity) -> set[int]:
+    """Return the ids of the rows that are due now. Raises DatabaseUnavailable."""
+    params = {
+        "task_types": list(identity.task_types),
+        "queues": list(identity.queues),
+        "patterns": list(identity.patterns),
+    }
+    cursor = await session.execute(load_statement("find_due_ids"), params)
+    return {row[0] for row in await cursor.fetchall()}

@@ -40,7 +40,7 @@ from urllib.parse import quote
 
 from psycopg.pq import PGconn, Ping
 
-from pgsched.db.server_user import ServerUser, server_user
+from pgsched.db.embedded.system_user import ServerUser, server_user
 from pgsched.domain.errors import ConfigError, DatabaseUnavailable
 from pgsched.observability.logs import get_logger
 

@@ -1,4 +1,4 @@
-"""What a client asks of the database about schedules. Pure, as :mod:`pgsched.db.commands`."""
+"""What a client asks of the database about schedules. Pure, as :mod:`pgsched.db.queries`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterable
 from datetime import datetime
 
-from pgsched.db.commands import Command, known_id
+from pgsched.db.queries.tasks import known_id
+from pgsched.db.query import Command
 from pgsched.db.sql_files import load_statement
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.records import read

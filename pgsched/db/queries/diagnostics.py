@@ -1,4 +1,4 @@
-"""What the doctor asks of the database. Pure, as :mod:`pgsched.db.commands`.
+"""What the doctor asks of the database. Pure, as :mod:`pgsched.db.queries`.
 
 Each question reads a bounded number of rows.
 """
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString, TypeVar
 
-from pgsched.db.commands import Command, Rows
+from pgsched.db.query import Command, Rows
 from pgsched.db.sql_files import load_statement
-from pgsched.db.upkeep import LATE_SECONDS
+from pgsched.db.worker.housekeeping import LATE_SECONDS
 from pgsched.domain.records import read
 
 T = TypeVar("T")

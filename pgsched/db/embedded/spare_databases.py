@@ -13,7 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from pgsched.db.connection import Link, connect
 from pgsched.db.error_mapping import translate
-from pgsched.db.migrate import migrate
+from pgsched.db.migrations.runner import migrate
 from pgsched.db.sql_files import load_statement
 
 NOTHING = "template0"

@@ -18,8 +18,8 @@ from psycopg import errors
 
 from pgsched.db.connection import connect, refuse_encoding, transaction
 from pgsched.db.error_mapping import translate
-from pgsched.db.indexes import make_indexes
-from pgsched.db.lock_wait import limit_lock_wait, retry_locked
+from pgsched.db.migrations.indexes import make_indexes
+from pgsched.db.migrations.lock_wait import limit_lock_wait, retry_locked
 from pgsched.db.sql_files import Migration, load_statement, migrations
 from pgsched.domain.errors import PermissionRefused, SchemaMismatch
 

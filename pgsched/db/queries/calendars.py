@@ -1,11 +1,11 @@
-"""What a client asks of the database about calendars. Pure, as :mod:`pgsched.db.commands`."""
+"""What a client asks of the database about calendars. Pure, as :mod:`pgsched.db.queries`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date
 
-from pgsched.db.commands import Command, Rows
+from pgsched.db.query import Command, Rows
 from pgsched.db.sql_files import load_statement
 from pgsched.domain.errors import CalendarNotFound
 from pgsched.domain.records import read

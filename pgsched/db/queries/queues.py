@@ -1,12 +1,12 @@
-"""What a client asks of the database about queues. Pure, as :mod:`pgsched.db.commands`."""
+"""What a client asks of the database about queues. Pure, as :mod:`pgsched.db.queries`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final, TypedDict
 
-from pgsched.db.commands import Command, Rows
-from pgsched.db.settings_commands import RETENTION, known_options, retention_of
+from pgsched.db.queries.settings import RETENTION, known_options, retention_of
+from pgsched.db.query import Command, Rows
 from pgsched.db.sql_files import load_statement
 from pgsched.domain.errors import Described, InvalidTask
 from pgsched.domain.interval import Interval

@@ -1,12 +1,12 @@
 """What a client asks of the database about its settings: how long what is finished is kept. Pure, as
-:mod:`pgsched.db.commands`."""
+:mod:`pgsched.db.queries.tasks`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from typing import Any, TypedDict
 
-from pgsched.db.commands import Command, Rows
+from pgsched.db.query import Command, Rows
 from pgsched.db.sql_files import load_statement
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.records import Settings, read

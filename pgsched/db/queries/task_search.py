@@ -1,11 +1,11 @@
-"""What a client asks of the database about many tasks that fit a filter. Pure, as :mod:`pgsched.db.commands`."""
+"""What a client asks of the database about many tasks that fit a filter. Pure, as :mod:`pgsched.db.queries`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from pgsched.db.commands import Command, Rows
+from pgsched.db.query import Command, Rows
 from pgsched.db.sql_files import load_statement
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.records import Task, read

@@ -1,8 +1,8 @@
-"""What is asked of the database about limits of tasks that are passed. Pure, as :mod:`pgsched.db.commands`."""
+"""What is asked of the database about limits of tasks that are passed. Pure, as :mod:`pgsched.db.queries`."""
 
 from __future__ import annotations
 
-from pgsched.db.commands import Command, Rows
+from pgsched.db.query import Command, Rows
 from pgsched.db.sql_files import load_statement
 from pgsched.domain.records import read
 from pgsched.domain.silence import Alert

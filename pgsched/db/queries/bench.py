@@ -1,4 +1,4 @@
-"""What a measurement asks of the database. Pure, as :mod:`pgsched.db.commands`."""
+"""What a measurement asks of the database. Pure, as :mod:`pgsched.db.queries`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from pgsched.db.commands import Command
+from pgsched.db.query import Command
 from pgsched.db.sql_files import load_statement
 
 

@@ -1,4 +1,4 @@
-"""What the dashboard asks of the database. Pure, as :mod:`pgsched.db.commands`.
+"""What the dashboard asks of the database. Pure, as :mod:`pgsched.db.queries`.
 
 Every statement reads a bounded number of rows, whatever the table holds; counts end at :data:`CAP`.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from pgsched.db.commands import Command, Rows, choice
+from pgsched.db.query import Command, Rows, choice
 from pgsched.db.sql_files import load_statement
 from pgsched.domain.interval import Interval
 from pgsched.domain.records import Execution, Task, read

@@ -1,4 +1,4 @@
-"""What happens at the moment, for people who watch. Pure, as :mod:`pgsched.db.commands`.
+"""What happens at the moment, for people who watch. Pure, as :mod:`pgsched.db.queries`.
 
 Each command reads a bounded number of rows.
 """
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pgsched.db.commands import Command
-from pgsched.db.doctor_commands import begin_examination
+from pgsched.db.queries.diagnostics import begin_examination
+from pgsched.db.query import Command
 from pgsched.db.sql_files import load_statement
 from pgsched.domain.records import read
 

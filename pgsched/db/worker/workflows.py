@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from pgsched.db.outcomes import Command, insert_missed
 from pgsched.db.session import Sessions
 from pgsched.db.sql_files import load_statement
+from pgsched.db.worker.completions import Command, insert_missed
 from pgsched.domain.attempt import Claimed, Finish, Missed
 
 

@@ -1,8 +1,4 @@
-"""Everything a client asks of the database: a statement, its parameters, and how its rows are read.
-
-Pure: a command is made here and run by :mod:`pgsched.db.database`, which waits for the answer in a thread or
-on an event loop. Rows come as dictionaries.
-"""
+"""What programs ask of the database about tasks, queues and workers."""
 
 from __future__ import annotations
 
@@ -10,8 +6,9 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Final, Generic, LiteralString, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
+from pgsched.db.query import MAX_LIMIT, Command, Rows, choice
 from pgsched.db.sql_files import load_statement
 from pgsched.domain.errors import InvalidTask, TaskNotFound, TransitionRefused
 from pgsched.domain.records import (
@@ -26,30 +23,12 @@ from pgsched.domain.records import (
     read_troubles,
 )
 from pgsched.domain.retention_age import Age, age_of
-from pgsched.domain.task_filters import SCHEDULE_TYPES, STATUSES
 from pgsched.domain.task_spec import TaskOptions, TaskSpec, changed_columns
 from pgsched.domain.task_tree import MAX_NODES, TaskNode, tree_of
-from pgsched.domain.validation import MAX_BIGINT, Check, aware, flag, one_of, optional, plain_text, whole
+from pgsched.domain.validation import MAX_BIGINT, aware, flag, optional, plain_text, whole
 from pgsched.domain.wait import Waiting
 
-T = TypeVar("T")
 R = TypeVar("R")
-Rows = list[dict[str, Any]]
-
-MAX_LIMIT = 10_000
-"""The longest page."""
-
-
-class Command(NamedTuple, Generic[T]):
-    """One statement; ``parse`` makes the result of its rows, or raises what the rows mean."""
-
-    statement: LiteralString
-    params: Mapping[str, Any]
-    parse: Callable[[Rows], T]
-    prepare: bool | None = None
-    """False: planned for its parameters each time; None: prepared when it is run often."""
-    task: Mapping[str, Any] | None = None
-    """The task that it inserts, for drivers that are not psycopg."""
 
 
 # Scheduling.
@@ -343,13 +322,3 @@ def known_id(task_id: int) -> dict[str, int]:
 _whole = whole(-math.inf, math.inf)
 _id_of = whole(-MAX_BIGINT, MAX_BIGINT, rule="be the id of a task")
 _limit = whole(1, MAX_LIMIT)
-_CHOICES: Final[Mapping[str, Check]] = {
-    **dict.fromkeys(("queue", "task_type", "tag", "tenant_id", "search", "actor", "action"), optional(plain_text)),
-    "status": optional(one_of(*STATUSES)),
-    "schedule_type": optional(one_of(*SCHEDULE_TYPES)),
-}
-
-
-def choice(**given: str | None) -> dict[str, Any]:
-    """Return the parameters by which rows are chosen; None chooses all. Raises InvalidTask."""
-    return {name: _CHOICES[name](name, value) for name, value in given.items()}

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from pgsched.db.adapt import BigInts, Doubles
-from pgsched.db.decoding import fetch_rows
 from pgsched.db.session import Rows, Session
 from pgsched.db.sql_files import load_statement
+from pgsched.db.worker.decoding import fetch_rows
 from pgsched.domain.attempt import Finish, LogLine, Missed
 
 

@@ -1,11 +1,11 @@
-"""What a client asks of the database about the audit log. Pure, as :mod:`pgsched.db.commands`."""
+"""What a client asks of the database about the audit log. Pure, as :mod:`pgsched.db.queries`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from pgsched.db.commands import MAX_LIMIT, Command, Rows, choice
+from pgsched.db.query import MAX_LIMIT, Command, Rows, choice
 from pgsched.db.sql_files import load_statement
 from pgsched.domain.json_text import encode_json
 from pgsched.domain.records import AuditEntry, read

@@ -1,0 +1,1 @@
+"""A PostgreSQL that comes as a Python package, and databases for tests."""

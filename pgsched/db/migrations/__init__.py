@@ -1,0 +1,1 @@
+"""Brings the schema of a database to the version of this program."""

@@ -1,0 +1,43 @@
+"""One question to the database: a statement, its parameters, and how its rows are read.
+
+Pure: a command is made by a module of :mod:`pgsched.db.queries` and run by :mod:`pgsched.db.database`, which waits for
+the answer in a thread or on an event loop. Rows come as dictionaries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Generic, LiteralString, NamedTuple, TypeVar
+
+from pgsched.domain.task_filters import SCHEDULE_TYPES, STATUSES
+from pgsched.domain.validation import Check, one_of, optional, plain_text
+
+T = TypeVar("T")
+Rows = list[dict[str, Any]]
+
+MAX_LIMIT = 10_000
+"""The longest page."""
+
+
+class Command(NamedTuple, Generic[T]):
+    """One statement; ``parse`` makes the result of its rows, or raises what the rows mean."""
+
+    statement: LiteralString
+    params: Mapping[str, Any]
+    parse: Callable[[Rows], T]
+    prepare: bool | None = None
+    """False: planned for its parameters each time; None: prepared when it is run often."""
+    task: Mapping[str, Any] | None = None
+    """The task that it inserts, for drivers that are not psycopg."""
+
+
+_CHOICES: Final[Mapping[str, Check]] = {
+    **dict.fromkeys(("queue", "task_type", "tag", "tenant_id", "search", "actor", "action"), optional(plain_text)),
+    "status": optional(one_of(*STATUSES)),
+    "schedule_type": optional(one_of(*SCHEDULE_TYPES)),
+}
+
+
+def choice(**given: str | None) -> dict[str, Any]:
+    """Return the parameters by which rows are chosen; None chooses all. Raises InvalidTask."""
+    return {name: _CHOICES[name](name, value) for name, value in given.items()}
