@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Generic, LiteralString, NamedTuple, TypeVar
 
+from pgsched.domain.records import read
 from pgsched.domain.task_filters import SCHEDULE_TYPES, STATUSES
 from pgsched.domain.validation import Check, one_of, optional, plain_text
 
@@ -41,3 +42,22 @@ _CHOICES: Final[Mapping[str, Check]] = {
 def choice(**given: str | None) -> dict[str, Any]:
     """Return the parameters by which rows are chosen; None chooses all. Raises InvalidTask."""
     return {name: _CHOICES[name](name, value) for name, value in given.items()}
+
+
+def row_as(record: type[T]) -> Callable[[Rows], T]:
+    """Read the only row as a record."""
+    return lambda rows: read(record, rows[0])
+
+
+def rows_as(record: type[T]) -> Callable[[Rows], list[T]]:
+    """Read every row as a record."""
+    return lambda rows: [read(record, row) for row in rows]
+
+
+def changed(rows: Rows) -> bool:
+    """Read whether the statement changed something."""
+    return bool(rows[0]["changed"])
+
+
+def nothing(_rows: Rows) -> None:
+    """Read nothing: it is done, or it raised."""

@@ -10,9 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from pgsched.db.queries.diagnostics import begin_examination
-from pgsched.db.query import Command
+from pgsched.db.query import Command, row_as, rows_as
 from pgsched.db.sql_files import load_statement
-from pgsched.domain.records import read
 
 MAX_RUNNING = 200
 """Number of running tasks to list."""
@@ -52,13 +51,13 @@ class RunningTask:
 
 def show_activity() -> Command[Moment]:
     """Read what the server says of itself."""
-    return Command(load_statement("show_activity"), {}, lambda rows: read(Moment, rows[0]))
+    return Command(load_statement("show_activity"), {}, row_as(Moment))
 
 
 def list_running() -> Command[list[RunningTask]]:
     """Read the running tasks, the longest first."""
     params = {"cap": FRONT, "limit": MAX_RUNNING}
-    return Command(load_statement("list_running"), params, lambda rows: [read(RunningTask, row) for row in rows])
+    return Command(load_statement("list_running"), params, rows_as(RunningTask))
 
 
 def count_ended() -> Command[dict[str, int]]:

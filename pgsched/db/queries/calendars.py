@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import date
 
-from pgsched.db.query import Command, Rows
+from pgsched.db.query import Command, Rows, rows_as
 from pgsched.db.sql_files import load_statement
 from pgsched.domain.errors import CalendarNotFound
-from pgsched.domain.records import read
 from pgsched.domain.scheduling.calendars import Calendar, checked_days, checked_name
 
 
 def list_calendars(name: str | None = None) -> Command[list[Calendar]]:
     """Read every calendar, or the one of this name, with how many schedules name it."""
     params = {"name": None if name is None else checked_name(name)}
-    return Command(load_statement("list_calendars"), params, lambda rows: [read(Calendar, row) for row in rows])
+    return Command(load_statement("list_calendars"), params, rows_as(Calendar))
 
 
 def find_days(names: Iterable[str]) -> Command[dict[str, list[str]]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from pgsched.db.query import Command, Rows, choice
+from pgsched.db.query import Command, Rows, choice, rows_as
 from pgsched.db.sql_files import load_statement
 from pgsched.domain.interval import Interval
 from pgsched.domain.records import Execution, Task, read
@@ -84,7 +84,7 @@ class MinuteCount:
 
 def survey_queues() -> Command[list[QueueSurvey]]:
     """Read every queue with capped counts."""
-    return Command(load_statement("survey_queues"), {"cap": CAP}, lambda rows: [read(QueueSurvey, r) for r in rows])
+    return Command(load_statement("survey_queues"), {"cap": CAP}, rows_as(QueueSurvey))
 
 
 def list_queue_settings(queue: str | None = None) -> Command[dict[str, QueueSetup]]:
@@ -98,7 +98,7 @@ def list_queue_settings(queue: str | None = None) -> Command[dict[str, QueueSetu
 
 def survey_types() -> Command[list[TypeSurvey]]:
     """Read what is due or runs, by queue and type."""
-    return Command(load_statement("survey_types"), {"cap": SAMPLE}, lambda rows: [read(TypeSurvey, r) for r in rows])
+    return Command(load_statement("survey_types"), {"cap": SAMPLE}, rows_as(TypeSurvey))
 
 
 def survey_dead() -> Command[dict[str, int]]:
@@ -117,9 +117,7 @@ def survey_table() -> Command[int]:
 
 def count_executions(minutes: int) -> Command[list[MinuteCount]]:
     """Count the attempts that ended in the current minute and the ``minutes`` before it."""
-    return Command(
-        load_statement("count_executions"), {"minutes": minutes}, lambda rows: [read(MinuteCount, r) for r in rows]
-    )
+    return Command(load_statement("count_executions"), {"minutes": minutes}, rows_as(MinuteCount))
 
 
 def list_schedules(*, queue: str | None, search: str | None, before_id: int | None, limit: int) -> Command[list[Task]]:
@@ -170,9 +168,7 @@ def latest_executions(
         "before_token": token,
         "limit": limit,
     }
-    return Command(
-        load_statement("list_latest_executions"), params, lambda rows: [read(Execution, r) for r in rows], prepare=False
-    )
+    return Command(load_statement("list_latest_executions"), params, rows_as(Execution), prepare=False)
 
 
 def watch_changes() -> Command[int]:

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString, TypeVar
 
-from pgsched.db.query import Command, Rows
+from pgsched.db.query import Command, Rows, row_as, rows_as
 from pgsched.db.sql_files import load_statement
 from pgsched.db.worker.housekeeping import LATE_SECONDS
-from pgsched.domain.records import read
 
 T = TypeVar("T")
 
@@ -246,88 +245,80 @@ def begin_examination(seconds: float) -> Command[datetime]:
 
 def examine_version() -> Command[Version]:
     """Read the version of the schema."""
-    return _command(load_statement("examine_version"), _one(Version))
+    return _command(load_statement("examine_version"), row_as(Version))
 
 
 def examine_server() -> Command[Server]:
     """Read what the server is and does."""
-    return _command(load_statement("examine_server"), _one(Server))
+    return _command(load_statement("examine_server"), row_as(Server))
 
 
 def examine_tables() -> Command[list[Table]]:
     """Read how the tables fare."""
-    return _command(load_statement("examine_tables"), _all(Table))
+    return _command(load_statement("examine_tables"), rows_as(Table))
 
 
 def examine_catalog() -> Command[list[Part]]:
     """Read what the schema is made of."""
-    return _command(load_statement("examine_catalog"), _all(Part))
+    return _command(load_statement("examine_catalog"), rows_as(Part))
 
 
 def examine_partitions() -> Command[list[Days]]:
     """Read how the history is partitioned."""
-    return _command(load_statement("examine_partitions"), _all(Days))
+    return _command(load_statement("examine_partitions"), rows_as(Days))
 
 
 def examine_retention() -> Command[Retention]:
     """Read whether anything is ever deleted."""
-    return _command(load_statement("examine_retention"), _one(Retention))
+    return _command(load_statement("examine_retention"), row_as(Retention))
 
 
 def examine_sessions() -> Command[list[Holder]]:
     """Read what keeps dead rows from being removed."""
-    return _command(load_statement("examine_sessions"), _all(Holder), old=OLD_SECONDS, behind=BEHIND)
+    return _command(load_statement("examine_sessions"), rows_as(Holder), old=OLD_SECONDS, behind=BEHIND)
 
 
 def examine_foreign() -> Command[list[Foreign]]:
     """Read what others have made that touches our tables."""
-    return _command(load_statement("examine_foreign"), _all(Foreign), settings=list(SETTINGS), cap=MANY_OBJECTS)
+    return _command(load_statement("examine_foreign"), rows_as(Foreign), settings=list(SETTINGS), cap=MANY_OBJECTS)
 
 
 def examine_locks() -> Command[list[Locks]]:
     """Read which locks others hold on our tables."""
-    return _command(load_statement("examine_locks"), _all(Locks), held=HELD_SECONDS)
+    return _command(load_statement("examine_locks"), rows_as(Locks), held=HELD_SECONDS)
 
 
 def examine_front() -> Command[list[Front]]:
     """Read what stands at the front of the queues and should not."""
     statement = load_statement("examine_front")
-    return _command(statement, _all(Front), cap=FRONT, late=LATE_SECONDS, stuck=STUCK_SECONDS)
+    return _command(statement, rows_as(Front), cap=FRONT, late=LATE_SECONDS, stuck=STUCK_SECONDS)
 
 
 def examine_blocked() -> Command[Blocked]:
     """Read which rows wait for nothing."""
-    return _command(load_statement("examine_blocked"), _one(Blocked), cap=CAP)
+    return _command(load_statement("examine_blocked"), row_as(Blocked), cap=CAP)
 
 
 def examine_history() -> Command[LastHour]:
     """Read how attempts of the last hour went."""
-    return _command(load_statement("examine_history"), _one(LastHour), cap=CAP, sample=SAMPLE)
+    return _command(load_statement("examine_history"), row_as(LastHour), cap=CAP, sample=SAMPLE)
 
 
 def examine_dead() -> Command[list[Deaths]]:
     """Read what died in the last hour."""
-    return _command(load_statement("examine_dead"), _all(Deaths), cap=CAP)
+    return _command(load_statement("examine_dead"), rows_as(Deaths), cap=CAP)
 
 
 def examine_set_aside() -> Command[list[SetAside]]:
     """Read what workers have set aside."""
-    return _command(load_statement("examine_set_aside"), _all(SetAside), cap=CAP)
+    return _command(load_statement("examine_set_aside"), rows_as(SetAside), cap=CAP)
 
 
 def examine_timezones(instants: list[datetime]) -> Command[list[Zone]]:
     """Read the zones of schedules, with their offsets at these times."""
     seconds = [at.timestamp() for at in instants]
-    return _command(load_statement("examine_timezones"), _all(Zone), cap=CAP, instants=seconds)
+    return _command(load_statement("examine_timezones"), rows_as(Zone), cap=CAP, instants=seconds)
 
 
 def _command(statement: LiteralString, parse: Callable[[Rows], T], **params: Any) -> Command[T]:
     return Command(statement, params, parse, prepare=False)
-
-
-def _one(record: type[T]) -> Callable[[Rows], T]:
-    return lambda rows: read(record, rows[0])
-
-
-def _all(record: type[T]) -> Callable[[Rows], list[T]]:
-    return lambda rows: [read(record, row) for row in rows]

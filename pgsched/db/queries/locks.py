@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
-from pgsched.db.query import Command, Rows
+from pgsched.db.query import Command, Rows, changed, rows_as
 from pgsched.db.sql_files import load_statement
 from pgsched.domain.errors import InvalidLock, InvalidTask
-from pgsched.domain.records import LockInfo, read
+from pgsched.domain.records import LockInfo
 from pgsched.domain.validation import number, text_of
 
 SHORTEST_TTL = 1
@@ -32,26 +32,22 @@ def acquire(name: str, owner: UUID, *, ttl: float, holder: str) -> Command[int |
 
 def renew(name: str, owner: UUID, *, ttl: float) -> Command[bool]:
     """Keep a lock for ``ttl`` seconds from now; whether it was still the owner's."""
-    return Command(load_statement("renew_lock"), {"name": name, "owner": owner, "ttl": ttl}, _changed)
+    return Command(load_statement("renew_lock"), {"name": name, "owner": owner, "ttl": ttl}, changed)
 
 
 def release(name: str, owner: UUID) -> Command[bool]:
     """Give a lock back; whether it was still the owner's."""
-    return Command(load_statement("release_lock"), {"name": name, "owner": owner}, _changed)
+    return Command(load_statement("release_lock"), {"name": name, "owner": owner}, changed)
 
 
 def break_lock(name: str) -> Command[bool]:
     """Take a lock away from whoever has it; whether anybody had."""
-    return Command(load_statement("break_lock"), {"name": lock_name(name)}, _changed)
+    return Command(load_statement("break_lock"), {"name": lock_name(name)}, changed)
 
 
 def list_locks() -> Command[list[LockInfo]]:
     """Read every lock that was not given back."""
-    return Command(load_statement("list_locks"), {}, lambda rows: [read(LockInfo, row) for row in rows])
-
-
-def _changed(rows: Rows) -> bool:
-    return bool(rows[0]["changed"])
+    return Command(load_statement("list_locks"), {}, rows_as(LockInfo))
 
 
 # What may be asked.

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Final, TypedDict
 
 from pgsched.db.queries.settings import RETENTION, known_options, retention_of
-from pgsched.db.query import Command, Rows
+from pgsched.db.query import Command, changed, nothing, row_as
 from pgsched.db.sql_files import load_statement
 from pgsched.domain.errors import Described, InvalidTask
 from pgsched.domain.interval import Interval
-from pgsched.domain.records import QueueSettings, read
+from pgsched.domain.records import QueueSettings
 from pgsched.domain.retention_age import Age
 from pgsched.domain.validation import Check, Duration, checked, duration, one_of, optional, plain_text, whole
 
@@ -69,7 +69,7 @@ _ageing = optional(duration(Interval(microseconds=1_000_000), rule="be between 1
 def get_queue(name: str) -> Command[QueueSettings]:
     """Read the settings of a queue."""
     params = {"queue": checked("queue", name)}
-    return Command(load_statement("get_queue"), params, lambda rows: read(QueueSettings, rows[0]))
+    return Command(load_statement("get_queue"), params, row_as(QueueSettings))
 
 
 def limit_queue(name: str, limits: QueueLimits) -> Command[None]:
@@ -86,13 +86,13 @@ def limit_queue(name: str, limits: QueueLimits) -> Command[None]:
             raise InvalidTask("give one at least; unlimit_queue takes them away")
     except InvalidTask as error:
         raise error.within(f"limits of queue {name!r}") from None
-    return Command(load_statement("limit_queue"), params, _nothing)
+    return Command(load_statement("limit_queue"), params, nothing)
 
 
 def unlimit_queue(name: str) -> Command[bool]:
     """Take the limits of a queue away; whether it had some."""
     params = {"queue": plain_text("queue", name)}
-    return Command(load_statement("unlimit_queue"), params, lambda rows: bool(rows[0]["changed"]))
+    return Command(load_statement("unlimit_queue"), params, changed)
 
 
 def set_queue(name: str, options: QueueOptions) -> Command[None]:
@@ -105,8 +105,4 @@ def set_queue(name: str, options: QueueOptions) -> Command[None]:
         **retention_of(options),
         "given": list(options),
     }
-    return Command(load_statement("set_queue"), params, _nothing)
-
-
-def _nothing(_rows: Rows) -> None:
-    return None
+    return Command(load_statement("set_queue"), params, nothing)

@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from pgsched.db.queries.tasks import known_id
-from pgsched.db.query import Command
+from pgsched.db.query import Command, row_as, rows_as
 from pgsched.db.sql_files import load_statement
 from pgsched.domain.errors import InvalidTask
-from pgsched.domain.records import read
 from pgsched.domain.scheduled import BackfillTick, Scheduled, SkippedTick
 from pgsched.domain.task_spec import TaskSpec, json_values
 from pgsched.domain.validation import aware
@@ -37,12 +36,12 @@ def backfill(
     """Run the ticks of a schedule in a past range, or only tell which. Raises InvalidTask for a time without a zone."""
     span = {"since": aware("since", since), "until": aware("until", until)}
     params = {**known_id(task_id), **span, "max_ticks": max_ticks, "dry_run": dry_run}
-    return Command(load_statement("backfill_schedule"), params, lambda rows: [read(BackfillTick, row) for row in rows])
+    return Command(load_statement("backfill_schedule"), params, rows_as(BackfillTick))
 
 
 def skip_next(task_id: int) -> Command[SkippedTick]:
     """Skip the booked tick of a schedule. Raises TaskNotFound, and TransitionRefused where none is booked."""
-    return Command(load_statement("skip_tick"), known_id(task_id), lambda rows: read(SkippedTick, rows[0]))
+    return Command(load_statement("skip_tick"), known_id(task_id), row_as(SkippedTick))
 
 
 def replan(task_id: int) -> Command[datetime | None]:

@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from typing import Any, TypedDict
 
-from pgsched.db.query import Command, Rows
+from pgsched.db.query import Command, nothing, row_as
 from pgsched.db.sql_files import load_statement
 from pgsched.domain.errors import InvalidTask
-from pgsched.domain.records import Settings, read
+from pgsched.domain.records import Settings
 from pgsched.domain.retention_age import Age, age_setting, archives, count_of, history_age, is_short
 from pgsched.domain.validation import flag, refused
 
@@ -38,7 +38,7 @@ class SettingsOptions(TypedDict, total=False):
 
 def get_settings() -> Command[Settings]:
     """Read the settings."""
-    return Command(load_statement("get_settings"), {}, lambda rows: read(Settings, rows[0]))
+    return Command(load_statement("get_settings"), {}, row_as(Settings))
 
 
 def set_settings(options: SettingsOptions) -> Command[None]:
@@ -52,7 +52,7 @@ def set_settings(options: SettingsOptions) -> Command[None]:
         "history_retention": None if history is None else history.to_text(),
         "given": list(options),
     }
-    return Command(load_statement("set_settings"), params, _nothing)
+    return Command(load_statement("set_settings"), params, nothing)
 
 
 def retention_of(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,7 +75,3 @@ def known_options(of: str, options: Mapping[str, Any], known: Set[str]) -> None:
         raise InvalidTask(f"{min(unknown)!r} is no setting", place=f"{of}: ")
     if not set(options) - {"allow_short"}:
         raise InvalidTask("nothing to change", place=f"{of}: ")
-
-
-def _nothing(_rows: Rows) -> None:
-    return None

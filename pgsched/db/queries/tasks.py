@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
-from pgsched.db.query import MAX_LIMIT, Command, Rows, choice
+from pgsched.db.query import MAX_LIMIT, Command, Rows, changed, choice, nothing, rows_as
 from pgsched.db.sql_files import load_statement
 from pgsched.domain.errors import InvalidTask, TaskNotFound, TransitionRefused
 from pgsched.domain.records import (
@@ -105,22 +105,22 @@ def run_now(task_id: int) -> Command[int]:
 
 def enable(task_id: int, *, catch_up: bool) -> Command[bool]:
     """Let a paused task run again; whether it was paused."""
-    return Command(load_statement("enable_task"), {**known_id(task_id), "catch_up": catch_up}, _changed)
+    return Command(load_statement("enable_task"), {**known_id(task_id), "catch_up": catch_up}, changed)
 
 
 def disable(task_id: int) -> Command[bool]:
     """Pause a task; whether it was not paused before."""
-    return Command(load_statement("disable_task"), known_id(task_id), _changed)
+    return Command(load_statement("disable_task"), known_id(task_id), changed)
 
 
 def cancel(task_id: int) -> Command[None]:
     """Stop a task for good."""
-    return Command(load_statement("cancel_task"), known_id(task_id), _nothing)
+    return Command(load_statement("cancel_task"), known_id(task_id), nothing)
 
 
 def retry(task_id: int) -> Command[None]:
     """Give a task all its attempts again."""
-    return Command(load_statement("retry_task"), known_id(task_id), _nothing)
+    return Command(load_statement("retry_task"), known_id(task_id), nothing)
 
 
 def stand(task_id: int) -> Command[tuple[datetime, bool, list[str]]]:
@@ -155,19 +155,19 @@ def executions(task_id: int, *, limit: int, before: tuple[int, datetime] | None 
         "before_token": optional(_id_of)("before", token),
         "before_started_at": optional(aware)("before", started_at),
     }
-    return Command(load_statement("list_executions"), params, _all(Execution))
+    return Command(load_statement("list_executions"), params, rows_as(Execution))
 
 
 def missed_ticks(task_id: int, *, limit: int) -> Command[list[MissedTicks]]:
     """Read the ticks of a schedule that were not run, the latest first."""
     params = {"task_id": _id_of("task_id", task_id), "limit": _limit("limit", limit)}
-    return Command(load_statement("list_missed_ticks"), params, _all(MissedTicks))
+    return Command(load_statement("list_missed_ticks"), params, rows_as(MissedTicks))
 
 
 def logs(task_id: int, *, limit: int) -> Command[list[LogEntry]]:
     """Read the last lines that a task logged, in their order."""
     params = {"task_id": _id_of("task_id", task_id), "limit": _limit("limit", limit)}
-    return Command(load_statement("list_logs"), params, _all(LogEntry))
+    return Command(load_statement("list_logs"), params, rows_as(LogEntry))
 
 
 # Many tasks.
@@ -194,7 +194,7 @@ def list_tasks(
         "limit": _limit("limit", limit),
         "before_id": optional(_id_of)("before_id", before_id),
     }
-    return Command(load_statement("list_tasks"), params, _all(Task), prepare=False)
+    return Command(load_statement("list_tasks"), params, rows_as(Task), prepare=False)
 
 
 def dead(
@@ -208,7 +208,7 @@ def dead(
         "before_died_at": optional(aware)("before", died_at),
         "before_id": optional(_id_of)("before", task_id),
     }
-    return Command(load_statement("list_dead_tasks"), params, _all(Task), prepare=False)
+    return Command(load_statement("list_dead_tasks"), params, rows_as(Task), prepare=False)
 
 
 def retry_dead(*, queue: str | None, task_type: str | None, all: bool) -> Command[int]:
@@ -246,22 +246,22 @@ def _dead(queue: str | None, task_type: str | None, older_than: Age | None) -> d
 
 def queues() -> Command[list[QueueInfo]]:
     """Read every queue, with counts."""
-    return Command(load_statement("list_queues"), {}, _all(QueueInfo))
+    return Command(load_statement("list_queues"), {}, rows_as(QueueInfo))
 
 
 def pause_queue(name: str) -> Command[None]:
     """Claim nothing more of a queue."""
-    return Command(load_statement("pause_queue_claims"), {"name": plain_text("queue", name)}, _nothing)
+    return Command(load_statement("pause_queue_claims"), {"name": plain_text("queue", name)}, nothing)
 
 
 def resume_queue(name: str) -> Command[None]:
     """Claim again from a paused queue."""
-    return Command(load_statement("resume_queue_claims"), {"name": plain_text("queue", name)}, _nothing)
+    return Command(load_statement("resume_queue_claims"), {"name": plain_text("queue", name)}, nothing)
 
 
 def set_queue_events(name: str, events: bool) -> Command[None]:
     """Let other programs be told what happens to the tasks of a queue, or no longer."""
-    return Command(load_statement("set_queue_events"), {"name": plain_text("queue", name), "events": events}, _nothing)
+    return Command(load_statement("set_queue_events"), {"name": plain_text("queue", name), "events": events}, nothing)
 
 
 def workers() -> Command[list[WorkerInfo]]:
@@ -289,20 +289,8 @@ def _id(rows: Rows) -> int:
     return int(rows[0]["id"])
 
 
-def _changed(rows: Rows) -> bool:
-    return bool(rows[0]["changed"])
-
-
 def _number(rows: Rows) -> int:
     return int(rows[0]["number"])
-
-
-def _nothing(_rows: Rows) -> None:
-    return None
-
-
-def _all(record: type[R]) -> Callable[[Rows], list[R]]:
-    return lambda rows: [read(record, row) for row in rows]
 
 
 # What may be asked.
