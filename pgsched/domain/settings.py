@@ -64,7 +64,7 @@ class WorkerSettings:
         return parse_queue_specs(self.queues)
 
     @property
-    def patience(self) -> float:
+    def statement_timeout(self) -> float:
         """Seconds for which an answer about rows is waited for: by the end of a lease it is of no use."""
         return min(max(self.lease, SHORTEST_PATIENCE), LONGEST_PATIENCE)
 

@@ -14,7 +14,7 @@ PULSE_SECONDS = 0.25
 FAILING_SECONDS = 60.0
 """For so long the claim loop may fail again and again for a reason that is not the database."""
 STATEMENTS = 6
-"""A turn of the claim loop has no more statements than this, each of which may take as long as its patience."""
+"""A turn of the claim loop has no more statements than this, each of which may take as long as its timeout."""
 CONNECTING_SECONDS = 30.0
 """How long opening the connection may take beside that."""
 
@@ -26,7 +26,7 @@ class Progress:
     """
 
     def __init__(self, settings: WorkerSettings) -> None:
-        self.longest_turn = settings.poll_interval + STATEMENTS * settings.patience + CONNECTING_SECONDS
+        self.longest_turn = settings.poll_interval + STATEMENTS * settings.statement_timeout + CONNECTING_SECONDS
         """Seconds that a turn of the claim loop takes at most, a wait for work included."""
         self._pulse_at = self._turn_at = monotonic()
         self._failing_since: float | None = None

@@ -104,20 +104,20 @@ class Worker:
         self.loops = Loops()
         clock = DatabaseClock()
         self._prefetch = Prefetch(concurrency=settings.concurrency, max_batch=settings.max_batch)
-        self._claims = Session(dsn=dsn, name="pgsched claim", tuned=True, timeout=settings.patience)
+        self._claims = Session(dsn=dsn, name="pgsched claim", tuned=True, timeout=settings.statement_timeout)
         self._finishes = Session(
-            dsn=dsn, name="pgsched finish", tuned=True, timeout=settings.patience, lock_timeout=LOCK_SECONDS
+            dsn=dsn, name="pgsched finish", tuned=True, timeout=settings.statement_timeout, lock_timeout=LOCK_SECONDS
         )
         self._upkeep = Session(dsn=dsn, name="pgsched upkeep", lock_timeout=UPKEEP_LOCK_SECONDS)
         self._questions = Sessions(
-            lambda: Session(dsn=dsn, name="pgsched flow", timeout=settings.patience, lock_timeout=UPKEEP_LOCK_SECONDS),
+            lambda: Session(dsn=dsn, name="pgsched flow", timeout=settings.statement_timeout, lock_timeout=UPKEEP_LOCK_SECONDS),
             size=QUESTIONS,
         )
         self._transactions = Pool(
             dsn=dsn,
             name="pgsched handler",
             size=settings.connections_for_transactions,
-            timeout=settings.patience,
+            timeout=settings.statement_timeout,
         )
         self.hook_dispatcher = HookDispatcher(hooks, clock=clock, loop=self.loops.of("hooks")) if hooks else None
         self.completer = Completer(

@@ -189,7 +189,7 @@ def test_a_claim_loop_that_hangs_does_not_move() -> None:
 
 def test_a_turn_may_last_as_long_as_a_slow_database_and_an_idle_wait_take_together() -> None:
     settings = WorkerSettings(poll_interval=3600, lease=30)
-    assert Progress(settings).longest_turn >= 3600 + 6 * settings.patience
+    assert Progress(settings).longest_turn >= 3600 + 6 * settings.statement_timeout
 
 
 def test_a_look_that_raises_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
