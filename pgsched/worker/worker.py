@@ -110,7 +110,9 @@ class Worker:
         )
         self._upkeep = Session(dsn=dsn, name="pgsched upkeep", lock_timeout=UPKEEP_LOCK_SECONDS)
         self._questions = Sessions(
-            lambda: Session(dsn=dsn, name="pgsched flow", timeout=settings.statement_timeout, lock_timeout=UPKEEP_LOCK_SECONDS),
+            lambda: Session(
+                dsn=dsn, name="pgsched flow", timeout=settings.statement_timeout, lock_timeout=UPKEEP_LOCK_SECONDS
+            ),
             size=QUESTIONS,
         )
         self._transactions = Pool(

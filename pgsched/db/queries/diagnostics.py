@@ -12,12 +12,13 @@ from typing import Any, LiteralString, TypeVar
 
 from pgsched.db.query import Command, Rows, row_as, rows_as
 from pgsched.db.sql_files import load_statement
-from pgsched.db.worker.housekeeping import LATE_SECONDS
 
 T = TypeVar("T")
 
 CAP = 10_001
 """Maximum number of rows to count or look through."""
+LATE_SECONDS = 60.0
+"""A schedule that should have run so long ago has stalled."""
 FRONT = 1_000
 """Number of rows at the front of each queue and priority that are looked at."""
 SAMPLE = 1_000

@@ -7,13 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
+from pgsched.db.queries.diagnostics import FRONT, LATE_SECONDS
 from pgsched.db.session import Session
 from pgsched.db.sql_files import load_statement
-
-LATE_SECONDS = 60.0
-"""A schedule that should have run so long ago has stalled."""
-FRONT = 1_000
-"""Number of rows of a queue and priority that are looked at for schedules that stalled."""
 
 MOST_SET_ASIDE = 100_000
 """Maximum number to count."""
