@@ -22,7 +22,9 @@ from pgsched.db.enlist import insert_on, run_on
 from pgsched.db.error_mapping import translated
 from pgsched.db.migrations.runner import check_schema
 from pgsched.db.queries import bench as bench_commands
-from pgsched.db.queries import tasks as commands
+from pgsched.db.queries import queues as queue_commands
+from pgsched.db.queries import tasks as task_commands
+from pgsched.db.queries import workers as worker_commands
 from pgsched.db.queries.bench import Surroundings
 from pgsched.db.query import Command
 from pgsched.domain.errors import DatabaseUnavailable, PermissionRefused, PgschedError
@@ -86,7 +88,7 @@ class Bench:
         settings = self._run(bench_commands.server_settings(SETTINGS))
         self._tell("going to the server and back")
         trips = [self._timed(lambda: self._run(bench_commands.ask_nothing())) for _ in range(ROUND_TRIPS)]
-        self._run(commands.pause_queue(self.queue))  # so that the workers wait until all is there
+        self._run(queue_commands.pause_queue(self.queue))  # so that the workers wait until all is there
         before = self._run(bench_commands.storage())
         self._tell("inserting single tasks")
         singles = self._insert_singles()
@@ -97,7 +99,7 @@ class Bench:
         with self._worker() as process:
             self._tell(f"draining {tasks:,} tasks")
             started = self._run(bench_commands.storage())
-            self._run(commands.resume_queue(self.queue))
+            self._run(queue_commands.resume_queue(self.queue))
             drained = self._timed(lambda: self._until(self._is_drained, DRAIN_SECONDS, process))
             ended = self._run(bench_commands.storage())
             self._tell("measuring how soon an idle worker begins")
@@ -143,7 +145,7 @@ class Bench:
 
     def _insert_singles(self) -> list[float]:
         """How long each took, in ms: for so many seconds, and half of the tasks at the most."""
-        command = commands.schedule(TaskSpec(task_type=self._noop, queue=self.queue))
+        command = task_commands.schedule(TaskSpec(task_type=self._noop, queue=self.queue))
         until = time.monotonic() + self._plan.seconds
         taken = [self._timed(lambda: self._run(command))]
         while len(taken) < self._plan.tasks // 2 and time.monotonic() < until:
@@ -167,7 +169,7 @@ class Bench:
             yield process
 
     def _workers(self) -> list[WorkerInfo]:
-        return [one for one in self._run(commands.workers()) if one.queues == [self.queue]]
+        return [one for one in self._run(worker_commands.workers()) if one.queues == [self.queue]]
 
     def _check_privacy(self) -> None:
         """Refuse figures of tasks that somebody else ran or changed, or that did not do what they were made for."""
@@ -187,7 +189,7 @@ class Bench:
 
         Both are this machine's monotonic clock. One that began before its commit was known here counts as 0.
         """
-        command = commands.schedule(TaskSpec(task_type=self._stamp, queue=self.queue))
+        command = task_commands.schedule(TaskSpec(task_type=self._stamp, queue=self.queue))
         committed: dict[int, int] = {}
         until = time.monotonic() + self._plan.seconds
         while time.monotonic() < until:

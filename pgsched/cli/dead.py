@@ -17,7 +17,7 @@ from pgsched.cli.options import (
 )
 from pgsched.cli.output import Columns, count, first_line, say, say_records
 from pgsched.cli.session import pass_client
-from pgsched.db.queries import tasks as commands
+from pgsched.db.queries import tasks as task_commands
 
 if TYPE_CHECKING:
     from pgsched.client.client import Client
@@ -54,7 +54,7 @@ def list_(client: Client, as_json: bool, **filters: Any) -> None:
 @pass_client
 def retry(client: Client, yes: bool, **filters: Any) -> None:
     """Retry every matching dead task now, with its full number of attempts."""
-    if found := client.database.run(commands.count_dead(**filters)):
+    if found := client.database.run(task_commands.count_dead(**filters)):
         confirm(f"Run {count(found, 'dead task')} {which(**filters)} again?", yes=yes)
     say(f"{count(client.retry_dead(**filters, all=True), 'dead task')} will run again")
 
@@ -66,7 +66,7 @@ def retry(client: Client, yes: bool, **filters: Any) -> None:
 @pass_client
 def purge(client: Client, yes: bool, **filters: Any) -> None:
     """Permanently delete every matching dead task."""
-    if found := client.database.run(commands.count_dead(**filters)):
+    if found := client.database.run(task_commands.count_dead(**filters)):
         confirm(f"Delete {count(found, 'dead task')} {which(**filters)}, for good?", yes=yes)
     say(f"{count(client.purge_dead(**filters, all=True), 'dead task')} deleted")
 

@@ -18,9 +18,11 @@ from pgsched.db.async_database import AsyncDatabase
 from pgsched.db.async_enlist import insert_on_async, run_on_async
 from pgsched.db.external import Joined
 from pgsched.db.queries import locks as lock_commands
+from pgsched.db.queries import queues as queue_commands
 from pgsched.db.queries import schedules as schedule_commands
 from pgsched.db.queries import task_search
-from pgsched.db.queries import tasks as commands
+from pgsched.db.queries import tasks as task_commands
+from pgsched.db.queries import workers as worker_commands
 from pgsched.db.queries.alerts import list_alerts
 from pgsched.db.queries.task_search import Changed, Page
 from pgsched.domain.attempt import GROUP
@@ -146,11 +148,11 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient):
 
     async def tree(self, id: int) -> TaskNode:
         """Return a task with the steps of its group, what it waits for and what waits for it. Raises TaskNotFound."""
-        return await self._database.run(commands.tree(id))
+        return await self._database.run(task_commands.tree(id))
 
     async def get(self, id: int) -> Task:
         """Return a task. Raises TaskNotFound."""
-        return await self._database.run(commands.get(id))
+        return await self._database.run(task_commands.get(id))
 
     async def list_tasks(
         self,
@@ -167,7 +169,7 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient):
     ) -> list[Task]:
         """Return the latest tasks that fit, the latest first; the next page comes ``before_id`` the last."""
         return await self._database.run(
-            commands.list_tasks(
+            task_commands.list_tasks(
                 queue=queue,
                 task_type=task_type,
                 status=status,
@@ -223,7 +225,7 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient):
         TaskNotFound, and TransitionRefused when a schedule is cancelled, or is given a time of its own, or a task that
         has begun other dependencies.
         """
-        await self._database.run(commands.update(id, payload, options))
+        await self._database.run(task_commands.update(id, payload, options))
 
     async def wait(self, id: int, timeout: Duration | None = None) -> Any:
         """Wait until a task is completed and return its result; of a schedule that of its next completed tick.
@@ -232,7 +234,7 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient):
         or cancelled, TimeoutError after ``timeout`` (seconds, or any duration), TaskNotFound.
         """
         waiting = Waiting(id, timeout, clock=time.monotonic)
-        while not await self._database.run(commands.watch(waiting)):
+        while not await self._database.run(task_commands.watch(waiting)):
             await sleep(waiting.pause())
         if waiting.failed:
             raise TaskFailed(await self.get(id))
@@ -243,25 +245,25 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient):
 
         Raises TaskNotFound, and TransitionRefused when it runs already.
         """
-        return await self._database.run(commands.run_now(id))
+        return await self._database.run(task_commands.run_now(id))
 
     async def enable(self, id: int, *, catch_up: bool = True) -> bool:
         """Let a paused task run again; whether it was paused. Raises TaskNotFound.
 
         Ticks of a schedule that passed meanwhile follow its ``on_missed``; without ``catch_up`` none of them runs.
         """
-        return await self._database.run(commands.enable(id, catch_up=catch_up))
+        return await self._database.run(task_commands.enable(id, catch_up=catch_up))
 
     async def disable(self, id: int) -> bool:
         """Pause a task; whether it was not paused before. Raises TaskNotFound."""
-        return await self._database.run(commands.disable(id))
+        return await self._database.run(task_commands.disable(id))
 
     async def cancel(self, id: int) -> None:
         """Stop a task for good, also while it runs; of a group first the steps that have not ended.
 
         Raises TaskNotFound, and TransitionRefused when it is over.
         """
-        await self._database.run(commands.cancel(id))
+        await self._database.run(task_commands.cancel(id))
 
     async def retry(self, id: int) -> None:
         """Give a dead or cancelled task, or one that waits for its backoff, all its attempts again, due now.
@@ -270,11 +272,11 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient):
 
         Raises TaskNotFound, and TransitionRefused in any other status.
         """
-        await self._database.run(commands.retry(id))
+        await self._database.run(task_commands.retry(id))
 
     async def delete(self, id: int) -> None:
         """Delete a task; its history stays. Raises TaskNotFound, and TransitionRefused while it runs."""
-        await self._database.run(commands.delete(id))
+        await self._database.run(task_commands.delete(id))
 
     async def executions(
         self, task_id: int, *, limit: int = 20, before: tuple[int, datetime] | None = None
@@ -283,11 +285,11 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient):
 
         The next page comes ``before`` the ``(fencing_token, started_at)`` of the last one.
         """
-        return await self._database.run(commands.executions(task_id, limit=limit, before=before))
+        return await self._database.run(task_commands.executions(task_id, limit=limit, before=before))
 
     async def missed_ticks(self, task_id: int, *, limit: int = 20) -> list[MissedTicks]:
         """Return the ticks of a schedule that were not run, and why, the latest first."""
-        return await self._database.run(commands.missed_ticks(task_id, limit=limit))
+        return await self._database.run(task_commands.missed_ticks(task_id, limit=limit))
 
     async def status(self, id: int, *, limit: int = 10) -> TaskStatus:
         """Return a task with its schedule in words, its next runs and its last executions. Raises TaskNotFound."""
@@ -295,12 +297,12 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient):
         executions = await self.executions(id, limit=limit)
         missed = await self.missed_ticks(id, limit=limit)
         alerts = await self._database.run(list_alerts(id)) if task.is_watched else []
-        now, ticks_running, left_out = await self._database.run(commands.stand(id))
+        now, ticks_running, left_out = await self._database.run(task_commands.stand(id))
         return status_of(task, executions, missed, alerts, left_out, now=now, ticks_running=ticks_running)
 
     async def logs(self, task_id: int, *, limit: int = 200) -> list[LogEntry]:
         """Return the last lines that a task's handler logged, in their order."""
-        return await self._database.run(commands.logs(task_id, limit=limit))
+        return await self._database.run(task_commands.logs(task_id, limit=limit))
 
     async def dead(
         self,
@@ -314,14 +316,16 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient):
 
         The next page comes ``before`` the ``(died_at, id)`` of the last one.
         """
-        return await self._database.run(commands.dead(queue=queue, task_type=task_type, limit=limit, before=before))
+        return await self._database.run(
+            task_commands.dead(queue=queue, task_type=task_type, limit=limit, before=before)
+        )
 
     async def retry_dead(self, *, queue: str | None = None, task_type: str | None = None, all: bool = False) -> int:
         """Give all dead tasks that fit all their attempts again, due now; return how many.
 
         Without a filter ``all`` must be True. Raises InvalidTask.
         """
-        return await self._database.run(commands.retry_dead(queue=queue, task_type=task_type, all=all))
+        return await self._database.run(task_commands.retry_dead(queue=queue, task_type=task_type, all=all))
 
     async def purge_dead(
         self,
@@ -335,12 +339,12 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient):
 
         Without a filter ``all`` must be True. Raises InvalidTask.
         """
-        command = commands.purge_dead(queue=queue, task_type=task_type, older_than=older_than, all=all)
+        command = task_commands.purge_dead(queue=queue, task_type=task_type, older_than=older_than, all=all)
         return await self._database.run(command)
 
     async def workers(self) -> list[WorkerInfo]:
         """Return every worker process."""
-        return await self._database.run(commands.workers())
+        return await self._database.run(worker_commands.workers())
 
     def lock(self, name: str, *, ttl: float = 30, timeout: float | None = None) -> AsyncLock:
         """Return a lock by name, for an ``async with``: what is in it runs in one place only.
@@ -368,9 +372,9 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient):
         """Return queues, workers, and what is due without a worker that has a handler for it."""
         run = self._database.run
         return Stats(
-            queues=await run(commands.queues()),
-            workers=await run(commands.workers()),
-            unhandled=await run(commands.unhandled()),
+            queues=await run(queue_commands.queues()),
+            workers=await run(worker_commands.workers()),
+            unhandled=await run(worker_commands.unhandled()),
         )
 
     async def close(self) -> None:
@@ -378,7 +382,7 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient):
         await self._database.close()
 
     async def _insert(self, spec: TaskSpec, connection: Joined | None) -> int:
-        command = commands.schedule(spec)
+        command = task_commands.schedule(spec)
         return await (self._database.run(command) if connection is None else run_on_async(connection, command))
 
     async def _insert_many(self, specs: Iterable[TaskSpec], connection: Joined | None) -> list[int]:

@@ -9,7 +9,6 @@ from pgsched.concurrency.async_primitives import run_stoppable
 from pgsched.db.async_database import AsyncDatabase
 from pgsched.db.queries import queues as queue_commands
 from pgsched.db.queries import settings as settings_commands
-from pgsched.db.queries import tasks as commands
 from pgsched.db.queries.queues import QueueLimits, QueueOptions
 from pgsched.db.queries.settings import SettingsOptions
 from pgsched.domain.records import Pruned, QueueInfo, QueueSettings, Settings
@@ -25,7 +24,7 @@ class AsyncQueueClient:
 
     async def queues(self) -> list[QueueInfo]:
         """Return every queue that has settings, tasks or a worker."""
-        return await self._database.run(commands.queues())
+        return await self._database.run(queue_commands.queues())
 
     async def queue(self, name: str) -> QueueSettings:
         """Return the settings of a queue; the defaults for one that nobody told anything. Raises InvalidTask."""
@@ -33,11 +32,11 @@ class AsyncQueueClient:
 
     async def pause_queue(self, name: str) -> None:
         """Claim nothing more of a queue; what runs goes on."""
-        await self._database.run(commands.pause_queue(name))
+        await self._database.run(queue_commands.pause_queue(name))
 
     async def resume_queue(self, name: str) -> None:
         """Claim again from a paused queue."""
-        await self._database.run(commands.resume_queue(name))
+        await self._database.run(queue_commands.resume_queue(name))
 
     async def limit_queue(self, name: str, **limits: Unpack[QueueLimits]) -> None:
         """Limit a queue over all workers, instead of the limits it had: ``concurrency`` (so many running at once) and
@@ -60,7 +59,7 @@ class AsyncQueueClient:
 
     async def set_queue_events(self, name: str, events: bool) -> None:
         """Tell other programs what happens to the tasks of a queue (the channel ``pgsched_events``), or no longer."""
-        await self._database.run(commands.set_queue_events(name, events))
+        await self._database.run(queue_commands.set_queue_events(name, events))
 
     async def settings(self) -> Settings:
         """Return what holds for queues that say nothing else, and for the history."""

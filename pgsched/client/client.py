@@ -19,9 +19,11 @@ from pgsched.db.database import Database
 from pgsched.db.enlist import insert_on, run_on
 from pgsched.db.external import Joined
 from pgsched.db.queries import locks as lock_commands
+from pgsched.db.queries import queues as queue_commands
 from pgsched.db.queries import schedules as schedule_commands
 from pgsched.db.queries import task_search
-from pgsched.db.queries import tasks as commands
+from pgsched.db.queries import tasks as task_commands
+from pgsched.db.queries import workers as worker_commands
 from pgsched.db.queries.alerts import list_alerts
 from pgsched.db.queries.task_search import Changed, Page
 from pgsched.domain.attempt import GROUP
@@ -147,11 +149,11 @@ class Client(QueueClient, ScheduleClient, CalendarClient):
 
     def tree(self, id: int) -> TaskNode:
         """Return a task with the steps of its group, what it waits for and what waits for it. Raises TaskNotFound."""
-        return self._database.run(commands.tree(id))
+        return self._database.run(task_commands.tree(id))
 
     def get(self, id: int) -> Task:
         """Return a task. Raises TaskNotFound."""
-        return self._database.run(commands.get(id))
+        return self._database.run(task_commands.get(id))
 
     def list_tasks(
         self,
@@ -168,7 +170,7 @@ class Client(QueueClient, ScheduleClient, CalendarClient):
     ) -> list[Task]:
         """Return the latest tasks that fit, the latest first; the next page comes ``before_id`` the last."""
         return self._database.run(
-            commands.list_tasks(
+            task_commands.list_tasks(
                 queue=queue,
                 task_type=task_type,
                 status=status,
@@ -222,7 +224,7 @@ class Client(QueueClient, ScheduleClient, CalendarClient):
         TaskNotFound, and TransitionRefused when a schedule is cancelled, or is given a time of its own, or a task that
         has begun other dependencies.
         """
-        self._database.run(commands.update(id, payload, options))
+        self._database.run(task_commands.update(id, payload, options))
 
     def wait(self, id: int, timeout: Duration | None = None) -> Any:
         """Wait until a task is completed and return its result; of a schedule that of its next completed tick.
@@ -231,7 +233,7 @@ class Client(QueueClient, ScheduleClient, CalendarClient):
         or cancelled, TimeoutError after ``timeout`` (seconds, or any duration), TaskNotFound.
         """
         waiting = Waiting(id, timeout, clock=time.monotonic)
-        while not self._database.run(commands.watch(waiting)):
+        while not self._database.run(task_commands.watch(waiting)):
             sleep(waiting.pause())
         if waiting.failed:
             raise TaskFailed(self.get(id))
@@ -242,25 +244,25 @@ class Client(QueueClient, ScheduleClient, CalendarClient):
 
         Raises TaskNotFound, and TransitionRefused when it runs already.
         """
-        return self._database.run(commands.run_now(id))
+        return self._database.run(task_commands.run_now(id))
 
     def enable(self, id: int, *, catch_up: bool = True) -> bool:
         """Let a paused task run again; whether it was paused. Raises TaskNotFound.
 
         Ticks of a schedule that passed meanwhile follow its ``on_missed``; without ``catch_up`` none of them runs.
         """
-        return self._database.run(commands.enable(id, catch_up=catch_up))
+        return self._database.run(task_commands.enable(id, catch_up=catch_up))
 
     def disable(self, id: int) -> bool:
         """Pause a task; whether it was not paused before. Raises TaskNotFound."""
-        return self._database.run(commands.disable(id))
+        return self._database.run(task_commands.disable(id))
 
     def cancel(self, id: int) -> None:
         """Stop a task for good, also while it runs; of a group first the steps that have not ended.
 
         Raises TaskNotFound, and TransitionRefused when it is over.
         """
-        self._database.run(commands.cancel(id))
+        self._database.run(task_commands.cancel(id))
 
     def retry(self, id: int) -> None:
         """Give a dead or cancelled task, or one that waits for its backoff, all its attempts again, due now.
@@ -269,11 +271,11 @@ class Client(QueueClient, ScheduleClient, CalendarClient):
 
         Raises TaskNotFound, and TransitionRefused in any other status.
         """
-        self._database.run(commands.retry(id))
+        self._database.run(task_commands.retry(id))
 
     def delete(self, id: int) -> None:
         """Delete a task; its history stays. Raises TaskNotFound, and TransitionRefused while it runs."""
-        self._database.run(commands.delete(id))
+        self._database.run(task_commands.delete(id))
 
     def executions(
         self, task_id: int, *, limit: int = 20, before: tuple[int, datetime] | None = None
@@ -282,11 +284,11 @@ class Client(QueueClient, ScheduleClient, CalendarClient):
 
         The next page comes ``before`` the ``(fencing_token, started_at)`` of the last one.
         """
-        return self._database.run(commands.executions(task_id, limit=limit, before=before))
+        return self._database.run(task_commands.executions(task_id, limit=limit, before=before))
 
     def missed_ticks(self, task_id: int, *, limit: int = 20) -> list[MissedTicks]:
         """Return the ticks of a schedule that were not run, and why, the latest first."""
-        return self._database.run(commands.missed_ticks(task_id, limit=limit))
+        return self._database.run(task_commands.missed_ticks(task_id, limit=limit))
 
     def status(self, id: int, *, limit: int = 10) -> TaskStatus:
         """Return a task with its schedule in words, its next runs and its last executions. Raises TaskNotFound."""
@@ -294,12 +296,12 @@ class Client(QueueClient, ScheduleClient, CalendarClient):
         executions = self.executions(id, limit=limit)
         missed = self.missed_ticks(id, limit=limit)
         alerts = self._database.run(list_alerts(id)) if task.is_watched else []
-        now, ticks_running, left_out = self._database.run(commands.stand(id))
+        now, ticks_running, left_out = self._database.run(task_commands.stand(id))
         return status_of(task, executions, missed, alerts, left_out, now=now, ticks_running=ticks_running)
 
     def logs(self, task_id: int, *, limit: int = 200) -> list[LogEntry]:
         """Return the last lines that a task's handler logged, in their order."""
-        return self._database.run(commands.logs(task_id, limit=limit))
+        return self._database.run(task_commands.logs(task_id, limit=limit))
 
     def dead(
         self,
@@ -313,14 +315,14 @@ class Client(QueueClient, ScheduleClient, CalendarClient):
 
         The next page comes ``before`` the ``(died_at, id)`` of the last one.
         """
-        return self._database.run(commands.dead(queue=queue, task_type=task_type, limit=limit, before=before))
+        return self._database.run(task_commands.dead(queue=queue, task_type=task_type, limit=limit, before=before))
 
     def retry_dead(self, *, queue: str | None = None, task_type: str | None = None, all: bool = False) -> int:
         """Give all dead tasks that fit all their attempts again, due now; return how many.
 
         Without a filter ``all`` must be True. Raises InvalidTask.
         """
-        return self._database.run(commands.retry_dead(queue=queue, task_type=task_type, all=all))
+        return self._database.run(task_commands.retry_dead(queue=queue, task_type=task_type, all=all))
 
     def purge_dead(
         self,
@@ -334,12 +336,12 @@ class Client(QueueClient, ScheduleClient, CalendarClient):
 
         Without a filter ``all`` must be True. Raises InvalidTask.
         """
-        command = commands.purge_dead(queue=queue, task_type=task_type, older_than=older_than, all=all)
+        command = task_commands.purge_dead(queue=queue, task_type=task_type, older_than=older_than, all=all)
         return self._database.run(command)
 
     def workers(self) -> list[WorkerInfo]:
         """Return every worker process."""
-        return self._database.run(commands.workers())
+        return self._database.run(worker_commands.workers())
 
     def lock(self, name: str, *, ttl: float = 30, timeout: float | None = None) -> Lock:
         """Return a lock by name, for a ``with``: what is in it runs in one place only.
@@ -367,9 +369,9 @@ class Client(QueueClient, ScheduleClient, CalendarClient):
         """Return queues, workers, and what is due without a worker that has a handler for it."""
         run = self._database.run
         return Stats(
-            queues=run(commands.queues()),
-            workers=run(commands.workers()),
-            unhandled=run(commands.unhandled()),
+            queues=run(queue_commands.queues()),
+            workers=run(worker_commands.workers()),
+            unhandled=run(worker_commands.unhandled()),
         )
 
     def close(self) -> None:
@@ -377,7 +379,7 @@ class Client(QueueClient, ScheduleClient, CalendarClient):
         self._database.close()
 
     def _insert(self, spec: TaskSpec, connection: Joined | None) -> int:
-        command = commands.schedule(spec)
+        command = task_commands.schedule(spec)
         return self._database.run(command) if connection is None else run_on(connection, command)
 
     def _insert_many(self, specs: Iterable[TaskSpec], connection: Joined | None) -> list[int]:

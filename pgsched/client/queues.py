@@ -10,7 +10,6 @@ from pgsched.concurrency.primitives import run_stoppable
 from pgsched.db.database import Database
 from pgsched.db.queries import queues as queue_commands
 from pgsched.db.queries import settings as settings_commands
-from pgsched.db.queries import tasks as commands
 from pgsched.db.queries.queues import QueueLimits, QueueOptions
 from pgsched.db.queries.settings import SettingsOptions
 from pgsched.domain.records import Pruned, QueueInfo, QueueSettings, Settings
@@ -26,7 +25,7 @@ class QueueClient:
 
     def queues(self) -> list[QueueInfo]:
         """Return every queue that has settings, tasks or a worker."""
-        return self._database.run(commands.queues())
+        return self._database.run(queue_commands.queues())
 
     def queue(self, name: str) -> QueueSettings:
         """Return the settings of a queue; the defaults for one that nobody told anything. Raises InvalidTask."""
@@ -34,11 +33,11 @@ class QueueClient:
 
     def pause_queue(self, name: str) -> None:
         """Claim nothing more of a queue; what runs goes on."""
-        self._database.run(commands.pause_queue(name))
+        self._database.run(queue_commands.pause_queue(name))
 
     def resume_queue(self, name: str) -> None:
         """Claim again from a paused queue."""
-        self._database.run(commands.resume_queue(name))
+        self._database.run(queue_commands.resume_queue(name))
 
     def limit_queue(self, name: str, **limits: Unpack[QueueLimits]) -> None:
         """Limit a queue over all workers, instead of the limits it had: ``concurrency`` (so many running at once) and
@@ -61,7 +60,7 @@ class QueueClient:
 
     def set_queue_events(self, name: str, events: bool) -> None:
         """Tell other programs what happens to the tasks of a queue (the channel ``pgsched_events``), or no longer."""
-        self._database.run(commands.set_queue_events(name, events))
+        self._database.run(queue_commands.set_queue_events(name, events))
 
     def settings(self) -> Settings:
         """Return what holds for queues that say nothing else, and for the history."""

@@ -10,7 +10,7 @@ from typing import Any
 from pgsched.db.database import Database
 from pgsched.db.queries import activity as activity_commands
 from pgsched.db.queries import dashboard
-from pgsched.db.queries import tasks as commands
+from pgsched.db.queries import workers as worker_commands
 from pgsched.db.queries.activity import MAX_ENDED, WINDOW_SECONDS, Moment, RunningTask
 from pgsched.db.queries.dashboard import QueueSurvey
 from pgsched.domain.records import WorkerInfo, to_json_able
@@ -77,7 +77,7 @@ def read_activity(database: Database, before: Activity | None = None) -> Activit
         queues = one.run(dashboard.survey_queues())
         types = one.run(dashboard.survey_types())
         dead = one.run(dashboard.survey_dead())
-        workers = one.run(commands.workers())
+        workers = one.run(worker_commands.workers())
         running = one.run(activity_commands.list_running())
         ended = one.run(activity_commands.count_ended())
     by_queue: dict[str, int] = {}

@@ -15,7 +15,7 @@ from pgsched.client.async_client import AsyncClient
 from pgsched.client.client import Client
 from pgsched.db.async_enlist import run_on_async
 from pgsched.db.enlist import run_on
-from pgsched.db.queries import tasks as commands
+from pgsched.db.queries import tasks as task_commands
 from pgsched.db.query import MAX_LIMIT, Command
 from pgsched.domain.records import Task
 
@@ -113,7 +113,7 @@ async def assert_not_scheduled_async(
 
 
 def _all(task_type: str | None) -> Command[list[Task]]:
-    return commands.list_tasks(
+    return task_commands.list_tasks(
         queue=None,
         task_type=task_type,
         status=None,

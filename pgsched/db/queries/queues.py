@@ -1,4 +1,4 @@
-"""What a client asks of the database about queues. Pure, as :mod:`pgsched.db.queries`."""
+"""What programs ask of the database about queues. Pure, as :mod:`pgsched.db.queries`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Final, TypedDict
 
 from pgsched.db.queries.settings import RETENTION, known_options, retention_of
-from pgsched.db.query import Command, changed, nothing, row_as
+from pgsched.db.query import Command, changed, nothing, row_as, rows_as
 from pgsched.db.sql_files import load_statement
 from pgsched.domain.errors import Described, InvalidTask
 from pgsched.domain.interval import Interval
-from pgsched.domain.records import QueueSettings
+from pgsched.domain.records import QueueInfo, QueueSettings
 from pgsched.domain.retention_age import Age
 from pgsched.domain.validation import Check, Duration, checked, duration, one_of, optional, plain_text, whole
 
@@ -64,6 +64,26 @@ _LIMITS: Final[Mapping[str, Check]] = {
 }
 _ordering = optional(one_of(*ORDERINGS))
 _ageing = optional(duration(Interval(microseconds=1_000_000), rule="be between 1 second and 1000 years"))
+
+
+def queues() -> Command[list[QueueInfo]]:
+    """Read every queue, with counts."""
+    return Command(load_statement("list_queues"), {}, rows_as(QueueInfo))
+
+
+def pause_queue(name: str) -> Command[None]:
+    """Claim nothing more of a queue."""
+    return Command(load_statement("pause_queue_claims"), {"name": plain_text("queue", name)}, nothing)
+
+
+def resume_queue(name: str) -> Command[None]:
+    """Claim again from a paused queue."""
+    return Command(load_statement("resume_queue_claims"), {"name": plain_text("queue", name)}, nothing)
+
+
+def set_queue_events(name: str, events: bool) -> Command[None]:
+    """Let other programs be told what happens to the tasks of a queue, or no longer."""
+    return Command(load_statement("set_queue_events"), {"name": plain_text("queue", name), "events": events}, nothing)
 
 
 def get_queue(name: str) -> Command[QueueSettings]:

@@ -1,4 +1,4 @@
-"""What programs ask of the database about tasks, queues and workers."""
+"""What programs ask of the database about tasks."""
 
 from __future__ import annotations
 
@@ -15,17 +15,13 @@ from pgsched.domain.records import (
     Execution,
     LogEntry,
     MissedTicks,
-    QueueInfo,
     Task,
-    Unhandled,
-    WorkerInfo,
     read,
-    read_troubles,
 )
 from pgsched.domain.retention_age import Age, age_of
 from pgsched.domain.task_spec import TaskOptions, TaskSpec, changed_columns
 from pgsched.domain.task_tree import MAX_NODES, TaskNode, tree_of
-from pgsched.domain.validation import MAX_BIGINT, aware, flag, optional, plain_text, whole
+from pgsched.domain.validation import MAX_BIGINT, aware, flag, optional, whole
 from pgsched.domain.wait import Waiting
 
 R = TypeVar("R")
@@ -239,47 +235,6 @@ def _check_all(everything: object, *filters: object) -> None:
 def _dead(queue: str | None, task_type: str | None, older_than: Age | None) -> dict[str, Any]:
     age = optional(age_of)("older_than", older_than)
     return {**choice(queue=queue, task_type=task_type), "older_than": None if age is None else age.to_text()}
-
-
-# Queues and workers.
-
-
-def queues() -> Command[list[QueueInfo]]:
-    """Read every queue, with counts."""
-    return Command(load_statement("list_queues"), {}, rows_as(QueueInfo))
-
-
-def pause_queue(name: str) -> Command[None]:
-    """Claim nothing more of a queue."""
-    return Command(load_statement("pause_queue_claims"), {"name": plain_text("queue", name)}, nothing)
-
-
-def resume_queue(name: str) -> Command[None]:
-    """Claim again from a paused queue."""
-    return Command(load_statement("resume_queue_claims"), {"name": plain_text("queue", name)}, nothing)
-
-
-def set_queue_events(name: str, events: bool) -> Command[None]:
-    """Let other programs be told what happens to the tasks of a queue, or no longer."""
-    return Command(load_statement("set_queue_events"), {"name": plain_text("queue", name), "events": events}, nothing)
-
-
-def workers() -> Command[list[WorkerInfo]]:
-    """Read every worker."""
-
-    def parse(rows: Rows) -> list[WorkerInfo]:
-        return [read(WorkerInfo, {**row, "troubles": read_troubles(row["troubles"])}) for row in rows]
-
-    return Command(load_statement("list_workers"), {}, parse)
-
-
-def unhandled() -> Command[list[Unhandled]]:
-    """Read what is due without a live worker that has a handler for it, the most first."""
-
-    def parse(rows: Rows) -> list[Unhandled]:
-        return [Unhandled(**row) for row in rows]
-
-    return Command(load_statement("list_unhandled"), {}, parse)
 
 
 # How rows are read.

@@ -11,7 +11,7 @@ from django.db import connections
 from django.utils import timezone
 
 from pgsched.db.enlist import run_on
-from pgsched.db.queries import tasks as commands
+from pgsched.db.queries import tasks as task_commands
 from pgsched.domain.errors import InvalidTask, TaskNotFound
 from pgsched.domain.records import Execution
 from pgsched.domain.records import Task as Row
@@ -99,7 +99,7 @@ class PgschedBackend(ServedByPgsched):
                 metadata={"django": {"backend": self.alias, "priority": task.priority}},
                 **self._given,
             )
-            task_id = run_on(connections[self.database], commands.schedule(spec))
+            task_id = run_on(connections[self.database], task_commands.schedule(spec))
         except InvalidTask as error:
             raise InvalidTaskError(str(error)) from error
         result: TaskResult[Any] = TaskResult(
@@ -140,8 +140,8 @@ class PgschedBackend(ServedByPgsched):
     def _read(self, task_id: int) -> tuple[Row, list[Execution]]:
         """Return the row and its attempts, read by Django's connection, which sees its own transaction."""
         connection = connections[self.database]
-        row = run_on(connection, commands.get(task_id))
-        return row, run_on(connection, commands.executions(task_id, limit=_MOST_ATTEMPTS))[::-1]
+        row = run_on(connection, task_commands.get(task_id))
+        return row, run_on(connection, task_commands.executions(task_id, limit=_MOST_ATTEMPTS))[::-1]
 
     def check(self, **_rest: Any) -> Iterable[checks.CheckMessage]:
         """Report databases that are not PostgreSQL."""

@@ -10,7 +10,7 @@ from pgsched.db.diagnostic_session import Answers, Refusal
 from pgsched.db.queries import alerts as alert_commands
 from pgsched.db.queries import dashboard
 from pgsched.db.queries import diagnostics as doctor_commands
-from pgsched.db.queries import tasks as commands
+from pgsched.db.queries import workers as worker_commands
 from pgsched.db.queries.dashboard import QueueSurvey, TypeSurvey
 from pgsched.db.queries.diagnostics import (
     Blocked,
@@ -61,7 +61,7 @@ def questions(now: datetime) -> dict[str, Command[Any]]:
         "foreign": doctor_commands.examine_foreign(),
         "locks": doctor_commands.examine_locks(),
         "zones": doctor_commands.examine_timezones(instants_from(now)),
-        "workers": commands.workers(),
+        "workers": worker_commands.workers(),
         "queues": dashboard.survey_queues(),
         "types": dashboard.survey_types(),
         "front": doctor_commands.examine_front(),
