@@ -22,7 +22,7 @@ from contextlib import (
 )
 from math import inf
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, LiteralString, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection, Connection, IsolationLevel, errors
@@ -190,7 +190,7 @@ def _greet(link: Link) -> None:
     pid = link.info.backend_pid
     for tries_left in reversed(range(TRIES)):
         try:
-            cursor = link.execute(load_statement("settle_session"), {"pid": pid}, prepare=False, binary=True)
+            cursor = link.execute(_settle(), {"pid": pid}, prepare=False, binary=True)
             break
         except errors.QueryCanceled:
             if not tries_left:
@@ -209,7 +209,7 @@ async def _greet_async(link: AsyncLink, *, own: bool = True) -> None:
     for tries_left in reversed(range(TRIES)):
         try:
             given = {"pid": pid if own else NOT_KEPT}
-            cursor = await link.execute(load_statement("settle_session"), given, prepare=False, binary=True)
+            cursor = await link.execute(_settle(), given, prepare=False, binary=True)
             break
         except errors.QueryCanceled:
             if not tries_left:
@@ -238,7 +238,7 @@ def transaction(link: Connection[Any], *, undo: bool = False) -> Iterator[None]:
     """A transaction, or a savepoint in one, with our settings; undone by an error, or if that is said."""
     with link.transaction(force_rollback=undo):
         if _is_pooled(link):
-            link.execute(load_statement("settle_session"), {"pid": NOT_KEPT})
+            link.execute(_settle(), {"pid": NOT_KEPT})
         yield
 
 
@@ -253,7 +253,7 @@ async def transaction_async(link: AsyncConnection[Any]) -> AsyncIterator[None]:
 
 async def settle_transaction(link: AsyncConnection[Any]) -> None:
     """Give the transaction under way our settings, until its end."""
-    await link.execute(load_statement("settle_session"), {"pid": NOT_KEPT}, binary=True)
+    await link.execute(_settle(), {"pid": NOT_KEPT}, binary=True)
 
 
 def refuse_encoding(link: Connection[Any]) -> None:
@@ -278,3 +278,7 @@ def _unreachable(dsn: str, error: psycopg.Error) -> DatabaseUnavailable:
     """Return the error for a server that cannot be reached: the place, never the password, and the cause."""
     said = one_line(error).removeprefix("connection failed: ")
     return DatabaseUnavailable(f"cannot connect to PostgreSQL at {describe_dsn(dsn)}: {said}")
+
+
+def _settle() -> LiteralString:
+    return load_statement("settle_session")
