@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from pgsched.client.async_client import AsyncClient
-from pgsched.db.worker.housekeeping import LATE_SECONDS
+from pgsched.db.queries.diagnostics import LATE_SECONDS
 from pgsched.domain.records import Task, to_json_able
 from pgsched.domain.scheduled import BackfillTick
 from pgsched.domain.scheduling.preview import Previewed, explain, schedule_of, ticks_of
