@@ -19,8 +19,8 @@ import psycopg
 import pytest
 import structlog
 
+from pgsched.db.embedded import server as embedded
 from pgsched.db.embedded.server import EmbeddedServer
-from pgsched.db.embedded.server import server as embedded
 from pgsched.domain.errors import ConfigError, DatabaseUnavailable
 from tests.support.processes import CHECKOUT
 from tests.support.servers import FAST, binaries_of, fast_folder
