@@ -38,11 +38,6 @@ GUARDS = [
     Guard(guards.a_late_completion_changes_nothing, "finish_completed", OWNER),
     Guard(guards.a_late_failure_changes_nothing, "finish_tasks", "and t.fencing_token = done.token"),
     Guard(guards.a_late_failure_changes_nothing, "finish_tasks", OWNER),
-    Guard(
-        guards.a_leased_row_is_not_claimed,
-        "claim_tasks",
-        "and (t.locked_until is null or t.locked_until < now())",
-    ),
     Guard(guards.a_claim_does_not_wait_for_locked_rows, "claim_tasks", "skip locked"),
     Guard(guards.a_late_release_changes_nothing, "release_tasks", TOKEN),
     Guard(guards.a_late_release_changes_nothing, "release_tasks", OWNER),
@@ -85,6 +80,11 @@ def test_the_check_notices_that_the_guard_is_gone(dsn: str, guard: Guard, own_st
 
 
 IN_FUNCTIONS = [
+    Guard(
+        guards.a_leased_row_is_not_claimed,
+        "is_claimable",
+        "and (task.locked_until is null or task.locked_until < now())",
+    ),
     Guard(guards.a_limit_of_concurrency_holds_over_all_workers, "claim_queue", "- count(*) into number", "into number"),
     Guard(
         guards.a_rate_holds_over_all_workers,
