@@ -111,8 +111,9 @@ class Signals:
         return self._signal(number, allowed)
 
     def _allowed(self, number: int, handler: Any) -> Any:
-        if number in self._stopping and self._on_stop is not None:
-            return self._note_stop
+        if number in self._stopping:
+            # Until a worker takes them, whoever started it ends the process in their own way, by an exception perhaps.
+            return handler if self._on_stop is None else self._note_stop
         if number in TIMERS and handler == signal.SIG_DFL:
             return _stray
         if number == signal.SIGPIPE and handler == signal.SIG_DFL:
