@@ -52,7 +52,6 @@ NAMES = (
     (r"(?<=[a-z])_async\b", ""),
     (r"\basynccontextmanager\b", "contextmanager"),
     (r"\b__a(enter|exit)__\b", r"__\1__"),
-    (r"\bdoctor\.look\b", "doctor.look_apart"),
 )
 """Patterns of words in code and in text, and what takes their place."""
 

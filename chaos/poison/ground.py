@@ -12,7 +12,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from chaos.poison.kind import COMPLETED, DEAD, SET_ASIDE, WAITS, Act, Kind
-from pgsched.ops.doctor.doctor import look_apart
+from pgsched.ops.doctor.doctor import look
 from tests.support.tables import database
 from tests.support.waiting import wait_until
 
@@ -131,7 +131,7 @@ class Ground:
     def named(self) -> dict[str, list[str]]:
         """What the doctor says, by check."""
         said: dict[str, list[str]] = {}
-        for finding in look_apart(self._trial.dsn).findings:
+        for finding in look(self._trial.dsn).findings:
             said.setdefault(finding.check, []).append(f"{finding.object}: {finding.problem}")
         return said
 

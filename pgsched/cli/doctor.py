@@ -10,7 +10,7 @@ from pgsched.cli.options import json_option
 from pgsched.cli.output import cell, count, say, say_json, say_table
 from pgsched.cli.session import Session, server
 from pgsched.ops.doctor.catalogue import NAMES, SEVERITIES
-from pgsched.ops.doctor.doctor import look
+from pgsched.ops.doctor.doctor import look_async
 from pgsched.ops.doctor.findings import Diagnosis
 
 HEADERS = ("CHECK", "STATE", "OBJECT", "WHAT IS WRONG")
@@ -35,7 +35,7 @@ def doctor(context: click.Context, checks: tuple[str, ...], strict: bool, as_jso
     """
     session: Session = context.obj
     with server(session.dsn) as dsn:
-        found = asyncio.run(look(dsn, checks))
+        found = asyncio.run(look_async(dsn, checks))
     if as_json:
         say_json(found.as_dict())
     else:

@@ -10,14 +10,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 from pgsched.client.async_calendars import AsyncCalendarClient
-from pgsched.client.async_locks import AsyncLock
+from pgsched.client.async_locks import AsyncLockClient
 from pgsched.client.async_queues import AsyncQueueClient
 from pgsched.client.async_schedules import AsyncScheduleClient
 from pgsched.concurrency.async_primitives import sleep
 from pgsched.db.async_database import AsyncDatabase
 from pgsched.db.async_enlist import insert_on_async, run_on_async
 from pgsched.db.external import Joined
-from pgsched.db.queries import locks as lock_commands
 from pgsched.db.queries import queues as queue_commands
 from pgsched.db.queries import schedules as schedule_commands
 from pgsched.db.queries import task_search
@@ -25,9 +24,10 @@ from pgsched.db.queries import tasks as task_commands
 from pgsched.db.queries import workers as worker_commands
 from pgsched.db.queries.alerts import list_alerts
 from pgsched.db.queries.task_search import Changed, Page
+from pgsched.db.query import Command, T
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.errors import TaskFailed
-from pgsched.domain.records import Execution, LockInfo, LogEntry, MissedTicks, Stats, Task, WorkerInfo
+from pgsched.domain.records import Execution, LogEntry, MissedTicks, Stats, Task, WorkerInfo
 from pgsched.domain.retention_age import Age
 from pgsched.domain.scheduled import OnConflict, Scheduled, updates
 from pgsched.domain.task_defaults import Defaults, no_defaults, spec_with, specs_with
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from pgsched.ops.doctor.findings import Diagnosis
 
 
-class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient):
+class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient, AsyncLockClient):
     """A client for event loops: its methods are to be awaited.
 
     ``dsn`` is a libpq URI, ``embedded:DIR``, or empty for libpq's PG* variables. At most ``pool_size``
@@ -346,27 +346,11 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient):
         """Return every worker process."""
         return await self._database.run(worker_commands.workers())
 
-    def lock(self, name: str, *, ttl: float = 30, timeout: float | None = None) -> AsyncLock:
-        """Return a lock by name, for an ``async with``: what is in it runs in one place only.
-
-        It is good for ``ttl`` seconds (1 to 86,400) and renewed while the event loop runs. It is waited for ``timeout``
-        seconds at most, None for ever. Raises InvalidLock.
-        """
-        return AsyncLock(self._database, name, ttl=ttl, timeout=timeout)
-
-    async def locks(self) -> list[LockInfo]:
-        """Return every lock that was not given back."""
-        return await self._database.run(lock_commands.list_locks())
-
-    async def break_lock(self, name: str) -> bool:
-        """Take a lock away from whoever has it; whether anybody had. Its holder learns of it at the next renewal."""
-        return await self._database.run(lock_commands.break_lock(name))
-
     async def doctor(self, checks: Sequence[str] = ()) -> Diagnosis:
         """Look what is wrong with the queue and its database, by all checks or by these. Raises ConfigError."""
         from pgsched.ops.doctor import doctor  # only here: nothing else needs it
 
-        return await doctor.look(await self._database.address(), checks)
+        return await doctor.look_async(await self._database.address(), checks)
 
     async def stats(self) -> Stats:
         """Return queues, workers, and what is due without a worker that has a handler for it."""
@@ -382,14 +366,15 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient):
         await self._database.close()
 
     async def _insert(self, spec: TaskSpec, connection: Joined | None) -> int:
-        command = task_commands.schedule(spec)
-        return await (self._database.run(command) if connection is None else run_on_async(connection, command))
+        return await self._run(task_commands.schedule(spec), connection)
 
     async def _insert_many(self, specs: Iterable[TaskSpec], connection: Joined | None) -> list[int]:
         return await (self._database.insert(specs) if connection is None else insert_on_async(connection, specs))
 
     async def _upsert(self, specs: Iterable[TaskSpec], connection: Joined | None) -> list[Scheduled]:
-        command = schedule_commands.upsert(specs)
+        return await self._run(schedule_commands.upsert(specs), connection)
+
+    async def _run(self, command: Command[T], connection: Joined | None) -> T:
         return await (self._database.run(command) if connection is None else run_on_async(connection, command))
 
     async def __aenter__(self) -> Self:

@@ -12,6 +12,7 @@ from pgsched.concurrency.async_primitives import Background, Event, sleep, unint
 from pgsched.db.async_database import AsyncDatabase
 from pgsched.db.queries import locks as lock_commands
 from pgsched.domain.errors import PgschedError
+from pgsched.domain.records import LockInfo
 
 
 class AsyncHeld(Lease):
@@ -114,3 +115,25 @@ class AsyncLock:
         await uninterrupted(held.release)  # nobody else would give the lock back
         if error is None:
             held.check()
+
+
+class AsyncLockClient:
+    """The part of :class:`pgsched.AsyncClient`."""
+
+    _database: AsyncDatabase
+
+    def lock(self, name: str, *, ttl: float = 30, timeout: float | None = None) -> AsyncLock:
+        """Return a lock by name, for an ``async with``: what is in it runs in one place only.
+
+        It is good for ``ttl`` seconds (1 to 86,400) and renewed while the event loop runs. It is waited for ``timeout``
+        seconds at most, None for ever. Raises InvalidLock.
+        """
+        return AsyncLock(self._database, name, ttl=ttl, timeout=timeout)
+
+    async def locks(self) -> list[LockInfo]:
+        """Return every lock that was not given back."""
+        return await self._database.run(lock_commands.list_locks())
+
+    async def break_lock(self, name: str) -> bool:
+        """Take a lock away from whoever has it; whether anybody had. Its holder learns of it at the next renewal."""
+        return await self._database.run(lock_commands.break_lock(name))

@@ -11,14 +11,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 from pgsched.client.calendars import CalendarClient
-from pgsched.client.locks import Lock
+from pgsched.client.locks import LockClient
 from pgsched.client.queues import QueueClient
 from pgsched.client.schedules import ScheduleClient
 from pgsched.concurrency.primitives import sleep
 from pgsched.db.database import Database
 from pgsched.db.enlist import insert_on, run_on
 from pgsched.db.external import Joined
-from pgsched.db.queries import locks as lock_commands
 from pgsched.db.queries import queues as queue_commands
 from pgsched.db.queries import schedules as schedule_commands
 from pgsched.db.queries import task_search
@@ -26,9 +25,10 @@ from pgsched.db.queries import tasks as task_commands
 from pgsched.db.queries import workers as worker_commands
 from pgsched.db.queries.alerts import list_alerts
 from pgsched.db.queries.task_search import Changed, Page
+from pgsched.db.query import Command, T
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.errors import TaskFailed
-from pgsched.domain.records import Execution, LockInfo, LogEntry, MissedTicks, Stats, Task, WorkerInfo
+from pgsched.domain.records import Execution, LogEntry, MissedTicks, Stats, Task, WorkerInfo
 from pgsched.domain.retention_age import Age
 from pgsched.domain.scheduled import OnConflict, Scheduled, updates
 from pgsched.domain.task_defaults import Defaults, no_defaults, spec_with, specs_with
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from pgsched.ops.doctor.findings import Diagnosis
 
 
-class Client(QueueClient, ScheduleClient, CalendarClient):
+class Client(QueueClient, ScheduleClient, CalendarClient, LockClient):
     """A client for threads: one may be shared by all of them.
 
     ``dsn`` is a libpq URI, ``embedded:DIR``, or empty for libpq's PG* variables. At most ``pool_size`` connections are
@@ -343,27 +343,11 @@ class Client(QueueClient, ScheduleClient, CalendarClient):
         """Return every worker process."""
         return self._database.run(worker_commands.workers())
 
-    def lock(self, name: str, *, ttl: float = 30, timeout: float | None = None) -> Lock:
-        """Return a lock by name, for a ``with``: what is in it runs in one place only.
-
-        It is good for ``ttl`` seconds (1 to 86,400) and renewed while this process lives. It is waited for ``timeout``
-        seconds at most, None for ever. Raises InvalidLock.
-        """
-        return Lock(self._database, name, ttl=ttl, timeout=timeout)
-
-    def locks(self) -> list[LockInfo]:
-        """Return every lock that was not given back."""
-        return self._database.run(lock_commands.list_locks())
-
-    def break_lock(self, name: str) -> bool:
-        """Take a lock away from whoever has it; whether anybody had. Its holder learns of it at the next renewal."""
-        return self._database.run(lock_commands.break_lock(name))
-
     def doctor(self, checks: Sequence[str] = ()) -> Diagnosis:
         """Look what is wrong with the queue and its database, by all checks or by these. Raises ConfigError."""
         from pgsched.ops.doctor import doctor  # only here: nothing else needs it
 
-        return doctor.look_apart(self._database.address(), checks)
+        return doctor.look(self._database.address(), checks)
 
     def stats(self) -> Stats:
         """Return queues, workers, and what is due without a worker that has a handler for it."""
@@ -379,14 +363,15 @@ class Client(QueueClient, ScheduleClient, CalendarClient):
         self._database.close()
 
     def _insert(self, spec: TaskSpec, connection: Joined | None) -> int:
-        command = task_commands.schedule(spec)
-        return self._database.run(command) if connection is None else run_on(connection, command)
+        return self._run(task_commands.schedule(spec), connection)
 
     def _insert_many(self, specs: Iterable[TaskSpec], connection: Joined | None) -> list[int]:
         return self._database.insert(specs) if connection is None else insert_on(connection, specs)
 
     def _upsert(self, specs: Iterable[TaskSpec], connection: Joined | None) -> list[Scheduled]:
-        command = schedule_commands.upsert(specs)
+        return self._run(schedule_commands.upsert(specs), connection)
+
+    def _run(self, command: Command[T], connection: Joined | None) -> T:
         return self._database.run(command) if connection is None else run_on(connection, command)
 
     def __enter__(self) -> Self:

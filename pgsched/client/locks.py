@@ -13,6 +13,7 @@ from pgsched.concurrency.primitives import Background, Event, sleep, uninterrupt
 from pgsched.db.database import Database
 from pgsched.db.queries import locks as lock_commands
 from pgsched.domain.errors import PgschedError
+from pgsched.domain.records import LockInfo
 
 
 class Held(Lease):
@@ -113,3 +114,25 @@ class Lock:
         uninterrupted(held.release)  # nobody else would give the lock back
         if error is None:
             held.check()
+
+
+class LockClient:
+    """The part of :class:`pgsched.Client`."""
+
+    _database: Database
+
+    def lock(self, name: str, *, ttl: float = 30, timeout: float | None = None) -> Lock:
+        """Return a lock by name, for a ``with``: what is in it runs in one place only.
+
+        It is good for ``ttl`` seconds (1 to 86,400) and renewed while this process lives. It is waited for ``timeout``
+        seconds at most, None for ever. Raises InvalidLock.
+        """
+        return Lock(self._database, name, ttl=ttl, timeout=timeout)
+
+    def locks(self) -> list[LockInfo]:
+        """Return every lock that was not given back."""
+        return self._database.run(lock_commands.list_locks())
+
+    def break_lock(self, name: str) -> bool:
+        """Take a lock away from whoever has it; whether anybody had. Its holder learns of it at the next renewal."""
+        return self._database.run(lock_commands.break_lock(name))

@@ -15,7 +15,7 @@ from uuid import UUID
 from pgsched.db.session import Session
 from pgsched.db.worker.housekeeping import begin_watch, note_findings, note_successes
 from pgsched.observability.logs import get_logger
-from pgsched.ops.doctor.doctor import look
+from pgsched.ops.doctor.doctor import look_async
 from pgsched.worker.starting import follow
 
 log = get_logger("pgsched.worker")
@@ -59,7 +59,7 @@ class HealthScan:
                 await follow(self._session)
             await note_successes(self._session)
             lent = await self._session.open()
-            seen = await look(self._dsn, name=NAME, pressing=not turn.complete, lent=lent)
+            seen = await look_async(self._dsn, name=NAME, pressing=not turn.complete, lent=lent)
             found = seen.with_earlier(() if turn.complete else turn.before)
             if turn.complete or found != turn.before:
                 await note_findings(self._session, self._worker, found, complete=turn.complete)

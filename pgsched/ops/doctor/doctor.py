@@ -21,7 +21,7 @@ from pgsched.ops.doctor.judges import OF_ANY_SCHEMA, OF_OUR_SCHEMA
 NAME = "pgsched doctor"
 
 
-async def look(
+async def look_async(
     dsn: str,
     checks: Collection[str] = (),
     *,
@@ -56,10 +56,10 @@ def judge_answered(found: Mapping[str, Any], now: datetime, *, standby: bool = F
     return judge(Facts(answers, program_version=program_version(), now=now), tuple(OF_OUR_SCHEMA))
 
 
-def look_apart(dsn: str, checks: Collection[str] = ()) -> Diagnosis:
-    """As :func:`look`, for a thread, whether it has an event loop or not."""
+def look(dsn: str, checks: Collection[str] = ()) -> Diagnosis:
+    """As :func:`look_async`, for a thread, whether it has an event loop or not."""
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="pgsched-doctor") as threads:
-        return threads.submit(asyncio.run, look(dsn, checks)).result()
+        return threads.submit(asyncio.run, look_async(dsn, checks)).result()
 
 
 def known_checks(checks: Collection[str]) -> tuple[str, ...]:

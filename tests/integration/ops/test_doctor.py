@@ -74,7 +74,7 @@ def healthy_dsn(careful_server: str, careful_template: str, database_name: str) 
 
 
 def look(dsn: str, *checks: str) -> Diagnosis:
-    return asyncio.run(doctor.look(dsn, checks))
+    return asyncio.run(doctor.look_async(dsn, checks))
 
 
 def found(dsn: str, *checks: str) -> dict[str, list[str]]:

@@ -60,7 +60,7 @@ async def until_well(db: DB, worker: Worker) -> None:
 
 
 async def found_by_the_doctor(dsn: str, check: str) -> Finding:
-    (finding,) = [one for one in (await doctor.look(dsn, [check])).findings if one.check == check]
+    (finding,) = [one for one in (await doctor.look_async(dsn, [check])).findings if one.check == check]
     return finding
 
 
