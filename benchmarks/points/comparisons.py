@@ -227,7 +227,7 @@ def _probes(sizes: PointSizes, label: str, server: str, called: str) -> Comparis
                         "where probe.fifo and t.queue = probe.queue and t.priority = probe.priority",
                         "where probe.fifo and t.queue = probe.queue",
                     ),
-                    Change(CLAIM, "and (t.next_run_at, t.id) > (probe.floor_at, probe.floor_id)", ""),
+                    Change(CLAIM, "and (t.next_run_at, t.id) > (probe.cursor_at, probe.cursor_id)", ""),
                     Change(CLAIM, "order by t.next_run_at, t.id", "order by t.priority desc, t.next_run_at, t.id"),
                 ),
             ),
@@ -236,7 +236,7 @@ def _probes(sizes: PointSizes, label: str, server: str, called: str) -> Comparis
 
 
 def _add_to_claim(condition: str) -> Change:
-    floor = "and (t.next_run_at, t.id) > (probe.floor_at, probe.floor_id)"
+    floor = "and (t.next_run_at, t.id) > (probe.cursor_at, probe.cursor_id)"
     return Change(CLAIM, floor, f"{floor} {condition}")
 
 

@@ -11,9 +11,9 @@
 -- the claim stops before it and says so (`cut`).
 with probe as (
   select p.queue, p.priority, q.ordering is distinct from 'lifo' as fifo,
-    coalesce(p.floor_at, '-infinity') as floor_at, coalesce(p.floor_id, 0) as floor_id
-  from unnest(%(queues)s::text[], %(priorities)s::smallint[], %(floor_ats)s::timestamptz[], %(floor_ids)s::bigint[])
-    with ordinality as p(queue, priority, floor_at, floor_id, place)
+    coalesce(p.cursor_at, '-infinity') as cursor_at, coalesce(p.cursor_id, 0) as cursor_id
+  from unnest(%(queues)s::text[], %(priorities)s::smallint[], %(cursor_ats)s::timestamptz[], %(cursor_ids)s::bigint[])
+    with ordinality as p(queue, priority, cursor_at, cursor_id, place)
   left join pgsched.queues q on q.name = p.queue
   where q.paused is not true and q.apart is not true
   order by p.place
@@ -31,7 +31,7 @@ due as (
      select t.id, t.locked_by, t.fencing_token, t.attempts, t.max_attempts, t.started_at, t.unbegun_token, t.payload
      from pgsched.tasks t
      where probe.fifo and t.queue = probe.queue and t.priority = probe.priority
-       and pgsched.is_claimable(t) and (t.next_run_at, t.id) > (probe.floor_at, probe.floor_id)
+       and pgsched.is_claimable(t) and (t.next_run_at, t.id) > (probe.cursor_at, probe.cursor_id)
        and t.task_type = any(%(task_types)s::text[]) and t.id <> all(%(set_aside)s::bigint[])
      order by t.next_run_at, t.id
      limit %(limit)s

@@ -8,10 +8,10 @@ with done as (
   select *
   from unnest(%(ids)s::bigint[], %(tokens)s::bigint[], %(statuses)s::text[], %(executions)s::text[],
     %(ticks)s::timestamptz[], %(next_ticks)s::timestamptz[], %(retries_in)s::float8[], %(jitters)s::float8[],
-    %(counted)s::boolean[], %(buried)s::boolean[], %(spawned)s::boolean[], %(attempts)s::integer[],
+    %(counted)s::boolean[], %(dead_lettered)s::boolean[], %(spawned)s::boolean[], %(attempts)s::integer[],
     %(revisions)s::integer[],
     %(ends)s::boolean[], %(started_ago)s::float8[], %(seconds)s::float8[], %(results)s::text[], %(errors)s::text[])
-    as d(id, token, status, execution, tick, next_tick, retry_in, jitter, counted, buried, spawned, attempts,
+    as d(id, token, status, execution, tick, next_tick, retry_in, jitter, counted, dead_lettered, spawned, attempts,
       revision, ends, started_ago, seconds, result, error)
 ),
 target as (
@@ -66,7 +66,7 @@ finished as (
     t.backoff_factor, t.backoff_jitter, t.timeout,
     t.execution_count, t.last_run_at, t.jitter, t.concurrency_key, t.observed, t.fencing_token,
     target.execution, target.tick, target.attempt, target.worker_id, target.seconds, target.result as new_result,
-    target.error, target.buried, target.spawned
+    target.error, target.dead_lettered, target.spawned
 ),
 children as (
   insert into pgsched.tasks (
@@ -75,16 +75,18 @@ children as (
     backoff_factor, backoff_jitter, timeout, execution_count, last_run_at, last_error, parent_id, idempotency_key,
     concurrency_key, observed, jitter, next_run_at)
   select task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, 'one_time',
-    tick, timezone, case when buried then 'dead' else 'pending' end, case when buried then statement_timestamp() end,
-    case when buried then least(attempt, max_attempts) else 0 end, max_attempts, backoff, backoff_delay, backoff_max,
-    backoff_factor, backoff_jitter, timeout, execution_count - 1, case when buried then last_run_at end,
-    case when buried then error end, id,
+    tick, timezone, case when dead_lettered then 'dead' else 'pending' end,
+    case when dead_lettered then statement_timestamp() end,
+    case when dead_lettered then least(attempt, max_attempts) else 0 end, max_attempts, backoff, backoff_delay,
+    backoff_max, backoff_factor, backoff_jitter, timeout, execution_count - 1,
+    case when dead_lettered then last_run_at end,
+    case when dead_lettered then error end, id,
     -- One child per tick, even if the tick was claimed twice.
     case when spawned then format('tick:%%s:%%s', id, extract(epoch from tick)) end,
     concurrency_key, spawned and observed, case when spawned then jitter end,
     case when spawned then pgsched.due_at(id, tick, jitter) end
   from finished
-  where buried or spawned
+  where dead_lettered or spawned
   on conflict (idempotency_key) where idempotency_key is not null do nothing
 ),
 history as (

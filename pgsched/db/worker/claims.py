@@ -154,8 +154,8 @@ def _places(identity: Identity, probes: Sequence[Probe], limit: int, set_aside: 
     return {
         "queues": [probe.queue for probe in probes],
         "priorities": [probe.priority for probe in probes],
-        "floor_ats": [probe.cursor_at for probe in probes],
-        "floor_ids": [probe.cursor_id for probe in probes],
+        "cursor_ats": [probe.cursor_at for probe in probes],
+        "cursor_ids": [probe.cursor_id for probe in probes],
         "task_types": list(identity.task_types),
         "limit": limit,
         "set_aside": BigInts(set_aside),
@@ -231,7 +231,7 @@ async def dead_letter_unclaimed(session: Session, errors: Mapping[int, str]) -> 
     A row that is not due, or is somebody else's by now, is not among those returned.
     """
     cursor = await session.execute(
-        load_statement("bury_unclaimed"), {"ids": BigInts(errors), "errors": list(errors.values())}
+        load_statement("dead_letter_unclaimed"), {"ids": BigInts(errors), "errors": list(errors.values())}
     )
     return [DeadLettered(*row) for row in await cursor.fetchall()]
 

@@ -158,7 +158,7 @@ def _any(finishes: Sequence[Finish], worker: UUID, now: float) -> dict[str, Any]
         "retries_in": [finish.retry_in for finish in finishes],
         "jitters": [finish.jitter for finish in finishes],
         "counted": [finish.counted for finish in finishes],
-        "buried": [finish.dead_lettered for finish in finishes],
+        "dead_lettered": [finish.dead_lettered for finish in finishes],
         "spawned": [finish.spawned for finish in finishes],
         "attempts": [finish.attempts for finish in finishes],
         "revisions": [finish.revision for finish in finishes],

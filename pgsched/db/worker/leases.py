@@ -72,7 +72,7 @@ async def learn_queues(session: Session, identity: Identity) -> list[tuple[str, 
 
 async def wake_workers(session: Session, queues: Sequence[str]) -> None:
     """Wake workers of these queues that sleep."""
-    await session.execute(load_statement("call_workers"), {"queues": list(queues)})
+    await session.execute(load_statement("wake_workers"), {"queues": list(queues)})
 
 
 async def release(session: Session, worker: UUID, tasks: Sequence[Claimed] | Sequence[Lease]) -> int:
@@ -95,7 +95,7 @@ async def find_orphaned_claims(
 ) -> list[Lease]:
     """Return the claims that this worker has made of rows in ``queues`` and does not hold."""
     cursor = await session.execute(
-        load_statement("find_unheld"), {"queues": list(queues), "worker": identity.id, "held": BigInts(held)}
+        load_statement("find_orphaned_claims"), {"queues": list(queues), "worker": identity.id, "held": BigInts(held)}
     )
     return [Lease(*row) for row in await cursor.fetchall()]
 

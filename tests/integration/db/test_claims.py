@@ -310,8 +310,8 @@ async def test_a_claim_beside_many_future_rows_reads_few_blocks(crowded_dsn: str
     parameters = {
         "queues": ["default"] * 10,
         "priorities": list(range(10, 0, -1)),
-        "floor_ats": [None] * 10,
-        "floor_ids": [None] * 10,
+        "cursor_ats": [None] * 10,
+        "cursor_ids": [None] * 10,
         "task_types": ["mail"],
         "limit": 100,
         "bytes": 2**24,
