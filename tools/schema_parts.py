@@ -10,7 +10,7 @@ import psycopg
 
 from pgsched.db.embedded.server import EmbeddedServer
 from pgsched.db.migrations.runner import migrate
-from pgsched.db.queries.diagnostics import examine_catalog
+from pgsched.db.queries.diagnostics import examinations
 from pgsched.ops.doctor import schema
 
 FILE = Path(schema.__file__).with_name("expected.json")
@@ -19,7 +19,7 @@ FILE = Path(schema.__file__).with_name("expected.json")
 def parts_of(dsn: str) -> dict[str, dict[str, str]]:
     """Every index, trigger, column and constraint of a database, by kind and name."""
     found: dict[str, dict[str, str]] = {kind: {} for kind in ("index", "trigger", "constraint", "domain", "column")}
-    command = examine_catalog()
+    command = examinations([])["catalog"]
     with psycopg.connect(dsn, row_factory=psycopg.rows.dict_row) as connection:
         for part in command.parse(connection.execute(command.statement).fetchall()):
             found[part.kind][part.name] = part.definition

@@ -9,9 +9,9 @@ import click
 from pgsched.cli.options import json_option
 from pgsched.cli.output import cell, count, say, say_json, say_table
 from pgsched.cli.session import Session, server
-from pgsched.ops.doctor.catalogue import NAMES, SEVERITIES
+from pgsched.ops.doctor.catalogue import NAMES
 from pgsched.ops.doctor.doctor import look_async
-from pgsched.ops.doctor.findings import Diagnosis
+from pgsched.ops.doctor.findings import SEVERITIES, Diagnosis
 
 HEADERS = ("CHECK", "STATE", "OBJECT", "WHAT IS WRONG")
 

@@ -22,7 +22,6 @@ from pgsched.db.queries import schedules as schedule_commands
 from pgsched.db.queries import task_search
 from pgsched.db.queries import tasks as task_commands
 from pgsched.db.queries import workers as worker_commands
-from pgsched.db.queries.alerts import list_alerts
 from pgsched.db.queries.task_search import Changed, Page
 from pgsched.db.query import Command, T
 from pgsched.domain.attempt import GROUP
@@ -296,7 +295,7 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient, As
         task = await self.get(id)
         executions = await self.executions(id, limit=limit)
         missed = await self.missed_ticks(id, limit=limit)
-        alerts = await self._database.run(list_alerts(id)) if task.is_watched else []
+        alerts = await self._database.run(task_commands.list_alerts(id)) if task.is_watched else []
         now, ticks_running, left_out = await self._database.run(task_commands.stand(id))
         return status_of(task, executions, missed, alerts, left_out, now=now, ticks_running=ticks_running)
 

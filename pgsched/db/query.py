@@ -54,9 +54,13 @@ def rows_as(record: type[T]) -> Callable[[Rows], list[T]]:
     return lambda rows: [read(record, row) for row in rows]
 
 
-def changed(rows: Rows) -> bool:
-    """Read whether the statement changed something."""
-    return bool(rows[0]["changed"])
+def value(column: str) -> Callable[[Rows], Any]:
+    """Read one column of the only row."""
+    return lambda rows: rows[0][column]
+
+
+changed: Final[Callable[[Rows], bool]] = value("changed")
+"""Read whether the statement changed something."""
 
 
 def nothing(_rows: Rows) -> None:

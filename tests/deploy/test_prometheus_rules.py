@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from pgsched.ops.alerts import Thresholds
-from pgsched.ops.doctor.catalogue import SEVERITIES as FINDING_SEVERITIES
+from pgsched.ops.doctor.findings import SEVERITIES as FINDING_SEVERITIES
 from tests.deploy.parts import program
 from tests.support.commands import pgsched
 from tests.support.doc_examples import tables

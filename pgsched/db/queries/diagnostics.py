@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString, TypeVar
 
-from pgsched.db.query import Command, Rows, row_as, rows_as
+from pgsched.db.query import Command, Rows, row_as, rows_as, value
 from pgsched.db.sql_files import load_statement
 
 T = TypeVar("T")
@@ -236,89 +236,33 @@ class Zone:
 
 def begin_examination(seconds: float) -> Command[datetime]:
     """Begin a look that takes so long at the most, at the head of a transaction; returns the database's time."""
-
-    def parse(rows: Rows) -> datetime:
-        now: datetime = rows[0]["now"]
-        return now
-
-    return _command(load_statement("begin_examination"), parse, milliseconds=max(int(seconds * 1000), 1))
+    return _command(load_statement("begin_examination"), value("now"), milliseconds=max(int(seconds * 1000), 1))
 
 
-def examine_version() -> Command[Version]:
-    """Read the version of the schema."""
-    return _command(load_statement("examine_version"), row_as(Version))
-
-
-def examine_server() -> Command[Server]:
-    """Read what the server is and does."""
-    return _command(load_statement("examine_server"), row_as(Server))
-
-
-def examine_tables() -> Command[list[Table]]:
-    """Read how the tables fare."""
-    return _command(load_statement("examine_tables"), rows_as(Table))
-
-
-def examine_catalog() -> Command[list[Part]]:
-    """Read what the schema is made of."""
-    return _command(load_statement("examine_catalog"), rows_as(Part))
-
-
-def examine_partitions() -> Command[list[Days]]:
-    """Read how the history is partitioned."""
-    return _command(load_statement("examine_partitions"), rows_as(Days))
-
-
-def examine_retention() -> Command[Retention]:
-    """Read whether anything is ever deleted."""
-    return _command(load_statement("examine_retention"), row_as(Retention))
-
-
-def examine_sessions() -> Command[list[Holder]]:
-    """Read what keeps dead rows from being removed."""
-    return _command(load_statement("examine_sessions"), rows_as(Holder), old=OLD_SECONDS, behind=BEHIND)
-
-
-def examine_foreign() -> Command[list[Foreign]]:
-    """Read what others have made that touches our tables."""
-    return _command(load_statement("examine_foreign"), rows_as(Foreign), settings=list(SETTINGS), cap=MANY_OBJECTS)
-
-
-def examine_locks() -> Command[list[Locks]]:
-    """Read which locks others hold on our tables."""
-    return _command(load_statement("examine_locks"), rows_as(Locks), held=HELD_SECONDS)
-
-
-def examine_front() -> Command[list[Front]]:
-    """Read what stands at the front of the queues and should not."""
-    statement = load_statement("examine_front")
-    return _command(statement, rows_as(Front), cap=FRONT, late=LATE_SECONDS, stuck=STUCK_SECONDS)
-
-
-def examine_blocked() -> Command[Blocked]:
-    """Read which rows wait for nothing."""
-    return _command(load_statement("examine_blocked"), row_as(Blocked), cap=CAP)
-
-
-def examine_history() -> Command[LastHour]:
-    """Read how attempts of the last hour went."""
-    return _command(load_statement("examine_history"), row_as(LastHour), cap=CAP, sample=SAMPLE)
-
-
-def examine_dead() -> Command[list[Deaths]]:
-    """Read what died in the last hour."""
-    return _command(load_statement("examine_dead"), rows_as(Deaths), cap=CAP)
-
-
-def examine_set_aside() -> Command[list[SetAside]]:
-    """Read what workers have set aside."""
-    return _command(load_statement("examine_set_aside"), rows_as(SetAside), cap=CAP)
-
-
-def examine_timezones(instants: list[datetime]) -> Command[list[Zone]]:
-    """Read the zones of schedules, with their offsets at these times."""
-    seconds = [at.timestamp() for at in instants]
-    return _command(load_statement("examine_timezones"), rows_as(Zone), cap=CAP, instants=seconds)
+def examinations(instants: list[datetime]) -> dict[str, Command[Any]]:
+    """Return the questions that only the doctor asks, by name; zones are compared at these ``instants``."""
+    late, stuck = LATE_SECONDS, STUCK_SECONDS
+    return {
+        "version": _command(load_statement("examine_version"), row_as(Version)),
+        "server": _command(load_statement("examine_server"), row_as(Server)),
+        "tables": _command(load_statement("examine_tables"), rows_as(Table)),
+        "catalog": _command(load_statement("examine_catalog"), rows_as(Part)),
+        "partitions": _command(load_statement("examine_partitions"), rows_as(Days)),
+        "retention": _command(load_statement("examine_retention"), row_as(Retention)),
+        "sessions": _command(load_statement("examine_sessions"), rows_as(Holder), old=OLD_SECONDS, behind=BEHIND),
+        "foreign": _command(
+            load_statement("examine_foreign"), rows_as(Foreign), settings=list(SETTINGS), cap=MANY_OBJECTS
+        ),
+        "locks": _command(load_statement("examine_locks"), rows_as(Locks), held=HELD_SECONDS),
+        "zones": _command(
+            load_statement("examine_timezones"), rows_as(Zone), cap=CAP, instants=[at.timestamp() for at in instants]
+        ),
+        "front": _command(load_statement("examine_front"), rows_as(Front), cap=FRONT, late=late, stuck=stuck),
+        "blocked": _command(load_statement("examine_blocked"), row_as(Blocked), cap=CAP),
+        "dead": _command(load_statement("examine_dead"), rows_as(Deaths), cap=CAP),
+        "history": _command(load_statement("examine_history"), row_as(LastHour), cap=CAP, sample=SAMPLE),
+        "set_aside": _command(load_statement("examine_set_aside"), rows_as(SetAside), cap=CAP),
+    }
 
 
 def _command(statement: LiteralString, parse: Callable[[Rows], T], **params: Any) -> Command[T]:

@@ -6,25 +6,21 @@ import json
 import math
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
-from pgsched.db.query import MAX_LIMIT, Command, Rows, changed, choice, nothing, rows_as
+from pgsched.db.query import MAX_LIMIT, Command, Rows, changed, choice, nothing, rows_as, value
 from pgsched.db.sql_files import load_statement
 from pgsched.domain.errors import InvalidTask, TaskNotFound, TransitionRefused
-from pgsched.domain.records import (
-    Execution,
-    LogEntry,
-    MissedTicks,
-    Task,
-    read,
-)
+from pgsched.domain.records import Execution, LogEntry, MissedTicks, Task, read
 from pgsched.domain.retention_age import Age, age_of
+from pgsched.domain.silence import Alert
 from pgsched.domain.task_spec import TaskOptions, TaskSpec, changed_columns
 from pgsched.domain.task_tree import MAX_NODES, TaskNode, tree_of
 from pgsched.domain.validation import MAX_BIGINT, aware, flag, optional, whole
 from pgsched.domain.wait import Waiting
 
-R = TypeVar("R")
+MAX_ALERTS = 10_001
+"""Maximum number of exceeded limits to read."""
 
 
 # Scheduling.
@@ -96,7 +92,7 @@ def watch(waiting: Waiting) -> Command[bool]:
 
 def run_now(task_id: int) -> Command[int]:
     """Make a task due now, or a copy of it; returns the id that runs."""
-    return Command(load_statement("run_task_now"), known_id(task_id), _id)
+    return Command(load_statement("run_task_now"), known_id(task_id), value("id"))
 
 
 def enable(task_id: int, *, catch_up: bool) -> Command[bool]:
@@ -166,6 +162,12 @@ def logs(task_id: int, *, limit: int) -> Command[list[LogEntry]]:
     return Command(load_statement("list_logs"), params, rows_as(LogEntry))
 
 
+def list_alerts(task_id: int | None = None) -> Command[list[Alert]]:
+    """Read which tasks, or whether one task, had no success or run for longer than they say."""
+    params = {"task_id": task_id, "cap": MAX_ALERTS}
+    return Command(load_statement("list_alerts"), params, rows_as(Alert), prepare=False)
+
+
 # Many tasks.
 
 
@@ -211,19 +213,21 @@ def retry_dead(*, queue: str | None, task_type: str | None, all: bool) -> Comman
     """Give every dead task that fits all its attempts again; how many."""
     _check_all(all, queue, task_type)
     params = choice(queue=queue, task_type=task_type)
-    return Command(load_statement("retry_dead_tasks"), params, _number, prepare=False)
+    return Command(load_statement("retry_dead_tasks"), params, value("number"), prepare=False)
 
 
 def purge_dead(*, queue: str | None, task_type: str | None, older_than: Age | None, all: bool) -> Command[int]:
     """Delete the dead tasks that fit; how many."""
     _check_all(all, queue, task_type, older_than)
     params = _dead(queue, task_type, older_than)
-    return Command(load_statement("purge_dead_tasks"), params, _number, prepare=False)
+    return Command(load_statement("purge_dead_tasks"), params, value("number"), prepare=False)
 
 
 def count_dead(*, queue: str | None, task_type: str | None, older_than: Age | None = None) -> Command[int]:
     """Count the dead tasks that fit."""
-    return Command(load_statement("count_dead_tasks"), _dead(queue, task_type, older_than), _number, prepare=False)
+    return Command(
+        load_statement("count_dead_tasks"), _dead(queue, task_type, older_than), value("number"), prepare=False
+    )
 
 
 def _check_all(everything: object, *filters: object) -> None:
@@ -237,15 +241,8 @@ def _dead(queue: str | None, task_type: str | None, older_than: Age | None) -> d
     return {**choice(queue=queue, task_type=task_type), "older_than": None if age is None else age.to_text()}
 
 
-# How rows are read.
-
-
 def _id(rows: Rows) -> int:
-    return int(rows[0]["id"])
-
-
-def _number(rows: Rows) -> int:
-    return int(rows[0]["number"])
+    return int(rows[0]["id"])  # whatever the adapters of a caller's connection make of a number
 
 
 # What may be asked.

@@ -18,8 +18,4 @@ def workers() -> Command[list[WorkerInfo]]:
 
 def unhandled() -> Command[list[Unhandled]]:
     """Read what is due without a live worker that has a handler for it, the most first."""
-
-    def parse(rows: Rows) -> list[Unhandled]:
-        return [Unhandled(**row) for row in rows]
-
-    return Command(load_statement("list_unhandled"), {}, parse)
+    return Command(load_statement("list_unhandled"), {}, lambda rows: [Unhandled(**row) for row in rows])

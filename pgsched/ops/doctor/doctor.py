@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,10 +12,9 @@ from pgsched.db.connection import AsyncLink
 from pgsched.db.diagnostic_session import Answers, Refusal, ask
 from pgsched.db.migrations.runner import program_version
 from pgsched.domain.errors import ConfigError
-from pgsched.ops.doctor.catalogue import NAMES, SEVERITIES
+from pgsched.ops.doctor.catalogue import BY_NAME, NAMES, OF_ANY_SCHEMA, OF_OUR_SCHEMA
 from pgsched.ops.doctor.facts import PRESSING, Facts, NotSeen, questions
-from pgsched.ops.doctor.findings import Checked, Diagnosis, Finding
-from pgsched.ops.doctor.judges import OF_ANY_SCHEMA, OF_OUR_SCHEMA
+from pgsched.ops.doctor.findings import SEVERITIES, Checked, Diagnosis, Finding
 
 NAME = "pgsched doctor"
 
@@ -96,8 +94,12 @@ def _judge_one(name: str, facts: Facts) -> list[Finding] | Refusal:
     try:
         if name in OF_OUR_SCHEMA and not _is_ours(facts):
             return Refusal("")  # the check of the version says why
-        judged = OF_ANY_SCHEMA.get(name) or OF_OUR_SCHEMA[name]
-        return [replace(finding, check=name) for finding in judged(facts)]
+        judge_all = OF_ANY_SCHEMA.get(name) or OF_OUR_SCHEMA[name]
+        (severity, *_) = BY_NAME[name].severities
+        return [
+            Finding(check=name, **found._asdict() | {"severity": found.severity or severity})
+            for found in judge_all(facts)
+        ]
     except NotSeen as gone:
         return gone.refusal
 

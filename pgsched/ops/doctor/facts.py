@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
 
 from pgsched.db.diagnostic_session import Answers, Refusal
-from pgsched.db.queries import alerts as alert_commands
-from pgsched.db.queries import dashboard
-from pgsched.db.queries import diagnostics as doctor_commands
-from pgsched.db.queries import workers as worker_commands
-from pgsched.db.queries.dashboard import QueueSurvey, TypeSurvey
-from pgsched.db.queries.diagnostics import (
-    Blocked,
-    Days,
-    Deaths,
-    Foreign,
-    Front,
-    Holder,
-    LastHour,
-    Locks,
-    Part,
-    Retention,
-    Server,
-    SetAside,
-    Table,
-    Version,
-    Zone,
-)
+from pgsched.db.queries import dashboard, diagnostics
+from pgsched.db.queries.tasks import list_alerts
+from pgsched.db.queries.workers import workers
 from pgsched.db.query import Command
-from pgsched.domain.records import WorkerInfo
+from pgsched.domain.records import WorkerInfo, WorkerTrouble
 from pgsched.domain.silence import Alert
 
 T = TypeVar("T")
+K = TypeVar("K", diagnostics.Front, diagnostics.Holder, diagnostics.Foreign, diagnostics.Part, Alert, WorkerTrouble)
 
 ZONE_STEP: Final = timedelta(days=14)
 ZONE_STEPS: Final = 53
@@ -51,25 +33,11 @@ class NotSeen(Exception):
 def questions(now: datetime) -> dict[str, Command[Any]]:
     """Return everything that is asked, by name; zones are compared from ``now`` on."""
     return {
-        "version": doctor_commands.examine_version(),
-        "server": doctor_commands.examine_server(),
-        "tables": doctor_commands.examine_tables(),
-        "catalog": doctor_commands.examine_catalog(),
-        "partitions": doctor_commands.examine_partitions(),
-        "retention": doctor_commands.examine_retention(),
-        "sessions": doctor_commands.examine_sessions(),
-        "foreign": doctor_commands.examine_foreign(),
-        "locks": doctor_commands.examine_locks(),
-        "zones": doctor_commands.examine_timezones(instants_from(now)),
-        "workers": worker_commands.workers(),
+        **diagnostics.examinations(instants_from(now)),
+        "workers": workers(),
         "queues": dashboard.survey_queues(),
         "types": dashboard.survey_types(),
-        "front": doctor_commands.examine_front(),
-        "blocked": doctor_commands.examine_blocked(),
-        "dead": doctor_commands.examine_dead(),
-        "history": doctor_commands.examine_history(),
-        "set_aside": doctor_commands.examine_set_aside(),
-        "alerts": alert_commands.list_alerts(),
+        "alerts": list_alerts(),
     }
 
 
@@ -110,51 +78,47 @@ class Facts:
         self.program_version = program_version
         self.now = now
 
-    server = Answered[Server]("server")
-    tables = Answered[list[Table]]("tables")
-    catalog = Answered[list[Part]]("catalog")
-    """What the schema is made of."""
-    partitions = Answered[list[Days]]("partitions")
-    """The days of the history."""
-    retention = Answered[Retention]("retention")
-    """Whether anything is ever deleted."""
-    holders = Answered[list[Holder]]("sessions")
-    """What keeps dead rows."""
-    foreign = Answered[list[Foreign]]("foreign")
-    """What others have made."""
-    locks = Answered[list[Locks]]("locks")
-    """Which locks others hold."""
-    zones = Answered[list[Zone]]("zones")
-    """The zones of schedules."""
+    server = Answered[diagnostics.Server]("server")
+    tables = Answered[list[diagnostics.Table]]("tables")
+    catalog = Answered[list[diagnostics.Part]]("catalog")
+    partitions = Answered[list[diagnostics.Days]]("partitions")
+    retention = Answered[diagnostics.Retention]("retention")
+    holders = Answered[list[diagnostics.Holder]]("sessions")
+    foreign = Answered[list[diagnostics.Foreign]]("foreign")
+    locks = Answered[list[diagnostics.Locks]]("locks")
+    zones = Answered[list[diagnostics.Zone]]("zones")
     workers = Answered[list[WorkerInfo]]("workers")
-    queues = Answered[list[QueueSurvey]]("queues")
-    types = Answered[list[TypeSurvey]]("types")
-    """What is due, by queue and type."""
-    front = Answered[list[Front]]("front")
-    """What stands at the front and should not."""
-    blocked = Answered[Blocked]("blocked")
-    """What waits for nothing."""
-    deaths = Answered[list[Deaths]]("dead")
-    """What died in the last hour."""
-    history = Answered[LastHour]("history")
-    """The last hour."""
-    set_aside = Answered[list[SetAside]]("set_aside")
-    """What workers have set aside."""
+    queues = Answered[list[dashboard.QueueSurvey]]("queues")
+    types = Answered[list[dashboard.TypeSurvey]]("types")
+    front = Answered[list[diagnostics.Front]]("front")
+    blocked = Answered[diagnostics.Blocked]("blocked")
+    deaths = Answered[list[diagnostics.Deaths]]("dead")
+    history = Answered[diagnostics.LastHour]("history")
+    set_aside = Answered[list[diagnostics.SetAside]]("set_aside")
     alerts = Answered[list[Alert]]("alerts")
-    """Which tasks had no success, or run, for longer than they say."""
-    _version = Answered[Version]("version")
+    _version = Answered[diagnostics.Version]("version")
 
     @property
-    def version(self) -> Version:
+    def version(self) -> diagnostics.Version:
         """The schema's version; 0 when there is none."""
         try:
             return self._version
         except NotSeen as gone:
             if gone.refusal.kind == "missing":
-                return Version(version=0, works_with=0)
+                return diagnostics.Version(version=0, works_with=0)
             raise
 
     @property
     def paused(self) -> set[str]:
         """The names of the queues that are paused."""
         return {queue.name for queue in self.queues if queue.paused}
+
+    @property
+    def alive(self) -> list[WorkerInfo]:
+        """The living workers."""
+        return [worker for worker in self.workers if worker.alive]
+
+
+def of_kind(kind: str, rows: Iterable[K]) -> Iterator[K]:
+    """Those of the rows that are of one kind."""
+    return (row for row in rows if row.kind == kind)

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal, NamedTuple
 
-from pgsched.ops.doctor.catalogue import Severity
+Severity = Literal["error", "warning", "hint"]
+SEVERITIES: Final[tuple[Severity, ...]] = ("error", "warning", "hint")
+"""``error``: tasks do not run, or may be lost. ``warning``: they soon may not, or run badly. ``hint``: worth a thought.
+"""
+
+
+class Found(NamedTuple):
+    """What a check yields: a finding without the name of the check."""
+
+    object: str
+    problem: str
+    advice: str
+    severity: Severity | None = None
+    """None: the one that the check has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """Something that is wrong."""
 
-    check: str = ""
-    """The name of the check that found it; added to what a judgement yields."""
+    check: str
+    """The name of the check that found it."""
     severity: Severity
     object: str
     """What it is about: a queue, a table, a session."""
@@ -25,13 +38,7 @@ class Finding:
 
     def as_dict(self) -> dict[str, str]:
         """Return the finding as a JSON-able dictionary."""
-        return {
-            "check": self.check,
-            "severity": self.severity,
-            "object": self.object,
-            "problem": self.problem,
-            "advice": self.advice,
-        }
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +51,7 @@ class Checked:
 
     def as_dict(self) -> dict[str, str]:
         """Return it as a JSON-able dictionary."""
-        return {"check": self.check, "state": self.state}
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +75,4 @@ class Diagnosis:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the diagnosis as a JSON-able dictionary."""
-        return {
-            "healthy": self.healthy(),
-            "checks": [checked.as_dict() for checked in self.checks],
-            "findings": [finding.as_dict() for finding in self.findings],
-        }
+        return {"healthy": self.healthy(), **asdict(self)}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from pgsched.ops.doctor.facts import Facts
-from pgsched.ops.doctor.findings import Finding
+from pgsched.ops.doctor.facts import Facts, of_kind
+from pgsched.ops.doctor.findings import Found
 from pgsched.ops.doctor.schema import expected
 from pgsched.ops.doctor.words import age
 
@@ -27,47 +27,42 @@ _OTHERS: Final = {
 }
 
 
-def foreign_objects(facts: Facts) -> Iterator[Finding]:
+def foreign_objects(facts: Facts) -> Iterator[Found]:
     """Others may add to the tables, and what they add may refuse rows: nobody thinks of it then."""
     for part in facts.catalog:
         if part.kind in _CATALOG and part.name not in expected()[part.kind]:
             noun, drop = _CATALOG[part.kind]
             table, _, name = part.name.partition(".")
-            yield Finding(
-                severity="hint",
-                object=part.name,
-                problem=f"the {noun} {name} of pgsched.{table} is not pgsched's own: rows that it refuses do not run",
-                advice=f"if it does: {drop.format(table=table, part=name)}",
+            yield Found(
+                part.name,
+                f"the {noun} {name} of pgsched.{table} is not pgsched's own: rows that it refuses do not run",
+                f"if it does: {drop.format(table=table, part=name)}",
             )
     for one in facts.foreign:
         if one.kind in _OTHERS:
-            yield Finding(
-                severity="hint",
-                object=one.name,
-                problem=f"{one.kind} {one.name}{f' ({one.about})' if one.about else ''}: {_OTHERS[one.kind]}",
-                advice="see that it lets through what workers do, or drop it",
+            yield Found(
+                one.name,
+                f"{one.kind} {one.name}{f' ({one.about})' if one.about else ''}: {_OTHERS[one.kind]}",
+                "see that it lets through what workers do, or drop it",
             )
 
 
-def role_settings(facts: Facts) -> Iterator[Finding]:
+def role_settings(facts: Facts) -> Iterator[Found]:
     """pgsched sets for its own sessions what it relies on; other programs' inserts and psql follow the setting."""
-    for one in facts.foreign:
-        if one.kind == "setting":
-            reset = (one.about or "").rpartition(" set ")
-            yield Finding(
-                severity="hint",
-                object=one.name,
-                problem=f"sessions begin with a setting that changes what statements do: {one.about}",
-                advice=f"if programs fail of it: {reset[0]} reset {reset[2].partition('=')[0]};",
-            )
+    for one in of_kind("setting", facts.foreign):
+        reset = (one.about or "").rpartition(" set ")
+        yield Found(
+            one.name,
+            f"sessions begin with a setting that changes what statements do: {one.about}",
+            f"if programs fail of it: {reset[0]} reset {reset[2].partition('=')[0]};",
+        )
 
 
-def held_locks(facts: Facts) -> Iterator[Finding]:
+def held_locks(facts: Facts) -> Iterator[Found]:
     """Rows and tables that somebody has locked are not claimed, finished or kept in order."""
     for one in facts.locks:
-        yield Finding(
-            severity="warning",
-            object=one.name,
-            problem=f"a transaction ({one.about}), open for {age(one.seconds)}, holds {one.holds}",
-            advice=f"let it commit, or: select pg_terminate_backend({one.name});",
+        yield Found(
+            one.name,
+            f"a transaction ({one.about}), open for {age(one.seconds)}, holds {one.holds}",
+            f"let it commit, or: select pg_terminate_backend({one.name});",
         )

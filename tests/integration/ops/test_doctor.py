@@ -28,11 +28,10 @@ from pgsched.db.embedded.server import EmbeddedServer
 from pgsched.db.migrations.runner import migrate, program_version
 from pgsched.db.queries import diagnostics as doctor_commands
 from pgsched.domain.errors import DatabaseUnavailable
-from pgsched.ops.doctor import doctor, server
-from pgsched.ops.doctor.catalogue import CHECKS, NAMES
+from pgsched.ops.doctor import doctor, server, tasks
+from pgsched.ops.doctor.catalogue import CHECKS, NAMES, OF_ANY_SCHEMA, OF_OUR_SCHEMA
 from pgsched.ops.doctor.facts import Facts, questions
 from pgsched.ops.doctor.findings import Diagnosis
-from pgsched.ops.doctor.judges import OF_ANY_SCHEMA, OF_OUR_SCHEMA
 from pgsched.ops.doctor.workers import ADVICE
 from tests.support import servers
 from tests.support.commands import pgsched
@@ -660,7 +659,7 @@ def test_offsets_on_which_python_and_postgresql_disagree_are_found(
     with database(healthy_dsn) as db:
         insert_task(db, cron_expression="0 8 1 1 *", timezone="Europe/Berlin", start_date="2100-01-01Z")
     assert found(healthy_dsn, "timezones") == {}
-    monkeypatch.setattr(server, "load_zone", lambda name: zoneinfo.ZoneInfo("Asia/Tokyo"))
+    monkeypatch.setattr(tasks, "load_zone", lambda name: zoneinfo.ZoneInfo("Asia/Tokyo"))
     (finding,) = look(healthy_dsn, "timezones").findings
     assert (finding.check, finding.severity, finding.object) == ("timezones", "warning", "Europe/Berlin")
 
@@ -720,7 +719,7 @@ def test_a_database_that_is_not_there_is_an_error(healthy_dsn: str) -> None:
 
 def test_a_look_changes_nothing(healthy_dsn: str) -> None:
     """Its transactions are read-only: what a question would write is refused, and becomes a finding."""
-    command = doctor_commands.examine_dead()._replace(statement="delete from pgsched.queues returning name")
+    command = doctor_commands.examinations([])["dead"]._replace(statement="delete from pgsched.queues returning name")
     answers = asyncio.run(diagnostic_session.ask(healthy_dsn, {"dead": command}, name="test"))
     assert "read-only transaction" in answers.found["dead"].reason
 

@@ -7,8 +7,7 @@ import re
 
 import pytest
 
-from pgsched.ops.doctor.catalogue import NAMES
-from pgsched.ops.doctor.judges import OF_ANY_SCHEMA
+from pgsched.ops.doctor.catalogue import NAMES, OF_ANY_SCHEMA
 from pgsched.web import WebSettings
 from pgsched.web.dashboard import overview as overview_page
 from pgsched.web.headers import CONTENT_SECURITY_POLICY

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pgsched.ops.doctor.catalogue import CHECKS, NAMES, SEVERITIES
-from pgsched.ops.doctor.findings import Checked, Diagnosis, Finding
-from pgsched.ops.doctor.judges import OF_ANY_SCHEMA, OF_OUR_SCHEMA
+from pgsched.ops.doctor.catalogue import CHECKS, NAMES, OF_ANY_SCHEMA, OF_OUR_SCHEMA
+from pgsched.ops.doctor.findings import SEVERITIES, Checked, Diagnosis, Finding
 from pgsched.ops.doctor.words import age, literal, many, some_ids, word
 from tests.support.doc_examples import table
 
