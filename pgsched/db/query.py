@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Generic, LiteralString, NamedTuple, TypeVar
 
+from pgsched.db.sql_files import load_statement
 from pgsched.domain.records import read
 from pgsched.domain.task_filters import SCHEDULE_TYPES, STATUSES
 from pgsched.domain.validation import Check, one_of, optional, plain_text
@@ -30,6 +31,16 @@ class Command(NamedTuple, Generic[T]):
     """False: planned for its parameters each time; None: prepared when it is run often."""
     task: Mapping[str, Any] | None = None
     """The task that it inserts, for drivers that are not psycopg."""
+
+
+def command(name: str, parse: Callable[[Rows], T], /, **params: Any) -> Command[T]:
+    """Return the command of ``sql/queries/<name>.sql``."""
+    return Command(load_statement(name), params, parse)
+
+
+def unprepared(name: str, parse: Callable[[Rows], T], /, **params: Any) -> Command[T]:
+    """As :func:`command`, of a statement that is planned for its parameters each time."""
+    return command(name, parse, **params)._replace(prepare=False)
 
 
 _CHOICES: Final[Mapping[str, Check]] = {

@@ -68,6 +68,11 @@ class Session:
                 return (await self._execute_pooled(connection, [(statement, parameters)]))[0]
             return await connection.execute(statement, parameters, prepare=True, binary=True)
 
+    async def fetch(self, statement: Any, /, **parameters: Any) -> Rows:
+        """Run one statement and return its rows; otherwise as :meth:`execute`."""
+        cursor = await self.execute(statement, parameters)
+        return await cursor.fetchall() if cursor.description else []
+
     async def execute_all(self, commands: Sequence[tuple[Any, dict[str, Any]]]) -> list[AsyncCursor[tuple[Any, ...]]]:
         """Run several statements in one transaction and one round trip; otherwise as :meth:`execute`."""
         async with self._guarded() as connection:
@@ -221,6 +226,11 @@ class ThreadSession:
             if connection.info.transaction_status in (TransactionStatus.IDLE, TransactionStatus.UNKNOWN):
                 self.close()  # else whoever began the transaction ends it first
             raise self._explain(error) from None
+
+
+def by_column(rows: Sequence[tuple[Any, ...]], *names: str) -> dict[str, list[Any]]:
+    """Return the columns of rows by these names, as arrays for unnest()."""
+    return {name: [row[place] for row in rows] for place, name in enumerate(names)}
 
 
 async def bound_lock_wait(connection: AsyncLink, milliseconds: str) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pgsched.db.error_mapping import RefusedByDatabase
 from pgsched.db.session import Session
-from pgsched.db.worker import declared_schedules
+from pgsched.db.worker import schedules
 from pgsched.domain.task_spec import TaskSpec
 from pgsched.execution.registry import Registry
 
@@ -43,7 +43,7 @@ async def declare_schedules(session: Session, registry: Registry) -> list[Declar
     synced = []
     for spec in _specs(registry):
         try:
-            outcome, was_edited = await declared_schedules.declare(session, spec.parameters())
+            outcome, was_edited = await schedules.declare(session, spec.parameters())
         except RefusedByDatabase as error:
             synced.append(DeclaredSchedules(spec.task_type, "refused", str(error), name=spec.name))
             continue
@@ -63,10 +63,10 @@ async def sync_schedules(*, dsn: str, registry: Registry, prune: bool) -> list[D
     try:
         synced = await declare_schedules(session, registry)
         keys = declared_keys(registry)
-        rows = await declared_schedules.list_declared(session)
+        rows = await schedules.list_declared(session)
         orphans = [row for row in rows if row.enabled and row.idempotency_key not in keys]
         if prune:
-            await declared_schedules.disable_declared(session, [row.id for row in orphans if not row.is_alive])
+            await schedules.disable_declared(session, [row.id for row in orphans if not row.is_alive])
         gone = "disabled" if prune else "orphaned"
         return synced + [
             DeclaredSchedules(row.task_type, "in use" if row.is_alive else gone, name=row.task_name) for row in orphans

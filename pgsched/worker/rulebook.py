@@ -12,7 +12,7 @@ from time import monotonic
 
 from pgsched.db.error_mapping import RefusedByDatabase
 from pgsched.db.session import Session
-from pgsched.db.worker.time_zones import read_zones
+from pgsched.db.worker.schedules import read_zones
 from pgsched.domain.attempt import TIMEZONE, Claimed
 from pgsched.domain.scheduling.time_zones import agrees
 from pgsched.observability.logs import get_logger

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 from uuid import UUID
 
 from pgsched.db.session import Session
-from pgsched.db.worker.set_aside import Note, forget_set_aside, note_set_aside
+from pgsched.db.worker.housekeeping import SetAsideNote, forget_set_aside, note_set_aside
 from pgsched.domain.storable import storable
 from pgsched.observability.logs import get_logger
 
@@ -130,7 +130,8 @@ class SetAside(Generic[T]):
                 )
         if fresh:
             notes = [
-                Note(e.task_id, e.task_type, e.queue, self._operation, e.reason, e.tries, now - e.since) for e in fresh
+                SetAsideNote(e.task_id, e.task_type, e.queue, self._operation, e.reason, e.tries, now - e.since)
+                for e in fresh
             ]
             await note_set_aside(session, worker, notes)
             for entry, note in zip(fresh, notes, strict=True):

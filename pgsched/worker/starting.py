@@ -8,7 +8,7 @@ from typing import Any
 
 from pgsched.db.error_mapping import RefusedByDatabase
 from pgsched.db.session import Session
-from pgsched.db.worker.time_zones import follow_zones
+from pgsched.db.worker.schedules import follow_zones
 from pgsched.execution.registry import Registry
 from pgsched.observability.logs import get_logger
 from pgsched.worker.declared_schedules import declare_schedules

@@ -22,8 +22,7 @@ from opentelemetry.trace import Span, SpanKind
 from prometheus_client import CollectorRegistry
 
 from pgsched.db.session import Sessions
-from pgsched.db.worker.traces import Origin, find_traces, trace_steps
-from pgsched.db.worker.workflows import fire_group
+from pgsched.db.worker.workflows import Origin, find_traces, fire_group, trace_steps
 from pgsched.domain.attempt import Claimed, Finish, Missed, Outcome
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.execution.context import Context

@@ -10,8 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from pgsched.db.queries.diagnostics import begin_examination
-from pgsched.db.query import Command, row_as, rows_as
-from pgsched.db.sql_files import load_statement
+from pgsched.db.query import Command, command, row_as, rows_as
 
 MAX_RUNNING = 200
 """Number of running tasks to list."""
@@ -51,19 +50,19 @@ class RunningTask:
 
 def show_activity() -> Command[Moment]:
     """Read what the server says of itself."""
-    return Command(load_statement("show_activity"), {}, row_as(Moment))
+    return command("show_activity", row_as(Moment))
 
 
 def list_running() -> Command[list[RunningTask]]:
     """Read the running tasks, the longest first."""
     params = {"cap": FRONT, "limit": MAX_RUNNING}
-    return Command(load_statement("list_running"), params, rows_as(RunningTask))
+    return command("list_running", rows_as(RunningTask), **params)
 
 
 def count_ended() -> Command[dict[str, int]]:
     """Count the attempts that ended just now, by queue, up to :data:`MAX_ENDED`."""
     params = {"seconds": WINDOW_SECONDS, "cap": MAX_ENDED}
-    return Command(load_statement("count_ended"), params, lambda rows: {row["queue"]: row["number"] for row in rows})
+    return command("count_ended", lambda rows: {row["queue"]: row["number"] for row in rows}, **params)
 
 
 def begin_watching(seconds: float) -> Command[datetime]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from pgsched.db.query import MAX_LIMIT, Command, Rows, choice
-from pgsched.db.sql_files import load_statement
+from pgsched.db.query import MAX_LIMIT, Command, Rows, choice, command, unprepared
 from pgsched.domain.json_text import encode_json
 from pgsched.domain.records import AuditEntry, read
 from pgsched.domain.validation import MAX_BIGINT, optional, whole
@@ -49,7 +48,7 @@ def add_entry(
         "before": None if before is None else encode_json(before, "before"),
         "after": None if after is None else encode_json(after, "after"),
     }
-    return Command(load_statement("insert_audit_entry"), params, lambda rows: int(rows[0]["id"]))
+    return command("insert_audit_entry", lambda rows: int(rows[0]["id"]), **params)
 
 
 def list_entries(
@@ -82,4 +81,4 @@ def list_entries(
             return AuditPage(entries, entries[-1].id)
         return AuditPage(entries, bottom if bottom is not None and bottom > 1 else None)
 
-    return Command(load_statement("list_audit_entries"), params, parse, prepare=False)
+    return unprepared("list_audit_entries", parse, **params)

@@ -7,8 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from pgsched.db.query import Command
-from pgsched.db.sql_files import load_statement
+from pgsched.db.query import Command, command
 
 
 class Surroundings(NamedTuple):
@@ -37,53 +36,47 @@ class Storage(NamedTuple):
 
 def ask_nothing() -> Command[bool]:
     """Go to the server and back."""
-    return Command(load_statement("ask_nothing"), {}, lambda rows: bool(rows[0]["answered"]))
+    return command("ask_nothing", lambda rows: bool(rows[0]["answered"]))
 
 
 def look_around() -> Command[Surroundings]:
     """Read who else is there."""
-    return Command(load_statement("look_around"), {}, lambda rows: Surroundings(**rows[0]))
+    return command("look_around", lambda rows: Surroundings(**rows[0]))
 
 
 def server_settings(names: Sequence[str]) -> Command[dict[str, str]]:
     """Read settings of the server, in this order; those that it does not have are missing."""
-    return Command(
-        load_statement("list_server_settings"),
-        {"names": list(names)},
-        lambda rows: {row["name"]: row["value"] for row in rows},
-    )
+    return command("list_server_settings", lambda rows: {row["name"]: row["value"] for row in rows}, names=list(names))
 
 
 def storage() -> Command[Storage]:
     """Read how much there is on disk, and in the WAL."""
-    return Command(load_statement("measure_storage"), {}, lambda rows: Storage(**rows[0]))
+    return command("measure_storage", lambda rows: Storage(**rows[0]))
 
 
 def is_busy(queue: str) -> Command[bool]:
     """Read whether something of a queue is still to be run."""
-    return Command(load_statement("watch_queue"), {"queue": queue}, lambda rows: bool(rows[0]["busy"]))
+    return command("watch_queue", lambda rows: bool(rows[0]["busy"]), queue=queue)
 
 
 def returned(queue: str, task_type: str) -> Command[dict[int, Any]]:
     """Read what the tasks of one type in one queue returned, by their ids."""
-    return Command(
-        load_statement("list_returned"),
-        {"queue": queue, "task_type": task_type},
-        lambda rows: {int(row["id"]): row["result"] for row in rows},
+    return command(
+        "list_returned", lambda rows: {int(row["id"]): row["result"] for row in rows}, queue=queue, task_type=task_type
     )
 
 
 def meddled(queue: str, since: datetime, workers: Sequence[UUID]) -> Command[tuple[int, int]]:
     """Read how many attempts at the tasks of a queue others than these workers made, and how many did not complete."""
-    return Command(
-        load_statement("count_meddled"),
-        {"queue": queue, "since": since, "workers": list(workers)},
+    return command(
+        "count_meddled",
         lambda rows: (int(rows[0]["strangers"]), int(rows[0]["unfinished"])),
+        queue=queue,
+        since=since,
+        workers=list(workers),
     )
 
 
 def delete_rows(queue: str, since: datetime) -> Command[int]:
     """Delete the tasks of a queue, their history since then, and the queue's settings; how many tasks."""
-    return Command(
-        load_statement("delete_queue_rows"), {"queue": queue, "since": since}, lambda rows: int(rows[0]["tasks"])
-    )
+    return command("delete_queue_rows", lambda rows: int(rows[0]["tasks"]), queue=queue, since=since)

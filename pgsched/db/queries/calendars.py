@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import date
 
-from pgsched.db.query import Command, Rows, rows_as
-from pgsched.db.sql_files import load_statement
+from pgsched.db.query import Command, Rows, command, rows_as
 from pgsched.domain.errors import CalendarNotFound
 from pgsched.domain.scheduling.calendars import Calendar, checked_days, checked_name
 
@@ -14,20 +13,18 @@ from pgsched.domain.scheduling.calendars import Calendar, checked_days, checked_
 def list_calendars(name: str | None = None) -> Command[list[Calendar]]:
     """Read every calendar, or the one of this name, with how many schedules name it."""
     params = {"name": None if name is None else checked_name(name)}
-    return Command(load_statement("list_calendars"), params, rows_as(Calendar))
+    return command("list_calendars", rows_as(Calendar), **params)
 
 
 def find_days(names: Iterable[str]) -> Command[dict[str, list[str]]]:
     """Read the days of calendars; those that are not there are left out."""
-    return Command(
-        load_statement("find_days"), {"names": sorted(names)}, lambda rows: {row["name"]: row["days"] for row in rows}
-    )
+    return command("find_days", lambda rows: {row["name"]: row["days"] for row in rows}, names=sorted(names))
 
 
 def set_calendar(name: str, days: Iterable[str | date]) -> Command[str]:
     """Make a calendar, or replace its days; says which: ``created`` or ``replaced``."""
     params = {"name": checked_name(name), "days": checked_days(name, days)}
-    return Command(load_statement("set_calendar"), params, lambda rows: str(rows[0]["outcome"]))
+    return command("set_calendar", lambda rows: str(rows[0]["outcome"]), **params)
 
 
 def delete_calendar(name: str) -> Command[None]:
@@ -37,4 +34,4 @@ def delete_calendar(name: str) -> Command[None]:
         if not rows[0]["changed"]:
             raise CalendarNotFound(f"calendar {name} does not exist")
 
-    return Command(load_statement("delete_calendar"), {"name": checked_name(name)}, parse)
+    return command("delete_calendar", parse, name=checked_name(name))

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from pgsched.db.query import Command, Rows, choice, rows_as
-from pgsched.db.sql_files import load_statement
+from pgsched.db.query import Command, Rows, choice, command, rows_as, unprepared
 from pgsched.domain.interval import Interval
 from pgsched.domain.records import Execution, Task, read
 from pgsched.domain.validation import one_of, optional
@@ -84,7 +83,7 @@ class MinuteCount:
 
 def survey_queues() -> Command[list[QueueSurvey]]:
     """Read every queue with capped counts."""
-    return Command(load_statement("survey_queues"), {"cap": CAP}, rows_as(QueueSurvey))
+    return command("survey_queues", rows_as(QueueSurvey), cap=CAP)
 
 
 def list_queue_settings(queue: str | None = None) -> Command[dict[str, QueueSetup]]:
@@ -93,12 +92,12 @@ def list_queue_settings(queue: str | None = None) -> Command[dict[str, QueueSetu
     def parse(rows: Rows) -> dict[str, QueueSetup]:
         return {row["name"]: read(QueueSetup, row) for row in rows}
 
-    return Command(load_statement("list_queue_settings"), choice(queue=queue), parse, prepare=False)
+    return unprepared("list_queue_settings", parse, **choice(queue=queue))
 
 
 def survey_types() -> Command[list[TypeSurvey]]:
     """Read what is due or runs, by queue and type."""
-    return Command(load_statement("survey_types"), {"cap": SAMPLE}, rows_as(TypeSurvey))
+    return command("survey_types", rows_as(TypeSurvey), cap=SAMPLE)
 
 
 def survey_dead() -> Command[dict[str, int]]:
@@ -107,35 +106,33 @@ def survey_dead() -> Command[dict[str, int]]:
     def parse(rows: Rows) -> dict[str, int]:
         return {row["queue"]: row["number"] for row in rows}
 
-    return Command(load_statement("survey_dead"), {"cap": CAP}, parse)
+    return command("survey_dead", parse, cap=CAP)
 
 
 def survey_table() -> Command[int]:
     """Read how many rows the table has, about."""
-    return Command(load_statement("survey_table"), {}, lambda rows: int(rows[0]["about_rows"]))
+    return command("survey_table", lambda rows: int(rows[0]["about_rows"]))
 
 
 def count_executions(minutes: int) -> Command[list[MinuteCount]]:
     """Count the attempts that ended in the current minute and the ``minutes`` before it."""
-    return Command(load_statement("count_executions"), {"minutes": minutes}, rows_as(MinuteCount))
+    return command("count_executions", rows_as(MinuteCount), minutes=minutes)
 
 
 def list_schedules(*, queue: str | None, search: str | None, before_id: int | None, limit: int) -> Command[list[Task]]:
     """Read a page of the schedules, the latest first."""
     params = {**choice(queue=queue, search=search), "before_id": before_id, "limit": limit}
-    return Command(load_statement("list_schedules"), params, _tasks, prepare=False)
+    return unprepared("list_schedules", _tasks, **params)
 
 
 def list_workflows(*, before_id: int | None, limit: int) -> Command[list[Task]]:
     """Read a page of groups and of tasks that wait for others, the latest first."""
-    return Command(load_statement("list_workflows"), {"before_id": before_id, "limit": limit}, _tasks, prepare=False)
+    return unprepared("list_workflows", _tasks, before_id=before_id, limit=limit)
 
 
 def find_running_ids() -> Command[list[int]]:
     """Find the tasks that run."""
-    return Command(
-        load_statement("find_running_ids"), {"cap": MAX_RUNNING}, lambda rows: [int(row["id"]) for row in rows]
-    )
+    return command("find_running_ids", lambda rows: [int(row["id"]) for row in rows], cap=MAX_RUNNING)
 
 
 def begin_look() -> Command[datetime]:
@@ -145,7 +142,7 @@ def begin_look() -> Command[datetime]:
         now: datetime = rows[0]["now"]
         return now
 
-    return Command(load_statement("begin_look"), {}, parse)
+    return command("begin_look", parse)
 
 
 def latest_executions(
@@ -168,12 +165,12 @@ def latest_executions(
         "before_token": token,
         "limit": limit,
     }
-    return Command(load_statement("list_latest_executions"), params, rows_as(Execution), prepare=False)
+    return unprepared("list_latest_executions", rows_as(Execution), **params)
 
 
 def watch_changes() -> Command[int]:
     """Read a number that differs after every change of a table."""
-    return Command(load_statement("watch_changes"), {}, lambda rows: int(rows[0]["changes"]))
+    return command("watch_changes", lambda rows: int(rows[0]["changes"]))
 
 
 def _tasks(rows: Rows) -> list[Task]:

@@ -5,13 +5,11 @@ Each question reads a bounded number of rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, LiteralString, TypeVar
+from typing import Any, TypeVar
 
-from pgsched.db.query import Command, Rows, row_as, rows_as, value
-from pgsched.db.sql_files import load_statement
+from pgsched.db.query import Command, row_as, rows_as, unprepared, value
 
 T = TypeVar("T")
 
@@ -236,34 +234,26 @@ class Zone:
 
 def begin_examination(seconds: float) -> Command[datetime]:
     """Begin a look that takes so long at the most, at the head of a transaction; returns the database's time."""
-    return _command(load_statement("begin_examination"), value("now"), milliseconds=max(int(seconds * 1000), 1))
+    return unprepared("begin_examination", value("now"), milliseconds=max(int(seconds * 1000), 1))
 
 
 def examinations(instants: list[datetime]) -> dict[str, Command[Any]]:
     """Return the questions that only the doctor asks, by name; zones are compared at these ``instants``."""
     late, stuck = LATE_SECONDS, STUCK_SECONDS
     return {
-        "version": _command(load_statement("examine_version"), row_as(Version)),
-        "server": _command(load_statement("examine_server"), row_as(Server)),
-        "tables": _command(load_statement("examine_tables"), rows_as(Table)),
-        "catalog": _command(load_statement("examine_catalog"), rows_as(Part)),
-        "partitions": _command(load_statement("examine_partitions"), rows_as(Days)),
-        "retention": _command(load_statement("examine_retention"), row_as(Retention)),
-        "sessions": _command(load_statement("examine_sessions"), rows_as(Holder), old=OLD_SECONDS, behind=BEHIND),
-        "foreign": _command(
-            load_statement("examine_foreign"), rows_as(Foreign), settings=list(SETTINGS), cap=MANY_OBJECTS
-        ),
-        "locks": _command(load_statement("examine_locks"), rows_as(Locks), held=HELD_SECONDS),
-        "zones": _command(
-            load_statement("examine_timezones"), rows_as(Zone), cap=CAP, instants=[at.timestamp() for at in instants]
-        ),
-        "front": _command(load_statement("examine_front"), rows_as(Front), cap=FRONT, late=late, stuck=stuck),
-        "blocked": _command(load_statement("examine_blocked"), row_as(Blocked), cap=CAP),
-        "dead": _command(load_statement("examine_dead"), rows_as(Deaths), cap=CAP),
-        "history": _command(load_statement("examine_history"), row_as(LastHour), cap=CAP, sample=SAMPLE),
-        "set_aside": _command(load_statement("examine_set_aside"), rows_as(SetAside), cap=CAP),
+        "version": unprepared("examine_version", row_as(Version)),
+        "server": unprepared("examine_server", row_as(Server)),
+        "tables": unprepared("examine_tables", rows_as(Table)),
+        "catalog": unprepared("examine_catalog", rows_as(Part)),
+        "partitions": unprepared("examine_partitions", rows_as(Days)),
+        "retention": unprepared("examine_retention", row_as(Retention)),
+        "sessions": unprepared("examine_sessions", rows_as(Holder), old=OLD_SECONDS, behind=BEHIND),
+        "foreign": unprepared("examine_foreign", rows_as(Foreign), settings=list(SETTINGS), cap=MANY_OBJECTS),
+        "locks": unprepared("examine_locks", rows_as(Locks), held=HELD_SECONDS),
+        "zones": unprepared("examine_timezones", rows_as(Zone), cap=CAP, instants=[at.timestamp() for at in instants]),
+        "front": unprepared("examine_front", rows_as(Front), cap=FRONT, late=late, stuck=stuck),
+        "blocked": unprepared("examine_blocked", row_as(Blocked), cap=CAP),
+        "dead": unprepared("examine_dead", rows_as(Deaths), cap=CAP),
+        "history": unprepared("examine_history", row_as(LastHour), cap=CAP, sample=SAMPLE),
+        "set_aside": unprepared("examine_set_aside", rows_as(SetAside), cap=CAP),
     }
-
-
-def _command(statement: LiteralString, parse: Callable[[Rows], T], **params: Any) -> Command[T]:
-    return Command(statement, params, parse, prepare=False)

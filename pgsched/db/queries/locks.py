@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
-from pgsched.db.query import Command, Rows, changed, rows_as
-from pgsched.db.sql_files import load_statement
+from pgsched.db.query import Command, Rows, changed, command, rows_as
 from pgsched.domain.errors import InvalidLock, InvalidTask
 from pgsched.domain.records import LockInfo
 from pgsched.domain.validation import number, text_of
@@ -27,27 +26,27 @@ def acquire(name: str, owner: UUID, *, ttl: float, holder: str) -> Command[int |
         return None if token is None else int(token)
 
     params = {"name": name, "owner": owner, "ttl": ttl, "holder": holder}
-    return Command(load_statement("acquire_lock"), params, parse)
+    return command("acquire_lock", parse, **params)
 
 
 def renew(name: str, owner: UUID, *, ttl: float) -> Command[bool]:
     """Keep a lock for ``ttl`` seconds from now; whether it was still the owner's."""
-    return Command(load_statement("renew_lock"), {"name": name, "owner": owner, "ttl": ttl}, changed)
+    return command("renew_lock", changed, name=name, owner=owner, ttl=ttl)
 
 
 def release(name: str, owner: UUID) -> Command[bool]:
     """Give a lock back; whether it was still the owner's."""
-    return Command(load_statement("release_lock"), {"name": name, "owner": owner}, changed)
+    return command("release_lock", changed, name=name, owner=owner)
 
 
 def break_lock(name: str) -> Command[bool]:
     """Take a lock away from whoever has it; whether anybody had."""
-    return Command(load_statement("break_lock"), {"name": lock_name(name)}, changed)
+    return command("break_lock", changed, name=lock_name(name))
 
 
 def list_locks() -> Command[list[LockInfo]]:
     """Read every lock that was not given back."""
-    return Command(load_statement("list_locks"), {}, rows_as(LockInfo))
+    return command("list_locks", rows_as(LockInfo))
 
 
 # What may be asked.

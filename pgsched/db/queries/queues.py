@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Final, TypedDict
 
 from pgsched.db.queries.settings import RETENTION, known_options, retention_of
-from pgsched.db.query import Command, changed, nothing, row_as, rows_as
-from pgsched.db.sql_files import load_statement
+from pgsched.db.query import Command, changed, command, nothing, row_as, rows_as
 from pgsched.domain.errors import Described, InvalidTask
 from pgsched.domain.interval import Interval
 from pgsched.domain.records import QueueInfo, QueueSettings
@@ -68,28 +67,28 @@ _ageing = optional(duration(Interval(microseconds=1_000_000), rule="be between 1
 
 def queues() -> Command[list[QueueInfo]]:
     """Read every queue, with counts."""
-    return Command(load_statement("list_queues"), {}, rows_as(QueueInfo))
+    return command("list_queues", rows_as(QueueInfo))
 
 
 def pause_queue(name: str) -> Command[None]:
     """Claim nothing more of a queue."""
-    return Command(load_statement("pause_queue_claims"), {"name": plain_text("queue", name)}, nothing)
+    return command("pause_queue_claims", nothing, name=plain_text("queue", name))
 
 
 def resume_queue(name: str) -> Command[None]:
     """Claim again from a paused queue."""
-    return Command(load_statement("resume_queue_claims"), {"name": plain_text("queue", name)}, nothing)
+    return command("resume_queue_claims", nothing, name=plain_text("queue", name))
 
 
 def set_queue_events(name: str, events: bool) -> Command[None]:
     """Let other programs be told what happens to the tasks of a queue, or no longer."""
-    return Command(load_statement("set_queue_events"), {"name": plain_text("queue", name), "events": events}, nothing)
+    return command("set_queue_events", nothing, name=plain_text("queue", name), events=events)
 
 
 def get_queue(name: str) -> Command[QueueSettings]:
     """Read the settings of a queue."""
     params = {"queue": checked("queue", name)}
-    return Command(load_statement("get_queue"), params, row_as(QueueSettings))
+    return command("get_queue", row_as(QueueSettings), **params)
 
 
 def limit_queue(name: str, limits: QueueLimits) -> Command[None]:
@@ -106,13 +105,13 @@ def limit_queue(name: str, limits: QueueLimits) -> Command[None]:
             raise InvalidTask("give one at least; unlimit_queue takes them away")
     except InvalidTask as error:
         raise error.within(f"limits of queue {name!r}") from None
-    return Command(load_statement("limit_queue"), params, nothing)
+    return command("limit_queue", nothing, **params)
 
 
 def unlimit_queue(name: str) -> Command[bool]:
     """Take the limits of a queue away; whether it had some."""
     params = {"queue": plain_text("queue", name)}
-    return Command(load_statement("unlimit_queue"), params, changed)
+    return command("unlimit_queue", changed, **params)
 
 
 def set_queue(name: str, options: QueueOptions) -> Command[None]:
@@ -125,4 +124,4 @@ def set_queue(name: str, options: QueueOptions) -> Command[None]:
         **retention_of(options),
         "given": list(options),
     }
-    return Command(load_statement("set_queue"), params, nothing)
+    return command("set_queue", nothing, **params)

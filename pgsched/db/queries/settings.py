@@ -6,8 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from typing import Any, TypedDict
 
-from pgsched.db.query import Command, nothing, row_as
-from pgsched.db.sql_files import load_statement
+from pgsched.db.query import Command, command, nothing, row_as
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.records import Settings
 from pgsched.domain.retention_age import Age, age_setting, archives, count_of, history_age, is_short
@@ -38,7 +37,7 @@ class SettingsOptions(TypedDict, total=False):
 
 def get_settings() -> Command[Settings]:
     """Read the settings."""
-    return Command(load_statement("get_settings"), {}, row_as(Settings))
+    return command("get_settings", row_as(Settings))
 
 
 def set_settings(options: SettingsOptions) -> Command[None]:
@@ -52,7 +51,7 @@ def set_settings(options: SettingsOptions) -> Command[None]:
         "history_retention": None if history is None else history.to_text(),
         "given": list(options),
     }
-    return Command(load_statement("set_settings"), params, nothing)
+    return command("set_settings", nothing, **params)
 
 
 def retention_of(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from pgsched.db.query import Command, Rows
-from pgsched.db.sql_files import load_statement
+from pgsched.db.query import Command, Rows, command, unprepared
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.records import Task, read
 from pgsched.domain.task_filters import INDEXED, TaskFilters, filter_parameters
@@ -79,12 +78,12 @@ def find_ids(filters: TaskFilters, *, limit: int, before_id: int | None) -> Comm
 def change_tasks(action: str, ids: Sequence[int], *, dry_run: bool) -> Command[list[int]]:
     """Do one thing to each of these tasks that it suits; which ones. In a dry run only tell."""
     params = {"action": known_action(action), "ids": list(ids), "dry_run": dry_run}
-    return Command(load_statement("change_tasks"), params, lambda rows: [int(row["id"]) for row in rows])
+    return command("change_tasks", lambda rows: [int(row["id"]) for row in rows], **params)
 
 
 def check_inserted(task_id: int) -> Command[bool]:
     """Whether a task was inserted by the transaction under way; False for one that was there before."""
-    return Command(load_statement("check_inserted"), {"id": task_id}, lambda rows: bool(rows and rows[0]["inserted"]))
+    return command("check_inserted", lambda rows: bool(rows and rows[0]["inserted"]), id=task_id)
 
 
 def known_action(action: str) -> str:
@@ -109,7 +108,7 @@ def _find(filters: TaskFilters, *, limit: int, before_id: int | None, only_ids: 
         "bounded": not by_index,
         "only_ids": only_ids,
     }
-    return Command(load_statement("find_tasks"), params, lambda rows: rows, prepare=False)
+    return unprepared("find_tasks", lambda rows: rows, **params)
 
 
 def _next(rows: Rows, found: int, limit: int) -> int | None:

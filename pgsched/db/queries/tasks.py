@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from pgsched.db.query import MAX_LIMIT, Command, Rows, changed, choice, nothing, rows_as, value
-from pgsched.db.sql_files import load_statement
+from pgsched.db.query import MAX_LIMIT, Command, Rows, changed, choice, command, nothing, rows_as, unprepared, value
 from pgsched.domain.errors import InvalidTask, TaskNotFound, TransitionRefused
 from pgsched.domain.records import Execution, LogEntry, MissedTicks, Task, read
 from pgsched.domain.retention_age import Age, age_of
@@ -28,7 +27,7 @@ MAX_ALERTS = 10_001
 
 def schedule(spec: TaskSpec) -> Command[int]:
     """Insert a task and return its id, or that of the task with the same idempotency key."""
-    return Command(load_statement("schedule_task"), spec.parameters(), _id, task=spec.arguments())
+    return command("schedule_task", _id, **spec.parameters())._replace(task=spec.arguments())
 
 
 # One task.
@@ -42,7 +41,7 @@ def get(task_id: int) -> Command[Task]:
             raise _no_task(task_id)
         return read(Task, rows[0])
 
-    return Command(load_statement("get_task"), known_id(task_id), parse)
+    return command("get_task", parse, **known_id(task_id))
 
 
 def tree(task_id: int) -> Command[TaskNode]:
@@ -54,7 +53,7 @@ def tree(task_id: int) -> Command[TaskNode]:
             raise _no_task(task_id)
         return found
 
-    return Command(load_statement("show_tree"), {**known_id(task_id), "limit": MAX_NODES + 1}, parse)
+    return command("show_tree", parse, **known_id(task_id), limit=MAX_NODES + 1)
 
 
 def update(task_id: int, payload: Mapping[str, Any] | None, options: TaskOptions) -> Command[None]:
@@ -81,38 +80,38 @@ def update(task_id: int, payload: Mapping[str, Any] | None, options: TaskOptions
         "delay": delay,
         "moves": delay is not None or "scheduled_for" in columns,
     }
-    return Command(load_statement("update_task"), params, parse, prepare=False)
+    return unprepared("update_task", parse, **params)
 
 
 def watch(waiting: Waiting) -> Command[bool]:
     """Look how a task stands that somebody waits for; whether the wait is over. Raises TaskNotFound."""
     params = {**known_id(waiting.task_id), "token": waiting.token, "since": waiting.since}
-    return Command(load_statement("watch_task"), params, lambda rows: waiting.is_over(rows[0] if rows else None))
+    return command("watch_task", lambda rows: waiting.is_over(rows[0] if rows else None), **params)
 
 
 def run_now(task_id: int) -> Command[int]:
     """Make a task due now, or a copy of it; returns the id that runs."""
-    return Command(load_statement("run_task_now"), known_id(task_id), value("id"))
+    return command("run_task_now", value("id"), **known_id(task_id))
 
 
 def enable(task_id: int, *, catch_up: bool) -> Command[bool]:
     """Let a paused task run again; whether it was paused."""
-    return Command(load_statement("enable_task"), {**known_id(task_id), "catch_up": catch_up}, changed)
+    return command("enable_task", changed, **known_id(task_id), catch_up=catch_up)
 
 
 def disable(task_id: int) -> Command[bool]:
     """Pause a task; whether it was not paused before."""
-    return Command(load_statement("disable_task"), known_id(task_id), changed)
+    return command("disable_task", changed, **known_id(task_id))
 
 
 def cancel(task_id: int) -> Command[None]:
     """Stop a task for good."""
-    return Command(load_statement("cancel_task"), known_id(task_id), nothing)
+    return command("cancel_task", nothing, **known_id(task_id))
 
 
 def retry(task_id: int) -> Command[None]:
     """Give a task all its attempts again."""
-    return Command(load_statement("retry_task"), known_id(task_id), nothing)
+    return command("retry_task", nothing, **known_id(task_id))
 
 
 def stand(task_id: int) -> Command[tuple[datetime, bool, list[str]]]:
@@ -123,7 +122,7 @@ def stand(task_id: int) -> Command[tuple[datetime, bool, list[str]]]:
             raise _no_task(task_id)
         return rows[0]["now"], rows[0]["ticks_running"], rows[0]["left_out"] or []
 
-    return Command(load_statement("stand_task"), known_id(task_id), parse)
+    return command("stand_task", parse, **known_id(task_id))
 
 
 def delete(task_id: int) -> Command[None]:
@@ -135,7 +134,7 @@ def delete(task_id: int) -> Command[None]:
         if not rows[0]["deleted"]:
             raise TransitionRefused(f"task {task_id} is running and cannot be deleted: cancel it first")
 
-    return Command(load_statement("delete_task"), known_id(task_id), parse)
+    return command("delete_task", parse, **known_id(task_id))
 
 
 def executions(task_id: int, *, limit: int, before: tuple[int, datetime] | None = None) -> Command[list[Execution]]:
@@ -147,25 +146,25 @@ def executions(task_id: int, *, limit: int, before: tuple[int, datetime] | None 
         "before_token": optional(_id_of)("before", token),
         "before_started_at": optional(aware)("before", started_at),
     }
-    return Command(load_statement("list_executions"), params, rows_as(Execution))
+    return command("list_executions", rows_as(Execution), **params)
 
 
 def missed_ticks(task_id: int, *, limit: int) -> Command[list[MissedTicks]]:
     """Read the ticks of a schedule that were not run, the latest first."""
     params = {"task_id": _id_of("task_id", task_id), "limit": _limit("limit", limit)}
-    return Command(load_statement("list_missed_ticks"), params, rows_as(MissedTicks))
+    return command("list_missed_ticks", rows_as(MissedTicks), **params)
 
 
 def logs(task_id: int, *, limit: int) -> Command[list[LogEntry]]:
     """Read the last lines that a task logged, in their order."""
     params = {"task_id": _id_of("task_id", task_id), "limit": _limit("limit", limit)}
-    return Command(load_statement("list_logs"), params, rows_as(LogEntry))
+    return command("list_logs", rows_as(LogEntry), **params)
 
 
 def list_alerts(task_id: int | None = None) -> Command[list[Alert]]:
     """Read which tasks, or whether one task, had no success or run for longer than they say."""
     params = {"task_id": task_id, "cap": MAX_ALERTS}
-    return Command(load_statement("list_alerts"), params, rows_as(Alert), prepare=False)
+    return unprepared("list_alerts", rows_as(Alert), **params)
 
 
 # Many tasks.
@@ -192,7 +191,7 @@ def list_tasks(
         "limit": _limit("limit", limit),
         "before_id": optional(_id_of)("before_id", before_id),
     }
-    return Command(load_statement("list_tasks"), params, rows_as(Task), prepare=False)
+    return unprepared("list_tasks", rows_as(Task), **params)
 
 
 def dead(
@@ -206,28 +205,26 @@ def dead(
         "before_died_at": optional(aware)("before", died_at),
         "before_id": optional(_id_of)("before", task_id),
     }
-    return Command(load_statement("list_dead_tasks"), params, rows_as(Task), prepare=False)
+    return unprepared("list_dead_tasks", rows_as(Task), **params)
 
 
 def retry_dead(*, queue: str | None, task_type: str | None, all: bool) -> Command[int]:
     """Give every dead task that fits all its attempts again; how many."""
     _check_all(all, queue, task_type)
     params = choice(queue=queue, task_type=task_type)
-    return Command(load_statement("retry_dead_tasks"), params, value("number"), prepare=False)
+    return unprepared("retry_dead_tasks", value("number"), **params)
 
 
 def purge_dead(*, queue: str | None, task_type: str | None, older_than: Age | None, all: bool) -> Command[int]:
     """Delete the dead tasks that fit; how many."""
     _check_all(all, queue, task_type, older_than)
     params = _dead(queue, task_type, older_than)
-    return Command(load_statement("purge_dead_tasks"), params, value("number"), prepare=False)
+    return unprepared("purge_dead_tasks", value("number"), **params)
 
 
 def count_dead(*, queue: str | None, task_type: str | None, older_than: Age | None = None) -> Command[int]:
     """Count the dead tasks that fit."""
-    return Command(
-        load_statement("count_dead_tasks"), _dead(queue, task_type, older_than), value("number"), prepare=False
-    )
+    return unprepared("count_dead_tasks", value("number"), **_dead(queue, task_type, older_than))
 
 
 def _check_all(everything: object, *filters: object) -> None:

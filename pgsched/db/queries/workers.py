@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pgsched.db.query import Command, Rows
-from pgsched.db.sql_files import load_statement
+from pgsched.db.query import Command, Rows, command
 from pgsched.domain.records import Unhandled, WorkerInfo, read, read_troubles
 
 
@@ -13,9 +12,9 @@ def workers() -> Command[list[WorkerInfo]]:
     def parse(rows: Rows) -> list[WorkerInfo]:
         return [read(WorkerInfo, {**row, "troubles": read_troubles(row["troubles"])}) for row in rows]
 
-    return Command(load_statement("list_workers"), {}, parse)
+    return command("list_workers", parse)
 
 
 def unhandled() -> Command[list[Unhandled]]:
     """Read what is due without a live worker that has a handler for it, the most first."""
-    return Command(load_statement("list_unhandled"), {}, lambda rows: [Unhandled(**row) for row in rows])
+    return command("list_unhandled", lambda rows: [Unhandled(**row) for row in rows])

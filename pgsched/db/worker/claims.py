@@ -146,8 +146,8 @@ async def find_claimable(
     session: Session, identity: Identity, probes: Sequence[Probe], limit: int, *, set_aside: Sequence[int]
 ) -> list[Due]:
     """Return the rows that :func:`claim` would take."""
-    cursor = await session.execute(load_statement("find_claimable"), _places(identity, probes, limit, set_aside))
-    return [Due(*row) for row in await cursor.fetchall()]
+    rows = await session.fetch(load_statement("find_claimable"), **_places(identity, probes, limit, set_aside))
+    return [Due(*row) for row in rows]
 
 
 def _places(identity: Identity, probes: Sequence[Probe], limit: int, set_aside: Sequence[int]) -> dict[str, Any]:
@@ -184,8 +184,7 @@ async def find_claimable_limited(
 ) -> list[Due]:
     """Return the rows that :func:`claim_limited` would take."""
     _, parameters = claim_limited_command(identity, rooms, room, max_bytes=2**31 - 1, set_aside=set_aside)
-    cursor = await session.execute(load_statement("find_claimable_limited"), parameters)
-    return [Due(*row) for row in await cursor.fetchall()]
+    return [Due(*row) for row in await session.fetch(load_statement("find_claimable_limited"), **parameters)]
 
 
 def claim_limited_command(
@@ -221,8 +220,8 @@ async def try_claims(session: Session, identity: Identity, ids: Sequence[int]) -
 
     A row that is not due, or is somebody else's by now, is not among those returned.
     """
-    cursor = await session.execute(load_statement("try_claims"), {"ids": BigInts(ids), "worker": identity.id})
-    return [Tried(*row) for row in await cursor.fetchall()]
+    rows = await session.fetch(load_statement("try_claims"), ids=BigInts(ids), worker=identity.id)
+    return [Tried(*row) for row in rows]
 
 
 async def dead_letter_unclaimed(session: Session, errors: Mapping[int, str]) -> list[DeadLettered]:
@@ -230,18 +229,12 @@ async def dead_letter_unclaimed(session: Session, errors: Mapping[int, str]) -> 
 
     A row that is not due, or is somebody else's by now, is not among those returned.
     """
-    cursor = await session.execute(
-        load_statement("dead_letter_unclaimed"), {"ids": BigInts(errors), "errors": list(errors.values())}
-    )
-    return [DeadLettered(*row) for row in await cursor.fetchall()]
+    statement = load_statement("dead_letter_unclaimed")
+    rows = await session.fetch(statement, ids=BigInts(errors), errors=list(errors.values()))
+    return [DeadLettered(*row) for row in rows]
 
 
 async def find_due_ids(session: Session, identity: Identity) -> set[int]:
     """Return the ids of the rows that are due now. Raises DatabaseUnavailable."""
-    params = {
-        "task_types": list(identity.task_types),
-        "queues": list(identity.queues),
-        "patterns": list(identity.patterns),
-    }
-    cursor = await session.execute(load_statement("find_due_ids"), params)
-    return {row[0] for row in await cursor.fetchall()}
+    given = {name: list(getattr(identity, name)) for name in ("task_types", "queues", "patterns")}
+    return {row[0] for row in await session.fetch(load_statement("find_due_ids"), **given)}

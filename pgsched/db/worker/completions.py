@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from pgsched.db.adapt import BigInts, Doubles
-from pgsched.db.session import Rows, Session
+from pgsched.db.session import Rows, Session, by_column
 from pgsched.db.sql_files import load_statement
 from pgsched.db.worker.decoding import fetch_rows
 from pgsched.domain.attempt import Finish, LogLine, Missed
@@ -97,7 +97,7 @@ def finish_commands(
         commands.append(_insert_logs(worker, logs, now))  # while they are not in the history
     before = len(commands)
     if common:
-        commands.append((load_statement("finish_completed"), _completed(common, worker, now)))
+        commands.append((load_statement("finish_completed"), _times(common, worker, now)))
     if others:
         commands.append((load_statement("finish_tasks"), _any(others, worker, now)))
     counted = slice(before, len(commands))
@@ -126,15 +126,13 @@ async def report(
 
 async def find_recorded(session: Session, worker: UUID, finishes: Sequence[Finish]) -> set[tuple[int, int]]:
     """Return the (id, fencing_token) of those finishes that are in the history already."""
-    cursor = await session.execute(
-        load_statement("find_recorded"),
-        {"worker": worker, **_claims(finishes)},
-    )
-    return {(row[0], row[1]) for row in await cursor.fetchall()}
+    rows = await session.fetch(load_statement("find_recorded"), worker=worker, **_claims(finishes))
+    return {(row[0], row[1]) for row in rows}
 
 
-def _times(finishes: Sequence[Finish], now: float) -> dict[str, Any]:
+def _times(finishes: Sequence[Finish], worker: UUID, now: float) -> dict[str, Any]:
     return {
+        "worker": worker,
         **_claims(finishes),
         "started_ago": Doubles(now - finish.started for finish in finishes),
         "seconds": Doubles(finish.finished - finish.started for finish in finishes),
@@ -143,14 +141,9 @@ def _times(finishes: Sequence[Finish], now: float) -> dict[str, Any]:
     }
 
 
-def _completed(finishes: Sequence[Finish], worker: UUID, now: float) -> dict[str, Any]:
-    return {"worker": worker, **_times(finishes, now)}
-
-
 def _any(finishes: Sequence[Finish], worker: UUID, now: float) -> dict[str, Any]:
     return {
-        "worker": worker,
-        **_times(finishes, now),
+        **_times(finishes, worker, now),
         "statuses": [finish.next_status for finish in finishes],
         "executions": [finish.execution for finish in finishes],
         "ticks": [finish.tick for finish in finishes],
@@ -169,14 +162,12 @@ def _any(finishes: Sequence[Finish], worker: UUID, now: float) -> dict[str, Any]
 
 async def find_locked(session: Session, worker: UUID, finishes: Sequence[Finish]) -> set[int]:
     """Return the ids of those tasks that are still the worker's and that another session has locked."""
-    cursor = await session.execute(load_statement("find_locked"), {"worker": worker, **_claims(finishes)})
-    return {row[0] for row in await cursor.fetchall()}
+    return {row[0] for row in await session.fetch(load_statement("find_locked"), worker=worker, **_claims(finishes))}
 
 
 async def find_kept(session: Session, worker: UUID, finishes: Sequence[Finish]) -> set[int]:
     """Return the ids of those tasks that are the worker's even after their finish."""
-    cursor = await session.execute(load_statement("find_kept"), {"worker": worker, **_claims(finishes)})
-    return {row[0] for row in await cursor.fetchall()}
+    return {row[0] for row in await session.fetch(load_statement("find_kept"), worker=worker, **_claims(finishes))}
 
 
 def _claims(finishes: Sequence[Finish]) -> dict[str, Any]:
@@ -186,14 +177,9 @@ def _claims(finishes: Sequence[Finish]) -> dict[str, Any]:
     }
 
 
-def _show_progress(worker: UUID, progress: Sequence[Progress]) -> tuple[Any, dict[str, Any]]:
-    ordered = sorted(progress)
-    return load_statement("show_progress"), {
-        "worker": worker,
-        "ids": [one.task_id for one in ordered],
-        "tokens": [one.fencing_token for one in ordered],
-        "values": [one.value for one in ordered],
-    }
+def _show_progress(worker: UUID, progress: Sequence[Progress]) -> Command:
+    columns = by_column(sorted(progress), "ids", "tokens", "values")
+    return load_statement("show_progress"), {"worker": worker, **columns}
 
 
 def insert_missed(worker: UUID, missed: Sequence[tuple[Finish, Missed]]) -> Command:
@@ -211,18 +197,10 @@ def insert_missed(worker: UUID, missed: Sequence[tuple[Finish, Missed]]) -> Comm
 
 
 def _notify_events(worker: UUID, told: Sequence[Announcement]) -> Command:
-    ordered = sorted(told)
-    return load_statement("notify_events"), {
-        "worker": worker,
-        "ids": [one.task_id for one in ordered],
-        "tokens": [one.fencing_token for one in ordered],
-        "bodies": [one.body for one in ordered],
-    }
+    return load_statement("notify_events"), {"worker": worker, **by_column(sorted(told), "ids", "tokens", "bodies")}
 
 
-def _insert_logs(
-    worker: UUID, logs: Sequence[LogEntry], now: float, *, late: bool = False
-) -> tuple[Any, dict[str, Any]]:
+def _insert_logs(worker: UUID, logs: Sequence[LogEntry], now: float, *, late: bool = False) -> Command:
     return load_statement("insert_logs"), {
         "late": late,
         "worker": worker,

@@ -1,4 +1,4 @@
-"""Statements about the whole table: partitions, counts, the health of the server. None is on the hot path."""
+"""Statements about the whole table: partitions, counts, health, what is set aside. None is on the hot path."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from pgsched.db.queries.diagnostics import FRONT, LATE_SECONDS
-from pgsched.db.session import Session
+from pgsched.db.session import Session, by_column
 from pgsched.db.sql_files import load_statement
 
 MOST_SET_ASIDE = 100_000
@@ -74,65 +74,69 @@ class Troubled(NamedTuple):
     rows: int
 
 
+class SetAsideNote(NamedTuple):
+    """A task that a worker has set aside."""
+
+    task_id: int
+    task_type: str
+    queue: str
+    operation: str
+    """``claim`` or ``finish``."""
+    reason: str
+    tries: int
+    ago: float
+    """Seconds since the first try."""
+
+
 async def make_partitions(session: Session) -> None:
     """Make the history's partitions of the days to come."""
-    await session.execute(load_statement("make_partitions"), {})
+    await session.fetch(load_statement("make_partitions"))
 
 
 async def list_announced_queues(session: Session) -> frozenset[str]:
     """Return the queues whose events other programs are told."""
-    cursor = await session.execute(load_statement("list_announced_queues"), {})
-    return frozenset(row[0] for row in await cursor.fetchall())
+    return frozenset(row[0] for row in await session.fetch(load_statement("list_announced_queues")))
 
 
 async def count_tasks(session: Session) -> list[TaskCount]:
     """Count the rows that wait, run or are dead, by queue."""
-    cursor = await session.execute(load_statement("count_tasks"), {})
-    return [TaskCount._make(row) for row in await cursor.fetchall()]
+    return [TaskCount._make(row) for row in await session.fetch(load_statement("count_tasks"))]
 
 
 async def count_troubled(session: Session) -> list[Troubled]:
     """Count the tasks that somebody should look at."""
-    cursor = await session.execute(load_statement("count_troubled"), {"cap": MOST_DIED})
-    return [Troubled._make(row) for row in await cursor.fetchall()]
+    return [Troubled._make(row) for row in await session.fetch(load_statement("count_troubled"), cap=MOST_DIED)]
 
 
 async def check_health(session: Session) -> Health:
     """Ask the server how it fares."""
-    cursor = await session.execute(load_statement("check_health"), {})
-    row = await cursor.fetchone()
-    return Health._make(row) if row else Health(0, 0.0, 0.0)
+    rows = await session.fetch(load_statement("check_health"))
+    return Health._make(rows[0]) if rows else Health(0, 0.0, 0.0)
 
 
 async def read_findings(session: Session) -> Watched:
     """Read what is known of workers, schedules and troubles, without looking for more."""
-    cursor = await session.execute(
-        load_statement("read_findings"), {"late": LATE_SECONDS, "cap": FRONT, "most": MOST_SET_ASIDE}
-    )
-    row = await cursor.fetchone()
-    return Watched._make(row) if row else Watched(0, 0, 0, [])
+    rows = await session.fetch(load_statement("read_findings"), late=LATE_SECONDS, cap=FRONT, most=MOST_SET_ASIDE)
+    return Watched._make(rows[0]) if rows else Watched(0, 0, 0, [])
 
 
 async def begin_watch(session: Session, worker: UUID, every: float, complete: float) -> Turn | None:
     """Take the turn to look what is wrong; None: somebody did ``every`` s ago. ``complete``: how often at all of it."""
-    cursor = await session.execute(
-        load_statement("begin_watch"), {"worker": worker, "every": every, "complete": complete}
-    )
-    row = await cursor.fetchone()
-    return None if row is None else Turn._make(row)
+    rows = await session.fetch(load_statement("begin_watch"), worker=worker, every=every, complete=complete)
+    return Turn._make(rows[0]) if rows else None
 
 
 async def note_successes(session: Session) -> None:
     """Note the last success of each task that is to be told of when it has none for long."""
-    await session.execute(load_statement("note_successes"), {})
+    await session.fetch(load_statement("note_successes"))
 
 
 async def note_findings(
     session: Session, worker: UUID, findings: Sequence[Mapping[str, str]], *, complete: bool
 ) -> None:
     """Let all workers show what was found, by a look that was ``complete`` or not."""
-    given = {"worker": worker, "findings": json.dumps(list(findings)), "complete": complete}
-    await session.execute(load_statement("note_findings"), given)
+    found = json.dumps(list(findings))
+    await session.fetch(load_statement("note_findings"), worker=worker, findings=found, complete=complete)
 
 
 async def measure_type(session: Session, task_type: str, *, share: float, enough: int) -> float | None:
@@ -140,7 +144,17 @@ async def measure_type(session: Session, task_type: str, *, share: float, enough
 
     Raises DatabaseUnavailable.
     """
-    given = {"task_type": task_type, "share": share, "enough": enough, "cap": HISTORY}
-    cursor = await session.execute(load_statement("measure_type"), given)
-    row = await cursor.fetchone()
-    return None if row is None or row[0] is None else float(row[0])
+    statement = load_statement("measure_type")
+    rows = await session.fetch(statement, task_type=task_type, share=share, enough=enough, cap=HISTORY)
+    return float(rows[0][0]) if rows and rows[0][0] is not None else None
+
+
+async def note_set_aside(session: Session, worker: UUID, notes: Sequence[SetAsideNote]) -> None:
+    """Show what a worker has set aside."""
+    names = ("ids", "task_types", "queues", "operations", "reasons", "tries", "ago")
+    await session.fetch(load_statement("note_set_aside"), worker=worker, **by_column(notes, *names))
+
+
+async def forget_set_aside(session: Session, worker: UUID, ids: Sequence[int]) -> None:
+    """Take tasks off that list."""
+    await session.fetch(load_statement("forget_set_aside"), worker=worker, ids=list(ids))

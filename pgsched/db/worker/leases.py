@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from pgsched.db.adapt import BigInts
-from pgsched.db.session import STATEMENT_TIMEOUT, Session, ThreadSession
+from pgsched.db.session import STATEMENT_TIMEOUT, Session, ThreadSession, by_column
 from pgsched.db.sql_files import load_statement
 from pgsched.domain.attempt import Claimed
 
@@ -52,66 +52,46 @@ class Lease(NamedTuple):
 
 async def note_late_starts(session: Session, starts: Sequence[LateStart]) -> None:
     """Let starts count from when they happened."""
-    await session.execute(
-        load_statement("note_late_starts"),
-        {
-            "queues": [start.queue for start in starts],
-            "noted": [start.noted for start in starts],
-            "late": [start.late for start in starts],
-        },
-    )
+    await session.fetch(load_statement("note_late_starts"), **by_column(starts, "queues", "noted", "late"))
 
 
 async def learn_queues(session: Session, identity: Identity) -> list[tuple[str, bool]]:
     """Return queues of this worker and whether they are limited: those that are, and those of its patterns."""
-    cursor = await session.execute(
-        load_statement("learn_queues"), {"queues": list(identity.queues), "patterns": list(identity.patterns)}
-    )
-    return [(row[0], row[1]) for row in await cursor.fetchall()]
+    queues, patterns = list(identity.queues), list(identity.patterns)
+    rows = await session.fetch(load_statement("learn_queues"), queues=queues, patterns=patterns)
+    return [(row[0], row[1]) for row in rows]
 
 
 async def wake_workers(session: Session, queues: Sequence[str]) -> None:
     """Wake workers of these queues that sleep."""
-    await session.execute(load_statement("wake_workers"), {"queues": list(queues)})
+    await session.fetch(load_statement("wake_workers"), queues=list(queues))
 
 
 async def release(session: Session, worker: UUID, tasks: Sequence[Claimed] | Sequence[Lease]) -> int:
     """Give rows back that this worker will not run; returns how many were still its own, and locked by nobody."""
-    ordered = sorted((task.id, task.fencing_token) for task in tasks)
-    cursor = await session.execute(
-        load_statement("release_tasks"),
-        {
-            "worker": worker,
-            "ids": BigInts(task_id for task_id, _ in ordered),
-            "tokens": BigInts(token for _, token in ordered),
-        },
-    )
-    row = await cursor.fetchone()
-    return int(row[0]) if row else 0
+    rows = await session.fetch(load_statement("release_tasks"), worker=worker, **_ids_and_tokens(tasks))
+    return int(rows[0][0]) if rows else 0
 
 
 async def find_orphaned_claims(
     session: Session, identity: Identity, held: Sequence[int], *, queues: Sequence[str]
 ) -> list[Lease]:
     """Return the claims that this worker has made of rows in ``queues`` and does not hold."""
-    cursor = await session.execute(
-        load_statement("find_orphaned_claims"), {"queues": list(queues), "worker": identity.id, "held": BigInts(held)}
-    )
-    return [Lease(*row) for row in await cursor.fetchall()]
+    statement = load_statement("find_orphaned_claims")
+    rows = await session.fetch(statement, queues=list(queues), worker=identity.id, held=BigInts(held))
+    return [Lease(*row) for row in rows]
 
 
 async def mark_begun(session: Session, worker: UUID, tasks: Sequence[Claimed]) -> set[int]:
     """Let the attempts of rows that were held in advance count; returns the ids of those that nobody has locked."""
-    ordered = sorted(tasks)
-    cursor = await session.execute(
-        load_statement("mark_begun"),
-        {
-            "worker": worker,
-            "ids": BigInts(task.id for task in ordered),
-            "tokens": BigInts(task.fencing_token for task in ordered),
-        },
-    )
-    return {row[0] for row in await cursor.fetchall()}
+    rows = await session.fetch(load_statement("mark_begun"), worker=worker, **_ids_and_tokens(tasks))
+    return {row[0] for row in rows}
+
+
+def _ids_and_tokens(tasks: Sequence[Claimed] | Sequence[Lease]) -> dict[str, BigInts]:
+    """In the order of ids, in which all rows are locked."""
+    ordered = sorted((task.id, task.fencing_token) for task in tasks)
+    return {"ids": BigInts(task_id for task_id, _ in ordered), "tokens": BigInts(token for _, token in ordered)}
 
 
 async def fall_asleep(
@@ -121,27 +101,24 @@ async def fall_asleep(
 
     Returns those seconds; None when the worker's row is gone and the next heartbeat has to write it again.
     """
-    cursor = await session.execute(
-        load_statement("fall_asleep"),
-        {"queues": list(identity.queues if queues is None else queues), "longest": longest, "worker": identity.id},
-    )
-    row = await cursor.fetchone()
-    return None if row is None else float(row[0])
+    served = list(identity.queues if queues is None else queues)
+    rows = await session.fetch(load_statement("fall_asleep"), queues=served, longest=longest, worker=identity.id)
+    return float(rows[0][0]) if rows else None
 
 
 async def wake_up(session: Session, identity: Identity) -> None:
     """Publish that this worker is busy and need not be notified."""
-    await session.execute(load_statement("wake_up"), {"worker": identity.id})
+    await session.fetch(load_statement("wake_up"), worker=identity.id)
 
 
 async def forget(session: Session, identity: Identity) -> None:
     """Take the worker's row away."""
-    await session.execute(load_statement("forget_worker"), {"worker": identity.id})
+    await session.fetch(load_statement("forget_worker"), worker=identity.id)
 
 
 async def forget_dead(session: Session) -> None:
     """Take away the rows of workers that died without a word."""
-    await session.execute(load_statement("forget_dead_workers"), {})
+    await session.fetch(load_statement("forget_dead_workers"))
 
 
 class HeartbeatConnection:

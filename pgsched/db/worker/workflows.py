@@ -1,8 +1,9 @@
-"""What a worker asks about tasks that belong together: results of dependencies, the two phases of a group."""
+"""What a worker asks about tasks that belong together: results of dependencies, groups and traces."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -21,6 +22,17 @@ class Joined(NamedTuple):
     error: str | None
     seconds: float
     """Since the group fired."""
+
+
+class Origin(NamedTuple):
+    """Where a task comes from."""
+
+    carrier: Mapping[str, str]
+    """Its creation context; empty when there is none."""
+    is_tick: bool
+    """It is a tick of a schedule, or was made for one."""
+    earlier: str | None
+    """The ``traceparent`` of the last failed attempt at the same tick."""
 
 
 async def find_results(sessions: Sessions, ids: Sequence[int]) -> list[tuple[int, str | None, Any]]:
@@ -56,3 +68,18 @@ async def join_group(sessions: Sessions, worker: UUID, task: Claimed) -> Joined 
     claim = {"id": task.id, "token": task.fencing_token, "worker": worker}
     (rows,) = await sessions.fetch([(load_statement("join_group"), claim)])
     return Joined(*rows[0]) if rows else None
+
+
+async def find_traces(sessions: Sessions, ids: Sequence[int]) -> dict[int, Origin]:
+    """Return where these tasks come from; one that was deleted is missing. Raises DatabaseUnavailable."""
+    (rows,) = await sessions.fetch([(load_statement("find_traces"), {"ids": list(ids)})])
+    found = {}
+    for task_id, traceparent, tracestate, baggage, is_tick, earlier in rows:
+        told = {"traceparent": traceparent, "tracestate": tracestate, "baggage": baggage}
+        found[task_id] = Origin({name: value for name, value in told.items() if value}, is_tick, earlier)
+    return found
+
+
+def trace_steps(task: Claimed, carrier: Mapping[str, str]) -> Command:
+    """Return the command that lets the children of a group carry a context."""
+    return load_statement("trace_steps"), {"id": task.id, "carrier": json.dumps(dict(carrier))}

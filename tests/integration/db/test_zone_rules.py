@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from pgsched.db.session import Session
-from pgsched.db.worker.time_zones import Moved, follow_zones, read_zones
+from pgsched.db.worker.schedules import Moved, follow_zones, read_zones
 from pgsched.domain.scheduling import time_zones
 from pgsched.domain.scheduling.time_zones import agrees, load_zone
 from pgsched.testing import freeze

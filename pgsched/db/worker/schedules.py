@@ -1,4 +1,4 @@
-"""Schedules declared in code, kept in step with the table."""
+"""Schedules that are declared in code, and the rules of time zones by which ticks are booked: the database's."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from pgsched.db.session import Session
 from pgsched.db.sql_files import load_statement
+from pgsched.domain.scheduling.time_zones import Rules
 from pgsched.domain.task_spec import json_values
 
 
@@ -32,20 +33,36 @@ class DeclaredRow(NamedTuple):
     """The code of a living worker declares it."""
 
 
+class Moved(NamedTuple):
+    """A zone whose rules have changed in the database."""
+
+    zone: str
+    schedules: int
+    """Number of schedules that the old rules had booked and the new ones book now."""
+
+
 async def declare(session: Session, columns: dict[str, Any]) -> Declared:
     """Insert a declared schedule, or bring its row in step when the code says something new."""
     given = json_values({name: value for name, value in columns.items() if value is not None})
-    cursor = await session.execute(load_statement("declare_schedule"), {"declaration": json.dumps(given)})
-    rows = await cursor.fetchall()
+    rows = await session.fetch(load_statement("declare_schedule"), declaration=json.dumps(given))
     return Declared._make(rows[0])
 
 
 async def list_declared(session: Session) -> list[DeclaredRow]:
     """Return every row that some code has declared."""
-    cursor = await session.execute(load_statement("list_declared"), {})
-    return [DeclaredRow._make(row) for row in await cursor.fetchall()]
+    return [DeclaredRow._make(row) for row in await session.fetch(load_statement("list_declared"))]
 
 
 async def disable_declared(session: Session, ids: Sequence[int]) -> None:
     """Pause rows that no code declares any more."""
-    await session.execute(load_statement("disable_declared"), {"ids": list(ids)})
+    await session.fetch(load_statement("disable_declared"), ids=list(ids))
+
+
+async def follow_zones(session: Session) -> list[Moved]:
+    """Let what is booked follow the database's rules; return the zones where they have changed."""
+    return [Moved._make(row) for row in await session.fetch(load_statement("follow_zones"))]
+
+
+async def read_zones(session: Session, zones: Sequence[str]) -> list[Rules]:
+    """Return the database's rules of those zones that it knows."""
+    return [Rules._make(row) for row in await session.fetch(load_statement("read_zones"), zones=list(zones))]
