@@ -17,13 +17,12 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from pgsched.concurrency import fork_guard
 from pgsched.concurrency.async_primitives import Mutex, run_blocking
 from pgsched.db.async_query_runner import fetch_async, take_async
-from pgsched.db.connection import AsyncLink, connect_async, settled_async, transaction_async
+from pgsched.db.connection import AsyncDbConnection, connect_async, is_standby, settled_async, transaction_async
 from pgsched.db.dsn import resolve_dsn
 from pgsched.db.error_mapping import translated
 from pgsched.db.migrations.runner import check_schema
 from pgsched.db.queries.bulk_insert import insert_tasks
 from pgsched.db.query import Command
-from pgsched.db.standby import is_standby
 from pgsched.domain.errors import ConfigError, DatabaseUnavailable, TransitionRefused
 from pgsched.domain.task_spec import TaskSpec
 
@@ -47,7 +46,7 @@ class _AsyncConnection(AsyncConnection[Any]):
     async def connect(  # type: ignore[override]
         cls, conninfo: str = "", **_options: Any
     ) -> AsyncConnection[Any]:
-        return await connect_async(conninfo, application_name="pgsched client", patience=LONGEST_ANSWER)
+        return await connect_async(conninfo, application_name="pgsched client", answer_timeout=LONGEST_ANSWER)
 
 
 class _AsyncPool(AsyncConnectionPool[AsyncConnection[Any]]):
@@ -204,10 +203,10 @@ class _AsyncInTransaction(AsyncDatabase):
 
 async def _check(connection: AsyncConnection[Any]) -> None:
     """Find out whether a connection is alive; as psycopg_pool's own check, but a silent one is dead."""
-    link = cast(AsyncLink, connection)
-    link.patience = CHECK_SECONDS
+    link = cast(AsyncDbConnection, connection)
+    link.answer_timeout = CHECK_SECONDS
     await link.execute("")
-    link.patience = LONGEST_ANSWER
+    link.answer_timeout = LONGEST_ANSWER
 
 
 def _enter(dsn: str) -> tuple[str, Callable[[], None]]:

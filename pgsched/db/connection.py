@@ -27,6 +27,7 @@ from typing import Any, LiteralString, TypeVar
 import psycopg
 from psycopg import AsyncConnection, Connection, IsolationLevel, errors
 from psycopg.pq import TransactionStatus
+from psycopg.pq.abc import PGconn
 from psycopg.waiting import wait_async
 
 from pgsched.concurrency import fork_guard
@@ -51,51 +52,59 @@ NOT_KEPT = 0
 """No process has this number: whoever gives it sets nothing for longer than a transaction."""
 
 
-def connect(dsn: str, *, application_name: str = "pgsched", patience: float = inf) -> Link:
+def connect(dsn: str, *, application_name: str = "pgsched", answer_timeout: float = inf) -> DbConnection:
     """Open a connection in autocommit mode.
 
-    ``dsn`` is a libpq URI or keyword string; an empty one means the PG* environment variables. ``patience``: how many
-    seconds an answer is waited for. Behind a pooler no statement is prepared: the session may be another one each time.
-    The session has the settings that our statements rely on; behind a pooler :func:`settled` sees to that.
-    Raises ConfigError for a DSN that cannot be read and DatabaseUnavailable for one that leads nowhere.
+    ``dsn`` is a libpq URI or keyword string; an empty one means the PG* environment variables. ``answer_timeout``:
+    seconds after which a silent server is given up. The session has the settings that our statements rely on. Behind a
+    pooler :func:`settled` sees to that, and no statement is prepared: the session may be another one each time. Raises
+    ConfigError for a DSN that cannot be read and DatabaseUnavailable for one that leads nowhere.
     """
-    try:
-        link = Link.connect(dsn, autocommit=True, **connection_options(dsn, application_name))
-        link.patience = min(patience, GREET_SECONDS)
-        _greet(link)
-        link.patience = patience
-    except psycopg.Error as error:
-        raise _unreachable(dsn, error) from error
-    adapt(link)
-    return link
+    with _reaching(dsn):
+        connection = DbConnection.connect(dsn, autocommit=True, **connection_options(dsn, application_name))
+        connection.answer_timeout = min(answer_timeout, GREET_SECONDS)
+        _greet(connection)
+        connection.answer_timeout = answer_timeout
+    adapt(connection)
+    return connection
 
 
 async def connect_async(
-    dsn: str, *, application_name: str = "pgsched", patience: float = inf, own: bool = True
-) -> AsyncLink:
+    dsn: str, *, application_name: str = "pgsched", answer_timeout: float = inf, own: bool = True
+) -> AsyncDbConnection:
     """Open an asynchronous connection in autocommit mode; otherwise as :func:`connect`.
 
-    One that is not our ``own`` keeps the settings of the role and the database: it is lent to handlers.
+    One that is not our ``own`` keeps the settings of the role and the database: it is for handlers.
     """
+    with _reaching(dsn):
+        options = connection_options(dsn, application_name)
+        connection = await AsyncDbConnection.connect(dsn, autocommit=True, **options)
+        connection.answer_timeout = min(answer_timeout, GREET_SECONDS)
+        await _greet_async(connection, own=own)
+        connection.answer_timeout = answer_timeout
+    adapt(connection)
+    return connection
+
+
+@contextmanager
+def _reaching(dsn: str) -> Iterator[None]:
+    """Turn an error into one that says where the server is, never the password, and why it cannot be reached."""
     try:
-        link = await AsyncLink.connect(dsn, autocommit=True, **connection_options(dsn, application_name))
-        link.patience = min(patience, GREET_SECONDS)
-        await _greet_async(link, own=own)
-        link.patience = patience
+        yield
     except psycopg.Error as error:
-        raise _unreachable(dsn, error) from error
-    adapt(link)
-    return link
+        cause = one_line(error).removeprefix("connection failed: ")
+        raise DatabaseUnavailable(f"cannot connect to PostgreSQL at {describe_dsn(dsn)}: {cause}") from error
 
 
 class SilentServer(psycopg.OperationalError):
     """No answer came in time. The connection is closed."""
 
 
-class Link(Connection[tuple[Any, ...]]):
-    """A connection of a thread."""
+class _Ours:
+    """What the connections of threads and of event loops have in common."""
 
-    patience = inf
+    pgconn: PGconn
+    answer_timeout = inf
     """Seconds for which an answer is waited for."""
     pooled = False
     """There is a pooler in between, and two transactions may be in two sessions: nothing may be kept in one."""
@@ -106,50 +115,42 @@ class Link(Connection[tuple[Any, ...]]):
 
     def begin_afresh(self) -> None:
         """Leave the session to the process that this one is a copy of."""
-        _cut_off(self)
+        with suppress(psycopg.Error):  # it is closed
+            fork_guard.cut_off(self.pgconn.socket)
+
+
+class DbConnection(_Ours, Connection[tuple[Any, ...]]):
+    """A connection of a thread."""
 
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
         """Do what every method of a connection and its cursors is done with."""
-        if self.patience == inf:
+        if self.answer_timeout == inf:
             return super().wait(gen, *args, **kwargs)
         try:
-            return super().wait(_patiently(gen, self.patience), *args, **kwargs)
+            return super().wait(_within(self.answer_timeout, gen), *args, **kwargs)
         except SilentServer:
             self.pgconn.finish()
             raise
 
 
-class AsyncLink(AsyncConnection[tuple[Any, ...]]):
+class AsyncDbConnection(_Ours, AsyncConnection[tuple[Any, ...]]):
     """A connection of an event loop. Whoever stops waiting for an answer has no connection any more."""
 
-    patience = inf
-    """As in :class:`Link`."""
-    pooled = False
-    """As in :class:`Link`."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        fork_guard.watch(self)
-
-    def begin_afresh(self) -> None:
-        """As in :class:`Link`."""
-        _cut_off(self)
-
     async def wait(self, gen: Any, interval: float = LOOK_SECONDS, timeout: float | None = None) -> Any:
-        """As in :class:`Link`. One that is cancelled tells the server, for a moment: it may be silent."""
+        """As in :class:`DbConnection`. One that is cancelled tells the server, for a moment: it may be silent."""
         more: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
         waiting = wait_async(gen, self.pgconn.socket, interval=interval, **more)
         try:
-            if self.patience == inf:
+            if self.answer_timeout == inf:
                 return await waiting
-            async with asyncio.timeout(self.patience):
+            async with asyncio.timeout(self.answer_timeout):
                 return await waiting
         except asyncio.CancelledError:
             await self._give_up()
             raise
         except TimeoutError:
             await self._give_up()
-            raise _silent(self.patience) from None
+            raise _silent(self.answer_timeout) from None
 
     async def _give_up(self) -> None:
         try:
@@ -160,13 +161,8 @@ class AsyncLink(AsyncConnection[tuple[Any, ...]]):
             self.pgconn.finish()
 
 
-def _cut_off(link: Link | AsyncLink) -> None:
-    with suppress(psycopg.Error):  # it is closed
-        fork_guard.cut_off(link.pgconn.socket)
-
-
-def _patiently(gen: Generator[Any, Any, T], seconds: float) -> Generator[Any, Any, T]:
-    """The same steps; an error once no answer has come for ``seconds``."""
+def _within(seconds: float, gen: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
+    """The same steps; SilentServer once no answer has come for ``seconds``."""
     until = monotonic() + seconds
     ready = None
     while True:
@@ -185,99 +181,98 @@ def _silent(seconds: float) -> SilentServer:
     return SilentServer(f"no answer within {seconds:g} s")
 
 
-def _greet(link: Link) -> None:
+def _greet(connection: DbConnection) -> None:
     """Set a new session, and find out whether a pooler is in between."""
-    pid = link.info.backend_pid
+    pid = connection.info.backend_pid
     for tries_left in reversed(range(TRIES)):
         try:
-            cursor = link.execute(_settle(), {"pid": pid}, prepare=False, binary=True)
+            cursor = connection.execute(_settle(), {"pid": pid}, prepare=False, binary=True)
             break
         except errors.QueryCanceled:
             if not tries_left:
                 raise
     backend, reads_only, _count = cursor.fetchone() or (pid, False, 0)
     if backend != pid:
-        link.pooled = True
-        link.prepare_threshold = None
-        link.isolation_level, link.deferrable = IsolationLevel.READ_COMMITTED, False
-        link.read_only = False if reads_only else None
+        connection.pooled = True
+        connection.prepare_threshold = None
+        connection.isolation_level, connection.deferrable = IsolationLevel.READ_COMMITTED, False
+        connection.read_only = False if reads_only else None
 
 
-async def _greet_async(link: AsyncLink, *, own: bool = True) -> None:
+async def _greet_async(connection: AsyncDbConnection, *, own: bool) -> None:
     """As :func:`_greet`; a session that is not our ``own`` keeps its settings."""
-    pid = link.info.backend_pid
+    pid = connection.info.backend_pid
+    given = {"pid": pid if own else NOT_KEPT}
     for tries_left in reversed(range(TRIES)):
         try:
-            given = {"pid": pid if own else NOT_KEPT}
-            cursor = await link.execute(_settle(), given, prepare=False, binary=True)
+            cursor = await connection.execute(_settle(), given, prepare=False, binary=True)
             break
         except errors.QueryCanceled:
             if not tries_left:
                 raise
     backend, reads_only, _count = await cursor.fetchone() or (pid, False, 0)
     if backend != pid:
-        link.pooled = True
-        link.prepare_threshold = None
-        await link.set_isolation_level(IsolationLevel.READ_COMMITTED)
-        await link.set_deferrable(False)
-        await link.set_read_only(False if reads_only else None)
+        connection.pooled = True
+        connection.prepare_threshold = None
+        await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)
+        await connection.set_deferrable(False)
+        await connection.set_read_only(False if reads_only else None)
 
 
-def settled(link: Connection[Any]) -> AbstractContextManager[None]:
+def settled(connection: Connection[Any]) -> AbstractContextManager[None]:
     """Let one statement run with our settings: in the session, behind a pooler in a transaction of its own."""
-    return transaction(link) if _needs_transaction(link) else nullcontext()
+    return transaction(connection) if _needs_transaction(connection) else nullcontext()
 
 
-def settled_async(link: AsyncConnection[Any]) -> AbstractAsyncContextManager[None]:
+def settled_async(connection: AsyncConnection[Any]) -> AbstractAsyncContextManager[None]:
     """As :func:`settled`, for an event loop."""
-    return transaction_async(link) if _needs_transaction(link) else nullcontext()
+    return transaction_async(connection) if _needs_transaction(connection) else nullcontext()
 
 
 @contextmanager
-def transaction(link: Connection[Any], *, undo: bool = False) -> Iterator[None]:
+def transaction(connection: Connection[Any], *, undo: bool = False) -> Iterator[None]:
     """A transaction, or a savepoint in one, with our settings; undone by an error, or if that is said."""
-    with link.transaction(force_rollback=undo):
-        if _is_pooled(link):
-            link.execute(_settle(), {"pid": NOT_KEPT})
+    with connection.transaction(force_rollback=undo):
+        if _is_pooled(connection):
+            connection.execute(_settle(), {"pid": NOT_KEPT})
         yield
 
 
 @asynccontextmanager
-async def transaction_async(link: AsyncConnection[Any]) -> AsyncIterator[None]:
+async def transaction_async(connection: AsyncConnection[Any]) -> AsyncIterator[None]:
     """As :func:`transaction`, for an event loop."""
-    async with link.transaction():
-        if _is_pooled(link):
-            await settle_transaction(link)
+    async with connection.transaction():
+        if _is_pooled(connection):
+            await settle_transaction(connection)
         yield
 
 
-async def settle_transaction(link: AsyncConnection[Any]) -> None:
+async def settle_transaction(connection: AsyncConnection[Any]) -> None:
     """Give the transaction under way our settings, until its end."""
-    await link.execute(_settle(), {"pid": NOT_KEPT}, binary=True)
+    await connection.execute(_settle(), {"pid": NOT_KEPT}, binary=True)
 
 
-def refuse_encoding(link: Connection[Any]) -> None:
+def is_standby(connection: Connection[Any] | AsyncConnection[Any]) -> bool:
+    """Whether the server is a standby; it tells by itself when it is no longer one. A pooler may not pass that on."""
+    return connection.info.parameter_status("in_hot_standby") == "on"
+
+
+def refuse_encoding(connection: Connection[Any]) -> None:
     """Raise UnfitDatabase when the database cannot hold every text."""
-    encoding = link.info.parameter_status("server_encoding")
+    encoding = connection.info.parameter_status("server_encoding")
     if encoding not in (ENCODING, None):
         raise UnfitDatabase(
-            f"the database {link.info.dbname!r} has the encoding {encoding}, which cannot hold every text: "
+            f"the database {connection.info.dbname!r} has the encoding {encoding}, which cannot hold every text: "
             f"pgsched needs one that was made with encoding '{ENCODING}'"
         )
 
 
-def _is_pooled(link: Connection[Any] | AsyncConnection[Any]) -> bool:
-    return isinstance(link, Link | AsyncLink) and link.pooled
+def _is_pooled(connection: Connection[Any] | AsyncConnection[Any]) -> bool:
+    return isinstance(connection, _Ours) and connection.pooled
 
 
-def _needs_transaction(link: Connection[Any] | AsyncConnection[Any]) -> bool:
-    return _is_pooled(link) and link.info.transaction_status == TransactionStatus.IDLE
-
-
-def _unreachable(dsn: str, error: psycopg.Error) -> DatabaseUnavailable:
-    """Return the error for a server that cannot be reached: the place, never the password, and the cause."""
-    said = one_line(error).removeprefix("connection failed: ")
-    return DatabaseUnavailable(f"cannot connect to PostgreSQL at {describe_dsn(dsn)}: {said}")
+def _needs_transaction(connection: Connection[Any] | AsyncConnection[Any]) -> bool:
+    return _is_pooled(connection) and connection.info.transaction_status == TransactionStatus.IDLE
 
 
 def _settle() -> LiteralString:

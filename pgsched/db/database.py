@@ -16,14 +16,13 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from pgsched.concurrency import fork_guard
 from pgsched.concurrency.primitives import Mutex, run_blocking
-from pgsched.db.connection import Link, connect, settled, transaction
+from pgsched.db.connection import DbConnection, connect, is_standby, settled, transaction
 from pgsched.db.dsn import resolve_dsn
 from pgsched.db.error_mapping import translated
 from pgsched.db.migrations.runner import check_schema
 from pgsched.db.queries.bulk_insert import insert_tasks
 from pgsched.db.query import Command
 from pgsched.db.query_runner import fetch, take
-from pgsched.db.standby import is_standby
 from pgsched.domain.errors import ConfigError, DatabaseUnavailable, TransitionRefused
 from pgsched.domain.task_spec import TaskSpec
 
@@ -47,7 +46,7 @@ class _Connection(Connection[Any]):
     def connect(  # type: ignore[override]
         cls, conninfo: str = "", **_options: Any
     ) -> Connection[Any]:
-        return connect(conninfo, application_name="pgsched client", patience=LONGEST_ANSWER)
+        return connect(conninfo, application_name="pgsched client", answer_timeout=LONGEST_ANSWER)
 
 
 class _Pool(ConnectionPool[Connection[Any]]):
@@ -191,10 +190,10 @@ class _InTransaction(Database):
 
 def _check(connection: Connection[Any]) -> None:
     """Find out whether a connection is alive; as psycopg_pool's own check, but a silent one is dead."""
-    link = cast(Link, connection)
-    link.patience = CHECK_SECONDS
+    link = cast(DbConnection, connection)
+    link.answer_timeout = CHECK_SECONDS
     link.execute("")
-    link.patience = LONGEST_ANSWER
+    link.answer_timeout = LONGEST_ANSWER
 
 
 def _enter(dsn: str) -> tuple[str, Callable[[], None]]:

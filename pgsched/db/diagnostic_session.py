@@ -16,12 +16,11 @@ from psycopg import AsyncCursor, errors
 from psycopg.rows import dict_row
 
 from pgsched.db.async_query_runner import fetch_async
-from pgsched.db.connection import AsyncLink, connect_async, transaction_async
+from pgsched.db.connection import AsyncDbConnection, connect_async, is_standby, transaction_async
 from pgsched.db.dsn import describe_dsn
 from pgsched.db.error_mapping import one_line
 from pgsched.db.queries.diagnostics import begin_examination
 from pgsched.db.query import Command, Rows
-from pgsched.db.standby import is_standby
 from pgsched.domain.errors import DatabaseUnavailable
 
 QUESTION_SECONDS = 2.0
@@ -60,13 +59,15 @@ class Answers(NamedTuple):
     """The server is a standby, where the tables of workers are empty."""
 
 
-async def ask(dsn: str, questions: Mapping[str, Command[Any]], *, name: str, lent: AsyncLink | None = None) -> Answers:
+async def ask(
+    dsn: str, questions: Mapping[str, Command[Any]], *, name: str, lent: AsyncDbConnection | None = None
+) -> Answers:
     """Ask all of it, on a connection of its own or on one that was ``lent``, which may be lost by it.
 
     Raises DatabaseUnavailable when the database cannot be reached or is lost meanwhile.
     """
     connection = lent or await connect_async(dsn, application_name=name)
-    connection.patience = SILENT_SECONDS
+    connection.answer_timeout = SILENT_SECONDS
     connection.prepare_threshold = None
     try:
         return await _ask_all(connection, dsn, questions)
@@ -77,7 +78,7 @@ async def ask(dsn: str, questions: Mapping[str, Command[Any]], *, name: str, len
             await connection.close()
 
 
-async def _ask_all(connection: AsyncLink, dsn: str, questions: Mapping[str, Command[Any]]) -> Answers:
+async def _ask_all(connection: AsyncDbConnection, dsn: str, questions: Mapping[str, Command[Any]]) -> Answers:
     found: dict[str, Any] = {}
     until = monotonic() + ALL_SECONDS
     seen = _Skew()
@@ -97,11 +98,11 @@ async def _ask_all(connection: AsyncLink, dsn: str, questions: Mapping[str, Comm
     return Answers(found, connection.pooled, seen.best, describe_dsn(dsn), is_standby(connection))
 
 
-async def _fetch(connection: AsyncLink, command: Command[Any]) -> Rows:
+async def _fetch(connection: AsyncDbConnection, command: Command[Any]) -> Rows:
     return await fetch_async(AsyncCursor(connection, row_factory=dict_row), command)
 
 
-def _refusal(connection: AsyncLink, error: psycopg.Error) -> Refusal:
+def _refusal(connection: AsyncDbConnection, error: psycopg.Error) -> Refusal:
     """Why a question has no answer. Raises the error when it is about the connection."""
     if isinstance(error, errors.InsufficientPrivilege):
         return Refusal(one_line(error), "rights")
@@ -125,7 +126,7 @@ class _Skew:
         """The best that was seen; nothing before a look."""
         return min(self._seen)[1] if self._seen else timedelta()
 
-    async def look(self, connection: AsyncLink) -> None:
+    async def look(self, connection: AsyncDbConnection) -> None:
         """Begin the examination in the transaction under way, and look at the clock; again when that took long."""
         command = begin_examination(QUESTION_SECONDS)
         for _ in range(LOOKS):

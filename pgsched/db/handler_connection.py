@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from psycopg import AsyncConnection, Connection, ProgrammingError
 from psycopg.pq import PipelineStatus, TransactionStatus
 
-from pgsched.db.connection import AsyncLink
+from pgsched.db.connection import AsyncDbConnection
 
 OVER = "ctx.connection can no longer be used: the attempt it was for is over"
 ENDED = (
@@ -26,23 +26,18 @@ ABORTED = (
 )
 UNFINISHED = "the handler returned while a statement of it was still running on ctx.connection"
 LEFT_SECONDS = 8.0
-"""After the loan is over a plain handler waits so long for the answer to its statement, which is cancelled meanwhile: a
+"""How long a plain handler whose attempt is over waits for the answer to its statement, which is cancelled meanwhile: a
 server that fell silent must not hold the thread for ever."""
 LOST = "the connection of the handler's transaction was lost"
 
 
-class HandlerConnection(Connection[Any]):
-    """For a plain handler, in its thread."""
+class _OneAttempt:
+    """What both kinds of a handler's connection have in common: what would end the transaction is refused."""
 
-    lent = True
+    revoked = False
+    """The attempt is over."""
     ended = False
-
-    def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
-        """Do what every method of a connection and its cursors is done with; refused when it is not for the handler."""
-        _check(self)
-        done = super().wait(_while_lent(self, gen), *args, **kwargs)
-        _look(self)
-        return done
+    """A statement of the handler's ended the transaction."""
 
     def commit(self) -> NoReturn:
         """Refused."""
@@ -60,18 +55,26 @@ class HandlerConnection(Connection[Any]):
         """Refused; setting ``autocommit`` ends here too."""
         _refuse("autocommit")
 
-    def __enter__(self) -> NoReturn:
-        _refuse("with ctx.connection")
-
     def __del__(self, *_: Any) -> None:
         """The worker keeps the connection: no warning that it was not closed."""
 
 
-class AsyncHandlerConnection(AsyncConnection[Any]):
-    """For an ``async`` handler."""
+class HandlerConnection(_OneAttempt, Connection[Any]):
+    """For a plain handler, in its thread."""
 
-    lent = True
-    ended = False
+    def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
+        """Do what every method of a connection and its cursors is done with; refused when it is not for the handler."""
+        _check(self)
+        done = super().wait(_while_answered(self, gen), *args, **kwargs)
+        _look(self)
+        return done
+
+    def __enter__(self) -> NoReturn:
+        _refuse("with ctx.connection")
+
+
+class AsyncHandlerConnection(_OneAttempt, AsyncConnection[Any]):
+    """For an ``async`` handler."""
 
     async def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
         """As in :class:`HandlerConnection`."""
@@ -80,46 +83,28 @@ class AsyncHandlerConnection(AsyncConnection[Any]):
         _look(self)
         return done
 
-    async def commit(self) -> NoReturn:
-        """Refused."""
-        _refuse("commit()")
-
-    async def rollback(self) -> NoReturn:
-        """Refused."""
-        _refuse("rollback()")
-
-    async def close(self) -> NoReturn:
-        """Refused."""
-        _refuse("close()")
-
-    async def set_autocommit(self, value: bool) -> NoReturn:  # noqa: ARG002
-        """Refused."""
-        _refuse("autocommit")
-
     async def __aenter__(self) -> NoReturn:
         _refuse("async with ctx.connection")
 
-    def __del__(self, *_: Any) -> None:
-        """The worker keeps the connection: no warning that it was not closed."""
+
+AnyHandlerConnection = HandlerConnection | AsyncHandlerConnection
 
 
-Lent = HandlerConnection | AsyncHandlerConnection
-
-
-def lend(connection: AsyncLink, *, plain: bool) -> Lent:
+def for_handler(connection: AsyncDbConnection, *, plain: bool) -> AnyHandlerConnection:
     """Return another object for a connection, for one attempt of a plain handler or an ``async`` one.
 
     Behind a pooler it prepares no statements: they would stay in a session that others use.
     """
-    lent: Lent = HandlerConnection(connection.pgconn) if plain else AsyncHandlerConnection(connection.pgconn)
+    kind = HandlerConnection if plain else AsyncHandlerConnection
+    handlers: AnyHandlerConnection = kind(connection.pgconn)
     if connection.pooled:
-        lent.prepare_threshold = None
-    return lent
+        handlers.prepare_threshold = None
+    return handlers
 
 
-def take_back(connection: Lent) -> str | None:
-    """End the loan; returns why the transaction cannot be committed, None when nothing is in its way."""
-    connection.lent = False
+def revoke(connection: AnyHandlerConnection) -> str | None:
+    """End the handler's use; returns why the transaction cannot be committed, None when nothing is in its way."""
+    connection.revoked = True
     if connection.pgconn.pipeline_status != PipelineStatus.OFF or connection.lock.locked():
         return UNFINISHED
     if connection.ended:
@@ -136,22 +121,22 @@ def take_back(connection: Lent) -> str | None:
     return LOST
 
 
-def _check(connection: Lent) -> None:
-    if not connection.lent:
+def _check(connection: AnyHandlerConnection) -> None:
+    if connection.revoked:
         raise ProgrammingError(OVER)
     if connection.ended:
         raise ProgrammingError(ENDED)
 
 
-def _look(connection: Lent) -> None:
+def _look(connection: AnyHandlerConnection) -> None:
     """Notice at once when a statement ended the transaction."""
     if connection.pgconn.transaction_status == TransactionStatus.IDLE:
         connection.ended = True
         raise ProgrammingError(ENDED)
 
 
-def _while_lent(connection: HandlerConnection, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-    """The same steps; an error when no answer comes although the loan has been over for some time."""
+def _while_answered(connection: HandlerConnection, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    """The same steps; an error when no answer comes although the attempt has been over for some time."""
     ready = None
     over: float | None = None
     while True:
@@ -160,7 +145,7 @@ def _while_lent(connection: HandlerConnection, gen: Generator[Any, Any, Any]) ->
         except StopIteration as done:
             return done.value
         ready = yield step
-        if not ready and not connection.lent:
+        if not ready and connection.revoked:
             over = over or monotonic()
             if monotonic() - over >= LEFT_SECONDS:
                 connection.pgconn.finish()

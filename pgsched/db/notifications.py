@@ -10,9 +10,8 @@ from typing import Any, LiteralString, NamedTuple
 
 import psycopg
 
-from pgsched.db.connection import connect, connect_async
+from pgsched.db.connection import connect, connect_async, is_standby
 from pgsched.db.error_mapping import one_line
-from pgsched.db.standby import is_standby
 from pgsched.domain.errors import DatabaseUnavailable
 
 WORK, CANCEL, QUEUES = "pgsched", "pgsched_cancel", "pgsched_queues"
@@ -96,9 +95,9 @@ def follow(dsn: str, *, on_ready: Callable[[], None], timeout: float | None = No
                     yield event
             if timeout is not None and not came:
                 return
-            connection.patience = PROBE_TIMEOUT  # a peer may have vanished without a word
+            connection.answer_timeout = PROBE_TIMEOUT  # a peer may have vanished without a word
             connection.execute("select 1")
-            connection.patience = inf
+            connection.answer_timeout = inf
     except psycopg.Error as error:
         raise DatabaseUnavailable(one_line(error)) from error
     finally:

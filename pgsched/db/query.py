@@ -6,6 +6,7 @@ the answer in a thread or on an event loop. Rows come as dictionaries.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Generic, LiteralString, NamedTuple, TypeVar
 
@@ -15,10 +16,16 @@ from pgsched.domain.task_filters import SCHEDULE_TYPES, STATUSES
 from pgsched.domain.validation import Check, one_of, optional, plain_text
 
 T = TypeVar("T")
-Rows = list[dict[str, Any]]
+Row = dict[str, Any]
+Rows = list[Row]
 
 MAX_LIMIT = 10_000
 """The longest page."""
+
+
+UNLOGGED: Final = ("workers", "turns", "watchdog")
+"""Tables of pgsched that exist on the primary alone: no standby has them."""
+_FROM_UNLOGGED: Final = re.compile(rf"(?<=\bfrom |\bjoin )pgsched\.({'|'.join(UNLOGGED)})\b")
 
 
 class Command(NamedTuple, Generic[T]):
@@ -31,6 +38,11 @@ class Command(NamedTuple, Generic[T]):
     """False: planned for its parameters each time; None: prepared when it is run often."""
     task: Mapping[str, Any] | None = None
     """The task that it inserts, for drivers that are not psycopg."""
+
+    def on_standby(self) -> Command[T]:
+        """Return the command that reads unlogged tables as empty ones of the same columns."""
+        text = _FROM_UNLOGGED.sub(r"(select (null::pgsched.\1).* where false)", self.statement)
+        return self._replace(statement=text)
 
 
 def command(name: str, parse: Callable[[Rows], T], /, **params: Any) -> Command[T]:

@@ -9,14 +9,15 @@ import psycopg
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
+from pgsched.db.connection import is_standby
 from pgsched.db.queries.bulk_insert import Step, Steps
 from pgsched.db.query import Command, Rows
-from pgsched.db.standby import readable
 
 
 def fetch(cursor: Cursor[DictRow], command: Command[Any]) -> Rows:
     """Run a command's statement and return its rows."""
-    command = readable(cursor.connection, command)
+    if is_standby(cursor.connection):
+        command = command.on_standby()
     cursor.execute(command.statement, command.params, prepare=command.prepare, binary=True)
     return cursor.fetchall()
 

@@ -16,7 +16,15 @@ import psycopg
 from psycopg import AsyncCursor
 from psycopg.pq import TransactionStatus
 
-from pgsched.db.connection import AsyncLink, Link, connect, connect_async, settle_transaction, settled, transaction
+from pgsched.db.connection import (
+    AsyncDbConnection,
+    DbConnection,
+    connect,
+    connect_async,
+    settle_transaction,
+    settled,
+    transaction,
+)
 from pgsched.db.error_mapping import SilentDatabase, fault_of
 from pgsched.db.sql_files import load_statement
 from pgsched.domain.errors import DatabaseUnavailable
@@ -50,7 +58,7 @@ class Session:
         """Since when an answer is waited for, by the monotonic clock; None while nothing is asked. From any thread."""
         self.opened = 0
         """How many connections were opened so far."""
-        self._connection: AsyncLink | None = None
+        self._connection: AsyncDbConnection | None = None
 
     @property
     def connected(self) -> bool:
@@ -84,7 +92,7 @@ class Session:
                     for statement, parameters in commands
                 ]
 
-    async def open(self) -> AsyncLink:
+    async def open(self) -> AsyncDbConnection:
         """Return the connection, opening it when there is none."""
         if self._connection is None or self._connection.closed:
             self._connection = await connect_async(self._dsn, application_name=self._name)
@@ -99,7 +107,7 @@ class Session:
         if connection is not None:
             await connection.close()
 
-    async def _set_up(self, connection: AsyncLink) -> None:
+    async def _set_up(self, connection: AsyncDbConnection) -> None:
         """Set what this session relies on; behind a pooler for one transaction."""
         if self._tuned:
             await connection.execute(
@@ -109,7 +117,7 @@ class Session:
             await bound_lock_wait(connection, self._lock_milliseconds)
 
     async def _execute_pooled(
-        self, connection: AsyncLink, commands: Sequence[tuple[Any, dict[str, Any]]]
+        self, connection: AsyncDbConnection, commands: Sequence[tuple[Any, dict[str, Any]]]
     ) -> list[AsyncCursor[tuple[Any, ...]]]:
         """Behind a pooler: settings hold for one transaction, and what follows a commit in one message may be lost."""
         async with connection.transaction():
@@ -119,7 +127,7 @@ class Session:
             return [await connection.execute(statement, parameters, binary=True) for statement, parameters in commands]
 
     @asynccontextmanager
-    async def _guarded(self) -> AsyncIterator[AsyncLink]:
+    async def _guarded(self) -> AsyncIterator[AsyncDbConnection]:
         timeout = self.timeout
         self.asked_at = monotonic()
         try:
@@ -195,10 +203,10 @@ class ThreadSession:
         self._name = name
         self._timeout = timeout
         self._explain = explain
-        self._connection: Link | None = None
+        self._connection: DbConnection | None = None
 
     @contextmanager
-    def settled(self) -> Iterator[Link]:
+    def settled(self) -> Iterator[DbConnection]:
         """Lend the connection for one statement."""
         with self._guarded() as connection, settled(connection):
             yield connection
@@ -216,9 +224,9 @@ class ThreadSession:
             connection.close()
 
     @contextmanager
-    def _guarded(self) -> Iterator[Link]:
+    def _guarded(self) -> Iterator[DbConnection]:
         if self._connection is None or self._connection.closed:
-            self._connection = connect(self._dsn, application_name=self._name, patience=self._timeout)
+            self._connection = connect(self._dsn, application_name=self._name, answer_timeout=self._timeout)
         connection = self._connection
         try:
             yield connection
@@ -233,7 +241,7 @@ def by_column(rows: Sequence[tuple[Any, ...]], *names: str) -> dict[str, list[An
     return {name: [row[place] for row in rows] for place, name in enumerate(names)}
 
 
-async def bound_lock_wait(connection: AsyncLink, milliseconds: str) -> None:
+async def bound_lock_wait(connection: AsyncDbConnection, milliseconds: str) -> None:
     """Let the statements of a session wait for a lock no longer than this; behind a pooler those of a transaction."""
     await connection.execute(
         load_statement("bound_lock_wait"), {"milliseconds": milliseconds, "pooled": connection.pooled}

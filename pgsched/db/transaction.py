@@ -7,7 +7,7 @@ the task is the fence of the finish, the last statement before the commit.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -16,10 +16,9 @@ from uuid import UUID
 import psycopg
 
 from pgsched.concurrency.thread_pool import in_thread
-from pgsched.db.connection import settle_transaction
+from pgsched.db.connection import AsyncDbConnection, connect_async, settle_transaction
 from pgsched.db.error_mapping import RefusedByDatabase, one_line
-from pgsched.db.handler_connection import ENDED, UNFINISHED, HandlerConnection, lend, take_back
-from pgsched.db.pool import Pool, PooledConnection
+from pgsched.db.handler_connection import ENDED, UNFINISHED, HandlerConnection, for_handler, revoke
 from pgsched.db.sql_files import load_statement
 from pgsched.db.worker.completions import Announcement, LogEntry, Progress, finish_commands
 from pgsched.domain.attempt import Finish
@@ -27,6 +26,8 @@ from pgsched.domain.errors import DatabaseUnavailable, PgschedError
 
 CANCEL_SECONDS = 5.0
 """How long the server may take to be told to stop a statement."""
+LOOK_SECONDS = 0.1
+"""How often a connection that a handler left in use is looked at."""
 
 
 class NotCommitted(PgschedError):
@@ -37,10 +38,82 @@ class CommitUnanswered(DatabaseUnavailable):
     """The COMMIT was sent and its answer never came: nobody knows whether it was done."""
 
 
+class Pool:
+    """At most ``size`` connections for handlers, in autocommit mode, with the settings of their role and database.
+
+    psycopg_pool has no place here: its workers are asyncio tasks, which a handler that cancels all tasks would end, and
+    a connection that a handler's thread still uses can neither be returned nor thrown away.
+    """
+
+    def __init__(self, *, dsn: str, name: str, size: int, timeout: float) -> None:
+        """``timeout``: seconds after which a server that does not answer is given up."""
+        self._timeout = timeout
+        self._dsn = dsn
+        self._name = name
+        self._free = asyncio.Semaphore(size)
+        self._idle: list[AsyncDbConnection] = []
+        self._waiting: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def take(self) -> AsyncDbConnection:
+        """Return a connection that is nobody else's; waits when all are taken. Raises DatabaseUnavailable."""
+        await self._free.acquire()
+        try:
+            while self._idle:
+                connection = self._idle.pop()
+                if not connection.closed:
+                    return connection
+            connection = await connect_async(
+                self._dsn, application_name=self._name, answer_timeout=self._timeout, own=False
+            )
+            connection.prepare_threshold = None  # handlers prepare their own statements
+        except BaseException:
+            self._free.release()
+            raise
+        return connection
+
+    async def put(self, connection: AsyncDbConnection, *, keep: bool = True) -> None:
+        """Take a connection back; one that is closed, or not to be kept, is thrown away."""
+        self._free.release()
+        if keep and not self._closed and not connection.closed:
+            self._idle.append(connection)
+        else:
+            await connection.close()
+
+    async def drop(self, connection: AsyncDbConnection) -> None:
+        """Throw a connection away that failed, and those that wait with it: they may have gone the same way."""
+        idle, self._idle = self._idle, []
+        for other in idle:
+            await other.close()
+        await self.put(connection, keep=False)
+
+    def put_later(self, connection: AsyncDbConnection, in_use: Callable[[], bool]) -> None:
+        """Take a connection back to throw it away, once nobody uses it: until then nobody else may touch it."""
+
+        async def wait() -> None:
+            while in_use():  # noqa: ASYNC110 - by a task or a thread of a handler, which tells nobody
+                await asyncio.sleep(LOOK_SECONDS)
+            await self.put(connection, keep=False)
+
+        task = asyncio.create_task(wait(), name=f"{self._name} in use")
+        self._waiting.add(task)
+        task.add_done_callback(self._waiting.discard)
+
+    def leave(self, connection: AsyncDbConnection) -> None:  # noqa: ARG002
+        """Let go of a connection that a thread is still at and that cannot be waited for: it ends with that."""
+        self._free.release()
+
+    async def close(self) -> None:
+        """Close what nobody uses; what comes back later is closed then."""
+        self._closed = True
+        while self._idle:
+            await self._idle.pop().close()
+
+
 class Transaction:
     """One attempt's transaction, begun by :func:`begin`. Ends with :meth:`release` or :meth:`leave`."""
 
-    def __init__(self, pool: Pool, connection: PooledConnection, since: datetime, role: str, *, plain: bool) -> None:
+    def __init__(self, pool: Pool, connection: AsyncDbConnection, since: datetime, role: str, *, plain: bool) -> None:
         """``since`` and ``role``: when it began, and as whom."""
         self._pool = pool
         self._connection = connection
@@ -48,21 +121,21 @@ class Transaction:
         self._role = role
         self._keep = True
         self._stopping: asyncio.Future[None] | None = None
-        self.lent = lend(connection, plain=plain)
+        self.handler_connection = for_handler(connection, plain=plain)
         """The handler's connection."""
 
-    def take_back(self) -> str | None:
+    def revoke(self) -> str | None:
         """End the handler's use of its connection; returns why the transaction cannot be committed, None if it can."""
-        problem = take_back(self.lent)
+        problem = revoke(self.handler_connection)
         self._keep = self._keep and problem != UNFINISHED
         return problem
 
     def stop_statement(self) -> None:
         """End the use of a handler that still runs in its thread: its statement is cancelled, any other refused."""
-        self.take_back()
+        self.revoke()
         self._keep = False  # the cancel may come late, and must not strike what the next does
-        if isinstance(self.lent, HandlerConnection):
-            cancel = partial(self.lent.cancel_safe, timeout=CANCEL_SECONDS)
+        if isinstance(self.handler_connection, HandlerConnection):
+            cancel = partial(self.handler_connection.cancel_safe, timeout=CANCEL_SECONDS)
             self._stopping = in_thread(cancel, name="pgsched cancel")
 
     async def write(
@@ -81,7 +154,7 @@ class Transaction:
         commands, counted = finish_commands(worker, [finish], progress, logs, now, told)
         connection = self._connection
         try:
-            async with asyncio.timeout(self._pool.timeout), connection.pipeline():
+            async with connection.pipeline():
                 tuned = await connection.execute(load_statement("tune_transaction"), {"role": self._role}, binary=True)
                 await settle_transaction(connection)
                 cursors = [
@@ -93,11 +166,6 @@ class Transaction:
             raise RefusedByDatabase(one_line(error)) from error
         except psycopg.Error as error:
             raise NotCommitted(f"the outcome could not be written: {one_line(error)}") from error
-        except TimeoutError as error:
-            self._keep = False
-            raise NotCommitted(
-                f"the outcome could not be written: no answer within {self._pool.timeout:g} s"
-            ) from error
         if since is None or since[0] != self._since:
             raise NotCommitted(ENDED)
         return bool(sum(passed))
@@ -105,16 +173,12 @@ class Transaction:
     async def commit(self) -> None:
         """Commit. Raises NotCommitted when the server refused, CommitUnanswered when its answer was lost."""
         try:
-            async with asyncio.timeout(self._pool.timeout):
-                await self._connection.commit()
+            await self._connection.commit()
         except psycopg.Error as error:
             if error.diag.severity_nonlocalized == "ERROR":
                 raise NotCommitted(f"the commit was refused: {one_line(error)}") from error
             self._keep = False
             raise CommitUnanswered(one_line(error)) from error
-        except TimeoutError as error:
-            self._keep = False
-            raise CommitUnanswered(f"no answer within {self._pool.timeout:g} s") from error
         except BaseException:
             self._keep = False
             raise
@@ -127,32 +191,30 @@ class Transaction:
             self._keep = False
             return
         try:
-            async with asyncio.timeout(self._pool.timeout):
-                await self._connection.rollback()
-        except (psycopg.Error, TimeoutError):
+            await self._connection.rollback()
+        except psycopg.Error:
             self._keep = False
 
     async def release(self) -> None:
         """Give the connection back, as new: without settings, locks or prepared statements of the handler."""
-        if self.lent.lock.locked():
-            self._pool.put_later(self._connection, self.lent.lock.locked)
+        if self.handler_connection.lock.locked():
+            self._pool.put_later(self._connection, self.handler_connection.lock.locked)
             return
         keep, self._keep = self._keep, False
         try:
             if keep and self._connection.pooled:
                 self._keep = True  # whatever was set for a session is not in ours: the pooler sees to its own
             elif keep and not self._connection.closed:
-                async with asyncio.timeout(self._pool.timeout):
-                    await self._connection.execute(load_statement("reset_session"))
+                await self._connection.execute(load_statement("reset_session"))
                 self._keep = True
-        except (psycopg.Error, TimeoutError):
+        except psycopg.Error:
             pass  # it is thrown away
         finally:
             await self._pool.put(self._connection, keep=self._keep)
 
     def leave(self) -> None:
         """Let go of a connection that the handler may still be using: it gets no further statement through."""
-        self.take_back()
+        self.revoke()
         self._pool.leave(self._connection)
 
 
@@ -160,16 +222,13 @@ async def begin(pool: Pool, *, plain: bool) -> Transaction:
     """Begin a transaction for a plain handler or an ``async`` one. Raises DatabaseUnavailable."""
     connection = await pool.take()
     try:
-        async with asyncio.timeout(pool.timeout), connection.pipeline():
+        async with connection.pipeline():
             await connection.execute(load_statement("begin_transaction"))
             cursor = await connection.execute(load_statement("show_transaction"), binary=True)
         row: Any = await cursor.fetchone()
     except psycopg.Error as error:
         await pool.drop(connection)
         raise DatabaseUnavailable(one_line(error)) from error
-    except TimeoutError as error:
-        await pool.drop(connection)
-        raise DatabaseUnavailable(f"no answer within {pool.timeout:g} s") from error
     except BaseException:
         await pool.put(connection, keep=False)
         raise

@@ -13,6 +13,7 @@ from pgsched.db.queries import dashboard
 from pgsched.db.queries import workers as worker_commands
 from pgsched.db.queries.activity import MAX_ENDED, WINDOW_SECONDS, Moment, RunningTask
 from pgsched.db.queries.dashboard import QueueSurvey
+from pgsched.db.queries.diagnostics import begin_examination
 from pgsched.domain.records import WorkerInfo, to_json_able
 
 STATEMENT_SECONDS = 3.0
@@ -72,7 +73,7 @@ def read_activity(database: Database, before: Activity | None = None) -> Activit
     Raises DatabaseUnavailable, SchemaMismatch and PermissionRefused.
     """
     with database.transaction() as one:
-        one.run(activity_commands.begin_watching(STATEMENT_SECONDS))
+        one.run(begin_examination(STATEMENT_SECONDS))
         moment = one.run(activity_commands.show_activity())
         queues = one.run(dashboard.survey_queues())
         types = one.run(dashboard.survey_types())

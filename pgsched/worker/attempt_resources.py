@@ -9,9 +9,8 @@ from time import monotonic
 from uuid import UUID
 
 from pgsched.db.error_mapping import RefusedByDatabase
-from pgsched.db.pool import Pool
 from pgsched.db.session import Sessions
-from pgsched.db.transaction import CommitUnanswered, NotCommitted, Transaction, begin
+from pgsched.db.transaction import CommitUnanswered, NotCommitted, Pool, Transaction, begin
 from pgsched.db.worker.workflows import find_results
 from pgsched.domain.attempt import Outcome
 from pgsched.domain.dependency_results import Results
@@ -87,7 +86,7 @@ class Attempt:
 
     def equip(self, context: Context) -> None:
         """Give the handler's context what was prepared."""
-        context.equip(None if self._transaction is None else self._transaction.lent, self._results)
+        context.equip(None if self._transaction is None else self._transaction.handler_connection, self._results)
 
     def keep(self, outcome: Outcome) -> bool:
         """Take the outcome of a handler; returns whether it is written at the end of its transaction.
@@ -111,7 +110,7 @@ class Attempt:
         if transaction is None:
             return
         try:
-            problem = transaction.take_back()
+            problem = transaction.revoke()
             outcome = self._outcome
             if outcome is not None and outcome.status == "completed":
                 if problem is None:

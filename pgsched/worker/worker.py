@@ -12,8 +12,8 @@ from uuid import uuid4
 
 from pgsched.concurrency.thread_pool import in_thread
 from pgsched.db.notifications import CANCEL, QUEUES, BehindPooler, Notification, listen
-from pgsched.db.pool import Pool
 from pgsched.db.session import Session, Sessions
+from pgsched.db.transaction import Pool
 from pgsched.db.worker.leases import HeartbeatConnection, Identity
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.hooks import Hooks

@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from pgsched.db.connection import Link, connect
+from pgsched.db.connection import DbConnection, connect
 from pgsched.db.error_mapping import translate
 from pgsched.db.migrations.runner import migrate
 from pgsched.db.sql_files import load_statement
@@ -59,7 +59,7 @@ def list_databases(server: str, prefix: str) -> list[str]:
 
 
 @contextmanager
-def _connected(server: str) -> Iterator[Link]:
+def _connected(server: str) -> Iterator[DbConnection]:
     try:
         with connect(server, application_name="pgsched tests") as connection:
             yield connection
@@ -67,6 +67,6 @@ def _connected(server: str) -> Iterator[Link]:
         raise translate(error) from None
 
 
-def _define(connection: Link, statement: Any, **names: str) -> None:
+def _define(connection: DbConnection, statement: Any, **names: str) -> None:
     identifiers: Mapping[str, Any] = {name: sql.Identifier(value) for name, value in names.items()}
     connection.execute(sql.SQL(statement).format(**identifiers))

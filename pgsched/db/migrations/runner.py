@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, LiteralString
+from typing import Any
 
 import psycopg
 from psycopg import errors
@@ -87,14 +87,14 @@ def _is_missing(connection: psycopg.Connection[tuple[Any, ...]], migration: Migr
 def _apply(connection: psycopg.Connection[tuple[Any, ...]], migration: Migration) -> bool:
     """Apply a migration unless it was; whether it was not."""
     with _refusing(), transaction(connection):
-        connection.execute(_lock_migrations())
+        connection.execute(load_statement("lock_migrations"))
         limit_lock_wait(connection)
-        connection.execute(_create_migrations())
+        connection.execute(load_statement("create_migrations"))
         present = _versions(connection)
         refuse_newer(present)
         if migration.version in present:
             return False
-        connection.execute(_become_owner())
+        connection.execute(load_statement("become_owner"))
         connection.execute(migration.sql)
         values = {"version": migration.version, "name": migration.name, "works_with": migration.works_with}
         connection.execute(load_statement("record_migration"), values)
@@ -103,19 +103,19 @@ def _apply(connection: psycopg.Connection[tuple[Any, ...]], migration: Migration
 
 def _set_rights(connection: psycopg.Connection[tuple[Any, ...]], *, roles: bool) -> None:
     with _refusing(), transaction(connection):
-        connection.execute(_lock_migrations())
+        connection.execute(load_statement("lock_migrations"))
         limit_lock_wait(connection)
         refuse_newer(_versions(connection), whatever_works=False)
         if roles:
             _make_roles(connection)
-        connection.execute(_become_owner())
-        connection.execute(_grant_rights())
+        connection.execute(load_statement("become_owner"))
+        connection.execute(load_statement("grant_rights"))
 
 
 def _make_roles(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
     try:
-        connection.execute(_create_roles())
-        connection.execute(_take_ownership())
+        connection.execute(load_statement("create_roles"))
+        connection.execute(load_statement("take_ownership"))
     except errors.InsufficientPrivilege as error:
         hint = "a superuser, or an owner of the schema who may create roles, must run 'pgsched migrate --roles'"
         raise PermissionRefused(f"{translate(error)}: {hint}") from error
@@ -135,44 +135,20 @@ def _has_granted_roles(connection: psycopg.Connection[tuple[Any, ...]]) -> bool:
     return bool(found and found[0] and found[1])
 
 
-def _become_owner() -> LiteralString:
-    return load_statement("become_owner")
-
-
-def _create_roles() -> LiteralString:
-    return load_statement("create_roles")
-
-
-def _take_ownership() -> LiteralString:
-    return load_statement("take_ownership")
-
-
-def _grant_rights() -> LiteralString:
-    return load_statement("grant_rights")
-
-
-def _lock_migrations() -> LiteralString:
-    return load_statement("lock_migrations")
-
-
-def _create_migrations() -> LiteralString:
-    return load_statement("create_migrations")
-
-
 def migration_script(*, roles: bool = False) -> str:
     """Return the whole schema as one SQL script, for people who use a migration tool of their own; also the ``roles``.
 
     Run as it is (``psql -v ON_ERROR_STOP=1 -f``) it leaves what ``migrate`` leaves.
     """
     settings = "set local standard_conforming_strings = on;\nset local search_path = pg_catalog, pg_temp;"
-    parts = ["begin;", settings, _create_migrations() + ";"]
+    parts = ["begin;", settings, load_statement("create_migrations") + ";"]
     for migration in migrations():
         parts.append(f"-- {migration.version:04d}_{migration.name}\n{migration.sql.strip()}")
         # Whole numbers and a file's name of our own: nothing that was put in from outside.
         values = f"({migration.version}, '{migration.name}', {migration.works_with})"
         parts.append(f"insert into pgsched.migrations (version, name, works_with) values {values};")  # noqa: S608
     if roles:
-        parts += [f"{statement};" for statement in (_create_roles(), _take_ownership(), _grant_rights())]
+        parts += [f"{load_statement(name)};" for name in ("create_roles", "take_ownership", "grant_rights")]
     parts.append("commit;")
     return "\n\n".join(parts) + "\n"
 

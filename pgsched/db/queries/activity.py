@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pgsched.db.queries.diagnostics import begin_examination
 from pgsched.db.query import Command, command, row_as, rows_as
 
 MAX_RUNNING = 200
@@ -63,8 +62,3 @@ def count_ended() -> Command[dict[str, int]]:
     """Count the attempts that ended just now, by queue, up to :data:`MAX_ENDED`."""
     params = {"seconds": WINDOW_SECONDS, "cap": MAX_ENDED}
     return command("count_ended", lambda rows: {row["queue"]: row["number"] for row in rows}, **params)
-
-
-def begin_watching(seconds: float) -> Command[datetime]:
-    """Begin a look at all of it, each statement of which takes so long at the most."""
-    return begin_examination(seconds)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from pgsched.db.query import Command, Rows, choice, command, rows_as, unprepared
+from pgsched.db.query import Command, Rows, choice, command, rows_as, unprepared, value
 from pgsched.domain.interval import Interval
 from pgsched.domain.records import Execution, Task, read
 from pgsched.domain.validation import one_of, optional
@@ -102,11 +102,7 @@ def survey_types() -> Command[list[TypeSurvey]]:
 
 def survey_dead() -> Command[dict[str, int]]:
     """Count the dead letters by queue, of the last ones up to the cap."""
-
-    def parse(rows: Rows) -> dict[str, int]:
-        return {row["queue"]: row["number"] for row in rows}
-
-    return command("survey_dead", parse, cap=CAP)
+    return command("survey_dead", lambda rows: {row["queue"]: row["number"] for row in rows}, cap=CAP)
 
 
 def survey_table() -> Command[int]:
@@ -122,12 +118,12 @@ def count_executions(minutes: int) -> Command[list[MinuteCount]]:
 def list_schedules(*, queue: str | None, search: str | None, before_id: int | None, limit: int) -> Command[list[Task]]:
     """Read a page of the schedules, the latest first."""
     params = {**choice(queue=queue, search=search), "before_id": before_id, "limit": limit}
-    return unprepared("list_schedules", _tasks, **params)
+    return unprepared("list_schedules", rows_as(Task), **params)
 
 
 def list_workflows(*, before_id: int | None, limit: int) -> Command[list[Task]]:
     """Read a page of groups and of tasks that wait for others, the latest first."""
-    return unprepared("list_workflows", _tasks, before_id=before_id, limit=limit)
+    return unprepared("list_workflows", rows_as(Task), before_id=before_id, limit=limit)
 
 
 def find_running_ids() -> Command[list[int]]:
@@ -137,12 +133,7 @@ def find_running_ids() -> Command[list[int]]:
 
 def begin_look() -> Command[datetime]:
     """Begin a look that may read much, at the head of a transaction; returns the time of the database."""
-
-    def parse(rows: Rows) -> datetime:
-        now: datetime = rows[0]["now"]
-        return now
-
-    return command("begin_look", parse)
+    return command("begin_look", value("now"))
 
 
 def latest_executions(
@@ -171,7 +162,3 @@ def latest_executions(
 def watch_changes() -> Command[int]:
     """Read a number that differs after every change of a table."""
     return command("watch_changes", lambda rows: int(rows[0]["changes"]))
-
-
-def _tasks(rows: Rows) -> list[Task]:
-    return [read(Task, row) for row in rows]

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from pgsched.db.query import MAX_LIMIT, Command, Rows, changed, choice, command, nothing, rows_as, unprepared, value
+from pgsched.db.query import (
+    MAX_LIMIT,
+    Command,
+    Row,
+    Rows,
+    T,
+    changed,
+    choice,
+    command,
+    nothing,
+    rows_as,
+    unprepared,
+    value,
+)
 from pgsched.domain.errors import InvalidTask, TaskNotFound, TransitionRefused
 from pgsched.domain.records import Execution, LogEntry, MissedTicks, Task, read
 from pgsched.domain.retention_age import Age, age_of
@@ -35,13 +48,7 @@ def schedule(spec: TaskSpec) -> Command[int]:
 
 def get(task_id: int) -> Command[Task]:
     """Read one task. Raises TaskNotFound."""
-
-    def parse(rows: Rows) -> Task:
-        if not rows:
-            raise _no_task(task_id)
-        return read(Task, rows[0])
-
-    return command("get_task", parse, **known_id(task_id))
+    return command("get_task", _existing(task_id, lambda row: read(Task, row)), **known_id(task_id))
 
 
 def tree(task_id: int) -> Command[TaskNode]:
@@ -63,10 +70,7 @@ def update(task_id: int, payload: Mapping[str, Any] | None, options: TaskOptions
     """
     columns, delay = changed_columns(payload, options)
 
-    def parse(rows: Rows) -> None:
-        if not rows:
-            raise _no_task(task_id)
-        (row,) = rows
+    def parse(row: Row) -> None:
         if not row["changed"]:
             raise TransitionRefused(
                 f"task {task_id} is cancelled: its schedule cannot be changed before it is retried"
@@ -80,7 +84,7 @@ def update(task_id: int, payload: Mapping[str, Any] | None, options: TaskOptions
         "delay": delay,
         "moves": delay is not None or "scheduled_for" in columns,
     }
-    return unprepared("update_task", parse, **params)
+    return unprepared("update_task", _existing(task_id, parse), **params)
 
 
 def watch(waiting: Waiting) -> Command[bool]:
@@ -116,25 +120,18 @@ def retry(task_id: int) -> Command[None]:
 
 def stand(task_id: int) -> Command[tuple[datetime, bool, list[str]]]:
     """Ask what the row of a task does not say: the time, whether a child runs one of its ticks, the days left out."""
-
-    def parse(rows: Rows) -> tuple[datetime, bool, list[str]]:
-        if not rows:
-            raise _no_task(task_id)
-        return rows[0]["now"], rows[0]["ticks_running"], rows[0]["left_out"] or []
-
+    parse = _existing(task_id, lambda row: (row["now"], row["ticks_running"], row["left_out"] or []))
     return command("stand_task", parse, **known_id(task_id))
 
 
 def delete(task_id: int) -> Command[None]:
     """Delete a task. Raises TaskNotFound, and TransitionRefused while it runs."""
 
-    def parse(rows: Rows) -> None:
-        if not rows:
-            raise _no_task(task_id)
-        if not rows[0]["deleted"]:
+    def parse(row: Row) -> None:
+        if not row["deleted"]:
             raise TransitionRefused(f"task {task_id} is running and cannot be deleted: cancel it first")
 
-    return command("delete_task", parse, **known_id(task_id))
+    return command("delete_task", _existing(task_id, parse), **known_id(task_id))
 
 
 def executions(task_id: int, *, limit: int, before: tuple[int, datetime] | None = None) -> Command[list[Execution]]:
@@ -236,6 +233,17 @@ def _check_all(everything: object, *filters: object) -> None:
 def _dead(queue: str | None, task_type: str | None, older_than: Age | None) -> dict[str, Any]:
     age = optional(age_of)("older_than", older_than)
     return {**choice(queue=queue, task_type=task_type), "older_than": None if age is None else age.to_text()}
+
+
+def _existing(task_id: int, parse: Callable[[Row], T]) -> Callable[[Rows], T]:
+    """Read the only row, which is there if the task is; raises TaskNotFound."""
+
+    def parse_rows(rows: Rows) -> T:
+        if not rows:
+            raise _no_task(task_id)
+        return parse(rows[0])
+
+    return parse_rows
 
 
 def _id(rows: Rows) -> int:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pgsched.db.connection import AsyncLink
+from pgsched.db.connection import AsyncDbConnection
 from pgsched.db.diagnostic_session import Answers, Refusal, ask
 from pgsched.db.migrations.runner import program_version
 from pgsched.domain.errors import ConfigError
@@ -25,7 +25,7 @@ async def look_async(
     *,
     name: str = NAME,
     pressing: bool = False,
-    lent: AsyncLink | None = None,
+    lent: AsyncDbConnection | None = None,
 ) -> Diagnosis:
     """Look at a database with the right or the wrong schema, by all checks or by these.
 

@@ -30,8 +30,8 @@ def proxy(dsn: str) -> Iterator[Proxy]:
 
 
 def test_an_answer_that_does_not_come_is_waited_for_no_longer_than_patience(proxy: Proxy) -> None:
-    """Checked by hand: with ``patience`` left at infinity the statement waits for ever."""
-    with connect(proxy.dsn, patience=0.3) as link:
+    """Checked by hand: with ``answer_timeout`` left at infinity the statement waits for ever."""
+    with connect(proxy.dsn, answer_timeout=0.3) as link:
         assert link.execute("select 1").fetchone() == (1,)
         proxy.tell("silent")
         with pytest.raises(SilentServer, match=r"no answer within 0\.3 s"):
@@ -40,7 +40,7 @@ def test_an_answer_that_does_not_come_is_waited_for_no_longer_than_patience(prox
 
 
 def test_patience_is_for_silence_and_not_for_a_statement_that_answers_bit_by_bit(proxy: Proxy) -> None:
-    with connect(proxy.dsn, patience=0.5) as link:
+    with connect(proxy.dsn, answer_timeout=0.5) as link:
         slow = "select pg_sleep(0.1), repeat('x', 100000) from generate_series(1, 10)"
         assert len(link.execute(slow).fetchall()) == 10
 

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from pgsched import AsyncClient, Client, TaskSpec
-from pgsched.db.connection import AsyncLink
+from pgsched.db.connection import AsyncDbConnection
 from pgsched.db.handler_connection import ABORTED, ENDED, OVER, UNFINISHED
 from pgsched.domain.errors import Discard, NotTransactional
 from pgsched.execution.context import Context
@@ -616,7 +616,7 @@ async def test_idle_connections_that_died_cost_no_attempt(dsn: str, db: Database
 async def test_a_database_that_lets_nobody_in_is_waited_for(
     dsn: str, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connect = AsyncLink.connect
+    connect = AsyncDbConnection.connect
     tries = 0
 
     async def refuse_twice(*arguments: Any, **options: Any) -> Any:
@@ -627,7 +627,7 @@ async def test_a_database_that_lets_nobody_in_is_waited_for(
                 raise psycopg.OperationalError("too many clients already")
         return await connect(*arguments, **options)
 
-    monkeypatch.setattr(AsyncLink, "connect", refuse_twice)
+    monkeypatch.setattr(AsyncDbConnection, "connect", refuse_twice)
     task_id = insert_task(db)
     async with engine(dsn, transactional(write)) as one:
         await one.work()
