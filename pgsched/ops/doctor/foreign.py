@@ -28,7 +28,9 @@ _OTHERS: Final = {
 
 
 def foreign_objects(facts: Facts) -> Iterator[Found]:
-    """Others may add to the tables, and what they add may refuse rows: nobody thinks of it then."""
+    """A trigger, constraint, index, column, policy, rule, foreign key, publication or event trigger that is not
+    pgsched's."""
+    # Others may add to the tables, and what they add may refuse rows: nobody thinks of it then.
     for part in facts.catalog:
         if part.kind in _CATALOG and part.name not in expected()[part.kind]:
             noun, drop = _CATALOG[part.kind]
@@ -48,7 +50,8 @@ def foreign_objects(facts: Facts) -> Iterator[Found]:
 
 
 def role_settings(facts: Facts) -> Iterator[Found]:
-    """pgsched sets for its own sessions what it relies on; other programs' inserts and psql follow the setting."""
+    """A setting of a role or of the database that changes what statements do, such as `statement_timeout`."""
+    # pgsched sets for its own sessions what it relies on; other programs' inserts and psql follow the setting.
     for one in of_kind("setting", facts.foreign):
         reset = (one.about or "").rpartition(" set ")
         yield Found(
@@ -59,7 +62,8 @@ def role_settings(facts: Facts) -> Iterator[Found]:
 
 
 def held_locks(facts: Facts) -> Iterator[Found]:
-    """Rows and tables that somebody has locked are not claimed, finished or kept in order."""
+    """Another program has held a lock on rows or tables of pgsched for over 5 s."""
+    # Rows and tables that somebody has locked are not claimed, finished or kept in order.
     for one in facts.locks:
         yield Found(
             one.name,

@@ -44,7 +44,8 @@ def _broken(facts: Facts, kind: str) -> Iterator[tuple[str, str, str, bool]]:
 
 
 def indexes(facts: Facts) -> Iterator[Found]:
-    """Without an index a claim reads the whole table."""
+    """An index that the migrations make is missing or invalid."""
+    # Without an index a claim reads the whole table.
     for table, index, definition, missing in _broken(facts, "index"):
         yield Found(
             index,
@@ -54,7 +55,8 @@ def indexes(facts: Facts) -> Iterator[Found]:
 
 
 def triggers(facts: Facts) -> Iterator[Found]:
-    """Without a trigger rows are not checked, not due, or wake nobody."""
+    """A trigger is missing or disabled."""
+    # Without a trigger rows are not checked, not due, or wake nobody.
     for table, trigger, definition, missing in _broken(facts, "trigger"):
         yield Found(
             f"{table}.{trigger}",
@@ -64,7 +66,7 @@ def triggers(facts: Facts) -> Iterator[Found]:
 
 
 def constraints(facts: Facts) -> Iterator[Found]:
-    """Without a constraint rows that make no sense come in."""
+    """A constraint is missing, or was never validated."""
     for kind, noun in (("constraint", "table"), ("domain", "domain")):
         for owner, constraint, definition, missing in _broken(facts, kind):
             if missing:
@@ -78,7 +80,8 @@ def constraints(facts: Facts) -> Iterator[Found]:
 
 
 def partitions(facts: Facts) -> Iterator[Found]:
-    """Rows of a day without a partition go to the default one, and old days cannot be dropped whole."""
+    """The history has no partition for today, or for the two days to come."""
+    # Rows of a day without a partition go to the default one, and old days cannot be dropped whole.
     for days in facts.partitions:
         if days.missing:
             yield Found(
@@ -90,7 +93,7 @@ def partitions(facts: Facts) -> Iterator[Found]:
 
 
 def default_partition(facts: Facts) -> Iterator[Found]:
-    """Rows that came when their day had no partition."""
+    """Rows of the history lie in a default partition."""
     for days in facts.partitions:
         if days.default_bytes:
             name = f"{days.parent}_default"
@@ -103,7 +106,7 @@ def default_partition(facts: Facts) -> Iterator[Found]:
 
 
 def autovacuum(facts: Facts) -> Iterator[Found]:
-    """Nobody removes dead rows."""
+    """Autovacuum is off, for the server or for a table of pgsched."""
     if not facts.server.autovacuum:
         yield Found(
             "server",
@@ -120,7 +123,8 @@ def autovacuum(facts: Facts) -> Iterator[Found]:
 
 
 def dead_rows(facts: Facts) -> Iterator[Found]:
-    """Dead rows slow claims down."""
+    """Over 10,000 dead rows in a table, and more than half as many as live ones."""
+    # Dead rows slow claims down.
     for table in facts.tables:
         if table.dead > DEAD_ROWS_MATTER and table.dead > DEAD_SHARE * max(table.live, 1):
             last = "never" if table.vacuumed_ago is None else f"{age(table.vacuumed_ago)} ago"
@@ -132,7 +136,8 @@ def dead_rows(facts: Facts) -> Iterator[Found]:
 
 
 def wraparound(facts: Facts) -> Iterator[Found]:
-    """Transaction ids run out when vacuum cannot freeze."""
+    """Transaction ids of 800 million ago are in use, or of 1.5 billion."""
+    # Transaction ids run out when vacuum cannot freeze.
     ages = [("database", facts.server.xid_age), *((f"pgsched.{one.name}", one.xid_age) for one in facts.tables)]
     name, oldest = max(ages, key=lambda pair: pair[1])
     if oldest >= XIDS_SOON:
@@ -145,7 +150,7 @@ def wraparound(facts: Facts) -> Iterator[Found]:
 
 
 def fillfactor(facts: Facts) -> Iterator[Found]:
-    """Without room in its page a claim writes all indexes."""
+    """`pgsched.tasks` has another fillfactor than 50: claims write its indexes."""
     for table in facts.tables:
         if table.name == "tasks" and table.fillfactor != FILLFACTOR:
             yield Found(
@@ -156,7 +161,7 @@ def fillfactor(facts: Facts) -> Iterator[Found]:
 
 
 def retention(facts: Facts) -> Iterator[Found]:
-    """The table and the history grow for ever."""
+    """Over 5,000,000 rows or a year of history, and nothing is ever deleted."""
     rows = next((table.about_rows for table in facts.tables if table.name == "tasks"), 0)
     if rows > MANY_ROWS and not facts.retention.tasks:
         yield Found(

@@ -18,7 +18,7 @@ QUEUE_SOON, QUEUE_NOW = 0.1, 0.5
 
 
 def schema_version(facts: Facts) -> Iterator[Found]:
-    """The schema is not the one of this program."""
+    """The schema is missing, or older or newer than this program; a hint if it works with it."""
     found, wanted = facts.version.version, facts.program_version
     at = f"the schema is at version {found}, this program"
     if found > wanted >= facts.version.works_with:
@@ -30,7 +30,7 @@ def schema_version(facts: Facts) -> Iterator[Found]:
 
 
 def read_only(facts: Facts) -> Iterator[Found]:
-    """The server takes no writes."""
+    """The server is a standby, or takes no writes."""
     if facts.server.standby:
         yield Found(
             "server",
@@ -46,7 +46,7 @@ def read_only(facts: Facts) -> Iterator[Found]:
 
 
 def server_version(facts: Facts) -> Iterator[Found]:
-    """Another PostgreSQL than pgsched is made for."""
+    """A PostgreSQL that pgsched is not tested with (14 to 18 are)."""
     major = facts.server.version // 10_000
     if major not in SUPPORTED:
         yield Found(
@@ -57,7 +57,7 @@ def server_version(facts: Facts) -> Iterator[Found]:
 
 
 def durability(facts: Facts) -> Iterator[Found]:
-    """A crash of the server would lose what was committed, or all of it."""
+    """`fsync` or `full_page_writes` off, or `synchronous_commit` off: a crash loses rows."""
     server = facts.server
     for name, on, loss in (
         ("fsync", server.fsync, "a crash of the machine may destroy the database"),
@@ -74,7 +74,8 @@ def durability(facts: Facts) -> Iterator[Found]:
 
 
 def connections(facts: Facts) -> Iterator[Found]:
-    """The server will soon let nobody in."""
+    """80 % of the connection slots in use, or 95 %."""
+    # The server will soon let nobody in.
     server = facts.server
     share = server.connections / max(server.slots, 1)
     if share >= SLOTS_SOON:
@@ -87,7 +88,8 @@ def connections(facts: Facts) -> Iterator[Found]:
 
 
 def notification_queue(facts: Facts) -> Iterator[Found]:
-    """A full queue would refuse every commit that notifies."""
+    """A tenth of the server's notification queue is full, or half."""
+    # A full queue would refuse every commit that notifies.
     usage = facts.server.notification_queue
     if usage >= QUEUE_SOON:
         yield Found(
@@ -99,7 +101,8 @@ def notification_queue(facts: Facts) -> Iterator[Found]:
 
 
 def pooler(facts: Facts) -> Iterator[Found]:
-    """Notifications do not pass a pooler in transaction mode."""
+    """A pooler in transaction mode is in between."""
+    # Notifications do not pass a pooler in transaction mode.
     if facts.pooled:
         yield Found(
             "connection",
@@ -109,7 +112,8 @@ def pooler(facts: Facts) -> Iterator[Found]:
 
 
 def clock_skew(facts: Facts) -> Iterator[Found]:
-    """Times that programs compute are off by so much; pgsched's own are the database's."""
+    """The clock of this machine is over 2 s from that of the database."""
+    # Times that programs compute are off by so much; pgsched's own are the database's.
     seconds = facts.skew.total_seconds()
     if abs(facts.skew) > MOST_SKEW:
         yield Found(
@@ -120,7 +124,8 @@ def clock_skew(facts: Facts) -> Iterator[Found]:
 
 
 def old_transactions(facts: Facts) -> Iterator[Found]:
-    """An open transaction keeps every row that died since."""
+    """A transaction is open for over ten minutes."""
+    # An open transaction keeps every row that died since.
     for holder in of_kind("session", facts.holders):
         yield Found(
             f"pid {holder.name}",
@@ -130,7 +135,8 @@ def old_transactions(facts: Facts) -> Iterator[Found]:
 
 
 def prepared_transactions(facts: Facts) -> Iterator[Found]:
-    """A prepared transaction that was forgotten stays for ever, also after a restart."""
+    """A prepared transaction waits for over ten minutes."""
+    # A prepared transaction that was forgotten stays for ever, also after a restart.
     for holder in of_kind("prepared", facts.holders):
         yield Found(
             holder.name,
@@ -140,7 +146,8 @@ def prepared_transactions(facts: Facts) -> Iterator[Found]:
 
 
 def replication_slots(facts: Facts) -> Iterator[Found]:
-    """A slot keeps log and rows for somebody who may never come."""
+    """A replication slot that nobody uses, or that keeps rows from being removed."""
+    # A slot keeps log and rows for somebody who may never come.
     for holder in of_kind("slot", facts.holders):
         more = "" if holder.about == "is not in use" else f": it keeps rows of {BEHIND / 1e6:.0f} million transactions"
         yield Found(
@@ -151,7 +158,8 @@ def replication_slots(facts: Facts) -> Iterator[Found]:
 
 
 def unseen(facts: Facts) -> Iterator[Found]:
-    """What this role may not see, so that nobody takes it for fine."""
+    """A check failed or took too long, or this role may not see what it needs."""
+    # What this role may not see, so that nobody takes it for fine.
     server = facts.server
     if not server.sees_sessions:
         yield Found(

@@ -25,7 +25,7 @@ ENOUGH_STARTS: Final = 20
 
 
 def unserved_queues(facts: Facts) -> Iterator[Found]:
-    """Nobody claims from the queue at all."""
+    """Tasks are due in a queue that no living worker serves."""
     alive, paused = facts.alive, facts.paused
     if not alive:
         return  # no_worker says so
@@ -40,7 +40,7 @@ def unserved_queues(facts: Facts) -> Iterator[Found]:
 
 
 def unknown_types(facts: Facts) -> Iterator[Found]:
-    """Somebody claims from the queue, but nothing of this type."""
+    """Tasks are due whose type no living worker of their queue knows."""
     alive, paused = facts.alive, facts.paused
     for one in facts.types:
         if one.due and not one.handled and one.queue not in paused and any(w.serves(one.queue) for w in alive):
@@ -53,7 +53,7 @@ def unknown_types(facts: Facts) -> Iterator[Found]:
 
 
 def paused_queues(facts: Facts) -> Iterator[Found]:
-    """Somebody paused the queue and forgot it."""
+    """A queue is paused and a task of it has been due for an hour."""
     for queue in facts.queues:
         if queue.paused and (queue.oldest_due_seconds or 0.0) > PAUSED_SECONDS:
             yield Found(
@@ -65,7 +65,7 @@ def paused_queues(facts: Facts) -> Iterator[Found]:
 
 
 def stalled_schedules(facts: Facts) -> Iterator[Found]:
-    """A schedule should have run and did not."""
+    """A schedule should have run over a minute ago and did not."""
     for one in of_kind("stalled", facts.front):
         yield Found(
             one.queue,
@@ -76,7 +76,8 @@ def stalled_schedules(facts: Facts) -> Iterator[Found]:
 
 
 def timezones(facts: Facts) -> Iterator[Found]:
-    """The database's rules of a zone hold; where Python knows others, previews differ and bookings cost more."""
+    """A schedule's zone that PostgreSQL or Python lacks, or on whose offset they disagree."""
+    # The database's rules of a zone hold; where Python knows others, previews differ and bookings cost more.
     for used in facts.zones:
         try:
             zone = load_zone(used.zone)
@@ -100,7 +101,8 @@ def timezones(facts: Facts) -> Iterator[Found]:
 
 
 def stuck_running(facts: Facts) -> Iterator[Found]:
-    """A lease that ended makes a row claimable: nobody claims."""
+    """Tasks run under a lease that ended over five minutes ago, and nobody claims them."""
+    # A lease that ended makes a row claimable: nobody claims.
     for one in of_kind("stuck", facts.front):
         cure = "pgsched queue resume" if one.paused else "pgsched worker --app MODULE:APP --queue"
         yield Found(
@@ -112,7 +114,8 @@ def stuck_running(facts: Facts) -> Iterator[Found]:
 
 
 def orphaned(facts: Facts) -> Iterator[Found]:
-    """A worker that was stopped hard; its leases end by themselves."""
+    """Tasks run under a valid lease of a worker that is not there."""
+    # A worker that was stopped hard; its leases end by themselves.
     for one in of_kind("orphaned", facts.front):
         yield Found(
             one.queue,
@@ -123,7 +126,8 @@ def orphaned(facts: Facts) -> Iterator[Found]:
 
 
 def stuck_blocked(facts: Facts) -> Iterator[Found]:
-    """The end of a task tells those that wait for it; here it did not, as when triggers were off."""
+    """Tasks wait for others that have all ended."""
+    # The end of a task tells those that wait for it; here it did not, as when triggers were off.
     blocked = facts.blocked
     if blocked.number and blocked.ids:
         cure = (
@@ -140,12 +144,12 @@ def stuck_blocked(facts: Facts) -> Iterator[Found]:
 
 
 def silent_tasks(facts: Facts) -> Iterator[Found]:
-    """A task has had no success for as long as it says."""
+    """A task has had no success for its `alert_if_no_success_for`."""
     return _alerts(facts, SILENT)
 
 
 def long_runs(facts: Facts) -> Iterator[Found]:
-    """An attempt runs for longer than its task says."""
+    """An attempt of a task has run for its `alert_if_running_for`."""
     return _alerts(facts, RUNNING)
 
 
@@ -166,7 +170,7 @@ def _alerts(facts: Facts, kind: str) -> Iterator[Found]:
 
 
 def dead_letters(facts: Facts) -> Iterator[Found]:
-    """Tasks fail for good just now."""
+    """Tasks died in the last hour; ten of them are a warning."""
     for one in facts.deaths[:20]:
         yield Found(
             f"{one.task_type} in {one.queue}",
@@ -177,7 +181,7 @@ def dead_letters(facts: Facts) -> Iterator[Found]:
 
 
 def lost_attempts(facts: Facts) -> Iterator[Found]:
-    """Workers die, or fall silent for longer than a lease."""
+    """Attempts of the last hour were lost: their worker died or fell silent."""
     lost = facts.history.lost
     if lost:
         yield Found(
@@ -189,7 +193,7 @@ def lost_attempts(facts: Facts) -> Iterator[Found]:
 
 
 def late_starts(facts: Facts) -> Iterator[Found]:
-    """Workers do not keep up."""
+    """Half of the tasks of the last hour began over 10 s late."""
     hour = facts.history
     if hour.half_late is not None and hour.sampled >= ENOUGH_STARTS and hour.half_late > LATE_SECONDS:
         yield Found(

@@ -10,22 +10,44 @@ from pgsched.ops.doctor.facts import Facts, of_kind
 from pgsched.ops.doctor.findings import Found
 from pgsched.ops.doctor.words import age, many, some_ids
 
-ADVICE: Final = {
-    "unwritten_outcomes": "select pid, pg_blocking_pids(pid), query from pg_stat_activity where application_name = "
-    "'pgsched finish'; end what blocks it",
-    "failing_loops": "mend what the message names; the worker goes on by itself",
-    "lost_slots": "restart the worker on {host}: kill {pid}",
-    "overdue_attempts": "restart the worker on {host}: kill {pid}; a thread cannot be stopped: let the handler watch "
-    'ctx.cancelled, or give it executor="process"',
-    "long_attempts": "pgsched task list --type {object} --status running: cancel it, and give the type a timeout",
-    "failing_upkeep": "mend what the message names; the worker tries again by itself",
-    "log_errors": "on {host}: does whoever reads the standard error of {pid} still do so, is its disk full?",
+TOLD: Final = {
+    "unwritten_outcomes": (
+        "a worker cannot write what its handlers did: an outcome has waited for over 5 s",
+        "select pid, pg_blocking_pids(pid), query from pg_stat_activity where application_name = 'pgsched "
+        "finish'; end what blocks it",
+    ),
+    "failing_loops": (
+        "a loop of a worker fails again and again, or a handler blocks all of them; an error where nothing is "
+        "claimed or written",
+        "mend what the message names; the worker goes on by itself",
+    ),
+    "lost_slots": (
+        "free slots of a worker begin nothing, though tasks wait in it",
+        "restart the worker on {host}: kill {pid}",
+    ),
+    "overdue_attempts": (
+        "attempts occupy slots after their timeout, or after they were cancelled; an error when they hold all slots",
+        "restart the worker on {host}: kill {pid}; a thread cannot be stopped: let the handler watch "
+        'ctx.cancelled, or give it executor="process"',
+    ),
+    "long_attempts": (
+        "an attempt has run ten times as long as 99 of 100 of its type, and a minute at least",
+        "pgsched task list --type {object} --status running: cancel it, and give the type a timeout",
+    ),
+    "failing_upkeep": (
+        "partitions, retention, progress or another duty of a worker fails again and again",
+        "mend what the message names; the worker tries again by itself",
+    ),
+    "log_errors": (
+        "a worker lost log lines within the last minute",
+        "on {host}: does whoever reads the standard error of {pid} still do so, is its disk full?",
+    ),
 }
-"""What to do about the troubles of a worker, by kind."""
+"""What each kind of trouble that a worker tells of is, and what to do about it."""
 
 
 def no_worker(facts: Facts) -> Iterator[Found]:
-    """Something is due and nobody is there."""
+    """Tasks are due and no worker is alive."""
     due = [one for one in facts.types if one.due and one.queue not in facts.paused]
     if due and not facts.alive:
         number = sum(one.due for one in due)
@@ -35,7 +57,8 @@ def no_worker(facts: Facts) -> Iterator[Found]:
 
 
 def silent_workers(facts: Facts) -> Iterator[Found]:
-    """A worker that ends in order takes its row away; these did not."""
+    """A worker has not been heard of for three leases."""
+    # A worker that ends in order takes its row away; these did not.
     for worker in facts.workers:
         if not worker.alive:
             silent = (facts.now - worker.heartbeat_at).total_seconds()
@@ -47,7 +70,8 @@ def silent_workers(facts: Facts) -> Iterator[Found]:
 
 
 def told(kind: str) -> Callable[[Facts], Iterator[Found]]:
-    """Return the judgement of a kind of trouble that living workers tell of; it has the name of the kind."""
+    """Return the judgement of a kind of trouble that living workers tell of; by the name of the kind."""
+    finds, advice = TOLD[kind]
 
     def judge(facts: Facts) -> Iterator[Found]:
         for worker in facts.alive:
@@ -56,16 +80,16 @@ def told(kind: str) -> Callable[[Facts], Iterator[Found]]:
                 yield Found(
                     f"{worker.hostname} {worker.pid}",
                     f"{trouble.detail}, for {age(lasted)}",
-                    ADVICE[kind].format(host=worker.hostname, pid=worker.pid, object=trouble.object),
+                    advice.format(host=worker.hostname, pid=worker.pid, object=trouble.object),
                     "error" if trouble.stops else "warning",
                 )
 
-    judge.__name__ = kind
+    judge.__name__, judge.__doc__ = kind, finds
     return judge
 
 
 def set_aside(facts: Facts) -> Iterator[Found]:
-    """The database refuses a row again and again; the others go on without it."""
+    """Tasks that a worker cannot claim, or whose outcome it cannot write: the database refuses them."""
     for one in facts.set_aside:
         yield Found(
             f"{one.operation} in {one.queue}",

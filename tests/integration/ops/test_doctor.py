@@ -32,7 +32,7 @@ from pgsched.ops.doctor import doctor, server, tasks
 from pgsched.ops.doctor.catalogue import CHECKS, NAMES, OF_ANY_SCHEMA, OF_OUR_SCHEMA
 from pgsched.ops.doctor.facts import Facts, questions
 from pgsched.ops.doctor.findings import Diagnosis
-from pgsched.ops.doctor.workers import ADVICE
+from pgsched.ops.doctor.workers import TOLD
 from tests.support import servers
 from tests.support.commands import pgsched
 from tests.support.roles import login
@@ -433,7 +433,7 @@ def run_for_hours(db: DB) -> str:
 
 
 PLANTS: dict[Plant, str] = {
-    **{trouble_of(kind): kind for kind in ADVICE},
+    **{trouble_of(kind): kind for kind in TOLD},
     refused_outcome: "set_aside",
     older_schema: "schema_version",
     newer_schema: "schema_version",
