@@ -50,7 +50,6 @@ class Answers(NamedTuple):
     found: Mapping[str, Any]
     """The answer, or a :class:`Refusal`, by the name of the question."""
     pooled: bool
-    """A pooler is in between."""
     skew: timedelta
     """How far this machine's clock is ahead of the database's."""
     place: str
@@ -81,12 +80,12 @@ async def ask(
 async def _ask_all(connection: AsyncDbConnection, dsn: str, questions: Mapping[str, Command[Any]]) -> Answers:
     found: dict[str, Any] = {}
     until = monotonic() + ALL_SECONDS
-    seen = _Skew()
+    looks: list[tuple[timedelta, timedelta]] = []  # how long each took, and the skew: the shortest way counts
     left = deque(questions.items())
     while left and monotonic() <= until:
         try:
             async with transaction_async(connection):
-                await seen.look(connection)
+                await _look(connection, looks)
                 while left and monotonic() <= until:
                     name, command = left[0]
                     found[name] = command.parse(await _fetch(connection, command))
@@ -95,7 +94,8 @@ async def _ask_all(connection: AsyncDbConnection, dsn: str, questions: Mapping[s
             found[left.popleft()[0]] = _refusal(connection, error)
     for name, _ in left:
         found[name] = Refusal(f"not looked at: {ALL_SECONDS:g} s were over")
-    return Answers(found, connection.pooled, seen.best, describe_dsn(dsn), is_standby(connection))
+    _, skew = min(looks, default=(timedelta(), timedelta()))
+    return Answers(found, connection.pooled, skew, describe_dsn(dsn), is_standby(connection))
 
 
 async def _fetch(connection: AsyncDbConnection, command: Command[Any]) -> Rows:
@@ -115,24 +115,13 @@ def _refusal(connection: AsyncDbConnection, error: psycopg.Error) -> Refusal:
     return Refusal(one_line(error))
 
 
-class _Skew:
-    """How far this machine's clock is ahead: of several looks the one that took the shortest way."""
-
-    def __init__(self) -> None:
-        self._seen: list[tuple[timedelta, timedelta]] = []
-
-    @property
-    def best(self) -> timedelta:
-        """The best that was seen; nothing before a look."""
-        return min(self._seen)[1] if self._seen else timedelta()
-
-    async def look(self, connection: AsyncDbConnection) -> None:
-        """Begin the examination in the transaction under way, and look at the clock; again when that took long."""
-        command = begin_examination(QUESTION_SECONDS)
-        for _ in range(LOOKS):
-            sent = datetime.now(UTC)
-            at = command.parse(await _fetch(connection, command))
-            back = datetime.now(UTC)
-            self._seen.append((back - sent, sent + (back - sent) / 2 - at))
-            if min(self._seen)[0] <= QUICK:
-                return
+async def _look(connection: AsyncDbConnection, looks: list[tuple[timedelta, timedelta]]) -> None:
+    """Begin the examination in the transaction under way, and look at the clock; again when that took long."""
+    command = begin_examination(QUESTION_SECONDS)
+    for _ in range(LOOKS):
+        sent = datetime.now(UTC)
+        at = command.parse(await _fetch(connection, command))
+        back = datetime.now(UTC)
+        looks.append((back - sent, sent + (back - sent) / 2 - at))
+        if min(looks)[0] <= QUICK:
+            return

@@ -108,7 +108,6 @@ class Said(NamedTuple):
     kind: type[Exception]
     """The class that psycopg has for it."""
     message: str
-    """The primary message."""
     constraint: str | None = None
     detail: str | None = None
     column: str | None = None

@@ -35,7 +35,6 @@ class _OneAttempt:
     """What both kinds of a handler's connection have in common: what would end the transaction is refused."""
 
     revoked = False
-    """The attempt is over."""
     ended = False
     """A statement of the handler's ended the transaction."""
 

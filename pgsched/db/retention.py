@@ -110,19 +110,19 @@ class RetentionStore:
 
     def cutoff(self, rule: Rule) -> PruneCursor | None:
         """Return the last task that is to go by a rule; None: all may stay."""
-        given = {**_whose(rule), "older_than": _text(rule.older_than), "keep": rule.keep}
+        given = {"queue": rule.queue, "dead": rule.dead, "older_than": _text(rule.older_than), "keep": rule.keep}
         rows = self._rows(load_statement("find_prune_cut"), given)
         return PruneCursor._make(rows[0]) if rows else None
 
     def prune(self, rule: Rule, behind: PruneCursor | None, until: PruneCursor, limit: int) -> Batch | None:
         """Delete one batch: of ``limit`` tasks those that nobody needs. None: somebody else prunes."""
-        given = {**_whose(rule), **_between(behind, until), "most": limit, "archive": rule.archive}
+        given = {**_range(rule, behind, until), "most": limit, "archive": rule.archive}
         ((looked, at, task_id, *numbers),) = self._rows(load_statement("prune_tasks"), given)
         return None if looked is None else Batch(looked, PruneCursor(at, task_id) if at else None, *numbers)
 
     def pick(self, rule: Rule, behind: PruneCursor | None, until: PruneCursor, limit: int) -> Picked | None:
         """Lock the tasks of one batch that nobody needs. None: somebody else prunes."""
-        given = {**_whose(rule), **_between(behind, until), "most": limit}
+        given = {**_range(rule, behind, until), "most": limit}
         ((looked, at, task_id, ids),) = self._rows(load_statement("pick_prunable"), given)
         return None if looked is None else Picked(looked, PruneCursor(at, task_id) if at else None, ids)
 
@@ -150,14 +150,7 @@ class RetentionStore:
 
     def copy_day(self, day: Day) -> Iterator[bytes]:
         """Read a day of the history as lines of JSON."""
-        return self._copy(
-            {
-                "executions": load_statement("copy_executions"),
-                "execution_logs": load_statement("copy_execution_logs"),
-                "missed_ticks": load_statement("copy_missed_ticks"),
-            }[day.parent],
-            {"begins": day.begins, "ends": day.ends},
-        )
+        return self._copy(load_statement(f"copy_{day.parent}"), {"begins": day.begins, "ends": day.ends})
 
     def drop(self, day: Day) -> bool:
         """Drop a day of the history; False: somebody works with the history at this moment."""
@@ -173,22 +166,15 @@ class RetentionStore:
             return connection.execute(statement, given, prepare=True, binary=True).fetchall()
 
     def _copy(self, statement: LiteralString, given: dict[str, Any]) -> Iterator[bytes]:
-        with (
-            self._session.settled() as connection,
-            connection.cursor() as cursor,
-            cursor.copy(statement, given) as copy,
-        ):
+        with self._session.settled() as connection, connection.cursor().copy(statement, given) as copy:
             for chunk in copy:
                 yield bytes(chunk)
 
 
-def _whose(rule: Rule) -> dict[str, Any]:
-    return {"queue": rule.queue, "dead": rule.dead}
-
-
-def _between(behind: PruneCursor | None, until: PruneCursor) -> dict[str, Any]:
+def _range(rule: Rule, behind: PruneCursor | None, until: PruneCursor) -> dict[str, Any]:
     at, task_id = behind or (None, None)
-    return {"from_at": at, "from_id": task_id, "to_at": until.at, "to_id": until.id}
+    between = {"from_at": at, "from_id": task_id, "to_at": until.at, "to_id": until.id}
+    return {"queue": rule.queue, "dead": rule.dead, **between}
 
 
 def _day(day: Day) -> dict[str, Any]:

@@ -122,7 +122,6 @@ class Transaction:
         self._keep = True
         self._stopping: asyncio.Future[None] | None = None
         self.handler_connection = for_handler(connection, plain=plain)
-        """The handler's connection."""
 
     def revoke(self) -> str | None:
         """End the handler's use of its connection; returns why the transaction cannot be committed, None if it can."""

@@ -32,12 +32,7 @@ async def run_statement(
         await cursor.execute(text, _adapted(params), prepare=False)
         columns = [column.name for column in cursor.description or ()]
         rows = await cursor.fetchmany(limit) if columns else []
-        return Ran(
-            rowcount=cursor.rowcount,
-            columns=columns,
-            rows=rows,
-            more=bool(columns) and cursor.rowcount > len(rows),
-        )
+        return Ran(cursor.rowcount, columns, rows, more=bool(columns) and cursor.rowcount > len(rows))
 
 
 def _adapted(params: Sequence[Any] | Mapping[str, Any] | None) -> Any:

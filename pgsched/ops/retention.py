@@ -28,7 +28,6 @@ BUSY_SECONDS = 0.05
 DROP_TRIES = 5
 """How often a day of the history is tried, each time waiting up to a tenth of a second for those who work with it."""
 DROP_SECONDS = 0.5
-"""The pause between two tries."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +42,6 @@ class RetentionOverride:
     dead_keep: int | None = None
     history_older_than: Interval | None = None
     archive: bool | None = None
-    """Copy tasks to archived_tasks first."""
 
     def of(self, rule: Rule) -> Rule:
         """Return what holds for a queue. A wish for completed or for dead tasks stands for both numbers of them."""

@@ -19,7 +19,7 @@ from pgsched.domain.errors import SchemaLocked
 Result = TypeVar("Result")
 
 LOCK_SECONDS = 2.0
-"""How long one try waits for a lock, and everybody else behind it. Shorter than the patience of any worker."""
+"""How long one try waits for a lock, and everybody else behind it. Shorter than any worker's timeout."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
 """Seconds between tries."""
 

@@ -12,7 +12,6 @@ from typing import Any
 from pgsched.db.query import Command, command, row_as, rows_as
 
 MAX_RUNNING = 200
-"""Number of running tasks to list."""
 FRONT = 500
 """Number of rows at the front of each queue and priority that are looked at for them."""
 WINDOW_SECONDS = 5.0

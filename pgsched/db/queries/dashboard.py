@@ -19,7 +19,6 @@ CAP = 10_001
 SAMPLE = 1_000
 """Number of due rows of each queue whose types are read."""
 MAX_RUNNING = 1_000
-"""Number of running tasks to list."""
 EXECUTION_STATUSES = ("completed", "failed", "timed_out", "cancelled", "lost")
 
 

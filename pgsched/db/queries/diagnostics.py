@@ -31,35 +31,13 @@ HELD_SECONDS = 5.0
 """Locks of others on our tables that are held for so long are worth a word."""
 MANY_OBJECTS = 100
 SETTINGS = (
-    "array_nulls",
-    "bytea_output",
-    "client_encoding",
-    "datestyle",
-    "default_transaction_deferrable",
-    "default_transaction_isolation",
-    "default_transaction_read_only",
-    "enable_indexonlyscan",
-    "enable_indexscan",
-    "extra_float_digits",
-    "idle_in_transaction_session_timeout",
-    "idle_session_timeout",
-    "intervalstyle",
-    "jit_above_cost",
-    "lc_messages",
-    "lock_timeout",
-    "plan_cache_mode",
-    "quote_all_identifiers",
-    "role",
-    "row_security",
-    "search_path",
-    "session_replication_role",
-    "standard_conforming_strings",
-    "statement_timeout",
-    "synchronous_commit",
-    "timezone",
-    "transaction_timeout",
-    "xmlbinary",
-)
+    "array_nulls", "bytea_output", "client_encoding", "datestyle", "default_transaction_deferrable",
+    "default_transaction_isolation", "default_transaction_read_only", "enable_indexonlyscan", "enable_indexscan",
+    "extra_float_digits", "idle_in_transaction_session_timeout", "idle_session_timeout", "intervalstyle",
+    "jit_above_cost", "lc_messages", "lock_timeout", "plan_cache_mode", "quote_all_identifiers", "role",
+    "row_security", "search_path", "session_replication_role", "standard_conforming_strings", "statement_timeout",
+    "synchronous_commit", "timezone", "transaction_timeout", "xmlbinary",
+)  # fmt: skip
 """Settings that change what statements do, in lower case."""
 
 

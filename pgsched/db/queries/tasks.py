@@ -32,7 +32,6 @@ from pgsched.domain.validation import MAX_BIGINT, aware, flag, optional, whole
 from pgsched.domain.wait import Waiting
 
 MAX_ALERTS = 10_001
-"""Maximum number of exceeded limits to read."""
 
 
 # Scheduling.
@@ -137,25 +136,19 @@ def delete(task_id: int) -> Command[None]:
 def executions(task_id: int, *, limit: int, before: tuple[int, datetime] | None = None) -> Command[list[Execution]]:
     """Read the last attempts at a task, the latest first."""
     token, started_at = before or (None, None)
-    params = {
-        "task_id": _id_of("task_id", task_id),
-        "limit": _limit("limit", limit),
-        "before_token": optional(_id_of)("before", token),
-        "before_started_at": optional(aware)("before", started_at),
-    }
-    return command("list_executions", rows_as(Execution), **params)
+    before_token, before_started_at = optional(_id_of)("before", token), optional(aware)("before", started_at)
+    params = {"before_token": before_token, "before_started_at": before_started_at}
+    return command("list_executions", rows_as(Execution), **_last(task_id, limit), **params)
 
 
 def missed_ticks(task_id: int, *, limit: int) -> Command[list[MissedTicks]]:
     """Read the ticks of a schedule that were not run, the latest first."""
-    params = {"task_id": _id_of("task_id", task_id), "limit": _limit("limit", limit)}
-    return command("list_missed_ticks", rows_as(MissedTicks), **params)
+    return command("list_missed_ticks", rows_as(MissedTicks), **_last(task_id, limit))
 
 
 def logs(task_id: int, *, limit: int) -> Command[list[LogEntry]]:
     """Read the last lines that a task logged, in their order."""
-    params = {"task_id": _id_of("task_id", task_id), "limit": _limit("limit", limit)}
-    return command("list_logs", rows_as(LogEntry), **params)
+    return command("list_logs", rows_as(LogEntry), **_last(task_id, limit))
 
 
 def list_alerts(task_id: int | None = None) -> Command[list[Alert]]:
@@ -262,6 +255,10 @@ def known_id(task_id: int) -> dict[str, int]:
     if abs(_whole("id", task_id)) > MAX_BIGINT:
         raise _no_task(task_id)
     return {"id": task_id}
+
+
+def _last(task_id: int, limit: int) -> dict[str, int]:
+    return {"task_id": _id_of("task_id", task_id), "limit": _limit("limit", limit)}
 
 
 _whole = whole(-math.inf, math.inf)

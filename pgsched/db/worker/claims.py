@@ -69,7 +69,6 @@ class Tried(NamedTuple):
     state: str | None
     """The SQLSTATE that its claim fails with; None when it can be claimed."""
     message: str | None
-    """The database's words."""
 
 
 class DeadLettered(NamedTuple):

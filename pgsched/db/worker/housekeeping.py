@@ -12,7 +12,6 @@ from pgsched.db.session import Session, by_column
 from pgsched.db.sql_files import load_statement
 
 MOST_SET_ASIDE = 100_000
-"""Maximum number to count."""
 MOST_DIED = 10_001
 """Maximum number of tasks that died within the last hour to count."""
 HISTORY = 100_000

@@ -14,7 +14,7 @@ from pgsched.db.session import STATEMENT_TIMEOUT, Session, ThreadSession, by_col
 from pgsched.db.sql_files import load_statement
 from pgsched.domain.attempt import Claimed
 
-SHORTEST_PATIENCE = 1.0
+SHORTEST_TIMEOUT = 1.0
 """Seconds; a heartbeat waits half a lease for its answer, so that it can renew it by another connection."""
 
 
@@ -126,7 +126,7 @@ class HeartbeatConnection:
 
     def __init__(self, *, dsn: str, identity: Identity) -> None:
         self._identity = identity
-        timeout = min(max(identity.lease / 2, SHORTEST_PATIENCE), STATEMENT_TIMEOUT)
+        timeout = min(max(identity.lease / 2, SHORTEST_TIMEOUT), STATEMENT_TIMEOUT)
         self._session = ThreadSession(dsn=dsn, name="pgsched heartbeat", timeout=timeout)
 
     def beat(

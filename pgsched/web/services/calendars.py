@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pgsched.client.async_client import AsyncClient
-from pgsched.db.queries.calendars import list_calendars
+from pgsched.db.queries.schedules import list_calendars
 from pgsched.domain.scheduling.calendars import Calendar
 from pgsched.web.auth.access import Actor
 from pgsched.web.services.audit import Change, audited
