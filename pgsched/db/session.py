@@ -110,11 +110,10 @@ class Session:
     async def _set_up(self, connection: AsyncDbConnection) -> None:
         """Set what this session relies on; behind a pooler for one transaction."""
         if self._tuned:
-            await connection.execute(
-                load_statement("tune_pooled") if connection.pooled else load_statement("tune_session")
-            )
+            await connection.execute(load_statement("tune_pooled" if connection.pooled else "tune_session"))
         if self._lock_milliseconds != "0":
-            await bound_lock_wait(connection, self._lock_milliseconds)
+            given = {"milliseconds": self._lock_milliseconds, "pooled": connection.pooled}
+            await connection.execute(load_statement("bound_lock_wait"), given)
 
     async def _execute_pooled(
         self, connection: AsyncDbConnection, commands: Sequence[tuple[Any, dict[str, Any]]]
@@ -239,10 +238,3 @@ class ThreadSession:
 def by_column(rows: Sequence[tuple[Any, ...]], *names: str) -> dict[str, list[Any]]:
     """Return the columns of rows by these names, as arrays for unnest()."""
     return {name: [row[place] for row in rows] for place, name in enumerate(names)}
-
-
-async def bound_lock_wait(connection: AsyncDbConnection, milliseconds: str) -> None:
-    """Let the statements of a session wait for a lock no longer than this; behind a pooler those of a transaction."""
-    await connection.execute(
-        load_statement("bound_lock_wait"), {"milliseconds": milliseconds, "pooled": connection.pooled}
-    )

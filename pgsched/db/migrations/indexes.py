@@ -10,10 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from time import sleep
-from typing import Any, LiteralString, NamedTuple
+from typing import LiteralString, NamedTuple
 
-import psycopg
-
+from pgsched.db.connection import DbConnection
 from pgsched.db.sql_files import Migration, load_statement
 
 LARGE_BYTES = 16 * 1024 * 1024
@@ -39,9 +38,7 @@ def indexes_of(migration: Migration) -> list[Index]:
     return found
 
 
-def make_indexes(
-    connection: psycopg.Connection[tuple[Any, ...]], migration: Migration, on_wait: Callable[[str], None]
-) -> None:
+def make_indexes(connection: DbConnection, migration: Migration, on_wait: Callable[[str], None]) -> None:
     """Make the indexes of a migration that are not there yet, if the table is large; in autocommit mode.
 
     One that an interrupted call has left unfinished is made anew.
@@ -65,11 +62,11 @@ def make_indexes(
         _ask(connection, "release_index_lock")
 
 
-def _is_large(connection: psycopg.Connection[tuple[Any, ...]]) -> bool:
+def _is_large(connection: DbConnection) -> bool:
     found = connection.execute(load_statement("measure_tasks")).fetchone()
     return bool(found and found[0] is not None and found[0] >= LARGE_BYTES)
 
 
-def _ask(connection: psycopg.Connection[tuple[Any, ...]], name: LiteralString) -> bool:
+def _ask(connection: DbConnection, name: LiteralString) -> bool:
     found = connection.execute(load_statement(name)).fetchone()
     return bool(found and found[0])

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic, sleep
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import psycopg
 from psycopg import errors
 
+from pgsched.db.connection import DbConnection
 from pgsched.db.sql_files import load_statement
 from pgsched.domain.errors import SchemaLocked
 
@@ -25,7 +25,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
 
 
 def retry_locked(
-    connection: psycopg.Connection[tuple[Any, ...]],
+    connection: DbConnection,
     change: Callable[[], Result],
     *,
     seconds: float,
@@ -50,12 +50,12 @@ def retry_locked(
         pause = min(pause * 2, LONGEST_PAUSE)
 
 
-def limit_lock_wait(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+def limit_lock_wait(connection: DbConnection) -> None:
     """Let the transaction that was begun wait for each lock for a short time only."""
     connection.execute(load_statement("limit_lock_wait"), {"milliseconds": round(LOCK_SECONDS * 1000)})
 
 
-def _describe_holders(connection: psycopg.Connection[tuple[Any, ...]]) -> str:
+def _describe_holders(connection: DbConnection) -> str:
     found = connection.execute(load_statement("list_lock_holders")).fetchall()
     return "; ".join(_describe(*row) for row in found) or "whoever had its tables locked has just let go"
 

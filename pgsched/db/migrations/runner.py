@@ -11,12 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
-import psycopg
 from psycopg import errors
 
-from pgsched.db.connection import connect, refuse_encoding, transaction
+from pgsched.db.connection import DbConnection, connect, refuse_encoding, transaction
 from pgsched.db.error_mapping import translate
 from pgsched.db.migrations.indexes import make_indexes
 from pgsched.db.migrations.lock_wait import limit_lock_wait, retry_locked
@@ -78,13 +76,13 @@ def migrate(
     return applied
 
 
-def _is_missing(connection: psycopg.Connection[tuple[Any, ...]], migration: Migration) -> bool:
+def _is_missing(connection: DbConnection, migration: Migration) -> bool:
     """Whether there is a schema, and a migration is not in it yet."""
     present = _versions_if_any(connection)
     return bool(present) and migration.version not in present
 
 
-def _apply(connection: psycopg.Connection[tuple[Any, ...]], migration: Migration) -> bool:
+def _apply(connection: DbConnection, migration: Migration) -> bool:
     """Apply a migration unless it was; whether it was not."""
     with _refusing(), transaction(connection):
         connection.execute(load_statement("lock_migrations"))
@@ -101,7 +99,7 @@ def _apply(connection: psycopg.Connection[tuple[Any, ...]], migration: Migration
     return True
 
 
-def _set_rights(connection: psycopg.Connection[tuple[Any, ...]], *, roles: bool) -> None:
+def _set_rights(connection: DbConnection, *, roles: bool) -> None:
     with _refusing(), transaction(connection):
         connection.execute(load_statement("lock_migrations"))
         limit_lock_wait(connection)
@@ -112,7 +110,7 @@ def _set_rights(connection: psycopg.Connection[tuple[Any, ...]], *, roles: bool)
         connection.execute(load_statement("grant_rights"))
 
 
-def _make_roles(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+def _make_roles(connection: DbConnection) -> None:
     try:
         connection.execute(load_statement("create_roles"))
         connection.execute(load_statement("take_ownership"))
@@ -130,7 +128,7 @@ def _refusing() -> Iterator[None]:
         raise translate(error) from error
 
 
-def _has_granted_roles(connection: psycopg.Connection[tuple[Any, ...]]) -> bool:
+def _has_granted_roles(connection: DbConnection) -> bool:
     found = connection.execute(load_statement("find_roles")).fetchone()
     return bool(found and found[0] and found[1])
 
@@ -159,12 +157,12 @@ def schema_version(dsn: str) -> int:
         return max(_versions_if_any(connection), default=0)
 
 
-def _versions(connection: psycopg.Connection[tuple[Any, ...]]) -> dict[int, int | None]:
+def _versions(connection: DbConnection) -> dict[int, int | None]:
     """The migrations that were applied: of each the least version of a program that works with it, None if not said."""
     return {version: works_with for version, _name, works_with in connection.execute(load_statement("list_migrations"))}
 
 
-def _versions_if_any(connection: psycopg.Connection[tuple[Any, ...]]) -> dict[int, int | None]:
+def _versions_if_any(connection: DbConnection) -> dict[int, int | None]:
     there = connection.execute(load_statement("find_schema")).fetchone()
     return _versions(connection) if there and there[0] else {}
 
@@ -191,7 +189,7 @@ def check_schema(dsn: str, rights: Mapping[str, str] | None = None) -> None:
         )
 
 
-def _check_rights(connection: psycopg.Connection[tuple[Any, ...]], rights: Mapping[str, str]) -> None:
+def _check_rights(connection: DbConnection, rights: Mapping[str, str]) -> None:
     wanted = [(name, right) for name, listed in rights.items() for right in listed.split(", ")]
     values = {"names": [name for name, _ in wanted], "privileges": [right for _, right in wanted]}
     missing = connection.execute(load_statement("find_missing_right"), values).fetchone()
