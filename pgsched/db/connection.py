@@ -22,7 +22,7 @@ from contextlib import (
 )
 from math import inf
 from time import monotonic
-from typing import Any, LiteralString, TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection, Connection, IsolationLevel, errors
@@ -186,7 +186,7 @@ def _greet(connection: DbConnection) -> None:
     pid = connection.info.backend_pid
     for tries_left in reversed(range(TRIES)):
         try:
-            cursor = connection.execute(_settle(), {"pid": pid}, prepare=False, binary=True)
+            cursor = connection.execute(load_statement("settle_session"), {"pid": pid}, prepare=False, binary=True)
             break
         except errors.QueryCanceled:
             if not tries_left:
@@ -205,7 +205,7 @@ async def _greet_async(connection: AsyncDbConnection, *, own: bool) -> None:
     given = {"pid": pid if own else NOT_KEPT}
     for tries_left in reversed(range(TRIES)):
         try:
-            cursor = await connection.execute(_settle(), given, prepare=False, binary=True)
+            cursor = await connection.execute(load_statement("settle_session"), given, prepare=False, binary=True)
             break
         except errors.QueryCanceled:
             if not tries_left:
@@ -234,7 +234,7 @@ def transaction(connection: Connection[Any], *, undo: bool = False) -> Iterator[
     """A transaction, or a savepoint in one, with our settings; undone by an error, or if that is said."""
     with connection.transaction(force_rollback=undo):
         if _is_pooled(connection):
-            connection.execute(_settle(), {"pid": NOT_KEPT})
+            connection.execute(load_statement("settle_session"), {"pid": NOT_KEPT})
         yield
 
 
@@ -249,7 +249,7 @@ async def transaction_async(connection: AsyncConnection[Any]) -> AsyncIterator[N
 
 async def settle_transaction(connection: AsyncConnection[Any]) -> None:
     """Give the transaction under way our settings, until its end."""
-    await connection.execute(_settle(), {"pid": NOT_KEPT}, binary=True)
+    await connection.execute(load_statement("settle_session"), {"pid": NOT_KEPT}, binary=True)
 
 
 def is_standby(connection: Connection[Any] | AsyncConnection[Any]) -> bool:
@@ -273,7 +273,3 @@ def _is_pooled(connection: Connection[Any] | AsyncConnection[Any]) -> bool:
 
 def _needs_transaction(connection: Connection[Any] | AsyncConnection[Any]) -> bool:
     return _is_pooled(connection) and connection.info.transaction_status == TransactionStatus.IDLE
-
-
-def _settle() -> LiteralString:
-    return load_statement("settle_session")

@@ -39,13 +39,7 @@ class Session:
     """An asynchronous connection that heals. Not for use by two coroutines at once."""
 
     def __init__(
-        self,
-        *,
-        dsn: str,
-        name: str,
-        tuned: bool = False,
-        timeout: float = STATEMENT_TIMEOUT,
-        lock_timeout: float = 0.0,
+        self, *, dsn: str, name: str, tuned: bool = False, timeout: float = STATEMENT_TIMEOUT, lock_timeout: float = 0.0
     ) -> None:
         """``tuned``: for claim and finish. ``lock_timeout``: seconds that a statement waits for a lock; 0: no limit."""
         self._dsn = dsn
@@ -190,12 +184,7 @@ class ThreadSession:
     """As :class:`Session`, for a thread."""
 
     def __init__(
-        self,
-        *,
-        dsn: str,
-        name: str,
-        timeout: float,
-        explain: Callable[[psycopg.Error], Exception] = fault_of,
+        self, *, dsn: str, name: str, timeout: float, explain: Callable[[psycopg.Error], Exception] = fault_of
     ) -> None:
         """``timeout``: seconds after which a silent server is given up. ``explain`` says what errors become."""
         self._dsn = dsn

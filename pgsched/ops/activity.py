@@ -14,7 +14,7 @@ from pgsched.db.queries import workers as worker_commands
 from pgsched.db.queries.activity import MAX_ENDED, WINDOW_SECONDS, Moment, RunningTask
 from pgsched.db.queries.dashboard import QueueSurvey
 from pgsched.db.queries.diagnostics import begin_examination
-from pgsched.domain.records import WorkerInfo, to_json_able
+from pgsched.domain.records import WorkerInfo, as_dict, to_json_able
 
 STATEMENT_SECONDS = 3.0
 
@@ -35,6 +35,7 @@ class QueueActivity:
     dead: int
     rate: float
     """Attempts that end a second."""
+    as_dict = as_dict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +61,7 @@ class Activity:
             "server": self.server,
             "started_rate": round(self.started_rate, 2),
             "ended_rate": round(self.ended_rate, 2),
-            "queues": [_plain(one) for one in self.queues],
-            "workers": [one.as_dict() for one in self.workers],
-            "running": [_plain(one) for one in self.running],
+            **{name: to_json_able(getattr(self, name)) for name in ("queues", "workers", "running")},
             "findings": self.findings,
         }
 
@@ -134,7 +133,3 @@ def _started_rate(moment: Moment, ended: float, running: int, before: Activity |
 
 def _rate_of(queue: str, ended: Mapping[str, int], total: float) -> float:
     return total * ended.get(queue, 0) / max(sum(ended.values()), 1)
-
-
-def _plain(record: Any) -> dict[str, Any]:
-    return {name: to_json_able(getattr(record, name)) for name in record.__slots__}

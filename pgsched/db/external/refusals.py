@@ -20,18 +20,17 @@ def kind_of(connection: object) -> str:
 
 def on_event_loop(connection: object) -> TypeError:
     """The error for a connection that a client for threads cannot use."""
-    return TypeError(
-        f"connection must be one for threads, got a {kind_of(connection)}, which belongs to an event loop: "
-        "use an AsyncClient, or schedule_async"
-    )
+    return _misplaced(connection, "threads", "an event loop", "use an AsyncClient, or schedule_async")
 
 
 def on_threads(connection: object) -> TypeError:
     """The error for a connection that a client for event loops cannot use."""
-    return TypeError(
-        f"connection must be one for event loops, got a {kind_of(connection)}, which belongs to a thread: "
-        "use a Client, or schedule"
-    )
+    return _misplaced(connection, "event loops", "a thread", "use a Client, or schedule")
+
+
+def _misplaced(connection: object, wanted: str, owner: str, cure: str) -> TypeError:
+    kind = kind_of(connection)
+    return TypeError(f"connection must be one for {wanted}, got a {kind}, which belongs to {owner}: {cure}")
 
 
 @contextmanager

@@ -25,11 +25,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
 
 
 def retry_locked(
-    connection: DbConnection,
-    change: Callable[[], Result],
-    *,
-    seconds: float,
-    on_wait: Callable[[str], None],
+    connection: DbConnection, change: Callable[[], Result], *, seconds: float, on_wait: Callable[[str], None]
 ) -> Result:
     """Make a change, in a transaction of its own which it begins itself, until it gets its locks.
 

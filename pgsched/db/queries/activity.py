@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from pgsched.db.query import Command, command, row_as, rows_as
+from pgsched.domain.records import as_dict
 
 MAX_RUNNING = 200
 FRONT = 500
@@ -44,6 +45,7 @@ class RunningTask:
     hostname: str | None
     pid: int | None
     seconds: float
+    as_dict = as_dict
 
 
 def show_activity() -> Command[Moment]:

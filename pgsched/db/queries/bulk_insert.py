@@ -95,8 +95,8 @@ def insert_tasks(specs: Iterable[TaskSpec]) -> Steps:
         if _is_simple(head[0]):
             yield _copy(_values(0, head[0]), block.copied, block.stream(tuple(head[0])))
         else:
-            block.set_apart()
-        yield from block.insert_apart(may_stage=answer["may_stage"])
+            block.defer_all()
+        yield from block.insert_deferred(may_stage=answer["may_stage"])
         ids += block.ids
     return ids
 
@@ -121,12 +121,12 @@ def function_call(tasks: Sequence[Mapping[str, Any]]) -> tuple[LiteralString, st
 
 
 class _Block:
-    """Tasks that have ids: those that one COPY takes while they are read, and those that are set apart."""
+    """Tasks that have ids: those that one COPY takes while they are read, and those that are deferred."""
 
     def __init__(self, first: int, tasks: Iterator[Mapping[str, Any]], reserved: Sequence[int]) -> None:
         self.ids: list[int] = []
         self.copied: list[Row] = []
-        self._apart: list[tuple[int, Mapping[str, Any]]] = []
+        self._deferred: list[tuple[int, Mapping[str, Any]]] = []
         self._first = first
         self._tasks = tasks
         self._reserved = reserved
@@ -140,26 +140,26 @@ class _Block:
                 self.copied.append(Row(self._first + place, task))
                 yield (task_id, *task.values())
             else:
-                self._apart.append((place, task))
+                self._deferred.append((place, task))
 
-    def set_apart(self) -> None:
-        """Set all tasks apart."""
+    def defer_all(self) -> None:
+        """Defer all tasks."""
         for _ in self.stream(()):
             raise AssertionError("no task is without arguments")
 
-    def insert_apart(self, *, may_stage: bool) -> Generator[Step, list[dict[str, Any]], None]:
-        """Insert what was set apart: other columns, delays, idempotency keys.
+    def insert_deferred(self, *, may_stage: bool) -> Generator[Step, list[dict[str, Any]], None]:
+        """Insert what was deferred: other columns, delays, idempotency keys.
 
         Where no temporary table may be made (``may_stage``), those that have keys are inserted by the SQL function.
         """
         if not may_stage:
-            keyed = [(place, task) for place, task in self._apart if "idempotency_key" in task]
-            self._apart = [(place, task) for place, task in self._apart if "idempotency_key" not in task]
+            keyed = [(place, task) for place, task in self._deferred if "idempotency_key" in task]
+            self._deferred = [(place, task) for place, task in self._deferred if "idempotency_key" not in task]
             called = yield from _call_function([task for _, task in keyed])
             for (place, _), task_id in zip(keyed, called, strict=True):
                 self.ids[place] = task_id
-        instants = yield from _instants(sorted({task["delay"] for _, task in self._apart if "delay" in task}))
-        rows = [Row(self._first + place, _values(self.ids[place], task, instants)) for place, task in self._apart]
+        instants = yield from _instants(sorted({task["delay"] for _, task in self._deferred if "delay" in task}))
+        rows = [Row(self._first + place, _values(self.ids[place], task, instants)) for place, task in self._deferred]
         keyless = [row for row in rows if "idempotency_key" not in row.values]
         for columns, alike in _by_columns(keyless):
             yield _copy(columns, alike, _lines(alike))

@@ -187,12 +187,7 @@ async def find_claimable_limited(
 
 
 def claim_limited_command(
-    identity: Identity,
-    rooms: Sequence[tuple[str, int]],
-    room: int,
-    *,
-    max_bytes: int,
-    set_aside: Sequence[int] = (),
+    identity: Identity, rooms: Sequence[tuple[str, int]], room: int, *, max_bytes: int, set_aside: Sequence[int] = ()
 ) -> tuple[Any, dict[str, Any]]:
     """The statement of :func:`claim_limited` and its parameters, for a transaction that does more."""
     return load_statement("claim_limited"), {
