@@ -16,7 +16,7 @@ from psycopg.rows import dict_row, tuple_row
 
 from pgsched.db.async_query_runner import fetch_async, take_async
 from pgsched.db.error_mapping import explained
-from pgsched.db.external import CallAsync, lender_of, refusals
+from pgsched.db.external import CallAsync, adapter_of, refusals
 from pgsched.db.queries.bulk_insert import call_for, function_call, insert_tasks
 from pgsched.db.query import Command
 from pgsched.domain.task_spec import TaskSpec
@@ -28,7 +28,7 @@ _OTHERS = "SQLAlchemy's and asyncpg's will do too"
 
 async def run_on_async(connection: object, command: Command[T]) -> T:
     """Run a command in the caller's transaction. Raises TypeError where its driver cannot run it."""
-    async with _borrowed(connection) as ours:
+    async with _enlisted(connection) as ours:
         if isinstance(ours, AsyncConnection) and command.task is not None and not _speaks_unicode(ours):
             ours = partial(_call, ours)
         if not isinstance(ours, AsyncConnection):
@@ -41,7 +41,7 @@ async def run_on_async(connection: object, command: Command[T]) -> T:
 
 async def insert_on_async(connection: object, specs: Iterable[TaskSpec]) -> list[int]:
     """Insert many tasks in the caller's transaction; outside one in autocommit mode, in one of its own."""
-    async with _borrowed(connection) as ours:
+    async with _enlisted(connection) as ours:
         if isinstance(ours, AsyncConnection) and not _speaks_unicode(ours):
             ours = partial(_call, ours)
         if not isinstance(ours, AsyncConnection):
@@ -72,14 +72,14 @@ async def _call(connection: AsyncConnection[Any], statement: LiteralString, task
 
 
 @contextlib.asynccontextmanager
-async def _borrowed(connection: object) -> AsyncIterator[AsyncConnection[Any] | CallAsync]:
+async def _enlisted(connection: object) -> AsyncIterator[AsyncConnection[Any] | CallAsync]:
     if isinstance(connection, AsyncConnection):
         yield connection
         return
-    lender = lender_of(connection)
-    if lender is None:
+    adapter = adapter_of(connection)
+    if adapter is None:
         raise TypeError(
             f"connection must be a psycopg.AsyncConnection, got a {refusals.kind_of(connection)} ({_OTHERS})"
         )
-    async with lender.borrow_async(connection) as ours:
+    async with adapter.enlist_async(connection) as ours:
         yield ours

@@ -59,22 +59,22 @@ class Answers(NamedTuple):
 
 
 async def ask(
-    dsn: str, questions: Mapping[str, Command[Any]], *, name: str, lent: AsyncDbConnection | None = None
+    dsn: str, questions: Mapping[str, Command[Any]], *, name: str, connection: AsyncDbConnection | None = None
 ) -> Answers:
-    """Ask all of it, on a connection of its own or on one that was ``lent``, which may be lost by it.
+    """Ask all of it, on a connection of its own or on one that is given, which may be lost by it.
 
     Raises DatabaseUnavailable when the database cannot be reached or is lost meanwhile.
     """
-    connection = lent or await connect_async(dsn, application_name=name)
-    connection.answer_timeout = SILENT_SECONDS
-    connection.prepare_threshold = None
+    ours = connection or await connect_async(dsn, application_name=name)
+    ours.answer_timeout = SILENT_SECONDS
+    ours.prepare_threshold = None
     try:
-        return await _ask_all(connection, dsn, questions)
+        return await _ask_all(ours, dsn, questions)
     except psycopg.Error as error:
         raise DatabaseUnavailable(f"lost PostgreSQL at {describe_dsn(dsn)}: {one_line(error)}") from error
     finally:
-        if lent is None:
-            await connection.close()
+        if connection is None:
+            await ours.close()
 
 
 async def _ask_all(connection: AsyncDbConnection, dsn: str, questions: Mapping[str, Command[Any]]) -> Answers:

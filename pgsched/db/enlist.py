@@ -16,7 +16,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row, tuple_row
 
 from pgsched.db.error_mapping import explained
-from pgsched.db.external import Call, lender_of, refusals
+from pgsched.db.external import Call, adapter_of, refusals
 from pgsched.db.queries.bulk_insert import call_for, function_call, insert_tasks
 from pgsched.db.query import Command
 from pgsched.db.query_runner import fetch, take
@@ -29,7 +29,7 @@ _OTHERS = "SQLAlchemy's and Django's will do too"
 
 def run_on(connection: object, command: Command[T]) -> T:
     """Run a command in the caller's transaction. Raises TypeError where its driver cannot run it."""
-    with _borrowed(connection) as ours:
+    with _enlisted(connection) as ours:
         if isinstance(ours, Connection) and command.task is not None and not _speaks_unicode(ours):
             ours = partial(_call, ours)
         if not isinstance(ours, Connection):
@@ -42,7 +42,7 @@ def run_on(connection: object, command: Command[T]) -> T:
 
 def insert_on(connection: object, specs: Iterable[TaskSpec]) -> list[int]:
     """Insert many tasks in the caller's transaction; outside one in autocommit mode, in one of its own."""
-    with _borrowed(connection) as ours:
+    with _enlisted(connection) as ours:
         if isinstance(ours, Connection) and not _speaks_unicode(ours):
             ours = partial(_call, ours)
         if not isinstance(ours, Connection):
@@ -73,12 +73,12 @@ def _call(connection: Connection[Any], statement: LiteralString, tasks: str) -> 
 
 
 @contextlib.contextmanager
-def _borrowed(connection: object) -> Iterator[Connection[Any] | Call]:
+def _enlisted(connection: object) -> Iterator[Connection[Any] | Call]:
     if isinstance(connection, Connection):
         yield connection
         return
-    lender = lender_of(connection)
-    if lender is None:
+    adapter = adapter_of(connection)
+    if adapter is None:
         raise TypeError(f"connection must be a psycopg.Connection, got a {refusals.kind_of(connection)} ({_OTHERS})")
-    with lender.borrow(connection) as ours:
+    with adapter.enlist(connection) as ours:
         yield ours

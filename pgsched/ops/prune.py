@@ -72,7 +72,7 @@ def preview(dsn: str, change: Command[None], *, seconds: float = PREVIEW_SECONDS
 
 def prune(dsn: str, options: PruneOptions, stop: threading.Event | None = None) -> Pruned:
     """Delete what is to go. Raises InvalidTask, DatabaseUnavailable, PermissionRefused, OSError of ``archive_dir``."""
-    wish, seconds = wish_of(options), seconds_of(options)
+    override, seconds = override_of(options), seconds_of(options)
     folder = options.get("archive_dir")
     dry_run = bool(options.get("dry_run"))
     stop = stop or threading.Event()
@@ -87,7 +87,7 @@ def prune(dsn: str, options: PruneOptions, stop: threading.Event | None = None) 
         return Pruner(
             store=store,
             wait=wait,
-            wish=wish,
+            override=override,
             archive=None if folder is None or dry_run else Archive(Path(folder)),
             dry_run=dry_run,
         ).run()
@@ -95,7 +95,7 @@ def prune(dsn: str, options: PruneOptions, stop: threading.Event | None = None) 
         store.close()
 
 
-def wish_of(options: PruneOptions) -> RetentionOverride:
+def override_of(options: PruneOptions) -> RetentionOverride:
     """Return what is wished for. Raises InvalidTask, naming option, rule and value."""
     unknown = set(options) - _NAMES
     if unknown:

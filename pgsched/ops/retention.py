@@ -60,7 +60,7 @@ class Pruner:
     store: RetentionStore
     wait: Callable[[float], bool]
     share: float = COMMAND_SHARE
-    wish: RetentionOverride = field(default_factory=RetentionOverride)
+    override: RetentionOverride = field(default_factory=RetentionOverride)
     archive: Archive | None = None
     dry_run: bool = False
     patient: bool = True
@@ -81,11 +81,11 @@ class Pruner:
     def run(self) -> Pruned:
         """Delete everything that is to go. Raises DatabaseUnavailable, PermissionRefused, OSError of the archive."""
         # The dead ones first: what they depend on may go when they are gone.
-        for rule in sorted(self.store.rules(self.wish.queue), key=lambda rule: (not rule.dead, rule.queue)):
-            self._tasks(self.wish.of(rule))
+        for rule in sorted(self.store.rules(self.override.queue), key=lambda rule: (not rule.dead, rule.queue)):
+            self._tasks(self.override.of(rule))
             if self._ended:
                 break
-        if not self._ended and self.wish.queue is None:
+        if not self._ended and self.override.queue is None:
             self._history()
         return self.pruned()
 
@@ -184,7 +184,7 @@ class Pruner:
     # History.
 
     def _history(self) -> None:
-        for day in self.store.days(self.wish.history_older_than):
+        for day in self.store.days(self.override.history_older_than):
             if self.dry_run or self._drop(day):
                 self._days.append(day)
             else:
@@ -194,7 +194,7 @@ class Pruner:
                 return
         while not self.dry_run and self.archive is None:
             begun = monotonic()
-            number = self.store.prune_history(self.wish.history_older_than, LARGEST_BATCH)
+            number = self.store.prune_history(self.override.history_older_than, LARGEST_BATCH)
             self._rows += number
             if not number or self._rest(monotonic() - begun):
                 return

@@ -58,8 +58,8 @@ class HealthScan:
             if turn.complete:
                 await follow(self._session)
             await note_successes(self._session)
-            lent = await self._session.open()
-            seen = await look_async(self._dsn, name=NAME, pressing=not turn.complete, lent=lent)
+            connection = await self._session.open()
+            seen = await look_async(self._dsn, name=NAME, pressing=not turn.complete, connection=connection)
             found = seen.with_earlier(() if turn.complete else turn.before)
             if turn.complete or found != turn.before:
                 await note_findings(self._session, self._worker, found, complete=turn.complete)

@@ -33,7 +33,7 @@ def prune_now(dsn: str, wish: RetentionOverride = EVERYTHING, **given: Any) -> P
     """One run, without pauses."""
     store = RetentionStore(dsn)
     try:
-        return Pruner(store=store, wait=never, wish=wish, **given).run()
+        return Pruner(store=store, wait=never, override=wish, **given).run()
     finally:
         store.close()
 

@@ -22,24 +22,24 @@ Call = Callable[[str, str], list[int]]
 CallAsync = Callable[[str, str], Awaitable[list[int]]]
 
 
-class Lender(Protocol):
+class Adapter(Protocol):
     """What a module of this package has."""
 
-    def borrow(self, connection: Any) -> AbstractContextManager[Connection[Any] | Call]:
-        """Lend a connection for threads. Raises TypeError for one that is not."""
+    def enlist(self, connection: Any) -> AbstractContextManager[Connection[Any] | Call]:
+        """Enlist a connection for threads. Raises TypeError for one that is not."""
 
-    def borrow_async(self, connection: Any) -> AbstractAsyncContextManager[AsyncConnection[Any] | CallAsync]:
-        """Lend a connection for event loops. Raises TypeError for one that is not."""
+    def enlist_async(self, connection: Any) -> AbstractAsyncContextManager[AsyncConnection[Any] | CallAsync]:
+        """Enlist a connection for event loops. Raises TypeError for one that is not."""
 
 
 LIBRARIES = ("sqlalchemy", "django", "asyncpg")
 """Whose connections are known."""
 
 
-def lender_of(connection: object) -> Lender | None:
+def adapter_of(connection: object) -> Adapter | None:
     """Return who knows this connection, or one of its base classes; None when nobody does."""
     for kind in type(connection).__mro__:
         library = kind.__module__.partition(".")[0]
         if library in LIBRARIES:
-            return cast("Lender", importlib.import_module(f"{__name__}.{library}"))
+            return cast("Adapter", importlib.import_module(f"{__name__}.{library}"))
     return None

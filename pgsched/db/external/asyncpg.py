@@ -15,15 +15,15 @@ from pgsched.db.external.refusals import kind_of, on_event_loop
 
 
 @contextmanager
-def borrow(connection: Any) -> Iterator[psycopg.Connection[Any] | Call]:
+def enlist(connection: Any) -> Iterator[psycopg.Connection[Any] | Call]:
     """Refused: they are for event loops."""
     raise on_event_loop(connection)
     yield _never  # what makes this a generator
 
 
 @asynccontextmanager
-async def borrow_async(connection: Any) -> AsyncIterator[psycopg.AsyncConnection[Any] | CallAsync]:
-    """Lend a connection; outside a transaction what is done there is one of its own."""
+async def enlist_async(connection: Any) -> AsyncIterator[psycopg.AsyncConnection[Any] | CallAsync]:
+    """Enlist a connection; outside a transaction what is done there is one of its own."""
     if not isinstance(connection, asyncpg.Connection | PoolConnectionProxy):
         raise TypeError(f"connection must be a connection of asyncpg's, got a {kind_of(connection)}")
 
@@ -36,4 +36,4 @@ async def borrow_async(connection: Any) -> AsyncIterator[psycopg.AsyncConnection
 
 
 def _never(_statement: str, _tasks: str) -> list[int]:
-    raise AssertionError("nothing is lent")
+    raise AssertionError("nothing is enlisted")

@@ -16,8 +16,8 @@ from pgsched.db.external.refusals import kind_of
 
 
 @contextmanager
-def borrow(connection: Any) -> Iterator[psycopg.Connection[Any] | Call]:
-    """Lend a connection of this thread's; outside ``atomic`` what is done there is a transaction of its own."""
+def enlist(connection: Any) -> Iterator[psycopg.Connection[Any] | Call]:
+    """Enlist a connection of this thread's; outside ``atomic`` what is done there is a transaction of its own."""
     if not isinstance(connection, BaseDatabaseWrapper | ConnectionProxy):
         raise TypeError(f"connection must be django.db.connection or one of connections, got a {kind_of(connection)}")
     ours = connections[connection.alias]
@@ -33,7 +33,7 @@ def borrow(connection: Any) -> Iterator[psycopg.Connection[Any] | Call]:
 
 
 @asynccontextmanager
-async def borrow_async(connection: Any) -> AsyncIterator[psycopg.AsyncConnection[Any] | CallAsync]:
+async def enlist_async(connection: Any) -> AsyncIterator[psycopg.AsyncConnection[Any] | CallAsync]:
     """Refused: Django has no connections for event loops."""
     _refuse(connection)
     yield _refuse  # never reached: what makes this a generator

@@ -1,4 +1,4 @@
-"""What is wrong with a borrowed connection, and what a server said through one."""
+"""What is wrong with a connection of another library, and what a server said through one."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ _SYNC = (sqlalchemy.Connection, Session, scoped_session)
 
 
 @contextmanager
-def borrow(connection: Any) -> Iterator[psycopg.Connection[Any] | Call]:
-    """Lend the connection of a Session or a Connection, which begins its transaction if it had not begun."""
+def enlist(connection: Any) -> Iterator[psycopg.Connection[Any] | Call]:
+    """Enlist the connection of a Session or a Connection, which begins its transaction if it had not begun."""
     if isinstance(connection, _ASYNC):
         raise on_event_loop(connection)
     if not isinstance(connection, _SYNC):
@@ -35,8 +35,8 @@ def borrow(connection: Any) -> Iterator[psycopg.Connection[Any] | Call]:
 
 
 @asynccontextmanager
-async def borrow_async(connection: Any) -> AsyncIterator[psycopg.AsyncConnection[Any] | CallAsync]:
-    """Lend the connection of an AsyncSession or an AsyncConnection; otherwise as :func:`borrow`."""
+async def enlist_async(connection: Any) -> AsyncIterator[psycopg.AsyncConnection[Any] | CallAsync]:
+    """Enlist the connection of an AsyncSession or an AsyncConnection; otherwise as :func:`enlist`."""
     if isinstance(connection, _SYNC):
         raise on_threads(connection)
     if not isinstance(connection, _ASYNC):

@@ -25,11 +25,11 @@ async def look_async(
     *,
     name: str = NAME,
     pressing: bool = False,
-    lent: AsyncDbConnection | None = None,
+    connection: AsyncDbConnection | None = None,
 ) -> Diagnosis:
     """Look at a database with the right or the wrong schema, by all checks or by these.
 
-    It has a connection of its own, or one that was ``lent``.
+    It has a connection of its own, or one that is given.
 
     ``pressing``: ask only what presses; checks that need more are unseen, without a word.
 
@@ -39,7 +39,9 @@ async def look_async(
     now = datetime.now(UTC)
     asked = questions(now)
     left_out = {key: Refusal("") for key in asked if pressing and key not in PRESSING}
-    answers = await ask(dsn, {key: one for key, one in asked.items() if key not in left_out}, name=name, lent=lent)
+    answers = await ask(
+        dsn, {key: one for key, one in asked.items() if key not in left_out}, name=name, connection=connection
+    )
     answers = answers._replace(found={**answers.found, **left_out})
     return judge(Facts(answers, program_version=program_version(), now=now - answers.skew), chosen)
 

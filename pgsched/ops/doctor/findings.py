@@ -27,6 +27,7 @@ class Finding:
     """Something that is wrong."""
 
     check: str
+    """The name of the check that found it."""
     severity: Severity
     object: str
     """What it is about: a queue, a table, a session."""

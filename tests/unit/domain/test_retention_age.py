@@ -13,7 +13,7 @@ from pgsched.db.queries.tasks import purge_dead
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.interval import Interval
 from pgsched.domain.retention_age import age_of, is_short, long_enough
-from pgsched.ops.prune import wish_of
+from pgsched.ops.prune import override_of
 
 WITHOUT_UNIT = [7, 7.5, 0, True, "7", " 7 ", "0.5", "1e3", "inf"]
 
@@ -33,7 +33,7 @@ def test_number_without_a_unit_is_refused_wherever_it_deletes(value: Any) -> Non
         lambda: set_queue("mail", {"dead_retention": value, "allow_short": True}),
         lambda: purge_dead(queue=None, task_type=None, older_than=value, all=False),
         *(
-            lambda name=name: wish_of({name: value, "allow_short": True})  # type: ignore[misc]
+            lambda name=name: override_of({name: value, "allow_short": True})  # type: ignore[misc]
             for name in ("completed_older_than", "dead_older_than", "history_older_than")
         ),
     ]
@@ -48,8 +48,8 @@ def test_age_under_an_hour_needs_a_word(value: Any) -> None:
         lambda **word: set_settings({"retention": value, **word}),
         lambda **word: set_settings({"dead_retention": value, **word}),
         lambda **word: set_queue("mail", {"retention": value, **word}),
-        lambda **word: wish_of({"completed_older_than": value, **word}),
-        lambda **word: wish_of({"dead_older_than": value, **word}),
+        lambda **word: override_of({"completed_older_than": value, **word}),
+        lambda **word: override_of({"dead_older_than": value, **word}),
     ):
         with pytest.raises(InvalidTask, match="must be at least 1 hour unless allow_short is said, got"):
             call()
