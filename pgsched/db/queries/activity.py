@@ -55,8 +55,7 @@ def show_activity() -> Command[Moment]:
 
 def list_running() -> Command[list[RunningTask]]:
     """Read the running tasks, the longest first."""
-    params = {"cap": FRONT, "limit": MAX_RUNNING}
-    return command("list_running", rows_as(RunningTask), **params)
+    return command("list_running", rows_as(RunningTask), cap=FRONT, limit=MAX_RUNNING)
 
 
 def count_ended() -> Command[dict[str, int]]:

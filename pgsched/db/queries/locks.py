@@ -25,8 +25,7 @@ def acquire(name: str, owner: UUID, *, ttl: float, holder: str) -> Command[int |
         token = rows[0]["token"]
         return None if token is None else int(token)
 
-    params = {"name": name, "owner": owner, "ttl": ttl, "holder": holder}
-    return command("acquire_lock", parse, **params)
+    return command("acquire_lock", parse, name=name, owner=owner, ttl=ttl, holder=holder)
 
 
 def renew(name: str, owner: UUID, *, ttl: float) -> Command[bool]:

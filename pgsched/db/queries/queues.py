@@ -87,8 +87,7 @@ def set_queue_events(name: str, events: bool) -> Command[None]:
 
 def get_queue(name: str) -> Command[QueueSettings]:
     """Read the settings of a queue."""
-    params = {"queue": checked("queue", name)}
-    return command("get_queue", row_as(QueueSettings), **params)
+    return command("get_queue", row_as(QueueSettings), queue=checked("queue", name))
 
 
 def limit_queue(name: str, limits: QueueLimits) -> Command[None]:
@@ -110,8 +109,7 @@ def limit_queue(name: str, limits: QueueLimits) -> Command[None]:
 
 def unlimit_queue(name: str) -> Command[bool]:
     """Take the limits of a queue away; whether it had some."""
-    params = {"queue": plain_text("queue", name)}
-    return command("unlimit_queue", changed, **params)
+    return command("unlimit_queue", changed, queue=plain_text("queue", name))
 
 
 def set_queue(name: str, options: QueueOptions) -> Command[None]:

@@ -57,8 +57,7 @@ def replan_all() -> Command[int]:
 
 def list_calendars(name: str | None = None) -> Command[list[Calendar]]:
     """Read every calendar, or the one of this name, with how many schedules name it."""
-    params = {"name": None if name is None else checked_name(name)}
-    return command("list_calendars", rows_as(Calendar), **params)
+    return command("list_calendars", rows_as(Calendar), name=None if name is None else checked_name(name))
 
 
 def find_days(names: Iterable[str]) -> Command[dict[str, list[str]]]:

@@ -153,8 +153,7 @@ def logs(task_id: int, *, limit: int) -> Command[list[LogEntry]]:
 
 def list_alerts(task_id: int | None = None) -> Command[list[Alert]]:
     """Read which tasks, or whether one task, had no success or run for longer than they say."""
-    params = {"task_id": task_id, "cap": MAX_ALERTS}
-    return unprepared("list_alerts", rows_as(Alert), **params)
+    return unprepared("list_alerts", rows_as(Alert), task_id=task_id, cap=MAX_ALERTS)
 
 
 # Many tasks.
@@ -201,8 +200,7 @@ def dead(
 def retry_dead(*, queue: str | None, task_type: str | None, all: bool) -> Command[int]:
     """Give every dead task that fits all its attempts again; how many."""
     _check_all(all, queue, task_type)
-    params = choice(queue=queue, task_type=task_type)
-    return unprepared("retry_dead_tasks", value("number"), **params)
+    return unprepared("retry_dead_tasks", value("number"), **choice(queue=queue, task_type=task_type))
 
 
 def purge_dead(*, queue: str | None, task_type: str | None, older_than: Age | None, all: bool) -> Command[int]:
