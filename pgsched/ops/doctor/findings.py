@@ -26,7 +26,7 @@ class Found(NamedTuple):
 class Finding:
     """Something that is wrong."""
 
-    check: str
+    check: str = ""
     """The name of the check that found it."""
     severity: Severity
     object: str
