@@ -24,6 +24,7 @@ from pgsched.db.queries import tasks as task_commands
 from pgsched.db.queries import workers as worker_commands
 from pgsched.db.queries.alerts import list_alerts
 from pgsched.db.queries.task_search import Changed, Page
+from pgsched.db.queries.tasks import ListOptions
 from pgsched.db.query import Command, T
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.errors import TaskFailed
@@ -154,33 +155,9 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient, As
         """Return a task. Raises TaskNotFound."""
         return await self._database.run(task_commands.get(id))
 
-    async def list_tasks(
-        self,
-        *,
-        queue: str | None = None,
-        task_type: str | None = None,
-        status: str | None = None,
-        schedule_type: str | None = None,
-        tag: str | None = None,
-        tenant_id: str | None = None,
-        parent_id: int | None = None,
-        limit: int = 50,
-        before_id: int | None = None,
-    ) -> list[Task]:
+    async def list_tasks(self, **options: Unpack[ListOptions]) -> list[Task]:
         """Return the latest tasks that fit, the latest first; the next page comes ``before_id`` the last."""
-        return await self._database.run(
-            task_commands.list_tasks(
-                queue=queue,
-                task_type=task_type,
-                status=status,
-                schedule_type=schedule_type,
-                tag=tag,
-                tenant_id=tenant_id,
-                parent_id=parent_id,
-                limit=limit,
-                before_id=before_id,
-            )
-        )
+        return await self._database.run(task_commands.list_tasks(**options))
 
     async def find_tasks(
         self, *, limit: int = 50, before_id: int | None = None, **filters: Unpack[TaskFilters]

@@ -25,6 +25,7 @@ from pgsched.db.queries import tasks as task_commands
 from pgsched.db.queries import workers as worker_commands
 from pgsched.db.queries.alerts import list_alerts
 from pgsched.db.queries.task_search import Changed, Page
+from pgsched.db.queries.tasks import ListOptions
 from pgsched.db.query import Command, T
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.errors import TaskFailed
@@ -155,33 +156,9 @@ class Client(QueueClient, ScheduleClient, CalendarClient, LockClient):
         """Return a task. Raises TaskNotFound."""
         return self._database.run(task_commands.get(id))
 
-    def list_tasks(
-        self,
-        *,
-        queue: str | None = None,
-        task_type: str | None = None,
-        status: str | None = None,
-        schedule_type: str | None = None,
-        tag: str | None = None,
-        tenant_id: str | None = None,
-        parent_id: int | None = None,
-        limit: int = 50,
-        before_id: int | None = None,
-    ) -> list[Task]:
+    def list_tasks(self, **options: Unpack[ListOptions]) -> list[Task]:
         """Return the latest tasks that fit, the latest first; the next page comes ``before_id`` the last."""
-        return self._database.run(
-            task_commands.list_tasks(
-                queue=queue,
-                task_type=task_type,
-                status=status,
-                schedule_type=schedule_type,
-                tag=tag,
-                tenant_id=tenant_id,
-                parent_id=parent_id,
-                limit=limit,
-                before_id=before_id,
-            )
-        )
+        return self._database.run(task_commands.list_tasks(**options))
 
     def find_tasks(self, *, limit: int = 50, before_id: int | None = None, **filters: Unpack[TaskFilters]) -> Page:
         """Return the latest tasks that fit, the latest first, and where the next page begins; short ones come too.

@@ -68,6 +68,7 @@ RETURNED = (
     "pgsched.domain.records:Stats",
     "pgsched.domain.records:Unhandled",
     "pgsched.domain.task_tree:TaskNode",
+    "pgsched.db.queries.tasks:ListOptions",
     "pgsched.db.queries.task_search:Page",
     "pgsched.db.queries.task_search:Changed",
     "pgsched.domain.task_filters:TaskFilters",

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from pgsched.db.query import MAX_LIMIT, Command, Rows, changed, choice, nothing, rows_as
 from pgsched.db.sql_files import load_statement
@@ -169,17 +169,31 @@ def logs(task_id: int, *, limit: int) -> Command[list[LogEntry]]:
 # Many tasks.
 
 
+class ListOptions(TypedDict, total=False):
+    """Which tasks are listed: None, as what is left out, chooses all. The ``limit`` is 50 when it is left out."""
+
+    queue: str | None
+    task_type: str | None
+    status: str | None
+    schedule_type: str | None
+    tag: str | None
+    tenant_id: str | None
+    parent_id: int | None
+    limit: int
+    before_id: int | None
+
+
 def list_tasks(
     *,
-    queue: str | None,
-    task_type: str | None,
-    status: str | None,
-    schedule_type: str | None,
-    tag: str | None,
-    tenant_id: str | None,
-    parent_id: int | None,
-    limit: int,
-    before_id: int | None,
+    queue: str | None = None,
+    task_type: str | None = None,
+    status: str | None = None,
+    schedule_type: str | None = None,
+    tag: str | None = None,
+    tenant_id: str | None = None,
+    parent_id: int | None = None,
+    limit: int = 50,
+    before_id: int | None = None,
 ) -> Command[list[Task]]:
     """Read a page of tasks, the latest first."""
     params = {
