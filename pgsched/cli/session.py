@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterator
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from pgsched.cli.options import json_option
+from pgsched.cli.output import Columns, say_records
 from pgsched.domain.settings import dsn_from
 
 if TYPE_CHECKING:
@@ -56,6 +60,33 @@ def pass_client(command: Callable[..., Any]) -> Callable[..., Any]:
             return command(client, *arguments, **given)
 
     return click.pass_obj(with_client)
+
+
+def lists(columns: Columns, *, empty: str) -> Callable[[Callable[..., Sequence[Any]]], Callable[..., Any]]:
+    """Turn a function of a client that returns records into a command that prints them, as JSON with ``--json``."""
+
+    def decorate(find: Callable[..., Sequence[Any]]) -> Callable[..., Any]:
+        @json_option
+        @pass_client
+        @functools.wraps(find)
+        def command(client: Client, as_json: bool, **given: Any) -> None:
+            say_records(find(client, **given), columns, as_json=as_json, empty=empty)
+
+        return command
+
+    return decorate
+
+
+@contextmanager
+def handling(handler: Callable[[int, FrameType | None], object], *signals: signal.Signals) -> Iterator[None]:
+    """Handle signals in the block; one that is handled otherwise by its end stays so."""
+    before = {number: signal.signal(number, handler) for number in signals}
+    try:
+        yield
+    finally:
+        for number, last in before.items():
+            if signal.getsignal(number) == handler:
+                signal.signal(number, last)
 
 
 @contextmanager

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+import dataclasses
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from pgsched.cli.options import json_option
-from pgsched.cli.output import fields as lines
-from pgsched.cli.output import say, say_json
+from pgsched.cli.output import fields, say, say_record
 from pgsched.cli.retention_options import (
     age,
     chosen,
@@ -39,11 +38,7 @@ def settings() -> None:
 @pass_client
 def show(client: Client, as_json: bool) -> None:
     """Show the settings."""
-    found = client.settings()
-    if as_json:
-        say_json(found.as_dict())
-    else:
-        say(lines([(field.name, _shown(getattr(found, field.name))) for field in fields(Settings)]))
+    say_record(client.settings(), _say, as_json=as_json)
 
 
 @settings.command("set")
@@ -62,5 +57,6 @@ def set_(client: Client, /, clear: tuple[str, ...], yes: bool, allow_short: bool
     say(retention_in_words(client.settings()) or "nothing is deleted")
 
 
-def _shown(value: object) -> object:
-    return age(value) if isinstance(value, Interval) else value
+def _say(settings: Settings) -> None:
+    values = [(field.name, getattr(settings, field.name)) for field in dataclasses.fields(settings)]
+    say(fields((name, age(value) if isinstance(value, Interval) else value) for name, value in values))

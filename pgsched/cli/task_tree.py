@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pgsched.cli.options import json_option, task_id_argument
-from pgsched.cli.output import first_line, say, say_json, say_table, span
+from pgsched.cli.output import first_line, say, say_record, say_table, span
 from pgsched.cli.session import pass_client
 from pgsched.domain.task_tree import TaskNode
 
@@ -29,22 +29,15 @@ def tree(client: Client, task_id: int, as_json: bool) -> None:
 
 def show_tree(client: Client, task_id: int, *, as_json: bool) -> None:
     """Print the tree of a task."""
-    root = client.tree(task_id)
-    if as_json:
-        say_json(root.as_dict())
-        return
+    say_record(client.tree(task_id), _say, as_json=as_json)
+
+
+def _say(root: TaskNode) -> None:
     lines = list(_lines(root))
     say_table(
         ("TASK", "TYPE", "STATUS", "TOOK", "AFTER", "ERROR"),
         [
-            (
-                label,
-                one.task_type,
-                one.status,
-                None if one.duration is None else _took(one.duration),
-                _ids(one.depends_on),
-                first_line(one.last_error),
-            )
+            (label, one.task_type, one.status, _took(one.duration), _ids(one.depends_on), first_line(one.last_error))
             for label, one in lines
         ],
     )
@@ -52,7 +45,9 @@ def show_tree(client: Client, task_id: int, *, as_json: bool) -> None:
         say("… and more than is shown here")
 
 
-def _took(seconds: float) -> str:
+def _took(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
     return f"{seconds:.1f} s" if 1 <= seconds < 60 else span(max(seconds, 0))
 
 

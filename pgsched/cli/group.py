@@ -9,7 +9,7 @@ import click
 from pgsched.cli.options import json_option, read_json_object, task_id_argument
 from pgsched.cli.output import say, say_json
 from pgsched.cli.session import pass_client
-from pgsched.cli.task_options import chosen_options, disabled_option, group_options
+from pgsched.cli.task_add import chosen_options, disabled_option, group_options
 from pgsched.cli.task_tree import show_tree
 
 if TYPE_CHECKING:

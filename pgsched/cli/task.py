@@ -21,18 +21,16 @@ from pgsched.cli.options import (
     yes_option,
 )
 from pgsched.cli.output import Columns, cell, count, fields, say, say_json, say_records, span
-from pgsched.cli.session import pass_client
+from pgsched.cli.session import lists, pass_client
 from pgsched.cli.task_add import add, edit
 from pgsched.cli.task_next import next_
 from pgsched.cli.task_tree import tree
 from pgsched.domain.errors import InvalidTask, PgschedError, TaskNotFound, TransitionRefused
 from pgsched.domain.records import Task
+from pgsched.domain.task_filters import SCHEDULE_TYPES, STATUSES
 
 if TYPE_CHECKING:
     from pgsched.client.client import Client
-
-STATUSES = ("pending", "running", "blocked", "completed", "dead", "cancelled")
-SCHEDULE_TYPES = ("one_time", "recurring", "repeating")
 
 
 def _schedule(one: Task) -> str:
@@ -91,11 +89,10 @@ for command in (add, edit, next_, tree):
 @click.option("--parent", "parent_id", type=TASK_ID, help="Only children of this task.")
 @limit_option(50)
 @click.option("--before-id", type=click.IntRange(1, MAX_ID), help="The next page: only with a smaller id.")
-@json_option
-@pass_client
-def list_(client: Client, as_json: bool, **filters: Any) -> None:
+@lists(COLUMNS, empty="no tasks")
+def list_(client: Client, **filters: Any) -> list[Task]:
     """List tasks, the latest first."""
-    say_records(client.list_tasks(**filters), COLUMNS, as_json=as_json, empty="no tasks")
+    return client.list_tasks(**filters)
 
 
 @task.command()
@@ -113,28 +110,20 @@ def show(client: Client, task_id: int, limit: int, as_json: bool) -> None:
     say(fields((name, getattr(status.task, name)) for name in status.task.as_dict()))
     say()
     last = status.last_execution
-    coming: list[tuple[str, object]] = [
-        ("next runs" if at == 0 else "", run) for at, run in enumerate(status.next_runs)
+    about: list[tuple[str, object]] = [
+        ("schedule", status.schedule),
+        ("running now", status.is_running),
+        ("last execution", None if last is None else f"{last.status}, {cell(last.started_at)}"),
+        *(("" if at else "next runs", run) for at, run in enumerate(status.next_runs or [None])),
+        *(("alert", one.problem) for one in status.alerts),
     ]
-    say(
-        fields(
-            [
-                ("schedule", status.schedule),
-                ("running now", status.is_running),
-                ("last execution", None if last is None else f"{last.status}, {cell(last.started_at)}"),
-                *(coming or [("next runs", None)]),
-                *(("alert", one.problem) for one in status.alerts),
-            ]
-        )
-    )
+    say(fields(about))
     say()
     say_records(status.executions, EXECUTIONS, empty="no executions yet")
-    if status.missed:
-        say()
-        say_records(status.missed, MISSED)
-    if logs:
-        say()
-        say_records(logs, LOGS)
+    for records, columns in ((status.missed, MISSED), (logs, LOGS)):
+        if records:
+            say()
+            say_records(records, columns)
 
 
 @task.command()
@@ -228,10 +217,10 @@ def retry(client: Client, task_id: int) -> str:
 @pass_client
 def delete(client: Client, ids: tuple[int, ...], yes: bool) -> None:
     """Delete a task."""
-
-    def change(client: Client, task_id: int) -> str:
-        client.delete(task_id)
-        return "deleted"
-
     confirm(f"Delete {count(len(ids), 'task')}?", yes=yes)
-    change_each(client, ids, change)
+    change_each(client, ids, _delete)
+
+
+def _delete(client: Client, task_id: int) -> str:
+    client.delete(task_id)
+    return "deleted"
