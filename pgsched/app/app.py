@@ -13,11 +13,10 @@ from pgsched.client.client import Client
 from pgsched.concurrency import fork_guard
 from pgsched.db.external import Joined
 from pgsched.domain.errors import PayloadMismatch
-from pgsched.domain.hooks import Hook, Hooks
+from pgsched.domain.events import Hook, Hooks
 from pgsched.domain.scheduled import OnConflict, Scheduled, updates
 from pgsched.domain.settings import capture_level, dsn_from
-from pgsched.domain.task_defaults import spec_with
-from pgsched.domain.task_spec import OPTION_NAMES, TaskOptions, TaskSpec
+from pgsched.domain.task_spec import OPTION_NAMES, TaskOptions, TaskSpec, spec_with
 from pgsched.execution.registry import Handler, Registry
 from pgsched.observability.extras import load_tracing
 

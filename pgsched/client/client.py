@@ -32,9 +32,8 @@ from pgsched.domain.errors import TaskFailed
 from pgsched.domain.records import Execution, LogEntry, MissedTicks, Stats, Task, WorkerInfo
 from pgsched.domain.retention_age import Age
 from pgsched.domain.scheduled import OnConflict, Scheduled, updates
-from pgsched.domain.task_defaults import Defaults, no_defaults, spec_with, specs_with
 from pgsched.domain.task_filters import TaskFilters
-from pgsched.domain.task_spec import TaskOptions, TaskSpec
+from pgsched.domain.task_spec import Defaults, TaskOptions, TaskSpec, no_defaults, spec_with, specs_with
 from pgsched.domain.task_status import TaskStatus, status_of
 from pgsched.domain.task_tree import TaskNode
 from pgsched.domain.validation import Duration

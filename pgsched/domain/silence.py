@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from pgsched.domain.interval import Interval
-from pgsched.domain.records import as_dict
+from pgsched.domain.records import Record
 
 SILENT: Final = "silent"
 RUNNING: Final = "running"
@@ -18,7 +18,7 @@ _WORDS: Final[Mapping[str, str]] = {SILENT: "no success since", RUNNING: "an att
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Alert:
+class Alert(Record):
     """A limit of a task that is passed."""
 
     task_id: int
@@ -37,8 +37,6 @@ class Alert:
     """The limit that is passed."""
     row_id: int
     """The task that runs: a child, where the task may overlap itself; else the task itself."""
-
-    as_dict = as_dict
 
     @property
     def problem(self) -> str:

@@ -15,8 +15,15 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from pgsched.domain.errors import InvalidCron
-from pgsched.domain.scheduling.cron_days import days_of, refuse_impossible
-from pgsched.domain.scheduling.cron_fields import FIELDS, SECOND_FIELD, Field, Refused, parse_field
+from pgsched.domain.scheduling.cron_fields import (
+    FIELDS,
+    SECOND_FIELD,
+    Field,
+    Refused,
+    days_of,
+    parse_field,
+    refuse_impossible,
+)
 from pgsched.domain.scheduling.cron_options import LONGEST_MOVE, CronOptions, take_options
 from pgsched.domain.scheduling.time_zones import SECOND, change_between, gap_end, load_zone, readings, to_wall
 
@@ -175,24 +182,23 @@ def _matching_days(cron: Cron, year: int, month: int) -> list[int]:
 def parse_cron(expression: str, known: frozenset[str] = frozenset()) -> Cron:
     """Read a cron expression of five fields (minute hour day month weekday), or six with *seconds first*.
 
-    Each field takes ``*``, numbers, names (``mon``, ``jan``), ranges ``a-b``, steps ``*/n``, ``a-b/n`` and
-    ``a/n`` (from a to the end), and lists of them. The day of the month takes ``L`` (the last day), ``L-3``
-    (three days before it), ``15W`` (the weekday Monday to Friday that is nearest to the 15th, in the same
-    month), ``LW`` and ``L-3W``; the weekday ``mon#2`` (the second Monday) and ``5L`` or ``L5`` (the last
-    Friday); both take ``?`` for ``*``. Sunday is 0 and 7, as in Unix and unlike in Quartz. Both day and weekday
-    must match when either field begins with ``*``; else a day that matches one of them is enough (Debian's
-    cron). Aliases: ``@hourly @daily @midnight @weekly @monthly @yearly @annually``.
+    Each field takes ``*``, numbers, names (``mon``, ``jan``), ranges ``a-b``, steps ``*/n``, ``a-b/n`` and ``a/n``
+    (from a to the end), and lists of them. The day of the month takes ``L`` (the last day), ``L-3`` (three days before
+    it), ``15W`` (the weekday Monday to Friday that is nearest to the 15th, in the same month), ``LW`` and ``L-3W``; the
+    weekday ``mon#2`` (the second Monday) and ``5L`` or ``L5`` (the last Friday); both take ``?`` for ``*``. Sunday is 0
+    and 7, as in Unix and unlike in Quartz. Both day and weekday must match when either field begins with ``*``; else a
+    day that matches one of them is enough (Debian's cron). Aliases: ``@hourly @daily @midnight @weekly @monthly @yearly
+    @annually``.
 
-    Options may follow, see :class:`pgsched.domain.scheduling.cron_options.CronOptions`:
-    ``0 9 13 * fri days=both``. ``known`` are the days of the calendars that they name.
+    Options may follow, see :class:`pgsched.domain.scheduling.cron_options.CronOptions`: ``0 9 13 * fri days=both``.
+    ``known`` are the days of the calendars that they name.
 
-    Six fields have the second first, as in Quartz, Spring and node-cron. Other tools write it last, so what
-    both would take for something else is refused: a first field with a wildcard and a last one with
-    numbers, which may be a step of seconds. ``* * * * * 0`` fires every second of a Sunday or every minute:
-    ``sun`` makes it clear.
+    Six fields have the second first, as in Quartz, Spring and node-cron. Other tools write it last, so what both would
+    take for something else is refused: a first field with a wildcard and a last one with numbers, which may be a step
+    of seconds. ``* * * * * 0`` fires every second of a Sunday or every minute: ``sun`` makes it clear.
 
-    Raises InvalidCron, naming the expression and the rule, when it cannot be read, is longer than 1,000
-    characters, or can never fire, as on the 31st of February.
+    Raises InvalidCron, naming the expression and the rule, when it cannot be read, is longer than 1,000 characters, or
+    can never fire, as on the 31st of February.
     """
     try:
         if len(expression) > MAX_LENGTH:
