@@ -6,10 +6,8 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
-from pgsched.client.async_calendars import AsyncCalendarClient
 from pgsched.client.async_locks import AsyncLockClient
 from pgsched.client.async_queues import AsyncQueueClient
 from pgsched.client.async_schedules import AsyncScheduleClient
@@ -44,7 +42,7 @@ if TYPE_CHECKING:
     from pgsched.ops.doctor.findings import Diagnosis
 
 
-class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient, AsyncLockClient):
+class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncLockClient):
     """A client for event loops: its methods are to be awaited.
 
     ``dsn`` is a libpq URI, ``embedded:DIR``, or empty for libpq's PG* variables. At most ``pool_size``
@@ -100,12 +98,13 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient, As
         """
         spec = spec_with(task_type, payload, options, self._defaults)
         if updates(on_conflict):
-            (scheduled,) = await self._upsert([spec], connection)
+            (scheduled,) = await self._run(schedule_commands.upsert([spec]), connection)
             return scheduled
         if self.tracing is None:
-            return Scheduled(await self._insert(spec, connection))
+            return Scheduled(await self._run(task_commands.schedule(spec), connection))
         with self.tracing.sending(spec) as sending:
-            return Scheduled(sending.sent(await self._insert(sending.traced(spec), connection)))
+            traced = task_commands.schedule(sending.traced(spec))
+            return Scheduled(sending.sent(await self._run(traced, connection)))
 
     @overload
     async def schedule_many(self, specs: Iterable[TaskSpec], *, connection: Joined | None = None) -> list[int]: ...
@@ -125,7 +124,7 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient, As
         """
         complete = specs_with(specs, self._defaults)
         if updates(on_conflict):
-            return await self._upsert(complete, connection)
+            return await self._run(schedule_commands.upsert(complete), connection)
         if self.tracing is None:
             return await self._insert_many(complete, connection)
         with self.tracing.sending_many() as sending:
@@ -341,14 +340,8 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient, As
         """Close the connections."""
         await self._database.close()
 
-    async def _insert(self, spec: TaskSpec, connection: Joined | None) -> int:
-        return await self._run(task_commands.schedule(spec), connection)
-
     async def _insert_many(self, specs: Iterable[TaskSpec], connection: Joined | None) -> list[int]:
         return await (self._database.insert(specs) if connection is None else insert_on_async(connection, specs))
-
-    async def _upsert(self, specs: Iterable[TaskSpec], connection: Joined | None) -> list[Scheduled]:
-        return await self._run(schedule_commands.upsert(specs), connection)
 
     async def _run(self, command: Command[T], connection: Joined | None) -> T:
         return await (self._database.run(command) if connection is None else run_on_async(connection, command))
@@ -356,7 +349,5 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient, As
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_raised: object) -> None:
         await self.close()

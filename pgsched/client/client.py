@@ -7,10 +7,8 @@ import contextlib
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
-from pgsched.client.calendars import CalendarClient
 from pgsched.client.locks import LockClient
 from pgsched.client.queues import QueueClient
 from pgsched.client.schedules import ScheduleClient
@@ -45,7 +43,7 @@ if TYPE_CHECKING:
     from pgsched.ops.doctor.findings import Diagnosis
 
 
-class Client(QueueClient, ScheduleClient, CalendarClient, LockClient):
+class Client(QueueClient, ScheduleClient, LockClient):
     """A client for threads: one may be shared by all of them.
 
     ``dsn`` is a libpq URI, ``embedded:DIR``, or empty for libpq's PG* variables. At most ``pool_size`` connections are
@@ -101,12 +99,13 @@ class Client(QueueClient, ScheduleClient, CalendarClient, LockClient):
         """
         spec = spec_with(task_type, payload, options, self._defaults)
         if updates(on_conflict):
-            (scheduled,) = self._upsert([spec], connection)
+            (scheduled,) = self._run(schedule_commands.upsert([spec]), connection)
             return scheduled
         if self.tracing is None:
-            return Scheduled(self._insert(spec, connection))
+            return Scheduled(self._run(task_commands.schedule(spec), connection))
         with self.tracing.sending(spec) as sending:
-            return Scheduled(sending.sent(self._insert(sending.traced(spec), connection)))
+            traced = task_commands.schedule(sending.traced(spec))
+            return Scheduled(sending.sent(self._run(traced, connection)))
 
     @overload
     def schedule_many(self, specs: Iterable[TaskSpec], *, connection: Joined | None = None) -> list[int]: ...
@@ -126,7 +125,7 @@ class Client(QueueClient, ScheduleClient, CalendarClient, LockClient):
         """
         complete = specs_with(specs, self._defaults)
         if updates(on_conflict):
-            return self._upsert(complete, connection)
+            return self._run(schedule_commands.upsert(complete), connection)
         if self.tracing is None:
             return self._insert_many(complete, connection)
         with self.tracing.sending_many() as sending:
@@ -338,14 +337,8 @@ class Client(QueueClient, ScheduleClient, CalendarClient, LockClient):
         """Close the connections."""
         self._database.close()
 
-    def _insert(self, spec: TaskSpec, connection: Joined | None) -> int:
-        return self._run(task_commands.schedule(spec), connection)
-
     def _insert_many(self, specs: Iterable[TaskSpec], connection: Joined | None) -> list[int]:
         return self._database.insert(specs) if connection is None else insert_on(connection, specs)
-
-    def _upsert(self, specs: Iterable[TaskSpec], connection: Joined | None) -> list[Scheduled]:
-        return self._run(schedule_commands.upsert(specs), connection)
 
     def _run(self, command: Command[T], connection: Joined | None) -> T:
         return self._database.run(command) if connection is None else run_on(connection, command)
@@ -353,7 +346,5 @@ class Client(QueueClient, ScheduleClient, CalendarClient, LockClient):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_raised: object) -> None:
         self.close()
