@@ -109,7 +109,7 @@ def _run(held: Held, command: tuple[str, ...]) -> int:
     watch = threading.Thread(target=_end_when_lost, args=(held, process), daemon=True)
 
     def pass_on(number: int, _frame: FrameType | None) -> None:  # the lock is released once the command has exited
-        signal_group(process.pid, signal.Signals(number))
+        signal_group(process.pid, number)
 
     with handling(pass_on, signal.SIGTERM, signal.SIGINT, signal.SIGHUP), _terminal_lent(process):
         watch.start()

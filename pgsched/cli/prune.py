@@ -8,8 +8,8 @@ import click
 
 from pgsched.cli.options import allow_short_option, confirm, json_option, queue_option, yes_option
 from pgsched.cli.output import count, say, say_record, say_table
-from pgsched.cli.retention_options import archive_option, goes, in_words
 from pgsched.cli.session import pass_client
+from pgsched.cli.settings import archive_option, goes, in_words
 from pgsched.domain.errors import PgschedError
 from pgsched.domain.records import Pruned
 from pgsched.ops.prune import PREVIEW_SECONDS, PruneOptions

@@ -8,8 +8,8 @@ import click
 
 from pgsched.cli.options import name_argument
 from pgsched.cli.output import Columns, duration, say, span
-from pgsched.cli.retention_options import chosen, clear_option, confirm_change, retention_in_words, retention_options
 from pgsched.cli.session import lists, pass_client
+from pgsched.cli.settings import chosen, clear_option, confirm_change, retention_in_words, retention_options
 from pgsched.db.queries.queues import MAX_LIMIT_OF_QUEUE, ORDERINGS, QueueLimits, QueueOptions, set_queue
 from pgsched.db.queries.settings import RETENTION
 from pgsched.domain.records import QueueInfo, QueueSettings
@@ -137,9 +137,7 @@ def limit(client: Client, /, name: str, no_limits: bool, **given: Any) -> None:
     help="Run the task that has been due longest first (fifo) or last (lifo).",
 )
 @click.option(
-    "--ageing",
-    metavar="DURATION",
-    help="Waiting tasks gain one priority level per this much time; none: off.",
+    "--ageing", metavar="DURATION", help="Waiting tasks gain one priority level per this much time; none: off."
 )
 @retention_options
 @clear_option(RETENTION)

@@ -131,11 +131,7 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncLockClient):
             return sending.all_sent(await self._insert_many(sending.stream(complete), connection))
 
     async def schedule_group(
-        self,
-        group: Mapping[str, Any] | Part,
-        *,
-        connection: Joined | None = None,
-        **options: Unpack[TaskOptions],
+        self, group: Mapping[str, Any] | Part, *, connection: Joined | None = None, **options: Unpack[TaskOptions]
     ) -> int:
         """Schedule a group of steps, once or as a schedule, and return its id; ``options`` as in :meth:`schedule`.
 

@@ -132,11 +132,7 @@ class Client(QueueClient, ScheduleClient, LockClient):
             return sending.all_sent(self._insert_many(sending.stream(complete), connection))
 
     def schedule_group(
-        self,
-        group: Mapping[str, Any] | Part,
-        *,
-        connection: Joined | None = None,
-        **options: Unpack[TaskOptions],
+        self, group: Mapping[str, Any] | Part, *, connection: Joined | None = None, **options: Unpack[TaskOptions]
     ) -> int:
         """Schedule a group of steps, once or as a schedule, and return its id; ``options`` as in :meth:`schedule`.
 

@@ -151,11 +151,9 @@ class MissedTicks(Record):
     ticks: int
     """How many; for cron 999 or 1000 means at least so many."""
     first_tick: datetime
-    """The first of them."""
     next_tick: datetime | None
     """The tick that was run or booked instead; None: the schedule is over, or was edited."""
     noted_at: datetime
-    """When it was decided."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +174,6 @@ class QueueInfo(Record):
     """A queue, its settings and how much is in it; disabled tasks are not counted."""
 
     name: str
-    """The queue."""
     paused: bool
     """Nothing is claimed from it."""
     ordering: str
@@ -354,11 +351,8 @@ class Unhandled(NamedTuple):
     """Due tasks of a type that no live worker of their queue has a handler for."""
 
     queue: str
-    """Their queue."""
     task_type: str
-    """Their type."""
     due: int
-    """How many there are."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as a JSON-able dictionary."""
@@ -370,8 +364,5 @@ class Stats(Record):
     """Every queue, every worker, and what is due without anybody to run it."""
 
     queues: list[QueueInfo]
-    """Every queue."""
     workers: list[WorkerInfo]
-    """Every worker process."""
     unhandled: list[Unhandled]
-    """What is due without a worker that has a handler for it."""

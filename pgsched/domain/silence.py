@@ -24,9 +24,7 @@ class Alert(Record):
     task_id: int
     """The task that has the limit."""
     task_type: str
-    """Its type."""
     queue: str
-    """Its queue."""
     kind: str
     """``silent``: no success for ``alert_if_no_success_for``; ``running``: an attempt for ``alert_if_running_for``."""
     since: datetime

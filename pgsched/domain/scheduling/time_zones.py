@@ -81,10 +81,7 @@ def readings(wall: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
 
     They are equal for a plain time, ascending in a fold (both are real) and descending in a gap (neither is).
     """
-    return (
-        wall.replace(tzinfo=zone, fold=0).astimezone(UTC),
-        wall.replace(tzinfo=zone, fold=1).astimezone(UTC),
-    )
+    return (wall.replace(tzinfo=zone, fold=0).astimezone(UTC), wall.replace(tzinfo=zone, fold=1).astimezone(UTC))
 
 
 def change_between(zone: ZoneInfo, before: datetime, until: datetime) -> datetime | None:
