@@ -53,7 +53,7 @@ def new_result(
 ) -> TaskResult[Any]:
     """Return a result of which the times, errors and workers are ``known``, or else not there yet."""
     times = dict.fromkeys(("enqueued_at", "started_at", "finished_at", "last_attempted_at"))
-    rest = times | {"errors": [], "worker_ids": []} | known
+    rest: dict[str, Any] = times | {"errors": [], "worker_ids": []} | known
     return TaskResult(
         task=task, id=str(id), status=status, args=payload["args"], kwargs=payload["kwargs"], backend=backend, **rest
     )
