@@ -133,10 +133,6 @@ def worker(
     context: click.Context,
     /,
     app: str | None,
-    http: bool,
-    http_allow: tuple[str, ...],
-    http_allow_private: bool,
-    allow_sql: bool,
     allow_shell: tuple[str, ...],
     processes: int,
     metrics_port: int | None,
@@ -147,13 +143,8 @@ def worker(
     """Run a worker until SIGTERM or Ctrl-C; or list running workers."""
     if context.invoked_subcommand is not None:
         return
-    served = Builtins(
-        http=http,
-        http_allow=http_allow,
-        http_allow_private=http_allow_private,
-        allow_sql=allow_sql,
-        allow_shell=read_commands(allow_shell),
-    )
+    allowed = {name: given.pop(name) for name in ("http", "http_allow", "http_allow_private", "allow_sql")}
+    served = Builtins(**allowed, allow_shell=read_commands(allow_shell))
     if app is None and not served:
         raise click.UsageError("Missing option '--app': there is no built-in handler to serve either.", context)
     settings = WorkerSettings(**given)

@@ -154,6 +154,7 @@ class MissedTicks(Record):
     next_tick: datetime | None
     """The tick that was run or booked instead; None: the schedule is over, or was edited."""
     noted_at: datetime
+    """When it was decided."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

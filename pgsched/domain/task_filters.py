@@ -49,6 +49,7 @@ class TaskFilters(TypedDict, total=False):
     tenant_id: str
     user_id: str
     created_by: str
+    """Who made it."""
     enabled: bool
     """False: those that are paused."""
     idempotency_key: str

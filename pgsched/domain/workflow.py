@@ -7,35 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, Unpack
 
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.errors import Described, InvalidTask, shown
-from pgsched.domain.task_spec import json_values
-from pgsched.domain.validation import RULES, Check, Duration, flag, list_of, number, refused, text
+from pgsched.domain.task_spec import StepOptions, json_values
+from pgsched.domain.validation import RULES, Check, flag, list_of, number, refused, text
 
 if TYPE_CHECKING:
     from pgsched.app.app import TaskHandle
 
 MAX_STEPS: Final = 10_000
-
-
-class StepOptions(TypedDict, total=False):
-    """What a step may have of a task's options."""
-
-    queue: str
-    priority: int
-    max_attempts: int
-    backoff: str
-    backoff_delay: Duration
-    backoff_max: Duration
-    backoff_factor: float
-    backoff_jitter: float
-    timeout: Duration
-    on_dependency_dead: str
-    concurrency_key: str
-    tags: Sequence[str]
-    metadata: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
