@@ -101,7 +101,11 @@ def dev(
         if demo:
             stack.enter_context(_narrated(dsn, psql=_psql(given, dsn)))
         if seconds is not None:
-            stack.enter_context(_end_after(seconds))
+            # The worker then shuts down as usual.
+            timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM))
+            timer.daemon = True
+            timer.start()
+            stack.callback(timer.cancel)
         from pgsched.execution.process_exit import exit_soon  # imported late: the other commands do not need it
         from pgsched.worker.supervisor import run_worker
 
@@ -177,18 +181,6 @@ def _psql(given: str, dsn: str) -> str:
 
     program = "psql" if shutil.which("psql") else str(packaged_binaries() / "psql")
     return f"{shlex.quote(program)} {shlex.quote(dsn)}"
-
-
-@contextmanager
-def _end_after(seconds: float) -> Iterator[None]:
-    """Send this process SIGTERM when the time is up, so that the worker shuts down as usual."""
-    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM))
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 def _leave(_number: int, _frame: object) -> NoReturn:

@@ -21,8 +21,6 @@ MAX_TICKS = 10_000
 check_n = whole(1, MAX_TICKS)
 Calendars: TypeAlias = Mapping[str, Collection[str]]
 """Names of calendars, and the days of each."""
-
-
 _NAMED = re.compile(r"[=,]@([a-z][a-z0-9_-]*)", re.ASCII | re.IGNORECASE)
 
 
@@ -96,8 +94,6 @@ def schedule_of(
         end_date=end,
         repeat_interval=None if every is None else interval_of("every", every),
         repeat_count=times,
-        on_missed="once",
-        catchup_window=None,
         left_out=_days_of(cron, calendars),
     )
 

@@ -42,8 +42,8 @@ class Schedule(NamedTuple):
     end_date: datetime | None
     repeat_interval: Interval | None
     repeat_count: int | None
-    on_missed: str
-    catchup_window: Interval | None
+    on_missed: str = "once"
+    catchup_window: Interval | None = None
     jitter: Interval | None = None
     task_id: int = 0
     """Jitter spreads by it."""
