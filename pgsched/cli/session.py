@@ -6,7 +6,7 @@ import functools
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -89,13 +89,8 @@ def handling(handler: Callable[[int, FrameType | None], object], *signals: signa
                 signal.signal(number, last)
 
 
-@contextmanager
-def server(dsn: str) -> Iterator[str]:
-    """Yield the libpq DSN of ``dsn``; an embedded server runs for the duration of the block."""
-    from pgsched.db.dsn import resolve_dsn  # imported late: help needs no database
+def server(dsn: str) -> AbstractContextManager[str]:
+    """Give the libpq DSN of ``dsn``; an embedded server runs for the duration of the block."""
+    from pgsched.db.dsn import resolved  # imported late: help needs no database
 
-    found, leave = resolve_dsn(dsn)
-    try:
-        yield found
-    finally:
-        leave()
+    return resolved(dsn)

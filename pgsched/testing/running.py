@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 
 from pgsched.app.app import App
-from pgsched.db.dsn import resolve_dsn
+from pgsched.db.dsn import resolved
 from pgsched.db.session import Session
 from pgsched.db.worker.claims import find_due_ids
 from pgsched.domain.attempt import Finish
@@ -98,13 +98,10 @@ async def _running(
     """Give a worker for one call; when all is written, raise what the first failed handler raised if ``raises``."""
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1, got {limit}")
-    dsn, leave = resolve_dsn(app.dsn)
-    try:
+    with resolved(app.dsn) as dsn:
         running = _Running(app, dsn, queues=queues, limit=limit, concurrency=concurrency)
         async with running.opened(declare=declare):
             yield running
-    finally:
-        leave()
     if raises:
         raise_first(running.attempts)
 
