@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pgsched.cli.options import json_option
-from pgsched.cli.output import Columns, say_records
+from pgsched.cli.output import Columns, say_record, say_records
 from pgsched.domain.settings import dsn_from
 
 if TYPE_CHECKING:
     from pgsched.client.client import Client
 
 DEFAULT_LEVEL = "info"
+Printer = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 @dataclass(kw_only=True)
@@ -62,15 +63,23 @@ def pass_client(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.pass_obj(with_client)
 
 
-def lists(columns: Columns, *, empty: str) -> Callable[[Callable[..., Sequence[Any]]], Callable[..., Any]]:
+def lists(columns: Columns, *, empty: str) -> Printer:
     """Turn a function of a client that returns records into a command that prints them, as JSON with ``--json``."""
+    return _prints(lambda found, as_json: say_records(found, columns, as_json=as_json, empty=empty))
 
-    def decorate(find: Callable[..., Sequence[Any]]) -> Callable[..., Any]:
+
+def shows(in_words: Callable[[Any], None]) -> Printer:
+    """Turn a function of a client that returns a record into a command that prints it, as JSON with ``--json``."""
+    return _prints(lambda found, as_json: say_record(found, in_words, as_json=as_json))
+
+
+def _prints(say_it: Callable[[Any, bool], None]) -> Printer:
+    def decorate(find: Callable[..., Any]) -> Callable[..., Any]:
         @json_option
         @pass_client
         @functools.wraps(find)
         def command(client: Client, as_json: bool, **given: Any) -> None:
-            say_records(find(client, **given), columns, as_json=as_json, empty=empty)
+            say_it(find(client, **given), as_json)
 
         return command
 

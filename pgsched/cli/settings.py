@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from pgsched.cli.options import Function, allow_short_option, confirm, json_option, option_group, yes_option
-from pgsched.cli.output import count, duration, fields, say, say_record
-from pgsched.cli.session import pass_client
+from pgsched.cli.options import Function, allow_short_option, confirm, option_group, yes_option
+from pgsched.cli.output import count, duration, fields, say
+from pgsched.cli.session import pass_client, shows
 from pgsched.db.queries.settings import RETENTION, SettingsOptions, set_settings
 from pgsched.db.query import Command
 from pgsched.domain.interval import Interval
@@ -134,12 +134,16 @@ def settings() -> None:
     """Show and change how long finished tasks and the history are kept, unless a queue overrides it."""
 
 
+def _say(settings: Settings) -> None:
+    values = [(field.name, getattr(settings, field.name)) for field in dataclasses.fields(settings)]
+    say(fields((name, age(value) if isinstance(value, Interval) else value) for name, value in values))
+
+
 @settings.command()
-@json_option
-@pass_client
-def show(client: Client, as_json: bool) -> None:
+@shows(_say)
+def show(client: Client) -> Settings:
     """Show the settings."""
-    say_record(client.settings(), _say, as_json=as_json)
+    return client.settings()
 
 
 @settings.command("set")
@@ -156,8 +160,3 @@ def set_(client: Client, /, clear: tuple[str, ...], yes: bool, allow_short: bool
     confirm_change(client.database.address(), options, set_settings(options), yes=yes)
     client.set_settings(**options)
     say(retention_in_words(client.settings()) or "nothing is deleted")
-
-
-def _say(settings: Settings) -> None:
-    values = [(field.name, getattr(settings, field.name)) for field in dataclasses.fields(settings)]
-    say(fields((name, age(value) if isinstance(value, Interval) else value) for name, value in values))

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pgsched.cli.options import json_option, task_id_argument
-from pgsched.cli.output import first_line, say, say_record, say_table, span
-from pgsched.cli.session import pass_client
+from pgsched.cli.options import task_id_argument
+from pgsched.cli.output import first_line, say, say_table, span
+from pgsched.cli.session import shows
 from pgsched.domain.task_tree import TaskNode
 
 if TYPE_CHECKING:
@@ -18,21 +18,8 @@ if TYPE_CHECKING:
 _SHOWN_IDS = 5
 
 
-@click.command()
-@task_id_argument
-@json_option
-@pass_client
-def tree(client: Client, task_id: int, as_json: bool) -> None:
-    """Show a task with the steps of its group, what it waits for ("needs") and what waits for it ("then")."""
-    show_tree(client, task_id, as_json=as_json)
-
-
-def show_tree(client: Client, task_id: int, *, as_json: bool) -> None:
+def say_tree(root: TaskNode) -> None:
     """Print the tree of a task."""
-    say_record(client.tree(task_id), _say, as_json=as_json)
-
-
-def _say(root: TaskNode) -> None:
     lines = list(_lines(root))
     say_table(
         ("TASK", "TYPE", "STATUS", "TOOK", "AFTER", "ERROR"),
@@ -69,3 +56,11 @@ def _lines(node: TaskNode, begin: str = "", word: str = "", inner: str = "") -> 
     for at, (kind, one) in enumerate(below, 1):
         last = at == len(below)
         yield from _lines(one, inner + ("└─ " if last else "├─ "), kind, inner + ("   " if last else "│  "))
+
+
+@click.command()
+@task_id_argument
+@shows(say_tree)
+def tree(client: Client, task_id: int) -> TaskNode:
+    """Show a task with the steps of its group, what it waits for ("needs") and what waits for it ("then")."""
+    return client.tree(task_id)
