@@ -45,19 +45,15 @@ class Session:
         """The DSN as given; empty for libpq's PG* variables."""
         return dsn_from(os.environ, self.given_dsn)
 
-    def client(self) -> Client:
-        """Return a client for a ``with`` block; it connects at its first call."""
-        from pgsched.client.client import Client  # imported late: not every command needs one
-
-        return Client(self.dsn)
-
 
 def pass_client(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Pass a client to the command as its first argument, and close it afterwards."""
+    """Pass a client to the command as its first argument, and close it afterwards; it connects at its first call."""
 
     @functools.wraps(command)
     def with_client(session: Session, /, *arguments: Any, **given: Any) -> Any:
-        with session.client() as client:
+        from pgsched.client.client import Client  # imported late: not every command needs one
+
+        with Client(session.dsn) as client:
             return command(client, *arguments, **given)
 
     return click.pass_obj(with_client)
