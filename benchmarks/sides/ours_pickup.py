@@ -9,7 +9,7 @@ import psycopg
 
 from benchmarks.sides.measure import arguments, report
 from benchmarks.sides.worker_process import wait_until, worker
-from pgsched.bench.percentiles import percentile
+from pgsched.bench.report import percentile
 
 PAUSES = (0.05, 0.25)
 """Seconds between two tasks, by chance: the worker is idle when the next one comes."""

@@ -13,11 +13,10 @@ from pgsched.client.client import Client
 from pgsched.concurrency import fork_guard
 from pgsched.db.external import Joined
 from pgsched.domain.errors import PayloadMismatch
-from pgsched.domain.hooks import Hook, Hooks
+from pgsched.domain.events import Hook, Hooks
 from pgsched.domain.scheduled import OnConflict, Scheduled, updates
 from pgsched.domain.settings import capture_level, dsn_from
-from pgsched.domain.task_defaults import spec_with
-from pgsched.domain.task_spec import OPTION_NAMES, TaskOptions, TaskSpec
+from pgsched.domain.task_spec import OPTION_NAMES, TaskOptions, TaskSpec, spec_with
 from pgsched.execution.registry import Handler, Registry
 from pgsched.observability.extras import load_tracing
 
@@ -94,12 +93,7 @@ class App:
 
         def register(function: Callable[P, R]) -> TaskHandle[P, R]:
             handler = self.registry.register(
-                task_type,
-                function,
-                options,
-                executor=executor,
-                memory_limit=memory_limit,
-                transactional=transactional,
+                task_type, function, options, executor=executor, memory_limit=memory_limit, transactional=transactional
             )
             return TaskHandle(self, handler)
 
@@ -247,7 +241,11 @@ class TaskHandle(Generic[P, R]):
         if payload is None:
             own = {"connection": connection is not None, "on_conflict": updates(on_conflict)}
             taken = options.keys() | {name for name, given in own.items() if given}
-            self._refuse_ambiguous(sorted(taken & self.handler.parameters))
+            if both := sorted(taken & self.handler.parameters):
+                raise PayloadMismatch(
+                    f"{self.task_type!r}: {both[0]} is both an argument of the handler and an option of "
+                    f"schedule: give the handler's as payload={{{both[0]!r}: ...}}"
+                )
             payload = others
         elif others:
             raise PayloadMismatch(
@@ -255,10 +253,3 @@ class TaskHandle(Generic[P, R]):
             )
         self.handler.check(payload)
         return payload, cast("TaskOptions", options)
-
-    def _refuse_ambiguous(self, names: list[str]) -> None:
-        if names:
-            raise PayloadMismatch(
-                f"{self.task_type!r}: {names[0]} is both an argument of the handler and an option of "
-                f"schedule: give the handler's as payload={{{names[0]!r}: ...}}"
-            )

@@ -1,20 +1,34 @@
-"""The handlers of a measurement: ``pgsched worker --app pgsched.bench.handlers:app``."""
+"""The handlers of one measurement: ``pgsched worker --app pgsched.bench.handlers:app``.
+
+Within ``pgsched bench`` they have names that no other worker has: one that serves every queue claims the types that it
+has handlers for, and one of them may well be called ``noop``.
+"""
 
 from __future__ import annotations
 
+import os
 import time
 
 from pgsched.app.app import App
 
+VARIABLE = "PGSCHED_BENCH_RUN"
+
+
+def names_of(run: str | None) -> tuple[str, str]:
+    """The task types of a measurement: of the task that does nothing, and of the one that says when it began."""
+    return ("noop", "stamp") if run is None else (f"pgsched_bench_noop_{run}", f"pgsched_bench_stamp_{run}")
+
+
 app = App()
+_NOOP, _STAMP = names_of(os.environ.get(VARIABLE))
 
 
-@app.task("noop")
+@app.task(_NOOP)
 async def noop() -> None:
     """Do nothing."""
 
 
-@app.task("stamp")
+@app.task(_STAMP)
 async def stamp() -> int:
     """Say when it began, in nanoseconds of the machine's monotonic clock."""
     return time.monotonic_ns()

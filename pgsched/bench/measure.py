@@ -13,9 +13,8 @@ from statistics import median
 from subprocess import Popen
 from typing import Any, TypeVar
 
-from pgsched.bench.percentiles import percentile
-from pgsched.bench.private import VARIABLE, names_of
-from pgsched.bench.report import SETTINGS, Report
+from pgsched.bench.handlers import VARIABLE, names_of
+from pgsched.bench.report import SETTINGS, Report, percentile
 from pgsched.bench.workers import peak_megabytes, worker
 from pgsched.db.connection import connect
 from pgsched.db.enlist import insert_on, run_on
@@ -33,7 +32,7 @@ from pgsched.domain.task_spec import TaskSpec
 
 PREFIX = "pgsched_bench_"
 """Queues of measurements are named so."""
-APP = "pgsched.bench.private:app"
+APP = "pgsched.bench.handlers:app"
 ROUND_TRIPS = 200
 PAUSES = (0.05, 0.15)
 """Seconds between two tasks of which the pick-up is measured, by chance: the worker is idle when the next one comes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,12 +69,8 @@ class Report:
         """Return it as a JSON-able dictionary."""
         values = {name: value for name, value in vars(self).items() if name != "settings"}
         rounded = {name: round(value, 3) if isinstance(value, float) else value for name, value in values.items()}
-        return {
-            **rounded,
-            "disk_per_million": round(self.disk_per_million),
-            "settings": dict(self.settings),
-            "hints": hints(self),
-        }
+        told = {"disk_per_million": round(self.disk_per_million), "settings": dict(self.settings), "hints": hints(self)}
+        return rounded | told
 
 
 def hints(report: Report) -> list[str]:
@@ -118,3 +114,11 @@ def size_of(text: str) -> int:
     digits = text.rstrip("kMGTB")
     unit = text[len(digits) :]
     return int(digits) * _UNITS[unit] if digits.isdecimal() and unit in _UNITS else 0
+
+
+def percentile(values: Iterable[float], share: float) -> float:
+    """The value below which a ``share`` (0 to 1) of them lies: one of those measured. Raises ValueError without any."""
+    ordered = sorted(values)
+    if not ordered:
+        raise ValueError("there are no values")
+    return ordered[round((len(ordered) - 1) * share)]

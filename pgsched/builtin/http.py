@@ -10,17 +10,16 @@ import asyncio
 import json as json_
 import socket
 import ssl
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache, partial
 from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from pgsched.builtin.destinations import Destinations
 from pgsched.builtin.request import DEFAULT_TIMEOUT, MISSING, Request, read_request
-from pgsched.concurrency.thread_pool import Threads
+from pgsched.concurrency.thread_pool import in_thread
 from pgsched.domain.errors import Discard, InvalidTask, Retry
 from pgsched.domain.json_text import encode_json
 from pgsched.domain.storable import storable
@@ -34,8 +33,7 @@ SHOWN_CHARACTERS = 500
 LONGEST_RETRY_AFTER = 86_400
 """Maximum delay that a server may request, in seconds."""
 KEPT_HEADERS = ("content-type", "content-length", "etag", "last-modified", "location", "retry-after", "x-request-id")
-
-T = TypeVar("T")
+THREAD = "pgsched http"
 
 
 class Answer(NamedTuple):
@@ -52,8 +50,6 @@ class Http:
 
     def __init__(self, destinations: Destinations) -> None:
         self._destinations = destinations
-        self._threads: Threads[tuple[Any, Exception | None]] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def handle(
         self,
@@ -90,7 +86,7 @@ class Http:
             if request.scheme == "https":
                 # Wrapped here, with the handshake in the thread, so that the shutdown below reaches the socket in use.
                 sock = _tls().wrap_socket(sock, server_hostname=request.host, do_handshake_on_connect=False)
-            return await self._in_thread(partial(_send, request, sock))
+            return await in_thread(partial(_send, request, sock), name=THREAD)
         finally:
             # Ends whatever the thread still waits for. Not SSLSocket's shutdown, which must not run concurrently with
             # a read.
@@ -125,7 +121,7 @@ class Http:
     async def _resolve(self, request: Request) -> list[tuple[socket.AddressFamily, Any]]:
         """Return the allowed addresses of the host. Resolved once, so that the checked address is the one used."""
         look_up = partial(socket.getaddrinfo, request.host, request.port, type=socket.SOCK_STREAM)
-        found = await self._in_thread(look_up)
+        found = await in_thread(look_up, name=THREAD)
         allowed: list[tuple[socket.AddressFamily, Any]] = []
         refused = ""
         for family, _, _, _, address in found:
@@ -140,23 +136,6 @@ class Http:
                 "(its operator may allow it: --http-allow, --http-allow-private)"
             )
         return allowed
-
-    async def _in_thread(self, call: Callable[[], T]) -> T:
-        """Run a blocking call in a thread; there are as many threads as concurrent requests."""
-        loop = asyncio.get_running_loop()
-        if self._threads is None or self._loop is not loop:
-            self._threads, self._loop = Threads(limit=20_000, name="pgsched http"), loop
-
-        def outcome() -> tuple[Any, Exception | None]:
-            try:
-                return call(), None
-            except Exception as error:  # noqa: BLE001 - raised again on the loop
-                return None, error
-
-        value, error = await self._threads.submit(outcome).future
-        if error is not None:
-            raise error
-        return value  # type: ignore[no-any-return]
 
 
 class _Connection(HTTPConnection):

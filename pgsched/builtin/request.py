@@ -65,14 +65,7 @@ class Request(NamedTuple):
 
 
 def read_request(
-    *,
-    method: object,
-    url: object,
-    headers: object,
-    json: object,
-    body: object,
-    timeout: object,
-    expect: object,
+    *, method: object, url: object, headers: object, json: object, body: object, timeout: object, expect: object
 ) -> Request:
     """Parse a payload. Raises Discard, naming the key, the value and the rule."""
     if not isinstance(method, str) or method.upper() not in METHODS:

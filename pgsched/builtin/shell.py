@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from time import monotonic
@@ -160,23 +159,20 @@ class _Tail:
     """The end of a command's output. All of it is read, so that the command never blocks on a full pipe."""
 
     def __init__(self) -> None:
-        self._chunks: deque[bytes] = deque()
-        self._size = 0
+        self._kept = bytearray()
         self._is_cut = False
 
     def add(self, chunk: bytes) -> None:
         """Add output."""
-        self._chunks.append(chunk)
-        self._size += len(chunk)
-        while self._size - len(self._chunks[0]) >= MAX_OUTPUT_BYTES:
-            self._size -= len(self._chunks.popleft())
+        self._kept += chunk
+        if len(self._kept) > MAX_OUTPUT_BYTES:
+            del self._kept[:-MAX_OUTPUT_BYTES]
             self._is_cut = True
 
     def text(self) -> str:
         """Return the stored output, with a leading ellipsis if it was truncated."""
-        data = b"".join(self._chunks)
-        text = storable(data[-MAX_OUTPUT_BYTES:].decode("utf-8", "replace"), 2 * MAX_OUTPUT_BYTES)
-        return "…" + text if self._is_cut or len(data) > MAX_OUTPUT_BYTES else text
+        text = storable(self._kept.decode("utf-8", "replace"), 2 * MAX_OUTPUT_BYTES)
+        return "…" + text if self._is_cut else text
 
 
 def _environment(ctx: Context) -> dict[str, str]:

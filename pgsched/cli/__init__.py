@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import sys
 from collections.abc import Sequence
@@ -11,7 +12,6 @@ import click
 from click.core import ParameterSource
 
 from pgsched.cli.errors import report
-from pgsched.cli.listed import Listed, ListedCommands
 from pgsched.cli.options import program_option
 from pgsched.cli.output import say
 from pgsched.cli.session import DEFAULT_LEVEL, Session
@@ -20,47 +20,52 @@ from pgsched.observability import logs
 __all__ = ["main"]
 
 COMMANDS = {
-    command: Listed(f"pgsched.cli.{module}", command, summary)
-    for module, command, summary in (
-        ("alerts", "alerts", "Print recording rules and alerts for Prometheus; the options are thresholds."),
-        ("bench", "bench", "Measure the server: inserts, workers, pick-up, WAL, disk."),
-        (
-            "calendars",
-            "calendar",
-            "List, set and delete calendars: days that cron expressions leave out, as except=@holidays.",
-        ),
-        ("dead", "dead", "List, retry and purge the tasks that failed for good."),
-        ("dev", "dev", "Start an embedded PostgreSQL, migrate it, run a worker and serve the dashboard, until Ctrl-C."),
-        ("doctor", "doctor", "Diagnose the queue and its database."),
-        ("events", "events", "Follow task events, until Ctrl-C."),
-        ("groups", "group", "Add groups of steps, and show their progress."),
-        ("locks", "lock", "List locks, run a command while holding one, break one."),
-        ("migrate", "migrate", "Upgrade the database's schema to this program's version."),
-        (
-            "prune",
-            "prune",
-            "Delete finished tasks and old history by the settings, which options override for completed tasks, dead "
-            "tasks and the history.",
-        ),
-        ("queues", "queue", "List, pause, resume, limit and configure queues."),
-        (
-            "schedules",
-            "schedule",
-            "Sync declared schedules with the table, backfill past ticks, skip and replan.",
-        ),
-        (
-            "settings",
-            "settings",
-            "Show and change how long finished tasks and the history are kept, unless a queue overrides it.",
-        ),
-        ("stats", "stats", "Show every queue, every worker, and due tasks that no worker has a handler for."),
-        ("tasks", "task", "Add, list, show and change tasks."),
-        ("top", "top", "Watch queues, workers and running tasks, live."),
-        ("web", "web", "Serve the dashboard and the REST API until SIGTERM or Ctrl-C."),
-        ("worker", "worker", "Run a worker until SIGTERM or Ctrl-C; or list running workers."),
-    )
+    "alerts": "Print recording rules and alerts for Prometheus; the options are thresholds.",
+    "bench": "Measure the server: inserts, workers, pick-up, WAL, disk.",
+    "calendar": "List, set and delete calendars: days that cron expressions leave out, as except=@holidays.",
+    "dead": "List, retry and purge the tasks that failed for good.",
+    "dev": "Start an embedded PostgreSQL, migrate it, run a worker and serve the dashboard, until Ctrl-C.",
+    "doctor": "Diagnose the queue and its database.",
+    "events": "Follow task events, until Ctrl-C.",
+    "group": "Add groups of steps, and show their progress.",
+    "lock": "List locks, run a command while holding one, break one.",
+    "migrate": "Upgrade the database's schema to this program's version.",
+    "prune": "Delete finished tasks and old history by the settings, which options override for completed tasks, dead "
+    "tasks and the history.",
+    "queue": "List, pause, resume, limit and configure queues.",
+    "schedule": "Sync declared schedules with the table, backfill past ticks, skip and replan.",
+    "settings": "Show and change how long finished tasks and the history are kept, unless a queue overrides it.",
+    "stats": "Show every queue, every worker, and due tasks that no worker has a handler for.",
+    "task": "Add, list, show and change tasks.",
+    "top": "Watch queues, workers and running tasks, live.",
+    "web": "Serve the dashboard and the REST API until SIGTERM or Ctrl-C.",
+    "worker": "Run a worker until SIGTERM or Ctrl-C; or list running workers.",
 }
-"""Every command and the first paragraph of its help."""
+"""Every command, which is called as its module, and the first paragraph of its help."""
+
+
+class LazyGroup(click.Group):
+    """Imports a command when it is called, and none of them for the group's own help."""
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        """Return their names."""
+        return sorted(COMMANDS)
+
+    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+        """Import the command; None when none has this name."""
+        if name not in COMMANDS:
+            return None
+        command = getattr(importlib.import_module(f"pgsched.cli.{name}"), name)
+        assert isinstance(command, click.Command)  # noqa: S101
+        return command
+
+    def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what click would write if the commands were imported."""
+        room = formatter.width - 6 - max(map(len, COMMANDS))
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, click.Command(name, help=COMMANDS[name]).get_short_help_str(room)) for name in sorted(COMMANDS)]
+            )
 
 
 def _say_version(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
@@ -76,8 +81,7 @@ def _say_version(context: click.Context, _parameter: click.Parameter, asked: boo
 
 
 @click.group(
-    cls=ListedCommands,
-    listed=COMMANDS,
+    cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Options that set up a program are also read from the environment, as PGSCHED_<OPTION>: PGSCHED_DSN.",
 )
@@ -88,12 +92,7 @@ def _say_version(context: click.Context, _parameter: click.Parameter, asked: boo
     help="Log to stderr from this level on, as JSON unless it is a terminal.  [default: info]",
 )
 @click.option(
-    "--version",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_say_version,
-    help="Print the version.",
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_say_version, help="Print the version."
 )
 @click.pass_context
 def commands(context: click.Context, dsn: str | None, log_level: str | None) -> None:
@@ -109,17 +108,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             with contextlib.suppress(io.UnsupportedOperation):
-                stream.reconfigure(
-                    errors="backslashreplace"
-                )  # the terminal's encoding may lack a character that a row contains
+                stream.reconfigure(errors="backslashreplace")  # the terminal may lack a character that a row contains
     session = Session()
+    given = None if arguments is None else list(arguments)
     try:
-        code = commands.main(
-            None if arguments is None else list(arguments),
-            prog_name="pgsched",
-            standalone_mode=False,
-            obj=session,
-        )
+        code = commands.main(given, prog_name="pgsched", standalone_mode=False, obj=session)
     except Exception as error:  # noqa: BLE001  (the last resort; click.Abort is one too)
         logs.flush()
         return report(error, debug=session.debug)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -14,12 +12,13 @@ from pgsched.bench.measure import Bench, Plan
 from pgsched.bench.report import MILLION, Report, hints
 from pgsched.cli.errors import say_error
 from pgsched.cli.options import PROCESSES, confirm, json_option, yes_option
-from pgsched.cli.output import fields, say, say_json
-from pgsched.cli.session import Session, server
+from pgsched.cli.output import fields, say, say_record
+from pgsched.cli.session import Session, handling, server
 from pgsched.db.queries.bench import Surroundings
 from pgsched.domain.errors import PgschedError
 
 DEFAULTS = Plan()
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @click.command(context_settings={"show_default": True})
@@ -58,34 +57,19 @@ def bench(session: Session, /, as_json: bool, yes: bool, **given: Any) -> None:
     with server(session.dsn) as dsn:
         measuring = Bench(dsn, plan, lambda text: click.echo(f"{text} …", err=True))
         _ask(measuring.look_around(), plan.tasks, yes=yes)
-        with _interrupted_once():
+        with handling(_interrupt, *INTERRUPTS):
             try:
                 report = measuring.run()
             finally:
                 _clean(measuring)
-    if as_json:
-        say_json(report.as_dict())
-        return
-    _show(report)
+    say_record(report, _show, as_json=as_json)
 
 
-@contextmanager
-def _interrupted_once() -> Iterator[None]:
-    """Turn the first of these signals into KeyboardInterrupt; later ones are ignored until the process ends."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-        for number in numbers:
-            signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, handler)
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Let the first signal be a KeyboardInterrupt; later ones are ignored until the process ends."""
+    for number in INTERRUPTS:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _clean(measuring: Bench) -> None:

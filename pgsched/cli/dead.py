@@ -6,23 +6,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pgsched.cli.options import (
-    confirm,
-    json_option,
-    limit_option,
-    option_group,
-    queue_option,
-    type_option,
-    yes_option,
-)
-from pgsched.cli.output import Columns, count, first_line, say, say_records
-from pgsched.cli.session import pass_client
+from pgsched.cli.options import confirm, limit_option, option_group, queue_option, type_option, yes_option
+from pgsched.cli.output import Columns, count, first_line, say
+from pgsched.cli.session import lists, pass_client
 from pgsched.db.queries import tasks as task_commands
 
 if TYPE_CHECKING:
     from pgsched.client.client import Client
+    from pgsched.domain.records import Task
 
 filter_options = option_group(queue_option(), type_option)
+COLUMNS: Columns = {
+    "ID": "id",
+    "TYPE": "task_type",
+    "QUEUE": "queue",
+    "ATTEMPTS": "attempts",
+    "DIED": "died_at",
+    "ERROR": lambda one: first_line(one.last_error),
+}
 
 
 @click.group()
@@ -33,19 +34,10 @@ def dead() -> None:
 @dead.command("list")
 @filter_options
 @limit_option(50)
-@json_option
-@pass_client
-def list_(client: Client, as_json: bool, **filters: Any) -> None:
+@lists(COLUMNS, empty="no dead tasks")
+def list_(client: Client, **filters: Any) -> list[Task]:
     """List dead tasks, the latest first."""
-    columns: Columns = {
-        "ID": "id",
-        "TYPE": "task_type",
-        "QUEUE": "queue",
-        "ATTEMPTS": "attempts",
-        "DIED": "died_at",
-        "ERROR": lambda one: first_line(one.last_error),
-    }
-    say_records(client.dead(**filters), columns, as_json=as_json, empty="no dead tasks")
+    return client.dead(**filters)
 
 
 @dead.command()

@@ -7,27 +7,38 @@ import shlex
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 import click
 from click.core import ParameterSource
 
-from pgsched.cli.narrator import Narrator
 from pgsched.cli.options import PORT, program_option
 from pgsched.cli.output import count, say
-from pgsched.cli.session import Session, server
+from pgsched.cli.session import Session, handling, server
 from pgsched.cli.web import MISSING, is_installed
+from pgsched.client.client import Client
 from pgsched.db.dsn import EMBEDDED
 from pgsched.db.migrations.runner import migrate, program_version
-from pgsched.domain.errors import ConfigError
+from pgsched.demo import schedule_demonstration
+from pgsched.domain.errors import ConfigError, PgschedError
 from pgsched.domain.settings import WorkerSettings
 from pgsched.observability import logs
 
 DEMO_APP = "pgsched.demo:app"
 HOST = "127.0.0.1"
 METRICS_PORT, WEB_PORT = 9464, 8080
+TRY_IT = """
+Schedule one yourself, from psql or from any program that can insert a row:
+
+  {psql} \\
+    -c "insert into pgsched.tasks (task_type, payload) values ('greet', '{{\\"name\\": \\"psql\\"}}')"
+
+What happens now:
+"""
 
 
 @click.command()
@@ -78,7 +89,7 @@ def dev(
     level = session.level or ("warning" if demo else "info")
     logs.configure(level, json=False)
     with ExitStack() as stack:
-        stack.enter_context(_ended_by_sigterm())
+        stack.enter_context(handling(_leave, signal.SIGTERM))  # while no worker handles it
         given = (session.given_dsn if session.dsn_on_line else None) or EMBEDDED + folder
         dsn = stack.enter_context(_database(given))
         os.environ["PGSCHED_DSN"] = dsn  # handlers that schedule tasks use the database they run on
@@ -88,9 +99,13 @@ def dev(
         instead = _instead(port, METRICS_PORT) if metrics_port is None else ""
         say(f"metrics:    http://{HOST}:{port}/metrics{instead}")
         if demo:
-            stack.enter_context(Narrator(dsn, psql=_psql(given, dsn)))
+            stack.enter_context(_narrated(dsn, psql=_psql(given, dsn)))
         if seconds is not None:
-            stack.enter_context(_end_after(seconds))
+            # The worker then shuts down as usual.
+            timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM))
+            timer.daemon = True
+            timer.start()
+            stack.callback(timer.cancel)
         from pgsched.execution.process_exit import exit_soon  # imported late: the other commands do not need it
         from pgsched.worker.supervisor import run_worker
 
@@ -168,27 +183,36 @@ def _psql(given: str, dsn: str) -> str:
     return f"{shlex.quote(program)} {shlex.quote(dsn)}"
 
 
-@contextmanager
-def _end_after(seconds: float) -> Iterator[None]:
-    """Send this process SIGTERM when the time is up, so that the worker shuts down as usual."""
-    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM))
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+def _leave(_number: int, _frame: object) -> NoReturn:
+    raise SystemExit(0)
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Exit cleanly on a SIGTERM that arrives while no worker handles signals."""
+def _narrated(dsn: str, *, psql: str) -> Iterator[None]:
+    """Schedule the demonstration, say what to try, and announce the first completed task."""
+    over = threading.Event()
+    began = time.monotonic()
+    with Client(dsn) as client:
+        tasks = schedule_demonstration(client)
+        say("\nScheduled, each as one row of the table pgsched.tasks:\n")
+        for task in tasks:
+            say(f"  task {task.id:<4} {task.task_type:<7} {task.plan}")
+        say(TRY_IT.format(psql=psql))
+        watch = threading.Thread(target=_announce, args=(client, tasks[0].id, began, over), daemon=True)
+        watch.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watch.join()
 
-    def leave(_number: int, _frame: object) -> None:
-        raise SystemExit(0)
 
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _announce(client: Client, task_id: int, began: float, over: threading.Event) -> None:
+    while not over.wait(0.1):
+        try:
+            done = client.get(task_id).status == "completed"
+        except PgschedError:  # the worker reports what is wrong with the database
+            return
+        if done:
+            say(f"          first task done, {time.monotonic() - began:.1f} s after it was scheduled")
+            return

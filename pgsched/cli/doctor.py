@@ -7,7 +7,7 @@ import asyncio
 import click
 
 from pgsched.cli.options import json_option
-from pgsched.cli.output import cell, count, say, say_json, say_table
+from pgsched.cli.output import cell, count, say, say_record, say_table
 from pgsched.cli.session import Session, server
 from pgsched.ops.doctor.catalogue import NAMES
 from pgsched.ops.doctor.doctor import look_async
@@ -36,10 +36,7 @@ def doctor(context: click.Context, checks: tuple[str, ...], strict: bool, as_jso
     session: Session = context.obj
     with server(session.dsn) as dsn:
         found = asyncio.run(look_async(dsn, checks))
-    if as_json:
-        say_json(found.as_dict())
-    else:
-        _say(found)
+    say_record(found, _say, as_json=as_json)
     context.exit(0 if found.healthy(strict=strict) else 1)
 
 

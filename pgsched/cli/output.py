@@ -192,6 +192,14 @@ def say_records(records: Sequence[Any], columns: Columns, *, as_json: bool = Fal
     say_table(list(columns), values, empty=empty)
 
 
+def say_record(record: Any, in_words: Callable[[Any], None], *, as_json: bool) -> None:
+    """Print a record by ``in_words`` for people, or as a JSON object for programs."""
+    if as_json:
+        say_json(record.as_dict())
+    else:
+        in_words(record)
+
+
 def count(number: int, noun: str) -> str:
     """``1 task``, ``2 tasks``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

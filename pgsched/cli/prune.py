@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from pgsched.cli.options import allow_short_option, confirm, json_option, queue_option, yes_option
-from pgsched.cli.output import count, say, say_json, say_table
-from pgsched.cli.retention_options import archive_option, goes, in_words
+from pgsched.cli.output import count, say, say_record, say_table
 from pgsched.cli.session import pass_client
+from pgsched.cli.settings import archive_option, goes, in_words
 from pgsched.domain.errors import PgschedError
 from pgsched.domain.records import Pruned
 from pgsched.ops.prune import PREVIEW_SECONDS, PruneOptions
@@ -55,10 +55,7 @@ def prune(client: Client, /, as_json: bool, yes: bool, **given: Any) -> None:
         done = client.prune(**cast(PruneOptions, options))
     except OSError as error:
         raise PgschedError(f"--archive-dir {given['archive_dir']}: {error.strerror or error}") from None
-    if as_json:
-        say_json(done.as_dict())
-    else:
-        _tell(done)
+    say_record(done, _tell, as_json=as_json)
 
 
 def _tell(done: Pruned) -> None:

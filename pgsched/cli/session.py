@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from pgsched.cli.options import json_option
+from pgsched.cli.output import Columns, say_record, say_records
 from pgsched.domain.settings import dsn_from
 
 if TYPE_CHECKING:
     from pgsched.client.client import Client
 
 DEFAULT_LEVEL = "info"
+Printer = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 @dataclass(kw_only=True)
@@ -40,31 +45,57 @@ class Session:
         """The DSN as given; empty for libpq's PG* variables."""
         return dsn_from(os.environ, self.given_dsn)
 
-    def client(self) -> Client:
-        """Return a client for a ``with`` block; it connects at its first call."""
-        from pgsched.client.client import Client  # imported late: not every command needs one
-
-        return Client(self.dsn)
-
 
 def pass_client(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Pass a client to the command as its first argument, and close it afterwards."""
+    """Pass a client to the command as its first argument, and close it afterwards; it connects at its first call."""
 
     @functools.wraps(command)
     def with_client(session: Session, /, *arguments: Any, **given: Any) -> Any:
-        with session.client() as client:
+        from pgsched.client.client import Client  # imported late: not every command needs one
+
+        with Client(session.dsn) as client:
             return command(client, *arguments, **given)
 
     return click.pass_obj(with_client)
 
 
-@contextmanager
-def server(dsn: str) -> Iterator[str]:
-    """Yield the libpq DSN of ``dsn``; an embedded server runs for the duration of the block."""
-    from pgsched.db.dsn import resolve_dsn  # imported late: help needs no database
+def lists(columns: Columns, *, empty: str) -> Printer:
+    """Turn a function of a client that returns records into a command that prints them, as JSON with ``--json``."""
+    return _prints(lambda found, as_json: say_records(found, columns, as_json=as_json, empty=empty))
 
-    found, leave = resolve_dsn(dsn)
+
+def shows(in_words: Callable[[Any], None]) -> Printer:
+    """Turn a function of a client that returns a record into a command that prints it, as JSON with ``--json``."""
+    return _prints(lambda found, as_json: say_record(found, in_words, as_json=as_json))
+
+
+def _prints(say_it: Callable[[Any, bool], None]) -> Printer:
+    def decorate(find: Callable[..., Any]) -> Callable[..., Any]:
+        @json_option
+        @pass_client
+        @functools.wraps(find)
+        def command(client: Client, as_json: bool, **given: Any) -> None:
+            say_it(find(client, **given), as_json)
+
+        return command
+
+    return decorate
+
+
+@contextmanager
+def handling(handler: Callable[[int, FrameType | None], object], *signals: signal.Signals) -> Iterator[None]:
+    """Handle signals in the block; one that is handled otherwise by its end stays so."""
+    before = {number: signal.signal(number, handler) for number in signals}
     try:
-        yield found
+        yield
     finally:
-        leave()
+        for number, last in before.items():
+            if signal.getsignal(number) == handler:
+                signal.signal(number, last)
+
+
+def server(dsn: str) -> AbstractContextManager[str]:
+    """Give the libpq DSN of ``dsn``; an embedded server runs for the duration of the block."""
+    from pgsched.db.dsn import resolved  # imported late: help needs no database
+
+    return resolved(dsn)

@@ -1,19 +1,123 @@
-"""``pgsched task add`` and ``pgsched task edit``."""
+"""``pgsched task add`` and ``pgsched task edit``, and the options of a task, most of which a group has too."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, get_args
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import click
 
-from pgsched.cli.options import json_option, task_id_argument
+from pgsched.cli.options import (
+    instant,
+    json_option,
+    option_group,
+    queue_option,
+    read_ids,
+    read_json_object,
+    read_moment,
+    task_id_argument,
+)
 from pgsched.cli.output import say, say_json
 from pgsched.cli.session import pass_client
-from pgsched.cli.task_options import CLEARABLE, chosen_options, disabled_option, lacks_zone, task_options
 from pgsched.domain.scheduled import OnConflict
+from pgsched.domain.task_spec import TaskOptions
+from pgsched.domain.validation import RULES
 
 if TYPE_CHECKING:
     from pgsched.client.client import Client
+
+group_options = option_group(
+    click.option(
+        "--at",
+        metavar="TIME",
+        callback=read_moment,
+        help="Run once at this time (ISO 8601; without an offset in --timezone).",
+    ),
+    click.option("--delay", metavar="DURATION", help="Run once after this delay: 90s, 15m, 2h, 1d."),
+    click.option(
+        "--cron",
+        metavar="EXPRESSION",
+        help="Run by a cron expression: 5 fields, or 6 with seconds first, and options such as days=both.",
+    ),
+    click.option("--every", metavar="DURATION", help="Run at this interval."),
+    click.option("--times", type=int, help="With --every: the number of runs."),
+    click.option("--timezone", metavar="ZONE", help="The schedule's IANA time zone."),
+    click.option("--start", metavar="TIME", callback=read_moment, help="No tick before this time."),
+    click.option("--end", metavar="TIME", callback=read_moment, help="No tick after this time."),
+    queue_option("The queue."),
+    click.option("--priority", type=int, help="1 to 10; 10 runs first."),
+    click.option("--key", help="Idempotency key, unique among tasks; adding a known one prints the existing task."),
+    click.option("--name", help="A label for people."),
+    click.option("--tag", "tags", multiple=True, help="A label to filter by; may be repeated."),
+    click.option(
+        "--metadata", metavar="JSON", callback=read_json_object, help="A JSON object with additional information."
+    ),
+    click.option("--tenant", help="The organisation that the task belongs to."),
+    click.option("--user", help="The person that the task belongs to."),
+    click.option("--max-attempts", type=int, help="Number of attempts before the task is dead."),
+    click.option("--backoff", metavar="POLICY", help="exponential, linear or fixed."),
+    click.option("--backoff-delay", metavar="DURATION", help="The first delay."),
+    click.option("--backoff-max", metavar="DURATION", help="The maximum delay; at least the first."),
+    click.option("--backoff-factor", type=float, help="The factor of an exponential backoff; 2."),
+    click.option("--backoff-jitter", type=float, help="Random spread of the delays, as a fraction; 0.2, 0 for none."),
+    click.option("--timeout", metavar="DURATION", help="Maximum duration of one attempt."),
+    click.option("--on-missed", metavar="POLICY", help="What to do with missed ticks: once, skip or all."),
+    click.option("--catchup-window", metavar="DURATION", help="Do not run missed ticks older than this."),
+    click.option("--overlap", metavar="POLICY", help="What to do with a tick while the last one runs: skip or allow."),
+    click.option("--jitter", metavar="DURATION", help="Delay each start by a random time up to this."),
+    click.option("--depends-on", metavar="IDS", callback=read_ids, help="Run after these tasks: 1,2."),
+    click.option("--dependency-mode", metavar="MODE", help="Wait for all of them, or any."),
+    click.option(
+        "--on-dependency-dead", metavar="POLICY", help="What to do if one of them is dead: cancel, run or wait."
+    ),
+    click.option("--concurrency-key", metavar="KEY", help="The key of the queue's per-key limits."),
+    click.option("--alert-if-no-success-for", metavar="DURATION", help="Alert if no attempt completes for this long."),
+    click.option("--alert-if-running-for", metavar="DURATION", help="Alert if an attempt runs for this long."),
+)
+"""Every option of a group, whose payload is the plan of its steps."""
+task_options = option_group(
+    click.option(
+        "--payload",
+        metavar="JSON",
+        callback=read_json_object,
+        help="The handler's arguments: a JSON object, @file, or - for stdin.",
+    ),
+    group_options,
+)
+"""Every option of a task."""
+disabled_option = click.option("--disabled", is_flag=True, help="Add it disabled.")
+
+_COLUMNS = {"key": "idempotency_key", "tenant": "tenant_id", "user": "user_id"}
+_WORDS = {column: word for word, column in _COLUMNS.items()}
+_KEPT = ("cron", "every", "created_by", "parent_id", "backoff_factor", "backoff_jitter")
+CLEARABLE = {
+    _WORDS.get(name, name).replace("_", "-"): name
+    for name, rule in RULES.items()
+    if rule.may_be_empty and name not in _KEPT
+}
+"""Options that can be unset, by their names on the command line."""
+
+
+def lacks_zone(given: dict[str, Any]) -> bool:
+    """Whether a naive time was given without a zone."""
+    times = [value for value in given.values() if isinstance(value, datetime)]
+    return given["timezone"] is None and any(time.tzinfo is None for time in times)
+
+
+def chosen_options(given: dict[str, Any], *, zone: str | None = None) -> TaskOptions:
+    """Return the given options as the client takes them; its defaults apply to the others.
+
+    Naive times are read in ``--timezone``, else in ``zone``, else in UTC.
+    """
+    zone = given["timezone"] or zone
+    chosen: dict[str, Any] = {"enabled": False} if given.pop("disabled", False) else {}
+    for name, value in given.items():
+        if value is None or value == ():
+            continue
+        if isinstance(value, datetime):
+            value = instant(value, zone)
+        chosen[_COLUMNS.get(name, name)] = list(value) if isinstance(value, tuple) else value
+    return cast("TaskOptions", chosen)  # one option of the command for each
 
 
 @click.command()

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pgsched.cli.options import json_option, task_id_argument
-from pgsched.cli.output import first_line, say, say_json, say_table, span
-from pgsched.cli.session import pass_client
+from pgsched.cli.options import task_id_argument
+from pgsched.cli.output import first_line, say, say_table, span
+from pgsched.cli.session import shows
 from pgsched.domain.task_tree import TaskNode
 
 if TYPE_CHECKING:
@@ -18,33 +18,13 @@ if TYPE_CHECKING:
 _SHOWN_IDS = 5
 
 
-@click.command()
-@task_id_argument
-@json_option
-@pass_client
-def tree(client: Client, task_id: int, as_json: bool) -> None:
-    """Show a task with the steps of its group, what it waits for ("needs") and what waits for it ("then")."""
-    show_tree(client, task_id, as_json=as_json)
-
-
-def show_tree(client: Client, task_id: int, *, as_json: bool) -> None:
+def say_tree(root: TaskNode) -> None:
     """Print the tree of a task."""
-    root = client.tree(task_id)
-    if as_json:
-        say_json(root.as_dict())
-        return
     lines = list(_lines(root))
     say_table(
         ("TASK", "TYPE", "STATUS", "TOOK", "AFTER", "ERROR"),
         [
-            (
-                label,
-                one.task_type,
-                one.status,
-                None if one.duration is None else _took(one.duration),
-                _ids(one.depends_on),
-                first_line(one.last_error),
-            )
+            (label, one.task_type, one.status, _took(one.duration), _ids(one.depends_on), first_line(one.last_error))
             for label, one in lines
         ],
     )
@@ -52,7 +32,9 @@ def show_tree(client: Client, task_id: int, *, as_json: bool) -> None:
         say("… and more than is shown here")
 
 
-def _took(seconds: float) -> str:
+def _took(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
     return f"{seconds:.1f} s" if 1 <= seconds < 60 else span(max(seconds, 0))
 
 
@@ -74,3 +56,11 @@ def _lines(node: TaskNode, begin: str = "", word: str = "", inner: str = "") -> 
     for at, (kind, one) in enumerate(below, 1):
         last = at == len(below)
         yield from _lines(one, inner + ("└─ " if last else "├─ "), kind, inner + ("   " if last else "│  "))
+
+
+@click.command()
+@task_id_argument
+@shows(say_tree)
+def tree(client: Client, task_id: int) -> TaskNode:
+    """Show a task with the steps of its group, what it waits for ("needs") and what waits for it ("then")."""
+    return client.tree(task_id)

@@ -91,7 +91,7 @@ class Looker:
 
 
 def _watch(database: Database, first: Activity, place: str, interval: float) -> int:
-    from pgsched.cli.top_state import View, press, within
+    from pgsched.cli.top_state import press, within
     from pgsched.cli.top_terminal import Terminal
     from pgsched.cli.top_view import Screen, draw, rows_in
 
@@ -106,19 +106,14 @@ def _watch(database: Database, first: Activity, place: str, interval: float) -> 
                 if not screen.view.paused:
                     screen = replace(screen, activity=activity)
                 columns, lines = terminal.size()
-                screen = replace(
-                    screen,
-                    view=within(screen.view, rows_in(screen.activity)),
-                    error=error,
-                    width=columns,
-                    height=lines,
-                )
+                view = within(screen.view, rows_in(screen.activity))
+                screen = replace(screen, view=view, error=error, width=columns, height=lines)
                 terminal.show(draw(screen))
                 for key in terminal.wait(interval):
-                    view: View | None = press(screen.view, key)
-                    if view is None:
+                    pressed = press(screen.view, key)
+                    if pressed is None:
                         return 0
-                    screen = replace(screen, view=view)
+                    screen = replace(screen, view=pressed)
         finally:
             looker.stop()
     return 128 + terminal.ended_by

@@ -15,6 +15,8 @@ from typing import Any, Final
 
 from rich.console import Console, RenderableType
 
+from pgsched.cli.session import handling
+
 ENTER: Final = "\x1b[?1049h\x1b[?25l\x1b[2J"
 """Switch to the alternate screen and hide the cursor; LEAVE undoes both."""
 LEAVE: Final = "\x1b[?25h\x1b[?1049l"
@@ -62,22 +64,19 @@ class Terminal:
         before = termios.tcgetattr(self._in)
         ours: list[Any] = termios.tcgetattr(self._in)
         ours[3] &= ~(termios.ICANON | termios.ECHO | termios.ISIG)
-        old_handlers = {number: signal.signal(number, self._end) for number in ENDINGS}
-        old_handlers[signal.SIGWINCH] = signal.signal(signal.SIGWINCH, lambda *_: None)
-        old_wake = signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
-        try:
-            termios.tcsetattr(self._in, termios.TCSADRAIN, ours)
-            self._write(ENTER)
-            yield
-        finally:
-            signal.set_wakeup_fd(old_wake)
-            for number, handler in old_handlers.items():
-                signal.signal(number, handler)
-            termios.tcsetattr(self._in, termios.TCSADRAIN, before)
-            with contextlib.suppress(OSError):  # the terminal may be gone
-                self._write(LEAVE)
-            os.close(self._wake_read)
-            os.close(self._wake_write)
+        with handling(self._end, *ENDINGS), handling(lambda *_: None, signal.SIGWINCH):
+            old_wake = signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+            try:
+                termios.tcsetattr(self._in, termios.TCSADRAIN, ours)
+                self._write(ENTER)
+                yield
+            finally:
+                signal.set_wakeup_fd(old_wake)
+                termios.tcsetattr(self._in, termios.TCSADRAIN, before)
+                with contextlib.suppress(OSError):  # the terminal may be gone
+                    self._write(LEAVE)
+                os.close(self._wake_read)
+                os.close(self._wake_write)
 
     def size(self) -> tuple[int, int]:
         """Return columns and lines."""

@@ -23,12 +23,7 @@ def is_installed() -> bool:
 @click.command()
 @program_option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="The address to bind.")
 @program_option(
-    "--port",
-    metavar="N",
-    type=PORT,
-    default=8080,
-    show_default=True,
-    help="The port to bind; 0 takes a free one.",
+    "--port", metavar="N", type=PORT, default=8080, show_default=True, help="The port to bind; 0 takes a free one."
 )
 @program_option("--path-prefix", metavar="PATH", default="", help="Serve everything below this path: /jobs.")
 @program_option(

@@ -2,19 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from pgsched.builtin.settings import Builtins
-from pgsched.cli.builtin_options import builtin_options
-from pgsched.cli.options import PORT, PROCESSES, program_option
-from pgsched.cli.session import DEFAULT_LEVEL, Session, server
-from pgsched.cli.workers import list_
+from pgsched.builtin.settings import Builtins, read_commands
+from pgsched.cli.options import PORT, PROCESSES, json_option, option_group, program_option
+from pgsched.cli.output import Columns, cell, say, say_records
+from pgsched.cli.session import DEFAULT_LEVEL, Session, pass_client, server
+from pgsched.domain.queue_selector import glob_of
 from pgsched.domain.settings import CAPTURE_LEVELS, CAPTURE_OFF, MOST_TRANSACTIONS, WorkerSettings
 
+if TYPE_CHECKING:
+    from pgsched.client.client import Client
+
 DEFAULTS = WorkerSettings()
+COLUMNS: Columns = {
+    "HOST": "hostname",
+    "PID": "pid",
+    "QUEUES": lambda one: ", ".join([*one.queues, *map(glob_of, one.patterns)]),
+    "RUNNING": "running",
+    "CONCURRENCY": "concurrency",
+    "STARTED": "started_at",
+    "LAST HEARTBEAT": "heartbeat_at",
+    "ALIVE": "alive",
+    "TROUBLES": lambda one: ", ".join(dict.fromkeys(trouble.kind for trouble in one.troubles)) or "none",
+    "ID": "id",
+}
+NONE_YET = "no workers: start one with 'pgsched worker --app module:app'"
+
+
+class _Whole(click.types.StringParamType):
+    """Text that the environment gives as one value, even if it contains spaces."""
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        return [rv]
+
+
+builtin_options = option_group(
+    program_option(
+        "--http/--no-http", default=True, show_default=True, help="Serve pgsched.http: requests to public addresses."
+    ),
+    program_option(
+        "--http-allow",
+        metavar="NAME",
+        multiple=True,
+        help="A network, address or host to which requests may go too; may be repeated.",
+    ),
+    program_option("--http-allow-private", is_flag=True, help="Requests may go to every private and loopback address."),
+    program_option(
+        "--allow-sql", is_flag=True, help="Serve pgsched.sql: any statement, with the rights of this worker."
+    ),
+    program_option(
+        "--allow-shell",
+        metavar="NAME=COMMAND",
+        multiple=True,
+        type=_Whole(),
+        help="Serve pgsched.shell: this command, under this name; may be repeated. Also a JSON object or @FILE.",
+    ),
+)
 
 
 @click.group(invoke_without_command=True, subcommand_metavar="[list]", context_settings={"show_default": True})
@@ -87,7 +133,7 @@ def worker(
     context: click.Context,
     /,
     app: str | None,
-    builtins: Callable[[], Builtins],
+    allow_shell: tuple[str, ...],
     processes: int,
     metrics_port: int | None,
     metrics_host: str,
@@ -97,7 +143,8 @@ def worker(
     """Run a worker until SIGTERM or Ctrl-C; or list running workers."""
     if context.invoked_subcommand is not None:
         return
-    served = builtins()
+    allowed = {name: given.pop(name) for name in ("http", "http_allow", "http_allow_private", "allow_sql")}
+    served = Builtins(**allowed, allow_shell=read_commands(allow_shell))
     if app is None and not served:
         raise click.UsageError("Missing option '--app': there is no built-in handler to serve either.", context)
     settings = WorkerSettings(**given)
@@ -121,4 +168,16 @@ def worker(
     context.exit(code)
 
 
-worker.add_command(list_)
+@worker.command("list")
+@json_option
+@pass_client
+def list_(client: Client, as_json: bool) -> None:
+    """List the worker processes."""
+    found = client.workers()
+    say_records(found, COLUMNS, as_json=as_json, empty=NONE_YET)
+    if not as_json and any(one.troubles for one in found):
+        say("\nWhat is wrong:")
+        for one in found:
+            for trouble in one.troubles:
+                say(cell(f"{one.hostname} {one.pid}: {trouble.kind}: {trouble.detail}"))
+        say("'pgsched doctor' says what to do.")

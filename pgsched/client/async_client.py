@@ -6,10 +6,8 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
-from pgsched.client.async_calendars import AsyncCalendarClient
 from pgsched.client.async_locks import AsyncLockClient
 from pgsched.client.async_queues import AsyncQueueClient
 from pgsched.client.async_schedules import AsyncScheduleClient
@@ -23,15 +21,15 @@ from pgsched.db.queries import task_search
 from pgsched.db.queries import tasks as task_commands
 from pgsched.db.queries import workers as worker_commands
 from pgsched.db.queries.task_search import Changed, Page
+from pgsched.db.queries.tasks import ListOptions
 from pgsched.db.query import Command, T
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.errors import TaskFailed
 from pgsched.domain.records import Execution, LogEntry, MissedTicks, Stats, Task, WorkerInfo
 from pgsched.domain.retention_age import Age
 from pgsched.domain.scheduled import OnConflict, Scheduled, updates
-from pgsched.domain.task_defaults import Defaults, no_defaults, spec_with, specs_with
 from pgsched.domain.task_filters import TaskFilters
-from pgsched.domain.task_spec import TaskOptions, TaskSpec
+from pgsched.domain.task_spec import Defaults, TaskOptions, TaskSpec, no_defaults, spec_with, specs_with
 from pgsched.domain.task_status import TaskStatus, status_of
 from pgsched.domain.task_tree import TaskNode
 from pgsched.domain.validation import Duration
@@ -43,7 +41,7 @@ if TYPE_CHECKING:
     from pgsched.ops.doctor.findings import Diagnosis
 
 
-class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient, AsyncLockClient):
+class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncLockClient):
     """A client for event loops: its methods are to be awaited.
 
     ``dsn`` is a libpq URI, ``embedded:DIR``, or empty for libpq's PG* variables. At most ``pool_size``
@@ -99,12 +97,13 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient, As
         """
         spec = spec_with(task_type, payload, options, self._defaults)
         if updates(on_conflict):
-            (scheduled,) = await self._upsert([spec], connection)
+            (scheduled,) = await self._run(schedule_commands.upsert([spec]), connection)
             return scheduled
         if self.tracing is None:
-            return Scheduled(await self._insert(spec, connection))
+            return Scheduled(await self._run(task_commands.schedule(spec), connection))
         with self.tracing.sending(spec) as sending:
-            return Scheduled(sending.sent(await self._insert(sending.traced(spec), connection)))
+            traced = task_commands.schedule(sending.traced(spec))
+            return Scheduled(sending.sent(await self._run(traced, connection)))
 
     @overload
     async def schedule_many(self, specs: Iterable[TaskSpec], *, connection: Joined | None = None) -> list[int]: ...
@@ -124,18 +123,14 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient, As
         """
         complete = specs_with(specs, self._defaults)
         if updates(on_conflict):
-            return await self._upsert(complete, connection)
+            return await self._run(schedule_commands.upsert(complete), connection)
         if self.tracing is None:
             return await self._insert_many(complete, connection)
         with self.tracing.sending_many() as sending:
             return sending.all_sent(await self._insert_many(sending.stream(complete), connection))
 
     async def schedule_group(
-        self,
-        group: Mapping[str, Any] | Part,
-        *,
-        connection: Joined | None = None,
-        **options: Unpack[TaskOptions],
+        self, group: Mapping[str, Any] | Part, *, connection: Joined | None = None, **options: Unpack[TaskOptions]
     ) -> int:
         """Schedule a group of steps, once or as a schedule, and return its id; ``options`` as in :meth:`schedule`.
 
@@ -153,33 +148,9 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient, As
         """Return a task. Raises TaskNotFound."""
         return await self._database.run(task_commands.get(id))
 
-    async def list_tasks(
-        self,
-        *,
-        queue: str | None = None,
-        task_type: str | None = None,
-        status: str | None = None,
-        schedule_type: str | None = None,
-        tag: str | None = None,
-        tenant_id: str | None = None,
-        parent_id: int | None = None,
-        limit: int = 50,
-        before_id: int | None = None,
-    ) -> list[Task]:
+    async def list_tasks(self, **options: Unpack[ListOptions]) -> list[Task]:
         """Return the latest tasks that fit, the latest first; the next page comes ``before_id`` the last."""
-        return await self._database.run(
-            task_commands.list_tasks(
-                queue=queue,
-                task_type=task_type,
-                status=status,
-                schedule_type=schedule_type,
-                tag=tag,
-                tenant_id=tenant_id,
-                parent_id=parent_id,
-                limit=limit,
-                before_id=before_id,
-            )
-        )
+        return await self._database.run(task_commands.list_tasks(**options))
 
     async def find_tasks(
         self, *, limit: int = 50, before_id: int | None = None, **filters: Unpack[TaskFilters]
@@ -364,14 +335,8 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient, As
         """Close the connections."""
         await self._database.close()
 
-    async def _insert(self, spec: TaskSpec, connection: Joined | None) -> int:
-        return await self._run(task_commands.schedule(spec), connection)
-
     async def _insert_many(self, specs: Iterable[TaskSpec], connection: Joined | None) -> list[int]:
         return await (self._database.insert(specs) if connection is None else insert_on_async(connection, specs))
-
-    async def _upsert(self, specs: Iterable[TaskSpec], connection: Joined | None) -> list[Scheduled]:
-        return await self._run(schedule_commands.upsert(specs), connection)
 
     async def _run(self, command: Command[T], connection: Joined | None) -> T:
         return await (self._database.run(command) if connection is None else run_on_async(connection, command))
@@ -379,7 +344,5 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncCalendarClient, As
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_raised: object) -> None:
         await self.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from time import monotonic
-from types import TracebackType
 from uuid import UUID, uuid4
 
 from pgsched.client.lease import Lease, holder, pauses, refuse_reuse
@@ -89,8 +88,7 @@ class AsyncLock:
         owner = uuid4()
         asked_at = monotonic()
         try:
-            command = lock_commands.acquire(self.name, owner, ttl=self.ttl, holder=holder())
-            token = await self._database.run(command)
+            token = await self._database.run(lock_commands.acquire(self.name, owner, ttl=self.ttl, holder=holder()))
         except PgschedError:
             raise
         except BaseException:
@@ -107,9 +105,7 @@ class AsyncLock:
         self._held = await self.acquire()
         return self._held
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         held, self._held = self._held, None
         assert held is not None  # noqa: S101
         await uninterrupted(held.release)  # nobody else would give the lock back

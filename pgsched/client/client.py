@@ -7,10 +7,8 @@ import contextlib
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
-from pgsched.client.calendars import CalendarClient
 from pgsched.client.locks import LockClient
 from pgsched.client.queues import QueueClient
 from pgsched.client.schedules import ScheduleClient
@@ -24,15 +22,15 @@ from pgsched.db.queries import task_search
 from pgsched.db.queries import tasks as task_commands
 from pgsched.db.queries import workers as worker_commands
 from pgsched.db.queries.task_search import Changed, Page
+from pgsched.db.queries.tasks import ListOptions
 from pgsched.db.query import Command, T
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.errors import TaskFailed
 from pgsched.domain.records import Execution, LogEntry, MissedTicks, Stats, Task, WorkerInfo
 from pgsched.domain.retention_age import Age
 from pgsched.domain.scheduled import OnConflict, Scheduled, updates
-from pgsched.domain.task_defaults import Defaults, no_defaults, spec_with, specs_with
 from pgsched.domain.task_filters import TaskFilters
-from pgsched.domain.task_spec import TaskOptions, TaskSpec
+from pgsched.domain.task_spec import Defaults, TaskOptions, TaskSpec, no_defaults, spec_with, specs_with
 from pgsched.domain.task_status import TaskStatus, status_of
 from pgsched.domain.task_tree import TaskNode
 from pgsched.domain.validation import Duration
@@ -44,7 +42,7 @@ if TYPE_CHECKING:
     from pgsched.ops.doctor.findings import Diagnosis
 
 
-class Client(QueueClient, ScheduleClient, CalendarClient, LockClient):
+class Client(QueueClient, ScheduleClient, LockClient):
     """A client for threads: one may be shared by all of them.
 
     ``dsn`` is a libpq URI, ``embedded:DIR``, or empty for libpq's PG* variables. At most ``pool_size`` connections are
@@ -100,12 +98,13 @@ class Client(QueueClient, ScheduleClient, CalendarClient, LockClient):
         """
         spec = spec_with(task_type, payload, options, self._defaults)
         if updates(on_conflict):
-            (scheduled,) = self._upsert([spec], connection)
+            (scheduled,) = self._run(schedule_commands.upsert([spec]), connection)
             return scheduled
         if self.tracing is None:
-            return Scheduled(self._insert(spec, connection))
+            return Scheduled(self._run(task_commands.schedule(spec), connection))
         with self.tracing.sending(spec) as sending:
-            return Scheduled(sending.sent(self._insert(sending.traced(spec), connection)))
+            traced = task_commands.schedule(sending.traced(spec))
+            return Scheduled(sending.sent(self._run(traced, connection)))
 
     @overload
     def schedule_many(self, specs: Iterable[TaskSpec], *, connection: Joined | None = None) -> list[int]: ...
@@ -125,18 +124,14 @@ class Client(QueueClient, ScheduleClient, CalendarClient, LockClient):
         """
         complete = specs_with(specs, self._defaults)
         if updates(on_conflict):
-            return self._upsert(complete, connection)
+            return self._run(schedule_commands.upsert(complete), connection)
         if self.tracing is None:
             return self._insert_many(complete, connection)
         with self.tracing.sending_many() as sending:
             return sending.all_sent(self._insert_many(sending.stream(complete), connection))
 
     def schedule_group(
-        self,
-        group: Mapping[str, Any] | Part,
-        *,
-        connection: Joined | None = None,
-        **options: Unpack[TaskOptions],
+        self, group: Mapping[str, Any] | Part, *, connection: Joined | None = None, **options: Unpack[TaskOptions]
     ) -> int:
         """Schedule a group of steps, once or as a schedule, and return its id; ``options`` as in :meth:`schedule`.
 
@@ -154,33 +149,9 @@ class Client(QueueClient, ScheduleClient, CalendarClient, LockClient):
         """Return a task. Raises TaskNotFound."""
         return self._database.run(task_commands.get(id))
 
-    def list_tasks(
-        self,
-        *,
-        queue: str | None = None,
-        task_type: str | None = None,
-        status: str | None = None,
-        schedule_type: str | None = None,
-        tag: str | None = None,
-        tenant_id: str | None = None,
-        parent_id: int | None = None,
-        limit: int = 50,
-        before_id: int | None = None,
-    ) -> list[Task]:
+    def list_tasks(self, **options: Unpack[ListOptions]) -> list[Task]:
         """Return the latest tasks that fit, the latest first; the next page comes ``before_id`` the last."""
-        return self._database.run(
-            task_commands.list_tasks(
-                queue=queue,
-                task_type=task_type,
-                status=status,
-                schedule_type=schedule_type,
-                tag=tag,
-                tenant_id=tenant_id,
-                parent_id=parent_id,
-                limit=limit,
-                before_id=before_id,
-            )
-        )
+        return self._database.run(task_commands.list_tasks(**options))
 
     def find_tasks(self, *, limit: int = 50, before_id: int | None = None, **filters: Unpack[TaskFilters]) -> Page:
         """Return the latest tasks that fit, the latest first, and where the next page begins; short ones come too.
@@ -361,14 +332,8 @@ class Client(QueueClient, ScheduleClient, CalendarClient, LockClient):
         """Close the connections."""
         self._database.close()
 
-    def _insert(self, spec: TaskSpec, connection: Joined | None) -> int:
-        return self._run(task_commands.schedule(spec), connection)
-
     def _insert_many(self, specs: Iterable[TaskSpec], connection: Joined | None) -> list[int]:
         return self._database.insert(specs) if connection is None else insert_on(connection, specs)
-
-    def _upsert(self, specs: Iterable[TaskSpec], connection: Joined | None) -> list[Scheduled]:
-        return self._run(schedule_commands.upsert(specs), connection)
 
     def _run(self, command: Command[T], connection: Joined | None) -> T:
         return self._database.run(command) if connection is None else run_on(connection, command)
@@ -376,7 +341,5 @@ class Client(QueueClient, ScheduleClient, CalendarClient, LockClient):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_raised: object) -> None:
         self.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from time import monotonic
-from types import TracebackType
 from uuid import UUID, uuid4
 
 from pgsched.client.lease import Lease, holder, pauses, refuse_reuse
@@ -88,8 +87,7 @@ class Lock:
         owner = uuid4()
         asked_at = monotonic()
         try:
-            command = lock_commands.acquire(self.name, owner, ttl=self.ttl, holder=holder())
-            token = self._database.run(command)
+            token = self._database.run(lock_commands.acquire(self.name, owner, ttl=self.ttl, holder=holder()))
         except PgschedError:
             raise
         except BaseException:
@@ -106,9 +104,7 @@ class Lock:
         self._held = self.acquire()
         return self._held
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         held, self._held = self._held, None
         assert held is not None  # noqa: S101
         uninterrupted(held.release)  # nobody else would give the lock back

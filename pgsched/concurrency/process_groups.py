@@ -8,7 +8,7 @@ from contextlib import suppress
 from time import monotonic, sleep
 
 
-def signal_group(leader: int, number: signal.Signals) -> bool:
+def signal_group(leader: int, number: int) -> bool:
     """Send a signal to every process of the group that ``leader`` began; whether there was one."""
     with suppress(ProcessLookupError):
         os.killpg(leader, number)
@@ -29,11 +29,7 @@ def end_group(leader: int, *, grace: float) -> None:
 
 def is_group(leader: int) -> bool:
     """Whether anything is left of the group; a process that nobody waits for counts until its end is taken note of."""
-    try:
-        os.killpg(leader, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    return signal_group(leader, 0)
 
 
 def how_it_ended(returncode: int) -> str:

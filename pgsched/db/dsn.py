@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,16 @@ def resolve_dsn(dsn: str) -> tuple[str, Callable[[], None]]:
         raise ConfigError(f"the embedded PostgreSQL needs {error.name}, which this system does not have") from error
     server = EmbeddedServer.start(Path(folder))
     return server.dsn + NO_ENVIRONMENT, server.close
+
+
+@contextmanager
+def resolved(dsn: str) -> Iterator[str]:
+    """Yield the libpq DSN that ``dsn`` stands for; an embedded server runs for the duration of the block."""
+    found, leave = resolve_dsn(dsn)
+    try:
+        yield found
+    finally:
+        leave()
 
 
 def join_dsn(parts: Mapping[str, Any]) -> str:

@@ -8,14 +8,16 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 from pgsched.app.app import App
 from pgsched.execution.context import Context
 
 if TYPE_CHECKING:
     from pgsched.client.client import Client
+    from pgsched.domain.task_spec import TaskOptions
 
 app = App()
 
@@ -69,26 +71,17 @@ def schedule_demonstration(client: Client, *, started: datetime | None = None) -
     Those that end are scheduled anew for each ``started`` (now); the cron schedule is one row for good.
     """
     run = f"{started or datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"
-    return [
-        Scheduled(client.schedule("greet", {"name": "you"}, idempotency_key=f"demo now {run}"), "greet", "once, now"),
-        Scheduled(
-            client.schedule("greet", {"name": "later"}, delay="3s", idempotency_key=f"demo delayed {run}"),
-            "greet",
-            "once, 3 seconds from now",
-        ),
-        Scheduled(
-            client.schedule("flaky", backoff="fixed", backoff_delay="2s", idempotency_key=f"demo flaky {run}"),
-            "flaky",
-            "once, now; its first attempt fails, the second comes 2 seconds later",
-        ),
-        Scheduled(
-            client.schedule("greet", {"name": "again"}, every="3s", times=5, idempotency_key=f"demo repeating {run}"),
-            "greet",
-            "repeating: every 3 seconds, 5 times",
-        ),
-        Scheduled(
-            client.schedule("report", cron="*/10 * * * * *", on_missed="skip", idempotency_key="demo recurring"),
-            "report",
-            "recurring: by cron */10 * * * * *, every 10 seconds",
-        ),
-    ]
+
+    def add(task_type: str, plan: str, payload: Mapping[str, Any], **options: Unpack[TaskOptions]) -> None:
+        tasks.append(Scheduled(client.schedule(task_type, payload, **options), task_type, plan))
+
+    tasks: list[Scheduled] = []
+    add("greet", "once, now", {"name": "you"}, idempotency_key=f"demo now {run}")
+    add("greet", "once, 3 seconds from now", {"name": "later"}, delay="3s", idempotency_key=f"demo delayed {run}")
+    fails = "once, now; its first attempt fails, the second comes 2 seconds later"
+    add("flaky", fails, {}, backoff="fixed", backoff_delay="2s", idempotency_key=f"demo flaky {run}")
+    repeats = "repeating: every 3 seconds, 5 times"
+    add("greet", repeats, {"name": "again"}, every="3s", times=5, idempotency_key=f"demo repeating {run}")
+    recurs = "recurring: by cron */10 * * * * *, every 10 seconds"
+    add("report", recurs, {}, cron="*/10 * * * * *", on_missed="skip", idempotency_key="demo recurring")
+    return tasks

@@ -24,7 +24,10 @@ TIMEZONE, ON_MISSED = "UTC", "once"
 
 
 class Claimed(NamedTuple):
-    """A row as the claim returned it. The order of the fields is the order of its columns."""
+    """A row as the claim returned it. The order of the fields is the order of its columns.
+
+    A policy is None for the default of its column: those above, FACTOR and JITTER of the backoff, ``skip`` of overlap.
+    """
 
     id: int
     task_type: str
@@ -41,28 +44,20 @@ class Claimed(NamedTuple):
     fencing_token: int
     timeout: Interval | None
     backoff: str | None
-    """None: ``BACKOFF``."""
     backoff_delay: Interval | None
-    """None: ``BACKOFF_DELAY``."""
     backoff_max: Interval | None
-    """None: ``BACKOFF_MAX``."""
     backoff_factor: float | None
-    """None: ``pgsched.domain.backoff.FACTOR``."""
     backoff_jitter: float | None
-    """None: ``pgsched.domain.backoff.JITTER``."""
     cron_expression: str | None
     timezone: str | None
-    """None: ``TIMEZONE``."""
     start_date: datetime | None
     end_date: datetime | None
     repeat_interval: Interval | None
     repeat_count: int | None
     execution_count: int
     on_missed: str | None
-    """None: ``ON_MISSED``."""
     catchup_window: Interval | None
     overlap: str | None
-    """None: ``skip``."""
     jitter: Interval | None
     planned_from: datetime | None
     """None for a one-time row."""

@@ -9,7 +9,6 @@ from pgsched.domain.errors import Described
 from pgsched.domain.validation import WORDS, refused
 
 KINDS = WORDS["backoff"]
-KINDS = WORDS["backoff"]
 FACTOR = 2.0
 JITTER = 0.2
 """The jitter of gRPC's connection backoff (grpc/doc/connection-backoff.md): 20 percent to either side."""
@@ -45,8 +44,7 @@ def retry_delay(
     if not delay >= 0 or not maximum >= 0:
         raise refused("backoff_delay and backoff_max", "not be negative", Described(f"{delay} and {maximum}"))
     maximum = max(maximum, delay)
-    plain = delay * _growth(kind, attempt, factor) if delay else 0.0
-    plain = min(plain, maximum)
+    plain = min(delay * _growth(kind, attempt, factor), maximum) if delay else 0.0
     low = plain * (1 - jitter)
     high = min(plain * (1 + jitter), maximum)
     return min(low + random() * (high - low), maximum)

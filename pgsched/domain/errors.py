@@ -25,13 +25,7 @@ class InvalidValue(PgschedError):
     """
 
     def __init__(
-        self,
-        rule: str,
-        *,
-        field: str | None = None,
-        value: object = ...,
-        subject: str | None = None,
-        place: str = "",
+        self, rule: str, *, field: str | None = None, value: object = ..., subject: str | None = None, place: str = ""
     ) -> None:
         """``rule`` is what the field must be; without a field it is a whole sentence.
 

@@ -1,13 +1,15 @@
-"""What happened to a task, as hooks get it and as other programs are told."""
+"""What happened to a task, as other programs are told, and the hooks that an application has for it."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from pgsched.domain.attempt import Claimed, Finish
+from pgsched.domain.errors import RegistrationError
 
 EVENTS = ("started", "completed", "failed", "dead")
 """What hooks may ask for. Other programs are told all but the first, and ``cancelled``."""
@@ -22,11 +24,8 @@ class Event:
     event: str
     """``started``, ``completed``, ``failed`` (another attempt follows) or ``dead``."""
     id: int
-    """The task's id."""
     task_type: str
-    """Its handler."""
     queue: str
-    """Its queue."""
     attempt: int
     """The number of the attempt at the tick, from 1."""
     error: str | None = None
@@ -81,3 +80,26 @@ def event_of(task: Claimed, finish: Finish, at: datetime, *, with_result: bool =
         duration=None if finish.execution is None else finish.finished - finish.started,
         at=at,
     )
+
+
+Hook = TypeVar("Hook", bound=Callable[[Event], Any])
+
+
+class Hooks:
+    """The hooks of one application, by event."""
+
+    def __init__(self) -> None:
+        self._hooks: dict[str, list[Callable[[Event], Any]]] = {}
+
+    def add(self, event: str, function: Callable[[Event], Any]) -> None:
+        """Call ``function`` at every such event. Raises RegistrationError when there is none of that name."""
+        if event not in EVENTS:
+            raise RegistrationError(f"event must be {', '.join(EVENTS[:-1])} or {EVENTS[-1]}, got {event!r:.100}")
+        self._hooks.setdefault(event, []).append(function)
+
+    def of(self, event: str) -> list[Callable[[Event], Any]]:
+        """Return the functions for an event, in the order in which they were added."""
+        return self._hooks.get(event, [])
+
+    def __bool__(self) -> bool:
+        return bool(self._hooks)

@@ -50,8 +50,7 @@ def encode_json(value: object, what: str) -> str:
     if "\\u0000" in text and _NUL.search(text):
         raise InvalidTask("must not contain the character \\u0000, which jsonb cannot hold", field=what)
     if size > MAX_JSON_BYTES // 2:
-        # The rule of the table counts the text as PostgreSQL prints it: with a space after each comma and
-        # colon.
+        # The rule of the table counts the text as PostgreSQL prints it: with a space after each comma and colon.
         size = len(json.dumps(value, ensure_ascii=False).encode())
         if size > MAX_JSON_BYTES:
             raise _refused(what, "must not exceed 1 MiB as JSON", f"{size:,} bytes")

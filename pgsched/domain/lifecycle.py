@@ -40,8 +40,7 @@ def judge(task: Claimed, now: datetime) -> Admitted | Refused:
 
     A schedule without a tick is given back: the database books it. A row that used up its attempts by losing its
     workers is dead. The first attempt of a tick, and one after its worker was lost, is measured against ``on_missed``.
-    A tick of a schedule that may overlap itself becomes a child.
-    ``now`` is the database's time.
+    A tick of a schedule that may overlap itself becomes a child. ``now`` is the database's time.
     """
     if is_plain(task):
         return Admitted(task)
@@ -61,7 +60,7 @@ def judge(task: Claimed, now: datetime) -> Admitted | Refused:
             return Refused(_spawn(verdict.task, verdict.missed))
         return verdict
     except InvalidTask as error:
-        return Refused(_unplannable(task, error))
+        return Refused(_plan(task)._replace(next_status="dead", error=str(error)))
 
 
 def _is_superseded(task: Claimed, tick: datetime, now: datetime) -> bool:
@@ -79,7 +78,7 @@ def _measure(task: Claimed, tick: datetime, now: datetime) -> Admitted | Refused
     instead = admission.next_tick if admission.run is None else admission.run
     missed = (Missed(task.on_missed or ON_MISSED, admission.missed, tick, instead),) if admission.missed else ()
     if admission.run is None:
-        return Refused(_move_to(task, admission.next_tick)._replace(missed=missed))
+        return Refused(_booked(_plan(task)._replace(missed=missed), task.schedule, admission.next_tick))
     return Admitted(task._replace(scheduled_for=admission.run), missed)
 
 
@@ -101,9 +100,7 @@ def conclude(
 
     ``at`` turns the outcome's times into the database's; ``random`` returns numbers in [0, 1) and spreads retries.
     """
-    if (
-        outcome.status == "completed" and task.schedule_type == "one_time" and not outcome.ends
-    ):  # the common end, and the fast one
+    if outcome.status == "completed" and task.schedule_type == "one_time" and not outcome.ends:  # common, and fast
         return Finish(
             task.id,
             task.fencing_token,
@@ -190,21 +187,7 @@ def _booked(finish: Finish, schedule: Schedule, tick: datetime | None) -> Finish
 
 
 def _plan(task: Claimed) -> Finish:
-    return Finish(
-        id=task.id,
-        fencing_token=task.fencing_token,
-        next_status="pending",
-        tick=task.scheduled_for,
-        revision=task.revision,
-    )
-
-
-def _move_to(task: Claimed, tick: datetime | None) -> Finish:
-    return _booked(_plan(task), task.schedule, tick)
-
-
-def _unplannable(task: Claimed, error: InvalidTask) -> Finish:
-    return _plan(task)._replace(next_status="dead", error=str(error))
+    return Finish(task.id, task.fencing_token, "pending", tick=task.scheduled_for, revision=task.revision)
 
 
 def _exhausted(task: Claimed) -> Finish:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 from pgsched.domain.errors import ConfigError, InvalidTask
@@ -30,11 +31,10 @@ class QueueSpec(NamedTuple):
     """In a share of the claims that is proportional to it the queue is asked first."""
     like: str | None = None
     """The pattern, as LIKE has it; None for a queue by name."""
-    expression: re.Pattern[str] | None = None
 
     def matches(self, queue: str) -> bool:
         """Whether this is the queue, or its name fits the pattern."""
-        return queue == self.name if self.expression is None else self.expression.fullmatch(queue) is not None
+        return queue == self.name if self.like is None else fits_like(queue, self.like)
 
 
 def parse_queue_spec(text: str) -> QueueSpec:
@@ -56,8 +56,7 @@ def parse_queue_spec(text: str) -> QueueSpec:
     if not set("*?") & set(shape):
         return QueueSpec(text, name, most, weight)
     like = "".join(map(_like, letters, shape))
-    expression = re.compile("".join(map(_expression, letters, shape)), re.DOTALL)
-    return QueueSpec(text, text[: len(text) - len(suffix[0])], most, weight, like, expression)
+    return QueueSpec(text, text[: len(text) - len(suffix[0])], most, weight, like)
 
 
 def parse_queue_specs(texts: Iterable[str]) -> tuple[QueueSpec, ...]:
@@ -86,10 +85,14 @@ def glob_of(like: str) -> str:
 
 def fits_like(queue: str, like: str) -> bool:
     """Return whether the name of a queue fits a pattern of LIKE."""
-    parts = re.findall(r"\\.|.", like, re.DOTALL)
+    return _expression(like).fullmatch(queue) is not None
+
+
+@lru_cache(maxsize=1024)
+def _expression(like: str) -> re.Pattern[str]:
     meaning = {"%": ".*", "_": "."}
-    expression = "".join(meaning.get(part) or re.escape(part[-1]) for part in parts)
-    return re.fullmatch(expression, queue, re.DOTALL) is not None
+    parts = re.findall(r"\\.|.", like, re.DOTALL)
+    return re.compile("".join(meaning.get(part) or re.escape(part[-1]) for part in parts), re.DOTALL)
 
 
 def _letters(text: str) -> tuple[list[str], str]:
@@ -114,12 +117,6 @@ def _like(letter: str, shape: str) -> str:
     if shape in "*?":
         return "%" if shape == "*" else "_"
     return "\\" + letter if letter in "\\%_" else letter
-
-
-def _expression(letter: str, shape: str) -> str:
-    if shape in "*?":
-        return ".*" if shape == "*" else "."
-    return re.escape(letter)
 
 
 def _number(text: str, what: str, digits: str | None, highest: int) -> int | None:

@@ -38,13 +38,18 @@ def to_json_able(value: Any) -> Any:
     return value
 
 
-def as_dict(self: Any) -> dict[str, Any]:
-    """Return the record as a JSON-able dictionary."""
-    return {f.name: to_json_able(getattr(self, f.name)) for f in fields(self)}
+class Record:
+    """What every record can do, each a frozen dataclass."""
+
+    __slots__ = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the record as a JSON-able dictionary."""
+        return {f.name: to_json_able(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class Task(Record):
     """A row of ``pgsched.tasks``; what each field means is on the table's columns."""
 
     id: int
@@ -106,8 +111,6 @@ class Task:
     alert_if_no_success_for: Interval | None
     alert_if_running_for: Interval | None
 
-    as_dict = as_dict
-
     @property
     def is_watched(self) -> bool:
         """Whether silence of it, or a long run, is to be told of."""
@@ -119,7 +122,7 @@ DeadTask = Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Execution:
+class Execution(Record):
     """One attempt: a row of ``pgsched.executions``."""
 
     task_id: int
@@ -136,11 +139,9 @@ class Execution:
     result: Any
     error: str | None
 
-    as_dict = as_dict
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MissedTicks:
+class MissedTicks(Record):
     """Ticks in a row that were not run: a row of ``pgsched.missed_ticks``."""
 
     task_id: int
@@ -150,17 +151,14 @@ class MissedTicks:
     ticks: int
     """How many; for cron 999 or 1000 means at least so many."""
     first_tick: datetime
-    """The first of them."""
     next_tick: datetime | None
     """The tick that was run or booked instead; None: the schedule is over, or was edited."""
     noted_at: datetime
     """When it was decided."""
 
-    as_dict = as_dict
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogEntry:
+class LogEntry(Record):
     """A line that a handler logged: a row of ``pgsched.execution_logs``."""
 
     task_id: int
@@ -171,15 +169,12 @@ class LogEntry:
     message: str
     fields: dict[str, Any] | None
 
-    as_dict = as_dict
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QueueInfo:
+class QueueInfo(Record):
     """A queue, its settings and how much is in it; disabled tasks are not counted."""
 
     name: str
-    """The queue."""
     paused: bool
     """Nothing is claimed from it."""
     ordering: str
@@ -199,11 +194,9 @@ class QueueInfo:
     oldest_due_seconds: float | None
     """How long the oldest due task has been waiting; None when none is due."""
 
-    as_dict = as_dict
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QueueSettings:
+class QueueSettings(Record):
     """What a queue is told to do; one that was told nothing has the defaults."""
 
     name: str
@@ -221,11 +214,9 @@ class QueueSettings:
     archive: bool | None
     """What is deleted is copied to ``pgsched.archived_tasks``."""
 
-    as_dict = as_dict
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(Record):
     """What holds for queues that say nothing else, and for the history: the row of ``pgsched.settings``."""
 
     retention: Interval | None
@@ -238,8 +229,6 @@ class Settings:
     """What is deleted is copied to ``pgsched.archived_tasks``."""
     history_retention: Interval | None
     """Days of the history that ended longer ago are dropped."""
-
-    as_dict = as_dict
 
 
 class PrunedQueue(NamedTuple):
@@ -256,7 +245,7 @@ class PrunedQueue(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pruned:
+class Pruned(Record):
     """What was deleted, or would be."""
 
     dry_run: bool
@@ -278,11 +267,9 @@ class Pruned:
     files: list[str]
     """The files that deleted rows were written to."""
 
-    as_dict = as_dict
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerTrouble:
+class WorkerTrouble(Record):
     """Something that is wrong in a worker process, as its last heartbeat told it."""
 
     kind: str
@@ -295,8 +282,6 @@ class WorkerTrouble:
     detail: str
     """One line, with the figures."""
 
-    as_dict = as_dict
-
 
 def read_troubles(told: list[dict[str, Any]]) -> list[WorkerTrouble]:
     """Make records of a worker's troubles. What a newer program tells of them beside that is left out."""
@@ -304,7 +289,7 @@ def read_troubles(told: list[dict[str, Any]]) -> list[WorkerTrouble]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerInfo:
+class WorkerInfo(Record):
     """A worker process: a row of ``pgsched.workers``."""
 
     id: UUID
@@ -326,15 +311,13 @@ class WorkerInfo:
     troubles: list[WorkerTrouble]
     """What is wrong in it, the worst first; empty for programs that do not tell."""
 
-    as_dict = as_dict
-
     def serves(self, queue: str) -> bool:
         """Return whether it claims from a queue: by name, or by a pattern."""
         return queue in self.queues or any(fits_like(queue, pattern) for pattern in self.patterns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LockInfo:
+class LockInfo(Record):
     """A lock that was not given back: a row of ``pgsched.locks``."""
 
     name: str
@@ -347,11 +330,9 @@ class LockInfo:
     held: bool
     """False: its time is over, and whoever comes next gets it."""
 
-    as_dict = as_dict
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AuditEntry:
+class AuditEntry(Record):
     """A change made through the web: a row of ``pgsched.audit_log``."""
 
     id: int
@@ -366,18 +347,13 @@ class AuditEntry:
     before: dict[str, Any] | None
     after: dict[str, Any] | None
 
-    as_dict = as_dict
-
 
 class Unhandled(NamedTuple):
     """Due tasks of a type that no live worker of their queue has a handler for."""
 
     queue: str
-    """Their queue."""
     task_type: str
-    """Their type."""
     due: int
-    """How many there are."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as a JSON-able dictionary."""
@@ -385,14 +361,9 @@ class Unhandled(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stats:
+class Stats(Record):
     """Every queue, every worker, and what is due without anybody to run it."""
 
     queues: list[QueueInfo]
-    """Every queue."""
     workers: list[WorkerInfo]
-    """Every worker process."""
     unhandled: list[Unhandled]
-    """What is due without a worker that has a handler for it."""
-
-    as_dict = as_dict

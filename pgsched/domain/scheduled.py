@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Self, get_args
 
-from pgsched.domain.records import as_dict
+from pgsched.domain.records import Record
 from pgsched.domain.validation import one_of
 
 OnConflict = Literal["keep", "update"]
@@ -33,7 +33,7 @@ def updates(on_conflict: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BackfillTick:
+class BackfillTick(Record):
     """A tick in the range of a backfill."""
 
     tick: datetime
@@ -43,16 +43,12 @@ class BackfillTick:
     outcome: str
     """``run``: it is to run; ``ran``: it did before; ``booked``: the schedule is still to run it by itself."""
 
-    as_dict = as_dict
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SkippedTick:
+class SkippedTick(Record):
     """A tick that was skipped."""
 
     tick: datetime
     """Its nominal time."""
     next_tick: datetime | None
     """The tick that is booked instead; None: the schedule is over."""
-
-    as_dict = as_dict

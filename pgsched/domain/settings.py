@@ -11,12 +11,8 @@ from pgsched.domain.queue_selector import QueueSpec, parse_queue_specs
 CAPTURE_LEVELS = ("debug", "info", "warning", "error", "critical")
 CAPTURE_OFF = "off"
 DEFAULT_CAPTURE_LEVEL = "info"
-
-
 MOST_TRANSACTIONS = 10
 """Connections for transactional handlers, unless a worker is told otherwise."""
-
-
 SHORTEST_PATIENCE, LONGEST_PATIENCE = 5.0, 30.0
 """Seconds for which a worker waits for the answer to a statement, whatever its lease is."""
 

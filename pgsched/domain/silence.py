@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from pgsched.domain.interval import Interval
-from pgsched.domain.records import as_dict
+from pgsched.domain.records import Record
 
 SILENT: Final = "silent"
 RUNNING: Final = "running"
@@ -18,15 +18,13 @@ _WORDS: Final[Mapping[str, str]] = {SILENT: "no success since", RUNNING: "an att
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Alert:
+class Alert(Record):
     """A limit of a task that is passed."""
 
     task_id: int
     """The task that has the limit."""
     task_type: str
-    """Its type."""
     queue: str
-    """Its queue."""
     kind: str
     """``silent``: no success for ``alert_if_no_success_for``; ``running``: an attempt for ``alert_if_running_for``."""
     since: datetime
@@ -37,8 +35,6 @@ class Alert:
     """The limit that is passed."""
     row_id: int
     """The task that runs: a child, where the task may overlap itself; else the task itself."""
-
-    as_dict = as_dict
 
     @property
     def problem(self) -> str:

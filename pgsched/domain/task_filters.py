@@ -47,15 +47,12 @@ class TaskFilters(TypedDict, total=False):
     tag: str
     """One of its tags."""
     tenant_id: str
-    """Its tenant."""
     user_id: str
-    """Its user."""
     created_by: str
     """Who made it."""
     enabled: bool
     """False: those that are paused."""
     idempotency_key: str
-    """Its key."""
     concurrency_key: str
     """Its key for limits."""
     parent_id: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, TypedDict
@@ -12,7 +12,38 @@ from pgsched.domain.errors import Described, InvalidTask
 from pgsched.domain.validation import RULES, Duration, checked, refused
 
 
-class TaskOptions(TypedDict, total=False):
+class StepOptions(TypedDict, total=False):
+    """The options that a step of a group may have, too."""
+
+    queue: str
+    """Workers serve queues by name; ``default``."""
+    priority: int
+    """1 to 10, 10 runs first; 5."""
+    max_attempts: int
+    """So many attempts of a tick before it is dead: 1 to 1000; 3."""
+    backoff: str
+    """How the delay of retries grows: ``exponential`` (the default), ``linear`` or ``fixed``."""
+    backoff_delay: Duration
+    """The delay of the first retry; 5 seconds."""
+    backoff_max: Duration
+    """No retry is delayed longer; an hour, or ``backoff_delay`` where that is longer."""
+    backoff_factor: float
+    """By what an exponential delay grows from retry to retry: 1 to 1000; 2."""
+    backoff_jitter: float
+    """How far retries are spread around their delay, as a share of it: 0 (not at all) to 1; 0.2."""
+    timeout: Duration
+    """The longest that one attempt may take; as long as it likes when left out."""
+    on_dependency_dead: str
+    """What becomes of it when one of them is dead or cancelled: ``cancel`` (the default), ``run`` or ``wait``."""
+    concurrency_key: str
+    """Whose limits of the queue count for it; up to 200 characters."""
+    tags: Sequence[str]
+    """Labels to filter by, 100 at most."""
+    metadata: Mapping[str, Any]
+    """A JSON object for people and programs, of 1 MiB at most; handlers do not get it as arguments."""
+
+
+class TaskOptions(StepOptions, total=False):
     """The options of ``schedule``; each that is left out has the default of the table."""
 
     at: datetime
@@ -31,38 +62,16 @@ class TaskOptions(TypedDict, total=False):
     """No tick before; an interval is counted from here. It must have a time zone."""
     end: datetime
     """No tick after. It must have a time zone."""
-    queue: str
-    """Workers serve queues by name; ``default``."""
-    priority: int
-    """1 to 10, 10 runs first; 5."""
     idempotency_key: str
     """No two tasks have the same: scheduling a known one returns the task that has it. Up to 500 characters."""
     name: str
     """A label for people, and the name of the result for tasks that depend on this one."""
-    tags: Sequence[str]
-    """Labels to filter by, 100 at most."""
-    metadata: Mapping[str, Any]
-    """A JSON object for people and programs, of 1 MiB at most; handlers do not get it as arguments."""
     tenant_id: str
     """Whose it is, as an organisation; for people and filters."""
     user_id: str
     """Whose it is, as a person; for people and filters."""
     created_by: str
     """Who or what made it; for people and filters."""
-    max_attempts: int
-    """So many attempts of a tick before it is dead: 1 to 1000; 3."""
-    backoff: str
-    """How the delay of retries grows: ``exponential`` (the default), ``linear`` or ``fixed``."""
-    backoff_delay: Duration
-    """The delay of the first retry; 5 seconds."""
-    backoff_max: Duration
-    """No retry is delayed longer; an hour, or ``backoff_delay`` where that is longer."""
-    backoff_factor: float
-    """By what an exponential delay grows from retry to retry: 1 to 1000; 2."""
-    backoff_jitter: float
-    """How far retries are spread around their delay, as a share of it: 0 (not at all) to 1; 0.2."""
-    timeout: Duration
-    """The longest that one attempt may take; as long as it likes when left out."""
     on_missed: str
     """Ticks that passed while nothing ran: ``once`` (the default), ``skip`` or ``all``."""
     catchup_window: Duration
@@ -79,10 +88,6 @@ class TaskOptions(TypedDict, total=False):
     """The ids of the tasks that it waits for, 100,000 at most; for one-time tasks."""
     dependency_mode: str
     """Whether it waits for ``all`` of them (the default) or ``any``."""
-    on_dependency_dead: str
-    """What becomes of it when one of them is dead or cancelled: ``cancel`` (the default), ``run`` or ``wait``."""
-    concurrency_key: str
-    """Whose limits of the queue count for it; up to 200 characters."""
     alert_if_no_success_for: Duration
     """It is told of as silent when no attempt was completed for so long; a second at least."""
     alert_if_running_for: Duration
@@ -187,6 +192,27 @@ class TaskSpec:
             raise InvalidTask("is for one-time tasks", field="depends_on", value=said)
         if self.start is not None and self.end is not None and self.end < self.start:
             raise refused("end", "not be before start", Described(f"{self.end} and {self.start}"))
+
+
+Defaults = Callable[[str], TaskOptions]
+"""Returns the options that a task_type has unless the caller says otherwise."""
+
+
+def no_defaults(_task_type: str) -> TaskOptions:
+    """No options for any task_type."""
+    return TaskOptions()
+
+
+def spec_with(task_type: str, payload: Mapping[str, Any] | None, options: TaskOptions, defaults: Defaults) -> TaskSpec:
+    """Return the task that a caller describes, completed by the defaults of its task_type."""
+    return TaskSpec(task_type=task_type, payload=payload, **options).with_defaults(defaults(task_type))
+
+
+def specs_with(specs: Iterable[TaskSpec], defaults: Defaults) -> Iterable[TaskSpec]:
+    """Return the tasks completed by the defaults of their task_types."""
+    if defaults is no_defaults:
+        return specs
+    return [spec.with_defaults(defaults(spec.task_type)) if isinstance(spec, TaskSpec) else spec for spec in specs]
 
 
 _EMPTY: Final[Mapping[str, Any]] = {"depends_on": ()}

@@ -97,8 +97,6 @@ class _Rows:
             depends_on=list(row["depends_on"]),
             duration=row["duration"],
             last_error=row["last_error"],
-            children=nested["children"],
-            upstream=nested["upstream"],
-            dependents=nested["dependents"],
             cut=cut,
+            **nested,
         )

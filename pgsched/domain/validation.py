@@ -245,7 +245,6 @@ _duration = duration()
 _seconds = duration(_SECOND, least="1 second")
 _milliseconds = duration(Interval(microseconds=1_000), least="1 millisecond")
 
-
 WORDS: Final = {
     "backoff": ("exponential", "linear", "fixed"),
     "on_missed": ("once", "skip", "all"),

@@ -7,50 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, Unpack
 
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.errors import Described, InvalidTask, shown
-from pgsched.domain.task_spec import json_values
-from pgsched.domain.validation import RULES, Check, Duration, flag, list_of, number, refused, text
+from pgsched.domain.task_spec import StepOptions, json_values
+from pgsched.domain.validation import RULES, Check, flag, list_of, number, refused, text
+
+if TYPE_CHECKING:
+    from pgsched.app.app import TaskHandle
 
 MAX_STEPS: Final = 10_000
-
-
-class StepOptions(TypedDict, total=False):
-    """What a step may have of a task's options."""
-
-    queue: str
-    priority: int
-    max_attempts: int
-    backoff: str
-    backoff_delay: Duration
-    backoff_max: Duration
-    backoff_factor: float
-    backoff_jitter: float
-    timeout: Duration
-    on_dependency_dead: str
-    concurrency_key: str
-    tags: Sequence[str]
-    metadata: Mapping[str, Any]
-
-
-class _Checks(Protocol):
-    def check(self, payload: Mapping[str, Any]) -> None: ...
-
-
-class Handled(Protocol):
-    """A handler that knows its task_type, as ``@app.task`` returns it."""
-
-    @property
-    def task_type(self) -> str:
-        """The type under which it is registered."""
-        ...
-
-    @property
-    def handler(self) -> _Checks:
-        """What can tell whether a payload fits."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -82,7 +49,7 @@ Defaults = Callable[[str], Mapping[str, Any]]
 
 
 def step(
-    task: str | Handled,
+    task: str | TaskHandle[..., Any],
     payload: Mapping[str, Any] | None = None,
     *,
     name: str | None = None,

@@ -14,13 +14,13 @@ from pgsched.db.queries import workers as worker_commands
 from pgsched.db.queries.activity import MAX_ENDED, WINDOW_SECONDS, Moment, RunningTask
 from pgsched.db.queries.dashboard import QueueSurvey
 from pgsched.db.queries.diagnostics import begin_examination
-from pgsched.domain.records import WorkerInfo, as_dict, to_json_able
+from pgsched.domain.records import Record, WorkerInfo, to_json_able
 
 STATEMENT_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QueueActivity:
+class QueueActivity(Record):
     """A queue at the moment."""
 
     name: str
@@ -35,7 +35,6 @@ class QueueActivity:
     dead: int
     rate: float
     """Attempts that end a second."""
-    as_dict = as_dict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from pgsched.client.client import Client
 from pgsched.db.async_enlist import run_on_async
 from pgsched.db.enlist import run_on
 from pgsched.db.queries import tasks as task_commands
-from pgsched.db.query import MAX_LIMIT, Command
+from pgsched.db.query import MAX_LIMIT
 from pgsched.domain.records import Task
 
 SHOWN: Final = 20
@@ -36,7 +36,7 @@ def scheduled(source: Source, task_type: str | None = None, *, connection: objec
     too. Raises TypeError for a word that is no column.
     """
     client = source.client() if isinstance(source, App) else source
-    command = _all(task_type)
+    command = task_commands.list_tasks(task_type=task_type, limit=MAX_LIMIT)
     found = client.database.run(command) if connection is None else run_on(connection, command)
     return _chosen(found, columns)
 
@@ -46,7 +46,7 @@ async def scheduled_async(
 ) -> list[Task]:
     """As :func:`scheduled`, on an event loop."""
     client = source.async_client() if isinstance(source, App) else source
-    command = _all(task_type)
+    command = task_commands.list_tasks(task_type=task_type, limit=MAX_LIMIT)
     found = await (client.database.run(command) if connection is None else run_on_async(connection, command))
     return _chosen(found, columns)
 
@@ -110,20 +110,6 @@ async def assert_not_scheduled_async(
 ) -> None:
     """As :func:`assert_not_scheduled`, on an event loop."""
     _refuse(await scheduled_async(source, connection=connection), task_type, payload, columns)
-
-
-def _all(task_type: str | None) -> Command[list[Task]]:
-    return task_commands.list_tasks(
-        queue=None,
-        task_type=task_type,
-        status=None,
-        schedule_type=None,
-        tag=None,
-        tenant_id=None,
-        parent_id=None,
-        limit=MAX_LIMIT,
-        before_id=None,
-    )
 
 
 def _chosen(found: list[Task], columns: Mapping[str, Any]) -> list[Task]:

@@ -20,7 +20,7 @@ from pgsched.domain.task_spec import TaskSpec
 from pgsched.execution.context import Context
 from pgsched.execution.runner import run_attempt
 from pgsched.testing.handlers import noted
-from pgsched.testing.loops import run_alone
+from pgsched.testing.loops import without_loop
 from pgsched.testing.outcomes import NotCompleted
 
 
@@ -64,7 +64,7 @@ class _Recording(Context):
         self.shown.append(json.loads(storable_json(value, 2**31)))
 
 
-def call(
+async def call_async(
     task: TaskHandle[..., Any],
     payload: Mapping[str, Any] | None = None,
     *,
@@ -84,40 +84,8 @@ def call(
     the given ``attempt``, ``scheduled_for`` (the machine's time when left out) and so on; ``dependencies`` are results
     by name, ``connection`` is that of a transactional handler. What the handler raises is raised, also Retry and
     Discard, unless ``raises`` is False. Raises NotCompleted at a timeout, and for a payload or a result that cannot be.
-    Raises RuntimeError where an event loop runs already: there is :func:`call_async`.
+    ``call`` is for tests without an event loop, and raises RuntimeError where one runs.
     """
-    return run_alone(
-        call_async(
-            task,
-            payload,
-            attempt=attempt,
-            max_attempts=max_attempts,
-            scheduled_for=scheduled_for,
-            tick_number=tick_number,
-            is_catchup=is_catchup,
-            timeout=timeout,
-            dependencies=dependencies,
-            connection=connection,
-            raises=raises,
-        )
-    )
-
-
-async def call_async(
-    task: TaskHandle[..., Any],
-    payload: Mapping[str, Any] | None = None,
-    *,
-    attempt: int = 1,
-    max_attempts: int | None = None,
-    scheduled_for: datetime | None = None,
-    tick_number: int = 1,
-    is_catchup: bool = False,
-    timeout: float | None = None,
-    dependencies: Mapping[str, Any] | None = None,
-    connection: object = None,
-    raises: bool = True,
-) -> Called:
-    """As :func:`call`, on an event loop."""
     raised: list[BaseException] = []
     handler = noted(task.handler, raised.append)
     now = scheduled_for or datetime.now(UTC)
@@ -167,3 +135,6 @@ async def call_async(
         logs=[Said(line.level, line.message, json.loads(line.fields or "{}")) for line in lines],
         progress=context.shown,
     )
+
+
+call = without_loop(call_async)

@@ -7,7 +7,6 @@ their own times, through changes of the clocks and over years, and what is in th
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import Self, TypeAlias
 
 from pgsched.app.app import App
@@ -74,9 +73,7 @@ class Clock:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_raised: object) -> None:
         self.close()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pgsched.db.dsn import resolve_dsn
+from pgsched.db.dsn import resolved
 from pgsched.db.embedded.server import EmbeddedServer
 from pgsched.db.embedded.spare_databases import create_database, drop_database, ensure_template, list_databases
 
@@ -33,14 +33,11 @@ def server_of(run: str, dsn: str | None) -> Iterator[str]:
         with EmbeddedServer.start(folder / "server", options=FAST) as server:
             yield server.dsn
         return
-    resolved, leave = resolve_dsn(dsn)
-    given = folder / "dsn"
-    given.touch(mode=0o600)  # there may be a password in it
-    given.write_text(dsn)
-    try:
-        yield resolved
-    finally:
-        leave()
+    with resolved(dsn) as server_dsn:
+        given = folder / "dsn"
+        given.touch(mode=0o600)  # there may be a password in it
+        given.write_text(dsn)
+        yield server_dsn
 
 
 def template_of(run: str, server: str) -> str:
@@ -65,12 +62,9 @@ def clean_up(run: str) -> None:
     folder = folder_of(run)
     given = folder / "dsn"
     if given.exists():
-        resolved, leave = resolve_dsn(given.read_text())
-        try:
-            for name in list_databases(resolved, f"{PREFIX}{run}_"):
-                drop_database(resolved, name)
-        finally:
-            leave()
+        with resolved(given.read_text()) as dsn:
+            for name in list_databases(dsn, f"{PREFIX}{run}_"):
+                drop_database(dsn, name)
     elif (folder / "server" / "data" / "postmaster.pid").exists():
         EmbeddedServer.start(folder / "server").close()  # whoever used it was killed: the last one to leave stops it
     shutil.rmtree(folder, ignore_errors=True)

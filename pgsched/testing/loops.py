@@ -1,19 +1,26 @@
-"""Runs the asynchronous form of a function for a test that has no event loop."""
+"""Makes of an asynchronous function one for tests that have no event loop."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+import functools
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def run_alone(work: Coroutine[Any, Any, T]) -> T:
-    """Run it on an event loop of its own. Raises RuntimeError where one runs already."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    work.close()
-    raise RuntimeError("an event loop runs here already: await the function whose name ends in _async")
+def without_loop(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    """Return the same function, run on an event loop of its own. It raises RuntimeError where one runs already."""
+
+    @functools.wraps(work)
+    def alone(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(work(*args, **kwargs))
+        raise RuntimeError("an event loop runs here already: await the function whose name ends in _async")
+
+    alone.__name__ = alone.__qualname__ = work.__name__.removesuffix("_async")
+    return alone

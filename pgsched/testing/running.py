@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 
 from pgsched.app.app import App
-from pgsched.db.dsn import resolve_dsn
+from pgsched.db.dsn import resolved
 from pgsched.db.session import Session
 from pgsched.db.worker.claims import find_due_ids
 from pgsched.domain.attempt import Finish
 from pgsched.domain.settings import WorkerSettings
 from pgsched.testing.clock import Clock
 from pgsched.testing.handlers import registry_of
-from pgsched.testing.loops import run_alone
+from pgsched.testing.loops import without_loop
 from pgsched.testing.outcomes import Ran, raise_first, ran
 from pgsched.worker.declared_schedules import declare_schedules
 from pgsched.worker.leased_tasks import CURRENT_ATTEMPT, LeasedTask
@@ -32,7 +32,7 @@ LOOK_SECONDS = 0.02
 """How often one looks whether a transactional handler has written its outcome itself."""
 
 
-def run_due(
+async def run_due_async(
     app: App,
     *,
     queues: Sequence[str] = EVERY_QUEUE,
@@ -52,48 +52,22 @@ def run_due(
     worker does. Handlers with ``executor="process"`` run in a thread, or on the loop.
 
     What the first failed handler raised is raised when all is written, unless ``raises`` is False: then look at
-    ``outcome`` and ``exception``. Raises NotCompleted where a handler raised nothing and failed all the same,
-    DatabaseUnavailable, and RuntimeError where an event loop runs already: there is :func:`run_due_async`.
+    ``outcome`` and ``exception``. Raises NotCompleted where a handler raised nothing and failed all the same, and
+    DatabaseUnavailable. ``run_due`` is for tests without an event loop, and raises RuntimeError where one runs.
     """
-    return run_alone(
-        run_due_async(
-            app,
-            queues=queues,
-            limit=limit,
-            until=until,
-            clock=clock,
-            raises=raises,
-            concurrency=concurrency,
-            declare=declare,
-        )
-    )
-
-
-async def run_due_async(
-    app: App,
-    *,
-    queues: Sequence[str] = EVERY_QUEUE,
-    limit: int | None = None,
-    until: datetime | None = None,
-    clock: Clock | None = None,
-    raises: bool = True,
-    concurrency: int = 1,
-    declare: bool = False,
-) -> list[Ran]:
-    """As :func:`run_due`, on an event loop."""
     if until is not None and clock is None:
         raise ValueError("run_due: until needs a clock, which is moved on from one due time to the next")
-    async with _running(app, queues=queues, limit=limit, concurrency=concurrency, declare=declare) as running:
+    async with _running(
+        app, queues=queues, limit=limit, concurrency=concurrency, declare=declare, raises=raises
+    ) as running:
         if until is None or clock is None:
             await running.once()
         else:
             await running.until(until, clock)
-    if raises:
-        raise_first(running.attempts)
     return running.attempts
 
 
-def drain(
+async def drain_async(
     app: App,
     *,
     queues: Sequence[str] = EVERY_QUEUE,
@@ -106,41 +80,30 @@ def drain(
 
     A retry waits for its backoff, and is not due before the clock is moved there.
     """
-    return run_alone(
-        drain_async(app, queues=queues, limit=limit, raises=raises, concurrency=concurrency, declare=declare)
-    )
-
-
-async def drain_async(
-    app: App,
-    *,
-    queues: Sequence[str] = EVERY_QUEUE,
-    limit: int | None = None,
-    raises: bool = True,
-    concurrency: int = 1,
-    declare: bool = False,
-) -> list[Ran]:
-    """As :func:`drain`, on an event loop."""
-    async with _running(app, queues=queues, limit=limit, concurrency=concurrency, declare=declare) as running:
+    async with _running(
+        app, queues=queues, limit=limit, concurrency=concurrency, declare=declare, raises=raises
+    ) as running:
         await running.all()
-    if raises:
-        raise_first(running.attempts)
     return running.attempts
+
+
+run_due = without_loop(run_due_async)
+drain = without_loop(drain_async)
 
 
 @asynccontextmanager
 async def _running(
-    app: App, *, queues: Sequence[str], limit: int | None, concurrency: int, declare: bool
+    app: App, *, queues: Sequence[str], limit: int | None, concurrency: int, declare: bool, raises: bool
 ) -> AsyncIterator[_Running]:
+    """Give a worker for one call; when all is written, raise what the first failed handler raised if ``raises``."""
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1, got {limit}")
-    dsn, leave = resolve_dsn(app.dsn)
-    try:
+    with resolved(app.dsn) as dsn:
         running = _Running(app, dsn, queues=queues, limit=limit, concurrency=concurrency)
         async with running.opened(declare=declare):
             yield running
-    finally:
-        leave()
+    if raises:
+        raise_first(running.attempts)
 
 
 class _Running:

@@ -12,8 +12,7 @@ from typing import Any
 
 from pgsched.concurrency.thread_pool import Threads
 from pgsched.domain.attempt import Finish
-from pgsched.domain.events import Event, event_of, name_of
-from pgsched.domain.hooks import Hooks
+from pgsched.domain.events import Event, Hooks, event_of, name_of
 from pgsched.observability.logs import get_logger
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.lasting import Lasting

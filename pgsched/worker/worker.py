@@ -16,7 +16,7 @@ from pgsched.db.session import Session, Sessions
 from pgsched.db.transaction import Pool
 from pgsched.db.worker.leases import HeartbeatConnection, Identity
 from pgsched.domain.attempt import GROUP
-from pgsched.domain.hooks import Hooks
+from pgsched.domain.events import Hooks
 from pgsched.domain.settings import DEFAULT_CAPTURE_LEVEL, WorkerSettings, capture_level
 from pgsched.execution.process_pool import Serve, check_processes
 from pgsched.execution.registry import Registry

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from prometheus_client import generate_latest
 
-from pgsched.cli.schedules import SAID
+from pgsched.cli.schedule import SAID
 from pgsched.domain.errors import InvalidCron
 from pgsched.domain.interval import Interval
 from pgsched.domain.scheduling.cron import ALIASES, load_zone, next_tick, parse_cron

@@ -13,7 +13,7 @@ import pytest
 
 from pgsched.domain.attempt import Claimed
 from pgsched.domain.errors import DatabaseUnavailable
-from pgsched.domain.hooks import Hooks
+from pgsched.domain.events import Hooks
 from pgsched.domain.interval import Interval
 from pgsched.domain.settings import WorkerSettings
 from pgsched.execution.process_pool import Serve

@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import sys
 import textwrap
 import types
 from collections.abc import Callable, Iterator
@@ -68,6 +69,7 @@ RETURNED = (
     "pgsched.domain.records:Stats",
     "pgsched.domain.records:Unhandled",
     "pgsched.domain.task_tree:TaskNode",
+    "pgsched.db.queries.tasks:ListOptions",
     "pgsched.db.queries.task_search:Page",
     "pgsched.db.queries.task_search:Changed",
     "pgsched.domain.task_filters:TaskFilters",
@@ -286,10 +288,13 @@ def _fields(kind: type) -> list[tuple[str, str, str, str]]:
 
 
 def attribute_docs(kind: type) -> dict[str, str]:
-    """The text under each annotated name of a class."""
-    return {
+    """The text under each annotated name of a class, those of the TypedDict that it extends included."""
+    source = _source(kind)
+    bases = [vars(sys.modules[kind.__module__]).get(ast.unparse(one)) for one in source.bases]
+    inherited = [attribute_docs(one) for one in bases if one is not None and _is_typed_dict(one)]
+    return {name: text for docs in inherited for name, text in docs.items()} | {
         statement.target.id: text
-        for statement, text in _told_below(_source(kind).body)
+        for statement, text in _told_below(source.body)
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
     }
 

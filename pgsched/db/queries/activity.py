@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from pgsched.db.query import Command, command, row_as, rows_as
-from pgsched.domain.records import as_dict
+from pgsched.domain.records import Record
 
 MAX_RUNNING = 200
 FRONT = 500
@@ -33,7 +33,7 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunningTask:
+class RunningTask(Record):
     """A task that runs."""
 
     id: int
@@ -45,7 +45,6 @@ class RunningTask:
     hostname: str | None
     pid: int | None
     seconds: float
-    as_dict = as_dict
 
 
 def show_activity() -> Command[Moment]:

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from pgsched.db.query import (
     MAX_LIMIT,
@@ -159,17 +159,31 @@ def list_alerts(task_id: int | None = None) -> Command[list[Alert]]:
 # Many tasks.
 
 
+class ListOptions(TypedDict, total=False):
+    """Which tasks are listed: None, as what is left out, chooses all. The ``limit`` is 50 when it is left out."""
+
+    queue: str | None
+    task_type: str | None
+    status: str | None
+    schedule_type: str | None
+    tag: str | None
+    tenant_id: str | None
+    parent_id: int | None
+    limit: int
+    before_id: int | None
+
+
 def list_tasks(
     *,
-    queue: str | None,
-    task_type: str | None,
-    status: str | None,
-    schedule_type: str | None,
-    tag: str | None,
-    tenant_id: str | None,
-    parent_id: int | None,
-    limit: int,
-    before_id: int | None,
+    queue: str | None = None,
+    task_type: str | None = None,
+    status: str | None = None,
+    schedule_type: str | None = None,
+    tag: str | None = None,
+    tenant_id: str | None = None,
+    parent_id: int | None = None,
+    limit: int = 50,
+    before_id: int | None = None,
 ) -> Command[list[Task]]:
     """Read a page of tasks, the latest first."""
     params = {

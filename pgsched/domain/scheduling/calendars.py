@@ -8,14 +8,14 @@ from datetime import date
 from functools import partial
 
 from pgsched.domain.errors import InvalidTask
-from pgsched.domain.records import as_dict
+from pgsched.domain.records import Record
 from pgsched.domain.scheduling.cron_options import CALENDAR, is_day
 
 MAX_DAYS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Calendar:
+class Calendar(Record):
     """Days that cron expressions leave out by a name."""
 
     name: str
@@ -24,8 +24,6 @@ class Calendar:
     """As ``12-25``, of every year, and ``2030-04-19``."""
     schedules: int
     """So many schedules name it, in whatever status; while there are any it cannot be deleted."""
-
-    as_dict = as_dict
 
 
 def checked_name(name: str) -> str:

@@ -9,14 +9,22 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from calendar import monthrange
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from pgsched.domain.errors import InvalidCron
-from pgsched.domain.scheduling.cron_days import days_of, refuse_impossible
-from pgsched.domain.scheduling.cron_fields import FIELDS, SECOND_FIELD, Field, Refused, parse_field
+from pgsched.domain.scheduling.cron_fields import (
+    FIELDS,
+    SECOND_FIELD,
+    Field,
+    Refused,
+    days_of,
+    parse_field,
+    refuse_impossible,
+)
 from pgsched.domain.scheduling.cron_options import LONGEST_MOVE, CronOptions, take_options
 from pgsched.domain.scheduling.time_zones import SECOND, change_between, gap_end, load_zone, readings, to_wall
 
@@ -41,6 +49,7 @@ _SINCE = datetime(2000, 1, 1)
 
 _LONGEST_SHOWN = 200
 _YEAR = tuple(range(1, 13))
+AHEAD, BACK = 1, -1
 # Only ASCII spaces part fields: a no-break space in one is an error to show.
 _WORD = re.compile(r"\S+", re.ASCII)
 # A last field that may as well be seconds: numbers or a step, no names.
@@ -78,71 +87,52 @@ class Cron:
         """The passes in which times run that come twice: ``first``, ``second`` or ``both``."""
         return self.options.repeated or ("first" if self.fixed else "both")
 
-    def wall_from(self, wall: datetime) -> datetime | None:
-        """The first match at or after a wall-clock time within REACH years and before 10000."""
-        time = self._time_from((wall.hour, wall.minute, wall.second))
-        # Today, if there is a time left; else from tomorrow on.
-        least = wall.day if time else wall.day + 1
-        for year in range(wall.year, min(wall.year + REACH, 9999) + 1):
-            for month in self._months:
-                if (year, month) < (wall.year, wall.month):
-                    continue
-                days = _month_days(self, year, month)
-                if (year, month) != (wall.year, wall.month):
-                    least = 1
-                if (place := bisect_left(days, least)) < len(days):
-                    day = days[place]
-                    if time is None or (year, month, day) != (wall.year, wall.month, wall.day):
-                        time = self.hour.values[0], self.minute.values[0], self.second.values[0]
-                    return datetime(year, month, day, *time)
+    def match(self, wall: datetime, step: int) -> datetime | None:
+        """The first match at or after a wall-clock time (``step`` is AHEAD), or the last at or before it (BACK).
+
+        None when there is none within REACH years and the years 1 to 9999.
+        """
+        time = self._time((wall.hour, wall.minute, wall.second), step)
+        today = wall.year, wall.month, wall.day
+        # Any month may have a tick where ticks are moved.
+        months = (_YEAR if self.options.but and self.options.but.moves else self.month.values)[::step]
+        last_year = min(wall.year + REACH, 9999) if step > 0 else max(wall.year - REACH, 1)
+        for year in range(wall.year, last_year + step, step):
+            for month in months:
+                nearest = 1 if step > 0 else 31
+                if year == wall.year:
+                    if (month - wall.month) * step < 0:
+                        continue
+                    if month == wall.month:  # from today on, if there is a time left; else from the next day on
+                        nearest = wall.day if time else wall.day + step
+                if (day := _nearest(_month_days(self, year, month), nearest, step)) is not None:
+                    is_today = (year, month, day) == today
+                    return datetime(year, month, day, *(time if time and is_today else self._end(step)))
         return None
 
-    def wall_until(self, wall: datetime) -> datetime | None:
-        """The last match at or before a wall-clock time within REACH years and after the year 0."""
-        time = self._time_until((wall.hour, wall.minute, wall.second))
-        most = wall.day if time else wall.day - 1
-        for year in range(wall.year, max(wall.year - REACH, 1) - 1, -1):
-            for month in reversed(self._months):
-                if (year, month) > (wall.year, wall.month):
-                    continue
-                days = _month_days(self, year, month)
-                if (year, month) != (wall.year, wall.month):
-                    most = 31
-                if place := bisect_right(days, most):
-                    day = days[place - 1]
-                    if time is None or (year, month, day) != (wall.year, wall.month, wall.day):
-                        time = self.hour.values[-1], self.minute.values[-1], self.second.values[-1]
-                    return datetime(year, month, day, *time)
+    def _end(self, step: int) -> tuple[int, int, int]:
+        """The first time of a day, or going back the last."""
+        place = 0 if step > 0 else -1
+        return self.hour.values[place], self.minute.values[place], self.second.values[place]
+
+    def _time(self, near: tuple[int, int, int], step: int) -> tuple[int, int, int] | None:
+        """The nearest time of the same day, as in ``match``."""
+        hour, minute, second = near
+        _, first_minute, first_second = self._end(step)
+        if hour in self.hour.values:
+            if minute in self.minute.values and (at := _nearest(self.second.values, second, step)) is not None:
+                return hour, minute, at
+            if (at := _nearest(self.minute.values, minute + step, step)) is not None:
+                return hour, at, first_second
+        if (at := _nearest(self.hour.values, hour + step, step)) is not None:
+            return at, first_minute, first_second
         return None
 
-    @property
-    def _months(self) -> tuple[int, ...]:
-        """The months that may have a tick: any, where ticks are moved."""
-        return _YEAR if self.options.but and self.options.but.moves else self.month.values
 
-    def _time_from(self, least: tuple[int, int, int]) -> tuple[int, int, int] | None:
-        hours, minutes, seconds = self.hour.values, self.minute.values, self.second.values
-        hour, minute, second = least
-        if hour in hours:
-            if minute in minutes and (place := bisect_left(seconds, second)) < len(seconds):
-                return hour, minute, seconds[place]
-            if (place := bisect_right(minutes, minute)) < len(minutes):
-                return hour, minutes[place], seconds[0]
-        if (place := bisect_right(hours, hour)) < len(hours):
-            return hours[place], minutes[0], seconds[0]
-        return None
-
-    def _time_until(self, most: tuple[int, int, int]) -> tuple[int, int, int] | None:
-        hours, minutes, seconds = self.hour.values, self.minute.values, self.second.values
-        hour, minute, second = most
-        if hour in hours:
-            if minute in minutes and (place := bisect_right(seconds, second)):
-                return hour, minute, seconds[place - 1]
-            if place := bisect_left(minutes, minute):
-                return hour, minutes[place - 1], seconds[-1]
-        if place := bisect_left(hours, hour):
-            return hours[place - 1], minutes[-1], seconds[-1]
-        return None
+def _nearest(ascending: Sequence[int], number: int, step: int) -> int | None:
+    """The value nearest to a number: at or after it, or going back at or before it."""
+    place = bisect_left(ascending, number) if step > 0 else bisect_right(ascending, number) - 1
+    return ascending[place] if 0 <= place < len(ascending) else None
 
 
 @lru_cache(maxsize=16384)
@@ -175,24 +165,23 @@ def _matching_days(cron: Cron, year: int, month: int) -> list[int]:
 def parse_cron(expression: str, known: frozenset[str] = frozenset()) -> Cron:
     """Read a cron expression of five fields (minute hour day month weekday), or six with *seconds first*.
 
-    Each field takes ``*``, numbers, names (``mon``, ``jan``), ranges ``a-b``, steps ``*/n``, ``a-b/n`` and
-    ``a/n`` (from a to the end), and lists of them. The day of the month takes ``L`` (the last day), ``L-3``
-    (three days before it), ``15W`` (the weekday Monday to Friday that is nearest to the 15th, in the same
-    month), ``LW`` and ``L-3W``; the weekday ``mon#2`` (the second Monday) and ``5L`` or ``L5`` (the last
-    Friday); both take ``?`` for ``*``. Sunday is 0 and 7, as in Unix and unlike in Quartz. Both day and weekday
-    must match when either field begins with ``*``; else a day that matches one of them is enough (Debian's
-    cron). Aliases: ``@hourly @daily @midnight @weekly @monthly @yearly @annually``.
+    Each field takes ``*``, numbers, names (``mon``, ``jan``), ranges ``a-b``, steps ``*/n``, ``a-b/n`` and ``a/n``
+    (from a to the end), and lists of them. The day of the month takes ``L`` (the last day), ``L-3`` (three days before
+    it), ``15W`` (the weekday Monday to Friday that is nearest to the 15th, in the same month), ``LW`` and ``L-3W``; the
+    weekday ``mon#2`` (the second Monday) and ``5L`` or ``L5`` (the last Friday); both take ``?`` for ``*``. Sunday is 0
+    and 7, as in Unix and unlike in Quartz. Both day and weekday must match when either field begins with ``*``; else a
+    day that matches one of them is enough (Debian's cron). Aliases: ``@hourly @daily @midnight @weekly @monthly @yearly
+    @annually``.
 
-    Options may follow, see :class:`pgsched.domain.scheduling.cron_options.CronOptions`:
-    ``0 9 13 * fri days=both``. ``known`` are the days of the calendars that they name.
+    Options may follow, see :class:`pgsched.domain.scheduling.cron_options.CronOptions`: ``0 9 13 * fri days=both``.
+    ``known`` are the days of the calendars that they name.
 
-    Six fields have the second first, as in Quartz, Spring and node-cron. Other tools write it last, so what
-    both would take for something else is refused: a first field with a wildcard and a last one with
-    numbers, which may be a step of seconds. ``* * * * * 0`` fires every second of a Sunday or every minute:
-    ``sun`` makes it clear.
+    Six fields have the second first, as in Quartz, Spring and node-cron. Other tools write it last, so what both would
+    take for something else is refused: a first field with a wildcard and a last one with numbers, which may be a step
+    of seconds. ``* * * * * 0`` fires every second of a Sunday or every minute: ``sun`` makes it clear.
 
-    Raises InvalidCron, naming the expression and the rule, when it cannot be read, is longer than 1,000
-    characters, or can never fire, as on the 31st of February.
+    Raises InvalidCron, naming the expression and the rule, when it cannot be read, is longer than 1,000 characters, or
+    can never fire, as on the 31st of February.
     """
     try:
         if len(expression) > MAX_LENGTH:
@@ -224,7 +213,7 @@ def _parse(expression: str, known: frozenset[str]) -> Cron:
     both = day.starred or weekday.starred if options.days is None else options.days == "both"
     refuse_impossible(day, month, weekday, both)
     cron = Cron(whole, second, minute, hour, day, month, weekday, fixed, both, options)
-    if (options.weeks or options.but) and cron.wall_from(_SINCE) is None:
+    if (options.weeks or options.but) and cron.match(_SINCE, AHEAD) is None:
         raise Refused("can never fire: its options leave no day")
     return cron
 
@@ -276,11 +265,11 @@ def _first_from(cron: Cron, zone: ZoneInfo, start: datetime) -> datetime | None:
     if first == start and first < second and cron.repeated != "first":
         # start is in the first pass of a fold: in the second one its times come again, also those before start.
         again = _fold_start(first, second, zone)
-        match = cron.wall_from(wall)
+        match = cron.match(wall, AHEAD)
         if match is not None and cron.repeated == "both" and (tick := readings(match, zone)[0]) < again:
             return tick
         start, wall = again, to_wall(again, zone)
-    while (match := cron.wall_from(wall)) is not None:
+    while (match := cron.match(wall, AHEAD)) is not None:
         first, second = readings(match, zone)
         if first > second:
             end = gap_end(match, zone)
@@ -304,12 +293,12 @@ def _last_until(cron: Cron, zone: ZoneInfo, until: datetime) -> datetime | None:
         if until == first and cron.repeated == "second":  # nothing of the fold has run yet
             wall = to_wall(again, zone) - SECOND
         elif until == second and cron.repeated != "second":
-            match = cron.wall_until(wall)
+            match = cron.match(wall, BACK)
             if match is not None and cron.repeated == "both" and (tick := readings(match, zone)[1]) >= again:
                 return tick
             until = again - SECOND  # the whole first pass has run
             wall = to_wall(until, zone)
-    while (match := cron.wall_until(wall)) is not None:
+    while (match := cron.match(wall, BACK)) is not None:
         first, second = readings(match, zone)
         if first > second:
             end = gap_end(match, zone)

@@ -1,4 +1,4 @@
-"""The fields of a cron expression: text to sets of numbers.
+"""The fields of a cron expression: text to sets of numbers, and the days of a month that they name.
 
 Our own reading, so that an error can name the field, the value and the rule, and so that what the walker
 gets is plain lists of numbers.
@@ -6,15 +6,25 @@ gets is plain lists of numbers.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
-_MONTHS = {
-    name: n
-    for n, name in enumerate(
-        ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"], start=1
-    )
-}
-_WEEKDAYS = {name: n for n, name in enumerate(["sun", "mon", "tue", "wed", "thu", "fri", "sat"])}
+WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
+MONTHS = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
+_LENGTHS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
 class Spec(NamedTuple):
@@ -31,8 +41,8 @@ FIELDS = (
     Spec("minute", 0, 59, {}),
     Spec("hour", 0, 23, {}),
     Spec("day of month", 1, 31, {}),
-    Spec("month", 1, 12, _MONTHS),
-    Spec("day of week", 0, 7, _WEEKDAYS),
+    Spec("month", 1, 12, {name[:3].lower(): n for n, name in enumerate(MONTHS, 1)}),
+    Spec("day of week", 0, 7, {name[:3].lower(): n for n, name in enumerate(WEEKDAYS)}),
 )
 
 
@@ -90,7 +100,7 @@ def _parse_item(spec: Spec, item: str) -> set[int]:
     """The values of ``*``, ``a``, ``a-b``, each with or without ``/n``."""
     span, slash, step_text = item.partition("/")
     first, dash, last = span.partition("-")
-    high = 6 if spec.names is _WEEKDAYS else spec.high
+    high = 6 if spec is FIELDS[-1] else spec.high
     if span == "*":
         start, end = spec.low, high
     else:
@@ -98,7 +108,7 @@ def _parse_item(spec: Spec, item: str) -> set[int]:
         end = start
         if dash:
             # A range may end on Sunday: fri-sun.
-            end = 7 if spec.names is _WEEKDAYS and last in ("sun", "0") and start else _number(spec, last)
+            end = 7 if spec is FIELDS[-1] and last in ("sun", "0") and start else _number(spec, last)
         elif slash:
             end = high
         if end < start:
@@ -108,7 +118,7 @@ def _parse_item(spec: Spec, item: str) -> set[int]:
         step = int(step_text) if _is_number(step_text) else 0
         if not 1 <= step <= spec.high:
             raise Refused(f"{spec.name} step must be between 1 and {spec.high}, got {shown(step_text)}")
-    return {value % 7 if spec.names is _WEEKDAYS else value for value in range(start, end + 1, step)}
+    return {value % 7 if spec is FIELDS[-1] else value for value in range(start, end + 1, step)}
 
 
 def _parse_end(spec: Spec, item: str) -> tuple[int, int]:
@@ -158,3 +168,50 @@ def shown(text: str) -> str:
     if _is_number(text):
         return text
     return f'"{text}"' if text else "nothing"
+
+
+# The days of a month. A month is known by the weekday of its first day (Sunday is 0) and by its length, so there are 28
+# kinds of month.
+
+
+def days_of(day: Field, weekday: Field, both: bool, first: int, length: int) -> list[int]:
+    """The days, ascending, of a month of this kind that match both fields, or either."""
+    by_day = set(_days(day, first, length))
+    by_weekday = set(_weekdays(weekday, first, length))
+    return sorted(by_day & by_weekday if both else by_day | by_weekday)
+
+
+def refuse_impossible(day: Field, month: Field, weekday: Field, both: bool) -> None:
+    """Raise Refused when no month has a day that matches."""
+    lengths = {_LENGTHS[number - 1] for number in month.values} | ({28} if 2 in month.values else set())
+    kinds = [(first, length) for length in sorted(lengths, reverse=True) for first in range(7)]
+    if any(days_of(day, weekday, both, first, length) for first, length in kinds):
+        return
+    if any(True for kind in kinds for _ in _days(day, *kind)):
+        raise Refused(f"can never fire: no such month has a day that is both {day.text} and {weekday.text}")
+    raise Refused(f"can never fire: no such month has a day {day.text}")
+
+
+def _days(day: Field, first: int, length: int) -> Iterator[int]:
+    yield from (value for value in day.values if value <= length)
+    yield from (length - n for n in day.from_end if n < length)
+    near = {*day.near, *(length - n for n in day.near_end)}
+    yield from (_workday(value, first, length) for value in near if 1 <= value <= length)
+
+
+def _workday(value: int, first: int, length: int) -> int:
+    """The weekday Monday to Friday that is nearest to a day and in the same month."""
+    match (first + value - 1) % 7:
+        case 6:
+            return value - 1 if value > 1 else value + 2
+        case 0:
+            return value + 1 if value < length else value - 2
+    return value
+
+
+def _weekdays(weekday: Field, first: int, length: int) -> Iterator[int]:
+    for value in range(1, length + 1):
+        number = (first + value - 1) % 7
+        nth, is_last = (value + 6) // 7, value + 7 > length
+        if number in weekday.values or (number, nth) in weekday.nth or (is_last and (number, 0) in weekday.nth):
+            yield value

@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import product
 
 from pgsched.domain.scheduling.cron import Cron
-from pgsched.domain.scheduling.cron_fields import Field
+from pgsched.domain.scheduling.cron_fields import MONTHS, WEEKDAYS, Field
 
-_WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
-_MONTHS = (
-    "",
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-)
 _NTH = ("last", "first", "second", "third", "fourth", "fifth")
 # More times of the day than this are told field by field.
 _MOST_TIMES = 6
@@ -98,31 +82,31 @@ def _days(cron: Cron) -> str:
     if not cron.weekday.every:
         if cron.weekday.values:
             rules.append(f"on {_and(_weekday_runs(cron.weekday.values))}")
-        rules += [f"on the {_NTH[n]} {_WEEKDAYS[number]} of the month" for number, n in cron.weekday.nth]
+        rules += [f"on the {_NTH[n]} {WEEKDAYS[number]} of the month" for number, n in cron.weekday.nth]
     return (" if " if cron.both else " or ").join(rules)
 
 
 def _from_end(n: int) -> str:
-    return f"{_count(n, 'day')} before the last day" if n else "the last day"
+    return f"{count_words(n, 'day')} before the last day" if n else "the last day"
 
 
-def _count(number: int, unit: str) -> str:
+def count_words(number: int, unit: str) -> str:
+    """``1 day``, ``2 days``."""
     return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
 
 
 def _weekday_runs(numbers: tuple[int, ...]) -> list[str]:
     # A week of words starts on Monday, so that Saturday and Sunday stay together.
     monday_first = sorted((number - 1) % 7 for number in numbers)
-    return _runs(monday_first, [*_WEEKDAYS[1:], _WEEKDAYS[0]])
+    return _runs(monday_first, [*WEEKDAYS[1:], WEEKDAYS[0]])
 
 
 def _months(cron: Cron) -> str:
-    return "" if cron.month.every else f"in {_and(_runs(cron.month.values, _MONTHS))}"
+    return "" if cron.month.every else f"in {_and(_runs(cron.month.values, ['', *MONTHS]))}"
 
 
-def _runs(numbers: Iterable[int], names: Iterable[str] | None = None) -> list[str]:
+def _runs(numbers: Iterable[int], names: Sequence[str] = ()) -> list[str]:
     """The numbers, or their names, with three or more in a row as ``8 to 18``."""
-    shown = None if names is None else list(names)
     runs: list[list[int]] = []
     for number in numbers:
         if runs and number == runs[-1][-1] + 1:
@@ -131,7 +115,7 @@ def _runs(numbers: Iterable[int], names: Iterable[str] | None = None) -> list[st
             runs.append([number])
     words: list[str] = []
     for run in runs:
-        texts = [str(number) if shown is None else shown[number] for number in run]
+        texts = [names[number] if names else str(number) for number in run]
         words += [f"{texts[0]} to {texts[-1]}"] if len(run) > 2 else texts
     return words
 

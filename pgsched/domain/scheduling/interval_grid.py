@@ -13,8 +13,7 @@ from pgsched.domain.scheduling.time_zones import instant_of, to_wall
 _MICROSECOND = timedelta(microseconds=1)
 _DAY = timedelta(days=1)
 _DAY_LENGTH = _DAY // _MICROSECOND
-# How far a grid of days may be from 24 hours a day: the offsets of a zone differ by a day at most (the date
-# line).
+# How far a grid of days may be from 24 hours a day: the offsets of a zone differ by a day at most (the date line).
 _SLACK = 2 * _DAY_LENGTH
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias, TypedDict
 from pgsched.domain.errors import Described, InvalidCron, InvalidTask
 from pgsched.domain.interval import Interval
 from pgsched.domain.scheduling.cron import Cron, parse_cron
-from pgsched.domain.scheduling.cron_words import describe
+from pgsched.domain.scheduling.cron_words import count_words, describe
 from pgsched.domain.scheduling.recurrence import Schedule, first_tick, next_after
 from pgsched.domain.scheduling.time_zones import load_zone, to_wall
 from pgsched.domain.task_spec import TaskSpec
@@ -21,8 +21,6 @@ MAX_TICKS = 10_000
 check_n = whole(1, MAX_TICKS)
 Calendars: TypeAlias = Mapping[str, Collection[str]]
 """Names of calendars, and the days of each."""
-
-
 _NAMED = re.compile(r"[=,]@([a-z][a-z0-9_-]*)", re.ASCII | re.IGNORECASE)
 
 
@@ -96,8 +94,6 @@ def schedule_of(
         end_date=end,
         repeat_interval=None if every is None else interval_of("every", every),
         repeat_count=times,
-        on_missed="once",
-        catchup_window=None,
         left_out=_days_of(cron, calendars),
     )
 
@@ -171,7 +167,7 @@ def explain(schedule: Schedule) -> str:
     if (cron := schedule.cron) is not None:
         return f"{describe(cron)}, {zone} time; {_clock_rule(cron)}"
     interval = schedule.repeat_interval or Interval()
-    times = "" if schedule.repeat_count is None else f", {_count(schedule.repeat_count, 'time')}"
+    times = "" if schedule.repeat_count is None else f", {count_words(schedule.repeat_count, 'time')}"
     if interval.months or interval.days:
         return f"every {_length(interval)}{times}; months and days keep the wall clock of {zone}"
     return f"every {_length(interval)}{times}, in elapsed time"
@@ -183,16 +179,12 @@ def _length(interval: Interval) -> str:
     hours, minutes = divmod(minutes, 60)
     seconds, fraction = divmod(microseconds, 1_000_000)
     counts = ((interval.months, "month"), (interval.days, "day"), (hours, "hour"), (minutes, "minute"))
-    words = [_count(number, unit) for number, unit in counts if number]
+    words = [count_words(number, unit) for number, unit in counts if number]
     if fraction:
         words.append(f"{seconds}.{fraction:06}".rstrip("0") + " seconds")
     elif seconds:
-        words.append(_count(seconds, "second"))
+        words.append(count_words(seconds, "second"))
     return words[0].removeprefix("1 ") if len(words) == 1 else " ".join(words)
-
-
-def _count(number: int, unit: str) -> str:
-    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
 
 
 def _clock_rule(cron: Cron) -> str:

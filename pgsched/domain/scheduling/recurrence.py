@@ -34,8 +34,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Schedule(NamedTuple):
-    """The schedule columns of one recurring (``cron_expression``) or repeating (``repeat_interval``)
-    task."""
+    """The schedule columns of one recurring (``cron_expression``) or repeating (``repeat_interval``) task."""
 
     cron_expression: str | None
     timezone: str
@@ -43,8 +42,8 @@ class Schedule(NamedTuple):
     end_date: datetime | None
     repeat_interval: Interval | None
     repeat_count: int | None
-    on_missed: str
-    catchup_window: Interval | None
+    on_missed: str = "once"
+    catchup_window: Interval | None = None
     jitter: Interval | None = None
     task_id: int = 0
     """Jitter spreads by it."""
@@ -72,20 +71,18 @@ class Admission(NamedTuple):
 
 
 class Booking(NamedTuple):
-    """The tick to book after one was finished (None: the schedule is over), and how many were dropped
-    between."""
+    """The tick to book after one was finished (None: the schedule is over), and how many were dropped between."""
 
     next_tick: datetime | None
     overlapped: int
 
 
 def first_tick(schedule: Schedule, anchor: datetime) -> datetime | None:
-    """The first tick of a schedule that was made or changed at ``anchor``; None when it is past
-    ``end_date``, or there is none before ``LAST``.
+    """The first tick of a schedule that was made or changed at ``anchor``; None when it is past ``end_date``, or there
+    is none before ``LAST``.
 
-    Cron: the first tick at or after both ``anchor`` and ``start_date``. Repeating: the grid starts at
-    ``start_date``, or at ``anchor`` when there is none, and steps by ``repeat_interval``; the first grid
-    point at or after ``anchor``.
+    Cron: the first tick at or after both ``anchor`` and ``start_date``. Repeating: the grid starts at ``start_date``,
+    or at ``anchor`` when there is none, and steps by ``repeat_interval``; the first grid point at or after ``anchor``.
     """
     return _ends(schedule, _tick_from(schedule, anchor, schedule.start_date or anchor))
 

@@ -1,8 +1,7 @@
 """Time zones: names to zones, wall-clock times to instants.
 
-An *instant* is an aware datetime in UTC. A *wall-clock* time is a naive datetime, read in some zone. Where
-a zone's offset grows, wall-clock times are skipped (a *gap*); where it shrinks, they come twice (a *fold*),
-see PEP 495.
+An *instant* is an aware datetime in UTC. A *wall-clock* time is a naive datetime, read in some zone. Where a zone's
+offset grows, wall-clock times are skipped (a *gap*); where it shrinks, they come twice (a *fold*), see PEP 495.
 """
 
 from __future__ import annotations
@@ -29,8 +28,7 @@ _NOT_IANA = ("posix/", "right/", "localtime", "posixrules", "Factory")
 def load_zone(name: str) -> ZoneInfo:
     """The zone with this name of the IANA time zone database, for example ``Europe/Berlin``.
 
-    Raises InvalidTimezone, naming the value, for anything else: an offset, a path, a wrong case, an unknown
-    name.
+    Raises InvalidTimezone, naming the value, for anything else: an offset, a path, a wrong case, an unknown name.
     """
     shown = name if len(name) <= _MAX_NAME else name[:_MAX_NAME] + "…"
     refused = InvalidTimezone(
@@ -81,18 +79,13 @@ def to_wall(instant: datetime, zone: ZoneInfo) -> datetime:
 def readings(wall: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
     """The two instants a wall-clock time may be read as: by the offset before and after a change.
 
-    They are equal for a plain time, ascending in a fold (both are real) and descending in a gap (neither
-    is).
+    They are equal for a plain time, ascending in a fold (both are real) and descending in a gap (neither is).
     """
-    return (
-        wall.replace(tzinfo=zone, fold=0).astimezone(UTC),
-        wall.replace(tzinfo=zone, fold=1).astimezone(UTC),
-    )
+    return (wall.replace(tzinfo=zone, fold=0).astimezone(UTC), wall.replace(tzinfo=zone, fold=1).astimezone(UTC))
 
 
 def change_between(zone: ZoneInfo, before: datetime, until: datetime) -> datetime | None:
-    """The instant in (before, until] at which the zone's offset changes, None when both ends have the same
-    offset.
+    """The instant in (before, until] at which the zone's offset changes, None when both ends have the same offset.
 
     The span must be short enough to hold one change at most: a day is.
     """

@@ -27,7 +27,7 @@ from pgsched.integrations.django.api import (
     task_enqueued,
 )
 from pgsched.integrations.django.conf import project_settings
-from pgsched.integrations.django.results import result_of
+from pgsched.integrations.django.results import new_result, result_of
 
 OPTIONS = (
     "max_attempts",
@@ -65,19 +65,13 @@ class PgschedBackend(ServedByPgsched):
             raise ImproperlyConfigured(f"TASKS[{alias!r}]: {error}") from error
         self._given = given
 
-    def enqueue(
-        self,
-        task: Task[Any, Any],
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-    ) -> TaskResult[Any]:
+    def enqueue(self, task: Task[Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> TaskResult[Any]:
         """Insert a task; inside ``atomic`` it exists only if the block commits.
 
         Raises InvalidTaskError for a task that no worker would find, and for values that pgsched refuses.
         """
-        from pgsched.integrations.django.registered import (
-            find_task,
-        )  # a backend may be created before the apps are ready
+        # Imported late: a backend may be created before the apps are ready.
+        from pgsched.integrations.django.registered import find_task
 
         self.validate_task(task)
         if find_task(task.module_path) is None:
@@ -102,20 +96,8 @@ class PgschedBackend(ServedByPgsched):
             task_id = run_on(connections[self.database], task_commands.schedule(spec))
         except InvalidTask as error:
             raise InvalidTaskError(str(error)) from error
-        result: TaskResult[Any] = TaskResult(
-            task=task,
-            id=str(task_id),
-            status=TaskResultStatus.READY,
-            enqueued_at=timezone.now(),
-            started_at=None,
-            finished_at=None,
-            last_attempted_at=None,
-            args=payload["args"],
-            kwargs=payload["kwargs"],
-            backend=self.alias,
-            errors=[],
-            worker_ids=[],
-        )
+        ready = TaskResultStatus.READY
+        result = new_result(task, task_id, ready, payload, self.alias, enqueued_at=timezone.now())
         task_enqueued.send(type(self), task_result=result)
         return result
 

@@ -26,11 +26,11 @@ class ProjectSettings:
     """Whether ``manage.py migrate`` also migrates the schema ``pgsched``, in the test database too."""
 
 
-_KINDS: dict[str, type | tuple[type, ...]] = {
-    "DATABASE": str,
-    "APP": str,
-    "TASK_MODULES": (list, tuple),
-    "MIGRATE": bool,
+_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "DATABASE": ((str,), "text"),
+    "APP": ((str,), "text"),
+    "TASK_MODULES": ((list, tuple), "a list"),
+    "MIGRATE": ((bool,), "True or False"),
 }
 
 
@@ -43,8 +43,9 @@ def project_settings() -> ProjectSettings:
     for name, value in given.items():
         if name not in _KINDS:
             raise ImproperlyConfigured(f"PGSCHED: {name!r} is no key of it: {', '.join(_KINDS)} are")
-        if not isinstance(value, _KINDS[name]):
-            raise ImproperlyConfigured(f"PGSCHED: {name} must be {_words(_KINDS[name])}, got {value!r:.100}")
+        kinds, words = _KINDS[name]
+        if not isinstance(value, kinds):
+            raise ImproperlyConfigured(f"PGSCHED: {name} must be {words}, got {value!r:.100}")
         values[name.lower()] = tuple(value) if isinstance(value, list) else value
     return ProjectSettings(**values)
 
@@ -55,7 +56,3 @@ def dsn_of(alias: str) -> str:
     if connection.vendor != "postgresql":
         raise ImproperlyConfigured(f"pgsched needs PostgreSQL; the database {alias!r} is one of {connection.vendor}")
     return join_dsn(connection.get_connection_params())
-
-
-def _words(kind: type | tuple[type, ...]) -> str:
-    return {str: "text", bool: "True or False"}.get(kind, "a list") if isinstance(kind, type) else "a list"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pgsched.domain import errors
@@ -30,23 +30,33 @@ def result_of(task: Task[Any, Any], row: Row, executions: Sequence[Execution], b
     if row.status == "running" and row.locked_by is not None and row.started_at is not None:
         workers.append(str(row.locked_by))
         started.append(row.started_at)
-    found: TaskResult[Any] = TaskResult(
-        task=task,
-        id=str(row.id),
-        status=_STATUS[row.status],
+    found = new_result(
+        task,
+        row.id,
+        _STATUS[row.status],
+        row.payload,
+        backend,
         enqueued_at=row.created_at,
         started_at=started[0] if started else None,
         finished_at=row.completed_at or row.died_at,
         last_attempted_at=started[-1] if started else None,
-        args=row.payload["args"],
-        kwargs=row.payload["kwargs"],
-        backend=backend,
         errors=[error_of(one.error or one.status) for one in executions if one.status != "completed"],
         worker_ids=workers,
     )
     if row.status == "completed":
         object.__setattr__(found, "_return_value", row.result)
     return found
+
+
+def new_result(
+    task: Task[Any, Any], id: int, status: TaskResultStatus, payload: Mapping[str, Any], backend: str, **known: Any
+) -> TaskResult[Any]:
+    """Return a result of which the times, errors and workers are ``known``, or else not there yet."""
+    times = dict.fromkeys(("enqueued_at", "started_at", "finished_at", "last_attempted_at"))
+    rest: dict[str, Any] = times | {"errors": [], "worker_ids": []} | known
+    return TaskResult(
+        task=task, id=str(id), status=status, args=payload["args"], kwargs=payload["kwargs"], backend=backend, **rest
+    )
 
 
 def error_of(text: str) -> TaskError:

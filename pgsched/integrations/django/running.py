@@ -29,7 +29,7 @@ from pgsched.integrations.django.api import (
 )
 from pgsched.integrations.django.conf import dsn_of, project_settings
 from pgsched.integrations.django.registered import registered_tasks
-from pgsched.integrations.django.results import error_of
+from pgsched.integrations.django.results import error_of, new_result
 
 
 def worker_app() -> App:
@@ -112,20 +112,9 @@ def _given(task: Task[Any, Any], result: TaskResult[Any]) -> tuple[TaskContext, 
 
 def _begin(task: Task[Any, Any], ctx: Context, args: list[Any], kwargs: dict[str, Any]) -> TaskResult[Any]:
     now = timezone.now()
-    result: TaskResult[Any] = TaskResult(
-        task=task,
-        id=str(ctx.id),
-        status=TaskResultStatus.RUNNING,
-        enqueued_at=None,
-        started_at=now,
-        finished_at=None,
-        last_attempted_at=now,
-        args=args,
-        kwargs=kwargs,
-        backend=task.backend,
-        errors=[],
-        worker_ids=[],
-    )
+    payload = {"args": args, "kwargs": kwargs}
+    running = TaskResultStatus.RUNNING
+    result = new_result(task, ctx.id, running, payload, task.backend, started_at=now, last_attempted_at=now)
     task_started.send(type(task.get_backend()), task_result=result)
     return result
 

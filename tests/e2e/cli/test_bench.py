@@ -10,8 +10,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from pgsched.bench.percentiles import percentile
-from pgsched.bench.report import Report, hints, size_of
+from pgsched.bench.report import Report, hints, percentile, size_of
 from tests.support.commands import pgsched
 from tests.support.processes import PgschedRunner
 from tests.support.tables import add_worker, database, insert_task, set_completed, set_dead

@@ -10,7 +10,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from pgsched import Context, Event
-from pgsched.domain.hooks import Hooks
+from pgsched.domain.events import Hooks
 from pgsched.worker import claims, set_aside
 from pgsched.worker.halves import FEW
 from pgsched.worker.worker import Worker

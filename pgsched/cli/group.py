@@ -8,12 +8,13 @@ import click
 
 from pgsched.cli.options import json_option, read_json_object, task_id_argument
 from pgsched.cli.output import say, say_json
-from pgsched.cli.session import pass_client
-from pgsched.cli.task_options import chosen_options, disabled_option, group_options
-from pgsched.cli.task_tree import show_tree
+from pgsched.cli.session import pass_client, shows
+from pgsched.cli.task_add import chosen_options, disabled_option, group_options
+from pgsched.cli.task_tree import say_tree
 
 if TYPE_CHECKING:
     from pgsched.client.client import Client
+    from pgsched.domain.task_tree import TaskNode
 
 
 @click.group()
@@ -46,8 +47,7 @@ def add(client: Client, /, plan: dict[str, Any], as_json: bool, **given: Any) ->
 
 @group.command()
 @task_id_argument
-@json_option
-@pass_client
-def show(client: Client, task_id: int, as_json: bool) -> None:
+@shows(say_tree)
+def show(client: Client, task_id: int) -> TaskNode:
     """Show a group with its steps: status, duration, dependencies and errors."""
-    show_tree(client, task_id, as_json=as_json)
+    return client.tree(task_id)

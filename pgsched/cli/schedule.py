@@ -10,15 +10,16 @@ import click
 
 from pgsched.app.loading import load_app
 from pgsched.cli.options import TASK_ID, instant, json_option, program_option, read_moment, task_id_argument
-from pgsched.cli.output import cell, count, say, say_json, say_records, say_table
-from pgsched.cli.session import Session, pass_client, server
-from pgsched.cli.tasks import change_each, for_each_id
+from pgsched.cli.output import cell, count, say, say_json, say_table
+from pgsched.cli.session import Session, lists, pass_client, server
+from pgsched.cli.task import change_each, for_each_id
 from pgsched.db.migrations.runner import check_schema
 from pgsched.domain.errors import PgschedError
 from pgsched.worker.declared_schedules import sync_schedules
 
 if TYPE_CHECKING:
     from pgsched.client.client import Client
+    from pgsched.domain.scheduled import BackfillTick
 
 SAID = {
     "added": "added",
@@ -47,19 +48,17 @@ def schedule() -> None:
 )
 @click.option("--max-ticks", type=int, default=100, show_default=True, help="Refuse a range with more ticks.")
 @click.option("--dry-run", is_flag=True, help="Only list the ticks.")
-@json_option
-@pass_client
+@lists({"TICK": "tick", "OUTCOME": "outcome", "TASK": "task_id"}, empty="no ticks")
 def backfill(
-    client: Client, task_id: int, since: datetime, until: datetime, max_ticks: int, dry_run: bool, as_json: bool
-) -> None:
+    client: Client, task_id: int, since: datetime, until: datetime, max_ticks: int, dry_run: bool
+) -> list[BackfillTick]:
     """Run the ticks of a schedule in a past range, each once.
 
     Ticks that already ran, and those the schedule will still run by itself, are left alone. A time without an offset is
     in the schedule's zone.
     """
     zone = client.get(task_id).timezone
-    ticks = client.backfill(task_id, instant(since, zone), instant(until, zone), max_ticks=max_ticks, dry_run=dry_run)
-    say_records(ticks, {"TICK": "tick", "OUTCOME": "outcome", "TASK": "task_id"}, as_json=as_json, empty="no ticks")
+    return client.backfill(task_id, instant(since, zone), instant(until, zone), max_ticks=max_ticks, dry_run=dry_run)
 
 
 @schedule.command()

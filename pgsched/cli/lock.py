@@ -13,19 +13,28 @@ from types import FrameType
 import click
 
 from pgsched.cli.errors import REFUSED, say_error
-from pgsched.cli.options import confirm, json_option, name_argument, yes_option
-from pgsched.cli.output import say, say_records
-from pgsched.cli.session import pass_client
+from pgsched.cli.options import confirm, name_argument, yes_option
+from pgsched.cli.output import say
+from pgsched.cli.session import handling, lists, pass_client
 from pgsched.client.client import Client
 from pgsched.client.lease import MARGIN
 from pgsched.client.locks import Held
 from pgsched.concurrency.process_groups import end_group, is_group, signal_group
 from pgsched.db.queries.locks import LONGEST_TTL, SHORTEST_TTL
 from pgsched.domain.errors import PgschedError
+from pgsched.domain.records import LockInfo
 
 DEFAULT_TTL = 30.0
 LEFTOVER_SECONDS = 1.0
 """Grace period for processes that the command leaves running."""
+COLUMNS = {
+    "LOCK": "name",
+    "HELD": "held",
+    "HOLDER": "holder",
+    "TOKEN": "fencing_token",
+    "ACQUIRED": "acquired_at",
+    "UNTIL": "locked_until",
+}
 
 
 @click.group()
@@ -34,19 +43,10 @@ def lock() -> None:
 
 
 @lock.command("list")
-@json_option
-@pass_client
-def list_(client: Client, as_json: bool) -> None:
+@lists(COLUMNS, empty="no locks")
+def list_(client: Client) -> list[LockInfo]:
     """List the locks that are held, and those that expired without being released."""
-    columns = {
-        "LOCK": "name",
-        "HELD": "held",
-        "HOLDER": "holder",
-        "TOKEN": "fencing_token",
-        "ACQUIRED": "acquired_at",
-        "UNTIL": "locked_until",
-    }
-    say_records(client.locks(), columns, as_json=as_json, empty="no locks")
+    return client.locks()
 
 
 @lock.command()
@@ -107,7 +107,11 @@ def _run(held: Held, command: tuple[str, ...]) -> int:
         say_error(f"{command[0]} cannot be run: {error.strerror or error}")
         return REFUSED
     watch = threading.Thread(target=_end_when_lost, args=(held, process), daemon=True)
-    with _signals_passed_on(process), _terminal_lent(process):
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:  # the lock is released once the command has exited
+        signal_group(process.pid, number)
+
+    with handling(pass_on, signal.SIGTERM, signal.SIGINT, signal.SIGHUP), _terminal_lent(process):
         watch.start()
         code = process.wait()
         if is_group(process.pid):
@@ -138,18 +142,3 @@ def _terminal_lent(process: subprocess.Popen[bytes]) -> Iterator[None]:
         with suppress(OSError):  # the terminal is gone
             os.tcsetpgrp(0, os.getpgrp())
         signal.signal(signal.SIGTTOU, before)
-
-
-@contextmanager
-def _signals_passed_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Pass SIGTERM and Ctrl-C on to the command; the lock is released once it has exited."""
-
-    def pass_on(number: int, _frame: FrameType | None) -> None:
-        signal_group(process.pid, signal.Signals(number))
-
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pgsched.cli.options import confirm, json_option, name_argument, yes_option
-from pgsched.cli.output import Columns, count, say, say_records
-from pgsched.cli.session import pass_client
+from pgsched.cli.options import confirm, name_argument, yes_option
+from pgsched.cli.output import count, say
+from pgsched.cli.session import lists, pass_client
 
 if TYPE_CHECKING:
     from pgsched.client.client import Client
+    from pgsched.domain.scheduling.calendars import Calendar
 
 
 @click.group()
@@ -20,12 +21,10 @@ def calendar() -> None:
 
 
 @calendar.command("list")
-@json_option
-@pass_client
-def list_(client: Client, as_json: bool) -> None:
+@lists({"CALENDAR": "name", "SCHEDULES": "schedules", "DAYS": lambda one: " ".join(one.days)}, empty="no calendars")
+def list_(client: Client) -> list[Calendar]:
     """List the calendars, and how many schedules use each."""
-    columns: Columns = {"CALENDAR": "name", "SCHEDULES": "schedules", "DAYS": lambda one: " ".join(one.days)}
-    say_records(client.calendars(), columns, as_json=as_json, empty="no calendars")
+    return client.calendars()
 
 
 @calendar.command("set")

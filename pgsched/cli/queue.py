@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from pgsched.cli.options import json_option, name_argument
-from pgsched.cli.output import Columns, duration, say, say_records, span
-from pgsched.cli.retention_options import chosen, clear_option, confirm_change, retention_in_words, retention_options
-from pgsched.cli.session import pass_client
+from pgsched.cli.options import name_argument
+from pgsched.cli.output import Columns, duration, say, span
+from pgsched.cli.session import lists, pass_client
+from pgsched.cli.settings import chosen, clear_option, confirm_change, retention_in_words, retention_options
 from pgsched.db.queries.queues import MAX_LIMIT_OF_QUEUE, ORDERINGS, QueueLimits, QueueOptions, set_queue
 from pgsched.db.queries.settings import RETENTION
 from pgsched.domain.records import QueueInfo, QueueSettings
@@ -28,17 +28,14 @@ def ordering_in_words(queue: QueueInfo | QueueSettings) -> str:
 
 def limits_in_words(queue: QueueInfo) -> str:
     """Describe a queue's limits: ``3 at once, 2 at once per key, 100 starts in 1 second``."""
-    limits = queue.limits
-    at_once = [
-        f"{limits['concurrency']} at once" if "concurrency" in limits else "",
-        f"{limits['concurrency_per_key']} at once per key" if "concurrency_per_key" in limits else "",
-    ]
-    per = limits.get("per", "1 second")
-    rates = [
-        f"{limits['rate']} starts in {per}" if "rate" in limits else "",
-        f"{limits['rate_per_key']} starts in {per} per key" if "rate_per_key" in limits else "",
-    ]
-    return ", ".join(filter(None, at_once + rates))
+    per = queue.limits.get("per", "1 second")
+    words = {
+        "concurrency": "at once",
+        "concurrency_per_key": "at once per key",
+        "rate": f"starts in {per}",
+        "rate_per_key": f"starts in {per} per key",
+    }
+    return ", ".join(f"{queue.limits[limit]} {text}" for limit, text in words.items() if limit in queue.limits)
 
 
 COLUMNS: Columns = {
@@ -60,11 +57,10 @@ def queue() -> None:
 
 
 @queue.command("list")
-@json_option
-@pass_client
-def list_(client: Client, as_json: bool) -> None:
+@lists(COLUMNS, empty=NONE_YET)
+def list_(client: Client) -> list[QueueInfo]:
     """List queues that have tasks or settings."""
-    say_records(client.queues(), COLUMNS, as_json=as_json, empty=NONE_YET)
+    return client.queues()
 
 
 @queue.command()
@@ -141,9 +137,7 @@ def limit(client: Client, /, name: str, no_limits: bool, **given: Any) -> None:
     help="Run the task that has been due longest first (fifo) or last (lifo).",
 )
 @click.option(
-    "--ageing",
-    metavar="DURATION",
-    help="Waiting tasks gain one priority level per this much time; none: off.",
+    "--ageing", metavar="DURATION", help="Waiting tasks gain one priority level per this much time; none: off."
 )
 @retention_options
 @clear_option(RETENTION)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,26 +14,26 @@ from pgsched.cli.options import (
     MAX_ID,
     TASK_ID,
     confirm,
+    instant,
     json_option,
     limit_option,
     queue_option,
+    read_moment,
     task_id_argument,
     type_option,
     yes_option,
 )
-from pgsched.cli.output import Columns, cell, count, fields, say, say_json, say_records, span
-from pgsched.cli.session import pass_client
+from pgsched.cli.output import Columns, cell, count, fields, plain, say, say_json, say_records, say_table, span
+from pgsched.cli.session import lists, pass_client
 from pgsched.cli.task_add import add, edit
-from pgsched.cli.task_next import next_
 from pgsched.cli.task_tree import tree
 from pgsched.domain.errors import InvalidTask, PgschedError, TaskNotFound, TransitionRefused
 from pgsched.domain.records import Task
+from pgsched.domain.scheduling.preview import MAX_TICKS, explain, schedule_of, ticks_of
+from pgsched.domain.task_filters import SCHEDULE_TYPES, STATUSES
 
 if TYPE_CHECKING:
     from pgsched.client.client import Client
-
-STATUSES = ("pending", "running", "blocked", "completed", "dead", "cancelled")
-SCHEDULE_TYPES = ("one_time", "recurring", "repeating")
 
 
 def _schedule(one: Task) -> str:
@@ -77,7 +78,7 @@ def task() -> None:
     """Add, list, show and change tasks."""
 
 
-for command in (add, edit, next_, tree):
+for command in (add, edit, tree):
     task.add_command(command)
 
 
@@ -91,11 +92,10 @@ for command in (add, edit, next_, tree):
 @click.option("--parent", "parent_id", type=TASK_ID, help="Only children of this task.")
 @limit_option(50)
 @click.option("--before-id", type=click.IntRange(1, MAX_ID), help="The next page: only with a smaller id.")
-@json_option
-@pass_client
-def list_(client: Client, as_json: bool, **filters: Any) -> None:
+@lists(COLUMNS, empty="no tasks")
+def list_(client: Client, **filters: Any) -> list[Task]:
     """List tasks, the latest first."""
-    say_records(client.list_tasks(**filters), COLUMNS, as_json=as_json, empty="no tasks")
+    return client.list_tasks(**filters)
 
 
 @task.command()
@@ -113,28 +113,20 @@ def show(client: Client, task_id: int, limit: int, as_json: bool) -> None:
     say(fields((name, getattr(status.task, name)) for name in status.task.as_dict()))
     say()
     last = status.last_execution
-    coming: list[tuple[str, object]] = [
-        ("next runs" if at == 0 else "", run) for at, run in enumerate(status.next_runs)
+    about: list[tuple[str, object]] = [
+        ("schedule", status.schedule),
+        ("running now", status.is_running),
+        ("last execution", None if last is None else f"{last.status}, {cell(last.started_at)}"),
+        *(("" if at else "next runs", run) for at, run in enumerate(status.next_runs or [None])),
+        *(("alert", one.problem) for one in status.alerts),
     ]
-    say(
-        fields(
-            [
-                ("schedule", status.schedule),
-                ("running now", status.is_running),
-                ("last execution", None if last is None else f"{last.status}, {cell(last.started_at)}"),
-                *(coming or [("next runs", None)]),
-                *(("alert", one.problem) for one in status.alerts),
-            ]
-        )
-    )
+    say(fields(about))
     say()
     say_records(status.executions, EXECUTIONS, empty="no executions yet")
-    if status.missed:
-        say()
-        say_records(status.missed, MISSED)
-    if logs:
-        say()
-        say_records(logs, LOGS)
+    for records, columns in ((status.missed, MISSED), (logs, LOGS)):
+        if records:
+            say()
+            say_records(records, columns)
 
 
 @task.command()
@@ -150,6 +142,60 @@ def wait(client: Client, task_id: int, timeout: str | None) -> None:
         say_json(client.wait(task_id, timeout))
     except TimeoutError as error:
         raise PgschedError(str(error)) from None
+
+
+@task.command("next")
+@click.argument("expression", metavar="[EXPR]", required=False)
+@click.option("--every", metavar="DURATION", help="An interval instead of a cron expression: 15m, 1mo.")
+@click.option("--timezone", metavar="ZONE", default="UTC", show_default=True, help="The schedule's IANA time zone.")
+@click.option(
+    "--from", "from_", metavar="TIME", callback=read_moment, help="Ticks after this time (ISO 8601).  [default: now]"
+)
+@click.option(
+    "--start", metavar="TIME", callback=read_moment, help="No tick before this time; intervals are counted from it."
+)
+@click.option("--end", metavar="TIME", callback=read_moment, help="No tick after this time.")
+@click.option(
+    "-n", "--number", type=click.IntRange(1, MAX_TICKS), default=5, show_default=True, help="Number of ticks to show."
+)
+@click.option(
+    "--explain", "in_words", is_flag=True, help="Explain the schedule in words, and how clock changes affect it."
+)
+@json_option
+@pass_client
+def next_(
+    client: Client,
+    expression: str | None,
+    every: str | None,
+    timezone: str,
+    from_: datetime | None,
+    start: datetime | None,
+    end: datetime | None,
+    number: int,
+    in_words: bool,
+    as_json: bool,
+) -> None:
+    """Show the next ticks of a cron expression or of --every. With --json: an array of UTC instants.
+
+    Needs a database only for calendars, as in except=@holidays.
+    """
+    if (expression is None) == (every is None):
+        raise click.UsageError("Give either a cron expression or --every.", click.get_current_context())
+    after, start, end = (None if moment is None else instant(moment, timezone) for moment in (from_, start, end))
+    calendars = client.calendar_days(expression)  # connects only for an expression that names a calendar
+    schedule = schedule_of(expression, every=every, timezone=timezone, start=start, end=end, calendars=calendars)
+    ticks = ticks_of(schedule, after=after or datetime.now(UTC), n=number)
+    if as_json:
+        instants = [tick.at for tick in ticks]
+        say_json({"explanation": explain(schedule), "ticks": instants} if in_words else instants)
+        return
+    if in_words:
+        say(f"{explain(schedule)}\n")
+    say_table(
+        ("UTC", timezone, "THE CLOCKS"),
+        [(plain(tick.at), tick.local.isoformat(sep=" "), tick.note) for tick in ticks],
+        empty="never again",
+    )
 
 
 # Changing tasks: one line of output per id.
@@ -228,10 +274,10 @@ def retry(client: Client, task_id: int) -> str:
 @pass_client
 def delete(client: Client, ids: tuple[int, ...], yes: bool) -> None:
     """Delete a task."""
-
-    def change(client: Client, task_id: int) -> str:
-        client.delete(task_id)
-        return "deleted"
-
     confirm(f"Delete {count(len(ids), 'task')}?", yes=yes)
-    change_each(client, ids, change)
+    change_each(client, ids, _delete)
+
+
+def _delete(client: Client, task_id: int) -> str:
+    client.delete(task_id)
+    return "deleted"
