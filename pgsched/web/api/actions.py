@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Query
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from fastapi import APIRouter, Query
+from pydantic import Field, StrictBool, StrictInt, StrictStr
 from starlette.responses import Response
 
 from pgsched.db.queries.task_search import ACTIONS, MAX_CHANGED
 from pgsched.web.api import examples
-from pgsched.web.api.documented import answers, reply
+from pgsched.web.api.documented import answers, json_body, reply
 from pgsched.web.api.shapes import ChangedShape, TaskShape
 from pgsched.web.api.task_query import BulkFilter, filters_of
 from pgsched.web.api.tasks import TaskId
+from pgsched.web.api.values import StrictModel
 from pgsched.web.auth.access import Operator
 from pgsched.web.services import tasks
 
@@ -31,9 +32,7 @@ async def enable_task(
 
 
 @router.post(
-    "/tasks/{id}/disable",
-    summary="Pause a task",
-    responses=answers(TaskShape, examples.TASK | {"enabled": False}, 404),
+    "/tasks/{id}/disable", summary="Pause a task", responses=answers(TaskShape, examples.TASK | {"enabled": False}, 404)
 )
 async def disable_task(actor: Operator, id: TaskId) -> Response:
     """A run under way goes on. Nothing happens to one that is paused."""
@@ -70,19 +69,15 @@ async def retry_task(actor: Operator, id: TaskId) -> Response:
 
 
 @router.post(
-    "/tasks/{id}/replan",
-    summary="Book a schedule afresh",
-    responses=answers(TaskShape, examples.TASK, 404, 409),
+    "/tasks/{id}/replan", summary="Book a schedule afresh", responses=answers(TaskShape, examples.TASK, 404, 409)
 )
 async def replan_task(actor: Operator, id: TaskId) -> Response:
     """From now, whatever it was booked for. Refused while it runs, once it was cancelled, and for a one-time task."""
     return reply(actor, await tasks.act_on_task(actor, "replan", id))
 
 
-class Bulk(BaseModel):
+class Bulk(StrictModel):
     """One action on all tasks that fit a filter and that it suits."""
-
-    model_config = ConfigDict(extra="forbid")
 
     action: StrictStr = Field(json_schema_extra={"enum": list(ACTIONS)})
     filter: BulkFilter
@@ -99,10 +94,7 @@ class Bulk(BaseModel):
     summary="Change all tasks that fit a filter",
     responses=answers(ChangedShape, examples.CHANGED, 400, 409),
 )
-async def change_tasks(
-    actor: Operator,
-    body: Annotated[Bulk, Body(openapi_examples={"dry": {"summary": "A dry run", "value": examples.BULK}})],
-) -> Response:
+async def change_tasks(actor: Operator, body: Annotated[Bulk, json_body(dry=("A dry run", examples.BULK))]) -> Response:
     """All of it in one transaction. What the action does not suit is left alone."""
     filters = filters_of(body.filter, actor)
     done = await tasks.change_tasks(actor, body.action, filters, limit=body.limit, dry_run=body.dry_run)

@@ -1,10 +1,11 @@
-"""What the description of the API says of every operation: its answers, with examples."""
+"""What the description of the API says of every operation: its body and its answers, with examples."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from fastapi import Body
 from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
@@ -26,6 +27,11 @@ _PROBLEMS: Mapping[int, str] = {
 _ALWAYS = (401, 403, 422, 429, 503)
 
 Responses = dict[int | str, dict[str, Any]]
+
+
+def json_body(**examples: tuple[str, Any]) -> Any:
+    """Say that a parameter is the body of a request; each example has a summary and a value."""
+    return Body(openapi_examples={name: {"summary": said, "value": value} for name, (said, value) in examples.items()})
 
 
 def answers(

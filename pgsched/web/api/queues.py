@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Path
-from pydantic import BaseModel, ConfigDict, Field, RootModel, StrictBool, StrictInt, StrictStr
+from fastapi import APIRouter, Path
+from pydantic import Field, RootModel, StrictBool, StrictInt, StrictStr
 from starlette.responses import Response
 
 from pgsched.client.async_client import AsyncClient
 from pgsched.domain.errors import Described
 from pgsched.domain.validation import refused
 from pgsched.web.api import examples
-from pgsched.web.api.documented import answers, reply
+from pgsched.web.api.documented import answers, json_body, reply
 from pgsched.web.api.shapes import QueueSettingsShape, QueueShape
-from pgsched.web.api.values import Age, Count, Duration
+from pgsched.web.api.values import Age, Count, Duration, StrictModel
 from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.services import queues
 
@@ -27,10 +27,8 @@ class Queues(RootModel[list[QueueShape]]):  # type: ignore[valid-type]
     """Queues by their names."""
 
 
-class Limits(BaseModel):
+class Limits(StrictModel):
     """The limits of a queue over all workers; what is left out has none."""
-
-    model_config = ConfigDict(extra="forbid")
 
     concurrency: StrictInt | None = Field(None, description="So many of its tasks run at once.")
     concurrency_per_key: StrictInt | None = Field(None, description="So many with the same concurrency_key.")
@@ -39,10 +37,8 @@ class Limits(BaseModel):
     per: Duration | None = Field(None, description="The time of a rate; a second when left out.")
 
 
-class QueueEdit(BaseModel):
+class QueueEdit(StrictModel):
     """Settings of a queue; what is left out stays."""
-
-    model_config = ConfigDict(extra="forbid")
 
     ordering: StrictStr | None = Field(None, json_schema_extra={"enum": ["fifo", "lifo"]})
     ageing: Duration | None = Field(
@@ -85,9 +81,7 @@ async def get_queue(actor: Viewer, name: QueueName) -> Response:
 async def set_queue(
     actor: Operator,
     name: QueueName,
-    body: Annotated[
-        QueueEdit, Body(openapi_examples={"ageing": {"summary": "Ageing and events", "value": examples.QUEUE_EDIT}})
-    ],
+    body: Annotated[QueueEdit, json_body(ageing=("Ageing and events", examples.QUEUE_EDIT))],
 ) -> Response:
     """What is left out stays as it is."""
     given = {key: getattr(body, key) for key in body.model_fields_set}
@@ -131,9 +125,7 @@ async def resume_queue(actor: Operator, name: QueueName) -> Response:
     responses=answers(QueueSettingsShape, examples.SETTINGS, 400, 404),
 )
 async def limit_queue(
-    actor: Operator,
-    name: QueueName,
-    body: Annotated[Limits, Body(openapi_examples={"both": {"summary": "Slots and a rate", "value": examples.LIMITS}})],
+    actor: Operator, name: QueueName, body: Annotated[Limits, json_body(both=("Slots and a rate", examples.LIMITS))]
 ) -> Response:
     """Over all workers, instead of the limits that it had."""
     limits = body.model_dump(exclude_none=True)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import Field, StrictBool, StrictInt, StrictStr
 
 from pgsched.domain.task_filters import SECRETS, TaskFilters
-from pgsched.web.api.values import Moment
+from pgsched.web.api.values import Moment, StrictModel
 from pgsched.web.auth.access import AccessDenied, Actor
 
 _MANY = "Several: one of them fits."
 
 
-class _Filter(BaseModel):
+class _Filter(StrictModel):
     """A task is meant when it fits all that are given."""
-
-    model_config = ConfigDict(extra="forbid")
 
     tag: str | None = None
     tenant_id: str | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, cast
 
-from fastapi import APIRouter, Body, Path, Query
+from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
 from pgsched.domain.errors import Described
@@ -14,7 +14,7 @@ from pgsched.domain.validation import refused
 from pgsched.web.api import examples
 from pgsched.web.api.bodies import NewGroup, NewTask, TaskEdit, options_of
 from pgsched.web.api.cursors import read_cursor, write_cursor
-from pgsched.web.api.documented import answers, empty_answer, reply, reply_page
+from pgsched.web.api.documented import answers, empty_answer, json_body, reply, reply_page
 from pgsched.web.api.shapes import NodeShape, TaskPage, TaskShape, TaskStatusShape
 from pgsched.web.api.task_query import TaskQuery, filters_of
 from pgsched.web.auth.access import Actor, Operator, Viewer
@@ -52,12 +52,10 @@ async def create_task(
     actor: Operator,
     body: Annotated[
         NewTask,
-        Body(
-            openapi_examples={
-                "once": {"summary": "Once, in a minute", "value": examples.EMAIL},
-                "recurring": {"summary": "Every Monday", "value": examples.REPORT},
-                "repeating": {"summary": "Ten times", "value": examples.PING},
-            }
+        json_body(
+            once=("Once, in a minute", examples.EMAIL),
+            recurring=("Every Monday", examples.REPORT),
+            repeating=("Ten times", examples.PING),
         ),
     ],
     on_conflict: Annotated[
@@ -81,8 +79,7 @@ async def create_task(
     responses=answers(TaskShape, examples.TASK | {"task_type": "pgsched.group"}, 400, status=201, also=_EXISTED),
 )
 async def create_group(
-    actor: Operator,
-    body: Annotated[NewGroup, Body(openapi_examples={"two": {"summary": "Two steps", "value": examples.GROUP}})],
+    actor: Operator, body: Annotated[NewGroup, json_body(two=("Two steps", examples.GROUP))]
 ) -> Response:
     """Once, or as a schedule, by the fields that a task has."""
     options = cast(TaskOptions, options_of(body, empties=False))
@@ -109,9 +106,7 @@ async def get_task(actor: Viewer, id: TaskId) -> Response:
 
 @router.patch("/tasks/{id}", summary="Edit a task", responses=answers(TaskShape, examples.TASK, 400, 404, 409))
 async def update_task(
-    actor: Operator,
-    id: TaskId,
-    body: Annotated[TaskEdit, Body(openapi_examples={"edit": {"summary": "Sooner", "value": examples.EDIT}})],
+    actor: Operator, id: TaskId, body: Annotated[TaskEdit, json_body(edit=("Sooner", examples.EDIT))]
 ) -> Response:
     """What is left out stays, null empties. An edited schedule is planned afresh; a run under way is not disturbed."""
     options = cast(TaskOptions, options_of(body, empties=True))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
+from fastapi import APIRouter
+from pydantic import Field, StrictBool, StrictInt
 from starlette.responses import Response
 
 from pgsched.web.api import examples
-from pgsched.web.api.documented import answers, reply
+from pgsched.web.api.documented import answers, json_body, reply
 from pgsched.web.api.shapes import BackfillShape, TaskShape
 from pgsched.web.api.tasks import TaskId
-from pgsched.web.api.values import Moment
+from pgsched.web.api.values import Moment, StrictModel
 from pgsched.web.auth.access import Operator
 from pgsched.web.services.schedules import backfill
 from pgsched.web.services.tasks import act_on_task
@@ -20,10 +20,8 @@ from pgsched.web.services.tasks import act_on_task
 router = APIRouter(tags=["schedules"])
 
 
-class Backfill(BaseModel):
+class Backfill(StrictModel):
     """A range of ticks that passed."""
-
-    model_config = ConfigDict(extra="forbid")
 
     since: Moment = Field(alias="from", description="The first tick at or after.")
     until: Moment = Field(alias="to", description="The last tick at or before; not in the future.")
@@ -49,9 +47,7 @@ async def skip_tick(actor: Operator, id: TaskId) -> Response:
     responses=answers(BackfillShape, examples.BACKFILL, 400, 404, 409),
 )
 async def backfill_task(
-    actor: Operator,
-    id: TaskId,
-    body: Annotated[Backfill, Body(openapi_examples={"dry": {"summary": "A dry run", "value": examples.RANGE}})],
+    actor: Operator, id: TaskId, body: Annotated[Backfill, json_body(dry=("A dry run", examples.RANGE))]
 ) -> Response:
     """Each once, as a task of its own, due now; where ticks must not overlap, one after the other.
 
