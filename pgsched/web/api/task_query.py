@@ -1,4 +1,4 @@
-"""The query of a list of tasks, and the filter of a change to many."""
+"""The query of a list of tasks, and the body of a change to many."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from pydantic import Field, StrictBool, StrictInt, StrictStr
 
+from pgsched.db.queries.task_search import ACTIONS, MAX_CHANGED
 from pgsched.domain.task_filters import SECRETS, TaskFilters
 from pgsched.web.api.values import Moment, StrictModel
 from pgsched.web.auth.access import AccessDenied, Actor
@@ -68,6 +69,19 @@ class BulkFilter(_Filter):
     depends_on: StrictInt | None = None
     enabled: StrictBool | None = None
     payload: StrictStr | None = Field(None, description="A JSON object that the payload contains, as text.")
+
+
+class Bulk(StrictModel):
+    """One action on all tasks that fit a filter and that it suits."""
+
+    action: StrictStr = Field(json_schema_extra={"enum": list(ACTIONS)})
+    filter: BulkFilter
+    limit: StrictInt = Field(
+        MAX_CHANGED,
+        description="So many of the tasks that fit are looked at, the latest first.",
+        json_schema_extra={"minimum": 1, "maximum": MAX_CHANGED},
+    )
+    dry_run: StrictBool = Field(False, description="Change nothing, tell what would be changed.")
 
 
 def filters_of(query: TaskQuery | BulkFilter, actor: Actor) -> TaskFilters:

@@ -1,8 +1,9 @@
-"""Tasks: listed, made, read, edited and deleted."""
+"""Tasks: listed, made, read, edited, deleted; and what is done to one, or to all that fit a filter."""
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
@@ -15,8 +16,8 @@ from pgsched.web.api import examples
 from pgsched.web.api.bodies import NewGroup, NewTask, TaskEdit, options_of
 from pgsched.web.api.cursors import read_cursor, write_cursor
 from pgsched.web.api.documented import answers, empty_answer, json_body, reply, reply_page
-from pgsched.web.api.shapes import NodeShape, TaskPage, TaskShape, TaskStatusShape
-from pgsched.web.api.task_query import TaskQuery, filters_of
+from pgsched.web.api.shapes import ChangedShape, NodeShape, TaskPage, TaskShape, TaskStatusShape
+from pgsched.web.api.task_query import Bulk, TaskQuery, filters_of
 from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.paths import href
 from pgsched.web.services import tasks
@@ -24,6 +25,7 @@ from pgsched.web.services.task_search import find_stretch
 
 router = APIRouter(tags=["tasks"])
 
+Route = TypeVar("Route", bound=Callable[..., Awaitable[Response]])
 TaskId = Annotated[int, Path(description="The id of the task.", examples=[17])]
 _EXISTED = "The idempotency_key is known: this is the task that has it."
 
@@ -131,3 +133,72 @@ async def delete_task(actor: Operator, id: TaskId) -> Response:
 async def get_tree(actor: Viewer, id: TaskId) -> Response:
     """Each task is in the tree once, where it was met first."""
     return reply(actor, await actor.client.tree(id))
+
+
+def _action(verb: str, summary: str, *errors: int, **changed: Any) -> Callable[[Route], Route]:
+    """Declare the route that does this to one task; its answer is the task, in the example with what was changed."""
+    example = examples.TASK | changed
+    return router.post(f"/tasks/{{id}}/{verb}", summary=summary, responses=answers(TaskShape, example, 404, *errors))
+
+
+@_action("enable", "Let a task run again")
+async def enable_task(
+    actor: Operator,
+    id: TaskId,
+    catch_up: Annotated[bool, Query(description="false: ticks that passed while it was paused are not run.")] = True,
+) -> Response:
+    """Ticks that passed while it was paused follow on_missed. Nothing happens to one that is not paused."""
+    return reply(actor, await tasks.act_on_task(actor, "enable", id, catch_up=catch_up))
+
+
+@_action("disable", "Pause a task", enabled=False)
+async def disable_task(actor: Operator, id: TaskId) -> Response:
+    """A run under way goes on. Nothing happens to one that is paused."""
+    return reply(actor, await tasks.act_on_task(actor, "disable", id))
+
+
+@_action("run", "Run a task now", 409)
+async def run_task(actor: Operator, id: TaskId) -> Response:
+    """A waiting one-time task is made due now; of any other a copy is, with this one as its parent_id.
+
+    The answer is the task that runs. Refused while a one-time task runs.
+    """
+    return reply(actor, await tasks.act_on_task(actor, "run", id))
+
+
+@_action("cancel", "Stop a task for good", 409, status="cancelled", next_run_at=None)
+async def cancel_task(actor: Operator, id: TaskId) -> Response:
+    """Also while it runs; of a group its steps, too. Refused when it is over."""
+    return reply(actor, await tasks.act_on_task(actor, "cancel", id))
+
+
+@_action("retry", "Give a task all its attempts again", 409)
+async def retry_task(actor: Operator, id: TaskId) -> Response:
+    """For one that is dead, cancelled, or waits for its backoff; it is due now. Refused in any other status."""
+    return reply(actor, await tasks.act_on_task(actor, "retry", id))
+
+
+@_action("replan", "Book a schedule afresh", 409)
+async def replan_task(actor: Operator, id: TaskId) -> Response:
+    """From now, whatever it was booked for. Refused while it runs, once it was cancelled, and for a one-time task."""
+    return reply(actor, await tasks.act_on_task(actor, "replan", id))
+
+
+@router.post(
+    "/tasks/bulk",
+    summary="Change all tasks that fit a filter",
+    responses=answers(ChangedShape, examples.CHANGED, 400, 409),
+)
+async def change_tasks(actor: Operator, body: Annotated[Bulk, json_body(dry=("A dry run", examples.BULK))]) -> Response:
+    """All of it in one transaction. What the action does not suit is left alone."""
+    filters = filters_of(body.filter, actor)
+    done = await tasks.change_tasks(actor, body.action, filters, limit=body.limit, dry_run=body.dry_run)
+    said = {
+        "action": body.action,
+        "dry_run": body.dry_run,
+        "matched": done.matched,
+        "changed": len(done.changed),
+        "ids": done.changed[: tasks.SHOWN_IDS],
+        "more": done.more,
+    }
+    return reply(actor, said)
