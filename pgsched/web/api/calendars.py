@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path
-from pydantic import Field, RootModel, StrictStr
+from pydantic import Field, StrictStr
 from starlette.responses import Response
 
 from pgsched.domain.scheduling.calendars import MAX_DAYS
 from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, empty_answer, json_body, reply
-from pgsched.web.api.shapes import CalendarShape
+from pgsched.web.api.shapes import CalendarShape, list_of
 from pgsched.web.api.values import StrictModel
 from pgsched.web.auth.access import Operator, Viewer
 from pgsched.web.services import calendars
@@ -20,9 +20,7 @@ router = APIRouter(tags=["calendars"])
 
 CalendarName = Annotated[str, Path(description="The name of the calendar.", examples=["holidays"])]
 
-
-class Calendars(RootModel[list[CalendarShape]]):  # type: ignore[valid-type]
-    """Calendars by their names."""
+Calendars = list_of(CalendarShape, "Calendars", "Calendars by their names.")
 
 
 class CalendarDays(StrictModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path
-from pydantic import Field, RootModel, StrictBool, StrictInt, StrictStr
+from pydantic import Field, StrictBool, StrictInt, StrictStr
 from starlette.responses import Response
 
 from pgsched.client.async_client import AsyncClient
@@ -13,7 +13,7 @@ from pgsched.domain.errors import Described
 from pgsched.domain.validation import refused
 from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, json_body, reply
-from pgsched.web.api.shapes import QueueSettingsShape, QueueShape
+from pgsched.web.api.shapes import QueueSettingsShape, QueueShape, list_of
 from pgsched.web.api.values import Age, Count, Duration, StrictModel
 from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.services import queues
@@ -22,9 +22,7 @@ router = APIRouter(tags=["queues"])
 
 QueueName = Annotated[str, Path(description="The name of the queue.", examples=["mail"])]
 
-
-class Queues(RootModel[list[QueueShape]]):  # type: ignore[valid-type]
-    """Queues by their names."""
+Queues = list_of(QueueShape, "Queues", "Queues by their names.")
 
 
 class Limits(StrictModel):

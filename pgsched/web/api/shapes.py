@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel, Field, RootModel, create_model
 
 from pgsched.domain import records
 from pgsched.domain.interval import Interval
@@ -31,6 +31,11 @@ def shape_of(record: type, name: str) -> type[BaseModel]:
     shape: type[BaseModel] = create_model(name, **columns)
     _PLAIN[record] = shape
     return shape
+
+
+def list_of(item: type[BaseModel], name: str, meaning: str) -> type[BaseModel]:
+    """Return the shape of a list that is given as a whole."""
+    return create_model(name, __base__=RootModel[list[item]], __doc__=meaning)  # type: ignore[valid-type]
 
 
 def page_of(item: type[BaseModel], name: str) -> type[BaseModel]:

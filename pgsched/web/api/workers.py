@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from pydantic import RootModel
 from starlette.responses import Response
 
 from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, reply
-from pgsched.web.api.shapes import DiagnosisShape, StatsShape, WorkerShape
+from pgsched.web.api.shapes import DiagnosisShape, StatsShape, WorkerShape, list_of
 from pgsched.web.auth.access import Viewer
 
 router = APIRouter(tags=["workers"])
 
-
-class Workers(RootModel[list[WorkerShape]]):  # type: ignore[valid-type]
-    """Worker processes by when they started."""
+Workers = list_of(WorkerShape, "Workers", "Worker processes by when they started.")
 
 
 @router.get("/workers", summary="List worker processes", responses=answers(Workers, [examples.WORKER]))
