@@ -45,15 +45,16 @@ def answers(
     said: Responses = {status: {"model": shape, "content": content}}
     if also is not None:
         said[200] = {"model": shape, "description": also}
-    return said | _problems(*errors)
+    return said | problems(*errors)
 
 
 def empty_answer(*errors: int) -> Responses:
     """Return the answers of an operation that gives nothing back."""
-    return {204: {"description": "Done."}} | _problems(*errors)
+    return {204: {"description": "Done."}} | problems(*errors)
 
 
-def _problems(*errors: int) -> Responses:
+def problems(*errors: int) -> Responses:
+    """Return what is answered when something goes wrong: these errors, and those that every operation has."""
     return {code: {"description": _PROBLEMS[code], "content": _PROBLEM} for code in sorted({*errors, *_ALWAYS})}
 
 
