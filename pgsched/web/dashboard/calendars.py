@@ -7,8 +7,8 @@ from starlette.responses import Response
 
 from pgsched.domain.errors import InvalidTask
 from pgsched.web.auth.access import Actor, Operator, Viewer
-from pgsched.web.dashboard.forms import Form
-from pgsched.web.dashboard.shown import asked, done, show
+from pgsched.web.dashboard.forms import Form, Text
+from pgsched.web.dashboard.shown import done, show
 from pgsched.web.services import calendars
 
 router = APIRouter()
@@ -21,9 +21,8 @@ async def list_(actor: Viewer) -> Response:
 
 
 @router.get("/calendars/edit")
-async def edit(actor: Operator) -> Response:
+async def edit(actor: Operator, name: Text = "") -> Response:
     """Show the days of a calendar, which need not be there yet, as a form."""
-    name = asked(actor, "name")["name"]
     found = await calendars.find_calendar(actor.client, name)
     return _form(actor, name, "" if found is None else "\n".join(found.days), None)
 

@@ -112,7 +112,7 @@ async def change_tasks(
 
 async def change_dead(actor: Actor, verb: str, **which: Any) -> int:
     """Retry or purge dead tasks and return how many; ``which`` is what the client's ``retry_dead`` and such take."""
-    async with audited(actor, f"dead.{verb}", queue=which["queue"], target="dead") as change:
+    async with audited(actor, f"dead.{verb}", queue=which.get("queue"), target="dead") as change:
         client = change.client
         number = await (client.retry_dead(**which) if verb == "retry" else client.purge_dead(**which))
         change.nothing = number == 0
