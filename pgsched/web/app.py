@@ -19,7 +19,7 @@ from pgsched.web.auth.guard import Guard
 from pgsched.web.auth.login import router as login_router
 from pgsched.web.auth.throttle import Throttle
 from pgsched.web.dashboard import router as dashboard_router
-from pgsched.web.headers import Headers
+from pgsched.web.middleware import Headers
 from pgsched.web.paths import Root
 from pgsched.web.probes import router as probes_router
 from pgsched.web.problems import Catcher, register_problems

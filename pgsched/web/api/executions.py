@@ -20,7 +20,7 @@ from pgsched.web.api.documented import Record, answers, reply, reply_page
 from pgsched.web.api.shapes import ExecutionPage, LogEntryShape, MissedTicksShape, list_of
 from pgsched.web.api.tasks import TaskId
 from pgsched.web.auth.access import Actor, Viewer
-from pgsched.web.services.execution_search import find_attempts
+from pgsched.web.services.search import find_attempts
 
 router = APIRouter(tags=["executions"])
 

@@ -21,7 +21,7 @@ from pgsched.web.api.task_query import Bulk, TaskQuery, filters_of
 from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.paths import href
 from pgsched.web.services import tasks
-from pgsched.web.services.task_search import find_stretch
+from pgsched.web.services.search import find_stretch
 
 router = APIRouter(tags=["tasks"])
 

@@ -10,7 +10,7 @@ from pgsched.domain.validation import one_of
 from pgsched.web.auth.access import Viewer
 from pgsched.web.dashboard.forms import Text, given, moment, optional_number
 from pgsched.web.dashboard.shown import link, show
-from pgsched.web.services.execution_search import Place, find_attempts
+from pgsched.web.services.search import Place, find_attempts
 
 PER_PAGE = 50
 SPANS = {"15m": 900, "1h": 3_600, "6h": 21_600, "1d": 86_400, "7d": 604_800, "30d": 2_592_000}

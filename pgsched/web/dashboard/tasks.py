@@ -16,7 +16,7 @@ from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.dashboard.forms import Form, given, moment, optional_number, whole_number, yes_or_no
 from pgsched.web.dashboard.shown import done, link, show
 from pgsched.web.paths import href
-from pgsched.web.services.task_search import find_page
+from pgsched.web.services.search import find_page
 from pgsched.web.services.tasks import change_tasks
 
 PER_PAGE = 50
