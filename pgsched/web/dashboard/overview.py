@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter
 from starlette.responses import Response
@@ -37,15 +36,12 @@ PLACES = {
 router = APIRouter()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Problem:
-    """Something that is wrong now."""
+class Problem(NamedTuple):
+    """Something that is wrong now, and where more of it is seen."""
 
     level: str
-    """``bad`` or ``odd``."""
     text: str
     path: str = "/doctor"
-    """Where more is seen."""
 
 
 @router.get("/")
