@@ -9,6 +9,7 @@ from fastapi import Body
 from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
+from pgsched.domain.records import to_json_able
 from pgsched.web.api.shapes import ProblemShape
 from pgsched.web.auth.access import Actor
 from pgsched.web.auth.hiding import inside
@@ -73,16 +74,10 @@ def reply(
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """Return the answer of an operation, without what is not for this actor's eyes."""
-    said = _json(value)
+    said = to_json_able(value)
     return JSONResponse(said if actor.sees_payloads else inside(said), status_code=status, headers=headers)
 
 
 def reply_page(actor: Actor, items: Sequence[Record], next_cursor: str | None) -> JSONResponse:
     """Return the answer of an operation that gives a page of a list."""
-    return reply(actor, {"items": _json(items), "next_cursor": next_cursor})
-
-
-def _json(value: Any) -> Any:
-    if isinstance(value, Sequence):
-        return [one.as_dict() for one in value]
-    return value if isinstance(value, Mapping) else value.as_dict()
+    return reply(actor, {"items": to_json_able(items), "next_cursor": next_cursor})

@@ -18,6 +18,7 @@ from pgsched.domain.task_status import status_of
 from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.dashboard.forms import Form, Text, given, moment, optional_number, options_of, payload_of, whole_number
 from pgsched.web.dashboard.shown import cut, done, link, show
+from pgsched.web.dashboard.task import show_form
 from pgsched.web.rendering import page
 from pgsched.web.services.schedules import backfill, is_stalled, number_to_run, preview_schedule
 from pgsched.web.services.tasks import create_task
@@ -58,20 +59,20 @@ async def schedules(actor: Viewer, before: Text = "") -> Response:
 @router.get("/schedules/new")
 async def new(actor: Operator) -> Response:
     """Show an empty form."""
-    return _new_form(actor, {"timezone": "UTC", "payload": "{}"}, None)
+    return show_form(actor, None, {"timezone": "UTC", "payload": "{}"}, None)
 
 
 @router.post("/schedules/new")
 async def create(actor: Operator, form: Form) -> Response:
     """Create a task: one that runs once, or a schedule."""
     if form.get("look") == "yes":  # the button for those without scripts
-        return _new_form(actor, form, None, await look(actor, form))
+        return show_form(actor, None, form, None, await look(actor, form))
     try:
         options = options_of(form)
         options["created_by"] = actor.name
         made = await create_task(actor, form.get("task_type", "").strip(), payload_of(form), options)
     except InvalidTask as error:
-        return _new_form(actor, form, str(error))
+        return show_form(actor, None, form, str(error))
     return done(actor, f"/tasks/{made.task.id}", "create", made.task.id)
 
 
@@ -107,13 +108,6 @@ async def look(actor: Actor, form: dict[str, str]) -> dict[str, Any]:
         return {"problem": None, "words": found.words, "ticks": found.ticks, "zone": zone}
     except InvalidTask as error:
         return {"problem": str(error), "words": "", "ticks": [], "zone": zone}
-
-
-def _new_form(
-    actor: Actor, fields: dict[str, str], problem: str | None, preview: dict[str, Any] | None = None
-) -> Response:
-    context = {"task": None, "fields": fields, "schedule": "new", "preview": preview}
-    return show(actor, "task_form.html", at="schedules", problem=problem, **context)
 
 
 @router.get("/tasks/{id:int}/backfill")

@@ -65,7 +65,7 @@ async def task(actor: Viewer, id: int) -> Response:
 async def edit(actor: Operator, id: int) -> Response:
     """Show the form of a task."""
     one = await actor.client.get(id)
-    return _form(actor, one, fields_of(one), None)
+    return show_form(actor, one, fields_of(one), None)
 
 
 @router.post("/tasks/{id:int}/edit")
@@ -81,7 +81,7 @@ async def save(actor: Operator, id: int, form: Form) -> Response:
             return done(actor, f"/tasks/{id}", "")
         await update_task(actor, id, payload, options)
     except InvalidTask as error:
-        return _form(actor, one, form, str(error))
+        return show_form(actor, one, form, str(error))
     return done(actor, f"/tasks/{id}", "edit", id)
 
 
@@ -163,7 +163,11 @@ def timeline_of(executions: Sequence[Execution]) -> Any:
     return timeline("The last attempts, the first on top", spans)
 
 
-def _form(actor: Actor, one: Task, fields: dict[str, str], problem: str | None) -> Response:
-    at = "tasks" if one.schedule_type == "one_time" else "schedules"
-    context: dict[str, Any] = {"task": one, "fields": fields, "schedule": one.schedule_type, "preview": None}
+def show_form(
+    actor: Actor, one: Task | None, fields: dict[str, str], problem: str | None, preview: dict[str, Any] | None = None
+) -> Response:
+    """Return the form of a task, or of a new one."""
+    schedule = "new" if one is None else one.schedule_type
+    at = "tasks" if schedule == "one_time" else "schedules"
+    context: dict[str, Any] = {"task": one, "fields": fields, "schedule": schedule, "preview": preview}
     return show(actor, "task_form.html", at=at, problem=problem, **context)
