@@ -14,7 +14,7 @@ from pgsched.web.api.documented import answers, empty_answer, json_body, reply
 from pgsched.web.api.shapes import CalendarShape, list_of
 from pgsched.web.api.values import StrictModel
 from pgsched.web.auth.access import Operator, Viewer
-from pgsched.web.services import calendars
+from pgsched.web.services import changes
 
 router = APIRouter(tags=["calendars"])
 
@@ -49,12 +49,12 @@ async def set_calendar(
     body: Annotated[CalendarDays, json_body(holidays=("Holidays", {"days": examples.CALENDAR["days"]}))],
 ) -> Response:
     """Schedules that name it are planned afresh."""
-    now, change = await calendars.set_calendar(actor, name, body.days)
+    now, change = await changes.set_calendar(actor, name, body.days)
     return reply(actor, now, status=201 if change.before is None else 200)
 
 
 @router.delete("/calendars/{name}", status_code=204, summary="Delete a calendar", responses=empty_answer(404, 409))
 async def delete_calendar(actor: Operator, name: CalendarName) -> Response:
     """Refused while a cron expression names it, of a task in whatever status."""
-    await calendars.delete_calendar(actor, name)
+    await changes.delete_calendar(actor, name)
     return Response(status_code=204)

@@ -15,7 +15,7 @@ from pgsched.web.api.documented import answers, json_body, reply, reply_page
 from pgsched.web.api.shapes import NumberShape, TaskPage
 from pgsched.web.api.values import Age, StrictModel
 from pgsched.web.auth.access import Operator, Viewer
-from pgsched.web.services.tasks import change_dead
+from pgsched.web.services.changes import change_dead
 
 router = APIRouter(tags=["dead letters"])
 

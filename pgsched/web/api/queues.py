@@ -16,7 +16,7 @@ from pgsched.web.api.documented import answers, json_body, reply
 from pgsched.web.api.shapes import QueueSettingsShape, QueueShape, list_of
 from pgsched.web.api.values import Age, Count, Duration, StrictModel
 from pgsched.web.auth.access import Actor, Operator, Viewer
-from pgsched.web.services import queues
+from pgsched.web.services import changes
 
 router = APIRouter(tags=["queues"])
 
@@ -104,7 +104,7 @@ async def set_queue(
 )
 async def pause_queue(actor: Operator, name: QueueName) -> Response:
     """What runs goes on."""
-    return reply(actor, await queues.pause_queue(actor, name))
+    return reply(actor, await changes.pause_queue(actor, name))
 
 
 @router.post(
@@ -114,7 +114,7 @@ async def pause_queue(actor: Operator, name: QueueName) -> Response:
 )
 async def resume_queue(actor: Operator, name: QueueName) -> Response:
     """Nothing happens to one that is not paused."""
-    return reply(actor, await queues.resume_queue(actor, name))
+    return reply(actor, await changes.resume_queue(actor, name))
 
 
 @router.put(
@@ -140,5 +140,5 @@ async def unlimit_queue(actor: Operator, name: QueueName) -> Response:
     return await _changed(actor, "unlimit", name, lambda client: client.unlimit_queue(name))
 
 
-async def _changed(actor: Actor, verb: str, name: str, work: queues.Work) -> Response:
-    return reply(actor, (await queues.change_queue(actor, verb, name, work))[0])
+async def _changed(actor: Actor, verb: str, name: str, work: changes.Work) -> Response:
+    return reply(actor, (await changes.change_queue(actor, verb, name, work))[0])

@@ -16,8 +16,7 @@ from pgsched.web.api.shapes import BackfillShape, PreviewShape, TaskShape
 from pgsched.web.api.tasks import TaskId
 from pgsched.web.api.values import Moment, StrictModel
 from pgsched.web.auth.access import Operator, Viewer
-from pgsched.web.services import schedules
-from pgsched.web.services.tasks import act_on_task
+from pgsched.web.services import changes, schedules
 
 router = APIRouter(tags=["schedules"])
 
@@ -64,7 +63,7 @@ class Backfill(StrictModel):
 )
 async def skip_tick(actor: Operator, id: TaskId) -> Response:
     """Also of a paused one; again for one more. It is noted as missed. Refused while the schedule runs."""
-    return reply(actor, await act_on_task(actor, "skip", id))
+    return reply(actor, await changes.act_on_task(actor, "skip", id))
 
 
 @router.post(
@@ -79,5 +78,5 @@ async def backfill_task(
 
     Those that ran, and those that the schedule is still to run by itself, are left alone.
     """
-    ticks = await schedules.backfill(actor, id, body.since, body.until, max_ticks=body.max_ticks, dry_run=body.dry_run)
+    ticks = await changes.backfill(actor, id, body.since, body.until, max_ticks=body.max_ticks, dry_run=body.dry_run)
     return reply(actor, {"dry_run": body.dry_run, "ticks": [one.as_dict() for one in ticks]})

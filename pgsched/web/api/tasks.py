@@ -20,7 +20,7 @@ from pgsched.web.api.shapes import ChangedShape, NodeShape, TaskPage, TaskShape,
 from pgsched.web.api.task_query import Bulk, TaskQuery, filters_of
 from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.paths import href
-from pgsched.web.services import tasks
+from pgsched.web.services import changes
 from pgsched.web.services.search import find_stretch
 
 router = APIRouter(tags=["tasks"])
@@ -70,7 +70,9 @@ async def create_task(
     The header `Pgsched-Outcome` says whether the task was `created`, `updated` or `unchanged`.
     """
     options = cast(TaskOptions, options_of(body, empties=False))
-    return _made(actor, await tasks.create_task(actor, body.task_type, body.payload, options, on_conflict=on_conflict))
+    return _made(
+        actor, await changes.create_task(actor, body.task_type, body.payload, options, on_conflict=on_conflict)
+    )
 
 
 @router.post(
@@ -85,10 +87,10 @@ async def create_group(
 ) -> Response:
     """Once, or as a schedule, by the fields that a task has."""
     options = cast(TaskOptions, options_of(body, empties=False))
-    return _made(actor, await tasks.create_group(actor, body.steps, options))
+    return _made(actor, await changes.create_group(actor, body.steps, options))
 
 
-def _made(actor: Actor, made: tasks.Made) -> Response:
+def _made(actor: Actor, made: changes.Made) -> Response:
     where = href(actor.request, f"/api/v1/tasks/{made.task.id}")
     told = {"Location": where, "Pgsched-Outcome": made.outcome}
     return reply(actor, made.task, status=201 if made.outcome == "created" else 200, headers=told)
@@ -114,13 +116,13 @@ async def update_task(
     options = cast(TaskOptions, options_of(body, empties=True))
     if "payload" in body.model_fields_set and body.payload is None:
         raise refused("payload", "have a value", Described("null"))
-    return reply(actor, await tasks.update_task(actor, id, body.payload, options))
+    return reply(actor, await changes.update_task(actor, id, body.payload, options))
 
 
 @router.delete("/tasks/{id}", status_code=204, summary="Delete a task", responses=empty_answer(404, 409))
 async def delete_task(actor: Operator, id: TaskId) -> Response:
     """Its history stays. One that runs is refused: cancel it first."""
-    await tasks.delete_task(actor, id)
+    await changes.delete_task(actor, id)
     return Response(status_code=204)
 
 
@@ -148,13 +150,13 @@ async def enable_task(
     catch_up: Annotated[bool, Query(description="false: ticks that passed while it was paused are not run.")] = True,
 ) -> Response:
     """Ticks that passed while it was paused follow on_missed. Nothing happens to one that is not paused."""
-    return reply(actor, await tasks.act_on_task(actor, "enable", id, catch_up=catch_up))
+    return reply(actor, await changes.act_on_task(actor, "enable", id, catch_up=catch_up))
 
 
 @_action("disable", "Pause a task", enabled=False)
 async def disable_task(actor: Operator, id: TaskId) -> Response:
     """A run under way goes on. Nothing happens to one that is paused."""
-    return reply(actor, await tasks.act_on_task(actor, "disable", id))
+    return reply(actor, await changes.act_on_task(actor, "disable", id))
 
 
 @_action("run", "Run a task now", 409)
@@ -163,25 +165,25 @@ async def run_task(actor: Operator, id: TaskId) -> Response:
 
     The answer is the task that runs. Refused while a one-time task runs.
     """
-    return reply(actor, await tasks.act_on_task(actor, "run", id))
+    return reply(actor, await changes.act_on_task(actor, "run", id))
 
 
 @_action("cancel", "Stop a task for good", 409, status="cancelled", next_run_at=None)
 async def cancel_task(actor: Operator, id: TaskId) -> Response:
     """Also while it runs; of a group its steps, too. Refused when it is over."""
-    return reply(actor, await tasks.act_on_task(actor, "cancel", id))
+    return reply(actor, await changes.act_on_task(actor, "cancel", id))
 
 
 @_action("retry", "Give a task all its attempts again", 409)
 async def retry_task(actor: Operator, id: TaskId) -> Response:
     """For one that is dead, cancelled, or waits for its backoff; it is due now. Refused in any other status."""
-    return reply(actor, await tasks.act_on_task(actor, "retry", id))
+    return reply(actor, await changes.act_on_task(actor, "retry", id))
 
 
 @_action("replan", "Book a schedule afresh", 409)
 async def replan_task(actor: Operator, id: TaskId) -> Response:
     """From now, whatever it was booked for. Refused while it runs, once it was cancelled, and for a one-time task."""
-    return reply(actor, await tasks.act_on_task(actor, "replan", id))
+    return reply(actor, await changes.act_on_task(actor, "replan", id))
 
 
 @router.post(
@@ -192,13 +194,13 @@ async def replan_task(actor: Operator, id: TaskId) -> Response:
 async def change_tasks(actor: Operator, body: Annotated[Bulk, json_body(dry=("A dry run", examples.BULK))]) -> Response:
     """All of it in one transaction. What the action does not suit is left alone."""
     filters = filters_of(body.filter, actor)
-    done = await tasks.change_tasks(actor, body.action, filters, limit=body.limit, dry_run=body.dry_run)
+    done = await changes.change_tasks(actor, body.action, filters, limit=body.limit, dry_run=body.dry_run)
     said = {
         "action": body.action,
         "dry_run": body.dry_run,
         "matched": done.matched,
         "changed": len(done.changed),
-        "ids": done.changed[: tasks.SHOWN_IDS],
+        "ids": done.changed[: changes.SHOWN_IDS],
         "more": done.more,
     }
     return reply(actor, said)

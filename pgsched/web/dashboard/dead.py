@@ -12,7 +12,7 @@ from pgsched.domain.errors import InvalidTask
 from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.dashboard.forms import Form, Text, given, moment, optional_number
 from pgsched.web.dashboard.shown import cut, done, link, show
-from pgsched.web.services.tasks import change_dead
+from pgsched.web.services.changes import change_dead
 
 PER_PAGE = 50
 

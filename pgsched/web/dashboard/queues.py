@@ -24,7 +24,7 @@ from pgsched.web.dashboard.forms import Form, Text, optional_number, yes_or_no
 from pgsched.web.dashboard.overview import queue_rows
 from pgsched.web.dashboard.shown import done, show
 from pgsched.web.formats import duration
-from pgsched.web.services import queues
+from pgsched.web.services import changes
 
 LIMITS = {
     "concurrency": "So many of its tasks run at once.",
@@ -76,7 +76,7 @@ async def save(actor: Operator, form: Form) -> Response:
     try:
         if form.get("confirmed") != "yes" and (found := await _goes(actor.client, name, form)) is not None:
             return _form(actor, name, form, None, found)
-        _, change = await queues.change_queue(actor, "set", name, work)
+        _, change = await changes.change_queue(actor, "set", name, work)
     except InvalidTask as error:
         return _form(actor, name, form, str(error))
     return done(actor, "/queues", "" if change.nothing else "queue")
@@ -85,14 +85,14 @@ async def save(actor: Operator, form: Form) -> Response:
 @router.post("/queues/pause")
 async def pause(actor: Operator, form: Form) -> Response:
     """Claim nothing more of a queue."""
-    await queues.pause_queue(actor, form.get("queue", ""))
+    await changes.pause_queue(actor, form.get("queue", ""))
     return done(actor, "/queues", "pause")
 
 
 @router.post("/queues/resume")
 async def resume(actor: Operator, form: Form) -> Response:
     """Claim again from a paused queue."""
-    await queues.resume_queue(actor, form.get("queue", ""))
+    await changes.resume_queue(actor, form.get("queue", ""))
     return done(actor, "/queues", "resume")
 
 

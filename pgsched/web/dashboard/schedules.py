@@ -20,8 +20,8 @@ from pgsched.web.dashboard.forms import Form, Text, given, moment, optional_numb
 from pgsched.web.dashboard.shown import cut, done, link, show
 from pgsched.web.dashboard.task import show_form
 from pgsched.web.rendering import page
-from pgsched.web.services.schedules import backfill, is_stalled, number_to_run, preview_schedule
-from pgsched.web.services.tasks import create_task
+from pgsched.web.services.changes import backfill, create_task, number_to_run
+from pgsched.web.services.schedules import is_stalled, preview_schedule
 
 PER_PAGE = 50
 TICKS = 5

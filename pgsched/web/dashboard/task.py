@@ -18,7 +18,7 @@ from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.dashboard.forms import Form, options_of, payload_of
 from pgsched.web.dashboard.shown import done, show
 from pgsched.web.formats import duration, insert_text, pretty, span
-from pgsched.web.services.tasks import act_on_task, delete_task, update_task
+from pgsched.web.services.changes import act_on_task, delete_task, update_task
 from pgsched.web.svg.charts import Span, timeline
 
 EXECUTIONS = 50

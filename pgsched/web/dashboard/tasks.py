@@ -16,8 +16,8 @@ from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.dashboard.forms import Form, given, moment, optional_number, whole_number, yes_or_no
 from pgsched.web.dashboard.shown import done, link, show
 from pgsched.web.paths import href
+from pgsched.web.services.changes import change_tasks
 from pgsched.web.services.search import find_page
-from pgsched.web.services.tasks import change_tasks
 
 PER_PAGE = 50
 FIELDS = {name: kind for name, kind in get_type_hints(TaskFilters).items() if name not in ("ids", "payload")}
