@@ -31,11 +31,7 @@ POOL_SIZE = 8
 
 
 def create_app(
-    dsn: str = "",
-    *,
-    settings: WebSettings | None = None,
-    pool_size: int = POOL_SIZE,
-    throttle: Throttle | None = None,
+    dsn: str = "", *, settings: WebSettings | None = None, pool_size: int = POOL_SIZE, throttle: Throttle | None = None
 ) -> FastAPI:
     """Return the ASGI app on a database; connections are opened at the first request.
 

@@ -19,10 +19,7 @@ PING: Final[dict[str, Any]] = {"task_type": "ping", "every": "15m", "times": 10,
 EDIT: Final[dict[str, Any]] = {"priority": 9, "tags": ["urgent"], "delay": "5m"}
 GROUP: Final[dict[str, Any]] = {
     "name": "nightly",
-    "steps": [
-        {"task_type": "extract", "order": 1},
-        {"task_type": "load", "order": 2, "payload": {"table": "sales"}},
-    ],
+    "steps": [{"task_type": "extract", "order": 1}, {"task_type": "load", "order": 2, "payload": {"table": "sales"}}],
 }
 BULK: Final[dict[str, Any]] = {"action": "retry", "filter": {"status": ["dead"], "queue": ["mail"]}, "dry_run": True}
 LIMITS: Final[dict[str, Any]] = {"concurrency": 10, "rate": 100, "per": "1m"}

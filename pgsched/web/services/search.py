@@ -57,12 +57,7 @@ async def find_attempts(
         while True:
             since = max(upper - span, lowest)
             command = dashboard.latest_executions(
-                since=since,
-                queue=queue,
-                task_type=task_type,
-                status=status,
-                before=place,
-                limit=limit - len(found),
+                since=since, queue=queue, task_type=task_type, status=status, before=place, limit=limit - len(found)
             )
             began = time.monotonic()
             step = await one.run(command)
