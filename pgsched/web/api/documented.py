@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from fastapi import Body
 from pydantic import BaseModel
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from pgsched.domain.records import to_json_able
 from pgsched.web.api.shapes import ProblemShape
@@ -28,6 +28,7 @@ _PROBLEMS: Mapping[int, str] = {
 _ALWAYS = (401, 403, 422, 429, 503)
 
 Responses = dict[int | str, dict[str, Any]]
+Route = TypeVar("Route", bound=Callable[..., Awaitable[Response]])
 
 
 def json_body(**examples: tuple[str, Any]) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
 from pydantic import Field, StrictBool, StrictInt, StrictStr
@@ -12,7 +13,7 @@ from pgsched.client.async_client import AsyncClient
 from pgsched.domain.errors import Described
 from pgsched.domain.validation import refused
 from pgsched.web.api import examples
-from pgsched.web.api.documented import answers, json_body, reply
+from pgsched.web.api.documented import Route, answers, json_body, reply
 from pgsched.web.api.shapes import QueueSettingsShape, QueueShape, list_of
 from pgsched.web.api.values import Age, Count, Duration, StrictModel
 from pgsched.web.auth.access import Actor, Operator, Viewer
@@ -55,27 +56,25 @@ class QueueEdit(StrictModel):
     allow_short: StrictBool = Field(False, description="The ages may be shorter than an hour.")
 
 
+def _operation(method: str, path: str, summary: str, *errors: int, **changed: Any) -> Callable[[Route], Route]:
+    """Declare a route of one queue; its answer is the settings, in the example with what was changed."""
+    said = answers(QueueSettingsShape, examples.SETTINGS | changed, 404, *errors)
+    return router.api_route(f"/queues/{{name:path}}/{path}", methods=[method], summary=summary, responses=said)
+
+
 @router.get("/queues", summary="List queues", responses=answers(Queues, [examples.QUEUE]))
 async def list_queues(actor: Viewer) -> Response:
     """Every queue that has settings, tasks or a worker; the counts are at most two seconds old."""
     return reply(actor, (await actor.state.stats.get()).queues)
 
 
-@router.get(
-    "/queues/{name:path}/settings",
-    summary="Read the settings of a queue",
-    responses=answers(QueueSettingsShape, examples.SETTINGS, 404),
-)
+@_operation("GET", "settings", "Read the settings of a queue")
 async def get_queue(actor: Viewer, name: QueueName) -> Response:
     """A queue that nobody told anything has the defaults."""
     return reply(actor, await actor.client.queue(name))
 
 
-@router.patch(
-    "/queues/{name:path}/settings",
-    summary="Change the settings of a queue",
-    responses=answers(QueueSettingsShape, examples.SETTINGS | {"ageing": "600 secs", "events": True}, 400, 404),
-)
+@_operation("PATCH", "settings", "Change the settings of a queue", 400, ageing="600 secs", events=True)
 async def set_queue(
     actor: Operator,
     name: QueueName,
@@ -97,31 +96,19 @@ async def set_queue(
     return await _changed(actor, "set", name, work)
 
 
-@router.post(
-    "/queues/{name:path}/pause",
-    summary="Claim nothing more of a queue",
-    responses=answers(QueueSettingsShape, examples.SETTINGS | {"paused": True}, 404),
-)
+@_operation("POST", "pause", "Claim nothing more of a queue", paused=True)
 async def pause_queue(actor: Operator, name: QueueName) -> Response:
     """What runs goes on."""
     return reply(actor, await changes.pause_queue(actor, name))
 
 
-@router.post(
-    "/queues/{name:path}/resume",
-    summary="Claim again from a paused queue",
-    responses=answers(QueueSettingsShape, examples.SETTINGS, 404),
-)
+@_operation("POST", "resume", "Claim again from a paused queue")
 async def resume_queue(actor: Operator, name: QueueName) -> Response:
     """Nothing happens to one that is not paused."""
     return reply(actor, await changes.resume_queue(actor, name))
 
 
-@router.put(
-    "/queues/{name:path}/limits",
-    summary="Limit a queue",
-    responses=answers(QueueSettingsShape, examples.SETTINGS, 400, 404),
-)
+@_operation("PUT", "limits", "Limit a queue", 400)
 async def limit_queue(
     actor: Operator, name: QueueName, body: Annotated[Limits, json_body(both=("Slots and a rate", examples.LIMITS))]
 ) -> Response:
@@ -130,11 +117,7 @@ async def limit_queue(
     return await _changed(actor, "limit", name, lambda client: client.limit_queue(name, **limits))
 
 
-@router.delete(
-    "/queues/{name:path}/limits",
-    summary="Take the limits of a queue away",
-    responses=answers(QueueSettingsShape, examples.SETTINGS | {"limits": {}}, 404),
-)
+@_operation("DELETE", "limits", "Take the limits of a queue away", limits={})
 async def unlimit_queue(actor: Operator, name: QueueName) -> Response:
     """Nothing happens to one without limits."""
     return await _changed(actor, "unlimit", name, lambda client: client.unlimit_queue(name))

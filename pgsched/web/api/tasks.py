@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, TypeVar, cast
+from collections.abc import Callable
+from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
@@ -15,7 +15,7 @@ from pgsched.domain.validation import refused
 from pgsched.web.api import examples
 from pgsched.web.api.bodies import NewGroup, NewTask, TaskEdit, options_of
 from pgsched.web.api.cursors import read_cursor, write_cursor
-from pgsched.web.api.documented import answers, empty_answer, json_body, reply, reply_page
+from pgsched.web.api.documented import Route, answers, empty_answer, json_body, reply, reply_page
 from pgsched.web.api.shapes import ChangedShape, NodeShape, TaskPage, TaskShape, TaskStatusShape
 from pgsched.web.api.task_query import Bulk, TaskQuery, filters_of
 from pgsched.web.auth.access import Actor, Operator, Viewer
@@ -25,7 +25,6 @@ from pgsched.web.services.search import find_stretch
 
 router = APIRouter(tags=["tasks"])
 
-Route = TypeVar("Route", bound=Callable[..., Awaitable[Response]])
 TaskId = Annotated[int, Path(description="The id of the task.", examples=[17])]
 _EXISTED = "The idempotency_key is known: this is the task that has it."
 

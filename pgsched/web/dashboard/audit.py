@@ -64,8 +64,7 @@ async def audit(actor: Operator, before: Text = "") -> Response:
 def differences(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> list[Difference]:
     """Return what differs, value by value; an object within is taken apart."""
     was, now = _flat(before or {}), _flat(after or {})
-    names = [*was, *(name for name in now if name not in was)]
-    found = [Difference(name, was.get(name), now.get(name)) for name in names]
+    found = [Difference(name, was.get(name), now.get(name)) for name in was | now]
     return [
         Difference(one.name, None, one.now) if one.was == one.now == CHANGED else one
         for one in found

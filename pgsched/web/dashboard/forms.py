@@ -120,3 +120,5 @@ _READ_AS: Final[Mapping[str, Callable[[str, str], Any]]] = {
     **dict.fromkeys(("at", "start", "end"), moment),
 }
 """The options that forms have a field for, and how its text is read; what it must be is their rule."""
+OPTIONS = (*_READ_AS, "tags")
+"""The options of a task that forms have a field for."""
