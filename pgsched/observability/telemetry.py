@@ -47,12 +47,12 @@ def set_up(*, service: str) -> None:
         resource = resource.merge(Resource({SERVICE_NAME: service}))
     if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
-        if spans := _SPANS[_exporter(os.environ, "TRACES")]():
-            tracers.add_span_processor(BatchSpanProcessor(spans))
+        if spans := _SPANS.get(_exporter(os.environ, "TRACES")):
+            tracers.add_span_processor(BatchSpanProcessor(spans()))
         trace.set_tracer_provider(tracers)
     if not isinstance(metrics.get_meter_provider(), MeterProvider):
-        numbers = _METRICS[_exporter(os.environ, "METRICS")]()
-        readers = [PeriodicExportingMetricReader(numbers)] if numbers is not None else []
+        numbers = _METRICS.get(_exporter(os.environ, "METRICS"))
+        readers = [PeriodicExportingMetricReader(numbers())] if numbers else []
         metrics.set_meter_provider(MeterProvider(readers, resource=resource, shutdown_on_exit=False))
 
 
@@ -64,17 +64,5 @@ def _exporter(environment: Mapping[str, str], signal: str) -> str:
     return value
 
 
-def _none() -> None:
-    return None
-
-
-_SPANS: Mapping[str, Callable[[], SpanExporter | None]] = {
-    "otlp": OTLPSpanExporter,
-    "console": ConsoleSpanExporter,
-    "none": _none,
-}
-_METRICS: Mapping[str, Callable[[], MetricExporter | None]] = {
-    "otlp": OTLPMetricExporter,
-    "console": ConsoleMetricExporter,
-    "none": _none,
-}
+_SPANS: Mapping[str, Callable[[], SpanExporter]] = {"otlp": OTLPSpanExporter, "console": ConsoleSpanExporter}
+_METRICS: Mapping[str, Callable[[], MetricExporter]] = {"otlp": OTLPMetricExporter, "console": ConsoleMetricExporter}

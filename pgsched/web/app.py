@@ -11,7 +11,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from pgsched.client.async_client import AsyncClient
-from pgsched.db.queries.dashboard import watch_changes
 from pgsched.web.api import router as api_router
 from pgsched.web.api.bodies import check_keys
 from pgsched.web.auth.access import Viewer, viewer
@@ -19,33 +18,20 @@ from pgsched.web.auth.guard import Guard
 from pgsched.web.auth.login import router as login_router
 from pgsched.web.auth.throttle import Throttle
 from pgsched.web.dashboard import router as dashboard_router
-from pgsched.web.headers import Headers
+from pgsched.web.middleware import Headers
 from pgsched.web.paths import Root
 from pgsched.web.probes import router as probes_router
 from pgsched.web.problems import Catcher, register_problems
 from pgsched.web.rendering import FOLDER, make_templates, program
-from pgsched.web.services.cache import Cached
-from pgsched.web.services.event_hub import EventHub
-from pgsched.web.services.surveys import Surveys
-from pgsched.web.services.table_gauges import TableGauges
-from pgsched.web.services.watch import Watch
 from pgsched.web.settings import WebSettings
 from pgsched.web.state import WebState
 
 API = "/api/v1"
-DIAGNOSIS_SECONDS = 15.0
-"""How old the doctor's findings may be before they are looked for anew; twice that while somebody asks."""
-STATS_SECONDS = 2.0
-"""Counts are at most so old."""
 POOL_SIZE = 8
 
 
 def create_app(
-    dsn: str = "",
-    *,
-    settings: WebSettings | None = None,
-    pool_size: int = POOL_SIZE,
-    throttle: Throttle | None = None,
+    dsn: str = "", *, settings: WebSettings | None = None, pool_size: int = POOL_SIZE, throttle: Throttle | None = None
 ) -> FastAPI:
     """Return the ASGI app on a database; connections are opened at the first request.
 
@@ -53,17 +39,10 @@ def create_app(
     in ``settings``: without them only requests of this machine are answered. It closes ``app.state.web`` at its end.
     """
     known = settings or WebSettings()
-    client = AsyncClient(dsn, pool_size=pool_size)
     state = WebState(
-        client=client,
+        client=AsyncClient(dsn, pool_size=pool_size),
         settings=known,
-        events=EventHub(client.database),
-        stats=Cached(client.stats, seconds=STATS_SECONDS),
-        diagnosis=Cached(client.doctor, seconds=DIAGNOSIS_SECONDS),
         templates=make_templates(),
-        surveys=Surveys(client),
-        watch=Watch(lambda: client.database.run(watch_changes())),
-        table_gauges=TableGauges(client.database),
         throttle=Throttle() if throttle is None else throttle,
     )
 
@@ -93,7 +72,11 @@ def create_app(
     )
     app.state.web = state
     register_problems(app)
-    _add_description(app)
+
+    @app.get(API + "/openapi.json", include_in_schema=False)
+    async def openapi(_actor: Viewer) -> Response:
+        return JSONResponse(app.openapi())
+
     app.include_router(login_router)
     app.include_router(probes_router)
     # Whoever may look, at least; what changes something asks for an operator itself.
@@ -101,9 +84,3 @@ def create_app(
     app.include_router(dashboard_router, dependencies=[Depends(viewer)], include_in_schema=False)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
     return app
-
-
-def _add_description(app: FastAPI) -> None:
-    @app.get(API + "/openapi.json", include_in_schema=False)
-    async def openapi(_actor: Viewer) -> Response:
-        return JSONResponse(app.openapi())

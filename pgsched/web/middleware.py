@@ -1,8 +1,26 @@
-"""What the layers around the app have in common: they pass on whatever is not an HTTP request."""
+"""Layers around the app, and the one that says in every answer what a browser may do with it."""
 
 from __future__ import annotations
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pgsched.web.paths import route_path
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+ALWAYS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
 
 
 class HttpLayer:
@@ -18,3 +36,23 @@ class HttpLayer:
     async def request(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take one HTTP request."""
         await self._app(scope, receive, send)
+
+
+class Headers(HttpLayer):
+    """Puts the headers on every answer of ``app``.
+
+    A browser keeps nothing but static files, and asks each time whether one is still the same.
+    """
+
+    async def request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.update(ALWAYS)
+                is_file = message["status"] in (200, 304) and route_path(scope).startswith("/static/")
+                headers["Cache-Control"] = "no-cache" if is_file else "no-store"
+            await send(message)
+
+        await self._app(scope, receive, with_headers)

@@ -130,36 +130,23 @@ def _one_invalid(error: Mapping[str, Any]) -> dict[str, str]:
     return {"field": name, "rule": rule, "detail": f"{name}: {rule}{got}"}
 
 
-def _trace(error: Exception) -> str:
-    """The traceback without the values of variables, however an app around this one has set up its logging."""
-    return "".join(traceback.format_exception(error)).rstrip()
-
-
 def answer(request: Request, error: Exception) -> Response:
     """Return the answer to a request that went wrong."""
-    problem = problem_of(error)
+    problem, path = problem_of(error), route_path(request.scope)
     if problem.status == 500:
-        log.error("request_failed", method=request.method, path=route_path(request.scope), exception=_trace(error))
+        # Without the values of variables, however an app around this one has set up its logging.
+        trace = "".join(traceback.format_exception(error)).rstrip()
+        log.error("request_failed", method=request.method, path=path, exception=trace)
     elif problem.status in (401, 403, 429):
-        log.warning(
-            "request_refused",
-            method=request.method,
-            path=route_path(request.scope),
-            remote=remote_of(request),
-            reason=problem.detail,
-        )
-    if _is_for_programs(request.scope):
+        remote = remote_of(request)
+        log.warning("request_refused", method=request.method, path=path, remote=remote, reason=problem.detail)
+    if path in ("/api", "/metrics") or path.startswith("/api/"):
         return JSONResponse(problem.as_dict(), status_code=problem.status, headers=problem.headers, media_type=PROBLEM)
     if problem.status == 401 and request.method in ("GET", "HEAD"):
         return RedirectResponse(href(request, "/login"), status_code=303)
     response = page(request, "error.html", status=problem.status, problem=problem)
     response.headers.update(problem.headers or {})
     return response
-
-
-def _is_for_programs(scope: Scope) -> bool:
-    path = route_path(scope)
-    return path in ("/api", "/metrics") or path.startswith("/api/")
 
 
 def register_problems(app: FastAPI) -> None:

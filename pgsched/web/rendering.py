@@ -28,9 +28,7 @@ def make_templates() -> Jinja2Templates:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["href"] = _href_in_template
-    environment.globals["static"] = _static_in_template
-    environment.globals["meter"] = meter
+    environment.globals.update(href=_href_in_template, static=_static_in_template, meter=meter)
     environment.filters.update(FILTERS)
     return Jinja2Templates(env=environment)
 

@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import uvicorn
 
@@ -44,23 +44,16 @@ def run_web(*, dsn: str, settings: WebSettings) -> int:
 @contextmanager
 def bound(host: str, port: int) -> Iterator[socket.socket]:
     """A socket that listens. Raises ConfigError when the address cannot be had."""
-    try:
-        family, kind, protocol, _name, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise _not_served(host, port, error) from None
-    with listener:
+    with ExitStack() as opened:
         try:
+            family, kind, protocol, _name, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            listener = opened.enter_context(socket.socket(family, kind, protocol))
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
             listener.listen(2048)
         except OSError as error:
-            raise _not_served(host, port, error) from None
+            raise ConfigError(f"host {host} and port {port} cannot be served: {error.strerror or error}") from None
         yield listener
-
-
-def _not_served(host: str, port: int, error: OSError) -> ConfigError:
-    return ConfigError(f"host {host} and port {port} cannot be served: {error.strerror or error}")
 
 
 class _Uvicorn(uvicorn.Server):
@@ -119,17 +112,18 @@ class Server:
             loop.add_signal_handler(number, self._stop)
         await self._run()
 
-    def run_in_thread(self) -> threading.Thread:
-        """Serve until :meth:`stop`, and return the thread."""
+    @contextmanager
+    def run_in_thread(self) -> Iterator[None]:
+        """Serve for the time of a ``with``, and end in order."""
         thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="pgsched web", daemon=True)
         thread.start()
         self._ready.wait()
-        return thread
-
-    def stop(self) -> None:
-        """End in order; from any thread."""
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._stop)
+        try:
+            yield
+        finally:
+            if self._loop is not None and not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._stop)
+            thread.join(GRACE_SECONDS + 5)
 
     def _stop(self) -> None:
         if self._manager is not None:
@@ -150,9 +144,5 @@ def serving(*, dsn: str, settings: WebSettings) -> Iterator[str]:
     """Serve in a thread for the time of a ``with``, which gets the address. Raises ConfigError."""
     with bound(settings.host, settings.port) as listener:
         server = Server(dsn=dsn, settings=settings, listener=listener)
-        thread = server.run_in_thread()
-        try:
+        with server.run_in_thread():
             yield server.url
-        finally:
-            server.stop()
-            thread.join(GRACE_SECONDS + 5)

@@ -47,16 +47,12 @@ class WebSettings:
             raise ConfigError(rule, field="path_prefix", value=self.path_prefix)
         for proxy in self.proxies:
             _check_proxy(proxy)
-        tokens = {
-            "viewer_token": self.viewer_token,
-            "operator_token": self.operator_token,
-            "metrics_token": self.metrics_token,
-        }
+        given = (("viewer", self.viewer_token), ("operator", self.operator_token), ("metrics", self.metrics_token))
+        tokens = {f"{role}_token": token for role, token in given if token is not None}
         for name, token in tokens.items():
-            if token is not None:
-                _check_token(name, token)
+            _check_token(name, token)
         for (name, token), (other, its_token) in combinations(tokens.items(), 2):
-            if token is not None and token == its_token:
+            if token == its_token:
                 raise ConfigError(f"{name} and {other} must differ")
         if not self.protected and not is_loopback(self.host):
             raise ConfigError(

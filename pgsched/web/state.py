@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
 
 from starlette.requests import HTTPConnection
 from starlette.templating import Jinja2Templates
 
 from pgsched.client.async_client import AsyncClient
-from pgsched.domain.records import Stats
-from pgsched.ops.doctor.findings import Diagnosis
+from pgsched.db.queries.dashboard import watch_changes
 from pgsched.web.auth.throttle import Throttle
 from pgsched.web.services.cache import Cached
 from pgsched.web.services.event_hub import EventHub
@@ -19,27 +17,31 @@ from pgsched.web.services.table_gauges import TableGauges
 from pgsched.web.services.watch import Watch
 from pgsched.web.settings import WebSettings
 
+DIAGNOSIS_SECONDS = 15.0
+"""How old the doctor's findings may be before they are looked for anew; twice that while somebody asks."""
+STATS_SECONDS = 2.0
+"""Counts are at most so old."""
 
-@dataclass(frozen=True, kw_only=True)
+
 class WebState:
-    """Made with the app; the connections of the client are opened at first use."""
+    """Made with the app; connections are opened at first use."""
 
-    client: AsyncClient
-    settings: WebSettings
-    stats: Cached[Stats]
-    diagnosis: Cached[Diagnosis]
-    """What the doctor finds."""
-    templates: Jinja2Templates
-    events: EventHub
-    """What happens to tasks, as workers tell it."""
-    surveys: Surveys
-    watch: Watch
-    """Says when a table changed."""
-    table_gauges: TableGauges
-    throttle: Throttle = field(default_factory=Throttle)
-    """The wrong tokens of each address."""
-    stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the server is about to end: a stream that would go on for ever ends then."""
+    def __init__(
+        self, *, client: AsyncClient, settings: WebSettings, templates: Jinja2Templates, throttle: Throttle
+    ) -> None:
+        database = client.database
+        self.client = client
+        self.settings = settings
+        self.templates = templates
+        self.throttle = throttle
+        self.events = EventHub(database)
+        self.stats = Cached(client.stats, seconds=STATS_SECONDS)
+        self.diagnosis = Cached(client.doctor, seconds=DIAGNOSIS_SECONDS)
+        self.surveys = Surveys(client)
+        self.watch = Watch(lambda: database.run(watch_changes()))
+        self.table_gauges = TableGauges(database)
+        self.stopping = asyncio.Event()
+        """Set when the server is about to end: a stream that would go on for ever ends then."""
 
     async def close(self) -> None:
         """End what was begun for requests and close the connections."""

@@ -4,25 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from pgsched.web.api import (
-    actions,
-    audit,
-    calendars,
-    dead,
-    doctor,
-    events,
-    executions,
-    queues,
-    schedules,
-    settings,
-    tasks,
-    ticks,
-    workers,
-)
+from pgsched.web.api import audit, calendars, dead, events, executions, queues, schedules, settings, tasks, workers
 
 router = APIRouter()
-# `/tasks/bulk` before `/tasks/{id}`.
-for part in (
-    actions, tasks, ticks, executions, schedules, calendars, queues, settings, workers, dead, audit, doctor, events,
-):  # fmt: skip
+for part in (tasks, executions, schedules, calendars, queues, settings, workers, dead, audit, events):
     router.include_router(part.router)

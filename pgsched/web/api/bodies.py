@@ -6,14 +6,14 @@ import json
 from contextlib import suppress
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, WithJsonSchema
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, WithJsonSchema
 from starlette.requests import Request
 
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.interval import Interval
 from pgsched.domain.json_text import KeyTwice, unique_keys
 from pgsched.domain.validation import RULES, WORDS, refused, whole
-from pgsched.web.api.values import Duration, Moment
+from pgsched.web.api.values import Duration, Moment, StrictModel
 from pgsched.web.auth.guard import SAFE_METHODS
 
 SHORT: Final = {rule.parameter: name for name, rule in RULES.items() if rule.parameter not in (name, "run_at")} | {
@@ -45,10 +45,8 @@ def _words(option: str) -> dict[str, Any]:
     return {"enum": [*WORDS[option], None]}
 
 
-class TaskFields(BaseModel):
+class TaskFields(StrictModel):
     """What both a new task and an edit may say. The rules are those of the table's columns."""
-
-    model_config = ConfigDict(extra="forbid")
 
     payload: Object | None = Field(None, description="The keyword arguments of the handler.")
     task_name: Text = Field(None, description="A label for people.")

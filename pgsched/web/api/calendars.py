@@ -4,30 +4,27 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Path
-from pydantic import BaseModel, ConfigDict, Field, RootModel, StrictStr
+from fastapi import APIRouter, Path
+from pydantic import Field, StrictStr
 from starlette.responses import Response
 
 from pgsched.domain.scheduling.calendars import MAX_DAYS
 from pgsched.web.api import examples
-from pgsched.web.api.documented import answers, empty_answer, reply
-from pgsched.web.api.shapes import CalendarShape
+from pgsched.web.api.documented import answers, empty_answer, json_body, reply
+from pgsched.web.api.shapes import CalendarShape, list_of
+from pgsched.web.api.values import StrictModel
 from pgsched.web.auth.access import Operator, Viewer
-from pgsched.web.services import calendars
+from pgsched.web.services import changes
 
 router = APIRouter(tags=["calendars"])
 
 CalendarName = Annotated[str, Path(description="The name of the calendar.", examples=["holidays"])]
 
-
-class Calendars(RootModel[list[CalendarShape]]):  # type: ignore[valid-type]
-    """Calendars by their names."""
+Calendars = list_of(CalendarShape, "Calendars", "Calendars by their names.")
 
 
-class CalendarDays(BaseModel):
+class CalendarDays(StrictModel):
     """The days of a calendar, instead of those it had."""
-
-    model_config = ConfigDict(extra="forbid")
 
     days: list[StrictStr] = Field(
         description="As `12-25`, of every year, and `2030-04-19`.", json_schema_extra={"maxItems": MAX_DAYS}
@@ -49,18 +46,15 @@ async def list_calendars(actor: Viewer) -> Response:
 async def set_calendar(
     actor: Operator,
     name: CalendarName,
-    body: Annotated[
-        CalendarDays,
-        Body(openapi_examples={"holidays": {"summary": "Holidays", "value": {"days": examples.CALENDAR["days"]}}}),
-    ],
+    body: Annotated[CalendarDays, json_body(holidays=("Holidays", {"days": examples.CALENDAR["days"]}))],
 ) -> Response:
     """Schedules that name it are planned afresh."""
-    now, change = await calendars.set_calendar(actor, name, body.days)
+    now, change = await changes.set_calendar(actor, name, body.days)
     return reply(actor, now, status=201 if change.before is None else 200)
 
 
 @router.delete("/calendars/{name}", status_code=204, summary="Delete a calendar", responses=empty_answer(404, 409))
 async def delete_calendar(actor: Operator, name: CalendarName) -> Response:
     """Refused while a cron expression names it, of a task in whatever status."""
-    await calendars.delete_calendar(actor, name)
+    await changes.delete_calendar(actor, name)
     return Response(status_code=204)

@@ -5,29 +5,27 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Body
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
+from fastapi import APIRouter
+from pydantic import Field, StrictBool, StrictStr
 from starlette.responses import Response
 
 from pgsched.web.api import examples
 from pgsched.web.api.cursors import Cursor, Limit, cursor_after, read_cursor
-from pgsched.web.api.documented import answers, reply, reply_page
+from pgsched.web.api.documented import answers, json_body, reply, reply_page
 from pgsched.web.api.shapes import NumberShape, TaskPage
-from pgsched.web.api.values import ALL, Age
+from pgsched.web.api.values import Age, StrictModel
 from pgsched.web.auth.access import Operator, Viewer
-from pgsched.web.services.tasks import change_dead
+from pgsched.web.services.changes import change_dead
 
 router = APIRouter(tags=["dead letters"])
 
 
-class DeadFilter(BaseModel):
+class DeadFilter(StrictModel):
     """Which dead tasks."""
-
-    model_config = ConfigDict(extra="forbid")
 
     queue: StrictStr | None = None
     task_type: StrictStr | None = None
-    all: StrictBool = Field(False, description=ALL)
+    all: StrictBool = Field(False, description="Needed where nothing else says which: true for all of them.")
 
 
 class DeadPurge(DeadFilter):
@@ -56,23 +54,15 @@ async def list_dead(
     responses=answers(NumberShape, {"number": 2}, 400),
 )
 async def retry_dead(
-    actor: Operator,
-    body: Annotated[
-        DeadFilter, Body(openapi_examples={"mail": {"summary": "Of one queue", "value": examples.DEAD_RETRY}})
-    ],
+    actor: Operator, body: Annotated[DeadFilter, json_body(mail=("Of one queue", examples.DEAD_RETRY))]
 ) -> Response:
     """They are due now. For one task: `POST /tasks/{id}/retry`; for other filters or a dry run: `POST /tasks/bulk`."""
     return reply(actor, {"number": await change_dead(actor, "retry", **dict(body))})
 
 
-@router.post(
-    "/dead/purge",
-    summary="Delete dead tasks",
-    responses=answers(NumberShape, {"number": 2}, 400),
-)
+@router.post("/dead/purge", summary="Delete dead tasks", responses=answers(NumberShape, {"number": 2}, 400))
 async def purge_dead(
-    actor: Operator,
-    body: Annotated[DeadPurge, Body(openapi_examples={"old": {"summary": "Old ones", "value": examples.DEAD_PURGE}})],
+    actor: Operator, body: Annotated[DeadPurge, json_body(old=("Old ones", examples.DEAD_PURGE))]
 ) -> Response:
     """Their history stays."""
     return reply(actor, {"number": await change_dead(actor, "purge", **dict(body))})

@@ -1,13 +1,15 @@
-"""What the description of the API says of every operation: its answers, with examples."""
+"""What the description of the API says of every operation: its body and its answers, with examples."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
+from fastapi import Body
 from pydantic import BaseModel
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
+from pgsched.domain.records import to_json_able
 from pgsched.web.api.shapes import ProblemShape
 from pgsched.web.auth.access import Actor
 from pgsched.web.auth.hiding import inside
@@ -26,6 +28,12 @@ _PROBLEMS: Mapping[int, str] = {
 _ALWAYS = (401, 403, 422, 429, 503)
 
 Responses = dict[int | str, dict[str, Any]]
+Route = TypeVar("Route", bound=Callable[..., Awaitable[Response]])
+
+
+def json_body(**examples: tuple[str, Any]) -> Any:
+    """Say that a parameter is the body of a request; each example has a summary and a value."""
+    return Body(openapi_examples={name: {"summary": said, "value": value} for name, (said, value) in examples.items()})
 
 
 def answers(
@@ -39,15 +47,16 @@ def answers(
     said: Responses = {status: {"model": shape, "content": content}}
     if also is not None:
         said[200] = {"model": shape, "description": also}
-    return said | _problems(*errors)
+    return said | problems(*errors)
 
 
 def empty_answer(*errors: int) -> Responses:
     """Return the answers of an operation that gives nothing back."""
-    return {204: {"description": "Done."}} | _problems(*errors)
+    return {204: {"description": "Done."}} | problems(*errors)
 
 
-def _problems(*errors: int) -> Responses:
+def problems(*errors: int) -> Responses:
+    """Return what is answered when something goes wrong: these errors, and those that every operation has."""
     return {code: {"description": _PROBLEMS[code], "content": _PROBLEM} for code in sorted({*errors, *_ALWAYS})}
 
 
@@ -66,16 +75,10 @@ def reply(
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """Return the answer of an operation, without what is not for this actor's eyes."""
-    said = _json(value)
+    said = to_json_able(value)
     return JSONResponse(said if actor.sees_payloads else inside(said), status_code=status, headers=headers)
 
 
 def reply_page(actor: Actor, items: Sequence[Record], next_cursor: str | None) -> JSONResponse:
     """Return the answer of an operation that gives a page of a list."""
-    return reply(actor, {"items": _json(items), "next_cursor": next_cursor})
-
-
-def _json(value: Any) -> Any:
-    if isinstance(value, Sequence):
-        return [one.as_dict() for one in value]
-    return value if isinstance(value, Mapping) else value.as_dict()
+    return reply(actor, {"items": to_json_able(items), "next_cursor": next_cursor})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from pgsched.web.api.shapes import TaskShape
+
 EMAIL: Final[dict[str, Any]] = {
     "task_type": "email",
     "payload": {"to": "ada@example.com", "subject": "hello"},
@@ -17,10 +19,7 @@ PING: Final[dict[str, Any]] = {"task_type": "ping", "every": "15m", "times": 10,
 EDIT: Final[dict[str, Any]] = {"priority": 9, "tags": ["urgent"], "delay": "5m"}
 GROUP: Final[dict[str, Any]] = {
     "name": "nightly",
-    "steps": [
-        {"task_type": "extract", "order": 1},
-        {"task_type": "load", "order": 2, "payload": {"table": "sales"}},
-    ],
+    "steps": [{"task_type": "extract", "order": 1}, {"task_type": "load", "order": 2, "payload": {"table": "sales"}}],
 }
 BULK: Final[dict[str, Any]] = {"action": "retry", "filter": {"status": ["dead"], "queue": ["mail"]}, "dry_run": True}
 LIMITS: Final[dict[str, Any]] = {"concurrency": 10, "rate": 100, "per": "1m"}
@@ -28,65 +27,37 @@ QUEUE_EDIT: Final[dict[str, Any]] = {"ageing": "10m", "events": True}
 DEAD_RETRY: Final[dict[str, Any]] = {"queue": "mail"}
 DEAD_PURGE: Final[dict[str, Any]] = {"queue": "mail", "older_than": "30d"}
 
-TASK: Final[dict[str, Any]] = {
+TASK: Final[dict[str, Any]] = dict.fromkeys(TaskShape.model_fields) | {
     "id": 17,
     "task_type": "email",
-    "task_name": None,
     "queue": "mail",
     "priority": 7,
     "payload": {"to": "ada@example.com", "subject": "hello"},
     "metadata": {},
     "tags": [],
-    "tenant_id": None,
-    "user_id": None,
-    "created_by": None,
     "schedule_type": "one_time",
     "scheduled_for": "2026-01-31T08:01:00Z",
-    "cron_expression": None,
     "timezone": "UTC",
-    "start_date": None,
-    "end_date": None,
-    "repeat_interval": None,
-    "repeat_count": None,
     "execution_count": 0,
     "on_missed": "once",
-    "catchup_window": None,
     "overlap": "skip",
-    "jitter": None,
     "enabled": True,
     "status": "pending",
     "next_run_at": "2026-01-31T08:01:00Z",
-    "last_run_at": None,
-    "started_at": None,
-    "completed_at": None,
-    "died_at": None,
     "attempts": 0,
     "max_attempts": 3,
     "backoff": "exponential",
     "backoff_delay": "5 secs",
     "backoff_max": "3600 secs",
-    "backoff_factor": None,
-    "backoff_jitter": None,
-    "timeout": None,
-    "locked_by": None,
-    "locked_until": None,
     "fencing_token": 0,
     "idempotency_key": "welcome-ada",
     "depends_on": [],
     "dependency_mode": "all",
     "on_dependency_dead": "cancel",
     "waiting_for": 0,
-    "fired": None,
-    "concurrency_key": None,
-    "parent_id": None,
-    "progress": None,
-    "result": None,
-    "last_error": None,
     "planned_from": "2026-01-31T08:00:00Z",
     "created_at": "2026-01-31T08:00:00Z",
     "updated_at": "2026-01-31T08:00:00Z",
-    "alert_if_no_success_for": None,
-    "alert_if_running_for": None,
 }
 DEAD: Final = TASK | {
     "status": "dead",

@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import RootModel
 from starlette.responses import Response
 
 from pgsched.client.async_client import AsyncClient
@@ -18,23 +17,18 @@ from pgsched.domain.validation import interval_of, refused, whole
 from pgsched.web.api import examples
 from pgsched.web.api.cursors import Cursor, Limit, cursor_after, read_cursor, write_cursor
 from pgsched.web.api.documented import Record, answers, reply, reply_page
-from pgsched.web.api.shapes import ExecutionPage, LogEntryShape, MissedTicksShape
+from pgsched.web.api.shapes import ExecutionPage, LogEntryShape, MissedTicksShape, list_of
 from pgsched.web.api.tasks import TaskId
 from pgsched.web.auth.access import Actor, Viewer
-from pgsched.web.services.execution_search import find_attempts
+from pgsched.web.services.search import find_attempts
 
 router = APIRouter(tags=["executions"])
 
 LONGEST = 366 * 86_400
 """So many seconds back the attempts of all tasks are told."""
 
-
-class LogEntries(RootModel[list[LogEntryShape]]):  # type: ignore[valid-type]
-    """Lines in their order."""
-
-
-class AllMissedTicks(RootModel[list[MissedTicksShape]]):  # type: ignore[valid-type]
-    """Rows of missed ticks, the latest first."""
+LogEntries = list_of(LogEntryShape, "LogEntries", "Lines in their order.")
+AllMissedTicks = list_of(MissedTicksShape, "AllMissedTicks", "Rows of missed ticks, the latest first.")
 
 
 @router.get(

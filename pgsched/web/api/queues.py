@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Path
-from pydantic import BaseModel, ConfigDict, Field, RootModel, StrictBool, StrictInt, StrictStr
+from fastapi import APIRouter, Path
+from pydantic import Field, StrictBool, StrictInt, StrictStr
 from starlette.responses import Response
 
 from pgsched.client.async_client import AsyncClient
 from pgsched.domain.errors import Described
 from pgsched.domain.validation import refused
 from pgsched.web.api import examples
-from pgsched.web.api.documented import answers, reply
-from pgsched.web.api.shapes import QueueSettingsShape, QueueShape
-from pgsched.web.api.values import Age, Count, Duration
+from pgsched.web.api.documented import Route, answers, json_body, reply
+from pgsched.web.api.shapes import QueueSettingsShape, QueueShape, list_of
+from pgsched.web.api.values import Age, Count, Duration, StrictModel
 from pgsched.web.auth.access import Actor, Operator, Viewer
-from pgsched.web.services import queues
+from pgsched.web.services import changes
 
 router = APIRouter(tags=["queues"])
 
 QueueName = Annotated[str, Path(description="The name of the queue.", examples=["mail"])]
 
-
-class Queues(RootModel[list[QueueShape]]):  # type: ignore[valid-type]
-    """Queues by their names."""
+Queues = list_of(QueueShape, "Queues", "Queues by their names.")
 
 
-class Limits(BaseModel):
+class Limits(StrictModel):
     """The limits of a queue over all workers; what is left out has none."""
-
-    model_config = ConfigDict(extra="forbid")
 
     concurrency: StrictInt | None = Field(None, description="So many of its tasks run at once.")
     concurrency_per_key: StrictInt | None = Field(None, description="So many with the same concurrency_key.")
@@ -39,10 +36,8 @@ class Limits(BaseModel):
     per: Duration | None = Field(None, description="The time of a rate; a second when left out.")
 
 
-class QueueEdit(BaseModel):
+class QueueEdit(StrictModel):
     """Settings of a queue; what is left out stays."""
-
-    model_config = ConfigDict(extra="forbid")
 
     ordering: StrictStr | None = Field(None, json_schema_extra={"enum": ["fifo", "lifo"]})
     ageing: Duration | None = Field(
@@ -61,33 +56,29 @@ class QueueEdit(BaseModel):
     allow_short: StrictBool = Field(False, description="The ages may be shorter than an hour.")
 
 
+def _operation(method: str, path: str, summary: str, *errors: int, **changed: Any) -> Callable[[Route], Route]:
+    """Declare a route of one queue; its answer is the settings, in the example with what was changed."""
+    said = answers(QueueSettingsShape, examples.SETTINGS | changed, 404, *errors)
+    return router.api_route(f"/queues/{{name:path}}/{path}", methods=[method], summary=summary, responses=said)
+
+
 @router.get("/queues", summary="List queues", responses=answers(Queues, [examples.QUEUE]))
 async def list_queues(actor: Viewer) -> Response:
     """Every queue that has settings, tasks or a worker; the counts are at most two seconds old."""
     return reply(actor, (await actor.state.stats.get()).queues)
 
 
-@router.get(
-    "/queues/{name:path}/settings",
-    summary="Read the settings of a queue",
-    responses=answers(QueueSettingsShape, examples.SETTINGS, 404),
-)
+@_operation("GET", "settings", "Read the settings of a queue")
 async def get_queue(actor: Viewer, name: QueueName) -> Response:
     """A queue that nobody told anything has the defaults."""
     return reply(actor, await actor.client.queue(name))
 
 
-@router.patch(
-    "/queues/{name:path}/settings",
-    summary="Change the settings of a queue",
-    responses=answers(QueueSettingsShape, examples.SETTINGS | {"ageing": "600 secs", "events": True}, 400, 404),
-)
+@_operation("PATCH", "settings", "Change the settings of a queue", 400, ageing="600 secs", events=True)
 async def set_queue(
     actor: Operator,
     name: QueueName,
-    body: Annotated[
-        QueueEdit, Body(openapi_examples={"ageing": {"summary": "Ageing and events", "value": examples.QUEUE_EDIT}})
-    ],
+    body: Annotated[QueueEdit, json_body(ageing=("Ageing and events", examples.QUEUE_EDIT))],
 ) -> Response:
     """What is left out stays as it is."""
     given = {key: getattr(body, key) for key in body.model_fields_set}
@@ -105,50 +96,32 @@ async def set_queue(
     return await _changed(actor, "set", name, work)
 
 
-@router.post(
-    "/queues/{name:path}/pause",
-    summary="Claim nothing more of a queue",
-    responses=answers(QueueSettingsShape, examples.SETTINGS | {"paused": True}, 404),
-)
+@_operation("POST", "pause", "Claim nothing more of a queue", paused=True)
 async def pause_queue(actor: Operator, name: QueueName) -> Response:
     """What runs goes on."""
-    return reply(actor, await queues.pause_queue(actor, name))
+    return reply(actor, await changes.pause_queue(actor, name))
 
 
-@router.post(
-    "/queues/{name:path}/resume",
-    summary="Claim again from a paused queue",
-    responses=answers(QueueSettingsShape, examples.SETTINGS, 404),
-)
+@_operation("POST", "resume", "Claim again from a paused queue")
 async def resume_queue(actor: Operator, name: QueueName) -> Response:
     """Nothing happens to one that is not paused."""
-    return reply(actor, await queues.resume_queue(actor, name))
+    return reply(actor, await changes.resume_queue(actor, name))
 
 
-@router.put(
-    "/queues/{name:path}/limits",
-    summary="Limit a queue",
-    responses=answers(QueueSettingsShape, examples.SETTINGS, 400, 404),
-)
+@_operation("PUT", "limits", "Limit a queue", 400)
 async def limit_queue(
-    actor: Operator,
-    name: QueueName,
-    body: Annotated[Limits, Body(openapi_examples={"both": {"summary": "Slots and a rate", "value": examples.LIMITS}})],
+    actor: Operator, name: QueueName, body: Annotated[Limits, json_body(both=("Slots and a rate", examples.LIMITS))]
 ) -> Response:
     """Over all workers, instead of the limits that it had."""
     limits = body.model_dump(exclude_none=True)
     return await _changed(actor, "limit", name, lambda client: client.limit_queue(name, **limits))
 
 
-@router.delete(
-    "/queues/{name:path}/limits",
-    summary="Take the limits of a queue away",
-    responses=answers(QueueSettingsShape, examples.SETTINGS | {"limits": {}}, 404),
-)
+@_operation("DELETE", "limits", "Take the limits of a queue away", limits={})
 async def unlimit_queue(actor: Operator, name: QueueName) -> Response:
     """Nothing happens to one without limits."""
     return await _changed(actor, "unlimit", name, lambda client: client.unlimit_queue(name))
 
 
-async def _changed(actor: Actor, verb: str, name: str, work: queues.Work) -> Response:
-    return reply(actor, (await queues.change_queue(actor, verb, name, work))[0])
+async def _changed(actor: Actor, verb: str, name: str, work: changes.Work) -> Response:
+    return reply(actor, (await changes.change_queue(actor, verb, name, work))[0])

@@ -1,20 +1,22 @@
-"""What a schedule will do, before it is a task."""
+"""What a schedule will do, before it is a task; and what is done to single ticks of one."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from pydantic import Field, StrictBool, StrictInt
 from starlette.responses import Response
 
 from pgsched.domain.records import to_json_able
 from pgsched.domain.validation import whole
 from pgsched.web.api import examples
-from pgsched.web.api.documented import answers, reply
-from pgsched.web.api.shapes import PreviewShape
-from pgsched.web.api.values import Moment
-from pgsched.web.auth.access import Viewer
-from pgsched.web.services import schedules
+from pgsched.web.api.documented import answers, json_body, reply
+from pgsched.web.api.shapes import BackfillShape, PreviewShape, TaskShape
+from pgsched.web.api.tasks import TaskId
+from pgsched.web.api.values import Moment, StrictModel
+from pgsched.web.auth.access import Operator, Viewer
+from pgsched.web.services import changes, schedules
 
 router = APIRouter(tags=["schedules"])
 
@@ -41,3 +43,40 @@ async def preview_schedule(
     )
     ticks = [{"at": to_json_able(tick.at), "local": tick.local.isoformat(), "note": tick.note} for tick in found.ticks]
     return reply(actor, {"schedule": found.words, "ticks": ticks})
+
+
+class Backfill(StrictModel):
+    """A range of ticks that passed."""
+
+    since: Moment = Field(alias="from", description="The first tick at or after.")
+    until: Moment = Field(alias="to", description="The last tick at or before; not in the future.")
+    max_ticks: StrictInt = Field(
+        100, description="More ticks in the range are refused.", json_schema_extra={"minimum": 1, "maximum": 100_000}
+    )
+    dry_run: StrictBool = Field(False, description="Change nothing, tell what would be run.")
+
+
+@router.post(
+    "/tasks/{id}/skip",
+    summary="Skip the next tick of a schedule",
+    responses=answers(TaskShape, examples.TASK, 404, 409),
+)
+async def skip_tick(actor: Operator, id: TaskId) -> Response:
+    """Also of a paused one; again for one more. It is noted as missed. Refused while the schedule runs."""
+    return reply(actor, await changes.act_on_task(actor, "skip", id))
+
+
+@router.post(
+    "/tasks/{id}/backfill",
+    summary="Run ticks of a schedule that passed",
+    responses=answers(BackfillShape, examples.BACKFILL, 400, 404, 409),
+)
+async def backfill_task(
+    actor: Operator, id: TaskId, body: Annotated[Backfill, json_body(dry=("A dry run", examples.RANGE))]
+) -> Response:
+    """Each once, as a task of its own, due now; where ticks must not overlap, one after the other.
+
+    Those that ran, and those that the schedule is still to run by itself, are left alone.
+    """
+    ticks = await changes.backfill(actor, id, body.since, body.until, max_ticks=body.max_ticks, dry_run=body.dry_run)
+    return reply(actor, {"dry_run": body.dry_run, "ticks": [one.as_dict() for one in ticks]})

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
+from fastapi import APIRouter
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
 from starlette.responses import Response
 
 from pgsched.web.api import examples
-from pgsched.web.api.documented import answers, reply
+from pgsched.web.api.documented import answers, json_body, reply
 from pgsched.web.api.shapes import PrunedShape, SettingsShape
-from pgsched.web.api.values import Age, Count
+from pgsched.web.api.values import Age, Count, StrictModel
 from pgsched.web.auth.access import Operator, Viewer
 from pgsched.web.services.audit import audited
 
@@ -21,10 +21,8 @@ LONGEST_SECONDS = 30.0
 """A request that deletes ends after so long; what is left is for workers, or for the next one."""
 
 
-class SettingsEdit(BaseModel):
+class SettingsEdit(StrictModel):
     """Settings; what is left out stays, null takes one away."""
-
-    model_config = ConfigDict(extra="forbid")
 
     retention: Age | None = Field(
         None, description="Completed and cancelled tasks that ended longer ago are deleted; null: none."
@@ -41,10 +39,8 @@ class SettingsEdit(BaseModel):
     allow_short: StrictBool = Field(False, description="The ages may be shorter than an hour.")
 
 
-class Prune(BaseModel):
+class Prune(StrictModel):
     """What to delete instead of what the settings say."""
-
-    model_config = ConfigDict(extra="forbid")
 
     queue: StrictStr | None = Field(None, description="Only tasks of this queue, and no history.")
     completed_older_than: Age | None = Field(None, description="Completed and cancelled tasks that ended longer ago.")
@@ -68,8 +64,7 @@ async def get_settings(actor: Viewer) -> Response:
 
 @router.patch("/settings", summary="Change the settings", responses=answers(SettingsShape, examples.GENERAL, 400))
 async def set_settings(
-    actor: Operator,
-    body: Annotated[SettingsEdit, Body(openapi_examples={"ages": {"summary": "Ages", "value": examples.GENERAL_EDIT}})],
+    actor: Operator, body: Annotated[SettingsEdit, json_body(ages=("Ages", examples.GENERAL_EDIT))]
 ) -> Response:
     """What is left out stays as it is."""
     given = {key: getattr(body, key) for key in body.model_fields_set}
@@ -82,14 +77,9 @@ async def set_settings(
 
 
 @router.post(
-    "/prune",
-    summary="Delete finished tasks and old history now",
-    responses=answers(PrunedShape, examples.PRUNED, 400),
+    "/prune", summary="Delete finished tasks and old history now", responses=answers(PrunedShape, examples.PRUNED, 400)
 )
-async def prune(
-    actor: Operator,
-    body: Annotated[Prune, Body(openapi_examples={"age": {"summary": "By age", "value": examples.PRUNE}})],
-) -> Response:
+async def prune(actor: Operator, body: Annotated[Prune, json_body(age=("By age", examples.PRUNE))]) -> Response:
     """As the settings say, or for completed tasks, dead tasks or the history as the body says instead. Workers do it by
     themselves. `complete` is false when the time was over: ask again.
     """

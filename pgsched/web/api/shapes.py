@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, fields
 from datetime import datetime
+from inspect import signature
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel, Field, RootModel, create_model
 
 from pgsched.domain import records
 from pgsched.domain.interval import Interval
@@ -19,18 +19,23 @@ _PLAIN: dict[Any, Any] = {Interval: str}
 """What stands for a type in JSON; records are added as they are made."""
 
 
-def shape_of(record: type, name: str) -> type[BaseModel]:
+def shape_of(record: type, name: str, meaning: str | None = None) -> type[BaseModel]:
     """Return the shape of a record's JSON: its fields, all of them always there."""
     hints = get_type_hints(record, vars(records))
     columns: dict[str, Any] = {}
-    for field in fields(record):
-        kind = _json_type(hints[field.name])
-        if field.name in SECRET and kind is not Any:
+    for name_of_field, parameter in signature(record).parameters.items():
+        kind = _json_type(hints[name_of_field])
+        if name_of_field in SECRET and kind is not Any:
             kind = kind | None
-        columns[field.name] = (kind, Field(...) if field.default is MISSING else field.default)
-    shape: type[BaseModel] = create_model(name, **columns)
+        columns[name_of_field] = (kind, Field(...) if parameter.default is parameter.empty else parameter.default)
+    shape: type[BaseModel] = create_model(name, __doc__=meaning, **columns)
     _PLAIN[record] = shape
     return shape
+
+
+def list_of(item: type[BaseModel], name: str, meaning: str) -> type[BaseModel]:
+    """Return the shape of a list that is given as a whole."""
+    return create_model(name, __base__=RootModel[list[item]], __doc__=meaning)  # type: ignore[valid-type]
 
 
 def page_of(item: type[BaseModel], name: str) -> type[BaseModel]:
@@ -62,32 +67,13 @@ QueueShape = shape_of(records.QueueInfo, "Queue")
 QueueSettingsShape = shape_of(records.QueueSettings, "QueueSettings")
 SettingsShape = shape_of(records.Settings, "Settings")
 CalendarShape = shape_of(Calendar, "Calendar")
-
-
-class PrunedQueueShape(BaseModel):
-    """How many tasks of a queue were deleted, by the status they had."""
-
-    queue: str
-    completed: int
-    cancelled: int
-    dead: int
-
-
-_PLAIN[records.PrunedQueue] = PrunedQueueShape
+PrunedQueueShape = shape_of(
+    records.PrunedQueue, "PrunedQueueShape", "How many tasks of a queue were deleted, by the status they had."
+)
 PrunedShape = shape_of(records.Pruned, "Pruned")
 WorkerTroubleShape = shape_of(records.WorkerTrouble, "WorkerTrouble")
 WorkerShape = shape_of(records.WorkerInfo, "Worker")
-
-
-class UnhandledShape(BaseModel):
-    """Due tasks of a type that no live worker of their queue has a handler for."""
-
-    queue: str
-    task_type: str
-    due: int
-
-
-_PLAIN[records.Unhandled] = UnhandledShape
+UnhandledShape = shape_of(records.Unhandled, "UnhandledShape", records.Unhandled.__doc__)
 StatsShape = shape_of(records.Stats, "Stats")
 
 

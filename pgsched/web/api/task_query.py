@@ -1,22 +1,21 @@
-"""The query of a list of tasks, and the filter of a change to many."""
+"""The query of a list of tasks, and the body of a change to many."""
 
 from __future__ import annotations
 
 from typing import Any, cast
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
+from pgsched.db.queries.task_search import ACTIONS, MAX_CHANGED
 from pgsched.domain.task_filters import SECRETS, TaskFilters
-from pgsched.web.api.values import Moment
+from pgsched.web.api.values import Moment, StrictModel
 from pgsched.web.auth.access import AccessDenied, Actor
 
 _MANY = "Several: one of them fits."
 
 
-class _Filter(BaseModel):
+class _Filter(StrictModel):
     """A task is meant when it fits all that are given."""
-
-    model_config = ConfigDict(extra="forbid")
 
     tag: str | None = None
     tenant_id: str | None = None
@@ -36,11 +35,6 @@ class _Filter(BaseModel):
     started_before: Moment | None = None
     ended_after: Moment | None = Field(None, description="It was completed, cancelled or died then or later.")
     ended_before: Moment | None = None
-
-
-class TaskQuery(_Filter):
-    """Which tasks to list."""
-
     id: list[int] | None = Field(None, description=_MANY)
     queue: list[str] | None = Field(None, description=_MANY)
     task_type: list[str] | None = Field(None, description=_MANY)
@@ -52,7 +46,12 @@ class TaskQuery(_Filter):
     parent_id: int | None = None
     depends_on: int | None = Field(None, description="The id of a task that it waits for, or waited for.")
     enabled: bool | None = None
-    payload: str | None = Field(None, description="A JSON object that the payload contains.")
+    payload: str | None = Field(None, description="A JSON object that the payload contains, as text.")
+
+
+class TaskQuery(_Filter):
+    """Which tasks to list."""
+
     limit: int = Field(50, description="1 to 1,000.")
     cursor: str | None = Field(None, description="The next_cursor of the page before.")
 
@@ -60,16 +59,20 @@ class TaskQuery(_Filter):
 class BulkFilter(_Filter):
     """Which tasks to change: the filters of the list, typed as JSON."""
 
-    id: list[StrictInt] | None = None
-    queue: list[StrictStr] | None = None
-    task_type: list[StrictStr] | None = None
-    status: list[StrictStr] | None = None
-    schedule_type: list[StrictStr] | None = None
-    priority: list[StrictInt] | None = None
-    parent_id: StrictInt | None = None
-    depends_on: StrictInt | None = None
-    enabled: StrictBool | None = None
-    payload: StrictStr | None = Field(None, description="A JSON object that the payload contains, as text.")
+    model_config = ConfigDict(strict=True)
+
+
+class Bulk(StrictModel):
+    """One action on all tasks that fit a filter and that it suits."""
+
+    action: StrictStr = Field(json_schema_extra={"enum": list(ACTIONS)})
+    filter: BulkFilter
+    limit: StrictInt = Field(
+        MAX_CHANGED,
+        description="So many of the tasks that fit are looked at, the latest first.",
+        json_schema_extra={"minimum": 1, "maximum": MAX_CHANGED},
+    )
+    dry_run: StrictBool = Field(False, description="Change nothing, tell what would be changed.")
 
 
 def filters_of(query: TaskQuery | BulkFilter, actor: Actor) -> TaskFilters:

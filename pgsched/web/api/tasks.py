@@ -1,10 +1,11 @@
-"""Tasks: listed, made, read, edited and deleted."""
+"""Tasks: listed, made, read, edited, deleted; and what is done to one, or to all that fit a filter."""
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from collections.abc import Callable
+from typing import Annotated, Any, cast
 
-from fastapi import APIRouter, Body, Path, Query
+from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
 from pgsched.domain.errors import Described
@@ -14,13 +15,13 @@ from pgsched.domain.validation import refused
 from pgsched.web.api import examples
 from pgsched.web.api.bodies import NewGroup, NewTask, TaskEdit, options_of
 from pgsched.web.api.cursors import read_cursor, write_cursor
-from pgsched.web.api.documented import answers, empty_answer, reply, reply_page
-from pgsched.web.api.shapes import NodeShape, TaskPage, TaskShape, TaskStatusShape
-from pgsched.web.api.task_query import TaskQuery, filters_of
+from pgsched.web.api.documented import Route, answers, empty_answer, json_body, reply, reply_page
+from pgsched.web.api.shapes import ChangedShape, NodeShape, TaskPage, TaskShape, TaskStatusShape
+from pgsched.web.api.task_query import Bulk, TaskQuery, filters_of
 from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.paths import href
-from pgsched.web.services import tasks
-from pgsched.web.services.task_search import find_stretch
+from pgsched.web.services import changes
+from pgsched.web.services.search import find_stretch
 
 router = APIRouter(tags=["tasks"])
 
@@ -52,12 +53,10 @@ async def create_task(
     actor: Operator,
     body: Annotated[
         NewTask,
-        Body(
-            openapi_examples={
-                "once": {"summary": "Once, in a minute", "value": examples.EMAIL},
-                "recurring": {"summary": "Every Monday", "value": examples.REPORT},
-                "repeating": {"summary": "Ten times", "value": examples.PING},
-            }
+        json_body(
+            once=("Once, in a minute", examples.EMAIL),
+            recurring=("Every Monday", examples.REPORT),
+            repeating=("Ten times", examples.PING),
         ),
     ],
     on_conflict: Annotated[
@@ -70,7 +69,9 @@ async def create_task(
     The header `Pgsched-Outcome` says whether the task was `created`, `updated` or `unchanged`.
     """
     options = cast(TaskOptions, options_of(body, empties=False))
-    return _made(actor, await tasks.create_task(actor, body.task_type, body.payload, options, on_conflict=on_conflict))
+    return _made(
+        actor, await changes.create_task(actor, body.task_type, body.payload, options, on_conflict=on_conflict)
+    )
 
 
 @router.post(
@@ -81,15 +82,14 @@ async def create_task(
     responses=answers(TaskShape, examples.TASK | {"task_type": "pgsched.group"}, 400, status=201, also=_EXISTED),
 )
 async def create_group(
-    actor: Operator,
-    body: Annotated[NewGroup, Body(openapi_examples={"two": {"summary": "Two steps", "value": examples.GROUP}})],
+    actor: Operator, body: Annotated[NewGroup, json_body(two=("Two steps", examples.GROUP))]
 ) -> Response:
     """Once, or as a schedule, by the fields that a task has."""
     options = cast(TaskOptions, options_of(body, empties=False))
-    return _made(actor, await tasks.create_group(actor, body.steps, options))
+    return _made(actor, await changes.create_group(actor, body.steps, options))
 
 
-def _made(actor: Actor, made: tasks.Made) -> Response:
+def _made(actor: Actor, made: changes.Made) -> Response:
     where = href(actor.request, f"/api/v1/tasks/{made.task.id}")
     told = {"Location": where, "Pgsched-Outcome": made.outcome}
     return reply(actor, made.task, status=201 if made.outcome == "created" else 200, headers=told)
@@ -109,21 +109,19 @@ async def get_task(actor: Viewer, id: TaskId) -> Response:
 
 @router.patch("/tasks/{id}", summary="Edit a task", responses=answers(TaskShape, examples.TASK, 400, 404, 409))
 async def update_task(
-    actor: Operator,
-    id: TaskId,
-    body: Annotated[TaskEdit, Body(openapi_examples={"edit": {"summary": "Sooner", "value": examples.EDIT}})],
+    actor: Operator, id: TaskId, body: Annotated[TaskEdit, json_body(edit=("Sooner", examples.EDIT))]
 ) -> Response:
     """What is left out stays, null empties. An edited schedule is planned afresh; a run under way is not disturbed."""
     options = cast(TaskOptions, options_of(body, empties=True))
     if "payload" in body.model_fields_set and body.payload is None:
         raise refused("payload", "have a value", Described("null"))
-    return reply(actor, await tasks.update_task(actor, id, body.payload, options))
+    return reply(actor, await changes.update_task(actor, id, body.payload, options))
 
 
 @router.delete("/tasks/{id}", status_code=204, summary="Delete a task", responses=empty_answer(404, 409))
 async def delete_task(actor: Operator, id: TaskId) -> Response:
     """Its history stays. One that runs is refused: cancel it first."""
-    await tasks.delete_task(actor, id)
+    await changes.delete_task(actor, id)
     return Response(status_code=204)
 
 
@@ -136,3 +134,72 @@ async def delete_task(actor: Operator, id: TaskId) -> Response:
 async def get_tree(actor: Viewer, id: TaskId) -> Response:
     """Each task is in the tree once, where it was met first."""
     return reply(actor, await actor.client.tree(id))
+
+
+def _action(verb: str, summary: str, *errors: int, **changed: Any) -> Callable[[Route], Route]:
+    """Declare the route that does this to one task; its answer is the task, in the example with what was changed."""
+    example = examples.TASK | changed
+    return router.post(f"/tasks/{{id}}/{verb}", summary=summary, responses=answers(TaskShape, example, 404, *errors))
+
+
+@_action("enable", "Let a task run again")
+async def enable_task(
+    actor: Operator,
+    id: TaskId,
+    catch_up: Annotated[bool, Query(description="false: ticks that passed while it was paused are not run.")] = True,
+) -> Response:
+    """Ticks that passed while it was paused follow on_missed. Nothing happens to one that is not paused."""
+    return reply(actor, await changes.act_on_task(actor, "enable", id, catch_up=catch_up))
+
+
+@_action("disable", "Pause a task", enabled=False)
+async def disable_task(actor: Operator, id: TaskId) -> Response:
+    """A run under way goes on. Nothing happens to one that is paused."""
+    return reply(actor, await changes.act_on_task(actor, "disable", id))
+
+
+@_action("run", "Run a task now", 409)
+async def run_task(actor: Operator, id: TaskId) -> Response:
+    """A waiting one-time task is made due now; of any other a copy is, with this one as its parent_id.
+
+    The answer is the task that runs. Refused while a one-time task runs.
+    """
+    return reply(actor, await changes.act_on_task(actor, "run", id))
+
+
+@_action("cancel", "Stop a task for good", 409, status="cancelled", next_run_at=None)
+async def cancel_task(actor: Operator, id: TaskId) -> Response:
+    """Also while it runs; of a group its steps, too. Refused when it is over."""
+    return reply(actor, await changes.act_on_task(actor, "cancel", id))
+
+
+@_action("retry", "Give a task all its attempts again", 409)
+async def retry_task(actor: Operator, id: TaskId) -> Response:
+    """For one that is dead, cancelled, or waits for its backoff; it is due now. Refused in any other status."""
+    return reply(actor, await changes.act_on_task(actor, "retry", id))
+
+
+@_action("replan", "Book a schedule afresh", 409)
+async def replan_task(actor: Operator, id: TaskId) -> Response:
+    """From now, whatever it was booked for. Refused while it runs, once it was cancelled, and for a one-time task."""
+    return reply(actor, await changes.act_on_task(actor, "replan", id))
+
+
+@router.post(
+    "/tasks/bulk",
+    summary="Change all tasks that fit a filter",
+    responses=answers(ChangedShape, examples.CHANGED, 400, 409),
+)
+async def change_tasks(actor: Operator, body: Annotated[Bulk, json_body(dry=("A dry run", examples.BULK))]) -> Response:
+    """All of it in one transaction. What the action does not suit is left alone."""
+    filters = filters_of(body.filter, actor)
+    done = await changes.change_tasks(actor, body.action, filters, limit=body.limit, dry_run=body.dry_run)
+    said = {
+        "action": body.action,
+        "dry_run": body.dry_run,
+        "matched": done.matched,
+        "changed": len(done.changed),
+        "ids": done.changed[: changes.SHOWN_IDS],
+        "more": done.more,
+    }
+    return reply(actor, said)

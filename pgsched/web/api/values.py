@@ -1,14 +1,18 @@
-"""Values of requests that JSON has no type for: instants and durations."""
+"""What requests are made of: models that refuse unknown fields, and values that JSON has no type for."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, StrictFloat, StrictInt, StrictStr, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, StrictFloat, StrictInt, StrictStr, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-ALL = "Needed where nothing else says which: true for all of them."
+
+class StrictModel(BaseModel):
+    """What a request says; a field that is not known is refused."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 def read_moment(value: Any) -> datetime:

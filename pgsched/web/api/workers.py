@@ -1,21 +1,18 @@
-"""Workers, and the numbers of all of it."""
+"""Workers, the numbers of all of it, and what is wrong."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
-from pydantic import RootModel
 from starlette.responses import Response
 
 from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, reply
-from pgsched.web.api.shapes import StatsShape, WorkerShape
+from pgsched.web.api.shapes import DiagnosisShape, StatsShape, WorkerShape, list_of
 from pgsched.web.auth.access import Viewer
 
 router = APIRouter(tags=["workers"])
 
-
-class Workers(RootModel[list[WorkerShape]]):  # type: ignore[valid-type]
-    """Worker processes by when they started."""
+Workers = list_of(WorkerShape, "Workers", "Worker processes by when they started.")
 
 
 @router.get("/workers", summary="List worker processes", responses=answers(Workers, [examples.WORKER]))
@@ -30,3 +27,9 @@ async def list_workers(actor: Viewer) -> Response:
 async def get_stats(actor: Viewer) -> Response:
     """From a cache that is at most two seconds old."""
     return reply(actor, await actor.state.stats.get())
+
+
+@router.get("/doctor", summary="Look what is wrong", responses=answers(DiagnosisShape, examples.DIAGNOSIS))
+async def get_doctor(actor: Viewer) -> Response:
+    """What `pgsched doctor` finds, from a cache that is at most half a minute old. `healthy`: there is no error."""
+    return reply(actor, await actor.state.diagnosis.get())

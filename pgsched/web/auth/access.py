@@ -79,10 +79,9 @@ class Actor:
 def role_of(settings: WebSettings, token: str) -> str | None:
     """Return the role that a token opens; in the same time whichever it is."""
     given = token.encode("utf-8", "replace")
-    is_operator = settings.operator_token is not None and hmac.compare_digest(given, settings.operator_token.encode())
-    is_viewer = settings.viewer_token is not None and hmac.compare_digest(given, settings.viewer_token.encode())
-    is_metrics = settings.metrics_token is not None and hmac.compare_digest(given, settings.metrics_token.encode())
-    return OPERATOR if is_operator else VIEWER if is_viewer else METRICS if is_metrics else None
+    roles = ((OPERATOR, settings.operator_token), (VIEWER, settings.viewer_token), (METRICS, settings.metrics_token))
+    opened = [role for role, one in roles if one is not None and hmac.compare_digest(given, one.encode())]
+    return opened[0] if opened else None
 
 
 def try_token(request: Request, token: str) -> str | None:

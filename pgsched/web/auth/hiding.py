@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-SECRET: Final = frozenset(
-    {"payload", "metadata", "result", "progress", "last_error", "error", "message", "fields"},
-)
+SECRET: Final = frozenset({"payload", "metadata", "result", "progress", "last_error", "error", "message", "fields"})
 """Fields of tasks, executions and log lines that hold what callers and handlers wrote."""
 
 

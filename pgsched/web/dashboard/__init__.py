@@ -6,10 +6,8 @@ from fastapi import APIRouter
 
 from pgsched.web.dashboard import (
     audit,
-    backfill,
     calendars,
     dead,
-    doctor,
     executions,
     live,
     overview,
@@ -22,9 +20,8 @@ from pgsched.web.dashboard import (
 )
 
 router = APIRouter()
-# `/tasks/{id}/backfill` before `/tasks/{id}/{verb}`.
+# Of schedules `/tasks/{id}/backfill` before `/tasks/{id}/{verb}`.
 for part in (
-    overview, tasks, backfill, task, schedules, calendars, workflows, queues, workers, dead, executions, audit, doctor,
-    live,
+    overview, tasks, schedules, task, calendars, workflows, queues, workers, dead, executions, audit, live,
 ):  # fmt: skip
     router.include_router(part.router)

@@ -12,8 +12,8 @@ from starlette.responses import Response
 from pgsched.db.queries.audit import AuditPage, list_entries
 from pgsched.domain.errors import InvalidTask
 from pgsched.web.auth.access import Operator
-from pgsched.web.dashboard.forms import optional_number
-from pgsched.web.dashboard.shown import asked, link, run, show
+from pgsched.web.dashboard.forms import Text, given, optional_number
+from pgsched.web.dashboard.shown import link, show
 from pgsched.web.services.audit import CHANGED
 
 PER_PAGE = 50
@@ -31,21 +31,20 @@ class Difference(NamedTuple):
 
 
 @router.get("/audit")
-async def audit(actor: Operator) -> Response:
+async def audit(actor: Operator, before: Text = "") -> Response:
     """Show the changes that fit, the latest first. For operators: it names people and where they were."""
-    given = asked(actor, *FIELDS, "before")
-    fields = {name: given[name] for name in FIELDS if given[name]}
+    fields = given(actor.request.query_params, *FIELDS)
     found, problem = AuditPage([], None), None
     try:
         command = list_entries(
             task_id=optional_number("task_id", fields.get("task_id")),
-            before_id=optional_number("before", given["before"]),
+            before_id=optional_number("before", before),
             limit=PER_PAGE,
             actor=fields.get("actor"),
             action=fields.get("action"),
             queue=fields.get("queue"),
         )
-        found = await run(actor, command)
+        found = await actor.client.database.run(command)
     except InvalidTask as error:
         problem = str(error)
     last = found.next_before
@@ -58,15 +57,14 @@ async def audit(actor: Operator) -> Response:
         entries=[(entry, differences(entry.before, entry.after)) for entry in found.entries],
         following=last and link(actor, "/audit", {**fields, "before": last}),
         looked_on=last is not None and len(found.entries) < PER_PAGE,
-        paged=bool(given["before"]),
+        paged=bool(before),
     )
 
 
 def differences(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> list[Difference]:
     """Return what differs, value by value; an object within is taken apart."""
     was, now = _flat(before or {}), _flat(after or {})
-    names = [*was, *(name for name in now if name not in was)]
-    found = [Difference(name, was.get(name), now.get(name)) for name in names]
+    found = [Difference(name, was.get(name), now.get(name)) for name in was | now]
     return [
         Difference(one.name, None, one.now) if one.was == one.now == CHANGED else one
         for one in found

@@ -7,9 +7,9 @@ from starlette.responses import Response
 
 from pgsched.domain.errors import InvalidTask
 from pgsched.web.auth.access import Actor, Operator, Viewer
-from pgsched.web.dashboard.forms import Form
-from pgsched.web.dashboard.shown import asked, done, show
-from pgsched.web.services import calendars
+from pgsched.web.dashboard.forms import Form, Text
+from pgsched.web.dashboard.shown import done, show
+from pgsched.web.services import changes
 
 router = APIRouter()
 
@@ -21,10 +21,9 @@ async def list_(actor: Viewer) -> Response:
 
 
 @router.get("/calendars/edit")
-async def edit(actor: Operator) -> Response:
+async def edit(actor: Operator, name: Text = "") -> Response:
     """Show the days of a calendar, which need not be there yet, as a form."""
-    name = asked(actor, "name")["name"]
-    found = await calendars.find_calendar(actor.client, name)
+    found = await changes.find_calendar(actor.client, name)
     return _form(actor, name, "" if found is None else "\n".join(found.days), None)
 
 
@@ -33,7 +32,7 @@ async def save(actor: Operator, form: Form) -> Response:
     """Make a calendar or replace its days."""
     name, days = form.get("name", ""), form.get("days", "")
     try:
-        _, change = await calendars.set_calendar(actor, name, days.replace(",", " ").split())
+        _, change = await changes.set_calendar(actor, name, days.replace(",", " ").split())
     except InvalidTask as error:
         return _form(actor, name, days, str(error))
     return done(actor, "/calendars", "" if change.nothing else "calendar")
@@ -42,7 +41,7 @@ async def save(actor: Operator, form: Form) -> Response:
 @router.post("/calendars/delete")
 async def delete(actor: Operator, form: Form) -> Response:
     """Delete a calendar that no schedule names."""
-    await calendars.delete_calendar(actor, form.get("name", ""))
+    await changes.delete_calendar(actor, form.get("name", ""))
     return done(actor, "/calendars", "calendar_delete")
 
 

@@ -10,9 +10,9 @@ from starlette.responses import Response
 
 from pgsched.domain.errors import InvalidTask
 from pgsched.web.auth.access import Actor, Operator, Viewer
-from pgsched.web.dashboard.forms import Form, moment, optional_number
-from pgsched.web.dashboard.shown import asked, cut, done, link, show
-from pgsched.web.services.tasks import change_dead
+from pgsched.web.dashboard.forms import Form, Text, given, moment, optional_number
+from pgsched.web.dashboard.shown import cut, done, link, show
+from pgsched.web.services.changes import change_dead
 
 PER_PAGE = 50
 
@@ -20,15 +20,14 @@ router = APIRouter()
 
 
 @router.get("/dead")
-async def dead(actor: Viewer) -> Response:
+async def dead(actor: Viewer, died: Text = "", before: Text = "") -> Response:
     """Show the tasks that died last."""
-    fields, place = asked(actor, "queue", "task_type"), asked(actor, "died", "before")
-    before = optional_number("before", place["before"])
+    fields, last_id = given(actor.request.query_params, "queue", "task_type"), optional_number("before", before)
     found = await actor.client.dead(
-        queue=fields["queue"] or None,
-        task_type=fields["task_type"] or None,
+        queue=fields.get("queue"),
+        task_type=fields.get("task_type"),
         limit=PER_PAGE + 1,
-        before=(moment("died", place["died"]), before) if place["died"] and before is not None else None,
+        before=(moment("died", died), last_id) if died and last_id is not None else None,
     )
     found, last = cut(found, PER_PAGE)
     counts = (await actor.state.surveys.get()).dead
@@ -48,26 +47,23 @@ async def change(actor: Operator, verb: str, form: Form) -> Response:
     """Retry or delete the dead letters that fit; without ``confirmed`` ask first."""
     if verb not in ("retry", "purge"):
         raise HTTPException(404, "there is no such page")
-    fields = {name: form.get(name, "").strip() or None for name in ("queue", "task_type")}
-    older_than = {"older_than": form.get("older_than", "").strip() or None} if verb == "purge" else {}
+    fields = given(form, "queue", "task_type")
     if form.get("confirmed") != "yes":
         return await _ask(actor, verb, fields, form)
     try:
-        number = await change_dead(actor, verb, **fields, **older_than, all=True)
+        age = given(form, "older_than") if verb == "purge" else {}
+        number = await change_dead(actor, verb, **fields, **age, all=True)
     except InvalidTask as error:
         return await _ask(actor, verb, fields, form, problem=str(error))
     return done(actor, "/dead", f"{verb}_dead", number)
 
 
 async def _ask(
-    actor: Actor, verb: str, fields: dict[str, str | None], form: dict[str, str], *, problem: str | None = None
+    actor: Actor, verb: str, fields: dict[str, str], form: dict[str, str], *, problem: str | None = None
 ) -> Response:
     """Say how many dead letters fit, and ask whether to go on."""
-    wanted: Any = {name: [text] for name, text in fields.items() if text}
-    tried = await actor.client.change_tasks(
-        "retry" if verb == "retry" else "delete", dry_run=True, status=["dead"], **wanted
-    )
-    typed = {"older_than": form.get("older_than", "")}
-    return show(
-        actor, "dead_confirm.html", at="dead", problem=problem, verb=verb, fields=fields, typed=typed, tried=tried
-    )
+    wanted: Any = {name: [text] for name, text in fields.items()}
+    action = "retry" if verb == "retry" else "delete"
+    tried = await actor.client.change_tasks(action, dry_run=True, status=["dead"], **wanted)
+    context = {"verb": verb, "fields": fields, "typed": form, "tried": tried}
+    return show(actor, "dead_confirm.html", at="dead", problem=problem, **context)

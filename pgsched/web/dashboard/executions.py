@@ -8,9 +8,9 @@ from starlette.responses import Response
 from pgsched.db.queries.dashboard import EXECUTION_STATUSES
 from pgsched.domain.validation import one_of
 from pgsched.web.auth.access import Viewer
-from pgsched.web.dashboard.forms import moment, optional_number
-from pgsched.web.dashboard.shown import asked, link, show
-from pgsched.web.services.execution_search import Place, find_attempts
+from pgsched.web.dashboard.forms import Text, given, moment, optional_number
+from pgsched.web.dashboard.shown import link, show
+from pgsched.web.services.search import Place, find_attempts
 
 PER_PAGE = 50
 SPANS = {"15m": 900, "1h": 3_600, "6h": 21_600, "1d": 86_400, "7d": 604_800, "30d": 2_592_000}
@@ -21,17 +21,16 @@ router = APIRouter()
 
 
 @router.get("/executions")
-async def executions(actor: Viewer) -> Response:
+async def executions(actor: Viewer, at: Text = "", before: Text = "", token: Text = "") -> Response:
     """Show the attempts that began within a span of time."""
-    fields = asked(actor, "queue", "task_type", "status", "within")
-    fields["within"] = fields["within"] or "1h"
+    fields = {"within": "1h"} | given(actor.request.query_params, "queue", "task_type", "status", "within")
     found = await find_attempts(
         actor.client.database,
         seconds=SPANS[_within("within", fields["within"])],
-        queue=fields["queue"] or None,
-        task_type=fields["task_type"] or None,
-        status=fields["status"] or None,
-        before=_place(**asked(actor, "at", "before", "token")),
+        queue=fields.get("queue"),
+        task_type=fields.get("task_type"),
+        status=fields.get("status"),
+        before=_place(at, before, token),
         limit=PER_PAGE,
     )
     following = None

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, cast
 from urllib.parse import parse_qsl
 
 from fastapi import Depends, Request
+from pydantic import StringConstraints
 from starlette.exceptions import HTTPException
 
 from pgsched.domain.errors import InvalidTask
@@ -38,6 +39,13 @@ async def read_form(request: Request) -> dict[str, str]:
 
 
 Form = Annotated[dict[str, str], Depends(read_form)]
+Text = Annotated[str, StringConstraints(strip_whitespace=True)]
+"""A parameter of the query."""
+
+
+def given(fields: Mapping[str, str], *names: str) -> dict[str, str]:
+    """Return those of the fields that are filled in."""
+    return {name: text for name in names if (text := fields.get(name, "").strip())}
 
 
 def payload_of(form: dict[str, str]) -> dict[str, Any] | None:
@@ -112,3 +120,5 @@ _READ_AS: Final[Mapping[str, Callable[[str, str], Any]]] = {
     **dict.fromkeys(("at", "start", "end"), moment),
 }
 """The options that forms have a field for, and how its text is read; what it must be is their rule."""
+OPTIONS = (*_READ_AS, "tags")
+"""The options of a task that forms have a field for."""

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from pgsched.web.auth.access import Viewer
+from pgsched.web.event_stream import as_text, events_of, respond
 from pgsched.web.services.watch import Watch
 
-QUIET_SECONDS = 15.0
-"""After so long without a word a comment is sent: proxies end connections that are silent."""
 LONGEST_SECONDS = 900.0
 """A stream ends then; the browser comes again, and is asked again who it is."""
 MAX_WATCHERS = 200
+RETRY = "retry: 3000\n\n"
+"""The milliseconds after which a browser comes again."""
 
 router = APIRouter()
 
@@ -27,29 +29,24 @@ async def live(actor: Viewer) -> Response:
     state = actor.state
     if len(state.watch) >= MAX_WATCHERS:
         raise HTTPException(503, "too many pages are live already", headers={"Retry-After": "30"})
-    stream = changes(state.watch, state.stopping)
-    return StreamingResponse(stream, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+    return respond(changes(state.watch, state.stopping))
 
 
-async def changes(watch: Watch, ending: asyncio.Event) -> AsyncIterator[str]:
+def changes(watch: Watch, stopping: asyncio.Event) -> AsyncIterator[str]:
     """Yield the lines of one stream."""
-    loop = asyncio.get_running_loop()
-    ends_at = loop.time() + LONGEST_SECONDS
+    return events_of(_watching(watch), stopping, opening=RETRY, longest=LONGEST_SECONDS)
+
+
+@asynccontextmanager
+async def _watching(watch: Watch) -> AsyncIterator[Callable[[], Awaitable[str]]]:
     event = watch.join()
-    stopping = asyncio.create_task(ending.wait())
+
+    async def change() -> str:
+        await event.wait()
+        event.clear()
+        return as_text("change", {})
+
     try:
-        yield "retry: 3000\n\n"
-        while not stopping.done() and loop.time() < ends_at:
-            changed = asyncio.create_task(event.wait())
-            try:
-                await asyncio.wait({changed, stopping}, timeout=QUIET_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                changed.cancel()  # also when the page was left meanwhile
-            if event.is_set():
-                event.clear()
-                yield "event: change\ndata: {}\n\n"
-            elif not stopping.done():
-                yield ": still here\n\n"
+        yield change
     finally:
-        stopping.cancel()
         watch.leave(event)

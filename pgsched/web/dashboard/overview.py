@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from pgsched.db.queries.dashboard import QueueSurvey, TypeSurvey
 from pgsched.web.auth.access import Actor, Viewer
 from pgsched.web.dashboard.shown import show
 from pgsched.web.services.history import Ended, History, Minutes
@@ -38,15 +36,12 @@ PLACES = {
 router = APIRouter()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Problem:
-    """Something that is wrong now."""
+class Problem(NamedTuple):
+    """Something that is wrong now, and where more of it is seen."""
 
     level: str
-    """``bad`` or ``odd``."""
     text: str
     path: str = "/doctor"
-    """Where more is seen."""
 
 
 @router.get("/")
@@ -56,7 +51,7 @@ async def overview(actor: Viewer) -> Response:
     survey = await surveys.get()
     minutes = await surveys.history.minutes()
     ended = surveys.history.by_queue()
-    rows = queue_rows(survey.queues, survey.types, survey.dead)
+    rows = queue_rows(survey)
     return show(
         actor,
         "overview.html",
@@ -98,28 +93,23 @@ async def problems_of(actor: Actor, survey: Survey) -> list[Problem]:
     return problems[:MOST_SHOWN] + notes
 
 
-def queue_rows(
-    queues: Sequence[QueueSurvey], types: Sequence[TypeSurvey], dead: dict[str, int]
-) -> list[dict[str, Any]]:
-    """Return each queue with what is due, runs and is dead in it."""
-    running: dict[str, int] = defaultdict(int)
-    for one in types:
+def queue_rows(survey: Survey, others: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """Return each queue with what is due, runs and is dead in it: those in use, those of dead letters, and others."""
+    running: Counter[str] = Counter()
+    for one in survey.types:
         running[one.queue] += one.running
-    known = {queue.name for queue in queues}
-    rows: list[dict[str, Any]] = [
+    queues = {queue.name: queue for queue in survey.queues}
+    return [
         {
             "queue": queue,
-            "name": queue.name,
-            "due": max(queue.ready - running[queue.name], 0),
-            "running": running[queue.name],
-            "dead": dead.get(queue.name, 0),
+            "name": name,
+            "due": max(queue.ready - running[name], 0) if queue else 0,
+            "running": running[name] if queue else 0,
+            "dead": survey.dead.get(name, 0),
         }
-        for queue in queues
+        for name in dict.fromkeys([*queues, *survey.dead, *others])
+        for queue in [queues.get(name)]
     ]
-    gone = [
-        {"queue": None, "name": name, "due": 0, "running": 0, "dead": dead[name]} for name in dead if name not in known
-    ]
-    return [{**row, "at": at} for at, row in enumerate(rows + gone)]
 
 
 def totals_of(minutes: Minutes) -> dict[str, float]:

@@ -20,11 +20,11 @@ from pgsched.domain.retention_age import FOREVER, LONGEST
 from pgsched.domain.validation import MAX_INTEGER, refused
 from pgsched.ops.prune import preview
 from pgsched.web.auth.access import Actor, Operator, Viewer
-from pgsched.web.dashboard.forms import Form, optional_number, yes_or_no
+from pgsched.web.dashboard.forms import Form, Text, optional_number, yes_or_no
 from pgsched.web.dashboard.overview import queue_rows
-from pgsched.web.dashboard.shown import asked, done, run, show
+from pgsched.web.dashboard.shown import done, show
 from pgsched.web.formats import duration
-from pgsched.web.services import queues
+from pgsched.web.services import changes
 
 LIMITS = {
     "concurrency": "So many of its tasks run at once.",
@@ -37,6 +37,9 @@ LIMITS = {
 KINDS = ("completed", "cancelled", "dead")
 """The tasks that retention deletes."""
 
+OPTIONS = ("ordering", "ageing", *RETENTION)
+"""The fields that are options of ``set_queue``."""
+
 router = APIRouter()
 
 
@@ -44,27 +47,22 @@ router = APIRouter()
 async def list_(actor: Viewer) -> Response:
     """Show every queue."""
     survey = await actor.state.surveys.get()
-    setups = await run(actor, dashboard.list_queue_settings())
-    rows = queue_rows(survey.queues, survey.types, survey.dead)
-    known = {row["name"] for row in rows}
-    rows += [
-        {"queue": None, "name": name, "due": 0, "running": 0, "dead": 0, "at": len(rows) + number}
-        for number, name in enumerate(name for name in setups if name not in known)
+    setups = await actor.client.database.run(dashboard.list_queue_settings())
+    rows = [
+        row | {"setup": setups.get(row["name"], QueueSetup(name=row["name"]))} for row in queue_rows(survey, setups)
     ]
-    rows = [row | {"setup": setups.get(row["name"], QueueSetup(name=row["name"]))} for row in rows]
     return show(actor, "queues.html", at="queues", queues=rows)
 
 
 @router.get("/queues/settings")
-async def settings(actor: Operator) -> Response:
+async def settings(actor: Operator, queue: Text = "") -> Response:
     """Show the settings of a queue, which need not be there yet, as a form."""
-    name = asked(actor, "queue")["queue"]
-    if not name:
-        raise refused("queue", "have a name", name)
+    if not queue:
+        raise refused("queue", "have a name", queue)
     async with actor.client.transaction() as client:
-        await client.queue(name)  # a name that no queue may have is refused
-        setup = await _setup(client, name)
-    return _form(actor, name, fields_of(setup), None)
+        await client.queue(queue)  # a name that no queue may have is refused
+        setup = await _setup(client, queue)
+    return _form(actor, queue, fields_of(setup), None)
 
 
 @router.post("/queues/settings")
@@ -78,7 +76,7 @@ async def save(actor: Operator, form: Form) -> Response:
     try:
         if form.get("confirmed") != "yes" and (found := await _goes(actor.client, name, form)) is not None:
             return _form(actor, name, form, None, found)
-        _, change = await queues.change_queue(actor, "set", name, work)
+        _, change = await changes.change_queue(actor, "set", name, work)
     except InvalidTask as error:
         return _form(actor, name, form, str(error))
     return done(actor, "/queues", "" if change.nothing else "queue")
@@ -87,14 +85,14 @@ async def save(actor: Operator, form: Form) -> Response:
 @router.post("/queues/pause")
 async def pause(actor: Operator, form: Form) -> Response:
     """Claim nothing more of a queue."""
-    await queues.pause_queue(actor, form.get("queue", ""))
+    await changes.pause_queue(actor, form.get("queue", ""))
     return done(actor, "/queues", "pause")
 
 
 @router.post("/queues/resume")
 async def resume(actor: Operator, form: Form) -> Response:
     """Claim again from a paused queue."""
-    await queues.resume_queue(actor, form.get("queue", ""))
+    await changes.resume_queue(actor, form.get("queue", ""))
     return done(actor, "/queues", "resume")
 
 
@@ -102,16 +100,12 @@ async def apply(client: AsyncClient, setup: QueueSetup, form: dict[str, str]) ->
     """Do what a form changes; fields that hold what the queue has are left alone. Raises InvalidTask."""
     name, was = setup.name, fields_of(setup)
     changed = _changed(was, form)
-    options = kept_options(changed, form)
-    if "ordering" in changed:
-        options["ordering"] = form["ordering"].strip()
-    if "ageing" in changed:
-        options["ageing"] = form["ageing"].strip() or None
+    options = {field: option_of(field, text) for field, text in changed.items() if field in OPTIONS}
     if options:
-        await client.set_queue(name, **options)
+        await client.set_queue(name, **cast(QueueOptions, options))
     if "events" in changed:
-        await client.set_queue_events(name, yes_or_no("events", form["events"]))
-    if changed & {*LIMITS, "per"}:
+        await client.set_queue_events(name, yes_or_no("events", changed["events"]))
+    if changed.keys() & {*LIMITS, "per"}:
         limits = limits_of(was | form)
         if limits:
             await client.limit_queue(name, **limits)
@@ -119,33 +113,28 @@ async def apply(client: AsyncClient, setup: QueueSetup, form: dict[str, str]) ->
             await client.unlimit_queue(name)
 
 
-def _changed(was: dict[str, str], form: dict[str, str]) -> set[str]:
-    return {field for field in was if field in form and form[field].strip() != was[field]}
+def _changed(was: dict[str, str], form: dict[str, str]) -> dict[str, str]:
+    return {field: form[field].strip() for field in was if field in form and form[field].strip() != was[field]}
 
 
-def kept_options(changed: set[str], form: dict[str, str]) -> QueueOptions:
-    """Read what a form changes about finished tasks. Raises InvalidTask."""
-    return cast(QueueOptions, {field: kept_of(field, form[field]) for field in RETENTION if field in changed})
+def option_of(field: str, text: str) -> str | bool | None:
+    """Read an option of a queue; empty: it has none. Raises InvalidTask."""
+    if field == "archive" and text:
+        if text not in ("no", "yes"):
+            raise refused("archive", "be yes, no or nothing", text)
+        return text == "yes"
+    return text if field == "ordering" else text or None
 
 
 async def _goes(client: AsyncClient, name: str, form: dict[str, str]) -> Pruned | None:
     """What workers would delete at once after the change; None when that is nothing new to ask about."""
-    options = kept_options(_changed(fields_of(await _setup(client, name)), form), form)
+    changed = _changed(fields_of(await _setup(client, name)), form)
+    options = cast(QueueOptions, {field: option_of(field, changed[field]) for field in RETENTION if field in changed})
     if not options:
         return None
     found = await asyncio.to_thread(preview, await client.database.address(), set_queue(name, options))
     some = any(getattr(one, kind) for one in found.queues for kind in KINDS)
     return found if some or not found.complete else None
-
-
-def kept_of(field: str, value: str) -> str | bool | None:
-    """Read how long or how many finished tasks are kept. Raises InvalidTask."""
-    word = value.strip()
-    if field != "archive" or not word:
-        return word or None
-    if word not in ("no", "yes"):
-        raise refused("archive", "be yes, no or nothing", word)
-    return word == "yes"
 
 
 def limits_of(form: dict[str, str]) -> QueueLimits:

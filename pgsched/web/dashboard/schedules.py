@@ -1,7 +1,8 @@
-"""Schedules: the list, the form, and what a schedule will do before it is saved."""
+"""Schedules: the list, the form, what a schedule will do before it is saved, and ticks that are past."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,32 +12,38 @@ from starlette.responses import Response
 from pgsched.db.queries import dashboard
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.records import Task
+from pgsched.domain.scheduled import BackfillTick
 from pgsched.domain.scheduling.preview import noted
 from pgsched.domain.task_status import status_of
 from pgsched.web.auth.access import Actor, Operator, Viewer
-from pgsched.web.dashboard.forms import Form, moment, optional_number, options_of, payload_of
-from pgsched.web.dashboard.shown import asked, cut, done, link, run, show
+from pgsched.web.dashboard.forms import Form, Text, given, moment, optional_number, options_of, payload_of, whole_number
+from pgsched.web.dashboard.shown import cut, done, link, show
+from pgsched.web.dashboard.task import show_form
 from pgsched.web.rendering import page
+from pgsched.web.services.changes import backfill, create_task, number_to_run
 from pgsched.web.services.schedules import is_stalled, preview_schedule
-from pgsched.web.services.tasks import create_task
 
 PER_PAGE = 50
 TICKS = 5
+MAX_TICKS = "100"
+"""What the form of a range begins with."""
+TICKS_OF_RANGE = 1000
+"""So many ticks of a range are on the page."""
 
 router = APIRouter()
 
 
 @router.get("/schedules")
-async def schedules(actor: Viewer) -> Response:
+async def schedules(actor: Viewer, before: Text = "") -> Response:
     """Show the schedules, the latest first."""
-    fields, before = asked(actor, "queue", "search"), asked(actor, "before")["before"]
+    fields = given(actor.request.query_params, "queue", "search")
     command = dashboard.list_schedules(
-        queue=fields["queue"] or None,
-        search=fields["search"] or None,
+        queue=fields.get("queue"),
+        search=fields.get("search"),
         before_id=optional_number("before", before),
         limit=PER_PAGE + 1,
     )
-    found, last = cut(await run(actor, command), PER_PAGE)
+    found, last = cut(await actor.client.database.run(command), PER_PAGE)
     survey = await actor.state.surveys.get()
     return show(
         actor,
@@ -52,20 +59,20 @@ async def schedules(actor: Viewer) -> Response:
 @router.get("/schedules/new")
 async def new(actor: Operator) -> Response:
     """Show an empty form."""
-    return _form(actor, {"timezone": "UTC", "payload": "{}"}, None)
+    return show_form(actor, None, {"timezone": "UTC", "payload": "{}"}, None)
 
 
 @router.post("/schedules/new")
 async def create(actor: Operator, form: Form) -> Response:
     """Create a task: one that runs once, or a schedule."""
     if form.get("look") == "yes":  # the button for those without scripts
-        return _form(actor, form, None, await look(actor, form))
+        return show_form(actor, None, form, None, await look(actor, form))
     try:
         options = options_of(form)
         options["created_by"] = actor.name
         made = await create_task(actor, form.get("task_type", "").strip(), payload_of(form), options)
     except InvalidTask as error:
-        return _form(actor, form, str(error))
+        return show_form(actor, None, form, str(error))
     return done(actor, f"/tasks/{made.task.id}", "create", made.task.id)
 
 
@@ -103,6 +110,36 @@ async def look(actor: Actor, form: dict[str, str]) -> dict[str, Any]:
         return {"problem": str(error), "words": "", "ticks": [], "zone": zone}
 
 
-def _form(actor: Actor, fields: dict[str, str], problem: str | None, preview: dict[str, Any] | None = None) -> Response:
-    context: dict[str, Any] = {"task": None, "fields": fields, "schedule": "new", "preview": preview}
-    return show(actor, "task_form.html", at="schedules", problem=problem, **context)
+@router.get("/tasks/{id:int}/backfill")
+async def ask_range(actor: Operator, id: int) -> Response:
+    """Show an empty form for the ticks of a schedule in a range that is past."""
+    return _range_form(actor, await actor.client.get(id), {"max_ticks": MAX_TICKS})
+
+
+@router.post("/tasks/{id:int}/backfill")
+async def run_range(actor: Operator, id: int, form: Form) -> Response:
+    """Show what becomes of each tick of the range; with ``confirmed`` run them."""
+    task = await actor.client.get(id)
+    confirmed = form.get("confirmed") == "yes"
+    try:
+        since, until = (moment(name, form.get(name, "").strip(), task.timezone) for name in ("from", "to"))
+        most = whole_number("max_ticks", form.get("max_ticks", "").strip() or MAX_TICKS)
+        ticks = await backfill(actor, id, since, until, max_ticks=most, dry_run=not confirmed)
+    except InvalidTask as error:
+        return _range_form(actor, task, form, problem=str(error))
+    if not confirmed:
+        return _range_form(actor, task, form, ticks=ticks)
+    return done(actor, f"/tasks/{id}", "backfill", number_to_run(ticks))
+
+
+def _range_form(
+    actor: Actor,
+    task: Task,
+    fields: dict[str, str],
+    *,
+    ticks: Sequence[BackfillTick] | None = None,
+    problem: str | None = None,
+) -> Response:
+    made = number_to_run(ticks or ())
+    context = {"task": task, "fields": fields, "ticks": ticks, "shown": TICKS_OF_RANGE, "made": made}
+    return show(actor, "backfill.html", at="schedules", problem=problem, **context)

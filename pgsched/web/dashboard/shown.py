@@ -1,4 +1,4 @@
-"""What every page has: who looks, where he is, what was done a moment ago; and how a page asks the database."""
+"""What every page has: who looks, where he is, what was done a moment ago."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from urllib.parse import urlencode
 
 from starlette.responses import RedirectResponse, Response
 
-from pgsched.db.query import Command
 from pgsched.web.auth.access import Actor
 from pgsched.web.paths import href
 from pgsched.web.rendering import page
@@ -51,11 +50,6 @@ NOTICES: Mapping[str, str] = {
 """What was done, by the word that a redirect carries: no foreign text gets onto a page that way."""
 
 
-async def run(actor: Actor, command: Command[T]) -> T:
-    """Ask the database."""
-    return await actor.client.database.run(command)
-
-
 def show(actor: Actor, template: str, *, at: str, problem: str | None = None, **context: Any) -> Response:
     """Return a page of the dashboard; ``at`` is its place in the navigation, ``problem`` what is wrong with a form."""
     return page(
@@ -78,11 +72,6 @@ def done(actor: Actor, path: str, word: str, number: int | None = None) -> Respo
     actor.state.surveys.forget()
     query = {"did": word} | ({} if number is None else {"n": str(number)})
     return RedirectResponse(f"{href(actor.request, path)}?{urlencode(query)}", status_code=303)
-
-
-def asked(actor: Actor, *names: str) -> dict[str, str]:
-    """Return what a query gives for these fields; empty for what it leaves out."""
-    return {name: actor.request.query_params.get(name, "").strip() for name in names}
 
 
 def link(actor: Actor, path: str, query: Mapping[str, Any]) -> str:

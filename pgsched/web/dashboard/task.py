@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter
@@ -11,14 +12,16 @@ from starlette.responses import Response
 
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.errors import InvalidTask
+from pgsched.domain.interval import Interval
 from pgsched.domain.records import Execution, Task
 from pgsched.domain.scheduling.preview import noted
 from pgsched.domain.task_spec import TaskOptions
+from pgsched.domain.validation import RULES
 from pgsched.web.auth.access import Actor, Operator, Viewer
-from pgsched.web.dashboard.forms import Form, options_of, payload_of
+from pgsched.web.dashboard.forms import OPTIONS, Form, options_of, payload_of
 from pgsched.web.dashboard.shown import done, show
 from pgsched.web.formats import duration, insert_text, pretty, span
-from pgsched.web.services.tasks import act_on_task, delete_task, update_task
+from pgsched.web.services.changes import act_on_task, delete_task, update_task
 from pgsched.web.svg.charts import Span, timeline
 
 EXECUTIONS = 50
@@ -65,7 +68,7 @@ async def task(actor: Viewer, id: int) -> Response:
 async def edit(actor: Operator, id: int) -> Response:
     """Show the form of a task."""
     one = await actor.client.get(id)
-    return _form(actor, one, fields_of(one), None)
+    return show_form(actor, one, fields_of(one), None)
 
 
 @router.post("/tasks/{id:int}/edit")
@@ -81,7 +84,7 @@ async def save(actor: Operator, id: int, form: Form) -> Response:
             return done(actor, f"/tasks/{id}", "")
         await update_task(actor, id, payload, options)
     except InvalidTask as error:
-        return _form(actor, one, form, str(error))
+        return show_form(actor, one, form, str(error))
     return done(actor, f"/tasks/{id}", "edit", id)
 
 
@@ -107,26 +110,20 @@ def changes_of(one: Task, form: dict[str, str]) -> TaskOptions:
 
 def fields_of(one: Task) -> dict[str, str]:
     """Return the fields of a task's form, as text."""
-    values: dict[str, Any] = {
-        "task_type": one.task_type, "name": one.task_name, "queue": one.queue, "priority": one.priority,
-        "cron": one.cron_expression, "every": duration(one.repeat_interval), "times": one.repeat_count,
-        "timezone": one.timezone, "max_attempts": one.max_attempts, "backoff": one.backoff,
-        "backoff_delay": duration(one.backoff_delay), "backoff_max": duration(one.backoff_max),
-        "backoff_factor": one.backoff_factor, "backoff_jitter": one.backoff_jitter,
-        "timeout": duration(one.timeout), "on_missed": one.on_missed, "overlap": one.overlap,
-        "jitter": duration(one.jitter), "catchup_window": duration(one.catchup_window),
-        "alert_if_no_success_for": duration(one.alert_if_no_success_for),
-        "alert_if_running_for": duration(one.alert_if_running_for),
-        "tags": ", ".join(one.tags), "tenant_id": one.tenant_id, "user_id": one.user_id,
-        "concurrency_key": one.concurrency_key, "payload": pretty(one.payload),
-    }  # fmt: skip
-    values |= {
-        name: None if at is None else at.isoformat().replace("+00:00", "Z")
-        for name, at in (("start", one.start_date), ("end", one.end_date))
-    }
-    if one.schedule_type == "one_time" and one.scheduled_for is not None:
-        values["at"] = one.scheduled_for.isoformat().replace("+00:00", "Z")
-    return {name: "" if value is None else str(value) for name, value in values.items()}
+    at = {"at": one.scheduled_for} if one.schedule_type == "one_time" and one.scheduled_for is not None else {}
+    options = {name: getattr(one, RULES[name].parameter) for name in OPTIONS if name != "at"} | at
+    texts = {name: _text(value) for name, value in options.items()}
+    return texts | {"task_type": one.task_type, "payload": pretty(one.payload)}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, Interval):
+        return duration(value)
+    if isinstance(value, list):
+        return ", ".join(value)
+    return "" if value is None else str(value)
 
 
 def verbs_of(one: Task) -> list[str]:
@@ -163,7 +160,11 @@ def timeline_of(executions: Sequence[Execution]) -> Any:
     return timeline("The last attempts, the first on top", spans)
 
 
-def _form(actor: Actor, one: Task, fields: dict[str, str], problem: str | None) -> Response:
-    at = "tasks" if one.schedule_type == "one_time" else "schedules"
-    context: dict[str, Any] = {"task": one, "fields": fields, "schedule": one.schedule_type, "preview": None}
+def show_form(
+    actor: Actor, one: Task | None, fields: dict[str, str], problem: str | None, preview: dict[str, Any] | None = None
+) -> Response:
+    """Return the form of a task, or of a new one."""
+    schedule = "new" if one is None else one.schedule_type
+    at = "tasks" if schedule == "one_time" else "schedules"
+    context: dict[str, Any] = {"task": one, "fields": fields, "schedule": schedule, "preview": preview}
     return show(actor, "task_form.html", at=at, problem=problem, **context)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, cast, get_args, get_type_hints
 
 from fastapi import APIRouter
 from starlette.responses import RedirectResponse, Response
@@ -12,23 +13,16 @@ from pgsched.db.queries.task_search import ACTIONS, MAX_CHANGED, Page
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.task_filters import MAX_VALUES, SCHEDULE_TYPES, SECRETS, STATUSES, TaskFilters
 from pgsched.web.auth.access import Actor, Operator, Viewer
-from pgsched.web.dashboard.forms import Form, moment, optional_number, whole_number, yes_or_no
+from pgsched.web.dashboard.forms import Form, given, moment, optional_number, whole_number, yes_or_no
 from pgsched.web.dashboard.shown import done, link, show
 from pgsched.web.paths import href
-from pgsched.web.services.task_search import find_page
-from pgsched.web.services.tasks import change_tasks
+from pgsched.web.services.changes import change_tasks
+from pgsched.web.services.search import find_page
 
 PER_PAGE = 50
-_LISTS = ("queue", "task_type", "status", "schedule_type")
-_TEXTS = (
-    "tag", "tenant_id", "user_id", "created_by", "idempotency_key", "concurrency_key", "locked_by", "name", "search",
-    "error",
-)  # fmt: skip
-_TIMES = (
-    "created_after", "created_before", "due_after", "due_before", "started_after", "started_before", "ended_after",
-    "ended_before",
-)  # fmt: skip
-FIELDS = (*_LISTS, *_TEXTS, *_TIMES, "priority", "enabled", "parent_id", "depends_on")
+FIELDS = {name: kind for name, kind in get_type_hints(TaskFilters).items() if name not in ("ids", "payload")}
+"""The filters that the page has a field for, and their types."""
+_READ_AS: Mapping[type, Callable[[str, str], Any]] = {int: whole_number, bool: yes_or_no, datetime: moment}
 
 router = APIRouter()
 
@@ -44,7 +38,7 @@ async def tasks(actor: Viewer) -> Response:
         field = "search" if actor.sees_payloads else "name"
         return RedirectResponse(link(actor, "/tasks", {field: quick}), status_code=303)
     problem = None
-    fields = _fields(query)
+    fields = given(query, *FIELDS)
     found = Page([], None)
     try:
         before = optional_number("before", query.get("before"))
@@ -71,7 +65,7 @@ async def tasks(actor: Viewer) -> Response:
 @router.post("/tasks/bulk")
 async def bulk(actor: Operator, form: Form) -> Response:
     """Show what a change to many tasks would do; with ``confirmed`` do it."""
-    action, fields = form.get("action", ""), _fields(form)
+    action, fields = form.get("action", ""), given(form, *FIELDS)
     filters = filters_of(actor, fields)
     chosen = [whole_number("ids", text) for text in form.get("ids", "").replace(",", " ").split()]
     if chosen:
@@ -98,20 +92,8 @@ def filters_of(actor: Actor, fields: Mapping[str, str]) -> TaskFilters:
     for name, text in fields.items():
         if name in SECRETS and not actor.sees_payloads:
             raise InvalidTask("is not for viewers: payloads and errors are hidden from them", field=name)
-        if name in _LISTS:
-            filters[name] = [text]
-        elif name == "priority":
-            filters[name] = [whole_number(name, text)]
-        elif name in ("parent_id", "depends_on"):
-            filters[name] = whole_number(name, text)
-        elif name in _TIMES:
-            filters[name] = moment(name, text)
-        elif name == "enabled":
-            filters[name] = yes_or_no(name, text)
-        else:
-            filters[name] = text
+        of_several = get_args(FIELDS[name])
+        read = _READ_AS.get(of_several[0] if of_several else FIELDS[name])
+        value = read(name, text) if read is not None else text
+        filters[name] = [value] if of_several else value
     return cast(TaskFilters, filters)
-
-
-def _fields(given: Mapping[str, str]) -> dict[str, str]:
-    return {name: given[name].strip() for name in FIELDS if given.get(name, "").strip()}

@@ -7,8 +7,8 @@ from starlette.responses import Response
 
 from pgsched.db.queries import dashboard
 from pgsched.web.auth.access import Viewer
-from pgsched.web.dashboard.forms import optional_number
-from pgsched.web.dashboard.shown import asked, cut, link, run, show
+from pgsched.web.dashboard.forms import Text, optional_number
+from pgsched.web.dashboard.shown import cut, link, show
 from pgsched.web.paths import href
 from pgsched.web.svg.graphs import draw, nodes_of
 
@@ -18,10 +18,10 @@ router = APIRouter()
 
 
 @router.get("/workflows")
-async def workflows(actor: Viewer) -> Response:
+async def workflows(actor: Viewer, before: Text = "") -> Response:
     """Show groups and tasks that wait for others, the latest first."""
-    before = optional_number("before", asked(actor, "before")["before"])
-    found, last = cut(await run(actor, dashboard.list_workflows(before_id=before, limit=PER_PAGE + 1)), PER_PAGE)
+    command = dashboard.list_workflows(before_id=optional_number("before", before), limit=PER_PAGE + 1)
+    found, last = cut(await actor.client.database.run(command), PER_PAGE)
     following = last and link(actor, "/workflows", {"before": last.id})
     return show(actor, "workflows.html", at="workflows", tasks=found, following=following)
 

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +69,10 @@ async def audited(
         if change.nothing:
             return
         if change.task_id is not None and change.before is None and change.after is None:
-            change.before, change.after = differences(was, await _found(client, change.task_id))
+            now = None
+            with suppress(TaskNotFound):  # it was deleted
+                now = await client.get(change.task_id)
+            change.before, change.after = differences(was, now)
         await client.database.run(
             add_entry(
                 actor=actor.name,
@@ -86,18 +89,11 @@ async def audited(
     log.info("changed", action=change.action, actor=actor.name, task_id=change.task_id, queue=change.queue)
 
 
-async def _found(client: AsyncClient, task_id: int) -> Task | None:
-    try:
-        return await client.get(task_id)
-    except TaskNotFound:
-        return None
-
-
 def differences(was: Task | None, now: Task | None) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
     """The columns in which a task differs, as they were and as they are; None where there was or is no task."""
-    before, after = (None if task is None else task.as_dict() for task in (was, now))
-    if before is None or after is None:
-        return _without_secrets(before), _without_secrets(after)
+    if was is None or now is None:
+        return _without_secrets(was), _without_secrets(now)
+    before, after = was.as_dict(), now.as_dict()
     names = [name for name in before if before[name] != after[name] and name not in _ALWAYS_NEW]
     return (
         {name: CHANGED if name in SECRET else before[name] for name in names},
@@ -105,7 +101,7 @@ def differences(was: Task | None, now: Task | None) -> tuple[dict[str, Any] | No
     )
 
 
-def _without_secrets(values: dict[str, Any] | None) -> dict[str, Any] | None:
-    if values is None:
+def _without_secrets(task: Task | None) -> dict[str, Any] | None:
+    if task is None:
         return None
-    return {name: value for name, value in values.items() if value is not None and name not in SECRET}
+    return {name: value for name, value in task.as_dict().items() if value is not None and name not in SECRET}

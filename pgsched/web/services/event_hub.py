@@ -80,15 +80,11 @@ class EventHub:
             if not self._subscriptions:
                 await self._stop()
 
-    def end(self) -> None:
-        """Let every stream end, and none begin: the server is about to."""
+    async def close(self) -> None:
+        """End the streams and the connection, and let none begin."""
         self._closed = True
         for one in self._subscriptions:
             one.end()
-
-    async def close(self) -> None:
-        """End the streams and the connection."""
-        self.end()
         await self._stop()
 
     async def _stop(self) -> None:

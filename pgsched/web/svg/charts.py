@@ -1,4 +1,4 @@
-"""Charts as SVG text. Pure: numbers in, markup out; colours and fonts are the style sheet's, by class."""
+"""Charts: stacked bars, a meter, a timeline."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
+
+from pgsched.web.svg import element
 
 WIDTH, HEIGHT = 1000, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 8, 26, 34
@@ -43,15 +45,11 @@ def stacked_bars(title: str, times: Sequence[datetime], series: Sequence[Series]
     top = round_up(max(totals, default=0))
     inner, tall = WIDTH - _LEFT - _RIGHT, HEIGHT - _TOP - _BOTTOM
     step = inner / max(len(times), 1)
-    parts = [_opening(title, WIDTH, HEIGHT, "chart")]
+    parts = []
     for share in (0, 0.5, 1):
         y = _TOP + tall * (1 - share)
-        parts.append(
-            Markup('<line class="grid" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(_LEFT, _n(y), WIDTH - _RIGHT, _n(y))
-        )
-        parts.append(
-            Markup('<text class="axis end" x="{}" y="{}">{}</text>').format(_LEFT - 6, _n(y + 4), short(top * share))
-        )
+        parts.append(element("line", css="grid", x1=_LEFT, y1=y, x2=WIDTH - _RIGHT, y2=y))
+        parts.append(element("text", short(top * share), css="axis end", x=_LEFT - 6, y=y + 4))
     for at, time in enumerate(times):
         x, below = _LEFT + at * step, 0.0
         bars = []
@@ -62,26 +60,14 @@ def stacked_bars(title: str, times: Sequence[datetime], series: Sequence[Series]
             high = max(tall * value / top, 1)
             y = _TOP + tall * (1 - below / top) - high
             below += value
-            bars.append(
-                Markup('<rect class="{}" x="{}" y="{}" width="{}" height="{}"/>').format(
-                    one.css, _n(x + step * 0.1), _n(y), _n(step * 0.8), _n(high)
-                )
-            )
+            bars.append(element("rect", css=one.css, x=x + step * 0.1, y=y, width=step * 0.8, height=high))
         said = ", ".join(f"{one.values[at]:,g} {one.name}" for one in series)
-        area = Markup('<rect class="hit" x="{}" y="{}" width="{}" height="{}"/>').format(
-            _n(x), _TOP, _n(step), _n(tall)
-        )
-        parts.append(
-            Markup("<g><title>{}: {}</title>{}{}</g>").format(f"{time:%H:%M} UTC", said, Markup("").join(bars), area)
-        )
+        area = element("rect", css="hit", x=x, y=_TOP, width=step, height=tall)
+        parts.append(element("g", element("title", f"{time:%H:%M} UTC: {said}"), *bars, area))
         if at % max(len(times) // 6, 1) == 0:
-            parts.append(
-                Markup('<text class="axis" x="{}" y="{}" data-at="{}">{}</text>').format(
-                    _n(x), HEIGHT - 8, f"{time:%Y-%m-%dT%H:%MZ}", f"{time:%H:%M}"
-                )
-            )
-    parts.append(Markup("</svg>"))
-    return Markup("").join(parts)
+            place = {"x": x, "y": HEIGHT - 8}
+            parts.append(element("text", f"{time:%H:%M}", css="axis", **place, data_at=f"{time:%Y-%m-%dT%H:%MZ}"))
+    return _picture(title, WIDTH, HEIGHT, "chart", parts)
 
 
 def meter(label: str, value: float, most: float) -> Markup:
@@ -90,29 +76,23 @@ def meter(label: str, value: float, most: float) -> Markup:
     css = "meter-full" if share >= 0.95 else "meter-some"
     return Markup(
         '<svg class="meter" viewBox="0 0 100 8" role="img" aria-label="{}" preserveAspectRatio="none">'
-        '<rect class="meter-back" x="0" y="0" width="100" height="8" rx="3"/>'
-        '<rect class="{}" x="0" y="0" width="{}" height="8" rx="3"/></svg>'
-    ).format(label, css, _n(share * 100))
+        '<rect class="meter-back" x="0" y="0" width="100" height="8" rx="3"/>{}</svg>'
+    ).format(label, element("rect", css=css, x=0, y=0, width=share * 100, height=8, rx=3))
 
 
 def timeline(title: str, spans: Sequence[Span]) -> Markup:
     """Return bars under each other on one axis of time, each as long as it took."""
     first = min((span.start for span in spans), default=0.0)
     whole = max(max((span.end for span in spans), default=0.0) - first, 0.001)
-    high = 26 * len(spans) + 8
-    parts = [_opening(title, WIDTH, high, "timeline")]
+    parts = []
     for at, span in enumerate(spans):
         y = 26 * at + 6
         x = _NAMES + (span.start - first) / whole * (WIDTH - _NAMES - 10)
         wide = max((span.end - span.start) / whole * (WIDTH - _NAMES - 10), 2)
-        parts.append(
-            Markup(
-                '<text class="axis" x="10" y="{}">{}</text>'
-                '<rect class="{}" x="{}" y="{}" width="{}" height="16" rx="2"><title>{}</title></rect>'
-            ).format(y + 13, span.label, span.css, _n(min(x, WIDTH - 4)), y, _n(wide), span.label)
-        )
-    parts.append(Markup("</svg>"))
-    return Markup("").join(parts)
+        bar = {"x": min(x, WIDTH - 4), "y": y, "width": wide, "height": 16, "rx": 2}
+        parts.append(element("text", span.label, css="axis", x=10, y=y + 13))
+        parts.append(element("rect", element("title", span.label), css=span.css, **bar))
+    return _picture(title, WIDTH, 26 * len(spans) + 8, "timeline", parts)
 
 
 def round_up(value: float) -> float:
@@ -131,11 +111,5 @@ def short(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _opening(title: str, wide: float, high: float, css: str) -> Markup:
-    return Markup('<svg class="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
-        css, _n(wide), _n(high), escape(title)
-    )
-
-
-def _n(value: float) -> str:
-    return f"{value:.2f}".rstrip("0").rstrip(".")
+def _picture(title: str, wide: float, high: float, css: str, parts: Sequence[Markup]) -> Markup:
+    return element("svg", *parts, css=css, viewBox=f"0 0 {wide} {high}", role="img", aria_label=title)

@@ -1,4 +1,4 @@
-"""The graph of a workflow as SVG text. Pure: who waits for whom in, places and markup out."""
+"""The graph of a workflow: who waits for whom in, places and markup out."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from pgsched.domain.task_tree import TaskNode
+from pgsched.web.svg import element
 
 MAX_SHOWN = 300
 """So many tasks are drawn; more is no picture any more."""
 _WIDE, _HIGH, _GAP_X, _GAP_Y = 170, 48, 60, 16
+_ARROW = Markup(
+    '<defs><marker id="arrow" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
+    '<path class="arrow" d="M0 0 L8 4 L0 8 z"/></marker></defs>'
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,48 +80,27 @@ def draw(title: str, nodes: Sequence[Node], edges: Sequence[tuple[int, int]], li
         place[node.id] = (column[node.id] * (_WIDE + _GAP_X) + 4, row * (_HIGH + _GAP_Y) + 4)
     wide = (max(filled, default=0) + 1) * (_WIDE + _GAP_X) - _GAP_X + 8
     high = max(filled.values(), default=1) * (_HIGH + _GAP_Y) - _GAP_Y + 8
-    parts = [
-        Markup(
-            '<svg class="graph" viewBox="0 0 {} {}" width="{}" height="{}" role="group" aria-label="{}">'
-            '<defs><marker id="arrow" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" '
-            'orient="auto"><path class="arrow" d="M0 0 L8 4 L0 8 z"/></marker></defs>'
-        ).format(wide, high, wide, high, title)
-    ]
+    parts = [_ARROW]
     for above, below in edges:
         (x1, y1), (x2, y2) = place[above], place[below]
         x1, y1, y2 = x1 + _WIDE, y1 + _HIGH // 2, y2 + _HIGH // 2
         bend = max((x2 - x1) // 2, 20)
-        parts.append(
-            Markup('<path class="edge" marker-end="url(#arrow)" d="M{} {} C{} {} {} {} {} {}"/>').format(
-                x1, y1, x1 + bend, y1, x2 - bend, y2, x2, y2
-            )
-        )
+        line = f"M{x1} {y1} C{x1 + bend} {y1} {x2 - bend} {y2} {x2} {y2}"
+        parts.append(element("path", css="edge", marker_end="url(#arrow)", d=line))
     for node in nodes:
         x, y = place[node.id]
         parts.append(
-            Markup(
-                '<a href="{}"><title>{} {}</title>'
-                '<rect class="node node-{}" x="{}" y="{}" width="{}" height="{}" rx="6"/>'
-                '<text class="node-label" x="{}" y="{}">{}</text><text class="node-detail" x="{}" y="{}">{}</text></a>'
-            ).format(
-                links[node.id],
-                node.label,
-                node.detail,
-                node.status,
-                x,
-                y,
-                _WIDE,
-                _HIGH,
-                x + 10,
-                y + 20,
-                _cut(node.label),
-                x + 10,
-                y + 38,
-                _cut(node.detail, 26),
+            element(
+                "a",
+                element("title", f"{node.label} {node.detail}"),
+                element("rect", css=f"node node-{node.status}", x=x, y=y, width=_WIDE, height=_HIGH, rx=6),
+                element("text", _cut(node.label), css="node-label", x=x + 10, y=y + 20),
+                element("text", _cut(node.detail, 26), css="node-detail", x=x + 10, y=y + 38),
+                href=links[node.id],
             )
         )
-    parts.append(Markup("</svg>"))
-    return Markup("").join(parts)
+    box = f"0 0 {wide} {high}"
+    return element("svg", *parts, css="graph", viewBox=box, width=wide, height=high, role="group", aria_label=title)
 
 
 def _cut(text: str, longest: int = 20) -> str:

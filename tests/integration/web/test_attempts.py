@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pgsched import AsyncClient
-from pgsched.web.services import execution_search as attempts
-from pgsched.web.services.execution_search import Attempts, Place, find_attempts
+from pgsched.web.services import search as attempts
+from pgsched.web.services.search import Attempts, Place, find_attempts
 from tests.support.tables import database
 
 AGES = (0.0, 0.4, 0.4, 0.4, 0.999, 1.0, 1.001, 7.0, 8.0, 9.0, 63.0, 64.0, 70.0)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pgsched.web.services import execution_search as attempts
+from pgsched.web.services import search as attempts
 from tests.support.tables import database, insert_task
 from tests.support.web_face import web
 

@@ -10,7 +10,7 @@ import pytest
 from pgsched.ops.doctor.catalogue import NAMES, OF_ANY_SCHEMA
 from pgsched.web import WebSettings
 from pgsched.web.dashboard import overview as overview_page
-from pgsched.web.headers import CONTENT_SECURITY_POLICY
+from pgsched.web.middleware import CONTENT_SECURITY_POLICY
 from tests.support.engine import engine
 from tests.support.pages import Page
 from tests.support.tables import add_worker, database, insert_task, set_completed, set_dead, set_running

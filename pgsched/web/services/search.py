@@ -1,4 +1,7 @@
-"""The attempts of all tasks, the latest first: looked for back through time, in spans that grow while few are found."""
+"""Searches of tasks and of attempts that any table answers quickly: a request looks at one part of it after the other.
+
+Attempts are looked for back through time, in spans that grow while few are found; tasks from the latest id down.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,15 @@ import time
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from pgsched.client.async_client import AsyncClient
 from pgsched.db.async_database import AsyncDatabase
 from pgsched.db.queries import dashboard
+from pgsched.db.queries.task_search import Page
 from pgsched.domain.records import Execution
+from pgsched.domain.task_filters import TaskFilters
 
 SECONDS = 0.05
-"""Of work of the database; after that no further span is looked through, and who asks may go on."""
+"""After so long no further part is looked through, and who asks may go on; of attempts the database's work counts."""
 _FIRST = timedelta(seconds=1)
 _GROWTH = 16.0
 """A span is at most so many times as long as the one before, less where that one held much."""
@@ -51,12 +57,7 @@ async def find_attempts(
         while True:
             since = max(upper - span, lowest)
             command = dashboard.latest_executions(
-                since=since,
-                queue=queue,
-                task_type=task_type,
-                status=status,
-                before=place,
-                limit=limit - len(found),
+                since=since, queue=queue, task_type=task_type, status=status, before=place, limit=limit - len(found)
             )
             began = time.monotonic()
             step = await one.run(command)
@@ -73,3 +74,24 @@ async def find_attempts(
                 return Attempts(found, place)
             if work < SECONDS:
                 span *= min(SECONDS / max(work, 1e-6), _GROWTH)
+
+
+async def find_stretch(client: AsyncClient, filters: TaskFilters, *, limit: int, before_id: int | None) -> Page:
+    """Return tasks of one stretch of the table, from the latest id down; what runs is looked up by the due clock."""
+    if list(filters.get("status") or ()) == ["running"] and filters.get("ids") is None:
+        ids = await client.database.run(dashboard.find_running_ids())
+        if not ids:
+            return Page([], None)
+        filters = TaskFilters(**{**filters, "ids": ids})
+    return await client.find_tasks(limit=limit, before_id=before_id, **filters)
+
+
+async def find_page(client: AsyncClient, filters: TaskFilters, *, limit: int, before_id: int | None) -> Page:
+    """Return tasks of as many stretches as there is time for, until there are enough of them."""
+    ends_at = time.monotonic() + SECONDS
+    found = Page([], before_id)
+    while True:
+        step = await find_stretch(client, filters, limit=limit - len(found.tasks), before_id=found.next_before)
+        found = Page(found.tasks + step.tasks, step.next_before)
+        if found.next_before is None or len(found.tasks) == limit or time.monotonic() > ends_at:
+            return found

@@ -1,18 +1,23 @@
-"""Changes to tasks, each with its entry in the audit log."""
+"""Changes to tasks, schedules, queues and calendars, each with its entry in the audit log."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
+from pgsched.client.async_client import AsyncClient
+from pgsched.db.queries.schedules import list_calendars
 from pgsched.db.queries.task_search import MAX_CHANGED, Changed, check_inserted
-from pgsched.domain.records import Task, to_json_able
-from pgsched.domain.scheduled import OnConflict
+from pgsched.domain.records import QueueSettings, Task, to_json_able
+from pgsched.domain.scheduled import BackfillTick, OnConflict
+from pgsched.domain.scheduling.calendars import Calendar
 from pgsched.domain.task_filters import SECRETS, TaskFilters
 from pgsched.domain.task_spec import TaskOptions
 from pgsched.web.auth.access import Actor
 from pgsched.web.services.audit import Change, audited, differences
 
+Work = Callable[[AsyncClient], Awaitable[object]]
 SHOWN_IDS: Final = 1000
 """Maximum number of ids of changed tasks in an answer or an entry."""
 
@@ -112,10 +117,80 @@ async def change_tasks(
 
 async def change_dead(actor: Actor, verb: str, **which: Any) -> int:
     """Retry or purge dead tasks and return how many; ``which`` is what the client's ``retry_dead`` and such take."""
-    async with audited(actor, f"dead.{verb}", queue=which["queue"], target="dead") as change:
+    async with audited(actor, f"dead.{verb}", queue=which.get("queue"), target="dead") as change:
         client = change.client
         number = await (client.retry_dead(**which) if verb == "retry" else client.purge_dead(**which))
         change.nothing = number == 0
         change.before = {name: value for name, value in which.items() if value}
         change.after = {"number": number}
     return number
+
+
+async def backfill(
+    actor: Actor, task_id: int, since: datetime, until: datetime, *, max_ticks: int, dry_run: bool
+) -> Sequence[BackfillTick]:
+    """Run ticks of a schedule that passed, or say which would be. Raises as the client's ``backfill``."""
+    async with audited(actor, "task.backfill", task_id=task_id) as change:
+        ticks = await change.client.backfill(task_id, since, until, max_ticks=max_ticks, dry_run=dry_run)
+        made = number_to_run(ticks)
+        change.nothing = dry_run or not made
+        told = {"from": to_json_able(since), "to": to_json_able(until), "max_ticks": max_ticks, "made": made}
+        change.before, change.after = {}, told
+    return ticks
+
+
+def number_to_run(ticks: Sequence[BackfillTick]) -> int:
+    """How many of the ticks are run, neither before nor by the schedule itself."""
+    return sum(one.outcome == "run" for one in ticks)
+
+
+async def change_queue(actor: Actor, verb: str, name: str, work: Work) -> tuple[QueueSettings, Change]:
+    """Let ``work`` change a queue in one transaction; return its settings as they are, and which of them were changed.
+
+    Raises InvalidTask for a name that no queue may have.
+    """
+    async with audited(actor, f"queue.{verb}", queue=name) as change:
+        was = await change.client.queue(name)
+        await work(change.client)
+        now = await change.client.queue(name)
+        change.note(was.as_dict(), now.as_dict())
+    actor.state.stats.forget()
+    return now, change
+
+
+async def pause_queue(actor: Actor, name: str) -> QueueSettings:
+    """Claim nothing more of a queue; what runs goes on."""
+    return (await change_queue(actor, "pause", name, lambda client: client.pause_queue(name)))[0]
+
+
+async def resume_queue(actor: Actor, name: str) -> QueueSettings:
+    """Claim again from a paused queue."""
+    return (await change_queue(actor, "resume", name, lambda client: client.resume_queue(name)))[0]
+
+
+async def find_calendar(client: AsyncClient, name: str) -> Calendar | None:
+    """Return a calendar; None when there is none of this name. Raises InvalidTask for a name that none may have."""
+    found = await client.database.run(list_calendars(name))
+    return found[0] if found else None
+
+
+async def set_calendar(actor: Actor, name: str, days: Iterable[str]) -> tuple[Calendar, Change]:
+    """Make a calendar or replace its days; return it as it is, and what was changed. Raises InvalidTask."""
+    async with audited(actor, "calendar.set", target=name) as change:
+        change.before = _noted(await find_calendar(change.client, name))
+        await change.client.set_calendar(name, days)
+        (now,) = await change.client.database.run(list_calendars(name))
+        change.after = _noted(now)
+        change.nothing = change.before == change.after
+    return now, change
+
+
+async def delete_calendar(actor: Actor, name: str) -> None:
+    """Delete a calendar. Raises CalendarNotFound, and TransitionRefused while a cron expression names it."""
+    async with audited(actor, "calendar.delete", target=name) as change:
+        change.before = _noted(await find_calendar(change.client, name))
+        await change.client.delete_calendar(name)
+
+
+def _noted(one: Calendar | None) -> dict[str, list[str]] | None:
+    return None if one is None else {"days": one.days}
