@@ -91,7 +91,7 @@ def dev(
             stack.enter_context(Narrator(dsn, psql=_psql(given, dsn)))
         if seconds is not None:
             stack.enter_context(_end_after(seconds))
-        from pgsched.execution.process_exit import exit_soon  # imported late: the other commands do not need it
+        from pgsched.execution.process import exit_soon  # imported late: the other commands do not need it
         from pgsched.worker.supervisor import run_worker
 
         code = run_worker(

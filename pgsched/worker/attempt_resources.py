@@ -22,9 +22,9 @@ from pgsched.observability.logs import get_logger
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.completer import Completer
 from pgsched.worker.leased_tasks import FINISHING, RUNNING, LeasedTask, LeasedTasks
+from pgsched.worker.loops import retry_until_success
 from pgsched.worker.metrics import WorkerMetrics
 from pgsched.worker.report import Report
-from pgsched.worker.retry_until_success import retry_until_success
 
 log = get_logger("pgsched.worker")
 

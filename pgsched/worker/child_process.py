@@ -34,9 +34,8 @@ from pgsched.domain.errors import PgschedError
 from pgsched.execution.context import Context
 from pgsched.execution.log_capture import capture, release
 from pgsched.execution.outcomes import completed, raised
-from pgsched.execution.process_exit import exit_now
+from pgsched.execution.process import exit_now, open_standard_files
 from pgsched.execution.process_pool import HUNG_UP, TERM_SECONDS
-from pgsched.execution.process_state import open_standard_files
 from pgsched.execution.registry import Handler, Registry
 from pgsched.execution.signals import end_timers
 from pgsched.observability import logs

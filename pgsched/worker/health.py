@@ -1,15 +1,16 @@
-"""How a worker answers those who ask how it is: readiness, liveness, and the troubles that it tells of."""
+"""How a worker answers those who ask how it is: readiness, liveness, and whether its claim loop moves."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any
 
+from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.domain.settings import WorkerSettings
 from pgsched.worker.executor import Executor
 from pgsched.worker.heartbeat import Heartbeat
-from pgsched.worker.progress import Progress
 from pgsched.worker.troubles import Troubles
 
 
@@ -65,3 +66,80 @@ class Health:
         """Return how many slots are occupied, and how many there are."""
         running = self._executor.running
         return running, running + self._executor.free
+
+
+PULSE_SECONDS = 0.25
+"""How often the event loop shows that nothing blocks it."""
+FAILING_SECONDS = 60.0
+"""For so long the claim loop may fail again and again for a reason that is not the database."""
+STATEMENTS = 6
+"""A turn of the claim loop has no more statements than this, each of which may take as long as its timeout."""
+CONNECTING_SECONDS = 30.0
+"""How long opening the connection may take beside that."""
+
+
+class Progress:
+    """Notes each turn of the claim loop and each pulse of the event loop; read from any thread.
+
+    A turn that ends because the database is away is one too: another process would find it no nearer.
+    """
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self.longest_turn = settings.poll_interval + STATEMENTS * settings.statement_timeout + CONNECTING_SECONDS
+        """Seconds that a turn of the claim loop takes at most, a wait for work included."""
+        self._pulse_at = self._turn_at = monotonic()
+        self._failing_since: float | None = None
+        self._watched = False
+
+    def start(self) -> None:
+        """The loops begin; called on the event loop."""
+        self._turn_at = monotonic()
+        self._watched = True
+        self._beat(asyncio.get_running_loop())
+
+    def end(self) -> None:
+        """The worker stops, which has a time limit of its own: nothing is to be expected any more."""
+        self._watched = False
+
+    def watching(self, step: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+        """Return the claim loop's step, watched."""
+
+        async def watched() -> None:
+            try:
+                await step()
+            except DatabaseUnavailable:
+                self._turned()
+                raise
+            except Exception:
+                self._turn_at = monotonic()
+                self._failing_since = self._failing_since or self._turn_at
+                raise
+            self._turned()
+
+        return watched
+
+    def blocked(self) -> float:
+        """Return for how many seconds the event loop has been blocked; 0 while nothing is to be expected of it."""
+        return max(monotonic() - self._pulse_at - PULSE_SECONDS, 0.0) if self._watched else 0.0
+
+    def stalled(self, blocked: float) -> str | None:
+        """Return what keeps the claim loop from moving; None when nothing does. It may be ``blocked`` for so long."""
+        if not self._watched:
+            return None
+        now = monotonic()
+        if now - self._pulse_at > blocked:
+            return f"the event loop has been blocked for {now - self._pulse_at:.0f} s"
+        if self._failing_since is not None and now - self._failing_since > FAILING_SECONDS:
+            return f"the claim loop has failed for {now - self._failing_since:.0f} s"
+        if now - self._turn_at > self.longest_turn:
+            return f"the claim loop has stood still for {now - self._turn_at:.0f} s"
+        return None
+
+    def _turned(self) -> None:
+        self._turn_at = monotonic()
+        self._failing_since = None
+
+    def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._pulse_at = monotonic()
+        if self._watched:
+            loop.call_later(PULSE_SECONDS, self._beat, loop)

@@ -16,9 +16,8 @@ from pgsched.domain.events import Event, event_of, name_of
 from pgsched.domain.hooks import Hooks
 from pgsched.observability.logs import get_logger
 from pgsched.worker.clock import DatabaseClock
-from pgsched.worker.lasting import Lasting
 from pgsched.worker.leased_tasks import LeasedTask
-from pgsched.worker.loops import Loop
+from pgsched.worker.loops import Lasting, Loop
 
 log = get_logger("pgsched.worker")
 

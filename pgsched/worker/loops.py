@@ -1,15 +1,36 @@
-"""How the loops of a worker fare: each notes that it failed, or works; anybody reads it, from any thread."""
+"""The loops of a worker: tasks that handlers cannot cancel, repeated whatever they raise; and how each loop fares."""
 
 from __future__ import annotations
 
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from functools import partial
 from time import monotonic
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from pgsched.db.error_mapping import one_line
+from pgsched.db.error_mapping import RefusedByDatabase, one_line
+from pgsched.domain.attempt import Claimed
 from pgsched.domain.errors import DatabaseUnavailable
+from pgsched.observability.logs import get_logger
+from pgsched.worker.metrics import WorkerMetrics
+
+log = get_logger("pgsched.worker")
+
+T = TypeVar("T")
 
 STEADY_SECONDS = 5.0
 """A loop that has worked for so long since it failed has recovered. One that fails for so long is in trouble."""
+AGAIN_SECONDS = 0.05
+"""Pause before a task that ended is begun again."""
+WORKED_SECONDS = 10.0
+"""A loop that failed after working for this long is tried again soon."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+"""Seconds between two tries of what fails."""
+
+Step = Callable[[], Awaitable[None]]
+"""One turn of a loop."""
 
 
 class Failing(NamedTuple):
@@ -78,3 +99,161 @@ class Loops:
         """Return those that fail, by name."""
         seen = [(name, loop.trouble()) for name, loop in sorted(self._loops.copy().items())]
         return [(name, failing) for name, failing in seen if failing is not None]
+
+
+def own_task(
+    work: Coroutine[Any, Any, None], *, name: str, loop: asyncio.AbstractEventLoop | None = None
+) -> asyncio.Task[None]:
+    """Return a new task, of the running loop by default, that is the worker's own.
+
+    A handler that cancels "all tasks" does not find it (``asyncio.all_tasks`` leaves it out), and a task factory that
+    an application has set does not make it.
+    """
+    task = asyncio.Task(work, loop=loop or asyncio.get_running_loop(), name=name)
+    asyncio._unregister_task(task)
+    return task
+
+
+async def unless_stopped(start: Coroutine[Any, Any, None], stop: asyncio.Event, *, grace: float) -> bool:
+    """Do what a start takes; False when ``stop`` was set first, and ``grace`` seconds later it still was not done."""
+    starting = own_task(start, name="pgsched start")
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not starting.done():
+        await asyncio.wait([starting], timeout=grace)
+    if not starting.done():
+        starting.cancel()
+        return False
+    await starting
+    return True
+
+
+class Lasting:
+    """Work that goes on until :meth:`end`, whatever it raises and whoever cancels it."""
+
+    def __init__(
+        self,
+        work: Callable[[], Coroutine[Any, Any, None]],
+        *,
+        name: str,
+        on_lost: Callable[[BaseException], None],
+        may_end: Callable[[], bool] | None = None,
+    ) -> None:
+        """``may_end``: whether it may end by itself just now; by default never. ``on_lost`` is called when it did."""
+        self._work = work
+        self._name = name
+        self._on_lost = on_lost
+        self._may_end = may_end
+        self._ending = False
+        self._task: asyncio.Task[None] | None = None
+        self._again: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin, in the running loop."""
+        self._task = own_task(self._work(), name=self._name)
+        self._task.add_done_callback(self._ended)
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended and is not begun again."""
+        return self._task is None or (self._task.done() and self._again is None)
+
+    @property
+    def may_end(self) -> bool:
+        """Whether it may end by itself just now."""
+        return self._may_end is not None and self._may_end()
+
+    async def wait(self, timeout: float) -> None:
+        """Wait until it has ended by itself, ``timeout`` seconds at most."""
+        if self._task is not None and not self._task.done():
+            await asyncio.wait([self._task], timeout=timeout)
+
+    async def end(self, timeout: float | None = None) -> None:
+        """Cancel it, and wait until it has ended, ``timeout`` seconds at most."""
+        self._ending = True
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=timeout)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if self._ending or self.may_end:
+            return
+        error = error or asyncio.CancelledError("somebody cancelled it")
+        self._on_lost(error)
+        log.error("loop_ended", loop=self._name, error=repr(error), again_in=AGAIN_SECONDS)
+        self._again = task.get_loop().call_later(AGAIN_SECONDS, self._begin_again)
+
+    def _begin_again(self) -> None:
+        self._again = None
+        if not self._ending:
+            self.start()
+
+
+def start_loop(
+    counts: WorkerMetrics, loops: Loops, what: str, step: Step, *, may_end: Callable[[], bool] | None = None
+) -> Lasting:
+    """Begin a loop that nothing ends but :meth:`Lasting.end`; it may end by itself while ``may_end`` says so."""
+    state = loops.of(what)
+    work = partial(run_forever, what, step, counts, state, may_end)
+    loop = Lasting(work, name=f"pgsched {what}", may_end=may_end, on_lost=state.failed)
+    loop.start()
+    return loop
+
+
+async def run_forever(
+    what: str, step: Step, counts: WorkerMetrics, loop: Loop, may_end: Callable[[], bool] | None = None
+) -> None:
+    """Run a step again and again, until it may end; while the database is away, with growing pauses.
+
+    Notes in ``loop`` how it fares.
+    """
+    pause = 0.0
+    while may_end is None or not may_end():
+        begun = monotonic()
+        try:
+            await step()
+            pause = 0.0
+            loop.worked()
+        except Exception as error:
+            loop.failed(error)
+            pause = min(max(pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
+            if isinstance(error, DatabaseUnavailable):
+                counts.database_errors += 1
+                log.warning("database_error", loop=what, error=str(error), again_in=round(pause, 1))
+            else:
+                log.exception("loop_failed", loop=what)
+        if monotonic() - begun > WORKED_SECONDS:
+            pause = min(pause, FIRST_PAUSE)  # it had worked for long: the trouble is new
+        if pause:
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+
+
+async def wait_at_most(seconds: float | None, event: asyncio.Event) -> None:
+    """Wait until an event is set, ``seconds`` at most; None: without a limit."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+
+async def retry_until_success(what: str, task: Claimed, ask: Callable[[], Awaitable[T]], counts: WorkerMetrics) -> T:
+    """Ask until the database answers, with growing pauses; the heartbeat keeps the lease meanwhile.
+
+    It ends by a cancellation when the lease is lost or the worker stops. Raises RefusedByDatabase: asking again would
+    not help.
+    """
+    pause = FIRST_PAUSE
+    while True:
+        try:
+            return await ask()
+        except DatabaseUnavailable as error:
+            if isinstance(error, RefusedByDatabase) and not error.passing:
+                raise
+            counts.database_errors += 1
+            log.warning("database_error", loop=what, task_id=task.id, error=str(error), again_in=round(pause, 1))
+        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+        pause = min(pause * 2, LONGEST_PAUSE)

@@ -12,7 +12,7 @@ from time import monotonic
 
 from pgsched.db.error_mapping import RefusedByDatabase
 from pgsched.db.session import Session
-from pgsched.db.worker.time_zones import read_zones
+from pgsched.db.worker.time_zones import follow_zones, read_zones
 from pgsched.domain.attempt import TIMEZONE, Claimed
 from pgsched.domain.scheduling.time_zones import agrees
 from pgsched.observability.logs import get_logger
@@ -61,3 +61,12 @@ class Rulebook:
             else task
             for task in tasks
         ]
+
+
+async def follow(session: Session) -> None:
+    """Let what is booked follow the database's rules of time zones, and tell of it. Raises DatabaseUnavailable."""
+    try:
+        for moved in await follow_zones(session):
+            log.warning("zone_rules_changed", timezone=moved.zone, schedules=moved.schedules)
+    except RefusedByDatabase as error:
+        log.error("zone_rules_refused", error=str(error))

@@ -20,8 +20,8 @@ from pgsched.worker.executor import Executor
 from pgsched.worker.halves import in_halves
 from pgsched.worker.heartbeat import Heartbeat
 from pgsched.worker.hook_dispatcher import HookDispatcher
-from pgsched.worker.lasting import Lasting
 from pgsched.worker.leased_tasks import LeasedTask, LeasedTasks
+from pgsched.worker.loops import Lasting
 
 log = get_logger("pgsched.worker")
 

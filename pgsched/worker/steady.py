@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from pgsched.execution.process_exit import LEAVE_SECONDS, exit_now
+from pgsched.execution.process import LEAVE_SECONDS, exit_now
 from pgsched.observability.logs import get_logger
-from pgsched.worker.lasting import hide
+from pgsched.worker.loops import own_task
 
 log = get_logger("pgsched.worker")
 
@@ -25,22 +25,16 @@ def run_steadily(work: Coroutine[Any, Any, None]) -> None:
     """
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    task = _own(loop, work)
+    task = own_task(work, name="pgsched worker", loop=loop)
     try:
         _run(loop, task)
     finally:
         if left := asyncio.all_tasks(loop):
             for one in left:
                 one.cancel()
-            _run(loop, _own(loop, _wait(left)))
+            _run(loop, own_task(_wait(left), name="pgsched worker", loop=loop))
         asyncio.set_event_loop(None)
         loop.close()
-
-
-def _own(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    task = asyncio.Task(work, loop=loop, name="pgsched worker")
-    hide(task)  # a handler may cancel "all tasks"
-    return task
 
 
 async def _wait(tasks: set[asyncio.Task[Any]]) -> None:

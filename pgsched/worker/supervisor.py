@@ -26,9 +26,15 @@ from pgsched.db.dsn import pin
 from pgsched.db.migrations.runner import WORKER_RIGHTS, check_schema
 from pgsched.domain.errors import PgschedError
 from pgsched.domain.settings import WorkerSettings
-from pgsched.execution.process_exit import exit_now, exit_soon, exit_timer
+from pgsched.execution.process import (
+    ProcessState,
+    exit_now,
+    exit_soon,
+    exit_timer,
+    open_standard_files,
+    settle_collector,
+)
 from pgsched.execution.process_pool import TERM_SECONDS
-from pgsched.execution.process_state import ProcessState, open_standard_files
 from pgsched.execution.signals import Signals
 from pgsched.observability import logs
 from pgsched.observability.contained_registry import Metrics
@@ -36,21 +42,11 @@ from pgsched.observability.extras import check_telemetry, flush_telemetry, set_u
 from pgsched.observability.systemd import Manager, find_manager
 from pgsched.observability.systemd_watchdog import SystemdWatchdog, longest_block
 from pgsched.worker.child_process import serve
-from pgsched.worker.collector import settle_collector
-from pgsched.worker.control_server import ControlServer
+from pgsched.worker.children import Child, ControlServer, Mender, MergedMetrics, all_troubles, first_problem, load_of
 from pgsched.worker.http_server import HttpServer, Probe, Told
-from pgsched.worker.load_traces import load_traces
-from pgsched.worker.mender import Mender
-from pgsched.worker.merged_metrics import (
-    Child,
-    MergedMetrics,
-    all_troubles,
-    first_problem,
-    first_stalled,
-    load_of,
-)
 from pgsched.worker.shutdown import CANCEL_SECONDS, FLUSH_SECONDS, HOOK_SECONDS
 from pgsched.worker.steady import run_steadily
+from pgsched.worker.traces import load_traces
 from pgsched.worker.worker import Worker
 
 log = logs.get_logger("pgsched.worker")
@@ -234,7 +230,7 @@ class _Parent:
         self._watchdog = manager and SystemdWatchdog(
             manager,
             ready=self.unready,
-            stalled=lambda: first_stalled(self._children(), but=self._mender.mending),
+            stalled=lambda: first_problem(self._children(), "alive", but=self._mender.mending, often=True),
             load=lambda: load_of(self._children()),
         )
         self._mender = Mender(silence=3 * job.settings.lease, stop=_longest_stop(job.settings))

@@ -6,6 +6,7 @@ The parts of a worker are made with these functions, so that without tracing no 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from prometheus_client import CollectorRegistry
@@ -17,6 +18,9 @@ from pgsched.execution.context import Context
 from pgsched.execution.runner import run_attempt
 from pgsched.worker.leased_tasks import LeasedTask, LeasedTasks
 from pgsched.worker.metrics import WorkerMetrics
+
+if TYPE_CHECKING:
+    from pgsched.observability.tracing import Tracing
 
 ContextOf = Callable[[LeasedTask], Context]
 """Returns the context of an attempt, made if its handler asked for none."""
@@ -48,3 +52,12 @@ class Traces:
         context: ContextOf,
     ) -> None:
         """Learn of the worker's other parts, once they are made: what it holds, where to ask, what it counts."""
+
+
+def load_traces(tracing: Tracing | None) -> Traces:
+    """Return what a worker does for the traces of an application; nothing of OpenTelemetry is loaded for None."""
+    if tracing is None:
+        return Traces()
+    from pgsched.worker.tracing import WorkerTracing
+
+    return WorkerTracing(tracing)

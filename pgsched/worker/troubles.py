@@ -6,18 +6,20 @@ the doctor, lists and pages find it. The names of the kinds are those of the doc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Iterable, Sequence, Sized
 from math import inf
 from time import monotonic
 from typing import Any, Final, NamedTuple, Protocol
 
+from pgsched.db.session import Session
+from pgsched.db.worker.housekeeping import measure_type
 from pgsched.domain.storable import storable
 from pgsched.observability.logs import errors
 from pgsched.ops.doctor.words import age, many, some_ids
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.leased_tasks import LeasedTask
 from pgsched.worker.loops import Failing, Loops
-from pgsched.worker.usual import Usual
+from pgsched.worker.metrics import WorkerMetrics
 
 UNWRITTEN, LOOPS, LOST, OVERDUE = "unwritten_outcomes", "failing_loops", "lost_slots", "overdue_attempts"
 LONG, UPKEEP, SET_ASIDE, LOGS = "long_attempts", "failing_upkeep", "set_aside", "log_errors"
@@ -328,3 +330,50 @@ def _ids(leased_tasks: Sequence[LeasedTask]) -> str:
 
 def _said(name: str, failing: Failing) -> str:
     return storable(f"the loop {name} has failed {many(failing.times, 'time')}: {failing.error}", MAX_DETAIL)
+
+
+LEAST_SECONDS: Final = 60.0
+TIMES: Final = 10.0
+ENOUGH: Final = 20
+SHARE: Final = 0.99
+ASK_AGAIN_SECONDS: Final = 600.0
+"""How often the history is asked about a type that has attempts under way which run for long."""
+
+
+class _Learned(NamedTuple):
+    seconds: float | None
+    at: float
+
+
+class Usual:
+    """What is known of the durations of task types."""
+
+    def __init__(self, counts: WorkerMetrics) -> None:
+        self._counts = counts
+        self._learned: dict[str, _Learned] = {}
+        self._unknown: set[str] = set()
+
+    def limit(self, task_type: str, ran: float) -> float | None:
+        """Return for how many seconds an attempt may run that has run for ``ran``; None: it is not known, or not yet.
+
+        May be called from any thread.
+        """
+        if ran < LEAST_SECONDS:
+            return None
+        seconds = self._counts.usual_duration(task_type, share=SHARE, enough=ENOUGH)
+        if seconds is None:
+            learned = self._learned.get(task_type)
+            if learned is None or monotonic() - learned.at > ASK_AGAIN_SECONDS:
+                self._unknown.add(task_type)
+            seconds = None if learned is None else learned.seconds
+        return None if seconds is None else max(TIMES * seconds, LEAST_SECONDS)
+
+    async def learn(self, session: Session) -> None:
+        """Ask the history about types that were asked for and are not known. Raises DatabaseUnavailable."""
+        for task_type in self._take_unknown():
+            seconds = await measure_type(session, task_type, share=SHARE, enough=ENOUGH)
+            self._learned[task_type] = _Learned(seconds, monotonic())
+
+    def _take_unknown(self) -> Iterable[str]:
+        unknown, self._unknown = self._unknown, set()
+        return sorted(unknown)

@@ -28,28 +28,24 @@ from pgsched.worker.claimer import MAX_BYTES, Claimer
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.completer import LOCK_SECONDS, Completer
 from pgsched.worker.dead_letters import DeadLetters
-from pgsched.worker.declared_schedules import declared_keys
+from pgsched.worker.declared_schedules import declare, declared_keys
 from pgsched.worker.executor import Executor
+from pgsched.worker.gauges import CachedGauges, TroubleGauges
 from pgsched.worker.groups import Groups
-from pgsched.worker.health import Health
+from pgsched.worker.health import Health, Progress
 from pgsched.worker.health_scan import HealthScan
 from pgsched.worker.heartbeat import Heartbeat
 from pgsched.worker.hook_dispatcher import HookDispatcher
 from pgsched.worker.housekeeping import REPORT_SECONDS, EventBroadcaster, Housekeeping, Reporter
 from pgsched.worker.leased_tasks import RUNNING, LeasedTask, LeasedTasks
-from pgsched.worker.loops import Loops
+from pgsched.worker.loops import Loops, start_loop, unless_stopped, wait_at_most
 from pgsched.worker.prefetch import Prefetch
-from pgsched.worker.progress import Progress
 from pgsched.worker.queue_rotation import QueueRotation
 from pgsched.worker.retention import Retention
-from pgsched.worker.run_forever import start_loop, wait_at_most
-from pgsched.worker.shutdown import Shutdown
-from pgsched.worker.starting import declare, follow, unless_stopped
-from pgsched.worker.table_gauges import CachedGauges
+from pgsched.worker.rulebook import follow
+from pgsched.worker.shutdown import ANSWER_SECONDS, Shutdown
 from pgsched.worker.traces import Traces
-from pgsched.worker.trouble_gauges import TroubleGauges
-from pgsched.worker.troubles import Troubles
-from pgsched.worker.usual import Usual
+from pgsched.worker.troubles import Troubles, Usual
 
 log = get_logger("pgsched.worker")
 
@@ -246,7 +242,7 @@ class Worker:
         Raises DatabaseUnavailable when the database cannot be reached at the start.
         """
         self._loop = asyncio.get_running_loop()
-        if not await unless_stopped(self._start(), self._stopping):
+        if not await unless_stopped(self._start(), self._stopping, grace=ANSWER_SECONDS):
             log.warning("stopped_before_start", reason="the database is silent")
             return
         self.executor.start()

@@ -7,8 +7,7 @@ from multiprocessing import Pipe
 from prometheus_client import CollectorRegistry
 
 from pgsched.domain.attempt import Finish, Outcome
-from pgsched.worker.control_server import ControlServer
-from pgsched.worker.merged_metrics import Child
+from pgsched.worker.children import Child, ControlServer
 from pgsched.worker.metrics import WorkerMetrics
 from tests.support.engine import claimed
 

@@ -17,8 +17,7 @@ from pgsched.db.worker.time_zones import Moved, follow_zones, read_zones
 from pgsched.domain.scheduling import time_zones
 from pgsched.domain.scheduling.time_zones import agrees, load_zone
 from pgsched.testing import freeze
-from pgsched.worker.rulebook import UNBOOKED
-from pgsched.worker.starting import follow
+from pgsched.worker.rulebook import UNBOOKED, follow
 from tests.support.engine import engine, handlers, history, rows, running_worker
 from tests.support.tables import database, insert_task, move_tick, task_row
 from tests.support.waiting import wait_until_async

@@ -464,7 +464,7 @@ def test_nothing_of_opentelemetry_is_loaded_without_tracing() -> None:
     program = """
 import sys
 import pgsched, pgsched.worker.supervisor, pgsched.worker.child_process, pgsched.cli
-from pgsched.worker.load_traces import load_traces
+from pgsched.worker.traces import load_traces
 pgsched.App().client()
 load_traces(None)
 assert not [name for name in sys.modules if name.startswith("opentelemetry")]

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from pgsched.db.notifications import PROBE_SECONDS
-from pgsched.worker import claimer, claims, health_scan, housekeeping, retention, set_aside, sleep, table_gauges
+from pgsched.worker import claimer, claims, gauges, health_scan, housekeeping, retention, set_aside, sleep
 from tests.support.clock import Clock
 from tests.support.engine import Engine, engine
 from tests.support.statements import counted
@@ -17,7 +17,7 @@ HOUR = 3600.0
 STEP = 1.0
 MOST = 0.5
 """Statements a second."""
-CLOCKED: tuple[ModuleType, ...] = (claimer, claims, table_gauges, set_aside, sleep, housekeeping)
+CLOCKED: tuple[ModuleType, ...] = (claimer, claims, gauges, set_aside, sleep, housekeeping)
 
 
 @pytest.fixture

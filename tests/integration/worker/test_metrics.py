@@ -22,11 +22,10 @@ from prometheus_client.registry import Collector
 from pgsched.domain.errors import ConfigError
 from pgsched.observability.label_sets import LINGER_SECONDS
 from pgsched.ops.doctor.catalogue import NAMES
-from pgsched.worker import http_server, table_gauges
-from pgsched.worker.control_server import ControlServer
+from pgsched.worker import gauges, http_server
+from pgsched.worker.children import Child, ControlServer
+from pgsched.worker.gauges import FRESH_SECONDS, STALE_SECONDS
 from pgsched.worker.http_server import HttpServer
-from pgsched.worker.merged_metrics import Child
-from pgsched.worker.table_gauges import FRESH_SECONDS, STALE_SECONDS
 from tests.support.clock import Clock
 from tests.support.engine import Engine, engine, expire_leases, handlers, make_due, nothing, running_worker
 from tests.support.processes import PgschedRunner
@@ -102,7 +101,7 @@ def samples(text: str) -> Samples:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock of the table's counts."""
     clock = Clock()
-    monkeypatch.setattr(table_gauges, "monotonic", clock)
+    monkeypatch.setattr(gauges, "monotonic", clock)
     return clock
 
 

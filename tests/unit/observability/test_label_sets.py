@@ -11,9 +11,9 @@ from prometheus_client.registry import Collector
 from pgsched.db.worker.housekeeping import TaskCount, Troubled
 from pgsched.domain.attempt import Finish, Outcome
 from pgsched.observability.label_sets import LINGER_SECONDS, MOST_SERIES, OTHER, Series
-from pgsched.worker.merged_metrics import Child, MergedMetrics
+from pgsched.worker.children import Child, MergedMetrics
+from pgsched.worker.gauges import CachedGauges, _largest
 from pgsched.worker.metrics import Histogram, WorkerMetrics
-from pgsched.worker.table_gauges import CachedGauges, _largest
 from tests.support.clock import Clock
 from tests.support.engine import claimed
 from tests.support.worker_child import WorkerChild

@@ -7,8 +7,7 @@ from typing import cast
 
 import pytest
 
-from pgsched.worker.mender import EVERY_SECONDS, KILL_SECONDS, Mender
-from pgsched.worker.merged_metrics import Child
+from pgsched.worker.children import EVERY_SECONDS, KILL_SECONDS, Child, Mender
 
 SILENCE, STOP = 90.0, 45.0
 

@@ -7,7 +7,7 @@ from multiprocessing import Pipe
 
 from prometheus_client import CollectorRegistry
 
-from pgsched.worker.merged_metrics import Child, MergedMetrics
+from pgsched.worker.children import Child, MergedMetrics
 from tests.support.worker_child import WorkerChild
 
 LABELS = {"task_type": "mail", "queue": "default"}

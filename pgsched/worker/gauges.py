@@ -1,4 +1,4 @@
-"""Gauges of the whole table, from a cache: a scrape never counts rows."""
+"""Gauges of the whole table, from a cache, so that a scrape never counts rows; and of the troubles of one worker."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pgsched.db.worker import housekeeping
 from pgsched.db.worker.housekeeping import Health, TaskCount, Troubled, Watched
 from pgsched.observability.label_sets import LINGER_SECONDS, MOST_SERIES, OTHER
 from pgsched.ops.doctor.catalogue import CHECKS
+from pgsched.worker.troubles import KINDS, Troubles
 
 FRESH_SECONDS = 15.0
 """The cache is renewed this often at the most, and only while somebody scrapes."""
@@ -162,3 +163,30 @@ def _findings(watched: Watched) -> Metric:
         for severity in check.severities:
             family.add_metric([check.name, severity], found[check.name, severity])
     return family
+
+
+class TroubleGauges(Collector):
+    """Looks at the worker when it is scraped."""
+
+    def __init__(self, troubles: Troubles) -> None:
+        self._troubles = troubles
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the families."""
+        there = {trouble.kind for trouble in self._troubles.now()}
+        kinds = GaugeMetricFamily("pgsched_worker_trouble", "Processes with this trouble.", labels=["kind"])
+        for kind in KINDS:
+            kinds.add_metric([kind], float(kind in there))
+        yield kinds
+        number, oldest = self._troubles.unwritten()
+        yield GaugeMetricFamily("pgsched_unwritten_outcomes", "Outcomes that wait to be written.", value=number)
+        yield GaugeMetricFamily(
+            "pgsched_unwritten_outcome_age_seconds", "How long the oldest of them has waited.", value=oldest
+        )
+        slots = self._troubles.slots()
+        yield GaugeMetricFamily(
+            "pgsched_slots_overdue", "Slots held by attempts that should have ended.", value=slots.overdue
+        )
+        yield GaugeMetricFamily(
+            "pgsched_slots_lost", "Free slots that begin nothing though tasks wait.", value=slots.lost
+        )
