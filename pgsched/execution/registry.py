@@ -55,8 +55,7 @@ class Handler:
             self._refuse(sorted(self.required - keys), "missing argument")
         if self.context_parameter in keys:
             self._refuse(
-                [str(self.context_parameter)],
-                "the context is passed by pgsched, not by the payload: argument",
+                [str(self.context_parameter)], "the context is passed by pgsched, not by the payload: argument"
             )
 
     def _refuse(self, names: list[str], rule: str) -> None:

@@ -53,7 +53,7 @@ class Child:
     """
 
     def __init__(self, pipe: Connection, *, before: Sequence[Metric] = ()) -> None:
-        self._pipe = pipe
+        self.pipe = pipe
         self._before = before
         self._said: list[Metric] = []
         self._lock = threading.RLock()
@@ -71,10 +71,10 @@ class Child:
         with self._lock:
             try:
                 # Answers to questions that were given up come first and are thrown away.
-                self._pipe.send(question)
+                self.pipe.send(question)
                 self._unanswered += 1
-                while self._pipe.poll(seconds):
-                    answer: str = self._pipe.recv()
+                while self.pipe.poll(seconds):
+                    answer: str = self.pipe.recv()
                     self._unanswered -= 1
                     self._answered = True
                     if not self._unanswered:
@@ -104,7 +104,7 @@ class Child:
     def retire(self) -> list[Metric]:
         """Ask a child that ended nothing more; returns what was counted in its place, for the one that takes it."""
         with self._lock:
-            self._pipe.close()
+            self.pipe.close()
             return self._counted()
 
     def _counted(self) -> list[Metric]:
@@ -309,7 +309,7 @@ _WITHOUT_ANSWER = {"metrics": "", "load": "0 0"}
 """The reply to a question that failed, where a line about the failure would not be understood."""
 
 
-@dataclass(kw_only=True, frozen=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class ControlServer:
     """The child's side: answers its parent in a thread that no handler can block."""
 

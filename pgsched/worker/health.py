@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
@@ -12,61 +13,6 @@ from pgsched.domain.settings import WorkerSettings
 from pgsched.worker.executor import Executor
 from pgsched.worker.heartbeat import Heartbeat
 from pgsched.worker.troubles import Troubles
-
-
-class Health:
-    """Answers from any thread, and asks no database."""
-
-    def __init__(
-        self,
-        *,
-        settings: WorkerSettings,
-        heartbeat: Heartbeat,
-        progress: Progress,
-        troubles: Troubles,
-        executor: Executor,
-        connected: Callable[[], bool],
-        stopping: Callable[[], bool],
-    ) -> None:
-        self._longest_silence = 3 * settings.lease
-        self._heartbeat = heartbeat
-        self._progress = progress
-        self._troubles = troubles
-        self._executor = executor
-        self._connected = connected
-        self._stopping = stopping
-
-    def unhealthy(self, blocked: float | None = None) -> str | None:
-        """Return what another process in its place could do better; None when it is alive, also without a database.
-
-        The event loop may be ``blocked`` for this number of seconds, three leases by default.
-        """
-        silent = monotonic() - self._heartbeat.last_try
-        if silent > self._longest_silence:
-            return f"the heartbeat has stood still for {silent:.0f} s"
-        stalled = self._progress.stalled(self._longest_silence if blocked is None else blocked)
-        return stalled or (None if self._stopping() else self._troubles.hopeless())
-
-    def unready(self) -> str | None:
-        """Return what keeps this worker from claiming; None when nothing does."""
-        if self._stopping():
-            return "stopping"
-        if not self._connected():
-            return "not connected to the database"
-        silent = monotonic() - self._heartbeat.last_beat
-        if silent > self._longest_silence:
-            return f"no heartbeat for {silent:.0f} s"
-        return self.unhealthy() or self._troubles.stopping()
-
-    def troubles(self) -> list[dict[str, Any]]:
-        """Return what is wrong, whether it keeps the worker from claiming or not."""
-        return self._troubles.record(self._troubles.now())
-
-    def load(self) -> tuple[int, int]:
-        """Return how many slots are occupied, and how many there are."""
-        running = self._executor.running
-        return running, running + self._executor.free
-
 
 PULSE_SECONDS = 0.25
 """How often the event loop shows that nothing blocks it."""
@@ -107,14 +53,15 @@ class Progress:
         async def watched() -> None:
             try:
                 await step()
+                self._failing_since = None
             except DatabaseUnavailable:
-                self._turned()
+                self._failing_since = None
                 raise
             except Exception:
-                self._turn_at = monotonic()
-                self._failing_since = self._failing_since or self._turn_at
+                self._failing_since = self._failing_since or monotonic()
                 raise
-            self._turned()
+            finally:
+                self._turn_at = monotonic()
 
         return watched
 
@@ -135,11 +82,52 @@ class Progress:
             return f"the claim loop has stood still for {now - self._turn_at:.0f} s"
         return None
 
-    def _turned(self) -> None:
-        self._turn_at = monotonic()
-        self._failing_since = None
-
     def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
         self._pulse_at = monotonic()
         if self._watched:
             loop.call_later(PULSE_SECONDS, self._beat, loop)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Health:
+    """Answers from any thread, and asks no database."""
+
+    longest_silence: float
+    """For how many seconds the heartbeat may be silent."""
+    heartbeat: Heartbeat
+    progress: Progress
+    findings: Troubles
+    executor: Executor
+    connected: Callable[[], bool]
+    stopping: Callable[[], bool]
+
+    def unhealthy(self, blocked: float | None = None) -> str | None:
+        """Return what another process in its place could do better; None when it is alive, also without a database.
+
+        The event loop may be ``blocked`` for this number of seconds, three leases by default.
+        """
+        silent = monotonic() - self.heartbeat.last_try
+        if silent > self.longest_silence:
+            return f"the heartbeat has stood still for {silent:.0f} s"
+        stalled = self.progress.stalled(self.longest_silence if blocked is None else blocked)
+        return stalled or (None if self.stopping() else self.findings.hopeless())
+
+    def unready(self) -> str | None:
+        """Return what keeps this worker from claiming; None when nothing does."""
+        if self.stopping():
+            return "stopping"
+        if not self.connected():
+            return "not connected to the database"
+        silent = monotonic() - self.heartbeat.last_beat
+        if silent > self.longest_silence:
+            return f"no heartbeat for {silent:.0f} s"
+        return self.unhealthy() or self.findings.stopping()
+
+    def troubles(self) -> list[dict[str, Any]]:
+        """Return what is wrong, whether it keeps the worker from claiming or not."""
+        return self.findings.record(self.findings.now())
+
+    def load(self) -> tuple[int, int]:
+        """Return how many slots are occupied, and how many there are."""
+        running = self.executor.running
+        return running, running + self.executor.free

@@ -50,8 +50,19 @@ class HookDispatcher:
 
     def started(self, leased: LeasedTask) -> None:
         """A handler begins."""
+        task = leased.task
         if functions := self._hooks.of("started"):
-            self._tell(functions, lambda: self._begun(leased))
+            self._tell(
+                functions,
+                lambda: Event(
+                    event="started",
+                    id=task.id,
+                    task_type=task.task_type,
+                    queue=task.queue,
+                    attempt=task.attempts,
+                    at=self._clock.now(),
+                ),
+            )
 
     def finished(self, written: Sequence[tuple[LeasedTask, Finish]]) -> None:
         """These outcomes are in the database."""
@@ -86,17 +97,6 @@ class HookDispatcher:
             log.warning("hook_events_dropped", count=len(self._waiting) + 1, reason="the worker stops")
         await self._loop.end(timeout)
         self._thread.close()
-
-    def _begun(self, leased: LeasedTask) -> Event:
-        task = leased.task
-        return Event(
-            event="started",
-            id=task.id,
-            task_type=task.task_type,
-            queue=task.queue,
-            attempt=task.attempts,
-            at=self._clock.now(),
-        )
 
     def _ended(self, leased: LeasedTask, finish: Finish) -> Event | None:
         at = self._clock.at(finish.finished) if finish.execution else self._clock.now()

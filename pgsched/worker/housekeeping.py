@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 from uuid import UUID
@@ -123,43 +124,41 @@ class EventBroadcaster:
             self._completer.announced = await housekeeping.list_announced_queues(self._session)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Chore:
     """One duty beside the work: due every so often, and sooner when it failed. Its failures are its own."""
 
-    def __init__(
-        self, name: str, do: Callable[[], Awaitable[object]], *, loop: Loop, counts: WorkerMetrics, every: float = 0.0
-    ) -> None:
-        self._name = name
-        self._do = do
-        self._loop = loop
-        self._counts = counts
-        self._every = every
-        self._due = 0.0
-        self._pause = 0.0
+    name: str
+    do: Callable[[], Awaitable[object]]
+    loop: Loop
+    counts: WorkerMetrics
+    every: float
+    due: float = 0.0
+    pause: float = 0.0
 
     async def run_once(self) -> None:
         """Do it if it is due."""
-        if monotonic() < self._due:
+        if monotonic() < self.due:
             return
         try:
-            await self._do()
+            await self.do()
         except DatabaseUnavailable as error:
-            self._counts.database_errors += 1
-            log.warning("database_error", loop=self._name, error=str(error))
+            self.counts.database_errors += 1
+            log.warning("database_error", loop=self.name, error=str(error))
             self._failed(error)
         except Exception as error:
-            log.exception("loop_failed", loop=self._name)
+            log.exception("loop_failed", loop=self.name)
             self._failed(error)
         else:
-            self._loop.worked()
-            self._pause = 0.0
-            self._due = monotonic() + self._every * random.uniform(0.8, 1.2)  # noqa: S311 - not all at once
+            self.loop.worked()
+            self.pause = 0.0
+            self.due = monotonic() + self.every * random.uniform(0.8, 1.2)  # noqa: S311 - not all at once
 
     def _failed(self, error: Exception) -> None:
-        self._loop.failed(error)
-        longest = min(max(self._every, SHORT_PAUSE), LONG_PAUSE)
-        self._pause = min(max(self._pause * 2, FIRST_PAUSE), longest)
-        self._due = monotonic() + self._pause
+        self.loop.failed(error)
+        longest = min(max(self.every, SHORT_PAUSE), LONG_PAUSE)
+        self.pause = min(max(self.pause * 2, FIRST_PAUSE), longest)
+        self.due = monotonic() + self.pause
 
 
 class Housekeeping:
@@ -178,13 +177,13 @@ class Housekeeping:
             "partitions": partial(housekeeping.make_partitions, session),
             "dead_workers": partial(forget_dead, session),
         }
-        self._housekeeping = [
-            Chore(name, do, loop=loops.of(name), counts=counts, every=every)
+        self._chores = [
+            Chore(name=name, do=do, loop=loops.of(name), counts=counts, every=every)
             for every, chores in ((0.0, often), (HOUSEKEEPING_SECONDS, seldom))
             for name, do in chores.items()
         ]
 
     async def run_once(self) -> None:
         """Do what is due."""
-        for chore in self._housekeeping:
+        for chore in self._chores:
             await chore.run_once()

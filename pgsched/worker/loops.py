@@ -1,4 +1,4 @@
-"""The loops of a worker: tasks that handlers cannot cancel, repeated whatever they raise; and how each loop fares."""
+"""The loops of a worker, and the event loop below them, which handlers cannot end; and how each loop fares."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from pgsched.db.error_mapping import RefusedByDatabase, one_line
 from pgsched.domain.attempt import Claimed
 from pgsched.domain.errors import DatabaseUnavailable
+from pgsched.execution.process import LEAVE_SECONDS, exit_now
 from pgsched.observability.logs import get_logger
 from pgsched.worker.metrics import WorkerMetrics
 
@@ -146,18 +147,23 @@ class Lasting:
         self._on_lost = on_lost
         self._may_end = may_end
         self._ending = False
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
         self._again: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Begin, in the running loop."""
-        self._task = own_task(self._work(), name=self._name)
-        self._task.add_done_callback(self._ended)
+        self.task = own_task(self._work(), name=self._name)
+        self.task.add_done_callback(self._ended)
+
+    @property
+    def begins_again(self) -> bool:
+        """Whether it has ended and is about to begin again."""
+        return self._again is not None
 
     @property
     def done(self) -> bool:
         """Whether it has ended and is not begun again."""
-        return self._task is None or (self._task.done() and self._again is None)
+        return self.task is None or (self.task.done() and not self.begins_again)
 
     @property
     def may_end(self) -> bool:
@@ -166,8 +172,8 @@ class Lasting:
 
     async def wait(self, timeout: float) -> None:
         """Wait until it has ended by itself, ``timeout`` seconds at most."""
-        if self._task is not None and not self._task.done():
-            await asyncio.wait([self._task], timeout=timeout)
+        if self.task is not None and not self.task.done():
+            await asyncio.wait([self.task], timeout=timeout)
 
     async def end(self, timeout: float | None = None) -> None:
         """Cancel it, and wait until it has ended, ``timeout`` seconds at most."""
@@ -175,9 +181,9 @@ class Lasting:
         if self._again is not None:
             self._again.cancel()
             self._again = None
-        if self._task is not None and not self._task.done():
-            self._task.cancel()
-            await asyncio.wait([self._task], timeout=timeout)
+        if self.task is not None and not self.task.done():
+            self.task.cancel()
+            await asyncio.wait([self.task], timeout=timeout)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
@@ -257,3 +263,43 @@ async def retry_until_success(what: str, task: Claimed, ask: Callable[[], Awaita
             log.warning("database_error", loop=what, task_id=task.id, error=str(error), again_in=round(pause, 1))
         await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
         pause = min(pause * 2, LONGEST_PAUSE)
+
+
+def run_steadily(work: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine on a new event loop, as ``asyncio.run`` does, until it ends and no sooner; raises what it raises.
+
+    What a handler left behind may raise SystemExit or KeyboardInterrupt, and a handler may stop the loop: each would
+    end an ordinary one. At its end, a task that swallows its cancellation would keep it for ever.
+
+    What is left on the loop is cancelled, and gets LEAVE_SECONDS. A loop that is broken (a handler closed its file
+    descriptors) ends the process with exit code 1.
+    """
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    task = own_task(work, name="pgsched worker", loop=loop)
+    try:
+        _run(loop, task)
+    finally:
+        if left := asyncio.all_tasks(loop):
+            for one in left:
+                one.cancel()
+            _run(loop, own_task(_wait(left), name="pgsched worker", loop=loop))
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+async def _wait(tasks: set[asyncio.Task[Any]]) -> None:
+    await asyncio.wait(tasks, timeout=LEAVE_SECONDS)
+
+
+def _run(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
+    while True:
+        try:
+            return loop.run_until_complete(task)
+        except BaseException as error:
+            if task.done():
+                raise
+            if loop.is_closed() or not isinstance(error, SystemExit | KeyboardInterrupt | RuntimeError):
+                log.exception("loop_broken")
+                exit_now(1)
+            log.error("loop_interrupted", error=repr(error), hint="by what a handler left on the event loop")

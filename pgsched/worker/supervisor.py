@@ -7,8 +7,8 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection, wait
@@ -44,8 +44,8 @@ from pgsched.observability.systemd_watchdog import SystemdWatchdog, longest_bloc
 from pgsched.worker.child_process import serve
 from pgsched.worker.children import Child, ControlServer, Mender, MergedMetrics, all_troubles, first_problem, load_of
 from pgsched.worker.http_server import HttpServer, Probe, Told
+from pgsched.worker.loops import run_steadily
 from pgsched.worker.shutdown import CANCEL_SECONDS, FLUSH_SECONDS, HOOK_SECONDS
-from pgsched.worker.steady import run_steadily
 from pgsched.worker.traces import load_traces
 from pgsched.worker.worker import Worker
 
@@ -111,19 +111,16 @@ def run_worker(
 def _run_one(job: Job, signals: Signals, host: str, port: int | None, manager: Manager | None) -> int:
     worker = _make_worker(job, counts_table=port is not None or job.otel)
     health = worker.health
-    server = _serve(host, port, worker.metrics, health.unhealthy, health.unready, health.troubles)
-    watchdog = manager and SystemdWatchdog(
-        manager, ready=health.unready, stalled=partial(health.unhealthy, job.blocked), load=health.load
-    )
-    if watchdog:
+    with _served(host, port, worker.metrics, health.unhealthy, health.unready, health.troubles):
+        if manager is None:
+            return _run_until_signalled(worker, job.settings, signals)
+        stalled = partial(health.unhealthy, job.blocked)
+        watchdog = SystemdWatchdog(manager, ready=health.unready, stalled=stalled, load=health.load)
         watchdog.start()
-    try:
-        return _run_until_signalled(worker, job.settings, signals, on_stop=watchdog.stopping if watchdog else None)
-    finally:
-        if watchdog:
+        try:
+            return _run_until_signalled(worker, job.settings, signals, on_stop=watchdog.stopping)
+        finally:
             watchdog.stop()
-        if server is not None:
-            server.stop()
 
 
 def _make_worker(job: Job, *, counts_table: bool) -> Worker:
@@ -149,19 +146,20 @@ def _make_worker(job: Job, *, counts_table: bool) -> Worker:
     )
 
 
-def _serve(
-    host: str,
-    port: int | None,
-    metrics: CollectorRegistry,
-    healthy: Probe,
-    ready: Probe,
-    troubles: Told,
-) -> HttpServer | None:
+@contextmanager
+def _served(
+    host: str, port: int | None, metrics: CollectorRegistry, healthy: Probe, ready: Probe, troubles: Told
+) -> Iterator[None]:
+    """Serve metrics and probes meanwhile, unless ``port`` is None."""
     if port is None:
-        return None
+        yield
+        return
     server = HttpServer(host=host, port=port, registry=metrics, healthy=healthy, ready=ready, troubles=troubles)
     server.start()
-    return server
+    try:
+        yield
+    finally:
+        server.stop()
 
 
 def _run_until_signalled(
@@ -206,7 +204,7 @@ def _run_until_signalled(
 
     try:
         run_steadily(main())
-        if worker.traced:
+        if worker.traces.on:
             flush_telemetry()
     finally:
         guard.cancel()
@@ -243,15 +241,7 @@ class _Parent:
         signals.take(partial(os.write, self._signalled, b"."))
         metrics = Metrics()
         metrics.register(MergedMetrics(self._children))
-        server = _serve(
-            host,
-            port,
-            metrics,
-            lambda: first_problem(self._children(), "healthy", but=self._mender.mending),
-            self.unready,
-            lambda: all_troubles(self._children()),
-        )
-        try:
+        with _served(host, port, metrics, self._unhealthy, self.unready, lambda: all_troubles(self._children())):
             self._start_missing()
             if self._watchdog:
                 self._watchdog.start()
@@ -262,10 +252,11 @@ class _Parent:
                 self._watchdog.stopping()
             while alive := self._alive():
                 self._pass_on_signals(None, ends_of=alive)
-            return 0 if all(_ended_in_order(process) for process in self._processes()) else 1
-        finally:
-            if server is not None:
-                server.stop()
+            # A child that SIGTERM itself ended had not yet, or no longer, the handler that it has while it holds work.
+            return 0 if all(process.exitcode in (0, -signal.SIGTERM) for process in self._processes()) else 1
+
+    def _unhealthy(self) -> str | None:
+        return first_problem(self._children(), "healthy", but=self._mender.mending)
 
     def unready(self) -> str | None:
         """Return what keeps the processes from claiming; None when nothing does. One that is not started yet counts."""
@@ -313,11 +304,6 @@ class _Parent:
             for process in self._alive():
                 process.terminate()
         return True
-
-
-def _ended_in_order(process: BaseProcess) -> bool:
-    # A child that SIGTERM itself ended had not yet, or no longer, the handler that it has while it holds work.
-    return process.exitcode in (0, -signal.SIGTERM)
 
 
 def _run_child(job: Job, pipe: Connection, counts_table: bool) -> None:

@@ -6,7 +6,7 @@ The parts of a worker are made with these functions, so that without tracing no 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from prometheus_client import CollectorRegistry
@@ -22,8 +22,16 @@ from pgsched.worker.metrics import WorkerMetrics
 if TYPE_CHECKING:
     from pgsched.observability.tracing import Tracing
 
-ContextOf = Callable[[LeasedTask], Context]
-"""Returns the context of an attempt, made if its handler asked for none."""
+
+class Parts(NamedTuple):
+    """The parts of a worker that its spans need."""
+
+    worker: str
+    leased_tasks: LeasedTasks
+    questions: Sessions
+    metrics: CollectorRegistry
+    context_of: Callable[[LeasedTask], Context]
+    """Returns the context of an attempt, made if its handler asked for none."""
 
 
 class Traces:
@@ -43,15 +51,8 @@ class Traces:
         """Make the children of a group."""
         return await workflows.fire_group(sessions, worker, task, missed)
 
-    def watch(
-        self,
-        worker: str,
-        leased_tasks: LeasedTasks,
-        questions: Sessions,
-        metrics: CollectorRegistry,
-        context: ContextOf,
-    ) -> None:
-        """Learn of the worker's other parts, once they are made: what it holds, where to ask, what it counts."""
+    def watch(self, parts: Parts) -> None:
+        """Learn of the worker's other parts, once they are made."""
 
 
 def load_traces(tracing: Tracing | None) -> Traces:

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from pgsched.db.async_database import AsyncDatabase
 from pgsched.db.session import Session
 from pgsched.web.services.cache import Cached
-from pgsched.worker.gauges import CachedGauges
+from pgsched.worker.table_gauges import CachedGauges
 
 ONE_FOR_ALL_SECONDS = 1.0
 """An answer is given to all who ask within this time."""

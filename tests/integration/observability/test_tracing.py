@@ -443,8 +443,8 @@ async def test_worker_metrics_are_seen_through_the_meter(dsn: str, traced: Trace
     mail.schedule(fails=True)
     async with traced.worker(dsn) as one:
         await one.work()
-        assert one.worker._gauges is not None
-        await one.worker._gauges.run_once()
+        assert one.worker.table_gauges is not None
+        await one.worker.table_gauges.run_once()
         found = traced.metrics()
     sums: dict[Any, Any] = {
         dict(point.attributes).get("error.type"): point.count for point in found["messaging.process.duration"]
@@ -559,10 +559,10 @@ async def test_meters_that_raise_cost_no_outcome_either(
     monkeypatch.setattr(tracing.meter, "create_observable_gauge", broken)
     with database(dsn) as db:
         async with traced.worker(dsn) as one:
-            traces = one.worker.executor._run_attempt.__self__  # type: ignore[attr-defined]
-            for instrument in (traces._consumed, tracing._sent):
+            traces = one.worker.traces
+            for instrument in (traces.consumed, tracing._sent):
                 monkeypatch.setattr(instrument, "add", broken)
-            for histogram in (traces._processed, tracing._durations):
+            for histogram in (traces.processed, tracing._durations):
                 monkeypatch.setattr(histogram, "record", broken)
             task_id = traced.app.client().schedule("mail")
             await one.work()

@@ -22,10 +22,10 @@ from prometheus_client.registry import Collector
 from pgsched.domain.errors import ConfigError
 from pgsched.observability.label_sets import LINGER_SECONDS
 from pgsched.ops.doctor.catalogue import NAMES
-from pgsched.worker import gauges, http_server
+from pgsched.worker import http_server, table_gauges
 from pgsched.worker.children import Child, ControlServer
-from pgsched.worker.gauges import FRESH_SECONDS, STALE_SECONDS
 from pgsched.worker.http_server import HttpServer
+from pgsched.worker.table_gauges import FRESH_SECONDS, STALE_SECONDS
 from tests.support.clock import Clock
 from tests.support.engine import Engine, engine, expire_leases, handlers, make_due, nothing, running_worker
 from tests.support.processes import PgschedRunner
@@ -101,14 +101,14 @@ def samples(text: str) -> Samples:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock of the table's counts."""
     clock = Clock()
-    monkeypatch.setattr(gauges, "monotonic", clock)
+    monkeypatch.setattr(table_gauges, "monotonic", clock)
     return clock
 
 
 async def count(one: Engine) -> bool:
     """Renew the cache of the table's counts if it is old; returns whether it was."""
-    assert one.worker._gauges is not None
-    return await one.worker._gauges.run_once()
+    assert one.worker.table_gauges is not None
+    return await one.worker.table_gauges.run_once()
 
 
 def scrape(one: Engine) -> Samples:

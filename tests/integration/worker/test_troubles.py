@@ -343,7 +343,7 @@ async def test_a_handler_that_blocks_the_event_loop_is_told(dsn: str, monkeypatc
 
 
 async def test_an_attempt_that_runs_far_longer_than_its_type_is_told(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(troubles, "LEAST_SECONDS", 0.3)
+    monkeypatch.setattr(troubles, "LONG_SECONDS", 0.3)
     monkeypatch.setattr(troubles, "TIMES", 0.001)
     go_on = asyncio.Event()
 
@@ -375,7 +375,7 @@ async def test_an_attempt_that_runs_far_longer_than_its_type_is_told(dsn: str, m
 async def test_what_is_usual_is_asked_of_the_history_where_the_worker_does_not_know(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(troubles, "LEAST_SECONDS", 0.3)
+    monkeypatch.setattr(troubles, "LONG_SECONDS", 0.3)
     go_on = asyncio.Event()
     with database(dsn) as db:
         db.execute(
@@ -442,25 +442,25 @@ async def test_news_of_a_trouble_do_not_wait_for_the_next_heartbeat_and_nothing_
     with database(dsn) as db:
         async with running_worker(dsn, lease=3600) as worker:
             await wait_until_async(lambda: worker.health.unready() is None, message="it is ready")
-            beat = worker.heartbeat._connection.beat
+            beat = worker.heartbeat.connection.beat
 
             def counted(*given: Any, **named: Any) -> dict[int, bool]:
                 nonlocal beats
                 beats += 1
                 return beat(*given, **named)
 
-            worker.heartbeat._connection.beat = counted  # type: ignore[method-assign]
+            worker.heartbeat.connection.beat = counted  # type: ignore[method-assign]
             logs._process.lost(1)
             await until_told(db, "log_errors")
             looks = 0
-            now = worker.heartbeat._troubles.now
+            now = worker.heartbeat.troubles.now
 
             def looked() -> list[troubles.Trouble]:
                 nonlocal looks
                 looks += 1
                 return now()
 
-            worker.heartbeat._troubles.now = looked  # type: ignore[method-assign]
+            worker.heartbeat.troubles.now = looked  # type: ignore[method-assign]
             await wait_until_async(lambda: looks > 10, message="it looked again")
             assert beats == 1
 

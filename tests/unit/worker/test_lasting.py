@@ -60,10 +60,10 @@ async def test_it_begins_again_when_somebody_cancels_it_even_before_its_first_st
     work = Work()
     loop = Lasting(work, name="mine", on_lost=nobody)
     loop.start()
-    assert loop._task is not None
-    loop._task.cancel()
+    assert loop.task is not None
+    loop.task.cancel()
     await wait_until_async(lambda: work.begun == 1, message="it has begun")
-    loop._task.cancel()
+    loop.task.cancel()
     await wait_until_async(lambda: work.begun == 2, message="it has begun again")
     await loop.end()
 
@@ -73,7 +73,7 @@ async def test_it_ends_for_good_when_it_is_told_to(monkeypatch: pytest.MonkeyPat
     work = Work(ValueError("a fault"))
     loop = Lasting(work, name="mine", on_lost=nobody)
     loop.start()
-    await wait_until_async(lambda: loop._again is not None, message="it is about to begin again")
+    await wait_until_async(lambda: loop.begins_again, message="it is about to begin again")
     await loop.end()
     await asyncio.sleep(0)
     assert (work.begun, loop.done) == (1, True)

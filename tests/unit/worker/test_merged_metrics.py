@@ -73,7 +73,7 @@ def test_of_a_child_that_does_not_answer_the_counters_stand_still_and_the_gauges
     assert executed(one.child, two.child) == 3
     ours, theirs = Pipe()
     theirs.close()
-    one.child._pipe = ours  # nobody answers there
+    one.child.pipe = ours  # nobody answers there
     two.execute(4)
     assert executed(one.child, two.child) == 7
     assert value(lambda: [one.child, two.child], "pgsched_slots") == 7
