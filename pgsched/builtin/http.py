@@ -52,7 +52,7 @@ class Http:
 
     def __init__(self, destinations: Destinations) -> None:
         self._destinations = destinations
-        self._threads: Threads[tuple[Any, Exception | None]] | None = None
+        self.threads: Threads[tuple[Any, Exception | None]] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def handle(
@@ -144,8 +144,8 @@ class Http:
     async def _in_thread(self, call: Callable[[], T]) -> T:
         """Run a blocking call in a thread; there are as many threads as concurrent requests."""
         loop = asyncio.get_running_loop()
-        if self._threads is None or self._loop is not loop:
-            self._threads, self._loop = Threads(limit=20_000, name="pgsched http"), loop
+        if self.threads is None or self._loop is not loop:
+            self.threads, self._loop = Threads(limit=20_000, name="pgsched http"), loop
 
         def outcome() -> tuple[Any, Exception | None]:
             try:
@@ -153,7 +153,7 @@ class Http:
             except Exception as error:  # noqa: BLE001 - raised again on the loop
                 return None, error
 
-        value, error = await self._threads.submit(outcome).future
+        value, error = await self.threads.submit(outcome).future
         if error is not None:
             raise error
         return value  # type: ignore[no-any-return]

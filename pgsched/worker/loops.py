@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from time import monotonic
 from typing import Any, NamedTuple, TypeVar
@@ -34,6 +35,10 @@ Step = Callable[[], Awaitable[None]]
 """One turn of a loop."""
 
 
+def _never() -> bool:
+    return False
+
+
 class Failing(NamedTuple):
     """A loop that fails. Times are by the monotonic clock, in seconds."""
 
@@ -50,7 +55,9 @@ class Failing(NamedTuple):
 class Loop:
     """One loop, or one duty of the loop that does several."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, counts: WorkerMetrics) -> None:
+        self.name = name
+        self._counts = counts
         self._failing: Failing | None = None  # replaced, never changed: readers are other threads
 
     def worked(self) -> None:
@@ -74,6 +81,32 @@ class Loop:
             own=ours,
         )
 
+    def tries_again(self, error: Exception, seconds: float) -> None:
+        """A turn failed, and is tried again in this number of seconds: note, count and log it."""
+        self.failed(error)
+        if isinstance(error, DatabaseUnavailable):
+            self._counts.database_errors += 1
+            log.warning("database_error", loop=self.name, error=str(error), again_in=round(seconds, 1))
+        else:
+            log.error("loop_failed", loop=self.name, exc_info=error)
+
+    async def run_forever(self, step: Step, may_end: Callable[[], bool]) -> None:
+        """Run a step again and again, until it may end; while it fails, with growing pauses."""
+        pause = 0.0
+        while not may_end():
+            begun = monotonic()
+            try:
+                await step()
+                pause = 0.0
+                self.worked()
+            except Exception as error:  # noqa: BLE001 - noted, and tried again
+                pause = min(max(pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
+                self.tries_again(error, pause)
+            if monotonic() - begun > WORKED_SECONDS:
+                pause = min(pause, FIRST_PAUSE)  # it had worked for long: the trouble is new
+            if pause:
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+
     def trouble(self) -> Failing | None:
         """Return how it fails; None while it works, or has failed for a moment only."""
         failing, now = self._failing, monotonic()
@@ -84,22 +117,6 @@ class Loop:
         else:
             lasting = now - failing.since > STEADY_SECONDS
         return failing if lasting else None
-
-
-class Loops:
-    """All of them, by name."""
-
-    def __init__(self) -> None:
-        self._loops: dict[str, Loop] = {}
-
-    def of(self, name: str) -> Loop:
-        """Return the loop of a name."""
-        return self._loops.setdefault(name, Loop())
-
-    def in_trouble(self) -> list[tuple[str, Failing]]:
-        """Return those that fail, by name."""
-        seen = [(name, loop.trouble()) for name, loop in sorted(self._loops.copy().items())]
-        return [(name, failing) for name, failing in seen if failing is not None]
 
 
 def own_task(
@@ -130,29 +147,26 @@ async def unless_stopped(start: Coroutine[Any, Any, None], stop: asyncio.Event, 
     return True
 
 
+@dataclass(eq=False, repr=False)
 class Lasting:
     """Work that goes on until :meth:`end`, whatever it raises and whoever cancels it."""
 
-    def __init__(
-        self,
-        work: Callable[[], Coroutine[Any, Any, None]],
-        *,
-        name: str,
-        on_lost: Callable[[BaseException], None],
-        may_end: Callable[[], bool] | None = None,
-    ) -> None:
-        """``may_end``: whether it may end by itself just now; by default never. ``on_lost`` is called when it did."""
-        self._work = work
-        self._name = name
-        self._on_lost = on_lost
-        self._may_end = may_end
+    work: Callable[[], Coroutine[Any, Any, None]]
+    _: KW_ONLY
+    name: str
+    on_lost: Callable[[BaseException], None]
+    """Called when it ended by itself."""
+    may_end: Callable[[], bool] = _never
+    """Whether it may do so just now."""
+
+    def __post_init__(self) -> None:
         self._ending = False
         self.task: asyncio.Task[None] | None = None
         self._again: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Begin, in the running loop."""
-        self.task = own_task(self._work(), name=self._name)
+        self.task = own_task(self.work(), name=self.name)
         self.task.add_done_callback(self._ended)
 
     @property
@@ -164,11 +178,6 @@ class Lasting:
     def done(self) -> bool:
         """Whether it has ended and is not begun again."""
         return self.task is None or (self.task.done() and not self.begins_again)
-
-    @property
-    def may_end(self) -> bool:
-        """Whether it may end by itself just now."""
-        return self._may_end is not None and self._may_end()
 
     async def wait(self, timeout: float) -> None:
         """Wait until it has ended by itself, ``timeout`` seconds at most."""
@@ -187,11 +196,11 @@ class Lasting:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
-        if self._ending or self.may_end:
+        if self._ending or self.may_end():
             return
         error = error or asyncio.CancelledError("somebody cancelled it")
-        self._on_lost(error)
-        log.error("loop_ended", loop=self._name, error=repr(error), again_in=AGAIN_SECONDS)
+        self.on_lost(error)
+        log.error("loop_ended", loop=self.name, error=repr(error), again_in=AGAIN_SECONDS)
         self._again = task.get_loop().call_later(AGAIN_SECONDS, self._begin_again)
 
     def _begin_again(self) -> None:
@@ -200,43 +209,30 @@ class Lasting:
             self.start()
 
 
-def start_loop(
-    counts: WorkerMetrics, loops: Loops, what: str, step: Step, *, may_end: Callable[[], bool] | None = None
-) -> Lasting:
-    """Begin a loop that nothing ends but :meth:`Lasting.end`; it may end by itself while ``may_end`` says so."""
-    state = loops.of(what)
-    work = partial(run_forever, what, step, counts, state, may_end)
-    loop = Lasting(work, name=f"pgsched {what}", may_end=may_end, on_lost=state.failed)
-    loop.start()
-    return loop
+class Loops:
+    """All of them, by name."""
 
+    def __init__(self, counts: WorkerMetrics) -> None:
+        self._counts = counts
+        self._loops: dict[str, Loop] = {}
 
-async def run_forever(
-    what: str, step: Step, counts: WorkerMetrics, loop: Loop, may_end: Callable[[], bool] | None = None
-) -> None:
-    """Run a step again and again, until it may end; while the database is away, with growing pauses.
+    def of(self, name: str) -> Loop:
+        """Return the loop of a name."""
+        return self._loops.setdefault(name, Loop(name, self._counts))
 
-    Notes in ``loop`` how it fares.
-    """
-    pause = 0.0
-    while may_end is None or not may_end():
-        begun = monotonic()
-        try:
-            await step()
-            pause = 0.0
-            loop.worked()
-        except Exception as error:
-            loop.failed(error)
-            pause = min(max(pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
-            if isinstance(error, DatabaseUnavailable):
-                counts.database_errors += 1
-                log.warning("database_error", loop=what, error=str(error), again_in=round(pause, 1))
-            else:
-                log.exception("loop_failed", loop=what)
-        if monotonic() - begun > WORKED_SECONDS:
-            pause = min(pause, FIRST_PAUSE)  # it had worked for long: the trouble is new
-        if pause:
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+    def start(self, name: str, step: Step, *, may_end: Callable[[], bool] = _never) -> Lasting:
+        """Begin a loop that nothing ends but :meth:`Lasting.end`; it may end by itself while ``may_end`` says so."""
+        loop = self.of(name)
+        lasting = Lasting(
+            partial(loop.run_forever, step, may_end), name=f"pgsched {name}", may_end=may_end, on_lost=loop.failed
+        )
+        lasting.start()
+        return lasting
+
+    def in_trouble(self) -> list[tuple[str, Failing]]:
+        """Return those that fail, by name."""
+        seen = [(name, loop.trouble()) for name, loop in sorted(self._loops.copy().items())]
+        return [(name, failing) for name, failing in seen if failing is not None]
 
 
 async def wait_at_most(seconds: float | None, event: asyncio.Event) -> None:

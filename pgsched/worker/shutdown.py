@@ -94,7 +94,7 @@ class Shutdown:
         written would be written once more with the outcome.
         """
         begun = monotonic()
-        await asyncio.gather(*(loop.wait(ANSWER_SECONDS) for loop in loops if loop.may_end))
+        await asyncio.gather(*(loop.wait(ANSWER_SECONDS) for loop in loops if loop.may_end()))
         await asyncio.gather(*(loop.end(LOOP_SECONDS) for loop in loops), return_exceptions=True)
         self._left -= monotonic() - begun
 

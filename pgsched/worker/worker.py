@@ -37,7 +37,7 @@ from pgsched.worker.heartbeat import Heartbeat
 from pgsched.worker.hook_dispatcher import HookDispatcher
 from pgsched.worker.housekeeping import REPORT_SECONDS, EventBroadcaster, Housekeeping, Reporter
 from pgsched.worker.leased_tasks import RUNNING, LeasedTask, LeasedTasks
-from pgsched.worker.loops import Loops, start_loop, unless_stopped, wait_at_most
+from pgsched.worker.loops import Loops, unless_stopped, wait_at_most
 from pgsched.worker.prefetch import Prefetch
 from pgsched.worker.queue_rotation import QueueRotation
 from pgsched.worker.retention import Retention
@@ -96,7 +96,7 @@ class Worker:
         self.counts = self.traces.counts(settings.concurrency)
         self.leased_tasks = LeasedTasks()
         self.progress = Progress(settings)
-        self.loops = Loops()
+        self.loops = Loops(self.counts)
         clock = DatabaseClock()
         self._prefetch = Prefetch(concurrency=settings.concurrency, max_batch=settings.max_batch)
         timeout = settings.statement_timeout
@@ -216,7 +216,6 @@ class Worker:
         self.housekeeping = Housekeeping(
             session=self.upkeep_session,
             loops=self.loops,
-            counts=self.counts,
             often={
                 "progress": self.reporter.run_once,
                 "set_aside_finishes": partial(self.completer.set_aside.run_once, self.upkeep_session, self.identity.id),
@@ -247,7 +246,7 @@ class Worker:
         self.executor.start()
         self.retention.start()
         self.progress.start()
-        start = partial(start_loop, self.counts, self.loops)
+        start = self.loops.start
         loops = [
             start("claim", self.progress.watching(self._claim_once), may_end=self._stopping.is_set),
             start("listen", self._listen),

@@ -439,9 +439,9 @@ def test_no_thread_is_left_waiting(server: Server) -> None:
         handler = Http(LOOPBACK)
         with pytest.raises(Retry):
             await handler.handle(context(), url_of(server, "/hang"), timeout=0.2)
-        threads = handler._threads
+        threads = handler.threads
         assert threads is not None
-        await wait_until_async(lambda: threads._busy == 0, message="no thread is busy")
+        await wait_until_async(lambda: threads.busy == 0, message="no thread is busy")
 
     asyncio.run(main())
     wait_until(lambda: len(server.asked) == 1)

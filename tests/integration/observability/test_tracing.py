@@ -560,9 +560,9 @@ async def test_meters_that_raise_cost_no_outcome_either(
     with database(dsn) as db:
         async with traced.worker(dsn) as one:
             traces = one.worker.traces
-            for instrument in (traces.consumed, tracing._sent):
+            for instrument in (traces.consumed, tracing.sent_messages):
                 monkeypatch.setattr(instrument, "add", broken)
-            for histogram in (traces.processed, tracing._durations):
+            for histogram in (traces.processed, tracing.send_durations):
                 monkeypatch.setattr(histogram, "record", broken)
             task_id = traced.app.client().schedule("mail")
             await one.work()

@@ -426,7 +426,7 @@ async def test_log_lines_that_were_lost_are_told(dsn: str, monkeypatch: pytest.M
     with database(dsn) as db:
         async with running_worker(dsn) as worker:
             await wait_until_async(lambda: worker.health.unready() is None, message="it is ready")
-            logs._process.lost(3)
+            logs.this_process.lost(3)
             trouble = await until_told(db, "log_errors")
             assert not trouble["stops"]
             assert (await found_by_the_doctor(dsn, "log_errors")).severity == "warning"
@@ -450,7 +450,7 @@ async def test_news_of_a_trouble_do_not_wait_for_the_next_heartbeat_and_nothing_
                 return beat(*given, **named)
 
             worker.heartbeat.connection.beat = counted  # type: ignore[method-assign]
-            logs._process.lost(1)
+            logs.this_process.lost(1)
             await until_told(db, "log_errors")
             looks = 0
             now = worker.heartbeat.troubles.now

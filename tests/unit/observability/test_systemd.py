@@ -80,9 +80,9 @@ def test_a_manager_that_reads_nothing_holds_up_nobody_for_long(tmp_path: Path, m
         assert manager is not None
         for _ in range(2000):  # more than the system keeps for a reader
             manager.alive()
-            if manager._refused:
+            if manager.refused:
                 break
-        assert manager._refused
+        assert manager.refused
 
 
 # The watchdog.
