@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from time import monotonic
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
@@ -32,6 +33,19 @@ LOOK_SECONDS = 1.0
 """The same, for what is asked every few seconds."""
 STARTING_SECONDS = 60.0
 """How long a new child, which may have much to import, need not answer what is asked often."""
+EVERY_SECONDS = 5.0
+"""How often each child is asked whether it is well."""
+KILL_SECONDS = 5.0
+"""A child that has not ended so long after its own time limit for that is killed, and given so long to be gone."""
+_COUNTING = ("counter", "histogram")
+"""Families that only grow."""
+_MERGES = {"pgsched_listener_connected": min, "pgsched_unwritten_outcome_age_seconds": max}
+"""Gauges of which the worst process is what the whole shows; all others are added up."""
+_NAMES = ("task_type", "queue")
+"""Labels that users make up; of all others there are few."""
+_WITHOUT_ANSWER = {"metrics": "", "load": "0 0"}
+"""The reply to a question that failed, where a line about the failure would not be understood."""
+
 Labels = tuple[tuple[str, str], ...]
 
 
@@ -52,7 +66,8 @@ class Child:
     counter that went back would be read as one that began again, and all it had counted would be counted twice.
     """
 
-    def __init__(self, pipe: Connection, *, before: Sequence[Metric] = ()) -> None:
+    def __init__(self, process: BaseProcess, pipe: Connection, *, before: Sequence[Metric] = ()) -> None:
+        self.process = process
         self.pipe = pipe
         self._before = before
         self._said: list[Metric] = []
@@ -109,14 +124,6 @@ class Child:
 
     def _counted(self) -> list[Metric]:
         return _add_up([*_counting(self._said), *self._before])
-
-
-_COUNTING = ("counter", "histogram")
-"""Families that only grow."""
-_MERGES = {"pgsched_listener_connected": min, "pgsched_unwritten_outcome_age_seconds": max}
-"""Gauges of which the worst process is what the whole shows; all others are added up."""
-_NAMES = ("task_type", "queue")
-"""Labels that users make up; of all others there are few."""
 
 
 class MergedMetrics(Collector):
@@ -245,14 +252,6 @@ def load_of(children: list[Child]) -> tuple[int, int]:
     return sum(load[0] for load in loads), sum(load[1] for load in loads)
 
 
-EVERY_SECONDS = 5.0
-"""How often each child is asked."""
-KILL_SECONDS = 5.0
-"""A child that has not ended so long after its own time limit for that is killed, and given so long to be gone."""
-
-ChildProcess = tuple[BaseProcess, Child]
-
-
 class Mender:
     """Asks children how they are: SIGTERM for one that is unwell, SIGKILL when it has not ended in time."""
 
@@ -262,25 +261,22 @@ class Mender:
         self._stop = stop
         self._clock = clock
         self._look_at = 0.0
-        self._silent: dict[Child, float] = {}
-        self._kill_at: dict[Child, float] = {}
+        self._silent: WeakKeyDictionary[Child, float] = WeakKeyDictionary()
+        self._kill_at: WeakKeyDictionary[Child, float] = WeakKeyDictionary()
 
     def mending(self, child: Child) -> bool:
         """Whether a child was told to end and may still do so: others need not care."""
         kill_at = self._kill_at.get(child)
         return kill_at is not None and self._clock() < kill_at + KILL_SECONDS
 
-    def run_once(self, children: Sequence[ChildProcess]) -> None:
-        """Ask all of them, if it is time for that; forget those that are gone."""
+    def run_once(self, children: Sequence[Child]) -> None:
+        """Ask all of them, if it is time for that."""
         now = self._clock()
-        here = {child for _, child in children}
-        for noted in (self._silent, self._kill_at):
-            for child in noted.keys() - here:
-                del noted[child]
         if now < self._look_at:
             return
         self._look_at = now + EVERY_SECONDS
-        for number, (process, child) in enumerate(children):
+        for number, child in enumerate(children):
+            process = child.process
             if not process.is_alive():
                 continue
             if (kill_at := self._kill_at.get(child)) is not None:
@@ -303,10 +299,6 @@ class Mender:
         now = self._clock()
         silent = now - self._silent.setdefault(child, now)
         return f"it has not answered for {silent:.0f} s" if silent > self._silence else None
-
-
-_WITHOUT_ANSWER = {"metrics": "", "load": "0 0"}
-"""The reply to a question that failed, where a line about the failure would not be understood."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -233,7 +233,7 @@ class _Parent:
         )
         self._mender = Mender(silence=3 * job.settings.lease, stop=_longest_stop(job.settings))
         self._context = multiprocessing.get_context("spawn")
-        self._slots: list[tuple[BaseProcess, Child] | None] = [None] * processes
+        self._slots: list[Child | None] = [None] * processes
         self._signals, self._signalled = os.pipe()
 
     def run(self, signals: Signals, host: str, port: int | None) -> int:
@@ -247,13 +247,14 @@ class _Parent:
                 self._watchdog.start()
             while not self._pass_on_signals(RESTART_SECONDS):
                 self._start_missing()
-                self._mender.run_once([slot for slot in self._slots if slot is not None])
+                self._mender.run_once(self._children())
             if self._watchdog:
                 self._watchdog.stopping()
             while alive := self._alive():
                 self._pass_on_signals(None, ends_of=alive)
+            processes = [child.process for child in self._children()]
             # A child that SIGTERM itself ended had not yet, or no longer, the handler that it has while it holds work.
-            return 0 if all(process.exitcode in (0, -signal.SIGTERM) for process in self._processes()) else 1
+            return 0 if all(process.exitcode in (0, -signal.SIGTERM) for process in processes) else 1
 
     def _unhealthy(self) -> str | None:
         return first_problem(self._children(), "healthy", but=self._mender.mending)
@@ -266,22 +267,19 @@ class _Parent:
         return first_problem(self._children(), "ready")
 
     def _children(self) -> list[Child]:
-        return [slot[1] for slot in self._slots if slot is not None]
-
-    def _processes(self) -> list[BaseProcess]:
-        return [slot[0] for slot in self._slots if slot is not None]
+        return [child for child in self._slots if child is not None]
 
     def _alive(self) -> list[BaseProcess]:
-        return [process for process in self._processes() if process.is_alive()]
+        return [child.process for child in self._children() if child.process.is_alive()]
 
     def _start_missing(self) -> None:
-        for number, slot in enumerate(self._slots):
-            if slot is not None and slot[0].is_alive():
-                continue
+        for number, child in enumerate(self._slots):
             counted: list[Metric] = []
-            if slot is not None:
-                log.error("process_died", number=number, exit_code=slot[0].exitcode)
-                counted = slot[1].retire()
+            if child is not None:
+                if child.process.is_alive():
+                    continue
+                log.error("process_died", number=number, exit_code=child.process.exitcode)
+                counted = child.retire()
             ours, theirs = self._context.Pipe()
             process = self._context.Process(
                 target=_run_child, args=(self._job, theirs, number == 0), name=f"pgsched worker {number}"
@@ -294,7 +292,7 @@ class _Parent:
                 continue
             finally:
                 theirs.close()
-            self._slots[number] = (process, Child(ours, before=counted))
+            self._slots[number] = Child(process, ours, before=counted)
 
     def _pass_on_signals(self, timeout: float | None, *, ends_of: Sequence[BaseProcess] = ()) -> bool:
         """Wait for a signal, ``timeout`` seconds at most, or until one of ``ends_of`` has ended; pass it on."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from multiprocessing import Pipe
+from multiprocessing import Pipe, current_process
 
 from prometheus_client import CollectorRegistry
 
@@ -20,7 +20,7 @@ class WorkerChild:
         self.counts = WorkerMetrics(slots=slots)
         registry = CollectorRegistry()
         registry.register(self.counts)
-        self.child = Child(ours, before=before.retire() if before else ())
+        self.child = Child(current_process(), ours, before=before.retire() if before else ())
         ControlServer(
             pipe=self._theirs,
             metrics=registry,

@@ -408,7 +408,7 @@ async def test_a_process_whose_metrics_fail_still_answers_the_other_questions(ds
             troubles=list,
             on_orphaned=orphaned.set,
         ).start()
-        child = Child(ours)
+        child = Child(multiprocessing.current_process(), ours)
         assert child.metrics() == []
         assert child.ask("healthy") == child.ask("alive") == "RuntimeError: it cannot be told"
         assert child.ask("ready") == ""
