@@ -62,6 +62,8 @@ class Tally(Counter[str]):
 class Attempts(Tally):
     """The outcomes of the attempts of one task type in one queue, and how long they ran."""
 
+    __slots__ = ("durations",)
+
     def __init__(self) -> None:
         super().__init__()
         self.durations = Histogram(SECONDS)
