@@ -17,10 +17,10 @@ from benchmarks.sides.measure import arguments, drain, report, settle
 from pgsched.db.session import Session
 from pgsched.db.worker import claims
 from pgsched.domain.settings import WorkerSettings
+from pgsched.execution.process import settle_collector
 from pgsched.execution.registry import Registry
 from pgsched.observability import logs
 from pgsched.worker import retention
-from pgsched.worker.collector import settle_collector
 from pgsched.worker.worker import Worker
 
 INSERT = "insert into pgsched.tasks (task_type) select 'noop' from generate_series(1, %s)"

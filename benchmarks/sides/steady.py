@@ -11,9 +11,9 @@ import psycopg
 
 from benchmarks.sides.measure import arguments, report
 from pgsched.domain.settings import WorkerSettings
+from pgsched.execution.process import settle_collector
 from pgsched.execution.registry import Registry
 from pgsched.observability import logs
-from pgsched.worker.collector import settle_collector
 from pgsched.worker.worker import Worker
 
 INSERTS_A_SECOND = 20

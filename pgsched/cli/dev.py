@@ -106,7 +106,7 @@ def dev(
             timer.daemon = True
             timer.start()
             stack.callback(timer.cancel)
-        from pgsched.execution.process_exit import exit_soon  # imported late: the other commands do not need it
+        from pgsched.execution.process import exit_soon  # imported late: the other commands do not need it
         from pgsched.worker.supervisor import run_worker
 
         code = run_worker(

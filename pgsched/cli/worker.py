@@ -148,7 +148,7 @@ def worker(
     if app is None and not served:
         raise click.UsageError("Missing option '--app': there is no built-in handler to serve either.", context)
     settings = WorkerSettings(**given)
-    from pgsched.execution.process_exit import exit_soon  # imported late: the other commands do not need it
+    from pgsched.execution.process import exit_soon  # imported late: the other commands do not need it
     from pgsched.worker.supervisor import run_worker
 
     session: Session = context.obj

@@ -83,21 +83,21 @@ class Threads(Generic[T]):
         self._calls: SimpleQueue[Ticket[T] | None] = SimpleQueue()
         self._results: deque[tuple[Ticket[T], T | _Raised]] = deque()
         self._threads: list[threading.Thread] = []
-        self._busy = 0
+        self.busy = 0
         self._woken = False
 
     def submit(self, call: Callable[[], T]) -> Ticket[T]:
         """Run a call in a thread; to be called on the event loop. Raises RuntimeError when none can be started."""
         loop = asyncio.get_running_loop()
         ticket = Ticket(call, loop)
-        if self._busy >= len(self._threads) < self._limit:
+        if self.busy >= len(self._threads) < self._limit:
             # Daemons: a function that never returns must not keep the process from ending.
             thread = threading.Thread(
                 target=self._run, args=(loop,), name=f"{self._name} {len(self._threads)}", daemon=True
             )
             thread.start()
             self._threads.append(thread)
-        self._busy += 1
+        self.busy += 1
         self._calls.put(ticket)
         return ticket
 
@@ -123,5 +123,5 @@ class Threads(Generic[T]):
         self._woken = False
         while self._results:
             ticket, result = self._results.popleft()
-            self._busy -= 1
+            self.busy -= 1
             ticket.deliver(result)

@@ -168,14 +168,9 @@ class Context:
     def facts(self) -> dict[str, Any]:
         """Return what a child process needs to build its context, as JSON values (called by the worker)."""
         task = self._task
+        same = ("id", "task_type", "queue", "attempts", "max_attempts", "fencing_token", "execution_count")
         return {
-            "id": task.id,
-            "task_type": task.task_type,
-            "queue": task.queue,
-            "attempts": task.attempts,
-            "max_attempts": task.max_attempts,
-            "fencing_token": task.fencing_token,
-            "execution_count": task.execution_count,
+            **{name: getattr(task, name) for name in same},
             "scheduled_for": task.scheduled_for and task.scheduled_for.isoformat(),
             "next_run_at": task.next_run_at.isoformat(),
             "at": self._clock(),

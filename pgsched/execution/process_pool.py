@@ -138,7 +138,7 @@ class Processes:
         self.serve = serve
         self._name = name
         self._context = multiprocessing.get_context("spawn")
-        self._idle: list[Child] = []
+        self.idle: list[Child] = []
         self._children: set[Child] = set()
         """Every child that is not known to have exited."""
         self._started = 0
@@ -161,14 +161,14 @@ class Processes:
             yield child
         finally:
             if child.reusable:
-                self._idle.append(child)
+                self.idle.append(child)
             else:
                 self._end(child)
 
     def close(self) -> None:
         """End every child and wait for their exit; after TERM_SECONDS they are killed."""
         children, self._children = self._children, set()
-        self._idle.clear()
+        self.idle.clear()
         for child in children:
             child.hang_up()
             child.signal(signal.SIGTERM)
@@ -184,8 +184,8 @@ class Processes:
             child.process.join(TERM_SECONDS)
 
     def _take(self) -> Child | None:
-        while self._idle:
-            child = self._idle.pop()
+        while self.idle:
+            child = self.idle.pop()
             if child.process.exitcode is None:
                 return child
             self._end(child)  # it was killed while idle

@@ -55,8 +55,7 @@ class Handler:
             self._refuse(sorted(self.required - keys), "missing argument")
         if self.context_parameter in keys:
             self._refuse(
-                [str(self.context_parameter)],
-                "the context is passed by pgsched, not by the payload: argument",
+                [str(self.context_parameter)], "the context is passed by pgsched, not by the payload: argument"
             )
 
     def _refuse(self, names: list[str], rule: str) -> None:
@@ -91,9 +90,8 @@ class Registry:
             raise RegistrationError(f"task type {task_type!r} is that of groups, which need no handler")
         if task_type in self._handlers:
             raise RegistrationError(f"task type {task_type!r} is registered already")
-        handler = _executed(_inspect(task_type, function, options or TaskOptions()), executor, memory_limit)
-        if transactional:
-            handler = _in_transaction(handler)
+        handler = _inspect(task_type, function, options or TaskOptions())
+        handler = _placed(handler, executor, memory_limit, transactional=transactional)
         self._handlers[task_type] = handler
         if handler.options.get("cron") is not None or handler.options.get("every") is not None:
             handler = self._declare(handler, TaskSpec(task_type=task_type, **handler.options))
@@ -182,34 +180,28 @@ def _inspect(task_type: str, function: Callable[..., Any], options: TaskOptions)
     )
 
 
-def _executed(handler: Handler, executor: str, memory_limit: int | str | None) -> Handler:
-    """Return the handler with its executor."""
-    name = handler.task_type
+def _placed(handler: Handler, executor: str, memory_limit: int | str | None, *, transactional: bool) -> Handler:
+    """Return the handler with where and how it runs."""
+    name = f"handler {handler.task_type!r}"
     if executor not in EXECUTORS:
-        raise RegistrationError(f"handler {name!r}: executor must be {' or '.join(EXECUTORS)}, got {executor!r:.100}")
+        raise RegistrationError(f"{name}: executor must be {' or '.join(EXECUTORS)}, got {executor!r:.100}")
     if memory_limit is not None and executor != "process":
-        raise RegistrationError(f'handler {name!r}: memory_limit needs executor="process"')
+        raise RegistrationError(f'{name}: memory_limit needs executor="process"')
+    limit = None if memory_limit is None else parse_size(f"{name}: memory_limit", memory_limit)
+    if transactional and executor == "process":
+        raise RegistrationError(f'{name}: transactional excludes executor="process", its connection is the worker\'s')
+    if transactional and handler.context_parameter is None:
+        raise RegistrationError(
+            f"{name} is transactional and takes no context: add a parameter annotated Context, which has the connection"
+        )
     return replace(
         handler,
         executor=executor,
-        memory_limit=None if memory_limit is None else parse_size(f"handler {name!r}: memory_limit", memory_limit),
+        memory_limit=limit,
         on_loop=handler.is_async and executor == "auto",
         needs_context=handler.context_parameter is not None or executor == "process",
+        transactional=transactional,
     )
-
-
-def _in_transaction(handler: Handler) -> Handler:
-    """Return the handler as a transactional one."""
-    if handler.executor == "process":
-        raise RegistrationError(
-            f'handler {handler.task_type!r}: transactional excludes executor="process", its connection is the worker\'s'
-        )
-    if handler.context_parameter is None:
-        raise RegistrationError(
-            f"handler {handler.task_type!r} is transactional and takes no context: add a parameter annotated Context, "
-            "which has the connection"
-        )
-    return replace(handler, transactional=True)
 
 
 def _is_context(parameter: inspect.Parameter) -> bool:

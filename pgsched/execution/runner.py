@@ -182,11 +182,7 @@ async def _run_in_thread(
 
 
 async def _run_in_process(
-    payload: dict[str, Any],
-    context: Context | None,
-    timeout: float | None,
-    processes: Processes | None,
-    report: Report,
+    payload: dict[str, Any], context: Context | None, timeout: float | None, processes: Processes | None, report: Report
 ) -> None:
     assert context is not None  # it receives the child's reports  # noqa: S101
     assert processes is not None  # checked when the worker starts  # noqa: S101

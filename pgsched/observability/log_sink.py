@@ -32,7 +32,7 @@ class Sink:
         reports them.
         """
         # A duplicate: a task's handler may close file descriptor 2, and the next socket would get its number.
-        self._descriptor = os.dup(descriptor)
+        self.descriptor = os.dup(descriptor)
         self._on_lost = on_lost
         self._tell_lost = tell_lost
         self.begin()
@@ -46,12 +46,12 @@ class Sink:
         self._unwritten = 0
         """Lines that are neither written nor lost yet; may be too high for a moment, never too low."""
         # Reentrant: the garbage collector may run anywhere, and with it a __del__ that logs.
-        self._counting = threading.RLock()
+        self.counting = threading.RLock()
         self._untold = 0
 
     def put(self, line: bytes) -> None:
         """Queue one line, including its line break."""
-        with self._counting:
+        with self.counting:
             fits = self._unwritten < MAX_WAITING and self._waiting_bytes + len(line) <= MAX_WAITING_BYTES
             if fits:
                 self._unwritten += 1
@@ -78,7 +78,7 @@ class Sink:
     def close(self) -> None:
         """Let the thread write what is queued, close the descriptor and end."""
         if self._thread is None:
-            os.close(self._descriptor)
+            os.close(self.descriptor)
         else:
             self._lines.put(b"")
 
@@ -107,22 +107,22 @@ class Sink:
             if batch:
                 self._write_batch(batch)
             if ended:
-                os.close(self._descriptor)
+                os.close(self.descriptor)
                 return
 
     def _write_batch(self, batch: list[bytes]) -> None:
         try:
             if untold := self._untold:
                 self._write(self._tell_lost(untold))
-                with self._counting:
+                with self.counting:
                     self._untold -= untold
             self._write(b"".join(batch))
         except Exception:  # noqa: BLE001 - whatever became of the file: the next line tries again
-            with self._counting:
+            with self.counting:
                 self._untold += len(batch)
             self._on_lost(len(batch))
         finally:
-            with self._counting:
+            with self.counting:
                 self._unwritten -= len(batch)
                 self._waiting_bytes -= sum(map(len, batch))
 
@@ -130,8 +130,8 @@ class Sink:
         rest = memoryview(text)
         while rest:
             try:
-                rest = rest[os.write(self._descriptor, rest) :]
+                rest = rest[os.write(self.descriptor, rest) :]
             except BlockingIOError:  # another program made the file non-blocking
                 writable = select.poll()
-                writable.register(self._descriptor, select.POLLOUT)
+                writable.register(self.descriptor, select.POLLOUT)
                 writable.poll()

@@ -63,12 +63,12 @@ class Logger:
 
     def _say(self, level: str, event: str, fields: dict[str, Any]) -> None:
         try:
-            if (output := _process.output) is not None:
+            if (output := this_process.output) is not None:
                 output.say(level, event, fields)
             else:
                 getattr(self._theirs, level)(event, **fields)
         except _RAISED:
-            _process.lost(1)
+            this_process.lost(1)
 
 
 def get_logger(name: str) -> Logger:
@@ -78,7 +78,7 @@ def get_logger(name: str) -> Logger:
 
 def errors() -> int:
     """Return how many lines of this process were lost, or written without values that could not be rendered."""
-    return _process.errors
+    return this_process.errors
 
 
 def configure(level: str, json: bool | None = None) -> None:
@@ -105,7 +105,7 @@ def configure(level: str, json: bool | None = None) -> None:
         colors = on_terminal and "NO_COLOR" not in os.environ
         plain = structlog.dev.plain_traceback
         ends = [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
-    output = _process.output = _Output(number, [*stamps, *ends])
+    output = this_process.output = _Output(number, [*stamps, *ends])
     theirs: list[Processor] = [structlog.contextvars.merge_contextvars, *stamps]
     structlog.configure(
         processors=[*theirs, *ends],
@@ -138,7 +138,7 @@ def contain_libraries() -> None:
 
 def flush(seconds: float = FLUSH_SECONDS) -> bool:
     """Wait up to ``seconds`` until every line is written or lost; return whether it is."""
-    output = _process.output
+    output = this_process.output
     return output is None or output.flush(seconds)
 
 
@@ -146,7 +146,7 @@ def release() -> None:
     """Undo :func:`configure`, except for what an application has changed since."""
     root = logging.getLogger()
     root.handlers = [kept for kept in root.handlers if not isinstance(kept, _Records)]
-    output, _process.output = _process.output, None
+    output, this_process.output = this_process.output, None
     if output is not None:
         output.close()
 
@@ -179,7 +179,7 @@ class _Output:
         self._processors = processors
         self._sink: Sink | None = None
         with suppress(AttributeError, OSError, ValueError):  # stderr is missing or has no file descriptor
-            self._sink = Sink(sys.stderr.fileno(), on_lost=_process.lost, tell_lost=self._tell_lost)
+            self._sink = Sink(sys.stderr.fileno(), on_lost=this_process.lost, tell_lost=self._tell_lost)
         self._encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
 
     def say(self, level: str, event: str, fields: Mapping[str, Any]) -> None:
@@ -197,7 +197,7 @@ class _Output:
             stream.write(self._encoded(f"{text}\n").decode(self._encoding))
             stream.flush()
         except _RAISED:
-            _process.lost(1)
+            this_process.lost(1)
 
     def flush(self, seconds: float) -> bool:
         """As :func:`flush`."""
@@ -217,7 +217,7 @@ class _Output:
         try:
             return self._processed(level, {**fields, "event": event})
         except _RAISED:
-            _process.lost(1)
+            this_process.lost(1)
         shown = {name: _shown(value) for name, value in fields.items() if name != "exc_info"}
         if "exc_info" in fields:
             shown["exception"] = _shown(sys.exc_info()[0])
@@ -259,14 +259,14 @@ class _Records(logging.Handler):
         try:
             self._output.write(self.format(record))
         except _RAISED:
-            _process.lost(1)
+            this_process.lost(1)
 
 
 def _log_safely(log: Callable[..., None], *arguments: Any, stacklevel: int = 1, **more: Any) -> None:
     try:
         log(*arguments, stacklevel=stacklevel + 1, **more)  # skip this function's frame
     except _RAISED:
-        _process.lost(1)
+        this_process.lost(1)
 
 
 def _shown(value: object) -> object:
@@ -280,6 +280,6 @@ def _shown(value: object) -> object:
     return value
 
 
-_process = _Process()
+this_process = _Process()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_process.begin_copy)
+    os.register_at_fork(after_in_child=this_process.begin_copy)

@@ -30,7 +30,8 @@ class Manager:
         """``address`` is that of ``NOTIFY_SOCKET``; ``watchdog`` the seconds of WatchdogSec, None without it."""
         self.watchdog = watchdog
         self._address = "\0" + address[1:] if address.startswith("@") else address
-        self._refused = False
+        self.refused = False
+        """The service manager took no more: this is logged once, until it takes something again."""
 
     def ready(self) -> None:
         """Report that the service is ready."""
@@ -53,11 +54,11 @@ class Manager:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as link:
                 link.settimeout(SEND_SECONDS)
                 link.sendto(message.encode(errors="backslashreplace"), self._address)
-            self._refused = False
+            self.refused = False
         except (OSError, ValueError) as error:  # a ValueError for an address that cannot be one
-            if not self._refused:  # once, and not every time
+            if not self.refused:  # once, and not every time
                 log.warning("not_notified", message=message.partition("=")[0], error=str(error))
-            self._refused = True
+            self.refused = True
 
 
 def find_manager(environment: MutableMapping[str, str]) -> Manager | None:

@@ -185,10 +185,10 @@ class Tracing:
         self.tracer = trace.get_tracer(SCOPE, tracer_provider=tracer_provider)
         self.meter = metrics.get_meter(SCOPE, meter_provider=meter_provider)
         self.quietly = Quiet()
-        self._sent = self.meter.create_counter(
+        self.sent_messages = self.meter.create_counter(
             "messaging.client.sent.messages", unit="{message}", description="Tasks that were sent to the database."
         )
-        self._durations = self.meter.create_histogram(
+        self.send_durations = self.meter.create_histogram(
             "messaging.client.operation.duration",
             unit="s",
             description="How long it took to schedule tasks.",
@@ -236,8 +236,8 @@ class Tracing:
             quietly(lambda: self._measure(sending.count, monotonic() - begun, measured), None)
 
     def _measure(self, count: int, seconds: float, measured: dict[str, str]) -> None:
-        self._sent.add(count, measured)
-        self._durations.record(seconds, {**measured, "messaging.operation.type": "send"})
+        self.sent_messages.add(count, measured)
+        self.send_durations.record(seconds, {**measured, "messaging.operation.type": "send"})
 
 
 def _note(span: Span, kind: str) -> None:

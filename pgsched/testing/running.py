@@ -19,8 +19,8 @@ from pgsched.testing.loops import without_loop
 from pgsched.testing.outcomes import Ran, raise_first, ran
 from pgsched.worker.declared_schedules import declare_schedules
 from pgsched.worker.leased_tasks import CURRENT_ATTEMPT, LeasedTask
-from pgsched.worker.load_traces import load_traces
 from pgsched.worker.shutdown import HOOK_SECONDS
+from pgsched.worker.traces import load_traces
 from pgsched.worker.worker import Worker
 
 EVERY_QUEUE = ("*",)

@@ -23,7 +23,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from time import monotonic
 from types import FrameType, SimpleNamespace
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 from pgsched.app.loading import load_app
 from pgsched.concurrency import fork_guard
@@ -34,9 +34,8 @@ from pgsched.domain.errors import PgschedError
 from pgsched.execution.context import Context
 from pgsched.execution.log_capture import capture, release
 from pgsched.execution.outcomes import completed, raised
-from pgsched.execution.process_exit import exit_now
+from pgsched.execution.process import exit_now, open_standard_files
 from pgsched.execution.process_pool import HUNG_UP, TERM_SECONDS
-from pgsched.execution.process_state import open_standard_files
 from pgsched.execution.registry import Handler, Registry
 from pgsched.execution.signals import end_timers
 from pgsched.observability import logs
@@ -57,6 +56,7 @@ class _Pipe:
         self._end = end
         self._identity = self._look()
         self._lock = threading.Lock()
+        self.lines = end.makefile("rb")
 
     def send(self, message: dict[str, Any]) -> None:
         """Send a message; into nowhere when the worker is gone.
@@ -87,10 +87,6 @@ class _Pipe:
         """Which file the descriptor is: another one may have its number by now."""
         found = os.fstat(self._end.fileno())
         return found.st_dev, found.st_ino
-
-    def lines(self) -> BinaryIO:
-        """What comes in."""
-        return self._end.makefile("rb")
 
 
 class _Reported(Context):
@@ -154,7 +150,7 @@ class _Child:
 
     def _read(self) -> None:
         with suppress(OSError):
-            for line in self._pipe.lines():
+            for line in self._pipe.lines:
                 self._requests.put(json.loads(line))
         self._pipe.check()
         # The worker is gone, or has no use for this child any more.

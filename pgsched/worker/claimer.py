@@ -19,9 +19,9 @@ from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.dead_letters import DeadLetters
 from pgsched.worker.late_starts import LateStarts
 from pgsched.worker.leased_tasks import LeasedTasks
+from pgsched.worker.loops import wait_at_most
 from pgsched.worker.prefetch import Prefetch
 from pgsched.worker.queue_rotation import QueueRotation
-from pgsched.worker.run_forever import wait_at_most
 from pgsched.worker.sleep import Sleep
 
 log = get_logger("pgsched.worker")

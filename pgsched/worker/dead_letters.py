@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from pgsched.domain.attempt import Claimed, Finish
 from pgsched.domain.lifecycle import give_up
@@ -13,29 +14,24 @@ from pgsched.worker.metrics import WorkerMetrics
 log = get_logger("pgsched.worker")
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class DeadLetters:
     """Lets such tasks be dead, counted and told like any other."""
 
-    def __init__(
-        self,
-        *,
-        put: Callable[[LeasedTask, Finish], None],
-        wrote: Callable[[Sequence[tuple[LeasedTask, Finish]]], None],
-        counts: WorkerMetrics,
-    ) -> None:
-        """``put`` takes a finish that is to be written, ``wrote`` is told of what is."""
-        self._put = put
-        self._wrote = wrote
-        self._counts = counts
+    put: Callable[[LeasedTask, Finish], None]
+    """Takes a finish that is to be written."""
+    wrote: Callable[[Sequence[tuple[LeasedTask, Finish]]], None]
+    """Is told of what is written."""
+    counts: WorkerMetrics
 
     def spoiled(self, leased: LeasedTask, problem: str) -> None:
         """A claimed row has a value that cannot be read."""
         task = leased.task
         log.error("task_unreadable", task_id=task.id, task_type=task.task_type, queue=task.queue, error=problem)
-        self._put(leased, give_up(task, None, f"the task cannot be read: {problem}"))
+        self.put(leased, give_up(task, None, f"the task cannot be read: {problem}"))
 
     def unclaimed(self, task: Claimed, error: str) -> None:
         """A task was ended without a claim, and that is written; little is known of it."""
         log.error("claim_refused", task_id=task.id, task_type=task.task_type, queue=task.queue, error=error)
-        self._counts.died_unrun(task)
-        self._wrote([(LeasedTask(task, 0.0, 0.0), give_up(task, None, error))])
+        self.counts.died_unrun(task)
+        self.wrote([(LeasedTask(task, 0.0, 0.0), give_up(task, None, error))])

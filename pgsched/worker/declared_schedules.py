@@ -14,6 +14,9 @@ from pgsched.db.session import Session
 from pgsched.db.worker import schedules
 from pgsched.domain.task_spec import TaskSpec
 from pgsched.execution.registry import Registry
+from pgsched.observability.logs import get_logger
+
+log = get_logger("pgsched.worker")
 
 
 class DeclaredSchedules(NamedTuple):
@@ -73,6 +76,18 @@ async def sync_schedules(*, dsn: str, registry: Registry, prune: bool) -> list[D
         ]
     finally:
         await session.close()
+
+
+async def declare(session: Session, registry: Registry) -> None:
+    """Bring the table into step with the schedules of the code. Raises DatabaseUnavailable."""
+    for task_type, outcome, reason, name in await declare_schedules(session, registry):
+        which = {"task_type": task_type} | ({} if name is None else {"name": name})
+        if outcome == "refused":
+            log.error("schedule_refused", **which, reason=reason)
+        elif outcome in ("edited", "overwritten"):
+            log.warning("schedule_edited", **which, kept="table" if outcome == "edited" else "code")
+        elif outcome != "unchanged":
+            log.info("schedule_declared", **which, outcome=outcome)
 
 
 def declared_keys(registry: Registry) -> tuple[str, ...]:

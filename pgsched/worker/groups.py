@@ -14,8 +14,8 @@ from pgsched.domain.attempt import Claimed, Missed, Outcome
 from pgsched.observability.logs import get_logger
 from pgsched.worker.completer import Completer
 from pgsched.worker.leased_tasks import RUNNING, LeasedTask, LeasedTasks
+from pgsched.worker.loops import retry_until_success
 from pgsched.worker.metrics import WorkerMetrics
-from pgsched.worker.retry_until_success import retry_until_success
 
 log = get_logger("pgsched.worker")
 

@@ -1,67 +1,133 @@
-"""How a worker answers those who ask how it is: readiness, liveness, and the troubles that it tells of."""
+"""How a worker answers those who ask how it is: readiness, liveness, and whether its claim loop moves."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
+from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.domain.settings import WorkerSettings
 from pgsched.worker.executor import Executor
 from pgsched.worker.heartbeat import Heartbeat
-from pgsched.worker.progress import Progress
 from pgsched.worker.troubles import Troubles
 
+PULSE_SECONDS = 0.25
+"""How often the event loop shows that nothing blocks it."""
+FAILING_SECONDS = 60.0
+"""For so long the claim loop may fail again and again for a reason that is not the database."""
+STATEMENTS = 6
+"""A turn of the claim loop has no more statements than this, each of which may take as long as its timeout."""
+CONNECTING_SECONDS = 30.0
+"""How long opening the connection may take beside that."""
 
+
+class Progress:
+    """Notes each turn of the claim loop and each pulse of the event loop; read from any thread.
+
+    A turn that ends because the database is away is one too: another process would find it no nearer.
+    """
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self.longest_turn = settings.poll_interval + STATEMENTS * settings.statement_timeout + CONNECTING_SECONDS
+        """Seconds that a turn of the claim loop takes at most, a wait for work included."""
+        self._pulse_at = self._turn_at = monotonic()
+        self._failing_since: float | None = None
+        self._watched = False
+
+    def start(self) -> None:
+        """The loops begin; called on the event loop."""
+        self._turn_at = monotonic()
+        self._watched = True
+        self._beat(asyncio.get_running_loop())
+
+    def end(self) -> None:
+        """The worker stops, which has a time limit of its own: nothing is to be expected any more."""
+        self._watched = False
+
+    def watching(self, step: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+        """Return the claim loop's step, watched."""
+
+        async def watched() -> None:
+            try:
+                await step()
+                self._failing_since = None
+            except DatabaseUnavailable:
+                self._failing_since = None
+                raise
+            except Exception:
+                self._failing_since = self._failing_since or monotonic()
+                raise
+            finally:
+                self._turn_at = monotonic()
+
+        return watched
+
+    def blocked(self) -> float:
+        """Return for how many seconds the event loop has been blocked; 0 while nothing is to be expected of it."""
+        return max(monotonic() - self._pulse_at - PULSE_SECONDS, 0.0) if self._watched else 0.0
+
+    def stalled(self, blocked: float) -> str | None:
+        """Return what keeps the claim loop from moving; None when nothing does. It may be ``blocked`` for so long."""
+        if not self._watched:
+            return None
+        now = monotonic()
+        if now - self._pulse_at > blocked:
+            return f"the event loop has been blocked for {now - self._pulse_at:.0f} s"
+        if self._failing_since is not None and now - self._failing_since > FAILING_SECONDS:
+            return f"the claim loop has failed for {now - self._failing_since:.0f} s"
+        if now - self._turn_at > self.longest_turn:
+            return f"the claim loop has stood still for {now - self._turn_at:.0f} s"
+        return None
+
+    def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._pulse_at = monotonic()
+        if self._watched:
+            loop.call_later(PULSE_SECONDS, self._beat, loop)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
 class Health:
     """Answers from any thread, and asks no database."""
 
-    def __init__(
-        self,
-        *,
-        settings: WorkerSettings,
-        heartbeat: Heartbeat,
-        progress: Progress,
-        troubles: Troubles,
-        executor: Executor,
-        connected: Callable[[], bool],
-        stopping: Callable[[], bool],
-    ) -> None:
-        self._longest_silence = 3 * settings.lease
-        self._heartbeat = heartbeat
-        self._progress = progress
-        self._troubles = troubles
-        self._executor = executor
-        self._connected = connected
-        self._stopping = stopping
+    longest_silence: float
+    """For how many seconds the heartbeat may be silent."""
+    heartbeat: Heartbeat
+    progress: Progress
+    findings: Troubles
+    executor: Executor
+    connected: Callable[[], bool]
+    stopping: Callable[[], bool]
 
     def unhealthy(self, blocked: float | None = None) -> str | None:
         """Return what another process in its place could do better; None when it is alive, also without a database.
 
         The event loop may be ``blocked`` for this number of seconds, three leases by default.
         """
-        silent = monotonic() - self._heartbeat.last_try
-        if silent > self._longest_silence:
+        silent = monotonic() - self.heartbeat.last_try
+        if silent > self.longest_silence:
             return f"the heartbeat has stood still for {silent:.0f} s"
-        stalled = self._progress.stalled(self._longest_silence if blocked is None else blocked)
-        return stalled or (None if self._stopping() else self._troubles.hopeless())
+        stalled = self.progress.stalled(self.longest_silence if blocked is None else blocked)
+        return stalled or (None if self.stopping() else self.findings.hopeless())
 
     def unready(self) -> str | None:
         """Return what keeps this worker from claiming; None when nothing does."""
-        if self._stopping():
+        if self.stopping():
             return "stopping"
-        if not self._connected():
+        if not self.connected():
             return "not connected to the database"
-        silent = monotonic() - self._heartbeat.last_beat
-        if silent > self._longest_silence:
+        silent = monotonic() - self.heartbeat.last_beat
+        if silent > self.longest_silence:
             return f"no heartbeat for {silent:.0f} s"
-        return self.unhealthy() or self._troubles.stopping()
+        return self.unhealthy() or self.findings.stopping()
 
     def troubles(self) -> list[dict[str, Any]]:
         """Return what is wrong, whether it keeps the worker from claiming or not."""
-        return self._troubles.record(self._troubles.now())
+        return self.findings.record(self.findings.now())
 
     def load(self) -> tuple[int, int]:
         """Return how many slots are occupied, and how many there are."""
-        running = self._executor.running
-        return running, running + self._executor.free
+        running = self.executor.running
+        return running, running + self.executor.free

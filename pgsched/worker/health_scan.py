@@ -16,7 +16,7 @@ from pgsched.db.session import Session
 from pgsched.db.worker.housekeeping import begin_watch, note_findings, note_successes
 from pgsched.observability.logs import get_logger
 from pgsched.ops.doctor.doctor import look_async
-from pgsched.worker.starting import follow
+from pgsched.worker.rulebook import follow
 
 log = get_logger("pgsched.worker")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from time import monotonic
 
 from pgsched.db.worker.leases import HeartbeatConnection
@@ -23,41 +24,36 @@ LOOK_SECONDS = 1.0
 """How often it looks whether there is news of troubles, which are told at once."""
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Heartbeat:
     """Beats every third of a lease, and when a trouble comes or goes."""
 
-    def __init__(
-        self,
-        *,
-        connection: HeartbeatConnection,
-        leased_tasks: LeasedTasks,
-        lease: float,
-        counts: WorkerMetrics,
-        troubles: Troubles,
-        running: Callable[[], int],
-        loop: Loop,
-        on_lost: Callable[[list[LeasedTask]], None],
-    ) -> None:
-        """``running`` says how many slots are occupied; ``on_lost`` is called in this thread with holds that are no
-        longer ours.
-        """
-        self._connection = connection
-        self._leased = leased_tasks
-        self._lease = lease
-        self._counts = counts
-        self._troubles = troubles
-        self._running = running
-        self._loop = loop
+    connection: HeartbeatConnection
+    leased_tasks: LeasedTasks
+    lease: float
+    counts: WorkerMetrics
+    troubles: Troubles
+    running: Callable[[], int]
+    """Returns how many slots are occupied."""
+    loop: Loop
+    on_lost: Callable[[list[LeasedTask]], None]
+    """Called in this thread with rows that are no longer ours."""
+
+    def __post_init__(self) -> None:
+        self._born = monotonic()
         self._told: frozenset[tuple[str, str, bool]] = frozenset()
         """The troubles that the worker's row shows."""
-        self._on_lost = on_lost
-        self._born = monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pgsched-heartbeat", daemon=True)
         self.last_beat = self._born
         """When the database last answered, by the monotonic clock."""
         self.last_try = self._born
         """When a beat last ended, well or not."""
+
+    @property
+    def beating(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
 
     def start(self) -> None:
         """Beat once, which registers the worker, then go on in the thread."""
@@ -67,10 +63,10 @@ class Heartbeat:
     def stop(self, timeout: float) -> None:
         """End the thread; a beat under way is not waited for longer than ``timeout`` seconds."""
         self._stop.set()
-        if self._thread.is_alive():
+        if self.beating:
             self._thread.join(timeout)
-        if not self._thread.is_alive():
-            self._connection.close()
+        if not self.beating:
+            self.connection.close()
 
     def run_once(self) -> None:
         """Renew every lease that has used a third of its time.
@@ -78,8 +74,8 @@ class Heartbeat:
         Raises DatabaseUnavailable; whatever is past its lease by then is given up first.
         """
         sent = monotonic()
-        held, troubles = self._leased.snapshot(), self._troubles.now()
-        aging = [leased for leased in held if leased.leased_until - sent < self._lease * 0.7]
+        held, troubles = self.leased_tasks.snapshot(), self.troubles.now()
+        aging = [leased for leased in held if leased.leased_until - sent < self.lease * 0.7]
         try:
             own = self._beat(aging, troubles, sent)
         except BaseException:
@@ -90,17 +86,17 @@ class Heartbeat:
         self._told = frozenset(trouble.key for trouble in troubles)
         for leased in aging:
             if own.get(leased.task.id):
-                leased.leased_until = sent + self._lease
+                leased.leased_until = sent + self.lease
         self._lose([leased for leased in aging if leased.task.id not in own])
 
     def _beat(self, aging: Sequence[LeasedTask], troubles: Sequence[Trouble], sent: float) -> dict[int, bool]:
         """Return the ids still ours, and whether each lease was renewed; one that is refused costs no other."""
         own: dict[int, bool] = {}
-        running, told = self._running(), self._troubles.record(troubles)
+        running, told = self.running(), self.troubles.record(troubles)
 
         def beat(part: Sequence[LeasedTask]) -> None:
             tasks = [leased.task for leased in part]
-            own.update(self._connection.beat(tasks, running=running, troubles=told, age=sent - self._born))
+            own.update(self.connection.beat(tasks, running=running, troubles=told, age=sent - self._born))
 
         refused = in_halves_here(aging, beat)
         if len(refused) == len(aging):
@@ -112,29 +108,29 @@ class Heartbeat:
 
     def _lose(self, leased_tasks: list[LeasedTask]) -> None:
         if leased_tasks:
-            self._on_lost(leased_tasks)
+            self.on_lost(leased_tasks)
 
     def _run(self) -> None:
-        due = monotonic() + self._lease / 3
+        due = monotonic() + self.lease / 3
         while not self._stop.wait(min(max(due - monotonic(), 0.0), LOOK_SECONDS)):
             if monotonic() >= due or self._has_news():
                 due = monotonic() + self._beat_once()
 
     def _has_news(self) -> bool:
-        return frozenset(trouble.key for trouble in self._troubles.now()) != self._told
+        return frozenset(trouble.key for trouble in self.troubles.now()) != self._told
 
     def _beat_once(self) -> float:
         """Beat, whatever comes of it; returns the pause until the next time."""
         try:
             self.run_once()
         except DatabaseUnavailable as error:
-            self._counts.database_errors += 1
-            self._loop.failed(error)
+            self.counts.database_errors += 1
+            self.loop.failed(error)
             log.warning("heartbeat_failed", error=str(error))
         except Exception as error:  # a fault of pgsched: without a heartbeat all leases would be lost
-            self._loop.failed(error)
+            self.loop.failed(error)
             log.exception("heartbeat_failed")
         else:
-            self._loop.worked()
-            return self._lease / 3
-        return min(RETRY_SECONDS, self._lease / 3)
+            self.loop.worked()
+            return self.lease / 3
+        return min(RETRY_SECONDS, self.lease / 3)

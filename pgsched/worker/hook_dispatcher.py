@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
@@ -15,9 +14,8 @@ from pgsched.domain.attempt import Finish
 from pgsched.domain.events import Event, Hooks, event_of, name_of
 from pgsched.observability.logs import get_logger
 from pgsched.worker.clock import DatabaseClock
-from pgsched.worker.lasting import Lasting
 from pgsched.worker.leased_tasks import LeasedTask
-from pgsched.worker.loops import Loop
+from pgsched.worker.loops import Lasting, Loop
 
 log = get_logger("pgsched.worker")
 
@@ -36,10 +34,7 @@ class HookDispatcher:
         """``loop`` notes how it fares."""
         self._hooks = hooks
         self._clock = clock
-        self._waiting: deque[tuple[Function, Event]] = deque()
-        self._wakeup = asyncio.Event()
-        self._done = asyncio.Event()
-        self._done.set()
+        self._waiting: asyncio.Queue[tuple[Function, Event]] = asyncio.Queue()
         self._thread: Threads[BaseException | None] = Threads(limit=1, name="pgsched hooks")
         self._state = loop
         self._loop = Lasting(self._run, name="pgsched hooks", on_lost=loop.failed)
@@ -50,8 +45,19 @@ class HookDispatcher:
 
     def started(self, leased: LeasedTask) -> None:
         """A handler begins."""
+        task = leased.task
         if functions := self._hooks.of("started"):
-            self._tell(functions, lambda: self._begun(leased))
+            self._tell(
+                functions,
+                lambda: Event(
+                    event="started",
+                    id=task.id,
+                    task_type=task.task_type,
+                    queue=task.queue,
+                    attempt=task.attempts,
+                    at=self._clock.now(),
+                ),
+            )
 
     def finished(self, written: Sequence[tuple[LeasedTask, Finish]]) -> None:
         """These outcomes are in the database."""
@@ -64,39 +70,25 @@ class HookDispatcher:
         self._loop.start()
 
     async def _run(self) -> None:
-        self._wakeup.set()  # something may have been left waiting
         while True:
-            await self._wakeup.wait()
-            self._wakeup.clear()
+            function, event = await self._waiting.get()
             self._state.worked()
-            while self._waiting:
-                function, event = self._waiting.popleft()
-                try:
-                    await self._call(function, event)
-                except Exception:
-                    log.exception("hook_failed", on=event.event, task_id=event.id)
-            self._done.set()
+            try:
+                await self._call(function, event)
+            except Exception:
+                log.exception("hook_failed", on=event.event, task_id=event.id)
+            finally:
+                self._waiting.task_done()
 
     async def stop(self, timeout: float) -> None:
         """Wait until what has happened so far has been told, ``timeout`` seconds at most; then call no more hooks."""
         try:
             async with asyncio.timeout(timeout):
-                await self._done.wait()
+                await self._waiting.join()
         except TimeoutError:
-            log.warning("hook_events_dropped", count=len(self._waiting) + 1, reason="the worker stops")
+            log.warning("hook_events_dropped", count=self._waiting.qsize() + 1, reason="the worker stops")
         await self._loop.end(timeout)
         self._thread.close()
-
-    def _begun(self, leased: LeasedTask) -> Event:
-        task = leased.task
-        return Event(
-            event="started",
-            id=task.id,
-            task_type=task.task_type,
-            queue=task.queue,
-            attempt=task.attempts,
-            at=self._clock.now(),
-        )
 
     def _ended(self, leased: LeasedTask, finish: Finish) -> Event | None:
         at = self._clock.at(finish.finished) if finish.execution else self._clock.now()
@@ -113,16 +105,15 @@ class HookDispatcher:
             log.exception("hook_events_dropped", count=1)
 
     def _put(self, functions: list[Function], event: Event) -> None:
-        if len(self._waiting) + len(functions) > MAX_WAITING:
+        if self._waiting.qsize() + len(functions) > MAX_WAITING:
             self.dropped += 1
             self._untold += 1
             if monotonic() - self._told_at >= WARN_SECONDS:
                 log.warning("hook_events_dropped", count=self._untold, reason="the hooks are slower than the tasks")
                 self._untold, self._told_at = 0, monotonic()
             return
-        self._waiting.extend((function, event) for function in functions)
-        self._done.clear()
-        self._wakeup.set()
+        for function in functions:
+            self._waiting.put_nowait((function, event))
 
     async def _call(self, function: Function, event: Event) -> None:
         error: BaseException | None

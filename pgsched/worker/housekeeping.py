@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 from uuid import UUID
@@ -12,13 +13,11 @@ from weakref import WeakSet
 from pgsched.db.session import Session
 from pgsched.db.worker import completions, housekeeping
 from pgsched.db.worker.leases import forget_dead, mark_begun
-from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.observability.logs import get_logger
 from pgsched.worker.completer import Completer
 from pgsched.worker.halves import in_halves
 from pgsched.worker.leased_tasks import RUNNING, LeasedTask, LeasedTasks
 from pgsched.worker.loops import Loop, Loops
-from pgsched.worker.metrics import WorkerMetrics
 from pgsched.worker.report import Report
 
 log = get_logger("pgsched.worker")
@@ -35,13 +34,15 @@ FIRST_PAUSE, SHORT_PAUSE, LONG_PAUSE = 0.5, 5.0, 60.0
 """Pauses of a duty that fails: the first, and the longest of one that is done often and of one that is done seldom."""
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Reporter:
     """Writes what running handlers report of themselves, and that those have begun which were held in advance."""
 
-    def __init__(self, *, session: Session, worker: UUID, leased_tasks: LeasedTasks) -> None:
-        self._session = session
-        self._worker = worker
-        self._leased = leased_tasks
+    session: Session
+    worker: UUID
+    leased_tasks: LeasedTasks
+
+    def __post_init__(self) -> None:
         self._refused: WeakSet[LeasedTask] = WeakSet()
         """Whose report was refused: it is said once."""
 
@@ -51,10 +52,10 @@ class Reporter:
         A row that is locked is marked at the next turn; one that is refused is not: should its worker be lost, one
         attempt too many is made.
         """
-        begun = [leased for leased in self._leased.snapshot() if leased.in_advance and leased.state == RUNNING]
+        begun = [leased for leased in self.leased_tasks.snapshot() if leased.in_advance and leased.state == RUNNING]
 
         async def mark(part: Sequence[LeasedTask]) -> None:
-            marked = await mark_begun(self._session, self._worker, [leased.task for leased in part])
+            marked = await mark_begun(self.session, self.worker, [leased.task for leased in part])
             for leased in part:
                 leased.in_advance = leased.task.id not in marked
 
@@ -69,13 +70,13 @@ class Reporter:
         DatabaseUnavailable, and keeps for the next turn what was not written.
         """
         await self.mark_begun()
-        running = [leased for leased in self._leased.snapshot() if leased.state == RUNNING]
-        late = [leased for leased in self._leased.outlived if self._leased.get(leased.task.id) is not leased]
+        running = [leased for leased in self.leased_tasks.snapshot() if leased.state == RUNNING]
+        late = [leased for leased in self.leased_tasks.outlived if self.leased_tasks.get(leased.task.id) is not leased]
         written = await self._report(running, late=False) + await self._report(late, late=True)
         for leased in late:
             ended = leased.slot is None or leased.slot.done()
             if ended and (leased.context is None or not leased.context.reported or leased in self._refused):
-                self._leased.outlived.discard(leased)
+                self.leased_tasks.outlived.discard(leased)
         return written
 
     async def _report(self, leased_tasks: Sequence[LeasedTask], *, late: bool) -> int:
@@ -86,7 +87,7 @@ class Reporter:
         async def write(part: Sequence[Report]) -> None:
             progress = [shown for report in part for shown in report.progress()]
             logs = [entry for report in part for entry in report.logs()]
-            await completions.report(self._session, self._worker, progress, logs, monotonic(), late=late)
+            await completions.report(self.session, self.worker, progress, logs, monotonic(), late=late)
             for report in part:
                 del unwritten[id(report)]
 
@@ -101,90 +102,72 @@ class Reporter:
         return sum(map(len, reports))
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class EventBroadcaster:
     """Knows the queues whose events other programs are told."""
 
-    def __init__(self, *, session: Session, completer: Completer) -> None:
-        self._session = session
-        self._completer = completer
-        self._look_at = 0.0
-        self.heard = False
-        """Whether notifications come in: then a change of a queue's settings is heard of."""
+    session: Session
+    completer: Completer
+    heard: bool = False
+    """Whether notifications come in: then a change of a queue's settings is heard of."""
+    look_at: float = 0.0
+    """When to ask next which queues these are."""
 
     def look_again(self) -> None:
         """The settings of a queue have changed: ask at the next turn."""
-        self._look_at = 0.0
+        self.look_at = 0.0
 
-    async def run_once(self, *, now: bool = False) -> None:
-        """Ask which queues these are, if the last answer is old or at once. Raises DatabaseUnavailable."""
+    async def run_once(self) -> None:
+        """Ask which queues these are, if the last answer is old. Raises DatabaseUnavailable."""
         begun = monotonic()
-        if now or begun >= self._look_at:
-            self._look_at = begun + (ANNOUNCE_HEARD_SECONDS if self.heard else ANNOUNCE_SECONDS)
-            self._completer.announced = await housekeeping.list_announced_queues(self._session)
+        if begun >= self.look_at:
+            self.look_at = begun + (ANNOUNCE_HEARD_SECONDS if self.heard else ANNOUNCE_SECONDS)
+            self.completer.announced = await housekeeping.list_announced_queues(self.session)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Chore:
     """One duty beside the work: due every so often, and sooner when it failed. Its failures are its own."""
 
-    def __init__(
-        self, name: str, do: Callable[[], Awaitable[object]], *, loop: Loop, counts: WorkerMetrics, every: float = 0.0
-    ) -> None:
-        self._name = name
-        self._do = do
-        self._loop = loop
-        self._counts = counts
-        self._every = every
-        self._due = 0.0
-        self._pause = 0.0
+    do: Callable[[], Awaitable[object]]
+    loop: Loop
+    every: float
+    due: float = 0.0
+    pause: float = 0.0
 
     async def run_once(self) -> None:
         """Do it if it is due."""
-        if monotonic() < self._due:
+        if monotonic() < self.due:
             return
         try:
-            await self._do()
-        except DatabaseUnavailable as error:
-            self._counts.database_errors += 1
-            log.warning("database_error", loop=self._name, error=str(error))
-            self._failed(error)
-        except Exception as error:
-            log.exception("loop_failed", loop=self._name)
-            self._failed(error)
+            await self.do()
+        except Exception as error:  # noqa: BLE001 - noted, and tried again
+            longest = min(max(self.every, SHORT_PAUSE), LONG_PAUSE)
+            self.pause = min(max(self.pause * 2, FIRST_PAUSE), longest)
+            self.due = monotonic() + self.pause
+            self.loop.tries_again(error, self.pause)
         else:
-            self._loop.worked()
-            self._pause = 0.0
-            self._due = monotonic() + self._every * random.uniform(0.8, 1.2)  # noqa: S311 - not all at once
-
-    def _failed(self, error: Exception) -> None:
-        self._loop.failed(error)
-        longest = min(max(self._every, SHORT_PAUSE), LONG_PAUSE)
-        self._pause = min(max(self._pause * 2, FIRST_PAUSE), longest)
-        self._due = monotonic() + self._pause
+            self.loop.worked()
+            self.pause = 0.0
+            self.due = monotonic() + self.every * random.uniform(0.8, 1.2)  # noqa: S311 - not all at once
 
 
 class Housekeeping:
     """All that one worker does beside its work, over one session, one after the other."""
 
-    def __init__(
-        self,
-        *,
-        session: Session,
-        loops: Loops,
-        counts: WorkerMetrics,
-        often: Mapping[str, Callable[[], Awaitable[object]]],
-    ) -> None:
+    def __init__(self, *, session: Session, loops: Loops, often: Mapping[str, Callable[[], Awaitable[object]]]) -> None:
         """``often`` is done at each turn, by name."""
         seldom = {
             "partitions": partial(housekeeping.make_partitions, session),
             "dead_workers": partial(forget_dead, session),
         }
-        self._housekeeping = [
-            Chore(name, do, loop=loops.of(name), counts=counts, every=every)
+        self._chores = [
+            Chore(do=do, loop=loops.of(name), every=every)
             for every, chores in ((0.0, often), (HOUSEKEEPING_SECONDS, seldom))
             for name, do in chores.items()
         ]
 
     async def run_once(self) -> None:
         """Do what is due."""
-        for chore in self._housekeeping:
+        for chore in self._chores:
             await chore.run_once()

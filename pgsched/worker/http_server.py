@@ -25,7 +25,6 @@ log = get_logger("pgsched.worker")
 
 AGAIN_SECONDS = 2.0
 """How often a port is tried again that another process has, and how soon a server that failed serves again."""
-
 CLOSE_SECONDS = 2.0
 """How long the end of serving is waited for."""
 
@@ -69,14 +68,7 @@ class HttpServer:
     """Serves one registry and two probes on ``host:port``; port 0 takes a free one."""
 
     def __init__(
-        self,
-        *,
-        host: str,
-        port: int,
-        registry: CollectorRegistry,
-        healthy: Probe,
-        ready: Probe,
-        troubles: Told = list,
+        self, *, host: str, port: int, registry: CollectorRegistry, healthy: Probe, ready: Probe, troubles: Told = list
     ) -> None:
         """Raises ConfigError for an address that is none of this machine's. A port that is taken is waited for."""
         self._troubles = troubles
@@ -89,12 +81,10 @@ class HttpServer:
         self._server: WSGIServer | None = None
         try:
             self._bind()
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
+        except (OSError, OverflowError) as error:
+            if not isinstance(error, OSError) or error.errno != errno.EADDRINUSE:
                 raise ConfigError(f"metrics cannot be served on {host}:{port}: {error}") from error
             log.error("metrics_not_served", host=host, port=port, error=str(error), again_in=AGAIN_SECONDS)
-        except OverflowError as error:
-            raise ConfigError(f"metrics cannot be served on {host}:{port}: {error}") from error
         self._thread = threading.Thread(target=self._run, name="pgsched-http", daemon=True)
 
     def start(self) -> None:

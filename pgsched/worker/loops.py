@@ -1,15 +1,42 @@
-"""How the loops of a worker fare: each notes that it failed, or works; anybody reads it, from any thread."""
+"""The loops of a worker, and the event loop below them, which handlers cannot end; and how each loop fares."""
 
 from __future__ import annotations
 
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from time import monotonic
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from pgsched.db.error_mapping import one_line
+from pgsched.db.error_mapping import RefusedByDatabase, one_line
+from pgsched.domain.attempt import Claimed
 from pgsched.domain.errors import DatabaseUnavailable
+from pgsched.execution.process import LEAVE_SECONDS, exit_now
+from pgsched.observability.logs import get_logger
+from pgsched.worker.metrics import WorkerMetrics
+
+log = get_logger("pgsched.worker")
+
+T = TypeVar("T")
 
 STEADY_SECONDS = 5.0
 """A loop that has worked for so long since it failed has recovered. One that fails for so long is in trouble."""
+AGAIN_SECONDS = 0.05
+"""Pause before a task that ended is begun again."""
+WORKED_SECONDS = 10.0
+"""A loop that failed after working for this long is tried again soon."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+"""Seconds between two tries of what fails."""
+
+Step = Callable[[], Awaitable[None]]
+"""One turn of a loop."""
+
+
+def _never() -> bool:
+    return False
 
 
 class Failing(NamedTuple):
@@ -28,7 +55,9 @@ class Failing(NamedTuple):
 class Loop:
     """One loop, or one duty of the loop that does several."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, counts: WorkerMetrics) -> None:
+        self.name = name
+        self._counts = counts
         self._failing: Failing | None = None  # replaced, never changed: readers are other threads
 
     def worked(self) -> None:
@@ -52,6 +81,32 @@ class Loop:
             own=ours,
         )
 
+    def tries_again(self, error: Exception, seconds: float) -> None:
+        """A turn failed, and is tried again in this number of seconds: note, count and log it."""
+        self.failed(error)
+        if isinstance(error, DatabaseUnavailable):
+            self._counts.database_errors += 1
+            log.warning("database_error", loop=self.name, error=str(error), again_in=round(seconds, 1))
+        else:
+            log.error("loop_failed", loop=self.name, exc_info=error)
+
+    async def run_forever(self, step: Step, may_end: Callable[[], bool]) -> None:
+        """Run a step again and again, until it may end; while it fails, with growing pauses."""
+        pause = 0.0
+        while not may_end():
+            begun = monotonic()
+            try:
+                await step()
+                pause = 0.0
+                self.worked()
+            except Exception as error:  # noqa: BLE001 - noted, and tried again
+                pause = min(max(pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
+                self.tries_again(error, pause)
+            if monotonic() - begun > WORKED_SECONDS:
+                pause = min(pause, FIRST_PAUSE)  # it had worked for long: the trouble is new
+            if pause:
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+
     def trouble(self) -> Failing | None:
         """Return how it fails; None while it works, or has failed for a moment only."""
         failing, now = self._failing, monotonic()
@@ -64,17 +119,183 @@ class Loop:
         return failing if lasting else None
 
 
+def own_task(
+    work: Coroutine[Any, Any, None], *, name: str, loop: asyncio.AbstractEventLoop | None = None
+) -> asyncio.Task[None]:
+    """Return a new task, of the running loop by default, that is the worker's own.
+
+    A handler that cancels "all tasks" does not find it (``asyncio.all_tasks`` leaves it out), and a task factory that
+    an application has set does not make it.
+    """
+    task = asyncio.Task(work, loop=loop or asyncio.get_running_loop(), name=name)
+    asyncio._unregister_task(task)
+    return task
+
+
+async def unless_stopped(start: Coroutine[Any, Any, None], stop: asyncio.Event, *, grace: float) -> bool:
+    """Do what a start takes; False when ``stop`` was set first, and ``grace`` seconds later it still was not done."""
+    starting = own_task(start, name="pgsched start")
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not starting.done():
+        await asyncio.wait([starting], timeout=grace)
+    if not starting.done():
+        starting.cancel()
+        return False
+    await starting
+    return True
+
+
+@dataclass(eq=False, repr=False)
+class Lasting:
+    """Work that goes on until :meth:`end`, whatever it raises and whoever cancels it."""
+
+    work: Callable[[], Coroutine[Any, Any, None]]
+    _: KW_ONLY
+    name: str
+    on_lost: Callable[[BaseException], None]
+    """Called when it ended by itself."""
+    may_end: Callable[[], bool] = _never
+    """Whether it may do so just now."""
+
+    def __post_init__(self) -> None:
+        self._ending = False
+        self.task: asyncio.Task[None] | None = None
+        self._again: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin, in the running loop."""
+        self.task = own_task(self.work(), name=self.name)
+        self.task.add_done_callback(self._ended)
+
+    @property
+    def begins_again(self) -> bool:
+        """Whether it has ended and is about to begin again."""
+        return self._again is not None
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended and is not begun again."""
+        return self.task is None or (self.task.done() and not self.begins_again)
+
+    async def wait(self, timeout: float) -> None:
+        """Wait until it has ended by itself, ``timeout`` seconds at most."""
+        if self.task is not None and not self.task.done():
+            await asyncio.wait([self.task], timeout=timeout)
+
+    async def end(self, timeout: float | None = None) -> None:
+        """Cancel it, and wait until it has ended, ``timeout`` seconds at most."""
+        self._ending = True
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        if self.task is not None and not self.task.done():
+            self.task.cancel()
+            await asyncio.wait([self.task], timeout=timeout)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if self._ending or self.may_end():
+            return
+        error = error or asyncio.CancelledError("somebody cancelled it")
+        self.on_lost(error)
+        log.error("loop_ended", loop=self.name, error=repr(error), again_in=AGAIN_SECONDS)
+        self._again = task.get_loop().call_later(AGAIN_SECONDS, self._begin_again)
+
+    def _begin_again(self) -> None:
+        self._again = None
+        if not self._ending:
+            self.start()
+
+
 class Loops:
     """All of them, by name."""
 
-    def __init__(self) -> None:
+    def __init__(self, counts: WorkerMetrics) -> None:
+        self._counts = counts
         self._loops: dict[str, Loop] = {}
 
     def of(self, name: str) -> Loop:
         """Return the loop of a name."""
-        return self._loops.setdefault(name, Loop())
+        return self._loops.setdefault(name, Loop(name, self._counts))
+
+    def start(self, name: str, step: Step, *, may_end: Callable[[], bool] = _never) -> Lasting:
+        """Begin a loop that nothing ends but :meth:`Lasting.end`; it may end by itself while ``may_end`` says so."""
+        loop = self.of(name)
+        lasting = Lasting(
+            partial(loop.run_forever, step, may_end), name=f"pgsched {name}", may_end=may_end, on_lost=loop.failed
+        )
+        lasting.start()
+        return lasting
 
     def in_trouble(self) -> list[tuple[str, Failing]]:
         """Return those that fail, by name."""
         seen = [(name, loop.trouble()) for name, loop in sorted(self._loops.copy().items())]
         return [(name, failing) for name, failing in seen if failing is not None]
+
+
+async def wait_at_most(seconds: float | None, event: asyncio.Event) -> None:
+    """Wait until an event is set, ``seconds`` at most; None: without a limit."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+
+async def retry_until_success(what: str, task: Claimed, ask: Callable[[], Awaitable[T]], counts: WorkerMetrics) -> T:
+    """Ask until the database answers, with growing pauses; the heartbeat keeps the lease meanwhile.
+
+    It ends by a cancellation when the lease is lost or the worker stops. Raises RefusedByDatabase: asking again would
+    not help.
+    """
+    pause = FIRST_PAUSE
+    while True:
+        try:
+            return await ask()
+        except DatabaseUnavailable as error:
+            if isinstance(error, RefusedByDatabase) and not error.passing:
+                raise
+            counts.database_errors += 1
+            log.warning("database_error", loop=what, task_id=task.id, error=str(error), again_in=round(pause, 1))
+        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+        pause = min(pause * 2, LONGEST_PAUSE)
+
+
+def run_steadily(work: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine on a new event loop, as ``asyncio.run`` does, until it ends and no sooner; raises what it raises.
+
+    What a handler left behind may raise SystemExit or KeyboardInterrupt, and a handler may stop the loop: each would
+    end an ordinary one. At its end, a task that swallows its cancellation would keep it for ever.
+
+    What is left on the loop is cancelled, and gets LEAVE_SECONDS. A loop that is broken (a handler closed its file
+    descriptors) ends the process with exit code 1.
+    """
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    task = own_task(work, name="pgsched worker", loop=loop)
+    try:
+        _run(loop, task)
+    finally:
+        if left := asyncio.all_tasks(loop):
+            for one in left:
+                one.cancel()
+            _run(loop, own_task(_wait(left), name="pgsched worker", loop=loop))
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+async def _wait(tasks: set[asyncio.Task[Any]]) -> None:
+    await asyncio.wait(tasks, timeout=LEAVE_SECONDS)
+
+
+def _run(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
+    while True:
+        try:
+            return loop.run_until_complete(task)
+        except BaseException as error:
+            if task.done():
+                raise
+            if loop.is_closed() or not isinstance(error, SystemExit | KeyboardInterrupt | RuntimeError):
+                log.exception("loop_broken")
+                exit_now(1)
+            log.error("loop_interrupted", error=repr(error), hint="by what a handler left on the event loop")

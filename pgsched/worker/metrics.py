@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -50,47 +50,23 @@ class Histogram:
         return list(zip(names, map(float, accumulate(self.counts)), strict=True))
 
 
-class Attempts:
-    """What became of the attempts of one task type in one queue."""
+class Tally(Counter[str]):
+    """How often each of a few kinds of one thing was there: outcomes, policies, statuses."""
 
-    __slots__ = ("durations", "outcomes")
+    @property
+    def number(self) -> int:
+        """How many there were."""
+        return self.total()
+
+
+class Attempts(Tally):
+    """The outcomes of the attempts of one task type in one queue, and how long they ran."""
+
+    __slots__ = ("durations",)
 
     def __init__(self) -> None:
-        self.outcomes: Counter[str] = Counter()
+        super().__init__()
         self.durations = Histogram(SECONDS)
-
-    @property
-    def number(self) -> int:
-        """How many ended."""
-        return self.outcomes.total()
-
-
-class Missed:
-    """Ticks of one task type in one queue that were not run, by the policy that decided it."""
-
-    __slots__ = ("policies",)
-
-    def __init__(self) -> None:
-        self.policies: Counter[str] = Counter()
-
-    @property
-    def number(self) -> int:
-        """How many there were."""
-        return self.policies.total()
-
-
-class Deleted:
-    """Finished tasks of one queue that were deleted, by the status they had."""
-
-    __slots__ = ("statuses",)
-
-    def __init__(self) -> None:
-        self.statuses: Counter[str] = Counter()
-
-    @property
-    def number(self) -> int:
-        """How many there were."""
-        return self.statuses.total()
 
 
 class WorkerMetrics(Collector):
@@ -110,10 +86,12 @@ class WorkerMetrics(Collector):
         self.listener_connected = False
         self.claim_seconds = Histogram(SECONDS)
         self.claim_batch = Histogram(ROWS)
-        self._attempts = Series(Attempts)
-        self._delays = Series(lambda: Histogram(SECONDS))
-        self._missed = Series(Missed)
-        self._pruned = Series(Deleted)
+        self.attempts = Series(Attempts)
+        self.start_delays = Series(lambda: Histogram(SECONDS))
+        self.ticks_missed = Series(Tally)
+        """By task type and queue, and the policy that decided it."""
+        self.deleted = Series(Tally)
+        """By queue, and the status that they had."""
 
     def claim(self, tasks: list[Claimed], seconds: float) -> None:
         """Count one claim that took ``seconds``."""
@@ -123,17 +101,17 @@ class WorkerMetrics(Collector):
 
     def start_delay(self, queue: str, seconds: float) -> None:
         """Count how long after its due time a task was started."""
-        self._delays.at((queue,)).observe(seconds if seconds > 0.0 else 0.0)
+        self.start_delays.at((queue,)).observe(seconds if seconds > 0.0 else 0.0)
 
     def execution(self, task: Claimed, outcome: Outcome, finish: Finish) -> None:
         """Count one attempt that ended."""
         names = (task.task_type, task.queue)
-        attempts = self._attempts.at(names)
+        ended = self.attempts.at(names)
         if task.schedule_type != "one_time":
-            self._missed.at(names)  # there with 0 before a tick is missed
-        attempts.durations.observe(outcome.finished - outcome.started)
+            self.ticks_missed.at(names)  # there with 0 before a tick is missed
+        ended.durations.observe(outcome.finished - outcome.started)
         dead = finish.dead_lettered or finish.next_status == "dead"
-        attempts.outcomes["dead" if dead else outcome.status] += 1
+        ended["dead" if dead else outcome.status] += 1
 
     def usual_duration(self, task_type: str, *, share: float, enough: int) -> float | None:
         """Return the least bound of the buckets that a ``share`` of a type's attempts was within, in seconds.
@@ -141,7 +119,7 @@ class WorkerMetrics(Collector):
         None when there were fewer than ``enough``, or they were longer than any bound.
         """
         counts = [0] * (len(SECONDS) + 1)
-        for (known, _), attempts in self._attempts.items():
+        for (known, _), attempts in self.attempts.items():
             if known == task_type:
                 counts = [mine + more for mine, more in zip(counts, attempts.durations.counts, strict=True)]
         total = sum(counts)
@@ -152,26 +130,26 @@ class WorkerMetrics(Collector):
 
     def died_unrun(self, task: Claimed) -> None:
         """Count a task that is dead without another attempt: it used them up by losing its workers, or has no plan."""
-        self._attempts.at((task.task_type, task.queue)).outcomes["dead"] += 1
+        self.attempts.at((task.task_type, task.queue))["dead"] += 1
 
     def missed(self, task: Claimed, policy: str, ticks: int) -> None:
         """Count ticks of a task that were not run, by the policy that decided it."""
-        self._missed.at((task.task_type, task.queue)).policies[policy] += ticks
+        self.ticks_missed.at((task.task_type, task.queue))[policy] += ticks
 
     def prune(self, queue: str, **gone: int) -> None:
         """Count finished tasks that were deleted, by the status they had."""
-        self._pruned.at((queue,)).statuses.update(gone)
+        self.deleted.at((queue,)).update(gone)
 
     def collect(self) -> Iterable[Metric]:
         """Return the families that ``/metrics`` shows."""
         executions = CounterMetricFamily(
             "pgsched_executions", "Attempts that ended.", labels=["task_type", "queue", "outcome"]
         )
-        attempts = self._attempts.shown()
+        attempts = self.attempts.shown()
         for names, ended in attempts:
             # Every outcome from the first attempt on: the growth of a series that begins with 1 is not seen.
             for outcome in OUTCOMES:
-                executions.add_metric([*names, outcome], ended.outcomes[outcome])
+                executions.add_metric([*names, outcome], ended[outcome])
         yield executions
         durations = HistogramMetricFamily(
             "pgsched_execution_duration_seconds", "How long attempts ran.", labels=["task_type", "queue"]
@@ -181,7 +159,7 @@ class WorkerMetrics(Collector):
                 durations.add_metric(list(names), ended.durations.buckets(), ended.durations.total)
         yield durations
         delays = HistogramMetricFamily("pgsched_start_delay_seconds", "Start minus next_run_at.", labels=["queue"])
-        for names, histogram in self._delays.shown():
+        for names, histogram in self.start_delays.shown():
             delays.add_metric(list(names), histogram.buckets(), histogram.total)
         yield delays
         missed = CounterMetricFamily(
@@ -189,44 +167,42 @@ class WorkerMetrics(Collector):
             "Ticks that were not run, by the policy that decided it.",
             labels=["task_type", "queue", "policy"],
         )
-        for names, ticks in self._missed.shown():
+        for names, ticks in self.ticks_missed.shown():
             # Every policy from the first tick on: the growth of a series that begins with 1 is not seen.
             for policy in POLICIES:
-                missed.add_metric([*names, policy], ticks.policies[policy])
+                missed.add_metric([*names, policy], ticks[policy])
         yield missed
         pruned = CounterMetricFamily("pgsched_pruned", "Finished tasks that were deleted.", labels=["queue", "status"])
-        for names, deleted in self._pruned.shown():
-            for status, number in sorted(deleted.statuses.copy().items()):
+        for names, deleted in self.deleted.shown():
+            for status, number in sorted(deleted.copy().items()):
                 pruned.add_metric([*names, status], number)
         yield pruned
         yield _plain_histogram("pgsched_claim_seconds", "How long claims took.", self.claim_seconds)
         yield _plain_histogram("pgsched_claim_batch_size", "Rows per claim.", self.claim_batch)
-        yield GaugeMetricFamily("pgsched_running", "Tasks running in this worker.", value=self.running)
-        yield GaugeMetricFamily("pgsched_slots", "Tasks this worker may run at once.", value=self.slots)
-        yield GaugeMetricFamily(
-            "pgsched_listener_connected", "1 while LISTEN works.", value=float(self.listener_connected)
+        yield from plain_gauges(
+            ("pgsched_running", "Tasks running in this worker.", self.running),
+            ("pgsched_slots", "Tasks this worker may run at once.", self.slots),
+            ("pgsched_listener_connected", "1 while LISTEN works.", float(self.listener_connected)),
         )
-        yield CounterMetricFamily(
-            "pgsched_leases_expired",
-            "Rows claimed after another worker's lease ran out.",
-            value=self.leases_expired,
+        counters = (
+            ("pgsched_leases_expired", "Rows claimed after another worker's lease ran out.", self.leases_expired),
+            ("pgsched_leases_lost", "Rows this worker lost before it had finished them.", self.leases_lost),
+            (
+                "pgsched_fenced",
+                "Attempts whose result was not written because the row was no longer theirs.",
+                self.fenced,
+            ),
+            ("pgsched_database_errors", "Statements that failed and were tried again.", self.database_errors),
         )
-        yield CounterMetricFamily(
-            "pgsched_leases_lost",
-            "Rows this worker lost before it had finished them.",
-            value=self.leases_lost,
-        )
-        yield CounterMetricFamily(
-            "pgsched_fenced",
-            "Attempts whose result was not written because the row was no longer theirs.",
-            value=self.fenced,
-        )
-        yield CounterMetricFamily(
-            "pgsched_database_errors",
-            "Statements that failed and were tried again.",
-            value=self.database_errors,
-        )
+        for name, text, number in counters:
+            yield CounterMetricFamily(name, text, value=number)
         yield log_errors()
+
+
+def plain_gauges(*gauges: tuple[str, str, float]) -> Iterator[GaugeMetricFamily]:
+    """Yield gauges without labels: the name, the text and the value of each."""
+    for name, text, value in gauges:
+        yield GaugeMetricFamily(name, text, value=value)
 
 
 def log_errors() -> CounterMetricFamily:

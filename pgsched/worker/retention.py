@@ -78,6 +78,11 @@ class Retention:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pgsched-retention", daemon=True)
 
+    @property
+    def running(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Look from now on."""
         self._thread.start()
@@ -85,13 +90,13 @@ class Retention:
     async def close(self) -> None:
         """End the thread and give the lock back."""
         self._stop.set()
-        if self._thread.is_alive():
+        if self.running:
             await in_thread(partial(self._thread.join, STOP_SECONDS), name="pgsched end")
 
     def run_once(self) -> Pruned | None:
         """Delete what is to go, if it is this worker's to do; None if it is not. Raises PgschedError."""
         if not self._store.wanted():
-            self._give_back()
+            self.give_back()
             return None
         if not self._lock():
             return None
@@ -114,28 +119,26 @@ class Retention:
                     self._tell(done)
             except PgschedError as error:
                 log.warning("prune_failed", error=str(error))
-                pause = self._failed(error)
+                self._loop.failed(error)
+                pause = SELDOM_SECONDS
             except Exception as error:
                 log.exception("prune_failed")
-                pause = self._failed(error)
+                self._loop.failed(error)
+                pause = SELDOM_SECONDS
             if not self._leased:
-                self._close()
+                self.disconnect()
         try:
-            self._give_back()
+            self.give_back()
         except PgschedError as error:
             log.info("retention_lock_kept", error=str(error))  # its time runs out
-        self._close()
+        self.disconnect()
 
-    def _close(self) -> None:
+    def disconnect(self) -> None:
+        """Close the connection until the next look."""
         try:
             self._store.close()
         except Exception:
             log.exception("prune_failed")
-
-    def _failed(self, error: Exception) -> float:
-        """Note it; returns when to try again."""
-        self._loop.failed(error)
-        return SELDOM_SECONDS
 
     def _wait(self, seconds: float) -> bool:
         """Pause; whether to stop, because this worker does or because another took its place."""
@@ -149,7 +152,8 @@ class Retention:
         self._renew_at = monotonic() + RENEW_SECONDS
         return self._leased
 
-    def _give_back(self) -> None:
+    def give_back(self) -> None:
+        """Let another worker delete."""
         if self._leased:
             self._leased = False
             self._store.run(lock_commands.release(LOCK, self._worker))

@@ -12,7 +12,7 @@ from time import monotonic
 
 from pgsched.db.error_mapping import RefusedByDatabase
 from pgsched.db.session import Session
-from pgsched.db.worker.schedules import read_zones
+from pgsched.db.worker.schedules import follow_zones, read_zones
 from pgsched.domain.attempt import TIMEZONE, Claimed
 from pgsched.domain.scheduling.time_zones import agrees
 from pgsched.observability.logs import get_logger
@@ -30,8 +30,8 @@ class Rulebook:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._agrees = {TIMEZONE: True}
-        self._since = -math.inf
+        self.agrees = {TIMEZONE: True}
+        self.since = -math.inf
         self._opened = 0
 
     async def learn(self, tasks: Sequence[Claimed]) -> None:
@@ -39,25 +39,34 @@ class Rulebook:
         zones = {task.timezone for task in tasks if task.timezone is not None and task.schedule_type != "one_time"}
         if not zones:
             return
-        if monotonic() - self._since > AGAIN_SECONDS or self._opened != self._session.opened:
-            self._agrees, self._since, self._opened = {TIMEZONE: True}, monotonic(), self._session.opened
-        if unknown := sorted(zones - self._agrees.keys()):
+        if monotonic() - self.since > AGAIN_SECONDS or self._opened != self._session.opened:
+            self.agrees, self.since, self._opened = {TIMEZONE: True}, monotonic(), self._session.opened
+        if unknown := sorted(zones - self.agrees.keys()):
             try:
                 known = {rules.zone: agrees(rules) for rules in await read_zones(self._session, unknown)}
                 # What the database cannot book is this worker's to book, or to end.
-                self._agrees |= dict.fromkeys(unknown, True) | known
+                self.agrees |= dict.fromkeys(unknown, True) | known
             except RefusedByDatabase as error:
-                self._agrees |= dict.fromkeys(unknown, False)
+                self.agrees |= dict.fromkeys(unknown, False)
                 log.warning("zones_not_read", error=str(error))
             for zone in unknown:
-                if not self._agrees[zone]:
+                if not self.agrees[zone]:
                     log.warning("zone_differs", timezone=zone, hint="the database books its schedules")
 
     def marked(self, tasks: list[Claimed]) -> list[Claimed]:
         """Return claimed rows; schedules whose zone is not known to be the database's are marked."""
         return [
             task._replace(revision=UNBOOKED)
-            if task.timezone is not None and task.schedule_type != "one_time" and not self._agrees.get(task.timezone)
+            if task.timezone is not None and task.schedule_type != "one_time" and not self.agrees.get(task.timezone)
             else task
             for task in tasks
         ]
+
+
+async def follow(session: Session) -> None:
+    """Let what is booked follow the database's rules of time zones, and tell of it. Raises DatabaseUnavailable."""
+    try:
+        for moved in await follow_zones(session):
+            log.warning("zone_rules_changed", timezone=moved.zone, schedules=moved.schedules)
+    except RefusedByDatabase as error:
+        log.error("zone_rules_refused", error=str(error))

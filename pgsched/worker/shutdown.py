@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 from typing import Any, Protocol
@@ -20,8 +21,8 @@ from pgsched.worker.executor import Executor
 from pgsched.worker.halves import in_halves
 from pgsched.worker.heartbeat import Heartbeat
 from pgsched.worker.hook_dispatcher import HookDispatcher
-from pgsched.worker.lasting import Lasting
 from pgsched.worker.leased_tasks import LeasedTask, LeasedTasks
+from pgsched.worker.loops import Lasting
 
 log = get_logger("pgsched.worker")
 
@@ -48,32 +49,24 @@ class Closable(Protocol):
         """Close them."""
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Shutdown:
     """Ends a worker in time: what a silent database took of FLUSH_SECONDS is not waited for again."""
 
-    def __init__(
-        self,
-        *,
-        identity: Identity,
-        leased_tasks: LeasedTasks,
-        executor: Executor,
-        completer: Completer,
-        heartbeat: Heartbeat,
-        hook_dispatcher: HookDispatcher | None,
-        report: Callable[[], Awaitable[object]],
-        session: Session,
-        connections: Sequence[Closable],
-    ) -> None:
-        """``session`` is for the last words, ``report`` writes those of handlers, ``connections`` are closed last."""
-        self._identity = identity
-        self._leased = leased_tasks
-        self._executor = executor
-        self._completer = completer
-        self._heartbeat = heartbeat
-        self._hook_dispatcher = hook_dispatcher
-        self._report = report
-        self._session = session
-        self._connections = connections
+    identity: Identity
+    leased_tasks: LeasedTasks
+    executor: Executor
+    completer: Completer
+    heartbeat: Heartbeat
+    hook_dispatcher: HookDispatcher | None
+    report: Callable[[], Awaitable[object]]
+    """Writes the last words of handlers."""
+    session: Session
+    """For the last words of the worker."""
+    connections: Sequence[Closable]
+    """Closed last."""
+
+    def __post_init__(self) -> None:
         self._left = FLUSH_SECONDS
 
     async def wind_down(self, loops: Sequence[Lasting], finishing: Lasting, shutdown_timeout: float) -> None:
@@ -82,47 +75,51 @@ class Shutdown:
         """
         try:
             await _take(
-                ("end the loops", lambda: self._end_loops(loops)),
-                ("give back", lambda: self.give_back(self._leased.take_waiting())),
-                ("drain", lambda: self._let_end(shutdown_timeout)),
+                ("end the loops", lambda: self.end_loops(loops)),
+                ("give back", lambda: self.give_back(self.leased_tasks.take_waiting())),
+                ("drain", lambda: self.let_end(shutdown_timeout)),
                 ("write", lambda: self._write_all(finishing)),
                 ("report", self._write_lines),
                 ("give back the rest", lambda: self.give_back(self._unfinished())),
-                ("end the heartbeat", self._end_heartbeat),
-                ("close the slots", self._close_slots),
-                ("end the hooks", self._end_hooks),
+                ("end the heartbeat", self.end_heartbeat),
+                ("close the slots", self.close_slots),
+                ("end the hooks", self.end_hooks),
                 ("leave", self.leave),
             )
         finally:
-            log.info("worker_stopped", unwritten=len(self._completer))
+            log.info("worker_stopped", unwritten=len(self.completer))
 
-    async def _end_loops(self, loops: Sequence[Lasting]) -> None:
+    async def end_loops(self, loops: Sequence[Lasting]) -> None:
         """What ends by itself is waited for: rows that a claim took are to be given back, and log lines that are being
         written would be written once more with the outcome.
         """
         begun = monotonic()
-        await asyncio.gather(*(loop.wait(ANSWER_SECONDS) for loop in loops if loop.may_end))
+        await asyncio.gather(*(loop.wait(ANSWER_SECONDS) for loop in loops if loop.may_end()))
         await asyncio.gather(*(loop.end(LOOP_SECONDS) for loop in loops), return_exceptions=True)
         self._left -= monotonic() - begun
 
-    async def _let_end(self, shutdown_timeout: float) -> None:
-        await self._executor.drain(shutdown_timeout)
-        if self._executor.running:
-            log.warning("handing_back", running=self._executor.running)
-            await self._executor.interrupt(CANCEL_SECONDS)
+    async def let_end(self, shutdown_timeout: float) -> None:
+        """Let handlers end in time; interrupt those that do not."""
+        await self.executor.drain(shutdown_timeout)
+        if self.executor.running:
+            log.warning("handing_back", running=self.executor.running)
+            await self.executor.interrupt(CANCEL_SECONDS)
 
     def _unfinished(self) -> list[LeasedTask]:
-        return [leased for leased in self._leased.snapshot() if leased.state != "finishing"]
+        return [leased for leased in self.leased_tasks.snapshot() if leased.state != "finishing"]
 
-    async def _end_heartbeat(self) -> None:
-        await in_thread(partial(self._heartbeat.stop, min(2.0, self._seconds)), name="pgsched end")
+    async def end_heartbeat(self) -> None:
+        """End the heartbeat: no lease is renewed any more."""
+        await in_thread(partial(self.heartbeat.stop, min(2.0, self._seconds)), name="pgsched end")
 
-    async def _close_slots(self) -> None:
-        self._executor.close()
+    async def close_slots(self) -> None:
+        """Let go of threads and child processes."""
+        self.executor.close()
 
-    async def _end_hooks(self) -> None:
-        if self._hook_dispatcher is not None:
-            await self._hook_dispatcher.stop(HOOK_SECONDS)
+    async def end_hooks(self) -> None:
+        """Let hooks be told of what has happened."""
+        if self.hook_dispatcher is not None:
+            await self.hook_dispatcher.stop(HOOK_SECONDS)
 
     @property
     def _seconds(self) -> float:
@@ -131,8 +128,8 @@ class Shutdown:
     async def _write_all(self, finishing: Lasting) -> None:
         begun = monotonic()
         deadline = begun + self._seconds
-        self._completer.try_all()
-        while self._completer.busy and monotonic() < deadline and not finishing.done:  # noqa: ASYNC110
+        self.completer.try_all()
+        while self.completer.busy and monotonic() < deadline and not finishing.done:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         await finishing.end(LOOP_SECONDS)
         self._left -= monotonic() - begun
@@ -140,7 +137,7 @@ class Shutdown:
     async def _write_lines(self) -> None:
         """Write what handlers have logged whose ends are not written: they were interrupted, or cancelled just now."""
         try:
-            await self._tell(lambda _session: self._report())
+            await self._tell(lambda _session: self.report())
         except DatabaseUnavailable as error:
             log.warning("report_failed", error=str(error))
 
@@ -160,32 +157,33 @@ class Shutdown:
             log.warning("release_failed", count=sum(not leased.abandoned for leased in leased_tasks), error=str(error))
         for leased in leased_tasks:
             leased.abandoned = True
-            self._leased.drop(leased)
+            self.leased_tasks.drop(leased)
 
     async def _release(self, leased_tasks: Sequence[LeasedTask]) -> None:
-        await self._tell(leases.release, self._identity.id, [leased.task for leased in leased_tasks])
+        await self._tell(leases.release, self.identity.id, [leased.task for leased in leased_tasks])
         for leased in leased_tasks:
             leased.abandoned = True
 
     async def leave(self) -> None:
         """Take this worker off the list, and close its connections."""
         await _take(
-            ("unregister", self._unregister),
-            *(("close a connection", partial(_close, connections)) for connections in self._connections),
+            ("unregister", self.unregister),
+            *(("close a connection", partial(_close, connections)) for connections in self.connections),
         )
 
-    async def _unregister(self) -> None:
+    async def unregister(self) -> None:
+        """Take this worker off the list."""
         try:
-            await self._tell(leases.forget, self._identity)
+            await self._tell(leases.forget, self.identity)
         except DatabaseUnavailable as error:
             log.warning("unregister_failed", error=str(error))
 
     async def _tell(self, what: Any, *about: object) -> None:
         """Say something to the database, in half of the time that is left. Raises DatabaseUnavailable."""
         begun = monotonic()
-        self._session.timeout = max(self._left / 2, LEAST_SECONDS)
+        self.session.timeout = max(self._left / 2, LEAST_SECONDS)
         try:
-            await what(self._session, *about)
+            await what(self.session, *about)
         finally:
             self._left -= monotonic() - begun
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import inf
 from time import monotonic
 
@@ -20,14 +21,16 @@ LONGEST_SLEEP = 60.0
 """Seconds for which a worker publishes that it sleeps: a dead one is notified in vain no longer than that."""
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Sleep:
     """The sleep of one worker. A sleep that is renewed before it is over has no gap, and needs no second looks."""
 
-    def __init__(self, *, session: Session, identity: Identity, rotation: QueueRotation, poll_interval: float) -> None:
-        self._session = session
-        self._identity = identity
-        self._rotation = rotation
-        self._poll_interval = poll_interval
+    session: Session
+    identity: Identity
+    rotation: QueueRotation
+    poll_interval: float
+
+    def __post_init__(self) -> None:
         self._looks = 0
         self._due_at = 0.0
         self._published_until = 0.0
@@ -41,7 +44,7 @@ class Sleep:
         if self._sleep_outdated or min(self._published_until, self._renew_at) <= now:
             await self._publish(now)
             now = monotonic()
-        pause = self._poll_interval
+        pause = self.poll_interval
         if self._looks < len(SECOND_LOOKS):
             pause = SECOND_LOOKS[self._looks]
             self._looks += 1
@@ -50,7 +53,7 @@ class Sleep:
     async def end(self, now: float) -> None:
         """Tell inserts not to notify this worker: it looks by itself. Raises DatabaseUnavailable."""
         if self._published_until > now:
-            await leases.wake_up(self._session, self._identity)
+            await leases.wake_up(self.session, self.identity)
             self._published_until = 0.0
 
     def disturb(self) -> None:
@@ -67,18 +70,16 @@ class Sleep:
         self._sleep_outdated = False
         self._renew_at = inf
         try:
-            seconds = await leases.fall_asleep(
-                self._session, self._identity, LONGEST_SLEEP, queues=self._rotation.names
-            )
+            seconds = await leases.fall_asleep(self.session, self.identity, LONGEST_SLEEP, queues=self.rotation.names)
         except RefusedByDatabase as error:
             log.warning("sleep_not_published", error=str(error))
             seconds = None
         now = monotonic()
         if seconds is None:  # it polls
-            self._due_at = now + self._poll_interval
+            self._due_at = now + self.poll_interval
             return
         self._due_at, self._published_until = now + seconds, sent + seconds
         if seconds >= LONGEST_SLEEP:  # else a row is due then
-            self._renew_at = self._published_until - min(self._poll_interval, LONGEST_SLEEP / 2)
+            self._renew_at = self._published_until - min(self.poll_interval, LONGEST_SLEEP / 2)
         if before <= now:
             self._looks = 0

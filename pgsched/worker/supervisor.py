@@ -7,8 +7,8 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection, wait
@@ -26,9 +26,15 @@ from pgsched.db.dsn import pin
 from pgsched.db.migrations.runner import WORKER_RIGHTS, check_schema
 from pgsched.domain.errors import PgschedError
 from pgsched.domain.settings import WorkerSettings
-from pgsched.execution.process_exit import exit_now, exit_soon, exit_timer
+from pgsched.execution.process import (
+    ProcessState,
+    exit_now,
+    exit_soon,
+    exit_timer,
+    open_standard_files,
+    settle_collector,
+)
 from pgsched.execution.process_pool import TERM_SECONDS
-from pgsched.execution.process_state import ProcessState, open_standard_files
 from pgsched.execution.signals import Signals
 from pgsched.observability import logs
 from pgsched.observability.contained_registry import Metrics
@@ -36,21 +42,11 @@ from pgsched.observability.extras import check_telemetry, flush_telemetry, set_u
 from pgsched.observability.systemd import Manager, find_manager
 from pgsched.observability.systemd_watchdog import SystemdWatchdog, longest_block
 from pgsched.worker.child_process import serve
-from pgsched.worker.collector import settle_collector
-from pgsched.worker.control_server import ControlServer
+from pgsched.worker.children import Child, ControlServer, Mender, MergedMetrics, all_troubles, first_problem, load_of
 from pgsched.worker.http_server import HttpServer, Probe, Told
-from pgsched.worker.load_traces import load_traces
-from pgsched.worker.mender import Mender
-from pgsched.worker.merged_metrics import (
-    Child,
-    MergedMetrics,
-    all_troubles,
-    first_problem,
-    first_stalled,
-    load_of,
-)
+from pgsched.worker.loops import run_steadily
 from pgsched.worker.shutdown import CANCEL_SECONDS, FLUSH_SECONDS, HOOK_SECONDS
-from pgsched.worker.steady import run_steadily
+from pgsched.worker.traces import load_traces
 from pgsched.worker.worker import Worker
 
 log = logs.get_logger("pgsched.worker")
@@ -115,19 +111,16 @@ def run_worker(
 def _run_one(job: Job, signals: Signals, host: str, port: int | None, manager: Manager | None) -> int:
     worker = _make_worker(job, counts_table=port is not None or job.otel)
     health = worker.health
-    server = _serve(host, port, worker.metrics, health.unhealthy, health.unready, health.troubles)
-    watchdog = manager and SystemdWatchdog(
-        manager, ready=health.unready, stalled=partial(health.unhealthy, job.blocked), load=health.load
-    )
-    if watchdog:
+    with _served(host, port, worker.metrics, health.unhealthy, health.unready, health.troubles):
+        if manager is None:
+            return _run_until_signalled(worker, job.settings, signals)
+        stalled = partial(health.unhealthy, job.blocked)
+        watchdog = SystemdWatchdog(manager, ready=health.unready, stalled=stalled, load=health.load)
         watchdog.start()
-    try:
-        return _run_until_signalled(worker, job.settings, signals, on_stop=watchdog.stopping if watchdog else None)
-    finally:
-        if watchdog:
+        try:
+            return _run_until_signalled(worker, job.settings, signals, on_stop=watchdog.stopping)
+        finally:
             watchdog.stop()
-        if server is not None:
-            server.stop()
 
 
 def _make_worker(job: Job, *, counts_table: bool) -> Worker:
@@ -153,19 +146,20 @@ def _make_worker(job: Job, *, counts_table: bool) -> Worker:
     )
 
 
-def _serve(
-    host: str,
-    port: int | None,
-    metrics: CollectorRegistry,
-    healthy: Probe,
-    ready: Probe,
-    troubles: Told,
-) -> HttpServer | None:
+@contextmanager
+def _served(
+    host: str, port: int | None, metrics: CollectorRegistry, healthy: Probe, ready: Probe, troubles: Told
+) -> Iterator[None]:
+    """Serve metrics and probes meanwhile, unless ``port`` is None."""
     if port is None:
-        return None
+        yield
+        return
     server = HttpServer(host=host, port=port, registry=metrics, healthy=healthy, ready=ready, troubles=troubles)
     server.start()
-    return server
+    try:
+        yield
+    finally:
+        server.stop()
 
 
 def _run_until_signalled(
@@ -210,7 +204,7 @@ def _run_until_signalled(
 
     try:
         run_steadily(main())
-        if worker.traced:
+        if worker.traces.on:
             flush_telemetry()
     finally:
         guard.cancel()
@@ -234,12 +228,12 @@ class _Parent:
         self._watchdog = manager and SystemdWatchdog(
             manager,
             ready=self.unready,
-            stalled=lambda: first_stalled(self._children(), but=self._mender.mending),
+            stalled=lambda: first_problem(self._children(), "alive", but=self._mender.mending, often=True),
             load=lambda: load_of(self._children()),
         )
         self._mender = Mender(silence=3 * job.settings.lease, stop=_longest_stop(job.settings))
         self._context = multiprocessing.get_context("spawn")
-        self._slots: list[tuple[BaseProcess, Child] | None] = [None] * processes
+        self._slots: list[Child | None] = [None] * processes
         self._signals, self._signalled = os.pipe()
 
     def run(self, signals: Signals, host: str, port: int | None) -> int:
@@ -247,29 +241,23 @@ class _Parent:
         signals.take(partial(os.write, self._signalled, b"."))
         metrics = Metrics()
         metrics.register(MergedMetrics(self._children))
-        server = _serve(
-            host,
-            port,
-            metrics,
-            lambda: first_problem(self._children(), "healthy", but=self._mender.mending),
-            self.unready,
-            lambda: all_troubles(self._children()),
-        )
-        try:
+        with _served(host, port, metrics, self._unhealthy, self.unready, lambda: all_troubles(self._children())):
             self._start_missing()
             if self._watchdog:
                 self._watchdog.start()
             while not self._pass_on_signals(RESTART_SECONDS):
                 self._start_missing()
-                self._mender.run_once([slot for slot in self._slots if slot is not None])
+                self._mender.run_once(self._children())
             if self._watchdog:
                 self._watchdog.stopping()
             while alive := self._alive():
                 self._pass_on_signals(None, ends_of=alive)
-            return 0 if all(_ended_in_order(process) for process in self._processes()) else 1
-        finally:
-            if server is not None:
-                server.stop()
+            processes = [child.process for child in self._children()]
+            # A child that SIGTERM itself ended had not yet, or no longer, the handler that it has while it holds work.
+            return 0 if all(process.exitcode in (0, -signal.SIGTERM) for process in processes) else 1
+
+    def _unhealthy(self) -> str | None:
+        return first_problem(self._children(), "healthy", but=self._mender.mending)
 
     def unready(self) -> str | None:
         """Return what keeps the processes from claiming; None when nothing does. One that is not started yet counts."""
@@ -279,22 +267,19 @@ class _Parent:
         return first_problem(self._children(), "ready")
 
     def _children(self) -> list[Child]:
-        return [slot[1] for slot in self._slots if slot is not None]
-
-    def _processes(self) -> list[BaseProcess]:
-        return [slot[0] for slot in self._slots if slot is not None]
+        return [child for child in self._slots if child is not None]
 
     def _alive(self) -> list[BaseProcess]:
-        return [process for process in self._processes() if process.is_alive()]
+        return [child.process for child in self._children() if child.process.is_alive()]
 
     def _start_missing(self) -> None:
-        for number, slot in enumerate(self._slots):
-            if slot is not None and slot[0].is_alive():
-                continue
+        for number, child in enumerate(self._slots):
             counted: list[Metric] = []
-            if slot is not None:
-                log.error("process_died", number=number, exit_code=slot[0].exitcode)
-                counted = slot[1].retire()
+            if child is not None:
+                if child.process.is_alive():
+                    continue
+                log.error("process_died", number=number, exit_code=child.process.exitcode)
+                counted = child.retire()
             ours, theirs = self._context.Pipe()
             process = self._context.Process(
                 target=_run_child, args=(self._job, theirs, number == 0), name=f"pgsched worker {number}"
@@ -307,7 +292,7 @@ class _Parent:
                 continue
             finally:
                 theirs.close()
-            self._slots[number] = (process, Child(ours, before=counted))
+            self._slots[number] = Child(process, ours, before=counted)
 
     def _pass_on_signals(self, timeout: float | None, *, ends_of: Sequence[BaseProcess] = ()) -> bool:
         """Wait for a signal, ``timeout`` seconds at most, or until one of ``ends_of`` has ended; pass it on."""
@@ -317,11 +302,6 @@ class _Parent:
             for process in self._alive():
                 process.terminate()
         return True
-
-
-def _ended_in_order(process: BaseProcess) -> bool:
-    # A child that SIGTERM itself ended had not yet, or no longer, the handler that it has while it holds work.
-    return process.exitcode in (0, -signal.SIGTERM)
 
 
 def _run_child(job: Job, pipe: Connection, counts_table: bool) -> None:

@@ -14,6 +14,7 @@ from pgsched.db.worker import housekeeping
 from pgsched.db.worker.housekeeping import Health, TaskCount, Troubled, Watched
 from pgsched.observability.label_sets import LINGER_SECONDS, MOST_SERIES, OTHER
 from pgsched.ops.doctor.catalogue import CHECKS
+from pgsched.worker.metrics import plain_gauges
 
 FRESH_SECONDS = 15.0
 """The cache is renewed this often at the most, and only while somebody scrapes."""
@@ -63,7 +64,7 @@ class CachedGauges(Collector):
         health = await housekeeping.check_health(self._session)
         watched = await housekeeping.read_findings(self._session)
         ended = monotonic()
-        counts = self._bounded(counts + self._emptied(counts, ended))
+        counts = self.bounded(counts + self._emptied(counts, ended))
         # At once: a scrape in between must not show half of it.
         self._counts, self._troubled, self._health, self._watched = counts, troubled, health, watched
         self._renew_after = ended + max(FRESH_SECONDS, (ended - begun) / MAX_SHARE)
@@ -76,7 +77,7 @@ class CachedGauges(Collector):
         self._seen = {names: at for names, at in self._seen.items() if now - at < LINGER_SECONDS}
         return [TaskCount(*names, rows=0, due=0, oldest_due=None) for names in self._seen.keys() - there]
 
-    def _bounded(self, counts: list[TaskCount]) -> list[TaskCount]:
+    def bounded(self, counts: list[TaskCount]) -> list[TaskCount]:
         """Put the queues together that have no series of their own: those with rows come first, then those shown."""
         rows: Counter[str] = Counter()
         for count in counts:
@@ -103,51 +104,41 @@ class CachedGauges(Collector):
         if health is None or watched is None or self._scraped_at > self._renew_after + STALE_SECONDS:
             return
         tasks = GaugeMetricFamily("pgsched_tasks", "Rows that wait, run or are dead.", labels=["queue", "status"])
+        waits: dict[str, float] = {}
+        waiting: Counter[str] = Counter()
+        for queue, status, rows, due_rows, oldest_due in self._counts:
+            tasks.add_metric([queue, status], rows)
+            waits[queue] = max(waits.get(queue, 0.0), oldest_due or 0.0)
+            waiting[queue] += due_rows
         oldest = GaugeMetricFamily(
             "pgsched_queue_oldest_due_seconds", "How long the oldest due row has waited.", labels=["queue"]
         )
         due = GaugeMetricFamily("pgsched_queue_due", "Rows that are due and wait.", labels=["queue"])
-        waits: dict[str, float] = {}
-        waiting: dict[str, int] = {}
-        for queue, status, rows, due_rows, oldest_due in self._counts:
-            tasks.add_metric([queue, status], rows)
-            waits[queue] = max(waits.get(queue, 0.0), oldest_due or 0.0)
-            waiting[queue] = waiting.get(queue, 0) + due_rows
         for queue, seconds in waits.items():
             oldest.add_metric([queue], seconds)
             due.add_metric([queue], waiting[queue])
-        yield tasks
-        yield oldest
-        yield due
+        yield from (tasks, oldest, due)
         for kind, (name, text) in TROUBLED.items():
             family = GaugeMetricFamily(name, text, labels=["queue", "task_type"])
-            for row in _largest(kind, [one for one in self._troubled if one.kind == kind]):
+            for row in largest(kind, [one for one in self._troubled if one.kind == kind]):
                 family.add_metric([row.queue, row.task_type], row.rows)
             yield family
-        yield GaugeMetricFamily("pgsched_table_dead_tuples", "Dead rows of pgsched.tasks.", value=health.dead_tuples)
-        yield GaugeMetricFamily(
-            "pgsched_oldest_xmin_age_seconds", "Age of the oldest snapshot.", value=health.oldest_xmin_age
-        )
-        yield GaugeMetricFamily(
-            "pgsched_notification_queue_usage",
-            "Share of the notification queue in use.",
-            value=health.notification_queue,
-        )
-        yield GaugeMetricFamily("pgsched_workers", "Living workers.", value=watched.workers)
-        yield GaugeMetricFamily(
-            "pgsched_schedules_stalled",
-            "Schedules that should have run a minute ago and did not.",
-            value=watched.stalled,
-        )
-        yield GaugeMetricFamily(
-            "pgsched_set_aside_tasks",
-            "Tasks that workers have set aside: the database refuses them.",
-            value=watched.set_aside,
+        yield from plain_gauges(
+            ("pgsched_table_dead_tuples", "Dead rows of pgsched.tasks.", health.dead_tuples),
+            ("pgsched_oldest_xmin_age_seconds", "Age of the oldest snapshot.", health.oldest_xmin_age),
+            ("pgsched_notification_queue_usage", "Share of the notification queue in use.", health.notification_queue),
+            ("pgsched_workers", "Living workers.", watched.workers),
+            ("pgsched_schedules_stalled", "Schedules that should have run a minute ago and did not.", watched.stalled),
+            (
+                "pgsched_set_aside_tasks",
+                "Tasks that workers have set aside: the database refuses them.",
+                watched.set_aside,
+            ),
         )
         yield _findings(watched)
 
 
-def _largest(kind: str, found: list[Troubled]) -> list[Troubled]:
+def largest(kind: str, found: list[Troubled]) -> list[Troubled]:
     """The pairs of queue and type that have the most rows, and the others as one."""
     ranked = sorted(found, key=lambda one: ((one.queue, one.task_type) == (OTHER, OTHER), -one.rows, one))
     rest = ranked[MOST_SERIES:]

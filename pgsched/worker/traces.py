@@ -6,6 +6,7 @@ The parts of a worker are made with these functions, so that without tracing no 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from prometheus_client import CollectorRegistry
@@ -18,8 +19,19 @@ from pgsched.execution.runner import run_attempt
 from pgsched.worker.leased_tasks import LeasedTask, LeasedTasks
 from pgsched.worker.metrics import WorkerMetrics
 
-ContextOf = Callable[[LeasedTask], Context]
-"""Returns the context of an attempt, made if its handler asked for none."""
+if TYPE_CHECKING:
+    from pgsched.observability.tracing import Tracing
+
+
+class Parts(NamedTuple):
+    """The parts of a worker that its spans need."""
+
+    worker: str
+    leased_tasks: LeasedTasks
+    questions: Sessions
+    metrics: CollectorRegistry
+    context_of: Callable[[LeasedTask], Context]
+    """Returns the context of an attempt, made if its handler asked for none."""
 
 
 class Traces:
@@ -39,12 +51,14 @@ class Traces:
         """Make the children of a group."""
         return await workflows.fire_group(sessions, worker, task, missed)
 
-    def watch(
-        self,
-        worker: str,
-        leased_tasks: LeasedTasks,
-        questions: Sessions,
-        metrics: CollectorRegistry,
-        context: ContextOf,
-    ) -> None:
-        """Learn of the worker's other parts, once they are made: what it holds, where to ask, what it counts."""
+    def watch(self, parts: Parts) -> None:
+        """Learn of the worker's other parts, once they are made."""
+
+
+def load_traces(tracing: Tracing | None) -> Traces:
+    """Return what a worker does for the traces of an application; nothing of OpenTelemetry is loaded for None."""
+    if tracing is None:
+        return Traces()
+    from pgsched.worker.tracing import WorkerTracing
+
+    return WorkerTracing(tracing)

@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from opentelemetry import context as contexts
 from opentelemetry import trace
 from opentelemetry.context import Context as TraceContext
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.trace import Span, SpanKind
 from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
 
 from pgsched.db.session import Sessions
 from pgsched.db.worker.workflows import Origin, find_traces, fire_group, trace_steps
@@ -30,10 +33,9 @@ from pgsched.execution.registry import Handler
 from pgsched.execution.runner import run_attempt
 from pgsched.observability.logs import get_logger
 from pgsched.observability.tracing import SCOPE, SECONDS, UNTRACED, Tracing, carrier_of, context_of, fail, link_to
-from pgsched.worker.leased_tasks import CURRENT_ATTEMPT, FINISHING, LeasedTask, LeasedTasks
+from pgsched.worker.leased_tasks import CURRENT_ATTEMPT, FINISHING, LeasedTask
 from pgsched.worker.metrics import WorkerMetrics
-from pgsched.worker.otel_bridge import mirror
-from pgsched.worker.traces import ContextOf, Traces
+from pgsched.worker.traces import Parts, Traces
 
 log = get_logger("pgsched.worker")
 
@@ -69,45 +71,29 @@ class WorkerTracing(Traces):
         self._open: dict[Key, tuple[Span, LeasedTask | None]] = {}
         self._origins: dict[Key, Origin] = {}
         self._asking = asyncio.Lock()
-        self._worker = ""
-        self._leased: LeasedTasks
-        self._questions: Sessions
-        self._context: ContextOf
+        self._parts: Parts
         meter = tracing.meter
-        self._processed = meter.create_histogram(
+        self.processed = meter.create_histogram(
             "messaging.process.duration",
             unit="s",
             description="How long attempts ran.",
             explicit_bucket_boundaries_advisory=SECONDS,
         )
-        self._consumed = meter.create_counter(
+        self.consumed = meter.create_counter(
             "messaging.client.consumed.messages", unit="{message}", description="Attempts that handlers began."
         )
 
-    def watch(
-        self,
-        worker: str,
-        leased_tasks: LeasedTasks,
-        questions: Sessions,
-        metrics: CollectorRegistry,
-        context: ContextOf,
-    ) -> None:
+    def watch(self, parts: Parts) -> None:
         """Learn of the worker's other parts; let its metrics be seen through OpenTelemetry too."""
-        self._worker, self._leased, self._questions, self._context = worker, leased_tasks, questions, context
-        self._quietly(lambda: mirror(self._tracing.meter, metrics), None)
+        self._parts = parts
+        self._quietly(lambda: mirror(self._tracing.meter, parts.metrics), None)
 
     def counts(self, slots: int) -> WorkerMetrics:
         """What counts, and ends spans."""
         return _TracedMetrics(slots=slots, ended=self._ended)
 
     async def run_attempt(
-        self,
-        handler: Handler,
-        payload: dict[str, Any],
-        context: Context | None,
-        *,
-        timeout: float | None,
-        **more: Any,
+        self, handler: Handler, payload: dict[str, Any], context: Context | None, *, timeout: float | None, **more: Any
     ) -> None:
         """Run one attempt within a span."""
         leased = CURRENT_ATTEMPT.get()
@@ -116,7 +102,7 @@ class WorkerTracing(Traces):
         key = (task.id, task.fencing_token)
         surroundings, links = await self._placed(task)
         span = self._start("process", task, surroundings, links)
-        self._quietly(lambda: self._consumed.add(1, self._measured(task)), None)
+        self._quietly(lambda: self.consumed.add(1, self._measured(task)), None)
         self._open[key] = (span, leased)
         # What the lookup took is no time of the handler's.
         more["started"] = started = monotonic()
@@ -166,7 +152,7 @@ class WorkerTracing(Traces):
             "messaging.operation.type": "process",
             "messaging.operation.name": name,
             "messaging.message.id": str(task.id),
-            "messaging.client.id": self._worker,
+            "messaging.client.id": self._parts.worker,
             "pgsched.task_type": task.task_type,
             "pgsched.attempt": task.attempts,
             "pgsched.max_attempts": task.max_attempts,
@@ -191,13 +177,13 @@ class WorkerTracing(Traces):
         return self._origins.pop(key, UNKNOWN)
 
     async def _ask(self, task: Claimed) -> None:
-        held = {(leased.task.id, leased.task.fencing_token): leased for leased in self._leased.snapshot()}
+        held = {(leased.task.id, leased.task.fencing_token): leased for leased in self._parts.leased_tasks.snapshot()}
         for key in [key for key in self._open if key not in held]:
             self._end_unfinished(key)  # of a transaction whose end is not known
         wanted = {key for key, leased in held.items() if leased.state != FINISHING and key not in self._open}
         wanted.add((task.id, task.fencing_token))
         try:
-            found = await find_traces(self._questions, [key[0] for key in wanted - self._origins.keys()])
+            found = await find_traces(self._parts.questions, [key[0] for key in wanted - self._origins.keys()])
         except DatabaseUnavailable as error:
             # A task does not wait for where it comes from.
             log.warning("trace_unknown", task_id=task.id, error=str(error))
@@ -216,7 +202,7 @@ class WorkerTracing(Traces):
         measured = self._measured(task)
         if outcome.status != "completed":
             measured["error.type"] = _kind(outcome)
-        self._processed.record(outcome.finished - outcome.started, measured)
+        self.processed.record(outcome.finished - outcome.started, measured)
         if opened is None:
             return
         span, leased = opened
@@ -236,7 +222,7 @@ class WorkerTracing(Traces):
         fail(span, kind, message)
         told = carrier_of(trace.set_span_in_context(span, TraceContext()))
         if leased is not None and told:
-            self._context(leased).log_fields(NOTE, "debug", {"traceparent": told["traceparent"]})
+            self._parts.context_of(leased).log_fields(NOTE, "debug", {"traceparent": told["traceparent"]})
 
     def _end_unfinished(self, key: Key) -> None:
         """The attempt was given back, or lost: nothing of it is counted."""
@@ -271,3 +257,56 @@ def _kind(outcome: Outcome) -> str:
     """The class of what a handler raised, as its error begins; else how the attempt ended."""
     name = (outcome.error or "").split("\n", 1)[0].partition(":")[0].strip()
     return name if name.replace(".", "_").isidentifier() else outcome.status
+
+
+GAUGES: Final[dict[str, tuple[str, str]]] = {
+    "pgsched_tasks": ("pgsched.tasks", "{task}"),
+    "pgsched_queue_oldest_due_seconds": ("pgsched.queue.oldest_due", "s"),
+    "pgsched_unhandled_due": ("pgsched.unhandled_due", "{task}"),
+    "pgsched_workers": ("pgsched.workers", "{worker}"),
+    "pgsched_schedules_stalled": ("pgsched.schedules.stalled", "{schedule}"),
+    "pgsched_running": ("pgsched.running", "{task}"),
+    "pgsched_slots": ("pgsched.slots", "{task}"),
+    "pgsched_listener_connected": ("pgsched.listener.connected", "1"),
+}
+"""Families of ``/metrics``, and the instrument and the unit of each."""
+COUNTERS: Final[dict[str, tuple[str, str]]] = {
+    "pgsched_executions": ("pgsched.executions", "{attempt}"),
+    "pgsched_ticks_missed": ("pgsched.ticks.missed", "{tick}"),
+    "pgsched_leases_expired": ("pgsched.leases.expired", "{lease}"),
+    "pgsched_leases_lost": ("pgsched.leases.lost", "{lease}"),
+    "pgsched_fenced": ("pgsched.fenced", "{attempt}"),
+    "pgsched_database_errors": ("pgsched.database.errors", "{error}"),
+    "pgsched_log_errors": ("pgsched.log.errors", "{line}"),
+}
+SAME_SECONDS: Final = 0.5
+"""The instruments are asked one after the other: so long they are told of one and the same collection."""
+
+
+def mirror(meter: Meter, metrics: CollectorRegistry) -> None:
+    """Let a meter observe the counters and gauges of a registry; a family that is not there shows nothing.
+
+    Histograms are left out: one cannot be observed, and what matters of them is in ``messaging.process.duration``.
+    """
+    collection = _Collection(metrics)
+    for make, families in ((meter.create_observable_counter, COUNTERS), (meter.create_observable_gauge, GAUGES)):
+        for family, (name, unit) in families.items():
+            make(name, callbacks=[partial(collection.observe, family)], unit=unit)
+
+
+class _Collection:
+    """What the registry said last."""
+
+    def __init__(self, metrics: CollectorRegistry) -> None:
+        self._metrics = metrics
+        self._families: dict[str, Metric] = {}
+        self._collected_at = -SAME_SECONDS
+
+    def observe(self, family: str, _options: CallbackOptions) -> list[Observation]:
+        """Return the samples of a family."""
+        if monotonic() - self._collected_at >= SAME_SECONDS:
+            self._families = {metric.name: metric for metric in self._metrics.collect()}
+            self._collected_at = monotonic()
+        found = self._families.get(family)
+        samples = found.samples if found is not None else []
+        return [Observation(sample.value, sample.labels) for sample in samples if not sample.name.endswith("_created")]

@@ -6,18 +6,27 @@ the doctor, lists and pages find it. The names of the kinds are those of the doc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from math import inf
 from time import monotonic
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from pgsched.db.session import Session
+from pgsched.db.worker.housekeeping import measure_type
 from pgsched.domain.storable import storable
 from pgsched.observability.logs import errors
 from pgsched.ops.doctor.words import age, many, some_ids
 from pgsched.worker.clock import DatabaseClock
+from pgsched.worker.completer import Completer
+from pgsched.worker.executor import Executor
 from pgsched.worker.leased_tasks import LeasedTask
-from pgsched.worker.loops import Failing, Loops
-from pgsched.worker.usual import Usual
+from pgsched.worker.loops import Loops
+from pgsched.worker.metrics import WorkerMetrics, plain_gauges
+from pgsched.worker.set_aside import SetAside
 
 UNWRITTEN, LOOPS, LOST, OVERDUE = "unwritten_outcomes", "failing_loops", "lost_slots", "overdue_attempts"
 LONG, UPKEEP, SET_ASIDE, LOGS = "long_attempts", "failing_upkeep", "set_aside", "log_errors"
@@ -44,6 +53,15 @@ SET_ASIDE_SECONDS: Final = 1.0
 LOG_SECONDS: Final = 60.0
 """How long it is told that log lines were lost."""
 MAX_DETAIL: Final = 500
+LONG_SECONDS: Final = 60.0
+"""An attempt that has run for less is not overlong."""
+TIMES: Final = 10.0
+"""An attempt is overlong when it has run for so many times as long as a SHARE of the attempts of its type."""
+SHARE: Final = 0.99
+ENOUGH: Final = 20
+"""Types of which fewer attempts are known are not judged."""
+ASK_AGAIN_SECONDS: Final = 600.0
+"""How often the history is asked about a type that has attempts under way which run for long."""
 
 
 class Trouble(NamedTuple):
@@ -67,83 +85,63 @@ class Trouble(NamedTuple):
         return self.kind, self.object, self.stops
 
 
-class Asked(Protocol):
-    """What asks the database."""
-
-    @property
-    def asked_at(self) -> float | None:
-        """Since when it waits for an answer, by the monotonic clock; None while it does not."""
+class _Learned(NamedTuple):
+    seconds: float | None
+    at: float
 
 
-class Outcomes(Sized, Protocol):
-    """What writes outcomes; its length is the number that wait to be written."""
+class Usual:
+    """How long attempts of a type usually run, so that one which runs far longer is noticed.
 
-    @property
-    def oldest_unwritten(self) -> float | None:
-        """Since when the oldest waits, by the monotonic clock."""
+    The attempts are those of this process; of a type that it has not run so often, the latest of the history.
+    """
 
-    @property
-    def behind(self) -> bool:
-        """Whether the backlog of unwritten outcomes stops claims."""
+    def __init__(self, counts: WorkerMetrics) -> None:
+        self._counts = counts
+        self._learned: dict[str, _Learned] = {}
+        self._unknown: set[str] = set()
 
+    def limit(self, task_type: str, ran: float) -> float | None:
+        """Return for how many seconds an attempt may run that has run for ``ran``; None: it is not known, or not yet.
 
-class Work(Protocol):
-    """What runs attempts."""
+        May be called from any thread.
+        """
+        if ran < LONG_SECONDS:
+            return None
+        seconds = self._counts.usual_duration(task_type, share=SHARE, enough=ENOUGH)
+        if seconds is None:
+            learned = self._learned.get(task_type)
+            if learned is None or monotonic() - learned.at > ASK_AGAIN_SECONDS:
+                self._unknown.add(task_type)
+            seconds = None if learned is None else learned.seconds
+        return None if seconds is None else max(TIMES * seconds, LONG_SECONDS)
 
-    @property
-    def free(self) -> int:
-        """Slots with nothing to do."""
-
-    def occupants(self) -> list[LeasedTask]:
-        """What occupies the others; from any thread."""
-
-
-class Aside(Sized, Protocol):
-    """Rows that were set aside."""
-
-    @property
-    def oldest(self) -> float | None:
-        """Since when, by the monotonic clock."""
-
-
-class Executor(NamedTuple):
-    """How the slots fare, in numbers."""
-
-    overdue: int
-    lost: int
+    async def learn(self, session: Session) -> None:
+        """Ask the history about types that were asked for and are not known. Raises DatabaseUnavailable."""
+        unknown, self._unknown = self._unknown, set()
+        for task_type in sorted(unknown):
+            seconds = await measure_type(session, task_type, share=SHARE, enough=ENOUGH)
+            self._learned[task_type] = _Learned(seconds, monotonic())
 
 
-class Troubles:
+@dataclass(kw_only=True, eq=False, repr=False)
+class Troubles(Collector):
     """Looks at the parts of one worker; changes none of them."""
 
-    def __init__(
-        self,
-        *,
-        loops: Loops,
-        claims: Asked,
-        outcomes: Outcomes,
-        work: Work,
-        waiting: Sequence[LeasedTask],
-        usual: Usual,
-        clock: DatabaseClock,
-        blocked: Callable[[], float] = lambda: 0.0,
-        set_aside: Sequence[Aside] = (),
-        log_errors: Callable[[], int] = errors,
-    ) -> None:
-        """``waiting`` are rows in hand that have not begun; ``blocked`` returns for how many seconds the event loop has
-        been blocked; ``log_errors`` counts log lines that were lost.
-        """
-        self._loops = loops
-        self._claims = claims
-        self._outcomes = outcomes
-        self._work = work
-        self._waiting = waiting
-        self._usual = usual
-        self._clock = clock
-        self._blocked = blocked
-        self._set_aside = set_aside
-        self._log_errors = log_errors
-        self._lost_lines, self._lines_lost_at = log_errors(), -inf
+    loops: Loops
+    claims: Session
+    completer: Completer
+    executor: Executor
+    waiting: Sequence[LeasedTask]
+    """Rows in hand that have not begun."""
+    usual: Usual
+    clock: DatabaseClock
+    blocked: Callable[[], float]
+    """Returns for how many seconds the event loop has been blocked."""
+    set_aside: Sequence[SetAside[Any]]
+
+    def __post_init__(self) -> None:
+        self._lost_lines, self._lines_lost_at = errors(), -inf
         self._next: tuple[LeasedTask, float] | None = None
 
     def now(self) -> list[Trouble]:
@@ -175,56 +173,58 @@ class Troubles:
             {
                 "kind": one.kind,
                 "object": one.object,
-                "since": self._clock.at(one.since).isoformat(timespec="seconds").replace("+00:00", "Z"),
+                "since": self.clock.at(one.since).isoformat(timespec="seconds").replace("+00:00", "Z"),
                 "stops": one.stops,
                 "detail": one.detail,
             }
             for one in troubles
         ]
 
-    # Slots.
-
-    def slots(self) -> Executor:
-        """Return how many slots are held by what is overdue, and how many take nothing though rows wait."""
-        at = monotonic()
-        return Executor(sum(_is_overdue(leased, at) for leased in self._work.occupants()), self._lost_slots(at))
-
-    def unwritten(self) -> tuple[int, float]:
-        """Return how many outcomes wait to be written, and for how many seconds the oldest has."""
-        oldest = self._outcomes.oldest_unwritten
-        return len(self._outcomes), 0.0 if oldest is None else max(monotonic() - oldest, 0.0)
+    def collect(self) -> Iterable[Metric]:
+        """Return the families of ``/metrics``: every kind is there, with 0 while nothing is wrong."""
+        there = {trouble.kind for trouble in self.now()}
+        kinds = GaugeMetricFamily("pgsched_worker_trouble", "Processes with this trouble.", labels=["kind"])
+        for kind in KINDS:
+            kinds.add_metric([kind], float(kind in there))
+        yield kinds
+        at, oldest = monotonic(), self.completer.oldest_unwritten
+        waits = 0.0 if oldest is None else max(at - oldest, 0.0)
+        overdue = sum(_is_overdue(leased, at) for leased in self.executor.occupants())
+        lost, _ = self._lost_slots(at)
+        yield from plain_gauges(
+            ("pgsched_unwritten_outcomes", "Outcomes that wait to be written.", len(self.completer)),
+            ("pgsched_unwritten_outcome_age_seconds", "How long the oldest of them has waited.", waits),
+            ("pgsched_slots_overdue", "Slots held by attempts that should have ended.", overdue),
+            ("pgsched_slots_lost", "Free slots that begin nothing though tasks wait.", lost),
+        )
 
     def _total(self) -> int:
-        return len(self._work.occupants()) + self._work.free
+        return len(self.executor.occupants()) + self.executor.free
 
-    def _idle(self, at: float) -> tuple[int, float]:
-        """Return how many free slots leave the next row where it is, and since when it has been seen there."""
-        free = self._work.free
+    def _lost_slots(self, at: float) -> tuple[int, float]:
+        """Return how many free slots leave the next row where it is for too long, and since when it is seen there."""
+        free = self.executor.free
         try:
-            front = self._waiting[0] if free > 0 else None
+            front = self.waiting[0] if free > 0 else None
         except IndexError:  # taken a moment ago
             front = None
-        if front is None or self._blocked() > BLOCKED_SECONDS:
+        if front is None or self.blocked() > BLOCKED_SECONDS:
             self._next = None
             return 0, at
         seen = self._next
         if seen is None or seen[0] is not front:
             seen = self._next = (front, at)
-        return min(free, len(self._waiting)), seen[1]
-
-    def _lost_slots(self, at: float) -> int:
-        idle, since = self._idle(at)
-        return idle if at - since > IDLE_SECONDS else 0
+        return min(free, len(self.waiting)) if at - seen[1] > IDLE_SECONDS else 0, seen[1]
 
     def _lost(self, at: float) -> list[Trouble]:
-        lost, since = self._lost_slots(at), self._idle(at)[1]
+        lost, since = self._lost_slots(at)
         if not lost:
             return []
         detail = f"{many(lost, 'free slot')} of {self._total()} begin nothing, though tasks wait in this worker"
         return [Trouble(LOST, "", since, detail, stops=True, hopeless=at - since > HOPELESS_SECONDS)]
 
     def _overdue(self, at: float) -> list[Trouble]:
-        occupants = self._work.occupants()
+        occupants = self.executor.occupants()
         by_type: dict[str, list[tuple[float, LeasedTask]]] = {}
         for leased in occupants:
             if leased.ends_by is not None and _is_overdue(leased, at):
@@ -248,11 +248,11 @@ class Troubles:
 
     def _long(self, at: float) -> list[Trouble]:
         by_type: dict[str, list[tuple[float, float, LeasedTask]]] = {}
-        for leased in self._work.occupants():
+        for leased in self.executor.occupants():
             if leased.started_at is None or (leased.ends_by is not None and leased.ends_by <= at):
                 continue
             task_type, started_at = leased.task.task_type, leased.started_at
-            limit = self._usual.limit(task_type, at - started_at)
+            limit = self.usual.limit(task_type, at - started_at)
             if limit is not None and at - started_at > limit:
                 by_type.setdefault(task_type, []).append((started_at, limit, leased))
         return [
@@ -266,34 +266,32 @@ class Troubles:
             for task_type, found in by_type.items()
         ]
 
-    # The rest.
-
     def _unwritten(self, at: float) -> list[Trouble]:
-        oldest = self._outcomes.oldest_unwritten
+        oldest = self.completer.oldest_unwritten
         if oldest is None or at - oldest <= UNWRITTEN_SECONDS:
             return []
-        detail = f"{many(max(len(self._outcomes), 1), 'outcome')} not written for over {UNWRITTEN_SECONDS:g} s"
+        detail = f"{many(max(len(self.completer), 1), 'outcome')} not written for over {UNWRITTEN_SECONDS:g} s"
         return [Trouble(UNWRITTEN, "", oldest, detail, stops=True)]
 
     def _failing(self, at: float) -> list[Trouble]:
         found = []
-        asked_at = self._claims.asked_at
+        asked_at = self.claims.asked_at
         if asked_at is not None and at - asked_at > SILENT_SECONDS:
             detail = (
                 f"the database has not answered a claim for over {SILENT_SECONDS:g} s: it is away, or a lock is held"
             )
             found.append(Trouble(LOOPS, "claim", asked_at, detail, stops=True))
-        if (blocked := self._blocked()) > BLOCKED_SECONDS:
+        if (blocked := self.blocked()) > BLOCKED_SECONDS:
             detail = f"a handler has blocked the event loop for over {BLOCKED_SECONDS:g} s"
             found.append(Trouble(LOOPS, "event loop", at - blocked, detail, stops=True))
-        for name, failing in self._loops.in_trouble():
+        for name, failing in self.loops.in_trouble():
             essential = name in ESSENTIAL
             found.append(
                 Trouble(
                     LOOPS if name in OWN_LOOPS else UPKEEP,
                     name,
                     failing.since,
-                    _said(name, failing),
+                    storable(f"the loop {name} has failed {many(failing.times, 'time')}: {failing.error}", MAX_DETAIL),
                     stops=essential,
                     hopeless=essential and failing.own and at - failing.since > HOPELESS_SECONDS,
                 )
@@ -301,16 +299,16 @@ class Troubles:
         return found
 
     def _aside(self, at: float) -> list[Trouble]:
-        oldest = [one.oldest for one in self._set_aside if len(one)]
+        oldest = [one.oldest for one in self.set_aside if len(one)]
         since = min((one for one in oldest if one is not None), default=at)
         if at - since <= SET_ASIDE_SECONDS:
             return []
-        number = sum(map(len, self._set_aside))
+        number = sum(map(len, self.set_aside))
         detail = f"{many(number, 'task')} set aside, as the database refuses {'it' if number == 1 else 'them'}"
-        return [Trouble(SET_ASIDE, "", since, detail, stops=self._outcomes.behind)]
+        return [Trouble(SET_ASIDE, "", since, detail, stops=self.completer.behind)]
 
     def _lines(self, at: float) -> list[Trouble]:
-        lost = self._log_errors()
+        lost = errors()
         if lost > self._lost_lines:
             self._lost_lines, self._lines_lost_at = lost, at
         if at - self._lines_lost_at >= LOG_SECONDS:
@@ -324,7 +322,3 @@ def _is_overdue(leased: LeasedTask, at: float) -> bool:
 
 def _ids(leased_tasks: Sequence[LeasedTask]) -> str:
     return some_ids([leased.task.id for leased in leased_tasks[:3]], len(leased_tasks))
-
-
-def _said(name: str, failing: Failing) -> str:
-    return storable(f"the loop {name} has failed {many(failing.times, 'time')}: {failing.error}", MAX_DETAIL)

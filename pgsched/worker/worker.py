@@ -28,28 +28,24 @@ from pgsched.worker.claimer import MAX_BYTES, Claimer
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.completer import LOCK_SECONDS, Completer
 from pgsched.worker.dead_letters import DeadLetters
-from pgsched.worker.declared_schedules import declared_keys
+from pgsched.worker.declared_schedules import declare, declared_keys
 from pgsched.worker.executor import Executor
 from pgsched.worker.groups import Groups
-from pgsched.worker.health import Health
+from pgsched.worker.health import Health, Progress
 from pgsched.worker.health_scan import HealthScan
 from pgsched.worker.heartbeat import Heartbeat
 from pgsched.worker.hook_dispatcher import HookDispatcher
 from pgsched.worker.housekeeping import REPORT_SECONDS, EventBroadcaster, Housekeeping, Reporter
 from pgsched.worker.leased_tasks import RUNNING, LeasedTask, LeasedTasks
-from pgsched.worker.loops import Loops
+from pgsched.worker.loops import Loops, unless_stopped, wait_at_most
 from pgsched.worker.prefetch import Prefetch
-from pgsched.worker.progress import Progress
 from pgsched.worker.queue_rotation import QueueRotation
 from pgsched.worker.retention import Retention
-from pgsched.worker.run_forever import start_loop, wait_at_most
-from pgsched.worker.shutdown import Shutdown
-from pgsched.worker.starting import declare, follow, unless_stopped
+from pgsched.worker.rulebook import follow
+from pgsched.worker.shutdown import ANSWER_SECONDS, Shutdown
 from pgsched.worker.table_gauges import CachedGauges
-from pgsched.worker.traces import Traces
-from pgsched.worker.trouble_gauges import TroubleGauges
-from pgsched.worker.troubles import Troubles
-from pgsched.worker.usual import Usual
+from pgsched.worker.traces import Parts, Traces
+from pgsched.worker.troubles import Troubles, Usual
 
 log = get_logger("pgsched.worker")
 
@@ -96,34 +92,29 @@ class Worker:
             concurrency=settings.concurrency,
             lease=settings.lease,
         )
-        traces = traces or Traces()
-        self.traced = traces.on
-        self.counts = traces.counts(settings.concurrency)
+        self.traces = traces or Traces()
+        self.counts = self.traces.counts(settings.concurrency)
         self.leased_tasks = LeasedTasks()
         self.progress = Progress(settings)
-        self.loops = Loops()
+        self.loops = Loops(self.counts)
         clock = DatabaseClock()
         self._prefetch = Prefetch(concurrency=settings.concurrency, max_batch=settings.max_batch)
-        self._claims = Session(dsn=dsn, name="pgsched claim", tuned=True, timeout=settings.statement_timeout)
-        self._finishes = Session(
-            dsn=dsn, name="pgsched finish", tuned=True, timeout=settings.statement_timeout, lock_timeout=LOCK_SECONDS
+        timeout = settings.statement_timeout
+        self.claim_session = Session(dsn=dsn, name="pgsched claim", tuned=True, timeout=timeout)
+        self.finish_session = Session(
+            dsn=dsn, name="pgsched finish", tuned=True, timeout=timeout, lock_timeout=LOCK_SECONDS
         )
-        self._upkeep = Session(dsn=dsn, name="pgsched upkeep", lock_timeout=UPKEEP_LOCK_SECONDS)
+        self.upkeep_session = Session(dsn=dsn, name="pgsched upkeep", lock_timeout=UPKEEP_LOCK_SECONDS)
         self._questions = Sessions(
-            lambda: Session(
-                dsn=dsn, name="pgsched flow", timeout=settings.statement_timeout, lock_timeout=UPKEEP_LOCK_SECONDS
-            ),
+            lambda: Session(dsn=dsn, name="pgsched flow", timeout=timeout, lock_timeout=UPKEEP_LOCK_SECONDS),
             size=QUESTIONS,
         )
         self._transactions = Pool(
-            dsn=dsn,
-            name="pgsched handler",
-            size=settings.connections_for_transactions,
-            timeout=settings.statement_timeout,
+            dsn=dsn, name="pgsched handler", size=settings.connections_for_transactions, timeout=timeout
         )
         self.hook_dispatcher = HookDispatcher(hooks, clock=clock, loop=self.loops.of("hooks")) if hooks else None
         self.completer = Completer(
-            session=self._finishes,
+            session=self.finish_session,
             worker=self.identity.id,
             leased_tasks=self.leased_tasks,
             clock=clock,
@@ -131,7 +122,7 @@ class Worker:
             on_written=self.hook_dispatcher.finished if self.hook_dispatcher else None,
         )
         self.claimer = Claimer(
-            session=self._claims,
+            session=self.claim_session,
             identity=self.identity,
             dead_letters=DeadLetters(put=self.completer.put, wrote=self.completer.wrote, counts=self.counts),
             rotation=rotation,
@@ -166,7 +157,7 @@ class Worker:
                 leased_tasks=self.leased_tasks,
                 completer=self.completer,
                 counts=self.counts,
-                fire=traces.fire_group,
+                fire=self.traces.fire_group,
                 on_due=self.claimer.wake,
                 on_end=self.claimer.look_after_end,
             ),
@@ -174,7 +165,7 @@ class Worker:
             serve=serve,
             capture_logs=capture_level(settings.capture_logs or DEFAULT_CAPTURE_LEVEL),
             on_started=self.hook_dispatcher.started if self.hook_dispatcher else None,
-            run=traces.run_attempt,
+            run=self.traces.run_attempt,
         )
         self.completer.claim_on_finish = ClaimOnFinish(
             claimer=self.claimer,
@@ -184,9 +175,9 @@ class Worker:
         usual = Usual(self.counts)
         troubles = Troubles(
             loops=self.loops,
-            claims=self._claims,
-            outcomes=self.completer,
-            work=self.executor,
+            claims=self.claim_session,
+            completer=self.completer,
+            executor=self.executor,
             waiting=self.leased_tasks.waiting,
             usual=usual,
             clock=clock,
@@ -204,38 +195,41 @@ class Worker:
             on_lost=self._lost_elsewhere,
         )
         self.health = Health(
-            settings=settings,
+            longest_silence=3 * settings.lease,
             heartbeat=self.heartbeat,
             progress=self.progress,
-            troubles=troubles,
+            findings=troubles,
             executor=self.executor,
-            connected=lambda: self._claims.connected,
+            connected=lambda: self.claim_session.connected,
             stopping=lambda: self._stopping.is_set(),
         )
-        self._reporter = Reporter(session=self._upkeep, worker=self.identity.id, leased_tasks=self.leased_tasks)
-        self._health_scan = HealthScan(dsn=dsn, worker=self.identity.id)
+        self.reporter = Reporter(session=self.upkeep_session, worker=self.identity.id, leased_tasks=self.leased_tasks)
+        self.health_scan = HealthScan(dsn=dsn, worker=self.identity.id)
         self.retention = Retention(dsn=dsn, identity=self.identity, counts=self.counts, loop=self.loops.of("retention"))
-        self.broadcaster = EventBroadcaster(session=self._upkeep, completer=self.completer)
+        self.broadcaster = EventBroadcaster(session=self.upkeep_session, completer=self.completer)
         self.metrics = Metrics()
         self.metrics.register(self.counts)
-        self.metrics.register(TroubleGauges(troubles))
-        self._gauges = CachedGauges(session=self._upkeep) if counts_table else None
-        if self._gauges is not None:
-            self.metrics.register(self._gauges)
-        self._housekeeping = Housekeeping(
-            session=self._upkeep,
+        self.metrics.register(troubles)
+        self.table_gauges = CachedGauges(session=self.upkeep_session) if counts_table else None
+        if self.table_gauges is not None:
+            self.metrics.register(self.table_gauges)
+        self.housekeeping = Housekeeping(
+            session=self.upkeep_session,
             loops=self.loops,
-            counts=self.counts,
             often={
-                "progress": self._reporter.run_once,
-                "set_aside_finishes": partial(self.completer.set_aside.run_once, self._upkeep, self.identity.id),
-                "set_aside_claims": partial(self.claimer.claims.set_aside.run_once, self._upkeep, self.identity.id),
+                "progress": self.reporter.run_once,
+                "set_aside_finishes": partial(self.completer.set_aside.run_once, self.upkeep_session, self.identity.id),
+                "set_aside_claims": partial(
+                    self.claimer.claims.set_aside.run_once, self.upkeep_session, self.identity.id
+                ),
                 "announcements": self.broadcaster.run_once,
-                "durations": partial(usual.learn, self._upkeep),
-                **({"gauges": self._gauges.run_once} if self._gauges else {}),
+                "durations": partial(usual.learn, self.upkeep_session),
+                **({"gauges": self.table_gauges.run_once} if self.table_gauges else {}),
             },
         )
-        traces.watch(str(self.identity.id), self.leased_tasks, self._questions, self.metrics, self.executor.context_of)
+        self.traces.watch(
+            Parts(str(self.identity.id), self.leased_tasks, self._questions, self.metrics, self.executor.context_of)
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
         self._room_needed = asyncio.Event()
@@ -246,18 +240,18 @@ class Worker:
         Raises DatabaseUnavailable when the database cannot be reached at the start.
         """
         self._loop = asyncio.get_running_loop()
-        if not await unless_stopped(self._start(), self._stopping):
+        if not await unless_stopped(self._start(), self._stopping, grace=ANSWER_SECONDS):
             log.warning("stopped_before_start", reason="the database is silent")
             return
         self.executor.start()
         self.retention.start()
         self.progress.start()
-        start = partial(start_loop, self.counts, self.loops)
+        start = self.loops.start
         loops = [
             start("claim", self.progress.watching(self._claim_once), may_end=self._stopping.is_set),
             start("listen", self._listen),
             start("upkeep", self._housekeeping_once, may_end=self._stopping.is_set),
-            start("watchdog", self._health_scan.run),
+            start("watchdog", self.health_scan.run),
         ]
         finishing = start("finish", self._finish_once)
         if self.hook_dispatcher is not None:
@@ -285,12 +279,13 @@ class Worker:
 
     async def _start(self) -> None:
         await in_thread(self.heartbeat.start, name="pgsched start")
-        await declare(self._upkeep, self._registry)
-        await follow(self._upkeep)
+        await declare(self.upkeep_session, self._registry)
+        await follow(self.upkeep_session)
         await self.broadcaster.run_once()
 
     def ending(self) -> Shutdown:
         """Return what ends this worker."""
+        sessions = (self.claim_session, self.finish_session, self.upkeep_session)
         return Shutdown(
             identity=self.identity,
             leased_tasks=self.leased_tasks,
@@ -298,16 +293,9 @@ class Worker:
             completer=self.completer,
             heartbeat=self.heartbeat,
             hook_dispatcher=self.hook_dispatcher,
-            report=self._reporter.run_once,
-            session=self._upkeep,
-            connections=(
-                self.retention,
-                self._claims,
-                self._finishes,
-                self._upkeep,
-                self._questions,
-                self._transactions,
-            ),
+            report=self.reporter.run_once,
+            session=self.upkeep_session,
+            connections=(self.retention, *sessions, self._questions, self._transactions),
         )
 
     async def _claim_once(self) -> None:
@@ -342,19 +330,15 @@ class Worker:
             self.claimer.wake()
 
     async def _housekeeping_once(self) -> None:
-        await self._housekeeping.run_once()
+        await self.housekeeping.run_once()
         self.counts.running = self.executor.running
         await wait_at_most(REPORT_SECONDS, self._stopping)
 
     async def _listen(self) -> None:
         chosen = self._settings.listen_dsn
+        dsn = chosen or self._dsn
         try:
-            await listen(
-                chosen or self._dsn,
-                on_ready=self._listening,
-                on_notification=self._notified,
-                chosen=chosen is not None,
-            )
+            await listen(dsn, on_ready=self._listening, on_notification=self.notified, chosen=chosen is not None)
         except BehindPooler:
             log.warning("polls_only", reason="a pooler answers", hint="--listen-dsn may lead to the server itself")
             await asyncio.sleep(POOLER_SECONDS)
@@ -366,7 +350,8 @@ class Worker:
         self.loops.of("listen").worked()
         self._settings_changed()
 
-    def _notified(self, told: Notification) -> None:
+    def notified(self, told: Notification) -> None:
+        """Act on a notification: a cancel, changed settings of a queue, or a row that may be claimed."""
         if told.channel == CANCEL:
             leased = self.leased_tasks.get(int(told.payload)) if re.fullmatch("[0-9]{1,19}", told.payload) else None
             if leased is not None:

@@ -225,7 +225,7 @@ def make_due(connection: psycopg.Connection[dict[str, Any]], task_id: int) -> No
 
 async def work_and_send_again(one: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Claim and run; the finish is committed, but its answer is lost, so it is sent again."""
-    session = one.worker._finishes
+    session = one.worker.finish_session
     execute_all = session.execute_all
 
     async def lose_the_answer(commands: Any) -> Any:

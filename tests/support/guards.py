@@ -99,7 +99,7 @@ async def a_late_release_changes_nothing(dsn: str) -> None:
     """A worker that gives a row back after another claimed it takes nothing from that one."""
 
     async def release(_db: Database, late: Engine, task: Claimed) -> None:
-        assert await leases.release(late.worker._upkeep, late.worker.identity.id, [task]) == 0
+        assert await leases.release(late.worker.upkeep_session, late.worker.identity.id, [task]) == 0
 
     await _a_late_worker_changes_nothing(dsn, release)
 
@@ -110,7 +110,7 @@ async def a_late_heartbeat_renews_nothing(dsn: str) -> None:
     async def beat(_db: Database, late: Engine, task: Claimed) -> None:
         age(late.leased_tasks)
         lost: list[int] = []
-        late.worker.heartbeat._on_lost = lambda leased_tasks: lost.extend(leased.task.id for leased in leased_tasks)
+        late.worker.heartbeat.on_lost = lambda leased_tasks: lost.extend(leased.task.id for leased in leased_tasks)
         late.worker.heartbeat.run_once()
         assert lost == [task.id]
 
@@ -131,7 +131,7 @@ async def progress_of_a_late_worker_is_not_shown(dsn: str) -> None:
 
     async def show(db: Database, late: Engine, task: Claimed) -> None:
         shown = completions.Progress(task.id, task.fencing_token, "0.5")
-        await completions.report(late.worker._upkeep, late.worker.identity.id, [shown], [], 0.0)
+        await completions.report(late.worker.upkeep_session, late.worker.identity.id, [shown], [], 0.0)
         assert task_row(db, task.id)["progress"] is None
 
     await _a_late_worker_changes_nothing(dsn, show)

@@ -53,7 +53,7 @@ def run_of_tests() -> Iterator[None]:
         stack.callback(_stop_leftovers, folder)
         image = os.environ.get("PGSCHED_TEST_IMAGE")
         if _DSN in os.environ:
-            stack.callback(_drop_databases_of_run, os.environ[_DSN], _run_name())
+            stack.callback(_drop_databases_of_run, os.environ[_DSN], run_name())
         elif image:
             os.environ[_DSN] = stack.enter_context(_container(image))
             stack.callback(os.environ.pop, _DSN, None)
@@ -88,7 +88,7 @@ def folder_of_run() -> Path:
     return Path(os.environ[_FOLDER])
 
 
-def _run_name() -> str:
+def run_name() -> str:
     return folder_of_run().name.removeprefix("pgsched-tests-")
 
 
@@ -183,7 +183,7 @@ def ensure_template(server_dsn: str, kind: str = "", *, then: Callable[[str], No
     """
     from pgsched.db.migrations.runner import migrate
 
-    name = f"pgsched_template_{_run_name()}{kind}"
+    name = f"pgsched_template_{run_name()}{kind}"
     with psycopg.connect(server_dsn, autocommit=True) as connection:
         connection.execute("select pg_advisory_lock(%s)", (_TEMPLATE_LOCK,))
         if not connection.execute("select 1 from pg_database where datname = %s", (name,)).fetchone():
@@ -203,7 +203,7 @@ def ensure_template(server_dsn: str, kind: str = "", *, then: Callable[[str], No
 @contextlib.contextmanager
 def fresh_database(server_dsn: str, name: str, *, template: str = "template0") -> Iterator[str]:
     """The DSN of a new database, dropped at the end with whoever is still connected to it."""
-    name = f"pgsched_test_{_run_name()}_{name}"
+    name = f"pgsched_test_{run_name()}_{name}"
     administrator(server_dsn).execute(_create(name, template=template))
     try:
         yield with_database(server_dsn, name)

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from pgsched.app.app import App
 from pgsched.observability.tracing import Tracing
-from pgsched.worker.load_traces import load_traces
+from pgsched.worker.traces import load_traces
 from tests.support.engine import Engine, engine
 
 

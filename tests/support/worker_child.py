@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from multiprocessing import Pipe
+from multiprocessing import Pipe, current_process
 
 from prometheus_client import CollectorRegistry
 
 from pgsched.domain.attempt import Finish, Outcome
-from pgsched.worker.control_server import ControlServer
-from pgsched.worker.merged_metrics import Child
+from pgsched.worker.children import Child, ControlServer
 from pgsched.worker.metrics import WorkerMetrics
 from tests.support.engine import claimed
 
@@ -21,7 +20,7 @@ class WorkerChild:
         self.counts = WorkerMetrics(slots=slots)
         registry = CollectorRegistry()
         registry.register(self.counts)
-        self.child = Child(ours, before=before.retire() if before else ())
+        self.child = Child(current_process(), ours, before=before.retire() if before else ())
         ControlServer(
             pipe=self._theirs,
             metrics=registry,

@@ -48,7 +48,8 @@ def told(dsn: str, *queues: str) -> Iterator[Told]:
 
 async def announcing(one: Engine) -> None:
     """Let the worker know which queues tell their events."""
-    await one.worker.broadcaster.run_once(now=True)
+    one.worker.broadcaster.look_again()
+    await one.worker.broadcaster.run_once()
 
 
 async def test_what_becomes_of_attempts_is_told(every_server_dsn: str) -> None:

@@ -387,7 +387,7 @@ async def test_rows_of_a_claim_whose_answer_was_lost_are_given_back(dsn: str) ->
         lost = [insert_task(db, max_attempts=1) for _ in range(3)]
         async with engine(dsn) as one:
             # The claim commits; what it returned never reaches the worker.
-            await claims.claim(one.worker._claims, one.worker.identity, [claims.Probe("default", 5)], 10)
+            await claims.claim(one.worker.claim_session, one.worker.identity, [claims.Probe("default", 5)], 10)
             one.worker.claimer._outcome_unknown = True
             kept = insert_task(db)
             again = await one.claim()
@@ -420,7 +420,7 @@ async def test_every_claim_measures_a_payload_as_it_arrives(dsn: str, kind: str)
         small, large = rows(db, f"{stored} order by id")
         assert large["stored"] < 1500 < large["sent"]  # compressed, and small enough to be taken for a small one
         async with engine(dsn) as one:
-            session, identity = one.worker._claims, one.worker.identity
+            session, identity = one.worker.claim_session, one.worker.identity
             if kind == "limited":
                 batch, _ = await claims.claim_limited(session, identity, [("default", 9)], 9, max_bytes=2**24)
             else:

@@ -265,7 +265,7 @@ async def test_all_settings_together_change_nothing(dsn: str, tmp_path: Path) ->
 def test_a_database_that_cannot_hold_every_text_is_refused_in_one_line(
     server_dsn: str, database_name: str, encoding: str, run_pgsched: PgschedRunner, dsn: str
 ) -> None:
-    name = f"pgsched_test_{servers._run_name()}_{database_name}_{encoding.lower()}"
+    name = f"pgsched_test_{servers.run_name()}_{database_name}_{encoding.lower()}"
     with psycopg.connect(server_dsn, autocommit=True) as connection:
         connection.execute(
             f"create database {name} template template0 encoding '{encoding}' locale 'C'"  # type: ignore[arg-type]

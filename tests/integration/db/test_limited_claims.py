@@ -484,13 +484,13 @@ async def test_a_worker_without_limited_queues_claims_with_one_statement(dsn: st
     async with engine(dsn) as one:
         await one.claim(1)
         sent: list[str] = []
-        execute = one.worker._claims.execute
+        execute = one.worker.claim_session.execute
 
         async def counted(statement: Any, parameters: dict[str, Any]) -> Any:
             sent.append(statement)
             return await execute(statement, parameters)
 
-        one.worker._claims.execute = counted  # type: ignore[method-assign]
+        one.worker.claim_session.execute = counted  # type: ignore[method-assign]
         await one.claim(1)
         assert sent == [load_statement("claim_tasks")]
         assert claimer.LEARN_IDLE_SECONDS > claimer.LEARN_SECONDS

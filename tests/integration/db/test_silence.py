@@ -131,7 +131,7 @@ async def test_a_plain_handler_whose_connection_fell_silent_lets_go_of_its_threa
             proxy.tell("pass")
             expire_leases(db)
             await wait_until_async(lambda: one.worker.executor.free == 1, message="its slot is free")
-            await one.worker._claims.close()  # it is silent too, and would be noticed by and by
+            await one.worker.claim_session.close()  # it is silent too, and would be noticed by and by
             await one.claim()
             await one.run()
         assert rows(db, f"select status from pgsched.tasks where id = {task_id}") == [{"status": "completed"}]

@@ -17,8 +17,7 @@ from pgsched.db.worker.schedules import Moved, follow_zones, read_zones
 from pgsched.domain.scheduling import time_zones
 from pgsched.domain.scheduling.time_zones import agrees, load_zone
 from pgsched.testing import freeze
-from pgsched.worker.rulebook import UNBOOKED
-from pgsched.worker.starting import follow
+from pgsched.worker.rulebook import UNBOOKED, follow
 from tests.support.engine import engine, handlers, history, rows, running_worker
 from tests.support.tables import database, insert_task, move_tick, task_row
 from tests.support.waiting import wait_until_async
@@ -144,7 +143,7 @@ async def test_a_worker_that_connects_again_compares_the_rules_again(dsn: str, o
         insert_task(db, timezone=BERLIN, repeat_interval="1 hour")
         async with engine(dsn) as one:
             rulebook = one.worker.claimer.claims.rulebook
-            rulebook._agrees[BERLIN], rulebook._since = True, math.inf  # as it was before the server was upgraded
+            rulebook.agrees[BERLIN], rulebook.since = True, math.inf  # as it was before the server was upgraded
             tasks = await one.claim()
             assert [task.revision for task in tasks] == [UNBOOKED]
 

@@ -443,8 +443,8 @@ async def test_worker_metrics_are_seen_through_the_meter(dsn: str, traced: Trace
     mail.schedule(fails=True)
     async with traced.worker(dsn) as one:
         await one.work()
-        assert one.worker._gauges is not None
-        await one.worker._gauges.run_once()
+        assert one.worker.table_gauges is not None
+        await one.worker.table_gauges.run_once()
         found = traced.metrics()
     sums: dict[Any, Any] = {
         dict(point.attributes).get("error.type"): point.count for point in found["messaging.process.duration"]
@@ -464,7 +464,7 @@ def test_nothing_of_opentelemetry_is_loaded_without_tracing() -> None:
     program = """
 import sys
 import pgsched, pgsched.worker.supervisor, pgsched.worker.child_process, pgsched.cli
-from pgsched.worker.load_traces import load_traces
+from pgsched.worker.traces import load_traces
 pgsched.App().client()
 load_traces(None)
 assert not [name for name in sys.modules if name.startswith("opentelemetry")]
@@ -559,10 +559,10 @@ async def test_meters_that_raise_cost_no_outcome_either(
     monkeypatch.setattr(tracing.meter, "create_observable_gauge", broken)
     with database(dsn) as db:
         async with traced.worker(dsn) as one:
-            traces = one.worker.executor._run_attempt.__self__  # type: ignore[attr-defined]
-            for instrument in (traces._consumed, tracing._sent):
+            traces = one.worker.traces
+            for instrument in (traces.consumed, tracing.sent_messages):
                 monkeypatch.setattr(instrument, "add", broken)
-            for histogram in (traces._processed, tracing._durations):
+            for histogram in (traces.processed, tracing.send_durations):
                 monkeypatch.setattr(histogram, "record", broken)
             task_id = traced.app.client().schedule("mail")
             await one.work()

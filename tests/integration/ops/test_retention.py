@@ -192,14 +192,14 @@ async def test_one_worker_at_a_time_deletes(dsn: str) -> None:
             finished(db)
             assert second.worker.retention.run_once() is None
             assert len(left(db)) == 1
-            first.worker.retention._give_back()
+            first.worker.retention.give_back()
             assert second.worker.retention.run_once() is not None
             assert left(db) == []
             client.set_settings(retention=None)
             assert second.worker.retention.run_once() is None
             assert client.locks() == []
             for one in (first, second):
-                one.worker.retention._store.close()
+                one.worker.retention.disconnect()
 
 
 def test_busy_worker_looks_more_often() -> None:

@@ -426,10 +426,10 @@ async def test_metrics_count_them_and_what_died_by_queue_and_type(dsn: str, db: 
     for ago in ("59 minutes", "1 minute", "61 minutes"):
         set_dead(db, insert_task(db, "mail"), ago=ago)
     async with engine(dsn, handlers(mail=nothing)) as one:
-        await one.worker._gauges.renew()
+        await one.worker.table_gauges.renew()
         found = {
             family.name: {tuple(sample.labels.values()): sample.value for sample in family.samples}
-            for family in one.worker._gauges.collect()
+            for family in one.worker.table_gauges.collect()
         }
     assert found["pgsched_silent_tasks"] == {("default", "nightly"): 2}
     assert found["pgsched_long_runs"] == {("slow", "import"): 1}

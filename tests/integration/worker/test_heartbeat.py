@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from pgsched.db.worker.leases import HeartbeatConnection
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.execution.context import Context
@@ -87,7 +88,7 @@ async def test_a_beat_does_not_wait_for_a_row_that_somebody_has_locked(every_ser
         async with engine(every_server_dsn) as one:
             await one.claim()
             lost: list[LeasedTask] = []
-            one.worker.heartbeat._on_lost = lost.extend
+            one.worker.heartbeat.on_lost = lost.extend
             before = task_row(db, locked)["locked_until"], task_row(db, free)["locked_until"]
             age(one.leased_tasks)
             with other.transaction():
@@ -106,8 +107,9 @@ async def test_a_worker_without_an_answer_gives_up_what_is_past_its_lease(dsn: s
     async with engine(dsn) as one:
         (task,) = await one.claim()
         lost: list[int] = []
-        one.worker.heartbeat._on_lost = lambda leased_tasks: lost.extend(leased.task.id for leased in leased_tasks)
-        one.worker.heartbeat._connection._session._dsn = "host=/nowhere"
+        one.worker.heartbeat.on_lost = lambda leased_tasks: lost.extend(leased.task.id for leased in leased_tasks)
+        one.worker.heartbeat.connection.close()
+        one.worker.heartbeat.connection = HeartbeatConnection(dsn="host=/nowhere", identity=one.worker.identity)
         with pytest.raises(DatabaseUnavailable):
             one.worker.heartbeat.run_once()
         assert lost == []
@@ -243,8 +245,8 @@ def _block_until_renewed_past(db: object, task_id: int, seen: object) -> None:
 async def test_a_beat_that_fails_for_any_reason_is_not_the_last(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pgsched.worker.heartbeat.RETRY_SECONDS", 0.01)
     async with running_worker(dsn, lease=1) as worker:
-        await wait_until_async(worker.heartbeat._thread.is_alive, message="it beats")
-        beat, failures = worker.heartbeat._connection.beat, list[Exception]()
+        await wait_until_async(lambda: worker.heartbeat.beating, message="it beats")
+        beat, failures = worker.heartbeat.connection.beat, list[Exception]()
 
         def failing(*arguments: object, **options: object) -> dict[int, bool]:
             if len(failures) < 3:
@@ -252,7 +254,7 @@ async def test_a_beat_that_fails_for_any_reason_is_not_the_last(dsn: str, monkey
                 raise failures[-1]
             return beat(*arguments, **options)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(worker.heartbeat._connection, "beat", failing)
+        monkeypatch.setattr(worker.heartbeat.connection, "beat", failing)
         await wait_until_async(lambda: len(failures) == 3, message="beats fail")
         before = worker.heartbeat.last_beat
         await wait_until_async(lambda: worker.heartbeat.last_beat > before, message="it beats again")

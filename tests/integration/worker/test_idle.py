@@ -47,7 +47,7 @@ async def claim_for_an_hour(one: Engine, clock: Clock) -> None:
 async def do_chores_for_an_hour(one: Engine, clock: Clock) -> None:
     ends = clock.now + HOUR
     while clock.now < ends:
-        await one.worker._housekeeping.run_once()
+        await one.worker.housekeeping.run_once()
         clock.now += STEP
 
 
@@ -68,9 +68,9 @@ async def test_an_idle_worker_sends_less_than_a_statement_in_two_seconds(dsn: st
             await do_chores_for_an_hour(one, clock)
             rates["upkeep"] = sent.since() / HOUR
 
-            await worker._health_scan.run_once(every=0)
+            await worker.health_scan.run_once(every=0)
             complete = sent.since()
-            await worker._health_scan.run_once(every=0)
+            await worker.health_scan.run_once(every=0)
             pressing = sent.since()
             assert 0 < pressing < complete
             rates["watchdog"] = (
@@ -78,7 +78,7 @@ async def test_an_idle_worker_sends_less_than_a_statement_in_two_seconds(dsn: st
             )
 
             worker.retention.run_once()
-            worker.retention._close()
+            worker.retention.disconnect()
             rates["retention"] = sent.since() / retention.EVERY_SECONDS
     rates["listener"] = 1 / PROBE_SECONDS
     assert all(rates.values()), rates

@@ -56,7 +56,7 @@ async def test_progress_is_shown_while_the_handler_runs(every_server_dsn: str) -
         task_id = insert_task(db)
         async with engine(every_server_dsn, handlers(mail=talker)) as one:
             await reporting(one, talker)
-            assert await one.worker._reporter.run_once() == 2
+            assert await one.worker.reporter.run_once() == 2
             row = task_row(db, task_id)
             assert (row["status"], row["progress"]) == ("running", {"done": 3})
             talker.go_on.set()
@@ -69,7 +69,7 @@ async def test_lines_are_written_while_the_handler_runs(every_server_dsn: str) -
         insert_task(db)
         async with engine(every_server_dsn, handlers(mail=talker)) as one:
             await reporting(one, talker)
-            await one.worker._reporter.run_once()
+            await one.worker.reporter.run_once()
             assert rows(db, LINES) == [
                 {"level": "debug", "message": "at {}", "fields": {"value": 1}, "attempt": 1, "fencing_token": 1}
             ]
@@ -112,7 +112,7 @@ async def test_a_line_has_the_time_at_which_it_was_logged(dsn: str) -> None:
         insert_task(db)
         async with engine(dsn, handlers(mail=talker)) as one:
             await reporting(one, talker)
-            await one.worker._reporter.run_once()
+            await one.worker.reporter.run_once()
             (row,) = rows(db, "select now() - logged_at as ago from pgsched.execution_logs")
             assert timedelta(0) <= row["ago"] < timedelta(seconds=10)
 
@@ -131,7 +131,7 @@ async def test_a_report_that_the_database_cannot_hold_is_changed_and_not_refused
         ids = [insert_task(db), insert_task(db, "loud")]
         async with engine(dsn, handlers(mail=talker, loud=loud)) as one:
             await reporting(one, talker)
-            await one.worker._reporter.run_once()
+            await one.worker.reporter.run_once()
             talker.go_on.set()
             await one.run()
         for task_id in ids:
@@ -148,9 +148,9 @@ async def test_a_report_that_could_not_be_written_is_written_later(dsn: str) -> 
         async with engine(dsn, handlers(mail=talker)) as one:
             await reporting(one, talker)
             db.execute("alter table pgsched.execution_logs rename to away")
-            await one.worker._reporter.run_once()
+            await one.worker.reporter.run_once()
             db.execute("alter table pgsched.away rename to execution_logs")
-            await one.worker._reporter.run_once()
+            await one.worker.reporter.run_once()
             assert task_row(db, task_id)["progress"] == 7
             assert len(rows(db, LINES)) == 1
             talker.go_on.set()
@@ -175,7 +175,7 @@ async def test_a_worker_that_lost_the_row_shows_no_progress_on_it(dsn: str) -> N
         async with engine(dsn, handlers(mail=talker)) as one:
             await reporting(one, talker)
             steal_leases(db)
-            await one.worker._reporter.run_once()
+            await one.worker.reporter.run_once()
             assert task_row(db, task_id)["progress"] is None
             talker.go_on.set()
             await one.run()
@@ -283,5 +283,5 @@ async def test_lines_after_the_end_that_are_refused_are_given_up(dsn: str) -> No
 
 async def test_nothing_to_report_costs_no_statement(dsn: str) -> None:
     async with engine(dsn) as one:
-        assert await one.worker._reporter.run_once() == 0
-        assert not one.worker._upkeep.connected
+        assert await one.worker.reporter.run_once() == 0
+        assert not one.worker.upkeep_session.connected

@@ -23,9 +23,8 @@ from pgsched.domain.errors import ConfigError
 from pgsched.observability.label_sets import LINGER_SECONDS
 from pgsched.ops.doctor.catalogue import NAMES
 from pgsched.worker import http_server, table_gauges
-from pgsched.worker.control_server import ControlServer
+from pgsched.worker.children import Child, ControlServer
 from pgsched.worker.http_server import HttpServer
-from pgsched.worker.merged_metrics import Child
 from pgsched.worker.table_gauges import FRESH_SECONDS, STALE_SECONDS
 from tests.support.clock import Clock
 from tests.support.engine import Engine, engine, expire_leases, handlers, make_due, nothing, running_worker
@@ -108,8 +107,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 async def count(one: Engine) -> bool:
     """Renew the cache of the table's counts if it is old; returns whether it was."""
-    assert one.worker._gauges is not None
-    return await one.worker._gauges.run_once()
+    assert one.worker.table_gauges is not None
+    return await one.worker.table_gauges.run_once()
 
 
 def scrape(one: Engine) -> Samples:
@@ -409,7 +408,7 @@ async def test_a_process_whose_metrics_fail_still_answers_the_other_questions(ds
             troubles=list,
             on_orphaned=orphaned.set,
         ).start()
-        child = Child(ours)
+        child = Child(multiprocessing.current_process(), ours)
         assert child.metrics() == []
         assert child.ask("healthy") == child.ask("alive") == "RuntimeError: it cannot be told"
         assert child.ask("ready") == ""

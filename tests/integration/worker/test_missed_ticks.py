@@ -101,7 +101,7 @@ async def test_ticks_that_were_not_run_are_counted_by_policy(dsn: str) -> None:
         five_ticks_missed(db, on_missed="skip")
         async with engine(dsn) as one:
             await one.work()
-            assert one.counts._missed.at(("mail", "default")).policies["skip"] == 5
+            assert one.counts.ticks_missed.at(("mail", "default"))["skip"] == 5
 
 
 async def test_a_paused_schedule_does_not_fire(dsn: str) -> None:

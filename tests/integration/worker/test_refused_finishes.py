@@ -329,7 +329,7 @@ async def test_a_lease_that_cannot_be_renewed_costs_no_other_its_own(dsn: str) -
         async with engine(dsn, concurrency=50) as one:
             await one.claim()
             lost: list[int] = []
-            one.worker.heartbeat._on_lost = lambda leased_tasks: lost.extend(leased.task.id for leased in leased_tasks)
+            one.worker.heartbeat.on_lost = lambda leased_tasks: lost.extend(leased.task.id for leased in leased_tasks)
             refuse_updates(db, BAD)
             age(one.leased_tasks)
             db.execute("update pgsched.tasks set locked_until = now() + '1 second' where not payload ? 'bad'")
@@ -365,10 +365,10 @@ async def test_progress_that_is_refused_costs_no_other_its_own(dsn: str) -> None
             await one.claim()
             await one.started()
             shown = "select id from pgsched.tasks where progress is not null order by id"
-            await one.worker._reporter.run_once()
+            await one.worker.reporter.run_once()
             assert [row["id"] for row in rows(db, shown)] == sorted(good)
             db.execute("drop trigger house_rule on pgsched.tasks")
-            await one.worker._reporter.run_once()
+            await one.worker.reporter.run_once()
             assert [row["id"] for row in rows(db, shown)] == sorted([*good, bad])
             go_on.set()
             await one.run()
@@ -388,7 +388,7 @@ async def test_progress_of_a_row_that_somebody_has_locked_keeps_no_other_waiting
             await one.started()
             with other.transaction():
                 other.execute("select from pgsched.tasks where id = %s for update", (locked,))
-                await one.worker._reporter.run_once()
+                await one.worker.reporter.run_once()
                 shown = rows(db, "select id from pgsched.tasks where progress is not null order by id")
                 assert [row["id"] for row in shown] == sorted(good)
             go_on.set()

@@ -102,7 +102,7 @@ async def test_missed_ticks_become_one_run_that_knows_it_is_late(dsn: str) -> No
         )
         async with engine(dsn, handlers(mail=seen)) as one:
             await one.work()
-            assert one.counts._missed.at(("mail", "default")).policies["once"] == 3
+            assert one.counts.ticks_missed.at(("mail", "default"))["once"] == 3
         row = task_row(db, task_id)
     assert seen.ticks == [tick + timedelta(days=3)]
     assert seen.catchups == [True]

@@ -212,7 +212,7 @@ async def test_a_worker_that_stops_is_no_longer_registered(dsn: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "step", ["_end_loops", "give_back", "_let_end", "_end_heartbeat", "_close_slots", "_end_hooks", "_unregister"]
+    "step", ["end_loops", "give_back", "let_end", "end_heartbeat", "close_slots", "end_hooks", "unregister"]
 )
 @pytest.mark.parametrize("error", [RuntimeError("nobody thought of it"), asyncio.CancelledError()], ids=type)
 async def test_a_step_of_the_end_that_fails_keeps_none_of_the_others_from_being_taken(
@@ -234,11 +234,13 @@ async def test_a_step_of_the_end_that_fails_keeps_none_of_the_others_from_being_
                 await done.wait()
         assert task_row(db, task_id)["status"] == "completed"
         registered = rows(db, "select from pgsched.workers")
-        assert bool(registered) == (step == "_unregister")
-        assert not worker.retention._thread.is_alive()
-        assert not any(session.connected for session in (worker._claims, worker._finishes, worker._upkeep))
-        if step != "_end_heartbeat":
-            assert not worker.heartbeat._thread.is_alive()
+        assert bool(registered) == (step == "unregister")
+        assert not worker.retention.running
+        assert not any(
+            session.connected for session in (worker.claim_session, worker.finish_session, worker.upkeep_session)
+        )
+        if step != "end_heartbeat":
+            assert not worker.heartbeat.beating
         worker.heartbeat.stop(5)
         worker.executor.close()
 
@@ -248,10 +250,12 @@ async def test_connections_that_cannot_be_closed_keep_no_other_open(dsn: str, mo
         raise RuntimeError("nobody thought of it")
 
     async with running_worker(dsn) as worker:
-        await wait_until_async(lambda: worker._finishes.connected or worker._claims.connected, message="it works")
-        close = worker._claims.close
-        monkeypatch.setattr(worker._claims, "close", failing)
-    assert not worker._upkeep.connected
+        await wait_until_async(
+            lambda: worker.finish_session.connected or worker.claim_session.connected, message="it works"
+        )
+        close = worker.claim_session.close
+        monkeypatch.setattr(worker.claim_session, "close", failing)
+    assert not worker.upkeep_session.connected
     await close()
 
 

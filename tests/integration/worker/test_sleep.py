@@ -49,7 +49,7 @@ async def test_a_worker_sleeps_until_the_next_row_is_due(dsn: str, db: Database)
     db.execute("insert into pgsched.tasks (task_type, next_run_at) values ('mail', now() + interval '20 seconds')")
     async with engine(dsn) as one:
         one.worker.heartbeat.run_once()
-        seconds = await fall_asleep(one.worker._claims, one.worker.identity, 60.0)
+        seconds = await fall_asleep(one.worker.claim_session, one.worker.identity, 60.0)
         assert seconds is not None
         assert 10 < seconds <= 20
         assert rows(
@@ -60,26 +60,26 @@ async def test_a_worker_sleeps_until_the_next_row_is_due(dsn: str, db: Database)
 async def test_a_worker_publishes_no_longer_sleep_than_it_is_told(dsn: str, db: Database) -> None:
     async with engine(dsn) as one:
         one.worker.heartbeat.run_once()
-        assert await fall_asleep(one.worker._claims, one.worker.identity, 60.0) == pytest.approx(60.0)
+        assert await fall_asleep(one.worker.claim_session, one.worker.identity, 60.0) == pytest.approx(60.0)
 
 
 async def test_rows_of_other_queues_do_not_shorten_the_sleep(dsn: str, db: Database) -> None:
     insert_task(db, queue="other", next_run_at=datetime.now(UTC) + timedelta(seconds=5))
     async with engine(dsn) as one:
         one.worker.heartbeat.run_once()
-        assert await fall_asleep(one.worker._claims, one.worker.identity, 60.0) == pytest.approx(60.0)
+        assert await fall_asleep(one.worker.claim_session, one.worker.identity, 60.0) == pytest.approx(60.0)
 
 
 async def test_a_worker_that_is_not_registered_does_not_rely_on_calls(dsn: str) -> None:
     async with engine(dsn) as one:
-        assert await fall_asleep(one.worker._claims, one.worker.identity, 60.0) is None
+        assert await fall_asleep(one.worker.claim_session, one.worker.identity, 60.0) is None
 
 
 async def test_a_busy_worker_is_not_asleep(dsn: str, db: Database) -> None:
     async with engine(dsn) as one:
         one.worker.heartbeat.run_once()
-        await fall_asleep(one.worker._claims, one.worker.identity, 60.0)
-        await wake_up(one.worker._claims, one.worker.identity)
+        await fall_asleep(one.worker.claim_session, one.worker.identity, 60.0)
+        await wake_up(one.worker.claim_session, one.worker.identity)
         assert rows(db, "select sleeping_until from pgsched.workers") == [{"sleeping_until": None}]
 
 
@@ -242,7 +242,7 @@ async def test_a_sleeping_worker_wakes_by_itself_when_a_row_becomes_due(dsn: str
         task_id = insert_task(db)
         db.execute("update pgsched.tasks set next_run_at = now() + interval '0.4 seconds'")
     async with running_worker(dsn, poll_interval=3600) as worker:
-        worker._notified = lambda _: None  # type: ignore[method-assign]
+        worker.notified = lambda _: None  # type: ignore[method-assign]
         await until_completed(db, task_id)
 
 

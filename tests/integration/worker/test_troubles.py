@@ -16,7 +16,7 @@ import pytest
 from pgsched.observability import logs
 from pgsched.ops.doctor import doctor
 from pgsched.ops.doctor.findings import Finding
-from pgsched.worker import health_scan, heartbeat, troubles, usual
+from pgsched.worker import health_scan, heartbeat, troubles
 from pgsched.worker.http_server import HttpServer
 from pgsched.worker.worker import Worker
 from tests.support.commands import pgsched
@@ -343,8 +343,8 @@ async def test_a_handler_that_blocks_the_event_loop_is_told(dsn: str, monkeypatc
 
 
 async def test_an_attempt_that_runs_far_longer_than_its_type_is_told(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(usual, "LEAST_SECONDS", 0.3)
-    monkeypatch.setattr(usual, "TIMES", 0.001)
+    monkeypatch.setattr(troubles, "LONG_SECONDS", 0.3)
+    monkeypatch.setattr(troubles, "TIMES", 0.001)
     go_on = asyncio.Event()
 
     async def mail(long: bool = False) -> None:
@@ -354,10 +354,10 @@ async def test_an_attempt_that_runs_far_longer_than_its_type_is_told(dsn: str, m
     with database(dsn) as db:
         async with running_worker(dsn, handlers(mail=mail, other=mail)) as worker:
             other = insert_task(db, "other", payload='{"long": true}')
-            for _ in range(usual.ENOUGH):
+            for _ in range(troubles.ENOUGH):
                 insert_task(db)
             await wait_until_async(
-                lambda: len(rows(db, "select from pgsched.executions")) == usual.ENOUGH,
+                lambda: len(rows(db, "select from pgsched.executions")) == troubles.ENOUGH,
                 message="what is usual is known",
             )
             task_id = insert_task(db, payload='{"long": true}')
@@ -375,14 +375,14 @@ async def test_an_attempt_that_runs_far_longer_than_its_type_is_told(dsn: str, m
 async def test_what_is_usual_is_asked_of_the_history_where_the_worker_does_not_know(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(usual, "LEAST_SECONDS", 0.3)
+    monkeypatch.setattr(troubles, "LONG_SECONDS", 0.3)
     go_on = asyncio.Event()
     with database(dsn) as db:
         db.execute(
             "insert into pgsched.executions (task_id, task_type, queue, attempt, fencing_token, status, started_at, "
             "finished_at, duration_ms) select g, 'mail', 'default', 1, g, 'completed', now(), now(), 5 "
             "from generate_series(1, %s) as g",
-            (usual.ENOUGH,),
+            (troubles.ENOUGH,),
         )
         async with running_worker(dsn, handlers(mail=go_on.wait)) as worker:
             insert_task(db)
@@ -426,7 +426,7 @@ async def test_log_lines_that_were_lost_are_told(dsn: str, monkeypatch: pytest.M
     with database(dsn) as db:
         async with running_worker(dsn) as worker:
             await wait_until_async(lambda: worker.health.unready() is None, message="it is ready")
-            logs._process.lost(3)
+            logs.this_process.lost(3)
             trouble = await until_told(db, "log_errors")
             assert not trouble["stops"]
             assert (await found_by_the_doctor(dsn, "log_errors")).severity == "warning"
@@ -442,25 +442,25 @@ async def test_news_of_a_trouble_do_not_wait_for_the_next_heartbeat_and_nothing_
     with database(dsn) as db:
         async with running_worker(dsn, lease=3600) as worker:
             await wait_until_async(lambda: worker.health.unready() is None, message="it is ready")
-            beat = worker.heartbeat._connection.beat
+            beat = worker.heartbeat.connection.beat
 
             def counted(*given: Any, **named: Any) -> dict[int, bool]:
                 nonlocal beats
                 beats += 1
                 return beat(*given, **named)
 
-            worker.heartbeat._connection.beat = counted  # type: ignore[method-assign]
-            logs._process.lost(1)
+            worker.heartbeat.connection.beat = counted  # type: ignore[method-assign]
+            logs.this_process.lost(1)
             await until_told(db, "log_errors")
             looks = 0
-            now = worker.heartbeat._troubles.now
+            now = worker.heartbeat.troubles.now
 
             def looked() -> list[troubles.Trouble]:
                 nonlocal looks
                 looks += 1
                 return now()
 
-            worker.heartbeat._troubles.now = looked  # type: ignore[method-assign]
+            worker.heartbeat.troubles.now = looked  # type: ignore[method-assign]
             await wait_until_async(lambda: looks > 10, message="it looked again")
             assert beats == 1
 

@@ -110,9 +110,9 @@ async def test_what_has_begun_is_marked_and_charged(dsn: str, db: Database) -> N
         await wait_until_async(lambda: one.worker.executor.running == 2, message="two of them run")
         with database(dsn) as slow, slow.transaction():
             slow.execute("select from pgsched.tasks where id = %s for update", (ids[0],))
-            await one.worker._reporter.run_once()
+            await one.worker.reporter.run_once()
             assert [leased.in_advance for leased in one.leased_tasks.snapshot()] == [True, False, True]
-        await one.worker._reporter.run_once()
+        await one.worker.reporter.run_once()
         assert [leased.in_advance for leased in one.leased_tasks.snapshot()] == [False, False, True]
         lose(db, one)
         await claim(other, 3, free=3)
@@ -129,7 +129,7 @@ async def test_a_mark_that_is_refused_costs_no_other(dsn: str, db: Database) -> 
         await claim(one, 3, free=0)
         await one.started()
         refuse_updates(db, f"old.id = {ids[1]}", then="raise exception 'no'", kind="before")
-        await one.worker._reporter.run_once()
+        await one.worker.reporter.run_once()
         marks = rows(db, "select id from pgsched.tasks where unbegun_token is not null")
         assert marks == [{"id": ids[1]}]
         assert not any(leased.in_advance for leased in one.leased_tasks.snapshot())
@@ -143,7 +143,7 @@ async def test_another_owner_s_row_is_not_marked(dsn: str, db: Database) -> None
         (leased,) = one.leased_tasks.snapshot()
         leased.state = "running"
         db.execute("update pgsched.tasks set locked_by = gen_random_uuid()")  # with the same token, after a failover
-        await one.worker._reporter.run_once()
+        await one.worker.reporter.run_once()
         assert task_row(db, task_id)["unbegun_token"] is not None
 
 

@@ -292,7 +292,7 @@ async def test_an_idle_child_that_was_killed_is_replaced() -> None:
     async with family() as one:
         pid = int((await one.attempt("pid")).result or "")
         os.kill(pid, signal.SIGKILL)
-        (child,) = one.processes._idle
+        (child,) = one.processes.idle
         await wait_until_async(lambda: child.process.exitcode is not None, message="it is dead")
         assert (await one.attempt("pid")).status == "completed"
 

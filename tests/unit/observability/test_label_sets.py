@@ -11,9 +11,9 @@ from prometheus_client.registry import Collector
 from pgsched.db.worker.housekeeping import TaskCount, Troubled
 from pgsched.domain.attempt import Finish, Outcome
 from pgsched.observability.label_sets import LINGER_SECONDS, MOST_SERIES, OTHER, Series
-from pgsched.worker.merged_metrics import Child, MergedMetrics
+from pgsched.worker.children import Child, MergedMetrics
 from pgsched.worker.metrics import Histogram, WorkerMetrics
-from pgsched.worker.table_gauges import CachedGauges, _largest
+from pgsched.worker.table_gauges import CachedGauges, largest
 from tests.support.clock import Clock
 from tests.support.engine import claimed
 from tests.support.worker_child import WorkerChild
@@ -82,13 +82,13 @@ def counts(**queues: tuple[int, int]) -> list[TaskCount]:
 def test_gauges_of_queues_are_bounded_and_the_rest_is_one() -> None:
     gauges = CachedGauges(session=None)  # type: ignore[arg-type]
     many = counts(**{f"q{number:03}": (number, number) for number in range(MOST_SERIES + 50)})
-    bounded = gauges._bounded(many)
+    bounded = gauges.bounded(many)
     assert len(bounded) == MOST_SERIES + 1
     assert sum(one.rows for one in bounded) == sum(one.rows for one in many)
     (rest,) = [one for one in bounded if one.queue == OTHER]
     assert (rest.due, rest.oldest_due) == (sum(range(50)), 49.0)
     # Those that are shown stay, as long as they have rows.
-    again = gauges._bounded(counts(**{one.queue: (1, 0) for one in bounded if one.queue != OTHER}, new=(10_000, 0)))
+    again = gauges.bounded(counts(**{one.queue: (1, 0) for one in bounded if one.queue != OTHER}, new=(10_000, 0)))
     assert {one.queue for one in again} == {one.queue for one in bounded}
 
 
@@ -100,12 +100,12 @@ def test_a_queue_with_the_name_of_the_others_is_one_of_them() -> None:
     assert total(metrics, "pgsched_executions_total", queue=OTHER, outcome="completed") == 6
     gauges = CachedGauges(session=None)  # type: ignore[arg-type]
     queues = {f"q{number}": (5, 0) for number in range(MOST_SERIES + 1)}
-    bounded = gauges._bounded(counts(**queues, other=(1, 0)))
+    bounded = gauges.bounded(counts(**queues, other=(1, 0)))
     assert [one.rows for one in bounded if one.queue == OTHER] == [6]
     unhandled = [Troubled("unhandled", f"q{number}", "mail", 5) for number in range(MOST_SERIES + 1)]
     assert [
         one.rows
-        for one in _largest("unhandled", [*unhandled, Troubled("unhandled", OTHER, OTHER, 50)])
+        for one in largest("unhandled", [*unhandled, Troubled("unhandled", OTHER, OTHER, 50)])
         if one.queue == OTHER
     ] == [55]
 
@@ -130,7 +130,7 @@ def test_a_sum_never_falls_when_a_process_lets_go_and_goes_when_nobody_counts(mo
     clock = Clock(0.0)
     places = [WorkerChild(), WorkerChild()]
     for place in places:
-        for kept in (place.counts._attempts, place.counts._delays, place.counts._pruned):
+        for kept in (place.counts.attempts, place.counts.start_delays, place.counts.deleted):
             monkeypatch.setattr(kept, "_clock", clock)
     one = merged(*places, clock=clock)
     execute(places[0].counts, "mail", times=1000)

@@ -120,7 +120,7 @@ def test_lines_that_wait_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_file_that_does_not_block_is_waited_for_by_the_thread_alone() -> None:
     with piped() as (reading, one, lost):
-        os.set_blocking(one._descriptor, False)
+        os.set_blocking(one.descriptor, False)
         for _ in range(100):
             one.put(b"x" * 4096)
         assert not one.flush(0.05)
@@ -138,10 +138,10 @@ def test_a_forked_copy_writes_its_own_lines_and_no_other() -> None:
         one.put(blocked)  # more than a pipe holds: the thread stands in the middle of it
         one.put(b"of the original\n")
         other_reading, other_writing = os.pipe()
-        with one._counting:  # as another thread might, at the moment of the fork
+        with one.counting:  # as another thread might, at the moment of the fork
             pid = os.fork()
         if pid == 0:
-            os.dup2(other_writing, one._descriptor)
+            os.dup2(other_writing, one.descriptor)
             one.begin()
             one.put(b"of the copy\n")
             os._exit(0 if one.flush(10) else 1)

@@ -14,8 +14,8 @@ from pgsched.domain.settings import WorkerSettings
 from pgsched.observability import systemd, systemd_watchdog
 from pgsched.observability.systemd import find_manager
 from pgsched.observability.systemd_watchdog import SystemdWatchdog, longest_block
-from pgsched.worker import progress
-from pgsched.worker.progress import Progress
+from pgsched.worker import health
+from pgsched.worker.health import Progress
 from tests.support.notify_socket import NotifySocket, notify_socket
 from tests.support.waiting import wait_until_async
 
@@ -80,9 +80,9 @@ def test_a_manager_that_reads_nothing_holds_up_nobody_for_long(tmp_path: Path, m
         assert manager is not None
         for _ in range(2000):  # more than the system keeps for a reader
             manager.alive()
-            if manager._refused:
+            if manager.refused:
                 break
-        assert manager._refused
+        assert manager.refused
 
 
 # The watchdog.
@@ -140,7 +140,7 @@ def test_a_blocked_loop_goes_unnoticed_for_a_quarter_of_the_watchdog_at_most() -
 
 def stalled_after(error: Exception | None, monkeypatch: pytest.MonkeyPatch) -> str | None:
     """What a claim loop that fails in that way (None: goes well) shows after it has failed for long."""
-    monkeypatch.setattr(progress, "FAILING_SECONDS", -1.0)
+    monkeypatch.setattr(health, "FAILING_SECONDS", -1.0)
 
     async def tick() -> None:
         if error is not None:

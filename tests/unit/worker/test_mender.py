@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from multiprocessing.process import BaseProcess
 from typing import cast
 
 import pytest
 
-from pgsched.worker.mender import EVERY_SECONDS, KILL_SECONDS, Mender
-from pgsched.worker.merged_metrics import Child
+from pgsched.worker.children import EVERY_SECONDS, KILL_SECONDS, Child, Mender
 
 SILENCE, STOP = 90.0, 45.0
 
@@ -38,6 +36,7 @@ class Asked:
     must_answer = True
 
     def __init__(self) -> None:
+        self.process = Process()
         self.says: str | None = ""
         self.questions: list[str] = []
 
@@ -51,7 +50,8 @@ class Place:
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.process, self.child = Process(), Asked()
+        self.child = Asked()
+        self.process = self.child.process
         self.mender = Mender(silence=SILENCE, stop=STOP, clock=lambda: self.now)
 
     @property
@@ -60,7 +60,7 @@ class Place:
 
     def after(self, seconds: float = EVERY_SECONDS) -> list[str]:
         self.now += seconds
-        self.mender.run_once([(cast("BaseProcess", self.process), cast("Child", self.child))])
+        self.mender.run_once([cast("Child", self.child)])
         return self.process.sent
 
 

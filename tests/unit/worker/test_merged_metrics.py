@@ -7,7 +7,7 @@ from multiprocessing import Pipe
 
 from prometheus_client import CollectorRegistry
 
-from pgsched.worker.merged_metrics import Child, MergedMetrics
+from pgsched.worker.children import Child, MergedMetrics
 from tests.support.worker_child import WorkerChild
 
 LABELS = {"task_type": "mail", "queue": "default"}
@@ -73,7 +73,7 @@ def test_of_a_child_that_does_not_answer_the_counters_stand_still_and_the_gauges
     assert executed(one.child, two.child) == 3
     ours, theirs = Pipe()
     theirs.close()
-    one.child._pipe = ours  # nobody answers there
+    one.child.pipe = ours  # nobody answers there
     two.execute(4)
     assert executed(one.child, two.child) == 7
     assert value(lambda: [one.child, two.child], "pgsched_slots") == 7

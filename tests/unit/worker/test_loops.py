@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from pgsched.worker import lasting
-from pgsched.worker.lasting import Lasting, own_task
+from pgsched.worker import loops
+from pgsched.worker.loops import Lasting, own_task
 from tests.support.waiting import wait_until_async
 
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lasting, "AGAIN_SECONDS", 0.001)
+    monkeypatch.setattr(loops, "AGAIN_SECONDS", 0.001)
 
 
 def nobody(_error: BaseException) -> None:
@@ -60,20 +60,20 @@ async def test_it_begins_again_when_somebody_cancels_it_even_before_its_first_st
     work = Work()
     loop = Lasting(work, name="mine", on_lost=nobody)
     loop.start()
-    assert loop._task is not None
-    loop._task.cancel()
+    assert loop.task is not None
+    loop.task.cancel()
     await wait_until_async(lambda: work.begun == 1, message="it has begun")
-    loop._task.cancel()
+    loop.task.cancel()
     await wait_until_async(lambda: work.begun == 2, message="it has begun again")
     await loop.end()
 
 
 async def test_it_ends_for_good_when_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lasting, "AGAIN_SECONDS", 30.0)
+    monkeypatch.setattr(loops, "AGAIN_SECONDS", 30.0)
     work = Work(ValueError("a fault"))
     loop = Lasting(work, name="mine", on_lost=nobody)
     loop.start()
-    await wait_until_async(lambda: loop._again is not None, message="it is about to begin again")
+    await wait_until_async(lambda: loop.begins_again, message="it is about to begin again")
     await loop.end()
     await asyncio.sleep(0)
     assert (work.begun, loop.done) == (1, True)

@@ -1,14 +1,20 @@
-"""Several worker processes, one ``/metrics``: the parent asks its children and adds up what they say."""
+"""Several worker processes under one parent, which asks them through a pipe how they are, adds their metrics up, and
+ends those that are unwell.
+"""
 
 from __future__ import annotations
 
 import json
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from time import monotonic
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
@@ -16,6 +22,7 @@ from prometheus_client.samples import Sample
 
 from pgsched.observability.label_sets import LINGER_SECONDS, MOST_SERIES, OTHER
 from pgsched.observability.logs import get_logger
+from pgsched.worker.http_server import Probe, Told
 from pgsched.worker.metrics import log_errors
 
 log = get_logger("pgsched.worker")
@@ -23,10 +30,21 @@ log = get_logger("pgsched.worker")
 ANSWER_SECONDS = 5.0
 """How long a child may take to answer; of one that does not, a scrape shows only what it had counted."""
 LOOK_SECONDS = 1.0
-"""How long one may take that is asked every few seconds whether it is alive."""
+"""The same, for what is asked every few seconds."""
 STARTING_SECONDS = 60.0
-"""How long a new child, which may have much to import, need not answer that."""
-
+"""How long a new child, which may have much to import, need not answer what is asked often."""
+EVERY_SECONDS = 5.0
+"""How often each child is asked whether it is well."""
+KILL_SECONDS = 5.0
+"""A child that has not ended so long after its own time limit for that is killed, and given so long to be gone."""
+_COUNTING = ("counter", "histogram")
+"""Families that only grow."""
+_MERGES = {"pgsched_listener_connected": min, "pgsched_unwritten_outcome_age_seconds": max}
+"""Gauges of which the worst process is what the whole shows; all others are added up."""
+_NAMES = ("task_type", "queue")
+"""Labels that users make up; of all others there are few."""
+_WITHOUT_ANSWER = {"metrics": "", "load": "0 0"}
+"""The reply to a question that failed, where a line about the failure would not be understood."""
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -48,8 +66,9 @@ class Child:
     counter that went back would be read as one that began again, and all it had counted would be counted twice.
     """
 
-    def __init__(self, pipe: Connection, *, before: Sequence[Metric] = ()) -> None:
-        self._pipe = pipe
+    def __init__(self, process: BaseProcess, pipe: Connection, *, before: Sequence[Metric] = ()) -> None:
+        self.process = process
+        self.pipe = pipe
         self._before = before
         self._said: list[Metric] = []
         self._lock = threading.RLock()
@@ -67,17 +86,16 @@ class Child:
         with self._lock:
             try:
                 # Answers to questions that were given up come first and are thrown away.
-                self._pipe.send(question)
+                self.pipe.send(question)
                 self._unanswered += 1
-                while self._pipe.poll(seconds):
-                    answer: str = self._pipe.recv()
+                while self.pipe.poll(seconds):
+                    answer: str = self.pipe.recv()
                     self._unanswered -= 1
                     self._answered = True
                     if not self._unanswered:
                         return answer
             except (EOFError, OSError):
                 self._gone = True
-                return None
             return None
 
     def metrics(self) -> list[Metric]:
@@ -101,19 +119,11 @@ class Child:
     def retire(self) -> list[Metric]:
         """Ask a child that ended nothing more; returns what was counted in its place, for the one that takes it."""
         with self._lock:
-            self._pipe.close()
+            self.pipe.close()
             return self._counted()
 
     def _counted(self) -> list[Metric]:
         return _add_up([*_counting(self._said), *self._before])
-
-
-_COUNTING = ("counter", "histogram")
-"""Families that only grow."""
-_MERGES = {"pgsched_listener_connected": min, "pgsched_unwritten_outcome_age_seconds": max}
-"""Gauges of which the worst process is what the whole shows; all others are added up."""
-_NAMES = ("task_type", "queue")
-"""Labels that users make up; of all others there are few."""
 
 
 class MergedMetrics(Collector):
@@ -191,7 +201,7 @@ def _missing(said: Iterable[Metric], before: Iterable[Metric]) -> Iterator[Metri
 def _add_up(parts: Iterable[Metric]) -> list[Metric]:
     """One family of each name."""
     families: dict[str, Metric] = {}
-    values: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], list[float]]] = {}
+    values: dict[str, dict[tuple[str, Labels], list[float]]] = {}
     for part in parts:
         families.setdefault(part.name, part)
         said = values.setdefault(part.name, {})
@@ -207,17 +217,18 @@ def _add_up(parts: Iterable[Metric]) -> list[Metric]:
     return merged
 
 
-def _none(_child: Child) -> bool:
-    return False
+def first_problem(
+    children: list[Child], question: str, *, but: Callable[[Child], bool] | None = None, often: bool = False
+) -> str | None:
+    """Return the first child's problem, None when every child, ``but`` some, says it has none.
 
-
-def first_problem(children: list[Child], question: str, *, but: Callable[[Child], bool] = _none) -> str | None:
-    """Return the first child's problem, None when every child, ``but`` some, says it has none."""
+    What is asked ``often`` is not waited for as long, nor of a child that is starting or has ended.
+    """
     for number, child in enumerate(children):
-        if but(child):
+        if but is not None and but(child):
             continue
-        answer = child.ask(question)
-        if answer is None:
+        answer = child.ask(question, LOOK_SECONDS if often else ANSWER_SECONDS)
+        if answer is None and (child.must_answer or not often):
             return f"process {number} does not answer"
         if answer:
             return f"process {number}: {answer}"
@@ -234,21 +245,97 @@ def all_troubles(children: list[Child]) -> list[dict[str, Any]]:
     ]
 
 
-def first_stalled(children: list[Child], *, but: Callable[[Child], bool] = _none) -> str | None:
-    """Return what keeps the first child from moving, None when every child that is there, ``but`` some, moves."""
-    for number, child in enumerate(children):
-        if but(child):
-            continue
-        answer = child.ask("alive", LOOK_SECONDS)
-        if answer:
-            return f"process {number}: {answer}"
-        if answer is None and child.must_answer:
-            return f"process {number} does not answer"
-    return None
-
-
 def load_of(children: list[Child]) -> tuple[int, int]:
     """Return how many tasks run in all children, and how many may."""
     answers = [child.ask("load", LOOK_SECONDS) for child in children]
     loads = [tuple(map(int, answer.split())) for answer in answers if answer]
     return sum(load[0] for load in loads), sum(load[1] for load in loads)
+
+
+class Mender:
+    """Asks children how they are: SIGTERM for one that is unwell, SIGKILL when it has not ended in time."""
+
+    def __init__(self, *, silence: float, stop: float, clock: Callable[[], float] = monotonic) -> None:
+        """A child may be silent for ``silence`` seconds, and take ``stop`` seconds to end in order."""
+        self._silence = silence
+        self._stop = stop
+        self._clock = clock
+        self._look_at = 0.0
+        self._silent: WeakKeyDictionary[Child, float] = WeakKeyDictionary()
+        self._kill_at: WeakKeyDictionary[Child, float] = WeakKeyDictionary()
+
+    def mending(self, child: Child) -> bool:
+        """Whether a child was told to end and may still do so: others need not care."""
+        kill_at = self._kill_at.get(child)
+        return kill_at is not None and self._clock() < kill_at + KILL_SECONDS
+
+    def run_once(self, children: Sequence[Child]) -> None:
+        """Ask all of them, if it is time for that."""
+        now = self._clock()
+        if now < self._look_at:
+            return
+        self._look_at = now + EVERY_SECONDS
+        for number, child in enumerate(children):
+            process = child.process
+            if not process.is_alive():
+                continue
+            if (kill_at := self._kill_at.get(child)) is not None:
+                if now >= kill_at:
+                    process.kill()
+                continue
+            problem = self._problem(child)
+            if problem:
+                log.error("process_unwell", number=number, pid=process.pid, reason=problem)
+                self._kill_at[child] = now + self._stop + KILL_SECONDS
+                process.terminate()
+
+    def _problem(self, child: Child) -> str | None:
+        if not child.must_answer:  # it has just been started, and is not waited for
+            return None
+        answer = child.ask("healthy", LOOK_SECONDS)
+        if answer is not None:
+            self._silent.pop(child, None)
+            return answer
+        now = self._clock()
+        silent = now - self._silent.setdefault(child, now)
+        return f"it has not answered for {silent:.0f} s" if silent > self._silence else None
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class ControlServer:
+    """The child's side: answers its parent in a thread that no handler can block."""
+
+    pipe: Connection
+    metrics: CollectorRegistry
+    healthy: Probe
+    ready: Probe
+    alive: Probe
+    troubles: Told
+    load: Callable[[], tuple[int, int]]
+    on_orphaned: Callable[[], None]
+
+    def start(self) -> None:
+        """Answer from now on, until the parent is gone."""
+        threading.Thread(target=self._run, name="pgsched-answers", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            while True:
+                self.pipe.send(self._answer(self.pipe.recv()))
+        except (EOFError, OSError):
+            self.on_orphaned()
+
+    def _answer(self, question: str) -> str:
+        probes = {"healthy": self.healthy, "ready": self.ready, "alive": self.alive}
+        try:
+            match question:
+                case "metrics":
+                    return generate_latest(self.metrics).decode()
+                case "troubles":
+                    return json.dumps(self.troubles())
+                case "load":
+                    return "{} {}".format(*self.load())
+            return probes[question]() or ""
+        except Exception as error:
+            log.exception("answer_failed", question=question)
+            return _WITHOUT_ANSWER.get(question, f"{type(error).__name__}: it cannot be told")
