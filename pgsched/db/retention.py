@@ -150,7 +150,12 @@ class RetentionStore:
 
     def copy_day(self, day: Day) -> Iterator[bytes]:
         """Read a day of the history as lines of JSON."""
-        return self._copy(load_statement(f"copy_{day.parent}"), {"begins": day.begins, "ends": day.ends})
+        names = {
+            "executions": "copy_executions",
+            "execution_logs": "copy_execution_logs",
+            "missed_ticks": "copy_missed_ticks",
+        }
+        return self._copy(load_statement(names[day.parent]), {"begins": day.begins, "ends": day.ends})
 
     def drop(self, day: Day) -> bool:
         """Drop a day of the history; False: somebody works with the history at this moment."""

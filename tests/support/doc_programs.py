@@ -8,6 +8,7 @@ its exit code. Workers and web faces are real processes of their own.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import runpy
@@ -80,8 +81,8 @@ def _serve(address: str) -> None:
     import pgsched.web.app  # noqa: F401
     from pgsched.cli import COMMANDS, main
 
-    for command in COMMANDS.values():
-        command.load()
+    for command in COMMANDS:
+        importlib.import_module(f"pgsched.cli.{command}")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a child ended: it says so itself
     with socket.socket(socket.AF_UNIX) as calls:
         calls.bind(address)

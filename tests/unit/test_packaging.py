@@ -150,10 +150,10 @@ def callers() -> Mapping[str, list[str]]:
 
 
 @each_query
-def test_statement_file_has_exactly_one_caller(query: Path) -> None:
-    found = callers().get(query.stem, [])
-    assert len(found) == 1, f"{query.name} should have one caller, has {found or 'none'}"
-    assert found[0].startswith("pgsched/db/"), f"{query.name} is loaded outside pgsched/db: {found[0]}"
+def test_statement_file_belongs_to_exactly_one_module(query: Path) -> None:
+    found = {*callers().get(query.stem, [])}
+    assert len(found) == 1, f"{query.name} should belong to one module, is named in {found or 'none'}"
+    assert found.pop().startswith("pgsched/db/"), f"{query.name} is loaded outside pgsched/db"
 
 
 @each_query
