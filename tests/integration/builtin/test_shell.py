@@ -42,7 +42,7 @@ def is_running(pid: int) -> bool:
     """Whether a process lives; one that ended and that nobody has waited for does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # gone before it was opened, or before it was read
         return False
     return state not in ("Z", "X")
 
