@@ -29,8 +29,10 @@ class Sigstop(Fault):
         stops = 0
         if trial.size.short:
             # A worker that is stopped between two claims loses nothing: then another is stopped.
-            while not stops or (stops < SHORT_STOPS and not self._has_shown(trial)):
+            for _ in range(SHORT_STOPS):
                 stops += self._stop(trial, [chance.randrange(trial.crew.count)], trial.size.lease * 1.3)
+                if self._has_shown(trial):
+                    break
             return stops
         for one in range(1, ROUNDS + 1):
             count = trial.crew.count if one % 3 == 0 else chance.randint(1, trial.crew.count - 1)
