@@ -63,7 +63,7 @@ def cell(value: object) -> str:
     if isinstance(value, (dict, list)):
         text = json.dumps(value, default=plain, ensure_ascii=False)
     elif isinstance(value, Interval):
-        text = duration(value)
+        text = value.to_short_text()
     else:
         text = str(value)
     return "".join(letter if letter.isprintable() else " " for letter in text)
@@ -136,19 +136,6 @@ def span(seconds: float) -> str:
         return f"{seconds * 1000:.0f} ms"
     unit, size = next((unit, size) for unit, size in _UNITS if seconds >= size)
     return f"{int(seconds // size)} {unit}"
-
-
-def duration(interval: Interval) -> str:
-    """Return an interval in the form that options accept: ``1h30m``, ``1d``, ``250ms``."""
-    if min(interval) < 0:
-        return interval.to_text()
-    parts = [(interval.months, "mo"), (interval.days, "d")]
-    rest = interval.microseconds
-    for unit, size in (("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000)):
-        number, rest = divmod(rest, size)
-        parts.append((number, unit))
-    text = "".join(f"{number}{unit}" for number, unit in parts if number)
-    return text + (f"{rest / 1000:g}ms" if rest else "") or "0s"
 
 
 # JSON.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from pgsched.cli.options import name_argument
-from pgsched.cli.output import Columns, duration, say, span
+from pgsched.cli.output import Columns, say, span
 from pgsched.cli.session import lists, pass_client
 from pgsched.cli.settings import chosen, clear_option, confirm_change, retention_in_words, retention_options
 from pgsched.db.queries.queues import MAX_LIMIT_OF_QUEUE, ORDERINGS, QueueLimits, QueueOptions, set_queue
@@ -23,7 +23,7 @@ LIMIT = click.IntRange(1, MAX_LIMIT_OF_QUEUE)
 
 def ordering_in_words(queue: QueueInfo | QueueSettings) -> str:
     """Describe how a queue is ordered: ``fifo, ageing 1h``."""
-    return queue.ordering if queue.ageing is None else f"{queue.ordering}, ageing {duration(queue.ageing)}"
+    return queue.ordering if queue.ageing is None else f"{queue.ordering}, ageing {queue.ageing.to_short_text()}"
 
 
 def limits_in_words(queue: QueueInfo) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from pgsched.cli.options import Function, allow_short_option, confirm, option_group, yes_option
-from pgsched.cli.output import count, duration, fields, say
+from pgsched.cli.output import count, fields, say
 from pgsched.cli.session import pass_client, shows
 from pgsched.db.queries.settings import RETENTION, SettingsOptions, set_settings
 from pgsched.db.query import Command
@@ -88,7 +88,7 @@ def retention_in_words(settings: QueueSettings | Settings) -> str:
 
 def age(interval: Interval) -> str:
     """Describe an age."""
-    return "ever" if interval == LONGEST else duration(interval)
+    return "ever" if interval == LONGEST else interval.to_short_text()
 
 
 def confirm_change(dsn: str, options: Mapping[str, Any], change: Command[None], *, yes: bool) -> None:

@@ -203,10 +203,10 @@ class _AsyncInTransaction(AsyncDatabase):
 
 async def _check(connection: AsyncConnection[Any]) -> None:
     """Find out whether a connection is alive; as psycopg_pool's own check, but a silent one is dead."""
-    link = cast(AsyncDbConnection, connection)
-    link.answer_timeout = CHECK_SECONDS
-    await link.execute("")
-    link.answer_timeout = LONGEST_ANSWER
+    ours = cast(AsyncDbConnection, connection)
+    ours.answer_timeout = CHECK_SECONDS
+    await ours.execute("")
+    ours.answer_timeout = LONGEST_ANSWER
 
 
 def _enter(dsn: str) -> tuple[str, Callable[[], None]]:

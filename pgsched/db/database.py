@@ -190,10 +190,10 @@ class _InTransaction(Database):
 
 def _check(connection: Connection[Any]) -> None:
     """Find out whether a connection is alive; as psycopg_pool's own check, but a silent one is dead."""
-    link = cast(DbConnection, connection)
-    link.answer_timeout = CHECK_SECONDS
-    link.execute("")
-    link.answer_timeout = LONGEST_ANSWER
+    ours = cast(DbConnection, connection)
+    ours.answer_timeout = CHECK_SECONDS
+    ours.execute("")
+    ours.answer_timeout = LONGEST_ANSWER
 
 
 def _enter(dsn: str) -> tuple[str, Callable[[], None]]:

@@ -105,6 +105,18 @@ class Interval(NamedTuple):
         ]
         return " ".join(part for part in parts if part) or "0 secs"
 
+    def to_short_text(self) -> str:
+        """Text for people, which :meth:`parse` reads, too: ``1h30m``, ``1d``, ``250ms``; as :meth:`to_text` below 0."""
+        if min(self) < 0:
+            return self.to_text()
+        parts = [(self.months, "mo"), (self.days, "d")]
+        rest = self.microseconds
+        for unit, size in (("h", 3_600 * _SECOND), ("m", 60 * _SECOND), ("s", _SECOND)):
+            number, rest = divmod(rest, size)
+            parts.append((number, unit))
+        text = "".join(f"{number}{unit}" for number, unit in parts if number)
+        return text + (f"{rest / 1000:g}ms" if rest else "") or "0s"
+
 
 def _refused(text: str, rule: str) -> InvalidTask:
     shown = text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "…"

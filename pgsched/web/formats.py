@@ -62,15 +62,8 @@ def span(seconds: float | None) -> str:
 
 
 def duration(interval: Interval | None) -> str:
-    """An interval as forms take it: ``1h30m``; empty for None."""
-    if interval is None:
-        return ""
-    parts = [(interval.months, "mo"), (interval.days, "d")]
-    rest = interval.microseconds
-    for unit, size in (("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000)):
-        number, rest = divmod(rest, size)
-        parts.append((number, unit))
-    return "".join(f"{number}{unit}" for number, unit in parts if number) + (f"{rest / 1000:g}ms" if rest else "")
+    """An interval as forms take it: ``1h30m``; empty for None, and for none at all."""
+    return "" if interval is None or not any(interval) else interval.to_short_text()
 
 
 def pretty(value: Any) -> str:
