@@ -42,7 +42,7 @@ class Looks:
         self._stack.close()
         if kind is None and not self._forgiving:
             faults = [one for one in self.faults.found if not any(f"status of {n} " in one for n in self._refusals)]
-            assert faults == []
+            assert not faults, "\n".join(faults)
 
     def __call__(self, path: str) -> Page:
         """Open a page in a tab of its own."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.chromium import settled
 from tests.browser.pages import Looks, submit
@@ -111,6 +111,22 @@ def test_delete_asks_first_and_no_leaves_the_task(dsn: str, look: Looks) -> None
         submit(page, "Delete")
         expect(page.locator(".notice")).to_have_text(f"Task {made} was deleted.")
         assert connection.execute("select from pgsched.tasks").fetchall() == []
+
+
+def test_page_of_a_task_is_not_asked_for_again_while_its_deletion_is_on_the_way(dsn: str, look: Looks) -> None:
+    with database(dsn) as connection:
+        made = insert_task(connection)
+        page = look(f"/tasks/{made}")
+        expect(page.locator("#pulse")).to_have_text("live")
+
+        def answer_late(route: Route) -> None:
+            answer = route.fetch(max_redirects=0)  # the task is gone now, and every page is told so
+            page.wait_for_timeout(2_500)
+            route.fulfill(response=answer)
+
+        page.route(f"**/tasks/{made}/*", answer_late)
+        submit(page, "Delete")
+        expect(page.locator(".notice")).to_have_text(f"Task {made} was deleted.")
 
 
 def test_notice_of_a_change_is_gone_after_a_reload(dsn: str, look: Looks) -> None:

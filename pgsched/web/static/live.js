@@ -10,9 +10,10 @@ export function follow(onRenewed) {
   let source = null;
   let timer = null;
   let lookedAt = 0;
-  let renewing = false;
+  let renewing = null; // how to give up the look that is on its way
   let again = false;
   let missed = document.hidden; // whether something may have changed that nobody told us of
+  let leaving = false; // a form was sent: what it changes is for the next page, and may take this one away
 
   const say = (state, words) => {
     pulse.hidden = false;
@@ -21,20 +22,22 @@ export function follow(onRenewed) {
     pulse.textContent = words;
   };
   const later = () => {
+    if (leaving) return;
     if (renewing) again = true;
     else if (timer === null) timer = setTimeout(look, Math.max(0, lookedAt + LEAST - Date.now()));
   };
   const look = async () => {
     timer = null;
-    renewing = true;
+    renewing = new AbortController();
     lookedAt = Date.now();
     try {
-      const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "error" });
+      const headers = { Accept: "text/html" };
+      const answer = await fetch(location.href, { headers, redirect: "error", signal: renewing.signal });
       if (answer.ok) renew(new DOMParser().parseFromString(await answer.text(), "text/html"), onRenewed);
     } catch {
-      say("lost", "not reached");
+      if (!leaving) say("lost", "not reached");
     }
-    renewing = false;
+    renewing = null;
     if (again) {
       again = false;
       if (!document.hidden) later();
@@ -66,8 +69,19 @@ export function follow(onRenewed) {
     say("paused", "paused");
   };
   document.addEventListener("visibilitychange", () => (document.hidden ? stop() : start()));
+  // Behind the listener that asks first, so that a "no" has been said here.
+  addEventListener("submit", (event) => {
+    if (event.defaultPrevented) return;
+    leaving = true;
+    renewing?.abort();
+    clearTimeout(timer);
+    timer = null;
+  });
   addEventListener("pagehide", stop);
-  addEventListener("pageshow", start);
+  addEventListener("pageshow", () => {
+    leaving = false;
+    start();
+  });
   start();
 }
 
