@@ -1,4 +1,8 @@
-"""The specification of claim, lease, expiry and fence: every step there is, as a function from state to states.
+"""The specification of claim, lock, lease, expiry and fence: every step there is, as a function from state to states.
+
+A worker takes a row in one of two ways. It leases it: the claim is committed before the handler starts. Or it locks it,
+in a transaction that stays open, and the handler starts at once; what ends soon is finished in that transaction, and
+what does not gets its lease in it.
 
 One row and a few workers. A step is what one statement, or one event, changes at once; between two steps anything may
 happen. A worker that is stopped, slow or cut off is one that takes no step for long, so it needs no rule of its own.
@@ -15,6 +19,8 @@ from typing import NamedTuple
 
 PENDING, RUNNING, COMPLETED, DEAD, CANCELLED = "pending", "running", "completed", "dead", "cancelled"
 WAITS, RUNS, WENT_WELL, FAILED, GIVEN_UP = "waits", "runs", "went well", "failed", "given up"
+UNCOUNTED = "lost, not counted"
+"""In the history: an attempt that was lost with the transaction that had locked its row."""
 ENDED = (COMPLETED, DEAD, CANCELLED)
 NOBODY = -1
 DEAD_BOOT = -2
@@ -49,6 +55,20 @@ class Rules:
     """A row with one attempt left is not held in advance."""
     lost_at_once: bool = True
     """A row whose last worker was lost is not held in advance."""
+    locks_passed_by: bool = True
+    """A claim, a cancel and a retry pass by, or wait for, a row that a transaction has locked."""
+    last_leased: bool = True
+    """A row with one attempt left is leased, not locked."""
+    touched_leased: bool = True
+    """A row that was locked by a transaction that ended without a word of it is leased, not locked."""
+    taken_over_leased: bool = True
+    """A row whose lease has run out is leased, not locked."""
+    tokens_drawn: bool = True
+    """A token comes from a sequence, which a lost transaction does not turn back; else it is the row's, plus one."""
+    lock_is_the_fence: bool = True
+    """What is written in the transaction of a lock is lost with it; else it would be sent again on a new connection."""
+    outcome_looked_up: bool = True
+    """After a COMMIT without an answer, what it did is looked up; else it is taken to have failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +80,8 @@ class Size:
     """1: a one-time task. More: a repeating one with so many ticks."""
     max_attempts: int = 2
     faults: int = 3
-    """A lease that runs out under its holder, a holder that crashes or gives up, a claim whose answer is lost."""
+    """A lease that runs out under its holder, a holder that crashes or gives up, a transaction that is lost, a claim or
+    a COMMIT whose answer is lost."""
     releases: int = 1
     cancels: int = 1
     retries: int = 1
@@ -89,6 +110,10 @@ class Row(NamedTuple):
     """How many are over (``execution_count``): the number of the present one."""
     unbegun: bool = False
     """It is held in advance, and not known to have begun (``unbegun_token`` is the row's token)."""
+    locker: int = NOBODY
+    """Whose open transaction has locked it."""
+    touched: bool = False
+    """A transaction had locked this version of the row, and ended without writing it (``xmax`` is not 0)."""
 
 
 class LeasedTask(NamedTuple):
@@ -98,6 +123,8 @@ class LeasedTask(NamedTuple):
     attempt: int
     tick: int
     phase: str
+    locked: bool = False
+    """It is held by a lock: as far as the worker knows, nothing of this claim is in the table."""
 
 
 GONE = LeasedTask(NOBODY, 0, 0, "gone")
@@ -127,7 +154,9 @@ class State(NamedTuple):
     starts: int
     """How often the handler was started since, interrupted starts that were given back not counted."""
     uncounted: int
-    """How many attempts were lost since that were not counted, because they were not known to have begun."""
+    """How many attempts were lost since that were not counted: locked, or not known to have begun."""
+    drawn: int
+    """The greatest token that any claim was given."""
     left: Left
 
 
@@ -152,6 +181,7 @@ def first(size: Size) -> State:
         since=0,
         starts=0,
         uncounted=0,
+        drawn=0,
         left=Left(size.faults, size.releases, size.cancels, size.retries),
     )
 
@@ -161,7 +191,7 @@ def steps(state: State, rules: Rules, size: Size) -> Iterator[Next]:
     row = state.row
     if row.live:
         lapsed = state._replace(row=row._replace(live=False))
-        if not _in_hand(state):
+        if not _in_hand(state, row.owner):
             yield Step("expire"), lapsed
         elif state.left.faults:
             yield Step("expire"), _one_less(lapsed, "faults")
@@ -170,14 +200,18 @@ def steps(state: State, rules: Rules, size: Size) -> Iterator[Next]:
         leased = state.leased_tasks[worker]
         if leased is not None and leased != GONE:
             crashed = _crashed(state, worker, None)
-            if not _in_hand(state) or row.owner != worker:
+            if not _in_hand(state, worker):
                 yield Step("crash", worker), crashed
             elif state.left.faults:
                 yield Step("crash", worker), _one_less(crashed, "faults")
             elif worker != SURVIVOR:
                 yield Step("crash for good", worker), _crashed(state, worker, GONE)
-            yield from _goes_on(state, worker, leased, rules, size)
-        yield from _returns_unheld(state, worker, rules)
+            if leased.locked:
+                yield from _goes_on_locked(state, worker, leased, rules, size)
+            else:
+                yield from _goes_on(state, worker, leased, rules, size)
+        if leased is None or not leased.locked:
+            yield from _returns_unheld(state, worker, rules)
     yield from _by_hand(state, rules)
 
 
@@ -187,26 +221,44 @@ def steps(state: State, rules: Rules, size: Size) -> Iterator[Next]:
 def _claims(state: State, worker: int, rules: Rules, size: Size) -> Iterator[Next]:
     row = state.row
     free = row.status == PENDING or (row.status == RUNNING and rules.takeover and not row.live)
-    if state.leased_tasks[worker] == GONE or not (free or (row.status == RUNNING and not rules.lease)):
+    holds = state.leased_tasks[worker]
+    if holds == GONE or not (free or (row.status == RUNNING and not rules.lease)):
+        return
+    if holds is not None and holds.locked:
+        return  # it asks what became of its transaction before it claims again
+    if row.locker != NOBODY and rules.locks_passed_by:
         return
     lost = row.status == RUNNING
     counts = not (lost and row.unbegun)
     history = state.history
     if lost and rules.lost_noted and counts:
         history = _with(history, Entry(row.token, row.ticks, "lost"))
-    token, attempts = row.token + rules.growth, row.attempts + (rules.counted_at_claim and counts)
+    token = (max(state.drawn, row.token) if rules.tokens_drawn else row.token) + rules.growth
+    attempts = row.attempts + (rules.counted_at_claim and counts)
     attempt = attempts if rules.counted_at_claim else attempts + 1
-    may_wait = (attempt < size.max_attempts or not rules.last_at_once) and not (lost and rules.lost_at_once)
+    if _may_lock(row, attempt, lost=lost, rules=rules, size=size):
+        taken = state._replace(row=row._replace(locker=worker), drawn=max(token, state.drawn))
+        yield Step("lock", worker), _holding(taken, worker, LeasedTask(token, attempt, row.ticks, WAITS, locked=True))
+    delicate = lost or row.touched
+    may_wait = (attempt < size.max_attempts or not rules.last_at_once) and not (delicate and rules.lost_at_once)
     for unbegun, how in ((False, "claim"), (True, "claim in advance"))[: 1 + may_wait]:
         claimed = state._replace(
             row=Row(RUNNING, worker, True, token, attempts, row.ticks, unbegun),
             history=history,
             uncounted=state.uncounted + (not counts),
+            drawn=max(token, state.drawn),
         )
         # What this worker had of an older claim is given up: a late outcome is that of another worker.
         yield Step(how, worker), _holding(claimed, worker, LeasedTask(token, attempt, row.ticks, WAITS))
         if state.left.faults:
             yield Step(f"{how}, unanswered", worker), _one_less(_holding(claimed, worker, None), "faults")
+
+
+def _may_lock(row: Row, attempt: int, *, lost: bool, rules: Rules, size: Size) -> bool:
+    """Whether a claim may lock the row and leave the lease for later."""
+    if attempt >= size.max_attempts and rules.last_leased:
+        return False
+    return not (row.touched and rules.touched_leased) and not (lost and rules.taken_over_leased)
 
 
 def _returns_unheld(state: State, worker: int, rules: Rules) -> Iterator[Next]:
@@ -220,7 +272,71 @@ def _returns_unheld(state: State, worker: int, rules: Rules) -> Iterator[Next]:
         yield Step("release unheld", worker), _released(state)
 
 
-# What a worker does with a row in hand.
+# What a worker does with a row that it has locked.
+
+
+def _goes_on_locked(state: State, worker: int, leased: LeasedTask, rules: Rules, size: Size) -> Iterator[Next]:
+    row = state.row
+    open_ = row.locker == worker
+
+    def now(phase: str) -> State:
+        return _holding(state, worker, leased._replace(phase=phase))
+
+    if leased.phase == WAITS and open_:
+        started = now(RUNS)
+        yield Step("start", worker, leased), started._replace(starts=state.starts + (leased.token > state.since))
+    if leased.phase == RUNS:
+        yield Step("go well", worker, leased), now(WENT_WELL)
+        yield Step("fail", worker, leased), now(FAILED)
+    if open_:
+        begun = leased.phase != WAITS
+        in_lease = row._replace(
+            status=RUNNING,
+            owner=worker,
+            live=True,
+            token=leased.token,
+            attempts=leased.attempt,
+            unbegun=not begun,
+            locker=NOBODY,
+            touched=False,
+        )
+        if leased.phase in (WAITS, RUNS):
+            written = state._replace(row=in_lease)
+            yield Step("lease late", worker, leased), _holding(written, worker, leased._replace(locked=False))
+            if state.left.faults:
+                yield Step("lease late, unanswered", worker, leased), _one_less(written, "faults")
+        if leased.phase in (WENT_WELL, FAILED):
+            written = _finished(state._replace(row=in_lease), leased, rules, size)
+            yield Step("finish within", worker, leased), _holding(written, worker, None)
+            if state.left.faults:
+                yield Step("finish within, unanswered", worker, leased), _one_less(written, "faults")
+        if state.left.faults:
+            yield Step("lose the transaction", worker, leased), _one_less(_unlocked(state, worker), "faults")
+        return
+    if not rules.lock_is_the_fence and leased.phase in (WENT_WELL, FAILED):
+        resent = state._replace(row=row._replace(status=RUNNING, owner=worker, token=leased.token))
+        yield Step("send again", worker, leased), _holding(_finished(resent, leased, rules, size), worker, None)
+    # Its transaction has ended, and it does not know how: it looks for its token in the row and in the history.
+    if row.status == RUNNING and row.token == leased.token and row.owner == worker and rules.outcome_looked_up:
+        yield Step("find the lease", worker, leased), _holding(state, worker, leased._replace(locked=False))
+        return
+    dropped = _holding(state, worker, None)
+    if any(entry.token == leased.token for entry in state.history) and rules.outcome_looked_up:
+        yield Step("find the end", worker, leased), dropped
+    else:
+        noted = dropped._replace(history=_with(state.history, Entry(leased.token, leased.tick, UNCOUNTED)))
+        yield Step("drop what was lost", worker, leased), noted
+
+
+def _unlocked(state: State, worker: int) -> State:
+    """The server has ended a transaction that had locked the row: nothing of it is left but its mark."""
+    leased = state.leased_tasks[worker]
+    begun = leased is not None and leased.phase != WAITS and leased.token > state.since
+    row = state.row._replace(locker=NOBODY, touched=True)
+    return state._replace(row=row, uncounted=state.uncounted + begun)
+
+
+# What a worker does with a row that it has leased.
 
 
 def _goes_on(state: State, worker: int, leased: LeasedTask, rules: Rules, size: Size) -> Iterator[Next]:
@@ -293,7 +409,8 @@ def _tick_over(state: State, size: Size, *, died: bool) -> State:
     attempts = row.attempts if size.ticks == 1 else 0
     status = COMPLETED if ticks >= size.ticks else PENDING
     row = row._replace(status=status, ticks=ticks, attempts=attempts)
-    return state._replace(row=row, since=state.since if size.ticks == 1 else row.token, starts=0, uncounted=0)
+    since = state.since if size.ticks == 1 else max(state.drawn, row.token)
+    return state._replace(row=row, since=since, starts=0, uncounted=0)
 
 
 def _released(state: State) -> State:
@@ -303,7 +420,7 @@ def _released(state: State) -> State:
 
 
 def _freed(row: Row) -> Row:
-    return row._replace(owner=NOBODY, live=False, unbegun=False)
+    return row._replace(owner=NOBODY, live=False, unbegun=False, locker=NOBODY, touched=False)
 
 
 # What people do.
@@ -311,6 +428,8 @@ def _freed(row: Row) -> Row:
 
 def _by_hand(state: State, rules: Rules) -> Iterator[Next]:
     row = state.row
+    if row.locker != NOBODY and rules.locks_passed_by:
+        return  # they wait for the lock
     if state.left.cancels and row.status in (PENDING, RUNNING):
         history = state.history
         if row.status == RUNNING:
@@ -318,8 +437,8 @@ def _by_hand(state: State, rules: Rules) -> Iterator[Next]:
         gone = _freed(row)._replace(status=CANCELLED, token=row.token + rules.cancel_growth)
         yield Step("cancel"), _one_less(state._replace(row=gone, history=history), "cancels")
     if state.left.retries and (row.status in (DEAD, CANCELLED) or (row.status == PENDING and row.attempts > 0)):
-        again = row._replace(status=PENDING, attempts=0)
-        afresh = state._replace(row=again, since=row.token, starts=0, uncounted=0)
+        again = row._replace(status=PENDING, attempts=0, touched=False)
+        afresh = state._replace(row=again, since=max(state.drawn, row.token), starts=0, uncounted=0)
         yield Step("retry by hand"), _one_less(afresh, "retries")
 
 
@@ -327,13 +446,19 @@ def _holding(state: State, worker: int, leased: LeasedTask | None) -> State:
     return state._replace(leased_tasks=(*state.leased_tasks[:worker], leased, *state.leased_tasks[worker + 1 :]))
 
 
-def _in_hand(state: State) -> bool:
-    """Whether the owner of the lease knows that it has the row."""
-    leased = state.leased_tasks[state.row.owner] if state.row.owner >= 0 else None
-    return leased is not None and leased.token == state.row.token and leased.phase != GIVEN_UP
+def _in_hand(state: State, worker: int) -> bool:
+    """Whether a worker has leased or locked the row, and knows that it has."""
+    row, leased = state.row, state.leased_tasks[worker] if worker >= 0 else None
+    if leased is None or leased == GONE:
+        return False
+    if leased.locked:
+        return row.locker == worker
+    return row.owner == worker and leased.token == row.token and leased.phase != GIVEN_UP
 
 
 def _crashed(state: State, worker: int, leased: LeasedTask | None) -> State:
+    if state.row.locker == worker:
+        state = _unlocked(state, worker)
     row = state.row
     return _holding(state._replace(row=row._replace(owner=DEAD_BOOT) if row.owner == worker else row), worker, leased)
 
@@ -371,11 +496,12 @@ def _exactly_once(state: State, size: Size) -> bool:
 
 def _nothing_after(state: State, size: Size) -> bool:
     ends = {entry.tick: entry.token for entry in state.history if entry.status == "completed"}
-    return all(entry.token <= ends.get(entry.tick, entry.token) for entry in state.history)
+    counted = (entry for entry in state.history if entry.status != UNCOUNTED)
+    return all(entry.token <= ends.get(entry.tick, entry.token) for entry in counted)
 
 
 def _behind_the_token(state: State, size: Size) -> bool:
-    return all(entry.token <= state.row.token for entry in state.history)
+    return all(entry.token <= state.row.token for entry in state.history if entry.status != UNCOUNTED)
 
 
 def _one_holder(state: State, size: Size) -> bool:
@@ -398,7 +524,8 @@ def _attempts_are_kept(state: State, size: Size) -> bool:
     row = state.row
     if row.status not in (PENDING, RUNNING):
         return True
-    return sum(entry.token > state.since for entry in state.history) == row.attempts - (row.status == RUNNING)
+    counted = sum(entry.token > state.since and entry.status != UNCOUNTED for entry in state.history)
+    return counted == row.attempts - (row.status == RUNNING)
 
 
 def _no_start_too_many(state: State, size: Size) -> bool:
@@ -425,6 +552,16 @@ INVARIANTS: dict[str, Callable[[State, Size], bool]] = {
 """What is true of every state."""
 
 
+def _tokens_are_given_once(before: State, step: Step, after: State) -> bool:
+    claimed = step.name.startswith(("claim", "lock"))
+    given = after.row.token if step.name.startswith("claim") else after.drawn
+    return not claimed or given > before.drawn
+
+
+def _locks_are_respected(before: State, step: Step, after: State) -> bool:
+    return before.row.locker == NOBODY or before.row == after.row or step.worker == before.row.locker
+
+
 def _token_never_goes_back(before: State, step: Step, after: State) -> bool:
     return after.row.token >= before.row.token
 
@@ -441,6 +578,10 @@ def _live_leases_are_respected(before: State, step: Step, after: State) -> bool:
 def _only_the_holder_writes(before: State, step: Step, after: State) -> bool:
     if step.leased is None or (before.row, before.history) == (after.row, after.history):
         return True
+    if step.name == "drop what was lost":  # it notes its own end, and leaves the row alone
+        return before.row == after.row
+    if step.leased.locked:
+        return before.row.locker == step.worker
     return before.row.owner == step.worker and before.row.token == step.leased.token
 
 
@@ -450,7 +591,9 @@ def _ends_are_final(before: State, step: Step, after: State) -> bool:
 
 STEP_INVARIANTS: dict[str, Callable[[State, Step, State], bool]] = {
     "the token never goes back": _token_never_goes_back,
+    "no two claims have the same token": _tokens_are_given_once,
     "the history only grows": _history_only_grows,
+    "a row that is locked is changed by nobody but its locker": _locks_are_respected,
     "a lease that has not run out is taken from nobody, but by a cancel": _live_leases_are_respected,
     "only who holds the row's token writes what comes of it": _only_the_holder_writes,
     "what has ended stays as it is, but for a retry by hand": _ends_are_final,

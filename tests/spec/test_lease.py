@@ -34,6 +34,13 @@ WITHOUT: Mapping[str, tuple[str, ...]] = {
     "with what was given up given back": ("holds_remembered",),
     "with the last attempt held in advance": ("last_at_once",),
     "with what was lost held in advance": ("lost_at_once",),
+    "with locked rows taken": ("locks_passed_by",),
+    "with the last attempt locked": ("last_leased",),
+    "with what was locked before locked again": ("touched_leased",),
+    "with what was lost locked": ("taken_over_leased",),
+    "with the row's own tokens": ("tokens_drawn",),
+    "with what was written under a lost lock sent again": ("lock_is_the_fence",),
+    "with a COMMIT without an answer taken to have failed": ("outcome_looked_up",),
 }
 NEEDED = Size(faults=2, releases=1, cancels=0, retries=0)
 PAGE = (CHECKOUT / "docs" / "specification.md").read_text(encoding="utf-8")
