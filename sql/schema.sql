@@ -322,7 +322,8 @@ create table pgsched.tasks (
   locked_by uuid,                                               -- The worker that holds the lease.
   locked_until timestamptz,                                     -- When the lease ends; past it any worker may claim the
                                                                 -- row again.
-  fencing_token bigint not null default 0,                      -- Grows by one at every claim and never goes back.
+  fencing_token bigint not null default 0,                      -- Grows with every claim and never goes back: drawn
+                                                                -- from pgsched.fencing_tokens.
   progress jsonb,                                               -- What the handler last reported of itself.
   result jsonb,                                                 -- What the handler last returned.
   last_error text,                                              -- Why the last attempt failed. Null after one that went
@@ -1272,7 +1273,7 @@ begin
   -- The token moves on, so whatever the worker that runs it still writes is fenced.
   update pgsched.tasks t
   set status = 'cancelled', next_run_at = null, locked_by = null, locked_until = null, completed_at = now(),
-    fencing_token = t.fencing_token + 1, waiting_for = 0, updated_at = now()
+    fencing_token = greatest(nextval('pgsched.fencing_tokens'), t.fencing_token + 1), waiting_for = 0, updated_at = now()
   where t.id = task.id;
   delete from pgsched.dependencies d where d.task_id = task.id;
   if task.status = 'running' then
@@ -3888,7 +3889,7 @@ begin
   claimed as (
     update pgsched.tasks t
     set status = 'running', locked_by = claim_queue.worker, locked_until = now() + claim_queue.lease * interval '1 second',
-      attempts = t.attempts + f.counts::integer, fencing_token = t.fencing_token + 1, started_at = now()
+      attempts = t.attempts + f.counts::integer, fencing_token = greatest(nextval('pgsched.fencing_tokens'), t.fencing_token + 1), started_at = now()
     from fitting f
     where t.id = any(array[f.id])
     returning t as task, t.id, t.fencing_token, coalesce(t.concurrency_key::text, '') as key, f.locked_by is not null as expired,
@@ -5613,7 +5614,8 @@ comment on column pgsched.tasks.started_at is 'When the current or last claim wa
 comment on column pgsched.tasks.attempts is 'Attempts of this tick; counted at the claim.';
 comment on column pgsched.tasks.locked_by is 'The worker that holds the lease.';
 comment on column pgsched.tasks.locked_until is 'When the lease ends; past it any worker may claim the row again.';
-comment on column pgsched.tasks.fencing_token is 'Grows by one at every claim and never goes back.';
+comment on column pgsched.tasks.fencing_token is
+  'Grows with every claim and never goes back: drawn from pgsched.fencing_tokens.';
 comment on column pgsched.tasks.progress is 'What the handler last reported of itself.';
 comment on column pgsched.tasks.result is 'What the handler last returned.';
 comment on column pgsched.tasks.last_error is 'Why the last attempt failed. Null after one that went well.';

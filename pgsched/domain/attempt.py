@@ -74,6 +74,8 @@ class Claimed(NamedTuple):
     """The days of the calendars that the cron expression names; None when it names none."""
     cut: bool = False
     """The claim ended before rows that are due: they are not held in advance, or too large."""
+    lockable: bool = False
+    """It is locked, not leased: its handler may run before anything of the claim is written."""
 
     @property
     def schedule(self) -> Schedule:

@@ -19,6 +19,7 @@ from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.dead_letters import DeadLetters
 from pgsched.worker.late_starts import LateStarts
 from pgsched.worker.leased_tasks import LeasedTasks
+from pgsched.worker.locked_batches import LockedBatches
 from pgsched.worker.loops import wait_at_most
 from pgsched.worker.prefetch import Prefetch
 from pgsched.worker.queue_rotation import QueueRotation
@@ -30,6 +31,10 @@ SCAN_CURSOR_SECONDS = 1.0
 """How long claims may begin at the scan cursor before one looks before it."""
 MAX_BYTES = 16 * 1024 * 1024
 """Payloads in hand, as JSON text; parsed they take several times as much memory."""
+LEASE_CLAIM_SECONDS = 1.0
+"""How often rows are claimed with a lease, which finds expired ones, though others could be locked."""
+LOCK_WAIT_SECONDS = 0.005
+"""How long to wait for a batch of locked rows to end before rows are claimed with a lease."""
 BUSY_RATE = 200.0
 """Rows a second from which on a worker dozes instead of sleeping: it looks again after DOZE_SECONDS and tells inserts
 not to notify it, because every NOTIFY makes the commits of all sessions wait for one another."""
@@ -56,6 +61,7 @@ class Claimer:
         rotation: QueueRotation,
         leased_tasks: LeasedTasks,
         prefetch: Prefetch,
+        locked_batches: LockedBatches,
         clock: DatabaseClock,
         poll_interval: float,
         on_claim: Callable[[list[Claimed], float], None],
@@ -67,6 +73,9 @@ class Claimer:
         self._rotation = rotation
         self._leased = leased_tasks
         self._prefetch = prefetch
+        self._locked_batches = locked_batches
+        self._lease_at = 0.0
+        """When rows are claimed with a lease again, though they could be locked."""
         self._clock = clock
         self._poll_interval = poll_interval
         self._on_claim = on_claim
@@ -140,10 +149,14 @@ class Claimer:
             self._scan_cursors.clear()
             self._scan_cursors_since = sent
         from_cursor = bool(self._scan_cursors)
-        self._outcome_unknown = True
         room = self.room_in_bytes
-        batch = await self.claims.claim(self._probes(queues), limit, free=free, max_bytes=room)
-        self._outcome_unknown = False
+        batch = await self._lock(queues, limit, free, room, sent)
+        locked = batch is not None
+        if batch is None:
+            self._outcome_unknown = True
+            batch = await self.claims.claim(self._probes(queues), limit, free=free, max_bytes=room)
+            self._outcome_unknown = False
+            self._lease_at = sent + LEASE_CLAIM_SECONDS
         tasks = batch.tasks
         cut = bool(tasks) and tasks[0].cut
         self.cut = cut and sum(task.bytes for task in tasks) < room
@@ -151,10 +164,31 @@ class Claimer:
             self._scan_cursors_since = 0.0  # the next claim looks from the beginning, before anything is taken for done
         for task in tasks:
             self._scan_cursors[task.queue, task.priority] = (task.next_run_at, task.id)
-        self._take(batch, sent, free)
+        if locked:
+            self._clock.set(tasks[0].next_run_at + timedelta(seconds=tasks[0].late), sent)
+        else:
+            self._take(batch, sent, free)
         self._on_claim(tasks, monotonic() - sent)
         await self._note(len(tasks), sent)
-        return bool(tasks or batch.spoiled) or from_cursor or batch.again
+        return locked or bool(tasks or batch.spoiled) or from_cursor or batch.again
+
+    async def _lock(self, queues: Sequence[str], limit: int, free: int, room: int, sent: float) -> Batch | None:
+        """Lock rows; None when there are none, or the claim is to lease them: regularly, for what only that finds."""
+        if sent >= self._lease_at or self.claims.set_aside:
+            return None
+        if not self._locked_batches.ready:
+            await self._locked_batches.wait(LOCK_WAIT_SECONDS)
+        if not self._locked_batches.ready:
+            return None
+        try:
+            batch = await self._locked_batches.lock(
+                self._probes(queues), limit, free=free, max_bytes=room, set_aside=self.claims.ids
+            )
+        except RefusedByDatabase:
+            return None  # a claim that leases finds the row
+        if batch is not None:
+            await self.claims.rulebook.learn(batch.tasks)
+        return batch
 
     async def _claim_limited(self, order: Sequence[str], room: int, *, idle_too: bool) -> int:
         """Claim from the limited queues that are to be asked now; returns how many rows came."""

@@ -27,6 +27,7 @@ from pgsched.worker.leased_tasks import FINISHING, LeasedTask, LeasedTasks
 from pgsched.worker.metrics import WorkerMetrics
 from pgsched.worker.report import Report
 from pgsched.worker.set_aside import SetAside
+from pgsched.worker.usual_seconds import UsualSeconds
 
 log = get_logger("pgsched.worker")
 
@@ -64,6 +65,7 @@ class Completer:
         leased_tasks: LeasedTasks,
         clock: DatabaseClock,
         counts: WorkerMetrics,
+        usual: UsualSeconds,
         on_written: Callable[[Sequence[Ended]], None] | None = None,
     ) -> None:
         """``on_written`` is called with what passed the fence."""
@@ -73,6 +75,7 @@ class Completer:
         self._leased = leased_tasks
         self._clock = clock
         self._counts = counts
+        self._usual = usual
         self._pending: list[Ended] = []
         self.set_aside: SetAside[Ended] = SetAside("finish")
         """Finishes that the database refuses, also as dead, or whose rows are locked."""
@@ -122,17 +125,25 @@ class Completer:
             log.exception("finish_unplanned", task_id=task.id, task_type=task.task_type)
             finish = give_up(task, outcome, f"what follows this run cannot be planned: {describe(error)}")
         self._counts.execution(task, outcome, finish)
+        self._usual.observe(task.task_type, outcome.finished - outcome.started)
         self.put(leased, finish)
         if finish.execution != "completed":
             _log_failure(leased, finish)
 
     def put(self, leased: LeasedTask, finish: Finish) -> None:
-        """Queue a finish to be written."""
+        """Queue a finish to be written; that of a locked row goes to its batch."""
         leased.state = FINISHING
         if finish.execution is None and (finish.dead_lettered or finish.next_status == "dead"):
             self._counts.died_unrun(leased.task)
         for missed in finish.missed:
             self._counts.missed(leased.task, missed.reason, missed.ticks)
+        if leased.batch is not None:
+            leased.batch.end(leased, finish)
+        else:
+            self.put_again(leased, finish)
+
+    def put_again(self, leased: LeasedTask, finish: Finish) -> None:
+        """Queue a finish that was counted."""
         if self._waiting_since is None:
             self._waiting_since = monotonic()
         if not self._pending:  # else it has been woken, or will be when those that are being written are
@@ -283,6 +294,10 @@ class Completer:
                 if event is not None:
                     told.append(Announcement(finish.id, finish.fencing_token, event.announcement()))
         return told
+
+    def count_lost(self, number: int) -> None:
+        """Attempts were lost with the transaction that had locked their rows."""
+        self._counts.fenced += number
 
     def wrote(self, batch: Sequence[Ended]) -> None:
         """These finishes passed the fence."""

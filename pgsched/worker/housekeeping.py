@@ -70,7 +70,9 @@ class Reporter:
         DatabaseUnavailable, and keeps for the next turn what was not written.
         """
         await self.mark_begun()
-        running = [leased for leased in self.leased_tasks.snapshot() if leased.state == RUNNING]
+        running = [
+            leased for leased in self.leased_tasks.snapshot() if leased.state == RUNNING and leased.batch is None
+        ]
         late = [leased for leased in self.leased_tasks.outlived if self.leased_tasks.get(leased.task.id) is not leased]
         written = await self._report(running, late=False) + await self._report(late, late=True)
         for leased in late:

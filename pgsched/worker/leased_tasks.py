@@ -6,10 +6,15 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from contextvars import ContextVar
+from math import inf
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from pgsched.domain.attempt import Claimed, Missed
 from pgsched.execution.context import Context
+
+if TYPE_CHECKING:
+    from pgsched.worker.locked_batches import LockedBatch
 
 WAITING, RUNNING, FINISHING = "waiting", "running", "finishing"
 MANY = 2**31
@@ -23,6 +28,7 @@ class LeasedTask:
     __slots__ = (
         "__weakref__",
         "abandoned",
+        "batch",
         "claimed_at",
         "context",
         "ends_by",
@@ -46,6 +52,8 @@ class LeasedTask:
         """The table does not know yet whether the attempt begins: should the worker be lost, it is not counted."""
         self.abandoned = False
         """The lease was lost or the task cancelled: whatever comes of the run is not written."""
+        self.batch: LockedBatch | None = None
+        """The batch that has locked the row; None once it is leased."""
         self.slot: asyncio.Task[None] | None = None
         self.context: Context | None = None
         self.started_at: float | None = None
@@ -88,6 +96,19 @@ class LeasedTasks:
             leased = self.take(task, leased_until, claimed_at)
             leased.in_advance = place >= free
             self.waiting.append(leased)
+
+    def add_locked(self, task: Claimed, claimed_at: float) -> LeasedTask:
+        """Take a row in hand that is locked and has no lease that could run out."""
+        leased = self.take(task, inf, claimed_at)
+        self.waiting.append(leased)
+        return leased
+
+    def lose(self, leased: LeasedTask) -> None:
+        """Let go of a row whose lock is lost, whatever its handler still does."""
+        if leased.state == RUNNING:
+            self.abandon(leased)
+        leased.abandoned = True
+        self.drop(leased)
 
     def take(self, task: Claimed, leased_until: float, claimed_at: float) -> LeasedTask:
         """Take a freshly claimed row in hand, without a place in the waiting line.

@@ -22,6 +22,7 @@ from pgsched.worker.halves import in_halves
 from pgsched.worker.heartbeat import Heartbeat
 from pgsched.worker.hook_dispatcher import HookDispatcher
 from pgsched.worker.leased_tasks import LeasedTask, LeasedTasks
+from pgsched.worker.locked_batches import LockedBatches
 from pgsched.worker.loops import Lasting
 
 log = get_logger("pgsched.worker")
@@ -57,6 +58,7 @@ class Shutdown:
     leased_tasks: LeasedTasks
     executor: Executor
     completer: Completer
+    locked_batches: LockedBatches
     heartbeat: Heartbeat
     hook_dispatcher: HookDispatcher | None
     report: Callable[[], Awaitable[object]]
@@ -76,6 +78,7 @@ class Shutdown:
         try:
             await _take(
                 ("end the loops", lambda: self.end_loops(loops)),
+                ("end the batches", lambda: self.locked_batches.stop(ANSWER_SECONDS)),
                 ("give back", lambda: self.give_back(self.leased_tasks.take_waiting())),
                 ("drain", lambda: self.let_end(shutdown_timeout)),
                 ("write", lambda: self._write_all(finishing)),

@@ -15,6 +15,7 @@ from pgsched.db.notifications import CANCEL, QUEUES, BehindPooler, Notification,
 from pgsched.db.session import Session, Sessions
 from pgsched.db.transaction import Pool
 from pgsched.db.worker.leases import HeartbeatConnection, Identity
+from pgsched.db.worker.locking import LockingSession
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.events import Hooks
 from pgsched.domain.settings import DEFAULT_CAPTURE_LEVEL, WorkerSettings, capture_level
@@ -37,6 +38,7 @@ from pgsched.worker.heartbeat import Heartbeat
 from pgsched.worker.hook_dispatcher import HookDispatcher
 from pgsched.worker.housekeeping import REPORT_SECONDS, EventBroadcaster, Housekeeping, Reporter
 from pgsched.worker.leased_tasks import RUNNING, LeasedTask, LeasedTasks
+from pgsched.worker.locked_batches import LockedBatches
 from pgsched.worker.loops import Loops, unless_stopped, wait_at_most
 from pgsched.worker.prefetch import Prefetch
 from pgsched.worker.queue_rotation import QueueRotation
@@ -46,6 +48,7 @@ from pgsched.worker.shutdown import ANSWER_SECONDS, Shutdown
 from pgsched.worker.table_gauges import CachedGauges
 from pgsched.worker.traces import Parts, Traces
 from pgsched.worker.troubles import Troubles, Usual
+from pgsched.worker.usual_seconds import UsualSeconds
 
 log = get_logger("pgsched.worker")
 
@@ -112,6 +115,7 @@ class Worker:
         self._transactions = Pool(
             dsn=dsn, name="pgsched handler", size=settings.connections_for_transactions, timeout=timeout
         )
+        usual_seconds = UsualSeconds(registry)
         self.hook_dispatcher = HookDispatcher(hooks, clock=clock, loop=self.loops.of("hooks")) if hooks else None
         self.completer = Completer(
             session=self.finish_session,
@@ -119,7 +123,18 @@ class Worker:
             leased_tasks=self.leased_tasks,
             clock=clock,
             counts=self.counts,
+            usual=usual_seconds,
             on_written=self.hook_dispatcher.finished if self.hook_dispatcher else None,
+        )
+        self.locked_batches = LockedBatches(
+            make_session=lambda: LockingSession(dsn=dsn, name="pgsched lock", timeout=timeout, lease=settings.lease),
+            upkeep=self.upkeep_session,
+            identity=self.identity,
+            leased_tasks=self.leased_tasks,
+            completer=self.completer,
+            usual=usual_seconds,
+            on_room=lambda: self.executor.feed(),
+            on_due=self._batch_ended,
         )
         self.claimer = Claimer(
             session=self.claim_session,
@@ -128,6 +143,7 @@ class Worker:
             rotation=rotation,
             leased_tasks=self.leased_tasks,
             prefetch=self._prefetch,
+            locked_batches=self.locked_batches,
             clock=clock,
             poll_interval=settings.poll_interval,
             on_claim=self.counts.claim,
@@ -218,6 +234,7 @@ class Worker:
             loops=self.loops,
             often={
                 "progress": self.reporter.run_once,
+                "lost_attempts": self.locked_batches.note_lost,
                 "set_aside_finishes": partial(self.completer.set_aside.run_once, self.upkeep_session, self.identity.id),
                 "set_aside_claims": partial(
                     self.claimer.claims.set_aside.run_once, self.upkeep_session, self.identity.id
@@ -295,7 +312,8 @@ class Worker:
             hook_dispatcher=self.hook_dispatcher,
             report=self.reporter.run_once,
             session=self.upkeep_session,
-            connections=(self.retention, *sessions, self._questions, self._transactions),
+            locked_batches=self.locked_batches,
+            connections=(self.retention, self.locked_batches, *sessions, self._questions, self._transactions),
         )
 
     async def _claim_once(self) -> None:
@@ -366,6 +384,10 @@ class Worker:
     def _settings_changed(self) -> None:
         self.claimer.wake_after_change()
         self.broadcaster.look_again()
+
+    def _batch_ended(self) -> None:
+        if self._room_needed.is_set():
+            self.claimer.wake()
 
     def _room(self) -> None:
         self.claimer.look_after_end()

@@ -7,8 +7,8 @@
 -- mentions, so it is a HOT update.
 --
 -- The first %(free)s rows can begin at once. The others are prefetched and marked (`unbegun_token`): if their worker is
--- lost, that counts no attempt. A row that has one attempt left, or whose last worker was lost, is never prefetched:
--- the claim stops before it and says so (`cut`).
+-- lost, that counts no attempt. A row that has one attempt left, or whose last worker was lost, also while it had only
+-- locked the row (`xmax`; see lock_tasks.sql), is never prefetched: the claim stops before it and says so (`cut`).
 with probe as (
   select p.queue, p.priority, q.ordering is distinct from 'lifo' as fifo,
     coalesce(p.cursor_at, '-infinity') as cursor_at, coalesce(p.cursor_id, 0) as cursor_id
@@ -20,7 +20,7 @@ with probe as (
 ),
 due as (
   select found.id, found.locked_by, found.fencing_token, found.attempts, found.started_at,
-    found.locked_by is null and found.attempts < found.max_attempts - 1 as patient,
+    found.locked_by is null and found.untouched and found.attempts < found.max_attempts - 1 as patient,
     found.locked_by is null or found.unbegun_token is distinct from found.fencing_token as counts,
     -- The size on arrival: a payload that is stored compressed is measured as text.
     case when pg_column_compression(found.payload) is null then pg_column_size(found.payload)
@@ -28,7 +28,8 @@ due as (
   from probe
   cross join lateral (
     select * from (
-     select t.id, t.locked_by, t.fencing_token, t.attempts, t.max_attempts, t.started_at, t.unbegun_token, t.payload
+     select t.id, t.locked_by, t.fencing_token, t.attempts, t.max_attempts, t.started_at, t.unbegun_token, t.payload,
+       t.xmax = '0' as untouched
      from pgsched.tasks t
      where probe.fifo and t.queue = probe.queue and t.priority = probe.priority
        and pgsched.is_claimable(t) and (t.next_run_at, t.id) > (probe.cursor_at, probe.cursor_id)
@@ -38,7 +39,8 @@ due as (
      for no key update skip locked) first_in
     union all
     select * from (
-     select t.id, t.locked_by, t.fencing_token, t.attempts, t.max_attempts, t.started_at, t.unbegun_token, t.payload
+     select t.id, t.locked_by, t.fencing_token, t.attempts, t.max_attempts, t.started_at, t.unbegun_token, t.payload,
+       t.xmax = '0' as untouched
      from pgsched.tasks t
      where not probe.fifo and t.queue = probe.queue and t.priority = probe.priority
        and pgsched.is_claimable(t)
@@ -64,6 +66,10 @@ picked as materialized (
   ) p
   where before < %(bytes)s and fits
 ),
+drawn as materialized (
+  -- When all rows are locked: greater than any token that they were given.
+  select nextval('pgsched.fencing_tokens') as token from (select from picked limit 1) as some_row
+),
 lost as (
   insert into pgsched.executions (
     task_id, task_type, queue, attempt, fencing_token, scheduled_for, worker_id, status, started_at, finished_at,
@@ -77,9 +83,10 @@ lost as (
 )
 update pgsched.tasks t
 set status = 'running', locked_by = %(worker)s, locked_until = now() + %(lease)s::float8 * interval '1 second',
-  attempts = t.attempts + picked.counts::integer, fencing_token = t.fencing_token + 1, started_at = now(),
-  unbegun_token = case when picked.place > %(free)s then t.fencing_token + 1 end
-from picked
+  attempts = t.attempts + picked.counts::integer, fencing_token = greatest(drawn.token, t.fencing_token + 1),
+  started_at = now(),
+  unbegun_token = case when picked.place > %(free)s then greatest(drawn.token, t.fencing_token + 1) end
+from picked, drawn
 where t.id = any(array[picked.id])
 returning t.id, t.task_type, t.queue, t.priority, t.payload, t.schedule_type, t.scheduled_for, t.next_run_at,
   date_part('epoch', now() - t.next_run_at) as late, t.attempts, t.max_attempts, t.fencing_token, t.timeout,
@@ -93,4 +100,4 @@ returning t.id, t.task_type, t.queue, t.priority, t.payload, t.schedule_type, t.
   picked.locked_by is not null as lease_expired, picked.bytes, nullif(t.depends_on, '{}') as depends_on,
   t.fired is not null as fired,
   case when t.cron_expression like '%%=%%@%%' then pgsched.calendar_days(t.cron_expression) end as left_out,
-  picked.found > (select count(*) from picked) as cut
+  picked.found > (select count(*) from picked) as cut, false as lockable

@@ -35,7 +35,7 @@ begin
     on pgsched.workers, pgsched.slots, pgsched.starts, pgsched.turns, pgsched.set_aside to pgsched_worker;
   grant select, insert, update on pgsched.watchdog to pgsched_worker;
   grant select, update (updated_at) on pgsched.queues to pgsched_worker;  -- locking a row needs UPDATE on one column
-  grant usage on sequence pgsched.tasks_id_seq to pgsched_worker;
+  grant usage on sequence pgsched.tasks_id_seq, pgsched.fencing_tokens to pgsched_worker;
   grant execute on function
     pgsched.settle, pgsched.fire_group, pgsched.join_group, pgsched.claim_apart, pgsched.claim_from,
     pgsched.claim_limited, pgsched.claim_queue, pgsched.pick_keyed, pgsched.due_by_keys, pgsched.try_claims,

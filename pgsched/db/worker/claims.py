@@ -88,7 +88,7 @@ _HARMLESS: dict[str, Any] = {
     "next_run_at": datetime(1970, 1, 1, tzinfo=UTC),
     "late": 0.0,
     **dict.fromkeys(("attempts", "max_attempts", "fencing_token", "execution_count", "revision", "bytes"), 0),
-    **dict.fromkeys(("lease_expired", "fired", "cut"), False),
+    **dict.fromkeys(("lease_expired", "fired", "cut", "lockable"), False),
 }
 
 
@@ -97,8 +97,9 @@ def unread_task(**values: Any) -> Claimed:
     return Claimed(**{**_HARMLESS, **values})
 
 
-def _batch(rows: Rows, *, spoiled_too: bool) -> Batch:
-    if not spoiled_too:
+def read_batch(rows: Rows) -> Batch:
+    """Return claimed rows, apart from those with a value that cannot be read."""
+    if not isinstance(rows, SpoiledRows):
         return Batch(list(map(_claimed, rows)), [])
     tasks: list[Claimed] = []
     spoiled: list[tuple[Claimed, str]] = []
@@ -130,26 +131,28 @@ async def claim(
     cursor = await session.execute(
         load_statement("claim_tasks"),
         {
-            **_places(identity, probes, limit, set_aside),
+            **probe_parameters(identity, probes, limit, set_aside),
             "free": limit if free is None else free,
             "bytes": max_bytes,
             "worker": identity.id,
             "lease": identity.lease,
         },
     )
-    rows = await fetch_rows(cursor)
-    return _batch(rows, spoiled_too=isinstance(rows, SpoiledRows))
+    return read_batch(await fetch_rows(cursor))
 
 
 async def find_claimable(
     session: Session, identity: Identity, probes: Sequence[Probe], limit: int, *, set_aside: Sequence[int]
 ) -> list[Due]:
     """Return the rows that :func:`claim` would take."""
-    rows = await session.fetch(load_statement("find_claimable"), **_places(identity, probes, limit, set_aside))
+    rows = await session.fetch(load_statement("find_claimable"), **probe_parameters(identity, probes, limit, set_aside))
     return [Due(*row) for row in rows]
 
 
-def _places(identity: Identity, probes: Sequence[Probe], limit: int, set_aside: Sequence[int]) -> dict[str, Any]:
+def probe_parameters(
+    identity: Identity, probes: Sequence[Probe], limit: int, set_aside: Sequence[int]
+) -> dict[str, Any]:
+    """The parameters of a statement that looks for due rows."""
     return {
         "queues": [probe.queue for probe in probes],
         "priorities": [probe.priority for probe in probes],
@@ -205,8 +208,8 @@ def claim_limited_command(
 def read_claim_limited(rows: Rows) -> tuple[Batch, list[Answer]]:
     """What that statement returned: the rows claimed, and an answer for each queue."""
     answers = [Answer(*row[:4]) for row in rows if row[4] is None]
-    claimed = [row[4:] for row in rows if row[4] is not None]
-    return _batch(claimed, spoiled_too=isinstance(rows, SpoiledRows)), answers
+    claimed = type(rows)(row[4:] for row in rows if row[4] is not None)
+    return read_batch(claimed), answers
 
 
 async def try_claims(session: Session, identity: Identity, ids: Sequence[int]) -> list[Tried]:

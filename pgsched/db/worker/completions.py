@@ -97,7 +97,7 @@ def finish_commands(
         commands.append(_insert_logs(worker, logs, now))  # while they are not in the history
     before = len(commands)
     if common:
-        commands.append((load_statement("finish_completed"), _times(common, worker, now)))
+        commands.append((load_statement("finish_completed"), finish_times(common, worker, now)))
     if others:
         commands.append((load_statement("finish_tasks"), _any(others, worker, now)))
     counted = slice(before, len(commands))
@@ -130,7 +130,8 @@ async def find_recorded(session: Session, worker: UUID, finishes: Sequence[Finis
     return {(row[0], row[1]) for row in rows}
 
 
-def _times(finishes: Sequence[Finish], worker: UUID, now: float) -> dict[str, Any]:
+def finish_times(finishes: Sequence[Finish], worker: UUID, now: float) -> dict[str, Any]:
+    """The parameters that every finish has."""
     return {
         "worker": worker,
         **_claims(finishes),
@@ -143,7 +144,7 @@ def _times(finishes: Sequence[Finish], worker: UUID, now: float) -> dict[str, An
 
 def _any(finishes: Sequence[Finish], worker: UUID, now: float) -> dict[str, Any]:
     return {
-        **_times(finishes, worker, now),
+        **finish_times(finishes, worker, now),
         "statuses": [finish.next_status for finish in finishes],
         "executions": [finish.execution for finish in finishes],
         "ticks": [finish.tick for finish in finishes],

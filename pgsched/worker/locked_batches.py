@@ -1,0 +1,358 @@
+"""Batches of rows that are locked, not leased: their handlers run before anything of the claim is written.
+
+    locked --all have ended, or the grace is over--> closing --commit--> finished | leased
+       \\------ the transaction is lost -------------------------------> lost
+
+What ended within the grace is finished in the transaction that has locked it: one row version, one commit. What goes on
+gets its lease there, and is like any other from then on. A row that the database refuses costs its neighbours nothing:
+all get their leases, and the outcomes go the ordinary way, where each is by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from pgsched.db.error_mapping import RefusedByDatabase
+from pgsched.db.session import Session
+from pgsched.db.worker.claims import Batch, Probe
+from pgsched.db.worker.leases import Identity
+from pgsched.db.worker.locking import (
+    LeaseLater,
+    LockingSession,
+    LostAttempt,
+    TransactionLost,
+    find_locked_ends,
+    finish_locked,
+    insert_lost,
+    lease_locked,
+)
+from pgsched.domain.attempt import Claimed, Finish
+from pgsched.domain.errors import DatabaseUnavailable
+from pgsched.observability.logs import get_logger
+from pgsched.worker.halves import in_halves
+from pgsched.worker.leased_tasks import WAITING, LeasedTask, LeasedTasks
+from pgsched.worker.loops import FIRST_PAUSE, LONGEST_PAUSE, own_task
+from pgsched.worker.usual_seconds import UsualSeconds
+
+if TYPE_CHECKING:
+    from pgsched.worker.completer import Completer
+
+log = get_logger("pgsched.worker")
+
+SESSIONS = 3
+"""Batches that one worker has at once: one runs while one is locked and one is written."""
+GRACE_SECONDS = 0.05
+"""How long a batch is open at the most. Cancels, edits and pauses of its rows wait so long."""
+SHORT_GRACE_SECONDS = 0.02
+"""The same of a batch with rows that wait for its end, because they need a lease before they begin."""
+MAX_LOST = 10_000
+"""Lost attempts that wait to be noted in the history."""
+
+
+class LockedBatch:
+    """The rows of one transaction."""
+
+    def __init__(self, session: LockingSession, sent: float, until: float) -> None:
+        self.session = session
+        self.sent = sent
+        self.until = until
+        self.held: list[LeasedTask] = []
+        """Rows whose handlers may run."""
+        self.to_lease: list[Claimed] = []
+        """Rows that wait for its end."""
+        self.ended: list[tuple[LeasedTask, Finish]] = []
+        self.all_ended = asyncio.Event()
+        self._running = 0
+
+    def hold(self, leased: LeasedTask) -> None:
+        """Take a row."""
+        leased.batch = self
+        self.held.append(leased)
+        self._running += 1
+
+    def end(self, leased: LeasedTask, finish: Finish) -> None:
+        """An attempt has ended."""
+        self.ended.append((leased, finish))
+        self._running -= 1
+        if not self._running:
+            self.all_ended.set()
+
+
+class LockedBatches:
+    """All batches of one worker."""
+
+    def __init__(
+        self,
+        *,
+        make_session: Callable[[], LockingSession],
+        upkeep: Session,
+        identity: Identity,
+        leased_tasks: LeasedTasks,
+        completer: Completer,
+        usual: UsualSeconds,
+        on_room: Callable[[], None],
+        on_due: Callable[[], None],
+    ) -> None:
+        """``on_room`` is called when rows may begin that waited for the end of a batch, ``on_due`` when one has ended.
+
+        ``upkeep`` is for what is noted and asked afterwards.
+        """
+        self._idle = [make_session() for _ in range(SESSIONS)]
+        self._sessions = tuple(self._idle)
+        self._upkeep = upkeep
+        self._identity = identity
+        self._leased = leased_tasks
+        self._completer = completer
+        self._usual = usual
+        self._on_room = on_room
+        self._on_due = on_due
+        self._open: dict[LockedBatch, asyncio.Task[None]] = {}
+        self._stopping = False
+        self._lost: list[LostAttempt] = []
+
+    @property
+    def ready(self) -> bool:
+        """Whether another batch may begin."""
+        return bool(self._idle) and not self._stopping
+
+    @property
+    def busy(self) -> bool:
+        """Whether a batch is open."""
+        return bool(self._open)
+
+    async def lock(
+        self, probes: Sequence[Probe], limit: int, *, free: int, max_bytes: int, set_aside: Sequence[int]
+    ) -> Batch | None:
+        """Lock up to ``limit`` due rows and take them in hand, those that need a lease from the end of the batch on.
+
+        None: there is nothing to be locked, or not by this way. Raises DatabaseUnavailable.
+        """
+        types = self._usual.lockable_types()
+        if not types:
+            return None
+        session, sent = self._idle.pop(), monotonic()
+        try:
+            batch = await session.lock(
+                self._identity, probes, limit, max_bytes=max_bytes, set_aside=set_aside, locked_types=types
+            )
+        except BaseException:
+            self._idle.append(session)
+            raise
+        if batch is None or not batch.tasks:
+            self._idle.append(session)
+            return None
+        return self._take(session, batch, sent, free)
+
+    def _take(self, session: LockingSession, batch: Batch, sent: float, free: int) -> Batch:
+        tasks = batch.tasks
+        # Of rows that need a lease before they begin no more than can begin at once; what comes behind is let go.
+        last = next((place for place, task in enumerate(tasks) if place >= free and not task.lockable), len(tasks))
+        if last < len(tasks):
+            tasks = [tasks[0]._replace(cut=True), *tasks[1:last]] if last else []
+        locked = LockedBatch(session, sent, sent + GRACE_SECONDS)
+        for task in tasks:
+            if task.lockable:
+                locked.hold(self._leased.add_locked(task, sent))
+            else:
+                locked.to_lease.append(task)
+        if locked.to_lease:
+            locked.until = min(locked.until, sent + SHORT_GRACE_SECONDS)
+        if not locked.held:
+            locked.all_ended.set()
+        closing = own_task(self._see_through(locked), name="pgsched batch")
+        self._open[locked] = closing
+        return Batch(tasks, [])
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until another batch may begin, ``seconds`` at most."""
+        if self._open:
+            await asyncio.wait(self._open.values(), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+
+    async def stop(self, timeout: float) -> None:
+        """Open no other batch, and close those that are open: what has not begun is let go."""
+        self._stopping = True
+        for batch in self._open:
+            batch.all_ended.set()
+        if self._open:
+            await asyncio.wait(self._open.values(), timeout=timeout)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for session in self._sessions:
+            await session.close()
+
+    async def note_lost(self) -> None:
+        """Write lost attempts into the history. Raises DatabaseUnavailable."""
+        if not self._lost:
+            return
+        lost = self._lost[:MAX_LOST]
+
+        async def note(part: Sequence[LostAttempt]) -> None:
+            await insert_lost(self._upkeep, self._identity.id, part, monotonic())
+
+        for one, error in await in_halves(lost, note):
+            log.warning("lost_attempt_not_noted", task_id=one.task.id, error=str(error))
+        del self._lost[: len(lost)]
+
+    async def _see_through(self, batch: LockedBatch) -> None:
+        try:
+            await self._wait(batch)
+            await self._close(batch)
+        except TransactionLost as error:
+            await self._lose(batch, str(error))
+        except DatabaseUnavailable as error:
+            await batch.session.close()
+            await self._find_out(batch, str(error))
+        except Exception as error:  # a fault of pgsched: the rows are free at once
+            log.exception("batch_failed")
+            await self._lose(batch, repr(error))
+        except BaseException as error:
+            await self._lose(batch, repr(error))
+            raise
+        finally:
+            del self._open[batch]
+            self._idle.append(batch.session)
+            self._on_due()
+
+    async def _wait(self, batch: LockedBatch) -> None:
+        seconds = batch.until - monotonic()
+        if seconds > 0:
+            try:
+                async with asyncio.timeout(seconds):
+                    await batch.all_ended.wait()
+            except TimeoutError:
+                pass  # the grace is over
+
+    async def _close(self, batch: LockedBatch) -> None:
+        """End the transaction. Raises TransactionLost, or DatabaseUnavailable when nobody knows how it ended."""
+        now = monotonic()
+        plain = [one for one in batch.ended if self._is_plain(*one)]
+        done = {leased for leased, _ in plain}
+        rest = [leased for leased in batch.held if leased not in done and self._goes_on(leased)]
+        later = [*map(partial(_late, now=now), rest), *(LeaseLater(task, 0.0, False) for task in batch.to_lease)]
+        commands = [lease_locked(self._identity, later)] if later else []
+        if plain:
+            commands.append(finish_locked(self._identity.id, [finish for _, finish in plain], now))
+        try:
+            await batch.session.commit(commands)
+        except RefusedByDatabase as error:
+            log.info("batch_refused", count=len(plain), error=str(error))
+            await self._lease_all(batch)
+            return
+        self._wrote(plain)
+        self._lease(batch, rest, later, now)
+
+    def _is_plain(self, leased: LeasedTask, finish: Finish) -> bool:
+        """Whether nothing but the outcome is to be written."""
+        reported = leased.context is not None and leased.context.reported
+        return (
+            finish.plain
+            and not reported
+            and not leased.abandoned
+            and leased.task.queue not in self._completer.announced
+        )
+
+    def _goes_on(self, leased: LeasedTask) -> bool:
+        """Whether a row is to be leased; one that has not begun when the worker stops is let go."""
+        if self._stopping and leased.state == WAITING:
+            leased.abandoned = True
+            self._leased.drop(leased)
+            return False
+        return True
+
+    async def _lease_all(self, batch: LockedBatch) -> None:
+        """Lease every row, each by itself if need be, and let the outcomes be written like any others."""
+        now = monotonic()
+        leased_ids: set[int] = set()
+
+        async def lease(part: Sequence[LeaseLater]) -> None:
+            rows = await batch.session.run(lease_locked(self._identity, part))
+            leased_ids.update(row[0] for row in rows)
+
+        held = [leased for leased in batch.held if self._goes_on(leased)]
+        later = [*map(partial(_late, now=now), held), *(LeaseLater(task, 0.0, False) for task in batch.to_lease)]
+        await in_halves(later, lease)
+        await batch.session.commit([])
+        batch.to_lease = [task for task in batch.to_lease if task.id in leased_ids]
+        self._lease(batch, [leased for leased in held if leased.task.id in leased_ids], later, now)
+        self._drop([leased for leased in held if leased.task.id not in leased_ids], "the lease cannot be written")
+
+    async def _find_out(self, batch: LockedBatch, error: str) -> None:
+        """The COMMIT was not answered: look what it did, for as long as a lease would be good."""
+        log.warning("commit_unanswered", count=len(batch.held) + len(batch.to_lease), error=error)
+        pause, until = 0.0, monotonic() + self._identity.lease
+        session = batch.session
+        while True:
+            try:
+                tasks = [leased.task for leased in batch.held]
+                leased_ids, ended = await find_locked_ends(session, self._identity.id, tasks + batch.to_lease)
+                break
+            except DatabaseUnavailable as cause:
+                if monotonic() > until:
+                    await self._lose(batch, str(cause))
+                    return
+                pause = min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
+                await asyncio.sleep(pause)
+        if leased_ids or ended:
+            written = [(leased, finish) for leased, finish in batch.ended if leased.task.id in ended]
+            self._wrote(written)
+            batch.to_lease = [task for task in batch.to_lease if task.id in leased_ids]
+            # Marked as begun or not: it is marked again.
+            unbegun = [LeaseLater(leased.task, 0.0, True) for leased in batch.held]
+            self._lease(batch, [one for one in batch.held if one.task.id in leased_ids], unbegun, monotonic())
+            self._drop([one for one in batch.held if one.task.id not in leased_ids | ended], error)
+        else:
+            await self._lose(batch, error)
+
+    def _wrote(self, plain: list[tuple[LeasedTask, Finish]]) -> None:
+        for leased, _ in plain:
+            leased.batch = None
+            self._leased.drop(leased)
+        if plain:
+            self._completer.wrote(plain)
+
+    def _lease(
+        self, batch: LockedBatch, rest: Sequence[LeasedTask], later: Sequence[LeaseLater], written: float
+    ) -> None:
+        """These rows have their leases now; what has ended meanwhile is written like any other."""
+        leased_until = written + self._identity.lease
+        unbegun = {row.task.id for row in later if row.unbegun}
+        for leased in rest:
+            leased.batch = None
+            leased.leased_until = leased_until
+            leased.in_advance = leased.task.id in unbegun
+        kept = set(rest)
+        for leased, finish in batch.ended:
+            if leased in kept and not leased.abandoned:
+                self._completer.put_again(leased, finish)
+        if batch.to_lease:
+            self._leased.add(batch.to_lease, leased_until, batch.sent)
+            self._on_room()
+
+    async def _lose(self, batch: LockedBatch, error: str) -> None:
+        """Nothing of it is in the table: whatever its handlers still return is not written."""
+        await batch.session.close()
+        self._drop(batch.held, error)
+
+    def _drop(self, rows: Sequence[LeasedTask], error: str) -> None:
+        if not rows:
+            return
+        now, begun = monotonic(), 0
+        for leased in rows:
+            leased.batch = None
+            if leased.state != WAITING:
+                begun += 1
+                if len(self._lost) < MAX_LOST:
+                    self._lost.append(LostAttempt(leased.task, leased.started_at or leased.claimed_at, now))
+            self._leased.lose(leased)
+        self._completer.count_lost(begun)
+        log.warning("locks_lost", count=len(rows), begun=begun, error=error)
+
+
+def _late(leased: LeasedTask, *, now: float) -> LeaseLater:
+    started = leased.started_at
+    return LeaseLater(leased.task, 0.0 if started is None else now - started, leased.state == WAITING)

@@ -1,0 +1,2 @@
+-- What comes after it may be refused without losing what the transaction has locked.
+savepoint ends

@@ -1,0 +1,62 @@
+-- Locks up to %(limit)s due rows until the end of the transaction, in the order of claim_tasks.sql, and writes nothing.
+--
+-- What of them may run before a lease is written is `lockable`: one-time tasks of %(locked_types)s, unless this attempt
+-- is the last, or a transaction has locked the row before and ended without writing it (`xmax`), so that what kills its
+-- worker is counted from the second time on. A row with an expired lease is left to claim_tasks.sql, which notes the
+-- lost attempt. The token is drawn when all rows are locked, so it is greater than any that they were given.
+select t.id, t.task_type, t.queue, t.priority, t.payload, t.schedule_type, t.scheduled_for, t.next_run_at,
+  date_part('epoch', now() - t.next_run_at) as late, t.attempts + 1 as attempts, t.max_attempts,
+  greatest((select nextval('pgsched.fencing_tokens')), t.fencing_token + 1) as fencing_token, t.timeout,
+  -- Null stands for the default: it costs next to nothing to read.
+  nullif(t.backoff, 'exponential') as backoff, nullif(t.backoff_delay, '5 seconds') as backoff_delay,
+  nullif(t.backoff_max, '1 hour') as backoff_max, t.backoff_factor, t.backoff_jitter,
+  t.cron_expression, nullif(t.timezone, 'UTC') as timezone, t.start_date, t.end_date, t.repeat_interval, t.repeat_count,
+  t.execution_count, nullif(t.on_missed, 'once') as on_missed, t.catchup_window, nullif(t.overlap, 'skip') as overlap,
+  t.jitter,
+  case when t.schedule_type <> 'one_time' then t.planned_from end as planned_from, t.revision,
+  false as lease_expired, t.bytes, nullif(t.depends_on, '{}') as depends_on,
+  t.fired is not null as fired,
+  case when t.cron_expression like '%%=%%@%%' then pgsched.calendar_days(t.cron_expression) end as left_out,
+  t.cut,
+  t.untouched and t.schedule_type = 'one_time' and t.attempts < t.max_attempts - 1
+    and t.task_type = any(%(locked_types)s::text[]) as lockable
+from (
+  select found.*, count(*) over () = %(limit)s as cut,
+    sum(found.bytes) over (rows unbounded preceding) - found.bytes as before
+  from (
+    select p.queue as probed, p.priority as probed_priority, p.place, q.ordering is distinct from 'lifo' as fifo,
+      coalesce(p.floor_at, '-infinity') as floor_at, coalesce(p.floor_id, 0) as floor_id
+    from unnest(%(queues)s::text[], %(priorities)s::smallint[], %(floor_ats)s::timestamptz[], %(floor_ids)s::bigint[])
+      with ordinality as p(queue, priority, floor_at, floor_id, place)
+    left join pgsched.queues q on q.name = p.queue
+    where q.paused is not true and q.apart is not true
+    order by p.place
+  ) probe
+  cross join lateral (
+    select * from (
+     select t.*, t.xmax = '0' as untouched,
+       case when pg_column_compression(t.payload) is null then pg_column_size(t.payload)
+         else octet_length(t.payload::text) end as bytes
+     from pgsched.tasks t
+     where probe.fifo and t.queue = probe.probed and t.priority = probe.probed_priority
+       and pgsched.is_claimable(t) and t.locked_until is null and (t.next_run_at, t.id) > (probe.floor_at, probe.floor_id)
+       and t.task_type = any(%(task_types)s::text[]) and t.id <> all(%(set_aside)s::bigint[])
+     order by t.next_run_at, t.id
+     limit %(limit)s
+     for no key update skip locked) first_in
+    union all
+    select * from (
+     select t.*, t.xmax = '0' as untouched,
+       case when pg_column_compression(t.payload) is null then pg_column_size(t.payload)
+         else octet_length(t.payload::text) end as bytes
+     from pgsched.tasks t
+     where not probe.fifo and t.queue = probe.probed and t.priority = probe.probed_priority
+       and pgsched.is_claimable(t) and t.locked_until is null
+       and t.task_type = any(%(task_types)s::text[]) and t.id <> all(%(set_aside)s::bigint[])
+     order by t.next_run_at desc, t.id desc
+     limit %(limit)s
+     for no key update skip locked) last_in
+  ) found
+  limit %(limit)s
+) t
+where t.before < %(bytes)s
