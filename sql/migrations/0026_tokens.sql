@@ -5,11 +5,28 @@
 -- claims of older programs may have passed.
 create sequence pgsched.fencing_tokens as bigint;
 comment on sequence pgsched.fencing_tokens is 'Where the fencing tokens of claims come from.';
-select setval('pgsched.fencing_tokens', greatest(1, max(t.fencing_token)))
+select setval('pgsched.fencing_tokens', coalesce(max(t.fencing_token), 0) + 1, false)
 from pgsched.tasks t
 where t.schedule_type <> 'one_time';
 comment on column pgsched.tasks.fencing_token is
   'Grows with every claim and never goes back: drawn from pgsched.fencing_tokens.';
+
+-- A worker may lock a row and start its handler before it writes anything. What kills the worker then leaves no trace but
+-- this one: the row is marked with a transaction that was lost.
+create function pgsched.lock_was_lost(locker xid) returns boolean
+language sql stable parallel safe as $$
+  -- The low half of a number of 64 bits is known. What is not below the snapshot's next one is of the round before, or
+  -- began after the snapshot and goes on. A status that is too old to be known counts as lost: the row is leased then.
+  select case
+    when locker = '0' or x.number - x.next between 0 and 2147483647 then false
+    when x.number < x.next then coalesce(pg_xact_status(x.number::text::xid8) = 'aborted', true)
+    else coalesce(pg_xact_status((x.number - 4294967296)::text::xid8) = 'aborted', true) end
+  from (
+    select s.next, (s.next & -4294967296) | locker::text::bigint as number
+    from (select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as next) s) x
+$$;
+comment on function pgsched.lock_was_lost is
+  'For workers: whether the transaction that locked a row (its xmax) ended without being committed.';
 
 -- Whoever claims tasks draws tokens.
 do $$

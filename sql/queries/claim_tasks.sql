@@ -8,7 +8,7 @@
 --
 -- The first %(free)s rows can begin at once. The others are prefetched and marked (`unbegun_token`): if their worker is
 -- lost, that counts no attempt. A row that has one attempt left, or whose last worker was lost, also while it had only
--- locked the row (`xmax`; see lock_tasks.sql), is never prefetched: the claim stops before it and says so (`cut`).
+-- locked the row (see lock_tasks.sql), is never prefetched: the claim stops before it and says so (`cut`).
 with probe as (
   select p.queue, p.priority, q.ordering is distinct from 'lifo' as fifo,
     coalesce(p.cursor_at, '-infinity') as cursor_at, coalesce(p.cursor_id, 0) as cursor_id
@@ -20,7 +20,7 @@ with probe as (
 ),
 due as (
   select found.id, found.locked_by, found.fencing_token, found.attempts, found.started_at,
-    found.locked_by is null and found.untouched and found.attempts < found.max_attempts - 1 as patient,
+    found.locked_by is null and not found.lock_lost and found.attempts < found.max_attempts - 1 as patient,
     found.locked_by is null or found.unbegun_token is distinct from found.fencing_token as counts,
     -- The size on arrival: a payload that is stored compressed is measured as text.
     case when pg_column_compression(found.payload) is null then pg_column_size(found.payload)
@@ -29,7 +29,7 @@ due as (
   cross join lateral (
     select * from (
      select t.id, t.locked_by, t.fencing_token, t.attempts, t.max_attempts, t.started_at, t.unbegun_token, t.payload,
-       t.xmax = '0' as untouched
+       t.xmax <> '0' and pgsched.lock_was_lost(t.xmax) as lock_lost
      from pgsched.tasks t
      where probe.fifo and t.queue = probe.queue and t.priority = probe.priority
        and pgsched.is_claimable(t) and (t.next_run_at, t.id) > (probe.cursor_at, probe.cursor_id)
@@ -40,7 +40,7 @@ due as (
     union all
     select * from (
      select t.id, t.locked_by, t.fencing_token, t.attempts, t.max_attempts, t.started_at, t.unbegun_token, t.payload,
-       t.xmax = '0' as untouched
+       t.xmax <> '0' and pgsched.lock_was_lost(t.xmax) as lock_lost
      from pgsched.tasks t
      where not probe.fifo and t.queue = probe.queue and t.priority = probe.priority
        and pgsched.is_claimable(t)

@@ -1,8 +1,8 @@
 -- Locks up to %(limit)s due rows until the end of the transaction, in the order of claim_tasks.sql, and writes nothing.
 --
 -- What of them may run before a lease is written is `lockable`: one-time tasks of %(locked_types)s, unless this attempt
--- is the last, or a transaction has locked the row before and ended without writing it (`xmax`), so that what kills its
--- worker is counted from the second time on. A row with an expired lease is left to claim_tasks.sql, which notes the
+-- is the last, or the transaction that had locked the row before was lost (`xmax`), so that what kills its worker is
+-- counted from the second time on. A row with an expired lease is left to claim_tasks.sql, which notes the
 -- lost attempt. The token is drawn when all rows are locked, so it is greater than any that they were given.
 select t.id, t.task_type, t.queue, t.priority, t.payload, t.schedule_type, t.scheduled_for, t.next_run_at,
   date_part('epoch', now() - t.next_run_at) as late, t.attempts + 1 as attempts, t.max_attempts,
@@ -18,7 +18,7 @@ select t.id, t.task_type, t.queue, t.priority, t.payload, t.schedule_type, t.sch
   t.fired is not null as fired,
   case when t.cron_expression like '%%=%%@%%' then pgsched.calendar_days(t.cron_expression) end as left_out,
   t.cut,
-  t.untouched and t.schedule_type = 'one_time' and t.attempts < t.max_attempts - 1
+  not t.lock_lost and t.schedule_type = 'one_time' and t.attempts < t.max_attempts - 1
     and t.task_type = any(%(locked_types)s::text[]) as lockable
 from (
   select found.*, count(*) over () = %(limit)s as cut,
@@ -34,7 +34,7 @@ from (
   ) probe
   cross join lateral (
     select * from (
-     select t.*, t.xmax = '0' as untouched,
+     select t.*, t.xmax <> '0' and pgsched.lock_was_lost(t.xmax) as lock_lost,
        case when pg_column_compression(t.payload) is null then pg_column_size(t.payload)
          else octet_length(t.payload::text) end as bytes
      from pgsched.tasks t
@@ -46,7 +46,7 @@ from (
      for no key update skip locked) first_in
     union all
     select * from (
-     select t.*, t.xmax = '0' as untouched,
+     select t.*, t.xmax <> '0' and pgsched.lock_was_lost(t.xmax) as lock_lost,
        case when pg_column_compression(t.payload) is null then pg_column_size(t.payload)
          else octet_length(t.payload::text) end as bytes
      from pgsched.tasks t
