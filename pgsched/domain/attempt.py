@@ -76,6 +76,8 @@ class Claimed(NamedTuple):
     """The claim ended before rows that are due: they are not held in advance, or too large."""
     lockable: bool = False
     """It is locked, not leased: its handler may run before anything of the claim is written."""
+    lock_lost: bool = False
+    """A transaction that had locked it was lost."""
 
     @property
     def schedule(self) -> Schedule:

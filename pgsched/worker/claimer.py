@@ -33,7 +33,7 @@ MAX_BYTES = 16 * 1024 * 1024
 """Payloads in hand, as JSON text; parsed they take several times as much memory."""
 LEASE_CLAIM_SECONDS = 1.0
 """How often rows are claimed with a lease, which finds expired ones, though others could be locked."""
-LOCK_WAIT_SECONDS = 0.005
+LOCK_WAIT_SECONDS = 0.05
 """How long to wait for a batch of locked rows to end before rows are claimed with a lease."""
 BUSY_RATE = 200.0
 """Rows a second from which on a worker dozes instead of sleeping: it looks again after DOZE_SECONDS and tells inserts
@@ -74,6 +74,8 @@ class Claimer:
         self._leased = leased_tasks
         self._prefetch = prefetch
         self._locked_batches = locked_batches
+        self._full = False
+        """The last claim brought as many rows as it might."""
         self._lease_at = 0.0
         """When rows are claimed with a lease again, though they could be locked."""
         self._clock = clock
@@ -159,6 +161,7 @@ class Claimer:
             self._lease_at = sent + LEASE_CLAIM_SECONDS
         tasks = batch.tasks
         cut = bool(tasks) and tasks[0].cut
+        self._full = cut or len(tasks) >= limit
         self.cut = cut and sum(task.bytes for task in tasks) < room
         if from_cursor and len(tasks) + len(batch.spoiled) < limit and not cut:
             self._scan_cursors_since = 0.0  # the next claim looks from the beginning, before anything is taken for done
@@ -173,8 +176,11 @@ class Claimer:
         return locked or bool(tasks or batch.spoiled) or from_cursor or batch.again
 
     async def _lock(self, queues: Sequence[str], limit: int, free: int, room: int, sent: float) -> Batch | None:
-        """Lock rows; None when there are none, or the claim is to lease them: regularly, for what only that finds."""
-        if sent >= self._lease_at or self.claims.set_aside:
+        """Lock rows, when many come; None when there are none, or the claim is to lease them.
+
+        A single row is leased: that starts it sooner. And one claim a second leases, for what only that finds.
+        """
+        if not (self._full or self._rate > BUSY_RATE) or sent >= self._lease_at or self.claims.set_aside:
             return None
         if not self._locked_batches.ready:
             await self._locked_batches.wait(LOCK_WAIT_SECONDS)
@@ -184,8 +190,9 @@ class Claimer:
             batch = await self._locked_batches.lock(
                 self._probes(queues), limit, free=free, max_bytes=room, set_aside=self.claims.ids
             )
-        except RefusedByDatabase:
-            return None  # a claim that leases finds the row
+        except RefusedByDatabase as error:  # a claim that leases finds the row
+            log.info("lock_refused", error=str(error))
+            return None
         if batch is not None:
             await self.claims.rulebook.learn(batch.tasks)
         return batch

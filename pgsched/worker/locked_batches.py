@@ -29,6 +29,7 @@ from pgsched.db.worker.locking import (
     finish_locked,
     insert_lost,
     lease_locked,
+    mark_lock_lost,
 )
 from pgsched.domain.attempt import Claimed, Finish
 from pgsched.domain.errors import DatabaseUnavailable
@@ -56,10 +57,11 @@ MAX_LOST = 10_000
 class LockedBatch:
     """The rows of one transaction."""
 
-    def __init__(self, session: LockingSession, sent: float, until: float) -> None:
+    def __init__(self, session: LockingSession, until: float, marked: Sequence[Claimed]) -> None:
         self.session = session
-        self.sent = sent
         self.until = until
+        self.marked = marked
+        """Rows that are let go and whose lock was lost before."""
         self.held: list[LeasedTask] = []
         """Rows whose handlers may run."""
         self.to_lease: list[Claimed] = []
@@ -145,27 +147,34 @@ class LockedBatches:
         if batch is None or not batch.tasks:
             self._idle.append(session)
             return None
-        return self._take(session, batch, sent, free)
-
-    def _take(self, session: LockingSession, batch: Batch, sent: float, free: int) -> Batch:
         tasks = batch.tasks
         # Of rows that need a lease before they begin no more than can begin at once; what comes behind is let go.
         last = next((place for place, task in enumerate(tasks) if place >= free and not task.lockable), len(tasks))
+        marked = [task for task in tasks[last:] if task.lock_lost]
+        if not last:  # a claim that leases knows what to do
+            try:
+                await session.commit([mark_lock_lost(marked)] if marked else [])
+            finally:
+                self._idle.append(session)
+            return None
         if last < len(tasks):
-            tasks = [tasks[0]._replace(cut=True), *tasks[1:last]] if last else []
-        locked = LockedBatch(session, sent, sent + GRACE_SECONDS)
+            tasks = [tasks[0]._replace(cut=True), *tasks[1:last]]
+        self._begin(session, tasks, marked, sent)
+        return Batch(tasks, [])
+
+    def _begin(self, session: LockingSession, tasks: Sequence[Claimed], marked: list[Claimed], sent: float) -> None:
+        now = monotonic()  # opening the connection is not part of the grace
+        locked = LockedBatch(session, now + GRACE_SECONDS, marked)
         for task in tasks:
             if task.lockable:
                 locked.hold(self._leased.add_locked(task, sent))
             else:
                 locked.to_lease.append(task)
         if locked.to_lease:
-            locked.until = min(locked.until, sent + SHORT_GRACE_SECONDS)
+            locked.until = now + SHORT_GRACE_SECONDS
         if not locked.held:
             locked.all_ended.set()
-        closing = own_task(self._see_through(locked), name="pgsched batch")
-        self._open[locked] = closing
-        return Batch(tasks, [])
+        self._open[locked] = own_task(self._see_through(locked), name="pgsched batch")
 
     async def wait(self, seconds: float) -> None:
         """Wait until another batch may begin, ``seconds`` at most."""
@@ -235,6 +244,8 @@ class LockedBatches:
         rest = [leased for leased in batch.held if leased not in done and self._goes_on(leased)]
         later = [*map(partial(_late, now=now), rest), *(LeaseLater(task, 0.0, False) for task in batch.to_lease)]
         commands = [lease_locked(self._identity, later)] if later else []
+        if batch.marked:
+            commands.append(mark_lock_lost(batch.marked))
         if plain:
             commands.append(finish_locked(self._identity.id, [finish for _, finish in plain], now))
         try:
@@ -330,7 +341,7 @@ class LockedBatches:
             if leased in kept and not leased.abandoned:
                 self._completer.put_again(leased, finish)
         if batch.to_lease:
-            self._leased.add(batch.to_lease, leased_until, batch.sent)
+            self._leased.add(batch.to_lease, leased_until, leased_until - self._identity.lease)
             self._on_room()
 
     async def _lose(self, batch: LockedBatch, error: str) -> None:

@@ -19,7 +19,7 @@ with probe as (
   order by p.place
 ),
 due as (
-  select found.id, found.locked_by, found.fencing_token, found.attempts, found.started_at,
+  select found.id, found.locked_by, found.fencing_token, found.attempts, found.started_at, found.lock_lost,
     found.locked_by is null and not found.lock_lost and found.attempts < found.max_attempts - 1 as patient,
     found.locked_by is null or found.unbegun_token is distinct from found.fencing_token as counts,
     -- The size on arrival: a payload that is stored compressed is measured as text.
@@ -29,7 +29,7 @@ due as (
   cross join lateral (
     select * from (
      select t.id, t.locked_by, t.fencing_token, t.attempts, t.max_attempts, t.started_at, t.unbegun_token, t.payload,
-       t.xmax <> '0' and pgsched.lock_was_lost(t.xmax) as lock_lost
+       coalesce(t.unbegun_token, 0) = -1 or t.xmax <> '0' and pgsched.lock_was_lost(t.xmax) as lock_lost
      from pgsched.tasks t
      where probe.fifo and t.queue = probe.queue and t.priority = probe.priority
        and pgsched.is_claimable(t) and (t.next_run_at, t.id) > (probe.cursor_at, probe.cursor_id)
@@ -40,7 +40,7 @@ due as (
     union all
     select * from (
      select t.id, t.locked_by, t.fencing_token, t.attempts, t.max_attempts, t.started_at, t.unbegun_token, t.payload,
-       t.xmax <> '0' and pgsched.lock_was_lost(t.xmax) as lock_lost
+       coalesce(t.unbegun_token, 0) = -1 or t.xmax <> '0' and pgsched.lock_was_lost(t.xmax) as lock_lost
      from pgsched.tasks t
      where not probe.fifo and t.queue = probe.queue and t.priority = probe.priority
        and pgsched.is_claimable(t)
@@ -69,6 +69,12 @@ picked as materialized (
 drawn as materialized (
   -- When all rows are locked: greater than any token that they were given.
   select nextval('pgsched.fencing_tokens') as token from (select from picked limit 1) as some_row
+),
+marked as (
+  -- What is let go again keeps the mark that its lock was lost.
+  update pgsched.tasks t set unbegun_token = -1
+  from placed
+  where placed.lock_lost and placed.place > (select count(*) from picked) and t.id = any(array[placed.id])
 ),
 lost as (
   insert into pgsched.executions (
@@ -100,4 +106,4 @@ returning t.id, t.task_type, t.queue, t.priority, t.payload, t.schedule_type, t.
   picked.locked_by is not null as lease_expired, picked.bytes, nullif(t.depends_on, '{}') as depends_on,
   t.fired is not null as fired,
   case when t.cron_expression like '%%=%%@%%' then pgsched.calendar_days(t.cron_expression) end as left_out,
-  picked.found > (select count(*) from picked) as cut, false as lockable
+  picked.found > (select count(*) from picked) as cut, false as lockable, false as lock_lost

@@ -88,7 +88,7 @@ _HARMLESS: dict[str, Any] = {
     "next_run_at": datetime(1970, 1, 1, tzinfo=UTC),
     "late": 0.0,
     **dict.fromkeys(("attempts", "max_attempts", "fencing_token", "execution_count", "revision", "bytes"), 0),
-    **dict.fromkeys(("lease_expired", "fired", "cut", "lockable"), False),
+    **dict.fromkeys(("lease_expired", "fired", "cut", "lockable", "lock_lost"), False),
 }
 
 

@@ -183,6 +183,11 @@ def lease_locked(identity: Identity, rows: Sequence[LeaseLater]) -> Command:
     }
 
 
+def mark_lock_lost(tasks: Sequence[Claimed]) -> Command:
+    """Return the command that keeps the mark of rows whose lock was lost once, and that are let go."""
+    return load_statement("mark_lock_lost"), {"ids": BigInts(sorted(task.id for task in tasks))}
+
+
 async def find_locked_ends(session: Session, worker: UUID, tasks: Sequence[Claimed]) -> tuple[set[int], set[int]]:
     """Return the ids of those rows that are leased to this worker by their token, and of those that have ended with it.
 

@@ -1,0 +1,264 @@
+"""Rows that are locked, not leased: what ends soon is finished in the transaction that has locked it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+
+from pgsched import Context
+from pgsched.worker.worker import Worker
+from tests.support.engine import Rows, handlers, history, rows, running_worker
+from tests.support.tables import database, insert_task, task_row
+from tests.support.waiting import wait_until_async
+
+Database = psycopg.Connection[dict[str, Any]]
+
+
+FILLERS = 60
+"""Tasks that come first, so that claims are full and the worker begins to lock rows."""
+
+
+@asynccontextmanager
+async def busy(dsn: str, **functions: Any) -> AsyncIterator[Worker]:
+    """A worker that has much to do."""
+
+    async def filler() -> None:
+        pass
+
+    async with running_worker(dsn, handlers(filler=filler, **functions), concurrency=10, max_batch=10) as worker:
+        await wait_until_async(lambda: worker.counts.listener_connected, message="it listens")
+        yield worker
+
+
+def insert_behind(db: Database, count: int = 1, **columns: Any) -> list[int]:
+    """Insert tasks behind so many others that they are locked."""
+    with db.transaction():
+        db.execute(
+            "insert into pgsched.tasks (task_type, priority) select 'filler', 6 from generate_series(1, %s)", (FILLERS,)
+        )
+        return [insert_task(db, **columns) for _ in range(count)]
+
+
+async def insert_locked(db: Database, caught: Callable[[], bool], **columns: Any) -> int:
+    """Insert such tasks until one of them is locked, not leased; the handler catches it. Now and then one is leased."""
+    for _ in range(20):
+        (task_id,) = insert_behind(db, **columns)
+        await wait_until_async(
+            lambda: caught() or task_row(db, task_id)["status"] not in ("pending", "running"),  # noqa: B023
+            message="it has begun",
+        )
+        if caught():
+            return task_id
+    raise AssertionError("no task was locked")
+
+
+async def ended(db: Database, task_id: int, status: str = "completed") -> dict[str, Any]:
+    await wait_until_async(lambda: task_row(db, task_id)["status"] == status, message=f"task {task_id} is {status}")
+    return task_row(db, task_id)
+
+
+async def test_what_ends_soon_is_finished_in_the_transaction_of_its_claim(every_server_dsn: str) -> None:
+    seen: list[tuple[Any, ...]] = []
+
+    async def look(ctx: Context) -> None:
+        row = task_row(other, ctx.id)
+        seen.append((row["status"], row["locked_by"], row["attempts"]))
+
+    with database(every_server_dsn) as db, database(every_server_dsn) as other:
+        async with busy(every_server_dsn, mail=look):
+            task_id = await insert_locked(db, lambda: ("pending", None, 0) in seen)
+            row = await ended(db, task_id)
+        (run,) = history(db, task_id)
+    assert (row["attempts"], row["locked_by"], row["execution_count"]) == (1, None, 1)
+    assert (run["status"], run["attempt"]) == ("completed", 1)
+    assert run["fencing_token"] == row["fencing_token"] > 0
+
+
+async def test_nobody_else_gets_a_locked_row_and_a_cancel_waits_for_it(dsn: str) -> None:
+    taken: list[Rows] = []
+    cancelled: list[int] = []
+
+    async def hold(ctx: Context) -> None:
+        if task_row(db, ctx.id)["status"] != "pending":
+            return
+        taken.append(rows(db, "select id from pgsched.tasks where id = %s for no key update skip locked", ctx.id))
+        try:
+            await asyncio.to_thread(db.execute, "select pgsched.cancel(%s)", (ctx.id,))
+            await asyncio.Event().wait()
+        finally:
+            cancelled.append(ctx.id)
+
+    with database(dsn) as db, database(dsn) as other:
+        async with busy(dsn, mail=hold):
+            task_id = await insert_locked(other, lambda: bool(taken))
+            await ended(other, task_id, "cancelled")
+            await wait_until_async(lambda: cancelled == [task_id], message="its handler was cancelled")
+        (run,) = history(other, task_id)
+    assert taken == [[]]
+    assert (run["status"], run["attempt"]) == ("cancelled", 1), "it was leased before the cancel came through"
+
+
+async def test_what_does_not_end_within_the_grace_is_leased(dsn: str) -> None:
+    gate = asyncio.Event()
+    seen: list[int] = []
+
+    async def wait(ctx: Context) -> None:
+        if task_row(db, ctx.id)["status"] == "pending":
+            seen.append(ctx.fencing_token)
+            await gate.wait()
+
+    with database(dsn) as db:
+        async with busy(dsn, mail=wait) as worker:
+            task_id = await insert_locked(db, lambda: bool(seen))
+            row = await ended(db, task_id, "running")
+            assert (row["attempts"], row["locked_by"]) == (1, worker.identity.id)
+            assert row["started_at"] is not None
+            assert seen == [row["fencing_token"]]
+            gate.set()
+            await ended(db, task_id)
+        (run,) = history(db, task_id)
+    assert (run["status"], run["fencing_token"]) == ("completed", row["fencing_token"])
+
+
+async def test_what_fails_is_tried_again_like_anything_else(dsn: str) -> None:
+    async def fail(ctx: Context) -> None:
+        if ctx.attempt < 3:
+            raise ValueError("not yet")
+
+    with database(dsn) as db:
+        async with busy(dsn, mail=fail):
+            (task_id,) = insert_behind(db, backoff="fixed", backoff_delay="1 millisecond")
+            row = await ended(db, task_id)
+        runs = history(db, task_id)
+    assert row["attempts"] == 3
+    assert [(run["status"], run["attempt"]) for run in runs] == [("failed", 1), ("failed", 2), ("completed", 3)]
+    assert len({run["fencing_token"] for run in runs}) == 3
+
+
+async def test_a_lost_transaction_is_lost_and_the_next_attempt_is_counted(dsn: str) -> None:
+    seen: list[tuple[str, int, int]] = []
+    cancelled: list[int] = []
+
+    async def lose_the_lock(ctx: Context) -> str:
+        row = task_row(db, ctx.id)
+        if not seen and row["status"] != "pending":
+            return "leased"
+        seen.append((row["status"], ctx.attempt, ctx.fencing_token))
+        if len(seen) == 1:  # without a pause in which the grace could end
+            db.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where application_name = 'pgsched lock' and datname = current_database()"
+            )
+            try:
+                await asyncio.Event().wait()
+            finally:
+                cancelled.append(ctx.id)
+        return "done"
+
+    with database(dsn) as db:
+        async with busy(dsn, mail=lose_the_lock) as worker:
+            task_id = await insert_locked(db, lambda: bool(seen))
+            row = await ended(db, task_id)
+            await wait_until_async(lambda: len(history(db, task_id)) == 2, message="the lost attempt is noted")
+            assert worker.counts.fenced > 0
+        lost, run = history(db, task_id)
+        left = rows(db, "select count(*) as n from pgsched.tasks where status <> 'completed'")
+    assert seen == [("pending", 1, lost["fencing_token"]), ("running", 1, run["fencing_token"])]
+    assert cancelled == [task_id]
+    assert (lost["status"], run["status"], row["attempts"]) == ("lost", "completed", 1), "the first was not counted"
+    assert left == [{"n": 0}]
+
+
+async def test_a_row_whose_lock_was_lost_is_leased_before_it_begins(dsn: str) -> None:
+    seen: dict[str, Rows] = {"rollback": [], "commit": []}
+
+    async def look(ctx: Context, end: str) -> None:
+        seen[end].append(task_row(other, ctx.id))
+
+    with database(dsn) as db, database(dsn) as other:
+        ids = insert_behind(db, 30, payload=Jsonb({"end": "rollback"})) + insert_behind(
+            db, 30, payload=Jsonb({"end": "commit"})
+        )
+        with database(dsn) as session:
+            for end in seen:
+                session.execute("begin")
+                session.execute(
+                    "select from pgsched.tasks where payload = %s for no key update", (Jsonb({"end": end}),)
+                )
+                session.execute(end)  # type: ignore[arg-type]
+        async with busy(dsn, mail=look):
+            for task_id in ids:
+                await ended(db, task_id)
+    assert {(row["status"], row["attempts"]) for row in seen["rollback"]} == {("running", 1)}
+    assert ("pending", 0) in {(row["status"], row["attempts"]) for row in seen["commit"]}
+
+
+async def test_a_row_that_cannot_be_finished_costs_its_neighbours_nothing(dsn: str) -> None:
+    started: list[int] = []
+
+    async def note(ctx: Context) -> None:
+        started.append(ctx.id)
+
+    with database(dsn) as db:
+        db.execute(
+            """
+            create function public.refuse() returns trigger language plpgsql as $$
+            begin
+              if new.status = 'completed' then raise check_violation using message = 'not this one'; end if;
+              return new;
+            end $$;
+            """
+        )
+        db.execute(
+            "create trigger refuse before update on pgsched.tasks for each row when (old.task_name = 'bad')"
+            " execute function public.refuse()"
+        )
+        async with busy(dsn, mail=note):
+            with db.transaction():
+                good = insert_behind(db, 5)
+                bad = insert_task(db, task_name="bad")
+                good += [insert_task(db) for _ in range(5)]
+            for task_id in good:
+                await ended(db, task_id)
+            row = await ended(db, bad, "dead")
+    assert "not this one" in row["last_error"]
+    assert sorted(started) == sorted([*good, bad]), "each has run once"
+
+
+async def test_a_worker_that_stops_lets_go_of_what_it_has_locked(dsn: str) -> None:
+    def block() -> None:
+        time.sleep(0.03)
+
+    with database(dsn) as db:
+        async with busy(dsn, mail=block):
+            insert_behind(db, 100)
+            await wait_until_async(
+                lambda: rows(db, "select count(*) as n from pgsched.executions where task_type = 'mail'")[0]["n"] > 3,
+                message="some have ended",
+            )
+        left = rows(db, "select status, attempts, locked_by from pgsched.tasks where status <> 'completed'")
+        runs = rows(db, "select count(*) as n, count(distinct task_id) as tasks from pgsched.executions")[0]
+    assert {(row["status"], row["attempts"], row["locked_by"]) for row in left} <= {("pending", 0, None)}
+    assert runs["n"] == runs["tasks"] == 100 + FILLERS - len(left)
+
+
+@pytest.mark.parametrize("option", [{"max_attempts": 1}, {"schedule_type": "repeating", "repeat_interval": "1 hour"}])
+async def test_what_must_not_go_uncounted_is_leased_before_it_begins(dsn: str, option: dict[str, Any]) -> None:
+    seen: Rows = []
+
+    async def look(ctx: Context) -> None:
+        seen.append(task_row(other, ctx.id))
+
+    with database(dsn) as db, database(dsn) as other:
+        async with busy(dsn, mail=look):
+            insert_behind(db, **option)
+            await wait_until_async(lambda: bool(seen), message="it runs")
+    assert (seen[0]["status"], seen[0]["attempts"]) == ("running", 1)
+    assert seen[0]["locked_by"] is not None
