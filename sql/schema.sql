@@ -3633,6 +3633,20 @@ language sql stable parallel safe as $$
     and (task.locked_until is null or task.locked_until < now())
 $$;
 
+-- For workers: whether the transaction that locked a row (its xmax) ended without being committed.
+create function pgsched.lock_was_lost(locker xid) returns boolean
+language sql stable parallel safe as $$
+  -- The low half of a number of 64 bits is known. What is not below the snapshot's next one is of the round before, or
+  -- began after the snapshot and goes on. A status that is too old to be known counts as lost: the row is leased then.
+  select case
+    when locker = '0' or x.number - x.next between 0 and 2147483647 then false
+    when x.number < x.next then coalesce(pg_xact_status(x.number::text::xid8) = 'aborted', true)
+    else coalesce(pg_xact_status((x.number - 4294967296)::text::xid8) = 'aborted', true) end
+  from (
+    select s.next, (s.next & -4294967296) | locker::text::bigint as number
+    from (select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as next) s) x
+$$;
+
 -- For workers: claims from several queues with limits or ageing, in their order, but for some tasks that it passes
 -- over.
 create function pgsched.claim_limited(
@@ -5454,10 +5468,10 @@ grant execute on function
   pgsched.cron_tick, pgsched.declaration, pgsched.due_at, pgsched.early_reading, pgsched.elapsed_part,
   pgsched.first_tick, pgsched.grid_point, pgsched.grid_tick, pgsched.group_edges, pgsched.group_problem,
   pgsched.group_steps, pgsched.instant_after, pgsched.interval_parts, pgsched.is_claimable, pgsched.is_excepted,
-  pgsched.is_forward, pgsched.limits_problem, pgsched.lowest_bit, pgsched.matching_days, pgsched.may_change,
-  pgsched.month_days, pgsched.month_length, pgsched.next_interval_ticks, pgsched.next_ticks, pgsched.number_problem,
-  pgsched.open_days, pgsched.queues_in_use, pgsched.read_cron, pgsched.read_day, pgsched.refuse_tick,
-  pgsched.shown_word, pgsched.wake_sleepers, pgsched.wall_from
+  pgsched.is_forward, pgsched.limits_problem, pgsched.lock_was_lost, pgsched.lowest_bit, pgsched.matching_days,
+  pgsched.may_change, pgsched.month_days, pgsched.month_length, pgsched.next_interval_ticks, pgsched.next_ticks,
+  pgsched.number_problem, pgsched.open_days, pgsched.queues_in_use, pgsched.read_cron, pgsched.read_day,
+  pgsched.refuse_tick, pgsched.shown_word, pgsched.wake_sleepers, pgsched.wall_from
 to public;
 
 grant select on pgsched.tasks_id_seq to public;
@@ -6313,6 +6327,8 @@ comment on function pgsched.note_resumed is 'For the schema: notes when a queue 
 comment on function pgsched.is_claimable is
   'For workers: whether a task may be claimed now, if a worker has a handler for it: it is due and enabled, and '
   'nobody has a lease on it.';
+comment on function pgsched.lock_was_lost is
+  'For workers: whether the transaction that locked a row (its xmax) ended without being committed.';
 comment on function pgsched.claim_limited is
   'For workers: claims from several queues with limits or ageing, in their order, but for some tasks that it '
   'passes over.';

@@ -183,6 +183,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
             "unpause_queue",
             "note_resumed",
             "is_claimable",
+            "lock_was_lost",
             "claim_limited",
             "claim_queue",
             "pick_keyed",
