@@ -121,7 +121,7 @@ class Claimer:
             await self._learn(sent)
         if self._outcome_unknown or self._orphaned_claim:
             await self._release_orphaned()
-        if self.claims.set_aside:
+        if self.claims.ids:
             await self.claims.retry()
         limited = rotation.limited
         order = rotation.order

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from time import monotonic
 from typing import TypeVar
 
@@ -47,11 +47,19 @@ class Claims:
         self._failed = 0
         self._look_at = self._look_limited_at = 0.0
         self.set_aside: SetAside[None] = SetAside("claim")
+        self._suspects: set[int] = set()
+        """Rows that were locked, and whose lease the database refused when their batch ended."""
 
     @property
     def ids(self) -> Sequence[int]:
         """What claims pass over."""
+        if self._suspects:
+            return [*self.set_aside.ids, *self._suspects]
         return self.set_aside.ids if self.set_aside else ()
+
+    def suspect(self, ids: Iterable[int]) -> None:
+        """Pass over rows that could not be leased, until the claim of each was tried by itself."""
+        self._suspects.update(ids)
 
     async def claim(self, probes: Sequence[Probe], limit: int, *, free: int, max_bytes: int) -> Batch:
         """Claim up to ``limit`` due rows; ``free`` of them can begin at once. Raises DatabaseUnavailable."""
@@ -98,6 +106,10 @@ class Claims:
 
         None of it is ended: what refuses a row may be mended at any moment, and then it is to run.
         """
+        if self._suspects:
+            suspects = list(self._suspects)
+            await self._put_away(await claims.try_claims(self._session, self._identity, suspects))
+            self._suspects.difference_update(suspects)
         due = self.set_aside.due()[:MAX_RETRIED]
         if not due:
             return

@@ -11,7 +11,7 @@ all get their leases, and the outcomes go the ordinary way, where each is by its
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -98,8 +98,10 @@ class LockedBatches:
         usual: UsualSeconds,
         on_room: Callable[[], None],
         on_due: Callable[[], None],
+        on_refused: Callable[[Iterable[int]], None],
     ) -> None:
-        """``on_room`` is called when rows may begin that waited for the end of a batch, ``on_due`` when one has ended.
+        """``on_room`` is called when rows may begin that waited for the end of a batch, ``on_due`` when one has ended,
+        ``on_refused`` with the ids of rows that the database lets nobody lease.
 
         ``upkeep`` is for what is noted and asked afterwards.
         """
@@ -112,6 +114,7 @@ class LockedBatches:
         self._usual = usual
         self._on_room = on_room
         self._on_due = on_due
+        self._on_refused = on_refused
         self._open: dict[LockedBatch, asyncio.Task[None]] = {}
         self._stopping = False
         self._lost: list[LostAttempt] = []
@@ -288,6 +291,7 @@ class LockedBatches:
         later = [*map(partial(_late, now=now), held), *(LeaseLater(task, 0.0, False) for task in batch.to_lease)]
         await in_halves(later, lease)
         await batch.session.commit([])
+        self._on_refused(row.task.id for row in later if row.task.id not in leased_ids)
         batch.to_lease = [task for task in batch.to_lease if task.id in leased_ids]
         self._lease(batch, [leased for leased in held if leased.task.id in leased_ids], later, now)
         self._drop([leased for leased in held if leased.task.id not in leased_ids], "the lease cannot be written")

@@ -135,6 +135,7 @@ class Worker:
             usual=usual_seconds,
             on_room=lambda: self.executor.feed(),
             on_due=self._batch_ended,
+            on_refused=lambda ids: self.claimer.claims.suspect(ids),
         )
         self.claimer = Claimer(
             session=self.claim_session,

@@ -4,7 +4,7 @@
 -- transaction that had locked it is lost and nothing of it was written. The token of the row, plus one, is a bound that
 -- claims of older programs may have passed.
 create sequence pgsched.fencing_tokens as bigint;
-comment on sequence pgsched.fencing_tokens is 'Where the fencing tokens of claims come from.';
+alter sequence pgsched.fencing_tokens owned by pgsched.tasks.fencing_token;
 select setval('pgsched.fencing_tokens', coalesce(max(t.fencing_token), 0) + 1, false)
 from pgsched.tasks t
 where t.schedule_type <> 'one_time';

@@ -1,1 +1,2 @@
+-- Ends the transaction of a batch of locked rows: finishes and leases together.
 commit

@@ -1,10 +1,11 @@
--- What became of rows that a transaction had locked whose COMMIT was not answered: leased to this worker by it, or ended.
--- Waits for the lock of a row, should that transaction not have come to its end.
+-- What became of rows that a transaction had locked whose COMMIT was not answered: leased to this worker by it, or
+-- ended. Waits for the lock of a row, should that transaction not have come to its end.
 select d.id, t.id is not null as leased,
   exists (
     select from pgsched.executions e
     where e.task_id = d.id and e.fencing_token = d.token and e.worker_id = %(worker)s) as ended
 from unnest(%(ids)s::bigint[], %(tokens)s::bigint[]) as d(id, token)
 left join lateral (
-  select t.id, t.locked_by, t.fencing_token, t.status from pgsched.tasks t where t.id = any(array[d.id]) for no key update
+  select t.id, t.locked_by, t.fencing_token, t.status from pgsched.tasks t
+  where t.id = any(array[d.id]) for no key update
 ) t on t.fencing_token = d.token and t.locked_by = %(worker)s and t.status = 'running'

@@ -30,7 +30,8 @@ from (
     from (
       select p.queue as probed, p.priority as probed_priority, p.place, q.ordering is distinct from 'lifo' as fifo,
         coalesce(p.cursor_at, '-infinity') as cursor_at, coalesce(p.cursor_id, 0) as cursor_id
-      from unnest(%(queues)s::text[], %(priorities)s::smallint[], %(cursor_ats)s::timestamptz[], %(cursor_ids)s::bigint[])
+      from unnest(
+        %(queues)s::text[], %(priorities)s::smallint[], %(cursor_ats)s::timestamptz[], %(cursor_ids)s::bigint[])
         with ordinality as p(queue, priority, cursor_at, cursor_id, place)
       left join pgsched.queues q on q.name = p.queue
       where q.paused is not true and q.apart is not true
@@ -38,19 +39,30 @@ from (
     ) probe
     cross join lateral (
       select * from (
-       select t.*, coalesce(t.unbegun_token, 0) = -1 or t.xmax <> '0' and pgsched.lock_was_lost(t.xmax) as lock_lost,
+       select t.id, t.task_type, t.queue, t.priority, t.payload, t.schedule_type, t.scheduled_for, t.next_run_at,
+         t.attempts, t.max_attempts, t.fencing_token, t.timeout, t.backoff, t.backoff_delay, t.backoff_max,
+         t.backoff_factor, t.backoff_jitter, t.cron_expression, t.timezone, t.start_date, t.end_date,
+         t.repeat_interval, t.repeat_count, t.execution_count, t.on_missed, t.catchup_window, t.overlap, t.jitter,
+         t.planned_from, t.revision, t.depends_on, t.fired,
+         coalesce(t.unbegun_token, 0) = -1 or t.xmax <> '0' and pgsched.lock_was_lost(t.xmax) as lock_lost,
          case when pg_column_compression(t.payload) is null then pg_column_size(t.payload)
            else octet_length(t.payload::text) end as bytes
        from pgsched.tasks t
        where probe.fifo and t.queue = probe.probed and t.priority = probe.probed_priority
-         and pgsched.is_claimable(t) and t.locked_until is null and (t.next_run_at, t.id) > (probe.cursor_at, probe.cursor_id)
+         and pgsched.is_claimable(t) and t.locked_until is null
+         and (t.next_run_at, t.id) > (probe.cursor_at, probe.cursor_id)
          and t.task_type = any(%(task_types)s::text[]) and t.id <> all(%(set_aside)s::bigint[])
        order by t.next_run_at, t.id
        limit %(limit)s
        for no key update skip locked) first_in
       union all
       select * from (
-       select t.*, coalesce(t.unbegun_token, 0) = -1 or t.xmax <> '0' and pgsched.lock_was_lost(t.xmax) as lock_lost,
+       select t.id, t.task_type, t.queue, t.priority, t.payload, t.schedule_type, t.scheduled_for, t.next_run_at,
+         t.attempts, t.max_attempts, t.fencing_token, t.timeout, t.backoff, t.backoff_delay, t.backoff_max,
+         t.backoff_factor, t.backoff_jitter, t.cron_expression, t.timezone, t.start_date, t.end_date,
+         t.repeat_interval, t.repeat_count, t.execution_count, t.on_missed, t.catchup_window, t.overlap, t.jitter,
+         t.planned_from, t.revision, t.depends_on, t.fired,
+         coalesce(t.unbegun_token, 0) = -1 or t.xmax <> '0' and pgsched.lock_was_lost(t.xmax) as lock_lost,
          case when pg_column_compression(t.payload) is null then pg_column_size(t.payload)
            else octet_length(t.payload::text) end as bytes
        from pgsched.tasks t

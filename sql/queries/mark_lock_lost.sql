@@ -1,4 +1,5 @@
--- Keeps the mark of rows whose lock was lost: this transaction has locked them too, lets them go, and so would wipe it out.
+-- Keeps the mark of rows whose lock was lost: this transaction has locked them too and lets them go, which would wipe
+-- it out.
 update pgsched.tasks t
 set unbegun_token = -1
 where t.id = any(%(ids)s::bigint[]) and t.status = 'pending'

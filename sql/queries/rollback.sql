@@ -1,1 +1,2 @@
+-- Ends a transaction that has locked nothing, or a row that cannot be read.
 rollback

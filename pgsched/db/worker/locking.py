@@ -82,7 +82,7 @@ class LockingSession(Session):
         }
         async with self._guarded() as connection:
             async with connection.pipeline():
-                await connection.execute(load_statement("begin_transaction"), prepare=not connection.pooled)
+                await connection.execute(load_statement("begin_locking"), prepare=not connection.pooled)
                 if connection.pooled:
                     await settle_transaction(connection)
                     await self._set_up(connection)
