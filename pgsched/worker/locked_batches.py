@@ -284,7 +284,7 @@ class LockedBatches:
         leased_ids: set[int] = set()
 
         async def lease(part: Sequence[LeaseLater]) -> None:
-            rows = await batch.session.run(lease_locked(self._identity, part))
+            (rows,) = await batch.session.run(lease_locked(self._identity, part))
             leased_ids.update(row[0] for row in rows)
 
         held = [leased for leased in batch.held if self._goes_on(leased)]

@@ -1,7 +1,6 @@
 -- Finishes completed one-time tasks in the transaction that has locked them: claim, outcome and history in one row
 -- version. Nobody else can have taken such a row, so there is no fence; but an update that something has dropped is an
--- error here, for the commit is on its way in the same message, and the handler has run. Unblocks the tasks that depend
--- on these rows.
+-- error here, for the handler has run. Unblocks the tasks that depend on these rows.
 with done as (
   select *
   from unnest(%(ids)s::bigint[], %(tokens)s::bigint[], %(started_ago)s::float8[], %(seconds)s::float8[],

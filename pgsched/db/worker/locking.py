@@ -17,7 +17,7 @@ from psycopg.pq import TransactionStatus
 
 from pgsched.db.adapt import BigInts, Doubles
 from pgsched.db.connection import AsyncDbConnection, settle_transaction
-from pgsched.db.error_mapping import RefusedByDatabase, fault_of, one_line
+from pgsched.db.error_mapping import RefusedByDatabase, one_line
 from pgsched.db.session import Rows, Session
 from pgsched.db.sql_files import load_statement
 from pgsched.db.worker.claims import Batch, Probe, probe_parameters, read_batch
@@ -96,14 +96,35 @@ class LockingSession(Session):
         return read_batch(rows)
 
     async def commit(self, commands: Sequence[Command]) -> list[Rows]:
-        """Run statements and commit, in one message; returns the rows of each.
+        """Run statements, then commit; returns the rows of each.
 
-        Raises RefusedByDatabase when one of them was refused: nothing is written, and the rows are locked still.
-        Raises TransactionLost or CommitUnanswered for any other trouble.
+        In two messages: without an answer to the first the transaction is lost, and only the COMMIT may have an end
+        that nobody knows. Raises RefusedByDatabase when a statement was refused: nothing is written, and the rows are
+        locked still. Raises TransactionLost, or CommitUnanswered.
         """
-        connection = self._connection
-        if connection is None or connection.closed:
-            raise CommitUnanswered("the connection was lost")
+        answers = await self.run(*commands) if commands else []
+        connection = self._begun()
+        try:
+            async with asyncio.timeout(self.timeout):
+                await connection.execute(load_statement("commit"), prepare=not connection.pooled)
+        except psycopg.Error as error:
+            answered = connection.info.transaction_status == TransactionStatus.IDLE
+            await self.close()
+            raise (TransactionLost if answered else CommitUnanswered)(one_line(error)) from error
+        except TimeoutError as error:
+            await self.close()
+            raise CommitUnanswered(f"no answer within {self.timeout:g} s") from error
+        except BaseException:
+            await self.close()
+            raise
+        return answers
+
+    async def run(self, *commands: Command) -> list[Rows]:
+        """Run statements in the transaction; returns the rows of each. A refused one undoes them all.
+
+        Raises RefusedByDatabase or TransactionLost.
+        """
+        connection = self._begun()
         try:
             async with asyncio.timeout(self.timeout), connection.pipeline():
                 await connection.execute(load_statement("begin_savepoint"), prepare=not connection.pooled)
@@ -111,45 +132,25 @@ class LockingSession(Session):
                     await connection.execute(statement, given, prepare=not connection.pooled, binary=True)
                     for statement, given in commands
                 ]
-                await connection.execute(load_statement("commit"), prepare=not connection.pooled)
             return [await cursor.fetchall() if cursor.description else [] for cursor in cursors]
-        except psycopg.Error as error:
-            fault = fault_of(error)
-            status = connection.info.transaction_status
-            if status == TransactionStatus.INERROR:
-                await self._undo(connection)
-                raise fault if isinstance(fault, RefusedByDatabase) else RefusedByDatabase(str(fault)) from error
-            await self.close()
-            if status == TransactionStatus.IDLE:  # the server answered: the COMMIT itself was refused
-                raise TransactionLost(str(fault)) from error
-            raise CommitUnanswered(str(fault)) from error
-        except TimeoutError as error:
-            await self.close()
-            raise CommitUnanswered(f"no answer within {self.timeout:g} s") from error
-        except BaseException:
-            await self.close()
-            raise
-
-    async def run(self, command: Command) -> Rows:
-        """Run a statement in the transaction; a refused one changes nothing. Raises as :meth:`commit`."""
-        connection = self._connection
-        if connection is None or connection.closed:
-            raise TransactionLost("the connection was lost")
-        try:
-            async with asyncio.timeout(self.timeout):
-                async with connection.pipeline():
-                    await connection.execute(load_statement("begin_savepoint"))
-                    cursor = await connection.execute(*command, binary=True)
-                return await cursor.fetchall()
         except psycopg.Error as error:
             if connection.info.transaction_status == TransactionStatus.INERROR:
                 await self._undo(connection)
                 raise RefusedByDatabase(one_line(error)) from error
             await self.close()
             raise TransactionLost(one_line(error)) from error
+        except TimeoutError as error:
+            await self.close()
+            raise TransactionLost(f"no answer within {self.timeout:g} s") from error
         except BaseException:
             await self.close()
             raise
+
+    def _begun(self) -> AsyncDbConnection:
+        connection = self._connection
+        if connection is None or connection.closed:
+            raise TransactionLost("the connection was lost")
+        return connection
 
     async def _undo(self, connection: AsyncDbConnection) -> None:
         try:
