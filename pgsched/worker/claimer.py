@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from time import monotonic
 
 from pgsched.db.error_mapping import RefusedByDatabase
 from pgsched.db.session import Session
 from pgsched.db.worker import leases
-from pgsched.db.worker.claims import Answer, Batch, Probe
+from pgsched.db.worker.claims import Answer, Batch
 from pgsched.db.worker.leases import Identity
-from pgsched.domain.attempt import PRIORITIES, Claimed
+from pgsched.domain.attempt import Claimed
 from pgsched.observability.logs import get_logger
 from pgsched.worker.claims import Claims
 from pgsched.worker.clock import DatabaseClock
@@ -23,16 +23,13 @@ from pgsched.worker.locked_batches import LockedBatches
 from pgsched.worker.loops import wait_at_most
 from pgsched.worker.prefetch import Prefetch
 from pgsched.worker.queue_rotation import QueueRotation
+from pgsched.worker.scan import Look, Scan
 from pgsched.worker.sleep import Sleep
 
 log = get_logger("pgsched.worker")
 
-SCAN_CURSOR_SECONDS = 1.0
-"""How long claims may begin at the scan cursor before one looks before it."""
 MAX_BYTES = 16 * 1024 * 1024
 """Payloads in hand, as JSON text; parsed they take several times as much memory."""
-LEASE_CLAIM_SECONDS = 1.0
-"""How often rows are claimed with a lease, which finds expired ones, though others could be locked."""
 LOCK_WAIT_SECONDS = 0.05
 """How long to wait for a batch of locked rows to end before rows are claimed with a lease."""
 BUSY_RATE = 200.0
@@ -76,15 +73,12 @@ class Claimer:
         self._locked_batches = locked_batches
         self._full = False
         """The last claim brought as many rows as it might."""
-        self._lease_at = 0.0
-        """When rows are claimed with a lease again, though they could be locked."""
         self._clock = clock
         self._poll_interval = poll_interval
         self._on_claim = on_claim
         self.wakeup = asyncio.Event()
         """Set when there may be something to claim: a notification, a free slot, the end."""
-        self._scan_cursors: dict[tuple[str, int], tuple[datetime, int]] = {}
-        self._scan_cursors_since = 0.0
+        self.scan = Scan()
         self._look_at = 0.0
         """When the queues without limits are asked again; looked at only when there are others."""
         self._learn_at = 0.0
@@ -147,40 +141,33 @@ class Claimer:
     async def _claim(self, queues: Sequence[str], limit: int, free: int) -> bool:
         """Claim from the queues that are claimed together."""
         sent = monotonic()
-        if sent - self._scan_cursors_since >= SCAN_CURSOR_SECONDS:
-            self._scan_cursors.clear()
-            self._scan_cursors_since = sent
-        from_cursor = bool(self._scan_cursors)
         room = self.room_in_bytes
-        batch = await self._lock(queues, limit, free, room, sent)
+        look = self.scan.next_look(queues, sent, self._clock.at(sent), busy=self._full or self._rate > BUSY_RATE)
+        batch = await self._lock(look, limit, free, room)
         locked = batch is not None
         if batch is None:
             self._outcome_unknown = True
-            batch = await self.claims.claim(self._probes(queues), limit, free=free, max_bytes=room)
+            batch = await self.claims.claim(look, limit, free=free, max_bytes=room)
             self._outcome_unknown = False
-            self._lease_at = sent + LEASE_CLAIM_SECONDS
         tasks = batch.tasks
         cut = bool(tasks) and tasks[0].cut
-        self._full = cut or len(tasks) >= limit
+        self._full = cut or len(tasks) + len(batch.spoiled) >= limit
         self.cut = cut and sum(task.bytes for task in tasks) < room
-        if from_cursor and len(tasks) + len(batch.spoiled) < limit and not cut:
-            self._scan_cursors_since = 0.0  # the next claim looks from the beginning, before anything is taken for done
-        for task in tasks:
-            self._scan_cursors[task.queue, task.priority] = (task.next_run_at, task.id)
+        self.scan.saw(look, tasks, sent, monotonic() - sent, full=self._full)
         if locked:
             self._clock.set(tasks[0].next_run_at + timedelta(seconds=tasks[0].late), sent)
         else:
             self._take(batch, sent, free)
         self._on_claim(tasks, monotonic() - sent)
         await self._note(len(tasks), sent)
-        return locked or bool(tasks or batch.spoiled) or from_cursor or batch.again
+        return locked or bool(tasks or batch.spoiled) or batch.again or self.scan.due_in(monotonic()) <= 0
 
-    async def _lock(self, queues: Sequence[str], limit: int, free: int, room: int, sent: float) -> Batch | None:
+    async def _lock(self, look: Look, limit: int, free: int, room: int) -> Batch | None:
         """Lock rows, when many come; None when there are none, or the claim is to lease them.
 
-        A single row is leased: that starts it sooner. And one claim a second leases, for what only that finds.
+        A single row is leased: that starts it sooner. And sweeps lease: only that finds expired leases.
         """
-        if not (self._full or self._rate > BUSY_RATE) or sent >= self._lease_at or self.claims.set_aside:
+        if look.sweeps or not (self._full or self._rate > BUSY_RATE) or self.claims.set_aside:
             return None
         if not self._locked_batches.ready:
             await self._locked_batches.wait(LOCK_WAIT_SECONDS)
@@ -188,7 +175,7 @@ class Claimer:
             return None
         try:
             batch = await self._locked_batches.lock(
-                self._probes(queues), limit, free=free, max_bytes=room, set_aside=self.claims.ids
+                look.probes, limit, free=free, max_bytes=room, set_aside=self.claims.ids
             )
         except RefusedByDatabase as error:  # a claim that leases finds the row
             log.info("lock_refused", error=str(error))
@@ -317,6 +304,7 @@ class Claimer:
         now = monotonic()
         if self.claims.set_aside:
             pause = min(pause, self.claims.set_aside.due_in())
+        pause = min(pause, self.scan.due_in(now))
         if limited:
             self._look_at = now + pause
             pause = min(pause, self._rotation.ready_in(now))
@@ -326,6 +314,7 @@ class Claimer:
         """There may be something to claim, in this queue or in any."""
         if queue is not None:
             self._rotation.wake(queue, monotonic())
+            self.scan.look_everywhere()  # it may have been committed late
         self._woken_for_limited = False
         self.wakeup.set()
 
@@ -337,6 +326,7 @@ class Claimer:
         """The settings of a queue have changed: which are limited, and what may start."""
         self._learn_at = 0.0
         self._rotation.wake_all(monotonic())
+        self.scan.look_everywhere()
         self.wake()
 
     def look_after_end(self) -> bool:
@@ -390,13 +380,6 @@ class Claimer:
                     self._look_at = 0.0
                     self._sleep.disturb()
                 self._woken_for_limited = False
-
-    def _probes(self, queues: Sequence[str]) -> list[Probe]:
-        return [
-            Probe(queue, priority, *self._scan_cursors.get((queue, priority), (None, None)))
-            for priority in PRIORITIES
-            for queue in queues
-        ]
 
     async def _note(self, found: int, now: float) -> None:
         """Take the rate at which rows come; say that this worker is awake when it is high."""

@@ -9,13 +9,14 @@ from typing import TypeVar
 from pgsched.db.error_mapping import RefusedByDatabase, RefusedByServer, is_about_the_server, is_passing_state
 from pgsched.db.session import Session
 from pgsched.db.worker import claims, leases
-from pgsched.db.worker.claims import Answer, Batch, Due, Probe, Tried
+from pgsched.db.worker.claims import Answer, Batch, Due, Tried
 from pgsched.db.worker.leases import Identity
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.observability.logs import get_logger
 from pgsched.worker.dead_letters import DeadLetters
 from pgsched.worker.halves import FEW, in_halves
 from pgsched.worker.rulebook import Rulebook
+from pgsched.worker.scan import Look
 from pgsched.worker.set_aside import SetAside
 
 log = get_logger("pgsched.worker")
@@ -61,20 +62,20 @@ class Claims:
         """Pass over rows that could not be leased, until the claim of each was tried by itself."""
         self._suspects.update(ids)
 
-    async def claim(self, probes: Sequence[Probe], limit: int, *, free: int, max_bytes: int) -> Batch:
+    async def claim(self, look: Look, limit: int, *, free: int, max_bytes: int) -> Batch:
         """Claim up to ``limit`` due rows; ``free`` of them can begin at once. Raises DatabaseUnavailable."""
 
         async def ask(limit: int) -> Batch:
             return await claims.claim(
-                self._session, self._identity, probes, limit, free=free, max_bytes=max_bytes, set_aside=self.ids
+                self._session, self._identity, look.probes, limit, free=free, max_bytes=max_bytes, set_aside=self.ids
             )
 
         async def find(limit: int) -> list[Due]:
-            return await claims.find_claimable(self._session, self._identity, probes, limit, set_aside=self.ids)
+            return await claims.find_claimable(self._session, self._identity, look.probes, limit, set_aside=self.ids)
 
         batch = await self._contained(ask, find, limit) or Batch([], [], again=True)
         all_seen = len(batch.tasks) < limit and not any(task.cut for task in batch.tasks[:1])
-        if all_seen and monotonic() >= self._look_at and not any(probe.cursor_at for probe in probes):
+        if all_seen and monotonic() >= self._look_at and look.is_whole:
             dropped = await self._put_dropped_away(find, limit)
             self._look_at = 0.0 if dropped else monotonic() + LOOK_SECONDS
             batch = batch._replace(again=batch.again or dropped)

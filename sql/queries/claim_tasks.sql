@@ -1,8 +1,8 @@
 -- Claims up to %(limit)s due rows, with one index probe per queue and priority, in the order of the arrays.
 --
--- Each probe begins after the last row that this worker claimed there, so that it does not walk again through index
--- entries that are finished, leased or not for this worker; a claim without these positions follows regularly. A row
--- whose lease has expired is claimed like any other, and its lost attempt is written to the history unless it had not
+-- Each probe looks at what became due after `since`, and in first in first out order behind the last row that this worker
+-- claimed there, so that it does not walk again through index entries that are finished, leased or not for this worker
+-- (pgsched/worker/scan.py says what finds the others). A row whose lease has expired is claimed like any other, and its lost attempt is written to the history unless it had not
 -- begun. Rows in `set_aside`, which could not be claimed, are skipped. The update sets only columns that no index
 -- mentions, so it is a HOT update.
 --
@@ -11,9 +11,11 @@
 -- locked the row (see lock_tasks.sql), is never prefetched: the claim stops before it and says so (`cut`).
 with probe as (
   select p.queue, p.priority, q.ordering is distinct from 'lifo' as fifo,
-    coalesce(p.cursor_at, '-infinity') as cursor_at, coalesce(p.cursor_id, 0) as cursor_id
-  from unnest(%(queues)s::text[], %(priorities)s::smallint[], %(cursor_ats)s::timestamptz[], %(cursor_ids)s::bigint[])
-    with ordinality as p(queue, priority, cursor_at, cursor_id, place)
+    coalesce(p.since, '-infinity') as since, coalesce(p.until, 'infinity') as until,
+    coalesce(p.cursor_at, p.since, '-infinity') as cursor_at, coalesce(p.cursor_id, 0) as cursor_id
+  from unnest(%(queues)s::text[], %(priorities)s::smallint[], %(sinces)s::timestamptz[],
+    %(cursor_ats)s::timestamptz[], %(cursor_ids)s::bigint[], %(untils)s::timestamptz[])
+    with ordinality as p(queue, priority, since, cursor_at, cursor_id, until, place)
   left join pgsched.queues q on q.name = p.queue
   where q.paused is not true and q.apart is not true
   order by p.place
@@ -33,6 +35,7 @@ due as (
      from pgsched.tasks t
      where probe.fifo and t.queue = probe.queue and t.priority = probe.priority
        and pgsched.is_claimable(t) and (t.next_run_at, t.id) > (probe.cursor_at, probe.cursor_id)
+       and t.next_run_at <= probe.until
        and t.task_type = any(%(task_types)s::text[]) and t.id <> all(%(set_aside)s::bigint[])
      order by t.next_run_at, t.id
      limit %(limit)s
@@ -43,7 +46,7 @@ due as (
        coalesce(t.unbegun_token, 0) = -1 or t.xmax <> '0' and pgsched.lock_was_lost(t.xmax) as lock_lost
      from pgsched.tasks t
      where not probe.fifo and t.queue = probe.queue and t.priority = probe.priority
-       and pgsched.is_claimable(t)
+       and pgsched.is_claimable(t) and t.next_run_at > probe.since and t.next_run_at <= probe.until
        and t.task_type = any(%(task_types)s::text[]) and t.id <> all(%(set_aside)s::bigint[])
      order by t.next_run_at desc, t.id desc
      limit %(limit)s

@@ -29,10 +29,11 @@ from (
     select found.*
     from (
       select p.queue as probed, p.priority as probed_priority, p.place, q.ordering is distinct from 'lifo' as fifo,
-        coalesce(p.cursor_at, '-infinity') as cursor_at, coalesce(p.cursor_id, 0) as cursor_id
-      from unnest(
-        %(queues)s::text[], %(priorities)s::smallint[], %(cursor_ats)s::timestamptz[], %(cursor_ids)s::bigint[])
-        with ordinality as p(queue, priority, cursor_at, cursor_id, place)
+        coalesce(p.since, '-infinity') as since, coalesce(p.until, 'infinity') as until,
+        coalesce(p.cursor_at, p.since, '-infinity') as cursor_at, coalesce(p.cursor_id, 0) as cursor_id
+      from unnest(%(queues)s::text[], %(priorities)s::smallint[], %(sinces)s::timestamptz[],
+        %(cursor_ats)s::timestamptz[], %(cursor_ids)s::bigint[], %(untils)s::timestamptz[])
+        with ordinality as p(queue, priority, since, cursor_at, cursor_id, until, place)
       left join pgsched.queues q on q.name = p.queue
       where q.paused is not true and q.apart is not true
       order by p.place
@@ -50,7 +51,7 @@ from (
        from pgsched.tasks t
        where probe.fifo and t.queue = probe.probed and t.priority = probe.probed_priority
          and pgsched.is_claimable(t) and t.locked_until is null
-         and (t.next_run_at, t.id) > (probe.cursor_at, probe.cursor_id)
+         and (t.next_run_at, t.id) > (probe.cursor_at, probe.cursor_id) and t.next_run_at <= probe.until
          and t.task_type = any(%(task_types)s::text[]) and t.id <> all(%(set_aside)s::bigint[])
        order by t.next_run_at, t.id
        limit %(limit)s
@@ -68,6 +69,7 @@ from (
        from pgsched.tasks t
        where not probe.fifo and t.queue = probe.probed and t.priority = probe.probed_priority
          and pgsched.is_claimable(t) and t.locked_until is null
+         and t.next_run_at > probe.since and t.next_run_at <= probe.until
          and t.task_type = any(%(task_types)s::text[]) and t.id <> all(%(set_aside)s::bigint[])
        order by t.next_run_at desc, t.id desc
        limit %(limit)s

@@ -21,12 +21,15 @@ _claimed = partial(tuple.__new__, Claimed)
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Where a claim looks: one queue and priority, after the last row that was claimed there."""
+    """Where a claim looks: in one queue and priority, at rows that became due after ``since`` and up to ``until``."""
 
     queue: str
     priority: int
+    since: datetime | None = None
     cursor_at: datetime | None = None
     cursor_id: int | None = None
+    """The last row that was claimed there: the first in first out order goes on behind it, whatever ``since`` says."""
+    until: datetime | None = None
 
 
 class Answer(NamedTuple):
@@ -156,8 +159,10 @@ def probe_parameters(
     return {
         "queues": [probe.queue for probe in probes],
         "priorities": [probe.priority for probe in probes],
+        "sinces": [probe.since for probe in probes],
         "cursor_ats": [probe.cursor_at for probe in probes],
         "cursor_ids": [probe.cursor_id for probe in probes],
+        "untils": [probe.until for probe in probes],
         "task_types": list(identity.task_types),
         "limit": limit,
         "set_aside": BigInts(set_aside),

@@ -1,0 +1,127 @@
+"""Where in the index of due rows a claim begins: behind what was seen before, and regularly everywhere.
+
+Entries of finished rows stay in the index for as long as some transaction keeps an old snapshot. A claim that began at
+the first entry would pass by all of them, and take longer with every finished task. So most claims look only at what
+became due lately, and at what the claim before left behind. Everything else is looked at in sweeps: what was committed
+late, what is due in the past, what another worker had and gave back, and leases that ran out.
+
+A sweep goes backwards in time from now to the first entry. It is one claim while that is quick. When it is not, it is
+cut into slices that take some milliseconds each, with pauses between them, so that it costs a twentieth of the worker's
+time, however many entries there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from math import inf
+
+from pgsched.db.worker.claims import Probe
+from pgsched.domain.attempt import PRIORITIES, Claimed
+
+OVERLAP = timedelta(seconds=5)
+"""How long before the last claim that saw everything the next one begins: rows may have been committed since."""
+SWEEP_SECONDS = 1.0
+"""How often a worker that is busy looks everywhere."""
+SLICE_SECONDS = 0.01
+"""What one slice of a sweep may take: from double the time on slices become smaller, below half of it larger."""
+ROW_SECONDS = 50e-6
+"""How much of that time each row that was found accounts for."""
+FIRST_WIDTH = 60.0
+"""How far the first slice reaches back, in seconds, when a sweep of one slice took too long."""
+GROWTH = 8
+SHARE = 0.05
+"""The part of the time that slow slices may take."""
+WIDEST = 1e9
+"""A slice that reaches back further than this, in seconds, reaches back to the first entry."""
+
+
+class Look:
+    """What one claim looks at."""
+
+    def __init__(self, probes: Sequence[Probe], since: datetime | None = None, *, sweeps: bool = False) -> None:
+        self.probes = probes
+        self.sweeps = sweeps
+        """Whether it is part of a sweep."""
+        self.since = since
+        """Where that part begins; None: with the first entry."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it sees every due row there is."""
+        return self.sweeps and self.since is None and not any(probe.until for probe in self.probes)
+
+
+class Scan:
+    """Remembers what claims have seen, and when the next sweep is due. Times are monotonic seconds unless aware."""
+
+    def __init__(self) -> None:
+        self._since: dict[str, datetime | None] = {}
+        """Of each queue: all rows that were due before this were seen."""
+        self._cursors: dict[tuple[str, int], tuple[datetime, int]] = {}
+        """Of a queue and priority with more due rows than a claim takes: the last one that was claimed."""
+        self._sweep_at = 0.0
+        self._until: datetime | None = None
+        """The sweep under way has come so far down."""
+        self._width = self._first_width = inf
+        self._rests_until = 0.0
+        self._owed = False
+        """A sweep is wanted that has to wait."""
+
+    def look_everywhere(self) -> None:
+        """There may be rows that were not due lately: the next claim sweeps, if sweeps are quick."""
+        self._sweep_at = 0.0
+
+    def next_look(self, queues: Sequence[str], sent: float, database_now: datetime, *, busy: bool) -> Look:
+        """Return what the next claim looks at. A worker that is not busy sweeps each time, as long as that is quick."""
+        wanted = self._until is not None or sent >= self._sweep_at or (not busy and self._first_width == inf)
+        self._owed = wanted and sent < self._rests_until
+        if not wanted or self._owed:
+            return Look(
+                [
+                    Probe(queue, priority, self._since.get(queue), *self._cursors.get((queue, priority), (None, None)))
+                    for priority in PRIORITIES
+                    for queue in queues
+                ]
+            )
+        if self._until is None:
+            self._width = self._first_width
+        since = None
+        if self._width < WIDEST:
+            since = (self._until or database_now) - timedelta(seconds=self._width)
+        probes = [Probe(queue, priority, since, until=self._until) for priority in PRIORITIES for queue in queues]
+        return Look(probes, since, sweeps=True)
+
+    def saw(self, look: Look, tasks: Sequence[Claimed], sent: float, seconds: float, *, full: bool) -> None:
+        """Take what a claim brought, which was sent then and took so many seconds; ``full``: there may be more."""
+        if full:
+            for task in tasks:
+                self._cursors[task.queue, task.priority] = (task.next_run_at, task.id)
+                if look.sweeps:
+                    self._since[task.queue] = look.since
+        elif tasks and (look.is_whole or not look.sweeps):
+            seen = tasks[0].next_run_at + timedelta(seconds=tasks[0].late) - OVERLAP
+            self._since.update(dict.fromkeys((probe.queue for probe in look.probes), seen))
+            self._cursors.clear()
+        if look.sweeps:
+            self._swept(look, sent, seconds - len(tasks) * ROW_SECONDS)
+
+    def due_in(self, now: float) -> float:
+        """Seconds until a sweep goes on that has begun or is wanted; infinite when there is none."""
+        return max(self._rests_until - now, 0.0) if self._owed or self._until is not None else inf
+
+    def _swept(self, look: Look, sent: float, seconds: float) -> None:
+        first = self._until is None
+        if seconds > 2 * SLICE_SECONDS:
+            self._width = FIRST_WIDTH if self._width == inf else max(self._width / 2, 1.0)
+        if seconds < SLICE_SECONDS / 2:
+            self._width *= GROWTH
+        elif self._width != inf:
+            self._rests_until = sent + seconds / SHARE
+        if self._width >= WIDEST:
+            self._width = inf
+        if first:
+            self._first_width = self._width
+        self._until = look.since
+        if look.since is None:
+            self._sweep_at = sent + SWEEP_SECONDS
