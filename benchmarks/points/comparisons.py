@@ -6,7 +6,7 @@ from benchmarks.points.model import Change, Comparison, Form, Metric, PointSizes
 from pgsched.db.sql_files import migrations
 
 CLAIM = "sql/queries/claim_tasks.sql"
-CLAIMER = "pgsched/worker/claimer.py"
+SCAN = "pgsched/worker/scan.py"
 PREFETCH = "pgsched/worker/prefetch.py"
 WORKER = "pgsched/worker/worker.py"
 SLEEP = "pgsched/worker/sleep.py"
@@ -94,7 +94,10 @@ def all_comparisons(sizes: PointSizes) -> tuple[Comparison, ...]:
                 Form(
                     label="4",
                     does="every claim begins at the front",
-                    changes=(Change(CLAIMER, "SCAN_CURSOR_SECONDS = 1.0", "SCAN_CURSOR_SECONDS = 0.0"),),
+                    changes=(
+                        Change(SCAN, "SWEEP_SECONDS = 1.0", "SWEEP_SECONDS = 0.0"),
+                        Change(SCAN, "SLICE_SECONDS = 0.01", "SLICE_SECONDS = 1e9"),
+                    ),
                 ),
             ),
         ),

@@ -142,7 +142,7 @@ class Claimer:
         """Claim from the queues that are claimed together."""
         sent = monotonic()
         room = self.room_in_bytes
-        look = self.scan.next_look(queues, sent, self._clock.at(sent), busy=self._full or self._rate > BUSY_RATE)
+        look = self.scan.next_look(queues, sent, self._clock.at(sent), busy=self._busy)
         batch = await self._lock(look, limit, free, room)
         locked = batch is not None
         if batch is None:
@@ -160,14 +160,19 @@ class Claimer:
             self._take(batch, sent, free)
         self._on_claim(tasks, monotonic() - sent)
         await self._note(len(tasks), sent)
-        return locked or bool(tasks or batch.spoiled) or batch.again or self.scan.due_in(monotonic()) <= 0
+        looks_on = self.scan.due_in(monotonic()) <= 0 or (not look.sweeps and self.scan.sweeps_next(busy=self._busy))
+        return bool(tasks or batch.spoiled) or batch.again or looks_on
+
+    @property
+    def _busy(self) -> bool:
+        return self._full or self._rate > BUSY_RATE
 
     async def _lock(self, look: Look, limit: int, free: int, room: int) -> Batch | None:
         """Lock rows, when many come; None when there are none, or the claim is to lease them.
 
         A single row is leased: that starts it sooner. And sweeps lease: only that finds expired leases.
         """
-        if look.sweeps or not (self._full or self._rate > BUSY_RATE) or self.claims.set_aside:
+        if look.sweeps or not self._busy or self.claims.set_aside:
             return None
         if not self._locked_batches.ready:
             await self._locked_batches.wait(LOCK_WAIT_SECONDS)

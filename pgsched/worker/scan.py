@@ -23,17 +23,20 @@ OVERLAP = timedelta(seconds=5)
 """How long before the last claim that saw everything the next one begins: rows may have been committed since."""
 SWEEP_SECONDS = 1.0
 """How often a worker that is busy looks everywhere."""
+QUICK_SECONDS = 0.005
+"""A worker that is not busy looks everywhere each time, as long as that takes no longer than this."""
+SHARE = 0.05
+"""The part of the time that sweeps may take: one that takes more is cut into slices."""
 SLICE_SECONDS = 0.01
-"""What one slice of a sweep may take: from double the time on slices become smaller, below half of it larger."""
+"""What one slice may take: from double the time on slices become smaller, below half of it larger."""
 ROW_SECONDS = 50e-6
 """How much of that time each row that was found accounts for."""
 FIRST_WIDTH = 60.0
 """How far the first slice reaches back, in seconds, when a sweep of one slice took too long."""
 GROWTH = 8
-SHARE = 0.05
-"""The part of the time that slow slices may take."""
+"""How much further back the next slice reaches after a quick one."""
 WIDEST = 1e9
-"""A slice that reaches back further than this, in seconds, reaches back to the first entry."""
+"""Seconds: a slice that would reach back further goes to the first entry."""
 
 
 class Look:
@@ -64,6 +67,7 @@ class Scan:
         self._until: datetime | None = None
         """The sweep under way has come so far down."""
         self._width = self._first_width = inf
+        self._is_quick = True
         self._rests_until = 0.0
         self._owed = False
         """A sweep is wanted that has to wait."""
@@ -72,9 +76,13 @@ class Scan:
         """There may be rows that were not due lately: the next claim sweeps, if sweeps are quick."""
         self._sweep_at = 0.0
 
+    def sweeps_next(self, *, busy: bool) -> bool:
+        """Whether the next claim looks everywhere, because that is quick and the worker has time for it."""
+        return not busy and self._is_quick
+
     def next_look(self, queues: Sequence[str], sent: float, database_now: datetime, *, busy: bool) -> Look:
-        """Return what the next claim looks at. A worker that is not busy sweeps each time, as long as that is quick."""
-        wanted = self._until is not None or sent >= self._sweep_at or (not busy and self._first_width == inf)
+        """Return what the next claim looks at."""
+        wanted = self._until is not None or sent >= self._sweep_at or self.sweeps_next(busy=busy)
         self._owed = wanted and sent < self._rests_until
         if not wanted or self._owed:
             return Look(
@@ -87,7 +95,7 @@ class Scan:
         if self._until is None:
             self._width = self._first_width
         since = None
-        if self._width < WIDEST:
+        if self._width != inf:
             since = (self._until or database_now) - timedelta(seconds=self._width)
         probes = [Probe(queue, priority, since, until=self._until) for priority in PRIORITIES for queue in queues]
         return Look(probes, since, sweeps=True)
@@ -112,16 +120,18 @@ class Scan:
 
     def _swept(self, look: Look, sent: float, seconds: float) -> None:
         first = self._until is None
-        if seconds > 2 * SLICE_SECONDS:
-            self._width = FIRST_WIDTH if self._width == inf else max(self._width / 2, 1.0)
-        if seconds < SLICE_SECONDS / 2:
-            self._width *= GROWTH
-        elif self._width != inf:
+        if self._width == inf and first:
+            if seconds > SHARE * SWEEP_SECONDS:
+                self._width = FIRST_WIDTH
+        elif seconds < SLICE_SECONDS / 2:
+            self._width = self._width * GROWTH if self._width * GROWTH < WIDEST else inf
+        else:
             self._rests_until = sent + seconds / SHARE
-        if self._width >= WIDEST:
-            self._width = inf
+            if seconds > 2 * SLICE_SECONDS:
+                self._width = max(min(self._width, FIRST_WIDTH) / 2, 1.0)
         if first:
             self._first_width = self._width
+        self._is_quick = look.is_whole and seconds < QUICK_SECONDS
         self._until = look.since
         if look.since is None:
             self._sweep_at = sent + SWEEP_SECONDS
