@@ -16,12 +16,13 @@ from pgsched.execution.registry import Registry
 from pgsched.observability import logs
 from pgsched.worker.worker import Worker
 
+END_SECONDS = 5.0
+
 
 async def run(dsn: str, given: dict[str, Any]) -> None:
-    """Work until the parent says which number of tasks there was."""
+    """Work for ``minutes``."""
     waits: list[float] = []
     claims: list[float] = []
-    seen = 0
     registry = Registry()
 
     async def take(sent: float) -> None:
@@ -35,12 +36,11 @@ async def run(dsn: str, given: dict[str, Any]) -> None:
         claims.append(seconds)
         counts(tasks, seconds)
 
-    worker.claimer._on_claim = claimed
+    worker.shared_claims._on_claim = claimed
     working = asyncio.ensure_future(worker.run())
     begun = time.monotonic()
     for minute in range(1, given["minutes"] + 1):
         await asyncio.sleep(begun + minute * 60 - time.monotonic())
-        seen += len(waits)
         figures = {
             "minute": minute,
             "tasks": len(waits),
@@ -52,6 +52,7 @@ async def run(dsn: str, given: dict[str, Any]) -> None:
         print(json.dumps(figures), flush=True)
         waits.clear()
         claims.clear()
+    await asyncio.sleep(END_SECONDS)  # the parent inserts no more: what waits is begun
     worker.stop()
     await working
 

@@ -190,7 +190,7 @@ class _Running:
         self._unattempted = set()
         while (room := min(self._room() - len(worker.leased_tasks), WorkerSettings.max_batch)) > 0:
             before = len(worker.leased_tasks)
-            worker.claimer.scan.look_everywhere()
+            worker.shared_claims.scan.look_everywhere()
             more = await worker.claimer.run_once(room, worker.executor.free - len(worker.leased_tasks.waiting))
             if not more and len(worker.leased_tasks) == before:
                 break

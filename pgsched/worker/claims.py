@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import timedelta
+from math import inf
 from time import monotonic
 from typing import TypeVar
 
@@ -13,8 +15,10 @@ from pgsched.db.worker.claims import Answer, Batch, Due, Tried
 from pgsched.db.worker.leases import Identity
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.observability.logs import get_logger
+from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.dead_letters import DeadLetters
 from pgsched.worker.halves import FEW, in_halves
+from pgsched.worker.leased_tasks import LeasedTasks
 from pgsched.worker.rulebook import Rulebook
 from pgsched.worker.scan import Look
 from pgsched.worker.set_aside import SetAside
@@ -23,6 +27,8 @@ log = get_logger("pgsched.worker")
 
 MAX_SET_ASIDE = 10_000
 """Maximum number of rows that claims pass over. At this number a claim that is refused is sent again as it is."""
+MAX_BYTES = 16 * 1024 * 1024
+"""Payloads in hand, as JSON text; parsed they take several times as much memory."""
 MAX_RETRIED = 1_000
 """Rows that are tried again at once."""
 LOOK_SECONDS = 30.0
@@ -40,12 +46,24 @@ class Claims:
     dead with the database's words; where that is refused too, it is set aside: passed over, and tried again later.
     """
 
-    def __init__(self, *, session: Session, identity: Identity, dead_letters: DeadLetters) -> None:
+    def __init__(
+        self,
+        *,
+        session: Session,
+        identity: Identity,
+        dead_letters: DeadLetters,
+        leased_tasks: LeasedTasks,
+        clock: DatabaseClock,
+    ) -> None:
         self._session = session
         self._identity = identity
         self._dead_letters = dead_letters
+        self._leased = leased_tasks
+        self._clock = clock
         self.rulebook = Rulebook(session)
         self._failed = 0
+        self.unanswered = False
+        """A claim was sent whose answer never came: it may have taken rows."""
         self._look_at = self._look_limited_at = 0.0
         self.set_aside: SetAside[None] = SetAside("claim")
         self._suspects: set[int] = set()
@@ -58,12 +76,32 @@ class Claims:
             return [*self.set_aside.ids, *self._suspects]
         return self.set_aside.ids if self.set_aside else ()
 
+    @property
+    def passes_by(self) -> bool:
+        """Whether rows are set aside; some may be ready to be tried again."""
+        return bool(self.set_aside)
+
+    @property
+    def due_in(self) -> float:
+        """Seconds until something that is set aside is tried again; infinite when nothing is."""
+        return self.set_aside.due_in() if self.set_aside else inf
+
+    @property
+    def room_in_bytes(self) -> int:
+        """How large the payloads of the next claim may be."""
+        return max(MAX_BYTES - self._leased.bytes, 1)
+
     def suspect(self, ids: Iterable[int]) -> None:
         """Pass over rows that could not be leased, until the claim of each was tried by itself."""
         self._suspects.update(ids)
 
     async def claim(self, look: Look, limit: int, *, free: int, max_bytes: int) -> Batch:
-        """Claim up to ``limit`` due rows; ``free`` of them can begin at once. Raises DatabaseUnavailable."""
+        """Claim up to ``limit`` due rows and take them in hand; ``free`` of them can begin at once.
+
+        Raises DatabaseUnavailable.
+        """
+        sent = monotonic()
+        unanswered, self.unanswered = self.unanswered, True
 
         async def ask(limit: int) -> Batch:
             return await claims.claim(
@@ -80,12 +118,20 @@ class Claims:
             self._look_at = 0.0 if dropped else monotonic() + LOOK_SECONDS
             batch = batch._replace(again=batch.again or dropped)
         await self.rulebook.learn(batch.tasks)
+        self.take(batch, sent, free)
+        self.unanswered = unanswered
         return batch
 
     async def claim_limited(
-        self, rooms: Sequence[tuple[str, int]], room: int, *, max_bytes: int
-    ) -> tuple[Batch, list[Answer]]:
-        """Claim from limited queues, up to ``room`` rows. Raises DatabaseUnavailable."""
+        self,
+        rooms: Sequence[tuple[str, int]],
+        room: int,
+        *,
+        max_bytes: int,
+        take: Callable[[Batch, list[Answer]], None],
+    ) -> None:
+        """Claim up to ``room`` rows from limited queues and hand them over. Raises DatabaseUnavailable."""
+        unanswered, self.unanswered = self.unanswered, True
 
         async def ask(limit: int) -> tuple[Batch, list[Answer]]:
             return await claims.claim_limited(
@@ -100,7 +146,18 @@ class Claims:
             dropped = await self._put_dropped_away(find, room)
             self._look_limited_at = 0.0 if dropped else monotonic() + LOOK_SECONDS
         await self.rulebook.learn(batch.tasks)
-        return batch, answers
+        take(batch, answers)
+        self.unanswered = unanswered
+
+    def take(self, batch: Batch, sent: float, free: int) -> None:
+        """Take rows in hand, ``free`` of which can begin at once."""
+        leased_until = sent + self._identity.lease
+        if batch.tasks:
+            first = batch.tasks[0]
+            self._clock.set(first.next_run_at + timedelta(seconds=first.late), sent)
+            self._leased.add(self.rulebook.marked(batch.tasks), leased_until, sent, free)
+        for task, problem in batch.spoiled:
+            self._dead_letters.spoiled(self._leased.take(task, leased_until, sent), problem)
 
     async def retry(self) -> None:
         """Try again what was set aside long enough. Raises DatabaseUnavailable.
@@ -123,8 +180,13 @@ class Claims:
                 if entry.task_id in states:
                     self.set_aside.hurry(entry.reason)  # what was in the way of others, too, may be gone
 
-    async def release_orphaned(self, held: Sequence[int], queues: Sequence[str]) -> None:
+    def lost_answer(self) -> None:
+        """The answer of a claim that somebody else sent never came."""
+        self.unanswered = True
+
+    async def release_orphaned(self, queues: Sequence[str]) -> None:
         """Give back what claims took whose answers never came. Raises DatabaseUnavailable."""
+        held = [*(leased.task.id for leased in self._leased.snapshot()), *self._leased.given_up]
         found = await leases.find_orphaned_claims(self._session, self._identity, held, queues=queues)
 
         async def release(part: Sequence[leases.Lease]) -> None:
@@ -132,6 +194,7 @@ class Claims:
 
         for lease, error in await in_halves(found, release):
             log.warning("release_failed", task_id=lease.id, error=str(error), hint="its lease runs out")
+        self.unanswered = False
 
     async def _contained(
         self, ask: Callable[[int], Awaitable[T]], find: Callable[[int], Awaitable[list[Due]]], limit: int

@@ -20,10 +20,10 @@ from pgsched.domain.events import event_of
 from pgsched.domain.lifecycle import conclude, give_up
 from pgsched.execution.outcomes import describe
 from pgsched.observability.logs import get_logger
-from pgsched.worker.claim_on_finish import ClaimOnFinish
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.halves import FEW, Refusals, in_halves
 from pgsched.worker.leased_tasks import FINISHING, LeasedTask, LeasedTasks
+from pgsched.worker.limited_claims import LimitedClaims
 from pgsched.worker.metrics import WorkerMetrics
 from pgsched.worker.report import Report
 from pgsched.worker.set_aside import SetAside
@@ -66,9 +66,12 @@ class Completer:
         clock: DatabaseClock,
         counts: WorkerMetrics,
         usual: UsualSeconds,
+        limited_claims: LimitedClaims,
         on_written: Callable[[Sequence[Ended]], None] | None = None,
     ) -> None:
-        """``on_written`` is called with what passed the fence."""
+        """``limited_claims`` claims in the transactions that end tasks of queues with limits; ``on_written`` is called
+        with what passed the fence.
+        """
         self._session = session
         self.on_written = on_written
         self._worker = worker
@@ -76,6 +79,7 @@ class Completer:
         self._clock = clock
         self._counts = counts
         self._usual = usual
+        self._limited_claims = limited_claims
         self._pending: list[Ended] = []
         self.set_aside: SetAside[Ended] = SetAside("finish")
         """Finishes that the database refuses, also as dead, or whose rows are locked."""
@@ -85,8 +89,6 @@ class Completer:
         self.announced: frozenset[str] = frozenset()
         """Queues whose events other programs are told."""
         self.wakeup = asyncio.Event()
-        self.claim_on_finish: ClaimOnFinish | None = None
-        """Claims in the transaction that ends tasks of queues with limits."""
 
     def __len__(self) -> int:
         return len(self._pending) + len(self.set_aside)
@@ -220,8 +222,7 @@ class Completer:
                 raise
             await self._contain(batch, again, repeated=repeated)
         finally:
-            if self.claim_on_finish is not None:
-                self.claim_on_finish.take()
+            self._limited_claims.settle()
 
     async def _contain(self, batch: list[Ended], again: list[int], *, repeated: bool) -> None:
         """Write a batch that was refused: whatever the database takes of it."""
@@ -334,9 +335,7 @@ class Completer:
             progress = [shown for report in reports for shown in report.progress()] if tells else []
             logs = [entry for report in reports for entry in report.logs()] if tells else []
             told = self.announcements(batch) if tells else ()
-            then = (
-                self.claim_on_finish.command(finishes) if claim_on_finish and self.claim_on_finish is not None else None
-            )
+            then = self._limited_claims.reserve(finishes) if claim_on_finish else None
             passed = await completions.write(
                 self._session, self._worker, finishes, progress, logs, monotonic(), told, then
             )

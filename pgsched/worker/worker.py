@@ -24,8 +24,8 @@ from pgsched.execution.registry import Registry
 from pgsched.observability.contained_registry import Metrics
 from pgsched.observability.logs import get_logger
 from pgsched.worker.attempt_resources import Attempts
-from pgsched.worker.claim_on_finish import ClaimOnFinish
-from pgsched.worker.claimer import MAX_BYTES, Claimer
+from pgsched.worker.claimer import Claimer
+from pgsched.worker.claims import MAX_BYTES, Claims
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.completer import LOCK_SECONDS, Completer
 from pgsched.worker.dead_letters import DeadLetters
@@ -37,14 +37,18 @@ from pgsched.worker.health_scan import HealthScan
 from pgsched.worker.heartbeat import Heartbeat
 from pgsched.worker.hook_dispatcher import HookDispatcher
 from pgsched.worker.housekeeping import REPORT_SECONDS, EventBroadcaster, Housekeeping, Reporter
+from pgsched.worker.late_starts import LateStarts
 from pgsched.worker.leased_tasks import RUNNING, LeasedTask, LeasedTasks
+from pgsched.worker.limited_claims import LimitedClaims
 from pgsched.worker.locked_batches import LockedBatches
 from pgsched.worker.loops import Loops, unless_stopped, wait_at_most
 from pgsched.worker.prefetch import Prefetch
 from pgsched.worker.queue_rotation import QueueRotation
 from pgsched.worker.retention import Retention
 from pgsched.worker.rulebook import follow
+from pgsched.worker.shared_claims import Rate, SharedClaims
 from pgsched.worker.shutdown import ANSWER_SECONDS, Shutdown
+from pgsched.worker.sleep import Sleep
 from pgsched.worker.table_gauges import CachedGauges
 from pgsched.worker.traces import Parts, Traces
 from pgsched.worker.troubles import Troubles, Usual
@@ -83,7 +87,7 @@ class Worker:
         self._dsn = dsn
         self._registry = registry
         self._settings = settings
-        rotation = QueueRotation(settings.queue_specs)
+        self.rotation = rotation = QueueRotation(settings.queue_specs)
         self.identity = Identity(
             id=uuid4(),
             hostname=socket.gethostname(),
@@ -117,6 +121,31 @@ class Worker:
         )
         usual_seconds = UsualSeconds(registry)
         self.hook_dispatcher = HookDispatcher(hooks, clock=clock, loop=self.loops.of("hooks")) if hooks else None
+        self.claims = Claims(
+            session=self.claim_session,
+            identity=self.identity,
+            dead_letters=DeadLetters(
+                put=lambda leased, finish: self.completer.put(leased, finish),
+                wrote=lambda ended: self.completer.wrote(ended),
+                counts=self.counts,
+            ),
+            leased_tasks=self.leased_tasks,
+            clock=clock,
+        )
+        rate = Rate()
+        late_starts = LateStarts(session=self.claim_session, on_late=lambda: self.claimer.wake_for_limited())
+        self.limited_claims = LimitedClaims(
+            identity=self.identity,
+            claims=self.claims,
+            rotation=rotation,
+            leased_tasks=self.leased_tasks,
+            late_starts=late_starts,
+            rate=rate,
+            on_claim=self.counts.claim,
+            on_due=lambda: self.claimer.wake_for_limited(),
+            free=lambda: 0 if self._stopping.is_set() else self.executor.free - len(self.leased_tasks.waiting),
+            on_claimed=lambda: self.executor.feed(),
+        )
         self.completer = Completer(
             session=self.finish_session,
             worker=self.identity.id,
@@ -124,6 +153,7 @@ class Worker:
             clock=clock,
             counts=self.counts,
             usual=usual_seconds,
+            limited_claims=self.limited_claims,
             on_written=self.hook_dispatcher.finished if self.hook_dispatcher else None,
         )
         self.locked_batches = LockedBatches(
@@ -135,19 +165,33 @@ class Worker:
             usual=usual_seconds,
             on_room=lambda: self.executor.feed(),
             on_due=self._batch_ended,
-            on_refused=lambda ids: self.claimer.claims.suspect(ids),
+            on_refused=self.claims.suspect,
+        )
+        self.shared_claims = SharedClaims(
+            claims=self.claims,
+            locked_batches=self.locked_batches,
+            clock=clock,
+            rate=rate,
+            on_claim=self.counts.claim,
+        )
+        self.sleep = Sleep(
+            session=self.claim_session,
+            identity=self.identity,
+            rotation=rotation,
+            poll_interval=settings.poll_interval,
         )
         self.claimer = Claimer(
             session=self.claim_session,
             identity=self.identity,
-            dead_letters=DeadLetters(put=self.completer.put, wrote=self.completer.wrote, counts=self.counts),
+            claims=self.claims,
+            shared=self.shared_claims,
+            limited=self.limited_claims,
+            late_starts=late_starts,
             rotation=rotation,
             leased_tasks=self.leased_tasks,
-            prefetch=self._prefetch,
-            locked_batches=self.locked_batches,
-            clock=clock,
+            rate=rate,
+            sleep=self.sleep,
             poll_interval=settings.poll_interval,
-            on_claim=self.counts.claim,
         )
         self.executor = Executor(
             concurrency=settings.concurrency,
@@ -166,7 +210,7 @@ class Worker:
                 clock=clock,
                 counts=self.counts,
                 on_due=self.claimer.wake,
-                on_end=self.claimer.look_after_end,
+                on_end=self.limited_claims.look_after_end,
             ),
             groups=Groups(
                 worker=self.identity.id,
@@ -176,18 +220,13 @@ class Worker:
                 counts=self.counts,
                 fire=self.traces.fire_group,
                 on_due=self.claimer.wake,
-                on_end=self.claimer.look_after_end,
+                on_end=self.limited_claims.look_after_end,
             ),
             on_room=self._room,
             serve=serve,
             capture_logs=capture_level(settings.capture_logs or DEFAULT_CAPTURE_LEVEL),
             on_started=self.hook_dispatcher.started if self.hook_dispatcher else None,
             run=self.traces.run_attempt,
-        )
-        self.completer.claim_on_finish = ClaimOnFinish(
-            claimer=self.claimer,
-            free=lambda: 0 if self._stopping.is_set() else self.executor.free - len(self.leased_tasks.waiting),
-            on_claimed=self.executor.feed,
         )
         usual = Usual(self.counts)
         troubles = Troubles(
@@ -199,7 +238,7 @@ class Worker:
             usual=usual,
             clock=clock,
             blocked=self.progress.blocked,
-            set_aside=[self.completer.set_aside, self.claimer.claims.set_aside],
+            set_aside=[self.completer.set_aside, self.claims.set_aside],
         )
         self.heartbeat = Heartbeat(
             connection=HeartbeatConnection(dsn=dsn, identity=self.identity),
@@ -237,9 +276,7 @@ class Worker:
                 "progress": self.reporter.run_once,
                 "lost_attempts": self.locked_batches.note_lost,
                 "set_aside_finishes": partial(self.completer.set_aside.run_once, self.upkeep_session, self.identity.id),
-                "set_aside_claims": partial(
-                    self.claimer.claims.set_aside.run_once, self.upkeep_session, self.identity.id
-                ),
+                "set_aside_claims": partial(self.claims.set_aside.run_once, self.upkeep_session, self.identity.id),
                 "announcements": self.broadcaster.run_once,
                 "durations": partial(usual.learn, self.upkeep_session),
                 **({"gauges": self.table_gauges.run_once} if self.table_gauges else {}),
@@ -284,7 +321,7 @@ class Worker:
         try:
             await self._stopping.wait()
         finally:
-            self.claimer.wakeup.set()
+            self.claimer.wake()
             await self.ending().wind_down(loops, finishing, self._settings.shutdown_timeout)
 
     def stop(self) -> None:
@@ -344,7 +381,7 @@ class Worker:
     async def _finish_once(self) -> None:
         await self.completer.wakeup.wait()
         booked = await self.completer.run_once()
-        self.claimer.look_after_end()
+        self.limited_claims.look_after_end()
         if booked or self._room_needed.is_set():
             self.claimer.wake()
 
@@ -362,10 +399,14 @@ class Worker:
             log.warning("polls_only", reason="a pooler answers", hint="--listen-dsn may lead to the server itself")
             await asyncio.sleep(POOLER_SECONDS)
         finally:
-            self.counts.listener_connected = self.claimer.heard = self.broadcaster.heard = False
+            self._hear(False)
+
+    def _hear(self, hears: bool) -> None:
+        self.counts.listener_connected = self.broadcaster.heard = hears
+        self.claimer.hear(hears)
 
     def _listening(self) -> None:
-        self.counts.listener_connected = self.claimer.heard = self.broadcaster.heard = True
+        self._hear(True)
         self.loops.of("listen").worked()
         self._settings_changed()
 
@@ -376,11 +417,11 @@ class Worker:
             if leased is not None:
                 log.info("task_cancelled", task_id=leased.task.id, task_type=leased.task.task_type)
                 self.leased_tasks.abandon(leased)
-                self.claimer.look_after_end()
+                self.limited_claims.look_after_end()
         elif told.channel == QUEUES:
             self._settings_changed()
-        elif self.claimer.serves(told.payload):
-            self.claimer.wake(told.payload)
+        else:
+            self.claimer.wake_for(told.payload)
 
     def _settings_changed(self) -> None:
         self.claimer.wake_after_change()
@@ -391,7 +432,7 @@ class Worker:
             self.claimer.wake()
 
     def _room(self) -> None:
-        self.claimer.look_after_end()
+        self.limited_claims.look_after_end()
         if self._room_needed.is_set():
             self.claimer.wake()
 

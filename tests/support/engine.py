@@ -118,7 +118,7 @@ class Engine:
     async def claim(self, limit: int = 100, *, at_floor: bool = False) -> list[Claimed]:
         """Claim once, from the first row on or from the last one claimed; returns the rows that came."""
         if not at_floor:
-            self.worker.claimer.scan.look_everywhere()
+            self.worker.shared_claims.scan.look_everywhere()
         before = set(self.leased_tasks.snapshot())
         await self.worker.claimer.run_once(limit)
         return [leased.task for leased in self.leased_tasks.snapshot() if leased not in before]

@@ -365,7 +365,7 @@ async def test_a_finish_is_written_though_the_claim_with_it_fails(dsn: str, db: 
         await one.completer.run_once()
         db.execute("alter function pgsched.claim_elsewhere rename to claim_limited")
         assert task_row(db, ids[0])["status"] == "completed"
-        one.worker.claimer.look_after_end()
+        one.worker.limited_claims.look_after_end()
         assert [task.id for task in await one.claim()] == ids[1:]
 
 

@@ -232,7 +232,7 @@ async def test_a_worker_does_not_rest_before_it_looked_below_the_floor(dsn: str)
             while len(one.leased_tasks) < 2:
                 if not await one.worker.claimer.run_once(1):
                     # When sweeps are slow the next one waits its turn, not for a notification or the poll.
-                    assert one.worker.claimer.scan.due_in(monotonic()) < 60
+                    assert one.worker.shared_claims.scan.due_in(monotonic()) < 60
                     await one.worker.claimer.rest()
 
 
@@ -391,7 +391,7 @@ async def test_rows_of_a_claim_whose_answer_was_lost_are_given_back(dsn: str) ->
         async with engine(dsn) as one:
             # The claim commits; what it returned never reaches the worker.
             await claims.claim(one.worker.claim_session, one.worker.identity, [claims.Probe("default", 5)], 10)
-            one.worker.claimer._outcome_unknown = True
+            one.worker.claims.unanswered = True
             kept = insert_task(db)
             again = await one.claim()
         assert {task.id for task in again} == {*lost, kept}

@@ -50,7 +50,7 @@ def keys_of(db: Database, ids: list[int]) -> list[str | None]:
 
 async def claimed(one: Engine, limit: int = 100) -> list[int]:
     """What a claim brings, at whatever pace it would be asked."""
-    one.completer.claim_on_finish = None  # finishes write, and claim nothing
+    one.worker.limited_claims.reserve = lambda finishes: None  # type: ignore[method-assign,misc]  # finishes write, and claim nothing
     ask_now(one)
     return [task.id for task in await one.claim(limit)]
 
@@ -58,8 +58,8 @@ async def claimed(one: Engine, limit: int = 100) -> list[int]:
 def ask_now(one: Engine) -> None:
     """As if all the time had passed until each queue is asked again."""
     one.worker.claimer._learn_at = 0.0
-    one.worker.claimer._look_at = 0.0
-    for line in one.worker.claimer._rotation.limited.values():
+    one.worker.claimer._shared_at = 0.0
+    for line in one.worker.rotation.limited.values():
         line.ready_at = None if line.ready_at is None else 0.0
 
 
@@ -138,7 +138,7 @@ async def test_a_worker_that_has_not_heard_of_a_limit_takes_nothing(dsn: str, db
     async with engine(dsn) as one:
         await one.claim(1)
         limit(db, concurrency=1)
-        assert one.worker.claimer._rotation.limited == {}
+        assert one.worker.rotation.limited == {}
         assert await one.claim() == []
 
 
@@ -213,7 +213,7 @@ async def test_no_more_start_in_a_time_than_the_rate(dsn: str, db: Database) -> 
         assert len(await claimed(other)) == 1
         await one.run()
         assert await claimed(other) == []
-        line = other.worker.claimer._rotation.limited["default"]
+        line = other.worker.rotation.limited["default"]
         assert line.ready_at is not None
         assert 3590 < line.ready_at - line.asked_at < 3700  # until the first start leaves the window
 
@@ -372,7 +372,7 @@ async def test_a_worker_takes_no_more_of_a_queue_than_it_was_told(dsn: str, db: 
         assert await claimed(one) == []
         assert len(await claimed(other)) == 2
         await one.run()
-        one.worker.claimer.look_after_end()
+        one.worker.limited_claims.look_after_end()
         assert len(await claimed(one)) == 1
 
 

@@ -142,7 +142,7 @@ async def test_a_worker_that_connects_again_compares_the_rules_again(dsn: str, o
     with database(dsn) as db:
         insert_task(db, timezone=BERLIN, repeat_interval="1 hour")
         async with engine(dsn) as one:
-            rulebook = one.worker.claimer.claims.rulebook
+            rulebook = one.worker.claims.rulebook
             rulebook.agrees[BERLIN], rulebook.since = True, math.inf  # as it was before the server was upgraded
             tasks = await one.claim()
             assert [task.revision for task in tasks] == [UNBOOKED]

@@ -27,7 +27,7 @@ async def test_what_was_begun_and_given_up_is_found_lost_by_the_next_claim(dsn: 
             )  # no beat was answered until its lease had run out, as it reckons
             if not remembered:
                 one.leased_tasks.given_up.clear()
-            one.worker.claimer._outcome_unknown = True  # and a claim went unanswered
+            one.worker.claims.unanswered = True  # and a claim went unanswered
             await one.claim()
             row = task_row(db, task_id)
             if not remembered:

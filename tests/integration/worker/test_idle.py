@@ -8,7 +8,18 @@ from types import ModuleType
 import pytest
 
 from pgsched.db.notifications import PROBE_SECONDS
-from pgsched.worker import claimer, claims, health_scan, housekeeping, retention, set_aside, sleep, table_gauges
+from pgsched.worker import (
+    claimer,
+    claims,
+    health_scan,
+    housekeeping,
+    limited_claims,
+    retention,
+    set_aside,
+    shared_claims,
+    sleep,
+    table_gauges,
+)
 from tests.support.clock import Clock
 from tests.support.engine import Engine, engine
 from tests.support.statements import counted
@@ -17,7 +28,16 @@ HOUR = 3600.0
 STEP = 1.0
 MOST = 0.5
 """Statements a second."""
-CLOCKED: tuple[ModuleType, ...] = (claimer, claims, table_gauges, set_aside, sleep, housekeeping)
+CLOCKED: tuple[ModuleType, ...] = (
+    claimer,
+    claims,
+    shared_claims,
+    limited_claims,
+    table_gauges,
+    set_aside,
+    sleep,
+    housekeeping,
+)
 
 
 @pytest.fixture
@@ -55,7 +75,8 @@ async def test_an_idle_worker_sends_less_than_a_statement_in_two_seconds(dsn: st
     rates: dict[str, float] = {}
     async with engine(dsn, lease=30, poll_interval=5) as one:
         worker = one.worker
-        worker.claimer.heard = worker.broadcaster.heard = True
+        worker.claimer.hear(True)
+        worker.broadcaster.heard = True
         with counted() as sent:
             worker.heartbeat.run_once()
             sent.since()

@@ -107,7 +107,7 @@ async def test_a_row_whose_claim_a_trigger_refuses_is_dead_with_its_words(
     async with running_worker(dsn, handlers(mail=Mail()), **QUICK) as worker:
         await completed(db, good)
         row = await ended(db, bad)
-        assert not worker.claimer.claims.set_aside
+        assert not worker.claims.set_aside
     assert words in row["last_error"]
     assert (row["attempts"], history(db, bad)) == (0, [])
     assert row["died_at"] is not None
@@ -157,7 +157,7 @@ async def test_a_row_that_is_set_aside_is_forgotten_when_it_is_gone(dsn: str, db
         await is_set_aside(db, bad)
         db.execute("delete from pgsched.tasks where id = %s", (bad,))
         await is_set_aside(db)
-        assert not worker.claimer.claims.set_aside
+        assert not worker.claims.set_aside
 
 
 @pytest.mark.parametrize("limited", [False, True])
@@ -254,7 +254,7 @@ async def test_a_worker_sets_no_more_aside_than_it_may(
     refuse_updates(db, BAD)
     async with running_worker(dsn, handlers(mail=Mail()), concurrency=1, poll_interval=0.05) as worker:
         await wait_until_async(lambda: worker.counts.database_errors > 0, message="the claim is refused, and said so")
-        assert 3 <= len(worker.claimer.claims.set_aside) <= 4
+        assert 3 <= len(worker.claims.set_aside) <= 4
         db.execute("drop trigger house_rule on pgsched.tasks")
         await completed(db, ids)
 
@@ -470,11 +470,11 @@ async def test_a_row_that_cannot_be_given_back_holds_up_no_other(dsn: str, db: D
         for leased in one.leased_tasks.take_waiting():  # as if the answer had been lost
             one.leased_tasks.drop(leased)
         refuse_updates(db, "old.payload ? 'bad'")
-        one.worker.claimer._outcome_unknown = True
+        one.worker.claims.unanswered = True
         again = await one.claim()
         assert {task.id for task in again} == set(good)
         assert task_row(db, bad)["status"] == "running", "its lease runs out"
-        assert not one.worker.claimer._outcome_unknown
+        assert not one.worker.claims.unanswered
 
 
 async def test_a_locked_row_that_is_to_be_given_back_holds_up_no_other(dsn: str, db: Database) -> None:
@@ -483,7 +483,7 @@ async def test_a_locked_row_that_is_to_be_given_back_holds_up_no_other(dsn: str,
         await one.claim()
         for leased in one.leased_tasks.take_waiting():
             one.leased_tasks.drop(leased)
-        one.worker.claimer._outcome_unknown = True
+        one.worker.claims.unanswered = True
         with database(dsn) as slow, slow.transaction():
             slow.execute("select from pgsched.tasks where id = %s for update", (bad,))
             again = await one.claim()

@@ -98,7 +98,7 @@ async def test_a_sleep_is_renewed_before_it_is_over_and_without_second_looks(
     monkeypatch.setattr("pgsched.worker.sleep.monotonic", clock)
     async with engine(dsn, poll_interval=5) as one:
         one.worker.heartbeat.run_once()
-        sleep = one.worker.claimer._sleep
+        sleep = one.worker.sleep
         assert await looks(sleep) == [*SECOND_LOOKS, 5]
         (first,) = rows(db, "select sleeping_until from pgsched.workers")
         clock.now += 54
@@ -122,7 +122,7 @@ async def test_a_sleep_that_a_row_ends_is_not_renewed_before(
     db.execute("insert into pgsched.tasks (task_type, next_run_at) values ('mail', now() + interval '30 seconds')")
     async with engine(dsn, poll_interval=5) as one:
         one.worker.heartbeat.run_once()
-        sleep = one.worker.claimer._sleep
+        sleep = one.worker.sleep
         await looks(sleep)
         (first,) = rows(db, "select sleeping_until from pgsched.workers")
         clock.now += 28

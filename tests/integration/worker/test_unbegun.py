@@ -24,7 +24,7 @@ def insert(db: Database, number: int, **columns: Any) -> list[int]:
 
 async def claim(one: Engine, limit: int, free: int) -> list[int]:
     """Claim from the first row on; returns what came."""
-    one.worker.claimer.scan.look_everywhere()
+    one.worker.shared_claims.scan.look_everywhere()
     before = set(one.leased_tasks.snapshot())
     await one.worker.claimer.run_once(limit, free)
     return [leased.task.id for leased in one.leased_tasks.snapshot() if leased not in before]

@@ -286,7 +286,7 @@ async def test_sleeping_worker_wakes_at_the_commit(dsn: str, driver: str) -> Non
         _async_engine(dsn, driver) as engine,
         AsyncClient(dsn) as client,
     ):
-        await wait_until_async(lambda: worker.claimer.heard, message="the worker listens")
+        await wait_until_async(lambda: worker.counts.listener_connected, message="the worker listens")
         with database(dsn) as connection:
 
             def asleep() -> bool:

@@ -1,0 +1,131 @@
+"""Claims from the queues without limits: all of them together, by one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from time import monotonic
+
+from pgsched.db.error_mapping import RefusedByDatabase
+from pgsched.db.worker.claims import Batch
+from pgsched.domain.attempt import Claimed
+from pgsched.observability.logs import get_logger
+from pgsched.worker.claims import Claims
+from pgsched.worker.clock import DatabaseClock
+from pgsched.worker.locked_batches import LockedBatches
+from pgsched.worker.scan import Look, Scan
+
+log = get_logger("pgsched.worker")
+
+LOCK_WAIT_SECONDS = 0.05
+"""How long to wait for a batch of locked rows to end before rows are claimed with a lease."""
+BUSY_RATE = 200.0
+"""Rows a second from which on a worker is busy: it locks rows, and dozes instead of sleeping."""
+RATE_SECONDS = 0.25
+"""The span over which that rate is measured."""
+
+
+class Rate:
+    """Rows a second that came lately."""
+
+    def __init__(self) -> None:
+        self._found = 0
+        self._since = 0.0
+        self._rate = 0.0
+
+    def note(self, found: int, now: float) -> None:
+        """Take what a claim found; ``now`` in monotonic seconds."""
+        self._found += found
+        if now - self._since >= RATE_SECONDS:
+            self._rate = self._found / (now - self._since)
+            self._found, self._since = 0, now
+
+    @property
+    def is_high(self) -> bool:
+        """Whether so many come that a worker need not be notified of more."""
+        return self._rate > BUSY_RATE
+
+
+class SharedClaims:
+    """Claims with a lease, or by a lock where many rows come."""
+
+    def __init__(
+        self,
+        *,
+        claims: Claims,
+        locked_batches: LockedBatches,
+        clock: DatabaseClock,
+        rate: Rate,
+        on_claim: Callable[[list[Claimed], float], None],
+    ) -> None:
+        self._claims = claims
+        self._locked_batches = locked_batches
+        self._clock = clock
+        self._rate = rate
+        self._on_claim = on_claim
+        self.scan = Scan()
+        self._is_full = False
+        """The last claim brought as many rows as it might."""
+        self._needs_slot = False
+        """The last claim ended before a row that is not held in advance."""
+
+    async def claim(self, queues: Sequence[str], limit: int, free: int) -> bool:
+        """Claim up to ``limit`` rows, of which ``free`` can begin at once; returns whether there may be more.
+
+        Raises DatabaseUnavailable.
+        """
+        lockable = await self._may_lock()
+        sent = monotonic()
+        room = self._claims.room_in_bytes
+        look = self.scan.next_look(queues, sent, self._clock.at(sent), busy=self._is_busy)
+        batch = None
+        if lockable and not look.sweeps:  # only a claim that leases finds expired leases
+            batch = await self._lock(look, limit, free, room)
+        if batch is not None:
+            self._clock.set(batch.tasks[0].next_run_at + timedelta(seconds=batch.tasks[0].late), sent)
+        else:
+            batch = await self._claims.claim(look, limit, free=free, max_bytes=room)
+        tasks = batch.tasks
+        cut = bool(tasks) and tasks[0].cut
+        self._is_full = cut or len(tasks) + len(batch.spoiled) >= limit
+        self._needs_slot = cut and sum(task.bytes for task in tasks) < room
+        now = monotonic()
+        self.scan.saw(look, tasks, sent, now - sent, full=self._is_full)
+        self._rate.note(len(tasks), sent)
+        self._on_claim(tasks, now - sent)
+        found = bool(tasks or batch.spoiled) or batch.again
+        return found or self.scan.due_in(now) <= 0 or (not look.sweeps and self.scan.sweeps_next(busy=self._is_busy))
+
+    def due_in(self, now: float) -> float:
+        """Seconds until it makes sense to claim again without a reason from outside."""
+        return min(self.scan.due_in(now), self._claims.due_in)
+
+    @property
+    def waits_for_room(self) -> bool:
+        """Whether what comes next wants a free slot."""
+        return self._needs_slot
+
+    @property
+    def _is_busy(self) -> bool:
+        return self._is_full or self._rate.is_high
+
+    async def _may_lock(self) -> bool:
+        """Whether rows may be locked: when few come they are leased, which starts a single one sooner."""
+        if not self._is_busy or self._claims.passes_by:
+            return False
+        if not self._locked_batches.ready:
+            await self._locked_batches.wait(LOCK_WAIT_SECONDS)
+        return self._locked_batches.ready
+
+    async def _lock(self, look: Look, limit: int, free: int, room: int) -> Batch | None:
+        """Lock rows; None when there are none, or the claim is to lease them."""
+        try:
+            batch = await self._locked_batches.lock(
+                look.probes, limit, free=free, max_bytes=room, set_aside=self._claims.ids
+            )
+        except RefusedByDatabase as error:  # a claim that leases finds the row
+            log.info("lock_refused", error=str(error))
+            return None
+        if batch is not None:
+            await self._claims.rulebook.learn(batch.tasks)
+        return batch
