@@ -8,18 +8,22 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from pgsched.domain.attempt import Claimed, Missed
+from pgsched.domain.attempt import Claimed, Finish, Missed
 from pgsched.execution.context import Context
-
-if TYPE_CHECKING:
-    from pgsched.worker.locked_batches import LockedBatch
 
 WAITING, RUNNING, FINISHING = "waiting", "running", "finishing"
 MANY = 2**31
 REMEMBERED = 10_000
 """Maximum number of recently given-up task ids to remember."""
+
+
+class OpenBatch(Protocol):
+    """Rows that one transaction has locked."""
+
+    def end(self, leased: LeasedTask, finish: Finish) -> None:
+        """Take the outcome of an attempt, to be written in that transaction or after it."""
 
 
 class LeasedTask:
@@ -52,7 +56,7 @@ class LeasedTask:
         """The table does not know yet whether the attempt begins: should the worker be lost, it is not counted."""
         self.abandoned = False
         """The lease was lost or the task cancelled: whatever comes of the run is not written."""
-        self.batch: LockedBatch | None = None
+        self.batch: OpenBatch | None = None
         """The batch that has locked the row; None once it is leased."""
         self.slot: asyncio.Task[None] | None = None
         self.context: Context | None = None

@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from pgsched.db.error_mapping import RefusedByDatabase
 from pgsched.db.session import Session
@@ -39,9 +39,6 @@ from pgsched.worker.leased_tasks import WAITING, LeasedTask, LeasedTasks
 from pgsched.worker.loops import FIRST_PAUSE, LONGEST_PAUSE, own_task
 from pgsched.worker.usual_seconds import UsualSeconds
 
-if TYPE_CHECKING:
-    from pgsched.worker.completer import Completer
-
 log = get_logger("pgsched.worker")
 
 SESSIONS = 3
@@ -52,6 +49,22 @@ SHORT_GRACE_SECONDS = 0.02
 """The same of a batch with rows that wait for its end, because they need a lease before they begin."""
 MAX_LOST = 10_000
 """Lost attempts that wait to be noted in the history."""
+
+
+class Outcomes(Protocol):
+    """What is done with outcomes."""
+
+    announced: frozenset[str]
+    """Queues whose events other programs are told."""
+
+    def put_again(self, leased: LeasedTask, finish: Finish) -> None:
+        """Queue one that is not written here."""
+
+    def wrote(self, batch: Sequence[tuple[LeasedTask, Finish]]) -> None:
+        """These are written."""
+
+    def count_lost(self, number: int) -> None:
+        """So many were lost."""
 
 
 class LockedBatch:
@@ -94,7 +107,7 @@ class LockedBatches:
         upkeep: Session,
         identity: Identity,
         leased_tasks: LeasedTasks,
-        completer: Completer,
+        outcomes: Outcomes,
         usual: UsualSeconds,
         on_room: Callable[[], None],
         on_due: Callable[[], None],
@@ -110,7 +123,7 @@ class LockedBatches:
         self._upkeep = upkeep
         self._identity = identity
         self._leased = leased_tasks
-        self._completer = completer
+        self._outcomes = outcomes
         self._usual = usual
         self._on_room = on_room
         self._on_due = on_due
@@ -264,10 +277,7 @@ class LockedBatches:
         """Whether nothing but the outcome is to be written."""
         reported = leased.context is not None and leased.context.reported
         return (
-            finish.plain
-            and not reported
-            and not leased.abandoned
-            and leased.task.queue not in self._completer.announced
+            finish.plain and not reported and not leased.abandoned and leased.task.queue not in self._outcomes.announced
         )
 
     def _goes_on(self, leased: LeasedTask) -> bool:
@@ -328,7 +338,7 @@ class LockedBatches:
             leased.batch = None
             self._leased.drop(leased)
         if plain:
-            self._completer.wrote(plain)
+            self._outcomes.wrote(plain)
 
     def _lease(
         self, batch: LockedBatch, rest: Sequence[LeasedTask], later: Sequence[LeaseLater], written: float
@@ -343,7 +353,7 @@ class LockedBatches:
         kept = set(rest)
         for leased, finish in batch.ended:
             if leased in kept and not leased.abandoned:
-                self._completer.put_again(leased, finish)
+                self._outcomes.put_again(leased, finish)
         if batch.to_lease:
             self._leased.add(batch.to_lease, leased_until, leased_until - self._identity.lease)
             self._on_room()
@@ -364,7 +374,7 @@ class LockedBatches:
                 if len(self._lost) < MAX_LOST:
                     self._lost.append(LostAttempt(leased.task, leased.started_at or leased.claimed_at, now))
             self._leased.lose(leased)
-        self._completer.count_lost(begun)
+        self._outcomes.count_lost(begun)
         log.warning("locks_lost", count=len(rows), begun=begun, error=error)
 
 

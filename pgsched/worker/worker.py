@@ -161,7 +161,7 @@ class Worker:
             upkeep=self.upkeep_session,
             identity=self.identity,
             leased_tasks=self.leased_tasks,
-            completer=self.completer,
+            outcomes=self.completer,
             usual=usual_seconds,
             on_room=lambda: self.executor.feed(),
             on_due=self._batch_ended,
