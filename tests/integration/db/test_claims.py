@@ -366,9 +366,9 @@ def test_worker_processes_run_each_row_once(run_pgsched: PgschedRunner, dsn: str
             assert worker.stop() == 0
         assert rows(
             db,
-            "select count(*) as n, count(distinct task_id) as tasks, max(fencing_token) as token, "
+            "select count(*) as n, count(distinct task_id) as tasks, max(attempt) as attempts, "
             "count(distinct worker_id) > 1 as shared from pgsched.executions",
-        ) == [{"n": 20000, "tasks": 20000, "token": 1, "shared": True}]
+        ) == [{"n": 20000, "tasks": 20000, "attempts": 1, "shared": True}]
 
 
 def _count(db: psycopg.Connection[dict[str, Any]], status: str) -> int:

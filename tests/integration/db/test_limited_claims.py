@@ -482,7 +482,8 @@ def test_a_claim_of_a_limited_queue_is_a_hot_update(dsn: str, db: Database) -> N
 async def test_a_worker_without_limited_queues_claims_with_one_statement(dsn: str, db: Database) -> None:
     insert_many(db, 5)
     async with engine(dsn) as one:
-        await one.claim(1)
+        await one.claim()
+        insert_many(db, 5)
         sent: list[str] = []
         execute = one.worker.claim_session.execute
 
@@ -491,7 +492,7 @@ async def test_a_worker_without_limited_queues_claims_with_one_statement(dsn: st
             return await execute(statement, parameters)
 
         one.worker.claim_session.execute = counted  # type: ignore[method-assign]
-        await one.claim(1)
+        assert len(await one.claim()) == 5
         assert sent == [load_statement("claim_tasks")]
         assert claimer.LEARN_IDLE_SECONDS > claimer.LEARN_SECONDS
 

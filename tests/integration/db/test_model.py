@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from time import monotonic
@@ -25,9 +25,19 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from pgsched.client.client import Client
 from pgsched.db.session import Session
+from pgsched.db.sql_files import load_statement
 from pgsched.db.worker import claims, completions, leases
 from pgsched.db.worker.claims import Probe
 from pgsched.db.worker.leases import HeartbeatConnection, Identity
+from pgsched.db.worker.locking import (
+    LeaseLater,
+    LockingSession,
+    LostAttempt,
+    finish_locked,
+    insert_lost,
+    lease_locked,
+    mark_lock_lost,
+)
 from pgsched.domain.attempt import PRIORITIES, Claimed, Finish, Outcome
 from pgsched.domain.errors import PgschedError, TaskNotFound, TransitionRefused
 from pgsched.domain.lifecycle import Refused, conclude, judge
@@ -62,6 +72,12 @@ class Row:
     due: bool = True
     attempts: int = 0
     token: int = 0
+    grows: bool = False
+    """The token has grown, nobody knows by how much."""
+    unbegun: bool = False
+    """Its lease was taken before its attempt began."""
+    lock_lost: bool = False
+    """The transaction that had locked it was lost."""
     count: int = 0
     revision: int = 0
     owner: UUID | None = None
@@ -122,6 +138,7 @@ class Model(RuleBasedStateMachine):
         self.db.execute("truncate pgsched.tasks, pgsched.executions, pgsched.missed_ticks, pgsched.queues")
         self.client = Client(self.dsn, pool_size=1)
         self.session = Session(dsn=self.dsn, name="pgsched model")
+        self.locking = LockingSession(dsn=self.dsn, name="pgsched model lock", timeout=30.0, lease=LEASE)
         self.rows: dict[int, Row] = {}
         self.gone: dict[int, list[tuple[int, str]]] = {}
         self.born: list[Row] = []
@@ -129,9 +146,12 @@ class Model(RuleBasedStateMachine):
         self.paused: set[str] = set()
         self.hands: list[tuple[UUID, Claimed]] = []
         """Claims of which an outcome may still come, however late."""
+        self.locked: set[int] = set()
+        """Rows that an open transaction has locked."""
 
     def teardown(self) -> None:
         self.runner.run(self.session.close())
+        self.runner.run(self.locking.close())
         self.runner.close()
         self.client.close()
         self.book.__exit__(None, None, None)
@@ -140,29 +160,105 @@ class Model(RuleBasedStateMachine):
 
     @rule(worker=st.sampled_from(WORKERS), queue=st.sampled_from(QUEUES), limit=st.sampled_from([1, 2, 50]))
     def claim(self, worker: UUID, queue: str, limit: int) -> None:
-        probes = [Probe(queue, priority) for priority in PRIORITIES]
-        claimed = self.runner.run(claims.claim(self.session, identity(worker), probes, limit)).tasks
-        free = (
-            {}
-            if queue in self.paused
-            else {id: row for id, row in self.rows.items() if row.queue == queue and row.claimable()}
-        )
+        claimed = self.runner.run(claims.claim(self.session, identity(worker), _probes(queue), limit)).tasks
+        self._check(claimed, limit, self._free(queue))
+        for task in claimed:
+            row = self.rows[task.id]
+            counts = not (row.status == "running" and row.unbegun)
+            if row.status == "running" and counts:
+                row.history.append((row.token, "lost"))
+            self._lease(worker, task, row, counts=counts)
+
+    def _free(self, queue: str) -> dict[int, Row]:
+        """Rows that a claim may take."""
+        if queue in self.paused:
+            return {}
+        return {
+            id: row for id, row in self.rows.items() if row.queue == queue and row.claimable() and id not in self.locked
+        }
+
+    def _check(self, claimed: Sequence[Claimed], limit: int, free: dict[int, Row]) -> None:
         assert len(claimed) == min(limit, len(free)), (claimed, free)
         assert {task.id for task in claimed} <= set(free)
         left = [row.priority for id, row in free.items() if id not in {task.id for task in claimed}]
         assert min((task.priority for task in claimed), default=10) >= max(left, default=1), "the highest come first"
-        for task in claimed:
-            row = self.rows[task.id]
-            if row.status == "running":
-                row.history.append((row.token, "lost"))
-            row.status, row.owner, row.expired = "running", worker, False
-            row.attempts, row.token = row.attempts + 1, row.token + 1
-            assert (task.attempts, task.fencing_token, task.payload) == (
-                row.attempts,
-                row.token,
-                {"number": row.payload},
+
+    def _lease(self, worker: UUID, task: Claimed, row: Row, *, counts: bool = True, unbegun: bool = False) -> None:
+        """A row is leased by a claim, or by the transaction that had locked it."""
+        row.status, row.owner, row.expired, row.unbegun, row.lock_lost = "running", worker, False, unbegun, False
+        assert task.fencing_token > row.token, "tokens grow"
+        row.attempts, row.token = row.attempts + counts, task.fencing_token
+        assert (task.attempts, task.payload) == (row.attempts, {"number": row.payload})
+        self._judge(worker, task, row)
+
+    @rule(
+        worker=st.sampled_from(WORKERS),
+        queue=st.sampled_from(QUEUES),
+        limit=st.sampled_from([1, 2, 50]),
+        meanwhile=st.none() | st.sampled_from(WORKERS),
+        ends=st.lists(st.sampled_from(["finished", "finished", "leased", "unbegun", "let go"]), min_size=1, max_size=5),
+        lost=st.sampled_from([False, False, True]),
+    )
+    def lock(self, worker: UUID, queue: str, limit: int, meanwhile: UUID | None, ends: list[str], lost: bool) -> None:
+        """Rows are locked: each ends in that transaction, gets its lease there or is let go; or it is lost."""
+        batch = self.runner.run(
+            self.locking.lock(
+                identity(worker), _probes(queue), limit, max_bytes=2**24, set_aside=(), locked_types=["mail"]
             )
-            self._judge(worker, task, row)
+        )
+        assert batch is not None
+        self._check(batch.tasks, limit, {id: row for id, row in self._free(queue).items() if row.status == "pending"})
+        for task in batch.tasks:
+            row = self.rows[task.id]
+            assert (task.attempts, task.payload) == (row.attempts + 1, {"number": row.payload})
+            if task.lockable:
+                assert not row.schedule
+                assert row.attempts + 1 < row.max_attempts
+                assert not row.lock_lost
+        if not batch.tasks:
+            return
+        self.locked = {task.id for task in batch.tasks}
+        if meanwhile is not None:
+            self.claim(meanwhile, queue, 1)
+        self.locked = set()
+        if lost:
+            self._lose(worker, batch.tasks)
+        else:
+            self._commit(worker, batch.tasks, ends)
+
+    def _lose(self, worker: UUID, tasks: Sequence[Claimed]) -> None:
+        self.runner.run(self.locking.execute(load_statement("rollback"), {}))
+        now = monotonic()
+        begun = [task for task in tasks if task.lockable]
+        self.runner.run(insert_lost(self.session, worker, [LostAttempt(task, now, now) for task in begun], now))
+        for task in tasks:
+            self.rows[task.id].lock_lost = True
+        for task in begun:
+            self.rows[task.id].history.append((task.fencing_token, "lost"))
+
+    def _commit(self, worker: UUID, tasks: Sequence[Claimed], ends: list[str]) -> None:
+        now = monotonic()
+        finishes, later, marked = list[Finish](), list[LeaseLater](), list[Claimed]()
+        for task, end in zip(tasks, itertools.cycle(ends), strict=False):
+            if end == "let go":
+                marked += [task] if task.lock_lost else []
+            elif end == "finished" and task.lockable:
+                outcome = Outcome("completed", now, now)
+                finishes.append(conclude(task, outcome, at=lambda _: datetime.now(UTC), random=lambda: 0.5))
+            else:
+                later.append(LeaseLater(task, 0.0, unbegun=end == "unbegun" and task.lockable))
+        commands = [lease_locked(identity(worker), later)] if later else []
+        commands += [mark_lock_lost(marked)] if marked else []
+        commands += [finish_locked(worker, finishes, now)] if finishes else []
+        self.runner.run(self.locking.commit(commands))
+        for finish in finishes:
+            assert finish.plain
+            row = self.rows[finish.id]
+            row.token, row.attempts = finish.fencing_token, row.attempts + 1
+            row.history.append((row.token, "completed"))
+            self._over(row, finish.id, died=False, dead_attempts=0)
+        for one in later:
+            self._lease(worker, one.task, self.rows[one.task.id], unbegun=one.unbegun)
 
     def _judge(self, worker: UUID, task: Claimed, row: Row) -> None:
         verdict = judge(task, datetime.now(UTC))
@@ -334,7 +430,7 @@ class Model(RuleBasedStateMachine):
         def change(id: int, row: Row) -> None:
             if row.status == "running":
                 row.history.append((row.token, "cancelled"))
-            row.status, row.token = "cancelled", row.token + 1
+            row.status, row.grows = "cancelled", True
 
         self._by_hand(pick, self.client.cancel, lambda row: row.status in ("pending", "running"), change)
 
@@ -398,6 +494,7 @@ class Model(RuleBasedStateMachine):
                 act(id)
         elif row is not None:
             act(id)
+            row.lock_lost = False  # an edit wipes that out
             change(id, row)
 
     @invariant()
@@ -408,6 +505,10 @@ class Model(RuleBasedStateMachine):
             assert self.born, f"row {id} came from nowhere: {found[id]}"
             self.rows[id] = self.born.pop(0)
         assert not self.born, "a child is missing"
+        for id, row in self.rows.items():
+            if row.grows:
+                assert found[id]["fencing_token"] > row.token, "tokens grow"
+                row.token, row.grows = found[id]["fencing_token"], False
         assert found == {id: row.shown() for id, row in self.rows.items()}
         history: dict[int, list[tuple[int, str]]] = {}
         for one in self.db.execute("select task_id, fencing_token, status from pgsched.executions order by 1, 2"):
@@ -417,6 +518,10 @@ class Model(RuleBasedStateMachine):
 
 
 _seconds: Iterator[int] = itertools.count(1)
+
+
+def _probes(queue: str) -> list[Probe]:
+    return [Probe(queue, priority) for priority in PRIORITIES]
 
 
 def identity(worker: UUID) -> Identity:

@@ -44,7 +44,8 @@ class Mail:
 
 
 def insert_bad(db: Database, **columns: Any) -> int:
-    return insert_task(db, payload=Jsonb({"bad": 1}), **columns)
+    """A row that no worker begins before it is leased: what is refused is the lease."""
+    return insert_task(db, payload=Jsonb({"bad": 1}), **{"max_attempts": 1} | columns)
 
 
 def insert_around(db: Database, good: int = 20, **columns: Any) -> tuple[list[int], int]:
