@@ -12,6 +12,8 @@ Connection = psycopg.Connection[dict[str, Any]]
 Broken = dict[str, tuple[int, list[dict[str, Any]]]]
 """By rule: how many rows break it, and some of them."""
 
+# An attempt that was lost with the transaction that had locked its row is not counted, and has the number 0. When that
+# happened is known to the server first, so the next attempt may have begun before its end was noted.
 _OF_ONE_TIME = "exists (select from pgsched.tasks o where o.id = task_id and o.schedule_type = 'one_time')"
 
 # Each statement returns the rows that break a rule.
@@ -28,7 +30,8 @@ ALWAYS = {
     "an attempt with a later token begins after the one before it has ended": """
         select * from (
           select task_id, fencing_token, started_at,
-            lag(finished_at) over (partition by task_id order by fencing_token) as ended
+            max(finished_at) filter (where attempt > 0) over (
+              partition by task_id order by fencing_token rows between unbounded preceding and 1 preceding) as ended
           from pgsched.executions) e
         where started_at < ended""",
     "nothing comes after the completed execution": f"""
@@ -37,12 +40,15 @@ ALWAYS = {
         where e.fencing_token > completed.fencing_token and {_OF_ONE_TIME.replace("task_id", "e.task_id")}""",
     "no execution is ahead of its task's token": """
         select e.task_id, e.fencing_token, t.fencing_token as token from pgsched.executions e
-        join pgsched.tasks t on t.id = e.task_id where e.fencing_token > t.fencing_token""",
+        join pgsched.tasks t on t.id = e.task_id where e.fencing_token > t.fencing_token and e.attempt > 0""",
     "attempts are numbered without a gap": f"""
         select * from (
           select task_id, attempt, row_number() over (partition by task_id order by fencing_token) as place
-          from pgsched.executions where {_OF_ONE_TIME}) e
+          from pgsched.executions where attempt > 0 and {_OF_ONE_TIME}) e
         where attempt <> place""",
+    "only an attempt that is lost goes uncounted": """
+        select task_id, fencing_token, attempt, status from pgsched.executions
+        where attempt < 0 or attempt = 0 and status <> 'lost'""",
     "a running task has one lease and no other task has any": """
         select id, status, locked_by, locked_until from pgsched.tasks
         where (status = 'running') <> (locked_by is not null) or (locked_by is null) <> (locked_until is null)""",
@@ -60,7 +66,7 @@ AT_THE_END = {
         where cron_expression is null and status <> coalesce(%(others)s ->> id::text, 'completed')""",
     "a task's attempts are all in the history": """
         select t.id, t.attempts, count(e) as executions from pgsched.tasks t
-        left join pgsched.executions e on e.task_id = t.id
+        left join pgsched.executions e on e.task_id = t.id and e.attempt > 0
         where t.schedule_type = 'one_time'
         group by t.id having t.attempts <> count(e) or t.execution_count <> (t.status = 'completed')::integer""",
     "no lease is left": "select id, locked_by, locked_until from pgsched.tasks where locked_by is not null",

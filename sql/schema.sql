@@ -541,7 +541,8 @@ create table pgsched.executions (
   task_id bigint not null,             -- The task; it may be deleted by now.
   task_type text not null,             -- Its handler.
   queue text not null,                 -- Its queue.
-  attempt integer not null,            -- Which attempt at the tick it was, from 1.
+  attempt integer not null,            -- Which attempt at the tick it was, from 1. 0: one that is not counted, lost
+                                       -- with the transaction that had locked the task.
   fencing_token bigint not null,       -- The token of the claim: with task_id it names the attempt.
   scheduled_for timestamptz,           -- The tick that it was for.
   worker_id uuid,                      -- The worker that made it; null when there was none.
@@ -5786,7 +5787,9 @@ comment on table pgsched.executions is 'One row per attempt; partitioned by day 
 comment on column pgsched.executions.task_id is 'The task; it may be deleted by now.';
 comment on column pgsched.executions.task_type is 'Its handler.';
 comment on column pgsched.executions.queue is 'Its queue.';
-comment on column pgsched.executions.attempt is 'Which attempt at the tick it was, from 1.';
+comment on column pgsched.executions.attempt is
+  'Which attempt at the tick it was, from 1. 0: one that is not counted, lost with the transaction that had '
+  'locked the task.';
 comment on column pgsched.executions.fencing_token is 'The token of the claim: with task_id it names the attempt.';
 comment on column pgsched.executions.scheduled_for is 'The tick that it was for.';
 comment on column pgsched.executions.worker_id is 'The worker that made it; null when there was none.';
@@ -6108,7 +6111,9 @@ comment on view pgsched.visible_executions is
 comment on column pgsched.visible_executions.task_id is 'The task; it may be deleted by now.';
 comment on column pgsched.visible_executions.task_type is 'Its handler.';
 comment on column pgsched.visible_executions.queue is 'Its queue.';
-comment on column pgsched.visible_executions.attempt is 'Which attempt at the tick it was, from 1.';
+comment on column pgsched.visible_executions.attempt is
+  'Which attempt at the tick it was, from 1. 0: one that is not counted, lost with the transaction that had '
+  'locked the task.';
 comment on column pgsched.visible_executions.fencing_token is
   'The token of the claim: with task_id it names the attempt.';
 comment on column pgsched.visible_executions.scheduled_for is 'The tick that it was for.';

@@ -12,6 +12,7 @@ from statistics import median
 from chaos.faults.handlers import misdeeds
 from chaos.faults.model import Fault
 from chaos.faults.trial import Trial
+from pgsched.worker.locked_batches import SESSIONS as BATCHES
 from pgsched.worker.worker import QUESTIONS
 
 SECONDS, SHORT_SECONDS = 75.0, 2.0
@@ -75,7 +76,7 @@ class Soak(Fault):
 
 def surplus(connections: Mapping[str, int], *, workers: int, transactions: int) -> Iterable[str]:
     """Connections beyond what a worker is documented to have: the most at once, by what they are for."""
-    several = {"pgsched handler": transactions, "pgsched flow": QUESTIONS}
+    several = {"pgsched handler": transactions, "pgsched flow": QUESTIONS, "pgsched lock": BATCHES}
     for name, most in connections.items():
         if most > workers * several.get(name, 1):
             yield f"{workers} workers had {most} connections {name!r}"

@@ -57,7 +57,7 @@ COLUMNS: Columns = {
     "ATTEMPTS": lambda one: f"{one.attempts}/{one.max_attempts}",
 }
 EXECUTIONS: Columns = {
-    "ATTEMPT": "attempt",
+    "ATTEMPT": lambda one: one.attempt or "uncounted",
     "STATUS": "status",
     "STARTED": "started_at",
     "TOOK": lambda one: None if one.duration_ms is None else span(one.duration_ms / 1000),

@@ -123,7 +123,10 @@ DeadTask = Task
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution(Record):
-    """One attempt: a row of ``pgsched.executions``."""
+    """One attempt: a row of ``pgsched.executions``.
+
+    Its ``attempt`` is 0 when it is not counted: it was lost with the transaction that had locked the task.
+    """
 
     task_id: int
     task_type: str

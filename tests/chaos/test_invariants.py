@@ -35,6 +35,10 @@ select id, task_type, 'default', 1, token, now() - interval '1 hour' + token * i
   now() - interval '1 hour' + token * interval '1.2 seconds'
 from (values (1, 'steady', 1), (2, 'entry', 1), (3, 'tick', 1), (3, 'tick', 2), (3, 'tick', 3), (4, 'tick', 1),
   (4, 'tick', 3)) e(id, task_type, token);
+insert into pgsched.executions (
+  task_id, task_type, queue, attempt, fencing_token, status, started_at, finished_at)
+select task_id, task_type, queue, 0, 0, 'lost', started_at - interval '0.1 seconds', started_at + interval '0.1 seconds'
+from pgsched.executions where task_id = 1;
 insert into pgsched.missed_ticks (task_id, task_type, queue, reason, ticks, first_tick)
 values (4, 'tick', 'default', 'once', 1, now() - interval '1 hour' + interval '2 seconds');
 insert into effects select task_id, scheduled_for, fencing_token from pgsched.executions where task_id = 2;
@@ -60,6 +64,7 @@ HARM: Mapping[str, LiteralString] = {
         values (1, 'steady', 'default', 2, 2, 'failed', now(), now())""",
     "no execution is ahead of its task's token": "update pgsched.tasks set fencing_token = 0 where id = 1",
     "attempts are numbered without a gap": "update pgsched.executions set attempt = 2 where task_id = 1",
+    "only an attempt that is lost goes uncounted": "update pgsched.executions set attempt = 0 where task_id = 2",
     "a running task has one lease and no other task has any": """
         alter table pgsched.tasks drop constraint leased_if_and_only_if_running;
         update pgsched.tasks set locked_by = gen_random_uuid(), locked_until = now() where id = 1""",
@@ -89,6 +94,16 @@ MORE_HARM: Mapping[str, tuple[str, LiteralString]] = {
     "effect of an attempt that was not completed": (
         "what a transactional handler wrote is there once for its completed execution, and for no other",
         "insert into effects values (2, now(), 7)",
+    ),
+    "attempt that overlaps the one before a lost one that is not counted": (
+        "an attempt with a later token begins after the one before it has ended",
+        """update pgsched.executions set started_at = started_at - interval '5 seconds'
+        where task_id = 3 and fencing_token = 3;
+        update pgsched.executions set attempt = 0, status = 'lost' where task_id = 3 and fencing_token = 2""",
+    ),
+    "attempt that is missing beside a lost one that is not counted": (
+        "a task's attempts are all in the history",
+        "delete from pgsched.executions where task_id = 1 and attempt > 0",
     ),
     "effect that is missing": (
         "what a transactional handler wrote is there once for its completed execution, and for no other",
@@ -213,7 +228,7 @@ def test_memory_that_grows_is_found_and_caches_that_fill_are_not() -> None:
 
 
 def test_connections_beyond_those_of_the_workers_are_found() -> None:
-    flat = {"pgsched claim": 2, "pgsched handler": 8, "pgsched flow": 4}
+    flat = {"pgsched claim": 2, "pgsched handler": 8, "pgsched flow": 4, "pgsched lock": 6}
     assert list(surplus(flat, workers=2, transactions=4)) == []
     for name in flat:
         (complaint,) = surplus({**flat, name: flat[name] + 1}, workers=2, transactions=4)

@@ -208,7 +208,7 @@ async def find_locked_ends(session: Session, worker: UUID, tasks: Sequence[Claim
 
 
 async def insert_lost(session: Session, worker: UUID, lost: Sequence[LostAttempt], now: float) -> None:
-    """Write attempts that were lost with their transaction into the history."""
+    """Write attempts that were lost with their transaction into the history, as number 0: they are not counted."""
     cursor: AsyncCursor[tuple[Any, ...]] = await session.execute(
         load_statement("insert_lost"),
         {
@@ -217,7 +217,6 @@ async def insert_lost(session: Session, worker: UUID, lost: Sequence[LostAttempt
             "tokens": BigInts(one.task.fencing_token for one in lost),
             "task_types": [one.task.task_type for one in lost],
             "queues": [one.task.queue for one in lost],
-            "attempts": [one.task.attempts for one in lost],
             "scheduled": [one.task.scheduled_for for one in lost],
             "started_ago": Doubles(now - one.started for one in lost),
             "ended_ago": Doubles(now - one.ended for one in lost),

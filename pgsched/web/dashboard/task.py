@@ -142,6 +142,10 @@ def verbs_of(one: Task) -> list[str]:
     return verbs
 
 
+def _named(one: Execution) -> str:
+    return f"attempt {one.attempt}" if one.attempt else "uncounted attempt"
+
+
 def timeline_of(executions: Sequence[Execution]) -> Any:
     """Return the picture of the last attempts; None without any."""
     shown = list(reversed(executions[:_DRAWN]))
@@ -150,7 +154,7 @@ def timeline_of(executions: Sequence[Execution]) -> Any:
     first = shown[0].started_at
     spans = [
         Span(
-            label=f"attempt {one.attempt} · {one.status.replace('_', ' ')} · {span((one.duration_ms or 0) / 1000)}",
+            label=f"{_named(one)} · {one.status.replace('_', ' ')} · {span((one.duration_ms or 0) / 1000)}",
             css=f"bar-{one.status}",
             start=(one.started_at - first).total_seconds(),
             end=(one.finished_at - first).total_seconds(),

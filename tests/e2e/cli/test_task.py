@@ -231,6 +231,18 @@ def test_show_has_every_column_the_executions_and_the_log(dsn: str) -> None:
     )
 
 
+def test_show_tells_an_attempt_that_is_not_counted(dsn: str) -> None:
+    task_id = add(dsn, "greet")
+    execute(
+        dsn,
+        "insert into pgsched.executions (task_id, task_type, queue, attempt, fencing_token, status, started_at,"
+        " finished_at) values (%s, 'greet', 'default', 0, 1, 'lost', now(), now())",
+        task_id,
+    )
+    assert "uncounted" in pgsched("task", "show", task_id, dsn=dsn).stdout
+    assert show(dsn, task_id)["executions"][0]["attempt"] == 0
+
+
 def test_show_of_an_unknown_task_is_not_found(dsn: str) -> None:
     ended = pgsched("task", "show", 424242, dsn=dsn)
     assert (ended.code, ended.error) == (1, "task 424242 does not exist")

@@ -352,6 +352,22 @@ async def test_viewer_may_not_post(dsn: str, path: str) -> None:
         assert connection.execute("select * from pgsched.queues").fetchall() == []
 
 
+async def test_an_attempt_that_is_not_counted_is_named_so(dsn: str) -> None:
+    with database(dsn) as connection:
+        made = insert_task(connection)
+        connection.execute(
+            """
+            insert into pgsched.executions (
+              task_id, task_type, queue, attempt, fencing_token, status, started_at, finished_at)
+            values (%s, 'mail', 'default', 0, 1, 'lost', now(), now())
+            """,
+            (made,),
+        )
+    async with web(dsn) as client:
+        for path, words in ((f"/tasks/{made}", "uncounted attempt"), ("/executions", "uncounted")):
+            assert words in (await client.get(path)).text
+
+
 async def test_hidden_payloads_are_not_shown_to_viewers(dsn: str) -> None:
     settings = WebSettings(viewer_token=VIEWER_TOKEN, operator_token=OPERATOR_TOKEN, hide_payloads=True)
     secret = "s3cret"
