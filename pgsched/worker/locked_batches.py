@@ -36,7 +36,7 @@ from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.observability.logs import get_logger
 from pgsched.worker.halves import in_halves
 from pgsched.worker.leased_tasks import WAITING, LeasedTask, LeasedTasks
-from pgsched.worker.loops import FIRST_PAUSE, LONGEST_PAUSE, own_task
+from pgsched.worker.loops import FIRST_PAUSE, LONGEST_PAUSE, own_task, wait_at_most
 from pgsched.worker.usual_seconds import UsualSeconds
 
 log = get_logger("pgsched.worker")
@@ -81,6 +81,8 @@ class LockedBatch:
         """Rows that wait for its end."""
         self.ended: list[tuple[LeasedTask, Finish]] = []
         self.all_ended = asyncio.Event()
+        self.closing_at = 0.0
+        """When its leases were sent, by the monotonic clock."""
         self._running = 0
 
     def hold(self, leased: LeasedTask) -> None:
@@ -244,17 +246,15 @@ class LockedBatches:
             self._on_due()
 
     async def _wait(self, batch: LockedBatch) -> None:
+        """Wait for the end of the batch: all have ended, the grace is over, or the connection is lost."""
         seconds = batch.until - monotonic()
         if seconds > 0:
-            try:
-                async with asyncio.timeout(seconds):
-                    await batch.all_ended.wait()
-            except TimeoutError:
-                pass  # the grace is over
+            with batch.session.watched(batch.all_ended.set):
+                await wait_at_most(seconds, batch.all_ended)
 
     async def _close(self, batch: LockedBatch) -> None:
         """End the transaction. Raises TransactionLost, or DatabaseUnavailable when nobody knows how it ended."""
-        now = monotonic()
+        now = batch.closing_at = monotonic()
         plain = [one for one in batch.ended if self._is_plain(*one)]
         done = {leased for leased, _ in plain}
         rest = [leased for leased in batch.held if leased not in done and self._goes_on(leased)]
@@ -290,7 +290,7 @@ class LockedBatches:
 
     async def _lease_all(self, batch: LockedBatch) -> None:
         """Lease every row, each by itself if need be, and let the outcomes be written like any others."""
-        now = monotonic()
+        now = batch.closing_at = monotonic()
         leased_ids: set[int] = set()
 
         async def lease(part: Sequence[LeaseLater]) -> None:
@@ -304,34 +304,48 @@ class LockedBatches:
         self._on_refused(row.task.id for row in later if row.task.id not in leased_ids)
         batch.to_lease = [task for task in batch.to_lease if task.id in leased_ids]
         self._lease(batch, [leased for leased in held if leased.task.id in leased_ids], later, now)
-        self._drop([leased for leased in held if leased.task.id not in leased_ids], "the lease cannot be written")
+        self._drop([leased for leased in held if leased.task.id not in leased_ids], "the lease cannot be written", now)
 
     async def _find_out(self, batch: LockedBatch, error: str) -> None:
-        """The COMMIT was not answered: look what it did, for as long as a lease would be good."""
+        """The COMMIT was not answered: look what it did, for as long as a lease would be good.
+
+        Until that is known the rows may be anybody's: what runs is cancelled, and what has not begun does not begin.
+        """
         log.warning("commit_unanswered", count=len(batch.held) + len(batch.to_lease), error=error)
+        ended = {leased for leased, _ in batch.ended}
+        rest = [leased for leased in batch.held if leased not in ended]
+        begun = [leased for leased in rest if leased.state != WAITING]
+        waiting = [leased.task for leased in rest if leased.state == WAITING]
+        for leased in rest:
+            leased.batch = None
+            self._leased.lose(leased)
+        stopped_at = monotonic()
+        tasks = [leased.task for leased in batch.held] + batch.to_lease
+        leased_ids, over = await self._look_up(batch.session, tasks) or (set(), set())
+        self._wrote([(leased, finish) for leased, finish in batch.ended if leased.task.id in over])
+        # They were leased as not begun, so they are held as such.
+        leased_until = batch.closing_at + self._identity.lease
+        self._leased.add([task for task in waiting if task.id in leased_ids], leased_until, batch.closing_at, free=0)
+        batch.to_lease = [task for task in batch.to_lease if task.id in leased_ids]
+        self._lease(batch, [leased for leased in ended if leased.task.id in leased_ids], [], batch.closing_at)
+        self._on_room()
+        # A lease of what was cancelled runs out, and the next claim notes that attempt.
+        self._completer.count_lost(sum(leased.task.id in leased_ids for leased in begun))
+        lost = [leased for leased in (*ended, *begun) if leased.task.id not in leased_ids | over]
+        self._drop(lost, error, stopped_at)
+
+    async def _look_up(self, session: LockingSession, tasks: Sequence[Claimed]) -> tuple[set[int], set[int]] | None:
+        """Return which rows a COMMIT has leased, and which it has finished; None when nobody can tell in time."""
         pause, until = 0.0, monotonic() + self._identity.lease
-        session = batch.session
         while True:
             try:
-                tasks = [leased.task for leased in batch.held]
-                leased_ids, ended = await find_locked_ends(session, self._identity.id, tasks + batch.to_lease)
-                break
+                return await find_locked_ends(session, self._identity.id, tasks)
             except DatabaseUnavailable as cause:
                 if monotonic() > until:
-                    await self._lose(batch, str(cause))
-                    return
+                    log.warning("commit_not_looked_up", count=len(tasks), error=str(cause))
+                    return None
                 pause = min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
                 await asyncio.sleep(pause)
-        if leased_ids or ended:
-            written = [(leased, finish) for leased, finish in batch.ended if leased.task.id in ended]
-            self._wrote(written)
-            batch.to_lease = [task for task in batch.to_lease if task.id in leased_ids]
-            # Marked as begun or not: it is marked again.
-            unbegun = [LeaseLater(leased.task, 0.0, True) for leased in batch.held]
-            self._lease(batch, [one for one in batch.held if one.task.id in leased_ids], unbegun, monotonic())
-            self._drop([one for one in batch.held if one.task.id not in leased_ids | ended], error)
-        else:
-            await self._lose(batch, error)
 
     def _wrote(self, plain: list[tuple[LeasedTask, Finish]]) -> None:
         for leased, _ in plain:
@@ -361,12 +375,12 @@ class LockedBatches:
     async def _lose(self, batch: LockedBatch, error: str) -> None:
         """Nothing of it is in the table: whatever its handlers still return is not written."""
         await batch.session.close()
-        self._drop(batch.held, error)
+        self._drop(batch.held, error, monotonic())
 
-    def _drop(self, rows: Sequence[LeasedTask], error: str) -> None:
+    def _drop(self, rows: Sequence[LeasedTask], error: str, now: float) -> None:
         if not rows:
             return
-        now, begun = monotonic(), 0
+        begun = 0
         for leased in rows:
             leased.batch = None
             if leased.state != WAITING:

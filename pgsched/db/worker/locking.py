@@ -7,13 +7,14 @@ it before that, a lost connection or a dead process, gives the rows back at once
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
 from psycopg import AsyncCursor
-from psycopg.pq import TransactionStatus
+from psycopg.pq import ConnStatus, TransactionStatus
 
 from pgsched.db.adapt import BigInts, Doubles
 from pgsched.db.connection import AsyncDbConnection, settle_transaction
@@ -59,6 +60,8 @@ class LockingSession(Session):
         """``lease``: seconds after which the server ends a transaction of which it hears nothing."""
         super().__init__(dsn=dsn, name=name, tuned=True, timeout=timeout)
         self._idle_milliseconds = f"{1000 * lease:.0f}"
+        self._answer_seconds = min(timeout, lease)
+        """How long an answer within a transaction is waited for: then the server may have ended it."""
 
     async def lock(
         self,
@@ -95,6 +98,31 @@ class LockingSession(Session):
             return None if rows else Batch([], [])
         return read_batch(rows)
 
+    @contextmanager
+    def watched(self, on_lost: Callable[[], None]) -> Iterator[None]:
+        """Call ``on_lost`` should the connection be lost meanwhile. Nothing else may use it. Raises TransactionLost."""
+        server, loop = self._begun().pgconn, asyncio.get_running_loop()
+        socket = server.socket
+
+        def read() -> None:
+            loop.remove_reader(socket)  # libpq closes what is lost
+            try:
+                server.consume_input()
+            except psycopg.Error:
+                on_lost()
+                return
+            if server.status == ConnStatus.BAD:
+                on_lost()
+            else:  # a notice, or the last word of a server: its end comes next
+                loop.add_reader(socket, read)
+
+        loop.add_reader(socket, read)
+        try:
+            yield
+        finally:
+            if server.status != ConnStatus.BAD:
+                loop.remove_reader(socket)
+
     async def commit(self, commands: Sequence[Command]) -> list[Rows]:
         """Run statements, then commit; returns the rows of each.
 
@@ -105,7 +133,7 @@ class LockingSession(Session):
         answers = await self.run(*commands) if commands else []
         connection = self._begun()
         try:
-            async with asyncio.timeout(self.timeout):
+            async with asyncio.timeout(self._answer_seconds):
                 await connection.execute(load_statement("commit"), prepare=not connection.pooled)
         except psycopg.Error as error:
             answered = connection.info.transaction_status == TransactionStatus.IDLE
@@ -113,7 +141,7 @@ class LockingSession(Session):
             raise (TransactionLost if answered else CommitUnanswered)(one_line(error)) from error
         except TimeoutError as error:
             await self.close()
-            raise CommitUnanswered(f"no answer within {self.timeout:g} s") from error
+            raise CommitUnanswered(f"no answer within {self._answer_seconds:g} s") from error
         except BaseException:
             await self.close()
             raise
@@ -126,7 +154,7 @@ class LockingSession(Session):
         """
         connection = self._begun()
         try:
-            async with asyncio.timeout(self.timeout), connection.pipeline():
+            async with asyncio.timeout(self._answer_seconds), connection.pipeline():
                 await connection.execute(load_statement("begin_savepoint"), prepare=not connection.pooled)
                 cursors = [
                     await connection.execute(statement, given, prepare=not connection.pooled, binary=True)
@@ -141,7 +169,7 @@ class LockingSession(Session):
             raise TransactionLost(one_line(error)) from error
         except TimeoutError as error:
             await self.close()
-            raise TransactionLost(f"no answer within {self.timeout:g} s") from error
+            raise TransactionLost(f"no answer within {self._answer_seconds:g} s") from error
         except BaseException:
             await self.close()
             raise
@@ -154,7 +182,7 @@ class LockingSession(Session):
 
     async def _undo(self, connection: AsyncDbConnection) -> None:
         try:
-            async with asyncio.timeout(self.timeout):
+            async with asyncio.timeout(self._answer_seconds):
                 await connection.execute(load_statement("undo_savepoint"))
         except (psycopg.Error, TimeoutError) as error:
             await self.close()

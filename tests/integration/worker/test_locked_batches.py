@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,9 +13,13 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from pgsched import Context
+from pgsched.db.session import Session
+from pgsched.db.worker.completions import Command
+from pgsched.db.worker.locking import CommitUnanswered, LockingSession, LostAttempt, find_locked_ends, insert_lost
+from pgsched.worker import locked_batches
 from pgsched.worker.worker import Worker
-from tests.support.engine import Rows, handlers, history, rows, running_worker
-from tests.support.tables import database, insert_task, task_row
+from tests.support.engine import Rows, claimed, handlers, history, rows, running_worker
+from tests.support.tables import WORKER, database, insert_task, task_row
 from tests.support.waiting import wait_until_async
 
 Database = psycopg.Connection[dict[str, Any]]
@@ -26,13 +30,15 @@ FILLERS = 60
 
 
 @asynccontextmanager
-async def busy(dsn: str, **functions: Any) -> AsyncIterator[Worker]:
+async def busy(dsn: str, *, lease: float = 30.0, **functions: Any) -> AsyncIterator[Worker]:
     """A worker that has much to do."""
 
     async def filler() -> None:
         pass
 
-    async with running_worker(dsn, handlers(filler=filler, **functions), concurrency=10, max_batch=10) as worker:
+    async with running_worker(
+        dsn, handlers(filler=filler, **functions), concurrency=10, max_batch=10, lease=lease
+    ) as worker:
         await wait_until_async(lambda: worker.counts.listener_connected, message="it listens")
         yield worker
 
@@ -176,6 +182,112 @@ async def test_a_lost_transaction_is_lost_and_the_next_attempt_is_counted(dsn: s
     assert "not counted" in lost["error"]
     assert row["attempts"] == 1
     assert left == [{"n": 0}]
+
+
+async def test_handlers_are_cancelled_as_soon_as_their_transaction_is_lost(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GRACE_SECONDS", "SHORT_GRACE_SECONDS"):
+        monkeypatch.setattr(locked_batches, name, 3600.0)  # so nothing else ends the batch
+    cancelled: list[int] = []
+
+    async def wait(ctx: Context) -> None:
+        if task_row(db, ctx.id)["status"] != "pending" or cancelled:
+            return
+        started.append(ctx.id)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.append(ctx.id)
+
+    started: list[int] = []
+    with database(dsn) as db:
+        async with busy(dsn, mail=wait) as worker:
+            task_id = await insert_locked(db, lambda: bool(started))
+            db.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where application_name = 'pgsched lock' and datname = current_database()"
+                " and state = 'idle in transaction'"
+            )
+            await wait_until_async(lambda: cancelled == [task_id], message="its handler was cancelled")
+            row = await ended(db, task_id)
+            await wait_until_async(lambda: len(history(db, task_id)) == 2, message="the lost attempt is noted")
+            assert worker.counts.fenced == 1
+        runs = history(db, task_id)
+    assert [(run["status"], run["attempt"]) for run in runs] == [("lost", 0), ("completed", 1)]
+    assert row["attempts"] == 1
+
+
+@pytest.mark.parametrize("done", [True, False])
+async def test_a_commit_without_an_answer_cancels_what_runs_and_is_looked_up(
+    dsn: str, monkeypatch: pytest.MonkeyPatch, done: bool
+) -> None:
+    answered = asyncio.Event()
+    began: list[int] = []
+    cancelled: list[int] = []
+
+    async def wait(ctx: Context) -> None:
+        if task_row(db, ctx.id)["status"] != "pending" or began:
+            return
+        began.append(ctx.id)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.append(ctx.id)
+
+    async def commit(session: LockingSession, commands: Sequence[Command]) -> list[Any]:
+        if not began or cancelled:
+            return await really_commit(session, commands)
+        if done:
+            await really_commit(session, commands)
+        await session.close()
+        raise CommitUnanswered("it went away")
+
+    async def find(*given: Any) -> tuple[set[int], set[int]]:
+        await answered.wait()
+        return await find_locked_ends(*given)
+
+    really_commit = LockingSession.commit
+    monkeypatch.setattr(LockingSession, "commit", commit)
+    monkeypatch.setattr(locked_batches, "find_locked_ends", find)
+    with database(dsn) as db:
+        async with busy(dsn, lease=1.0, mail=wait) as worker:
+            task_id = await insert_locked(db, lambda: bool(began))
+            await wait_until_async(lambda: cancelled == [task_id], message="its handler was cancelled")
+            answered.set()
+            row = await ended(db, task_id)
+            await wait_until_async(lambda: len(history(db, task_id)) == 2, message="the lost attempt is noted")
+            await wait_until_async(lambda: worker.counts.fenced >= 1, message="it is counted as fenced")
+        runs = history(db, task_id)
+        left = rows(db, "select count(*) as n from pgsched.tasks where status <> 'completed'")
+        twice = rows(
+            db, "select task_id from pgsched.executions where attempt > 0 group by 1, attempt having count(*) > 1"
+        )
+    counted = 1 if done else 0
+    assert [(run["status"], run["attempt"]) for run in runs] == [("lost", counted), ("completed", counted + 1)]
+    assert row["attempts"] == counted + 1
+    assert left == [{"n": 0}]
+    assert twice == []
+
+
+async def test_a_lost_attempt_is_not_noted_when_its_commit_was_done(dsn: str) -> None:
+    with database(dsn) as db:
+        leased, done, lost = insert_task(db), insert_task(db), insert_task(db)
+        db.execute("update pgsched.tasks set fencing_token = 7 where id = %s", (leased,))
+        db.execute(
+            """
+            insert into pgsched.executions (
+              task_id, task_type, queue, attempt, fencing_token, status, started_at, finished_at)
+            values (%s, 'mail', 'default', 1, 7, 'completed', now(), now())
+            """,
+            (done,),
+        )
+        session = Session(dsn=dsn, name="test")
+        attempts = [LostAttempt(claimed(id=one, fencing_token=7), 1.0, 2.0) for one in (leased, done, lost)]
+        await insert_lost(session, WORKER, attempts, 3.0)
+        await session.close()
+        noted = rows(db, "select task_id from pgsched.executions where status = 'lost'")
+    assert noted == [{"task_id": lost}]
 
 
 async def test_a_row_whose_lock_was_lost_is_leased_before_it_begins(dsn: str) -> None:
