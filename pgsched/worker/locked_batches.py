@@ -166,8 +166,7 @@ class LockedBatches:
             self._idle.append(session)
             return None
         tasks = batch.tasks
-        # Of rows that need a lease before they begin no more than can begin at once; what comes behind is let go.
-        last = next((place for place, task in enumerate(tasks) if place >= free and not task.lockable), len(tasks))
+        last = _fitting(tasks, free, max_bytes)
         marked = [task for task in tasks[last:] if task.lock_lost]
         if not last:  # a claim that leases knows what to do
             try:
@@ -390,6 +389,19 @@ class LockedBatches:
             self._leased.lose(leased)
         self._outcomes.count_lost(begun)
         log.warning("locks_lost", count=len(rows), begun=begun, error=error)
+
+
+def _fitting(tasks: Sequence[Claimed], free: int, max_bytes: int) -> int:
+    """Return how many rows to take in hand, and let go what comes behind.
+
+    Of rows that need a lease before they begin no more than can begin at once; payloads of ``max_bytes``, or one row.
+    """
+    size = 0
+    for place, task in enumerate(tasks):
+        if size >= max_bytes or (place >= free and not task.lockable):
+            return place
+        size += task.bytes
+    return len(tasks)
 
 
 def _late(leased: LeasedTask, *, now: float) -> LeaseLater:
