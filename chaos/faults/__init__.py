@@ -5,6 +5,7 @@ from __future__ import annotations
 from chaos.faults.clock import WrongClock
 from chaos.faults.failover import Failover
 from chaos.faults.handlers import HandlerExits, HandlerMisbehaves
+from chaos.faults.kill_storm import KillStorm
 from chaos.faults.kills import Sigkill
 from chaos.faults.model import Fault
 from chaos.faults.network import Cuts, Delay, Silence
@@ -19,6 +20,7 @@ from chaos.faults.versions import Migration
 _ALL: tuple[type[Fault], ...] = (
     # Processes.
     Sigkill,
+    KillStorm,
     Sigstop,
     HandlerExits,
     HandlerMisbehaves,

@@ -34,6 +34,12 @@ def steady_plain(number: int) -> None:
     time.sleep(STEADY_SECONDS)
 
 
+@app.task("brief")
+async def brief() -> None:
+    """So short that its row need not be leased."""
+    await asyncio.sleep(0.001)
+
+
 @app.task("entry", transactional=True)
 async def entry(ctx: Context, number: int = 0) -> None:
     """Writes itself down and adds one to a row of the ledger, which other handlers want too."""

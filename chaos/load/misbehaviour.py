@@ -1,9 +1,10 @@
-"""Handlers that do what a handler must not. Each does so at its first attempt, and ends well at the second."""
+"""Handlers that do what a handler must not. Each but ``kills`` does so at its first attempt, and then ends well."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import time
 from typing import Any
@@ -12,6 +13,8 @@ from pgsched import App, Context
 
 MEMORY = 400 * 1024**2
 """Address space of a handler's child process: less than it asks for."""
+KILLS = "kills"
+"""The file in the worker's folder with the id of a task for each time that it killed its worker."""
 RAISED = {
     error.__name__: error
     for error in (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError, MemoryError, RecursionError)
@@ -30,6 +33,7 @@ NOT_JSON: dict[str, Any] = {
 
 def register(app: App) -> None:
     """Add them to an app."""
+    app.task("kills")(_kills)
     app.task("exits")(_exits)
     app.task("exits_plain")(_exits_plain)
     app.task("exits_child", executor="process")(_exits_plain)
@@ -45,6 +49,13 @@ def register(app: App) -> None:
     app.task("returns_plain")(_returns_plain)
     app.task("overstays")(_overstays)
     app.task("waits")(_waits)
+
+
+async def _kills(ctx: Context) -> None:
+    """At every attempt."""
+    kills = os.open(KILLS, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(kills, f"{ctx.id}\n".encode())
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 async def _exits(ctx: Context) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, LiteralString
 
 import pytest
 
+from chaos.faults.kill_storm import too_often
 from chaos.faults.model import Row, Verdict
 from chaos.faults.soak import growth, surplus
 from chaos.faults.system import Connection, Pgsched
@@ -233,3 +235,9 @@ def test_connections_beyond_those_of_the_workers_are_found() -> None:
     for name in flat:
         (complaint,) = surplus({**flat, name: flat[name] + 1}, workers=2, transactions=4)
         assert name in complaint
+
+
+def test_a_task_that_kills_more_workers_than_it_may_is_found() -> None:
+    assert too_often(Counter({5: 4, 6: 1}), 3) == []
+    (complaint,) = too_often(Counter({5: 4, 6: 5}), 3)
+    assert "task 6 killed 5 workers" in complaint
