@@ -80,14 +80,15 @@ class Heartbeat:
             own = self._beat(aging, troubles, sent)
         except BaseException:
             self.last_try = monotonic()
-            self._lose([leased for leased in held if leased.leased_until <= monotonic()])
+            self._lose([leased for leased in held if leased.batch is None and leased.leased_until <= monotonic()])
             raise
         self.last_beat = self.last_try = monotonic()
         self._told = frozenset(trouble.key for trouble in troubles)
         for leased in aging:
             if own.get(leased.task.id):
                 leased.leased_until = sent + self.lease
-        self._lose([leased for leased in aging if leased.task.id not in own])
+        # What a batch is about to lease may not be ours yet.
+        self._lose([leased for leased in aging if leased.batch is None and leased.task.id not in own])
 
     def _beat(self, aging: Sequence[LeasedTask], troubles: Sequence[Trouble], sent: float) -> dict[int, bool]:
         """Return the ids still ours, and whether each lease was renewed; one that is refused costs no other."""

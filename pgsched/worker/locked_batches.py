@@ -36,6 +36,7 @@ from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.observability.logs import get_logger
 from pgsched.worker.halves import in_halves
 from pgsched.worker.leased_tasks import WAITING, LeasedTask, LeasedTasks
+from pgsched.worker.locked_batch import LockedBatch
 from pgsched.worker.loops import FIRST_PAUSE, LONGEST_PAUSE, own_task, wait_at_most
 from pgsched.worker.usual_seconds import UsualSeconds
 
@@ -65,38 +66,6 @@ class Outcomes(Protocol):
 
     def count_lost(self, number: int) -> None:
         """So many were lost."""
-
-
-class LockedBatch:
-    """The rows of one transaction."""
-
-    def __init__(self, session: LockingSession, until: float, marked: Sequence[Claimed]) -> None:
-        self.session = session
-        self.until = until
-        self.marked = marked
-        """Rows that are let go and whose lock was lost before."""
-        self.held: list[LeasedTask] = []
-        """Rows whose handlers may run."""
-        self.to_lease: list[Claimed] = []
-        """Rows that wait for its end."""
-        self.ended: list[tuple[LeasedTask, Finish]] = []
-        self.all_ended = asyncio.Event()
-        self.closing_at = 0.0
-        """When its leases were sent, by the monotonic clock."""
-        self._running = 0
-
-    def hold(self, leased: LeasedTask) -> None:
-        """Take a row."""
-        leased.batch = self
-        self.held.append(leased)
-        self._running += 1
-
-    def end(self, leased: LeasedTask, finish: Finish) -> None:
-        """An attempt has ended."""
-        self.ended.append((leased, finish))
-        self._running -= 1
-        if not self._running:
-            self.all_ended.set()
 
 
 class LockedBatches:
@@ -258,6 +227,7 @@ class LockedBatches:
         done = {leased for leased, _ in plain}
         rest = [leased for leased in batch.held if leased not in done and self._goes_on(leased)]
         later = [*map(partial(_late, now=now), rest), *(LeaseLater(task, 0.0, False) for task in batch.to_lease)]
+        self._note_leases(rest, now)
         commands = [lease_locked(self._identity, later)] if later else []
         if batch.marked:
             commands.append(mark_lock_lost(batch.marked))
@@ -298,12 +268,18 @@ class LockedBatches:
 
         held = [leased for leased in batch.held if self._goes_on(leased)]
         later = [*map(partial(_late, now=now), held), *(LeaseLater(task, 0.0, False) for task in batch.to_lease)]
+        self._note_leases(held, now)
         await in_halves(later, lease)
         await batch.session.commit([])
         self._on_refused(row.task.id for row in later if row.task.id not in leased_ids)
         batch.to_lease = [task for task in batch.to_lease if task.id in leased_ids]
         self._lease(batch, [leased for leased in held if leased.task.id in leased_ids], later, now)
         self._drop([leased for leased in held if leased.task.id not in leased_ids], "the lease cannot be written", now)
+
+    def _note_leases(self, rows: Iterable[LeasedTask], now: float) -> None:
+        """Let the heartbeat renew these leases, also when a handler blocks the loop before the COMMIT is answered."""
+        for leased in rows:
+            leased.leased_until = now + self._identity.lease
 
     async def _find_out(self, batch: LockedBatch, error: str) -> None:
         """The COMMIT was not answered: look what it did, for as long as a lease would be good.
@@ -329,7 +305,7 @@ class LockedBatches:
         self._lease(batch, [leased for leased in ended if leased.task.id in leased_ids], [], batch.closing_at)
         self._on_room()
         # A lease of what was cancelled runs out, and the next claim notes that attempt.
-        self._completer.count_lost(sum(leased.task.id in leased_ids for leased in begun))
+        self._outcomes.count_lost(sum(leased.task.id in leased_ids for leased in begun))
         lost = [leased for leased in (*ended, *begun) if leased.task.id not in leased_ids | over]
         self._drop(lost, error, stopped_at)
 
@@ -361,7 +337,6 @@ class LockedBatches:
         unbegun = {row.task.id for row in later if row.unbegun}
         for leased in rest:
             leased.batch = None
-            leased.leased_until = leased_until
             leased.in_advance = leased.task.id in unbegun
         kept = set(rest)
         for leased, finish in batch.ended:

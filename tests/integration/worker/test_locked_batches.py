@@ -20,7 +20,7 @@ from pgsched.worker import claimer, locked_batches
 from pgsched.worker.worker import Worker
 from tests.support.engine import Rows, claimed, handlers, history, rows, running_worker
 from tests.support.tables import WORKER, database, insert_task, task_row
-from tests.support.waiting import wait_until_async
+from tests.support.waiting import wait_until, wait_until_async
 
 Database = psycopg.Connection[dict[str, Any]]
 
@@ -268,6 +268,36 @@ async def test_a_commit_without_an_answer_cancels_what_runs_and_is_looked_up(
     assert row["attempts"] == counted + 1
     assert left == [{"n": 0}]
     assert twice == []
+
+
+async def test_a_late_lease_is_renewed_while_a_handler_blocks_the_loop(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began: list[int] = []
+    renewed: list[bool] = []
+    gate = asyncio.Event()
+
+    async def wait(ctx: Context) -> None:
+        if not began and task_row(db, ctx.id)["status"] == "pending":
+            began.append(ctx.id)
+            await gate.wait()
+
+    async def commit(session: LockingSession, commands: Sequence[Command]) -> list[Any]:
+        answers = await really_commit(session, commands)
+        if began and not renewed:
+            first = task_row(db, began[0])["locked_until"]
+            # As a handler that blocks the loop before the answer is read.
+            wait_until(lambda: task_row(db, began[0])["locked_until"] > first, message="its lease is renewed")
+            renewed.append(True)
+            gate.set()
+        return answers
+
+    really_commit = LockingSession.commit
+    monkeypatch.setattr(LockingSession, "commit", commit)
+    with database(dsn) as db:
+        async with busy(dsn, lease=1.0, mail=wait):
+            await ended(db, await insert_locked(db, lambda: bool(began)))
+            await wait_until_async(lambda: bool(renewed), message="it was leased")
 
 
 async def test_a_lost_attempt_is_not_noted_when_its_commit_was_done(dsn: str) -> None:

@@ -1,0 +1,42 @@
+"""The rows of one transaction that has locked them; see :mod:`pgsched.worker.locked_batches`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from pgsched.db.worker.locking import LockingSession
+from pgsched.domain.attempt import Claimed, Finish
+from pgsched.worker.leased_tasks import LeasedTask
+
+
+class LockedBatch:
+    """The rows of one transaction."""
+
+    def __init__(self, session: LockingSession, until: float, marked: Sequence[Claimed]) -> None:
+        self.session = session
+        self.until = until
+        self.marked = marked
+        """Rows that are let go and whose lock was lost before."""
+        self.held: list[LeasedTask] = []
+        """Rows whose handlers may run."""
+        self.to_lease: list[Claimed] = []
+        """Rows that wait for its end."""
+        self.ended: list[tuple[LeasedTask, Finish]] = []
+        self.all_ended = asyncio.Event()
+        self.closing_at = 0.0
+        """When its leases were sent, by the monotonic clock."""
+        self._running = 0
+
+    def hold(self, leased: LeasedTask) -> None:
+        """Take a row."""
+        leased.batch = self
+        self.held.append(leased)
+        self._running += 1
+
+    def end(self, leased: LeasedTask, finish: Finish) -> None:
+        """An attempt has ended."""
+        self.ended.append((leased, finish))
+        self._running -= 1
+        if not self._running:
+            self.all_ended.set()
