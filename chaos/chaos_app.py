@@ -7,6 +7,7 @@ the test makes ``go`` (for every attempt) or ``go-<attempt>``.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from pgsched import App, Context
 
 app = App()
 
+BEGUN = "begun"
+"""A byte in this file for each attempt of NOTED types that has begun."""
+NOTED = ("brief", "brief_plain", "relay")
 PAUSE = 0.005
 TRANSFER_PAUSE = 0.02
 """Long enough for a kill to strike between the two sides of a transfer."""
@@ -21,17 +25,20 @@ TRANSFER_PAUSE = 0.02
 
 @app.task("brief")
 async def brief(number: int) -> None:
+    _note_begin()
     await asyncio.sleep(0.001 * (1 + number % 3))
 
 
 @app.task("brief_plain")
 def brief_plain(number: int) -> None:
+    _note_begin()
     time.sleep(0.001 * (1 + number % 3))
 
 
 @app.task("relay")
 async def relay(number: int, ctx: Context) -> int:
     """The number, and what those before it have returned: fails when one of them has no result."""
+    _note_begin()
     await asyncio.sleep(0.01)
     return number + sum(ctx.dependencies.values())
 
@@ -103,6 +110,14 @@ async def spin_on_loop(seconds: float, ctx: Context) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         pass
+
+
+def _note_begin() -> None:
+    begun = os.open(BEGUN, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(begun, b".")
+    finally:
+        os.close(begun)
 
 
 def _started(ctx: Context) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
-from chaos.fleet import Connection, Fleet, lost_claims, wait_for_completed
+from chaos.fleet import Connection, Fleet, lost_attempts, wait_for_completed
 from chaos.invariants import assert_all_completed
 from pgsched.client.client import Client
 from pgsched.domain.task_spec import TaskSpec
@@ -44,7 +45,7 @@ def strike(fleet: Fleet, books: Connection, width: int, *, seed: int) -> None:
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_tasks_that_wait_survive_random_kills(
-    fleet_of: Callable[..., Fleet], books: Connection, dsn: str, width: int
+    fleet_of: Callable[..., Fleet], books: Connection, dsn: str, tmp_path: Path, width: int
 ) -> None:
     with Client(dsn) as client:
 
@@ -64,12 +65,14 @@ def test_tasks_that_wait_survive_random_kills(
         wait_until_ended(books)
         assert [client.get(link).result for link in links] == list(range(1, LENGTH + 1))
         assert (client.get(bottom).result, client.get(last).result) == (5, sum(range(width)))
-    assert_in_order(books, [*links, *wide, top, bottom, last])
+    assert_in_order(books, tmp_path, [*links, *wide, top, bottom, last])
     assert fleet.stop() == [0, 0, 0]
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_groups_survive_random_kills(fleet_of: Callable[..., Fleet], books: Connection, dsn: str, width: int) -> None:
+def test_groups_survive_random_kills(
+    fleet_of: Callable[..., Fleet], books: Connection, dsn: str, tmp_path: Path, width: int
+) -> None:
     def one(name: str, number: int, **options: Any) -> Any:
         return step("relay", {"number": number}, name=name, **options)
 
@@ -89,7 +92,7 @@ def test_groups_survive_random_kills(fleet_of: Callable[..., Fleet], books: Conn
         assert client.get(diamond).result == {"top": 1, "left": 2, "right": 2, "bottom": 5}
         result = client.get(fanned).result
         assert (len(result), result["last"]) == (width, sum(range(width)))
-    assert_in_order(books, [chained, diamond, fanned])
+    assert_in_order(books, tmp_path, [chained, diamond, fanned])
     assert fleet.stop() == [0, 0, 0]
 
 
@@ -118,7 +121,7 @@ def kill_at_random(fleet: Fleet, books: Connection, *, every: int, until: int, s
 
 
 class Storm:
-    """SIGKILLs workers that hold tasks, and starts others in their place."""
+    """SIGKILLs workers that work, and starts others in their place."""
 
     def __init__(self, fleet: Fleet, books: Connection, *, seed: int) -> None:
         self._fleet = fleet
@@ -127,17 +130,12 @@ class Storm:
 
     def strike(self) -> None:
         """Kill one of them, at random."""
-        number = self._chance.choice(wait_until(self._busy, message="a worker holds tasks"))
+        number = self._chance.choice(wait_until(self._working, message="a worker works"))
         self._fleet.kill(number)
         self._fleet.restart(number)
 
-    def _busy(self) -> list[int]:
-        found = rows(
-            self._books,
-            "select pid from pgsched.workers w where exists (select from pgsched.tasks t where t.locked_by = w.id)",
-        )
-        pids = {row["pid"] for row in found}
-        return [number for number, worker in enumerate(self._fleet.workers) if worker.pid in pids]
+    def _working(self) -> list[int]:
+        return [number for number, worker in enumerate(self._fleet.workers) if "worker_started" in worker.output]
 
 
 def wait_until_ended(books: Connection) -> None:
@@ -153,9 +151,9 @@ def wait_until_ended(books: Connection) -> None:
     wait_until(lambda: not left(), message="no task is left to run or waits for another")
 
 
-def assert_in_order(books: Connection, acknowledged: list[int]) -> None:
+def assert_in_order(books: Connection, folder: Path, acknowledged: list[int]) -> None:
     """Everything is completed, after what it depends on, and nobody is waited for any more."""
-    assert lost_claims(books) >= 5, "the kills hit no running task: the test shows nothing"
+    assert lost_attempts(books, folder) >= 5, "the kills hit no running task: the test shows nothing"
     assert_all_completed(books, acknowledged)
     assert rows(books, TOO_EARLY) == []
     assert rows(books, "select * from pgsched.dependencies") == []
@@ -163,7 +161,9 @@ def assert_in_order(books: Connection, acknowledged: list[int]) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(5))
-def test_2000_diamonds_survive_a_storm(fleet_of: Callable[..., Fleet], books: Connection, dsn: str, seed: int) -> None:
+def test_2000_diamonds_survive_a_storm(
+    fleet_of: Callable[..., Fleet], books: Connection, dsn: str, tmp_path: Path, seed: int
+) -> None:
     with Client(dsn) as client:
         bottoms = []
         for _ in range(2_000):
@@ -176,5 +176,5 @@ def test_2000_diamonds_survive_a_storm(fleet_of: Callable[..., Fleet], books: Co
         wait_until_ended(books)
     found = rows(books, "select distinct result from pgsched.tasks where id = any(%s)", bottoms)
     assert [row["result"] for row in found] == [5]
-    assert_in_order(books, bottoms)
+    assert_in_order(books, tmp_path, bottoms)
     assert fleet.stop() == [0, 0, 0]
