@@ -16,7 +16,7 @@ from pgsched import Context
 from pgsched.db.session import Session
 from pgsched.db.worker.completions import Command
 from pgsched.db.worker.locking import CommitUnanswered, LockingSession, LostAttempt, find_locked_ends, insert_lost
-from pgsched.worker import claimer, locked_batches
+from pgsched.worker import locked_batches
 from pgsched.worker.worker import Worker
 from tests.support.engine import Rows, claimed, handlers, history, rows, running_worker
 from tests.support.tables import WORKER, database, insert_task, task_row
@@ -324,7 +324,7 @@ async def test_a_lost_attempt_is_not_noted_when_its_commit_was_done(dsn: str) ->
 async def test_a_row_whose_lock_was_lost_is_leased_before_it_begins(
     dsn: str, monkeypatch: pytest.MonkeyPatch, most_bytes: int
 ) -> None:
-    monkeypatch.setattr(claimer, "MAX_BYTES", most_bytes)
+    monkeypatch.setattr(claims, "MAX_BYTES", most_bytes)
     seen: dict[str, Rows] = {"rollback": [], "commit": []}
 
     async def look(ctx: Context, end: str) -> None:
