@@ -16,7 +16,7 @@ from pgsched import Context
 from pgsched.db.session import Session
 from pgsched.db.worker.completions import Command
 from pgsched.db.worker.locking import CommitUnanswered, LockingSession, LostAttempt, find_locked_ends, insert_lost
-from pgsched.worker import locked_batches
+from pgsched.worker import claims, locked_batches
 from pgsched.worker.worker import Worker
 from tests.support.engine import Rows, claimed, handlers, history, rows, running_worker
 from tests.support.tables import WORKER, database, insert_task, task_row
