@@ -21,7 +21,7 @@ from pgsched.execution.registry import Handler
 from pgsched.observability.logs import get_logger
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.completer import Completer
-from pgsched.worker.leased_tasks import FINISHING, RUNNING, LeasedTask, LeasedTasks
+from pgsched.worker.leased_tasks import BEGIN, END, LeasedTask, LeasedTasks
 from pgsched.worker.loops import retry_until_success
 from pgsched.worker.metrics import WorkerMetrics
 from pgsched.worker.report import Report
@@ -88,7 +88,7 @@ class Attempt:
             transaction.stop_statement()
             return False
         self.outcome = outcome
-        self.leased.state = FINISHING
+        self.leased.move(END)
         return True
 
     async def end(self) -> None:
@@ -119,7 +119,7 @@ class Attempt:
         if transaction is not None:
             transaction.leave()
             if self.outcome is not None:
-                self.leased.state = RUNNING
+                self.leased.move(BEGIN)
 
     async def _commit(self, transaction: Transaction, outcome: Outcome) -> Outcome | None:
         """Write the outcome and commit; returns None, or the outcome there is instead, to be written without it."""

@@ -22,7 +22,7 @@ from pgsched.execution.outcomes import describe
 from pgsched.observability.logs import get_logger
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.halves import FEW, Refusals, in_halves
-from pgsched.worker.leased_tasks import FINISHING, LeasedTask, LeasedTasks
+from pgsched.worker.leased_tasks import END, LeasedTask, LeasedTasks
 from pgsched.worker.limited_claims import LimitedClaims
 from pgsched.worker.metrics import WorkerMetrics
 from pgsched.worker.report import Report
@@ -134,7 +134,7 @@ class Completer:
 
     def put(self, leased: LeasedTask, finish: Finish) -> None:
         """Queue a finish to be written; that of a locked row goes to its batch."""
-        leased.state = FINISHING
+        leased.move(END)
         if finish.execution is None and (finish.dead_lettered or finish.next_status == "dead"):
             self._counts.died_unrun(leased.task)
         for missed in finish.missed:

@@ -26,7 +26,7 @@ from pgsched.worker.attempt_resources import Attempt, Attempts
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.completer import Completer
 from pgsched.worker.groups import Groups
-from pgsched.worker.leased_tasks import CURRENT_ATTEMPT, RUNNING, WAITING, LeasedTask, LeasedTasks
+from pgsched.worker.leased_tasks import BEGIN, CURRENT_ATTEMPT, RUNNING, WAITING, LeasedTask, LeasedTasks
 from pgsched.worker.metrics import WorkerMetrics
 from pgsched.worker.prefetch import Prefetch
 
@@ -181,7 +181,7 @@ class Executor:
             if handler is None:  # only registered types and groups are claimed
                 await self._groups.run(leased)
                 return
-            leased.state = RUNNING
+            leased.move(BEGIN)
             if handler.transactional or (task.depends_on is not None and handler.context_parameter is not None):
                 await self._prepared(leased, handler)
             else:
@@ -204,7 +204,7 @@ class Executor:
 
     def _end_failed(self, leased: LeasedTask, error: str) -> None:
         """End what could not be run, or every worker would try it again when its lease has run out."""
-        if leased.state == WAITING and not leased.abandoned:
+        if leased.state == WAITING:
             self._completer.put(leased, give_up(leased.task, None, f"the task cannot be started: {error}"))
         elif leased.state == RUNNING:
             now = monotonic()

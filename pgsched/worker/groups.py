@@ -13,7 +13,7 @@ from pgsched.db.worker.workflows import join_group
 from pgsched.domain.attempt import Claimed, Missed, Outcome
 from pgsched.observability.logs import get_logger
 from pgsched.worker.completer import Completer
-from pgsched.worker.leased_tasks import RUNNING, LeasedTask, LeasedTasks
+from pgsched.worker.leased_tasks import ABANDON, BEGIN, LeasedTask, LeasedTasks
 from pgsched.worker.loops import retry_until_success
 from pgsched.worker.metrics import WorkerMetrics
 
@@ -48,7 +48,7 @@ class Groups:
 
     async def run(self, leased: LeasedTask) -> None:
         """Fire or join a claimed group. Waits for the database."""
-        leased.state = RUNNING
+        leased.move(BEGIN)
         started = monotonic()
         try:
             if leased.task.fired:
@@ -89,6 +89,6 @@ class Groups:
 
     def _let_go(self, leased: LeasedTask) -> None:
         """Nothing is left to be written."""
-        leased.abandoned = True
+        leased.move(ABANDON)
         self._leased.drop(leased)
         self._on_end()

@@ -35,7 +35,7 @@ class LateStarts:
         """See when these rows start, which were claimed ``sent`` and noted as started then."""
 
         def look() -> None:
-            if any(leased.state == WAITING and not leased.abandoned for leased in leased_tasks):
+            if any(leased.state == WAITING for leased in leased_tasks):
                 loop.call_later(START_LOOK_SECONDS, look)
                 return
             late = monotonic() - sent

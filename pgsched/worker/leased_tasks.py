@@ -13,7 +13,20 @@ from typing import Protocol
 from pgsched.domain.attempt import Claimed, Finish, Missed
 from pgsched.execution.context import Context
 
-WAITING, RUNNING, FINISHING = "waiting", "running", "finishing"
+WAITING, RUNNING, FINISHING, ABANDONED = "waiting", "running", "finishing", "abandoned"
+"""The states of a row in hand. Of an abandoned one, whose lease was lost or whose task was cancelled, nothing is
+written, whatever its handler still does."""
+BEGIN, END, ABANDON = "begin", "end", "abandon"
+MOVES = {
+    (WAITING, BEGIN): RUNNING,
+    (WAITING, END): FINISHING,  # it is not to be run
+    (RUNNING, END): FINISHING,
+    (FINISHING, BEGIN): RUNNING,  # the transaction that was to end it is given up
+    (FINISHING, END): FINISHING,  # with another outcome than the one that could not be committed
+    **{(state, ABANDON): ABANDONED for state in (WAITING, RUNNING, FINISHING)},
+    **{(ABANDONED, event): ABANDONED for event in (BEGIN, END, ABANDON)},
+}
+"""What each event does to each state."""
 MANY = 2**31
 REMEMBERED = 10_000
 """Maximum number of recently given-up task ids to remember."""
@@ -31,7 +44,6 @@ class LeasedTask:
 
     __slots__ = (
         "__weakref__",
-        "abandoned",
         "batch",
         "claimed_at",
         "context",
@@ -54,8 +66,6 @@ class LeasedTask:
         self.state = WAITING
         self.in_advance = False
         """The table does not know yet whether the attempt begins: should the worker be lost, it is not counted."""
-        self.abandoned = False
-        """The lease was lost or the task cancelled: whatever comes of the run is not written."""
         self.batch: OpenBatch | None = None
         """The batch that has locked the row; None once it is leased."""
         self.slot: asyncio.Task[None] | None = None
@@ -66,6 +76,18 @@ class LeasedTask:
         """When the handler should have ended: its timeout, or when the row was given up. None: whenever it does."""
         self.missed: tuple[Missed, ...] = ()
         """Ticks that were folded into this run."""
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether nothing that comes of it is written."""
+        return self.state == ABANDONED
+
+    def move(self, event: str) -> None:
+        """Take an event. Raises ValueError when the state knows none such."""
+        moved = MOVES.get((self.state, event))
+        if moved is None:
+            raise ValueError(f"task {self.task.id}: a row in hand that is {self.state} knows no {event}")
+        self.state = moved
 
 
 CURRENT_ATTEMPT: ContextVar[LeasedTask | None] = ContextVar("pgsched attempt", default=None)
@@ -111,7 +133,7 @@ class LeasedTasks:
         """Let go of a row whose lock is lost, whatever its handler still does."""
         if leased.state == RUNNING:
             self.abandon(leased)
-        leased.abandoned = True
+        leased.move(ABANDON)
         self.drop(leased)
 
     def take(self, task: Claimed, leased_until: float, claimed_at: float) -> LeasedTask:
@@ -124,7 +146,7 @@ class LeasedTasks:
         earlier = self._by_id.get(task.id)
         if earlier is not None:
             self.abandon(earlier)
-            earlier.abandoned = True
+            earlier.move(ABANDON)
             self.drop(earlier)
         leased = self._by_id[task.id] = LeasedTask(task, leased_until, claimed_at)
         self.given_up.pop(task.id, None)
@@ -139,7 +161,7 @@ class LeasedTasks:
 
     def give_up(self, leased: LeasedTask) -> None:
         """Let go of a row whose attempt was made, without an outcome: the next claim finds it lost."""
-        leased.abandoned = True
+        leased.move(ABANDON)
         leased.ends_by = monotonic()
         self.drop(leased)
         self.outlived.add(leased)
@@ -166,7 +188,7 @@ class LeasedTasks:
         if leased.state == FINISHING or leased.abandoned:
             return
         if leased.state != RUNNING:
-            leased.abandoned = True
+            leased.move(ABANDON)
             self.drop(leased)
         else:
             self.give_up(leased)

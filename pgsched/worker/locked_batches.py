@@ -35,7 +35,7 @@ from pgsched.domain.attempt import Claimed, Finish
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.observability.logs import get_logger
 from pgsched.worker.halves import in_halves
-from pgsched.worker.leased_tasks import WAITING, LeasedTask, LeasedTasks
+from pgsched.worker.leased_tasks import ABANDON, WAITING, LeasedTask, LeasedTasks
 from pgsched.worker.locked_batch import LockedBatch
 from pgsched.worker.loops import FIRST_PAUSE, LONGEST_PAUSE, own_task, wait_at_most
 from pgsched.worker.usual_seconds import UsualSeconds
@@ -252,7 +252,7 @@ class LockedBatches:
     def _goes_on(self, leased: LeasedTask) -> bool:
         """Whether a row is to be leased; one that has not begun when the worker stops is let go."""
         if self._stopping and leased.state == WAITING:
-            leased.abandoned = True
+            leased.move(ABANDON)
             self._leased.drop(leased)
             return False
         return True
@@ -357,7 +357,7 @@ class LockedBatches:
         begun = 0
         for leased in rows:
             leased.batch = None
-            if leased.state != WAITING:
+            if leased.started_at is not None:
                 begun += 1
                 if len(self._lost) < MAX_LOST:
                     self._lost.append(LostAttempt(leased.task, leased.started_at or leased.claimed_at, now))

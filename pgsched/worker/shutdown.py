@@ -21,7 +21,7 @@ from pgsched.worker.executor import Executor
 from pgsched.worker.halves import in_halves
 from pgsched.worker.heartbeat import Heartbeat
 from pgsched.worker.hook_dispatcher import HookDispatcher
-from pgsched.worker.leased_tasks import LeasedTask, LeasedTasks
+from pgsched.worker.leased_tasks import ABANDON, LeasedTask, LeasedTasks
 from pgsched.worker.locked_batches import LockedBatches
 from pgsched.worker.loops import Lasting
 
@@ -159,13 +159,13 @@ class Shutdown:
             # Their leases run out by themselves.
             log.warning("release_failed", count=sum(not leased.abandoned for leased in leased_tasks), error=str(error))
         for leased in leased_tasks:
-            leased.abandoned = True
+            leased.move(ABANDON)
             self.leased_tasks.drop(leased)
 
     async def _release(self, leased_tasks: Sequence[LeasedTask]) -> None:
         await self._tell(leases.release, self.identity.id, [leased.task for leased in leased_tasks])
         for leased in leased_tasks:
-            leased.abandoned = True
+            leased.move(ABANDON)
 
     async def leave(self) -> None:
         """Take this worker off the list, and close its connections."""

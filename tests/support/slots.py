@@ -14,7 +14,7 @@ from pgsched.execution.registry import Registry
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.completer import Completer
 from pgsched.worker.executor import Executor
-from pgsched.worker.leased_tasks import FINISHING, LeasedTask, LeasedTasks
+from pgsched.worker.leased_tasks import END, LeasedTask, LeasedTasks
 from pgsched.worker.metrics import WorkerMetrics
 from pgsched.worker.prefetch import Prefetch
 from tests.support.attempts import Function
@@ -59,7 +59,7 @@ async def bench(concurrency: int = 1, **handlers: Function) -> AsyncIterator[Ben
 
     def conclude(leased: LeasedTask, outcome: Outcome) -> None:
         ended.append((leased.task.id, outcome))
-        leased.state = FINISHING
+        leased.move(END)
         leased_tasks.drop(leased)
 
     clock = DatabaseClock()

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from pgsched.db.sql_files import load_statement
+from pgsched.worker.leased_tasks import BEGIN
 from tests.support.engine import Engine, engine, expire_leases, handlers, history, rows
 from tests.support.processes import PgschedRunner
 from tests.support.tables import database, insert_task, refuse_updates, task_row
@@ -140,7 +141,7 @@ async def test_another_owner_s_row_is_not_marked(dsn: str, db: Database) -> None
     async with engine(dsn) as one:
         await claim(one, 1, free=0)
         (leased,) = one.leased_tasks.snapshot()
-        leased.state = "running"
+        leased.move(BEGIN)
         db.execute("update pgsched.tasks set locked_by = gen_random_uuid()")  # with the same token, after a failover
         await one.worker.reporter.run_once()
         assert task_row(db, task_id)["unbegun_token"] is not None

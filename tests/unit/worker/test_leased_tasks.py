@@ -4,9 +4,24 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from pgsched.execution.context import Context
-from pgsched.worker.leased_tasks import FINISHING, RUNNING, LeasedTask, LeasedTasks
+from pgsched.worker.leased_tasks import (
+    ABANDON,
+    ABANDONED,
+    BEGIN,
+    END,
+    FINISHING,
+    MOVES,
+    RUNNING,
+    WAITING,
+    LeasedTask,
+    LeasedTasks,
+)
 from tests.support.engine import NOW, claimed
+
+STATES = (WAITING, RUNNING, FINISHING, ABANDONED)
 
 
 def holds_of(*ids: int) -> LeasedTasks:
@@ -57,7 +72,7 @@ def test_abandoning_a_waiting_row_marks_it_so_that_it_is_not_run() -> None:
 def test_an_outcome_on_its_way_to_the_database_is_not_abandoned() -> None:
     leased_tasks = holds_of(1)
     leased = hold_of(leased_tasks, 1)
-    leased.state = FINISHING
+    leased.move(END)
     leased_tasks.abandon(leased)
     assert not leased.abandoned
     assert leased_tasks.get(1) is leased
@@ -66,7 +81,7 @@ def test_an_outcome_on_its_way_to_the_database_is_not_abandoned() -> None:
 async def test_abandoning_a_running_row_cancels_its_slot_and_tells_its_context() -> None:
     leased_tasks = holds_of(1)
     leased = hold_of(leased_tasks, 1)
-    leased.state = RUNNING
+    leased.move(BEGIN)
     leased.slot = asyncio.create_task(asyncio.Event().wait())  # type: ignore[arg-type]
     leased.context = Context(task=leased.task, clock=lambda: 0.0, now=lambda: NOW, deadline=None, is_catchup=False)
     leased_tasks.abandon(leased)
@@ -81,3 +96,30 @@ def test_claiming_a_row_that_is_in_hand_abandons_the_earlier_claim() -> None:
     leased_tasks.add([claimed(id=1, fencing_token=2)], leased_until=2.0)
     assert earlier.abandoned
     assert not hold_of(leased_tasks, 1).abandoned
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_nothing_brings_back_what_was_abandoned(state: str) -> None:
+    assert MOVES[state, ABANDON] == ABANDONED
+    assert {MOVES[ABANDONED, event] for event in (BEGIN, END, ABANDON)} == {ABANDONED}
+
+
+def test_row_in_hand_goes_the_ways_of_the_table_and_no_others() -> None:
+    allowed = {
+        (WAITING, BEGIN): RUNNING,
+        (RUNNING, END): FINISHING,
+        (WAITING, END): FINISHING,
+        (FINISHING, BEGIN): RUNNING,
+        (FINISHING, END): FINISHING,
+    }
+    for state in (WAITING, RUNNING, FINISHING):
+        for event in (BEGIN, END):
+            leased = hold_of(holds_of(1), 1)
+            leased.state = state
+            if (state, event) in allowed:
+                leased.move(event)
+                assert leased.state == allowed[state, event]
+            else:
+                with pytest.raises(ValueError, match=f"task 1: a row in hand that is {state} knows no {event}"):
+                    leased.move(event)
+                assert leased.state == state
