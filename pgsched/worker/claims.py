@@ -113,10 +113,11 @@ class Claims:
 
         batch = await self._contained(ask, find, limit) or Batch([], [], again=True)
         all_seen = len(batch.tasks) < limit and not any(task.cut for task in batch.tasks[:1])
-        if all_seen and monotonic() >= self._look_at and look.is_whole:
-            dropped = await self._put_dropped_away(find, limit)
-            self._look_at = 0.0 if dropped else monotonic() + LOOK_SECONDS
-            batch = batch._replace(again=batch.again or dropped)
+        if all_seen and look.sweeps and monotonic() >= self._look_at:  # in every slice of a sweep
+            while len(self.set_aside) < MAX_SET_ASIDE and await self._put_dropped_away(find, limit):
+                batch = batch._replace(again=True)  # what was behind them
+            if look.since is None:
+                self._look_at = monotonic() + LOOK_SECONDS
         await self.rulebook.learn(batch.tasks)
         self.take(batch, sent, free)
         self.unanswered = unanswered

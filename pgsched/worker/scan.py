@@ -69,8 +69,8 @@ class Scan:
         self._width = self._first_width = inf
         self._is_quick = True
         self._rests_until = 0.0
-        self._owed = False
-        """A sweep is wanted that has to wait."""
+        self._owed_at = inf
+        """When a sweep begins that has to wait; infinite when none has to."""
 
     def look_everywhere(self) -> None:
         """There may be rows that were not due lately: the next claim sweeps, if sweeps are quick."""
@@ -83,8 +83,10 @@ class Scan:
     def next_look(self, queues: Sequence[str], sent: float, database_now: datetime, *, busy: bool) -> Look:
         """Return what the next claim looks at."""
         wanted = self._until is not None or sent >= self._sweep_at or self.sweeps_next(busy=busy)
-        self._owed = wanted and sent < self._rests_until
-        if not wanted or self._owed:
+        sweeps = wanted and sent >= self._rests_until
+        self._owed_at = inf
+        if not sweeps:
+            self._owed_at = self._rests_until if wanted else max(self._rests_until, self._sweep_at)
             return Look(
                 [
                     Probe(queue, priority, self._since.get(queue), *self._cursors.get((queue, priority), (None, None)))
@@ -116,7 +118,7 @@ class Scan:
 
     def due_in(self, now: float) -> float:
         """Seconds until a sweep goes on that has begun or is wanted; infinite when there is none."""
-        return max(self._rests_until - now, 0.0) if self._owed or self._until is not None else inf
+        return max((self._owed_at if self._until is None else self._rests_until) - now, 0.0)
 
     def _swept(self, look: Look, sent: float, seconds: float) -> None:
         first = self._until is None

@@ -18,6 +18,7 @@ from pgsched.domain.interval import Interval
 from pgsched.domain.settings import WorkerSettings
 from pgsched.execution.process_pool import Serve
 from pgsched.execution.registry import Registry
+from pgsched.worker.scan import Scan
 from pgsched.worker.traces import Traces
 from pgsched.worker.worker import Worker
 from tests.support.waiting import wait_until_async
@@ -89,6 +90,11 @@ async def nothing() -> None:
     """A handler that does nothing."""
 
 
+def look_everywhere(worker: Worker) -> None:
+    """Let the next claim look at all rows, however long a claim took before, and lease what it takes."""
+    worker.shared_claims.scan = Scan()
+
+
 class Engine:
     """The parts of one worker; nothing runs but what the test calls."""
 
@@ -118,7 +124,7 @@ class Engine:
     async def claim(self, limit: int = 100, *, at_floor: bool = False) -> list[Claimed]:
         """Claim once, from the first row on or from the last one claimed; returns the rows that came."""
         if not at_floor:
-            self.worker.shared_claims.scan.look_everywhere()
+            look_everywhere(self.worker)
         before = set(self.leased_tasks.snapshot())
         await self.worker.claimer.run_once(limit)
         return [leased.task for leased in self.leased_tasks.snapshot() if leased not in before]

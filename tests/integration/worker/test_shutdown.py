@@ -40,7 +40,10 @@ async def test_rows_that_wait_are_given_back_with_their_attempt_and_those_that_r
             assert extra
             worker.stop()
             await wait_until_async(
-                lambda: rows(db, STATES) == [{"status": "pending", "n": 4}, {"status": "running", "n": 1}],
+                lambda: (
+                    len(worker.leased_tasks) == 1
+                    and rows(db, STATES) == [{"status": "pending", "n": 4}, {"status": "running", "n": 1}]
+                ),
                 message="what waits is given back",
             )
             go_on.set()

@@ -11,7 +11,7 @@ import pytest
 
 from pgsched.db.sql_files import load_statement
 from pgsched.worker.leased_tasks import BEGIN
-from tests.support.engine import Engine, engine, expire_leases, handlers, history, rows
+from tests.support.engine import Engine, engine, expire_leases, handlers, history, look_everywhere, rows
 from tests.support.processes import PgschedRunner
 from tests.support.tables import database, insert_task, refuse_updates, task_row
 from tests.support.waiting import wait_until, wait_until_async
@@ -25,7 +25,7 @@ def insert(db: Database, number: int, **columns: Any) -> list[int]:
 
 async def claim(one: Engine, limit: int, free: int) -> list[int]:
     """Claim from the first row on; returns what came."""
-    one.worker.shared_claims.scan.look_everywhere()
+    look_everywhere(one.worker)
     before = set(one.leased_tasks.snapshot())
     await one.worker.claimer.run_once(limit, free)
     return [leased.task.id for leased in one.leased_tasks.snapshot() if leased not in before]
@@ -95,6 +95,7 @@ async def test_a_claim_that_is_cut_loses_no_row_and_keeps_its_floor(dsn: str, db
         for _ in range(3):
             before = set(one.leased_tasks.snapshot())
             await one.worker.claimer.run_once(10, 2)  # behind the last row of the claim before it
+            await one.worker.locked_batches.wait(20)  # what it locked is leased then
             found += [leased.task.id for leased in one.leased_tasks.snapshot() if leased not in before]
         assert found == (ids if ordering == "fifo" else ids[::-1])
 
