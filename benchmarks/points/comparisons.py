@@ -245,7 +245,7 @@ def _add_to_claim(condition: str) -> Change:
 
 def _beats_of_the_loop() -> tuple[Change, ...]:
     first = 'await in_thread(self.heartbeat.start, name="pgsched start")'
-    loop = 'start("listen", self._listen),'
+    loop = 'start("listen", self.listener.run_once),'
     method = "    def stop(self) -> None:\n"
     beat = (
         "    async def _beat(self) -> None:\n"

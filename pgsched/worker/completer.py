@@ -296,6 +296,10 @@ class Completer:
                     told.append(Announcement(finish.id, finish.fencing_token, event.announcement()))
         return told
 
+    def announce(self, queues: frozenset[str]) -> None:
+        """Tell other programs of the ends of tasks in these queues from now on."""
+        self.announced = queues
+
     def count_lost(self, number: int) -> None:
         """Attempts were lost with the transaction that had locked their rows."""
         self._counts.fenced += number

@@ -110,21 +110,26 @@ class EventBroadcaster:
 
     session: Session
     completer: Completer
-    heard: bool = False
-    """Whether notifications come in: then a change of a queue's settings is heard of."""
-    look_at: float = 0.0
-    """When to ask next which queues these are."""
+
+    def __post_init__(self) -> None:
+        self._hears = False
+        self._look_at = 0.0
+        """When to ask next which queues these are."""
+
+    def hear(self, hears: bool) -> None:
+        """Notifications come in from now on, or do not any more: with them changed settings are heard of."""
+        self._hears = hears
 
     def look_again(self) -> None:
         """The settings of a queue have changed: ask at the next turn."""
-        self.look_at = 0.0
+        self._look_at = 0.0
 
     async def run_once(self) -> None:
         """Ask which queues these are, if the last answer is old. Raises DatabaseUnavailable."""
         begun = monotonic()
-        if begun >= self.look_at:
-            self.look_at = begun + (ANNOUNCE_HEARD_SECONDS if self.heard else ANNOUNCE_SECONDS)
-            self.completer.announced = await housekeeping.list_announced_queues(self.session)
+        if begun >= self._look_at:
+            self._look_at = begun + (ANNOUNCE_HEARD_SECONDS if self._hears else ANNOUNCE_SECONDS)
+            self.completer.announce(await housekeeping.list_announced_queues(self.session))
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import socket
 from functools import partial
-from time import monotonic
 from uuid import uuid4
 
 from pgsched.concurrency.thread_pool import in_thread
-from pgsched.db.notifications import CANCEL, QUEUES, BehindPooler, Notification, listen
 from pgsched.db.session import Session, Sessions
 from pgsched.db.transaction import Pool
 from pgsched.db.worker.leases import HeartbeatConnection, Identity
@@ -24,8 +21,9 @@ from pgsched.execution.registry import Registry
 from pgsched.observability.contained_registry import Metrics
 from pgsched.observability.logs import get_logger
 from pgsched.worker.attempt_resources import Attempts
+from pgsched.worker.claim_loop import ClaimLoop
 from pgsched.worker.claimer import Claimer
-from pgsched.worker.claims import MAX_BYTES, Claims
+from pgsched.worker.claims import Claims
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.completer import LOCK_SECONDS, Completer
 from pgsched.worker.dead_letters import DeadLetters
@@ -40,6 +38,7 @@ from pgsched.worker.housekeeping import REPORT_SECONDS, EventBroadcaster, Housek
 from pgsched.worker.late_starts import LateStarts
 from pgsched.worker.leased_tasks import RUNNING, LeasedTask, LeasedTasks
 from pgsched.worker.limited_claims import LimitedClaims
+from pgsched.worker.listener import Listener
 from pgsched.worker.locked_batches import LockedBatches
 from pgsched.worker.loops import Loops, unless_stopped, wait_at_most
 from pgsched.worker.prefetch import Prefetch
@@ -60,8 +59,6 @@ QUESTIONS = 2
 """Connections for what is asked for single tasks: results of dependencies, the phases of groups."""
 UPKEEP_LOCK_SECONDS = 1.0
 """How long a statement of the upkeep waits for a lock: who has locked one row must not keep all others waiting."""
-POOLER_SECONDS = 600.0
-"""How often a worker that found a pooler looks whether it can LISTEN after all."""
 
 
 class Worker:
@@ -84,7 +81,6 @@ class Worker:
         and there is none.
         """
         check_processes(registry, serve)
-        self._dsn = dsn
         self._registry = registry
         self._settings = settings
         self.rotation = rotation = QueueRotation(settings.queue_specs)
@@ -105,7 +101,7 @@ class Worker:
         self.progress = Progress(settings)
         self.loops = Loops(self.counts)
         clock = DatabaseClock()
-        self._prefetch = Prefetch(concurrency=settings.concurrency, max_batch=settings.max_batch)
+        prefetch = Prefetch(concurrency=settings.concurrency, max_batch=settings.max_batch)
         timeout = settings.statement_timeout
         self.claim_session = Session(dsn=dsn, name="pgsched claim", tuned=True, timeout=timeout)
         self.finish_session = Session(
@@ -164,7 +160,7 @@ class Worker:
             outcomes=self.completer,
             usual=usual_seconds,
             on_room=lambda: self.executor.feed(),
-            on_due=self._batch_ended,
+            on_due=lambda: self.claim_loop.room_came(),
             on_refused=self.claims.suspect,
         )
         self.shared_claims = SharedClaims(
@@ -198,7 +194,7 @@ class Worker:
             registry=registry,
             leased_tasks=self.leased_tasks,
             completer=self.completer,
-            prefetch=self._prefetch,
+            prefetch=prefetch,
             clock=clock,
             counts=self.counts,
             attempts=Attempts(
@@ -222,11 +218,20 @@ class Worker:
                 on_due=self.claimer.wake,
                 on_end=self.limited_claims.look_after_end,
             ),
-            on_room=self._room,
+            on_room=lambda: self.claim_loop.room_came(),
             serve=serve,
             capture_logs=capture_level(settings.capture_logs or DEFAULT_CAPTURE_LEVEL),
             on_started=self.hook_dispatcher.started if self.hook_dispatcher else None,
             run=self.traces.run_attempt,
+        )
+        self.claim_loop = ClaimLoop(
+            claimer=self.claimer,
+            limited_claims=self.limited_claims,
+            executor=self.executor,
+            completer=self.completer,
+            leased_tasks=self.leased_tasks,
+            prefetch=prefetch,
+            counts=self.counts,
         )
         usual = Usual(self.counts)
         troubles = Troubles(
@@ -263,6 +268,16 @@ class Worker:
         self.health_scan = HealthScan(dsn=dsn, worker=self.identity.id)
         self.retention = Retention(dsn=dsn, identity=self.identity, counts=self.counts, loop=self.loops.of("retention"))
         self.broadcaster = EventBroadcaster(session=self.upkeep_session, completer=self.completer)
+        self.listener = Listener(
+            dsn=settings.listen_dsn or dsn,
+            chosen=settings.listen_dsn is not None,
+            loop=self.loops.of("listen"),
+            counts=self.counts,
+            leased_tasks=self.leased_tasks,
+            limited_claims=self.limited_claims,
+            claimer=self.claimer,
+            broadcaster=self.broadcaster,
+        )
         self.metrics = Metrics()
         self.metrics.register(self.counts)
         self.metrics.register(troubles)
@@ -287,7 +302,6 @@ class Worker:
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
-        self._room_needed = asyncio.Event()
 
     async def run(self) -> None:
         """Work until :meth:`stop`, then finish what runs, give back what does not end, and return.
@@ -303,8 +317,8 @@ class Worker:
         self.progress.start()
         start = self.loops.start
         loops = [
-            start("claim", self.progress.watching(self._claim_once), may_end=self._stopping.is_set),
-            start("listen", self._listen),
+            start("claim", self.progress.watching(self.claim_loop.run_once), may_end=self._stopping.is_set),
+            start("listen", self.listener.run_once),
             start("upkeep", self._housekeeping_once, may_end=self._stopping.is_set),
             start("watchdog", self.health_scan.run),
         ]
@@ -354,87 +368,14 @@ class Worker:
             connections=(self.retention, self.locked_batches, *sessions, self._questions, self._transactions),
         )
 
-    async def _claim_once(self) -> None:
-        waiting = len(self.leased_tasks.waiting)
-        free = self.executor.free - waiting
-        wanted = self._prefetch.wanted(free_slots=self.executor.free, waiting=waiting)
-        full = self.completer.behind or (waiting and self.leased_tasks.bytes >= MAX_BYTES)
-        if wanted <= 0 or full or self.claimer.waits_for_room(free):
-            self._room_needed.set()
-            await self.claimer.wait_for_room()
-            self._room_needed.clear()
-            return
-        self._prefetch.measure(monotonic())
-        try:
-            more = await self.claimer.run_once(wanted, free)
-        finally:
-            self.executor.feed()  # after an error too: what was claimed before it must not wait for ever
-        if len(self.leased_tasks.waiting) < wanted:
-            await asyncio.sleep(0)  # there is no hurry to claim again: what was claimed begins first
-        self.counts.running = self.executor.running
-        if not more:
-            if free <= 0:
-                self._room_needed.set()  # what is not held in advance may wait for a slot
-            await self.claimer.rest()
-            self._room_needed.clear()
-
     async def _finish_once(self) -> None:
         await self.completer.wakeup.wait()
-        booked = await self.completer.run_once()
-        self.limited_claims.look_after_end()
-        if booked or self._room_needed.is_set():
-            self.claimer.wake()
+        self.claim_loop.ended(await self.completer.run_once())
 
     async def _housekeeping_once(self) -> None:
         await self.housekeeping.run_once()
         self.counts.running = self.executor.running
         await wait_at_most(REPORT_SECONDS, self._stopping)
-
-    async def _listen(self) -> None:
-        chosen = self._settings.listen_dsn
-        dsn = chosen or self._dsn
-        try:
-            await listen(dsn, on_ready=self._listening, on_notification=self.notified, chosen=chosen is not None)
-        except BehindPooler:
-            log.warning("polls_only", reason="a pooler answers", hint="--listen-dsn may lead to the server itself")
-            await asyncio.sleep(POOLER_SECONDS)
-        finally:
-            self._hear(False)
-
-    def _hear(self, hears: bool) -> None:
-        self.counts.listener_connected = self.broadcaster.heard = hears
-        self.claimer.hear(hears)
-
-    def _listening(self) -> None:
-        self._hear(True)
-        self.loops.of("listen").worked()
-        self._settings_changed()
-
-    def notified(self, told: Notification) -> None:
-        """Act on a notification: a cancel, changed settings of a queue, or a row that may be claimed."""
-        if told.channel == CANCEL:
-            leased = self.leased_tasks.get(int(told.payload)) if re.fullmatch("[0-9]{1,19}", told.payload) else None
-            if leased is not None:
-                log.info("task_cancelled", task_id=leased.task.id, task_type=leased.task.task_type)
-                self.leased_tasks.abandon(leased)
-                self.limited_claims.look_after_end()
-        elif told.channel == QUEUES:
-            self._settings_changed()
-        else:
-            self.claimer.wake_for(told.payload)
-
-    def _settings_changed(self) -> None:
-        self.claimer.wake_after_change()
-        self.broadcaster.look_again()
-
-    def _batch_ended(self) -> None:
-        if self._room_needed.is_set():
-            self.claimer.wake()
-
-    def _room(self) -> None:
-        self.limited_claims.look_after_end()
-        if self._room_needed.is_set():
-            self.claimer.wake()
 
     def _lost_elsewhere(self, leased_tasks: list[LeasedTask]) -> None:
         if self._loop is not None and not self._loop.is_closed():

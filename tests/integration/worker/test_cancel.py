@@ -158,7 +158,7 @@ async def test_a_row_that_is_cancelled_while_it_waits_for_a_slot_is_not_run(dsn:
         async with engine(dsn, handlers(mail=lambda: ran.append(1))) as one:
             await one.claim()
             db.execute("select pgsched.cancel(%s)", (task_id,))
-            one.worker.notified(Notification(CANCEL, str(task_id)))
+            one.worker.listener.notified(Notification(CANCEL, str(task_id)))
             await one.run()
             assert (ran, len(one.leased_tasks)) == ([], 0)
         assert task_row(db, task_id)["status"] == "cancelled"
@@ -173,7 +173,7 @@ async def test_a_cancelled_task_does_not_disturb_the_next_in_its_slot(dsn: str) 
             one.worker.executor.feed()
             await endless.began.wait()
             db.execute("select pgsched.cancel(%s)", (first,))
-            one.worker.notified(Notification(CANCEL, str(first)))
+            one.worker.listener.notified(Notification(CANCEL, str(first)))
             await one.run()
         assert task_row(db, second)["status"] == "completed"
 
@@ -181,4 +181,4 @@ async def test_a_cancelled_task_does_not_disturb_the_next_in_its_slot(dsn: str) 
 @pytest.mark.parametrize("payload", ["", "x", "999999", "-1", "1; drop table"])
 async def test_a_cancel_that_means_nobody_here_is_ignored(dsn: str, payload: str) -> None:
     async with engine(dsn) as one:
-        one.worker.notified(Notification(CANCEL, payload))
+        one.worker.listener.notified(Notification(CANCEL, payload))

@@ -76,7 +76,7 @@ async def test_an_idle_worker_sends_less_than_a_statement_in_two_seconds(dsn: st
     async with engine(dsn, lease=30, poll_interval=5) as one:
         worker = one.worker
         worker.claimer.hear(True)
-        worker.broadcaster.heard = True
+        worker.broadcaster.hear(True)
         with counted() as sent:
             worker.heartbeat.run_once()
             sent.since()

@@ -242,7 +242,7 @@ async def test_a_sleeping_worker_wakes_by_itself_when_a_row_becomes_due(dsn: str
         task_id = insert_task(db)
         db.execute("update pgsched.tasks set next_run_at = now() + interval '0.4 seconds'")
     async with running_worker(dsn, poll_interval=3600) as worker:
-        worker.notified = lambda _: None  # type: ignore[method-assign]
+        worker.listener.notified = lambda _: None  # type: ignore[method-assign]
         await until_completed(db, task_id)
 
 
@@ -276,7 +276,7 @@ async def test_without_a_listener_the_poll_finds_work(dsn: str, db: Database, mo
     async def deaf(*_: object, **__: object) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr("pgsched.worker.worker.listen", deaf)
+    monkeypatch.setattr("pgsched.worker.listener.listen", deaf)
     async with running_worker(dsn, handlers(mail=lambda: None), poll_interval=0.05) as worker:
         await until_asleep(db)
         await until_completed(db, insert_task(db))

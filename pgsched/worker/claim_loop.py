@@ -1,0 +1,68 @@
+"""Lets the claimer claim while there is room for more, and wakes it when room comes that it waits for."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from time import monotonic
+
+from pgsched.worker.claimer import Claimer
+from pgsched.worker.claims import MAX_BYTES
+from pgsched.worker.completer import Completer
+from pgsched.worker.executor import Executor
+from pgsched.worker.leased_tasks import LeasedTasks
+from pgsched.worker.limited_claims import LimitedClaims
+from pgsched.worker.metrics import WorkerMetrics
+from pgsched.worker.prefetch import Prefetch
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class ClaimLoop:
+    """One turn after the other."""
+
+    claimer: Claimer
+    limited_claims: LimitedClaims
+    executor: Executor
+    completer: Completer
+    leased_tasks: LeasedTasks
+    prefetch: Prefetch
+    counts: WorkerMetrics
+
+    def __post_init__(self) -> None:
+        self._waits_for_room = False
+
+    async def run_once(self) -> None:
+        """Claim once, or wait until there is room or something to claim. Raises DatabaseUnavailable."""
+        waiting = len(self.leased_tasks.waiting)
+        free = self.executor.free - waiting
+        wanted = self.prefetch.wanted(free_slots=self.executor.free, waiting=waiting)
+        full = self.completer.behind or (waiting and self.leased_tasks.bytes >= MAX_BYTES)
+        if wanted <= 0 or full or self.claimer.waits_for_room(free):
+            self._waits_for_room = True
+            await self.claimer.wait_for_room()
+            self._waits_for_room = False
+            return
+        self.prefetch.measure(monotonic())
+        try:
+            more = await self.claimer.run_once(wanted, free)
+        finally:
+            self.executor.feed()  # after an error too: what was claimed before it must not wait for ever
+        if len(self.leased_tasks.waiting) < wanted:
+            await asyncio.sleep(0)  # there is no hurry to claim again: what was claimed begins first
+        self.counts.running = self.executor.running
+        if not more:
+            self._waits_for_room = free <= 0  # what is not held in advance may wait for a slot
+            await self.claimer.rest()
+            self._waits_for_room = False
+
+    def room_came(self) -> None:
+        """A slot is free, or a batch has ended."""
+        self.limited_claims.look_after_end()
+        if self._waits_for_room:
+            self.claimer.wake()
+
+    def ended(self, booked: int) -> None:
+        """Outcomes were written; so many rows of them are to run again."""
+        self.room_came()
+        if booked:
+            self.claimer.wake()
