@@ -60,8 +60,6 @@ class LockingSession(Session):
         """``lease``: seconds after which the server ends a transaction of which it hears nothing."""
         super().__init__(dsn=dsn, name=name, tuned=True, timeout=timeout)
         self._idle_milliseconds = f"{1000 * lease:.0f}"
-        self._answer_seconds = min(timeout, lease)
-        """How long an answer within a transaction is waited for: then the server may have ended it."""
 
     async def lock(
         self,
@@ -133,7 +131,7 @@ class LockingSession(Session):
         answers = await self.run(*commands) if commands else []
         connection = self._begun()
         try:
-            async with asyncio.timeout(self._answer_seconds):
+            async with asyncio.timeout(self.timeout):
                 await connection.execute(load_statement("commit"), prepare=not connection.pooled)
         except psycopg.Error as error:
             answered = connection.info.transaction_status == TransactionStatus.IDLE
@@ -141,7 +139,7 @@ class LockingSession(Session):
             raise (TransactionLost if answered else CommitUnanswered)(one_line(error)) from error
         except TimeoutError as error:
             await self.close()
-            raise CommitUnanswered(f"no answer within {self._answer_seconds:g} s") from error
+            raise CommitUnanswered(f"no answer within {self.timeout:g} s") from error
         except BaseException:
             await self.close()
             raise
@@ -154,7 +152,7 @@ class LockingSession(Session):
         """
         connection = self._begun()
         try:
-            async with asyncio.timeout(self._answer_seconds), connection.pipeline():
+            async with asyncio.timeout(self.timeout), connection.pipeline():
                 await connection.execute(load_statement("begin_savepoint"), prepare=not connection.pooled)
                 cursors = [
                     await connection.execute(statement, given, prepare=not connection.pooled, binary=True)
@@ -169,7 +167,7 @@ class LockingSession(Session):
             raise TransactionLost(one_line(error)) from error
         except TimeoutError as error:
             await self.close()
-            raise TransactionLost(f"no answer within {self._answer_seconds:g} s") from error
+            raise TransactionLost(f"no answer within {self.timeout:g} s") from error
         except BaseException:
             await self.close()
             raise
@@ -182,7 +180,7 @@ class LockingSession(Session):
 
     async def _undo(self, connection: AsyncDbConnection) -> None:
         try:
-            async with asyncio.timeout(self._answer_seconds):
+            async with asyncio.timeout(self.timeout):
                 await connection.execute(load_statement("undo_savepoint"))
         except (psycopg.Error, TimeoutError) as error:
             await self.close()
