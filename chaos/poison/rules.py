@@ -50,7 +50,7 @@ KINDS = (
         fates=(DEAD, SET_ASIDE),
         words="zz_poison_check_on_claim",
         doctor=("foreign_objects", "zz_{name}"),
-        **_check("check-on-claim", "status <> 'running'"),
+        **_check("check-on-claim", "status not in ('running', 'completed')"),
     ),
     Kind(
         name="check-on-result",
@@ -152,9 +152,9 @@ KINDS = (
         doctor=("foreign_objects", "zz_{name}"),
         before=(
             "create policy zz_{name} on pgsched.tasks to {role} using (true)"
-            f" with check (({MINE}) is not true or status <> 'running')",
+            f" with check (({MINE}) is not true or status not in ('running', 'completed'))",
             "create policy zz_{name}_restricts on pgsched.tasks as restrictive to {role} using (true)"
-            f" with check (({MINE}) is not true or status <> 'running')",
+            f" with check (({MINE}) is not true or status not in ('running', 'completed'))",
             "alter table pgsched.tasks enable row level security",
         ),
         undo=(

@@ -41,9 +41,11 @@ def _kind(name: str, does: str, fates: tuple[str, ...], **more: Any) -> Kind:
     )
 
 
-_CLAIMED = "{mine} and new.status = 'running' and old.status = 'pending'"
+_CLAIMED = "{mine} and old.status = 'pending' and new.status in ('running', 'completed')"
+"""With a lease, or by the end of a batch that has locked it."""
 _FINISHED = "{mine} and new.status = 'completed'"
-_ENDED = "{mine} and old.status = 'running' and new.status <> 'running'"
+_FINISHED_LOCKED = "old.status = 'pending' and new.status = 'completed'"
+_ENDED = f"{{mine}} and (old.status = 'running' and new.status <> 'running' or {_FINISHED_LOCKED})"
 
 KINDS = (
     _kind(
