@@ -103,6 +103,12 @@ MORE_HARM: Mapping[str, tuple[str, LiteralString]] = {
         where task_id = 3 and fencing_token = 3;
         update pgsched.executions set attempt = 0, status = 'lost' where task_id = 3 and fencing_token = 2""",
     ),
+    "attempt that is not lost beyond the last": (
+        "a task's attempts are all in the history",
+        """insert into pgsched.executions (
+          task_id, task_type, queue, attempt, fencing_token, status, started_at, finished_at)
+        values (1, 'steady', 'default', 4, 2, 'failed', now(), now())""",
+    ),
     "attempt that is missing beside a lost one that is not counted": (
         "a task's attempts are all in the history",
         "delete from pgsched.executions where task_id = 1 and attempt > 0",
@@ -156,6 +162,14 @@ def harmed(books: Connection, harm: LiteralString) -> Verdict:
 
 def test_a_sound_database_passes(books: Connection) -> None:
     assert verdict(books) == Verdict(lost=0, duplicated=0)
+
+
+def test_a_claim_after_the_last_attempt_whose_worker_is_lost_is_no_attempt(books: Connection) -> None:
+    rule = "a task's attempts are all in the history"
+    harm: LiteralString = """insert into pgsched.executions (
+      task_id, task_type, queue, attempt, fencing_token, status, started_at, finished_at)
+    values (1, 'steady', 'default', 4, 2, 'lost', now(), now())"""
+    assert not any(rule in line for line in harmed(books, harm).broken)
 
 
 @pytest.mark.parametrize("rule", HARM)
