@@ -35,6 +35,8 @@ FIRST_WIDTH = 60.0
 """How far the first slice reaches back, in seconds, when a sweep of one slice took too long."""
 GROWTH = 8
 """How much further back the next slice reaches after a quick one."""
+LONGEST_REST = 2.0
+"""Seconds: what took longer than a slice should was most often kept waiting, and that says nothing of the next one."""
 WIDEST = 1e9
 """Seconds: a slice that would reach back further goes to the first entry."""
 
@@ -128,7 +130,7 @@ class Scan:
         elif seconds < SLICE_SECONDS / 2:
             self._width = self._width * GROWTH if self._width * GROWTH < WIDEST else inf
         else:
-            self._rests_until = sent + seconds / SHARE
+            self._rests_until = sent + min(seconds / SHARE, LONGEST_REST)
             if seconds > 2 * SLICE_SECONDS:
                 self._width = max(min(self._width, FIRST_WIDTH) / 2, 1.0)
         if first:

@@ -223,3 +223,19 @@ def test_an_idle_worker_looks_everywhere_by_one_statement() -> None:
         assert len(worker.claim(10, busy=False)) == 1
         assert worker.scan.due_in(index.now) == inf
         index.now += 1
+
+
+def test_a_claim_that_was_kept_waiting_puts_no_sweep_off_for_long() -> None:
+    index = Index()
+    worker = Worker(index)
+    worker.claim(10, busy=True)
+    for _ in range(3):
+        look = worker.scan.next_look(["default"], index.now, EPOCH + timedelta(seconds=index.now), busy=True)
+        worker.scan.saw(look, [], index.now, 30.0, full=False)  # the server was away
+        index.now += 31
+    index.insert(-1000.0)
+    began = index.now
+    while index.due:
+        worker.claim(10, busy=True)
+        index.now += min(worker.scan.due_in(index.now), SWEEP_SECONDS)
+    assert index.now - began < 60
