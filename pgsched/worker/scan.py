@@ -5,9 +5,10 @@ the first entry would pass by all of them, and take longer with every finished t
 became due lately, and at what the claim before left behind. Everything else is looked at in sweeps: what was committed
 late, what is due in the past, what another worker had and gave back, and leases that ran out.
 
-A sweep goes backwards in time from now to the first entry. It is one claim while that is quick. When it is not, it is
-cut into slices that take some milliseconds each, with pauses between them, so that it costs a twentieth of the worker's
-time, however many entries there are.
+A sweep is one claim while that is quick. When it is not, it is cut into slices that take some milliseconds each, with
+pauses between them, so that they take a twentieth of the worker's time, however many entries there are. The first slice
+looks at what became due lately; the others go on backwards in time to the first entry, while a new first one follows
+every second.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ FIRST_WIDTH = 60.0
 """How far the first slice reaches back, in seconds, when a sweep of one slice took too long."""
 GROWTH = 8
 """How much further back the next slice reaches after a quick one."""
+SMOOTHING = 0.1
 LONGEST_REST = 2.0
 """Seconds: what took longer than a slice should was most often kept waiting, and that says nothing of the next one."""
 WIDEST = 1e9
@@ -44,17 +46,19 @@ WIDEST = 1e9
 class Look:
     """What one claim looks at."""
 
-    def __init__(self, probes: Sequence[Probe], since: datetime | None = None, *, sweeps: bool = False) -> None:
+    def __init__(self, probes: Sequence[Probe], since: datetime | None = None, *, sweeps: bool, deep: bool) -> None:
         self.probes = probes
-        self.sweeps = sweeps
-        """Whether it is part of a sweep."""
         self.since = since
-        """Where that part begins; None: with the first entry."""
+        """Where a slice of a sweep begins; None: with the first entry."""
+        self.sweeps = sweeps
+        """Whether it is a sweep, or a slice of one."""
+        self.deep = deep
+        """Whether it is a slice that goes on from where another one began."""
 
     @property
     def is_whole(self) -> bool:
         """Whether it sees every due row there is."""
-        return self.sweeps and self.since is None and not any(probe.until for probe in self.probes)
+        return self.sweeps and self.since is None and not self.deep
 
 
 class Scan:
@@ -65,11 +69,13 @@ class Scan:
         """Of each queue: all rows that were due before this were seen."""
         self._cursors: dict[tuple[str, int], tuple[datetime, int]] = {}
         """Of a queue and priority with more due rows than a claim takes: the last one that was claimed."""
+        self._usual = 0.0
+        """Seconds that a claim takes that is no sweep, but for its rows; smoothed."""
         self._sweep_at = 0.0
+        self._first = Width()
+        self._deep = Width()
         self._until: datetime | None = None
-        """The sweep under way has come so far down."""
-        self._width = self._first_width = inf
-        self._is_quick = True
+        """How far down the slices have come; None: to the first entry."""
         self._rests_until = 0.0
         self._owed_at = inf
         """When a sweep begins that has to wait; infinite when none has to."""
@@ -80,29 +86,28 @@ class Scan:
 
     def sweeps_next(self, *, busy: bool) -> bool:
         """Whether the next claim looks everywhere, because that is quick and the worker has time for it."""
-        return not busy and self._is_quick
+        return not busy and self._first.is_quick
 
     def next_look(self, queues: Sequence[str], sent: float, database_now: datetime, *, busy: bool) -> Look:
         """Return what the next claim looks at."""
-        wanted = self._until is not None or sent >= self._sweep_at or self.sweeps_next(busy=busy)
-        sweeps = wanted and sent >= self._rests_until
+        first = sent >= self._sweep_at or self.sweeps_next(busy=busy)
+        deep = not first and self._until is not None
         self._owed_at = inf
-        if not sweeps:
-            self._owed_at = self._rests_until if wanted else max(self._rests_until, self._sweep_at)
+        if sent < self._rests_until or not (first or deep):
+            self._owed_at = self._rests_until if first or deep else max(self._rests_until, self._sweep_at)
             return Look(
                 [
                     Probe(queue, priority, self._since.get(queue), *self._cursors.get((queue, priority), (None, None)))
                     for priority in PRIORITIES
                     for queue in queues
-                ]
+                ],
+                sweeps=False,
+                deep=False,
             )
-        if self._until is None:
-            self._width = self._first_width
-        since = None
-        if self._width != inf:
-            since = (self._until or database_now) - timedelta(seconds=self._width)
-        probes = [Probe(queue, priority, since, until=self._until) for priority in PRIORITIES for queue in queues]
-        return Look(probes, since, sweeps=True)
+        until = self._until if deep else None
+        since = (self._deep if deep else self._first).before(until or database_now)
+        probes = [Probe(queue, priority, since, until=until) for priority in PRIORITIES for queue in queues]
+        return Look(probes, since, sweeps=True, deep=deep)
 
     def saw(self, look: Look, tasks: Sequence[Claimed], sent: float, seconds: float, *, full: bool) -> None:
         """Take what a claim brought, which was sent then and took so many seconds; ``full``: there may be more."""
@@ -115,27 +120,51 @@ class Scan:
             seen = tasks[0].next_run_at + timedelta(seconds=tasks[0].late) - OVERLAP
             self._since.update(dict.fromkeys((probe.queue for probe in look.probes), seen))
             self._cursors.clear()
+        seconds = max(seconds - len(tasks) * ROW_SECONDS, 0.0)
         if look.sweeps:
-            self._swept(look, sent, seconds - len(tasks) * ROW_SECONDS)
+            self._swept(look, sent, max(seconds - self._usual, 0.0))
+        else:
+            self._usual += SMOOTHING * (seconds - self._usual)
 
     def due_in(self, now: float) -> float:
         """Seconds until a sweep goes on that has begun or is wanted; infinite when there is none."""
         return max((self._owed_at if self._until is None else self._rests_until) - now, 0.0)
 
     def _swept(self, look: Look, sent: float, seconds: float) -> None:
-        first = self._until is None
-        if self._width == inf and first:
-            if seconds > SHARE * SWEEP_SECONDS:
-                self._width = FIRST_WIDTH
-        elif seconds < SLICE_SECONDS / 2:
-            self._width = self._width * GROWTH if self._width * GROWTH < WIDEST else inf
+        if look.deep:
+            self._until = look.since
+            self._deep.took(seconds)
         else:
-            self._rests_until = sent + min(seconds / SHARE, LONGEST_REST)
-            if seconds > 2 * SLICE_SECONDS:
-                self._width = max(min(self._width, FIRST_WIDTH) / 2, 1.0)
-        if first:
-            self._first_width = self._width
-        self._is_quick = look.is_whole and seconds < QUICK_SECONDS
-        self._until = look.since
-        if look.since is None:
             self._sweep_at = sent + SWEEP_SECONDS
+            if look.since is not None and self._until is None:
+                self._until = look.since
+                self._deep.seconds = self._first.seconds
+            self._first.took(seconds)
+        if seconds > SLICE_SECONDS / 2 and not look.is_whole:
+            self._rests_until = sent + min(seconds / SHARE, LONGEST_REST)
+
+
+class Width:
+    """How far a slice reaches back."""
+
+    def __init__(self) -> None:
+        self.seconds = inf
+        self.is_quick = True
+        """Whether the last one reached to the first entry, and was quick."""
+
+    def before(self, until: datetime) -> datetime | None:
+        """Return where a slice begins that ends then."""
+        return None if self.seconds == inf else until - timedelta(seconds=self.seconds)
+
+    def took(self, seconds: float) -> None:
+        """Adjust it to what the last one took."""
+        self.is_quick = self.seconds == inf and seconds < QUICK_SECONDS
+        if self.seconds == inf:
+            if seconds > SHARE * SWEEP_SECONDS:
+                self.seconds = FIRST_WIDTH
+        elif seconds > 2 * SLICE_SECONDS:
+            self.seconds = max(self.seconds / 2, 1.0)
+        elif seconds < SLICE_SECONDS / 2:
+            self.seconds *= GROWTH
+        if self.seconds > WIDEST:
+            self.seconds = inf
