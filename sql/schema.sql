@@ -553,6 +553,8 @@ create table pgsched.executions (
   duration_ms double precision,        -- How long it took, in milliseconds.
   result jsonb,                        -- What the handler returned.
   error text,                          -- Why it failed, with the traceback; cut in the middle at 16,384 characters.
+  task jsonb,                          -- Of the attempt with which a task has left pgsched.tasks: what the task had
+                                       -- beside defaults and this row; see departed_tasks. Null for all others.
   -- completed, failed, timed_out, cancelled or lost.
   constraint status_must_be_a_status_of_an_execution
     check (status in ('completed', 'failed', 'timed_out', 'cancelled', 'lost'))
@@ -627,8 +629,9 @@ create table pgsched.queues (
   limits jsonb not null default '{}'::jsonb,                    -- What may run at once and how much may start in a
                                                                 -- time, over all workers.
   retention interval,                                           -- Completed and cancelled tasks older than this are
-                                                                -- deleted. Null: as the settings say; 1000 years: for
-                                                                -- ever.
+                                                                -- deleted; 0: a task leaves in the transaction that
+                                                                -- completes it. Null: as the settings say; 1000 years:
+                                                                -- for ever.
   updated_at timestamptz not null default now(),                -- When a setting last changed.
   ageing interval,                                              -- A row that has waited so long counts as one priority
                                                                 -- higher, for each such span.
@@ -670,14 +673,18 @@ create table pgsched.queues (
   constraint ordering_must_be_fifo_or_lifo check (ordering in ('fifo', 'lifo')),
   -- A count; 2147483647 stands for all.
   constraint retention_count_must_not_be_negative check (retention_count >= 0),
-  -- An interval without a unit is in seconds: '7' would delete in seconds what was meant to be kept for days.
+  -- An interval without a unit is in seconds: '7' would delete in seconds what was meant to be kept for days. 0 has no
+  -- unit, and says that tasks leave when they are completed.
   constraint retention_must_be_at_least_1_hour_unless_allow_short
-    check (allow_short or retention is null or retention >= '01:00:00'::interval),
+    check (allow_short or retention is null or retention = '00:00:00'::interval or retention >= '01:00:00'::interval),
   -- 1000 years stand for ever.
   constraint retention_must_be_at_most_1000_years check (retention <= '1000 years'::interval),
   -- No part of it is negative.
   constraint retention_must_not_be_negative check (pgsched.is_forward(retention))
 );
+
+-- The queues whose tasks leave when they are completed.
+create index queues_leaving on pgsched.queues (name) where retention = '00:00:00'::interval;
 
 -- What runs of queues with a limit of concurrency, each claim with its fencing token.
 create table pgsched.slots (
@@ -829,7 +836,8 @@ alter sequence pgsched.lock_tokens owned by pgsched.locks.fencing_token;
 create table pgsched.settings (
   only_row boolean not null default true,           -- There is no other row.
   retention interval,                               -- Completed and cancelled tasks older than this are deleted, where
-                                                    -- the queue says nothing else. Null: for ever.
+                                                    -- the queue says nothing else; 0: a task leaves in the transaction
+                                                    -- that completes it. Null: for ever.
   retention_count integer,                          -- Of completed and cancelled tasks each queue keeps so many, where
                                                     -- it says nothing else. Null: all.
   dead_retention interval,                          -- Dead tasks older than this are deleted, where the queue says
@@ -926,6 +934,64 @@ create view pgsched.visible_tasks with (security_barrier = true) as
            from pgsched.tasks p
           where p.id = t.parent_id and p.inserted_by = session_user));
 
+-- Tasks that left pgsched.tasks when they were completed (retention 0), as the history keeps them. Of visible_tasks
+-- only.
+create view pgsched.departed_tasks with (security_barrier = true) as
+ select e.task_id as id, t.task_type, t.task_name, t.queue, t.priority, t.payload, t.metadata, t.tags, t.tenant_id,
+    t.user_id, t.created_by, t.schedule_type, t.scheduled_for, t.cron_expression, t.timezone, t.start_date, t.end_date,
+    t.repeat_interval, t.repeat_count, t.execution_count, t.on_missed, t.catchup_window, t.overlap, t.jitter, t.enabled,
+    t.status, t.next_run_at, t.last_run_at, t.started_at, t.completed_at, t.died_at, t.attempts, t.max_attempts,
+    t.backoff, t.backoff_delay, t.backoff_max, t.timeout, t.locked_by, t.locked_until, t.fencing_token,
+    t.idempotency_key, t.depends_on, t.dependency_mode, t.on_dependency_dead, t.waiting_for, t.fired, t.concurrency_key,
+    t.parent_id, t.progress, t.result, t.last_error, t.planned_from, t.created_at, t.updated_at, t.observed, t.revision,
+    t.declared, t.inserted_by, t.backoff_factor, t.backoff_jitter, t.alert_if_no_success_for, t.alert_if_running_for,
+    t.judged_from
+   from pgsched.executions e
+     cross join lateral pgsched.recalled(e.*) t(id, task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, schedule_type, scheduled_for, cron_expression, timezone, start_date, end_date, repeat_interval, repeat_count, on_missed, catchup_window, overlap, jitter, enabled, max_attempts, backoff, backoff_delay, backoff_max, timeout, idempotency_key, depends_on, dependency_mode, parent_id, declared, planned_from, revision, created_at, execution_count, completed_at, died_at, last_run_at, updated_at, next_run_at, status, started_at, attempts, locked_by, locked_until, fencing_token, progress, result, last_error, on_dependency_dead, concurrency_key, waiting_for, observed, fired, unbegun_token, inserted_by, backoff_factor, backoff_jitter, alert_if_no_success_for, alert_if_running_for, judged_from)
+  where e.task is not null and (has_table_privilege('pgsched.tasks', 'select')
+    or (e.task ->> 'inserted_by') = session_user or (exists ( select
+           from pgsched.tasks p
+          where p.id = ((e.task ->> 'parent_id')::bigint) and p.inserted_by = session_user)));
+
+-- visible_tasks, then departed_tasks: to look a task up by its id.
+create view pgsched.known_tasks with (security_barrier = true) as
+ select visible_tasks.id, visible_tasks.task_type, visible_tasks.task_name, visible_tasks.queue, visible_tasks.priority,
+    visible_tasks.payload, visible_tasks.metadata, visible_tasks.tags, visible_tasks.tenant_id, visible_tasks.user_id,
+    visible_tasks.created_by, visible_tasks.schedule_type, visible_tasks.scheduled_for, visible_tasks.cron_expression,
+    visible_tasks.timezone, visible_tasks.start_date, visible_tasks.end_date, visible_tasks.repeat_interval,
+    visible_tasks.repeat_count, visible_tasks.execution_count, visible_tasks.on_missed, visible_tasks.catchup_window,
+    visible_tasks.overlap, visible_tasks.jitter, visible_tasks.enabled, visible_tasks.status, visible_tasks.next_run_at,
+    visible_tasks.last_run_at, visible_tasks.started_at, visible_tasks.completed_at, visible_tasks.died_at,
+    visible_tasks.attempts, visible_tasks.max_attempts, visible_tasks.backoff, visible_tasks.backoff_delay,
+    visible_tasks.backoff_max, visible_tasks.timeout, visible_tasks.locked_by, visible_tasks.locked_until,
+    visible_tasks.fencing_token, visible_tasks.idempotency_key, visible_tasks.depends_on, visible_tasks.dependency_mode,
+    visible_tasks.on_dependency_dead, visible_tasks.waiting_for, visible_tasks.fired, visible_tasks.concurrency_key,
+    visible_tasks.parent_id, visible_tasks.progress, visible_tasks.result, visible_tasks.last_error,
+    visible_tasks.planned_from, visible_tasks.created_at, visible_tasks.updated_at, visible_tasks.observed,
+    visible_tasks.revision, visible_tasks.declared, visible_tasks.inserted_by, visible_tasks.backoff_factor,
+    visible_tasks.backoff_jitter, visible_tasks.alert_if_no_success_for, visible_tasks.alert_if_running_for,
+    visible_tasks.judged_from
+   from pgsched.visible_tasks
+union all
+ select departed_tasks.id, departed_tasks.task_type, departed_tasks.task_name, departed_tasks.queue,
+    departed_tasks.priority, departed_tasks.payload, departed_tasks.metadata, departed_tasks.tags,
+    departed_tasks.tenant_id, departed_tasks.user_id, departed_tasks.created_by, departed_tasks.schedule_type,
+    departed_tasks.scheduled_for, departed_tasks.cron_expression, departed_tasks.timezone, departed_tasks.start_date,
+    departed_tasks.end_date, departed_tasks.repeat_interval, departed_tasks.repeat_count,
+    departed_tasks.execution_count, departed_tasks.on_missed, departed_tasks.catchup_window, departed_tasks.overlap,
+    departed_tasks.jitter, departed_tasks.enabled, departed_tasks.status, departed_tasks.next_run_at,
+    departed_tasks.last_run_at, departed_tasks.started_at, departed_tasks.completed_at, departed_tasks.died_at,
+    departed_tasks.attempts, departed_tasks.max_attempts, departed_tasks.backoff, departed_tasks.backoff_delay,
+    departed_tasks.backoff_max, departed_tasks.timeout, departed_tasks.locked_by, departed_tasks.locked_until,
+    departed_tasks.fencing_token, departed_tasks.idempotency_key, departed_tasks.depends_on,
+    departed_tasks.dependency_mode, departed_tasks.on_dependency_dead, departed_tasks.waiting_for, departed_tasks.fired,
+    departed_tasks.concurrency_key, departed_tasks.parent_id, departed_tasks.progress, departed_tasks.result,
+    departed_tasks.last_error, departed_tasks.planned_from, departed_tasks.created_at, departed_tasks.updated_at,
+    departed_tasks.observed, departed_tasks.revision, departed_tasks.declared, departed_tasks.inserted_by,
+    departed_tasks.backoff_factor, departed_tasks.backoff_jitter, departed_tasks.alert_if_no_success_for,
+    departed_tasks.alert_if_running_for, departed_tasks.judged_from
+   from pgsched.departed_tasks;
+
 -- The history of the tasks in visible_tasks; all of it for roles that may read pgsched.executions.
 create view pgsched.visible_executions with (security_barrier = true) as
  select task_id, task_type, queue, attempt, fencing_token, scheduled_for, worker_id, status, started_at, finished_at,
@@ -933,6 +999,8 @@ create view pgsched.visible_executions with (security_barrier = true) as
    from pgsched.executions e
   where has_table_privilege('pgsched.executions', 'select') or (exists ( select
            from pgsched.visible_tasks t
+          where t.id = e.task_id)) or (exists ( select
+           from pgsched.departed_tasks t
           where t.id = e.task_id));
 
 -- The missed ticks of the tasks in visible_tasks; all of them for roles that may read pgsched.missed_ticks.
@@ -1491,6 +1559,9 @@ declare
 begin
   select * into task from pgsched.tasks t where t.id = locked_task.id for no key update;
   if not found then
+    task := pgsched.departed_task(locked_task.id);
+  end if;
+  if task.id is null then
     raise no_data_found using message = format('task %s does not exist', id);
   end if;
   return task;
@@ -3012,9 +3083,13 @@ declare
 begin
   while cardinality(ended) > 0 loop
     with upstream as (
-      select e.id, coalesce(t.status, 'deleted') as status,
-        t.status is not null and t.status not in ('dead', 'cancelled') as good
-      from unnest(ended) as e(id) left join pgsched.tasks t on t.id = e.id
+      select e.id, u.status, u.status not in ('dead', 'cancelled', 'deleted') as good
+      from unnest(ended) as e(id)
+      left join pgsched.tasks t on t.id = e.id
+      cross join lateral (
+        select case when t.id is not null then t.status::text
+          when exists (select from pgsched.executions x where x.task_id = e.id and x.task is not null) then 'completed'
+          else 'deleted' end as status) u
       union all
       -- The tick of a schedule that may overlap itself ran in a child.
       select t.parent_id, 'completed', true
@@ -3106,6 +3181,7 @@ begin
   select u into unknown
   from unnest(upstream) u
   where not exists (select from pgsched.tasks t where t.id = u)
+    and not exists (select from pgsched.executions e where e.task_id = u and e.task is not null)  -- it has left
   limit 1;
   if unknown is not null then
     raise invalid_parameter_value using message = format('depends_on: task %s does not exist', unknown),
@@ -4370,7 +4446,158 @@ begin
 end $$;
 
 -- Retention -----------------------------------------------------------------------------------------------------------
--- The history goes by whole days, finished tasks in small batches.
+-- The history goes by whole days, finished tasks in small batches or when they are completed.
+
+-- For workers: deletes those of these tasks that are completed and leave with it, writes their history, and returns
+-- their ids.
+create function pgsched.leave(
+  worker uuid, ids bigint[], tokens bigint[], started_ago double precision[], seconds double precision[],
+  results text[], leased boolean
+) returns setof bigint
+language plpgsql security definer rows 100
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- Deletes those of these completed tasks that leave, and writes their history, behind the same fence as a finish. All others
+-- are left to it: what has a parent or is waited for, because somebody still asks for it, and what another session has locked,
+-- as one does that inserts a task which depends on it: a delete would wait for it. So a leased row is locked first; a row that
+-- only this transaction has locked already has its number. A foreign key or a trigger of the users' is asked by whoever deletes
+-- finished tasks, not here.
+declare
+  ours constant xid := pg_current_xact_id()::xid;
+  by_default boolean;
+  leaving text[];
+  staying text[];
+begin
+  if exists (
+    select from pg_trigger g
+    where g.tgrelid = 'pgsched.tasks'::regclass and g.tgtype & 8 <> 0 and g.tgname <> 'forget') then
+    return;
+  end if;
+  by_default := coalesce((select s.retention = '0' and not s.archive from pgsched.settings s), false);
+  leaving := array(
+    select q.name::text from pgsched.queues q
+    where q.retention = '0' and not coalesce(q.archive, (select s.archive from pgsched.settings s), false));
+  if by_default then
+    staying := array(
+      select q.name::text from pgsched.queues q where coalesce(q.retention <> '0', false) or coalesce(q.archive, false));
+  end if;
+  return query
+    with free as (
+      select d.*
+      from unnest(ids, tokens, started_ago, seconds, results) as d(id, token, started_ago, seconds, result)
+      where not leased
+      union all
+      select d.*
+      from unnest(ids, tokens, started_ago, seconds, results) as d(id, token, started_ago, seconds, result)
+      cross join lateral (
+        select from pgsched.tasks t
+        where leased and t.id = any(array[d.id]) and t.status = 'running' and t.locked_by = worker
+          and t.fencing_token = d.token and t.parent_id is null and not t.observed
+          and (t.queue = any(leaving) or by_default and t.queue <> all(staying))
+        for update skip locked
+      ) held
+    ),
+    gone as (
+      delete from pgsched.tasks t
+      using free d
+      where t.id = any(array[d.id])
+        and case when leased then t.status = 'running' and t.fencing_token = d.token
+          else t.status = 'pending' and t.xmax = ours end
+        and t.schedule_type = 'one_time' and t.parent_id is null and not t.observed and t.fired is null
+        and (t.queue = any(leaving) or by_default and t.queue <> all(staying))
+      returning t.id, t.task_type, t.queue, t.attempts + (not leased)::integer as attempt, d.token, t.scheduled_for,
+        statement_timestamp() - d.started_ago * interval '1 second' as started_at, d.seconds, d.result,
+        pgsched.remember(t) as task
+    ),
+    history as (
+      insert into pgsched.executions (
+        task_id, task_type, queue, attempt, fencing_token, scheduled_for, worker_id, status, started_at, finished_at,
+        duration_ms, result, task)
+      select g.id, g.task_type, g.queue, g.attempt, g.token, g.scheduled_for, worker, 'completed', g.started_at,
+        g.started_at + g.seconds * interval '1 second', g.seconds * 1000, g.result::jsonb, g.task
+      from gone g
+    )
+    select g.id from gone g;
+end $$;
+
+-- For workers: what the history keeps of a task that leaves, beside defaults and its own columns.
+create function pgsched.remember(task pgsched.tasks) returns jsonb
+language sql stable as $$
+  -- The common cases first: nothing, or a payload. What is null in a payload stays.
+  select case
+    when task.task_name is null and task.metadata = '{}' and task.tags = '{}' and task.created_at = task.scheduled_for
+      and task.planned_from = task.created_at
+      and task.inserted_by = session_user and task.parent_id is null and task.progress is null
+      and task.depends_on = '{}' and task.idempotency_key is null and task.concurrency_key is null
+      and task.tenant_id is null and task.user_id is null and task.created_by is null
+      and task.priority = 5 and task.max_attempts = 3 and task.timeout is null and task.jitter is null
+      and task.backoff = 'exponential' and task.backoff_delay = '5 seconds' and task.backoff_max = '1 hour'
+      and task.backoff_factor is null and task.backoff_jitter is null and task.timezone = 'UTC'
+      and task.start_date is null and task.end_date is null and task.catchup_window is null
+      and task.on_missed = 'once' and task.overlap = 'skip' and task.enabled
+      and task.alert_if_no_success_for is null and task.alert_if_running_for is null
+      and task.on_dependency_dead = 'cancel' and task.dependency_mode = 'all' and task.revision = 0
+      and task.execution_count <= 1 and task.fired is null
+      then case when task.payload = '{}' then '{}' else jsonb_build_object('payload', task.payload) end
+    else jsonb_strip_nulls(jsonb_build_object(
+      'task_name', task.task_name, 'tags', nullif(task.tags, '{}'),
+      'created_at', nullif(task.created_at, task.scheduled_for),
+      'planned_from', nullif(task.planned_from, task.created_at),
+      'inserted_by', nullif(task.inserted_by, session_user), 'parent_id', task.parent_id,
+      'depends_on', nullif(task.depends_on, '{}'), 'idempotency_key', task.idempotency_key,
+      'concurrency_key', task.concurrency_key, 'tenant_id', task.tenant_id, 'user_id', task.user_id,
+      'created_by', task.created_by, 'priority', nullif(task.priority, 5), 'max_attempts', nullif(task.max_attempts, 3),
+      'timeout', task.timeout, 'jitter', task.jitter, 'backoff', nullif(task.backoff, 'exponential'),
+      'backoff_delay', nullif(task.backoff_delay, '5 seconds'), 'backoff_max', nullif(task.backoff_max, '1 hour'),
+      'backoff_factor', task.backoff_factor, 'backoff_jitter', task.backoff_jitter,
+      'timezone', nullif(task.timezone, 'UTC'), 'start_date', task.start_date, 'end_date', task.end_date,
+      'catchup_window', task.catchup_window, 'on_missed', nullif(task.on_missed, 'once'),
+      'overlap', nullif(task.overlap, 'skip'), 'enabled', nullif(task.enabled, true),
+      'alert_if_no_success_for', task.alert_if_no_success_for, 'alert_if_running_for', task.alert_if_running_for,
+      'on_dependency_dead', nullif(task.on_dependency_dead, 'cancel'),
+      'dependency_mode', nullif(task.dependency_mode, 'all'), 'revision', nullif(task.revision, 0),
+      'execution_count', nullif(greatest(task.execution_count, 1), 1), 'fired', task.fired))
+      || case when task.payload = '{}' then '{}' else jsonb_build_object('payload', task.payload) end
+      || case when task.metadata = '{}' then '{}' else jsonb_build_object('metadata', task.metadata) end
+      || case when task.progress is null then '{}' else jsonb_build_object('progress', task.progress) end
+  end
+$$;
+
+-- For the schema: a task that has left, of the attempt that completed it.
+create function pgsched.recalled(attempt pgsched.executions) returns pgsched.tasks
+language sql stable as $$
+  select jsonb_populate_record(null::pgsched.tasks,
+    '{"schedule_type": "one_time", "status": "completed", "priority": 5, "payload": {}, "metadata": {}, "tags": [],
+      "timezone": "UTC", "on_missed": "once", "overlap": "skip", "enabled": true, "max_attempts": 3,
+      "backoff": "exponential", "backoff_delay": "5 seconds", "backoff_max": "1 hour", "depends_on": [],
+      "dependency_mode": "all", "on_dependency_dead": "cancel", "revision": 0, "execution_count": 1,
+      "waiting_for": 0, "observed": false}'
+    || jsonb_build_object(
+      'id', attempt.task_id, 'task_type', attempt.task_type, 'queue', attempt.queue, 'attempts', attempt.attempt,
+      'fencing_token', attempt.fencing_token, 'scheduled_for', attempt.scheduled_for, 'created_at', coalesce(
+        attempt.task -> 'created_at', to_jsonb(attempt.scheduled_for)),
+      'planned_from', coalesce(attempt.task -> 'created_at', to_jsonb(attempt.scheduled_for)),
+      'started_at', attempt.started_at, 'last_run_at', attempt.started_at, 'completed_at', attempt.finished_at,
+      'updated_at', attempt.finished_at, 'result', attempt.result)
+    || attempt.task)
+$$;
+
+-- For the schema: a task that has left with its completion, or null.
+create function pgsched.departed_task(id bigint) returns pgsched.tasks
+language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- A task that has left when it was completed; null when there is none.
+declare
+  attempt pgsched.executions;
+begin
+  select * into attempt
+  from pgsched.executions e
+  where e.task_id = departed_task.id and e.task is not null
+  order by e.fencing_token desc
+  limit 1;
+  return case when found then pgsched.recalled(attempt) end;
+end $$;
 
 -- How long finished and dead tasks of each queue that has some are kept, and how many.
 create function pgsched.retention_rules(
@@ -4498,11 +4725,21 @@ create function pgsched.prune_finished(
   out refusal text
 ) returns record
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' set enable_bitmapscan = 'off' set jit = 'off' as $$
+set enable_seqscan = 'off' set enable_bitmapscan = 'off' set jit = 'off' set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 begin
   -- A crash may bring the last ones back, and they are deleted again.
   perform set_config('synchronous_commit', 'off', true);
+  -- Where tasks leave when they are completed, what had to stay for a while is remembered, too.
+  update pgsched.executions e
+  set task = pgsched.remember(t)
+  from pgsched.tasks t
+  left join pgsched.queues q on q.name = t.queue
+  left join pgsched.settings s on true
+  where t.id = any(ids) and t.status = 'completed' and t.schedule_type = 'one_time'
+    and coalesce(q.retention, s.retention) = '0'
+    and e.task_id = t.id and e.fencing_token = t.fencing_token and e.started_at = t.last_run_at
+    and e.status = 'completed' and e.task is null;
   select count(*) filter (where d.refusal is null and d.status = 'completed'),
     count(*) filter (where d.refusal is null and d.status = 'cancelled'),
     count(*) filter (where d.refusal is null and d.status = 'dead'),
@@ -5469,14 +5706,19 @@ revoke execute on all functions in schema pgsched from public;
 grant execute on function
   pgsched.are_days, pgsched.block_task, pgsched.book_new, pgsched.booked, pgsched.calendar_days, pgsched.check_group,
   pgsched.check_schedule, pgsched.check_timezone, pgsched.clock_change, pgsched.cron_number, pgsched.cron_problem,
-  pgsched.cron_tick, pgsched.declaration, pgsched.due_at, pgsched.early_reading, pgsched.elapsed_part,
-  pgsched.first_tick, pgsched.grid_point, pgsched.grid_tick, pgsched.group_edges, pgsched.group_problem,
-  pgsched.group_steps, pgsched.instant_after, pgsched.interval_parts, pgsched.is_claimable, pgsched.is_excepted,
-  pgsched.is_forward, pgsched.limits_problem, pgsched.lock_was_lost, pgsched.lowest_bit, pgsched.matching_days,
-  pgsched.may_change, pgsched.month_days, pgsched.month_length, pgsched.next_interval_ticks, pgsched.next_ticks,
-  pgsched.number_problem, pgsched.open_days, pgsched.queues_in_use, pgsched.read_cron, pgsched.read_day,
-  pgsched.refuse_tick, pgsched.shown_word, pgsched.wake_sleepers, pgsched.wall_from
+  pgsched.cron_tick, pgsched.declaration, pgsched.departed_task, pgsched.due_at, pgsched.early_reading,
+  pgsched.elapsed_part, pgsched.first_tick, pgsched.grid_point, pgsched.grid_tick, pgsched.group_edges,
+  pgsched.group_problem, pgsched.group_steps, pgsched.instant_after, pgsched.interval_parts, pgsched.is_claimable,
+  pgsched.is_excepted, pgsched.is_forward, pgsched.limits_problem, pgsched.lock_was_lost, pgsched.lowest_bit,
+  pgsched.matching_days, pgsched.may_change, pgsched.month_days, pgsched.month_length, pgsched.next_interval_ticks,
+  pgsched.next_ticks, pgsched.number_problem, pgsched.open_days, pgsched.queues_in_use, pgsched.read_cron,
+  pgsched.read_day, pgsched.recalled, pgsched.refuse_tick, pgsched.remember, pgsched.shown_word, pgsched.wake_sleepers,
+  pgsched.wall_from
 to public;
+
+grant select on pgsched.departed_tasks to public;
+
+grant select on pgsched.known_tasks to public;
 
 grant select on pgsched.tasks_id_seq to public;
 
@@ -5802,6 +6044,9 @@ comment on column pgsched.executions.duration_ms is 'How long it took, in millis
 comment on column pgsched.executions.result is 'What the handler returned.';
 comment on column pgsched.executions.error is
   'Why it failed, with the traceback; cut in the middle at 16,384 characters.';
+comment on column pgsched.executions.task is
+  'Of the attempt with which a task has left pgsched.tasks: what the task had beside defaults and this row; see '
+  'departed_tasks. Null for all others.';
 comment on constraint status_must_be_a_status_of_an_execution on pgsched.executions is
   'completed, failed, timed_out, cancelled or lost.';
 comment on index pgsched.executions_not_completed is 'The attempts that did not go well, by time.';
@@ -5840,7 +6085,8 @@ comment on column pgsched.queues.ordering is
   'Within a priority the row that is due longest comes first (fifo) or last (lifo).';
 comment on column pgsched.queues.limits is 'What may run at once and how much may start in a time, over all workers.';
 comment on column pgsched.queues.retention is
-  'Completed and cancelled tasks older than this are deleted. Null: as the settings say; 1000 years: for ever.';
+  'Completed and cancelled tasks older than this are deleted; 0: a task leaves in the transaction that completes '
+  'it. Null: as the settings say; 1000 years: for ever.';
 comment on column pgsched.queues.updated_at is 'When a setting last changed.';
 comment on column pgsched.queues.ageing is
   'A row that has waited so long counts as one priority higher, for each such span.';
@@ -5874,9 +6120,11 @@ comment on constraint dead_retention_must_not_be_negative on pgsched.queues is '
 comment on constraint ordering_must_be_fifo_or_lifo on pgsched.queues is 'One of the two orders.';
 comment on constraint retention_count_must_not_be_negative on pgsched.queues is 'A count; 2147483647 stands for all.';
 comment on constraint retention_must_be_at_least_1_hour_unless_allow_short on pgsched.queues is
-  'An interval without a unit is in seconds: ''7'' would delete in seconds what was meant to be kept for days.';
+  'An interval without a unit is in seconds: ''7'' would delete in seconds what was meant to be kept for days. 0 '
+  'has no unit, and says that tasks leave when they are completed.';
 comment on constraint retention_must_be_at_most_1000_years on pgsched.queues is '1000 years stand for ever.';
 comment on constraint retention_must_not_be_negative on pgsched.queues is 'No part of it is negative.';
+comment on index pgsched.queues_leaving is 'The queues whose tasks leave when they are completed.';
 comment on table pgsched.slots is 'What runs of queues with a limit of concurrency, each claim with its fencing token.';
 comment on column pgsched.slots.queue is 'The queue.';
 comment on column pgsched.slots.key is 'The concurrency_key of the task; empty: it has none.';
@@ -5972,7 +6220,8 @@ comment on constraint lock_name_must_not_contain_control_characters on pgsched.l
 comment on table pgsched.settings is 'What holds for queues that say nothing else, and for the history: one row.';
 comment on column pgsched.settings.only_row is 'There is no other row.';
 comment on column pgsched.settings.retention is
-  'Completed and cancelled tasks older than this are deleted, where the queue says nothing else. Null: for ever.';
+  'Completed and cancelled tasks older than this are deleted, where the queue says nothing else; 0: a task leaves'
+  ' in the transaction that completes it. Null: for ever.';
 comment on column pgsched.settings.retention_count is
   'Of completed and cancelled tasks each queue keeps so many, where it says nothing else. Null: all.';
 comment on column pgsched.settings.dead_retention is
@@ -6104,6 +6353,175 @@ comment on column pgsched.visible_tasks.alert_if_no_success_for is
   'was none.';
 comment on column pgsched.visible_tasks.alert_if_running_for is 'An attempt that has run for so long is told of.';
 comment on column pgsched.visible_tasks.judged_from is
+  'No success is asked for before: the last one that workers have noted, or when the task was enabled. Set by '
+  'pgsched.';
+comment on view pgsched.departed_tasks is
+  'Tasks that left pgsched.tasks when they were completed (retention 0), as the history keeps them. Of '
+  'visible_tasks only.';
+comment on column pgsched.departed_tasks.id is 'Given by the database.';
+comment on column pgsched.departed_tasks.task_type is 'The handler that runs it.';
+comment on column pgsched.departed_tasks.task_name is 'A label for people.';
+comment on column pgsched.departed_tasks.queue is 'Workers serve queues by name.';
+comment on column pgsched.departed_tasks.priority is '1 to 10; 10 runs first.';
+comment on column pgsched.departed_tasks.payload is 'A JSON object; its keys become the handler''s keyword arguments.';
+comment on column pgsched.departed_tasks.metadata is
+  'A JSON object for people and programs; handlers do not get it as arguments.';
+comment on column pgsched.departed_tasks.tags is 'Labels to filter by.';
+comment on column pgsched.departed_tasks.tenant_id is 'Whose it is, as an organisation; for people and filters.';
+comment on column pgsched.departed_tasks.user_id is 'Whose it is, as a person; for people and filters.';
+comment on column pgsched.departed_tasks.created_by is 'Who or what made the row; for people and filters.';
+comment on column pgsched.departed_tasks.schedule_type is 'one_time, recurring or repeating; derived when left out.';
+comment on column pgsched.departed_tasks.scheduled_for is 'The nominal time of the current tick.';
+comment on column pgsched.departed_tasks.cron_expression is
+  'Recurring: five fields, or six with seconds first, or @daily and the like; options as days=both may follow.';
+comment on column pgsched.departed_tasks.timezone is 'The IANA zone in which the schedule is read.';
+comment on column pgsched.departed_tasks.start_date is 'No tick before.';
+comment on column pgsched.departed_tasks.end_date is 'No tick after.';
+comment on column pgsched.departed_tasks.repeat_interval is 'Repeating: from tick to tick.';
+comment on column pgsched.departed_tasks.repeat_count is 'Repeating: so many ticks; null means for ever.';
+comment on column pgsched.departed_tasks.execution_count is 'Ticks finished.';
+comment on column pgsched.departed_tasks.on_missed is 'Ticks that passed while nothing ran: once, skip or all.';
+comment on column pgsched.departed_tasks.catchup_window is 'Missed ticks older than this are not run.';
+comment on column pgsched.departed_tasks.overlap is 'A tick that comes while the last still runs: skip or allow.';
+comment on column pgsched.departed_tasks.jitter is 'Spreads starts: each tick is due up to this much later.';
+comment on column pgsched.departed_tasks.enabled is 'False: paused.';
+comment on column pgsched.departed_tasks.status is 'pending, running, blocked, completed, dead or cancelled.';
+comment on column pgsched.departed_tasks.next_run_at is 'The due clock: when the row may be claimed. Null: never.';
+comment on column pgsched.departed_tasks.last_run_at is 'When the last execution began.';
+comment on column pgsched.departed_tasks.started_at is 'When the current or last claim was made.';
+comment on column pgsched.departed_tasks.completed_at is 'When the task was completed or cancelled.';
+comment on column pgsched.departed_tasks.died_at is 'When it failed for good.';
+comment on column pgsched.departed_tasks.attempts is 'Attempts of this tick; counted at the claim.';
+comment on column pgsched.departed_tasks.max_attempts is 'So many attempts of a tick before it is dead.';
+comment on column pgsched.departed_tasks.backoff is 'How the delay of retries grows: exponential, linear or fixed.';
+comment on column pgsched.departed_tasks.backoff_delay is 'The delay of the first retry.';
+comment on column pgsched.departed_tasks.backoff_max is
+  'No retry is delayed longer; backoff_delay counts where that is longer.';
+comment on column pgsched.departed_tasks.timeout is 'The longest that one attempt may take. Null: as long as it likes.';
+comment on column pgsched.departed_tasks.locked_by is 'The worker that holds the lease.';
+comment on column pgsched.departed_tasks.locked_until is
+  'When the lease ends; past it any worker may claim the row again.';
+comment on column pgsched.departed_tasks.fencing_token is
+  'Grows with every claim and never goes back: drawn from pgsched.fencing_tokens.';
+comment on column pgsched.departed_tasks.idempotency_key is
+  'Unique: a second insert with the same key is refused, pgsched.schedule returns the first.';
+comment on column pgsched.departed_tasks.depends_on is 'The ids of the tasks it waits for.';
+comment on column pgsched.departed_tasks.dependency_mode is 'Whether it waits for all of them or any.';
+comment on column pgsched.departed_tasks.on_dependency_dead is
+  'What becomes of it when one of them is dead or cancelled: cancel, run (as if that one were completed) or wait '
+  '(for its retry).';
+comment on column pgsched.departed_tasks.waiting_for is 'How many tasks it still waits for.';
+comment on column pgsched.departed_tasks.fired is 'Of a group: the ids of the children of the tick under way.';
+comment on column pgsched.departed_tasks.concurrency_key is
+  'Whose limits of the queue count for it: a tenant, an account.';
+comment on column pgsched.departed_tasks.parent_id is 'The task whose tick or copy this is.';
+comment on column pgsched.departed_tasks.progress is 'What the handler last reported of itself.';
+comment on column pgsched.departed_tasks.result is 'What the handler last returned.';
+comment on column pgsched.departed_tasks.last_error is 'Why the last attempt failed. Null after one that went well.';
+comment on column pgsched.departed_tasks.planned_from is
+  'When the schedule was made or last changed: its first tick is not before.';
+comment on column pgsched.departed_tasks.created_at is 'When the row was inserted.';
+comment on column pgsched.departed_tasks.updated_at is 'When it was last edited, finished or cancelled.';
+comment on column pgsched.departed_tasks.observed is
+  'Others wait for it: its end is told them in the same transaction.';
+comment on column pgsched.departed_tasks.revision is
+  'Grows when the schedule is edited, so that a finish in flight does not overwrite the edit.';
+comment on column pgsched.departed_tasks.declared is
+  'Of a schedule declared in code: what the code said when it was last taken over.';
+comment on column pgsched.departed_tasks.inserted_by is
+  'The database role that was logged in when the row was inserted. Producers see their own rows in visible_tasks.';
+comment on column pgsched.departed_tasks.backoff_factor is
+  'By what an exponential delay grows from retry to retry. Null: 2.';
+comment on column pgsched.departed_tasks.backoff_jitter is
+  'How far retries are spread around their delay, as a share of it; 0: not at all. Null: 0.2.';
+comment on column pgsched.departed_tasks.alert_if_no_success_for is
+  'The task is silent when no attempt of it was completed for so long; counted from the first tick while there '
+  'was none.';
+comment on column pgsched.departed_tasks.alert_if_running_for is 'An attempt that has run for so long is told of.';
+comment on column pgsched.departed_tasks.judged_from is
+  'No success is asked for before: the last one that workers have noted, or when the task was enabled. Set by '
+  'pgsched.';
+comment on view pgsched.known_tasks is 'visible_tasks, then departed_tasks: to look a task up by its id.';
+comment on column pgsched.known_tasks.id is 'Given by the database.';
+comment on column pgsched.known_tasks.task_type is 'The handler that runs it.';
+comment on column pgsched.known_tasks.task_name is 'A label for people.';
+comment on column pgsched.known_tasks.queue is 'Workers serve queues by name.';
+comment on column pgsched.known_tasks.priority is '1 to 10; 10 runs first.';
+comment on column pgsched.known_tasks.payload is 'A JSON object; its keys become the handler''s keyword arguments.';
+comment on column pgsched.known_tasks.metadata is
+  'A JSON object for people and programs; handlers do not get it as arguments.';
+comment on column pgsched.known_tasks.tags is 'Labels to filter by.';
+comment on column pgsched.known_tasks.tenant_id is 'Whose it is, as an organisation; for people and filters.';
+comment on column pgsched.known_tasks.user_id is 'Whose it is, as a person; for people and filters.';
+comment on column pgsched.known_tasks.created_by is 'Who or what made the row; for people and filters.';
+comment on column pgsched.known_tasks.schedule_type is 'one_time, recurring or repeating; derived when left out.';
+comment on column pgsched.known_tasks.scheduled_for is 'The nominal time of the current tick.';
+comment on column pgsched.known_tasks.cron_expression is
+  'Recurring: five fields, or six with seconds first, or @daily and the like; options as days=both may follow.';
+comment on column pgsched.known_tasks.timezone is 'The IANA zone in which the schedule is read.';
+comment on column pgsched.known_tasks.start_date is 'No tick before.';
+comment on column pgsched.known_tasks.end_date is 'No tick after.';
+comment on column pgsched.known_tasks.repeat_interval is 'Repeating: from tick to tick.';
+comment on column pgsched.known_tasks.repeat_count is 'Repeating: so many ticks; null means for ever.';
+comment on column pgsched.known_tasks.execution_count is 'Ticks finished.';
+comment on column pgsched.known_tasks.on_missed is 'Ticks that passed while nothing ran: once, skip or all.';
+comment on column pgsched.known_tasks.catchup_window is 'Missed ticks older than this are not run.';
+comment on column pgsched.known_tasks.overlap is 'A tick that comes while the last still runs: skip or allow.';
+comment on column pgsched.known_tasks.jitter is 'Spreads starts: each tick is due up to this much later.';
+comment on column pgsched.known_tasks.enabled is 'False: paused.';
+comment on column pgsched.known_tasks.status is 'pending, running, blocked, completed, dead or cancelled.';
+comment on column pgsched.known_tasks.next_run_at is 'The due clock: when the row may be claimed. Null: never.';
+comment on column pgsched.known_tasks.last_run_at is 'When the last execution began.';
+comment on column pgsched.known_tasks.started_at is 'When the current or last claim was made.';
+comment on column pgsched.known_tasks.completed_at is 'When the task was completed or cancelled.';
+comment on column pgsched.known_tasks.died_at is 'When it failed for good.';
+comment on column pgsched.known_tasks.attempts is 'Attempts of this tick; counted at the claim.';
+comment on column pgsched.known_tasks.max_attempts is 'So many attempts of a tick before it is dead.';
+comment on column pgsched.known_tasks.backoff is 'How the delay of retries grows: exponential, linear or fixed.';
+comment on column pgsched.known_tasks.backoff_delay is 'The delay of the first retry.';
+comment on column pgsched.known_tasks.backoff_max is
+  'No retry is delayed longer; backoff_delay counts where that is longer.';
+comment on column pgsched.known_tasks.timeout is 'The longest that one attempt may take. Null: as long as it likes.';
+comment on column pgsched.known_tasks.locked_by is 'The worker that holds the lease.';
+comment on column pgsched.known_tasks.locked_until is
+  'When the lease ends; past it any worker may claim the row again.';
+comment on column pgsched.known_tasks.fencing_token is
+  'Grows with every claim and never goes back: drawn from pgsched.fencing_tokens.';
+comment on column pgsched.known_tasks.idempotency_key is
+  'Unique: a second insert with the same key is refused, pgsched.schedule returns the first.';
+comment on column pgsched.known_tasks.depends_on is 'The ids of the tasks it waits for.';
+comment on column pgsched.known_tasks.dependency_mode is 'Whether it waits for all of them or any.';
+comment on column pgsched.known_tasks.on_dependency_dead is
+  'What becomes of it when one of them is dead or cancelled: cancel, run (as if that one were completed) or wait '
+  '(for its retry).';
+comment on column pgsched.known_tasks.waiting_for is 'How many tasks it still waits for.';
+comment on column pgsched.known_tasks.fired is 'Of a group: the ids of the children of the tick under way.';
+comment on column pgsched.known_tasks.concurrency_key is
+  'Whose limits of the queue count for it: a tenant, an account.';
+comment on column pgsched.known_tasks.parent_id is 'The task whose tick or copy this is.';
+comment on column pgsched.known_tasks.progress is 'What the handler last reported of itself.';
+comment on column pgsched.known_tasks.result is 'What the handler last returned.';
+comment on column pgsched.known_tasks.last_error is 'Why the last attempt failed. Null after one that went well.';
+comment on column pgsched.known_tasks.planned_from is
+  'When the schedule was made or last changed: its first tick is not before.';
+comment on column pgsched.known_tasks.created_at is 'When the row was inserted.';
+comment on column pgsched.known_tasks.updated_at is 'When it was last edited, finished or cancelled.';
+comment on column pgsched.known_tasks.observed is 'Others wait for it: its end is told them in the same transaction.';
+comment on column pgsched.known_tasks.revision is
+  'Grows when the schedule is edited, so that a finish in flight does not overwrite the edit.';
+comment on column pgsched.known_tasks.declared is
+  'Of a schedule declared in code: what the code said when it was last taken over.';
+comment on column pgsched.known_tasks.inserted_by is
+  'The database role that was logged in when the row was inserted. Producers see their own rows in visible_tasks.';
+comment on column pgsched.known_tasks.backoff_factor is
+  'By what an exponential delay grows from retry to retry. Null: 2.';
+comment on column pgsched.known_tasks.backoff_jitter is
+  'How far retries are spread around their delay, as a share of it; 0: not at all. Null: 0.2.';
+comment on column pgsched.known_tasks.alert_if_no_success_for is
+  'The task is silent when no attempt of it was completed for so long; counted from the first tick while there '
+  'was none.';
+comment on column pgsched.known_tasks.alert_if_running_for is 'An attempt that has run for so long is told of.';
+comment on column pgsched.known_tasks.judged_from is
   'No success is asked for before: the last one that workers have noted, or when the task was enabled. Set by '
   'pgsched.';
 comment on view pgsched.visible_executions is
@@ -6357,6 +6775,13 @@ comment on function pgsched.try_claims is
   'For workers: which of these tasks can be claimed, and what the database says to the others.';
 comment on function pgsched.bury_unclaimed is
   'For workers: ends due tasks that the database lets nobody claim as dead, where that can be written.';
+comment on function pgsched.leave is
+  'For workers: deletes those of these tasks that are completed and leave with it, writes their history, and '
+  'returns their ids.';
+comment on function pgsched.remember is
+  'For workers: what the history keeps of a task that leaves, beside defaults and its own columns.';
+comment on function pgsched.recalled is 'For the schema: a task that has left, of the attempt that completed it.';
+comment on function pgsched.departed_task is 'For the schema: a task that has left with its completion, or null.';
 comment on function pgsched.retention_rules is
   'How long finished and dead tasks of each queue that has some are kept, and how many.';
 comment on function pgsched.pick_prunable is

@@ -15,7 +15,7 @@ from pgsched.db.queries.settings import RETENTION, SettingsOptions, set_settings
 from pgsched.db.query import Command
 from pgsched.domain.interval import Interval
 from pgsched.domain.records import Pruned, QueueSettings, Settings
-from pgsched.domain.retention_age import LONGEST
+from pgsched.domain.retention_age import LEAVING, LONGEST
 from pgsched.domain.validation import MAX_INTEGER
 from pgsched.ops.prune import preview
 
@@ -30,7 +30,8 @@ retention_options = option_group(
     click.option(
         "--retention",
         metavar="DURATION",
-        help="Delete completed and cancelled tasks that ended longer ago: 7d, 12h; forever: never.",
+        help="Delete completed and cancelled tasks that ended longer ago: 7d, 12h; forever: never; of a queue, 0: as"
+        " soon as they are completed.",
     ),
     click.option(
         "--retention-count", metavar="N", help="Keep the latest N completed and cancelled tasks; forever: all."
@@ -71,14 +72,15 @@ def chosen(given: dict[str, Any], clear: Sequence[str]) -> dict[str, Any]:
 
 def retention_in_words(settings: QueueSettings | Settings) -> str:
     """Describe the settings: ``keeps finished tasks for 7d; archives what goes``; empty if none is set."""
+    leaving = settings.retention == LEAVING
     kept = [
-        _age("finished tasks", settings.retention),
+        "" if leaving else _age("finished tasks", settings.retention),
         _number("finished", settings.retention_count),
         _age("dead tasks", settings.dead_retention),
         _number("dead", settings.dead_retention_count),
     ]
     words = ", ".join(filter(None, kept))
-    parts = [f"keeps {words}" if words else ""]
+    parts = ["deletes tasks when they are completed" if leaving else "", f"keeps {words}" if words else ""]
     if settings.archive is not None and (settings.archive or isinstance(settings, QueueSettings)):
         parts.append("archives what goes" if settings.archive else "archives nothing")
     if isinstance(settings, Settings) and settings.history_retention is not None:

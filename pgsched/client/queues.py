@@ -54,7 +54,8 @@ class QueueClient:
     def set_queue(self, name: str, **options: Unpack[QueueOptions]) -> None:
         """Change settings of a queue: ``ordering`` (fifo, lifo), ``ageing`` (None is off), and what is kept of its
         finished tasks: ``retention``, ``retention_count``, ``dead_retention``, ``dead_retention_count``, ``archive``
-        (None: as the settings say, ``"forever"``: all). Raises InvalidTask.
+        (None: as the settings say, ``"forever"``: all). ``retention=0``: a task leaves when it is completed, and only
+        its history is kept. Raises InvalidTask.
         """
         self._database.run(queue_commands.set_queue(name, options))
 

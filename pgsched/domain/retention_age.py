@@ -6,9 +6,9 @@ Elsewhere a bare number means seconds. Here it would delete in seconds what some
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Final
+from typing import Final, Literal
 
-from pgsched.domain.errors import Described
+from pgsched.domain.errors import Described, InvalidTask
 from pgsched.domain.interval import Interval
 from pgsched.domain.validation import MAX_INTEGER, interval_of, refused, whole
 
@@ -22,6 +22,8 @@ LONGEST = Interval(months=12_000)
 """The longest there is; as a setting it stands for ever."""
 FOREVER: Final = "forever"
 """Says that all are kept, where another setting says otherwise."""
+LEAVING = Interval()
+"""Of the completed tasks of a queue: they leave in the transaction that completes them."""
 
 _count = whole(0, MAX_INTEGER, rule=f"be a whole number between 0 and {MAX_INTEGER}, or {FOREVER}")
 
@@ -29,7 +31,7 @@ _count = whole(0, MAX_INTEGER, rule=f"be a whole number between 0 and {MAX_INTEG
 def age_of(field: str, value: Age) -> Interval:
     """Return an age. Raises InvalidTask, for a number without a unit too."""
     if isinstance(value, int | float) or (isinstance(value, str) and _is_number(value)):
-        raise refused(field, 'have a unit, as "7d" or "12h"', value)
+        raise _unitless(field, value)
     age = interval_of(field, value)
     if age.seconds > LONGEST.seconds:
         raise refused(field, "be at most 1000 years", value)
@@ -53,6 +55,16 @@ def age_setting(field: str, value: Age | None, *, allow_short: bool) -> Interval
     if value is None:
         return None
     return LONGEST if is_forever(value) else long_enough(field, age_of(field, value), allow_short=allow_short)
+
+
+def leaving_age(field: str, value: Age | Literal[0] | None, *, allow_short: bool) -> Interval | None:
+    """As :func:`age_setting`; 0 needs neither a unit nor another word. Raises InvalidTask."""
+    if isinstance(value, int) or (isinstance(value, str) and _is_number(value)):
+        if isinstance(value, bool) or float(value) != 0:
+            raise _unitless(field, value)
+        return LEAVING
+    meant = allow_short or (value is not None and not is_forever(value) and age_of(field, value) == LEAVING)
+    return age_setting(field, value, allow_short=meant)
 
 
 def history_age(field: str, value: Age | None) -> Interval | None:
@@ -80,6 +92,10 @@ def archives(field: str, value: object) -> bool | None:
     if not isinstance(value, bool | None):
         raise refused(field, "be true or false", Described(str(value)[:100]))
     return value
+
+
+def _unitless(field: str, value: object) -> InvalidTask:
+    return refused(field, 'have a unit, as "7d" or "12h"', value)
 
 
 def _is_number(text: str) -> bool:

@@ -1,12 +1,21 @@
 -- The common finish, for completed one-time tasks: outcome and history in one statement. A row that another claim has
 -- taken meanwhile (another owner or fencing token) does not match and stays untouched. Unblocks the tasks that depend
--- on these rows. Returns how many passed the fence. Times are relative to the statement, because the transaction may be
--- a handler's, which began with the handler.
-with done as (
+-- on these rows. In queues with retention 0 rows leave instead (pgsched.leave). Returns how many passed the fence. Times
+-- are relative to the statement, because the transaction may be a handler's, which began with the handler.
+with departed as (
+  select l.id
+  from pgsched.leave(%(worker)s, %(ids)s::bigint[], %(tokens)s::bigint[], %(started_ago)s::float8[],
+    %(seconds)s::float8[], %(results)s::text[], true) as l(id)
+  where (select s.retention = '0' from pgsched.settings s)
+    or exists (select from pgsched.queues q where q.retention = '0')
+),
+done as (
   select *
   from unnest(%(ids)s::bigint[], %(tokens)s::bigint[], %(started_ago)s::float8[], %(seconds)s::float8[],
     %(results)s::text[])
     as d(id, token, started_ago, seconds, result)
+  -- So the rows that leave are gone before the others are looked for.
+  where not exists (select from departed l where l.id = d.id)
 ),
 finished as (
   update pgsched.tasks t
@@ -29,5 +38,6 @@ history as (
     last_run_at + seconds * interval '1 second', seconds * 1000, result
   from finished
 )
-select count(*), case when bool_or(observed) then pgsched.settle(array_agg(id) filter (where observed)) end
+select count(*) + (select count(*) from departed),
+  case when bool_or(observed) then pgsched.settle(array_agg(id) filter (where observed)) end
 from finished

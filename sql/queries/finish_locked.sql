@@ -1,11 +1,21 @@
 -- Finishes completed one-time tasks in the transaction that has locked them: claim, outcome and history in one row
 -- version. Nobody else can have taken such a row, so there is no fence; but an update that something has dropped is an
--- error here, for the handler has run. Unblocks the tasks that depend on these rows.
-with done as (
+-- error here, for the handler has run. Unblocks the tasks that depend on these rows. In queues with retention 0 rows
+-- leave instead (pgsched.leave).
+with departed as (
+  select l.id
+  from pgsched.leave(%(worker)s, %(ids)s::bigint[], %(tokens)s::bigint[], %(started_ago)s::float8[],
+    %(seconds)s::float8[], %(results)s::text[], false) as l(id)
+  where (select s.retention = '0' from pgsched.settings s)
+    or exists (select from pgsched.queues q where q.retention = '0')
+),
+done as (
   select *
   from unnest(%(ids)s::bigint[], %(tokens)s::bigint[], %(started_ago)s::float8[], %(seconds)s::float8[],
     %(results)s::text[])
     as d(id, token, started_ago, seconds, result)
+  -- So the rows that leave are gone before the others are looked for.
+  where not exists (select from departed l where l.id = d.id)
 ),
 finished as (
   update pgsched.tasks t
@@ -27,6 +37,9 @@ history as (
     last_run_at + seconds * interval '1 second', seconds * 1000, result
   from finished
 )
-select count(*) / (count(*) = cardinality(%(ids)s::bigint[]))::integer,
-  case when bool_or(observed) then pgsched.settle(array_agg(id) filter (where observed)) end
-from finished
+select written.number / (written.number = cardinality(%(ids)s::bigint[]))::integer, written.settled
+from (
+  select count(*) + (select count(*) from departed) as number,
+    case when bool_or(observed) then pgsched.settle(array_agg(id) filter (where observed)) end as settled
+  from finished
+) written

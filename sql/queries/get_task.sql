@@ -1,4 +1,4 @@
--- Returns all of one task but the columns that users have added to the table.
+-- Returns all of one task but the columns that users have added to the table; of one that has left, from the history.
 select
   t.id, t.task_type, t.task_name, t.queue, t.priority, t.payload, t.metadata, t.tags, t.tenant_id, t.user_id,
   t.created_by, t.schedule_type, t.scheduled_for, t.cron_expression, t.timezone, t.start_date, t.end_date,
@@ -9,5 +9,6 @@ select
   t.fencing_token, t.idempotency_key, t.depends_on, t.dependency_mode, t.on_dependency_dead, t.waiting_for, t.fired,
   t.concurrency_key, t.parent_id, t.progress, t.result, t.last_error, t.planned_from, t.created_at, t.updated_at,
   t.alert_if_no_success_for, t.alert_if_running_for
-from pgsched.visible_tasks t
+from pgsched.known_tasks t
 where t.id = %(id)s
+limit 1

@@ -41,7 +41,7 @@ begin
     pgsched.claim_limited, pgsched.claim_queue, pgsched.pick_keyed, pgsched.due_by_keys, pgsched.try_claims,
     pgsched.bury_unclaimed, pgsched.adopt_slots, pgsched.pick_by_turns, pgsched.due_of_keys, pgsched.key_rooms,
     pgsched.next_keys, pgsched.note_late_start, pgsched.make_partitions, pgsched.rebook, pgsched.read_zone,
-    pgsched.follow_zones
+    pgsched.follow_zones, pgsched.leave
     to pgsched_worker;
   grant select on pgsched.settings to pgsched_worker;
   grant execute on function

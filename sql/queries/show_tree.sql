@@ -1,12 +1,13 @@
 -- Returns a task and its relatives, each with the relation: the steps of groups (of the current tick, else of the last;
 -- for a schedule that may overlap itself, of the child that is the tick), upwards what is waited for, downwards what
--- still waits. Steps wait for one another, so only the steps of a step are followed.
+-- still waits. Steps wait for one another, so only the steps of a step are followed. Tasks that have left are in the
+-- history.
 with recursive found(kind, id) as (
   select 'self', %(id)s::bigint
   union
   select next.kind, next.id
   from found
-  join pgsched.tasks t on t.id = found.id
+  cross join lateral (select * from pgsched.known_tasks k where k.id = found.id limit 1) t
   cross join lateral (
     select 'child', c.id
     from pgsched.tasks c
@@ -29,4 +30,4 @@ select f.kind, t.id, t.task_name, t.task_type, t.status, t.depends_on, t.parent_
     when t.fired is not null then t.last_run_at
     when t.status = 'running' then t.started_at end)::double precision as duration
 from (select * from found limit %(limit)s) f
-join pgsched.tasks t on t.id = f.id
+cross join lateral (select * from pgsched.known_tasks k where k.id = f.id limit 1) t

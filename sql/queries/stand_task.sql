@@ -4,5 +4,6 @@ select clock_timestamp() as now, pgsched.calendar_days(t.cron_expression) as lef
   exists (
     select from pgsched.visible_tasks c
     where c.parent_id = t.id and c.status = 'running' and c.idempotency_key like 'tick:%%') as ticks_running
-from pgsched.visible_tasks t
+from pgsched.known_tasks t
 where t.id = %(id)s
+limit 1

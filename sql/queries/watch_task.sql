@@ -5,7 +5,7 @@ select t.status::text as status, t.schedule_type <> 'one_time' as is_schedule, t
   coalesce(%(token)s::bigint, t.fencing_token - (t.status = 'running')::integer) as next_token,
   coalesce(%(since)s::timestamptz, now()) as next_since,
   tick.result as tick_result, tick.result_of is not null as ticked
-from pgsched.visible_tasks t
+from pgsched.known_tasks t
 left join lateral (
   (select e.result, e.task_id as result_of
    from pgsched.visible_executions e
@@ -22,3 +22,4 @@ left join lateral (
   limit 1
 ) tick on true
 where t.id = %(id)s
+limit 1

@@ -49,7 +49,14 @@ VIEWS_BY_SUBJECT: Final = (
     Subject(
         "What everybody may see",
         "Each shows a role the rows that concern it.",
-        ("visible_tasks", "visible_executions", "visible_missed_ticks", "watched_tasks"),
+        (
+            "visible_tasks",
+            "departed_tasks",
+            "known_tasks",
+            "visible_executions",
+            "visible_missed_ticks",
+            "watched_tasks",
+        ),
     ),
 )
 
@@ -201,8 +208,12 @@ FUNCTIONS_BY_SUBJECT: Final = (
     ),
     Subject(
         "Retention",
-        "The history goes by whole days, finished tasks in small batches.",
+        "The history goes by whole days, finished tasks in small batches or when they are completed.",
         (
+            "leave",
+            "remember",
+            "recalled",
+            "departed_task",
             "retention_rules",
             "pick_prunable",
             "prune_finished",

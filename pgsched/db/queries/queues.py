@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, TypedDict
+from typing import Final, Literal, TypedDict
 
 from pgsched.db.queries.settings import RETENTION, known_options, retention_of
 from pgsched.db.query import Command, changed, command, nothing, row_as, rows_as
 from pgsched.domain.errors import Described, InvalidTask
 from pgsched.domain.interval import Interval
 from pgsched.domain.records import QueueInfo, QueueSettings
-from pgsched.domain.retention_age import Age
+from pgsched.domain.retention_age import Age, leaving_age
 from pgsched.domain.validation import Check, Duration, checked, duration, one_of, optional, plain_text, whole
 
 MAX_LIMIT_OF_QUEUE = 1_000_000
@@ -40,8 +40,11 @@ class QueueOptions(TypedDict, total=False):
     """``fifo`` or ``lifo``."""
     ageing: Duration | None
     """A row that has waited so long counts as one priority higher, for each such span; None: off."""
-    retention: Age | None
-    """Completed and cancelled tasks older than this are deleted; ``"forever"``: none; None: as the settings say."""
+    retention: Age | Literal[0] | None
+    """Completed and cancelled tasks older than this are deleted; ``"forever"``: none; None: as the settings say.
+
+    ``0``: a one-time task leaves in the transaction that completes it, and only its history is kept.
+    """
     retention_count: int | str | None
     """Number of completed and cancelled tasks that are kept; as before."""
     dead_retention: Age | None
@@ -119,7 +122,7 @@ def set_queue(name: str, options: QueueOptions) -> Command[None]:
         "queue": plain_text("queue", name),
         "ordering": _ordering("ordering", options.get("ordering")),
         "ageing": _ageing("ageing", options.get("ageing")),
-        **retention_of(options),
+        **retention_of(options, leaving_age),
         "given": list(options),
     }
     return command("set_queue", nothing, **params)

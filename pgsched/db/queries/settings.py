@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from typing import Any, TypedDict
 
 from pgsched.db.query import Command, command, nothing, row_as
 from pgsched.domain.errors import InvalidTask
+from pgsched.domain.interval import Interval
 from pgsched.domain.records import Settings
 from pgsched.domain.retention_age import Age, age_setting, archives, count_of, history_age, is_short
 from pgsched.domain.validation import flag, refused
@@ -47,24 +48,28 @@ def set_settings(options: SettingsOptions) -> Command[None]:
         raise refused("archive", "be true or false", None)
     history = history_age("history_retention", options.get("history_retention"))
     params = {
-        **retention_of(options),
+        **retention_of(options, age_setting),
         "history_retention": None if history is None else history.to_text(),
         "given": list(options),
     }
     return command("set_settings", nothing, **params)
 
 
-def retention_of(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters for what is kept of finished tasks. Raises InvalidTask, naming option, rule and value."""
+def retention_of(options: Mapping[str, Any], retention: Callable[..., Interval | None]) -> dict[str, Any]:
+    """Return the parameters for what is kept of finished tasks. Raises InvalidTask, naming option, rule and value.
+
+    ``retention`` reads the option of that name.
+    """
     allow_short = flag("allow_short", options.get("allow_short", False))
     ages = {
-        name: age_setting(name, options.get(name), allow_short=allow_short) for name in ("retention", "dead_retention")
+        "retention": retention("retention", options.get("retention"), allow_short=allow_short),
+        "dead_retention": age_setting("dead_retention", options.get("dead_retention"), allow_short=allow_short),
     }
     return {
         **{name: None if age is None else age.to_text() for name, age in ages.items()},
         **{name: count_of(name, options.get(name)) for name in ("retention_count", "dead_retention_count")},
         "archive": archives("archive", options.get("archive")),
-        "allow_short": any(is_short(age) for age in ages.values()),
+        "allow_short": allow_short and any(is_short(age) for age in ages.values()),
     }
 
 

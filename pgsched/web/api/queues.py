@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path
 from pydantic import Field, StrictBool, StrictInt, StrictStr
@@ -44,10 +44,10 @@ class QueueEdit(StrictModel):
         None, description="A task that has waited so long counts as one priority higher, for each such span; null: off."
     )
     events: StrictBool | None = Field(None, description="Tell other programs what happens to its tasks.")
-    retention: Age | None = Field(
+    retention: Age | Literal[0] | None = Field(
         None,
-        description="Completed and cancelled tasks that ended longer ago are deleted; `forever`: none; null: as the"
-        " settings say.",
+        description="Completed and cancelled tasks that ended longer ago are deleted; `forever`: none; `0`: a task"
+        " leaves when it is completed; null: as the settings say.",
     )
     retention_count: Count | None = Field(None, description="Of completed and cancelled tasks so many are kept.")
     dead_retention: Age | None = Field(None, description="Dead tasks that died longer ago are deleted.")

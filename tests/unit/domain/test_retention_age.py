@@ -29,7 +29,6 @@ def test_number_without_a_unit_is_refused_wherever_it_deletes(value: Any) -> Non
         lambda: set_settings({"retention": value}),
         lambda: set_settings({"dead_retention": value}),
         lambda: set_settings({"history_retention": value}),
-        lambda: set_queue("mail", {"retention": value, "allow_short": True}),
         lambda: set_queue("mail", {"dead_retention": value, "allow_short": True}),
         lambda: purge_dead(queue=None, task_type=None, older_than=value, all=False),
         *(
@@ -42,18 +41,45 @@ def test_number_without_a_unit_is_refused_wherever_it_deletes(value: Any) -> Non
             call()
 
 
+@pytest.mark.parametrize("value", [one for one in WITHOUT_UNIT if one != 0])
+def test_number_without_a_unit_is_refused_of_a_queue(value: Any) -> None:
+    with pytest.raises(InvalidTask, match='must have a unit, as "7d" or "12h", got'):
+        set_queue("mail", {"retention": value, "allow_short": True})
+
+
+@pytest.mark.parametrize("value", [0, "0", " 0 ", "0s", timedelta(0), Interval()])
+def test_0_of_a_queue_needs_neither_a_unit_nor_a_word(value: Any) -> None:
+    params = set_queue("mail", {"retention": value}).params
+    assert (params["retention"], params["allow_short"]) == (Interval().to_text(), False)
+
+
+@pytest.mark.parametrize("value", [False, "0", 0])
+def test_0_of_dead_tasks_needs_a_unit(value: Any) -> None:
+    with pytest.raises(InvalidTask, match='must have a unit, as "7d" or "12h", got'):
+        set_queue("mail", {"dead_retention": value, "allow_short": True})
+    with pytest.raises(InvalidTask, match="must have a unit"):
+        set_queue("mail", {"retention": False, "allow_short": True})
+
+
 @pytest.mark.parametrize("value", ["7s", "59m", "0s", timedelta(seconds=7), Interval(microseconds=1)])
 def test_age_under_an_hour_needs_a_word(value: Any) -> None:
     for call in (
         lambda **word: set_settings({"retention": value, **word}),
         lambda **word: set_settings({"dead_retention": value, **word}),
-        lambda **word: set_queue("mail", {"retention": value, **word}),
+        lambda **word: set_queue("mail", {"dead_retention": value, **word}),
         lambda **word: override_of({"completed_older_than": value, **word}),
         lambda **word: override_of({"dead_older_than": value, **word}),
     ):
         with pytest.raises(InvalidTask, match="must be at least 1 hour unless allow_short is said, got"):
             call()
         call(allow_short=True)
+
+
+@pytest.mark.parametrize("value", ["7s", "59m", timedelta(seconds=7), Interval(microseconds=1)])
+def test_age_of_a_queue_under_an_hour_needs_a_word(value: Any) -> None:
+    with pytest.raises(InvalidTask, match="must be at least 1 hour unless allow_short is said, got"):
+        set_queue("mail", {"retention": value})
+    set_queue("mail", {"retention": value, "allow_short": True})
 
 
 def test_word_is_no_number() -> None:
