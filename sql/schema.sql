@@ -947,7 +947,7 @@ create view pgsched.departed_tasks with (security_barrier = true) as
     t.declared, t.inserted_by, t.backoff_factor, t.backoff_jitter, t.alert_if_no_success_for, t.alert_if_running_for,
     t.judged_from
    from pgsched.executions e
-     cross join lateral pgsched.recalled(e.*) t(id, task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, schedule_type, scheduled_for, cron_expression, timezone, start_date, end_date, repeat_interval, repeat_count, on_missed, catchup_window, overlap, jitter, enabled, max_attempts, backoff, backoff_delay, backoff_max, timeout, idempotency_key, depends_on, dependency_mode, parent_id, declared, planned_from, revision, created_at, execution_count, completed_at, died_at, last_run_at, updated_at, next_run_at, status, started_at, attempts, locked_by, locked_until, fencing_token, progress, result, last_error, on_dependency_dead, concurrency_key, waiting_for, observed, fired, unbegun_token, inserted_by, backoff_factor, backoff_jitter, alert_if_no_success_for, alert_if_running_for, judged_from)
+     cross join lateral jsonb_populate_record(null::pgsched.tasks, ('{"tags": [], "status": "completed", "backoff": "exponential", "enabled": true, "overlap": "skip", "payload": {}, "metadata": {}, "observed": false, "priority": 5, "revision": 0, "timezone": "UTC", "on_missed": "once", "depends_on": [], "backoff_max": "1 hour", "waiting_for": 0, "max_attempts": 3, "backoff_delay": "5 seconds", "schedule_type": "one_time", "dependency_mode": "all", "execution_count": 1, "on_dependency_dead": "cancel"}'::jsonb || jsonb_build_object('task_type', e.task_type, 'queue', e.queue, 'attempts', e.attempt, 'fencing_token', e.fencing_token, 'scheduled_for', e.scheduled_for, 'created_at', e.scheduled_for, 'planned_from', coalesce(e.task -> 'created_at', to_jsonb(e.scheduled_for)), 'started_at', e.started_at, 'last_run_at', e.started_at, 'completed_at', e.finished_at, 'updated_at', e.finished_at, 'result', e.result)) || e.task) t(id, task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, schedule_type, scheduled_for, cron_expression, timezone, start_date, end_date, repeat_interval, repeat_count, on_missed, catchup_window, overlap, jitter, enabled, max_attempts, backoff, backoff_delay, backoff_max, timeout, idempotency_key, depends_on, dependency_mode, parent_id, declared, planned_from, revision, created_at, execution_count, completed_at, died_at, last_run_at, updated_at, next_run_at, status, started_at, attempts, locked_by, locked_until, fencing_token, progress, result, last_error, on_dependency_dead, concurrency_key, waiting_for, observed, fired, unbegun_token, inserted_by, backoff_factor, backoff_jitter, alert_if_no_success_for, alert_if_running_for, judged_from)
   where e.task is not null and (has_table_privilege('pgsched.tasks', 'select')
     or (e.task ->> 'inserted_by') = session_user or (exists ( select
            from pgsched.tasks p
@@ -1559,7 +1559,11 @@ declare
 begin
   select * into task from pgsched.tasks t where t.id = locked_task.id for no key update;
   if not found then
-    task := pgsched.departed_task(locked_task.id);
+    select t.* into task
+    from pgsched.departed_tasks d
+    cross join lateral jsonb_populate_record(null::pgsched.tasks, to_jsonb(d)) t
+    where d.id = locked_task.id
+    limit 1;
   end if;
   if task.id is null then
     raise no_data_found using message = format('task %s does not exist', id);
@@ -4460,8 +4464,8 @@ set search_path = pg_catalog, pg_temp as $$
 -- Deletes those of these completed tasks that leave, and writes their history, behind the same fence as a finish. All others
 -- are left to it: what has a parent or is waited for, because somebody still asks for it, and what another session has locked,
 -- as one does that inserts a task which depends on it: a delete would wait for it. So a leased row is locked first; a row that
--- only this transaction has locked already has its number. A foreign key or a trigger of the users' is asked by whoever deletes
--- finished tasks, not here.
+-- only this transaction has locked already has its number. Where a trigger or a foreign key of the users' hangs on updates or
+-- deletes of tasks, nothing leaves here: it sees each task completed first, and deleted by retention.
 declare
   ours constant xid := pg_current_xact_id()::xid;
   by_default boolean;
@@ -4470,7 +4474,9 @@ declare
 begin
   if exists (
     select from pg_trigger g
-    where g.tgrelid = 'pgsched.tasks'::regclass and g.tgtype & 8 <> 0 and g.tgname <> 'forget') then
+    join pg_proc p on p.oid = g.tgfoid
+    where g.tgrelid = 'pgsched.tasks'::regclass and g.tgtype & 24 <> 0 and g.tgenabled <> 'D'
+      and p.pronamespace <> 'pgsched'::regnamespace) then
     return;
   end if;
   by_default := coalesce((select s.retention = '0' and not s.archive from pgsched.settings s), false);
@@ -4562,42 +4568,6 @@ language sql stable as $$
       || case when task.progress is null then '{}' else jsonb_build_object('progress', task.progress) end
   end
 $$;
-
--- For the schema: a task that has left, of the attempt that completed it.
-create function pgsched.recalled(attempt pgsched.executions) returns pgsched.tasks
-language sql stable as $$
-  select jsonb_populate_record(null::pgsched.tasks,
-    '{"schedule_type": "one_time", "status": "completed", "priority": 5, "payload": {}, "metadata": {}, "tags": [],
-      "timezone": "UTC", "on_missed": "once", "overlap": "skip", "enabled": true, "max_attempts": 3,
-      "backoff": "exponential", "backoff_delay": "5 seconds", "backoff_max": "1 hour", "depends_on": [],
-      "dependency_mode": "all", "on_dependency_dead": "cancel", "revision": 0, "execution_count": 1,
-      "waiting_for": 0, "observed": false}'
-    || jsonb_build_object(
-      'id', attempt.task_id, 'task_type', attempt.task_type, 'queue', attempt.queue, 'attempts', attempt.attempt,
-      'fencing_token', attempt.fencing_token, 'scheduled_for', attempt.scheduled_for, 'created_at', coalesce(
-        attempt.task -> 'created_at', to_jsonb(attempt.scheduled_for)),
-      'planned_from', coalesce(attempt.task -> 'created_at', to_jsonb(attempt.scheduled_for)),
-      'started_at', attempt.started_at, 'last_run_at', attempt.started_at, 'completed_at', attempt.finished_at,
-      'updated_at', attempt.finished_at, 'result', attempt.result)
-    || attempt.task)
-$$;
-
--- For the schema: a task that has left with its completion, or null.
-create function pgsched.departed_task(id bigint) returns pgsched.tasks
-language plpgsql stable
-set search_path = pg_catalog, pg_temp as $$
-#variable_conflict use_variable
--- A task that has left when it was completed; null when there is none.
-declare
-  attempt pgsched.executions;
-begin
-  select * into attempt
-  from pgsched.executions e
-  where e.task_id = departed_task.id and e.task is not null
-  order by e.fencing_token desc
-  limit 1;
-  return case when found then pgsched.recalled(attempt) end;
-end $$;
 
 -- How long finished and dead tasks of each queue that has some are kept, and how many.
 create function pgsched.retention_rules(
@@ -5706,14 +5676,13 @@ revoke execute on all functions in schema pgsched from public;
 grant execute on function
   pgsched.are_days, pgsched.block_task, pgsched.book_new, pgsched.booked, pgsched.calendar_days, pgsched.check_group,
   pgsched.check_schedule, pgsched.check_timezone, pgsched.clock_change, pgsched.cron_number, pgsched.cron_problem,
-  pgsched.cron_tick, pgsched.declaration, pgsched.departed_task, pgsched.due_at, pgsched.early_reading,
-  pgsched.elapsed_part, pgsched.first_tick, pgsched.grid_point, pgsched.grid_tick, pgsched.group_edges,
-  pgsched.group_problem, pgsched.group_steps, pgsched.instant_after, pgsched.interval_parts, pgsched.is_claimable,
-  pgsched.is_excepted, pgsched.is_forward, pgsched.limits_problem, pgsched.lock_was_lost, pgsched.lowest_bit,
-  pgsched.matching_days, pgsched.may_change, pgsched.month_days, pgsched.month_length, pgsched.next_interval_ticks,
-  pgsched.next_ticks, pgsched.number_problem, pgsched.open_days, pgsched.queues_in_use, pgsched.read_cron,
-  pgsched.read_day, pgsched.recalled, pgsched.refuse_tick, pgsched.remember, pgsched.shown_word, pgsched.wake_sleepers,
-  pgsched.wall_from
+  pgsched.cron_tick, pgsched.declaration, pgsched.due_at, pgsched.early_reading, pgsched.elapsed_part,
+  pgsched.first_tick, pgsched.grid_point, pgsched.grid_tick, pgsched.group_edges, pgsched.group_problem,
+  pgsched.group_steps, pgsched.instant_after, pgsched.interval_parts, pgsched.is_claimable, pgsched.is_excepted,
+  pgsched.is_forward, pgsched.limits_problem, pgsched.lock_was_lost, pgsched.lowest_bit, pgsched.matching_days,
+  pgsched.may_change, pgsched.month_days, pgsched.month_length, pgsched.next_interval_ticks, pgsched.next_ticks,
+  pgsched.number_problem, pgsched.open_days, pgsched.queues_in_use, pgsched.read_cron, pgsched.read_day,
+  pgsched.refuse_tick, pgsched.remember, pgsched.shown_word, pgsched.wake_sleepers, pgsched.wall_from
 to public;
 
 grant select on pgsched.departed_tasks to public;
@@ -6780,8 +6749,6 @@ comment on function pgsched.leave is
   'returns their ids.';
 comment on function pgsched.remember is
   'For workers: what the history keeps of a task that leaves, beside defaults and its own columns.';
-comment on function pgsched.recalled is 'For the schema: a task that has left, of the attempt that completed it.';
-comment on function pgsched.departed_task is 'For the schema: a task that has left with its completion, or null.';
 comment on function pgsched.retention_rules is
   'How long finished and dead tasks of each queue that has some are kept, and how many.';
 comment on function pgsched.pick_prunable is

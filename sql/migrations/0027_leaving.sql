@@ -65,42 +65,6 @@ $$;
 comment on function pgsched.remember is
   'For workers: what the history keeps of a task that leaves, beside defaults and its own columns.';
 
-create function pgsched.recalled(attempt pgsched.executions) returns pgsched.tasks
-language sql stable as $$
-  select jsonb_populate_record(null::pgsched.tasks,
-    '{"schedule_type": "one_time", "status": "completed", "priority": 5, "payload": {}, "metadata": {}, "tags": [],
-      "timezone": "UTC", "on_missed": "once", "overlap": "skip", "enabled": true, "max_attempts": 3,
-      "backoff": "exponential", "backoff_delay": "5 seconds", "backoff_max": "1 hour", "depends_on": [],
-      "dependency_mode": "all", "on_dependency_dead": "cancel", "revision": 0, "execution_count": 1,
-      "waiting_for": 0, "observed": false}'
-    || jsonb_build_object(
-      'id', attempt.task_id, 'task_type', attempt.task_type, 'queue', attempt.queue, 'attempts', attempt.attempt,
-      'fencing_token', attempt.fencing_token, 'scheduled_for', attempt.scheduled_for, 'created_at', coalesce(
-        attempt.task -> 'created_at', to_jsonb(attempt.scheduled_for)),
-      'planned_from', coalesce(attempt.task -> 'created_at', to_jsonb(attempt.scheduled_for)),
-      'started_at', attempt.started_at, 'last_run_at', attempt.started_at, 'completed_at', attempt.finished_at,
-      'updated_at', attempt.finished_at, 'result', attempt.result)
-    || attempt.task)
-$$;
-comment on function pgsched.recalled is 'For the schema: a task that has left, of the attempt that completed it.';
-
-create function pgsched.departed_task(id bigint) returns pgsched.tasks
-language plpgsql stable
-set search_path = pg_catalog, pg_temp as $$
-#variable_conflict use_variable
--- A task that has left when it was completed; null when there is none.
-declare
-  attempt pgsched.executions;
-begin
-  select * into attempt
-  from pgsched.executions e
-  where e.task_id = departed_task.id and e.task is not null
-  order by e.fencing_token desc
-  limit 1;
-  return case when found then pgsched.recalled(attempt) end;
-end $$;
-comment on function pgsched.departed_task is 'For the schema: a task that has left with its completion, or null.';
-
 create function pgsched.leave(
   worker uuid, ids bigint[], tokens bigint[], started_ago double precision[], seconds double precision[], results text[],
   leased boolean
@@ -203,7 +167,18 @@ select
   t.observed, t.revision, t.declared, t.inserted_by, t.backoff_factor, t.backoff_jitter,
   t.alert_if_no_success_for, t.alert_if_running_for, t.judged_from
 from pgsched.executions e
-cross join lateral pgsched.recalled(e) t
+cross join lateral jsonb_populate_record(null::pgsched.tasks,
+  '{"schedule_type": "one_time", "status": "completed", "priority": 5, "payload": {}, "metadata": {}, "tags": [],
+    "timezone": "UTC", "on_missed": "once", "overlap": "skip", "enabled": true, "max_attempts": 3,
+    "backoff": "exponential", "backoff_delay": "5 seconds", "backoff_max": "1 hour", "depends_on": [],
+    "dependency_mode": "all", "on_dependency_dead": "cancel", "revision": 0, "execution_count": 1,
+    "waiting_for": 0, "observed": false}'::jsonb
+  || jsonb_build_object(
+    'task_type', e.task_type, 'queue', e.queue, 'attempts', e.attempt, 'fencing_token', e.fencing_token,
+    'scheduled_for', e.scheduled_for, 'created_at', e.scheduled_for,
+    'planned_from', coalesce(e.task -> 'created_at', to_jsonb(e.scheduled_for)), 'started_at', e.started_at,
+    'last_run_at', e.started_at, 'completed_at', e.finished_at, 'updated_at', e.finished_at, 'result', e.result)
+  || e.task) t
 where e.task is not null and (
   has_table_privilege('pgsched.tasks', 'select')
   or e.task ->> 'inserted_by' = session_user
@@ -367,7 +342,11 @@ declare
 begin
   select * into task from pgsched.tasks t where t.id = locked_task.id for no key update;
   if not found then
-    task := pgsched.departed_task(locked_task.id);
+    select t.* into task
+    from pgsched.departed_tasks d
+    cross join lateral jsonb_populate_record(null::pgsched.tasks, to_jsonb(d)) t
+    where d.id = locked_task.id
+    limit 1;
   end if;
   if task.id is null then
     raise no_data_found using message = format('task %s does not exist', id);

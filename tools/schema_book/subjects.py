@@ -212,8 +212,6 @@ FUNCTIONS_BY_SUBJECT: Final = (
         (
             "leave",
             "remember",
-            "recalled",
-            "departed_task",
             "retention_rules",
             "pick_prunable",
             "prune_finished",
