@@ -13,12 +13,16 @@ from pgsched import AsyncClient, Client, Context
 from pgsched.db.migrations.runner import migrate
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.errors import TaskNotFound, TransitionRefused
+from pgsched.domain.interval import Interval
 from pgsched.ops.retention import RetentionOverride
+from tests.support.commands import pgsched
 from tests.support.engine import Rows, engine, handlers, history, rows, running_worker, work_and_send_again
+from tests.support.pages import Page, form_of
 from tests.support.retained import prune_now
 from tests.support.roles import login
 from tests.support.tables import database, insert_task, set_running, task_row
 from tests.support.waiting import wait_until_async
+from tests.support.web_face import web
 
 Database = psycopg.Connection[dict[str, Any]]
 
@@ -580,3 +584,59 @@ async def test_a_worker_needs_no_right_to_delete(dsn: str) -> None:
         assert history(db, task_id)[0]["status"] == "completed"
         with psycopg.connect(hand) as session, pytest.raises(psycopg.errors.InsufficientPrivilege):
             session.execute("delete from pgsched.tasks")
+
+
+# Every face.
+
+
+async def test_every_face_shows_a_task_that_left(dsn: str) -> None:
+    with database(dsn) as db:
+        async with web(dsn) as http:
+            answered = await http.patch("/api/v1/queues/default/settings", json={"retention": 0})
+            assert (answered.status_code, answered.json()["retention"]) == (200, "0 secs"), answered.text
+            task_id = insert_task(db, task_name="welcome", payload=Jsonb({"to": "ada"}))
+            await work(dsn)
+            assert there(db) == []
+            told = (await http.get(f"/api/v1/tasks/{task_id}")).json()
+            assert (told["status"], told["payload"]) == ("completed", {"to": "ada"})
+            assert [run["status"] for run in told["executions"]] == ["completed"]
+            tree = (await http.get(f"/api/v1/tasks/{task_id}/tree")).json()
+            assert (tree["id"], tree["name"], tree["status"]) == (task_id, "welcome", "completed")
+            assert (await http.post(f"/api/v1/tasks/{task_id}/cancel")).status_code == 409
+            page = await http.get(f"/tasks/{task_id}")
+            assert page.status_code == 200
+            assert "welcome" in page.text
+            assert "completed" in page.text
+            assert "ada" in page.text
+            assert (await http.get(f"/tasks/{task_id + 1}")).status_code == 404
+        async with AsyncClient(dsn) as client:
+            assert (await client.get(task_id)).payload == {"to": "ada"}
+            assert (await client.status(task_id)).task.status == "completed"
+    shown = pgsched("task", "show", task_id, dsn=dsn)
+    assert (shown.code, "welcome" in shown.stdout, "completed" in shown.stdout) == (0, True, True), shown.stderr
+    waited = pgsched("task", "wait", task_id, dsn=dsn)
+    assert waited.json() == {"answer": 42, "to": "ada"}
+
+
+@pytest.mark.parametrize("word", ["0", "0s"])
+async def test_the_command_and_the_form_say_it(dsn: str, word: str) -> None:
+    said = pgsched("queue", "set", "mail", "--retention", word, "--yes", dsn=dsn)
+    assert (said.code, "deletes tasks when they are completed" in said.stdout) == (0, True), said.stderr
+    assert pgsched("settings", "set", "--retention", word, "--yes", dsn=dsn).code != 0, "of all queues it needs a word"
+    async with web(dsn) as http:
+        form = form_of(Page((await http.get("/queues/settings?queue=mail")).text))
+        assert form["retention"] == "0s"
+        for age in ("1d", word):
+            answered = await http.post("/queues/settings", data=form | {"queue": "mail", "retention": age})
+            assert answered.status_code == 303
+    with Client(dsn) as client:
+        assert client.queue("mail").retention == Interval()
+
+
+def test_a_short_age_by_hand_still_needs_the_word(dsn: str) -> None:
+    with database(dsn) as db:
+        leaves(db)
+        with pytest.raises(psycopg.errors.CheckViolation, match="retention_must_be_at_least_1_hour"):
+            db.execute("update pgsched.queues set retention = '7'")
+        with pytest.raises(psycopg.errors.CheckViolation, match="retention_must_be_at_least_1_hour"):
+            db.execute("update pgsched.settings set retention = '0'")
