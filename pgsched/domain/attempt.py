@@ -159,6 +159,8 @@ class Finish(NamedTuple):
     started: float = 0.0
     finished: float = 0.0
     result: str | None = None
+    queue: str = ""
+    """Of a plain one: the database asks whether its tasks leave when they are completed."""
     error: str | None = None
     next_tick: datetime | None = None
     """The nominal time the row is moved to; None keeps it."""

@@ -113,6 +113,7 @@ def conclude(
             outcome.started,
             outcome.finished,
             outcome.result,
+            task.queue,
         )
     finish = Finish(
         id=task.id,

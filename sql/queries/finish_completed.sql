@@ -7,7 +7,7 @@ with departed as (
   from pgsched.leave(%(worker)s, %(ids)s::bigint[], %(tokens)s::bigint[], %(started_ago)s::float8[],
     %(seconds)s::float8[], %(results)s::text[], true) as l(id)
   where (select s.retention = '0' from pgsched.settings s)
-    or exists (select from pgsched.queues q where q.retention = '0')
+    or exists (select from pgsched.queues q where q.retention = '0' and q.name = any(%(queues)s::text[]))
 ),
 done as (
   select *

@@ -135,6 +135,7 @@ def finish_times(finishes: Sequence[Finish], worker: UUID, now: float) -> dict[s
     return {
         "worker": worker,
         **_claims(finishes),
+        "queues": list({finish.queue for finish in finishes}),
         "started_ago": Doubles(now - finish.started for finish in finishes),
         "seconds": Doubles(finish.finished - finish.started for finish in finishes),
         # A null in the place of an array of nulls: unnest() fills up the shorter ones.
