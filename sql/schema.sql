@@ -4459,7 +4459,7 @@ create function pgsched.leave(
   results text[], leased boolean
 ) returns setof bigint
 language plpgsql security definer rows 100
-set search_path = pg_catalog, pg_temp as $$
+set plan_cache_mode = 'force_generic_plan' set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 -- Deletes those of these completed tasks that leave, and writes their history, behind the same fence as a finish. All others
 -- are left to it: what has a parent or is waited for, because somebody still asks for it, and what another session has locked,

@@ -69,7 +69,7 @@ create function pgsched.leave(
   worker uuid, ids bigint[], tokens bigint[], started_ago double precision[], seconds double precision[], results text[],
   leased boolean
 ) returns setof bigint
-language plpgsql security definer rows 100
+language plpgsql security definer rows 100 set plan_cache_mode = force_generic_plan
 set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 -- Deletes those of these completed tasks that leave, and writes their history, behind the same fence as a finish. All others
