@@ -14,8 +14,8 @@ done as (
   from unnest(%(ids)s::bigint[], %(tokens)s::bigint[], %(started_ago)s::float8[], %(seconds)s::float8[],
     %(results)s::text[])
     as d(id, token, started_ago, seconds, result)
-  -- So the rows that leave are gone before the others are looked for.
-  where not exists (select from departed l where l.id = d.id)
+  -- No join: the others are updated in the order of their ids, when these are gone.
+  where d.id not in (select l.id from departed l)
 ),
 finished as (
   update pgsched.tasks t
