@@ -360,19 +360,26 @@ create or replace function pgsched.prune_finished(
 language plpgsql security definer
 set enable_seqscan = off set enable_bitmapscan = off set jit = off set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
+declare
+  remembered bigint[];
 begin
   -- A crash may bring the last ones back, and they are deleted again.
   perform set_config('synchronous_commit', 'off', true);
   -- Where tasks leave when they are completed, what had to stay for a while is remembered, too.
-  update pgsched.executions e
-  set task = pgsched.remember(t)
-  from pgsched.tasks t
-  left join pgsched.queues q on q.name = t.queue
-  left join pgsched.settings s on true
-  where t.id = any(ids) and t.status = 'completed' and t.schedule_type = 'one_time'
-    and coalesce(q.retention, s.retention) = '0'
-    and e.task_id = t.id and e.fencing_token = t.fencing_token and e.started_at = t.last_run_at
-    and e.status = 'completed' and e.task is null;
+  remembered := array(
+    select t.id
+    from pgsched.tasks t
+    left join pgsched.queues q on q.name = t.queue
+    left join pgsched.settings s on true
+    where t.id = any(ids) and t.status = 'completed' and t.schedule_type = 'one_time'
+      and coalesce(q.retention, s.retention) = '0');
+  if cardinality(remembered) > 0 then
+    update pgsched.executions e
+    set task = pgsched.remember(t)
+    from pgsched.tasks t
+    where t.id = any(remembered) and e.task_id = t.id and e.fencing_token = t.fencing_token
+      and e.started_at = t.last_run_at and e.status = 'completed' and e.task is null;
+  end if;
   select count(*) filter (where d.refusal is null and d.status = 'completed'),
     count(*) filter (where d.refusal is null and d.status = 'cancelled'),
     count(*) filter (where d.refusal is null and d.status = 'dead'),
