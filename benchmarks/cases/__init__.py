@@ -10,6 +10,7 @@ from benchmarks.cases import (
     idle,
     inserts,
     leased_rows,
+    leaving,
     memory,
     old_snapshot,
     pickup,
@@ -22,6 +23,7 @@ from benchmarks.model import Case, Sizes
 
 MODULES = (
     drain,
+    leaving,
     plain,
     sleepers,
     pickup,

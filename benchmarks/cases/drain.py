@@ -28,7 +28,7 @@ def case(sizes: Sizes) -> Case:
                     group="bare SQL",
                     program="bare_sql",
                     arguments={"tasks": tasks, "batch": batch},
-                    does="the limit: claim and finish on 2 connections, no worker, no handlers",
+                    does="the limit: lock and finish in one transaction, on 2 connections, no worker, no handlers",
                 )
                 for batch in BARE_BATCHES
             ),
@@ -74,9 +74,9 @@ def case(sizes: Sizes) -> Case:
             ),
         ),
         targets=(
-            at_least(2.0, "PgQueuer"),
-            at_least(0.7, "bare SQL"),
-            at_least(1.0, "Graphile Worker"),
-            at_least(2.0, "BullMQ"),
+            at_least(3.0, "PgQueuer"),
+            at_least(0.75, "bare SQL"),
+            at_least(1.25, "Graphile Worker"),
+            at_least(3.0, "BullMQ"),
         ),
     )

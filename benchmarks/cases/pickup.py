@@ -28,7 +28,7 @@ def case(sizes: Sizes) -> Case:
         ),
         targets=(
             at_most(1.5, "ms", metric="p50_ms"),
-            at_most(6, "ms", metric="p99_ms"),
+            at_most(3, "ms", metric="p99_ms"),
             Target(text="p50 ≤ BullMQ's", bounds=(Bound(metric="p50_ms", at_most=1.0, against="BullMQ"),)),
             Target(text="p99 ≤ BullMQ's", bounds=(Bound(metric="p99_ms", at_most=1.0, against="BullMQ"),)),
         ),

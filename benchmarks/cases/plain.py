@@ -15,5 +15,5 @@ def case(sizes: Sizes) -> Case:
             Side(name="pgsched", program="ours", arguments={**given, "handler": "plain"}, does="in threads"),
             Side(name="async", program="ours", arguments=given, does="pgsched, on the event loop"),
         ),
-        targets=(at_least(0.4, "async"),),
+        targets=(at_least(0.65, "async"),),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.model import Case, Side, Sizes, at_most
+from benchmarks.model import Bound, Case, Side, Sizes, Target, at_most
 
 
 def case(sizes: Sizes) -> Case:
@@ -24,7 +24,19 @@ def case(sizes: Sizes) -> Case:
                 arguments=given,
                 does="the worst case: every page is written whole the first time it is touched",
             ),
+            Side(
+                name="retention 0",
+                program="ours",
+                arguments={**given, "touched": True, "leaving": True},
+                does="pgsched, each task deleted when it is completed",
+            ),
         ),
-        targets=(at_most(800, "B", metric="wal_bytes_per_task"),),
+        targets=(
+            at_most(650, "B", metric="wal_bytes_per_task"),
+            Target(
+                text="≤ 450 B with retention 0",
+                bounds=(Bound(metric="wal_bytes_per_task", side="retention 0", at_most=450),),
+            ),
+        ),
         rounds=3,
     )

@@ -1,4 +1,4 @@
-"""The limit: the worker's own two statements, claim and finish, on two connections, without a worker around them.
+"""The limit: the worker's own statements, lock and finish in one transaction, on two connections, without a worker.
 
 Two processes send them as fast as they are answered: no handlers, no rows decoded but ids and fencing tokens.
 """
@@ -10,64 +10,40 @@ import multiprocessing
 import struct
 from multiprocessing.synchronize import Barrier
 from time import perf_counter
-from typing import Any, cast
+from typing import Any
 
 import psycopg
 
 from benchmarks.sides.claimant import PROBES, claimant
 from benchmarks.sides.measure import arguments, report, settle
-from pgsched.db.session import Session
 from pgsched.db.sql_files import load_statement
-from pgsched.db.worker import claims, completions
-from pgsched.db.worker.leases import Identity
+from pgsched.db.worker.claims import probe_parameters
+from pgsched.db.worker.locking import finish_locked
 from pgsched.domain.attempt import Finish
 
 CONNECTIONS = 2
 
 
-class Recorder:
-    """Takes the place of a session: keeps what the worker's code would send."""
-
-    async def execute(self, statement: Any, parameters: dict[str, Any]) -> Recorder:
-        self.sent = (statement, parameters)
-        return self
-
-    async def fetchall(self) -> list[Any]:
-        return []
-
-    async def fetchone(self) -> None:
-        return None
-
-
-def statements(batch: int) -> tuple[tuple[Any, dict[str, Any]], tuple[Any, dict[str, Any]]]:
-    """The worker's claim of so many rows, and its finish of one, as (statement, parameters)."""
-    identity = claimant(batch)
-    claim, finish = Recorder(), Recorder()
-    asyncio.run(_record(claim, finish, identity, batch))
-    return claim.sent, finish.sent
-
-
-async def _record(claim: Recorder, finish: Recorder, identity: Identity, batch: int) -> None:
-    one = Finish(id=0, fencing_token=0, next_status="completed", plain=True, execution="completed")
-    await claims.claim(cast(Session, claim), identity, PROBES, batch)
-    await completions.write(cast(Session, finish), identity.id, [one], [], [], 0.0001)
-
-
 def work(dsn: str, batch: int, ready: Barrier, ended: Any) -> None:
-    """Claim and finish until nothing is left; the time of that is put into ``ended``."""
-    (claim, claiming), (finish, finishing) = statements(batch)
-    claiming["set_aside"] = []
-    one_row = {name: list(value) for name, value in finishing.items() if isinstance(value, (list, tuple))}
+    """Lock and finish until nothing is left; the time of that is put into ``ended``."""
+    identity = claimant(batch)
+    lock = load_statement("lock_tasks")
+    locking = {**probe_parameters(identity, PROBES, batch, []), "bytes": 2**31 - 1, "locked_types": ["noop"]}
+    one = Finish(id=0, fencing_token=0, next_status="completed", queue="default", plain=True, execution="completed")
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(load_statement("tune_session"))
         ready.wait()
         while True:
-            rows = connection.execute(claim, claiming, prepare=True, binary=True).pgresult
-            if rows is None or not rows.ntuples:
-                break
-            each = {name: value * rows.ntuples for name, value in one_row.items()}
-            mine = {"ids": _numbers(rows, b"id"), "tokens": _numbers(rows, b"fencing_token")}
-            connection.execute(finish, finishing | each | mine, prepare=True, binary=True)
+            with connection.transaction():
+                rows = connection.execute(lock, locking, prepare=True, binary=True).pgresult
+                if rows is None or not rows.ntuples:
+                    break
+                tokens = _numbers(rows, b"fencing_token")
+                ends = [
+                    one._replace(id=number, fencing_token=token)
+                    for number, token in zip(_numbers(rows, b"id"), tokens, strict=True)
+                ]
+                connection.execute(*finish_locked(identity.id, ends, 0.0001), prepare=True, binary=True)
         with ended.get_lock():
             ended.value = max(ended.value, perf_counter())  # one clock for all processes
 

@@ -24,13 +24,14 @@ from pgsched.worker import retention
 from pgsched.worker.worker import Worker
 
 INSERT = "insert into pgsched.tasks (task_type) select 'noop' from generate_series(1, %s)"
+LEAVING = "insert into pgsched.queues (name, retention) values ('default', '0')"
 CLAIMS = 25
 CLAIMED_ROWS = 100
 
 
 async def run(dsn: str, given: dict[str, Any]) -> dict[str, float]:
     """One round. ``handler`` is noop, plain or sleep; ``touched`` leaves no page for a full image to be written of,
-    ``prune`` lets the worker delete at once what the settings say."""
+    ``prune`` lets the worker delete at once what the settings say, ``leaving`` lets tasks leave with their finish."""
     tasks: int = given["tasks"]
     touched = bool(given.get("touched"))
     handled = asyncio.Event()
@@ -39,6 +40,8 @@ async def run(dsn: str, given: dict[str, Any]) -> dict[str, float]:
     if touched:
         await _execute(dsn, "checkpoint")
     await _execute(dsn, INSERT, tasks)
+    if given.get("leaving"):
+        await _execute(dsn, LEAVING)
     metrics: dict[str, float] = {}
     if given.get("prune"):
         retention.FIRST_SECONDS = 0
