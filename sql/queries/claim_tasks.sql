@@ -1,10 +1,10 @@
 -- Claims up to %(limit)s due rows, with one index probe per queue and priority, in the order of the arrays.
 --
--- Each probe looks at what became due after `since`, and in first in first out order behind the last row that this worker
--- claimed there, so that it does not walk again through index entries that are finished, leased or not for this worker
--- (pgsched/worker/scan.py says what finds the others). A row whose lease has expired is claimed like any other, and its lost attempt is written to the history unless it had not
--- begun. Rows in `set_aside`, which could not be claimed, are skipped. The update sets only columns that no index
--- mentions, so it is a HOT update.
+-- Each probe looks at what became due after `since`, and in first in first out order behind the last row that this
+-- worker claimed there, so that it does not walk again through index entries that are finished, leased or not for this
+-- worker (pgsched/worker/scan.py says what finds the others). A row whose lease has expired is claimed like any other,
+-- and its lost attempt is written to the history unless it had not begun. Rows in `set_aside`, which could not be
+-- claimed, are skipped. The update sets only columns that no index mentions, so it is a HOT update.
 --
 -- The first %(free)s rows can begin at once. The others are prefetched and marked (`unbegun_token`): if their worker is
 -- lost, that counts no attempt. A row that has one attempt left, or whose last worker was lost, also while it had only

@@ -1,7 +1,7 @@
 -- The common finish, for completed one-time tasks: outcome and history in one statement. A row that another claim has
 -- taken meanwhile (another owner or fencing token) does not match and stays untouched. Unblocks the tasks that depend
--- on these rows. In queues with retention 0 rows leave instead (pgsched.leave). Returns how many passed the fence. Times
--- are relative to the statement, because the transaction may be a handler's, which began with the handler.
+-- on these rows. In queues with retention 0 rows leave instead (pgsched.leave). Returns how many passed the fence.
+-- Times are relative to the statement, because the transaction may be a handler's, which began with the handler.
 with departed as (
   select l.id
   from pgsched.leave(%(worker)s, %(ids)s::bigint[], %(tokens)s::bigint[], %(started_ago)s::float8[],

@@ -1,10 +1,12 @@
--- Notes attempts that were lost with the transaction that had locked their rows. They are not counted: 0 is their number.
--- A COMMIT whose answer nobody could get may have been done: then the token is in the row, or the attempt in the history.
+-- Notes attempts that were lost with the transaction that had locked their rows. They are not counted: 0 is their
+-- number. A COMMIT whose answer nobody could get may have been done: then the token is in the row, or the attempt in
+-- the history.
 insert into pgsched.executions (
   task_id, task_type, queue, attempt, fencing_token, scheduled_for, worker_id, status, started_at, finished_at,
   duration_ms, error)
 select d.id, d.task_type, d.queue, 0, d.token, d.scheduled_for, %(worker)s, 'lost',
-  statement_timestamp() - d.started_ago * interval '1 second', statement_timestamp() - d.ended_ago * interval '1 second',
+  statement_timestamp() - d.started_ago * interval '1 second',
+  statement_timestamp() - d.ended_ago * interval '1 second',
   (d.started_ago - d.ended_ago) * 1000, 'the transaction that had locked the task was lost; this attempt is not counted'
 from unnest(
   %(ids)s::bigint[], %(tokens)s::bigint[], %(task_types)s::text[], %(queues)s::text[],
