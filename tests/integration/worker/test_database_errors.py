@@ -57,13 +57,13 @@ async def test_rows_run_when_the_connection_breaks_right_after_their_claim(
 ) -> None:
     broken = 0
 
-    async def break_once(self: Claimer, found: int, now: float) -> None:
+    async def break_once(self: Claimer, now: float, *, came: bool) -> None:
         nonlocal broken
-        if found and not broken:
+        if came and not broken:
             broken += 1
             raise DatabaseUnavailable("the connection broke after the claim")
 
-    monkeypatch.setattr(Claimer, "_note", break_once)
+    monkeypatch.setattr(Claimer, "_stay_awake", break_once)
     with database(dsn) as db:
         db.execute("insert into pgsched.tasks (task_type) select 'mail' from generate_series(1, 20)")
         async with running_worker(dsn, concurrency=20, poll_interval=3600):
