@@ -38,7 +38,7 @@ TABLE_WIDE = (
 def promtool(*arguments: str, folder: Path = DEPLOYED) -> str:
     """What promtool says; an error of it is ours."""
     done = subprocess.run(
-        [program("promtool"), *arguments], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+        [program("promtool"), *arguments], cwd=folder, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr

@@ -143,16 +143,14 @@ async def test_attempts_at_all_tasks_are_filtered(dsn: str, query: dict[str, str
         add_attempt(connection, 3, ago="50 minutes", task_type="report")
         add_attempt(connection, 4, ago="3 hours", status="failed")
     async with web(dsn) as http:
-        told = (await http.get(f"{API}/executions", params=query)).json()
-        assert [one["task_id"] for one in told["items"]] == wanted
-        assert told["next_cursor"] is None
-        page: dict[str, Any] = {"next_cursor": ""}
-        found: list[int] = []
-        while page["next_cursor"] is not None:
-            cursor = {"cursor": page["next_cursor"]} if page["next_cursor"] else {}
-            page = (await http.get(f"{API}/executions", params=query | {"limit": "1"} | cursor)).json()
-            found += [one["task_id"] for one in page["items"]]
-        assert found == wanted
+        for limit in ({}, {"limit": "1"}):
+            page: dict[str, Any] = {"next_cursor": ""}
+            found: list[int] = []
+            while page["next_cursor"] is not None:  # on a busy machine also without a limit: a page has its time
+                cursor = {"cursor": page["next_cursor"]} if page["next_cursor"] else {}
+                page = (await http.get(f"{API}/executions", params=query | limit | cursor)).json()
+                found += [one["task_id"] for one in page["items"]]
+            assert found == wanted
 
 
 @pytest.mark.parametrize(
