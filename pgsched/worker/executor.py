@@ -123,8 +123,10 @@ class Executor:
         turn_ends = now + TURN_SECONDS
         while waiting and len(occupants) < self._concurrency and not self._closing:
             if now > turn_ends:
-                # Handlers that never wait must not keep the loop from claiming and writing.
+                # Handlers that never wait must not keep the loop from claiming and writing: the next rows are to be
+                # here when these are done.
                 self.feed()
+                self._on_room()
                 break
             leased = waiting.popleft()
             occupants.add(leased)

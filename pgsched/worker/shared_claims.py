@@ -86,9 +86,9 @@ class SharedClaims:
         else:
             batch = await self._claims.claim(look, limit, free=free, max_bytes=room)
         tasks = batch.tasks
-        cut = bool(tasks) and tasks[0].cut
-        self._is_full = cut or len(tasks) + len(batch.spoiled) >= limit
-        self._needs_slot = cut and sum(task.bytes for task in tasks) < room
+        cut, has_room = bool(tasks) and tasks[0].cut, sum(task.bytes for task in tasks) < room
+        self._is_full = cut or not has_room or len(tasks) + len(batch.spoiled) >= limit
+        self._needs_slot = cut and has_room
         now = monotonic()
         self.scan.saw(look, tasks, sent, now - sent, full=self._is_full)
         self._rate.note(len(tasks), sent)

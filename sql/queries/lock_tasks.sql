@@ -20,14 +20,13 @@ select t.id, t.task_type, t.queue, t.priority, case when t.before < %(bytes)s th
   false as lease_expired, t.bytes, nullif(t.depends_on, '{}') as depends_on,
   t.fired is not null as fired,
   case when t.cron_expression like '%%=%%@%%' then pgsched.calendar_days(t.cron_expression) end as left_out,
-  t.cut,
+  false as cut,
   not t.lock_lost and t.schedule_type = 'one_time' and t.attempts < t.max_attempts - 1
     and t.task_type = any(%(locked_types)s::text[]) as lockable,
   t.lock_lost
 from (
   -- The limit stands below the window functions, or every probe would lock rows.
-  select locked.*, count(*) over () = %(limit)s as cut,
-    sum(locked.bytes) over (rows unbounded preceding) - locked.bytes as before
+  select locked.*, sum(locked.bytes) over (rows unbounded preceding) - locked.bytes as before
   from (
     select found.*
     from (
