@@ -123,11 +123,15 @@ class LeasedTasks:
             leased.in_advance = place >= free
             self.waiting.append(leased)
 
-    def add_locked(self, task: Claimed, claimed_at: float) -> LeasedTask:
-        """Take a row in hand that is locked and has no lease that could run out."""
-        leased = self.take(task, inf, claimed_at)
-        self.waiting.append(leased)
-        return leased
+    def add_locked(self, tasks: Sequence[Claimed], batch: OpenBatch, claimed_at: float) -> list[LeasedTask]:
+        """Take rows in hand that a batch has locked, and that have no leases that could run out."""
+        held = []
+        for task in tasks:
+            leased = self.take(task, inf, claimed_at)
+            leased.batch = batch
+            held.append(leased)
+        self.waiting.extend(held)
+        return held
 
     def lose(self, leased: LeasedTask) -> None:
         """Let go of a row whose lock is lost, whatever its handler still does."""

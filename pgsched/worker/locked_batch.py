@@ -28,11 +28,12 @@ class LockedBatch:
         """When its leases were sent, by the monotonic clock."""
         self._running = 0
 
-    def hold(self, leased: LeasedTask) -> None:
-        """Take a row."""
-        leased.batch = self
-        self.held.append(leased)
-        self._running += 1
+    def hold(self, held: list[LeasedTask]) -> None:
+        """Take rows whose handlers may run."""
+        self.held = held
+        self._running = len(held)
+        if not held:
+            self.all_ended.set()
 
     def end(self, leased: LeasedTask, finish: Finish) -> None:
         """An attempt has ended."""

@@ -35,15 +35,15 @@ from pgsched.domain.attempt import Claimed, Finish
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.observability.logs import get_logger
 from pgsched.worker.halves import in_halves
-from pgsched.worker.leased_tasks import ABANDON, WAITING, LeasedTask, LeasedTasks
+from pgsched.worker.leased_tasks import ABANDON, FINISHING, WAITING, LeasedTask, LeasedTasks
 from pgsched.worker.locked_batch import LockedBatch
 from pgsched.worker.loops import FIRST_PAUSE, LONGEST_PAUSE, own_task, wait_at_most
 from pgsched.worker.usual_seconds import UsualSeconds
 
 log = get_logger("pgsched.worker")
 
-SESSIONS = 3
-"""Batches that one worker has at once: one runs while one is locked and one is written."""
+SESSIONS = 4
+"""Batches that one worker has at once: one runs while one is locked and two are written."""
 GRACE_SECONDS = 0.05
 """How long a batch is open at the most. Cancels, edits and pauses of its rows wait so long."""
 SHORT_GRACE_SECONDS = 0.02
@@ -151,15 +151,11 @@ class LockedBatches:
     def _begin(self, session: LockingSession, tasks: Sequence[Claimed], marked: list[Claimed], sent: float) -> None:
         now = monotonic()  # opening the connection is not part of the grace
         locked = LockedBatch(session, now + GRACE_SECONDS, marked)
-        for task in tasks:
-            if task.lockable:
-                locked.hold(self._leased.add_locked(task, sent))
-            else:
-                locked.to_lease.append(task)
+        locked.to_lease = [task for task in tasks if not task.lockable]
         if locked.to_lease:
             locked.until = now + SHORT_GRACE_SECONDS
-        if not locked.held:
-            locked.all_ended.set()
+            tasks = [task for task in tasks if task.lockable]
+        locked.hold(self._leased.add_locked(tasks, locked, sent))
         self._open[locked] = own_task(self._see_through(locked), name="pgsched batch")
 
     async def wait(self, seconds: float) -> None:
@@ -223,7 +219,15 @@ class LockedBatches:
     async def _close(self, batch: LockedBatch) -> None:
         """End the transaction. Raises TransactionLost, or DatabaseUnavailable when nobody knows how it ended."""
         now = batch.closing_at = monotonic()
-        plain = [one for one in batch.ended if self._is_plain(*one)]
+        announced = self._outcomes.announced
+        plain = [
+            one
+            for one in batch.ended
+            if one[1].plain
+            and one[0].state == FINISHING
+            and (one[0].context is None or not one[0].context.reported)
+            and not (announced and one[0].task.queue in announced)
+        ]
         done = {leased for leased, _ in plain}
         rest = [leased for leased in batch.held if leased not in done and self._goes_on(leased)]
         later = [*map(partial(_late, now=now), rest), *(LeaseLater(task, 0.0, False) for task in batch.to_lease)]
@@ -241,13 +245,6 @@ class LockedBatches:
             return
         self._wrote(plain)
         self._lease(batch, rest, later, now)
-
-    def _is_plain(self, leased: LeasedTask, finish: Finish) -> bool:
-        """Whether nothing but the outcome is to be written."""
-        reported = leased.context is not None and leased.context.reported
-        return (
-            finish.plain and not reported and not leased.abandoned and leased.task.queue not in self._outcomes.announced
-        )
 
     def _goes_on(self, leased: LeasedTask) -> bool:
         """Whether a row is to be leased; one that has not begun when the worker stops is let go."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-HORIZON = 0.04
+HORIZON = 0.06
 """Seconds of work held in advance."""
 _SMOOTHING = 0.3
 

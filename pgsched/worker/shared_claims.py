@@ -86,7 +86,7 @@ class SharedClaims:
         else:
             batch = await self._claims.claim(look, limit, free=free, max_bytes=room)
         tasks = batch.tasks
-        cut, has_room = bool(tasks) and tasks[0].cut, sum(task.bytes for task in tasks) < room
+        cut, has_room = bool(tasks) and tasks[0].cut, self._claims.room_in_bytes > 1
         self._is_full = cut or not has_room or len(tasks) + len(batch.spoiled) >= limit
         self._needs_slot = cut and has_room
         now = monotonic()

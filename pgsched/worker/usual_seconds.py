@@ -7,6 +7,8 @@ from pgsched.execution.registry import Registry
 LOCKABLE_SECONDS = 0.02
 """Types whose attempts take longer than this are leased before they begin."""
 SMOOTHING = 0.05
+NEGLIGIBLE = 0.001
+"""Seconds: an attempt that takes less need not be observed, unless some type is slow."""
 
 
 class UsualSeconds:
@@ -19,12 +21,18 @@ class UsualSeconds:
             for handler in registry
             if not handler.transactional and handler.executor != "process"
         }
+        self.slow: set[str] = set()
+        """Types that usually take longer than NEGLIGIBLE."""
 
     def observe(self, task_type: str, seconds: float) -> None:
         """Take the duration of one attempt."""
         before = self._seconds.get(task_type)
         if before is not None:
-            self._seconds[task_type] = before + SMOOTHING * (min(seconds, 1.0) - before)
+            usual = self._seconds[task_type] = before + SMOOTHING * (min(seconds, 1.0) - before)
+            if usual > NEGLIGIBLE:
+                self.slow.add(task_type)
+            else:
+                self.slow.discard(task_type)
 
     def lockable_types(self) -> list[str]:
         """The types whose attempts may begin before they are leased."""
