@@ -29,6 +29,7 @@ def work(dsn: str, batch: int, ready: Barrier, ended: Any) -> None:
     identity = claimant(batch)
     lock = load_statement("lock_tasks")
     locking = {**probe_parameters(identity, PROBES, batch, []), "bytes": 2**31 - 1, "locked_types": ["noop"]}
+    locking["set_aside"] = []  # adapted as a worker's session does
     one = Finish(id=0, fencing_token=0, next_status="completed", queue="default", plain=True, execution="completed")
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(load_statement("tune_session"))
@@ -43,7 +44,11 @@ def work(dsn: str, batch: int, ready: Barrier, ended: Any) -> None:
                     one._replace(id=number, fencing_token=token)
                     for number, token in zip(_numbers(rows, b"id"), tokens, strict=True)
                 ]
-                connection.execute(*finish_locked(identity.id, ends, 0.0001), prepare=True, binary=True)
+                statement, given = finish_locked(identity.id, ends, 0.0001)
+                plain = {
+                    name: list(value) if isinstance(value, (list, tuple)) else value for name, value in given.items()
+                }
+                connection.execute(statement, plain, prepare=True, binary=True)
         with ended.get_lock():
             ended.value = max(ended.value, perf_counter())  # one clock for all processes
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pgsched.execution.registry import Registry
 
-LOCKABLE_SECONDS = 0.02
+LOCKABLE_SECONDS = 0.005
 """Types whose attempts take longer than this are leased before they begin."""
 SMOOTHING = 0.05
 NEGLIGIBLE = 0.001
