@@ -20,7 +20,7 @@ from math import inf
 from pgsched.db.worker.claims import Probe
 from pgsched.domain.attempt import PRIORITIES, Claimed
 
-OVERLAP = timedelta(seconds=5)
+OVERLAP = timedelta(seconds=0.25)
 """How long before the last claim that saw everything the next one begins: rows may have been committed since."""
 SWEEP_SECONDS = 1.0
 """How often a worker that is busy looks everywhere."""
