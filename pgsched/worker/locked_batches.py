@@ -38,6 +38,7 @@ from pgsched.worker.halves import in_halves
 from pgsched.worker.leased_tasks import ABANDON, FINISHING, WAITING, LeasedTask, LeasedTasks
 from pgsched.worker.locked_batch import LockedBatch
 from pgsched.worker.loops import FIRST_PAUSE, LONGEST_PAUSE, own_task, wait_at_most
+from pgsched.worker.rulebook import Rulebook
 from pgsched.worker.usual_seconds import UsualSeconds
 
 log = get_logger("pgsched.worker")
@@ -78,6 +79,7 @@ class LockedBatches:
         upkeep: Session,
         identity: Identity,
         leased_tasks: LeasedTasks,
+        rulebook: Rulebook,
         outcomes: Outcomes,
         usual: UsualSeconds,
         on_room: Callable[[], None],
@@ -94,6 +96,7 @@ class LockedBatches:
         self._upkeep = upkeep
         self._identity = identity
         self._leased = leased_tasks
+        self._rulebook = rulebook
         self._outcomes = outcomes
         self._usual = usual
         self._on_room = on_room
@@ -128,7 +131,10 @@ class LockedBatches:
             batch = await session.lock(
                 self._identity, probes, limit, max_bytes=max_bytes, set_aside=set_aside, locked_types=types
             )
+            if batch is not None:
+                await self._rulebook.learn([task for task in batch.tasks if not task.lockable])
         except BaseException:
+            await session.close()  # and with it the transaction
             self._idle.append(session)
             raise
         if batch is None or not batch.tasks:
@@ -151,7 +157,7 @@ class LockedBatches:
     def _begin(self, session: LockingSession, tasks: Sequence[Claimed], marked: list[Claimed], sent: float) -> None:
         now = monotonic()  # opening the connection is not part of the grace
         locked = LockedBatch(session, now + GRACE_SECONDS, marked)
-        locked.to_lease = [task for task in tasks if not task.lockable]
+        locked.to_lease = self._rulebook.marked([task for task in tasks if not task.lockable])
         if locked.to_lease:
             locked.until = now + SHORT_GRACE_SECONDS
             tasks = [task for task in tasks if task.lockable]

@@ -120,12 +120,9 @@ class SharedClaims:
     async def _lock(self, look: Look, limit: int, free: int, room: int) -> Batch | None:
         """Lock rows; None when there are none, or the claim is to lease them."""
         try:
-            batch = await self._locked_batches.lock(
+            return await self._locked_batches.lock(
                 look.probes, limit, free=free, max_bytes=room, set_aside=self._claims.ids
             )
         except RefusedByDatabase as error:  # a claim that leases finds the row
             log.info("lock_refused", error=str(error))
             return None
-        if batch is not None:
-            await self._claims.rulebook.learn(batch.tasks)
-        return batch

@@ -157,6 +157,7 @@ class Worker:
             upkeep=self.upkeep_session,
             identity=self.identity,
             leased_tasks=self.leased_tasks,
+            rulebook=self.claims.rulebook,
             outcomes=self.completer,
             usual=usual_seconds,
             on_room=lambda: self.executor.feed(),

@@ -13,12 +13,13 @@ import psycopg
 import pytest
 
 from pgsched.db.session import Session
+from pgsched.db.worker.claims import Probe
 from pgsched.db.worker.schedules import Moved, follow_zones, read_zones
 from pgsched.domain.scheduling import time_zones
 from pgsched.domain.scheduling.time_zones import agrees, load_zone
 from pgsched.testing import freeze
 from pgsched.worker.rulebook import UNBOOKED, follow
-from tests.support.engine import engine, handlers, history, rows, running_worker
+from tests.support.engine import PATIENCE, engine, handlers, history, rows, running_worker
 from tests.support.tables import database, insert_task, move_tick, task_row
 from tests.support.waiting import wait_until_async
 
@@ -146,6 +147,21 @@ async def test_a_worker_that_connects_again_compares_the_rules_again(dsn: str, o
             rulebook.agrees[BERLIN], rulebook.since = True, math.inf  # as it was before the server was upgraded
             tasks = await one.claim()
             assert [task.revision for task in tasks] == [UNBOOKED]
+
+
+async def test_schedule_that_waits_for_the_end_of_a_locked_batch_is_compared_too(dsn: str, other_rules: None) -> None:
+    with database(dsn) as db:
+        insert_task(db)
+        schedule = insert_task(db, timezone=BERLIN, repeat_interval="1 hour")
+        async with engine(dsn) as one:
+            batches = one.worker.locked_batches
+            locked = await batches.lock([Probe("default", 5)], 10, free=10, max_bytes=2**20, set_aside=())
+            assert locked is not None
+            assert [task.lockable for task in locked.tasks] == [True, False]
+            await batches.stop(PATIENCE)
+            leased = one.leased_tasks.get(schedule)
+            assert leased is not None
+            assert leased.task.revision == UNBOOKED
 
 
 async def test_a_change_of_rules_is_logged_once(dsn: str, capsys: pytest.CaptureFixture[str]) -> None:
