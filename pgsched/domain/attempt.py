@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from pgsched.domain.interval import Interval
@@ -96,6 +96,11 @@ class Claimed(NamedTuple):
             task_id=self.id,
             planned_from=self.planned_from,
         )
+
+    @property
+    def database_time(self) -> datetime:
+        """The database's time of its claim."""
+        return self.next_run_at + timedelta(seconds=self.late)
 
     @property
     def due(self) -> datetime:

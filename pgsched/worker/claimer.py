@@ -16,7 +16,8 @@ from pgsched.worker.leased_tasks import LeasedTasks
 from pgsched.worker.limited_claims import LimitedClaims
 from pgsched.worker.loops import wait_at_most
 from pgsched.worker.queue_rotation import QueueRotation
-from pgsched.worker.shared_claims import Rate, SharedClaims
+from pgsched.worker.rate import Rate
+from pgsched.worker.shared_claims import SharedClaims
 from pgsched.worker.sleep import Sleep
 
 log = get_logger("pgsched.worker")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from datetime import timedelta
 from math import inf
 from time import monotonic
 from typing import TypeVar
@@ -75,11 +74,6 @@ class Claims:
         if self._suspects:
             return [*self.set_aside.ids, *self._suspects]
         return self.set_aside.ids if self.set_aside else ()
-
-    @property
-    def passes_by(self) -> bool:
-        """Whether rows are set aside; some may be ready to be tried again."""
-        return bool(self.set_aside)
 
     @property
     def due_in(self) -> float:
@@ -154,8 +148,7 @@ class Claims:
         """Take rows in hand, ``free`` of which can begin at once."""
         leased_until = sent + self._identity.lease
         if batch.tasks:
-            first = batch.tasks[0]
-            self._clock.set(first.next_run_at + timedelta(seconds=first.late), sent)
+            self._clock.set(batch.tasks[0].database_time, sent)
             self._leased.add(self.rulebook.marked(batch.tasks), leased_until, sent, free)
         for task, problem in batch.spoiled:
             self._dead_letters.spoiled(self._leased.take(task, leased_until, sent), problem)

@@ -302,10 +302,6 @@ class Completer:
         """Tell other programs of the ends of tasks in these queues from now on."""
         self.announced = queues
 
-    def count_lost(self, number: int) -> None:
-        """Attempts were lost with the transaction that had locked their rows."""
-        self._counts.fenced += number
-
     def wrote(self, batch: Sequence[Ended]) -> None:
         """These finishes passed the fence."""
         if self.on_written is not None:

@@ -24,7 +24,7 @@ from pgsched.worker.claims import Claims
 from pgsched.worker.late_starts import LateStarts
 from pgsched.worker.leased_tasks import LeasedTasks
 from pgsched.worker.queue_rotation import QueueRotation
-from pgsched.worker.shared_claims import Rate
+from pgsched.worker.rate import Rate
 
 FREE, CLAIMING, RESERVED = "free", "claiming", "reserved"
 
@@ -117,7 +117,7 @@ class LimitedClaims:
             self._claims.lost_answer()
             return
         batch, answers = read_claim_limited(self._rows)
-        self.look_after_end()
+        self._let_go()
         self._take(batch, answers, self._reserved_at)
         if self._rotation.ready_in(monotonic()) <= 0:
             self._on_due()
@@ -126,10 +126,15 @@ class LimitedClaims:
 
     def look_after_end(self) -> bool:
         """Look whether tasks of limited queues have gone, so that others may start; true if so."""
+        gone = self._let_go()
+        if gone:
+            self._on_due()
+        return gone
+
+    def _let_go(self) -> bool:
         gone = [task_id for task_id in self._rotation.in_hand if self._leased.get(task_id) is None]
         if gone:
             self._rotation.let_go(gone, monotonic())
-            self._on_due()
         return bool(gone)
 
     def _keep(self, rows: Rows) -> None:

@@ -38,6 +38,7 @@ from pgsched.worker.halves import in_halves
 from pgsched.worker.leased_tasks import ABANDON, FINISHING, WAITING, LeasedTask, LeasedTasks
 from pgsched.worker.locked_batch import LockedBatch
 from pgsched.worker.loops import FIRST_PAUSE, LONGEST_PAUSE, own_task, wait_at_most
+from pgsched.worker.metrics import WorkerMetrics
 from pgsched.worker.rulebook import Rulebook
 from pgsched.worker.usual_seconds import UsualSeconds
 
@@ -65,9 +66,6 @@ class Outcomes(Protocol):
     def wrote(self, batch: Sequence[tuple[LeasedTask, Finish]]) -> None:
         """These are written."""
 
-    def count_lost(self, number: int) -> None:
-        """So many were lost."""
-
 
 class LockedBatches:
     """All batches of one worker."""
@@ -81,6 +79,7 @@ class LockedBatches:
         leased_tasks: LeasedTasks,
         rulebook: Rulebook,
         outcomes: Outcomes,
+        counts: WorkerMetrics,
         usual: UsualSeconds,
         on_room: Callable[[], None],
         on_due: Callable[[], None],
@@ -98,6 +97,7 @@ class LockedBatches:
         self._leased = leased_tasks
         self._rulebook = rulebook
         self._outcomes = outcomes
+        self._counts = counts
         self._usual = usual
         self._on_room = on_room
         self._on_due = on_due
@@ -110,11 +110,6 @@ class LockedBatches:
     def ready(self) -> bool:
         """Whether another batch may begin."""
         return bool(self._idle) and not self._stopping
-
-    @property
-    def busy(self) -> bool:
-        """Whether a batch is open."""
-        return bool(self._open)
 
     async def lock(
         self, probes: Sequence[Probe], limit: int, *, free: int, max_bytes: int, set_aside: Sequence[int]
@@ -308,7 +303,7 @@ class LockedBatches:
         self._lease(batch, [leased for leased in ended if leased.task.id in leased_ids], [], batch.closing_at)
         self._on_room()
         # A lease of what was cancelled runs out, and the next claim notes that attempt.
-        self._outcomes.count_lost(sum(leased.task.id in leased_ids for leased in begun))
+        self._counts.fenced += sum(leased.task.id in leased_ids for leased in begun)
         lost = [leased for leased in (*ended, *begun) if leased.task.id not in leased_ids | over]
         self._drop(lost, error, stopped_at)
 
@@ -336,7 +331,6 @@ class LockedBatches:
         self, batch: LockedBatch, rest: Sequence[LeasedTask], later: Sequence[LeaseLater], written: float
     ) -> None:
         """These rows have their leases now; what has ended meanwhile is written like any other."""
-        leased_until = written + self._identity.lease
         unbegun = {row.task.id for row in later if row.unbegun}
         for leased in rest:
             leased.batch = None
@@ -346,7 +340,7 @@ class LockedBatches:
             if leased in kept and not leased.abandoned:
                 self._outcomes.put_again(leased, finish)
         if batch.to_lease:
-            self._leased.add(batch.to_lease, leased_until, leased_until - self._identity.lease)
+            self._leased.add(batch.to_lease, written + self._identity.lease, written)
             self._on_room()
 
     async def _lose(self, batch: LockedBatch, error: str) -> None:
@@ -363,9 +357,9 @@ class LockedBatches:
             if leased.started_at is not None:
                 begun += 1
                 if len(self._lost) < MAX_LOST:
-                    self._lost.append(LostAttempt(leased.task, leased.started_at or leased.claimed_at, now))
+                    self._lost.append(LostAttempt(leased.task, leased.started_at, now))
             self._leased.lose(leased)
-        self._outcomes.count_lost(begun)
+        self._counts.fenced += begun
         log.warning("locks_lost", count=len(rows), begun=begun, error=error)
 
 

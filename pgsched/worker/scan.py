@@ -117,7 +117,7 @@ class Scan:
                 if look.sweeps:
                     self._since[task.queue] = look.since
         elif tasks and (look.is_whole or not look.sweeps):
-            seen = tasks[0].next_run_at + timedelta(seconds=tasks[0].late) - OVERLAP
+            seen = tasks[0].database_time - OVERLAP
             self._since.update(dict.fromkeys((probe.queue for probe in look.probes), seen))
             self._cursors.clear()
         seconds = max(seconds - len(tasks) * ROW_SECONDS, 0.0)

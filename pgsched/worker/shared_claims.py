@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from time import monotonic
 
 from pgsched.db.error_mapping import RefusedByDatabase
@@ -13,37 +12,13 @@ from pgsched.observability.logs import get_logger
 from pgsched.worker.claims import Claims
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.locked_batches import LockedBatches
+from pgsched.worker.rate import Rate
 from pgsched.worker.scan import Look, Scan
 
 log = get_logger("pgsched.worker")
 
 LOCK_WAIT_SECONDS = 0.05
 """How long to wait for a batch of locked rows to end before rows are claimed with a lease."""
-BUSY_RATE = 200.0
-"""Rows a second from which on a worker is busy: it locks rows, and dozes instead of sleeping."""
-RATE_SECONDS = 0.25
-"""The span over which that rate is measured."""
-
-
-class Rate:
-    """Rows a second that came lately."""
-
-    def __init__(self) -> None:
-        self._found = 0
-        self._since = 0.0
-        self._rate = 0.0
-
-    def note(self, found: int, now: float) -> None:
-        """Take what a claim found; ``now`` in monotonic seconds."""
-        self._found += found
-        if now - self._since >= RATE_SECONDS:
-            self._rate = self._found / (now - self._since)
-            self._found, self._since = 0, now
-
-    @property
-    def is_high(self) -> bool:
-        """Whether so many come that a worker need not be notified of more."""
-        return self._rate > BUSY_RATE
 
 
 class SharedClaims:
@@ -66,8 +41,8 @@ class SharedClaims:
         self.scan = Scan()
         self._is_full = False
         """The last claim brought as many rows as it might."""
-        self._needs_slot = False
-        """The last claim ended before a row that is not held in advance."""
+        self.waits_for_room = False
+        """The last claim ended before a row that is not held in advance, so what comes next wants a free slot."""
 
     async def claim(self, queues: Sequence[str], limit: int, free: int) -> bool:
         """Claim up to ``limit`` rows, of which ``free`` can begin at once; returns whether there may be more.
@@ -82,13 +57,13 @@ class SharedClaims:
         if lockable and not look.sweeps:  # only a claim that leases finds expired leases
             batch = await self._lock(look, limit, free, room)
         if batch is not None:
-            self._clock.set(batch.tasks[0].next_run_at + timedelta(seconds=batch.tasks[0].late), sent)
+            self._clock.set(batch.tasks[0].database_time, sent)
         else:
             batch = await self._claims.claim(look, limit, free=free, max_bytes=room)
         tasks = batch.tasks
         cut, has_room = bool(tasks) and tasks[0].cut, self._claims.room_in_bytes > 1
         self._is_full = cut or not has_room or len(tasks) + len(batch.spoiled) >= limit
-        self._needs_slot = cut and has_room
+        self.waits_for_room = cut and has_room
         now = monotonic()
         self.scan.saw(look, tasks, sent, now - sent, full=self._is_full)
         self._rate.note(len(tasks), sent)
@@ -101,17 +76,12 @@ class SharedClaims:
         return min(self.scan.due_in(now), self._claims.due_in)
 
     @property
-    def waits_for_room(self) -> bool:
-        """Whether what comes next wants a free slot."""
-        return self._needs_slot
-
-    @property
     def _is_busy(self) -> bool:
         return self._is_full or self._rate.is_high
 
     async def _may_lock(self) -> bool:
         """Whether rows may be locked: when few come they are leased, which starts a single one sooner."""
-        if not self._is_busy or self._claims.passes_by:
+        if not self._is_busy or self._claims.set_aside:
             return False
         if not self._locked_batches.ready:
             await self._locked_batches.wait(LOCK_WAIT_SECONDS)

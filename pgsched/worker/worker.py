@@ -43,9 +43,10 @@ from pgsched.worker.locked_batches import LockedBatches
 from pgsched.worker.loops import Loops, unless_stopped, wait_at_most
 from pgsched.worker.prefetch import Prefetch
 from pgsched.worker.queue_rotation import QueueRotation
+from pgsched.worker.rate import Rate
 from pgsched.worker.retention import Retention
 from pgsched.worker.rulebook import follow
-from pgsched.worker.shared_claims import Rate, SharedClaims
+from pgsched.worker.shared_claims import SharedClaims
 from pgsched.worker.shutdown import ANSWER_SECONDS, Shutdown
 from pgsched.worker.sleep import Sleep
 from pgsched.worker.table_gauges import CachedGauges
@@ -159,6 +160,7 @@ class Worker:
             leased_tasks=self.leased_tasks,
             rulebook=self.claims.rulebook,
             outcomes=self.completer,
+            counts=self.counts,
             usual=usual_seconds,
             on_room=lambda: self.executor.feed(),
             on_due=lambda: self.claim_loop.room_came(),
