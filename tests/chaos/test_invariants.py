@@ -15,6 +15,8 @@ from chaos.faults.model import Row, Verdict
 from chaos.faults.soak import growth, surplus
 from chaos.faults.system import Connection, Pgsched
 from chaos.faults.trial import recovery_seconds
+from pgsched.worker.locked_batches import SESSIONS
+from pgsched.worker.worker import QUESTIONS
 from tests.support.servers import fresh_database
 from tests.support.tables import WORKER, database
 
@@ -244,7 +246,7 @@ def test_memory_that_grows_is_found_and_caches_that_fill_are_not() -> None:
 
 
 def test_connections_beyond_those_of_the_workers_are_found() -> None:
-    flat = {"pgsched claim": 2, "pgsched handler": 8, "pgsched flow": 4, "pgsched lock": 6}
+    flat = {"pgsched claim": 2, "pgsched handler": 8, "pgsched flow": 2 * QUESTIONS, "pgsched lock": 2 * SESSIONS}
     assert list(surplus(flat, workers=2, transactions=4)) == []
     for name in flat:
         (complaint,) = surplus({**flat, name: flat[name] + 1}, workers=2, transactions=4)

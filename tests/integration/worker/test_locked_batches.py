@@ -206,7 +206,9 @@ async def test_handlers_are_cancelled_as_soon_as_their_transaction_is_lost(
             task_id = await insert_locked(db, lambda: bool(started))
             locker = "select xmax from pgsched.tasks where id = %s"  # others have batches of their own
             db.execute(
-                f"select pg_terminate_backend(pid) from pg_stat_activity where backend_xid = ({locker})", (task_id,)
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                f" where datname = current_database() and backend_xid = ({locker})",
+                (task_id,),
             )
             await wait_until_async(lambda: cancelled == [task_id], message="its handler was cancelled")
             row = await ended(db, task_id)
