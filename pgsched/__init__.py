@@ -32,6 +32,7 @@ from pgsched.domain.errors import (
     TaskNotFound,
     TransitionRefused,
     UnfitDatabase,
+    UnknownTaskType,
 )
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ __all__ = [
     "TaskSpec",
     "TransitionRefused",
     "UnfitDatabase",
+    "UnknownTaskType",
     "preview",
 ]
 

@@ -15,7 +15,7 @@ from pgsched.db.external import Joined
 from pgsched.domain.errors import PayloadMismatch
 from pgsched.domain.events import Hook, Hooks
 from pgsched.domain.scheduled import OnConflict, Scheduled, updates
-from pgsched.domain.settings import capture_level, dsn_from
+from pgsched.domain.settings import app_version, capture_level, dsn_from
 from pgsched.domain.task_spec import OPTION_NAMES, TaskOptions, TaskSpec, spec_with
 from pgsched.execution.registry import Handler, Registry
 from pgsched.observability.extras import load_tracing
@@ -28,12 +28,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# What a decorator says of the one schedule that it declares, and no other task inherits.
-_WHEN = frozenset(
-    {"at", "delay", "cron", "every", "times", "start", "end", "idempotency_key", "enabled", "parent_id", "depends_on"}
-)
-_HOW = frozenset({"timezone", "on_missed", "catchup_window", "overlap", "jitter", "alert_if_no_success_for"})
-
 
 class App:
     """Registers handlers by task_type, and makes clients that know their options.
@@ -41,8 +35,9 @@ class App:
     ``dsn`` is a libpq URI or ``embedded:DIR``; None means ``PGSCHED_DSN``, else libpq's PG* variables, read
     when the first client is made. ``capture_logs`` is the least level of what handlers log through ``logging`` that
     workers keep as lines of the attempt, None for nothing. ``otel=True`` makes spans and metrics through the global
-    providers of OpenTelemetry, a TracerProvider or a Tracing through that one. Raises ConfigError for a level that is
-    none, and when the extra ``otel`` is wanted and not installed.
+    providers of OpenTelemetry, a TracerProvider or a Tracing through that one. ``version`` is that of the code, for the
+    register; None means ``PGSCHED_APP_VERSION``. Raises ConfigError for a level that is none, and when the extra
+    ``otel`` is wanted and not installed.
     """
 
     def __init__(
@@ -51,6 +46,7 @@ class App:
         dsn: str | None = None,
         capture_logs: str | None = "INFO",
         otel: bool | TracerProvider | Tracing = False,
+        version: str | None = None,
     ) -> None:
         self._given_dsn = dsn
         self.tracing: Tracing | None = load_tracing(otel) if otel is not False else None
@@ -60,7 +56,7 @@ class App:
         fork_guard.watch(self)
         self._client: Client | None = None
         self._async_client: AsyncClient | None = None
-        self.registry = Registry()
+        self.registry = Registry(version=app_version(os.environ, version))
 
     def begin_afresh(self) -> None:
         """Let a copy of this process not wait for a thread that it has not (called by pgsched)."""
@@ -78,6 +74,7 @@ class App:
         executor: str = "auto",
         memory_limit: int | str | None = None,
         transactional: bool = False,
+        strict: bool = False,
         **options: Unpack[TaskOptions],
     ) -> Callable[[Callable[P, R]], TaskHandle[P, R]]:
         """Register the decorated function as the handler of ``task_type``.
@@ -86,14 +83,21 @@ class App:
         ``every`` they declare a schedule, which workers keep in step with the table.
         ``executor="process"`` runs the function in a child process, which may be given a ``memory_limit`` (bytes, or
         text as ``"512MB"``). ``transactional`` runs it in a transaction, ``ctx.connection``, which is committed with
-        the task's outcome. Raises InvalidTask for an option that makes no sense, RegistrationError for a name that is
-        taken, an unknown executor or a senseless limit, and a transactional handler that asks for no context.
+        the task's outcome. ``strict`` refuses an INSERT whose payload does not fit, once a worker has registered the
+        handler. Raises InvalidTask for an option that makes no sense, RegistrationError for a name that is taken, an
+        unknown executor or a senseless limit, and a transactional handler that asks for no context.
         """
         TaskSpec(task_type=task_type, **options)
 
         def register(function: Callable[P, R]) -> TaskHandle[P, R]:
             handler = self.registry.register(
-                task_type, function, options, executor=executor, memory_limit=memory_limit, transactional=transactional
+                task_type,
+                function,
+                options,
+                executor=executor,
+                memory_limit=memory_limit,
+                transactional=transactional,
+                strict=strict,
             )
             return TaskHandle(self, handler)
 
@@ -162,10 +166,7 @@ class App:
 
     def _defaults(self, task_type: str) -> TaskOptions:
         handler = self.registry.get(task_type)
-        if handler is None:
-            return TaskOptions()
-        own = _WHEN | _HOW if handler.options.keys() & {"cron", "every"} else _WHEN
-        return cast("TaskOptions", {name: value for name, value in handler.options.items() if name not in own})
+        return TaskOptions() if handler is None else handler.defaults
 
 
 class TaskHandle(Generic[P, R]):

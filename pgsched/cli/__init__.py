@@ -6,7 +6,9 @@ import contextlib
 import importlib
 import io
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -15,6 +17,7 @@ from pgsched.cli.errors import report
 from pgsched.cli.options import program_option
 from pgsched.cli.output import say
 from pgsched.cli.session import DEFAULT_LEVEL, Session
+from pgsched.domain.errors import UnknownTaskType
 from pgsched.observability import logs
 
 __all__ = ["main"]
@@ -28,6 +31,7 @@ COMMANDS = {
     "doctor": "Diagnose the queue and its database.",
     "events": "Follow task events, until Ctrl-C.",
     "group": "Add groups of steps, and show their progress.",
+    "handler": "List and show the types that workers have registered handlers for.",
     "lock": "List locks, run a command while holding one, break one.",
     "migrate": "Upgrade the database's schema to this program's version.",
     "prune": "Delete finished tasks and old history by the settings, which options override for completed tasks, dead "
@@ -36,6 +40,7 @@ COMMANDS = {
     "schedule": "Sync declared schedules with the table, backfill past ticks, skip and replan.",
     "settings": "Show and change how long finished tasks and the history are kept, unless a queue overrides it.",
     "stats": "Show every queue, every worker, and due tasks that no worker has a handler for.",
+    "sync": "Register an app's handlers and declared schedules, as its workers do at start.",
     "task": "Add, list, show and change tasks.",
     "top": "Watch queues, workers and running tasks, live.",
     "web": "Serve the dashboard and the REST API until SIGTERM or Ctrl-C.",
@@ -103,12 +108,23 @@ def commands(context: click.Context, dsn: str | None, log_level: str | None) -> 
     logs.configure(log_level or DEFAULT_LEVEL)
 
 
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    if issubclass(category, UnknownTaskType):
+        click.echo(f"pgsched: {message}", err=True)
+    else:
+        _warned(message, category, *where, **more)
+
+
+_warned = warnings.showwarning
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code: 0 done, 1 refused or not found, 2 wrong usage, 130 Ctrl-C."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             with contextlib.suppress(io.UnsupportedOperation):
                 stream.reconfigure(errors="backslashreplace")  # the terminal may lack a character that a row contains
+    warnings.showwarning = _show_warning
     session = Session()
     given = None if arguments is None else list(arguments)
     try:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from pgsched.cli.options import name_argument
-from pgsched.cli.output import Columns, say, span
+from pgsched.cli.output import Columns, cell, say, span
 from pgsched.cli.session import lists, pass_client
 from pgsched.cli.settings import chosen, clear_option, confirm_change, retention_in_words, retention_options
+from pgsched.cli.task_add import chosen_options, default_options
 from pgsched.db.queries.queues import MAX_LIMIT_OF_QUEUE, ORDERINGS, QueueLimits, QueueOptions, set_queue
 from pgsched.db.queries.settings import RETENTION
 from pgsched.domain.records import QueueInfo, QueueSettings
@@ -167,3 +168,18 @@ def set_(
     now = client.queue(name)
     words = retention_in_words(now)
     say(f"queue {name}: {ordering_in_words(now)}" + (f"; {words}" if words else ""))
+
+
+@queue.command()
+@name_argument
+@default_options
+@click.option("--none", "no_defaults", is_flag=True, help="Remove all defaults.")
+@pass_client
+def defaults(client: Client, /, name: str, no_defaults: bool, **given: Any) -> None:
+    """Set the options that tasks of a queue have unless they or their handlers say otherwise; replaces those it had."""
+    options = chosen_options(given | {"timezone": None})
+    if no_defaults == bool(options):
+        raise click.UsageError("give options, as --max-attempts 5, or --none")
+    client.set_queue(name, defaults=options or None)
+    now = client.queue(name).defaults or {}
+    say(f"queue {name}: " + (", ".join(f"{option} {cell(value)}" for option, value in now.items()) or "no defaults"))

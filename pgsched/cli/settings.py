@@ -11,7 +11,7 @@ import click
 from pgsched.cli.options import Function, allow_short_option, confirm, option_group, yes_option
 from pgsched.cli.output import count, fields, say
 from pgsched.cli.session import pass_client, shows
-from pgsched.db.queries.settings import RETENTION, SettingsOptions, set_settings
+from pgsched.db.queries.settings import RETENTION, UNKNOWN_TYPES, SettingsOptions, set_settings
 from pgsched.db.query import Command
 from pgsched.domain.interval import Interval
 from pgsched.domain.records import Pruned, QueueSettings, Settings
@@ -151,6 +151,9 @@ def show(client: Client) -> Settings:
 @settings.command("set")
 @retention_options
 @click.option("--history-retention", metavar="DURATION", help="Drop days of history that ended longer ago: 30d.")
+@click.option(
+    "--unknown-types", type=click.Choice(UNKNOWN_TYPES), help="What to do with tasks of a type that is not registered."
+)
 @clear_option(CLEARABLE)
 @pass_client
 def set_(client: Client, /, clear: tuple[str, ...], yes: bool, allow_short: bool, **given: Any) -> None:
@@ -161,4 +164,6 @@ def set_(client: Client, /, clear: tuple[str, ...], yes: bool, allow_short: bool
     options["allow_short"] = allow_short
     confirm_change(client.database.address(), options, set_settings(options), yes=yes)
     client.set_settings(**options)
-    say(retention_in_words(client.settings()) or "nothing is deleted")
+    now = client.settings()
+    said = [] if now.unknown_types == "tell" else [f"unknown types: {now.unknown_types}"]
+    say("; ".join([retention_in_words(now) or "nothing is deleted", *said]))

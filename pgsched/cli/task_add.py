@@ -75,6 +75,24 @@ group_options = option_group(
     click.option("--alert-if-running-for", metavar="DURATION", help="Alert if an attempt runs for this long."),
 )
 """Every option of a group, whose payload is the plan of its steps."""
+default_options = option_group(
+    click.option("--priority", type=int, help="1 to 10; 10 runs first."),
+    click.option("--tag", "tags", multiple=True, help="A label to filter by; may be repeated."),
+    click.option("--max-attempts", type=int, help="Number of attempts before the task is dead."),
+    click.option("--backoff", metavar="POLICY", help="exponential, linear or fixed."),
+    click.option("--backoff-delay", metavar="DURATION", help="The first delay."),
+    click.option("--backoff-max", metavar="DURATION", help="The maximum delay; at least the first."),
+    click.option("--backoff-factor", type=float, help="The factor of an exponential backoff."),
+    click.option("--backoff-jitter", type=float, help="Random spread of the delays, as a fraction."),
+    click.option("--timeout", metavar="DURATION", help="Maximum duration of one attempt."),
+    click.option("--on-missed", metavar="POLICY", help="What to do with missed ticks: once, skip or all."),
+    click.option("--overlap", metavar="POLICY", help="What to do with a tick while the last one runs: skip or allow."),
+    click.option(
+        "--on-dependency-dead", metavar="POLICY", help="What to do if a dependency is dead: cancel, run or wait."
+    ),
+    click.option("--concurrency-key", metavar="KEY", help="The key of the queue's per-key limits."),
+)
+"""Options that a queue may say for all of its tasks."""
 task_options = option_group(
     click.option(
         "--payload",
@@ -135,7 +153,8 @@ def chosen_options(given: dict[str, Any], *, zone: str | None = None) -> TaskOpt
 def add(client: Client, /, task_type: str, payload: Any, as_json: bool, on_conflict: OnConflict, **given: Any) -> None:
     """Add a task and print its id.
 
-    Without --at, --delay, --cron or --every it is due immediately. Omitted options have the table's defaults. With
+    Without --at, --delay, --cron or --every it is due immediately. Omitted options have the defaults of the
+    handler, the queue or the table. With
     --on-conflict update it also prints whether the task was created, updated or unchanged.
     """
     task_id = client.schedule(task_type, payload, on_conflict=on_conflict, **chosen_options(given))

@@ -15,6 +15,7 @@ from pgsched.concurrency.async_primitives import sleep
 from pgsched.db.async_database import AsyncDatabase
 from pgsched.db.async_enlist import insert_on_async, run_on_async
 from pgsched.db.external import Joined
+from pgsched.db.notices import hearing, warn
 from pgsched.db.queries import queues as queue_commands
 from pgsched.db.queries import schedules as schedule_commands
 from pgsched.db.queries import task_search
@@ -25,7 +26,7 @@ from pgsched.db.queries.tasks import ListOptions
 from pgsched.db.query import Command, T
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.errors import TaskFailed
-from pgsched.domain.records import Execution, LogEntry, MissedTicks, Stats, Task, WorkerInfo
+from pgsched.domain.records import Execution, HandlerInfo, LogEntry, MissedTicks, Stats, Task, WorkerInfo
 from pgsched.domain.retention_age import Age
 from pgsched.domain.scheduled import OnConflict, Scheduled, updates
 from pgsched.domain.task_filters import TaskFilters
@@ -93,17 +94,23 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncLockClient):
 
         With a ``connection`` (psycopg's AsyncConnection, an AsyncSession or AsyncConnection of SQLAlchemy's, asyncpg's)
         the task is part of that connection's transaction and comes with its commit, which is left to the caller.
-        Raises InvalidTask, naming option, rule and value.
+        Raises InvalidTask, naming option, rule and value. Of a type that no worker has registered the id says so by its
+        ``warnings``, and an UnknownTaskType is warned of.
         """
         spec = spec_with(task_type, payload, options, self._defaults)
-        if updates(on_conflict):
-            (scheduled,) = await self._run(schedule_commands.upsert([spec]), connection)
+        with hearing() as heard:
+            if updates(on_conflict):
+                (scheduled,) = await self._run(schedule_commands.upsert([spec]), connection)
+            elif self.tracing is None:
+                scheduled = Scheduled(await self._run(task_commands.schedule(spec), connection))
+            else:
+                with self.tracing.sending(spec) as sending:
+                    traced = task_commands.schedule(sending.traced(spec))
+                    scheduled = Scheduled(sending.sent(await self._run(traced, connection)))
+        if not heard:
             return scheduled
-        if self.tracing is None:
-            return Scheduled(await self._run(task_commands.schedule(spec), connection))
-        with self.tracing.sending(spec) as sending:
-            traced = task_commands.schedule(sending.traced(spec))
-            return Scheduled(sending.sent(await self._run(traced, connection)))
+        warn(heard)
+        return Scheduled(scheduled, scheduled.outcome, heard)
 
     @overload
     async def schedule_many(self, specs: Iterable[TaskSpec], *, connection: Joined | None = None) -> list[int]: ...
@@ -122,12 +129,17 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncLockClient):
         the place of the task (from 0) and the rule.
         """
         complete = specs_with(specs, self._defaults)
-        if updates(on_conflict):
-            return await self._run(schedule_commands.upsert(complete), connection)
-        if self.tracing is None:
-            return await self._insert_many(complete, connection)
-        with self.tracing.sending_many() as sending:
-            return sending.all_sent(await self._insert_many(sending.stream(complete), connection))
+        scheduled: list[int]
+        with hearing() as heard:
+            if updates(on_conflict):
+                scheduled = [*await self._run(schedule_commands.upsert(complete), connection)]
+            elif self.tracing is None:
+                scheduled = await self._insert_many(complete, connection)
+            else:
+                with self.tracing.sending_many() as sending:
+                    scheduled = sending.all_sent(await self._insert_many(sending.stream(complete), connection))
+        warn(heard)
+        return scheduled
 
     async def schedule_group(
         self, group: Mapping[str, Any] | Part, *, connection: Joined | None = None, **options: Unpack[TaskOptions]
@@ -315,6 +327,10 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncLockClient):
     async def workers(self) -> list[WorkerInfo]:
         """Return every worker process."""
         return await self._database.run(worker_commands.workers())
+
+    async def handlers(self) -> list[HandlerInfo]:
+        """Return the register: every type that workers have registered a handler for."""
+        return await self._database.run(worker_commands.handlers())
 
     async def doctor(self, checks: Sequence[str] = ()) -> Diagnosis:
         """Look what is wrong with the queue and its database, by all checks or by these. Raises ConfigError."""

@@ -16,6 +16,7 @@ from pgsched.concurrency.primitives import sleep
 from pgsched.db.database import Database
 from pgsched.db.enlist import insert_on, run_on
 from pgsched.db.external import Joined
+from pgsched.db.notices import hearing, warn
 from pgsched.db.queries import queues as queue_commands
 from pgsched.db.queries import schedules as schedule_commands
 from pgsched.db.queries import task_search
@@ -26,7 +27,7 @@ from pgsched.db.queries.tasks import ListOptions
 from pgsched.db.query import Command, T
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.errors import TaskFailed
-from pgsched.domain.records import Execution, LogEntry, MissedTicks, Stats, Task, WorkerInfo
+from pgsched.domain.records import Execution, HandlerInfo, LogEntry, MissedTicks, Stats, Task, WorkerInfo
 from pgsched.domain.retention_age import Age
 from pgsched.domain.scheduled import OnConflict, Scheduled, updates
 from pgsched.domain.task_filters import TaskFilters
@@ -94,17 +95,23 @@ class Client(QueueClient, ScheduleClient, LockClient):
 
         With a ``connection`` (psycopg's Connection, a Session or Connection of SQLAlchemy's, Django's) the task is part
         of that connection's transaction and comes with its commit, which is left to the caller. Raises InvalidTask,
-        naming option, rule and value.
+        naming option, rule and value. Of a type that no worker has registered the id says so by its ``warnings``, and
+        an UnknownTaskType is warned of.
         """
         spec = spec_with(task_type, payload, options, self._defaults)
-        if updates(on_conflict):
-            (scheduled,) = self._run(schedule_commands.upsert([spec]), connection)
+        with hearing() as heard:
+            if updates(on_conflict):
+                (scheduled,) = self._run(schedule_commands.upsert([spec]), connection)
+            elif self.tracing is None:
+                scheduled = Scheduled(self._run(task_commands.schedule(spec), connection))
+            else:
+                with self.tracing.sending(spec) as sending:
+                    traced = task_commands.schedule(sending.traced(spec))
+                    scheduled = Scheduled(sending.sent(self._run(traced, connection)))
+        if not heard:
             return scheduled
-        if self.tracing is None:
-            return Scheduled(self._run(task_commands.schedule(spec), connection))
-        with self.tracing.sending(spec) as sending:
-            traced = task_commands.schedule(sending.traced(spec))
-            return Scheduled(sending.sent(self._run(traced, connection)))
+        warn(heard)
+        return Scheduled(scheduled, scheduled.outcome, heard)
 
     @overload
     def schedule_many(self, specs: Iterable[TaskSpec], *, connection: Joined | None = None) -> list[int]: ...
@@ -123,12 +130,17 @@ class Client(QueueClient, ScheduleClient, LockClient):
         the place of the task (from 0) and the rule.
         """
         complete = specs_with(specs, self._defaults)
-        if updates(on_conflict):
-            return self._run(schedule_commands.upsert(complete), connection)
-        if self.tracing is None:
-            return self._insert_many(complete, connection)
-        with self.tracing.sending_many() as sending:
-            return sending.all_sent(self._insert_many(sending.stream(complete), connection))
+        scheduled: list[int]
+        with hearing() as heard:
+            if updates(on_conflict):
+                scheduled = [*self._run(schedule_commands.upsert(complete), connection)]
+            elif self.tracing is None:
+                scheduled = self._insert_many(complete, connection)
+            else:
+                with self.tracing.sending_many() as sending:
+                    scheduled = sending.all_sent(self._insert_many(sending.stream(complete), connection))
+        warn(heard)
+        return scheduled
 
     def schedule_group(
         self, group: Mapping[str, Any] | Part, *, connection: Joined | None = None, **options: Unpack[TaskOptions]
@@ -312,6 +324,10 @@ class Client(QueueClient, ScheduleClient, LockClient):
     def workers(self) -> list[WorkerInfo]:
         """Return every worker process."""
         return self._database.run(worker_commands.workers())
+
+    def handlers(self) -> list[HandlerInfo]:
+        """Return the register: every type that workers have registered a handler for."""
+        return self._database.run(worker_commands.handlers())
 
     def doctor(self, checks: Sequence[str] = ()) -> Diagnosis:
         """Look what is wrong with the queue and its database, by all checks or by these. Raises ConfigError."""

@@ -17,6 +17,7 @@ from psycopg.rows import dict_row, tuple_row
 from pgsched.db.async_query_runner import fetch_async, take_async
 from pgsched.db.error_mapping import explained
 from pgsched.db.external import CallAsync, adapter_of, refusals
+from pgsched.db.notices import hearing_on
 from pgsched.db.queries.bulk_insert import call_for, function_call, insert_tasks
 from pgsched.db.query import Command
 from pgsched.domain.task_spec import TaskSpec
@@ -74,7 +75,8 @@ async def _call(connection: AsyncConnection[Any], statement: LiteralString, task
 @contextlib.asynccontextmanager
 async def _enlisted(connection: object) -> AsyncIterator[AsyncConnection[Any] | CallAsync]:
     if isinstance(connection, AsyncConnection):
-        yield connection
+        with hearing_on(connection):
+            yield connection
         return
     adapter = adapter_of(connection)
     if adapter is None:
@@ -82,4 +84,5 @@ async def _enlisted(connection: object) -> AsyncIterator[AsyncConnection[Any] | 
             f"connection must be a psycopg.AsyncConnection, got a {refusals.kind_of(connection)} ({_OTHERS})"
         )
     async with adapter.enlist_async(connection) as ours:
-        yield ours
+        with hearing_on(ours):
+            yield ours

@@ -11,7 +11,7 @@ transaction the settings.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection, Connection, IsolationLevel, errors
+from psycopg.errors import Diagnostic
 from psycopg.pq import TransactionStatus
 from psycopg.pq.abc import PGconn
 from psycopg.waiting import wait_async
@@ -34,6 +35,7 @@ from pgsched.concurrency import fork_guard
 from pgsched.db.adapt import adapt
 from pgsched.db.dsn import connection_options, describe_dsn
 from pgsched.db.error_mapping import one_line
+from pgsched.db.notices import note
 from pgsched.db.sql_files import load_statement
 from pgsched.domain.errors import DatabaseUnavailable, UnfitDatabase
 
@@ -104,6 +106,7 @@ class _Ours:
     """What the connections of threads and of event loops have in common."""
 
     pgconn: PGconn
+    add_notice_handler: Callable[[Callable[[Diagnostic], None]], None]
     answer_timeout = inf
     """Seconds for which an answer is waited for."""
     pooled = False
@@ -111,6 +114,7 @@ class _Ours:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.add_notice_handler(note)
         fork_guard.watch(self)
 
     def begin_afresh(self) -> None:

@@ -17,6 +17,7 @@ from psycopg.rows import dict_row, tuple_row
 
 from pgsched.db.error_mapping import explained
 from pgsched.db.external import Call, adapter_of, refusals
+from pgsched.db.notices import hearing_on
 from pgsched.db.queries.bulk_insert import call_for, function_call, insert_tasks
 from pgsched.db.query import Command
 from pgsched.db.query_runner import fetch, take
@@ -75,10 +76,11 @@ def _call(connection: Connection[Any], statement: LiteralString, tasks: str) -> 
 @contextlib.contextmanager
 def _enlisted(connection: object) -> Iterator[Connection[Any] | Call]:
     if isinstance(connection, Connection):
-        yield connection
+        with hearing_on(connection):
+            yield connection
         return
     adapter = adapter_of(connection)
     if adapter is None:
         raise TypeError(f"connection must be a psycopg.Connection, got a {refusals.kind_of(connection)} ({_OTHERS})")
-    with adapter.enlist(connection) as ours:
+    with adapter.enlist(connection) as ours, hearing_on(ours):
         yield ours

@@ -151,6 +151,10 @@ class PayloadMismatch(PgschedError):
     """A payload that does not fit the signature of its handler."""
 
 
+class UnknownTaskType(UserWarning):
+    """A task was scheduled whose type no worker has registered; it waits for one that does."""
+
+
 class NotTransactional(PgschedError):
     """A handler asked for the connection of its transaction and has none."""
 

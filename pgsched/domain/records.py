@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
@@ -216,6 +216,35 @@ class QueueSettings(Record):
     dead_retention_count: int | None
     archive: bool | None
     """What is deleted is copied to ``pgsched.archived_tasks``."""
+    defaults: dict[str, Any] | None
+    """The columns that its tasks have unless their row or their handler says otherwise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandlerInfo(Record):
+    """A type that an application has a handler for, as its workers have registered it."""
+
+    task_type: str
+    """``*``: a handler for the types that no other has."""
+    defaults: dict[str, Any] | None
+    """The columns that its tasks have unless the row says otherwise."""
+    payload_schema: dict[str, Any] | None = field(repr=False)
+    """The JSON Schema of the payload."""
+    result_schema: dict[str, Any] | None = field(repr=False)
+    """The JSON Schema of the result; None: not told."""
+    description: str | None
+    version: str | None
+    """The version of the code that registered it last."""
+    strict: bool
+    """An INSERT whose payload does not fit is refused."""
+    registered_at: datetime
+    """When what is registered last changed."""
+    seen_at: datetime
+    """When a worker or a deployment last registered it, to the hour."""
+    retired_at: datetime | None
+    """When a deployment found it no longer in the code."""
+    workers: int
+    """Live workers that have the handler."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,6 +261,8 @@ class Settings(Record):
     """What is deleted is copied to ``pgsched.archived_tasks``."""
     history_retention: Interval | None
     """Days of the history that ended longer ago are dropped."""
+    unknown_types: str
+    """What becomes of a task of a type that is not registered: ``accept``, ``tell`` or ``refuse``."""
 
 
 class PrunedQueue(NamedTuple):

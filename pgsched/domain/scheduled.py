@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Self, get_args
@@ -19,11 +20,14 @@ class Scheduled(int):
 
     outcome: str | None
     """``created``, ``updated`` or ``unchanged``; None where nobody asked (``on_conflict="keep"``)."""
+    warnings: tuple[str, ...]
+    """What the database says of it: that its type is not registered."""
 
-    def __new__(cls, id: int, outcome: str | None = None) -> Self:
+    def __new__(cls, id: int, outcome: str | None = None, warnings: Iterable[str] = ()) -> Self:
         """Say of the task ``id`` what became of it."""
         made = super().__new__(cls, id)
         made.outcome = outcome
+        made.warnings = tuple(warnings)
         return made
 
 

@@ -87,3 +87,8 @@ def capture_level(level: str | None) -> str:
 def dsn_from(environment: Mapping[str, str], given: str | None = None) -> str:
     """Return the DSN: the one given, else ``PGSCHED_DSN``, else ``""`` (libpq's own PG* variables)."""
     return given if given is not None else environment.get("PGSCHED_DSN", "")
+
+
+def app_version(environment: Mapping[str, str], given: str | None = None) -> str | None:
+    """Return the version of an application's code: the one given, else ``PGSCHED_APP_VERSION``."""
+    return given if given is not None else environment.get("PGSCHED_APP_VERSION")

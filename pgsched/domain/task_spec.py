@@ -98,6 +98,16 @@ OPTION_NAMES: Final = frozenset(TaskOptions.__optional_keys__)
 """The names of all options."""
 
 
+OWN_OPTIONS: Final = frozenset(
+    {"at", "delay", "cron", "every", "times", "start", "end", "idempotency_key", "enabled", "parent_id", "depends_on"}
+)
+"""The options that a task has for itself: no handler and no queue says them for all of theirs."""
+SCHEDULE_OPTIONS: Final = frozenset(
+    {"timezone", "on_missed", "catchup_window", "overlap", "jitter", "alert_if_no_success_for"}
+)
+"""What a decorator with ``cron`` or ``every`` says of that schedule, and no other task of the handler has."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TaskSpec:
     """A task to schedule. None stands for the table's default.
@@ -247,6 +257,20 @@ def changed_columns(payload: Mapping[str, Any] | None, options: TaskOptions) -> 
     if "run_at" in columns:
         columns["scheduled_for"] = columns.pop("run_at")
     return json_values(columns), delay
+
+
+def default_columns(options: TaskOptions) -> dict[str, Any]:
+    """Return options that a handler or a queue says for all of its tasks, as ``pgsched.task_defaults`` has them.
+
+    Raises InvalidTask as :class:`TaskSpec` does, and for an option that is a task's own.
+    """
+    if own := sorted(options.keys() & OWN_OPTIONS):
+        raise InvalidTask("is an option of single tasks: it has no default", field=own[0])
+    if unknown := sorted(options.keys() - RULES.keys()):
+        raise InvalidTask("is no option of a task", field=unknown[0])
+    arguments = dict(TaskSpec(task_type="defaults", **options).arguments())
+    del arguments["task_type"]
+    return json_values(arguments)
 
 
 def json_values(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.byte_size import parse_size
 from pgsched.domain.errors import PayloadMismatch, RegistrationError
-from pgsched.domain.task_spec import TaskOptions, TaskSpec
+from pgsched.domain.task_spec import OWN_OPTIONS, SCHEDULE_OPTIONS, TaskOptions, TaskSpec
 from pgsched.execution.callables import is_coroutine_function, why_no_handler
 from pgsched.execution.context import Context
 
@@ -45,6 +45,34 @@ class Handler:
     """It writes in a transaction that is committed together with the outcome."""
     schedules: tuple[TaskSpec, ...] = ()
     """Schedules declared in code, which workers sync with the table; each has an idempotency key."""
+    strict: bool = False
+    """An INSERT whose payload does not fit is refused."""
+
+    @property
+    def defaults(self) -> TaskOptions:
+        """The options that tasks of this type have unless the caller says otherwise."""
+        own = OWN_OPTIONS | SCHEDULE_OPTIONS if self.options.keys() & {"cron", "every"} else OWN_OPTIONS
+        return cast("TaskOptions", {name: value for name, value in self.options.items() if name not in own})
+
+    @property
+    def payload_schema(self) -> dict[str, Any]:
+        """The JSON Schema of the payload: the names that it may and must have."""
+        return {
+            "type": "object",
+            "properties": {name: {} for name in sorted(self.parameters)},
+            "required": sorted(self.required),
+            "additionalProperties": self.open_ended,
+        }
+
+    @property
+    def result_schema(self) -> dict[str, Any] | None:
+        """The JSON Schema of the result; None: anything."""
+        return None
+
+    @property
+    def description(self) -> str | None:
+        """What the handler does, from its docstring."""
+        return inspect.getdoc(self.function)
 
     def check(self, payload: Mapping[str, Any]) -> None:
         """Raise PayloadMismatch, naming the argument, unless the payload fits the function's signature."""
@@ -66,7 +94,9 @@ class Handler:
 class Registry:
     """The handlers of one application, by task_type."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, version: str | None = None) -> None:
+        """``version``: that of the code."""
+        self.version = version
         self._handlers: dict[str, Handler] = {}
         self.get: Callable[[str], Handler | None] = self._handlers.get
         """Returns the handler of a task type, or None. The dictionary's own method, since every task calls it."""
@@ -80,6 +110,7 @@ class Registry:
         executor: str = "auto",
         memory_limit: int | str | None = None,
         transactional: bool = False,
+        strict: bool = False,
     ) -> Handler:
         """Register ``function``, which may have other names already, under ``task_type`` and return its handler.
 
@@ -91,7 +122,7 @@ class Registry:
         if task_type in self._handlers:
             raise RegistrationError(f"task type {task_type!r} is registered already")
         handler = _inspect(task_type, function, options or TaskOptions())
-        handler = _placed(handler, executor, memory_limit, transactional=transactional)
+        handler = _placed(replace(handler, strict=strict), executor, memory_limit, transactional=transactional)
         self._handlers[task_type] = handler
         if handler.options.get("cron") is not None or handler.options.get("every") is not None:
             handler = self._declare(handler, TaskSpec(task_type=task_type, **handler.options))

@@ -44,6 +44,7 @@ from pgsched.worker.loops import Loops, unless_stopped, wait_at_most
 from pgsched.worker.prefetch import Prefetch
 from pgsched.worker.queue_rotation import QueueRotation
 from pgsched.worker.rate import Rate
+from pgsched.worker.registration import register
 from pgsched.worker.retention import Retention
 from pgsched.worker.rulebook import follow
 from pgsched.worker.shared_claims import SharedClaims
@@ -351,6 +352,7 @@ class Worker:
 
     async def _start(self) -> None:
         await in_thread(self.heartbeat.start, name="pgsched start")
+        await register(self.upkeep_session, self._registry)
         await declare(self.upkeep_session, self._registry)
         await follow(self.upkeep_session)
         await self.broadcaster.run_once()

@@ -2,10 +2,8 @@
 -- same the row is not written, so that workers that start together write it once and an operator's edits persist.
 -- `was_edited` says whether the row differed from the previous declaration.
 with wanted as (
-  select jsonb_populate_record(null::pgsched.tasks, '{
-    "queue": "default", "priority": 5, "payload": {}, "metadata": {}, "tags": [], "timezone": "UTC",
-    "on_missed": "once", "overlap": "skip", "enabled": true, "max_attempts": 3, "backoff": "exponential",
-    "backoff_delay": "5 seconds", "backoff_max": "1 hour"}'::jsonb || %(declaration)s::jsonb) as task
+  select pgsched.resolved(jsonb_populate_record(null::pgsched.tasks,
+    '{"payload": {}, "enabled": true}'::jsonb || %(declaration)s::jsonb)) as task
 ),
 present as (
   select t.id, t.declared,

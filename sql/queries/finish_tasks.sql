@@ -73,7 +73,7 @@ children as (
     task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, schedule_type,
     scheduled_for, timezone, status, died_at, attempts, max_attempts, backoff, backoff_delay, backoff_max,
     backoff_factor, backoff_jitter, timeout, execution_count, last_run_at, last_error, parent_id, idempotency_key,
-    concurrency_key, observed, jitter, next_run_at)
+    concurrency_key, observed, jitter, next_run_at, on_missed, overlap, dependency_mode, on_dependency_dead)
   select task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, 'one_time',
     tick, timezone, case when dead_lettered then 'dead' else 'pending' end,
     case when dead_lettered then statement_timestamp() end,
@@ -84,7 +84,8 @@ children as (
     -- One child per tick, even if the tick was claimed twice.
     case when spawned then format('tick:%%s:%%s', id, extract(epoch from tick)) end,
     concurrency_key, spawned and observed, case when spawned then jitter end,
-    case when spawned then pgsched.due_at(id, tick, jitter) end
+    case when spawned then pgsched.due_at(id, tick, jitter) end,
+    'once', 'skip', 'all', 'cancel'  -- complete: nobody else is asked what it is to have
   from finished
   where dead_lettered or spawned
   on conflict (idempotency_key) where idempotency_key is not null do nothing

@@ -14,7 +14,8 @@ begin
   revoke all on all functions in schema pgsched from pgsched_worker, pgsched_producer, pgsched_viewer, pgsched_operator;
 
   grant usage on schema pgsched to pgsched_worker, pgsched_producer, pgsched_viewer, pgsched_operator;
-  grant select on pgsched.migrations, pgsched.timezones, pgsched.calendars
+  grant select on pgsched.migrations, pgsched.timezones, pgsched.calendars, pgsched.handlers,
+    pgsched.task_defaults
     to pgsched_worker, pgsched_producer, pgsched_viewer, pgsched_operator;
   grant execute on function
     pgsched.schedule, pgsched.upsert, pgsched.backfill, pgsched.skip_next, pgsched.run_now, pgsched.enable,
@@ -41,7 +42,7 @@ begin
     pgsched.claim_limited, pgsched.claim_queue, pgsched.pick_keyed, pgsched.due_by_keys, pgsched.try_claims,
     pgsched.bury_unclaimed, pgsched.adopt_slots, pgsched.pick_by_turns, pgsched.due_of_keys, pgsched.key_rooms,
     pgsched.next_keys, pgsched.note_late_start, pgsched.make_partitions, pgsched.rebook, pgsched.read_zone,
-    pgsched.follow_zones, pgsched.leave
+    pgsched.follow_zones, pgsched.leave, pgsched.register, pgsched.resolved
     to pgsched_worker;
   grant select on pgsched.settings to pgsched_worker;
   grant execute on function
@@ -60,6 +61,8 @@ begin
   grant delete on pgsched.tasks, pgsched.archived_tasks, pgsched.locks, pgsched.calendars to pgsched_operator;
   grant insert, update on pgsched.queues, pgsched.settings, pgsched.calendars to pgsched_operator;
   grant select, insert on pgsched.audit_log to pgsched_operator;
-  grant execute on function pgsched.change_tasks, pgsched.delete_apart, pgsched.limit_queue, pgsched.unlimit_queue
+  grant execute on function pgsched.change_tasks, pgsched.delete_apart, pgsched.limit_queue, pgsched.unlimit_queue,
+    pgsched.set_defaults
     to pgsched_operator;
+  grant insert, update, delete on pgsched.task_defaults to pgsched_operator;
 end $$

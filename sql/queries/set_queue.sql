@@ -22,4 +22,5 @@ set ordering = coalesce(%(ordering)s::text, q.ordering),
     coalesce(q.retention < interval '1 hour' and not 'retention' = any(%(given)s::text[]), false)
     or coalesce(q.dead_retention < interval '1 hour' and not 'dead_retention' = any(%(given)s::text[]), false)),
   updated_at = now()
-returning q.name
+returning q.name, case when 'defaults' = any(%(given)s::text[])
+  then pgsched.set_defaults('queue', q.name, %(defaults)s::text::jsonb) end

@@ -40,6 +40,7 @@ TABLES_BY_SUBJECT: Final = (
         ("queues", "slots", "starts", "turns"),
     ),
     Subject("Workers", "What workers say of themselves and of what they found.", ("workers", "set_aside", "watchdog")),
+    Subject("The register", "What workers say of the handlers of the application.", ("handlers", "task_defaults")),
     Subject("Time", "What schedules are computed by.", ("calendars", "timezones", "zone_rules")),
     Subject("Locks", "Named locks for programs.", ("locks",)),
     Subject("Administration", "", ("settings", "audit_log", "migrations")),
@@ -96,6 +97,19 @@ FUNCTIONS_BY_SUBJECT: Final = (
             "wake_sleepers",
             "tell_cancelled",
             "watch_task",
+        ),
+    ),
+    Subject(
+        "The register",
+        "What handlers and queues say of all of their tasks, and what becomes of types that nobody has registered.",
+        (
+            "register",
+            "set_defaults",
+            "resolved",
+            "check_type",
+            "tell_unknown",
+            "nearest_type",
+            "check_payload",
         ),
     ),
     Subject(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Final, Literal, TypedDict
 
@@ -11,6 +12,7 @@ from pgsched.domain.errors import Described, InvalidTask
 from pgsched.domain.interval import Interval
 from pgsched.domain.records import QueueInfo, QueueSettings
 from pgsched.domain.retention_age import Age, leaving_age
+from pgsched.domain.task_spec import TaskOptions, default_columns
 from pgsched.domain.validation import Check, Duration, checked, duration, one_of, optional, plain_text, whole
 
 MAX_LIMIT_OF_QUEUE = 1_000_000
@@ -55,6 +57,8 @@ class QueueOptions(TypedDict, total=False):
     """What is deleted is copied to ``pgsched.archived_tasks``; None: as the settings say."""
     allow_short: bool
     """``retention`` and ``dead_retention`` may be shorter than an hour."""
+    defaults: TaskOptions | None
+    """The options that its tasks have unless they or their handlers say otherwise; None: none."""
 
 
 _LIMIT = whole(1, MAX_LIMIT_OF_QUEUE, rule=f"be a whole number between 1 and {MAX_LIMIT_OF_QUEUE}")
@@ -117,12 +121,22 @@ def unlimit_queue(name: str) -> Command[bool]:
 
 def set_queue(name: str, options: QueueOptions) -> Command[None]:
     """Change settings of a queue."""
-    known_options(f"queue {name!r}", options, {"ordering", "ageing", "allow_short", *RETENTION})
+    known_options(f"queue {name!r}", options, {"ordering", "ageing", "allow_short", "defaults", *RETENTION})
     params = {
         "queue": plain_text("queue", name),
         "ordering": _ordering("ordering", options.get("ordering")),
         "ageing": _ageing("ageing", options.get("ageing")),
         **retention_of(options, leaving_age),
+        "defaults": _defaults(name, options.get("defaults")),
         "given": list(options),
     }
     return command("set_queue", nothing, **params)
+
+
+def _defaults(name: str, options: TaskOptions | None) -> str | None:
+    try:
+        if options is not None and "queue" in options:
+            raise InvalidTask("is no default of a queue", field="queue")
+        return json.dumps(default_columns(options)) if options else None
+    except InvalidTask as error:
+        raise error.within(f"defaults of queue {name!r}") from None

@@ -11,7 +11,7 @@ from pgsched.domain.errors import InvalidTask
 from pgsched.domain.interval import Interval
 from pgsched.domain.records import Settings
 from pgsched.domain.retention_age import Age, age_setting, archives, count_of, history_age, is_short
-from pgsched.domain.validation import flag, refused
+from pgsched.domain.validation import flag, one_of, refused
 
 RETENTION = ("retention", "retention_count", "dead_retention", "dead_retention_count", "archive")
 """What a queue may say itself."""
@@ -32,8 +32,15 @@ class SettingsOptions(TypedDict, total=False):
     """What is deleted is copied to ``pgsched.archived_tasks``."""
     history_retention: Age | None
     """Days of the history that ended longer ago are dropped, a day at least; None: none."""
+    unknown_types: str
+    """What becomes of a task of a type that is not registered: ``accept``, ``tell`` (the default) or ``refuse``."""
     allow_short: bool
     """``retention`` and ``dead_retention`` may be shorter than an hour."""
+
+
+UNKNOWN_TYPES = ("accept", "tell", "refuse")
+"""What becomes of a task of a type that is not registered."""
+_unknown_types = one_of(*UNKNOWN_TYPES)
 
 
 def get_settings() -> Command[Settings]:
@@ -43,12 +50,15 @@ def get_settings() -> Command[Settings]:
 
 def set_settings(options: SettingsOptions) -> Command[None]:
     """Change settings."""
-    known_options("settings", options, {*RETENTION, "history_retention", "allow_short"})
+    known_options("settings", options, {*RETENTION, "history_retention", "allow_short", "unknown_types"})
     if "archive" in options and options["archive"] is None:
         raise refused("archive", "be true or false", None)
     history = history_age("history_retention", options.get("history_retention"))
     params = {
         **retention_of(options, age_setting),
+        "unknown_types": _unknown_types("unknown_types", options["unknown_types"])
+        if "unknown_types" in options
+        else None,
         "history_retention": None if history is None else history.to_text(),
         "given": list(options),
     }

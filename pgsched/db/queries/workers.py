@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pgsched.db.query import Command, Rows, command
-from pgsched.domain.records import Unhandled, WorkerInfo, read, read_troubles
+from pgsched.db.query import Command, Rows, command, rows_as
+from pgsched.domain.records import HandlerInfo, Unhandled, WorkerInfo, read, read_troubles
+from pgsched.domain.validation import checked
 
 
 def workers() -> Command[list[WorkerInfo]]:
@@ -13,6 +14,12 @@ def workers() -> Command[list[WorkerInfo]]:
         return [read(WorkerInfo, {**row, "troubles": read_troubles(row["troubles"])}) for row in rows]
 
     return command("list_workers", parse)
+
+
+def handlers(task_type: str | None = None) -> Command[list[HandlerInfo]]:
+    """Read the register, or one type of it."""
+    given = None if task_type is None else checked("task_type", task_type)
+    return command("list_handlers", rows_as(HandlerInfo), task_type=given)
 
 
 def unhandled() -> Command[list[Unhandled]]:

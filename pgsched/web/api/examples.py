@@ -154,6 +154,7 @@ SETTINGS: Final[dict[str, Any]] = {
     "dead_retention": None,
     "dead_retention_count": None,
     "archive": None,
+    "defaults": {"max_attempts": 5},
 }
 GENERAL: Final[dict[str, Any]] = {
     "retention": "7 days",
@@ -162,6 +163,7 @@ GENERAL: Final[dict[str, Any]] = {
     "dead_retention_count": None,
     "archive": False,
     "history_retention": "30 days",
+    "unknown_types": "tell",
 }
 GENERAL_EDIT: Final[dict[str, Any]] = {"retention": "7d", "history_retention": "30d", "archive": False}
 PRUNE: Final[dict[str, Any]] = {"completed_older_than": "30d", "dry_run": True}
@@ -188,6 +190,19 @@ QUEUE: Final[dict[str, Any]] = {
     "running": 1,
     "dead": 2,
     "oldest_due_seconds": 0.8,
+}
+HANDLER: Final[dict[str, Any]] = {
+    "task_type": "email",
+    "defaults": {"queue": "mail", "max_attempts": 5},
+    "payload_schema": {"type": "object", "properties": {"to": {"type": "string"}}, "required": ["to"]},
+    "result_schema": None,
+    "description": "Send one email.",
+    "version": "2026.1",
+    "strict": False,
+    "registered_at": "2026-01-31T08:00:00Z",
+    "seen_at": "2026-01-31T08:00:00Z",
+    "retired_at": None,
+    "workers": 2,
 }
 WORKER: Final[dict[str, Any]] = {
     "id": "0197a2c4-2f1e-7c3a-8f5b-0d6a1c9e4b27",

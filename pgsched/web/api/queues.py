@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path
-from pydantic import Field, StrictBool, StrictInt, StrictStr
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
 from starlette.responses import Response
 
 from pgsched.client.async_client import AsyncClient
@@ -36,6 +36,32 @@ class Limits(StrictModel):
     per: Duration | None = Field(None, description="The time of a rate; a second when left out.")
 
 
+class Defaults(StrictModel):
+    """Options that a queue says for its tasks; what is left out it does not say."""
+
+    priority: StrictInt | None = None
+    max_attempts: StrictInt | None = None
+    backoff: StrictStr | None = None
+    backoff_delay: Duration | None = None
+    backoff_max: Duration | None = None
+    backoff_factor: StrictFloat | StrictInt | None = None
+    backoff_jitter: StrictFloat | StrictInt | None = None
+    timeout: Duration | None = None
+    tags: list[StrictStr] | None = None
+    metadata: dict[str, Any] | None = None
+    tenant_id: StrictStr | None = None
+    user_id: StrictStr | None = None
+    timezone: StrictStr | None = None
+    on_missed: StrictStr | None = None
+    catchup_window: Duration | None = None
+    overlap: StrictStr | None = None
+    jitter: Duration | None = None
+    on_dependency_dead: StrictStr | None = None
+    concurrency_key: StrictStr | None = None
+    alert_if_no_success_for: Duration | None = None
+    alert_if_running_for: Duration | None = None
+
+
 class QueueEdit(StrictModel):
     """Settings of a queue; what is left out stays."""
 
@@ -54,6 +80,9 @@ class QueueEdit(StrictModel):
     dead_retention_count: Count | None = Field(None, description="Of dead tasks so many are kept.")
     archive: StrictBool | None = Field(None, description="What is deleted is copied to pgsched.archived_tasks first.")
     allow_short: StrictBool = Field(False, description="The ages may be shorter than an hour.")
+    defaults: Defaults | None = Field(
+        None, description="What its tasks have unless they or their handlers say otherwise; null: nothing."
+    )
 
 
 def _operation(method: str, path: str, summary: str, *errors: int, **changed: Any) -> Callable[[Route], Route]:
@@ -82,6 +111,8 @@ async def set_queue(
 ) -> Response:
     """What is left out stays as it is."""
     given = {key: getattr(body, key) for key in body.model_fields_set}
+    if body.defaults is not None:
+        given["defaults"] = body.defaults.model_dump(exclude_unset=True)
     for key in ("ordering", "events"):
         if key in given and given[key] is None:
             raise refused(key, "have a value", Described("null"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
@@ -35,6 +35,9 @@ class SettingsEdit(StrictModel):
     archive: StrictBool | None = Field(None, description="What is deleted is copied to pgsched.archived_tasks first.")
     history_retention: Age | None = Field(
         None, description="Days of the history that ended longer ago are dropped, a day at least; null: none."
+    )
+    unknown_types: Literal["accept", "tell", "refuse"] = Field(
+        "tell", description="What becomes of a task of a type that is not registered."
     )
     allow_short: StrictBool = Field(False, description="The ages may be shorter than an hour.")
 

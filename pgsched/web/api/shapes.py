@@ -72,9 +72,16 @@ PrunedQueueShape = shape_of(
 )
 PrunedShape = shape_of(records.Pruned, "Pruned")
 WorkerTroubleShape = shape_of(records.WorkerTrouble, "WorkerTrouble")
+HandlerShape = shape_of(records.HandlerInfo, "Handler")
 WorkerShape = shape_of(records.WorkerInfo, "Worker")
 UnhandledShape = shape_of(records.Unhandled, "UnhandledShape", records.Unhandled.__doc__)
 StatsShape = shape_of(records.Stats, "Stats")
+
+
+class MadeShape(TaskShape):  # type: ignore[misc, valid-type]
+    """A task that was made, or that had its key before."""
+
+    warnings: list[str]
 
 
 class TaskStatusShape(TaskShape):  # type: ignore[misc, valid-type]

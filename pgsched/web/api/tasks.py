@@ -16,7 +16,7 @@ from pgsched.web.api import examples
 from pgsched.web.api.bodies import NewGroup, NewTask, TaskEdit, options_of
 from pgsched.web.api.cursors import read_cursor, write_cursor
 from pgsched.web.api.documented import Route, answers, empty_answer, json_body, reply, reply_page
-from pgsched.web.api.shapes import ChangedShape, NodeShape, TaskPage, TaskShape, TaskStatusShape
+from pgsched.web.api.shapes import ChangedShape, MadeShape, NodeShape, TaskPage, TaskShape, TaskStatusShape
 from pgsched.web.api.task_query import Bulk, TaskQuery, filters_of
 from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.paths import href
@@ -47,7 +47,7 @@ async def list_tasks(actor: Viewer, query: Annotated[TaskQuery, Query()]) -> Res
     "/tasks",
     status_code=201,
     summary="Schedule a task",
-    responses=answers(TaskShape, examples.TASK, 400, 409, status=201, also=_EXISTED),
+    responses=answers(MadeShape, examples.TASK | {"warnings": []}, 400, 409, status=201, also=_EXISTED),
 )
 async def create_task(
     actor: Operator,
@@ -66,7 +66,8 @@ async def create_task(
 ) -> Response:
     """One-time unless there is a cron_expression (recurring) or a repeat_interval (repeating).
 
-    The header `Pgsched-Outcome` says whether the task was `created`, `updated` or `unchanged`.
+    The header `Pgsched-Outcome` says whether the task was `created`, `updated` or `unchanged`; `warnings` that its
+    task_type is not registered.
     """
     options = cast(TaskOptions, options_of(body, empties=False))
     return _made(
@@ -79,7 +80,9 @@ async def create_task(
     status_code=201,
     tags=["groups"],
     summary="Schedule a group of steps",
-    responses=answers(TaskShape, examples.TASK | {"task_type": "pgsched.group"}, 400, status=201, also=_EXISTED),
+    responses=answers(
+        MadeShape, examples.TASK | {"task_type": "pgsched.group", "warnings": []}, 400, status=201, also=_EXISTED
+    ),
 )
 async def create_group(
     actor: Operator, body: Annotated[NewGroup, json_body(two=("Two steps", examples.GROUP))]
@@ -92,7 +95,8 @@ async def create_group(
 def _made(actor: Actor, made: changes.Made) -> Response:
     where = href(actor.request, f"/api/v1/tasks/{made.task.id}")
     told = {"Location": where, "Pgsched-Outcome": made.outcome}
-    return reply(actor, made.task, status=201 if made.outcome == "created" else 200, headers=told)
+    answer = made.task.as_dict() | {"warnings": list(made.warnings)}
+    return reply(actor, answer, status=201 if made.outcome == "created" else 200, headers=told)
 
 
 @router.get(

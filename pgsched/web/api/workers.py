@@ -7,11 +7,12 @@ from starlette.responses import Response
 
 from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, reply
-from pgsched.web.api.shapes import DiagnosisShape, StatsShape, WorkerShape, list_of
+from pgsched.web.api.shapes import DiagnosisShape, HandlerShape, StatsShape, WorkerShape, list_of
 from pgsched.web.auth.access import Viewer
 
 router = APIRouter(tags=["workers"])
 
+Handlers = list_of(HandlerShape, "Handlers", "Registered types by their names.")
 Workers = list_of(WorkerShape, "Workers", "Worker processes by when they started.")
 
 
@@ -19,6 +20,12 @@ Workers = list_of(WorkerShape, "Workers", "Worker processes by when they started
 async def list_workers(actor: Viewer) -> Response:
     """Every process that registered and has not been forgotten; `alive`: heard of within three leases."""
     return reply(actor, await actor.client.workers())
+
+
+@router.get("/handlers", summary="List the register of handlers", responses=answers(Handlers, [examples.HANDLER]))
+async def list_handlers(actor: Viewer) -> Response:
+    """Every type that workers have registered a handler for, with its defaults and the schema of its payload."""
+    return reply(actor, await actor.client.handlers())
 
 
 @router.get(

@@ -27,6 +27,8 @@ class Made(NamedTuple):
 
     task: Task
     outcome: str
+    warnings: Sequence[str] = ()
+    """What the database says of it: that its type is not registered."""
 
 
 async def create_task(
@@ -43,7 +45,7 @@ async def create_task(
         if on_conflict == "update" and key is not None:
             was = next(iter((await change.client.find_tasks(idempotency_key=key)).tasks), None)
         scheduled = await change.client.schedule(task_type, payload, on_conflict=on_conflict, **options)
-        return await _made(change, scheduled, scheduled.outcome, was)
+        return (await _made(change, scheduled, scheduled.outcome, was))._replace(warnings=scheduled.warnings)
 
 
 async def create_group(actor: Actor, steps: list[dict[str, Any]], options: TaskOptions) -> Made:

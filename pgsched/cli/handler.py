@@ -1,0 +1,75 @@
+"""``pgsched handler``: the register of the types that workers have handlers for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from pgsched.cli.output import cell, fields, first_line, say
+from pgsched.cli.session import lists, shows
+from pgsched.domain.errors import PgschedError
+
+if TYPE_CHECKING:
+    from pgsched.client.client import Client
+    from pgsched.domain.records import HandlerInfo
+
+
+def defaults_in_words(handler: HandlerInfo) -> str:
+    """Return what a handler says of its tasks, as ``max_attempts 2, timeout 00:00:30``."""
+    return ", ".join(f"{name} {cell(value)}" for name, value in (handler.defaults or {}).items())
+
+
+@click.group()
+def handler() -> None:
+    """List and show the types that workers have registered handlers for."""
+
+
+@handler.command("list")
+@lists(
+    {
+        "TYPE": "task_type",
+        "WORKERS": "workers",
+        "VERSION": "version",
+        "DEFAULTS": lambda one: defaults_in_words(one) or None,
+        "RETIRED": "retired_at",
+        "DESCRIPTION": lambda one: first_line(one.description),
+    },
+    empty="no handlers yet: a worker registers its handlers when it starts, pgsched sync does before",
+)
+def list_(client: Client) -> list[HandlerInfo]:
+    """List the registered types."""
+    return client.handlers()
+
+
+def _in_words(one: HandlerInfo) -> None:
+    say(
+        fields(
+            [
+                ("type", one.task_type),
+                ("workers", one.workers),
+                ("version", one.version),
+                ("defaults", defaults_in_words(one) or None),
+                ("strict", one.strict),
+                ("registered", one.registered_at),
+                ("last seen", one.seen_at),
+                ("retired", one.retired_at),
+                ("payload", one.payload_schema),
+                ("result", one.result_schema),
+            ]
+        )
+    )
+    if one.description:
+        say("")
+        say(one.description)
+
+
+@handler.command()
+@click.argument("task_type", metavar="TYPE")
+@shows(_in_words)
+def show(client: Client, task_type: str) -> HandlerInfo:
+    """Show what is registered of a type: its defaults and the schema of its payload."""
+    found = [one for one in client.handlers() if one.task_type == task_type]
+    if not found:
+        raise PgschedError(f"task_type {task_type!r} is not registered")
+    return found[0]
