@@ -24,7 +24,7 @@ class Sizes:
     payload: int = 10_000
     pickups: int = 200
     seconds: int = 15
-    idle: int = 30
+    idle: int = 600
 
 
 QUICK = Sizes(
