@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -59,6 +60,35 @@ FILLINGS = {
 """By name; ``none`` has no schema of ours, for the peers."""
 
 
+CONSTANTS = {
+    "queue": "default",
+    "priority": "5",
+    "tags": "{}",
+    "metadata": "{}",
+    "timezone": "UTC",
+    "on_missed": "once",
+    "overlap": "skip",
+    "max_attempts": "3",
+    "backoff": "exponential",
+    "backoff_delay": "5 seconds",
+    "backoff_max": "1 hour",
+    "dependency_mode": "all",
+    "on_dependency_dead": "cancel",
+}
+"""What the trigger gives a task that nobody says anything of."""
+
+
+def keep_constants(connection: psycopg.Connection[Any], *, keep: bool) -> None:
+    """Let columns have by themselves what the trigger gives them, for rows that come without it; or no longer."""
+    columns = [
+        sql.SQL("alter {} set default {}" if keep else "alter {} drop default").format(
+            sql.Identifier(name), *([sql.Literal(constant)] if keep else [])
+        )
+        for name, constant in CONSTANTS.items()
+    ]
+    connection.execute(sql.SQL("alter table pgsched.tasks {}").format(sql.SQL(", ").join(columns)))
+
+
 @dataclass
 class Databases:
     """Makes the databases of one run."""
@@ -79,8 +109,10 @@ class Databases:
         with psycopg.connect(dsn, autocommit=True) as connection:
             connection.execute("set session_replication_role = replica")
             connection.execute("set synchronous_commit = off")
+            keep_constants(connection, keep=True)
             for one in filter(str.strip, statement.split(";")):
                 connection.execute(one.encode())
+            keep_constants(connection, keep=False)
             connection.execute("vacuum (freeze, analyze)")
         self._made.add(filling)
 

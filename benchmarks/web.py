@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 import httpx
 import psycopg
 
-from benchmarks.databases import SETTINGS
+from benchmarks.databases import SETTINGS, keep_constants
 from benchmarks.sides.worker_process import wait_until, worker
 from pgsched import Client
 from pgsched.db.embedded.server import EmbeddedServer
@@ -108,9 +108,11 @@ def fill(dsn: str, finished: int, pending: int) -> None:
         migrate(dsn)
         connection.execute("set synchronous_commit = off")
         connection.execute("set session_replication_role = replica")
+        keep_constants(connection, keep=True)
         for statement in FILL.format(finished=finished, pending=pending).split(";"):
             connection.execute(statement.encode())
         connection.execute("set session_replication_role = origin")
+        keep_constants(connection, keep=False)
         last: list[int] = []
         for _ in range(50):
             row = connection.execute(CHAIN, (last,)).fetchone()

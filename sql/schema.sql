@@ -2024,10 +2024,9 @@ end $$;
 -- A task with the options that it does not say, as an INSERT would have them: from its handler, else its queue, else
 -- pgsched.
 create function pgsched.resolved(task pgsched.tasks) returns pgsched.tasks
-language plpgsql stable security definer
+language plpgsql stable
 set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
--- Definer, because whoever inserts need not be allowed to read the register and the queues.
 declare
   said pgsched.task_defaults;
   queue_said pgsched.task_defaults;
@@ -2067,7 +2066,7 @@ end $$;
 
 -- For the schema: tells of a type that is not registered, and refuses a payload that its strict handler would refuse.
 create function pgsched.check_type(task_type text, payload jsonb) returns void
-language plpgsql stable security definer
+language plpgsql stable
 set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 declare
@@ -2087,7 +2086,7 @@ end $$;
 -- For the schema: does with a type that is not registered what the settings say: accepts it, raises a NOTICE (of
 -- SQLSTATE PG001), or refuses it.
 create function pgsched.tell_unknown(task_type text, retired_at timestamptz) returns void
-language plpgsql stable security definer
+language plpgsql stable
 set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 declare
@@ -2117,15 +2116,14 @@ end $$;
 
 -- The registered type whose name is most like another; null when none is.
 create function pgsched.nearest_type(task_type text) returns text
-language sql stable security definer
+language sql stable
 set search_path = pg_catalog, pg_temp as $$
   -- By the share of pairs of neighbouring characters that two names have in common (Dice's coefficient).
-  with given as (
-    select array(select substr(lower(task_type), n, 2) from generate_series(0, length(task_type)) n) as pairs)
   select h.task_type
-  from pgsched.handlers h, given,
-    lateral (
-      select array(select substr(lower(h.task_type), n, 2) from generate_series(0, length(h.task_type)) n) as pairs) own,
+  from pgsched.handlers h,
+    lateral (select array(select substr(nearest_type.task_type, n, 2)
+      from generate_series(0, length(nearest_type.task_type)) n) as pairs) given,
+    lateral (select array(select substr(h.task_type, n, 2) from generate_series(0, length(h.task_type)) n) as pairs) own,
     lateral (select 2.0 * (select count(*) from unnest(own.pairs) p where p = any(given.pairs))
       / (cardinality(own.pairs) + cardinality(given.pairs)) as likeness) l
   where h.retired_at is null and h.task_type <> '*' and l.likeness >= 0.5
@@ -6036,15 +6034,15 @@ revoke execute on all functions in schema pgsched from public;
 
 grant execute on function
   pgsched.are_days, pgsched.block_task, pgsched.book_new, pgsched.booked, pgsched.calendar_days, pgsched.check_group,
-  pgsched.check_schedule, pgsched.check_timezone, pgsched.check_type, pgsched.clock_change, pgsched.cron_number,
-  pgsched.cron_problem, pgsched.cron_tick, pgsched.declaration, pgsched.due_at, pgsched.early_reading,
-  pgsched.elapsed_part, pgsched.first_tick, pgsched.grid_point, pgsched.grid_tick, pgsched.group_edges,
-  pgsched.group_problem, pgsched.group_steps, pgsched.instant_after, pgsched.interval_parts, pgsched.is_claimable,
-  pgsched.is_excepted, pgsched.is_forward, pgsched.limits_problem, pgsched.lock_was_lost, pgsched.lowest_bit,
-  pgsched.matching_days, pgsched.may_change, pgsched.month_days, pgsched.month_length, pgsched.next_interval_ticks,
-  pgsched.next_ticks, pgsched.number_problem, pgsched.open_days, pgsched.queues_in_use, pgsched.read_cron,
-  pgsched.read_day, pgsched.refuse_tick, pgsched.remember, pgsched.resolved, pgsched.shown_word, pgsched.wake_sleepers,
-  pgsched.wall_from
+  pgsched.check_payload, pgsched.check_schedule, pgsched.check_timezone, pgsched.check_type, pgsched.clock_change,
+  pgsched.cron_number, pgsched.cron_problem, pgsched.cron_tick, pgsched.declaration, pgsched.due_at,
+  pgsched.early_reading, pgsched.elapsed_part, pgsched.first_tick, pgsched.grid_point, pgsched.grid_tick,
+  pgsched.group_edges, pgsched.group_problem, pgsched.group_steps, pgsched.instant_after, pgsched.interval_parts,
+  pgsched.is_claimable, pgsched.is_excepted, pgsched.is_forward, pgsched.limits_problem, pgsched.lock_was_lost,
+  pgsched.lowest_bit, pgsched.matching_days, pgsched.may_change, pgsched.month_days, pgsched.month_length,
+  pgsched.nearest_type, pgsched.next_interval_ticks, pgsched.next_ticks, pgsched.number_problem, pgsched.open_days,
+  pgsched.queues_in_use, pgsched.read_cron, pgsched.read_day, pgsched.refuse_tick, pgsched.remember, pgsched.resolved,
+  pgsched.shown_word, pgsched.tell_unknown, pgsched.wake_sleepers, pgsched.wall_from
 to public;
 
 grant select on pgsched.departed_tasks to public;

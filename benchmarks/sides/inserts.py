@@ -10,6 +10,7 @@ from pathlib import Path
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from benchmarks.databases import keep_constants
 from benchmarks.sides.measure import arguments, report
 from benchmarks.sides.worker_process import worker
 from pgsched.db.embedded.server import packaged_binaries
@@ -28,6 +29,7 @@ def run(dsn: str, seconds: int, triggers: bool) -> dict[str, float]:
     with psycopg.connect(dsn, autocommit=True) as connection:
         if not triggers:
             connection.execute("alter table pgsched.tasks disable trigger user")
+            keep_constants(connection, keep=True)
         with worker(dsn):
             connection.execute("checkpoint")
             per_second = _pgbench(dsn, seconds, WITH_TRIGGERS if triggers else WITHOUT)

@@ -92,10 +92,9 @@ alter table pgsched.tasks
   alter backoff_max drop default, alter dependency_mode drop default, alter on_dependency_dead drop default;
 
 create function pgsched.resolved(task pgsched.tasks) returns pgsched.tasks
-language plpgsql stable security definer
+language plpgsql stable
 set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
--- Definer, because whoever inserts need not be allowed to read the register and the queues.
 declare
   said pgsched.task_defaults;
   queue_said pgsched.task_defaults;
@@ -136,7 +135,7 @@ comment on function pgsched.resolved is
   'A task with the options that it does not say, as an INSERT would have them: from its handler, else its queue, else pgsched.';
 
 create function pgsched.check_type(task_type text, payload jsonb) returns void
-language plpgsql stable security definer
+language plpgsql stable
 set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 declare
@@ -156,7 +155,7 @@ comment on function pgsched.check_type is
   'For the schema: tells of a type that is not registered, and refuses a payload that its strict handler would refuse.';
 
 create function pgsched.tell_unknown(task_type text, retired_at timestamptz) returns void
-language plpgsql stable security definer
+language plpgsql stable
 set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 declare
@@ -187,15 +186,14 @@ comment on function pgsched.tell_unknown is
   'For the schema: does with a type that is not registered what the settings say: accepts it, raises a NOTICE (of SQLSTATE PG001), or refuses it.';
 
 create function pgsched.nearest_type(task_type text) returns text
-language sql stable security definer
+language sql stable
 set search_path = pg_catalog, pg_temp as $$
   -- By the share of pairs of neighbouring characters that two names have in common (Dice's coefficient).
-  with given as (
-    select array(select substr(lower(task_type), n, 2) from generate_series(0, length(task_type)) n) as pairs)
   select h.task_type
-  from pgsched.handlers h, given,
-    lateral (
-      select array(select substr(lower(h.task_type), n, 2) from generate_series(0, length(h.task_type)) n) as pairs) own,
+  from pgsched.handlers h,
+    lateral (select array(select substr(nearest_type.task_type, n, 2)
+      from generate_series(0, length(nearest_type.task_type)) n) as pairs) given,
+    lateral (select array(select substr(h.task_type, n, 2) from generate_series(0, length(h.task_type)) n) as pairs) own,
     lateral (select 2.0 * (select count(*) from unnest(own.pairs) p where p = any(given.pairs))
       / (cardinality(own.pairs) + cardinality(given.pairs)) as likeness) l
   where h.retired_at is null and h.task_type <> '*' and l.likeness >= 0.5
@@ -494,6 +492,8 @@ begin
   loop
     execute format('grant select on pgsched.handlers, pgsched.task_defaults to %1$s',
       case role when 'PUBLIC' then 'public' else quote_ident(role) end);
+    execute format('grant select (unknown_types) on pgsched.settings to %1$s',
+      case role when 'PUBLIC' then 'public' else quote_ident(role) end);
   end loop;
 end $$;
 
@@ -662,6 +662,4 @@ end $$;
 comment on function pgsched.register is
   'For workers: writes handlers into the register. Returns the types whose entry is new or has changed.';
 
-revoke execute on function
-  pgsched.register, pgsched.set_defaults, pgsched.tell_unknown, pgsched.check_payload, pgsched.nearest_type
-from public;
+revoke execute on function pgsched.register, pgsched.set_defaults from public;

@@ -27,6 +27,7 @@ begin
   execute format('grant insert (%s) on pgsched.tasks to pgsched_producer', public_columns);
   grant select (id) on pgsched.tasks to pgsched_producer;
   grant select (queues, patterns, sleeping_until) on pgsched.workers to pgsched_producer;
+  grant select (unknown_types) on pgsched.settings to pgsched_producer;
 
   -- Workers. Privileges on whole tables: those on columns would be checked one by one, at every claim.
   grant select, insert, update on pgsched.tasks to pgsched_worker;
@@ -42,8 +43,9 @@ begin
     pgsched.claim_limited, pgsched.claim_queue, pgsched.pick_keyed, pgsched.due_by_keys, pgsched.try_claims,
     pgsched.bury_unclaimed, pgsched.adopt_slots, pgsched.pick_by_turns, pgsched.due_of_keys, pgsched.key_rooms,
     pgsched.next_keys, pgsched.note_late_start, pgsched.make_partitions, pgsched.rebook, pgsched.read_zone,
-    pgsched.follow_zones, pgsched.leave, pgsched.register, pgsched.resolved
+    pgsched.follow_zones, pgsched.leave
     to pgsched_worker;
+  grant execute on function pgsched.register to pgsched_worker, pgsched_operator;
   grant select on pgsched.settings to pgsched_worker;
   grant execute on function
     pgsched.retention_rules, pgsched.pick_prunable, pgsched.delete_finished, pgsched.history_days, pgsched.drop_history,

@@ -1,5 +1,5 @@
--- Gives up to %(limit)s tasks that wait what their handler or queue says now, where they have what it said before; tasks
--- that say something of their own keep it. Returns how many it looked at, how many it changed, and the last id.
+-- Gives up to %(limit)s tasks that wait what their handler or queue says now, where they have what it said before. What
+-- they say of their own they keep. Returns how many it looked at, how many it changed, and the last id.
 with before as (
   select jsonb_populate_record(null::pgsched.task_defaults, %(before)s::jsonb) as d
 ),
@@ -8,7 +8,8 @@ after as (
 ),
 looked_at as (
   select t.id from pgsched.tasks t
-  where t.task_type = %(task_type)s and t.queue = %(queue)s and t.status in ('pending', 'blocked') and t.id > %(after_id)s
+  where t.task_type = %(task_type)s and t.queue = %(queue)s and t.status in ('pending', 'blocked')
+    and t.id > %(after_id)s
   order by t.id limit %(limit)s
   for no key update
 ),

@@ -56,6 +56,7 @@ RETURNED = (
     "pgsched.domain.records:MissedTicks",
     "pgsched.domain.records:LogEntry",
     "pgsched.domain.records:QueueInfo",
+    "pgsched.domain.records:HandlerInfo",
     "pgsched.domain.records:QueueSettings",
     "pgsched.domain.records:WorkerInfo",
     "pgsched.domain.records:Settings",

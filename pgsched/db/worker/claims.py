@@ -14,6 +14,7 @@ from pgsched.db.sql_files import load_statement
 from pgsched.db.worker.decoding import SpoiledRows, Undecodable, fetch_rows
 from pgsched.db.worker.leases import Identity
 from pgsched.domain.attempt import Claimed
+from pgsched.domain.errors import DatabaseUnavailable
 
 # As Claimed._make, without its check of the length: once for every task.
 _claimed = partial(tuple.__new__, Claimed)
@@ -224,6 +225,15 @@ async def try_claims(session: Session, identity: Identity, ids: Sequence[int]) -
     """
     rows = await session.fetch(load_statement("try_claims"), ids=BigInts(ids), worker=identity.id)
     return [Tried(*row) for row in rows]
+
+
+async def takes_writes(session: Session, identity: Identity) -> bool:
+    """Whether the server lets this worker write at all."""
+    try:
+        await session.fetch(load_statement("touch_worker"), worker=identity.id)
+    except DatabaseUnavailable:
+        return False
+    return True
 
 
 async def dead_letter_unclaimed(session: Session, errors: Mapping[int, str]) -> list[DeadLettered]:

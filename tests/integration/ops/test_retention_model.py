@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from benchmarks.databases import CONSTANTS
 from pgsched.ops import retention
 from tests.support.retained import Database, left, prune_now
 from tests.support.servers import fresh_database
@@ -154,6 +155,7 @@ def insert(connection: Database, rows: list[Row], now: datetime) -> None:
                 "fired": list(row.fired) if row.fired else None,
                 "observed": row.id in observed,
                 "declared": "{}" if row.declared else None,
+                **{name: value for name, value in CONSTANTS.items() if name != "queue"},
             }
             names = psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, columns))
             values = psycopg.sql.SQL(", ").join(psycopg.sql.Placeholder() * len(columns))

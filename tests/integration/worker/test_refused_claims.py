@@ -129,6 +129,14 @@ async def test_a_row_whose_trigger_raises_errors_of_the_server_is_set_aside(
         await is_set_aside(db)
 
 
+@pytest.mark.parametrize("state", ["53100", "57P01", "08006"])
+async def test_so_is_one_that_is_alone(dsn: str, db: Database, soon: None, state: str) -> None:
+    bad = insert_bad(db)
+    refuse_updates(db, BAD, then=f"raise exception using errcode = '{state}', message = 'so it says'")
+    async with running_worker(dsn, handlers(mail=Mail()), **QUICK):
+        await is_set_aside(db, bad)
+
+
 async def test_a_check_that_an_old_row_breaks_sets_it_aside_until_it_is_mended(
     dsn: str, db: Database, soon: None
 ) -> None:

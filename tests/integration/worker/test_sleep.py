@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from benchmarks.databases import keep_constants
 from pgsched.db.worker.leases import fall_asleep, wake_up
 from pgsched.worker.sleep import SECOND_LOOKS, Sleep
 from tests.support.clock import Clock
@@ -263,6 +264,7 @@ async def test_a_listener_that_was_cut_off_comes_back_and_catches_up(dsn: str, d
             "select pg_terminate_backend(pid) from pg_stat_activity "
             "where application_name = 'pgsched listener' and datname = current_database()"
         )
+        keep_constants(db, keep=True)
         db.execute(
             "insert into pgsched.tasks (task_type, schedule_type, next_run_at) values ('mail', 'one_time', now())"
         )

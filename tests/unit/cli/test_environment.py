@@ -14,6 +14,7 @@ PROGRAMS = {
     "pgsched dev": {"--app", "--metrics-port", "--web-port"},
     "pgsched migrate": {"--lock-wait"},
     "pgsched schedule sync": {"--app"},
+    "pgsched sync": {"--app"},
     "pgsched web": {
         *("--host", "--port", "--path-prefix", "--trusted-proxies", "--hide-payloads"),
         *("--viewer-token", "--operator-token", "--metrics-token"),

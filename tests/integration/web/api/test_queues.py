@@ -17,6 +17,7 @@ KEPT = {
     "dead_retention": None,
     "dead_retention_count": None,
     "archive": None,
+    "defaults": None,
 }
 DEFAULTS = {"paused": False, "ordering": "fifo", "limits": {}, "ageing": None, "events": False} | KEPT
 

@@ -12,7 +12,7 @@ from tests.support.tables import database
 from tests.support.web_face import OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
 
 API = "/api/v1"
-EMPTY = dict.fromkeys(examples.GENERAL) | {"archive": False}
+EMPTY = dict.fromkeys(examples.GENERAL) | {"archive": False, "unknown_types": "tell"}
 
 
 def noted(dsn: str) -> list[tuple[Any, ...]]:
