@@ -2010,8 +2010,15 @@ set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 declare
   who constant jsonb := jsonb_build_object('kind', kind, 'name', name);
   before jsonb;
+  unknown text;
   wanted pgsched.task_defaults := jsonb_populate_record(null::pgsched.task_defaults, coalesce(defaults, '{}') || who);
 begin
+  select k into unknown from jsonb_object_keys(coalesce(nullif(defaults, 'null'), '{}')) k
+  where k in ('kind', 'name') or not to_jsonb(wanted) ? k limit 1;
+  if unknown is not null then
+    raise invalid_parameter_value using
+      message = format('defaults of %s %L: %s is no option that it may say', kind, name, left(unknown, 100));
+  end if;
   delete from pgsched.task_defaults d where d.kind = set_defaults.kind and d.name = set_defaults.name
   returning to_jsonb(d) into before;
   if wanted = jsonb_populate_record(null::pgsched.task_defaults, who) then

@@ -284,6 +284,47 @@ def test_a_queue_refuses_defaults_that_make_no_sense(dsn: str) -> None:
             client.set_queue("mail", defaults={"queue": "other"})
 
 
+def test_sql_and_the_dashboard_set_what_a_queue_says_and_refuse_the_same(dsn: str) -> None:
+    async def by_form(defaults: str) -> int:
+        async with web(dsn) as http:
+            return (await http.post("/queues/settings", data={"queue": "mail", "defaults": defaults})).status_code
+
+    assert asyncio.run(by_form('{"max_attempts": 5, "timeout": "30 seconds"}')) == 303
+    with Client(dsn) as client, database(dsn) as db:
+        assert client.queue("mail").defaults == {"max_attempts": 5, "timeout": "00:00:30"}
+        assert asyncio.run(by_form('{"max_attempt": 5}')) == 422
+        assert asyncio.run(by_form('{"max_attempts": 0}')) == 422
+        for columns, words in (
+            ({"max_attempt": 5}, "defaults of queue 'mail': max_attempt is no option that it may say"),
+            ({"kind": "handler"}, "kind is no option"),
+        ):
+            with pytest.raises(psycopg.errors.InvalidParameterValue, match=words):
+                db.execute("select pgsched.set_defaults('queue', 'mail', %s)", (json.dumps(columns),))
+        with pytest.raises(psycopg.errors.CheckViolation, match="max_attempts_must_be_between_1_and_1000"):
+            db.execute("""select pgsched.set_defaults('queue', 'mail', '{"max_attempts": 0}')""")
+        with pytest.raises(psycopg.errors.CheckViolation, match="queue_is_said_by_handlers_alone"):
+            db.execute("""select pgsched.set_defaults('queue', 'mail', '{"queue": "other"}')""")
+        assert client.queue("mail").defaults == {"max_attempts": 5, "timeout": "00:00:30"}
+        (changed,) = db.execute("select pgsched.set_defaults('queue', 'mail', '{}') as changed")
+        assert changed["changed"]
+        assert client.queue("mail").defaults is None
+
+
+async def test_the_form_of_a_new_task_offers_the_types_and_what_they_require(dsn: str) -> None:
+    app = App(dsn=dsn)
+
+    @app.task("mail")
+    def mail(to: str, subject: str = "") -> None:
+        """Send <one> mail."""
+
+    await asyncio.to_thread(register, app)
+    async with web(dsn) as http:
+        text = (await http.get("/schedules/new", params={"task_type": "mail"})).text
+    assert '<option value="mail">Send &lt;one&gt; mail.</option>' in text
+    assert "&#34;to&#34;: null" in text
+    assert "subject" not in text
+
+
 async def test_workers_register_their_handlers_when_they_start(dsn: str) -> None:
     app = an_app(dsn, max_attempts=2, timeout="30s")
     async with AsyncClient(dsn) as client:

@@ -54,6 +54,8 @@ class QueueSetup:
     dead_retention: Interval | None = None
     dead_retention_count: int | None = None
     archive: bool | None = None
+    defaults: dict[str, Any] | None = None
+    """The columns that its tasks have unless somebody with more to say says otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

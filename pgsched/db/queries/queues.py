@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Final, Literal, TypedDict
+from typing import Any, Final, Literal, TypedDict
 
 from pgsched.db.queries.settings import RETENTION, known_options, retention_of
 from pgsched.db.query import Command, changed, command, nothing, row_as, rows_as
@@ -131,6 +131,11 @@ def set_queue(name: str, options: QueueOptions) -> Command[None]:
         "given": list(options),
     }
     return command("set_queue", nothing, **params)
+
+
+def set_defaults(name: str, columns: Mapping[str, Any]) -> Command[bool]:
+    """Set what a queue says of all of its tasks, by column as :class:`QueueSettings` has it; whether it is new."""
+    return command("set_defaults", changed, queue=checked("queue", name), defaults=json.dumps(columns))
 
 
 def _defaults(name: str, options: TaskOptions | None) -> str | None:

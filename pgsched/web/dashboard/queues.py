@@ -11,10 +11,11 @@ from starlette.responses import Response
 from pgsched.client.async_client import AsyncClient
 from pgsched.db.queries import dashboard
 from pgsched.db.queries.dashboard import QueueSetup
-from pgsched.db.queries.queues import ORDERINGS, QueueLimits, QueueOptions, set_queue
+from pgsched.db.queries.queues import ORDERINGS, QueueLimits, QueueOptions, set_defaults, set_queue
 from pgsched.db.queries.settings import RETENTION
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.interval import Interval
+from pgsched.domain.json_text import read_object
 from pgsched.domain.records import Pruned
 from pgsched.domain.retention_age import FOREVER, LONGEST
 from pgsched.domain.validation import MAX_INTEGER, refused
@@ -23,7 +24,7 @@ from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.dashboard.forms import Form, Text, optional_number, yes_or_no
 from pgsched.web.dashboard.overview import queue_rows
 from pgsched.web.dashboard.shown import done, show
-from pgsched.web.formats import duration
+from pgsched.web.formats import duration, pretty
 from pgsched.web.services import changes
 
 LIMITS = {
@@ -103,6 +104,8 @@ async def apply(client: AsyncClient, setup: QueueSetup, form: dict[str, str]) ->
     options = {field: option_of(field, text) for field, text in changed.items() if field in OPTIONS}
     if options:
         await client.set_queue(name, **cast(QueueOptions, options))
+    if "defaults" in changed:
+        await client.database.run(set_defaults(name, read_object(changed["defaults"] or "{}", "defaults")))
     if "events" in changed:
         await client.set_queue_events(name, yes_or_no("events", changed["events"]))
     if changed.keys() & {*LIMITS, "per"}:
@@ -114,7 +117,8 @@ async def apply(client: AsyncClient, setup: QueueSetup, form: dict[str, str]) ->
 
 
 def _changed(was: dict[str, str], form: dict[str, str]) -> dict[str, str]:
-    return {field: form[field].strip() for field in was if field in form and form[field].strip() != was[field]}
+    given = {field: form[field].replace("\r\n", "\n").strip() for field in was if field in form}
+    return {field: text for field, text in given.items() if text != was[field]}
 
 
 def option_of(field: str, text: str) -> str | bool | None:
@@ -156,6 +160,7 @@ def fields_of(setup: QueueSetup) -> dict[str, str]:
         "retention_count": _number(setup.retention_count),
         "dead_retention": _age(setup.dead_retention),
         "dead_retention_count": _number(setup.dead_retention_count),
+        "defaults": pretty(setup.defaults) if setup.defaults else "",
         "archive": {None: "", True: "yes", False: "no"}[setup.archive],
     }
 

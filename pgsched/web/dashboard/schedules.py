@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -57,22 +58,28 @@ async def schedules(actor: Viewer, before: Text = "") -> Response:
 
 
 @router.get("/schedules/new")
-async def new(actor: Operator) -> Response:
-    """Show an empty form."""
-    return show_form(actor, None, {"timezone": "UTC", "payload": "{}"}, None)
+async def new(actor: Operator, task_type: Text = "") -> Response:
+    """Show an empty form; with ``task_type`` the payload has the keys that its handler requires."""
+    handlers = await actor.client.handlers()
+    fields = {"task_type": task_type, "payload": "{}"}
+    for handler in handlers:
+        if handler.task_type == task_type and handler.payload_schema is not None:
+            required = dict.fromkeys(handler.payload_schema.get("required", ()))
+            fields["payload"] = json.dumps(required, indent=2, ensure_ascii=False)
+    return show_form(actor, None, fields, None, handlers=handlers)
 
 
 @router.post("/schedules/new")
 async def create(actor: Operator, form: Form) -> Response:
     """Create a task: one that runs once, or a schedule."""
     if form.get("look") == "yes":  # the button for those without scripts
-        return show_form(actor, None, form, None, await look(actor, form))
+        return show_form(actor, None, form, None, await look(actor, form), await actor.client.handlers())
     try:
         options = options_of(form)
         options["created_by"] = actor.name
         made = await create_task(actor, form.get("task_type", "").strip(), payload_of(form), options)
     except InvalidTask as error:
-        return show_form(actor, None, form, str(error))
+        return show_form(actor, None, form, str(error), handlers=await actor.client.handlers())
     return done(actor, f"/tasks/{made.task.id}", "create", made.task.id)
 
 

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.interval import Interval
-from pgsched.domain.records import Execution, Task
+from pgsched.domain.records import Execution, HandlerInfo, Task
 from pgsched.domain.scheduling.preview import noted
 from pgsched.domain.task_spec import TaskOptions
 from pgsched.domain.validation import RULES
@@ -165,10 +165,16 @@ def timeline_of(executions: Sequence[Execution]) -> Any:
 
 
 def show_form(
-    actor: Actor, one: Task | None, fields: dict[str, str], problem: str | None, preview: dict[str, Any] | None = None
+    actor: Actor,
+    one: Task | None,
+    fields: dict[str, str],
+    problem: str | None,
+    preview: dict[str, Any] | None = None,
+    handlers: Sequence[HandlerInfo] = (),
 ) -> Response:
-    """Return the form of a task, or of a new one."""
+    """Return the form of a task, or of a new one, which offers the types of ``handlers``."""
     schedule = "new" if one is None else one.schedule_type
     at = "tasks" if schedule == "one_time" else "schedules"
     context: dict[str, Any] = {"task": one, "fields": fields, "schedule": schedule, "preview": preview}
+    context["handlers"] = [handler for handler in handlers if handler.retired_at is None]
     return show(actor, "task_form.html", at=at, problem=problem, **context)
