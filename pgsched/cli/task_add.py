@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 import click
+from click.shell_completion import CompletionItem
 
 from pgsched.cli.options import (
     instant,
@@ -17,9 +19,11 @@ from pgsched.cli.options import (
     read_moment,
     task_id_argument,
 )
-from pgsched.cli.output import say, say_json
+from pgsched.cli.output import first_line, say, say_json
 from pgsched.cli.session import pass_client
+from pgsched.domain.errors import PgschedError
 from pgsched.domain.scheduled import OnConflict
+from pgsched.domain.settings import dsn_from
 from pgsched.domain.task_spec import TaskOptions
 from pgsched.domain.validation import RULES
 
@@ -138,8 +142,25 @@ def chosen_options(given: dict[str, Any], *, zone: str | None = None) -> TaskOpt
     return cast("TaskOptions", chosen)  # one option of the command for each
 
 
+def _complete_type(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Offer the registered types; none where the database cannot be asked."""
+    from pgsched.client.client import Client  # imported late: help needs no database
+
+    dsn = context.find_root().params.get("dsn")
+    try:
+        with Client(dsn_from(os.environ, dsn)) as client:
+            found = client.handlers()
+    except PgschedError:
+        return []
+    return [
+        CompletionItem(one.task_type, help=first_line(one.description))
+        for one in found
+        if one.task_type.startswith(begun) and one.retired_at is None
+    ]
+
+
 @click.command()
-@click.argument("task_type", metavar="TYPE")
+@click.argument("task_type", metavar="TYPE", shell_complete=_complete_type)
 @task_options
 @disabled_option
 @click.option(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -83,12 +83,19 @@ def limits(value: Mapping[str, Any], per: Interval | None = None) -> str:
     return ", ".join(text.format(value[name]) for name, text in words.items() if name in value) or "none"
 
 
-def insert_text(task: Task) -> str:
-    """The INSERT that makes a task like this one; what has the table's default is left out."""
+def insert_text(task: Task, said: Container[str]) -> str:
+    """The INSERT that makes a task like this one; what it has by default is left out.
+
+    ``said``: the columns of which its handler or its queue says something, so that they have other defaults.
+    """
     columns: dict[str, str] = {}
     for name in _INSERTED:
         value = getattr(task, name)
-        if value is None or value == _DEFAULTS.get(name) or (name == "scheduled_for" and task.cron_expression):
+        if (
+            value is None
+            or (value == _DEFAULTS.get(name) and name not in said)
+            or (name == "scheduled_for" and task.cron_expression)
+        ):
             continue
         columns[name] = _literal(value)
     names, values = ", ".join(columns), ",\n  ".join(columns.values())

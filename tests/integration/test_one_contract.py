@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import subprocess
+import sys
 import warnings
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -323,6 +325,23 @@ async def test_the_form_of_a_new_task_offers_the_types_and_what_they_require(dsn
     assert '<option value="mail">Send &lt;one&gt; mail.</option>' in text
     assert "&#34;to&#34;: null" in text
     assert "subject" not in text
+
+
+def test_the_shell_completes_registered_types(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    register(an_app(dsn))
+    asked = {"_PGSCHED_COMPLETE": "bash_complete", "COMP_WORDS": "pgsched task add ev", "COMP_CWORD": "3"}
+    for name, value in (asked | {"PGSCHED_DSN": dsn}).items():
+        monkeypatch.setenv(name, value)
+    done = subprocess.run([sys.executable, "-m", "pgsched"], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == [f"plain,{TYPE}"], done.stderr
+
+
+async def test_the_insert_that_a_page_shows_makes_a_task_like_the_shown_one(dsn: str) -> None:
+    await asyncio.to_thread(register, an_app(dsn, max_attempts=9))
+    async with AsyncClient(dsn) as client:
+        task_id = await client.schedule(TYPE, max_attempts=3)
+    async with web(dsn) as http:
+        assert "max_attempts" in (await http.get(f"/tasks/{task_id}")).text.split("insert into pgsched.tasks")[1]
 
 
 async def test_workers_register_their_handlers_when_they_start(dsn: str) -> None:

@@ -58,6 +58,15 @@ class QueueSetup:
     """The columns that its tasks have unless somebody with more to say says otherwise."""
 
 
+def find_said_options(task_type: str, queue: str) -> Command[set[str]]:
+    """Read the columns of which the handler or the queue of a task says something."""
+
+    def parse(rows: Rows) -> set[str]:
+        return {row["option"] for row in rows}
+
+    return command("find_said_options", parse, task_type=task_type, queue=queue)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TypeSurvey:
     """What is due or runs of one type in one queue, of the queue's first rows."""

@@ -10,6 +10,7 @@ from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from pgsched.db.queries.dashboard import find_said_options
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.interval import Interval
@@ -48,7 +49,8 @@ async def task(actor: Viewer, id: int) -> Response:
     async with actor.client.transaction() as client:  # of one connection: waited for once
         status = await client.status(id, limit=EXECUTIONS)
         logs = await client.logs(id, limit=LOG_LINES)
-    one = status.task
+        one = status.task
+        said = await client.database.run(find_said_options(one.task_type, one.queue))
     return show(
         actor,
         "task.html",
@@ -58,7 +60,7 @@ async def task(actor: Viewer, id: int) -> Response:
         coming=[noted(at, one.timezone) for at in status.next_runs],
         logs=logs,
         timeline=timeline_of(status.executions),
-        insert=insert_text(one) if actor.sees_payloads else None,
+        insert=insert_text(one, said) if actor.sees_payloads else None,
         verbs={verb: VERBS[verb] for verb in verbs_of(one)},
         in_workflow=one.task_type == GROUP or bool(one.depends_on) or one.parent_id is not None,
     )

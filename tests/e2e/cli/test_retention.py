@@ -17,6 +17,7 @@ NOTHING = {
     "dead_retention_count": None,
     "archive": False,
     "history_retention": None,
+    "unknown_types": "tell",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -295,3 +296,12 @@ def test_time_without_zone_is_one_of_the_project_s(dsn: str) -> None:
         result = confirm.using(run_after=datetime(2030, 6, 1, 14)).enqueue(1)
     with database(dsn) as connection:
         assert task_row(connection, int(result.id))["scheduled_for"] == datetime(2030, 6, 1, 12, tzinfo=UTC)
+
+
+def test_what_the_register_says_of_a_function_holds_for_what_is_enqueued(dsn: str) -> None:
+    with database(dsn) as connection:
+        entry = {"task_type": confirm.module_path, "defaults": {"max_attempts": 9, "timeout": "30s", "queue": "slow"}}
+        connection.execute("select pgsched.register(%s)", (json.dumps([entry]),))
+        row = task_row(connection, int(confirm.enqueue(1).id))
+    assert (row["max_attempts"], row["timeout"]) == (2, timedelta(seconds=30)), "the backend says the attempts"
+    assert row["queue"] == "default", "Django says the queue itself"
