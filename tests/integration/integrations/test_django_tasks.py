@@ -304,4 +304,4 @@ def test_what_the_register_says_of_a_function_holds_for_what_is_enqueued(dsn: st
         connection.execute("select pgsched.register(%s)", (json.dumps([entry]),))
         row = task_row(connection, int(confirm.enqueue(1).id))
     assert (row["max_attempts"], row["timeout"]) == (2, timedelta(seconds=30)), "the backend says the attempts"
-    assert row["queue"] == "default", "Django says the queue itself"
+    assert row["queue"] == "mail", "Django says the queue itself"
