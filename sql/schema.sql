@@ -1561,6 +1561,86 @@ begin
   next_tick := pgsched.pass_over(task, tick, 'skipped');
 end $$;
 
+-- How a task is: status, attempts, next run, progress, result, error. Of tasks that the caller may see.
+create function pgsched.status(id bigint) returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  found_task jsonb;
+begin
+  select jsonb_build_object(
+    'id', t.id, 'task_type', t.task_type, 'task_name', t.task_name, 'queue', t.queue, 'status', t.status,
+    'enabled', t.enabled, 'attempts', t.attempts, 'max_attempts', t.max_attempts, 'next_run_at', t.next_run_at,
+    'started_at', case when t.status = 'running' then t.started_at end,
+    'worker', case when t.status = 'running' then t.locked_by end, 'completed_at', t.completed_at, 'died_at', t.died_at,
+    'progress', t.progress, 'result', t.result, 'last_error', t.last_error)
+  into found_task
+  from pgsched.known_tasks t where t.id = status.id limit 1;
+  if found_task is null then
+    raise no_data_found using message = format('task %s does not exist', id);
+  end if;
+  return found_task;
+end $$;
+
+-- Waits until a task is completed and returns its result; of a schedule that of its next completed tick. SQLSTATE
+-- PG002: it is dead or cancelled; PG003: the time is over. Looks after 10 ms, then less often, at last twice a second.
+create function pgsched.wait(id bigint, timeout interval default '00:01:00'::interval) returns jsonb
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- Each look sees what has been committed by then, so the transaction must read committed rows. While this runs, its
+-- caller holds a snapshot: vacuum cleans up nothing that has died since.
+declare
+  ends constant timestamptz := clock_timestamp() + timeout;
+  pause double precision := 0.01;
+  task record;
+  begun bigint;
+  since timestamptz;
+begin
+  if current_setting('transaction_isolation') <> 'read committed' then
+    raise object_not_in_prerequisite_state using
+      message = format('wait sees nothing new in a transaction that is %s', current_setting('transaction_isolation'));
+  end if;
+  loop
+    select t.status::text as status, t.schedule_type <> 'one_time' as is_schedule, t.overlap::text as overlap, t.result,
+      t.last_error, t.fencing_token
+    into task
+    from pgsched.known_tasks t where t.id = wait.id limit 1;
+    if task is null then
+      raise no_data_found using message = format('task %s does not exist', id);
+    end if;
+    begun := coalesce(begun, task.fencing_token - (task.status = 'running')::integer);
+    since := coalesce(since, clock_timestamp());
+    if task.status = 'completed' then
+      return task.result;
+    elsif task.status in ('dead', 'cancelled') then
+      raise exception using errcode = 'PG002',
+        message = format('task %s is %s', id, task.status) || coalesce(': ' || left(task.last_error, 1000), '');
+    elsif task.is_schedule then
+      select tick.result into task
+      from (
+        (select e.result from pgsched.visible_executions e
+         where e.task_id = id and e.fencing_token > begun and e.status = 'completed'
+         order by e.fencing_token limit 1)
+        union all
+        (select c.result from pgsched.visible_tasks c
+         where c.parent_id = id and c.idempotency_key like 'tick:%' and c.status = 'completed'
+           and c.completed_at >= since
+         order by c.completed_at limit 1)
+      ) tick limit 1;
+      if found then
+        return task.result;
+      end if;
+    end if;
+    if clock_timestamp() >= ends then
+      raise exception using errcode = 'PG003', message = format('task %s has not ended after %s', id, timeout);
+    end if;
+    perform pg_sleep(least(pause, greatest(extract(epoch from ends - clock_timestamp())::double precision, 0.001)));
+    pause := least(pause * 1.5, 0.5);
+  end loop;
+end $$;
+
 -- Does one thing to each of these tasks that it suits, in one transaction; returns the ids of those that were changed.
 -- action: enable, disable, run, cancel, retry or delete.
 -- ids: The tasks.
@@ -3940,6 +4020,34 @@ with recursive used(name) as (
 select name from used where name is not null
 $$;
 
+-- Lets workers claim nothing more from a queue; what runs goes on. True if the queue was not paused.
+create function pgsched.pause_queue(queue text) returns boolean
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+begin
+  insert into pgsched.queues as q (name, paused) values (queue, true)
+  on conflict (name) do update set paused = true, updated_at = now() where not q.paused;
+  return found;
+end $$;
+
+-- Lets workers claim from a paused queue again. True if the queue was paused.
+create function pgsched.resume_queue(queue text) returns boolean
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+begin
+  update pgsched.queues q set paused = false, updated_at = now() where q.name = queue and q.paused;
+  return found;
+end $$;
+
+-- Lets other programs be told, on the channel pgsched_events, what happens to the tasks of a queue, or no longer.
+create function pgsched.set_queue_events(queue text, events boolean) returns void
+language sql as $$
+  insert into pgsched.queues as q (name, events) values (queue, events)
+  on conflict (name) do update set events = excluded.events, updated_at = now()
+$$;
+
 -- Limits a queue over all workers, instead of the limits it had: so many running at once, so many starts in a time; of
 -- the whole queue, of each concurrency_key.
 -- name: The queue.
@@ -6049,7 +6157,7 @@ grant execute on function
   pgsched.lowest_bit, pgsched.matching_days, pgsched.may_change, pgsched.month_days, pgsched.month_length,
   pgsched.nearest_type, pgsched.next_interval_ticks, pgsched.next_ticks, pgsched.number_problem, pgsched.open_days,
   pgsched.queues_in_use, pgsched.read_cron, pgsched.read_day, pgsched.refuse_tick, pgsched.remember, pgsched.resolved,
-  pgsched.shown_word, pgsched.tell_unknown, pgsched.wake_sleepers, pgsched.wall_from
+  pgsched.shown_word, pgsched.status, pgsched.tell_unknown, pgsched.wait, pgsched.wake_sleepers, pgsched.wall_from
 to public;
 
 grant select on pgsched.departed_tasks to public;
@@ -6995,6 +7103,12 @@ comment on function pgsched.backfill is
 comment on function pgsched.skip_next is
   'Skips the booked tick of a schedule, and notes that; again for one more. Returns it, and the tick that is '
   'booked instead: null when the schedule is over.';
+comment on function pgsched.status is
+  'How a task is: status, attempts, next run, progress, result, error. Of tasks that the caller may see.';
+comment on function pgsched.wait is
+  'Waits until a task is completed and returns its result; of a schedule that of its next completed tick. '
+  'SQLSTATE PG002: it is dead or cancelled; PG003: the time is over. Looks after 10 ms, then less often, at last '
+  'twice a second.';
 comment on function pgsched.change_tasks is 'Does one thing to each of these tasks that it suits, in one transaction; returns the ids of those that were changed.
 action: enable, disable, run, cancel, retry or delete.
 ids: The tasks.
@@ -7144,6 +7258,13 @@ payload: An object with steps, as pgsched.flow makes it.';
 comment on function pgsched.check_group is 'For the schema: refuses a plan of steps that breaks a rule.';
 comment on function pgsched.recheck_group is 'For the schema: checks the plan of a group that is edited.';
 comment on function pgsched.queues_in_use is 'The queues that have a task which waits or runs and is not paused.';
+comment on function pgsched.pause_queue is
+  'Lets workers claim nothing more from a queue; what runs goes on. True if the queue was not paused.';
+comment on function pgsched.resume_queue is
+  'Lets workers claim from a paused queue again. True if the queue was paused.';
+comment on function pgsched.set_queue_events is
+  'Lets other programs be told, on the channel pgsched_events, what happens to the tasks of a queue, or no '
+  'longer.';
 comment on function pgsched.limit_queue is 'Limits a queue over all workers, instead of the limits it had: so many running at once, so many starts in a time; of the whole queue, of each concurrency_key.
 name: The queue.
 concurrency: So many of its tasks run at once.

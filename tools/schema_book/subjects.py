@@ -76,6 +76,8 @@ FUNCTIONS_BY_SUBJECT: Final = (
             "replan",
             "backfill",
             "skip_next",
+            "status",
+            "wait",
             "change_tasks",
             "may_change",
             "locked_task",
@@ -196,6 +198,9 @@ FUNCTIONS_BY_SUBJECT: Final = (
         "Settings, what a claim may take, and claims that count what runs everywhere.",
         (
             "queues_in_use",
+            "pause_queue",
+            "resume_queue",
+            "set_queue_events",
             "limit_queue",
             "unlimit_queue",
             "limits_problem",
