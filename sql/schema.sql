@@ -382,6 +382,12 @@ alter sequence pgsched.fencing_tokens owned by pgsched.tasks.fencing_token;
 -- No two tasks have the same key; pgsched.schedule returns the first one instead.
 create unique index idempotency_key_must_be_unique on pgsched.tasks (idempotency_key) where idempotency_key is not null;
 
+-- The tasks of an organisation, in the order of their ids: for lists.
+create index tasks_by_tenant on pgsched.tasks (tenant_id, id) where tenant_id is not null;
+
+-- The tasks of a user, in the order of their ids: for lists.
+create index tasks_by_user on pgsched.tasks (user_id, id) where user_id is not null;
+
 -- The children of a task.
 create index tasks_children on pgsched.tasks (parent_id) where parent_id is not null;
 
@@ -6360,6 +6366,8 @@ comment on constraint repeat_interval_if_and_only_if_repeating on pgsched.tasks 
   'A repeat interval and the kind repeating come together; so no row has an interval and a cron expression.';
 comment on index pgsched.idempotency_key_must_be_unique is
   'No two tasks have the same key; pgsched.schedule returns the first one instead.';
+comment on index pgsched.tasks_by_tenant is 'The tasks of an organisation, in the order of their ids: for lists.';
+comment on index pgsched.tasks_by_user is 'The tasks of a user, in the order of their ids: for lists.';
 comment on index pgsched.tasks_children is 'The children of a task.';
 comment on index pgsched.tasks_dead is 'The dead letters, by the time of their death.';
 comment on index pgsched.tasks_dead_by_queue is

@@ -1,6 +1,7 @@
 -- Returns a page of matching tasks, the latest first, and how far the search went. Filters without an index inspect a
--- limited number of rows (scan), so that a page is quick however large the table is; `scanned_to` without a task means
--- that nothing was found so far. Without rows when only the ids are asked for.
+-- limited number of rows (scan), those of the user or the tenant when one is asked for, so that a page is quick however
+-- large the table is; `scanned_to` without a task means that nothing was found so far. Without rows when only the ids are
+-- asked for.
 --
 -- The statement is not prepared: a filter that is null is planned away, and so is one of the two ways to the rows. The
 -- inner limit leaves the planner no choice but to walk down the ids.
@@ -21,6 +22,8 @@ from (
       select s.id
       from pgsched.tasks s
       where %(bounded)s::boolean and (%(before_id)s::bigint is null or s.id < %(before_id)s::bigint)
+        and (%(user_id)s::text is null or s.user_id = %(user_id)s::text)
+        and (%(tenant_id)s::text is null or s.tenant_id = %(tenant_id)s::text)
       order by s.id desc
       offset %(scan)s - 1
       limit 1
@@ -33,6 +36,8 @@ from (
         select s.*
         from pgsched.tasks s
         where %(bounded)s::boolean and (%(before_id)s::bigint is null or s.id < %(before_id)s::bigint)
+          and (%(user_id)s::text is null or s.user_id = %(user_id)s::text)
+          and (%(tenant_id)s::text is null or s.tenant_id = %(tenant_id)s::text)
         order by s.id desc
         limit %(scan)s
       )

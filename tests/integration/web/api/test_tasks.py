@@ -371,6 +371,22 @@ async def test_pages_follow_one_another_without_gap_while_tasks_come(dsn: str) -
     assert [item["id"] for item in first["items"]] + rest == ids[::-1]
 
 
+async def test_tasks_of_a_user_and_of_a_tenant_are_found_behind_many_of_others(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task_search, "MAX_SCANNED", 5)
+    with database(dsn) as connection:
+        mine = [insert_task(connection, user_id="ada", tenant_id="acme") for _ in range(7)]
+        set_dead(connection, mine[0])
+        for _ in range(20):
+            insert_task(connection, user_id="bob")
+    async with web(dsn) as http:
+        for owner in ({"user_id": "ada"}, {"tenant_id": "acme"}):
+            first = (await http.get(f"{API}/tasks", params=owner)).json()
+            assert [item["id"] for item in first["items"]] == mine[:1:-1], "five of its own were looked at"
+            assert await listed(http, **owner, status="dead") == mine[:1]
+
+
 async def test_rare_task_is_found_by_pages_that_each_look_at_so_many_rows(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
