@@ -272,6 +272,10 @@ class Executor:
             outcome = outcome._replace(status="failed", error=error)
         if outcome.status == "timed_out":
             self._leased.outlived.add(leased)
+        if outcome.warning is not None:
+            task = leased.task
+            log.warning("result_changed", task_id=task.id, task_type=task.task_type, hint="its log says how")
+            self.context_of(leased).log(outcome.warning, "warning")
         if attempt is None or not attempt.keep(outcome):
             self._completer.conclude(leased, outcome)
 
