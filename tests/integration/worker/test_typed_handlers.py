@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import date
 from typing import Any
 from uuid import UUID
@@ -11,9 +12,10 @@ from psycopg.types.json import Jsonb
 from pydantic import BaseModel
 from structlog.testing import capture_logs
 
-from pgsched import App, AsyncClient, Client, Context, PayloadMismatch, TaskSpec
+from pgsched import App, AsyncClient, Client, Context, PayloadMismatch, ResultMismatch, TaskSpec
+from pgsched.app.task_handle import TaskHandle
 from pgsched.domain.errors import InvalidTask
-from pgsched.testing import run_due
+from pgsched.testing import run_due, run_due_async
 from tests.support.engine import engine, handlers, history, rows
 from tests.support.process_app import SERVE
 from tests.support.process_app import app as process_app
@@ -211,3 +213,20 @@ def test_run_due_checks_and_decodes(app: App, dsn: str) -> None:
         good = bare.schedule("send", STORED)
     ran = {one.id: one for one in run_due(app, raises=False)}
     assert (ran[bad].outcome, ran[good].result) == ("dead", {"id": str(ONE), "total": 2030})
+
+
+async def test_results_are_read_as_annotated(app: App) -> None:
+    send = app.registry.get("send")
+    assert send is not None
+    handle = TaskHandle[..., Any](app, send)
+    ids = [handle.with_options().schedule(**GIVEN), await handle.with_options(delay=0).schedule_async(**GIVEN)]
+    await run_due_async(app)
+    expected = Receipt(id=ONE, total=2030)
+    assert [await handle.result_async(ids[0], 5), await asyncio.to_thread(handle.result, ids[1], 5)] == [expected] * 2
+    with database(app.dsn) as db:
+        db.execute("update pgsched.tasks set result = '5' where id = %s", [ids[0]])
+    with pytest.raises(
+        ResultMismatch, match="result does not fit the annotation of handler 'send': it must be an object"
+    ):
+        await handle.result_async(ids[0], 5)
+    await app.close_async()
