@@ -18,7 +18,7 @@ from pydantic_core import CoreConfig, SchemaSerializer, SchemaValidator, from_js
 from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
 
 from pgsched.domain.errors import InvalidTask, PayloadMismatch, ResultMismatch
-from pgsched.domain.json_text import MAX_DEPTH, MAX_JSON_BYTES, encode_json
+from pgsched.domain.json_text import MAX_DEPTH, MAX_JSON_BYTES, KeyTwice, encode_json, unique_keys
 from pgsched.domain.plain_values import plain
 from pgsched.execution.misfits import faults_of
 from pgsched.observability.logs import get_logger
@@ -73,7 +73,10 @@ class PayloadType:
         except Exception:  # noqa: BLE001 - serializers may be foreign code; what is to blame is looked for
             text = encode_json(plain(typed, "payload", _refuse), "payload").encode()
         self.check_text(text)
-        return {**payload, **json.loads(text)}
+        try:
+            return {**payload, **json.loads(text, object_pairs_hook=unique_keys)}
+        except KeyTwice as error:
+            raise InvalidTask(f"must have keys that differ as text: {error}", field="payload") from None
 
     def check_text(self, text: str | bytes) -> None:
         """Raise PayloadMismatch unless a payload, as JSON text, fits."""
@@ -106,6 +109,7 @@ class ResultType:
         self._core_schema = core_schema
         self._validator = SchemaValidator(core_schema, _RESULT_CORE)
         self._serializer = SchemaSerializer(core_schema, _RESULT_CORE)
+        self._may_merge = any(map(_has_other_keys, _schemas(core_schema)))
 
     def encode(self, value: object) -> tuple[str | None, str | None]:
         """Return a result as JSON text, None when it cannot be, and how it does not fit the annotation."""
@@ -118,6 +122,8 @@ class ResultType:
             misfit = f"result cannot be compared with the annotation of handler {self._task_type!r}: {error!r:.200}"
         try:
             encoded = self._serializer.to_json(value, warnings=False, by_alias=True)
+            if self._may_merge:
+                json.loads(encoded, object_pairs_hook=unique_keys)
             return _storable(encoded), misfit
         except Exception:  # noqa: BLE001 - the caller knows what to do with it
             return None, misfit
@@ -191,6 +197,14 @@ def _differs(schema: Mapping[str, Any]) -> bool:
     if any(not isinstance(word, str | int | None) or isinstance(word, Enum) for word in schema.get("expected", ())):
         return True
     return bool(schema.get("strict") or schema.get("config", {}).get("strict"))
+
+
+def _has_other_keys(schema: Mapping[str, Any]) -> bool:
+    """Whether a value may be an object with two keys that are one as text, ``{1: "a", "1": "b"}``."""
+    if schema["type"] == "dict":
+        keys: str = schema.get("keys_schema", {"type": "any"})["type"]
+        return keys != "str"
+    return bool(schema["type"] == "any")
 
 
 def _schemas(part: Any) -> Iterator[Mapping[str, Any]]:

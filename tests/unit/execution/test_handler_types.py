@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field, SecretStr
 
 from pgsched import App, Context, PayloadMismatch, TaskSpec
 from pgsched.domain.errors import InvalidTask, ResultMismatch
+from pgsched.execution.outcomes import completed
 from pgsched.execution.registry import Handler, Registry
 from pgsched.flow import step
 from pgsched.testing import call
@@ -376,6 +377,23 @@ def test_a_typed_result_with_what_jsonb_cannot_hold_is_text() -> None:
 
     outcome = run(handler)
     assert (outcome.status, outcome.result) == ("completed", '"a\\\\x00b"')
+
+
+@pytest.mark.parametrize("annotation", [dict, dict[int | str, str], Any, list[dict[Any, str]]])
+def test_keys_that_are_one_as_text_are_not_merged(annotation: Any) -> None:
+    value: Any = {1: "a", "1": "b"}
+    if annotation not in (dict, dict[int | str, str], Any):
+        value = [value]
+
+    def handler(value):  # type: ignore[no-untyped-def]
+        return value
+
+    handler.__annotations__ = {"value": annotation, "return": annotation}
+    with pytest.raises(InvalidTask, match="keys"):
+        TaskSpec(task_type="mail", payload=handler_of(handler).encode({"value": value}))
+    outcome = completed(value, 0, handler_of(handler).types)
+    assert (outcome.status, json.loads(outcome.result or "")) == ("completed", repr(value))
+    assert "must have keys that differ as text" in str(outcome.warning)
 
 
 def test_nan_in_a_typed_result_is_text_that_is_read_back() -> None:
