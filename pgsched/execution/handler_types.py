@@ -24,6 +24,8 @@ class HandlerTypes:
         self._function = function
         self._parameters = parameters
         self._result = result
+        self.arguments: Callable[[dict[str, Any]], dict[str, Any]] = self._first_arguments
+        """Returns a payload as the annotations have it. Raises PayloadMismatch, which names faults by their paths."""
 
     @cached_property
     def payload(self) -> PayloadType | None:
@@ -53,9 +55,10 @@ class HandlerTypes:
         """Make what is made at the first use otherwise."""
         _ = self.payload, self.result
 
-    def arguments(self, payload: dict[str, Any]) -> dict[str, Any]:
-        """Return a payload as the annotations have it. Raises PayloadMismatch, which names faults by their paths."""
-        return payload if self.payload is None else self.payload.decode(payload)
+    def _first_arguments(self, payload: dict[str, Any]) -> dict[str, Any]:
+        # Each later task saves the question.
+        self.arguments = _as_it_is if self.payload is None else self.payload.decode
+        return self.arguments(payload)
 
     def encode(self, payload: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return what a caller gives as the payload, as JSON has it.
@@ -72,6 +75,10 @@ class HandlerTypes:
         """Raise PayloadMismatch unless a payload, as JSON text, fits."""
         if self.payload is not None:
             self.payload.check_text(text)
+
+
+def _as_it_is(payload: dict[str, Any]) -> dict[str, Any]:
+    return payload
 
 
 def types_of(

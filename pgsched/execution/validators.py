@@ -52,13 +52,15 @@ class PayloadType:
         self._defaults = defaults
         self._validator = SchemaValidator(core_schema, _PAYLOAD_CORE)
         self._serializer = SchemaSerializer(core_schema, _PAYLOAD_CORE)
-        self._parsed = _reads_alike(core_schema)
+        self.is_parsed = _reads_alike(core_schema)
+        """A payload is validated as it was parsed, not as text."""
+        self._validate_parsed = self._validator.validate_python  # looked up once, not for every task
 
     def decode(self, payload: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments: keys without a type as they are. Raises PayloadMismatch."""
         try:
-            if self._parsed:
-                found: dict[str, Any] = self._validator.validate_python(payload)
+            if self.is_parsed:
+                found: dict[str, Any] = self._validate_parsed(payload)
             else:
                 found = self._validator.validate_json(to_json(payload))
         except ValidationError as error:

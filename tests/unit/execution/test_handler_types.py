@@ -262,8 +262,8 @@ def test_parsed_values_and_text_are_read_alike(name: str, monkeypatch: pytest.Mo
     ]
     for given in tried:
         found = []
-        for parsed in (payload._parsed, False):
-            monkeypatch.setattr(payload, "_parsed", parsed)
+        for parsed in (payload.is_parsed, False):
+            monkeypatch.setattr(payload, "is_parsed", parsed)
             try:
                 found.append(payload.decode({"value": given}))
             except PayloadMismatch as error:
