@@ -10,13 +10,16 @@ from typing import Any
 
 from pgsched.execution.callables import layers
 
-_NOTHING = (inspect.Parameter.empty, Any, object, None, type(None), "Any", "typing.Any", "object", "None")
+_NOTHING = (inspect.Parameter.empty, Any, object, None, type(None))
 """Annotations that every value fits, and those of functions that return nothing."""
+_NAMES_OF_NOTHING = ("Any", "typing.Any", "object", "None")
 
 
 def says_something(annotation: object) -> bool:
     """Whether an annotation, which may be text, could refuse or change a value."""
-    return not any(annotation is nothing or annotation == nothing for nothing in _NOTHING)
+    if isinstance(annotation, str):
+        return annotation not in _NAMES_OF_NOTHING
+    return not any(annotation is nothing for nothing in _NOTHING)
 
 
 def resolved(function: Callable[..., Any], annotations: Mapping[str, Any]) -> dict[str, Any]:

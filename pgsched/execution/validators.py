@@ -69,7 +69,7 @@ class PayloadType:
 
     def encode(self, payload: Mapping[str, Any]) -> dict[str, Any]:
         """Return the payload as JSON has it. Raises PayloadMismatch, and InvalidTask for what cannot be JSON."""
-        typed = {name: value for name, value in payload.items() if name in self._names}
+        typed = {name: _in_order(value) for name, value in payload.items() if name in self._names}
         try:
             text = self._serializer.to_json(typed, warnings=False, by_alias=True)
         except Exception:  # noqa: BLE001 - serializers may be foreign code; what is to blame is looked for
@@ -93,7 +93,7 @@ class PayloadType:
         properties = whole.get("properties", {})
         for name, value in self._defaults.items():
             try:
-                encoded = self._serializer.to_json({name: value}, warnings=False, by_alias=True)
+                encoded = self._serializer.to_json({name: _in_order(value)}, warnings=False, by_alias=True)
                 properties[name]["default"] = json.loads(encode_json(json.loads(encoded)[name], name))
             except Exception:  # noqa: BLE001, S112 - such a default is no JSON: a marker of the handler's own
                 continue
@@ -148,10 +148,11 @@ def payload_type(task_type: str, annotations: Mapping[str, Any], defaults: Mappi
     """Make the types of a payload; annotations that are no types for pydantic are left out. None if none remains."""
     try:
         return PayloadType(task_type, annotations, _object_schema(annotations), defaults)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - pydantic raises TypeError, NameError and others
         kept = {name: annotation for name, annotation in annotations.items() if _known(task_type, name, annotation)}
-        if len(kept) == len(annotations):
-            raise error from None
+        if len(kept) == len(annotations):  # each by itself is well, so nobody knows which one to leave out
+            _ignore(task_type, "all", error)
+            return None
         return payload_type(task_type, kept, defaults) if kept else None
 
 
@@ -163,7 +164,11 @@ def result_type(task_type: str, annotation: Any) -> ResultType | None:
         adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=_RESULT)
     except Exception:  # noqa: BLE001 - models have a configuration of their own, and take no other
         adapter = TypeAdapter(annotation)
-    return ResultType(task_type, adapter.core_schema)
+    try:
+        return ResultType(task_type, adapter.core_schema)
+    except Exception as error:  # noqa: BLE001 - without it the result is encoded by what it is
+        _ignore(task_type, "return", error)
+        return None
 
 
 def _object_schema(annotations: Mapping[str, Any]) -> Any:
@@ -183,10 +188,24 @@ def _known(task_type: str, name: str, annotation: Any) -> bool:
         core_schema: Any = TypeAdapter(annotation).core_schema
         SchemaValidator(core_schema)
     except Exception as error:  # noqa: BLE001 - pydantic raises TypeError, NameError and others
-        reason = str(error).partition("\n")[0]
-        log.warning("annotation_ignored", task_type=task_type, parameter=name, reason=reason)
+        _ignore(task_type, name, error)
         return False
     return True
+
+
+def _ignore(task_type: str, name: str, error: Exception) -> None:
+    reason = str(error).partition("\n")[0]
+    log.warning("annotation_ignored", task_type=task_type, parameter=name, reason=reason)
+
+
+def _in_order(value: object) -> object:
+    """A set as a list that is the same in every process, so that an unchanged payload is seen as unchanged."""
+    if isinstance(value, set | frozenset):
+        try:
+            return sorted(value)
+        except TypeError:
+            return sorted(value, key=repr)
+    return value
 
 
 def _reads_alike(core_schema: Any) -> bool:
@@ -228,6 +247,10 @@ class _JsonSchema(GenerateJsonSchema):
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - pydantic's
         """Never."""
         return False
+
+    def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> Any:  # noqa: ARG002 - pydantic's
+        """Say nothing of a type that JSON Schema does not know, instead of nothing of all."""
+        return {}
 
 
 def _json_schema(core_schema: Any, mode: Any) -> dict[str, Any] | None:

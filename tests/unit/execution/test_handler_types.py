@@ -15,15 +15,17 @@ from uuid import UUID
 import jsonschema
 import pytest
 from pydantic import BaseModel, Field, SecretStr
+from structlog.testing import capture_logs
 
 from pgsched import App, Context, PayloadMismatch, TaskSpec
 from pgsched.domain.errors import InvalidTask, ResultMismatch
+from pgsched.execution import validators
 from pgsched.execution.outcomes import completed
 from pgsched.execution.registry import Handler, Registry
 from pgsched.flow import step
 from pgsched.testing import call
 from tests.support.attempts import run
-from tests.support.typed import MATRIX, NOON, ONE, REFUSED, Address, Order, Point, echoing
+from tests.support.typed import MATRIX, NOON, ONE, REFUSED, Address, Colour, Order, Point, echoing
 
 if TYPE_CHECKING:
     from nowhere import Imagined  # type: ignore[import-not-found]
@@ -331,6 +333,14 @@ def test_a_declared_schedule_is_encoded_and_checked() -> None:
         report.declare({"day": "x"}, name="b", cron="0 8 * * *")
 
 
+def test_a_set_is_the_same_list_each_time() -> None:
+    def handler(names: set[str], kinds: frozenset[Colour] = frozenset(Colour)) -> None: ...
+
+    names = {f"n{number}" for number in range(20)}
+    assert handler_of(handler).encode({"names": names}) == {"names": sorted(names)}
+    assert handler_of(handler).payload_schema["properties"]["kinds"]["default"] == ["blue", "red"]
+
+
 # Results.
 
 
@@ -436,6 +446,30 @@ def test_the_schema_has_types_defaults_and_what_is_required() -> None:
         "additionalProperties": False,
     }
     assert (handler_of(handler).result_schema or {})["properties"]["x"] == {"type": "integer"}
+
+
+def test_a_type_without_a_schema_costs_the_others_nothing() -> None:
+    def handler(call: Callable[[], int], day: date) -> Callable[[], int]: ...  # type: ignore[empty-body]
+
+    assert handler_of(handler).payload_schema["properties"] == {"call": {}, "day": {"type": "string", "format": "date"}}
+    assert handler_of(handler).result_schema == {}
+
+
+def test_types_that_cannot_be_used_together_are_left_out_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def handler(day: date) -> int:
+        return len(str(day))
+
+    def fails(*_: object) -> None:
+        raise TypeError("not together")
+
+    monkeypatch.setattr(validators, "_object_schema", fails)
+    monkeypatch.setattr(validators, "ResultType", fails)
+    with capture_logs() as logs:
+        assert run(handler, {"day": "x"}).result == "1"
+    assert [(one["event"], one["parameter"], one["reason"]) for one in logs] == [
+        ("annotation_ignored", "all", "not together"),
+        ("annotation_ignored", "return", "not together"),
+    ]
 
 
 def test_the_schema_of_a_handler_without_annotations_has_the_names_only() -> None:
