@@ -116,10 +116,11 @@ async def test_a_result_that_does_not_fit_is_kept_and_its_history_says_so(dsn: s
         return {"id": "secret", "total": NOON}  # type: ignore[return-value]
 
     with database(dsn) as db:
-        task_id = insert_task(db)
+        task_id, other = insert_task(db), insert_task(db)
         with capture_logs() as logs:
             async with engine(dsn, handlers(mail=handler)) as one:
                 await one.work()
+        assert len(rows(db, LINES, other)) == 1
         row = task_row(db, task_id)
         assert (row["status"], row["result"]) == ("completed", {"id": "secret", "total": "2030-06-01T12:00:00Z"})
         (line,) = rows(db, LINES, task_id)
