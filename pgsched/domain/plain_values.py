@@ -47,7 +47,7 @@ def plain(value: object, path: str, foreign: Foreign, depth: int = 0) -> Any:
         return simple
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    elif callable(getattr(value, "model_dump", None)):
+    elif callable(getattr(type(value), "model_dump", None)):
         value = _dumped(value)
     if isinstance(value, Mapping):
         return _object(value, path, foreign, depth)

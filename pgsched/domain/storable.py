@@ -24,7 +24,7 @@ def storable_json(value: object, longest: int) -> str:
     try:
         return encode_json(value, "value")
     except InvalidTask:
-        with suppress(InvalidTask, RecursionError):
+        with suppress(Exception):  # whatever is asked of a foreign value may raise anything
             return encode_json(plain(value, "value", lambda _path, item: storable(text_of(item), longest)), "value")
         if isinstance(value, Mapping):
             parts = {storable(text_of(key), 100): _part(item, longest) for key, item in value.items()}

@@ -73,6 +73,7 @@ def faults_of(error: ValidationError, given: object) -> str:
 def _rule(kind: str, message: str) -> str:
     if kind in _RULES:
         return _RULES[kind]
+    message = " ".join(message.split())
     if kind in ("value_error", "assertion_error"):
         return f"is refused: {message.partition(', ')[2]}"
     changed = _SUBJECT.sub("must ", message)
@@ -105,7 +106,10 @@ def _path(places: tuple[int | str, ...], given: Any, *, is_missing: bool) -> str
 def _shown(value: object) -> str:
     """A value in a message: text and numbers as JSON has them, of others what they are."""
     if value is None or isinstance(value, str | int | float):
-        text = json.dumps(value[: _LONGEST_VALUE + 1] if isinstance(value, str) else value, ensure_ascii=False)
+        try:
+            text = json.dumps(value[: _LONGEST_VALUE + 1] if isinstance(value, str) else value, ensure_ascii=False)
+        except ValueError:
+            return "a number with too many digits"
         return text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE] + "…"
     if isinstance(value, dict):
         return "an object"

@@ -66,7 +66,7 @@ def _as_text(value: object, error: InvalidTask, warning: str | None) -> tuple[st
 
     try:
         text = encode_json(plain(value, "result", foreign), "result")
-    except (InvalidTask, RecursionError) as still:
+    except Exception as still:  # noqa: BLE001 - whatever is asked of a foreign value may raise anything
         reason = still if isinstance(still, InvalidTask) else error
         said = [f"{reason}: stored as text"]
         text = encode_json(storable(_repr(value), MAX_REPR_CHARACTERS), "result")

@@ -124,7 +124,7 @@ class ResultType:
             misfit = f"result cannot be compared with the annotation of handler {self._task_type!r}: {error!r:.200}"
         try:
             encoded = self._serializer.to_json(value, warnings=False, by_alias=True)
-            if self._may_merge:
+            if self._may_merge or misfit is not None:
                 json.loads(encoded, object_pairs_hook=unique_keys)
             return _storable(encoded), misfit
         except Exception:  # noqa: BLE001 - the caller knows what to do with it

@@ -17,6 +17,8 @@ import pytest
 from pydantic import BaseModel, Field, SecretStr
 from structlog.testing import capture_logs
 
+from chaos.poison.endings import RESULTS
+from chaos.poison.kind import COMPLETED
 from pgsched import App, Context, PayloadMismatch, TaskSpec
 from pgsched.domain.errors import InvalidTask, ResultMismatch
 from pgsched.execution import validators
@@ -404,6 +406,20 @@ def test_keys_that_are_one_as_text_are_not_merged(annotation: Any) -> None:
     outcome = completed(value, 0, handler_of(handler).types)
     assert (outcome.status, json.loads(outcome.result or "")) == ("completed", repr(value))
     assert "must have keys that differ as text" in str(outcome.warning)
+
+
+@pytest.mark.parametrize("annotation", [None, dict, str, list[int], datetime])
+@pytest.mark.parametrize("name", [name for name, (_, fates) in RESULTS.items() if fates == (COMPLETED,)])
+def test_no_result_whatever_it_is_makes_finished_work_dead(name: str, annotation: Any) -> None:
+    def handler():  # type: ignore[no-untyped-def]
+        ...
+
+    handler.__annotations__ = {} if annotation is None else {"return": annotation}
+    outcome = completed(RESULTS[name][0](), 0, handler_of(handler).types)
+    assert (outcome.status, outcome.error) == ("completed", None)
+    json.loads(outcome.result or "")
+    if name != "nan":
+        assert outcome.warning is not None
 
 
 def test_nan_in_a_typed_result_is_text_that_is_read_back() -> None:
