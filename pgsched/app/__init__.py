@@ -1,5 +1,6 @@
 """The application: the handlers of a program, and where they are found."""
 
-from pgsched.app.app import App, TaskHandle
+from pgsched.app.app import App
+from pgsched.app.task_handle import TaskHandle
 
 __all__ = ["App", "TaskHandle"]

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import threading
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ParamSpec, TypeVar, Unpack, cast
 
+from pgsched.app.task_handle import Registering, TaskHandle
 from pgsched.client.async_client import AsyncClient
 from pgsched.client.client import Client
 from pgsched.concurrency import fork_guard
-from pgsched.db.external import Joined
-from pgsched.domain.errors import PayloadMismatch
 from pgsched.domain.events import Hook, Hooks
-from pgsched.domain.scheduled import OnConflict, Scheduled, updates
 from pgsched.domain.settings import app_version, capture_level, dsn_from
-from pgsched.domain.task_spec import OPTION_NAMES, TaskOptions, TaskSpec, spec_with
-from pgsched.execution.registry import Handler, Registry
+from pgsched.domain.task_spec import TaskOptions, TaskSpec
+from pgsched.execution.registry import Registry
 from pgsched.observability.extras import load_tracing
 
 if TYPE_CHECKING:
@@ -76,7 +73,7 @@ class App:
         transactional: bool = False,
         strict: bool = False,
         **options: Unpack[TaskOptions],
-    ) -> Callable[[Callable[P, R]], TaskHandle[P, R]]:
+    ) -> Registering:
         """Register the decorated function as the handler of ``task_type``.
 
         ``options`` are what its tasks are scheduled with unless the caller says otherwise. With ``cron`` or
@@ -101,7 +98,7 @@ class App:
             )
             return TaskHandle(self, handler)
 
-        return register
+        return cast("Registering", register)
 
     def on(self, event: str) -> Callable[[Hook], Hook]:
         """Call the decorated function (plain or ``async``) in workers, with an Event, after what ``event`` says.
@@ -120,14 +117,16 @@ class App:
         """Return the app's client for threads, the same each time."""
         with self._lock:
             if self._client is None:
-                self._client = Client(self.dsn, defaults=self._defaults, tracing=self.tracing)
+                self._client = Client(self.dsn, defaults=self.defaults, tracing=self.tracing, payloads=self.registry)
             return self._client
 
     def async_client(self) -> AsyncClient:
         """Return the app's client for event loops, the same each time."""
         with self._lock:
             if self._async_client is None:
-                self._async_client = AsyncClient(self.dsn, defaults=self._defaults, tracing=self.tracing)
+                self._async_client = AsyncClient(
+                    self.dsn, defaults=self.defaults, tracing=self.tracing, payloads=self.registry
+                )
             return self._async_client
 
     def trace(self) -> None:
@@ -164,93 +163,7 @@ class App:
         if client is not None:
             await client.close()
 
-    def _defaults(self, task_type: str) -> TaskOptions:
+    def defaults(self, task_type: str) -> TaskOptions:
+        """Return the options that tasks of a type have unless the caller says otherwise (called by pgsched)."""
         handler = self.registry.get(task_type)
         return TaskOptions() if handler is None else handler.defaults
-
-
-class TaskHandle(Generic[P, R]):
-    """A handler as the module that defines it sees it: still the function, and a way to schedule it."""
-
-    def __init__(self, app: App, handler: Handler) -> None:
-        self._app = app
-        self.handler = handler
-        functools.update_wrapper(self, handler.function)
-
-    @property
-    def task_type(self) -> str:
-        """The type under which it is registered."""
-        return self.handler.task_type
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call the function itself, here and now."""
-        return cast("R", self.handler.function(*args, **kwargs))
-
-    def schedule(
-        self,
-        *,
-        connection: Joined | None = None,
-        payload: Mapping[str, Any] | None = None,
-        on_conflict: OnConflict = "keep",
-        **kwargs: Any,
-    ) -> Scheduled:
-        """Schedule a task for this handler and return its id.
-
-        Arguments with the name of an option (``delay=``, ``queue=``, ...) are options, all others the
-        payload; ``payload=`` gives it as a whole; ``on_conflict`` is that of :meth:`pgsched.client.Client.schedule`.
-        Raises PayloadMismatch when it does not fit the function's signature, and everything that
-        :meth:`pgsched.client.Client.schedule` raises.
-        """
-        payload, options = self._sort(connection, payload, kwargs, on_conflict)
-        return self._app.client().schedule(
-            self.task_type, payload, connection=connection, on_conflict=on_conflict, **options
-        )
-
-    async def schedule_async(
-        self,
-        *,
-        connection: Joined | None = None,
-        payload: Mapping[str, Any] | None = None,
-        on_conflict: OnConflict = "keep",
-        **kwargs: Any,
-    ) -> Scheduled:
-        """Schedule a task for this handler on the event loop; otherwise as :meth:`schedule`."""
-        payload, options = self._sort(connection, payload, kwargs, on_conflict)
-        client = self._app.async_client()
-        return await client.schedule(self.task_type, payload, connection=connection, on_conflict=on_conflict, **options)
-
-    def declare(self, payload: Mapping[str, Any] | None = None, **options: Unpack[TaskOptions]) -> None:
-        """Declare a schedule of this handler: workers keep it in step with the table, like one of the decorator.
-
-        A handler may have any number; each has a ``name`` of its own, by which its row is found. Options that are left
-        out are the handler's. Raises InvalidTask, PayloadMismatch, and RegistrationError for no ``cron`` or ``every``,
-        no name, and a name that the handler has declared already.
-        """
-        spec = spec_with(self.task_type, payload, options, self._app._defaults)
-        self.handler = self._app.registry.declare(spec)
-
-    def _sort(
-        self,
-        connection: object,
-        payload: Mapping[str, Any] | None,
-        arguments: Mapping[str, Any],
-        on_conflict: OnConflict,
-    ) -> tuple[Mapping[str, Any], TaskOptions]:
-        """The payload and the options."""
-        options = {name: value for name, value in arguments.items() if name in OPTION_NAMES}
-        others = {name: value for name, value in arguments.items() if name not in OPTION_NAMES}
-        if payload is None:
-            own = {"connection": connection is not None, "on_conflict": updates(on_conflict)}
-            taken = options.keys() | {name for name, given in own.items() if given}
-            if both := sorted(taken & self.handler.parameters):
-                raise PayloadMismatch(
-                    f"{self.task_type!r}: {both[0]} is both an argument of the handler and an option of "
-                    f"schedule: give the handler's as payload={{{both[0]!r}: ...}}"
-                )
-            payload = others
-        elif others:
-            raise PayloadMismatch(
-                f"{self.task_type!r}: {', '.join(sorted(others))} must be in payload, since that is given"
-            )
-        self.handler.check(payload)
-        return payload, cast("TaskOptions", options)

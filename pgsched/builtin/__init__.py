@@ -32,6 +32,7 @@ def with_builtins(registry: Registry, settings: Builtins) -> Registry:
 
 
 def _serve(registry: Registry, name: str, function: Callable[..., Any], **options: Any) -> None:
+    """Register a handler. It judges its payload by itself, in its own words, so no worker needs pydantic for it."""
     for task_type in NAMES[name]:
         if registry.get(task_type) is None:
-            registry.register(task_type, function, **options)
+            registry.register(task_type, function, typed=False, **options)

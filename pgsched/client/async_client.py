@@ -30,7 +30,7 @@ from pgsched.domain.records import Execution, HandlerInfo, LogEntry, MissedTicks
 from pgsched.domain.retention_age import Age
 from pgsched.domain.scheduled import OnConflict, Scheduled, updates
 from pgsched.domain.task_filters import TaskFilters
-from pgsched.domain.task_spec import Defaults, TaskOptions, TaskSpec, no_defaults, spec_with, specs_with
+from pgsched.domain.task_spec import Defaults, Payloads, TaskOptions, TaskSpec, no_defaults, spec_with, specs_with
 from pgsched.domain.task_status import TaskStatus, status_of
 from pgsched.domain.task_tree import TaskNode
 from pgsched.domain.validation import Duration
@@ -55,10 +55,17 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncLockClient):
     """
 
     def __init__(
-        self, dsn: str = "", *, pool_size: int = 4, defaults: Defaults = no_defaults, tracing: Tracing | None = None
+        self,
+        dsn: str = "",
+        *,
+        pool_size: int = 4,
+        defaults: Defaults = no_defaults,
+        tracing: Tracing | None = None,
+        payloads: Payloads | None = None,
     ) -> None:
         self._database = AsyncDatabase(dsn=dsn, pool_size=pool_size)
         self._defaults = defaults
+        self._payloads = payloads
         self.tracing = tracing
 
     @property
@@ -73,7 +80,7 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncLockClient):
         It is committed at the end, and undone by an error.
         """
         async with self._database.transaction() as database:
-            inside = AsyncClient(defaults=self._defaults, tracing=self.tracing)
+            inside = AsyncClient(defaults=self._defaults, tracing=self.tracing, payloads=self._payloads)
             inside._database = database
             yield inside
 
@@ -97,7 +104,7 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncLockClient):
         Raises InvalidTask, naming option, rule and value. Of a type that no worker has registered the id says so by its
         ``warnings``, and an UnknownTaskType is warned of.
         """
-        spec = spec_with(task_type, payload, options, self._defaults)
+        spec = spec_with(task_type, payload, options, self._defaults, self._payloads)
         with hearing() as heard:
             if updates(on_conflict):
                 (scheduled,) = await self._run(schedule_commands.upsert([spec]), connection)
@@ -128,7 +135,7 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncLockClient):
         Idempotency keys, ``connection`` and ``on_conflict`` work as in :meth:`schedule`. Raises InvalidTask that names
         the place of the task (from 0) and the rule.
         """
-        complete = specs_with(specs, self._defaults)
+        complete = specs_with(specs, self._defaults, self._payloads)
         scheduled: list[int]
         with hearing() as heard:
             if updates(on_conflict):

@@ -31,7 +31,7 @@ from pgsched.domain.records import Execution, HandlerInfo, LogEntry, MissedTicks
 from pgsched.domain.retention_age import Age
 from pgsched.domain.scheduled import OnConflict, Scheduled, updates
 from pgsched.domain.task_filters import TaskFilters
-from pgsched.domain.task_spec import Defaults, TaskOptions, TaskSpec, no_defaults, spec_with, specs_with
+from pgsched.domain.task_spec import Defaults, Payloads, TaskOptions, TaskSpec, no_defaults, spec_with, specs_with
 from pgsched.domain.task_status import TaskStatus, status_of
 from pgsched.domain.task_tree import TaskNode
 from pgsched.domain.validation import Duration
@@ -56,10 +56,17 @@ class Client(QueueClient, ScheduleClient, LockClient):
     """
 
     def __init__(
-        self, dsn: str = "", *, pool_size: int = 4, defaults: Defaults = no_defaults, tracing: Tracing | None = None
+        self,
+        dsn: str = "",
+        *,
+        pool_size: int = 4,
+        defaults: Defaults = no_defaults,
+        tracing: Tracing | None = None,
+        payloads: Payloads | None = None,
     ) -> None:
         self._database = Database(dsn=dsn, pool_size=pool_size)
         self._defaults = defaults
+        self._payloads = payloads
         self.tracing = tracing
 
     @property
@@ -74,7 +81,7 @@ class Client(QueueClient, ScheduleClient, LockClient):
         It is committed at the end, and undone by an error.
         """
         with self._database.transaction() as database:
-            inside = Client(defaults=self._defaults, tracing=self.tracing)
+            inside = Client(defaults=self._defaults, tracing=self.tracing, payloads=self._payloads)
             inside._database = database
             yield inside
 
@@ -98,7 +105,7 @@ class Client(QueueClient, ScheduleClient, LockClient):
         naming option, rule and value. Of a type that no worker has registered the id says so by its ``warnings``, and
         an UnknownTaskType is warned of.
         """
-        spec = spec_with(task_type, payload, options, self._defaults)
+        spec = spec_with(task_type, payload, options, self._defaults, self._payloads)
         with hearing() as heard:
             if updates(on_conflict):
                 (scheduled,) = self._run(schedule_commands.upsert([spec]), connection)
@@ -129,7 +136,7 @@ class Client(QueueClient, ScheduleClient, LockClient):
         Idempotency keys, ``connection`` and ``on_conflict`` work as in :meth:`schedule`. Raises InvalidTask that names
         the place of the task (from 0) and the rule.
         """
-        complete = specs_with(specs, self._defaults)
+        complete = specs_with(specs, self._defaults, self._payloads)
         scheduled: list[int]
         with hearing() as heard:
             if updates(on_conflict):

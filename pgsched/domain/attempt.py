@@ -126,6 +126,8 @@ class Outcome(NamedTuple):
     """Seconds, when the handler chose them itself."""
     ends: bool = False
     """The handler ended its schedule."""
+    warning: str | None = None
+    """How the result is not what the handler returned, or annotated."""
 
 
 class Missed(NamedTuple):

@@ -148,7 +148,19 @@ class RegistrationError(PgschedError):
 
 
 class PayloadMismatch(PgschedError):
-    """A payload that does not fit the signature of its handler."""
+    """A payload that does not fit the signature or the annotations of its handler."""
+
+
+def in_logs(error: str) -> str:
+    """Return the first line of a task's error, without the values of a payload that does not fit: logs have none."""
+    line = error.split("\n", 1)[0]
+    if line.startswith("payload does not fit handler ") and (", got " in line or " is refused: " in line):
+        return line[: line.index(": ")] + ": its last_error says where"
+    return line
+
+
+class ResultMismatch(PgschedError):
+    """A stored result that does not fit the return annotation of its handler."""
 
 
 class UnknownTaskType(UserWarning):

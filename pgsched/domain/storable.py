@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.json_text import encode_json
+from pgsched.domain.plain_values import plain
 
 
 def storable(text: str, longest: int) -> str:
@@ -19,10 +20,12 @@ def storable(text: str, longest: int) -> str:
 
 
 def storable_json(value: object, longest: int) -> str:
-    """Return ``value`` as JSON text; what is no JSON as its own text, of an object only the parts that are none."""
+    """Return ``value`` as JSON text: what JSON does not have as :func:`plain` has it, other parts as their text."""
     try:
         return encode_json(value, "value")
     except InvalidTask:
+        with suppress(Exception):  # whatever is asked of a foreign value may raise anything
+            return encode_json(plain(value, "value", lambda _path, item: storable(text_of(item), longest)), "value")
         if isinstance(value, Mapping):
             parts = {storable(text_of(key), 100): _part(item, longest) for key, item in value.items()}
             with suppress(InvalidTask):  # too long in all

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Final, TypedDict
+from typing import Any, Final, Protocol, TypedDict
 
 from pgsched.domain.errors import Described, InvalidTask
 from pgsched.domain.validation import RULES, Duration, checked, refused
@@ -213,16 +213,40 @@ def no_defaults(_task_type: str) -> TaskOptions:
     return TaskOptions()
 
 
-def spec_with(task_type: str, payload: Mapping[str, Any] | None, options: TaskOptions, defaults: Defaults) -> TaskSpec:
+class Payloads(Protocol):
+    """What the annotations of handlers say of payloads."""
+
+    def encode(self, task_type: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a payload as JSON has it, where annotations say how. Raises PayloadMismatch."""
+
+    def check(self, spec: TaskSpec) -> None:
+        """Raise PayloadMismatch for a task whose payload does not fit annotations."""
+
+
+def spec_with(
+    task_type: str,
+    payload: Mapping[str, Any] | None,
+    options: TaskOptions,
+    defaults: Defaults,
+    payloads: Payloads | None = None,
+) -> TaskSpec:
     """Return the task that a caller describes, completed by the defaults of its task_type."""
+    if payloads is not None and (payload is None or isinstance(payload, Mapping)):
+        payload = payloads.encode(task_type, payload or {}) or payload
     return TaskSpec(task_type=task_type, payload=payload, **options).with_defaults(defaults(task_type))
 
 
-def specs_with(specs: Iterable[TaskSpec], defaults: Defaults) -> Iterable[TaskSpec]:
-    """Return the tasks completed by the defaults of their task_types."""
-    if defaults is no_defaults:
+def specs_with(specs: Iterable[TaskSpec], defaults: Defaults, payloads: Payloads | None = None) -> Iterable[TaskSpec]:
+    """Return the tasks completed by the defaults of their task_types, whose payloads fit."""
+    if defaults is no_defaults and payloads is None:
         return specs
-    return [spec.with_defaults(defaults(spec.task_type)) if isinstance(spec, TaskSpec) else spec for spec in specs]
+    found = [*specs]
+    for place, spec in enumerate(found):
+        if isinstance(spec, TaskSpec):
+            if payloads is not None:
+                payloads.check(spec)
+            found[place] = spec.with_defaults(defaults(spec.task_type))
+    return found
 
 
 _EMPTY: Final[Mapping[str, Any]] = {"depends_on": ()}

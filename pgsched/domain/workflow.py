@@ -15,7 +15,7 @@ from pgsched.domain.task_spec import StepOptions, json_values
 from pgsched.domain.validation import RULES, Check, flag, list_of, number, refused, text
 
 if TYPE_CHECKING:
-    from pgsched.app.app import TaskHandle
+    from pgsched.app.task_handle import TaskHandle
 
 MAX_STEPS: Final = 10_000
 
@@ -65,7 +65,8 @@ def step(
     InvalidTask, naming step, option, rule and value, and PayloadMismatch when the payload does not fit a handler.
     """
     if not isinstance(task, str):
-        task.handler.check(payload or {})
+        encoded = task.handler.encode(payload or {})
+        payload = encoded if payload is not None else None
         task = task.task_type
     given: dict[str, Any] = {
         "task_type": task,

@@ -12,7 +12,7 @@ from typing import Any
 
 def is_coroutine_function(function: Callable[..., Any]) -> bool:
     """Whether a call returns a coroutine."""
-    return any(inspect.iscoroutinefunction(layer) for layer in _layers(function))
+    return any(inspect.iscoroutinefunction(layer) for layer in layers(function))
 
 
 def why_no_handler(function: object) -> str | None:
@@ -21,7 +21,7 @@ def why_no_handler(function: object) -> str | None:
         return "a class"
     if not callable(function):
         return f"a {type(function).__name__}, which cannot be called"
-    for layer in _layers(function):
+    for layer in layers(function):
         if inspect.isasyncgenfunction(layer):
             return "an async generator function"
         if inspect.isgeneratorfunction(layer):
@@ -45,7 +45,7 @@ def unrun(value: object) -> str | None:
     return None
 
 
-def _layers(function: Callable[..., Any]) -> Iterator[Any]:
+def layers(function: Callable[..., Any]) -> Iterator[Any]:
     """Yield a callable and everything it is certain to call."""
     layer: Any = function
     while layer is not None:

@@ -9,28 +9,75 @@ from time import monotonic
 from pgsched.domain.attempt import Outcome
 from pgsched.domain.errors import Discard, Finished, InvalidTask, Retry
 from pgsched.domain.json_text import encode_json
+from pgsched.domain.plain_values import plain
 from pgsched.domain.storable import storable, text_of
 from pgsched.execution.callables import unrun
+from pgsched.execution.handler_types import HandlerTypes
 
 MAX_ERROR_CHARACTERS = 16_384
 """Maximum length of an error with its traceback."""
 
+MAX_REPR_CHARACTERS = 8192
+"""Maximum length of the text that stands for a part of a result that cannot be stored."""
+MAX_WARNINGS = 10
+"""Maximum number of such parts that a warning names."""
+
+_PLAIN = (dict, list, str, int, float, bool)
 _OURS = ("pgsched.execution.", "pgsched.worker.child_process", "pgsched.testing.", "asyncio.")
 """Modules whose frames are left out of tracebacks, since they do not help the handler's author."""
 
 
-def completed(value: object, started: float) -> Outcome:
-    """The handler returned ``value``."""
+def completed(value: object, started: float, types: HandlerTypes | None = None) -> Outcome:
+    """The handler returned ``value``, annotated by ``types``.
+
+    What cannot be stored is stored as text, with a warning: the work is done, and a retry would return the same, and
+    might bill a customer twice.
+    """
     if value is None:
         return Outcome("completed", started, monotonic())
+    warning = None
+    if types is not None and (typed := types.result) is not None:
+        if type(value) not in _PLAIN and (what := unrun(value)) is not None:  # a validator would use it up
+            return _unrun(what, started)
+        result, warning = typed.encode(value)
+        if result is not None:
+            return Outcome("completed", started, monotonic(), result=result, warning=warning)
     try:
         result = encode_json(value, "result")
     except InvalidTask as error:
         if (what := unrun(value)) is not None:
-            return raised(TypeError(f"the handler returned {what}, which nothing runs"), started)
-        # The work is done: a retry would return the same, and might bill a customer twice.
-        return Outcome("discarded", started, monotonic(), error=f"{error} (the handler itself had ended well)")
-    return Outcome("completed", started, monotonic(), result=result)
+            return _unrun(what, started)
+        result, warning = _as_text(value, error, warning)
+    return Outcome("completed", started, monotonic(), result=result, warning=warning)
+
+
+def _unrun(what: str, started: float) -> Outcome:
+    return raised(TypeError(f"the handler returned {what}, which nothing runs"), started)
+
+
+def _as_text(value: object, error: InvalidTask, warning: str | None) -> tuple[str, str | None]:
+    """A result with text in the place of what JSON does not have, and a warning of text that cannot be read back."""
+    said = [] if warning is None else [warning]
+
+    def foreign(path: str, item: object) -> str:
+        if len(said) < MAX_WARNINGS:
+            said.append(f"{path} is a {type(item).__name__}, stored as text")
+        return storable(item if isinstance(item, str) else _repr(item), MAX_REPR_CHARACTERS)
+
+    try:
+        text = encode_json(plain(value, "result", foreign), "result")
+    except Exception as still:  # noqa: BLE001 - whatever is asked of a foreign value may raise anything
+        reason = still if isinstance(still, InvalidTask) else error
+        said = [f"{reason}: stored as text"]
+        text = encode_json(storable(_repr(value), MAX_REPR_CHARACTERS), "result")
+    return text, "; ".join(said) or None
+
+
+def _repr(value: object) -> str:
+    try:
+        return repr(value)
+    except BaseException:  # noqa: BLE001 - a foreign __repr__ may raise anything
+        return f"a {type(value).__name__} that cannot be printed"
 
 
 def timed_out(timeout: float | None, started: float) -> Outcome:

@@ -13,6 +13,7 @@ from pgsched.domain.errors import PayloadMismatch, RegistrationError
 from pgsched.domain.task_spec import OWN_OPTIONS, SCHEDULE_OPTIONS, TaskOptions, TaskSpec
 from pgsched.execution.callables import is_coroutine_function, why_no_handler
 from pgsched.execution.context import Context
+from pgsched.execution.handler_types import HandlerTypes, types_of
 
 EXECUTORS = ("auto", "process")
 
@@ -47,6 +48,8 @@ class Handler:
     """Schedules declared in code, which workers sync with the table; each has an idempotency key."""
     strict: bool = False
     """An INSERT whose payload does not fit is refused."""
+    types: HandlerTypes | None = None
+    """What the annotations say; None when there are none."""
 
     @property
     def defaults(self) -> TaskOptions:
@@ -56,18 +59,22 @@ class Handler:
 
     @property
     def payload_schema(self) -> dict[str, Any]:
-        """The JSON Schema of the payload: the names that it may and must have."""
-        return {
+        """The JSON Schema of the payload: the names that it may and must have, and what the annotations say of them."""
+        typed = None if self.types is None else self.types.payload
+        properties, definitions = ({}, {}) if typed is None else typed.schemas()
+        schema = {
             "type": "object",
-            "properties": {name: {} for name in sorted(self.parameters)},
+            "properties": {name: properties.get(name, {}) for name in sorted(self.parameters)},
             "required": sorted(self.required),
             "additionalProperties": self.open_ended,
         }
+        return schema | ({"$defs": definitions} if definitions else {})
 
     @property
     def result_schema(self) -> dict[str, Any] | None:
-        """The JSON Schema of the result; None: anything."""
-        return None
+        """The JSON Schema of the result, by its annotation; None: anything."""
+        typed = None if self.types is None else self.types.result
+        return None if typed is None else typed.schema()
 
     @property
     def description(self) -> str | None:
@@ -75,16 +82,25 @@ class Handler:
         return inspect.getdoc(self.function)
 
     def check(self, payload: Mapping[str, Any]) -> None:
-        """Raise PayloadMismatch, naming the argument, unless the payload fits the function's signature."""
+        """Raise PayloadMismatch, naming the argument, unless the payload's keys fit the function's signature."""
         keys = payload.keys()
-        if not self.open_ended and not keys <= self.parameters:
+        if self.open_ended:
+            if self.context_parameter in keys:
+                self._refuse(
+                    [str(self.context_parameter)], "the context is passed by pgsched, not by the payload: argument"
+                )
+        elif not keys <= self.parameters:
             self._refuse(sorted(keys - self.parameters), "unexpected argument")
         if not self.required <= keys:
             self._refuse(sorted(self.required - keys), "missing argument")
-        if self.context_parameter in keys:
-            self._refuse(
-                [str(self.context_parameter)], "the context is passed by pgsched, not by the payload: argument"
-            )
+
+    def encode(self, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what a caller gives as the payload, as JSON has it where the annotations say how.
+
+        Raises PayloadMismatch for what does not fit, and InvalidTask for what cannot be JSON.
+        """
+        self.check(payload)
+        return payload if self.types is None else self.types.encode(payload)
 
     def _refuse(self, names: list[str], rule: str) -> None:
         shown = ", ".join(repr(name[:100]) for name in names[:10])
@@ -111,8 +127,11 @@ class Registry:
         memory_limit: int | str | None = None,
         transactional: bool = False,
         strict: bool = False,
+        typed: bool = True,
     ) -> Handler:
         """Register ``function``, which may have other names already, under ``task_type`` and return its handler.
+
+        Unless ``typed``, its annotations say nothing about payload and result.
 
         Raises RegistrationError if the name is taken, the signature cannot take a payload, calling it would not run it
         (a generator function, a class), or executor, memory_limit or transactional is invalid.
@@ -122,7 +141,8 @@ class Registry:
         if task_type in self._handlers:
             raise RegistrationError(f"task type {task_type!r} is registered already")
         handler = _inspect(task_type, function, options or TaskOptions())
-        handler = _placed(replace(handler, strict=strict), executor, memory_limit, transactional=transactional)
+        handler = replace(handler, strict=strict, types=handler.types if typed else None)
+        handler = _placed(handler, executor, memory_limit, transactional=transactional)
         self._handlers[task_type] = handler
         if handler.options.get("cron") is not None or handler.options.get("every") is not None:
             handler = self._declare(handler, TaskSpec(task_type=task_type, **handler.options))
@@ -162,6 +182,18 @@ class Registry:
             raise KeyError(handler.task_type)
         self._handlers[handler.task_type] = handler
 
+    def encode(self, task_type: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a payload as JSON has it, where a handler's annotations say how. Raises PayloadMismatch."""
+        handler = self._handlers.get(task_type)
+        return payload if handler is None or handler.types is None else handler.encode(payload)
+
+    def check(self, spec: TaskSpec) -> None:
+        """Raise PayloadMismatch for a task whose payload does not fit a handler's annotations."""
+        handler = self._handlers.get(spec.task_type)
+        if handler is not None and handler.types is not None:
+            handler.check(spec.payload or {})
+            handler.types.check_text(spec.arguments().get("payload", "{}"))
+
     @property
     def task_types(self) -> list[str]:
         """Every registered task_type, sorted."""
@@ -179,9 +211,10 @@ def _inspect(task_type: str, function: Callable[..., Any], options: TaskOptions)
         raise RegistrationError(f"handler {task_type!r} must be a function that runs when it is called, got {what}")
     try:
         signature = inspect.signature(function, eval_str=True)
-    except (NameError, TypeError):  # an annotation that exists only for type checkers
+    except Exception:  # noqa: BLE001 - an annotation that exists only for type checkers, or is text of another kind
         signature = inspect.signature(function)
-    parameters, required = set(), set()
+    parameters: dict[str, inspect.Parameter] = {}
+    required = set()
     open_ended = False
     context_parameter = None
     for parameter in signature.parameters.values():
@@ -196,7 +229,7 @@ def _inspect(task_type: str, function: Callable[..., Any], options: TaskOptions)
                 raise RegistrationError(f"handler {task_type!r} asks for the context twice")
             context_parameter = parameter.name
         else:
-            parameters.add(parameter.name)
+            parameters[parameter.name] = parameter
             if parameter.default is parameter.empty:
                 required.add(parameter.name)
     return Handler(
@@ -208,6 +241,7 @@ def _inspect(task_type: str, function: Callable[..., Any], options: TaskOptions)
         required=frozenset(required),
         open_ended=open_ended,
         context_parameter=context_parameter,
+        types=types_of(task_type, function, parameters, signature.return_annotation),
     )
 
 

@@ -52,11 +52,13 @@ def run_attempt(
         started = monotonic()
     try:
         handler.check(payload)
+        arguments = payload if handler.types is None else handler.types.arguments(payload)
     except PayloadMismatch as error:
-        return _discard(error, started, report)
-    arguments = payload
+        return _end(Outcome("discarded", started, monotonic(), error=str(error)), report)
+    except BaseException as error:  # noqa: BLE001 - a validator of the user's may raise anything
+        return _end(raised(error, started), report)
     if handler.context_parameter is not None:
-        arguments = {**payload, handler.context_parameter: context}
+        arguments = {**arguments, handler.context_parameter: context}
     if handler.on_loop:
         return _run_on_loop(handler, arguments, started, timeout, report)
     if handler.executor == "process":
@@ -64,8 +66,8 @@ def run_attempt(
     return _run_in_thread(handler, arguments, context, started, timeout, threads, report)
 
 
-async def _discard(error: PayloadMismatch, started: float, report: Report) -> None:
-    report(Outcome("discarded", started, monotonic(), error=str(error)))
+async def _end(outcome: Outcome, report: Report) -> None:
+    report(outcome)
 
 
 async def _run_on_loop(
@@ -79,15 +81,16 @@ async def _run_on_loop(
             try:
                 awaited = coroutine.send(None)
             except StopIteration as stop:  # it never awaited anything, like most quick handlers
-                outcome = completed(stop.value, started)
+                outcome = completed(stop.value, started, handler.types)
             else:
-                outcome = completed(await _go_on(awaited, coroutine, generation), started)
+                outcome = completed(await _go_on(awaited, coroutine, generation), started, handler.types)
         else:
             async with asyncio.timeout(timeout) as limit:
                 try:
-                    outcome = completed(await _go_on(coroutine.send(None), coroutine, generation), started)
+                    value = await _go_on(coroutine.send(None), coroutine, generation)
+                    outcome = completed(value, started, handler.types)
                 except StopIteration as stop:
-                    outcome = completed(stop.value, started)
+                    outcome = completed(stop.value, started, handler.types)
                 except TimeoutError as error:
                     # It is the handler's own, unless the timeout expired: then __aexit__ raises another one.
                     if limit.expired():
@@ -164,7 +167,7 @@ async def _run_in_thread(
             return raised(error, started)
         if fork_guard.generation != generation:
             fork_guard.end_copy()
-        return completed(value, started)
+        return completed(value, started, handler.types)
 
     ticket = threads.submit(partial(contextvars.copy_context().run, call))
     try:

@@ -11,10 +11,11 @@ from time import monotonic
 from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
-from pgsched.app.app import TaskHandle
+from pgsched.app.task_handle import TaskHandle
 from pgsched.concurrency.thread_pool import Threads
 from pgsched.domain.attempt import Claimed, Outcome
 from pgsched.domain.dependency_results import Results
+from pgsched.domain.errors import PayloadMismatch
 from pgsched.domain.storable import storable_json
 from pgsched.domain.task_spec import TaskSpec
 from pgsched.execution.context import Context
@@ -114,17 +115,22 @@ async def call_async(
     outcomes: list[Outcome] = []
     threads: Threads[Outcome] = Threads(limit=1, name="pgsched handler")
     try:
-        given = json.loads(TaskSpec(task_type=handler.task_type, payload=payload or {}).arguments()["payload"])
+        encoded = handler.encode(payload or {})
+        given = json.loads(TaskSpec(task_type=handler.task_type, payload=encoded).arguments()["payload"])
         # In a task of its own, as in a worker: what the handler does to its task is not done to the test's.
         await asyncio.create_task(
             run_attempt(handler, given, context, timeout=timeout, threads=threads, report=outcomes.append),
             name="pgsched attempt",
         )
+    except PayloadMismatch as error:  # a worker's attempt would say the same
+        outcomes.append(Outcome("discarded", monotonic(), monotonic(), error=str(error)))
     finally:
         threads.close()
     (outcome,) = outcomes
     if raises and outcome.status != "completed":
         raise raised[0] if raised else NotCompleted(f"{handler.task_type}: {outcome.error}")
+    if outcome.warning is not None:
+        context.log(outcome.warning, "warning")
     _, lines = context.take_report()
     return Called(
         outcome=outcome.status,

@@ -139,6 +139,9 @@ class _Child:
         self._registry = registry
         self._settle()
         threading.Thread(target=self._read, name="pgsched requests", daemon=True).start()
+        for handler in registry:
+            if handler.executor == "process" and handler.types is not None:
+                handler.types.load()  # or the first attempt would pay for it, in its own time
         capturing = capture(capture_logs, self._attempt.get)
         self._pipe.send({})
         try:
@@ -180,7 +183,7 @@ class _Child:
                 raise LookupError(f"the application has no handler {facts['task_type']!r} in its child process")
             with _traced(trace), _limited(handler.memory_limit):
                 value = contextvars.copy_context().run(self._call, handler, request["payload"], context)
-            outcome = completed(value, started)
+            outcome = completed(value, started, handler.types)
         except MemoryError as error:
             spent = True  # whatever is left of it, a fresh child has more room
             outcome = _out_of_memory(error, handler, started)
@@ -204,9 +207,9 @@ class _Child:
 
     def _call(self, handler: Handler, payload: dict[str, Any], context: Context) -> object:
         self._attempt.set(context)
-        arguments = payload
+        arguments = payload if handler.types is None else handler.types.arguments(payload)
         if handler.context_parameter is not None:
-            arguments = {**payload, handler.context_parameter: context}
+            arguments = {**arguments, handler.context_parameter: context}
         generation = fork_guard.generation
         try:
             value = handler.function(**arguments)

@@ -15,7 +15,7 @@ from pgsched.db.session import Session
 from pgsched.db.worker import completions
 from pgsched.db.worker.completions import Announcement
 from pgsched.domain.attempt import Finish, Outcome
-from pgsched.domain.errors import DatabaseUnavailable
+from pgsched.domain.errors import DatabaseUnavailable, in_logs
 from pgsched.domain.events import event_of
 from pgsched.domain.lifecycle import conclude, give_up
 from pgsched.execution.outcomes import describe
@@ -393,5 +393,5 @@ def _log_failure(leased: LeasedTask, finish: Finish) -> None:
         max_attempts=task.max_attempts,
         outcome=finish.execution,
         retry_in=finish.retry_in,
-        error=(finish.error or "").split("\n", 1)[0],
+        error=in_logs(finish.error or ""),
     )

@@ -74,6 +74,7 @@ class Executor:
         self._on_started = on_started
         self._run_attempt = run
         self._making_context = threading.Lock()
+        self._warned: set[str] = set()
         self._begin_scheduled = False
         self._tasks: dict[asyncio.Task[None], LeasedTask] = {}
         self._threads: Threads[Outcome] = Threads(limit=concurrency, name="pgsched handler")
@@ -272,8 +273,19 @@ class Executor:
             outcome = outcome._replace(status="failed", error=error)
         if outcome.status == "timed_out":
             self._leased.outlived.add(leased)
+        if outcome.warning is not None:
+            self._warn(leased, outcome.warning)
         if attempt is None or not attempt.keep(outcome):
             self._completer.conclude(leased, outcome)
+
+    def _warn(self, leased: LeasedTask, warning: str) -> None:
+        """Tell that a result is not what the handler returned, or annotated."""
+        self.context_of(leased).log(warning, "warning")
+        task = leased.task
+        if task.task_type not in self._warned:
+            self._warned.add(task.task_type)
+            hint = "the attempts' logs say how; further ones of this type are only there"
+            log.warning("result_changed", task_id=task.id, task_type=task.task_type, hint=hint)
 
     def context_of(self, leased: LeasedTask) -> Context:
         """Return the context of an attempt, made now if its handler asked for none."""

@@ -34,6 +34,7 @@ DEAD = {
     "handlers.md": ["charge"],
     "recipes.md": ["parse"],
     "workflows.md": ["extract", "pgsched.group"],
+    "types.md": ["invoice"],
 }
 """Tasks that a page makes fail for good, by their types."""
 

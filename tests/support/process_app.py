@@ -15,6 +15,7 @@ import socket
 import sys
 import threading
 import time
+from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -34,6 +35,11 @@ log = logging.getLogger("shop.orders")
 @app.task("echo", executor="process")
 def echo(**payload: Any) -> dict[str, Any]:
     return payload
+
+
+@app.task("typed", executor="process")
+def typed(day: date, octets: bytes = b"") -> list[Any]:
+    return [type(day), day + timedelta(days=1), octets + b"\xff"]
 
 
 @app.task("finish", executor="process")

@@ -31,13 +31,24 @@ are `datetime` with a zone, in UTC when they are returned; a `Duration` is a num
 [schedules.md](schedules.md), [workflows.md](workflows.md) and [recipes.md](recipes.md)."""
 
 SECTIONS = {
-    "Applications and clients": ("App", "TaskHandle", "Client", "AsyncClient", "Context", "Event"),
+    "Applications and clients": (
+        "App",
+        "TaskHandle",
+        "Prepared",
+        "Registering",
+        "Client",
+        "AsyncClient",
+        "Context",
+        "Event",
+    ),
     "Tasks and schedules": ("TaskOptions", "TaskSpec", "Interval", "preview"),
 }
 """How what ``pgsched`` exports is ordered; all that is an error has a section of its own, the rest follows."""
 
 BESIDE = (
-    "pgsched.app.app:TaskHandle",
+    "pgsched.app.task_handle:TaskHandle",
+    "pgsched.app.task_handle:Prepared",
+    "pgsched.app.task_handle:Registering",
     "pgsched.domain.task_spec:TaskOptions",
     "pgsched.domain.errors:PermissionRefused",
     "pgsched.domain.errors:NotTransactional",
@@ -87,7 +98,14 @@ RETURNED = (
 TAKEN = {"pgsched.web": ("pgsched.web.auth.throttle:Throttle",)}
 """What functions of a module take beside what it exports."""
 
-MADE_BY_PGSCHED = ("TaskHandle", "Context", "Event", *(place.split(":")[1] for place in RETURNED))
+MADE_BY_PGSCHED = (
+    "TaskHandle",
+    "Prepared",
+    "Registering",
+    "Context",
+    "Event",
+    *(place.split(":")[1] for place in RETURNED),
+)
 """Nobody else makes these."""
 
 FLOW = ("step", "chain", "parallel", "group", "Step", "Chain", "Parallel", "StepOptions")

@@ -52,7 +52,7 @@ async def test_values_that_json_does_not_have_are_text(dsn: str) -> None:
     assert (await ran(dsn, statement))["result"]["rows"] == [
         {
             "n": "1.10",
-            "nan": "nan",
+            "nan": "NaN",
             "at": "2030-01-02T02:04:05Z",
             "local": "2030-01-02T03:04:05",
             "day": "2030-01-02",

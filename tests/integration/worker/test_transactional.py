@@ -94,7 +94,7 @@ async def test_a_discarded_task_is_dead_and_has_written_nothing(dsn: str, db: Da
     assert task_row(db, task_id)["status"] == "dead"
 
 
-async def test_a_result_that_is_no_json_leaves_nothing_written(dsn: str, db: Database) -> None:
+async def test_a_result_that_is_no_json_is_text_and_all_is_written(dsn: str, db: Database) -> None:
     async def odd(ctx: Context) -> object:
         await write(ctx)
         return object()
@@ -102,8 +102,9 @@ async def test_a_result_that_is_no_json_leaves_nothing_written(dsn: str, db: Dat
     task_id = insert_task(db)
     async with engine(dsn, transactional(odd)) as one:
         await one.work()
-    assert ledger(db) == []
-    assert task_row(db, task_id)["status"] == "dead"
+    row = task_row(db, task_id)
+    assert (row["status"], row["result"][:15]) == ("completed", "<object object ")
+    assert ledger(db) == ["written"]
 
 
 async def test_a_result_that_the_database_refuses_leaves_nothing_written_and_is_dead(dsn: str, db: Database) -> None:

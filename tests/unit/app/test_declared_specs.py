@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from pgsched.app.app import App, TaskHandle
+from pgsched.app.app import App
+from pgsched.app.task_handle import TaskHandle
 from pgsched.domain.errors import InvalidTask, PayloadMismatch, RegistrationError
 from pgsched.worker.declared_schedules import declared_keys
 

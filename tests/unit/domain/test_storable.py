@@ -44,9 +44,9 @@ def test_json_is_left_as_it_is(value: Any) -> None:
 def test_only_the_parts_of_an_object_that_are_no_json_become_text() -> None:
     value = {"at": NOW, "count": 3, "not": float("nan"), "nul": "a\x00b", ("k", 1): 1}
     assert json.loads(storable_json(value, 100)) == {
-        "at": str(NOW),
+        "at": NOW.isoformat(),
         "count": 3,
-        "not": "nan",
+        "not": "NaN",
         "nul": "a\\x00b",
         "('k', 1)": 1,
     }

@@ -179,7 +179,7 @@ async def test_what_a_handler_raises_is_what_it_is_elsewhere() -> None:
         assert (retry.status, retry.retry_delay, retry.error) == ("failed", 7, "Retry: later")
         assert (discard.status, discard.error) == ("discarded", "Discard: never")
         assert (left.status, str(left.error).split("\n")[0]) == ("failed", "SystemExit: x")
-        assert (await one.attempt("no_json")).status == "discarded"
+        assert (await one.attempt("no_json")).status == "completed"
         assert one.processes.count == 1, "none of that costs a child"
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import json
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -54,21 +57,52 @@ def test_no_result_is_no_json(function: Function) -> None:
     assert run(function).result is None
 
 
+HOLDS_ITSELF: list[Any] = []
+HOLDS_ITSELF.append(HOLDS_ITSELF)
+
+
 @pytest.mark.parametrize(
-    "value", [{1, 2}, float("nan"), "a\x00b", "\ud800", NOW, {"k": b"x"}, {1: "a", "1": "b"}, "x" * 2**20]
+    ("value", "stored"),
+    [
+        ({2, 1}, [1, 2]),
+        (float("nan"), "NaN"),
+        ([float("-inf")], ["-Infinity"]),
+        (NOW, NOW.isoformat()),
+        ({"k": b"\xff"}, {"k": "_w=="}),
+        ({NOW.date(): UUID(int=1)}, {NOW.date().isoformat(): str(UUID(int=1))}),
+    ],
 )
 @pytest.mark.parametrize("kind", [0, 1], ids=["async", "plain"])
-def test_a_result_that_json_cannot_hold_is_dead_at_once(value: object, kind: int) -> None:
+def test_a_result_that_json_does_not_have_is_stored_as_text_that_can_be_read_back(
+    value: object, stored: object, kind: int
+) -> None:
     outcome = run(returning(value)[kind])
-    assert outcome.status == "discarded"
-    assert "result" in str(outcome.error)
-    assert "had ended well" in str(outcome.error)
+    assert (outcome.status, json.loads(outcome.result or ""), outcome.warning) == ("completed", stored, None)
 
 
-def test_a_result_that_holds_itself_is_dead_at_once() -> None:
-    value: list[Any] = []
-    value.append(value)
-    assert run(returning(value)[0]).status == "discarded"
+@pytest.mark.parametrize(
+    ("value", "stored", "warning"),
+    [
+        ("a\x00b", "a\\x00b", "result is a str, stored as text"),
+        ("\ud800", "\\ud800", "result is a str, stored as text"),
+        ({"ok": 1, "of": [sys]}, {"ok": 1, "of": [repr(sys)]}, "result['of'][0] is a module, stored as text"),
+        ({1: "a", "1": "b"}, repr({1: "a", "1": "b"}), "result must have keys that differ as text: stored as text"),
+        (HOLDS_ITSELF, "[[...]]", "result must not be nested deeper than 100 levels (or hold itself): stored as text"),
+    ],
+)
+@pytest.mark.parametrize("kind", [0, 1], ids=["async", "plain"])
+def test_a_result_that_cannot_be_stored_is_its_text_with_a_warning_and_completed(
+    value: object, stored: object, warning: str, kind: int
+) -> None:
+    outcome = run(returning(value)[kind])
+    assert (outcome.status, json.loads(outcome.result or ""), outcome.warning) == ("completed", stored, warning)
+
+
+def test_a_result_that_is_too_long_is_cut_and_completed() -> None:
+    outcome = run(returning("x" * 2**20)[0])
+    assert (outcome.status, outcome.error) == ("completed", None)
+    assert len(outcome.result or "") < 10_000
+    assert "must not exceed 1 MiB" in str(outcome.warning)
 
 
 def test_a_payload_fills_the_keyword_arguments() -> None:
@@ -188,10 +222,9 @@ def test_a_finished_is_completed_and_ends_the_schedule(function: Function) -> No
 
 
 @pytest.mark.parametrize("function", raising(Finished({1, 2})))
-def test_a_finished_whose_result_json_cannot_hold_is_dead_at_once(function: Function) -> None:
+def test_a_finished_has_a_result_like_any_other(function: Function) -> None:
     outcome = run(function)
-    assert (outcome.status, outcome.ends) == ("discarded", False)
-    assert "result" in str(outcome.error)
+    assert (outcome.status, outcome.ends, outcome.result) == ("completed", True, "[1,2]")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,229 @@
+"""A handler as the module that defines it sees it, and what schedules its tasks."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
+
+from pgsched.db.external import Joined
+from pgsched.domain.errors import PayloadMismatch
+from pgsched.domain.scheduled import OnConflict, Scheduled, updates
+from pgsched.domain.task_spec import OPTION_NAMES, TaskOptions, TaskSpec, spec_with
+from pgsched.domain.validation import Duration
+from pgsched.execution.context import Context
+from pgsched.execution.registry import Handler
+
+if TYPE_CHECKING:
+    from pgsched.app.app import App
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class TaskHandle(Generic[P, R]):
+    """A handler as the module that defines it sees it: still the function, and a way to schedule it."""
+
+    def __init__(self, app: App, handler: Handler) -> None:
+        self._app = app
+        self.handler = handler
+        functools.update_wrapper(self, handler.function)
+
+    @property
+    def task_type(self) -> str:
+        """The type under which it is registered."""
+        return self.handler.task_type
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function itself, here and now."""
+        return cast("R", self.handler.function(*args, **kwargs))
+
+    def schedule(
+        self,
+        *,
+        connection: Joined | None = None,
+        payload: Mapping[str, Any] | None = None,
+        on_conflict: OnConflict = "keep",
+        **kwargs: Any,
+    ) -> Scheduled:
+        """Schedule a task for this handler and return its id.
+
+        Arguments with the name of an option (``delay=``, ``queue=``, ...) are options, all others the
+        payload; ``payload=`` gives it as a whole; ``on_conflict`` is that of :meth:`pgsched.client.Client.schedule`.
+        Raises PayloadMismatch when it does not fit the function's signature, and everything that
+        :meth:`pgsched.client.Client.schedule` raises.
+        """
+        payload, options = self._sort(connection, payload, kwargs, on_conflict)
+        return self._app.client().schedule(
+            self.task_type, payload, connection=connection, on_conflict=on_conflict, **options
+        )
+
+    async def schedule_async(
+        self,
+        *,
+        connection: Joined | None = None,
+        payload: Mapping[str, Any] | None = None,
+        on_conflict: OnConflict = "keep",
+        **kwargs: Any,
+    ) -> Scheduled:
+        """Schedule a task for this handler on the event loop; otherwise as :meth:`schedule`."""
+        payload, options = self._sort(connection, payload, kwargs, on_conflict)
+        client = self._app.async_client()
+        return await client.schedule(self.task_type, payload, connection=connection, on_conflict=on_conflict, **options)
+
+    def with_options(
+        self, *, connection: Joined | None = None, on_conflict: OnConflict = "keep", **options: Unpack[TaskOptions]
+    ) -> Prepared[P]:
+        """Return what schedules tasks of this handler with these options, and takes the handler's own arguments.
+
+        So type checkers check them: ``mail.with_options(delay=60).schedule(to="a@example.com")``.
+        """
+        return Prepared(self._app, self.handler, connection, on_conflict, options)
+
+    @overload
+    def result(self: TaskHandle[P, Coroutine[Any, Any, T]], id: int, timeout: Duration | None = None) -> T: ...
+
+    @overload
+    def result(self, id: int, timeout: Duration | None = None) -> R: ...
+
+    def result(self, id: int, timeout: Duration | None = None) -> Any:
+        """Wait until a task of this handler is completed and return its result, as the return annotation has it.
+
+        Raises ResultMismatch when it does not fit, and what :meth:`pgsched.client.Client.wait` raises.
+        """
+        return self._read(self._app.client().wait(id, timeout))
+
+    @overload
+    async def result_async(
+        self: TaskHandle[P, Coroutine[Any, Any, T]], id: int, timeout: Duration | None = None
+    ) -> T: ...
+
+    @overload
+    async def result_async(self, id: int, timeout: Duration | None = None) -> R: ...
+
+    async def result_async(self, id: int, timeout: Duration | None = None) -> Any:
+        """As :meth:`result`, on the event loop."""
+        return self._read(await self._app.async_client().wait(id, timeout))
+
+    def _read(self, stored: Any) -> Any:
+        types = self.handler.types
+        return stored if types is None else types.decode_result(stored)
+
+    def declare(self, payload: Mapping[str, Any] | None = None, **options: Unpack[TaskOptions]) -> None:
+        """Declare a schedule of this handler: workers keep it in step with the table, like one of the decorator.
+
+        A handler may have any number; each has a ``name`` of its own, by which its row is found. Options that are left
+        out are the handler's. Raises InvalidTask, PayloadMismatch, and RegistrationError for no ``cron`` or ``every``,
+        no name, and a name that the handler has declared already.
+        """
+        spec = spec_with(self.task_type, payload, options, self._app.defaults, self._app.registry)
+        self.handler = self._app.registry.declare(spec)
+
+    def _sort(
+        self,
+        connection: object,
+        payload: Mapping[str, Any] | None,
+        arguments: Mapping[str, Any],
+        on_conflict: OnConflict,
+    ) -> tuple[Mapping[str, Any], TaskOptions]:
+        """The payload and the options."""
+        options = {name: value for name, value in arguments.items() if name in OPTION_NAMES}
+        others = {name: value for name, value in arguments.items() if name not in OPTION_NAMES}
+        if payload is None:
+            own = {"connection": connection is not None, "on_conflict": updates(on_conflict)}
+            taken = options.keys() | {name for name, given in own.items() if given}
+            if both := sorted(taken & self.handler.parameters):
+                raise PayloadMismatch(
+                    f"{self.task_type!r}: {both[0]} is both an argument of the handler and an option of "
+                    f"schedule: give the handler's as payload={{{both[0]!r}: ...}}"
+                )
+            payload = others
+        elif others:
+            raise PayloadMismatch(
+                f"{self.task_type!r}: {', '.join(sorted(others))} must be in payload, since that is given"
+            )
+        self.handler.check(payload)
+        return payload, cast("TaskOptions", options)
+
+
+class ContextHandle(TaskHandle[Concatenate[Context, P], R], Generic[P, R]):
+    """The same, for type checkers, of a handler whose first parameter is its Context: who schedules it gives none."""
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __call__(self, context: Context, /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+        @overload
+        def __call__(self, **kwargs: Any) -> R: ...
+
+        def __call__(self, *args: Any, **kwargs: Any) -> R:  # type: ignore[misc]
+            """Call the function itself, here and now."""
+
+        def with_options(  # type: ignore[override]
+            self, *, connection: Joined | None = None, on_conflict: OnConflict = "keep", **options: Unpack[TaskOptions]
+        ) -> Prepared[P]:
+            """Return what schedules tasks of this handler with these options."""
+
+
+class Registering(Protocol):
+    """The decorator that ``app.task`` returns."""
+
+    @overload
+    def __call__(self, function: Callable[Concatenate[Context, P], R], /) -> ContextHandle[P, R]: ...
+
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> TaskHandle[P, R]: ...
+
+
+class Prepared(Generic[P]):
+    """Schedules tasks of one handler with given options; its methods take the handler's own arguments."""
+
+    def __init__(
+        self, app: App, handler: Handler, connection: Joined | None, on_conflict: OnConflict, options: TaskOptions
+    ) -> None:
+        self._app = app
+        self._handler = handler
+        self._connection = connection
+        self._on_conflict = on_conflict
+        self._options = options
+
+    def schedule(self, *args: P.args, **kwargs: P.kwargs) -> Scheduled:
+        """Schedule a task with these arguments and return its id.
+
+        Raises PayloadMismatch when they do not fit, and everything that :meth:`pgsched.client.Client.schedule` raises.
+        """
+        return self._app.client().schedule(
+            self._handler.task_type,
+            self._payload(args, kwargs),
+            connection=self._connection,
+            on_conflict=self._on_conflict,
+            **self._options,
+        )
+
+    async def schedule_async(self, *args: P.args, **kwargs: P.kwargs) -> Scheduled:
+        """As :meth:`schedule`, on the event loop."""
+        return await self._app.async_client().schedule(
+            self._handler.task_type,
+            self._payload(args, kwargs),
+            connection=self._connection,
+            on_conflict=self._on_conflict,
+            **self._options,
+        )
+
+    def spec(self, *args: P.args, **kwargs: P.kwargs) -> TaskSpec:
+        """Return the task with these arguments, for ``schedule_many``. Raises PayloadMismatch and InvalidTask."""
+        payload = self._payload(args, kwargs)
+        return spec_with(self._handler.task_type, payload, self._options, self._app.defaults, self._app.registry)
+
+    def _payload(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        handler = self._handler
+        names = [name for name in inspect.signature(handler.function).parameters if name in handler.parameters]
+        given = dict(zip(names, args, strict=False))
+        if len(args) > len(names) or given.keys() & kwargs.keys():
+            raise PayloadMismatch(f"payload does not fit handler {handler.task_type!r}: it takes {', '.join(names)}")
+        payload = {**given, **kwargs}
+        handler.check(payload)
+        return payload

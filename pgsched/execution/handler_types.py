@@ -1,0 +1,91 @@
+"""What a handler's annotations say of its payload and its result: made at the first use, and only for annotations."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from pgsched.execution.annotations import resolved, says_something
+
+if TYPE_CHECKING:
+    from pgsched.execution.validators import PayloadType, ResultType
+
+
+class HandlerTypes:
+    """The types of one handler. pydantic is imported with the first of them that is used."""
+
+    def __init__(
+        self, task_type: str, function: Callable[..., Any], parameters: Mapping[str, inspect.Parameter], result: Any
+    ) -> None:
+        """``parameters`` are those with annotations that say something, ``result`` is the annotation of the result."""
+        self._task_type = task_type
+        self._function = function
+        self._parameters = parameters
+        self._result = result
+        self.arguments: Callable[[dict[str, Any]], dict[str, Any]] = self._first_arguments
+        """Returns a payload as the annotations have it. Raises PayloadMismatch, which names faults by their paths."""
+
+    @cached_property
+    def payload(self) -> PayloadType | None:
+        """The types of the payload's keys; None when the annotations say nothing after all."""
+        annotations = {name: parameter.annotation for name, parameter in self._parameters.items()}
+        found = resolved(self._function, annotations)
+        if not found:
+            return None
+        from pgsched.execution.validators import payload_type
+
+        defaults = {name: one.default for name, one in self._parameters.items() if one.default is not one.empty}
+        return payload_type(self._task_type, found, defaults)
+
+    @cached_property
+    def result(self) -> ResultType | None:
+        """The type of the result; None when there is no annotation, or it says nothing."""
+        if not says_something(self._result):
+            return None
+        found = resolved(self._function, {"return": self._result})
+        if not found:
+            return None
+        from pgsched.execution.validators import result_type
+
+        return result_type(self._task_type, found["return"])
+
+    def load(self) -> None:
+        """Make what is made at the first use otherwise."""
+        _ = self.payload, self.result
+
+    def _first_arguments(self, payload: dict[str, Any]) -> dict[str, Any]:
+        # Each later task saves the question.
+        self.arguments = _as_it_is if self.payload is None else self.payload.decode
+        return self.arguments(payload)
+
+    def encode(self, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what a caller gives as the payload, as JSON has it.
+
+        Raises PayloadMismatch for what would not fit, InvalidTask for what cannot be JSON.
+        """
+        return payload if self.payload is None else self.payload.encode(payload)
+
+    def decode_result(self, stored: Any) -> Any:
+        """Return a stored result as the annotation has it. Raises ResultMismatch."""
+        return stored if self.result is None else self.result.decode(stored)
+
+    def check_text(self, text: str) -> None:
+        """Raise PayloadMismatch unless a payload, as JSON text, fits."""
+        if self.payload is not None:
+            self.payload.check_text(text)
+
+
+def _as_it_is(payload: dict[str, Any]) -> dict[str, Any]:
+    return payload
+
+
+def types_of(
+    task_type: str, function: Callable[..., Any], parameters: Mapping[str, inspect.Parameter], result: Any
+) -> HandlerTypes | None:
+    """Return the types of a handler with these parameters; None when its annotations say nothing."""
+    typed = {name: one for name, one in parameters.items() if says_something(one.annotation)}
+    if not typed and not says_something(result):
+        return None
+    return HandlerTypes(task_type, function, typed, result)
