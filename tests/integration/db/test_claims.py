@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from benchmarks.databases import keep_constants
 from pgsched.db.connection import connect_async
 from pgsched.db.sql_files import load_statement
 from pgsched.db.worker import claims
@@ -288,6 +289,7 @@ def crowded_dsn(dsn: str, request: pytest.FixtureRequest) -> str:
     with database(dsn) as db, db.transaction():
         db.execute("set local session_replication_role = replica")  # without the triggers
         db.execute("alter table pgsched.tasks set (autovacuum_enabled = off)")
+        keep_constants(db, keep=True)
         db.execute(
             """
             insert into pgsched.tasks (task_type, schedule_type, priority, scheduled_for, next_run_at)
