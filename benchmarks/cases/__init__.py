@@ -17,6 +17,7 @@ from benchmarks.cases import (
     plain,
     processes,
     sleepers,
+    typed,
     wal,
 )
 from benchmarks.model import Case, Sizes
@@ -26,6 +27,7 @@ MODULES = (
     leaving,
     plain,
     sleepers,
+    typed,
     pickup,
     future_rows,
     finished_rows,

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+from decimal import Decimal
 from statistics import median
 from typing import Any
 from uuid import UUID
 
 import psycopg
+from pydantic import BaseModel
 
 from benchmarks.sides.claimant import PROBES, claimant
 from benchmarks.sides.measure import arguments, drain, report, settle
@@ -24,13 +28,23 @@ from pgsched.worker import retention
 from pgsched.worker.worker import Worker
 
 INSERT = "insert into pgsched.tasks (task_type) select 'noop' from generate_series(1, %s)"
+WITH_PAYLOAD = "insert into pgsched.tasks (task_type, payload) select 'noop', %s::jsonb from generate_series(1, %s)"
 LEAVING = "insert into pgsched.queues (name, retention) values ('default', '0')"
 CLAIMS = 25
 CLAIMED_ROWS = 100
 
 
+class Order(BaseModel):
+    """A payload with types."""
+
+    number: int
+    placed: datetime
+    total: Decimal
+    customer: str
+
+
 async def run(dsn: str, given: dict[str, Any]) -> dict[str, float]:
-    """One round. ``handler`` is noop, plain or sleep; ``touched`` leaves no page for a full image to be written of,
+    """One round. ``handler`` is one of those below; ``touched`` leaves no page for a full image to be written of,
     ``prune`` lets the worker delete at once what the settings say, ``leaving`` lets tasks leave with their finish."""
     tasks: int = given["tasks"]
     touched = bool(given.get("touched"))
@@ -39,7 +53,10 @@ async def run(dsn: str, given: dict[str, Any]) -> dict[str, float]:
     registry.register("noop", _handler(given.get("handler", "noop"), tasks, handled))
     if touched:
         await _execute(dsn, "checkpoint")
-    await _execute(dsn, INSERT, tasks)
+    if "payload" in given:
+        await _execute(dsn, WITH_PAYLOAD, json.dumps(given["payload"]), tasks)
+    else:
+        await _execute(dsn, INSERT, tasks)
     if given.get("leaving"):
         await _execute(dsn, LEAVING)
     metrics: dict[str, float] = {}
@@ -95,7 +112,17 @@ def _handler(kind: str, tasks: int, handled: asyncio.Event) -> Callable[..., Any
         if next(left, None) is None:
             loop.call_soon_threadsafe(handled.set)
 
-    return {"noop": noop, "sleep": sleep, "plain": plain}[kind]
+    async def long() -> None:
+        await asyncio.sleep(0.1)
+        note()
+
+    async def untyped(order: Any) -> None:
+        note()
+
+    async def typed(order: Order) -> None:
+        note()
+
+    return {"noop": noop, "sleep": sleep, "long": long, "plain": plain, "untyped": untyped, "typed": typed}[kind]
 
 
 async def _execute(dsn: str, statement: str, *parameters: object) -> None:
