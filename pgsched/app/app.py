@@ -14,7 +14,7 @@ from pgsched.concurrency import fork_guard
 from pgsched.db.external import Joined
 from pgsched.domain.errors import PayloadMismatch
 from pgsched.domain.events import Hook, Hooks
-from pgsched.domain.scheduled import OnConflict, Scheduled, updates
+from pgsched.domain.scheduled import OnConflict, Scheduled, conflict_rule
 from pgsched.domain.settings import app_version, capture_level, dsn_from
 from pgsched.domain.task_spec import OPTION_NAMES, TaskOptions, TaskSpec, spec_with
 from pgsched.execution.registry import Handler, Registry
@@ -191,7 +191,7 @@ class TaskHandle(Generic[P, R]):
         *,
         connection: Joined | None = None,
         payload: Mapping[str, Any] | None = None,
-        on_conflict: OnConflict = "keep",
+        on_conflict: OnConflict = "return",
         **kwargs: Any,
     ) -> Scheduled:
         """Schedule a task for this handler and return its id.
@@ -211,7 +211,7 @@ class TaskHandle(Generic[P, R]):
         *,
         connection: Joined | None = None,
         payload: Mapping[str, Any] | None = None,
-        on_conflict: OnConflict = "keep",
+        on_conflict: OnConflict = "return",
         **kwargs: Any,
     ) -> Scheduled:
         """Schedule a task for this handler on the event loop; otherwise as :meth:`schedule`."""
@@ -240,7 +240,7 @@ class TaskHandle(Generic[P, R]):
         options = {name: value for name, value in arguments.items() if name in OPTION_NAMES}
         others = {name: value for name, value in arguments.items() if name not in OPTION_NAMES}
         if payload is None:
-            own = {"connection": connection is not None, "on_conflict": updates(on_conflict)}
+            own = {"connection": connection is not None, "on_conflict": conflict_rule(on_conflict) != "return"}
             taken = options.keys() | {name for name, given in own.items() if given}
             if both := sorted(taken & self.handler.parameters):
                 raise PayloadMismatch(

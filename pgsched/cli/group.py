@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pgsched.cli.options import json_option, read_json_object, task_id_argument
+from pgsched.cli.options import json_option, read_json_object
 from pgsched.cli.output import say, say_json
 from pgsched.cli.session import pass_client, shows
-from pgsched.cli.task_add import chosen_options, disabled_option, group_options
+from pgsched.cli.task_add import chosen_options, disabled_option, group_options, say_existing
+from pgsched.cli.task_name import task_argument
 from pgsched.cli.task_tree import say_tree
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def add(client: Client, /, plan: dict[str, Any], as_json: bool, **given: Any) ->
     steps it names have finished. With --cron or --every the whole group is a schedule.
     """
     task_id = client.schedule_group(plan, **chosen_options(given))
+    say_existing(task_id, given["key"])
     if as_json:
         say_json(client.tree(task_id).as_dict())
     else:
@@ -46,7 +48,7 @@ def add(client: Client, /, plan: dict[str, Any], as_json: bool, **given: Any) ->
 
 
 @group.command()
-@task_id_argument
+@task_argument()
 @shows(say_tree)
 def show(client: Client, task_id: int) -> TaskNode:
     """Show a group with its steps: status, duration, dependencies and errors."""

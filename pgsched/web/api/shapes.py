@@ -79,8 +79,10 @@ StatsShape = shape_of(records.Stats, "Stats")
 
 
 class MadeShape(TaskShape):  # type: ignore[misc, valid-type]
-    """A task that was made, or that had its key before."""
+    """A task that was made, or that had its key before; ``differs``: the given fields that it has otherwise."""
 
+    outcome: str
+    differs: list[str]
     warnings: list[str]
 
 

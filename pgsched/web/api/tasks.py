@@ -47,7 +47,7 @@ async def list_tasks(actor: Viewer, query: Annotated[TaskQuery, Query()]) -> Res
     "/tasks",
     status_code=201,
     summary="Schedule a task",
-    responses=answers(MadeShape, examples.TASK | {"warnings": []}, 400, 409, status=201, also=_EXISTED),
+    responses=answers(MadeShape, examples.TASK | examples.MADE, 400, 409, status=201, also=_EXISTED),
 )
 async def create_task(
     actor: Operator,
@@ -61,12 +61,17 @@ async def create_task(
     ],
     on_conflict: Annotated[
         OnConflict,
-        Query(description="The task that has the idempotency_key stays as it is, or is changed to what is given."),
-    ] = "keep",
+        Query(
+            description="What becomes of the task that has the idempotency_key: return (or keep): it stays as it is; "
+            "update: it is changed to what is given; replace: it is cancelled if it is not over, gives up the key, and "
+            "a new one is made, but while it runs that is refused; raise: the request is refused."
+        ),
+    ] = "return",
 ) -> Response:
     """One-time unless there is a cron_expression (recurring) or a repeat_interval (repeating).
 
-    The header `Pgsched-Outcome` says whether the task was `created`, `updated` or `unchanged`; `warnings` that its
+    `outcome`, also in the header `Pgsched-Outcome`, says whether the task was `created`, or is `existing`, `updated`,
+    `unchanged` or `replaced`; `differs` which of the given fields an existing one has otherwise; `warnings` that its
     task_type is not registered.
     """
     options = cast(TaskOptions, options_of(body, empties=False))
@@ -81,7 +86,7 @@ async def create_task(
     tags=["groups"],
     summary="Schedule a group of steps",
     responses=answers(
-        MadeShape, examples.TASK | {"task_type": "pgsched.group", "warnings": []}, 400, status=201, also=_EXISTED
+        MadeShape, examples.TASK | examples.MADE | {"task_type": "pgsched.group"}, 400, status=201, also=_EXISTED
     ),
 )
 async def create_group(
@@ -95,8 +100,9 @@ async def create_group(
 def _made(actor: Actor, made: changes.Made) -> Response:
     where = href(actor.request, f"/api/v1/tasks/{made.task.id}")
     told = {"Location": where, "Pgsched-Outcome": made.outcome}
-    answer = made.task.as_dict() | {"warnings": list(made.warnings)}
-    return reply(actor, answer, status=201 if made.outcome == "created" else 200, headers=told)
+    said = {"outcome": made.outcome, "differs": list(made.differs), "warnings": list(made.warnings)}
+    is_new = made.outcome in ("created", "replaced")
+    return reply(actor, made.task.as_dict() | said, status=201 if is_new else 200, headers=told)
 
 
 @router.get(
