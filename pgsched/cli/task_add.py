@@ -107,6 +107,14 @@ task_options = option_group(
 """Every option of a task."""
 disabled_option = click.option("--disabled", is_flag=True, help="Add it disabled.")
 
+conflict_option = click.option(
+    "--on-conflict",
+    type=click.Choice(get_args(OnConflict)),
+    default="return",
+    help="What to do with the task that already has the --key: return it as it is (or keep), update it to the given "
+    "options, replace it by a new task, or raise an error.",
+)
+
 _COLUMNS = {"key": "idempotency_key", "tenant": "tenant_id", "user": "user_id"}
 _WORDS = {column: word for word, column in _COLUMNS.items()}
 _KEPT = ("cron", "every", "created_by", "parent_id", "backoff_factor", "backoff_jitter")
@@ -144,13 +152,7 @@ def chosen_options(given: dict[str, Any], *, zone: str | None = None) -> TaskOpt
 @click.argument("task_type", metavar="TYPE")
 @task_options
 @disabled_option
-@click.option(
-    "--on-conflict",
-    type=click.Choice(get_args(OnConflict)),
-    default="return",
-    help="What to do with the task that already has the --key: return it as it is (or keep), update it to the given "
-    "options, replace it by a new task, or raise an error.",
-)
+@conflict_option
 @json_option
 @pass_client
 def add(client: Client, /, task_type: str, payload: Any, as_json: bool, on_conflict: OnConflict, **given: Any) -> None:
@@ -163,16 +165,20 @@ def add(client: Client, /, task_type: str, payload: Any, as_json: bool, on_confl
     """
     _refuse_key_as_type(client, task_type)
     scheduled = client.schedule(task_type, payload, on_conflict=on_conflict, **chosen_options(given))
-    say_existing(scheduled, given["key"])
+    say_differs(scheduled, given["key"])
     if as_json:
         differs = sorted(RULES[name].parameter for name in scheduled.differs)
         say_json(client.get(scheduled).as_dict() | {"outcome": scheduled.outcome, "differs": differs})
     else:
-        outcome = scheduled.outcome if on_conflict in ("update", "replace") else None
-        say(" ".join(filter(None, (str(scheduled), outcome))))
+        say_outcome(scheduled, on_conflict)
 
 
-def say_existing(scheduled: Scheduled, key: str | None) -> None:
+def say_outcome(scheduled: Scheduled, on_conflict: OnConflict) -> None:
+    """Print the id, and what became of the task where something else than returning a known one was asked for."""
+    say(f"{scheduled} {scheduled.outcome}" if on_conflict in ("update", "replace") else str(scheduled))
+
+
+def say_differs(scheduled: Scheduled, key: str | None) -> None:
     """Say on stderr that a task was there already, with another definition than the given one."""
     if scheduled.differs:
         differs = ", ".join(map(_word_of, scheduled.differs))

@@ -95,13 +95,11 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncLockClient):
         spec = spec_with(task_type, payload, options, self._defaults)
         rule = conflict_rule(on_conflict)
         with hearing() as heard:
-            if rule != "return":
-                (scheduled,) = await self._run(schedule_commands.schedule_by_key([spec], rule), connection)
-            elif self.tracing is None:
-                scheduled = await self._run(schedule_commands.schedule(spec), connection)
+            if self.tracing is None or rule == "update":  # each trace would be a change
+                scheduled = await self._run(schedule_commands.schedule(spec, rule), connection)
             else:
                 with self.tracing.sending(spec) as sending:
-                    scheduled = await self._run(schedule_commands.schedule(sending.traced(spec)), connection)
+                    scheduled = await self._run(schedule_commands.schedule(sending.traced(spec), rule), connection)
                     sending.sent(scheduled)
         if not heard:
             return scheduled
@@ -109,7 +107,13 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncLockClient):
         return Scheduled(scheduled, scheduled.outcome, heard, scheduled.differs)
 
     @overload
-    async def schedule_many(self, specs: Iterable[TaskSpec], *, connection: Joined | None = None) -> list[int]: ...
+    async def schedule_many(
+        self,
+        specs: Iterable[TaskSpec],
+        *,
+        connection: Joined | None = None,
+        on_conflict: Literal["return", "keep"] = "return",
+    ) -> list[int]: ...
 
     @overload
     async def schedule_many(
@@ -125,8 +129,9 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncLockClient):
     ) -> Sequence[int]:
         """Schedule many tasks at once, by COPY, and return their ids in order: all of them or none.
 
-        Idempotency keys, ``connection`` and ``on_conflict`` work as in :meth:`schedule`. Raises InvalidTask that names
-        the place of the task (from 0) and the rule.
+        Idempotency keys, ``connection`` and ``on_conflict`` work as in :meth:`schedule`; with one that is not
+        ``return`` it is a call for each task, and each id says what became of it. Raises InvalidTask that names the
+        place of the task (from 0) and the rule.
         """
         complete = specs_with(specs, self._defaults)
         scheduled: list[int]
@@ -143,15 +148,20 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncLockClient):
         return scheduled
 
     async def schedule_group(
-        self, group: Mapping[str, Any] | Part, *, connection: Joined | None = None, **options: Unpack[TaskOptions]
+        self,
+        group: Mapping[str, Any] | Part,
+        *,
+        connection: Joined | None = None,
+        on_conflict: OnConflict = "return",
+        **options: Unpack[TaskOptions],
     ) -> Scheduled:
-        """Schedule a group of steps, once or as a schedule, and return its id; ``options`` as in :meth:`schedule`.
+        """Schedule a group of steps, once or as a schedule, and return its id; the rest is as in :meth:`schedule`.
 
         ``group`` comes from :mod:`pgsched.flow`, or is the same object written by hand. Raises InvalidTask, naming
         step, key, rule and value.
         """
         payload = checked_group(group, self._defaults)
-        return await self.schedule(GROUP, payload, connection=connection, **options)
+        return await self.schedule(GROUP, payload, connection=connection, on_conflict=on_conflict, **options)
 
     async def list_tasks(self, **options: Unpack[ListOptions]) -> list[Task]:
         """Return the latest tasks that fit, the latest first; the next page comes ``before_id`` the last."""

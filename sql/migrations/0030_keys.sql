@@ -123,9 +123,8 @@ begin
       from jsonb_each(given) e(k, v) where v <> 'null') into id using given;
     if id is not null then
       outcome := case when replaced is null then 'created' else 'replaced' end;
-      if replaced is not null then
-        update pgsched.tasks t set last_error = format('replaced by task %s', schedule_by_key.id)
-        where t.id = replaced and t.status = 'cancelled' and t.last_error is null;
+      if replaced is not null and present.status in ('pending', 'blocked') then
+        update pgsched.tasks t set last_error = format('replaced by task %s', schedule_by_key.id) where t.id = replaced;
       end if;
       return;
     end if;

@@ -32,13 +32,14 @@ def schedule_by_key(specs: Iterable[TaskSpec], rule: str) -> Command[list[Schedu
     )
 
 
-def schedule(spec: TaskSpec) -> Command[Scheduled]:
-    """Insert a task, or return the one that has its key, and say what that has otherwise."""
-    if spec.idempotency_key is None:
+def schedule(spec: TaskSpec, rule: str = "return") -> Command[Scheduled]:
+    """Insert a task, or do with the one that has its key what ``rule`` says, and say what became of it."""
+    if spec.idempotency_key is None and rule == "return":
         one = task_commands.schedule(spec)
         return Command(one.statement, one.params, lambda rows: Scheduled(one.parse(rows), "created"), task=one.task)
-    many = schedule_by_key([spec], "return")
-    return Command(many.statement, many.params, lambda rows: many.parse(rows)[0], task=spec.arguments())
+    many = schedule_by_key([spec], rule)
+    plain = spec.arguments() if rule == "return" else None  # what other drivers call returns known tasks
+    return Command(many.statement, many.params, lambda rows: many.parse(rows)[0], task=plain)
 
 
 def _scheduled(row: Row) -> Scheduled:

@@ -26,6 +26,14 @@ from pgsched.web.services.search import find_stretch
 router = APIRouter(tags=["tasks"])
 
 TaskId = Annotated[int, Path(description="The id of the task.", examples=[17])]
+ConflictRule = Annotated[
+    OnConflict,
+    Query(
+        description="What becomes of the task that has the idempotency_key: return (or keep): it stays as it is; "
+        "update: it is changed to what is given; replace: it is cancelled if it is not over, gives up the key, and a "
+        "new one is made, but while it runs that is refused; raise: the request is refused."
+    ),
+]
 _EXISTED = "The idempotency_key is known: this is the task that has it."
 
 
@@ -59,14 +67,7 @@ async def create_task(
             repeating=("Ten times", examples.PING),
         ),
     ],
-    on_conflict: Annotated[
-        OnConflict,
-        Query(
-            description="What becomes of the task that has the idempotency_key: return (or keep): it stays as it is; "
-            "update: it is changed to what is given; replace: it is cancelled if it is not over, gives up the key, and "
-            "a new one is made, but while it runs that is refused; raise: the request is refused."
-        ),
-    ] = "return",
+    on_conflict: ConflictRule = "return",
 ) -> Response:
     """One-time unless there is a cron_expression (recurring) or a repeat_interval (repeating).
 
@@ -86,15 +87,17 @@ async def create_task(
     tags=["groups"],
     summary="Schedule a group of steps",
     responses=answers(
-        MadeShape, examples.TASK | examples.MADE | {"task_type": "pgsched.group"}, 400, status=201, also=_EXISTED
+        MadeShape, examples.TASK | examples.MADE | {"task_type": "pgsched.group"}, 400, 409, status=201, also=_EXISTED
     ),
 )
 async def create_group(
-    actor: Operator, body: Annotated[NewGroup, json_body(two=("Two steps", examples.GROUP))]
+    actor: Operator,
+    body: Annotated[NewGroup, json_body(two=("Two steps", examples.GROUP))],
+    on_conflict: ConflictRule = "return",
 ) -> Response:
-    """Once, or as a schedule, by the fields that a task has."""
+    """Once, or as a schedule, by the fields that a task has; answered as `POST /tasks`."""
     options = cast(TaskOptions, options_of(body, empties=False))
-    return _made(actor, await changes.create_group(actor, body.steps, options))
+    return _made(actor, await changes.create_group(actor, body.steps, options, on_conflict=on_conflict))
 
 
 def _made(actor: Actor, made: changes.Made) -> Response:

@@ -45,17 +45,27 @@ async def create_task(
 ) -> Made:
     """Schedule a task. Raises as the client's ``schedule``."""
     async with audited(actor, "task.create") as change:
-        was, key = None, options.get("idempotency_key")
-        if on_conflict in ("update", "replace") and key is not None:
-            was = next(iter((await change.client.find_tasks(idempotency_key=key)).tasks), None)
+        was = await _known(change, options, on_conflict)
         scheduled = await change.client.schedule(task_type, payload, on_conflict=on_conflict, **options)
         return await _made(change, scheduled, was)
 
 
-async def create_group(actor: Actor, steps: list[dict[str, Any]], options: TaskOptions) -> Made:
+async def create_group(
+    actor: Actor, steps: list[dict[str, Any]], options: TaskOptions, *, on_conflict: OnConflict = "return"
+) -> Made:
     """Schedule a group of steps. Raises as the client's ``schedule_group``."""
     async with audited(actor, "group.create") as change:
-        return await _made(change, await change.client.schedule_group({"steps": steps}, **options))
+        was = await _known(change, options, on_conflict)
+        scheduled = await change.client.schedule_group({"steps": steps}, on_conflict=on_conflict, **options)
+        return await _made(change, scheduled, was)
+
+
+async def _known(change: Change, options: TaskOptions, on_conflict: OnConflict) -> Task | None:
+    """The task that is to be changed, as it is."""
+    key = options.get("idempotency_key")
+    if on_conflict not in ("update", "replace") or key is None:
+        return None
+    return next(iter((await change.client.find_tasks(idempotency_key=key)).tasks), None)
 
 
 async def _made(change: Change, scheduled: Scheduled, was: Task | None = None) -> Made:
