@@ -563,6 +563,10 @@ create table pgsched.executions (
 ) partition by range (started_at);
 alter table pgsched.executions replica identity full;
 
+-- The keys of tasks that have left pgsched.tasks.
+create index executions_departed_key on pgsched.executions ((task ->> 'idempotency_key'))
+  where (task ->> 'idempotency_key') is not null;
+
 -- The attempts that did not go well, by time.
 create index executions_not_completed on pgsched.executions (started_at) where status <> 'completed';
 
@@ -1021,6 +1025,16 @@ create view pgsched.departed_tasks with (security_barrier = true) as
            from pgsched.tasks p
           where p.id = ((e.task ->> 'parent_id')::bigint) and p.inserted_by = session_user)));
 
+-- The keys of departed_tasks, to look one up by an index; of those that you may see only. A key may have left more than
+-- once.
+create view pgsched.departed_keys with (security_barrier = true) as
+ select task ->> 'idempotency_key' as idempotency_key, task_id as id
+   from pgsched.executions e
+  where (task ->> 'idempotency_key') is not null and (has_table_privilege('pgsched.tasks', 'select')
+    or (task ->> 'inserted_by') = session_user or (exists ( select
+           from pgsched.tasks p
+          where p.id = ((e.task ->> 'parent_id')::bigint) and p.inserted_by = session_user)));
+
 -- visible_tasks, then departed_tasks: to look a task up by its id.
 create view pgsched.known_tasks with (security_barrier = true) as
  select visible_tasks.id, visible_tasks.task_type, visible_tasks.task_name, visible_tasks.queue, visible_tasks.priority,
@@ -1240,10 +1254,14 @@ begin
     message = 'the task was not inserted: a trigger or a row security policy on pgsched.tasks keeps it out';
 end $$;
 
--- Inserts a task, or changes the one with its idempotency_key: only what is given. Returns its id, and whether it was
--- created, updated or unchanged. The keys of the object are the arguments of schedule(); times without an offset are
--- UTC.
-create function pgsched.upsert(task jsonb, out id bigint, out outcome text) returns record
+-- Inserts a task, unless one has its idempotency_key: then on_conflict says what becomes of that. return (keep): it
+-- stays, and differs names what it has otherwise than given; update: it is changed to what is given; replace: it is
+-- cancelled if it is not over, gives up the key, and the new one is inserted; refused while it runs; raise:
+-- unique_violation. The keys of the object are the arguments of schedule(); times without an offset are UTC. outcome:
+-- created, existing, updated, unchanged or replaced.
+create function pgsched.schedule_by_key(
+  task jsonb, on_conflict text default 'return', out id bigint, out outcome text, out differs text[]
+) returns record
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 #variable_conflict use_variable
@@ -1254,10 +1272,13 @@ declare
   at timestamptz := coalesce((task ->> 'run_at')::timestamptz, now() + (task ->> 'delay')::interval);
   present pgsched.tasks;
   wanted pgsched.tasks;
+  replaced bigint;
   problem text := case
     when jsonb_typeof(task) is distinct from 'object' then 'a task must be a JSON object'
     when task ->> 'task_type' is null then 'task_type must be given'
     when key is null then 'idempotency_key must be given: it tells which task is meant'
+    when on_conflict is null or on_conflict not in ('return', 'keep', 'update', 'replace', 'raise')
+      then format('on_conflict must be return, keep, update, replace or raise, got %s', coalesce(on_conflict, 'null'))
     when task ->> 'run_at' is not null and task ->> 'delay' is not null then 'run_at and delay exclude each other'
     when at is not null and (task ->> 'cron_expression' is not null or task ->> 'repeat_interval' is not null)
       then 'run_at and delay are for one-time tasks; a schedule begins with start_date' end;
@@ -1269,6 +1290,7 @@ begin
   if problem is not null then
     raise invalid_parameter_value using message = problem;
   end if;
+  differs := '{}';
   given := task - array['run_at', 'delay'];
   if task ->> 'cron_expression' is not null then
     given := '{"repeat_interval": null, "repeat_count": null}' || given;
@@ -1277,23 +1299,49 @@ begin
   elsif at is not null then
     given := given || jsonb_build_object('scheduled_for', at);
   end if;
-  for try in 1..10 loop
-    select * into present from pgsched.tasks t where t.idempotency_key = key for no key update;
-    exit when found;
+  for try in 1..100 loop
+    if on_conflict in ('update', 'replace') then
+      -- Locked by whoever comes first; the next one finds what that made of it.
+      select * into present from pgsched.tasks t where t.idempotency_key = key for no key update;
+      exit when found and on_conflict = 'update';
+      if found then
+        perform pgsched.give_up_key(present, key);
+        replaced := present.id;
+      end if;
+    end if;
     execute (
       select format('insert into pgsched.tasks (%1$s) select %1$s from jsonb_populate_record(null::pgsched.tasks, $1)'
         ' on conflict (idempotency_key) where idempotency_key is not null do nothing returning id', string_agg(quote_ident(k), ', '))
       from jsonb_each(given) e(k, v) where v <> 'null') into id using given;
     if id is not null then
-      outcome := 'created';
+      outcome := case when replaced is null then 'created' else 'replaced' end;
+      if replaced is not null and present.status in ('pending', 'blocked') then
+        update pgsched.tasks t set last_error = format('replaced by task %s', schedule_by_key.id) where t.id = replaced;
+      end if;
       return;
     end if;
+    if on_conflict not in ('update', 'replace') then
+      select * into present from pgsched.tasks t where t.idempotency_key = key;
+      exit when found;
+    end if;
   end loop;
-  if present.id is null then
+  if present.id is null or on_conflict = 'replace' then
     raise integrity_constraint_violation using
       message = 'the task was not inserted: a trigger or a row security policy on pgsched.tasks keeps it out';
   end if;
   id := present.id;
+  if on_conflict = 'raise' then
+    raise unique_violation using message = format('the key %L is taken by task %s', key, id),
+      detail = format('Key (idempotency_key)=(%s) is taken by task %s.', key, id),
+      constraint = 'idempotency_key_must_be_unique', column = 'idempotency_key', table = 'tasks', schema = 'pgsched';
+  elsif on_conflict in ('return', 'keep') then
+    outcome := 'existing';
+    -- Of a task that he may not see nobody learns what it has.
+    if present.inserted_by = session_user or has_table_privilege(session_user, 'pgsched.tasks', 'select') then
+      differs := pgsched.differing(task, present);
+    end if;
+    return;
+  end if;
   wanted := jsonb_populate_record(present, given);
   outcome := case when to_jsonb(wanted) = to_jsonb(present) then 'unchanged' else 'updated' end;
   if present.inserted_by is distinct from session_user and not has_any_column_privilege(session_user, 'pgsched.tasks', 'update') then
@@ -1314,6 +1362,35 @@ begin
         string_agg(quote_ident(k), ', '))
       from jsonb_object_keys(given) k) using present, given, id;
   end if;
+end $$;
+
+-- Inserts a task, or changes the one with its idempotency_key: only what is given. Returns its id, and whether it was
+-- created, updated or unchanged. The keys of the object are the arguments of schedule(); times without an offset are
+-- UTC.
+create function pgsched.upsert(task jsonb, out id bigint, out outcome text) returns record
+language sql security definer
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+  select s.id, s.outcome from pgsched.schedule_by_key(task, 'update') s
+$$;
+
+-- The id of the task that has this idempotency_key, or had it when it left; of those that you may see. Raises
+-- no_data_found as the other functions do for an unknown id.
+create function pgsched.task_id(key text) returns bigint
+language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- With the rights of whoever asks: a task that he may not see is not there.
+declare
+  found_id bigint;
+begin
+  select t.id into found_id from pgsched.visible_tasks t where t.idempotency_key = key;
+  if found_id is null then
+    select max(d.id) into found_id from pgsched.departed_keys d where d.idempotency_key = key;
+  end if;
+  if found_id is null then
+    raise no_data_found using message = format('a task with the key %L does not exist', key);
+  end if;
+  return found_id;
 end $$;
 
 -- Makes a waiting one-time task due now; for any other runs a copy (a child with parent_id) and leaves the task as it
@@ -1700,6 +1777,50 @@ select case action
   when 'delete' then task.status <> 'running'
 end
 $$;
+
+-- For the schema: which of the arguments of schedule() that are given a task has otherwise; a delay is not compared.
+create function pgsched.differing(task jsonb, present pgsched.tasks) returns text[]
+language sql stable
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+  -- What is not given is not compared: it may have come from a handler, or from an edit. A delay counts from each call.
+  select coalesce(array_agg(d.name order by d.name), '{}')
+  from (
+    select g.key as name
+    from jsonb_each(task - array['run_at', 'delay', 'idempotency_key']) g,
+      lateral (select jsonb_populate_record(present, jsonb_build_object(g.key, g.value)) as wanted) w
+    where g.value <> 'null' and case g.key
+      -- Each call may be of another trace.
+      when 'metadata' then (to_jsonb(w.wanted) -> 'metadata') - array['traceparent', 'tracestate']
+        <> (to_jsonb(present) -> 'metadata') - array['traceparent', 'tracestate']
+      else to_jsonb(w.wanted) -> g.key is distinct from to_jsonb(present) -> g.key end
+    union
+    select 'run_at'
+    where (task ->> 'run_at')::timestamptz is distinct from present.scheduled_for and task ->> 'run_at' is not null
+    union
+    select case present.schedule_type when 'recurring' then 'cron_expression' else 'repeat_interval' end
+    where present.schedule_type <> 'one_time' and task ->> 'cron_expression' is null and task ->> 'repeat_interval' is null
+  ) d
+$$;
+
+-- For the schema: takes its key from a task that is to be replaced, and cancels it if it is not over.
+create function pgsched.give_up_key(present pgsched.tasks, key text) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- The row is locked. It stays, and so does all that is known of it: only its key is free.
+begin
+  if present.inserted_by is distinct from session_user and not has_any_column_privilege(session_user, 'pgsched.tasks', 'update') then
+    raise insufficient_privilege using
+      message = format('task %s has the idempotency_key %s, and was inserted by another role', present.id, key);
+  elsif present.status = 'running' or present.status = 'blocked' and present.fired is not null then
+    raise object_not_in_prerequisite_state using
+      message = format('task %s has the idempotency_key %s, and is running: it cannot be replaced', present.id, key);
+  end if;
+  if present.status in ('pending', 'blocked') then
+    perform pgsched.cancel(present.id);
+  end if;
+  update pgsched.tasks t set idempotency_key = null where t.id = present.id;
+end $$;
 
 -- For the schema: a task, locked until the end of the transaction; raises no_data_found.
 create function pgsched.locked_task(id bigint) returns pgsched.tasks
@@ -6163,8 +6284,11 @@ grant execute on function
   pgsched.lowest_bit, pgsched.matching_days, pgsched.may_change, pgsched.month_days, pgsched.month_length,
   pgsched.nearest_type, pgsched.next_interval_ticks, pgsched.next_ticks, pgsched.number_problem, pgsched.open_days,
   pgsched.queues_in_use, pgsched.read_cron, pgsched.read_day, pgsched.refuse_tick, pgsched.remember, pgsched.resolved,
-  pgsched.shown_word, pgsched.status, pgsched.tell_unknown, pgsched.wait, pgsched.wake_sleepers, pgsched.wall_from
+  pgsched.shown_word, pgsched.status, pgsched.task_id, pgsched.tell_unknown, pgsched.wait, pgsched.wake_sleepers,
+  pgsched.wall_from
 to public;
+
+grant select on pgsched.departed_keys to public;
 
 grant select on pgsched.departed_tasks to public;
 
@@ -6501,6 +6625,7 @@ comment on column pgsched.executions.task is
   'departed_tasks. Null for all others.';
 comment on constraint status_must_be_a_status_of_an_execution on pgsched.executions is
   'completed, failed, timed_out, cancelled or lost.';
+comment on index pgsched.executions_departed_key is 'The keys of tasks that have left pgsched.tasks.';
 comment on index pgsched.executions_not_completed is 'The attempts that did not go well, by time.';
 comment on index pgsched.executions_task is 'The attempts at one task.';
 comment on index pgsched.executions_time is 'The attempts by time: a summary of block ranges, not an entry for each.';
@@ -6950,6 +7075,11 @@ comment on column pgsched.departed_tasks.alert_if_running_for is 'An attempt tha
 comment on column pgsched.departed_tasks.judged_from is
   'No success is asked for before: the last one that workers have noted, or when the task was enabled. Set by '
   'pgsched.';
+comment on view pgsched.departed_keys is
+  'The keys of departed_tasks, to look one up by an index; of those that you may see only. A key may have left '
+  'more than once.';
+comment on column pgsched.departed_keys.idempotency_key is 'The key that the task had.';
+comment on column pgsched.departed_keys.id is 'The task.';
 comment on view pgsched.known_tasks is 'visible_tasks, then departed_tasks: to look a task up by its id.';
 comment on column pgsched.known_tasks.id is 'Given by the database.';
 comment on column pgsched.known_tasks.task_type is 'The handler that runs it.';
@@ -7087,10 +7217,19 @@ run_at: Once, at this time; excludes delay and every kind of schedule.
 delay: Once, so long from now, a day being 24 hours; excludes run_at and every kind of schedule.
 backoff_factor: By what an exponential delay grows from retry to retry: 1 to 1000.
 backoff_jitter: How far retries are spread around their delay, as a share of it: 0 to 1.';
+comment on function pgsched.schedule_by_key is
+  'Inserts a task, unless one has its idempotency_key: then on_conflict says what becomes of that. return (keep):'
+  ' it stays, and differs names what it has otherwise than given; update: it is changed to what is given; '
+  'replace: it is cancelled if it is not over, gives up the key, and the new one is inserted; refused while it '
+  'runs; raise: unique_violation. The keys of the object are the arguments of schedule(); times without an offset'
+  ' are UTC. outcome: created, existing, updated, unchanged or replaced.';
 comment on function pgsched.upsert is
   'Inserts a task, or changes the one with its idempotency_key: only what is given. Returns its id, and whether '
   'it was created, updated or unchanged. The keys of the object are the arguments of schedule(); times without an'
   ' offset are UTC.';
+comment on function pgsched.task_id is
+  'The id of the task that has this idempotency_key, or had it when it left; of those that you may see. Raises '
+  'no_data_found as the other functions do for an unknown id.';
 comment on function pgsched.run_now is 'Makes a waiting one-time task due now; for any other runs a copy (a child with parent_id) and leaves the task as it is. Returns the id that runs.
 id: The task.';
 comment on function pgsched.enable is
@@ -7124,6 +7263,11 @@ dry_run: True: changes nothing and only returns which it would be.';
 comment on function pgsched.may_change is 'Whether an action suits a task as it is.
 action: enable, disable, run, cancel, retry or delete.
 task: The row of the task.';
+comment on function pgsched.differing is
+  'For the schema: which of the arguments of schedule() that are given a task has otherwise; a delay is not '
+  'compared.';
+comment on function pgsched.give_up_key is
+  'For the schema: takes its key from a task that is to be replaced, and cancels it if it is not over.';
 comment on function pgsched.locked_task is
   'For the schema: a task, locked until the end of the transaction; raises no_data_found.';
 comment on function pgsched.instant_after is

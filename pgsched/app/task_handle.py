@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol
 
 from pgsched.db.external import Joined
 from pgsched.domain.errors import PayloadMismatch
-from pgsched.domain.scheduled import OnConflict, Scheduled, updates
+from pgsched.domain.scheduled import OnConflict, Scheduled, conflict_rule
 from pgsched.domain.task_spec import OPTION_NAMES, TaskOptions, TaskSpec, spec_with
 from pgsched.domain.validation import Duration
 from pgsched.execution.context import Context
@@ -45,7 +45,7 @@ class TaskHandle(Generic[P, R]):
         *,
         connection: Joined | None = None,
         payload: Mapping[str, Any] | None = None,
-        on_conflict: OnConflict = "keep",
+        on_conflict: OnConflict = "return",
         **kwargs: Any,
     ) -> Scheduled:
         """Schedule a task for this handler and return its id.
@@ -65,7 +65,7 @@ class TaskHandle(Generic[P, R]):
         *,
         connection: Joined | None = None,
         payload: Mapping[str, Any] | None = None,
-        on_conflict: OnConflict = "keep",
+        on_conflict: OnConflict = "return",
         **kwargs: Any,
     ) -> Scheduled:
         """Schedule a task for this handler on the event loop; otherwise as :meth:`schedule`."""
@@ -74,7 +74,7 @@ class TaskHandle(Generic[P, R]):
         return await client.schedule(self.task_type, payload, connection=connection, on_conflict=on_conflict, **options)
 
     def with_options(
-        self, *, connection: Joined | None = None, on_conflict: OnConflict = "keep", **options: Unpack[TaskOptions]
+        self, *, connection: Joined | None = None, on_conflict: OnConflict = "return", **options: Unpack[TaskOptions]
     ) -> Prepared[P]:
         """Return what schedules tasks of this handler with these options, and takes the handler's own arguments.
 
@@ -132,7 +132,7 @@ class TaskHandle(Generic[P, R]):
         options = {name: value for name, value in arguments.items() if name in OPTION_NAMES}
         others = {name: value for name, value in arguments.items() if name not in OPTION_NAMES}
         if payload is None:
-            own = {"connection": connection is not None, "on_conflict": updates(on_conflict)}
+            own = {"connection": connection is not None, "on_conflict": conflict_rule(on_conflict) != "return"}
             taken = options.keys() | {name for name, given in own.items() if given}
             if both := sorted(taken & self.handler.parameters):
                 raise PayloadMismatch(
@@ -163,7 +163,11 @@ class ContextHandle(TaskHandle[Concatenate[Context, P], R], Generic[P, R]):
             """Call the function itself, here and now."""
 
         def with_options(  # type: ignore[override]
-            self, *, connection: Joined | None = None, on_conflict: OnConflict = "keep", **options: Unpack[TaskOptions]
+            self,
+            *,
+            connection: Joined | None = None,
+            on_conflict: OnConflict = "return",
+            **options: Unpack[TaskOptions],
         ) -> Prepared[P]:
             """Return what schedules tasks of this handler with these options."""
 

@@ -6,14 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pgsched.cli.options import json_option, read_json_object, task_id_argument
-from pgsched.cli.output import say, say_json
+from pgsched.cli.options import json_option, read_json_object
+from pgsched.cli.output import say_json
 from pgsched.cli.session import pass_client, shows
-from pgsched.cli.task_add import chosen_options, disabled_option, group_options
+from pgsched.cli.task_add import (
+    chosen_options,
+    conflict_option,
+    disabled_option,
+    group_options,
+    say_differs,
+    say_outcome,
+)
+from pgsched.cli.task_name import task_argument
 from pgsched.cli.task_tree import say_tree
 
 if TYPE_CHECKING:
     from pgsched.client.client import Client
+    from pgsched.domain.scheduled import OnConflict
     from pgsched.domain.task_tree import TaskNode
 
 
@@ -30,23 +39,25 @@ def _read_plan(context: click.Context, parameter: click.Parameter, given: str) -
 @click.argument("plan", metavar="FILE", callback=_read_plan)
 @group_options
 @disabled_option
+@conflict_option
 @json_option
 @pass_client
-def add(client: Client, /, plan: dict[str, Any], as_json: bool, **given: Any) -> None:
+def add(client: Client, /, plan: dict[str, Any], as_json: bool, on_conflict: OnConflict, **given: Any) -> None:
     """Add a group and print its id. FILE (- for stdin) is a JSON object: {"steps": [{"task_type": ...}, ...]}.
 
     Steps run one after another; steps with the same "order" run in parallel, and a step with "after" runs when the
     steps it names have finished. With --cron or --every the whole group is a schedule.
     """
-    task_id = client.schedule_group(plan, **chosen_options(given))
+    scheduled = client.schedule_group(plan, on_conflict=on_conflict, **chosen_options(given))
+    say_differs(scheduled, given["key"])
     if as_json:
-        say_json(client.tree(task_id).as_dict())
+        say_json(client.tree(scheduled).as_dict())
     else:
-        say(str(task_id))
+        say_outcome(scheduled, on_conflict)
 
 
 @group.command()
-@task_id_argument
+@task_argument()
 @shows(say_tree)
 def show(client: Client, task_id: int) -> TaskNode:
     """Show a group with its steps: status, duration, dependencies and errors."""

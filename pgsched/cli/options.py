@@ -49,7 +49,6 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 yes_option = click.option("--yes", is_flag=True, help="Do not ask. Needed where stdin is not a terminal.")
 allow_short_option = click.option("--allow-short", is_flag=True, help="Ages may be shorter than an hour.")
 type_option = click.option("--type", "task_type", metavar="TYPE", help="Only of this task type.")
-task_id_argument = click.argument("task_id", metavar="ID", type=TASK_ID)
 name_argument = click.argument("name")
 
 

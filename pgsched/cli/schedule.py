@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from pgsched.app.loading import load_app
-from pgsched.cli.options import TASK_ID, instant, json_option, program_option, read_moment, task_id_argument
+from pgsched.cli.options import instant, json_option, program_option, read_moment
 from pgsched.cli.output import cell, count, say, say_json, say_table
 from pgsched.cli.session import Session, lists, pass_client, server
 from pgsched.cli.task import change_each, for_each_id
+from pgsched.cli.task_name import Name, task_argument, tasks_argument
 from pgsched.db.migrations.runner import check_schema
 from pgsched.domain.errors import PgschedError
 from pgsched.worker.declared_schedules import sync_schedules
@@ -39,7 +40,7 @@ def schedule() -> None:
 
 
 @schedule.command()
-@task_id_argument
+@task_argument()
 @click.option(
     "--from", "since", metavar="TIME", callback=read_moment, required=True, help="Ticks at or after this time."
 )
@@ -62,16 +63,16 @@ def backfill(
 
 
 @schedule.command()
-@click.argument("ids", nargs=-1, type=TASK_ID)
+@tasks_argument(required=False)
 @click.option("--all", "every", is_flag=True, help="All waiting schedules, and those that ended with a tick left.")
 @pass_client
-def replan(client: Client, ids: tuple[int, ...], every: bool) -> None:
+def replan(client: Client, names: tuple[Name, ...], every: bool) -> None:
     """Replan schedules from now, for example after the database's clock was ahead.
 
     A due tick that has not run yet is dropped and recorded as missed.
     """
-    if bool(ids) == every:
-        raise click.UsageError("give the ids of schedules, or --all")
+    if bool(names) == every:
+        raise click.UsageError("give schedules by their ids or keys, or --all")
     if every:
         say(f"{count(client.replan_all(), 'schedule')} planned afresh")
         return
@@ -80,7 +81,7 @@ def replan(client: Client, ids: tuple[int, ...], every: bool) -> None:
         due = client.replan(task_id)
         return "is over" if due is None else f"is due at {cell(due)}"
 
-    change_each(client, ids, change)
+    change_each(client, names, change)
 
 
 @schedule.command()

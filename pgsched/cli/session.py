@@ -15,6 +15,7 @@ import click
 
 from pgsched.cli.options import json_option
 from pgsched.cli.output import Columns, say_record, say_records
+from pgsched.cli.task_name import with_task_id
 from pgsched.domain.settings import dsn_from
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def pass_client(command: Callable[..., Any]) -> Callable[..., Any]:
         from pgsched.client.client import Client  # imported late: not every command needs one
 
         with Client(session.dsn) as client:
-            return command(client, *arguments, **given)
+            return command(client, *arguments, **with_task_id(client, given))
 
     return click.pass_obj(with_client)
 

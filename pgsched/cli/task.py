@@ -19,13 +19,13 @@ from pgsched.cli.options import (
     limit_option,
     queue_option,
     read_moment,
-    task_id_argument,
     type_option,
     yes_option,
 )
 from pgsched.cli.output import Columns, cell, count, fields, plain, say, say_json, say_records, say_table, span
 from pgsched.cli.session import lists, pass_client
 from pgsched.cli.task_add import add, edit
+from pgsched.cli.task_name import Name, id_of, task_argument, tasks_argument
 from pgsched.cli.task_tree import tree
 from pgsched.domain.errors import InvalidTask, PgschedError, TaskNotFound, TransitionRefused
 from pgsched.domain.records import Task
@@ -99,7 +99,7 @@ def list_(client: Client, **filters: Any) -> list[Task]:
 
 
 @task.command()
-@task_id_argument
+@task_argument()
 @limit_option(10)
 @json_option
 @pass_client
@@ -130,7 +130,7 @@ def show(client: Client, task_id: int, limit: int, as_json: bool) -> None:
 
 
 @task.command()
-@task_id_argument
+@task_argument()
 @click.option("--timeout", metavar="DURATION", help="Maximum time to wait: 30s, 5m.  [default: forever]")
 @pass_client
 def wait(client: Client, task_id: int, timeout: str | None) -> None:
@@ -201,11 +201,12 @@ def next_(
 # Changing tasks: one line of output per id.
 
 
-def change_each(client: Client, ids: tuple[int, ...], change: Callable[[Client, int], str]) -> None:
+def change_each(client: Client, names: tuple[Name, ...], change: Callable[[Client, int], str]) -> None:
     """Change tasks one by one and print the outcomes; continue after a refusal, and exit with 1 in the end."""
     refused = False
-    for task_id in ids:
+    for name in names:
         try:
+            task_id = id_of(client, name)
             say(f"task {task_id}: {change(client, task_id)}")
         except (InvalidTask, TaskNotFound, TransitionRefused) as error:
             say_error(error)
@@ -214,17 +215,14 @@ def change_each(client: Client, ids: tuple[int, ...], change: Callable[[Client, 
         click.get_current_context().exit(1)
 
 
-ids_argument = click.argument("ids", metavar="ID...", type=TASK_ID, nargs=-1, required=True)
-
-
 def for_each_id(change: Callable[..., str]) -> Callable[..., None]:
-    """Turn a function that changes one task, and returns the outcome, into a command with the argument ``ID...``."""
+    """Turn a function that changes one task, and returns the outcome, into a command for several."""
 
-    @ids_argument
+    @tasks_argument()
     @pass_client
     @functools.wraps(change)
-    def command(client: Client, ids: tuple[int, ...], **given: Any) -> None:
-        change_each(client, ids, functools.partial(change, **given))
+    def command(client: Client, names: tuple[Name, ...], **given: Any) -> None:
+        change_each(client, names, functools.partial(change, **given))
 
     return command
 
@@ -269,13 +267,13 @@ def retry(client: Client, task_id: int) -> str:
 
 
 @task.command()
-@ids_argument
+@tasks_argument()
 @yes_option
 @pass_client
-def delete(client: Client, ids: tuple[int, ...], yes: bool) -> None:
+def delete(client: Client, names: tuple[Name, ...], yes: bool) -> None:
     """Delete a task."""
-    confirm(f"Delete {count(len(ids), 'task')}?", yes=yes)
-    change_each(client, ids, _delete)
+    confirm(f"Delete {count(len(names), 'task')}?", yes=yes)
+    change_each(client, names, _delete)
 
 
 def _delete(client: Client, task_id: int) -> str:

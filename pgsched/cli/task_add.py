@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import click
 from click.shell_completion import CompletionItem
 
+from pgsched.cli.errors import say_error
 from pgsched.cli.options import (
     instant,
     json_option,
@@ -17,15 +18,15 @@ from pgsched.cli.options import (
     read_ids,
     read_json_object,
     read_moment,
-    task_id_argument,
 )
 from pgsched.cli.output import first_line, say, say_json
 from pgsched.cli.session import pass_client
-from pgsched.domain.errors import PgschedError
-from pgsched.domain.scheduled import OnConflict
+from pgsched.cli.task_name import task_argument
+from pgsched.domain.errors import InvalidTask, PgschedError, TaskNotFound, shown
+from pgsched.domain.scheduled import OnConflict, Scheduled
 from pgsched.domain.settings import dsn_from
 from pgsched.domain.task_spec import TaskOptions
-from pgsched.domain.validation import RULES
+from pgsched.domain.validation import RULES, checked
 
 if TYPE_CHECKING:
     from pgsched.client.client import Client
@@ -109,6 +110,14 @@ task_options = option_group(
 """Every option of a task."""
 disabled_option = click.option("--disabled", is_flag=True, help="Add it disabled.")
 
+conflict_option = click.option(
+    "--on-conflict",
+    type=click.Choice(get_args(OnConflict)),
+    default="return",
+    help="What to do with the task that already has the --key: return it as it is (or keep), update it to the given "
+    "options, replace it by a new task, or raise an error.",
+)
+
 _COLUMNS = {"key": "idempotency_key", "tenant": "tenant_id", "user": "user_id"}
 _WORDS = {column: word for word, column in _COLUMNS.items()}
 _KEPT = ("cron", "every", "created_by", "parent_id", "backoff_factor", "backoff_jitter")
@@ -163,31 +172,61 @@ def _complete_type(context: click.Context, _parameter: click.Parameter, begun: s
 @click.argument("task_type", metavar="TYPE", shell_complete=_complete_type)
 @task_options
 @disabled_option
-@click.option(
-    "--on-conflict",
-    type=click.Choice(get_args(OnConflict)),
-    default="keep",
-    help="Keep the task that already has the --key, or update it to the given options.",
-)
+@conflict_option
 @json_option
 @pass_client
 def add(client: Client, /, task_type: str, payload: Any, as_json: bool, on_conflict: OnConflict, **given: Any) -> None:
     """Add a task and print its id.
 
     Without --at, --delay, --cron or --every it is due immediately. Omitted options have the defaults of the
-    handler, the queue or the table. With
-    --on-conflict update it also prints whether the task was created, updated or unchanged.
+    handler, the queue or the table. If a task already has the --key, and other values of the given options, it
+    says so on stderr. With --on-conflict update or replace it also prints whether the task was created, updated,
+    unchanged or replaced.
     """
-    task_id = client.schedule(task_type, payload, on_conflict=on_conflict, **chosen_options(given))
+    _refuse_key_as_type(client, task_type)
+    scheduled = client.schedule(task_type, payload, on_conflict=on_conflict, **chosen_options(given))
+    say_differs(scheduled, given["key"])
     if as_json:
-        outcome = {} if task_id.outcome is None else {"outcome": task_id.outcome}
-        say_json(client.get(task_id).as_dict() | outcome)
+        differs = sorted(RULES[name].parameter for name in scheduled.differs)
+        say_json(client.get(scheduled).as_dict() | {"outcome": scheduled.outcome, "differs": differs})
     else:
-        say(" ".join(filter(None, (str(task_id), task_id.outcome))))
+        say_outcome(scheduled, on_conflict)
+
+
+def say_outcome(scheduled: Scheduled, on_conflict: OnConflict) -> None:
+    """Print the id, and what became of the task where something else than returning a known one was asked for."""
+    say(f"{scheduled} {scheduled.outcome}" if on_conflict in ("update", "replace") else str(scheduled))
+
+
+def say_differs(scheduled: Scheduled, key: str | None) -> None:
+    """Say on stderr that a task was there already, with another definition than the given one."""
+    if scheduled.differs:
+        differs = ", ".join(map(_word_of, scheduled.differs))
+        say_error(f"task {scheduled} has the key {shown(key)} already and stays as it is; it differs in {differs}")
+
+
+def _word_of(name: str) -> str:
+    return _WORDS.get(name, name).replace("_", "-").removeprefix("task-")
+
+
+def _refuse_key_as_type(client: Client, task_type: str) -> None:
+    """Refuse the key of a task where its type should stand: that would make a task that nobody runs."""
+    checked("task_type", task_type)
+    try:
+        known = client.get(key=task_type)
+    except TaskNotFound:
+        return
+    if known.task_type == task_type or any(one.task_type == task_type for one in client.handlers()):
+        return
+    rule = (
+        f"is the key of task {known.id} ({known.task_type}), and no handler of this type is registered: "
+        f"'pgsched task run' runs that task"
+    )
+    raise InvalidTask(f"{shown(task_type)} {rule}", field="task_type")
 
 
 @click.command()
-@task_id_argument
+@task_argument("--task-key")
 @task_options
 @click.option(
     "--clear", type=click.Choice(sorted(CLEARABLE)), multiple=True, help="Unset this option; may be repeated."

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pgsched.cli.options import task_id_argument
 from pgsched.cli.output import first_line, say, say_table, span
 from pgsched.cli.session import shows
+from pgsched.cli.task_name import task_argument
 from pgsched.domain.task_tree import TaskNode
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _lines(node: TaskNode, begin: str = "", word: str = "", inner: str = "") -> 
 
 
 @click.command()
-@task_id_argument
+@task_argument()
 @shows(say_tree)
 def tree(client: Client, task_id: int) -> TaskNode:
     """Show a task with the steps of its group, what it waits for ("needs") and what waits for it ("then")."""

@@ -6,27 +6,32 @@ from collections.abc import Iterable
 from datetime import date, datetime
 from typing import Unpack
 
-from pgsched.db.async_database import AsyncDatabase
+from pgsched.client.async_tasks import AsyncTaskClient
 from pgsched.db.queries import schedules as schedule_commands
 from pgsched.domain.scheduled import BackfillTick, SkippedTick
 from pgsched.domain.scheduling.calendars import Calendar
 from pgsched.domain.scheduling.preview import PreviewOptions, calendars_of, preview
 
 
-class AsyncScheduleClient:
+class AsyncScheduleClient(AsyncTaskClient):
     """The part of :class:`pgsched.AsyncClient`."""
 
-    _database: AsyncDatabase
-
-    async def skip_next(self, id: int) -> SkippedTick:
+    async def skip_next(self, id: int | None = None, *, key: str | None = None) -> SkippedTick:
         """Skip the next tick of a schedule, also of a paused one; again for one more. It is noted as missed.
 
         Raises TaskNotFound, and TransitionRefused for a one-time task, while the schedule runs, and when it is over.
         """
-        return await self._database.run(schedule_commands.skip_next(id))
+        return await self._database.run(schedule_commands.skip_next(await self._id(id, key)))
 
     async def backfill(
-        self, id: int, since: datetime, until: datetime, *, max_ticks: int = 100, dry_run: bool = False
+        self,
+        id: int | None,
+        since: datetime,
+        until: datetime,
+        *,
+        key: str | None = None,
+        max_ticks: int = 100,
+        dry_run: bool = False,
     ) -> list[BackfillTick]:
         """Run the ticks of a schedule from ``since`` to ``until``, both included, and return what becomes of each.
 
@@ -35,15 +40,17 @@ class AsyncScheduleClient:
         TransitionRefused for a one-time or cancelled task, and InvalidTask for a range in the future or with more than
         ``max_ticks``.
         """
-        command = schedule_commands.backfill(id, since, until, max_ticks=max_ticks, dry_run=dry_run)
+        command = schedule_commands.backfill(
+            await self._id(id, key), since, until, max_ticks=max_ticks, dry_run=dry_run
+        )
         return await self._database.run(command)
 
-    async def replan(self, id: int) -> datetime | None:
+    async def replan(self, id: int | None = None, *, key: str | None = None) -> datetime | None:
         """Book a schedule afresh from now, whatever it was booked for; return when it is due, None when it is over.
 
         Raises TaskNotFound, and TransitionRefused while it runs, once it was cancelled, and for a one-time task.
         """
-        return await self._database.run(schedule_commands.replan(id))
+        return await self._database.run(schedule_commands.replan(await self._id(id, key)))
 
     async def replan_all(self) -> int:
         """Book all schedules that wait afresh from now, and those that ended with a tick to come; return how many."""

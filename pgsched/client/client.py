@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 from pgsched.client.locks import LockClient
 from pgsched.client.queues import QueueClient
 from pgsched.client.schedules import ScheduleClient
-from pgsched.concurrency.primitives import sleep
 from pgsched.db.database import Database
 from pgsched.db.enlist import insert_on, run_on
 from pgsched.db.external import Joined
@@ -26,16 +24,11 @@ from pgsched.db.queries.task_search import Changed, Page
 from pgsched.db.queries.tasks import ListOptions
 from pgsched.db.query import Command, T
 from pgsched.domain.attempt import GROUP
-from pgsched.domain.errors import TaskFailed
-from pgsched.domain.records import Execution, HandlerInfo, LogEntry, MissedTicks, Stats, Task, WorkerInfo
+from pgsched.domain.records import HandlerInfo, Stats, Task, WorkerInfo
 from pgsched.domain.retention_age import Age
-from pgsched.domain.scheduled import OnConflict, Scheduled, updates
+from pgsched.domain.scheduled import OnConflict, Scheduled, conflict_rule
 from pgsched.domain.task_filters import TaskFilters
 from pgsched.domain.task_spec import Defaults, Payloads, TaskOptions, TaskSpec, no_defaults, spec_with, specs_with
-from pgsched.domain.task_status import TaskStatus, status_of
-from pgsched.domain.task_tree import TaskNode
-from pgsched.domain.validation import Duration
-from pgsched.domain.wait import Waiting
 from pgsched.domain.workflow import Part, checked_group
 
 if TYPE_CHECKING:
@@ -91,14 +84,16 @@ class Client(QueueClient, ScheduleClient, LockClient):
         payload: Mapping[str, Any] | None = None,
         *,
         connection: Joined | None = None,
-        on_conflict: OnConflict = "keep",
+        on_conflict: OnConflict = "return",
         **options: Unpack[TaskOptions],
     ) -> Scheduled:
         """Schedule a task and return its id; a known ``idempotency_key`` returns the task that has it.
 
-        With ``on_conflict="update"`` that task is changed to what is given, and the rest of it stays; the id then says
-        by its ``outcome`` whether the task was created, updated or unchanged. Raises TransitionRefused for a task that
-        is over, and for the key of another task_type InvalidTask.
+        The id says by its ``outcome`` whether the task was created or existing, and by ``differs`` which of the given
+        options that task has otherwise. ``on_conflict`` says what else becomes of it. With ``update`` it is changed to
+        what is given, and the rest of it stays (updated or unchanged; TransitionRefused for a task that is over,
+        InvalidTask for the key of another task_type). With ``replace`` it is cancelled if it is not over, gives up the
+        key, and a new task is made (replaced; TransitionRefused while it runs). With ``raise`` KeyTaken is raised.
 
         With a ``connection`` (psycopg's Connection, a Session or Connection of SQLAlchemy's, Django's) the task is part
         of that connection's transaction and comes with its commit, which is left to the caller. Raises InvalidTask,
@@ -106,41 +101,52 @@ class Client(QueueClient, ScheduleClient, LockClient):
         an UnknownTaskType is warned of.
         """
         spec = spec_with(task_type, payload, options, self._defaults, self._payloads)
+        rule = conflict_rule(on_conflict)
         with hearing() as heard:
-            if updates(on_conflict):
-                (scheduled,) = self._run(schedule_commands.upsert([spec]), connection)
-            elif self.tracing is None:
-                scheduled = Scheduled(self._run(task_commands.schedule(spec), connection))
+            if self.tracing is None or rule == "update":  # each trace would be a change
+                scheduled = self._run(schedule_commands.schedule(spec, rule), connection)
             else:
                 with self.tracing.sending(spec) as sending:
-                    traced = task_commands.schedule(sending.traced(spec))
-                    scheduled = Scheduled(sending.sent(self._run(traced, connection)))
+                    scheduled = self._run(schedule_commands.schedule(sending.traced(spec), rule), connection)
+                    sending.sent(scheduled)
         if not heard:
             return scheduled
         warn(heard)
-        return Scheduled(scheduled, scheduled.outcome, heard)
-
-    @overload
-    def schedule_many(self, specs: Iterable[TaskSpec], *, connection: Joined | None = None) -> list[int]: ...
+        return Scheduled(scheduled, scheduled.outcome, heard, scheduled.differs)
 
     @overload
     def schedule_many(
-        self, specs: Iterable[TaskSpec], *, connection: Joined | None = None, on_conflict: Literal["update"]
+        self,
+        specs: Iterable[TaskSpec],
+        *,
+        connection: Joined | None = None,
+        on_conflict: Literal["return", "keep"] = "return",
+    ) -> list[int]: ...
+
+    @overload
+    def schedule_many(
+        self,
+        specs: Iterable[TaskSpec],
+        *,
+        connection: Joined | None = None,
+        on_conflict: Literal["update", "replace", "raise"],
     ) -> list[Scheduled]: ...
 
     def schedule_many(
-        self, specs: Iterable[TaskSpec], *, connection: Joined | None = None, on_conflict: OnConflict = "keep"
+        self, specs: Iterable[TaskSpec], *, connection: Joined | None = None, on_conflict: OnConflict = "return"
     ) -> Sequence[int]:
         """Schedule many tasks at once, by COPY, and return their ids in order: all of them or none.
 
-        Idempotency keys, ``connection`` and ``on_conflict`` work as in :meth:`schedule`. Raises InvalidTask that names
-        the place of the task (from 0) and the rule.
+        Idempotency keys, ``connection`` and ``on_conflict`` work as in :meth:`schedule`; with one that is not
+        ``return`` it is a call for each task, and each id says what became of it. Raises InvalidTask that names the
+        place of the task (from 0) and the rule.
         """
         complete = specs_with(specs, self._defaults, self._payloads)
         scheduled: list[int]
+        rule = conflict_rule(on_conflict)
         with hearing() as heard:
-            if updates(on_conflict):
-                scheduled = [*self._run(schedule_commands.upsert(complete), connection)]
+            if rule != "return":
+                scheduled = [*self._run(schedule_commands.schedule_by_key(complete, rule), connection)]
             elif self.tracing is None:
                 scheduled = self._insert_many(complete, connection)
             else:
@@ -150,23 +156,20 @@ class Client(QueueClient, ScheduleClient, LockClient):
         return scheduled
 
     def schedule_group(
-        self, group: Mapping[str, Any] | Part, *, connection: Joined | None = None, **options: Unpack[TaskOptions]
-    ) -> int:
-        """Schedule a group of steps, once or as a schedule, and return its id; ``options`` as in :meth:`schedule`.
+        self,
+        group: Mapping[str, Any] | Part,
+        *,
+        connection: Joined | None = None,
+        on_conflict: OnConflict = "return",
+        **options: Unpack[TaskOptions],
+    ) -> Scheduled:
+        """Schedule a group of steps, once or as a schedule, and return its id; the rest is as in :meth:`schedule`.
 
         ``group`` comes from :mod:`pgsched.flow`, or is the same object written by hand. Raises InvalidTask, naming
         step, key, rule and value.
         """
         payload = checked_group(group, self._defaults)
-        return self.schedule(GROUP, payload, connection=connection, **options)
-
-    def tree(self, id: int) -> TaskNode:
-        """Return a task with the steps of its group, what it waits for and what waits for it. Raises TaskNotFound."""
-        return self._database.run(task_commands.tree(id))
-
-    def get(self, id: int) -> Task:
-        """Return a task. Raises TaskNotFound."""
-        return self._database.run(task_commands.get(id))
+        return self.schedule(GROUP, payload, connection=connection, on_conflict=on_conflict, **options)
 
     def list_tasks(self, **options: Unpack[ListOptions]) -> list[Task]:
         """Return the latest tasks that fit, the latest first; the next page comes ``before_id`` the last."""
@@ -205,92 +208,6 @@ class Client(QueueClient, ScheduleClient, LockClient):
                     break
             changed = one.run(task_search.change_tasks(action, found, dry_run=dry_run))
         return Changed(matched=len(found), changed=changed, more=before is not None)
-
-    def update(self, id: int, payload: Mapping[str, Any] | None = None, **options: Unpack[TaskOptions]) -> None:
-        """Change the given options of a task; None empties one. A run under way is not disturbed.
-
-        An edited schedule is planned afresh, ``at`` and ``delay`` move a one-time task that waits. Raises InvalidTask,
-        TaskNotFound, and TransitionRefused when a schedule is cancelled, or is given a time of its own, or a task that
-        has begun other dependencies.
-        """
-        self._database.run(task_commands.update(id, payload, options))
-
-    def wait(self, id: int, timeout: Duration | None = None) -> Any:
-        """Wait until a task is completed and return its result; of a schedule that of its next completed tick.
-
-        It looks after 10 ms, then less and less often, at last twice a second. Raises TaskFailed when the task is dead
-        or cancelled, TimeoutError after ``timeout`` (seconds, or any duration), TaskNotFound.
-        """
-        waiting = Waiting(id, timeout, clock=time.monotonic)
-        while not self._database.run(task_commands.watch(waiting)):
-            sleep(waiting.pause())
-        if waiting.failed:
-            raise TaskFailed(self.get(id))
-        return waiting.result
-
-    def run_now(self, id: int) -> int:
-        """Make a waiting one-time task due now, or a copy of any other; return the id that runs.
-
-        Raises TaskNotFound, and TransitionRefused when it runs already.
-        """
-        return self._database.run(task_commands.run_now(id))
-
-    def enable(self, id: int, *, catch_up: bool = True) -> bool:
-        """Let a paused task run again; whether it was paused. Raises TaskNotFound.
-
-        Ticks of a schedule that passed meanwhile follow its ``on_missed``; without ``catch_up`` none of them runs.
-        """
-        return self._database.run(task_commands.enable(id, catch_up=catch_up))
-
-    def disable(self, id: int) -> bool:
-        """Pause a task; whether it was not paused before. Raises TaskNotFound."""
-        return self._database.run(task_commands.disable(id))
-
-    def cancel(self, id: int) -> None:
-        """Stop a task for good, also while it runs; of a group first the steps that have not ended.
-
-        Raises TaskNotFound, and TransitionRefused when it is over.
-        """
-        self._database.run(task_commands.cancel(id))
-
-    def retry(self, id: int) -> None:
-        """Give a dead or cancelled task, or one that waits for its backoff, all its attempts again, due now.
-
-        A group begins afresh, with all its steps.
-
-        Raises TaskNotFound, and TransitionRefused in any other status.
-        """
-        self._database.run(task_commands.retry(id))
-
-    def delete(self, id: int) -> None:
-        """Delete a task; its history stays. Raises TaskNotFound, and TransitionRefused while it runs."""
-        self._database.run(task_commands.delete(id))
-
-    def executions(
-        self, task_id: int, *, limit: int = 20, before: tuple[int, datetime] | None = None
-    ) -> list[Execution]:
-        """Return the last attempts at a task, the latest first; also of a task that was deleted.
-
-        The next page comes ``before`` the ``(fencing_token, started_at)`` of the last one.
-        """
-        return self._database.run(task_commands.executions(task_id, limit=limit, before=before))
-
-    def missed_ticks(self, task_id: int, *, limit: int = 20) -> list[MissedTicks]:
-        """Return the ticks of a schedule that were not run, and why, the latest first."""
-        return self._database.run(task_commands.missed_ticks(task_id, limit=limit))
-
-    def status(self, id: int, *, limit: int = 10) -> TaskStatus:
-        """Return a task with its schedule in words, its next runs and its last executions. Raises TaskNotFound."""
-        task = self.get(id)
-        executions = self.executions(id, limit=limit)
-        missed = self.missed_ticks(id, limit=limit)
-        alerts = self._database.run(task_commands.list_alerts(id)) if task.is_watched else []
-        now, ticks_running, left_out = self._database.run(task_commands.stand(id))
-        return status_of(task, executions, missed, alerts, left_out, now=now, ticks_running=ticks_running)
-
-    def logs(self, task_id: int, *, limit: int = 200) -> list[LogEntry]:
-        """Return the last lines that a task's handler logged, in their order."""
-        return self._database.run(task_commands.logs(task_id, limit=limit))
 
     def dead(
         self,

@@ -7,27 +7,32 @@ from collections.abc import Iterable
 from datetime import date, datetime
 from typing import Unpack
 
-from pgsched.db.database import Database
+from pgsched.client.tasks import TaskClient
 from pgsched.db.queries import schedules as schedule_commands
 from pgsched.domain.scheduled import BackfillTick, SkippedTick
 from pgsched.domain.scheduling.calendars import Calendar
 from pgsched.domain.scheduling.preview import PreviewOptions, calendars_of, preview
 
 
-class ScheduleClient:
+class ScheduleClient(TaskClient):
     """The part of :class:`pgsched.Client`."""
 
-    _database: Database
-
-    def skip_next(self, id: int) -> SkippedTick:
+    def skip_next(self, id: int | None = None, *, key: str | None = None) -> SkippedTick:
         """Skip the next tick of a schedule, also of a paused one; again for one more. It is noted as missed.
 
         Raises TaskNotFound, and TransitionRefused for a one-time task, while the schedule runs, and when it is over.
         """
-        return self._database.run(schedule_commands.skip_next(id))
+        return self._database.run(schedule_commands.skip_next(self._id(id, key)))
 
     def backfill(
-        self, id: int, since: datetime, until: datetime, *, max_ticks: int = 100, dry_run: bool = False
+        self,
+        id: int | None,
+        since: datetime,
+        until: datetime,
+        *,
+        key: str | None = None,
+        max_ticks: int = 100,
+        dry_run: bool = False,
     ) -> list[BackfillTick]:
         """Run the ticks of a schedule from ``since`` to ``until``, both included, and return what becomes of each.
 
@@ -36,15 +41,15 @@ class ScheduleClient:
         TransitionRefused for a one-time or cancelled task, and InvalidTask for a range in the future or with more than
         ``max_ticks``.
         """
-        command = schedule_commands.backfill(id, since, until, max_ticks=max_ticks, dry_run=dry_run)
+        command = schedule_commands.backfill(self._id(id, key), since, until, max_ticks=max_ticks, dry_run=dry_run)
         return self._database.run(command)
 
-    def replan(self, id: int) -> datetime | None:
+    def replan(self, id: int | None = None, *, key: str | None = None) -> datetime | None:
         """Book a schedule afresh from now, whatever it was booked for; return when it is due, None when it is over.
 
         Raises TaskNotFound, and TransitionRefused while it runs, once it was cancelled, and for a one-time task.
         """
-        return self._database.run(schedule_commands.replan(id))
+        return self._database.run(schedule_commands.replan(self._id(id, key)))
 
     def replan_all(self) -> int:
         """Book all schedules that wait afresh from now, and those that ended with a tick to come; return how many."""

@@ -21,6 +21,7 @@ from psycopg import errors
 from pgsched.domain.errors import (
     DatabaseUnavailable,
     InvalidTask,
+    KeyTaken,
     PermissionRefused,
     PgschedError,
     SchemaMismatch,
@@ -35,7 +36,7 @@ NO_SCHEMA = "the database has no pgsched schema: run 'pgsched migrate'"
 _UNQUOTED = ("payload", "metadata", "result", "progress")
 _COLUMNS = sorted((f.name for f in fields(Task) if "_" in f.name), key=len, reverse=True)
 _WORD = re.compile("|".join([*_COLUMNS, "one_time", "[^_]+"]))
-_KEY = re.compile(r"\(idempotency_key\)=\((.*)\)", re.DOTALL)
+_KEY = re.compile(r"\(idempotency_key\)=\((.*)\)(?: is taken by task (\d+))?", re.DOTALL)
 _ABOUT_THE_SERVER = ("08", "25", "26", "40", "53", "57P")
 """Classes of SQLSTATE: connections, transaction states (read-only among them), lost prepared statements, serialization
 failures and deadlocks, resources, shutdown. Source: appendix A of PostgreSQL's manual."""
@@ -159,7 +160,9 @@ def _taken(said: Said, values: Mapping[str, Any]) -> InvalidTask:
     key = found[1] if found else values.get("idempotency_key")
     if not key:
         return InvalidTask(said.message)
-    return InvalidTask(f"{key!r} is taken by another task", field="idempotency_key")
+    id = int(found[2]) if found and found[2] else None
+    by = "another task" if id is None else f"task {id}"
+    return KeyTaken(f"{key!r} is taken by {by}", field="idempotency_key", key=key, id=id)
 
 
 def blamed_value(error: psycopg.Error, rows: list[Mapping[str, Any]]) -> int | None:

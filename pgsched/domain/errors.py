@@ -77,6 +77,20 @@ class InvalidTask(InvalidValue):
     """A task, queue or payload that the rules of the table refuse."""
 
 
+class KeyTaken(InvalidTask):
+    """Another task has the idempotency key: ``key``, and its ``id`` where that is known."""
+
+    def __init__(self, rule: str, *, key: str = "", id: int | None = None, **data: Any) -> None:
+        super().__init__(rule, **data)
+        self.key = key
+        self.id = id
+
+    @classmethod
+    def of(cls, error: InvalidValue, **changes: Any) -> Self:
+        """Return the same of a part of something, with its key and id."""
+        return super().of(error, **({name: getattr(error, name) for name in ("key", "id")} | changes))
+
+
 class InvalidCron(InvalidTask):
     """A cron expression that cannot be read, or that can never fire."""
 

@@ -18,7 +18,7 @@ from pgsched.web.auth.guard import Guard
 from pgsched.web.auth.login import router as login_router
 from pgsched.web.auth.throttle import Throttle
 from pgsched.web.dashboard import router as dashboard_router
-from pgsched.web.middleware import Headers
+from pgsched.web.middleware import Headers, KeyInPath
 from pgsched.web.paths import Root
 from pgsched.web.probes import router as probes_router
 from pgsched.web.problems import Catcher, register_problems
@@ -61,6 +61,7 @@ def create_app(
         # The outermost first. What FastAPI serves by itself is open to all and loads from elsewhere: none of that.
         middleware=[
             Middleware(Root, prefix=known.path_prefix),
+            Middleware(KeyInPath),
             Middleware(Headers),
             Middleware(Catcher),
             Middleware(Guard),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote, unquote
+
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pgsched.web.paths import route_path
+from pgsched.web.paths import root_of, route_path
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; "
@@ -35,6 +37,21 @@ class HttpLayer:
 
     async def request(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take one HTTP request."""
+        await self._app(scope, receive, send)
+
+
+class KeyInPath(HttpLayer):
+    """Leaves a task's key in a path quoted, so that it is one segment of it, whatever is in the key."""
+
+    async def request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        path, raw = route_path(scope), scope.get("raw_path") or b""
+        for below in ("/tasks/by-key/", "/api/v1/tasks/by-key/"):
+            if path.startswith(below):
+                _, mark, quoted = raw.decode("ascii", "replace").partition(below)
+                key, slash, rest = (quoted if mark else quote(path.removeprefix(below))).partition("/")
+                kept = below + quote(unquote(key), safe="") + slash + unquote(rest)
+                scope = {**scope, "path": root_of(scope) + kept}
         await self._app(scope, receive, send)
 
 

@@ -21,6 +21,7 @@ from pgsched.domain.errors import (
     InvalidLock,
     InvalidTask,
     InvalidValue,
+    KeyTaken,
     PermissionRefused,
     PgschedError,
     SchemaMismatch,
@@ -46,6 +47,7 @@ _STATUS: Mapping[type[PgschedError], int] = {
     TaskNotFound: 404,
     CalendarNotFound: 404,
     TransitionRefused: 409,
+    KeyTaken: 409,
     InvalidTask: 422,
     InvalidLock: 422,
     DatabaseUnavailable: 503,
@@ -64,6 +66,8 @@ class Problem:
     """The parameter or field that is wrong."""
     rule: str | None = None
     """What it must be."""
+    task_id: int | None = None
+    """The task that is in the way."""
     errors: Sequence[Mapping[str, str]] = ()
     """Each of several fields that are wrong, with its rule."""
     headers: Mapping[str, str] | None = None
@@ -81,7 +85,7 @@ class Problem:
             "status": self.status,
             "detail": self.detail,
         }
-        said |= {name: value for name in ("field", "rule") if (value := getattr(self, name)) is not None}
+        said |= {name: value for name in ("field", "rule", "task_id") if (value := getattr(self, name)) is not None}
         return said | ({"errors": list(self.errors)} if self.errors else {})
 
 
@@ -101,7 +105,8 @@ def problem_of(error: Exception) -> Problem:
     detail = str(error)
     if isinstance(error, InvalidValue):
         rule = None if error.field is None else error.sentence
-        return Problem(status=status, detail=detail, field=error.field, rule=rule)
+        task_id = error.id if isinstance(error, KeyTaken) else None
+        return Problem(status=status, detail=detail, field=error.field, rule=rule, task_id=task_id)
     return Problem(status=status, detail=detail, headers={"Retry-After": str(RETRY_SECONDS)} if status == 503 else None)
 
 

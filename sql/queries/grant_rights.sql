@@ -18,8 +18,8 @@ begin
     pgsched.task_defaults
     to pgsched_worker, pgsched_producer, pgsched_viewer, pgsched_operator;
   grant execute on function
-    pgsched.schedule, pgsched.upsert, pgsched.backfill, pgsched.skip_next, pgsched.run_now, pgsched.enable,
-    pgsched.disable, pgsched.cancel, pgsched.retry, pgsched.replan
+    pgsched.schedule, pgsched.schedule_by_key, pgsched.upsert, pgsched.backfill, pgsched.skip_next,
+    pgsched.run_now, pgsched.enable, pgsched.disable, pgsched.cancel, pgsched.retry, pgsched.replan
     to pgsched_producer, pgsched_worker, pgsched_operator;
   grant execute on function pgsched.lock, pgsched.renew_lock, pgsched.unlock to pgsched_worker, pgsched_operator;
 

@@ -24,6 +24,9 @@ COLUMN = Migration(NEXT, "column", "alter table pgsched.tasks add column of_the_
 INDEX = Migration(
     NEXT, "index", "create index if not exists of_the_test on pgsched.tasks (queue)\n  where queue = 'x';\n"
 )
+HISTORY_INDEX = Migration(
+    NEXT, "history", "create index if not exists of_the_test on pgsched.executions (queue) where queue = 'x';\n"
+)
 
 
 @pytest.fixture
@@ -132,6 +135,40 @@ def test_an_index_on_a_large_table_is_made_while_others_write(
             writing.commit()
     assert failed == []
     assert told == ["making the index of_the_test on pgsched.tasks, beside whoever works"]
+    assert is_valid(dsn) is True
+
+
+def test_an_index_on_the_history_is_made_day_by_day_while_others_write(
+    dsn: str, with_migration: Callable[[Migration], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_migration(HISTORY_INDEX)
+    monkeypatch.setattr(indexes, "LARGE_BYTES", 0)
+    told: list[str] = []
+    with psycopg.connect(dsn) as writing:
+        writing.execute("select pgsched.make_partitions(1)")
+        insert = (
+            "insert into pgsched.executions (task_id, task_type, queue, attempt, fencing_token, status, started_at,"
+            " finished_at) values (1, 'mail', 'default', 1, 1, 'completed', now(), now())"
+        )
+        writing.execute(insert)
+        writing.commit()
+        writing.execute(insert)  # has an open transaction, for whose end an index waits
+        with in_thread(lambda: migrate(dsn, on_wait=told.append)) as failed, database(dsn) as other:
+            making = "select from pg_stat_progress_create_index where command = 'CREATE INDEX CONCURRENTLY'"
+            wait_until(lambda: other.execute(making).fetchone() is not None, message="the index is being made")
+            other.execute("set statement_timeout = 4000")
+            other.execute(insert)
+            writing.commit()
+    assert failed == []
+    assert "making the index of_the_test_default on pgsched.executions_default, beside whoever works" in told
+    with database(dsn) as db:
+        (parts,) = db.execute(
+            "select count(*) as parts from pg_inherits where inhparent = 'pgsched.executions'::regclass"
+        ).fetchall()
+        (attached,) = db.execute(
+            "select count(*) as parts from pg_inherits where inhparent = 'pgsched.of_the_test'::regclass"
+        ).fetchall()
+    assert len(told) == parts["parts"] == attached["parts"] > 1
     assert is_valid(dsn) is True
 
 

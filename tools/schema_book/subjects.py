@@ -53,6 +53,7 @@ VIEWS_BY_SUBJECT: Final = (
         (
             "visible_tasks",
             "departed_tasks",
+            "departed_keys",
             "known_tasks",
             "visible_executions",
             "visible_missed_ticks",
@@ -67,7 +68,9 @@ FUNCTIONS_BY_SUBJECT: Final = (
         "What programs in any language call.",
         (
             "schedule",
+            "schedule_by_key",
             "upsert",
+            "task_id",
             "run_now",
             "enable",
             "disable",
@@ -80,6 +83,8 @@ FUNCTIONS_BY_SUBJECT: Final = (
             "wait",
             "change_tasks",
             "may_change",
+            "differing",
+            "give_up_key",
             "locked_task",
             "instant_after",
         ),

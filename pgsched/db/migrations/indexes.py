@@ -1,8 +1,9 @@
-"""Makes the indexes of a migration before it, while everybody works: those of the one table that may be large.
+"""Makes the indexes of a migration before it, while everybody works: those of the tables that may be large.
 
 ``create index`` keeps all writers out for as long as it reads the table, and a transaction cannot make an index any
-other way. So what a migration writes as ``create index if not exists … on pgsched.tasks`` is made here beforehand,
-outside any transaction, and the migration finds it there.
+other way. So what a migration writes as ``create index if not exists … on pgsched.tasks`` (or ``executions``) is made
+here beforehand, outside any transaction, and the migration finds it there. Of the history it is made on each of the
+days that are there, and the migration puts them together.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ LARGE_BYTES = 16 * 1024 * 1024
 """A smaller table is read in no time."""
 LOOK_SECONDS = 0.2
 """How often it is asked whether somebody else who makes indexes is done."""
-_INDEX = re.compile(r"^create (?:unique )?index if not exists (\w+) on pgsched\.tasks\b[^;]*;", re.MULTILINE)
+_INDEX = re.compile(
+    r"^create (?:unique )?index if not exists (\w+) on pgsched\.(tasks|executions)\b[^;]*;", re.MULTILINE
+)
 
 
 class Index(NamedTuple):
@@ -27,24 +30,34 @@ class Index(NamedTuple):
 
     name: str
     sql: LiteralString
+    table: str
+
+    def on(self, part: str) -> Index:
+        """Return the index of one part of a partitioned table."""
+        name = f"{self.name}_{part.removeprefix(self.table + '_')}"
+        sql = self.sql.replace(f"{self.name} on pgsched.{self.table}", f"{name} on pgsched.{part}", 1)
+        return Index(name, sql, part)
 
 
 def indexes_of(migration: Migration) -> list[Index]:
-    """Return the indexes on the tasks that a migration makes if they are not there."""
+    """Return the indexes on large tables that a migration makes if they are not there."""
     found = []
     for statement in _INDEX.finditer(migration.sql):
         text = statement[0].replace("index if not exists", "index concurrently if not exists", 1)
-        found.append(Index(statement[1], text))  # a part of a file of our own
+        found.append(Index(statement[1], text, statement[2]))  # a part of a file of our own
     return found
 
 
 def make_indexes(connection: DbConnection, migration: Migration, on_wait: Callable[[str], None]) -> None:
-    """Make the indexes of a migration that are not there yet, if the table is large; in autocommit mode.
+    """Make the indexes of a migration that are not there yet, on tables that are large; in autocommit mode.
 
     One that an interrupted call has left unfinished is made anew.
     """
-    indexes = indexes_of(migration)
-    if not indexes or not _is_large(connection):
+    found = indexes_of(migration)
+    if not found:
+        return
+    indexes = [part for index in found for part in _large_parts(connection, index)]
+    if not indexes:
         return
     # Asked for, not waited for: to make an index is to wait for all transactions, and so for whoever waits for us.
     while not _ask(connection, "try_index_lock"):
@@ -56,15 +69,16 @@ def make_indexes(connection: DbConnection, migration: Migration, on_wait: Callab
                 continue
             if state is not None:
                 connection.execute(f"drop index concurrently pgsched.{index.name}")
-            on_wait(f"making the index {index.name} on pgsched.tasks, beside whoever works")
+            on_wait(f"making the index {index.name} on pgsched.{index.table}, beside whoever works")
             connection.execute(index.sql)
     finally:
         _ask(connection, "release_index_lock")
 
 
-def _is_large(connection: DbConnection) -> bool:
-    found = connection.execute(load_statement("measure_tasks")).fetchone()
-    return bool(found and found[0] is not None and found[0] >= LARGE_BYTES)
+def _large_parts(connection: DbConnection, index: Index) -> list[Index]:
+    """The index on the table, or on each part of it, if that is large. Where it is whole, no part needs one."""
+    parts = connection.execute(load_statement("measure_table"), {"name": index.table, "index": index.name}).fetchall()
+    return [index if part == index.table else index.on(part) for part, size in parts if size >= LARGE_BYTES]
 
 
 def _ask(connection: DbConnection, name: LiteralString) -> bool:

@@ -5,27 +5,47 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from datetime import date, datetime
+from typing import Final
 
+from pgsched.db.queries import tasks as task_commands
 from pgsched.db.queries.tasks import known_id
-from pgsched.db.query import Command, Rows, command, row_as, rows_as
+from pgsched.db.query import Command, Row, Rows, command, row_as, rows_as
 from pgsched.domain.errors import CalendarNotFound, InvalidTask
 from pgsched.domain.scheduled import BackfillTick, Scheduled, SkippedTick
 from pgsched.domain.scheduling.calendars import Calendar, checked_days, checked_name
 from pgsched.domain.task_spec import TaskSpec, json_values
-from pgsched.domain.validation import aware
+from pgsched.domain.validation import RULES, aware
+
+_OPTIONS: Final = {rule.parameter: name for name, rule in RULES.items()}
 
 
-def upsert(specs: Iterable[TaskSpec]) -> Command[list[Scheduled]]:
-    """Insert tasks, or change those that have their keys to what is given. Raises InvalidTask for one without a key."""
+def schedule_by_key(specs: Iterable[TaskSpec], rule: str) -> Command[list[Scheduled]]:
+    """Insert tasks, or do with those that have their keys what ``rule`` says. Raises InvalidTask where one has none."""
     tasks = []
     for spec in specs:
         if spec.idempotency_key is None:
-            rule = f"needs an idempotency_key, and a task {spec.task_type!r} has none"
-            raise InvalidTask(rule, field="idempotency_key", subject='on_conflict="update"')
+            problem = f"needs an idempotency_key, and a task {spec.task_type!r} has none"
+            raise InvalidTask(problem, field="idempotency_key", subject=f'on_conflict="{rule}"')
         tasks.append(json_values(spec.arguments()))
     return command(
-        "upsert_tasks", lambda rows: [Scheduled(row["id"], row["outcome"]) for row in rows], tasks=json.dumps(tasks)
+        "schedule_by_key", lambda rows: [_scheduled(row) for row in rows], tasks=json.dumps(tasks), on_conflict=rule
     )
+
+
+def schedule(spec: TaskSpec, rule: str = "return") -> Command[Scheduled]:
+    """Insert a task, or do with the one that has its key what ``rule`` says, and say what became of it."""
+    if spec.idempotency_key is None and rule == "return":
+        one = task_commands.schedule(spec)
+        return Command(one.statement, one.params, lambda rows: Scheduled(one.parse(rows), "created"), task=one.task)
+    many = schedule_by_key([spec], rule)
+    plain = spec.arguments() if rule == "return" else None  # what other drivers call returns known tasks
+    return Command(many.statement, many.params, lambda rows: many.parse(rows)[0], task=plain)
+
+
+def _scheduled(row: Row) -> Scheduled:
+    """Drivers that are not psycopg bring the id alone."""
+    differs = sorted(_OPTIONS.get(name, name) for name in (row.get("differs") or "").split(",") if name)
+    return Scheduled(int(row["id"]), row.get("outcome"), differs=differs)
 
 
 def backfill(

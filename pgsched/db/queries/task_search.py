@@ -81,11 +81,6 @@ def change_tasks(action: str, ids: Sequence[int], *, dry_run: bool) -> Command[l
     return command("change_tasks", lambda rows: [int(row["id"]) for row in rows], **params)
 
 
-def check_inserted(task_id: int) -> Command[bool]:
-    """Whether a task was inserted by the transaction under way; False for one that was there before."""
-    return command("check_inserted", lambda rows: bool(rows and rows[0]["inserted"]), id=task_id)
-
-
 def known_action(action: str) -> str:
     """Return an action on many tasks, or raise InvalidTask."""
     return str(_action("action", action))

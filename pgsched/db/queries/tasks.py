@@ -22,13 +22,13 @@ from pgsched.db.query import (
     unprepared,
     value,
 )
-from pgsched.domain.errors import InvalidTask, TaskNotFound, TransitionRefused
+from pgsched.domain.errors import Described, InvalidTask, TaskNotFound, TransitionRefused
 from pgsched.domain.records import Execution, LogEntry, MissedTicks, Task, read
 from pgsched.domain.retention_age import Age, age_of
 from pgsched.domain.silence import Alert
 from pgsched.domain.task_spec import TaskOptions, TaskSpec, changed_columns
 from pgsched.domain.task_tree import MAX_NODES, TaskNode, tree_of
-from pgsched.domain.validation import MAX_BIGINT, aware, flag, optional, whole
+from pgsched.domain.validation import MAX_BIGINT, RULES, aware, flag, optional, whole
 from pgsched.domain.wait import Waiting
 
 MAX_ALERTS = 10_001
@@ -43,6 +43,19 @@ def schedule(spec: TaskSpec) -> Command[int]:
 
 
 # One task.
+
+
+def find_id(key: str) -> Command[int]:
+    """Read the id of the task that has an idempotency key. Raises TaskNotFound, naming the key."""
+    return command("find_task_id", _id, key=RULES["idempotency_key"].check("key", key))
+
+
+def only_id(id: int | None, key: str | None) -> int:
+    """Return the id where no key is given. Raises InvalidTask for a task that is named by neither or by both."""
+    if id is None or key is not None:
+        given = Described("neither" if id is None else "both")
+        raise InvalidTask("must be named by its id or by its key", field="key", subject="a task", value=given)
+    return id
 
 
 def get(task_id: int) -> Command[Task]:

@@ -20,7 +20,7 @@ _PROBLEMS: Mapping[int, str] = {
     401: "A token is needed, or the one that was given is not known here.",
     403: "The token does not open this, or the request comes from another site's page.",
     404: "There is no such thing.",
-    409: "The task's present status does not allow it; or schedules name the calendar.",
+    409: "The task's present status does not allow it; another task has the key; or schedules name the calendar.",
     422: "A field or parameter breaks a rule: `detail` names field, value and rule.",
     429: "Too many wrong tokens came from this address: try again after `Retry-After` seconds.",
     503: "The database cannot be used at the moment.",

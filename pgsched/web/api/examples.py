@@ -25,6 +25,7 @@ BULK: Final[dict[str, Any]] = {"action": "retry", "filter": {"status": ["dead"],
 LIMITS: Final[dict[str, Any]] = {"concurrency": 10, "rate": 100, "per": "1m"}
 QUEUE_EDIT: Final[dict[str, Any]] = {"ageing": "10m", "events": True}
 DEAD_RETRY: Final[dict[str, Any]] = {"queue": "mail"}
+MADE: Final[dict[str, Any]] = {"outcome": "created", "differs": [], "warnings": []}
 DEAD_PURGE: Final[dict[str, Any]] = {"queue": "mail", "older_than": "30d"}
 
 TASK: Final[dict[str, Any]] = dict.fromkeys(TaskShape.model_fields) | {

@@ -79,8 +79,10 @@ StatsShape = shape_of(records.Stats, "Stats")
 
 
 class MadeShape(TaskShape):  # type: ignore[misc, valid-type]
-    """A task that was made, or that had its key before."""
+    """A task that was made, or that had its key before; ``differs``: the given fields that it has otherwise."""
 
+    outcome: str
+    differs: list[str]
     warnings: list[str]
 
 
@@ -202,4 +204,5 @@ class ProblemShape(BaseModel):
     detail: str = Field(description="One line that names field, value and rule.")
     field: str | None = Field(None, description="The parameter or field that is wrong.")
     rule: str | None = Field(None, description="What it must be.")
+    task_id: int | None = Field(None, description="The task that has the key already.")
     errors: list[dict[str, str]] | None = Field(None, description="Each of several fields that are wrong.")

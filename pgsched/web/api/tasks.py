@@ -26,6 +26,14 @@ from pgsched.web.services.search import find_stretch
 router = APIRouter(tags=["tasks"])
 
 TaskId = Annotated[int, Path(description="The id of the task.", examples=[17])]
+ConflictRule = Annotated[
+    OnConflict,
+    Query(
+        description="What becomes of the task that has the idempotency_key: return (or keep): it stays as it is; "
+        "update: it is changed to what is given; replace: it is cancelled if it is not over, gives up the key, and a "
+        "new one is made, but while it runs that is refused; raise: the request is refused."
+    ),
+]
 _EXISTED = "The idempotency_key is known: this is the task that has it."
 
 
@@ -47,7 +55,7 @@ async def list_tasks(actor: Viewer, query: Annotated[TaskQuery, Query()]) -> Res
     "/tasks",
     status_code=201,
     summary="Schedule a task",
-    responses=answers(MadeShape, examples.TASK | {"warnings": []}, 400, 409, status=201, also=_EXISTED),
+    responses=answers(MadeShape, examples.TASK | examples.MADE, 400, 409, status=201, also=_EXISTED),
 )
 async def create_task(
     actor: Operator,
@@ -59,14 +67,12 @@ async def create_task(
             repeating=("Ten times", examples.PING),
         ),
     ],
-    on_conflict: Annotated[
-        OnConflict,
-        Query(description="The task that has the idempotency_key stays as it is, or is changed to what is given."),
-    ] = "keep",
+    on_conflict: ConflictRule = "return",
 ) -> Response:
     """One-time unless there is a cron_expression (recurring) or a repeat_interval (repeating).
 
-    The header `Pgsched-Outcome` says whether the task was `created`, `updated` or `unchanged`; `warnings` that its
+    `outcome`, also in the header `Pgsched-Outcome`, says whether the task was `created`, or is `existing`, `updated`,
+    `unchanged` or `replaced`; `differs` which of the given fields an existing one has otherwise; `warnings` that its
     task_type is not registered.
     """
     options = cast(TaskOptions, options_of(body, empties=False))
@@ -81,22 +87,25 @@ async def create_task(
     tags=["groups"],
     summary="Schedule a group of steps",
     responses=answers(
-        MadeShape, examples.TASK | {"task_type": "pgsched.group", "warnings": []}, 400, status=201, also=_EXISTED
+        MadeShape, examples.TASK | examples.MADE | {"task_type": "pgsched.group"}, 400, 409, status=201, also=_EXISTED
     ),
 )
 async def create_group(
-    actor: Operator, body: Annotated[NewGroup, json_body(two=("Two steps", examples.GROUP))]
+    actor: Operator,
+    body: Annotated[NewGroup, json_body(two=("Two steps", examples.GROUP))],
+    on_conflict: ConflictRule = "return",
 ) -> Response:
-    """Once, or as a schedule, by the fields that a task has."""
+    """Once, or as a schedule, by the fields that a task has; answered as `POST /tasks`."""
     options = cast(TaskOptions, options_of(body, empties=False))
-    return _made(actor, await changes.create_group(actor, body.steps, options))
+    return _made(actor, await changes.create_group(actor, body.steps, options, on_conflict=on_conflict))
 
 
 def _made(actor: Actor, made: changes.Made) -> Response:
     where = href(actor.request, f"/api/v1/tasks/{made.task.id}")
     told = {"Location": where, "Pgsched-Outcome": made.outcome}
-    answer = made.task.as_dict() | {"warnings": list(made.warnings)}
-    return reply(actor, answer, status=201 if made.outcome == "created" else 200, headers=told)
+    said = {"outcome": made.outcome, "differs": list(made.differs), "warnings": list(made.warnings)}
+    is_new = made.outcome in ("created", "replaced")
+    return reply(actor, made.task.as_dict() | said, status=201 if is_new else 200, headers=told)
 
 
 @router.get(

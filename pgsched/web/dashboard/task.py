@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
+from urllib.parse import unquote
 
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from pgsched.db.queries.dashboard import find_said_options
 from pgsched.domain.attempt import GROUP
@@ -22,6 +23,7 @@ from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.dashboard.forms import OPTIONS, Form, options_of, payload_of
 from pgsched.web.dashboard.shown import done, show
 from pgsched.web.formats import duration, insert_text, pretty, span
+from pgsched.web.paths import href
 from pgsched.web.services.changes import act_on_task, delete_task, update_task
 from pgsched.web.svg.charts import Span, timeline
 
@@ -41,6 +43,13 @@ VERBS = {
 """What may be done to a task, and how a button says it."""
 
 router = APIRouter()
+
+
+@router.get("/tasks/by-key/{key}")
+async def task_by_key(actor: Viewer, key: str) -> Response:
+    """Lead to the task that has an idempotency key; it is quoted in the path."""
+    id = await actor.client.task_id(unquote(key))
+    return RedirectResponse(href(actor.request, f"/tasks/{id}"), status_code=303)
 
 
 @router.get("/tasks/{id:int}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, cast, get_args, get_type_hints
 
@@ -10,7 +11,7 @@ from fastapi import APIRouter
 from starlette.responses import RedirectResponse, Response
 
 from pgsched.db.queries.task_search import ACTIONS, MAX_CHANGED, Page
-from pgsched.domain.errors import InvalidTask
+from pgsched.domain.errors import InvalidTask, TaskNotFound
 from pgsched.domain.task_filters import MAX_VALUES, SCHEDULE_TYPES, SECRETS, STATUSES, TaskFilters
 from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.dashboard.forms import Form, given, moment, optional_number, whole_number, yes_or_no
@@ -35,6 +36,9 @@ async def tasks(actor: Viewer) -> Response:
     if quick.isascii() and quick.isdigit() and len(quick) < 20:
         return RedirectResponse(href(actor.request, f"/tasks/{quick}"), status_code=303)
     if quick:
+        with suppress(TaskNotFound, InvalidTask):  # it is no key
+            id = await actor.client.task_id(quick)
+            return RedirectResponse(href(actor.request, f"/tasks/{id}"), status_code=303)
         field = "search" if actor.sees_payloads else "name"
         return RedirectResponse(link(actor, "/tasks", {field: quick}), status_code=303)
     problem = None

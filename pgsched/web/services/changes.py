@@ -8,12 +8,13 @@ from typing import Any, Final, NamedTuple
 
 from pgsched.client.async_client import AsyncClient
 from pgsched.db.queries.schedules import list_calendars
-from pgsched.db.queries.task_search import MAX_CHANGED, Changed, check_inserted
+from pgsched.db.queries.task_search import MAX_CHANGED, Changed
 from pgsched.domain.records import QueueSettings, Task, to_json_able
-from pgsched.domain.scheduled import BackfillTick, OnConflict
+from pgsched.domain.scheduled import BackfillTick, OnConflict, Scheduled
 from pgsched.domain.scheduling.calendars import Calendar
 from pgsched.domain.task_filters import SECRETS, TaskFilters
 from pgsched.domain.task_spec import TaskOptions
+from pgsched.domain.validation import RULES
 from pgsched.web.auth.access import Actor
 from pgsched.web.services.audit import Change, audited, differences
 
@@ -23,10 +24,13 @@ SHOWN_IDS: Final = 1000
 
 
 class Made(NamedTuple):
-    """A task that was asked for, and whether it was ``created``, ``updated`` or ``unchanged``."""
+    """A task that was asked for, and what became of it."""
 
     task: Task
     outcome: str
+    """``created``, ``existing``, ``updated``, ``unchanged`` or ``replaced``."""
+    differs: Sequence[str] = ()
+    """The given columns that an existing task has otherwise."""
     warnings: Sequence[str] = ()
     """What the database says of it: that its type is not registered."""
 
@@ -37,33 +41,47 @@ async def create_task(
     payload: Mapping[str, Any] | None,
     options: TaskOptions,
     *,
-    on_conflict: OnConflict = "keep",
+    on_conflict: OnConflict = "return",
 ) -> Made:
     """Schedule a task. Raises as the client's ``schedule``."""
     async with audited(actor, "task.create") as change:
-        was, key = None, options.get("idempotency_key")
-        if on_conflict == "update" and key is not None:
-            was = next(iter((await change.client.find_tasks(idempotency_key=key)).tasks), None)
+        was = await _known(change, options, on_conflict)
         scheduled = await change.client.schedule(task_type, payload, on_conflict=on_conflict, **options)
-        return (await _made(change, scheduled, scheduled.outcome, was))._replace(warnings=scheduled.warnings)
+        return await _made(change, scheduled, was)
 
 
-async def create_group(actor: Actor, steps: list[dict[str, Any]], options: TaskOptions) -> Made:
+async def create_group(
+    actor: Actor, steps: list[dict[str, Any]], options: TaskOptions, *, on_conflict: OnConflict = "return"
+) -> Made:
     """Schedule a group of steps. Raises as the client's ``schedule_group``."""
     async with audited(actor, "group.create") as change:
-        return await _made(change, await change.client.schedule_group({"steps": steps}, **options))
+        was = await _known(change, options, on_conflict)
+        scheduled = await change.client.schedule_group({"steps": steps}, on_conflict=on_conflict, **options)
+        return await _made(change, scheduled, was)
 
 
-async def _made(change: Change, task_id: int, outcome: str | None = None, was: Task | None = None) -> Made:
-    """The task that was made, or that had the key before (``was``); without an ``outcome`` nothing was changed then."""
-    if outcome is None:
-        outcome = "created" if await change.client.database.run(check_inserted(task_id)) else "unchanged"
-    change.task_id, change.nothing = task_id, outcome == "unchanged"
-    task = await change.client.get(task_id)
+async def _known(change: Change, options: TaskOptions, on_conflict: OnConflict) -> Task | None:
+    """The task that is to be changed, as it is."""
+    key = options.get("idempotency_key")
+    if on_conflict not in ("update", "replace") or key is None:
+        return None
+    return next(iter((await change.client.find_tasks(idempotency_key=key)).tasks), None)
+
+
+async def _made(change: Change, scheduled: Scheduled, was: Task | None = None) -> Made:
+    """The task that was made, or that had the key before; ``was``: as it was."""
+    outcome = scheduled.outcome or "created"
+    change.task_id, change.nothing = int(scheduled), outcome in ("existing", "unchanged")
+    task = await change.client.get(scheduled)
     if outcome == "updated":
         change.action = "task.update"
         change.before, change.after = differences(was, task)
-    return Made(task, outcome)
+    elif outcome == "replaced":
+        change.action = "task.replace"
+        change.before = {} if was is None else {"id": was.id, "status": was.status}
+        change.after = {"id": task.id}
+    differs = sorted(RULES[name].parameter for name in scheduled.differs)
+    return Made(task, outcome, differs, scheduled.warnings)
 
 
 async def update_task(actor: Actor, id: int, payload: Mapping[str, Any] | None, options: TaskOptions) -> Task:

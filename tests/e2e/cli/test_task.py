@@ -105,6 +105,7 @@ def test_add_with_a_known_key_prints_the_task_that_has_it(dsn: str) -> None:
 
 def test_add_json_prints_the_task(dsn: str) -> None:
     task = pgsched("task", "add", "greet", "--delay", "1h", "--json", dsn=dsn).json()
+    assert (task.pop("outcome"), task.pop("differs")) == ("created", [])
     assert show(dsn, task["id"]).items() >= task.items()
 
 

@@ -87,7 +87,7 @@ def test_a_one_time_task_that_waits_is_moved(client: Client, db: Database) -> No
 def test_without_on_conflict_a_known_task_stays(client: Client, db: Database) -> None:
     task_id = put(client, cron="0 8 * * *")
     again = client.schedule("digest", idempotency_key="k", cron="0 9 * * *")
-    assert (again, again.outcome) == (task_id, None)
+    assert (again, again.outcome, again.differs) == (task_id, "existing", ("cron",))
     assert task_row(db, task_id)["cron_expression"] == "0 8 * * *"
 
 
@@ -105,8 +105,8 @@ def test_a_schedule_that_has_ended_lives_again(client: Client, db: Database) -> 
 def test_without_a_key_it_is_refused(client: Client, db: Database) -> None:
     with pytest.raises(InvalidTask, match="needs an idempotency_key, and a task 'digest' has none"):
         client.schedule("digest", on_conflict="update")
-    with pytest.raises(InvalidTask, match="on_conflict must be one of keep, update, got"):
-        client.schedule("digest", idempotency_key="k", on_conflict="replace")  # type: ignore[arg-type]
+    with pytest.raises(InvalidTask, match="on_conflict must be one of return, keep, update, replace, raise, got"):
+        client.schedule("digest", idempotency_key="k", on_conflict="merge")  # type: ignore[arg-type]
     assert rows(db, "select from pgsched.tasks") == []
 
 
@@ -246,8 +246,8 @@ async def test_rest(dsn: str) -> None:
         ]
         assert answers[2].json()["priority"] == 9
         kept = await http.post(f"{API}/tasks", json=body | {"priority": 1})
-        assert (kept.headers["Pgsched-Outcome"], kept.json()["priority"]) == ("unchanged", 9)
-        wrong = await http.post(f"{API}/tasks?on_conflict=replace", json=body)
+        assert (kept.headers["Pgsched-Outcome"], kept.json()["priority"]) == ("existing", 9)
+        wrong = await http.post(f"{API}/tasks?on_conflict=merge", json=body)
         assert wrong.status_code == 422
     with database(dsn) as db:
         noted = rows(db, "select action, before, after from pgsched.audit_log order by id")

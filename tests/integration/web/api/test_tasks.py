@@ -76,7 +76,7 @@ async def test_known_idempotency_key_answers_200_with_the_task_that_has_it_and_n
         first = await create(http, idempotency_key="k", payload={"n": 1})
         again = await http.post(f"{API}/tasks", json={"task_type": "mail", "idempotency_key": "k", "payload": {"n": 2}})
         assert again.status_code == 200
-        assert again.json() == first
+        assert again.json() == first | {"outcome": "existing", "differs": ["payload"]}
         assert again.headers["location"].endswith(f"/{first['id']}")
     assert audit(dsn) == ["task.create"]
 

@@ -1,0 +1,90 @@
+"""How commands name a task: by its id, by its idempotency key, or by ``--key``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from pgsched.cli.options import TASK_ID, option_group
+
+if TYPE_CHECKING:
+    from pgsched.client.client import Client
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Name = int | str
+"""The id of a task, or its key."""
+
+
+_NAME, _KEY = "task_name", "task_key"
+
+
+def _read_name(context: click.Context, parameter: click.Parameter, word: str) -> Name:
+    """Digits alone are an id; every other word is a key."""
+    is_id = word.isascii() and word.isdigit()
+    return int(TASK_ID(word, parameter, context)) if is_id else word
+
+
+def _read_optional(context: click.Context, parameter: click.Parameter, word: str | None) -> Name | None:
+    return None if word is None else _read_name(context, parameter, word)
+
+
+def task_argument(option: str = "--key") -> Callable[[Function], Function]:
+    """Let a command take one task. With ``pass_client`` it gets its ``task_id``.
+
+    The option is for keys that are made of digits only.
+    """
+    return option_group(
+        click.argument(_NAME, metavar="ID|KEY", required=False, callback=_read_optional),
+        click.option(option, _KEY, metavar="KEY", help="The task by its idempotency key, whatever the key looks like."),
+    )
+
+
+def tasks_argument(*, required: bool = True) -> Callable[[Function], Function]:
+    """Let a command take several tasks. It gets their ``names``: the ids of some, the keys of others."""
+
+    def decorate(command: Function) -> Function:
+        return option_group(
+            click.argument("names", metavar="ID|KEY...", nargs=-1, callback=_all_names),
+            click.option(
+                "--key",
+                _KEY,
+                metavar="KEY",
+                multiple=True,
+                is_eager=True,
+                expose_value=False,
+                callback=_keep_keys,
+                help="A task by its idempotency key, whatever the key looks like; may be repeated.",
+            ),
+        )(command)
+
+    def _keep_keys(context: click.Context, _parameter: click.Parameter, keys: tuple[str, ...]) -> None:
+        context.meta[_KEY] = keys
+
+    def _all_names(context: click.Context, parameter: click.Parameter, words: tuple[str, ...]) -> tuple[Name, ...]:
+        every = (*(_read_name(context, parameter, word) for word in words), *context.meta[_KEY])
+        if required and not every:
+            raise click.MissingParameter(ctx=context, param=parameter)
+        return every
+
+    return decorate
+
+
+def id_of(client: Client, name: Name) -> int:
+    """Return the id of a task. Raises TaskNotFound for a key that no task has."""
+    return name if isinstance(name, int) else client.task_id(name)
+
+
+def with_task_id(client: Client, given: dict[str, Any]) -> dict[str, Any]:
+    """Return what a command was given, with the id of the task that a ``task_argument`` names."""
+    if _NAME not in given:
+        return given
+    name, key = given.pop(_NAME), given.pop(_KEY)
+    context = click.get_current_context()
+    if name is None and key is None:
+        missing = next(one for one in context.command.params if one.name == _NAME)
+        raise click.MissingParameter(ctx=context, param=missing)
+    if name is not None and key is not None:
+        raise click.UsageError("Give one task, by its id or by its key.", context)
+    return given | {"task_id": id_of(client, key if name is None else name)}

@@ -1,0 +1,150 @@
+"""What clients do with one task, which is named by its id or by its idempotency key."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Unpack
+
+from pgsched.concurrency.async_primitives import sleep
+from pgsched.db.async_database import AsyncDatabase
+from pgsched.db.queries import tasks as task_commands
+from pgsched.domain.errors import TaskFailed
+from pgsched.domain.records import Execution, LogEntry, MissedTicks, Task
+from pgsched.domain.task_spec import TaskOptions
+from pgsched.domain.task_status import TaskStatus, status_of
+from pgsched.domain.task_tree import TaskNode
+from pgsched.domain.validation import Duration
+from pgsched.domain.wait import Waiting
+
+
+class AsyncTaskClient:
+    """The part of :class:`pgsched.AsyncClient`: every method takes a task's ``id``, or its ``key`` instead.
+
+    A key names the task that has it, or had it when it left pgsched.tasks. It is looked up first, in a statement of its
+    own. Raises TaskNotFound for a key that no task has, InvalidTask for neither or both.
+    """
+
+    _database: AsyncDatabase
+
+    async def task_id(self, key: str) -> int:
+        """Return the id of the task that has an idempotency key. Raises TaskNotFound."""
+        return await self._database.run(task_commands.find_id(key))
+
+    async def get(self, id: int | None = None, *, key: str | None = None) -> Task:
+        """Return a task. Raises TaskNotFound."""
+        return await self._database.run(task_commands.get(await self._id(id, key)))
+
+    async def status(self, id: int | None = None, *, key: str | None = None, limit: int = 10) -> TaskStatus:
+        """Return a task with its schedule in words, its next runs and its last executions. Raises TaskNotFound."""
+        id = await self._id(id, key)
+        task = await self.get(id)
+        executions = await self.executions(id, limit=limit)
+        missed = await self.missed_ticks(id, limit=limit)
+        alerts = await self._database.run(task_commands.list_alerts(id)) if task.is_watched else []
+        now, ticks_running, left_out = await self._database.run(task_commands.stand(id))
+        return status_of(task, executions, missed, alerts, left_out, now=now, ticks_running=ticks_running)
+
+    async def tree(self, id: int | None = None, *, key: str | None = None) -> TaskNode:
+        """Return a task with the steps of its group, what it waits for and what waits for it. Raises TaskNotFound."""
+        return await self._database.run(task_commands.tree(await self._id(id, key)))
+
+    async def executions(
+        self,
+        task_id: int | None = None,
+        *,
+        key: str | None = None,
+        limit: int = 20,
+        before: tuple[int, datetime] | None = None,
+    ) -> list[Execution]:
+        """Return the last attempts at a task, the latest first; also of a task that was deleted.
+
+        The next page comes ``before`` the ``(fencing_token, started_at)`` of the last one.
+        """
+        return await self._database.run(
+            task_commands.executions(await self._id(task_id, key), limit=limit, before=before)
+        )
+
+    async def missed_ticks(
+        self, task_id: int | None = None, *, key: str | None = None, limit: int = 20
+    ) -> list[MissedTicks]:
+        """Return the ticks of a schedule that were not run, and why, the latest first."""
+        return await self._database.run(task_commands.missed_ticks(await self._id(task_id, key), limit=limit))
+
+    async def logs(self, task_id: int | None = None, *, key: str | None = None, limit: int = 200) -> list[LogEntry]:
+        """Return the last lines that a task's handler logged, in their order."""
+        return await self._database.run(task_commands.logs(await self._id(task_id, key), limit=limit))
+
+    async def update(
+        self,
+        id: int | None = None,
+        payload: Mapping[str, Any] | None = None,
+        *,
+        key: str | None = None,
+        **options: Unpack[TaskOptions],
+    ) -> None:
+        """Change the given options of a task; None empties one. A run under way is not disturbed.
+
+        An edited schedule is planned afresh, ``at`` and ``delay`` move a one-time task that waits. Raises InvalidTask,
+        TaskNotFound, and TransitionRefused when a schedule is cancelled, or is given a time of its own, or a task that
+        has begun other dependencies.
+        """
+        await self._database.run(task_commands.update(await self._id(id, key), payload, options))
+
+    async def wait(self, id: int | None = None, timeout: Duration | None = None, *, key: str | None = None) -> Any:
+        """Wait until a task is completed and return its result; of a schedule that of its next completed tick.
+
+        It looks after 10 ms, then less and less often, at last twice a second. Raises TaskFailed when the task is dead
+        or cancelled, TimeoutError after ``timeout`` (seconds, or any duration), TaskNotFound.
+        """
+        id = await self._id(id, key)
+        waiting = Waiting(id, timeout, clock=time.monotonic)
+        while not await self._database.run(task_commands.watch(waiting)):
+            await sleep(waiting.pause())
+        if waiting.failed:
+            raise TaskFailed(await self.get(id))
+        return waiting.result
+
+    async def run_now(self, id: int | None = None, *, key: str | None = None) -> int:
+        """Make a waiting one-time task due now, or a copy of any other; return the id that runs.
+
+        Raises TaskNotFound, and TransitionRefused when it runs already.
+        """
+        return await self._database.run(task_commands.run_now(await self._id(id, key)))
+
+    async def enable(self, id: int | None = None, *, key: str | None = None, catch_up: bool = True) -> bool:
+        """Let a paused task run again; whether it was paused. Raises TaskNotFound.
+
+        Ticks of a schedule that passed meanwhile follow its ``on_missed``; without ``catch_up`` none of them runs.
+        """
+        return await self._database.run(task_commands.enable(await self._id(id, key), catch_up=catch_up))
+
+    async def disable(self, id: int | None = None, *, key: str | None = None) -> bool:
+        """Pause a task; whether it was not paused before. Raises TaskNotFound."""
+        return await self._database.run(task_commands.disable(await self._id(id, key)))
+
+    async def cancel(self, id: int | None = None, *, key: str | None = None) -> None:
+        """Stop a task for good, also while it runs; of a group first the steps that have not ended.
+
+        Raises TaskNotFound, and TransitionRefused when it is over.
+        """
+        await self._database.run(task_commands.cancel(await self._id(id, key)))
+
+    async def retry(self, id: int | None = None, *, key: str | None = None) -> None:
+        """Give a dead or cancelled task, or one that waits for its backoff, all its attempts again, due now.
+
+        A group begins afresh, with all its steps.
+
+        Raises TaskNotFound, and TransitionRefused in any other status.
+        """
+        await self._database.run(task_commands.retry(await self._id(id, key)))
+
+    async def delete(self, id: int | None = None, *, key: str | None = None) -> None:
+        """Delete a task; its history stays. Raises TaskNotFound, and TransitionRefused while it runs."""
+        await self._database.run(task_commands.delete(await self._id(id, key)))
+
+    async def _id(self, id: int | None, key: str | None) -> int:
+        if id is None and key is not None:
+            return await self.task_id(key)
+        return task_commands.only_id(id, key)

@@ -1,0 +1,76 @@
+"""The routes of one task once more, for whoever knows its idempotency key and not its id."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from inspect import Signature, signature
+from typing import Annotated, Any, get_type_hints
+from urllib.parse import unquote
+
+from fastapi import APIRouter, Depends, Path
+from fastapi.routing import APIRoute
+from starlette.responses import Response
+
+from pgsched.web.auth.access import Viewer
+
+_ONE_TASK = "/tasks/{id}"
+_BY_KEY = "/tasks/by-key/{key}"
+
+Endpoint = Callable[..., Awaitable[Response]]
+
+
+async def id_of_key(
+    actor: Viewer,
+    key: Annotated[
+        str,
+        Path(
+            description="The idempotency_key of the task, percent-encoded: a slash in it is %2F. "
+            "A task that has left is found by the key that it had.",
+            examples=["invoice-7"],
+        ),
+    ],
+) -> int:
+    """A dependency: the id of the task with the key in the path, which is still quoted. Raises TaskNotFound."""
+    return await actor.client.task_id(unquote(key))
+
+
+IdOfKey = Annotated[int, Depends(id_of_key)]
+
+
+def by_key(routers: Iterable[APIRouter]) -> APIRouter:
+    """Return the routes below a task's id, below its key. To be asked before them: "by-key" might be an id."""
+    known = APIRouter()
+    for router in routers:
+        for route in router.routes:
+            if isinstance(route, APIRoute) and route.path.startswith(_ONE_TASK):
+                known.add_api_route(
+                    _BY_KEY + route.path.removeprefix(_ONE_TASK),
+                    _taking_key(route.endpoint),
+                    methods=list(route.methods or ()),
+                    name=f"{route.name}_by_key",
+                    status_code=route.status_code,
+                    response_model=None,
+                    responses={**route.responses, **_not_found(route)},
+                    tags=route.tags,
+                    summary=f"{route.summary}, by its key",
+                    description=route.description,
+                )
+    return known
+
+
+def _not_found(route: APIRoute) -> dict[int | str, dict[str, Any]]:
+    return {} if 404 in route.responses else {404: {"description": "No task has this key."}}
+
+
+def _taking_key(endpoint: Endpoint) -> Endpoint:
+    hints = get_type_hints(endpoint, include_extras=True)
+    parameters = [
+        one.replace(annotation=IdOfKey if name == "id" else hints[name])
+        for name, one in signature(endpoint).parameters.items()
+    ]
+
+    async def with_id(**given: Any) -> Response:
+        return await endpoint(**given)
+
+    with_id.__signature__ = Signature(parameters, return_annotation=Response)  # type: ignore[attr-defined]
+    return with_id

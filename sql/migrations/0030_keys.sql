@@ -1,0 +1,218 @@
+-- Works with programs of version 12 of the schema and later.
+--
+-- Tasks by their keys: one lookup for every face, and what becomes of the task that has a key already.
+
+-- Evaluated for each row of the history, and empty but for tasks that had a key and have left pgsched.tasks.
+create index if not exists executions_departed_key on pgsched.executions ((task ->> 'idempotency_key'))
+  where (task ->> 'idempotency_key') is not null;
+comment on index pgsched.executions_departed_key is 'The keys of tasks that have left pgsched.tasks.';
+
+create view pgsched.departed_keys with (security_barrier) as
+select e.task ->> 'idempotency_key' as idempotency_key, e.task_id as id
+from pgsched.executions e
+where (e.task ->> 'idempotency_key') is not null and (
+  has_table_privilege('pgsched.tasks', 'select')
+  or e.task ->> 'inserted_by' = session_user
+  or exists (
+    select from pgsched.tasks p
+    where p.id = (e.task ->> 'parent_id')::bigint and p.inserted_by = session_user));
+comment on view pgsched.departed_keys is
+  'The keys of departed_tasks, to look one up by an index; of those that you may see only. A key may have left more than once.';
+comment on column pgsched.departed_keys.idempotency_key is 'The key that the task had.';
+comment on column pgsched.departed_keys.id is 'The task.';
+grant select on pgsched.departed_keys to public;
+
+create function pgsched.task_id(key text) returns bigint
+language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- With the rights of whoever asks: a task that he may not see is not there.
+declare
+  found_id bigint;
+begin
+  select t.id into found_id from pgsched.visible_tasks t where t.idempotency_key = key;
+  if found_id is null then
+    select max(d.id) into found_id from pgsched.departed_keys d where d.idempotency_key = key;
+  end if;
+  if found_id is null then
+    raise no_data_found using message = format('a task with the key %L does not exist', key);
+  end if;
+  return found_id;
+end $$;
+comment on function pgsched.task_id is
+  'The id of the task that has this idempotency_key, or had it when it left; of those that you may see. Raises no_data_found as the other functions do for an unknown id.';
+
+create function pgsched.differing(task jsonb, present pgsched.tasks) returns text[]
+language sql stable
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+  -- What is not given is not compared: it may have come from a handler, or from an edit. A delay counts from each call.
+  select coalesce(array_agg(d.name order by d.name), '{}')
+  from (
+    select g.key as name
+    from jsonb_each(task - array['run_at', 'delay', 'idempotency_key']) g,
+      lateral (select jsonb_populate_record(present, jsonb_build_object(g.key, g.value)) as wanted) w
+    where g.value <> 'null' and case g.key
+      -- Each call may be of another trace.
+      when 'metadata' then (to_jsonb(w.wanted) -> 'metadata') - array['traceparent', 'tracestate']
+        <> (to_jsonb(present) -> 'metadata') - array['traceparent', 'tracestate']
+      else to_jsonb(w.wanted) -> g.key is distinct from to_jsonb(present) -> g.key end
+    union
+    select 'run_at'
+    where (task ->> 'run_at')::timestamptz is distinct from present.scheduled_for and task ->> 'run_at' is not null
+    union
+    select case present.schedule_type when 'recurring' then 'cron_expression' else 'repeat_interval' end
+    where present.schedule_type <> 'one_time' and task ->> 'cron_expression' is null and task ->> 'repeat_interval' is null
+  ) d
+$$;
+comment on function pgsched.differing is
+  'For the schema: which of the arguments of schedule() that are given a task has otherwise; a delay is not compared.';
+
+create function pgsched.schedule_by_key(
+  task jsonb, on_conflict text default 'return', out id bigint, out outcome text, out differs text[]
+) returns record
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+#variable_conflict use_variable
+-- Its names are the arguments of pgsched.schedule. Whoever may not update tasks may change those that he inserted.
+declare
+  key constant text := task ->> 'idempotency_key';
+  given jsonb;
+  at timestamptz := coalesce((task ->> 'run_at')::timestamptz, now() + (task ->> 'delay')::interval);
+  present pgsched.tasks;
+  wanted pgsched.tasks;
+  replaced bigint;
+  problem text := case
+    when jsonb_typeof(task) is distinct from 'object' then 'a task must be a JSON object'
+    when task ->> 'task_type' is null then 'task_type must be given'
+    when key is null then 'idempotency_key must be given: it tells which task is meant'
+    when on_conflict is null or on_conflict not in ('return', 'keep', 'update', 'replace', 'raise')
+      then format('on_conflict must be return, keep, update, replace or raise, got %s', coalesce(on_conflict, 'null'))
+    when task ->> 'run_at' is not null and task ->> 'delay' is not null then 'run_at and delay exclude each other'
+    when at is not null and (task ->> 'cron_expression' is not null or task ->> 'repeat_interval' is not null)
+      then 'run_at and delay are for one-time tasks; a schedule begins with start_date' end;
+begin
+  if problem is null then
+    select format('%s is no argument of pgsched.schedule', k) into problem from jsonb_object_keys(task) k
+    where k <> all (array(select unnest(p.proargnames) from pg_proc p where p.oid = 'pgsched.schedule'::regproc)) limit 1;
+  end if;
+  if problem is not null then
+    raise invalid_parameter_value using message = problem;
+  end if;
+  differs := '{}';
+  given := task - array['run_at', 'delay'];
+  if task ->> 'cron_expression' is not null then
+    given := '{"repeat_interval": null, "repeat_count": null}' || given;
+  elsif task ->> 'repeat_interval' is not null then
+    given := '{"cron_expression": null}' || given;
+  elsif at is not null then
+    given := given || jsonb_build_object('scheduled_for', at);
+  end if;
+  for try in 1..100 loop
+    if on_conflict in ('update', 'replace') then
+      -- Locked by whoever comes first; the next one finds what that made of it.
+      select * into present from pgsched.tasks t where t.idempotency_key = key for no key update;
+      exit when found and on_conflict = 'update';
+      if found then
+        perform pgsched.give_up_key(present, key);
+        replaced := present.id;
+      end if;
+    end if;
+    execute (
+      select format('insert into pgsched.tasks (%1$s) select %1$s from jsonb_populate_record(null::pgsched.tasks, $1)'
+        ' on conflict (idempotency_key) where idempotency_key is not null do nothing returning id', string_agg(quote_ident(k), ', '))
+      from jsonb_each(given) e(k, v) where v <> 'null') into id using given;
+    if id is not null then
+      outcome := case when replaced is null then 'created' else 'replaced' end;
+      if replaced is not null and present.status in ('pending', 'blocked') then
+        update pgsched.tasks t set last_error = format('replaced by task %s', schedule_by_key.id) where t.id = replaced;
+      end if;
+      return;
+    end if;
+    if on_conflict not in ('update', 'replace') then
+      select * into present from pgsched.tasks t where t.idempotency_key = key;
+      exit when found;
+    end if;
+  end loop;
+  if present.id is null or on_conflict = 'replace' then
+    raise integrity_constraint_violation using
+      message = 'the task was not inserted: a trigger or a row security policy on pgsched.tasks keeps it out';
+  end if;
+  id := present.id;
+  if on_conflict = 'raise' then
+    raise unique_violation using message = format('the key %L is taken by task %s', key, id),
+      detail = format('Key (idempotency_key)=(%s) is taken by task %s.', key, id),
+      constraint = 'idempotency_key_must_be_unique', column = 'idempotency_key', table = 'tasks', schema = 'pgsched';
+  elsif on_conflict in ('return', 'keep') then
+    outcome := 'existing';
+    -- Of a task that he may not see nobody learns what it has.
+    if present.inserted_by = session_user or has_table_privilege(session_user, 'pgsched.tasks', 'select') then
+      differs := pgsched.differing(task, present);
+    end if;
+    return;
+  end if;
+  wanted := jsonb_populate_record(present, given);
+  outcome := case when to_jsonb(wanted) = to_jsonb(present) then 'unchanged' else 'updated' end;
+  if present.inserted_by is distinct from session_user and not has_any_column_privilege(session_user, 'pgsched.tasks', 'update') then
+    raise insufficient_privilege using message = format('task %s has the idempotency_key %s, and was inserted by another role', id, key);
+  elsif wanted.task_type <> present.task_type then
+    raise invalid_parameter_value using
+      message = format('task %s has the idempotency_key %s, and its task_type is %s, got %s', id, key, present.task_type, wanted.task_type);
+  elsif present.status = 'cancelled'
+    or outcome = 'updated' and present.schedule_type = 'one_time' and present.status in ('completed', 'dead') then
+    raise object_not_in_prerequisite_state using
+      message = format('task %s has the idempotency_key %s, and is %s: it cannot be changed', id, key, present.status);
+  elsif at is not null and present.schedule_type <> 'one_time' then
+    raise object_not_in_prerequisite_state using
+      message = format('task %s is %s: run_at and delay are for one-time tasks', id, present.schedule_type);
+  elsif outcome = 'updated' then
+    execute (
+      select format('update pgsched.tasks t set (%1$s) = (select %1$s from jsonb_populate_record($1, $2)) where t.id = $3',
+        string_agg(quote_ident(k), ', '))
+      from jsonb_object_keys(given) k) using present, given, id;
+  end if;
+end $$;
+comment on function pgsched.schedule_by_key is
+  'Inserts a task, unless one has its idempotency_key: then on_conflict says what becomes of that. return (keep): it stays, and differs names what it has otherwise than given; update: it is changed to what is given; replace: it is cancelled if it is not over, gives up the key, and the new one is inserted; refused while it runs; raise: unique_violation. The keys of the object are the arguments of schedule(); times without an offset are UTC. outcome: created, existing, updated, unchanged or replaced.';
+
+create function pgsched.give_up_key(present pgsched.tasks, key text) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- The row is locked. It stays, and so does all that is known of it: only its key is free.
+begin
+  if present.inserted_by is distinct from session_user and not has_any_column_privilege(session_user, 'pgsched.tasks', 'update') then
+    raise insufficient_privilege using
+      message = format('task %s has the idempotency_key %s, and was inserted by another role', present.id, key);
+  elsif present.status = 'running' or present.status = 'blocked' and present.fired is not null then
+    raise object_not_in_prerequisite_state using
+      message = format('task %s has the idempotency_key %s, and is running: it cannot be replaced', present.id, key);
+  end if;
+  if present.status in ('pending', 'blocked') then
+    perform pgsched.cancel(present.id);
+  end if;
+  update pgsched.tasks t set idempotency_key = null where t.id = present.id;
+end $$;
+comment on function pgsched.give_up_key is
+  'For the schema: takes its key from a task that is to be replaced, and cancels it if it is not over.';
+revoke execute on function pgsched.schedule_by_key, pgsched.give_up_key, pgsched.differing from public;
+
+-- Whoever schedules.
+do $$
+declare
+  one record;
+begin
+  for one in
+    select distinct case a.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(a.grantee)) end as grantee
+    from pg_proc p
+    cross join lateral aclexplode(p.proacl) a
+    where p.oid = 'pgsched.schedule'::regproc and a.privilege_type = 'EXECUTE' and a.grantee <> p.proowner
+  loop
+    execute format('grant execute on function pgsched.schedule_by_key to %s', one.grantee);
+  end loop;
+end $$;
+
+create or replace function pgsched.upsert(task jsonb, out id bigint, out outcome text) returns record
+language sql security definer
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+  select s.id, s.outcome from pgsched.schedule_by_key(task, 'update') s
+$$;
