@@ -37,6 +37,7 @@ from pgsched.domain.errors import (
 
 if TYPE_CHECKING:
     from pgsched.app.app import App
+    from pgsched.app.router import Router
     from pgsched.client.async_client import AsyncClient
     from pgsched.client.client import Client
     from pgsched.domain.events import Event
@@ -70,6 +71,7 @@ __all__ = [
     "PgschedError",
     "RegistrationError",
     "Retry",
+    "Router",
     "SchemaLocked",
     "SchemaMismatch",
     "TaskFailed",
@@ -88,6 +90,7 @@ _HOMES = {
     "Context": "execution.context",
     "Event": "domain.events",
     "Interval": "domain.interval",
+    "Router": "app.router",
     "TaskSpec": "domain.task_spec",
     "preview": "domain.scheduling.preview",
 }

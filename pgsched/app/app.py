@@ -5,19 +5,19 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, cast
 
+from pgsched.app.router import Router
 from pgsched.client.async_client import AsyncClient
 from pgsched.client.client import Client
 from pgsched.concurrency import fork_guard
 from pgsched.db.external import Joined
-from pgsched.domain.errors import PayloadMismatch
-from pgsched.domain.events import Hook, Hooks
+from pgsched.domain.errors import PayloadMismatch, RegistrationError
 from pgsched.domain.scheduled import OnConflict, Scheduled, updates
 from pgsched.domain.settings import app_version, capture_level, dsn_from
-from pgsched.domain.task_spec import OPTION_NAMES, TaskOptions, TaskSpec, spec_with
-from pgsched.execution.registry import Handler, Registry
+from pgsched.domain.task_spec import OPTION_NAMES, TaskOptions, spec_with
+from pgsched.execution.registry import Handler
 from pgsched.observability.extras import load_tracing
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class App:
+class App(Router):
     """Registers handlers by task_type, and makes clients that know their options.
 
     ``dsn`` is a libpq URI or ``embedded:DIR``; None means ``PGSCHED_DSN``, else libpq's PG* variables, read
@@ -48,15 +48,14 @@ class App:
         otel: bool | TracerProvider | Tracing = False,
         version: str | None = None,
     ) -> None:
+        super().__init__(version=app_version(os.environ, version))
         self._given_dsn = dsn
         self.tracing: Tracing | None = load_tracing(otel) if otel is not False else None
         self.capture_logs = capture_level(capture_logs)
-        self.hooks = Hooks()
         self.begin_afresh()
         fork_guard.watch(self)
         self._client: Client | None = None
         self._async_client: AsyncClient | None = None
-        self.registry = Registry(version=app_version(os.environ, version))
 
     def begin_afresh(self) -> None:
         """Let a copy of this process not wait for a thread that it has not (called by pgsched)."""
@@ -67,67 +66,18 @@ class App:
         """The DSN as it was given; empty for libpq's own variables."""
         return dsn_from(os.environ, self._given_dsn)
 
-    def task(
-        self,
-        task_type: str,
-        *,
-        executor: str = "auto",
-        memory_limit: int | str | None = None,
-        transactional: bool = False,
-        strict: bool = False,
-        **options: Unpack[TaskOptions],
-    ) -> Callable[[Callable[P, R]], TaskHandle[P, R]]:
-        """Register the decorated function as the handler of ``task_type``.
-
-        ``options`` are what its tasks are scheduled with unless the caller says otherwise. With ``cron`` or
-        ``every`` they declare a schedule, which workers keep in step with the table.
-        ``executor="process"`` runs the function in a child process, which may be given a ``memory_limit`` (bytes, or
-        text as ``"512MB"``). ``transactional`` runs it in a transaction, ``ctx.connection``, which is committed with
-        the task's outcome. ``strict`` refuses an INSERT whose payload does not fit, once a worker has registered the
-        handler. Raises InvalidTask for an option that makes no sense, RegistrationError for a name that is taken, an
-        unknown executor or a senseless limit, and a transactional handler that asks for no context.
-        """
-        TaskSpec(task_type=task_type, **options)
-
-        def register(function: Callable[P, R]) -> TaskHandle[P, R]:
-            handler = self.registry.register(
-                task_type,
-                function,
-                options,
-                executor=executor,
-                memory_limit=memory_limit,
-                transactional=transactional,
-                strict=strict,
-            )
-            return TaskHandle(self, handler)
-
-        return register
-
-    def on(self, event: str) -> Callable[[Hook], Hook]:
-        """Call the decorated function (plain or ``async``) in workers, with an Event, after what ``event`` says.
-
-        ``started``: a handler begins; ``completed``; ``failed``: the attempt failed and another follows; ``dead``: it
-        failed for good. Raises RegistrationError for any other word.
-        """
-
-        def register(function: Hook) -> Hook:
-            self.hooks.add(event, function)
-            return function
-
-        return register
-
     def client(self) -> Client:
         """Return the app's client for threads, the same each time."""
         with self._lock:
             if self._client is None:
-                self._client = Client(self.dsn, defaults=self._defaults, tracing=self.tracing)
+                self._client = Client(self.dsn, defaults=self.defaults_of, tracing=self.tracing)
             return self._client
 
     def async_client(self) -> AsyncClient:
         """Return the app's client for event loops, the same each time."""
         with self._lock:
             if self._async_client is None:
-                self._async_client = AsyncClient(self.dsn, defaults=self._defaults, tracing=self.tracing)
+                self._async_client = AsyncClient(self.dsn, defaults=self.defaults_of, tracing=self.tracing)
             return self._async_client
 
     def trace(self) -> None:
@@ -164,18 +114,23 @@ class App:
         if client is not None:
             await client.close()
 
-    def _defaults(self, task_type: str) -> TaskOptions:
-        handler = self.registry.get(task_type)
-        return TaskOptions() if handler is None else handler.defaults
-
 
 class TaskHandle(Generic[P, R]):
     """A handler as the module that defines it sees it: still the function, and a way to schedule it."""
 
-    def __init__(self, app: App, handler: Handler) -> None:
-        self._app = app
+    def __init__(self, router: Router, handler: Handler) -> None:
+        self._router = router
         self.handler = handler
         functools.update_wrapper(self, handler.function)
+
+    @property
+    def app(self) -> App:
+        """The app that has it: the one that included its router. Raises RegistrationError if none did."""
+        if not isinstance(app := self._router.outermost, App):
+            raise RegistrationError(
+                f"handler {self.task_type!r} is of a router that no app has included: app.include(router) comes first"
+            )
+        return app
 
     @property
     def task_type(self) -> str:
@@ -202,7 +157,7 @@ class TaskHandle(Generic[P, R]):
         :meth:`pgsched.client.Client.schedule` raises.
         """
         payload, options = self._sort(connection, payload, kwargs, on_conflict)
-        return self._app.client().schedule(
+        return self.app.client().schedule(
             self.task_type, payload, connection=connection, on_conflict=on_conflict, **options
         )
 
@@ -216,7 +171,7 @@ class TaskHandle(Generic[P, R]):
     ) -> Scheduled:
         """Schedule a task for this handler on the event loop; otherwise as :meth:`schedule`."""
         payload, options = self._sort(connection, payload, kwargs, on_conflict)
-        client = self._app.async_client()
+        client = self.app.async_client()
         return await client.schedule(self.task_type, payload, connection=connection, on_conflict=on_conflict, **options)
 
     def declare(self, payload: Mapping[str, Any] | None = None, **options: Unpack[TaskOptions]) -> None:
@@ -226,8 +181,8 @@ class TaskHandle(Generic[P, R]):
         out are the handler's. Raises InvalidTask, PayloadMismatch, and RegistrationError for no ``cron`` or ``every``,
         no name, and a name that the handler has declared already.
         """
-        spec = spec_with(self.task_type, payload, options, self._app._defaults)
-        self.handler = self._app.registry.declare(spec)
+        spec = spec_with(self.task_type, payload, options, self._router.defaults_of)
+        self.handler = self._router.registry.declare(spec)
 
     def _sort(
         self,

@@ -31,7 +31,7 @@ are `datetime` with a zone, in UTC when they are returned; a `Duration` is a num
 [schedules.md](schedules.md), [workflows.md](workflows.md) and [recipes.md](recipes.md)."""
 
 SECTIONS = {
-    "Applications and clients": ("App", "TaskHandle", "Client", "AsyncClient", "Context", "Event"),
+    "Applications and clients": ("App", "Router", "TaskHandle", "Client", "AsyncClient", "Context", "Event"),
     "Tasks and schedules": ("TaskOptions", "TaskSpec", "Interval", "preview"),
 }
 """How what ``pgsched`` exports is ordered; all that is an error has a section of its own, the rest follows."""
