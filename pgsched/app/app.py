@@ -18,6 +18,7 @@ from pgsched.domain.scheduled import OnConflict, Scheduled, updates
 from pgsched.domain.settings import app_version, capture_level, dsn_from
 from pgsched.domain.task_spec import OPTION_NAMES, TaskOptions, spec_with
 from pgsched.execution.registry import Handler
+from pgsched.execution.surroundings import Surroundings
 from pgsched.observability.extras import load_tracing
 
 if TYPE_CHECKING:
@@ -131,6 +132,10 @@ class TaskHandle(Generic[P, R]):
                 f"handler {self.task_type!r} is of a router that no app has included: app.include(router) comes first"
             )
         return app
+
+    def surroundings(self) -> Surroundings:
+        """Return what is around the handler (called by pgsched)."""
+        return self._router.outermost.surroundings()
 
     @property
     def task_type(self) -> str:

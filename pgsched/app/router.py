@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, ParamSpec, TypeVar, Unpack
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
 
 from pgsched.domain.errors import RegistrationError
 from pgsched.domain.events import Hook, Hooks
 from pgsched.domain.task_spec import TaskOptions, TaskSpec
 from pgsched.execution.registry import Registry
+from pgsched.execution.state import Lifespan
+from pgsched.execution.surroundings import Surroundings, as_lifespan
 
 if TYPE_CHECKING:
     from pgsched.app.app import TaskHandle
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Opens = TypeVar("Opens", bound=Callable[[], AbstractAsyncContextManager[Any] | AsyncIterator[Any]])
 
 
 class Router:
@@ -27,6 +31,8 @@ class Router:
     def __init__(self, *, version: str | None = None) -> None:
         self.registry = Registry(version=version)
         self.hooks = Hooks()
+        self._lifespans: list[Lifespan] = []
+        self._adopted: list[Router] = []
         self._included: list[Router] = []
         self._included_in: Router | None = None
 
@@ -81,8 +87,20 @@ class Router:
 
         return register
 
+    def lifespan(self, function: Opens) -> Opens:
+        """Open what handlers share when a worker starts, and close it after its last handler has ended.
+
+        The decorated function takes no arguments and is an async context manager, or an async generator function that
+        is to be one. What it yields is found in ``ctx.state``: the values of a mapping by their names, every value by
+        its type. Lifespans are opened in their order, those of included routers after those of the app. One that
+        raises stops the worker. Child processes (``executor="process"``) open none. Raises RegistrationError for any
+        other function.
+        """
+        self._lifespans.append(as_lifespan(function))
+        return function
+
     def include(self, router: Router) -> None:
-        """Take over the handlers, declared schedules and hooks of a router, or of another app, later ones too.
+        """Take over the handlers, schedules, hooks and lifespans of a router, or of another app, later ones too.
 
         Its handlers are then scheduled through this app. Raises RegistrationError, and takes over nothing, for a
         task_type or the key of a declared schedule that both have, and for a router that is included already.
@@ -104,6 +122,23 @@ class Router:
         while router._included_in is not None:
             router = router._included_in
         return router
+
+    def surroundings(self) -> Surroundings:
+        """Return what a worker opens and runs around the handlers (called by pgsched)."""
+        return Surroundings(lifespans=tuple(self._all_lifespans()))
+
+    def adopt(self, router: Router) -> None:
+        """Have the hooks and surroundings of a router whose handlers are here under another guise (called by pgsched).
+
+        The router itself stays as it is.
+        """
+        self.hooks = router.hooks
+        self._adopted.append(router)
+
+    def _all_lifespans(self) -> Iterator[Lifespan]:
+        yield from self._lifespans
+        for router in (*self._adopted, *self._included):
+            yield from router._all_lifespans()
 
     def defaults_of(self, task_type: str) -> TaskOptions:
         """Return the options that tasks of a type have unless the caller says otherwise (called by pgsched)."""

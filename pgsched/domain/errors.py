@@ -147,6 +147,10 @@ class RegistrationError(PgschedError):
     """A handler that cannot be registered as it was declared."""
 
 
+class LifespanFailed(PgschedError):
+    """What handlers share could not be opened, or is gone while the worker runs."""
+
+
 class PayloadMismatch(PgschedError):
     """A payload that does not fit the signature of its handler."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
@@ -19,9 +20,11 @@ from pgsched.domain.storable import storable_json
 from pgsched.domain.task_spec import TaskSpec
 from pgsched.execution.context import Context
 from pgsched.execution.runner import run_attempt
+from pgsched.execution.state import Lifespan
 from pgsched.testing.handlers import noted
 from pgsched.testing.loops import without_loop
 from pgsched.testing.outcomes import NotCompleted
+from pgsched.worker.lifespans import Lifespans
 
 
 class Said(NamedTuple):
@@ -76,14 +79,17 @@ async def call_async(
     timeout: float | None = None,
     dependencies: Mapping[str, Any] | None = None,
     connection: object = None,
+    state: object = None,
     raises: bool = True,
 ) -> Called:
     """Run a handler with a payload, as an attempt by a worker would, but without any database.
 
     The payload goes through JSON (InvalidTask says why it cannot) and is checked against the signature. The context has
     the given ``attempt``, ``scheduled_for`` (the machine's time when left out) and so on; ``dependencies`` are results
-    by name, ``connection`` is that of a transactional handler. What the handler raises is raised, also Retry and
-    Discard, unless ``raises`` is False. Raises NotCompleted at a timeout, and for a payload or a result that cannot be.
+    by name, ``connection`` is that of a transactional handler, ``state`` is what a lifespan would yield for it: without
+    it those of the app are opened, for a handler that takes a context. What the handler raises is raised, also Retry
+    and Discard, unless ``raises`` is False. Raises NotCompleted at a timeout, and for a payload or a result that cannot
+    be, and LifespanFailed.
     ``call`` is for tests without an event loop, and raises RuntimeError where one runs.
     """
     raised: list[BaseException] = []
@@ -113,6 +119,10 @@ async def call_async(
     context.equip(connection, Results(results))
     outcomes: list[Outcome] = []
     threads: Threads[Outcome] = Threads(limit=1, name="pgsched handler")
+    lifespans = _lifespans(task, state)
+    await lifespans.open()
+    if lifespans.state is not None:
+        context.share(lifespans.state)
     try:
         given = json.loads(TaskSpec(task_type=handler.task_type, payload=payload or {}).arguments()["payload"])
         # In a task of its own, as in a worker: what the handler does to its task is not done to the test's.
@@ -122,6 +132,7 @@ async def call_async(
         )
     finally:
         threads.close()
+        await lifespans.close()
     (outcome,) = outcomes
     if raises and outcome.status != "completed":
         raise raised[0] if raised else NotCompleted(f"{handler.task_type}: {outcome.error}")
@@ -138,3 +149,17 @@ async def call_async(
 
 
 call = without_loop(call_async)
+
+
+def _lifespans(task: TaskHandle[..., Any], state: object) -> Lifespans:
+    """Return what opens what the handler finds in its context: what the test gives, or what the application has."""
+
+    @asynccontextmanager
+    async def given() -> AsyncIterator[object]:
+        yield state
+
+    if task.handler.context_parameter is None:
+        opened: tuple[Lifespan, ...] = ()
+    else:
+        opened = task.surroundings().lifespans if state is None else (given,)
+    return Lifespans(opened, on_lost=lambda _failure: None)

@@ -21,6 +21,7 @@ from pgsched.execution.outcomes import describe
 from pgsched.execution.process_pool import Processes, Serve
 from pgsched.execution.registry import Handler, Registry
 from pgsched.execution.runner import run_attempt
+from pgsched.execution.state import State
 from pgsched.observability.logs import contain_libraries, get_logger
 from pgsched.worker.attempt_resources import Attempt, Attempts
 from pgsched.worker.clock import DatabaseClock
@@ -73,6 +74,8 @@ class Executor:
         self._capturing: CaptureHandler | None = None
         self._on_started = on_started
         self._run_attempt = run
+        self.state: State | None = None
+        """What all handlers share."""
         self._making_context = threading.Lock()
         self._begin_scheduled = False
         self._tasks: dict[asyncio.Task[None], LeasedTask] = {}
@@ -282,14 +285,16 @@ class Executor:
 
     def _context(self, leased: LeasedTask, timeout: float | None, now: float) -> Context:
         task = leased.task
-        leased.context = Context(
+        context = leased.context = Context(
             task=task,
             clock=monotonic,
             now=self._clock.now,
             deadline=None if timeout is None else now + timeout,
             is_catchup=is_catchup(task.due, self._clock.at(now)),
         )
-        return leased.context
+        if self.state is not None:
+            context.share(self.state)
+        return context
 
     def _logging_context(self) -> Context | None:
         """The context of the attempt that the caller is part of, made now if its handler asked for none."""

@@ -80,6 +80,7 @@ RETURNED = (
     "pgsched.client.async_locks:AsyncLock",
     "pgsched.client.async_locks:AsyncHeld",
     "pgsched.domain.dependency_results:Results",
+    "pgsched.execution.state:State",
 )
 """What the clients' methods take and return."""
 
