@@ -15,6 +15,7 @@ from pgsched.domain.errors import (
     DatabaseUnavailable,
     Discard,
     Finished,
+    HandlerFailed,
     InvalidCron,
     InvalidLock,
     InvalidTask,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from pgsched.domain.scheduling.preview import preview
     from pgsched.domain.task_spec import TaskSpec
     from pgsched.execution.context import Context
+    from pgsched.execution.middleware import CallNext
 
 __version__ = "0.1.0"
 
@@ -53,6 +55,7 @@ __all__ = [
     "App",
     "AsyncClient",
     "CalendarNotFound",
+    "CallNext",
     "Client",
     "ConfigError",
     "Context",
@@ -60,6 +63,7 @@ __all__ = [
     "Discard",
     "Event",
     "Finished",
+    "HandlerFailed",
     "Interval",
     "InvalidCron",
     "InvalidLock",
@@ -88,6 +92,7 @@ __all__ = [
 _HOMES = {
     "App": "app",
     "AsyncClient": "client.async_client",
+    "CallNext": "execution.middleware",
     "Client": "client",
     "Context": "execution.context",
     "Event": "domain.events",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
 from pgsched.domain.errors import RegistrationError
 from pgsched.domain.events import Hook, Hooks
 from pgsched.domain.task_spec import TaskOptions, TaskSpec
+from pgsched.execution.middleware import Middleware, check_middleware
 from pgsched.execution.registry import Registry
 from pgsched.execution.state import Lifespan
 from pgsched.execution.surroundings import Surroundings, as_lifespan
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Around = TypeVar("Around", bound=Middleware)
 Opens = TypeVar("Opens", bound=Callable[[], AbstractAsyncContextManager[Any] | AsyncIterator[Any]])
 
 
@@ -32,6 +34,7 @@ class Router:
         self.registry = Registry(version=version)
         self.hooks = Hooks()
         self._lifespans: list[Lifespan] = []
+        self._middleware: list[Middleware] = []
         self._adopted: list[Router] = []
         self._included: list[Router] = []
         self._included_in: Router | None = None
@@ -99,11 +102,24 @@ class Router:
         self._lifespans.append(as_lifespan(function))
         return function
 
-    def include(self, router: Router) -> None:
-        """Take over the handlers, schedules, hooks and lifespans of a router, or of another app, later ones too.
+    def middleware(self, function: Around) -> Around:
+        """Run the decorated ``async def around(ctx, call_next)`` around every attempt in workers.
 
-        Its handlers are then scheduled through this app. Raises RegistrationError, and takes over nothing, for a
-        task_type or the key of a declared schedule that both have, and for a router that is included already.
+        ``await call_next(ctx)`` runs the next one, or the handler: it returns what that returns and raises what it
+        raises. What the function returns or raises is then that of the attempt. The first one added is outermost; that
+        of a router is around its own handlers, within that of the app. It runs on the event loop, wherever the handler
+        runs, and its time counts for the timeout. Raises RegistrationError for a function that is not async.
+        """
+        check_middleware(function)
+        self._middleware.append(function)
+        return function
+
+    def include(self, router: Router) -> None:
+        """Take over the handlers, schedules, hooks, lifespans and middleware of a router, those that follow included.
+
+        Another app is taken over as a router. The handlers are then scheduled through this app. Raises
+        RegistrationError, and takes over nothing, for a task_type or the key of a declared schedule that both have,
+        and for a router that is included already.
         """
         if router._included_in is not None:
             where = "here" if router._included_in is self else "elsewhere"
@@ -125,7 +141,7 @@ class Router:
 
     def surroundings(self) -> Surroundings:
         """Return what a worker opens and runs around the handlers (called by pgsched)."""
-        return Surroundings(lifespans=tuple(self._all_lifespans()))
+        return Surroundings(lifespans=tuple(self._all_lifespans()), middleware_of=self.middleware_of)
 
     def adopt(self, router: Router) -> None:
         """Have the hooks and surroundings of a router whose handlers are here under another guise (called by pgsched).
@@ -139,6 +155,12 @@ class Router:
         yield from self._lifespans
         for router in (*self._adopted, *self._included):
             yield from router._all_lifespans()
+
+    def middleware_of(self, task_type: str) -> tuple[Middleware, ...]:
+        """Return what is run around attempts of a type, the first one outermost (called by pgsched)."""
+        inner = [one.middleware_of(task_type) for one in self._adopted]
+        inner += [one.middleware_of(task_type) for one in self._included if one.registry.get(task_type) is not None]
+        return (*self._middleware, *(middleware for each in inner for middleware in each))
 
     def defaults_of(self, task_type: str) -> TaskOptions:
         """Return the options that tasks of a type have unless the caller says otherwise (called by pgsched)."""

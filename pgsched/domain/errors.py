@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
+    from pgsched.domain.attempt import Outcome
     from pgsched.domain.records import Task
 
 _LONGEST_SHOWN = 100
@@ -149,6 +150,14 @@ class RegistrationError(PgschedError):
 
 class LifespanFailed(PgschedError):
     """What handlers share could not be opened, or is gone while the worker runs."""
+
+
+class HandlerFailed(Exception):
+    """What middleware sees of a handler that failed in a child process, or ended its schedule: its ``outcome``."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__((outcome.error or outcome.status).split("\n", 1)[0])
+        self.outcome = outcome
 
 
 class PayloadMismatch(PgschedError):

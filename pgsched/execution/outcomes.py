@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from time import monotonic
 
 from pgsched.domain.attempt import Outcome
-from pgsched.domain.errors import Discard, Finished, InvalidTask, Retry
+from pgsched.domain.errors import Discard, Finished, HandlerFailed, InvalidTask, Retry
 from pgsched.domain.json_text import encode_json
 from pgsched.domain.storable import storable, text_of
 from pgsched.execution.callables import unrun
@@ -45,7 +45,7 @@ def raised(error: BaseException, started: float) -> Outcome:
     and Finished over anything else.
     """
     try:
-        return _judged(error, started)
+        return error.outcome if isinstance(error, HandlerFailed) else _judged(error, started)
     except BaseException as fault:  # noqa: BLE001 - whatever is asked of a foreign exception may raise anything
         text = f"{type(error).__name__}, which cannot be shown: {type(fault).__name__}"
         return Outcome("failed", started, monotonic(), error=storable(text, MAX_ERROR_CHARACTERS))

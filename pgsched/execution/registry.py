@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -43,6 +43,8 @@ class Handler:
     """It needs a context from the start: it has a parameter for it, or reports from another process."""
     transactional: bool = False
     """It writes in a transaction that is committed together with the outcome."""
+    middleware: tuple[Callable[..., Awaitable[Any]], ...] = ()
+    """What a worker runs around it, the first one outermost."""
     schedules: tuple[TaskSpec, ...] = ()
     """Schedules declared in code, which workers sync with the table; each has an idempotency key."""
     strict: bool = False

@@ -1,14 +1,15 @@
-"""What an application has around its handlers: lifespans."""
+"""What an application has around its handlers: lifespans and middleware."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, NamedTuple, cast
 
 from pgsched.domain.errors import RegistrationError
 from pgsched.execution.callables import name_of
+from pgsched.execution.middleware import Middleware
 from pgsched.execution.state import Lifespan
 
 
@@ -17,6 +18,8 @@ class Surroundings(NamedTuple):
 
     lifespans: tuple[Lifespan, ...] = ()
     """Opened in this order, closed in the other."""
+    middleware_of: Callable[[str], Sequence[Middleware]] = lambda _task_type: ()
+    """Returns what is run around attempts of a task_type, the first one outermost."""
 
 
 def as_lifespan(function: Callable[[], AbstractAsyncContextManager[Any] | AsyncIterator[Any]]) -> Lifespan:

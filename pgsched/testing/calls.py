@@ -19,8 +19,11 @@ from pgsched.domain.dependency_results import Results
 from pgsched.domain.storable import storable_json
 from pgsched.domain.task_spec import TaskSpec
 from pgsched.execution.context import Context
+from pgsched.execution.middleware import equip
+from pgsched.execution.registry import Handler
 from pgsched.execution.runner import run_attempt
 from pgsched.execution.state import Lifespan
+from pgsched.execution.surroundings import Surroundings
 from pgsched.testing.handlers import noted
 from pgsched.testing.loops import without_loop
 from pgsched.testing.outcomes import NotCompleted
@@ -86,14 +89,15 @@ async def call_async(
 
     The payload goes through JSON (InvalidTask says why it cannot) and is checked against the signature. The context has
     the given ``attempt``, ``scheduled_for`` (the machine's time when left out) and so on; ``dependencies`` are results
-    by name, ``connection`` is that of a transactional handler, ``state`` is what a lifespan would yield for it: without
-    it those of the app are opened, for a handler that takes a context. What the handler raises is raised, also Retry
-    and Discard, unless ``raises`` is False. Raises NotCompleted at a timeout, and for a payload or a result that cannot
-    be, and LifespanFailed.
+    by name, ``connection`` is that of a transactional handler. The middleware of the app is around the handler, and its
+    lifespans are opened for what takes a context; with ``state`` that stands for what they yield. What the handler
+    raises is raised, also Retry and Discard, unless ``raises`` is False. Raises NotCompleted at a timeout, and for a
+    payload or a result that cannot be, and LifespanFailed.
     ``call`` is for tests without an event loop, and raises RuntimeError where one runs.
     """
     raised: list[BaseException] = []
-    handler = noted(task.handler, raised.append)
+    surroundings = task.surroundings()
+    handler = equip(noted(task.handler, raised.append), surroundings.middleware_of(task.task_type))
     now = scheduled_for or datetime.now(UTC)
     most = max_attempts if max_attempts is not None else max(handler.options.get("max_attempts", 3), attempt)
     # Not all of a claimed row, but all that a context asks of it.
@@ -119,7 +123,7 @@ async def call_async(
     context.equip(connection, Results(results))
     outcomes: list[Outcome] = []
     threads: Threads[Outcome] = Threads(limit=1, name="pgsched handler")
-    lifespans = _lifespans(task, state)
+    lifespans = _lifespans(handler, surroundings, state)
     await lifespans.open()
     if lifespans.state is not None:
         context.share(lifespans.state)
@@ -151,15 +155,14 @@ async def call_async(
 call = without_loop(call_async)
 
 
-def _lifespans(task: TaskHandle[..., Any], state: object) -> Lifespans:
-    """Return what opens what the handler finds in its context: what the test gives, or what the application has."""
+def _lifespans(handler: Handler, surroundings: Surroundings, state: object) -> Lifespans:
+    """Return what opens what is found in the context: what the test gives, or what the application has."""
 
     @asynccontextmanager
     async def given() -> AsyncIterator[object]:
         yield state
 
-    if task.handler.context_parameter is None:
-        opened: tuple[Lifespan, ...] = ()
-    else:
-        opened = task.surroundings().lifespans if state is None else (given,)
+    opened: tuple[Lifespan, ...] = ()
+    if handler.needs_context:
+        opened = surroundings.lifespans if state is None else (given,)
     return Lifespans(opened, on_lost=lambda _failure: None)

@@ -13,6 +13,7 @@ from pgsched.db.worker.locking import LockingSession
 from pgsched.domain.errors import LifespanFailed
 from pgsched.domain.events import Hooks
 from pgsched.domain.settings import DEFAULT_CAPTURE_LEVEL, WorkerSettings, capture_level
+from pgsched.execution.middleware import with_middleware
 from pgsched.execution.process_pool import Serve, check_processes
 from pgsched.execution.registry import Registry
 from pgsched.execution.surroundings import Surroundings
@@ -85,6 +86,8 @@ class Worker:
         ConfigError when a handler wants a child and there is none.
         """
         check_processes(registry, serve)
+        around = surroundings or Surroundings()
+        registry = with_middleware(registry, around.middleware_of)
         self._registry = registry
         self._settings = settings
         self.rotation = rotation = QueueRotation(settings.queue_specs)
@@ -297,7 +300,7 @@ class Worker:
         self.traces.watch(
             Parts(str(self.identity.id), self.leased_tasks, self._questions, self.metrics, self.executor.context_of)
         )
-        self.lifespans = Lifespans(surroundings.lifespans if surroundings else (), on_lost=self._fail)
+        self.lifespans = Lifespans(around.lifespans, on_lost=self._fail)
         self._failure: LifespanFailed | None = None
         self._stopping = asyncio.Event()
 

@@ -87,7 +87,7 @@ RETURNED = (
 TAKEN = {"pgsched.web": ("pgsched.web.auth.throttle:Throttle",)}
 """What functions of a module take beside what it exports."""
 
-MADE_BY_PGSCHED = ("TaskHandle", "Context", "Event", *(place.split(":")[1] for place in RETURNED))
+MADE_BY_PGSCHED = ("TaskHandle", "CallNext", "Context", "Event", *(place.split(":")[1] for place in RETURNED))
 """Nobody else makes these."""
 
 FLOW = ("step", "chain", "parallel", "group", "Step", "Chain", "Parallel", "StepOptions")
