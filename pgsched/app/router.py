@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
 
 from pgsched.domain.errors import RegistrationError
 from pgsched.domain.events import Hook, Hooks
 from pgsched.domain.task_spec import TaskOptions, TaskSpec
+from pgsched.execution.failure_rules import Delay, Types, failure_rules
 from pgsched.execution.middleware import Middleware, check_middleware
 from pgsched.execution.registry import Registry
 from pgsched.execution.state import Lifespan
@@ -47,6 +48,10 @@ class Router:
         memory_limit: int | str | None = None,
         transactional: bool = False,
         strict: bool = False,
+        retry_on: Types | None = None,
+        discard_on: Types = (),
+        backoff_on: Mapping[type[BaseException], Delay] | None = None,
+        max_snoozes: int | None = None,
         **options: Unpack[TaskOptions],
     ) -> Callable[[Callable[P, R]], TaskHandle[P, R]]:
         """Register the decorated function as the handler of ``task_type``.
@@ -56,12 +61,27 @@ class Router:
         ``executor="process"`` runs the function in a child process, which may be given a ``memory_limit`` (bytes, or
         text as ``"512MB"``). ``transactional`` runs it in a transaction, ``ctx.connection``, which is committed with
         the task's outcome. ``strict`` refuses an INSERT whose payload does not fit, once a worker has registered the
-        handler. Raises InvalidTask for an option that makes no sense, RegistrationError for a name that is taken, an
-        unknown executor or a senseless limit, and a transactional handler that asks for no context.
+        handler.
+
+        With ``retry_on`` only exceptions of these types are tried again, and with ``discard_on`` those are not; the
+        task is then dead at once, as by Discard. ``backoff_on`` maps types to the delay of the next attempt, or to a
+        function that returns it for an exception. The nearest class decides; what the handler asks for by Retry,
+        Discard or Snooze comes before. ``max_snoozes`` is how often in a row it may raise Snooze; 100.
+
+        Raises InvalidTask for an option that makes no sense, RegistrationError for a name that is taken, an unknown
+        executor, a senseless limit, types that contradict each other, and a transactional handler that asks for no
+        context.
         """
         from pgsched.app.app import TaskHandle  # it is scheduled through an App, which is a Router
 
         TaskSpec(task_type=task_type, **options)
+        rules = failure_rules(
+            f"handler {task_type!r}",
+            retry_on=retry_on,
+            discard_on=discard_on,
+            backoff_on=backoff_on,
+            max_snoozes=max_snoozes,
+        )
 
         def register(function: Callable[P, R]) -> TaskHandle[P, R]:
             handler = self.registry.register(
@@ -72,6 +92,7 @@ class Router:
                 memory_limit=memory_limit,
                 transactional=transactional,
                 strict=strict,
+                failure_rules=rules,
             )
             return TaskHandle(self, handler)
 

@@ -187,6 +187,21 @@ class Retry(Exception):
         self.delay = delay
 
 
+class Snooze(Exception):
+    """Raised by a handler: run this attempt again after ``delay`` seconds, and do not count it.
+
+    For what is not the task's fault, as a 429. After ``max_snoozes`` of them in a row it counts as a failed attempt.
+    """
+
+    delay: float = 0.0
+
+    def __init__(self, delay: float, reason: str = "the handler asked to be run later") -> None:
+        super().__init__(reason)
+        if not 0 <= delay <= 366 * 86400:
+            raise ValueError(f"delay must be between 0 seconds and 366 days, got {delay}")
+        self.delay = delay
+
+
 class Finished(Exception):
     """Raised by a handler: this attempt is completed with ``result``, and its schedule is over.
 

@@ -56,10 +56,10 @@ class Event:
 
 
 def name_of(finish: Finish) -> str | None:
-    """Return the event that a finish is; None when nothing was run and nothing died: it was only planned."""
+    """Return the event that a finish is; None when nothing was run, or it was snoozed, and nothing died."""
     if finish.dead_lettered or finish.next_status == "dead":
         return "dead"
-    if finish.execution is None:
+    if finish.execution in (None, "snoozed"):
         return None
     return "completed" if finish.execution == "completed" else "failed"
 

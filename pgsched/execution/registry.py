@@ -13,6 +13,7 @@ from pgsched.domain.errors import PayloadMismatch, RegistrationError
 from pgsched.domain.task_spec import OWN_OPTIONS, SCHEDULE_OPTIONS, TaskOptions, TaskSpec
 from pgsched.execution.callables import is_coroutine_function, name_of, why_no_handler
 from pgsched.execution.context import Context
+from pgsched.execution.failure_rules import FailureRules
 
 EXECUTORS = ("auto", "process")
 
@@ -47,6 +48,8 @@ class Handler:
     """What a worker runs around it, the first one outermost."""
     schedules: tuple[TaskSpec, ...] = ()
     """Schedules declared in code, which workers sync with the table; each has an idempotency key."""
+    failure_rules: FailureRules | None = None
+    """What follows from exceptions by their types; None: each is tried again."""
     strict: bool = False
     """An INSERT whose payload does not fit is refused."""
 
@@ -114,6 +117,7 @@ class Registry:
         memory_limit: int | str | None = None,
         transactional: bool = False,
         strict: bool = False,
+        failure_rules: FailureRules | None = None,
     ) -> Handler:
         """Register ``function``, which may have other names already, under ``task_type`` and return its handler.
 
@@ -123,7 +127,8 @@ class Registry:
         if task_type == GROUP:
             raise RegistrationError(f"task type {task_type!r} is that of groups, which need no handler")
         handler = _inspect(task_type, function, options or TaskOptions())
-        handler = _placed(replace(handler, strict=strict), executor, memory_limit, transactional=transactional)
+        handler = replace(handler, strict=strict, failure_rules=failure_rules)
+        handler = _placed(handler, executor, memory_limit, transactional=transactional)
         self.add(handler)
         if handler.options.get("cron") is not None or handler.options.get("every") is not None:
             handler = self._declare(handler, TaskSpec(task_type=task_type, **handler.options))

@@ -96,17 +96,17 @@ async def _run_on_loop(
                     # It is the handler's own, unless the timeout expired: then __aexit__ raises another one.
                     if limit.expired():
                         raise
-                    outcome = raised(error, started)
+                    outcome = raised(error, started, handler.failure_rules)
             if limit.expired():  # the timeout cancelled it, and it swallowed the cancellation
                 outcome = timed_out(timeout, started)
     except asyncio.CancelledError as error:
-        outcome = _cancelled(error, limit, timeout, started)
+        outcome = _cancelled(error, handler, limit, timeout, started)
     except TimeoutError as error:
-        outcome = raised(error, started) if limit is None else timed_out(timeout, started)
+        outcome = raised(error, started, handler.failure_rules) if limit is None else timed_out(timeout, started)
     except BaseException as error:  # noqa: BLE001 - SystemExit of a handler must not end the worker
         if fork_guard.generation != generation:
             fork_guard.end_copy(error)
-        outcome = raised(error, started)
+        outcome = raised(error, started, handler.failure_rules)
         if outcome.ends and limit is not None and limit.expired():  # as if it had swallowed that and returned
             outcome = timed_out(timeout, started)
     if fork_guard.generation != generation:
@@ -115,13 +115,19 @@ async def _run_on_loop(
 
 
 def _cancelled(
-    error: asyncio.CancelledError, limit: asyncio.Timeout | None, timeout: float | None, started: float
+    error: asyncio.CancelledError,
+    handler: Handler,
+    limit: asyncio.Timeout | None,
+    timeout: float | None,
+    started: float,
 ) -> Outcome:
     if limit is not None and limit.expired():
         # A task group of the handler left a cancellation behind (CPython before 3.13), which hid the timeout's.
         return timed_out(timeout, started)
     task = asyncio.current_task()
-    return _released(started) if task is not None and task.cancelling() else raised(error, started)
+    if task is not None and task.cancelling():
+        return _released(started)
+    return raised(error, started, handler.failure_rules)
 
 
 def _released(started: float) -> Outcome:
@@ -251,7 +257,7 @@ async def _run_in_thread(
         except BaseException as error:  # noqa: BLE001 - SystemExit of a handler must not end the worker
             if fork_guard.generation != generation:
                 fork_guard.end_copy(error)
-            return raised(error, started)
+            return raised(error, started, handler.failure_rules)
         if fork_guard.generation != generation:
             fork_guard.end_copy()
         return completed(value, started)

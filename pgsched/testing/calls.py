@@ -43,14 +43,14 @@ class Called:
     """What one call of a handler came to."""
 
     outcome: str
-    """``completed``, ``failed``, ``timed_out`` or ``discarded``."""
+    """``completed``, ``failed``, ``timed_out``, ``discarded`` or ``snoozed``."""
     result: Any
     """What it returned, as JSON has it."""
     error: str | None = None
     exception: BaseException | None = None
     """What it raised."""
     retry_delay: float | None = None
-    """Seconds, from ``Retry``."""
+    """Seconds, from ``Retry`` or ``Snooze``, or by the type of the exception."""
     logs: list[Said] = field(default_factory=list)
     """What it said by ``ctx.log``."""
     progress: list[Any] = field(default_factory=list)

@@ -28,6 +28,7 @@ from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.completer import Completer
 from pgsched.worker.groups import Groups
 from pgsched.worker.leased_tasks import BEGIN, CURRENT_ATTEMPT, MOVES, RUNNING, WAITING, LeasedTask, LeasedTasks
+from pgsched.worker.loops import own_task
 from pgsched.worker.metrics import WorkerMetrics
 from pgsched.worker.prefetch import Prefetch
 
@@ -276,7 +277,18 @@ class Executor:
         if outcome.status == "timed_out":
             self._leased.outlived.add(leased)
         if attempt is None or not attempt.keep(outcome):
-            self._completer.conclude(leased, outcome)
+            if outcome.status == "snoozed" and not leased.abandoned:
+                self._snooze(leased, outcome)
+            else:
+                self._completer.conclude(leased, outcome)
+
+    def _snooze(self, leased: LeasedTask, outcome: Outcome) -> None:
+        """Conclude it when the history has been asked; it is in hand, and in its slot, until then."""
+        work = self._attempts.snoozes.settle(leased, outcome, self._completer.conclude)
+        leased.slot = own_task(work, name="pgsched snooze")
+        self._occupants.add(leased)
+        self._tasks[leased.slot] = leased
+        leased.slot.add_done_callback(self._left)
 
     def context_of(self, leased: LeasedTask) -> Context:
         """Return the context of an attempt, made now if its handler asked for none."""

@@ -52,6 +52,7 @@ from pgsched.worker.rulebook import follow
 from pgsched.worker.shared_claims import SharedClaims
 from pgsched.worker.shutdown import ANSWER_SECONDS, Shutdown
 from pgsched.worker.sleep import Sleep
+from pgsched.worker.snoozes import Snoozes
 from pgsched.worker.table_gauges import CachedGauges
 from pgsched.worker.traces import Parts, Traces
 from pgsched.worker.troubles import Troubles, Usual
@@ -204,6 +205,7 @@ class Worker:
                 completer=self.completer,
                 clock=clock,
                 counts=self.counts,
+                snoozes=Snoozes(questions=self._questions, registry=registry, counts=self.counts),
                 on_due=self.claimer.wake,
                 on_end=self.limited_claims.look_after_end,
             ),
