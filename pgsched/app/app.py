@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, cast
 
 from pgsched.app.router import Router
@@ -15,7 +16,7 @@ from pgsched.concurrency import fork_guard
 from pgsched.db.external import Joined
 from pgsched.domain.errors import PayloadMismatch, RegistrationError
 from pgsched.domain.scheduled import OnConflict, Scheduled, updates
-from pgsched.domain.settings import app_version, capture_level, dsn_from
+from pgsched.domain.settings import WorkerSettings, app_version, capture_level, dsn_from
 from pgsched.domain.task_spec import OPTION_NAMES, TaskOptions, spec_with
 from pgsched.execution.registry import Handler
 from pgsched.execution.surroundings import Surroundings
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
     from pgsched.observability.tracing import Tracing
+    from pgsched.worker.embedded import EmbeddedWorker
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -80,6 +82,37 @@ class App(Router):
             if self._async_client is None:
                 self._async_client = AsyncClient(self.dsn, defaults=self.defaults_of, tracing=self.tracing)
             return self._async_client
+
+    def worker(
+        self,
+        *,
+        queues: Sequence[str] = WorkerSettings.queues,
+        concurrency: int = WorkerSettings.concurrency,
+        lease: float = WorkerSettings.lease,
+        poll_interval: float = WorkerSettings.poll_interval,
+        shutdown_timeout: float = WorkerSettings.shutdown_timeout,
+        transactions: int | None = None,
+        capture_logs: str | None = None,
+        app_path: str | None = None,
+    ) -> EmbeddedWorker:
+        """Return a worker for this program's event loop: ``async with app.worker(queues=["mail"]) as worker:``.
+
+        The arguments are the options of ``pgsched worker``. It serves the handlers of the app, no built-in ones;
+        ``app_path``, ``module:attribute``, is where child processes (``executor="process"``) find it. Raises
+        ConfigError for a value outside its range.
+        """
+        settings = WorkerSettings(
+            queues=tuple(queues),
+            concurrency=concurrency,
+            lease=lease,
+            poll_interval=poll_interval,
+            shutdown_timeout=shutdown_timeout,
+            transactions=transactions,
+            capture_logs=capture_logs,
+        )
+        # By its name: it is of a layer above this one, which nothing but this call needs.
+        embedded = importlib.import_module("pgsched.worker.embedded")
+        return cast("EmbeddedWorker", embedded.EmbeddedWorker(self, settings, app_path=app_path))
 
     def trace(self) -> None:
         """Make spans and metrics from now on, by the global providers, unless it makes them already.

@@ -31,13 +31,23 @@ are `datetime` with a zone, in UTC when they are returned; a `Duration` is a num
 [schedules.md](schedules.md), [workflows.md](workflows.md) and [recipes.md](recipes.md)."""
 
 SECTIONS = {
-    "Applications and clients": ("App", "Router", "TaskHandle", "Client", "AsyncClient", "Context", "Event"),
+    "Applications and clients": (
+        "App",
+        "Router",
+        "TaskHandle",
+        "EmbeddedWorker",
+        "Client",
+        "AsyncClient",
+        "Context",
+        "Event",
+    ),
     "Tasks and schedules": ("TaskOptions", "TaskSpec", "Interval", "preview"),
 }
 """How what ``pgsched`` exports is ordered; all that is an error has a section of its own, the rest follows."""
 
 BESIDE = (
     "pgsched.app.app:TaskHandle",
+    "pgsched.worker.embedded:EmbeddedWorker",
     "pgsched.domain.task_spec:TaskOptions",
     "pgsched.domain.errors:PermissionRefused",
     "pgsched.domain.errors:NotTransactional",
@@ -87,7 +97,14 @@ RETURNED = (
 TAKEN = {"pgsched.web": ("pgsched.web.auth.throttle:Throttle",)}
 """What functions of a module take beside what it exports."""
 
-MADE_BY_PGSCHED = ("TaskHandle", "CallNext", "Context", "Event", *(place.split(":")[1] for place in RETURNED))
+MADE_BY_PGSCHED = (
+    "TaskHandle",
+    "EmbeddedWorker",
+    "CallNext",
+    "Context",
+    "Event",
+    *(place.split(":")[1] for place in RETURNED),
+)
 """Nobody else makes these."""
 
 FLOW = ("step", "chain", "parallel", "group", "Step", "Chain", "Parallel", "StepOptions")
