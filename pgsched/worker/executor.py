@@ -271,16 +271,18 @@ class Executor:
         await attempt.end()
 
     def _report(self, leased: LeasedTask, attempt: Attempt | None, outcome: Outcome) -> None:
-        if outcome.status == "released" and not (leased.abandoned or self._interrupted):
-            error = "CancelledError: the handler cancelled the task that ran it"
-            outcome = outcome._replace(status="failed", error=error)
-        if outcome.status == "timed_out":
-            self._leased.outlived.add(leased)
-        if attempt is None or not attempt.keep(outcome):
-            if outcome.status == "snoozed" and not leased.abandoned:
-                self._snooze(leased, outcome)
-            else:
-                self._completer.conclude(leased, outcome)
+        if outcome.status != "completed":
+            if outcome.status == "released" and not (leased.abandoned or self._interrupted):
+                error = "CancelledError: the handler cancelled the task that ran it"
+                outcome = outcome._replace(status="failed", error=error)
+            if outcome.status == "timed_out":
+                self._leased.outlived.add(leased)
+        if attempt is not None and attempt.keep(outcome):
+            return
+        if outcome.status == "snoozed" and not leased.abandoned:
+            self._snooze(leased, outcome)
+        else:
+            self._completer.conclude(leased, outcome)
 
     def _snooze(self, leased: LeasedTask, outcome: Outcome) -> None:
         """Conclude it when the history has been asked; it is in hand, and in its slot, until then."""
