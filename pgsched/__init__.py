@@ -15,12 +15,14 @@ from pgsched.domain.errors import (
     DatabaseUnavailable,
     Discard,
     Finished,
+    HandlerFailed,
     InvalidCron,
     InvalidLock,
     InvalidTask,
     InvalidTimezone,
     InvalidValue,
     KeyTaken,
+    LifespanFailed,
     LockLost,
     LockNotAcquired,
     PayloadMismatch,
@@ -30,6 +32,7 @@ from pgsched.domain.errors import (
     Retry,
     SchemaLocked,
     SchemaMismatch,
+    Snooze,
     TaskFailed,
     TaskNotFound,
     TransitionRefused,
@@ -39,6 +42,7 @@ from pgsched.domain.errors import (
 
 if TYPE_CHECKING:
     from pgsched.app.app import App
+    from pgsched.app.router import Router
     from pgsched.client.async_client import AsyncClient
     from pgsched.client.client import Client
     from pgsched.domain.events import Event
@@ -46,6 +50,7 @@ if TYPE_CHECKING:
     from pgsched.domain.scheduling.preview import preview
     from pgsched.domain.task_spec import TaskSpec
     from pgsched.execution.context import Context
+    from pgsched.execution.middleware import CallNext
 
 __version__ = "0.1.0"
 
@@ -53,6 +58,7 @@ __all__ = [
     "App",
     "AsyncClient",
     "CalendarNotFound",
+    "CallNext",
     "Client",
     "ConfigError",
     "Context",
@@ -60,6 +66,7 @@ __all__ = [
     "Discard",
     "Event",
     "Finished",
+    "HandlerFailed",
     "Interval",
     "InvalidCron",
     "InvalidLock",
@@ -67,6 +74,7 @@ __all__ = [
     "InvalidTimezone",
     "InvalidValue",
     "KeyTaken",
+    "LifespanFailed",
     "LockLost",
     "LockNotAcquired",
     "PayloadMismatch",
@@ -74,8 +82,10 @@ __all__ = [
     "RegistrationError",
     "ResultMismatch",
     "Retry",
+    "Router",
     "SchemaLocked",
     "SchemaMismatch",
+    "Snooze",
     "TaskFailed",
     "TaskNotFound",
     "TaskSpec",
@@ -88,10 +98,12 @@ __all__ = [
 _HOMES = {
     "App": "app",
     "AsyncClient": "client.async_client",
+    "CallNext": "execution.middleware",
     "Client": "client",
     "Context": "execution.context",
     "Event": "domain.events",
     "Interval": "domain.interval",
+    "Router": "app.router",
     "TaskSpec": "domain.task_spec",
     "preview": "domain.scheduling.preview",
 }

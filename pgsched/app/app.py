@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, ParamSpec, TypeVar, Unpack, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
-from pgsched.app.task_handle import Registering, TaskHandle
+from pgsched.app.router import Router
 from pgsched.client.async_client import AsyncClient
 from pgsched.client.client import Client
 from pgsched.concurrency import fork_guard
-from pgsched.domain.events import Hook, Hooks
-from pgsched.domain.settings import app_version, capture_level, dsn_from
-from pgsched.domain.task_spec import TaskOptions, TaskSpec
-from pgsched.execution.registry import Registry
+from pgsched.domain.settings import WorkerSettings, app_version, capture_level, dsn_from
 from pgsched.observability.extras import load_tracing
 
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
     from pgsched.observability.tracing import Tracing
+    from pgsched.worker.embedded import EmbeddedWorker
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class App:
+class App(Router):
     """Registers handlers by task_type, and makes clients that know their options.
 
     ``dsn`` is a libpq URI or ``embedded:DIR``; None means ``PGSCHED_DSN``, else libpq's PG* variables, read
@@ -45,15 +44,14 @@ class App:
         otel: bool | TracerProvider | Tracing = False,
         version: str | None = None,
     ) -> None:
+        super().__init__(version=app_version(os.environ, version))
         self._given_dsn = dsn
         self.tracing: Tracing | None = load_tracing(otel) if otel is not False else None
         self.capture_logs = capture_level(capture_logs)
-        self.hooks = Hooks()
         self.begin_afresh()
         fork_guard.watch(self)
         self._client: Client | None = None
         self._async_client: AsyncClient | None = None
-        self.registry = Registry(version=app_version(os.environ, version))
 
     def begin_afresh(self) -> None:
         """Let a copy of this process not wait for a thread that it has not (called by pgsched)."""
@@ -64,60 +62,11 @@ class App:
         """The DSN as it was given; empty for libpq's own variables."""
         return dsn_from(os.environ, self._given_dsn)
 
-    def task(
-        self,
-        task_type: str,
-        *,
-        executor: str = "auto",
-        memory_limit: int | str | None = None,
-        transactional: bool = False,
-        strict: bool = False,
-        **options: Unpack[TaskOptions],
-    ) -> Registering:
-        """Register the decorated function as the handler of ``task_type``.
-
-        ``options`` are what its tasks are scheduled with unless the caller says otherwise. With ``cron`` or
-        ``every`` they declare a schedule, which workers keep in step with the table.
-        ``executor="process"`` runs the function in a child process, which may be given a ``memory_limit`` (bytes, or
-        text as ``"512MB"``). ``transactional`` runs it in a transaction, ``ctx.connection``, which is committed with
-        the task's outcome. ``strict`` refuses an INSERT whose payload does not fit, once a worker has registered the
-        handler. Raises InvalidTask for an option that makes no sense, RegistrationError for a name that is taken, an
-        unknown executor or a senseless limit, and a transactional handler that asks for no context.
-        """
-        TaskSpec(task_type=task_type, **options)
-
-        def register(function: Callable[P, R]) -> TaskHandle[P, R]:
-            handler = self.registry.register(
-                task_type,
-                function,
-                options,
-                executor=executor,
-                memory_limit=memory_limit,
-                transactional=transactional,
-                strict=strict,
-            )
-            return TaskHandle(self, handler)
-
-        return cast("Registering", register)
-
-    def on(self, event: str) -> Callable[[Hook], Hook]:
-        """Call the decorated function (plain or ``async``) in workers, with an Event, after what ``event`` says.
-
-        ``started``: a handler begins; ``completed``; ``failed``: the attempt failed and another follows; ``dead``: it
-        failed for good. Raises RegistrationError for any other word.
-        """
-
-        def register(function: Hook) -> Hook:
-            self.hooks.add(event, function)
-            return function
-
-        return register
-
     def client(self) -> Client:
         """Return the app's client for threads, the same each time."""
         with self._lock:
             if self._client is None:
-                self._client = Client(self.dsn, defaults=self.defaults, tracing=self.tracing, payloads=self.registry)
+                self._client = Client(self.dsn, defaults=self.defaults_of, tracing=self.tracing, payloads=self.registry)
             return self._client
 
     def async_client(self) -> AsyncClient:
@@ -125,9 +74,40 @@ class App:
         with self._lock:
             if self._async_client is None:
                 self._async_client = AsyncClient(
-                    self.dsn, defaults=self.defaults, tracing=self.tracing, payloads=self.registry
+                    self.dsn, defaults=self.defaults_of, tracing=self.tracing, payloads=self.registry
                 )
             return self._async_client
+
+    def worker(
+        self,
+        *,
+        queues: Sequence[str] = WorkerSettings.queues,
+        concurrency: int = WorkerSettings.concurrency,
+        lease: float = WorkerSettings.lease,
+        poll_interval: float = WorkerSettings.poll_interval,
+        shutdown_timeout: float = WorkerSettings.shutdown_timeout,
+        transactions: int | None = None,
+        capture_logs: str | None = None,
+        app_path: str | None = None,
+    ) -> EmbeddedWorker:
+        """Return a worker for this program's event loop: ``async with app.worker(queues=["mail"]) as worker:``.
+
+        The arguments are the options of ``pgsched worker``. It serves the handlers of the app, no built-in ones;
+        ``app_path``, ``module:attribute``, is where child processes (``executor="process"``) find it. Raises
+        ConfigError for a value outside its range.
+        """
+        settings = WorkerSettings(
+            queues=tuple(queues),
+            concurrency=concurrency,
+            lease=lease,
+            poll_interval=poll_interval,
+            shutdown_timeout=shutdown_timeout,
+            transactions=transactions,
+            capture_logs=capture_logs,
+        )
+        # By its name: it is of a layer above this one, which nothing but this call needs.
+        embedded = importlib.import_module("pgsched.worker.embedded")
+        return cast("EmbeddedWorker", embedded.EmbeddedWorker(self, settings, app_path=app_path))
 
     def trace(self) -> None:
         """Make spans and metrics from now on, by the global providers, unless it makes them already.
@@ -163,7 +143,6 @@ class App:
         if client is not None:
             await client.close()
 
-    def defaults(self, task_type: str) -> TaskOptions:
-        """Return the options that tasks of a type have unless the caller says otherwise (called by pgsched)."""
-        handler = self.registry.get(task_type)
-        return TaskOptions() if handler is None else handler.defaults
+    def as_app(self, task_type: str) -> App:  # noqa: ARG002
+        """Return this app: what is included in it is scheduled through it (called by pgsched)."""
+        return self

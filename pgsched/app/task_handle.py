@@ -14,9 +14,11 @@ from pgsched.domain.task_spec import OPTION_NAMES, TaskOptions, TaskSpec, spec_w
 from pgsched.domain.validation import Duration
 from pgsched.execution.context import Context
 from pgsched.execution.registry import Handler
+from pgsched.execution.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from pgsched.app.app import App
+    from pgsched.app.router import Router
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -26,10 +28,19 @@ T = TypeVar("T")
 class TaskHandle(Generic[P, R]):
     """A handler as the module that defines it sees it: still the function, and a way to schedule it."""
 
-    def __init__(self, app: App, handler: Handler) -> None:
-        self._app = app
+    def __init__(self, router: Router, handler: Handler) -> None:
+        self._router = router
         self.handler = handler
         functools.update_wrapper(self, handler.function)
+
+    @property
+    def app(self) -> App:
+        """The app that has it: the one that included its router. Raises RegistrationError if none did."""
+        return self._router.outermost.as_app(self.task_type)
+
+    def surroundings(self) -> Surroundings:
+        """Return what is around the handler (called by pgsched)."""
+        return self._router.outermost.surroundings()
 
     @property
     def task_type(self) -> str:
@@ -56,7 +67,7 @@ class TaskHandle(Generic[P, R]):
         :meth:`pgsched.client.Client.schedule` raises.
         """
         payload, options = self._sort(connection, payload, kwargs, on_conflict)
-        return self._app.client().schedule(
+        return self.app.client().schedule(
             self.task_type, payload, connection=connection, on_conflict=on_conflict, **options
         )
 
@@ -70,7 +81,7 @@ class TaskHandle(Generic[P, R]):
     ) -> Scheduled:
         """Schedule a task for this handler on the event loop; otherwise as :meth:`schedule`."""
         payload, options = self._sort(connection, payload, kwargs, on_conflict)
-        client = self._app.async_client()
+        client = self.app.async_client()
         return await client.schedule(self.task_type, payload, connection=connection, on_conflict=on_conflict, **options)
 
     def with_options(
@@ -80,7 +91,7 @@ class TaskHandle(Generic[P, R]):
 
         So type checkers check them: ``mail.with_options(delay=60).schedule(to="a@example.com")``.
         """
-        return Prepared(self._app, self.handler, connection, on_conflict, options)
+        return Prepared(self, connection, on_conflict, options)
 
     @overload
     def result(self: TaskHandle[P, Coroutine[Any, Any, T]], id: int, timeout: Duration | None = None) -> T: ...
@@ -93,7 +104,7 @@ class TaskHandle(Generic[P, R]):
 
         Raises ResultMismatch when it does not fit, and what :meth:`pgsched.client.Client.wait` raises.
         """
-        return self._read(self._app.client().wait(id, timeout))
+        return self._read(self.app.client().wait(id, timeout))
 
     @overload
     async def result_async(
@@ -105,7 +116,7 @@ class TaskHandle(Generic[P, R]):
 
     async def result_async(self, id: int, timeout: Duration | None = None) -> Any:
         """As :meth:`result`, on the event loop."""
-        return self._read(await self._app.async_client().wait(id, timeout))
+        return self._read(await self.app.async_client().wait(id, timeout))
 
     def _read(self, stored: Any) -> Any:
         types = self.handler.types
@@ -118,8 +129,8 @@ class TaskHandle(Generic[P, R]):
         out are the handler's. Raises InvalidTask, PayloadMismatch, and RegistrationError for no ``cron`` or ``every``,
         no name, and a name that the handler has declared already.
         """
-        spec = spec_with(self.task_type, payload, options, self._app.defaults, self._app.registry)
-        self.handler = self._app.registry.declare(spec)
+        spec = spec_with(self.task_type, payload, options, self._router.defaults_of, self._router.registry)
+        self.handler = self._router.registry.declare(spec)
 
     def _sort(
         self,
@@ -186,10 +197,10 @@ class Prepared(Generic[P]):
     """Schedules tasks of one handler with given options; its methods take the handler's own arguments."""
 
     def __init__(
-        self, app: App, handler: Handler, connection: Joined | None, on_conflict: OnConflict, options: TaskOptions
+        self, handle: TaskHandle[..., Any], connection: Joined | None, on_conflict: OnConflict, options: TaskOptions
     ) -> None:
-        self._app = app
-        self._handler = handler
+        self._handle = handle
+        self._handler = handle.handler
         self._connection = connection
         self._on_conflict = on_conflict
         self._options = options
@@ -199,7 +210,7 @@ class Prepared(Generic[P]):
 
         Raises PayloadMismatch when they do not fit, and everything that :meth:`pgsched.client.Client.schedule` raises.
         """
-        return self._app.client().schedule(
+        return self._handle.app.client().schedule(
             self._handler.task_type,
             self._payload(args, kwargs),
             connection=self._connection,
@@ -209,7 +220,7 @@ class Prepared(Generic[P]):
 
     async def schedule_async(self, *args: P.args, **kwargs: P.kwargs) -> Scheduled:
         """As :meth:`schedule`, on the event loop."""
-        return await self._app.async_client().schedule(
+        return await self._handle.app.async_client().schedule(
             self._handler.task_type,
             self._payload(args, kwargs),
             connection=self._connection,
@@ -219,8 +230,8 @@ class Prepared(Generic[P]):
 
     def spec(self, *args: P.args, **kwargs: P.kwargs) -> TaskSpec:
         """Return the task with these arguments, for ``schedule_many``. Raises PayloadMismatch and InvalidTask."""
-        payload = self._payload(args, kwargs)
-        return spec_with(self._handler.task_type, payload, self._options, self._app.defaults, self._app.registry)
+        payload, app = self._payload(args, kwargs), self._handle.app
+        return spec_with(self._handler.task_type, payload, self._options, app.defaults_of, app.registry)
 
     def _payload(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         handler = self._handler

@@ -13,7 +13,7 @@ __all__ = ["with_builtins"]
 
 def with_builtins(registry: Registry, settings: Builtins) -> Registry:
     """Return the application's handlers plus the built-in ones, except for task types that the former have taken."""
-    both = Registry()
+    both = Registry(version=registry.version)
     for handler in registry:
         both.add(handler)
     if settings.http:

@@ -116,14 +116,14 @@ class Outcome(NamedTuple):
     """How one attempt went. Times are seconds of the worker's monotonic clock."""
 
     status: str
-    """``completed``, ``failed``, ``timed_out``, ``discarded`` or ``released``."""
+    """``completed``, ``failed``, ``timed_out``, ``discarded``, ``snoozed`` or ``released``."""
     started: float
     finished: float
     result: str | None = None
     """What the handler returned, as JSON text."""
     error: str | None = None
     retry_delay: float | None = None
-    """Seconds, when the handler chose them itself."""
+    """Seconds, when the handler chose them itself, by Retry or Snooze, or by the type of its error."""
     ends: bool = False
     """The handler ended its schedule."""
     warning: str | None = None
@@ -156,7 +156,7 @@ class Finish(NamedTuple):
     plain: bool = False
     """A one-time task that went well: nothing but the outcome is written."""
     execution: str | None = None
-    """Status of the history row; None writes none."""
+    """Status of the history row; None writes none. ``snoozed`` is written as ``cancelled``, with 0 for the attempt."""
     tick: datetime | None = None
     """The nominal time the attempt was for."""
     counted: bool = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
+    from pgsched.domain.attempt import Outcome
     from pgsched.domain.records import Task
 
 _LONGEST_SHOWN = 100
@@ -161,6 +162,18 @@ class RegistrationError(PgschedError):
     """A handler that cannot be registered as it was declared."""
 
 
+class LifespanFailed(PgschedError):
+    """What handlers share could not be opened, or is gone while the worker runs."""
+
+
+class HandlerFailed(Exception):
+    """What middleware sees of a handler that failed in a child process, or ended its schedule: its ``outcome``."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__((outcome.error or outcome.status).split("\n", 1)[0])
+        self.outcome = outcome
+
+
 class PayloadMismatch(PgschedError):
     """A payload that does not fit the signature or the annotations of its handler."""
 
@@ -196,6 +209,21 @@ class Retry(Exception):
     def __init__(self, delay: float | None = None, reason: str = "the handler asked for a retry") -> None:
         super().__init__(reason)
         if delay is not None and not 0 <= delay <= 366 * 86400:
+            raise ValueError(f"delay must be between 0 seconds and 366 days, got {delay}")
+        self.delay = delay
+
+
+class Snooze(Exception):
+    """Raised by a handler: run this attempt again after ``delay`` seconds, and do not count it.
+
+    For what is not the task's fault, as a 429. After ``max_snoozes`` of them in a row it counts as a failed attempt.
+    """
+
+    delay: float = 0.0
+
+    def __init__(self, delay: float, reason: str = "the handler asked to be run later") -> None:
+        super().__init__(reason)
+        if not 0 <= delay <= 366 * 86400:
             raise ValueError(f"delay must be between 0 seconds and 366 days, got {delay}")
         self.delay = delay
 

@@ -56,10 +56,10 @@ class Event:
 
 
 def name_of(finish: Finish) -> str | None:
-    """Return the event that a finish is; None when nothing was run and nothing died: it was only planned."""
+    """Return the event that a finish is; None when nothing was run, or it was snoozed, and nothing died."""
     if finish.dead_lettered or finish.next_status == "dead":
         return "dead"
-    if finish.execution is None:
+    if finish.execution in (None, "snoozed"):
         return None
     return "completed" if finish.execution == "completed" else "failed"
 
@@ -90,12 +90,23 @@ class Hooks:
 
     def __init__(self) -> None:
         self._hooks: dict[str, list[Callable[[Event], Any]]] = {}
+        self._included_in: Hooks | None = None
 
     def add(self, event: str, function: Callable[[Event], Any]) -> None:
         """Call ``function`` at every such event. Raises RegistrationError when there is none of that name."""
         if event not in EVENTS:
             raise RegistrationError(f"event must be {', '.join(EVENTS[:-1])} or {EVENTS[-1]}, got {event!r:.100}")
-        self._hooks.setdefault(event, []).append(function)
+        hooks: Hooks | None = self
+        while hooks is not None:
+            hooks._hooks.setdefault(event, []).append(function)
+            hooks = hooks._included_in
+
+    def include(self, other: Hooks) -> None:
+        """Call the hooks of another application part too, and those that it will have."""
+        for event, functions in other._hooks.items():
+            for function in functions:
+                self.add(event, function)
+        other._included_in = self
 
     def of(self, event: str) -> list[Callable[[Event], Any]]:
         """Return the functions for an event, in the order in which they were added."""

@@ -134,6 +134,9 @@ def conclude(
         return finish._replace(next_status="completed", counted=True, ends=True, attempts=attempts)
     if outcome.status == "completed":
         return _tick_over(task, finish, at, dead_lettered=False)
+    if outcome.status == "snoozed":  # as a retry, of an attempt that never was
+        finish = finish._replace(attempts=task.attempts - 1, retry_in=outcome.retry_delay or 0.0)
+        return finish if task.schedule_type == "one_time" else finish._replace(next_tick=task.scheduled_for)
     if outcome.status == "discarded" or task.attempts >= task.max_attempts:
         return _tick_over(task, finish, at, dead_lettered=True)
     delay = outcome.retry_delay
@@ -159,7 +162,7 @@ def give_up(task: Claimed, outcome: Outcome | None, error: str) -> Finish:
     finish = _plan(task)._replace(next_status="dead", attempts=task.attempts, error=error)
     if outcome is None:
         return finish
-    execution = "failed" if outcome.status == "discarded" else outcome.status
+    execution = "failed" if outcome.status in ("discarded", "snoozed") else outcome.status
     return finish._replace(execution=execution, started=outcome.started, finished=outcome.finished)
 
 

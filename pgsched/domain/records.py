@@ -125,7 +125,7 @@ DeadTask = Task
 class Execution(Record):
     """One attempt: a row of ``pgsched.executions``.
 
-    Its ``attempt`` is 0 when it is not counted: it was lost with the transaction that had locked the task.
+    Its ``attempt`` is 0 when it is not counted: it was lost with the transaction that had locked the task, or snoozed.
     """
 
     task_id: int
@@ -141,6 +141,11 @@ class Execution(Record):
     duration_ms: float | None
     result: Any
     error: str | None
+
+    def __post_init__(self) -> None:
+        """Say what the table has as cancelled and not counted: programs of before it do not know the word."""
+        if self.status == "cancelled" and self.attempt == 0:
+            object.__setattr__(self, "status", "snoozed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,12 @@ def is_coroutine_function(function: Callable[..., Any]) -> bool:
     return any(inspect.iscoroutinefunction(layer) for layer in layers(function))
 
 
+def name_of(function: Callable[..., Any]) -> str:
+    """Return the name by which people find a callable, as ``module.function``."""
+    name = getattr(function, "__qualname__", None)
+    return repr(function) if name is None else f"{function.__module__}.{name}"
+
+
 def why_no_handler(function: object) -> str | None:
     """Return what a callable is if calling it would not run it, as "a class"; None if it can be a handler."""
     if inspect.isclass(function):

@@ -10,6 +10,7 @@ from pgsched.domain.attempt import Claimed, LogLine
 from pgsched.domain.dependency_results import Results
 from pgsched.domain.errors import NotTransactional
 from pgsched.domain.storable import storable, storable_json
+from pgsched.execution.state import NOWHERE, State
 
 MAX_LOG_LINES = 1000
 """Maximum number of log lines kept per attempt; one more says that others were dropped."""
@@ -28,6 +29,7 @@ class Context:
         "_logged",
         "_now",
         "_progress",
+        "_state",
         "_task",
         "_trace",
         "cancelled",
@@ -133,6 +135,15 @@ class Context:
     def dependencies(self) -> Results:
         """The results of the tasks that this one depends on, by id and by ``task_name``; read-only."""
         return getattr(self, "_dependencies", None) or Results()
+
+    @property
+    def state(self) -> State:
+        """What the lifespans of the application have opened: ``ctx.state["http"]``, ``ctx.state.get(HttpClient)``."""
+        return getattr(self, "_state", None) or State(NOWHERE)  # set by share() only
+
+    def share(self, state: State) -> None:
+        """Set what all handlers share (called by the worker)."""
+        self._state = state
 
     def equip(self, connection: object, dependencies: Results | None) -> None:
         """Set what only some handlers need (called by the worker)."""

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from time import monotonic
 
 from pgsched.domain.attempt import Outcome
-from pgsched.domain.errors import Discard, Finished, InvalidTask, Retry
+from pgsched.domain.errors import Discard, Finished, HandlerFailed, InvalidTask, Retry, Snooze
 from pgsched.domain.json_text import encode_json
 from pgsched.domain.plain_values import plain
 from pgsched.domain.storable import storable, text_of
 from pgsched.execution.callables import unrun
+from pgsched.execution.failure_rules import FailureRules, delay_of
 from pgsched.execution.handler_types import HandlerTypes
 
 MAX_ERROR_CHARACTERS = 16_384
@@ -85,32 +86,57 @@ def timed_out(timeout: float | None, started: float) -> Outcome:
     return Outcome("timed_out", started, monotonic(), error=f"timed out after {timeout:g} s")
 
 
-def raised(error: BaseException, started: float) -> Outcome:
-    """The handler raised ``error``.
+def raised(error: BaseException, started: float, rules: FailureRules | None = None) -> Outcome:
+    """The handler raised ``error``; ``rules`` say what follows from its type.
 
-    In an exception group Discard takes precedence over Retry (the one with the longest delay), Retry over Finished,
-    and Finished over anything else.
+    In an exception group Discard takes precedence over Retry (the one with the longest delay), Retry over Snooze, that
+    over Finished, and Finished over anything else. By type, discarding takes precedence over the longest delay.
     """
     try:
-        return _judged(error, started)
+        return error.outcome if isinstance(error, HandlerFailed) else _judged(error, started, rules)
     except BaseException as fault:  # noqa: BLE001 - whatever is asked of a foreign exception may raise anything
         text = f"{type(error).__name__}, which cannot be shown: {type(fault).__name__}"
         return Outcome("failed", started, monotonic(), error=storable(text, MAX_ERROR_CHARACTERS))
 
 
-def _judged(error: BaseException, started: float) -> Outcome:
+def _judged(error: BaseException, started: float, rules: FailureRules | None) -> Outcome:
     asked = max(_leaves(error), key=_weight)
     if isinstance(asked, Finished):
         return _finished(asked, error, started)
-    if not isinstance(asked, Retry | Discard):
-        return Outcome("failed", started, monotonic(), error=describe(error))
-    text = f"{'Retry' if isinstance(asked, Retry) else 'Discard'}: {text_of(asked)}"
+    if not isinstance(asked, Retry | Discard | Snooze):
+        text = describe(error)
+        return (
+            Outcome("failed", started, monotonic(), error=text)
+            if rules is None
+            else _ruled(rules, error, text, started)
+        )
+    text = f"{next(kind for kind in (Retry, Discard, Snooze) if isinstance(asked, kind)).__name__}: {text_of(asked)}"
     if asked is not error:
         text = f"{text}\n\n{describe(error)}"
     text = storable(text, MAX_ERROR_CHARACTERS)
     if isinstance(asked, Discard):
         return Outcome("discarded", started, monotonic(), error=text)
-    return Outcome("failed", started, monotonic(), error=text, retry_delay=asked.delay)
+    status = "snoozed" if isinstance(asked, Snooze) else "failed"
+    return Outcome(status, started, monotonic(), error=text, retry_delay=asked.delay)
+
+
+def _ruled(rules: FailureRules, error: BaseException, text: str, started: float) -> Outcome:
+    """What follows from the types of what was raised."""
+    leaves = [leaf for leaf in _leaves(error) if not isinstance(leaf, BaseExceptionGroup)]
+    verdicts = [(leaf, rules.verdict(leaf)) for leaf in leaves]
+    if any(verdict.discards for _, verdict in verdicts):
+        return Outcome("discarded", started, monotonic(), error=text)
+    delays: list[float] = []
+    for leaf, verdict in verdicts:
+        try:
+            delay = delay_of(verdict.delay, leaf)
+        except Exception as fault:  # noqa: BLE001 - told with the error; the task's own backoff decides
+            first, *rest = text.split("\n", 1)
+            told = f"{first} (backoff_on failed: {type(fault).__name__}: {text_of(fault)})"
+            text = storable("\n".join([told, *rest]), MAX_ERROR_CHARACTERS)
+        else:
+            delays += [] if delay is None else [delay]
+    return Outcome("failed", started, monotonic(), error=text, retry_delay=max(delays, default=None))
 
 
 def _finished(asked: Finished, error: BaseException, started: float) -> Outcome:
@@ -145,8 +171,10 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 def _weight(error: BaseException) -> tuple[int, float]:
     """The precedence of an exception in a group."""
     if isinstance(error, Discard):
-        return 3, 0.0
+        return 4, 0.0
     if isinstance(error, Retry):
+        return 3, error.delay if isinstance(error.delay, int | float) else -1.0
+    if isinstance(error, Snooze):
         return 2, error.delay if isinstance(error.delay, int | float) else -1.0
     if isinstance(error, Finished):
         return 1, 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -11,8 +11,9 @@ from pgsched.domain.attempt import GROUP
 from pgsched.domain.byte_size import parse_size
 from pgsched.domain.errors import PayloadMismatch, RegistrationError
 from pgsched.domain.task_spec import OWN_OPTIONS, SCHEDULE_OPTIONS, TaskOptions, TaskSpec
-from pgsched.execution.callables import is_coroutine_function, why_no_handler
+from pgsched.execution.callables import is_coroutine_function, name_of, why_no_handler
 from pgsched.execution.context import Context
+from pgsched.execution.failure_rules import FailureRules
 from pgsched.execution.handler_types import HandlerTypes, types_of
 
 EXECUTORS = ("auto", "process")
@@ -44,8 +45,12 @@ class Handler:
     """It needs a context from the start: it has a parameter for it, or reports from another process."""
     transactional: bool = False
     """It writes in a transaction that is committed together with the outcome."""
+    middleware: tuple[Callable[..., Awaitable[Any]], ...] = ()
+    """What a worker runs around it, the first one outermost."""
     schedules: tuple[TaskSpec, ...] = ()
     """Schedules declared in code, which workers sync with the table; each has an idempotency key."""
+    failure_rules: FailureRules | None = None
+    """What follows from exceptions by their types; None: each is tried again."""
     strict: bool = False
     """An INSERT whose payload does not fit is refused."""
     types: HandlerTypes | None = None
@@ -114,6 +119,7 @@ class Registry:
         """``version``: that of the code."""
         self.version = version
         self._handlers: dict[str, Handler] = {}
+        self._included_in: Registry | None = None
         self.get: Callable[[str], Handler | None] = self._handlers.get
         """Returns the handler of a task type, or None. The dictionary's own method, since every task calls it."""
 
@@ -128,6 +134,7 @@ class Registry:
         transactional: bool = False,
         strict: bool = False,
         typed: bool = True,
+        failure_rules: FailureRules | None = None,
     ) -> Handler:
         """Register ``function``, which may have other names already, under ``task_type`` and return its handler.
 
@@ -138,12 +145,11 @@ class Registry:
         """
         if task_type == GROUP:
             raise RegistrationError(f"task type {task_type!r} is that of groups, which need no handler")
-        if task_type in self._handlers:
-            raise RegistrationError(f"task type {task_type!r} is registered already")
         handler = _inspect(task_type, function, options or TaskOptions())
-        handler = replace(handler, strict=strict, types=handler.types if typed else None)
+        types = handler.types if typed else None
+        handler = replace(handler, strict=strict, failure_rules=failure_rules, types=types)
         handler = _placed(handler, executor, memory_limit, transactional=transactional)
-        self._handlers[task_type] = handler
+        self.add(handler)
         if handler.options.get("cron") is not None or handler.options.get("every") is not None:
             handler = self._declare(handler, TaskSpec(task_type=task_type, **handler.options))
         return handler
@@ -164,23 +170,66 @@ class Registry:
     def _declare(self, handler: Handler, spec: TaskSpec, *name: str) -> Handler:
         fixed = TaskOptions(idempotency_key=":".join(("declared", spec.task_type, *name)), created_by="code")
         spec = spec.with_defaults(fixed)
-        if any(spec.idempotency_key == other.idempotency_key for one in self for other in one.schedules):
-            raise RegistrationError(f"a schedule with the key {spec.idempotency_key!r} is declared already")
+        self._outermost._refuse_declared(spec)
         handler = replace(handler, schedules=(*handler.schedules, spec))
         self.replace(handler)
         return handler
 
     def add(self, handler: Handler) -> None:
-        """Add a handler of another registry. Raises RegistrationError if its name is taken."""
-        if handler.task_type in self._handlers:
-            raise RegistrationError(f"task type {handler.task_type!r} is registered already")
-        self._handlers[handler.task_type] = handler
+        """Add a handler, here and in the registries that include this one.
+
+        Raises RegistrationError if its name is taken in one of them.
+        """
+        self._outermost._refuse_taken(handler)
+        self._put(handler)
 
     def replace(self, handler: Handler) -> None:
         """Replace the handler of the same name. Raises KeyError if there is none."""
         if handler.task_type not in self._handlers:
             raise KeyError(handler.task_type)
-        self._handlers[handler.task_type] = handler
+        self._put(handler)
+
+    def include(self, other: Registry) -> None:
+        """Take over the handlers of another registry, and those that it will have.
+
+        Raises RegistrationError, and changes nothing, for a name or the key of a declared schedule that is taken.
+        """
+        for handler in other:
+            self._outermost._refuse_taken(handler)
+            for spec in handler.schedules:
+                self._outermost._refuse_declared(spec)
+        for handler in other:
+            self._put(handler)
+        other._included_in = self
+
+    def _put(self, handler: Handler) -> None:
+        registry: Registry | None = self
+        while registry is not None:
+            registry._handlers[handler.task_type] = handler
+            registry = registry._included_in
+
+    @property
+    def _outermost(self) -> Registry:
+        """The registry that has all handlers of those that it includes."""
+        registry = self
+        while registry._included_in is not None:
+            registry = registry._included_in
+        return registry
+
+    def _refuse_taken(self, handler: Handler) -> None:
+        if (other := self._handlers.get(handler.task_type)) is not None:
+            raise RegistrationError(
+                f"task type {handler.task_type!r} is registered already, by {name_of(other.function)}: "
+                f"{name_of(handler.function)} must have another"
+            )
+
+    def _refuse_declared(self, spec: TaskSpec) -> None:
+        for handler in self:
+            if any(spec.idempotency_key == other.idempotency_key for other in handler.schedules):
+                raise RegistrationError(
+                    f"a schedule with the key {spec.idempotency_key!r} is declared already, by "
+                    f"{name_of(handler.function)}"
+                )
 
     def encode(self, task_type: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a payload as JSON has it, where a handler's annotations say how. Raises PayloadMismatch."""

@@ -11,15 +11,17 @@ import contextvars
 import types
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from time import monotonic
 from typing import Any
 
 from pgsched.concurrency import fork_guard
-from pgsched.concurrency.thread_pool import Threads
+from pgsched.concurrency.thread_pool import Threads, Ticket
 from pgsched.domain.attempt import Outcome
-from pgsched.domain.errors import PayloadMismatch
+from pgsched.domain.errors import HandlerFailed, PayloadMismatch
 from pgsched.execution.context import Context
+from pgsched.execution.middleware import through, value_of
 from pgsched.execution.outcomes import completed, raised, timed_out
 from pgsched.execution.process_pool import ChildFailed, Processes
 from pgsched.execution.registry import Handler
@@ -61,6 +63,8 @@ def run_attempt(
         arguments = {**arguments, handler.context_parameter: context}
     if handler.on_loop:
         return _run_on_loop(handler, arguments, started, timeout, report)
+    if handler.middleware:
+        return _run_within(handler, payload, context, started, timeout, threads, processes, report)
     if handler.executor == "process":
         return _run_in_process(payload, context, timeout, processes, report)
     return _run_in_thread(handler, arguments, context, started, timeout, threads, report)
@@ -95,17 +99,17 @@ async def _run_on_loop(
                     # It is the handler's own, unless the timeout expired: then __aexit__ raises another one.
                     if limit.expired():
                         raise
-                    outcome = raised(error, started)
+                    outcome = raised(error, started, handler.failure_rules)
             if limit.expired():  # the timeout cancelled it, and it swallowed the cancellation
                 outcome = timed_out(timeout, started)
     except asyncio.CancelledError as error:
-        outcome = _cancelled(error, limit, timeout, started)
+        outcome = _cancelled(error, handler, limit, timeout, started)
     except TimeoutError as error:
-        outcome = raised(error, started) if limit is None else timed_out(timeout, started)
+        outcome = raised(error, started, handler.failure_rules) if limit is None else timed_out(timeout, started)
     except BaseException as error:  # noqa: BLE001 - SystemExit of a handler must not end the worker
         if fork_guard.generation != generation:
             fork_guard.end_copy(error)
-        outcome = raised(error, started)
+        outcome = raised(error, started, handler.failure_rules)
         if outcome.ends and limit is not None and limit.expired():  # as if it had swallowed that and returned
             outcome = timed_out(timeout, started)
     if fork_guard.generation != generation:
@@ -114,13 +118,19 @@ async def _run_on_loop(
 
 
 def _cancelled(
-    error: asyncio.CancelledError, limit: asyncio.Timeout | None, timeout: float | None, started: float
+    error: asyncio.CancelledError,
+    handler: Handler,
+    limit: asyncio.Timeout | None,
+    timeout: float | None,
+    started: float,
 ) -> Outcome:
     if limit is not None and limit.expired():
         # A task group of the handler left a cancellation behind (CPython before 3.13), which hid the timeout's.
         return timed_out(timeout, started)
     task = asyncio.current_task()
-    return _released(started) if task is not None and task.cancelling() else raised(error, started)
+    if task is not None and task.cancelling():
+        return _released(started)
+    return raised(error, started, handler.failure_rules)
 
 
 def _released(started: float) -> Outcome:
@@ -148,6 +158,92 @@ def _go_on(awaited: Any, coroutine: Coroutine[Any, Any, Any], generation: int) -
         return stop.value
 
 
+async def _run_within(
+    handler: Handler,
+    payload: dict[str, Any],
+    context: Context | None,
+    started: float,
+    timeout: float | None,
+    threads: Threads[Any],
+    processes: Processes | None,
+    report: Report,
+) -> None:
+    """Run an attempt within its middleware, which is on the event loop wherever the handler runs."""
+    assert context is not None  # middleware needs one  # noqa: S101
+    if handler.executor == "process":
+        assert processes is not None  # checked when the worker starts  # noqa: S101
+        await _run_around_child(handler, payload, context, timeout, processes, report)
+        return
+    tickets: list[Ticket[Any]] = []
+
+    async def call(given: Context) -> Any:
+        arguments = payload if handler.context_parameter is None else {**payload, handler.context_parameter: given}
+        if handler.is_async:
+            return await handler.function(**arguments)
+        ticket = threads.submit(partial(contextvars.copy_context().run, _caught, handler.function, arguments))
+        tickets.append(ticket)
+        try:
+            value, error = await ticket.future
+        except asyncio.CancelledError:
+            context.cancelled = True
+            raise
+        if error is not None:
+            raise error
+        return value
+
+    whole = replace(handler, function=through(handler.middleware, call))
+    await _run_on_loop(whole, {"context": context}, started, timeout, report)
+    for ticket in tickets:
+        await ticket.ended()
+
+
+async def _run_around_child(
+    handler: Handler,
+    payload: dict[str, Any],
+    context: Context,
+    timeout: float | None,
+    processes: Processes,
+    report: Report,
+) -> None:
+    started = monotonic()
+    try:
+        async with processes.child() as child:
+            started = monotonic()  # starting a child does not count as the handler's time
+            if timeout is not None:
+                context.deadline_monotonic = started + timeout
+
+            async def call(_given: Context) -> Any:
+                try:
+                    return value_of(await child.run(payload, context))
+                except ChildFailed as error:
+                    raise HandlerFailed(Outcome("failed", started, monotonic(), error=str(error))) from None
+                except asyncio.CancelledError:
+                    context.cancelled = True
+                    raise
+
+            whole = replace(handler, function=through(handler.middleware, call))
+            await _run_on_loop(whole, {"context": context}, started, timeout, report)
+    except ChildFailed as error:
+        report(Outcome("failed", started, monotonic(), error=str(error)))
+    except asyncio.CancelledError:  # no child was ready yet
+        context.cancelled = True
+        report(_released(started))
+
+
+def _caught(function: Callable[..., Any], arguments: dict[str, Any]) -> tuple[Any, BaseException | None]:
+    """Return what a plain function returns and None, or None and what it raises."""
+    generation = fork_guard.generation
+    try:
+        value = function(**arguments)
+    except BaseException as error:  # noqa: BLE001 - middleware gets it
+        if fork_guard.generation != generation:
+            fork_guard.end_copy(error)
+        return None, error
+    if fork_guard.generation != generation:
+        fork_guard.end_copy()
+    return value, None
+
+
 async def _run_in_thread(
     handler: Handler,
     arguments: dict[str, Any],
@@ -164,7 +260,7 @@ async def _run_in_thread(
         except BaseException as error:  # noqa: BLE001 - SystemExit of a handler must not end the worker
             if fork_guard.generation != generation:
                 fork_guard.end_copy(error)
-            return raised(error, started)
+            return raised(error, started, handler.failure_rules)
         if fork_guard.generation != generation:
             fork_guard.end_copy()
         return completed(value, started, handler.types)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
@@ -19,10 +20,15 @@ from pgsched.domain.errors import PayloadMismatch
 from pgsched.domain.storable import storable_json
 from pgsched.domain.task_spec import TaskSpec
 from pgsched.execution.context import Context
+from pgsched.execution.middleware import equip
+from pgsched.execution.registry import Handler
 from pgsched.execution.runner import run_attempt
+from pgsched.execution.state import Lifespan
+from pgsched.execution.surroundings import Surroundings
 from pgsched.testing.handlers import noted
 from pgsched.testing.loops import without_loop
 from pgsched.testing.outcomes import NotCompleted
+from pgsched.worker.lifespans import Lifespans
 
 
 class Said(NamedTuple):
@@ -38,14 +44,14 @@ class Called:
     """What one call of a handler came to."""
 
     outcome: str
-    """``completed``, ``failed``, ``timed_out`` or ``discarded``."""
+    """``completed``, ``failed``, ``timed_out``, ``discarded`` or ``snoozed``."""
     result: Any
     """What it returned, as JSON has it."""
     error: str | None = None
     exception: BaseException | None = None
     """What it raised."""
     retry_delay: float | None = None
-    """Seconds, from ``Retry``."""
+    """Seconds, from ``Retry`` or ``Snooze``, or by the type of the exception."""
     logs: list[Said] = field(default_factory=list)
     """What it said by ``ctx.log``."""
     progress: list[Any] = field(default_factory=list)
@@ -77,18 +83,22 @@ async def call_async(
     timeout: float | None = None,
     dependencies: Mapping[str, Any] | None = None,
     connection: object = None,
+    state: object = None,
     raises: bool = True,
 ) -> Called:
     """Run a handler with a payload, as an attempt by a worker would, but without any database.
 
     The payload goes through JSON (InvalidTask says why it cannot) and is checked against the signature. The context has
     the given ``attempt``, ``scheduled_for`` (the machine's time when left out) and so on; ``dependencies`` are results
-    by name, ``connection`` is that of a transactional handler. What the handler raises is raised, also Retry and
-    Discard, unless ``raises`` is False. Raises NotCompleted at a timeout, and for a payload or a result that cannot be.
+    by name, ``connection`` is that of a transactional handler. The middleware of the app is around the handler, and its
+    lifespans are opened for what takes a context; with ``state`` that stands for what they yield. What the handler
+    raises is raised, also Retry and Discard, unless ``raises`` is False. Raises NotCompleted at a timeout, and for a
+    payload or a result that cannot be, and LifespanFailed.
     ``call`` is for tests without an event loop, and raises RuntimeError where one runs.
     """
     raised: list[BaseException] = []
-    handler = noted(task.handler, raised.append)
+    surroundings = task.surroundings()
+    handler = equip(noted(task.handler, raised.append), surroundings.middleware_of(task.task_type))
     now = scheduled_for or datetime.now(UTC)
     most = max_attempts if max_attempts is not None else max(handler.options.get("max_attempts", 3), attempt)
     # Not all of a claimed row, but all that a context asks of it.
@@ -114,6 +124,10 @@ async def call_async(
     context.equip(connection, Results(results))
     outcomes: list[Outcome] = []
     threads: Threads[Outcome] = Threads(limit=1, name="pgsched handler")
+    lifespans = _lifespans(handler, surroundings, state)
+    await lifespans.open()
+    if lifespans.state is not None:
+        context.share(lifespans.state)
     try:
         encoded = handler.encode(payload or {})
         given = json.loads(TaskSpec(task_type=handler.task_type, payload=encoded).arguments()["payload"])
@@ -126,6 +140,7 @@ async def call_async(
         outcomes.append(Outcome("discarded", monotonic(), monotonic(), error=str(error)))
     finally:
         threads.close()
+        await lifespans.close()
     (outcome,) = outcomes
     if raises and outcome.status != "completed":
         raise raised[0] if raised else NotCompleted(f"{handler.task_type}: {outcome.error}")
@@ -144,3 +159,16 @@ async def call_async(
 
 
 call = without_loop(call_async)
+
+
+def _lifespans(handler: Handler, surroundings: Surroundings, state: object) -> Lifespans:
+    """Return what opens what is found in the context: what the test gives, or what the application has."""
+
+    @asynccontextmanager
+    async def given() -> AsyncIterator[object]:
+        yield state
+
+    opened: tuple[Lifespan, ...] = ()
+    if handler.needs_context:
+        opened = surroundings.lifespans if state is None else (given,)
+    return Lifespans(opened, on_lost=lambda _failure: None)

@@ -27,7 +27,7 @@ class Ran:
     scheduled_for: datetime | None
     """The tick that it was for."""
     outcome: str
-    """``completed``; ``failed`` or ``timed_out`` when another attempt follows; ``dead`` when none does."""
+    """``completed``; ``failed`` or ``timed_out`` when another attempt follows; ``dead`` when none does; ``snoozed``."""
     result: Any = None
     error: str | None = None
     """As ``last_error`` has it."""
@@ -60,7 +60,7 @@ def ran(task: Claimed, finish: Finish, exception: BaseException | None) -> Ran |
 
 def raise_first(attempts: Sequence[Ran]) -> None:
     """Raise what the first attempt that did not end well raised, with a note on all of them."""
-    bad = [one for one in attempts if one.outcome != "completed"]
+    bad = [one for one in attempts if one.outcome not in ("completed", "snoozed")]
     if not bad:
         return
     first = bad[0]

@@ -124,6 +124,7 @@ class _Running:
                 queues=tuple(queues), concurrency=concurrency, lease=LEASE, capture_logs=app.capture_logs
             ),
             hooks=app.hooks,
+            surroundings=app.surroundings(),
             traces=load_traces(app.tracing),
         )
         self._told = self._worker.completer.on_written
@@ -133,6 +134,8 @@ class _Running:
     async def opened(self, *, declare: bool) -> AsyncIterator[None]:
         """Open the slots, and close all in the end; what is still in hand then is given back."""
         worker = self._worker
+        await worker.lifespans.open()
+        worker.executor.state = worker.lifespans.state
         if worker.hook_dispatcher is not None:
             worker.hook_dispatcher.start()
         worker.executor.start()
@@ -149,6 +152,7 @@ class _Running:
             worker.executor.close()
             if worker.hook_dispatcher is not None:
                 await worker.hook_dispatcher.stop(HOOK_SECONDS)
+            await worker.lifespans.close()
             await ending.leave()
 
     async def once(self) -> None:

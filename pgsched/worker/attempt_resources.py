@@ -25,6 +25,7 @@ from pgsched.worker.leased_tasks import BEGIN, END, LeasedTask, LeasedTasks
 from pgsched.worker.loops import retry_until_success
 from pgsched.worker.metrics import WorkerMetrics
 from pgsched.worker.report import Report
+from pgsched.worker.snoozes import Snoozes
 
 log = get_logger("pgsched.worker")
 
@@ -42,6 +43,7 @@ class Attempts:
     completer: Completer
     clock: DatabaseClock
     counts: WorkerMetrics
+    snoozes: Snoozes
     on_due: Callable[[], None]
     """Called when a commit made a row due again."""
     on_end: Callable[[], object]
@@ -105,6 +107,8 @@ class Attempt:
                 else:
                     outcome = outcome._replace(status="failed", result=None, error=problem)
             await transaction.rollback()
+            if outcome is not None and outcome.status == "snoozed":
+                outcome = await self.attempts.snoozes.bounded(self.leased, outcome)
             if outcome is not None:
                 self.attempts.completer.conclude(self.leased, outcome)
         except BaseException:

@@ -30,9 +30,18 @@ class ClaimLoop:
 
     def __post_init__(self) -> None:
         self._waits_for_room = False
+        self._paused = False
+
+    def pause(self, paused: bool) -> None:
+        """Claim nothing, or claim again."""
+        self._paused = self.limited_claims.paused = paused
+        self.claimer.wake_after_change()
 
     async def run_once(self) -> None:
         """Claim once, or wait until there is room or something to claim. Raises DatabaseUnavailable."""
+        if self._paused:
+            await self.claimer.wait_paused()
+            return
         waiting = len(self.leased_tasks.waiting)
         free = self.executor.free - waiting
         wanted = self.prefetch.wanted(free_slots=self.executor.free, waiting=waiting)

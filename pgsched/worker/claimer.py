@@ -190,6 +190,10 @@ class Claimer:
         if self._rate.is_high:
             await self._sleep.end(now)
 
+    async def wait_paused(self) -> None:
+        """Wait for a wakeup, or for as long as between two polls."""
+        await self.wait(self._poll_interval)
+
     async def wait(self, seconds: float | None) -> None:
         """Wait for a wakeup, ``seconds`` at most."""
         try:

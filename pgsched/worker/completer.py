@@ -15,12 +15,13 @@ from pgsched.db.session import Session
 from pgsched.db.worker import completions
 from pgsched.db.worker.completions import Announcement
 from pgsched.domain.attempt import Finish, Outcome
-from pgsched.domain.errors import DatabaseUnavailable, in_logs
+from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.domain.events import event_of
 from pgsched.domain.lifecycle import conclude, give_up
 from pgsched.execution.outcomes import describe
 from pgsched.observability.logs import get_logger
 from pgsched.worker.clock import DatabaseClock
+from pgsched.worker.failure_log import log_failure
 from pgsched.worker.halves import FEW, Refusals, in_halves
 from pgsched.worker.leased_tasks import ABANDONED, END, MOVES, LeasedTask, LeasedTasks
 from pgsched.worker.limited_claims import LimitedClaims
@@ -132,7 +133,7 @@ class Completer:
             self._usual.observe(task.task_type, seconds)
         self.put(leased, finish)
         if finish.execution != "completed":
-            _log_failure(leased, finish)
+            log_failure(leased, finish)
 
     def put(self, leased: LeasedTask, finish: Finish) -> None:
         """Queue a finish to be written; that of a locked row goes to its batch."""
@@ -380,18 +381,3 @@ class Completer:
 def _size_of(leased: LeasedTask, finish: Finish) -> int:
     """Characters of what a finish writes, about."""
     return len(finish.result or "") + len(finish.error or "") + (leased.context.reported if leased.context else 0)
-
-
-def _log_failure(leased: LeasedTask, finish: Finish) -> None:
-    task = leased.task
-    log.warning(
-        "task_dead" if finish.dead_lettered or finish.next_status == "dead" else "attempt_failed",
-        task_id=task.id,
-        task_type=task.task_type,
-        queue=task.queue,
-        attempt=task.attempts,
-        max_attempts=task.max_attempts,
-        outcome=finish.execution,
-        retry_in=finish.retry_in,
-        error=in_logs(finish.error or ""),
-    )

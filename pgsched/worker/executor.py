@@ -21,12 +21,14 @@ from pgsched.execution.outcomes import describe
 from pgsched.execution.process_pool import Processes, Serve
 from pgsched.execution.registry import Handler, Registry
 from pgsched.execution.runner import run_attempt
+from pgsched.execution.state import State
 from pgsched.observability.logs import contain_libraries, get_logger
 from pgsched.worker.attempt_resources import Attempt, Attempts
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.completer import Completer
 from pgsched.worker.groups import Groups
 from pgsched.worker.leased_tasks import BEGIN, CURRENT_ATTEMPT, MOVES, RUNNING, WAITING, LeasedTask, LeasedTasks
+from pgsched.worker.loops import own_task
 from pgsched.worker.metrics import WorkerMetrics
 from pgsched.worker.prefetch import Prefetch
 
@@ -73,6 +75,8 @@ class Executor:
         self._capturing: CaptureHandler | None = None
         self._on_started = on_started
         self._run_attempt = run
+        self.state: State | None = None
+        """What all handlers share."""
         self._making_context = threading.Lock()
         self._warned: set[str] = set()
         self._begin_scheduled = False
@@ -268,14 +272,19 @@ class Executor:
         await attempt.end()
 
     def _report(self, leased: LeasedTask, attempt: Attempt | None, outcome: Outcome) -> None:
-        if outcome.status == "released" and not (leased.abandoned or self._interrupted):
-            error = "CancelledError: the handler cancelled the task that ran it"
-            outcome = outcome._replace(status="failed", error=error)
-        if outcome.status == "timed_out":
-            self._leased.outlived.add(leased)
-        if outcome.warning is not None:
+        if outcome.status != "completed":
+            if outcome.status == "released" and not (leased.abandoned or self._interrupted):
+                error = "CancelledError: the handler cancelled the task that ran it"
+                outcome = outcome._replace(status="failed", error=error)
+            if outcome.status == "timed_out":
+                self._leased.outlived.add(leased)
+        elif outcome.warning is not None:
             self._warn(leased, outcome.warning)
-        if attempt is None or not attempt.keep(outcome):
+        if attempt is not None and attempt.keep(outcome):
+            return
+        if outcome.status == "snoozed" and not leased.abandoned:
+            self._snooze(leased, outcome)
+        else:
             self._completer.conclude(leased, outcome)
 
     def _warn(self, leased: LeasedTask, warning: str) -> None:
@@ -287,6 +296,14 @@ class Executor:
             hint = "the attempts' logs say how; further ones of this type are only there"
             log.warning("result_changed", task_id=task.id, task_type=task.task_type, hint=hint)
 
+    def _snooze(self, leased: LeasedTask, outcome: Outcome) -> None:
+        """Conclude it when the history has been asked; it is in hand, and in its slot, until then."""
+        work = self._attempts.snoozes.settle(leased, outcome, self._completer.conclude)
+        leased.slot = own_task(work, name="pgsched snooze")
+        self._occupants.add(leased)
+        self._tasks[leased.slot] = leased
+        leased.slot.add_done_callback(self._left)
+
     def context_of(self, leased: LeasedTask) -> Context:
         """Return the context of an attempt, made now if its handler asked for none."""
         with self._making_context:
@@ -294,14 +311,16 @@ class Executor:
 
     def _context(self, leased: LeasedTask, timeout: float | None, now: float) -> Context:
         task = leased.task
-        leased.context = Context(
+        context = leased.context = Context(
             task=task,
             clock=monotonic,
             now=self._clock.now,
             deadline=None if timeout is None else now + timeout,
             is_catchup=is_catchup(task.due, self._clock.at(now)),
         )
-        return leased.context
+        if self.state is not None:
+            context.share(self.state)
+        return context
 
     def _logging_context(self) -> Context | None:
         """The context of the attempt that the caller is part of, made now if its handler asked for none."""

@@ -36,9 +36,13 @@ class Progress:
         self._pulse_at = self._turn_at = monotonic()
         self._failing_since: float | None = None
         self._watched = False
+        self.started = asyncio.Event()
+        """Set when the worker has started."""
+        self.paused = False
 
     def start(self) -> None:
         """The loops begin; called on the event loop."""
+        self.started.set()
         self._turn_at = monotonic()
         self._watched = True
         self._beat(asyncio.get_running_loop())
@@ -116,6 +120,8 @@ class Health:
         """Return what keeps this worker from claiming; None when nothing does."""
         if self.stopping():
             return "stopping"
+        if self.progress.paused:
+            return "paused"
         if not self.connected():
             return "not connected to the database"
         silent = monotonic() - self.heartbeat.last_beat

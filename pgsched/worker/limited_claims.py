@@ -60,6 +60,8 @@ class LimitedClaims:
         self._free = free
         self._on_claimed = on_claimed
         self._state = FREE
+        self.paused = False
+        """Nothing is claimed with finishes."""
         self._reserved_at = 0.0
         self._rows: Rows | None = None
         """What the reserved claim has brought."""
@@ -97,7 +99,7 @@ class LimitedClaims:
         None when none is of a limited queue, no slot is free, or a claim is under way. What is reserved is settled.
         """
         free = self._free()
-        if self._state != FREE or free <= 0 or not self._rotation.in_hand:
+        if self._state != FREE or free <= 0 or self.paused or not self._rotation.in_hand:
             return None
         asked = self._rotation.to_ask_after([finish.id for finish in finishes], free)
         if not asked:

@@ -22,6 +22,8 @@ log = get_logger("pgsched.worker")
 
 T = TypeVar("T")
 
+LOOP_SECONDS = 2.0
+"""How long a loop that is cancelled may take to end."""
 STEADY_SECONDS = 5.0
 """A loop that has worked for so long since it failed has recovered. One that fails for so long is in trouble."""
 AGAIN_SECONDS = 0.05

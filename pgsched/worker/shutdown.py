@@ -22,8 +22,9 @@ from pgsched.worker.halves import in_halves
 from pgsched.worker.heartbeat import Heartbeat
 from pgsched.worker.hook_dispatcher import HookDispatcher
 from pgsched.worker.leased_tasks import ABANDON, LeasedTask, LeasedTasks
+from pgsched.worker.lifespans import Lifespans
 from pgsched.worker.locked_batches import LockedBatches
-from pgsched.worker.loops import Lasting
+from pgsched.worker.loops import LOOP_SECONDS, Lasting
 
 log = get_logger("pgsched.worker")
 
@@ -33,8 +34,6 @@ ANSWER_SECONDS = 3.0
 """How much of that for a claim or a report under way."""
 CANCEL_SECONDS = 2.0
 """How long a cancelled handler may take to clean up."""
-LOOP_SECONDS = 2.0
-"""How long a loop that is cancelled may take to end."""
 CLOSE_SECONDS = 2.0
 """How long a connection may take to close."""
 HOOK_SECONDS = 3.0
@@ -61,6 +60,7 @@ class Shutdown:
     locked_batches: LockedBatches
     heartbeat: Heartbeat
     hook_dispatcher: HookDispatcher | None
+    lifespans: Lifespans
     report: Callable[[], Awaitable[object]]
     """Writes the last words of handlers."""
     session: Session
@@ -87,6 +87,7 @@ class Shutdown:
                 ("end the heartbeat", self.end_heartbeat),
                 ("close the slots", self.close_slots),
                 ("end the hooks", self.end_hooks),
+                ("close the lifespans", self.lifespans.close),
                 ("leave", self.leave),
             )
         finally:

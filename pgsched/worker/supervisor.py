@@ -44,7 +44,8 @@ from pgsched.observability.systemd_watchdog import SystemdWatchdog, longest_bloc
 from pgsched.worker.child_process import serve
 from pgsched.worker.children import Child, ControlServer, Mender, MergedMetrics, all_troubles, first_problem, load_of
 from pgsched.worker.http_server import HttpServer, Probe, Told
-from pgsched.worker.loops import run_steadily
+from pgsched.worker.lifespans import CLOSE_SECONDS
+from pgsched.worker.loops import LOOP_SECONDS, run_steadily
 from pgsched.worker.shutdown import CANCEL_SECONDS, FLUSH_SECONDS, HOOK_SECONDS
 from pgsched.worker.traces import load_traces
 from pgsched.worker.worker import Worker
@@ -141,6 +142,7 @@ def _make_worker(job: Job, *, counts_table: bool) -> Worker:
         settings=replace(job.settings, capture_logs=capture_logs),
         counts_table=counts_table,
         hooks=app.hooks,
+        surroundings=app.surroundings(),
         serve=children,
         traces=load_traces(app.tracing),
     )
@@ -213,7 +215,16 @@ def _run_until_signalled(
 
 def _longest_stop(settings: WorkerSettings) -> float:
     """Seconds that an orderly stop takes at most."""
-    return settings.shutdown_timeout + CANCEL_SECONDS + FLUSH_SECONDS + HOOK_SECONDS + TERM_SECONDS + 8
+    return (
+        settings.shutdown_timeout
+        + CANCEL_SECONDS
+        + FLUSH_SECONDS
+        + HOOK_SECONDS
+        + CLOSE_SECONDS
+        + LOOP_SECONDS
+        + TERM_SECONDS
+        + 8
+    )
 
 
 class _Parent:

@@ -200,14 +200,15 @@ class WorkerTracing(Traces):
         opened = self._open.pop((task.id, task.fencing_token), None)
         dead = finish.dead_lettered or finish.next_status == "dead"
         measured = self._measured(task)
-        if outcome.status != "completed":
+        failed = outcome.status not in ("completed", "snoozed")
+        if failed:
             measured["error.type"] = _kind(outcome)
         self.processed.record(outcome.finished - outcome.started, measured)
         if opened is None:
             return
         span, leased = opened
         span.set_attribute("pgsched.outcome", "dead" if dead else outcome.status)
-        if outcome.status != "completed":
+        if failed:
             self._note_failure(span, leased, outcome)
         span.end()
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 from functools import partial
-from uuid import uuid4
 
 from pgsched.concurrency.thread_pool import in_thread
 from pgsched.db.session import Session, Sessions
 from pgsched.db.transaction import Pool
-from pgsched.db.worker.leases import HeartbeatConnection, Identity
+from pgsched.db.worker.leases import HeartbeatConnection
 from pgsched.db.worker.locking import LockingSession
-from pgsched.domain.attempt import GROUP
+from pgsched.domain.errors import LifespanFailed
 from pgsched.domain.events import Hooks
 from pgsched.domain.settings import DEFAULT_CAPTURE_LEVEL, WorkerSettings, capture_level
+from pgsched.execution.middleware import with_middleware
 from pgsched.execution.process_pool import Serve, check_processes
 from pgsched.execution.registry import Registry
+from pgsched.execution.surroundings import Surroundings
 from pgsched.observability.contained_registry import Metrics
 from pgsched.observability.logs import get_logger
 from pgsched.worker.attempt_resources import Attempts
@@ -27,7 +26,7 @@ from pgsched.worker.claims import Claims
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.completer import LOCK_SECONDS, Completer
 from pgsched.worker.dead_letters import DeadLetters
-from pgsched.worker.declared_schedules import declare, declared_keys
+from pgsched.worker.declared_schedules import declare
 from pgsched.worker.executor import Executor
 from pgsched.worker.groups import Groups
 from pgsched.worker.health import Health, Progress
@@ -35,12 +34,15 @@ from pgsched.worker.health_scan import HealthScan
 from pgsched.worker.heartbeat import Heartbeat
 from pgsched.worker.hook_dispatcher import HookDispatcher
 from pgsched.worker.housekeeping import REPORT_SECONDS, EventBroadcaster, Housekeeping, Reporter
+from pgsched.worker.identity import new_identity
 from pgsched.worker.late_starts import LateStarts
-from pgsched.worker.leased_tasks import RUNNING, LeasedTask, LeasedTasks
+from pgsched.worker.leased_tasks import LeasedTasks
+from pgsched.worker.lifespans import Lifespans
 from pgsched.worker.limited_claims import LimitedClaims
 from pgsched.worker.listener import Listener
 from pgsched.worker.locked_batches import LockedBatches
 from pgsched.worker.loops import Loops, unless_stopped, wait_at_most
+from pgsched.worker.lost_leases import LostLeases
 from pgsched.worker.prefetch import Prefetch
 from pgsched.worker.queue_rotation import QueueRotation
 from pgsched.worker.rate import Rate
@@ -50,6 +52,7 @@ from pgsched.worker.rulebook import follow
 from pgsched.worker.shared_claims import SharedClaims
 from pgsched.worker.shutdown import ANSWER_SECONDS, Shutdown
 from pgsched.worker.sleep import Sleep
+from pgsched.worker.snoozes import Snoozes
 from pgsched.worker.table_gauges import CachedGauges
 from pgsched.worker.traces import Parts, Traces
 from pgsched.worker.troubles import Troubles, Usual
@@ -76,27 +79,20 @@ class Worker:
         hooks: Hooks | None = None,
         serve: Serve | None = None,
         traces: Traces | None = None,
+        surroundings: Surroundings | None = None,
     ) -> None:
         """``counts_table``: its metrics include those of the whole table. One worker of a process group is enough.
 
-        ``serve`` is what child processes do, ``traces`` makes spans. Raises ConfigError when a handler wants a child
-        and there is none.
+        ``serve`` is what child processes do, ``traces`` makes spans, ``surroundings`` is around the handlers. Raises
+        ConfigError when a handler wants a child and there is none.
         """
         check_processes(registry, serve)
+        around = surroundings or Surroundings()
+        registry = with_middleware(registry, around.middleware_of)
         self._registry = registry
         self._settings = settings
         self.rotation = rotation = QueueRotation(settings.queue_specs)
-        self.identity = Identity(
-            id=uuid4(),
-            hostname=socket.gethostname(),
-            pid=os.getpid(),
-            queues=rotation.exact,
-            patterns=rotation.likes,
-            task_types=(*registry.task_types, GROUP),
-            declared_keys=declared_keys(registry),
-            concurrency=settings.concurrency,
-            lease=settings.lease,
-        )
+        self.identity = new_identity(registry, rotation, settings)
         self.traces = traces or Traces()
         self.counts = self.traces.counts(settings.concurrency)
         self.leased_tasks = LeasedTasks()
@@ -209,6 +205,7 @@ class Worker:
                 completer=self.completer,
                 clock=clock,
                 counts=self.counts,
+                snoozes=Snoozes(questions=self._questions, registry=registry, counts=self.counts),
                 on_due=self.claimer.wake,
                 on_end=self.limited_claims.look_after_end,
             ),
@@ -249,6 +246,7 @@ class Worker:
             blocked=self.progress.blocked,
             set_aside=[self.completer.set_aside, self.claims.set_aside],
         )
+        self.lost_leases = LostLeases(leased_tasks=self.leased_tasks, counts=self.counts)
         self.heartbeat = Heartbeat(
             connection=HeartbeatConnection(dsn=dsn, identity=self.identity),
             leased_tasks=self.leased_tasks,
@@ -257,7 +255,7 @@ class Worker:
             troubles=troubles,
             running=lambda: self.executor.running,
             loop=self.loops.of("heartbeat"),
-            on_lost=self._lost_elsewhere,
+            on_lost=self.lost_leases.lost_elsewhere,
         )
         self.health = Health(
             longest_silence=3 * settings.lease,
@@ -304,15 +302,28 @@ class Worker:
         self.traces.watch(
             Parts(str(self.identity.id), self.leased_tasks, self._questions, self.metrics, self.executor.context_of)
         )
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.lifespans = Lifespans(around.lifespans, on_lost=self._fail)
+        self._failure: LifespanFailed | None = None
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
         """Work until :meth:`stop`, then finish what runs, give back what does not end, and return.
 
-        Raises DatabaseUnavailable when the database cannot be reached at the start.
+        Raises DatabaseUnavailable when the database cannot be reached at the start, and LifespanFailed.
         """
-        self._loop = asyncio.get_running_loop()
+        self.lost_leases.loop = asyncio.get_running_loop()
+        try:
+            if not await unless_stopped(self.lifespans.open(), self._stopping, grace=0):
+                log.warning("stopped_before_start", reason="its lifespans were not open yet")
+                return
+            self.executor.state = self.lifespans.state
+            await self._work()
+        finally:
+            await self.lifespans.close()
+        if self._failure is not None:
+            raise self._failure
+
+    async def _work(self) -> None:
         if not await unless_stopped(self._start(), self._stopping, grace=ANSWER_SECONDS):
             log.warning("stopped_before_start", reason="the database is silent")
             return
@@ -350,6 +361,10 @@ class Worker:
         if not stopping:
             log.info("worker_stopping", running=self.executor.running, timeout=self._settings.shutdown_timeout)
 
+    def _fail(self, failure: LifespanFailed) -> None:
+        self._failure = failure
+        self.stop()
+
     async def _start(self) -> None:
         await in_thread(self.heartbeat.start, name="pgsched start")
         await register(self.upkeep_session, self._registry)
@@ -367,6 +382,7 @@ class Worker:
             completer=self.completer,
             heartbeat=self.heartbeat,
             hook_dispatcher=self.hook_dispatcher,
+            lifespans=self.lifespans,
             report=self.reporter.run_once,
             session=self.upkeep_session,
             locked_batches=self.locked_batches,
@@ -381,15 +397,3 @@ class Worker:
         await self.housekeeping.run_once()
         self.counts.running = self.executor.running
         await wait_at_most(REPORT_SECONDS, self._stopping)
-
-    def _lost_elsewhere(self, leased_tasks: list[LeasedTask]) -> None:
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._lost, leased_tasks)
-
-    def _lost(self, leased_tasks: list[LeasedTask]) -> None:
-        for leased in leased_tasks:
-            if self.leased_tasks.get(leased.task.id) is leased and leased.state != "finishing":
-                self.counts.leases_lost += 1
-                self.counts.fenced += leased.state == RUNNING  # whatever its handler still returns is not written
-                log.warning("lease_lost", task_id=leased.task.id, task_type=leased.task.task_type, state=leased.state)
-                self.leased_tasks.abandon(leased)

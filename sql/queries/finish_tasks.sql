@@ -1,7 +1,8 @@
 -- Every other finish: retries, deaths, ticks of schedules, plans. One statement writes the outcome, the history, the
 -- next run and the child of a tick (dead if the tick used up its attempts, due if its schedule may overlap itself),
 -- guarded by owner and fencing token. A schedule that was edited since the claim (another revision) is booked by the
--- database (pgsched.rebook) instead of by what the worker knew, unless its handler ended it. Unblocks the tasks that
+-- database (pgsched.rebook) instead of by what the worker knew, unless its handler ended it. An attempt that was snoozed
+-- is cancelled in the history, with 0 for its number: it is not counted. Unblocks the tasks that
 -- depend on a row that ended or on a tick that completed. Returns how many passed the fence. Times are relative to the
 -- statement, because the transaction may be a handler's, which began with the handler.
 with done as (
@@ -94,7 +95,8 @@ history as (
   insert into pgsched.executions (
     task_id, task_type, queue, attempt, fencing_token, scheduled_for, worker_id, status, started_at, finished_at,
     duration_ms, result, error)
-  select id, task_type, queue, attempt, fencing_token, tick, worker_id, execution, last_run_at,
+  select id, task_type, queue, case when execution = 'snoozed' then 0 else attempt end, fencing_token, tick, worker_id,
+    case when execution = 'snoozed' then 'cancelled' else execution end, last_run_at,
     last_run_at + seconds * interval '1 second', seconds * 1000, new_result::jsonb, error
   from finished
   where execution is not null

@@ -18,9 +18,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 PENDING, RUNNING, COMPLETED, DEAD, CANCELLED = "pending", "running", "completed", "dead", "cancelled"
-WAITS, RUNS, WENT_WELL, FAILED, GIVEN_UP = "waits", "runs", "went well", "failed", "given up"
+WAITS, RUNS, WENT_WELL, FAILED, SNOOZED, GIVEN_UP = "waits", "runs", "went well", "failed", "snoozed", "given up"
+OUTCOMES = (WENT_WELL, FAILED, SNOOZED)
 UNCOUNTED = "lost, not counted"
 """In the history: an attempt that was lost with the transaction that had locked its row."""
+NOT_COUNTED = (UNCOUNTED, SNOOZED)
+"""In the history: attempts that do not count."""
 ENDED = (COMPLETED, DEAD, CANCELLED)
 NOBODY = -1
 DEAD_BOOT = -2
@@ -86,6 +89,8 @@ class Size:
     cancels: int = 1
     retries: int = 1
     """By hand."""
+    snoozes: int = 0
+    """A handler that asks to be run later."""
 
 
 class Left(NamedTuple):
@@ -95,6 +100,7 @@ class Left(NamedTuple):
     releases: int
     cancels: int
     retries: int
+    snoozes: int
 
 
 class Row(NamedTuple):
@@ -182,7 +188,7 @@ def first(size: Size) -> State:
         starts=0,
         uncounted=0,
         drawn=0,
-        left=Left(size.faults, size.releases, size.cancels, size.retries),
+        left=Left(size.faults, size.releases, size.cancels, size.retries, size.snoozes),
     )
 
 
@@ -288,6 +294,8 @@ def _goes_on_locked(state: State, worker: int, leased: LeasedTask, rules: Rules,
     if leased.phase == RUNS:
         yield Step("go well", worker, leased), now(WENT_WELL)
         yield Step("fail", worker, leased), now(FAILED)
+        if state.left.snoozes:
+            yield Step("snooze", worker, leased), _one_less(now(SNOOZED), "snoozes")
     if open_:
         begun = leased.phase != WAITS
         in_lease = row._replace(
@@ -305,7 +313,7 @@ def _goes_on_locked(state: State, worker: int, leased: LeasedTask, rules: Rules,
             yield Step("lease late", worker, leased), _holding(written, worker, leased._replace(locked=False))
             if state.left.faults:
                 yield Step("lease late, unanswered", worker, leased), _one_less(written, "faults")
-        if leased.phase in (WENT_WELL, FAILED):
+        if leased.phase in OUTCOMES:
             written = _finished(state._replace(row=in_lease), leased, rules, size)
             yield Step("finish within", worker, leased), _holding(written, worker, None)
             if state.left.faults:
@@ -313,7 +321,7 @@ def _goes_on_locked(state: State, worker: int, leased: LeasedTask, rules: Rules,
         if state.left.faults:
             yield Step("lose the transaction", worker, leased), _one_less(_unlocked(state, worker), "faults")
         return
-    if not rules.lock_is_the_fence and leased.phase in (WENT_WELL, FAILED):
+    if not rules.lock_is_the_fence and leased.phase in OUTCOMES:
         resent = state._replace(row=row._replace(status=RUNNING, owner=worker, token=leased.token))
         yield Step("send again", worker, leased), _holding(_finished(resent, leased, rules, size), worker, None)
     # Its transaction has ended, and it does not know how: it looks for its token in the row and in the history.
@@ -364,9 +372,11 @@ def _goes_on(state: State, worker: int, leased: LeasedTask, rules: Rules, size: 
             well = _effect(well, leased.tick)
         yield Step("go well", worker, leased), well
         yield Step("fail", worker, leased), now(FAILED)
+        if state.left.snoozes:
+            yield Step("snooze", worker, leased), _one_less(now(SNOOZED), "snoozes")
     if leased.phase in (WAITS, RUNS):
         yield from _gives_back(state, worker, leased, passes)
-    if leased.phase in (WENT_WELL, FAILED):
+    if leased.phase in OUTCOMES:
         written = _finished(state, leased, rules, size) if passes else state
         yield Step("finish", worker, leased), _holding(written, worker, None)
         if passes:
@@ -390,6 +400,10 @@ def _gives_back(state: State, worker: int, leased: LeasedTask, passes: bool) -> 
 
 def _finished(state: State, leased: LeasedTask, rules: Rules, size: Size) -> State:
     """A finish that passed the fence."""
+    if leased.phase == SNOOZED:
+        row = _freed(state.row)._replace(status=PENDING, attempts=leased.attempt - 1)
+        history = _with(state.history, Entry(leased.token, leased.tick, SNOOZED))
+        return state._replace(row=row, history=history, uncounted=state.uncounted + (leased.token > state.since))
     status = "completed" if leased.phase == WENT_WELL else "failed"
     noted = state._replace(history=_with(state.history, Entry(leased.token, leased.tick, status)))
     if leased.phase == WENT_WELL:
@@ -524,7 +538,7 @@ def _attempts_are_kept(state: State, size: Size) -> bool:
     row = state.row
     if row.status not in (PENDING, RUNNING):
         return True
-    counted = sum(entry.token > state.since and entry.status != UNCOUNTED for entry in state.history)
+    counted = sum(entry.token > state.since and entry.status not in NOT_COUNTED for entry in state.history)
     return counted == row.attempts - (row.status == RUNNING)
 
 
@@ -533,8 +547,9 @@ def _no_start_too_many(state: State, size: Size) -> bool:
 
 
 def _few_uncounted(state: State, size: Size) -> bool:
-    # What is released makes its attempt once more.
-    return state.uncounted <= size.max_attempts - 1 + (size.releases - state.left.releases)
+    # What is released makes its attempt once more, and so does what is snoozed, which is not counted itself.
+    released, snoozed = size.releases - state.left.releases, size.snoozes - state.left.snoozes
+    return state.uncounted <= size.max_attempts - 1 + released + 2 * snoozed
 
 
 INVARIANTS: dict[str, Callable[[State, Size], bool]] = {

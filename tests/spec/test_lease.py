@@ -14,6 +14,7 @@ from tests.support.processes import CHECKOUT
 SHORT = {
     "a task that is cancelled and released": Size(faults=1, releases=1, cancels=1, retries=0),
     "a schedule of two ticks": Size(ticks=2, faults=2, releases=0, cancels=0, retries=0),
+    "a task that is snoozed twice": Size(faults=1, releases=0, cancels=1, retries=0, snoozes=2),
     "three workers": Size(workers=3, faults=2, releases=0, cancels=0, retries=0),
 }
 LONG = {

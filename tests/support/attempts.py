@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pgsched.concurrency.thread_pool import Threads
 from pgsched.domain.attempt import Outcome
 from pgsched.execution.context import Context
+from pgsched.execution.middleware import Middleware, equip
 from pgsched.execution.registry import Registry
 from pgsched.execution.runner import run_attempt
 from tests.support.engine import NOW, PATIENCE, claimed
@@ -17,10 +18,14 @@ Function = Callable[..., Any]
 
 
 async def attempt(
-    function: Function, payload: dict[str, Any] | None = None, *, timeout: float | None = None
+    function: Function,
+    payload: dict[str, Any] | None = None,
+    *,
+    timeout: float | None = None,
+    middleware: Sequence[Middleware] = (),
 ) -> Outcome:
     """The one outcome of one attempt."""
-    handler = Registry().register("mail", function)
+    handler = equip(Registry().register("mail", function), middleware)
     context = Context(task=claimed(), clock=lambda: 0.0, now=lambda: NOW, deadline=None, is_catchup=False)
     outcomes: list[Outcome] = []
     threads: Threads[Outcome] = Threads(limit=4, name="test")
@@ -32,6 +37,13 @@ async def attempt(
     return outcomes[0]
 
 
-def run(function: Function, payload: dict[str, Any] | None = None, *, timeout: float | None = None) -> Outcome:
+def run(
+    function: Function,
+    payload: dict[str, Any] | None = None,
+    *,
+    timeout: float | None = None,
+    middleware: Sequence[Middleware] = (),
+) -> Outcome:
     """:func:`attempt` on a fresh loop."""
-    return asyncio.run(asyncio.wait_for(attempt(function, payload, timeout=timeout), PATIENCE))
+    made = attempt(function, payload, timeout=timeout, middleware=middleware)
+    return asyncio.run(asyncio.wait_for(made, PATIENCE))

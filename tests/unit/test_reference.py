@@ -15,7 +15,7 @@ from pgsched.cli import commands
 from tools.docs.cli_page import cli_page, inner_commands, told, walk
 from tools.docs.markdown import anchor, table
 from tools.docs.pages import FOLDER, OF_THE_PROGRAM
-from tools.docs.python_page import modules, public_names
+from tools.docs.python_page import INTERNAL, modules, public_names
 
 EVERY_COMMAND = [pytest.param(command, id=path) for path, command in walk(commands, "pgsched")]
 
@@ -56,7 +56,8 @@ def test_what_a_public_signature_names_is_on_the_python_page() -> None:
             [one for _, one in inspect.getmembers(thing, inspect.isfunction)] if inspect.isclass(thing) else [thing]
         )
         for member in members:
-            if inspect.isfunction(member) and not member.__name__.startswith("_"):
+            told = not any(words in (inspect.getdoc(member) or "") for words in INTERNAL)
+            if told and inspect.isfunction(member) and not member.__name__.startswith("_"):
                 words = re.findall(r"\b[A-Z]\w+", str(member.__annotations__))
                 known = {word: vars(sys.modules[member.__module__]).get(word) for word in words}
                 named |= {

@@ -33,9 +33,11 @@ are `datetime` with a zone, in UTC when they are returned; a `Duration` is a num
 SECTIONS = {
     "Applications and clients": (
         "App",
+        "Router",
         "TaskHandle",
         "Prepared",
         "Registering",
+        "EmbeddedWorker",
         "Client",
         "AsyncClient",
         "Context",
@@ -49,6 +51,7 @@ BESIDE = (
     "pgsched.app.task_handle:TaskHandle",
     "pgsched.app.task_handle:Prepared",
     "pgsched.app.task_handle:Registering",
+    "pgsched.worker.embedded:EmbeddedWorker",
     "pgsched.domain.task_spec:TaskOptions",
     "pgsched.domain.errors:PermissionRefused",
     "pgsched.domain.errors:NotTransactional",
@@ -92,6 +95,7 @@ RETURNED = (
     "pgsched.client.async_locks:AsyncLock",
     "pgsched.client.async_locks:AsyncHeld",
     "pgsched.domain.dependency_results:Results",
+    "pgsched.execution.state:State",
 )
 """What the clients' methods take and return."""
 
@@ -102,6 +106,8 @@ MADE_BY_PGSCHED = (
     "TaskHandle",
     "Prepared",
     "Registering",
+    "EmbeddedWorker",
+    "CallNext",
     "Context",
     "Event",
     *(place.split(":")[1] for place in RETURNED),

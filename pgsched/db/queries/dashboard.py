@@ -19,7 +19,7 @@ CAP = 10_001
 SAMPLE = 1_000
 """Number of due rows of each queue whose types are read."""
 MAX_RUNNING = 1_000
-EXECUTION_STATUSES = ("completed", "failed", "timed_out", "cancelled", "lost")
+EXECUTION_STATUSES = ("completed", "failed", "timed_out", "cancelled", "lost", "snoozed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,7 +40,7 @@ def worker_app() -> App:
     settings = project_settings()
     given = App() if settings.app is None else load_app(settings.app)
     app = App(dsn=dsn_of(settings.database), capture_logs=given.capture_logs)
-    app.hooks = given.hooks
+    app.adopt(given)
     for handler in given.registry:
         app.registry.add(tidy(handler))
     for name, task in registered_tasks().items():

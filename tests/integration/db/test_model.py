@@ -275,7 +275,7 @@ class Model(RuleBasedStateMachine):
             row.status, row.attempts = "completed", 0
 
     @precondition(lambda self: self.hands)
-    @rule(pick=picks, status=st.sampled_from(["completed", "completed", "failed", "timed_out", "discarded"]))
+    @rule(pick=picks, status=st.sampled_from(["completed", "completed", "failed", "timed_out", "discarded", "snoozed"]))
     def finish(self, pick: int, status: str) -> None:
         """Of any claim that was ever made: most come in time, some long after another worker took the row over."""
         worker, task = self.hands.pop(pick % len(self.hands))
@@ -287,7 +287,11 @@ class Model(RuleBasedStateMachine):
         assert self._write(worker, written) == passes
         if row is None or not passes:
             return
-        row.history.append((row.token, "failed" if status == "discarded" else status))
+        shown = {"discarded": "failed", "snoozed": "cancelled"}.get(status, status)
+        row.history.append((row.token, shown))
+        if status == "snoozed":
+            row.status, row.attempts = "pending", task.attempts - 1
+            return
         died = status == "discarded" or (status != "completed" and task.attempts >= task.max_attempts)
         if status != "completed" and not died:
             row.status = "pending"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,6 +18,8 @@ from django.test import override_settings
 from django.utils import timezone
 
 from pgsched.domain.errors import ConfigError, RegistrationError
+from pgsched.execution.context import Context
+from pgsched.execution.middleware import CallNext
 from pgsched.execution.registry import Registry
 from tests.support.django_site import set_up, site_on
 from tests.support.engine import engine, handlers
@@ -236,6 +238,27 @@ def test_handlers_of_the_project_s_own_app_run_beside_the_tasks(dsn: str) -> Non
     _work(dsn)
     assert not Order.objects.exists()
     assert worker_app().registry.task_types == ["orders.sweep", *sorted(registered_tasks())]
+
+
+def test_what_surrounds_the_project_s_own_app_surrounds_the_tasks_too(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orders.jobs import app
+
+    async def clients() -> AsyncIterator[None]:
+        yield
+
+    async def around(ctx: Context, call_next: CallNext) -> object:
+        return await call_next(ctx)
+
+    monkeypatch.setattr(app, "_lifespans", [])
+    monkeypatch.setattr(app, "_middleware", [])
+    app.lifespan(clients)
+    app.middleware(around)
+    surroundings = worker_app().surroundings()
+    assert len(surroundings.lifespans) == 1
+    for task_type in ("orders.sweep", "orders.tasks.confirm"):
+        assert surroundings.middleware_of(task_type) == (around,)
 
 
 # Settings.

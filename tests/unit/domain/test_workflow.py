@@ -133,7 +133,7 @@ def test_handler_stands_for_its_type_and_checks_the_payload() -> None:
 
 def test_options_of_the_handler_are_the_defaults_of_a_step() -> None:
     app = app_with_handlers()
-    plan = checked_group(group(step("resize", {"path": "a"}, queue="slow"), step("note")), app._defaults)
+    plan = checked_group(group(step("resize", {"path": "a"}, queue="slow"), step("note")), app.defaults_of)
     assert plan["steps"] == [
         {"task_type": "resize", "payload": {"path": "a"}, "queue": "slow", "max_attempts": 5, "timeout": "120 secs"},
         {"task_type": "note"},
@@ -142,7 +142,7 @@ def test_options_of_the_handler_are_the_defaults_of_a_step() -> None:
 
 def test_options_of_the_handler_reach_the_steps_of_inner_groups() -> None:
     inner = group(step("resize", {"path": "a"}))
-    plan = checked_group(group(step("pgsched.group", inner, name="inner")), app_with_handlers()._defaults)
+    plan = checked_group(group(step("pgsched.group", inner, name="inner")), app_with_handlers().defaults_of)
     assert plan["steps"][0]["payload"]["steps"][0]["queue"] == "images"
 
 

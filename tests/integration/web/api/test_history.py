@@ -156,7 +156,7 @@ async def test_attempts_at_all_tasks_are_filtered(dsn: str, query: dict[str, str
 @pytest.mark.parametrize(
     ("query", "rule"),
     [
-        ({"status": "odd"}, "status must be one of completed, failed, timed_out, cancelled, lost, got 'odd'"),
+        ({"status": "odd"}, "status must be one of completed, failed, timed_out, cancelled, lost, snoozed, got 'odd'"),
         ({"within": "soon"}, 'within: interval "soon" must be'),
         ({"within": "0"}, "within must be between 1 second and 366 days, got '0'"),
         ({"within": "400d"}, "within must be between 1 second and 366 days, got '400d'"),

@@ -1,0 +1,29 @@
+"""Who a worker is, as others see it in ``pgsched.workers``."""
+
+from __future__ import annotations
+
+import os
+import socket
+from uuid import uuid4
+
+from pgsched.db.worker.leases import Identity
+from pgsched.domain.attempt import GROUP
+from pgsched.domain.settings import WorkerSettings
+from pgsched.execution.registry import Registry
+from pgsched.worker.declared_schedules import declared_keys
+from pgsched.worker.queue_rotation import QueueRotation
+
+
+def new_identity(registry: Registry, rotation: QueueRotation, settings: WorkerSettings) -> Identity:
+    """Return the identity of a new worker in this process."""
+    return Identity(
+        id=uuid4(),
+        hostname=socket.gethostname(),
+        pid=os.getpid(),
+        queues=rotation.exact,
+        patterns=rotation.likes,
+        task_types=(*registry.task_types, GROUP),
+        declared_keys=declared_keys(registry),
+        concurrency=settings.concurrency,
+        lease=settings.lease,
+    )
