@@ -55,7 +55,7 @@ class Router:
         max_snoozes: int | None = None,
         **options: Unpack[TaskOptions],
     ) -> Registering:
-        """Register the decorated function as the handler of ``task_type``.
+        """Register the decorated function as the handler of ``task_type``, or of all that nobody else has: ``"*"``.
 
         ``options`` are what its tasks are scheduled with unless the caller says otherwise. With ``cron`` or
         ``every`` they declare a schedule, which workers keep in step with the table.
@@ -185,12 +185,12 @@ class Router:
     def middleware_of(self, task_type: str) -> tuple[Middleware, ...]:
         """Return what is run around attempts of a type, the first one outermost (called by pgsched)."""
         inner = [one.middleware_of(task_type) for one in self._adopted]
-        inner += [one.middleware_of(task_type) for one in self._included if one.registry.get(task_type) is not None]
+        inner += [one.middleware_of(task_type) for one in self._included if task_type in one.registry]
         return (*self._middleware, *(middleware for each in inner for middleware in each))
 
     def defaults_of(self, task_type: str) -> TaskOptions:
         """Return the options that tasks of a type have unless the caller says otherwise (called by pgsched)."""
-        handler = self.registry.get(task_type)
+        handler = self.registry.get(task_type) if task_type in self.registry else None
         return TaskOptions() if handler is None else handler.defaults
 
     def __str__(self) -> str:

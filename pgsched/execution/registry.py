@@ -17,6 +17,8 @@ from pgsched.execution.failure_rules import FailureRules
 from pgsched.execution.handler_types import HandlerTypes, types_of
 
 EXECUTORS = ("auto", "process")
+CATCH_ALL = "*"
+"""Under this name a handler takes the types that nobody else has; not those of pgsched itself."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,6 +145,11 @@ class Registry:
         Raises RegistrationError if the name is taken, the signature cannot take a payload, calling it would not run it
         (a generator function, a class), or executor, memory_limit or transactional is invalid.
         """
+        if task_type == CATCH_ALL and (options or strict):
+            given = ", ".join(sorted(options)) if options else "strict"
+            raise RegistrationError(
+                f"a handler of {CATCH_ALL!r} takes tasks of types that it does not know: it cannot say {given} of them"
+            )
         if task_type == GROUP:
             raise RegistrationError(f"task type {task_type!r} is that of groups, which need no handler")
         handler = _inspect(task_type, function, options or TaskOptions())
@@ -206,7 +213,14 @@ class Registry:
         registry: Registry | None = self
         while registry is not None:
             registry._handlers[handler.task_type] = handler
+            if handler.task_type == CATCH_ALL:
+                registry.get = registry._get_or_catch_all
             registry = registry._included_in
+
+    def _get_or_catch_all(self, task_type: str) -> Handler | None:
+        if (handler := self._handlers.get(task_type)) is not None or task_type.startswith("pgsched."):
+            return handler
+        return self._handlers[CATCH_ALL]
 
     @property
     def _outermost(self) -> Registry:
@@ -245,8 +259,11 @@ class Registry:
 
     @property
     def task_types(self) -> list[str]:
-        """Every registered task_type, sorted."""
-        return sorted(self._handlers)
+        """Every registered task_type, sorted, without that of a catch-all."""
+        return sorted(self._handlers.keys() - {CATCH_ALL})
+
+    def __contains__(self, task_type: object) -> bool:
+        return task_type in self._handlers
 
     def __iter__(self) -> Iterator[Handler]:
         return iter(self._handlers.values())

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
+from time import monotonic
 
 from pgsched.app.app import App
 from pgsched.db.dsn import resolved
@@ -157,6 +158,8 @@ class _Running:
 
     async def once(self) -> None:
         """Run what is due, each row once; a schedule that was only planned, and is due then, too."""
+        self._worker.claimer.wake_after_change()
+        await self._worker.claimer.learn_types(monotonic())
         due = await find_due_ids(self._upkeep, self._worker.identity)
         while due and self._room() > 0:
             found = await self._pass(due)
@@ -175,7 +178,7 @@ class _Running:
         while self._room() > 0:
             await self.all()
             due = await asyncio.to_thread(
-                clock.next_due, list(identity.task_types), list(identity.queues), list(identity.patterns)
+                clock.next_due, identity.claimed_types, list(identity.queues), list(identity.patterns)
             )
             if due is None or due > until:
                 await asyncio.to_thread(clock.freeze, until)

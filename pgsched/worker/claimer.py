@@ -9,7 +9,9 @@ from pgsched.db.error_mapping import RefusedByDatabase
 from pgsched.db.session import Session
 from pgsched.db.worker import leases
 from pgsched.db.worker.leases import Identity
+from pgsched.execution.registry import CATCH_ALL
 from pgsched.observability.logs import get_logger
+from pgsched.worker.catch_all import CatchAll
 from pgsched.worker.claims import Claims
 from pgsched.worker.late_starts import LateStarts
 from pgsched.worker.leased_tasks import LeasedTasks
@@ -68,6 +70,9 @@ class Claimer:
         self._shared_at = 0.0
         """When the queues without limits are asked again; looked at only when there are others."""
         self._learn_at = 0.0
+        self._catch_all: CatchAll | None = None
+        if CATCH_ALL in identity.task_types:
+            self._catch_all = CatchAll(session=session, identity=identity, rotation=rotation)
         self._hears = False
         """Whether notifications come in: then a change of a queue's settings is heard of."""
 
@@ -83,6 +88,8 @@ class Claimer:
         await self._late_starts.report()
         if sent >= self._learn_at:
             await self._learn(sent)
+        if self._catch_all is not None:
+            await self.learn_types(sent)
         if self._claims.unanswered:
             await self._limited.release_orphaned()
         if self._claims.ids:
@@ -108,6 +115,16 @@ class Claimer:
             await self._limited.claim(order, max(room - len(self._leased) + before, 0), idle_too=looks)
         return more or len(self._leased) > before
 
+    async def learn_types(self, now: float) -> None:
+        """Learn what a catch-all takes, if there is one. Raises DatabaseUnavailable."""
+        if self._catch_all is None:
+            return
+        if now >= self._learn_at:
+            await self._learn(now)  # which queues it looks in
+        if await self._catch_all.learn(now):
+            self._shared.scan.look_everywhere()
+            self._rotation.wake_all(now)
+
     async def rest(self) -> None:
         """Wait after a claim that found nothing: the second looks, then until a row is due, a wakeup, or the poll.
 
@@ -122,6 +139,8 @@ class Claimer:
         if not limited or now >= self._shared_at:
             pause = min(await self._sleep.pause(), self._shared.due_in(monotonic()))
             now = monotonic()
+            if self._catch_all is not None:
+                pause = min(pause, max(self._catch_all.look_at - now, 0.0))
             self._shared_at = now + pause
         # Else something of a queue with limits had a reason to be looked at; the others wait as before.
         await self.wait(min(self._shared_at - now, self._rotation.ready_in(now)))
@@ -166,6 +185,8 @@ class Claimer:
     def wake_after_change(self) -> None:
         """The settings of a queue have changed: which are limited, and what may start."""
         self._learn_at = 0.0
+        if self._catch_all is not None:
+            self._catch_all.look_at = 0.0
         self._rotation.wake_all(monotonic())
         self._shared.scan.look_everywhere()
         self.wake()

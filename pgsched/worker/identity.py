@@ -9,7 +9,7 @@ from uuid import uuid4
 from pgsched.db.worker.leases import Identity
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.settings import WorkerSettings
-from pgsched.execution.registry import Registry
+from pgsched.execution.registry import CATCH_ALL, Registry
 from pgsched.worker.declared_schedules import declared_keys
 from pgsched.worker.queue_rotation import QueueRotation
 
@@ -22,7 +22,7 @@ def new_identity(registry: Registry, rotation: QueueRotation, settings: WorkerSe
         pid=os.getpid(),
         queues=rotation.exact,
         patterns=rotation.likes,
-        task_types=(*registry.task_types, GROUP),
+        task_types=(*registry.task_types, GROUP, *([CATCH_ALL] if CATCH_ALL in registry else [])),
         declared_keys=declared_keys(registry),
         concurrency=settings.concurrency,
         lease=settings.lease,

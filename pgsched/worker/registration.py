@@ -74,7 +74,7 @@ async def _change_waiting(session: Session, before: list[handlers.Resolved]) -> 
 
 def entries(registry: Registry) -> list[dict[str, Any]]:
     """Return the handlers as ``pgsched.register`` takes them, by their types."""
-    return [_entry(handler, registry.version) for handler in sorted(registry, key=lambda one: one.task_type)]
+    return [_entry(handler, registry.version) for handler in map(registry.get, registry.task_types) if handler]
 
 
 def _entry(handler: Handler, version: str | None) -> dict[str, Any]:

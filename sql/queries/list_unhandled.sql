@@ -6,5 +6,5 @@ group by t.queue, t.task_type
 having not exists (
   select from pgsched.workers w
   where w.heartbeat_at > now() - 3 * w.lease and (t.queue = any(w.queues) or t.queue like any (w.patterns))
-    and t.task_type = any(w.task_types))
+    and w.task_types && array[t.task_type::text, '*'])
 order by due desc, t.queue, t.task_type

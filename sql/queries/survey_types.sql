@@ -5,7 +5,7 @@ select found.queue, found.task_type, found.due, found.running, exists (
     select from pgsched.workers w
     where w.heartbeat_at > now() - 3 * w.lease
       and (found.queue = any(w.queues) or found.queue like any (w.patterns))
-      and found.task_type = any(w.task_types)) as handled
+      and w.task_types && array[found.task_type, '*']) as handled
 from (
   select n.name as queue, t.task_type::text, count(*) filter (where pgsched.is_claimable(t)) as due,
     count(*) filter (where t.locked_until >= now()) as running

@@ -164,7 +164,7 @@ def probe_parameters(
         "cursor_ats": [probe.cursor_at for probe in probes],
         "cursor_ids": [probe.cursor_id for probe in probes],
         "untils": [probe.until for probe in probes],
-        "task_types": list(identity.task_types),
+        "task_types": identity.claimed_types,
         "limit": limit,
         "set_aside": BigInts(set_aside),
     }
@@ -203,7 +203,7 @@ def claim_limited_command(
         "queues": [queue for queue, _ in rooms],
         "rooms": [room_of for _, room_of in rooms],
         "room": room,
-        "task_types": list(identity.task_types),
+        "task_types": identity.claimed_types,
         "bytes": max_bytes,
         "worker": identity.id,
         "lease": identity.lease,
@@ -248,5 +248,5 @@ async def dead_letter_unclaimed(session: Session, errors: Mapping[int, str]) -> 
 
 async def find_due_ids(session: Session, identity: Identity) -> set[int]:
     """Return the ids of the rows that are due now. Raises DatabaseUnavailable."""
-    given = {name: list(getattr(identity, name)) for name in ("task_types", "queues", "patterns")}
+    given = {"queues": list(identity.queues), "patterns": list(identity.patterns), "task_types": identity.claimed_types}
     return {row[0] for row in await session.fetch(load_statement("find_due_ids"), **given)}

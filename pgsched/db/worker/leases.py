@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -14,6 +14,8 @@ from pgsched.db.session import STATEMENT_TIMEOUT, Session, ThreadSession, by_col
 from pgsched.db.sql_files import load_statement
 from pgsched.domain.attempt import Claimed
 
+UNSERVED_CAP = 1000
+"""So many due rows of a queue's priority are looked at for types that nobody has."""
 SHORTEST_TIMEOUT = 1.0
 """Seconds; a heartbeat waits half a lease for its answer, so that it can renew it by another connection."""
 
@@ -33,6 +35,13 @@ class Identity:
     lease: float
     patterns: tuple[str, ...] = ()
     """It serves the queues that match one of these patterns of LIKE, too."""
+    also: list[str] = field(default_factory=list, compare=False)
+    """The types that it has no handler for but a catch-all, and nobody else either; they change while it works."""
+
+    @property
+    def claimed_types(self) -> list[str]:
+        """The types of the tasks that it claims."""
+        return [*self.task_types, *self.also]
 
 
 class LateStart(NamedTuple):
@@ -60,6 +69,21 @@ async def learn_queues(session: Session, identity: Identity) -> list[tuple[str, 
     queues, patterns = list(identity.queues), list(identity.patterns)
     rows = await session.fetch(load_statement("learn_queues"), queues=queues, patterns=patterns)
     return [(row[0], row[1]) for row in rows]
+
+
+async def find_unserved_types(session: Session, identity: Identity, queues: Sequence[str]) -> list[str]:
+    """Return the types of due tasks in these queues that no other live worker of them has a handler for, and those that
+    this worker took for such before and that still are.
+    """
+    rows = await session.fetch(
+        load_statement("find_unserved_types"),
+        queues=list(queues),
+        worker=identity.id,
+        task_types=list(identity.task_types),
+        known=list(identity.also),
+        cap=UNSERVED_CAP,
+    )
+    return [row[0] for row in rows]
 
 
 async def wake_workers(session: Session, queues: Sequence[str]) -> None:
