@@ -753,6 +753,19 @@ create unlogged table pgsched.workers (
   constraint troubles_must_be_an_array check (jsonb_typeof(troubles) = 'array')
 ) with (fillfactor = 50);
 
+-- Where each worker ran, kept as long as the history: pgsched.workers has those that are there alone. Written when a
+-- worker starts and when it is gone.
+create table pgsched.worker_hosts (
+  id uuid not null,                                -- The worker: worker_id of the history, locked_by of tasks.
+  hostname text not null,                          -- The machine.
+  pid integer not null,                            -- The process on it.
+  started_at timestamptz not null,                 -- When it started.
+  last_seen timestamptz not null default now(),    -- When it was last known to be there: at its end, else when the
+                                                   -- history was last pruned.
+  -- One row a worker.
+  constraint worker_hosts_pkey primary key (id)
+);
+
 -- Tasks that a worker could not claim, or whose outcome it could not write: it goes on without them and tries again.
 create unlogged table pgsched.set_aside (
   worker_id uuid not null,       -- The worker that set the task aside.
@@ -1092,6 +1105,25 @@ create view pgsched.visible_missed_ticks with (security_barrier = true) as
   where has_table_privilege('pgsched.missed_ticks', 'select') or (exists ( select
            from pgsched.visible_tasks t
           where t.id = m.task_id));
+
+-- The attempts under way: who makes them, and since when. Of visible_tasks only; of tasks that take a few milliseconds
+-- not all.
+create view pgsched.running_attempts with (security_barrier = true) as
+ select t.id as task_id, t.task_type, t.queue, t.attempts as attempt, t.fencing_token, t.scheduled_for,
+    t.locked_by as worker_id, t.started_at, t.locked_until, h.hostname, h.pid
+   from pgsched.tasks t
+     left join pgsched.worker_hosts h on h.id = t.locked_by and has_table_privilege('pgsched.worker_hosts', 'select')
+  where t.status::text = 'running' and t.next_run_at is not null and t.started_at is not null
+    and t.unbegun_token is distinct from t.fencing_token and (has_table_privilege('pgsched.tasks', 'select')
+    or t.inserted_by = session_user or (exists ( select
+           from pgsched.tasks p
+          where p.id = t.parent_id and p.inserted_by = session_user)));
+
+-- worker_hosts for roles that may read it, and nothing for others: so everybody may ask for both at once.
+create view pgsched.visible_worker_hosts with (security_barrier = true) as
+ select id, hostname, pid, started_at, last_seen
+   from pgsched.worker_hosts h
+  where has_table_privilege('pgsched.worker_hosts', 'select');
 
 -- Tasks with alert_if_no_success_for or alert_if_running_for, and how they stand. Neither paused tasks nor those of a
 -- paused queue are silent. Of visible_tasks only.
@@ -5547,7 +5579,8 @@ create function pgsched.prune_history(before timestamptz, most integer) returns 
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
--- The history that no partition was made for in time: up to so many rows of the default partitions.
+-- The history that no partition was made for in time: up to so many rows of the default partitions. And where workers ran that
+-- were gone by then.
 declare
   gone integer;
   number integer := 0;
@@ -5563,7 +5596,27 @@ begin
   delete from pgsched.missed_ticks_default where ctid = any(array(
     select ctid from pgsched.missed_ticks_default where noted_at < before limit most));
   get diagnostics gone = row_count;
+  update pgsched.worker_hosts h set last_seen = now()
+  where h.last_seen < now() - interval '1 hour' and h.id in (select w.id from pgsched.workers w);
+  delete from pgsched.worker_hosts h
+  where h.last_seen < before and h.id not in (select w.id from pgsched.workers w);
   return number + gone;
+end $$;
+
+-- For the schema: keeps where a worker runs beyond its end.
+create function pgsched.note_worker() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+-- By a trigger, so that workers of earlier releases are noted, too. A heartbeat is an UPDATE, and fires it not.
+begin
+  if tg_op = 'DELETE' then
+    update pgsched.worker_hosts h set last_seen = now() where h.id = old.id;
+  else
+    insert into pgsched.worker_hosts as h (id, hostname, pid, started_at)
+    values (new.id, new.hostname, new.pid, new.started_at)
+    on conflict (id) do update set last_seen = now();
+  end if;
+  return null;
 end $$;
 
 -- Locks ---------------------------------------------------------------------------------------------------------------
@@ -6266,6 +6319,10 @@ create constraint trigger watch after insert on pgsched.tasks deferrable initial
   for each row when (new.status::text = 'blocked' and cardinality(new.depends_on::bigint[]) > 0)
   execute function pgsched.watch_dependencies();
 
+-- Keeps where a worker runs beyond its end.
+create trigger note_worker after insert or delete on pgsched.workers for each row
+  execute function pgsched.note_worker();
+
 -- =====================================================================================================================
 -- 7. Rights
 -- =====================================================================================================================
@@ -6294,6 +6351,8 @@ grant select on pgsched.departed_tasks to public;
 
 grant select on pgsched.known_tasks to public;
 
+grant select on pgsched.running_attempts to public;
+
 grant select on pgsched.tasks_id_seq to public;
 
 grant select on pgsched.visible_executions to public;
@@ -6301,6 +6360,8 @@ grant select on pgsched.visible_executions to public;
 grant select on pgsched.visible_missed_ticks to public;
 
 grant select on pgsched.visible_tasks to public;
+
+grant select on pgsched.visible_worker_hosts to public;
 
 grant select on pgsched.watched_tasks to public;
 
@@ -6746,6 +6807,16 @@ comment on column pgsched.workers.troubles is
   'What is wrong in it, as of the last heartbeat: objects of kind, object, since, stops and detail. Empty: '
   'nothing, or a program that does not tell.';
 comment on constraint troubles_must_be_an_array on pgsched.workers is 'Each element is one trouble.';
+comment on table pgsched.worker_hosts is
+  'Where each worker ran, kept as long as the history: pgsched.workers has those that are there alone. Written '
+  'when a worker starts and when it is gone.';
+comment on column pgsched.worker_hosts.id is 'The worker: worker_id of the history, locked_by of tasks.';
+comment on column pgsched.worker_hosts.hostname is 'The machine.';
+comment on column pgsched.worker_hosts.pid is 'The process on it.';
+comment on column pgsched.worker_hosts.started_at is 'When it started.';
+comment on column pgsched.worker_hosts.last_seen is
+  'When it was last known to be there: at its end, else when the history was last pruned.';
+comment on constraint worker_hosts_pkey on pgsched.worker_hosts is 'One row a worker.';
 comment on table pgsched.set_aside is
   'Tasks that a worker could not claim, or whose outcome it could not write: it goes on without them and tries '
   'again.';
@@ -7197,6 +7268,31 @@ comment on column pgsched.visible_missed_ticks.first_tick is 'The first of them.
 comment on column pgsched.visible_missed_ticks.next_tick is
   'The tick that was run or booked instead. Null: the schedule is over, or was edited.';
 comment on column pgsched.visible_missed_ticks.noted_at is 'When it was decided.';
+comment on view pgsched.running_attempts is
+  'The attempts under way: who makes them, and since when. Of visible_tasks only; of tasks that take a few '
+  'milliseconds not all.';
+comment on column pgsched.running_attempts.task_id is 'The task.';
+comment on column pgsched.running_attempts.task_type is 'Its handler.';
+comment on column pgsched.running_attempts.queue is 'Its queue.';
+comment on column pgsched.running_attempts.attempt is 'Which attempt at the tick it is, from 1.';
+comment on column pgsched.running_attempts.fencing_token is
+  'The token of the claim: with task_id it names the attempt.';
+comment on column pgsched.running_attempts.scheduled_for is 'The tick that it is for.';
+comment on column pgsched.running_attempts.worker_id is 'The worker that makes it.';
+comment on column pgsched.running_attempts.started_at is 'Since when.';
+comment on column pgsched.running_attempts.locked_until is
+  'Until when the worker has it without another heartbeat. In the past: the worker is silent, and another one '
+  'will take the task.';
+comment on column pgsched.running_attempts.hostname is 'The machine; null for roles that may not read worker_hosts.';
+comment on column pgsched.running_attempts.pid is 'The process on it.';
+comment on view pgsched.visible_worker_hosts is
+  'worker_hosts for roles that may read it, and nothing for others: so everybody may ask for both at once.';
+comment on column pgsched.visible_worker_hosts.id is 'The worker: worker_id of the history, locked_by of tasks.';
+comment on column pgsched.visible_worker_hosts.hostname is 'The machine.';
+comment on column pgsched.visible_worker_hosts.pid is 'The process on it.';
+comment on column pgsched.visible_worker_hosts.started_at is 'When it started.';
+comment on column pgsched.visible_worker_hosts.last_seen is
+  'When it was last known to be there: at its end, else when the history was last pruned.';
 comment on view pgsched.watched_tasks is
   'Tasks with alert_if_no_success_for or alert_if_running_for, and how they stand. Neither paused tasks nor those'
   ' of a paused queue are silent. Of visible_tasks only.';
@@ -7487,6 +7583,7 @@ comment on function pgsched.hold_history is
 comment on function pgsched.prune_history is
   'For workers: deletes rows of the history from before then that are in no partition of a day, up to so many of '
   'each kind.';
+comment on function pgsched.note_worker is 'For the schema: keeps where a worker runs beyond its end.';
 comment on function pgsched.lock is 'Takes a lock for an owner and returns its fencing token, or null while another owner has it. Renew it before ttl is over; call it outside a longer transaction.
 name: What is locked: 1 to 200 characters.
 owner: An id made up for this one acquisition; the same call again returns the same token.
@@ -7512,3 +7609,4 @@ comment on function pgsched.due_of_keys is
 comment on function pgsched.delete_finished is
   'For workers: deletes the tasks of these that are completed, cancelled or dead, to the archive if that is said.'
   ' Returns how many of each.';
+comment on trigger note_worker on pgsched.workers is 'Keeps where a worker runs beyond its end.';

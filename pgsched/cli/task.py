@@ -34,6 +34,7 @@ from pgsched.domain.task_filters import SCHEDULE_TYPES, STATUSES
 
 if TYPE_CHECKING:
     from pgsched.client.client import Client
+    from pgsched.domain.task_status import TaskStatus
 
 
 def _schedule(one: Task) -> str:
@@ -61,6 +62,7 @@ EXECUTIONS: Columns = {
     "STATUS": "status",
     "STARTED": "started_at",
     "TOOK": lambda one: None if one.duration_ms is None else span(one.duration_ms / 1000),
+    "WORKER": "who",
     "ERROR": "error",
 }
 MISSED: Columns = {"NOT RUN": "reason", "TICKS": "ticks", "FROM": "first_tick", "INSTEAD": "next_tick"}
@@ -115,7 +117,7 @@ def show(client: Client, task_id: int, limit: int, as_json: bool) -> None:
     last = status.last_execution
     about: list[tuple[str, object]] = [
         ("schedule", status.schedule),
-        ("running now", status.is_running),
+        ("running now", _running(status)),
         ("last execution", None if last is None else f"{last.status}, {cell(last.started_at)}"),
         *(("" if at else "next runs", run) for at, run in enumerate(status.next_runs or [None])),
         *(("alert", one.problem) for one in status.alerts),
@@ -127,6 +129,13 @@ def show(client: Client, task_id: int, limit: int, as_json: bool) -> None:
         if records:
             say()
             say_records(records, columns)
+
+
+def _running(status: TaskStatus) -> object:
+    one = status.running
+    if one is None:
+        return status.is_running
+    return f"attempt {one.attempt} on {one.who}, since {cell(one.started_at)}"
 
 
 @task.command()

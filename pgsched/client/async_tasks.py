@@ -10,10 +10,11 @@ from typing import Any, Unpack
 from pgsched.concurrency.async_primitives import sleep
 from pgsched.db.async_database import AsyncDatabase
 from pgsched.db.queries import tasks as task_commands
+from pgsched.db.query import MAX_LIMIT
 from pgsched.domain.errors import TaskFailed
 from pgsched.domain.records import Execution, LogEntry, MissedTicks, Task
 from pgsched.domain.task_spec import TaskOptions
-from pgsched.domain.task_status import TaskStatus, status_of
+from pgsched.domain.task_status import TaskStatus, latest, status_of
 from pgsched.domain.task_tree import TaskNode
 from pgsched.domain.validation import Duration
 from pgsched.domain.wait import Waiting
@@ -40,8 +41,8 @@ class AsyncTaskClient:
         """Return a task with its schedule in words, its next runs and its last executions. Raises TaskNotFound."""
         id = await self._id(id, key)
         task = await self.get(id)
-        executions = await self.executions(id, limit=limit)
         missed = await self.missed_ticks(id, limit=limit)
+        executions = latest(await self.executions(id, limit=min(limit + 1, MAX_LIMIT)), limit)  # one may be under way
         alerts = await self._database.run(task_commands.list_alerts(id)) if task.is_watched else []
         now, ticks_running, left_out = await self._database.run(task_commands.stand(id))
         return status_of(task, executions, missed, alerts, left_out, now=now, ticks_running=ticks_running)
@@ -58,7 +59,9 @@ class AsyncTaskClient:
         limit: int = 20,
         before: tuple[int, datetime] | None = None,
     ) -> list[Execution]:
-        """Return the last attempts at a task, the latest first; also of a task that was deleted.
+        """Return the last attempts at a task, the latest first, also of a task that was deleted.
+
+        While it runs the first one is under way: it says who makes it, since when, and has no end.
 
         The next page comes ``before`` the ``(fencing_token, started_at)`` of the last one.
         """

@@ -11,10 +11,11 @@ from typing import Any, Unpack
 from pgsched.concurrency.primitives import sleep
 from pgsched.db.database import Database
 from pgsched.db.queries import tasks as task_commands
+from pgsched.db.query import MAX_LIMIT
 from pgsched.domain.errors import TaskFailed
 from pgsched.domain.records import Execution, LogEntry, MissedTicks, Task
 from pgsched.domain.task_spec import TaskOptions
-from pgsched.domain.task_status import TaskStatus, status_of
+from pgsched.domain.task_status import TaskStatus, latest, status_of
 from pgsched.domain.task_tree import TaskNode
 from pgsched.domain.validation import Duration
 from pgsched.domain.wait import Waiting
@@ -41,8 +42,8 @@ class TaskClient:
         """Return a task with its schedule in words, its next runs and its last executions. Raises TaskNotFound."""
         id = self._id(id, key)
         task = self.get(id)
-        executions = self.executions(id, limit=limit)
         missed = self.missed_ticks(id, limit=limit)
+        executions = latest(self.executions(id, limit=min(limit + 1, MAX_LIMIT)), limit)  # one may be under way
         alerts = self._database.run(task_commands.list_alerts(id)) if task.is_watched else []
         now, ticks_running, left_out = self._database.run(task_commands.stand(id))
         return status_of(task, executions, missed, alerts, left_out, now=now, ticks_running=ticks_running)
@@ -59,7 +60,9 @@ class TaskClient:
         limit: int = 20,
         before: tuple[int, datetime] | None = None,
     ) -> list[Execution]:
-        """Return the last attempts at a task, the latest first; also of a task that was deleted.
+        """Return the last attempts at a task, the latest first, also of a task that was deleted.
+
+        While it runs the first one is under way: it says who makes it, since when, and has no end.
 
         The next page comes ``before`` the ``(fencing_token, started_at)`` of the last one.
         """

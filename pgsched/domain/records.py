@@ -125,7 +125,8 @@ DeadTask = Task
 class Execution(Record):
     """One attempt: a row of ``pgsched.executions``.
 
-    Its ``attempt`` is 0 when it is not counted: it was lost with the transaction that had locked the task, or snoozed.
+    Its ``attempt`` is 0 when it is not counted: it was lost with the transaction that had locked the task, or snoozed. One
+    that is under way has the status ``running`` and no end.
     """
 
     task_id: int
@@ -137,10 +138,26 @@ class Execution(Record):
     worker_id: UUID | None
     status: str
     started_at: datetime
-    finished_at: datetime
+    finished_at: datetime | None
     duration_ms: float | None
     result: Any
     error: str | None
+    hostname: str | None
+    """The machine of the worker, which may be gone; None where nobody knows, or whoever asks may not."""
+    pid: int | None
+    """The process on it."""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is under way."""
+        return self.finished_at is None
+
+    @property
+    def who(self) -> str | None:
+        """The worker, for people: its machine and process, else its id."""
+        if self.hostname is None:
+            return None if self.worker_id is None else f"worker {self.worker_id}"
+        return f"{self.hostname} (pid {self.pid})"
 
     def __post_init__(self) -> None:
         """Say what the table has as cancelled and not counted: programs of before it do not know the word."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate
 from typing import Any
 
 from pgsched.domain.errors import InvalidTask
@@ -28,7 +29,7 @@ class TaskStatus:
     next_runs: list[datetime]
     """The ticks that are still to come, in UTC; none while it is paused or when it is over."""
     executions: list[Execution]
-    """The last ones, the latest first."""
+    """The one that is under way, then the last ones, the latest first."""
     missed: list[MissedTicks]
     """Ticks that were not run, the latest first."""
     alerts: list[Alert]
@@ -36,20 +37,32 @@ class TaskStatus:
 
     @property
     def last_execution(self) -> Execution | None:
-        """The latest attempt; None when there was none."""
-        return self.executions[0] if self.executions else None
+        """The latest attempt that has ended; None when there was none."""
+        return next((one for one in self.executions if not one.is_running), None)
+
+    @property
+    def running(self) -> Execution | None:
+        """The attempt that is under way: who makes it, and since when."""
+        return next((one for one in self.executions if one.is_running), None)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the task as a JSON-able dictionary, with its status beside the columns."""
         return self.task.as_dict() | {
             "schedule": self.schedule,
             "is_running": self.is_running,
+            "running": to_json_able(self.running),
             "next_runs": to_json_able(self.next_runs),
             "last_execution": to_json_able(self.last_execution),
             "executions": to_json_able(self.executions),
             "missed_ticks": to_json_able(self.missed),
             "alerts": to_json_able(self.alerts),
         }
+
+
+def latest(executions: Sequence[Execution], number: int) -> list[Execution]:
+    """Return what is under way, and so many of the others."""
+    of_rank = accumulate(not one.is_running for one in executions)
+    return [one for one, rank in zip(executions, of_rank, strict=True) if one.is_running or rank <= number]
 
 
 def status_of(

@@ -1,6 +1,7 @@
 -- Works with programs of version 12 of the schema and later.
 --
--- Tasks by their keys: one lookup for every face, and what becomes of the task that has a key already.
+-- Tasks by their keys: one lookup for every face, and what becomes of the task that has a key already. And who runs or ran
+-- an attempt: the machine and the process, also when the worker is long gone.
 
 -- Evaluated for each row of the history, and empty but for tasks that had a key and have left pgsched.tasks.
 create index if not exists executions_departed_key on pgsched.executions ((task ->> 'idempotency_key'))
@@ -216,3 +217,125 @@ language sql security definer
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
   select s.id, s.outcome from pgsched.schedule_by_key(task, 'update') s
 $$;
+
+-- A row a start of a worker, instead of a column of the history, which would be written with every attempt.
+create table pgsched.worker_hosts (
+  id uuid primary key,
+  hostname text not null,
+  pid integer not null,
+  started_at timestamptz not null,
+  last_seen timestamptz not null default now()
+);
+comment on table pgsched.worker_hosts is
+  'Where each worker ran, kept as long as the history: pgsched.workers has those that are there alone. Written when a worker starts and when it is gone.';
+comment on column pgsched.worker_hosts.id is 'The worker: worker_id of the history, locked_by of tasks.';
+comment on column pgsched.worker_hosts.hostname is 'The machine.';
+comment on column pgsched.worker_hosts.pid is 'The process on it.';
+comment on column pgsched.worker_hosts.started_at is 'When it started.';
+comment on column pgsched.worker_hosts.last_seen is
+  'When it was last known to be there: at its end, else when the history was last pruned.';
+comment on constraint worker_hosts_pkey on pgsched.worker_hosts is 'One row a worker.';
+
+create function pgsched.note_worker() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+-- By a trigger, so that workers of earlier releases are noted, too. A heartbeat is an UPDATE, and fires it not.
+begin
+  if tg_op = 'DELETE' then
+    update pgsched.worker_hosts h set last_seen = now() where h.id = old.id;
+  else
+    insert into pgsched.worker_hosts as h (id, hostname, pid, started_at)
+    values (new.id, new.hostname, new.pid, new.started_at)
+    on conflict (id) do update set last_seen = now();
+  end if;
+  return null;
+end $$;
+comment on function pgsched.note_worker is 'For the schema: keeps where a worker runs beyond its end.';
+revoke execute on function pgsched.note_worker from public;
+create trigger note_worker after insert or delete on pgsched.workers
+  for each row execute function pgsched.note_worker();
+comment on trigger note_worker on pgsched.workers is 'Keeps where a worker runs beyond its end.';
+insert into pgsched.worker_hosts (id, hostname, pid, started_at)
+select w.id, w.hostname, w.pid, w.started_at from pgsched.workers w;
+
+create view pgsched.visible_worker_hosts with (security_barrier) as
+select h.id, h.hostname, h.pid, h.started_at, h.last_seen
+from pgsched.worker_hosts h
+where has_table_privilege('pgsched.worker_hosts', 'select');
+comment on view pgsched.visible_worker_hosts is
+  'worker_hosts for roles that may read it, and nothing for others: so everybody may ask for both at once.';
+comment on column pgsched.visible_worker_hosts.id is 'The worker: worker_id of the history, locked_by of tasks.';
+comment on column pgsched.visible_worker_hosts.hostname is 'The machine.';
+comment on column pgsched.visible_worker_hosts.pid is 'The process on it.';
+comment on column pgsched.visible_worker_hosts.started_at is 'When it started.';
+comment on column pgsched.visible_worker_hosts.last_seen is
+  'When it was last known to be there: at its end, else when the history was last pruned.';
+
+create view pgsched.running_attempts with (security_barrier) as
+select t.id as task_id, t.task_type, t.queue, t.attempts as attempt, t.fencing_token, t.scheduled_for,
+  t.locked_by as worker_id, t.started_at, t.locked_until, h.hostname, h.pid
+from pgsched.tasks t
+left join pgsched.worker_hosts h on h.id = t.locked_by and has_table_privilege('pgsched.worker_hosts', 'select')
+where t.status = 'running' and t.next_run_at is not null and t.started_at is not null
+  and t.unbegun_token is distinct from t.fencing_token and (
+  has_table_privilege('pgsched.tasks', 'select')
+  or t.inserted_by = session_user
+  or exists (select from pgsched.tasks p where p.id = t.parent_id and p.inserted_by = session_user));
+comment on view pgsched.running_attempts is
+  'The attempts under way: who makes them, and since when. Of visible_tasks only; of tasks that take a few milliseconds not all.';
+comment on column pgsched.running_attempts.task_id is 'The task.';
+comment on column pgsched.running_attempts.task_type is 'Its handler.';
+comment on column pgsched.running_attempts.queue is 'Its queue.';
+comment on column pgsched.running_attempts.attempt is 'Which attempt at the tick it is, from 1.';
+comment on column pgsched.running_attempts.fencing_token is 'The token of the claim: with task_id it names the attempt.';
+comment on column pgsched.running_attempts.scheduled_for is 'The tick that it is for.';
+comment on column pgsched.running_attempts.worker_id is 'The worker that makes it.';
+comment on column pgsched.running_attempts.started_at is 'Since when.';
+comment on column pgsched.running_attempts.locked_until is
+  'Until when the worker has it without another heartbeat. In the past: the worker is silent, and another one will take the task.';
+comment on column pgsched.running_attempts.hostname is 'The machine; null for roles that may not read worker_hosts.';
+comment on column pgsched.running_attempts.pid is 'The process on it.';
+grant select on pgsched.visible_worker_hosts, pgsched.running_attempts to public;
+
+-- Whoever reads the workers reads where they ran.
+do $$
+declare
+  one record;
+begin
+  for one in
+    select distinct case a.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(a.grantee)) end as grantee
+    from pg_class c
+    cross join lateral aclexplode(c.relacl) a
+    where c.oid = 'pgsched.workers'::regclass and a.privilege_type = 'SELECT' and a.grantee <> c.relowner
+  loop
+    execute format('grant select on pgsched.worker_hosts to %s', one.grantee);
+  end loop;
+end $$;
+
+create or replace function pgsched.prune_history(before timestamptz, most integer) returns integer
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- The history that no partition was made for in time: up to so many rows of the default partitions. And where workers ran that
+-- were gone by then.
+declare
+  gone integer;
+  number integer := 0;
+begin
+  delete from pgsched.executions_default where ctid = any(array(
+    select ctid from pgsched.executions_default where started_at < before limit most));
+  get diagnostics gone = row_count;
+  number := number + gone;
+  delete from pgsched.execution_logs_default where ctid = any(array(
+    select ctid from pgsched.execution_logs_default where logged_at < before limit most));
+  get diagnostics gone = row_count;
+  number := number + gone;
+  delete from pgsched.missed_ticks_default where ctid = any(array(
+    select ctid from pgsched.missed_ticks_default where noted_at < before limit most));
+  get diagnostics gone = row_count;
+  update pgsched.worker_hosts h set last_seen = now()
+  where h.last_seen < now() - interval '1 hour' and h.id in (select w.id from pgsched.workers w);
+  delete from pgsched.worker_hosts h
+  where h.last_seen < before and h.id not in (select w.id from pgsched.workers w);
+  return number + gone;
+end $$;

@@ -46,7 +46,7 @@ begin
     pgsched.follow_zones, pgsched.leave
     to pgsched_worker;
   grant execute on function pgsched.register to pgsched_worker, pgsched_operator;
-  grant select on pgsched.settings to pgsched_worker;
+  grant select on pgsched.settings, pgsched.worker_hosts to pgsched_worker;
   grant execute on function
     pgsched.retention_rules, pgsched.pick_prunable, pgsched.delete_finished, pgsched.history_days, pgsched.drop_history,
     pgsched.prune_finished, pgsched.prune_history
@@ -56,7 +56,7 @@ begin
   -- Viewers and operators.
   grant select on pgsched.tasks, pgsched.executions, pgsched.execution_logs, pgsched.missed_ticks, pgsched.dependencies,
     pgsched.workers, pgsched.queues, pgsched.settings, pgsched.archived_tasks, pgsched.locks, pgsched.watchdog,
-    pgsched.set_aside, pgsched.zone_rules
+    pgsched.set_aside, pgsched.zone_rules, pgsched.worker_hosts
     to pgsched_viewer, pgsched_operator;
   execute format('grant insert (%1$s, declared), update (%1$s, declared, planned_from) on pgsched.tasks'
     ' to pgsched_operator', public_columns);

@@ -1,7 +1,25 @@
--- Lists the attempts at one task, the latest first; they outlive the task. For a schedule that may overlap itself,
--- lists those of the children that run its ticks, as long as these exist.
-select e.*
+-- Lists the attempts at one task, the latest first, so that one under way is the first; they outlive the task. For a
+-- schedule that may overlap itself, lists those of the children that run its ticks, as long as these exist.
+select e.*, h.hostname, h.pid
 from (
+  (
+    select r.task_id, r.task_type::text, r.queue::text, r.attempt, r.fencing_token, r.scheduled_for, r.worker_id,
+      'running' as status, r.started_at, null::timestamptz as finished_at, null::double precision as duration_ms,
+      null::jsonb as result, null::text as error
+    from (
+      select %(task_id)s::bigint as id
+      union all
+      select c.id
+      from pgsched.visible_tasks c
+      where c.parent_id = %(task_id)s and c.status = 'running' and c.idempotency_key like 'tick:%%'
+    ) t
+    join pgsched.running_attempts r on r.task_id = t.id
+    where %(before_started_at)s::timestamptz is null or (r.started_at, r.fencing_token)
+      < (%(before_started_at)s::timestamptz, %(before_token)s::bigint)
+    order by r.started_at desc, r.fencing_token desc
+    limit %(limit)s
+  )
+  union all
   (
     select e.*
     from pgsched.visible_executions e
@@ -27,5 +45,6 @@ from (
     limit %(limit)s
   )
 ) e
+left join pgsched.visible_worker_hosts h on h.id = e.worker_id
 order by e.started_at desc, e.fencing_token desc
 limit %(limit)s

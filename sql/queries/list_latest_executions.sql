@@ -1,7 +1,8 @@
 -- Lists the attempts that began after an instant and before a cursor, the latest first. The range makes it quick: the
 -- index knows which blocks it covers.
-select e.*
+select e.*, h.hostname, h.pid
 from pgsched.executions e
+left join pgsched.visible_worker_hosts h on h.id = e.worker_id
 where e.started_at >= %(since)s::timestamptz
   and (%(before_at)s::timestamptz is null
     or (e.started_at <= %(before_at)s::timestamptz and (e.started_at, e.task_id, e.fencing_token)

@@ -25,8 +25,9 @@ _CLASS = re.compile(r"([A-Za-z_][\w.]*)(?::|$)")
 
 def result_of(task: Task[Any, Any], row: Row, executions: Sequence[Execution], backend: str) -> TaskResult[Any]:
     """Return the current result; ``executions`` begins with the first attempt."""
-    workers = [str(one.worker_id) for one in executions if one.worker_id is not None]
-    started = [one.started_at for one in executions]
+    ended = [one for one in executions if not one.is_running]
+    workers = [str(one.worker_id) for one in ended if one.worker_id is not None]
+    started = [one.started_at for one in ended]
     if row.status == "running" and row.locked_by is not None and row.started_at is not None:
         workers.append(str(row.locked_by))
         started.append(row.started_at)
@@ -40,7 +41,7 @@ def result_of(task: Task[Any, Any], row: Row, executions: Sequence[Execution], b
         started_at=started[0] if started else None,
         finished_at=row.completed_at or row.died_at,
         last_attempted_at=started[-1] if started else None,
-        errors=[error_of(one.error or one.status) for one in executions if one.status != "completed"],
+        errors=[error_of(one.error or one.status) for one in ended if one.status != "completed"],
         worker_ids=workers,
     )
     if row.status == "completed":

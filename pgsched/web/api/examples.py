@@ -81,10 +81,13 @@ EXECUTION: Final[dict[str, Any]] = {
     "duration_ms": 12.0,
     "result": {"sent": True},
     "error": None,
+    "hostname": "worker-1",
+    "pid": 4711,
 }
 STATUS: Final = TASK | {
     "schedule": "once",
     "is_running": False,
+    "running": None,
     "next_runs": ["2026-01-31T08:01:00Z"],
     "last_execution": None,
     "executions": [],

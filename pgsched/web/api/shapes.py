@@ -91,6 +91,7 @@ class TaskStatusShape(TaskShape):  # type: ignore[misc, valid-type]
 
     schedule: str
     is_running: bool
+    running: ExecutionShape | None  # type: ignore[valid-type]
     next_runs: list[datetime]
     last_execution: ExecutionShape | None  # type: ignore[valid-type]
     executions: list[ExecutionShape]  # type: ignore[valid-type]

@@ -158,19 +158,20 @@ def _named(one: Execution) -> str:
 
 
 def timeline_of(executions: Sequence[Execution]) -> Any:
-    """Return the picture of the last attempts; None without any."""
-    shown = list(reversed(executions[:_DRAWN]))
+    """Return the picture of the last attempts that have ended; None without any."""
+    ended = [(one, one.finished_at) for one in executions if one.finished_at is not None]
+    shown = ended[:_DRAWN][::-1]
     if not shown:
         return None
-    first = shown[0].started_at
+    first = shown[0][0].started_at
     spans = [
         Span(
             label=f"{_named(one)} · {one.status.replace('_', ' ')} · {span((one.duration_ms or 0) / 1000)}",
             css=f"bar-{one.status}",
             start=(one.started_at - first).total_seconds(),
-            end=(one.finished_at - first).total_seconds(),
+            end=(finished_at - first).total_seconds(),
         )
-        for one in shown
+        for one, finished_at in shown
     ]
     return timeline("The last attempts, the first on top", spans)
 

@@ -393,7 +393,17 @@ def test_show_json_has_the_status_beside_the_columns(dsn: str) -> None:
     task = show(dsn, added["id"])
     assert (added.pop("outcome"), added.pop("differs")) == ("created", [])
     assert task.items() >= added.items()
-    beside = {"schedule", "is_running", "next_runs", "last_execution", "executions", "missed_ticks", "alerts", "logs"}
+    beside = {
+        "schedule",
+        "is_running",
+        "running",
+        "next_runs",
+        "last_execution",
+        "executions",
+        "missed_ticks",
+        "alerts",
+    }
+    beside |= {"alerts", "logs"}
     assert task.keys() - added.keys() == beside
     assert (len(task["next_runs"]), task["is_running"], task["last_execution"]) == (5, False, None)
 

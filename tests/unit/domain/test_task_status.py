@@ -12,7 +12,7 @@ import pytest
 from pgsched.domain.interval import Interval
 from pgsched.domain.records import Execution, MissedTicks, Task
 from pgsched.domain.silence import Alert
-from pgsched.domain.task_status import NEXT_RUNS, TaskStatus, status_of
+from pgsched.domain.task_status import NEXT_RUNS, TaskStatus, latest, status_of
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -97,6 +97,8 @@ EXECUTION = Execution(
     duration_ms=3_600_000.0,
     result=None,
     error="no",
+    hostname="worker-1",
+    pid=4711,
 )
 ALERT = Alert(
     task_id=7,
@@ -277,6 +279,7 @@ def test_as_dict_has_the_columns_and_the_status_as_json_has_them() -> None:
     assert found.keys() - DAILY.as_dict().keys() == {
         "schedule",
         "is_running",
+        "running",
         "next_runs",
         "last_execution",
         "executions",
@@ -298,3 +301,27 @@ def test_as_dict_has_the_columns_and_the_status_as_json_has_them() -> None:
 )
 def test_alert_says_what_is_wrong_since_when_and_by_which_limit(kind: str, words: str) -> None:
     assert replace(ALERT, kind=kind).problem == words
+
+
+def test_what_is_under_way_is_told_beside_what_ended_last() -> None:
+    under_way = replace(EXECUTION, status="running", attempt=3, finished_at=None, duration_ms=None)
+    earlier = replace(EXECUTION, attempt=1)
+    executions = latest([under_way, EXECUTION, earlier], 1)
+    assert executions == [under_way, EXECUTION]
+    found = status_of(DAILY, executions, [], [], now=NOON)
+    assert (found.running, found.last_execution) == (under_way, EXECUTION)
+    assert found.as_dict()["running"]["finished_at"] is None
+
+
+@pytest.mark.parametrize(
+    ("hostname", "worker_id", "who"),
+    [
+        ("worker-1", WORKER, "worker-1 (pid 4711)"),
+        (None, WORKER, f"worker {WORKER}"),
+        (None, None, None),
+    ],
+)
+def test_who_made_an_attempt_is_its_machine_or_else_its_worker(
+    hostname: str | None, worker_id: UUID | None, who: str | None
+) -> None:
+    assert replace(EXECUTION, hostname=hostname, worker_id=worker_id).who == who
