@@ -81,7 +81,7 @@ class App(Router):
     def worker(
         self,
         *,
-        queues: Sequence[str] = WorkerSettings.queues,
+        queues: Sequence[str] | None = None,
         concurrency: int = WorkerSettings.concurrency,
         lease: float = WorkerSettings.lease,
         poll_interval: float = WorkerSettings.poll_interval,
@@ -92,12 +92,13 @@ class App(Router):
     ) -> EmbeddedWorker:
         """Return a worker for this program's event loop: ``async with app.worker(queues=["mail"]) as worker:``.
 
-        The arguments are the options of ``pgsched worker``. It serves the handlers of the app, no built-in ones;
+        The arguments are the options of ``pgsched worker``: without ``queues`` it serves ``default`` and those that the
+        options of handlers name. It serves the handlers of the app, no built-in ones;
         ``app_path``, ``module:attribute``, is where child processes (``executor="process"``) find it. Raises
         ConfigError for a value outside its range.
         """
         settings = WorkerSettings(
-            queues=tuple(queues),
+            queues=WorkerSettings.queues if queues is None else tuple(queues),
             concurrency=concurrency,
             lease=lease,
             poll_interval=poll_interval,
@@ -107,7 +108,9 @@ class App(Router):
         )
         # By its name: it is of a layer above this one, which nothing but this call needs.
         embedded = importlib.import_module("pgsched.worker.embedded")
-        return cast("EmbeddedWorker", embedded.EmbeddedWorker(self, settings, app_path=app_path))
+        return cast(
+            "EmbeddedWorker", embedded.EmbeddedWorker(self, settings, app_path=app_path, own_queues=queues is None)
+        )
 
     def trace(self) -> None:
         """Make spans and metrics from now on, by the global providers, unless it makes them already.

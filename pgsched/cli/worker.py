@@ -72,9 +72,9 @@ builtin_options = option_group(
     "queues",
     metavar="NAME[:N][@WEIGHT]",
     multiple=True,
-    default=DEFAULTS.queues,
     help="A queue to serve, or a pattern as 'mail.*'; at most N of its tasks at once in each process; asked first in a "
-    "share of the claims that is proportional to WEIGHT. May be repeated.",
+    "share of the claims that is proportional to WEIGHT. May be repeated.  [default: default, and the queues that the "
+    "options of handlers name]",
 )
 @program_option(
     "--concurrency", metavar="N", default=DEFAULTS.concurrency, help="Tasks that run at once, in each process."
@@ -147,6 +147,9 @@ def worker(
     served = Builtins(**allowed, allow_shell=read_commands(allow_shell))
     if app is None and not served:
         raise click.UsageError("Missing option '--app': there is no built-in handler to serve either.", context)
+    own_queues = not given["queues"]
+    if own_queues:
+        del given["queues"]  # the app says which
     settings = WorkerSettings(**given)
     from pgsched.execution.process import exit_soon  # imported late: the other commands do not need it
     from pgsched.worker.supervisor import run_worker
@@ -158,6 +161,7 @@ def worker(
             app_path=app,
             builtins=served,
             settings=settings,
+            own_queues=own_queues,
             processes=processes,
             metrics_host=metrics_host,
             metrics_port=metrics_port,

@@ -22,6 +22,10 @@ class Surroundings(NamedTuple):
     """Returns what is run around attempts of a task_type, the first one outermost."""
 
 
+NOTHING_AROUND = Surroundings()
+"""No lifespans and no middleware."""
+
+
 def as_lifespan(function: Callable[[], AbstractAsyncContextManager[Any] | AsyncIterator[Any]]) -> Lifespan:
     """Return a function as a lifespan; an async generator function becomes a context manager.
 

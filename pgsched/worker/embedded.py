@@ -18,6 +18,7 @@ from pgsched.db.migrations.runner import WORKER_RIGHTS, check_schema
 from pgsched.domain.settings import WorkerSettings
 from pgsched.observability.logs import get_logger
 from pgsched.worker.child_process import serve
+from pgsched.worker.identity import with_own_queues
 from pgsched.worker.loops import own_task
 from pgsched.worker.traces import load_traces
 from pgsched.worker.worker import Worker
@@ -32,10 +33,13 @@ class EmbeddedWorker:
     worker. So do :meth:`start` and :meth:`stop`. It may be started again.
     """
 
-    def __init__(self, app: App, settings: WorkerSettings, *, app_path: str | None = None) -> None:
+    def __init__(
+        self, app: App, settings: WorkerSettings, *, app_path: str | None = None, own_queues: bool = False
+    ) -> None:
         self._app = app
         self._settings = replace(settings, capture_logs=settings.capture_logs or app.capture_logs)
         self._app_path = app_path
+        self._own_queues = own_queues
         self._worker: Worker | None = None
         self._task: asyncio.Task[None] | None = None
         self._leave: Callable[[], None] = _nothing
@@ -131,10 +135,13 @@ class EmbeddedWorker:
         if self._app_path is not None:
             capture_logs = self._settings.capture_logs or "off"
             children = partial(serve, app_path=self._app_path, log_level="warning", capture_logs=capture_logs)
+        settings = self._settings
+        if self._own_queues:
+            settings = replace(settings, queues=with_own_queues(settings.queues, self._app.registry))
         return Worker(
             dsn=dsn,
             registry=self._app.registry,
-            settings=self._settings,
+            settings=settings,
             hooks=self._app.hooks,
             serve=children,
             traces=load_traces(self._app.tracing),

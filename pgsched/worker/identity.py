@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Sequence
 from uuid import uuid4
 
 from pgsched.db.worker.leases import Identity
@@ -12,6 +13,13 @@ from pgsched.domain.settings import WorkerSettings
 from pgsched.execution.registry import CATCH_ALL, Registry
 from pgsched.worker.declared_schedules import declared_keys
 from pgsched.worker.queue_rotation import QueueRotation
+
+
+def with_own_queues(queues: Sequence[str], registry: Registry) -> tuple[str, ...]:
+    """Return queues, and those that the options and declared schedules of handlers name."""
+    named = {handler.options.get("queue") for handler in registry}
+    named |= {spec.queue for handler in registry for spec in handler.schedules}
+    return (*queues, *sorted({name for name in named if name is not None} - set(queues)))
 
 
 def new_identity(registry: Registry, rotation: QueueRotation, settings: WorkerSettings) -> Identity:

@@ -44,6 +44,7 @@ from pgsched.observability.systemd_watchdog import SystemdWatchdog, longest_bloc
 from pgsched.worker.child_process import serve
 from pgsched.worker.children import Child, ControlServer, Mender, MergedMetrics, all_troubles, first_problem, load_of
 from pgsched.worker.http_server import HttpServer, Probe, Told
+from pgsched.worker.identity import with_own_queues
 from pgsched.worker.lifespans import CLOSE_SECONDS
 from pgsched.worker.loops import LOOP_SECONDS, run_steadily
 from pgsched.worker.shutdown import CANCEL_SECONDS, FLUSH_SECONDS, HOOK_SECONDS
@@ -65,6 +66,8 @@ class Job(NamedTuple):
     settings: WorkerSettings
     log_level: str
     builtins: Builtins
+    own_queues: bool = False
+    """It serves the queues that handlers name, beside those of the settings."""
     blocked: float | None = None
     """For how many seconds the event loop may stand still before the service manager hears no more."""
     otel: bool = False
@@ -82,14 +85,15 @@ def run_worker(
     metrics_port: int | None = None,
     log_level: str = "info",
     otel: bool = False,
+    own_queues: bool = False,
 ) -> int:
     """Run ``processes`` workers until SIGTERM, SIGINT or SIGHUP; returns the exit code.
 
     A second signal ends them at once: what they held is claimed again when its leases run out. ``dsn`` is libpq's,
     ``app_path`` is ``module:attribute``, None for the ``builtins`` alone; ``metrics_port`` None serves nothing and 0
     takes a free port; ``log_level`` is for the children, this process has its logging set up; ``otel`` makes spans and
-    metrics, by the ``OTEL_*`` environment. Raises ConfigError, SchemaMismatch and DatabaseUnavailable before any work
-    is taken.
+    metrics, by the ``OTEL_*`` environment; ``own_queues`` serves the queues that handlers name, too. Raises
+    ConfigError, SchemaMismatch and DatabaseUnavailable before any work is taken.
     """
     open_standard_files()
     manager = find_manager(os.environ)
@@ -100,7 +104,7 @@ def run_worker(
         settings = replace(settings, listen_dsn=pin(settings.listen_dsn, os.environ))
     check_schema(dsn, WORKER_RIGHTS)
     blocked = longest_block(manager.watchdog if manager else None)
-    job = Job(dsn, app_path, settings, log_level, builtins or Builtins(), blocked, otel)
+    job = Job(dsn, app_path, settings, log_level, builtins or Builtins(), own_queues, blocked, otel)
     with Signals() as signals:
         if app_path is not None:
             load_app(app_path)  # a mistake in it is told once, here, and not by every child
@@ -136,10 +140,11 @@ def _make_worker(job: Job, *, counts_table: bool) -> Worker:
         children = partial(
             serve, app_path=job.app_path, log_level=job.log_level, capture_logs=capture_logs, otel=job.otel
         )
+    queues = with_own_queues(job.settings.queues, app.registry) if job.own_queues else job.settings.queues
     return Worker(
         dsn=job.dsn,
         registry=with_builtins(app.registry, job.builtins),
-        settings=replace(job.settings, capture_logs=capture_logs),
+        settings=replace(job.settings, capture_logs=capture_logs, queues=queues),
         counts_table=counts_table,
         hooks=app.hooks,
         surroundings=app.surroundings(),

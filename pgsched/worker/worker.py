@@ -16,7 +16,7 @@ from pgsched.domain.settings import DEFAULT_CAPTURE_LEVEL, WorkerSettings, captu
 from pgsched.execution.middleware import with_middleware
 from pgsched.execution.process_pool import Serve, check_processes
 from pgsched.execution.registry import Registry
-from pgsched.execution.surroundings import Surroundings
+from pgsched.execution.surroundings import NOTHING_AROUND, Surroundings
 from pgsched.observability.contained_registry import Metrics
 from pgsched.observability.logs import get_logger
 from pgsched.worker.attempt_resources import Attempts
@@ -56,6 +56,7 @@ from pgsched.worker.snoozes import Snoozes
 from pgsched.worker.table_gauges import CachedGauges
 from pgsched.worker.traces import Parts, Traces
 from pgsched.worker.troubles import Troubles, Usual
+from pgsched.worker.unserved import tell_unserved
 from pgsched.worker.usual_seconds import UsualSeconds
 
 log = get_logger("pgsched.worker")
@@ -79,7 +80,7 @@ class Worker:
         hooks: Hooks | None = None,
         serve: Serve | None = None,
         traces: Traces | None = None,
-        surroundings: Surroundings | None = None,
+        surroundings: Surroundings = NOTHING_AROUND,
     ) -> None:
         """``counts_table``: its metrics include those of the whole table. One worker of a process group is enough.
 
@@ -87,8 +88,7 @@ class Worker:
         ConfigError when a handler wants a child and there is none.
         """
         check_processes(registry, serve)
-        around = surroundings or Surroundings()
-        registry = with_middleware(registry, around.middleware_of)
+        registry = with_middleware(registry, surroundings.middleware_of)
         self._registry = registry
         self._settings = settings
         self.rotation = rotation = QueueRotation(settings.queue_specs)
@@ -302,7 +302,7 @@ class Worker:
         self.traces.watch(
             Parts(str(self.identity.id), self.leased_tasks, self._questions, self.metrics, self.executor.context_of)
         )
-        self.lifespans = Lifespans(around.lifespans, on_lost=self._fail)
+        self.lifespans = Lifespans(surroundings.lifespans, on_lost=self._fail)
         self._failure: LifespanFailed | None = None
         self._stopping = asyncio.Event()
 
@@ -369,6 +369,7 @@ class Worker:
         await in_thread(self.heartbeat.start, name="pgsched start")
         await register(self.upkeep_session, self._registry)
         await declare(self.upkeep_session, self._registry)
+        await tell_unserved(self.upkeep_session)
         await follow(self.upkeep_session)
         await self.broadcaster.run_once()
 

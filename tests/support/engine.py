@@ -18,7 +18,7 @@ from pgsched.domain.interval import Interval
 from pgsched.domain.settings import WorkerSettings
 from pgsched.execution.process_pool import Serve
 from pgsched.execution.registry import Registry
-from pgsched.execution.surroundings import Surroundings
+from pgsched.execution.surroundings import NOTHING_AROUND, Surroundings
 from pgsched.worker.scan import Scan
 from pgsched.worker.traces import Traces
 from pgsched.worker.worker import Worker
@@ -178,7 +178,7 @@ async def running_worker(
     *,
     hooks: Hooks | None = None,
     serve: Serve | None = None,
-    surroundings: Surroundings | None = None,
+    surroundings: Surroundings = NOTHING_AROUND,
     **settings: Any,
 ) -> AsyncIterator[Worker]:
     """A worker whose loops run; stopped in order at the end."""
