@@ -1812,27 +1812,34 @@ $$;
 
 -- For the schema: which of the arguments of schedule() that are given a task has otherwise; a delay is not compared.
 create function pgsched.differing(task jsonb, present pgsched.tasks) returns text[]
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
-  -- What is not given is not compared: it may have come from a handler, or from an edit. A delay counts from each call.
-  select coalesce(array_agg(d.name order by d.name), '{}')
-  from (
-    select g.key as name
-    from jsonb_each(task - array['run_at', 'delay', 'idempotency_key']) g,
-      lateral (select jsonb_populate_record(present, jsonb_build_object(g.key, g.value)) as wanted) w
-    where g.value <> 'null' and case g.key
-      -- Each call may be of another trace.
-      when 'metadata' then (to_jsonb(w.wanted) -> 'metadata') - array['traceparent', 'tracestate']
-        <> (to_jsonb(present) -> 'metadata') - array['traceparent', 'tracestate']
-      else to_jsonb(w.wanted) -> g.key is distinct from to_jsonb(present) -> g.key end
-    union
-    select 'run_at'
-    where (task ->> 'run_at')::timestamptz is distinct from present.scheduled_for and task ->> 'run_at' is not null
-    union
-    select case present.schedule_type when 'recurring' then 'cron_expression' else 'repeat_interval' end
-    where present.schedule_type <> 'one_time' and task ->> 'cron_expression' is null and task ->> 'repeat_interval' is null
-  ) d
-$$;
+#variable_conflict use_variable
+-- What is not given is not compared: it may have come from a handler, or from an edit. A delay counts from each call, and each
+-- call may be of another trace.
+declare
+  given constant jsonb := task - array['run_at', 'delay', 'idempotency_key'];
+  has constant jsonb := to_jsonb(present);
+  wanted constant jsonb := to_jsonb(jsonb_populate_record(present, given));
+  traces constant text[] := array['traceparent', 'tracestate'];
+  names text[] := '{}';
+begin
+  if wanted <> has then
+    names := array(
+      select k from jsonb_each(given) e(k, v)
+      where v <> 'null' and case k
+        when 'metadata' then (wanted -> k) - traces <> (has -> k) - traces
+        else wanted -> k is distinct from has -> k end
+      order by k);
+  end if;
+  if (task ->> 'run_at')::timestamptz <> coalesce(present.scheduled_for, '-infinity') then
+    names := names || 'run_at'::text;
+  end if;
+  if present.schedule_type <> 'one_time' and task ->> 'cron_expression' is null and task ->> 'repeat_interval' is null then
+    names := names || case present.schedule_type when 'recurring' then 'cron_expression' else 'repeat_interval' end;
+  end if;
+  return names;
+end $$;
 
 -- For the schema: takes its key from a task that is to be replaced, and cancels it if it is not over.
 create function pgsched.give_up_key(present pgsched.tasks, key text) returns void
