@@ -125,8 +125,8 @@ DeadTask = Task
 class Execution(Record):
     """One attempt: a row of ``pgsched.executions``.
 
-    Its ``attempt`` is 0 when it is not counted: it was lost with the transaction that had locked the task, or snoozed. One
-    that is under way has the status ``running`` and no end.
+    Its ``attempt`` is 0 when it is not counted: it was lost with the transaction that had locked the task, or snoozed.
+    One that is under way has the status ``running`` and no end.
     """
 
     task_id: int
