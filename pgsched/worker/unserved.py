@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pgsched.db.error_mapping import RefusedByDatabase
+from pgsched.db.queries.dashboard import survey_types
 from pgsched.db.session import Session
-from pgsched.db.sql_files import load_statement
 from pgsched.observability.logs import get_logger
 
 log = get_logger("pgsched.worker")
-
-CAP = 1000
-"""So many due rows of a queue are looked at."""
 
 
 async def tell_unserved(session: Session) -> None:
@@ -19,7 +16,8 @@ async def tell_unserved(session: Session) -> None:
     Raises DatabaseUnavailable.
     """
     try:
-        rows = await session.fetch(load_statement("survey_types"), cap=CAP)
+        survey = survey_types()
+        rows = await session.fetch(survey.statement, **survey.params)
     except RefusedByDatabase as error:
         log.warning("due_types_unknown", error=str(error))
         return

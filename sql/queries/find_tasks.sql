@@ -1,7 +1,7 @@
 -- Returns a page of matching tasks, the latest first, and how far the search went. Filters without an index inspect a
 -- limited number of rows (scan), those of the user or the tenant when one is asked for, so that a page is quick however
--- large the table is; `scanned_to` without a task means that nothing was found so far. Without rows when only the ids are
--- asked for.
+-- large the table is; `scanned_to` without a task means that nothing was found so far. Without rows when only the ids
+-- are asked for.
 --
 -- The statement is not prepared: a filter that is null is planned away, and so is one of the two ways to the rows. The
 -- inner limit leaves the planner no choice but to walk down the ids.

@@ -1,6 +1,6 @@
 -- Finds the types of due tasks in the queues of a worker with a catch-all handler that no other live worker of any of
--- these queues has a handler for, and those known as such before that still are. Reads the first rows of each due clock,
--- up to a cap, rather than a whole backlog. Those of pgsched itself are nobody's catch.
+-- these queues has a handler for, and those known as such before that still are. Reads the first rows of each due
+-- clock, up to a cap, rather than a whole backlog. Those of pgsched itself are nobody's catch.
 select c.task_type
 from (
   select distinct t.task_type::text as task_type
@@ -20,5 +20,6 @@ where c.task_type not like 'pgsched.%%' and not exists (
   select from pgsched.workers w
   where w.id <> %(worker)s and w.heartbeat_at > now() - 3 * w.lease and w.task_types @> array[c.task_type]
     and exists (
-      select from unnest(%(queues)s::text[]) as n(name) where w.queues @> array[n.name] or n.name like any (w.patterns)))
+      select from unnest(%(queues)s::text[]) as n(name)
+      where w.queues @> array[n.name] or n.name like any (w.patterns)))
 order by c.task_type

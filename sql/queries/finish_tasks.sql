@@ -1,10 +1,10 @@
 -- Every other finish: retries, deaths, ticks of schedules, plans. One statement writes the outcome, the history, the
 -- next run and the child of a tick (dead if the tick used up its attempts, due if its schedule may overlap itself),
 -- guarded by owner and fencing token. A schedule that was edited since the claim (another revision) is booked by the
--- database (pgsched.rebook) instead of by what the worker knew, unless its handler ended it. An attempt that was snoozed
--- is cancelled in the history, with 0 for its number: it is not counted. Unblocks the tasks that
--- depend on a row that ended or on a tick that completed. Returns how many passed the fence. Times are relative to the
--- statement, because the transaction may be a handler's, which began with the handler.
+-- database (pgsched.rebook) instead of by what the worker knew, unless its handler ended it. An attempt that was
+-- snoozed is cancelled in the history, with 0 for its number: it is not counted. Unblocks the tasks that depend on a
+-- row that ended or on a tick that completed. Returns how many passed the fence. Times are relative to the statement,
+-- because the transaction may be a handler's, which began with the handler.
 with done as (
   select *
   from unnest(%(ids)s::bigint[], %(tokens)s::bigint[], %(statuses)s::text[], %(executions)s::text[],
