@@ -125,10 +125,22 @@ begin
         replaced := present.id;
       end if;
     end if;
-    execute (
-      select format('insert into pgsched.tasks (%1$s) select %1$s from jsonb_populate_record(null::pgsched.tasks, $1)'
-        ' on conflict (idempotency_key) where idempotency_key is not null do nothing returning id', string_agg(quote_ident(k), ', '))
-      from jsonb_each(given) e(k, v) where v <> 'null') into id using given;
+    insert into pgsched.tasks as t (
+      task_type, payload, scheduled_for, cron_expression, timezone, repeat_interval, repeat_count, start_date, end_date,
+      queue, priority, idempotency_key, task_name, tags, metadata, tenant_id, user_id, created_by, max_attempts,
+      backoff, backoff_delay, backoff_max, timeout, on_missed, catchup_window, overlap, jitter, enabled, parent_id,
+      depends_on, dependency_mode, on_dependency_dead, concurrency_key, backoff_factor, backoff_jitter,
+      alert_if_no_success_for, alert_if_running_for)
+    select
+      r.task_type, coalesce(r.payload, '{}'), r.scheduled_for, r.cron_expression, r.timezone, r.repeat_interval,
+      r.repeat_count, r.start_date, r.end_date, r.queue, r.priority, r.idempotency_key, r.task_name, r.tags, r.metadata,
+      r.tenant_id, r.user_id, r.created_by, r.max_attempts, r.backoff, r.backoff_delay, r.backoff_max, r.timeout,
+      r.on_missed, r.catchup_window, r.overlap, r.jitter, coalesce(r.enabled, true), r.parent_id,
+      coalesce(r.depends_on, '{}'), r.dependency_mode, r.on_dependency_dead, r.concurrency_key, r.backoff_factor,
+      r.backoff_jitter, r.alert_if_no_success_for, r.alert_if_running_for
+    from jsonb_populate_record(null::pgsched.tasks, given) r
+    on conflict (idempotency_key) where idempotency_key is not null do nothing
+    returning t.id into id;
     if id is not null then
       outcome := case when replaced is null then 'created' else 'replaced' end;
       if replaced is not null and present.status in ('pending', 'blocked') then
