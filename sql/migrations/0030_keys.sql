@@ -258,6 +258,7 @@ comment on constraint worker_hosts_pkey on pgsched.worker_hosts is 'One row a wo
 create function pgsched.note_worker() returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
 -- By a trigger, so that workers of earlier releases are noted, too. A heartbeat is an UPDATE, and fires it not.
 begin
   if tg_op = 'DELETE' then
