@@ -271,6 +271,23 @@ begin
       if new.backoff_max is null then new.backoff_max := '1 hour'; end if;
       if new.dependency_mode is null then new.dependency_mode := 'all'; end if;
       if new.on_dependency_dead is null then new.on_dependency_dead := 'cancel'; end if;
+    elsif exists (
+        select from pgsched.handlers r
+        where r.task_type operator(pg_catalog.=) new.task_type and not r.strict and r.retired_at is null)
+      and not exists (
+        select from pgsched.task_defaults d
+        where d.kind operator(pg_catalog.=) 'handler' and d.name operator(pg_catalog.=) new.task_type
+          or d.kind operator(pg_catalog.=) 'queue' and d.name operator(pg_catalog.=) coalesce(new.queue, 'default')) then
+      -- In one statement, which a transaction of a single row begins sooner than thirteen.
+      select coalesce(new.queue, 'default'), coalesce(new.priority, 5), coalesce(new.tags, '{}'),
+          coalesce(new.metadata, '{}'), coalesce(new.timezone, 'UTC'), coalesce(new.on_missed, 'once'),
+          coalesce(new.overlap, 'skip'), coalesce(new.max_attempts, 3), coalesce(new.backoff, 'exponential'),
+          coalesce(new.backoff_delay, '5 seconds'), coalesce(new.backoff_max, '1 hour'),
+          coalesce(new.dependency_mode, 'all'), coalesce(new.on_dependency_dead, 'cancel')
+      into new.queue, new.priority, new.tags, new.metadata, new.timezone, new.on_missed, new.overlap,
+          new.max_attempts, new.backoff, new.backoff_delay, new.backoff_max, new.dependency_mode,
+          new.on_dependency_dead;
+      perform pg_catalog.set_config('pgsched.plain', said, true);
     else
       select coalesce(new.queue, h.queue, 'default'),
         coalesce(new.priority, h.priority, q.priority, 5),
