@@ -444,6 +444,8 @@ class Model(RuleBasedStateMachine):
             return row.status in ("dead", "cancelled") or (row.status == "pending" and row.attempts > 0)
 
         def change(id: int, row: Row) -> None:
+            if row.schedule and row.status == "cancelled":
+                row.revision += 1  # it is booked anew
             row.due = not row.schedule or row.status == "pending"
             row.status, row.attempts, row.enabled = "pending", 0, True
 
