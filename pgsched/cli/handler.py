@@ -8,6 +8,7 @@ import click
 
 from pgsched.cli.output import cell, fields, first_line, say
 from pgsched.cli.session import lists, shows
+from pgsched.db.queries import workers as worker_commands
 from pgsched.domain.errors import PgschedError
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def _in_words(one: HandlerInfo) -> None:
 @shows(_in_words)
 def show(client: Client, task_type: str) -> HandlerInfo:
     """Show what is registered of a type: its defaults and the schema of its payload."""
-    found = [one for one in client.handlers() if one.task_type == task_type]
+    found = client.database.run(worker_commands.handlers(task_type))
     if not found:
         raise PgschedError(f"task_type {task_type!r} is not registered")
     return found[0]

@@ -177,7 +177,7 @@ def set_(
 @pass_client
 def defaults(client: Client, /, name: str, no_defaults: bool, **given: Any) -> None:
     """Set the options that tasks of a queue have unless they or their handlers say otherwise; replaces those it had."""
-    options = chosen_options(given | {"timezone": None})
+    options = chosen_options(given)
     if no_defaults == bool(options):
         raise click.UsageError("give options, as --max-attempts 5, or --none")
     client.set_queue(name, defaults=options or None)

@@ -31,6 +31,16 @@ from pgsched.domain.validation import RULES, checked
 if TYPE_CHECKING:
     from pgsched.client.client import Client
 
+retry_options = option_group(
+    click.option("--max-attempts", type=int, help="Number of attempts before the task is dead."),
+    click.option("--backoff", metavar="POLICY", help="exponential, linear or fixed."),
+    click.option("--backoff-delay", metavar="DURATION", help="The first delay."),
+    click.option("--backoff-max", metavar="DURATION", help="The maximum delay; at least the first."),
+    click.option("--backoff-factor", type=float, help="The factor of an exponential backoff; 2."),
+    click.option("--backoff-jitter", type=float, help="Random spread of the delays, as a fraction; 0.2, 0 for none."),
+    click.option("--timeout", metavar="DURATION", help="Maximum duration of one attempt."),
+)
+"""How often and when attempts are repeated, and how long one may take."""
 group_options = option_group(
     click.option(
         "--at",
@@ -59,13 +69,7 @@ group_options = option_group(
     ),
     click.option("--tenant", help="The organisation that the task belongs to."),
     click.option("--user", help="The person that the task belongs to."),
-    click.option("--max-attempts", type=int, help="Number of attempts before the task is dead."),
-    click.option("--backoff", metavar="POLICY", help="exponential, linear or fixed."),
-    click.option("--backoff-delay", metavar="DURATION", help="The first delay."),
-    click.option("--backoff-max", metavar="DURATION", help="The maximum delay; at least the first."),
-    click.option("--backoff-factor", type=float, help="The factor of an exponential backoff; 2."),
-    click.option("--backoff-jitter", type=float, help="Random spread of the delays, as a fraction; 0.2, 0 for none."),
-    click.option("--timeout", metavar="DURATION", help="Maximum duration of one attempt."),
+    retry_options,
     click.option("--on-missed", metavar="POLICY", help="What to do with missed ticks: once, skip or all."),
     click.option("--catchup-window", metavar="DURATION", help="Do not run missed ticks older than this."),
     click.option("--overlap", metavar="POLICY", help="What to do with a tick while the last one runs: skip or allow."),
@@ -83,13 +87,7 @@ group_options = option_group(
 default_options = option_group(
     click.option("--priority", type=int, help="1 to 10; 10 runs first."),
     click.option("--tag", "tags", multiple=True, help="A label to filter by; may be repeated."),
-    click.option("--max-attempts", type=int, help="Number of attempts before the task is dead."),
-    click.option("--backoff", metavar="POLICY", help="exponential, linear or fixed."),
-    click.option("--backoff-delay", metavar="DURATION", help="The first delay."),
-    click.option("--backoff-max", metavar="DURATION", help="The maximum delay; at least the first."),
-    click.option("--backoff-factor", type=float, help="The factor of an exponential backoff."),
-    click.option("--backoff-jitter", type=float, help="Random spread of the delays, as a fraction."),
-    click.option("--timeout", metavar="DURATION", help="Maximum duration of one attempt."),
+    retry_options,
     click.option("--on-missed", metavar="POLICY", help="What to do with missed ticks: once, skip or all."),
     click.option("--overlap", metavar="POLICY", help="What to do with a tick while the last one runs: skip or allow."),
     click.option(
@@ -140,7 +138,7 @@ def chosen_options(given: dict[str, Any], *, zone: str | None = None) -> TaskOpt
 
     Naive times are read in ``--timezone``, else in ``zone``, else in UTC.
     """
-    zone = given["timezone"] or zone
+    zone = given.get("timezone") or zone
     chosen: dict[str, Any] = {"enabled": False} if given.pop("disabled", False) else {}
     for name, value in given.items():
         if value is None or value == ():

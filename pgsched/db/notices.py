@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Final
 
 from psycopg import BaseConnection
 from psycopg.errors import Diagnostic
@@ -53,7 +53,7 @@ def note(diagnostic: Diagnostic) -> None:
         heard.append(said)
 
 
-def warn(heard: list[str], **where: Any) -> None:
+def warn(heard: list[str]) -> None:
     """Warn whoever has called us, by :class:`pgsched.UnknownTaskType`."""
     for said in heard:
-        warnings.warn(said, UnknownTaskType, stacklevel=where.get("stacklevel", 3))
+        warnings.warn(said, UnknownTaskType, stacklevel=3)
