@@ -12,16 +12,15 @@ log = get_logger("pgsched.worker")
 
 def log_failure(leased: LeasedTask, finish: Finish) -> None:
     """Log a failed attempt, a death, or that a task was snoozed."""
-    task = leased.task
+    task, error = leased.task, in_logs(finish.error or "")
     if finish.execution == "snoozed":
-        why = (finish.error or "").split("\n", 1)[0]
         log.info(
             "task_snoozed",
             task_id=task.id,
             task_type=task.task_type,
             queue=task.queue,
             seconds=finish.retry_in,
-            why=why,
+            why=error,
         )
         return
     log.warning(
@@ -33,5 +32,5 @@ def log_failure(leased: LeasedTask, finish: Finish) -> None:
         max_attempts=task.max_attempts,
         outcome=finish.execution,
         retry_in=finish.retry_in,
-        error=in_logs(finish.error or ""),
+        error=error,
     )
