@@ -4387,9 +4387,10 @@ $$;
 create function pgsched.lock_was_lost(locker xid) returns boolean
 language sql stable parallel safe as $$
   -- The low half of a number of 64 bits is known. What is not below the snapshot's next one is of the round before, or
-  -- began after the snapshot and goes on. A status that is too old to be known counts as lost: the row is leased then.
+  -- began after the snapshot. A status that is too old to be known counts as lost: the row is leased then.
   select case
-    when locker = '0' or x.number - x.next between 0 and 2147483647 then false
+    when locker = '0' then false
+    when x.number - x.next between 0 and 2147483647 then coalesce(pg_xact_status(x.number::text::xid8) = 'aborted', false)
     when x.number < x.next then coalesce(pg_xact_status(x.number::text::xid8) = 'aborted', true)
     else coalesce(pg_xact_status((x.number - 4294967296)::text::xid8) = 'aborted', true) end
   from (

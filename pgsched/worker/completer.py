@@ -129,7 +129,7 @@ class Completer:
             finish = give_up(task, outcome, f"what follows this run cannot be planned: {describe(error)}")
         self._counts.execution(task, outcome, finish)
         seconds = outcome.finished - outcome.started
-        if seconds > NEGLIGIBLE or self._usual.slow:
+        if seconds > NEGLIGIBLE or self._usual.slow or task.task_type not in self._usual.known:
             self._usual.observe(task.task_type, seconds)
         self.put(leased, finish)
         if finish.execution != "completed":

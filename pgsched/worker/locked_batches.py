@@ -111,14 +111,26 @@ class LockedBatches:
         """Whether another batch may begin."""
         return bool(self._idle) and not self._stopping
 
+    def are_short(self, tasks: Sequence[Claimed]) -> bool:
+        """Whether all of them are of types that are known to be soon over."""
+        return all(self._usual.is_short(task.task_type) for task in tasks)
+
     async def lock(
-        self, probes: Sequence[Probe], limit: int, *, free: int, max_bytes: int, set_aside: Sequence[int]
+        self,
+        probes: Sequence[Probe],
+        limit: int,
+        *,
+        free: int,
+        max_bytes: int,
+        set_aside: Sequence[int],
+        only_known: bool = False,
     ) -> Batch | None:
         """Lock up to ``limit`` due rows and take them in hand, those that need a lease from the end of the batch on.
 
+        ``only_known``: all need a lease but those of types that are known to be short.
         None: there is nothing to be locked, or not by this way. Raises DatabaseUnavailable.
         """
-        types = self._usual.lockable_types()
+        types = self._usual.lockable_types(known=only_known)
         if not types:
             return None
         session, sent = self._idle.pop(), monotonic()

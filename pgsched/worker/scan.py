@@ -46,7 +46,15 @@ WIDEST = 1e9
 class Look:
     """What one claim looks at."""
 
-    def __init__(self, probes: Sequence[Probe], since: datetime | None = None, *, sweeps: bool, deep: bool) -> None:
+    def __init__(
+        self,
+        probes: Sequence[Probe],
+        since: datetime | None = None,
+        *,
+        sweeps: bool,
+        deep: bool = False,
+        expected: bool = False,
+    ) -> None:
         self.probes = probes
         self.since = since
         """Where a slice of a sweep begins; None: with the first entry."""
@@ -54,11 +62,17 @@ class Look:
         """Whether it is a sweep, or a slice of one."""
         self.deep = deep
         """Whether it is a slice that goes on from where another one began."""
+        self.expected = expected
+        """Whether somebody has said that there is a row."""
 
     @property
     def is_whole(self) -> bool:
         """Whether it sees every due row there is."""
         return self.sweeps and self.since is None and not self.deep
+
+    def without_expired(self) -> Look:
+        """Return the same without what only a claim that leases finds: it was no sweep."""
+        return Look(self.probes, self.since, sweeps=False)
 
 
 class Scan:
@@ -79,10 +93,12 @@ class Scan:
         self._rests_until = 0.0
         self._owed_at = inf
         """When a sweep begins that has to wait; infinite when none has to."""
+        self._expected = False
 
     def look_everywhere(self) -> None:
         """There may be rows that were not due lately: the next claim sweeps, if sweeps are quick."""
         self._sweep_at = 0.0
+        self._expected = True
 
     def sweeps_next(self, *, busy: bool) -> bool:
         """Whether the next claim looks everywhere, because that is quick and the worker has time for it."""
@@ -92,7 +108,7 @@ class Scan:
         """Return what the next claim looks at."""
         first = sent >= self._sweep_at or self.sweeps_next(busy=busy)
         deep = not first and self._until is not None
-        self._owed_at = inf
+        expected, self._expected, self._owed_at = self._expected, False, inf
         if sent < self._rests_until or not (first or deep):
             self._owed_at = self._rests_until if first or deep else max(self._rests_until, self._sweep_at)
             return Look(
@@ -102,12 +118,12 @@ class Scan:
                     for queue in queues
                 ],
                 sweeps=False,
-                deep=False,
+                expected=expected,
             )
         until = self._until if deep else None
         since = (self._deep if deep else self._first).before(until or database_now)
         probes = [Probe(queue, priority, since, until=until) for priority in PRIORITIES for queue in queues]
-        return Look(probes, since, sweeps=True, deep=deep)
+        return Look(probes, since, sweeps=True, deep=deep, expected=expected)
 
     def saw(self, look: Look, tasks: Sequence[Claimed], sent: float, seconds: float, *, full: bool) -> None:
         """Take what a claim brought, which was sent then and took so many seconds; ``full``: there may be more."""

@@ -41,6 +41,8 @@ class SharedClaims:
         self.scan = Scan()
         self._is_full = False
         """The last claim brought as many rows as it might."""
+        self._short_came = False
+        """What came last was of types whose attempts are known to be short."""
         self.waits_for_room = False
         """The last claim ended before a row that is not held in advance, so what comes next wants a free slot."""
 
@@ -49,15 +51,16 @@ class SharedClaims:
 
         Raises DatabaseUnavailable.
         """
-        lockable = await self._may_lock()
+        may_lock = await self._may_lock()
         sent = monotonic()
         room = self._claims.room_in_bytes
         look = self.scan.next_look(queues, sent, self._clock.at(sent), busy=self._is_busy)
         batch = None
-        if lockable and not look.sweeps:  # only a claim that leases finds expired leases
+        if may_lock and self._is_to_lock(look):
             batch = await self._lock(look, limit, free, room)
         if batch is not None:
             self._clock.set(batch.tasks[0].database_time, sent)
+            look = look.without_expired()
         else:
             batch = await self._claims.claim(look, limit, free=free, max_bytes=room)
         tasks = batch.tasks
@@ -67,6 +70,8 @@ class SharedClaims:
         now = monotonic()
         self.scan.saw(look, tasks, sent, now - sent, full=self._is_full)
         self._rate.note(len(tasks), sent)
+        if tasks:
+            self._short_came = self._locked_batches.are_short(tasks)
         self._on_claim(tasks, now - sent)
         found = bool(tasks or batch.spoiled) or batch.again
         return found or self.scan.due_in(now) <= 0 or (not look.sweeps and self.scan.sweeps_next(busy=self._is_busy))
@@ -79,11 +84,20 @@ class SharedClaims:
     def _is_busy(self) -> bool:
         return self._is_full or self._rate.is_high
 
+    def _is_to_lock(self, look: Look) -> bool:
+        """Whether to lock rows before they are leased: many come, or a single one most likely, of a short type.
+
+        Only a claim that leases finds expired leases; it follows where something else was found.
+        """
+        if self._is_busy:
+            return not look.sweeps
+        return self._short_came and look.expected and (look.is_whole or not look.sweeps)
+
     async def _may_lock(self) -> bool:
-        """Whether rows may be locked: when few come they are leased, which starts a single one sooner."""
-        if not self._is_busy or self._claims.set_aside:
+        """Whether rows may be locked. A busy worker waits for one of its batches to end."""
+        if self._claims.set_aside:
             return False
-        if not self._locked_batches.ready:
+        if self._is_busy and not self._locked_batches.ready:
             await self._locked_batches.wait(LOCK_WAIT_SECONDS)
         return self._locked_batches.ready
 
@@ -91,7 +105,12 @@ class SharedClaims:
         """Lock rows; None when there are none, or the claim is to lease them."""
         try:
             return await self._locked_batches.lock(
-                look.probes, limit, free=free, max_bytes=room, set_aside=self._claims.ids
+                look.probes,
+                limit,
+                free=free,
+                max_bytes=room,
+                set_aside=self._claims.ids,
+                only_known=not self._is_busy,
             )
         except RefusedByDatabase as error:  # a claim that leases finds the row
             log.info("lock_refused", error=str(error))

@@ -8,7 +8,9 @@ LOCKABLE_SECONDS = 0.005
 """Types whose attempts take longer than this are leased before they begin."""
 SMOOTHING = 0.05
 NEGLIGIBLE = 0.001
-"""Seconds: an attempt that takes less need not be observed, unless some type is slow."""
+"""Seconds: an attempt that takes less need not be observed, unless some type is slow or its own not known."""
+KNOWN = 10
+"""Attempts after which it is known how long those of a type usually take."""
 
 
 class UsualSeconds:
@@ -21,19 +23,31 @@ class UsualSeconds:
             for handler in registry
             if not handler.transactional and handler.executor != "process"
         }
+        self._attempts = dict.fromkeys(self._seconds, 0)
         self.slow: set[str] = set()
         """Types that usually take longer than NEGLIGIBLE."""
+        self.known: set[str] = set()
+        """Types of which some attempts were observed."""
 
     def observe(self, task_type: str, seconds: float) -> None:
         """Take the duration of one attempt."""
         before = self._seconds.get(task_type)
         if before is not None:
+            if task_type not in self.known:
+                self._attempts[task_type] += 1
+                if self._attempts[task_type] >= KNOWN:
+                    self.known.add(task_type)
             usual = self._seconds[task_type] = before + SMOOTHING * (min(seconds, 1.0) - before)
             if usual > NEGLIGIBLE:
                 self.slow.add(task_type)
             else:
                 self.slow.discard(task_type)
 
-    def lockable_types(self) -> list[str]:
-        """The types whose attempts may begin before they are leased."""
-        return [task_type for task_type, seconds in self._seconds.items() if seconds < LOCKABLE_SECONDS]
+    def lockable_types(self, *, known: bool = False) -> list[str]:
+        """The types whose attempts may begin before they are leased; ``known``: only known short ones."""
+        types = self.known if known else self._seconds
+        return [task_type for task_type in types if self._seconds[task_type] < LOCKABLE_SECONDS]
+
+    def is_short(self, task_type: str) -> bool:
+        """Whether attempts of a type are known to be soon over."""
+        return task_type in self.known and self._seconds[task_type] < LOCKABLE_SECONDS

@@ -21,8 +21,8 @@ with probe as (
   order by p.place
 ),
 due as (
-  select found.id, found.locked_by, found.fencing_token, found.attempts, found.started_at, found.lock_lost,
-    found.locked_by is null and not found.lock_lost and found.attempts < found.max_attempts - 1 as patient,
+  select found.id, found.locked_by, found.fencing_token, found.attempts, found.started_at, lost.lock_lost,
+    found.locked_by is null and not lost.lock_lost and found.attempts < found.max_attempts - 1 as patient,
     found.locked_by is null or found.unbegun_token is distinct from found.fencing_token as counts,
     -- The size on arrival: a payload that is stored compressed is measured as text.
     case when pg_column_compression(found.payload) is null then pg_column_size(found.payload)
@@ -31,7 +31,7 @@ due as (
   cross join lateral (
     select * from (
      select t.id, t.locked_by, t.fencing_token, t.attempts, t.max_attempts, t.started_at, t.unbegun_token, t.payload,
-       coalesce(t.unbegun_token, 0) = -1 or t.xmax <> '0' and pgsched.lock_was_lost(t.xmax) as lock_lost
+       t.xmax as locker
      from pgsched.tasks t
      where probe.fifo and t.queue = probe.queue and t.priority = probe.priority
        and pgsched.is_claimable(t) and (t.next_run_at, t.id) > (probe.cursor_at, probe.cursor_id)
@@ -43,7 +43,7 @@ due as (
     union all
     select * from (
      select t.id, t.locked_by, t.fencing_token, t.attempts, t.max_attempts, t.started_at, t.unbegun_token, t.payload,
-       coalesce(t.unbegun_token, 0) = -1 or t.xmax <> '0' and pgsched.lock_was_lost(t.xmax) as lock_lost
+       t.xmax as locker
      from pgsched.tasks t
      where not probe.fifo and t.queue = probe.queue and t.priority = probe.priority
        and pgsched.is_claimable(t) and t.next_run_at > probe.since and t.next_run_at <= probe.until
@@ -52,6 +52,10 @@ due as (
      limit %(limit)s
      for no key update skip locked) last_in
   ) found
+  -- Asked when the row is locked: before, whoever had locked it might still be there.
+  cross join lateral (
+    select coalesce(found.unbegun_token, 0) = -1
+      or found.locker <> '0' and pgsched.lock_was_lost(found.locker) as lock_lost) lost
   limit %(limit)s
 ),
 placed as (

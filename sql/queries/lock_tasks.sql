@@ -26,7 +26,9 @@ select t.id, t.task_type, t.queue, t.priority, case when t.before < %(bytes)s th
   t.lock_lost
 from (
   -- The limit stands below the window functions, or every probe would lock rows.
-  select locked.*, sum(locked.bytes) over (rows unbounded preceding) - locked.bytes as before
+  select locked.*, sum(locked.bytes) over (rows unbounded preceding) - locked.bytes as before,
+    -- Asked when the row is locked: before, whoever had locked it might still be there.
+    coalesce(locked.unbegun_token, 0) = -1 or locked.locker <> '0' and pgsched.lock_was_lost(locked.locker) as lock_lost
   from (
     select found.*
     from (
@@ -47,7 +49,7 @@ from (
          t.backoff_factor, t.backoff_jitter, t.cron_expression, t.timezone, t.start_date, t.end_date,
          t.repeat_interval, t.repeat_count, t.execution_count, t.on_missed, t.catchup_window, t.overlap, t.jitter,
          t.planned_from, t.revision, t.depends_on, t.fired,
-         coalesce(t.unbegun_token, 0) = -1 or t.xmax <> '0' and pgsched.lock_was_lost(t.xmax) as lock_lost,
+         t.unbegun_token, t.xmax as locker,
          case when pg_column_compression(t.payload) is null then pg_column_size(t.payload)
            else octet_length(t.payload::text) end as bytes
        from pgsched.tasks t
@@ -65,7 +67,7 @@ from (
          t.backoff_factor, t.backoff_jitter, t.cron_expression, t.timezone, t.start_date, t.end_date,
          t.repeat_interval, t.repeat_count, t.execution_count, t.on_missed, t.catchup_window, t.overlap, t.jitter,
          t.planned_from, t.revision, t.depends_on, t.fired,
-         coalesce(t.unbegun_token, 0) = -1 or t.xmax <> '0' and pgsched.lock_was_lost(t.xmax) as lock_lost,
+         t.unbegun_token, t.xmax as locker,
          case when pg_column_compression(t.payload) is null then pg_column_size(t.payload)
            else octet_length(t.payload::text) end as bytes
        from pgsched.tasks t

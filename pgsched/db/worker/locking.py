@@ -92,7 +92,8 @@ class LockingSession(Session):
                 )
             rows = await fetch_rows(cursor)
         if not rows or isinstance(rows, SpoiledRows):
-            await self.execute(load_statement("rollback"), {})
+            # Not a rollback, after which psycopg forgets what it has prepared.
+            await self.execute(load_statement("commit"), {})
             return None if rows else Batch([], [])
         return read_batch(rows)
 

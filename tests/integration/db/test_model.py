@@ -312,7 +312,8 @@ class Model(RuleBasedStateMachine):
     def _bury(self, row: Row, id: int, attempts: int | None) -> None:
         if attempts is not None:
             attempts = min(attempts, row.max_attempts)
-            self.born.append(self._copy(row, id, status="dead", attempts=attempts))
+            # It keeps which tick it was.
+            self.born.append(self._copy(row, id, status="dead", attempts=attempts, count=row.count))
 
     def _copy(self, row: Row, id: int, **more: Any) -> Row:
         same = {name: getattr(row, name) for name in ("queue", "priority", "payload", "max_attempts")}
@@ -418,13 +419,14 @@ class Model(RuleBasedStateMachine):
 
     @rule(pick=picks)
     def time_passes(self, pick: int) -> None:
-        """The tick of a schedule, or the time of a task, has come."""
+        """The first tick of a schedule, or the time of a task, has come: its grid begins there."""
         waiting = [id for id, row in self.rows.items() if row.status == "pending" and not row.due]
         if waiting:
             id = waiting[pick % len(waiting)]
             with restoring(self.db):
                 self.db.execute(
-                    "update pgsched.tasks set scheduled_for = %(at)s, next_run_at = %(at)s where id = %(id)s",
+                    "update pgsched.tasks set scheduled_for = %(at)s, next_run_at = %(at)s, start_date ="
+                    " case when schedule_type = 'repeating' then %(at)s end, planned_from = %(at)s where id = %(id)s",
                     {"id": id, "at": START},
                 )
             self.rows[id].due = True

@@ -355,6 +355,22 @@ async def test_a_row_whose_lock_was_lost_is_leased_before_it_begins(
     assert ("pending", 0) in {(row["status"], row["attempts"]) for row in seen["commit"]}
 
 
+def test_a_lock_that_was_taken_and_lost_after_the_snapshot_is_known_as_lost(dsn: str) -> None:
+    """As when a worker dies at the begin of an attempt while another one's claim goes on."""
+    with database(dsn) as db, database(dsn) as holder:
+        (task,) = insert_behind(db, 1)
+        db.execute("begin isolation level repeatable read")
+        rows(db, "select 1")
+        for end, lost in (("commit", False), ("rollback", True)):
+            holder.execute("begin")
+            holder.execute("select from pgsched.tasks where id = %s for no key update", (task,))
+            ask = "select pgsched.lock_was_lost(t.xmax) as lost, t.xmax <> '0' as locked from pgsched.tasks t where t.id = %s"
+            assert rows(db, ask, task) == [{"lost": False, "locked": True}], "it goes on"
+            holder.execute(end)  # type: ignore[arg-type]
+            assert rows(db, ask, task) == [{"lost": lost, "locked": True}]
+        db.execute("commit")
+
+
 async def test_a_row_that_cannot_be_finished_costs_its_neighbours_nothing(dsn: str) -> None:
     started: list[int] = []
 
