@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmarks.databases import CONSTANTS
 from chaos.poison.kind import COMPLETED, DEAD, REFUSED, SET_ASIDE, WAITS, Kind
 from pgsched.domain.errors import Discard
 
@@ -15,6 +16,24 @@ async def _fails() -> None:
 
 
 _NO_YEAR = "must_be_between_the_years_1_and_9999"
+
+
+def _restored(**columns: str) -> str:
+    """Return the SQL of a due schedule that no INSERT of today could make; each column is an expression."""
+    given = {
+        "task_type": "'{name}'",
+        "schedule_type": "'recurring'",
+        "cron_expression": "'0 0 * * *'",
+        "next_run_at": "now()",
+        **{name: f"'{constant}'" for name, constant in CONSTANTS.items()},
+        "metadata": """'{"poison": "{mark}"}'""",
+        **columns,
+    }
+    return f"""
+        with role as (select set_config('session_replication_role', 'replica', true))
+        insert into pgsched.tasks ({", ".join(given)}) select {", ".join(given.values())} from role returning id
+    """
+
 
 KINDS = (
     Kind(
@@ -72,11 +91,7 @@ KINDS = (
     Kind(
         name="planned-from-infinity",
         does="a schedule whose bookkeeping says `infinity`, as a restored dump may have it",
-        tasks="""
-            with role as (select set_config('session_replication_role', 'replica', true))
-            insert into pgsched.tasks (task_type, metadata, schedule_type, cron_expression, planned_from, next_run_at)
-            select '{name}', '{"poison": "{mark}"}', 'recurring', '0 0 * * *', 'infinity', now() from role returning id
-        """,
+        tasks=_restored(planned_from="'infinity'"),
         fates=(DEAD, SET_ASIDE),
         doctor=("dead_letters", "{name}"),
     ),
@@ -125,23 +140,14 @@ KINDS = (
     Kind(
         name="vanished-zone",
         does="a schedule in a zone that no longer exists",
-        tasks="""
-            with role as (select set_config('session_replication_role', 'replica', true))
-            insert into pgsched.tasks (task_type, metadata, schedule_type, cron_expression, timezone, next_run_at)
-            select '{name}', '{"poison": "{mark}"}', 'recurring', '0 0 * * *', 'Mars/Olympus_Mons', now() from role
-            returning id
-        """,
+        tasks=_restored(timezone="'Mars/Olympus_Mons'"),
         words="Mars/Olympus_Mons",
         doctor=("dead_letters", "{name}"),
     ),
     Kind(
         name="unreadable-cron",
         does="a cron expression that nobody can read, as a restored dump may have it",
-        tasks="""
-            with role as (select set_config('session_replication_role', 'replica', true))
-            insert into pgsched.tasks (task_type, metadata, schedule_type, cron_expression, next_run_at)
-            select '{name}', '{"poison": "{mark}"}', 'recurring', 'at noon or so', now() from role returning id
-        """,
+        tasks=_restored(cron_expression="'at noon or so'"),
         words="at noon or so",
         doctor=("dead_letters", "{name}"),
     ),

@@ -364,7 +364,7 @@ def test_a_lock_that_was_taken_and_lost_after_the_snapshot_is_known_as_lost(dsn:
         for end, lost in (("commit", False), ("rollback", True)):
             holder.execute("begin")
             holder.execute("select from pgsched.tasks where id = %s for no key update", (task,))
-            ask = "select pgsched.lock_was_lost(t.xmax) as lost, t.xmax <> '0' as locked from pgsched.tasks t where t.id = %s"
+            ask = "select pgsched.lock_was_lost(xmax) as lost, xmax <> '0' as locked from pgsched.tasks where id = %s"
             assert rows(db, ask, task) == [{"lost": False, "locked": True}], "it goes on"
             holder.execute(end)  # type: ignore[arg-type]
             assert rows(db, ask, task) == [{"lost": lost, "locked": True}]
