@@ -3,7 +3,8 @@
 ``create index`` keeps all writers out for as long as it reads the table, and a transaction cannot make an index any
 other way. So what a migration writes as ``create index if not exists … on pgsched.tasks`` (or ``executions``) is made
 here beforehand, outside any transaction, and the migration finds it there. Of the history it is made on each of the
-days that are there, and the migration puts them together.
+days that are there, and the migration puts them together. A column that such an index needs, which the migration adds
+by ``add column if not exists``, is added before the index, in a transaction of its own.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ LOOK_SECONDS = 0.2
 _INDEX = re.compile(
     r"^create (?:unique )?index if not exists (\w+) on pgsched\.(tasks|executions)\b[^;]*;", re.MULTILINE
 )
+
+_COLUMN = re.compile(r"^alter table pgsched\.(?:tasks|executions) add column if not exists \w+ [^;,]+;", re.MULTILINE)
 
 
 class Index(NamedTuple):
@@ -46,6 +49,11 @@ def indexes_of(migration: Migration) -> list[Index]:
         text = statement[0].replace("index if not exists", "index concurrently if not exists", 1)
         found.append(Index(statement[1], text, statement[2]))  # a part of a file of our own
     return found
+
+
+def columns_of(migration: Migration) -> list[LiteralString]:
+    """Return the statements by which a migration that makes such indexes adds columns to large tables."""
+    return [found[0] for found in _COLUMN.finditer(migration.sql)] if indexes_of(migration) else []
 
 
 def make_indexes(connection: DbConnection, migration: Migration, on_wait: Callable[[str], None]) -> None:
