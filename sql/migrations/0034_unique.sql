@@ -28,9 +28,8 @@ declare
       then format('must be after scheduled_for, got %s and %s', new.expires_at, new.scheduled_for) end;
 begin
   if problem is not null then
-    raise check_violation using
-      message = 'expires_at ' || problem, constraint = 'expires_at_must_be_after_scheduled_for',
-      column = 'expires_at', table = 'tasks', schema = 'pgsched';
+    raise invalid_parameter_value using
+      message = 'expires_at ' || problem, column = 'expires_at', table = 'tasks', schema = 'pgsched';
   end if;
   return new;
 end $$;
@@ -171,6 +170,7 @@ language sql stable as $$
       'catchup_window', task.catchup_window, 'on_missed', nullif(task.on_missed, 'once'),
       'overlap', nullif(task.overlap, 'skip'), 'enabled', nullif(task.enabled, true),
       'alert_if_no_success_for', task.alert_if_no_success_for, 'alert_if_running_for', task.alert_if_running_for,
+      'expires_at', task.expires_at,
       'expires_at', task.expires_at,
       'on_dependency_dead', nullif(task.on_dependency_dead, 'cancel'),
       'dependency_mode', nullif(task.dependency_mode, 'all'), 'revision', nullif(task.revision, 0),
