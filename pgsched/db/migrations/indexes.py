@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from time import sleep
 from typing import LiteralString, NamedTuple
+
+from psycopg import errors
 
 from pgsched.db.connection import DbConnection
 from pgsched.db.sql_files import Migration, load_statement
@@ -78,7 +81,8 @@ def make_indexes(connection: DbConnection, migration: Migration, on_wait: Callab
             if state is not None:
                 connection.execute(f"drop index concurrently pgsched.{index.name}")
             on_wait(f"making the index {index.name} on pgsched.{index.table}, beside whoever works")
-            connection.execute(index.sql)
+            with suppress(errors.UndefinedColumn):  # the migration adds it, in its own transaction, and then the index
+                connection.execute(index.sql)
     finally:
         _ask(connection, "release_index_lock")
 
