@@ -1451,8 +1451,8 @@ create function pgsched.schedule_unique(
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 #variable_conflict use_variable
--- A task holds its key for as long as the rule says. One that holds it no longer gives it up here, to the next one: nothing has
--- to be done when a task ends. The unique index and locks of rows decide among many sessions.
+-- A task holds its key for as long as the rule says. One that holds it no longer gives it up here, to the next one: nothing
+-- has to be done when a task ends. The unique index and locks of rows decide among many sessions.
 declare
   key constant text := pgsched.unique_key(task, by);
   holding constant text[] := coalesce(states,
@@ -1472,7 +1472,8 @@ declare
     when debounce is not null and (within is not null or states is not null) then 'debounce excludes within and states'
     when debounce is not null and on_conflict in ('replace', 'raise') then format('debounce excludes on_conflict %s', on_conflict)
     when debounce is not null and (task ->> 'run_at' is not null or task ->> 'delay' is not null
-      or task ->> 'cron_expression' is not null or task ->> 'repeat_interval' is not null) then 'debounce says when the task starts: run_at, delay and schedules exclude it'
+      or task ->> 'cron_expression' is not null or task ->> 'repeat_interval' is not null)
+      then 'debounce says when the task starts: run_at, delay and schedules exclude it'
     when not states <@ '{pending,blocked,running,completed,dead,cancelled}'
       then format('each of states must be pending, blocked, running, completed, dead or cancelled, got %s',
         array_to_string(states, ', ', 'null'))
@@ -2416,6 +2417,8 @@ declare
   problem text := case
     when coalesce(new.schedule_type, 'one_time') <> 'one_time' or new.cron_expression is not null
       or new.repeat_interval is not null then 'is for one-time tasks; a schedule ends with end_date'
+    when new.expires_at < '0001-01-02 00:00:00+00' or new.expires_at >= '9999-12-31 00:00:00+00'
+      then 'must be between the years 1 and 9999'
     when new.expires_at <= new.scheduled_for and (tg_op = 'INSERT' or new.status in ('pending', 'blocked'))
       then format('must be after scheduled_for, got %s and %s', new.expires_at, new.scheduled_for) end;
 begin
@@ -5463,6 +5466,7 @@ language sql stable as $$
       'catchup_window', task.catchup_window, 'on_missed', nullif(task.on_missed, 'once'),
       'overlap', nullif(task.overlap, 'skip'), 'enabled', nullif(task.enabled, true),
       'alert_if_no_success_for', task.alert_if_no_success_for, 'alert_if_running_for', task.alert_if_running_for,
+      'expires_at', task.expires_at,
       'expires_at', task.expires_at,
       'expires_at', task.expires_at,
       'on_dependency_dead', nullif(task.on_dependency_dead, 'cancel'),

@@ -222,6 +222,11 @@ def test_it_is_refused_for_schedules_and_before_the_task_is_due(db: Database, cl
     for columns in ({"cron_expression": "0 8 * * *"}, {"repeat_interval": "1h"}):
         with pytest.raises(psycopg.errors.InvalidParameterValue, match="expires_at is for one-time tasks"):
             insert_task(db, expires_at=LATER, **columns)
+    for never in ("infinity", "-infinity"):
+        with pytest.raises(
+            psycopg.errors.InvalidParameterValue, match="expires_at must be between the years 1 and 9999"
+        ):
+            insert_task(db, expires_at=never)
     id = client.schedule("mail", delay="1d")
     with pytest.raises(InvalidTask, match="expires_at must be after scheduled_for, got"):
         client.update(id, expires_at=datetime.now(UTC) + timedelta(hours=1))
