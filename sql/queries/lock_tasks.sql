@@ -22,7 +22,7 @@ select t.id, t.task_type, t.queue, t.priority, case when t.before < %(bytes)s th
   case when t.cron_expression like '%%=%%@%%' then pgsched.calendar_days(t.cron_expression) end as left_out,
   false as cut,
   not t.lock_lost and t.schedule_type = 'one_time' and t.attempts < t.max_attempts - 1
-    and t.task_type = any(%(locked_types)s::text[]) and t.expires_at is null as lockable,
+    and t.task_type = any(%(locked_types)s::text[]) as lockable,
   t.lock_lost, t.expires_at
 from (
   -- The limit stands below the window functions, or every probe would lock rows.

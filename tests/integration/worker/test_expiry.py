@@ -11,6 +11,9 @@ import pytest
 
 from pgsched import App, Client, InvalidTask, Retry, TaskSpec
 from pgsched.testing import run_due
+from pgsched.worker.housekeeping import Expiry
+from pgsched.worker.leased_tasks import LeasedTask
+from pgsched.worker.locked_batch import LockedBatch
 from tests.support.commands import pgsched
 from tests.support.engine import engine, expire_leases, handlers, history, rows, running_worker
 from tests.support.tables import insert_task, restoring, set_backing_off, set_running, task_row
@@ -67,12 +70,26 @@ async def test_a_worker_cancels_what_it_claims_too_late(dsn: str, db: Database, 
     assert {task_row(db, id)["status"] for id in (in_time, for_ever)} == {"completed"}
 
 
-async def test_a_worker_that_locks_rows_cancels_it_too(dsn: str, db: Database, ran: Ran) -> None:
-    ids = [insert_task(db, expires_at=PAST if n % 2 else None) for n in range(60)]
-    async with running_worker(dsn, handlers(mail=ran.mail), concurrency=20):
+async def test_a_worker_that_locks_rows_cancels_it_too(
+    dsn: str, db: Database, ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked: list[int] = []
+    hold = LockedBatch.hold
+
+    def note(batch: LockedBatch, held: list[LeasedTask]) -> None:
+        locked.extend(leased.task.id for leased in held)
+        hold(batch, held)
+
+    async def later(_expiry: Expiry) -> None: ...
+
+    monkeypatch.setattr(LockedBatch, "hold", note)
+    monkeypatch.setattr(Expiry, "run_once", later)  # so that they are claimed
+    ids = [insert_task(db, expires_at=PAST if n % 2 else LATER) for n in range(300)]
+    async with running_worker(dsn, handlers(mail=ran.mail), concurrency=10, max_batch=10):
         over = "select from pgsched.tasks where next_run_at is not null"
         await wait_until_async(lambda: not rows(db, over), message="all are over")
-    assert len(ran.shops) == 30
+    assert set(ids[1::2]) & set(locked)
+    assert len(ran.shops) == 150
     for id in ids[1::2]:
         assert_expired(db, id)
 
