@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from pgsched.domain.interval import Interval
     from pgsched.domain.scheduling.preview import preview
     from pgsched.domain.task_spec import TaskSpec
+    from pgsched.domain.unique import Unique
     from pgsched.execution.context import Context
     from pgsched.execution.middleware import CallNext
 
@@ -91,6 +92,7 @@ __all__ = [
     "TaskSpec",
     "TransitionRefused",
     "UnfitDatabase",
+    "Unique",
     "UnknownTaskType",
     "preview",
 ]
@@ -105,6 +107,7 @@ _HOMES = {
     "Interval": "domain.interval",
     "Router": "app.router",
     "TaskSpec": "domain.task_spec",
+    "Unique": "domain.unique",
     "preview": "domain.scheduling.preview",
 }
 

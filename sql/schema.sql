@@ -354,6 +354,8 @@ create table pgsched.tasks (
   judged_from timestamptz,                                      -- No success is asked for before: the last one that
                                                                 -- workers have noted, or when the task was enabled. Set
                                                                 -- by pgsched.
+  expires_at timestamptz,                                       -- One-time tasks: one that has not started by then is
+                                                                -- cancelled instead. Null: it does not expire.
   constraint tasks_pkey primary key (id),
   -- Finished tasks are listed, counted and deleted by the time when they ended.
   constraint completed_at_if_and_only_if_completed_or_cancelled
@@ -404,6 +406,10 @@ create index tasks_dependents on pgsched.tasks (id)
 -- The due clock: everything that may ever be claimed, in the order of claims, and nothing else.
 create index tasks_due on pgsched.tasks (queue, priority desc, next_run_at, id)
   where next_run_at is not null and enabled;
+
+-- Tasks that may expire and are not over.
+create index tasks_expiring on pgsched.tasks (expires_at)
+  where expires_at is not null and completed_at is null and died_at is null;
 
 -- The tasks of a queue that were completed or cancelled, in the order of their ends: for retention.
 create index tasks_finished on pgsched.tasks (queue, completed_at, id) where completed_at is not null;
@@ -523,9 +529,11 @@ create table pgsched.archived_tasks (
                                                              -- for so long; counted from the first tick while there was
                                                              -- none.
   alert_if_running_for interval,                             -- An attempt that has run for so long is told of.
-  judged_from timestamptz                                    -- No success is asked for before: the last one that
+  judged_from timestamptz,                                   -- No success is asked for before: the last one that
                                                              -- workers have noted, or when the task was enabled. Set by
                                                              -- pgsched.
+  expires_at timestamptz                                     -- One-time tasks: one that has not started by then is
+                                                             -- cancelled instead. Null: it does not expire.
 );
 alter table pgsched.archived_tasks replica identity full;
 
@@ -1013,7 +1021,8 @@ create view pgsched.visible_tasks with (security_barrier = true) as
     completed_at, died_at, attempts, max_attempts, backoff, backoff_delay, backoff_max, timeout, locked_by,
     locked_until, fencing_token, idempotency_key, depends_on, dependency_mode, on_dependency_dead, waiting_for, fired,
     concurrency_key, parent_id, progress, result, last_error, planned_from, created_at, updated_at, observed, revision,
-    declared, inserted_by, backoff_factor, backoff_jitter, alert_if_no_success_for, alert_if_running_for, judged_from
+    declared, inserted_by, backoff_factor, backoff_jitter, alert_if_no_success_for, alert_if_running_for, judged_from,
+    expires_at
    from pgsched.tasks t
   where has_table_privilege('pgsched.tasks', 'select') or inserted_by = session_user or (exists ( select
            from pgsched.tasks p
@@ -1030,9 +1039,9 @@ create view pgsched.departed_tasks with (security_barrier = true) as
     t.idempotency_key, t.depends_on, t.dependency_mode, t.on_dependency_dead, t.waiting_for, t.fired, t.concurrency_key,
     t.parent_id, t.progress, t.result, t.last_error, t.planned_from, t.created_at, t.updated_at, t.observed, t.revision,
     t.declared, t.inserted_by, t.backoff_factor, t.backoff_jitter, t.alert_if_no_success_for, t.alert_if_running_for,
-    t.judged_from
+    t.judged_from, t.expires_at
    from pgsched.executions e
-     cross join lateral jsonb_populate_record(null::pgsched.tasks, ('{"tags": [], "status": "completed", "backoff": "exponential", "enabled": true, "overlap": "skip", "payload": {}, "metadata": {}, "observed": false, "priority": 5, "revision": 0, "timezone": "UTC", "on_missed": "once", "depends_on": [], "backoff_max": "1 hour", "waiting_for": 0, "max_attempts": 3, "backoff_delay": "5 seconds", "schedule_type": "one_time", "dependency_mode": "all", "execution_count": 1, "on_dependency_dead": "cancel"}'::jsonb || jsonb_build_object('task_type', e.task_type, 'queue', e.queue, 'attempts', e.attempt, 'fencing_token', e.fencing_token, 'scheduled_for', e.scheduled_for, 'created_at', e.scheduled_for, 'planned_from', coalesce(e.task -> 'created_at', to_jsonb(e.scheduled_for)), 'started_at', e.started_at, 'last_run_at', e.started_at, 'completed_at', e.finished_at, 'updated_at', e.finished_at, 'result', e.result)) || e.task) t(id, task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, schedule_type, scheduled_for, cron_expression, timezone, start_date, end_date, repeat_interval, repeat_count, on_missed, catchup_window, overlap, jitter, enabled, max_attempts, backoff, backoff_delay, backoff_max, timeout, idempotency_key, depends_on, dependency_mode, parent_id, declared, planned_from, revision, created_at, execution_count, completed_at, died_at, last_run_at, updated_at, next_run_at, status, started_at, attempts, locked_by, locked_until, fencing_token, progress, result, last_error, on_dependency_dead, concurrency_key, waiting_for, observed, fired, unbegun_token, inserted_by, backoff_factor, backoff_jitter, alert_if_no_success_for, alert_if_running_for, judged_from)
+     cross join lateral jsonb_populate_record(null::pgsched.tasks, ('{"tags": [], "status": "completed", "backoff": "exponential", "enabled": true, "overlap": "skip", "payload": {}, "metadata": {}, "observed": false, "priority": 5, "revision": 0, "timezone": "UTC", "on_missed": "once", "depends_on": [], "backoff_max": "1 hour", "waiting_for": 0, "max_attempts": 3, "backoff_delay": "5 seconds", "schedule_type": "one_time", "dependency_mode": "all", "execution_count": 1, "on_dependency_dead": "cancel"}'::jsonb || jsonb_build_object('task_type', e.task_type, 'queue', e.queue, 'attempts', e.attempt, 'fencing_token', e.fencing_token, 'scheduled_for', e.scheduled_for, 'created_at', e.scheduled_for, 'planned_from', coalesce(e.task -> 'created_at', to_jsonb(e.scheduled_for)), 'started_at', e.started_at, 'last_run_at', e.started_at, 'completed_at', e.finished_at, 'updated_at', e.finished_at, 'result', e.result)) || e.task) t(id, task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, schedule_type, scheduled_for, cron_expression, timezone, start_date, end_date, repeat_interval, repeat_count, on_missed, catchup_window, overlap, jitter, enabled, max_attempts, backoff, backoff_delay, backoff_max, timeout, idempotency_key, depends_on, dependency_mode, parent_id, declared, planned_from, revision, created_at, execution_count, completed_at, died_at, last_run_at, updated_at, next_run_at, status, started_at, attempts, locked_by, locked_until, fencing_token, progress, result, last_error, on_dependency_dead, concurrency_key, waiting_for, observed, fired, unbegun_token, inserted_by, backoff_factor, backoff_jitter, alert_if_no_success_for, alert_if_running_for, judged_from, expires_at)
   where e.task is not null and (has_table_privilege('pgsched.tasks', 'select')
     or (e.task ->> 'inserted_by') = session_user or (exists ( select
            from pgsched.tasks p
@@ -1065,7 +1074,7 @@ create view pgsched.known_tasks with (security_barrier = true) as
     visible_tasks.planned_from, visible_tasks.created_at, visible_tasks.updated_at, visible_tasks.observed,
     visible_tasks.revision, visible_tasks.declared, visible_tasks.inserted_by, visible_tasks.backoff_factor,
     visible_tasks.backoff_jitter, visible_tasks.alert_if_no_success_for, visible_tasks.alert_if_running_for,
-    visible_tasks.judged_from
+    visible_tasks.judged_from, visible_tasks.expires_at
    from pgsched.visible_tasks
 union all
  select departed_tasks.id, departed_tasks.task_type, departed_tasks.task_name, departed_tasks.queue,
@@ -1084,7 +1093,7 @@ union all
     departed_tasks.last_error, departed_tasks.planned_from, departed_tasks.created_at, departed_tasks.updated_at,
     departed_tasks.observed, departed_tasks.revision, departed_tasks.declared, departed_tasks.inserted_by,
     departed_tasks.backoff_factor, departed_tasks.backoff_jitter, departed_tasks.alert_if_no_success_for,
-    departed_tasks.alert_if_running_for, departed_tasks.judged_from
+    departed_tasks.alert_if_running_for, departed_tasks.judged_from, departed_tasks.expires_at
    from pgsched.departed_tasks;
 
 -- The history of the tasks in visible_tasks; all of it for roles that may read pgsched.executions.
@@ -1219,6 +1228,7 @@ create view pgsched.watched_tasks with (security_barrier = true) as
 -- delay: Once, so long from now, a day being 24 hours; excludes run_at and every kind of schedule.
 -- backoff_factor: By what an exponential delay grows from retry to retry: 1 to 1000.
 -- backoff_jitter: How far retries are spread around their delay, as a share of it: 0 to 1.
+-- expires_at: One-time tasks: one that has not started by then is cancelled instead.
 create function pgsched.schedule(
   task_type text, payload jsonb default null, run_at timestamptz default null, delay interval default null,
   cron_expression text default null, timezone text default null, repeat_interval interval default null,
@@ -1232,7 +1242,7 @@ create function pgsched.schedule(
   depends_on bigint[] default null, dependency_mode text default null, on_dependency_dead text default null,
   concurrency_key text default null, backoff_factor double precision default null,
   backoff_jitter double precision default null, alert_if_no_success_for interval default null,
-  alert_if_running_for interval default null
+  alert_if_running_for interval default null, expires_at timestamptz default null
 ) returns bigint
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -1254,7 +1264,7 @@ begin
       queue, priority, idempotency_key, task_name, tags, metadata, tenant_id, user_id, created_by, max_attempts,
       backoff, backoff_delay, backoff_max, timeout, on_missed, catchup_window, overlap, jitter, enabled, parent_id,
       depends_on, dependency_mode, on_dependency_dead, concurrency_key, backoff_factor, backoff_jitter,
-      alert_if_no_success_for, alert_if_running_for)
+      alert_if_no_success_for, alert_if_running_for, expires_at)
     values (
       schedule.task_type, coalesce(schedule.payload, '{}'),
       -- A day of a delay is 24 hours, whatever the zone of the session.
@@ -1268,7 +1278,8 @@ begin
       schedule.catchup_window, schedule.overlap, schedule.jitter, coalesce(schedule.enabled, true),
       schedule.parent_id, coalesce(schedule.depends_on, '{}'), schedule.dependency_mode,
       schedule.on_dependency_dead, schedule.concurrency_key, schedule.backoff_factor,
-      schedule.backoff_jitter, schedule.alert_if_no_success_for, schedule.alert_if_running_for)
+      schedule.backoff_jitter, schedule.alert_if_no_success_for, schedule.alert_if_running_for,
+      schedule.expires_at)
     on conflict (idempotency_key) where idempotency_key is not null do nothing
     returning t.id into new_id;
     if new_id is not null then
@@ -1316,8 +1327,16 @@ declare
       then 'run_at and delay are for one-time tasks; a schedule begins with start_date' end;
 begin
   if problem is null then
-    select format('%s is no argument of pgsched.schedule', k) into problem from jsonb_object_keys(task) k
-    where k <> all (array(select unnest(p.proargnames) from pg_proc p where p.oid = 'pgsched.schedule'::regproc)) limit 1;
+    -- Written down, since reading them in the catalogue would cost each call more than the insert of its key.
+    given := task - '{
+      task_type, payload, run_at, delay, cron_expression, timezone, repeat_interval, repeat_count, start_date,
+      end_date, queue, priority, idempotency_key, task_name, tags, metadata, tenant_id, user_id, created_by,
+      max_attempts, backoff, backoff_delay, backoff_max, timeout, on_missed, catchup_window, overlap, jitter,
+      enabled, parent_id, depends_on, dependency_mode, on_dependency_dead, concurrency_key, backoff_factor,
+      backoff_jitter, alert_if_no_success_for, alert_if_running_for, expires_at}'::text[];
+    if given <> '{}' then
+      problem := format('%s is no argument of pgsched.schedule', (select min(k) from jsonb_object_keys(given) k));
+    end if;
   end if;
   if problem is not null then
     raise invalid_parameter_value using message = problem;
@@ -1332,29 +1351,41 @@ begin
     given := given || jsonb_build_object('scheduled_for', at);
   end if;
   for try in 1..100 loop
+    -- Looked for first: an insert that meets it would prepare a whole row for nothing.
     if on_conflict in ('update', 'replace') then
       -- Locked by whoever comes first; the next one finds what that made of it.
       select * into present from pgsched.tasks t where t.idempotency_key = key for no key update;
-      exit when found and on_conflict = 'update';
-      if found then
-        perform pgsched.give_up_key(present, key);
-        replaced := present.id;
-      end if;
+    else
+      select * into present from pgsched.tasks t where t.idempotency_key = key;
+    end if;
+    exit when found and on_conflict <> 'replace';
+    if found then
+      perform pgsched.give_up_key(present, key);
+      replaced := present.id;
     end if;
     insert into pgsched.tasks as t (
       task_type, payload, scheduled_for, cron_expression, timezone, repeat_interval, repeat_count, start_date, end_date,
       queue, priority, idempotency_key, task_name, tags, metadata, tenant_id, user_id, created_by, max_attempts,
       backoff, backoff_delay, backoff_max, timeout, on_missed, catchup_window, overlap, jitter, enabled, parent_id,
       depends_on, dependency_mode, on_dependency_dead, concurrency_key, backoff_factor, backoff_jitter,
-      alert_if_no_success_for, alert_if_running_for)
+      alert_if_no_success_for, alert_if_running_for, expires_at)
     select
       r.task_type, coalesce(r.payload, '{}'), r.scheduled_for, r.cron_expression, r.timezone, r.repeat_interval,
       r.repeat_count, r.start_date, r.end_date, r.queue, r.priority, r.idempotency_key, r.task_name, r.tags, r.metadata,
       r.tenant_id, r.user_id, r.created_by, r.max_attempts, r.backoff, r.backoff_delay, r.backoff_max, r.timeout,
       r.on_missed, r.catchup_window, r.overlap, r.jitter, coalesce(r.enabled, true), r.parent_id,
       coalesce(r.depends_on, '{}'), r.dependency_mode, r.on_dependency_dead, r.concurrency_key, r.backoff_factor,
-      r.backoff_jitter, r.alert_if_no_success_for, r.alert_if_running_for
-    from jsonb_populate_record(null::pgsched.tasks, given) r
+      r.backoff_jitter, r.alert_if_no_success_for, r.alert_if_running_for, r.expires_at
+    -- Types without the rules of the columns, which the insert asks for once; the whole row of the table has twice as many.
+    from jsonb_to_record(given) r(
+      task_type text, payload jsonb, scheduled_for timestamptz, cron_expression text, timezone text, repeat_interval interval,
+      repeat_count integer, start_date timestamptz, end_date timestamptz, queue text, priority smallint,
+      idempotency_key text, task_name text, tags text[], metadata jsonb, tenant_id text, user_id text, created_by text,
+      max_attempts integer, backoff text, backoff_delay interval, backoff_max interval, timeout interval, on_missed text,
+      catchup_window interval, overlap text, jitter interval, enabled boolean, parent_id bigint, depends_on bigint[],
+      dependency_mode text, on_dependency_dead text, concurrency_key text, backoff_factor double precision,
+      backoff_jitter double precision, alert_if_no_success_for interval, alert_if_running_for interval,
+      expires_at timestamptz)
     on conflict (idempotency_key) where idempotency_key is not null do nothing
     returning t.id into id;
     if id is not null then
@@ -1363,10 +1394,6 @@ begin
         update pgsched.tasks t set last_error = format('replaced by task %s', schedule_by_key.id) where t.id = replaced;
       end if;
       return;
-    end if;
-    if on_conflict not in ('update', 'replace') then
-      select * into present from pgsched.tasks t where t.idempotency_key = key;
-      exit when found;
     end if;
   end loop;
   if present.id is null or on_conflict = 'replace' then
@@ -1406,6 +1433,114 @@ begin
         string_agg(quote_ident(k), ', '))
       from jsonb_object_keys(given) k) using present, given, id;
   end if;
+end $$;
+
+-- Inserts a task unless one like it holds: then on_conflict says what becomes of that, as in schedule_by_key().
+-- task: The arguments of schedule(). Its idempotency_key says which task is like it; without one by does.
+-- by: What makes two tasks of a type alike: payload (the default), payload.KEY, queue.
+-- within: A task also holds for so long from when it was made, whatever has become of it, unless it was cancelled.
+-- states: In which it holds: pending, blocked and running, unless they are given.
+-- debounce: It starts so long after the last call: each one moves a task that has not started, and changes what is
+-- given.
+-- max_wait: With debounce: it starts at the latest so long after the first call.
+create function pgsched.schedule_unique(
+  task jsonb, by text[] default null, within interval default null, states text[] default null,
+  debounce interval default null, max_wait interval default null, on_conflict text default 'return', out id bigint,
+  out outcome text, out differs text[]
+) returns record
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+#variable_conflict use_variable
+-- A task holds its key for as long as the rule says. One that holds it no longer gives it up here, to the next one: nothing
+-- has to be done when a task ends. The unique index and locks of rows decide among many sessions.
+declare
+  key constant text := pgsched.unique_key(task, by);
+  holding constant text[] := coalesce(states,
+    case when debounce is null then '{pending,blocked,running}' else '{pending,blocked}' end::text[]);
+  given jsonb := task;
+  present pgsched.tasks;
+  status text;
+  departed bigint;
+  problem text := case
+    when on_conflict is null or on_conflict not in ('return', 'keep', 'update', 'replace', 'raise')
+      then format('on_conflict must be return, keep, update, replace or raise, got %s', coalesce(on_conflict, 'null'))
+    when within <= interval '0' or not pgsched.is_forward(within) then format('within must be more than 0, got %s', within)
+    when debounce <= interval '0' or not pgsched.is_forward(debounce)
+      then format('debounce must be more than 0, got %s', debounce)
+    when max_wait is not null and debounce is null then 'max_wait needs debounce'
+    when max_wait < debounce then format('max_wait must not be less than debounce, got %s and %s', max_wait, debounce)
+    when debounce is not null and (within is not null or states is not null) then 'debounce excludes within and states'
+    when debounce is not null and on_conflict in ('replace', 'raise') then format('debounce excludes on_conflict %s', on_conflict)
+    when debounce is not null and (task ->> 'run_at' is not null or task ->> 'delay' is not null
+      or task ->> 'cron_expression' is not null or task ->> 'repeat_interval' is not null)
+      then 'debounce says when the task starts: run_at, delay and schedules exclude it'
+    when not states <@ '{pending,blocked,running,completed,dead,cancelled}'
+      then format('each of states must be pending, blocked, running, completed, dead or cancelled, got %s',
+        array_to_string(states, ', ', 'null'))
+    when cardinality(states) = 0 and within is null then 'states must name one where there is no within' end;
+begin
+  if problem is not null then
+    raise invalid_parameter_value using message = problem;
+  end if;
+  given := given || jsonb_build_object('idempotency_key', key);
+  for try in 1..100 loop
+    select * into present from pgsched.tasks t where t.idempotency_key = key;
+    if not found then
+      if within is not null and on_conflict <> 'replace' then
+        -- Where tasks leave when they are completed, the history has those of the period.
+        select max(e.task_id) into departed from pgsched.executions e
+        where e.task ->> 'idempotency_key' = key and e.started_at > now() - within
+          and coalesce((e.task ->> 'created_at')::timestamptz, e.scheduled_for) > now() - within;
+        exit when departed is not null;
+      end if;
+      if debounce is not null then
+        given := given || jsonb_build_object('run_at', now() + debounce);
+      end if;
+      select s.id, s.outcome, s.differs into id, outcome, differs from pgsched.schedule_by_key(given, 'return') s;
+      if outcome = 'created' then
+        return;
+      end if;
+      continue;  -- somebody was sooner: whether that one holds the key is asked like of any other
+    end if;
+    status := case when present.status = 'blocked' and present.fired is not null then 'running' else present.status end;
+    if status = any(holding) or within is not null and status <> 'cancelled' and present.created_at + within > now() then
+      if debounce is null then
+        select s.id, s.outcome, s.differs into id, outcome, differs from pgsched.schedule_by_key(given, on_conflict) s;
+        return;
+      end if;
+    elsif present.inserted_by is distinct from session_user
+      and not has_any_column_privilege(session_user, 'pgsched.tasks', 'update')
+      and (task ->> 'idempotency_key' is not null or status not in ('completed', 'dead', 'cancelled')) then
+      raise insufficient_privilege using
+        message = format('task %s has the idempotency_key %s, and was inserted by another role', present.id, key);
+    end if;
+    -- Locked, and as it is now: a worker may just have started it, or somebody else have moved it on.
+    perform from pgsched.tasks t
+    where t.id = present.id and t.idempotency_key = key and t.status = present.status
+      and (t.fired is null) = (present.fired is null)
+    for no key update;
+    continue when not found;
+    if debounce is not null and status = any(holding) then
+      given := given || jsonb_build_object('run_at', least(now() + debounce, present.created_at + max_wait));
+      select s.id, s.outcome, s.differs into id, outcome, differs from pgsched.schedule_by_key(given, 'update') s;
+      return;
+    end if;
+    update pgsched.tasks t set idempotency_key = null where t.id = present.id;
+  end loop;
+  if departed is null then
+    raise integrity_constraint_violation using
+      message = 'the task was not inserted: a trigger or a row security policy on pgsched.tasks keeps it out';
+  elsif on_conflict = 'raise' then
+    raise unique_violation using message = format('the key %L is taken by task %s', key, departed),
+      detail = format('Key (idempotency_key)=(%s) is taken by task %s.', key, departed),
+      constraint = 'idempotency_key_must_be_unique', column = 'idempotency_key', table = 'tasks', schema = 'pgsched';
+  elsif on_conflict = 'update' then
+    raise object_not_in_prerequisite_state using
+      message = format('task %s has the idempotency_key %s, and is completed: it cannot be changed', departed, key);
+  end if;
+  id := departed;
+  outcome := 'existing';
+  differs := '{}';
 end $$;
 
 -- Inserts a task, or changes the one with its idempotency_key: only what is given. Returns its id, and whether it was
@@ -1873,6 +2008,47 @@ begin
   update pgsched.tasks t set idempotency_key = null where t.id = present.id;
 end $$;
 
+-- The idempotency_key that schedule_unique() gives a task: its own, or one made of its type and of what by names:
+-- payload (the default), payload.KEY, queue.
+create function pgsched.unique_key(task jsonb, by text[] default null) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- A key of its own stands for itself. Else the type always counts; what is not in the payload counts as null.
+declare
+  payload constant jsonb := coalesce(nullif(task -> 'payload', 'null'), '{}');
+  parts jsonb := '{}';
+  word text;
+begin
+  if task ->> 'idempotency_key' is not null then
+    if by is not null then
+      raise invalid_parameter_value using
+        message = 'by and idempotency_key exclude each other: a key of its own is unique by itself';
+    end if;
+    return task ->> 'idempotency_key';
+  elsif task ->> 'task_type' is null then
+    raise invalid_parameter_value using message = 'task_type must be given';
+  elsif cardinality(by) = 0 then
+    raise invalid_parameter_value using message = 'by must name queue, payload or payload.KEY, got nothing';
+  end if;
+  foreach word in array coalesce(by, '{payload}') loop
+    if word = 'payload' then
+      parts := parts || jsonb_build_object(word, payload);
+    elsif word = 'queue' then
+      parts := parts || jsonb_build_object(word, coalesce(
+        task ->> 'queue',
+        (select d.queue::text from pgsched.task_defaults d where d.kind = 'handler' and d.name = task ->> 'task_type'),
+        'default'));
+    elsif word like 'payload._%' then
+      parts := parts || jsonb_build_object(word, payload -> substr(word, 9));
+    else
+      raise invalid_parameter_value using
+        message = format('each of by must be queue, payload or payload.KEY, got %s', coalesce(word, 'null'));
+    end if;
+  end loop;
+  return format('unique %s %s', task ->> 'task_type', left(encode(sha256(convert_to(parts::text, 'UTF8')), 'hex'), 32));
+end $$;
+
 -- For the schema: a task, locked until the end of the transaction; raises no_data_found.
 create function pgsched.locked_task(id bigint) returns pgsched.tasks
 language plpgsql as $$
@@ -2228,6 +2404,27 @@ begin
   end loop;
   if tg_op = 'UPDATE' and new.enabled and not old.enabled then
     new.judged_from := now();
+  end if;
+  return new;
+end $$;
+
+-- For the schema: refuses an expires_at of a schedule, and one before the task is due.
+create function pgsched.check_expiry() returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  problem text := case
+    when coalesce(new.schedule_type, 'one_time') <> 'one_time' or new.cron_expression is not null
+      or new.repeat_interval is not null then 'is for one-time tasks; a schedule ends with end_date'
+    when new.expires_at < '0001-01-02 00:00:00+00' or new.expires_at >= '9999-12-31 00:00:00+00'
+      then 'must be between the years 1 and 9999'
+    when new.expires_at <= new.scheduled_for and (tg_op = 'INSERT' or new.status in ('pending', 'blocked'))
+      then format('must be after scheduled_for, got %s and %s', new.expires_at, new.scheduled_for) end;
+begin
+  if problem is not null then
+    raise invalid_parameter_value using
+      message = 'expires_at ' || problem, column = 'expires_at', table = 'tasks', schema = 'pgsched';
   end if;
   return new;
 end $$;
@@ -5116,6 +5313,49 @@ begin
   end loop;
 end $$;
 
+-- For workers: cancels tasks that have not started by their expires_at, those that expired first; returns how many.
+create function pgsched.expire_tasks(most integer default 1000) returns integer
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- What a worker claims it judges itself; here is what none does: of a queue that nobody serves or that is paused, of an
+-- unknown type, blocked, paused. What somebody has locked is about to run, or comes the next time.
+declare
+  task pgsched.tasks;
+  observed bigint[] := '{}';
+  number integer := 0;
+  reason text;
+begin
+  for task in
+    select t.* from pgsched.tasks t
+    where t.expires_at <= now() and t.completed_at is null and t.died_at is null
+      and t.status in ('pending', 'blocked') and t.fired is null and t.attempts = 0 and t.last_run_at is null
+    order by t.expires_at limit most
+    for no key update skip locked
+  loop
+    reason := format('expired: it had not started by %s',
+      to_char(task.expires_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'));
+    task.fencing_token := greatest(nextval('pgsched.fencing_tokens'), task.fencing_token + 1);
+    update pgsched.tasks t
+    set status = 'cancelled', next_run_at = null, completed_at = now(), last_run_at = now(), last_error = reason,
+      fencing_token = task.fencing_token, waiting_for = 0, updated_at = now()
+    where t.id = task.id;
+    delete from pgsched.dependencies d where d.task_id = task.id;
+    insert into pgsched.executions (
+      task_id, task_type, queue, attempt, fencing_token, scheduled_for, status, started_at, finished_at, duration_ms, error)
+    values (task.id, task.task_type, task.queue, 1, task.fencing_token, task.scheduled_for, 'cancelled', now(), now(), 0, reason);
+    perform pgsched.tell_cancelled(task);
+    if task.observed then
+      observed := observed || task.id;
+    end if;
+    number := number + 1;
+  end loop;
+  if cardinality(observed) > 0 then
+    perform pgsched.settle(observed);
+  end if;
+  return number;
+end $$;
+
 -- Retention -----------------------------------------------------------------------------------------------------------
 -- The history goes by whole days, finished tasks in small batches or when they are completed.
 
@@ -5208,7 +5448,7 @@ language sql stable as $$
       and task.backoff_factor is null and task.backoff_jitter is null and task.timezone = 'UTC'
       and task.start_date is null and task.end_date is null and task.catchup_window is null
       and task.on_missed = 'once' and task.overlap = 'skip' and task.enabled
-      and task.alert_if_no_success_for is null and task.alert_if_running_for is null
+      and task.alert_if_no_success_for is null and task.alert_if_running_for is null and task.expires_at is null
       and task.on_dependency_dead = 'cancel' and task.dependency_mode = 'all' and task.revision = 0
       and task.execution_count <= 1 and task.fired is null
       then case when task.payload = '{}' then '{}' else jsonb_build_object('payload', task.payload) end
@@ -5227,6 +5467,9 @@ language sql stable as $$
       'catchup_window', task.catchup_window, 'on_missed', nullif(task.on_missed, 'once'),
       'overlap', nullif(task.overlap, 'skip'), 'enabled', nullif(task.enabled, true),
       'alert_if_no_success_for', task.alert_if_no_success_for, 'alert_if_running_for', task.alert_if_running_for,
+      'expires_at', task.expires_at,
+      'expires_at', task.expires_at,
+      'expires_at', task.expires_at,
       'on_dependency_dead', nullif(task.on_dependency_dead, 'cancel'),
       'dependency_mode', nullif(task.dependency_mode, 'all'), 'revision', nullif(task.revision, 0),
       'execution_count', nullif(greatest(task.execution_count, 1), 1), 'fired', task.fired))
@@ -6276,6 +6519,12 @@ create trigger block before update of depends_on on pgsched.tasks
   for each row when (old.depends_on::bigint[] is distinct from new.depends_on::bigint[])
   execute function pgsched.change_dependencies();
 
+create trigger expiry before insert on pgsched.tasks for each row when (new.expires_at is not null)
+  execute function pgsched.check_expiry();
+
+create trigger expiry_edit before update of expires_at on pgsched.tasks for each row when (new.expires_at is not null)
+  execute function pgsched.check_expiry();
+
 create trigger guard before insert on pgsched.tasks
   for each row
     when (new.status::text <> 'pending' or new.attempts::integer <> 0 or new.died_at is not null
@@ -6330,6 +6579,9 @@ create trigger silence_edit before update of enabled, alert_if_no_success_for, a
 create trigger touch before update of task_type, task_name, queue, priority, payload, metadata, tags, enabled,
   max_attempts, backoff, backoff_delay, backoff_max, timeout, on_missed, catchup_window, overlap,
   jitter on pgsched.tasks for each row execute function pgsched.touch_task();
+
+create trigger touch_expiry before update of expires_at on pgsched.tasks for each row
+  execute function pgsched.touch_task();
 
 create trigger touch_silence before update of alert_if_no_success_for, alert_if_running_for on pgsched.tasks
   for each row execute function pgsched.touch_task();
@@ -6578,6 +6830,8 @@ comment on column pgsched.tasks.alert_if_running_for is 'An attempt that has run
 comment on column pgsched.tasks.judged_from is
   'No success is asked for before: the last one that workers have noted, or when the task was enabled. Set by '
   'pgsched.';
+comment on column pgsched.tasks.expires_at is
+  'One-time tasks: one that has not started by then is cancelled instead. Null: it does not expire.';
 comment on constraint completed_at_if_and_only_if_completed_or_cancelled on pgsched.tasks is
   'Finished tasks are listed, counted and deleted by the time when they ended.';
 comment on constraint cron_expression_if_and_only_if_recurring on pgsched.tasks is
@@ -6604,6 +6858,7 @@ comment on index pgsched.tasks_dependents is
   'for.';
 comment on index pgsched.tasks_due is
   'The due clock: everything that may ever be claimed, in the order of claims, and nothing else.';
+comment on index pgsched.tasks_expiring is 'Tasks that may expire and are not over.';
 comment on index pgsched.tasks_finished is
   'The tasks of a queue that were completed or cancelled, in the order of their ends: for retention.';
 comment on index pgsched.tasks_keyed is 'The due clock of each concurrency_key, for queues with limits per key.';
@@ -6701,6 +6956,8 @@ comment on column pgsched.archived_tasks.alert_if_running_for is 'An attempt tha
 comment on column pgsched.archived_tasks.judged_from is
   'No success is asked for before: the last one that workers have noted, or when the task was enabled. Set by '
   'pgsched.';
+comment on column pgsched.archived_tasks.expires_at is
+  'One-time tasks: one that has not started by then is cancelled instead. Null: it does not expire.';
 comment on index pgsched.archived_tasks_id is 'Finds an archived task by its id.';
 comment on index pgsched.archived_tasks_time is
   'Archived tasks by the time of their deletion: a summary of block ranges.';
@@ -7102,6 +7359,8 @@ comment on column pgsched.visible_tasks.alert_if_running_for is 'An attempt that
 comment on column pgsched.visible_tasks.judged_from is
   'No success is asked for before: the last one that workers have noted, or when the task was enabled. Set by '
   'pgsched.';
+comment on column pgsched.visible_tasks.expires_at is
+  'One-time tasks: one that has not started by then is cancelled instead. Null: it does not expire.';
 comment on view pgsched.departed_tasks is
   'Tasks that left pgsched.tasks when they were completed (retention 0), as the history keeps them. Of '
   'visible_tasks only.';
@@ -7354,13 +7613,21 @@ comment on function pgsched.schedule is 'Inserts a task and returns its id; on a
 run_at: Once, at this time; excludes delay and every kind of schedule.
 delay: Once, so long from now, a day being 24 hours; excludes run_at and every kind of schedule.
 backoff_factor: By what an exponential delay grows from retry to retry: 1 to 1000.
-backoff_jitter: How far retries are spread around their delay, as a share of it: 0 to 1.';
+backoff_jitter: How far retries are spread around their delay, as a share of it: 0 to 1.
+expires_at: One-time tasks: one that has not started by then is cancelled instead.';
 comment on function pgsched.schedule_by_key is
   'Inserts a task, unless one has its idempotency_key: then on_conflict says what becomes of that. return (keep):'
   ' it stays, and differs names what it has otherwise than given; update: it is changed to what is given; '
   'replace: it is cancelled if it is not over, gives up the key, and the new one is inserted; refused while it '
   'runs; raise: unique_violation. The keys of the object are the arguments of schedule(); times without an offset'
   ' are UTC. outcome: created, existing, updated, unchanged or replaced.';
+comment on function pgsched.schedule_unique is 'Inserts a task unless one like it holds: then on_conflict says what becomes of that, as in schedule_by_key().
+task: The arguments of schedule(). Its idempotency_key says which task is like it; without one by does.
+by: What makes two tasks of a type alike: payload (the default), payload.KEY, queue.
+within: A task also holds for so long from when it was made, whatever has become of it, unless it was cancelled.
+states: In which it holds: pending, blocked and running, unless they are given.
+debounce: It starts so long after the last call: each one moves a task that has not started, and changes what is given.
+max_wait: With debounce: it starts at the latest so long after the first call.';
 comment on function pgsched.upsert is
   'Inserts a task, or changes the one with its idempotency_key: only what is given. Returns its id, and whether '
   'it was created, updated or unchanged. The keys of the object are the arguments of schedule(); times without an'
@@ -7406,6 +7673,9 @@ comment on function pgsched.differing is
   'compared.';
 comment on function pgsched.give_up_key is
   'For the schema: takes its key from a task that is to be replaced, and cancels it if it is not over.';
+comment on function pgsched.unique_key is
+  'The idempotency_key that schedule_unique() gives a task: its own, or one made of its type and of what by '
+  'names: payload (the default), payload.KEY, queue.';
 comment on function pgsched.locked_task is
   'For the schema: a task, locked until the end of the transaction; raises no_data_found.';
 comment on function pgsched.instant_after is
@@ -7430,6 +7700,8 @@ comment on function pgsched.tell_cancelled is
   'For the schema: sends the event that a task was cancelled, if its queue tells events.';
 comment on function pgsched.watch_task is
   'For the schema: checks when silence is to be told of, and counts it afresh when a task is enabled.';
+comment on function pgsched.check_expiry is
+  'For the schema: refuses an expires_at of a schedule, and one before the task is due.';
 comment on function pgsched.register is
   'For workers: writes handlers into the register. Returns the types whose entry is new or has changed.';
 comment on function pgsched.set_defaults is
@@ -7596,6 +7868,9 @@ comment on function pgsched.try_claims is
   'For workers: which of these tasks can be claimed, and what the database says to the others.';
 comment on function pgsched.bury_unclaimed is
   'For workers: ends due tasks that the database lets nobody claim as dead, where that can be written.';
+comment on function pgsched.expire_tasks is
+  'For workers: cancels tasks that have not started by their expires_at, those that expired first; returns how '
+  'many.';
 comment on function pgsched.leave is
   'For workers: deletes those of these tasks that are completed and leave with it, writes their history, and '
   'returns their ids.';

@@ -11,6 +11,7 @@ from pgsched.db.external import Joined
 from pgsched.domain.errors import PayloadMismatch
 from pgsched.domain.scheduled import OnConflict, Scheduled, conflict_rule
 from pgsched.domain.task_spec import OPTION_NAMES, TaskOptions, TaskSpec, spec_with
+from pgsched.domain.unique import Unique
 from pgsched.domain.validation import Duration
 from pgsched.execution.context import Context
 from pgsched.execution.registry import Handler
@@ -57,18 +58,20 @@ class TaskHandle(Generic[P, R]):
         connection: Joined | None = None,
         payload: Mapping[str, Any] | None = None,
         on_conflict: OnConflict = "return",
+        unique: Unique | None = None,
         **kwargs: Any,
     ) -> Scheduled:
         """Schedule a task for this handler and return its id.
 
         Arguments with the name of an option (``delay=``, ``queue=``, ...) are options, all others the
-        payload; ``payload=`` gives it as a whole; ``on_conflict`` is that of :meth:`pgsched.client.Client.schedule`.
+        payload; ``payload=`` gives it as a whole; ``on_conflict`` and ``unique`` are those of
+        :meth:`pgsched.client.Client.schedule`.
         Raises PayloadMismatch when it does not fit the function's signature, and everything that
         :meth:`pgsched.client.Client.schedule` raises.
         """
-        payload, options = self._sort(connection, payload, kwargs, on_conflict)
+        payload, options = self._sort(connection, payload, kwargs, on_conflict, unique)
         return self.app.client().schedule(
-            self.task_type, payload, connection=connection, on_conflict=on_conflict, **options
+            self.task_type, payload, connection=connection, on_conflict=on_conflict, unique=unique, **options
         )
 
     async def schedule_async(
@@ -77,21 +80,29 @@ class TaskHandle(Generic[P, R]):
         connection: Joined | None = None,
         payload: Mapping[str, Any] | None = None,
         on_conflict: OnConflict = "return",
+        unique: Unique | None = None,
         **kwargs: Any,
     ) -> Scheduled:
         """Schedule a task for this handler on the event loop; otherwise as :meth:`schedule`."""
-        payload, options = self._sort(connection, payload, kwargs, on_conflict)
+        payload, options = self._sort(connection, payload, kwargs, on_conflict, unique)
         client = self.app.async_client()
-        return await client.schedule(self.task_type, payload, connection=connection, on_conflict=on_conflict, **options)
+        return await client.schedule(
+            self.task_type, payload, connection=connection, on_conflict=on_conflict, unique=unique, **options
+        )
 
     def with_options(
-        self, *, connection: Joined | None = None, on_conflict: OnConflict = "return", **options: Unpack[TaskOptions]
+        self,
+        *,
+        connection: Joined | None = None,
+        on_conflict: OnConflict = "return",
+        unique: Unique | None = None,
+        **options: Unpack[TaskOptions],
     ) -> Prepared[P]:
         """Return what schedules tasks of this handler with these options, and takes the handler's own arguments.
 
         So type checkers check them: ``mail.with_options(delay=60).schedule(to="a@example.com")``.
         """
-        return Prepared(self, connection, on_conflict, options)
+        return Prepared(self, connection, on_conflict, unique, options)
 
     @overload
     def result(self: TaskHandle[P, Coroutine[Any, Any, T]], id: int, timeout: Duration | None = None) -> T: ...
@@ -138,12 +149,17 @@ class TaskHandle(Generic[P, R]):
         payload: Mapping[str, Any] | None,
         arguments: Mapping[str, Any],
         on_conflict: OnConflict,
+        unique: Unique | None,
     ) -> tuple[Mapping[str, Any], TaskOptions]:
         """The payload and the options."""
         options = {name: value for name, value in arguments.items() if name in OPTION_NAMES}
         others = {name: value for name, value in arguments.items() if name not in OPTION_NAMES}
         if payload is None:
-            own = {"connection": connection is not None, "on_conflict": conflict_rule(on_conflict) != "return"}
+            own = {
+                "connection": connection is not None,
+                "on_conflict": conflict_rule(on_conflict) != "return",
+                "unique": unique is not None,
+            }
             taken = options.keys() | {name for name, given in own.items() if given}
             if both := sorted(taken & self.handler.parameters):
                 raise PayloadMismatch(
@@ -178,6 +194,7 @@ class ContextHandle(TaskHandle[Concatenate[Context, P], R], Generic[P, R]):
             *,
             connection: Joined | None = None,
             on_conflict: OnConflict = "return",
+            unique: Unique | None = None,
             **options: Unpack[TaskOptions],
         ) -> Prepared[P]:
             """Return what schedules tasks of this handler with these options."""
@@ -197,12 +214,18 @@ class Prepared(Generic[P]):
     """Schedules tasks of one handler with given options; its methods take the handler's own arguments."""
 
     def __init__(
-        self, handle: TaskHandle[..., Any], connection: Joined | None, on_conflict: OnConflict, options: TaskOptions
+        self,
+        handle: TaskHandle[..., Any],
+        connection: Joined | None,
+        on_conflict: OnConflict,
+        unique: Unique | None,
+        options: TaskOptions,
     ) -> None:
         self._handle = handle
         self._handler = handle.handler
         self._connection = connection
         self._on_conflict = on_conflict
+        self._unique = unique
         self._options = options
 
     def schedule(self, *args: P.args, **kwargs: P.kwargs) -> Scheduled:
@@ -215,6 +238,7 @@ class Prepared(Generic[P]):
             self._payload(args, kwargs),
             connection=self._connection,
             on_conflict=self._on_conflict,
+            unique=self._unique,
             **self._options,
         )
 
@@ -225,6 +249,7 @@ class Prepared(Generic[P]):
             self._payload(args, kwargs),
             connection=self._connection,
             on_conflict=self._on_conflict,
+            unique=self._unique,
             **self._options,
         )
 

@@ -16,6 +16,8 @@ from pgsched.cli.task_add import (
     group_options,
     say_differs,
     say_outcome,
+    take_unique,
+    unique_options,
 )
 from pgsched.cli.task_name import task_argument
 from pgsched.cli.task_tree import say_tree
@@ -40,6 +42,7 @@ def _read_plan(context: click.Context, parameter: click.Parameter, given: str) -
 @group_options
 @disabled_option
 @conflict_option
+@unique_options
 @json_option
 @pass_client
 def add(client: Client, /, plan: dict[str, Any], as_json: bool, on_conflict: OnConflict, **given: Any) -> None:
@@ -48,12 +51,14 @@ def add(client: Client, /, plan: dict[str, Any], as_json: bool, on_conflict: OnC
     Steps run one after another; steps with the same "order" run in parallel, and a step with "after" runs when the
     steps it names have finished. With --cron or --every the whole group is a schedule.
     """
-    scheduled = client.schedule_group(plan, on_conflict=on_conflict, **chosen_options(given))
+    unique = take_unique(given)
+    options = chosen_options(given)
+    scheduled = client.schedule_group(plan, on_conflict=on_conflict, unique=unique, **options)
     say_differs(scheduled, given["key"])
     if as_json:
         say_json(client.tree(scheduled).as_dict())
     else:
-        say_outcome(scheduled, on_conflict)
+        say_outcome(scheduled, on_conflict, unique)
 
 
 @group.command()

@@ -25,7 +25,9 @@ from pgsched.cli.task_name import task_argument
 from pgsched.domain.errors import InvalidTask, PgschedError, TaskNotFound, shown
 from pgsched.domain.scheduled import OnConflict, Scheduled
 from pgsched.domain.settings import dsn_from
+from pgsched.domain.task_filters import STATUSES
 from pgsched.domain.task_spec import TaskOptions
+from pgsched.domain.unique import Unique
 from pgsched.domain.validation import RULES, checked
 
 if TYPE_CHECKING:
@@ -82,6 +84,12 @@ group_options = option_group(
     click.option("--concurrency-key", metavar="KEY", help="The key of the queue's per-key limits."),
     click.option("--alert-if-no-success-for", metavar="DURATION", help="Alert if no attempt completes for this long."),
     click.option("--alert-if-running-for", metavar="DURATION", help="Alert if an attempt runs for this long."),
+    click.option(
+        "--expires-at",
+        metavar="TIME",
+        callback=read_moment,
+        help="Cancel a one-time task that has not started by this time.",
+    ),
 )
 """Every option of a group, whose payload is the plan of its steps."""
 default_options = option_group(
@@ -115,6 +123,36 @@ conflict_option = click.option(
     help="What to do with the task that already has the --key: return it as it is (or keep), update it to the given "
     "options, replace it by a new task, or raise an error.",
 )
+
+unique_options = option_group(
+    click.option("--unique", is_flag=True, help="Add no task if one of the same type and payload waits or runs."),
+    click.option(
+        "--unique-by",
+        "unique_by",
+        metavar="PART",
+        multiple=True,
+        help="What makes two tasks of a type alike: payload (the default), payload.KEY or queue; may be repeated.",
+    ),
+    click.option(
+        "--within", metavar="DURATION", help="Add none for this long after one was added, even if it is over."
+    ),
+    click.option(
+        "--unique-state",
+        "unique_states",
+        type=click.Choice(STATUSES),
+        multiple=True,
+        help="Add none while one has this status; may be repeated. The defaults are pending, blocked and running.",
+    ),
+    click.option(
+        "--debounce",
+        metavar="DURATION",
+        help="Run this long after the last call; each call changes the task that waits.",
+    ),
+    click.option(
+        "--max-wait", metavar="DURATION", help="With --debounce: run at the latest this long after the first."
+    ),
+)
+"""When a task is not added because there is one like it."""
 
 _COLUMNS = {"key": "idempotency_key", "tenant": "tenant_id", "user": "user_id"}
 _WORDS = {column: word for word, column in _COLUMNS.items()}
@@ -171,6 +209,7 @@ def _complete_type(context: click.Context, _parameter: click.Parameter, begun: s
 @task_options
 @disabled_option
 @conflict_option
+@unique_options
 @json_option
 @pass_client
 def add(client: Client, /, task_type: str, payload: Any, as_json: bool, on_conflict: OnConflict, **given: Any) -> None:
@@ -179,28 +218,45 @@ def add(client: Client, /, task_type: str, payload: Any, as_json: bool, on_confl
     Without --at, --delay, --cron or --every it is due immediately. Omitted options have the defaults of the
     handler, the queue or the table. If a task already has the --key, and other values of the given options, it
     says so on stderr. With --on-conflict update or replace it also prints whether the task was created, updated,
-    unchanged or replaced.
+    unchanged or replaced. With --unique, or any of the options beside it, it also prints whether the task was created,
+    existing or updated.
     """
     _refuse_key_as_type(client, task_type)
-    scheduled = client.schedule(task_type, payload, on_conflict=on_conflict, **chosen_options(given))
+    unique = take_unique(given)
+    options = chosen_options(given)
+    scheduled = client.schedule(task_type, payload, on_conflict=on_conflict, unique=unique, **options)
     say_differs(scheduled, given["key"])
     if as_json:
         differs = sorted(RULES[name].parameter for name in scheduled.differs)
         say_json(client.get(scheduled).as_dict() | {"outcome": scheduled.outcome, "differs": differs})
     else:
-        say_outcome(scheduled, on_conflict)
+        say_outcome(scheduled, on_conflict, unique)
 
 
-def say_outcome(scheduled: Scheduled, on_conflict: OnConflict) -> None:
+def take_unique(given: dict[str, Any]) -> Unique | None:
+    """Return the rule of the unique options, and take them from the others; None if none was given."""
+    wanted = given.pop("unique")
+    by, states = given.pop("unique_by"), given.pop("unique_states")
+    rule = {
+        "by": list(by) or None,
+        "states": list(states) or None,
+        **{name: given.pop(name) for name in ("within", "debounce", "max_wait")},
+    }
+    return Unique(**rule) if wanted or any(value is not None for value in rule.values()) else None
+
+
+def say_outcome(scheduled: Scheduled, on_conflict: OnConflict, unique: Unique | None) -> None:
     """Print the id, and what became of the task where something else than returning a known one was asked for."""
-    say(f"{scheduled} {scheduled.outcome}" if on_conflict in ("update", "replace") else str(scheduled))
+    tells = unique is not None or on_conflict in ("update", "replace")
+    say(f"{scheduled} {scheduled.outcome}" if tells else str(scheduled))
 
 
 def say_differs(scheduled: Scheduled, key: str | None) -> None:
     """Say on stderr that a task was there already, with another definition than the given one."""
     if scheduled.differs:
         differs = ", ".join(map(_word_of, scheduled.differs))
-        say_error(f"task {scheduled} has the key {shown(key)} already and stays as it is; it differs in {differs}")
+        known = "is there already" if key is None else f"has the key {shown(key)} already"
+        say_error(f"task {scheduled} {known} and stays as it is; it differs in {differs}")
 
 
 def _word_of(name: str) -> str:

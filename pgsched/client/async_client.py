@@ -28,6 +28,7 @@ from pgsched.domain.retention_age import Age
 from pgsched.domain.scheduled import OnConflict, Scheduled, conflict_rule
 from pgsched.domain.task_filters import TaskFilters
 from pgsched.domain.task_spec import Defaults, Payloads, TaskOptions, TaskSpec, no_defaults, spec_with, specs_with
+from pgsched.domain.unique import Unique
 from pgsched.domain.workflow import Part, checked_group
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncLockClient):
         *,
         connection: Joined | None = None,
         on_conflict: OnConflict = "return",
+        unique: Unique | None = None,
         **options: Unpack[TaskOptions],
     ) -> Scheduled:
         """Schedule a task and return its id; a known ``idempotency_key`` returns the task that has it.
@@ -94,6 +96,9 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncLockClient):
         InvalidTask for the key of another task_type). With ``replace`` it is cancelled if it is not over, gives up the
         key, and a new task is made (replaced; TransitionRefused while it runs). With ``raise`` KeyTaken is raised.
 
+        ``unique`` says what a task is that is there already: one of the same type and payload, while it waits or runs,
+        or otherwise as :class:`pgsched.Unique` says.
+
         With a ``connection`` (psycopg's AsyncConnection, an AsyncSession or AsyncConnection of SQLAlchemy's, asyncpg's)
         the task is part of that connection's transaction and comes with its commit, which is left to the caller.
         Raises InvalidTask, naming option, rule and value. Of a type that no worker has registered the id says so by its
@@ -103,10 +108,11 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncLockClient):
         rule = conflict_rule(on_conflict)
         with hearing() as heard:
             if self.tracing is None or rule == "update":  # each trace would be a change
-                scheduled = await self._run(schedule_commands.schedule(spec, rule), connection)
+                scheduled = await self._run(schedule_commands.schedule(spec, rule, unique), connection)
             else:
                 with self.tracing.sending(spec) as sending:
-                    scheduled = await self._run(schedule_commands.schedule(sending.traced(spec), rule), connection)
+                    traced = sending.traced(spec)
+                    scheduled = await self._run(schedule_commands.schedule(traced, rule, unique), connection)
                     sending.sent(scheduled)
         if not heard:
             return scheduled
@@ -120,6 +126,7 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncLockClient):
         *,
         connection: Joined | None = None,
         on_conflict: Literal["return", "keep"] = "return",
+        unique: None = None,
     ) -> list[int]: ...
 
     @overload
@@ -129,22 +136,41 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncLockClient):
         *,
         connection: Joined | None = None,
         on_conflict: Literal["update", "replace", "raise"],
+        unique: Unique | None = None,
+    ) -> list[Scheduled]: ...
+
+    @overload
+    async def schedule_many(
+        self,
+        specs: Iterable[TaskSpec],
+        *,
+        connection: Joined | None = None,
+        on_conflict: OnConflict = "return",
+        unique: Unique,
     ) -> list[Scheduled]: ...
 
     async def schedule_many(
-        self, specs: Iterable[TaskSpec], *, connection: Joined | None = None, on_conflict: OnConflict = "return"
+        self,
+        specs: Iterable[TaskSpec],
+        *,
+        connection: Joined | None = None,
+        on_conflict: OnConflict = "return",
+        unique: Unique | None = None,
     ) -> Sequence[int]:
         """Schedule many tasks at once, by COPY, and return their ids in order: all of them or none.
 
-        Idempotency keys, ``connection`` and ``on_conflict`` work as in :meth:`schedule`; with one that is not
-        ``return`` it is a call for each task, and each id says what became of it. Raises InvalidTask that names the
-        place of the task (from 0) and the rule.
+        Idempotency keys, ``connection``, ``on_conflict`` and ``unique`` work as in :meth:`schedule`; with ``unique``,
+        or a rule that is not ``return``, it is a call for each task, and each id says what became of it. Raises
+        InvalidTask that names the place of the task (from 0) and the rule.
         """
         complete = specs_with(specs, self._defaults, self._payloads)
         scheduled: list[int]
         rule = conflict_rule(on_conflict)
         with hearing() as heard:
-            if rule != "return":
+            if unique is not None:
+                alike = schedule_commands.schedule_unique(complete, unique, rule)
+                scheduled = [*await self._run(alike, connection)]
+            elif rule != "return":
                 scheduled = [*await self._run(schedule_commands.schedule_by_key(complete, rule), connection)]
             elif self.tracing is None:
                 scheduled = await self._insert_many(complete, connection)
@@ -160,6 +186,7 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncLockClient):
         *,
         connection: Joined | None = None,
         on_conflict: OnConflict = "return",
+        unique: Unique | None = None,
         **options: Unpack[TaskOptions],
     ) -> Scheduled:
         """Schedule a group of steps, once or as a schedule, and return its id; the rest is as in :meth:`schedule`.
@@ -168,7 +195,9 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncLockClient):
         step, key, rule and value.
         """
         payload = checked_group(group, self._defaults)
-        return await self.schedule(GROUP, payload, connection=connection, on_conflict=on_conflict, **options)
+        return await self.schedule(
+            GROUP, payload, connection=connection, on_conflict=on_conflict, unique=unique, **options
+        )
 
     async def list_tasks(self, **options: Unpack[ListOptions]) -> list[Task]:
         """Return the latest tasks that fit, the latest first; the next page comes ``before_id`` the last."""

@@ -29,6 +29,7 @@ from pgsched.domain.retention_age import Age
 from pgsched.domain.scheduled import OnConflict, Scheduled, conflict_rule
 from pgsched.domain.task_filters import TaskFilters
 from pgsched.domain.task_spec import Defaults, Payloads, TaskOptions, TaskSpec, no_defaults, spec_with, specs_with
+from pgsched.domain.unique import Unique
 from pgsched.domain.workflow import Part, checked_group
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Client(QueueClient, ScheduleClient, LockClient):
         *,
         connection: Joined | None = None,
         on_conflict: OnConflict = "return",
+        unique: Unique | None = None,
         **options: Unpack[TaskOptions],
     ) -> Scheduled:
         """Schedule a task and return its id; a known ``idempotency_key`` returns the task that has it.
@@ -95,6 +97,9 @@ class Client(QueueClient, ScheduleClient, LockClient):
         InvalidTask for the key of another task_type). With ``replace`` it is cancelled if it is not over, gives up the
         key, and a new task is made (replaced; TransitionRefused while it runs). With ``raise`` KeyTaken is raised.
 
+        ``unique`` says what a task is that is there already: one of the same type and payload, while it waits or runs,
+        or otherwise as :class:`pgsched.Unique` says.
+
         With a ``connection`` (psycopg's Connection, a Session or Connection of SQLAlchemy's, Django's) the task is part
         of that connection's transaction and comes with its commit, which is left to the caller. Raises InvalidTask,
         naming option, rule and value. Of a type that no worker has registered the id says so by its ``warnings``, and
@@ -104,10 +109,11 @@ class Client(QueueClient, ScheduleClient, LockClient):
         rule = conflict_rule(on_conflict)
         with hearing() as heard:
             if self.tracing is None or rule == "update":  # each trace would be a change
-                scheduled = self._run(schedule_commands.schedule(spec, rule), connection)
+                scheduled = self._run(schedule_commands.schedule(spec, rule, unique), connection)
             else:
                 with self.tracing.sending(spec) as sending:
-                    scheduled = self._run(schedule_commands.schedule(sending.traced(spec), rule), connection)
+                    traced = sending.traced(spec)
+                    scheduled = self._run(schedule_commands.schedule(traced, rule, unique), connection)
                     sending.sent(scheduled)
         if not heard:
             return scheduled
@@ -121,6 +127,7 @@ class Client(QueueClient, ScheduleClient, LockClient):
         *,
         connection: Joined | None = None,
         on_conflict: Literal["return", "keep"] = "return",
+        unique: None = None,
     ) -> list[int]: ...
 
     @overload
@@ -130,22 +137,41 @@ class Client(QueueClient, ScheduleClient, LockClient):
         *,
         connection: Joined | None = None,
         on_conflict: Literal["update", "replace", "raise"],
+        unique: Unique | None = None,
+    ) -> list[Scheduled]: ...
+
+    @overload
+    def schedule_many(
+        self,
+        specs: Iterable[TaskSpec],
+        *,
+        connection: Joined | None = None,
+        on_conflict: OnConflict = "return",
+        unique: Unique,
     ) -> list[Scheduled]: ...
 
     def schedule_many(
-        self, specs: Iterable[TaskSpec], *, connection: Joined | None = None, on_conflict: OnConflict = "return"
+        self,
+        specs: Iterable[TaskSpec],
+        *,
+        connection: Joined | None = None,
+        on_conflict: OnConflict = "return",
+        unique: Unique | None = None,
     ) -> Sequence[int]:
         """Schedule many tasks at once, by COPY, and return their ids in order: all of them or none.
 
-        Idempotency keys, ``connection`` and ``on_conflict`` work as in :meth:`schedule`; with one that is not
-        ``return`` it is a call for each task, and each id says what became of it. Raises InvalidTask that names the
-        place of the task (from 0) and the rule.
+        Idempotency keys, ``connection``, ``on_conflict`` and ``unique`` work as in :meth:`schedule`; with ``unique``,
+        or a rule that is not ``return``, it is a call for each task, and each id says what became of it. Raises
+        InvalidTask that names the place of the task (from 0) and the rule.
         """
         complete = specs_with(specs, self._defaults, self._payloads)
         scheduled: list[int]
         rule = conflict_rule(on_conflict)
         with hearing() as heard:
-            if rule != "return":
+            if unique is not None:
+                alike = schedule_commands.schedule_unique(complete, unique, rule)
+                scheduled = [*self._run(alike, connection)]
+            elif rule != "return":
                 scheduled = [*self._run(schedule_commands.schedule_by_key(complete, rule), connection)]
             elif self.tracing is None:
                 scheduled = self._insert_many(complete, connection)
@@ -161,6 +187,7 @@ class Client(QueueClient, ScheduleClient, LockClient):
         *,
         connection: Joined | None = None,
         on_conflict: OnConflict = "return",
+        unique: Unique | None = None,
         **options: Unpack[TaskOptions],
     ) -> Scheduled:
         """Schedule a group of steps, once or as a schedule, and return its id; the rest is as in :meth:`schedule`.
@@ -169,7 +196,7 @@ class Client(QueueClient, ScheduleClient, LockClient):
         step, key, rule and value.
         """
         payload = checked_group(group, self._defaults)
-        return self.schedule(GROUP, payload, connection=connection, on_conflict=on_conflict, **options)
+        return self.schedule(GROUP, payload, connection=connection, on_conflict=on_conflict, unique=unique, **options)
 
     def list_tasks(self, **options: Unpack[ListOptions]) -> list[Task]:
         """Return the latest tasks that fit, the latest first; the next page comes ``before_id`` the last."""

@@ -78,6 +78,8 @@ class Claimed(NamedTuple):
     """It is locked, not leased: its handler may run before anything of the claim is written."""
     lock_lost: bool = False
     """A transaction that had locked it was lost."""
+    expires_at: datetime | None = None
+    """By when it must start; None also for one that has started before."""
 
     @property
     def schedule(self) -> Schedule:

@@ -22,7 +22,8 @@ class Event:
     """Something that happened to a task."""
 
     event: str
-    """``started``, ``completed``, ``failed`` (another attempt follows) or ``dead``."""
+    """``started``, ``completed``, ``failed`` (another attempt follows) or ``dead``; other programs are told of
+    ``cancelled``, too."""
     id: int
     task_type: str
     queue: str
@@ -61,6 +62,8 @@ def name_of(finish: Finish) -> str | None:
         return "dead"
     if finish.execution in (None, "snoozed"):
         return None
+    if finish.execution == "cancelled":  # it expired
+        return "cancelled"
     return "completed" if finish.execution == "completed" else "failed"
 
 

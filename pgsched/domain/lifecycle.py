@@ -8,7 +8,7 @@ The caller brings the time (the database's) and the chance; nothing here reads a
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from pgsched.domain.attempt import BACKOFF, BACKOFF_DELAY, BACKOFF_MAX, ON_MISSED, Claimed, Finish, Missed, Outcome
@@ -19,7 +19,7 @@ from pgsched.domain.scheduling.recurrence import Schedule, admit, book, due_at, 
 
 def is_plain(task: Claimed) -> bool:
     """Whether :func:`judge` would admit the task as it is, whatever the time: a one-time task with attempts left."""
-    return task.schedule_type == "one_time" and task.attempts <= task.max_attempts
+    return task.schedule_type == "one_time" and task.attempts <= task.max_attempts and task.expires_at is None
 
 
 class Admitted(NamedTuple):
@@ -39,13 +39,20 @@ def judge(task: Claimed, now: datetime) -> Admitted | Refused:
     """Decide what a worker does with a row it has just claimed.
 
     A schedule without a tick is given back: the database books it. A row that used up its attempts by losing its
-    workers is dead. The first attempt of a tick, and one after its worker was lost, is measured against ``on_missed``.
-    A tick of a schedule that may overlap itself becomes a child. ``now`` is the database's time.
+    workers is dead, one that was to start before now is cancelled. The first attempt of a tick, and one after its
+    worker was lost, is measured against ``on_missed``. A tick of a schedule that may overlap itself becomes a child.
+    ``now`` is the database's time.
     """
     if is_plain(task):
         return Admitted(task)
     if task.schedule_type == "one_time":
-        return Refused(_exhausted(task))
+        if task.attempts > task.max_attempts:
+            return Refused(_exhausted(task))
+        return (
+            Admitted(task)
+            if task.expires_at is None or now < task.expires_at
+            else Refused(_expired(task, task.expires_at))
+        )
     tick = task.scheduled_for
     try:
         if tick is None:
@@ -192,6 +199,12 @@ def _booked(finish: Finish, schedule: Schedule, tick: datetime | None) -> Finish
 
 def _plan(task: Claimed) -> Finish:
     return Finish(task.id, task.fencing_token, "pending", tick=task.scheduled_for, revision=task.revision)
+
+
+def _expired(task: Claimed, expires_at: datetime) -> Finish:
+    """As ``pgsched.expire_tasks`` ends a task that no worker claims."""
+    error = f"expired: it had not started by {expires_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return _plan(task)._replace(next_status="cancelled", execution="cancelled", error=error)
 
 
 def _exhausted(task: Claimed) -> Finish:

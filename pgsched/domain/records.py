@@ -110,6 +110,8 @@ class Task(Record):
     updated_at: datetime
     alert_if_no_success_for: Interval | None
     alert_if_running_for: Interval | None
+    expires_at: datetime | None
+    """A task that has not started by then is cancelled instead."""
 
     @property
     def is_watched(self) -> bool:

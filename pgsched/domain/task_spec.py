@@ -92,6 +92,8 @@ class TaskOptions(StepOptions, total=False):
     """It is told of as silent when no attempt was completed for so long; a second at least."""
     alert_if_running_for: Duration
     """It is told of when an attempt runs for so long; a second at least."""
+    expires_at: datetime
+    """Once: if it has not started by then it is cancelled instead. It must have a time zone."""
 
 
 OPTION_NAMES: Final = frozenset(TaskOptions.__optional_keys__)
@@ -99,8 +101,11 @@ OPTION_NAMES: Final = frozenset(TaskOptions.__optional_keys__)
 
 
 OWN_OPTIONS: Final = frozenset(
-    {"at", "delay", "cron", "every", "times", "start", "end", "idempotency_key", "enabled", "parent_id", "depends_on"}
-)
+    {
+        "at", "delay", "cron", "every", "times", "start", "end", "idempotency_key", "enabled", "parent_id",
+        "depends_on", "expires_at",
+    }
+)  # fmt: skip
 """The options that a task has for itself: no handler and no queue says them for all of theirs."""
 SCHEDULE_OPTIONS: Final = frozenset(
     {"timezone", "on_missed", "catchup_window", "overlap", "jitter", "alert_if_no_success_for"}
@@ -157,6 +162,7 @@ class TaskSpec:
     concurrency_key: str | None = None
     alert_if_no_success_for: Duration | None = None
     alert_if_running_for: Duration | None = None
+    expires_at: datetime | None = None
     _arguments: dict[str, Any] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -200,6 +206,13 @@ class TaskSpec:
         if self.depends_on and schedule is not None:
             said = Described(f"{schedule} {getattr(self, schedule)!r} with it")
             raise InvalidTask("is for one-time tasks", field="depends_on", value=said)
+        if self.expires_at is not None:
+            if schedule is not None:
+                raise InvalidTask(
+                    "is for one-time tasks; a schedule ends with end", field="expires_at", value=self.expires_at
+                )
+            if self.at is not None and self.expires_at <= self.at:
+                raise refused("expires_at", "be after at", Described(f"{self.expires_at} and {self.at}"))
         if self.start is not None and self.end is not None and self.end < self.start:
             raise refused("end", "not be before start", Described(f"{self.end} and {self.start}"))
 

@@ -304,6 +304,7 @@ RULES: Final[dict[str, Rule]] = {
     "concurrency_key": Rule("concurrency_key", text_of(200), True),
     "alert_if_no_success_for": Rule("alert_if_no_success_for", _seconds, True),
     "alert_if_running_for": Rule("alert_if_running_for", _seconds, True),
+    "expires_at": Rule("expires_at", moment, True),
 }
 """The rule of each option, that of its column's domain."""
 

@@ -40,9 +40,9 @@ class Ran:
 
 
 def ran(task: Claimed, finish: Finish, exception: BaseException | None) -> Ran | None:
-    """Return what a finish says of an attempt; None when there was none: a schedule was planned, a tick skipped."""
+    """Return what a finish says of an attempt; None when there was none: a tick was planned or skipped, it expired."""
     dead = finish.dead_lettered or finish.next_status == "dead"
-    if finish.execution is None and not dead:
+    if finish.execution in (None, "cancelled") and not dead:
         return None
     return Ran(
         id=task.id,

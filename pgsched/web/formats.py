@@ -21,7 +21,7 @@ _INSERTED = (
     "on_missed", "catchup_window", "overlap", "jitter", "max_attempts", "backoff", "backoff_delay", "backoff_max",
     "backoff_factor", "backoff_jitter",
     "timeout", "depends_on", "dependency_mode", "on_dependency_dead", "concurrency_key",
-    "alert_if_no_success_for", "alert_if_running_for",
+    "alert_if_no_success_for", "alert_if_running_for", "expires_at",
 )  # fmt: skip
 _DEFAULTS: Mapping[str, Any] = {
     "queue": "default", "priority": 5, "payload": {}, "metadata": {}, "tags": [], "timezone": "UTC",

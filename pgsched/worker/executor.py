@@ -229,7 +229,11 @@ class Executor:
         if not is_plain(leased.task):
             verdict = judge(leased.task, self._clock.at(now))
             if isinstance(verdict, Refused):
-                self._completer.put(leased, verdict.finish)
+                finish = verdict.finish
+                if finish.execution is not None:  # it expired: the history has it, and it took no time
+                    finish = finish._replace(started=now, finished=now)
+                    log.info("task_expired", task_id=finish.id, task_type=leased.task.task_type)
+                self._completer.put(leased, finish)
                 return False
             leased.task, leased.missed = verdict.task, verdict.missed
         self._counts.start_delay(leased.task.queue, leased.task.late + now - leased.claimed_at)

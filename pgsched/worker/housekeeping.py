@@ -30,6 +30,10 @@ ANNOUNCE_HEARD_SECONDS = 300.0
 """How often one asks that hears of it anyway."""
 HOUSEKEEPING_SECONDS = 600.0
 """How often partitions are made ahead and dead workers forgotten."""
+EXPIRE_SECONDS = 2.0
+"""How often tasks are looked for that have expired and that no worker claims."""
+MOST_EXPIRED = 1_000
+"""How many of them are cancelled at one turn."""
 FIRST_PAUSE, SHORT_PAUSE, LONG_PAUSE = 0.5, 5.0, 60.0
 """Pauses of a duty that fails: the first, and the longest of one that is done often and of one that is done seldom."""
 
@@ -133,6 +137,27 @@ class EventBroadcaster:
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
+class Expiry:
+    """Cancels tasks that have not started in time and that no worker claims: of a paused queue, of an unknown type."""
+
+    session: Session
+
+    def __post_init__(self) -> None:
+        self._look_at = 0.0
+
+    async def run_once(self) -> None:
+        """Cancel those that have expired, if it is time to look, or if there were more. Raises DatabaseUnavailable."""
+        begun = monotonic()
+        if begun < self._look_at:
+            return
+        number = await housekeeping.expire_tasks(self.session, MOST_EXPIRED)
+        if number:
+            log.info("tasks_expired", count=number)
+        if number < MOST_EXPIRED:
+            self._look_at = begun + EXPIRE_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311 - not all at once
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
 class Chore:
     """One duty beside the work: due every so often, and sooner when it failed. Its failures are its own."""
 
@@ -168,6 +193,7 @@ class Housekeeping:
             "partitions": partial(housekeeping.make_partitions, session),
             "dead_workers": partial(forget_dead, session),
         }
+        often = {**often, "expiry": Expiry(session=session).run_once}
         self._chores = [
             Chore(do=do, loop=loops.of(name), every=every)
             for every, chores in ((0.0, often), (HOUSEKEEPING_SECONDS, seldom))

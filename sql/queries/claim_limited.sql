@@ -13,7 +13,9 @@ select c.asked, c.again, c.held_back, c.noted,
   case when t.schedule_type <> 'one_time' then t.planned_from end as planned_from, t.revision,
   c.lease_expired, c.size::integer as bytes, nullif(t.depends_on, '{}') as depends_on, t.fired is not null as fired,
   case when t.cron_expression like '%%=%%@%%' then pgsched.calendar_days(t.cron_expression) end as left_out,
-  false as cut, false as lockable, false as lock_lost
+  false as cut, false as lockable, false as lock_lost,
+  -- By when it must start; null once it has.
+  case when t.expires_at is not null and t.attempts <= 1 and t.last_run_at is null then t.expires_at end as expires_at
 from pgsched.claim_limited(
   %(queues)s::text[], %(rooms)s::integer[], %(room)s::integer, %(bytes)s::bigint, %(worker)s::uuid, %(lease)s::float8,
   %(task_types)s::text[], %(set_aside)s::bigint[], false) as c

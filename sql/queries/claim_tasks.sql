@@ -113,4 +113,6 @@ returning t.id, t.task_type, t.queue, t.priority, t.payload, t.schedule_type, t.
   picked.locked_by is not null as lease_expired, picked.bytes, nullif(t.depends_on, '{}') as depends_on,
   t.fired is not null as fired,
   case when t.cron_expression like '%%=%%@%%' then pgsched.calendar_days(t.cron_expression) end as left_out,
-  picked.found > (select count(*) from picked) as cut, false as lockable, false as lock_lost
+  picked.found > (select count(*) from picked) as cut, false as lockable, false as lock_lost,
+  -- By when it must start; null once it has.
+  case when t.expires_at is not null and t.attempts <= 1 and t.last_run_at is null then t.expires_at end as expires_at

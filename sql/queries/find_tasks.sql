@@ -14,7 +14,7 @@ select page.scanned_to, page.found_id,
   d.locked_until,
   d.fencing_token, d.idempotency_key, d.depends_on, d.dependency_mode, d.on_dependency_dead, d.waiting_for, d.fired,
   d.concurrency_key, d.parent_id, d.progress, d.result, d.last_error, d.planned_from, d.created_at, d.updated_at,
-  d.alert_if_no_success_for, d.alert_if_running_for
+  d.alert_if_no_success_for, d.alert_if_running_for, d.expires_at
 from (
   select reach.scanned_to, found.id as found_id
   from (

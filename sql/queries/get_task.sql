@@ -8,7 +8,7 @@ select
   t.locked_until,
   t.fencing_token, t.idempotency_key, t.depends_on, t.dependency_mode, t.on_dependency_dead, t.waiting_for, t.fired,
   t.concurrency_key, t.parent_id, t.progress, t.result, t.last_error, t.planned_from, t.created_at, t.updated_at,
-  t.alert_if_no_success_for, t.alert_if_running_for
+  t.alert_if_no_success_for, t.alert_if_running_for, t.expires_at
 from pgsched.known_tasks t
 where t.id = %(id)s
 limit 1

@@ -6,7 +6,7 @@ declare
     created_by, schedule_type, scheduled_for, cron_expression, timezone, start_date, end_date, repeat_interval,
     repeat_count, on_missed, catchup_window, overlap, jitter, enabled, max_attempts, backoff, backoff_delay,
     backoff_max, timeout, idempotency_key, parent_id, depends_on, dependency_mode, on_dependency_dead, concurrency_key,
-    backoff_factor, backoff_jitter, alert_if_no_success_for, alert_if_running_for';
+    backoff_factor, backoff_jitter, alert_if_no_success_for, alert_if_running_for, expires_at';
 begin
   revoke all on schema pgsched from pgsched_worker, pgsched_producer, pgsched_viewer, pgsched_operator;
   revoke all on all tables in schema pgsched from pgsched_worker, pgsched_producer, pgsched_viewer, pgsched_operator;
@@ -18,8 +18,9 @@ begin
     pgsched.task_defaults
     to pgsched_worker, pgsched_producer, pgsched_viewer, pgsched_operator;
   grant execute on function
-    pgsched.schedule, pgsched.schedule_by_key, pgsched.upsert, pgsched.backfill, pgsched.skip_next,
-    pgsched.run_now, pgsched.enable, pgsched.disable, pgsched.cancel, pgsched.retry, pgsched.replan
+    pgsched.schedule, pgsched.schedule_by_key, pgsched.schedule_unique, pgsched.unique_key, pgsched.upsert,
+    pgsched.backfill, pgsched.skip_next, pgsched.run_now, pgsched.enable, pgsched.disable, pgsched.cancel,
+    pgsched.retry, pgsched.replan
     to pgsched_producer, pgsched_worker, pgsched_operator;
   grant execute on function pgsched.lock, pgsched.renew_lock, pgsched.unlock to pgsched_worker, pgsched_operator;
 
@@ -43,7 +44,7 @@ begin
     pgsched.claim_limited, pgsched.claim_queue, pgsched.pick_keyed, pgsched.due_by_keys, pgsched.try_claims,
     pgsched.bury_unclaimed, pgsched.adopt_slots, pgsched.pick_by_turns, pgsched.due_of_keys, pgsched.key_rooms,
     pgsched.next_keys, pgsched.note_late_start, pgsched.make_partitions, pgsched.rebook, pgsched.read_zone,
-    pgsched.follow_zones, pgsched.leave
+    pgsched.follow_zones, pgsched.leave, pgsched.expire_tasks
     to pgsched_worker;
   grant execute on function pgsched.register to pgsched_worker, pgsched_operator;
   grant select on pgsched.settings, pgsched.worker_hosts to pgsched_worker;

@@ -23,7 +23,7 @@ select t.id, t.task_type, t.queue, t.priority, case when t.before < %(bytes)s th
   false as cut,
   not t.lock_lost and t.schedule_type = 'one_time' and t.attempts < t.max_attempts - 1
     and t.task_type = any(%(locked_types)s::text[]) as lockable,
-  t.lock_lost
+  t.lock_lost, t.expires_at
 from (
   -- The limit stands below the window functions, or every probe would lock rows.
   select locked.*, sum(locked.bytes) over (rows unbounded preceding) - locked.bytes as before,
@@ -49,6 +49,8 @@ from (
          t.backoff_factor, t.backoff_jitter, t.cron_expression, t.timezone, t.start_date, t.end_date,
          t.repeat_interval, t.repeat_count, t.execution_count, t.on_missed, t.catchup_window, t.overlap, t.jitter,
          t.planned_from, t.revision, t.depends_on, t.fired,
+         case when t.expires_at is not null and t.attempts = 0 and t.last_run_at is null
+           then t.expires_at end as expires_at,
          t.unbegun_token, t.xmax as locker,
          case when pg_column_compression(t.payload) is null then pg_column_size(t.payload)
            else octet_length(t.payload::text) end as bytes
@@ -67,6 +69,8 @@ from (
          t.backoff_factor, t.backoff_jitter, t.cron_expression, t.timezone, t.start_date, t.end_date,
          t.repeat_interval, t.repeat_count, t.execution_count, t.on_missed, t.catchup_window, t.overlap, t.jitter,
          t.planned_from, t.revision, t.depends_on, t.fired,
+         case when t.expires_at is not null and t.attempts = 0 and t.last_run_at is null
+           then t.expires_at end as expires_at,
          t.unbegun_token, t.xmax as locker,
          case when pg_column_compression(t.payload) is null then pg_column_size(t.payload)
            else octet_length(t.payload::text) end as bytes

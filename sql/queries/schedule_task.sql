@@ -38,5 +38,6 @@ select pgsched.schedule(
   backoff_factor => %(backoff_factor)s::pg_catalog.float8,
   backoff_jitter => %(backoff_jitter)s::pg_catalog.float8,
   alert_if_no_success_for => %(alert_if_no_success_for)s::interval,
-  alert_if_running_for => %(alert_if_running_for)s::interval
+  alert_if_running_for => %(alert_if_running_for)s::interval,
+  expires_at => %(expires_at)s::pg_catalog.timestamptz
 ) as id

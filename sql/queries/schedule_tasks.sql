@@ -38,7 +38,8 @@ select pgsched.schedule(
   backoff_factor => t.backoff_factor,
   backoff_jitter => t.backoff_jitter,
   alert_if_no_success_for => t.alert_if_no_success_for::interval,
-  alert_if_running_for => t.alert_if_running_for::interval
+  alert_if_running_for => t.alert_if_running_for::interval,
+  expires_at => t.expires_at::pg_catalog.timestamptz
 ) as id
 from pg_catalog.json_to_recordset(%(tasks)s::pg_catalog.text::pg_catalog.json) as t(
   task_type pg_catalog.text, payload pg_catalog.text, run_at pg_catalog.text, delay pg_catalog.text,
@@ -50,4 +51,5 @@ from pg_catalog.json_to_recordset(%(tasks)s::pg_catalog.text::pg_catalog.json) a
   on_missed pg_catalog.text, catchup_window pg_catalog.text, overlap pg_catalog.text, jitter pg_catalog.text,
   enabled boolean, parent_id bigint, depends_on bigint[], dependency_mode pg_catalog.text,
   on_dependency_dead pg_catalog.text, concurrency_key pg_catalog.text, backoff_factor pg_catalog.float8,
-  backoff_jitter pg_catalog.float8, alert_if_no_success_for pg_catalog.text, alert_if_running_for pg_catalog.text)
+  backoff_jitter pg_catalog.float8, alert_if_no_success_for pg_catalog.text, alert_if_running_for pg_catalog.text,
+  expires_at pg_catalog.text)

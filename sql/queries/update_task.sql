@@ -29,7 +29,7 @@ changed as (
     depends_on = (present.wanted).depends_on, dependency_mode = (present.wanted).dependency_mode,
     on_dependency_dead = (present.wanted).on_dependency_dead, concurrency_key = (present.wanted).concurrency_key,
     alert_if_no_success_for = (present.wanted).alert_if_no_success_for,
-    alert_if_running_for = (present.wanted).alert_if_running_for
+    alert_if_running_for = (present.wanted).alert_if_running_for, expires_at = (present.wanted).expires_at
   from present
   where t.id = present.id and (present.schedule_type = 'one_time' or not (%(moves)s or present.status = 'cancelled'))
   returning t.id

@@ -24,6 +24,7 @@ COLUMN = Migration(NEXT, "column", "alter table pgsched.tasks add column of_the_
 INDEX = Migration(
     NEXT, "index", "create index if not exists of_the_test on pgsched.tasks (queue)\n  where queue = 'x';\n"
 )
+COLUMN_INDEX = "create index if not exists of_the_test on pgsched.tasks (of_the_test);\n"
 HISTORY_INDEX = Migration(
     NEXT, "history", "create index if not exists of_the_test on pgsched.executions (queue) where queue = 'x';\n"
 )
@@ -135,6 +136,37 @@ def test_an_index_on_a_large_table_is_made_while_others_write(
             writing.commit()
     assert failed == []
     assert told == ["making the index of_the_test on pgsched.tasks, beside whoever works"]
+    assert is_valid(dsn) is True
+
+
+def test_a_column_that_an_index_needs_is_added_before_it_while_others_write(
+    dsn: str, with_migration: Callable[[Migration], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    column = "alter table pgsched.tasks add column if not exists of_the_test integer;\n"
+    with_migration(Migration(NEXT, "both", column + COLUMN_INDEX))
+    monkeypatch.setattr(indexes, "LARGE_BYTES", 0)
+    told: list[str] = []
+    with psycopg.connect(dsn) as snapshot, database(dsn) as other:
+        # Has an open transaction, for whose end an index waits, and nothing of the table locked.
+        snapshot.execute("begin isolation level repeatable read")
+        snapshot.execute("select from pg_class limit 1")
+        with in_thread(lambda: migrate(dsn, on_wait=told.append)) as failed:
+            making = "select from pg_stat_progress_create_index where command = 'CREATE INDEX CONCURRENTLY'"
+            wait_until(lambda: other.execute(making).fetchone() is not None, message="the index is being made")
+            other.execute("set statement_timeout = 4000")
+            other.execute("insert into pgsched.tasks (task_type) values ('mail')")
+            snapshot.rollback()
+    assert failed == []
+    assert told == ["making the index of_the_test on pgsched.tasks, beside whoever works"]
+    assert is_valid(dsn) is True
+
+
+def test_an_index_on_a_column_that_the_migration_itself_adds_is_made_by_it(
+    dsn: str, with_migration: Callable[[Migration], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_migration(Migration(NEXT, "both", COLUMN.sql + "\n" + COLUMN_INDEX))
+    monkeypatch.setattr(indexes, "LARGE_BYTES", 0)
+    assert migrate(dsn) == [f"{NEXT:04d}_both"]
     assert is_valid(dsn) is True
 
 

@@ -75,6 +75,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
         (
             "schedule",
             "schedule_by_key",
+            "schedule_unique",
             "upsert",
             "task_id",
             "run_now",
@@ -91,6 +92,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
             "may_change",
             "differing",
             "give_up_key",
+            "unique_key",
             "locked_task",
             "instant_after",
         ),
@@ -110,6 +112,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
             "wake_sleepers",
             "tell_cancelled",
             "watch_task",
+            "check_expiry",
         ),
     ),
     Subject(
@@ -234,7 +237,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
     Subject(
         "Claims that fail",
         "The way of a worker around rows that the database lets nobody claim.",
-        ("try_claims", "bury_unclaimed"),
+        ("try_claims", "bury_unclaimed", "expire_tasks"),
     ),
     Subject(
         "Retention",

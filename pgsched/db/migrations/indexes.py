@@ -3,15 +3,19 @@
 ``create index`` keeps all writers out for as long as it reads the table, and a transaction cannot make an index any
 other way. So what a migration writes as ``create index if not exists … on pgsched.tasks`` (or ``executions``) is made
 here beforehand, outside any transaction, and the migration finds it there. Of the history it is made on each of the
-days that are there, and the migration puts them together.
+days that are there, and the migration puts them together. A column that such an index needs, which the migration adds
+by ``add column if not exists``, is added before the index, in a transaction of its own.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from time import sleep
 from typing import LiteralString, NamedTuple
+
+from psycopg import errors
 
 from pgsched.db.connection import DbConnection
 from pgsched.db.sql_files import Migration, load_statement
@@ -23,6 +27,8 @@ LOOK_SECONDS = 0.2
 _INDEX = re.compile(
     r"^create (?:unique )?index if not exists (\w+) on pgsched\.(tasks|executions)\b[^;]*;", re.MULTILINE
 )
+
+_COLUMN = re.compile(r"^alter table pgsched\.(?:tasks|executions) add column if not exists \w+ [^;,]+;", re.MULTILINE)
 
 
 class Index(NamedTuple):
@@ -48,6 +54,11 @@ def indexes_of(migration: Migration) -> list[Index]:
     return found
 
 
+def columns_of(migration: Migration) -> list[LiteralString]:
+    """Return the statements by which a migration that makes such indexes adds columns to large tables."""
+    return [found[0] for found in _COLUMN.finditer(migration.sql)] if indexes_of(migration) else []
+
+
 def make_indexes(connection: DbConnection, migration: Migration, on_wait: Callable[[str], None]) -> None:
     """Make the indexes of a migration that are not there yet, on tables that are large; in autocommit mode.
 
@@ -70,7 +81,8 @@ def make_indexes(connection: DbConnection, migration: Migration, on_wait: Callab
             if state is not None:
                 connection.execute(f"drop index concurrently pgsched.{index.name}")
             on_wait(f"making the index {index.name} on pgsched.{index.table}, beside whoever works")
-            connection.execute(index.sql)
+            with suppress(errors.UndefinedColumn):  # the migration adds it, in its own transaction, and then the index
+                connection.execute(index.sql)
     finally:
         _ask(connection, "release_index_lock")
 

@@ -16,7 +16,7 @@ from psycopg import errors
 
 from pgsched.db.connection import DbConnection, connect, refuse_encoding, transaction
 from pgsched.db.error_mapping import translate
-from pgsched.db.migrations.indexes import make_indexes
+from pgsched.db.migrations.indexes import columns_of, make_indexes
 from pgsched.db.migrations.lock_wait import limit_lock_wait, retry_locked
 from pgsched.db.sql_files import Migration, load_statement, migrations
 from pgsched.domain.errors import PermissionRefused, SchemaMismatch
@@ -67,6 +67,7 @@ def migrate(
         patiently = partial(retry_locked, connection, seconds=lock_wait, on_wait=on_wait)
         for migration in migrations():
             if not connection.pooled and _is_missing(connection, migration):
+                patiently(partial(_add_columns, connection, migration))
                 with _refusing():
                     make_indexes(connection, migration, on_wait)
             if patiently(partial(_apply, connection, migration)):
@@ -80,6 +81,16 @@ def _is_missing(connection: DbConnection, migration: Migration) -> bool:
     """Whether there is a schema, and a migration is not in it yet."""
     present = _versions_if_any(connection)
     return bool(present) and migration.version not in present
+
+
+def _add_columns(connection: DbConnection, migration: Migration) -> None:
+    """Add the columns that indexes need which are made before the migration."""
+    if columns := columns_of(migration):
+        with _refusing(), transaction(connection):
+            limit_lock_wait(connection)
+            connection.execute(load_statement("become_owner"))
+            for statement in columns:
+                connection.execute(statement)
 
 
 def _apply(connection: DbConnection, migration: Migration) -> bool:

@@ -14,6 +14,7 @@ from pgsched.domain.errors import CalendarNotFound, InvalidTask
 from pgsched.domain.scheduled import BackfillTick, Scheduled, SkippedTick
 from pgsched.domain.scheduling.calendars import Calendar, checked_days, checked_name
 from pgsched.domain.task_spec import TaskSpec, json_values
+from pgsched.domain.unique import Unique
 from pgsched.domain.validation import RULES, aware
 
 _OPTIONS: Final = {rule.parameter: name for name, rule in RULES.items()}
@@ -32,8 +33,20 @@ def schedule_by_key(specs: Iterable[TaskSpec], rule: str) -> Command[list[Schedu
     )
 
 
-def schedule(spec: TaskSpec, rule: str = "return") -> Command[Scheduled]:
+def schedule_unique(specs: Iterable[TaskSpec], unique: Unique, rule: str) -> Command[list[Scheduled]]:
+    """Insert tasks, or do with those like them that hold what ``unique`` and ``rule`` say."""
+    if unique.debounce is not None and rule in ("replace", "raise"):
+        raise InvalidTask(f'excludes on_conflict="{rule}"', field="debounce")
+    tasks = json.dumps([json_values(spec.arguments()) for spec in specs])
+    params = {"tasks": tasks, "on_conflict": rule, **unique.parameters()}
+    return command("schedule_unique", lambda rows: [_scheduled(row) for row in rows], **params)
+
+
+def schedule(spec: TaskSpec, rule: str = "return", unique: Unique | None = None) -> Command[Scheduled]:
     """Insert a task, or do with the one that has its key what ``rule`` says, and say what became of it."""
+    if unique is not None:
+        alike = schedule_unique([spec], unique, rule)
+        return Command(alike.statement, alike.params, lambda rows: alike.parse(rows)[0])
     if spec.idempotency_key is None and rule == "return":
         one = task_commands.schedule(spec)
         return Command(one.statement, one.params, lambda rows: Scheduled(one.parse(rows), "created"), task=one.task)

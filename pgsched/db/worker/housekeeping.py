@@ -92,6 +92,11 @@ async def make_partitions(session: Session) -> None:
     await session.fetch(load_statement("make_partitions"))
 
 
+async def expire_tasks(session: Session, most: int) -> int:
+    """Cancel up to ``most`` tasks that have not started by their expires_at; return how many."""
+    return int((await session.fetch(load_statement("expire_tasks"), most=most))[0][0])
+
+
 async def list_announced_queues(session: Session) -> frozenset[str]:
     """Return the queues whose events other programs are told."""
     return frozenset(row[0] for row in await session.fetch(load_statement("list_announced_queues")))

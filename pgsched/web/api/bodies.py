@@ -12,6 +12,7 @@ from starlette.requests import Request
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.interval import Interval
 from pgsched.domain.json_text import KeyTwice, unique_keys
+from pgsched.domain.unique import Unique
 from pgsched.domain.validation import RULES, WORDS, refused, whole
 from pgsched.web.api.values import Duration, Moment, StrictModel
 from pgsched.web.auth.guard import SAFE_METHODS
@@ -95,12 +96,41 @@ class TaskFields(StrictModel):
     concurrency_key: Text = None
     alert_if_no_success_for: Duration | None = Field(None, description="Silent: no success for so long.")
     alert_if_running_for: Duration | None = Field(None, description="Too long: an attempt runs for so long.")
+    expires_at: Moment | None = Field(
+        None, description="A one-time task that has not started by then is cancelled instead."
+    )
+
+
+class UniqueFields(StrictModel):
+    """When a task is not made because there is one like it; {} stands for the defaults."""
+
+    by: list[StrictStr] | None = Field(
+        None, description="What makes two tasks of a type alike: payload (the default), payload.KEY, queue."
+    )
+    within: Duration | None = Field(
+        None, description="One also holds for so long from when it was made, unless cancelled."
+    )
+    states: list[StrictStr] | None = Field(
+        None, description="In which statuses one holds; pending, blocked and running when left out."
+    )
+    debounce: Duration | None = Field(
+        None, description="It starts so long after the last call; each one changes the task that waits."
+    )
+    max_wait: Duration | None = Field(None, description="With debounce: at the latest so long after the first call.")
+
+    def rule(self) -> Unique:
+        """Return the rule of the client. Raises InvalidTask, naming field, rule and value."""
+        try:
+            return Unique(**self.model_dump())
+        except InvalidTask as error:
+            raise InvalidTask.of(error, field=f"unique.{error.field}") from None
 
 
 class NewTask(TaskFields):
     """A task to schedule. Only task_type is required; null is the same as left out."""
 
     task_type: StrictStr = Field(description="Which handler runs it.")
+    unique: UniqueFields | None = Field(None, description="Make none where there is one like it; see docs/keys.md.")
 
 
 class TaskEdit(TaskFields):
@@ -112,6 +142,12 @@ class NewGroup(TaskFields):
 
     payload: None = Field(None, description="A group has steps instead.")
     steps: list[Object] = Field(description="The steps, each with a task_type at least; see docs/workflows.md.")
+    unique: UniqueFields | None = Field(None, description="Make none where there is one like it; see docs/keys.md.")
+
+
+def unique_of(body: NewTask | NewGroup) -> Unique | None:
+    """Return the rule of a body; None when it has none. Raises InvalidTask."""
+    return None if body.unique is None else body.unique.rule()
 
 
 def options_of(body: TaskFields, *, empties: bool) -> dict[str, Any]:
@@ -121,7 +157,7 @@ def options_of(body: TaskFields, *, empties: bool) -> dict[str, Any]:
     """
     options: dict[str, Any] = {}
     said_by: dict[str, str] = {}
-    for name in sorted(body.model_fields_set - {"task_type", "steps", "payload"}):
+    for name in sorted(body.model_fields_set - {"task_type", "steps", "payload", "unique"}):
         value = getattr(body, name)
         if value is None and not empties:
             continue

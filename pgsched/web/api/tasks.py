@@ -13,7 +13,7 @@ from pgsched.domain.scheduled import OnConflict
 from pgsched.domain.task_spec import TaskOptions
 from pgsched.domain.validation import refused
 from pgsched.web.api import examples
-from pgsched.web.api.bodies import NewGroup, NewTask, TaskEdit, options_of
+from pgsched.web.api.bodies import NewGroup, NewTask, TaskEdit, options_of, unique_of
 from pgsched.web.api.cursors import read_cursor, write_cursor
 from pgsched.web.api.documented import Route, answers, empty_answer, json_body, reply, reply_page
 from pgsched.web.api.shapes import ChangedShape, MadeShape, NodeShape, TaskPage, TaskShape, TaskStatusShape
@@ -34,7 +34,7 @@ ConflictRule = Annotated[
         "new one is made, but while it runs that is refused; raise: the request is refused."
     ),
 ]
-_EXISTED = "The idempotency_key is known: this is the task that has it."
+_EXISTED = "The idempotency_key is known, or there is one like it by unique: this is that task."
 
 
 @router.get(
@@ -77,7 +77,10 @@ async def create_task(
     """
     options = cast(TaskOptions, options_of(body, empties=False))
     return _made(
-        actor, await changes.create_task(actor, body.task_type, body.payload, options, on_conflict=on_conflict)
+        actor,
+        await changes.create_task(
+            actor, body.task_type, body.payload, options, on_conflict=on_conflict, unique=unique_of(body)
+        ),
     )
 
 
@@ -97,7 +100,8 @@ async def create_group(
 ) -> Response:
     """Once, or as a schedule, by the fields that a task has; answered as `POST /tasks`."""
     options = cast(TaskOptions, options_of(body, empties=False))
-    return _made(actor, await changes.create_group(actor, body.steps, options, on_conflict=on_conflict))
+    unique = unique_of(body)
+    return _made(actor, await changes.create_group(actor, body.steps, options, on_conflict=on_conflict, unique=unique))
 
 
 def _made(actor: Actor, made: changes.Made) -> Response:

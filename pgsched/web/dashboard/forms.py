@@ -117,7 +117,7 @@ _READ_AS: Final[Mapping[str, Callable[[str, str], Any]]] = {
     **dict.fromkeys(_TEXTS, lambda _name, text: text),
     **dict.fromkeys(("priority", "max_attempts", "times"), whole_number),
     **dict.fromkeys(("backoff_factor", "backoff_jitter"), number),
-    **dict.fromkeys(("at", "start", "end"), moment),
+    **dict.fromkeys(("at", "start", "end", "expires_at"), moment),
 }
 """The options that forms have a field for, and how its text is read; what it must be is their rule."""
 OPTIONS = (*_READ_AS, "tags")

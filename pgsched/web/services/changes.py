@@ -14,6 +14,7 @@ from pgsched.domain.scheduled import BackfillTick, OnConflict, Scheduled
 from pgsched.domain.scheduling.calendars import Calendar
 from pgsched.domain.task_filters import SECRETS, TaskFilters
 from pgsched.domain.task_spec import TaskOptions
+from pgsched.domain.unique import Unique
 from pgsched.domain.validation import RULES
 from pgsched.web.auth.access import Actor
 from pgsched.web.services.audit import Change, audited, differences
@@ -42,21 +43,29 @@ async def create_task(
     options: TaskOptions,
     *,
     on_conflict: OnConflict = "return",
+    unique: Unique | None = None,
 ) -> Made:
     """Schedule a task. Raises as the client's ``schedule``."""
     async with audited(actor, "task.create") as change:
         was = await _known(change, options, on_conflict)
-        scheduled = await change.client.schedule(task_type, payload, on_conflict=on_conflict, **options)
+        scheduled = await change.client.schedule(task_type, payload, on_conflict=on_conflict, unique=unique, **options)
         return await _made(change, scheduled, was)
 
 
 async def create_group(
-    actor: Actor, steps: list[dict[str, Any]], options: TaskOptions, *, on_conflict: OnConflict = "return"
+    actor: Actor,
+    steps: list[dict[str, Any]],
+    options: TaskOptions,
+    *,
+    on_conflict: OnConflict = "return",
+    unique: Unique | None = None,
 ) -> Made:
     """Schedule a group of steps. Raises as the client's ``schedule_group``."""
     async with audited(actor, "group.create") as change:
         was = await _known(change, options, on_conflict)
-        scheduled = await change.client.schedule_group({"steps": steps}, on_conflict=on_conflict, **options)
+        scheduled = await change.client.schedule_group(
+            {"steps": steps}, on_conflict=on_conflict, unique=unique, **options
+        )
         return await _made(change, scheduled, was)
 
 

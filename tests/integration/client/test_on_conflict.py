@@ -202,8 +202,8 @@ def test_command_line(dsn: str, tmp_path: Path) -> None:
     first = int(add("--on-conflict", "raise").stdout)
     taken = add("--on-conflict", "raise")
     assert (taken.code, taken.error) == (1, f"idempotency_key 'k' is taken by task {first}")
-    assert add("--on-conflict", "replace").stdout == f"{first + 2} replaced\n"
-    assert add("--on-conflict", "return").stdout == add("--on-conflict", "keep").stdout == f"{first + 2}\n"
+    assert add("--on-conflict", "replace").stdout == f"{first + 1} replaced\n"
+    assert add("--on-conflict", "return").stdout == add("--on-conflict", "keep").stdout == f"{first + 1}\n"
     plan = tmp_path / "plan.json"
     plan.write_text('{"steps": [{"task_type": "a"}]}')
     group = pgsched("group", "add", plan, "--key", "k", "--on-conflict", "replace", dsn=dsn)

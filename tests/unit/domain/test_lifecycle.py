@@ -57,6 +57,18 @@ def test_a_one_time_row_runs_however_late_it_is() -> None:
     admitted(claimed(), NOW + timedelta(days=400))
 
 
+def test_a_row_that_expires_runs_until_then_and_is_cancelled_from_then_on() -> None:
+    task = claimed(expires_at=NOW + HOUR)
+    assert admitted(task, NOW + HOUR - SECOND).task == task
+    finish = refused(task, NOW + HOUR)
+    assert (finish.next_status, finish.execution) == ("cancelled", "cancelled")
+    assert finish.error == "expired: it had not started by 2030-06-01 13:00:00 UTC"
+
+
+def test_a_row_that_expires_and_has_no_attempt_left_is_dead() -> None:
+    assert refused(claimed(expires_at=NOW, attempts=4)).next_status == "dead"
+
+
 def test_the_last_attempt_runs() -> None:
     admitted(claimed(attempts=3, max_attempts=3))
 

@@ -78,6 +78,7 @@ ONE_TIME = Task(
     updated_at=NOON - HOUR,
     alert_if_no_success_for=None,
     alert_if_running_for=None,
+    expires_at=None,
 )
 DAILY = replace(ONE_TIME, schedule_type="recurring", cron_expression="0 12 * * *")
 REPEATING = replace(ONE_TIME, schedule_type="repeating", repeat_interval=HOURLY)
