@@ -1440,12 +1440,16 @@ end $$;
 -- Makes a waiting one-time task due now; for any other runs a copy (a child with parent_id) and leaves the task as it
 -- is. Returns the id that runs.
 -- id: The task.
-create function pgsched.run_now(id bigint) returns bigint
+-- run_by: Who asks for it: the created_by of the copy, and the run_by of its attempts in the history of the task. By
+-- default the database role.
+create function pgsched.run_now(id bigint, run_by text default null) returns bigint
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
+-- The key of a copy says what it is (see run_by); its id is drawn before, because it is part of the key.
 declare
   task pgsched.tasks := pgsched.locked_task(run_now.id);
+  copy bigint;
   child bigint;
 begin
   if task.schedule_type = 'one_time' and task.status = 'running' then
@@ -1455,15 +1459,16 @@ begin
     update pgsched.tasks t set next_run_at = least(t.next_run_at, now()), enabled = true where t.id = task.id;
     return task.id;
   end if;
+  copy := nextval('pgsched.tasks_id_seq');
   insert into pgsched.tasks as t (
-    task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, timezone,
+    id, task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, timezone,
     max_attempts, backoff, backoff_delay, backoff_max, timeout, concurrency_key, parent_id, backoff_factor, backoff_jitter,
-    on_missed, overlap, dependency_mode, on_dependency_dead)  -- all that is to be said: it is complete
+    on_missed, overlap, dependency_mode, on_dependency_dead, idempotency_key)  -- all that is to be said: it is complete
   values (
-    task.task_type, task.task_name, task.queue, task.priority, task.payload, task.metadata, task.tags, task.tenant_id,
-    task.user_id, task.created_by, task.timezone, task.max_attempts, task.backoff, task.backoff_delay,
-    task.backoff_max, task.timeout, task.concurrency_key, task.id, task.backoff_factor, task.backoff_jitter,
-    'once', 'skip', 'all', 'cancel')
+    copy, task.task_type, task.task_name, task.queue, task.priority, task.payload, task.metadata, task.tags, task.tenant_id,
+    task.user_id, coalesce(nullif(run_by, ''), session_user), task.timezone, task.max_attempts, task.backoff,
+    task.backoff_delay, task.backoff_max, task.timeout, task.concurrency_key, task.id, task.backoff_factor,
+    task.backoff_jitter, 'once', 'skip', 'all', 'cancel', format('run:%s:%s', task.id, copy))
   returning t.id into child;
   if child is null then
     raise integrity_constraint_violation using
@@ -1471,6 +1476,52 @@ begin
   end if;
   return child;
 end $$;
+
+-- Who ran a task by hand, from these columns of it: the created_by of a copy that run_now has made; null for any other
+-- task.
+create function pgsched.run_by(parent_id bigint, idempotency_key text, created_by text) returns text
+language sql immutable as $$
+select case when idempotency_key like 'run:' || parent_id || ':%' then created_by end
+$$;
+
+-- The attempts at a task, the latest first, with the one under way; of a schedule also those of the children that run
+-- its ticks, and those that somebody ran by hand (run_by). Of tasks that the caller may see.
+-- id: The task.
+-- max_rows: At most so many.
+create function pgsched.history(
+  id bigint, max_rows integer default 100
+) returns table (
+  task_id bigint, run_by text, attempt integer, status text, scheduled_for timestamptz, started_at timestamptz,
+  finished_at timestamptz, duration_ms double precision, result jsonb, error text, worker_id uuid, fencing_token bigint
+)
+language sql stable
+set search_path = pg_catalog, pg_temp as $$
+-- Its own attempts, and of its children those that run its ticks and those that somebody ran by hand.
+with run as (
+  select history.id as task_id, (
+    select pgsched.run_by(t.parent_id, t.idempotency_key, t.created_by) from pgsched.visible_tasks t
+    where t.id = history.id) as run_by
+  union all
+  select c.id, pgsched.run_by(c.parent_id, c.idempotency_key, c.created_by)
+  from pgsched.visible_tasks c
+  where c.parent_id = history.id
+    and (c.idempotency_key like 'tick:%' or c.idempotency_key like 'run:' || history.id || ':%')
+)
+select *
+from (
+  select r.task_id, run.run_by, r.attempt::integer, 'running', r.scheduled_for::timestamptz, r.started_at, null::timestamptz,
+    null::double precision, null::jsonb, null::text, r.worker_id, r.fencing_token
+  from run join pgsched.running_attempts r on r.task_id = run.task_id
+  union all
+  select e.task_id, run.run_by, e.attempt, case when e.status = 'cancelled' and e.attempt = 0 then 'snoozed' else e.status end,
+    e.scheduled_for, e.started_at, e.finished_at, e.duration_ms, e.result, e.error, e.worker_id, e.fencing_token
+  from run join pgsched.visible_executions e on e.task_id = run.task_id
+) as of_all (
+  task_id, run_by, attempt, status, scheduled_for, started_at, finished_at, duration_ms, result, error, worker_id,
+  fencing_token)
+order by of_all.started_at desc, of_all.fencing_token desc
+limit max_rows
+$$;
 
 -- Lets a paused task run again; ticks that passed meanwhile follow on_missed, and without catch_up none of them runs.
 -- True if it was paused.
@@ -1772,7 +1823,10 @@ end $$;
 -- action: enable, disable, run, cancel, retry or delete.
 -- ids: The tasks.
 -- dry_run: True: changes nothing and only returns which it would be.
-create function pgsched.change_tasks(action text, ids bigint[], dry_run boolean) returns setof bigint
+-- run_by: Who asks for the runs, as of run_now.
+create function pgsched.change_tasks(
+  action text, ids bigint[], dry_run boolean, run_by text default null
+) returns setof bigint
 language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
@@ -1798,7 +1852,7 @@ begin
       case action
         when 'enable' then perform pgsched.enable(one);
         when 'disable' then perform pgsched.disable(one);
-        when 'run' then perform pgsched.run_now(one);
+        when 'run' then perform pgsched.run_now(one, run_by);
         when 'cancel' then perform pgsched.cancel(one);
         when 'retry' then perform pgsched.retry(one);
       end case;
@@ -6377,13 +6431,13 @@ grant execute on function
   pgsched.check_payload, pgsched.check_schedule, pgsched.check_timezone, pgsched.check_type, pgsched.clock_change,
   pgsched.cron_number, pgsched.cron_problem, pgsched.cron_tick, pgsched.declaration, pgsched.due_at,
   pgsched.early_reading, pgsched.elapsed_part, pgsched.first_tick, pgsched.grid_point, pgsched.grid_tick,
-  pgsched.group_edges, pgsched.group_problem, pgsched.group_steps, pgsched.instant_after, pgsched.interval_parts,
-  pgsched.is_claimable, pgsched.is_excepted, pgsched.is_forward, pgsched.limits_problem, pgsched.lock_was_lost,
-  pgsched.lowest_bit, pgsched.matching_days, pgsched.may_change, pgsched.month_days, pgsched.month_length,
-  pgsched.nearest_type, pgsched.next_interval_ticks, pgsched.next_ticks, pgsched.number_problem, pgsched.open_days,
-  pgsched.queues_in_use, pgsched.read_cron, pgsched.read_day, pgsched.refuse_tick, pgsched.remember, pgsched.resolved,
-  pgsched.shown_word, pgsched.status, pgsched.task_id, pgsched.tell_unknown, pgsched.wait, pgsched.wake_sleepers,
-  pgsched.wall_from
+  pgsched.group_edges, pgsched.group_problem, pgsched.group_steps, pgsched.history, pgsched.instant_after,
+  pgsched.interval_parts, pgsched.is_claimable, pgsched.is_excepted, pgsched.is_forward, pgsched.limits_problem,
+  pgsched.lock_was_lost, pgsched.lowest_bit, pgsched.matching_days, pgsched.may_change, pgsched.month_days,
+  pgsched.month_length, pgsched.nearest_type, pgsched.next_interval_ticks, pgsched.next_ticks, pgsched.number_problem,
+  pgsched.open_days, pgsched.queues_in_use, pgsched.read_cron, pgsched.read_day, pgsched.refuse_tick, pgsched.remember,
+  pgsched.resolved, pgsched.run_by, pgsched.shown_word, pgsched.status, pgsched.task_id, pgsched.tell_unknown,
+  pgsched.wait, pgsched.wake_sleepers, pgsched.wall_from
 to public;
 
 grant select on pgsched.departed_keys to public;
@@ -7368,7 +7422,14 @@ comment on function pgsched.task_id is
   'The id of the task that has this idempotency_key, or had it when it left; of those that you may see. Raises '
   'no_data_found as the other functions do for an unknown id.';
 comment on function pgsched.run_now is 'Makes a waiting one-time task due now; for any other runs a copy (a child with parent_id) and leaves the task as it is. Returns the id that runs.
-id: The task.';
+id: The task.
+run_by: Who asks for it: the created_by of the copy, and the run_by of its attempts in the history of the task. By default the database role.';
+comment on function pgsched.run_by is
+  'Who ran a task by hand, from these columns of it: the created_by of a copy that run_now has made; null for any'
+  ' other task.';
+comment on function pgsched.history is 'The attempts at a task, the latest first, with the one under way; of a schedule also those of the children that run its ticks, and those that somebody ran by hand (run_by). Of tasks that the caller may see.
+id: The task.
+max_rows: At most so many.';
 comment on function pgsched.enable is
   'Lets a paused task run again; ticks that passed meanwhile follow on_missed, and without catch_up none of them '
   'runs. True if it was paused.';
@@ -7396,7 +7457,8 @@ comment on function pgsched.wait is
 comment on function pgsched.change_tasks is 'Does one thing to each of these tasks that it suits, in one transaction; returns the ids of those that were changed.
 action: enable, disable, run, cancel, retry or delete.
 ids: The tasks.
-dry_run: True: changes nothing and only returns which it would be.';
+dry_run: True: changes nothing and only returns which it would be.
+run_by: Who asks for the runs, as of run_now.';
 comment on function pgsched.may_change is 'Whether an action suits a task as it is.
 action: enable, disable, run, cancel, retry or delete.
 task: The row of the task.';

@@ -188,12 +188,13 @@ class Client(QueueClient, ScheduleClient, LockClient):
         *,
         limit: int = task_search.MAX_CHANGED,
         dry_run: bool = False,
+        run_by: str | None = None,
         **filters: Unpack[TaskFilters],
     ) -> Changed:
         """Do one thing to all tasks that fit and that it suits, in one transaction; in a dry run only tell which.
 
-        ``action`` is enable, disable, run, cancel, retry or delete. The latest ``limit`` tasks that fit are looked at.
-        Raises InvalidTask, naming filter, rule and value, also when there is no filter.
+        ``action`` is enable, disable, run (``run_by``: as of ``run_now``), cancel, retry or delete. The latest
+        ``limit`` tasks that fit are looked at. Raises InvalidTask, naming filter, rule and value, or without one.
         """
         task_search.checked_bulk(filters, limit=limit)
         task_search.known_action(action)
@@ -206,7 +207,7 @@ class Client(QueueClient, ScheduleClient, LockClient):
                 before = page.next_before
                 if before is None or len(found) == limit:
                     break
-            changed = one.run(task_search.change_tasks(action, found, dry_run=dry_run))
+            changed = one.run(task_search.change_tasks(action, found, dry_run=dry_run, run_by=run_by))
         return Changed(matched=len(found), changed=changed, more=before is not None)
 
     def dead(

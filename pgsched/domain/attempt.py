@@ -78,6 +78,8 @@ class Claimed(NamedTuple):
     """It is locked, not leased: its handler may run before anything of the claim is written."""
     lock_lost: bool = False
     """A transaction that had locked it was lost."""
+    about: str | None = None
+    """What else the row says, as JSON text (:mod:`pgsched.domain.about`); None where its handler takes no context."""
 
     @property
     def schedule(self) -> Schedule:

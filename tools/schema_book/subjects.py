@@ -78,6 +78,8 @@ FUNCTIONS_BY_SUBJECT: Final = (
             "upsert",
             "task_id",
             "run_now",
+            "run_by",
+            "history",
             "enable",
             "disable",
             "cancel",

@@ -83,6 +83,7 @@ EXECUTION: Final[dict[str, Any]] = {
     "error": None,
     "hostname": "worker-1",
     "pid": 4711,
+    "run_by": None,
 }
 STATUS: Final = TASK | {
     "schedule": "once",

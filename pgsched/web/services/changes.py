@@ -110,7 +110,7 @@ async def act_on_task(actor: Actor, verb: str, id: int, *, catch_up: bool = True
             case "disable":
                 change.nothing = not await client.disable(id)
             case "run":
-                shown = await client.run_now(id)
+                shown = await client.run_now(id, run_by=actor.name)
                 if shown != id:
                     change.before, change.after = {}, {"copy": shown}
             case _:
@@ -126,7 +126,7 @@ async def change_tasks(
 ) -> Changed:
     """Do one thing to all tasks that fit and that it suits. Raises as the client's ``change_tasks``."""
     async with audited(actor, f"tasks.{action}", target="tasks") as change:
-        done = await change.client.change_tasks(action, limit=limit, dry_run=dry_run, **filters)
+        done = await change.client.change_tasks(action, limit=limit, dry_run=dry_run, run_by=actor.name, **filters)
         change.nothing = dry_run or not done.changed
         # Without what payloads and errors were searched for.
         told = {name: "(hidden)" if name in SECRETS else to_json_able(value) for name, value in filters.items()}
