@@ -60,6 +60,9 @@ declare
   task pgsched.tasks;
 begin
   if not dry_run then
+    if action = 'retry' then
+      perform pgsched.lock_steps(ids);
+    end if;
     perform from pgsched.tasks t where t.id = any(ids) order by t.id for no key update;
   end if;
   if action = 'delete' and not dry_run then
@@ -69,7 +72,12 @@ begin
       where d.refusal is null order by d.id;
     return;
   end if;
-  for one in select t.id from pgsched.tasks t where t.id = any(ids) order by t.id loop
+  for one in
+    select t.id from pgsched.tasks t cross join lateral (select action = 'retry' and t.task_type = 'pgsched.group' as late) l
+    where t.id = any(ids)
+    -- A retry of a step continues its group, which is not to be retried as a whole then.
+    order by l.late, case when l.late then -t.id else t.id end
+  loop
     -- Read again: it may have gone, or been cancelled, with another one.
     select * into task from pgsched.tasks t where t.id = one;
     continue when not found or not pgsched.may_change(action, task);
@@ -154,3 +162,107 @@ comment on function pgsched.history is
   'The attempts at a task, the latest first, with the one under way; of a schedule also those of the children that run its ticks, and those that somebody ran by hand (run_by). Of tasks that the caller may see.
 id: The task.
 max_rows: At most so many.';
+
+-- The retry of a step continues its group.
+
+create function pgsched.lock_steps(ids bigint[]) returns void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- The steps of the groups that these tasks are steps of, and then the groups: as finishes and cancels lock them. A group may be
+-- the step of another one.
+declare
+  steps bigint[];
+  groups bigint[] := ids;
+begin
+  loop
+    select array_agg(distinct g.id), array_agg(distinct f) into groups, steps
+    from pgsched.tasks t
+    join pgsched.tasks g on g.id = t.parent_id and g.task_type = 'pgsched.group' and t.id = any(g.fired)
+    cross join unnest(g.fired) f
+    where t.id = any(groups);
+    exit when groups is null;
+    perform from pgsched.tasks t where t.id = any(steps) order by t.id for no key update;
+    perform from pgsched.tasks t where t.id = any(groups) order by t.id for no key update;
+  end loop;
+end $$;
+revoke execute on function pgsched.lock_steps from public;
+comment on function pgsched.lock_steps is
+  'For the schema: locks what a retry of these tasks may change, where they are steps of groups, in the order in which finishes lock it.';
+
+create function pgsched.rejoin(id bigint) returns void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- A step that runs again: its group waits for it again, and so do the steps that were cancelled because it had not been completed.
+-- All of that is locked (lock_steps).
+declare
+  step bigint := id;
+  group_row pgsched.tasks;
+  again bigint[];
+  behind bigint[];
+begin
+  loop
+    select g.* into group_row
+    from pgsched.tasks t
+    join pgsched.tasks g on g.id = t.parent_id and g.task_type = 'pgsched.group' and t.id = any(g.fired)
+    where t.id = step and (g.status in ('blocked', 'pending', 'running') or g.status = 'dead' and g.schedule_type = 'one_time');
+    exit when not found;
+    again := array[step];
+    loop
+      behind := array(
+        select c.id from pgsched.tasks c
+        where c.id = any(group_row.fired) and c.id <> all(again) and c.status = 'cancelled' and c.depends_on && again
+          and c.last_error like 'task %, which it depends on, is %'
+          and (c.dependency_mode = 'any' or not exists (
+            select from unnest(c.depends_on) u left join pgsched.tasks t on t.id = u
+            where u <> all(again) and coalesce(t.status in ('dead', 'cancelled'), true))));
+      exit when cardinality(behind) = 0;
+      again := again || behind;
+    end loop;
+    insert into pgsched.dependencies (upstream_id, task_id)
+    select distinct u, c.id
+    from pgsched.tasks c cross join unnest(c.depends_on) u join pgsched.tasks t on t.id = u
+    where c.id = any(again) and c.id <> step and (u = any(again) or t.status in ('pending', 'running', 'blocked'));
+    update pgsched.tasks c
+    set status = 'blocked', completed_at = null, last_error = null, updated_at = now(),
+      waiting_for = (select count(*) from pgsched.dependencies d where d.task_id = c.id)
+    where c.id = any(again) and c.id <> step;
+    insert into pgsched.dependencies (upstream_id, task_id) select a, group_row.id from unnest(again) a on conflict do nothing;
+    -- A worker that gathers the results just now is fenced.
+    update pgsched.tasks g
+    set status = 'blocked', next_run_at = null, died_at = null, locked_by = null, locked_until = null, updated_at = now(),
+      attempts = 0, last_error = case when group_row.status = 'dead' then null else g.last_error end,
+      fencing_token = case when group_row.status = 'running'
+        then greatest(nextval('pgsched.fencing_tokens'), g.fencing_token + 1) else g.fencing_token end,
+      waiting_for = (select count(*) from pgsched.dependencies d where d.task_id = g.id)
+    where g.id = group_row.id;
+    exit when group_row.status <> 'dead';
+    step := group_row.id;
+  end loop;
+end $$;
+revoke execute on function pgsched.rejoin from public;
+comment on function pgsched.rejoin is
+  'For the schema: lets the group of a step that was retried wait for it again, and with it the steps that were cancelled because of it.';
+
+create or replace function pgsched.retry(id bigint) returns void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  task pgsched.tasks;
+begin
+  perform pgsched.lock_steps(array[retry.id]);
+  task := pgsched.locked_task(retry.id);
+  if task.status not in ('dead', 'cancelled') and not (task.status = 'pending' and task.attempts > 0) then
+    raise object_not_in_prerequisite_state using
+      message = format('task %s is %s and cannot be retried', task.id, task.status);
+  end if;
+  update pgsched.tasks t
+  set status = 'pending', attempts = 0, died_at = null, completed_at = null, updated_at = now(), enabled = true,
+    next_run_at = now(), fired = null,
+    -- A schedule that ended goes on from now; a one-time task keeps its nominal time.
+    planned_from = case when t.schedule_type = 'one_time' or task.status = 'pending' then t.planned_from else clock_timestamp() end
+  where t.id = task.id;
+  perform pgsched.rejoin(task.id);
+end $$;

@@ -199,6 +199,8 @@ FUNCTIONS_BY_SUBJECT: Final = (
             "forget_dependencies",
             "fire_group",
             "join_group",
+            "lock_steps",
+            "rejoin",
             "group_steps",
             "group_edges",
             "group_problem",
