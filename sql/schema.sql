@@ -4005,7 +4005,6 @@ language plpgsql as $$
 declare
   task pgsched.tasks;
   ids bigint[];
-  made integer;
 begin
   select * into task from pgsched.tasks t
   where t.id = fire_group.id and t.fencing_token = token and t.status = 'running' for no key update;
@@ -4019,38 +4018,7 @@ begin
     fired = ids, waiting_for = cardinality(ids), last_run_at = clock_timestamp(), updated_at = now()
   where t.id = task.id;
   insert into pgsched.dependencies (upstream_id, task_id) select unnest(ids), task.id;
-  insert into pgsched.tasks (
-    id, task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, schedule_type,
-    scheduled_for, next_run_at, timezone, max_attempts, backoff, backoff_delay, backoff_max, timeout, depends_on,
-    on_dependency_dead, concurrency_key, parent_id, observed, backoff_factor, backoff_jitter)
-  select ids[s.place], s.step ->> 'task_type', s.name, coalesce(s.step ->> 'queue', h.queue, task.queue),
-    coalesce((s.step ->> 'priority')::smallint, h.priority, task.priority),
-    coalesce(s.step -> 'payload', '{}'),
-    coalesce(s.step -> 'metadata', h.metadata, task.metadata),
-    case when s.step ? 'tags' then array(select jsonb_array_elements_text(s.step -> 'tags'))
-      else coalesce(h.tags, task.tags) end,
-    -- A group that somebody runs before its time: its steps are for now, or those behind the first would wait for it.
-    task.tenant_id, task.user_id, task.created_by, 'one_time', least(task.scheduled_for, now()),
-    clock_timestamp(), task.timezone,
-    (s.step ->> 'max_attempts')::integer, s.step ->> 'backoff', (s.step ->> 'backoff_delay')::interval,
-    (s.step ->> 'backoff_max')::interval, (s.step ->> 'timeout')::interval,
-    coalesce(w.upstream, '{}'), s.step ->> 'on_dependency_dead',
-    coalesce(s.step ->> 'concurrency_key', h.concurrency_key, task.concurrency_key), task.id, true,
-    (s.step ->> 'backoff_factor')::double precision, (s.step ->> 'backoff_jitter')::double precision
-  from pgsched.group_steps(task.payload) s
-  left join pgsched.task_defaults h on h.kind = 'handler' and h.name = s.step ->> 'task_type'
-  left join (
-    select e.name, array_agg(ids[o.place] order by o.place) as upstream
-    from pgsched.group_edges(task.payload) e join pgsched.group_steps(task.payload) o on o.name = e.waits_for
-    group by e.name) w on w.name = s.name
-  order by s.place;
-  get diagnostics made = row_count;
-  if made < cardinality(ids) then
-    raise integrity_constraint_violation using message = format(
-      'of %s steps %s were not inserted: a trigger or a row security policy on pgsched.tasks keeps them out',
-      cardinality(ids), cardinality(ids) - made);
-  end if;
-  return made;
+  return pgsched.make_steps(task, task.payload, ids, 0);
 end $$;
 
 -- For workers: what came of the children of a claimed group. No row when the claim was lost.
@@ -4071,6 +4039,135 @@ left join pgsched.tasks c on c.id = f.id
 where g.id = join_group.id and g.fencing_token = join_group.token and g.status = 'running'
 group by g.id
 $$;
+
+-- For the schema: inserts the steps of a plan, of which the first ones may be there, as children of a group. Returns
+-- how many.
+create function pgsched.make_steps(task pgsched.tasks, plan jsonb, ids bigint[], made_before integer) returns integer
+language plpgsql as $$
+#variable_conflict use_column
+-- Those of the first `made_before` ids are there already.
+declare
+  made integer;
+begin
+  insert into pgsched.tasks (
+    id, task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, schedule_type,
+    scheduled_for, next_run_at, timezone, max_attempts, backoff, backoff_delay, backoff_max, timeout, depends_on,
+    dependency_mode, on_dependency_dead, concurrency_key, parent_id, observed, backoff_factor, backoff_jitter)
+  select ids[s.place], s.step ->> 'task_type', s.name, coalesce(s.step ->> 'queue', h.queue, task.queue),
+    coalesce((s.step ->> 'priority')::smallint, h.priority, task.priority),
+    coalesce(s.step -> 'payload', '{}'),
+    coalesce(s.step -> 'metadata', h.metadata, task.metadata),
+    case when s.step ? 'tags' then array(select jsonb_array_elements_text(s.step -> 'tags'))
+      else coalesce(h.tags, task.tags) end,
+    -- A group that somebody runs before its time: its steps are for now, or those behind the first would wait for it.
+    task.tenant_id, task.user_id, task.created_by, 'one_time', least(task.scheduled_for, now()),
+    clock_timestamp(), task.timezone,
+    (s.step ->> 'max_attempts')::integer, s.step ->> 'backoff', (s.step ->> 'backoff_delay')::interval,
+    (s.step ->> 'backoff_max')::interval, (s.step ->> 'timeout')::interval,
+    coalesce(w.upstream, '{}'), s.step ->> 'dependency_mode', s.step ->> 'on_dependency_dead',
+    coalesce(s.step ->> 'concurrency_key', h.concurrency_key, task.concurrency_key), task.id, true,
+    (s.step ->> 'backoff_factor')::double precision, (s.step ->> 'backoff_jitter')::double precision
+  from pgsched.group_steps(plan) s
+  left join pgsched.task_defaults h on h.kind = 'handler' and h.name = s.step ->> 'task_type'
+  left join (
+    select e.name, array_agg(ids[o.place] order by o.place) as upstream
+    from pgsched.group_edges(plan) e join pgsched.group_steps(plan) o on o.name = e.waits_for
+    group by e.name) w on w.name = s.name
+  where s.place > made_before
+  order by s.place;
+  get diagnostics made = row_count;
+  if made < cardinality(ids) - made_before then
+    raise integrity_constraint_violation using message = format(
+      'of %s steps %s were not inserted: a trigger or a row security policy on pgsched.tasks keeps them out',
+      cardinality(ids) - made_before, cardinality(ids) - made_before - made);
+  end if;
+  return made;
+end $$;
+
+-- Adds steps to a group whose steps run, which then waits for them, too. Returns their ids. Their order is that among
+-- themselves; after may name steps that are there.
+-- id: The group.
+-- steps: The steps, as in the plan of a group.
+create function pgsched.add_steps(id bigint, steps jsonb) returns bigint[]
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- The plan of what is there and what is new: of the steps that are there only their names count, and which tasks they are.
+-- Steps are locked before their group, as finishes do it: those that the new ones wait for may be ending.
+declare
+  task pgsched.tasks;
+  there bigint[];
+  ids bigint[];
+  plan jsonb;
+  problem text;
+  named text[];
+begin
+  if jsonb_typeof(steps) = 'object' then
+    steps := steps -> 'steps';
+  end if;
+  if jsonb_typeof(steps) is distinct from 'array' then
+    perform pgsched.check_group(jsonb_build_object('steps', steps));
+  end if;
+  named := array(
+    select distinct a from pgsched.group_steps(jsonb_build_object('steps', steps)) s cross join unnest(s."after") a);
+  perform from pgsched.tasks t
+  where t.parent_id = add_steps.id and t.observed and t.task_name = any(named) order by t.id for no key update;
+  task := pgsched.locked_task(add_steps.id);
+  if task.task_type <> 'pgsched.group' then
+    raise object_not_in_prerequisite_state using message = format('task %s is no group', task.id);
+  elsif task.fired is null and task.status in ('pending', 'blocked') then
+    raise object_not_in_prerequisite_state using message = format('group %s has not begun: change its plan instead', task.id);
+  elsif not (task.status = 'blocked' or task.status = 'pending' and task.fired is not null) then
+    raise object_not_in_prerequisite_state using
+      message = format('group %s is %s: steps can be added while its steps run', task.id, task.status);
+  end if;
+  select jsonb_build_object('steps', jsonb_agg(jsonb_build_object(
+      'task_type', 'step', 'name', coalesce(t.task_name, t.task_type), 'after', '[]'::jsonb) order by f.place) || steps),
+    array_agg(t.id order by f.place)
+  into plan, there
+  from unnest(task.fired) with ordinality as f(id, place) join pgsched.tasks t on t.id = f.id;
+  problem := pgsched.group_problem(plan);
+  if problem is not null then
+    raise invalid_parameter_value using message = format('steps of group %s: %s', task.id, problem);
+  end if;
+  ids := array(
+    select nextval('pgsched.tasks_id_seq') from generate_series(1, jsonb_array_length(steps)));
+  update pgsched.tasks t
+  set status = 'blocked', next_run_at = null, fired = t.fired || ids, waiting_for = t.waiting_for + cardinality(ids),
+    updated_at = now()
+  where t.id = task.id;
+  insert into pgsched.dependencies (upstream_id, task_id) select unnest(ids), task.id;
+  perform pgsched.make_steps(task, plan, there || ids, cardinality(there));
+  return ids;
+end $$;
+
+-- For workers: add_steps to the group of a step, for the attempt that has just ended; null when the claim was lost.
+create function pgsched.add_steps_by(worker uuid, id bigint, token bigint, steps jsonb) returns bigint[]
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- Before the finish of the step that adds them, in its transaction: what is fenced there is fenced here.
+declare
+  parent bigint := (select t.parent_id from pgsched.tasks t where t.id = add_steps_by.id);
+  named text[] := array(
+    select distinct a from pgsched.group_steps(jsonb_build_object('steps', steps)) s cross join unnest(s."after") a);
+begin
+  -- It is locked together with those that the new steps wait for.
+  perform from pgsched.tasks t
+  where t.id = add_steps_by.id or t.parent_id = parent and t.observed and t.task_name = any(named)
+  order by t.id for no key update;
+  if not exists (
+    select from pgsched.tasks t
+    where t.id = add_steps_by.id and t.status = 'running' and t.locked_by = worker and t.fencing_token = token) then
+    return null;
+  end if;
+  if not exists (select from pgsched.tasks g where g.id = parent and add_steps_by.id = any(g.fired)) then
+    raise invalid_parameter_value using message = format('task %s is no step of a group: it cannot add steps to it', id);
+  end if;
+  return pgsched.add_steps(parent, steps);
+exception when object_not_in_prerequisite_state then
+  raise invalid_parameter_value using message = sqlerrm;  -- of the outcome, which is not to be tried again
+end $$;
 
 -- For the schema: locks what a retry of these tasks may change, where they are steps of groups, in the order in which
 -- finishes lock it.
@@ -4158,7 +4255,10 @@ language sql immutable as $$
 select s.place, coalesce(s.step ->> 'name', s.step ->> 'task_type'),
   coalesce((s.step ->> 'order')::numeric, s.place), coalesce((s.step ->> 'parallel')::boolean, true),
   case when s.step ? 'after' then array(select jsonb_array_elements_text(s.step -> 'after')) end, s.step
-from jsonb_array_elements(payload -> 'steps') with ordinality as s(step, place)
+from (
+  -- A name alone is the step of that type.
+  select case when jsonb_typeof(e.step) = 'string' then jsonb_set('{}', '{task_type}', e.step) else e.step end as step, e.place
+  from jsonb_array_elements(payload -> 'steps') with ordinality as e(step, place)) as s
 $$;
 
 -- For the schema: which step of a group waits for which.
@@ -4210,7 +4310,10 @@ begin
   if jsonb_array_length(payload -> 'steps') > 10000 then
     return 'steps must be at most 10000, got ' || jsonb_array_length(payload -> 'steps');
   end if;
-  for one in select s.step, s.place from jsonb_array_elements(payload -> 'steps') with ordinality as s(step, place) loop
+  for one in
+    select case when jsonb_typeof(s.step) = 'string' then jsonb_set('{}', '{task_type}', s.step) else s.step end as step, s.place
+    from jsonb_array_elements(payload -> 'steps') with ordinality as s(step, place)
+  loop
     if jsonb_typeof(one.step) <> 'object' then
       return format('step %s must be an object', one.place);
     end if;
@@ -4219,11 +4322,11 @@ begin
     end if;
     if exists (select from jsonb_object_keys(one.step) k where k not in (
       'task_type', 'name', 'payload', 'metadata', 'order', 'parallel', 'after', 'queue', 'priority', 'max_attempts',
-      'backoff', 'backoff_delay', 'backoff_max', 'backoff_factor', 'backoff_jitter', 'timeout', 'on_dependency_dead', 'concurrency_key', 'tags')) then
+      'backoff', 'backoff_delay', 'backoff_max', 'backoff_factor', 'backoff_jitter', 'timeout', 'on_dependency_dead', 'dependency_mode', 'concurrency_key', 'tags')) then
       return format('step %s: %s is no key of a step', one.place, (
         select min(k) from jsonb_object_keys(one.step) k where k not in (
           'task_type', 'name', 'payload', 'metadata', 'order', 'parallel', 'after', 'queue', 'priority', 'max_attempts',
-          'backoff', 'backoff_delay', 'backoff_max', 'backoff_factor', 'backoff_jitter', 'timeout', 'on_dependency_dead', 'concurrency_key', 'tags')));
+          'backoff', 'backoff_delay', 'backoff_max', 'backoff_factor', 'backoff_jitter', 'timeout', 'on_dependency_dead', 'dependency_mode', 'concurrency_key', 'tags')));
     end if;
     if one.step ? 'name' and jsonb_typeof(one.step -> 'name') <> 'string' then
       return format('step %s: name must be text', one.place);
@@ -4250,7 +4353,7 @@ begin
       (one.step ->> 'priority')::pgsched.priority, (one.step ->> 'max_attempts')::pgsched.max_attempts,
       (one.step ->> 'backoff')::pgsched.backoff, (one.step ->> 'backoff_delay')::pgsched.backoff_delay,
       (one.step ->> 'backoff_max')::pgsched.backoff_max, (one.step ->> 'backoff_factor')::pgsched.backoff_factor, (one.step ->> 'backoff_jitter')::pgsched.backoff_jitter, (one.step ->> 'timeout')::pgsched.timeout,
-      (one.step ->> 'on_dependency_dead')::pgsched.on_dependency_dead,
+      (one.step ->> 'on_dependency_dead')::pgsched.on_dependency_dead, (one.step ->> 'dependency_mode')::pgsched.dependency_mode,
       (one.step ->> 'concurrency_key')::pgsched.concurrency_key;
   end loop;
   select s.name into one from pgsched.group_steps(payload) s group by s.name having count(*) > 1 limit 1;
@@ -7691,6 +7794,15 @@ comment on function pgsched.fire_group is
   'For workers: makes the children of a claimed group. Returns how many; null when the claim was lost.';
 comment on function pgsched.join_group is
   'For workers: what came of the children of a claimed group. No row when the claim was lost.';
+comment on function pgsched.make_steps is
+  'For the schema: inserts the steps of a plan, of which the first ones may be there, as children of a group. '
+  'Returns how many.';
+comment on function pgsched.add_steps is 'Adds steps to a group whose steps run, which then waits for them, too. Returns their ids. Their order is that among themselves; after may name steps that are there.
+id: The group.
+steps: The steps, as in the plan of a group.';
+comment on function pgsched.add_steps_by is
+  'For workers: add_steps to the group of a step, for the attempt that has just ended; null when the claim was '
+  'lost.';
 comment on function pgsched.lock_steps is
   'For the schema: locks what a retry of these tasks may change, where they are steps of groups, in the order in '
   'which finishes lock it.';

@@ -29,7 +29,7 @@ from pgsched.domain.retention_age import Age
 from pgsched.domain.scheduled import OnConflict, Scheduled, conflict_rule
 from pgsched.domain.task_filters import TaskFilters
 from pgsched.domain.task_spec import Defaults, Payloads, TaskOptions, TaskSpec, no_defaults, spec_with, specs_with
-from pgsched.domain.workflow import Part, checked_group
+from pgsched.domain.workflow import Named, Part, checked_group, more_steps
 
 if TYPE_CHECKING:
     from pgsched.observability.tracing import Tracing
@@ -170,6 +170,16 @@ class Client(QueueClient, ScheduleClient, LockClient):
         """
         payload = checked_group(group, self._defaults)
         return self.schedule(GROUP, payload, connection=connection, on_conflict=on_conflict, **options)
+
+    def add_steps(self, group_id: int, *parts: Named | Mapping[str, Any]) -> list[int]:
+        """Add steps to a group whose steps run, which then waits for them, too; return their ids.
+
+        ``parts`` are as of :func:`pgsched.flow.group`, or one plan as an object. They run in the order that they have
+        among themselves; ``after`` may name steps that are there. A handler has ``ctx.add_steps`` for the group that it
+        is a step of. Raises InvalidTask, naming step, key, rule and value, TaskNotFound, and TransitionRefused when the
+        group has not begun or is over.
+        """
+        return self._database.run(task_commands.add_steps(group_id, more_steps(parts, self._defaults)))
 
     def list_tasks(self, **options: Unpack[ListOptions]) -> list[Task]:
         """Return the latest tasks that fit, the latest first; the next page comes ``before_id`` the last."""

@@ -130,6 +130,8 @@ class Outcome(NamedTuple):
     """The handler ended its schedule."""
     warning: str | None = None
     """How the result is not what the handler returned, or annotated."""
+    steps: str | None = None
+    """Of a completed one: the steps that it adds to its group, as JSON text."""
 
 
 class Missed(NamedTuple):
@@ -185,6 +187,8 @@ class Finish(NamedTuple):
     revision: int = 0
     ends: bool = False
     """The handler ended its schedule: nothing that was edited meanwhile is booked."""
+    steps: str | None = None
+    """What it adds to its group, as JSON text."""
 
 
 class LogLine(NamedTuple):

@@ -12,6 +12,7 @@ from pgsched.domain.attempt import Claimed, LogLine
 from pgsched.domain.dependency_results import Results
 from pgsched.domain.errors import NotTransactional
 from pgsched.domain.storable import storable, storable_json
+from pgsched.domain.workflow import Named, more_steps
 from pgsched.execution.state import NOWHERE, State
 
 MAX_LOG_LINES = 1000
@@ -35,6 +36,7 @@ class Context:
         "_state",
         "_task",
         "_trace",
+        "added_steps",
         "cancelled",
         "deadline_monotonic",
         "is_catchup",
@@ -55,6 +57,8 @@ class Context:
         self._lines: list[LogLine] = []
         self._logged = 0
         self._progress: str | None = None
+        self.added_steps: list[dict[str, Any]] | None = None
+        """What :meth:`add_steps` was given (read by the worker)."""
         self.deadline_monotonic = deadline
         """The deadline on the clock of ``time.monotonic()``, in seconds; None without a timeout."""
         self.is_catchup = is_catchup
@@ -238,6 +242,19 @@ class Context:
     def progress(self, value: Any) -> None:
         """Report progress: any JSON value, written to the task's ``progress`` within a second."""
         self._progress = storable_json(value, MAX_LOG_CHARACTERS)
+
+    def add_steps(self, *parts: Named | Mapping[str, Any]) -> None:
+        """Add steps to the group that this task is a step of; they come with the completion of this attempt.
+
+        ``parts`` are as of :func:`pgsched.flow.group`, or one plan as an object: steps, chains, task types. They run in
+        the order that they have among themselves, after this step; ``after`` may name steps that are there. The group
+        waits for them, too. Of an attempt that is not completed nothing comes, so each is there once. Raises
+        InvalidTask. What only the database knows, that a name is taken or that this is no step of a group, ends the
+        attempt: the task is dead with the reason.
+        """
+        steps = more_steps(parts)
+        more_steps([{"steps": [*(self.added_steps or ()), *steps]}])  # two calls may give one name
+        self.added_steps = [*(self.added_steps or ()), *steps]
 
     def facts(self) -> dict[str, Any]:
         """Return what a child process needs to build its context, as JSON values (called by the worker)."""

@@ -57,6 +57,8 @@ class Called:
     """What it said by ``ctx.log``."""
     progress: list[Any] = field(default_factory=list)
     """What it showed by ``ctx.progress``, each time."""
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    """What it added to its group by ``ctx.add_steps``; nothing of an attempt that was not completed."""
 
 
 class _Recording(Context):
@@ -171,6 +173,7 @@ async def call_async(
         retry_delay=outcome.retry_delay,
         logs=[Said(line.level, line.message, json.loads(line.fields or "{}")) for line in lines],
         progress=context.shown,
+        steps=(context.added_steps or []) if outcome.status == "completed" else [],
     )
 
 

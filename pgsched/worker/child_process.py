@@ -31,6 +31,7 @@ from pgsched.domain.attempt import Claimed, Outcome
 from pgsched.domain.byte_size import size_text
 from pgsched.domain.dependency_results import Results
 from pgsched.domain.errors import PgschedError
+from pgsched.domain.workflow import Named
 from pgsched.execution.context import Context
 from pgsched.execution.log_capture import capture, release
 from pgsched.execution.outcomes import completed, raised
@@ -109,6 +110,13 @@ class _Reported(Context):
         """Show how far the attempt is."""
         super().progress(value)
         self._pass_on()
+
+    def add_steps(self, *parts: Named | Mapping[str, Any]) -> None:
+        """Add steps to the group."""
+        super().add_steps(*parts)
+        with self._passing:
+            if self._open:
+                self._pipe.send({"progress": None, "lines": [], "steps": self.added_steps})
 
     def close(self) -> None:
         """The attempt is over: what its threads still say belongs to no other."""

@@ -204,6 +204,8 @@ class Completer:
         size = 0
         for place, (leased, finish) in enumerate(batch):
             if finish.result or finish.error or leased.context is not None:
+                if finish.steps is not None:  # alone: it locks steps and then their group, as others do
+                    return batch[: place or 1]
                 size += _size_of(leased, finish)
                 if size > MAX_BYTES and place:
                     return batch[:place]

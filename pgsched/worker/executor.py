@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
@@ -278,8 +279,11 @@ class Executor:
                 outcome = outcome._replace(status="failed", error=error)
             if outcome.status == "timed_out":
                 self._leased.outlived.add(leased)
-        elif outcome.warning is not None:
-            self._warn(leased, outcome.warning)
+        else:
+            if outcome.warning is not None:
+                self._warn(leased, outcome.warning)
+            if leased.context is not None and leased.context.added_steps is not None:
+                outcome = outcome._replace(steps=json.dumps(leased.context.added_steps))
         if attempt is not None and attempt.keep(outcome):
             return
         if outcome.status == "snoozed" and not leased.abandoned:

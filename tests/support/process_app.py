@@ -53,6 +53,11 @@ def about_of(ctx: Context) -> list[Any]:
     return [ctx.name, list(ctx.tags), ctx.metadata, *owners, ctx.key, ctx.parent_id, ctx.trigger, ctx.run_by]
 
 
+@app.task("grow", executor="process")
+def grow(ctx: Context) -> None:
+    ctx.add_steps("echo")
+
+
 @app.task("finish", executor="process")
 async def finish() -> None:
     raise Finished({"imported": 3})

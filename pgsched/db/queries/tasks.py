@@ -45,6 +45,11 @@ def schedule(spec: TaskSpec) -> Command[int]:
 # One task.
 
 
+def add_steps(group_id: int, steps: list[dict[str, Any]]) -> Command[list[int]]:
+    """Add steps to a group whose steps run; returns their ids."""
+    return command("add_steps", value("ids"), **known_id(group_id), steps=json.dumps(steps))
+
+
 def find_id(key: str) -> Command[int]:
     """Read the id of the task that has an idempotency key. Raises TaskNotFound, naming the key."""
     return command("find_task_id", _id, key=RULES["idempotency_key"].check("key", key))

@@ -51,13 +51,21 @@ async def create_task(
 
 
 async def create_group(
-    actor: Actor, steps: list[dict[str, Any]], options: TaskOptions, *, on_conflict: OnConflict = "return"
+    actor: Actor, steps: Sequence[dict[str, Any] | str], options: TaskOptions, *, on_conflict: OnConflict = "return"
 ) -> Made:
     """Schedule a group of steps. Raises as the client's ``schedule_group``."""
     async with audited(actor, "group.create") as change:
         was = await _known(change, options, on_conflict)
         scheduled = await change.client.schedule_group({"steps": steps}, on_conflict=on_conflict, **options)
         return await _made(change, scheduled, was)
+
+
+async def add_steps(actor: Actor, group_id: int, steps: Sequence[dict[str, Any] | str]) -> list[int]:
+    """Add steps to a group whose steps run; return their ids. Raises as the client's ``add_steps``."""
+    async with audited(actor, "group.add_steps", task_id=group_id) as change:
+        ids = await change.client.add_steps(group_id, {"steps": steps})
+        change.before, change.after = {}, {"number": len(ids), "ids": ids[:SHOWN_IDS]}
+    return ids
 
 
 async def _known(change: Change, options: TaskOptions, on_conflict: OnConflict) -> Task | None:
