@@ -151,6 +151,7 @@ class _Child:
             if handler.executor == "process" and handler.types is not None:
                 handler.types.load()  # or the first attempt would pay for it, in its own time
         capturing = capture(capture_logs, self._attempt.get)
+        logs.mark_with(self._attempt_fields)
         self._pipe.send({})
         try:
             with suppress(_Terminated):
@@ -158,6 +159,12 @@ class _Child:
                     self._serve(self._requests.get())
         finally:
             release(capturing)
+
+    def _attempt_fields(self) -> Mapping[str, Any]:
+        context = self._attempt.get()
+        if context is None or context is not self._context:
+            return {}
+        return {"task_id": context.id, "task_type": context.task_type, "attempt": context.attempt}
 
     def _read(self) -> None:
         with suppress(OSError):

@@ -23,7 +23,8 @@ from pgsched.execution.process_pool import Processes, Serve
 from pgsched.execution.registry import Handler, Registry
 from pgsched.execution.runner import run_attempt
 from pgsched.execution.state import State
-from pgsched.observability.logs import contain_libraries, get_logger
+from pgsched.observability.logs import contain_libraries, get_logger, mark_with
+from pgsched.worker.attempt_log import attempt_fields
 from pgsched.worker.attempt_resources import Attempt, Attempts
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.completer import Completer
@@ -105,6 +106,7 @@ class Executor:
     def start(self) -> None:
         """Open the slots."""
         contain_libraries()
+        mark_with(attempt_fields)
         self._capturing = capture(self._capture_logs, self._logging_context)
         self._loop = asyncio.get_running_loop()
         self._start = starter(self._loop, "pgsched attempt")
