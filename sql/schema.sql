@@ -1575,12 +1575,16 @@ end $$;
 -- Makes a waiting one-time task due now; for any other runs a copy (a child with parent_id) and leaves the task as it
 -- is. Returns the id that runs.
 -- id: The task.
-create function pgsched.run_now(id bigint) returns bigint
+-- run_by: Who asks for it: the created_by of the copy, and the run_by of its attempts in the history of the task. By
+-- default the database role.
+create function pgsched.run_now(id bigint, run_by text default null) returns bigint
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
+-- The key of a copy says what it is (see run_by); its id is drawn before, because it is part of the key.
 declare
   task pgsched.tasks := pgsched.locked_task(run_now.id);
+  copy bigint;
   child bigint;
 begin
   if task.schedule_type = 'one_time' and task.status = 'running' then
@@ -1590,15 +1594,16 @@ begin
     update pgsched.tasks t set next_run_at = least(t.next_run_at, now()), enabled = true where t.id = task.id;
     return task.id;
   end if;
+  copy := nextval('pgsched.tasks_id_seq');
   insert into pgsched.tasks as t (
-    task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, timezone,
+    id, task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, timezone,
     max_attempts, backoff, backoff_delay, backoff_max, timeout, concurrency_key, parent_id, backoff_factor, backoff_jitter,
-    on_missed, overlap, dependency_mode, on_dependency_dead)  -- all that is to be said: it is complete
+    on_missed, overlap, dependency_mode, on_dependency_dead, idempotency_key)  -- all that is to be said: it is complete
   values (
-    task.task_type, task.task_name, task.queue, task.priority, task.payload, task.metadata, task.tags, task.tenant_id,
-    task.user_id, task.created_by, task.timezone, task.max_attempts, task.backoff, task.backoff_delay,
-    task.backoff_max, task.timeout, task.concurrency_key, task.id, task.backoff_factor, task.backoff_jitter,
-    'once', 'skip', 'all', 'cancel')
+    copy, task.task_type, task.task_name, task.queue, task.priority, task.payload, task.metadata, task.tags, task.tenant_id,
+    task.user_id, coalesce(nullif(run_by, ''), session_user), task.timezone, task.max_attempts, task.backoff,
+    task.backoff_delay, task.backoff_max, task.timeout, task.concurrency_key, task.id, task.backoff_factor,
+    task.backoff_jitter, 'once', 'skip', 'all', 'cancel', format('run:%s:%s', task.id, copy))
   returning t.id into child;
   if child is null then
     raise integrity_constraint_violation using
@@ -1606,6 +1611,52 @@ begin
   end if;
   return child;
 end $$;
+
+-- Who ran a task by hand, from these columns of it: the created_by of a copy that run_now has made; null for any other
+-- task.
+create function pgsched.run_by(parent_id bigint, idempotency_key text, created_by text) returns text
+language sql immutable as $$
+select case when idempotency_key like 'run:' || parent_id || ':%' then created_by end
+$$;
+
+-- The attempts at a task, the latest first, with the one under way; of a schedule also those of the children that run
+-- its ticks, and those that somebody ran by hand (run_by). Of tasks that the caller may see.
+-- id: The task.
+-- max_rows: At most so many.
+create function pgsched.history(
+  id bigint, max_rows integer default 100
+) returns table (
+  task_id bigint, run_by text, attempt integer, status text, scheduled_for timestamptz, started_at timestamptz,
+  finished_at timestamptz, duration_ms double precision, result jsonb, error text, worker_id uuid, fencing_token bigint
+)
+language sql stable
+set search_path = pg_catalog, pg_temp as $$
+-- Its own attempts, and of its children those that run its ticks and those that somebody ran by hand.
+with run as (
+  select history.id as task_id, (
+    select pgsched.run_by(t.parent_id, t.idempotency_key, t.created_by) from pgsched.visible_tasks t
+    where t.id = history.id) as run_by
+  union all
+  select c.id, pgsched.run_by(c.parent_id, c.idempotency_key, c.created_by)
+  from pgsched.visible_tasks c
+  where c.parent_id = history.id
+    and (c.idempotency_key like 'tick:%' or c.idempotency_key like 'run:' || history.id || ':%')
+)
+select *
+from (
+  select r.task_id, run.run_by, r.attempt::integer, 'running', r.scheduled_for::timestamptz, r.started_at, null::timestamptz,
+    null::double precision, null::jsonb, null::text, r.worker_id, r.fencing_token
+  from run join pgsched.running_attempts r on r.task_id = run.task_id
+  union all
+  select e.task_id, run.run_by, e.attempt, case when e.status = 'cancelled' and e.attempt = 0 then 'snoozed' else e.status end,
+    e.scheduled_for, e.started_at, e.finished_at, e.duration_ms, e.result, e.error, e.worker_id, e.fencing_token
+  from run join pgsched.visible_executions e on e.task_id = run.task_id
+) as of_all (
+  task_id, run_by, attempt, status, scheduled_for, started_at, finished_at, duration_ms, result, error, worker_id,
+  fencing_token)
+order by of_all.started_at desc, of_all.fencing_token desc
+limit max_rows
+$$;
 
 -- Lets a paused task run again; ticks that passed meanwhile follow on_missed, and without catch_up none of them runs.
 -- True if it was paused.
@@ -1697,8 +1748,10 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 declare
-  task pgsched.tasks := pgsched.locked_task(retry.id);
+  task pgsched.tasks;
 begin
+  perform pgsched.lock_steps(array[retry.id]);
+  task := pgsched.locked_task(retry.id);
   if task.status not in ('dead', 'cancelled') and not (task.status = 'pending' and task.attempts > 0) then
     raise object_not_in_prerequisite_state using
       message = format('task %s is %s and cannot be retried', task.id, task.status);
@@ -1709,6 +1762,7 @@ begin
     -- A schedule that ended goes on from now; a one-time task keeps its nominal time.
     planned_from = case when t.schedule_type = 'one_time' or task.status = 'pending' then t.planned_from else clock_timestamp() end
   where t.id = task.id;
+  perform pgsched.rejoin(task.id);
 end $$;
 
 -- Books a schedule afresh from now, whatever it was booked for; returns when it is due, null when it is over.
@@ -1907,7 +1961,10 @@ end $$;
 -- action: enable, disable, run, cancel, retry or delete.
 -- ids: The tasks.
 -- dry_run: True: changes nothing and only returns which it would be.
-create function pgsched.change_tasks(action text, ids bigint[], dry_run boolean) returns setof bigint
+-- run_by: Who asks for the runs, as of run_now.
+create function pgsched.change_tasks(
+  action text, ids bigint[], dry_run boolean, run_by text default null
+) returns setof bigint
 language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
@@ -1916,6 +1973,9 @@ declare
   task pgsched.tasks;
 begin
   if not dry_run then
+    if action = 'retry' then
+      perform pgsched.lock_steps(ids);
+    end if;
     perform from pgsched.tasks t where t.id = any(ids) order by t.id for no key update;
   end if;
   if action = 'delete' and not dry_run then
@@ -1925,7 +1985,12 @@ begin
       where d.refusal is null order by d.id;
     return;
   end if;
-  for one in select t.id from pgsched.tasks t where t.id = any(ids) order by t.id loop
+  for one in
+    select t.id from pgsched.tasks t cross join lateral (select action = 'retry' and t.task_type = 'pgsched.group' as late) l
+    where t.id = any(ids)
+    -- A retry of a step continues its group, which is not to be retried as a whole then.
+    order by l.late, case when l.late then -t.id else t.id end
+  loop
     -- Read again: it may have gone, or been cancelled, with another one.
     select * into task from pgsched.tasks t where t.id = one;
     continue when not found or not pgsched.may_change(action, task);
@@ -1933,7 +1998,7 @@ begin
       case action
         when 'enable' then perform pgsched.enable(one);
         when 'disable' then perform pgsched.disable(one);
-        when 'run' then perform pgsched.run_now(one);
+        when 'run' then perform pgsched.run_now(one, run_by);
         when 'cancel' then perform pgsched.cancel(one);
         when 'retry' then perform pgsched.retry(one);
       end case;
@@ -4137,7 +4202,6 @@ language plpgsql as $$
 declare
   task pgsched.tasks;
   ids bigint[];
-  made integer;
 begin
   select * into task from pgsched.tasks t
   where t.id = fire_group.id and t.fencing_token = token and t.status = 'running' for no key update;
@@ -4151,38 +4215,7 @@ begin
     fired = ids, waiting_for = cardinality(ids), last_run_at = clock_timestamp(), updated_at = now()
   where t.id = task.id;
   insert into pgsched.dependencies (upstream_id, task_id) select unnest(ids), task.id;
-  insert into pgsched.tasks (
-    id, task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, schedule_type,
-    scheduled_for, next_run_at, timezone, max_attempts, backoff, backoff_delay, backoff_max, timeout, depends_on,
-    on_dependency_dead, concurrency_key, parent_id, observed, backoff_factor, backoff_jitter)
-  select ids[s.place], s.step ->> 'task_type', s.name, coalesce(s.step ->> 'queue', h.queue, task.queue),
-    coalesce((s.step ->> 'priority')::smallint, h.priority, task.priority),
-    coalesce(s.step -> 'payload', '{}'),
-    coalesce(s.step -> 'metadata', h.metadata, task.metadata),
-    case when s.step ? 'tags' then array(select jsonb_array_elements_text(s.step -> 'tags'))
-      else coalesce(h.tags, task.tags) end,
-    -- A group that somebody runs before its time: its steps are for now, or those behind the first would wait for it.
-    task.tenant_id, task.user_id, task.created_by, 'one_time', least(task.scheduled_for, now()),
-    clock_timestamp(), task.timezone,
-    (s.step ->> 'max_attempts')::integer, s.step ->> 'backoff', (s.step ->> 'backoff_delay')::interval,
-    (s.step ->> 'backoff_max')::interval, (s.step ->> 'timeout')::interval,
-    coalesce(w.upstream, '{}'), s.step ->> 'on_dependency_dead',
-    coalesce(s.step ->> 'concurrency_key', h.concurrency_key, task.concurrency_key), task.id, true,
-    (s.step ->> 'backoff_factor')::double precision, (s.step ->> 'backoff_jitter')::double precision
-  from pgsched.group_steps(task.payload) s
-  left join pgsched.task_defaults h on h.kind = 'handler' and h.name = s.step ->> 'task_type'
-  left join (
-    select e.name, array_agg(ids[o.place] order by o.place) as upstream
-    from pgsched.group_edges(task.payload) e join pgsched.group_steps(task.payload) o on o.name = e.waits_for
-    group by e.name) w on w.name = s.name
-  order by s.place;
-  get diagnostics made = row_count;
-  if made < cardinality(ids) then
-    raise integrity_constraint_violation using message = format(
-      'of %s steps %s were not inserted: a trigger or a row security policy on pgsched.tasks keeps them out',
-      cardinality(ids), cardinality(ids) - made);
-  end if;
-  return made;
+  return pgsched.make_steps(task, task.payload, ids, 0);
 end $$;
 
 -- For workers: what came of the children of a claimed group. No row when the claim was lost.
@@ -4204,6 +4237,213 @@ where g.id = join_group.id and g.fencing_token = join_group.token and g.status =
 group by g.id
 $$;
 
+-- For the schema: inserts the steps of a plan, of which the first ones may be there, as children of a group. Returns
+-- how many.
+create function pgsched.make_steps(task pgsched.tasks, plan jsonb, ids bigint[], made_before integer) returns integer
+language plpgsql as $$
+#variable_conflict use_column
+-- Those of the first `made_before` ids are there already.
+declare
+  made integer;
+begin
+  insert into pgsched.tasks (
+    id, task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, schedule_type,
+    scheduled_for, next_run_at, timezone, max_attempts, backoff, backoff_delay, backoff_max, timeout, depends_on,
+    dependency_mode, on_dependency_dead, concurrency_key, parent_id, observed, backoff_factor, backoff_jitter)
+  select ids[s.place], s.step ->> 'task_type', s.name, coalesce(s.step ->> 'queue', h.queue, task.queue),
+    coalesce((s.step ->> 'priority')::smallint, h.priority, task.priority),
+    coalesce(s.step -> 'payload', '{}'),
+    coalesce(s.step -> 'metadata', h.metadata, task.metadata),
+    case when s.step ? 'tags' then array(select jsonb_array_elements_text(s.step -> 'tags'))
+      else coalesce(h.tags, task.tags) end,
+    -- A group that somebody runs before its time: its steps are for now, or those behind the first would wait for it.
+    task.tenant_id, task.user_id, task.created_by, 'one_time', least(task.scheduled_for, now()),
+    clock_timestamp(), task.timezone,
+    (s.step ->> 'max_attempts')::integer, s.step ->> 'backoff', (s.step ->> 'backoff_delay')::interval,
+    (s.step ->> 'backoff_max')::interval, (s.step ->> 'timeout')::interval,
+    coalesce(w.upstream, '{}'), s.step ->> 'dependency_mode', s.step ->> 'on_dependency_dead',
+    coalesce(s.step ->> 'concurrency_key', h.concurrency_key, task.concurrency_key), task.id, true,
+    (s.step ->> 'backoff_factor')::double precision, (s.step ->> 'backoff_jitter')::double precision
+  from pgsched.group_steps(plan) s
+  left join pgsched.task_defaults h on h.kind = 'handler' and h.name = s.step ->> 'task_type'
+  left join (
+    select e.name, array_agg(ids[o.place] order by o.place) as upstream
+    from pgsched.group_edges(plan) e join pgsched.group_steps(plan) o on o.name = e.waits_for
+    group by e.name) w on w.name = s.name
+  where s.place > made_before
+  order by s.place;
+  get diagnostics made = row_count;
+  if made < cardinality(ids) - made_before then
+    raise integrity_constraint_violation using message = format(
+      'of %s steps %s were not inserted: a trigger or a row security policy on pgsched.tasks keeps them out',
+      cardinality(ids) - made_before, cardinality(ids) - made_before - made);
+  end if;
+  return made;
+end $$;
+
+-- Adds steps to a group whose steps run, which then waits for them, too. Returns their ids. Their order is that among
+-- themselves; after may name steps that are there.
+-- id: The group.
+-- steps: The steps, as in the plan of a group.
+create function pgsched.add_steps(id bigint, steps jsonb) returns bigint[]
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- The plan of what is there and what is new: of the steps that are there only their names count, and which tasks they are.
+-- Steps are locked before their group, as finishes do it: those that the new ones wait for may be ending.
+declare
+  task pgsched.tasks;
+  there bigint[];
+  ids bigint[];
+  plan jsonb;
+  problem text;
+  named text[];
+begin
+  if jsonb_typeof(steps) = 'object' then
+    steps := steps -> 'steps';
+  end if;
+  if jsonb_typeof(steps) is distinct from 'array' then
+    perform pgsched.check_group(jsonb_build_object('steps', steps));
+  end if;
+  named := array(
+    select distinct a from pgsched.group_steps(jsonb_build_object('steps', steps)) s cross join unnest(s."after") a);
+  perform from pgsched.tasks t
+  where t.parent_id = add_steps.id and t.observed and t.task_name = any(named) order by t.id for no key update;
+  task := pgsched.locked_task(add_steps.id);
+  if task.task_type <> 'pgsched.group' then
+    raise object_not_in_prerequisite_state using message = format('task %s is no group', task.id);
+  elsif task.fired is null and task.status in ('pending', 'blocked') then
+    raise object_not_in_prerequisite_state using message = format('group %s has not begun: change its plan instead', task.id);
+  elsif not (task.status = 'blocked' or task.status = 'pending' and task.fired is not null) then
+    raise object_not_in_prerequisite_state using
+      message = format('group %s is %s: steps can be added while its steps run', task.id, task.status);
+  end if;
+  select jsonb_build_object('steps', jsonb_agg(jsonb_build_object(
+      'task_type', 'step', 'name', coalesce(t.task_name, t.task_type), 'after', '[]'::jsonb) order by f.place) || steps),
+    array_agg(t.id order by f.place)
+  into plan, there
+  from unnest(task.fired) with ordinality as f(id, place) join pgsched.tasks t on t.id = f.id;
+  problem := pgsched.group_problem(plan);
+  if problem is not null then
+    raise invalid_parameter_value using message = format('steps of group %s: %s', task.id, problem);
+  end if;
+  ids := array(
+    select nextval('pgsched.tasks_id_seq') from generate_series(1, jsonb_array_length(steps)));
+  update pgsched.tasks t
+  set status = 'blocked', next_run_at = null, fired = t.fired || ids, waiting_for = t.waiting_for + cardinality(ids),
+    updated_at = now()
+  where t.id = task.id;
+  insert into pgsched.dependencies (upstream_id, task_id) select unnest(ids), task.id;
+  perform pgsched.make_steps(task, plan, there || ids, cardinality(there));
+  return ids;
+end $$;
+
+-- For workers: add_steps to the group of a step, for the attempt that has just ended; null when the claim was lost.
+create function pgsched.add_steps_by(worker uuid, id bigint, token bigint, steps jsonb) returns bigint[]
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- Before the finish of the step that adds them, in its transaction: what is fenced there is fenced here.
+declare
+  parent bigint := (select t.parent_id from pgsched.tasks t where t.id = add_steps_by.id);
+  named text[] := array(
+    select distinct a from pgsched.group_steps(jsonb_build_object('steps', steps)) s cross join unnest(s."after") a);
+begin
+  -- It is locked together with those that the new steps wait for.
+  perform from pgsched.tasks t
+  where t.id = add_steps_by.id or t.parent_id = parent and t.observed and t.task_name = any(named)
+  order by t.id for no key update;
+  if not exists (
+    select from pgsched.tasks t
+    where t.id = add_steps_by.id and t.status = 'running' and t.locked_by = worker and t.fencing_token = token) then
+    return null;
+  end if;
+  if not exists (select from pgsched.tasks g where g.id = parent and add_steps_by.id = any(g.fired)) then
+    raise invalid_parameter_value using message = format('task %s is no step of a group: it cannot add steps to it', id);
+  end if;
+  return pgsched.add_steps(parent, steps);
+exception when object_not_in_prerequisite_state then
+  raise invalid_parameter_value using message = sqlerrm;  -- of the outcome, which is not to be tried again
+end $$;
+
+-- For the schema: locks what a retry of these tasks may change, where they are steps of groups, in the order in which
+-- finishes lock it.
+create function pgsched.lock_steps(ids bigint[]) returns void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- The steps of the groups that these tasks are steps of, and then the groups: as finishes and cancels lock them. A group may be
+-- the step of another one.
+declare
+  steps bigint[];
+  groups bigint[] := ids;
+begin
+  loop
+    select array_agg(distinct g.id), array_agg(distinct f) into groups, steps
+    from pgsched.tasks t
+    join pgsched.tasks g on g.id = t.parent_id and g.task_type = 'pgsched.group' and t.id = any(g.fired)
+    cross join unnest(g.fired) f
+    where t.id = any(groups);
+    exit when groups is null;
+    perform from pgsched.tasks t where t.id = any(steps) order by t.id for no key update;
+    perform from pgsched.tasks t where t.id = any(groups) order by t.id for no key update;
+  end loop;
+end $$;
+
+-- For the schema: lets the group of a step that was retried wait for it again, and with it the steps that were
+-- cancelled because of it.
+create function pgsched.rejoin(id bigint) returns void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- A step that runs again: its group waits for it again, and so do the steps that were cancelled because it had not been completed.
+-- All of that is locked (lock_steps).
+declare
+  step bigint := id;
+  group_row pgsched.tasks;
+  again bigint[];
+  behind bigint[];
+begin
+  loop
+    select g.* into group_row
+    from pgsched.tasks t
+    join pgsched.tasks g on g.id = t.parent_id and g.task_type = 'pgsched.group' and t.id = any(g.fired)
+    where t.id = step and (g.status in ('blocked', 'pending', 'running') or g.status = 'dead' and g.schedule_type = 'one_time');
+    exit when not found;
+    again := array[step];
+    loop
+      behind := array(
+        select c.id from pgsched.tasks c
+        where c.id = any(group_row.fired) and c.id <> all(again) and c.status = 'cancelled' and c.depends_on && again
+          and c.last_error like 'task %, which it depends on, is %'
+          and (c.dependency_mode = 'any' or not exists (
+            select from unnest(c.depends_on) u left join pgsched.tasks t on t.id = u
+            where u <> all(again) and coalesce(t.status in ('dead', 'cancelled'), true))));
+      exit when cardinality(behind) = 0;
+      again := again || behind;
+    end loop;
+    insert into pgsched.dependencies (upstream_id, task_id)
+    select distinct u, c.id
+    from pgsched.tasks c cross join unnest(c.depends_on) u join pgsched.tasks t on t.id = u
+    where c.id = any(again) and c.id <> step and (u = any(again) or t.status in ('pending', 'running', 'blocked'));
+    update pgsched.tasks c
+    set status = 'blocked', completed_at = null, last_error = null, updated_at = now(),
+      waiting_for = (select count(*) from pgsched.dependencies d where d.task_id = c.id)
+    where c.id = any(again) and c.id <> step;
+    insert into pgsched.dependencies (upstream_id, task_id) select a, group_row.id from unnest(again) a on conflict do nothing;
+    -- A worker that gathers the results just now is fenced.
+    update pgsched.tasks g
+    set status = 'blocked', next_run_at = null, died_at = null, locked_by = null, locked_until = null, updated_at = now(),
+      attempts = 0, last_error = case when group_row.status = 'dead' then null else g.last_error end,
+      fencing_token = case when group_row.status = 'running'
+        then greatest(nextval('pgsched.fencing_tokens'), g.fencing_token + 1) else g.fencing_token end,
+      waiting_for = (select count(*) from pgsched.dependencies d where d.task_id = g.id)
+    where g.id = group_row.id;
+    exit when group_row.status <> 'dead';
+    step := group_row.id;
+  end loop;
+end $$;
+
 -- For the schema: the steps of a group, one a row.
 create function pgsched.group_steps(
   payload jsonb
@@ -4212,7 +4452,10 @@ language sql immutable as $$
 select s.place, coalesce(s.step ->> 'name', s.step ->> 'task_type'),
   coalesce((s.step ->> 'order')::numeric, s.place), coalesce((s.step ->> 'parallel')::boolean, true),
   case when s.step ? 'after' then array(select jsonb_array_elements_text(s.step -> 'after')) end, s.step
-from jsonb_array_elements(payload -> 'steps') with ordinality as s(step, place)
+from (
+  -- A name alone is the step of that type.
+  select case when jsonb_typeof(e.step) = 'string' then jsonb_set('{}', '{task_type}', e.step) else e.step end as step, e.place
+  from jsonb_array_elements(payload -> 'steps') with ordinality as e(step, place)) as s
 $$;
 
 -- For the schema: which step of a group waits for which.
@@ -4264,7 +4507,10 @@ begin
   if jsonb_array_length(payload -> 'steps') > 10000 then
     return 'steps must be at most 10000, got ' || jsonb_array_length(payload -> 'steps');
   end if;
-  for one in select s.step, s.place from jsonb_array_elements(payload -> 'steps') with ordinality as s(step, place) loop
+  for one in
+    select case when jsonb_typeof(s.step) = 'string' then jsonb_set('{}', '{task_type}', s.step) else s.step end as step, s.place
+    from jsonb_array_elements(payload -> 'steps') with ordinality as s(step, place)
+  loop
     if jsonb_typeof(one.step) <> 'object' then
       return format('step %s must be an object', one.place);
     end if;
@@ -4273,11 +4519,11 @@ begin
     end if;
     if exists (select from jsonb_object_keys(one.step) k where k not in (
       'task_type', 'name', 'payload', 'metadata', 'order', 'parallel', 'after', 'queue', 'priority', 'max_attempts',
-      'backoff', 'backoff_delay', 'backoff_max', 'backoff_factor', 'backoff_jitter', 'timeout', 'on_dependency_dead', 'concurrency_key', 'tags')) then
+      'backoff', 'backoff_delay', 'backoff_max', 'backoff_factor', 'backoff_jitter', 'timeout', 'on_dependency_dead', 'dependency_mode', 'concurrency_key', 'tags')) then
       return format('step %s: %s is no key of a step', one.place, (
         select min(k) from jsonb_object_keys(one.step) k where k not in (
           'task_type', 'name', 'payload', 'metadata', 'order', 'parallel', 'after', 'queue', 'priority', 'max_attempts',
-          'backoff', 'backoff_delay', 'backoff_max', 'backoff_factor', 'backoff_jitter', 'timeout', 'on_dependency_dead', 'concurrency_key', 'tags')));
+          'backoff', 'backoff_delay', 'backoff_max', 'backoff_factor', 'backoff_jitter', 'timeout', 'on_dependency_dead', 'dependency_mode', 'concurrency_key', 'tags')));
     end if;
     if one.step ? 'name' and jsonb_typeof(one.step -> 'name') <> 'string' then
       return format('step %s: name must be text', one.place);
@@ -4304,7 +4550,7 @@ begin
       (one.step ->> 'priority')::pgsched.priority, (one.step ->> 'max_attempts')::pgsched.max_attempts,
       (one.step ->> 'backoff')::pgsched.backoff, (one.step ->> 'backoff_delay')::pgsched.backoff_delay,
       (one.step ->> 'backoff_max')::pgsched.backoff_max, (one.step ->> 'backoff_factor')::pgsched.backoff_factor, (one.step ->> 'backoff_jitter')::pgsched.backoff_jitter, (one.step ->> 'timeout')::pgsched.timeout,
-      (one.step ->> 'on_dependency_dead')::pgsched.on_dependency_dead,
+      (one.step ->> 'on_dependency_dead')::pgsched.on_dependency_dead, (one.step ->> 'dependency_mode')::pgsched.dependency_mode,
       (one.step ->> 'concurrency_key')::pgsched.concurrency_key;
   end loop;
   select s.name into one from pgsched.group_steps(payload) s group by s.name having count(*) > 1 limit 1;
@@ -6630,13 +6876,13 @@ grant execute on function
   pgsched.check_payload, pgsched.check_schedule, pgsched.check_timezone, pgsched.check_type, pgsched.clock_change,
   pgsched.cron_number, pgsched.cron_problem, pgsched.cron_tick, pgsched.declaration, pgsched.due_at,
   pgsched.early_reading, pgsched.elapsed_part, pgsched.first_tick, pgsched.grid_point, pgsched.grid_tick,
-  pgsched.group_edges, pgsched.group_problem, pgsched.group_steps, pgsched.instant_after, pgsched.interval_parts,
-  pgsched.is_claimable, pgsched.is_excepted, pgsched.is_forward, pgsched.limits_problem, pgsched.lock_was_lost,
-  pgsched.lowest_bit, pgsched.matching_days, pgsched.may_change, pgsched.month_days, pgsched.month_length,
-  pgsched.nearest_type, pgsched.next_interval_ticks, pgsched.next_ticks, pgsched.number_problem, pgsched.open_days,
-  pgsched.queues_in_use, pgsched.read_cron, pgsched.read_day, pgsched.refuse_tick, pgsched.remember, pgsched.resolved,
-  pgsched.shown_word, pgsched.status, pgsched.task_id, pgsched.tell_unknown, pgsched.wait, pgsched.wake_sleepers,
-  pgsched.wall_from
+  pgsched.group_edges, pgsched.group_problem, pgsched.group_steps, pgsched.history, pgsched.instant_after,
+  pgsched.interval_parts, pgsched.is_claimable, pgsched.is_excepted, pgsched.is_forward, pgsched.limits_problem,
+  pgsched.lock_was_lost, pgsched.lowest_bit, pgsched.matching_days, pgsched.may_change, pgsched.month_days,
+  pgsched.month_length, pgsched.nearest_type, pgsched.next_interval_ticks, pgsched.next_ticks, pgsched.number_problem,
+  pgsched.open_days, pgsched.queues_in_use, pgsched.read_cron, pgsched.read_day, pgsched.refuse_tick, pgsched.remember,
+  pgsched.resolved, pgsched.run_by, pgsched.shown_word, pgsched.status, pgsched.task_id, pgsched.tell_unknown,
+  pgsched.wait, pgsched.wake_sleepers, pgsched.wall_from
 to public;
 
 grant select on pgsched.departed_keys to public;
@@ -7636,7 +7882,14 @@ comment on function pgsched.task_id is
   'The id of the task that has this idempotency_key, or had it when it left; of those that you may see. Raises '
   'no_data_found as the other functions do for an unknown id.';
 comment on function pgsched.run_now is 'Makes a waiting one-time task due now; for any other runs a copy (a child with parent_id) and leaves the task as it is. Returns the id that runs.
-id: The task.';
+id: The task.
+run_by: Who asks for it: the created_by of the copy, and the run_by of its attempts in the history of the task. By default the database role.';
+comment on function pgsched.run_by is
+  'Who ran a task by hand, from these columns of it: the created_by of a copy that run_now has made; null for any'
+  ' other task.';
+comment on function pgsched.history is 'The attempts at a task, the latest first, with the one under way; of a schedule also those of the children that run its ticks, and those that somebody ran by hand (run_by). Of tasks that the caller may see.
+id: The task.
+max_rows: At most so many.';
 comment on function pgsched.enable is
   'Lets a paused task run again; ticks that passed meanwhile follow on_missed, and without catch_up none of them '
   'runs. True if it was paused.';
@@ -7664,7 +7917,8 @@ comment on function pgsched.wait is
 comment on function pgsched.change_tasks is 'Does one thing to each of these tasks that it suits, in one transaction; returns the ids of those that were changed.
 action: enable, disable, run, cancel, retry or delete.
 ids: The tasks.
-dry_run: True: changes nothing and only returns which it would be.';
+dry_run: True: changes nothing and only returns which it would be.
+run_by: Who asks for the runs, as of run_now.';
 comment on function pgsched.may_change is 'Whether an action suits a task as it is.
 action: enable, disable, run, cancel, retry or delete.
 task: The row of the task.';
@@ -7813,6 +8067,21 @@ comment on function pgsched.fire_group is
   'For workers: makes the children of a claimed group. Returns how many; null when the claim was lost.';
 comment on function pgsched.join_group is
   'For workers: what came of the children of a claimed group. No row when the claim was lost.';
+comment on function pgsched.make_steps is
+  'For the schema: inserts the steps of a plan, of which the first ones may be there, as children of a group. '
+  'Returns how many.';
+comment on function pgsched.add_steps is 'Adds steps to a group whose steps run, which then waits for them, too. Returns their ids. Their order is that among themselves; after may name steps that are there.
+id: The group.
+steps: The steps, as in the plan of a group.';
+comment on function pgsched.add_steps_by is
+  'For workers: add_steps to the group of a step, for the attempt that has just ended; null when the claim was '
+  'lost.';
+comment on function pgsched.lock_steps is
+  'For the schema: locks what a retry of these tasks may change, where they are steps of groups, in the order in '
+  'which finishes lock it.';
+comment on function pgsched.rejoin is
+  'For the schema: lets the group of a step that was retried wait for it again, and with it the steps that were '
+  'cancelled because of it.';
 comment on function pgsched.group_steps is 'For the schema: the steps of a group, one a row.';
 comment on function pgsched.group_edges is 'For the schema: which step of a group waits for which.';
 comment on function pgsched.group_problem is 'The rule that the payload of a group breaks, or null.

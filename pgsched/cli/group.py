@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pgsched.cli.options import json_option, read_json_object
-from pgsched.cli.output import say_json
+from pgsched.cli.output import say, say_json
 from pgsched.cli.session import pass_client, shows
 from pgsched.cli.task_add import (
     chosen_options,
@@ -59,6 +59,21 @@ def add(client: Client, /, plan: dict[str, Any], as_json: bool, on_conflict: OnC
         say_json(client.tree(scheduled).as_dict())
     else:
         say_outcome(scheduled, on_conflict, unique)
+
+
+@group.command("add-steps")
+@task_argument()
+@click.option(
+    "--plan", metavar="FILE", required=True, callback=_read_plan, help='The steps, as of "group add"; - for stdin.'
+)
+@pass_client
+def add_steps(client: Client, task_id: int, plan: dict[str, Any]) -> None:
+    """Add steps to a group whose steps run, and print their ids.
+
+    They run in the order that they have among themselves; "after" may name steps that are there.
+    """
+    for step_id in client.add_steps(task_id, plan):
+        say(str(step_id))
 
 
 @group.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import getpass
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -65,6 +66,7 @@ EXECUTIONS: Columns = {
     "WORKER": "who",
     "ERROR": "error",
 }
+BY_HAND: Columns = {"RUN BY": "run_by", "AS TASK": lambda one: None if one.run_by is None else one.task_id}
 MISSED: Columns = {"NOT RUN": "reason", "TICKS": "ticks", "FROM": "first_tick", "INSTEAD": "next_tick"}
 LOGS: Columns = {
     "LOGGED": "logged_at",
@@ -124,11 +126,19 @@ def show(client: Client, task_id: int, limit: int, as_json: bool) -> None:
     ]
     say(fields(about))
     say()
-    say_records(status.executions, EXECUTIONS, empty="no executions yet")
+    by_hand = any(one.run_by is not None for one in status.executions)
+    say_records(status.executions, {**EXECUTIONS, **BY_HAND} if by_hand else EXECUTIONS, empty="no executions yet")
     for records, columns in ((status.missed, MISSED), (logs, LOGS)):
         if records:
             say()
             say_records(records, columns)
+
+
+def _user() -> str | None:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # nobody has a name here
+        return None
 
 
 def _running(status: TaskStatus) -> object:
@@ -238,9 +248,10 @@ def for_each_id(change: Callable[..., str]) -> Callable[..., None]:
 
 @task.command()
 @for_each_id
-def run(client: Client, task_id: int) -> str:
+@click.option("--by", "run_by", metavar="NAME", help="Who runs it.  [default: you, as this machine knows you]")
+def run(client: Client, task_id: int, run_by: str | None) -> str:
     """Run a task now: a waiting one-time task itself, or a copy of any other task."""
-    runs = client.run_now(task_id)
+    runs = client.run_now(task_id, run_by=run_by or _user())
     return "due now" if runs == task_id else f"task {runs} runs as its copy"
 
 

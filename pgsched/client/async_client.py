@@ -29,7 +29,7 @@ from pgsched.domain.scheduled import OnConflict, Scheduled, conflict_rule
 from pgsched.domain.task_filters import TaskFilters
 from pgsched.domain.task_spec import Defaults, Payloads, TaskOptions, TaskSpec, no_defaults, spec_with, specs_with
 from pgsched.domain.unique import Unique
-from pgsched.domain.workflow import Part, checked_group
+from pgsched.domain.workflow import Named, Part, checked_group, more_steps
 
 if TYPE_CHECKING:
     from pgsched.observability.tracing import Tracing
@@ -199,6 +199,16 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncLockClient):
             GROUP, payload, connection=connection, on_conflict=on_conflict, unique=unique, **options
         )
 
+    async def add_steps(self, group_id: int, *parts: Named | Mapping[str, Any]) -> list[int]:
+        """Add steps to a group whose steps run, which then waits for them, too; return their ids.
+
+        ``parts`` are as of :func:`pgsched.flow.group`, or one plan as an object. They run in the order that they have
+        among themselves; ``after`` may name steps that are there. A handler has ``ctx.add_steps`` for the group that it
+        is a step of. Raises InvalidTask, naming step, key, rule and value, TaskNotFound, and TransitionRefused when the
+        group has not begun or is over.
+        """
+        return await self._database.run(task_commands.add_steps(group_id, more_steps(parts, self._defaults)))
+
     async def list_tasks(self, **options: Unpack[ListOptions]) -> list[Task]:
         """Return the latest tasks that fit, the latest first; the next page comes ``before_id`` the last."""
         return await self._database.run(task_commands.list_tasks(**options))
@@ -218,12 +228,13 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncLockClient):
         *,
         limit: int = task_search.MAX_CHANGED,
         dry_run: bool = False,
+        run_by: str | None = None,
         **filters: Unpack[TaskFilters],
     ) -> Changed:
         """Do one thing to all tasks that fit and that it suits, in one transaction; in a dry run only tell which.
 
-        ``action`` is enable, disable, run, cancel, retry or delete. The latest ``limit`` tasks that fit are looked at.
-        Raises InvalidTask, naming filter, rule and value, also when there is no filter.
+        ``action`` is enable, disable, run (``run_by``: as of ``run_now``), cancel, retry or delete. The latest
+        ``limit`` tasks that fit are looked at. Raises InvalidTask, naming filter, rule and value, or without one.
         """
         task_search.checked_bulk(filters, limit=limit)
         task_search.known_action(action)
@@ -236,7 +247,7 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncLockClient):
                 before = page.next_before
                 if before is None or len(found) == limit:
                     break
-            changed = await one.run(task_search.change_tasks(action, found, dry_run=dry_run))
+            changed = await one.run(task_search.change_tasks(action, found, dry_run=dry_run, run_by=run_by))
         return Changed(matched=len(found), changed=changed, more=before is not None)
 
     async def dead(

@@ -109,12 +109,13 @@ class AsyncTaskClient:
             raise TaskFailed(await self.get(id))
         return waiting.result
 
-    async def run_now(self, id: int | None = None, *, key: str | None = None) -> int:
+    async def run_now(self, id: int | None = None, *, key: str | None = None, run_by: str | None = None) -> int:
         """Make a waiting one-time task due now, or a copy of any other; return the id that runs.
 
-        Raises TaskNotFound, and TransitionRefused when it runs already.
+        ``run_by`` says who asks: it is the ``created_by`` of the copy, and stands with its attempts in the history of
+        the task. By default it is the database role. Raises TaskNotFound, and TransitionRefused when it runs already.
         """
-        return await self._database.run(task_commands.run_now(await self._id(id, key)))
+        return await self._database.run(task_commands.run_now(await self._id(id, key), run_by=run_by))
 
     async def enable(self, id: int | None = None, *, key: str | None = None, catch_up: bool = True) -> bool:
         """Let a paused task run again; whether it was paused. Raises TaskNotFound.

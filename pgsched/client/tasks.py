@@ -106,12 +106,13 @@ class TaskClient:
             raise TaskFailed(self.get(id))
         return waiting.result
 
-    def run_now(self, id: int | None = None, *, key: str | None = None) -> int:
+    def run_now(self, id: int | None = None, *, key: str | None = None, run_by: str | None = None) -> int:
         """Make a waiting one-time task due now, or a copy of any other; return the id that runs.
 
-        Raises TaskNotFound, and TransitionRefused when it runs already.
+        ``run_by`` says who asks: it is the ``created_by`` of the copy, and stands with its attempts in the history of
+        the task. By default it is the database role. Raises TaskNotFound, and TransitionRefused when it runs already.
         """
-        return self._database.run(task_commands.run_now(self._id(id, key)))
+        return self._database.run(task_commands.run_now(self._id(id, key), run_by=run_by))
 
     def enable(self, id: int | None = None, *, key: str | None = None, catch_up: bool = True) -> bool:
         """Let a paused task run again; whether it was paused. Raises TaskNotFound.

@@ -80,6 +80,8 @@ class Claimed(NamedTuple):
     """A transaction that had locked it was lost."""
     expires_at: datetime | None = None
     """By when it must start; None also for one that has started before."""
+    about: str | None = None
+    """What else the row says, as JSON text (:mod:`pgsched.domain.about`); None where its handler takes no context."""
 
     @property
     def schedule(self) -> Schedule:
@@ -130,6 +132,8 @@ class Outcome(NamedTuple):
     """The handler ended its schedule."""
     warning: str | None = None
     """How the result is not what the handler returned, or annotated."""
+    steps: str | None = None
+    """Of a completed one: the steps that it adds to its group, as JSON text."""
 
 
 class Missed(NamedTuple):
@@ -185,6 +189,8 @@ class Finish(NamedTuple):
     revision: int = 0
     ends: bool = False
     """The handler ended its schedule: nothing that was edited meanwhile is booked."""
+    steps: str | None = None
+    """What it adds to its group, as JSON text."""
 
 
 class LogLine(NamedTuple):

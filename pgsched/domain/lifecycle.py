@@ -108,7 +108,7 @@ def conclude(
     ``at`` turns the outcome's times into the database's; ``random`` returns numbers in [0, 1) and spreads retries.
     """
     if outcome.status == "completed" and task.schedule_type == "one_time" and not outcome.ends:  # common, and fast
-        return Finish(
+        done = Finish(
             task.id,
             task.fencing_token,
             "completed",
@@ -121,6 +121,9 @@ def conclude(
             outcome.finished,
             outcome.result,
             task.queue,
+        )
+        return (
+            done if outcome.steps is None else done._replace(plain=False, steps=outcome.steps, revision=task.revision)
         )
     finish = Finish(
         id=task.id,
@@ -135,6 +138,7 @@ def conclude(
         result=outcome.result,
         error=outcome.error,
         missed=missed,
+        steps=outcome.steps,
     )
     if outcome.ends:
         attempts = task.attempts if task.schedule_type == "one_time" else 0

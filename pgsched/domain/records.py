@@ -148,6 +148,8 @@ class Execution(Record):
     """The machine of the worker, which may be gone; None where nobody knows, or whoever asks may not."""
     pid: int | None
     """The process on it."""
+    run_by: str | None = None
+    """Who ran the task by hand, as a copy (``task_id``) of the one whose history this is; None: its time had come."""
 
     @property
     def is_running(self) -> bool:

@@ -35,6 +35,8 @@ class StepOptions(TypedDict, total=False):
     """The longest that one attempt may take; as long as it likes when left out."""
     on_dependency_dead: str
     """What becomes of it when one of them is dead or cancelled: ``cancel`` (the default), ``run`` or ``wait``."""
+    dependency_mode: str
+    """Whether it waits for ``all`` of those that it depends on (the default) or ``any``."""
     concurrency_key: str
     """Whose limits of the queue count for it; up to 200 characters."""
     tags: Sequence[str]
@@ -86,8 +88,6 @@ class TaskOptions(StepOptions, total=False):
     """The task that this one is a child of."""
     depends_on: Sequence[int]
     """The ids of the tasks that it waits for, 100,000 at most; for one-time tasks."""
-    dependency_mode: str
-    """Whether it waits for ``all`` of them (the default) or ``any``."""
     alert_if_no_success_for: Duration
     """It is told of as silent when no attempt was completed for so long; a second at least."""
     alert_if_running_for: Duration

@@ -42,8 +42,11 @@ class TaskStatus:
 
     @property
     def running(self) -> Execution | None:
-        """The attempt that is under way: who makes it, and since when."""
-        return next((one for one in self.executions if one.is_running), None)
+        """The attempt that is under way: who makes it, and since when. A copy that somebody runs by hand is not it."""
+        own = self.task.id
+        return next(
+            (one for one in self.executions if one.is_running and (one.run_by is None or one.task_id == own)), None
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return the task as a JSON-able dictionary, with its status beside the columns."""

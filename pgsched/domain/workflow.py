@@ -44,6 +44,8 @@ class Parallel:
 
 
 Part: TypeAlias = Step | Chain | Parallel
+Named: TypeAlias = "Part | str | TaskHandle[..., Any]"
+"""A part, or the task type or handler of a step that is nothing but that."""
 Defaults = Callable[[str], Mapping[str, Any]]
 """Returns the options that a task_type has unless the step says otherwise."""
 
@@ -81,34 +83,57 @@ def step(
     return Step(_name(fields), fields)
 
 
-def chain(*parts: Part) -> Chain:
-    """Return a plan in which each part begins when the one before has ended."""
+def chain(*parts: Named) -> Chain:
+    """Return a plan in which each part begins when the one before has ended; a task type alone is a step of that."""
     return Chain(_placed("chain", parts))
 
 
-def parallel(*parts: Part) -> Parallel:
+def parallel(*parts: Named) -> Parallel:
     """Return a plan whose parts run side by side; what comes next waits for all of them."""
     return Parallel(_placed("parallel", parts))
 
 
-def group(*parts: Part) -> dict[str, Any]:
+def group(*parts: Named) -> dict[str, Any]:
     """Return the payload of a group that runs its parts one after the other, as :func:`chain` does.
 
     Steps alone may say otherwise: they run in the order of their ``order``, those of one order side by side (with
     ``parallel=False`` one after the other), and one with ``after`` waits for the steps that it names and no others.
     Raises InvalidTask.
     """
+    return checked_group({"steps": _steps_of(parts)})
+
+
+def more_steps(parts: Sequence[Named | Mapping[str, Any]], defaults: Defaults | None = None) -> list[dict[str, Any]]:
+    """Return the steps of a plan that is added to a group whose steps run; ``after`` may name those, too.
+
+    It is given as :func:`group` takes it, or as the object that this returns. Raises InvalidTask.
+    """
+    plan = parts[0] if len(parts) == 1 and isinstance(parts[0], Mapping) else None
+    if plan is None:
+        plan = {"steps": _steps_of([part for part in parts if not isinstance(part, Mapping)])}
+        if any(isinstance(part, Mapping) for part in parts):
+            raise refused("steps to add", "be parts of a plan, or one plan as an object", Described("both"))
+    steps: list[dict[str, Any]] = _checked_plan(plan, defaults, more=True)["steps"]
+    return steps
+
+
+def _steps_of(given: Sequence[Named]) -> list[dict[str, Any]]:
+    parts = [_part(one) for one in given]
     if all(isinstance(part, Step) for part in parts):
-        steps = [dict(one.fields) for one in parts if isinstance(one, Step)]
-    else:
-        whole = chain(*parts)
-        levels = _levels(whole)
-        if levels is None:
-            steps = []
-            _wire(whole, (), steps)
-        else:
-            steps = [{**one.fields, "order": at} for at, level in enumerate(levels, 1) for one in level]
-    return checked_group({"steps": steps})
+        return [dict(one.fields) for one in parts if isinstance(one, Step)]
+    whole = chain(*parts)
+    levels = _levels(whole)
+    if levels is not None:
+        return [{**one.fields, "order": at} for at, level in enumerate(levels, 1) for one in level]
+    steps: list[dict[str, Any]] = []
+    _wire(whole, (), steps)
+    return steps
+
+
+def _part(one: Named) -> Part:
+    if isinstance(one, str) or (not isinstance(one, Step | Chain | Parallel) and hasattr(one, "handler")):
+        return step(one)
+    return one  # type: ignore[return-value] # whatever else it is, who places it says so
 
 
 def checked_group(plan: Mapping[str, Any] | Part, defaults: Defaults | None = None) -> dict[str, Any]:
@@ -118,6 +143,10 @@ def checked_group(plan: Mapping[str, Any] | Part, defaults: Defaults | None = No
     """
     if isinstance(plan, Step | Chain | Parallel):
         return checked_group(group(plan), defaults)
+    return _checked_plan(plan, defaults)
+
+
+def _checked_plan(plan: Mapping[str, Any], defaults: Defaults | None, *, more: bool = False) -> dict[str, Any]:
     if not isinstance(plan, Mapping) or not isinstance(plan.get("steps"), Sequence) or isinstance(plan["steps"], str):
         raise refused("a group", "be an object with a list of steps", _kind(plan))
     if unknown := sorted(plan.keys() - {"steps"}):
@@ -126,13 +155,15 @@ def checked_group(plan: Mapping[str, Any] | Part, defaults: Defaults | None = No
         raise refused("steps", f"be between 1 and {MAX_STEPS}", len(plan["steps"]))
     steps = []
     for place, one in enumerate(plan["steps"], 1):
+        if isinstance(one, str):
+            one = {"task_type": one}
         if not isinstance(one, Mapping):
-            raise refused(f"step {place}", "be an object", _kind(one))
+            raise refused(f"step {place}", "be an object or a task_type", _kind(one))
         fields = _checked(one, f"step {place}")
         if defaults is not None:
             _fill(fields, defaults)
         steps.append(fields)
-    _check_names(steps)
+    _check_names(steps, more=more)
     return {"steps": steps}
 
 
@@ -198,13 +229,13 @@ def _fill(fields: dict[str, Any], defaults: Defaults) -> None:
         fields["payload"] = checked_group(fields["payload"], defaults)
 
 
-def _check_names(steps: Iterable[Mapping[str, Any]]) -> None:
+def _check_names(steps: Iterable[Mapping[str, Any]], *, more: bool) -> None:
     names: set[str] = set()
     for one in steps:
         if (name := _name(one)) in names:
             raise InvalidTask(f"steps must have different names, {shown(name)} is there twice: give each a name")
         names.add(name)
-    for one in steps:
+    for one in () if more else steps:
         for other in one.get("after", ()):
             if other not in names:
                 raise InvalidTask(f"step {shown(_name(one))}: after names {shown(other)}, which is no step")
@@ -213,9 +244,10 @@ def _check_names(steps: Iterable[Mapping[str, Any]]) -> None:
 # Chains and what runs side by side.
 
 
-def _placed(kind: str, parts: tuple[Part, ...]) -> tuple[Part, ...]:
-    if not parts:
+def _placed(kind: str, given: tuple[Named, ...]) -> tuple[Part, ...]:
+    if not given:
         raise InvalidTask(f"{kind} must have one step or more, got none")
+    parts = tuple(_part(one) for one in given)
     for part in parts:
         if not isinstance(part, Step | Chain | Parallel):
             raise InvalidTask(f"{kind} is made of step(), chain() and parallel(), got {_kind(part)}")

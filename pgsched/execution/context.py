@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
+from pgsched.domain.about import About, read_about
 from pgsched.domain.attempt import Claimed, LogLine
 from pgsched.domain.dependency_results import Results
 from pgsched.domain.errors import NotTransactional
 from pgsched.domain.storable import storable, storable_json
+from pgsched.domain.workflow import Named, more_steps
 from pgsched.execution.state import NOWHERE, State
 
 MAX_LOG_LINES = 1000
@@ -22,6 +25,7 @@ class Context:
     """The current attempt, passed to handlers that have a parameter annotated ``Context`` (or named ``ctx``)."""
 
     __slots__ = (
+        "_about",
         "_clock",
         "_connection",
         "_dependencies",
@@ -32,6 +36,7 @@ class Context:
         "_state",
         "_task",
         "_trace",
+        "added_steps",
         "cancelled",
         "deadline_monotonic",
         "is_catchup",
@@ -52,6 +57,8 @@ class Context:
         self._lines: list[LogLine] = []
         self._logged = 0
         self._progress: str | None = None
+        self.added_steps: list[dict[str, Any]] | None = None
+        """What :meth:`add_steps` was given (read by the worker)."""
         self.deadline_monotonic = deadline
         """The deadline on the clock of ``time.monotonic()``, in seconds; None without a timeout."""
         self.is_catchup = is_catchup
@@ -69,6 +76,66 @@ class Context:
     def task_type(self) -> str:
         """The task's type, under which the handler is registered."""
         return self._task.task_type
+
+    @property
+    def name(self) -> str | None:
+        """The task's name."""
+        return self._row.name
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The task's tags."""
+        return self._row.tags
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The task's metadata, as it was at the claim; a copy."""
+        return deepcopy(self._row.metadata)
+
+    @property
+    def tenant_id(self) -> str | None:
+        """Whose the task is, as an organisation."""
+        return self._row.tenant_id
+
+    @property
+    def user_id(self) -> str | None:
+        """Whose the task is, as a person."""
+        return self._row.user_id
+
+    @property
+    def created_by(self) -> str | None:
+        """Who or what made the task; of a run by hand whoever asked for it."""
+        return self._row.created_by
+
+    @property
+    def key(self) -> str | None:
+        """The task's idempotency key."""
+        return self._row.key
+
+    @property
+    def parent_id(self) -> int | None:
+        """The task that this one is a step, a tick, a copy or a child of."""
+        return self._row.parent_id
+
+    @property
+    def trigger(self) -> Literal["schedule", "manual", "retry"]:
+        """Why this attempt is made: ``schedule``, because its time has come; ``manual``, because somebody ran the task
+        by hand (``run_by``); ``retry``, because an attempt before it has failed or was lost."""
+        if self.attempt > 1 or self._row.failed_before:
+            return "retry"
+        return "manual" if self._row.is_manual else "schedule"
+
+    @property
+    def run_by(self) -> str | None:
+        """Who asked for this run, by ``run_now`` of a schedule or of a task that was over; None for any other."""
+        return self._row.created_by if self._row.is_manual else None
+
+    @property
+    def _row(self) -> About:
+        about: About | None = getattr(self, "_about", None)
+        if about is None:
+            about = self._about = read_about(self._task.about)
+        return about
 
     @property
     def queue(self) -> str:
@@ -176,10 +243,23 @@ class Context:
         """Report progress: any JSON value, written to the task's ``progress`` within a second."""
         self._progress = storable_json(value, MAX_LOG_CHARACTERS)
 
+    def add_steps(self, *parts: Named | Mapping[str, Any]) -> None:
+        """Add steps to the group that this task is a step of; they come with the completion of this attempt.
+
+        ``parts`` are as of :func:`pgsched.flow.group`, or one plan as an object: steps, chains, task types. They run in
+        the order that they have among themselves, after this step; ``after`` may name steps that are there. The group
+        waits for them, too. Of an attempt that is not completed nothing comes, so each is there once. Raises
+        InvalidTask. What only the database knows, that a name is taken or that this is no step of a group, ends the
+        attempt: the task is dead with the reason.
+        """
+        steps = more_steps(parts)
+        more_steps([{"steps": [*(self.added_steps or ()), *steps]}])  # two calls may give one name
+        self.added_steps = [*(self.added_steps or ()), *steps]
+
     def facts(self) -> dict[str, Any]:
         """Return what a child process needs to build its context, as JSON values (called by the worker)."""
         task = self._task
-        same = ("id", "task_type", "queue", "attempts", "max_attempts", "fencing_token", "execution_count")
+        same = ("id", "task_type", "queue", "attempts", "max_attempts", "fencing_token", "execution_count", "about")
         return {
             **{name: getattr(task, name) for name in same},
             "scheduled_for": task.scheduled_for and task.scheduled_for.isoformat(),

@@ -90,6 +90,7 @@ class Child:
                 self.reusable = not message["spent"]
                 return Outcome(*message["outcome"])
             context.add_report(message["progress"], [LogLine(*line) for line in message["lines"]])
+            context.added_steps = message.get("steps", context.added_steps)
 
     async def _receive(self) -> dict[str, Any]:
         while True:

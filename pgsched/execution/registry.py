@@ -59,6 +59,11 @@ class Handler:
     """What the annotations say; None when there are none."""
 
     @property
+    def shows_context(self) -> bool:
+        """Whether code of the application sees its context: the handler, or middleware."""
+        return self.context_parameter is not None or bool(self.middleware)
+
+    @property
     def defaults(self) -> TaskOptions:
         """The options that tasks of this type have unless the caller says otherwise."""
         own = OWN_OPTIONS | SCHEDULE_OPTIONS if self.options.keys() & {"cron", "every"} else OWN_OPTIONS

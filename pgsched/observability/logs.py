@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
@@ -25,9 +25,12 @@ from pgsched.observability.log_sink import Sink
 LEVELS = ("debug", "info", "warning", "error")
 LIBRARIES = ("asyncio", "concurrent.futures", "psycopg")
 """Loggers of the libraries that run inside a worker."""
+OURS: Final = ("pgsched", *LIBRARIES)
 FLUSH_SECONDS = 1.0
 """How long an exiting process waits for lines to be written."""
 
+_USUAL: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+"""What every record has: the rest is ``extra``."""
 _NUMBERS: Final = {level: logging.getLevelNamesMapping()[level.upper()] for level in LEVELS}
 _RAISED: Final = (Exception, SystemExit)
 """What ``__str__``, a processor or a file may raise; a Ctrl-C is not to be caught."""
@@ -36,10 +39,17 @@ _RAISED: Final = (Exception, SystemExit)
 class Logger:
     """Logs events with fields."""
 
-    __slots__ = ("_theirs",)
+    __slots__ = ("_name", "_theirs")
 
     def __init__(self, name: str) -> None:
+        self._name = name
         self._theirs = structlog.stdlib.get_logger(name)
+
+    def takes(self, level: str) -> bool:
+        """Whether events of a level are written; in a program that has not called :func:`configure`, by ``logging``."""
+        if (output := this_process.output) is not None:
+            return output.takes(level)
+        return logging.getLogger(self._name).isEnabledFor(_NUMBERS[level])
 
     def debug(self, event: str, **fields: Any) -> None:
         """Log an event for debugging."""
@@ -106,11 +116,11 @@ def configure(level: str, json: bool | None = None) -> None:
         plain = structlog.dev.plain_traceback
         ends = [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
     output = this_process.output = _Output(number, [*stamps, *ends])
-    theirs: list[Processor] = [structlog.contextvars.merge_contextvars, *stamps]
+    theirs: list[Processor] = [structlog.contextvars.merge_contextvars, _mark, *stamps]
     structlog.configure(
         processors=[*theirs, *ends],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=lambda *_names: _Lines(output),
+        logger_factory=lambda *names: _Lines(output, *names),
         cache_logger_on_first_use=False,
     )
     handler = _Records(output)
@@ -123,6 +133,11 @@ def configure(level: str, json: bool | None = None) -> None:
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(number)
+
+
+def mark_with(attempt_fields: Callable[[], Mapping[str, Any]]) -> None:
+    """Let what applications log carry these fields: those of the attempt that the caller is part of."""
+    this_process.attempt_fields = attempt_fields
 
 
 def contain_libraries() -> None:
@@ -156,6 +171,8 @@ class _Process:
 
     def __init__(self) -> None:
         self.output: _Output | None = None
+        self.attempt_fields: Callable[[], Mapping[str, Any]] = dict
+        """See :func:`mark_with`."""
         self.errors = 0
         self._counting = threading.RLock()
 
@@ -182,9 +199,13 @@ class _Output:
             self._sink = Sink(sys.stderr.fileno(), on_lost=this_process.lost, tell_lost=self._tell_lost)
         self._encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
 
+    def takes(self, level: str) -> bool:
+        """Whether events of a level are written."""
+        return _NUMBERS[level] >= self._number
+
     def say(self, level: str, event: str, fields: Mapping[str, Any]) -> None:
         """Write one event, if its level is enabled."""
-        if _NUMBERS[level] >= self._number:
+        if self.takes(level):
             self.write(self._render(level, event, fields))
 
     def write(self, text: str) -> None:
@@ -238,7 +259,8 @@ class _Output:
 class _Lines:
     """The logger that structlog writes the application's events with."""
 
-    def __init__(self, output: _Output) -> None:
+    def __init__(self, output: _Output, name: object = None, *_more: object) -> None:
+        self.name = name
         self.msg = output.write
         self.log = self.debug = self.info = self.warn = self.warning = self.msg
         self.fatal = self.failure = self.err = self.error = self.critical = self.exception = self.msg
@@ -260,6 +282,26 @@ class _Records(logging.Handler):
             self._output.write(self.format(record))
         except _RAISED:
             this_process.lost(1)
+
+
+def _mark(logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Add what an application's event says beside its text: the logger's name, ``extra``, and the attempt it is of.
+
+    What the event says by itself stays.
+    """
+    record = event.get("_record")
+    if record is None:
+        if (name := getattr(logger, "name", None)) is not None:
+            event.setdefault("logger", str(name))
+    else:
+        event.setdefault("logger", record.name)
+        for key, value in record.__dict__.items():
+            if key not in _USUAL:
+                event.setdefault(key, value)
+    if record is None or record.name.split(".", 1)[0] not in OURS:
+        for key, value in this_process.attempt_fields().items():
+            event.setdefault(key, value)
+    return event
 
 
 def _log_safely(log: Callable[..., None], *arguments: Any, stacklevel: int = 1, **more: Any) -> None:

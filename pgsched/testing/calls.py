@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, cast
 
 from pgsched.app.task_handle import TaskHandle
 from pgsched.concurrency.thread_pool import Threads
+from pgsched.domain.about import About, manual_key
 from pgsched.domain.attempt import Claimed, Outcome
 from pgsched.domain.dependency_results import Results
 from pgsched.domain.errors import PayloadMismatch
@@ -56,6 +57,8 @@ class Called:
     """What it said by ``ctx.log``."""
     progress: list[Any] = field(default_factory=list)
     """What it showed by ``ctx.progress``, each time."""
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    """What it added to its group by ``ctx.add_steps``; nothing of an attempt that was not completed."""
 
 
 class _Recording(Context):
@@ -79,6 +82,15 @@ async def call_async(
     max_attempts: int | None = None,
     scheduled_for: datetime | None = None,
     tick_number: int = 1,
+    name: str | None = None,
+    tags: Sequence[str] = (),
+    metadata: Mapping[str, Any] | None = None,
+    tenant_id: str | None = None,
+    user_id: str | None = None,
+    created_by: str | None = None,
+    key: str | None = None,
+    parent_id: int | None = None,
+    run_by: str | None = None,
     is_catchup: bool = False,
     timeout: float | None = None,
     dependencies: Mapping[str, Any] | None = None,
@@ -89,7 +101,8 @@ async def call_async(
     """Run a handler with a payload, as an attempt by a worker would, but without any database.
 
     The payload goes through JSON (InvalidTask says why it cannot) and is checked against the signature. The context has
-    the given ``attempt``, ``scheduled_for`` (the machine's time when left out) and so on; ``dependencies`` are results
+    the given ``attempt``, ``scheduled_for`` (the machine's time when left out) and so on; with ``run_by`` it is a copy
+    that somebody runs by hand. ``dependencies`` are results
     by name, ``connection`` is that of a transactional handler. The middleware of the app is around the handler, and its
     lifespans are opened for what takes a context; with ``state`` that stands for what they yield. What the handler
     raises is raised, also Retry and Discard, unless ``raises`` is False. Raises NotCompleted at a timeout, and for a
@@ -101,6 +114,10 @@ async def call_async(
     handler = equip(noted(task.handler, raised.append), surroundings.middleware_of(task.task_type))
     now = scheduled_for or datetime.now(UTC)
     most = max_attempts if max_attempts is not None else max(handler.options.get("max_attempts", 3), attempt)
+    if run_by is not None:
+        parent_id = 1 if parent_id is None else parent_id
+        key, created_by = manual_key(parent_id, 1), run_by
+    about = About(name, tuple(tags), dict(metadata or {}), tenant_id, user_id, created_by, key, parent_id)
     # Not all of a claimed row, but all that a context asks of it.
     row = SimpleNamespace(
         id=1,
@@ -112,6 +129,7 @@ async def call_async(
         next_run_at=now,
         fencing_token=attempt,
         execution_count=tick_number - 1,
+        about=json.dumps(about),
     )
     context = _Recording(
         task=cast("Claimed", row),
@@ -155,6 +173,7 @@ async def call_async(
         retry_delay=outcome.retry_delay,
         logs=[Said(line.level, line.message, json.loads(line.fields or "{}")) for line in lines],
         progress=context.shown,
+        steps=(context.added_steps or []) if outcome.status == "completed" else [],
     )
 
 

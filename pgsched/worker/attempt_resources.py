@@ -19,6 +19,7 @@ from pgsched.domain.lifecycle import conclude
 from pgsched.execution.context import Context
 from pgsched.execution.registry import Handler
 from pgsched.observability.logs import get_logger
+from pgsched.worker.attempt_log import log_completed
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.completer import Completer
 from pgsched.worker.leased_tasks import BEGIN, END, LeasedTask, LeasedTasks
@@ -156,6 +157,8 @@ class Attempt:
             report.give_back()
             return outcome._replace(status="failed", result=None, error=str(error))
         everyone.counts.execution(leased.task, outcome, finish)
+        if everyone.completer.logs_completed:
+            log_completed(leased.task, outcome)
         for missed in finish.missed:
             everyone.counts.missed(leased.task, missed.reason, missed.ticks)
         everyone.leased_tasks.drop(leased)

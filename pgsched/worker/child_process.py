@@ -31,6 +31,7 @@ from pgsched.domain.attempt import Claimed, Outcome
 from pgsched.domain.byte_size import size_text
 from pgsched.domain.dependency_results import Results
 from pgsched.domain.errors import PgschedError
+from pgsched.domain.workflow import Named
 from pgsched.execution.context import Context
 from pgsched.execution.log_capture import capture, release
 from pgsched.execution.outcomes import completed, raised
@@ -110,6 +111,13 @@ class _Reported(Context):
         super().progress(value)
         self._pass_on()
 
+    def add_steps(self, *parts: Named | Mapping[str, Any]) -> None:
+        """Add steps to the group."""
+        super().add_steps(*parts)
+        with self._passing:
+            if self._open:
+                self._pipe.send({"progress": None, "lines": [], "steps": self.added_steps})
+
     def close(self) -> None:
         """The attempt is over: what its threads still say belongs to no other."""
         with self._passing:
@@ -143,6 +151,7 @@ class _Child:
             if handler.executor == "process" and handler.types is not None:
                 handler.types.load()  # or the first attempt would pay for it, in its own time
         capturing = capture(capture_logs, self._attempt.get)
+        logs.mark_with(self._attempt_fields)
         self._pipe.send({})
         try:
             with suppress(_Terminated):
@@ -150,6 +159,12 @@ class _Child:
                     self._serve(self._requests.get())
         finally:
             release(capturing)
+
+    def _attempt_fields(self) -> Mapping[str, Any]:
+        context = self._attempt.get()
+        if context is None or context is not self._context:
+            return {}
+        return {"task_id": context.id, "task_type": context.task_type, "attempt": context.attempt}
 
     def _read(self) -> None:
         with suppress(OSError):

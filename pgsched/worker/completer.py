@@ -20,8 +20,8 @@ from pgsched.domain.events import event_of
 from pgsched.domain.lifecycle import conclude, give_up
 from pgsched.execution.outcomes import describe
 from pgsched.observability.logs import get_logger
+from pgsched.worker.attempt_log import log_completed, log_failure
 from pgsched.worker.clock import DatabaseClock
-from pgsched.worker.failure_log import log_failure
 from pgsched.worker.halves import FEW, Refusals, in_halves
 from pgsched.worker.leased_tasks import ABANDONED, END, MOVES, LeasedTask, LeasedTasks
 from pgsched.worker.limited_claims import LimitedClaims
@@ -87,6 +87,8 @@ class Completer:
         self._sent_before = self._hurried = False
         self._waiting_since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self.logs_completed = log.takes("debug")
+        """Whether attempts that went well are logged, too: most often nobody reads of them."""
         self.announced: frozenset[str] = frozenset()
         """Queues whose events other programs are told."""
         self.wakeup = asyncio.Event()
@@ -134,6 +136,8 @@ class Completer:
         self.put(leased, finish)
         if finish.execution != "completed":
             log_failure(leased, finish)
+        elif self.logs_completed:
+            log_completed(task, outcome)
 
     def put(self, leased: LeasedTask, finish: Finish) -> None:
         """Queue a finish to be written; that of a locked row goes to its batch."""
@@ -204,6 +208,8 @@ class Completer:
         size = 0
         for place, (leased, finish) in enumerate(batch):
             if finish.result or finish.error or leased.context is not None:
+                if finish.steps is not None:  # alone: it locks steps and then their group, as others do
+                    return batch[: place or 1]
                 size += _size_of(leased, finish)
                 if size > MAX_BYTES and place:
                     return batch[:place]

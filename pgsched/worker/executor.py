@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
@@ -22,7 +23,8 @@ from pgsched.execution.process_pool import Processes, Serve
 from pgsched.execution.registry import Handler, Registry
 from pgsched.execution.runner import run_attempt
 from pgsched.execution.state import State
-from pgsched.observability.logs import contain_libraries, get_logger
+from pgsched.observability.logs import contain_libraries, get_logger, mark_with
+from pgsched.worker.attempt_log import attempt_fields
 from pgsched.worker.attempt_resources import Attempt, Attempts
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.completer import Completer
@@ -104,6 +106,7 @@ class Executor:
     def start(self) -> None:
         """Open the slots."""
         contain_libraries()
+        mark_with(attempt_fields)
         self._capturing = capture(self._capture_logs, self._logging_context)
         self._loop = asyncio.get_running_loop()
         self._start = starter(self._loop, "pgsched attempt")
@@ -282,8 +285,11 @@ class Executor:
                 outcome = outcome._replace(status="failed", error=error)
             if outcome.status == "timed_out":
                 self._leased.outlived.add(leased)
-        elif outcome.warning is not None:
-            self._warn(leased, outcome.warning)
+        else:
+            if outcome.warning is not None:
+                self._warn(leased, outcome.warning)
+            if leased.context is not None and leased.context.added_steps is not None:
+                outcome = outcome._replace(steps=json.dumps(leased.context.added_steps))
         if attempt is not None and attempt.keep(outcome):
             return
         if outcome.status == "snoozed" and not leased.abandoned:

@@ -31,6 +31,8 @@ def new_identity(registry: Registry, rotation: QueueRotation, settings: WorkerSe
         queues=rotation.exact,
         patterns=rotation.likes,
         task_types=(*registry.task_types, GROUP, *([CATCH_ALL] if CATCH_ALL in registry else [])),
+        context_types=tuple(handler.task_type for handler in registry if handler.shows_context),
+        catches_with_context=any(handler.task_type == CATCH_ALL and handler.shows_context for handler in registry),
         declared_keys=declared_keys(registry),
         concurrency=settings.concurrency,
         lease=settings.lease,

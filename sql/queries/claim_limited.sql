@@ -15,7 +15,10 @@ select c.asked, c.again, c.held_back, c.noted,
   case when t.cron_expression like '%%=%%@%%' then pgsched.calendar_days(t.cron_expression) end as left_out,
   false as cut, false as lockable, false as lock_lost,
   -- By when it must start; null once it has.
-  case when t.expires_at is not null and t.attempts <= 1 and t.last_run_at is null then t.expires_at end as expires_at
+  case when t.expires_at is not null and t.attempts <= 1 and t.last_run_at is null then t.expires_at end as expires_at,
+  case when t.task_type = any(%(context_types)s::text[]) then json_build_array(
+    t.task_name, t.tags, t.metadata, t.tenant_id, t.user_id, t.created_by, t.idempotency_key, t.parent_id,
+    t.schedule_type = 'one_time' and t.last_error not like 'Snooze: %%')::text end as about
 from pgsched.claim_limited(
   %(queues)s::text[], %(rooms)s::integer[], %(room)s::integer, %(bytes)s::bigint, %(worker)s::uuid, %(lease)s::float8,
   %(task_types)s::text[], %(set_aside)s::bigint[], false) as c

@@ -20,7 +20,7 @@ begin
   grant execute on function
     pgsched.schedule, pgsched.schedule_by_key, pgsched.schedule_unique, pgsched.unique_key, pgsched.upsert,
     pgsched.backfill, pgsched.skip_next, pgsched.run_now, pgsched.enable, pgsched.disable, pgsched.cancel,
-    pgsched.retry, pgsched.replan
+    pgsched.retry, pgsched.replan, pgsched.add_steps
     to pgsched_producer, pgsched_worker, pgsched_operator;
   grant execute on function pgsched.lock, pgsched.renew_lock, pgsched.unlock to pgsched_worker, pgsched_operator;
 
@@ -40,13 +40,14 @@ begin
   grant select, update (updated_at) on pgsched.queues to pgsched_worker;  -- locking a row needs UPDATE on one column
   grant usage on sequence pgsched.tasks_id_seq, pgsched.fencing_tokens to pgsched_worker;
   grant execute on function
-    pgsched.settle, pgsched.fire_group, pgsched.join_group, pgsched.claim_apart, pgsched.claim_from,
+    pgsched.settle, pgsched.make_steps, pgsched.add_steps_by, pgsched.fire_group, pgsched.join_group,
+    pgsched.claim_apart, pgsched.claim_from,
     pgsched.claim_limited, pgsched.claim_queue, pgsched.pick_keyed, pgsched.due_by_keys, pgsched.try_claims,
     pgsched.bury_unclaimed, pgsched.adopt_slots, pgsched.pick_by_turns, pgsched.due_of_keys, pgsched.key_rooms,
     pgsched.next_keys, pgsched.note_late_start, pgsched.make_partitions, pgsched.rebook, pgsched.read_zone,
     pgsched.follow_zones, pgsched.leave, pgsched.expire_tasks
     to pgsched_worker;
-  grant execute on function pgsched.register to pgsched_worker, pgsched_operator;
+  grant execute on function pgsched.register, pgsched.lock_steps to pgsched_worker, pgsched_operator;
   grant select on pgsched.settings, pgsched.worker_hosts to pgsched_worker;
   grant execute on function
     pgsched.retention_rules, pgsched.pick_prunable, pgsched.delete_finished, pgsched.history_days, pgsched.drop_history,

@@ -1,17 +1,21 @@
 -- Lists the attempts at one task, the latest first, so that one under way is the first; they outlive the task. For a
--- schedule that may overlap itself, lists those of the children that run its ticks, as long as these exist.
+-- schedule, lists those of the children that run its ticks and of the copies that somebody ran by hand (run_by), as
+-- long as these exist.
 select e.*, h.hostname, h.pid
 from (
   (
     select r.task_id, r.task_type::text, r.queue::text, r.attempt, r.fencing_token, r.scheduled_for, r.worker_id,
       'running' as status, r.started_at, null::timestamptz as finished_at, null::double precision as duration_ms,
-      null::jsonb as result, null::text as error
+      null::jsonb as result, null::text as error, t.run_by
     from (
-      select %(task_id)s::bigint as id
+      select %(task_id)s::bigint as id, (
+        select pgsched.run_by(s.parent_id, s.idempotency_key, s.created_by)
+        from pgsched.visible_tasks s where s.id = %(task_id)s::bigint) as run_by
       union all
-      select c.id
+      select c.id, pgsched.run_by(c.parent_id, c.idempotency_key, c.created_by)
       from pgsched.visible_tasks c
-      where c.parent_id = %(task_id)s and c.status = 'running' and c.idempotency_key like 'tick:%%'
+      where c.parent_id = %(task_id)s::bigint and c.status = 'running'
+        and (c.idempotency_key like 'tick:%%' or c.idempotency_key like 'run:' || %(task_id)s::bigint || ':%%')
     ) t
     join pgsched.running_attempts r on r.task_id = t.id
     where %(before_started_at)s::timestamptz is null or (r.started_at, r.fencing_token)
@@ -21,7 +25,9 @@ from (
   )
   union all
   (
-    select e.*
+    select e.*, (
+      select pgsched.run_by(s.parent_id, s.idempotency_key, s.created_by)
+      from pgsched.visible_tasks s where s.id = %(task_id)s::bigint) as run_by
     from pgsched.visible_executions e
     where e.task_id = %(task_id)s
       and (%(before_token)s::bigint is null
@@ -31,11 +37,12 @@ from (
   )
   union all
   (
-    select e.*
+    select e.*, c.run_by
     from (
-      select c.id
+      select c.id, pgsched.run_by(c.parent_id, c.idempotency_key, c.created_by) as run_by
       from pgsched.visible_tasks c
-      where c.parent_id = %(task_id)s and c.idempotency_key like 'tick:%%'
+      where c.parent_id = %(task_id)s::bigint
+        and (c.idempotency_key like 'tick:%%' or c.idempotency_key like 'run:' || %(task_id)s::bigint || ':%%')
       order by c.id desc
     ) c
     cross join lateral (select e.* from pgsched.visible_executions e where e.task_id = c.id) e

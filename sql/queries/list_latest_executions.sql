@@ -1,6 +1,9 @@
 -- Lists the attempts that began after an instant and before a cursor, the latest first. The range makes it quick: the
 -- index knows which blocks it covers.
-select e.*, h.hostname, h.pid
+select e.*, (
+    select pgsched.run_by(t.parent_id, t.idempotency_key, t.created_by)
+    from pgsched.tasks t where t.id = any(array[e.task_id])) as run_by,
+  h.hostname, h.pid
 from pgsched.executions e
 left join pgsched.visible_worker_hosts h on h.id = e.worker_id
 where e.started_at >= %(since)s::timestamptz

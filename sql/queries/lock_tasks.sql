@@ -23,7 +23,7 @@ select t.id, t.task_type, t.queue, t.priority, case when t.before < %(bytes)s th
   false as cut,
   not t.lock_lost and t.schedule_type = 'one_time' and t.attempts < t.max_attempts - 1
     and t.task_type = any(%(locked_types)s::text[]) as lockable,
-  t.lock_lost, t.expires_at
+  t.lock_lost, t.expires_at, t.about
 from (
   -- The limit stands below the window functions, or every probe would lock rows.
   select locked.*, sum(locked.bytes) over (rows unbounded preceding) - locked.bytes as before,
@@ -53,7 +53,10 @@ from (
            then t.expires_at end as expires_at,
          t.unbegun_token, t.xmax as locker,
          case when pg_column_compression(t.payload) is null then pg_column_size(t.payload)
-           else octet_length(t.payload::text) end as bytes
+           else octet_length(t.payload::text) end as bytes,
+         case when t.task_type = any(%(context_types)s::text[]) then json_build_array(
+           t.task_name, t.tags, t.metadata, t.tenant_id, t.user_id, t.created_by, t.idempotency_key, t.parent_id,
+           t.schedule_type = 'one_time' and t.last_error not like 'Snooze: %%')::text end as about
        from pgsched.tasks t
        where probe.fifo and t.queue = probe.probed and t.priority = probe.probed_priority
          and pgsched.is_claimable(t) and t.locked_until is null
@@ -73,7 +76,10 @@ from (
            then t.expires_at end as expires_at,
          t.unbegun_token, t.xmax as locker,
          case when pg_column_compression(t.payload) is null then pg_column_size(t.payload)
-           else octet_length(t.payload::text) end as bytes
+           else octet_length(t.payload::text) end as bytes,
+         case when t.task_type = any(%(context_types)s::text[]) then json_build_array(
+           t.task_name, t.tags, t.metadata, t.tenant_id, t.user_id, t.created_by, t.idempotency_key, t.parent_id,
+           t.schedule_type = 'one_time' and t.last_error not like 'Snooze: %%')::text end as about
        from pgsched.tasks t
        where not probe.fifo and t.queue = probe.probed and t.priority = probe.probed_priority
          and pgsched.is_claimable(t) and t.locked_until is null

@@ -9,7 +9,7 @@ from pgsched.db.query import Command, Rows, command, unprepared
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.records import Task, read
 from pgsched.domain.task_filters import INDEXED, TaskFilters, filter_parameters
-from pgsched.domain.validation import MAX_BIGINT, one_of, optional, whole
+from pgsched.domain.validation import MAX_BIGINT, one_of, optional, text, whole
 
 ACTIONS: Final = ("enable", "disable", "run", "cancel", "retry", "delete")
 """What may be done to many tasks at once."""
@@ -75,9 +75,14 @@ def find_ids(filters: TaskFilters, *, limit: int, before_id: int | None) -> Comm
     )
 
 
-def change_tasks(action: str, ids: Sequence[int], *, dry_run: bool) -> Command[list[int]]:
+def change_tasks(action: str, ids: Sequence[int], *, dry_run: bool, run_by: str | None = None) -> Command[list[int]]:
     """Do one thing to each of these tasks that it suits; which ones. In a dry run only tell."""
-    params = {"action": known_action(action), "ids": list(ids), "dry_run": dry_run}
+    params = {
+        "action": known_action(action),
+        "ids": list(ids),
+        "dry_run": dry_run,
+        "run_by": optional(text)("run_by", run_by),
+    }
     return command("change_tasks", lambda rows: [int(row["id"]) for row in rows], **params)
 
 

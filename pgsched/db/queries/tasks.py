@@ -28,7 +28,7 @@ from pgsched.domain.retention_age import Age, age_of
 from pgsched.domain.silence import Alert
 from pgsched.domain.task_spec import TaskOptions, TaskSpec, changed_columns
 from pgsched.domain.task_tree import MAX_NODES, TaskNode, tree_of
-from pgsched.domain.validation import MAX_BIGINT, RULES, aware, flag, optional, whole
+from pgsched.domain.validation import MAX_BIGINT, RULES, aware, flag, optional, text, whole
 from pgsched.domain.wait import Waiting
 
 MAX_ALERTS = 10_001
@@ -43,6 +43,11 @@ def schedule(spec: TaskSpec) -> Command[int]:
 
 
 # One task.
+
+
+def add_steps(group_id: int, steps: list[dict[str, Any]]) -> Command[list[int]]:
+    """Add steps to a group whose steps run; returns their ids."""
+    return command("add_steps", value("ids"), **known_id(group_id), steps=json.dumps(steps))
 
 
 def find_id(key: str) -> Command[int]:
@@ -105,9 +110,9 @@ def watch(waiting: Waiting) -> Command[bool]:
     return command("watch_task", lambda rows: waiting.is_over(rows[0] if rows else None), **params)
 
 
-def run_now(task_id: int) -> Command[int]:
-    """Make a task due now, or a copy of it; returns the id that runs."""
-    return command("run_task_now", value("id"), **known_id(task_id))
+def run_now(task_id: int, *, run_by: str | None) -> Command[int]:
+    """Make a task due now, or a copy of it that says who asked; returns the id that runs."""
+    return command("run_task_now", value("id"), **known_id(task_id), run_by=optional(text)("run_by", run_by))
 
 
 def enable(task_id: int, *, catch_up: bool) -> Command[bool]:

@@ -165,6 +165,7 @@ def probe_parameters(
         "cursor_ids": [probe.cursor_id for probe in probes],
         "untils": [probe.until for probe in probes],
         "task_types": identity.claimed_types,
+        "context_types": identity.told_types,
         "limit": limit,
         "set_aside": BigInts(set_aside),
     }
@@ -204,6 +205,7 @@ def claim_limited_command(
         "rooms": [room_of for _, room_of in rooms],
         "room": room,
         "task_types": identity.claimed_types,
+        "context_types": identity.told_types,
         "bytes": max_bytes,
         "worker": identity.id,
         "lease": identity.lease,

@@ -95,6 +95,9 @@ def finish_commands(
         commands.append(insert_missed(worker, missed))  # likewise
     if logs:
         commands.append(_insert_logs(worker, logs, now))  # while they are not in the history
+    for finish in others:
+        if finish.steps is not None:  # first, as it is for a row that still runs, and locks its group after it
+            commands.append(_add_steps(worker, finish))
     before = len(commands)
     if common:
         commands.append((load_statement("finish_completed"), finish_times(common, worker, now)))
@@ -200,6 +203,11 @@ def insert_missed(worker: UUID, missed: Sequence[tuple[Finish, Missed]]) -> Comm
 
 def _notify_events(worker: UUID, told: Sequence[Announcement]) -> Command:
     return load_statement("notify_events"), {"worker": worker, **by_column(sorted(told), "ids", "tokens", "bodies")}
+
+
+def _add_steps(worker: UUID, finish: Finish) -> Command:
+    given = {"worker": worker, "id": finish.id, "token": finish.fencing_token, "steps": finish.steps}
+    return load_statement("add_steps_by"), given
 
 
 def _insert_logs(worker: UUID, logs: Sequence[LogEntry], now: float, *, late: bool = False) -> Command:

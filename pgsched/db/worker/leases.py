@@ -35,6 +35,10 @@ class Identity:
     lease: float
     patterns: tuple[str, ...] = ()
     """It serves the queues that match one of these patterns of LIKE, too."""
+    context_types: tuple[str, ...] = ()
+    """Those whose handlers take a context: only for them a claim says all of the row."""
+    catches_with_context: bool = False
+    """The catch-all takes one, too."""
     also: list[str] = field(default_factory=list, compare=False)
     """The types that it has no handler for but a catch-all, and nobody else either; they change while it works."""
 
@@ -42,6 +46,11 @@ class Identity:
     def claimed_types(self) -> list[str]:
         """The types of the tasks that it claims."""
         return [*self.task_types, *self.also]
+
+    @property
+    def told_types(self) -> list[str]:
+        """The types of the tasks whose handlers may ask for all of the row."""
+        return [*self.context_types, *(self.also if self.catches_with_context else ())]
 
 
 class LateStart(NamedTuple):

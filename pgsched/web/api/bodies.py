@@ -137,12 +137,21 @@ class TaskEdit(TaskFields):
     """The fields to change; null empties one that may be empty."""
 
 
+_STEPS: Final = "The steps, each with a task_type at least, or nothing but that; see docs/workflows.md."
+
+
 class NewGroup(TaskFields):
     """A group of steps, once or as a schedule."""
 
     payload: None = Field(None, description="A group has steps instead.")
-    steps: list[Object] = Field(description="The steps, each with a task_type at least; see docs/workflows.md.")
+    steps: list[Object | StrictStr] = Field(description=_STEPS)
     unique: UniqueFields | None = Field(None, description="Make none where there is one like it; see docs/keys.md.")
+
+
+class NewSteps(StrictModel):
+    """Steps to be added to a group."""
+
+    steps: list[Object | StrictStr] = Field(description=_STEPS)
 
 
 def unique_of(body: NewTask | NewGroup) -> Unique | None:

@@ -83,6 +83,7 @@ EXECUTION: Final[dict[str, Any]] = {
     "error": None,
     "hostname": "worker-1",
     "pid": 4711,
+    "run_by": None,
 }
 STATUS: Final = TASK | {
     "schedule": "once",
@@ -138,6 +139,8 @@ CHANGED: Final[dict[str, Any]] = {
     "more": False,
 }
 RANGE: Final[dict[str, Any]] = {"from": "2026-01-30T00:00:00Z", "to": "2026-01-31T00:00:00Z", "dry_run": True}
+STEPS: Final[dict[str, Any]] = {"steps": ["load", {"task_type": "tell", "name": "again", "after": ["load"]}]}
+ADDED: Final[dict[str, Any]] = {"ids": [23, 24]}
 BACKFILL: Final[dict[str, Any]] = {
     "dry_run": True,
     "ticks": [

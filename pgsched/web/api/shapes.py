@@ -145,6 +145,12 @@ class ChangedShape(BaseModel):
     more: bool = Field(description="There may be more that fit: the limit was reached.")
 
 
+class AddedShape(BaseModel):
+    """The steps that were added to a group."""
+
+    ids: list[int]
+
+
 class BackfillTickShape(BaseModel):
     """A tick in the range of a backfill."""
 

@@ -13,10 +13,10 @@ from pgsched.domain.scheduled import OnConflict
 from pgsched.domain.task_spec import TaskOptions
 from pgsched.domain.validation import refused
 from pgsched.web.api import examples
-from pgsched.web.api.bodies import NewGroup, NewTask, TaskEdit, options_of, unique_of
+from pgsched.web.api.bodies import NewGroup, NewSteps, NewTask, TaskEdit, options_of, unique_of
 from pgsched.web.api.cursors import read_cursor, write_cursor
 from pgsched.web.api.documented import Route, answers, empty_answer, json_body, reply, reply_page
-from pgsched.web.api.shapes import ChangedShape, MadeShape, NodeShape, TaskPage, TaskShape, TaskStatusShape
+from pgsched.web.api.shapes import AddedShape, ChangedShape, MadeShape, NodeShape, TaskPage, TaskShape, TaskStatusShape
 from pgsched.web.api.task_query import Bulk, TaskQuery, filters_of
 from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.paths import href
@@ -102,6 +102,23 @@ async def create_group(
     options = cast(TaskOptions, options_of(body, empties=False))
     unique = unique_of(body)
     return _made(actor, await changes.create_group(actor, body.steps, options, on_conflict=on_conflict, unique=unique))
+
+
+@router.post(
+    "/tasks/{id}/steps",
+    status_code=201,
+    tags=["groups"],
+    summary="Add steps to a group whose steps run",
+    responses=answers(AddedShape, examples.ADDED, 400, 404, 409, status=201),
+)
+async def add_steps(
+    actor: Operator, id: TaskId, body: Annotated[NewSteps, json_body(two=("Two steps", examples.STEPS))]
+) -> Response:
+    """They run in the order that they have among themselves; `after` may name steps that are there.
+
+    Refused for a group that has not begun, or is over.
+    """
+    return reply(actor, {"ids": await changes.add_steps(actor, id, body.steps)}, status=201)
 
 
 def _made(actor: Actor, made: changes.Made) -> Response:

@@ -54,7 +54,7 @@ async def create_task(
 
 async def create_group(
     actor: Actor,
-    steps: list[dict[str, Any]],
+    steps: Sequence[dict[str, Any] | str],
     options: TaskOptions,
     *,
     on_conflict: OnConflict = "return",
@@ -67,6 +67,14 @@ async def create_group(
             {"steps": steps}, on_conflict=on_conflict, unique=unique, **options
         )
         return await _made(change, scheduled, was)
+
+
+async def add_steps(actor: Actor, group_id: int, steps: Sequence[dict[str, Any] | str]) -> list[int]:
+    """Add steps to a group whose steps run; return their ids. Raises as the client's ``add_steps``."""
+    async with audited(actor, "group.add_steps", task_id=group_id) as change:
+        ids = await change.client.add_steps(group_id, {"steps": steps})
+        change.before, change.after = {}, {"number": len(ids), "ids": ids[:SHOWN_IDS]}
+    return ids
 
 
 async def _known(change: Change, options: TaskOptions, on_conflict: OnConflict) -> Task | None:
@@ -119,7 +127,7 @@ async def act_on_task(actor: Actor, verb: str, id: int, *, catch_up: bool = True
             case "disable":
                 change.nothing = not await client.disable(id)
             case "run":
-                shown = await client.run_now(id)
+                shown = await client.run_now(id, run_by=actor.name)
                 if shown != id:
                     change.before, change.after = {}, {"copy": shown}
             case _:
@@ -135,7 +143,7 @@ async def change_tasks(
 ) -> Changed:
     """Do one thing to all tasks that fit and that it suits. Raises as the client's ``change_tasks``."""
     async with audited(actor, f"tasks.{action}", target="tasks") as change:
-        done = await change.client.change_tasks(action, limit=limit, dry_run=dry_run, **filters)
+        done = await change.client.change_tasks(action, limit=limit, dry_run=dry_run, run_by=actor.name, **filters)
         change.nothing = dry_run or not done.changed
         # Without what payloads and errors were searched for.
         told = {name: "(hidden)" if name in SECRETS else to_json_able(value) for name, value in filters.items()}

@@ -120,7 +120,7 @@ def test_run_now_of_a_schedule_runs_a_copy(db: Database) -> None:
     before = task_row(db, task_id)
     child = task_row(db, call(db, "pgsched.run_now(%s)", task_id))
     assert (child["parent_id"], child["schedule_type"], child["payload"]) == (task_id, "one_time", {"a": 1})
-    assert (child["priority"], child["idempotency_key"]) == (8, None)
+    assert (child["priority"], child["idempotency_key"]) == (8, f"run:{task_id}:{child['id']}")
     assert task_row(db, task_id) == before
 
 

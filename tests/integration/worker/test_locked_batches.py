@@ -87,6 +87,18 @@ async def test_what_ends_soon_is_finished_in_the_transaction_of_its_claim(every_
     assert run["fencing_token"] == row["fencing_token"] > 0
 
 
+async def test_the_context_of_a_locked_row_says_what_the_row_says(every_server_dsn: str) -> None:
+    seen: list[tuple[Any, ...]] = []
+
+    async def look(ctx: Context) -> None:
+        seen.append((task_row(other, ctx.id)["status"], ctx.user_id, ctx.metadata, ctx.trigger))
+
+    with database(every_server_dsn) as db, database(every_server_dsn) as other:
+        async with busy(every_server_dsn, mail=look):
+            said = ("pending", "ann", {"a": 1}, "schedule")
+            await insert_locked(db, lambda: said in seen, user_id="ann", metadata=Jsonb({"a": 1}))
+
+
 async def test_nobody_else_gets_a_locked_row_and_a_cancel_waits_for_it(dsn: str) -> None:
     taken: list[Rows] = []
     cancelled: list[int] = []
