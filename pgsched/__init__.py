@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from pgsched.domain.interval import Interval
     from pgsched.domain.scheduling.preview import preview
     from pgsched.domain.task_spec import TaskSpec
+    from pgsched.execution.batches import Item
     from pgsched.execution.context import Context
     from pgsched.execution.middleware import CallNext
 
@@ -73,6 +74,7 @@ __all__ = [
     "InvalidTask",
     "InvalidTimezone",
     "InvalidValue",
+    "Item",
     "KeyTaken",
     "LifespanFailed",
     "LockLost",
@@ -103,6 +105,7 @@ _HOMES = {
     "Context": "execution.context",
     "Event": "domain.events",
     "Interval": "domain.interval",
+    "Item": "execution.batches",
     "Router": "app.router",
     "TaskSpec": "domain.task_spec",
     "preview": "domain.scheduling.preview",
