@@ -12,25 +12,24 @@ import click
 from pgsched.cli.errors import say_error
 from pgsched.cli.options import (
     MAX_ID,
-    TASK_ID,
     confirm,
     instant,
     json_option,
     limit_option,
-    queue_option,
     read_moment,
-    type_option,
     yes_option,
 )
 from pgsched.cli.output import Columns, cell, count, fields, plain, say, say_json, say_records, say_table, span
 from pgsched.cli.session import lists, pass_client
 from pgsched.cli.task_add import add, edit
+from pgsched.cli.task_bulk import bulk
+from pgsched.cli.task_filters import filter_options, filters_of
 from pgsched.cli.task_name import Name, id_of, task_argument, tasks_argument
 from pgsched.cli.task_tree import tree
+from pgsched.db.queries.task_search import MAX_FOUND
 from pgsched.domain.errors import InvalidTask, PgschedError, TaskNotFound, TransitionRefused
 from pgsched.domain.records import Task
 from pgsched.domain.scheduling.preview import MAX_TICKS, explain, schedule_of, ticks_of
-from pgsched.domain.task_filters import SCHEDULE_TYPES, STATUSES
 
 if TYPE_CHECKING:
     from pgsched.client.client import Client
@@ -80,24 +79,24 @@ def task() -> None:
     """Add, list, show and change tasks."""
 
 
-for command in (add, edit, tree):
+for command in (add, bulk, edit, tree):
     task.add_command(command)
 
 
 @task.command("list")
-@queue_option()
-@type_option
-@click.option("--status", type=click.Choice(STATUSES), help="Only in this status.")
-@click.option("--schedule-type", type=click.Choice(SCHEDULE_TYPES), help="Only with such a schedule.")
-@click.option("--tag", help="Only with this tag.")
-@click.option("--tenant", "tenant_id", help="Only of this tenant.")
-@click.option("--parent", "parent_id", type=TASK_ID, help="Only children of this task.")
+@filter_options
 @limit_option(50)
 @click.option("--before-id", type=click.IntRange(1, MAX_ID), help="The next page: only with a smaller id.")
 @lists(COLUMNS, empty="no tasks")
-def list_(client: Client, **filters: Any) -> list[Task]:
-    """List tasks, the latest first."""
-    return client.list_tasks(**filters)
+def list_(client: Client, /, limit: int, before_id: int | None, **given: Any) -> list[Task]:
+    """List tasks, the latest first: those that fit all filters."""
+    filters, found, before = filters_of(given), list[Task](), before_id
+    while True:
+        page = client.find_tasks(limit=min(limit - len(found), MAX_FOUND), before_id=before, **filters)
+        found += page.tasks
+        before = page.next_before
+        if before is None or len(found) == limit:
+            return found
 
 
 @task.command()

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
+from pgsched.client.bulk import BulkClient
 from pgsched.client.locks import LockClient
 from pgsched.client.queues import QueueClient
 from pgsched.client.schedules import ScheduleClient
@@ -20,12 +20,11 @@ from pgsched.db.queries import schedules as schedule_commands
 from pgsched.db.queries import task_search
 from pgsched.db.queries import tasks as task_commands
 from pgsched.db.queries import workers as worker_commands
-from pgsched.db.queries.task_search import Changed, Page
+from pgsched.db.queries.task_search import Page
 from pgsched.db.queries.tasks import ListOptions
 from pgsched.db.query import Command, T
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.records import HandlerInfo, Stats, Task, WorkerInfo
-from pgsched.domain.retention_age import Age
 from pgsched.domain.scheduled import OnConflict, Scheduled, conflict_rule
 from pgsched.domain.task_filters import TaskFilters
 from pgsched.domain.task_spec import Defaults, Payloads, TaskOptions, TaskSpec, no_defaults, spec_with, specs_with
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from pgsched.ops.doctor.findings import Diagnosis
 
 
-class Client(QueueClient, ScheduleClient, LockClient):
+class Client(BulkClient, QueueClient, ScheduleClient, LockClient):
     """A client for threads: one may be shared by all of them.
 
     ``dsn`` is a libpq URI, ``embedded:DIR``, or empty for libpq's PG* variables. At most ``pool_size`` connections are
@@ -181,69 +180,6 @@ class Client(QueueClient, ScheduleClient, LockClient):
         Raises InvalidTask, naming filter, rule and value.
         """
         return self._database.run(task_search.find_tasks(filters, limit=limit, before_id=before_id))
-
-    def change_tasks(
-        self,
-        action: str,
-        *,
-        limit: int = task_search.MAX_CHANGED,
-        dry_run: bool = False,
-        **filters: Unpack[TaskFilters],
-    ) -> Changed:
-        """Do one thing to all tasks that fit and that it suits, in one transaction; in a dry run only tell which.
-
-        ``action`` is enable, disable, run, cancel, retry or delete. The latest ``limit`` tasks that fit are looked at.
-        Raises InvalidTask, naming filter, rule and value, also when there is no filter.
-        """
-        task_search.checked_bulk(filters, limit=limit)
-        task_search.known_action(action)
-        with self._database.transaction() as one:
-            found: list[int] = []
-            before: int | None = None
-            while True:
-                page = one.run(task_search.find_ids(filters, limit=limit - len(found), before_id=before))
-                found += page.ids
-                before = page.next_before
-                if before is None or len(found) == limit:
-                    break
-            changed = one.run(task_search.change_tasks(action, found, dry_run=dry_run))
-        return Changed(matched=len(found), changed=changed, more=before is not None)
-
-    def dead(
-        self,
-        *,
-        queue: str | None = None,
-        task_type: str | None = None,
-        limit: int = 50,
-        before: tuple[datetime, int] | None = None,
-    ) -> list[Task]:
-        """Return the tasks that died last, the latest first.
-
-        The next page comes ``before`` the ``(died_at, id)`` of the last one.
-        """
-        return self._database.run(task_commands.dead(queue=queue, task_type=task_type, limit=limit, before=before))
-
-    def retry_dead(self, *, queue: str | None = None, task_type: str | None = None, all: bool = False) -> int:
-        """Give all dead tasks that fit all their attempts again, due now; return how many.
-
-        Without a filter ``all`` must be True. Raises InvalidTask.
-        """
-        return self._database.run(task_commands.retry_dead(queue=queue, task_type=task_type, all=all))
-
-    def purge_dead(
-        self,
-        *,
-        queue: str | None = None,
-        task_type: str | None = None,
-        older_than: Age | None = None,
-        all: bool = False,
-    ) -> int:
-        """Delete the dead tasks that fit and have been dead for ``older_than``; return how many.
-
-        Without a filter ``all`` must be True. Raises InvalidTask.
-        """
-        command = task_commands.purge_dead(queue=queue, task_type=task_type, older_than=older_than, all=all)
-        return self._database.run(command)
 
     def workers(self) -> list[WorkerInfo]:
         """Return every worker process."""

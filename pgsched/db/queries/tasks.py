@@ -24,11 +24,10 @@ from pgsched.db.query import (
 )
 from pgsched.domain.errors import Described, InvalidTask, TaskNotFound, TransitionRefused
 from pgsched.domain.records import Execution, LogEntry, MissedTicks, Task, read
-from pgsched.domain.retention_age import Age, age_of
 from pgsched.domain.silence import Alert
 from pgsched.domain.task_spec import TaskOptions, TaskSpec, changed_columns
 from pgsched.domain.task_tree import MAX_NODES, TaskNode, tree_of
-from pgsched.domain.validation import MAX_BIGINT, RULES, aware, flag, optional, whole
+from pgsched.domain.validation import MAX_BIGINT, RULES, aware, optional, whole
 from pgsched.domain.wait import Waiting
 
 MAX_ALERTS = 10_001
@@ -208,49 +207,6 @@ def list_tasks(
         "before_id": optional(_id_of)("before_id", before_id),
     }
     return unprepared("list_tasks", rows_as(Task), **params)
-
-
-def dead(
-    *, queue: str | None, task_type: str | None, limit: int, before: tuple[datetime, int] | None
-) -> Command[list[Task]]:
-    """Read a page of the dead letters, the latest first."""
-    died_at, task_id = before or (None, None)
-    params = {
-        **choice(queue=queue, task_type=task_type),
-        "limit": _limit("limit", limit),
-        "before_died_at": optional(aware)("before", died_at),
-        "before_id": optional(_id_of)("before", task_id),
-    }
-    return unprepared("list_dead_tasks", rows_as(Task), **params)
-
-
-def retry_dead(*, queue: str | None, task_type: str | None, all: bool) -> Command[int]:
-    """Give every dead task that fits all its attempts again; how many."""
-    _check_all(all, queue, task_type)
-    return unprepared("retry_dead_tasks", value("number"), **choice(queue=queue, task_type=task_type))
-
-
-def purge_dead(*, queue: str | None, task_type: str | None, older_than: Age | None, all: bool) -> Command[int]:
-    """Delete the dead tasks that fit; how many."""
-    _check_all(all, queue, task_type, older_than)
-    params = _dead(queue, task_type, older_than)
-    return unprepared("purge_dead_tasks", value("number"), **params)
-
-
-def count_dead(*, queue: str | None, task_type: str | None, older_than: Age | None = None) -> Command[int]:
-    """Count the dead tasks that fit."""
-    return unprepared("count_dead_tasks", value("number"), **_dead(queue, task_type, older_than))
-
-
-def _check_all(everything: object, *filters: object) -> None:
-    """Refuse a change of many tasks without a filter, unless somebody says that all of them are meant."""
-    if not flag("all", everything) and all(given is None for given in filters):
-        raise InvalidTask("must be true where no filter is given", field="all")
-
-
-def _dead(queue: str | None, task_type: str | None, older_than: Age | None) -> dict[str, Any]:
-    age = optional(age_of)("older_than", older_than)
-    return {**choice(queue=queue, task_type=task_type), "older_than": None if age is None else age.to_text()}
 
 
 def _existing(task_id: int, parse: Callable[[Row], T]) -> Callable[[Rows], T]:

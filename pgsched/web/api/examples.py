@@ -136,6 +136,7 @@ CHANGED: Final[dict[str, Any]] = {
     "changed": 2,
     "ids": [17, 18],
     "more": False,
+    "next_cursor": None,
 }
 RANGE: Final[dict[str, Any]] = {"from": "2026-01-30T00:00:00Z", "to": "2026-01-31T00:00:00Z", "dry_run": True}
 BACKFILL: Final[dict[str, Any]] = {

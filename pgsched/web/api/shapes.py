@@ -143,6 +143,7 @@ class ChangedShape(BaseModel):
     changed: int = Field(description="So many of them it suited, and were changed.")
     ids: list[int] = Field(description="The first 1,000 of those.")
     more: bool = Field(description="There may be more that fit: the limit was reached.")
+    next_cursor: str | None = Field(description="Goes on behind these tasks, as cursor; null: nothing more fits.")
 
 
 class BackfillTickShape(BaseModel):

@@ -204,9 +204,11 @@ async def replan_task(actor: Operator, id: TaskId) -> Response:
     responses=answers(ChangedShape, examples.CHANGED, 400, 409),
 )
 async def change_tasks(actor: Operator, body: Annotated[Bulk, json_body(dry=("A dry run", examples.BULK))]) -> Response:
-    """All of it in one transaction. What the action does not suit is left alone."""
-    filters = filters_of(body.filter, actor)
-    done = await changes.change_tasks(actor, body.action, filters, limit=body.limit, dry_run=body.dry_run)
+    """1,000 tasks in a transaction. What the action does not suit is left alone."""
+    filters, before = filters_of(body.filter, actor), read_cursor("bulk", body.cursor, int)
+    done = await changes.change_tasks(
+        actor, body.action, filters, limit=body.limit, dry_run=body.dry_run, before_id=before
+    )
     said = {
         "action": body.action,
         "dry_run": body.dry_run,
@@ -214,5 +216,6 @@ async def change_tasks(actor: Operator, body: Annotated[Bulk, json_body(dry=("A 
         "changed": len(done.changed),
         "ids": done.changed[: changes.SHOWN_IDS],
         "more": done.more,
+        "next_cursor": write_cursor("bulk", done.next_before),
     }
     return reply(actor, said)
