@@ -16,6 +16,7 @@ from pgsched.cli.options import (
     instant,
     json_option,
     limit_option,
+    queue_option,
     read_moment,
     yes_option,
 )
@@ -55,6 +56,14 @@ COLUMNS: Columns = {
     "SCHEDULE": _schedule,
     "NEXT RUN": "next_run_at",
     "ATTEMPTS": lambda one: f"{one.attempts}/{one.max_attempts}",
+}
+UPCOMING: Columns = {
+    "RUNS": "next_run_at",
+    "ID": "id",
+    "TYPE": "task_type",
+    "NAME": "task_name",
+    "QUEUE": "queue",
+    "SCHEDULE": _schedule,
 }
 EXECUTIONS: Columns = {
     "ATTEMPT": lambda one: one.attempt or "uncounted",
@@ -97,6 +106,16 @@ def list_(client: Client, /, limit: int, before_id: int | None, **given: Any) ->
         before = page.next_before
         if before is None or len(found) == limit:
             return found
+
+
+@task.command()
+@click.option("--within", metavar="DURATION", default="24h", show_default=True, help="How far to look ahead.")
+@queue_option()
+@limit_option(50)
+@lists(UPCOMING, empty="nothing")
+def upcoming(client: Client, within: str, **given: Any) -> list[Task]:
+    """List what will run from now on, the first one first; a schedule once, by its next run."""
+    return client.upcoming(within, **given)
 
 
 @task.command()

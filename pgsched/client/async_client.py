@@ -197,9 +197,10 @@ class AsyncClient(AsyncBulkClient, AsyncQueueClient, AsyncScheduleClient, AsyncL
         return await doctor.look_async(await self._database.address(), checks)
 
     async def stats(self) -> Stats:
-        """Return queues, workers, and what is due without a worker that has a handler for it."""
+        """Return counts by status, queues, workers, and what is due without a worker that has a handler for it."""
         run = self._database.run
         return Stats(
+            statuses=await run(queue_commands.count_tasks()),
             queues=await run(queue_commands.queues()),
             workers=await run(worker_commands.workers()),
             unhandled=await run(worker_commands.unhandled()),

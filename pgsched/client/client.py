@@ -196,9 +196,10 @@ class Client(BulkClient, QueueClient, ScheduleClient, LockClient):
         return doctor.look(self._database.address(), checks)
 
     def stats(self) -> Stats:
-        """Return queues, workers, and what is due without a worker that has a handler for it."""
+        """Return counts by status, queues, workers, and what is due without a worker that has a handler for it."""
         run = self._database.run
         return Stats(
+            statuses=run(queue_commands.count_tasks()),
             queues=run(queue_commands.queues()),
             workers=run(worker_commands.workers()),
             unhandled=run(worker_commands.unhandled()),

@@ -27,7 +27,7 @@ from pgsched.domain.records import Execution, LogEntry, MissedTicks, Task, read
 from pgsched.domain.silence import Alert
 from pgsched.domain.task_spec import TaskOptions, TaskSpec, changed_columns
 from pgsched.domain.task_tree import MAX_NODES, TaskNode, tree_of
-from pgsched.domain.validation import MAX_BIGINT, RULES, aware, optional, whole
+from pgsched.domain.validation import MAX_BIGINT, RULES, Duration, aware, duration, optional, whole
 from pgsched.domain.wait import Waiting
 
 MAX_ALERTS = 10_001
@@ -209,6 +209,21 @@ def list_tasks(
     return unprepared("list_tasks", rows_as(Task), **params)
 
 
+def upcoming(
+    within: Duration, *, queue: str | None, limit: int, after: tuple[datetime, int] | None
+) -> Command[list[Task]]:
+    """Read a page of what will run within a time from now, the first one first."""
+    time, task_id = after or (None, None)
+    params = {
+        "within": _within("within", within),
+        **choice(queue=queue),
+        "limit": _limit("limit", limit),
+        "after_time": optional(aware)("after", time),
+        "after_id": optional(_id_of)("after", task_id),
+    }
+    return unprepared("list_upcoming", rows_as(Task), **params)
+
+
 def _existing(task_id: int, parse: Callable[[Row], T]) -> Callable[[Rows], T]:
     """Read the only row, which is there if the task is; raises TaskNotFound."""
 
@@ -245,3 +260,4 @@ def _last(task_id: int, limit: int) -> dict[str, int]:
 _whole = whole(-math.inf, math.inf)
 _id_of = whole(-MAX_BIGINT, MAX_BIGINT, rule="be the id of a task")
 _limit = whole(1, MAX_LIMIT)
+_within = duration()

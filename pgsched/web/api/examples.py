@@ -246,7 +246,9 @@ DIAGNOSIS: Final[dict[str, Any]] = {
         }
     ],
 }
+COUNT: Final[dict[str, Any]] = {"status": "pending", "number": 42, "exact": True}
 STATS: Final[dict[str, Any]] = {
+    "statuses": [COUNT],
     "queues": [QUEUE],
     "workers": [WORKER],
     "unhandled": [{"queue": "mail", "task_type": "sms", "due": 4}],

@@ -75,6 +75,7 @@ WorkerTroubleShape = shape_of(records.WorkerTrouble, "WorkerTrouble")
 HandlerShape = shape_of(records.HandlerInfo, "Handler")
 WorkerShape = shape_of(records.WorkerInfo, "Worker")
 UnhandledShape = shape_of(records.Unhandled, "UnhandledShape", records.Unhandled.__doc__)
+StatusCountShape = shape_of(records.StatusCount, "StatusCount")
 StatsShape = shape_of(records.Stats, "Stats")
 
 
