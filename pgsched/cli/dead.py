@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pgsched.cli.options import confirm, limit_option, option_group, queue_option, type_option, yes_option
+from pgsched.cli.options import (
+    confirm,
+    cursor_option,
+    instant,
+    limit_option,
+    option_group,
+    queue_option,
+    read_moment,
+    type_option,
+    yes_option,
+)
 from pgsched.cli.output import Columns, count, first_line, say
 from pgsched.cli.progress import ProgressLine
 from pgsched.cli.session import lists, pass_client
@@ -34,11 +45,31 @@ def dead() -> None:
 
 @dead.command("list")
 @filter_options
+@click.option("--tenant", "tenant_id", metavar="ID", help="Only of this tenant.")
+@click.option("--user", "user_id", metavar="ID", help="Only of this user.")
+@click.option("--created-by", metavar="WHO", help="Only made by this person or program.")
+@click.option("--name", metavar="TEXT", help="Only with this text in the name.")
+@click.option(
+    "--died-after",
+    "ended_after",
+    metavar="TIME",
+    callback=read_moment,
+    help="Only dead at this time or later (ISO 8601, UTC).",
+)
+@click.option(
+    "--died-before",
+    "ended_before",
+    metavar="TIME",
+    callback=read_moment,
+    help="Only dead before this time (ISO 8601, UTC).",
+)
 @limit_option(50)
+@cursor_option
 @lists(COLUMNS, empty="no dead tasks")
-def list_(client: Client, **filters: Any) -> list[Task]:
-    """List dead tasks, the latest first."""
-    return client.dead(**filters)
+def list_(client: Client, ended_after: datetime | None, ended_before: datetime | None, **filters: Any) -> list[Task]:
+    """List dead tasks, the latest first. For every other filter: task list --status dead."""
+    after, before = (None if moment is None else instant(moment, None) for moment in (ended_after, ended_before))
+    return client.dead(ended_after=after, ended_before=before, **filters)
 
 
 @dead.command()

@@ -13,6 +13,7 @@ from pgsched.cli.errors import say_error
 from pgsched.cli.options import (
     MAX_ID,
     confirm,
+    cursor_option,
     instant,
     json_option,
     limit_option,
@@ -29,6 +30,7 @@ from pgsched.cli.task_name import Name, id_of, task_argument, tasks_argument
 from pgsched.cli.task_tree import tree
 from pgsched.db.queries.task_search import MAX_FOUND
 from pgsched.domain.errors import InvalidTask, PgschedError, TaskNotFound, TransitionRefused
+from pgsched.domain.pages import PagedList, place_of
 from pgsched.domain.records import Task
 from pgsched.domain.scheduling.preview import MAX_TICKS, explain, schedule_of, ticks_of
 
@@ -96,14 +98,16 @@ for command in (add, bulk, edit, tree):
 @filter_options
 @limit_option(50)
 @click.option("--before-id", type=click.IntRange(1, MAX_ID), help="The next page: only with a smaller id.")
+@cursor_option
 @lists(COLUMNS, empty="no tasks")
-def list_(client: Client, /, limit: int, before_id: int | None, **given: Any) -> list[Task]:
+def list_(client: Client, /, limit: int, before_id: int | None, cursor: str | None, **given: Any) -> list[Task]:
     """List tasks, the latest first: those that fit all filters."""
-    filters, found, before = filters_of(given), list[Task](), before_id
+    filters, found = filters_of(given), PagedList[Task]()
+    before = place_of("tasks", cursor, "before_id", before_id, int)
     while True:
         page = client.find_tasks(limit=min(limit - len(found), MAX_FOUND), before_id=before, **filters)
         found += page.tasks
-        before = page.next_before
+        before, found.next_cursor = page.next_before, page.next_cursor
         if before is None or len(found) == limit:
             return found
 
@@ -112,6 +116,7 @@ def list_(client: Client, /, limit: int, before_id: int | None, **given: Any) ->
 @click.option("--within", metavar="DURATION", default="24h", show_default=True, help="How far to look ahead.")
 @queue_option()
 @limit_option(50)
+@cursor_option
 @lists(UPCOMING, empty="nothing")
 def upcoming(client: Client, within: str, **given: Any) -> list[Task]:
     """List what will run from now on, the first one first; a schedule once, by its next run."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from datetime import datetime
 from typing import Unpack
 
 from pgsched.db.async_database import AsyncDatabase
 from pgsched.db.queries import dead_tasks, task_search
-from pgsched.db.queries.dead_tasks import DeadBatch
+from pgsched.db.queries.dead_tasks import DeadBatch, DeadOptions
 from pgsched.db.queries.task_search import BulkProgress, Changed
+from pgsched.domain.pages import PagedList
 from pgsched.domain.records import Task
 from pgsched.domain.retention_age import Age
 from pgsched.domain.task_filters import TaskFilters
@@ -80,21 +80,12 @@ class AsyncBulkClient:
             if before is None:
                 return
 
-    async def dead(
-        self,
-        *,
-        queue: str | None = None,
-        task_type: str | None = None,
-        limit: int = 50,
-        before: tuple[datetime, int] | None = None,
-    ) -> list[Task]:
-        """Return the tasks that died last, the latest first.
+    async def dead(self, **options: Unpack[DeadOptions]) -> PagedList[Task]:
+        """Return the tasks that died last, the latest first; the next page comes by ``cursor``.
 
-        The next page comes ``before`` the ``(died_at, id)`` of the last one.
+        Filters that dead tasks have in common with all others are those of :meth:`find_tasks`.
         """
-        return await self._database.run(
-            dead_tasks.list_dead(queue=queue, task_type=task_type, limit=limit, before=before)
-        )
+        return await self._database.run(dead_tasks.list_dead(**options))
 
     async def retry_dead(
         self,

@@ -23,6 +23,7 @@ from pgsched.db.queries.task_search import Page
 from pgsched.db.queries.tasks import ListOptions
 from pgsched.db.query import Command, T
 from pgsched.domain.attempt import GROUP
+from pgsched.domain.pages import PagedList, place_of
 from pgsched.domain.records import HandlerInfo, Stats, Task, WorkerInfo
 from pgsched.domain.scheduled import OnConflict, Scheduled, conflict_rule
 from pgsched.domain.task_filters import TaskFilters
@@ -169,18 +170,25 @@ class AsyncClient(AsyncBulkClient, AsyncQueueClient, AsyncScheduleClient, AsyncL
         payload = checked_group(group, self._defaults)
         return await self.schedule(GROUP, payload, connection=connection, on_conflict=on_conflict, **options)
 
-    async def list_tasks(self, **options: Unpack[ListOptions]) -> list[Task]:
-        """Return the latest tasks that fit, the latest first; the next page comes ``before_id`` the last."""
+    async def list_tasks(self, **options: Unpack[ListOptions]) -> PagedList[Task]:
+        """Return the latest tasks that fit, the latest first; the next page comes by its ``next_cursor``."""
         return await self._database.run(task_commands.list_tasks(**options))
 
     async def find_tasks(
-        self, *, limit: int = 50, before_id: int | None = None, **filters: Unpack[TaskFilters]
+        self,
+        *,
+        limit: int = 50,
+        before_id: int | None = None,
+        cursor: str | None = None,
+        **filters: Unpack[TaskFilters],
     ) -> Page:
         """Return the latest tasks that fit, the latest first, and where the next page begins; short ones come too.
 
+        That is ``before_id`` the ``next_before`` of this one, or by its ``next_cursor`` as ``cursor``.
         Raises InvalidTask, naming filter, rule and value.
         """
-        return await self._database.run(task_search.find_tasks(filters, limit=limit, before_id=before_id))
+        place = place_of("tasks", cursor, "before_id", before_id, int)
+        return await self._database.run(task_search.find_tasks(filters, limit=limit, before_id=place))
 
     async def workers(self) -> list[WorkerInfo]:
         """Return every worker process."""

@@ -9,6 +9,7 @@ from typing import Unpack
 from pgsched.client.async_tasks import AsyncTaskClient
 from pgsched.db.queries import schedules as schedule_commands
 from pgsched.db.queries import tasks as task_commands
+from pgsched.domain.pages import PagedList
 from pgsched.domain.records import Task
 from pgsched.domain.scheduled import BackfillTick, SkippedTick
 from pgsched.domain.scheduling.calendars import Calendar
@@ -87,13 +88,16 @@ class AsyncScheduleClient(AsyncTaskClient):
         queue: str | None = None,
         limit: int = 100,
         after: tuple[datetime, int] | None = None,
-    ) -> list[Task]:
+        cursor: str | None = None,
+    ) -> PagedList[Task]:
         """Return what will run from now on until ``within`` has passed, the first one first: by ``next_run_at``.
 
         One-time tasks and schedules, each schedule once; not what is due already, waits for others or is paused. The
-        next page comes ``after`` the ``(next_run_at, id)`` of the last one. Raises InvalidTask.
+        next page comes ``after`` the ``(next_run_at, id)`` of the last one, or by ``cursor``. Raises
+        InvalidTask.
         """
-        return await self._database.run(task_commands.upcoming(within, queue=queue, limit=limit, after=after))
+        command = task_commands.upcoming(within, queue=queue, limit=limit, after=after, cursor=cursor)
+        return await self._database.run(command)
 
     async def preview(self, cron: str | None = None, **options: Unpack[PreviewOptions]) -> list[datetime]:
         """Return the next ticks of a schedule as :func:`pgsched.preview` does, around the days of its calendars."""

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from typing import Unpack
 
 from pgsched.db.database import Database
 from pgsched.db.queries import dead_tasks, task_search
-from pgsched.db.queries.dead_tasks import DeadBatch
+from pgsched.db.queries.dead_tasks import DeadBatch, DeadOptions
 from pgsched.db.queries.task_search import BulkProgress, Changed
+from pgsched.domain.pages import PagedList
 from pgsched.domain.records import Task
 from pgsched.domain.retention_age import Age
 from pgsched.domain.task_filters import TaskFilters
@@ -79,19 +79,12 @@ class BulkClient:
             if before is None:
                 return
 
-    def dead(
-        self,
-        *,
-        queue: str | None = None,
-        task_type: str | None = None,
-        limit: int = 50,
-        before: tuple[datetime, int] | None = None,
-    ) -> list[Task]:
-        """Return the tasks that died last, the latest first.
+    def dead(self, **options: Unpack[DeadOptions]) -> PagedList[Task]:
+        """Return the tasks that died last, the latest first; the next page comes by ``cursor``.
 
-        The next page comes ``before`` the ``(died_at, id)`` of the last one.
+        Filters that dead tasks have in common with all others are those of :meth:`find_tasks`.
         """
-        return self._database.run(dead_tasks.list_dead(queue=queue, task_type=task_type, limit=limit, before=before))
+        return self._database.run(dead_tasks.list_dead(**options))
 
     def retry_dead(
         self,

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypedDict
 
-from pgsched.db.query import MAX_LIMIT, Command, Rows, choice, rows_as, unprepared, value
+from pgsched.db.query import MAX_LIMIT, Command, Rows, choice, pages_of, unprepared, value
 from pgsched.domain.errors import InvalidTask
+from pgsched.domain.pages import PagedList, place_of
 from pgsched.domain.records import Task
 from pgsched.domain.retention_age import Age, age_of
-from pgsched.domain.validation import MAX_BIGINT, aware, flag, optional, whole
+from pgsched.domain.validation import MAX_BIGINT, aware, flag, moment, optional, whole
 
 BATCH: Final = 1000
 """Dead tasks that one command changes, at the most."""
@@ -32,18 +33,53 @@ class DeadBatch(NamedTuple):
     """Where the next batch goes on; None when this one found nothing more."""
 
 
+class DeadOptions(TypedDict, total=False):
+    """Which dead tasks are listed: None, as what is left out, chooses all. The ``limit`` is 50 when it is left out."""
+
+    queue: str | None
+    task_type: str | None
+    tenant_id: str | None
+    user_id: str | None
+    created_by: str | None
+    name: str | None
+    """A part of its task_name, in any case of letters."""
+    ended_after: datetime | None
+    """It died at this time or later."""
+    ended_before: datetime | None
+    limit: int
+    before: tuple[datetime, int] | None
+    """The ``(died_at, id)`` of the last one of the page before."""
+    cursor: str | None
+    """The ``next_cursor`` of the page before; instead of ``before``."""
+
+
 def list_dead(
-    *, queue: str | None, task_type: str | None, limit: int, before: tuple[datetime, int] | None
-) -> Command[list[Task]]:
+    *,
+    ended_after: datetime | None = None,
+    ended_before: datetime | None = None,
+    limit: int = 50,
+    before: tuple[datetime, int] | None = None,
+    cursor: str | None = None,
+    queue: str | None = None,
+    task_type: str | None = None,
+    tenant_id: str | None = None,
+    user_id: str | None = None,
+    created_by: str | None = None,
+    name: str | None = None,
+) -> Command[PagedList[Task]]:
     """Read a page of the dead letters, the latest first."""
-    died_at, task_id = before or (None, None)
+    died_at, task_id = place_of("dead", cursor, "before", before, datetime, int) or (None, None)
     params = {
-        **choice(queue=queue, task_type=task_type),
+        **choice(
+            queue=queue, task_type=task_type, tenant_id=tenant_id, user_id=user_id, created_by=created_by, name=name
+        ),
+        "ended_after": optional(moment)("ended_after", ended_after),
+        "ended_before": optional(moment)("ended_before", ended_before),
         "limit": _limit("limit", limit),
         "before_died_at": optional(aware)("before", died_at),
         "before_id": optional(_id_of)("before", task_id),
     }
-    return unprepared("list_dead_tasks", rows_as(Task), **params)
+    return unprepared("list_dead_tasks", pages_of(Task, "dead", limit, "died_at", "id"), **params)
 
 
 Next = Callable[[DeadBatch | None], Command[DeadBatch]]

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from pgsched.db.query import Command, Rows, command, unprepared
 from pgsched.domain.errors import InvalidTask
+from pgsched.domain.pages import write_cursor
 from pgsched.domain.records import Task, read
 from pgsched.domain.task_filters import INDEXED, TaskFilters, filter_parameters
 from pgsched.domain.validation import MAX_BIGINT, one_of, optional, whole
@@ -35,6 +36,11 @@ class Page(NamedTuple):
     tasks: list[Task]
     next_before: int | None
     """The next page comes before this id; None when nothing is left to look at."""
+
+    @property
+    def next_cursor(self) -> str | None:
+        """The same, as a cursor."""
+        return write_cursor("tasks", self.next_before)
 
 
 class FoundIds(NamedTuple):

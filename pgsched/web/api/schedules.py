@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -12,7 +11,7 @@ from starlette.responses import Response
 from pgsched.domain.records import to_json_able
 from pgsched.domain.validation import whole
 from pgsched.web.api import examples
-from pgsched.web.api.cursors import Cursor, Limit, cursor_after, read_cursor
+from pgsched.web.api.cursors import Cursor, Limit
 from pgsched.web.api.documented import answers, json_body, reply, reply_page
 from pgsched.web.api.shapes import BackfillShape, PreviewShape, TaskPage, TaskShape
 from pgsched.web.api.tasks import TaskId
@@ -63,9 +62,8 @@ async def list_upcoming(
 
     Not what is due already, waits for others or is paused.
     """
-    after = read_cursor("upcoming", cursor, datetime, int)
-    found = await actor.client.upcoming(within, queue=queue, limit=limit, after=after)
-    return reply_page(actor, found, cursor_after("upcoming", found, limit, "next_run_at", "id"))
+    found = await actor.client.upcoming(within, queue=queue, limit=limit, cursor=cursor)
+    return reply_page(actor, found, found.next_cursor)
 
 
 class Backfill(StrictModel):

@@ -9,12 +9,12 @@ from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
 from pgsched.domain.errors import Described
+from pgsched.domain.pages import read_cursor, write_cursor
 from pgsched.domain.scheduled import OnConflict
 from pgsched.domain.task_spec import TaskOptions
 from pgsched.domain.validation import refused
 from pgsched.web.api import examples
 from pgsched.web.api.bodies import NewGroup, NewTask, TaskEdit, options_of
-from pgsched.web.api.cursors import read_cursor, write_cursor
 from pgsched.web.api.documented import Route, answers, empty_answer, json_body, reply, reply_page
 from pgsched.web.api.shapes import ChangedShape, MadeShape, NodeShape, TaskPage, TaskShape, TaskStatusShape
 from pgsched.web.api.task_query import Bulk, TaskQuery, filters_of
@@ -48,7 +48,7 @@ async def list_tasks(actor: Viewer, query: Annotated[TaskQuery, Query()]) -> Res
     """
     before = read_cursor("tasks", query.cursor, int)
     page = await find_stretch(actor.client, filters_of(query, actor), limit=query.limit, before_id=before)
-    return reply_page(actor, page.tasks, write_cursor("tasks", page.next_before))
+    return reply_page(actor, page.tasks, page.next_cursor)
 
 
 @router.post(
