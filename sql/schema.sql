@@ -848,8 +848,12 @@ create table pgsched.task_defaults (
   concurrency_key pgsched.concurrency_key,          -- What a task has that says nothing of concurrency_key.
   alert_if_no_success_for interval,                 -- What a task has that says nothing of alert_if_no_success_for.
   alert_if_running_for interval,                    -- What a task has that says nothing of alert_if_running_for.
+  cost integer,                                     -- For how many starts a task counts by the rate of its queue; null:
+                                                    -- for one.
   -- One row for each handler and queue.
   constraint task_defaults_pkey primary key (kind, name),
+  -- A start counts for one at least.
+  constraint cost_must_be_between_1_and_1000000 check (cost >= 1 and cost <= 1000000),
   -- Nobody else says anything.
   constraint kind_must_be_handler_or_queue check (kind in ('handler', 'queue')),
   -- As types have.
@@ -4608,6 +4612,10 @@ declare
   ids bigint[];
   taken integer;
   locked bigint[];
+  tokens integer;
+  weighs boolean := false;
+  picked integer;
+  is_cut boolean := false;
 begin
   asked := name;
   held_back := false;
@@ -4685,6 +4693,7 @@ begin
       again := extract(epoch from coalesce(oldest, moment) - horizon);
     end if;
     free := least(free, number);
+    tokens := number;
   end if;
 
   if room = 0 then
@@ -4753,6 +4762,33 @@ begin
       limit free);
   end if;
 
+  if (rate is not null or rate_per_key is not null) and cardinality(ids) > 0 then
+    weighs := exists (select from pgsched.task_defaults d where d.cost is not null);
+  end if;
+  if weighs then
+    -- In their order, until one costs more than is left. What costs more than a whole rate costs all of it.
+    picked := cardinality(ids);
+    ids := array(
+      select o.id
+      from (
+        select k.id, k.place, sum(least(k.cost, rate)) over (order by k.place) as spent
+        from (
+          select c.id, c.place, c.key, c.cost,
+            sum(least(c.cost, rate_per_key)) over (partition by c.key order by c.place) as spent_of_key
+          from (
+            select p.id, p.place, t.concurrency_key::text as key, pgsched.cost_of(t.task_type, name) as cost
+            from unnest(ids) with ordinality as p(id, place)
+            join pgsched.tasks t on t.id = any(array[p.id])
+          ) c
+        ) k
+        where rate_per_key is null or k.key is null or k.spent_of_key <= rate_per_key - (
+          select coalesce(sum(s.number), 0) from pgsched.starts s
+          where s.queue = name and s.key = k.key and s.at > horizon)
+      ) o
+      where rate is null or o.spent <= tokens
+      order by o.place);
+    is_cut := cardinality(ids) < picked;
+  end if;
   if looks_only then
     return query
     select name, null::double precision, null::boolean, null::timestamptz, t, false, 0::bigint
@@ -4796,7 +4832,7 @@ begin
     from fitting f
     where t.id = any(array[f.id])
     returning t as task, t.id, t.fencing_token, coalesce(t.concurrency_key::text, '') as key, f.locked_by is not null as expired,
-      f.bytes
+      f.bytes, case when weighs then pgsched.cost_of(t.task_type, name) else 1 end as cost
   ),
   occupied as (
     insert into pgsched.slots as s (queue, key, task_id, fencing_token)
@@ -4808,9 +4844,11 @@ begin
     insert into pgsched.starts as s (queue, key, since, at, number)
     select name, k.key, date_bin(bucket, moment, timestamptz '2000-01-01 00:00:00+00'), moment, k.number
     from (
-      select '' as key, count(*)::integer as number from claimed c where rate is not null having count(*) > 0
+      select '' as key, sum(least(c.cost, rate))::integer as number from claimed c
+      where rate is not null having count(*) > 0
       union all
-      select c.key, count(*)::integer from claimed c where rate_per_key is not null and c.key <> '' group by c.key
+      select c.key, sum(least(c.cost, rate_per_key))::integer from claimed c
+      where rate_per_key is not null and c.key <> '' group by c.key
     ) k
     on conflict on constraint starts_pkey do update
       set at = greatest(s.at, excluded.at), number = s.number + excluded.number
@@ -4845,6 +4883,11 @@ begin
   if taken < cardinality(ids) then
     again := 0;   -- others were in the way, or the payloads were large
     held_back := false;
+  elsif is_cut then
+    -- The next one costs more than is left: asked again when the first start leaves the window.
+    select coalesce(extract(epoch from min(s.at) - horizon), 0) into again
+    from pgsched.starts s where s.queue = name and s.at > horizon;
+    held_back := false;
   elsif taken < free then
     again := null;
     if held_back and rate_per_key is not null then
@@ -4863,6 +4906,16 @@ begin
   end if;
   return next;
 end $$;
+
+-- For claims: for how many starts a task of a type counts in a queue with a rate, by its handler, else by the queue.
+-- task_type: The type.
+-- queue: The queue.
+create function pgsched.cost_of(task_type text, queue text) returns integer
+language sql stable as $$
+select coalesce(
+  (select d.cost from pgsched.task_defaults d where d.kind = 'handler' and d.name = cost_of.task_type),
+  (select d.cost from pgsched.task_defaults d where d.kind = 'queue' and d.name = cost_of.queue), 1)
+$$;
 
 -- For workers: chooses due rows of a queue with limits per key; the keys take turns.
 create function pgsched.pick_keyed(
@@ -6514,15 +6567,15 @@ revoke execute on all functions in schema pgsched from public;
 grant execute on function
   pgsched.are_days, pgsched.block_task, pgsched.book_new, pgsched.booked, pgsched.calendar_days, pgsched.check_group,
   pgsched.check_payload, pgsched.check_schedule, pgsched.check_timezone, pgsched.check_type, pgsched.clock_change,
-  pgsched.count_tasks, pgsched.cron_number, pgsched.cron_problem, pgsched.cron_tick, pgsched.declaration,
-  pgsched.due_at, pgsched.early_reading, pgsched.elapsed_part, pgsched.first_tick, pgsched.grid_point,
-  pgsched.grid_tick, pgsched.group_edges, pgsched.group_problem, pgsched.group_steps, pgsched.instant_after,
-  pgsched.interval_parts, pgsched.is_claimable, pgsched.is_excepted, pgsched.is_forward, pgsched.limits_problem,
-  pgsched.lock_was_lost, pgsched.lowest_bit, pgsched.matching_days, pgsched.may_change, pgsched.month_days,
-  pgsched.month_length, pgsched.nearest_type, pgsched.next_interval_ticks, pgsched.next_ticks, pgsched.number_problem,
-  pgsched.open_days, pgsched.queues_in_use, pgsched.read_cron, pgsched.read_day, pgsched.refuse_tick, pgsched.remember,
-  pgsched.resolved, pgsched.shown_word, pgsched.status, pgsched.task_id, pgsched.tell_unknown, pgsched.upcoming,
-  pgsched.wait, pgsched.wake_sleepers, pgsched.wall_from
+  pgsched.cost_of, pgsched.count_tasks, pgsched.cron_number, pgsched.cron_problem, pgsched.cron_tick,
+  pgsched.declaration, pgsched.due_at, pgsched.early_reading, pgsched.elapsed_part, pgsched.first_tick,
+  pgsched.grid_point, pgsched.grid_tick, pgsched.group_edges, pgsched.group_problem, pgsched.group_steps,
+  pgsched.instant_after, pgsched.interval_parts, pgsched.is_claimable, pgsched.is_excepted, pgsched.is_forward,
+  pgsched.limits_problem, pgsched.lock_was_lost, pgsched.lowest_bit, pgsched.matching_days, pgsched.may_change,
+  pgsched.month_days, pgsched.month_length, pgsched.nearest_type, pgsched.next_interval_ticks, pgsched.next_ticks,
+  pgsched.number_problem, pgsched.open_days, pgsched.queues_in_use, pgsched.read_cron, pgsched.read_day,
+  pgsched.refuse_tick, pgsched.remember, pgsched.resolved, pgsched.shown_word, pgsched.status, pgsched.task_id,
+  pgsched.tell_unknown, pgsched.upcoming, pgsched.wait, pgsched.wake_sleepers, pgsched.wall_from
 to public;
 
 grant select on pgsched.departed_keys to public;
@@ -7069,7 +7122,10 @@ comment on column pgsched.task_defaults.alert_if_no_success_for is
   'What a task has that says nothing of alert_if_no_success_for.';
 comment on column pgsched.task_defaults.alert_if_running_for is
   'What a task has that says nothing of alert_if_running_for.';
+comment on column pgsched.task_defaults.cost is
+  'For how many starts a task counts by the rate of its queue; null: for one.';
 comment on constraint task_defaults_pkey on pgsched.task_defaults is 'One row for each handler and queue.';
+comment on constraint cost_must_be_between_1_and_1000000 on pgsched.task_defaults is 'A start counts for one at least.';
 comment on constraint kind_must_be_handler_or_queue on pgsched.task_defaults is 'Nobody else says anything.';
 comment on constraint name_must_have_1_to_200_characters on pgsched.task_defaults is 'As types have.';
 comment on constraint queue_is_said_by_handlers_alone on pgsched.task_defaults is 'A queue knows which one it is.';
@@ -7731,6 +7787,9 @@ comment on function pgsched.claim_limited is
 comment on function pgsched.claim_queue is
   'For workers: claims due rows of one queue with limits or ageing, as many as these allow; the last row says '
   'when to ask again.';
+comment on function pgsched.cost_of is 'For claims: for how many starts a task of a type counts in a queue with a rate, by its handler, else by the queue.
+task_type: The type.
+queue: The queue.';
 comment on function pgsched.pick_keyed is
   'For workers: chooses due rows of a queue with limits per key; the keys take turns.';
 comment on function pgsched.due_by_keys is

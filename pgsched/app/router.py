@@ -57,6 +57,7 @@ class Router:
         max_snoozes: int | None = None,
         batch: int | None = None,
         wait: Duration | None = None,
+        cost: int | None = None,
         **options: Unpack[TaskOptions],
     ) -> Registering:
         """Register the decorated function as the handler of ``task_type``, or of all that nobody else has: ``"*"``.
@@ -76,6 +77,9 @@ class Router:
         With ``batch`` the function takes a list of up to that many payloads in one call, or of :class:`Item` objects,
         and returns None, or a list with a result, or an exception, for each. The first payload of a call waits for
         others for ``wait``, 50 ms unless given. Each task keeps its lease, timeout, retries and history.
+
+        ``cost`` is for how many starts a task counts by the rate of its queue, and of its concurrency key: 1 unless
+        given; what costs more than a rate counts for all of it.
 
         Raises InvalidTask for an option that makes no sense, RegistrationError for a name that is taken, an unknown
         executor, a senseless limit, types that contradict each other, a transactional handler that asks for no
@@ -104,6 +108,7 @@ class Router:
                 strict=strict,
                 failure_rules=rules,
                 batch=rule,
+                cost=cost,
             )
             return TaskHandle(self, handler)
 

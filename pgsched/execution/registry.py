@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pgsched.execution.gatherer import Gatherer
 
 EXECUTORS = ("auto", "process")
+MAX_COST = 1_000_000
 CATCH_ALL = "*"
 """Under this name a handler takes the types that nobody else has; not those of pgsched itself."""
 
@@ -61,6 +62,8 @@ class Handler:
     """An INSERT whose payload does not fit is refused."""
     types: HandlerTypes | None = None
     """What the annotations say; None when there are none."""
+    cost: int | None = None
+    """For how many starts a task counts by the rate of its queue; None: for one."""
     batch: BatchRule | None = None
     """It takes many payloads in one call."""
     gatherer: Gatherer | None = None
@@ -146,6 +149,7 @@ class Registry:
         typed: bool = True,
         failure_rules: FailureRules | None = None,
         batch: BatchRule | None = None,
+        cost: int | None = None,
     ) -> Handler:
         """Register ``function``, which may have other names already, under ``task_type`` and return its handler.
 
@@ -154,16 +158,20 @@ class Registry:
         Raises RegistrationError if the name is taken, the signature cannot take a payload, calling it would not run it
         (a generator function, a class), or executor, memory_limit or transactional is invalid.
         """
-        if task_type == CATCH_ALL and (options or strict):
-            given = ", ".join(sorted(options)) if options else "strict"
+        if task_type == CATCH_ALL and (options or strict or cost is not None):
+            given = ", ".join(sorted(options)) if options else "strict" if strict else "cost"
             raise RegistrationError(
                 f"a handler of {CATCH_ALL!r} takes tasks of types that it does not know: it cannot say {given} of them"
+            )
+        if cost is not None and (isinstance(cost, bool) or not isinstance(cost, int) or not 1 <= cost <= MAX_COST):
+            raise RegistrationError(
+                f"handler {task_type!r}: cost must be a whole number between 1 and {MAX_COST}, got {cost!r:.100}"
             )
         if task_type == GROUP:
             raise RegistrationError(f"task type {task_type!r} is that of groups, which need no handler")
         handler = _inspect(task_type, function, options or TaskOptions(), batch)
         types = handler.types if typed else None
-        handler = replace(handler, strict=strict, failure_rules=failure_rules, types=types)
+        handler = replace(handler, strict=strict, failure_rules=failure_rules, types=types, cost=cost)
         handler = _placed(handler, executor, memory_limit, transactional=transactional)
         self.add(handler)
         if handler.options.get("cron") is not None or handler.options.get("every") is not None:

@@ -226,6 +226,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
             "lock_was_lost",
             "claim_limited",
             "claim_queue",
+            "cost_of",
             "pick_keyed",
             "due_by_keys",
             "next_keys",
