@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from pgsched.domain.scheduling.preview import preview
     from pgsched.domain.task_spec import TaskSpec
     from pgsched.domain.unique import Unique
+    from pgsched.execution.batches import Item
     from pgsched.execution.context import Context
     from pgsched.execution.middleware import CallNext
 
@@ -74,6 +75,7 @@ __all__ = [
     "InvalidTask",
     "InvalidTimezone",
     "InvalidValue",
+    "Item",
     "KeyTaken",
     "LifespanFailed",
     "LockLost",
@@ -105,6 +107,7 @@ _HOMES = {
     "Context": "execution.context",
     "Event": "domain.events",
     "Interval": "domain.interval",
+    "Item": "execution.batches",
     "Router": "app.router",
     "TaskSpec": "domain.task_spec",
     "Unique": "domain.unique",

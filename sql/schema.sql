@@ -418,6 +418,9 @@ create index tasks_finished on pgsched.tasks (queue, completed_at, id) where com
 create index tasks_keyed on pgsched.tasks (queue, concurrency_key, priority desc, next_run_at, id)
   where next_run_at is not null and enabled and concurrency_key is not null;
 
+-- The tasks that are paused: for lists and counts of them.
+create index tasks_paused on pgsched.tasks (queue, id) where not enabled;
+
 -- The schedules, for lists of them.
 create index tasks_schedules on pgsched.tasks (id) where schedule_type::text <> 'one_time';
 
@@ -853,8 +856,12 @@ create table pgsched.task_defaults (
   concurrency_key pgsched.concurrency_key,          -- What a task has that says nothing of concurrency_key.
   alert_if_no_success_for interval,                 -- What a task has that says nothing of alert_if_no_success_for.
   alert_if_running_for interval,                    -- What a task has that says nothing of alert_if_running_for.
+  cost integer,                                     -- For how many starts a task counts by the rate of its queue; null:
+                                                    -- for one.
   -- One row for each handler and queue.
   constraint task_defaults_pkey primary key (kind, name),
+  -- A start counts for one at least.
+  constraint cost_must_be_between_1_and_1000000 check (cost >= 1 and cost <= 1000000),
   -- Nobody else says anything.
   constraint kind_must_be_handler_or_queue check (kind in ('handler', 'queue')),
   -- As types have.
@@ -1956,6 +1963,142 @@ begin
     pause := least(pause * 1.5, 0.5);
   end loop;
 end $$;
+
+-- How many tasks are in each status. exact: counted by an index; otherwise estimated from the planner's statistics,
+-- since there are too many to count.
+-- queue: In this queue; null: in all.
+create function pgsched.count_tasks(queue text default null) returns table(status text, number bigint, exact boolean)
+language plpgsql
+set search_path = pg_catalog, pg_temp set enable_seqscan = 'off' as $$
+#variable_conflict use_variable
+-- Each index is read up to a cap: 100,000 entries where the index alone says it, fewer where rows are looked at. What is full
+-- is estimated instead, and exact is false.
+declare
+  of_queue constant text := case when queue is null then '' else format(' and t.queue = %L', queue) end;
+  names constant text := case when queue is null then 'pgsched.queues_in_use()' else format('(select %L::text)', queue) end;
+  entries constant integer := 100000;
+  looked_at constant integer := 10000;
+  front constant integer := 1000;
+  counted bigint;
+  waiting bigint;
+  running bigint;
+  paused bigint;
+  paused_running bigint;
+  is_full boolean;
+  is_exact boolean;
+begin
+  execute format(
+    'select count(*) from (select from pgsched.tasks t where t.next_run_at is not null and t.enabled%s limit %s) c',
+    of_queue, entries) into waiting;
+  execute format(
+    'select count(*) filter (where c.status = ''pending''), count(*) filter (where c.status = ''running''), count(*) = %2$s
+     from (select t.status from pgsched.tasks t where not t.enabled%1$s limit %2$s) c',
+    of_queue, looked_at) into paused, paused_running, is_full;
+  is_exact := waiting < entries and not is_full;
+  if waiting = entries then
+    waiting := greatest(pgsched.about_rows('t.next_run_at is not null and t.enabled' || of_queue), entries);
+  end if;
+  -- What runs was due, and is in front of its queue and priority.
+  execute format(
+    'select coalesce(sum(f.running), 0), coalesce(bool_or(f.seen = %2$s), false)
+     from %1$s as n(name) cross join generate_series(10, 1, -1) as p(priority)
+     cross join lateral (
+       select count(*) as seen, count(*) filter (where c.status = ''running'') as running
+       from (
+         select t.status from pgsched.tasks t
+         where t.queue = n.name and t.priority = p.priority and t.next_run_at is not null and t.enabled
+           and t.next_run_at <= now()
+         order by t.next_run_at, t.id
+         limit %2$s) c) f',
+    names, front) into running, is_full;
+  return query values
+    ('pending', waiting - running + paused, is_exact and not is_full),
+    ('running', running + paused_running, not is_full);
+
+  -- Who waits for others has an edge for each; it goes when it is settled.
+  execute format(
+    'select count(*) from (select d.task_id from pgsched.dependencies d %s group by d.task_id order by d.task_id limit %s) c',
+    case when queue is null then '' else format('join pgsched.tasks t on t.id = d.task_id and t.queue = %L', queue) end,
+    entries) into counted;
+  return query values ('blocked', counted, counted < entries);
+
+  execute format(
+    'select count(*) from (select from pgsched.tasks t where t.died_at is not null%s limit %s) c', of_queue, entries)
+  into counted;
+  is_exact := counted < entries;
+  if not is_exact then
+    counted := greatest(pgsched.about_rows('t.died_at is not null' || of_queue), entries);
+  end if;
+  return query values ('dead', counted, is_exact);
+
+  -- By the index alone; the rows, which say more, are read where there are few.
+  execute format(
+    'select count(*) from (select from pgsched.tasks t where t.completed_at is not null%s limit %s) c', of_queue, looked_at)
+  into counted;
+  if counted < looked_at then
+    execute 'select count(*) filter (where t.status = ''completed''), count(*) filter (where t.status = ''cancelled'')
+       from pgsched.tasks t where t.completed_at is not null' || of_queue
+    into waiting, counted;
+    return query values ('completed', waiting, true), ('cancelled', counted, true);
+  else
+    return query values
+      ('completed', pgsched.about_rows('t.status = ''completed''' || of_queue), false),
+      ('cancelled', pgsched.about_rows('t.status = ''cancelled''' || of_queue), false);
+  end if;
+end $$;
+
+-- For count_tasks: an estimate of how many tasks fit a condition, from the planner's statistics.
+create function pgsched.about_rows(condition text) returns bigint
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- What the planner expects, by the statistics of the last ANALYZE and the size that the table has now.
+declare
+  plan json;
+begin
+  execute 'explain (format json) select from pgsched.tasks t where ' || condition into plan;
+  return (plan -> 0 -> 'Plan' ->> 'Plan Rows')::numeric::bigint;
+end $$;
+
+-- What will run from now on until within has passed, the first one first: one-time tasks and schedules, each schedule
+-- once, by its next run. Not what is due already, waits for others or is paused.
+-- within: How far to look ahead.
+-- max_rows: Maximum number of rows.
+-- queue: In this queue; null: in all.
+-- after_time: With after_id, the run_at and task_id of the last row of the page before: the next page.
+-- after_id: As after_time.
+create function pgsched.upcoming(
+  within interval default '24:00:00'::interval, max_rows integer default 1000, queue text default null,
+  after_time timestamptz default null, after_id bigint default null
+) returns table (
+  run_at timestamptz, task_id bigint, task_type text, task_name text, queue_name text, priority integer,
+  schedule_type text, cron_expression text, repeat_interval interval, tenant_id text, user_id text
+)
+language sql stable as $$
+-- By the due clock: one probe for each queue and priority, which ends at the first row behind the time.
+select u.next_run_at, u.id, t.task_type::text, t.task_name::text, t.queue::text, t.priority::integer,
+  t.schedule_type::text, t.cron_expression::text, t.repeat_interval::interval, t.tenant_id::text, t.user_id::text
+from (
+  select f.next_run_at, f.id
+  from pgsched.queues_in_use() as n(name)
+  cross join generate_series(10, 1, -1) as p(priority)
+  cross join lateral (
+    select t.next_run_at, t.id
+    from pgsched.tasks t
+    where t.queue = n.name and t.priority = p.priority and t.next_run_at is not null and t.enabled
+      and t.next_run_at > now() and t.next_run_at <= now() + upcoming.within
+      and (upcoming.after_time is null
+        or (t.next_run_at, t.id) > (upcoming.after_time, coalesce(upcoming.after_id, 9223372036854775807)))
+    order by t.next_run_at, t.id
+    limit upcoming.max_rows
+  ) f
+  where upcoming.queue is null or n.name = upcoming.queue
+  order by f.next_run_at, f.id
+  limit upcoming.max_rows
+) u
+cross join lateral (select t.* from pgsched.tasks t where t.id = u.id offset 0) t  -- by its id, whatever the planner expects
+order by u.next_run_at, u.id
+$$;
 
 -- Does one thing to each of these tasks that it suits, in one transaction; returns the ids of those that were changed.
 -- action: enable, disable, run, cancel, retry or delete.
@@ -4913,6 +5056,10 @@ declare
   ids bigint[];
   taken integer;
   locked bigint[];
+  tokens integer;
+  weighs boolean := false;
+  picked integer;
+  is_cut boolean := false;
 begin
   asked := name;
   held_back := false;
@@ -4990,6 +5137,7 @@ begin
       again := extract(epoch from coalesce(oldest, moment) - horizon);
     end if;
     free := least(free, number);
+    tokens := number;
   end if;
 
   if room = 0 then
@@ -5058,6 +5206,33 @@ begin
       limit free);
   end if;
 
+  if (rate is not null or rate_per_key is not null) and cardinality(ids) > 0 then
+    weighs := exists (select from pgsched.task_defaults d where d.cost is not null);
+  end if;
+  if weighs then
+    -- In their order, until one costs more than is left. What costs more than a whole rate costs all of it.
+    picked := cardinality(ids);
+    ids := array(
+      select o.id
+      from (
+        select k.id, k.place, sum(least(k.cost, rate)) over (order by k.place) as spent
+        from (
+          select c.id, c.place, c.key, c.cost,
+            sum(least(c.cost, rate_per_key)) over (partition by c.key order by c.place) as spent_of_key
+          from (
+            select p.id, p.place, t.concurrency_key::text as key, pgsched.cost_of(t.task_type, name) as cost
+            from unnest(ids) with ordinality as p(id, place)
+            join pgsched.tasks t on t.id = any(array[p.id])
+          ) c
+        ) k
+        where rate_per_key is null or k.key is null or k.spent_of_key <= rate_per_key - (
+          select coalesce(sum(s.number), 0) from pgsched.starts s
+          where s.queue = name and s.key = k.key and s.at > horizon)
+      ) o
+      where rate is null or o.spent <= tokens
+      order by o.place);
+    is_cut := cardinality(ids) < picked;
+  end if;
   if looks_only then
     return query
     select name, null::double precision, null::boolean, null::timestamptz, t, false, 0::bigint
@@ -5101,7 +5276,7 @@ begin
     from fitting f
     where t.id = any(array[f.id])
     returning t as task, t.id, t.fencing_token, coalesce(t.concurrency_key::text, '') as key, f.locked_by is not null as expired,
-      f.bytes
+      f.bytes, case when weighs then pgsched.cost_of(t.task_type, name) else 1 end as cost
   ),
   occupied as (
     insert into pgsched.slots as s (queue, key, task_id, fencing_token)
@@ -5113,9 +5288,11 @@ begin
     insert into pgsched.starts as s (queue, key, since, at, number)
     select name, k.key, date_bin(bucket, moment, timestamptz '2000-01-01 00:00:00+00'), moment, k.number
     from (
-      select '' as key, count(*)::integer as number from claimed c where rate is not null having count(*) > 0
+      select '' as key, sum(least(c.cost, rate))::integer as number from claimed c
+      where rate is not null having count(*) > 0
       union all
-      select c.key, count(*)::integer from claimed c where rate_per_key is not null and c.key <> '' group by c.key
+      select c.key, sum(least(c.cost, rate_per_key))::integer from claimed c
+      where rate_per_key is not null and c.key <> '' group by c.key
     ) k
     on conflict on constraint starts_pkey do update
       set at = greatest(s.at, excluded.at), number = s.number + excluded.number
@@ -5150,6 +5327,11 @@ begin
   if taken < cardinality(ids) then
     again := 0;   -- others were in the way, or the payloads were large
     held_back := false;
+  elsif is_cut then
+    -- The next one costs more than is left: asked again when the first start leaves the window.
+    select coalesce(extract(epoch from min(s.at) - horizon), 0) into again
+    from pgsched.starts s where s.queue = name and s.at > horizon;
+    held_back := false;
   elsif taken < free then
     again := null;
     if held_back and rate_per_key is not null then
@@ -5168,6 +5350,16 @@ begin
   end if;
   return next;
 end $$;
+
+-- For claims: for how many starts a task of a type counts in a queue with a rate, by its handler, else by the queue.
+-- task_type: The type.
+-- queue: The queue.
+create function pgsched.cost_of(task_type text, queue text) returns integer
+language sql stable as $$
+select coalesce(
+  (select d.cost from pgsched.task_defaults d where d.kind = 'handler' and d.name = cost_of.task_type),
+  (select d.cost from pgsched.task_defaults d where d.kind = 'queue' and d.name = cost_of.queue), 1)
+$$;
 
 -- For workers: chooses due rows of a queue with limits per key; the keys take turns.
 create function pgsched.pick_keyed(
@@ -6874,15 +7066,16 @@ revoke execute on all functions in schema pgsched from public;
 grant execute on function
   pgsched.are_days, pgsched.block_task, pgsched.book_new, pgsched.booked, pgsched.calendar_days, pgsched.check_group,
   pgsched.check_payload, pgsched.check_schedule, pgsched.check_timezone, pgsched.check_type, pgsched.clock_change,
-  pgsched.cron_number, pgsched.cron_problem, pgsched.cron_tick, pgsched.declaration, pgsched.due_at,
-  pgsched.early_reading, pgsched.elapsed_part, pgsched.first_tick, pgsched.grid_point, pgsched.grid_tick,
-  pgsched.group_edges, pgsched.group_problem, pgsched.group_steps, pgsched.history, pgsched.instant_after,
-  pgsched.interval_parts, pgsched.is_claimable, pgsched.is_excepted, pgsched.is_forward, pgsched.limits_problem,
-  pgsched.lock_was_lost, pgsched.lowest_bit, pgsched.matching_days, pgsched.may_change, pgsched.month_days,
-  pgsched.month_length, pgsched.nearest_type, pgsched.next_interval_ticks, pgsched.next_ticks, pgsched.number_problem,
-  pgsched.open_days, pgsched.queues_in_use, pgsched.read_cron, pgsched.read_day, pgsched.refuse_tick, pgsched.remember,
-  pgsched.resolved, pgsched.run_by, pgsched.shown_word, pgsched.status, pgsched.task_id, pgsched.tell_unknown,
-  pgsched.wait, pgsched.wake_sleepers, pgsched.wall_from
+  pgsched.cost_of, pgsched.count_tasks, pgsched.cron_number, pgsched.cron_problem, pgsched.cron_tick,
+  pgsched.declaration, pgsched.due_at, pgsched.early_reading, pgsched.elapsed_part, pgsched.first_tick,
+  pgsched.grid_point, pgsched.grid_tick, pgsched.group_edges, pgsched.group_problem, pgsched.group_steps,
+  pgsched.history, pgsched.instant_after, pgsched.interval_parts, pgsched.is_claimable, pgsched.is_excepted,
+  pgsched.is_forward, pgsched.limits_problem, pgsched.lock_was_lost, pgsched.lowest_bit, pgsched.matching_days,
+  pgsched.may_change, pgsched.month_days, pgsched.month_length, pgsched.nearest_type, pgsched.next_interval_ticks,
+  pgsched.next_ticks, pgsched.number_problem, pgsched.open_days, pgsched.queues_in_use, pgsched.read_cron,
+  pgsched.read_day, pgsched.refuse_tick, pgsched.remember, pgsched.resolved, pgsched.run_by, pgsched.shown_word,
+  pgsched.status, pgsched.task_id, pgsched.tell_unknown, pgsched.upcoming, pgsched.wait, pgsched.wake_sleepers,
+  pgsched.wall_from
 to public;
 
 grant select on pgsched.departed_keys to public;
@@ -7108,6 +7301,7 @@ comment on index pgsched.tasks_expiring is 'Tasks that may expire and are not ov
 comment on index pgsched.tasks_finished is
   'The tasks of a queue that were completed or cancelled, in the order of their ends: for retention.';
 comment on index pgsched.tasks_keyed is 'The due clock of each concurrency_key, for queues with limits per key.';
+comment on index pgsched.tasks_paused is 'The tasks that are paused: for lists and counts of them.';
 comment on index pgsched.tasks_schedules is 'The schedules, for lists of them.';
 comment on index pgsched.tasks_watched is 'Tasks that say when silence or a long run is to be told of.';
 comment on index pgsched.tasks_workflows is 'Groups and tasks that wait for others, for lists of them.';
@@ -7433,7 +7627,10 @@ comment on column pgsched.task_defaults.alert_if_no_success_for is
   'What a task has that says nothing of alert_if_no_success_for.';
 comment on column pgsched.task_defaults.alert_if_running_for is
   'What a task has that says nothing of alert_if_running_for.';
+comment on column pgsched.task_defaults.cost is
+  'For how many starts a task counts by the rate of its queue; null: for one.';
 comment on constraint task_defaults_pkey on pgsched.task_defaults is 'One row for each handler and queue.';
+comment on constraint cost_must_be_between_1_and_1000000 on pgsched.task_defaults is 'A start counts for one at least.';
 comment on constraint kind_must_be_handler_or_queue on pgsched.task_defaults is 'Nobody else says anything.';
 comment on constraint name_must_have_1_to_200_characters on pgsched.task_defaults is 'As types have.';
 comment on constraint queue_is_said_by_handlers_alone on pgsched.task_defaults is 'A queue knows which one it is.';
@@ -7914,6 +8111,16 @@ comment on function pgsched.wait is
   'Waits until a task is completed and returns its result; of a schedule that of its next completed tick. '
   'SQLSTATE PG002: it is dead or cancelled; PG003: the time is over. Looks after 10 ms, then less often, at last '
   'twice a second.';
+comment on function pgsched.count_tasks is 'How many tasks are in each status. exact: counted by an index; otherwise estimated from the planner''s statistics, since there are too many to count.
+queue: In this queue; null: in all.';
+comment on function pgsched.about_rows is
+  'For count_tasks: an estimate of how many tasks fit a condition, from the planner''s statistics.';
+comment on function pgsched.upcoming is 'What will run from now on until within has passed, the first one first: one-time tasks and schedules, each schedule once, by its next run. Not what is due already, waits for others or is paused.
+within: How far to look ahead.
+max_rows: Maximum number of rows.
+queue: In this queue; null: in all.
+after_time: With after_id, the run_at and task_id of the last row of the page before: the next page.
+after_id: As after_time.';
 comment on function pgsched.change_tasks is 'Does one thing to each of these tasks that it suits, in one transaction; returns the ids of those that were changed.
 action: enable, disable, run, cancel, retry or delete.
 ids: The tasks.
@@ -8123,6 +8330,9 @@ comment on function pgsched.claim_limited is
 comment on function pgsched.claim_queue is
   'For workers: claims due rows of one queue with limits or ageing, as many as these allow; the last row says '
   'when to ask again.';
+comment on function pgsched.cost_of is 'For claims: for how many starts a task of a type counts in a queue with a rate, by its handler, else by the queue.
+task_type: The type.
+queue: The queue.';
 comment on function pgsched.pick_keyed is
   'For workers: chooses due rows of a queue with limits per key; the keys take turns.';
 comment on function pgsched.due_by_keys is

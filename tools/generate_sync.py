@@ -23,6 +23,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).parents[1]
 WIDTH = 120
 SOURCES = (
+    "pgsched/client/async_bulk.py",
     "pgsched/client/async_client.py",
     "pgsched/client/async_locks.py",
     "pgsched/client/async_queues.py",

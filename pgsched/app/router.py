@@ -10,6 +10,8 @@ from pgsched.app.task_handle import Registering, TaskHandle
 from pgsched.domain.errors import RegistrationError
 from pgsched.domain.events import Hook, Hooks
 from pgsched.domain.task_spec import TaskOptions, TaskSpec
+from pgsched.domain.validation import Duration
+from pgsched.execution.batches import batch_rule
 from pgsched.execution.failure_rules import Delay, Types, failure_rules
 from pgsched.execution.middleware import Middleware, check_middleware
 from pgsched.execution.registry import Registry
@@ -53,6 +55,9 @@ class Router:
         discard_on: Types = (),
         backoff_on: Mapping[type[BaseException], Delay] | None = None,
         max_snoozes: int | None = None,
+        batch: int | None = None,
+        wait: Duration | None = None,
+        cost: int | None = None,
         **options: Unpack[TaskOptions],
     ) -> Registering:
         """Register the decorated function as the handler of ``task_type``, or of all that nobody else has: ``"*"``.
@@ -69,11 +74,21 @@ class Router:
         function that returns it for an exception. The nearest class decides; what the handler asks for by Retry,
         Discard or Snooze comes before. ``max_snoozes`` is how often in a row it may raise Snooze; 100.
 
+        With ``batch`` the function takes a list of up to that many payloads in one call, or of :class:`Item` objects,
+        and returns None, or a list with a result, or an exception, for each. The first payload of a call waits for
+        others for ``wait``, 50 ms unless given. Each task keeps its lease, timeout, retries and history.
+
+        ``cost`` is for how many starts a task counts by the rate of its queue, and of its concurrency key: 1 unless
+        given; what costs more than a rate counts for all of it.
+
         Raises InvalidTask for an option that makes no sense, RegistrationError for a name that is taken, an unknown
-        executor, a senseless limit, types that contradict each other, and a transactional handler that asks for no
-        context.
+        executor, a senseless limit, types that contradict each other, a transactional handler that asks for no
+        context, and a batch handler that takes anything but one list.
         """
         TaskSpec(task_type=task_type, **options)
+        if batch is None and wait is not None:
+            raise RegistrationError(f"handler {task_type!r}: wait is for batch handlers: give batch, too")
+        rule = None if batch is None else batch_rule(task_type, batch, wait)
         rules = failure_rules(
             f"handler {task_type!r}",
             retry_on=retry_on,
@@ -92,6 +107,8 @@ class Router:
                 transactional=transactional,
                 strict=strict,
                 failure_rules=rules,
+                batch=rule,
+                cost=cost,
             )
             return TaskHandle(self, handler)
 

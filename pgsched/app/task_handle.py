@@ -260,7 +260,9 @@ class Prepared(Generic[P]):
 
     def _payload(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         handler = self._handler
-        names = [name for name in inspect.signature(handler.function).parameters if name in handler.parameters]
+        names = sorted(handler.parameters)
+        if handler.batch is None:
+            names = [name for name in inspect.signature(handler.function).parameters if name in handler.parameters]
         given = dict(zip(names, args, strict=False))
         if len(args) > len(names) or given.keys() & kwargs.keys():
             raise PayloadMismatch(f"payload does not fit handler {handler.task_type!r}: it takes {', '.join(names)}")

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pgsched.cli.options import confirm, limit_option, option_group, queue_option, type_option, yes_option
+from pgsched.cli.options import (
+    confirm,
+    cursor_option,
+    instant,
+    limit_option,
+    option_group,
+    queue_option,
+    read_moment,
+    type_option,
+    yes_option,
+)
 from pgsched.cli.output import Columns, count, first_line, say
+from pgsched.cli.progress import ProgressLine
 from pgsched.cli.session import lists, pass_client
-from pgsched.db.queries import tasks as task_commands
+from pgsched.db.queries.dead_tasks import count_dead
 
 if TYPE_CHECKING:
     from pgsched.client.client import Client
@@ -33,11 +45,31 @@ def dead() -> None:
 
 @dead.command("list")
 @filter_options
+@click.option("--tenant", "tenant_id", metavar="ID", help="Only of this tenant.")
+@click.option("--user", "user_id", metavar="ID", help="Only of this user.")
+@click.option("--created-by", metavar="WHO", help="Only made by this person or program.")
+@click.option("--name", metavar="TEXT", help="Only with this text in the name.")
+@click.option(
+    "--died-after",
+    "ended_after",
+    metavar="TIME",
+    callback=read_moment,
+    help="Only dead at this time or later (ISO 8601, UTC).",
+)
+@click.option(
+    "--died-before",
+    "ended_before",
+    metavar="TIME",
+    callback=read_moment,
+    help="Only dead before this time (ISO 8601, UTC).",
+)
 @limit_option(50)
+@cursor_option
 @lists(COLUMNS, empty="no dead tasks")
-def list_(client: Client, **filters: Any) -> list[Task]:
-    """List dead tasks, the latest first."""
-    return client.dead(**filters)
+def list_(client: Client, ended_after: datetime | None, ended_before: datetime | None, **filters: Any) -> list[Task]:
+    """List dead tasks, the latest first. For every other filter: task list --status dead."""
+    after, before = (None if moment is None else instant(moment, None) for moment in (ended_after, ended_before))
+    return client.dead(ended_after=after, ended_before=before, **filters)
 
 
 @dead.command()
@@ -45,10 +77,15 @@ def list_(client: Client, **filters: Any) -> list[Task]:
 @yes_option
 @pass_client
 def retry(client: Client, yes: bool, **filters: Any) -> None:
-    """Retry every matching dead task now, with its full number of attempts."""
-    if found := client.database.run(task_commands.count_dead(**filters)):
+    """Retry every matching dead task now, with its full number of attempts, 1,000 in a transaction.
+
+    What is done stays done when it is interrupted; a second call goes on.
+    """
+    if found := client.database.run(count_dead(**filters)):
         confirm(f"Run {count(found, 'dead task')} {which(**filters)} again?", yes=yes)
-    say(f"{count(client.retry_dead(**filters, all=True), 'dead task')} will run again")
+    with ProgressLine("dead tasks retried", total=found) as progress:
+        number = client.retry_dead(**filters, all=True, on_progress=progress)
+    say(f"{count(number, 'dead task')} will run again")
 
 
 @dead.command()
@@ -57,10 +94,15 @@ def retry(client: Client, yes: bool, **filters: Any) -> None:
 @yes_option
 @pass_client
 def purge(client: Client, yes: bool, **filters: Any) -> None:
-    """Permanently delete every matching dead task."""
-    if found := client.database.run(task_commands.count_dead(**filters)):
+    """Permanently delete every matching dead task, 1,000 in a transaction.
+
+    What is done stays done when it is interrupted; a second call goes on.
+    """
+    if found := client.database.run(count_dead(**filters)):
         confirm(f"Delete {count(found, 'dead task')} {which(**filters)}, for good?", yes=yes)
-    say(f"{count(client.purge_dead(**filters, all=True), 'dead task')} deleted")
+    with ProgressLine("dead tasks deleted", total=found) as progress:
+        number = client.purge_dead(**filters, all=True, on_progress=progress)
+    say(f"{count(number, 'dead task')} deleted")
 
 
 def which(queue: str | None, task_type: str | None, older_than: str | None = None) -> str:

@@ -64,6 +64,9 @@ def limit_option(default: int) -> Callable[[Function], Function]:
     )
 
 
+cursor_option = click.option("--cursor", metavar="TEXT", help="The next page: what the page before said.")
+
+
 def confirm(question: str, *, yes: bool) -> None:
     """Ask before an action that cannot be undone; a "no" aborts the command.
 

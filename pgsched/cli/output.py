@@ -177,6 +177,8 @@ def say_records(records: Sequence[Any], columns: Columns, *, as_json: bool = Fal
         return
     values = [[getattr(one, of) if isinstance(of, str) else of(one) for of in columns.values()] for one in records]
     say_table(list(columns), values, empty=empty)
+    if (cursor := getattr(records, "next_cursor", None)) is not None:
+        click.echo(f"there may be more: --cursor {cursor}", err=True)
 
 
 def say_record(record: Any, in_words: Callable[[Any], None], *, as_json: bool) -> None:

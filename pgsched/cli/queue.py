@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from pgsched.cli.options import name_argument
-from pgsched.cli.output import Columns, cell, say, span
+from pgsched.cli.options import confirm, name_argument, yes_option
+from pgsched.cli.output import Columns, cell, count, say, span
 from pgsched.cli.session import lists, pass_client
 from pgsched.cli.settings import chosen, clear_option, confirm_change, retention_in_words, retention_options
 from pgsched.cli.task_add import chosen_options, default_options
+from pgsched.cli.task_bulk import change
 from pgsched.db.queries.queues import MAX_LIMIT_OF_QUEUE, ORDERINGS, QueueLimits, QueueOptions, set_queue
 from pgsched.db.queries.settings import RETENTION
 from pgsched.domain.records import QueueInfo, QueueSettings
@@ -80,6 +81,19 @@ def resume(client: Client, name: str) -> None:
     """Claim from a paused queue again."""
     client.resume_queue(name)
     say(f"queue {name}: resumed")
+
+
+@queue.command()
+@name_argument
+@yes_option
+@pass_client
+def clear(client: Client, name: str, yes: bool) -> None:
+    """Permanently delete every task of a queue except those that run, 1,000 in a transaction.
+
+    Its settings and the history stay. What is done stays done when it is interrupted; a second call goes on.
+    """
+    confirm(f"Delete every task of queue {name}, for good?", yes=yes)
+    say(f"queue {name}: {count(change(client, 'delete', {'queue': [name]}), 'task')} deleted")
 
 
 @queue.command()

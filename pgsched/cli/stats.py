@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 import click
 
 from pgsched.cli import queue, worker
-from pgsched.cli.output import say, say_records
+from pgsched.cli.output import say, say_records, say_table
 from pgsched.cli.session import shows
-from pgsched.domain.records import Stats
+from pgsched.domain.records import Stats, StatusCount
 
 if TYPE_CHECKING:
     from pgsched.client.client import Client
 
 
 def _say(found: Stats) -> None:
+    say_table(("STATUS", "TASKS"), [(one.status, number_of(one)) for one in found.statuses])
+    say()
     say_records(found.queues, queue.COLUMNS, empty=queue.NONE_YET)
     say()
     say_records(found.workers, worker.COLUMNS, empty=worker.NONE_YET)
@@ -24,8 +26,16 @@ def _say(found: Stats) -> None:
         say_records(found.unhandled, {"QUEUE": "queue", "TYPE": "task_type", "DUE": "due"})
 
 
+def number_of(one: StatusCount) -> str:
+    """The number of tasks in a status; an estimate begins with ``about``."""
+    return f"{one.number:,}" if one.exact else f"about {one.number:,}"
+
+
 @click.command()
 @shows(_say)
 def stats(client: Client) -> Stats:
-    """Show every queue, every worker, and due tasks that no worker has a handler for."""
+    """Show the number of tasks in each status, every queue, every worker, and due tasks without a handler.
+
+    Numbers that begin with "about" are estimates: there are too many to count.
+    """
     return client.stats()

@@ -13,25 +13,27 @@ import click
 from pgsched.cli.errors import say_error
 from pgsched.cli.options import (
     MAX_ID,
-    TASK_ID,
     confirm,
+    cursor_option,
     instant,
     json_option,
     limit_option,
     queue_option,
     read_moment,
-    type_option,
     yes_option,
 )
 from pgsched.cli.output import Columns, cell, count, fields, plain, say, say_json, say_records, say_table, span
 from pgsched.cli.session import lists, pass_client
 from pgsched.cli.task_add import add, edit
+from pgsched.cli.task_bulk import bulk
+from pgsched.cli.task_filters import filter_options, filters_of
 from pgsched.cli.task_name import Name, id_of, task_argument, tasks_argument
 from pgsched.cli.task_tree import tree
+from pgsched.db.queries.task_search import MAX_FOUND
 from pgsched.domain.errors import InvalidTask, PgschedError, TaskNotFound, TransitionRefused
+from pgsched.domain.pages import PagedList, place_of
 from pgsched.domain.records import Task
 from pgsched.domain.scheduling.preview import MAX_TICKS, explain, schedule_of, ticks_of
-from pgsched.domain.task_filters import SCHEDULE_TYPES, STATUSES
 
 if TYPE_CHECKING:
     from pgsched.client.client import Client
@@ -58,6 +60,14 @@ COLUMNS: Columns = {
     "NEXT RUN": "next_run_at",
     "ATTEMPTS": lambda one: f"{one.attempts}/{one.max_attempts}",
 }
+UPCOMING: Columns = {
+    "RUNS": "next_run_at",
+    "ID": "id",
+    "TYPE": "task_type",
+    "NAME": "task_name",
+    "QUEUE": "queue",
+    "SCHEDULE": _schedule,
+}
 EXECUTIONS: Columns = {
     "ATTEMPT": lambda one: one.attempt or "uncounted",
     "STATUS": "status",
@@ -82,24 +92,37 @@ def task() -> None:
     """Add, list, show and change tasks."""
 
 
-for command in (add, edit, tree):
+for command in (add, bulk, edit, tree):
     task.add_command(command)
 
 
 @task.command("list")
-@queue_option()
-@type_option
-@click.option("--status", type=click.Choice(STATUSES), help="Only in this status.")
-@click.option("--schedule-type", type=click.Choice(SCHEDULE_TYPES), help="Only with such a schedule.")
-@click.option("--tag", help="Only with this tag.")
-@click.option("--tenant", "tenant_id", help="Only of this tenant.")
-@click.option("--parent", "parent_id", type=TASK_ID, help="Only children of this task.")
+@filter_options
 @limit_option(50)
 @click.option("--before-id", type=click.IntRange(1, MAX_ID), help="The next page: only with a smaller id.")
+@cursor_option
 @lists(COLUMNS, empty="no tasks")
-def list_(client: Client, **filters: Any) -> list[Task]:
-    """List tasks, the latest first."""
-    return client.list_tasks(**filters)
+def list_(client: Client, /, limit: int, before_id: int | None, cursor: str | None, **given: Any) -> list[Task]:
+    """List tasks, the latest first: those that fit all filters."""
+    filters, found = filters_of(given), PagedList[Task]()
+    before = place_of("tasks", cursor, "before_id", before_id, int)
+    while True:
+        page = client.find_tasks(limit=min(limit - len(found), MAX_FOUND), before_id=before, **filters)
+        found += page.tasks
+        before, found.next_cursor = page.next_before, page.next_cursor
+        if before is None or len(found) == limit:
+            return found
+
+
+@task.command()
+@click.option("--within", metavar="DURATION", default="24h", show_default=True, help="How far to look ahead.")
+@queue_option()
+@limit_option(50)
+@cursor_option
+@lists(UPCOMING, empty="nothing")
+def upcoming(client: Client, within: str, **given: Any) -> list[Task]:
+    """List what will run from now on, the first one first; a schedule once, by its next run."""
+    return client.upcoming(within, **given)
 
 
 @task.command()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
+from pgsched.client.async_bulk import AsyncBulkClient
 from pgsched.client.async_locks import AsyncLockClient
 from pgsched.client.async_queues import AsyncQueueClient
 from pgsched.client.async_schedules import AsyncScheduleClient
@@ -19,12 +19,12 @@ from pgsched.db.queries import schedules as schedule_commands
 from pgsched.db.queries import task_search
 from pgsched.db.queries import tasks as task_commands
 from pgsched.db.queries import workers as worker_commands
-from pgsched.db.queries.task_search import Changed, Page
+from pgsched.db.queries.task_search import Page
 from pgsched.db.queries.tasks import ListOptions
 from pgsched.db.query import Command, T
 from pgsched.domain.attempt import GROUP
+from pgsched.domain.pages import PagedList, place_of
 from pgsched.domain.records import HandlerInfo, Stats, Task, WorkerInfo
-from pgsched.domain.retention_age import Age
 from pgsched.domain.scheduled import OnConflict, Scheduled, conflict_rule
 from pgsched.domain.task_filters import TaskFilters
 from pgsched.domain.task_spec import Defaults, Payloads, TaskOptions, TaskSpec, no_defaults, spec_with, specs_with
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pgsched.ops.doctor.findings import Diagnosis
 
 
-class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncLockClient):
+class AsyncClient(AsyncBulkClient, AsyncQueueClient, AsyncScheduleClient, AsyncLockClient):
     """A client for event loops: its methods are to be awaited.
 
     ``dsn`` is a libpq URI, ``embedded:DIR``, or empty for libpq's PG* variables. At most ``pool_size``
@@ -209,84 +209,25 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncLockClient):
         """
         return await self._database.run(task_commands.add_steps(group_id, more_steps(parts, self._defaults)))
 
-    async def list_tasks(self, **options: Unpack[ListOptions]) -> list[Task]:
-        """Return the latest tasks that fit, the latest first; the next page comes ``before_id`` the last."""
+    async def list_tasks(self, **options: Unpack[ListOptions]) -> PagedList[Task]:
+        """Return the latest tasks that fit, the latest first; the next page comes by its ``next_cursor``."""
         return await self._database.run(task_commands.list_tasks(**options))
 
     async def find_tasks(
-        self, *, limit: int = 50, before_id: int | None = None, **filters: Unpack[TaskFilters]
+        self,
+        *,
+        limit: int = 50,
+        before_id: int | None = None,
+        cursor: str | None = None,
+        **filters: Unpack[TaskFilters],
     ) -> Page:
         """Return the latest tasks that fit, the latest first, and where the next page begins; short ones come too.
 
+        That is ``before_id`` the ``next_before`` of this one, or by its ``next_cursor`` as ``cursor``.
         Raises InvalidTask, naming filter, rule and value.
         """
-        return await self._database.run(task_search.find_tasks(filters, limit=limit, before_id=before_id))
-
-    async def change_tasks(
-        self,
-        action: str,
-        *,
-        limit: int = task_search.MAX_CHANGED,
-        dry_run: bool = False,
-        run_by: str | None = None,
-        **filters: Unpack[TaskFilters],
-    ) -> Changed:
-        """Do one thing to all tasks that fit and that it suits, in one transaction; in a dry run only tell which.
-
-        ``action`` is enable, disable, run (``run_by``: as of ``run_now``), cancel, retry or delete. The latest
-        ``limit`` tasks that fit are looked at. Raises InvalidTask, naming filter, rule and value, or without one.
-        """
-        task_search.checked_bulk(filters, limit=limit)
-        task_search.known_action(action)
-        async with self._database.transaction() as one:
-            found: list[int] = []
-            before: int | None = None
-            while True:
-                page = await one.run(task_search.find_ids(filters, limit=limit - len(found), before_id=before))
-                found += page.ids
-                before = page.next_before
-                if before is None or len(found) == limit:
-                    break
-            changed = await one.run(task_search.change_tasks(action, found, dry_run=dry_run, run_by=run_by))
-        return Changed(matched=len(found), changed=changed, more=before is not None)
-
-    async def dead(
-        self,
-        *,
-        queue: str | None = None,
-        task_type: str | None = None,
-        limit: int = 50,
-        before: tuple[datetime, int] | None = None,
-    ) -> list[Task]:
-        """Return the tasks that died last, the latest first.
-
-        The next page comes ``before`` the ``(died_at, id)`` of the last one.
-        """
-        return await self._database.run(
-            task_commands.dead(queue=queue, task_type=task_type, limit=limit, before=before)
-        )
-
-    async def retry_dead(self, *, queue: str | None = None, task_type: str | None = None, all: bool = False) -> int:
-        """Give all dead tasks that fit all their attempts again, due now; return how many.
-
-        Without a filter ``all`` must be True. Raises InvalidTask.
-        """
-        return await self._database.run(task_commands.retry_dead(queue=queue, task_type=task_type, all=all))
-
-    async def purge_dead(
-        self,
-        *,
-        queue: str | None = None,
-        task_type: str | None = None,
-        older_than: Age | None = None,
-        all: bool = False,
-    ) -> int:
-        """Delete the dead tasks that fit and have been dead for ``older_than``; return how many.
-
-        Without a filter ``all`` must be True. Raises InvalidTask.
-        """
-        command = task_commands.purge_dead(queue=queue, task_type=task_type, older_than=older_than, all=all)
-        return await self._database.run(command)
+        place = place_of("tasks", cursor, "before_id", before_id, int)
+        return await self._database.run(task_search.find_tasks(filters, limit=limit, before_id=place))
 
     async def workers(self) -> list[WorkerInfo]:
         """Return every worker process."""
@@ -303,9 +244,10 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncLockClient):
         return await doctor.look_async(await self._database.address(), checks)
 
     async def stats(self) -> Stats:
-        """Return queues, workers, and what is due without a worker that has a handler for it."""
+        """Return counts by status, queues, workers, and what is due without a worker that has a handler for it."""
         run = self._database.run
         return Stats(
+            statuses=await run(queue_commands.count_tasks()),
             queues=await run(queue_commands.queues()),
             workers=await run(worker_commands.workers()),
             unhandled=await run(worker_commands.unhandled()),

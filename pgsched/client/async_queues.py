@@ -11,7 +11,7 @@ from pgsched.db.queries import queues as queue_commands
 from pgsched.db.queries import settings as settings_commands
 from pgsched.db.queries.queues import QueueLimits, QueueOptions
 from pgsched.db.queries.settings import SettingsOptions
-from pgsched.domain.records import Pruned, QueueInfo, QueueSettings, Settings
+from pgsched.domain.records import Pruned, QueueInfo, QueueSettings, Settings, StatusCount
 
 if TYPE_CHECKING:
     from pgsched.ops.prune import PruneOptions
@@ -25,6 +25,10 @@ class AsyncQueueClient:
     async def queues(self) -> list[QueueInfo]:
         """Return every queue that has settings, tasks or a worker."""
         return await self._database.run(queue_commands.queues())
+
+    async def count_tasks(self, queue: str | None = None) -> list[StatusCount]:
+        """Return how many tasks are in each status, in all queues or in one; many are estimated, and say so."""
+        return await self._database.run(queue_commands.count_tasks(queue))
 
     async def queue(self, name: str) -> QueueSettings:
         """Return the settings of a queue; the defaults for one that nobody told anything. Raises InvalidTask."""

@@ -8,9 +8,13 @@ from typing import Unpack
 
 from pgsched.client.async_tasks import AsyncTaskClient
 from pgsched.db.queries import schedules as schedule_commands
+from pgsched.db.queries import tasks as task_commands
+from pgsched.domain.pages import PagedList
+from pgsched.domain.records import Task
 from pgsched.domain.scheduled import BackfillTick, SkippedTick
 from pgsched.domain.scheduling.calendars import Calendar
 from pgsched.domain.scheduling.preview import PreviewOptions, calendars_of, preview
+from pgsched.domain.validation import Duration
 
 
 class AsyncScheduleClient(AsyncTaskClient):
@@ -76,6 +80,24 @@ class AsyncScheduleClient(AsyncTaskClient):
         """Return the days of each calendar that a cron expression names; without any the database is not asked."""
         names = calendars_of(cron)
         return await self._database.run(schedule_commands.find_days(names)) if names else {}
+
+    async def upcoming(
+        self,
+        within: Duration = "24h",
+        *,
+        queue: str | None = None,
+        limit: int = 100,
+        after: tuple[datetime, int] | None = None,
+        cursor: str | None = None,
+    ) -> PagedList[Task]:
+        """Return what will run from now on until ``within`` has passed, the first one first: by ``next_run_at``.
+
+        One-time tasks and schedules, each schedule once; not what is due already, waits for others or is paused. The
+        next page comes ``after`` the ``(next_run_at, id)`` of the last one, or by ``cursor``. Raises
+        InvalidTask.
+        """
+        command = task_commands.upcoming(within, queue=queue, limit=limit, after=after, cursor=cursor)
+        return await self._database.run(command)
 
     async def preview(self, cron: str | None = None, **options: Unpack[PreviewOptions]) -> list[datetime]:
         """Return the next ticks of a schedule as :func:`pgsched.preview` does, around the days of its calendars."""

@@ -12,6 +12,7 @@ from pgsched.db.async_database import AsyncDatabase
 from pgsched.db.queries import tasks as task_commands
 from pgsched.db.query import MAX_LIMIT
 from pgsched.domain.errors import TaskFailed
+from pgsched.domain.pages import PagedList
 from pgsched.domain.records import Execution, LogEntry, MissedTicks, Task
 from pgsched.domain.task_spec import TaskOptions
 from pgsched.domain.task_status import TaskStatus, latest, status_of
@@ -58,15 +59,16 @@ class AsyncTaskClient:
         key: str | None = None,
         limit: int = 20,
         before: tuple[int, datetime] | None = None,
-    ) -> list[Execution]:
+        cursor: str | None = None,
+    ) -> PagedList[Execution]:
         """Return the last attempts at a task, the latest first, also of a task that was deleted.
 
         While it runs the first one is under way: it says who makes it, since when, and has no end.
 
-        The next page comes ``before`` the ``(fencing_token, started_at)`` of the last one.
+        The next page comes ``before`` the ``(fencing_token, started_at)`` of the last one, or by ``cursor``.
         """
         return await self._database.run(
-            task_commands.executions(await self._id(task_id, key), limit=limit, before=before)
+            task_commands.executions(await self._id(task_id, key), limit=limit, before=before, cursor=cursor)
         )
 
     async def missed_ticks(

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
+from pgsched.client.bulk import BulkClient
 from pgsched.client.locks import LockClient
 from pgsched.client.queues import QueueClient
 from pgsched.client.schedules import ScheduleClient
@@ -20,12 +20,12 @@ from pgsched.db.queries import schedules as schedule_commands
 from pgsched.db.queries import task_search
 from pgsched.db.queries import tasks as task_commands
 from pgsched.db.queries import workers as worker_commands
-from pgsched.db.queries.task_search import Changed, Page
+from pgsched.db.queries.task_search import Page
 from pgsched.db.queries.tasks import ListOptions
 from pgsched.db.query import Command, T
 from pgsched.domain.attempt import GROUP
+from pgsched.domain.pages import PagedList, place_of
 from pgsched.domain.records import HandlerInfo, Stats, Task, WorkerInfo
-from pgsched.domain.retention_age import Age
 from pgsched.domain.scheduled import OnConflict, Scheduled, conflict_rule
 from pgsched.domain.task_filters import TaskFilters
 from pgsched.domain.task_spec import Defaults, Payloads, TaskOptions, TaskSpec, no_defaults, spec_with, specs_with
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pgsched.ops.doctor.findings import Diagnosis
 
 
-class Client(QueueClient, ScheduleClient, LockClient):
+class Client(BulkClient, QueueClient, ScheduleClient, LockClient):
     """A client for threads: one may be shared by all of them.
 
     ``dsn`` is a libpq URI, ``embedded:DIR``, or empty for libpq's PG* variables. At most ``pool_size`` connections are
@@ -208,80 +208,25 @@ class Client(QueueClient, ScheduleClient, LockClient):
         """
         return self._database.run(task_commands.add_steps(group_id, more_steps(parts, self._defaults)))
 
-    def list_tasks(self, **options: Unpack[ListOptions]) -> list[Task]:
-        """Return the latest tasks that fit, the latest first; the next page comes ``before_id`` the last."""
+    def list_tasks(self, **options: Unpack[ListOptions]) -> PagedList[Task]:
+        """Return the latest tasks that fit, the latest first; the next page comes by its ``next_cursor``."""
         return self._database.run(task_commands.list_tasks(**options))
 
-    def find_tasks(self, *, limit: int = 50, before_id: int | None = None, **filters: Unpack[TaskFilters]) -> Page:
+    def find_tasks(
+        self,
+        *,
+        limit: int = 50,
+        before_id: int | None = None,
+        cursor: str | None = None,
+        **filters: Unpack[TaskFilters],
+    ) -> Page:
         """Return the latest tasks that fit, the latest first, and where the next page begins; short ones come too.
 
-        Raises InvalidTask, naming filter, rule and value.
+        That is ``before_id`` the ``next_before`` of this one, or by its ``next_cursor`` as ``cursor``. Raises
+        InvalidTask, naming filter, rule and value.
         """
-        return self._database.run(task_search.find_tasks(filters, limit=limit, before_id=before_id))
-
-    def change_tasks(
-        self,
-        action: str,
-        *,
-        limit: int = task_search.MAX_CHANGED,
-        dry_run: bool = False,
-        run_by: str | None = None,
-        **filters: Unpack[TaskFilters],
-    ) -> Changed:
-        """Do one thing to all tasks that fit and that it suits, in one transaction; in a dry run only tell which.
-
-        ``action`` is enable, disable, run (``run_by``: as of ``run_now``), cancel, retry or delete. The latest
-        ``limit`` tasks that fit are looked at. Raises InvalidTask, naming filter, rule and value, or without one.
-        """
-        task_search.checked_bulk(filters, limit=limit)
-        task_search.known_action(action)
-        with self._database.transaction() as one:
-            found: list[int] = []
-            before: int | None = None
-            while True:
-                page = one.run(task_search.find_ids(filters, limit=limit - len(found), before_id=before))
-                found += page.ids
-                before = page.next_before
-                if before is None or len(found) == limit:
-                    break
-            changed = one.run(task_search.change_tasks(action, found, dry_run=dry_run, run_by=run_by))
-        return Changed(matched=len(found), changed=changed, more=before is not None)
-
-    def dead(
-        self,
-        *,
-        queue: str | None = None,
-        task_type: str | None = None,
-        limit: int = 50,
-        before: tuple[datetime, int] | None = None,
-    ) -> list[Task]:
-        """Return the tasks that died last, the latest first.
-
-        The next page comes ``before`` the ``(died_at, id)`` of the last one.
-        """
-        return self._database.run(task_commands.dead(queue=queue, task_type=task_type, limit=limit, before=before))
-
-    def retry_dead(self, *, queue: str | None = None, task_type: str | None = None, all: bool = False) -> int:
-        """Give all dead tasks that fit all their attempts again, due now; return how many.
-
-        Without a filter ``all`` must be True. Raises InvalidTask.
-        """
-        return self._database.run(task_commands.retry_dead(queue=queue, task_type=task_type, all=all))
-
-    def purge_dead(
-        self,
-        *,
-        queue: str | None = None,
-        task_type: str | None = None,
-        older_than: Age | None = None,
-        all: bool = False,
-    ) -> int:
-        """Delete the dead tasks that fit and have been dead for ``older_than``; return how many.
-
-        Without a filter ``all`` must be True. Raises InvalidTask.
-        """
-        command = task_commands.purge_dead(queue=queue, task_type=task_type, older_than=older_than, all=all)
-        return self._database.run(command)
+        place = place_of("tasks", cursor, "before_id", before_id, int)
+        return self._database.run(task_search.find_tasks(filters, limit=limit, before_id=place))
 
     def workers(self) -> list[WorkerInfo]:
         """Return every worker process."""
@@ -298,9 +243,10 @@ class Client(QueueClient, ScheduleClient, LockClient):
         return doctor.look(self._database.address(), checks)
 
     def stats(self) -> Stats:
-        """Return queues, workers, and what is due without a worker that has a handler for it."""
+        """Return counts by status, queues, workers, and what is due without a worker that has a handler for it."""
         run = self._database.run
         return Stats(
+            statuses=run(queue_commands.count_tasks()),
             queues=run(queue_commands.queues()),
             workers=run(worker_commands.workers()),
             unhandled=run(worker_commands.unhandled()),

@@ -12,7 +12,7 @@ from pgsched.db.queries import queues as queue_commands
 from pgsched.db.queries import settings as settings_commands
 from pgsched.db.queries.queues import QueueLimits, QueueOptions
 from pgsched.db.queries.settings import SettingsOptions
-from pgsched.domain.records import Pruned, QueueInfo, QueueSettings, Settings
+from pgsched.domain.records import Pruned, QueueInfo, QueueSettings, Settings, StatusCount
 
 if TYPE_CHECKING:
     from pgsched.ops.prune import PruneOptions
@@ -26,6 +26,10 @@ class QueueClient:
     def queues(self) -> list[QueueInfo]:
         """Return every queue that has settings, tasks or a worker."""
         return self._database.run(queue_commands.queues())
+
+    def count_tasks(self, queue: str | None = None) -> list[StatusCount]:
+        """Return how many tasks are in each status, in all queues or in one; many are estimated, and say so."""
+        return self._database.run(queue_commands.count_tasks(queue))
 
     def queue(self, name: str) -> QueueSettings:
         """Return the settings of a queue; the defaults for one that nobody told anything. Raises InvalidTask."""

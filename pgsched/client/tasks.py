@@ -13,6 +13,7 @@ from pgsched.db.database import Database
 from pgsched.db.queries import tasks as task_commands
 from pgsched.db.query import MAX_LIMIT
 from pgsched.domain.errors import TaskFailed
+from pgsched.domain.pages import PagedList
 from pgsched.domain.records import Execution, LogEntry, MissedTicks, Task
 from pgsched.domain.task_spec import TaskOptions
 from pgsched.domain.task_status import TaskStatus, latest, status_of
@@ -59,14 +60,17 @@ class TaskClient:
         key: str | None = None,
         limit: int = 20,
         before: tuple[int, datetime] | None = None,
-    ) -> list[Execution]:
+        cursor: str | None = None,
+    ) -> PagedList[Execution]:
         """Return the last attempts at a task, the latest first, also of a task that was deleted.
 
         While it runs the first one is under way: it says who makes it, since when, and has no end.
 
-        The next page comes ``before`` the ``(fencing_token, started_at)`` of the last one.
+        The next page comes ``before`` the ``(fencing_token, started_at)`` of the last one, or by ``cursor``.
         """
-        return self._database.run(task_commands.executions(self._id(task_id, key), limit=limit, before=before))
+        return self._database.run(
+            task_commands.executions(self._id(task_id, key), limit=limit, before=before, cursor=cursor)
+        )
 
     def missed_ticks(self, task_id: int | None = None, *, key: str | None = None, limit: int = 20) -> list[MissedTicks]:
         """Return the ticks of a schedule that were not run, and why, the latest first."""

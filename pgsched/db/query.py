@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Generic, LiteralString, NamedTuple, TypeVar
 
 from pgsched.db.sql_files import load_statement
+from pgsched.domain.pages import PagedList, paged
 from pgsched.domain.records import read
 from pgsched.domain.task_filters import SCHEDULE_TYPES, STATUSES
 from pgsched.domain.validation import Check, one_of, optional, plain_text
@@ -55,8 +56,12 @@ def unprepared(name: str, parse: Callable[[Rows], T], /, **params: Any) -> Comma
     return command(name, parse, **params)._replace(prepare=False)
 
 
+_WORDS: Final = (
+    *("queue", "task_type", "tag", "tenant_id", "user_id", "created_by", "idempotency_key", "name"),
+    *("search", "actor", "action"),
+)
 _CHOICES: Final[Mapping[str, Check]] = {
-    **dict.fromkeys(("queue", "task_type", "tag", "tenant_id", "search", "actor", "action"), optional(plain_text)),
+    **dict.fromkeys(_WORDS, optional(plain_text)),
     "status": optional(one_of(*STATUSES)),
     "schedule_type": optional(one_of(*SCHEDULE_TYPES)),
 }
@@ -75,6 +80,11 @@ def row_as(record: type[T]) -> Callable[[Rows], T]:
 def rows_as(record: type[T]) -> Callable[[Rows], list[T]]:
     """Read every row as a record."""
     return lambda rows: [read(record, row) for row in rows]
+
+
+def pages_of(record: type[T], kind: str, limit: int, *names: str) -> Callable[[Rows], PagedList[T]]:
+    """Read every row as a record, and where the next page of a list of this kind begins, by these columns."""
+    return lambda rows: paged(kind, [read(record, row) for row in rows], limit, *names)
 
 
 def value(column: str) -> Callable[[Rows], Any]:

@@ -421,9 +421,20 @@ class Unhandled(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StatusCount(Record):
+    """How many tasks are in one status."""
+
+    status: str
+    number: int
+    exact: bool
+    """False: there are too many to count, and the number is estimated from the planner's statistics."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stats(Record):
     """Every queue, every worker, and what is due without anybody to run it."""
 
+    statuses: list[StatusCount]
     queues: list[QueueInfo]
     workers: list[WorkerInfo]
     unhandled: list[Unhandled]

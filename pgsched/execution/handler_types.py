@@ -10,16 +10,25 @@ from typing import TYPE_CHECKING, Any
 from pgsched.execution.annotations import resolved, says_something
 
 if TYPE_CHECKING:
-    from pgsched.execution.validators import PayloadType, ResultType
+    from pgsched.execution.validators import PayloadType, ResultType, WholePayload
 
 
 class HandlerTypes:
     """The types of one handler. pydantic is imported with the first of them that is used."""
 
     def __init__(
-        self, task_type: str, function: Callable[..., Any], parameters: Mapping[str, inspect.Parameter], result: Any
+        self,
+        task_type: str,
+        function: Callable[..., Any],
+        parameters: Mapping[str, inspect.Parameter],
+        result: Any,
+        whole: Any = None,
     ) -> None:
-        """``parameters`` are those with annotations that say something, ``result`` is the annotation of the result."""
+        """``parameters`` are those with annotations that say something, ``result`` is the annotation of the result.
+
+        ``whole`` is the type of the whole payload, which a batch handler gets instead of arguments.
+        """
+        self._whole = whole
         self._task_type = task_type
         self._function = function
         self._parameters = parameters
@@ -40,6 +49,15 @@ class HandlerTypes:
         return payload_type(self._task_type, found, defaults)
 
     @cached_property
+    def whole(self) -> WholePayload | None:
+        """The type of the whole payload; None for arguments, and where the annotation says nothing."""
+        if not says_something(self._whole):
+            return None
+        from pgsched.execution.validators import whole_payload
+
+        return whole_payload(self._task_type, self._whole)
+
+    @cached_property
     def result(self) -> ResultType | None:
         """The type of the result; None when there is no annotation, or it says nothing."""
         if not says_something(self._result):
@@ -53,11 +71,12 @@ class HandlerTypes:
 
     def load(self) -> None:
         """Make what is made at the first use otherwise."""
-        _ = self.payload, self.result
+        _ = self.payload, self.whole, self.result
 
     def _first_arguments(self, payload: dict[str, Any]) -> dict[str, Any]:
         # Each later task saves the question.
-        self.arguments = _as_it_is if self.payload is None else self.payload.decode
+        payload_type = self.whole or self.payload
+        self.arguments = _as_it_is if payload_type is None else payload_type.decode
         return self.arguments(payload)
 
     def encode(self, payload: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -65,7 +84,10 @@ class HandlerTypes:
 
         Raises PayloadMismatch for what would not fit, InvalidTask for what cannot be JSON.
         """
-        return payload if self.payload is None else self.payload.encode(payload)
+        encoded = payload if self.payload is None else self.payload.encode(payload)
+        if self.whole is not None:
+            self.whole.check_value(encoded)
+        return encoded
 
     def decode_result(self, stored: Any) -> Any:
         """Return a stored result as the annotation has it. Raises ResultMismatch."""
@@ -73,8 +95,9 @@ class HandlerTypes:
 
     def check_text(self, text: str) -> None:
         """Raise PayloadMismatch unless a payload, as JSON text, fits."""
-        if self.payload is not None:
-            self.payload.check_text(text)
+        payload_type = self.whole or self.payload
+        if payload_type is not None:
+            payload_type.check_text(text)
 
 
 def _as_it_is(payload: dict[str, Any]) -> dict[str, Any]:
@@ -82,10 +105,14 @@ def _as_it_is(payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def types_of(
-    task_type: str, function: Callable[..., Any], parameters: Mapping[str, inspect.Parameter], result: Any
+    task_type: str,
+    function: Callable[..., Any],
+    parameters: Mapping[str, inspect.Parameter],
+    result: Any,
+    whole: Any = None,
 ) -> HandlerTypes | None:
     """Return the types of a handler with these parameters; None when its annotations say nothing."""
     typed = {name: one for name, one in parameters.items() if says_something(one.annotation)}
-    if not typed and not says_something(result):
+    if not typed and not says_something(result) and not says_something(whole):
         return None
-    return HandlerTypes(task_type, function, typed, result)
+    return HandlerTypes(task_type, function, typed, result, whole)

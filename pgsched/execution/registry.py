@@ -5,18 +5,23 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.byte_size import parse_size
 from pgsched.domain.errors import PayloadMismatch, RegistrationError
 from pgsched.domain.task_spec import OWN_OPTIONS, SCHEDULE_OPTIONS, TaskOptions, TaskSpec
+from pgsched.execution.batches import BatchRule, read_signature
 from pgsched.execution.callables import is_coroutine_function, name_of, why_no_handler
 from pgsched.execution.context import Context
 from pgsched.execution.failure_rules import FailureRules
 from pgsched.execution.handler_types import HandlerTypes, types_of
 
+if TYPE_CHECKING:
+    from pgsched.execution.gatherer import Gatherer
+
 EXECUTORS = ("auto", "process")
+MAX_COST = 1_000_000
 CATCH_ALL = "*"
 """Under this name a handler takes the types that nobody else has; not those of pgsched itself."""
 
@@ -57,6 +62,12 @@ class Handler:
     """An INSERT whose payload does not fit is refused."""
     types: HandlerTypes | None = None
     """What the annotations say; None when there are none."""
+    cost: int | None = None
+    """For how many starts a task counts by the rate of its queue; None: for one."""
+    batch: BatchRule | None = None
+    """It takes many payloads in one call."""
+    gatherer: Gatherer | None = None
+    """What gathers them, in a worker."""
 
     @property
     def shows_context(self) -> bool:
@@ -142,24 +153,30 @@ class Registry:
         strict: bool = False,
         typed: bool = True,
         failure_rules: FailureRules | None = None,
+        batch: BatchRule | None = None,
+        cost: int | None = None,
     ) -> Handler:
         """Register ``function``, which may have other names already, under ``task_type`` and return its handler.
 
-        Unless ``typed``, its annotations say nothing about payload and result.
+        Unless ``typed``, its annotations say nothing about payload and result. With ``batch`` it takes many payloads.
 
         Raises RegistrationError if the name is taken, the signature cannot take a payload, calling it would not run it
         (a generator function, a class), or executor, memory_limit or transactional is invalid.
         """
-        if task_type == CATCH_ALL and (options or strict):
-            given = ", ".join(sorted(options)) if options else "strict"
+        if task_type == CATCH_ALL and (options or strict or cost is not None):
+            given = ", ".join(sorted(options)) if options else "strict" if strict else "cost"
             raise RegistrationError(
                 f"a handler of {CATCH_ALL!r} takes tasks of types that it does not know: it cannot say {given} of them"
             )
+        if cost is not None and (isinstance(cost, bool) or not isinstance(cost, int) or not 1 <= cost <= MAX_COST):
+            raise RegistrationError(
+                f"handler {task_type!r}: cost must be a whole number between 1 and {MAX_COST}, got {cost!r:.100}"
+            )
         if task_type == GROUP:
             raise RegistrationError(f"task type {task_type!r} is that of groups, which need no handler")
-        handler = _inspect(task_type, function, options or TaskOptions())
+        handler = _inspect(task_type, function, options or TaskOptions(), batch)
         types = handler.types if typed else None
-        handler = replace(handler, strict=strict, failure_rules=failure_rules, types=types)
+        handler = replace(handler, strict=strict, failure_rules=failure_rules, types=types, cost=cost)
         handler = _placed(handler, executor, memory_limit, transactional=transactional)
         self.add(handler)
         if handler.options.get("cron") is not None or handler.options.get("every") is not None:
@@ -274,7 +291,9 @@ class Registry:
         return iter(self._handlers.values())
 
 
-def _inspect(task_type: str, function: Callable[..., Any], options: TaskOptions) -> Handler:
+def _inspect(
+    task_type: str, function: Callable[..., Any], options: TaskOptions, batch: BatchRule | None = None
+) -> Handler:
     registered = getattr(function, "handler", None)
     if isinstance(registered, Handler):  # under another name
         function = registered.function
@@ -284,6 +303,8 @@ def _inspect(task_type: str, function: Callable[..., Any], options: TaskOptions)
         signature = inspect.signature(function, eval_str=True)
     except Exception:  # noqa: BLE001 - an annotation that exists only for type checkers, or is text of another kind
         signature = inspect.signature(function)
+    if batch is not None:
+        return _inspect_batch(task_type, function, options, signature, batch)
     parameters: dict[str, inspect.Parameter] = {}
     required = set()
     open_ended = False
@@ -316,11 +337,36 @@ def _inspect(task_type: str, function: Callable[..., Any], options: TaskOptions)
     )
 
 
+def _inspect_batch(
+    task_type: str,
+    function: Callable[..., Any],
+    options: TaskOptions,
+    signature: inspect.Signature,
+    batch: BatchRule,
+) -> Handler:
+    read = read_signature(task_type, function, signature, batch)
+    return Handler(
+        task_type=task_type,
+        function=function,
+        is_async=is_coroutine_function(function),
+        options=options,
+        parameters=frozenset(read.parameters),
+        required=frozenset(name for name, one in read.parameters.items() if one.default is one.empty),
+        open_ended=read.open_ended,
+        context_parameter=None,
+        types=types_of(task_type, function, read.parameters, read.result, read.whole),
+        batch=read.rule,
+    )
+
+
 def _placed(handler: Handler, executor: str, memory_limit: int | str | None, *, transactional: bool) -> Handler:
     """Return the handler with where and how it runs."""
     name = f"handler {handler.task_type!r}"
     if executor not in EXECUTORS:
         raise RegistrationError(f"{name}: executor must be {' or '.join(EXECUTORS)}, got {executor!r:.100}")
+    if handler.batch is not None and (executor == "process" or transactional):
+        what = "transactional" if transactional else 'executor="process"'
+        raise RegistrationError(f"{name}: batch excludes {what}, which is of one task")
     if memory_limit is not None and executor != "process":
         raise RegistrationError(f'{name}: memory_limit needs executor="process"')
     limit = None if memory_limit is None else parse_size(f"{name}: memory_limit", memory_limit)
@@ -334,8 +380,10 @@ def _placed(handler: Handler, executor: str, memory_limit: int | str | None, *, 
         handler,
         executor=executor,
         memory_limit=limit,
-        on_loop=handler.is_async and executor == "auto",
-        needs_context=handler.context_parameter is not None or executor == "process",
+        on_loop=handler.is_async and executor == "auto" and handler.batch is None,
+        needs_context=handler.context_parameter is not None
+        or executor == "process"
+        or (handler.batch is not None and handler.batch.gives_items),
         transactional=transactional,
     )
 

@@ -62,9 +62,14 @@ def run_attempt(
     if handler.context_parameter is not None:
         arguments = {**arguments, handler.context_parameter: context}
     if handler.on_loop:
-        return _run_on_loop(handler, arguments, started, timeout, report)
+        return run_on_loop(handler, arguments, started, timeout, report)
+    if handler.gatherer is not None:
+        return handler.gatherer.run(
+            arguments, context, started=started, timeout=timeout, threads=threads, report=report
+        )
     if handler.middleware:
-        return _run_within(handler, payload, context, started, timeout, threads, processes, report)
+        given = payload if handler.executor == "process" else arguments  # a child converts what it gets itself
+        return _run_within(handler, given, context, started, timeout, threads, processes, report)
     if handler.executor == "process":
         return _run_in_process(payload, context, timeout, processes, report)
     return _run_in_thread(handler, arguments, context, started, timeout, threads, report)
@@ -74,9 +79,10 @@ async def _end(outcome: Outcome, report: Report) -> None:
     report(outcome)
 
 
-async def _run_on_loop(
+async def run_on_loop(
     handler: Handler, arguments: dict[str, Any], started: float, timeout: float | None, report: Report
 ) -> None:
+    """Run an attempt by a coroutine function in the asyncio task that awaits this, and report its outcome."""
     generation = fork_guard.generation
     limit: asyncio.Timeout | None = None
     try:
@@ -87,11 +93,11 @@ async def _run_on_loop(
             except StopIteration as stop:  # it never awaited anything, like most quick handlers
                 outcome = completed(stop.value, started, handler.types)
             else:
-                outcome = completed(await _go_on(awaited, coroutine, generation), started, handler.types)
+                outcome = completed(await go_on(awaited, coroutine, generation), started, handler.types)
         else:
             async with asyncio.timeout(timeout) as limit:
                 try:
-                    value = await _go_on(coroutine.send(None), coroutine, generation)
+                    value = await go_on(coroutine.send(None), coroutine, generation)
                     outcome = completed(value, started, handler.types)
                 except StopIteration as stop:
                     outcome = completed(stop.value, started, handler.types)
@@ -142,7 +148,7 @@ def _released(started: float) -> Outcome:
 
 
 @types.coroutine
-def _go_on(awaited: Any, coroutine: Coroutine[Any, Any, Any], generation: int) -> Generator[Any, Any, Any]:
+def go_on(awaited: Any, coroutine: Coroutine[Any, Any, Any], generation: int) -> Generator[Any, Any, Any]:
     """Drive a coroutine from its first await on, but end this process if it is a forked copy of the worker."""
     try:
         while True:
@@ -180,7 +186,7 @@ async def _run_within(
         arguments = payload if handler.context_parameter is None else {**payload, handler.context_parameter: given}
         if handler.is_async:
             return await handler.function(**arguments)
-        ticket = threads.submit(partial(contextvars.copy_context().run, _caught, handler.function, arguments))
+        ticket = threads.submit(partial(contextvars.copy_context().run, caught, handler.function, arguments))
         tickets.append(ticket)
         try:
             value, error = await ticket.future
@@ -192,7 +198,7 @@ async def _run_within(
         return value
 
     whole = replace(handler, function=through(handler.middleware, call))
-    await _run_on_loop(whole, {"context": context}, started, timeout, report)
+    await run_on_loop(whole, {"context": context}, started, timeout, report)
     for ticket in tickets:
         await ticket.ended()
 
@@ -222,7 +228,7 @@ async def _run_around_child(
                     raise
 
             whole = replace(handler, function=through(handler.middleware, call))
-            await _run_on_loop(whole, {"context": context}, started, timeout, report)
+            await run_on_loop(whole, {"context": context}, started, timeout, report)
     except ChildFailed as error:
         report(Outcome("failed", started, monotonic(), error=str(error)))
     except asyncio.CancelledError:  # no child was ready yet
@@ -230,7 +236,7 @@ async def _run_around_child(
         report(_released(started))
 
 
-def _caught(function: Callable[..., Any], arguments: dict[str, Any]) -> tuple[Any, BaseException | None]:
+def caught(function: Callable[..., Any], arguments: dict[str, Any]) -> tuple[Any, BaseException | None]:
     """Return what a plain function returns and None, or None and what it raises."""
     generation = fork_guard.generation
     try:

@@ -103,6 +103,38 @@ class PayloadType:
         return PayloadMismatch(f"payload does not fit handler {self._task_type!r}: {faults_of(error, given)}")
 
 
+class WholePayload:
+    """The type of a whole payload."""
+
+    def __init__(self, task_type: str, core_schema: Any) -> None:
+        self._task_type = task_type
+        self._validator = SchemaValidator(core_schema, _PAYLOAD_CORE)
+        self._is_parsed = _reads_alike(core_schema)
+
+    def decode(self, payload: dict[str, Any]) -> Any:
+        """Return a payload as its type has it. Raises PayloadMismatch."""
+        try:
+            if self._is_parsed:
+                return self._validator.validate_python(payload)
+            return self._validator.validate_json(to_json(payload))
+        except ValidationError as error:
+            raise self._misfit(error, payload) from None
+
+    def check_value(self, payload: Mapping[str, Any]) -> None:
+        """Raise PayloadMismatch unless a payload fits, and InvalidTask unless it is JSON."""
+        self.check_text(encode_json(payload, "payload"))
+
+    def check_text(self, text: str | bytes) -> None:
+        """Raise PayloadMismatch unless a payload, as JSON text, fits."""
+        try:
+            self._validator.validate_json(text)
+        except ValidationError as error:
+            raise self._misfit(error, json.loads(text)) from None
+
+    def _misfit(self, error: ValidationError, given: object) -> PayloadMismatch:
+        return PayloadMismatch(f"payload does not fit handler {self._task_type!r}: {faults_of(error, given)}")
+
+
 class ResultType:
     """The type of a result."""
 
@@ -156,19 +188,29 @@ def payload_type(task_type: str, annotations: Mapping[str, Any], defaults: Mappi
         return payload_type(task_type, kept, defaults) if kept else None
 
 
+def whole_payload(task_type: str, annotation: Any) -> WholePayload | None:
+    """Make the type of a whole payload; None when pydantic does not know it."""
+    if not _known(task_type, "payload", annotation):
+        return None
+    return WholePayload(task_type, _adapter(annotation, _PAYLOAD).core_schema)
+
+
 def result_type(task_type: str, annotation: Any) -> ResultType | None:
     """Make the type of a result; None when pydantic does not know it."""
     if not _known(task_type, "return", annotation):
         return None
     try:
-        adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=_RESULT)
-    except Exception:  # noqa: BLE001 - models have a configuration of their own, and take no other
-        adapter = TypeAdapter(annotation)
-    try:
-        return ResultType(task_type, adapter.core_schema)
+        return ResultType(task_type, _adapter(annotation, _RESULT).core_schema)
     except Exception as error:  # noqa: BLE001 - without it the result is encoded by what it is
         _ignore(task_type, "return", error)
         return None
+
+
+def _adapter(annotation: Any, config: ConfigDict) -> TypeAdapter[Any]:
+    try:
+        return TypeAdapter(annotation, config=config)
+    except Exception:  # noqa: BLE001 - models have a configuration of their own, and take no other
+        return TypeAdapter(annotation)
 
 
 def _object_schema(annotations: Mapping[str, Any]) -> Any:

@@ -21,6 +21,7 @@ from pgsched.domain.errors import PayloadMismatch
 from pgsched.domain.storable import storable_json
 from pgsched.domain.task_spec import TaskSpec
 from pgsched.execution.context import Context
+from pgsched.execution.gatherer import gathering
 from pgsched.execution.middleware import equip
 from pgsched.execution.registry import Handler
 from pgsched.execution.runner import run_attempt
@@ -112,6 +113,7 @@ async def call_async(
     raised: list[BaseException] = []
     surroundings = task.surroundings()
     handler = equip(noted(task.handler, raised.append), surroundings.middleware_of(task.task_type))
+    handler = gathering(handler, 1)
     now = scheduled_for or datetime.now(UTC)
     most = max_attempts if max_attempts is not None else max(handler.options.get("max_attempts", 3), attempt)
     if run_by is not None:

@@ -23,6 +23,8 @@ def registry_of(handlers: Iterable[Handler], note: Note) -> Registry:
 
 def noted(handler: Handler, note: Note) -> Handler:
     """Return a handler that runs in this process, whatever its executor is, and hands on what it raises."""
+    if handler.batch is not None:  # one call is of many attempts: each notes what is raised for it
+        return replace(handler, batch=replace(handler.batch, on_raised=note))
     function = handler.function
 
     def plain(**arguments: Any) -> Any:

@@ -81,7 +81,7 @@ def _entry(handler: Handler, version: str | None) -> dict[str, Any]:
     description = handler.description
     return {
         "task_type": handler.task_type,
-        "defaults": default_columns(handler.defaults),
+        "defaults": default_columns(handler.defaults) | ({} if handler.cost is None else {"cost": handler.cost}),
         "payload_schema": handler.payload_schema,
         "result_schema": handler.result_schema,
         "description": None if description is None else description[:MAX_DESCRIPTION],

@@ -13,6 +13,7 @@ from pgsched.db.worker.locking import LockingSession
 from pgsched.domain.errors import LifespanFailed
 from pgsched.domain.events import Hooks
 from pgsched.domain.settings import DEFAULT_CAPTURE_LEVEL, WorkerSettings, capture_level
+from pgsched.execution.gatherer import with_gatherers
 from pgsched.execution.middleware import with_middleware
 from pgsched.execution.process_pool import Serve, check_processes
 from pgsched.execution.registry import Registry
@@ -88,7 +89,7 @@ class Worker:
         ConfigError when a handler wants a child and there is none.
         """
         check_processes(registry, serve)
-        registry = with_middleware(registry, surroundings.middleware_of)
+        registry = with_gatherers(with_middleware(registry, surroundings.middleware_of), settings.concurrency)
         self._registry = registry
         self._settings = settings
         self.rotation = rotation = QueueRotation(settings.queue_specs)
@@ -234,14 +235,13 @@ class Worker:
             prefetch=prefetch,
             counts=self.counts,
         )
-        usual = Usual(self.counts)
         troubles = Troubles(
             loops=self.loops,
             claims=self.claim_session,
             completer=self.completer,
             executor=self.executor,
             waiting=self.leased_tasks.waiting,
-            usual=usual,
+            usual=(usual := Usual(self.counts)),
             clock=clock,
             blocked=self.progress.blocked,
             set_aside=[self.completer.set_aside, self.claims.set_aside],

@@ -56,6 +56,7 @@ begin
   grant execute on function pgsched.hold_history to pgsched_operator;
 
   -- Viewers and operators.
+  grant execute on function pgsched.about_rows to pgsched_worker, pgsched_viewer, pgsched_operator;
   grant select on pgsched.tasks, pgsched.executions, pgsched.execution_logs, pgsched.missed_ticks, pgsched.dependencies,
     pgsched.workers, pgsched.queues, pgsched.settings, pgsched.archived_tasks, pgsched.locks, pgsched.watchdog,
     pgsched.set_aside, pgsched.zone_rules, pgsched.worker_hosts

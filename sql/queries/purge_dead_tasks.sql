@@ -1,13 +1,24 @@
--- Deletes dead tasks for good: all that match, or those that died long enough ago, except those that a user's object
--- such as a foreign key keeps.
-select count(*) as number
-from pgsched.delete_apart(
-  array(
-    select t.id
-    from pgsched.tasks t
-    where t.died_at is not null
-      and (%(queue)s::text is null or t.queue = %(queue)s::text)
-      and (%(task_type)s::text is null or t.task_type = %(task_type)s::text)
-      and (%(older_than)s::text is null or t.died_at < now() - %(older_than)s::text::interval)),
-  array['dead']) d
-where d.refusal is null
+-- Deletes one batch of the matching dead tasks for good, those that died first, except those that a user's object such
+-- as a foreign key keeps. What died after the first batch began (`until`) is left alone; the next batch comes after the
+-- last row of this one. No row was found: that was all.
+with fitting as materialized (
+  select t.id, t.died_at
+  from pgsched.tasks t
+  where t.died_at <= coalesce(%(until)s::timestamptz, now())
+    and (%(queue)s::text is null or t.queue = %(queue)s::text)
+    and (%(task_type)s::text is null or t.task_type = %(task_type)s::text)
+    and (%(older_than)s::text is null
+      or t.died_at < coalesce(%(until)s::timestamptz, now()) - %(older_than)s::text::interval)
+    and (%(after_died_at)s::timestamptz is null
+      or (t.died_at >= %(after_died_at)s::timestamptz
+        and (t.died_at, t.id) > (%(after_died_at)s::timestamptz, %(after_id)s::bigint)))
+  order by t.died_at, t.id
+  limit %(batch)s
+),
+gone as materialized (
+  select d.id from pgsched.delete_apart(array(select f.id from fitting f), array['dead']) d where d.refusal is null
+)
+select (select count(*) from fitting) as found, (select count(*) from gone) as changed, l.died_at, l.id,
+  coalesce(%(until)s::timestamptz, now()) as until
+from (select) one
+left join lateral (select f.died_at, f.id from fitting f order by f.died_at desc, f.id desc limit 1) l on true

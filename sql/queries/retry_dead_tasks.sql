@@ -1,12 +1,21 @@
--- Gives every matching dead task its full number of attempts again. Locks the rows first, so that each is still dead
--- when it is changed; before them the groups that they are steps of, in the order in which finishes lock them. A group
--- goes on with those of its steps that match; it is retried as a whole where none does.
+-- Gives one batch of the matching dead tasks, those that died first, their full number of attempts again. What died
+-- after the first batch began (`until`) is left alone; the next batch comes after the last row of this one. No row was
+-- found: that was all.
+--
+-- Locks the rows first, so that each is still dead when it is changed; before them the groups that they are steps of, in
+-- the order in which finishes lock them. A group goes on with those of its steps that match; it is retried as a whole
+-- where none does.
 with found as materialized (
-  select t.id, t.died_at, t.parent_id, t.fired
+  select t.id, t.died_at, t.parent_id
   from pgsched.tasks t
-  where t.died_at is not null
+  where t.died_at <= coalesce(%(until)s::timestamptz, now())
     and (%(queue)s::text is null or t.queue = %(queue)s::text)
     and (%(task_type)s::text is null or t.task_type = %(task_type)s::text)
+    and (%(after_died_at)s::timestamptz is null
+      or (t.died_at >= %(after_died_at)s::timestamptz
+        and (t.died_at, t.id) > (%(after_died_at)s::timestamptz, %(after_id)s::bigint)))
+  order by t.died_at, t.id
+  limit %(batch)s
 ),
 grouped as materialized (
   select pgsched.lock_steps(array(select f.id from found f where f.parent_id is not null))
@@ -18,5 +27,9 @@ fitting as materialized (
     and not exists (select from unnest(t.fired) s join found f on f.id = s)
   order by t.died_at, t.id
   for no key update of t
-)
-select count(*) as number from fitting cross join lateral (select pgsched.retry(fitting.id) offset 0) retried
+),
+retried as materialized (select f.id from fitting f cross join lateral (select pgsched.retry(f.id) offset 0) r)
+select (select count(*) from found) as found, (select count(*) from retried) as changed, l.died_at, l.id,
+  coalesce(%(until)s::timestamptz, now()) as until
+from (select) one
+left join lateral (select f.died_at, f.id from found f order by f.died_at desc, f.id desc limit 1) l on true

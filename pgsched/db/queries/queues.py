@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal, TypedDict
 
 from pgsched.db.queries.settings import RETENTION, known_options, retention_of
-from pgsched.db.query import Command, changed, command, nothing, row_as, rows_as
+from pgsched.db.query import Command, changed, choice, command, nothing, row_as, rows_as
 from pgsched.domain.errors import Described, InvalidTask
 from pgsched.domain.interval import Interval
-from pgsched.domain.records import QueueInfo, QueueSettings
+from pgsched.domain.records import QueueInfo, QueueSettings, StatusCount
 from pgsched.domain.retention_age import Age, leaving_age
 from pgsched.domain.task_spec import TaskOptions, default_columns
 from pgsched.domain.validation import Check, Duration, checked, duration, one_of, optional, plain_text, whole
@@ -117,6 +117,11 @@ def limit_queue(name: str, limits: QueueLimits) -> Command[None]:
 def unlimit_queue(name: str) -> Command[bool]:
     """Take the limits of a queue away; whether it had some."""
     return command("unlimit_queue", changed, queue=plain_text("queue", name))
+
+
+def count_tasks(queue: str | None = None) -> Command[list[StatusCount]]:
+    """Count the tasks in each status, in all queues or in one."""
+    return command("count_by_status", rows_as(StatusCount), **choice(queue=queue))
 
 
 def set_queue(name: str, options: QueueOptions) -> Command[None]:

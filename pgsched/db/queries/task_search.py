@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from pgsched.db.query import Command, Rows, command, unprepared
 from pgsched.domain.errors import InvalidTask
+from pgsched.domain.pages import write_cursor
 from pgsched.domain.records import Task, read
 from pgsched.domain.task_filters import INDEXED, TaskFilters, filter_parameters
 from pgsched.domain.validation import MAX_BIGINT, one_of, optional, text, whole
 
 ACTIONS: Final = ("enable", "disable", "run", "cancel", "retry", "delete")
 """What may be done to many tasks at once."""
+BATCH: Final = 1000
+"""Tasks that one transaction of a change in batches covers, at the most."""
 MAX_FOUND: Final = 1000
 """The longest page."""
 MAX_CHANGED: Final = 10_000
@@ -22,6 +25,7 @@ MAX_SCANNED: Final = 50_000
 
 _limit_found = whole(1, MAX_FOUND)
 _limit_changed = whole(1, MAX_CHANGED)
+_batch = whole(1, BATCH)
 _action = one_of(*ACTIONS)
 _before = whole(-MAX_BIGINT, MAX_BIGINT)
 
@@ -32,6 +36,11 @@ class Page(NamedTuple):
     tasks: list[Task]
     next_before: int | None
     """The next page comes before this id; None when nothing is left to look at."""
+
+    @property
+    def next_cursor(self) -> str | None:
+        """The same, as a cursor."""
+        return write_cursor("tasks", self.next_before)
 
 
 class FoundIds(NamedTuple):
@@ -51,6 +60,19 @@ class Changed(NamedTuple):
     """The tasks that it suited, by their ids."""
     more: bool
     """There may be more that fit: the limit was reached."""
+    next_before: int | None = None
+    """Those come before this id; None when nothing is left to look at."""
+
+
+class BulkProgress(NamedTuple):
+    """How far a change in batches has come."""
+
+    looked_at: int
+    """Tasks that fit so far."""
+    changed: int
+    """Tasks that were changed so far."""
+    ids: list[int]
+    """Those that the last batch changed."""
 
 
 def find_tasks(filters: TaskFilters, *, limit: int, before_id: int | None) -> Command[Page]:
@@ -75,6 +97,19 @@ def find_ids(filters: TaskFilters, *, limit: int, before_id: int | None) -> Comm
     )
 
 
+def find_among(filters: TaskFilters, ids: Sequence[int]) -> Command[list[int]]:
+    """Read which of these tasks fit."""
+    among = TaskFilters(**{**filters, "ids": ids})
+    return _find(among, limit=len(ids), before_id=None, only_ids=True)._replace(
+        parse=lambda rows: [int(row["found_id"]) for row in rows if row["found_id"] is not None]
+    )
+
+
+def chunks(ids: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    """Cut ids into pieces of this size."""
+    return (ids[at : at + size] for at in range(0, len(ids), size))
+
+
 def change_tasks(action: str, ids: Sequence[int], *, dry_run: bool, run_by: str | None = None) -> Command[list[int]]:
     """Do one thing to each of these tasks that it suits; which ones. In a dry run only tell."""
     params = {
@@ -96,6 +131,14 @@ def checked_bulk(filters: TaskFilters, *, limit: int) -> None:
     if not any(value is not None for value in filters.values()):
         raise InvalidTask("a change to many tasks must have a filter")
     _limit_changed("limit", limit)
+
+
+def checked_batch(action: str, filters: TaskFilters, batch: int) -> int:
+    """Return the size of a batch, or refuse a change in batches that makes no sense. Raises InvalidTask."""
+    known_action(action)
+    checked_bulk(filters, limit=1)
+    filter_parameters(filters)
+    return int(_batch("batch", batch))
 
 
 def _find(filters: TaskFilters, *, limit: int, before_id: int | None, only_ids: bool) -> Command[Any]:

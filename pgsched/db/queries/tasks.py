@@ -18,17 +18,18 @@ from pgsched.db.query import (
     choice,
     command,
     nothing,
+    pages_of,
     rows_as,
     unprepared,
     value,
 )
 from pgsched.domain.errors import Described, InvalidTask, TaskNotFound, TransitionRefused
+from pgsched.domain.pages import PagedList, place_of
 from pgsched.domain.records import Execution, LogEntry, MissedTicks, Task, read
-from pgsched.domain.retention_age import Age, age_of
 from pgsched.domain.silence import Alert
 from pgsched.domain.task_spec import TaskOptions, TaskSpec, changed_columns
 from pgsched.domain.task_tree import MAX_NODES, TaskNode, tree_of
-from pgsched.domain.validation import MAX_BIGINT, RULES, aware, flag, optional, text, whole
+from pgsched.domain.validation import MAX_BIGINT, RULES, Duration, aware, duration, moment, optional, text, whole
 from pgsched.domain.wait import Waiting
 
 MAX_ALERTS = 10_001
@@ -151,12 +152,15 @@ def delete(task_id: int) -> Command[None]:
     return command("delete_task", _existing(task_id, parse), **known_id(task_id))
 
 
-def executions(task_id: int, *, limit: int, before: tuple[int, datetime] | None = None) -> Command[list[Execution]]:
+def executions(
+    task_id: int, *, limit: int, before: tuple[int, datetime] | None = None, cursor: str | None = None
+) -> Command[PagedList[Execution]]:
     """Read the last attempts at a task, the latest first."""
-    token, started_at = before or (None, None)
+    token, started_at = place_of("executions", cursor, "before", before, int, datetime) or (None, None)
     before_token, before_started_at = optional(_id_of)("before", token), optional(aware)("before", started_at)
     params = {"before_token": before_token, "before_started_at": before_started_at}
-    return command("list_executions", rows_as(Execution), **_last(task_id, limit), **params)
+    parse = pages_of(Execution, "executions", limit, "fencing_token", "started_at")
+    return command("list_executions", parse, **_last(task_id, limit), **params)
 
 
 def missed_ticks(task_id: int, *, limit: int) -> Command[list[MissedTicks]]:
@@ -186,9 +190,19 @@ class ListOptions(TypedDict, total=False):
     schedule_type: str | None
     tag: str | None
     tenant_id: str | None
+    user_id: str | None
+    created_by: str | None
+    idempotency_key: str | None
+    name: str | None
+    """A part of its task_name, in any case of letters."""
+    created_after: datetime | None
+    """Made at this time or later."""
+    created_before: datetime | None
     parent_id: int | None
     limit: int
     before_id: int | None
+    cursor: str | None
+    """The ``next_cursor`` of the page before; instead of ``before_id``."""
 
 
 def list_tasks(
@@ -199,63 +213,53 @@ def list_tasks(
     schedule_type: str | None = None,
     tag: str | None = None,
     tenant_id: str | None = None,
+    user_id: str | None = None,
+    created_by: str | None = None,
+    idempotency_key: str | None = None,
+    name: str | None = None,
+    created_after: datetime | None = None,
+    created_before: datetime | None = None,
     parent_id: int | None = None,
     limit: int = 50,
     before_id: int | None = None,
-) -> Command[list[Task]]:
+    cursor: str | None = None,
+) -> Command[PagedList[Task]]:
     """Read a page of tasks, the latest first."""
     params = {
         **choice(
-            queue=queue, task_type=task_type, status=status, schedule_type=schedule_type, tag=tag, tenant_id=tenant_id
+            queue=queue,
+            task_type=task_type,
+            status=status,
+            schedule_type=schedule_type,
+            tag=tag,
+            tenant_id=tenant_id,
+            user_id=user_id,
+            created_by=created_by,
+            idempotency_key=idempotency_key,
+            name=name,
         ),
+        "created_after": optional(moment)("created_after", created_after),
+        "created_before": optional(moment)("created_before", created_before),
         "parent_id": optional(_id_of)("parent_id", parent_id),
         "limit": _limit("limit", limit),
-        "before_id": optional(_id_of)("before_id", before_id),
+        "before_id": optional(_id_of)("before_id", place_of("tasks", cursor, "before_id", before_id, int)),
     }
-    return unprepared("list_tasks", rows_as(Task), **params)
+    return unprepared("list_tasks", pages_of(Task, "tasks", limit, "id"), **params)
 
 
-def dead(
-    *, queue: str | None, task_type: str | None, limit: int, before: tuple[datetime, int] | None
-) -> Command[list[Task]]:
-    """Read a page of the dead letters, the latest first."""
-    died_at, task_id = before or (None, None)
+def upcoming(
+    within: Duration, *, queue: str | None, limit: int, after: tuple[datetime, int] | None, cursor: str | None = None
+) -> Command[PagedList[Task]]:
+    """Read a page of what will run within a time from now, the first one first."""
+    time, task_id = place_of("upcoming", cursor, "after", after, datetime, int) or (None, None)
     params = {
-        **choice(queue=queue, task_type=task_type),
+        "within": _within("within", within),
+        **choice(queue=queue),
         "limit": _limit("limit", limit),
-        "before_died_at": optional(aware)("before", died_at),
-        "before_id": optional(_id_of)("before", task_id),
+        "after_time": optional(aware)("after", time),
+        "after_id": optional(_id_of)("after", task_id),
     }
-    return unprepared("list_dead_tasks", rows_as(Task), **params)
-
-
-def retry_dead(*, queue: str | None, task_type: str | None, all: bool) -> Command[int]:
-    """Give every dead task that fits all its attempts again; how many."""
-    _check_all(all, queue, task_type)
-    return unprepared("retry_dead_tasks", value("number"), **choice(queue=queue, task_type=task_type))
-
-
-def purge_dead(*, queue: str | None, task_type: str | None, older_than: Age | None, all: bool) -> Command[int]:
-    """Delete the dead tasks that fit; how many."""
-    _check_all(all, queue, task_type, older_than)
-    params = _dead(queue, task_type, older_than)
-    return unprepared("purge_dead_tasks", value("number"), **params)
-
-
-def count_dead(*, queue: str | None, task_type: str | None, older_than: Age | None = None) -> Command[int]:
-    """Count the dead tasks that fit."""
-    return unprepared("count_dead_tasks", value("number"), **_dead(queue, task_type, older_than))
-
-
-def _check_all(everything: object, *filters: object) -> None:
-    """Refuse a change of many tasks without a filter, unless somebody says that all of them are meant."""
-    if not flag("all", everything) and all(given is None for given in filters):
-        raise InvalidTask("must be true where no filter is given", field="all")
-
-
-def _dead(queue: str | None, task_type: str | None, older_than: Age | None) -> dict[str, Any]:
-    age = optional(age_of)("older_than", older_than)
-    return {**choice(queue=queue, task_type=task_type), "older_than": None if age is None else age.to_text()}
+    return unprepared("list_upcoming", pages_of(Task, "upcoming", limit, "next_run_at", "id"), **params)
 
 
 def _existing(task_id: int, parse: Callable[[Row], T]) -> Callable[[Rows], T]:
@@ -294,3 +298,4 @@ def _last(task_id: int, limit: int) -> dict[str, int]:
 _whole = whole(-math.inf, math.inf)
 _id_of = whole(-MAX_BIGINT, MAX_BIGINT, rule="be the id of a task")
 _limit = whole(1, MAX_LIMIT)
+_within = duration()

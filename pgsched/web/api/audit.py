@@ -9,7 +9,8 @@ from starlette.responses import Response
 
 from pgsched.db.queries.audit import list_entries
 from pgsched.domain import records
-from pgsched.web.api.cursors import Cursor, Limit, read_cursor, write_cursor
+from pgsched.domain.pages import read_cursor, write_cursor
+from pgsched.web.api.cursors import Cursor, Limit
 from pgsched.web.api.documented import answers, reply_page
 from pgsched.web.api.shapes import page_of, shape_of
 from pgsched.web.auth.access import Operator

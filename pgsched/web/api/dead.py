@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import Field, StrictBool, StrictStr
 from starlette.responses import Response
 
 from pgsched.web.api import examples
-from pgsched.web.api.cursors import Cursor, Limit, cursor_after, read_cursor
+from pgsched.web.api.cursors import Cursor, Limit
 from pgsched.web.api.documented import answers, json_body, reply, reply_page
 from pgsched.web.api.shapes import NumberShape, TaskPage
-from pgsched.web.api.values import Age, StrictModel
+from pgsched.web.api.values import Age, Moment, StrictModel
 from pgsched.web.auth.access import Operator, Viewer
 from pgsched.web.services.changes import change_dead
 
@@ -40,12 +39,32 @@ class DeadPurge(DeadFilter):
     responses=answers(TaskPage, {"items": [examples.DEAD], "next_cursor": None}),
 )
 async def list_dead(
-    actor: Viewer, queue: str | None = None, task_type: str | None = None, limit: Limit = 50, cursor: Cursor = None
+    actor: Viewer,
+    queue: str | None = None,
+    task_type: str | None = None,
+    tenant_id: str | None = None,
+    user_id: str | None = None,
+    created_by: str | None = None,
+    name: Annotated[str | None, Query(description="A part of task_name, in any case of letters.")] = None,
+    ended_after: Annotated[Moment | None, Query(description="It died then or later.")] = None,
+    ended_before: Moment | None = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> Response:
-    """Tasks that failed for good, by when they died."""
-    before = read_cursor("dead", cursor, datetime, int)
-    found = await actor.client.dead(queue=queue, task_type=task_type, limit=limit, before=before)
-    return reply_page(actor, found, cursor_after("dead", found, limit, "died_at", "id"))
+    """Tasks that failed for good, by when they died. `GET /tasks?status=dead` takes every other filter."""
+    found = await actor.client.dead(
+        queue=queue,
+        task_type=task_type,
+        tenant_id=tenant_id,
+        user_id=user_id,
+        created_by=created_by,
+        name=name,
+        ended_after=ended_after,
+        ended_before=ended_before,
+        limit=limit,
+        cursor=cursor,
+    )
+    return reply_page(actor, found, found.next_cursor)
 
 
 @router.post(

@@ -137,6 +137,7 @@ CHANGED: Final[dict[str, Any]] = {
     "changed": 2,
     "ids": [17, 18],
     "more": False,
+    "next_cursor": None,
 }
 RANGE: Final[dict[str, Any]] = {"from": "2026-01-30T00:00:00Z", "to": "2026-01-31T00:00:00Z", "dry_run": True}
 STEPS: Final[dict[str, Any]] = {"steps": ["load", {"task_type": "tell", "name": "again", "after": ["load"]}]}
@@ -248,7 +249,9 @@ DIAGNOSIS: Final[dict[str, Any]] = {
         }
     ],
 }
+COUNT: Final[dict[str, Any]] = {"status": "pending", "number": 42, "exact": True}
 STATS: Final[dict[str, Any]] = {
+    "statuses": [COUNT],
     "queues": [QUEUE],
     "workers": [WORKER],
     "unhandled": [{"queue": "mail", "task_type": "sms", "due": 4}],

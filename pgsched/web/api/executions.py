@@ -13,9 +13,10 @@ from starlette.responses import Response
 from pgsched.client.async_client import AsyncClient
 from pgsched.db.queries.dashboard import EXECUTION_STATUSES
 from pgsched.db.query import MAX_LIMIT
+from pgsched.domain.pages import read_cursor, write_cursor
 from pgsched.domain.validation import interval_of, refused, whole
 from pgsched.web.api import examples
-from pgsched.web.api.cursors import Cursor, Limit, cursor_after, read_cursor, write_cursor
+from pgsched.web.api.cursors import Cursor, Limit
 from pgsched.web.api.documented import Record, answers, reply, reply_page
 from pgsched.web.api.shapes import ExecutionPage, LogEntryShape, MissedTicksShape, list_of
 from pgsched.web.api.tasks import TaskId
@@ -73,12 +74,11 @@ async def list_all_executions(
 )
 async def list_executions(actor: Viewer, id: TaskId, limit: Limit = 50, cursor: Cursor = None) -> Response:
     """They outlive the task: 404 is for one that is neither there nor in the history."""
-    before = read_cursor("executions", cursor, int, datetime)
     async with actor.client.transaction() as client:
-        found = await client.executions(id, limit=limit, before=before)
+        found = await client.executions(id, limit=limit, cursor=cursor)
         if not found and cursor is None:
             await client.get(id)
-    return reply_page(actor, found, cursor_after("executions", found, limit, "fencing_token", "started_at"))
+    return reply_page(actor, found, found.next_cursor)
 
 
 @router.get(

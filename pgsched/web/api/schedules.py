@@ -11,8 +11,9 @@ from starlette.responses import Response
 from pgsched.domain.records import to_json_able
 from pgsched.domain.validation import whole
 from pgsched.web.api import examples
-from pgsched.web.api.documented import answers, json_body, reply
-from pgsched.web.api.shapes import BackfillShape, PreviewShape, TaskShape
+from pgsched.web.api.cursors import Cursor, Limit
+from pgsched.web.api.documented import answers, json_body, reply, reply_page
+from pgsched.web.api.shapes import BackfillShape, PreviewShape, TaskPage, TaskShape
 from pgsched.web.api.tasks import TaskId
 from pgsched.web.api.values import Moment, StrictModel
 from pgsched.web.auth.access import Operator, Viewer
@@ -43,6 +44,26 @@ async def preview_schedule(
     )
     ticks = [{"at": to_json_able(tick.at), "local": tick.local.isoformat(), "note": tick.note} for tick in found.ticks]
     return reply(actor, {"schedule": found.words, "ticks": ticks})
+
+
+@router.get(
+    "/upcoming",
+    summary="List what will run",
+    responses=answers(TaskPage, {"items": [examples.TASK], "next_cursor": None}),
+)
+async def list_upcoming(
+    actor: Viewer,
+    within: Annotated[str, Query(description='How far to look ahead, as "24h" or "30m".')] = "24h",
+    queue: Annotated[str | None, Query(description="Only of this queue.")] = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Response:
+    """From now on, the first one first, by next_run_at: one-time tasks and schedules, each schedule once.
+
+    Not what is due already, waits for others or is paused.
+    """
+    found = await actor.client.upcoming(within, queue=queue, limit=limit, cursor=cursor)
+    return reply_page(actor, found, found.next_cursor)
 
 
 class Backfill(StrictModel):

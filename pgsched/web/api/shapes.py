@@ -75,6 +75,7 @@ WorkerTroubleShape = shape_of(records.WorkerTrouble, "WorkerTrouble")
 HandlerShape = shape_of(records.HandlerInfo, "Handler")
 WorkerShape = shape_of(records.WorkerInfo, "Worker")
 UnhandledShape = shape_of(records.Unhandled, "UnhandledShape", records.Unhandled.__doc__)
+StatusCountShape = shape_of(records.StatusCount, "StatusCount")
 StatsShape = shape_of(records.Stats, "Stats")
 
 
@@ -143,6 +144,7 @@ class ChangedShape(BaseModel):
     changed: int = Field(description="So many of them it suited, and were changed.")
     ids: list[int] = Field(description="The first 1,000 of those.")
     more: bool = Field(description="There may be more that fit: the limit was reached.")
+    next_cursor: str | None = Field(description="Goes on behind these tasks, as cursor; null: nothing more fits.")
 
 
 class AddedShape(BaseModel):

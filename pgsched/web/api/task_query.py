@@ -73,6 +73,7 @@ class Bulk(StrictModel):
         json_schema_extra={"minimum": 1, "maximum": MAX_CHANGED},
     )
     dry_run: StrictBool = Field(False, description="Change nothing, tell what would be changed.")
+    cursor: StrictStr | None = Field(None, description="The next_cursor of the answer before: go on behind it.")
 
 
 def filters_of(query: TaskQuery | BulkFilter, actor: Actor) -> TaskFilters:

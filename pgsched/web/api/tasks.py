@@ -9,12 +9,12 @@ from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
 from pgsched.domain.errors import Described
+from pgsched.domain.pages import read_cursor, write_cursor
 from pgsched.domain.scheduled import OnConflict
 from pgsched.domain.task_spec import TaskOptions
 from pgsched.domain.validation import refused
 from pgsched.web.api import examples
 from pgsched.web.api.bodies import NewGroup, NewSteps, NewTask, TaskEdit, options_of, unique_of
-from pgsched.web.api.cursors import read_cursor, write_cursor
 from pgsched.web.api.documented import Route, answers, empty_answer, json_body, reply, reply_page
 from pgsched.web.api.shapes import AddedShape, ChangedShape, MadeShape, NodeShape, TaskPage, TaskShape, TaskStatusShape
 from pgsched.web.api.task_query import Bulk, TaskQuery, filters_of
@@ -48,7 +48,7 @@ async def list_tasks(actor: Viewer, query: Annotated[TaskQuery, Query()]) -> Res
     """
     before = read_cursor("tasks", query.cursor, int)
     page = await find_stretch(actor.client, filters_of(query, actor), limit=query.limit, before_id=before)
-    return reply_page(actor, page.tasks, write_cursor("tasks", page.next_before))
+    return reply_page(actor, page.tasks, page.next_cursor)
 
 
 @router.post(
@@ -225,9 +225,11 @@ async def replan_task(actor: Operator, id: TaskId) -> Response:
     responses=answers(ChangedShape, examples.CHANGED, 400, 409),
 )
 async def change_tasks(actor: Operator, body: Annotated[Bulk, json_body(dry=("A dry run", examples.BULK))]) -> Response:
-    """All of it in one transaction. What the action does not suit is left alone."""
-    filters = filters_of(body.filter, actor)
-    done = await changes.change_tasks(actor, body.action, filters, limit=body.limit, dry_run=body.dry_run)
+    """1,000 tasks in a transaction. What the action does not suit is left alone."""
+    filters, before = filters_of(body.filter, actor), read_cursor("bulk", body.cursor, int)
+    done = await changes.change_tasks(
+        actor, body.action, filters, limit=body.limit, dry_run=body.dry_run, before_id=before
+    )
     said = {
         "action": body.action,
         "dry_run": body.dry_run,
@@ -235,5 +237,6 @@ async def change_tasks(actor: Operator, body: Annotated[Bulk, json_body(dry=("A 
         "changed": len(done.changed),
         "ids": done.changed[: changes.SHOWN_IDS],
         "more": done.more,
+        "next_cursor": write_cursor("bulk", done.next_before),
     }
     return reply(actor, said)

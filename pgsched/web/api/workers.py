@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from pgsched.web.api import examples
 from pgsched.web.api.documented import answers, reply
-from pgsched.web.api.shapes import DiagnosisShape, HandlerShape, StatsShape, WorkerShape, list_of
+from pgsched.web.api.shapes import DiagnosisShape, HandlerShape, StatsShape, StatusCountShape, WorkerShape, list_of
 from pgsched.web.auth.access import Viewer
 
 router = APIRouter(tags=["workers"])
 
 Handlers = list_of(HandlerShape, "Handlers", "Registered types by their names.")
+Counts = list_of(StatusCountShape, "Counts", "Statuses and how many tasks are in each.")
 Workers = list_of(WorkerShape, "Workers", "Worker processes by when they started.")
 
 
@@ -29,11 +32,25 @@ async def list_handlers(actor: Viewer) -> Response:
 
 
 @router.get(
-    "/stats", summary="Read queues, workers and what nobody handles", responses=answers(StatsShape, examples.STATS)
+    "/stats",
+    summary="Read counts by status, queues, workers and what nobody handles",
+    responses=answers(StatsShape, examples.STATS),
 )
 async def get_stats(actor: Viewer) -> Response:
     """From a cache that is at most two seconds old."""
     return reply(actor, await actor.state.stats.get())
+
+
+@router.get(
+    "/counts",
+    summary="Count the tasks by status",
+    responses=answers(Counts, [examples.COUNT]),
+)
+async def count_tasks(
+    actor: Viewer, queue: Annotated[str | None, Query(description="Only of this queue.")] = None
+) -> Response:
+    """In a time that does not depend on how many there are: many are estimated, and `exact` is false."""
+    return reply(actor, await actor.client.count_tasks(queue))
 
 
 @router.get("/doctor", summary="Look what is wrong", responses=answers(DiagnosisShape, examples.DIAGNOSIS))

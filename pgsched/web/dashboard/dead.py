@@ -29,14 +29,14 @@ async def dead(actor: Viewer, died: Text = "", before: Text = "") -> Response:
         limit=PER_PAGE + 1,
         before=(moment("died", died), last_id) if died and last_id is not None else None,
     )
-    found, last = cut(found, PER_PAGE)
+    page, last = cut(list(found), PER_PAGE)
     counts = (await actor.state.surveys.get()).dead
     return show(
         actor,
         "dead.html",
         at="dead",
         fields=fields,
-        tasks=found,
+        tasks=page,
         following=last and link(actor, "/dead", {**fields, "died": last.died_at, "before": last.id}),
         total=sum(counts.values()),
     )

@@ -61,6 +61,7 @@ async def tasks(actor: Viewer) -> Response:
         looked_on=last is not None and len(found.tasks) < PER_PAGE,
         paged="before" in query,
         statuses=STATUSES,
+        counts=(await actor.state.surveys.get()).statuses,
         schedule_types=SCHEDULE_TYPES,
         actions=ACTIONS,
     )

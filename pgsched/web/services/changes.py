@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from pgsched.client.async_client import AsyncClient
+from pgsched.db.queries.dead_tasks import purge_dead, retry_dead
 from pgsched.db.queries.schedules import list_calendars
-from pgsched.db.queries.task_search import MAX_CHANGED, Changed
+from pgsched.db.queries.task_search import BATCH, MAX_CHANGED, Changed, chunks
 from pgsched.domain.records import QueueSettings, Task, to_json_able
 from pgsched.domain.scheduled import BackfillTick, OnConflict, Scheduled
 from pgsched.domain.scheduling.calendars import Calendar
@@ -139,28 +140,56 @@ async def act_on_task(actor: Actor, verb: str, id: int, *, catch_up: bool = True
 
 
 async def change_tasks(
-    actor: Actor, action: str, filters: TaskFilters, *, limit: int = MAX_CHANGED, dry_run: bool = False
+    actor: Actor,
+    action: str,
+    filters: TaskFilters,
+    *,
+    limit: int = MAX_CHANGED,
+    dry_run: bool = False,
+    before_id: int | None = None,
 ) -> Changed:
-    """Do one thing to all tasks that fit and that it suits. Raises as the client's ``change_tasks``."""
-    async with audited(actor, f"tasks.{action}", target="tasks") as change:
-        done = await change.client.change_tasks(action, limit=limit, dry_run=dry_run, run_by=actor.name, **filters)
-        change.nothing = dry_run or not done.changed
-        # Without what payloads and errors were searched for.
-        told = {name: "(hidden)" if name in SECRETS else to_json_able(value) for name, value in filters.items()}
-        change.before = {"filter": told}
-        change.after = {"changed": len(done.changed), "ids": done.changed[:SHOWN_IDS]}
-    return done
+    """Do one thing to all tasks that fit and that it suits, so many of them in a transaction, each with its entry.
+
+    Raises as the client's ``change_tasks``.
+    """
+    tried = await actor.client.change_tasks(
+        action, limit=limit, dry_run=True, run_by=actor.name, before_id=before_id, **filters
+    )
+    if dry_run:
+        return tried
+    # Without what payloads and errors were searched for.
+    told = {name: "(hidden)" if name in SECRETS else to_json_able(value) for name, value in filters.items()}
+    changed: list[int] = []
+    for chunk in chunks(tried.changed, BATCH):
+        async with audited(actor, f"tasks.{action}", target="tasks") as change:
+            among = cast(TaskFilters, {**filters, "ids": chunk})
+            done = await change.client.change_tasks(action, limit=len(chunk), run_by=actor.name, **among)
+            change.nothing = not done.changed
+            change.before = {"filter": told}
+            change.after = {"changed": len(done.changed), "ids": done.changed[:SHOWN_IDS]}
+        changed += done.changed
+    return tried._replace(changed=changed)
 
 
 async def change_dead(actor: Actor, verb: str, **which: Any) -> int:
-    """Retry or purge dead tasks and return how many; ``which`` is what the client's ``retry_dead`` and such take."""
-    async with audited(actor, f"dead.{verb}", queue=which.get("queue"), target="dead") as change:
-        client = change.client
-        number = await (client.retry_dead(**which) if verb == "retry" else client.purge_dead(**which))
-        change.nothing = number == 0
-        change.before = {name: value for name, value in which.items() if value}
-        change.after = {"number": number}
+    """Retry or purge dead tasks and return how many; ``which`` is what the client's ``retry_dead`` and such take.
+
+    So many of them in a transaction, each with its entry.
+    """
+    following = retry_dead(**_of_all(which)) if verb == "retry" else purge_dead(**_of_all(which, "older_than"))
+    number, done = 0, None
+    while done is None or done.last is not None:
+        async with audited(actor, f"dead.{verb}", queue=which.get("queue"), target="dead") as change:
+            done = await change.client.database.run(following(done))
+            change.nothing = done.changed == 0
+            change.before = {name: value for name, value in which.items() if value}
+            change.after = {"number": done.changed}
+        number += done.changed
     return number
+
+
+def _of_all(which: Mapping[str, Any], *others: str) -> dict[str, Any]:
+    return {"all": which.get("all", False)} | {name: which.get(name) for name in ("queue", "task_type", *others)}
 
 
 async def backfill(

@@ -8,7 +8,8 @@ from typing import Final, NamedTuple
 from pgsched.client.async_client import AsyncClient
 from pgsched.db.queries import dashboard
 from pgsched.db.queries.dashboard import QueueSurvey, TypeSurvey
-from pgsched.domain.records import WorkerInfo
+from pgsched.db.queries.queues import count_tasks
+from pgsched.domain.records import StatusCount, WorkerInfo
 from pgsched.ops.doctor.doctor import judge_answered
 from pgsched.ops.doctor.facts import questions
 from pgsched.ops.doctor.findings import Diagnosis
@@ -29,6 +30,7 @@ class Survey(NamedTuple):
     types: list[TypeSurvey]
     workers: list[WorkerInfo]
     dead: dict[str, int]
+    statuses: list[StatusCount]
     about_rows: int
     diagnosis: Diagnosis
     """What the doctor says to these answers."""
@@ -62,6 +64,7 @@ class Surveys:
                 types=found["types"],
                 workers=found["workers"],
                 dead=await run(dashboard.survey_dead()),
+                statuses=await run(count_tasks()),
                 about_rows=await run(dashboard.survey_table()),
                 diagnosis=judge_answered(found, now, standby=self._client.database.standby),
             )

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from pgsched import App, Client, RegistrationError
 from pgsched.db.sql_files import load_statement
 from pgsched.worker import claimer
 from tests.support import guards
@@ -325,6 +326,105 @@ async def test_both_limits_hold_together(dsn: str, db: Database) -> None:
         insert_many(db, 3, concurrency_key=key)
     async with engine(dsn) as one:
         assert keys_of(db, await claimed(one)) == ["a", "b", "c", "d"]
+
+
+# Costs.
+
+
+def costs(db: Database, **types: int) -> None:
+    """What handlers say that their tasks cost."""
+    for task_type, cost in types.items():
+        db.execute("select pgsched.set_defaults('handler', %s, jsonb_build_object('cost', %s))", (task_type, cost))
+
+
+def of_two_types() -> Any:
+    return handlers(light=nothing, heavy=nothing)
+
+
+async def test_a_task_counts_by_its_cost(dsn: str, db: Database) -> None:
+    limit(db, rate=10, per="1 hour")
+    costs(db, heavy=4)
+    insert_many(db, 5, task_type="heavy")
+    async with engine(dsn, of_two_types()) as one:
+        assert len(await claimed(one)) == 2
+        assert db.execute("select sum(number) as spent from pgsched.starts").fetchone() == {"spent": 8}
+        await one.run()
+        assert await claimed(one) == []
+        line = one.worker.rotation.limited["default"]
+        assert line.ready_at is not None
+        assert 3590 < line.ready_at - line.asked_at < 3700  # until the first start leaves the window
+        db.execute("update pgsched.starts set at = at - interval '2 hours', since = since - interval '2 hours'")
+        assert len(await claimed(one)) == 2
+
+
+async def test_what_is_cheap_does_not_overtake_what_waits_for_its_cost(dsn: str, db: Database) -> None:
+    limit(db, rate=10, per="1 hour")
+    costs(db, heavy=6)
+    for task_type in ("heavy", "light", "heavy", "light"):
+        insert_task(db, task_type)
+    async with engine(dsn, of_two_types()) as one:
+        assert len(await claimed(one)) == 2
+        assert await claimed(one) == []
+
+
+async def test_what_costs_more_than_the_rate_counts_for_all_of_it(dsn: str, db: Database) -> None:
+    limit(db, rate=5, per="1 hour")
+    costs(db, heavy=1000)
+    insert_task(db, "light")
+    insert_task(db, "heavy")
+    insert_task(db, "heavy")
+    async with engine(dsn, of_two_types()) as one:
+        assert len(await claimed(one)) == 1  # the light one: the window must be empty for the other
+        db.execute("update pgsched.starts set at = at - interval '2 hours', since = since - interval '2 hours'")
+        assert len(await claimed(one)) == 1
+        assert await claimed(one) == []
+
+
+async def test_costs_count_for_each_key(dsn: str, db: Database) -> None:
+    limit(db, rate_per_key=10, per="1 hour")
+    costs(db, heavy=4)
+    insert_many(db, 5, task_type="heavy", concurrency_key="a")
+    insert_many(db, 5, task_type="heavy", concurrency_key="b")
+    async with engine(dsn, of_two_types()) as one:
+        assert sorted(filter(None, keys_of(db, await claimed(one)))) == ["a", "a", "b", "b"]
+        assert await claimed(one) == []
+
+
+async def test_a_cost_is_nothing_in_a_queue_without_a_rate(dsn: str, db: Database) -> None:
+    costs(db, heavy=1000)
+    insert_many(db, 3, task_type="heavy")
+    limit(db, "other", concurrency=2)
+    insert_many(db, 3, task_type="heavy", queue="other")
+    async with engine(dsn, of_two_types(), queues=("default", "other")) as one:
+        assert len(await claimed(one)) == 5
+
+
+async def test_a_queue_says_a_cost_for_types_that_say_none(dsn: str, db: Database) -> None:
+    limit(db, rate=10, per="1 hour")
+    db.execute("select pgsched.set_defaults('queue', 'default', '{\"cost\": 5}')")
+    costs(db, light=1)
+    insert_many(db, 3, task_type="heavy")
+    async with engine(dsn, of_two_types()) as one:
+        assert len(await claimed(one)) == 2
+
+
+async def test_the_decorator_says_the_cost(dsn: str, db: Database) -> None:
+    app = App(dsn=dsn)
+    app.task("heavy", cost=7)(nothing)
+    limit(db, rate=10, per="1 hour")
+    async with running_worker(dsn, app.registry):
+        insert_many(db, 2, task_type="heavy")
+        done = "select count(*) as number from pgsched.tasks where status = 'completed'"
+        await wait_until_async(lambda: rows(db, done)[0]["number"] >= 1, message="one has run")
+    (info,) = Client(dsn).handlers()
+    assert info.defaults["cost"] == 7
+    assert db.execute("select sum(number) as spent from pgsched.starts").fetchone() == {"spent": 7}
+
+
+@pytest.mark.parametrize("cost", [0, True, 1_000_001, "5"])
+def test_a_senseless_cost_is_refused(cost: Any) -> None:
+    with pytest.raises(RegistrationError, match="cost must be a whole number between 1 and 1000000, got"):
+        App().task("heavy", cost=cost)(nothing)
 
 
 # Ageing.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -125,3 +126,18 @@ def test_call_runs_it_and_keeps_what_the_handler_raises() -> None:
     with pytest.raises(ValueError, match="no stock"):
         call(broken)
     assert around.seen == [("broken", "no stock")]
+
+
+@pytest.mark.parametrize("kind", ["plain", "async"])
+def test_the_handler_within_gets_what_its_annotations_say(kind: str) -> None:
+    app = App()
+    app.middleware(Around())
+
+    def plain(at: datetime) -> int:
+        return at.year
+
+    async def on_loop(at: datetime) -> int:
+        return at.year
+
+    handle = app.task("it")(plain if kind == "plain" else on_loop)
+    assert call(handle, {"at": "2030-01-01T00:00:00Z"}).result == 2030

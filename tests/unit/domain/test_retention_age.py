@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from pgsched.db.queries.dead_tasks import purge_dead
 from pgsched.db.queries.queues import set_queue
 from pgsched.db.queries.settings import set_settings
-from pgsched.db.queries.tasks import purge_dead
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.interval import Interval
 from pgsched.domain.retention_age import age_of, is_short, long_enough

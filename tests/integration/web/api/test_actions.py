@@ -8,7 +8,9 @@ import httpx
 import psycopg
 import pytest
 
+from pgsched.db.queries import dead_tasks
 from pgsched.web.api import examples
+from pgsched.web.services import changes
 from tests.support.tables import (
     database,
     insert_task,
@@ -269,3 +271,49 @@ async def test_viewers_change_nothing(dsn: str) -> None:
         async with web(dsn, PROTECTED, token=OPERATOR_TOKEN) as http:
             assert (await act(http, task_id, "disable"))["enabled"] is False
         assert [(row["actor"], row["role"]) for row in entries(connection)] == [("operator", "operator")]
+
+
+async def test_a_change_to_many_is_a_transaction_and_an_entry_for_each_batch(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "BATCH", 2)
+    with database(dsn) as connection:
+        ids = [insert_task(connection, queue="mail") for _ in range(5)]
+        async with web(dsn) as http:
+            told = await bulk(http, "cancel", queue=["mail"])
+        assert told["changed"] == 5
+        assert sorted(told["ids"]) == ids
+        assert [entry["after"]["changed"] for entry in entries(connection)] == [2, 2, 1]
+        assert len({task_row(connection, one)["completed_at"] for one in ids}) == 3
+
+
+async def test_a_change_to_more_than_the_limit_goes_on_by_its_cursor(dsn: str) -> None:
+    with database(dsn) as connection:
+        parent = insert_task(connection, queue="mail")
+        ids = [insert_task(connection, parent_id=parent) for _ in range(5)]
+        body: dict[str, Any] = {"action": "cancel", "filter": {"parent_id": parent}, "limit": 2}
+        changed, calls = [], 0
+        async with web(dsn) as http:
+            while True:
+                answer = (await http.post(f"{API}/tasks/bulk", json=body)).json()
+                changed += answer["ids"]
+                calls += 1
+                if answer["next_cursor"] is None:
+                    break
+                body["cursor"] = answer["next_cursor"]
+        assert (sorted(changed), calls) == (ids, 3)
+        assert statuses(connection, *ids) == ["cancelled"] * 5
+
+
+@pytest.mark.parametrize("verb", ["retry", "purge"])
+async def test_dead_letters_are_changed_batch_by_batch_each_with_its_entry(
+    dsn: str, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.setattr(dead_tasks, "BATCH", 2)
+    with database(dsn) as connection:
+        for _ in range(5):
+            set_dead(connection, insert_task(connection))
+        async with web(dsn) as http:
+            answer = await http.post(f"{API}/dead/{verb}", json={"all": True})
+        assert answer.json() == {"number": 5}
+        assert [entry["after"]["number"] for entry in entries(connection)] == [2, 2, 1]

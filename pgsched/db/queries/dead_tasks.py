@@ -1,0 +1,128 @@
+"""What a client asks of the database about the dead letters. Pure, as :mod:`pgsched.db.queries`.
+
+Changes go in batches, each a command of its own, so that none holds its locks for long however many are dead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final, NamedTuple, TypedDict
+
+from pgsched.db.query import MAX_LIMIT, Command, Rows, choice, pages_of, unprepared, value
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.pages import PagedList, place_of
+from pgsched.domain.records import Task
+from pgsched.domain.retention_age import Age, age_of
+from pgsched.domain.validation import MAX_BIGINT, aware, flag, moment, optional, whole
+
+BATCH: Final = 1000
+"""Dead tasks that one command changes, at the most."""
+
+_id_of = whole(-MAX_BIGINT, MAX_BIGINT, rule="be the id of a task")
+_limit = whole(1, MAX_LIMIT)
+
+
+class DeadBatch(NamedTuple):
+    """One batch of a change to dead tasks."""
+
+    changed: int
+    until: datetime
+    """When the first batch began."""
+    last: tuple[datetime, int] | None
+    """Where the next batch goes on; None when this one found nothing more."""
+
+
+class DeadOptions(TypedDict, total=False):
+    """Which dead tasks are listed: None, as what is left out, chooses all. The ``limit`` is 50 when it is left out."""
+
+    queue: str | None
+    task_type: str | None
+    tenant_id: str | None
+    user_id: str | None
+    created_by: str | None
+    name: str | None
+    """A part of its task_name, in any case of letters."""
+    ended_after: datetime | None
+    """It died at this time or later."""
+    ended_before: datetime | None
+    limit: int
+    before: tuple[datetime, int] | None
+    """The ``(died_at, id)`` of the last one of the page before."""
+    cursor: str | None
+    """The ``next_cursor`` of the page before; instead of ``before``."""
+
+
+def list_dead(
+    *,
+    ended_after: datetime | None = None,
+    ended_before: datetime | None = None,
+    limit: int = 50,
+    before: tuple[datetime, int] | None = None,
+    cursor: str | None = None,
+    queue: str | None = None,
+    task_type: str | None = None,
+    tenant_id: str | None = None,
+    user_id: str | None = None,
+    created_by: str | None = None,
+    name: str | None = None,
+) -> Command[PagedList[Task]]:
+    """Read a page of the dead letters, the latest first."""
+    died_at, task_id = place_of("dead", cursor, "before", before, datetime, int) or (None, None)
+    params = {
+        **choice(
+            queue=queue, task_type=task_type, tenant_id=tenant_id, user_id=user_id, created_by=created_by, name=name
+        ),
+        "ended_after": optional(moment)("ended_after", ended_after),
+        "ended_before": optional(moment)("ended_before", ended_before),
+        "limit": _limit("limit", limit),
+        "before_died_at": optional(aware)("before", died_at),
+        "before_id": optional(_id_of)("before", task_id),
+    }
+    return unprepared("list_dead_tasks", pages_of(Task, "dead", limit, "died_at", "id"), **params)
+
+
+Next = Callable[[DeadBatch | None], Command[DeadBatch]]
+"""Makes the command of the batch after one; of the first after None."""
+
+
+def retry_dead(*, queue: str | None, task_type: str | None, all: bool) -> Next:
+    """Give every dead task that fits all its attempts again, batch by batch. Raises InvalidTask."""
+    _check_all(all, queue, task_type)
+    return _batches("retry_dead_tasks", choice(queue=queue, task_type=task_type))
+
+
+def purge_dead(*, queue: str | None, task_type: str | None, older_than: Age | None, all: bool) -> Next:
+    """Delete the dead tasks that fit, batch by batch. Raises InvalidTask."""
+    _check_all(all, queue, task_type, older_than)
+    return _batches("purge_dead_tasks", _dead(queue, task_type, older_than))
+
+
+def count_dead(*, queue: str | None, task_type: str | None, older_than: Age | None = None) -> Command[int]:
+    """Count the dead tasks that fit."""
+    return unprepared("count_dead_tasks", value("number"), **_dead(queue, task_type, older_than))
+
+
+def _batches(name: str, params: dict[str, Any]) -> Next:
+    def after(before: DeadBatch | None) -> Command[DeadBatch]:
+        died_at, task_id = (before and before.last) or (None, None)
+        until = before and before.until
+        return unprepared(name, _batch, **params, until=until, after_died_at=died_at, after_id=task_id, batch=BATCH)
+
+    return after
+
+
+def _batch(rows: Rows) -> DeadBatch:
+    row = rows[0]
+    return DeadBatch(row["changed"], row["until"], (row["died_at"], row["id"]) if row["found"] else None)
+
+
+def _check_all(everything: object, *filters: object) -> None:
+    """Refuse a change of many tasks without a filter, unless somebody says that all of them are meant."""
+    if not flag("all", everything) and all(given is None for given in filters):
+        raise InvalidTask("must be true where no filter is given", field="all")
+
+
+def _dead(queue: str | None, task_type: str | None, older_than: Age | None) -> dict[str, Any]:
+    age = optional(age_of)("older_than", older_than)
+    return {**choice(queue=queue, task_type=task_type), "older_than": None if age is None else age.to_text()}
