@@ -811,8 +811,16 @@ create table pgsched.handlers (
   seen_at timestamptz not null default now(),          -- When a worker or pgsched sync last registered it, to the hour.
   retired_at timestamptz,                              -- When pgsched sync found it no longer in the code. An INSERT of
                                                        -- the type is told of as one that nobody has a handler for.
+  versions jsonb not null default '[]'::jsonb,         -- The last 20 versions of the code that registered it, the
+                                                       -- newest last, in the order in which they came first: objects
+                                                       -- with version, code (what tells it from others) and since.
+  misfit_at timestamptz,                               -- When a payload last did not fit an older version of the code,
+                                                       -- and its task was left to a newer one.
+  misfit_task_id bigint,                               -- The task of that payload.
   -- One row a type.
-  constraint handlers_pkey primary key (task_type)
+  constraint handlers_pkey primary key (task_type),
+  -- What appends to it needs one.
+  constraint versions_must_be_a_list check (jsonb_typeof(versions) = 'array')
 );
 
 -- What a handler or a queue says of all of its tasks; the row of a task says more, and the handler more than the queue.
@@ -2241,7 +2249,7 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 #variable_conflict use_variable
 -- Each is an object with task_type, and what it says of defaults, payload_schema, result_schema, description, version
--- and strict. In the order of the types, so that workers that start together cannot deadlock.
+-- and strict; newest is said by deployments. In the order of the types, so that workers that start together cannot deadlock.
 declare
   entry jsonb;
   wanted jsonb;
@@ -2261,19 +2269,77 @@ begin
           'payload_schema', h.payload_schema, 'result_schema', h.result_schema, 'description', h.description,
           'version', h.version, 'strict', h.strict, 'retired_at', h.retired_at,
           'defaults', coalesce(to_jsonb(d), '{}') - array['kind', 'name']))
-        = jsonb_strip_nulls(wanted));
-    insert into pgsched.handlers as h (task_type, payload_schema, result_schema, description, version, strict)
+        = jsonb_strip_nulls(wanted)
+        and (not coalesce((entry ->> 'newest')::boolean, false)
+          or h.versions -> -1 ->> 'code' = pgsched.code_of(entry ->> 'version', entry -> 'payload_schema')));
+    insert into pgsched.handlers as h (task_type, payload_schema, result_schema, description, version, strict, versions)
     values (
       entry ->> 'task_type', nullif(entry -> 'payload_schema', 'null'), nullif(entry -> 'result_schema', 'null'),
-      entry ->> 'description', entry ->> 'version', (wanted ->> 'strict')::boolean)
+      entry ->> 'description', entry ->> 'version', (wanted ->> 'strict')::boolean,
+      pgsched.with_version('[]', entry ->> 'version', entry -> 'payload_schema', true))
     on conflict (task_type) do update
-    set (payload_schema, result_schema, description, version, strict, registered_at, seen_at, retired_at) = (
+    set (payload_schema, result_schema, description, version, strict, registered_at, seen_at, retired_at, versions) = (
       excluded.payload_schema, excluded.result_schema, excluded.description, excluded.version, excluded.strict, now(),
-      now(), null::timestamptz);
+      now(), null::timestamptz, pgsched.with_version(h.versions, excluded.version, excluded.payload_schema,
+        coalesce((entry ->> 'newest')::boolean, false)));
     perform pgsched.set_defaults('handler', entry ->> 'task_type', entry -> 'defaults');
     written := written || (entry ->> 'task_type');
   end loop;
   return written;
+end $$;
+
+-- For the schema: the versions of a handler with one that registers: a new one is the newest, a known one stays where
+-- it is unless a deployment says that it is the newest.
+create function pgsched.with_version(versions jsonb, version text, payload_schema jsonb, newest boolean) returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+#variable_conflict use_variable
+declare
+  code text := pgsched.code_of(version, payload_schema);
+  known boolean := versions @> jsonb_build_array(jsonb_build_object('code', code));
+begin
+  if known and (not newest or versions -> -1 ->> 'code' = code) then
+    return versions;
+  end if;
+  return (
+    select coalesce(jsonb_agg(v.value order by v.place), '[]')
+    from jsonb_array_elements(versions) with ordinality as v(value, place)
+    where v.value ->> 'code' <> code and v.place > jsonb_array_length(versions) - 19
+  ) || jsonb_build_object('version', version, 'code', code, 'since', now());
+end $$;
+
+-- For the schema: what tells a version of a handler's code from others: the version, and the schema of its payload, for
+-- applications that name none.
+create function pgsched.code_of(version text, payload_schema jsonb) returns text
+language sql immutable
+return md5(((coalesce(version, '') || ' ') || (coalesce(nullif(payload_schema, 'null'::jsonb), '{}'::jsonb))::text));
+
+-- For workers whose handler a payload does not fit: the newest version of the handler's code when theirs is older (else
+-- null), how often the task has waited for it and for how many seconds; notes it in the register.
+create function pgsched.note_misfit(
+  task_id bigint, task_type text, version text, payload_schema jsonb, out newer jsonb, out waits integer,
+  out seconds double precision
+) returns record
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+#variable_conflict use_variable
+declare
+  versions jsonb;
+  mine constant jsonb := jsonb_build_object('code', pgsched.code_of(version, payload_schema));
+begin
+  select h.versions into versions from pgsched.handlers h where h.task_type = note_misfit.task_type;
+  if versions @> jsonb_build_array(mine) and not (versions -> -1) @> mine then
+    newer := versions -> -1;
+    select count(*), coalesce(extract(epoch from clock_timestamp() - min(e.started_at)), 0) into waits, seconds
+    from pgsched.executions e
+    where e.task_id = note_misfit.task_id and e.status = 'cancelled' and e.attempt = 0
+      and e.error like 'payload does not fit handler %, and waits for newer code%'
+      and e.fencing_token > coalesce((
+        select max(c.fencing_token) from pgsched.executions c where c.task_id = note_misfit.task_id and c.attempt > 0), 0);
+    -- Many may meet it at once: the row is written now and then only.
+    update pgsched.handlers h set misfit_at = now(), misfit_task_id = note_misfit.task_id
+    where h.task_type = note_misfit.task_type and (h.misfit_at is null or h.misfit_at < now() - interval '5 seconds');
+  end if;
 end $$;
 
 -- Sets the options that the tasks of a handler or a queue (kind) have unless somebody with more to say says otherwise,
@@ -6375,7 +6441,7 @@ revoke execute on all functions in schema pgsched from public;
 grant execute on function
   pgsched.are_days, pgsched.block_task, pgsched.book_new, pgsched.booked, pgsched.calendar_days, pgsched.check_group,
   pgsched.check_payload, pgsched.check_schedule, pgsched.check_timezone, pgsched.check_type, pgsched.clock_change,
-  pgsched.cron_number, pgsched.cron_problem, pgsched.cron_tick, pgsched.declaration, pgsched.due_at,
+  pgsched.code_of, pgsched.cron_number, pgsched.cron_problem, pgsched.cron_tick, pgsched.declaration, pgsched.due_at,
   pgsched.early_reading, pgsched.elapsed_part, pgsched.first_tick, pgsched.grid_point, pgsched.grid_tick,
   pgsched.group_edges, pgsched.group_problem, pgsched.group_steps, pgsched.instant_after, pgsched.interval_parts,
   pgsched.is_claimable, pgsched.is_excepted, pgsched.is_forward, pgsched.limits_problem, pgsched.lock_was_lost,
@@ -6383,7 +6449,7 @@ grant execute on function
   pgsched.nearest_type, pgsched.next_interval_ticks, pgsched.next_ticks, pgsched.number_problem, pgsched.open_days,
   pgsched.queues_in_use, pgsched.read_cron, pgsched.read_day, pgsched.refuse_tick, pgsched.remember, pgsched.resolved,
   pgsched.shown_word, pgsched.status, pgsched.task_id, pgsched.tell_unknown, pgsched.wait, pgsched.wake_sleepers,
-  pgsched.wall_from
+  pgsched.wall_from, pgsched.with_version
 to public;
 
 grant select on pgsched.departed_keys to public;
@@ -6895,7 +6961,14 @@ comment on column pgsched.handlers.seen_at is 'When a worker or pgsched sync las
 comment on column pgsched.handlers.retired_at is
   'When pgsched sync found it no longer in the code. An INSERT of the type is told of as one that nobody has a '
   'handler for.';
+comment on column pgsched.handlers.versions is
+  'The last 20 versions of the code that registered it, the newest last, in the order in which they came first: '
+  'objects with version, code (what tells it from others) and since.';
+comment on column pgsched.handlers.misfit_at is
+  'When a payload last did not fit an older version of the code, and its task was left to a newer one.';
+comment on column pgsched.handlers.misfit_task_id is 'The task of that payload.';
 comment on constraint handlers_pkey on pgsched.handlers is 'One row a type.';
+comment on constraint versions_must_be_a_list on pgsched.handlers is 'What appends to it needs one.';
 comment on table pgsched.task_defaults is
   'What a handler or a queue says of all of its tasks; the row of a task says more, and the handler more than the'
   ' queue. Null: nothing.';
@@ -7431,6 +7504,15 @@ comment on function pgsched.watch_task is
   'For the schema: checks when silence is to be told of, and counts it afresh when a task is enabled.';
 comment on function pgsched.register is
   'For workers: writes handlers into the register. Returns the types whose entry is new or has changed.';
+comment on function pgsched.with_version is
+  'For the schema: the versions of a handler with one that registers: a new one is the newest, a known one stays '
+  'where it is unless a deployment says that it is the newest.';
+comment on function pgsched.code_of is
+  'For the schema: what tells a version of a handler''s code from others: the version, and the schema of its '
+  'payload, for applications that name none.';
+comment on function pgsched.note_misfit is
+  'For workers whose handler a payload does not fit: the newest version of the handler''s code when theirs is '
+  'older (else null), how often the task has waited for it and for how many seconds; notes it in the register.';
 comment on function pgsched.set_defaults is
   'Sets the options that the tasks of a handler or a queue (kind) have unless somebody with more to say says '
   'otherwise, instead of those it had; {} takes them away. True if that changed something.';

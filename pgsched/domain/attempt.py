@@ -128,6 +128,8 @@ class Outcome(NamedTuple):
     """The handler ended its schedule."""
     warning: str | None = None
     """How the result is not what the handler returned, or annotated."""
+    misfit: bool = False
+    """The payload does not fit the handler, which was not called."""
 
 
 class Missed(NamedTuple):

@@ -56,7 +56,7 @@ def run_attempt(
         handler.check(payload)
         arguments = payload if handler.types is None else handler.types.arguments(payload)
     except PayloadMismatch as error:
-        return _end(Outcome("discarded", started, monotonic(), error=str(error)), report)
+        return _end(Outcome("discarded", started, monotonic(), error=str(error), misfit=True), report)
     except BaseException as error:  # noqa: BLE001 - a validator of the user's may raise anything
         return _end(raised(error, started), report)
     if handler.context_parameter is not None:

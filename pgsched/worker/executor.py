@@ -282,7 +282,7 @@ class Executor:
             self._warn(leased, outcome.warning)
         if attempt is not None and attempt.keep(outcome):
             return
-        if outcome.status == "snoozed" and not leased.abandoned:
+        if (outcome.status == "snoozed" or outcome.misfit) and not leased.abandoned:
             self._snooze(leased, outcome)
         else:
             self._completer.conclude(leased, outcome)

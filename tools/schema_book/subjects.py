@@ -117,6 +117,9 @@ FUNCTIONS_BY_SUBJECT: Final = (
         "What handlers and queues say of all of their tasks, and what becomes of types that nobody has registered.",
         (
             "register",
+            "with_version",
+            "code_of",
+            "note_misfit",
             "set_defaults",
             "resolved",
             "check_type",
