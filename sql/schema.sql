@@ -1563,9 +1563,11 @@ begin
   end if;
 end $$;
 
--- Gives a dead or cancelled task, or one that waits for its backoff, all its attempts again, due now.
+-- Gives a dead or cancelled task, or one that waits for its backoff, all its attempts again, due now; with another
+-- payload if one is given.
 -- id: The task.
-create function pgsched.retry(id bigint) returns void
+-- payload: What it has as its payload from now on; null: what it has.
+create function pgsched.retry(id bigint, payload jsonb default null) returns void
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
@@ -1575,10 +1577,14 @@ begin
   if task.status not in ('dead', 'cancelled') and not (task.status = 'pending' and task.attempts > 0) then
     raise object_not_in_prerequisite_state using
       message = format('task %s is %s and cannot be retried', task.id, task.status);
+  elsif payload is not null and task.inserted_by is distinct from session_user
+    and not has_any_column_privilege(session_user, 'pgsched.tasks', 'update') then
+    raise insufficient_privilege using
+      message = format('task %s was inserted by another role: its payload cannot be changed', task.id);
   end if;
   update pgsched.tasks t
   set status = 'pending', attempts = 0, died_at = null, completed_at = null, updated_at = now(), enabled = true,
-    next_run_at = now(), fired = null,
+    next_run_at = now(), fired = null, payload = coalesce(retry.payload, t.payload),
     -- A schedule that ended goes on from now; a one-time task keeps its nominal time.
     planned_from = case when t.schedule_type = 'one_time' or task.status = 'pending' then t.planned_from else clock_timestamp() end
   where t.id = task.id;
@@ -1829,6 +1835,72 @@ select case action
   when 'delete' then task.status <> 'running'
 end
 $$;
+
+-- Changes the payloads of tasks that wait for a run (pending, blocked, schedules) by a merge patch (RFC 7396), in one
+-- transaction; returns those that it changes, with a refusal for each that stays as it is because its new payload is
+-- not allowed.
+-- ids: The tasks.
+-- patch: An object: what it has is set, what is null in it is removed, objects are merged, all else is replaced.
+-- dry_run: True: changes nothing and only returns which it would be.
+create function pgsched.edit_payloads(
+  ids bigint[], patch jsonb, dry_run boolean default false, out id bigint, out refusal text
+) returns setof record
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  task pgsched.tasks;
+  wanted jsonb;
+begin
+  if jsonb_typeof(patch) is distinct from 'object' then
+    raise invalid_parameter_value using
+      message = format('patch must be an object, got %s', coalesce(jsonb_typeof(patch), 'null')), column = 'patch';
+  end if;
+  for task in
+    select t.* from pgsched.tasks t
+    where t.id = any(ids) and (t.status in ('pending', 'blocked') or t.status = 'running' and t.schedule_type <> 'one_time')
+    order by t.id for no key update
+  loop
+    wanted := pgsched.merge_patch(task.payload, patch);
+    continue when wanted = task.payload;
+    id := task.id;
+    refusal := null;
+    begin
+      update pgsched.tasks t set payload = wanted where t.id = task.id;
+      if dry_run then
+        raise sqlstate 'PG004';  -- undoes it
+      end if;
+    exception
+      when sqlstate 'PG004' then
+        null;
+      when data_exception or integrity_constraint_violation or object_not_in_prerequisite_state then
+        refusal := sqlerrm;
+    end;
+    return next;
+  end loop;
+end $$;
+
+-- JSON with the changes that a merge patch (RFC 7396) makes: what it has is set, what is null in it is removed, objects
+-- are merged, all else is replaced.
+create function pgsched.merge_patch(target jsonb, patch jsonb) returns jsonb
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  key text;
+  value jsonb;
+begin
+  if jsonb_typeof(patch) <> 'object' then
+    return patch;
+  elsif jsonb_typeof(target) is distinct from 'object' then
+    target := '{}';
+  end if;
+  for key, value in select e.key, e.value from jsonb_each(patch) e loop
+    target := case when value = 'null' then target - key
+      else target || jsonb_build_object(key, pgsched.merge_patch(target -> key, value)) end;
+  end loop;
+  return target;
+end $$;
 
 -- For the schema: which of the arguments of schedule() that are given a task has otherwise; a delay is not compared.
 create function pgsched.differing(task jsonb, present pgsched.tasks) returns text[]
@@ -2516,6 +2588,22 @@ begin
     raise invalid_parameter_value using message = format('payload does not fit handler %L: %s', task_type, problem),
       column = 'payload', table = 'tasks', schema = 'pgsched';
   end if;
+end $$;
+
+-- For the schema: refuses a payload that is edited to what its strict handler would refuse.
+create function pgsched.recheck_payload() returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  payload_schema jsonb;
+begin
+  select coalesce(h.payload_schema, '{}') into payload_schema
+  from pgsched.handlers h where h.task_type = new.task_type and h.strict and h.retired_at is null;
+  if payload_schema is not null then
+    perform pgsched.check_payload(new.task_type, payload_schema, new.payload);
+  end if;
+  return new;
 end $$;
 
 -- Booking the ticks of schedules --------------------------------------------------------------------------------------
@@ -6365,6 +6453,11 @@ create trigger prepare before insert on pgsched.tasks for each row execute funct
 create trigger recheck_group before update of payload, task_type on pgsched.tasks
   for each row when (new.task_type::text = 'pgsched.group') execute function pgsched.recheck_group();
 
+create trigger recheck_payload before update of payload, task_type on pgsched.tasks
+  for each row
+    when (new.payload::jsonb is distinct from old.payload::jsonb
+      or new.task_type::text is distinct from old.task_type::text) execute function pgsched.recheck_payload();
+
 create trigger replan before update of schedule_type, cron_expression, timezone, start_date, end_date, repeat_interval,
   repeat_count, jitter, planned_from on pgsched.tasks
   for each row
@@ -6445,11 +6538,11 @@ grant execute on function
   pgsched.early_reading, pgsched.elapsed_part, pgsched.first_tick, pgsched.grid_point, pgsched.grid_tick,
   pgsched.group_edges, pgsched.group_problem, pgsched.group_steps, pgsched.instant_after, pgsched.interval_parts,
   pgsched.is_claimable, pgsched.is_excepted, pgsched.is_forward, pgsched.limits_problem, pgsched.lock_was_lost,
-  pgsched.lowest_bit, pgsched.matching_days, pgsched.may_change, pgsched.month_days, pgsched.month_length,
-  pgsched.nearest_type, pgsched.next_interval_ticks, pgsched.next_ticks, pgsched.number_problem, pgsched.open_days,
-  pgsched.queues_in_use, pgsched.read_cron, pgsched.read_day, pgsched.refuse_tick, pgsched.remember, pgsched.resolved,
-  pgsched.shown_word, pgsched.status, pgsched.task_id, pgsched.tell_unknown, pgsched.wait, pgsched.wake_sleepers,
-  pgsched.wall_from, pgsched.with_version
+  pgsched.lowest_bit, pgsched.matching_days, pgsched.may_change, pgsched.merge_patch, pgsched.month_days,
+  pgsched.month_length, pgsched.nearest_type, pgsched.next_interval_ticks, pgsched.next_ticks, pgsched.number_problem,
+  pgsched.open_days, pgsched.queues_in_use, pgsched.read_cron, pgsched.read_day, pgsched.refuse_tick, pgsched.remember,
+  pgsched.resolved, pgsched.shown_word, pgsched.status, pgsched.task_id, pgsched.tell_unknown, pgsched.wait,
+  pgsched.wake_sleepers, pgsched.wall_from, pgsched.with_version
 to public;
 
 grant select on pgsched.departed_keys to public;
@@ -7449,8 +7542,9 @@ comment on function pgsched.disable is 'Pauses a task: it keeps its place and is
 id: The task.';
 comment on function pgsched.cancel is 'Stops a task for good: at once while it waits; while it runs its worker is told, and what it still writes is refused.
 id: The task.';
-comment on function pgsched.retry is 'Gives a dead or cancelled task, or one that waits for its backoff, all its attempts again, due now.
-id: The task.';
+comment on function pgsched.retry is 'Gives a dead or cancelled task, or one that waits for its backoff, all its attempts again, due now; with another payload if one is given.
+id: The task.
+payload: What it has as its payload from now on; null: what it has.';
 comment on function pgsched.replan is
   'Books a schedule afresh from now, whatever it was booked for; returns when it is due, null when it is over.';
 comment on function pgsched.backfill is
@@ -7473,6 +7567,13 @@ dry_run: True: changes nothing and only returns which it would be.';
 comment on function pgsched.may_change is 'Whether an action suits a task as it is.
 action: enable, disable, run, cancel, retry or delete.
 task: The row of the task.';
+comment on function pgsched.edit_payloads is 'Changes the payloads of tasks that wait for a run (pending, blocked, schedules) by a merge patch (RFC 7396), in one transaction; returns those that it changes, with a refusal for each that stays as it is because its new payload is not allowed.
+ids: The tasks.
+patch: An object: what it has is set, what is null in it is removed, objects are merged, all else is replaced.
+dry_run: True: changes nothing and only returns which it would be.';
+comment on function pgsched.merge_patch is
+  'JSON with the changes that a merge patch (RFC 7396) makes: what it has is set, what is null in it is removed, '
+  'objects are merged, all else is replaced.';
 comment on function pgsched.differing is
   'For the schema: which of the arguments of schedule() that are given a task has otherwise; a delay is not '
   'compared.';
@@ -7528,6 +7629,8 @@ comment on function pgsched.tell_unknown is
 comment on function pgsched.nearest_type is 'The registered type whose name is most like another; null when none is.';
 comment on function pgsched.check_payload is
   'For the schema: refuses a payload that lacks a required key, has an unknown one, or one of another JSON type.';
+comment on function pgsched.recheck_payload is
+  'For the schema: refuses a payload that is edited to what its strict handler would refuse.';
 comment on function pgsched.book_new is 'For the schema: a schedule that is inserted, with its first tick.';
 comment on function pgsched.book_task is 'For the schema: books a schedule that waits without a tick.';
 comment on function pgsched.booked is

@@ -26,6 +26,7 @@ from pgsched.cli.output import Columns, cell, count, fields, plain, say, say_jso
 from pgsched.cli.session import lists, pass_client
 from pgsched.cli.task_add import add, edit
 from pgsched.cli.task_name import Name, id_of, task_argument, tasks_argument
+from pgsched.cli.task_payloads import edit_payloads
 from pgsched.cli.task_tree import tree
 from pgsched.domain.errors import InvalidTask, PgschedError, TaskNotFound, TransitionRefused
 from pgsched.domain.records import Task
@@ -80,7 +81,7 @@ def task() -> None:
     """Add, list, show and change tasks."""
 
 
-for command in (add, edit, tree):
+for command in (add, edit, edit_payloads, tree):
     task.add_command(command)
 
 

@@ -130,3 +130,141 @@ begin
     execute format('grant execute on function pgsched.note_misfit to %s', one.grantee);
   end loop;
 end $$;
+
+-- Payloads that are changed: by the rules of an INSERT, many at once, and with a retry.
+
+create function pgsched.recheck_payload() returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  payload_schema jsonb;
+begin
+  select coalesce(h.payload_schema, '{}') into payload_schema
+  from pgsched.handlers h where h.task_type = new.task_type and h.strict and h.retired_at is null;
+  if payload_schema is not null then
+    perform pgsched.check_payload(new.task_type, payload_schema, new.payload);
+  end if;
+  return new;
+end $$;
+comment on function pgsched.recheck_payload is
+  'For the schema: refuses a payload that is edited to what its strict handler would refuse.';
+
+create trigger recheck_payload before update of payload, task_type on pgsched.tasks
+  for each row
+  when (new.payload is distinct from old.payload or new.task_type is distinct from old.task_type)
+  execute function pgsched.recheck_payload();
+
+create function pgsched.merge_patch(target jsonb, patch jsonb) returns jsonb
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  key text;
+  value jsonb;
+begin
+  if jsonb_typeof(patch) <> 'object' then
+    return patch;
+  elsif jsonb_typeof(target) is distinct from 'object' then
+    target := '{}';
+  end if;
+  for key, value in select e.key, e.value from jsonb_each(patch) e loop
+    target := case when value = 'null' then target - key
+      else target || jsonb_build_object(key, pgsched.merge_patch(target -> key, value)) end;
+  end loop;
+  return target;
+end $$;
+comment on function pgsched.merge_patch is
+  'JSON with the changes that a merge patch (RFC 7396) makes: what it has is set, what is null in it is removed, objects are merged, all else is replaced.';
+
+create function pgsched.edit_payloads(
+  ids bigint[], patch jsonb, dry_run boolean default false, out id bigint, out refusal text
+) returns setof record
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  task pgsched.tasks;
+  wanted jsonb;
+begin
+  if jsonb_typeof(patch) is distinct from 'object' then
+    raise invalid_parameter_value using
+      message = format('patch must be an object, got %s', coalesce(jsonb_typeof(patch), 'null')), column = 'patch';
+  end if;
+  for task in
+    select t.* from pgsched.tasks t
+    where t.id = any(ids) and (t.status in ('pending', 'blocked') or t.status = 'running' and t.schedule_type <> 'one_time')
+    order by t.id for no key update
+  loop
+    wanted := pgsched.merge_patch(task.payload, patch);
+    continue when wanted = task.payload;
+    id := task.id;
+    refusal := null;
+    begin
+      update pgsched.tasks t set payload = wanted where t.id = task.id;
+      if dry_run then
+        raise sqlstate 'PG004';  -- undoes it
+      end if;
+    exception
+      when sqlstate 'PG004' then
+        null;
+      when data_exception or integrity_constraint_violation or object_not_in_prerequisite_state then
+        refusal := sqlerrm;
+    end;
+    return next;
+  end loop;
+end $$;
+comment on function pgsched.edit_payloads is
+  E'Changes the payloads of tasks that wait for a run (pending, blocked, schedules) by a merge patch (RFC 7396), in one transaction; returns those that it changes, with a refusal for each that stays as it is because its new payload is not allowed.\n'
+  'ids: The tasks.\n'
+  'patch: An object: what it has is set, what is null in it is removed, objects are merged, all else is replaced.\n'
+  'dry_run: True: changes nothing and only returns which it would be.';
+revoke execute on function pgsched.edit_payloads, pgsched.recheck_payload from public;
+
+do $$
+begin
+  perform set_config('pgsched.rights', coalesce(p.proacl::text, ''), true)
+  from pg_proc p where p.oid = 'pgsched.retry'::regproc;
+end $$;
+drop function pgsched.retry;
+create function pgsched.retry(id bigint, payload jsonb default null) returns void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  task pgsched.tasks := pgsched.locked_task(retry.id);
+begin
+  if task.status not in ('dead', 'cancelled') and not (task.status = 'pending' and task.attempts > 0) then
+    raise object_not_in_prerequisite_state using
+      message = format('task %s is %s and cannot be retried', task.id, task.status);
+  elsif payload is not null and task.inserted_by is distinct from session_user
+    and not has_any_column_privilege(session_user, 'pgsched.tasks', 'update') then
+    raise insufficient_privilege using
+      message = format('task %s was inserted by another role: its payload cannot be changed', task.id);
+  end if;
+  update pgsched.tasks t
+  set status = 'pending', attempts = 0, died_at = null, completed_at = null, updated_at = now(), enabled = true,
+    next_run_at = now(), fired = null, payload = coalesce(retry.payload, t.payload),
+    -- A schedule that ended goes on from now; a one-time task keeps its nominal time.
+    planned_from = case when t.schedule_type = 'one_time' or task.status = 'pending' then t.planned_from else clock_timestamp() end
+  where t.id = task.id;
+end $$;
+comment on function pgsched.retry is
+  E'Gives a dead or cancelled task, or one that waits for its backoff, all its attempts again, due now; with another payload if one is given.\n'
+  'id: The task.\n'
+  'payload: What it has as its payload from now on; null: what it has.';
+do $$
+declare
+  one record;
+begin
+  if current_setting('pgsched.rights') <> '' then
+    revoke execute on function pgsched.retry from public;
+    for one in
+      select case a.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(a.grantee)) end as grantee, a.is_grantable
+      from aclexplode(current_setting('pgsched.rights')::aclitem[]) a
+    loop
+      execute format('grant execute on function pgsched.retry to %s%s', one.grantee,
+        case when one.is_grantable then ' with grant option' end);
+    end loop;
+  end if;
+end $$;

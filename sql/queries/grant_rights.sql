@@ -63,8 +63,8 @@ begin
   grant delete on pgsched.tasks, pgsched.archived_tasks, pgsched.locks, pgsched.calendars to pgsched_operator;
   grant insert, update on pgsched.queues, pgsched.settings, pgsched.calendars to pgsched_operator;
   grant select, insert on pgsched.audit_log to pgsched_operator;
-  grant execute on function pgsched.change_tasks, pgsched.delete_apart, pgsched.limit_queue, pgsched.unlimit_queue,
-    pgsched.set_defaults, pgsched.pause_queue, pgsched.resume_queue, pgsched.set_queue_events
+  grant execute on function pgsched.change_tasks, pgsched.edit_payloads, pgsched.delete_apart, pgsched.limit_queue,
+    pgsched.unlimit_queue, pgsched.set_defaults, pgsched.pause_queue, pgsched.resume_queue, pgsched.set_queue_events
     to pgsched_operator;
   grant insert, update, delete on pgsched.task_defaults to pgsched_operator;
 end $$

@@ -78,6 +78,8 @@ RETURNED = (
     "pgsched.ops.prune:PruneOptions",
     "pgsched.domain.records:Pruned",
     "pgsched.domain.records:PrunedQueue",
+    "pgsched.db.queries.payload_edits:EditedPayloads",
+    "pgsched.db.queries.payload_edits:RefusedEdit",
     "pgsched.ops.payload_check:PayloadCheck",
     "pgsched.ops.payload_check:WaitingMisfit",
     "pgsched.ops.payload_check:UnknownWaiting",

@@ -89,6 +89,8 @@ FUNCTIONS_BY_SUBJECT: Final = (
             "wait",
             "change_tasks",
             "may_change",
+            "edit_payloads",
+            "merge_patch",
             "differing",
             "give_up_key",
             "locked_task",
@@ -126,6 +128,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
             "tell_unknown",
             "nearest_type",
             "check_payload",
+            "recheck_payload",
         ),
     ),
     Subject(

@@ -137,6 +137,16 @@ CHANGED: Final[dict[str, Any]] = {
     "ids": [17, 18],
     "more": False,
 }
+PATCH: Final[dict[str, Any]] = {"patch": {"cc": "bob@example.com"}, "filter": {"task_type": ["mail"]}, "dry_run": True}
+EDITED: Final[dict[str, Any]] = {
+    "dry_run": True,
+    "matched": 2,
+    "edited": 1,
+    "ids": [17],
+    "refused": 1,
+    "refusals": [{"id": 18, "reason": "payload does not fit handler 'mail': missing argument 'cc'"}],
+    "next_cursor": None,
+}
 RANGE: Final[dict[str, Any]] = {"from": "2026-01-30T00:00:00Z", "to": "2026-01-31T00:00:00Z", "dry_run": True}
 BACKFILL: Final[dict[str, Any]] = {
     "dry_run": True,

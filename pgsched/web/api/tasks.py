@@ -16,8 +16,16 @@ from pgsched.web.api import examples
 from pgsched.web.api.bodies import NewGroup, NewTask, TaskEdit, options_of
 from pgsched.web.api.cursors import read_cursor, write_cursor
 from pgsched.web.api.documented import Route, answers, empty_answer, json_body, reply, reply_page
-from pgsched.web.api.shapes import ChangedShape, MadeShape, NodeShape, TaskPage, TaskShape, TaskStatusShape
-from pgsched.web.api.task_query import Bulk, TaskQuery, filters_of
+from pgsched.web.api.shapes import (
+    ChangedShape,
+    EditedPayloadsShape,
+    MadeShape,
+    NodeShape,
+    TaskPage,
+    TaskShape,
+    TaskStatusShape,
+)
+from pgsched.web.api.task_query import Bulk, PayloadEdits, TaskQuery, filters_of
 from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.paths import href
 from pgsched.web.services import changes
@@ -214,5 +222,35 @@ async def change_tasks(actor: Operator, body: Annotated[Bulk, json_body(dry=("A 
         "changed": len(done.changed),
         "ids": done.changed[: changes.SHOWN_IDS],
         "more": done.more,
+    }
+    return reply(actor, said)
+
+
+@router.post(
+    "/tasks/payloads",
+    summary="Change the payloads of tasks that wait",
+    responses=answers(EditedPayloadsShape, examples.EDITED, 400, 409),
+)
+async def edit_payloads(
+    actor: Operator, body: Annotated[PayloadEdits, json_body(dry=("A dry run", examples.PATCH))]
+) -> Response:
+    """A batch of those that fit the filter, in one transaction: ask again with next_cursor until it is null.
+
+    Those that are pending or blocked, and schedules, are changed. A payload that would break a rule, as that of a
+    strict handler, stays as it is, and is told of.
+    """
+    before = read_cursor("payloads", body.cursor, int)
+    filters = filters_of(body.filter, actor)
+    done = await changes.edit_payloads(
+        actor, body.patch, filters, limit=body.limit, before_id=before, dry_run=body.dry_run
+    )
+    said = {
+        "dry_run": body.dry_run,
+        "matched": done.matched,
+        "edited": done.edited,
+        "ids": list(done.ids[: changes.SHOWN_IDS]),
+        "refused": done.refused,
+        "refusals": [one._asdict() for one in done.refusals],
+        "next_cursor": write_cursor("payloads", done.next_before),
     }
     return reply(actor, said)

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from pgsched.client.async_client import AsyncClient
+from pgsched.db.queries.payload_edits import EditedPayloads
 from pgsched.db.queries.schedules import list_calendars
 from pgsched.db.queries.task_search import MAX_CHANGED, Changed
 from pgsched.domain.records import QueueSettings, Task, to_json_able
@@ -128,11 +129,28 @@ async def change_tasks(
     async with audited(actor, f"tasks.{action}", target="tasks") as change:
         done = await change.client.change_tasks(action, limit=limit, dry_run=dry_run, **filters)
         change.nothing = dry_run or not done.changed
-        # Without what payloads and errors were searched for.
-        told = {name: "(hidden)" if name in SECRETS else to_json_able(value) for name, value in filters.items()}
-        change.before = {"filter": told}
+        change.before = {"filter": _told(filters)}
         change.after = {"changed": len(done.changed), "ids": done.changed[:SHOWN_IDS]}
     return done
+
+
+async def edit_payloads(
+    actor: Actor, patch: Mapping[str, Any], filters: TaskFilters, *, limit: int, before_id: int | None, dry_run: bool
+) -> EditedPayloads:
+    """Change the payloads of a batch of tasks that wait. Raises as the client's ``edit_payload_batch``."""
+    async with audited(actor, "tasks.edit_payloads", target="tasks") as change:
+        done = await change.client.edit_payload_batch(
+            patch, limit=limit, before_id=before_id, dry_run=dry_run, **filters
+        )
+        change.nothing = dry_run or not done.edited
+        change.before = {"filter": _told(filters)}
+        change.after = {"edited": done.edited, "ids": list(done.ids[:SHOWN_IDS]), "keys": sorted(patch)}
+    return done
+
+
+def _told(filters: TaskFilters) -> dict[str, Any]:
+    """The filters for an entry, without what payloads and errors were searched for."""
+    return {name: "(hidden)" if name in SECRETS else to_json_able(value) for name, value in filters.items()}
 
 
 async def change_dead(actor: Actor, verb: str, **which: Any) -> int:

@@ -174,7 +174,7 @@ def test_function_that_runs_as_owner_has_a_fixed_path_no_superuser_and_no_everyb
         connection.execute("alter function pgsched.retry owner to current_user")
         connection.execute("grant execute on function pgsched.enable to public")
         found = {row["name"] for row in connection.execute(UNSAFE)}
-    assert found == {"pgsched.cancel(bigint)", "pgsched.retry(bigint)", "pgsched.enable(bigint,boolean)"}
+    assert found == {"pgsched.cancel(bigint)", "pgsched.retry(bigint,jsonb)", "pgsched.enable(bigint,boolean)"}
 
 
 # By hand.
