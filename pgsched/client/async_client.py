@@ -168,7 +168,7 @@ class AsyncClient(AsyncQueueClient, AsyncScheduleClient, AsyncLockClient):
         ``group`` comes from :mod:`pgsched.flow`, or is the same object written by hand. Raises InvalidTask, naming
         step, key, rule and value.
         """
-        payload = checked_group(group, self._defaults)
+        payload = checked_group(group, self._defaults, self._payloads)
         return await self.schedule(GROUP, payload, connection=connection, on_conflict=on_conflict, **options)
 
     async def list_tasks(self, **options: Unpack[ListOptions]) -> list[Task]:

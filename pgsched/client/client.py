@@ -169,7 +169,7 @@ class Client(QueueClient, ScheduleClient, LockClient):
         ``group`` comes from :mod:`pgsched.flow`, or is the same object written by hand. Raises InvalidTask, naming
         step, key, rule and value.
         """
-        payload = checked_group(group, self._defaults)
+        payload = checked_group(group, self._defaults, self._payloads)
         return self.schedule(GROUP, payload, connection=connection, on_conflict=on_conflict, **options)
 
     def list_tasks(self, **options: Unpack[ListOptions]) -> list[Task]:
