@@ -18,6 +18,7 @@ from pgsched.cli.options import (
     json_option,
     limit_option,
     queue_option,
+    read_json_object,
     read_moment,
     type_option,
     yes_option,
@@ -270,9 +271,12 @@ def cancel(client: Client, task_id: int) -> str:
 
 @task.command()
 @for_each_id
-def retry(client: Client, task_id: int) -> str:
+@click.option(
+    "--payload", metavar="JSON", callback=read_json_object, help="Its payload from now on: JSON, @FILE or - for stdin."
+)
+def retry(client: Client, task_id: int, payload: dict[str, Any] | None) -> str:
     """Run a dead or cancelled task again now, with its full number of attempts."""
-    client.retry(task_id)
+    client.retry(task_id, payload=payload)
     return "will run again"
 
 

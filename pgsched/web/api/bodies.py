@@ -107,6 +107,12 @@ class TaskEdit(TaskFields):
     """The fields to change; null empties one that may be empty."""
 
 
+class Retrying(StrictModel):
+    """With what a task is tried again."""
+
+    payload: Object | None = Field(None, description="Its payload from now on; the one that it has when left out.")
+
+
 class NewGroup(TaskFields):
     """A group of steps, once or as a schedule."""
 

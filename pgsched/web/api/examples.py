@@ -137,6 +137,7 @@ CHANGED: Final[dict[str, Any]] = {
     "ids": [17, 18],
     "more": False,
 }
+RETRY: Final[dict[str, Any]] = {"payload": {"to": "ada@example.com"}}
 PATCH: Final[dict[str, Any]] = {"patch": {"cc": "bob@example.com"}, "filter": {"task_type": ["mail"]}, "dry_run": True}
 EDITED: Final[dict[str, Any]] = {
     "dry_run": True,

@@ -13,7 +13,7 @@ from pgsched.domain.scheduled import OnConflict
 from pgsched.domain.task_spec import TaskOptions
 from pgsched.domain.validation import refused
 from pgsched.web.api import examples
-from pgsched.web.api.bodies import NewGroup, NewTask, TaskEdit, options_of
+from pgsched.web.api.bodies import NewGroup, NewTask, Retrying, TaskEdit, options_of
 from pgsched.web.api.cursors import read_cursor, write_cursor
 from pgsched.web.api.documented import Route, answers, empty_answer, json_body, reply, reply_page
 from pgsched.web.api.shapes import (
@@ -195,9 +195,17 @@ async def cancel_task(actor: Operator, id: TaskId) -> Response:
 
 
 @_action("retry", "Give a task all its attempts again", 409)
-async def retry_task(actor: Operator, id: TaskId) -> Response:
-    """For one that is dead, cancelled, or waits for its backoff; it is due now. Refused in any other status."""
-    return reply(actor, await changes.act_on_task(actor, "retry", id))
+async def retry_task(
+    actor: Operator,
+    id: TaskId,
+    body: Annotated[Retrying | None, json_body(payload=("With another payload", examples.RETRY))] = None,
+) -> Response:
+    """For one that is dead, cancelled, or waits for its backoff; it is due now. Refused in any other status.
+
+    A body is not needed; with one it has another payload from now on.
+    """
+    payload = None if body is None else body.payload
+    return reply(actor, await changes.act_on_task(actor, "retry", id, payload=payload))
 
 
 @_action("replan", "Book a schedule afresh", 409)

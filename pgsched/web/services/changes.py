@@ -98,10 +98,13 @@ async def delete_task(actor: Actor, id: int) -> None:
         await change.client.delete(id)
 
 
-async def act_on_task(actor: Actor, verb: str, id: int, *, catch_up: bool = True) -> Task:
+async def act_on_task(
+    actor: Actor, verb: str, id: int, *, catch_up: bool = True, payload: Mapping[str, Any] | None = None
+) -> Task:
     """Enable, disable, run, cancel, retry, replan or skip; return the task as it is, of ``run`` the one that runs.
 
-    Raises TaskNotFound, and TransitionRefused in a status that does not allow it.
+    ``catch_up`` is of enable, ``payload`` of retry. Raises TaskNotFound, and TransitionRefused in a status that does
+    not allow it.
     """
     async with audited(actor, f"task.{verb}", task_id=id) as change:
         client, shown = change.client, id
@@ -114,10 +117,10 @@ async def act_on_task(actor: Actor, verb: str, id: int, *, catch_up: bool = True
                 shown = await client.run_now(id)
                 if shown != id:
                     change.before, change.after = {}, {"copy": shown}
+            case "retry":
+                await client.retry(id, payload=payload)
             case _:
-                steps = {
-                    "cancel": client.cancel, "retry": client.retry, "replan": client.replan, "skip": client.skip_next
-                }  # fmt: skip
+                steps = {"cancel": client.cancel, "replan": client.replan, "skip": client.skip_next}
                 await steps[verb](id)
         return await client.get(shown)
 

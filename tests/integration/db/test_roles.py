@@ -362,6 +362,25 @@ def test_function_that_runs_as_owner_looks_nothing_up_where_its_caller_put_it(ds
 # By the faces.
 
 
+def test_producer_retries_its_own_tasks_with_another_payload_and_no_others(dsn: str, somebody: As) -> None:
+    retry = 'select pgsched.retry(%s, \'{"to": "eve"}\')'
+    with database(dsn) as admin, database(somebody("pgsched_producer")) as connection:
+        own, other = insert_task(connection), insert_task(admin)
+        admin.execute("select pgsched.cancel(id) from pgsched.tasks")
+        connection.execute(retry, (own,))
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match=f"task {other} was inserted by another role"):
+            connection.execute(retry, (other,))
+        connection.execute("select pgsched.retry(%s)", (other,))  # as ever
+        assert [task_row(admin, one)["payload"] for one in (own, other)] == [{"to": "eve"}, {}]
+        with database(somebody("pgsched_operator")) as operator:
+            admin.execute("select pgsched.cancel(%s)", (other,))
+            operator.execute(retry, (other,))
+            assert task_row(admin, other)["payload"] == {"to": "eve"}
+            rows = operator.execute("select * from pgsched.edit_payloads(%s, '{\"cc\": 1}')", ([own, other],))
+            assert [row["refusal"] for row in rows] == [None, None]
+        refused(somebody("pgsched_producer"), "select pgsched.edit_payloads('{1}', '{}')")
+
+
 def test_client_schedules_as_a_producer(dsn: str, somebody: As) -> None:
     with Client(somebody("pgsched_producer")) as client:
         one = client.schedule("mail", {"to": "ada"}, idempotency_key="k")
