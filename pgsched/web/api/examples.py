@@ -217,6 +217,7 @@ HANDLER: Final[dict[str, Any]] = {
     "registered_at": "2026-01-31T08:00:00Z",
     "seen_at": "2026-01-31T08:00:00Z",
     "retired_at": None,
+    "versions": [{"version": "2026.1", "since": "2026-01-31T08:00:00+00:00"}],
     "workers": 2,
 }
 WORKER: Final[dict[str, Any]] = {
