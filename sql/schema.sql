@@ -822,8 +822,16 @@ create table pgsched.handlers (
   seen_at timestamptz not null default now(),          -- When a worker or pgsched sync last registered it, to the hour.
   retired_at timestamptz,                              -- When pgsched sync found it no longer in the code. An INSERT of
                                                        -- the type is told of as one that nobody has a handler for.
+  versions jsonb not null default '[]'::jsonb,         -- The last 20 versions of the code that registered it, the
+                                                       -- newest last, in the order in which they came first: objects
+                                                       -- with version, code (what tells it from others) and since.
+  misfit_at timestamptz,                               -- When a payload last did not fit an older version of the code,
+                                                       -- and its task was left to a newer one.
+  misfit_task_id bigint,                               -- The task of that payload.
   -- One row a type.
-  constraint handlers_pkey primary key (task_type)
+  constraint handlers_pkey primary key (task_type),
+  -- What appends to it needs one.
+  constraint versions_must_be_a_list check (jsonb_typeof(versions) = 'array')
 );
 
 -- What a handler or a queue says of all of its tasks; the row of a task says more, and the handler more than the queue.
@@ -1748,9 +1756,11 @@ begin
   end if;
 end $$;
 
--- Gives a dead or cancelled task, or one that waits for its backoff, all its attempts again, due now.
+-- Gives a dead or cancelled task, or one that waits for its backoff, all its attempts again, due now; with another
+-- payload if one is given.
 -- id: The task.
-create function pgsched.retry(id bigint) returns void
+-- payload: What it has as its payload from now on; null: what it has.
+create function pgsched.retry(id bigint, payload jsonb default null) returns void
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
@@ -1762,10 +1772,14 @@ begin
   if task.status not in ('dead', 'cancelled') and not (task.status = 'pending' and task.attempts > 0) then
     raise object_not_in_prerequisite_state using
       message = format('task %s is %s and cannot be retried', task.id, task.status);
+  elsif payload is not null and task.inserted_by is distinct from session_user
+    and not has_any_column_privilege(session_user, 'pgsched.tasks', 'update') then
+    raise insufficient_privilege using
+      message = format('task %s was inserted by another role: its payload cannot be changed', task.id);
   end if;
   update pgsched.tasks t
   set status = 'pending', attempts = 0, died_at = null, completed_at = null, updated_at = now(), enabled = true,
-    next_run_at = now(), fired = null,
+    next_run_at = now(), fired = null, payload = coalesce(retry.payload, t.payload),
     -- A schedule that ended goes on from now; a one-time task keeps its nominal time.
     planned_from = case when t.schedule_type = 'one_time' or task.status = 'pending' then t.planned_from else clock_timestamp() end
   where t.id = task.id;
@@ -2164,6 +2178,72 @@ select case action
   when 'delete' then task.status <> 'running'
 end
 $$;
+
+-- Changes the payloads of tasks that wait for a run (pending, blocked, schedules) by a merge patch (RFC 7396), in one
+-- transaction; returns those that it changes, with a refusal for each that stays as it is because its new payload is
+-- not allowed.
+-- ids: The tasks.
+-- patch: An object: what it has is set, what is null in it is removed, objects are merged, all else is replaced.
+-- dry_run: True: changes nothing and only returns which it would be.
+create function pgsched.edit_payloads(
+  ids bigint[], patch jsonb, dry_run boolean default false, out id bigint, out refusal text
+) returns setof record
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  task pgsched.tasks;
+  wanted jsonb;
+begin
+  if jsonb_typeof(patch) is distinct from 'object' then
+    raise invalid_parameter_value using
+      message = format('patch must be an object, got %s', coalesce(jsonb_typeof(patch), 'null')), column = 'patch';
+  end if;
+  for task in
+    select t.* from pgsched.tasks t
+    where t.id = any(ids) and (t.status in ('pending', 'blocked') or t.status = 'running' and t.schedule_type <> 'one_time')
+    order by t.id for no key update
+  loop
+    wanted := pgsched.merge_patch(task.payload, patch);
+    continue when wanted = task.payload;
+    id := task.id;
+    refusal := null;
+    begin
+      update pgsched.tasks t set payload = wanted where t.id = task.id;
+      if dry_run then
+        raise sqlstate 'PG004';  -- undoes it
+      end if;
+    exception
+      when sqlstate 'PG004' then
+        null;
+      when data_exception or integrity_constraint_violation or object_not_in_prerequisite_state then
+        refusal := sqlerrm;
+    end;
+    return next;
+  end loop;
+end $$;
+
+-- JSON with the changes that a merge patch (RFC 7396) makes: what it has is set, what is null in it is removed, objects
+-- are merged, all else is replaced.
+create function pgsched.merge_patch(target jsonb, patch jsonb) returns jsonb
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  key text;
+  value jsonb;
+begin
+  if jsonb_typeof(patch) <> 'object' then
+    return patch;
+  elsif jsonb_typeof(target) is distinct from 'object' then
+    target := '{}';
+  end if;
+  for key, value in select e.key, e.value from jsonb_each(patch) e loop
+    target := case when value = 'null' then target - key
+      else target || jsonb_build_object(key, pgsched.merge_patch(target -> key, value)) end;
+  end loop;
+  return target;
+end $$;
 
 -- For the schema: which of the arguments of schedule() that are given a task has otherwise; a delay is not compared.
 create function pgsched.differing(task jsonb, present pgsched.tasks) returns text[]
@@ -2646,7 +2726,7 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 #variable_conflict use_variable
 -- Each is an object with task_type, and what it says of defaults, payload_schema, result_schema, description, version
--- and strict. In the order of the types, so that workers that start together cannot deadlock.
+-- and strict; newest is said by deployments. In the order of the types, so that workers that start together cannot deadlock.
 declare
   entry jsonb;
   wanted jsonb;
@@ -2666,19 +2746,77 @@ begin
           'payload_schema', h.payload_schema, 'result_schema', h.result_schema, 'description', h.description,
           'version', h.version, 'strict', h.strict, 'retired_at', h.retired_at,
           'defaults', coalesce(to_jsonb(d), '{}') - array['kind', 'name']))
-        = jsonb_strip_nulls(wanted));
-    insert into pgsched.handlers as h (task_type, payload_schema, result_schema, description, version, strict)
+        = jsonb_strip_nulls(wanted)
+        and (not coalesce((entry ->> 'newest')::boolean, false)
+          or h.versions -> -1 ->> 'code' = pgsched.code_of(entry ->> 'version', entry -> 'payload_schema')));
+    insert into pgsched.handlers as h (task_type, payload_schema, result_schema, description, version, strict, versions)
     values (
       entry ->> 'task_type', nullif(entry -> 'payload_schema', 'null'), nullif(entry -> 'result_schema', 'null'),
-      entry ->> 'description', entry ->> 'version', (wanted ->> 'strict')::boolean)
+      entry ->> 'description', entry ->> 'version', (wanted ->> 'strict')::boolean,
+      pgsched.with_version('[]', entry ->> 'version', entry -> 'payload_schema', true))
     on conflict (task_type) do update
-    set (payload_schema, result_schema, description, version, strict, registered_at, seen_at, retired_at) = (
+    set (payload_schema, result_schema, description, version, strict, registered_at, seen_at, retired_at, versions) = (
       excluded.payload_schema, excluded.result_schema, excluded.description, excluded.version, excluded.strict, now(),
-      now(), null::timestamptz);
+      now(), null::timestamptz, pgsched.with_version(h.versions, excluded.version, excluded.payload_schema,
+        coalesce((entry ->> 'newest')::boolean, false)));
     perform pgsched.set_defaults('handler', entry ->> 'task_type', entry -> 'defaults');
     written := written || (entry ->> 'task_type');
   end loop;
   return written;
+end $$;
+
+-- For the schema: the versions of a handler with one that registers: a new one is the newest, a known one stays where
+-- it is unless a deployment says that it is the newest.
+create function pgsched.with_version(versions jsonb, version text, payload_schema jsonb, newest boolean) returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+#variable_conflict use_variable
+declare
+  code text := pgsched.code_of(version, payload_schema);
+  known boolean := versions @> jsonb_build_array(jsonb_build_object('code', code));
+begin
+  if known and (not newest or versions -> -1 ->> 'code' = code) then
+    return versions;
+  end if;
+  return (
+    select coalesce(jsonb_agg(v.value order by v.place), '[]')
+    from jsonb_array_elements(versions) with ordinality as v(value, place)
+    where v.value ->> 'code' <> code and v.place > jsonb_array_length(versions) - 19
+  ) || jsonb_build_object('version', version, 'code', code, 'since', now());
+end $$;
+
+-- For the schema: what tells a version of a handler's code from others: the version, and the schema of its payload, for
+-- applications that name none.
+create function pgsched.code_of(version text, payload_schema jsonb) returns text
+language sql immutable
+return md5(((coalesce(version, '') || ' ') || (coalesce(nullif(payload_schema, 'null'::jsonb), '{}'::jsonb))::text));
+
+-- For workers whose handler a payload does not fit: the newest version of the handler's code when theirs is older (else
+-- null), how often the task has waited for it and for how many seconds; notes it in the register.
+create function pgsched.note_misfit(
+  task_id bigint, task_type text, version text, payload_schema jsonb, out newer jsonb, out waits integer,
+  out seconds double precision
+) returns record
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+#variable_conflict use_variable
+declare
+  versions jsonb;
+  mine constant jsonb := jsonb_build_object('code', pgsched.code_of(version, payload_schema));
+begin
+  select h.versions into versions from pgsched.handlers h where h.task_type = note_misfit.task_type;
+  if versions @> jsonb_build_array(mine) and not (versions -> -1) @> mine then
+    newer := versions -> -1;
+    select count(*), coalesce(extract(epoch from clock_timestamp() - min(e.started_at)), 0) into waits, seconds
+    from pgsched.executions e
+    where e.task_id = note_misfit.task_id and e.status = 'cancelled' and e.attempt = 0
+      and e.error like 'payload does not fit handler %, and waits for newer code%'
+      and e.fencing_token > coalesce((
+        select max(c.fencing_token) from pgsched.executions c where c.task_id = note_misfit.task_id and c.attempt > 0), 0);
+    -- Many may meet it at once: the row is written now and then only.
+    update pgsched.handlers h set misfit_at = now(), misfit_task_id = note_misfit.task_id
+    where h.task_type = note_misfit.task_type and (h.misfit_at is null or h.misfit_at < now() - interval '5 seconds');
+  end if;
 end $$;
 
 -- Sets the options that the tasks of a handler or a queue (kind) have unless somebody with more to say says otherwise,
@@ -2855,6 +2993,22 @@ begin
     raise invalid_parameter_value using message = format('payload does not fit handler %L: %s', task_type, problem),
       column = 'payload', table = 'tasks', schema = 'pgsched';
   end if;
+end $$;
+
+-- For the schema: refuses a payload that is edited to what its strict handler would refuse.
+create function pgsched.recheck_payload() returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  payload_schema jsonb;
+begin
+  select coalesce(h.payload_schema, '{}') into payload_schema
+  from pgsched.handlers h where h.task_type = new.task_type and h.strict and h.retired_at is null;
+  if payload_schema is not null then
+    perform pgsched.check_payload(new.task_type, payload_schema, new.payload);
+  end if;
+  return new;
 end $$;
 
 -- Booking the ticks of schedules --------------------------------------------------------------------------------------
@@ -6987,6 +7141,11 @@ create trigger prepare before insert on pgsched.tasks for each row execute funct
 create trigger recheck_group before update of payload, task_type on pgsched.tasks
   for each row when (new.task_type::text = 'pgsched.group') execute function pgsched.recheck_group();
 
+create trigger recheck_payload before update of payload, task_type on pgsched.tasks
+  for each row
+    when (new.payload::jsonb is distinct from old.payload::jsonb
+      or new.task_type::text is distinct from old.task_type::text) execute function pgsched.recheck_payload();
+
 create trigger replan before update of schedule_type, cron_expression, timezone, start_date, end_date, repeat_interval,
   repeat_count, jitter, planned_from on pgsched.tasks
   for each row
@@ -7066,16 +7225,16 @@ revoke execute on all functions in schema pgsched from public;
 grant execute on function
   pgsched.are_days, pgsched.block_task, pgsched.book_new, pgsched.booked, pgsched.calendar_days, pgsched.check_group,
   pgsched.check_payload, pgsched.check_schedule, pgsched.check_timezone, pgsched.check_type, pgsched.clock_change,
-  pgsched.cost_of, pgsched.count_tasks, pgsched.cron_number, pgsched.cron_problem, pgsched.cron_tick,
+  pgsched.code_of, pgsched.cost_of, pgsched.count_tasks, pgsched.cron_number, pgsched.cron_problem, pgsched.cron_tick,
   pgsched.declaration, pgsched.due_at, pgsched.early_reading, pgsched.elapsed_part, pgsched.first_tick,
   pgsched.grid_point, pgsched.grid_tick, pgsched.group_edges, pgsched.group_problem, pgsched.group_steps,
   pgsched.history, pgsched.instant_after, pgsched.interval_parts, pgsched.is_claimable, pgsched.is_excepted,
   pgsched.is_forward, pgsched.limits_problem, pgsched.lock_was_lost, pgsched.lowest_bit, pgsched.matching_days,
-  pgsched.may_change, pgsched.month_days, pgsched.month_length, pgsched.nearest_type, pgsched.next_interval_ticks,
-  pgsched.next_ticks, pgsched.number_problem, pgsched.open_days, pgsched.queues_in_use, pgsched.read_cron,
-  pgsched.read_day, pgsched.refuse_tick, pgsched.remember, pgsched.resolved, pgsched.run_by, pgsched.shown_word,
-  pgsched.status, pgsched.task_id, pgsched.tell_unknown, pgsched.upcoming, pgsched.wait, pgsched.wake_sleepers,
-  pgsched.wall_from
+  pgsched.may_change, pgsched.merge_patch, pgsched.month_days, pgsched.month_length, pgsched.nearest_type,
+  pgsched.next_interval_ticks, pgsched.next_ticks, pgsched.number_problem, pgsched.open_days, pgsched.queues_in_use,
+  pgsched.read_cron, pgsched.read_day, pgsched.refuse_tick, pgsched.remember, pgsched.resolved, pgsched.run_by,
+  pgsched.shown_word, pgsched.status, pgsched.task_id, pgsched.tell_unknown, pgsched.upcoming, pgsched.wait,
+  pgsched.wake_sleepers, pgsched.wall_from, pgsched.with_version
 to public;
 
 grant select on pgsched.departed_keys to public;
@@ -7593,7 +7752,14 @@ comment on column pgsched.handlers.seen_at is 'When a worker or pgsched sync las
 comment on column pgsched.handlers.retired_at is
   'When pgsched sync found it no longer in the code. An INSERT of the type is told of as one that nobody has a '
   'handler for.';
+comment on column pgsched.handlers.versions is
+  'The last 20 versions of the code that registered it, the newest last, in the order in which they came first: '
+  'objects with version, code (what tells it from others) and since.';
+comment on column pgsched.handlers.misfit_at is
+  'When a payload last did not fit an older version of the code, and its task was left to a newer one.';
+comment on column pgsched.handlers.misfit_task_id is 'The task of that payload.';
 comment on constraint handlers_pkey on pgsched.handlers is 'One row a type.';
+comment on constraint versions_must_be_a_list on pgsched.handlers is 'What appends to it needs one.';
 comment on table pgsched.task_defaults is
   'What a handler or a queue says of all of its tasks; the row of a task says more, and the handler more than the'
   ' queue. Null: nothing.';
@@ -8094,8 +8260,9 @@ comment on function pgsched.disable is 'Pauses a task: it keeps its place and is
 id: The task.';
 comment on function pgsched.cancel is 'Stops a task for good: at once while it waits; while it runs its worker is told, and what it still writes is refused.
 id: The task.';
-comment on function pgsched.retry is 'Gives a dead or cancelled task, or one that waits for its backoff, all its attempts again, due now.
-id: The task.';
+comment on function pgsched.retry is 'Gives a dead or cancelled task, or one that waits for its backoff, all its attempts again, due now; with another payload if one is given.
+id: The task.
+payload: What it has as its payload from now on; null: what it has.';
 comment on function pgsched.replan is
   'Books a schedule afresh from now, whatever it was booked for; returns when it is due, null when it is over.';
 comment on function pgsched.backfill is
@@ -8129,6 +8296,13 @@ run_by: Who asks for the runs, as of run_now.';
 comment on function pgsched.may_change is 'Whether an action suits a task as it is.
 action: enable, disable, run, cancel, retry or delete.
 task: The row of the task.';
+comment on function pgsched.edit_payloads is 'Changes the payloads of tasks that wait for a run (pending, blocked, schedules) by a merge patch (RFC 7396), in one transaction; returns those that it changes, with a refusal for each that stays as it is because its new payload is not allowed.
+ids: The tasks.
+patch: An object: what it has is set, what is null in it is removed, objects are merged, all else is replaced.
+dry_run: True: changes nothing and only returns which it would be.';
+comment on function pgsched.merge_patch is
+  'JSON with the changes that a merge patch (RFC 7396) makes: what it has is set, what is null in it is removed, '
+  'objects are merged, all else is replaced.';
 comment on function pgsched.differing is
   'For the schema: which of the arguments of schedule() that are given a task has otherwise; a delay is not '
   'compared.';
@@ -8165,6 +8339,15 @@ comment on function pgsched.check_expiry is
   'For the schema: refuses an expires_at of a schedule, and one before the task is due.';
 comment on function pgsched.register is
   'For workers: writes handlers into the register. Returns the types whose entry is new or has changed.';
+comment on function pgsched.with_version is
+  'For the schema: the versions of a handler with one that registers: a new one is the newest, a known one stays '
+  'where it is unless a deployment says that it is the newest.';
+comment on function pgsched.code_of is
+  'For the schema: what tells a version of a handler''s code from others: the version, and the schema of its '
+  'payload, for applications that name none.';
+comment on function pgsched.note_misfit is
+  'For workers whose handler a payload does not fit: the newest version of the handler''s code when theirs is '
+  'older (else null), how often the task has waited for it and for how many seconds; notes it in the register.';
 comment on function pgsched.set_defaults is
   'Sets the options that the tasks of a handler or a queue (kind) have unless somebody with more to say says '
   'otherwise, instead of those it had; {} takes them away. True if that changed something.';
@@ -8180,6 +8363,8 @@ comment on function pgsched.tell_unknown is
 comment on function pgsched.nearest_type is 'The registered type whose name is most like another; null when none is.';
 comment on function pgsched.check_payload is
   'For the schema: refuses a payload that lacks a required key, has an unknown one, or one of another JSON type.';
+comment on function pgsched.recheck_payload is
+  'For the schema: refuses a payload that is edited to what its strict handler would refuse.';
 comment on function pgsched.book_new is 'For the schema: a schedule that is inserted, with its first tick.';
 comment on function pgsched.book_task is 'For the schema: books a schedule that waits without a tick.';
 comment on function pgsched.booked is

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
     from pgsched.observability.tracing import Tracing
+    from pgsched.ops.payload_check import Asking, PayloadCheck
     from pgsched.worker.embedded import EmbeddedWorker
 
 P = ParamSpec("P")
@@ -77,6 +78,37 @@ class App(Router):
                     self.dsn, defaults=self.defaults_of, tracing=self.tracing, payloads=self.registry
                 )
             return self._async_client
+
+    def check_waiting(self, *others: App, limit: int = 100) -> PayloadCheck:
+        """Look which tasks that wait this app could not run: their payloads do not fit, or it has no such handler.
+
+        ``others`` are apps that are deployed beside it, on the same database. Counts all, and names ``limit`` misfits.
+        Reads 500 tasks at once. Raises InvalidTask for a limit that is none.
+        """
+        asking, client = self._checking(others, limit), self.client()
+        try:
+            command = next(asking)
+            while True:
+                command = asking.send(client.database.run(command))
+        except StopIteration as end:
+            return cast("PayloadCheck", end.value)
+
+    async def check_waiting_async(self, *others: App, limit: int = 100) -> PayloadCheck:
+        """Do the same on an event loop."""
+        asking, client = self._checking(others, limit), self.async_client()
+        try:
+            command = next(asking)
+            while True:
+                command = asking.send(await client.database.run(command))
+        except StopIteration as end:
+            return cast("PayloadCheck", end.value)
+
+    def _checking(self, others: Sequence[App], limit: int) -> Asking:
+        from pgsched.builtin.settings import NAMES  # only here: handlers need nothing of it
+        from pgsched.ops.payload_check import checking
+
+        builtin = {name for names in NAMES.values() for name in names}
+        return checking([self.registry, *(one.registry for one in others)], limit=limit, others=builtin)
 
     def worker(
         self,

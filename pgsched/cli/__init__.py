@@ -26,6 +26,7 @@ COMMANDS = {
     "alerts": "Print recording rules and alerts for Prometheus; the options are thresholds.",
     "bench": "Measure the server: inserts, workers, pick-up, WAL, disk.",
     "calendar": "List, set and delete calendars: days that cron expressions leave out, as except=@holidays.",
+    "check": "Name waiting tasks that an app's handlers could not run, before it is deployed.",
     "dead": "List, retry and purge the tasks that failed for good.",
     "dev": "Start an embedded PostgreSQL, migrate it, run a worker and serve the dashboard, until Ctrl-C.",
     "doctor": "Diagnose the queue and its database.",

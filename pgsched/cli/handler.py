@@ -50,6 +50,7 @@ def _in_words(one: HandlerInfo) -> None:
                 ("type", one.task_type),
                 ("workers", one.workers),
                 ("version", one.version),
+                ("versions", ", ".join(str(each["version"] or each["since"]) for each in one.versions) or None),
                 ("defaults", defaults_in_words(one) or None),
                 ("strict", one.strict),
                 ("registered", one.registered_at),

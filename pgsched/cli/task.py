@@ -19,6 +19,7 @@ from pgsched.cli.options import (
     json_option,
     limit_option,
     queue_option,
+    read_json_object,
     read_moment,
     yes_option,
 )
@@ -28,6 +29,7 @@ from pgsched.cli.task_add import add, edit
 from pgsched.cli.task_bulk import bulk
 from pgsched.cli.task_filters import filter_options, filters_of
 from pgsched.cli.task_name import Name, id_of, task_argument, tasks_argument
+from pgsched.cli.task_payloads import edit_payloads
 from pgsched.cli.task_tree import tree
 from pgsched.db.queries.task_search import MAX_FOUND
 from pgsched.domain.errors import InvalidTask, PgschedError, TaskNotFound, TransitionRefused
@@ -92,7 +94,7 @@ def task() -> None:
     """Add, list, show and change tasks."""
 
 
-for command in (add, bulk, edit, tree):
+for command in (add, bulk, edit, edit_payloads, tree):
     task.add_command(command)
 
 
@@ -303,9 +305,12 @@ def cancel(client: Client, task_id: int) -> str:
 
 @task.command()
 @for_each_id
-def retry(client: Client, task_id: int) -> str:
+@click.option(
+    "--payload", metavar="JSON", callback=read_json_object, help="Its payload from now on: JSON, @FILE or - for stdin."
+)
+def retry(client: Client, task_id: int, payload: dict[str, Any] | None) -> str:
     """Run a dead or cancelled task again now, with its full number of attempts."""
-    client.retry(task_id)
+    client.retry(task_id, payload=payload)
     return "will run again"
 
 

@@ -194,7 +194,7 @@ class AsyncClient(AsyncBulkClient, AsyncQueueClient, AsyncScheduleClient, AsyncL
         ``group`` comes from :mod:`pgsched.flow`, or is the same object written by hand. Raises InvalidTask, naming
         step, key, rule and value.
         """
-        payload = checked_group(group, self._defaults)
+        payload = checked_group(group, self._defaults, self._payloads)
         return await self.schedule(
             GROUP, payload, connection=connection, on_conflict=on_conflict, unique=unique, **options
         )
@@ -207,7 +207,9 @@ class AsyncClient(AsyncBulkClient, AsyncQueueClient, AsyncScheduleClient, AsyncL
         is a step of. Raises InvalidTask, naming step, key, rule and value, TaskNotFound, and TransitionRefused when the
         group has not begun or is over.
         """
-        return await self._database.run(task_commands.add_steps(group_id, more_steps(parts, self._defaults)))
+        return await self._database.run(
+            task_commands.add_steps(group_id, more_steps(parts, self._defaults, self._payloads))
+        )
 
     async def list_tasks(self, **options: Unpack[ListOptions]) -> PagedList[Task]:
         """Return the latest tasks that fit, the latest first; the next page comes by its ``next_cursor``."""

@@ -11,14 +11,16 @@ from pgsched.concurrency.async_primitives import sleep
 from pgsched.db.async_database import AsyncDatabase
 from pgsched.db.queries import tasks as task_commands
 from pgsched.db.query import MAX_LIMIT
+from pgsched.domain.attempt import GROUP
 from pgsched.domain.errors import TaskFailed
 from pgsched.domain.pages import PagedList
 from pgsched.domain.records import Execution, LogEntry, MissedTicks, Task
-from pgsched.domain.task_spec import TaskOptions
+from pgsched.domain.task_spec import Payloads, TaskOptions
 from pgsched.domain.task_status import TaskStatus, latest, status_of
 from pgsched.domain.task_tree import TaskNode
 from pgsched.domain.validation import Duration
 from pgsched.domain.wait import Waiting
+from pgsched.domain.workflow import checked_group
 
 
 class AsyncTaskClient:
@@ -29,6 +31,7 @@ class AsyncTaskClient:
     """
 
     _database: AsyncDatabase
+    _payloads: Payloads | None
 
     async def task_id(self, key: str) -> int:
         """Return the id of the task that has an idempotency key. Raises TaskNotFound."""
@@ -91,11 +94,15 @@ class AsyncTaskClient:
     ) -> None:
         """Change the given options of a task; None empties one. A run under way is not disturbed.
 
+        The client of an app encodes and checks the payload by the annotations of the task's handler, as ``schedule``.
+
         An edited schedule is planned afresh, ``at`` and ``delay`` move a one-time task that waits. Raises InvalidTask,
         TaskNotFound, and TransitionRefused when a schedule is cancelled, or is given a time of its own, or a task that
         has begun other dependencies.
         """
-        await self._database.run(task_commands.update(await self._id(id, key), payload, options))
+        id = await self._id(id, key)
+        payload = await self._encoded(id, payload)
+        await self._database.run(task_commands.update(id, payload, options))
 
     async def wait(self, id: int | None = None, timeout: Duration | None = None, *, key: str | None = None) -> Any:
         """Wait until a task is completed and return its result; of a schedule that of its next completed tick.
@@ -137,18 +144,29 @@ class AsyncTaskClient:
         """
         await self._database.run(task_commands.cancel(await self._id(id, key)))
 
-    async def retry(self, id: int | None = None, *, key: str | None = None) -> None:
+    async def retry(
+        self, id: int | None = None, *, key: str | None = None, payload: Mapping[str, Any] | None = None
+    ) -> None:
         """Give a dead or cancelled task, or one that waits for its backoff, all its attempts again, due now.
 
-        A group begins afresh, with all its steps.
-
-        Raises TaskNotFound, and TransitionRefused in any other status.
+        With a ``payload`` it has that one from now on, checked as by :meth:`update`. A group begins afresh, with all
+        its steps. Raises TaskNotFound, and TransitionRefused in any other status.
         """
-        await self._database.run(task_commands.retry(await self._id(id, key)))
+        id = await self._id(id, key)
+        await self._database.run(task_commands.retry(id, await self._encoded(id, payload)))
 
     async def delete(self, id: int | None = None, *, key: str | None = None) -> None:
         """Delete a task; its history stays. Raises TaskNotFound, and TransitionRefused while it runs."""
         await self._database.run(task_commands.delete(await self._id(id, key)))
+
+    async def _encoded(self, id: int, payload: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """A payload for a task as JSON has it, where the app knows the type of the task."""
+        if payload is None or self._payloads is None or not isinstance(payload, Mapping):
+            return payload
+        task_type = (await self.get(id)).task_type
+        if task_type == GROUP:
+            return checked_group(payload, payloads=self._payloads)
+        return self._payloads.encode(task_type, payload)
 
     async def _id(self, id: int | None, key: str | None) -> int:
         if id is None and key is not None:

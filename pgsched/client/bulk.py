@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Unpack
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Unpack
 
 from pgsched.db.database import Database
-from pgsched.db.queries import dead_tasks, task_search
+from pgsched.db.queries import dead_tasks, payload_edits, task_search
 from pgsched.db.queries.dead_tasks import DeadBatch, DeadOptions
+from pgsched.db.queries.payload_edits import EditedPayloads
 from pgsched.db.queries.task_search import BulkProgress, Changed
 from pgsched.domain.pages import PagedList
 from pgsched.domain.records import Task
@@ -85,6 +86,47 @@ class BulkClient:
             before = page.next_before
             if before is None:
                 return
+
+    def edit_payloads(
+        self,
+        patch: Mapping[str, Any],
+        *,
+        batch: int = payload_edits.BATCH,
+        dry_run: bool = False,
+        on_batch: Callable[[EditedPayloads], object] | None = None,
+        **filters: Unpack[TaskFilters],
+    ) -> EditedPayloads:
+        """Change the payloads of all tasks that fit and wait for a run, or in a dry run only tell how many.
+
+        ``patch`` is a merge patch (RFC 7396): what it has is set, None removes a key, objects are merged. Those that
+        wait are pending or blocked, or schedules. Each ``batch`` is a transaction of its own, the latest tasks first;
+        after each ``on_batch`` is called with what was done so far. A payload that would break a rule, as that of a
+        strict handler, stays as it is and is told of. Raises InvalidTask, also when there is no filter.
+        """
+        done = EditedPayloads()
+        while True:
+            one = self.edit_payload_batch(patch, limit=batch, before_id=done.next_before, dry_run=dry_run, **filters)
+            done = done.and_then(one)
+            if one.matched and on_batch is not None:
+                on_batch(done)
+            if done.next_before is None:
+                return done
+
+    def edit_payload_batch(
+        self,
+        patch: Mapping[str, Any],
+        *,
+        limit: int = payload_edits.BATCH,
+        before_id: int | None = None,
+        dry_run: bool = False,
+        **filters: Unpack[TaskFilters],
+    ) -> EditedPayloads:
+        """Do one batch of :meth:`edit_payloads`, of tasks with smaller ids than ``before_id``; the next one is said."""
+        task_search.checked_bulk(filters, limit=payload_edits.checked_batch(limit))
+        payload_edits.checked_patch(patch)
+        with self._database.transaction() as one:
+            page = one.run(task_search.find_ids(payload_edits.of_waiting(filters), limit=limit, before_id=before_id))
+            return one.run(payload_edits.edit_payloads(page.ids, patch, dry_run=dry_run, next_before=page.next_before))
 
     def dead(self, **options: Unpack[DeadOptions]) -> PagedList[Task]:
         """Return the tasks that died last, the latest first; the next page comes by ``cursor``.

@@ -195,7 +195,7 @@ class Client(BulkClient, QueueClient, ScheduleClient, LockClient):
         ``group`` comes from :mod:`pgsched.flow`, or is the same object written by hand. Raises InvalidTask, naming
         step, key, rule and value.
         """
-        payload = checked_group(group, self._defaults)
+        payload = checked_group(group, self._defaults, self._payloads)
         return self.schedule(GROUP, payload, connection=connection, on_conflict=on_conflict, unique=unique, **options)
 
     def add_steps(self, group_id: int, *parts: Named | Mapping[str, Any]) -> list[int]:
@@ -206,7 +206,7 @@ class Client(BulkClient, QueueClient, ScheduleClient, LockClient):
         is a step of. Raises InvalidTask, naming step, key, rule and value, TaskNotFound, and TransitionRefused when the
         group has not begun or is over.
         """
-        return self._database.run(task_commands.add_steps(group_id, more_steps(parts, self._defaults)))
+        return self._database.run(task_commands.add_steps(group_id, more_steps(parts, self._defaults, self._payloads)))
 
     def list_tasks(self, **options: Unpack[ListOptions]) -> PagedList[Task]:
         """Return the latest tasks that fit, the latest first; the next page comes by its ``next_cursor``."""

@@ -12,14 +12,16 @@ from pgsched.concurrency.primitives import sleep
 from pgsched.db.database import Database
 from pgsched.db.queries import tasks as task_commands
 from pgsched.db.query import MAX_LIMIT
+from pgsched.domain.attempt import GROUP
 from pgsched.domain.errors import TaskFailed
 from pgsched.domain.pages import PagedList
 from pgsched.domain.records import Execution, LogEntry, MissedTicks, Task
-from pgsched.domain.task_spec import TaskOptions
+from pgsched.domain.task_spec import Payloads, TaskOptions
 from pgsched.domain.task_status import TaskStatus, latest, status_of
 from pgsched.domain.task_tree import TaskNode
 from pgsched.domain.validation import Duration
 from pgsched.domain.wait import Waiting
+from pgsched.domain.workflow import checked_group
 
 
 class TaskClient:
@@ -30,6 +32,7 @@ class TaskClient:
     """
 
     _database: Database
+    _payloads: Payloads | None
 
     def task_id(self, key: str) -> int:
         """Return the id of the task that has an idempotency key. Raises TaskNotFound."""
@@ -90,11 +93,15 @@ class TaskClient:
     ) -> None:
         """Change the given options of a task; None empties one. A run under way is not disturbed.
 
+        The client of an app encodes and checks the payload by the annotations of the task's handler, as ``schedule``.
+
         An edited schedule is planned afresh, ``at`` and ``delay`` move a one-time task that waits. Raises InvalidTask,
         TaskNotFound, and TransitionRefused when a schedule is cancelled, or is given a time of its own, or a task that
         has begun other dependencies.
         """
-        self._database.run(task_commands.update(self._id(id, key), payload, options))
+        id = self._id(id, key)
+        payload = self._encoded(id, payload)
+        self._database.run(task_commands.update(id, payload, options))
 
     def wait(self, id: int | None = None, timeout: Duration | None = None, *, key: str | None = None) -> Any:
         """Wait until a task is completed and return its result; of a schedule that of its next completed tick.
@@ -136,18 +143,27 @@ class TaskClient:
         """
         self._database.run(task_commands.cancel(self._id(id, key)))
 
-    def retry(self, id: int | None = None, *, key: str | None = None) -> None:
+    def retry(self, id: int | None = None, *, key: str | None = None, payload: Mapping[str, Any] | None = None) -> None:
         """Give a dead or cancelled task, or one that waits for its backoff, all its attempts again, due now.
 
-        A group begins afresh, with all its steps.
-
-        Raises TaskNotFound, and TransitionRefused in any other status.
+        With a ``payload`` it has that one from now on, checked as by :meth:`update`. A group begins afresh, with all
+        its steps. Raises TaskNotFound, and TransitionRefused in any other status.
         """
-        self._database.run(task_commands.retry(self._id(id, key)))
+        id = self._id(id, key)
+        self._database.run(task_commands.retry(id, self._encoded(id, payload)))
 
     def delete(self, id: int | None = None, *, key: str | None = None) -> None:
         """Delete a task; its history stays. Raises TaskNotFound, and TransitionRefused while it runs."""
         self._database.run(task_commands.delete(self._id(id, key)))
+
+    def _encoded(self, id: int, payload: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """A payload for a task as JSON has it, where the app knows the type of the task."""
+        if payload is None or self._payloads is None or not isinstance(payload, Mapping):
+            return payload
+        task_type = (self.get(id)).task_type
+        if task_type == GROUP:
+            return checked_group(payload, payloads=self._payloads)
+        return self._payloads.encode(task_type, payload)
 
     def _id(self, id: int | None, key: str | None) -> int:
         if id is None and key is not None:

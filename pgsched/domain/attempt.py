@@ -134,6 +134,8 @@ class Outcome(NamedTuple):
     """How the result is not what the handler returned, or annotated."""
     steps: str | None = None
     """Of a completed one: the steps that it adds to its group, as JSON text."""
+    misfit: bool = False
+    """The payload does not fit the handler, which was not called."""
 
 
 class Missed(NamedTuple):

@@ -269,6 +269,8 @@ class HandlerInfo(Record):
     """When a worker or a deployment last registered it, to the hour."""
     retired_at: datetime | None
     """When a deployment found it no longer in the code."""
+    versions: list[dict[str, Any]]
+    """The last 20 versions of the code that registered it, the newest last: ``version``, and ``since`` when."""
     workers: int
     """Live workers that have the handler."""
 

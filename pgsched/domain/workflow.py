@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, Unpack
 
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.errors import Described, InvalidTask, shown
-from pgsched.domain.task_spec import StepOptions, json_values
+from pgsched.domain.task_spec import Payloads, StepOptions, json_values
 from pgsched.domain.validation import RULES, Check, flag, list_of, number, refused, text
 
 if TYPE_CHECKING:
@@ -65,11 +65,15 @@ def step(
     ``name`` (the task_type) must be the only one of the group; the result is found under it. ``order`` and ``parallel``
     are for steps that are given to :func:`group` itself; ``after`` names the steps that it waits for. Raises
     InvalidTask, naming step, option, rule and value, and PayloadMismatch when the payload does not fit a handler.
+    Values that JSON does not have may be given with a type, too: the client of an app encodes them.
     """
+    foreign: Mapping[str, Any] | None = None
     if not isinstance(task, str):
         encoded = task.handler.encode(payload or {})
         payload = encoded if payload is not None else None
         task = task.task_type
+    elif isinstance(payload, Mapping) and not _is_json(payload):
+        payload, foreign = None, payload
     given: dict[str, Any] = {
         "task_type": task,
         "name": name,
@@ -80,7 +84,17 @@ def step(
         **options,
     }
     fields = _checked({key: value for key, value in given.items() if value is not None}, "step")
+    if foreign is not None:
+        fields["payload"] = foreign
     return Step(_name(fields), fields)
+
+
+def _is_json(payload: Mapping[str, Any]) -> bool:
+    try:
+        RULES["payload"].check("payload", payload)
+    except InvalidTask:
+        return False
+    return True
 
 
 def chain(*parts: Named) -> Chain:
@@ -103,7 +117,9 @@ def group(*parts: Named) -> dict[str, Any]:
     return checked_group({"steps": _steps_of(parts)})
 
 
-def more_steps(parts: Sequence[Named | Mapping[str, Any]], defaults: Defaults | None = None) -> list[dict[str, Any]]:
+def more_steps(
+    parts: Sequence[Named | Mapping[str, Any]], defaults: Defaults | None = None, payloads: Payloads | None = None
+) -> list[dict[str, Any]]:
     """Return the steps of a plan that is added to a group whose steps run; ``after`` may name those, too.
 
     It is given as :func:`group` takes it, or as the object that this returns. Raises InvalidTask.
@@ -113,7 +129,7 @@ def more_steps(parts: Sequence[Named | Mapping[str, Any]], defaults: Defaults | 
         plan = {"steps": _steps_of([part for part in parts if not isinstance(part, Mapping)])}
         if any(isinstance(part, Mapping) for part in parts):
             raise refused("steps to add", "be parts of a plan, or one plan as an object", Described("both"))
-    steps: list[dict[str, Any]] = _checked_plan(plan, defaults, more=True)["steps"]
+    steps: list[dict[str, Any]] = _checked_plan(plan, defaults, payloads, more=True)["steps"]
     return steps
 
 
@@ -136,17 +152,21 @@ def _part(one: Named) -> Part:
     return one  # type: ignore[return-value] # whatever else it is, who places it says so
 
 
-def checked_group(plan: Mapping[str, Any] | Part, defaults: Defaults | None = None) -> dict[str, Any]:
-    """Return the payload of a group, checked; ``defaults`` fill what its steps leave out.
+def checked_group(
+    plan: Mapping[str, Any] | Part, defaults: Defaults | None = None, payloads: Payloads | None = None
+) -> dict[str, Any]:
+    """Return the payload of a group, checked; ``defaults`` fill what its steps leave out, ``payloads`` encode theirs.
 
-    Raises InvalidTask, naming step, key, rule and value.
+    Raises InvalidTask, naming step, key, rule and value, and PayloadMismatch.
     """
     if isinstance(plan, Step | Chain | Parallel):
-        return checked_group(group(plan), defaults)
-    return _checked_plan(plan, defaults)
+        plan = {"steps": _steps_of([plan])}
+    return _checked_plan(plan, defaults, payloads)
 
 
-def _checked_plan(plan: Mapping[str, Any], defaults: Defaults | None, *, more: bool = False) -> dict[str, Any]:
+def _checked_plan(
+    plan: Mapping[str, Any], defaults: Defaults | None, payloads: Payloads | None = None, *, more: bool = False
+) -> dict[str, Any]:
     if not isinstance(plan, Mapping) or not isinstance(plan.get("steps"), Sequence) or isinstance(plan["steps"], str):
         raise refused("a group", "be an object with a list of steps", _kind(plan))
     if unknown := sorted(plan.keys() - {"steps"}):
@@ -159,7 +179,7 @@ def _checked_plan(plan: Mapping[str, Any], defaults: Defaults | None, *, more: b
             one = {"task_type": one}
         if not isinstance(one, Mapping):
             raise refused(f"step {place}", "be an object or a task_type", _kind(one))
-        fields = _checked(one, f"step {place}")
+        fields = _checked(one if payloads is None else _encoded(one, payloads), f"step {place}")
         if defaults is not None:
             _fill(fields, defaults)
         steps.append(fields)
@@ -189,6 +209,20 @@ _RULES: Final[Mapping[str, Check]] = {
 
 def _name(fields: Mapping[str, Any]) -> str:
     return str(fields.get("name", fields["task_type"]))
+
+
+def _encoded(step: Mapping[str, Any], payloads: Payloads) -> Mapping[str, Any]:
+    """A step with its payload as JSON has it, where the annotations of a handler say how."""
+    task_type, payload = step.get("task_type"), step.get("payload", {})
+    if not isinstance(task_type, str) or not isinstance(payload, Mapping):
+        return step  # the rules say so
+    if task_type == GROUP:
+        try:
+            return {**step, "payload": checked_group(payload, payloads=payloads)}
+        except InvalidTask as error:
+            raise error.within(f"step {shown(step.get('name', task_type))}") from None
+    encoded = payloads.encode(task_type, payload)
+    return {**step, "payload": encoded} if encoded or "payload" in step else step
 
 
 def _checked(given: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -86,23 +86,25 @@ def timed_out(timeout: float | None, started: float) -> Outcome:
     return Outcome("timed_out", started, monotonic(), error=f"timed out after {timeout:g} s")
 
 
-def raised(error: BaseException, started: float, rules: FailureRules | None = None) -> Outcome:
-    """The handler raised ``error``; ``rules`` say what follows from its type.
+def raised(
+    error: BaseException, started: float, rules: FailureRules | None = None, types: HandlerTypes | None = None
+) -> Outcome:
+    """The handler raised ``error``; ``rules`` say what follows from its type, ``types`` how its result is annotated.
 
     In an exception group Discard takes precedence over Retry (the one with the longest delay), Retry over Snooze, that
     over Finished, and Finished over anything else. By type, discarding takes precedence over the longest delay.
     """
     try:
-        return error.outcome if isinstance(error, HandlerFailed) else _judged(error, started, rules)
+        return error.outcome if isinstance(error, HandlerFailed) else _judged(error, started, rules, types)
     except BaseException as fault:  # noqa: BLE001 - whatever is asked of a foreign exception may raise anything
         text = f"{type(error).__name__}, which cannot be shown: {type(fault).__name__}"
         return Outcome("failed", started, monotonic(), error=storable(text, MAX_ERROR_CHARACTERS))
 
 
-def _judged(error: BaseException, started: float, rules: FailureRules | None) -> Outcome:
+def _judged(error: BaseException, started: float, rules: FailureRules | None, types: HandlerTypes | None) -> Outcome:
     asked = max(_leaves(error), key=_weight)
     if isinstance(asked, Finished):
-        return _finished(asked, error, started)
+        return _finished(asked, error, started, types)
     if not isinstance(asked, Retry | Discard | Snooze):
         text = describe(error)
         return (
@@ -139,9 +141,9 @@ def _ruled(rules: FailureRules, error: BaseException, text: str, started: float)
     return Outcome("failed", started, monotonic(), error=text, retry_delay=max(delays, default=None))
 
 
-def _finished(asked: Finished, error: BaseException, started: float) -> Outcome:
+def _finished(asked: Finished, error: BaseException, started: float, types: HandlerTypes | None) -> Outcome:
     """The schedule has ended. Other exceptions of the group are stored with the attempt."""
-    outcome = completed(asked.result, started)
+    outcome = completed(asked.result, started, types)
     if outcome.status != "completed":
         return outcome
     others = [leaf for leaf in _leaves(error) if not isinstance(leaf, Finished | BaseExceptionGroup)]

@@ -56,7 +56,7 @@ def run_attempt(
         handler.check(payload)
         arguments = payload if handler.types is None else handler.types.arguments(payload)
     except PayloadMismatch as error:
-        return _end(Outcome("discarded", started, monotonic(), error=str(error)), report)
+        return _end(Outcome("discarded", started, monotonic(), error=str(error), misfit=True), report)
     except BaseException as error:  # noqa: BLE001 - a validator of the user's may raise anything
         return _end(raised(error, started), report)
     if handler.context_parameter is not None:
@@ -105,17 +105,21 @@ async def run_on_loop(
                     # It is the handler's own, unless the timeout expired: then __aexit__ raises another one.
                     if limit.expired():
                         raise
-                    outcome = raised(error, started, handler.failure_rules)
+                    outcome = raised(error, started, handler.failure_rules, handler.types)
             if limit.expired():  # the timeout cancelled it, and it swallowed the cancellation
                 outcome = timed_out(timeout, started)
     except asyncio.CancelledError as error:
         outcome = _cancelled(error, handler, limit, timeout, started)
     except TimeoutError as error:
-        outcome = raised(error, started, handler.failure_rules) if limit is None else timed_out(timeout, started)
+        outcome = (
+            raised(error, started, handler.failure_rules, handler.types)
+            if limit is None
+            else timed_out(timeout, started)
+        )
     except BaseException as error:  # noqa: BLE001 - SystemExit of a handler must not end the worker
         if fork_guard.generation != generation:
             fork_guard.end_copy(error)
-        outcome = raised(error, started, handler.failure_rules)
+        outcome = raised(error, started, handler.failure_rules, handler.types)
         if outcome.ends and limit is not None and limit.expired():  # as if it had swallowed that and returned
             outcome = timed_out(timeout, started)
     if fork_guard.generation != generation:
@@ -136,7 +140,7 @@ def _cancelled(
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         return _released(started)
-    return raised(error, started, handler.failure_rules)
+    return raised(error, started, handler.failure_rules, handler.types)
 
 
 def _released(started: float) -> Outcome:
@@ -266,7 +270,7 @@ async def _run_in_thread(
         except BaseException as error:  # noqa: BLE001 - SystemExit of a handler must not end the worker
             if fork_guard.generation != generation:
                 fork_guard.end_copy(error)
-            return raised(error, started, handler.failure_rules)
+            return raised(error, started, handler.failure_rules, handler.types)
         if fork_guard.generation != generation:
             fork_guard.end_copy()
         return completed(value, started, handler.types)

@@ -108,7 +108,7 @@ class Attempt:
                 else:
                     outcome = outcome._replace(status="failed", result=None, error=problem)
             await transaction.rollback()
-            if outcome is not None and outcome.status == "snoozed":
+            if outcome is not None and (outcome.status == "snoozed" or outcome.misfit):
                 outcome = await self.attempts.snoozes.bounded(self.leased, outcome)
             if outcome is not None:
                 self.attempts.completer.conclude(self.leased, outcome)

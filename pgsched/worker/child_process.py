@@ -203,7 +203,11 @@ class _Child:
             spent = True  # whatever is left of it, a fresh child has more room
             outcome = _out_of_memory(error, handler, started)
         except BaseException as error:  # noqa: BLE001 - SystemExit of a handler must not end the child
-            outcome = raised(error, started, handler.failure_rules if handler is not None else None)
+            outcome = (
+                raised(error, started)
+                if handler is None
+                else raised(error, started, handler.failure_rules, handler.types)
+            )
             if self._terminated:
                 _die_of(signal.SIGTERM)
         self._context = None

@@ -292,7 +292,7 @@ class Executor:
                 outcome = outcome._replace(steps=json.dumps(leased.context.added_steps))
         if attempt is not None and attempt.keep(outcome):
             return
-        if outcome.status == "snoozed" and not leased.abandoned:
+        if (outcome.status == "snoozed" or outcome.misfit) and not leased.abandoned:
             self._snooze(leased, outcome)
         else:
             self._completer.conclude(leased, outcome)

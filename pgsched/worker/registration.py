@@ -48,7 +48,8 @@ async def sync_handlers(*, dsn: str, registry: Registry, retire: bool, waiting: 
     session = Session(dsn=dsn, name="pgsched sync")
     try:
         before = await handlers.resolve_waiting(session, registry.task_types) if waiting else []
-        written = set(await handlers.register(session, entries(registry)))
+        newest = [entry | {"newest": True} for entry in entries(registry)]
+        written = set(await handlers.register(session, newest))
         changed = await _change_waiting(session, before) if before else {}
         gone = await handlers.retire(session, registry.task_types, really=retire)
     finally:

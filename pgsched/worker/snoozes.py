@@ -1,4 +1,4 @@
-"""Attempts whose handler asked to be run later: not counted, as long as they are not too many in a row."""
+"""Attempts that are not counted, within bounds: a handler asked to be run later, a payload waits for newer code."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pgsched.observability.logs import get_logger
 from pgsched.worker.leased_tasks import LeasedTask
 from pgsched.worker.loops import retry_until_success
 from pgsched.worker.metrics import WorkerMetrics
+from pgsched.worker.misfits import left_to_newer
 
 log = get_logger("pgsched.worker")
 
@@ -31,7 +32,7 @@ class Snoozes:
     async def settle(
         self, leased: LeasedTask, outcome: Outcome, conclude: Callable[[LeasedTask, Outcome], None]
     ) -> None:
-        """Conclude an attempt that was snoozed. Waits for the database."""
+        """Conclude an attempt that was snoozed, or a misfit. Waits for the database."""
         try:
             outcome = await self.bounded(leased, outcome)
         except Exception as error:  # or nobody would conclude it
@@ -40,8 +41,13 @@ class Snoozes:
         conclude(leased, outcome)
 
     async def bounded(self, leased: LeasedTask, outcome: Outcome) -> Outcome:
-        """Return the outcome, or that of a failed attempt where the handler has snoozed too often."""
+        """Return the outcome, or that of a failed attempt where the handler has snoozed too often.
+
+        Of a misfit: what left_to_newer says.
+        """
         task = leased.task
+        if outcome.misfit:
+            return await left_to_newer(task, outcome, self.questions, self.registry, self.counts)
         handler = self.registry.get(task.task_type)
         most = MAX_SNOOZES if handler is None or handler.failure_rules is None else handler.failure_rules.max_snoozes
         try:

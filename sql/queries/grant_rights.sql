@@ -47,7 +47,7 @@ begin
     pgsched.next_keys, pgsched.note_late_start, pgsched.make_partitions, pgsched.rebook, pgsched.read_zone,
     pgsched.follow_zones, pgsched.leave, pgsched.expire_tasks
     to pgsched_worker;
-  grant execute on function pgsched.register, pgsched.lock_steps to pgsched_worker, pgsched_operator;
+  grant execute on function pgsched.register, pgsched.lock_steps, pgsched.note_misfit to pgsched_worker, pgsched_operator;
   grant select on pgsched.settings, pgsched.worker_hosts to pgsched_worker;
   grant execute on function
     pgsched.retention_rules, pgsched.pick_prunable, pgsched.delete_finished, pgsched.history_days, pgsched.drop_history,
@@ -66,8 +66,8 @@ begin
   grant delete on pgsched.tasks, pgsched.archived_tasks, pgsched.locks, pgsched.calendars to pgsched_operator;
   grant insert, update on pgsched.queues, pgsched.settings, pgsched.calendars to pgsched_operator;
   grant select, insert on pgsched.audit_log to pgsched_operator;
-  grant execute on function pgsched.change_tasks, pgsched.delete_apart, pgsched.limit_queue, pgsched.unlimit_queue,
-    pgsched.set_defaults, pgsched.pause_queue, pgsched.resume_queue, pgsched.set_queue_events
+  grant execute on function pgsched.change_tasks, pgsched.edit_payloads, pgsched.delete_apart, pgsched.limit_queue,
+    pgsched.unlimit_queue, pgsched.set_defaults, pgsched.pause_queue, pgsched.resume_queue, pgsched.set_queue_events
     to pgsched_operator;
   grant insert, update, delete on pgsched.task_defaults to pgsched_operator;
 end $$

@@ -20,7 +20,18 @@ CORPUS = (
     "</script></title></textarea></pre><svg onload=alert(3)><a href='javascript:alert(4)'>",
     "' onfocus=alert(5) autofocus x='${alert(6)}{{ 7*7 }}",
 )
-PATHS = ("/", "/tasks", "/schedules", "/workflows", "/queues", "/workers", "/dead", "/executions", "/audit")
+PATHS = (
+    "/",
+    "/tasks",
+    "/schedules",
+    "/workflows",
+    "/queues",
+    "/workers",
+    "/handlers",
+    "/dead",
+    "/executions",
+    "/audit",
+)
 
 
 def paths_of(ids: list[int]) -> list[str]:

@@ -203,6 +203,17 @@ class SetAside:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingMisfit:
+    """A task whose payload does not fit old code, and that waits for the newest."""
+
+    task_type: str
+    task_id: int
+    version: str | None
+    since: str
+    """When the newest code registered first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Zone:
     """A zone of schedules; ``offsets`` None: the server does not know it."""
 
@@ -234,4 +245,5 @@ def examinations(instants: list[datetime]) -> dict[str, Command[Any]]:
         "dead": unprepared("examine_dead", rows_as(Deaths), cap=CAP),
         "history": unprepared("examine_history", row_as(LastHour), cap=CAP, sample=SAMPLE),
         "set_aside": unprepared("examine_set_aside", rows_as(SetAside), cap=CAP),
+        "misfits": unprepared("examine_misfits", rows_as(WaitingMisfit)),
     }

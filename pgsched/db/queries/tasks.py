@@ -29,7 +29,18 @@ from pgsched.domain.records import Execution, LogEntry, MissedTicks, Task, read
 from pgsched.domain.silence import Alert
 from pgsched.domain.task_spec import TaskOptions, TaskSpec, changed_columns
 from pgsched.domain.task_tree import MAX_NODES, TaskNode, tree_of
-from pgsched.domain.validation import MAX_BIGINT, RULES, Duration, aware, duration, moment, optional, text, whole
+from pgsched.domain.validation import (
+    MAX_BIGINT,
+    RULES,
+    Duration,
+    aware,
+    checked,
+    duration,
+    moment,
+    optional,
+    text,
+    whole,
+)
 from pgsched.domain.wait import Waiting
 
 MAX_ALERTS = 10_001
@@ -131,9 +142,10 @@ def cancel(task_id: int) -> Command[None]:
     return command("cancel_task", nothing, **known_id(task_id))
 
 
-def retry(task_id: int) -> Command[None]:
-    """Give a task all its attempts again."""
-    return command("retry_task", nothing, **known_id(task_id))
+def retry(task_id: int, payload: Mapping[str, Any] | None = None) -> Command[None]:
+    """Give a task all its attempts again, with another payload if there is one. Raises InvalidTask."""
+    text = None if payload is None else checked("payload", payload)
+    return command("retry_task", nothing, **known_id(task_id), payload=text)
 
 
 def stand(task_id: int) -> Command[tuple[datetime, bool, list[str]]]:

@@ -95,6 +95,7 @@ class Facts:
     deaths = Answered[list[diagnostics.Deaths]]("dead")
     history = Answered[diagnostics.LastHour]("history")
     set_aside = Answered[list[diagnostics.SetAside]]("set_aside")
+    misfits = Answered[list[diagnostics.WaitingMisfit]]("misfits")
     alerts = Answered[list[Alert]]("alerts")
     _version = Answered[diagnostics.Version]("version")
 

@@ -169,6 +169,17 @@ def _alerts(facts: Facts, kind: str) -> Iterator[Found]:
         )
 
 
+def misfits(facts: Facts) -> Iterator[Found]:
+    """A payload does not fit the older code of a worker, and its task waits for a worker with newer code."""
+    for one in facts.misfits:
+        newest = f"version {one.version}" if one.version is not None else f"the code of {one.since[:19]}Z"
+        yield Found(
+            one.task_type,
+            f"task {one.task_id} and maybe others wait for {newest}: they do not fit what an older worker has",
+            f"pgsched task show {one.task_id}; replace the workers that have older code",
+        )
+
+
 def dead_letters(facts: Facts) -> Iterator[Found]:
     """Tasks died in the last hour; ten of them are a warning."""
     for one in facts.deaths[:20]:

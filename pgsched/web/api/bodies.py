@@ -140,6 +140,12 @@ class TaskEdit(TaskFields):
 _STEPS: Final = "The steps, each with a task_type at least, or nothing but that; see docs/workflows.md."
 
 
+class Retrying(StrictModel):
+    """With what a task is tried again."""
+
+    payload: Object | None = Field(None, description="Its payload from now on; the one that it has when left out.")
+
+
 class NewGroup(TaskFields):
     """A group of steps, once or as a schedule."""
 

@@ -139,6 +139,17 @@ CHANGED: Final[dict[str, Any]] = {
     "more": False,
     "next_cursor": None,
 }
+RETRY: Final[dict[str, Any]] = {"payload": {"to": "ada@example.com"}}
+PATCH: Final[dict[str, Any]] = {"patch": {"cc": "bob@example.com"}, "filter": {"task_type": ["mail"]}, "dry_run": True}
+EDITED: Final[dict[str, Any]] = {
+    "dry_run": True,
+    "matched": 2,
+    "edited": 1,
+    "ids": [17],
+    "refused": 1,
+    "refusals": [{"id": 18, "reason": "payload does not fit handler 'mail': missing argument 'cc'"}],
+    "next_cursor": None,
+}
 RANGE: Final[dict[str, Any]] = {"from": "2026-01-30T00:00:00Z", "to": "2026-01-31T00:00:00Z", "dry_run": True}
 STEPS: Final[dict[str, Any]] = {"steps": ["load", {"task_type": "tell", "name": "again", "after": ["load"]}]}
 ADDED: Final[dict[str, Any]] = {"ids": [23, 24]}
@@ -210,6 +221,7 @@ HANDLER: Final[dict[str, Any]] = {
     "registered_at": "2026-01-31T08:00:00Z",
     "seen_at": "2026-01-31T08:00:00Z",
     "retired_at": None,
+    "versions": [{"version": "2026.1", "since": "2026-01-31T08:00:00+00:00"}],
     "workers": 2,
 }
 WORKER: Final[dict[str, Any]] = {

@@ -153,6 +153,25 @@ class AddedShape(BaseModel):
     ids: list[int]
 
 
+class RefusedEditShape(BaseModel):
+    """A task whose payload stays as it is."""
+
+    id: int
+    reason: str = Field(description="The rule that the new payload breaks.")
+
+
+class EditedPayloadsShape(BaseModel):
+    """What a batch of changes to payloads did, or would do."""
+
+    dry_run: bool
+    matched: int = Field(description="So many tasks fit the filter, up to the limit.")
+    edited: int = Field(description="So many of them wait, and have another payload now.")
+    ids: list[int] = Field(description="The first 1,000 of those.")
+    refused: int = Field(description="So many have a payload that the patch would make one that is not allowed.")
+    refusals: list[RefusedEditShape] = Field(description="The first 1,000 of those.")
+    next_cursor: str | None = Field(description="For the next batch; null: this was the last one.")
+
+
 class BackfillTickShape(BaseModel):
     """A tick in the range of a backfill."""
 

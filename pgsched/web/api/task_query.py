@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
-from pydantic import ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import ConfigDict, Field, StrictBool, StrictInt, StrictStr, WithJsonSchema
 
+from pgsched.db.queries.payload_edits import BATCH, MAX_BATCH
 from pgsched.db.queries.task_search import ACTIONS, MAX_CHANGED
 from pgsched.domain.task_filters import SECRETS, TaskFilters
 from pgsched.web.api.values import Moment, StrictModel
@@ -74,6 +75,22 @@ class Bulk(StrictModel):
     )
     dry_run: StrictBool = Field(False, description="Change nothing, tell what would be changed.")
     cursor: StrictStr | None = Field(None, description="The next_cursor of the answer before: go on behind it.")
+
+
+class PayloadEdits(StrictModel):
+    """One change to the payloads of all tasks that fit a filter and wait."""
+
+    patch: Annotated[dict[str, Any], WithJsonSchema({"type": "object", "minProperties": 1})] = Field(
+        description="A merge patch (RFC 7396): what it has is set, null removes a key, objects are merged."
+    )
+    filter: BulkFilter
+    limit: StrictInt = Field(
+        BATCH,
+        description="So many of the tasks that fit are looked at, the latest first.",
+        json_schema_extra={"minimum": 1, "maximum": MAX_BATCH},
+    )
+    cursor: StrictStr | None = Field(None, description="The next_cursor of the batch before.")
+    dry_run: StrictBool = Field(False, description="Change nothing, tell what would be changed.")
 
 
 def filters_of(query: TaskQuery | BulkFilter, actor: Actor) -> TaskFilters:

@@ -14,10 +14,19 @@ from pgsched.domain.scheduled import OnConflict
 from pgsched.domain.task_spec import TaskOptions
 from pgsched.domain.validation import refused
 from pgsched.web.api import examples
-from pgsched.web.api.bodies import NewGroup, NewSteps, NewTask, TaskEdit, options_of, unique_of
+from pgsched.web.api.bodies import NewGroup, NewSteps, NewTask, Retrying, TaskEdit, options_of, unique_of
 from pgsched.web.api.documented import Route, answers, empty_answer, json_body, reply, reply_page
-from pgsched.web.api.shapes import AddedShape, ChangedShape, MadeShape, NodeShape, TaskPage, TaskShape, TaskStatusShape
-from pgsched.web.api.task_query import Bulk, TaskQuery, filters_of
+from pgsched.web.api.shapes import (
+    AddedShape,
+    ChangedShape,
+    EditedPayloadsShape,
+    MadeShape,
+    NodeShape,
+    TaskPage,
+    TaskShape,
+    TaskStatusShape,
+)
+from pgsched.web.api.task_query import Bulk, PayloadEdits, TaskQuery, filters_of
 from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.paths import href
 from pgsched.web.services import changes
@@ -208,9 +217,17 @@ async def cancel_task(actor: Operator, id: TaskId) -> Response:
 
 
 @_action("retry", "Give a task all its attempts again", 409)
-async def retry_task(actor: Operator, id: TaskId) -> Response:
-    """For one that is dead, cancelled, or waits for its backoff; it is due now. Refused in any other status."""
-    return reply(actor, await changes.act_on_task(actor, "retry", id))
+async def retry_task(
+    actor: Operator,
+    id: TaskId,
+    body: Annotated[Retrying | None, json_body(payload=("With another payload", examples.RETRY))] = None,
+) -> Response:
+    """For one that is dead, cancelled, or waits for its backoff; it is due now. Refused in any other status.
+
+    A body is not needed; with one it has another payload from now on.
+    """
+    payload = None if body is None else body.payload
+    return reply(actor, await changes.act_on_task(actor, "retry", id, payload=payload))
 
 
 @_action("replan", "Book a schedule afresh", 409)
@@ -238,5 +255,35 @@ async def change_tasks(actor: Operator, body: Annotated[Bulk, json_body(dry=("A 
         "ids": done.changed[: changes.SHOWN_IDS],
         "more": done.more,
         "next_cursor": write_cursor("bulk", done.next_before),
+    }
+    return reply(actor, said)
+
+
+@router.post(
+    "/tasks/payloads",
+    summary="Change the payloads of tasks that wait",
+    responses=answers(EditedPayloadsShape, examples.EDITED, 400, 409),
+)
+async def edit_payloads(
+    actor: Operator, body: Annotated[PayloadEdits, json_body(dry=("A dry run", examples.PATCH))]
+) -> Response:
+    """A batch of those that fit the filter, in one transaction: ask again with next_cursor until it is null.
+
+    Those that are pending or blocked, and schedules, are changed. A payload that would break a rule, as that of a
+    strict handler, stays as it is, and is told of.
+    """
+    before = read_cursor("payloads", body.cursor, int)
+    filters = filters_of(body.filter, actor)
+    done = await changes.edit_payloads(
+        actor, body.patch, filters, limit=body.limit, before_id=before, dry_run=body.dry_run
+    )
+    said = {
+        "dry_run": body.dry_run,
+        "matched": done.matched,
+        "edited": done.edited,
+        "ids": list(done.ids[: changes.SHOWN_IDS]),
+        "refused": done.refused,
+        "refusals": [one._asdict() for one in done.refusals],
+        "next_cursor": write_cursor("payloads", done.next_before),
     }
     return reply(actor, said)

@@ -9,6 +9,7 @@ from pgsched.web.dashboard import (
     calendars,
     dead,
     executions,
+    handlers,
     live,
     overview,
     queues,
@@ -22,6 +23,6 @@ from pgsched.web.dashboard import (
 router = APIRouter()
 # Of schedules `/tasks/{id}/backfill` before `/tasks/{id}/{verb}`.
 for part in (
-    overview, tasks, schedules, task, calendars, workflows, queues, workers, dead, executions, audit, live,
+    overview, tasks, schedules, task, calendars, workflows, queues, workers, handlers, dead, executions, audit, live,
 ):  # fmt: skip
     router.include_router(part.router)

@@ -21,6 +21,7 @@ NAVIGATION = (
     ("workflows", "/workflows", "Workflows"),
     ("queues", "/queues", "Queues"),
     ("workers", "/workers", "Workers"),
+    ("handlers", "/handlers", "Handlers"),
     ("dead", "/dead", "Dead letters"),
     ("executions", "/executions", "Executions"),
     ("doctor", "/doctor", "Doctor"),

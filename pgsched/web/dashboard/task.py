@@ -99,6 +99,25 @@ async def save(actor: Operator, id: int, form: Form) -> Response:
     return done(actor, f"/tasks/{id}", "edit", id)
 
 
+@router.get("/tasks/{id:int}/retry")
+async def ask_payload(actor: Operator, id: int) -> Response:
+    """Show the payload of a task that is to be tried again, as a form."""
+    one = await actor.client.get(id)
+    return _retry_form(actor, one, pretty(one.payload), None)
+
+
+@router.post("/tasks/{id:int}/retry")
+async def retry(actor: Operator, id: int, form: Form) -> Response:
+    """Give a task all its attempts again, with the payload of the form if there is one and it differs."""
+    one = await actor.client.get(id)
+    try:
+        payload = payload_of(form)
+        await act_on_task(actor, "retry", id, payload=None if payload == one.payload else payload)
+    except InvalidTask as error:
+        return _retry_form(actor, one, form["payload"], str(error))
+    return done(actor, f"/tasks/{id}", "retry", id)
+
+
 @router.post("/tasks/{id:int}/{verb}")
 async def change(actor: Operator, id: int, verb: str) -> Response:
     """Do one thing to a task."""
@@ -110,6 +129,10 @@ async def change(actor: Operator, id: int, verb: str) -> Response:
     afresh = verb == "enable_afresh"
     shown = (await act_on_task(actor, "enable" if afresh else verb, id, catch_up=not afresh)).id
     return done(actor, f"/tasks/{shown}", verb, shown)
+
+
+def _retry_form(actor: Actor, one: Task, payload: str, problem: str | None) -> Response:
+    return show(actor, "retry.html", at="tasks", problem=problem, task=one, payload=payload)
 
 
 def changes_of(one: Task, form: dict[str, str]) -> TaskOptions:

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple, cast
 
 from pgsched.client.async_client import AsyncClient
 from pgsched.db.queries.dead_tasks import purge_dead, retry_dead
+from pgsched.db.queries.payload_edits import EditedPayloads
 from pgsched.db.queries.schedules import list_calendars
 from pgsched.db.queries.task_search import BATCH, MAX_CHANGED, Changed, chunks
 from pgsched.domain.records import QueueSettings, Task, to_json_able
@@ -115,10 +116,13 @@ async def delete_task(actor: Actor, id: int) -> None:
         await change.client.delete(id)
 
 
-async def act_on_task(actor: Actor, verb: str, id: int, *, catch_up: bool = True) -> Task:
+async def act_on_task(
+    actor: Actor, verb: str, id: int, *, catch_up: bool = True, payload: Mapping[str, Any] | None = None
+) -> Task:
     """Enable, disable, run, cancel, retry, replan or skip; return the task as it is, of ``run`` the one that runs.
 
-    Raises TaskNotFound, and TransitionRefused in a status that does not allow it.
+    ``catch_up`` is of enable, ``payload`` of retry. Raises TaskNotFound, and TransitionRefused in a status that does
+    not allow it.
     """
     async with audited(actor, f"task.{verb}", task_id=id) as change:
         client, shown = change.client, id
@@ -131,10 +135,10 @@ async def act_on_task(actor: Actor, verb: str, id: int, *, catch_up: bool = True
                 shown = await client.run_now(id, run_by=actor.name)
                 if shown != id:
                     change.before, change.after = {}, {"copy": shown}
+            case "retry":
+                await client.retry(id, payload=payload)
             case _:
-                steps = {
-                    "cancel": client.cancel, "retry": client.retry, "replan": client.replan, "skip": client.skip_next
-                }  # fmt: skip
+                steps = {"cancel": client.cancel, "replan": client.replan, "skip": client.skip_next}
                 await steps[verb](id)
         return await client.get(shown)
 
@@ -152,23 +156,38 @@ async def change_tasks(
 
     Raises as the client's ``change_tasks``.
     """
-    tried = await actor.client.change_tasks(
-        action, limit=limit, dry_run=True, run_by=actor.name, before_id=before_id, **filters
-    )
+    tried = await actor.client.change_tasks(action, limit=limit, dry_run=True, before_id=before_id, **filters)
     if dry_run:
         return tried
-    # Without what payloads and errors were searched for.
-    told = {name: "(hidden)" if name in SECRETS else to_json_able(value) for name, value in filters.items()}
     changed: list[int] = []
     for chunk in chunks(tried.changed, BATCH):
         async with audited(actor, f"tasks.{action}", target="tasks") as change:
             among = cast(TaskFilters, {**filters, "ids": chunk})
             done = await change.client.change_tasks(action, limit=len(chunk), run_by=actor.name, **among)
             change.nothing = not done.changed
-            change.before = {"filter": told}
+            change.before = {"filter": _told(filters)}
             change.after = {"changed": len(done.changed), "ids": done.changed[:SHOWN_IDS]}
         changed += done.changed
     return tried._replace(changed=changed)
+
+
+async def edit_payloads(
+    actor: Actor, patch: Mapping[str, Any], filters: TaskFilters, *, limit: int, before_id: int | None, dry_run: bool
+) -> EditedPayloads:
+    """Change the payloads of a batch of tasks that wait. Raises as the client's ``edit_payload_batch``."""
+    async with audited(actor, "tasks.edit_payloads", target="tasks") as change:
+        done = await change.client.edit_payload_batch(
+            patch, limit=limit, before_id=before_id, dry_run=dry_run, **filters
+        )
+        change.nothing = dry_run or not done.edited
+        change.before = {"filter": _told(filters)}
+        change.after = {"edited": done.edited, "ids": list(done.ids[:SHOWN_IDS]), "keys": sorted(patch)}
+    return done
+
+
+def _told(filters: TaskFilters) -> dict[str, Any]:
+    """The filters for an entry, without what payloads and errors were searched for."""
+    return {name: "(hidden)" if name in SECRETS else to_json_able(value) for name, value in filters.items()}
 
 
 async def change_dead(actor: Actor, verb: str, **which: Any) -> int:

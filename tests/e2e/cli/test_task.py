@@ -301,6 +301,16 @@ def test_retry_takes_a_dead_task(dsn: str) -> None:
     assert show(dsn, task_id)["status"] == "pending"
 
 
+def test_retry_takes_another_payload(dsn: str) -> None:
+    task_id = add(dsn, "greet", "--payload", '{"to": "ann"}')
+    kill(dsn, task_id)
+    assert pgsched("task", "retry", task_id, "--payload", "[1]", dsn=dsn).code == 1
+    assert show(dsn, task_id)["status"] == "dead"
+    ended = pgsched("task", "retry", task_id, "--payload", '{"to": "bob"}', dsn=dsn)
+    assert (ended.code, ended.stdout) == (0, f"task {task_id}: will run again\n")
+    assert show(dsn, task_id)["payload"] == {"to": "bob"}
+
+
 def test_delete_asks_on_a_terminal(dsn: str) -> None:
     task_id = add(dsn, "greet")
     refused = pgsched("task", "delete", task_id, dsn=dsn, typed="n\n")

@@ -168,13 +168,13 @@ def test_function_that_runs_as_owner_has_a_fixed_path_no_superuser_and_no_everyb
         (count,) = connection.execute(
             "select count(*) as n from pg_proc where prosecdef and pronamespace = 'pgsched'::regnamespace"
         ).fetchall()
-        assert count["n"] == 37
+        assert count["n"] == 38
         # The check finds each of the faults by itself.
         connection.execute("alter function pgsched.cancel reset search_path")
         connection.execute("alter function pgsched.retry owner to current_user")
         connection.execute("grant execute on function pgsched.enable to public")
         found = {row["name"] for row in connection.execute(UNSAFE)}
-    assert found == {"pgsched.cancel(bigint)", "pgsched.retry(bigint)", "pgsched.enable(bigint,boolean)"}
+    assert found == {"pgsched.cancel(bigint)", "pgsched.retry(bigint,jsonb)", "pgsched.enable(bigint,boolean)"}
 
 
 # By hand.
@@ -360,6 +360,25 @@ def test_function_that_runs_as_owner_looks_nothing_up_where_its_caller_put_it(ds
 
 
 # By the faces.
+
+
+def test_producer_retries_its_own_tasks_with_another_payload_and_no_others(dsn: str, somebody: As) -> None:
+    retry = 'select pgsched.retry(%s, \'{"to": "eve"}\')'
+    with database(dsn) as admin, database(somebody("pgsched_producer")) as connection:
+        own, other = insert_task(connection), insert_task(admin)
+        admin.execute("select pgsched.cancel(id) from pgsched.tasks")
+        connection.execute(retry, (own,))
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match=f"task {other} was inserted by another role"):
+            connection.execute(retry, (other,))
+        connection.execute("select pgsched.retry(%s)", (other,))  # as ever
+        assert [task_row(admin, one)["payload"] for one in (own, other)] == [{"to": "eve"}, {}]
+        with database(somebody("pgsched_operator")) as operator:
+            admin.execute("select pgsched.cancel(%s)", (other,))
+            operator.execute(retry, (other,))
+            assert task_row(admin, other)["payload"] == {"to": "eve"}
+            rows = operator.execute("select * from pgsched.edit_payloads(%s, '{\"cc\": 1}')", ([own, other],))
+            assert [row["refusal"] for row in rows] == [None, None]
+        refused(somebody("pgsched_producer"), "select pgsched.edit_payloads('{1}', '{}')")
 
 
 def test_client_schedules_as_a_producer(dsn: str, somebody: As) -> None:

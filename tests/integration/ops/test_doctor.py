@@ -417,6 +417,15 @@ def refused_outcome(db: DB) -> str:
     return "finish in default"
 
 
+def misfit(db: DB) -> str:
+    task_id = insert_task(db, "mail")
+    db.execute("insert into pgsched.handlers (task_type, versions) values ('mail', '[{\"version\": \"2\"}]')")
+    db.execute("update pgsched.handlers set misfit_at = now(), misfit_task_id = %s", (task_id,))
+    error = "payload does not fit handler 'mail', and waits for newer code (version '2'): unexpected argument 'cc'"
+    db.execute("update pgsched.tasks set last_error = %s, next_run_at = now() + interval '5 seconds'", (error,))
+    return "mail"
+
+
 def job_without_success(db: DB) -> str:
     job = insert_task(db, "nightly", cron_expression="0 3 * * *", alert_if_no_success_for="1 hour")
     with db.transaction():
@@ -460,6 +469,7 @@ PLANTS: dict[Plant, str] = {
     worker_that_is_gone: "orphaned",
     end_that_nobody_was_told: "stuck_blocked",
     edge_that_was_lost: "stuck_blocked",
+    misfit: "misfits",
     job_without_success: "silent_tasks",
     run_for_hours: "long_runs",
     deaths: "dead_letters",

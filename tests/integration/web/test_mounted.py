@@ -24,7 +24,18 @@ from tests.support.waiting import wait_until_async
 from tests.support.web_face import HOST, OPERATOR_TOKEN, PROTECTED
 
 PLACE = "/tools/jobs"
-PAGES = ("/", "/tasks", "/schedules", "/workflows", "/queues", "/workers", "/dead", "/executions", "/audit")
+PAGES = (
+    "/",
+    "/tasks",
+    "/schedules",
+    "/workflows",
+    "/queues",
+    "/workers",
+    "/handlers",
+    "/dead",
+    "/executions",
+    "/audit",
+)
 ORIGIN = {"Origin": HOST}
 FRAMEWORKS = ("starlette", "fastapi")
 

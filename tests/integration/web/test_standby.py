@@ -18,7 +18,19 @@ from tests.support.tables import add_worker, database
 from tests.support.waiting import wait_until
 from tests.support.web_face import web
 
-PAGES = ("/", "/tasks", "/schedules", "/dead", "/executions", "/queues", "/workers", "/workflows", "/audit", "/readyz")
+PAGES = (
+    "/",
+    "/tasks",
+    "/schedules",
+    "/dead",
+    "/executions",
+    "/queues",
+    "/workers",
+    "/handlers",
+    "/workflows",
+    "/audit",
+    "/readyz",
+)
 LISTS = ("tasks", "dead", "executions", "queues", "workers", "stats", "audit")
 UNKNOWN = "This is a standby: nothing can be changed here, and workers are not known."
 

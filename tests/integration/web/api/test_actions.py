@@ -106,6 +106,22 @@ async def test_cancel_stops_and_retry_begins_again(dsn: str) -> None:
         assert [row["action"] for row in entries(connection)] == ["task.cancel", "task.retry"]
 
 
+async def test_retry_takes_another_payload(dsn: str) -> None:
+    with database(dsn) as connection:
+        task_id = insert_task(connection, payload='{"to": "ann"}', idempotency_key="k")
+        async with web(dsn) as http:
+            await act(http, task_id, "cancel")
+            for wrong in ({"payload": [1]}, {"payloads": {}}, {"payload": "x"}):
+                assert (await http.post(f"{API}/tasks/{task_id}/retry", json=wrong)).status_code == 422
+            answer = await http.post(f"{API}/tasks/by-key/k/retry", json={"payload": {"to": "bob"}})
+            assert (answer.json()["status"], answer.json()["payload"]) == ("pending", {"to": "bob"})
+            await act(http, task_id, "cancel")
+            answer = await http.post(f"{API}/tasks/{task_id}/retry", json={"payload": None})
+            assert (answer.json()["status"], answer.json()["payload"]) == ("pending", {"to": "bob"})
+        last = entries(connection)[1]
+        assert (last["action"], last["after"]["payload"]) == ("task.retry", "(changed)")
+
+
 async def test_running_task_is_not_run_twice(dsn: str) -> None:
     with database(dsn) as connection:
         task_id = insert_task(connection)

@@ -47,6 +47,25 @@ async def test_retry_gives_a_dead_task_its_attempts_again(dsn: str) -> None:
         assert audit(connection) == [("task.retry", made)]
 
 
+async def test_retry_with_another_payload_by_a_form(dsn: str) -> None:
+    with database(dsn) as connection:
+        made = insert_task(connection, payload='{"to": "ann"}')
+        set_dead(connection, made)
+        async with web(dsn) as client:
+            assert f'href="/tasks/{made}/retry"' in (await client.get(f"/tasks/{made}")).text
+            form = form_of(Page((await client.get(f"/tasks/{made}/retry")).text))
+            assert json.loads(form["payload"]) == {"to": "ann"}
+            wrong = await client.post(f"/tasks/{made}/retry", data={"payload": '{"to": '})
+            assert (wrong.status_code, "payload" in wrong.text) == (422, True)
+            assert task_row(connection, made)["status"] == "dead"
+            assert (await client.post(f"/tasks/{made}/retry", data={"payload": '{"to": "bob"}'})).status_code == 303
+            assert f'href="/tasks/{made}/retry"' not in (await client.get(f"/tasks/{made}")).text
+        row = task_row(connection, made)
+        assert (row["status"], row["payload"]) == ("pending", {"to": "bob"})
+        changes = connection.execute("select before, after from pgsched.audit_log").fetchall()
+        assert [(one["before"]["payload"], one["after"]["payload"]) for one in changes] == [("(changed)", "(changed)")]
+
+
 async def test_run_now_of_a_completed_task_leads_to_its_copy(dsn: str) -> None:
     with database(dsn) as connection:
         made = insert_task(connection)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from urllib.parse import quote
+
 import pytest
 
 from pgsched.web import create_app
@@ -24,7 +27,7 @@ CORPUS = (
     "<svg/onxss13=1><style>xss{}</style>",
     "%3Cxss14%3E+%22%27`${1}`",
 )
-PATHS = ("/", "/tasks", "/schedules", "/workflows", "/queues", "/workers", "/dead", "/executions")
+PATHS = ("/", "/tasks", "/schedules", "/workflows", "/queues", "/workers", "/handlers", "/dead", "/executions")
 
 
 def foreign(page: Page) -> list[str]:
@@ -42,8 +45,14 @@ async def test_hostile_text_is_shown_as_text_on_every_page(dsn: str, text: str) 
     with database(dsn) as connection:
         ids = fill(connection, text)
         connection.execute("insert into pgsched.queues (name, paused) values (%s, true)", (text,))
+        connection.execute(
+            "insert into pgsched.handlers (task_type, description, version, payload_schema, versions)"
+            " values (%s, %s, %s, %s, jsonb_build_array(jsonb_build_object('version', %s::text, 'since', %s::text)))",
+            (text, text, text, json.dumps({text: text}), text, text),
+        )
     paths = [*PATHS, *(f"/{place}/{one}" for one in ids for place in ("tasks", "workflows"))]
     paths += [f"/tasks/{one}/edit" for one in ids]
+    paths.append(f"/handlers/type?name={quote(text)}")
     shown = set()
     async with web(dsn) as client:
         for path in paths:
@@ -55,7 +64,7 @@ async def test_hostile_text_is_shown_as_text_on_every_page(dsn: str, text: str) 
             if " ".join(text.split()) in page.text or text in page.values():
                 shown.add(path.rsplit("/", 1)[0] or path)
             assert "12345678901234567" not in page.text, path
-    assert {"/", "/tasks", "/workflows"} <= shown
+    assert {"/", "/tasks", "/workflows", "/handlers"} <= shown
 
 
 @pytest.mark.parametrize("text", CORPUS)

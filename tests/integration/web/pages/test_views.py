@@ -23,6 +23,7 @@ LISTS = (
     "/workflows",
     "/queues",
     "/workers",
+    "/handlers",
     "/dead",
     "/executions",
     "/doctor",
@@ -95,6 +96,38 @@ async def test_page_of_every_kind_of_task_keeps_the_rules(dsn: str) -> None:
                 answer = await client.get(path)
                 assert answer.status_code == 200, (name, path, answer.text)
                 assert Page(answer.text).problems() == [], (name, path)
+
+
+async def test_register_of_handlers_is_shown_and_each_type_has_a_page(dsn: str) -> None:
+    with database(dsn) as connection:
+        connection.execute(
+            """
+            select pgsched.register('[{"task_type": "mail/one", "version": "1"}, {"task_type": "old"}]');
+            select pgsched.register('[{"task_type": "mail/one", "version": "2", "strict": true,
+              "description": "Send one mail.\\nAt once.", "defaults": {"queue": "mail", "max_attempts": 7},
+              "payload_schema": {"required": ["to"]}, "result_schema": {"type": "integer"}}]');
+            update pgsched.handlers set retired_at = now() where task_type = 'old'
+            """
+        )
+        add_worker(connection, queues=["mail"], task_types=["mail/one"])
+    async with web(dsn) as client:
+        answer = await client.get("/handlers")
+        rows = [" ".join(e.text.split()) for e in Page(answer.text).all("tr")]
+        assert [row.split()[0] for row in rows] == ["Type", "mail/one", "old"]
+        for said in ("served", "strict", "2", "mail", "max_attempts 7", "Send one mail."):
+            assert said in rows[1]
+        assert "retired" in rows[2]
+        (link,) = {e.attributes["href"] for e in Page(answer.text).all("a") if e.text == "mail/one"}
+        shown = await client.get(link)
+        assert shown.status_code == 200
+        page = Page(shown.text)
+        assert page.problems() == []
+        for said in ("At once.", "max_attempts", "required", "integer", "host · 1, of mail", "2, since", "1, since"):
+            assert said in page.text, said
+        assert [e.text for e in page.all("a") if e.attributes.get("aria-current") == "page"] == ["Handlers"]
+        assert (await client.get("/handlers/type", params={"name": "nobody"})).status_code == 404
+    async with web(dsn, PROTECTED, token=VIEWER_TOKEN) as client:
+        assert (await client.get(link)).status_code == 200
 
 
 def test_rules_are_broken_by_a_page_that_breaks_them() -> None:

@@ -1,0 +1,83 @@
+"""What a client asks of the database to change the payloads of many tasks. Pure, as :mod:`pgsched.db.queries`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from pgsched.db.query import Command, Rows, command
+from pgsched.domain.errors import InvalidTask
+from pgsched.domain.task_filters import TaskFilters
+from pgsched.domain.validation import RULES, whole
+
+BATCH: Final = 1_000
+"""Tasks that are changed in one transaction."""
+MAX_BATCH: Final = 10_000
+MAX_REFUSALS: Final = 1_000
+"""Refusals that are kept."""
+_batch = whole(1, MAX_BATCH)
+
+
+class RefusedEdit(NamedTuple):
+    """A task whose payload stays as it is."""
+
+    id: int
+    reason: str
+    """The rule that the new payload breaks."""
+
+
+class EditedPayloads(NamedTuple):
+    """What a change to the payloads of many tasks did so far, or would do."""
+
+    matched: int = 0
+    """Number of tasks that fit the filter."""
+    edited: int = 0
+    """So many of them wait, and have another payload now."""
+    refused: int = 0
+    refusals: Sequence[RefusedEdit] = ()
+    """The first 1,000 of those that are not allowed."""
+    ids: Sequence[int] = ()
+    """The tasks of the last batch that were changed."""
+    next_before: int | None = None
+    """The next batch is of tasks with smaller ids; None: it was the last one."""
+
+    def and_then(self, batch: EditedPayloads) -> EditedPayloads:
+        """Return the sum of this and another batch."""
+        return EditedPayloads(
+            self.matched + batch.matched,
+            self.edited + batch.edited,
+            self.refused + batch.refused,
+            [*self.refusals, *batch.refusals][:MAX_REFUSALS],
+            batch.ids,
+            batch.next_before,
+        )
+
+
+def edit_payloads(
+    ids: Sequence[int], patch: Mapping[str, Any], *, dry_run: bool, next_before: int | None
+) -> Command[EditedPayloads]:
+    """Change the payloads of those of these tasks that wait. In a dry run only tell which. Raises InvalidTask."""
+
+    def parse(rows: Rows) -> EditedPayloads:
+        edited = [int(row["id"]) for row in rows if row["refusal"] is None]
+        refusals = [RefusedEdit(int(row["id"]), row["refusal"]) for row in rows if row["refusal"] is not None]
+        return EditedPayloads(len(ids), len(edited), len(refusals), refusals[:MAX_REFUSALS], edited, next_before)
+
+    return command("edit_payloads", parse, ids=list(ids), patch=checked_patch(patch), dry_run=dry_run)
+
+
+def checked_patch(patch: Mapping[str, Any]) -> str:
+    """Return a merge patch as JSON text. Raises InvalidTask for one that is no object, is empty, or is no JSON."""
+    if not isinstance(patch, Mapping) or not patch:
+        raise InvalidTask("must be an object that changes something", field="patch")
+    return str(RULES["payload"].check("patch", patch))
+
+
+def checked_batch(size: int) -> int:
+    """Return the size of a batch. Raises InvalidTask."""
+    return int(_batch("batch", size))
+
+
+def of_waiting(filters: TaskFilters) -> TaskFilters:
+    """Return the filters, of tasks that may wait for a run unless they name statuses."""
+    return filters if filters.get("status") is not None else {**filters, "status": ("pending", "blocked", "running")}
