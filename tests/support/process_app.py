@@ -42,20 +42,10 @@ def typed(day: date, octets: bytes = b"") -> list[Any]:
     return [type(day), day + timedelta(days=1), octets + b"\xff"]
 
 
-@app.task("about", executor="process")
-def about(ctx: Context) -> list[Any]:
-    return about_of(ctx)
-
-
 def about_of(ctx: Context) -> list[Any]:
     """What the row says beside what an attempt needs."""
     owners = [ctx.tenant_id, ctx.user_id, ctx.created_by]
     return [ctx.name, list(ctx.tags), ctx.metadata, *owners, ctx.key, ctx.parent_id, ctx.trigger, ctx.run_by]
-
-
-@app.task("grow", executor="process")
-def grow(ctx: Context) -> None:
-    ctx.add_steps("echo")
 
 
 @app.task("finish", executor="process")
@@ -272,3 +262,13 @@ def babble(lines: int) -> None:
 
 def _began(folder: str) -> None:
     Path(folder, "began").write_text(str(os.getpid()))
+
+
+@app.task("say_about", executor="process")
+def about(ctx: Context) -> list[Any]:
+    return about_of(ctx)
+
+
+@app.task("grow", executor="process")
+def grow(ctx: Context) -> None:
+    ctx.add_steps("echo")

@@ -53,7 +53,7 @@ async def test_the_context_says_what_the_row_says(every_server_dsn: str, handler
 
 async def test_so_does_that_of_a_handler_in_a_child_process(dsn: str) -> None:
     with database(dsn) as db:
-        task_id = insert_task(db, "about", **FIELDS)
+        task_id = insert_task(db, "say_about", **FIELDS)
         async with engine(dsn, process_app.registry, serve=SERVE) as one:
             await one.work()
         assert task_row(db, task_id)["result"] == [*SAID, None, "schedule", None]

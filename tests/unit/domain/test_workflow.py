@@ -154,7 +154,7 @@ def test_options_of_the_handler_reach_the_steps_of_inner_groups() -> None:
     [
         ([{}], "step 1 must have a task_type"),
         ([{"name": "x"}], "step 'x' must have a task_type"),
-        ([3], "step 1 must be an object, got a int"),
+        ([3], "step 1 must be an object or a task_type, got a int"),
         ([{"task_type": ""}], "step 1: task_type must have 1 to 200 characters, got 0"),
         ([{"task_type": "a", "colour": 1}], "step 'a': 'colour' is no key of a step"),
         ([{"task_type": "a", "cron": "* * * * *"}], "step 'a': 'cron' is no key of a step"),
@@ -235,5 +235,5 @@ def test_nothing_makes_no_plan() -> None:
 
 
 def test_a_part_that_is_none_is_refused() -> None:
-    with pytest.raises(InvalidTask, match=r"chain is made of step\(\), chain\(\) and parallel\(\), got a str"):
-        chain(A, "b")  # type: ignore[arg-type]
+    with pytest.raises(InvalidTask, match=r"chain is made of step\(\), chain\(\) and parallel\(\), got a int"):
+        chain(A, 7)  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
+from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter
 
 from pgsched.domain import records
@@ -18,7 +19,7 @@ from pgsched.web.api import examples, shapes
 from pgsched.web.api.bodies import SHORT, NewGroup, NewTask, TaskEdit
 from pgsched.web.api.task_query import BulkFilter, TaskQuery
 from tests.support.doc_examples import table
-from tests.support.tables import database, insert_task, set_dead
+from tests.support.tables import database, insert_task, set_dead, set_running
 from tests.support.web_face import web
 
 DESCRIPTION: dict[str, Any] = create_app("").openapi()
@@ -71,6 +72,12 @@ async def test_examples_of_requests_are_accepted(dsn: str, method: str, path: st
             set_dead(connection, task_id)
         elif path.endswith(("/skip", "/backfill", "/replan")):
             task_id = insert_task(connection, queue="mail", cron_expression="0 8 * * *")
+        elif path.endswith("/steps"):
+            task_id = insert_task(connection, "pgsched.group", payload=Jsonb({"steps": ["extract"]}))
+            set_running(connection, task_id)
+            connection.execute(
+                "select pgsched.fire_group(id, fencing_token) from pgsched.tasks where id = %s", (task_id,)
+            )
         elif (method, path) == ("DELETE", "/api/v1/calendars/{name}"):
             connection.execute("insert into pgsched.calendars (name, days) values ('mail', '{12-25}')")
         connection.execute("update pgsched.tasks set idempotency_key = 'a/b' where id = %s", (task_id,))
