@@ -2,7 +2,8 @@
 --
 -- What of them may run before a lease is written is `lockable`: one-time tasks of %(locked_types)s, unless this attempt
 -- is the last, or the transaction that had locked the row before was lost (`xmax`), so that what kills its worker is
--- counted from the second time on. A row with an expired lease is left to claim_tasks.sql, which notes the
+-- counted from the second time on. VACUUM may wipe that mark out, so what was due when a worker that has missed a
+-- heartbeat may still have lived is leased as well. A row with an expired lease is left to claim_tasks.sql, which notes the
 -- lost attempt. Rows come for %(bytes)s bytes of payload, but one at least; behind them, without their payload, those
 -- that are to keep the mark of a lost lock when they are let go. The token is drawn when all rows are locked, so it is
 -- greater than any that they were given.
@@ -22,7 +23,10 @@ select t.id, t.task_type, t.queue, t.priority, case when t.before < %(bytes)s th
   case when t.cron_expression like '%%=%%@%%' then pgsched.calendar_days(t.cron_expression) end as left_out,
   false as cut,
   not t.lock_lost and t.schedule_type = 'one_time' and t.attempts < t.max_attempts - 1
-    and t.task_type = any(%(locked_types)s::text[]) as lockable,
+    and t.task_type = any(%(locked_types)s::text[])
+    and t.next_run_at > (
+      select coalesce(max(w.heartbeat_at + w.lease / 2), '-infinity')
+      from pgsched.workers w where w.heartbeat_at < now() - w.lease / 2) as lockable,
   t.lock_lost, t.expires_at, t.about
 from (
   -- The limit stands below the window functions, or every probe would lock rows.

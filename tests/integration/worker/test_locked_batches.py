@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -365,6 +366,34 @@ async def test_a_row_whose_lock_was_lost_is_leased_before_it_begins(
                 await ended(db, task_id)
     assert {(row["status"], row["attempts"]) for row in seen["rollback"]} == {("running", 1)}
     assert ("pending", 0) in {(row["status"], row["attempts"]) for row in seen["commit"]}
+
+
+@pytest.mark.parametrize(("silent", "leased"), [("10 seconds", False), ("20 seconds", True)])
+async def test_what_was_due_when_a_silent_worker_may_have_lived_is_leased_before_it_begins(
+    dsn: str, silent: str, leased: bool
+) -> None:
+    """A row that it had locked may bear no mark of that any more: VACUUM wipes it out."""
+    seen: list[tuple[str, bool]] = []
+
+    async def look(ctx: Context) -> None:
+        row = task_row(other, ctx.id)
+        seen.append((row["status"], row["next_run_at"] < before))
+
+    with database(dsn) as db, database(dsn) as other:
+        db.execute(
+            "insert into pgsched.workers (id, hostname, pid, queues, task_types, declared_keys, concurrency, lease,"
+            " heartbeat_at) values (gen_random_uuid(), 'h', 1, '{}', '{}', '{}', 1, '30 seconds', now() - %s::interval)",
+            (silent,),
+        )
+        (row,) = rows(db, "select now() - interval '4 seconds' as moment")
+        before = row["moment"]
+        old = insert_behind(db, 30, next_run_at=before - timedelta(seconds=20))
+        fresh = insert_behind(db, 30)
+        async with busy(dsn, mail=look):
+            for task_id in (*old, *fresh):
+                await ended(db, task_id)
+    assert (("pending", True) not in seen) == leased
+    assert ("pending", False) in seen, "what came later is locked"
 
 
 def test_a_lock_that_was_taken_and_lost_after_the_snapshot_is_known_as_lost(dsn: str) -> None:
