@@ -30,8 +30,8 @@ ANNOUNCE_HEARD_SECONDS = 300.0
 """How often one asks that hears of it anyway."""
 HOUSEKEEPING_SECONDS = 600.0
 """How often partitions are made ahead and dead workers forgotten."""
-EXPIRE_SECONDS = 2.0
-"""How often tasks are looked for that have expired and that no worker claims."""
+EXPIRE_SECONDS, EXPIRE_AGAIN_SECONDS = 120.0, 2.0
+"""How often tasks are looked for that have expired and that no worker claims: at least, and at most when one is to."""
 MOST_EXPIRED = 1_000
 """How many of them are cancelled at one turn."""
 FIRST_PAUSE, SHORT_PAUSE, LONG_PAUSE = 0.5, 5.0, 60.0
@@ -147,14 +147,14 @@ class Expiry:
 
     async def run_once(self) -> None:
         """Cancel those that have expired, if it is time to look, or if there were more. Raises DatabaseUnavailable."""
-        begun = monotonic()
-        if begun < self._look_at:
+        if monotonic() < self._look_at:
             return
-        number = await housekeeping.expire_tasks(self.session, MOST_EXPIRED)
+        number, next_in = await housekeeping.expire_tasks(self.session, MOST_EXPIRED)
         if number:
             log.info("tasks_expired", count=number)
         if number < MOST_EXPIRED:
-            self._look_at = begun + EXPIRE_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311 - not all at once
+            pause = EXPIRE_SECONDS if next_in is None else min(max(next_in, EXPIRE_AGAIN_SECONDS), EXPIRE_SECONDS)
+            self._look_at = monotonic() + pause * random.uniform(1, 1.2)  # noqa: S311 - not all at once
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

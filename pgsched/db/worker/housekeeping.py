@@ -92,9 +92,10 @@ async def make_partitions(session: Session) -> None:
     await session.fetch(load_statement("make_partitions"))
 
 
-async def expire_tasks(session: Session, most: int) -> int:
-    """Cancel up to ``most`` tasks that have not started by their expires_at; return how many."""
-    return int((await session.fetch(load_statement("expire_tasks"), most=most))[0][0])
+async def expire_tasks(session: Session, most: int) -> tuple[int, float | None]:
+    """Cancel up to ``most`` tasks that have not started in time; return how many, and seconds until one may expire."""
+    ((number, next_in),) = await session.fetch(load_statement("expire_tasks"), most=most)
+    return number, next_in
 
 
 async def list_announced_queues(session: Session) -> frozenset[str]:

@@ -170,6 +170,12 @@ async def test_upkeep_cancels_what_no_worker_claims(dsn: str, db: Database, ran:
     assert ran.shops == []
 
 
+async def test_upkeep_comes_when_one_expires(dsn: str, db: Database) -> None:
+    id = insert_task(db, expires_at=datetime.now(UTC) + timedelta(seconds=1), enabled=False)
+    async with running_worker(dsn):
+        await wait_until_async(lambda: task_row(db, id)["status"] == "cancelled", message="it has expired")
+
+
 def test_it_goes_in_steps_and_leaves_what_is_locked(dsn: str, db: Database) -> None:
     ids = [insert_task(db, expires_at=PAST + timedelta(days=n)) for n in range(4)]
     with psycopg.connect(dsn) as other:

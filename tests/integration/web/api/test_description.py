@@ -14,9 +14,10 @@ from pgsched.domain import records
 from pgsched.domain.scheduling.calendars import Calendar
 from pgsched.domain.task_filters import TaskFilters
 from pgsched.domain.task_spec import TaskOptions
+from pgsched.domain.unique import Unique
 from pgsched.web import create_app
 from pgsched.web.api import examples, shapes
-from pgsched.web.api.bodies import SHORT, NewGroup, NewTask, TaskEdit
+from pgsched.web.api.bodies import SHORT, NewGroup, NewTask, TaskEdit, UniqueFields
 from pgsched.web.api.task_query import BulkFilter, TaskQuery
 from tests.support.doc_examples import table
 from tests.support.tables import database, insert_task, set_dead, set_running
@@ -135,10 +136,11 @@ def test_shape_has_the_fields_of_its_record(record: Any, shape: Any) -> None:
 
 
 def test_body_has_every_option_of_schedule() -> None:
-    said = set(NewTask.model_fields) - set(SHORT) - {"task_type", "payload", "delay_ms"}
+    said = set(NewTask.model_fields) - set(SHORT) - {"task_type", "payload", "delay_ms", "unique"}
     assert said == set(TaskOptions.__annotations__)
-    assert set(NewTask.model_fields) == set(TaskEdit.model_fields) | {"task_type"}
-    assert set(NewGroup.model_fields) == set(TaskEdit.model_fields) | {"steps"}
+    assert set(NewTask.model_fields) == set(TaskEdit.model_fields) | {"task_type", "unique"}
+    assert set(NewGroup.model_fields) == set(TaskEdit.model_fields) | {"steps", "unique"}
+    assert set(UniqueFields.model_fields) == {one.name for one in fields(Unique) if one.init}
 
 
 def test_query_and_bulk_have_every_filter() -> None:
