@@ -1606,7 +1606,8 @@ begin
   end if;
 end $$;
 
--- Gives a dead or cancelled task, or one that waits for its backoff, all its attempts again, due now.
+-- Gives a dead or cancelled task, or one that waits for its backoff, all its attempts again, due now. Where it is a
+-- step, its group goes on.
 -- id: The task.
 create function pgsched.retry(id bigint) returns void
 language plpgsql security definer
@@ -7629,7 +7630,7 @@ comment on function pgsched.disable is 'Pauses a task: it keeps its place and is
 id: The task.';
 comment on function pgsched.cancel is 'Stops a task for good: at once while it waits; while it runs its worker is told, and what it still writes is refused.
 id: The task.';
-comment on function pgsched.retry is 'Gives a dead or cancelled task, or one that waits for its backoff, all its attempts again, due now.
+comment on function pgsched.retry is 'Gives a dead or cancelled task, or one that waits for its backoff, all its attempts again, due now. Where it is a step, its group goes on.
 id: The task.';
 comment on function pgsched.replan is
   'Books a schedule afresh from now, whatever it was booked for; returns when it is due, null when it is over.';

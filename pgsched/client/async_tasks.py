@@ -138,9 +138,8 @@ class AsyncTaskClient:
     async def retry(self, id: int | None = None, *, key: str | None = None) -> None:
         """Give a dead or cancelled task, or one that waits for its backoff, all its attempts again, due now.
 
-        A group begins afresh, with all its steps.
-
-        Raises TaskNotFound, and TransitionRefused in any other status.
+        A group begins afresh, with all its steps; the group of a step goes on with it. Raises TaskNotFound, and
+        TransitionRefused in any other status.
         """
         await self._database.run(task_commands.retry(await self._id(id, key)))
 
