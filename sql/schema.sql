@@ -1757,7 +1757,7 @@ begin
 end $$;
 
 -- Gives a dead or cancelled task, or one that waits for its backoff, all its attempts again, due now; with another
--- payload if one is given.
+-- payload if one is given. Where it is a step, its group goes on.
 -- id: The task.
 -- payload: What it has as its payload from now on; null: what it has.
 create function pgsched.retry(id bigint, payload jsonb default null) returns void
@@ -8260,7 +8260,7 @@ comment on function pgsched.disable is 'Pauses a task: it keeps its place and is
 id: The task.';
 comment on function pgsched.cancel is 'Stops a task for good: at once while it waits; while it runs its worker is told, and what it still writes is refused.
 id: The task.';
-comment on function pgsched.retry is 'Gives a dead or cancelled task, or one that waits for its backoff, all its attempts again, due now; with another payload if one is given.
+comment on function pgsched.retry is 'Gives a dead or cancelled task, or one that waits for its backoff, all its attempts again, due now; with another payload if one is given. Where it is a step, its group goes on.
 id: The task.
 payload: What it has as its payload from now on; null: what it has.';
 comment on function pgsched.replan is

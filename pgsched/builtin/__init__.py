@@ -16,7 +16,7 @@ def with_builtins(registry: Registry, settings: Builtins) -> Registry:
     both = Registry(version=registry.version)
     for handler in registry:
         both.add(handler)
-    if settings.http:
+    if settings.serves_http:
         from pgsched.builtin.http import Http
 
         _serve(both, "http", Http(settings.destinations).handle)

@@ -21,7 +21,8 @@ NAMES: Final = {"http": ("pgsched.http", "http"), "sql": ("pgsched.sql", "sql"),
 class Builtins:
     """The built-in handlers that a worker serves."""
 
-    http: bool = True
+    http: bool | None = None
+    """Serve requests. None: only if destinations are allowed beside the public ones."""
     http_allow_private: bool = False
     """Allow requests to private and loopback addresses."""
     http_allow: tuple[str, ...] = ()
@@ -43,7 +44,12 @@ class Builtins:
 
     def __bool__(self) -> bool:
         """Whether any handler is enabled."""
-        return self.http or self.allow_sql or bool(self.allow_shell)
+        return self.serves_http or self.allow_sql or bool(self.allow_shell)
+
+    @property
+    def serves_http(self) -> bool:
+        """Whether requests are served: somebody has asked for them."""
+        return (self.http_allow_private or bool(self.http_allow)) if self.http is None else self.http
 
 
 def read_commands(given: tuple[str, ...]) -> dict[str, tuple[str, ...]]:

@@ -41,7 +41,10 @@ class _Whole(click.types.StringParamType):
 
 builtin_options = option_group(
     program_option(
-        "--http/--no-http", default=True, show_default=True, help="Serve pgsched.http: requests to public addresses."
+        "--http/--no-http",
+        default=None,
+        show_default=False,
+        help="Serve pgsched.http: requests to public addresses.  [default: only with --http-allow…]",
     ),
     program_option(
         "--http-allow",
@@ -146,7 +149,10 @@ def worker(
     allowed = {name: given.pop(name) for name in ("http", "http_allow", "http_allow_private", "allow_sql")}
     served = Builtins(**allowed, allow_shell=read_commands(allow_shell))
     if app is None and not served:
-        raise click.UsageError("Missing option '--app': there is no built-in handler to serve either.", context)
+        hint = "name one by --http, --allow-sql or --allow-shell"
+        raise click.UsageError(
+            f"Missing option '--app': there is no built-in handler to serve either; {hint}.", context
+        )
     own_queues = not given["queues"]
     if own_queues:
         del given["queues"]  # the app says which

@@ -150,7 +150,7 @@ class AsyncTaskClient:
         """Give a dead or cancelled task, or one that waits for its backoff, all its attempts again, due now.
 
         With a ``payload`` it has that one from now on, checked as by :meth:`update`. A group begins afresh, with all
-        its steps. Raises TaskNotFound, and TransitionRefused in any other status.
+        its steps; the group of a step goes on with it. Raises TaskNotFound, and TransitionRefused in any other status.
         """
         id = await self._id(id, key)
         await self._database.run(task_commands.retry(id, await self._encoded(id, payload)))

@@ -147,7 +147,7 @@ class TaskClient:
         """Give a dead or cancelled task, or one that waits for its backoff, all its attempts again, due now.
 
         With a ``payload`` it has that one from now on, checked as by :meth:`update`. A group begins afresh, with all
-        its steps. Raises TaskNotFound, and TransitionRefused in any other status.
+        its steps; the group of a step goes on with it. Raises TaskNotFound, and TransitionRefused in any other status.
         """
         id = self._id(id, key)
         self._database.run(task_commands.retry(id, self._encoded(id, payload)))

@@ -266,6 +266,9 @@ begin
   where t.id = task.id;
   perform pgsched.rejoin(task.id);
 end $$;
+comment on function pgsched.retry is
+  'Gives a dead or cancelled task, or one that waits for its backoff, all its attempts again, due now. Where it is a step, its group goes on.
+id: The task.';
 
 -- Groups: any of several, names alone, and steps that are added while they run.
 

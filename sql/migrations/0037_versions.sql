@@ -253,7 +253,7 @@ begin
   perform pgsched.rejoin(task.id);
 end $$;
 comment on function pgsched.retry is
-  E'Gives a dead or cancelled task, or one that waits for its backoff, all its attempts again, due now; with another payload if one is given.\n'
+  E'Gives a dead or cancelled task, or one that waits for its backoff, all its attempts again, due now; with another payload if one is given. Where it is a step, its group goes on.\n'
   'id: The task.\n'
   'payload: What it has as its payload from now on; null: what it has.';
 do $$

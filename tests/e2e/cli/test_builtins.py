@@ -48,8 +48,8 @@ def task_types(client: Client) -> list[str]:
     return [name for name in worker.task_types if name != "pgsched.group"]
 
 
-def test_worker_without_an_app_serves_http_only(run_pgsched: PgschedRunner, client: Client) -> None:
-    worker = run_pgsched("worker")
+def test_worker_without_an_app_serves_what_was_asked_for(run_pgsched: PgschedRunner, client: Client) -> None:
+    worker = run_pgsched("worker", "--http")
     worker.wait_for_output("worker_started")
     assert task_types(client) == ["http", "pgsched.http"]
     with serving() as server:
@@ -60,7 +60,7 @@ def test_worker_without_an_app_serves_http_only(run_pgsched: PgschedRunner, clie
 
 def test_worker_serves_what_its_flags_allow(run_pgsched: PgschedRunner, client: Client, tmp_path: Path) -> None:
     worker = run_pgsched(
-        "worker", "--no-http", "--allow-sql", "--allow-shell", "hello=echo 'hello  world'", "--allow-shell", "cat=cat"
+        "worker", "--allow-sql", "--allow-shell", "hello=echo 'hello  world'", "--allow-shell", "cat=cat"
     )
     worker.wait_for_output("worker_started")
     assert task_types(client) == ["pgsched.shell", "pgsched.sql", "shell", "sql"]
@@ -117,7 +117,8 @@ def test_stopped_worker_ends_its_commands(run_pgsched: PgschedRunner, client: Cl
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--no-http",), "Missing option '--app': there is no built-in handler to serve either"),
+        ((), "Missing option '--app': there is no built-in handler to serve either; name one by --http, --allow-sql"),
+        (("--no-http", "--http-allow-private"), "Missing option '--app': there is no built-in handler"),
         (("--allow-shell", "nonsense"), "allow-shell must be NAME=COMMAND, a JSON object or @FILE, got 'nonsense'"),
         (("--allow-shell", "@/no/such/file"), "allow-shell @/no/such/file cannot be read"),
         (("--http-allow", "http://x"), "http-allow must be a network, an address or a host, got 'http://x'"),

@@ -99,13 +99,13 @@ def test_silent_collector_does_not_hold_up_the_end(dsn: str, run_pgsched: Pgsche
     (tmp_path / "shop.py").write_text(APP)
     with serving() as collector:
         endpoint = f"http://127.0.0.1:{collector.port}/hang"
-        worker = run_pgsched("worker", "--otel", env={"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint})
+        worker = run_pgsched("worker", "--http", "--otel", env={"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint})
         worker.wait_for_output("worker_started")
         assert worker.stop(timeout=FLUSH_SECONDS + 5) == 0  # the exporter itself would wait 10 s for each request
     assert "telemetry_not_sent" in worker.stderr
 
 
 def test_exporter_that_is_not_known_is_told_in_one_line(run_pgsched: PgschedRunner) -> None:
-    worker = run_pgsched("worker", "--otel", env={"OTEL_TRACES_EXPORTER": "jaeger"})
+    worker = run_pgsched("worker", "--http", "--otel", env={"OTEL_TRACES_EXPORTER": "jaeger"})
     assert worker.wait() == 2
     assert worker.stderr == "pgsched: OTEL_TRACES_EXPORTER must be otlp, console or none, got 'jaeger'\n"

@@ -52,7 +52,7 @@ def test_version_is_that_of_the_package() -> None:
         (("task", "cancel"), "Missing argument 'ID|KEY...'"),
         (("task", "cancel", str(2**63)), "Invalid value for 'ID|KEY...'"),
         (("--log-level", "loud", "stats"), "Invalid value for '--log-level'"),
-        (("worker", "--no-http"), "Missing option '--app'"),
+        (("worker",), "Missing option '--app'"),
         (("worker", "--app", "a:b", "--processes", "0"), "Invalid value for '--processes'"),
         (("worker", "--app", "a:b", "--metrics-port", "65536"), "Invalid value for '--metrics-port'"),
         (("worker", "--app", "a:b", "--lease", "0"), "lease must be between 1 and 86400, got 0"),

@@ -145,7 +145,7 @@ def test_manager_hears_that_the_web_face_serves_and_stops(run_pgsched: PgschedRu
 
 
 def test_socket_that_cannot_be_read_is_wrong_usage(manager: NotifySocket, dsn: str) -> None:
-    ended = pgsched("worker", dsn=dsn, env={"NOTIFY_SOCKET": "here"})
+    ended = pgsched("worker", "--http", dsn=dsn, env={"NOTIFY_SOCKET": "here"})
     assert (ended.code, ended.error) == (
         2,
         "NOTIFY_SOCKET must be a path, or a name that starts with @, got 'here'",

@@ -125,7 +125,7 @@ async def test_server_that_asks_to_come_back_is_asked_again_after_that(dsn: str,
 async def test_refused_address_makes_the_task_dead_at_once(dsn: str, server: Server) -> None:
     with database(dsn) as db:
         task_id = insert_task(db, "http", payload=json.dumps({"url": url_of(server)}))
-        async with engine(dsn, with_builtins(Registry(), Builtins())) as one:
+        async with engine(dsn, with_builtins(Registry(), Builtins(http=True))) as one:
             await one.work()
         row = task_row(db, task_id)
     assert (row["status"], row["attempts"]) == ("dead", 1)

@@ -508,7 +508,7 @@ def test_command_works_or_is_refused_in_one_line(dsn: str, somebody: As, role: s
 
 def test_worker_is_refused_to_roles_that_cannot_run_one(dsn: str, somebody: As) -> None:
     for role in ("pgsched_producer", "pgsched_viewer", "pgsched_operator"):
-        ended = pgsched("worker", dsn=somebody(role))
+        ended = pgsched("worker", "--http", dsn=somebody(role))
         assert ended.code == 1
         assert re.fullmatch(
             r'the database role "\w+" may not do this: it needs (select|insert|update) on pgsched\.tasks', ended.error
@@ -519,7 +519,13 @@ def test_worker_is_refused_to_roles_that_cannot_run_one(dsn: str, somebody: As) 
 
 def test_role_without_any_right_is_refused_in_one_line(dsn: str, database_name: str) -> None:
     with login(dsn, f"nobody_{database_name}") as nobody:
-        for command in (["task", "add", "mail"], ["stats"], ["worker"], ["web", "--port", "0"], ["task", "list"]):
+        for command in (
+            ["task", "add", "mail"],
+            ["stats"],
+            ["worker", "--http"],
+            ["web", "--port", "0"],
+            ["task", "list"],
+        ):
             ended = pgsched(*command, dsn=nobody)
             assert (command, ended.code, ended.error) == (command, 1, f"{REFUSED}schema pgsched")
 

@@ -76,7 +76,7 @@ def test_server_that_is_not_trusted_is_refused_in_one_line_by_every_command(
     with tls_front(dsn, own) as front:
         root = {HOST: own, "stranger.example.test": other}[trusted].certificate
         given = encrypted(dsn, front, mode=mode, trusted=root, host=host)
-        for command in (["task", "add", "plain"], ["worker"], ["web", "--port", "0"], ["migrate"]):
+        for command in (["task", "add", "plain"], ["worker", "--http"], ["web", "--port", "0"], ["migrate"]):
             ended = pgsched(*command, dsn=given)
             assert (command, ended.code) == (command, 1)
             assert re.fullmatch(rf"cannot connect to PostgreSQL at {re.escape(host)}:\d+/\w+: .*{cause}", ended.error)

@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 
 from pgsched import App, Client, Context, Discard, InvalidTask, TaskNotFound, TransitionRefused
 from pgsched.client.async_client import AsyncClient
+from pgsched.db.migrations.runner import migrate
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.workflow import chain, group, parallel, step
 from pgsched.execution.registry import Registry
@@ -23,6 +24,7 @@ from tests.support.engine import Engine, engine, handlers, history, rows, runnin
 from tests.support.guards import transactional
 from tests.support.process_app import SERVE
 from tests.support.process_app import app as process_app
+from tests.support.roles import login
 from tests.support.tables import database, insert_task, task_row
 from tests.support.waiting import wait_until_async
 from tests.support.web_face import web
@@ -369,6 +371,40 @@ def test_what_cannot_be_a_step_is_refused_where_it_is_added() -> None:
     said = call(grow)
     assert said.steps == [{"task_type": "a"}, {"task_type": "b", "payload": {"n": 1}}, {"task_type": "c"}]
     assert call(grow, {"fails": True}, raises=False).steps == []
+
+
+async def test_the_roles_may_do_what_they_are_for(dsn: str, database_name: str) -> None:
+    """A worker adds the steps of its handlers, a producer and an operator others; an operator retries."""
+    migrate(dsn, roles=True)
+    ran = Ran(*named("n"))
+
+    async def broken_once(ctx: Context) -> None:
+        if ctx.trigger != "retry":
+            raise Discard("once")
+
+    registry = ran.registry
+    registry.register("once", broken_once)
+    with (
+        login(dsn, f"worker_{database_name}", member_of="pgsched_worker") as worker,
+        login(dsn, f"producer_{database_name}", member_of="pgsched_producer") as producer,
+        login(dsn, f"operator_{database_name}", member_of="pgsched_operator") as operator,
+        Client(producer) as client,
+        Client(operator) as hand,
+    ):
+        ids = [client.schedule_group(group("grow", "once", *named("z"))) for _ in range(3)]
+        async with engine(worker, registry) as one:
+            await one.work()
+            client.add_steps(ids[0], *named("p"))
+            hand.add_steps(ids[0], *named("o"))
+            await drain(one)
+            with database(dsn) as db:
+                dead = steps_of(db, ids[0])["once"]["id"]
+            hand.retry(dead)
+            assert len(hand.change_tasks("retry", status=["dead"], parent_id=ids[1]).changed) == 1
+            assert hand.retry_dead(all=True) == 1
+            await drain(one)
+        assert [hand.get(task_id).status for task_id in ids] == ["completed"] * 3
+    assert sorted(ran.names) == sorted(["grow", "n", "z"] * 3 + ["p", "o"])
 
 
 # Steps that somebody else adds.

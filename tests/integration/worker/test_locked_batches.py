@@ -381,8 +381,8 @@ async def test_what_was_due_when_a_silent_worker_may_have_lived_is_leased_before
 
     with database(dsn) as db, database(dsn) as other:
         db.execute(
-            "insert into pgsched.workers (id, hostname, pid, queues, task_types, declared_keys, concurrency, lease,"
-            " heartbeat_at) values (gen_random_uuid(), 'h', 1, '{}', '{}', '{}', 1, '30 seconds', now() - %s::interval)",
+            "insert into pgsched.workers (id, hostname, pid, queues, task_types, declared_keys, concurrency, lease, heartbeat_at)"
+            " values (gen_random_uuid(), 'h', 1, '{}', '{}', '{}', 1, '30 seconds', now() - %s::interval)",
             (silent,),
         )
         (row,) = rows(db, "select now() - interval '4 seconds' as moment")

@@ -19,8 +19,16 @@ def mine() -> None:
     """A handler of the application."""
 
 
-def test_only_http_is_served_unless_the_operator_says_more() -> None:
-    assert with_builtins(Registry(), Builtins()).task_types == ["http", "pgsched.http"]
+def test_nothing_is_served_unless_the_operator_says_so() -> None:
+    assert not Builtins()
+    assert with_builtins(Registry(), Builtins()).task_types == []
+
+
+@pytest.mark.parametrize("asked", [{"http": True}, {"http_allow": ("127.0.0.1",)}, {"http_allow_private": True}])
+def test_requests_are_served_when_they_or_their_destinations_are_allowed(asked: Any) -> None:
+    assert Builtins(**asked)
+    assert with_builtins(Registry(), Builtins(**asked)).task_types == ["http", "pgsched.http"]
+    assert not Builtins(**{**asked, "http": False})
 
 
 def test_everything_is_served_that_the_operator_allows() -> None:
@@ -38,7 +46,7 @@ def test_nothing_is_served_when_all_is_off() -> None:
 def test_a_handler_of_the_application_keeps_its_name() -> None:
     own = Registry()
     own.register("http", mine)
-    both = with_builtins(own, Builtins())
+    both = with_builtins(own, Builtins(http=True))
     handler, builtin = both.get("http"), both.get("pgsched.http")
     assert handler is not None
     assert builtin is not None

@@ -261,3 +261,65 @@ def test_and_what_that_raises_is_counted() -> None:
     except ValueError:
         logs.get_logger("pgsched.locks").exception("lock_lost")
     assert logs.errors() - before == 2
+
+
+# What applications log says where it comes from.
+
+
+@pytest.fixture
+def in_an_attempt() -> Iterator[None]:
+    before = logs.this_process.attempt_fields
+    logs.mark_with(lambda: {"task_id": 17, "attempt": 2})
+    yield
+    logs.this_process.attempt_fields = before
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
+    (line,) = capsys.readouterr().err.splitlines()
+    event: dict[str, object] = json.loads(line)
+    assert event.pop("timestamp")
+    return event
+
+
+def test_a_record_has_its_logger_extra_and_attempt(capsys: pytest.CaptureFixture[str], in_an_attempt: None) -> None:
+    logs.configure("info")
+    logging.getLogger("shop").info("order %s", 7, extra={"parcels": 2})
+    assert said(capsys) == {
+        "event": "order 7", "level": "info", "logger": "shop", "parcels": 2, "task_id": 17, "attempt": 2
+    }  # fmt: skip
+
+
+def test_an_event_of_structlog_has_its_logger_and_attempt(
+    capsys: pytest.CaptureFixture[str], in_an_attempt: None
+) -> None:
+    logs.configure("info")
+    structlog.get_logger("shop").info("sent", to="ann")
+    assert said(capsys) == {
+        "event": "sent", "level": "info", "logger": "shop", "to": "ann", "task_id": 17, "attempt": 2
+    }  # fmt: skip
+
+
+def test_what_a_record_says_by_itself_stays(capsys: pytest.CaptureFixture[str], in_an_attempt: None) -> None:
+    logs.configure("info")
+    logging.getLogger("shop").info("order", extra={"task_id": "mine", "event": "other", "logger": "other"})
+    assert said(capsys) == {"event": "order", "level": "info", "logger": "shop", "task_id": "mine", "attempt": 2}
+
+
+def test_records_of_libraries_are_of_no_attempt(capsys: pytest.CaptureFixture[str], in_an_attempt: None) -> None:
+    logs.configure("info")
+    logging.getLogger("psycopg.pool").warning("slow")
+    assert said(capsys) == {"event": "slow", "level": "warning", "logger": "psycopg.pool"}
+
+
+def test_whether_a_level_is_taken_is_known_before(capsys: pytest.CaptureFixture[str]) -> None:
+    log, theirs = logs.get_logger("pgsched.worker"), logging.getLogger("pgsched.worker")
+    logs.configure("info")
+    assert (log.takes("debug"), log.takes("info")) == (False, True)
+    logs.configure("debug")
+    assert log.takes("debug")
+    logs.release()  # as in a program that sets up its own logging
+    theirs.setLevel("WARNING")
+    assert not log.takes("debug")
+    theirs.setLevel("DEBUG")
+    assert log.takes("debug")
+    theirs.setLevel("NOTSET")
