@@ -40,7 +40,7 @@ COMMANDS = {
     "queue": "List, pause, resume, limit and configure queues.",
     "schedule": "Sync declared schedules with the table, backfill past ticks, skip and replan.",
     "settings": "Show and change how long finished tasks and the history are kept, unless a queue overrides it.",
-    "stats": "Show every queue, every worker, and due tasks that no worker has a handler for.",
+    "stats": "Show the number of tasks in each status, every queue, every worker, and due tasks without a handler.",
     "sync": "Register an app's handlers and declared schedules, as its workers do at start.",
     "task": "Add, list, show and change tasks.",
     "top": "Watch queues, workers and running tasks, live.",

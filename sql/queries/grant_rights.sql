@@ -47,7 +47,8 @@ begin
     pgsched.next_keys, pgsched.note_late_start, pgsched.make_partitions, pgsched.rebook, pgsched.read_zone,
     pgsched.follow_zones, pgsched.leave, pgsched.expire_tasks
     to pgsched_worker;
-  grant execute on function pgsched.register, pgsched.lock_steps, pgsched.note_misfit to pgsched_worker, pgsched_operator;
+  grant execute on function pgsched.register, pgsched.lock_steps, pgsched.note_misfit
+    to pgsched_worker, pgsched_operator;
   grant select on pgsched.settings, pgsched.worker_hosts to pgsched_worker;
   grant execute on function
     pgsched.retention_rules, pgsched.pick_prunable, pgsched.delete_finished, pgsched.history_days, pgsched.drop_history,

@@ -3,10 +3,10 @@
 -- What of them may run before a lease is written is `lockable`: one-time tasks of %(locked_types)s, unless this attempt
 -- is the last, or the transaction that had locked the row before was lost (`xmax`), so that what kills its worker is
 -- counted from the second time on. VACUUM may wipe that mark out, so what was due when a worker that has missed a
--- heartbeat may still have lived is leased as well. A row with an expired lease is left to claim_tasks.sql, which notes the
--- lost attempt. Rows come for %(bytes)s bytes of payload, but one at least; behind them, without their payload, those
--- that are to keep the mark of a lost lock when they are let go. The token is drawn when all rows are locked, so it is
--- greater than any that they were given.
+-- heartbeat may still have lived is leased as well. A row with an expired lease is left to claim_tasks.sql, which notes
+-- the lost attempt. Rows come for %(bytes)s bytes of payload, but one at least; behind them, without their payload,
+-- those that are to keep the mark of a lost lock when they are let go. The token is drawn when all rows are locked, so
+-- it is greater than any that they were given.
 select t.id, t.task_type, t.queue, t.priority, case when t.before < %(bytes)s then t.payload else '{}' end as payload,
   t.schedule_type, t.scheduled_for, t.next_run_at,
   date_part('epoch', now() - t.next_run_at) as late, t.attempts + 1 as attempts, t.max_attempts,

@@ -2,9 +2,9 @@
 -- after the first batch began (`until`) is left alone; the next batch comes after the last row of this one. No row was
 -- found: that was all.
 --
--- Locks the rows first, so that each is still dead when it is changed; before them the groups that they are steps of, in
--- the order in which finishes lock them. A group goes on with those of its steps that match; it is retried as a whole
--- where none does.
+-- Locks the rows first, so that each is still dead when it is changed; before them the groups that they are steps of,
+-- in the order in which finishes lock them. A group goes on with those of its steps that match; it is retried as a
+-- whole where none does.
 with found as materialized (
   select t.id, t.died_at, t.parent_id
   from pgsched.tasks t

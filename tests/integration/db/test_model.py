@@ -25,7 +25,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from pgsched.client.client import Client
 from pgsched.db.session import Session
-from pgsched.db.sql_files import load_statement
 from pgsched.db.worker import claims, completions, leases
 from pgsched.db.worker.claims import Probe
 from pgsched.db.worker.leases import HeartbeatConnection, Identity
@@ -227,7 +226,7 @@ class Model(RuleBasedStateMachine):
             self._commit(worker, batch.tasks, ends)
 
     def _lose(self, worker: UUID, tasks: Sequence[Claimed]) -> None:
-        self.runner.run(self.locking.execute(load_statement("rollback"), {}))
+        self.runner.run(self.locking.execute("rollback", {}))
         now = monotonic()
         begun = [task for task in tasks if task.lockable]
         self.runner.run(insert_lost(self.session, worker, [LostAttempt(task, now, now) for task in begun], now))

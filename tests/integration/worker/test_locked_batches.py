@@ -381,7 +381,8 @@ async def test_what_was_due_when_a_silent_worker_may_have_lived_is_leased_before
 
     with database(dsn) as db, database(dsn) as other:
         db.execute(
-            "insert into pgsched.workers (id, hostname, pid, queues, task_types, declared_keys, concurrency, lease, heartbeat_at)"
+            "insert into pgsched.workers"
+            " (id, hostname, pid, queues, task_types, declared_keys, concurrency, lease, heartbeat_at)"
             " values (gen_random_uuid(), 'h', 1, '{}', '{}', '{}', 1, '30 seconds', now() - %s::interval)",
             (silent,),
         )
