@@ -18,12 +18,10 @@ LONGEST = 200
 class PagedList(list[T]):
     """A page of a list."""
 
-    next_cursor: str | None
-    """Gives the next page, as ``cursor``; None: this is the last one."""
-
     def __init__(self, items: Iterable[T] = (), next_cursor: str | None = None) -> None:
         super().__init__(items)
         self.next_cursor = next_cursor
+        """Gives the next page, as ``cursor``; None: this is the last one."""
 
 
 def paged(kind: str, found: list[T], limit: int, *names: str) -> PagedList[T]:

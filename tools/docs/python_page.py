@@ -112,6 +112,7 @@ TAKEN = {"pgsched.web": ("pgsched.web.auth.throttle:Throttle",)}
 """What functions of a module take beside what it exports."""
 
 MADE_BY_PGSCHED = (
+    "PagedList",
     "TaskHandle",
     "Prepared",
     "Registering",

@@ -26,11 +26,12 @@ def method_signature(name: str, member: Any, function: Callable[..., Any]) -> st
         signature = signature.replace(parameters=list(signature.parameters.values())[1:])
     wrapped = inspect.unwrap(function)
     word = "async " if inspect.iscoroutinefunction(wrapped) else ""
-    if inspect.isgeneratorfunction(wrapped):
-        word = "with "
-    elif inspect.isasyncgenfunction(wrapped):
-        word = "async with "
-    return f"{word}{name}{shown_signature(signature)}"
+    is_generator, is_async = inspect.isgeneratorfunction(wrapped), inspect.isasyncgenfunction(wrapped)
+    if wrapped is function or not (is_generator or is_async):
+        return f"{word}{name}{shown_signature(signature)}"
+    # Its decorator is one of contextlib: it is for a `with` statement, which binds what it yields.
+    shown = re.sub(r" -> (?:Async)?Iterator\[(.+)\]$", r" -> \1", shown_signature(signature))
+    return f"{'async with' if is_async else 'with'} {name}{shown}"
 
 
 def shown_signature(signature: inspect.Signature) -> str:
@@ -61,8 +62,6 @@ def type_of(annotation: Any) -> str:
         annotation = inspect.formatannotation(annotation)
     plain = re.sub(r"ForwardRef\('([^']+)'(?:, module='[^']+')?\)", r"\1", annotation)
     plain = re.sub(r"\b(?:[a-z_]\w*\.)+(?=[A-Za-z])", "", plain)
-    for generator in ("Iterator", "AsyncIterator"):
-        plain = re.sub(rf"^{generator}\[(.+)\]$", r"\1", plain)
     return plain
 
 

@@ -216,7 +216,7 @@ async def cancel_task(actor: Operator, id: TaskId) -> Response:
     return reply(actor, await changes.act_on_task(actor, "cancel", id))
 
 
-@_action("retry", "Give a task all its attempts again", 409)
+@_action("retry", "Give a task all its attempts again", 400, 409)
 async def retry_task(
     actor: Operator,
     id: TaskId,
