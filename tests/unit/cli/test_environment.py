@@ -11,6 +11,7 @@ from tools.docs.cli_page import inner_commands
 ANYWHERE = {"--dsn", "--log-level"}
 PROGRAMS = {
     "pgsched": ANYWHERE,
+    "pgsched check": {"--app"},
     "pgsched dev": {"--app", "--metrics-port", "--web-port"},
     "pgsched migrate": {"--lock-wait"},
     "pgsched schedule sync": {"--app"},
