@@ -106,6 +106,14 @@ class WorkerTracing(Traces):
         self._open[key] = (span, leased)
         # What the lookup took is no time of the handler's.
         more["started"] = started = monotonic()
+        report, is_open = more["report"], handler.transactional
+
+        def reported(outcome: Outcome) -> None:
+            nonlocal is_open
+            is_open = is_open or outcome.status == "snoozed" or outcome.misfit  # what it becomes is asked first
+            report(outcome)
+
+        more["report"] = reported
         token = self._quietly(lambda: contexts.attach(trace.set_span_in_context(span, surroundings)), None)
         try:
             if context is not None:
@@ -117,7 +125,7 @@ class WorkerTracing(Traces):
         finally:
             if token is not None:
                 contexts.detach(token)
-            if not handler.transactional or leased.abandoned:
+            if not is_open or leased.abandoned:
                 self._end_unfinished(key)
 
     async def fire_group(self, sessions: Sessions, worker: UUID, task: Claimed, missed: Sequence[Missed]) -> int | None:

@@ -16,7 +16,7 @@ from opentelemetry import context as contexts
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode
 
-from pgsched import Context, Discard, Retry, TaskSpec
+from pgsched import Context, Discard, Retry, Snooze, TaskSpec
 from pgsched.client.async_client import AsyncClient
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.workflow import chain, group, step
@@ -309,6 +309,18 @@ async def test_retry_discard_and_timeout_say_so(dsn: str, traced: Traced) -> Non
         "slow": ("timed_out", "timed_out"),
         "picky": ("dead", "discarded"),
     }
+
+
+async def test_a_snoozed_attempt_says_so(dsn: str, traced: Traced) -> None:
+    @traced.app.task("soon")
+    async def soon() -> None:
+        raise Snooze(60)
+
+    traced.app.client().schedule("soon")
+    async with traced.worker(dsn) as one:
+        await one.work()
+    (span,) = traced.spans("process")
+    assert attributes(span)["pgsched.outcome"] == "snoozed"
 
 
 async def test_tick_of_a_schedule_begins_a_trace_that_its_retries_go_on_with(dsn: str, traced: Traced) -> None:
