@@ -500,7 +500,7 @@ try:
 except pgsched.ConfigError as error:
     print(error)
 from pgsched.cli import main
-sys.exit(main(["worker", "--otel"]))
+sys.exit(main(["worker", "--otel", "--http"]))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     said = 'OpenTelemetry is not installed: pip install "pgsched[otel]"'
