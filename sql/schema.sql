@@ -6060,8 +6060,6 @@ language sql stable as $$
       'overlap', nullif(task.overlap, 'skip'), 'enabled', nullif(task.enabled, true),
       'alert_if_no_success_for', task.alert_if_no_success_for, 'alert_if_running_for', task.alert_if_running_for,
       'expires_at', task.expires_at,
-      'expires_at', task.expires_at,
-      'expires_at', task.expires_at,
       'on_dependency_dead', nullif(task.on_dependency_dead, 'cancel'),
       'dependency_mode', nullif(task.dependency_mode, 'all'), 'revision', nullif(task.revision, 0),
       'execution_count', nullif(greatest(task.execution_count, 1), 1), 'fired', task.fired))
@@ -8056,6 +8054,8 @@ comment on column pgsched.departed_tasks.alert_if_running_for is 'An attempt tha
 comment on column pgsched.departed_tasks.judged_from is
   'No success is asked for before: the last one that workers have noted, or when the task was enabled. Set by '
   'pgsched.';
+comment on column pgsched.departed_tasks.expires_at is
+  'One-time tasks: one that has not started by then is cancelled instead. Null: it does not expire.';
 comment on view pgsched.departed_keys is
   'The keys of departed_tasks, to look one up by an index; of those that you may see only. A key may have left '
   'more than once.';
@@ -8144,6 +8144,8 @@ comment on column pgsched.known_tasks.alert_if_running_for is 'An attempt that h
 comment on column pgsched.known_tasks.judged_from is
   'No success is asked for before: the last one that workers have noted, or when the task was enabled. Set by '
   'pgsched.';
+comment on column pgsched.known_tasks.expires_at is
+  'One-time tasks: one that has not started by then is cancelled instead. Null: it does not expire.';
 comment on view pgsched.visible_executions is
   'The history of the tasks in visible_tasks; all of it for roles that may read pgsched.executions.';
 comment on column pgsched.visible_executions.task_id is 'The task; it may be deleted by now.';

@@ -135,9 +135,13 @@ where e.task is not null and (
   or exists (
     select from pgsched.tasks p
     where p.id = (e.task ->> 'parent_id')::bigint and p.inserted_by = session_user));
+comment on column pgsched.departed_tasks.expires_at is
+  'One-time tasks: one that has not started by then is cancelled instead. Null: it does not expire.';
 
 create or replace view pgsched.known_tasks with (security_barrier) as
 select * from pgsched.visible_tasks union all select * from pgsched.departed_tasks;
+comment on column pgsched.known_tasks.expires_at is
+  'One-time tasks: one that has not started by then is cancelled instead. Null: it does not expire.';
 
 create or replace function pgsched.remember(task pgsched.tasks) returns jsonb
 language sql stable as $$
@@ -172,8 +176,6 @@ language sql stable as $$
       'catchup_window', task.catchup_window, 'on_missed', nullif(task.on_missed, 'once'),
       'overlap', nullif(task.overlap, 'skip'), 'enabled', nullif(task.enabled, true),
       'alert_if_no_success_for', task.alert_if_no_success_for, 'alert_if_running_for', task.alert_if_running_for,
-      'expires_at', task.expires_at,
-      'expires_at', task.expires_at,
       'expires_at', task.expires_at,
       'on_dependency_dead', nullif(task.on_dependency_dead, 'cancel'),
       'dependency_mode', nullif(task.dependency_mode, 'all'), 'revision', nullif(task.revision, 0),

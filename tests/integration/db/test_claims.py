@@ -318,6 +318,7 @@ async def test_a_claim_beside_many_future_rows_reads_few_blocks(crowded_dsn: str
         "cursor_ids": [None] * 10,
         "untils": [None] * 10,
         "task_types": ["mail"],
+        "context_types": [],
         "limit": 100,
         "bytes": 2**24,
         "free": 100,

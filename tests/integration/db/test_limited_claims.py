@@ -612,6 +612,7 @@ async def test_a_claim_beside_a_long_backlog_of_one_key_reads_few_blocks(dsn: st
         "worker": WORKER,
         "lease": 30.0,
         "task_types": ["mail"],
+        "context_types": [],
         "set_aside": [],
     }
     explained = db.execute("explain (analyze, buffers, format json) " + load_statement("claim_limited"), parameters)
