@@ -61,8 +61,7 @@ def type_of(annotation: Any) -> str:
     if not isinstance(annotation, str):
         annotation = inspect.formatannotation(annotation)
     plain = re.sub(r"ForwardRef\('([^']+)'(?:, module='[^']+')?\)", r"\1", annotation)
-    plain = re.sub(r"\b(?:[a-z_]\w*\.)+(?=[A-Za-z])", "", plain)
-    return plain
+    return re.sub(r"\b(?:[a-z_]\w*\.)+(?=[A-Za-z])", "", plain)
 
 
 def returned_type(function: Callable[..., Any]) -> str:

@@ -16,6 +16,7 @@ from psycopg.rows import dict_row
 from pgsched.client.async_client import AsyncClient
 from pgsched.client.client import Client
 from pgsched.domain.errors import DatabaseUnavailable, InvalidTask, SchemaMismatch, TaskNotFound, TransitionRefused
+from pgsched.domain.task_filters import STATUSES
 from pgsched.domain.task_spec import TaskSpec
 from tests.support.tables import database, set_dead, set_running
 
@@ -78,7 +79,9 @@ def test_every_method_asks_what_the_other_client_asks(dsn: str) -> None:
         await client.resume_queue("default")
         assert await client.purge_dead(all=True) == 1
         assert await client.workers() == []
-        assert (await client.stats()).as_dict() == {
+        stats = (await client.stats()).as_dict()
+        assert {one["status"] for one in stats.pop("statuses")} == set(STATUSES)
+        assert stats == {
             "queues": [queue.as_dict() | {"paused": False, "dead": 0}],
             "workers": [],
             "unhandled": [],

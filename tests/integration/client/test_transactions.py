@@ -74,7 +74,7 @@ def test_client_for_threads_finds_and_changes_by_filters(dsn: str) -> None:
         assert ([task.id for task in page.tasks], page.next_before) == ([dead], None)
         assert client.change_tasks("retry", dry_run=True, queue=["mail"]).changed == [dead]
         assert task_row(connection, dead)["status"] == "dead"
-        assert client.change_tasks("retry", queue=["mail"]) [:3] == (1, [dead], False)
+        assert client.change_tasks("retry", queue=["mail"])[:3] == (1, [dead], False)
         assert task_row(connection, dead)["status"] == "pending"
         with pytest.raises(InvalidTask, match="must have a filter"):
             client.change_tasks("retry")
