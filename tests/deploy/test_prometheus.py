@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator
 
@@ -22,8 +23,9 @@ QUIET = {"pgsched_pruned_total", "pgsched_ticks_missed_total"}
 def scene(server_dsn: str, template_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
     program("prometheus")
     folder = tmp_path_factory.mktemp("prometheus")
+    name = f"{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{folder.name}"
     with (
-        servers.fresh_database(server_dsn, folder.name, template=template_database) as dsn,
+        servers.fresh_database(server_dsn, name, template=template_database) as dsn,
         scraped(folder=folder, dsn=dsn) as one,
     ):
         yield one
