@@ -79,8 +79,9 @@ class BulkClient:
             for chunk in task_search.chunks(page.ids, size):
                 with self._database.transaction() as one:
                     # Looked for again: what has ended, or was changed, since the page was read may fit no longer.
-                    still = one.run(task_search.find_among(filters, chunk))
-                    changed = one.run(task_search.change_tasks(action, still, dry_run=False, run_by=run_by))
+                    fitting = task_search.among(filters, chunk)
+                    still = one.run(task_search.find_ids(fitting, limit=len(chunk), before_id=None))
+                    changed = one.run(task_search.change_tasks(action, still.ids, dry_run=False, run_by=run_by))
                 done = BulkProgress(done.looked_at + len(chunk), done.changed + len(changed), changed)
                 yield done
             before = page.next_before
@@ -91,7 +92,7 @@ class BulkClient:
         self,
         patch: Mapping[str, Any],
         *,
-        batch: int = payload_edits.BATCH,
+        batch: int = task_search.BATCH,
         dry_run: bool = False,
         on_batch: Callable[[EditedPayloads], object] | None = None,
         **filters: Unpack[TaskFilters],
@@ -116,7 +117,7 @@ class BulkClient:
         self,
         patch: Mapping[str, Any],
         *,
-        limit: int = payload_edits.BATCH,
+        limit: int = task_search.BATCH,
         before_id: int | None = None,
         dry_run: bool = False,
         **filters: Unpack[TaskFilters],

@@ -14,30 +14,19 @@ from tests.browser.chromium import settled
 from tests.browser.pages import OPEN_ALL, Looks
 from tests.support.hostile import fill
 from tests.support.tables import database
+from tests.support.web_face import PAGES
 
 CORPUS = (
     "\"><script>alert(1)</script><img src=x onerror='alert(2)'>",
     "</script></title></textarea></pre><svg onload=alert(3)><a href='javascript:alert(4)'>",
     "' onfocus=alert(5) autofocus x='${alert(6)}{{ 7*7 }}",
 )
-PATHS = (
-    "/",
-    "/tasks",
-    "/schedules",
-    "/workflows",
-    "/queues",
-    "/workers",
-    "/handlers",
-    "/dead",
-    "/executions",
-    "/audit",
-)
 
 
 def paths_of(ids: list[int]) -> list[str]:
     """Every page that shows something of these tasks."""
     _once, schedule, _dead, waiting = ids
-    return [*PATHS, *(f"/tasks/{one}" for one in ids), f"/tasks/{schedule}/edit", f"/workflows/{waiting}"]
+    return [*PAGES, *(f"/tasks/{one}" for one in ids), f"/tasks/{schedule}/edit", f"/workflows/{waiting}"]
 
 
 @pytest.mark.parametrize("text", CORPUS)

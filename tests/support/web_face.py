@@ -16,6 +16,19 @@ HOST = "http://127.0.0.1:8080"
 VIEWER_TOKEN = "viewer-token-of-the-tests"
 OPERATOR_TOKEN = "operator-token-of-the-tests"
 PROTECTED = WebSettings(viewer_token=VIEWER_TOKEN, operator_token=OPERATOR_TOKEN)
+PAGES = (
+    "/",
+    "/tasks",
+    "/schedules",
+    "/workflows",
+    "/queues",
+    "/workers",
+    "/handlers",
+    "/dead",
+    "/executions",
+    "/audit",
+)
+"""The pages of the navigation that list something."""
 
 
 @asynccontextmanager

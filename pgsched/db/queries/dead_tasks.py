@@ -7,17 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final, NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
+from pgsched.db.queries.task_search import BATCH
 from pgsched.db.query import MAX_LIMIT, Command, Rows, choice, pages_of, unprepared, value
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.pages import PagedList, place_of
 from pgsched.domain.records import Task
 from pgsched.domain.retention_age import Age, age_of
 from pgsched.domain.validation import MAX_BIGINT, aware, flag, moment, optional, whole
-
-BATCH: Final = 1000
-"""Dead tasks that one command changes, at the most."""
 
 _id_of = whole(-MAX_BIGINT, MAX_BIGINT, rule="be the id of a task")
 _limit = whole(1, MAX_LIMIT)

@@ -10,8 +10,6 @@ from pgsched.domain.errors import InvalidTask
 from pgsched.domain.task_filters import TaskFilters
 from pgsched.domain.validation import RULES, whole
 
-BATCH: Final = 1_000
-"""Tasks that are changed in one transaction."""
 MAX_BATCH: Final = 10_000
 MAX_REFUSALS: Final = 1_000
 """Refusals that are kept."""

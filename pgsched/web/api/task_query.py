@@ -6,8 +6,8 @@ from typing import Annotated, Any, cast
 
 from pydantic import ConfigDict, Field, StrictBool, StrictInt, StrictStr, WithJsonSchema
 
-from pgsched.db.queries.payload_edits import BATCH, MAX_BATCH
-from pgsched.db.queries.task_search import ACTIONS, MAX_CHANGED
+from pgsched.db.queries.payload_edits import MAX_BATCH
+from pgsched.db.queries.task_search import ACTIONS, BATCH, MAX_CHANGED
 from pgsched.domain.task_filters import SECRETS, TaskFilters
 from pgsched.web.api.values import Moment, StrictModel
 from pgsched.web.auth.access import AccessDenied, Actor

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 from pgsched.client.async_client import AsyncClient
 from pgsched.db.queries.dead_tasks import purge_dead, retry_dead
 from pgsched.db.queries.payload_edits import EditedPayloads
 from pgsched.db.queries.schedules import list_calendars
-from pgsched.db.queries.task_search import BATCH, MAX_CHANGED, Changed, chunks
+from pgsched.db.queries.task_search import BATCH, MAX_CHANGED, Changed, among, chunks
 from pgsched.domain.records import QueueSettings, Task, to_json_able
 from pgsched.domain.scheduled import BackfillTick, OnConflict, Scheduled
 from pgsched.domain.scheduling.calendars import Calendar
@@ -162,8 +162,8 @@ async def change_tasks(
     changed: list[int] = []
     for chunk in chunks(tried.changed, BATCH):
         async with audited(actor, f"tasks.{action}", target="tasks") as change:
-            among = cast(TaskFilters, {**filters, "ids": chunk})
-            done = await change.client.change_tasks(action, limit=len(chunk), run_by=actor.name, **among)
+            fitting = among(filters, chunk)
+            done = await change.client.change_tasks(action, limit=len(chunk), run_by=actor.name, **fitting)
             change.nothing = not done.changed
             change.before = {"filter": _told(filters)}
             change.after = {"changed": len(done.changed), "ids": done.changed[:SHOWN_IDS]}

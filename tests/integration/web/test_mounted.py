@@ -21,21 +21,9 @@ from pgsched.web import create_app
 from tests.support.pages import Page
 from tests.support.tables import database, insert_task, task_row
 from tests.support.waiting import wait_until_async
-from tests.support.web_face import HOST, OPERATOR_TOKEN, PROTECTED
+from tests.support.web_face import HOST, OPERATOR_TOKEN, PAGES, PROTECTED
 
 PLACE = "/tools/jobs"
-PAGES = (
-    "/",
-    "/tasks",
-    "/schedules",
-    "/workflows",
-    "/queues",
-    "/workers",
-    "/handlers",
-    "/dead",
-    "/executions",
-    "/audit",
-)
 ORIGIN = {"Origin": HOST}
 FRAMEWORKS = ("starlette", "fastapi")
 

@@ -21,6 +21,7 @@ from pgsched.testing import call
 from pgsched.worker import completer
 from tests.support.commands import pgsched
 from tests.support.engine import Engine, engine, handlers, history, rows, running_worker, steal_leases
+from tests.support.group_steps import drain, named, steps_of
 from tests.support.guards import transactional
 from tests.support.process_app import SERVE
 from tests.support.process_app import app as process_app
@@ -54,20 +55,6 @@ class Ran:
     @property
     def registry(self) -> Registry:
         return handlers(work=self.work, broken=self.broken, grow=self.grow, extract=self.work, load=self.work)
-
-
-def named(*names: str, **options: Any) -> list[Any]:
-    return [step("work", name=name, **options) for name in names]
-
-
-async def drain(one: Engine) -> None:
-    while await one.work():
-        pass
-
-
-def steps_of(db: Database, group_id: int) -> dict[str, dict[str, Any]]:
-    found = rows(db, "select * from pgsched.tasks where parent_id = %s and observed order by id", group_id)
-    return {row["task_name"]: row for row in found}
 
 
 # Any of several.

@@ -13,7 +13,8 @@ from pgsched.domain.attempt import GROUP
 from pgsched.domain.workflow import chain, group, parallel, step
 from pgsched.execution.registry import Registry
 from tests.support.commands import pgsched
-from tests.support.engine import Engine, engine, handlers, rows
+from tests.support.engine import engine, handlers, rows
+from tests.support.group_steps import drain, named, steps_of
 from tests.support.tables import database, task_row
 
 Database = psycopg.Connection[dict[str, Any]]
@@ -35,20 +36,6 @@ class Steps:
     @property
     def registry(self) -> Registry:
         return handlers(work=self.work)
-
-
-def named(*names: str, **options: Any) -> list[Any]:
-    return [step("work", name=name, **options) for name in names]
-
-
-async def drain(one: Engine) -> None:
-    while await one.work():
-        pass
-
-
-def steps_of(db: Database, group_id: int) -> dict[str, dict[str, Any]]:
-    found = rows(db, "select * from pgsched.tasks where parent_id = %s and observed order by id", group_id)
-    return {row["task_name"]: row for row in found}
 
 
 def statuses(db: Database, group_id: int) -> list[str]:
