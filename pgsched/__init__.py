@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 
 from pgsched.domain.errors import (
     CalendarNotFound,
+    ChildFailed,
     ConfigError,
     DatabaseUnavailable,
     Discard,
+    DurableError,
+    EventTimeout,
     Finished,
     HandlerFailed,
     InvalidCron,
@@ -33,6 +36,8 @@ from pgsched.domain.errors import (
     SchemaLocked,
     SchemaMismatch,
     Snooze,
+    StepFailed,
+    Suspended,
     TaskFailed,
     TaskNotFound,
     TransitionRefused,
@@ -52,6 +57,7 @@ if TYPE_CHECKING:
     from pgsched.domain.unique import Unique
     from pgsched.execution.batches import Item
     from pgsched.execution.context import Context
+    from pgsched.execution.durable_context import DurableContext, PlainDurableContext
     from pgsched.execution.middleware import CallNext
 
 __version__ = "0.1.0"
@@ -61,12 +67,16 @@ __all__ = [
     "AsyncClient",
     "CalendarNotFound",
     "CallNext",
+    "ChildFailed",
     "Client",
     "ConfigError",
     "Context",
     "DatabaseUnavailable",
     "Discard",
+    "DurableContext",
+    "DurableError",
     "Event",
+    "EventTimeout",
     "Finished",
     "HandlerFailed",
     "Interval",
@@ -82,6 +92,7 @@ __all__ = [
     "LockNotAcquired",
     "PayloadMismatch",
     "PgschedError",
+    "PlainDurableContext",
     "RegistrationError",
     "ResultMismatch",
     "Retry",
@@ -89,6 +100,8 @@ __all__ = [
     "SchemaLocked",
     "SchemaMismatch",
     "Snooze",
+    "StepFailed",
+    "Suspended",
     "TaskFailed",
     "TaskNotFound",
     "TaskSpec",
@@ -105,9 +118,11 @@ _HOMES = {
     "CallNext": "execution.middleware",
     "Client": "client",
     "Context": "execution.context",
+    "DurableContext": "execution.durable_context",
     "Event": "domain.events",
     "Interval": "domain.interval",
     "Item": "execution.batches",
+    "PlainDurableContext": "execution.durable_context",
     "Router": "app.router",
     "TaskSpec": "domain.task_spec",
     "Unique": "domain.unique",

@@ -634,6 +634,101 @@ create index missed_ticks_task on pgsched.missed_ticks (task_id, noted_at);
 create table pgsched.missed_ticks_default partition of pgsched.missed_ticks default;
 alter table pgsched.missed_ticks_default replica identity full;
 
+-- Durable runs --------------------------------------------------------------------------------------------------------
+-- What durable handlers record: their runs, the steps of these, and the events that were sent to them.
+
+-- The runs of durable handlers that have recorded something and are not over: one row per task, named by began_at.
+create table pgsched.durable_runs (
+  task_id bigint not null,          -- The task.
+  tick_number integer not null,     -- Which tick of the task it is, from 1; always 1 for a one-time task.
+  began_at timestamptz not null,    -- When the run began: its steps are filed under this time. A new tick and
+                                    -- ctx.restart_with() begin another run.
+  code_version text,                -- The version of the code that began it.
+  awaits text[],                    -- While the task is blocked in a wait: what ends the wait, as event:NAME and
+                                    -- child:ID.
+  wakes_at timestamptz,             -- While the task is blocked in a wait: when the first timeout or sleep among its
+                                    -- waits is over.
+  unasked text[],                   -- Recorded steps that the code no longer asked for when it went on behind them; the
+                                    -- doctor reports them.
+  constraint durable_runs_pkey primary key (task_id)
+) with (fillfactor = 70);
+
+-- The waits that end at a time, in that order.
+create index durable_runs_waking on pgsched.durable_runs (wakes_at) where wakes_at is not null;
+
+-- What the runs of durable handlers have recorded: one row per step, sleep, wait and child. Partitioned by day of
+-- began_at, in UTC.
+create table pgsched.durable_steps (
+  task_id bigint not null,                         -- The task; it may be deleted by now.
+  began_at timestamptz not null,                   -- The run.
+  tick_number integer not null,                    -- Which tick of the task the run is, from 1.
+  name text not null,                              -- The name that the handler gives it; with key it is unique in a
+                                                   -- run.
+  key text not null default '',                    -- What tells steps of one name apart, as those of a loop; empty:
+                                                   -- nothing.
+  kind text not null,                              -- step (a function that was called), sleep, event (a wait for one),
+                                                   -- child (another task), value (a time, a random number) or patch.
+  status text not null,                            -- waiting, failing (it is tried again), completed, or failed for
+                                                   -- good: all its attempts failed, or the wait timed out.
+  attempts integer not null default 0,             -- Attempts of the step that have ended.
+  result jsonb,                                    -- What the step returned, the payload of the event, the result of
+                                                   -- the child.
+  error text,                                      -- Why its last attempt failed.
+  child_id bigint,                                 -- The child task.
+  cancels_child boolean not null default false,    -- Whether the child is cancelled with this task.
+  event_id bigint,                                 -- The event that ended the wait.
+  wakes_at timestamptz,                            -- When the sleep ends, the wait times out, or the step is tried
+                                                   -- again.
+  started_at timestamptz not null,                 -- When it was begun first.
+  finished_at timestamptz,                         -- When it was completed, or failed for good.
+  fencing_token bigint not null,                   -- The claim that recorded it last.
+  -- What a step can be.
+  constraint kind_must_be_step_sleep_event_child_value_or_patch
+    check (kind in ('step', 'sleep', 'event', 'child', 'value', 'patch')),
+  -- How a step can stand.
+  constraint status_must_be_waiting_failing_completed_or_failed
+    check (status in ('waiting', 'failing', 'completed', 'failed'))
+) partition by range (began_at);
+alter table pgsched.durable_steps replica identity full;
+
+-- A step is recorded once in a run.
+create unique index durable_steps_name on pgsched.durable_steps (task_id, began_at, name, key);
+
+create table pgsched.durable_steps_default partition of pgsched.durable_steps default;
+alter table pgsched.durable_steps_default replica identity full;
+
+-- The mailboxes of durable tasks: events that were sent to them, see emit.
+create table pgsched.durable_events (
+  id bigint generated always as identity,                    -- Given by the database; of events of one name the lowest
+                                                             -- is consumed first.
+  task_id bigint not null,                                   -- The task that it was sent to.
+  tick_number integer not null,                              -- The tick that was under way, or was the next one: an
+                                                             -- event that no wait has consumed is not left to another
+                                                             -- tick.
+  name text not null,                                        -- What the task waits for.
+  payload jsonb,                                             -- What the wait returns: any JSON value.
+  key text,                                                  -- A second event of the same task, tick, name and key is
+                                                             -- not stored. Null: every one is.
+  sent_by text not null default session_user,                -- The database role that sent it.
+  sent_at timestamptz not null default clock_timestamp(),    -- When it was sent.
+  consumed_at timestamptz,                                   -- When a wait took it. Null: none has.
+  constraint durable_events_pkey primary key (id)
+);
+alter table pgsched.durable_events replica identity full;
+
+-- What waits in the mailbox of a task.
+create index durable_events_mailbox on pgsched.durable_events (task_id, name, id) where consumed_at is null;
+
+-- All events of a task.
+create index durable_events_task on pgsched.durable_events (task_id, id);
+
+-- Events by time: a summary of block ranges.
+create index durable_events_time on pgsched.durable_events using brin (sent_at);
+
+-- Of events with one key the first is kept.
+create unique index event_key_must_be_unique on pgsched.durable_events (task_id, tick_number, name, key)
+  where key is not null;
+
 -- Queues --------------------------------------------------------------------------------------------------------------
 -- Their settings, and the counts that limits across all workers need.
 
@@ -1230,6 +1325,35 @@ create view pgsched.watched_tasks with (security_barrier = true) as
            from pgsched.visible_tasks v
           where v.id = t.id)));
 
+-- The durable runs of the tasks in visible_tasks; all of them for roles that may read pgsched.durable_runs.
+create view pgsched.visible_durable_runs with (security_barrier = true) as
+ select task_id, tick_number, began_at, code_version, awaits, wakes_at, unasked
+   from pgsched.durable_runs r
+  where has_table_privilege('pgsched.durable_runs', 'select') or (exists ( select
+           from pgsched.visible_tasks t
+          where t.id = r.task_id));
+
+-- The recorded steps of the tasks in visible_tasks; all of them for roles that may read pgsched.durable_steps.
+create view pgsched.visible_durable_steps with (security_barrier = true) as
+ select task_id, began_at, tick_number, name, key, kind, status, attempts, result, error, child_id, cancels_child,
+    event_id, wakes_at, started_at, finished_at, fencing_token
+   from pgsched.durable_steps s
+  where has_table_privilege('pgsched.durable_steps', 'select') or (exists ( select
+           from pgsched.visible_tasks t
+          where t.id = s.task_id)) or (exists ( select
+           from pgsched.departed_tasks t
+          where t.id = s.task_id));
+
+-- The events that were sent to the tasks in visible_tasks; all of them for roles that may read pgsched.durable_events.
+create view pgsched.visible_durable_events with (security_barrier = true) as
+ select id, task_id, tick_number, name, payload, key, sent_by, sent_at, consumed_at
+   from pgsched.durable_events e
+  where has_table_privilege('pgsched.durable_events', 'select') or (exists ( select
+           from pgsched.visible_tasks t
+          where t.id = e.task_id)) or (exists ( select
+           from pgsched.departed_tasks t
+          where t.id = e.task_id));
+
 -- =====================================================================================================================
 -- 5. Functions
 -- =====================================================================================================================
@@ -1714,8 +1838,12 @@ declare
   children bigint[];
   child bigint;
 begin
-  -- A group's unfinished children first, and all of them locked before the group, as their finishes do it.
-  select t.fired into children from pgsched.tasks t
+  -- The unfinished children of a group or a durable run first, and all of them locked before it, as their finishes do it.
+  select nullif(coalesce(t.fired, '{}') || array(
+      select s.child_id from pgsched.durable_runs r
+      join pgsched.durable_steps s on s.task_id = r.task_id and s.began_at = r.began_at
+      where r.task_id = t.id and s.status = 'waiting' and s.cancels_child), '{}')
+  into children from pgsched.tasks t
   where t.id = cancel.id and t.status in ('pending', 'blocked', 'running');
   if children is not null then
     perform from pgsched.tasks t where t.id = any(children) order by t.id for no key update;
@@ -4279,6 +4407,7 @@ declare
   over bigint[];
   moved_rows integer := 0;
 begin
+  moved_rows := pgsched.wake_parents(ids);
   while cardinality(ended) > 0 loop
     with upstream as (
       select e.id, u.status, u.status not in ('dead', 'cancelled', 'deleted') as good
@@ -4939,6 +5068,305 @@ set search_path = pg_catalog, pg_temp as $$
 begin
   perform pgsched.check_group(new.payload);
   return new;
+end $$;
+
+-- Durable runs --------------------------------------------------------------------------------------------------------
+-- Events, and what wakes a run that is suspended.
+
+-- Sends an event to a durable task, in the transaction of the sender; returns the id of the event.
+-- id: The task.
+-- name: What the task waits for, or will wait for.
+-- payload: What the wait returns: any JSON value.
+-- key: A second event of the same name and key is not stored: the id of the first is returned.
+create function pgsched.emit(id bigint, name text, payload jsonb default null, key text default null) returns bigint
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- The task is not locked here: whoever sends may do much else before it commits. deliver_event() looks for the wait then.
+declare
+  task record;
+  sent bigint;
+begin
+  select t.status, t.execution_count into task from pgsched.tasks t where t.id = emit.id;
+  if not found then
+    perform pgsched.locked_task(emit.id);  -- raises, unless it has left
+    raise object_not_in_prerequisite_state using
+      message = format('task %s is over: no wait of it can take event %L', emit.id, left(name, 100));
+  elsif task.status in ('completed', 'cancelled') then
+    raise object_not_in_prerequisite_state using
+      message = format('task %s is %s: no wait of it can take event %L', emit.id, task.status, left(name, 100));
+  elsif name is null or name = '' or length(name) > 200 then
+    raise invalid_parameter_value using
+      message = format('event must have a name of 1 to 200 characters, got %s', coalesce(quote_literal(left(name, 100)), 'null'));
+  elsif key = '' or length(key) > 500 then
+    raise invalid_parameter_value using
+      message = format('the key of an event must have 1 to 500 characters, got %L', left(key, 100));
+  elsif octet_length(payload::text) > 1048576 then
+    raise invalid_parameter_value using
+      message = format('the payload of event %L must have at most 1 MiB, got %s bytes', name, octet_length(payload::text));
+  end if;
+  insert into pgsched.durable_events as e (task_id, tick_number, name, payload, key)
+  values (emit.id, task.execution_count + 1, name, payload, key)
+  on conflict do nothing
+  returning e.id into sent;
+  if sent is null then
+    select e.id into sent from pgsched.durable_events e
+    where e.task_id = emit.id and e.tick_number = task.execution_count + 1 and e.name = emit.name and e.key = emit.key;
+  end if;
+  return sent;
+end $$;
+
+-- Sends an event to the durable task that has this idempotency_key; otherwise as with an id.
+-- idempotency_key: The key of the task.
+-- name: What the task waits for, or will wait for.
+-- payload: What the wait returns: any JSON value.
+-- key: A second event of the same name and key is not stored: the id of the first is returned.
+create function pgsched.emit(
+  idempotency_key text, name text, payload jsonb default null, key text default null
+) returns bigint
+language sql
+set search_path = pg_catalog, pg_temp as $$
+select pgsched.emit(pgsched.task_id(idempotency_key), name, payload, key)
+$$;
+
+-- Runs a durable task afresh, or from one of its steps on: what was recorded before is kept, what came later is
+-- forgotten. Children that it still waits for are cancelled; events that were consumed stay consumed.
+-- id: The task; it must not run.
+-- from_step: The name of the step that runs again; null: all do.
+-- from_key: The key of that step.
+create function pgsched.restart(id bigint, from_step text default null, from_key text default '') returns void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  task pgsched.tasks := pgsched.locked_task(restart.id);
+  run pgsched.durable_runs;
+  since timestamptz;
+  child bigint;
+begin
+  if task.status not in ('dead', 'cancelled', 'pending', 'blocked') then
+    raise object_not_in_prerequisite_state using
+      message = format('task %s is %s and cannot be restarted', task.id, task.status),
+      hint = case when task.status = 'completed' then 'run_now makes another run of it.' else 'Cancel it first.' end;
+  end if;
+  select * into run from pgsched.durable_runs r where r.task_id = task.id;
+  if not found then
+    raise object_not_in_prerequisite_state using
+      message = format('task %s has recorded no step: there is nothing to restart', task.id);
+  end if;
+  if from_step is not null then
+    select s.started_at into since from pgsched.durable_steps s
+    where s.task_id = task.id and s.began_at = run.began_at and s.name = from_step and s.key = from_key;
+    if not found then
+      raise no_data_found using message = format('task %s has recorded no step %L%s', task.id, left(from_step, 100),
+        case when from_key = '' then '' else format(' with the key %L', left(from_key, 100)) end);
+    end if;
+  end if;
+  for child in
+    select s.child_id from pgsched.durable_steps s join pgsched.tasks c on c.id = s.child_id
+    where s.task_id = task.id and s.began_at = run.began_at and (since is null or s.started_at >= since)
+      and s.status = 'waiting' and c.status in ('pending', 'blocked', 'running')
+  loop
+    perform pgsched.cancel(child);
+  end loop;
+  if since is null then
+    delete from pgsched.durable_runs r where r.task_id = task.id;
+  else
+    delete from pgsched.durable_steps s
+    where s.task_id = task.id and s.began_at = run.began_at and s.started_at >= since;
+    update pgsched.durable_runs r set awaits = null, wakes_at = null, unasked = null where r.task_id = task.id;
+  end if;
+  update pgsched.tasks t
+  set status = 'pending', attempts = 0, died_at = null, completed_at = null, updated_at = now(), enabled = true,
+    next_run_at = clock_timestamp(), waiting_for = 0
+  where t.id = task.id;
+end $$;
+
+-- For the schema: makes a blocked run due if it waits for one of these; its task is locked by the caller.
+create function pgsched.resume_run(id bigint, reasons text[]) returns boolean
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- The caller has locked the task.
+begin
+  update pgsched.durable_runs r set awaits = null, wakes_at = null
+  where r.task_id = resume_run.id and r.awaits && reasons;
+  if not found then
+    return false;
+  end if;
+  update pgsched.tasks t set status = 'pending', next_run_at = clock_timestamp(), updated_at = now()
+  where t.id = resume_run.id and t.status = 'blocked';
+  return found;
+end $$;
+
+-- For the schema: wakes the task that an event was sent to, if it waits for it.
+create function pgsched.deliver_event() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- At the sender's commit. Whoever suspends the task looks into its mailbox while it has the row locked: either it sees this
+-- event, or the lock here is granted after its commit, and the task is seen blocked.
+declare
+  status text;
+begin
+  select t.status into status from pgsched.tasks t where t.id = new.task_id for no key update;
+  if status = 'blocked' then
+    perform pgsched.resume_run(new.task_id, array['event:' || new.name]);
+  elsif status = 'running' then
+    perform pg_notify('pgsched_emitted', new.task_id::text);
+  end if;
+  return null;
+end $$;
+
+-- For workers: wakes the durable runs that wait for these tasks, which have ended; returns how many.
+create function pgsched.wake_parents(ids bigint[]) returns integer
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- A parent that runs is locked, too: it may be about to be suspended, by a transaction that does not see this end yet.
+declare
+  child record;
+  woken integer := 0;
+begin
+  for child in
+    select c.id, t.id as parent_id, t.status
+    from pgsched.tasks c
+    join pgsched.tasks t on t.id = c.parent_id
+    where c.id = any(ids) and c.status in ('completed', 'dead', 'cancelled')
+      and t.status in ('running', 'blocked')
+      and exists (select from pgsched.durable_runs r where r.task_id = c.parent_id)
+    order by t.id
+    for no key update of t
+  loop
+    if pgsched.resume_run(child.parent_id, array['child:' || child.id]) then
+      woken := woken + 1;
+    elsif child.status = 'running' then
+      perform pg_notify('pgsched_emitted', child.parent_id::text);
+    end if;
+  end loop;
+  return woken;
+end $$;
+
+-- For workers: wakes those of these runs, suspended in this transaction, for which something has come meanwhile.
+create function pgsched.recheck_runs(ids bigint[]) returns integer
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- In the transaction that has suspended these runs, after it: what has come before the rows were locked is seen now.
+declare
+  run pgsched.durable_runs;
+  woken integer := 0;
+begin
+  for run in
+    select * from pgsched.durable_runs r where r.task_id = any(ids) and r.awaits is not null order by r.task_id
+  loop
+    if exists (
+        select from pgsched.durable_events e
+        where e.task_id = run.task_id and e.tick_number = run.tick_number and e.consumed_at is null
+          and 'event:' || e.name = any(run.awaits))
+      or exists (
+        select from unnest(run.awaits) a
+        left join pgsched.tasks c on c.id = substr(a, 7)::bigint
+        where a like 'child:%' and (c.id is null or c.status in ('completed', 'dead', 'cancelled')))
+    then
+      woken := woken + pgsched.resume_run(run.task_id, run.awaits)::integer;
+    end if;
+  end loop;
+  return woken;
+end $$;
+
+-- For workers: makes those suspended runs due of which a wait has timed out, or a sleep is over; returns how many.
+-- most: At most so many.
+create function pgsched.wake_suspended(most integer default 1000) returns integer
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- What somebody has locked is being woken, cancelled or edited, and comes the next time.
+declare
+  run record;
+  woken integer := 0;
+begin
+  for run in
+    select t.id, t.status
+    from pgsched.durable_runs r join pgsched.tasks t on t.id = r.task_id
+    where r.wakes_at <= now()
+    order by r.wakes_at limit most
+    for no key update of t skip locked
+  loop
+    update pgsched.durable_runs r set awaits = null, wakes_at = null
+    where r.task_id = run.id and r.wakes_at <= now();
+    if found then
+      update pgsched.tasks t set status = 'pending', next_run_at = clock_timestamp(), updated_at = now()
+      where t.id = run.id and t.status = 'blocked';
+      woken := woken + found::integer;
+    end if;
+  end loop;
+  delete from pgsched.durable_runs r
+  where r.wakes_at <= now() and not exists (select from pgsched.tasks t where t.id = r.task_id);
+  return woken;
+end $$;
+
+-- For workers: makes the child that a durable run waits for, and records it; null when the claim was lost.
+create function pgsched.start_child(worker uuid, id bigint, token bigint, step jsonb, task jsonb) returns bigint
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- The child and the step that waits for it come together, behind the fence of the claim.
+declare
+  child bigint;
+  began constant timestamptz := step ->> 'began_at';
+begin
+  perform from pgsched.tasks t
+  where t.id = start_child.id and t.fencing_token = token and t.locked_by = worker and t.status = 'running'
+  for share;
+  if not found then
+    return null;
+  end if;
+  select s.child_id into child from pgsched.durable_steps s
+  where s.task_id = start_child.id and s.began_at = began and s.name = step ->> 'name' and s.key = step ->> 'key'
+    and s.status = 'waiting';
+  if child is not null then
+    return child;
+  end if;
+  child := (pgsched.schedule_by_key(task, 'return')).id;
+  update pgsched.tasks t set observed = true, parent_id = start_child.id where t.id = child;
+  insert into pgsched.durable_runs as r (task_id, tick_number, began_at, code_version)
+  values (start_child.id, (step ->> 'tick_number')::integer, began, step ->> 'code_version')
+  on conflict (task_id) do update
+  set tick_number = excluded.tick_number, began_at = excluded.began_at, code_version = excluded.code_version,
+    awaits = null, wakes_at = null, unasked = null
+  where r.began_at <> excluded.began_at;
+  insert into pgsched.durable_steps (
+    task_id, began_at, tick_number, name, key, kind, status, child_id, cancels_child, started_at, fencing_token)
+  values (start_child.id, began, (step ->> 'tick_number')::integer, step ->> 'name', step ->> 'key', 'child', 'waiting', child,
+    (step ->> 'cancels_child')::boolean, clock_timestamp(), token)
+  on conflict (task_id, began_at, name, key) do update  -- the one before failed, and with it the attempt
+  set status = 'waiting', child_id = excluded.child_id, cancels_child = excluded.cancels_child, error = null,
+    finished_at = null, fencing_token = excluded.fencing_token;
+  return child;
+end $$;
+
+-- For workers: gives the dead letter of a tick what the run of that tick has recorded; returns its id.
+create function pgsched.move_steps(id bigint, tick integer) returns bigint
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- The dead letter of a tick goes on with what the tick has recorded, should it be retried.
+declare
+  child bigint;
+begin
+  select t.id into child from pgsched.tasks t
+  where t.parent_id = move_steps.id and t.status = 'dead' and t.execution_count = tick - 1
+  order by t.id desc limit 1;
+  if child is not null then
+    update pgsched.durable_steps s set task_id = child
+    from pgsched.durable_runs r
+    where r.task_id = move_steps.id and r.tick_number = tick and s.task_id = r.task_id and s.began_at = r.began_at;
+    update pgsched.durable_events e set task_id = child where e.task_id = move_steps.id and e.tick_number = tick;
+    update pgsched.durable_runs r set task_id = child, awaits = null, wakes_at = null
+    where r.task_id = move_steps.id and r.tick_number = tick;
+  end if;
+  return child;
 end $$;
 
 -- Queues, claims and limits -------------------------------------------------------------------------------------------
@@ -6331,7 +6759,7 @@ from (
   from pg_inherits i
   join pg_class c on c.oid = i.inhrelid
   join pg_class p on p.oid = i.inhparent
-  where p.relnamespace = 'pgsched'::regnamespace and p.relname in ('executions', 'execution_logs', 'missed_ticks')
+  where p.relnamespace = 'pgsched'::regnamespace and p.relname in ('executions', 'execution_logs', 'missed_ticks', 'durable_steps')
 ) d
 where d.bounds is not null and d.bounds[2]::timestamptz <= ended_before
 order by d.bounds[2]::timestamptz, d.part
@@ -6358,8 +6786,9 @@ declare
   made integer := 0;
 begin
   perform pg_advisory_xact_lock(hashtext('pgsched.make_partitions'));
-  foreach parent in array array['executions', 'execution_logs', 'missed_ticks'] loop
-    by_column := case parent when 'executions' then 'started_at' when 'execution_logs' then 'logged_at' else 'noted_at' end;
+  foreach parent in array array['executions', 'execution_logs', 'missed_ticks', 'durable_steps'] loop
+    by_column := case parent when 'executions' then 'started_at' when 'execution_logs' then 'logged_at'
+      when 'missed_ticks' then 'noted_at' else 'began_at' end;
     for offset_days in 0..days_ahead loop
       day := date_trunc('day', now()) + offset_days * interval '1 day';
       part := parent || '_' || to_char(day, 'YYYYMMDD');
@@ -6421,6 +6850,14 @@ begin
   end if;
   perform set_config('lock_timeout', '100ms', true);
   execute format('lock table pgsched.%I in access exclusive mode', day.parent);
+  if day.parent = 'durable_steps' then
+    -- The steps of runs that are not over are needed: they go to the default partition.
+    execute format('alter table pgsched.durable_steps detach partition pgsched.%I', day.part);
+    execute format(
+      'insert into pgsched.durable_steps select s.* from pgsched.%I s '
+      'join pgsched.durable_runs r on r.task_id = s.task_id and r.began_at = s.began_at '
+      'join pgsched.tasks t on t.id = s.task_id and t.completed_at is null', day.part);
+  end if;
   execute format('drop table pgsched.%I', day.part);
   perform set_config('lock_timeout', '0', true);
   return true;
@@ -6470,6 +6907,26 @@ begin
   delete from pgsched.missed_ticks_default where ctid = any(array(
     select ctid from pgsched.missed_ticks_default where noted_at < before limit most));
   get diagnostics gone = row_count;
+  number := number + gone;
+  delete from pgsched.durable_steps_default where ctid = any(array(
+    select s.ctid from pgsched.durable_steps_default s
+    where s.began_at < before and not exists (
+      select from pgsched.durable_runs r join pgsched.tasks t on t.id = r.task_id and t.completed_at is null
+      where r.task_id = s.task_id and r.began_at = s.began_at)
+    limit most));
+  get diagnostics gone = row_count;
+  number := number + gone;
+  delete from pgsched.durable_events where ctid = any(array(
+    select e.ctid from pgsched.durable_events e
+    where e.sent_at < before
+      and not exists (select from pgsched.tasks t where t.id = e.task_id and t.completed_at is null and t.execution_count < e.tick_number)
+    limit most));
+  get diagnostics gone = row_count;
+  delete from pgsched.durable_runs where ctid = any(array(
+    select r.ctid from pgsched.durable_runs r
+    where r.began_at < before
+      and not exists (select from pgsched.tasks t where t.id = r.task_id and (t.completed_at is null or t.status = 'cancelled'))
+    limit most));
   update pgsched.worker_hosts h set last_seen = now()
   where h.last_seen < now() - interval '1 hour' and h.id in (select w.id from pgsched.workers w);
   delete from pgsched.worker_hosts h
@@ -7093,6 +7550,9 @@ $$;
 create trigger follow after delete or update on pgsched.calendars for each row
   execute function pgsched.follow_calendar();
 
+create constraint trigger deliver after insert on pgsched.durable_events deferrable initially deferred for each row
+  execute function pgsched.deliver_event();
+
 create trigger check_limits before insert or update of limits on pgsched.queues for each row
   execute function pgsched.check_limits();
 
@@ -7244,6 +7704,12 @@ grant select on pgsched.known_tasks to public;
 grant select on pgsched.running_attempts to public;
 
 grant select on pgsched.tasks_id_seq to public;
+
+grant select on pgsched.visible_durable_events to public;
+
+grant select on pgsched.visible_durable_runs to public;
+
+grant select on pgsched.visible_durable_steps to public;
 
 grant select on pgsched.visible_executions to public;
 
@@ -7612,6 +8078,72 @@ comment on column pgsched.missed_ticks.noted_at is 'When it was decided.';
 comment on constraint reason_must_be_once_skip_all_overlap_edit_paused_or_skipped on pgsched.missed_ticks is
   'Why the ticks were not run: a policy of on_missed, or what somebody did.';
 comment on index pgsched.missed_ticks_task is 'The missed ticks of one schedule.';
+comment on table pgsched.durable_runs is
+  'The runs of durable handlers that have recorded something and are not over: one row per task, named by '
+  'began_at.';
+comment on column pgsched.durable_runs.task_id is 'The task.';
+comment on column pgsched.durable_runs.tick_number is
+  'Which tick of the task it is, from 1; always 1 for a one-time task.';
+comment on column pgsched.durable_runs.began_at is
+  'When the run began: its steps are filed under this time. A new tick and ctx.restart_with() begin another run.';
+comment on column pgsched.durable_runs.code_version is 'The version of the code that began it.';
+comment on column pgsched.durable_runs.awaits is
+  'While the task is blocked in a wait: what ends the wait, as event:NAME and child:ID.';
+comment on column pgsched.durable_runs.wakes_at is
+  'While the task is blocked in a wait: when the first timeout or sleep among its waits is over.';
+comment on column pgsched.durable_runs.unasked is
+  'Recorded steps that the code no longer asked for when it went on behind them; the doctor reports them.';
+comment on index pgsched.durable_runs_waking is 'The waits that end at a time, in that order.';
+comment on table pgsched.durable_steps is
+  'What the runs of durable handlers have recorded: one row per step, sleep, wait and child. Partitioned by day '
+  'of began_at, in UTC.';
+comment on column pgsched.durable_steps.task_id is 'The task; it may be deleted by now.';
+comment on column pgsched.durable_steps.began_at is 'The run.';
+comment on column pgsched.durable_steps.tick_number is 'Which tick of the task the run is, from 1.';
+comment on column pgsched.durable_steps.name is 'The name that the handler gives it; with key it is unique in a run.';
+comment on column pgsched.durable_steps.key is
+  'What tells steps of one name apart, as those of a loop; empty: nothing.';
+comment on column pgsched.durable_steps.kind is
+  'step (a function that was called), sleep, event (a wait for one), child (another task), value (a time, a '
+  'random number) or patch.';
+comment on column pgsched.durable_steps.status is
+  'waiting, failing (it is tried again), completed, or failed for good: all its attempts failed, or the wait '
+  'timed out.';
+comment on column pgsched.durable_steps.attempts is 'Attempts of the step that have ended.';
+comment on column pgsched.durable_steps.result is
+  'What the step returned, the payload of the event, the result of the child.';
+comment on column pgsched.durable_steps.error is 'Why its last attempt failed.';
+comment on column pgsched.durable_steps.child_id is 'The child task.';
+comment on column pgsched.durable_steps.cancels_child is 'Whether the child is cancelled with this task.';
+comment on column pgsched.durable_steps.event_id is 'The event that ended the wait.';
+comment on column pgsched.durable_steps.wakes_at is
+  'When the sleep ends, the wait times out, or the step is tried again.';
+comment on column pgsched.durable_steps.started_at is 'When it was begun first.';
+comment on column pgsched.durable_steps.finished_at is 'When it was completed, or failed for good.';
+comment on column pgsched.durable_steps.fencing_token is 'The claim that recorded it last.';
+comment on constraint kind_must_be_step_sleep_event_child_value_or_patch on pgsched.durable_steps is
+  'What a step can be.';
+comment on constraint status_must_be_waiting_failing_completed_or_failed on pgsched.durable_steps is
+  'How a step can stand.';
+comment on index pgsched.durable_steps_name is 'A step is recorded once in a run.';
+comment on table pgsched.durable_events is 'The mailboxes of durable tasks: events that were sent to them, see emit.';
+comment on column pgsched.durable_events.id is
+  'Given by the database; of events of one name the lowest is consumed first.';
+comment on column pgsched.durable_events.task_id is 'The task that it was sent to.';
+comment on column pgsched.durable_events.tick_number is
+  'The tick that was under way, or was the next one: an event that no wait has consumed is not left to another '
+  'tick.';
+comment on column pgsched.durable_events.name is 'What the task waits for.';
+comment on column pgsched.durable_events.payload is 'What the wait returns: any JSON value.';
+comment on column pgsched.durable_events.key is
+  'A second event of the same task, tick, name and key is not stored. Null: every one is.';
+comment on column pgsched.durable_events.sent_by is 'The database role that sent it.';
+comment on column pgsched.durable_events.sent_at is 'When it was sent.';
+comment on column pgsched.durable_events.consumed_at is 'When a wait took it. Null: none has.';
+comment on index pgsched.durable_events_mailbox is 'What waits in the mailbox of a task.';
+comment on index pgsched.durable_events_task is 'All events of a task.';
+comment on index pgsched.durable_events_time is 'Events by time: a summary of block ranges.';
+comment on index pgsched.event_key_must_be_unique is 'Of events with one key the first is kept.';
 comment on table pgsched.queues is 'Settings of queues; a queue without a row has the defaults.';
 comment on column pgsched.queues.name is 'The queue.';
 comment on column pgsched.queues.paused is 'True: nothing is claimed from it; what runs goes on.';
@@ -8220,6 +8752,63 @@ comment on column pgsched.watched_tasks.running_task_id is 'The row that runs: t
 comment on column pgsched.watched_tasks.running_since is 'When the longest of its attempts began that runs now.';
 comment on column pgsched.watched_tasks.is_silent is 'It has had no success for alert_if_no_success_for.';
 comment on column pgsched.watched_tasks.runs_too_long is 'An attempt has run for alert_if_running_for.';
+comment on view pgsched.visible_durable_runs is
+  'The durable runs of the tasks in visible_tasks; all of them for roles that may read pgsched.durable_runs.';
+comment on column pgsched.visible_durable_runs.task_id is 'The task.';
+comment on column pgsched.visible_durable_runs.tick_number is
+  'Which tick of the task it is, from 1; always 1 for a one-time task.';
+comment on column pgsched.visible_durable_runs.began_at is
+  'When the run began: its steps are filed under this time. A new tick and ctx.restart_with() begin another run.';
+comment on column pgsched.visible_durable_runs.code_version is 'The version of the code that began it.';
+comment on column pgsched.visible_durable_runs.awaits is
+  'While the task is blocked in a wait: what ends the wait, as event:NAME and child:ID.';
+comment on column pgsched.visible_durable_runs.wakes_at is
+  'While the task is blocked in a wait: when the first timeout or sleep among its waits is over.';
+comment on column pgsched.visible_durable_runs.unasked is
+  'Recorded steps that the code no longer asked for when it went on behind them; the doctor reports them.';
+comment on view pgsched.visible_durable_steps is
+  'The recorded steps of the tasks in visible_tasks; all of them for roles that may read pgsched.durable_steps.';
+comment on column pgsched.visible_durable_steps.task_id is 'The task; it may be deleted by now.';
+comment on column pgsched.visible_durable_steps.began_at is 'The run.';
+comment on column pgsched.visible_durable_steps.tick_number is 'Which tick of the task the run is, from 1.';
+comment on column pgsched.visible_durable_steps.name is
+  'The name that the handler gives it; with key it is unique in a run.';
+comment on column pgsched.visible_durable_steps.key is
+  'What tells steps of one name apart, as those of a loop; empty: nothing.';
+comment on column pgsched.visible_durable_steps.kind is
+  'step (a function that was called), sleep, event (a wait for one), child (another task), value (a time, a '
+  'random number) or patch.';
+comment on column pgsched.visible_durable_steps.status is
+  'waiting, failing (it is tried again), completed, or failed for good: all its attempts failed, or the wait '
+  'timed out.';
+comment on column pgsched.visible_durable_steps.attempts is 'Attempts of the step that have ended.';
+comment on column pgsched.visible_durable_steps.result is
+  'What the step returned, the payload of the event, the result of the child.';
+comment on column pgsched.visible_durable_steps.error is 'Why its last attempt failed.';
+comment on column pgsched.visible_durable_steps.child_id is 'The child task.';
+comment on column pgsched.visible_durable_steps.cancels_child is 'Whether the child is cancelled with this task.';
+comment on column pgsched.visible_durable_steps.event_id is 'The event that ended the wait.';
+comment on column pgsched.visible_durable_steps.wakes_at is
+  'When the sleep ends, the wait times out, or the step is tried again.';
+comment on column pgsched.visible_durable_steps.started_at is 'When it was begun first.';
+comment on column pgsched.visible_durable_steps.finished_at is 'When it was completed, or failed for good.';
+comment on column pgsched.visible_durable_steps.fencing_token is 'The claim that recorded it last.';
+comment on view pgsched.visible_durable_events is
+  'The events that were sent to the tasks in visible_tasks; all of them for roles that may read '
+  'pgsched.durable_events.';
+comment on column pgsched.visible_durable_events.id is
+  'Given by the database; of events of one name the lowest is consumed first.';
+comment on column pgsched.visible_durable_events.task_id is 'The task that it was sent to.';
+comment on column pgsched.visible_durable_events.tick_number is
+  'The tick that was under way, or was the next one: an event that no wait has consumed is not left to another '
+  'tick.';
+comment on column pgsched.visible_durable_events.name is 'What the task waits for.';
+comment on column pgsched.visible_durable_events.payload is 'What the wait returns: any JSON value.';
+comment on column pgsched.visible_durable_events.key is
+  'A second event of the same task, tick, name and key is not stored. Null: every one is.';
+comment on column pgsched.visible_durable_events.sent_by is 'The database role that sent it.';
+comment on column pgsched.visible_durable_events.sent_at is 'When it was sent.';
+comment on column pgsched.visible_durable_events.consumed_at is 'When a wait took it. Null: none has.';
 comment on function pgsched.schedule is 'Inserts a task and returns its id; on a known idempotency_key it returns the id of the task that has it. Null stands for the default of the column.
 run_at: Once, at this time; excludes delay and every kind of schedule.
 delay: Once, so long from now, a day being 24 hours; excludes run_at and every kind of schedule.
@@ -8482,6 +9071,34 @@ comment on function pgsched.group_problem is 'The rule that the payload of a gro
 payload: An object with steps, as pgsched.flow makes it.';
 comment on function pgsched.check_group is 'For the schema: refuses a plan of steps that breaks a rule.';
 comment on function pgsched.recheck_group is 'For the schema: checks the plan of a group that is edited.';
+comment on function pgsched.emit(id bigint, name text, payload jsonb, key text) is 'Sends an event to a durable task, in the transaction of the sender; returns the id of the event.
+id: The task.
+name: What the task waits for, or will wait for.
+payload: What the wait returns: any JSON value.
+key: A second event of the same name and key is not stored: the id of the first is returned.';
+comment on function pgsched.emit(idempotency_key text, name text, payload jsonb, key text) is 'Sends an event to the durable task that has this idempotency_key; otherwise as with an id.
+idempotency_key: The key of the task.
+name: What the task waits for, or will wait for.
+payload: What the wait returns: any JSON value.
+key: A second event of the same name and key is not stored: the id of the first is returned.';
+comment on function pgsched.restart is 'Runs a durable task afresh, or from one of its steps on: what was recorded before is kept, what came later is forgotten. Children that it still waits for are cancelled; events that were consumed stay consumed.
+id: The task; it must not run.
+from_step: The name of the step that runs again; null: all do.
+from_key: The key of that step.';
+comment on function pgsched.resume_run is
+  'For the schema: makes a blocked run due if it waits for one of these; its task is locked by the caller.';
+comment on function pgsched.deliver_event is
+  'For the schema: wakes the task that an event was sent to, if it waits for it.';
+comment on function pgsched.wake_parents is
+  'For workers: wakes the durable runs that wait for these tasks, which have ended; returns how many.';
+comment on function pgsched.recheck_runs is
+  'For workers: wakes those of these runs, suspended in this transaction, for which something has come meanwhile.';
+comment on function pgsched.wake_suspended is 'For workers: makes those suspended runs due of which a wait has timed out, or a sleep is over; returns how many.
+most: At most so many.';
+comment on function pgsched.start_child is
+  'For workers: makes the child that a durable run waits for, and records it; null when the claim was lost.';
+comment on function pgsched.move_steps is
+  'For workers: gives the dead letter of a tick what the run of that tick has recorded; returns its id.';
 comment on function pgsched.queues_in_use is 'The queues that have a task which waits or runs and is not paused.';
 comment on function pgsched.pause_queue is
   'Lets workers claim nothing more from a queue; what runs goes on. True if the queue was not paused.';

@@ -50,6 +50,7 @@ class Router:
         executor: str = "auto",
         memory_limit: int | str | None = None,
         transactional: bool = False,
+        durable: bool = False,
         strict: bool = False,
         retry_on: Types | None = None,
         discard_on: Types = (),
@@ -66,7 +67,8 @@ class Router:
         ``every`` they declare a schedule, which workers keep in step with the table.
         ``executor="process"`` runs the function in a child process, which may be given a ``memory_limit`` (bytes, or
         text as ``"512MB"``). ``transactional`` runs it in a transaction, ``ctx.connection``, which is committed with
-        the task's outcome. ``strict`` refuses an INSERT whose payload does not fit, once a worker has registered the
+        the task's outcome. ``durable`` gives it a context that records its steps: a DurableContext, to a plain function
+        a PlainDurableContext. ``strict`` refuses an INSERT whose payload does not fit, once a worker has registered the
         handler.
 
         With ``retry_on`` only exceptions of these types are tried again, and with ``discard_on`` those are not; the
@@ -82,8 +84,8 @@ class Router:
         given; what costs more than a rate counts for all of it.
 
         Raises InvalidTask for an option that makes no sense, RegistrationError for a name that is taken, an unknown
-        executor, a senseless limit, types that contradict each other, a transactional handler that asks for no
-        context, and a batch handler that takes anything but one list.
+        executor, a senseless limit, types that contradict each other, a transactional or durable handler that asks for
+        no context, and a batch handler that takes anything but one list.
         """
         TaskSpec(task_type=task_type, **options)
         if batch is None and wait is not None:
@@ -105,6 +107,7 @@ class Router:
                 executor=executor,
                 memory_limit=memory_limit,
                 transactional=transactional,
+                durable=durable,
                 strict=strict,
                 failure_rules=rules,
                 batch=rule,

@@ -15,6 +15,8 @@ from pgsched.db.error_mapping import one_line
 from pgsched.domain.errors import DatabaseUnavailable
 
 WORK, CANCEL, QUEUES = "pgsched", "pgsched_cancel", "pgsched_queues"
+EMITTED = "pgsched_emitted"
+"""News for a durable run that is under way: an event was sent to it, or a child of it has ended."""
 EVENTS = "pgsched_events"
 """What happened to tasks, for other programs."""
 PROBE_SECONDS = 60.0
@@ -42,7 +44,7 @@ async def listen(
     *,
     on_ready: Callable[[], None],
     on_notification: Callable[[Notification], None],
-    channels: tuple[LiteralString, ...] = (WORK, CANCEL, QUEUES),
+    channels: tuple[LiteralString, ...] = (WORK, CANCEL, QUEUES, EMITTED),
     chosen: bool = False,
 ) -> None:
     """Listen until cancelled. ``on_ready`` is called once LISTEN is in force: look for work only after that.

@@ -154,6 +154,7 @@ class RetentionStore:
             "executions": "copy_executions",
             "execution_logs": "copy_execution_logs",
             "missed_ticks": "copy_missed_ticks",
+            "durable_steps": "copy_durable_steps",
         }
         return self._copy(load_statement(names[day.parent]), {"begins": day.begins, "ends": day.ends})
 

@@ -20,7 +20,7 @@ from pgsched.db.connection import AsyncDbConnection, connect_async, settle_trans
 from pgsched.db.error_mapping import RefusedByDatabase, one_line
 from pgsched.db.handler_connection import ENDED, UNFINISHED, HandlerConnection, for_handler, revoke
 from pgsched.db.sql_files import load_statement
-from pgsched.db.worker.completions import Announcement, LogEntry, Progress, finish_commands
+from pgsched.db.worker.completions import Announcement, Command, LogEntry, Progress, finish_commands
 from pgsched.domain.attempt import Finish
 from pgsched.domain.errors import DatabaseUnavailable, PgschedError
 
@@ -137,6 +137,11 @@ class Transaction:
             cancel = partial(self.handler_connection.cancel_safe, timeout=CANCEL_SECONDS)
             self._stopping = in_thread(cancel, name="pgsched cancel")
 
+    async def run(self, command: Command) -> list[tuple[Any, ...]]:
+        """Run a statement of our own after the handler's; returns its rows. Raises as :meth:`write`."""
+        (rows,) = await self._run_all([command])
+        return rows
+
     async def write(
         self,
         worker: UUID,
@@ -151,6 +156,10 @@ class Transaction:
         Raises RefusedByDatabase when the server refuses the values, NotCommitted for any other trouble.
         """
         commands, counted = finish_commands(worker, [finish], progress, logs, now, told)
+        answers = await self._run_all(commands)
+        return bool(sum(row[0] for rows in answers[counted] for row in rows))
+
+    async def _run_all(self, commands: Sequence[Command]) -> list[list[tuple[Any, ...]]]:
         connection = self._connection
         try:
             async with connection.pipeline():
@@ -160,14 +169,14 @@ class Transaction:
                     await connection.execute(statement, parameters, binary=True) for statement, parameters in commands
                 ]
             since = await tuned.fetchone()
-            passed = [row[0] for cursor in cursors[counted] for row in await cursor.fetchall()]
+            answers = [await cursor.fetchall() if cursor.description else [] for cursor in cursors]
         except (psycopg.DataError, psycopg.IntegrityError) as error:
             raise RefusedByDatabase(one_line(error)) from error
         except psycopg.Error as error:
             raise NotCommitted(f"the outcome could not be written: {one_line(error)}") from error
         if since is None or since[0] != self._since:
             raise NotCommitted(ENDED)
-        return bool(sum(passed))
+        return answers
 
     async def commit(self) -> None:
         """Commit. Raises NotCommitted when the server refused, CommitUnanswered when its answer was lost."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from pgsched.domain.durable import Suspension
 from pgsched.domain.interval import Interval
 from pgsched.domain.scheduling.recurrence import Schedule, due_at
 
@@ -120,7 +121,7 @@ class Outcome(NamedTuple):
     """How one attempt went. Times are seconds of the worker's monotonic clock."""
 
     status: str
-    """``completed``, ``failed``, ``timed_out``, ``discarded``, ``snoozed`` or ``released``."""
+    """``completed``, ``failed``, ``timed_out``, ``discarded``, ``snoozed``, ``suspended`` or ``released``."""
     started: float
     finished: float
     result: str | None = None
@@ -136,6 +137,10 @@ class Outcome(NamedTuple):
     """Of a completed one: the steps that it adds to its group, as JSON text."""
     misfit: bool = False
     """The payload does not fit the handler, which was not called."""
+    durable_tick: int = 0
+    """Of a durable run that has recorded something: the number of its tick; else 0."""
+    suspension: Suspension | None = None
+    """Of a suspended one: what it waits for."""
 
 
 class Missed(NamedTuple):
@@ -193,6 +198,10 @@ class Finish(NamedTuple):
     """The handler ended its schedule: nothing that was edited meanwhile is booked."""
     steps: str | None = None
     """What it adds to its group, as JSON text."""
+    durable_tick: int = 0
+    """As of the outcome."""
+    suspension: Suspension | None = None
+    """The run is suspended, which is no end of an attempt."""
 
 
 class LogLine(NamedTuple):

@@ -198,6 +198,45 @@ class NotTransactional(PgschedError):
     """A handler asked for the connection of its transaction and has none."""
 
 
+class DurableError(PgschedError):
+    """A durable handler asked for what the rules of its run refuse: a name twice, too large a result."""
+
+
+class StepFailed(PgschedError):
+    """A step of a durable run failed for good: it used up its attempts, or a child did not complete.
+
+    It is raised again whenever the run goes on, until a retry of the whole task runs the step again. ``step`` is its
+    name, ``error`` says why.
+    """
+
+    def __init__(self, step: str, error: str, key: str = "") -> None:
+        named = f"{step!r}" if not key else f"{step!r} with the key {key!r}"
+        super().__init__(f"step {named} failed: {error}")
+        self.step = step
+        self.key = key
+        self.error = error
+
+
+class ChildFailed(StepFailed):
+    """A child of a durable run is dead, cancelled or deleted: its ``status``."""
+
+    def __init__(self, step: str, error: str, key: str = "", *, status: str = "dead") -> None:
+        super().__init__(step, error, key)
+        self.status = status
+
+
+class EventTimeout(PgschedError, TimeoutError):
+    """No event came in time: its ``event``. As the outcome of a wait it is recorded."""
+
+    def __init__(self, event: str) -> None:
+        super().__init__(f"no event {event!r} came in time")
+        self.event = event
+
+
+class Suspended(BaseException):
+    """Ends a plain durable handler while its run is suspended. It runs again from the start, with what it recorded."""
+
+
 class Retry(Exception):
     """Raised by a handler: this attempt failed, try again after ``delay`` seconds.
 

@@ -35,13 +35,13 @@ class Refused(NamedTuple):
     finish: Finish
 
 
-def judge(task: Claimed, now: datetime) -> Admitted | Refused:
+def judge(task: Claimed, now: datetime, *, resumed: bool = False) -> Admitted | Refused:
     """Decide what a worker does with a row it has just claimed.
 
     A schedule without a tick is given back: the database books it. A row that used up its attempts by losing its
     workers is dead, one that was to start before now is cancelled. The first attempt of a tick, and one after its
     worker was lost, is measured against ``on_missed``. A tick of a schedule that may overlap itself becomes a child.
-    ``now`` is the database's time.
+    ``now`` is the database's time. A durable run that is ``resumed`` began at its tick, however late it goes on.
     """
     if is_plain(task):
         return Admitted(task)
@@ -61,7 +61,7 @@ def judge(task: Claimed, now: datetime) -> Admitted | Refused:
         if task.attempts > task.max_attempts and task.overlap != "allow":
             return Refused(_exhausted(task))
         # A group that joins its children was measured when it fired.
-        measured = not task.fired and (task.attempts == 1 or _is_superseded(task, tick, now))
+        measured = not (task.fired or resumed) and (task.attempts == 1 or _is_superseded(task, tick, now))
         verdict = _measure(task, tick, now) if measured else Admitted(task)
         if isinstance(verdict, Admitted) and task.overlap == "allow":
             return Refused(_spawn(verdict.task, verdict.missed))
@@ -122,6 +122,8 @@ def conclude(
             outcome.result,
             task.queue,
         )
+        if outcome.durable_tick:
+            done = done._replace(durable_tick=outcome.durable_tick)
         return (
             done if outcome.steps is None else done._replace(plain=False, steps=outcome.steps, revision=task.revision)
         )
@@ -139,7 +141,11 @@ def conclude(
         error=outcome.error,
         missed=missed,
         steps=outcome.steps,
+        durable_tick=outcome.durable_tick,
     )
+    if outcome.suspension is not None:
+        status = "blocked" if outcome.suspension.awaits else "pending"
+        return finish._replace(next_status=status, execution=None, missed=(), suspension=outcome.suspension)
     if outcome.ends:
         attempts = task.attempts if task.schedule_type == "one_time" else 0
         return finish._replace(next_status="completed", counted=True, ends=True, attempts=attempts)

@@ -13,7 +13,7 @@ from pgsched.domain.errors import PayloadMismatch, RegistrationError
 from pgsched.domain.task_spec import OWN_OPTIONS, SCHEDULE_OPTIONS, TaskOptions, TaskSpec
 from pgsched.execution.batches import BatchRule, read_signature
 from pgsched.execution.callables import is_coroutine_function, name_of, why_no_handler
-from pgsched.execution.context import Context
+from pgsched.execution.context_classes import check_durable, context_class_of
 from pgsched.execution.failure_rules import FailureRules
 from pgsched.execution.handler_types import HandlerTypes, types_of
 
@@ -42,6 +42,10 @@ class Handler:
     open_ended: bool
     """The function takes ``**kwargs``: a payload may contain any key."""
     context_parameter: str | None
+    context_class: str | None = None
+    """The name of the class that the parameter is annotated with; None: it is not."""
+    durable: bool = False
+    """It records its steps: what was recorded is not run again."""
     executor: str = "auto"
     """``auto``: the event loop or a thread; ``process``: a child process."""
     memory_limit: int | None = None
@@ -150,6 +154,7 @@ class Registry:
         executor: str = "auto",
         memory_limit: int | str | None = None,
         transactional: bool = False,
+        durable: bool = False,
         strict: bool = False,
         typed: bool = True,
         failure_rules: FailureRules | None = None,
@@ -177,7 +182,7 @@ class Registry:
         handler = _inspect(task_type, function, options or TaskOptions(), batch)
         types = handler.types if typed else None
         handler = replace(handler, strict=strict, failure_rules=failure_rules, types=types, cost=cost)
-        handler = _placed(handler, executor, memory_limit, transactional=transactional)
+        handler = _placed(handler, executor, memory_limit, transactional=transactional, durable=durable)
         self.add(handler)
         if handler.options.get("cron") is not None or handler.options.get("every") is not None:
             handler = self._declare(handler, TaskSpec(task_type=task_type, **handler.options))
@@ -308,7 +313,7 @@ def _inspect(
     parameters: dict[str, inspect.Parameter] = {}
     required = set()
     open_ended = False
-    context_parameter = None
+    context_parameter = context_class = None
     for parameter in signature.parameters.values():
         if parameter.kind is parameter.VAR_KEYWORD:
             open_ended = True
@@ -319,7 +324,7 @@ def _inspect(
         elif _is_context(parameter):
             if context_parameter is not None:
                 raise RegistrationError(f"handler {task_type!r} asks for the context twice")
-            context_parameter = parameter.name
+            context_parameter, context_class = parameter.name, context_class_of(parameter)
         else:
             parameters[parameter.name] = parameter
             if parameter.default is parameter.empty:
@@ -333,6 +338,7 @@ def _inspect(
         required=frozenset(required),
         open_ended=open_ended,
         context_parameter=context_parameter,
+        context_class=context_class,
         types=types_of(task_type, function, parameters, signature.return_annotation),
     )
 
@@ -359,7 +365,9 @@ def _inspect_batch(
     )
 
 
-def _placed(handler: Handler, executor: str, memory_limit: int | str | None, *, transactional: bool) -> Handler:
+def _placed(
+    handler: Handler, executor: str, memory_limit: int | str | None, *, transactional: bool, durable: bool
+) -> Handler:
     """Return the handler with where and how it runs."""
     name = f"handler {handler.task_type!r}"
     if executor not in EXECUTORS:
@@ -376,6 +384,7 @@ def _placed(handler: Handler, executor: str, memory_limit: int | str | None, *, 
         raise RegistrationError(
             f"{name} is transactional and takes no context: add a parameter annotated Context, which has the connection"
         )
+    check_durable(name, handler, executor, transactional=transactional, durable=durable)
     return replace(
         handler,
         executor=executor,
@@ -385,11 +394,11 @@ def _placed(handler: Handler, executor: str, memory_limit: int | str | None, *, 
         or executor == "process"
         or (handler.batch is not None and handler.batch.gives_items),
         transactional=transactional,
+        durable=durable,
     )
 
 
 def _is_context(parameter: inspect.Parameter) -> bool:
-    annotation = parameter.annotation
-    if annotation is Context or (isinstance(annotation, str) and annotation.split(".")[-1].strip("'\"") == "Context"):
-        return True
-    return parameter.name == "ctx" and annotation is parameter.empty
+    return context_class_of(parameter) is not None or (
+        parameter.name == "ctx" and parameter.annotation is parameter.empty
+    )

@@ -34,6 +34,20 @@ def attempt_fields() -> Mapping[str, Any]:
     return {"task_id": task.id, "task_type": task.task_type, "attempt": task.attempts}
 
 
+def log_suspended(leased: LeasedTask, finish: Finish) -> None:
+    """Log that a durable run was suspended; ask ``log.takes("debug")`` before."""
+    task, suspension = leased.task, finish.suspension
+    assert suspension is not None  # asked before  # noqa: S101
+    log.debug(
+        "run_suspended",
+        task_id=task.id,
+        task_type=task.task_type,
+        queue=task.queue,
+        awaits=list(suspension.awaits),
+        until=None if suspension.wakes_at is None else suspension.wakes_at.isoformat(),
+    )
+
+
 def log_failure(leased: LeasedTask, finish: Finish) -> None:
     """Log a failed attempt, a death, or that a task was snoozed."""
     task, error = leased.task, in_logs(finish.error or "")

@@ -17,6 +17,7 @@ from pgsched.domain.attempt import Outcome
 from pgsched.domain.dependency_results import Results
 from pgsched.domain.lifecycle import conclude
 from pgsched.execution.context import Context
+from pgsched.execution.durable_run import DurableRun
 from pgsched.execution.registry import Handler
 from pgsched.observability.logs import get_logger
 from pgsched.worker.attempt_log import log_completed
@@ -50,8 +51,11 @@ class Attempts:
     on_end: Callable[[], object]
     """Called when a row is no longer in hand."""
 
-    async def prepare(self, leased: LeasedTask, handler: Handler) -> Attempt:
-        """Fetch the results, begin the transaction; whatever of it the handler asks for. Waits for the database."""
+    async def prepare(self, leased: LeasedTask, handler: Handler, run: DurableRun | None = None) -> Attempt:
+        """Fetch the results, begin the transaction; whatever of it the handler asks for. Waits for the database.
+
+        ``run`` is that of a durable handler.
+        """
         task = leased.task
         results = None
         if task.depends_on is not None and handler.context_parameter is not None:
@@ -61,7 +65,7 @@ class Attempts:
         if handler.transactional:
             start = partial(begin, self.transactions, plain=not handler.is_async)
             transaction = await retry_until_success("transaction", task, start, self.counts)
-        return Attempt(self, leased, results, transaction)
+        return Attempt(self, leased, results, transaction, run)
 
 
 @dataclass(eq=False, repr=False)
@@ -72,6 +76,7 @@ class Attempt:
     leased: LeasedTask
     results: Results | None
     transaction: Transaction | None
+    run: DurableRun | None = None
     outcome: Outcome | None = None
 
     def equip(self, context: Context) -> None:

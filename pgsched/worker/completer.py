@@ -20,7 +20,7 @@ from pgsched.domain.events import event_of
 from pgsched.domain.lifecycle import conclude, give_up
 from pgsched.execution.outcomes import describe
 from pgsched.observability.logs import get_logger
-from pgsched.worker.attempt_log import log_completed, log_failure
+from pgsched.worker.attempt_log import log_completed, log_failure, log_suspended
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.halves import FEW, Refusals, in_halves
 from pgsched.worker.leased_tasks import ABANDONED, END, MOVES, LeasedTask, LeasedTasks
@@ -82,6 +82,8 @@ class Completer:
         self._usual = usual
         self._limited_claims = limited_claims
         self._pending: list[Ended] = []
+        self._suspended = False
+        """Whether suspended runs are among them."""
         self.set_aside: SetAside[Ended] = SetAside("finish")
         """Finishes that the database refuses, also as dead, or whose rows are locked."""
         self._sent_before = self._hurried = False
@@ -130,6 +132,12 @@ class Completer:
             log.exception("finish_unplanned", task_id=task.id, task_type=task.task_type)
             finish = give_up(task, outcome, f"what follows this run cannot be planned: {describe(error)}")
         self._counts.execution(task, outcome, finish)
+        if finish.suspension is not None:
+            self._suspended = True
+            self.put(leased, finish)
+            if self.logs_completed:
+                log_suspended(leased, finish)
+            return
         seconds = outcome.finished - outcome.started
         if seconds > NEGLIGIBLE or self._usual.slow or task.task_type not in self._usual.known:
             self._usual.observe(task.task_type, seconds)
@@ -205,6 +213,8 @@ class Completer:
         if any(leased.abandoned for leased, _ in self._pending):
             self._pending = [one for one in self._pending if not one[0].abandoned]
         batch = self._pending[:MAX_BATCH]
+        if self._suspended:  # in transactions of their own: a child's end waits for its parent, and no other way round
+            batch = self._of_one_kind(batch)
         size = 0
         for place, (leased, finish) in enumerate(batch):
             if finish.result or finish.error or leased.context is not None:
@@ -214,6 +224,11 @@ class Completer:
                 if size > MAX_BYTES and place:
                     return batch[:place]
         return batch
+
+    def _of_one_kind(self, batch: list[Ended]) -> list[Ended]:
+        ended = [one for one in batch if one[1].suspension is None]
+        self._suspended = len(ended) < len(batch) or len(batch) == MAX_BATCH
+        return ended or batch
 
     def _call_later(self) -> None:
         if self._timer is not None:

@@ -17,6 +17,8 @@ from pgsched.domain.lifecycle import Refused, give_up, is_plain, judge
 from pgsched.domain.scheduling.recurrence import is_catchup
 from pgsched.domain.settings import CAPTURE_OFF
 from pgsched.execution.context import Context
+from pgsched.execution.durable_context import DurableBase, DurableContext, PlainDurableContext
+from pgsched.execution.durable_run import DurableRun
 from pgsched.execution.log_capture import CaptureHandler, capture, keep, release
 from pgsched.execution.outcomes import describe
 from pgsched.execution.process_pool import Processes, Serve
@@ -28,6 +30,7 @@ from pgsched.worker.attempt_log import attempt_fields
 from pgsched.worker.attempt_resources import Attempt, Attempts
 from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.completer import Completer
+from pgsched.worker.durable_runs import DurableRuns
 from pgsched.worker.groups import Groups
 from pgsched.worker.leased_tasks import BEGIN, CURRENT_ATTEMPT, MOVES, RUNNING, WAITING, LeasedTask, LeasedTasks
 from pgsched.worker.loops import own_task
@@ -56,6 +59,7 @@ class Executor:
         counts: WorkerMetrics,
         attempts: Attempts,
         groups: Groups,
+        durable_runs: DurableRuns,
         on_room: Callable[[], None],
         serve: Serve | None = None,
         capture_logs: str = CAPTURE_OFF,
@@ -72,6 +76,7 @@ class Executor:
         self._counts = counts
         self._attempts = attempts
         self._groups = groups
+        self.durable_runs = durable_runs
         self._on_room = on_room
         self._capture_logs = capture_logs
         self._capturing: CaptureHandler | None = None
@@ -158,6 +163,7 @@ class Executor:
     async def drain(self, timeout: float) -> None:
         """Start nothing more and wait until every slot is empty, ``timeout`` seconds at most."""
         self._closing = True
+        self.durable_runs.hurry()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=timeout)
 
@@ -184,10 +190,14 @@ class Executor:
         """Run a row, in an asyncio task with context variables of its own: nothing of an attempt meets another."""
         CURRENT_ATTEMPT.set(leased)
         try:
+            task = leased.task
+            handler = self._registry.get(task.task_type)
+            if handler is not None and handler.durable:
+                await self._durable(leased, handler)
+                return
             if not self._admits(leased, now):
                 return
             task = leased.task
-            handler = self._registry.get(task.task_type)
             if handler is None:  # only registered types and groups are claimed
                 await self._groups.run(leased)
                 return
@@ -220,8 +230,8 @@ class Executor:
             now = monotonic()
             self._completer.conclude(leased, Outcome("failed", now, now, error=f"the attempt cannot be made: {error}"))
 
-    def _admits(self, leased: LeasedTask, now: float) -> bool:
-        """Whether a row is to be run now."""
+    def _admits(self, leased: LeasedTask, now: float, *, resumed: bool = False) -> bool:
+        """Whether a row is to be run now; ``resumed``: as a part of a durable run that has begun."""
         if leased.state != WAITING:
             return False
         if leased.leased_until <= now:
@@ -230,7 +240,7 @@ class Executor:
             self._counts.leases_lost += 1
             return False
         if not is_plain(leased.task):
-            verdict = judge(leased.task, self._clock.at(now))
+            verdict = judge(leased.task, self._clock.at(now), resumed=resumed)
             if isinstance(verdict, Refused):
                 finish = verdict.finish
                 if finish.execution is not None:  # it expired: the history has it, and it took no time
@@ -251,9 +261,11 @@ class Executor:
         leased.started_at = now
         if timeout is not None and not leased.abandoned:
             leased.ends_by = now + timeout
-        context = self._context(leased, timeout, now) if handler.needs_context else None
+        context = self._context(leased, timeout, now, handler) if handler.needs_context else None
         if attempt is not None and context is not None:
             attempt.equip(context)
+            if attempt.run is not None and isinstance(context, DurableBase):
+                handler = context.enter(attempt.run, handler)
         if self._on_started is not None:
             self._on_started(leased)
         return self._run_attempt(
@@ -267,9 +279,19 @@ class Executor:
             started=now,
         )
 
-    async def _prepared(self, leased: LeasedTask, handler: Handler) -> None:
+    async def _durable(self, leased: LeasedTask, handler: Handler) -> None:
+        """Run an attempt that is a part of a durable run."""
+        run = await self.durable_runs.open(leased, handler)
+        try:
+            if self._admits(leased, monotonic(), resumed=run.resumed):
+                leased.move(BEGIN)
+                await self._prepared(leased, handler, run)
+        finally:
+            self.durable_runs.leave(run)
+
+    async def _prepared(self, leased: LeasedTask, handler: Handler, run: DurableRun | None = None) -> None:
         """Run an attempt that needs more than its payload."""
-        attempt = await self._attempts.prepare(leased, handler)
+        attempt = await self._attempts.prepare(leased, handler, run)
         try:
             await self._attempt(leased, handler, monotonic(), attempt)
         except BaseException:
@@ -279,6 +301,8 @@ class Executor:
         await attempt.end()
 
     def _report(self, leased: LeasedTask, attempt: Attempt | None, outcome: Outcome) -> None:
+        if attempt is not None and attempt.run is not None and not (leased.abandoned or self._interrupted):
+            outcome = attempt.run.outcome_of(outcome)
         if outcome.status != "completed":
             if outcome.status == "released" and not (leased.abandoned or self._interrupted):
                 error = "CancelledError: the handler cancelled the task that ran it"
@@ -319,9 +343,11 @@ class Executor:
         with self._making_context:
             return leased.context or self._context(leased, None, monotonic())
 
-    def _context(self, leased: LeasedTask, timeout: float | None, now: float) -> Context:
+    def _context(
+        self, leased: LeasedTask, timeout: float | None, now: float, handler: Handler | None = None
+    ) -> Context:
         task = leased.task
-        context = leased.context = Context(
+        context = leased.context = _class_of(handler)(
             task=task,
             clock=monotonic,
             now=self._clock.now,
@@ -347,3 +373,9 @@ async def _settle() -> None:
             pass
         with suppress(asyncio.CancelledError):  # one that was asked for and not delivered yet
             await asyncio.sleep(0)
+
+
+def _class_of(handler: Handler | None) -> type[Context]:
+    if handler is None or not handler.durable:
+        return Context
+    return DurableContext if handler.is_async else PlainDurableContext

@@ -6,9 +6,10 @@ import asyncio
 import re
 from dataclasses import dataclass
 
-from pgsched.db.notifications import CANCEL, QUEUES, BehindPooler, Notification, listen
+from pgsched.db.notifications import CANCEL, EMITTED, QUEUES, BehindPooler, Notification, listen
 from pgsched.observability.logs import get_logger
 from pgsched.worker.claimer import Claimer
+from pgsched.worker.durable_runs import DurableRuns
 from pgsched.worker.housekeeping import EventBroadcaster
 from pgsched.worker.leased_tasks import LeasedTasks
 from pgsched.worker.limited_claims import LimitedClaims
@@ -34,6 +35,7 @@ class Listener:
     limited_claims: LimitedClaims
     claimer: Claimer
     broadcaster: EventBroadcaster
+    durable_runs: DurableRuns
 
     async def run_once(self) -> None:
         """Listen until the connection is lost. Raises DatabaseUnavailable."""
@@ -53,6 +55,9 @@ class Listener:
                 log.info("task_cancelled", task_id=leased.task.id, task_type=leased.task.task_type)
                 self.leased_tasks.abandon(leased)
                 self.limited_claims.look_after_end()
+        elif told.channel == EMITTED:
+            if re.fullmatch("[0-9]{1,19}", told.payload):
+                self.durable_runs.told(int(told.payload))
         elif told.channel == QUEUES:
             self._settings_changed()
         else:

@@ -19,7 +19,7 @@ from pgsched.observability.label_sets import Series
 from pgsched.observability.logs import errors
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
-OUTCOMES = ("completed", "failed", "timed_out", "dead", "snoozed")
+OUTCOMES = ("completed", "failed", "timed_out", "dead", "snoozed", "suspended")
 POLICIES = ("once", "skip", "all", "overlap")
 ROWS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 

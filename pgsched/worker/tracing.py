@@ -208,7 +208,7 @@ class WorkerTracing(Traces):
         opened = self._open.pop((task.id, task.fencing_token), None)
         dead = finish.dead_lettered or finish.next_status == "dead"
         measured = self._measured(task)
-        failed = outcome.status not in ("completed", "snoozed")
+        failed = outcome.status not in ("completed", "snoozed", "suspended")
         if failed:
             measured["error.type"] = _kind(outcome)
         self.processed.record(outcome.finished - outcome.started, measured)

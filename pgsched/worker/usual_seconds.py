@@ -21,7 +21,7 @@ class UsualSeconds:
         self._seconds = {
             handler.task_type: 0.0
             for handler in registry
-            if not handler.transactional and handler.executor != "process"
+            if not (handler.transactional or handler.durable) and handler.executor != "process"
         }
         self._attempts = dict.fromkeys(self._seconds, 0)
         self.slow: set[str] = set()

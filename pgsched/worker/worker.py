@@ -28,6 +28,7 @@ from pgsched.worker.clock import DatabaseClock
 from pgsched.worker.completer import LOCK_SECONDS, Completer
 from pgsched.worker.dead_letters import DeadLetters
 from pgsched.worker.declared_schedules import declare
+from pgsched.worker.durable_runs import DurableRuns, Waking
 from pgsched.worker.executor import Executor
 from pgsched.worker.groups import Groups
 from pgsched.worker.health import Health, Progress
@@ -190,6 +191,17 @@ class Worker:
             sleep=self.sleep,
             poll_interval=settings.poll_interval,
         )
+        self.durable_runs = DurableRuns(
+            worker=self.identity.id,
+            version=registry.version,
+            session=Session(dsn=dsn, name="pgsched steps", tuned=True, timeout=timeout, lock_timeout=LOCK_SECONDS),
+            questions=self._questions,
+            transactions=self._transactions,
+            leased_tasks=self.leased_tasks,
+            clock=clock,
+            counts=self.counts,
+            has_room=lambda: self.executor.free > 0 and not self._stopping.is_set(),
+        )
         self.executor = Executor(
             concurrency=settings.concurrency,
             registry=registry,
@@ -220,6 +232,7 @@ class Worker:
                 on_due=self.claimer.wake,
                 on_end=self.limited_claims.look_after_end,
             ),
+            durable_runs=self.durable_runs,
             on_room=lambda: self.claim_loop.room_came(),
             serve=serve,
             capture_logs=capture_level(settings.capture_logs or DEFAULT_CAPTURE_LEVEL),
@@ -279,6 +292,7 @@ class Worker:
             limited_claims=self.limited_claims,
             claimer=self.claimer,
             broadcaster=self.broadcaster,
+            durable_runs=self.durable_runs,
         )
         self.metrics = Metrics()
         self.metrics.register(self.counts)
@@ -295,6 +309,7 @@ class Worker:
                 "set_aside_finishes": partial(self.completer.set_aside.run_once, self.upkeep_session, self.identity.id),
                 "set_aside_claims": partial(self.claims.set_aside.run_once, self.upkeep_session, self.identity.id),
                 "announcements": self.broadcaster.run_once,
+                "suspended_runs": Waking(session=self.upkeep_session).run_once,
                 "durations": partial(usual.learn, self.upkeep_session),
                 **({"gauges": self.table_gauges.run_once} if self.table_gauges else {}),
             },
@@ -387,7 +402,14 @@ class Worker:
             report=self.reporter.run_once,
             session=self.upkeep_session,
             locked_batches=self.locked_batches,
-            connections=(self.retention, self.locked_batches, *sessions, self._questions, self._transactions),
+            connections=(
+                self.retention,
+                self.locked_batches,
+                self.durable_runs,
+                *sessions,
+                self._questions,
+                self._transactions,
+            ),
         )
 
     async def _finish_once(self) -> None:

@@ -20,7 +20,8 @@ begin
   grant execute on function
     pgsched.schedule, pgsched.schedule_by_key, pgsched.schedule_unique, pgsched.unique_key, pgsched.upsert,
     pgsched.backfill, pgsched.skip_next, pgsched.run_now, pgsched.enable, pgsched.disable, pgsched.cancel,
-    pgsched.retry, pgsched.replan, pgsched.add_steps
+    pgsched.retry, pgsched.replan, pgsched.add_steps, pgsched.restart,
+    pgsched.emit(bigint, text, jsonb, text), pgsched.emit(text, text, jsonb, text)
     to pgsched_producer, pgsched_worker, pgsched_operator;
   grant execute on function pgsched.lock, pgsched.renew_lock, pgsched.unlock to pgsched_worker, pgsched_operator;
 
@@ -36,6 +37,8 @@ begin
   grant select, insert, delete on pgsched.dependencies to pgsched_worker;
   grant select, insert, update, delete
     on pgsched.workers, pgsched.slots, pgsched.starts, pgsched.turns, pgsched.set_aside to pgsched_worker;
+  grant select, insert, update, delete on pgsched.durable_runs, pgsched.durable_steps, pgsched.durable_events
+    to pgsched_worker;
   grant select, insert, update on pgsched.watchdog to pgsched_worker;
   grant select, update (updated_at) on pgsched.queues to pgsched_worker;  -- locking a row needs UPDATE on one column
   grant usage on sequence pgsched.tasks_id_seq, pgsched.fencing_tokens to pgsched_worker;
@@ -45,7 +48,8 @@ begin
     pgsched.claim_limited, pgsched.claim_queue, pgsched.pick_keyed, pgsched.due_by_keys, pgsched.try_claims,
     pgsched.bury_unclaimed, pgsched.adopt_slots, pgsched.pick_by_turns, pgsched.due_of_keys, pgsched.key_rooms,
     pgsched.next_keys, pgsched.note_late_start, pgsched.make_partitions, pgsched.rebook, pgsched.read_zone,
-    pgsched.follow_zones, pgsched.leave, pgsched.expire_tasks
+    pgsched.follow_zones, pgsched.leave, pgsched.expire_tasks, pgsched.wake_parents, pgsched.recheck_runs,
+    pgsched.resume_run, pgsched.wake_suspended, pgsched.start_child, pgsched.move_steps
     to pgsched_worker;
   grant execute on function pgsched.register, pgsched.lock_steps, pgsched.note_misfit
     to pgsched_worker, pgsched_operator;
@@ -60,7 +64,8 @@ begin
   grant execute on function pgsched.about_rows to pgsched_worker, pgsched_viewer, pgsched_operator;
   grant select on pgsched.tasks, pgsched.executions, pgsched.execution_logs, pgsched.missed_ticks, pgsched.dependencies,
     pgsched.workers, pgsched.queues, pgsched.settings, pgsched.archived_tasks, pgsched.locks, pgsched.watchdog,
-    pgsched.set_aside, pgsched.zone_rules, pgsched.worker_hosts
+    pgsched.set_aside, pgsched.zone_rules, pgsched.worker_hosts, pgsched.durable_runs, pgsched.durable_steps,
+    pgsched.durable_events
     to pgsched_viewer, pgsched_operator;
   execute format('grant insert (%1$s, declared), update (%1$s, declared, planned_from) on pgsched.tasks'
     ' to pgsched_operator', public_columns);

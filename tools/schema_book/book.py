@@ -64,7 +64,7 @@ class Book:
         """Return the whole file."""
         (schema,) = self._catalog.ask("select obj_description('pgsched'::regnamespace, 'pg_namespace') as comment")
         self._note("schema pgsched", schema["comment"])
-        functions = {row["name"]: row for row in self._catalog.ask(FUNCTIONS)}
+        functions = _by_name(self._catalog.ask(FUNCTIONS))
         relations = {row["name"]: row for row in self._catalog.ask(RELATIONS)}
         views = {name: relations.pop(name) for name, row in list(relations.items()) if row["kind"] == "v"}
         checking = [self._function(functions.pop(name)) for name in CHECKING]
@@ -184,7 +184,8 @@ class Book:
 
     def _function(self, row: Row) -> str:
         name = f"pgsched.{row['name']}"
-        self._note(f"function {name}", row["comment"])
+        identity = f"({plain(row['identity'])})" if row["overloaded"] else ""
+        self._note(f"function {name}{identity}", row["comment"])
         arguments = [
             re.sub(r"\bdefault null::.*", "default null", one) for one in split_arguments(plain(row["arguments"]))
         ]
@@ -241,6 +242,15 @@ def _chapter(number: int, title: str, parts: Iterable[str]) -> list[str]:
 def _heading(number: int, title: str) -> str:
     bar = "-- " + "=" * (WIDTH - 3)
     return f"{bar}\n-- {number}. {title}\n{bar}"
+
+
+def _by_name(functions: Sequence[Row]) -> dict[str, Row]:
+    """Functions by their names; of those of one name the second and further ones have a number behind it."""
+    found: dict[str, Row] = {}
+    for row in functions:
+        number = sum(other["name"] == row["name"] for other in found.values())
+        found[row["name"] if not number else f"{row['name']} {number + 1}"] = row
+    return found
 
 
 def _by_subject(subjects: Sequence[Subject], rows: dict[str, Row], write: Callable[[Row], str]) -> Iterator[str]:

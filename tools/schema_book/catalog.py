@@ -74,7 +74,8 @@ INDEXES: Final = """
 """
 FUNCTIONS: Final = """
     select p.oid, p.proname::text as name, l.lanname::text as language, p.prosrc as body,
-      pg_get_function_arguments(p.oid) as arguments, pg_get_function_result(p.oid) as returns,
+      pg_get_function_arguments(p.oid) as arguments, pg_get_function_identity_arguments(p.oid) as identity,
+      count(*) over (partition by p.proname) > 1 as overloaded, pg_get_function_result(p.oid) as returns,
       p.provolatile::text as volatile, p.proisstrict as strict, p.proleakproof as leakproof, p.prosecdef as definer,
       p.proparallel::text as parallel, p.procost as cost, p.prorows as rows, p.proretset as returns_set,
       coalesce(p.proconfig, '{}') as settings, pg_get_function_sqlbody(p.oid) as parsed,

@@ -35,6 +35,11 @@ TABLES_BY_SUBJECT: Final = (
         ),
     ),
     Subject(
+        "Durable runs",
+        "What durable handlers record: their runs, the steps of these, and the events that were sent to them.",
+        ("durable_runs", "durable_steps", "durable_steps_default", "durable_events"),
+    ),
+    Subject(
         "Queues",
         "Their settings, and the counts that limits across all workers need.",
         ("queues", "slots", "starts", "turns"),
@@ -64,6 +69,9 @@ VIEWS_BY_SUBJECT: Final = (
             "running_attempts",
             "visible_worker_hosts",
             "watched_tasks",
+            "visible_durable_runs",
+            "visible_durable_steps",
+            "visible_durable_events",
         ),
     ),
 )
@@ -221,6 +229,22 @@ FUNCTIONS_BY_SUBJECT: Final = (
             "group_problem",
             "check_group",
             "recheck_group",
+        ),
+    ),
+    Subject(
+        "Durable runs",
+        "Events, and what wakes a run that is suspended.",
+        (
+            "emit",
+            "emit 2",
+            "restart",
+            "resume_run",
+            "deliver_event",
+            "wake_parents",
+            "recheck_runs",
+            "wake_suspended",
+            "start_child",
+            "move_steps",
         ),
     ),
     Subject(

@@ -10,6 +10,7 @@ from pgsched.db.adapt import BigInts, Doubles
 from pgsched.db.session import Rows, Session, by_column
 from pgsched.db.sql_files import load_statement
 from pgsched.db.worker.decoding import fetch_rows
+from pgsched.db.worker.durable import end_runs, suspend_commands
 from pgsched.domain.attempt import Finish, LogLine, Missed
 
 
@@ -83,9 +84,11 @@ def finish_commands(
     """Return the commands of :func:`write`, and which of them answer with how many finishes passed the fence."""
     common: list[Finish] = []
     others: list[Finish] = []
+    suspended: list[Finish] = []
     for finish in sorted(finishes):
-        (common if finish.plain else others).append(finish)
+        (common if finish.plain else others if finish.suspension is None else suspended).append(finish)
     commands: list[Command] = []
+    behind: list[Command] = []
     if told:
         commands.append(_notify_events(worker, told))  # first, as it is for rows that still run
     if progress:
@@ -98,12 +101,20 @@ def finish_commands(
     for finish in others:
         if finish.steps is not None:  # first, as it is for a row that still runs, and locks its group after it
             commands.append(_add_steps(worker, finish))
+    if suspended:
+        records, behind = suspend_commands(worker, suspended, now)
+        commands += records
     before = len(commands)
+    if behind:
+        commands.append(behind.pop(0))
     if common:
         commands.append((load_statement("finish_completed"), finish_times(common, worker, now)))
     if others:
         commands.append((load_statement("finish_tasks"), _any(others, worker, now)))
     counted = slice(before, len(commands))
+    commands += behind
+    if (over := end_runs(finishes)) is not None:
+        commands.append(over)
     if ending := [finish for finish in others if finish.ends]:
         commands.append((load_statement("end_schedules"), _claims(ending)))
     return commands, counted

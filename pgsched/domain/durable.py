@@ -1,0 +1,99 @@
+"""The values of durable runs: what was recorded, what is to be recorded, what a suspended run waits for."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+MAX_STEPS = 10_000
+"""Maximum number of recorded steps of a run; ``ctx.restart_with`` begins another one."""
+MAX_STEP_BYTES = 1024 * 1024
+"""Maximum size of a step's result, as JSON text."""
+MAX_NAME = 200
+"""Maximum length of the name or key of a step."""
+
+Name = tuple[str, str]
+"""The name and the key of a step; the key is empty where the name is enough."""
+
+
+class Step(NamedTuple):
+    """A step as it was recorded."""
+
+    name: str
+    key: str
+    kind: str
+    """``step``, ``sleep``, ``event``, ``child``, ``value`` or ``patch``."""
+    status: str
+    """``waiting``, ``failing``, ``completed`` or ``failed``."""
+    attempts: int = 0
+    result: str | None = None
+    """JSON text."""
+    error: str | None = None
+    child_id: int | None = None
+    wakes_at: datetime | None = None
+    """When the sleep ends, the wait times out, or the step is tried again."""
+    started_at: datetime | None = None
+
+
+class Event(NamedTuple):
+    """An event that no wait has consumed."""
+
+    id: int
+    name: str
+    payload: str | None
+    """JSON text."""
+
+
+class Ended(NamedTuple):
+    """What has become of a child."""
+
+    status: str
+    """``completed``, ``dead``, ``cancelled`` or ``deleted``."""
+    result: str | None
+    """JSON text."""
+    error: str | None
+
+
+class Run(NamedTuple):
+    """A run as it was loaded."""
+
+    tick_number: int
+    began_at: datetime
+    code_version: str | None
+    steps: tuple[Step, ...] = ()
+    events: tuple[Event, ...] = ()
+    children: dict[int, Ended] = {}  # noqa: RUF012 - never changed
+
+
+class RunId(NamedTuple):
+    """Which run of which claim something is recorded for."""
+
+    task_id: int
+    fencing_token: int
+    tick_number: int
+    began_at: datetime
+    code_version: str | None
+
+
+class Record(NamedTuple):
+    """What is to be recorded of a step."""
+
+    run: RunId
+    step: Step
+    finished_at: datetime | None = None
+    event_id: int | None = None
+    """The event that it consumes."""
+
+
+class Suspension(NamedTuple):
+    """Why a run is suspended, and what is recorded with that."""
+
+    awaits: tuple[str, ...]
+    """What wakes it, as ``event:NAME`` and ``child:ID``; empty: the time alone."""
+    wakes_at: datetime | None
+    """When the first of its sleeps and timeouts is over."""
+    records: tuple[Record, ...]
+    payload: str | None = None
+    """The payload of the run that follows, as JSON text; None: this run goes on."""
+    unasked: tuple[str, ...] = ()
+    """Recorded steps that the code did not ask for, though it went on behind them."""

@@ -1,0 +1,388 @@
+"""One durable run within one attempt: returns what was recorded, records what is new, and decides when to be suspended.
+
+Every method is called on the event loop. The database is behind the ``Checkpoints`` that a worker gives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import Any, NoReturn, Protocol
+
+from pgsched.domain.attempt import Outcome
+from pgsched.domain.durable import MAX_NAME, MAX_STEPS, Ended, Event, Name, Record, Run, RunId, Step, Suspension
+from pgsched.domain.errors import DurableError, StepFailed, Suspended
+from pgsched.domain.json_text import encode_json
+from pgsched.execution.registry import Handler
+
+UNKNOWN_SECONDS = 0.1
+"""How long other branches of a handler may do what is not a step before a sleep suspends it."""
+
+
+class StepTransaction(Protocol):
+    """The transaction of one transactional step."""
+
+    @property
+    def connection(self) -> Any:
+        """What the function writes with."""
+
+    async def commit(self, records: Sequence[Record]) -> None:
+        """Record and commit. Raises NotCommitted; does not return when the claim was lost."""
+
+
+class Checkpoints(Protocol):
+    """Where runs are recorded."""
+
+    async def record(self, records: Sequence[Record]) -> None:
+        """Write records in one transaction. Does not return when the claim was lost: the attempt is cancelled."""
+
+    async def start_child(self, run: RunId, name: Name, task: Mapping[str, Any], *, cancels: bool) -> int:
+        """Make a child and record it; returns its id, that of the first call if there was one."""
+
+    async def look(self, run: RunId) -> tuple[Sequence[Event], Mapping[int, Ended]]:
+        """Return the events that no wait has consumed, and the children that are over."""
+
+    def transaction(self, run: RunId, *, plain: bool) -> AbstractAsyncContextManager[StepTransaction]:
+        """Begin a transaction for a step, rolled back unless it is committed."""
+
+    def live_seconds(self) -> float:
+        """How long a wait may keep its slot just now, in the hope of a quick answer."""
+
+
+@dataclass(eq=False)
+class _Wait:
+    """A wait that nothing has ended yet."""
+
+    awaits: str | None
+    wakes_at: datetime | None
+    record: Record
+    over: asyncio.Future[None]
+
+
+class DurableRun:
+    """What the handler's context is made of."""
+
+    def __init__(
+        self, *, id: RunId, loaded: Run | None, handler: Handler, checkpoints: Checkpoints, now: Callable[[], datetime]
+    ) -> None:
+        """``loaded``: what was recorded; None for a run that begins. ``now`` is the database's time."""
+        self.id = id
+        self.checkpoints = checkpoints
+        self.now = now
+        self.resumed = loaded is not None
+        self.recorded = self.resumed
+        """Whether the table knows the run."""
+        self.suspension: Suspension | None = None
+        self.is_async = handler.is_async
+        self._handler = handler
+        self._steps: dict[Name, Step] = {(step.name, step.key): step for step in (loaded.steps if loaded else ())}
+        self._unasked = dict.fromkeys(self._steps)
+        self._asked: set[Name] = set()
+        self._mailbox: defaultdict[str, deque[Event]] = defaultdict(deque)
+        self._events: set[int] = set()
+        self._children: dict[int, Ended] = {}
+        self._unwritten: list[Record] = []
+        self._waits: list[_Wait] = []
+        self._active = 0
+        self._news = False
+        self._quiet_since: float | None = None
+        self._timer: asyncio.Handle | None = None
+        self._refreshing: asyncio.Task[None] | None = None
+        self._main: asyncio.Task[Any] | None = None
+        self._loop = asyncio.get_running_loop()
+        if loaded is not None:
+            self._take(loaded.events, loaded.children)
+
+    # What the worker calls.
+
+    def bind(self, handler: Handler, call: Callable[[Any], Any]) -> Handler:
+        """Return the handler within this run; ``call`` runs a coroutine of it for a plain function, from its thread."""
+        function = handler.function
+
+        async def run(**arguments: Any) -> Any:
+            self._main = asyncio.current_task()
+            try:
+                value = await function(**arguments)
+            except StepFailed as error:
+                await self._revive(error)
+                raise
+            await self._write()
+            return value
+
+        def run_plain(**arguments: Any) -> Any:
+            try:
+                value = function(**arguments)
+            except StepFailed as error:
+                call(self._revive(error))
+                raise
+            call(self._write())
+            return value
+
+        return replace(handler, function=run if handler.is_async else run_plain)
+
+    @property
+    def suspending(self) -> bool:
+        """Whether the handler is being ended because its run is suspended."""
+        return self.suspension is not None
+
+    def outcome_of(self, outcome: Outcome) -> Outcome:
+        """Return what an attempt's outcome is, once the run has its say."""
+        if self.suspension is not None and outcome.status != "timed_out":
+            return Outcome(
+                "suspended", outcome.started, outcome.finished, suspension=self.suspension, durable_tick=self._tick
+            )
+        return outcome._replace(durable_tick=self._tick)
+
+    @property
+    def _tick(self) -> int:
+        return self.id.tick_number if self.recorded else 0
+
+    def unasked(self) -> tuple[str, ...]:
+        """Return the recorded steps that the code has not asked for."""
+        return tuple(name if not key else f"{name} {key}" for name, key in self._unasked)
+
+    def receive(self, events: Sequence[Event]) -> None:
+        """Take events into the mailbox; those that are there already are known."""
+        self._take(events, {})
+
+    def told(self) -> None:
+        """An event came, or a child ended: look, now or when somebody waits."""
+        self._news = True
+        self._settle()
+
+    def hurry(self) -> None:
+        """The worker stops, or has no room: a wait is not to keep its slot."""
+        self._settle()
+
+    def close(self) -> None:
+        """The attempt is over: nothing waits any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+        for wait in self._waits:
+            wait.over.cancel()
+
+    # What steps and waits are made of.
+
+    def ask(self, name: str, key: str, kind: str) -> Step | None:
+        """Return what was recorded under a name, which is asked for once in a run. Raises DurableError."""
+        self._refuse_ended()
+        known = (name, key)
+        for what, given in (("name", name), ("key", key)):
+            if not isinstance(given, str) or len(given) > MAX_NAME or (not given and what == "name"):
+                rule = f"the {what} of a step must be text of 1 to {MAX_NAME} characters"
+                raise DurableError(f"{rule}, got {given!r:.100}")
+        if known in self._asked:
+            named = repr(name) if not key else f"{name!r} with the key {key!r}"
+            raise DurableError(f"step {named} is asked for twice in one run: give each a key of its own (key=…)")
+        step = self._steps.get(known)
+        if step is None and len(self._steps) >= MAX_STEPS:
+            raise DurableError(f"a run has at most {MAX_STEPS:,} steps: ctx.restart_with() begins another run")
+        self._asked.add(known)
+        self._unasked.pop(known, None)
+        if step is None:
+            # So that further ones are counted; it is in no table yet.
+            self._steps[known] = Step(name, key, kind, "waiting", started_at=self.now())
+        elif step.kind != kind:
+            raise DurableError(f"step {name!r} was recorded as a {step.kind} in this run, and is a {kind} now")
+        return step
+
+    def knows(self, name: str) -> bool:
+        """Whether a step without a key was recorded under a name."""
+        return (name, "") in self._steps
+
+    @property
+    def replaying(self) -> bool:
+        """Whether there are recorded steps that the code has not come to yet."""
+        return bool(self._unasked)
+
+    def record_of(
+        self, known: Name, status: str, *, finished: bool = True, event_id: int | None = None, **changes: Any
+    ) -> Record:
+        """Return the record of a step with what is new about it."""
+        now = self.now()
+        step = self._steps[known]
+        step = self._steps[known] = step._replace(status=status, started_at=step.started_at or now, **changes)
+        return Record(self.id, step, now if finished else None, event_id)
+
+    def record_later(self, record: Record) -> None:
+        """Record something with what is recorded next, or with the end of the attempt."""
+        self._unwritten.append(record)
+
+    async def record(self, *records: Record) -> None:
+        """Record something, and what was left for later, in one transaction."""
+        written = [*self._unwritten, *records]
+        self._unwritten.clear()
+        self._active += 1
+        try:
+            await self.checkpoints.record(written)
+        finally:
+            self._active -= 1
+            self._settle()
+        self.recorded = True
+
+    async def write_before(self) -> None:
+        """Write what was left for later, before a function runs that may depend on it."""
+        if self._unwritten:
+            await self.record()
+
+    def begin(self) -> None:
+        """A function of a step begins: the run is not suspended meanwhile."""
+        self._refuse_ended()
+        self._active += 1
+        self._quiet_since = None
+
+    def end(self) -> None:
+        """It has ended."""
+        self._active -= 1
+        self._settle()
+
+    async def wait(self, awaits: str | None, wakes_at: datetime | None, record: Record) -> None:
+        """Wait until the time has come or something has come that is awaited; or the run is suspended meanwhile."""
+        self._refuse_ended()
+        if self._active:  # the others may go on for long: should the worker be lost, the time counts from here
+            await self.record(record)
+        wait = _Wait(awaits, wakes_at, record, self._loop.create_future())
+        self._waits.append(wait)
+        self._quiet_since = None
+        self._settle()
+        try:
+            await wait.over
+        finally:
+            self._waits.remove(wait)
+            self._settle()
+
+    def take_event(self, name: str) -> Event | None:
+        """Take the first event of a name out of the mailbox."""
+        found = self._mailbox.get(name)
+        return found.popleft() if found else None
+
+    def ended(self, child_id: int) -> Ended | None:
+        """Return what has become of a child; None while it is not over."""
+        return self._children.get(child_id)
+
+    def restart_with(self, payload: Mapping[str, Any] | None) -> NoReturn:
+        """End the run; another one begins with the payload."""
+        self._refuse_ended()
+        given = dict(payload or {})
+        self._handler.check(given)
+        encoded = given if self._handler.types is None else self._handler.types.encode(given)
+        text = encode_json(dict(encoded), "payload")
+        self.suspension = Suspension((), None, tuple(self._unwritten), text)
+        raise Suspended
+
+    # How it decides.
+
+    def _refuse_ended(self) -> None:
+        if self.suspension is not None:
+            raise asyncio.CancelledError("the run is suspended") if self.is_async else Suspended
+
+    def _take(self, events: Sequence[Event], children: Mapping[int, Ended]) -> None:
+        for event in events:
+            if event.id not in self._events:
+                self._events.add(event.id)
+                self._mailbox[event.name].append(event)
+        self._children.update(children)
+
+    def _settle(self) -> None:
+        """Look soon what is to be done: when all branches that can go on have gone on."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_soon(self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self.suspension is not None or not self._waits:
+            return
+        if self._news and any(wait.awaits for wait in self._waits):
+            self._refresh()
+            return
+        now = self.now()
+        waits = [wait for wait in self._waits if not wait.over.done()]
+        due = [wait for wait in waits if wait.wakes_at is not None and wait.wakes_at <= now]
+        for wait in due:
+            wait.over.set_result(None)
+        if due or len(waits) < len(self._waits):
+            return
+        wakes_at = min((wait.wakes_at for wait in waits if wait.wakes_at is not None), default=None)
+        seconds = None if wakes_at is None else (wakes_at - now).total_seconds()
+        if not self._active:
+            live = self.checkpoints.live_seconds()
+            if self._quiet_since is None:
+                self._quiet_since = monotonic()
+            if seconds is None or seconds > live:
+                left = self._patience(waits, live) - (monotonic() - self._quiet_since)
+                if left <= 0:
+                    self._suspend(waits, wakes_at)
+                    return
+                seconds = left if seconds is None else min(left, seconds)
+        if seconds is not None:
+            self._timer = self._loop.call_later(min(seconds, 3600.0), self._look)
+
+    def _patience(self, waits: Sequence[_Wait], live: float) -> float:
+        if any(wait.awaits for wait in waits):
+            return live
+        if len(waits) == 1 and (not self.is_async or self._is_in_main(waits[0])):
+            return 0.0  # a handler that waits in its own task does nothing else
+        return min(live, UNKNOWN_SECONDS)
+
+    def _is_in_main(self, wait: _Wait) -> bool:
+        return self._main is not None and getattr(self._main, "_fut_waiter", None) is wait.over
+
+    def _refresh(self) -> None:
+        if self._refreshing is None or self._refreshing.done():
+            self._news = False
+            self._active += 1
+            self._refreshing = asyncio.Task(self._look_in_table(), loop=self._loop, name="pgsched mailbox")
+
+    async def _look_in_table(self) -> None:
+        try:
+            self._take(*await self.checkpoints.look(self.id))
+        finally:
+            self._active -= 1
+        for wait in self._waits:
+            kind, _, what = (wait.awaits or "").partition(":")
+            come = bool(self._mailbox.get(what)) if kind == "event" else kind == "child" and int(what) in self._children
+            if come and not wait.over.done():
+                wait.over.set_result(None)
+        self._settle()
+
+    def _suspend(self, waits: Sequence[_Wait], wakes_at: datetime | None) -> None:
+        awaits = tuple(dict.fromkeys(wait.awaits for wait in waits if wait.awaits is not None))
+        records = (*self._unwritten, *(wait.record for wait in waits))
+        self._unwritten.clear()
+        self.recorded = True
+        self.suspension = Suspension(awaits, wakes_at, records, unasked=self.unasked())
+        if self.is_async and self._main is not None:
+            self._main.cancel()
+            return
+        for wait in waits:
+            wait.over.set_exception(Suspended())
+
+    async def _revive(self, error: StepFailed) -> None:
+        """The failure of a step ends the attempt: the next one runs the step again."""
+        known = (error.step, error.key)
+        step = self._steps.get(known)
+        if self.suspension is None and step is not None and step.status == "failed":
+            await self.record(self.record_of(known, "failing", finished=False, attempts=0, wakes_at=None))
+
+    async def _write(self) -> None:
+        if self._unwritten and self.suspension is None:
+            await self.record()
+
+
+def wakes_in(run: DurableRun, seconds: float) -> datetime:
+    """Return when a time that begins now is over, by the database's clock."""
+    return run.now() + timedelta(seconds=seconds)
+
+
+def value_of(text: str | None) -> Any:
+    """Return a recorded value."""
+    return None if text is None else json.loads(text)
