@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 MAX_STEPS = 10_000
 """Maximum number of recorded steps of a run; ``ctx.restart_with`` begins another one."""
-MAX_STEP_BYTES = 1024 * 1024
-"""Maximum size of a step's result, as JSON text."""
 MAX_NAME = 200
 """Maximum length of the name or key of a step."""
 

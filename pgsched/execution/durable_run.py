@@ -25,6 +25,10 @@ UNKNOWN_SECONDS = 0.1
 """How long other branches of a handler may do what is not a step before a sleep suspends it."""
 
 
+LEAST_SECONDS = 0.1
+"""A wait that is over so soon is not worth a suspension; nor is the database's time known better."""
+
+
 class StepTransaction(Protocol):
     """The transaction of one transactional step."""
 
@@ -317,7 +321,7 @@ class DurableRun:
             live = self.checkpoints.live_seconds()
             if self._quiet_since is None:
                 self._quiet_since = monotonic()
-            if seconds is None or seconds > live:
+            if seconds is None or seconds > max(live, LEAST_SECONDS):
                 left = self._patience(waits, live) - (monotonic() - self._quiet_since)
                 if left <= 0:
                     self._suspend(waits, wakes_at)

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple, NoReturn
 from weakref import WeakKeyDictionary
 
 from pgsched.domain.backoff import retry_delay
-from pgsched.domain.durable import MAX_STEP_BYTES, Ended, Name, Record, Step
-from pgsched.domain.errors import ChildFailed, Discard, DurableError, EventTimeout, Retry, StepFailed
+from pgsched.domain.durable import Ended, Name, Record, Step
+from pgsched.domain.errors import ChildFailed, Discard, DurableError, EventTimeout, InvalidTask, Retry, StepFailed
 from pgsched.domain.interval import Interval
+from pgsched.domain.json_text import encode_json
 from pgsched.domain.storable import storable
 from pgsched.domain.task_spec import TaskSpec, json_values
 from pgsched.domain.validation import RULES, Duration, interval_of
@@ -134,9 +135,8 @@ class StepCall:
         outcome = completed(value, self._started, _types_of(self.function))
         if outcome.status != "completed":
             raise DurableError((outcome.error or "").split("\n", 1)[0])
-        if outcome.result is not None and len(outcome.result) > MAX_STEP_BYTES:
-            size = len(outcome.result)
-            raise DurableError(f"the result of a step may have {MAX_STEP_BYTES:,} characters at most, got {size:,}")
+        if outcome.warning is not None:
+            _refuse_large(value)  # of which only the beginning would be recorded
         self.value = outcome.result
         return self.run.record_of(
             self.known, "completed", attempts=self.attempts + 1, result=outcome.result, error=None, wakes_at=None
@@ -282,6 +282,14 @@ def _told(ended: Ended) -> str:
 def _child_failed(name: str, key: str, error: str) -> NoReturn:
     status = next((word for word in ("cancelled", "deleted") if f" is {word}" in error), "dead")
     raise ChildFailed(name, error, key, status=status)
+
+
+def _refuse_large(value: object) -> None:
+    try:
+        encode_json(value, "result of a step")
+    except InvalidTask as error:
+        if "exceed" in error.rule:
+            raise DurableError(str(error)) from None
 
 
 _KNOWN: WeakKeyDictionary[Any, HandlerTypes | None] = WeakKeyDictionary()

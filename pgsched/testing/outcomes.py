@@ -27,7 +27,8 @@ class Ran:
     scheduled_for: datetime | None
     """The tick that it was for."""
     outcome: str
-    """``completed``; ``failed`` or ``timed_out`` when another attempt follows; ``dead`` when none does; ``snoozed``."""
+    """``completed``; ``failed`` or ``timed_out`` when another attempt follows; ``dead`` when none does; ``snoozed``;
+    ``suspended``, of a durable run that goes on later."""
     result: Any = None
     error: str | None = None
     """As ``last_error`` has it."""
@@ -42,7 +43,8 @@ class Ran:
 def ran(task: Claimed, finish: Finish, exception: BaseException | None) -> Ran | None:
     """Return what a finish says of an attempt; None when there was none: a tick was planned or skipped, it expired."""
     dead = finish.dead_lettered or finish.next_status == "dead"
-    if finish.execution in (None, "cancelled") and not dead:
+    suspended = finish.suspension is not None
+    if finish.execution in (None, "cancelled") and not (dead or suspended):
         return None
     return Ran(
         id=task.id,
@@ -51,16 +53,16 @@ def ran(task: Claimed, finish: Finish, exception: BaseException | None) -> Ran |
         payload=task.payload,
         attempt=task.attempts,
         scheduled_for=finish.tick,
-        outcome="dead" if dead else str(finish.execution),
+        outcome="dead" if dead else "suspended" if suspended else str(finish.execution),
         result=None if finish.result is None else json.loads(finish.result),
         error=finish.error,
-        exception=exception,
+        exception=None if suspended else exception,
     )
 
 
 def raise_first(attempts: Sequence[Ran]) -> None:
     """Raise what the first attempt that did not end well raised, with a note on all of them."""
-    bad = [one for one in attempts if one.outcome not in ("completed", "snoozed")]
+    bad = [one for one in attempts if one.outcome not in ("completed", "snoozed", "suspended")]
     if not bad:
         return
     first = bad[0]

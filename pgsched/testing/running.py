@@ -12,6 +12,7 @@ from pgsched.app.app import App
 from pgsched.db.dsn import resolved
 from pgsched.db.session import Session
 from pgsched.db.worker.claims import find_due_ids
+from pgsched.db.worker.durable import wake_suspended
 from pgsched.domain.attempt import Finish
 from pgsched.domain.settings import WorkerSettings
 from pgsched.testing.clock import Clock
@@ -160,6 +161,7 @@ class _Running:
         """Run what is due, each row once; a schedule that was only planned, and is due then, too."""
         self._worker.claimer.wake_after_change()
         await self._worker.claimer.learn_types(monotonic())
+        await wake_suspended(self._upkeep, MANY)
         due = await find_due_ids(self._upkeep, self._worker.identity)
         while due and self._room() > 0:
             found = await self._pass(due)
@@ -193,6 +195,7 @@ class _Running:
         Of rows beside ``only`` nothing is run: they are given back.
         """
         worker = self._worker
+        await wake_suspended(self._upkeep, MANY)
         worker.claimer.wake_after_change()
         self._unattempted = set()
         while (room := min(self._room() - len(worker.leased_tasks), WorkerSettings.max_batch)) > 0:
