@@ -10,6 +10,9 @@ MAX_STEPS = 10_000
 MAX_NAME = 200
 """Maximum length of the name or key of a step."""
 
+SLEEP = "time"
+"""What a blocked run awaits that only sleeps."""
+
 Name = tuple[str, str]
 """The name and the key of a step; the key is empty where the name is enough."""
 
@@ -87,7 +90,7 @@ class Suspension(NamedTuple):
     """Why a run is suspended, and what is recorded with that."""
 
     awaits: tuple[str, ...]
-    """What wakes it, as ``event:NAME`` and ``child:ID``; empty: the time alone."""
+    """What wakes it, as ``event:NAME``, ``child:ID`` and ``time``; empty: the due time of the task."""
     wakes_at: datetime | None
     """When the first of its sleeps and timeouts is over."""
     records: tuple[Record, ...]

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from pgsched.domain.attempt import BACKOFF, BACKOFF_DELAY, BACKOFF_MAX, ON_MISSED, Claimed, Finish, Missed, Outcome
 from pgsched.domain.backoff import FACTOR, JITTER, retry_delay
+from pgsched.domain.durable import SLEEP, Suspension
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.scheduling.recurrence import Schedule, admit, book, due_at, next_after
 
@@ -144,8 +145,7 @@ def conclude(
         durable_tick=outcome.durable_tick,
     )
     if outcome.suspension is not None:
-        status = "blocked" if outcome.suspension.awaits else "pending"
-        return finish._replace(next_status=status, execution=None, missed=(), suspension=outcome.suspension)
+        return _suspended(task, finish, outcome.suspension)
     if outcome.ends:
         attempts = task.attempts if task.schedule_type == "one_time" else 0
         return finish._replace(next_status="completed", counted=True, ends=True, attempts=attempts)
@@ -169,6 +169,14 @@ def conclude(
             jitter=JITTER if task.backoff_jitter is None else task.backoff_jitter,
         )
     return finish._replace(retry_in=delay, next_tick=None if task.schedule_type == "one_time" else task.scheduled_for)
+
+
+def _suspended(task: Claimed, finish: Finish, suspension: Suspension) -> Finish:
+    """A sleep of a one-time task is its due time; a schedule, whose due time is that of its tick, is blocked."""
+    if task.schedule_type != "one_time" and suspension.payload is None and not suspension.awaits:
+        suspension = suspension._replace(awaits=(SLEEP,))
+    status = "blocked" if suspension.awaits else "pending"
+    return finish._replace(next_status=status, execution=None, missed=(), suspension=suspension)
 
 
 def give_up(task: Claimed, outcome: Outcome | None, error: str) -> Finish:

@@ -182,10 +182,10 @@ class DurableContext(DurableBase):
                 async with asyncio.timeout(timeout):
                     if transactional:
                         async with self._run.checkpoints.transaction(self._run.id, plain=plain) as transaction:
-                            value = await self._called(function, args, plain, transaction)
+                            value = await self._called(name, function, args, plain, transaction)
                             await call.commit(transaction, value)
                             continue
-                    value = await self._called(function, args, plain, None)
+                    value = await self._called(name, function, args, plain, None)
             except Exception as error:  # noqa: BLE001 - it is tried again, or StepFailed is raised
                 await call.failed(error)
             except BaseException:
@@ -196,7 +196,12 @@ class DurableContext(DurableBase):
         return call.value
 
     async def _called(
-        self, function: Callable[..., Any], args: tuple[Any, ...], plain: bool, transaction: StepTransaction | None
+        self,
+        name: str,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        plain: bool,
+        transaction: StepTransaction | None,
     ) -> Any:
         call = partial(function, *args)
         token = None
@@ -204,8 +209,9 @@ class DurableContext(DurableBase):
             token = _CONNECTION.set(transaction.connection)
             call = _with_connection(function, call, transaction.connection)
         try:
-            value = await asyncio.to_thread(call) if plain else call()
-            return await value if inspect.isawaitable(value) else value
+            with self._run.checkpoints.span(name):
+                value = await asyncio.to_thread(call) if plain else call()
+                return await value if inspect.isawaitable(value) else value
         finally:
             if token is not None:
                 _CONNECTION.reset(token)
@@ -283,7 +289,8 @@ class PlainDurableContext(DurableBase):
                 if transactional:
                     self._in_transaction(call, function, args)
                     continue
-                value: Any = function(*args)
+                with self._run.checkpoints.span(name):
+                    value: Any = function(*args)
             except Exception as error:  # noqa: BLE001 - it is tried again, or StepFailed is raised
                 self.call(call.failed(error))
             except BaseException:
@@ -299,7 +306,8 @@ class PlainDurableContext(DurableBase):
         error: BaseException | None = None
         token = _CONNECTION.set(transaction.connection)
         try:
-            value = _with_connection(function, partial(function, *args), transaction.connection)()
+            with self._run.checkpoints.span(call.name):
+                value = _with_connection(function, partial(function, *args), transaction.connection)()
             self.call(call.commit(transaction, value))
         except BaseException as raised:
             error = raised

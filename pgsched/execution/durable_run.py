@@ -9,7 +9,7 @@ import asyncio
 import json
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from time import monotonic
@@ -54,6 +54,9 @@ class Checkpoints(Protocol):
 
     def transaction(self, run: RunId, *, plain: bool) -> AbstractAsyncContextManager[StepTransaction]:
         """Begin a transaction for a step, rolled back unless it is committed."""
+
+    def span(self, name: str) -> AbstractContextManager[object]:
+        """Return what is around the function that a step of this name calls."""
 
     def live_seconds(self) -> float:
         """How long a wait may keep its slot just now, in the hope of a quick answer."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
@@ -15,7 +15,7 @@ from uuid import UUID
 from pgsched.db.session import Session, Sessions
 from pgsched.db.transaction import CommitUnanswered, NotCommitted, Pool, Transaction, begin
 from pgsched.db.worker import durable
-from pgsched.domain.durable import Ended, Event, Name, Record, Run, RunId
+from pgsched.domain.durable import Ended, Event, Name, Record, Run, RunId, Suspension
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.execution.durable_run import DurableRun
 from pgsched.execution.registry import Handler
@@ -61,6 +61,9 @@ class DurableRuns:
     counts: WorkerMetrics
     has_room: Callable[[], bool]
     """Whether slots are free, and the worker goes on."""
+    waking: Waking
+    span: Callable[[str], AbstractContextManager[object]] = nullcontext
+    """What is around a function that a step of this name calls."""
     _runs: dict[int, DurableRun] = field(default_factory=dict, init=False)
     _wanted: dict[int, asyncio.Future[Loaded]] = field(default_factory=dict, init=False)
     _loading: asyncio.Task[None] | None = field(default=None, init=False)
@@ -112,6 +115,11 @@ class DurableRuns:
             self.counts.fenced += 1
             log.warning("step_fenced", task_id=run.task_id, hint="the task was cancelled, or its lease ran out")
             self.leased_tasks.abandon(leased)
+
+    def suspended(self, suspension: Suspension) -> None:
+        """A run is about to be suspended: should it be woken at a time, the upkeep knows."""
+        if suspension.wakes_at is not None:
+            self.waking.expect((suspension.wakes_at - self.clock.now()).total_seconds())
 
     async def close(self) -> None:
         """Close the connection."""
@@ -173,6 +181,9 @@ class _Port:
 
     async def look(self, run: RunId) -> tuple[Sequence[Event], Mapping[int, Ended]]:
         return await self.runs.look(run)
+
+    def span(self, name: str) -> AbstractContextManager[object]:
+        return self.runs.span(name)
 
     def live_seconds(self) -> float:
         runs = self.runs

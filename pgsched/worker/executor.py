@@ -303,6 +303,8 @@ class Executor:
     def _report(self, leased: LeasedTask, attempt: Attempt | None, outcome: Outcome) -> None:
         if attempt is not None and attempt.run is not None and not (leased.abandoned or self._interrupted):
             outcome = attempt.run.outcome_of(outcome)
+            if outcome.suspension is not None:
+                self.durable_runs.suspended(outcome.suspension)
         if outcome.status != "completed":
             if outcome.status == "released" and not (leased.abandoned or self._interrupted):
                 error = "CancelledError: the handler cancelled the task that ran it"

@@ -6,6 +6,7 @@ The parts of a worker are made with these functions, so that without tracing no 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
@@ -21,6 +22,9 @@ from pgsched.worker.metrics import WorkerMetrics
 
 if TYPE_CHECKING:
     from pgsched.observability.tracing import Tracing
+
+
+_NOTHING = nullcontext()
 
 
 class Parts(NamedTuple):
@@ -50,6 +54,10 @@ class Traces:
     async def fire_group(self, sessions: Sessions, worker: UUID, task: Claimed, missed: Sequence[Missed]) -> int | None:
         """Make the children of a group."""
         return await workflows.fire_group(sessions, worker, task, missed)
+
+    def step(self, name: str) -> AbstractContextManager[object]:  # noqa: ARG002
+        """Return what is around the function that a step of a durable run calls."""
+        return _NOTHING
 
     def watch(self, parts: Parts) -> None:
         """Learn of the worker's other parts, once they are made."""

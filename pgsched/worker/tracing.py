@@ -10,7 +10,8 @@ log line ``trace`` that a failed attempt leaves in its history.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from time import monotonic
 from typing import Any, Final
@@ -82,6 +83,24 @@ class WorkerTracing(Traces):
         self.consumed = meter.create_counter(
             "messaging.client.consumed.messages", unit="{message}", description="Attempts that handlers began."
         )
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """A span around the function that a step of a durable run calls, within that of the attempt."""
+        attributes = {"pgsched.step": name}
+        tracer = self._tracing.tracer
+        span = self._quietly(lambda: tracer.start_span(f"step {name}", attributes=attributes), UNTRACED)
+        token = self._quietly(lambda: contexts.attach(trace.set_span_in_context(span)), None)
+        try:
+            yield
+        except BaseException as error:
+            kind = type(error).__qualname__
+            self._quietly(lambda: fail(span, kind, kind), None)
+            raise
+        finally:
+            if token is not None:
+                contexts.detach(token)
+            self._quietly(span.end, None)
 
     def watch(self, parts: Parts) -> None:
         """Learn of the worker's other parts; let its metrics be seen through OpenTelemetry too."""

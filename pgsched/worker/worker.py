@@ -201,6 +201,8 @@ class Worker:
             clock=clock,
             counts=self.counts,
             has_room=lambda: self.executor.free > 0 and not self._stopping.is_set(),
+            waking=(waking := Waking(session=self.upkeep_session)),
+            span=self.traces.step,
         )
         self.executor = Executor(
             concurrency=settings.concurrency,
@@ -309,7 +311,7 @@ class Worker:
                 "set_aside_finishes": partial(self.completer.set_aside.run_once, self.upkeep_session, self.identity.id),
                 "set_aside_claims": partial(self.claims.set_aside.run_once, self.upkeep_session, self.identity.id),
                 "announcements": self.broadcaster.run_once,
-                "suspended_runs": Waking(session=self.upkeep_session).run_once,
+                "suspended_runs": waking.run_once,
                 "durations": partial(usual.learn, self.upkeep_session),
                 **({"gauges": self.table_gauges.run_once} if self.table_gauges else {}),
             },

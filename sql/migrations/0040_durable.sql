@@ -20,7 +20,7 @@ comment on column pgsched.durable_runs.began_at is
   'When the run began: its steps are filed under this time. A new tick and ctx.restart_with() begin another run.';
 comment on column pgsched.durable_runs.code_version is 'The version of the code that began it.';
 comment on column pgsched.durable_runs.awaits is
-  'While the task is blocked in a wait: what ends the wait, as event:NAME and child:ID.';
+  'While the task is blocked in a wait: what ends the wait, as event:NAME, child:ID and time.';
 comment on column pgsched.durable_runs.wakes_at is
   'While the task is blocked in a wait: when the first timeout or sleep among its waits is over.';
 comment on column pgsched.durable_runs.unasked is

@@ -16,6 +16,7 @@ without_edges as (
         order by t.id desc limit %(cap)s) t
   where t.status = 'blocked' and t.updated_at < now() - interval '1 minute'
     and not exists (select from pgsched.dependencies d where d.task_id = t.id)
+    and not exists (select from pgsched.durable_runs r where r.task_id = t.id and r.awaits is not null)
 )
 select count(*) as number, (array_agg(s.id order by s.id))[1:3] as ids,
   (select array_agg(distinct d.upstream_id) from pgsched.dependencies d

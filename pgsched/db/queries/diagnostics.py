@@ -214,6 +214,20 @@ class WaitingMisfit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DurableTrouble:
+    """Durable runs of one type that are not as they should be."""
+
+    kind: str
+    """``unasked``: the code no longer asks for steps that they have recorded; ``unwoken``: their waits are over."""
+    task_type: str
+    number: int
+    ids: list[int]
+    """Some of them."""
+    names: list[str]
+    """Some of the steps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Zone:
     """A zone of schedules; ``offsets`` None: the server does not know it."""
 
@@ -246,4 +260,5 @@ def examinations(instants: list[datetime]) -> dict[str, Command[Any]]:
         "history": unprepared("examine_history", row_as(LastHour), cap=CAP, sample=SAMPLE),
         "set_aside": unprepared("examine_set_aside", rows_as(SetAside), cap=CAP),
         "misfits": unprepared("examine_misfits", rows_as(WaitingMisfit)),
+        "durable": unprepared("examine_durable", rows_as(DurableTrouble), cap=CAP),
     }

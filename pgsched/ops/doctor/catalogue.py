@@ -108,6 +108,7 @@ CHECKS: Final = (
     Check(tasks.silent_tasks, ("error",), "`pgsched task show …`"),
     Check(tasks.long_runs, ("warning",), "`pgsched task show …`, `pgsched task cancel …`"),
     Check(tasks.misfits, ("warning",), "replace the workers that have older code"),
+    Check(tasks.durable_runs, ("error", "warning"), "as the finding says"),
     Check(tasks.dead_letters, ("warning", "hint"), "`pgsched dead list`"),
     Check(tasks.lost_attempts, ("warning",), "look for crashes; a longer `--lease`"),
     Check(tasks.late_starts, ("warning",), "more workers, or a larger `--concurrency`"),

@@ -96,6 +96,7 @@ class Facts:
     history = Answered[diagnostics.LastHour]("history")
     set_aside = Answered[list[diagnostics.SetAside]]("set_aside")
     misfits = Answered[list[diagnostics.WaitingMisfit]]("misfits")
+    durable = Answered[list[diagnostics.DurableTrouble]]("durable")
     alerts = Answered[list[Alert]]("alerts")
     _version = Answered[diagnostics.Version]("version")
 

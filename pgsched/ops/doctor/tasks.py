@@ -180,6 +180,25 @@ def misfits(facts: Facts) -> Iterator[Found]:
         )
 
 
+def durable_runs(facts: Facts) -> Iterator[Found]:
+    """The code of a durable handler no longer asks for a step that runs have recorded, or nobody wakes its runs."""
+    for one in facts.durable:
+        named = f"{many(one.number, 'run', CAP)}: {some_ids(one.ids, one.number)}"
+        if one.kind == "unasked":
+            yield Found(
+                one.task_type,
+                f"its code no longer asks for {', '.join(map(repr, one.names))}, recorded by {named}",
+                f"pgsched task show {one.ids[0]}; ask for the step as long as such runs are under way",
+            )
+        else:
+            yield Found(
+                one.task_type,
+                f"a wait was over more than a minute ago, and no worker has woken {named}",
+                "pgsched worker --app MODULE:APP; any worker wakes them",
+                severity="error",
+            )
+
+
 def dead_letters(facts: Facts) -> Iterator[Found]:
     """Tasks died in the last hour; ten of them are a warning."""
     for one in facts.deaths[:20]:

@@ -426,6 +426,25 @@ def misfit(db: DB) -> str:
     return "mail"
 
 
+def step_that_the_code_forgot(db: DB) -> str:
+    run = insert_task(db, "order")
+    db.execute(
+        "insert into pgsched.durable_runs (task_id, tick_number, began_at, unasked) values (%s, 1, now(), '{pay}')", (run,)
+    )
+    return "order"
+
+
+def run_that_nobody_wakes(db: DB) -> str:
+    run = insert_task(db, "order")
+    db.execute("update pgsched.tasks set status = 'blocked', next_run_at = null")
+    db.execute(
+        "insert into pgsched.durable_runs (task_id, tick_number, began_at, awaits, wakes_at) "
+        "values (%s, 1, now(), '{event:approved}', now() - interval '5 minutes')",
+        (run,),
+    )
+    return "order"
+
+
 def job_without_success(db: DB) -> str:
     job = insert_task(db, "nightly", cron_expression="0 3 * * *", alert_if_no_success_for="1 hour")
     with db.transaction():
@@ -470,6 +489,8 @@ PLANTS: dict[Plant, str] = {
     end_that_nobody_was_told: "stuck_blocked",
     edge_that_was_lost: "stuck_blocked",
     misfit: "misfits",
+    step_that_the_code_forgot: "durable_runs",
+    run_that_nobody_wakes: "durable_runs",
     job_without_success: "silent_tasks",
     run_for_hours: "long_runs",
     deaths: "dead_letters",
