@@ -101,6 +101,8 @@ class Rules:
     """A sender locks the task's row till its commit, whatever its status; else only to wake it."""
     settle_locks: bool = True
     """The finish of a child does so too."""
+    pending_locked: bool = True
+    """Both lock a pending task too: it may be claimed and suspended before they commit."""
     looks_locked: bool = True
     """Both look by a snapshot that is newer than their row lock."""
     upkeep_rechecks: bool = True
@@ -627,6 +629,7 @@ def _woken(state: State) -> State:
 def _arrives(state: State, number: int, rules: Rules, size: Size) -> Iterator[Next]:
     arrival, child = state.arrivals[number], number == size.events
     locks = rules.settle_locks if child else rules.deliver_locks
+    locks = locks and (rules.pending_locked or state.task.status != PENDING)
     at_once = not child and not rules.delivered_at_commit
     if arrival.phase == DUE or (arrival.phase == ABSENT and not child and _sent_before(state, number)):
         name = "end the child" if child else "insert the event"
@@ -644,7 +647,7 @@ def _arrives(state: State, number: int, rules: Rules, size: Size) -> Iterator[Ne
     if arrival.phase == OPEN:
         who = "child" if child else "sender"
         if not locks and not _awaited(state, number, state.run.awaits, size):
-            yield Step(f"look without a lock ({who})"), _arrival(state, number, Arrival(THERE))
+            yield Step(f"look without a lock ({who})"), _arrival(state, number, arrival._replace(phase=DELIVERING))
         elif not rules.looks_locked:
             asked = arrival._replace(phase=ASKED, stale=state.run.awaits)
             yield Step(f"look, and wait for the lock ({who})"), _arrival(state, number, asked)

@@ -16,6 +16,7 @@ from tests.support.processes import CHECKOUT
 
 STEPS, TRANSACTION, ASLEEP = "two steps that may fail", "a transactional step, cancelled", "a sleep, cancelled"
 MAIL, SIDE_BY_SIDE, WITH_CHILD = "an event, cancelled", "two waits of one name side by side", "a child, cancelled"
+CHILD_BESIDE = "a child beside a sleep"
 SHORT = {
     STEPS: Size(program=((STEP,), (TRANSACTIONAL,)), failures=2),
     TRANSACTION: Size(program=((TRANSACTIONAL,),), failures=1, cancels=1),
@@ -24,8 +25,9 @@ SHORT = {
     SIDE_BY_SIDE: Size(program=((EVENT, EVENT),), events=2, faults=0),
     WITH_CHILD: Size(program=((CHILD,),), cancels=1),
     "a sleep between two steps": Size(program=((STEP,), (SLEEP,), (TRANSACTIONAL,))),
-    "an event beside a sleep": Size(program=((EVENT, SLEEP),), events=1, faults=0, cancels=1),
+    CHILD_BESIDE: Size(program=((CHILD, SLEEP),), faults=0, cancels=1),
     "an event beside a child": Size(program=((EVENT, CHILD),), events=1, faults=0, cancels=1),
+    "an event beside a sleep": Size(program=((EVENT, SLEEP),), events=1, faults=0, cancels=1),
     "an event beside a step that may fail": Size(program=((EVENT, STEP),), events=1, faults=0, failures=2),
     "a step that fails, cancelled, retried by hand": Size(
         program=((STEP,),), max_attempts=1, faults=1, failures=2, cancels=1, retries=1
@@ -73,6 +75,8 @@ WITHOUT: Mapping[str, tuple[str, tuple[str, ...]]] = {
     ),
     "with a sender that locks only to wake": (MAIL, ("deliver_locks",)),
     "with a child's finish that locks only to wake": (WITH_CHILD, ("settle_locks",)),
+    "with a child's finish that does not lock a pending task": (CHILD_BESIDE, ("pending_locked",)),
+    "with a sender that does not lock a pending task": (SIDE_BY_SIDE, ("pending_locked",)),
     "with a sender that looks before it has the lock": (MAIL, ("looks_locked",)),
     "with a child's finish that looks before it has the lock": (WITH_CHILD, ("looks_locked",)),
     "with upkeep that does not look again": (SIDE_BY_SIDE, ("upkeep_rechecks",)),
