@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from tests.spec.search import Specification
+
 PENDING, RUNNING, COMPLETED, DEAD, CANCELLED = "pending", "running", "completed", "dead", "cancelled"
 WAITS, RUNS, WENT_WELL, FAILED, SNOOZED, GIVEN_UP = "waits", "runs", "went well", "failed", "snoozed", "given up"
 OUTCOMES = (WENT_WELL, FAILED, SNOOZED)
@@ -614,3 +616,34 @@ STEP_INVARIANTS: dict[str, Callable[[State, Step, State], bool]] = {
     "what has ended stays as it is, but for a retry by hand": _ends_are_final,
 }
 """What is true of every step."""
+
+
+# What a search needs to know.
+
+PATIENT = (
+    *("claim", "lock", "start", "go well", "finish", "finish within", "bury"),
+    *("find the lease", "find the end", "drop what was lost"),
+)
+"""What the worker that is left does to bring a row to its end. Beside that leases run out, transactions are lost, and
+the others die."""
+
+
+def _ended(state: State) -> bool:
+    return state.row.status in ENDED
+
+
+def _leads_on(step: Step) -> bool:
+    if step.name in ("expire", "lose the transaction", "crash for good"):
+        return True
+    return step.worker == SURVIVOR and step.name in PATIENT
+
+
+LEASE = Specification(
+    rules=Rules(),
+    first=first,
+    steps=steps,
+    invariants=INVARIANTS,
+    step_invariants=STEP_INVARIANTS,
+    ended=_ended,
+    leads_on=_leads_on,
+)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.spec.lease import INVARIANTS, STEP_INVARIANTS, Rules, Size
+from tests.spec.lease import INVARIANTS, LEASE, STEP_INVARIANTS, Rules, Size, Step
 from tests.spec.search import Found, search
 from tests.support.processes import CHECKOUT
 
@@ -47,7 +47,7 @@ NEEDED = Size(faults=2, releases=1, cancels=0, retries=0)
 PAGE = (CHECKOUT / "docs" / "specification.md").read_text(encoding="utf-8")
 
 
-def assert_holds(found: Found, name: str) -> None:
+def assert_holds(found: Found[Step], name: str) -> None:
     assert not found.broken, {rule: [step.name for step in way] for rule, way in found.broken.items()}
     assert found.stuck is None, [step.name for step in found.stuck]
     assert f"| {name} | {found.states:,} | {found.steps:,} |" in PAGE, (name, found.states, found.steps)
@@ -55,18 +55,18 @@ def assert_holds(found: Found, name: str) -> None:
 
 @pytest.mark.parametrize("name", SHORT)
 def test_every_rule_holds_in_every_state_and_each_leads_to_an_end(name: str) -> None:
-    assert_holds(search(SHORT[name]), name)
+    assert_holds(search(LEASE, SHORT[name]), name)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", LONG)
 def test_every_rule_holds_in_every_state_of_a_larger_world(name: str) -> None:
-    assert_holds(search(LONG[name]), name)
+    assert_holds(search(LEASE, LONG[name]), name)
 
 
 @pytest.mark.long
 def test_a_cancel_need_not_raise_the_token_while_a_finish_asks_for_running() -> None:
-    found = search(LONG["a task, everything by hand"], Rules(cancel_growth=False))
+    found = search(LEASE, LONG["a task, everything by hand"], Rules(cancel_growth=False))
     assert (found.broken, found.stuck) == ({}, None)
 
 
@@ -75,7 +75,7 @@ def test_a_cancel_need_not_raise_the_token_while_a_finish_asks_for_running() -> 
 
 @pytest.mark.parametrize("name", WITHOUT)
 def test_a_rule_that_is_left_out_is_found(name: str) -> None:
-    found = search(NEEDED, Rules(**dict.fromkeys(WITHOUT[name], False)))
+    found = search(LEASE, NEEDED, Rules(**dict.fromkeys(WITHOUT[name], False)))
     said = "it never ends" if found.stuck is not None else min(found.broken, default="")
     way = next(iter(found.broken.values()), found.stuck or [])
     steps = ", ".join(step.name if step.worker < 0 else f"{step.name} ({step.worker})" for step in way)
