@@ -1839,14 +1839,10 @@ declare
   child bigint;
 begin
   -- The unfinished children of a group or a durable run first, and all of them locked before it, as their finishes do it.
-  select nullif(coalesce(t.fired, '{}') || array(
-      select s.child_id from pgsched.durable_runs r
-      join pgsched.durable_steps s on s.task_id = r.task_id and s.began_at = r.began_at
-      where r.task_id = t.id and s.status = 'waiting' and s.cancels_child), '{}')
-  into children from pgsched.tasks t
+  select nullif(array(select pgsched.children_of(t.id)), '{}') into children from pgsched.tasks t
   where t.id = cancel.id and t.status in ('pending', 'blocked', 'running');
   if children is not null then
-    perform from pgsched.tasks t where t.id = any(children) order by t.id for no key update;
+    perform pgsched.lock_below(cancel.id);
     foreach child in array children loop
       -- One may have gone with another that it waits for.
       if exists (select from pgsched.tasks t where t.id = child and t.status in ('pending', 'blocked', 'running')) then
@@ -1868,6 +1864,13 @@ begin
     fencing_token = greatest(nextval('pgsched.fencing_tokens'), t.fencing_token + 1), waiting_for = 0, updated_at = now()
   where t.id = task.id;
   delete from pgsched.dependencies d where d.task_id = task.id;
+  -- A child that was made while the task was waited for; now none can be.
+  for child in
+    select c from pgsched.children_of(task.id) c join pgsched.tasks t on t.id = c
+    where c <> all(coalesce(children, '{}')) and t.status in ('pending', 'blocked', 'running')
+  loop
+    perform pgsched.cancel(child);
+  end loop;
   if task.status = 'running' then
     -- Not now(): the claim may have been made while this transaction waited for the row.
     insert into pgsched.executions (
@@ -4615,6 +4618,9 @@ begin
   delete from pgsched.dependencies d where d.task_id = old.id;
   if old.observed then
     perform pgsched.settle(array[old.id]);
+    if old.parent_id is not null then  -- its row is gone: who looked for it would not find whose child it was
+      perform pgsched.wake_parent(old.id, old.parent_id);
+    end if;
   end if;
   return null;
 end $$;
@@ -5130,7 +5136,7 @@ select pgsched.emit(pgsched.task_id(idempotency_key), name, payload, key)
 $$;
 
 -- Runs a durable task afresh, or from one of its steps on: what was recorded before is kept, what came later is
--- forgotten. Children that it still waits for are cancelled; events that were consumed stay consumed.
+-- forgotten. Children that it waits for are cancelled as by a cancel; events that were consumed stay consumed.
 -- id: The task; it must not run.
 -- from_step: The name of the step that runs again; null: all do.
 -- from_key: The key of that step.
@@ -5139,11 +5145,13 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 declare
-  task pgsched.tasks := pgsched.locked_task(restart.id);
+  task pgsched.tasks;
   run pgsched.durable_runs;
   since timestamptz;
   child bigint;
 begin
+  perform pgsched.lock_below(restart.id);
+  task := pgsched.locked_task(restart.id);
   if task.status not in ('dead', 'cancelled', 'pending', 'blocked') then
     raise object_not_in_prerequisite_state using
       message = format('task %s is %s and cannot be restarted', task.id, task.status),
@@ -5165,7 +5173,7 @@ begin
   for child in
     select s.child_id from pgsched.durable_steps s join pgsched.tasks c on c.id = s.child_id
     where s.task_id = task.id and s.began_at = run.began_at and (since is null or s.started_at >= since)
-      and s.status = 'waiting' and c.status in ('pending', 'blocked', 'running')
+      and s.status = 'waiting' and s.cancels_child and c.status in ('pending', 'blocked', 'running')
   loop
     perform pgsched.cancel(child);
   end loop;
@@ -5218,33 +5226,73 @@ begin
   return null;
 end $$;
 
--- For workers: wakes the durable runs that wait for these tasks, which have ended; returns how many.
-create function pgsched.wake_parents(ids bigint[]) returns integer
+-- For the schema: wakes a durable run if it waits for this child, which has ended.
+create function pgsched.wake_parent(child bigint, parent bigint) returns boolean
 language plpgsql
 set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
--- A parent that runs is locked, too: it may be about to be suspended, by a transaction that does not see this end yet.
+-- The parent is locked whatever its status, unless it is over: it may be about to be claimed or suspended by a transaction that
+-- does not see this end yet.
 declare
-  child record;
-  woken integer := 0;
+  status text;
 begin
-  for child in
-    select c.id, t.id as parent_id, t.status
-    from pgsched.tasks c
-    join pgsched.tasks t on t.id = c.parent_id
-    where c.id = any(ids) and c.status in ('completed', 'dead', 'cancelled')
-      and t.status in ('running', 'blocked')
-      and exists (select from pgsched.durable_runs r where r.task_id = c.parent_id)
-    order by t.id
-    for no key update of t
-  loop
-    if pgsched.resume_run(child.parent_id, array['child:' || child.id]) then
-      woken := woken + 1;
-    elsif child.status = 'running' then
-      perform pg_notify('pgsched_emitted', child.parent_id::text);
-    end if;
-  end loop;
-  return woken;
+  if not exists (select from pgsched.durable_runs r where r.task_id = parent) then
+    return false;
+  end if;
+  select t.status into status from pgsched.tasks t
+  where t.id = parent and t.status in ('pending', 'running', 'blocked')
+  for no key update;
+  if pgsched.resume_run(parent, array['child:' || child]) then
+    return true;
+  elsif status = 'running' then
+    perform pg_notify('pgsched_emitted', parent::text);
+  end if;
+  return false;
+end $$;
+
+-- For workers: wakes the durable runs that wait for these tasks, which have ended; returns how many.
+create function pgsched.wake_parents(ids bigint[]) returns integer
+language sql
+set search_path = pg_catalog, pg_temp as $$
+select count(*) filter (where pgsched.wake_parent(c.id, c.parent_id))::integer
+from (
+  select c.id, c.parent_id from pgsched.tasks c
+  where c.id = any(ids) and c.parent_id is not null and c.status in ('completed', 'dead', 'cancelled')
+  order by c.parent_id, c.id
+  offset 0
+) c
+$$;
+
+-- For the schema: the children that are cancelled with a task: steps of a group, children of a durable run.
+create function pgsched.children_of(id bigint) returns setof bigint
+language sql stable
+set search_path = pg_catalog, pg_temp as $$
+select unnest(t.fired) from pgsched.tasks t where t.id = children_of.id
+union
+select s.child_id
+from pgsched.durable_runs r
+join pgsched.durable_steps s on s.task_id = r.task_id and s.began_at = r.began_at
+where r.task_id = children_of.id and s.status = 'waiting' and s.cancels_child and s.child_id is not null
+$$;
+
+-- For the schema: locks the children that are cancelled with a task, and theirs.
+create function pgsched.lock_below(id bigint) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- The deepest first, as their finishes lock their parents after themselves.
+begin
+  perform from pgsched.tasks t
+  join (
+    with recursive below as (
+      select c as id, 1 as depth from pgsched.children_of(lock_below.id) c
+      union all
+      select c, b.depth + 1 from below b cross join lateral pgsched.children_of(b.id) c where b.depth < 100
+    )
+    select b.id, max(b.depth) as depth from below b group by b.id
+  ) b on b.id = t.id
+  order by b.depth desc, t.id
+  for no key update of t;
 end $$;
 
 -- For workers: wakes those of these runs, suspended in this transaction, for which something has come meanwhile.
@@ -9081,7 +9129,7 @@ idempotency_key: The key of the task.
 name: What the task waits for, or will wait for.
 payload: What the wait returns: any JSON value.
 key: A second event of the same name and key is not stored: the id of the first is returned.';
-comment on function pgsched.restart is 'Runs a durable task afresh, or from one of its steps on: what was recorded before is kept, what came later is forgotten. Children that it still waits for are cancelled; events that were consumed stay consumed.
+comment on function pgsched.restart is 'Runs a durable task afresh, or from one of its steps on: what was recorded before is kept, what came later is forgotten. Children that it waits for are cancelled as by a cancel; events that were consumed stay consumed.
 id: The task; it must not run.
 from_step: The name of the step that runs again; null: all do.
 from_key: The key of that step.';
@@ -9089,8 +9137,14 @@ comment on function pgsched.resume_run is
   'For the schema: makes a blocked run due if it waits for one of these; its task is locked by the caller.';
 comment on function pgsched.deliver_event is
   'For the schema: wakes the task that an event was sent to, if it waits for it.';
+comment on function pgsched.wake_parent is
+  'For the schema: wakes a durable run if it waits for this child, which has ended.';
 comment on function pgsched.wake_parents is
   'For workers: wakes the durable runs that wait for these tasks, which have ended; returns how many.';
+comment on function pgsched.children_of is
+  'For the schema: the children that are cancelled with a task: steps of a group, children of a durable run.';
+comment on function pgsched.lock_below is
+  'For the schema: locks the children that are cancelled with a task, and theirs.';
 comment on function pgsched.recheck_runs is
   'For workers: wakes those of these runs, suspended in this transaction, for which something has come meanwhile.';
 comment on function pgsched.wake_suspended is 'For workers: makes those suspended runs due of which a wait has timed out, or a sleep is over; returns how many.

@@ -226,11 +226,12 @@ class ChildFailed(StepFailed):
 
 
 class EventTimeout(PgschedError, TimeoutError):
-    """No event came in time: its ``event``. As the outcome of a wait it is recorded."""
+    """No event came in time: its ``event``. The outcome of a wait is recorded; a retry of the whole task waits anew."""
 
-    def __init__(self, event: str) -> None:
+    def __init__(self, event: str, key: str = "") -> None:
         super().__init__(f"no event {event!r} came in time")
         self.event = event
+        self.key = key
 
 
 class Suspended(BaseException):

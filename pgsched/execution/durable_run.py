@@ -17,7 +17,7 @@ from typing import Any, NoReturn, Protocol
 
 from pgsched.domain.attempt import Outcome
 from pgsched.domain.durable import MAX_NAME, MAX_STEPS, Ended, Event, Name, Record, Run, RunId, Step, Suspension
-from pgsched.domain.errors import DurableError, StepFailed, Suspended
+from pgsched.domain.errors import DurableError, EventTimeout, StepFailed, Suspended
 from pgsched.domain.json_text import encode_json
 from pgsched.execution.registry import Handler
 
@@ -116,7 +116,7 @@ class DurableRun:
             self._main = asyncio.current_task()
             try:
                 value = await function(**arguments)
-            except StepFailed as error:
+            except (StepFailed, EventTimeout) as error:
                 await self._revive(error)
                 raise
             await self._write()
@@ -125,7 +125,7 @@ class DurableRun:
         def run_plain(**arguments: Any) -> Any:
             try:
                 value = function(**arguments)
-            except StepFailed as error:
+            except (StepFailed, EventTimeout) as error:
                 call(self._revive(error))
                 raise
             call(self._write())
@@ -266,6 +266,15 @@ class DurableRun:
             self._waits.remove(wait)
             self._settle()
 
+    async def look_now(self) -> None:
+        """Look into the table: what came just now may not be known yet."""
+        self._active += 1
+        try:
+            self._take(*await self.checkpoints.look(self.id))
+        finally:
+            self._active -= 1
+            self._settle()
+
     def take_event(self, name: str) -> Event | None:
         """Take the first event of a name out of the mailbox."""
         found = self._mailbox.get(name)
@@ -373,9 +382,9 @@ class DurableRun:
         for wait in waits:
             wait.over.set_exception(Suspended())
 
-    async def _revive(self, error: StepFailed) -> None:
+    async def _revive(self, error: StepFailed | EventTimeout) -> None:
         """The failure of a step ends the attempt: the next one runs the step again."""
-        known = (error.step, error.key)
+        known = (error.step if isinstance(error, StepFailed) else error.event, error.key)
         step = self._steps.get(known)
         if self.suspension is None and step is not None and step.status == "failed":
             await self.record(self.record_of(known, "failing", finished=False, attempts=0, wakes_at=None))

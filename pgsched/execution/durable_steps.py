@@ -214,19 +214,22 @@ async def wait_for(run: DurableRun, event: str, key: str, timeout: Duration | No
         if step.status == "completed":
             return step.result
         if step.status == "failed":
-            raise EventTimeout(event)
-    if step is not None:
+            raise EventTimeout(event, key)
+    if step is not None and step.status == "waiting":
         wakes_at = step.wakes_at
     else:
         wakes_at = None if seconds is None else run.now() + timedelta(seconds=seconds)
     while True:
         found = run.take_event(event)
+        if found is None and wakes_at is not None and wakes_at <= run.now():
+            await run.look_now()
+            found = run.take_event(event)
         if found is not None:
             await run.record(run.record_of(known, "completed", event_id=found.id, result=found.payload, wakes_at=None))
             return found.payload
         if wakes_at is not None and wakes_at <= run.now():
             await run.record(run.record_of(known, "failed", error="no event came in time", wakes_at=wakes_at))
-            raise EventTimeout(event)
+            raise EventTimeout(event, key)
         waiting = run.record_of(known, "waiting", finished=False, wakes_at=wakes_at)
         await run.wait(f"event:{event}", wakes_at, waiting)
 

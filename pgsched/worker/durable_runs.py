@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from hashlib import sha256
 from time import monotonic
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -191,18 +193,18 @@ class _Port:
 
     async def start_child(self, run: RunId, name: Name, task: Mapping[str, Any], *, cancels: bool) -> int:
         runs = self.runs
-        key = f"durable:{run.task_id}:{run.began_at.timestamp()}:{run.fencing_token}:{name[0]}:{name[1]}"
-        command = durable.start_child(
-            runs.worker, run, name, {**task, "idempotency_key": key[:500], "parent_id": run.task_id}, cancels=cancels
-        )
+        named = sha256(json.dumps(name).encode()).hexdigest()[:32]
+        key = f"durable:{run.task_id}:{run.fencing_token}:{named}"
+        child = {**task, "idempotency_key": key, "parent_id": run.task_id}
+        command = durable.start_child(runs.worker, run, name, child, cancels=cancels)
         (rows,) = await retry_until_success(
             "child", self.leased.task, partial(runs.questions.fetch, [command]), runs.counts
         )
-        child: int | None = rows[0][0]
-        if child is None:
+        child_id: int | None = rows[0][0]
+        if child_id is None:
             runs.lost(run)
             raise asyncio.CancelledError("the claim was lost")
-        return child
+        return child_id
 
     @asynccontextmanager
     async def transaction(self, run: RunId, *, plain: bool) -> AsyncIterator[_StepTransaction]:

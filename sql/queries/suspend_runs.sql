@@ -9,7 +9,7 @@ with given as (
 ),
 suspended as (
   update pgsched.tasks t
-  set status = g.status, attempts = greatest(t.attempts - 1, 0), locked_by = null, locked_until = null,
+  set status = g.status, attempts = case when g.payload is null then greatest(t.attempts - 1, 0) else 0 end, locked_by = null, locked_until = null,
     next_run_at = case when g.status = 'pending' then coalesce(g.wakes_at, clock_timestamp()) end,
     last_run_at = statement_timestamp() - g.started_ago * interval '1 second',
     payload = coalesce(g.payload::jsonb, t.payload), last_error = null, updated_at = statement_timestamp()

@@ -429,7 +429,8 @@ def misfit(db: DB) -> str:
 def step_that_the_code_forgot(db: DB) -> str:
     run = insert_task(db, "order")
     db.execute(
-        "insert into pgsched.durable_runs (task_id, tick_number, began_at, unasked) values (%s, 1, now(), '{pay}')", (run,)
+        "insert into pgsched.durable_runs (task_id, tick_number, began_at, unasked) values (%s, 1, now(), '{pay}')",
+        (run,),
     )
     return "order"
 

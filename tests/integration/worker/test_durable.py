@@ -348,6 +348,24 @@ async def test_a_wait_times_out_for_good(app: App, db: Connection, client: Clien
     assert task_row(db, task)["result"] == "too late"
 
 
+async def test_a_retry_waits_anew_where_a_timeout_ended_the_attempt(
+    app: App, db: Connection, client: Client, clock: Clock
+) -> None:
+    @app.task("order", durable=True)
+    async def order(ctx: DurableContext) -> Any:
+        return await ctx.wait_for("approved", timeout="1h")
+
+    task = client.schedule("order", max_attempts=1)
+    await run(app, clock=clock, until=NEW_YEAR + timedelta(hours=2), raises=False)
+    assert task_row(db, task)["status"] == "dead"
+    client.retry(task)
+    await run(app, clock=clock, raises=False)
+    assert task_row(db, task)["status"] == "blocked"
+    emit(db, task, "approved", "5")
+    await run(app, clock=clock)
+    assert task_row(db, task)["result"] == 5
+
+
 async def test_an_event_of_a_transaction_that_is_rolled_back_wakes_nobody(
     app: App, db: Connection, client: Client
 ) -> None:
