@@ -107,11 +107,19 @@ def _queries(dsn: str, over: threading.Event) -> None:
         thread.join()
 
 
+def _both(dsn: str, over: threading.Event) -> None:
+    threads = [threading.Thread(target=one, args=(dsn, over)) for one in (_snapshot, _queries)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 def _nothing(_dsn: str, over: threading.Event) -> None:
     over.wait()
 
 
-BESIDE = {"one snapshot": _snapshot, "three queries": _queries, "nothing": _nothing}
+BESIDE = {"one snapshot": _snapshot, "three queries": _queries, "both": _both, "nothing": _nothing}
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ class Sizes:
     pickups: int = 200
     seconds: int = 15
     idle: int = 600
+    suspended: int = 1_000_000
 
 
 QUICK = Sizes(
@@ -39,6 +40,7 @@ QUICK = Sizes(
     pickups=30,
     seconds=4,
     idle=8,
+    suspended=10_000,
 )
 MEANINGS = {
     "tasks": "tasks a drain takes",
@@ -53,6 +55,7 @@ MEANINGS = {
     "pickups": "single tasks given to an idle worker",
     "seconds": "seconds of single-row inserts",
     "idle": "seconds an idle worker is watched",
+    "suspended": "durable runs that are suspended",
 }
 if set(MEANINGS) != {one.name for one in fields(Sizes)}:
     raise AssertionError("every size has a meaning")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks.cases import (
     bulk,
     drain,
+    durable,
     finished_rows,
     future_rows,
     idle,
@@ -17,6 +18,7 @@ from benchmarks.cases import (
     plain,
     processes,
     sleepers,
+    suspended,
     typed,
     wal,
 )
@@ -39,6 +41,8 @@ MODULES = (
     wal,
     memory,
     idle,
+    durable,
+    suspended,
 )
 
 

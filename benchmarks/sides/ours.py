@@ -29,6 +29,15 @@ from pgsched.worker.worker import Worker
 
 INSERT = "insert into pgsched.tasks (task_type) select 'noop' from generate_series(1, %s)"
 WITH_PAYLOAD = "insert into pgsched.tasks (task_type, payload) select 'noop', %s::jsonb from generate_series(1, %s)"
+SUSPENDED = """
+    with restoring as (select set_config('pgsched.restoring', 'on', true))
+    insert into pgsched.tasks (task_type, status, next_run_at)
+    select 'order', 'blocked', null from restoring, generate_series(1, %s)
+"""
+RUNS = """
+    insert into pgsched.durable_runs (task_id, tick_number, began_at, awaits, wakes_at)
+    select id, 1, now(), '{event:approved}', now() + interval '2 days' from pgsched.tasks where status = 'blocked'
+"""
 LEAVING = "insert into pgsched.queues (name, retention) values ('default', '0')"
 CLAIMS = 25
 CLAIMED_ROWS = 100
@@ -57,6 +66,9 @@ async def run(dsn: str, given: dict[str, Any]) -> dict[str, float]:
         await _execute(dsn, WITH_PAYLOAD, json.dumps(given["payload"]), tasks)
     else:
         await _execute(dsn, INSERT, tasks)
+    if given.get("suspended"):
+        await _execute(dsn, SUSPENDED, given["suspended"])
+        await _execute(dsn, RUNS)
     if given.get("leaving"):
         await _execute(dsn, LEAVING)
     metrics: dict[str, float] = {}

@@ -1,0 +1,20 @@
+"""Durable runs: how many steps are recorded, and how soon a run of many steps goes on after an event."""
+
+from __future__ import annotations
+
+from benchmarks.model import Bound, Case, Side, Sizes, Target
+
+
+def case(sizes: Sizes) -> Case:
+    runs = max(sizes.tasks // 20, 100)
+    given = {"runs": runs, "steps": 10, "recorded": 1_000, "concurrency": 500}
+    return Case(
+        name="durable",
+        title=f"{runs:,} durable runs of 10 steps; a run with 1,000 recorded steps goes on",
+        metrics={"steps_per_second": "steps/s", "resume_ms": "ms from the event to the handler"},
+        sides=(Side(name="pgsched", program="durable", arguments=given),),
+        targets=(
+            Target("at least 5,000 steps/s", (Bound(metric="steps_per_second", at_least=5_000),)),
+            Target("at most 20 ms", (Bound(metric="resume_ms", at_most=20),)),
+        ),
+    )
