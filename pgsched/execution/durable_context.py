@@ -174,8 +174,11 @@ class DurableContext(DurableBase):
 
         Raises StepFailed when no attempt is left, and DurableError for a name that was asked for before.
         """
+        recorded = self._run.ask(name, key, "step")
+        if recorded is not None and recorded.status == "completed":
+            return steps.decoded(function, recorded.result)
         rules = steps.rules_of(max_attempts, backoff, backoff_delay, backoff_max)
-        call = steps.StepCall(self._run, name, key, function, rules)
+        call = steps.StepCall(self._run, name, key, function, rules, recorded)
         plain = not is_coroutine_function(function)
         while await call.ready():
             try:
@@ -282,8 +285,11 @@ class PlainDurableContext(DurableBase):
         """As :meth:`DurableContext.step`; the function runs in the handler's thread, which nothing can stop."""
         if is_coroutine_function(function):
             raise DurableError(f"step {name!r} of a plain handler must be a plain function")
+        recorded = self._run.ask(name, key, "step")
+        if recorded is not None and recorded.status == "completed":
+            return steps.decoded(function, recorded.result)
         rules = steps.rules_of(max_attempts, backoff, backoff_delay, backoff_max)
-        call = steps.StepCall(self._run, name, key, function, rules)
+        call = steps.StepCall(self._run, name, key, function, rules, recorded)
         while self.call(call.ready()):
             try:
                 if transactional:

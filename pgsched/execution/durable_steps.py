@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from datetime import datetime, timedelta
 from random import random
 from time import monotonic
@@ -71,13 +71,22 @@ class StepCall:
     key: str
     function: Callable[..., Any]
     rules: StepRules
+    recorded: InitVar[Step | None]
+    """What was recorded of it, if it has not been completed."""
     value: Any = None
     """What the step returns, once it is not ready any more."""
     attempts: int = 0
-    _asked: bool = False
     _over: bool = False
     _wakes_at: datetime | None = None
     _started: float = 0.0
+
+    def __post_init__(self, recorded: Step | None) -> None:
+        """Raises StepFailed where it has failed for good."""
+        if recorded is not None and recorded.status == "failed":
+            raise StepFailed(self.name, recorded.error or "", self.key)
+        if recorded is not None:
+            self.attempts = recorded.attempts
+            self._wakes_at = recorded.wakes_at
 
     @property
     def known(self) -> Name:
@@ -90,11 +99,6 @@ class StepCall:
         Waits for the backoff of a failed attempt, for which the run may be suspended. Raises StepFailed.
         """
         run = self.run
-        if not self._asked:
-            self._asked = True
-            step = run.ask(self.name, self.key, "step")
-            if step is not None:
-                self._replay(step)
         if self._over:
             return False
         if self._wakes_at is not None:
@@ -106,16 +110,6 @@ class StepCall:
         run.begin()
         self._started = monotonic()
         return True
-
-    def _replay(self, step: Step) -> None:
-        if step.status == "completed":
-            self._over = True
-            self.value = self._decoded(step.result)
-        elif step.status == "failed":
-            raise StepFailed(self.name, step.error or "", self.key)
-        else:
-            self.attempts = step.attempts
-            self._wakes_at = step.wakes_at
 
     async def succeeded(self, value: object) -> None:
         """The function has returned this: record it."""
@@ -145,7 +139,7 @@ class StepCall:
     def done(self) -> None:
         """The record of a success is written."""
         self._over = True
-        self.value = self._decoded(self.value)
+        self.value = decoded(self.function, self.value)
 
     async def failed(self, error: BaseException) -> None:
         """The function has raised this: it is tried again later, or the step has failed for good: raises StepFailed."""
@@ -185,10 +179,12 @@ class StepCall:
         self.run.end()
         self.done()
 
-    def _decoded(self, text: str | None) -> Any:
-        stored = None if text is None else json.loads(text)
-        types = _types_of(self.function)
-        return stored if types is None else types.decode_result(stored)
+
+def decoded(function: Callable[..., Any], text: str | None) -> Any:
+    """Return a recorded result as the return annotation of its function has it. Raises ResultMismatch."""
+    stored = None if text is None else json.loads(text)
+    types = _types_of(function)
+    return stored if types is None else types.decode_result(stored)
 
 
 async def sleep(run: DurableRun, name: str, key: str, duration: Duration) -> None:

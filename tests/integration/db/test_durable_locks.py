@@ -42,7 +42,8 @@ def add_child_step(connection: Connection, parent: int, child: int) -> None:
     connection.execute(
         "insert into pgsched.durable_steps (task_id, began_at, tick_number, name, kind, status, child_id, "
         "cancels_child, started_at, fencing_token) "
-        "select task_id, began_at, 1, 'child', 'child', 'waiting', %s, true, now(), 1 from pgsched.durable_runs where task_id = %s",
+        "select task_id, began_at, 1, 'child', 'child', 'waiting', %s, true, now(), 1 from pgsched.durable_runs "
+        "where task_id = %s",
         [child, parent],
     )
 
