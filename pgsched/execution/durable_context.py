@@ -287,7 +287,7 @@ class PlainDurableContext(DurableBase):
             raise DurableError(f"step {name!r} of a plain handler must be a plain function")
         recorded = self._run.ask(name, key, "step")
         if recorded is not None and recorded.status == "completed":
-            return steps.decoded(function, recorded.result)
+            return steps.decoded(function, recorded.result)  # type: ignore[no-any-return]
         rules = steps.rules_of(max_attempts, backoff, backoff_delay, backoff_max)
         call = steps.StepCall(self._run, name, key, function, rules, recorded)
         while self.call(call.ready()):
