@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 MAX_STEPS = 10_000
 """Maximum number of recorded steps of a run; ``ctx.restart_with`` begins another one."""
+MAILBOX = 100
+"""Events of one name that are loaded at once."""
 MAX_NAME = 200
 """Maximum length of the name or key of a step."""
 

@@ -20,7 +20,7 @@ from pgsched.domain.validation import Duration
 from pgsched.execution import durable_steps as steps
 from pgsched.execution.callables import is_coroutine_function
 from pgsched.execution.context import Context
-from pgsched.execution.durable_run import DurableRun, StepTransaction, value_of
+from pgsched.execution.durable_run import INSIDE, DurableRun, StepTransaction, value_of
 from pgsched.execution.registry import Handler
 
 P = ParamSpec("P")
@@ -98,7 +98,8 @@ class DurableBase(Context):
     def restart_with(self, payload: Mapping[str, Any] | None = None) -> NoReturn:
         """End this run, and begin another one with ``payload`` and nothing recorded. Does not return.
 
-        The task keeps its id, its key and its mailbox. Raises PayloadMismatch for a payload that does not fit.
+        Without a payload it has the one that the task has. The task keeps its id, its key and its mailbox. Raises
+        PayloadMismatch for a payload that does not fit, and DurableError for one of a schedule.
         """
         self._run.restart_with(payload)
 
@@ -207,6 +208,7 @@ class DurableContext(DurableBase):
         transaction: StepTransaction | None,
     ) -> Any:
         call = partial(function, *args)
+        inside = INSIDE.set(name)
         token = None
         if transaction is not None:
             token = _CONNECTION.set(transaction.connection)
@@ -216,6 +218,7 @@ class DurableContext(DurableBase):
                 value = await asyncio.to_thread(call) if plain else call()
                 return await value if inspect.isawaitable(value) else value
         finally:
+            INSIDE.reset(inside)
             if token is not None:
                 _CONNECTION.reset(token)
 
@@ -291,6 +294,7 @@ class PlainDurableContext(DurableBase):
         rules = steps.rules_of(max_attempts, backoff, backoff_delay, backoff_max)
         call = steps.StepCall(self._run, name, key, function, rules, recorded)
         while self.call(call.ready()):
+            inside = INSIDE.set(name)
             try:
                 if transactional:
                     self._in_transaction(call, function, args)
@@ -304,6 +308,8 @@ class PlainDurableContext(DurableBase):
                 raise
             else:
                 self.call(call.succeeded(value))
+            finally:
+                INSIDE.reset(inside)
         return call.value  # type: ignore[no-any-return]
 
     def _in_transaction(self, call: steps.StepCall, function: Callable[..., Any], args: tuple[Any, ...]) -> None:

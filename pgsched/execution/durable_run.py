@@ -10,13 +10,26 @@ import json
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from time import monotonic
 from typing import Any, NoReturn, Protocol
 
-from pgsched.domain.attempt import Outcome
-from pgsched.domain.durable import MAX_NAME, MAX_STEPS, Ended, Event, Name, Record, Run, RunId, Step, Suspension
+from pgsched.domain.attempt import Claimed, Outcome
+from pgsched.domain.durable import (
+    MAILBOX,
+    MAX_NAME,
+    MAX_STEPS,
+    Ended,
+    Event,
+    Name,
+    Record,
+    Run,
+    RunId,
+    Step,
+    Suspension,
+)
 from pgsched.domain.errors import DurableError, EventTimeout, StepFailed, Suspended
 from pgsched.domain.json_text import encode_json
 from pgsched.execution.registry import Handler
@@ -25,6 +38,10 @@ UNKNOWN_SECONDS = 0.1
 """How long other branches of a handler may do what is not a step before a sleep suspends it."""
 
 
+INSIDE: ContextVar[str | None] = ContextVar("pgsched step", default=None)
+"""The step whose function the running code is part of."""
+MANY = 1_000
+"""Exceptions of a group that are looked at."""
 LEAST_SECONDS = 0.1
 """A wait that is over so soon is not worth a suspension; nor is the database's time known better."""
 
@@ -55,6 +72,9 @@ class Checkpoints(Protocol):
     def transaction(self, run: RunId, *, plain: bool) -> AbstractAsyncContextManager[StepTransaction]:
         """Begin a transaction for a step, rolled back unless it is committed."""
 
+    def encode(self, task_type: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the payload of a child as JSON has it, where the annotations of its handler say how."""
+
     def span(self, name: str) -> AbstractContextManager[object]:
         """Return what is around the function that a step of this name calls."""
 
@@ -76,9 +96,17 @@ class DurableRun:
     """What the handler's context is made of."""
 
     def __init__(
-        self, *, id: RunId, loaded: Run | None, handler: Handler, checkpoints: Checkpoints, now: Callable[[], datetime]
+        self,
+        *,
+        id: RunId,
+        task: Claimed,
+        loaded: Run | None,
+        handler: Handler,
+        checkpoints: Checkpoints,
+        now: Callable[[], datetime],
     ) -> None:
         """``loaded``: what was recorded; None for a run that begins. ``now`` is the database's time."""
+        self._task = task
         self.id = id
         self.checkpoints = checkpoints
         self.now = now
@@ -92,6 +120,8 @@ class DurableRun:
         self._unasked = dict.fromkeys(self._steps)
         self._asked: set[Name] = set()
         self._mailbox: defaultdict[str, deque[Event]] = defaultdict(deque)
+        self._full: set[str] = set()
+        """Names of events of which there may be more in the table."""
         self._events: set[int] = set()
         self._children: dict[int, Ended] = {}
         self._unwritten: list[Record] = []
@@ -116,7 +146,7 @@ class DurableRun:
             self._main = asyncio.current_task()
             try:
                 value = await function(**arguments)
-            except (StepFailed, EventTimeout) as error:
+            except Exception as error:
                 await self._revive(error)
                 raise
             await self._write()
@@ -125,7 +155,7 @@ class DurableRun:
         def run_plain(**arguments: Any) -> Any:
             try:
                 value = function(**arguments)
-            except (StepFailed, EventTimeout) as error:
+            except Exception as error:
                 call(self._revive(error))
                 raise
             call(self._write())
@@ -182,6 +212,10 @@ class DurableRun:
         """Return what was recorded under a name, which is asked for once in a run. Raises DurableError."""
         self._refuse_ended()
         known = (name, key)
+        if (inside := INSIDE.get()) is not None:
+            raise DurableError(
+                f"step {inside!r} asks for {name!r}: only the handler itself may, not the function of a step"
+            )
         for what, given in (("name", name), ("key", key)):
             if not isinstance(given, str) or len(given) > MAX_NAME or (not given and what == "name"):
                 rule = f"the {what} of a step must be text of 1 to {MAX_NAME} characters"
@@ -275,6 +309,10 @@ class DurableRun:
             self._active -= 1
             self._settle()
 
+    def may_have_more(self, name: str) -> bool:
+        """Whether the table may have further events of this name, which were not loaded."""
+        return name in self._full
+
     def take_event(self, name: str) -> Event | None:
         """Take the first event of a name out of the mailbox."""
         found = self._mailbox.get(name)
@@ -285,11 +323,14 @@ class DurableRun:
         return self._children.get(child_id)
 
     def restart_with(self, payload: Mapping[str, Any] | None) -> NoReturn:
-        """End the run; another one begins with the payload."""
+        """End the run; another one begins with the payload, or with the one that the task has."""
         self._refuse_ended()
-        given = dict(payload or {})
+        if payload is not None and self._task.schedule_type != "one_time":
+            raise DurableError("restart_with takes no payload here: that of a schedule is the payload of all its ticks")
+        given = dict(self._task.payload if payload is None else payload)
         self._handler.check(given)
-        encoded = given if self._handler.types is None else self._handler.types.encode(given)
+        types = self._handler.types
+        encoded = given if types is None or payload is None else types.encode(given)
         text = encode_json(dict(encoded), "payload")
         self.suspension = Suspension((), None, tuple(self._unwritten), text)
         raise Suspended
@@ -301,6 +342,8 @@ class DurableRun:
             raise asyncio.CancelledError("the run is suspended") if self.is_async else Suspended
 
     def _take(self, events: Sequence[Event], children: Mapping[int, Ended]) -> None:
+        names = [event.name for event in events]
+        self._full = {name for name in set(names) if names.count(name) >= MAILBOX}
         for event in events:
             if event.id not in self._events:
                 self._events.add(event.id)
@@ -322,7 +365,7 @@ class DurableRun:
             return
         now = self.now()
         waits = [wait for wait in self._waits if not wait.over.done()]
-        due = [wait for wait in waits if wait.wakes_at is not None and wait.wakes_at <= now]
+        due = [wait for wait in waits if self._has_come(wait) or (wait.wakes_at is not None and wait.wakes_at <= now)]
         for wait in due:
             wait.over.set_result(None)
         if due or len(waits) < len(self._waits):
@@ -363,12 +406,11 @@ class DurableRun:
             self._take(*await self.checkpoints.look(self.id))
         finally:
             self._active -= 1
-        for wait in self._waits:
-            kind, _, what = (wait.awaits or "").partition(":")
-            come = bool(self._mailbox.get(what)) if kind == "event" else kind == "child" and int(what) in self._children
-            if come and not wait.over.done():
-                wait.over.set_result(None)
-        self._settle()
+            self._settle()
+
+    def _has_come(self, wait: _Wait) -> bool:
+        kind, _, what = (wait.awaits or "").partition(":")
+        return bool(self._mailbox.get(what)) if kind == "event" else kind == "child" and int(what) in self._children
 
     def _suspend(self, waits: Sequence[_Wait], wakes_at: datetime | None) -> None:
         awaits = tuple(dict.fromkeys(wait.awaits for wait in waits if wait.awaits is not None))
@@ -382,21 +424,31 @@ class DurableRun:
         for wait in waits:
             wait.over.set_exception(Suspended())
 
-    async def _revive(self, error: StepFailed | EventTimeout) -> None:
+    async def _revive(self, error: BaseException) -> None:
         """The failure of a step ends the attempt: the next one runs the step again."""
-        known = (error.step if isinstance(error, StepFailed) else error.event, error.key)
-        step = self._steps.get(known)
-        if self.suspension is None and step is not None and step.status == "failed":
-            await self.record(self.record_of(known, "failing", finished=False, attempts=0, wakes_at=None))
+        if self.suspension is None:
+            failed = [known for known in _failures(error) if self._steps[known].status == "failed"]
+            again = [self.record_of(known, "failing", finished=False, attempts=0, wakes_at=None) for known in failed]
+            if again:
+                await self.record(*again)
 
     async def _write(self) -> None:
         if self._unwritten and self.suspension is None:
             await self.record()
 
 
-def wakes_in(run: DurableRun, seconds: float) -> datetime:
-    """Return when a time that begins now is over, by the database's clock."""
-    return run.now() + timedelta(seconds=seconds)
+def _failures(error: BaseException) -> set[Name]:
+    """The steps whose failures an exception is, or is raised from, also as one of a group."""
+    found: set[Name] = set()
+    pending: list[BaseException | None] = [error]
+    for one in pending:  # it grows
+        if isinstance(one, StepFailed):
+            found.add((one.step, one.key))
+        elif isinstance(one, EventTimeout):
+            found.add((one.event, one.key))
+        if one is not None and len(pending) < MANY:
+            pending += [one.__cause__, *(one.exceptions if isinstance(one, BaseExceptionGroup) else ())]
+    return found
 
 
 def value_of(text: str | None) -> Any:

@@ -217,7 +217,8 @@ async def wait_for(run: DurableRun, event: str, key: str, timeout: Duration | No
         wakes_at = None if seconds is None else run.now() + timedelta(seconds=seconds)
     while True:
         found = run.take_event(event)
-        if found is None and wakes_at is not None and wakes_at <= run.now():
+        is_late = wakes_at is not None and wakes_at <= run.now()
+        if found is None and (is_late or run.may_have_more(event)):
             await run.look_now()
             found = run.take_event(event)
         if found is not None:
@@ -254,7 +255,8 @@ async def run_child(
         for given in ("idempotency_key", "parent_id", "cron", "every"):
             if options.get(given) is not None:
                 raise DurableError(f"the child {name!r} of a durable run cannot have {given}")
-        spec = TaskSpec(task_type=task_type, payload=payload, **options)
+        encoded = None if payload is None else run.checkpoints.encode(task_type, payload)
+        spec = TaskSpec(task_type=task_type, payload=encoded, **options)
         await run.write_before()
         run.begin()
         try:

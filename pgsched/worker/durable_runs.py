@@ -20,7 +20,7 @@ from pgsched.db.worker import durable
 from pgsched.domain.durable import Ended, Event, Name, Record, Run, RunId, Suspension
 from pgsched.domain.errors import DatabaseUnavailable
 from pgsched.execution.durable_run import DurableRun
-from pgsched.execution.registry import Handler
+from pgsched.execution.registry import Handler, Registry
 from pgsched.observability.logs import get_logger
 from pgsched.worker.checkpoints import Checkpointer
 from pgsched.worker.clock import DatabaseClock
@@ -53,8 +53,7 @@ class DurableRuns:
     """What the runs of a worker share."""
 
     worker: UUID
-    version: str | None
-    """Of the code."""
+    registry: Registry
     session: Session
     questions: Sessions
     transactions: Pool
@@ -87,9 +86,11 @@ class DurableRuns:
             task.fencing_token,
             tick,
             self.clock.now() if known is None else known.began_at,
-            self.version if known is None else known.code_version,
+            self.registry.version if known is None else known.code_version,
         )
-        run = DurableRun(id=run_id, loaded=known, handler=handler, checkpoints=_Port(self, leased), now=self.clock.now)
+        run = DurableRun(
+            id=run_id, task=task, loaded=known, handler=handler, checkpoints=_Port(self, leased), now=self.clock.now
+        )
         run.receive(loaded.mailboxes.get(tick, ()))
         self._runs[task.id] = run
         return run
@@ -183,6 +184,9 @@ class _Port:
 
     async def look(self, run: RunId) -> tuple[Sequence[Event], Mapping[int, Ended]]:
         return await self.runs.look(run)
+
+    def encode(self, task_type: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+        return self.runs.registry.encode(task_type, payload)
 
     def span(self, name: str) -> AbstractContextManager[object]:
         return self.runs.span(name)

@@ -193,7 +193,7 @@ class Worker:
         )
         self.durable_runs = DurableRuns(
             worker=self.identity.id,
-            version=registry.version,
+            registry=registry,
             session=Session(dsn=dsn, name="pgsched steps", tuned=True, timeout=timeout, lock_timeout=LOCK_SECONDS),
             questions=self._questions,
             transactions=self._transactions,

@@ -11,7 +11,7 @@ from uuid import UUID
 from pgsched.db.session import Rows, Session
 from pgsched.db.sql_files import load_statement
 from pgsched.domain.attempt import Finish
-from pgsched.domain.durable import Ended, Event, Name, Record, Run, RunId, Step
+from pgsched.domain.durable import MAILBOX, Ended, Event, Name, Record, Run, RunId, Step
 
 Command = tuple[Any, dict[str, Any]]
 
@@ -21,7 +21,8 @@ SEPARATOR = "\x1f"
 
 def load_commands(ids: Sequence[int]) -> list[Command]:
     """Return the statements that read the runs of some tasks."""
-    return [(load_statement(name), {"ids": list(ids)}) for name in ("load_runs", "load_mailboxes", "load_children")]
+    given = {"ids": list(ids), "most": MAILBOX}
+    return [(load_statement(name), given) for name in ("load_runs", "load_mailboxes", "load_children")]
 
 
 def read_runs(answers: Sequence[Rows]) -> dict[int, Run]:

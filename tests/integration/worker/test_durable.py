@@ -677,6 +677,83 @@ async def test_the_dead_letter_of_a_tick_goes_on_with_what_it_has_recorded(
     assert called == ["first", "second"]
 
 
+async def test_the_tick_of_a_schedule_restarts_with_the_payload_that_it_has(
+    app: App, db: Connection, client: Client, clock: Clock
+) -> None:
+    times: list[int] = []
+
+    @app.task("daily", durable=True)
+    async def daily(ctx: DurableContext, number: int = 1) -> None:
+        times.append(number)
+        if len(times) == 1:
+            ctx.restart_with()
+        ctx.restart_with({"number": 2})
+
+    task = client.schedule("daily", every="1d", times=2, max_attempts=1)
+    for _ in range(2):
+        await run(app, clock=clock, raises=False)
+    assert times == [1, 1]
+    dead = db.execute("select last_error from pgsched.tasks where parent_id = %s", [task]).fetchone()
+    assert dead is not None
+    assert "that of a schedule is the payload of all its ticks" in dead["last_error"]
+
+
+async def test_a_failed_step_of_a_task_group_runs_again_after_a_retry(
+    app: App, db: Connection, client: Client
+) -> None:
+    works = [False]
+
+    async def flaky() -> str:
+        if not works[0]:
+            raise RuntimeError("not yet")
+        return "done"
+
+    @app.task("order", durable=True)
+    async def order(ctx: DurableContext) -> str:
+        async with asyncio.TaskGroup() as together:
+            one = together.create_task(ctx.step("flaky", flaky, max_attempts=1))
+        return one.result()
+
+    task = client.schedule("order", max_attempts=1)
+    await run(app, raises=False)
+    assert task_row(db, task)["status"] == "dead"
+    works[0] = True
+    client.retry(task)
+    await run(app)
+    assert task_row(db, task)["result"] == "done"
+
+
+async def test_a_step_cannot_wait_itself(app: App, db: Connection, client: Client) -> None:
+    @app.task("order", durable=True)
+    async def order(ctx: DurableContext) -> None:
+        async def inner() -> None:
+            await ctx.sleep("inside", "1d")
+
+        await ctx.step("outer", inner, max_attempts=1)
+
+    task = client.schedule("order", max_attempts=1)
+    await run(app, raises=False)
+    assert "only the handler itself may, not the function of a step" in task_row(db, task)["last_error"]
+
+
+async def test_more_events_than_are_loaded_at_once_arrive_in_their_order(
+    app: App, db: Connection, client: Client
+) -> None:
+    @app.task("inbox", durable=True)
+    async def inbox(ctx: DurableContext) -> int:
+        taken = [await ctx.wait_for("letter", key=str(number)) for number in range(250)]
+        assert taken == list(range(250))
+        return await ctx.wait_for("other")
+
+    task = client.schedule("inbox")
+    db.execute(
+        "select pgsched.emit(%s::bigint, 'letter', to_jsonb(n)) from generate_series(0, 249) n order by n", [task]
+    )
+    emit(db, task, "other", "7")
+    await run(app)
+    assert task_row(db, task)["result"] == 7
+
+
 # By hand.
 
 
