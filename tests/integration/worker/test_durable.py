@@ -698,9 +698,7 @@ async def test_the_tick_of_a_schedule_restarts_with_the_payload_that_it_has(
     assert "that of a schedule is the payload of all its ticks" in dead["last_error"]
 
 
-async def test_a_failed_step_of_a_task_group_runs_again_after_a_retry(
-    app: App, db: Connection, client: Client
-) -> None:
+async def test_a_failed_step_of_a_task_group_runs_again_after_a_retry(app: App, db: Connection, client: Client) -> None:
     works = [False]
 
     async def flaky() -> str:
