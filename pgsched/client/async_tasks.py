@@ -9,8 +9,10 @@ from typing import Any, Unpack
 
 from pgsched.concurrency.async_primitives import sleep
 from pgsched.db.async_database import AsyncDatabase
+from pgsched.db.async_enlist import run_on_async
+from pgsched.db.external import Joined
 from pgsched.db.queries import tasks as task_commands
-from pgsched.db.query import MAX_LIMIT
+from pgsched.db.query import MAX_LIMIT, Command, T
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.errors import TaskFailed
 from pgsched.domain.pages import PagedList
@@ -167,6 +169,9 @@ class AsyncTaskClient:
         if task_type == GROUP:
             return checked_group(payload, payloads=self._payloads)
         return self._payloads.encode(task_type, payload)
+
+    async def _run(self, command: Command[T], connection: Joined | None) -> T:
+        return await (self._database.run(command) if connection is None else run_on_async(connection, command))
 
     async def _id(self, id: int | None, key: str | None) -> int:
         if id is None and key is not None:

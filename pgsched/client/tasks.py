@@ -10,8 +10,10 @@ from typing import Any, Unpack
 
 from pgsched.concurrency.primitives import sleep
 from pgsched.db.database import Database
+from pgsched.db.enlist import run_on
+from pgsched.db.external import Joined
 from pgsched.db.queries import tasks as task_commands
-from pgsched.db.query import MAX_LIMIT
+from pgsched.db.query import MAX_LIMIT, Command, T
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.errors import TaskFailed
 from pgsched.domain.pages import PagedList
@@ -164,6 +166,9 @@ class TaskClient:
         if task_type == GROUP:
             return checked_group(payload, payloads=self._payloads)
         return self._payloads.encode(task_type, payload)
+
+    def _run(self, command: Command[T], connection: Joined | None) -> T:
+        return self._database.run(command) if connection is None else run_on(connection, command)
 
     def _id(self, id: int | None, key: str | None) -> int:
         if id is None and key is not None:

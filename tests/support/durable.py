@@ -1,0 +1,50 @@
+"""A durable handler, and what a test does with its task: run it here and now until it waits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pgsched import App, Client, DurableContext, StepFailed
+from pgsched.testing import drain
+
+
+def order_app(dsn: str) -> tuple[App, list[str]]:
+    """An app with the durable type ``order`` (charge, book, wait for ``approved``, ship), and the steps that ran."""
+    app = App(dsn=dsn, capture_logs=None)
+    ran: list[str] = []
+
+    def act(name: str, value: Any = None) -> Any:
+        ran.append(name)
+        if value == "fails":
+            raise ValueError("the card was declined")
+        return value
+
+    @app.task("order", durable=True)
+    async def order(order_id: int, ctx: DurableContext, fails: bool = False) -> dict[str, Any]:
+        charge = await ctx.step("charge", act, "charge", {"charge": order_id})
+        for seat in ("a", "b"):
+            await ctx.step("book", act, f"book {seat}", seat, key=seat)
+        if fails:
+            await ctx.step("fail", act, "fail", "fails", max_attempts=1)
+        answer = await ctx.wait_for("approved", timeout="2d")
+        ran.append("shipped")
+        return {**charge, "answer": answer}
+
+    return app, ran
+
+
+def waiting_order(client: Client, app: App, **options: Any) -> int:
+    """The id of an order that has charged and booked, and waits for its approval."""
+    task_id = client.schedule("order", {"order_id": 7}, **options)
+    drain(app)
+    assert client.get(task_id).status == "blocked"
+    return task_id
+
+
+def dead_order(client: Client, app: App) -> int:
+    """The id of an order whose step ``fail`` has failed for good."""
+    task_id = client.schedule("order", {"order_id": 7, "fails": True}, max_attempts=1)
+    [attempt] = drain(app, raises=False)
+    assert isinstance(attempt.exception, StepFailed)
+    assert client.get(task_id).status == "dead"
+    return task_id
