@@ -52,6 +52,8 @@ class ShownRun:
     current: DurableRun | None
     """The run that is not over, if that is the one that is shown."""
     timeline: RunTimeline[ShownStep] | None
+    to_now: bool
+    """Whether the timeline leads up to now."""
     number: int
     """How many steps are recorded."""
     earlier: int
@@ -105,13 +107,13 @@ def _shown(
     number = steps[0].number if steps else 0
     last = number if until is None else min(until, number)
     earlier = max(last - STEPS, 0)
-    timeline = None
+    to_now, timeline = not over and last == number, None
     if run is not None and steps:
         ended_at = (task.died_at or task.completed_at) if over and current is not None else None
         timeline = run_timeline(
             steps,
             began_at=steps[0].started_at if earlier else run.began_at,
-            ended_at=ended_at or (steps[-1].started_at if over or last < number else datetime.now(UTC)),
+            ended_at=ended_at or (datetime.now(UTC) if to_now else steps[-1].started_at),
             over=over,
         )
     waiting = [] if over else [step for step in steps if step.status in ("waiting", "failing")]
@@ -122,6 +124,7 @@ def _shown(
         runs=runs,
         current=current,
         timeline=timeline,
+        to_now=to_now,
         number=number,
         earlier=earlier,
         later=last < number,

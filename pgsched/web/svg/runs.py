@@ -26,8 +26,8 @@ _SHOWN_SHARE: Final = 0.5
 """The share of the axis that they have then."""
 _RESOLUTION: Final = 1e-6
 """Seconds; PostgreSQL knows no shorter time."""
-_GAP_SECONDS: Final = 1.0
-"""A shorter gap without any step is not named."""
+_GAP_SECONDS, _GAP_SHARE = 1.0, 0.005
+"""A gap without any step that is shorter than this, or than this share of the whole time, is not named."""
 MAX_GAPS: Final = 10
 """Maximum number of gaps that are named, the longest."""
 
@@ -163,9 +163,10 @@ def merge(spans: Sequence[Stretch]) -> list[Stretch]:
 
 
 def gaps_of(spans: Sequence[Stretch], whole: float) -> list[Stretch]:
-    """Return the longest spans of a second and more, in order, in which there was no step at all."""
+    """Return the longest stretches that are worth a word, in order, in which there was no step at all."""
     merged = merge([*spans, (whole, whole)])
-    gaps = [(end, begin) for (_, end), (begin, _) in pairwise([(0.0, 0.0), *merged]) if begin - end >= _GAP_SECONDS]
+    least = max(_GAP_SECONDS, _GAP_SHARE * whole)
+    gaps = [(end, begin) for (_, end), (begin, _) in pairwise([(0.0, 0.0), *merged]) if begin - end >= least]
     return sorted(sorted(gaps, key=lambda gap: gap[0] - gap[1])[:MAX_GAPS])
 
 

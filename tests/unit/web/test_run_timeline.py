@@ -198,3 +198,7 @@ def test_an_axis_never_goes_back_and_ends_at_its_ends(working: list[tuple[float,
     places = [axis.place(one) for one in sorted({*edges, *(edge for pair in working for edge in pair)})]
     assert places == sorted(places)
     assert all(0 <= one <= WIDTH + 1e-6 for one in places)
+
+
+def test_a_gap_that_is_a_hair_of_the_time_is_not_named() -> None:
+    assert gaps_of([(0, 1), (30, 31), (131, 10_000)], 10_000) == [(31, 131)]
