@@ -27,17 +27,19 @@ DurableEvents = list_of(DurableEventShape, "DurableEvents", "Events in the order
 class Emitting(StrictModel):
     """What an event says."""
 
-    payload: Any = Field(None, description="What the wait returns: any JSON value; null when left out.")
+    payload: Any = Field(default=None, description="What the wait returns: any JSON value; null when left out.")
     event_key: StrictStr | None = Field(
-        None, description="A second event of the same name and key is not stored: the answer is the first one."
+        default=None, description="A second event of the same name and key is not stored: the answer is the first one."
     )
 
 
 class Restarting(StrictModel):
     """From where a task goes on."""
 
-    from_step: StrictStr | None = Field(None, description="The step that runs again first; all do when left out.")
-    from_key: StrictStr = Field("", description="The key of that step, where it has one.")
+    from_step: StrictStr | None = Field(
+        default=None, description="The step that runs again first; all do when left out."
+    )
+    from_key: StrictStr = Field(default="", description="The key of that step, where it has one.")
 
 
 @router.get(
