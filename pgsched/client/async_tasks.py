@@ -18,7 +18,7 @@ from pgsched.domain.errors import TaskFailed
 from pgsched.domain.pages import PagedList
 from pgsched.domain.records import Execution, LogEntry, MissedTicks, Task
 from pgsched.domain.task_spec import Payloads, TaskOptions
-from pgsched.domain.task_status import TaskStatus, latest, status_of
+from pgsched.domain.task_status import TaskStatus, latest
 from pgsched.domain.task_tree import TaskNode
 from pgsched.domain.validation import Duration
 from pgsched.domain.wait import Waiting
@@ -44,14 +44,17 @@ class AsyncTaskClient:
         return await self._database.run(task_commands.get(await self._id(id, key)))
 
     async def status(self, id: int | None = None, *, key: str | None = None, limit: int = 10) -> TaskStatus:
-        """Return a task with its schedule in words, its next runs and its last executions. Raises TaskNotFound."""
+        """Return a task with its schedule in words, its next runs and its last executions. Raises TaskNotFound.
+
+        Of a durable task that waits, it says for what and until when.
+        """
         id = await self._id(id, key)
         task = await self.get(id)
         missed = await self.missed_ticks(id, limit=limit)
         executions = latest(await self.executions(id, limit=min(limit + 1, MAX_LIMIT)), limit)  # one may be under way
         alerts = await self._database.run(task_commands.list_alerts(id)) if task.is_watched else []
-        now, ticks_running, left_out = await self._database.run(task_commands.stand(id))
-        return status_of(task, executions, missed, alerts, left_out, now=now, ticks_running=ticks_running)
+        stand = await self._database.run(task_commands.stand(id))
+        return stand.status_of(task, executions, missed, alerts)
 
     async def tree(self, id: int | None = None, *, key: str | None = None) -> TaskNode:
         """Return a task with the steps of its group, what it waits for and what waits for it. Raises TaskNotFound."""

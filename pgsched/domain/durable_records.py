@@ -21,7 +21,7 @@ class DurableRun(Record):
     code_version: str | None
     """The version of the code that began it."""
     awaits: list[str]
-    """What ends the wait while the task is blocked in one, as ``event:NAME`` and ``child:ID``; empty: it does not wait."""
+    """What ends the wait while the task is blocked in one, as ``event:NAME`` and ``child:ID``; else empty."""
     wakes_at: datetime | None
     """When the first timeout or sleep among its waits is over; None: there is none."""
     unasked: list[str]

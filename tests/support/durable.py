@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
+
 from pgsched import App, Client, DurableContext, StepFailed
 from pgsched.testing import drain
 
@@ -48,3 +50,21 @@ def dead_order(client: Client, app: App) -> int:
     assert isinstance(attempt.exception, StepFailed)
     assert client.get(task_id).status == "dead"
     return task_id
+
+
+def record_steps(db: psycopg.Connection[Any], task_id: int, *names: str, **columns: Any) -> None:
+    """Write what a run of the task would have recorded."""
+    db.execute(
+        "insert into pgsched.durable_runs (task_id, tick_number, began_at) values (%s, 1, now())"
+        " on conflict do nothing",
+        (task_id,),
+    )
+    for name in names:
+        row = {"name": name, "kind": "step", "status": "completed", "attempts": 1} | columns
+        said = ", ".join(row)
+        db.execute(
+            f"insert into pgsched.durable_steps (task_id, began_at, tick_number, started_at, fencing_token, {said})"
+            f" select task_id, began_at, 1, clock_timestamp(), 1, {', '.join(['%s'] * len(row))}"
+            " from pgsched.durable_runs where task_id = %s",
+            (*row.values(), task_id),
+        )

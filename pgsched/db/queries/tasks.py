@@ -28,6 +28,7 @@ from pgsched.domain.pages import PagedList, place_of
 from pgsched.domain.records import Execution, LogEntry, MissedTicks, Task, read
 from pgsched.domain.silence import Alert
 from pgsched.domain.task_spec import TaskOptions, TaskSpec, changed_columns
+from pgsched.domain.task_status import Stand
 from pgsched.domain.task_tree import MAX_NODES, TaskNode, tree_of
 from pgsched.domain.validation import (
     MAX_BIGINT,
@@ -148,10 +149,9 @@ def retry(task_id: int, payload: Mapping[str, Any] | None = None) -> Command[Non
     return command("retry_task", nothing, **known_id(task_id), payload=text)
 
 
-def stand(task_id: int) -> Command[tuple[datetime, bool, list[str]]]:
-    """Ask what the row of a task does not say: the time, whether a child runs one of its ticks, the days left out."""
-    parse = _existing(task_id, lambda row: (row["now"], row["ticks_running"], row["left_out"] or []))
-    return command("stand_task", parse, **known_id(task_id))
+def stand(task_id: int) -> Command[Stand]:
+    """Ask what the row of a task does not say. Raises TaskNotFound."""
+    return command("stand_task", _existing(task_id, lambda row: read(Stand, row)), **known_id(task_id))
 
 
 def delete(task_id: int) -> Command[None]:

@@ -22,7 +22,7 @@ from pgsched.domain.records import Task
 from pgsched.web.auth.access import Actor, Operator
 from pgsched.web.dashboard.forms import Form, Text
 from pgsched.web.dashboard.shown import done, show
-from pgsched.web.services.durable import emit_event, restart_task
+from pgsched.web.services import durable
 from pgsched.web.svg.runs import RunTimeline, run_timeline
 
 STEPS, EVENTS, RUNS = 200, 100, 20
@@ -164,7 +164,7 @@ async def emit(actor: Operator, id: int, form: Form) -> Response:
     """Send an event: an approval, a rejection, or what the form says."""
     try:
         payload = _answer_of(form) if "answer" in form else _payload_of(form)
-        sent = await emit_event(actor, id, form.get("name", "").strip(), payload, event_key=form.get("key") or None)
+        sent = await durable.emit(actor, id, form.get("name", "").strip(), payload, form.get("key") or None)
     except InvalidTask as error:
         return await _event_form(actor, id, form, str(error))
     return done(actor, f"/tasks/{id}", "emit" if sent.is_new else "emit_known", sent.id)
@@ -223,5 +223,5 @@ async def ask_restart(actor: Operator, id: int, step: str = "", key: str = "") -
 @router.post("/tasks/{id:int}/restart")
 async def restart(actor: Operator, id: int, form: Form) -> Response:
     """Restart a run afresh, or from a step on."""
-    await restart_task(actor, id, form.get("step") or None, form.get("key", ""))
+    await durable.restart(actor, id, form.get("step") or None, form.get("key", ""))
     return done(actor, f"/tasks/{id}", "restart", id)

@@ -1,4 +1,4 @@
-"""Changes to durable tasks, each with its entry in the audit log."""
+"""Changes to durable tasks: events that are sent to them, and restarts; each with its entry in the audit log."""
 
 from __future__ import annotations
 
@@ -11,30 +11,32 @@ from pgsched.web.services.audit import audited, differences
 
 
 class Sent(NamedTuple):
-    """An event, and whether it was sent now."""
+    """An event that was to be sent."""
 
     id: int
     is_new: bool
-    """False: one of the same name and key was there before."""
+    """False: one of the same name and key was there before, and has this id."""
 
 
-async def emit_event(actor: Actor, id: int, name: str, payload: Any, *, event_key: str | None = None) -> Sent:
-    """Send an event to a durable task. Raises as the client's ``emit``."""
+async def emit(actor: Actor, id: int, name: str, payload: Any = None, event_key: str | None = None) -> Sent:
+    """Send an event to a task; one whose key is known is not sent. Raises as the client's ``emit``."""
     async with audited(actor, "task.emit", task_id=id) as change:
         event = await change.client.emit(id, name, payload, event_key=event_key)
         is_new = await change.client.database.run(is_new_event(event))
         change.nothing = not is_new
-        change.before, change.after = {}, {"event": name, "event_id": event}
+        keyed = {} if event_key is None else {"key": event_key}
+        change.before, change.after = {}, {"event": name, "id": event, **keyed}
     return Sent(event, is_new)
 
 
-async def restart_task(actor: Actor, id: int, from_step: str | None = None, from_key: str = "") -> Task:
-    """Run a durable task afresh, or from a step on; return it as it is. Raises as the client's ``restart``."""
+async def restart(actor: Actor, id: int, from_step: str | None = None, from_key: str = "") -> Task:
+    """Run a task afresh, or from a step on; return it as it is. Raises as the client's ``restart``."""
     async with audited(actor, "task.restart", task_id=id) as change:
         was = await change.client.get(id)
         await change.client.restart(id, from_step, from_key=from_key)
         now = await change.client.get(id)
-        change.before, after = differences(was, now)
+        before, after = differences(was, now)
         told = {"from_step": from_step, "from_key": from_key or None}
+        change.before = before
         change.after = (after or {}) | {name: value for name, value in told.items() if value is not None}
     return now

@@ -252,7 +252,7 @@ async def test_an_answer_ends_the_wait(app: App, dsn: str, db: Connection, form:
     assert [e.text for e in shown.all("p") if e.attributes.get("class") == "notice"] == [
         f"Event {event['id']} was sent."
     ]
-    assert audit(db) == [("task.emit", {"event": "approved", "event_id": event["id"]})]
+    assert audit(db) == [("task.emit", {"event": "approved", "id": event["id"]})]
     assert f"/tasks/{made}/emit" not in paths(shown)  # it has its answer
     await drain_async(app)
     row = task_row(db, made)
