@@ -10,10 +10,12 @@ import psycopg
 import pytest
 
 from pgsched import App, AsyncClient, DurableContext
+from pgsched.db.migrations.runner import migrate
 from pgsched.testing import drain_async
 from pgsched.web import WebSettings
 from pgsched.web.dashboard import durable as durable_page
 from tests.support.pages import Element, Page
+from tests.support.roles import login
 from tests.support.tables import insert_task, set_running, task_row
 from tests.support.web_face import OPERATOR_TOKEN, PROTECTED, VIEWER_TOKEN, web
 
@@ -393,6 +395,29 @@ async def test_viewers_see_the_run_and_change_nothing(app: App, dsn: str, db: Co
     assert db.execute("select from pgsched.durable_events").fetchall() == []
     assert task_row(db, made)["status"] == "blocked"
     assert audit(db) == []
+
+
+async def test_roles_of_the_database_may_what_their_pages_offer(
+    app: App, dsn: str, db: Connection, database_name: str
+) -> None:
+    migrate(dsn, roles=True)
+    made = await begin(app)
+    with (
+        login(dsn, f"looks_{database_name}", member_of="pgsched_viewer") as looks,
+        login(dsn, f"acts_{database_name}", member_of="pgsched_operator") as acts,
+    ):
+        assert len(rows(await look(looks, f"/tasks/{made}"))) == 4
+        form = {"name": "approved", "answer": "approve"}
+        async with web(looks) as client:
+            assert (await client.post(f"/tasks/{made}/emit", data=form)).status_code == 403
+            assert (await client.post(f"/tasks/{made}/restart", data={})).status_code == 403
+        assert len(rows(await look(acts, f"/tasks/{made}"))) == 4
+        async with web(acts) as client:
+            assert (await client.post(f"/tasks/{made}/restart", data={"step": "approved"})).status_code == 303
+            assert (await client.post(f"/tasks/{made}/emit", data=form)).status_code == 303
+    assert [action for action, _ in audit(db)] == ["task.restart", "task.emit"]
+    (event,) = db.execute("select sent_by from pgsched.durable_events").fetchall()
+    assert event["sent_by"] == f"acts_{database_name}"
 
 
 async def test_a_page_of_another_site_sends_and_restarts_nothing(app: App, dsn: str, db: Connection) -> None:
