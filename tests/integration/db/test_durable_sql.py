@@ -137,7 +137,9 @@ def test_a_restart_cancels_the_children_that_are_waited_for(db: Database) -> Non
 def test_a_restarted_step_of_a_group_is_waited_for_again(client: Client, dsn: str) -> None:
     app, _ = order_app(dsn)
     group = client.schedule_group(
-        chain(step("order", {"order_id": 7, "fails": True}, max_attempts=1), step("order", {"order_id": 8}, name="second"))
+        chain(
+            step("order", {"order_id": 7, "fails": True}, max_attempts=1), step("order", {"order_id": 8}, name="second")
+        )
     )
     drain(app, raises=False)
     first, second = (one.id for one in client.tree(group).children)
