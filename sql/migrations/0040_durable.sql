@@ -385,11 +385,22 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 declare
-  task pgsched.tasks := pgsched.locked_task(restart.id);
+  task pgsched.tasks;
   run pgsched.durable_runs;
   since timestamptz;
+  children bigint[];
   child bigint;
 begin
+  -- The children that it waits for first, and the steps of its group, as their finishes and cancel() lock them.
+  select array_agg(s.child_id) into children
+  from pgsched.durable_runs r
+  join pgsched.durable_steps s on s.task_id = r.task_id and s.began_at = r.began_at
+  where r.task_id = restart.id and s.status = 'waiting' and s.child_id is not null;
+  if children is not null then
+    perform from pgsched.tasks t where t.id = any(children) order by t.id for no key update;
+  end if;
+  perform pgsched.lock_steps(array[restart.id]);
+  task := pgsched.locked_task(restart.id);
   if task.status not in ('dead', 'cancelled', 'pending', 'blocked') then
     raise object_not_in_prerequisite_state using
       message = format('task %s is %s and cannot be restarted', task.id, task.status),
@@ -424,8 +435,11 @@ begin
   end if;
   update pgsched.tasks t
   set status = 'pending', attempts = 0, died_at = null, completed_at = null, updated_at = now(), enabled = true,
-    next_run_at = clock_timestamp(), waiting_for = 0
+    next_run_at = clock_timestamp(), waiting_for = 0,
+    planned_from = case when t.schedule_type = 'one_time' or task.status in ('pending', 'blocked') then t.planned_from
+      else clock_timestamp() end  -- as in retry()
   where t.id = task.id;
+  perform pgsched.rejoin(task.id);
 end $$;
 comment on function pgsched.restart is
   'Runs a durable task afresh, or from one of its steps on: what was recorded before is kept, what came later is forgotten. Children that it still waits for are cancelled; events that were consumed stay consumed.
@@ -513,6 +527,31 @@ begin
     perform pgsched.settle(array[task.id]);
   end if;
 end $$;
+
+create or replace function pgsched.status(id bigint) returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  found_task jsonb;
+begin
+  select jsonb_build_object(
+    'id', t.id, 'task_type', t.task_type, 'task_name', t.task_name, 'queue', t.queue, 'status', t.status,
+    'enabled', t.enabled, 'attempts', t.attempts, 'max_attempts', t.max_attempts, 'next_run_at', t.next_run_at,
+    'started_at', case when t.status = 'running' then t.started_at end,
+    'worker', case when t.status = 'running' then t.locked_by end, 'completed_at', t.completed_at, 'died_at', t.died_at,
+    'progress', t.progress, 'result', t.result, 'last_error', t.last_error, 'awaits', r.awaits, 'wakes_at', r.wakes_at)
+  into found_task
+  from pgsched.known_tasks t
+  left join pgsched.visible_durable_runs r on r.task_id = status.id and t.status = 'blocked'
+  where t.id = status.id limit 1;
+  if found_task is null then
+    raise no_data_found using message = format('task %s does not exist', id);
+  end if;
+  return found_task;
+end $$;
+comment on function pgsched.status is
+  'How a task is: status, attempts, next run, progress, result, error, and what a durable one waits for. Of tasks that the caller may see.';
 
 create or replace function pgsched.settle(ids bigint[]) returns integer
 language plpgsql as $$

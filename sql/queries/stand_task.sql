@@ -6,6 +6,6 @@ select clock_timestamp() as now, pgsched.calendar_days(t.cron_expression) as lef
     where c.parent_id = t.id and c.status = 'running' and c.idempotency_key like 'tick:%%') as ticks_running,
   r.awaits, r.wakes_at
 from pgsched.known_tasks t
-left join pgsched.visible_durable_runs r on r.task_id = t.id and t.status = 'blocked'
+left join pgsched.visible_durable_runs r on r.task_id = %(id)s and t.status = 'blocked'
 where t.id = %(id)s
 limit 1

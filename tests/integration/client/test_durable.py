@@ -122,6 +122,21 @@ def test_it_is_part_of_the_clients_transaction(client: Client, dsn: str) -> None
     assert client.get(task_id).status == "blocked"
 
 
+@pytest.mark.parametrize("encoding", ["UTF8", "LATIN1"])
+def test_it_is_part_of_the_transaction_of_a_connection(client: Client, dsn: str, encoding: str) -> None:
+    app, _ = order_app(dsn)
+    task_id = waiting_order(client, app, idempotency_key="k")
+    with psycopg.connect(dsn, client_encoding=encoding) as connection:
+        client.emit(task_id, "approved", "undone", connection=connection)
+        connection.rollback()
+        client.emit(key="k", name="approved", payload="中", event_key="中", connection=connection)
+        assert client.get(task_id).status == "blocked"
+        connection.commit()
+        assert client.get(task_id).status == "pending"
+    drain(app)
+    assert client.wait(task_id, timeout=5)["answer"] == "中"
+
+
 # What it has recorded.
 
 
