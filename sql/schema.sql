@@ -2029,7 +2029,8 @@ begin
   next_tick := pgsched.pass_over(task, tick, 'skipped');
 end $$;
 
--- How a task is: status, attempts, next run, progress, result, error. Of tasks that the caller may see.
+-- How a task is: status, attempts, next run, progress, result, error, and what a durable one waits for. Of tasks that
+-- the caller may see.
 create function pgsched.status(id bigint) returns jsonb
 language plpgsql stable
 set search_path = pg_catalog, pg_temp as $$
@@ -2042,9 +2043,11 @@ begin
     'enabled', t.enabled, 'attempts', t.attempts, 'max_attempts', t.max_attempts, 'next_run_at', t.next_run_at,
     'started_at', case when t.status = 'running' then t.started_at end,
     'worker', case when t.status = 'running' then t.locked_by end, 'completed_at', t.completed_at, 'died_at', t.died_at,
-    'progress', t.progress, 'result', t.result, 'last_error', t.last_error)
+    'progress', t.progress, 'result', t.result, 'last_error', t.last_error, 'awaits', r.awaits, 'wakes_at', r.wakes_at)
   into found_task
-  from pgsched.known_tasks t where t.id = status.id limit 1;
+  from pgsched.known_tasks t
+  left join pgsched.visible_durable_runs r on r.task_id = status.id and t.status = 'blocked'
+  where t.id = status.id limit 1;
   if found_task is null then
     raise no_data_found using message = format('task %s does not exist', id);
   end if;
@@ -5150,7 +5153,9 @@ declare
   since timestamptz;
   child bigint;
 begin
+  -- Children, and the steps of its group, first, as their finishes and cancel() lock them.
   perform pgsched.lock_below(restart.id);
+  perform pgsched.lock_steps(array[restart.id]);
   task := pgsched.locked_task(restart.id);
   if task.status not in ('dead', 'cancelled', 'pending', 'blocked') then
     raise object_not_in_prerequisite_state using
@@ -5186,8 +5191,11 @@ begin
   end if;
   update pgsched.tasks t
   set status = 'pending', attempts = 0, died_at = null, completed_at = null, updated_at = now(), enabled = true,
-    next_run_at = clock_timestamp(), waiting_for = 0
+    next_run_at = clock_timestamp(), waiting_for = 0,
+    planned_from = case when t.schedule_type = 'one_time' or task.status in ('pending', 'blocked') then t.planned_from
+      else clock_timestamp() end  -- as in retry()
   where t.id = task.id;
+  perform pgsched.rejoin(task.id);
 end $$;
 
 -- For the schema: makes a blocked run due if it waits for one of these; its task is locked by the caller.
@@ -8912,7 +8920,8 @@ comment on function pgsched.skip_next is
   'Skips the booked tick of a schedule, and notes that; again for one more. Returns it, and the tick that is '
   'booked instead: null when the schedule is over.';
 comment on function pgsched.status is
-  'How a task is: status, attempts, next run, progress, result, error. Of tasks that the caller may see.';
+  'How a task is: status, attempts, next run, progress, result, error, and what a durable one waits for. Of tasks'
+  ' that the caller may see.';
 comment on function pgsched.wait is
   'Waits until a task is completed and returns its result; of a schedule that of its next completed tick. '
   'SQLSTATE PG002: it is dead or cancelled; PG003: the time is over. Looks after 10 ms, then less often, at last '

@@ -32,6 +32,7 @@ DOCS = {
     "dashboard-overview-light": ("overview", "light", 900),
     "dashboard-overview-dark": ("overview", "dark", 900),
     "dashboard-task": ("task-dead", "light", 1700),
+    "dashboard-durable": ("task-durable", "light", 1210),
     "dashboard-workflow": ("workflow", "light", 470),
     "dashboard-schedule": ("schedule-new", "dark", 1030),
     "dashboard-doctor": ("doctor", "light", 900),

@@ -79,15 +79,13 @@ def confirm(question: str, *, yes: bool) -> None:
     click.confirm(question, abort=True, err=True)
 
 
-def read_json_object(context: click.Context, parameter: click.Parameter, given: str | None) -> dict[str, Any] | None:
-    """Read an option's JSON object: literal text, a file (``@file``) or stdin (``-``).
+def read_json(context: click.Context, parameter: click.Parameter | None, given: str) -> Any:
+    """Read JSON that a command was given: literal text, a file (``@file``) or stdin (``-``).
 
-    Raises BadParameter for invalid JSON, and InvalidTask for JSON that is not an object.
+    Raises BadParameter for invalid JSON.
     """
-    if given is None:
-        return None
     try:
-        found = json.loads(_text_of(given), parse_constant=_no_json, object_pairs_hook=unique_keys)
+        return json.loads(_text_of(given), parse_constant=_no_json, object_pairs_hook=unique_keys)
     except OSError as error:
         problem = f"{given[1:]} cannot be read: {error.strerror or error}"
     except UnicodeDecodeError:
@@ -96,11 +94,17 @@ def read_json_object(context: click.Context, parameter: click.Parameter, given: 
         problem = "the JSON is nested too deeply"
     except ValueError as error:
         problem = f"this is no JSON: {error}"
-    else:
-        if isinstance(found, dict):
-            return found
-        raise InvalidTask(f"{parameter.name} must be a JSON object, got {_shown(found)}")
     raise click.BadParameter(problem, context, parameter)
+
+
+def read_json_object(context: click.Context, parameter: click.Parameter, given: str | None) -> dict[str, Any] | None:
+    """Read an option's JSON object, as :func:`read_json`. Raises InvalidTask for JSON that is not an object."""
+    if given is None:
+        return None
+    found = read_json(context, parameter, given)
+    if isinstance(found, dict):
+        return found
+    raise InvalidTask(f"{parameter.name} must be a JSON object, got {_shown(found)}")
 
 
 def _text_of(value: str) -> str:

@@ -27,6 +27,7 @@ from pgsched.cli.output import Columns, cell, count, fields, plain, say, say_jso
 from pgsched.cli.session import lists, pass_client
 from pgsched.cli.task_add import add, edit
 from pgsched.cli.task_bulk import bulk
+from pgsched.cli.task_durable import durable_of, emit, restart, say_durable, wait_in_words
 from pgsched.cli.task_filters import filter_options, filters_of
 from pgsched.cli.task_name import Name, id_of, task_argument, tasks_argument
 from pgsched.cli.task_payloads import edit_payloads
@@ -94,7 +95,7 @@ def task() -> None:
     """Add, list, show and change tasks."""
 
 
-for command in (add, bulk, edit, edit_payloads, tree):
+for command in (add, bulk, edit, edit_payloads, emit, restart, tree):
     task.add_command(command)
 
 
@@ -133,11 +134,14 @@ def upcoming(client: Client, within: str, **given: Any) -> list[Task]:
 @json_option
 @pass_client
 def show(client: Client, task_id: int, limit: int, as_json: bool) -> None:
-    """Show everything about a task: its schedule in words, next runs, last executions and log lines."""
+    """Show everything about a task: its schedule in words, next runs, last executions and log lines.
+
+    Of a durable task also what it waits for, the steps of its latest run, and the events that were sent to it.
+    """
     status = client.status(task_id, limit=limit)
     logs = client.logs(task_id, limit=limit)
     if as_json:
-        say_json(status.as_dict() | {"logs": [one.as_dict() for one in logs]})
+        say_json(status.as_dict() | {"logs": [one.as_dict() for one in logs]} | durable_of(client, task_id))
         return
     say(fields((name, getattr(status.task, name)) for name in status.task.as_dict()))
     say()
@@ -145,6 +149,7 @@ def show(client: Client, task_id: int, limit: int, as_json: bool) -> None:
     about: list[tuple[str, object]] = [
         ("schedule", status.schedule),
         ("running now", _running(status)),
+        *([("waits for", words)] if (words := wait_in_words(status)) else ()),
         ("last execution", None if last is None else f"{last.status}, {cell(last.started_at)}"),
         *(("" if at else "next runs", run) for at, run in enumerate(status.next_runs or [None])),
         *(("alert", one.problem) for one in status.alerts),
@@ -153,6 +158,7 @@ def show(client: Client, task_id: int, limit: int, as_json: bool) -> None:
     say()
     by_hand = any(one.run_by is not None for one in status.executions)
     say_records(status.executions, {**EXECUTIONS, **BY_HAND} if by_hand else EXECUTIONS, empty="no executions yet")
+    say_durable(client, task_id)
     for records, columns in ((status.missed, MISSED), (logs, LOGS)):
         if records:
             say()

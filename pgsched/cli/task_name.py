@@ -20,14 +20,14 @@ Name = int | str
 _NAME, _KEY = "task_name", "task_key"
 
 
-def _read_name(context: click.Context, parameter: click.Parameter, word: str) -> Name:
+def read_name(context: click.Context, parameter: click.Parameter | None, word: str) -> Name:
     """Digits alone are an id; every other word is a key."""
     is_id = word.isascii() and word.isdigit()
     return int(TASK_ID(word, parameter, context)) if is_id else word
 
 
 def _read_optional(context: click.Context, parameter: click.Parameter, word: str | None) -> Name | None:
-    return None if word is None else _read_name(context, parameter, word)
+    return None if word is None else read_name(context, parameter, word)
 
 
 def task_argument(option: str = "--key") -> Callable[[Function], Function]:
@@ -63,7 +63,7 @@ def tasks_argument(*, required: bool = True) -> Callable[[Function], Function]:
         context.meta[_KEY] = keys
 
     def _all_names(context: click.Context, parameter: click.Parameter, words: tuple[str, ...]) -> tuple[Name, ...]:
-        every = (*(_read_name(context, parameter, word) for word in words), *context.meta[_KEY])
+        every = (*(read_name(context, parameter, word) for word in words), *context.meta[_KEY])
         if required and not every:
             raise click.MissingParameter(ctx=context, param=parameter)
         return every

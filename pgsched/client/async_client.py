@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 from pgsched.client.async_bulk import AsyncBulkClient
+from pgsched.client.async_durable import AsyncDurableClient
 from pgsched.client.async_locks import AsyncLockClient
 from pgsched.client.async_queues import AsyncQueueClient
 from pgsched.client.async_schedules import AsyncScheduleClient
 from pgsched.db.async_database import AsyncDatabase
-from pgsched.db.async_enlist import insert_on_async, run_on_async
+from pgsched.db.async_enlist import insert_on_async
 from pgsched.db.external import Joined
 from pgsched.db.notices import hearing, warn
 from pgsched.db.queries import queues as queue_commands
@@ -21,7 +22,6 @@ from pgsched.db.queries import tasks as task_commands
 from pgsched.db.queries import workers as worker_commands
 from pgsched.db.queries.task_search import Page
 from pgsched.db.queries.tasks import ListOptions
-from pgsched.db.query import Command, T
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.pages import PagedList, place_of
 from pgsched.domain.records import HandlerInfo, Stats, Task, WorkerInfo
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pgsched.ops.doctor.findings import Diagnosis
 
 
-class AsyncClient(AsyncBulkClient, AsyncQueueClient, AsyncScheduleClient, AsyncLockClient):
+class AsyncClient(AsyncBulkClient, AsyncQueueClient, AsyncScheduleClient, AsyncDurableClient, AsyncLockClient):
     """A client for event loops: its methods are to be awaited.
 
     ``dsn`` is a libpq URI, ``embedded:DIR``, or empty for libpq's PG* variables. At most ``pool_size``
@@ -261,9 +261,6 @@ class AsyncClient(AsyncBulkClient, AsyncQueueClient, AsyncScheduleClient, AsyncL
 
     async def _insert_many(self, specs: Iterable[TaskSpec], connection: Joined | None) -> list[int]:
         return await (self._database.insert(specs) if connection is None else insert_on_async(connection, specs))
-
-    async def _run(self, command: Command[T], connection: Joined | None) -> T:
-        return await (self._database.run(command) if connection is None else run_on_async(connection, command))
 
     async def __aenter__(self) -> Self:
         return self

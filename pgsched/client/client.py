@@ -8,11 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 from pgsched.client.bulk import BulkClient
+from pgsched.client.durable import DurableClient
 from pgsched.client.locks import LockClient
 from pgsched.client.queues import QueueClient
 from pgsched.client.schedules import ScheduleClient
 from pgsched.db.database import Database
-from pgsched.db.enlist import insert_on, run_on
+from pgsched.db.enlist import insert_on
 from pgsched.db.external import Joined
 from pgsched.db.notices import hearing, warn
 from pgsched.db.queries import queues as queue_commands
@@ -22,7 +23,6 @@ from pgsched.db.queries import tasks as task_commands
 from pgsched.db.queries import workers as worker_commands
 from pgsched.db.queries.task_search import Page
 from pgsched.db.queries.tasks import ListOptions
-from pgsched.db.query import Command, T
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.pages import PagedList, place_of
 from pgsched.domain.records import HandlerInfo, Stats, Task, WorkerInfo
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pgsched.ops.doctor.findings import Diagnosis
 
 
-class Client(BulkClient, QueueClient, ScheduleClient, LockClient):
+class Client(BulkClient, QueueClient, ScheduleClient, DurableClient, LockClient):
     """A client for threads: one may be shared by all of them.
 
     ``dsn`` is a libpq URI, ``embedded:DIR``, or empty for libpq's PG* variables. At most ``pool_size`` connections are
@@ -258,9 +258,6 @@ class Client(BulkClient, QueueClient, ScheduleClient, LockClient):
 
     def _insert_many(self, specs: Iterable[TaskSpec], connection: Joined | None) -> list[int]:
         return self._database.insert(specs) if connection is None else insert_on(connection, specs)
-
-    def _run(self, command: Command[T], connection: Joined | None) -> T:
-        return self._database.run(command) if connection is None else run_on(connection, command)
 
     def __enter__(self) -> Self:
         return self

@@ -10,14 +10,16 @@ from typing import Any, Unpack
 
 from pgsched.concurrency.primitives import sleep
 from pgsched.db.database import Database
+from pgsched.db.enlist import run_on
+from pgsched.db.external import Joined
 from pgsched.db.queries import tasks as task_commands
-from pgsched.db.query import MAX_LIMIT
+from pgsched.db.query import MAX_LIMIT, Command, T
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.errors import TaskFailed
 from pgsched.domain.pages import PagedList
 from pgsched.domain.records import Execution, LogEntry, MissedTicks, Task
 from pgsched.domain.task_spec import Payloads, TaskOptions
-from pgsched.domain.task_status import TaskStatus, latest, status_of
+from pgsched.domain.task_status import TaskStatus, latest
 from pgsched.domain.task_tree import TaskNode
 from pgsched.domain.validation import Duration
 from pgsched.domain.wait import Waiting
@@ -43,14 +45,17 @@ class TaskClient:
         return self._database.run(task_commands.get(self._id(id, key)))
 
     def status(self, id: int | None = None, *, key: str | None = None, limit: int = 10) -> TaskStatus:
-        """Return a task with its schedule in words, its next runs and its last executions. Raises TaskNotFound."""
+        """Return a task with its schedule in words, its next runs and its last executions. Raises TaskNotFound.
+
+        Of a durable task that waits, it says for what and until when.
+        """
         id = self._id(id, key)
         task = self.get(id)
         missed = self.missed_ticks(id, limit=limit)
         executions = latest(self.executions(id, limit=min(limit + 1, MAX_LIMIT)), limit)  # one may be under way
         alerts = self._database.run(task_commands.list_alerts(id)) if task.is_watched else []
-        now, ticks_running, left_out = self._database.run(task_commands.stand(id))
-        return status_of(task, executions, missed, alerts, left_out, now=now, ticks_running=ticks_running)
+        stand = self._database.run(task_commands.stand(id))
+        return stand.status_of(task, executions, missed, alerts)
 
     def tree(self, id: int | None = None, *, key: str | None = None) -> TaskNode:
         """Return a task with the steps of its group, what it waits for and what waits for it. Raises TaskNotFound."""
@@ -164,6 +169,9 @@ class TaskClient:
         if task_type == GROUP:
             return checked_group(payload, payloads=self._payloads)
         return self._payloads.encode(task_type, payload)
+
+    def _run(self, command: Command[T], connection: Joined | None) -> T:
+        return self._database.run(command) if connection is None else run_on(connection, command)
 
     def _id(self, id: int | None, key: str | None) -> int:
         if id is None and key is not None:

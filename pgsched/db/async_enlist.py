@@ -54,6 +54,8 @@ async def insert_on_async(connection: object, specs: Iterable[TaskSpec]) -> list
 
 
 def _call_of(command: Command[Any], connection: object) -> tuple[LiteralString, str]:
+    if command.plain:
+        return command.statement, command.params["tasks"]
     if command.task is None:
         raise TypeError(
             f"connection must be psycopg's for this, got a {refusals.kind_of(connection)} by another driver"

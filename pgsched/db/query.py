@@ -39,6 +39,8 @@ class Command(NamedTuple, Generic[T]):
     """False: planned for its parameters each time; None: prepared when it is run often."""
     task: Mapping[str, Any] | None = None
     """The task that it inserts, for drivers that are not psycopg."""
+    plain: bool = False
+    """Its only parameter is the text ``tasks``, and it answers ids: any driver runs it as it is."""
 
     def on_standby(self) -> Command[T]:
         """Return the command that reads unlogged tables as empty ones of the same columns."""

@@ -63,15 +63,20 @@ class KeyTwice(ValueError):
 
 def read_object(text: str, what: str) -> dict[str, Any]:
     """Read a JSON object that somebody wrote. Raises InvalidTask, for a key that is there twice too."""
+    found = read_value(text, what)
+    if not isinstance(found, dict):
+        raise InvalidTask('must be a JSON object, as {"name": 1}', field=what)
+    return found
+
+
+def read_value(text: str, what: str) -> Any:
+    """Read any JSON value that somebody wrote. Raises InvalidTask, for a key that is there twice too."""
     try:
-        found = json.loads(text, object_pairs_hook=unique_keys)
+        return json.loads(text, object_pairs_hook=unique_keys)
     except json.JSONDecodeError as error:
         raise InvalidTask(f"must be JSON: {error.msg}", field=what) from None
     except (ValueError, RecursionError) as error:
         raise InvalidTask(f"must be JSON: {error}", field=what) from None
-    if not isinstance(found, dict):
-        raise InvalidTask('must be a JSON object, as {"name": 1}', field=what)
-    return found
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

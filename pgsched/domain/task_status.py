@@ -34,6 +34,10 @@ class TaskStatus:
     """Ticks that were not run, the latest first."""
     alerts: list[Alert]
     """The limits of ``alert_if_no_success_for`` and ``alert_if_running_for`` that are passed."""
+    awaits: list[str]
+    """What ends the wait of a durable task that is blocked in one, as ``event:NAME`` and ``child:ID``."""
+    wakes_at: datetime | None
+    """When the first timeout or sleep among its waits is over; None: there is none."""
 
     @property
     def last_execution(self) -> Execution | None:
@@ -59,7 +63,40 @@ class TaskStatus:
             "executions": to_json_able(self.executions),
             "missed_ticks": to_json_able(self.missed),
             "alerts": to_json_able(self.alerts),
+            "awaits": self.awaits,
+            "wakes_at": to_json_able(self.wakes_at),
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stand:
+    """What the row of a task does not say about its state."""
+
+    now: datetime
+    """By the database's clock."""
+    ticks_running: bool = False
+    """A child runs one of its ticks."""
+    left_out: list[str] | None = None
+    """The days of its calendars."""
+    awaits: list[str] | None = None
+    """What a durable task waits for."""
+    wakes_at: datetime | None = None
+
+    def status_of(
+        self, task: Task, executions: list[Execution], missed: list[MissedTicks], alerts: list[Alert]
+    ) -> TaskStatus:
+        """Return how the task stands now."""
+        return status_of(
+            task,
+            executions,
+            missed,
+            alerts,
+            self.left_out or (),
+            now=self.now,
+            ticks_running=self.ticks_running,
+            awaits=self.awaits or (),
+            wakes_at=self.wakes_at,
+        )
 
 
 def latest(executions: Sequence[Execution], number: int) -> list[Execution]:
@@ -77,10 +114,13 @@ def status_of(
     *,
     now: datetime,
     ticks_running: bool = False,
+    awaits: Sequence[str] = (),
+    wakes_at: datetime | None = None,
 ) -> TaskStatus:
     """Return how a task stands ``now``, by the database's clock.
 
-    ``left_out``: the days of its calendars; ``ticks_running``: a child runs one of its ticks.
+    ``left_out``: the days of its calendars; ``ticks_running``: a child runs one of its ticks. ``awaits`` and
+    ``wakes_at`` are of the wait of a durable task.
     """
     schedule = Schedule(
         cron_expression=task.cron_expression,
@@ -109,6 +149,8 @@ def status_of(
         executions=executions,
         missed=missed,
         alerts=alerts,
+        awaits=list(awaits),
+        wakes_at=wakes_at,
     )
 
 

@@ -219,7 +219,12 @@ def json_object(field: str, value: object) -> str:
     """An object with keys that are strings, as JSON text."""
     if not isinstance(value, dict | Mapping):  # the quick test first
         raise refused(field, "be a dictionary", Described(f"a {type(value).__name__}"))
-    encoded = encode_json(value if isinstance(value, dict) else dict(value), field)
+    return json_value(field, value if isinstance(value, dict) else dict(value))
+
+
+def json_value(field: str, value: object) -> str:
+    """Any JSON value, whose objects have keys that are strings, as JSON text."""
+    encoded = encode_json(value, field)
     if (path := foreign_key(value)) is not None:
         raise refused(field, "have keys that are strings", field + path)
     return encoded

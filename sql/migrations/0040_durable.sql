@@ -430,7 +430,9 @@ declare
   since timestamptz;
   child bigint;
 begin
+  -- Children, and the steps of its group, first, as their finishes and cancel() lock them.
   perform pgsched.lock_below(restart.id);
+  perform pgsched.lock_steps(array[restart.id]);
   task := pgsched.locked_task(restart.id);
   if task.status not in ('dead', 'cancelled', 'pending', 'blocked') then
     raise object_not_in_prerequisite_state using
@@ -466,8 +468,11 @@ begin
   end if;
   update pgsched.tasks t
   set status = 'pending', attempts = 0, died_at = null, completed_at = null, updated_at = now(), enabled = true,
-    next_run_at = clock_timestamp(), waiting_for = 0
+    next_run_at = clock_timestamp(), waiting_for = 0,
+    planned_from = case when t.schedule_type = 'one_time' or task.status in ('pending', 'blocked') then t.planned_from
+      else clock_timestamp() end  -- as in retry()
   where t.id = task.id;
+  perform pgsched.rejoin(task.id);
 end $$;
 comment on function pgsched.restart is
   'Runs a durable task afresh, or from one of its steps on: what was recorded before is kept, what came later is forgotten. Children that it waits for are cancelled as by a cancel; events that were consumed stay consumed.
@@ -574,6 +579,31 @@ begin
   end if;
   return null;
 end $$;
+
+create or replace function pgsched.status(id bigint) returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  found_task jsonb;
+begin
+  select jsonb_build_object(
+    'id', t.id, 'task_type', t.task_type, 'task_name', t.task_name, 'queue', t.queue, 'status', t.status,
+    'enabled', t.enabled, 'attempts', t.attempts, 'max_attempts', t.max_attempts, 'next_run_at', t.next_run_at,
+    'started_at', case when t.status = 'running' then t.started_at end,
+    'worker', case when t.status = 'running' then t.locked_by end, 'completed_at', t.completed_at, 'died_at', t.died_at,
+    'progress', t.progress, 'result', t.result, 'last_error', t.last_error, 'awaits', r.awaits, 'wakes_at', r.wakes_at)
+  into found_task
+  from pgsched.known_tasks t
+  left join pgsched.visible_durable_runs r on r.task_id = status.id and t.status = 'blocked'
+  where t.id = status.id limit 1;
+  if found_task is null then
+    raise no_data_found using message = format('task %s does not exist', id);
+  end if;
+  return found_task;
+end $$;
+comment on function pgsched.status is
+  'How a task is: status, attempts, next run, progress, result, error, and what a durable one waits for. Of tasks that the caller may see.';
 
 create or replace function pgsched.settle(ids bigint[]) returns integer
 language plpgsql as $$

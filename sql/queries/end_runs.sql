@@ -1,4 +1,5 @@
--- Ends durable runs whose tick is over by a finish before in this transaction. The dead letter of a tick keeps its steps.
+-- Ends durable runs whose tick is over by a finish before in this transaction. The dead letter of a tick keeps its
+-- steps.
 with over as materialized (
   select d.id, d.tick, d.dead_lettered
   from unnest(%(ids)s::bigint[], %(tokens)s::bigint[], %(ticks)s::integer[], %(dead_lettered)s::boolean[])

@@ -1,5 +1,5 @@
--- Durable runs that are not as they should be: whose code no longer asks for a step that it has recorded, and those that
--- should have been woken a minute ago and were not.
+-- Durable runs that are not as they should be: whose code no longer asks for a step that it has recorded, and those
+-- that should have been woken a minute ago and were not.
 select d.*
 from (
   select 'unasked' as kind, t.task_type, count(*) as number, (array_agg(r.task_id order by r.task_id))[1:3] as ids,
@@ -11,7 +11,8 @@ from (
   union all
   select 'unwoken', t.task_type, count(*), (array_agg(r.task_id order by r.task_id))[1:3], '{}'::text[]
   from (
-    select * from pgsched.durable_runs r where r.wakes_at < now() - interval '1 minute' order by r.wakes_at limit %(cap)s
+    select * from pgsched.durable_runs r where r.wakes_at < now() - interval '1 minute'
+    order by r.wakes_at limit %(cap)s
   ) r
   join pgsched.tasks t on t.id = r.task_id and t.status = 'blocked'
   group by t.task_type

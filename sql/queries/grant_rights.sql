@@ -48,7 +48,8 @@ begin
     pgsched.claim_limited, pgsched.claim_queue, pgsched.pick_keyed, pgsched.due_by_keys, pgsched.try_claims,
     pgsched.bury_unclaimed, pgsched.adopt_slots, pgsched.pick_by_turns, pgsched.due_of_keys, pgsched.key_rooms,
     pgsched.next_keys, pgsched.note_late_start, pgsched.make_partitions, pgsched.rebook, pgsched.read_zone,
-    pgsched.follow_zones, pgsched.leave, pgsched.expire_tasks, pgsched.wake_parents, pgsched.wake_parent, pgsched.recheck_runs,
+    pgsched.follow_zones, pgsched.leave, pgsched.expire_tasks, pgsched.wake_parents, pgsched.wake_parent,
+    pgsched.recheck_runs,
     pgsched.resume_run, pgsched.wake_suspended, pgsched.start_child, pgsched.move_steps
     to pgsched_worker;
   grant execute on function pgsched.register, pgsched.lock_steps, pgsched.note_misfit

@@ -1,6 +1,7 @@
--- Records steps of durable runs in one statement, and what begins with the first of them: the run. Behind the fence: rows
--- of a claim that was lost are left out, and so is a step that is over already, unless the same claim has recorded it the
--- same way (the answer was lost). An event is consumed with the step that takes it. Returns the places of those recorded.
+-- Records steps of durable runs in one statement, and what begins with the first of them: the run. Behind the fence:
+-- rows of a claim that was lost are left out, and so is a step that is over already, unless the same claim has
+-- recorded it the same way (the answer was lost). An event is consumed with the step that takes it. Returns the places
+-- of those recorded.
 with given as (
   select *
   from unnest(%(ids)s::bigint[], %(tokens)s::bigint[], %(begun)s::timestamptz[], %(ticks)s::integer[],

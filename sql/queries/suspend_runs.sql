@@ -1,6 +1,6 @@
--- Suspends durable runs, behind the fence: the lease ends, and the task is pending until its wake time, or blocked while
--- it waits for events or children. The claim of a resume is no attempt: it is taken back here. With a payload the run is
--- over and another one begins with that. Returns how many passed the fence.
+-- Suspends durable runs, behind the fence: the lease ends, and the task is pending until its wake time, or blocked
+-- while it waits for events or children. The claim of a resume is no attempt: it is taken back here. With a payload
+-- the run is over and another one begins with that. Returns how many passed the fence.
 with given as (
   select *
   from unnest(%(ids)s::bigint[], %(tokens)s::bigint[], %(statuses)s::text[], %(awaits)s::text[],
@@ -9,7 +9,8 @@ with given as (
 ),
 suspended as (
   update pgsched.tasks t
-  set status = g.status, attempts = case when g.payload is null then greatest(t.attempts - 1, 0) else 0 end, locked_by = null, locked_until = null,
+  set status = g.status, attempts = case when g.payload is null then greatest(t.attempts - 1, 0) else 0 end,
+    locked_by = null, locked_until = null,
     next_run_at = case when g.status = 'pending' then coalesce(g.wakes_at, clock_timestamp()) end,
     last_run_at = statement_timestamp() - g.started_ago * interval '1 second',
     payload = coalesce(g.payload::jsonb, t.payload), last_error = null, updated_at = statement_timestamp()

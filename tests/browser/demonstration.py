@@ -11,7 +11,7 @@ from uuid import UUID
 
 import psycopg
 
-from tests.browser.states import WORKER, add_attempt, add_log, die, end, start
+from tests.browser.states import WORKER, add_attempt, add_log, add_step, begin_run, die, end, start
 from tests.support.tables import database, insert_task
 
 Connection = psycopg.Connection[dict[str, Any]]
@@ -70,6 +70,7 @@ class Filled:
     running: int
     workflow: int
     schedule: int
+    durable: int
 
     def paths(self) -> Mapping[str, str]:
         """Every page of the dashboard, by the name of its picture."""
@@ -80,6 +81,9 @@ class Filled:
             "task-dead": f"/tasks/{self.dead}",
             "task-running": f"/tasks/{self.running}",
             "task-schedule": f"/tasks/{self.schedule}",
+            "task-durable": f"/tasks/{self.durable}",
+            "task-emit": f"/tasks/{self.durable}/emit?name=approved",
+            "task-restart": f"/tasks/{self.durable}/restart?step=reserve&key=PX-1",
             "task-edit": f"/tasks/{self.schedule}/edit",
             "schedules": "/schedules",
             "schedule-new": "/schedules/new",
@@ -112,11 +116,12 @@ def fill(dsn: str) -> Filled:
         workflow = _add_workflow(connection)
         running = _add_running(connection)
         dead = _add_dead(connection)
+        durable = _add_durable(connection)
         _set_queues(connection)
         connection.execute("insert into pgsched.calendars (name, days) values ('holidays', '{01-01,12-25,12-26}')")
         _add_audit(connection, dead)
         connection.execute("analyze pgsched.tasks")
-        return Filled(dead=dead, running=running, workflow=workflow, schedule=schedules[0])
+        return Filled(dead=dead, running=running, workflow=workflow, schedule=schedules[0], durable=durable)
 
 
 def _add_past_days(connection: Connection) -> None:
@@ -338,6 +343,48 @@ def _add_dead(connection: Connection) -> int:
     add_log(connection, first, "178 seconds", "info", "asking the bank", {"total": "64.90", "currency": "EUR"})
     add_log(connection, first, "125 seconds", "warning", "the bank refused the card", {"reason": "expired"}, attempt=3)
     return first
+
+
+def _add_durable(connection: Connection) -> int:
+    """An order that was charged and booked, slept over, and waits for somebody's approval."""
+    columns = {"queue": "billing", "tags": ["shop"], "created_by": "checkout"}
+    made = insert_task(connection, "order", task_name="Order 48277", payload=json.dumps({"order": 48277}), **columns)
+    child = insert_task(connection, "pick_parcel", task_name="Parcel of order 48277", parent_id=made, **columns)
+    end(connection, child)
+    begin_run(connection, made, ago="4 hours")
+    add_step(connection, made, "step", "charge", "240 min", 2.4, attempts=2, result={"receipt": "ch_81f", "eur": 64.9})
+    for number, key in enumerate(("PX-1", "PX-7")):
+        add_step(
+            connection, made, "step", "reserve", f"{239.9 - number * 0.01} min", 0.6, key=key, result={"shelf": "C4"}
+        )
+    add_step(connection, made, "sleep", "cool off", "239.87 min", 3 * 3600)
+    add_step(
+        connection,
+        made,
+        "step",
+        "quote",
+        "59.8 min",
+        4.2,
+        attempts=3,
+        status="failed",
+        error=ERRORS[1][3].splitlines()[-1],
+    )
+    add_step(connection, made, "child", "pick", "59.7 min", 190, child_id=child, result={"parcel": "1 of 1", "kg": 2.1})
+    add_step(connection, made, "event", "address", "56 min", 22 * 60, result={"street": "Lange Reihe 7"})
+    add_step(connection, made, "step", "label", "31 min", 1.7, result={"tracking": "00340434161094"})
+    add_step(connection, made, "event", "approved", "30.9 min", None, wakes="2 days")
+    for name, payload, ago, consumed in (
+        ("address", {"street": "Lange Reihe 7"}, "34 min", "34 min"),
+        ("note", "ring twice", "12 min", None),
+    ):
+        connection.execute(
+            """
+            insert into pgsched.durable_events (task_id, tick_number, name, payload, sent_by, sent_at, consumed_at)
+            values (%s, 1, %s, %s, 'checkout', now() - %s::interval, now() - %s::interval)
+            """,
+            (made, name, json.dumps(payload), ago, consumed),
+        )
+    return made
 
 
 def _set_queues(connection: Connection) -> None:

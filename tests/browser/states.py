@@ -95,3 +95,67 @@ def add_log(
         """,
         (task_id, attempt, ago, level, message, json.dumps(fields)),
     )
+
+
+def begin_run(connection: Connection, task_id: int, *, ago: str) -> None:
+    """Let a durable run wait for the event ``approved``, two days at most, that began a while ago."""
+    connection.execute(
+        """
+        update pgsched.tasks
+        set status = 'blocked', next_run_at = null, created_at = now() - %s::interval,
+          scheduled_for = now() - %s::interval, last_run_at = now() - interval '31 minutes'
+        where id = %s
+        """,
+        (ago, ago, task_id),
+    )
+    connection.execute(
+        """
+        insert into pgsched.durable_runs (task_id, tick_number, began_at, code_version, awaits, wakes_at)
+        values (%s, 1, now() - %s::interval, '2026.11.3', '{event:approved}', now() + interval '2 days')
+        """,
+        (task_id, ago),
+    )
+
+
+def add_step(
+    connection: Connection,
+    task_id: int,
+    kind: str,
+    name: str,
+    ago: str,
+    seconds: float | None,
+    *,
+    key: str = "",
+    status: str = "completed",
+    attempts: int = 1,
+    result: Any = None,
+    error: str | None = None,
+    child_id: int | None = None,
+    wakes: str | None = None,
+) -> None:
+    """Record a step of the run of a task; without ``seconds`` it waits."""
+    connection.execute(
+        """
+        insert into pgsched.durable_steps (
+          task_id, began_at, tick_number, name, key, kind, status, attempts, result, error, child_id, wakes_at,
+          started_at, finished_at, fencing_token)
+        select r.task_id, r.began_at, 1, %s, %s, %s, %s, %s, %s, %s, %s, now() + %s::interval, now() - %s::interval,
+          now() - %s::interval + %s * interval '1 second', 1
+        from pgsched.durable_runs r where r.task_id = %s
+        """,
+        (
+            name,
+            key,
+            kind,
+            "waiting" if seconds is None else status,
+            attempts if kind == "step" else 0,
+            None if result is None else json.dumps(result),
+            error,
+            child_id,
+            wakes,
+            ago,
+            ago,
+            seconds,
+            task_id,
+        ),
+    )

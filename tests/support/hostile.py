@@ -49,6 +49,30 @@ def fill(connection: psycopg.Connection[dict[str, Any]], text: str) -> list[int]
             """,
             (one, text, text, data),
         )
+    connection.execute(
+        """
+        insert into pgsched.durable_runs (task_id, tick_number, began_at, code_version, awaits, unasked)
+        values (%s, 1, now(), %s, array['event:' || %s::text], array[%s::text])
+        """,
+        (ids[1], text, text, text),
+    )
+    for kind, status in (("step", "failed"), ("event", "waiting"), ("child", "completed"), ("sleep", "waiting")):
+        connection.execute(
+            """
+            insert into pgsched.durable_steps (
+              task_id, began_at, tick_number, name, key, kind, status, result, error, wakes_at, started_at, finished_at,
+              fencing_token)
+            select r.task_id, r.began_at, 1, %s, %s || %s::text, %s, %s, %s, %s, now(), now(),
+              case when %s = 'waiting' then null else now() end, 1
+            from pgsched.durable_runs r where r.task_id = %s
+            """,
+            (text, text, kind, kind, status, data, text, status, ids[1]),
+        )
+    connection.execute(
+        "insert into pgsched.durable_events (task_id, tick_number, name, payload, key, sent_by)"
+        " values (%s, 1, %s, %s, %s, %s)",
+        (ids[1], text, data, text, text),
+    )
     add_worker(connection, queues=[text], task_types=[text])
     connection.execute("update pgsched.workers set hostname = %s", (text,))
     return ids

@@ -28,6 +28,7 @@ from pgsched.domain.pages import PagedList, place_of
 from pgsched.domain.records import Execution, LogEntry, MissedTicks, Task, read
 from pgsched.domain.silence import Alert
 from pgsched.domain.task_spec import TaskOptions, TaskSpec, changed_columns
+from pgsched.domain.task_status import Stand
 from pgsched.domain.task_tree import MAX_NODES, TaskNode, tree_of
 from pgsched.domain.validation import (
     MAX_BIGINT,
@@ -148,10 +149,9 @@ def retry(task_id: int, payload: Mapping[str, Any] | None = None) -> Command[Non
     return command("retry_task", nothing, **known_id(task_id), payload=text)
 
 
-def stand(task_id: int) -> Command[tuple[datetime, bool, list[str]]]:
-    """Ask what the row of a task does not say: the time, whether a child runs one of its ticks, the days left out."""
-    parse = _existing(task_id, lambda row: (row["now"], row["ticks_running"], row["left_out"] or []))
-    return command("stand_task", parse, **known_id(task_id))
+def stand(task_id: int) -> Command[Stand]:
+    """Ask what the row of a task does not say. Raises TaskNotFound."""
+    return command("stand_task", _existing(task_id, lambda row: read(Stand, row)), **known_id(task_id))
 
 
 def delete(task_id: int) -> Command[None]:
@@ -172,17 +172,17 @@ def executions(
     before_token, before_started_at = optional(_id_of)("before", token), optional(aware)("before", started_at)
     params = {"before_token": before_token, "before_started_at": before_started_at}
     parse = pages_of(Execution, "executions", limit, "fencing_token", "started_at")
-    return command("list_executions", parse, **_last(task_id, limit), **params)
+    return command("list_executions", parse, **last_of(task_id, limit), **params)
 
 
 def missed_ticks(task_id: int, *, limit: int) -> Command[list[MissedTicks]]:
     """Read the ticks of a schedule that were not run, the latest first."""
-    return command("list_missed_ticks", rows_as(MissedTicks), **_last(task_id, limit))
+    return command("list_missed_ticks", rows_as(MissedTicks), **last_of(task_id, limit))
 
 
 def logs(task_id: int, *, limit: int) -> Command[list[LogEntry]]:
     """Read the last lines that a task logged, in their order."""
-    return command("list_logs", rows_as(LogEntry), **_last(task_id, limit))
+    return command("list_logs", rows_as(LogEntry), **last_of(task_id, limit))
 
 
 def list_alerts(task_id: int | None = None) -> Command[list[Alert]]:
@@ -303,8 +303,10 @@ def known_id(task_id: int) -> dict[str, int]:
     return {"id": task_id}
 
 
-def _last(task_id: int, limit: int) -> dict[str, int]:
-    return {"task_id": _id_of("task_id", task_id), "limit": _limit("limit", limit)}
+def last_of(task_id: int, limit: int | None = None) -> dict[str, int]:
+    """Return the parameters of a statement about what belongs to a task, of which the last so many are read."""
+    params = {"task_id": _id_of("task_id", task_id)}
+    return params if limit is None else params | {"limit": _limit("limit", limit)}
 
 
 _whole = whole(-math.inf, math.inf)

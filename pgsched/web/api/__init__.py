@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from pgsched.web.api import audit, calendars, dead, events, executions, queues, schedules, settings, tasks, workers
+from pgsched.web.api import (
+    audit,
+    calendars,
+    dead,
+    durable,
+    events,
+    executions,
+    queues,
+    schedules,
+    settings,
+    tasks,
+    workers,
+)
 from pgsched.web.api.by_key import by_key
 
 router = APIRouter()
-router.include_router(by_key([tasks.router, executions.router, schedules.router]))
-for part in (tasks, executions, schedules, calendars, queues, settings, workers, dead, audit, events):
+router.include_router(by_key([tasks.router, executions.router, schedules.router, durable.router]))
+for part in (tasks, executions, schedules, durable, calendars, queues, settings, workers, dead, audit, events):
     router.include_router(part.router)

@@ -94,7 +94,42 @@ STATUS: Final = TASK | {
     "executions": [],
     "missed_ticks": [],
     "alerts": [],
+    "awaits": [],
+    "wakes_at": None,
 }
+DURABLE_STEP: Final[dict[str, Any]] = {
+    "task_id": 17,
+    "began_at": "2026-01-31T08:01:00.005000Z",
+    "tick_number": 1,
+    "name": "charge",
+    "key": "",
+    "kind": "step",
+    "status": "completed",
+    "attempts": 1,
+    "result": {"charge": "ch_4711"},
+    "error": None,
+    "child_id": None,
+    "cancels_child": False,
+    "event_id": None,
+    "wakes_at": None,
+    "started_at": "2026-01-31T08:01:00.006000Z",
+    "finished_at": "2026-01-31T08:01:00.451000Z",
+    "fencing_token": 1,
+}
+DURABLE_EVENT: Final[dict[str, Any]] = {
+    "id": 3,
+    "task_id": 17,
+    "tick_number": 1,
+    "name": "approved",
+    "payload": {"by": "ada"},
+    "key": "request-12",
+    "sent_by": "web",
+    "sent_at": "2026-01-31T08:05:00Z",
+    "consumed_at": None,
+}
+EMIT: Final[dict[str, Any]] = {"payload": {"by": "ada"}, "event_key": "request-12"}
+SENT: Final[dict[str, Any]] = {"id": 3}
+RESTART: Final[dict[str, Any]] = {"from_step": "charge"}
 MISSED: Final[dict[str, Any]] = {
     "task_id": 21,
     "reason": "skip",

@@ -88,7 +88,7 @@ async def list_executions(actor: Viewer, id: TaskId, limit: Limit = 50, cursor: 
 )
 async def list_logs(actor: Viewer, id: TaskId, limit: Limit = 200) -> Response:
     """In the order in which they were logged."""
-    return await _of_task(actor, id, lambda client: client.logs(id, limit=limit))
+    return await of_task(actor, id, lambda client: client.logs(id, limit=limit))
 
 
 @router.get(
@@ -98,10 +98,10 @@ async def list_logs(actor: Viewer, id: TaskId, limit: Limit = 200) -> Response:
 )
 async def list_missed_ticks(actor: Viewer, id: TaskId, limit: Limit = 50) -> Response:
     """The latest first; one row for ticks in a row."""
-    return await _of_task(actor, id, lambda client: client.missed_ticks(id, limit=limit))
+    return await of_task(actor, id, lambda client: client.missed_ticks(id, limit=limit))
 
 
-async def _of_task(actor: Actor, id: int, read: Callable[[AsyncClient], Awaitable[Sequence[Record]]]) -> Response:
+async def of_task(actor: Actor, id: int, read: Callable[[AsyncClient], Awaitable[Sequence[Record]]]) -> Response:
     """What there is of a task. Raises TaskNotFound when there is nothing, and no such task."""
     async with actor.client.transaction() as client:
         found = await read(client)

@@ -10,6 +10,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field, RootModel, create_model
 
 from pgsched.domain import records
+from pgsched.domain.durable_records import DurableEvent, DurableStep
 from pgsched.domain.interval import Interval
 from pgsched.domain.scheduling.calendars import Calendar
 from pgsched.domain.silence import Alert
@@ -63,6 +64,8 @@ ExecutionShape = shape_of(records.Execution, "Execution")
 MissedTicksShape = shape_of(records.MissedTicks, "MissedTicks")
 AlertShape = shape_of(Alert, "Alert")
 LogEntryShape = shape_of(records.LogEntry, "LogEntry")
+DurableStepShape = shape_of(DurableStep, "DurableStep")
+DurableEventShape = shape_of(DurableEvent, "DurableEvent")
 QueueShape = shape_of(records.QueueInfo, "Queue")
 QueueSettingsShape = shape_of(records.QueueSettings, "QueueSettings")
 SettingsShape = shape_of(records.Settings, "Settings")
@@ -98,6 +101,8 @@ class TaskStatusShape(TaskShape):  # type: ignore[misc, valid-type]
     executions: list[ExecutionShape]  # type: ignore[valid-type]
     missed_ticks: list[MissedTicksShape]  # type: ignore[valid-type]
     alerts: list[AlertShape]  # type: ignore[valid-type]
+    awaits: list[str] = Field(description="What ends the wait of a durable task, as event:NAME and child:ID.")
+    wakes_at: datetime | None = Field(description="When the first timeout or sleep among its waits is over.")
 
 
 class NodeShape(BaseModel):
@@ -145,6 +150,12 @@ class ChangedShape(BaseModel):
     ids: list[int] = Field(description="The first 1,000 of those.")
     more: bool = Field(description="There may be more that fit: the limit was reached.")
     next_cursor: str | None = Field(description="Goes on behind these tasks, as cursor; null: nothing more fits.")
+
+
+class SentShape(BaseModel):
+    """The event that was sent."""
+
+    id: int
 
 
 class AddedShape(BaseModel):

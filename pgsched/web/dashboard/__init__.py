@@ -8,6 +8,7 @@ from pgsched.web.dashboard import (
     audit,
     calendars,
     dead,
+    durable,
     executions,
     handlers,
     live,
@@ -21,8 +22,9 @@ from pgsched.web.dashboard import (
 )
 
 router = APIRouter()
-# Of schedules `/tasks/{id}/backfill` before `/tasks/{id}/{verb}`.
+# Of schedules `/tasks/{id}/backfill`, of durable runs `/tasks/{id}/emit` before `/tasks/{id}/{verb}`.
 for part in (
-    overview, tasks, schedules, task, calendars, workflows, queues, workers, handlers, dead, executions, audit, live,
+    overview, tasks, schedules, durable, task, calendars, workflows, queues, workers, handlers, dead, executions, audit,
+    live,
 ):  # fmt: skip
     router.include_router(part.router)

@@ -20,7 +20,8 @@ from pgsched.domain.scheduling.preview import noted
 from pgsched.domain.task_spec import TaskOptions
 from pgsched.domain.validation import RULES
 from pgsched.web.auth.access import Actor, Operator, Viewer
-from pgsched.web.dashboard.forms import OPTIONS, Form, options_of, payload_of
+from pgsched.web.dashboard.durable import find_run
+from pgsched.web.dashboard.forms import OPTIONS, Form, Text, moment, optional_number, options_of, payload_of
 from pgsched.web.dashboard.shown import done, show
 from pgsched.web.formats import duration, insert_text, pretty, span
 from pgsched.web.paths import href
@@ -53,13 +54,15 @@ async def task_by_key(actor: Viewer, key: str) -> Response:
 
 
 @router.get("/tasks/{id:int}")
-async def task(actor: Viewer, id: int) -> Response:
-    """Show one task."""
+async def task(actor: Viewer, id: int, run: Text = "", steps: Text = "") -> Response:
+    """Show one task; of a durable one the latest run or the one that began at ``run``, up to so many of its steps."""
+    began_at, until = moment("run", run) if run else None, optional_number("steps", steps)
     async with actor.client.transaction() as client:  # of one connection: waited for once
         status = await client.status(id, limit=EXECUTIONS)
         logs = await client.logs(id, limit=LOG_LINES)
         one = status.task
         said = await client.database.run(find_said_options(one.task_type, one.queue))
+        durable = await find_run(client, one, began_at=began_at, until=until)
     return show(
         actor,
         "task.html",
@@ -69,6 +72,7 @@ async def task(actor: Viewer, id: int) -> Response:
         coming=[noted(at, one.timezone) for at in status.next_runs],
         logs=logs,
         timeline=timeline_of(status.executions),
+        run=durable,
         insert=insert_text(one, said) if actor.sees_payloads else None,
         verbs={verb: VERBS[verb] for verb in verbs_of(one)},
         in_workflow=one.task_type == GROUP or bool(one.depends_on) or one.parent_id is not None,

@@ -103,5 +103,6 @@ function renew(fresh, onRenewed) {
 function isInUse(part) {
   const selection = getSelection();
   const marked = selection && !selection.isCollapsed && part.contains(selection.anchorNode);
-  return marked || part.contains(document.activeElement) || part.querySelector("[data-select]:checked") !== null;
+  const typed = [...part.querySelectorAll("input[type=text], textarea")].some((one) => one.value !== one.defaultValue);
+  return marked || typed || part.contains(document.activeElement) || part.querySelector("[data-select]:checked") !== null;
 }

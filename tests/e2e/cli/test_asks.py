@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.commands import Ended, pgsched
+from tests.support.durable import record_steps
 from tests.support.retained import finished, left
 from tests.support.tables import database, insert_task, set_dead
 
@@ -30,6 +31,11 @@ ASKING = [
         "Workers would delete 1 dead task at once. Change the settings?",
         id="queue",
     ),
+    pytest.param(
+        ("task", "restart", "3", "--from", "charge"),
+        "Restart task 3 and forget what it has recorded from charge on?",
+        id="restart",
+    ),
     pytest.param(("task", "delete", "1", "2"), "Delete 2 tasks?", id="delete"),
     pytest.param(("calendar", "delete", "holidays"), "Delete the calendar holidays?", id="calendar"),
     pytest.param(("lock", "break", "report"), "Break the lock report, which ada holds?", id="lock"),
@@ -42,6 +48,7 @@ def filled(dsn: str) -> None:
         db.execute("insert into pgsched.calendars (name, days) values ('holidays', '{12-25}')")
         for status in ("completed", "completed", "cancelled"):
             finished(db, "10 days", status)
+        record_steps(db, 3, "charge")  # of the one that is cancelled
         for queue, ago in (("mail", "2 days"), ("mail", "1 hour"), ("other", "2 days")):
             set_dead(db, insert_task(db, "greet", queue=queue), ago=ago)
         db.execute("select pgsched.lock('report', gen_random_uuid(), ttl => interval '1 hour', holder => 'ada')")

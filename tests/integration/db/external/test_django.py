@@ -67,6 +67,17 @@ def test_inner_block_that_is_rolled_back_takes_its_task_along(dsn: str, client: 
     assert _types(dsn) == ["outer"]
 
 
+def test_event_is_sent_if_and_only_if_the_block_commits(client: Client) -> None:
+    task_id = client.schedule("order", idempotency_key="k")
+    with suppress(_Stop), transaction.atomic():
+        client.emit(task_id, "undone", connection=connection)
+        raise _Stop
+    with transaction.atomic():
+        sent = client.emit(key="k", name="approved", payload={"by": "ü"}, connection=connection)
+        assert client.durable_events(task_id) == []
+    assert [(one.id, one.payload) for one in client.durable_events(task_id)] == [(sent, {"by": "ü"})]
+
+
 def test_refused_task_leaves_the_block_as_it_was(dsn: str, client: Client) -> None:
     with transaction.atomic():
         client.schedule("before", connection=connection)

@@ -25,7 +25,7 @@ from sqlalchemy.pool import NullPool
 from pgsched import App
 from pgsched.client.async_client import AsyncClient
 from pgsched.client.client import Client
-from pgsched.domain.errors import InvalidTask, SchemaMismatch
+from pgsched.domain.errors import InvalidTask, SchemaMismatch, TaskNotFound, TransitionRefused
 from pgsched.domain.task_spec import TaskSpec
 from pgsched.domain.workflow import group, parallel, step
 from tests.support.engine import engine, handlers, running_worker
@@ -204,6 +204,24 @@ def test_missing_schema_is_said_as_everywhere(empty_dsn: str, driver: str) -> No
         Client(empty_dsn).schedule("mail", connection=session)
 
 
+@sync_drivers
+def test_event_is_sent_if_and_only_if_the_session_commits(dsn: str, driver: str) -> None:
+    with _engine(dsn, driver) as engine, Client(dsn) as client, Session(engine) as session:
+        known = client.schedule("order", idempotency_key="ü")
+        client.emit(known, "undone", connection=session)
+        session.rollback()
+        new = client.schedule("order", idempotency_key="new", connection=session)
+        sent = client.emit(key="new", name="at once", payload="ü :x %s", event_key="k", connection=session)
+        assert client.emit(new, "at once", event_key="k", connection=session) == sent
+        with pytest.raises(TaskNotFound, match=r"^task 404 does not exist$"):
+            client.emit(404, "approved", connection=session)
+        client.emit(key="ü", name="approved", payload={"by": ["ada"]}, connection=session)
+        assert client.durable_events(known) == []
+        session.commit()
+        assert [(one.name, one.payload) for one in client.durable_events(known)] == [("approved", {"by": ["ada"]})]
+        assert [(one.id, one.payload, one.key) for one in client.durable_events(new)] == [(sent, "ü :x %s", "k")]
+
+
 def test_scoped_session_and_a_handler_s_own_schedule_will_do(dsn: str) -> None:
     app = App(dsn=dsn)
 
@@ -272,6 +290,20 @@ async def test_task_is_there_if_and_only_if_the_async_connection_commits(dsn: st
         async with alone.connect() as connection:
             await client.schedule("alone", connection=connection)
             assert _types(dsn) == ["mail", "alone"]
+
+
+@async_drivers
+async def test_event_is_sent_if_and_only_if_the_async_session_commits(dsn: str, driver: str) -> None:
+    async with _async_engine(dsn, driver) as engine, AsyncClient(dsn) as client, AsyncSession(engine) as session:
+        known = await client.schedule("order", idempotency_key="k")
+        await client.emit(known, "undone", connection=session)
+        await session.rollback()
+        with pytest.raises(TaskNotFound, match=r"^a task with the key 'nobody' does not exist$"):
+            await client.emit(key="nobody", name="approved", connection=session)
+        sent = await client.emit(key="k", name="approved", payload={"by": "ü"}, connection=session)
+        assert await client.durable_events(known) == []
+        await session.commit()
+        assert [(one.id, one.payload) for one in await client.durable_events(known)] == [(sent, {"by": "ü"})]
 
 
 @async_drivers
@@ -345,6 +377,8 @@ async def test_task_joins_the_transaction_of_asyncpg(dsn: str) -> None:
         host=place["host"], port=place["port"], user=place["user"], database=place["dbname"], min_size=1, max_size=1
     )
     async with pool, AsyncClient(dsn) as client, pool.acquire() as connection:
+        stopped = await client.schedule("stopped")
+        await client.cancel(stopped)
         with suppress(_Stop):
             async with connection.transaction():
                 await client.schedule("undone", connection=connection)
@@ -355,9 +389,18 @@ async def test_task_joins_the_transaction_of_asyncpg(dsn: str) -> None:
                 await client.schedule("mail", depends_on=[404], connection=connection)
             again = TaskSpec(task_type="mail", idempotency_key="k")
             assert await client.schedule_many([again], connection=connection) == [first]
-            assert _types(dsn) == []
-        assert _types(dsn) == ["mail"]
+            assert _types(dsn) == ["stopped"]
+        assert _types(dsn) == ["stopped", "mail"]
         await client.schedule("alone", connection=connection)
-    assert _types(dsn) == ["mail", "alone"]
+        with suppress(_Stop):
+            async with connection.transaction():
+                await client.emit(first, "undone", connection=connection)
+                raise _Stop
+        async with connection.transaction():
+            sent = await client.emit(key="k", name="approved", payload=[1, "ü"], connection=connection)
+            with pytest.raises(TransitionRefused, match=rf"^task {stopped} is cancelled: no wait of it can take"):
+                await client.emit(stopped, "approved", connection=connection)
+        assert [(one.id, one.payload) for one in await client.durable_events(first)] == [(sent, [1, "ü"])]
+    assert _types(dsn) == ["stopped", "mail", "alone"]
     with pytest.raises(TypeError, match="belongs to an event loop"):
         Client(dsn).schedule("mail", connection=connection)

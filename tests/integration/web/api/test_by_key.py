@@ -95,8 +95,8 @@ def test_description_has_each_route_of_a_task_by_its_key(dsn: str) -> None:
         same = paths[path.replace("{id}", "by-key/{key}")]
         assert same.keys() == paths[path].keys()
         for verb, operation in same.items():
-            parameter = next(one for one in operation["parameters"] if one["in"] == "path")
-            assert (parameter["name"], "percent-encoded" in parameter["description"]) == ("key", True)
+            parameter = next(one for one in operation["parameters"] if one["name"] == "key")
+            assert (parameter["in"], "percent-encoded" in parameter["description"]) == ("path", True)
             assert not any(one["name"] == "id" for one in operation["parameters"])
             assert "404" in operation["responses"]
             assert operation.get("requestBody") == paths[path][verb].get("requestBody")

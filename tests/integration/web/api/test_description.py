@@ -10,7 +10,7 @@ import pytest
 from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter
 
-from pgsched.domain import records
+from pgsched.domain import durable_records, records
 from pgsched.domain.scheduling.calendars import Calendar
 from pgsched.domain.task_filters import TaskFilters
 from pgsched.domain.task_spec import TaskOptions
@@ -20,6 +20,7 @@ from pgsched.web.api import examples, shapes
 from pgsched.web.api.bodies import SHORT, NewGroup, NewTask, TaskEdit, UniqueFields
 from pgsched.web.api.task_query import BulkFilter, TaskQuery
 from tests.support.doc_examples import table
+from tests.support.durable import record_steps
 from tests.support.tables import database, insert_task, set_dead, set_running
 from tests.support.web_face import web
 
@@ -73,6 +74,8 @@ async def test_examples_of_requests_are_accepted(dsn: str, method: str, path: st
             set_dead(connection, task_id)
         elif path.endswith(("/skip", "/backfill", "/replan")):
             task_id = insert_task(connection, queue="mail", cron_expression="0 8 * * *")
+        elif path.endswith("/restart"):
+            record_steps(connection, task_id, "charge")
         elif path.endswith("/steps"):
             task_id = insert_task(connection, "pgsched.group", payload=Jsonb({"steps": ["extract"]}))
             set_running(connection, task_id)
@@ -97,6 +100,8 @@ SHAPES = {
     "EXECUTION": shapes.ExecutionShape,
     "MISSED": shapes.MissedTicksShape,
     "LOG_ENTRY": shapes.LogEntryShape,
+    "DURABLE_STEP": shapes.DurableStepShape,
+    "DURABLE_EVENT": shapes.DurableEventShape,
     "NODE": shapes.NodeShape,
     "PREVIEW": shapes.PreviewShape,
     "CHANGED": shapes.ChangedShape,
@@ -123,6 +128,8 @@ def test_example_of_an_answer_has_its_shape(name: str) -> None:
         (records.Execution, shapes.ExecutionShape),
         (records.MissedTicks, shapes.MissedTicksShape),
         (records.LogEntry, shapes.LogEntryShape),
+        (durable_records.DurableStep, shapes.DurableStepShape),
+        (durable_records.DurableEvent, shapes.DurableEventShape),
         (records.QueueInfo, shapes.QueueShape),
         (records.QueueSettings, shapes.QueueSettingsShape),
         (Calendar, shapes.CalendarShape),

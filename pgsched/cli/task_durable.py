@@ -1,0 +1,128 @@
+"""``pgsched task emit`` and ``restart``; what ``pgsched task show`` says of a durable task."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pgsched.cli.options import confirm, read_json, yes_option
+from pgsched.cli.output import Columns, cell, say, say_records, span
+from pgsched.cli.session import pass_client
+from pgsched.cli.task_name import id_of, read_name, task_argument
+
+if TYPE_CHECKING:
+    from pgsched.client.client import Client
+    from pgsched.domain.durable_records import DurableStep
+    from pgsched.domain.task_status import TaskStatus
+
+SHOWN_STEPS = 1_000
+"""Maximum number of steps in a table; as JSON there are all."""
+_LONGEST_RESULT = 60
+
+
+def _result(value: Any) -> str | None:
+    if value is None:
+        return None
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST_RESULT else text[:_LONGEST_RESULT] + "…"
+
+
+_STEP: Columns = {"STEP": "name"}
+_KEY: Columns = {"KEY": lambda one: one.key or None}
+_STEP_COLUMNS: Columns = {
+    "KIND": "kind",
+    "STATUS": "status",
+    "ATTEMPTS": "attempts",
+    "STARTED": "started_at",
+    "TOOK": lambda one: None if one.seconds is None else span(max(one.seconds, 0)),
+}
+_UNTIL: Columns = {"UNTIL": lambda one: one.wakes_at if one.finished_at is None else None}
+_OUTCOME: Columns = {"RESULT": lambda one: _result(one.result), "ERROR": "error"}
+_EVENTS: Columns = {
+    "EVENT": "name",
+    "KEY": "key",
+    "SENT": "sent_at",
+    "BY": "sent_by",
+    "TAKEN": "consumed_at",
+    "PAYLOAD": lambda one: _result(one.payload),
+}
+
+
+def wait_in_words(status: TaskStatus) -> str | None:
+    """Return what a durable task waits for and until when; None for one that does not wait."""
+    if not status.awaits and status.wakes_at is None:
+        return None
+    named = {"event": "event", "child": "task"}
+    words = [f"{named[kind]} {name}" for kind, _, name in (one.partition(":") for one in status.awaits)]
+    until = [] if status.wakes_at is None else [f"until {cell(status.wakes_at)}"]
+    return ", ".join([*([" or ".join(words)] if words else []), *until])
+
+
+def durable_of(client: Client, task_id: int) -> dict[str, list[dict[str, Any]]]:
+    """Return what a durable task has recorded and was sent, as JSON has it."""
+    return {
+        "durable_steps": [one.as_dict() for one in client.durable_steps(task_id)],
+        "durable_events": [one.as_dict() for one in client.durable_events(task_id)],
+    }
+
+
+def say_durable(client: Client, task_id: int) -> None:
+    """Print what a durable task has recorded and was sent; nothing for another task."""
+    steps = client.durable_steps(task_id, limit=SHOWN_STEPS)
+    if steps:
+        say()
+        say_records(steps, _columns_of(steps))
+    events = client.durable_events(task_id)
+    if events:
+        say()
+        say_records(events, _EVENTS)
+
+
+def _columns_of(steps: Sequence[DurableStep]) -> Columns:
+    keys = _KEY if any(one.key for one in steps) else {}
+    until = _UNTIL if any(one.wakes_at is not None and one.finished_at is None for one in steps) else {}
+    return {**_STEP, **keys, **_STEP_COLUMNS, **until, **_OUTCOME}
+
+
+@click.command()
+@click.argument("words", metavar="ID|KEY NAME [PAYLOAD]", nargs=-1)
+@click.option("--key", "event_key", metavar="KEY", help="A second event of the same name and key is not stored.")
+@click.option("--task-key", metavar="KEY", help="The task by its idempotency key, whatever the key looks like.")
+@pass_client
+def emit(client: Client, words: tuple[str, ...], event_key: str | None, task_key: str | None) -> None:
+    """Send the event NAME to a durable task, whether it waits for it already or not.
+
+    PAYLOAD is what the wait returns: any JSON value, @FILE or - for stdin.
+    """
+    context = click.get_current_context()
+    least = 2 if task_key is None else 1
+    if not least <= len(words) <= least + 1:
+        task = "the task, " if task_key is None else ""
+        raise click.UsageError(f"Give {task}the name of the event, and its payload if it has one.", context)
+    *task_words, name = words[:least]
+    payload = read_json(context, None, words[least]) if len(words) > least else None
+    target = read_name(context, None, task_words[0]) if task_key is None else task_key
+    task_id = id_of(client, target)
+    event = client.emit(task_id, name, payload, event_key=event_key)
+    say(f"task {task_id}: event {event} is sent")
+
+
+@click.command()
+@task_argument()
+@click.option("--from", "from_step", metavar="STEP", help="The step that runs again first.  [default: all do]")
+@click.option("--from-key", metavar="KEY", default="", help="The key of that step, where it has one.")
+@yes_option
+@pass_client
+def restart(client: Client, task_id: int, from_step: str | None, from_key: str, yes: bool) -> None:
+    """Run a durable task afresh, or from a step on; what it recorded later is forgotten.
+
+    Children that it still waits for are cancelled. A task that runs is refused: cancel it first.
+    """
+    keyed = f" [{from_key}]" if from_key else ""
+    forgotten = "all that it has recorded" if from_step is None else f"what it has recorded from {from_step}{keyed} on"
+    confirm(f"Restart task {task_id} and forget {forgotten}?", yes=yes)
+    client.restart(task_id, from_step, from_key=from_key)
+    say(f"task {task_id}: will run again")
