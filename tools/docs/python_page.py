@@ -90,7 +90,7 @@ RETURNED = (
     "pgsched.domain.records:StatusCount",
     "pgsched.domain.records:Unhandled",
     "pgsched.domain.task_tree:TaskNode",
-    "pgsched.db.queries.tasks:ListOptions",
+    "pgsched.db.queries.task_search:ListOptions",
     "pgsched.db.queries.task_search:Page",
     "pgsched.domain.pages:PagedList",
     "pgsched.db.queries.task_search:Changed",
