@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from pgsched.client.client import Client
     from pgsched.domain.events import Event
     from pgsched.domain.interval import Interval
+    from pgsched.domain.records import Execution, Task
     from pgsched.domain.scheduling.preview import preview
     from pgsched.domain.task_spec import TaskSpec
     from pgsched.domain.unique import Unique
@@ -67,6 +68,7 @@ __all__ = [
     "DatabaseUnavailable",
     "Discard",
     "Event",
+    "Execution",
     "Finished",
     "HandlerFailed",
     "Interval",
@@ -89,6 +91,7 @@ __all__ = [
     "SchemaLocked",
     "SchemaMismatch",
     "Snooze",
+    "Task",
     "TaskFailed",
     "TaskNotFound",
     "TaskSpec",
@@ -106,9 +109,11 @@ _HOMES = {
     "Client": "client",
     "Context": "execution.context",
     "Event": "domain.events",
+    "Execution": "domain.records",
     "Interval": "domain.interval",
     "Item": "execution.batches",
     "Router": "app.router",
+    "Task": "domain.records",
     "TaskSpec": "domain.task_spec",
     "Unique": "domain.unique",
     "preview": "domain.scheduling.preview",
