@@ -12,6 +12,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from pgsched.client.client import Client
+from pgsched.db.migrations.runner import migrate
 from pgsched.db.sql_files import load_statement
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.errors import Discard, InvalidTask, TransitionRefused
@@ -20,6 +21,7 @@ from pgsched.execution.registry import Registry
 from pgsched.flow import group, step
 from tests.support.engine import Engine, engine, handlers, rows, steal_leases, work_and_send_again
 from tests.support.group_steps import drain
+from tests.support.roles import login
 from tests.support.tables import database, insert_task, move_tick, set_completed, set_running, task_row
 
 Database = psycopg.Connection[dict[str, Any]]
@@ -307,6 +309,34 @@ async def test_a_run_is_as_the_follower_is_when_the_tick_is_over(dsn: str) -> No
         for name in ("task_type", "queue", "priority", "max_attempts", "tags", "tenant_id", "timeout", "payload"):
             assert getattr(run, name) == getattr(task, name), name
         assert (run.schedule_type, run.dependency_mode, run.status) == ("one_time", "all", "pending")
+
+
+async def test_it_works_with_the_rights_of_each_role_and_a_producer_sees_the_runs(dsn: str, database_name: str) -> None:
+    migrate(dsn, roles=True)
+    ran = Ran()
+    ran.fails = {3, 4}
+    with (
+        login(dsn, f"worker_{database_name}", member_of="pgsched_worker") as worker,
+        login(dsn, f"producer_{database_name}", member_of="pgsched_producer") as producer,
+        Client(producer) as client,
+        database(dsn) as db,
+        database(producer) as own,
+    ):
+        schedules = [client.schedule("load", every="1h", start=LATER, overlap=overlap) for overlap in ("skip", "allow")]
+        followers = [
+            client.schedule("tell", depends_on=[one], dependency_mode="each", on_dependency_dead="run")
+            for one in schedules
+        ]
+        client.cancel(followers[0])
+        client.retry(followers[0])
+        async with engine(worker, ran.registry) as one:
+            for _ in range(2):
+                for schedule in schedules:
+                    move_tick(db, schedule, "now() - interval '1 second'")
+                    await drain(one)
+        for follower in followers:
+            seen = rows(own, "select status from pgsched.visible_tasks where parent_id = %s", follower)
+            assert [row["status"] for row in seen] == ["completed"] * 2
 
 
 # Ends, pauses, edits.
