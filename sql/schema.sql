@@ -1932,8 +1932,9 @@ begin
   return found_task;
 end $$;
 
--- Waits until a task is completed and returns its result; of a schedule that of its next completed tick. SQLSTATE
--- PG002: it is dead or cancelled; PG003: the time is over. Looks after 10 ms, then less often, at last twice a second.
+-- Waits until a task is completed and returns its result; of a schedule, and of a task that follows one, that of its
+-- next completed tick. SQLSTATE PG002: it is dead or cancelled; PG003: the time is over. Looks after 10 ms, then less
+-- often, at last twice a second.
 create function pgsched.wait(id bigint, timeout interval default '00:01:00'::interval) returns jsonb
 language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -1952,8 +1953,8 @@ begin
       message = format('wait sees nothing new in a transaction that is %s', current_setting('transaction_isolation'));
   end if;
   loop
-    select t.status::text as status, t.schedule_type <> 'one_time' as is_schedule, t.overlap::text as overlap, t.result,
-      t.last_error, t.fencing_token
+    select t.status::text as status, t.schedule_type <> 'one_time' or t.dependency_mode = 'each' as is_schedule,
+      t.overlap::text as overlap, t.result, t.last_error, t.fencing_token
     into task
     from pgsched.known_tasks t where t.id = wait.id limit 1;
     if task is null then
@@ -8446,9 +8447,9 @@ comment on function pgsched.skip_next is
 comment on function pgsched.status is
   'How a task is: status, attempts, next run, progress, result, error. Of tasks that the caller may see.';
 comment on function pgsched.wait is
-  'Waits until a task is completed and returns its result; of a schedule that of its next completed tick. '
-  'SQLSTATE PG002: it is dead or cancelled; PG003: the time is over. Looks after 10 ms, then less often, at last '
-  'twice a second.';
+  'Waits until a task is completed and returns its result; of a schedule, and of a task that follows one, that of'
+  ' its next completed tick. SQLSTATE PG002: it is dead or cancelled; PG003: the time is over. Looks after 10 ms,'
+  ' then less often, at last twice a second.';
 comment on function pgsched.count_tasks is 'How many tasks are in each status. exact: counted by an index; otherwise estimated from the planner''s statistics, since there are too many to count.
 queue: In this queue; null: in all.';
 comment on function pgsched.about_rows is

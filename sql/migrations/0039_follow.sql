@@ -583,3 +583,61 @@ begin
   end if;
   return null;
 end $$;
+
+create or replace function pgsched.wait(id bigint, timeout interval default '00:01:00'::interval) returns jsonb
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- Each look sees what has been committed by then, so the transaction must read committed rows. While this runs, its
+-- caller holds a snapshot: vacuum cleans up nothing that has died since.
+declare
+  ends constant timestamptz := clock_timestamp() + timeout;
+  pause double precision := 0.01;
+  task record;
+  begun bigint;
+  since timestamptz;
+begin
+  if current_setting('transaction_isolation') <> 'read committed' then
+    raise object_not_in_prerequisite_state using
+      message = format('wait sees nothing new in a transaction that is %s', current_setting('transaction_isolation'));
+  end if;
+  loop
+    select t.status::text as status, t.schedule_type <> 'one_time' or t.dependency_mode = 'each' as is_schedule,
+      t.overlap::text as overlap, t.result, t.last_error, t.fencing_token
+    into task
+    from pgsched.known_tasks t where t.id = wait.id limit 1;
+    if task is null then
+      raise no_data_found using message = format('task %s does not exist', id);
+    end if;
+    begun := coalesce(begun, task.fencing_token - (task.status = 'running')::integer);
+    since := coalesce(since, clock_timestamp());
+    if task.status = 'completed' then
+      return task.result;
+    elsif task.status in ('dead', 'cancelled') then
+      raise exception using errcode = 'PG002',
+        message = format('task %s is %s', id, task.status) || coalesce(': ' || left(task.last_error, 1000), '');
+    elsif task.is_schedule then
+      select tick.result into task
+      from (
+        (select e.result from pgsched.visible_executions e
+         where e.task_id = id and e.fencing_token > begun and e.status = 'completed'
+         order by e.fencing_token limit 1)
+        union all
+        (select c.result from pgsched.visible_tasks c
+         where c.parent_id = id and c.idempotency_key like 'tick:%' and c.status = 'completed'
+           and c.completed_at >= since
+         order by c.completed_at limit 1)
+      ) tick limit 1;
+      if found then
+        return task.result;
+      end if;
+    end if;
+    if clock_timestamp() >= ends then
+      raise exception using errcode = 'PG003', message = format('task %s has not ended after %s', id, timeout);
+    end if;
+    perform pg_sleep(least(pause, greatest(extract(epoch from ends - clock_timestamp())::double precision, 0.001)));
+    pause := least(pause * 1.5, 0.5);
+  end loop;
+end $$;
+comment on function pgsched.wait is
+  'Waits until a task is completed and returns its result; of a schedule, and of a task that follows one, that of its next completed tick. SQLSTATE PG002: it is dead or cancelled; PG003: the time is over. Looks after 10 ms, then less often, at last twice a second.';

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+from pgsched.client.async_client import AsyncClient
 from pgsched.client.client import Client
 from pgsched.db.migrations.runner import migrate
 from pgsched.db.sql_files import load_statement
@@ -19,7 +21,7 @@ from pgsched.domain.errors import Discard, InvalidTask, TransitionRefused
 from pgsched.execution.context import Context
 from pgsched.execution.registry import Registry
 from pgsched.flow import group, step
-from tests.support.engine import Engine, engine, handlers, rows, steal_leases, work_and_send_again
+from tests.support.engine import Engine, engine, handlers, rows, running_worker, steal_leases, work_and_send_again
 from tests.support.group_steps import drain
 from tests.support.roles import login
 from tests.support.tables import database, insert_task, move_tick, set_completed, set_running, task_row
@@ -474,6 +476,29 @@ def test_the_status_of_a_follower_says_what_it_follows(client: Client) -> None:
     follower = client.schedule("tell", depends_on=[schedule], dependency_mode="each")
     status = client.status(follower)
     assert (status.schedule, status.next_runs) == (f"after each completed tick of task {schedule}", [])
+
+
+async def test_of_a_follower_the_next_run_is_waited_for(dsn: str) -> None:
+    async def load() -> str:
+        return "loaded"
+
+    async def tell(ctx: Context) -> list[str]:
+        return list(ctx.dependencies.values())
+
+    async with (
+        AsyncClient(dsn) as client,
+        running_worker(dsn, handlers(load=load, tell=tell), poll_interval=0.1),
+    ):
+        schedule = await client.schedule("load", every="200ms", start=datetime.now(UTC), on_missed="skip")
+        follower = await client.schedule("tell", depends_on=[schedule], dependency_mode="each")
+        assert await client.wait(follower, timeout=20) == ["loaded"]
+
+        def by_sql() -> Any:
+            with database(dsn) as db:
+                (row,) = rows(db, "select pgsched.wait(%s, '20 s') as result", follower)
+            return row["result"]
+
+        assert await asyncio.to_thread(by_sql) == ["loaded"]
 
 
 def test_a_late_dependent_of_a_tick_makes_no_run_that_was_deleted(client: Client, db: Database) -> None:
