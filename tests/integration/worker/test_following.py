@@ -478,6 +478,23 @@ def test_the_status_of_a_follower_says_what_it_follows(client: Client) -> None:
     assert (status.schedule, status.next_runs) == (f"after each completed tick of task {schedule}", [])
 
 
+async def test_a_follower_is_silent_until_a_run_of_it_is_completed(dsn: str) -> None:
+    async with house(dsn) as here:
+        schedule = here.schedule()
+        follower = here.follow(schedule, alert_if_no_success_for="1h")
+        here.db.execute(
+            "update pgsched.tasks set scheduled_for = now() - interval '2 hours' where id = %s", (follower,)
+        )
+
+        def is_silent() -> bool:
+            (row,) = rows(here.db, "select is_silent from pgsched.watched_tasks where task_id = %s", follower)
+            return bool(row["is_silent"])
+
+        assert is_silent()
+        await here.tick(schedule)
+        assert not is_silent()
+
+
 async def test_of_a_follower_the_next_run_is_waited_for(dsn: str) -> None:
     async def load() -> str:
         return "loaded"
