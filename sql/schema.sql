@@ -7385,19 +7385,18 @@ create trigger note_worker after insert or delete on pgsched.workers for each ro
 revoke execute on all functions in schema pgsched from public;
 
 grant execute on function
-  pgsched.are_days, pgsched.block_task, pgsched.book_new, pgsched.booked, pgsched.calendar_days, pgsched.check_follower,
-  pgsched.check_group, pgsched.check_payload, pgsched.check_schedule, pgsched.check_timezone, pgsched.check_type,
-  pgsched.clock_change, pgsched.code_of, pgsched.cost_of, pgsched.count_tasks, pgsched.cron_number,
-  pgsched.cron_problem, pgsched.cron_tick, pgsched.declaration, pgsched.due_at, pgsched.early_reading,
-  pgsched.elapsed_part, pgsched.first_tick, pgsched.follow_tick, pgsched.grid_point, pgsched.grid_tick,
-  pgsched.group_edges, pgsched.group_problem, pgsched.group_steps, pgsched.guard_follower, pgsched.history,
-  pgsched.instant_after, pgsched.interval_parts, pgsched.is_claimable, pgsched.is_excepted, pgsched.is_forward,
-  pgsched.limits_problem, pgsched.lock_was_lost, pgsched.lowest_bit, pgsched.matching_days, pgsched.may_change,
-  pgsched.merge_patch, pgsched.month_days, pgsched.month_length, pgsched.nearest_type, pgsched.next_interval_ticks,
-  pgsched.next_ticks, pgsched.number_problem, pgsched.open_days, pgsched.queues_in_use, pgsched.read_cron,
-  pgsched.read_day, pgsched.refuse_tick, pgsched.remember, pgsched.resolved, pgsched.run_by, pgsched.shown_word,
-  pgsched.status, pgsched.task_id, pgsched.tell_unknown, pgsched.upcoming, pgsched.wait, pgsched.wake_sleepers,
-  pgsched.wall_from, pgsched.with_version
+  pgsched.are_days, pgsched.block_task, pgsched.book_new, pgsched.booked, pgsched.calendar_days, pgsched.check_group,
+  pgsched.check_payload, pgsched.check_schedule, pgsched.check_timezone, pgsched.check_type, pgsched.clock_change,
+  pgsched.code_of, pgsched.cost_of, pgsched.count_tasks, pgsched.cron_number, pgsched.cron_problem, pgsched.cron_tick,
+  pgsched.declaration, pgsched.due_at, pgsched.early_reading, pgsched.elapsed_part, pgsched.first_tick,
+  pgsched.grid_point, pgsched.grid_tick, pgsched.group_edges, pgsched.group_problem, pgsched.group_steps,
+  pgsched.history, pgsched.instant_after, pgsched.interval_parts, pgsched.is_claimable, pgsched.is_excepted,
+  pgsched.is_forward, pgsched.limits_problem, pgsched.lock_was_lost, pgsched.lowest_bit, pgsched.matching_days,
+  pgsched.may_change, pgsched.merge_patch, pgsched.month_days, pgsched.month_length, pgsched.nearest_type,
+  pgsched.next_interval_ticks, pgsched.next_ticks, pgsched.number_problem, pgsched.open_days, pgsched.queues_in_use,
+  pgsched.read_cron, pgsched.read_day, pgsched.refuse_tick, pgsched.remember, pgsched.resolved, pgsched.run_by,
+  pgsched.shown_word, pgsched.status, pgsched.task_id, pgsched.tell_unknown, pgsched.upcoming, pgsched.wait,
+  pgsched.wake_sleepers, pgsched.wall_from, pgsched.with_version
 to public;
 
 grant select on pgsched.departed_keys to public;

@@ -235,7 +235,8 @@ end $$;
 
 comment on function pgsched.settle_ended is
   'For workers: as settle. told: their ends were told before, so nobody follows them anew.';
-revoke execute on function pgsched.settle_ended, pgsched.follow from public;
+revoke execute on function
+  pgsched.settle_ended, pgsched.follow, pgsched.follow_tick, pgsched.guard_follower, pgsched.check_follower from public;
 
 create or replace function pgsched.settle(ids bigint[]) returns integer
 language plpgsql as $$

@@ -15,7 +15,7 @@ from pgsched.domain.retention_age import Age, leaving_age
 from pgsched.domain.task_spec import TaskOptions, default_columns
 from pgsched.domain.validation import Check, Duration, checked, duration, one_of, optional, plain_text, whole
 
-COUNTED: Final = 100_000
+COUNTED: Final = 10_000
 """So many waiting, and dead, tasks of a queue are counted; more are estimated."""
 COUNTED_DUE: Final = 1_000
 """So many due or running tasks of a queue and priority are counted; more are estimated."""
