@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from pgsched.client.client import Client
     from pgsched.domain.events import Event
     from pgsched.domain.interval import Interval
+    from pgsched.domain.records import Execution, Task
     from pgsched.domain.scheduling.preview import preview
     from pgsched.domain.task_spec import TaskSpec
     from pgsched.domain.unique import Unique
@@ -77,6 +78,7 @@ __all__ = [
     "DurableError",
     "Event",
     "EventTimeout",
+    "Execution",
     "Finished",
     "HandlerFailed",
     "Interval",
@@ -102,6 +104,7 @@ __all__ = [
     "Snooze",
     "StepFailed",
     "Suspended",
+    "Task",
     "TaskFailed",
     "TaskNotFound",
     "TaskSpec",
@@ -120,10 +123,12 @@ _HOMES = {
     "Context": "execution.context",
     "DurableContext": "execution.durable_context",
     "Event": "domain.events",
+    "Execution": "domain.records",
     "Interval": "domain.interval",
     "Item": "execution.batches",
     "PlainDurableContext": "execution.durable_context",
     "Router": "app.router",
+    "Task": "domain.records",
     "TaskSpec": "domain.task_spec",
     "Unique": "domain.unique",
     "preview": "domain.scheduling.preview",

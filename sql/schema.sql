@@ -181,8 +181,8 @@ create domain pgsched.depends_on as bigint[]
   constraint depends_on_must_not_contain_null check (array_position(value, null::bigint) is null);
 
 create domain pgsched.dependency_mode as text
-  -- One of the two modes.
-  constraint dependency_mode_must_be_all_or_any check (value in ('all', 'any'));
+  -- One of the three modes.
+  constraint dependency_mode_must_be_all_any_or_each check (value in ('all', 'any', 'each'));
 
 create domain pgsched.execution_count as integer
   -- A count.
@@ -298,7 +298,9 @@ create table pgsched.tasks (
                                                                 -- pgsched.schedule returns the first.
   depends_on pgsched.depends_on not null default '{}'::bigint[],
                                                                 -- The ids of the tasks it waits for.
-  dependency_mode pgsched.dependency_mode not null,             -- Whether it waits for all of them or any.
+  dependency_mode pgsched.dependency_mode not null,             -- Whether it waits for all of them or any, or (each)
+                                                                -- follows one schedule: it stays, and a child runs
+                                                                -- after each tick.
   parent_id bigint,                                             -- The task whose tick or copy this is.
   declared jsonb,                                               -- Of a schedule declared in code: what the code said
                                                                 -- when it was last taken over.
@@ -965,6 +967,8 @@ create table pgsched.task_defaults (
   constraint task_defaults_pkey primary key (kind, name),
   -- A start counts for one at least.
   constraint cost_must_be_between_1_and_1000000 check (cost >= 1 and cost <= 1000000),
+  -- It says of one task which schedule it follows.
+  constraint dependency_mode_each_is_for_single_tasks check (dependency_mode::text <> 'each'),
   -- Nobody else says anything.
   constraint kind_must_be_handler_or_queue check (kind in ('handler', 'queue')),
   -- As types have.
@@ -1909,11 +1913,18 @@ begin
       message = format('task %s was inserted by another role: its payload cannot be changed', task.id);
   end if;
   update pgsched.tasks t
-  set status = 'pending', attempts = 0, died_at = null, completed_at = null, updated_at = now(), enabled = true,
-    next_run_at = now(), fired = null, payload = coalesce(retry.payload, t.payload),
+  set status = case when t.dependency_mode = 'each' then 'blocked' else 'pending' end, attempts = 0, died_at = null, completed_at = null, updated_at = now(), enabled = true,
+    next_run_at = case when t.dependency_mode <> 'each' then now() end, fired = null, payload = coalesce(retry.payload, t.payload),
     -- A schedule that ended goes on from now; a one-time task keeps its nominal time.
     planned_from = case when t.schedule_type = 'one_time' or task.status = 'pending' then t.planned_from else clock_timestamp() end
   where t.id = task.id;
+  if task.dependency_mode = 'each' then
+    -- It follows its schedule again, from the next tick on.
+    perform pgsched.check_dependencies(task.id, task.depends_on);
+    insert into pgsched.dependencies (upstream_id, task_id) values (task.depends_on[1], task.id) on conflict do nothing;
+    update pgsched.tasks t set waiting_for = 1 where t.id = task.id;
+    update pgsched.tasks t set observed = true where t.id = task.depends_on[1] and not t.observed;
+  end if;
   perform pgsched.rejoin(task.id);
 end $$;
 
@@ -1994,14 +2005,15 @@ begin
         insert into pgsched.tasks as t (
           task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, schedule_type,
           scheduled_for, timezone, max_attempts, backoff, backoff_delay, backoff_max, backoff_factor, backoff_jitter,
-          timeout, concurrency_key, parent_id, idempotency_key, depends_on, on_dependency_dead,
+          timeout, concurrency_key, parent_id, idempotency_key, depends_on, on_dependency_dead, observed,
           on_missed, overlap, dependency_mode)
         values (
           task.task_type, task.task_name, task.queue, task.priority, task.payload, task.metadata, task.tags, task.tenant_id,
           task.user_id, task.created_by, 'one_time', tick, task.timezone, task.max_attempts, task.backoff,
           task.backoff_delay, task.backoff_max, task.backoff_factor, task.backoff_jitter, task.timeout, task.concurrency_key,
           task.id, format('tick:%s:%s', task.id, extract(epoch from tick)),
-          case when task.overlap = 'skip' and before is not null then array[before] else '{}' end, 'run', 'once', 'skip', 'all')
+          case when task.overlap = 'skip' and before is not null then array[before] else '{}' end, 'run',
+          task.observed, 'once', 'skip', 'all')
         returning t.id into task_id;
         before := task_id;
       end if;
@@ -2054,8 +2066,9 @@ begin
   return found_task;
 end $$;
 
--- Waits until a task is completed and returns its result; of a schedule that of its next completed tick. SQLSTATE
--- PG002: it is dead or cancelled; PG003: the time is over. Looks after 10 ms, then less often, at last twice a second.
+-- Waits until a task is completed and returns its result; of a schedule, and of a task that follows one, that of its
+-- next completed tick. SQLSTATE PG002: it is dead or cancelled; PG003: the time is over. Looks after 10 ms, then less
+-- often, at last twice a second.
 create function pgsched.wait(id bigint, timeout interval default '00:01:00'::interval) returns jsonb
 language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -2074,8 +2087,8 @@ begin
       message = format('wait sees nothing new in a transaction that is %s', current_setting('transaction_isolation'));
   end if;
   loop
-    select t.status::text as status, t.schedule_type <> 'one_time' as is_schedule, t.overlap::text as overlap, t.result,
-      t.last_error, t.fencing_token
+    select t.status::text as status, t.schedule_type <> 'one_time' or t.dependency_mode = 'each' as is_schedule,
+      t.overlap::text as overlap, t.result, t.last_error, t.fencing_token
     into task
     from pgsched.known_tasks t where t.id = wait.id limit 1;
     if task is null then
@@ -4406,15 +4419,32 @@ end $$;
 create function pgsched.settle(ids bigint[]) returns integer
 language plpgsql as $$
 #variable_conflict use_variable
+begin
+  return pgsched.settle_ended(ids, false);
+end $$;
+
+-- For workers: as settle. told: their ends were told before, so nobody follows them anew.
+create function pgsched.settle_ended(ids bigint[], told boolean) returns integer
+language plpgsql as $$
+#variable_conflict use_variable
 -- Tells those who wait for these tasks that they have ended. Returns how many were released or cancelled.
 -- Rows are locked in the order of their ids, here as in a finish.
+-- `told`: the ends were told before, so who follows them has had its runs.
 declare
   ended bigint[] := ids;
   over bigint[];
+  new_ends boolean := not told;
   moved_rows integer := 0;
 begin
-  moved_rows := pgsched.wake_parents(ids);
   while cardinality(ended) > 0 loop
+    moved_rows := moved_rows + pgsched.wake_parents(ended);
+    if new_ends then
+      perform pgsched.follow(t.parent_id, t.scheduled_for, t.id)
+      from pgsched.tasks t
+      where t.id = any(ended) and t.parent_id is not null and t.idempotency_key like 'tick:%'
+        and t.status in ('completed', 'dead', 'cancelled');
+    end if;
+    new_ends := true;
     with upstream as (
       select e.id, u.status, u.status not in ('dead', 'cancelled', 'deleted') as good
       from unnest(ended) as e(id)
@@ -4433,7 +4463,9 @@ begin
       delete from pgsched.dependencies d
       using upstream u, pgsched.tasks t
       where d.upstream_id = u.id and t.id = d.task_id
-        and (u.good or u.status = 'deleted' or t.on_dependency_dead <> 'wait' or t.fired is not null)
+        and case when t.dependency_mode = 'each'
+          then u.status = 'deleted' or not u.good and t.on_dependency_dead = 'cancel'  -- it goes on from tick to tick
+          else u.good or u.status = 'deleted' or t.on_dependency_dead <> 'wait' or t.fired is not null end
       returning d.task_id, u.id as upstream_id, u.status, u.good
     ),
     news as (
@@ -4453,9 +4485,10 @@ begin
     judged as (
       select l.*, n.bad_id, n.bad_status, l.waiting_for - n.settled as remaining,
         case
+          when l.dependency_mode = 'each' then false
           when l.dependency_mode = 'any' then n.some_good or l.policy = 'run'
           else l.waiting_for - n.settled <= 0 and (n.bad_id is null or l.policy = 'run') end as released,
-        l.policy <> 'run' and n.bad_id is not null
+        l.dependency_mode = 'each' or l.policy <> 'run' and n.bad_id is not null
           and (l.dependency_mode = 'all' or l.waiting_for - n.settled <= 0 and not n.some_good) as cancelled
       from locked l join news n on n.task_id = l.id
     ),
@@ -4482,6 +4515,114 @@ begin
   return moved_rows;
 end $$;
 
+-- For the schema: makes the runs of the tasks that follow a schedule, for a tick that this task ran: the schedule or a
+-- child. Returns how many.
+create function pgsched.follow(upstream bigint, tick timestamptz, ran bigint) returns integer
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- Makes the runs of those who follow a schedule, for one of its ticks. `ran` is the task that ran it: the schedule itself, whose
+-- tick is completed, so that the run is due; or a child, for which the run waits as any dependent does, so that a dead one is
+-- answered by on_dependency_dead. The key has one run for each tick, whoever asks and however often.
+-- A follower is locked in share mode: one that is being paused, cancelled or edited is as that transaction leaves it.
+declare
+  made integer;
+begin
+  perform set_config('pgsched.following', case when ran = upstream then 'on' else '' end, true);  -- for block_task
+  insert into pgsched.tasks (
+    task_type, task_name, queue, priority, payload, metadata, tags, tenant_id, user_id, created_by, inserted_by, schedule_type,
+    scheduled_for, next_run_at, timezone, max_attempts, backoff, backoff_delay, backoff_max, backoff_factor, backoff_jitter,
+    timeout, concurrency_key, parent_id, idempotency_key, depends_on, on_dependency_dead, observed,
+    on_missed, overlap, dependency_mode)  -- complete: nobody else is asked what it is to have
+  select f.task_type, f.task_name, f.queue, f.priority, f.payload, f.metadata, f.tags, f.tenant_id, f.user_id, f.created_by,
+    f.inserted_by, 'one_time', tick, case when ran = upstream then clock_timestamp() end, f.timezone, f.max_attempts,
+    f.backoff, f.backoff_delay, f.backoff_max, f.backoff_factor, f.backoff_jitter, f.timeout, f.concurrency_key, f.id,
+    format('tick:%s:%s', f.id, extract(epoch from tick)), array[ran], f.on_dependency_dead, f.observed,
+    'once', 'skip', 'all'
+  from (
+    select t.*
+    from pgsched.tasks t
+    where t.id = any(array(select d.task_id from pgsched.dependencies d where d.upstream_id = upstream))
+      and t.dependency_mode = 'each' and t.status = 'blocked' and t.enabled
+    order by t.id
+    for share
+  ) f
+  on conflict (idempotency_key) where idempotency_key is not null do nothing;
+  get diagnostics made = row_count;
+  perform set_config('pgsched.following', '', true);
+  return made;
+end $$;
+
+-- For the schema: a schedule that somebody waits for has ended a tick: makes the runs of the tasks that follow it.
+create function pgsched.follow_tick() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- A schedule has ended a tick that it ran itself. Which one, and how, is in the history that the same statement has written;
+-- a tick that used up its attempts has left a dead child. One that a child runs is over when the child is.
+declare
+  tick timestamptz;
+  ran bigint;
+begin
+  select e.scheduled_for, new.id into tick, ran
+  from pgsched.executions e
+  where e.task_id = new.id and e.fencing_token = old.fencing_token and e.started_at = new.last_run_at
+    and e.status = 'completed'
+  limit 1;
+  if not found then
+    select c.scheduled_for, c.id into tick, ran
+    from pgsched.tasks c
+    where c.parent_id = new.id and c.status = 'dead' and c.died_at = new.updated_at
+    order by c.id desc
+    limit 1;
+  end if;
+  if tick is not null then
+    perform pgsched.follow(new.id, tick, ran);
+  end if;
+  return null;
+end $$;
+
+-- For the schema: refuses dependency_mode each for a row that does not follow one schedule.
+create function pgsched.check_follower(task pgsched.tasks) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- Refuses a row with dependency_mode each that does not follow one schedule, or another row that does.
+declare
+  problem text := case
+    when cardinality(task.depends_on) <> 1
+      then format('dependency_mode each needs one task in depends_on, got %s', cardinality(task.depends_on))
+    when exists (
+      select from pgsched.tasks t
+      where t.id = task.depends_on[1] and t.schedule_type = 'one_time' and t.dependency_mode <> 'each')
+      then format('dependency_mode each follows a schedule, but task %s in depends_on is one_time', task.depends_on[1])
+  end;
+begin
+  if problem is not null then
+    raise invalid_parameter_value using
+      message = problem, column = 'dependency_mode', table = 'tasks', schema = 'pgsched';
+  end if;
+end $$;
+
+-- For the schema: checks a row that follows a schedule, and that rows neither begin nor cease to follow by an edit.
+create function pgsched.guard_follower() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+begin
+  if tg_op = 'UPDATE' then
+    raise object_not_in_prerequisite_state using message =
+      format('dependency_mode of task %s cannot be changed from %s to %s: schedule it anew', old.id, old.dependency_mode,
+        new.dependency_mode);
+  elsif new.scheduled_for is not null and current_setting('pgsched.restoring', true) is distinct from 'on' then
+    raise invalid_parameter_value using message = format(
+        'scheduled_for must be left out with dependency_mode each, which runs when a tick is completed, got %s', new.scheduled_for),
+      column = 'scheduled_for', table = 'tasks', schema = 'pgsched';
+  end if;
+  perform pgsched.check_follower(new);
+  return new;
+end $$;
+
 -- For the schema: makes a row one that waits for others.
 create function pgsched.block_task(task pgsched.tasks, waiting_for integer) returns pgsched.tasks
 language plpgsql
@@ -4492,6 +4633,11 @@ begin
   if task.schedule_type <> 'one_time' then
     raise invalid_parameter_value using message = 'depends_on is for one-time tasks, this one is ' || task.schedule_type,
       column = 'depends_on', table = 'tasks', schema = 'pgsched';
+  end if;
+  -- The run of a follower for a tick that the schedule has just completed: there is nothing to wait for.
+  if current_setting('pgsched.following', true) = 'on' then
+    perform pgsched.wake_sleepers(task.queue, task.next_run_at);
+    return task;
   end if;
   task.status := 'blocked';
   task.next_run_at := null;
@@ -4565,6 +4711,9 @@ begin
       message = format('depends_on of task %s cannot be changed: it has begun or ended', old.id);
   end if;
   delete from pgsched.dependencies d where d.task_id = new.id;
+  if new.dependency_mode = 'each' then
+    perform pgsched.check_follower(new);
+  end if;
   perform pgsched.check_dependencies(new.id, new.depends_on);
   perform from pgsched.tasks t where t.id = any(new.depends_on) order by t.id for no key update;
   select t.id, t.status into ended
@@ -4575,8 +4724,8 @@ begin
   end if;
   insert into pgsched.dependencies (upstream_id, task_id)
   select t.id, new.id from pgsched.tasks t
-  where t.id = any(new.depends_on) and t.status <> 'completed'
-    and not (t.status in ('dead', 'cancelled') and new.on_dependency_dead = 'run');
+  where t.id = any(new.depends_on) and (new.dependency_mode = 'each' or t.status <> 'completed'
+    and not (t.status in ('dead', 'cancelled') and new.on_dependency_dead = 'run'));
   get diagnostics new.waiting_for = row_count;
   update pgsched.tasks t set observed = true where t.id = any(new.depends_on) and not t.observed;
   if new.waiting_for = 0
@@ -4605,9 +4754,9 @@ set search_path = pg_catalog, pg_temp as $$
 begin
   perform from pgsched.tasks t where t.id = any(new.depends_on) order by t.id for no key update;
   update pgsched.tasks t set observed = true where t.id = any(new.depends_on) and not t.observed;
-  perform pgsched.settle(array(
+  perform pgsched.settle_ended(array(
     select d from unnest(new.depends_on) d left join pgsched.tasks t on t.id = d
-    where t.id is null or t.status in ('completed', 'dead', 'cancelled')));
+    where t.id is null or t.status in ('completed', 'dead', 'cancelled')), true);
   return null;
 end $$;
 
@@ -4975,6 +5124,9 @@ begin
     end if;
     if one.step ? 'tags' and jsonb_typeof(one.step -> 'tags') <> 'array' then
       return format('step %s: tags must be a list', one.place);
+    end if;
+    if one.step ->> 'dependency_mode' = 'each' then
+      return format('step %s: dependency_mode must be all or any, got ''each''', one.place);
     end if;
     if one.step ->> 'task_type' = 'pgsched.group' then
       perform pgsched.check_group(coalesce(one.step -> 'payload', '{}'));
@@ -7625,6 +7777,13 @@ create trigger block before update of depends_on on pgsched.tasks
   for each row when (old.depends_on::bigint[] is distinct from new.depends_on::bigint[])
   execute function pgsched.change_dependencies();
 
+create trigger each before insert on pgsched.tasks for each row when (new.dependency_mode::text = 'each')
+  execute function pgsched.guard_follower();
+
+create trigger each_edit before update of dependency_mode on pgsched.tasks
+  for each row when ((old.dependency_mode::text = 'each') <> (new.dependency_mode::text = 'each'))
+  execute function pgsched.guard_follower();
+
 create trigger expiry before insert on pgsched.tasks for each row when (new.expires_at is not null)
   execute function pgsched.check_expiry();
 
@@ -7707,6 +7866,11 @@ create trigger wake before update of next_run_at, enabled, queue, priority on pg
     when (new.status::text = 'pending' and new.enabled and (not old.enabled or old.next_run_at is null
       or new.next_run_at::timestamptz < old.next_run_at::timestamptz or new.queue::text <> old.queue::text))
   execute function pgsched.announce_task();
+
+create trigger follow_tick after update of scheduled_for on pgsched.tasks
+  for each row
+    when (old.observed and old.status::text = 'running' and new.execution_count::integer > old.execution_count::integer
+      and old.schedule_type::text <> 'one_time') execute function pgsched.follow_tick();
 
 create trigger forget after delete on pgsched.tasks for each row when (old.observed or old.status::text = 'blocked')
   execute function pgsched.forget_dependencies();
@@ -7850,7 +8014,8 @@ comment on constraint idempotency_key_must_have_1_to_500_characters on domain pg
   '1 to 500 characters.';
 comment on constraint depends_on_must_be_at_most_100000 on domain pgsched.depends_on is '100,000 tasks at most.';
 comment on constraint depends_on_must_not_contain_null on domain pgsched.depends_on is 'Ids of tasks, none is null.';
-comment on constraint dependency_mode_must_be_all_or_any on domain pgsched.dependency_mode is 'One of the two modes.';
+comment on constraint dependency_mode_must_be_all_any_or_each on domain pgsched.dependency_mode is
+  'One of the three modes.';
 comment on constraint execution_count_must_not_be_negative on domain pgsched.execution_count is 'A count.';
 comment on constraint next_run_at_must_be_between_the_years_1_and_9999 on domain pgsched.next_run_at is
   'A time that every language can hold; no infinity.';
@@ -7901,7 +8066,9 @@ comment on column pgsched.tasks.timeout is 'The longest that one attempt may tak
 comment on column pgsched.tasks.idempotency_key is
   'Unique: a second insert with the same key is refused, pgsched.schedule returns the first.';
 comment on column pgsched.tasks.depends_on is 'The ids of the tasks it waits for.';
-comment on column pgsched.tasks.dependency_mode is 'Whether it waits for all of them or any.';
+comment on column pgsched.tasks.dependency_mode is
+  'Whether it waits for all of them or any, or (each) follows one schedule: it stays, and a child runs after each'
+  ' tick.';
 comment on column pgsched.tasks.parent_id is 'The task whose tick or copy this is.';
 comment on column pgsched.tasks.declared is
   'Of a schedule declared in code: what the code said when it was last taken over.';
@@ -8383,6 +8550,8 @@ comment on column pgsched.task_defaults.cost is
   'For how many starts a task counts by the rate of its queue; null: for one.';
 comment on constraint task_defaults_pkey on pgsched.task_defaults is 'One row for each handler and queue.';
 comment on constraint cost_must_be_between_1_and_1000000 on pgsched.task_defaults is 'A start counts for one at least.';
+comment on constraint dependency_mode_each_is_for_single_tasks on pgsched.task_defaults is
+  'It says of one task which schedule it follows.';
 comment on constraint kind_must_be_handler_or_queue on pgsched.task_defaults is 'Nobody else says anything.';
 comment on constraint name_must_have_1_to_200_characters on pgsched.task_defaults is 'As types have.';
 comment on constraint queue_is_said_by_handlers_alone on pgsched.task_defaults is 'A queue knows which one it is.';
@@ -8923,9 +9092,9 @@ comment on function pgsched.status is
   'How a task is: status, attempts, next run, progress, result, error, and what a durable one waits for. Of tasks'
   ' that the caller may see.';
 comment on function pgsched.wait is
-  'Waits until a task is completed and returns its result; of a schedule that of its next completed tick. '
-  'SQLSTATE PG002: it is dead or cancelled; PG003: the time is over. Looks after 10 ms, then less often, at last '
-  'twice a second.';
+  'Waits until a task is completed and returns its result; of a schedule, and of a task that follows one, that of'
+  ' its next completed tick. SQLSTATE PG002: it is dead or cancelled; PG003: the time is over. Looks after 10 ms,'
+  ' then less often, at last twice a second.';
 comment on function pgsched.count_tasks is 'How many tasks are in each status. exact: counted by an index; otherwise estimated from the planner''s statistics, since there are too many to count.
 queue: In this queue; null: in all.';
 comment on function pgsched.about_rows is
@@ -9092,6 +9261,19 @@ comment on function pgsched.follow_zones is
 comment on function pgsched.settle is
   'For workers: tells the tasks that wait for these that they have ended; returns how many of them go on or are '
   'cancelled.';
+comment on function pgsched.settle_ended is
+  'For workers: as settle. told: their ends were told before, so nobody follows them anew.';
+comment on function pgsched.follow is
+  'For the schema: makes the runs of the tasks that follow a schedule, for a tick that this task ran: the '
+  'schedule or a child. Returns how many.';
+comment on function pgsched.follow_tick is
+  'For the schema: a schedule that somebody waits for has ended a tick: makes the runs of the tasks that follow '
+  'it.';
+comment on function pgsched.check_follower is
+  'For the schema: refuses dependency_mode each for a row that does not follow one schedule.';
+comment on function pgsched.guard_follower is
+  'For the schema: checks a row that follows a schedule, and that rows neither begin nor cease to follow by an '
+  'edit.';
 comment on function pgsched.block_task is 'For the schema: makes a row one that waits for others.';
 comment on function pgsched.check_dependencies is
   'For the schema: refuses ids in depends_on that are not there, and circles.';

@@ -10,7 +10,6 @@ import click
 from pgsched.cli.options import (
     confirm,
     cursor_option,
-    instant,
     limit_option,
     option_group,
     queue_option,
@@ -21,6 +20,7 @@ from pgsched.cli.options import (
 from pgsched.cli.output import Columns, count, first_line, say
 from pgsched.cli.progress import ProgressLine
 from pgsched.cli.session import lists, pass_client
+from pgsched.cli.task_filters import dead_filter_options, filters_of
 from pgsched.db.queries.dead_tasks import count_dead
 
 if TYPE_CHECKING:
@@ -44,32 +44,26 @@ def dead() -> None:
 
 
 @dead.command("list")
-@filter_options
-@click.option("--tenant", "tenant_id", metavar="ID", help="Only of this tenant.")
-@click.option("--user", "user_id", metavar="ID", help="Only of this user.")
-@click.option("--created-by", metavar="WHO", help="Only made by this person or program.")
-@click.option("--name", metavar="TEXT", help="Only with this text in the name.")
+@dead_filter_options
 @click.option(
-    "--died-after",
-    "ended_after",
-    metavar="TIME",
-    callback=read_moment,
-    help="Only dead at this time or later (ISO 8601, UTC).",
+    "--died-after", metavar="TIME", callback=read_moment, help="Only dead at this time or later, as --ended-after."
 )
-@click.option(
-    "--died-before",
-    "ended_before",
-    metavar="TIME",
-    callback=read_moment,
-    help="Only dead before this time (ISO 8601, UTC).",
-)
+@click.option("--died-before", metavar="TIME", callback=read_moment, help="Only dead before this time.")
 @limit_option(50)
 @cursor_option
 @lists(COLUMNS, empty="no dead tasks")
-def list_(client: Client, ended_after: datetime | None, ended_before: datetime | None, **filters: Any) -> list[Task]:
-    """List dead tasks, the latest first. For every other filter: task list --status dead."""
-    after, before = (None if moment is None else instant(moment, None) for moment in (ended_after, ended_before))
-    return client.dead(ended_after=after, ended_before=before, **filters)
+def list_(
+    client: Client,
+    died_after: datetime | None,
+    died_before: datetime | None,
+    limit: int,
+    cursor: str | None,
+    **given: Any,
+) -> list[Task]:
+    """List dead tasks, the latest first: those that fit all filters."""
+    died = {"ended_after": died_after, "ended_before": died_before}
+    given |= {name: moment for name, moment in died.items() if moment is not None}
+    return client.dead(limit=limit, cursor=cursor, **filters_of(given))
 
 
 @dead.command()

@@ -33,7 +33,7 @@ def report(error: BaseException, *, debug: bool) -> int:
     if debug:
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     if isinstance(error, click.ClickException):
-        say_error(error.format_message() + _where_to_read(error))
+        say_error(_of_program(error) or error.format_message() + _where_to_read(error))
         return error.exit_code
     if isinstance(error, PgschedError):
         say_error(error)
@@ -41,6 +41,20 @@ def report(error: BaseException, *, debug: bool) -> int:
     hint = "" if debug else " (the traceback: --log-level debug)"
     say_error(f"internal error: {type(error).__name__}: {error}{hint}")
     return REFUSED
+
+
+def _of_program(error: click.ClickException) -> str | None:
+    """What to say when an option of the program itself was given behind a command; None for any other error."""
+    if not isinstance(error, click.NoSuchOption) or error.ctx is None:
+        return None
+    root = error.ctx.find_root()
+    for one in root.command.params:
+        if error.option_name in one.opts and error.ctx is not root and isinstance(one, click.Option):
+            value = "" if one.is_flag else f" {one.opts[0].rpartition('-')[2].upper()}"
+            command = error.ctx.command_path.removeprefix(f"{root.command_path} ")
+            place = f"{root.command_path} {one.opts[0]}{value} {command}"
+            return f"{one.opts[0]} is an option of {root.command_path} itself and goes before the command: {place} …"
+    return None
 
 
 def _where_to_read(error: click.ClickException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 import click
@@ -40,13 +41,18 @@ def limits_in_words(queue: QueueInfo) -> str:
     return ", ".join(f"{queue.limits[limit]} {text}" for limit, text in words.items() if limit in queue.limits)
 
 
+def _number(name: str) -> Callable[[QueueInfo], object]:
+    """A number of a queue; an estimate begins with ``about``."""
+    return lambda one: f"about {getattr(one, name):,}" if name in one.estimated else getattr(one, name)
+
+
 COLUMNS: Columns = {
     "QUEUE": "name",
     "PAUSED": "paused",
-    "PENDING": "pending",
-    "DUE": "due",
-    "RUNNING": "running",
-    "DEAD": "dead",
+    "PENDING": _number("pending"),
+    "DUE": _number("due"),
+    "RUNNING": _number("running"),
+    "DEAD": _number("dead"),
     "OLDEST DUE FOR": lambda one: None if one.oldest_due_seconds is None else span(one.oldest_due_seconds),
     "ORDERING": ordering_in_words,
     "LIMITS": lambda one: limits_in_words(one) or None,

@@ -77,7 +77,11 @@ group_options = option_group(
     click.option("--overlap", metavar="POLICY", help="What to do with a tick while the last one runs: skip or allow."),
     click.option("--jitter", metavar="DURATION", help="Delay each start by a random time up to this."),
     click.option("--depends-on", metavar="IDS", callback=read_ids, help="Run after these tasks: 1,2."),
-    click.option("--dependency-mode", metavar="MODE", help="Wait for all of them, or any."),
+    click.option(
+        "--dependency-mode",
+        metavar="MODE",
+        help="Wait for all of them or any; each: follow one schedule, tick by tick.",
+    ),
     click.option(
         "--on-dependency-dead", metavar="POLICY", help="What to do if one of them is dead: cancel, run or wait."
     ),

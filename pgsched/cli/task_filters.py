@@ -32,11 +32,12 @@ def _moments() -> tuple[Callable[[Any], Any], ...]:
     )
 
 
-filter_options = option_group(
+_which = option_group(
     click.option("--id", "ids", type=TASK_ID, multiple=True, help="Only these tasks; may be repeated."),
     click.option("--queue", metavar="NAME", multiple=True, help="Only of this queue; may be repeated."),
     click.option("--type", "task_type", metavar="TYPE", multiple=True, help="Only of this task type; may be repeated."),
-    click.option("--status", type=click.Choice(STATUSES), multiple=True, help="Only in this status; may be repeated."),
+)
+_more = option_group(
     click.option(
         "--schedule-type", type=click.Choice(SCHEDULE_TYPES), multiple=True, help="Only with such a schedule."
     ),
@@ -59,6 +60,13 @@ filter_options = option_group(
     click.option("--error", metavar="TEXT", help="Only with this text in the last error."),
     *_moments(),
 )
+filter_options = option_group(
+    _which,
+    click.option("--status", type=click.Choice(STATUSES), multiple=True, help="Only in this status; may be repeated."),
+    _more,
+)
+dead_filter_options = option_group(_which, _more)
+"""Those of the dead letters."""
 
 
 def filters_of(given: Mapping[str, Any]) -> TaskFilters:

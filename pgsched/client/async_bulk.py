@@ -139,7 +139,7 @@ class AsyncBulkClient:
     async def dead(self, **options: Unpack[DeadOptions]) -> PagedList[Task]:
         """Return the tasks that died last, the latest first; the next page comes by ``cursor``.
 
-        Filters that dead tasks have in common with all others are those of :meth:`find_tasks`.
+        The filters are those of all lists of tasks.
         """
         return await self._database.run(dead_tasks.list_dead(**options))
 

@@ -132,7 +132,7 @@ class BulkClient:
     def dead(self, **options: Unpack[DeadOptions]) -> PagedList[Task]:
         """Return the tasks that died last, the latest first; the next page comes by ``cursor``.
 
-        Filters that dead tasks have in common with all others are those of :meth:`find_tasks`.
+        The filters are those of all lists of tasks.
         """
         return self._database.run(dead_tasks.list_dead(**options))
 

@@ -21,8 +21,7 @@ from pgsched.db.queries import schedules as schedule_commands
 from pgsched.db.queries import task_search
 from pgsched.db.queries import tasks as task_commands
 from pgsched.db.queries import workers as worker_commands
-from pgsched.db.queries.task_search import Page
-from pgsched.db.queries.tasks import ListOptions
+from pgsched.db.queries.task_search import ListOptions, Page
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.pages import PagedList, place_of
 from pgsched.domain.records import HandlerInfo, Stats, Task, WorkerInfo
@@ -209,8 +208,12 @@ class Client(BulkClient, QueueClient, ScheduleClient, DurableClient, LockClient)
         return self._database.run(task_commands.add_steps(group_id, more_steps(parts, self._defaults, self._payloads)))
 
     def list_tasks(self, **options: Unpack[ListOptions]) -> PagedList[Task]:
-        """Return the latest tasks that fit, the latest first; the next page comes by its ``next_cursor``."""
-        return self._database.run(task_commands.list_tasks(**options))
+        """Return the latest tasks that fit, the latest first; the next page comes by its ``next_cursor``.
+
+        A page is full, however many rows are looked at for it; beside millions of tasks see :meth:`find_tasks`. Raises
+        InvalidTask, naming filter, rule and value.
+        """
+        return self._database.run(task_search.list_tasks(**options))
 
     def find_tasks(
         self,

@@ -222,6 +222,8 @@ class QueueInfo(Record):
     """Tasks that failed for good."""
     oldest_due_seconds: float | None
     """How long the oldest due task has been waiting; None when none is due."""
+    estimated: list[str]
+    """Which of ``pending``, ``due``, ``running`` and ``dead`` are estimates, as there are too many to count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

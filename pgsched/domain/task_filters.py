@@ -30,63 +30,72 @@ LONGEST_SEARCH: Final = 500
 
 
 class TaskFilters(TypedDict, total=False):
-    """A task is meant when it fits all that are given; of a list, when it fits one of its values."""
+    """A task is meant when it fits all that are given; of several values for one filter, when it fits one of them.
 
-    ids: Sequence[int]
-    """These tasks and no others; of each list 1,000 values at most."""
-    queue: Sequence[str]
-    """In one of these queues."""
-    task_type: Sequence[str]
-    """Of one of these types."""
-    status: Sequence[str]
-    """``pending``, ``running``, ``blocked``, ``completed``, ``dead`` or ``cancelled``."""
-    schedule_type: Sequence[str]
-    """``one_time``, ``recurring`` or ``repeating``."""
-    priority: Sequence[int]
-    """1 to 10."""
-    tag: str
+    None is as what is left out.
+    """
+
+    ids: Sequence[int] | int | None
+    """These tasks and no others; of several values 1,000 at most."""
+    queue: Sequence[str] | str | None
+    """In this queue, or one of these."""
+    task_type: Sequence[str] | str | None
+    """Of this type, or one of these."""
+    status: Sequence[str] | str | None
+    """``pending``, ``running``, ``blocked``, ``completed``, ``dead`` or ``cancelled``, or one of several."""
+    schedule_type: Sequence[str] | str | None
+    """``one_time``, ``recurring`` or ``repeating``, or one of several."""
+    priority: Sequence[int] | int | None
+    """1 to 10, or one of several."""
+    tag: str | None
     """One of its tags."""
-    tenant_id: str
-    user_id: str
-    created_by: str
+    tenant_id: str | None
+    user_id: str | None
+    created_by: str | None
     """Who made it."""
-    enabled: bool
+    enabled: bool | None
     """False: those that are paused."""
-    idempotency_key: str
-    concurrency_key: str
+    idempotency_key: str | None
+    concurrency_key: str | None
     """Its key for limits."""
-    parent_id: int
+    parent_id: int | None
     """The children of this task."""
-    depends_on: int
+    depends_on: int | None
     """A task that it waits for, or waited for."""
-    locked_by: str
+    locked_by: str | None
     """The id of the worker that holds it."""
-    name: str
+    name: str | None
     """A part of its task_name, in any case of letters."""
-    search: str
+    search: str | None
     """A text in its payload, as JSON has it, in any case of letters."""
-    payload: str
+    payload: str | None
     """A JSON object that its payload contains."""
-    error: str
+    error: str | None
     """A part of its last_error, in any case of letters."""
-    created_after: datetime
+    created_after: datetime | None
     """Made at this time or later."""
-    created_before: datetime
+    created_before: datetime | None
     """Made before this time."""
-    due_after: datetime
+    due_after: datetime | None
     """Its next_run_at is this time or later."""
-    due_before: datetime
+    due_before: datetime | None
     """Its next_run_at is before this time."""
-    started_after: datetime
+    started_after: datetime | None
     """Its last claim was made at this time or later."""
-    started_before: datetime
+    started_before: datetime | None
     """Its last claim was made before this time."""
-    ended_after: datetime
+    ended_after: datetime | None
     """It was completed or cancelled or died at this time or later."""
-    ended_before: datetime
+    ended_before: datetime | None
     """It was completed or cancelled or died before this time."""
 
 
+SEVERAL: Final = ("ids", "queue", "task_type", "status", "schedule_type", "priority")
+"""Filters that take several values."""
+NUMBERS: Final = ("ids", "priority", "parent_id", "depends_on")
+"""Filters by whole numbers."""
+MOMENTS: Final = tuple(name for name in TaskFilters.__annotations__ if name.endswith(("_after", "_before")))
+"""Filters by times."""
 SECRETS: Final = ("search", "payload", "error")
 """Filters by what payloads and errors hold: who must not read those must not ask by them either."""
 INDEXED: Final = ("ids", "idempotency_key", "parent_id")
@@ -98,11 +107,11 @@ def _json_text(field: str, value: Any) -> str:
 
 
 def _some(check: Check) -> Check:
-    """A list of one value or more, each of which fits a check."""
+    """One value or a list of them, each of which fits a check."""
 
     def check_each(field: str, values: Any) -> list[Any]:
         if isinstance(values, str | bytes) or not isinstance(values, Sequence):
-            raise refused(field, "be a list", values)
+            return [check(field, values)]
         if not 1 <= len(values) <= MAX_VALUES:
             raise refused(field, f"have 1 to {MAX_VALUES} values", len(values))
         return [check(field, one) for one in values]
@@ -114,7 +123,7 @@ _id = whole(-MAX_BIGINT, MAX_BIGINT)
 _search = text_of(LONGEST_SEARCH)
 _CHECKS: Final[Mapping[str, Check]] = {
     **dict.fromkeys(TaskFilters.__optional_keys__, _search),
-    **{name: moment for name in TaskFilters.__optional_keys__ if name.endswith(("_after", "_before"))},
+    **dict.fromkeys(MOMENTS, moment),
     "ids": _some(_id),
     "queue": _some(_search),
     "task_type": _some(_search),

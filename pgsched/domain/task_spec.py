@@ -36,7 +36,8 @@ class StepOptions(TypedDict, total=False):
     on_dependency_dead: str
     """What becomes of it when one of them is dead or cancelled: ``cancel`` (the default), ``run`` or ``wait``."""
     dependency_mode: str
-    """Whether it waits for ``all`` of those that it depends on (the default) or ``any``."""
+    """Whether it waits for ``all`` of those that it depends on (the default) or ``any``; or ``each``: it follows one
+    schedule, stays, and a child of it runs after each completed tick."""
     concurrency_key: str
     """Whose limits of the queue count for it; up to 200 characters."""
     tags: Sequence[str]
@@ -107,6 +108,8 @@ OWN_OPTIONS: Final = frozenset(
     }
 )  # fmt: skip
 """The options that a task has for itself: no handler and no queue says them for all of theirs."""
+FOLLOWS: Final = "each"
+"""The ``dependency_mode`` of a task that stays, and runs after each tick of the schedule that it depends on."""
 SCHEDULE_OPTIONS: Final = frozenset(
     {"timezone", "on_missed", "catchup_window", "overlap", "jitter", "alert_if_no_success_for"}
 )
@@ -206,6 +209,13 @@ class TaskSpec:
         if self.depends_on and schedule is not None:
             said = Described(f"{schedule} {getattr(self, schedule)!r} with it")
             raise InvalidTask("is for one-time tasks", field="depends_on", value=said)
+        if self.dependency_mode == FOLLOWS:
+            if len(self.depends_on or ()) != 1:
+                number = Described(str(len(self.depends_on or ())))
+                raise InvalidTask("each needs one task in depends_on", field="dependency_mode", value=number)
+            if self.at is not None or self.delay is not None:
+                rule = "must be left out with dependency_mode each, which runs when a tick is completed"
+                raise InvalidTask(rule, field="at", subject="at and delay")
         if self.expires_at is not None:
             if schedule is not None:
                 raise InvalidTask(
@@ -303,6 +313,8 @@ def default_columns(options: TaskOptions) -> dict[str, Any]:
     """
     if own := sorted(options.keys() & OWN_OPTIONS):
         raise InvalidTask("is an option of single tasks: it has no default", field=own[0])
+    if options.get("dependency_mode") == FOLLOWS:
+        raise InvalidTask("each is an option of single tasks: it is no default", field="dependency_mode")
     if unknown := sorted(options.keys() - RULES.keys()):
         raise InvalidTask("is no option of a task", field=unknown[0])
     arguments = dict(TaskSpec(task_type="defaults", **options).arguments())

@@ -13,6 +13,7 @@ from pgsched.domain.records import Execution, MissedTicks, Task, to_json_able
 from pgsched.domain.scheduling.preview import explain, next_from
 from pgsched.domain.scheduling.recurrence import Schedule, admit, book, first_tick
 from pgsched.domain.silence import Alert
+from pgsched.domain.task_spec import FOLLOWS
 
 NEXT_RUNS = 5
 """How many runs are told ahead."""
@@ -137,7 +138,7 @@ def status_of(
         left_out=tuple(left_out),
     )
     try:
-        words = explain(schedule)
+        words = explain(schedule) if task.dependency_mode != FOLLOWS else _follows(task)
         coming = _next_runs(task, schedule, now)
     except InvalidTask as error:
         words, coming = str(error), []
@@ -152,6 +153,10 @@ def status_of(
         awaits=list(awaits),
         wakes_at=wakes_at,
     )
+
+
+def _follows(task: Task) -> str:
+    return f"after each completed tick of task {task.depends_on[0]}"
 
 
 def _next_runs(task: Task, schedule: Schedule, now: datetime) -> list[datetime]:

@@ -254,7 +254,7 @@ WORDS: Final = {
     "backoff": ("exponential", "linear", "fixed"),
     "on_missed": ("once", "skip", "all"),
     "overlap": ("skip", "allow"),
-    "dependency_mode": ("all", "any"),
+    "dependency_mode": ("all", "any", "each"),
     "on_dependency_dead": ("cancel", "run", "wait"),
 }
 """The options that are one of several words."""

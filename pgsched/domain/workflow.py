@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, Unpack
 from pgsched.domain.attempt import GROUP
 from pgsched.domain.errors import Described, InvalidTask, shown
 from pgsched.domain.task_spec import Payloads, StepOptions, json_values
-from pgsched.domain.validation import RULES, Check, flag, list_of, number, refused, text
+from pgsched.domain.validation import RULES, Check, flag, list_of, number, one_of, refused, text
 
 if TYPE_CHECKING:
     from pgsched.app.task_handle import TaskHandle
@@ -204,6 +204,7 @@ _RULES: Final[Mapping[str, Check]] = {
     "parallel": flag,
     "after": list_of(text, "names"),
     **{key: RULES[key].check for key in ("task_type", "name", "payload", *StepOptions.__optional_keys__)},
+    "dependency_mode": one_of("all", "any", rule="be all or any"),
 }
 
 

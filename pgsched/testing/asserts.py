@@ -15,7 +15,7 @@ from pgsched.client.async_client import AsyncClient
 from pgsched.client.client import Client
 from pgsched.db.async_enlist import run_on_async
 from pgsched.db.enlist import run_on
-from pgsched.db.queries import tasks as task_commands
+from pgsched.db.queries.task_search import list_tasks
 from pgsched.db.query import MAX_LIMIT
 from pgsched.domain.records import Task
 
@@ -36,7 +36,7 @@ def scheduled(source: Source, task_type: str | None = None, *, connection: objec
     too. Raises TypeError for a word that is no column.
     """
     client = source.client() if isinstance(source, App) else source
-    command = task_commands.list_tasks(task_type=task_type, limit=MAX_LIMIT)
+    command = list_tasks(task_type=task_type, limit=MAX_LIMIT)
     found = client.database.run(command) if connection is None else run_on(connection, command)
     return _chosen(found, columns)
 
@@ -46,7 +46,7 @@ async def scheduled_async(
 ) -> list[Task]:
     """As :func:`scheduled`, on an event loop."""
     client = source.async_client() if isinstance(source, App) else source
-    command = task_commands.list_tasks(task_type=task_type, limit=MAX_LIMIT)
+    command = list_tasks(task_type=task_type, limit=MAX_LIMIT)
     found = await (client.database.run(command) if connection is None else run_on_async(connection, command))
     return _chosen(found, columns)
 

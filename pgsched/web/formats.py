@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from pgsched.domain.interval import Interval
 from pgsched.domain.records import Task, to_json_able
+from pgsched.domain.task_spec import FOLLOWS
 
 COUNTED = 10_000
 """Counts end here; what is more is shown as ``10,000+``."""
@@ -94,7 +95,7 @@ def insert_text(task: Task, said: Container[str]) -> str:
         if (
             value is None
             or (value == _DEFAULTS.get(name) and name not in said)
-            or (name == "scheduled_for" and task.cron_expression)
+            or (name == "scheduled_for" and (task.schedule_type != "one_time" or task.dependency_mode == FOLLOWS))
         ):
             continue
         columns[name] = _literal(value)

@@ -59,7 +59,7 @@ class Attempts:
         task = leased.task
         results = None
         if task.depends_on is not None and handler.context_parameter is not None:
-            ask = partial(find_results, self.questions, task.depends_on)
+            ask = partial(find_results, self.questions, task.id, task.depends_on)
             results = Results(await retry_until_success("dependencies", task, ask, self.counts))
         transaction = None
         if handler.transactional:

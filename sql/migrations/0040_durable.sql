@@ -580,43 +580,27 @@ begin
   return null;
 end $$;
 
-create or replace function pgsched.status(id bigint) returns jsonb
-language plpgsql stable
-set search_path = pg_catalog, pg_temp as $$
-#variable_conflict use_variable
-declare
-  found_task jsonb;
-begin
-  select jsonb_build_object(
-    'id', t.id, 'task_type', t.task_type, 'task_name', t.task_name, 'queue', t.queue, 'status', t.status,
-    'enabled', t.enabled, 'attempts', t.attempts, 'max_attempts', t.max_attempts, 'next_run_at', t.next_run_at,
-    'started_at', case when t.status = 'running' then t.started_at end,
-    'worker', case when t.status = 'running' then t.locked_by end, 'completed_at', t.completed_at, 'died_at', t.died_at,
-    'progress', t.progress, 'result', t.result, 'last_error', t.last_error, 'awaits', r.awaits, 'wakes_at', r.wakes_at)
-  into found_task
-  from pgsched.known_tasks t
-  left join pgsched.visible_durable_runs r on r.task_id = status.id and t.status = 'blocked'
-  where t.id = status.id limit 1;
-  if found_task is null then
-    raise no_data_found using message = format('task %s does not exist', id);
-  end if;
-  return found_task;
-end $$;
-comment on function pgsched.status is
-  'How a task is: status, attempts, next run, progress, result, error, and what a durable one waits for. Of tasks that the caller may see.';
-
-create or replace function pgsched.settle(ids bigint[]) returns integer
+create or replace function pgsched.settle_ended(ids bigint[], told boolean) returns integer
 language plpgsql as $$
 #variable_conflict use_variable
 -- Tells those who wait for these tasks that they have ended. Returns how many were released or cancelled.
 -- Rows are locked in the order of their ids, here as in a finish.
+-- `told`: the ends were told before, so who follows them has had its runs.
 declare
   ended bigint[] := ids;
   over bigint[];
+  new_ends boolean := not told;
   moved_rows integer := 0;
 begin
-  moved_rows := pgsched.wake_parents(ids);
   while cardinality(ended) > 0 loop
+    moved_rows := moved_rows + pgsched.wake_parents(ended);
+    if new_ends then
+      perform pgsched.follow(t.parent_id, t.scheduled_for, t.id)
+      from pgsched.tasks t
+      where t.id = any(ended) and t.parent_id is not null and t.idempotency_key like 'tick:%'
+        and t.status in ('completed', 'dead', 'cancelled');
+    end if;
+    new_ends := true;
     with upstream as (
       select e.id, u.status, u.status not in ('dead', 'cancelled', 'deleted') as good
       from unnest(ended) as e(id)
@@ -635,7 +619,9 @@ begin
       delete from pgsched.dependencies d
       using upstream u, pgsched.tasks t
       where d.upstream_id = u.id and t.id = d.task_id
-        and (u.good or u.status = 'deleted' or t.on_dependency_dead <> 'wait' or t.fired is not null)
+        and case when t.dependency_mode = 'each'
+          then u.status = 'deleted' or not u.good and t.on_dependency_dead = 'cancel'  -- it goes on from tick to tick
+          else u.good or u.status = 'deleted' or t.on_dependency_dead <> 'wait' or t.fired is not null end
       returning d.task_id, u.id as upstream_id, u.status, u.good
     ),
     news as (
@@ -655,9 +641,10 @@ begin
     judged as (
       select l.*, n.bad_id, n.bad_status, l.waiting_for - n.settled as remaining,
         case
+          when l.dependency_mode = 'each' then false
           when l.dependency_mode = 'any' then n.some_good or l.policy = 'run'
           else l.waiting_for - n.settled <= 0 and (n.bad_id is null or l.policy = 'run') end as released,
-        l.policy <> 'run' and n.bad_id is not null
+        l.dependency_mode = 'each' or l.policy <> 'run' and n.bad_id is not null
           and (l.dependency_mode = 'all' or l.waiting_for - n.settled <= 0 and not n.some_good) as cancelled
       from locked l join news n on n.task_id = l.id
     ),
@@ -683,6 +670,31 @@ begin
   end loop;
   return moved_rows;
 end $$;
+
+create or replace function pgsched.status(id bigint) returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  found_task jsonb;
+begin
+  select jsonb_build_object(
+    'id', t.id, 'task_type', t.task_type, 'task_name', t.task_name, 'queue', t.queue, 'status', t.status,
+    'enabled', t.enabled, 'attempts', t.attempts, 'max_attempts', t.max_attempts, 'next_run_at', t.next_run_at,
+    'started_at', case when t.status = 'running' then t.started_at end,
+    'worker', case when t.status = 'running' then t.locked_by end, 'completed_at', t.completed_at, 'died_at', t.died_at,
+    'progress', t.progress, 'result', t.result, 'last_error', t.last_error, 'awaits', r.awaits, 'wakes_at', r.wakes_at)
+  into found_task
+  from pgsched.known_tasks t
+  left join pgsched.visible_durable_runs r on r.task_id = status.id and t.status = 'blocked'
+  where t.id = status.id limit 1;
+  if found_task is null then
+    raise no_data_found using message = format('task %s does not exist', id);
+  end if;
+  return found_task;
+end $$;
+comment on function pgsched.status is
+  'How a task is: status, attempts, next run, progress, result, error, and what a durable one waits for. Of tasks that the caller may see.';
 
 -- Retention ------------------------------------------------------------------------------------------------------------
 

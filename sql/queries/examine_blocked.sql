@@ -6,8 +6,9 @@ with by_edge as (
   join pgsched.tasks t on t.id = d.task_id and t.status = 'blocked'
   left join pgsched.tasks u on u.id = d.upstream_id
   where u.id is null or u.updated_at < now() - interval '1 minute' and (
-    u.status = 'completed'
-    or u.status in ('dead', 'cancelled') and (t.on_dependency_dead <> 'wait' or t.fired is not null))
+    u.status = 'completed' and t.dependency_mode <> 'each'
+    or u.status in ('dead', 'cancelled') and case when t.dependency_mode = 'each' then t.on_dependency_dead = 'cancel'
+      else t.on_dependency_dead <> 'wait' or t.fired is not null end)
 ),
 without_edges as (
   select t.id

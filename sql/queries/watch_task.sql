@@ -1,7 +1,9 @@
 -- Returns the state of a task for a caller who waits for its end. For a schedule also the first tick completed since
 -- the wait began: by the row itself with a later claim than `token`, or, where ticks may overlap, by a child after
--- `since`. Both are null at first; the values for the next call come back as next_token and next_since.
-select t.status::text as status, t.schedule_type <> 'one_time' as is_schedule, t.result, t.last_error,
+-- `since`, as for a task that follows a schedule. Both are null at first; the values for the next call come back as
+-- next_token and next_since.
+select t.status::text as status, t.schedule_type <> 'one_time' or t.dependency_mode = 'each' as is_schedule, t.result,
+  t.last_error,
   coalesce(%(token)s::bigint, t.fencing_token - (t.status = 'running')::integer) as next_token,
   coalesce(%(since)s::timestamptz, now()) as next_since,
   tick.result as tick_result, tick.result_of is not null as ticked
@@ -15,8 +17,8 @@ left join lateral (
   union all
   (select c.result, c.id
    from pgsched.visible_tasks c
-   where t.overlap = 'allow' and c.parent_id = t.id and c.idempotency_key like 'tick:%%' and c.status = 'completed'
-     and c.completed_at >= %(since)s
+   where (t.overlap = 'allow' or t.dependency_mode = 'each') and c.parent_id = t.id
+     and c.idempotency_key like 'tick:%%' and c.status = 'completed' and c.completed_at >= %(since)s
    order by c.completed_at
    limit 1)
   limit 1

@@ -18,6 +18,7 @@ from pgsched.db.sql_files import migrations
 from tests.support.commands import pgsched
 from tests.support.processes import PgschedProcess, PgschedRunner
 from tests.support.tables import database
+from tests.support.waiting import wait_until
 from tests.upgrades.releases import RELEASES, Release
 
 OPTIONS = ("worker", "--app", APP, "--lease", "3", "--poll-interval", "0.2", "--concurrency", "5")
@@ -130,6 +131,38 @@ def test_workers_of_a_release_work_on_after_each_step_and_are_replaced_and_nothi
         select task_id from pgsched.executions where status = 'completed'
         group by task_id, scheduled_for having count(*) > 1"""
     assert books.execute(twice).fetchall() == []
+
+
+@pytest.mark.parametrize("overlap", ["skip", "allow"])
+def test_ticks_that_a_worker_of_a_release_ends_are_followed(
+    program: dict[str, str], old_dsn: str, books: Connection, run_pgsched: PgschedRunner, overlap: str
+) -> None:
+    migrate(old_dsn)
+    schedule = books.execute(
+        """
+        insert into pgsched.tasks (task_type, payload, repeat_interval, repeat_count, start_date, on_missed, overlap)
+        values ('brief', '{"number": 1}', interval '20 milliseconds', 3, now() + interval '1 second', 'all', %s)
+        returning id
+        """,
+        (overlap,),
+    ).fetchone()
+    assert schedule is not None
+    books.execute(
+        """
+        insert into pgsched.tasks (task_type, payload, depends_on, dependency_mode)
+        values ('brief', '{"number": 2}', %s, 'each')
+        """,
+        ([schedule["id"]],),
+    )
+    worker = run_pgsched(*OPTIONS, dsn=old_dsn, env=program)
+    runs = """
+        select t.status, t.scheduled_for from pgsched.tasks t
+        join pgsched.tasks f on f.id = t.parent_id and f.dependency_mode = 'each'"""
+    wait_until(
+        lambda: [row["status"] for row in books.execute(runs)] == ["completed"] * 3, message="each tick is followed"
+    )
+    assert len({row["scheduled_for"] for row in books.execute(runs)}) == 3
+    assert worker.stop() == 0, worker.output
 
 
 def test_the_path_leads_to_the_schema_that_is_made_at_once(old_dsn: str, dsn: str) -> None:

@@ -43,7 +43,7 @@ SECTIONS = {
         "Context",
         "Event",
     ),
-    "Tasks and schedules": ("TaskOptions", "TaskSpec", "Interval", "preview"),
+    "Tasks and schedules": ("TaskOptions", "TaskSpec", "Task", "Execution", "Interval", "preview"),
 }
 """How what ``pgsched`` exports is ordered; all that is an error has a section of its own, the rest follows."""
 
@@ -64,9 +64,7 @@ RETURNED = (
     "pgsched.domain.scheduled:SkippedTick",
     "pgsched.domain.scheduling.calendars:Calendar",
     "pgsched.domain.scheduling.preview:PreviewOptions",
-    "pgsched.domain.records:Task",
     "pgsched.domain.task_status:TaskStatus",
-    "pgsched.domain.records:Execution",
     "pgsched.domain.records:MissedTicks",
     "pgsched.domain.records:LogEntry",
     "pgsched.domain.durable_records:DurableRun",
@@ -93,7 +91,7 @@ RETURNED = (
     "pgsched.domain.records:StatusCount",
     "pgsched.domain.records:Unhandled",
     "pgsched.domain.task_tree:TaskNode",
-    "pgsched.db.queries.tasks:ListOptions",
+    "pgsched.db.queries.task_search:ListOptions",
     "pgsched.db.queries.task_search:Page",
     "pgsched.domain.pages:PagedList",
     "pgsched.db.queries.task_search:Changed",
@@ -123,6 +121,8 @@ MADE_BY_PGSCHED = (
     "CallNext",
     "Context",
     "Event",
+    "Task",
+    "Execution",
     *(place.split(":")[1] for place in RETURNED),
 )
 """Nobody else makes these."""

@@ -211,6 +211,11 @@ FUNCTIONS_BY_SUBJECT: Final = (
         "Tasks that wait for others, and groups that make their own children.",
         (
             "settle",
+            "settle_ended",
+            "follow",
+            "follow_tick",
+            "check_follower",
+            "guard_follower",
             "block_task",
             "check_dependencies",
             "add_dependencies",

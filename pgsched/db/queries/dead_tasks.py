@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, Unpack
 
 from pgsched.db.queries.task_search import BATCH
 from pgsched.db.query import MAX_LIMIT, Command, Rows, choice, pages_of, unprepared, value
@@ -15,7 +15,8 @@ from pgsched.domain.errors import InvalidTask
 from pgsched.domain.pages import PagedList, place_of
 from pgsched.domain.records import Task
 from pgsched.domain.retention_age import Age, age_of
-from pgsched.domain.validation import MAX_BIGINT, aware, flag, moment, optional, whole
+from pgsched.domain.task_filters import TaskFilters, filter_parameters
+from pgsched.domain.validation import MAX_BIGINT, aware, flag, optional, whole
 
 _id_of = whole(-MAX_BIGINT, MAX_BIGINT, rule="be the id of a task")
 _limit = whole(1, MAX_LIMIT)
@@ -31,20 +32,11 @@ class DeadBatch(NamedTuple):
     """Where the next batch goes on; None when this one found nothing more."""
 
 
-class DeadOptions(TypedDict, total=False):
-    """Which dead tasks are listed: None, as what is left out, chooses all. The ``limit`` is 50 when it is left out."""
+class DeadOptions(TaskFilters, total=False):
+    """Which dead tasks are listed: all filters (``ended_after`` is when they died), and which page of them."""
 
-    queue: str | None
-    task_type: str | None
-    tenant_id: str | None
-    user_id: str | None
-    created_by: str | None
-    name: str | None
-    """A part of its task_name, in any case of letters."""
-    ended_after: datetime | None
-    """It died at this time or later."""
-    ended_before: datetime | None
     limit: int
+    """50 when it is left out; 10,000 at most."""
     before: tuple[datetime, int] | None
     """The ``(died_at, id)`` of the last one of the page before."""
     cursor: str | None
@@ -53,26 +45,15 @@ class DeadOptions(TypedDict, total=False):
 
 def list_dead(
     *,
-    ended_after: datetime | None = None,
-    ended_before: datetime | None = None,
     limit: int = 50,
     before: tuple[datetime, int] | None = None,
     cursor: str | None = None,
-    queue: str | None = None,
-    task_type: str | None = None,
-    tenant_id: str | None = None,
-    user_id: str | None = None,
-    created_by: str | None = None,
-    name: str | None = None,
+    **filters: Unpack[TaskFilters],
 ) -> Command[PagedList[Task]]:
-    """Read a page of the dead letters, the latest first."""
+    """Read a page of the dead letters that fit, the latest first."""
     died_at, task_id = place_of("dead", cursor, "before", before, datetime, int) or (None, None)
     params = {
-        **choice(
-            queue=queue, task_type=task_type, tenant_id=tenant_id, user_id=user_id, created_by=created_by, name=name
-        ),
-        "ended_after": optional(moment)("ended_after", ended_after),
-        "ended_before": optional(moment)("ended_before", ended_before),
+        **filter_parameters(filters),
         "limit": _limit("limit", limit),
         "before_died_at": optional(aware)("before", died_at),
         "before_id": optional(_id_of)("before", task_id),

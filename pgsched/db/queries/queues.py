@@ -15,6 +15,10 @@ from pgsched.domain.retention_age import Age, leaving_age
 from pgsched.domain.task_spec import TaskOptions, default_columns
 from pgsched.domain.validation import Check, Duration, checked, duration, one_of, optional, plain_text, whole
 
+COUNTED: Final = 10_000
+"""So many waiting, and dead, tasks of a queue are counted; more are estimated."""
+COUNTED_DUE: Final = 1_000
+"""So many due or running tasks of a queue and priority are counted; more are estimated."""
 MAX_LIMIT_OF_QUEUE = 1_000_000
 """The highest limit; the lowest is 1."""
 ORDERINGS = ("fifo", "lifo")
@@ -73,8 +77,8 @@ _ageing = optional(duration(Interval(microseconds=1_000_000), rule="be between 1
 
 
 def queues() -> Command[list[QueueInfo]]:
-    """Read every queue, with counts."""
-    return command("list_queues", rows_as(QueueInfo))
+    """Read every queue, with counts: exact ones of few tasks, estimates of many."""
+    return command("list_queues", rows_as(QueueInfo), entries=COUNTED, front=COUNTED_DUE)
 
 
 def pause_queue(name: str) -> Command[None]:

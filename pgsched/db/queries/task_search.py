@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Unpack
 
-from pgsched.db.query import Command, Rows, command, unprepared
+from pgsched.db.query import MAX_LIMIT, Command, Rows, command, pages_of, unprepared
 from pgsched.domain.errors import InvalidTask
-from pgsched.domain.pages import write_cursor
+from pgsched.domain.pages import PagedList, place_of, write_cursor
 from pgsched.domain.records import Task, read
 from pgsched.domain.task_filters import INDEXED, TaskFilters, filter_parameters
 from pgsched.domain.validation import MAX_BIGINT, one_of, optional, text, whole
@@ -24,10 +24,11 @@ MAX_SCANNED: Final = 50_000
 """Maximum number of rows that a page looks at for filters without an index."""
 
 _limit_found = whole(1, MAX_FOUND)
+_limit_listed = whole(1, MAX_LIMIT)
 _limit_changed = whole(1, MAX_CHANGED)
 _batch = whole(1, BATCH)
 _action = one_of(*ACTIONS)
-_before = whole(-MAX_BIGINT, MAX_BIGINT)
+_before = whole(-MAX_BIGINT, MAX_BIGINT, rule="be the id of a task")
 
 
 class Page(NamedTuple):
@@ -73,6 +74,26 @@ class BulkProgress(NamedTuple):
     """Tasks that were changed so far."""
     ids: list[int]
     """Those that the last batch changed."""
+
+
+class ListOptions(TaskFilters, total=False):
+    """Which tasks are listed: all filters, and which page of them."""
+
+    limit: int
+    """50 when it is left out; 10,000 at most."""
+    before_id: int | None
+    cursor: str | None
+    """The ``next_cursor`` of the page before; instead of ``before_id``."""
+
+
+def list_tasks(
+    *, limit: int = 50, before_id: int | None = None, cursor: str | None = None, **filters: Unpack[TaskFilters]
+) -> Command[PagedList[Task]]:
+    """Read a page of the tasks that fit, the latest first: a full one, however many rows are looked at for it."""
+    before = place_of("tasks", cursor, "before_id", before_id, int)
+    found = _find(filters, limit=_limit_listed("limit", limit), before_id=before, only_ids=False, bounded=False)
+    read_page = pages_of(Task, "tasks", limit, "id")
+    return found._replace(parse=lambda rows: read_page([row for row in rows if row["found_id"] is not None]))
 
 
 def find_tasks(filters: TaskFilters, *, limit: int, before_id: int | None) -> Command[Page]:
@@ -138,14 +159,16 @@ def checked_batch(action: str, filters: TaskFilters, batch: int) -> int:
     return int(_batch("batch", batch))
 
 
-def _find(filters: TaskFilters, *, limit: int, before_id: int | None, only_ids: bool) -> Command[Any]:
+def _find(
+    filters: TaskFilters, *, limit: int, before_id: int | None, only_ids: bool, bounded: bool = True
+) -> Command[Any]:
     params = filter_parameters(filters)
     by_index = any(params[name] is not None for name in INDEXED) or params["status"] == ["dead"]
     params |= {
         "before_id": optional(_before)("before_id", before_id),
         "limit": limit,
         "scan": MAX_SCANNED,
-        "bounded": not by_index,
+        "bounded": bounded and not by_index,
         "only_ids": only_ids,
     }
     return unprepared("find_tasks", lambda rows: rows, **params)

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, TypedDict
+from typing import Any
 
 from pgsched.db.query import (
     MAX_LIMIT,
@@ -37,7 +37,6 @@ from pgsched.domain.validation import (
     aware,
     checked,
     duration,
-    moment,
     optional,
     text,
     whole,
@@ -191,72 +190,6 @@ def list_alerts(task_id: int | None = None) -> Command[list[Alert]]:
 
 
 # Many tasks.
-
-
-class ListOptions(TypedDict, total=False):
-    """Which tasks are listed: None, as what is left out, chooses all. The ``limit`` is 50 when it is left out."""
-
-    queue: str | None
-    task_type: str | None
-    status: str | None
-    schedule_type: str | None
-    tag: str | None
-    tenant_id: str | None
-    user_id: str | None
-    created_by: str | None
-    idempotency_key: str | None
-    name: str | None
-    """A part of its task_name, in any case of letters."""
-    created_after: datetime | None
-    """Made at this time or later."""
-    created_before: datetime | None
-    parent_id: int | None
-    limit: int
-    before_id: int | None
-    cursor: str | None
-    """The ``next_cursor`` of the page before; instead of ``before_id``."""
-
-
-def list_tasks(
-    *,
-    queue: str | None = None,
-    task_type: str | None = None,
-    status: str | None = None,
-    schedule_type: str | None = None,
-    tag: str | None = None,
-    tenant_id: str | None = None,
-    user_id: str | None = None,
-    created_by: str | None = None,
-    idempotency_key: str | None = None,
-    name: str | None = None,
-    created_after: datetime | None = None,
-    created_before: datetime | None = None,
-    parent_id: int | None = None,
-    limit: int = 50,
-    before_id: int | None = None,
-    cursor: str | None = None,
-) -> Command[PagedList[Task]]:
-    """Read a page of tasks, the latest first."""
-    params = {
-        **choice(
-            queue=queue,
-            task_type=task_type,
-            status=status,
-            schedule_type=schedule_type,
-            tag=tag,
-            tenant_id=tenant_id,
-            user_id=user_id,
-            created_by=created_by,
-            idempotency_key=idempotency_key,
-            name=name,
-        ),
-        "created_after": optional(moment)("created_after", created_after),
-        "created_before": optional(moment)("created_before", created_before),
-        "parent_id": optional(_id_of)("parent_id", parent_id),
-        "limit": _limit("limit", limit),
-        "before_id": optional(_id_of)("before_id", place_of("tasks", cursor, "before_id", before_id, int)),
-    }
-    return unprepared("list_tasks", pages_of(Task, "tasks", limit, "id"), **params)
 
 
 def upcoming(

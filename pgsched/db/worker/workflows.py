@@ -35,9 +35,9 @@ class Origin(NamedTuple):
     """The ``traceparent`` of the last failed attempt at the same tick."""
 
 
-async def find_results(sessions: Sessions, ids: Sequence[int]) -> list[tuple[int, str | None, Any]]:
-    """Return id, name and result of these tasks, in their order; one that was deleted is missing."""
-    (rows,) = await sessions.fetch([(load_statement("find_results"), {"ids": list(ids)})])
+async def find_results(sessions: Sessions, task_id: int, ids: Sequence[int]) -> list[tuple[int, str | None, Any]]:
+    """Return id, name and result of the tasks that one depends on, in their order; one that was deleted is missing."""
+    (rows,) = await sessions.fetch([(load_statement("find_results"), {"task_id": task_id, "ids": list(ids)})])
     return [(row[0], row[1], row[2]) for row in rows]
 
 

@@ -9,10 +9,10 @@ from pydantic import Field, StrictBool, StrictStr
 from starlette.responses import Response
 
 from pgsched.web.api import examples
-from pgsched.web.api.cursors import Cursor, Limit
 from pgsched.web.api.documented import answers, json_body, reply, reply_page
 from pgsched.web.api.shapes import NumberShape, TaskPage
-from pgsched.web.api.values import Age, Moment, StrictModel
+from pgsched.web.api.task_query import DeadQuery, filters_of
+from pgsched.web.api.values import Age, StrictModel
 from pgsched.web.auth.access import Operator, Viewer
 from pgsched.web.services.changes import change_dead
 
@@ -38,32 +38,9 @@ class DeadPurge(DeadFilter):
     summary="List the dead letters, the latest first",
     responses=answers(TaskPage, {"items": [examples.DEAD], "next_cursor": None}),
 )
-async def list_dead(
-    actor: Viewer,
-    queue: str | None = None,
-    task_type: str | None = None,
-    tenant_id: str | None = None,
-    user_id: str | None = None,
-    created_by: str | None = None,
-    name: Annotated[str | None, Query(description="A part of task_name, in any case of letters.")] = None,
-    ended_after: Annotated[Moment | None, Query(description="It died then or later.")] = None,
-    ended_before: Moment | None = None,
-    limit: Limit = 50,
-    cursor: Cursor = None,
-) -> Response:
-    """Tasks that failed for good, by when they died. `GET /tasks?status=dead` takes every other filter."""
-    found = await actor.client.dead(
-        queue=queue,
-        task_type=task_type,
-        tenant_id=tenant_id,
-        user_id=user_id,
-        created_by=created_by,
-        name=name,
-        ended_after=ended_after,
-        ended_before=ended_before,
-        limit=limit,
-        cursor=cursor,
-    )
+async def list_dead(actor: Viewer, query: Annotated[DeadQuery, Query()]) -> Response:
+    """Tasks that failed for good, by when they died. All filters must fit."""
+    found = await actor.client.dead(limit=query.limit, cursor=query.cursor, **filters_of(query, actor))
     return reply_page(actor, found, found.next_cursor)
 
 

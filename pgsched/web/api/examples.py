@@ -244,6 +244,7 @@ QUEUE: Final[dict[str, Any]] = {
     "running": 1,
     "dead": 2,
     "oldest_due_seconds": 0.8,
+    "estimated": [],
 }
 HANDLER: Final[dict[str, Any]] = {
     "task_type": "email",

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, StrictBool, StrictInt, StrictStr, WithJs
 from pgsched.db.queries.payload_edits import MAX_BATCH
 from pgsched.db.queries.task_search import ACTIONS, BATCH, MAX_CHANGED
 from pgsched.domain.task_filters import SECRETS, TaskFilters
+from pgsched.web.api.cursors import Cursor, Limit
 from pgsched.web.api.values import Moment, StrictModel
 from pgsched.web.auth.access import AccessDenied, Actor
 
@@ -39,9 +40,6 @@ class _Filter(StrictModel):
     id: list[int] | None = Field(None, description=_MANY)
     queue: list[str] | None = Field(None, description=_MANY)
     task_type: list[str] | None = Field(None, description=_MANY)
-    status: list[str] | None = Field(
-        None, description=f"{_MANY} pending, running, blocked, completed, dead, cancelled."
-    )
     schedule_type: list[str] | None = Field(None, description=f"{_MANY} one_time, recurring, repeating.")
     priority: list[int] | None = Field(None, description=_MANY)
     parent_id: int | None = None
@@ -50,17 +48,30 @@ class _Filter(StrictModel):
     payload: str | None = Field(None, description="A JSON object that the payload contains, as text.")
 
 
+_STATUSES = Field(None, description=f"{_MANY} pending, running, blocked, completed, dead, cancelled.")
+
+
 class TaskQuery(_Filter):
     """Which tasks to list."""
 
+    status: list[str] | None = _STATUSES
     limit: int = Field(50, description="1 to 1,000.")
     cursor: str | None = Field(None, description="The next_cursor of the page before.")
+
+
+class DeadQuery(_Filter):
+    """Which dead tasks to list: ended_after and ended_before are when they died."""
+
+    limit: Limit = 50
+    cursor: Cursor = None
 
 
 class BulkFilter(_Filter):
     """Which tasks to change: the filters of the list, typed as JSON."""
 
     model_config = ConfigDict(strict=True)
+
+    status: list[str] | None = _STATUSES
 
 
 class Bulk(StrictModel):
@@ -93,7 +104,7 @@ class PayloadEdits(StrictModel):
     dry_run: StrictBool = Field(False, description="Change nothing, tell what would be changed.")
 
 
-def filters_of(query: TaskQuery | BulkFilter, actor: Actor) -> TaskFilters:
+def filters_of(query: TaskQuery | DeadQuery | BulkFilter, actor: Actor) -> TaskFilters:
     """Return the filters that were given. Raises AccessDenied when they ask about what is hidden from the actor."""
     given: dict[str, Any] = query.model_dump(exclude_none=True, exclude={"limit", "cursor"})
     if "id" in given:

@@ -66,8 +66,9 @@ def options_of(form: dict[str, str], *, clearing: bool = False) -> TaskOptions:
             options[name] = read(name, text)
         elif clearing and name in form and RULES[name].may_be_empty:
             options[name] = None
-    if "tags" in form and (clearing or form["tags"].strip()):
-        options["tags"] = [tag.strip() for tag in form["tags"].split(",") if tag.strip()]
+    for name, read in _LISTS.items():
+        if name in form and (clearing or form[name].strip()):
+            options[name] = [read(name, one.strip()) for one in form[name].split(",") if one.strip()]
     return cast(TaskOptions, options)
 
 
@@ -111,7 +112,7 @@ def yes_or_no(name: str, text: str) -> bool:
 _TEXTS = (
     "name", "queue", "timezone", "cron", "every", "backoff", "backoff_delay", "backoff_max", "timeout", "on_missed",
     "overlap", "jitter", "catchup_window", "tenant_id", "user_id", "concurrency_key", "alert_if_no_success_for",
-    "alert_if_running_for",
+    "alert_if_running_for", "dependency_mode", "on_dependency_dead",
 )  # fmt: skip
 _READ_AS: Final[Mapping[str, Callable[[str, str], Any]]] = {
     **dict.fromkeys(_TEXTS, lambda _name, text: text),
@@ -120,5 +121,10 @@ _READ_AS: Final[Mapping[str, Callable[[str, str], Any]]] = {
     **dict.fromkeys(("at", "start", "end", "expires_at"), moment),
 }
 """The options that forms have a field for, and how its text is read; what it must be is their rule."""
-OPTIONS = (*_READ_AS, "tags")
+_LISTS: Final[Mapping[str, Callable[[str, str], Any]]] = {
+    "tags": lambda _name, text: text,
+    "depends_on": whole_number,
+}
+"""The options that are lists, with commas between, and how one of their values is read."""
+OPTIONS = (*_READ_AS, *_LISTS)
 """The options of a task that forms have a field for."""

@@ -160,7 +160,7 @@ def _text(value: Any) -> str:
     if isinstance(value, Interval):
         return duration(value)
     if isinstance(value, list):
-        return ", ".join(value)
+        return ", ".join(map(str, value))
     return "" if value is None else str(value)
 
 

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import datetime
-from typing import Any, cast, get_args, get_type_hints
+from typing import Any, cast
 
 from fastapi import APIRouter
 from starlette.responses import RedirectResponse, Response
 
 from pgsched.db.queries.task_search import ACTIONS, MAX_CHANGED, Page
 from pgsched.domain.errors import InvalidTask, TaskNotFound
-from pgsched.domain.task_filters import MAX_VALUES, SCHEDULE_TYPES, SECRETS, STATUSES, TaskFilters
+from pgsched.domain.task_filters import (
+    MAX_VALUES,
+    MOMENTS,
+    NUMBERS,
+    SCHEDULE_TYPES,
+    SECRETS,
+    SEVERAL,
+    STATUSES,
+    TaskFilters,
+)
 from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.dashboard.forms import Form, given, moment, optional_number, whole_number, yes_or_no
 from pgsched.web.dashboard.shown import done, link, show
@@ -21,9 +29,13 @@ from pgsched.web.services.changes import change_tasks
 from pgsched.web.services.search import find_page
 
 PER_PAGE = 50
-FIELDS = {name: kind for name, kind in get_type_hints(TaskFilters).items() if name not in ("ids", "payload")}
-"""The filters that the page has a field for, and their types."""
-_READ_AS: Mapping[type, Callable[[str, str], Any]] = {int: whole_number, bool: yes_or_no, datetime: moment}
+FIELDS = tuple(name for name in TaskFilters.__annotations__ if name not in ("ids", "payload"))
+"""The filters that the page has a field for."""
+_READ_AS: Mapping[str, Callable[[str, str], Any]] = {
+    **dict.fromkeys(NUMBERS, whole_number),
+    **dict.fromkeys(MOMENTS, moment),
+    "enabled": yes_or_no,
+}
 
 router = APIRouter()
 
@@ -97,8 +109,7 @@ def filters_of(actor: Actor, fields: Mapping[str, str]) -> TaskFilters:
     for name, text in fields.items():
         if name in SECRETS and not actor.sees_payloads:
             raise InvalidTask("is not for viewers: payloads and errors are hidden from them", field=name)
-        of_several = get_args(FIELDS[name])
-        read = _READ_AS.get(of_several[0] if of_several else FIELDS[name])
+        read = _READ_AS.get(name)
         value = read(name, text) if read is not None else text
-        filters[name] = [value] if of_several else value
+        filters[name] = [value] if name in SEVERAL else value
     return cast(TaskFilters, filters)

@@ -101,7 +101,7 @@ def test_edit_changes_dependencies_and_clears_them(dsn: str) -> None:
     [
         (("--depends-on", "4711"), "depends_on: task 4711 does not exist"),
         (("--depends-on", "1", "--cron", "@daily"), "depends_on is for one-time tasks, got cron '@daily' with it"),
-        (("--dependency-mode", "some"), "dependency_mode must be all or any, got 'some'"),
+        (("--dependency-mode", "some"), "dependency_mode must be all, any or each, got 'some'"),
         (("--on-dependency-dead", "skip"), "on_dependency_dead must be cancel, run or wait, got 'skip'"),
         (("--concurrency-key", ""), "concurrency_key must have 1 to 200 characters, got 0"),
     ],

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -13,17 +11,10 @@ import pytest
 from pgsched.db.connection import connect
 from pgsched.db.worker.completions import finish_commands
 from pgsched.domain.attempt import Finish
+from tests.support.sessions import in_background, transaction, wait_until_blocked
 from tests.support.tables import WORKER, database, insert_task, set_running, task_row
-from tests.support.waiting import wait_until
 
 Connection = psycopg.Connection[Any]
-
-
-@contextmanager
-def transaction(dsn: str) -> Iterator[Connection]:
-    with connect(dsn) as connection:
-        connection.autocommit = False
-        yield connection
 
 
 def complete(connection: Connection, task_id: int, *, plain: bool = True) -> None:
@@ -41,20 +32,6 @@ def insert_waiting(connection: Connection, *upstream: int) -> int:
     ).fetchone()
     assert row is not None
     return int(row[0])
-
-
-def in_background(act: Callable[[], None]) -> threading.Thread:
-    thread = threading.Thread(target=act)
-    thread.start()
-    return thread
-
-
-def wait_until_blocked(db: psycopg.Connection[dict[str, Any]]) -> None:
-    waiting = "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-    wait_until(
-        lambda: db.execute(waiting).rowcount > 0,
-        message="one session waits for the other",
-    )
 
 
 def end_before_commit(dsn: str, *, plain: bool = True) -> dict[str, Any]:

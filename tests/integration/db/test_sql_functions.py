@@ -295,7 +295,7 @@ BROKEN = {
     "idempotency_key_must_have_1_to_500_characters": {"idempotency_key": ""},
     "depends_on_must_not_contain_null": {"depends_on": [None]},
     "depends_on_must_be_at_most_100000": {"depends_on": [1] * 100_001},
-    "dependency_mode_must_be_all_or_any": {"dependency_mode": "some"},
+    "dependency_mode_must_be_all_any_or_each": {"dependency_mode": "some"},
     "on_dependency_dead_must_be_cancel_run_or_wait": {"on_dependency_dead": "skip"},
     "concurrency_key_must_have_1_to_200_characters": {"concurrency_key": ""},
     "due_if_and_only_if_pending_or_running": {

@@ -157,7 +157,7 @@ def test_instant_of_another_zone_becomes_utc() -> None:
         ({"depends_on": [1, "2"]}, "each of depends_on must be a whole number, got '2'"),
         ({"depends_on": [0]}, "each of depends_on must be at least 1, got 0"),
         ({"depends_on": [1], "every": "1h"}, "depends_on is for one-time tasks, got every '1h' with it"),
-        ({"dependency_mode": "some"}, "dependency_mode must be all or any, got 'some'"),
+        ({"dependency_mode": "some"}, "dependency_mode must be all, any or each, got 'some'"),
         ({"on_dependency_dead": "skip"}, "on_dependency_dead must be cancel, run or wait, got 'skip'"),
         ({"concurrency_key": ""}, "concurrency_key must have 1 to 200 characters, got 0"),
     ],
