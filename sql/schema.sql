@@ -5150,17 +5150,8 @@ declare
   task pgsched.tasks;
   run pgsched.durable_runs;
   since timestamptz;
-  children bigint[];
   child bigint;
 begin
-  -- The children that it waits for first, and the steps of its group, as their finishes and cancel() lock them.
-  select array_agg(s.child_id) into children
-  from pgsched.durable_runs r
-  join pgsched.durable_steps s on s.task_id = r.task_id and s.began_at = r.began_at
-  where r.task_id = restart.id and s.status = 'waiting' and s.child_id is not null;
-  if children is not null then
-    perform from pgsched.tasks t where t.id = any(children) order by t.id for no key update;
-  end if;
   perform pgsched.lock_steps(array[restart.id]);
   task := pgsched.locked_task(restart.id);
   if task.status not in ('dead', 'cancelled', 'pending', 'blocked') then

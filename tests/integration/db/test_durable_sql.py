@@ -126,7 +126,7 @@ def test_reading_one_run_does_not_read_the_others(db: Database, dsn: str, databa
 def test_a_restart_cancels_the_children_that_are_waited_for(db: Database) -> None:
     task_id, kept, gone = (insert_task(db, "order") for _ in range(3))
     record_steps(db, task_id, "done", kind="child", child_id=kept)
-    record_steps(db, task_id, "ship", kind="child", status="waiting", child_id=gone)
+    record_steps(db, task_id, "ship", kind="child", status="waiting", child_id=gone, cancels_child=True)
     db.execute("update pgsched.tasks set status = 'blocked', next_run_at = null where id = %s", (task_id,))
     db.execute("update pgsched.durable_runs set awaits = array['child:' || %s]", (gone,))
     db.execute("select pgsched.restart(%s, 'ship')", (task_id,))
