@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from pgsched.testing import drain
 from tests.support.durable import order_app, record_steps, waiting_order
 from tests.support.roles import login
 from tests.support.tables import database, insert_task, set_completed, task_row
+from tests.support.waiting import wait_until
 
 Database = psycopg.Connection[dict[str, Any]]
 
@@ -86,6 +88,24 @@ def test_what_emit_refuses_is_told_in_one_line(db: Database) -> None:
         arguments = ", ".join(f"%s::{cast}" for cast in casts[: len(given)])
         assert problem(db, f"select pgsched.emit({arguments})", *given) == (state, said)
     assert events(db) == []
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+def test_of_two_senders_of_one_key_the_second_waits_for_the_first(db: Database, dsn: str, end: str) -> None:
+    task_id = insert_task(db, "order")
+    emit = "select pgsched.emit(%s, 'approved', to_jsonb(%s::text), key => 'click')"
+    answers: list[int] = []
+    with psycopg.connect(dsn) as first, database(dsn) as second:
+        (sent,) = first.execute(emit, (task_id, "first")).fetchone() or ()
+        thread = threading.Thread(target=lambda: answers.append(call(second, emit, task_id, "second")))
+        thread.start()
+        pid = second.info.backend_pid
+        waits = "select cardinality(pg_blocking_pids(%s)) > 0 as so"
+        wait_until(lambda: call(db, waits, pid), message="the second waits")
+        getattr(first, end)()
+        thread.join()
+    assert [(one[0], one[2]) for one in events(db)] == [(answers[0], "first" if end == "commit" else "second")]
+    assert (answers == [sent]) == (end == "commit")
 
 
 # What is awaited.
