@@ -925,6 +925,8 @@ create table pgsched.handlers (
   misfit_at timestamptz,                               -- When a payload last did not fit an older version of the code,
                                                        -- and its task was left to a newer one.
   misfit_task_id bigint,                               -- The task of that payload.
+  durable boolean not null default false,              -- True: its runs record their steps, and tasks of the type take
+                                                       -- events.
   -- One row a type.
   constraint handlers_pkey primary key (task_type),
   -- What appends to it needs one.
@@ -2872,8 +2874,9 @@ create function pgsched.register(handlers jsonb) returns text[]
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 #variable_conflict use_variable
--- Each is an object with task_type, and what it says of defaults, payload_schema, result_schema, description, version
--- and strict; newest is said by deployments. In the order of the types, so that workers that start together cannot deadlock.
+-- Each is an object with task_type, and what it says of defaults, payload_schema, result_schema, description, version,
+-- strict and durable, which stays as it was where it is not said: older programs do not know it. newest is said by deployments.
+-- In the order of the types, so that workers that start together cannot deadlock.
 declare
   entry jsonb;
   wanted jsonb;
@@ -2894,18 +2897,20 @@ begin
           'version', h.version, 'strict', h.strict, 'retired_at', h.retired_at,
           'defaults', coalesce(to_jsonb(d), '{}') - array['kind', 'name']))
         = jsonb_strip_nulls(wanted)
+        and h.durable = coalesce((entry ->> 'durable')::boolean, h.durable)
         and (not coalesce((entry ->> 'newest')::boolean, false)
           or h.versions -> -1 ->> 'code' = pgsched.code_of(entry ->> 'version', entry -> 'payload_schema')));
-    insert into pgsched.handlers as h (task_type, payload_schema, result_schema, description, version, strict, versions)
+    insert into pgsched.handlers as h (task_type, payload_schema, result_schema, description, version, strict, durable, versions)
     values (
       entry ->> 'task_type', nullif(entry -> 'payload_schema', 'null'), nullif(entry -> 'result_schema', 'null'),
       entry ->> 'description', entry ->> 'version', (wanted ->> 'strict')::boolean,
+      coalesce((entry ->> 'durable')::boolean, false),
       pgsched.with_version('[]', entry ->> 'version', entry -> 'payload_schema', true))
     on conflict (task_type) do update
-    set (payload_schema, result_schema, description, version, strict, registered_at, seen_at, retired_at, versions) = (
-      excluded.payload_schema, excluded.result_schema, excluded.description, excluded.version, excluded.strict, now(),
-      now(), null::timestamptz, pgsched.with_version(h.versions, excluded.version, excluded.payload_schema,
-        coalesce((entry ->> 'newest')::boolean, false)));
+    set (payload_schema, result_schema, description, version, strict, durable, registered_at, seen_at, retired_at, versions) = (
+      excluded.payload_schema, excluded.result_schema, excluded.description, excluded.version, excluded.strict,
+      coalesce((entry ->> 'durable')::boolean, h.durable), now(), now(), null::timestamptz, pgsched.with_version(
+        h.versions, excluded.version, excluded.payload_schema, coalesce((entry ->> 'newest')::boolean, false)));
     perform pgsched.set_defaults('handler', entry ->> 'task_type', entry -> 'defaults');
     written := written || (entry ->> 'task_type');
   end loop;
@@ -8511,6 +8516,7 @@ comment on column pgsched.handlers.versions is
 comment on column pgsched.handlers.misfit_at is
   'When a payload last did not fit an older version of the code, and its task was left to a newer one.';
 comment on column pgsched.handlers.misfit_task_id is 'The task of that payload.';
+comment on column pgsched.handlers.durable is 'True: its runs record their steps, and tasks of the type take events.';
 comment on constraint handlers_pkey on pgsched.handlers is 'One row a type.';
 comment on constraint versions_must_be_a_list on pgsched.handlers is 'What appends to it needs one.';
 comment on table pgsched.task_defaults is

@@ -53,6 +53,7 @@ def _in_words(one: HandlerInfo) -> None:
                 ("versions", ", ".join(str(each["version"] or each["since"]) for each in one.versions) or None),
                 ("defaults", defaults_in_words(one) or None),
                 ("strict", one.strict),
+                ("durable", one.durable),
                 ("registered", one.registered_at),
                 ("last seen", one.seen_at),
                 ("retired", one.retired_at),

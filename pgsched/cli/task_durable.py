@@ -119,7 +119,7 @@ def emit(client: Client, words: tuple[str, ...], event_key: str | None, task_key
 def restart(client: Client, task_id: int, from_step: str | None, from_key: str, yes: bool) -> None:
     """Run a durable task afresh, or from a step on; what it recorded later is forgotten.
 
-    Children that it still waits for are cancelled. A task that runs is refused: cancel it first.
+    Children that it still waits for are cancelled, as a cancel would. A task that runs is refused: cancel it first.
     """
     keyed = f" [{from_key}]" if from_key else ""
     forgotten = "all that it has recorded" if from_step is None else f"what it has recorded from {from_step}{keyed} on"

@@ -42,8 +42,9 @@ class DurableClient(TaskClient):
         """Run a durable task afresh and now, or from the step ``from_step`` (and ``from_key``) on.
 
         What was recorded before that step is kept, what was recorded later is forgotten. Children that the task still
-        waits for are cancelled; events that were taken stay taken. Raises TaskNotFound, also for a step that is not
-        recorded, and TransitionRefused while the task runs, when it is completed, or has recorded nothing.
+        waits for are cancelled, as a cancel would; events that were taken stay taken. Raises TaskNotFound, also for a
+        step that is not recorded, and TransitionRefused while the task runs, when it is completed, or has recorded
+        nothing.
         """
         self._database.run(durable_commands.restart(self._id(id, key), from_step, from_key))
 

@@ -265,6 +265,8 @@ class HandlerInfo(Record):
     """The version of the code that registered it last."""
     strict: bool
     """An INSERT whose payload does not fit is refused."""
+    durable: bool
+    """Its runs record their steps, and its tasks take events."""
     registered_at: datetime
     """When what is registered last changed."""
     seen_at: datetime

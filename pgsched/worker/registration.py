@@ -88,4 +88,5 @@ def _entry(handler: Handler, version: str | None) -> dict[str, Any]:
         "description": None if description is None else description[:MAX_DESCRIPTION],
         "version": version,
         "strict": handler.strict,
+        "durable": handler.durable,
     }

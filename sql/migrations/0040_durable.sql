@@ -696,6 +696,58 @@ end $$;
 comment on function pgsched.status is
   'How a task is: status, attempts, next run, progress, result, error, and what a durable one waits for. Of tasks that the caller may see.';
 
+-- The register --------------------------------------------------------------------------------------------------------
+
+alter table pgsched.handlers add column durable boolean not null default false;
+comment on column pgsched.handlers.durable is 'True: its runs record their steps, and tasks of the type take events.';
+
+create or replace function pgsched.register(handlers jsonb) returns text[]
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+#variable_conflict use_variable
+-- Each is an object with task_type, and what it says of defaults, payload_schema, result_schema, description, version,
+-- strict and durable, which stays as it was where it is not said: older programs do not know it. newest is said by deployments.
+-- In the order of the types, so that workers that start together cannot deadlock.
+declare
+  entry jsonb;
+  wanted jsonb;
+  written text[] := '{}';
+begin
+  for entry in select g.value from jsonb_array_elements(handlers) g order by g.value ->> 'task_type' loop
+    wanted := jsonb_build_object(
+      'payload_schema', entry -> 'payload_schema', 'result_schema', entry -> 'result_schema',
+      'description', entry -> 'description', 'version', entry -> 'version',
+      'strict', coalesce(entry -> 'strict', 'false'), 'retired_at', null,
+      'defaults', jsonb_populate_record(null::pgsched.task_defaults, coalesce(nullif(entry -> 'defaults', 'null'), '{}')));
+    update pgsched.handlers h set seen_at = now()
+    where h.task_type = entry ->> 'task_type' and h.seen_at < now() - interval '1 hour';
+    continue when exists (
+      select from pgsched.handlers h left join pgsched.task_defaults d on d.kind = 'handler' and d.name = h.task_type
+      where h.task_type = entry ->> 'task_type' and jsonb_strip_nulls(jsonb_build_object(
+          'payload_schema', h.payload_schema, 'result_schema', h.result_schema, 'description', h.description,
+          'version', h.version, 'strict', h.strict, 'retired_at', h.retired_at,
+          'defaults', coalesce(to_jsonb(d), '{}') - array['kind', 'name']))
+        = jsonb_strip_nulls(wanted)
+        and h.durable = coalesce((entry ->> 'durable')::boolean, h.durable)
+        and (not coalesce((entry ->> 'newest')::boolean, false)
+          or h.versions -> -1 ->> 'code' = pgsched.code_of(entry ->> 'version', entry -> 'payload_schema')));
+    insert into pgsched.handlers as h (task_type, payload_schema, result_schema, description, version, strict, durable, versions)
+    values (
+      entry ->> 'task_type', nullif(entry -> 'payload_schema', 'null'), nullif(entry -> 'result_schema', 'null'),
+      entry ->> 'description', entry ->> 'version', (wanted ->> 'strict')::boolean,
+      coalesce((entry ->> 'durable')::boolean, false),
+      pgsched.with_version('[]', entry ->> 'version', entry -> 'payload_schema', true))
+    on conflict (task_type) do update
+    set (payload_schema, result_schema, description, version, strict, durable, registered_at, seen_at, retired_at, versions) = (
+      excluded.payload_schema, excluded.result_schema, excluded.description, excluded.version, excluded.strict,
+      coalesce((entry ->> 'durable')::boolean, h.durable), now(), now(), null::timestamptz, pgsched.with_version(
+        h.versions, excluded.version, excluded.payload_schema, coalesce((entry ->> 'newest')::boolean, false)));
+    perform pgsched.set_defaults('handler', entry ->> 'task_type', entry -> 'defaults');
+    written := written || (entry ->> 'task_type');
+  end loop;
+  return written;
+end $$;
+
 -- Retention ------------------------------------------------------------------------------------------------------------
 
 create or replace function pgsched.history_days(

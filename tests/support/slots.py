@@ -74,6 +74,7 @@ async def bench(concurrency: int = 1, **handlers: Function) -> AsyncIterator[Ben
         counts=WorkerMetrics(slots=concurrency),
         attempts=Mock(),
         groups=Mock(),
+        durable_runs=Mock(),
         on_room=lambda: None,
     )
     slots.start()

@@ -102,8 +102,8 @@ async def restart(
 ) -> Response:
     """What was recorded before the step is kept, what was recorded later is forgotten; without a body all is.
 
-    Children that it still waits for are cancelled. Refused while it runs, when it is completed, and when it has
-    recorded nothing.
+    Children that it still waits for are cancelled, as a cancel would. Refused while it runs, when it is completed, and
+    when it has recorded nothing.
     """
     said = body or Restarting()
     return reply(actor, await durable.restart(actor, id, said.from_step, said.from_key))

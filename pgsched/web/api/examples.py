@@ -254,6 +254,7 @@ HANDLER: Final[dict[str, Any]] = {
     "description": "Send one email.",
     "version": "2026.1",
     "strict": False,
+    "durable": False,
     "registered_at": "2026-01-31T08:00:00Z",
     "seen_at": "2026-01-31T08:00:00Z",
     "retired_at": None,

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from pgsched import AsyncClient, Client, InvalidTask, TaskNotFound, TaskSpec
-from pgsched.client.async_tasks import AsyncTaskClient
+from pgsched.client.async_durable import AsyncDurableClient
 from pgsched.db.migrations.runner import migrate
 from tests.support.engine import engine, handlers, rows
 from tests.support.roles import login
@@ -72,7 +72,7 @@ async def test_so_do_those_for_event_loops(dsn: str) -> None:
 
 
 def test_no_method_of_one_task_is_left_out() -> None:
-    for name, method in inspect.getmembers(AsyncTaskClient, inspect.isfunction):
+    for name, method in inspect.getmembers(AsyncDurableClient, inspect.isfunction):
         if not name.startswith("_") and name != "task_id":
             assert "key" in inspect.signature(method).parameters, name
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +11,10 @@ import psycopg
 import pytest
 
 from pgsched import AsyncClient, Client, InvalidTask, TaskNotFound, TransitionRefused
+from pgsched.db.session import Session
 from pgsched.testing import drain
+from pgsched.worker import registration
+from tests.support.commands import pgsched
 from tests.support.durable import dead_order, order_app, waiting_order
 from tests.support.tables import set_completed
 
@@ -222,6 +227,30 @@ def test_a_restart_that_cannot_be_is_refused(client: Client, dsn: str) -> None:
     other = client.schedule("order")
     with pytest.raises(TransitionRefused, match=f"^task {other} has recorded no step: there is nothing to restart$"):
         client.restart(other)
+
+
+# The register.
+
+
+def test_the_register_says_which_types_are_durable(client: Client, dsn: str, db: Database) -> None:
+    app, _ = order_app(dsn)
+    app.task("mail")(lambda: None)
+
+    async def register() -> None:
+        session = Session(dsn=dsn, name="test")
+        await registration.register(session, app.registry)
+        await session.close()
+
+    asyncio.run(register())
+    assert {one.task_type: one.durable for one in client.handlers()} == {"order": True, "mail": False}
+    written = "select pgsched.register(%s::jsonb) as written"
+    said = {"task_type": "order", "description": "By a program that does not know of it."}
+    assert db.execute(written, (json.dumps([said]),)).fetchall() == [{"written": ["order"]}]
+    assert [one.durable for one in client.handlers() if one.task_type == "order"] == [True]
+    assert db.execute(written, (json.dumps([said]),)).fetchall() == [{"written": []}]
+    assert db.execute(written, (json.dumps([said | {"durable": False}]),)).fetchall() == [{"written": ["order"]}]
+    assert [one.durable for one in client.handlers() if one.task_type == "order"] == [False]
+    assert "durable     no" in pgsched("handler", "show", "order", dsn=dsn).stdout
 
 
 # For event loops.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from pgsched.testing import drain
 from tests.support.durable import order_app, record_steps, waiting_order
 from tests.support.roles import login
 from tests.support.tables import database, insert_task, set_completed, task_row
+from tests.support.waiting import wait_until
 
 Database = psycopg.Connection[dict[str, Any]]
 
@@ -88,6 +90,24 @@ def test_what_emit_refuses_is_told_in_one_line(db: Database) -> None:
     assert events(db) == []
 
 
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+def test_of_two_senders_of_one_key_the_second_waits_for_the_first(db: Database, dsn: str, end: str) -> None:
+    task_id = insert_task(db, "order")
+    emit = "select pgsched.emit(%s, 'approved', to_jsonb(%s::text), key => 'click')"
+    answers: list[int] = []
+    with psycopg.connect(dsn) as first, database(dsn) as second:
+        (sent,) = first.execute(emit, (task_id, "first")).fetchone() or ()
+        thread = threading.Thread(target=lambda: answers.append(call(second, emit, task_id, "second")))
+        thread.start()
+        pid = second.info.backend_pid
+        waits = "select cardinality(pg_blocking_pids(%s)) > 0 as so"
+        wait_until(lambda: call(db, waits, pid), message="the second waits")
+        getattr(first, end)()
+        thread.join()
+    assert [(one[0], one[2]) for one in events(db)] == [(answers[0], "first" if end == "commit" else "second")]
+    assert (answers == [sent]) == (end == "commit")
+
+
 # What is awaited.
 
 
@@ -126,7 +146,7 @@ def test_reading_one_run_does_not_read_the_others(db: Database, dsn: str, databa
 def test_a_restart_cancels_the_children_that_are_waited_for(db: Database) -> None:
     task_id, kept, gone = (insert_task(db, "order") for _ in range(3))
     record_steps(db, task_id, "done", kind="child", child_id=kept)
-    record_steps(db, task_id, "ship", kind="child", status="waiting", child_id=gone)
+    record_steps(db, task_id, "ship", kind="child", status="waiting", child_id=gone, cancels_child=True)
     db.execute("update pgsched.tasks set status = 'blocked', next_run_at = null where id = %s", (task_id,))
     db.execute("update pgsched.durable_runs set awaits = array['child:' || %s]", (gone,))
     db.execute("select pgsched.restart(%s, 'ship')", (task_id,))
