@@ -38,19 +38,27 @@ class Durable(Fault):
     name = "durable"
     does = (
         f"{KILLS} workers get SIGKILL, others stand still for longer than their lease, and PostgreSQL is restarted"
-        f" {RESTARTS} times, in order and as a crash, while {RUNS:,} durable runs of five steps, a sleep, an event and a"
-        " child are under way, with events sent before, at the very moment of and after the wait: every step is recorded"
-        " once and not called again afterwards, what transactional steps write is there once, and every run ends"
+        f" {RESTARTS} times, in order and as a crash, under {RUNS:,} durable runs of five steps, a sleep, an event and"
+        " a child; the events come before, at the very moment of and after the wait. Every step must be recorded once"
+        " and not be called again afterwards, what transactional steps write must be there once, every run must end."
     )
     injects = "kills, restarts and stops"
     own_server = True
     server_settings: ClassVar[Mapping[str, str]] = {"max_connections": "200"}
 
     def __init__(
-        self, *, runs: int | None = None, statements: Path | None = None, quiet_seconds: float = QUIET_SECONDS
+        self,
+        *,
+        runs: int | None = None,
+        stops: int | None = None,
+        statements: Path | None = None,
+        quiet_seconds: float = QUIET_SECONDS,
     ) -> None:
-        """``statements``: what the workers have instead of ``sql``, for a negative control."""
-        self._given = runs
+        """``runs``: how many, with as many blows in proportion; as its size has it unless given.
+
+        ``stops`` and ``statements``, what the workers have instead of ``sql``, are for negative controls.
+        """
+        self._runs, self._stops = runs, stops
         self._statements = statements
         self._quiet_seconds = quiet_seconds
         self._ids: list[int] = []
@@ -75,11 +83,11 @@ class Durable(Fault):
 
     def inject(self, trial: Trial, chance: random.Random) -> int:
         short = trial.size.short
-        runs = self._given or (SHORT_RUNS if short else RUNS)
+        runs = self._runs or (SHORT_RUNS if short else RUNS)
         scale = runs / (SHORT_RUNS if short else RUNS)
         blows = [
             *["kill"] * max(1, round((SHORT_KILLS if short else KILLS) * scale)),
-            *["stop"] * max(1, round((SHORT_STOPS if short else STOPS) * scale)),
+            *["stop"] * (self._stops or max(1, round((SHORT_STOPS if short else STOPS) * scale))),
             *["restart"] * max(2, round((SHORT_RESTARTS if short else RESTARTS) * scale)),
         ]
         chance.shuffle(blows)
