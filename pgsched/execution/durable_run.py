@@ -11,7 +11,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from time import monotonic
 from typing import Any, NoReturn, Protocol
 
@@ -23,8 +23,6 @@ from pgsched.execution.registry import Handler
 
 UNKNOWN_SECONDS = 0.1
 """How long other branches of a handler may do what is not a step before a sleep suspends it."""
-
-
 LEAST_SECONDS = 0.1
 """A wait that is over so soon is not worth a suspension; nor is the database's time known better."""
 
@@ -263,6 +261,15 @@ class DurableRun:
             self._waits.remove(wait)
             self._settle()
 
+    async def look(self) -> None:
+        """Read from the table what has come: nobody may have told this worker of it."""
+        self._active += 1
+        try:
+            self._take(*await self.checkpoints.look(self.id))
+        finally:
+            self._active -= 1
+            self._settle()
+
     def take_event(self, name: str) -> Event | None:
         """Take the first event of a name out of the mailbox."""
         found = self._mailbox.get(name)
@@ -380,11 +387,6 @@ class DurableRun:
     async def _write(self) -> None:
         if self._unwritten and self.suspension is None:
             await self.record()
-
-
-def wakes_in(run: DurableRun, seconds: float) -> datetime:
-    """Return when a time that begins now is over, by the database's clock."""
-    return run.now() + timedelta(seconds=seconds)
 
 
 def value_of(text: str | None) -> Any:

@@ -219,12 +219,17 @@ async def wait_for(run: DurableRun, event: str, key: str, timeout: Duration | No
         wakes_at = step.wakes_at
     else:
         wakes_at = None if seconds is None else run.now() + timedelta(seconds=seconds)
+    looked = False
     while True:
         found = run.take_event(event)
         if found is not None:
             await run.record(run.record_of(known, "completed", event_id=found.id, result=found.payload, wakes_at=None))
             return found.payload
         if wakes_at is not None and wakes_at <= run.now():
+            if not looked:  # a notification may have been lost, or may still be on its way
+                await run.look()
+                looked = True
+                continue
             await run.record(run.record_of(known, "failed", error="no event came in time", wakes_at=wakes_at))
             raise EventTimeout(event)
         waiting = run.record_of(known, "waiting", finished=False, wakes_at=wakes_at)
