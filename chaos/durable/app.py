@@ -23,8 +23,8 @@ CALLS = "calls"
 """A line in this file for each call of a step: task, step, token of the claim, and what it returned."""
 STATEMENTS = "PGSCHED_TRIAL_STATEMENTS"
 """A folder like ``sql`` that a negative control has cut something out of."""
-STEP_SECONDS = 0.02
-"""Long enough for a kill to strike in the middle of one."""
+STEP_SECONDS, SLOW_STEP_SECONDS = 0.02, 0.4
+"""Long enough for a kill to strike in the middle of one; and for two workers to be in it, of which one stood still."""
 BOOKED = "trial_booked"
 """The channel that is told the id of a run whose next step is the wait."""
 PATIENT: dict[str, Any] = {"max_attempts": 1000, "backoff": "fixed", "backoff_delay": 0.1}
@@ -55,82 +55,82 @@ def _timeout(number: int) -> str | None:
     return "1h" if number % 2 else None
 
 
-async def _charge(task_id: int, token: int) -> str:
+async def _charge(task_id: int, token: int, seconds: float) -> str:
     value = _called(task_id, "charge", token)
-    await asyncio.sleep(STEP_SECONDS)
+    await asyncio.sleep(seconds)
     return value
 
 
-def _charge_plain(task_id: int, token: int) -> str:
+def _charge_plain(task_id: int, token: int, seconds: float) -> str:
     value = _called(task_id, "charge", token)
-    time.sleep(STEP_SECONDS)
+    time.sleep(seconds)
     return value
 
 
-def _pack(task_id: int, token: int) -> str:
+def _pack(task_id: int, token: int, seconds: float) -> str:
     value = _called(task_id, "pack", token)
-    time.sleep(STEP_SECONDS)
+    time.sleep(seconds)
     return value
 
 
-async def _book(task_id: int, token: int, given: str, ctx: DurableContext) -> str:
+async def _book(task_id: int, token: int, seconds: float, given: str, ctx: DurableContext) -> str:
     value = _called(task_id, "book", token)
     await ctx.connection.execute(WRITE, (task_id, "book", value, given))
-    await asyncio.sleep(STEP_SECONDS)
+    await asyncio.sleep(seconds)
     await ctx.connection.execute("select pg_notify(%s, %s)", (BOOKED, str(task_id)))
     return value
 
 
-def _book_plain(task_id: int, token: int, given: str, connection: object) -> str:
+def _book_plain(task_id: int, token: int, seconds: float, given: str, connection: object) -> str:
     value = _called(task_id, "book", token)
     connection.execute(WRITE, (task_id, "book", value, given))  # type: ignore[attr-defined]
-    time.sleep(STEP_SECONDS)
+    time.sleep(seconds)
     connection.execute("select pg_notify(%s, %s)", (BOOKED, str(task_id)))  # type: ignore[attr-defined]
     return value
 
 
-def _bill(task_id: int, token: int, given: str, connection: object) -> str:
+def _bill(task_id: int, token: int, seconds: float, given: str, connection: object) -> str:
     value = _called(task_id, "bill", token)
     connection.execute(WRITE, (task_id, "bill", value, given))  # type: ignore[attr-defined]
-    time.sleep(STEP_SECONDS)
+    time.sleep(seconds)
     return value
 
 
-async def _close(task_id: int, token: int) -> str:
+async def _close(task_id: int, token: int, seconds: float) -> str:
     return _called(task_id, "close", token)
 
 
-def _close_plain(task_id: int, token: int) -> str:
+def _close_plain(task_id: int, token: int, seconds: float) -> str:
     return _called(task_id, "close", token)
 
 
 @app.task("order", durable=True)
-async def order(number: int, ctx: DurableContext) -> dict[str, str]:
-    claim = (ctx.id, ctx.fencing_token)
-    charge = await ctx.step("charge", _charge, *claim)
+async def order(number: int, seconds: float, ctx: DurableContext) -> dict[str, str]:
+    given = (ctx.id, ctx.fencing_token, seconds)
+    charge = await ctx.step("charge", _charge, *given)
     await ctx.sleep("cool off", _nap(number))
-    pack = await ctx.step("pack", _pack, *claim)
-    book = await ctx.step("book", _book, *claim, f"{charge}, {pack}", ctx, transactional=True, **PATIENT)
+    pack = await ctx.step("pack", _pack, *given)
+    book = await ctx.step("book", _book, *given, f"{charge}, {pack}", ctx, transactional=True, **PATIENT)
     approved = await ctx.wait_for("approved", timeout=_timeout(number))
     ship = await ctx.run("ship", {"parcel": pack}, **PATIENT)
-    bill = await ctx.step("bill", _bill, *claim, f"{approved['by']}, {ship}", transactional=True, **PATIENT)
+    bill = await ctx.step("bill", _bill, *given, f"{approved['by']}, {ship}", transactional=True, **PATIENT)
     steps = {"charge": charge, "pack": pack, "book": book, "bill": bill}
-    steps["close"] = await ctx.step("close", _close, *claim)
+    steps["close"] = await ctx.step("close", _close, *given)
     return {**steps, "approved": approved["by"], "ship": ship}
 
 
 @app.task("order_plain", durable=True)
-def order_plain(number: int, ctx: PlainDurableContext) -> dict[str, str]:
-    claim = (ctx.id, ctx.fencing_token)
-    charge = ctx.step("charge", _charge_plain, *claim)
+def order_plain(number: int, seconds: float, ctx: PlainDurableContext) -> dict[str, str]:
+    given = (ctx.id, ctx.fencing_token, seconds)
+    charge = ctx.step("charge", _charge_plain, *given)
     ctx.sleep("cool off", _nap(number))
-    pack = ctx.step("pack", _pack, *claim)
-    book = ctx.step("book", _book_plain, *claim, f"{charge}, {pack}", transactional=True, **PATIENT)
+    pack = ctx.step("pack", _pack, *given)
+    book = ctx.step("book", _book_plain, *given, f"{charge}, {pack}", transactional=True, **PATIENT)
     approved = ctx.wait_for("approved", timeout=_timeout(number))
     ship = ctx.run("ship", {"parcel": pack}, **PATIENT)
-    bill = ctx.step("bill", _bill, *claim, f"{approved['by']}, {ship}", transactional=True, **PATIENT)
+    bill = ctx.step("bill", _bill, *given, f"{approved['by']}, {ship}", transactional=True, **PATIENT)
     steps = {"charge": charge, "pack": pack, "book": book, "bill": bill}
-    steps["close"] = ctx.step("close", _close_plain, *claim)
+    steps["close"] = ctx.step("close", _close_plain, *given)
     return {**steps, "approved": approved["by"], "ship": ship}
 
 

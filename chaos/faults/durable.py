@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from chaos.durable.app import STATEMENTS
+from chaos.durable.app import SLOW_STEP_SECONDS, STATEMENTS, STEP_SECONDS
 from chaos.durable.approver import Approver, moment_of, send_with
 from chaos.durable.rules import RULES, TABLES, read_calls
 from chaos.faults.model import Fault, Shape, Size
@@ -21,6 +21,8 @@ from chaos.invariants import broken_rules
 RUNS, KILLS, RESTARTS, STOPS = 20_000, 200, 12, 12
 """Of the long form; a stop is longer than a lease."""
 SHORT_RUNS, SHORT_KILLS, SHORT_RESTARTS, SHORT_STOPS = 300, 20, 2, 1
+SLOW = 10
+"""Each tenth run is slow."""
 OPEN, SHORT_OPEN = 1_500, 120
 """So many runs are under way, most of them suspended."""
 BATCH = 100
@@ -51,14 +53,16 @@ class Durable(Fault):
         *,
         runs: int | None = None,
         stops: int | None = None,
+        slow: int = SLOW,
         statements: Path | None = None,
         quiet_seconds: float = QUIET_SECONDS,
     ) -> None:
         """``runs``: how many, with as many blows in proportion; as its size has it unless given.
 
-        ``stops`` and ``statements``, what the workers have instead of ``sql``, are for negative controls.
+        For negative controls: ``stops``; ``slow``, one run in so many is; ``statements``, what the workers have
+        instead of ``sql``.
         """
-        self._runs, self._stops = runs, stops
+        self._runs, self._stops, self._slow = runs, stops, slow
         self._statements = statements
         self._quiet_seconds = quiet_seconds
         self._ids: list[int] = []
@@ -166,12 +170,13 @@ class Durable(Fault):
             rows = books.execute(
                 """
                 insert into pgsched.tasks (task_type, payload, max_attempts, backoff, backoff_delay, idempotency_key)
-                select case when n %% 4 = 3 then 'order_plain' else 'order' end, jsonb_build_object('number', n), 1000,
-                  'fixed', '100 ms', 'run ' || n
+                select case when n %% 4 = 3 then 'order_plain' else 'order' end,
+                  jsonb_build_object('number', n, 'seconds', case when n %% %s = 0 then %s::float8 else %s::float8 end),
+                  1000, 'fixed', '100 ms', 'run ' || n
                 from generate_series(%s::integer, %s::integer) n
                 returning id, (payload ->> 'number')::integer as number
                 """,
-                (first, first + count - 1),
+                (self._slow, SLOW_STEP_SECONDS, STEP_SECONDS, first, first + count - 1),
             ).fetchall()
             made = {int(row["id"]): int(row["number"]) for row in rows}
             send_with(books, [task_id for task_id, number in made.items() if moment_of(number) == "before"])
@@ -200,6 +205,7 @@ class Durable(Fault):
 
     def _restart(self, trial: Trial, how: signal.Signals) -> None:
         assert trial.server is not None
+        trial.crew.wait_until_ready()  # one that starts while there is no server ends, and says so
         trial.server.end(how)
         trial.server.start()
 

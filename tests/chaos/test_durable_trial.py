@@ -7,7 +7,7 @@ import random
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import LiteralString
+from typing import Any, LiteralString
 
 import pytest
 
@@ -155,18 +155,24 @@ def without(folder: Path, statement: str, guard: str, instead: str) -> Path:
     return copy
 
 
-def problems(fault: Durable, server_dsn: str) -> str:
-    row = run_trial(fault, SHORT, seed=random.SystemRandom().randrange(1_000_000), server_dsn=server_dsn)
-    return "\n".join(row.problems)
+def notices(rule: str, server_dsn: str, **options: Any) -> bool:
+    """Whether one of three trials finds a rule broken: that a guard is needed at some moment is a matter of luck."""
+    for _ in range(3):
+        fault = Durable(quiet_seconds=8, **options)
+        row = run_trial(fault, SHORT, seed=random.SystemRandom().randrange(1_000_000), server_dsn=server_dsn)
+        if any(f"broken: {rule}" in problem for problem in row.problems):
+            return True
+    return False
 
 
+@pytest.mark.long
 def test_the_trial_notices_that_nothing_is_rechecked_at_the_suspension(server_dsn: str, tmp_path: Path) -> None:
     statements = without(tmp_path, "recheck_runs", RECHECK, "select cardinality(%(ids)s::bigint[])")
-    found = problems(Durable(runs=150, statements=statements, quiet_seconds=8), server_dsn)
-    assert "nothing waits for an event that is there" in found
+    assert notices("nothing waits for an event that is there", server_dsn, runs=150, statements=statements)
 
 
+@pytest.mark.long
 def test_the_trial_notices_that_records_are_not_fenced(server_dsn: str, tmp_path: Path) -> None:
     statements = without(tmp_path, "record_steps", FENCE, "")
-    found = problems(Durable(runs=100, stops=6, statements=statements, quiet_seconds=8), server_dsn)
-    assert "a step that is recorded is not called by a later claim" in found
+    rule = "a step that is recorded is not called by a later claim"
+    assert notices(rule, server_dsn, runs=100, stops=6, slow=1, statements=statements)
