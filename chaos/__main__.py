@@ -14,6 +14,7 @@ import psycopg
 
 from benchmarks.figures import this_machine
 from chaos.faults import FAULTS, table
+from chaos.faults.durable import RUNS, Durable
 from chaos.faults.model import LONG, SHORT, Row, Size
 from chaos.faults.stage import run_trial
 from chaos.peers import run as peers
@@ -55,7 +56,7 @@ def main() -> int:
         with psycopg.connect(dsn) as connection:
             machine = this_machine(connection.info.parameter_status("server_version") or "")
         for name in names:
-            row = _row(name, size, seed, dsn)
+            row = _row(name, size, seed, dsn, options.runs)
             rows.append(row)
             print(table.line(row), flush=True)
             run = table.Run(
@@ -69,14 +70,16 @@ def main() -> int:
     print(f"\nseed {seed}; written to {options.json}")
     if wrong:
         again = f"python -m chaos --seed {seed} --only {','.join(row.fault for row in wrong)}"
-        print(f"failed: {', '.join(row.fault for row in wrong)}; to repeat: {again}{' --short' * size.short}")
+        runs = "" if options.runs is None else f" --runs {options.runs}"
+        print(f"failed: {', '.join(row.fault for row in wrong)}; to repeat: {again}{' --short' * size.short}{runs}")
     return int(bool(wrong))
 
 
-def _row(name: str, size: Size, seed: int, dsn: str) -> Row:
+def _row(name: str, size: Size, seed: int, dsn: str, runs: int | None) -> Row:
     """A trial that breaks off has a row too, and the others still take place."""
+    fault = Durable(runs=runs) if name == Durable.name else FAULTS[name]()
     try:
-        return run_trial(FAULTS[name](), size, seed=seed, server_dsn=dsn)
+        return run_trial(fault, size, seed=seed, server_dsn=dsn)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is told and makes the run fail
         traceback.print_exc()
         broken = f"the trial broke off: {type(error).__name__}: {error}"
@@ -119,6 +122,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, metavar="N", help="repeat the choices of the run that printed this seed")
     parser.add_argument("--only", metavar="NAME,…", help="only these faults; the rows of others stay in the file")
     parser.add_argument("--short", action="store_true", help="a few seconds a fault, as `make test` runs them")
+    parser.add_argument(
+        "--runs", type=int, metavar="N", help=f"so many runs in the trial `durable`, blows in proportion ({RUNS:,})"
+    )
     parser.add_argument(
         "--peers", action="store_true", help="some faults for PgQueuer and Procrastinate too, in a table of its own"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chaos.faults.clock import WrongClock
+from chaos.faults.durable import Durable
 from chaos.faults.failover import Failover
 from chaos.faults.handlers import HandlerExits, HandlerMisbehaves
 from chaos.faults.kill_storm import KillStorm
@@ -39,6 +40,7 @@ _ALL: tuple[type[Fault], ...] = (
     Cuts,
     Pooler,
     Migration,
+    Durable,
     # Everything that one row, one lock or one setting can do.
     Poison,
 )

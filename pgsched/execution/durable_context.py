@@ -19,8 +19,9 @@ from pgsched.domain.task_spec import TaskOptions
 from pgsched.domain.validation import Duration
 from pgsched.execution import durable_steps as steps
 from pgsched.execution.callables import is_coroutine_function
+from pgsched.execution.checkpoints import StepTransaction
 from pgsched.execution.context import Context
-from pgsched.execution.durable_run import INSIDE, DurableRun, StepTransaction, value_of
+from pgsched.execution.durable_run import INSIDE, DurableRun
 from pgsched.execution.registry import Handler
 
 P = ParamSpec("P")
@@ -49,7 +50,7 @@ class DurableBase(Context):
     @property
     def suspending(self) -> bool:
         """Whether the handler is being ended because its run is suspended: ``finally`` must not undo what was done."""
-        return self._run.suspending
+        return self._run.suspension is not None
 
     @property
     def began_at(self) -> datetime:
@@ -110,7 +111,7 @@ class DurableBase(Context):
         run = self._run
         step = run.ask(name, "", "value")
         if step is not None and step.status == "completed":
-            return value_of(step.result)
+            return _value_of(step.result)
         value = make()
         run.record_later(run.record_of((name, ""), "completed", result=json.dumps(value)))
         return value
@@ -232,7 +233,7 @@ class DurableContext(DurableBase):
         Each event is taken once, the oldest first; one that came before is there already. A second wait for the same
         event needs a ``key``. Raises EventTimeout when none comes within ``timeout``.
         """
-        return value_of(await steps.wait_for(self._run, event, key, timeout))
+        return _value_of(await steps.wait_for(self._run, event, key, timeout))
 
     async def run(
         self,
@@ -335,7 +336,7 @@ class PlainDurableContext(DurableBase):
 
     def wait_for(self, event: str, *, timeout: Duration | None = None, key: str = "") -> Any:
         """As :meth:`DurableContext.wait_for`."""
-        return value_of(self.call(steps.wait_for(self._run, event, key, timeout)))
+        return _value_of(self.call(steps.wait_for(self._run, event, key, timeout)))
 
     def run(
         self,
@@ -364,3 +365,8 @@ def _with_connection(function: Callable[..., Any], call: partial[Any], connectio
     except (TypeError, ValueError):
         takes = False
     return partial(call, connection=connection) if takes else call
+
+
+def _value_of(text: str | None) -> Any:
+    """Return a recorded value."""
+    return None if text is None else json.loads(text)

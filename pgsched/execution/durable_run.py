@@ -6,15 +6,13 @@ Every method is called on the event loop. The database is behind the ``Checkpoin
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import datetime
 from time import monotonic
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 from pgsched.domain.attempt import Claimed, Outcome
 from pgsched.domain.durable import (
@@ -30,8 +28,10 @@ from pgsched.domain.durable import (
     Step,
     Suspension,
 )
-from pgsched.domain.errors import DurableError, EventTimeout, StepFailed, Suspended
+from pgsched.domain.durable_failures import failed_steps
+from pgsched.domain.errors import DurableError, Suspended
 from pgsched.domain.json_text import encode_json
+from pgsched.execution.checkpoints import Checkpoints
 from pgsched.execution.registry import Handler
 
 UNKNOWN_SECONDS = 0.1
@@ -40,46 +40,10 @@ UNKNOWN_SECONDS = 0.1
 
 INSIDE: ContextVar[str | None] = ContextVar("pgsched step", default=None)
 """The step whose function the running code is part of."""
-MANY = 1_000
-"""Exceptions of a group that are looked at."""
+LOOK_SECONDS = 5.0
+"""How often a wait beside a branch that goes on looks into the table, whatever it is told."""
 LEAST_SECONDS = 0.1
 """A wait that is over so soon is not worth a suspension; nor is the database's time known better."""
-
-
-class StepTransaction(Protocol):
-    """The transaction of one transactional step."""
-
-    @property
-    def connection(self) -> Any:
-        """What the function writes with."""
-
-    async def commit(self, records: Sequence[Record]) -> None:
-        """Record and commit. Raises NotCommitted; does not return when the claim was lost."""
-
-
-class Checkpoints(Protocol):
-    """Where runs are recorded."""
-
-    async def record(self, records: Sequence[Record]) -> None:
-        """Write records in one transaction. Does not return when the claim was lost: the attempt is cancelled."""
-
-    async def start_child(self, run: RunId, name: Name, task: Mapping[str, Any], *, cancels: bool) -> int:
-        """Make a child and record it; returns its id, that of the first call if there was one."""
-
-    async def look(self, run: RunId) -> tuple[Sequence[Event], Mapping[int, Ended]]:
-        """Return the events that no wait has consumed, and the children that are over."""
-
-    def transaction(self, run: RunId, *, plain: bool) -> AbstractAsyncContextManager[StepTransaction]:
-        """Begin a transaction for a step, rolled back unless it is committed."""
-
-    def encode(self, task_type: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the payload of a child as JSON has it, where the annotations of its handler say how."""
-
-    def span(self, name: str) -> AbstractContextManager[object]:
-        """Return what is around the function that a step of this name calls."""
-
-    def live_seconds(self) -> float:
-        """How long a wait may keep its slot just now, in the hope of a quick answer."""
 
 
 @dataclass(eq=False)
@@ -128,6 +92,7 @@ class DurableRun:
         self._waits: list[_Wait] = []
         self._active = 0
         self._news = False
+        self._looked_at = monotonic()
         self._quiet_since: float | None = None
         self._timer: asyncio.Handle | None = None
         self._refreshing: asyncio.Task[None] | None = None
@@ -162,11 +127,6 @@ class DurableRun:
             return value
 
         return replace(handler, function=run if handler.is_async else run_plain)
-
-    @property
-    def suspending(self) -> bool:
-        """Whether the handler is being ended because its run is suspended."""
-        return self.suspension is not None
 
     def outcome_of(self, outcome: Outcome) -> Outcome:
         """Return what an attempt's outcome is, once the run has its say."""
@@ -382,6 +342,12 @@ class DurableRun:
                     self._suspend(waits, wakes_at)
                     return
                 seconds = left if seconds is None else min(left, seconds)
+        elif any(wait.awaits for wait in waits):  # beside a branch that may take long; a notification may be lost
+            left = self._looked_at + LOOK_SECONDS - monotonic()
+            if left <= 0:
+                self._refresh()
+                return
+            seconds = left if seconds is None else min(left, seconds)
         if seconds is not None:
             self._timer = self._loop.call_later(min(seconds, 3600.0), self._look)
 
@@ -398,6 +364,7 @@ class DurableRun:
     def _refresh(self) -> None:
         if self._refreshing is None or self._refreshing.done():
             self._news = False
+            self._looked_at = monotonic()
             self._active += 1
             self._refreshing = asyncio.Task(self._look_in_table(), loop=self._loop, name="pgsched mailbox")
 
@@ -427,7 +394,7 @@ class DurableRun:
     async def _revive(self, error: BaseException) -> None:
         """The failure of a step ends the attempt: the next one runs the step again."""
         if self.suspension is None:
-            failed = [known for known in _failures(error) if self._steps[known].status == "failed"]
+            failed = [known for known in failed_steps(error) if self._steps[known].status == "failed"]
             again = [self.record_of(known, "failing", finished=False, attempts=0, wakes_at=None) for known in failed]
             if again:
                 await self.record(*again)
@@ -435,22 +402,3 @@ class DurableRun:
     async def _write(self) -> None:
         if self._unwritten and self.suspension is None:
             await self.record()
-
-
-def _failures(error: BaseException) -> set[Name]:
-    """The steps whose failures an exception is, or is raised from, also as one of a group."""
-    found: set[Name] = set()
-    pending: list[BaseException | None] = [error]
-    for one in pending:  # it grows
-        if isinstance(one, StepFailed):
-            found.add((one.step, one.key))
-        elif isinstance(one, EventTimeout):
-            found.add((one.event, one.key))
-        if one is not None and len(pending) < MANY:
-            pending += [one.__cause__, *(one.exceptions if isinstance(one, BaseExceptionGroup) else ())]
-    return found
-
-
-def value_of(text: str | None) -> Any:
-    """Return a recorded value."""
-    return None if text is None else json.loads(text)

@@ -20,7 +20,8 @@ from pgsched.domain.json_text import encode_json
 from pgsched.domain.storable import storable
 from pgsched.domain.task_spec import TaskSpec, json_values
 from pgsched.domain.validation import RULES, Duration, interval_of
-from pgsched.execution.durable_run import DurableRun, StepTransaction
+from pgsched.execution.checkpoints import StepTransaction
+from pgsched.execution.durable_run import DurableRun
 from pgsched.execution.handler_types import HandlerTypes, types_of
 from pgsched.execution.outcomes import completed, describe
 
@@ -219,12 +220,12 @@ async def wait_for(run: DurableRun, event: str, key: str, timeout: Duration | No
         found = run.take_event(event)
         is_late = wakes_at is not None and wakes_at <= run.now()
         if found is None and (is_late or run.may_have_more(event)):
-            await run.look_now()
+            await run.look_now()  # a notification may have been lost, or may still be on its way
             found = run.take_event(event)
         if found is not None:
             await run.record(run.record_of(known, "completed", event_id=found.id, result=found.payload, wakes_at=None))
             return found.payload
-        if wakes_at is not None and wakes_at <= run.now():
+        if is_late:
             await run.record(run.record_of(known, "failed", error="no event came in time", wakes_at=wakes_at))
             raise EventTimeout(event, key)
         waiting = run.record_of(known, "waiting", finished=False, wakes_at=wakes_at)

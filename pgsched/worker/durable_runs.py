@@ -66,6 +66,8 @@ class DurableRuns:
     span: Callable[[str], AbstractContextManager[object]] = nullcontext
     """What is around a function that a step of this name calls."""
     _runs: dict[int, DurableRun] = field(default_factory=dict, init=False)
+    _opening: dict[int, bool] = field(default_factory=dict, init=False)
+    """By the ids of tasks whose runs are being loaded: whether something has come meanwhile."""
     _wanted: dict[int, asyncio.Future[Loaded]] = field(default_factory=dict, init=False)
     _loading: asyncio.Task[None] | None = field(default=None, init=False)
 
@@ -78,7 +80,11 @@ class DurableRuns:
         """Return the run that an attempt is a part of, with what was recorded. Waits for the database."""
         task = leased.task
         ask = partial(self._load, task.id)
-        loaded = await retry_until_success("durable_run", task, ask, self.counts)
+        self._opening[task.id] = False
+        try:
+            loaded = await retry_until_success("durable_run", task, ask, self.counts)
+        finally:
+            has_news = self._opening.pop(task.id, False)
         tick = task.execution_count + 1
         known = loaded.run if loaded.run is not None and loaded.run.tick_number == tick else None
         run_id = RunId(
@@ -93,6 +99,8 @@ class DurableRuns:
         )
         run.receive(loaded.mailboxes.get(tick, ()))
         self._runs[task.id] = run
+        if has_news:
+            run.told()
         return run
 
     def leave(self, run: DurableRun) -> None:
@@ -105,6 +113,14 @@ class DurableRuns:
         """An event came for a task, or a child of it has ended."""
         if (run := self._runs.get(task_id)) is not None:
             run.told()
+        elif task_id in self._opening:
+            self._opening[task_id] = True
+
+    def look_again(self) -> None:
+        """Nobody was told of anything for a while."""
+        for run in list(self._runs.values()):
+            run.told()
+        self._opening.update(dict.fromkeys(self._opening, True))
 
     def hurry(self) -> None:
         """The worker stops: whatever waits is suspended."""

@@ -67,6 +67,7 @@ class Listener:
         self._hear(True)
         self.loop.worked()
         self._settings_changed()
+        self.durable_runs.look_again()
 
     def _hear(self, hears: bool) -> None:
         self.counts.listener_connected = hears

@@ -10,12 +10,14 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
 
-from pgsched.db.worker import completions, leases
+from pgsched.db.worker import completions, durable, leases
 from pgsched.domain.attempt import Claimed, Outcome
+from pgsched.domain.durable import Record, RunId, Step, Suspension
 from pgsched.execution.context import Context
 from pgsched.execution.registry import Registry
 from pgsched.worker.leased_tasks import LeasedTasks
@@ -135,6 +137,67 @@ async def progress_of_a_late_worker_is_not_shown(dsn: str) -> None:
         assert task_row(db, task.id)["progress"] is None
 
     await _a_late_worker_changes_nothing(dsn, show)
+
+
+BEGAN = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def _record(task: Claimed, name: str, kind: str, status: str) -> Record:
+    run = RunId(task.id, task.fencing_token, 1, BEGAN, None)
+    return Record(run, Step(name, "", kind, status, started_at=BEGAN), BEGAN if status == "completed" else None)
+
+
+def _suspended(task: Claimed) -> Outcome:
+    """The outcome of a run that waits for an event."""
+    suspension = Suspension(("event:go",), None, (_record(task, "go", "event", "waiting"),))
+    return Outcome("suspended", 0.0, 0.0, suspension=suspension, durable_tick=1)
+
+
+async def a_late_record_writes_nothing(dsn: str) -> None:
+    """A worker whose row was claimed by another records no step of its durable run any more."""
+
+    async def record(db: Database, late: Engine, task: Claimed) -> None:
+        step = _record(task, "pay", "step", "completed")
+        written = await durable.write_records(late.worker.upkeep_session, late.worker.identity.id, [step])
+        assert (written, rows(db, "select * from pgsched.durable_steps")) == (set(), [])
+
+    await _a_late_worker_changes_nothing(dsn, record)
+
+
+async def a_late_suspension_changes_nothing(dsn: str) -> None:
+    """A worker whose row was claimed by another suspends its durable run: the fence keeps it out."""
+
+    async def suspend(_db: Database, late: Engine, task: Claimed) -> None:
+        leased = late.leased_tasks.get(task.id)
+        assert leased is not None
+        late.completer.conclude(leased, _suspended(task))
+        await late.completer.run_once()
+
+    await _a_late_worker_changes_nothing(dsn, suspend)
+
+
+async def an_event_that_is_sent_during_the_suspension_wakes_the_run(dsn: str) -> None:
+    """The sender is at its commit, and has seen the run running, when the run is suspended: it is due again at once."""
+    with database(dsn) as db, database(dsn) as sender:
+        task_id = insert_task(db)
+        async with engine(dsn) as worker:
+            (task,) = await worker.claim()
+            leased = worker.leased_tasks.get(task_id)
+            assert leased is not None
+            with sender.transaction():
+                sender.execute("select pgsched.emit(%s::bigint, 'go')", (task_id,))
+                sender.execute("set constraints all immediate")  # what comes at a commit: the row is locked
+                worker.completer.conclude(leased, _suspended(task))
+                writing = asyncio.create_task(worker.completer.run_once())
+                await wait_until_async(
+                    lambda: rows(
+                        db,
+                        "select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()",
+                    ),
+                    message="the suspension waits for the sender",
+                )
+            await writing
+            assert task_row(db, task_id)["status"] == "pending"
 
 
 async def a_late_transaction_writes_nothing(dsn: str) -> None:

@@ -48,6 +48,20 @@ GUARDS = [
     Guard(guards.a_late_transaction_of_a_plain_handler_writes_nothing, "finish_completed", TOKEN_OF_A_RUN),
     Guard(guards.progress_of_a_late_worker_is_not_shown, "show_progress", TOKEN),
     Guard(guards.progress_of_a_late_worker_is_not_shown, "show_progress", OWNER),
+    Guard(guards.a_late_record_writes_nothing, "record_steps", "t.locked_by = %(worker)s and "),
+    Guard(
+        guards.a_late_record_writes_nothing,
+        "record_steps",
+        "and (t.id, t.fencing_token) in (select g.id, g.token from given g)",
+    ),
+    Guard(guards.a_late_suspension_changes_nothing, "suspend_runs", "and t.fencing_token = g.token"),
+    Guard(guards.a_late_suspension_changes_nothing, "suspend_runs", "and t.locked_by = %(worker)s"),
+    Guard(
+        guards.an_event_that_is_sent_during_the_suspension_wakes_the_run,
+        "recheck_runs",
+        "select pgsched.recheck_runs(%(ids)s::bigint[])",
+        "select cardinality(%(ids)s::bigint[])",
+    ),
     Guard(guards.the_common_claim_passes_a_limited_queue_by, "claim_tasks", "and q.apart is not true"),
 ]
 by_name = pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.check.__name__)
