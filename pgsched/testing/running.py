@@ -21,6 +21,7 @@ from pgsched.testing.loops import without_loop
 from pgsched.testing.outcomes import Ran, raise_first, ran
 from pgsched.worker.declared_schedules import declare_schedules
 from pgsched.worker.leased_tasks import CURRENT_ATTEMPT, LeasedTask
+from pgsched.worker.scan import Scan
 from pgsched.worker.shutdown import HOOK_SECONDS
 from pgsched.worker.traces import load_traces
 from pgsched.worker.worker import Worker
@@ -200,7 +201,7 @@ class _Running:
         self._unattempted = set()
         while (room := min(self._room() - len(worker.leased_tasks), WorkerSettings.max_batch)) > 0:
             before = len(worker.leased_tasks)
-            worker.shared_claims.scan.look_everywhere()
+            worker.shared_claims.scan = Scan()  # looks everywhere in one claim, however slow the claims before were
             more = await worker.claimer.run_once(room, worker.executor.free - len(worker.leased_tasks.waiting))
             if not more and len(worker.leased_tasks) == before:
                 break

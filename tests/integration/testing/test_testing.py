@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,6 +16,7 @@ from pgsched import App, Client, Context, Discard, InvalidTask, Retry
 from pgsched.client.async_client import AsyncClient
 from pgsched.db.migrations.runner import migrate
 from pgsched.db.sql_files import load_statement, statement_names
+from pgsched.domain.attempt import Claimed
 from pgsched.domain.errors import LockLost, PermissionRefused
 from pgsched.domain.workflow import group, step
 from pgsched.testing import (
@@ -34,6 +35,7 @@ from pgsched.testing import (
     scheduled,
     scheduled_async,
 )
+from pgsched.worker.scan import Look, Scan
 from tests.support.roles import login
 from tests.support.tables import database
 
@@ -291,6 +293,21 @@ def test_schedule_ticks_at_its_own_times_through_a_change_of_the_clocks(app: App
         datetime(2030, 4, 1, 6, tzinfo=UTC),
     ]
     assert clock.now() == datetime(2030, 4, 1, 12, tzinfo=UTC)
+
+
+async def test_a_slow_claim_keeps_nothing_from_its_end(app: App, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    @app.task("tick", every="1d", times=5)
+    async def tick(ctx: Context) -> int:
+        return ctx.tick_number
+
+    saw, seconds = Scan.saw, [1.0]
+
+    def slow(scan: Scan, look: Look, tasks: Sequence[Claimed], sent: float, _seconds: float, *, full: bool) -> None:
+        saw(scan, look, tasks, sent, seconds.pop() if seconds else 0.0, full=full)
+
+    monkeypatch.setattr(Scan, "saw", slow)
+    attempts = await run_due_async(app, declare=True, until=NEW_YEAR + timedelta(days=9), clock=clock)
+    assert [one.result for one in attempts] == [1, 2, 3, 4, 5]
 
 
 def test_missed_ticks_leases_dead_letters_and_locks_follow_the_clock(app: App, clock: Clock, dsn: str) -> None:
