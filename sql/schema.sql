@@ -714,6 +714,8 @@ create table pgsched.durable_events (
   sent_by text not null default session_user,                -- The database role that sent it.
   sent_at timestamptz not null default clock_timestamp(),    -- When it was sent.
   consumed_at timestamptz,                                   -- When a wait took it. Null: none has.
+  sent_in xid8 not null default pg_current_xact_id(),        -- The transaction that sent it. Those that send several
+                                                             -- events lock their tasks in the order of the ids.
   constraint durable_events_pkey primary key (id)
 );
 alter table pgsched.durable_events replica identity full;
@@ -1352,7 +1354,7 @@ create view pgsched.visible_durable_steps with (security_barrier = true) as
 
 -- The events that were sent to the tasks in visible_tasks; all of them for roles that may read pgsched.durable_events.
 create view pgsched.visible_durable_events with (security_barrier = true) as
- select id, task_id, tick_number, name, payload, key, sent_by, sent_at, consumed_at
+ select id, task_id, tick_number, name, payload, key, sent_by, sent_at, consumed_at, sent_in
    from pgsched.durable_events e
   where has_table_privilege('pgsched.durable_events', 'select') or (exists ( select
            from pgsched.visible_tasks t
@@ -5278,6 +5280,8 @@ begin
   if sent is null then
     select e.id into sent from pgsched.durable_events e
     where e.task_id = emit.id and e.tick_number = task.execution_count + 1 and e.name = emit.name and e.key = emit.key;
+  elsif coalesce(current_setting('pgsched.first_event', true), '') = '' then
+    perform set_config('pgsched.first_event', sent::text, true);  -- see deliver_event()
   end if;
   return sent;
 end $$;
@@ -5378,10 +5382,20 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 -- At the sender's commit. Whoever suspends the task looks into its mailbox while it has the row locked: either it sees this
--- event, or the lock here is granted after its commit, and the task is seen blocked.
+-- event, or the lock here is granted after its commit, and the task is seen blocked. Two that send to the same tasks in another
+-- order must not wait for each other: the first event of a transaction that comes here locks the tasks of all, by their ids.
 declare
   status text;
+  first text := current_setting('pgsched.first_event', true);
 begin
+  if first <> '' then
+    perform set_config('pgsched.first_event', '', true);
+    perform from pgsched.tasks t
+    where t.id = any(array(
+      select e.task_id from pgsched.durable_events e where e.id >= first::bigint and e.sent_in = pg_current_xact_id()))
+    order by t.id
+    for no key update;
+  end if;
   select t.status into status from pgsched.tasks t where t.id = new.task_id for no key update;
   if status = 'blocked' then
     perform pgsched.resume_run(new.task_id, array['event:' || new.name]);
@@ -8368,6 +8382,8 @@ comment on column pgsched.durable_events.key is
 comment on column pgsched.durable_events.sent_by is 'The database role that sent it.';
 comment on column pgsched.durable_events.sent_at is 'When it was sent.';
 comment on column pgsched.durable_events.consumed_at is 'When a wait took it. Null: none has.';
+comment on column pgsched.durable_events.sent_in is
+  'The transaction that sent it. Those that send several events lock their tasks in the order of the ids.';
 comment on index pgsched.durable_events_mailbox is 'What waits in the mailbox of a task.';
 comment on index pgsched.durable_events_task is 'All events of a task.';
 comment on index pgsched.durable_events_time is 'Events by time: a summary of block ranges.';
@@ -9040,6 +9056,8 @@ comment on column pgsched.visible_durable_events.key is
 comment on column pgsched.visible_durable_events.sent_by is 'The database role that sent it.';
 comment on column pgsched.visible_durable_events.sent_at is 'When it was sent.';
 comment on column pgsched.visible_durable_events.consumed_at is 'When a wait took it. Null: none has.';
+comment on column pgsched.visible_durable_events.sent_in is
+  'The transaction that sent it. Those that send several events lock their tasks in the order of the ids.';
 comment on function pgsched.schedule is 'Inserts a task and returns its id; on a known idempotency_key it returns the id of the task that has it. Null stands for the default of the column.
 run_at: Once, at this time; excludes delay and every kind of schedule.
 delay: Once, so long from now, a day being 24 hours; excludes run_at and every kind of schedule.

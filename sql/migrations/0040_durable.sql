@@ -89,7 +89,8 @@ create table pgsched.durable_events (
   key text,
   sent_by text not null default session_user,
   sent_at timestamptz not null default clock_timestamp(),
-  consumed_at timestamptz
+  consumed_at timestamptz,
+  sent_in xid8 not null default pg_current_xact_id()
 );
 alter table pgsched.durable_events replica identity full;
 comment on table pgsched.durable_events is 'The mailboxes of durable tasks: events that were sent to them, see emit.';
@@ -103,6 +104,8 @@ comment on column pgsched.durable_events.key is 'A second event of the same task
 comment on column pgsched.durable_events.sent_by is 'The database role that sent it.';
 comment on column pgsched.durable_events.sent_at is 'When it was sent.';
 comment on column pgsched.durable_events.consumed_at is 'When a wait took it. Null: none has.';
+comment on column pgsched.durable_events.sent_in is
+  'The transaction that sent it. Those that send several events lock their tasks in the order of the ids.';
 create index durable_events_mailbox on pgsched.durable_events (task_id, name, id) where consumed_at is null;
 comment on index pgsched.durable_events_mailbox is 'What waits in the mailbox of a task.';
 create index durable_events_task on pgsched.durable_events (task_id, id);
@@ -185,6 +188,8 @@ begin
   if sent is null then
     select e.id into sent from pgsched.durable_events e
     where e.task_id = emit.id and e.tick_number = task.execution_count + 1 and e.name = emit.name and e.key = emit.key;
+  elsif coalesce(current_setting('pgsched.first_event', true), '') = '' then
+    perform set_config('pgsched.first_event', sent::text, true);  -- see deliver_event()
   end if;
   return sent;
 end $$;
@@ -230,10 +235,20 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 -- At the sender's commit. Whoever suspends the task looks into its mailbox while it has the row locked: either it sees this
--- event, or the lock here is granted after its commit, and the task is seen blocked.
+-- event, or the lock here is granted after its commit, and the task is seen blocked. Two that send to the same tasks in another
+-- order must not wait for each other: the first event of a transaction that comes here locks the tasks of all, by their ids.
 declare
   status text;
+  first text := current_setting('pgsched.first_event', true);
 begin
+  if first <> '' then
+    perform set_config('pgsched.first_event', '', true);
+    perform from pgsched.tasks t
+    where t.id = any(array(
+      select e.task_id from pgsched.durable_events e where e.id >= first::bigint and e.sent_in = pg_current_xact_id()))
+    order by t.id
+    for no key update;
+  end if;
   select t.status into status from pgsched.tasks t where t.id = new.task_id for no key update;
   if status = 'blocked' then
     perform pgsched.resume_run(new.task_id, array['event:' || new.name]);

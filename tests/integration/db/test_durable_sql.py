@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import psycopg
@@ -106,6 +108,30 @@ def test_of_two_senders_of_one_key_the_second_waits_for_the_first(db: Database, 
         thread.join()
     assert [(one[0], one[2]) for one in events(db)] == [(answers[0], "first" if end == "commit" else "second")]
     assert (answers == [sent]) == (end == "commit")
+
+
+def test_two_that_send_to_the_same_tasks_in_another_order_do_not_wait_in_a_circle(db: Database, dsn: str) -> None:
+    ids = [insert_task(db, "order") for _ in range(2)]
+    options = "-c deadlock_timeout=100ms"
+    with ExitStack() as stack:
+        holder, *senders = (stack.enter_context(psycopg.connect(dsn, options=options)) for _ in range(3))
+        holder.execute("select from pgsched.tasks where id = %s for update", (ids[0],))
+        for sender, order in zip(senders, (ids, ids[::-1]), strict=True):
+            sender.execute("select")
+            for task_id in order:
+                with sender.transaction():  # a savepoint for each
+                    sender.execute("select pgsched.emit(%s, 'approved')", (task_id,))
+        threads = [threading.Thread(target=sender.commit) for sender in senders]
+        waits = "select cardinality(pg_blocking_pids(%s)) > 0 as so"
+        for sender, thread in zip(senders, threads, strict=True):
+            thread.start()
+            wait_until(
+                functools.partial(call, db, waits, sender.info.backend_pid), message="it waits for the first task"
+            )
+        holder.rollback()
+        for thread in threads:
+            thread.join()
+    assert len(events(db)) == 4
 
 
 # What is awaited.
