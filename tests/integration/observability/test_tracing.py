@@ -16,7 +16,7 @@ from opentelemetry import context as contexts
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode
 
-from pgsched import Context, Discard, Retry, Snooze, TaskSpec
+from pgsched import Context, Discard, DurableContext, Retry, Snooze, TaskSpec
 from pgsched.client.async_client import AsyncClient
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.workflow import chain, group, step
@@ -321,6 +321,30 @@ async def test_a_snoozed_attempt_says_so(dsn: str, traced: Traced) -> None:
         await one.work()
     (span,) = traced.spans("process")
     assert attributes(span)["pgsched.outcome"] == "snoozed"
+
+
+async def test_a_step_is_a_span_of_its_attempt(dsn: str, traced: Traced) -> None:
+    async def pay() -> None: ...
+
+    async def fail() -> None:
+        raise ValueError("no")
+
+    @traced.app.task("order", durable=True)
+    async def order(ctx: DurableContext) -> None:
+        await ctx.step("pay", pay)
+        await ctx.step("fail", fail, max_attempts=1)
+
+    traced.app.client().schedule("order")
+    async with traced.worker(dsn) as one:
+        await one.work()
+    (attempt,) = traced.spans("process")
+    steps = [span for span in traced.spans() if span.name.startswith("step ")]
+    assert [(span.name, attributes(span)["pgsched.step"]) for span in steps] == [
+        ("step pay", "pay"),
+        ("step fail", "fail"),
+    ]
+    assert all(span.parent is not None and span.parent.span_id == attempt.context.span_id for span in steps)
+    assert attributes(steps[1])["error.type"] == "ValueError"
 
 
 async def test_tick_of_a_schedule_begins_a_trace_that_its_retries_go_on_with(dsn: str, traced: Traced) -> None:

@@ -190,3 +190,33 @@ def test_only_days_of_the_history_that_are_over_can_be_dropped(dsn: str) -> None
         for name, before in ((day, "now() - interval '50 days'"), ("tasks", "now()"), ("executions_default", "now()")):
             with pytest.raises(psycopg.errors.InvalidParameterValue, match="is no partition of the history"):
                 db.execute(f"select pgsched.drop_history('{name}', {before})")
+
+
+# Durable runs.
+
+
+@pytest.mark.parametrize("in_partition", [True, False])
+def test_steps_of_a_run_under_way_stay_and_those_of_others_go(dsn: str, *, in_partition: bool) -> None:
+    with database(dsn) as db, Client(dsn) as client:
+        day = old_day(db, "durable_steps") if in_partition else None
+        waits, over = client.schedule("order"), finished(db)
+        for task in (waits, over):
+            db.execute(
+                "insert into pgsched.durable_steps (task_id, began_at, tick_number, name, kind, status, started_at, "
+                "fencing_token) values (%s, now() - interval '40 days', 1, 'pay', 'step', 'completed', "
+                "now() - interval '40 days', 1)",
+                (task,),
+            )
+            db.execute(
+                "insert into pgsched.durable_events (task_id, tick_number, name, sent_at) "
+                "values (%s, 1, 'approved', now() - interval '40 days')",
+                (task,),
+            )
+        db.execute(
+            "insert into pgsched.durable_runs (task_id, tick_number, began_at) "
+            "select task_id, 1, began_at from pgsched.durable_steps"
+        )
+        prune_now(dsn, HISTORY)
+        for table in ("durable_steps", "durable_events", "durable_runs"):
+            assert rows(db, f"select task_id from pgsched.{table}") == [{"task_id": waits}], table
+        assert day is None or rows(db, "select to_regclass(%s) as part", f"pgsched.{day}") == [{"part": None}]
