@@ -291,7 +291,7 @@ set search_path = pg_catalog, pg_temp as $$
 select count(*) filter (where pgsched.wake_parent(c.id, c.parent_id))::integer
 from (
   select c.id, c.parent_id from pgsched.tasks c
-  where c.id = any(ids) and c.parent_id is not null and c.status in ('completed', 'dead', 'cancelled')
+  where c.id = any(wake_parents.ids) and c.parent_id is not null and c.status in ('completed', 'dead', 'cancelled')
   order by c.parent_id, c.id
   offset 0
 ) c

@@ -51,16 +51,16 @@ cross join lateral (
       coalesce(bool_or(p.seen = %(front)s), false) as is_full
     from generate_series(10, 1, -1) as r(priority)
     cross join lateral (
-      select count(*) as seen, count(*) filter (where pgsched.is_claimable(first)) as due,
-        count(*) filter (where first.locked_until >= now()) as running
+      select count(*) as seen, count(*) filter (where front.claimable) as due,
+        count(*) filter (where front.locked_until >= now()) as running
       from (
-        select t.*
+        select pgsched.is_claimable(t) as claimable, t.locked_until
         from pgsched.tasks t
         where t.queue = n.name and t.priority = r.priority and t.next_run_at is not null and t.enabled
           and t.next_run_at <= now()
         order by t.next_run_at, t.id
         limit %(front)s
-      ) first
+      ) front
     ) p
   ) c
 ) ready

@@ -186,4 +186,5 @@ def _expected() -> dict[str, int]:
         "timed_out": slow,
         "dead": broken + slow,
         "snoozed": 0,  # every outcome has a series from the start
+        "suspended": 0,
     }

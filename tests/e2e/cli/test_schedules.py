@@ -403,7 +403,7 @@ def test_show_json_has_the_status_beside_the_columns(dsn: str) -> None:
         "missed_ticks",
         "alerts",
     }
-    beside |= {"alerts", "logs"}
+    beside |= {"alerts", "logs", "awaits", "wakes_at", "durable_steps", "durable_events"}
     assert task.keys() - added.keys() == beside
     assert (len(task["next_runs"]), task["is_running"], task["last_execution"]) == (5, False, None)
 

@@ -170,7 +170,7 @@ def test_partitions_are_made_with_columns_of_the_users(wide_dsn: str, db: Databa
         f"finished_at, seconds) values (1, 'mail', 'default', 1, 1, 'completed', {day}, {day}, 'mine')"  # type: ignore[arg-type]
     )
     (made,) = rows(db, "select pgsched.make_partitions(20) as n")
-    assert made["n"] == 13 * 3
+    assert made["n"] == 13 * 4
     assert rows(
         db, "select seconds as note, tableoid::regclass::text ~ '_default' as lost from pgsched.executions"
     ) == [{"note": "mine", "lost": False}]

@@ -506,10 +506,10 @@ async def test_a_fault_between_claim_and_start_ends_the_row(
 
     judge = executor.judge
 
-    def stumble(task: Any, now: Any) -> Any:
+    def stumble(task: Any, now: Any, **known: Any) -> Any:
         if task.payload:
             raise OverflowError("date value out of range")
-        return judge(task, now)
+        return judge(task, now, **known)
 
     monkeypatch.setattr(executor, "judge", stumble)
     good = insert_task(db, repeat_interval="1 hour", repeat_count=1)

@@ -226,10 +226,10 @@ async def test_a_row_that_trips_pgsched_itself_costs_no_slot_and_is_dead(
     with database(dsn) as db:
         bad, good = insert_task(db, repeat_interval="1 hour"), insert_task(db)
 
-        def stumble(task: Claimed, now: datetime) -> Any:
+        def stumble(task: Claimed, now: datetime, **known: Any) -> Any:
             if task.id == bad:
                 raise fault("so it goes")
-            return judge(task, now)
+            return judge(task, now, **known)
 
         monkeypatch.setattr(executor, "judge", stumble)
         async with engine(dsn, concurrency=1) as one:
