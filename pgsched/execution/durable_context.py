@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, NoReturn, ParamSpec, TypeVar, Unpack, overload
 from uuid import UUID
 
+from pgsched.concurrency.thread_pool import in_thread
 from pgsched.domain.errors import DurableError, NotTransactional, Suspended
 from pgsched.domain.task_spec import TaskOptions
 from pgsched.domain.validation import Duration
@@ -216,7 +217,7 @@ class DurableContext(DurableBase):
             call = _with_connection(function, call, transaction.connection)
         try:
             with self._run.checkpoints.span(name):
-                value = await asyncio.to_thread(call) if plain else call()
+                value = await _in_thread(call) if plain else call()
                 return await value if inspect.isawaitable(value) else value
         finally:
             INSIDE.reset(inside)
@@ -352,6 +353,11 @@ class PlainDurableContext(DurableBase):
         return self.call(
             steps.run_child(self._run, step or task_type, key, task_type, payload, options, cancels=cancel_with_parent)
         )
+
+
+def _in_thread(call: Callable[[], Any]) -> asyncio.Future[Any]:
+    """Run a plain function in a thread that does not keep the process from ending."""
+    return in_thread(partial(contextvars.copy_context().run, call), name="pgsched step")
 
 
 async def _awaited(one: Awaitable[T]) -> T:

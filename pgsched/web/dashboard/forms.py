@@ -13,8 +13,10 @@ from starlette.exceptions import HTTPException
 
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.json_text import read_object
+from pgsched.domain.scheduled import OnConflict, conflict_rule
 from pgsched.domain.scheduling.time_zones import instant_of, load_zone
 from pgsched.domain.task_spec import TaskOptions
+from pgsched.domain.unique import Unique
 from pgsched.domain.validation import RULES, refused
 
 MAX_FORM = 4 * 1024 * 1024
@@ -72,6 +74,20 @@ def options_of(form: dict[str, str], *, clearing: bool = False) -> TaskOptions:
     return cast(TaskOptions, options)
 
 
+def unique_of(form: dict[str, str]) -> Unique | None:
+    """Return when a task of this kind is not made again; None when the form says nothing of it. Raises InvalidTask."""
+    told = given(form, "within", "debounce", "max_wait")
+    by = [one.strip() for one in form.get("unique_by", "").split(",") if one.strip()]
+    if not told and not by:
+        return None
+    return Unique(by=by or None, **told)
+
+
+def conflict_of(form: dict[str, str]) -> OnConflict:
+    """Return what becomes of the task that is there already. Raises InvalidTask."""
+    return cast(OnConflict, conflict_rule(form.get("on_conflict", "").strip() or "return"))
+
+
 def whole_number(name: str, text: str) -> int:
     """Read a whole number. Raises InvalidTask."""
     digits = text.removeprefix("-")
@@ -112,7 +128,7 @@ def yes_or_no(name: str, text: str) -> bool:
 _TEXTS = (
     "name", "queue", "timezone", "cron", "every", "backoff", "backoff_delay", "backoff_max", "timeout", "on_missed",
     "overlap", "jitter", "catchup_window", "tenant_id", "user_id", "concurrency_key", "alert_if_no_success_for",
-    "alert_if_running_for", "dependency_mode", "on_dependency_dead",
+    "alert_if_running_for", "dependency_mode", "on_dependency_dead", "idempotency_key",
 )  # fmt: skip
 _READ_AS: Final[Mapping[str, Callable[[str, str], Any]]] = {
     **dict.fromkeys(_TEXTS, lambda _name, text: text),

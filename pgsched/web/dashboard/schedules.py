@@ -11,13 +11,24 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from pgsched.db.queries import dashboard
-from pgsched.domain.errors import InvalidTask
+from pgsched.domain.errors import InvalidTask, TransitionRefused
 from pgsched.domain.records import Task
 from pgsched.domain.scheduled import BackfillTick
 from pgsched.domain.scheduling.preview import noted
 from pgsched.domain.task_status import status_of
 from pgsched.web.auth.access import Actor, Operator, Viewer
-from pgsched.web.dashboard.forms import Form, Text, given, moment, optional_number, options_of, payload_of, whole_number
+from pgsched.web.dashboard.forms import (
+    Form,
+    Text,
+    conflict_of,
+    given,
+    moment,
+    optional_number,
+    options_of,
+    payload_of,
+    unique_of,
+    whole_number,
+)
 from pgsched.web.dashboard.shown import cut, done, link, show
 from pgsched.web.dashboard.task import show_form
 from pgsched.web.rendering import page
@@ -77,10 +88,18 @@ async def create(actor: Operator, form: Form) -> Response:
     try:
         options = options_of(form)
         options["created_by"] = actor.name
-        made = await create_task(actor, form.get("task_type", "").strip(), payload_of(form), options)
-    except InvalidTask as error:
+        made = await create_task(
+            actor,
+            form.get("task_type", "").strip(),
+            payload_of(form),
+            options,
+            on_conflict=conflict_of(form),
+            unique=unique_of(form),
+        )
+    except (InvalidTask, TransitionRefused) as error:
         return show_form(actor, None, form, str(error), handlers=await actor.client.handlers())
-    return done(actor, f"/tasks/{made.task.id}", "create", made.task.id)
+    word = "create" if made.outcome == "created" else made.outcome
+    return done(actor, f"/tasks/{made.task.id}", word, made.task.id)
 
 
 @router.get("/schedules/preview")

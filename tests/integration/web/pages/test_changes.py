@@ -176,6 +176,35 @@ async def test_form_creates_a_task(dsn: str, fields: dict[str, str], schedule_ty
         assert audit(connection) == [("task.create", row["id"])]
 
 
+@pytest.mark.parametrize(
+    ("once", "other"),
+    [
+        ({"idempotency_key": "order 7"}, {"idempotency_key": "order 8"}),
+        ({"unique_by": "payload.order, queue", "within": "1h"}, {"unique_by": "payload.order, queue", "queue": "b"}),
+        ({"debounce": "30s", "max_wait": "2m"}, {"debounce": "30s", "payload": '{"order": 8}'}),
+    ],
+)
+async def test_form_makes_a_task_once_where_that_is_asked(
+    dsn: str, once: dict[str, str], other: dict[str, str]
+) -> None:
+    given = {"task_type": "mail", "payload": '{"order": 7}'}
+    with database(dsn) as connection:
+        async with web(dsn) as client:
+            answers = [await client.post("/schedules/new", data=given | fields) for fields in (once, once, other)]
+            refused = await client.post("/schedules/new", data=given | once | {"on_conflict": "raise"})
+            wrong = await client.post("/schedules/new", data=given | once | {"on_conflict": "perhaps"})
+        places = [answer.headers.get("location", answer.text) for answer in answers]
+        assert [place.partition("?did=")[2].partition("&")[0] for place in places] == [
+            "create",
+            "updated" if "debounce" in once else "existing",
+            "create",
+        ]
+        assert places[0].partition("?")[0] == places[1].partition("?")[0]
+        assert refused.status_code == wrong.status_code == 422
+        assert "on_conflict must be" in wrong.text
+        assert len(connection.execute("select from pgsched.tasks").fetchall()) == 2
+
+
 async def test_form_without_scripts_shows_the_next_runs(dsn: str) -> None:
     with database(dsn) as connection:
         async with web(dsn) as client:
