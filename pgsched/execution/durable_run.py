@@ -6,7 +6,6 @@ Every method is called on the event loop. The database is behind the ``Checkpoin
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -15,29 +14,16 @@ from time import monotonic
 from typing import Any, NoReturn
 
 from pgsched.domain.attempt import Claimed, Outcome
-from pgsched.domain.durable import (
-    MAILBOX,
-    MAX_NAME,
-    MAX_STEPS,
-    Ended,
-    Event,
-    Name,
-    Record,
-    Run,
-    RunId,
-    Step,
-    Suspension,
-)
+from pgsched.domain.durable import MAX_NAME, MAX_STEPS, Ended, Name, Record, Run, RunId, Step, Suspension
 from pgsched.domain.durable_failures import failed_steps
 from pgsched.domain.errors import DurableError, Suspended
 from pgsched.domain.json_text import encode_json
 from pgsched.execution.checkpoints import Checkpoints
+from pgsched.execution.mailbox import Mailbox
 from pgsched.execution.registry import Handler
 
 UNKNOWN_SECONDS = 0.1
 """How long other branches of a handler may do what is not a step before a sleep suspends it."""
-
-
 INSIDE: ContextVar[str | None] = ContextVar("pgsched step", default=None)
 """The step whose function the running code is part of."""
 LOOK_SECONDS = 5.0
@@ -83,10 +69,7 @@ class DurableRun:
         self._steps: dict[Name, Step] = {(step.name, step.key): step for step in (loaded.steps if loaded else ())}
         self._unasked = dict.fromkeys(self._steps)
         self._asked: set[Name] = set()
-        self._mailbox: defaultdict[str, deque[Event]] = defaultdict(deque)
-        self._full: set[str] = set()
-        """Names of events of which there may be more in the table."""
-        self._events: set[int] = set()
+        self.mailbox = Mailbox()
         self._children: dict[int, Ended] = {}
         self._unwritten: list[Record] = []
         self._waits: list[_Wait] = []
@@ -99,7 +82,8 @@ class DurableRun:
         self._main: asyncio.Task[Any] | None = None
         self._loop = asyncio.get_running_loop()
         if loaded is not None:
-            self._take(loaded.events, loaded.children)
+            self.mailbox.receive(loaded.events)
+            self._children.update(loaded.children)
 
     # What the worker calls.
 
@@ -143,10 +127,6 @@ class DurableRun:
     def unasked(self) -> tuple[str, ...]:
         """Return the recorded steps that the code has not asked for."""
         return tuple(name if not key else f"{name} {key}" for name, key in self._unasked)
-
-    def receive(self, events: Sequence[Event]) -> None:
-        """Take events into the mailbox; those that are there already are known."""
-        self._take(events, {})
 
     def told(self) -> None:
         """An event came, or a child ended: look, now or when somebody waits."""
@@ -193,6 +173,8 @@ class DurableRun:
             self._steps[known] = Step(name, key, kind, "waiting", started_at=self.now())
         elif step.kind != kind:
             raise DurableError(f"step {name!r} was recorded as a {step.kind} in this run, and is a {kind} now")
+        elif step.result is not None:
+            self._steps[known] = step._replace(result=None)  # it is asked for once
         return step
 
     def knows(self, name: str) -> bool:
@@ -210,7 +192,8 @@ class DurableRun:
         """Return the record of a step with what is new about it."""
         now = self.now()
         step = self._steps[known]
-        step = self._steps[known] = step._replace(status=status, started_at=step.started_at or now, **changes)
+        step = step._replace(status=status, started_at=step.started_at or now, **changes)
+        self._steps[known] = step if step.result is None else step._replace(result=None)
         return Record(self.id, step, now if finished else None, event_id)
 
     def record_later(self, record: Record) -> None:
@@ -264,19 +247,12 @@ class DurableRun:
         """Look into the table: what came just now may not be known yet."""
         self._active += 1
         try:
-            self._take(*await self.checkpoints.look(self.id))
+            events, children = await self.checkpoints.look(self.id)
+            self.mailbox.receive(events)
+            self._children.update(children)
         finally:
             self._active -= 1
             self._settle()
-
-    def may_have_more(self, name: str) -> bool:
-        """Whether the table may have further events of this name, which were not loaded."""
-        return name in self._full
-
-    def take_event(self, name: str) -> Event | None:
-        """Take the first event of a name out of the mailbox."""
-        found = self._mailbox.get(name)
-        return found.popleft() if found else None
 
     def ended(self, child_id: int) -> Ended | None:
         """Return what has become of a child; None while it is not over."""
@@ -301,15 +277,6 @@ class DurableRun:
         if self.suspension is not None:
             raise asyncio.CancelledError("the run is suspended") if self.is_async else Suspended
 
-    def _take(self, events: Sequence[Event], children: Mapping[int, Ended]) -> None:
-        names = [event.name for event in events]
-        self._full = {name for name in set(names) if names.count(name) >= MAILBOX}
-        for event in events:
-            if event.id not in self._events:
-                self._events.add(event.id)
-                self._mailbox[event.name].append(event)
-        self._children.update(children)
-
     def _settle(self) -> None:
         """Look soon what is to be done: when all branches that can go on have gone on."""
         if self._timer is not None:
@@ -320,6 +287,8 @@ class DurableRun:
         self._timer = None
         if self.suspension is not None or not self._waits:
             return
+        if self._refreshing is not None and not self._refreshing.done():
+            return  # then it is looked again
         if self._news and any(wait.awaits for wait in self._waits):
             self._refresh()
             return
@@ -362,22 +331,13 @@ class DurableRun:
         return self._main is not None and getattr(self._main, "_fut_waiter", None) is wait.over
 
     def _refresh(self) -> None:
-        if self._refreshing is None or self._refreshing.done():
-            self._news = False
-            self._looked_at = monotonic()
-            self._active += 1
-            self._refreshing = asyncio.Task(self._look_in_table(), loop=self._loop, name="pgsched mailbox")
-
-    async def _look_in_table(self) -> None:
-        try:
-            self._take(*await self.checkpoints.look(self.id))
-        finally:
-            self._active -= 1
-            self._settle()
+        self._news = False
+        self._looked_at = monotonic()
+        self._refreshing = asyncio.Task(self.look_now(), loop=self._loop, name="pgsched mailbox")
 
     def _has_come(self, wait: _Wait) -> bool:
         kind, _, what = (wait.awaits or "").partition(":")
-        return bool(self._mailbox.get(what)) if kind == "event" else kind == "child" and int(what) in self._children
+        return self.mailbox.has(what) if kind == "event" else kind == "child" and int(what) in self._children
 
     def _suspend(self, waits: Sequence[_Wait], wakes_at: datetime | None) -> None:
         awaits = tuple(dict.fromkeys(wait.awaits for wait in waits if wait.awaits is not None))

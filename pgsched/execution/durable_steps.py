@@ -217,11 +217,11 @@ async def wait_for(run: DurableRun, event: str, key: str, timeout: Duration | No
     else:
         wakes_at = None if seconds is None else run.now() + timedelta(seconds=seconds)
     while True:
-        found = run.take_event(event)
+        found = run.mailbox.take(event)
         is_late = wakes_at is not None and wakes_at <= run.now()
-        if found is None and (is_late or run.may_have_more(event)):
+        if found is None and (is_late or run.mailbox.may_have_more(event)):
             await run.look_now()  # a notification may have been lost, or may still be on its way
-            found = run.take_event(event)
+            found = run.mailbox.take(event)
         if found is not None:
             await run.record(run.record_of(known, "completed", event_id=found.id, result=found.payload, wakes_at=None))
             return found.payload

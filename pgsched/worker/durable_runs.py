@@ -97,7 +97,7 @@ class DurableRuns:
         run = DurableRun(
             id=run_id, task=task, loaded=known, handler=handler, checkpoints=_Port(self, leased), now=self.clock.now
         )
-        run.receive(loaded.mailboxes.get(tick, ()))
+        run.mailbox.receive(loaded.mailboxes.get(tick, ()))
         self._runs[task.id] = run
         if has_news:
             run.told()
