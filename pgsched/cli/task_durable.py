@@ -55,8 +55,9 @@ def wait_in_words(status: TaskStatus) -> str | None:
     """Return what a durable task waits for and until when; None for one that does not wait."""
     if not status.awaits and status.wakes_at is None:
         return None
-    named = {"event": "event", "child": "task"}
-    words = [f"{named[kind]} {name}" for kind, _, name in (one.partition(":") for one in status.awaits)]
+    named = {"event": "event", "child": "task"}  # that it sleeps, too, its time says
+    awaited = (one.partition(":") for one in status.awaits)
+    words = [f"{named[kind]} {name}" for kind, _, name in awaited if kind in named]
     until = [] if status.wakes_at is None else [f"until {cell(status.wakes_at)}"]
     return ", ".join([*([" or ".join(words)] if words else []), *until])
 

@@ -101,7 +101,7 @@ class TaskStatusShape(TaskShape):  # type: ignore[misc, valid-type]
     executions: list[ExecutionShape]  # type: ignore[valid-type]
     missed_ticks: list[MissedTicksShape]  # type: ignore[valid-type]
     alerts: list[AlertShape]  # type: ignore[valid-type]
-    awaits: list[str] = Field(description="What ends the wait of a durable task, as event:NAME and child:ID.")
+    awaits: list[str] = Field(description="What ends the wait of a durable task, as event:NAME, child:ID and time.")
     wakes_at: datetime | None = Field(description="When the first timeout or sleep among its waits is over.")
 
 

@@ -146,3 +146,17 @@ def test_show_of_another_task_says_nothing_of_steps(dsn: str) -> None:
     shown = pgsched("task", "show", task_id, dsn=dsn).stdout
     assert "STEP" not in shown
     assert "waits for" not in shown
+
+
+def test_show_says_until_when_the_run_of_a_schedule_sleeps(dsn: str) -> None:
+    with database(dsn) as db:
+        task_id = insert_task(db, "order", repeat_interval="1 day")
+        db.execute("update pgsched.tasks set status = 'blocked', next_run_at = null")
+        db.execute(
+            "insert into pgsched.durable_runs (task_id, tick_number, began_at, awaits, wakes_at) "
+            "values (%s, 1, now(), '{time}', now() + interval '1 hour')",
+            (task_id,),
+        )
+    shown = pgsched("task", "show", task_id, dsn=dsn)
+    assert shown.code == 0, shown
+    assert any(line.startswith("waits for") and "until 20" in line for line in shown.stdout.splitlines())
