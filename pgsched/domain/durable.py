@@ -64,7 +64,6 @@ class Run(NamedTuple):
     began_at: datetime
     code_version: str | None
     steps: tuple[Step, ...] = ()
-    events: tuple[Event, ...] = ()
     children: dict[int, Ended] = {}  # noqa: RUF012 - never changed
 
 

@@ -112,7 +112,7 @@ class DurableBase(Context):
         run = self._run
         step = run.ask(name, "", "value")
         if step is not None and step.status == "completed":
-            return _value_of(step.result)
+            return steps.value_of(step.result)
         value = make()
         run.record_later(run.record_of((name, ""), "completed", result=json.dumps(value)))
         return value
@@ -199,7 +199,7 @@ class DurableContext(DurableBase):
                 raise
             else:
                 await call.succeeded(value)
-        return call.value
+        return steps.decoded(function, call.result)
 
     async def _called(
         self,
@@ -234,7 +234,7 @@ class DurableContext(DurableBase):
         Each event is taken once, the oldest first; one that came before is there already. A second wait for the same
         event needs a ``key``. Raises EventTimeout when none comes within ``timeout``.
         """
-        return _value_of(await steps.wait_for(self._run, event, key, timeout))
+        return steps.value_of(await steps.wait_for(self._run, event, key, timeout))
 
     async def run(
         self,
@@ -312,7 +312,7 @@ class PlainDurableContext(DurableBase):
                 self.call(call.succeeded(value))
             finally:
                 INSIDE.reset(inside)
-        return call.value  # type: ignore[no-any-return]
+        return steps.decoded(function, call.result)  # type: ignore[no-any-return]
 
     def _in_transaction(self, call: steps.StepCall, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
         manager = self._run.checkpoints.transaction(self._run.id, plain=True)
@@ -337,7 +337,7 @@ class PlainDurableContext(DurableBase):
 
     def wait_for(self, event: str, *, timeout: Duration | None = None, key: str = "") -> Any:
         """As :meth:`DurableContext.wait_for`."""
-        return _value_of(self.call(steps.wait_for(self._run, event, key, timeout)))
+        return steps.value_of(self.call(steps.wait_for(self._run, event, key, timeout)))
 
     def run(
         self,
@@ -371,8 +371,3 @@ def _with_connection(function: Callable[..., Any], call: partial[Any], connectio
     except (TypeError, ValueError):
         takes = False
     return partial(call, connection=connection) if takes else call
-
-
-def _value_of(text: str | None) -> Any:
-    """Return a recorded value."""
-    return None if text is None else json.loads(text)

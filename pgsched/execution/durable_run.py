@@ -70,7 +70,7 @@ class DurableRun:
         self._unasked = dict.fromkeys(self._steps)
         self._asked: set[Name] = set()
         self.mailbox = Mailbox()
-        self._children: dict[int, Ended] = {}
+        self._children: dict[int, Ended] = {} if loaded is None else dict(loaded.children)
         self._unwritten: list[Record] = []
         self._waits: list[_Wait] = []
         self._active = 0
@@ -81,9 +81,6 @@ class DurableRun:
         self._refreshing: asyncio.Task[None] | None = None
         self._main: asyncio.Task[Any] | None = None
         self._loop = asyncio.get_running_loop()
-        if loaded is not None:
-            self.mailbox.receive(loaded.events)
-            self._children.update(loaded.children)
 
     # What the worker calls.
 

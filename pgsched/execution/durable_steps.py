@@ -74,8 +74,8 @@ class StepCall:
     rules: StepRules
     recorded: InitVar[Step | None]
     """What was recorded of it, if it has not been completed."""
-    value: Any = None
-    """What the step returns, once it is not ready any more."""
+    result: str | None = None
+    """What the function has returned, as JSON text, once the step is not ready any more."""
     attempts: int = 0
     _over: bool = False
     _wakes_at: datetime | None = None
@@ -95,7 +95,7 @@ class StepCall:
         return self.name, self.key
 
     async def ready(self) -> bool:
-        """Return whether the function is to be called now; False: :attr:`value` is what the step returns.
+        """Return whether the function is to be called now; False: the step has its :attr:`result`.
 
         Waits for the backoff of a failed attempt, for which the run may be suspended. Raises StepFailed.
         """
@@ -123,7 +123,7 @@ class StepCall:
             await self.run.record(record)
         finally:
             self.run.end()
-        self.done()
+        self._over = True
 
     def completed(self, value: object) -> Record:
         """Return the record of a success. Raises DurableError for what cannot be recorded."""
@@ -132,15 +132,10 @@ class StepCall:
             raise DurableError((outcome.error or "").split("\n", 1)[0])
         if outcome.warning is not None:
             _refuse_large(value)  # of which only the beginning would be recorded
-        self.value = outcome.result
+        self.result = outcome.result
         return self.run.record_of(
             self.known, "completed", attempts=self.attempts + 1, result=outcome.result, error=None, wakes_at=None
         )
-
-    def done(self) -> None:
-        """The record of a success is written."""
-        self._over = True
-        self.value = decoded(self.function, self.value)
 
     async def failed(self, error: BaseException) -> None:
         """The function has raised this: it is tried again later, or the step has failed for good: raises StepFailed."""
@@ -178,12 +173,17 @@ class StepCall:
         await transaction.commit([self.completed(value)])
         self.run.recorded = True
         self.run.end()
-        self.done()
+        self._over = True
+
+
+def value_of(text: str | None) -> Any:
+    """Return what was recorded as JSON text."""
+    return None if text is None else json.loads(text)
 
 
 def decoded(function: Callable[..., Any], text: str | None) -> Any:
     """Return a recorded result as the return annotation of its function has it. Raises ResultMismatch."""
-    stored = None if text is None else json.loads(text)
+    stored = value_of(text)
     types = _types_of(function)
     return stored if types is None else types.decode_result(stored)
 
@@ -248,7 +248,7 @@ async def run_child(
     child_id = None
     if step is not None:
         if step.status == "completed":
-            return None if step.result is None else json.loads(step.result)
+            return value_of(step.result)
         if step.status == "failed":
             _child_failed(step.name, step.key, step.error or "")
         child_id = step.child_id if step.status == "waiting" else None
@@ -270,7 +270,7 @@ async def run_child(
         await run.wait(f"child:{child_id}", None, run.record_of(known, "waiting", finished=False))
     if ended.status == "completed":
         await run.record(run.record_of(known, "completed", result=ended.result))
-        return None if ended.result is None else json.loads(ended.result)
+        return value_of(ended.result)
     error = f"task {child_id} is {_told(ended)}"
     await run.record(run.record_of(known, "failed", error=error))
     return _child_failed(name, key, error)
