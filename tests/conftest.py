@@ -6,6 +6,7 @@ import asyncio
 import functools
 import inspect
 import itertools
+import logging
 import os
 import re
 import signal
@@ -19,7 +20,9 @@ from typing import Any
 
 import hypothesis
 import pytest
+import structlog
 
+from pgsched.observability import logs
 from tests.support import servers
 from tests.support.processes import PgschedRunner
 from tests.support.waiting import wait_until
@@ -86,6 +89,17 @@ def no_thread_is_left() -> Iterator[None]:
         return [name for name in names if re.match("pgsched(?! (handler|http) )", name)]
 
     wait_until(lambda: not left(), timeout=THREADS_END_SECONDS, message=f"the test left threads: {left()}")
+
+
+@pytest.fixture(autouse=True)
+def logging_is_as_before() -> Iterator[None]:
+    """Undo what a command that ran in this process, or a test, has set up: later tests ask what was logged."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    logs.release()
+    root.handlers, root.level = handlers, level
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

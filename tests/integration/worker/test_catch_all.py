@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import psycopg
@@ -90,11 +91,23 @@ async def test_one_of_another_queue_does_not_count(dsn: str, db: Connection) -> 
 
 
 async def test_several_catch_alls_share(dsn: str, db: Connection) -> None:
-    async with worker_of(catching(), dsn) as one, worker_of(catching(), dsn) as two:
-        await completed(db, insert_task(db, "odd"))
-        await wait_until_async(
-            lambda: one.identity.also == two.identity.also == ["odd"] or insert_task(db, "odd") < 0, message="both do"
-        )
+    both = asyncio.Event()
+
+    def holding() -> App:
+        app = App()
+
+        @app.task("*")
+        async def rest(ctx: Context) -> str:
+            await both.wait()  # so that tasks are left for the other one to see
+            return ctx.task_type
+
+        return app
+
+    async with worker_of(holding(), dsn, concurrency=1) as one, worker_of(holding(), dsn, concurrency=1) as two:
+        ids = [insert_task(db, "odd") for _ in range(10)]
+        await wait_until_async(lambda: one.identity.also == two.identity.also == ["odd"], message="both do")
+        both.set()
+        assert await completed(db, *ids) == ["odd"] * 10
 
 
 async def test_pgsched_s_own_types_are_nobody_s_catch(dsn: str, db: Connection) -> None:

@@ -16,16 +16,6 @@ import structlog
 from pgsched.observability import logs
 
 
-@pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    logs.release()
-    root.handlers, root.level = handlers, level
-    structlog.reset_defaults()
-
-
 def test_events_are_json_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("info")
     structlog.get_logger().info("worker_started", queues=["mail"], lease=12.5)
