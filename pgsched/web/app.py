@@ -24,7 +24,7 @@ from pgsched.web.probes import router as probes_router
 from pgsched.web.problems import Catcher, register_problems
 from pgsched.web.rendering import FOLDER, make_templates, program
 from pgsched.web.settings import WebSettings
-from pgsched.web.state import WebState
+from pgsched.web.state import Front, WebState
 
 API = "/api/v1"
 POOL_SIZE = 8
@@ -39,11 +39,15 @@ def create_app(
     in ``settings``: without them only requests of this machine are answered. It closes ``app.state.web`` at its end.
     """
     known = settings or WebSettings()
+    client = AsyncClient(dsn, pool_size=pool_size)
     state = WebState(
-        client=AsyncClient(dsn, pool_size=pool_size),
-        settings=known,
-        templates=make_templates(),
-        throttle=Throttle() if throttle is None else throttle,
+        client=client,
+        front=Front(
+            settings=known,
+            templates=make_templates(),
+            throttle=Throttle() if throttle is None else throttle,
+            databases=[client.database],
+        ),
     )
 
     @asynccontextmanager
@@ -72,6 +76,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.web = state
+    app.state.front = state.front
     register_problems(app)
 
     @app.get(API + "/openapi.json", include_in_schema=False)

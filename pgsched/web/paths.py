@@ -6,12 +6,19 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 _ROOT = "pgsched.root"
+_SITE = "pgsched.site"
 
 
 def root_of(scope: Scope) -> str:
     """The prefix: the app's own, or where another app has mounted it; empty for none."""
     root: str = scope.get(_ROOT, "")
     return root
+
+
+def site_of(connection: HTTPConnection) -> str:
+    """The prefix of all that one login is good for: that of the site, of which a database may be a part."""
+    site: str = connection.scope.get(_SITE, root_of(connection.scope))
+    return site
 
 
 def route_path(scope: Scope) -> str:

@@ -13,7 +13,7 @@ from starlette.templating import Jinja2Templates
 
 from pgsched.web.formats import FILTERS
 from pgsched.web.paths import href
-from pgsched.web.state import state_of
+from pgsched.web.state import front_of
 from pgsched.web.svg.charts import meter
 
 FOLDER = Path(__file__).parent
@@ -35,7 +35,7 @@ def make_templates() -> Jinja2Templates:
 
 def page(request: Request, template: str, *, status: int = 200, **context: Any) -> Response:
     """Return a page. In its template: ``href('/tasks')``, ``static('app.css')``, ``request``, and the context."""
-    return state_of(request).templates.TemplateResponse(request, template, context, status_code=status)
+    return front_of(request).templates.TemplateResponse(request, template, context, status_code=status)
 
 
 @jinja2.pass_context

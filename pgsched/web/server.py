@@ -18,12 +18,19 @@ from pgsched.domain.errors import ConfigError
 from pgsched.observability.logs import get_logger
 from pgsched.observability.systemd import Manager, find_manager
 from pgsched.web.app import create_app
+from pgsched.web.auth.proxies import TrustedProxies
 from pgsched.web.settings import WebSettings
+from pgsched.web.timed_protocol import TimedProtocol
 
 log = get_logger("pgsched.web")
 
 GRACE_SECONDS = 5
 """Requests under way get so long to end."""
+
+UNPROTECTED = (
+    "no tokens are set: whoever reaches this port is an operator, and through a proxy on this machine that is "
+    "everyone: set PGSCHED_OPERATOR_TOKEN before you put a proxy in front"
+)
 
 
 def run_web(*, dsn: str, settings: WebSettings) -> int:
@@ -36,6 +43,8 @@ def run_web(*, dsn: str, settings: WebSettings) -> int:
     with bound(settings.host, settings.port) as listener:
         server = Server(dsn=dsn, settings=settings, listener=listener, manager=manager)
         log.info("web_served", url=server.url, protected=settings.protected)
+        if not settings.protected:
+            log.warning("web_unprotected", url=server.url, who=UNPROTECTED)
         asyncio.run(server.run_until_signalled())
     log.info("web_stopped")
     return 0
@@ -83,18 +92,19 @@ class Server:
     ) -> None:
         """``manager`` is told when this serves, and when it stops."""
         self._manager = manager
-        self._app = create_app(dsn, settings=settings)
+        app = create_app(dsn, settings=settings)
+        self._app = app
         self._listener = listener
         host, port = listener.getsockname()[:2]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}{settings.path_prefix}/"
         """Where it is served."""
         config = uvicorn.Config(
-            self._app,
+            TrustedProxies(app, settings.proxies),
+            http=TimedProtocol,
             log_config=None,  # its records join ours
             access_log=False,  # it would write queries
             server_header=False,
-            proxy_headers=bool(settings.proxies),  # who was not named could say it comes from anywhere
-            forwarded_allow_ips=settings.proxies,
+            proxy_headers=False,  # it believes every address of a network; see TrustedProxies
             date_header=True,
             lifespan="on",
             ws="none",

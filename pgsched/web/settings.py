@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from pgsched.domain.errors import ConfigError
+from pgsched.web.auth.sealing import key_of
 
 MIN_TOKEN = 16
 MAX_TOKEN = 500
@@ -69,6 +70,11 @@ class WebSettings:
     def protected(self) -> bool:
         """Whether a token is asked for."""
         return self.viewer_token is not None or self.operator_token is not None
+
+    def key(self, purpose: str) -> bytes | None:
+        """The key for one purpose that is made of all that lets somebody in; None when nothing is asked for."""
+        given = [secret for secret in (self.operator_token, self.viewer_token) if secret is not None]
+        return key_of(purpose, *given) if given else None
 
     def __repr__(self) -> str:
         """Without the tokens: a repr ends up in logs."""

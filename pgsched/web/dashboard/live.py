@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import APIRouter
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from pgsched.web.auth.access import Viewer
@@ -16,7 +15,6 @@ from pgsched.web.services.watch import Watch
 
 LONGEST_SECONDS = 900.0
 """A stream ends then; the browser comes again, and is asked again who it is."""
-MAX_WATCHERS = 200
 RETRY = "retry: 3000\n\n"
 """The milliseconds after which a browser comes again."""
 
@@ -26,10 +24,7 @@ router = APIRouter()
 @router.get("/live")
 async def live(actor: Viewer) -> Response:
     """Stream an event after each change (server-sent events); it says that something changed, not what."""
-    state = actor.state
-    if len(state.watch) >= MAX_WATCHERS:
-        raise HTTPException(503, "too many pages are live already", headers={"Retry-After": "30"})
-    return respond(changes(state.watch, state.stopping))
+    return respond(actor, _watching(actor.state.watch), opening=RETRY, longest=LONGEST_SECONDS)
 
 
 def changes(watch: Watch, stopping: asyncio.Event) -> AsyncIterator[str]:

@@ -6,8 +6,7 @@ import asyncio
 
 from pgsched.db.queries import dashboard
 from pgsched.domain.errors import DatabaseUnavailable
-from pgsched.web import WebSettings, create_app
-from pgsched.web.dashboard import live
+from pgsched.web import create_app
 from pgsched.web.dashboard.live import changes
 from pgsched.web.services.watch import Watch
 from tests.support.tables import database, insert_task
@@ -82,17 +81,3 @@ async def test_stream_is_for_those_who_may_look(dsn: str) -> None:
         answer = await client.get("/live")
     assert answer.status_code == 303
     assert answer.headers["location"] == "/login"
-
-
-async def test_stream_is_refused_when_too_many_watch(dsn: str) -> None:
-    app = create_app(dsn, settings=WebSettings())
-    watch = app.state.web.watch
-    events = [watch.join() for _ in range(live.MAX_WATCHERS)]
-    try:
-        async with web(dsn, app=app) as client:
-            answer = await client.get("/live")
-        assert answer.status_code == 503
-    finally:
-        for event in events:
-            watch.leave(event)
-        await app.state.web.close()
