@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from pgsched.web.app import create_app
 from pgsched.web.settings import WebSettings
+from pgsched.web.site import create_site
 
-__all__ = ["WebSettings", "create_app"]
+__all__ = ["WebSettings", "create_app", "create_site"]

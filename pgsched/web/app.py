@@ -40,15 +40,17 @@ def create_app(
     """
     known = settings or WebSettings()
     client = AsyncClient(dsn, pool_size=pool_size)
-    state = WebState(
-        client=client,
-        front=Front(
-            settings=known,
-            templates=make_templates(),
-            throttle=Throttle() if throttle is None else throttle,
-            databases=[client.database],
-        ),
+    front = Front(
+        settings=known,
+        templates=make_templates(),
+        throttle=Throttle() if throttle is None else throttle,
+        databases=[client.database],
     )
+    return app_of(WebState(client=client, front=front), prefix=known.path_prefix)
+
+
+def app_of(state: WebState, *, prefix: str = "") -> FastAPI:
+    """Return the ASGI app of one database, below ``prefix``; its state is closed with it."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -64,7 +66,7 @@ def create_app(
         lifespan=lifespan,
         # The outermost first. What FastAPI serves by itself is open to all and loads from elsewhere: none of that.
         middleware=[
-            Middleware(Root, prefix=known.path_prefix),
+            Middleware(Root, prefix=prefix),
             Middleware(KeyInPath),
             Middleware(Headers),
             Middleware(Catcher),

@@ -55,8 +55,12 @@ class Front:
 class WebState:
     """Made with the app; connections are opened at first use."""
 
-    def __init__(self, *, client: AsyncClient, front: Front) -> None:
+    def __init__(self, *, client: AsyncClient, front: Front, name: str = "", names: Sequence[str] = ()) -> None:
         database = client.database
+        self.name = name
+        """What the database is called on a site with several; empty on one of its own."""
+        self.names = names
+        """All databases of the site; empty: there is this one."""
         self.client = client
         self.front = front
         self.settings = front.settings

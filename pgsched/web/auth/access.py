@@ -70,6 +70,11 @@ class Actor:
         return Client(self.remote or "", self.role if self.session is None else self.session.id)
 
     @property
+    def settings(self) -> WebSettings:
+        """Those of the web face."""
+        return front_of(self.request).settings
+
+    @property
     def state(self) -> WebState:
         """What all requests share."""
         return state_of(self.request)
@@ -87,7 +92,7 @@ class Actor:
     @property
     def sees_payloads(self) -> bool:
         """Whether payloads, metadata, results, progress, logged fields and errors may be shown."""
-        return self.may_change or not self.state.settings.hide_payloads
+        return self.may_change or not self.settings.hide_payloads
 
 
 def role_of(settings: WebSettings, token: str) -> str | None:

@@ -10,7 +10,7 @@ from starlette.responses import RedirectResponse, Response
 
 from pgsched.web.auth.access import Actor
 from pgsched.web.dashboard import notice
-from pgsched.web.paths import href
+from pgsched.web.paths import href, site_of
 from pgsched.web.rendering import page
 
 T = TypeVar("T")
@@ -79,6 +79,9 @@ def show(actor: Actor, template: str, *, at: str, problem: str | None = None, **
         navigation=NAVIGATION,
         hidden=() if actor.may_change else FOR_OPERATORS,
         protected=actor.state.settings.protected,
+        databases=_databases(actor, at),
+        database=actor.state.name,
+        site=site_of(actor.request),
         reveals=actor.sees_payloads,
         problem=problem,
         notice=text,
@@ -87,6 +90,12 @@ def show(actor: Actor, template: str, *, at: str, problem: str | None = None, **
     if text is not None:
         notice.forget(actor.request, response)
     return response
+
+
+def _databases(actor: Actor, at: str) -> dict[str, str]:
+    """The databases of the site, each with the path of the page in it that this one is part of."""
+    place = next((path for pages in NAVIGATION.values() for name, path, *_ in pages if name == at), "/")
+    return {name: f"{site_of(actor.request)}/{name}{place}" for name in actor.state.names}
 
 
 def done(actor: Actor, path: str, word: str, number: int | None = None) -> Response:
