@@ -10,6 +10,7 @@ import click
 
 from pgsched.cli.options import PORT, program_option
 from pgsched.cli.session import Session, server
+from pgsched.cli.web_oidc import NO_OIDC, oidc_options, oidc_settings
 from pgsched.domain.errors import ConfigError
 
 MISSING = "the web face is not installed: pip install 'pgsched[web]'"
@@ -40,6 +41,7 @@ def is_installed() -> bool:
 @program_option(
     "--metrics-token", metavar="TOKEN", help="Token for /metrics only. Better set as PGSCHED_METRICS_TOKEN."
 )
+@oidc_options
 @program_option("--hide-payloads", is_flag=True, help="Hide payloads, results and errors from viewers.")
 @click.pass_context
 def web(context: click.Context, /, **given: Any) -> None:
@@ -54,7 +56,9 @@ def web(context: click.Context, /, **given: Any) -> None:
     from pgsched.web.server import run_web
     from pgsched.web.settings import WebSettings
 
-    settings = WebSettings(**given)
+    settings = WebSettings(oidc=oidc_settings(given), **given)
+    if settings.oidc is not None and importlib.util.find_spec("authlib") is None:
+        raise ConfigError(NO_OIDC)
     session: Session = context.obj
     several = len(session.given_dsns) > 1
     named = read_databases(session.given_dsns) if several else {"": session.dsn}

@@ -16,6 +16,7 @@ from pgsched.web.api.bodies import check_keys
 from pgsched.web.auth.access import Viewer, viewer
 from pgsched.web.auth.guard import Guard
 from pgsched.web.auth.login import router as login_router
+from pgsched.web.auth.oidc_login import router as oidc_router
 from pgsched.web.auth.throttle import Throttle
 from pgsched.web.dashboard import router as dashboard_router
 from pgsched.web.middleware import Headers, KeyInPath
@@ -86,6 +87,8 @@ def app_of(state: WebState, *, prefix: str = "") -> FastAPI:
         return JSONResponse(app.openapi())
 
     app.include_router(login_router)
+    if state.front.oidc is not None:
+        app.include_router(oidc_router)
     app.include_router(probes_router)
     # Whoever may look, at least; what changes something asks for an operator itself.
     app.include_router(api_router, prefix=API, dependencies=[Depends(viewer), Depends(check_keys)])

@@ -15,6 +15,7 @@ from pgsched.web.app import POOL_SIZE, app_of
 from pgsched.web.auth.access import viewer
 from pgsched.web.auth.guard import Guard
 from pgsched.web.auth.login import router as login_router
+from pgsched.web.auth.oidc_login import router as oidc_router
 from pgsched.web.auth.throttle import Throttle
 from pgsched.web.dashboard.databases import Databases, probes
 from pgsched.web.dashboard.databases import router as databases_router
@@ -34,6 +35,11 @@ class Site:
         self.first = first
         self.parts = parts
         self._prefix = prefix
+
+    async def close(self) -> None:
+        """End streams and close the connections, where no server runs the lifespan of this app."""
+        for part in self.parts.values():
+            await part.state.web.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Lead a request to its database; what is not below the name of one is the site's own."""
@@ -96,6 +102,8 @@ def _first(front: Front, states: Mapping[str, WebState]) -> FastAPI:
     app.state.databases = Databases(states)
     register_problems(app)
     app.include_router(login_router)
+    if front.oidc is not None:
+        app.include_router(oidc_router)
     app.include_router(probes)
     app.include_router(databases_router, dependencies=[Depends(viewer)])
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")

@@ -12,6 +12,7 @@ from starlette.templating import Jinja2Templates
 from pgsched.client.async_client import AsyncClient
 from pgsched.db.async_database import AsyncDatabase
 from pgsched.db.queries.dashboard import watch_changes
+from pgsched.web.auth.oidc import Oidc
 from pgsched.web.auth.throttle import Throttle
 from pgsched.web.services.cache import Cached
 from pgsched.web.services.event_hub import EventHub
@@ -44,6 +45,7 @@ class Front:
         self.throttle = throttle
         self.streams = Streams()
         self.revocations = Revocations(databases)
+        self.oidc = None if settings.oidc is None else Oidc(settings.oidc)
         self.key = settings.key("notices") or secrets.token_bytes(32)
         """Signs what a browser keeps for a moment. All processes with the same tokens have the same."""
 

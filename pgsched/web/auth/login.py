@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from typing import Annotated
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import RedirectResponse, Response
 
 from pgsched.observability.logs import get_logger
 from pgsched.web.auth.access import METRICS, AccessDenied, check_local, identify, try_token
-from pgsched.web.auth.session import COOKIE, MAX_NAME, SECONDS, Session, begin_session, seal_session
+from pgsched.web.auth.session import COOKIE, MAX_NAME, OIDC_KEY, SECONDS, Session, begin_session, seal_session
 from pgsched.web.paths import href, site_of
 from pgsched.web.rendering import page
 from pgsched.web.state import front_of, remote_of
@@ -20,6 +20,8 @@ log = get_logger("pgsched.web")
 
 MAX_FORM = 4096
 """Bytes of the longest form."""
+CLAIMED = " (token)"
+"""Stands behind the name of somebody who came with a token where others are named by an identity provider."""
 MAX_NEXT = 2000
 """Characters of the longest path that is gone to after a login."""
 
@@ -43,7 +45,9 @@ async def show(request: Request) -> Response:
     if not front_of(request).settings.protected:
         check_local(request)
         return RedirectResponse(href(request, goes_on), status_code=303)
-    return _page(request, goes_on)
+    front = front_of(request)
+    leaves = await front.oidc.logout_url() if front.oidc is not None and "out" in request.query_params else None
+    return login_page(request, goes_on, leaves=leaves)
 
 
 @router.post("/login")
@@ -55,7 +59,7 @@ async def log_in(request: Request, form: Annotated[dict[str, str], Depends(_form
         role = try_token(request, form.get("token", "").strip())
     except AccessDenied as denied:
         log.warning("login_refused", remote=remote, wait=denied.wait)
-        answer = _page(request, goes_on, status=denied.status, problem=denied.detail, name=name)
+        answer = login_page(request, goes_on, status=denied.status, problem=denied.detail, name=name)
         answer.headers["Retry-After"] = str(denied.wait)
         return answer
     if role == METRICS:
@@ -63,8 +67,10 @@ async def log_in(request: Request, form: Annotated[dict[str, str], Depends(_form
     if role is None or len(name) > MAX_NAME or not (name.isprintable() or not name):
         problem = "this token is not known here" if role is None else f"name must have at most {MAX_NAME} characters"
         log.warning("login_refused", remote=remote)
-        return _page(request, goes_on, status=401 if role is None else 422, problem=problem, name=name)
+        return login_page(request, goes_on, status=401 if role is None else 422, problem=problem, name=name)
     front.throttle.forget(remote)
+    if name and front.settings.oidc is not None:
+        name = f"{name[: MAX_NAME - len(CLAIMED)]}{CLAIMED}"
     response = RedirectResponse(href(request, goes_on), status_code=303)
     give_session(request, response, begin_session(role, name or None, by=role))
     return response
@@ -88,7 +94,7 @@ def safe_next(given: str | None) -> str:
     """Return the page of ours that somebody wanted before the login; the first one for whatever is none of ours."""
     if given is None or len(given) > MAX_NEXT or not re.fullmatch(r"/(?![/\\])[!-\[\]-~]*", given):
         return "/"
-    return "/" if given.partition("?")[0] in ("/login", "/logout") else given
+    return "/" if re.match(r"/log(in|out)\b", given) else given
 
 
 @router.post("/logout")
@@ -100,10 +106,32 @@ async def log_out(request: Request) -> Response:
         front.streams.end_session(actor.session.id)
         await front.revocations.revoke(actor.session.id, actor.session.end)
         log.info("logged_out", role=actor.role, name=actor.session.name, remote=actor.remote)
-    response = RedirectResponse(href(request, "/login"), status_code=303)
+    at_provider = actor is not None and actor.session is not None and actor.session.by == OIDC_KEY
+    response = RedirectResponse(href(request, "/login?out" if at_provider else "/login"), status_code=303)
     response.delete_cookie(COOKIE, path=site_of(request) or "/", httponly=True, samesite="lax")
     return response
 
 
-def _page(request: Request, goes_on: str, *, status: int = 200, problem: str | None = None, name: str = "") -> Response:
-    return page(request, "login.html", status=status, problem=problem, name=name[:MAX_NAME], next=goes_on)
+def login_page(
+    request: Request,
+    goes_on: str,
+    *,
+    status: int = 200,
+    problem: str | None = None,
+    name: str = "",
+    leaves: str | None = None,
+) -> Response:
+    """Return the page of the login; ``leaves``: where somebody who logged out here logs out at the provider too."""
+    front = front_of(request)
+    provider = None if front.settings.oidc is None else urlsplit(front.settings.oidc.issuer).hostname
+    return page(
+        request,
+        "login.html",
+        status=status,
+        problem=problem,
+        name=name[:MAX_NAME],
+        next=goes_on,
+        provider=provider,
+        tokens=front.settings.has_tokens,
+        leaves=leaves,
+    )

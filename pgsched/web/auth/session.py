@@ -75,4 +75,6 @@ def _read(said: Mapping[str, Any]) -> Session | None:
 
 def _keys(settings: WebSettings) -> dict[str, bytes]:
     secrets_of = {OPERATOR_KEY: settings.operator_token, VIEWER_KEY: settings.viewer_token}
+    if settings.oidc is not None:
+        secrets_of[OIDC_KEY] = settings.oidc.client_secret
     return {by: key_of(f"session of {by}", secret) for by, secret in secrets_of.items() if secret is not None}
