@@ -47,7 +47,8 @@ class WebState:
     async def _look(self, ids: Collection[int]) -> Look:
         database = self.client.database
         tables = await database.run(watch_changes())
-        return Look(tables, await database.run(watch_tasks(ids)) if ids else {})
+        tasks = await database.run(watch_tasks(ids)) if ids else dict[int, str]()
+        return Look(tables, tasks)
 
     async def close(self) -> None:
         """End what was begun for requests and close the connections."""

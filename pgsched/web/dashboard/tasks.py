@@ -29,6 +29,7 @@ from pgsched.web.services.changes import change_tasks
 from pgsched.web.services.search import find_page
 
 PER_PAGE = 50
+MAX_ID = 2**63 - 1
 FIELDS = tuple(name for name in TaskFilters.__annotations__ if name not in ("ids", "payload"))
 """The filters that the page has a field for."""
 _READ_AS: Mapping[str, Callable[[str, str], Any]] = {
@@ -53,7 +54,7 @@ async def tasks(actor: Viewer) -> Response:
             return RedirectResponse(href(actor.request, f"/tasks/{id}"), status_code=303)
         field = "search" if actor.sees_payloads else "name"
         return RedirectResponse(link(actor, "/tasks", {field: quick}), status_code=303)
-    problem, new = None, None
+    problem, new, before = None, None, None
     fields = given(query, *FIELDS)
     found = Page([], None)
     try:
@@ -62,7 +63,7 @@ async def tasks(actor: Viewer) -> Response:
         filters = filters_of(actor, fields)
         if before is None and since is not None:
             new = await _count_new(actor, filters, since)
-            before = since + 1
+            before = min(since, MAX_ID - 1) + 1
         found = await find_page(actor.client, filters, limit=PER_PAGE, before_id=before)
     except InvalidTask as error:
         problem = str(error)
