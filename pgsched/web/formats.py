@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Container, Mapping
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from markupsafe import Markup
 
@@ -131,6 +132,11 @@ def _literal(value: Any) -> str:
     return "e'" + quoted.replace("\\", "\\\\") + "'" if "\\" in quoted else f"'{quoted}'"
 
 
+def urlquery(fields: Mapping[str, str], *without: str) -> str:
+    """The fields of a form as the query of an address, without those that are named."""
+    return urlencode({name: text for name, text in fields.items() if text and name not in without})
+
+
 FILTERS: Mapping[str, Callable[..., Any]] = {
     "when": when,
     "wall": wall,
@@ -139,4 +145,5 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "duration": duration,
     "pretty": pretty,
     "limits": limits,
+    "urlquery": urlquery,
 }

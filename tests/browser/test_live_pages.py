@@ -129,12 +129,12 @@ def test_opened_section_keeps_the_focus_and_stays_open_while_the_page_follows(ds
     with database(dsn) as connection:
         made = insert_task(connection)
         page = look(f"/tasks/{made}")
-        page.get_by_text("As INSERT").click()
+        page.get_by_text("Copy as SQL").click()
         connection.execute("update pgsched.tasks set task_name = 'renamed' where id = %s", (made,))
         expect(page.locator(".lead")).to_have_text("renamed")
-        expect(page.locator("details", has_text="As INSERT")).to_have_attribute("open", "")
-        expect(page.locator("details", has_text="As INSERT").locator("summary")).to_be_focused()
-        expect(page.locator("details", has_text="As INSERT").locator("pre")).to_contain_text("renamed")
+        expect(page.locator("details", has_text="Copy as SQL")).to_have_attribute("open", "")
+        expect(page.locator("details", has_text="Copy as SQL").locator("summary")).to_be_focused()
+        expect(page.locator("details", has_text="Copy as SQL").locator("pre")).to_contain_text("renamed")
         expect(page.locator("#pulse")).to_contain_text("Live")
 
 
@@ -274,7 +274,7 @@ def test_times_are_in_the_zone_of_the_viewer_and_utc_when_pointed_at(
 
 def test_chart_has_the_times_of_the_viewer(dsn: str, browser: Browser, serve: Callable[..., str]) -> None:
     url = serve(dsn)
-    marks = "[...document.querySelectorAll('.chart [data-at]')].map((one) => [one.dataset.at, one.textContent])"
+    marks = "[...document.querySelectorAll('.chart text[data-at]')].map((one) => [one.dataset.at, one.textContent])"
     with Looks(browser, url, timezone_id="Asia/Kolkata") as looks:
         shown = looks("/").evaluate(marks)
     assert len(shown) >= 5

@@ -27,8 +27,8 @@ def test_schedule_that_begins_at_eight_in_berlin_begins_at_eight_in_berlin(
         assert hint_of(page, "Not before") == "In UTC."
         page.get_by_label("Time zone", exact=True).fill("Europe/Berlin")
         assert hint_of(page, "Not before") == "In Europe/Berlin."
-        page.get_by_label("Type (its handler)", exact=True).fill("report")
-        page.get_by_label("By cron expression", exact=True).fill("0 8 * * *")
+        page.get_by_label("Type", exact=True).fill("report")
+        page.get_by_label("Cron expression", exact=True).fill("0 8 * * *")
         page.get_by_label("Not before", exact=True).fill("2031-06-10T08:00")
         page.get_by_label("Not after", exact=True).fill("2031-10-26T02:30")
         expect(page.locator("#preview li").first).to_contain_text("Tue 2031-06-10 08:00:00 Europe/Berlin")
@@ -53,9 +53,9 @@ def test_task_that_runs_once_is_edited_in_the_zone_of_the_viewer(
     with database(dsn) as connection, Looks(browser, serve(dsn), **BERLIN) as looks:
         made = insert_task(connection, scheduled_for="2031-01-31 20:00:05.123456+00")
         page = looks(f"/tasks/{made}/edit")
-        field = page.get_by_label("Once, at", exact=True)
+        field = page.get_by_label("Scheduled for", exact=True)
         expect(field).to_have_value("2031-01-31T21:00:05")
-        assert hint_of(page, "Once, at").startswith("In Europe/Berlin.")
+        assert hint_of(page, "Scheduled for").startswith("In Europe/Berlin.")
         page.get_by_label("Name", exact=True).fill("later")
         submit(page, "Save")
         kept = task_row(connection, made)
@@ -74,17 +74,17 @@ def test_time_that_the_clocks_skip_is_refused_and_one_that_comes_twice_is_explai
 ) -> None:
     with Looks(browser, serve(dsn), **BERLIN) as looks:
         page = looks("/schedules/new")
-        field = page.get_by_label("Once, at", exact=True)
+        field = page.get_by_label("Scheduled for", exact=True)
         field.fill("2031-03-30T02:30")
         assert field.evaluate("(one) => one.validationMessage") == (
             "This time does not exist in Europe/Berlin: the clocks skip it."
         )
-        assert "where the clocks skip this time" in hint_of(page, "Once, at")
+        assert "where the clocks skip this time" in hint_of(page, "Scheduled for")
         field.fill("2031-10-26T02:30")
         assert field.evaluate("(one) => one.validationMessage") == ""
-        assert "comes twice: the first is meant, 00:30 UTC" in hint_of(page, "Once, at")
+        assert "comes twice: the first is meant, 00:30 UTC" in hint_of(page, "Scheduled for")
         page.get_by_label("Time zone", exact=True).fill("Europe/Berlin")
-        page.get_by_label("By cron expression", exact=True).fill("0 8 * * *")
+        page.get_by_label("Cron expression", exact=True).fill("0 8 * * *")
         page.get_by_label("Not before", exact=True).fill("2031-03-30T02:30")
         expect(page.locator("#preview .problem")).to_contain_text(
             "start must exist in Europe/Berlin, where the clocks skip it"
@@ -100,7 +100,7 @@ def test_filter_of_times_is_sent_as_exact_times(dsn: str, browser: Browser, serv
         page = looks("/tasks")
         page.get_by_text("More filters").click()
         page.get_by_label("Created from", exact=True).fill("2026-06-10T08:00")
-        submit(page, "Filter")
+        submit(page, "Apply")
         assert "created_after=2026-06-10T06%3A00%3A00.000Z" in page.url
         expect(page.locator("[data-row]")).to_have_count(1)
         expect(page.locator("[data-row]")).to_contain_text(str(late))
@@ -114,9 +114,9 @@ def test_fields_are_in_utc_without_scripts(dsn: str, look: Looks, browser: Brows
     try:
         page = context.new_page()
         page.goto("/schedules/new")
-        assert hint_of(page, "Once, at").startswith("In UTC.")
-        page.get_by_label("Type (its handler)", exact=True).fill("report")
-        page.get_by_label("Once, at", exact=True).fill("2031-07-01T08:00")
+        assert hint_of(page, "Scheduled for").startswith("In UTC.")
+        page.get_by_label("Type", exact=True).fill("report")
+        page.get_by_label("Scheduled for", exact=True).fill("2031-07-01T08:00")
         page.get_by_role("button", name="Create").click()
         expect(page.locator(".notice")).to_contain_text("was created")
     finally:
