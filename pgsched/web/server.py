@@ -181,9 +181,13 @@ class Server:
 
 
 @contextmanager
-def serving(*, dsn: str, settings: WebSettings) -> Iterator[str]:
-    """Serve in a thread for the time of a ``with``, which gets the address. Raises ConfigError."""
+def serving(*, dsn: str | Mapping[str, str], settings: WebSettings) -> Iterator[str]:
+    """Serve a database, or several by their names, in a thread for the time of a ``with``, which gets the address.
+
+    Raises ConfigError.
+    """
+    databases = {"": dsn} if isinstance(dsn, str) else dsn
     with bound(settings.host, settings.port) as listener:
-        server = Server(databases={"": dsn}, settings=settings, listener=listener)
+        server = Server(databases=databases, settings=settings, listener=listener)
         with server.run_in_thread():
             yield server.url

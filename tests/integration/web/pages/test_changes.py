@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from pgsched.web.dashboard.shown import NOTICES
 from tests.support.pages import Page, form_of
 from tests.support.tables import database, insert_task, set_completed, set_dead, set_running, task_row
 from tests.support.web_face import notice_of, web
@@ -194,14 +195,10 @@ async def test_form_makes_a_task_once_where_that_is_asked(
             refused = await client.post("/schedules/new", data=given | once | {"on_conflict": "raise"})
             wrong = await client.post("/schedules/new", data=given | once | {"on_conflict": "perhaps"})
         places = [answer.headers.get("location", answer.text) for answer in answers]
-        made, same, third = (f"Task {place.rpartition('/')[2]} was" for place in places)
-        assert [notice_of(answer) for answer in answers] == [
-            f"{made} created.",
-            f"{same} there already and was changed."
-            if "debounce" in once
-            else f"{same} there already: no other was created.",
-            f"{third} created.",
-        ]
+        ids = [int(place.rpartition("/")[2]) for place in places]
+        words = ("create", "updated" if "debounce" in once else "existing", "create")
+        said = [NOTICES[word].format(n=id) for word, id in zip(words, ids, strict=True)]
+        assert [notice_of(answer) for answer in answers] == said
         assert places[0] == places[1]
         assert refused.status_code == wrong.status_code == 422
         assert "on_conflict must be" in wrong.text
