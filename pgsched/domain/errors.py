@@ -134,6 +134,17 @@ class TransitionRefused(PgschedError):
     """The task's present status does not allow what was asked, or a schedule names the calendar to be deleted."""
 
 
+class VersionConflict(PgschedError):
+    """Somebody else has edited what was to be changed: its ``version`` is not the ``expected`` one."""
+
+    def __init__(self, what: str, *, version: str | None, expected: str) -> None:
+        """``what`` names the object; without a ``version`` it is not there."""
+        is_ = "it is not there" if version is None else f"its version is {shown(version)}"
+        super().__init__(f"{what} was changed by somebody else: {is_}, expected {shown(expected)}")
+        self.version = version
+        self.expected = expected
+
+
 class ConfigError(InvalidValue):
     """A flag or an environment variable that makes no sense."""
 
