@@ -27,6 +27,7 @@ from pgsched.domain.errors import (
     SchemaMismatch,
     TaskNotFound,
     TransitionRefused,
+    VersionConflict,
     shown,
 )
 from pgsched.observability.logs import get_logger
@@ -48,6 +49,7 @@ _STATUS: Mapping[type[PgschedError], int] = {
     CalendarNotFound: 404,
     TransitionRefused: 409,
     KeyTaken: 409,
+    VersionConflict: 412,
     InvalidTask: 422,
     InvalidLock: 422,
     DatabaseUnavailable: 503,
@@ -107,6 +109,8 @@ def problem_of(error: Exception) -> Problem:
         rule = None if error.field is None else error.sentence
         task_id = error.id if isinstance(error, KeyTaken) else None
         return Problem(status=status, detail=detail, field=error.field, rule=rule, task_id=task_id)
+    if isinstance(error, VersionConflict):
+        return Problem(status=status, detail=detail, field="If-Match", rule="must be the ETag that it has now")
     return Problem(status=status, detail=detail, headers={"Retry-After": str(RETRY_SECONDS)} if status == 503 else None)
 
 

@@ -21,6 +21,7 @@ _PROBLEMS: Mapping[int, str] = {
     403: "The token does not open this, or the request comes from another site's page.",
     404: "There is no such thing.",
     409: "The task's present status does not allow it; another task has the key; or schedules name the calendar.",
+    412: "Somebody has edited it since it had the version that `If-Match` names.",
     422: "A field or parameter breaks a rule: `detail` names field, value and rule.",
     429: "Too many wrong tokens came from this address: try again after `Retry-After` seconds.",
     503: "The database cannot be used at the moment.",

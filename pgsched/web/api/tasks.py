@@ -16,6 +16,7 @@ from pgsched.domain.validation import refused
 from pgsched.web.api import examples
 from pgsched.web.api.bodies import NewGroup, NewSteps, NewTask, Retrying, TaskEdit, options_of, unique_of
 from pgsched.web.api.documented import Route, answers, empty_answer, json_body, reply, reply_page
+from pgsched.web.api.preconditions import IfMatch, etag
 from pgsched.web.api.shapes import (
     AddedShape,
     ChangedShape,
@@ -147,24 +148,30 @@ async def get_task(actor: Viewer, id: TaskId) -> Response:
     """Its columns, its schedule in words, the next runs, the last executions, and the ticks that it missed."""
     async with actor.client.transaction() as client:  # of one connection: waited for once
         status = await client.status(id)
-    return reply(actor, status)
+    if not actor.sees_payloads:  # a version would say of each guess at the payload whether it is right
+        return reply(actor, status.as_dict() | {"version": None})
+    return reply(actor, status, headers=etag(status.version))
 
 
-@router.patch("/tasks/{id}", summary="Edit a task", responses=answers(TaskShape, examples.TASK, 400, 404, 409))
+@router.patch("/tasks/{id}", summary="Edit a task", responses=answers(TaskShape, examples.TASK, 400, 404, 409, 412))
 async def update_task(
-    actor: Operator, id: TaskId, body: Annotated[TaskEdit, json_body(edit=("Sooner", examples.EDIT))]
+    actor: Operator,
+    id: TaskId,
+    body: Annotated[TaskEdit, json_body(edit=("Sooner", examples.EDIT))],
+    expected: IfMatch,
 ) -> Response:
     """What is left out stays, null empties. An edited schedule is planned afresh; a run under way is not disturbed."""
     options = cast(TaskOptions, options_of(body, empties=True))
     if "payload" in body.model_fields_set and body.payload is None:
         raise refused("payload", "have a value", Described("null"))
-    return reply(actor, await changes.update_task(actor, id, body.payload, options))
+    task, version = await changes.update_task(actor, id, body.payload, options, versions=expected.versions)
+    return reply(actor, task, headers=etag(version))
 
 
-@router.delete("/tasks/{id}", status_code=204, summary="Delete a task", responses=empty_answer(404, 409))
-async def delete_task(actor: Operator, id: TaskId) -> Response:
+@router.delete("/tasks/{id}", status_code=204, summary="Delete a task", responses=empty_answer(404, 409, 412))
+async def delete_task(actor: Operator, id: TaskId, expected: IfMatch) -> Response:
     """Its history stays. One that runs is refused: cancel it first."""
-    await changes.delete_task(actor, id)
+    await changes.delete_task(actor, id, versions=expected.versions)
     return Response(status_code=204)
 
 
@@ -182,44 +189,48 @@ async def get_tree(actor: Viewer, id: TaskId) -> Response:
 def _action(verb: str, summary: str, *errors: int, **changed: Any) -> Callable[[Route], Route]:
     """Declare the route that does this to one task; its answer is the task, in the example with what was changed."""
     example = examples.TASK | changed
-    return router.post(f"/tasks/{{id}}/{verb}", summary=summary, responses=answers(TaskShape, example, 404, *errors))
+    return router.post(
+        f"/tasks/{{id}}/{verb}", summary=summary, responses=answers(TaskShape, example, 404, 412, *errors)
+    )
 
 
 @_action("enable", "Let a task run again")
 async def enable_task(
     actor: Operator,
     id: TaskId,
+    expected: IfMatch,
     catch_up: Annotated[bool, Query(description="false: ticks that passed while it was paused are not run.")] = True,
 ) -> Response:
     """Ticks that passed while it was paused follow on_missed. Nothing happens to one that is not paused."""
-    return reply(actor, await changes.act_on_task(actor, "enable", id, catch_up=catch_up))
+    return reply(actor, await changes.act_on_task(actor, "enable", id, catch_up=catch_up, versions=expected.versions))
 
 
 @_action("disable", "Pause a task", enabled=False)
-async def disable_task(actor: Operator, id: TaskId) -> Response:
+async def disable_task(actor: Operator, id: TaskId, expected: IfMatch) -> Response:
     """A run under way goes on. Nothing happens to one that is paused."""
-    return reply(actor, await changes.act_on_task(actor, "disable", id))
+    return reply(actor, await changes.act_on_task(actor, "disable", id, versions=expected.versions))
 
 
 @_action("run", "Run a task now", 409)
-async def run_task(actor: Operator, id: TaskId) -> Response:
+async def run_task(actor: Operator, id: TaskId, expected: IfMatch) -> Response:
     """A waiting one-time task is made due now; of any other a copy is, with this one as its parent_id.
 
     The answer is the task that runs. Refused while a one-time task runs.
     """
-    return reply(actor, await changes.act_on_task(actor, "run", id))
+    return reply(actor, await changes.act_on_task(actor, "run", id, versions=expected.versions))
 
 
 @_action("cancel", "Stop a task for good", 409, status="cancelled", next_run_at=None)
-async def cancel_task(actor: Operator, id: TaskId) -> Response:
+async def cancel_task(actor: Operator, id: TaskId, expected: IfMatch) -> Response:
     """Also while it runs; of a group its steps, too. Refused when it is over."""
-    return reply(actor, await changes.act_on_task(actor, "cancel", id))
+    return reply(actor, await changes.act_on_task(actor, "cancel", id, versions=expected.versions))
 
 
 @_action("retry", "Give a task all its attempts again", 400, 409)
 async def retry_task(
     actor: Operator,
     id: TaskId,
+    expected: IfMatch,
     body: Annotated[Retrying | None, json_body(payload=("With another payload", examples.RETRY))] = None,
 ) -> Response:
     """For one that is dead, cancelled, or waits for its backoff; it is due now. Refused in any other status.
@@ -227,13 +238,13 @@ async def retry_task(
     A body is not needed; with one it has another payload from now on.
     """
     payload = None if body is None else body.payload
-    return reply(actor, await changes.act_on_task(actor, "retry", id, payload=payload))
+    return reply(actor, await changes.act_on_task(actor, "retry", id, payload=payload, versions=expected.versions))
 
 
 @_action("replan", "Book a schedule afresh", 409)
-async def replan_task(actor: Operator, id: TaskId) -> Response:
+async def replan_task(actor: Operator, id: TaskId, expected: IfMatch) -> Response:
     """From now, whatever it was booked for. Refused while it runs, once it was cancelled, and for a one-time task."""
-    return reply(actor, await changes.act_on_task(actor, "replan", id))
+    return reply(actor, await changes.act_on_task(actor, "replan", id, versions=expected.versions))
 
 
 @router.post(
