@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
 
@@ -32,6 +32,7 @@ from pgsched.domain.errors import (
 )
 from pgsched.observability.logs import get_logger
 from pgsched.web.auth.access import AccessDenied
+from pgsched.web.methods import allowed
 from pgsched.web.middleware import HttpLayer
 from pgsched.web.paths import href, route_path
 from pgsched.web.rendering import page
@@ -142,6 +143,10 @@ def _one_invalid(error: Mapping[str, Any]) -> dict[str, str]:
 def answer(request: Request, error: Exception) -> Response:
     """Return the answer to a request that went wrong."""
     problem, path = problem_of(error), route_path(request.scope)
+    if problem.status == 405:
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers={"Allow": allowed(request)})
+        problem = replace(problem, headers={"Allow": allowed(request)})
     if problem.status == 500:
         # Without the values of variables, however an app around this one has set up its logging.
         trace = "".join(traceback.format_exception(error)).rstrip()

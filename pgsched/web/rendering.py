@@ -14,6 +14,7 @@ from starlette.templating import Jinja2Templates
 from pgsched.web.formats import FILTERS
 from pgsched.web.paths import href
 from pgsched.web.state import state_of
+from pgsched.web.static_files import content_name
 from pgsched.web.svg.charts import meter
 
 FOLDER = Path(__file__).parent
@@ -45,7 +46,7 @@ def _href_in_template(context: jinja2.runtime.Context, path: str) -> str:
 
 @jinja2.pass_context
 def _static_in_template(context: jinja2.runtime.Context, name: str) -> str:
-    return f"{href(context['request'], '/static/' + name)}?v={program()}"
+    return href(context["request"], f"/static/{content_name()}/{name}")
 
 
 def program() -> str:
