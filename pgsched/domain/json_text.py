@@ -73,7 +73,7 @@ def read_object(text: str, what: str) -> dict[str, Any]:
 def read_value(text: str, what: str) -> Any:
     """Read any JSON value that somebody wrote. Raises InvalidTask, for a key that is there twice too."""
     try:
-        return json.loads(text, object_pairs_hook=unique_keys)
+        return json.loads(text, object_pairs_hook=unique_keys, parse_float=exact_float, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         raise InvalidTask(f"must be JSON: {error.msg}", field=what) from None
     except (ValueError, RecursionError) as error:

@@ -104,10 +104,11 @@ def _takes_lists(operation: Any) -> bool:
 
 
 def _can_be_wrong(operation: Any) -> bool:
-    """Whether it takes anything but text in its path, which is right whatever it is."""
+    """Whether it takes anything but text in its path or a header, which is right whatever it is."""
     raw = operation.definition.raw
     return "requestBody" in raw or any(
-        parameter["schema"].get("type") != "string" for parameter in raw.get("parameters", ())
+        parameter["schema"].get("type") != "string" and parameter["in"] != "header"
+        for parameter in raw.get("parameters", ())
     )
 
 
