@@ -139,8 +139,11 @@ class VersionConflict(PgschedError):
 
     def __init__(self, what: str, *, version: str | None, expected: str) -> None:
         """``what`` names the object; without a ``version`` it is not there."""
-        is_ = "it is not there" if version is None else f"its version is {shown(version)}"
-        super().__init__(f"{what} was changed by somebody else: {is_}, expected {shown(expected)}")
+        super().__init__(
+            f"{what} is not there, expected one with the version {shown(expected)}"
+            if version is None
+            else f"somebody else has changed {what}: the version is now {shown(version)}, expected {shown(expected)}"
+        )
         self.version = version
         self.expected = expected
 

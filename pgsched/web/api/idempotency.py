@@ -26,7 +26,6 @@ def read_key(
             alias=_NAME,
             description="The idempotency_key of the task, plain or as a quoted string: the request may be sent again, "
             "and makes no second task. With the key of a task that is otherwise than this body says it is refused.",
-            examples=["8e03978e-40d5-43e8-bc93-6894a57f9324"],
         ),
     ] = None,
 ) -> str | None:

@@ -40,7 +40,6 @@ def read_if_match(
             alias="If-Match",
             description="The `ETag` that the object was read with: it is changed only if nobody has edited it since, "
             "else the answer is 412. `*`: it must be there. Weak tags never match.",
-            examples=['"0123456789abcdef"'],
         ),
     ] = None,
 ) -> Expected:

@@ -78,8 +78,8 @@ async def set_settings(
     async with audited(actor, "settings.set") as change:
         await change.client.database.run(lock_settings())
         was = (await change.client.settings()).as_dict()
+        await change.client.set_settings(**given)  # first: what is wrong with it is said before who else edits
         check_version("the settings", version_of(was), expected.versions)
-        await change.client.set_settings(**given)
         now = (await change.client.settings()).as_dict()
         change.note(was, now)
         return reply(actor, now, headers=etag(version_of(now)))

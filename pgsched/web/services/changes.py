@@ -271,8 +271,8 @@ async def change_queue(
     async with audited(actor, f"queue.{verb}", queue=name) as change:
         await change.client.database.run(lock_queue(name))
         was = await change.client.queue(name)
+        await work(change.client)  # first: what is wrong with it is said before who else edits
         check_version(f"queue {name!r}", version_of_queue(was), versions)
-        await work(change.client)
         now = await change.client.queue(name)
         change.note(was.as_dict(), now.as_dict())
     actor.state.stats.forget()
@@ -311,10 +311,10 @@ async def set_calendar(
         await change.client.database.run(lock_calendar(name))
         was = await find_calendar(change.client, name)
         change.before = _noted(was)
-        if was is None and exists:
-            raise VersionConflict(f"calendar {name!r}", version=None, expected=" or ".join(versions or ("one",)))
-        check_version(f"calendar {name!r}", version_of_calendar(was), versions)
         await change.client.set_calendar(name, days)
+        if was is None and exists:
+            raise VersionConflict(f"calendar {name!r}", version=None, expected=" or ".join(versions or ("*",)))
+        check_version(f"calendar {name!r}", version_of_calendar(was), versions)
         (now,) = await change.client.database.run(list_calendars(name))
         change.after = _noted(now)
         change.nothing = change.before == change.after

@@ -26,7 +26,7 @@ def test_edit_with_the_version_that_was_read_is_made_and_a_second_one_is_refused
         with pytest.raises(VersionConflict) as caught:
             client.update(task_id, priority=1, if_version=read)
         assert str(caught.value) == (
-            f"task {task_id} was changed by somebody else: its version is '{now}', expected '{read}'"
+            f"somebody else has changed task {task_id}: the version is now '{now}', expected '{read}'"
         )
         assert (caught.value.version, caught.value.expected) == (now, read)
         assert client.get(task_id).priority == 9
@@ -37,7 +37,7 @@ def test_delete_with_an_old_version_is_refused(dsn: str) -> None:
         task_id = client.schedule("mail", delay="1h")
         read = client.version(task_id)
         client.update(task_id, tags=["kept"])
-        with pytest.raises(VersionConflict, match="changed by somebody else"):
+        with pytest.raises(VersionConflict, match="somebody else has changed"):
             client.delete(task_id, if_version=read)
         set_running(db, task_id)
         with pytest.raises(TransitionRefused, match="is running"):

@@ -30,7 +30,7 @@ async def test_edit_with_the_tag_that_was_read_is_made_and_a_second_one_is_refus
             assert refused.status_code == 412
             assert refused.headers["content-type"] == "application/problem+json"
             assert refused.json()["field"] == "If-Match"
-            assert refused.json()["detail"].startswith(f"task {task_id} was changed by somebody else: its version is ")
+            assert refused.json()["detail"].startswith(f"somebody else has changed task {task_id}: the version is now ")
             gone = await http.delete(url, headers={"If-Match": edited.headers["etag"]})
             assert gone.status_code == 204
 
