@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
@@ -29,7 +29,17 @@ from pgsched.web.dashboard.edits import (
     merged_or_raise,
     seen_of,
 )
-from pgsched.web.dashboard.forms import OPTIONS, Form, Text, moment, optional_number, options_of, payload_of
+from pgsched.web.dashboard.forms import (
+    OPTIONS,
+    TIMES,
+    Form,
+    Text,
+    moment,
+    optional_number,
+    options_of,
+    payload_of,
+    with_instants,
+)
 from pgsched.web.dashboard.shown import done, show
 from pgsched.web.formats import duration, insert_text, pretty, span
 from pgsched.web.paths import href
@@ -42,10 +52,10 @@ _DRAWN = 20
 VERBS = {
     "run": "Run now",
     "cancel": "Cancel",
-    "disable": "Turn off",
-    "enable": "Turn on",
-    "enable_afresh": "Turn on, forget the pause",
-    "skip": "Skip next tick",
+    "disable": "Disable",
+    "enable": "Enable",
+    "enable_afresh": "Enable, skip missed ticks",
+    "skip": "Skip next run",
     "retry": "Retry",
     "delete": "Delete",
 }
@@ -106,7 +116,7 @@ async def save(actor: Operator, id: int, form: Form) -> Response:
             return show_form(actor, one, form, str(error))
         except EditConflict as error:
             told = await conflict_of(actor, error, task_id=id)
-            return show_form(actor, one, {**error.now, **error.merged.changed}, None, **told)
+            return show_form(actor, one, fields_of(one) | error.merged.changed, None, **told)
         except VersionConflict:
             if not tries_left:
                 raise
@@ -114,7 +124,8 @@ async def save(actor: Operator, id: int, form: Form) -> Response:
 
 
 async def _save(actor: Actor, one: Task, form: dict[str, str], version: str) -> Response:
-    changed = merged_or_raise(form, fields_of(one))
+    changes = merged_or_raise(comparable(form, one.timezone), comparable(fields_of(one)))
+    changed = {name: text for name, text in with_instants(form, one.timezone).items() if name in changes}
     options = options_of(changed, clearing=True)
     payload = payload_of(changed)
     if payload == one.payload:
@@ -174,6 +185,13 @@ def _retry_form(
 ) -> Response:
     context = {"task": one, "payload": payload, "seen": seen, "conflicts": conflicts, "changed_by": changed_by}
     return show(actor, "retry.html", at="tasks", problem=problem, status=409 if conflicts else None, **context)
+
+
+def comparable(fields: Mapping[str, str], timezone: str = "UTC") -> dict[str, str]:
+    """Return the fields of a form as they are compared: times by their second, since their fields have no more."""
+    exact = with_instants(fields, timezone)
+    seconds = {name: datetime.fromisoformat(exact[name]) for name in TIMES if exact.get(name, "").strip()}
+    return exact | {name: at.astimezone(UTC).replace(microsecond=0).isoformat() for name, at in seconds.items()}
 
 
 def fields_of(one: Task) -> dict[str, str]:
@@ -252,7 +270,11 @@ def show_form(
     context: dict[str, Any] = {"task": one, "fields": fields, "schedule": schedule, "preview": preview}
     context["handlers"] = [handler for handler in handlers if handler.retired_at is None]
     # What the browser compares with: what it was first shown, or after a conflict what is there now.
-    seen = seen_of(fields_of(one)) if one is not None and (conflicts or SEEN not in fields) else fields.get(SEEN, "")
+    seen = (
+        seen_of(comparable(fields_of(one)))
+        if one is not None and (conflicts or SEEN not in fields)
+        else fields.get(SEEN, "")
+    )
     context |= {"seen": seen, "conflicts": conflicts, "changed_by": changed_by}
     status = 409 if conflicts else None
     return show(actor, "task_form.html", at=at, problem=problem, status=status, **context)
