@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 
 from fastapi import Depends, FastAPI
 from starlette.middleware import Middleware
-from starlette.staticfiles import StaticFiles
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import Receive, Scope, Send
 
 from pgsched.client.async_client import AsyncClient
-from pgsched.web.app import POOL_SIZE, app_of
+from pgsched.web.app import COMPRESSION, MIN_COMPRESSED, POOL_SIZE, app_of
 from pgsched.web.auth.access import viewer
 from pgsched.web.auth.guard import Guard
 from pgsched.web.auth.login import router as login_router
@@ -20,12 +20,14 @@ from pgsched.web.auth.throttle import Throttle
 from pgsched.web.dashboard.databases import Databases, probes
 from pgsched.web.dashboard.databases import router as databases_router
 from pgsched.web.databases import check_name
+from pgsched.web.methods import Head
 from pgsched.web.middleware import Headers
 from pgsched.web.paths import Root, part_of_site
 from pgsched.web.problems import Catcher, register_problems
-from pgsched.web.rendering import FOLDER, make_templates, program
+from pgsched.web.rendering import make_templates, program
 from pgsched.web.settings import WebSettings
 from pgsched.web.state import Front, WebState
+from pgsched.web.static_files import NamedFiles
 
 
 class Site:
@@ -90,6 +92,8 @@ def _first(front: Front, states: Mapping[str, WebState]) -> FastAPI:
         middleware=[
             Middleware(Root, prefix=front.settings.path_prefix),
             Middleware(Headers),
+            Middleware(Head),
+            Middleware(GZipMiddleware, minimum_size=MIN_COMPRESSED, compresslevel=COMPRESSION),
             Middleware(Catcher),
             Middleware(Guard),
         ],
@@ -106,5 +110,5 @@ def _first(front: Front, states: Mapping[str, WebState]) -> FastAPI:
         app.include_router(oidc_router)
     app.include_router(probes)
     app.include_router(databases_router, dependencies=[Depends(viewer)])
-    app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
+    app.mount("/static", NamedFiles(), name="static")
     return app

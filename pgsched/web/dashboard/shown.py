@@ -67,13 +67,15 @@ NOTICES: Mapping[str, str] = {
 """What is said on the next page of what was done."""
 
 
-def show(actor: Actor, template: str, *, at: str, problem: str | None = None, **context: Any) -> Response:
+def show(
+    actor: Actor, template: str, *, at: str, problem: str | None = None, status: int | None = None, **context: Any
+) -> Response:
     """Return a page of the dashboard; ``at`` is its place in the navigation, ``problem`` what is wrong with a form."""
     text = notice.taken(actor.request)
     response = page(
         actor.request,
         template,
-        status=422 if problem else 200,
+        status=status or (422 if problem else 200),
         actor=actor,
         at=at,
         navigation=NAVIGATION,
