@@ -5,17 +5,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date, datetime
-from typing import Unpack
+from typing import Any, Unpack
 
 from pgsched.client.tasks import TaskClient
+from pgsched.concurrency.primitives import run_blocking
+from pgsched.db.database import Database
 from pgsched.db.queries import schedules as schedule_commands
 from pgsched.db.queries import tasks as task_commands
+from pgsched.db.queries import upcoming as upcoming_commands
 from pgsched.domain.pages import PagedList
 from pgsched.domain.records import Task
 from pgsched.domain.scheduled import BackfillTick, SkippedTick
 from pgsched.domain.scheduling.calendars import Calendar
 from pgsched.domain.scheduling.preview import PreviewOptions, calendars_of, preview
+from pgsched.domain.scheduling.timeline import Timeline
 from pgsched.domain.validation import Duration
+
+
+def answered(database: Database, asking: upcoming_commands.Asking) -> upcoming_commands.Found:
+    """Run what is asked, one command after the other, and return what was found."""
+    answer: Any = None
+    while True:
+        try:
+            command = asking.send(answer)
+        except StopIteration as over:
+            found: upcoming_commands.Found = over.value
+            return found
+        answer = database.run(command)
 
 
 class ScheduleClient(TaskClient):
@@ -96,6 +112,18 @@ class ScheduleClient(TaskClient):
         """
         command = task_commands.upcoming(within, queue=queue, limit=limit, after=after, cursor=cursor)
         return self._database.run(command)
+
+    def upcoming_timeline(self, within: Duration = "24h", *, queue: str | None = None, limit: int = 100) -> Timeline:
+        """Return what will run from now on until ``within`` has passed, with every tick of every schedule.
+
+        Counted by stretches of time, for all schedules (10,000 at most) and one-time tasks that are due later (20,000
+        at most); with the ticks of those ``limit`` schedules that run first, 0 to 1,000. ``within`` is between a minute
+        and 31 days. What is paused or over is told with its state; what waits in a paused queue is not counted. Raises
+        InvalidTask.
+        """
+        with self._database.transaction() as one:
+            found = answered(one, upcoming_commands.asking(within, queue=queue))
+        return run_blocking(found.timeline, limit)
 
     def preview(self, cron: str | None = None, **options: Unpack[PreviewOptions]) -> list[datetime]:
         """Return the next ticks of a schedule as :func:`pgsched.preview` does, around the days of its calendars."""

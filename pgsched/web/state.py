@@ -14,6 +14,7 @@ from pgsched.web.services.cache import Cached
 from pgsched.web.services.event_hub import EventHub
 from pgsched.web.services.surveys import Surveys
 from pgsched.web.services.table_gauges import TableGauges
+from pgsched.web.services.upcoming import Upcoming
 from pgsched.web.services.watch import Watch
 from pgsched.web.settings import WebSettings
 
@@ -38,6 +39,7 @@ class WebState:
         self.stats = Cached(client.stats, seconds=STATS_SECONDS)
         self.diagnosis = Cached(client.doctor, seconds=DIAGNOSIS_SECONDS)
         self.surveys = Surveys(client)
+        self.upcoming = Upcoming(client)
         self.watch = Watch(lambda: database.run(watch_changes()))
         self.table_gauges = TableGauges(database)
         self.stopping = asyncio.Event()
@@ -46,7 +48,8 @@ class WebState:
     async def close(self) -> None:
         """End what was begun for requests and close the connections."""
         self.stopping.set()
-        for one in (self.events, self.stats, self.diagnosis, self.surveys, self.watch, self.table_gauges, self.client):
+        shared = (self.stats, self.diagnosis, self.surveys, self.upcoming, self.watch, self.table_gauges)
+        for one in (self.events, *shared, self.client):
             await one.close()
 
 

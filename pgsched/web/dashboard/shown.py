@@ -18,6 +18,7 @@ NAVIGATION = (
     ("overview", "/", "Overview"),
     ("tasks", "/tasks", "Tasks"),
     ("schedules", "/schedules", "Schedules"),
+    ("upcoming", "/upcoming", "Upcoming"),
     ("workflows", "/workflows", "Workflows"),
     ("queues", "/queues", "Queues"),
     ("workers", "/workers", "Workers"),
@@ -78,6 +79,7 @@ def show(actor: Actor, template: str, *, at: str, problem: str | None = None, **
 def done(actor: Actor, path: str, word: str, number: int | None = None) -> Response:
     """Return to a page after a change, which it names; what pages count is counted afresh."""
     actor.state.surveys.forget()
+    actor.state.upcoming.forget()
     query = {"did": word} | ({} if number is None else {"n": str(number)})
     return RedirectResponse(f"{href(actor.request, path)}?{urlencode(query)}", status_code=303)
 

@@ -2,6 +2,7 @@
 import { showTimes } from "./times.js";
 import { listenToKeys } from "./keys.js";
 import { follow } from "./live.js";
+import { showMoments } from "./moments.js";
 import { helpWithForms, addCopyButtons } from "./forms.js";
 
 function offerTheme() {
@@ -38,10 +39,12 @@ function forgetNotice() {
 forgetNotice();
 offerTheme();
 showTimes(document);
+showMoments(document);
 addCopyButtons(document);
 helpWithForms();
 listenToKeys();
 follow((part) => {
   showTimes(part);
+  showMoments(part);
   addCopyButtons(part);
 });
