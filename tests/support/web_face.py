@@ -20,6 +20,7 @@ PAGES = (
     "/",
     "/tasks",
     "/schedules",
+    "/upcoming",
     "/workflows",
     "/queues",
     "/workers",

@@ -10,8 +10,10 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from pgsched.db.queries import dashboard
+from pgsched.db.queries.overviews import ScheduleRow, list_schedules
 from pgsched.domain.errors import InvalidTask, TransitionRefused
+from pgsched.domain.pages import read_cursor, write_cursor
+from pgsched.domain.planned_schedule import STATES
 from pgsched.domain.records import Task
 from pgsched.domain.scheduled import BackfillTick
 from pgsched.domain.scheduling.preview import noted
@@ -46,25 +48,33 @@ router = APIRouter()
 
 
 @router.get("/schedules")
-async def schedules(actor: Viewer, before: Text = "") -> Response:
-    """Show the schedules, the latest first."""
-    fields = given(actor.request.query_params, "queue", "search")
-    command = dashboard.list_schedules(
-        queue=fields.get("queue"),
-        search=fields.get("search"),
-        before_id=optional_number("before", before),
-        limit=PER_PAGE + 1,
+async def schedules(actor: Viewer, cursor: Text = "") -> Response:
+    """Show the schedules, the next one to run first."""
+    fields = given(actor.request.query_params, "queue", "task_type", "search", "state")
+    listed = await actor.client.database.run(
+        list_schedules(
+            queue=fields.get("queue"),
+            task_type=fields.get("task_type"),
+            search=fields.get("search"),
+            state=fields.get("state"),
+            after=read_cursor("schedules", cursor or None, datetime, int),
+            limit=PER_PAGE + 1,
+        )
     )
-    found, last = cut(await actor.client.database.run(command), PER_PAGE)
+    found, last = cut(listed.rows, PER_PAGE)
     survey = await actor.state.surveys.get()
+    stalled = {one.task.id for one in found if one.task.queue not in survey.paused and is_stalled(one.task, survey.now)}
+    onwards = last and write_cursor("schedules", last.at, last.task.id)
     return show(
         actor,
         "schedules.html",
         at="schedules",
         fields=fields,
         schedules=[_row(one) for one in found],
-        stalled={one.id for one in found if one.queue not in survey.paused and is_stalled(one, survey.now)},
-        following=last and link(actor, "/schedules", {**fields, "before": last.id}),
+        states=STATES,
+        complete=listed.complete,
+        stalled=stalled,
+        following=onwards and link(actor, "/schedules", {**fields, "cursor": onwards}),
     )
 
 
@@ -109,11 +119,13 @@ async def preview(actor: Viewer) -> Response:
     return page(request, "preview.html", preview=await look(actor, dict(request.query_params)))
 
 
-def _row(one: Task) -> dict[str, Any]:
-    """A task with how it stands and its next run; None when there is none."""
+def _row(row: ScheduleRow) -> dict[str, Any]:
+    """A schedule with how it stands and its next run; None when there is none."""
+    one = row.task
     stands = status_of(one, [], [], [], now=datetime.now(UTC))
     return {
         "task": one,
+        "row": row,
         "schedule": stands.schedule,
         "next": noted(stands.next_runs[0], one.timezone) if stands.next_runs else None,
     }

@@ -1,6 +1,7 @@
 // What every page does. All of it is a help: without scripts the pages work, with times in UTC.
 import { showTimes } from "./times.js";
 import { listenToKeys } from "./keys.js";
+import { helpWithGraphs } from "./graph.js";
 import { follow } from "./live.js";
 import { showMoments } from "./moments.js";
 import { helpWithForms, addCopyButtons } from "./forms.js";
@@ -40,11 +41,13 @@ forgetNotice();
 offerTheme();
 showTimes(document);
 showMoments(document);
+helpWithGraphs(document);
 addCopyButtons(document);
 helpWithForms();
 listenToKeys();
 follow((part) => {
   showTimes(part);
   showMoments(part);
+  helpWithGraphs(part);
   addCopyButtons(part);
 });
