@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -27,10 +26,11 @@ from pgsched.web.dashboard.forms import (
     moment,
     optional_number,
     options_of,
-    payload_of,
     unique_of,
     whole_number,
 )
+from pgsched.web.dashboard.payloads import insert_of, part_of, step, typed_payload
+from pgsched.web.dashboard.payloads import noted as noted_faults
 from pgsched.web.dashboard.shown import cut, done, link, show
 from pgsched.web.dashboard.task import show_form
 from pgsched.web.rendering import page
@@ -79,35 +79,46 @@ async def schedules(actor: Viewer, cursor: Text = "") -> Response:
 
 
 @router.get("/schedules/new")
-async def new(actor: Operator, task_type: Text = "") -> Response:
-    """Show an empty form; with ``task_type`` the payload has the keys that its handler requires."""
-    handlers = await actor.client.handlers()
-    fields = {"task_type": task_type, "payload": "{}"}
-    for handler in handlers:
-        if handler.task_type == task_type and handler.payload_schema is not None:
-            required = dict.fromkeys(handler.payload_schema.get("required", ()))
-            fields["payload"] = json.dumps(required, indent=2, ensure_ascii=False)
-    return show_form(actor, None, fields, None, handlers=handlers)
+async def new(actor: Operator, task_type: Text = "", template: Text = "") -> Response:
+    """Show an empty form; with ``task_type`` it has the fields of its payload, with ``template`` those of that task."""
+    fields = {"task_type": task_type, "payload": "{}", "mode": "fields"}
+    part = await part_of(actor, task_type, fields)
+    part.as_json = part.form is None
+    if template:
+        fields = await step(actor, part, fields | {"template": template})
+    return show_form(actor, None, fields, None, part, handlers=await actor.client.handlers())
 
 
 @router.post("/schedules/new")
 async def create(actor: Operator, form: Form) -> Response:
     """Create a task: one that runs once, or a schedule."""
+    task_type = form.get("task_type", "").strip()
+    handlers = await actor.client.handlers()
+    part = await part_of(actor, task_type, form)
     if form.get("look") == "yes":  # the button for those without scripts
-        return show_form(actor, None, form, None, await look(actor, form), await actor.client.handlers())
+        return show_form(actor, None, form, None, part, await look(actor, form), handlers)
     try:
+        if "step" in form or "template" in form:
+            form = await step(actor, part, form)
+            if form.get("step") == "sql":
+                part.insert = await insert_of(
+                    actor, task_type, await typed_payload(actor, part, form), options_of(form)
+                )
+            return show_form(actor, None, form, None, part, handlers=handlers)
         options = options_of(form)
         options["created_by"] = actor.name
         made = await create_task(
             actor,
-            form.get("task_type", "").strip(),
-            payload_of(form),
+            task_type,
+            await typed_payload(actor, part, form),
             options,
             on_conflict=conflict_of(form),
             unique=unique_of(form),
         )
-    except (InvalidTask, TransitionRefused) as error:
-        return show_form(actor, None, form, str(error), handlers=await actor.client.handlers())
+    except InvalidTask as error:
+        return show_form(actor, None, form, noted_faults(part, error), part, handlers=handlers)
+    except TransitionRefused as error:
+        return show_form(actor, None, form, str(error), part, handlers=handlers)
     word = "create" if made.outcome == "created" else made.outcome
     return done(actor, f"/tasks/{made.task.id}", word, made.task.id)
 

@@ -21,7 +21,9 @@ from pgsched.domain.task_spec import TaskOptions
 from pgsched.domain.validation import RULES
 from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.dashboard.durable import find_run
-from pgsched.web.dashboard.forms import OPTIONS, Form, Text, moment, optional_number, options_of, payload_of
+from pgsched.web.dashboard.forms import OPTIONS, Form, Text, moment, optional_number, options_of
+from pgsched.web.dashboard.payloads import PayloadPart, filled, part_of, step, typed_payload
+from pgsched.web.dashboard.payloads import noted as noted_faults
 from pgsched.web.dashboard.shown import done, show
 from pgsched.web.formats import duration, insert_text, pretty, span
 from pgsched.web.paths import href
@@ -83,23 +85,27 @@ async def task(actor: Viewer, id: int, run: Text = "", steps: Text = "") -> Resp
 async def edit(actor: Operator, id: int) -> Response:
     """Show the form of a task."""
     one = await actor.client.get(id)
-    return show_form(actor, one, fields_of(one), None)
+    part = await part_of(actor, one.task_type, {})
+    return show_form(actor, one, fields_of(one) | filled(part, one.payload), None, part)
 
 
 @router.post("/tasks/{id:int}/edit")
 async def save(actor: Operator, id: int, form: Form) -> Response:
     """Change a task."""
     one = await actor.client.get(id)
+    part = await part_of(actor, one.task_type, form)
     try:
+        if "step" in form:
+            return show_form(actor, one, await step(actor, part, form), None, part)
         options = changes_of(one, form)
-        payload = payload_of(form)
+        payload = await typed_payload(actor, part, form)
         if payload == one.payload:
             payload = None
         if not options and payload is None:
             return done(actor, f"/tasks/{id}", "")
         await update_task(actor, id, payload, options)
     except InvalidTask as error:
-        return show_form(actor, one, form, str(error))
+        return show_form(actor, one, form, noted_faults(part, error), part)
     return done(actor, f"/tasks/{id}", "edit", id)
 
 
@@ -107,18 +113,22 @@ async def save(actor: Operator, id: int, form: Form) -> Response:
 async def ask_payload(actor: Operator, id: int) -> Response:
     """Show the payload of a task that is to be tried again, as a form."""
     one = await actor.client.get(id)
-    return _retry_form(actor, one, pretty(one.payload), None)
+    part = await part_of(actor, one.task_type, {})
+    return _retry_form(actor, one, filled(part, one.payload), None, part)
 
 
 @router.post("/tasks/{id:int}/retry")
 async def retry(actor: Operator, id: int, form: Form) -> Response:
     """Give a task all its attempts again, with the payload of the form if there is one and it differs."""
     one = await actor.client.get(id)
+    part = await part_of(actor, one.task_type, form)
     try:
-        payload = payload_of(form)
+        if "step" in form:
+            return _retry_form(actor, one, await step(actor, part, form), None, part)
+        payload = await typed_payload(actor, part, form)
         await act_on_task(actor, "retry", id, payload=None if payload == one.payload else payload)
     except InvalidTask as error:
-        return _retry_form(actor, one, form["payload"], str(error))
+        return _retry_form(actor, one, form, noted_faults(part, error), part)
     return done(actor, f"/tasks/{id}", "retry", id)
 
 
@@ -135,8 +145,8 @@ async def change(actor: Operator, id: int, verb: str) -> Response:
     return done(actor, f"/tasks/{shown}", verb, shown)
 
 
-def _retry_form(actor: Actor, one: Task, payload: str, problem: str | None) -> Response:
-    return show(actor, "retry.html", at="tasks", problem=problem, task=one, payload=payload)
+def _retry_form(actor: Actor, one: Task, fields: dict[str, str], problem: str | None, part: PayloadPart) -> Response:
+    return show(actor, "retry.html", at="tasks", problem=problem, task=one, fields=fields, part=part)
 
 
 def changes_of(one: Task, form: dict[str, str]) -> TaskOptions:
@@ -208,12 +218,13 @@ def show_form(
     one: Task | None,
     fields: dict[str, str],
     problem: str | None,
+    part: PayloadPart,
     preview: dict[str, Any] | None = None,
     handlers: Sequence[HandlerInfo] = (),
 ) -> Response:
-    """Return the form of a task, or of a new one, which offers the types of ``handlers``."""
+    """Return the form of a task, or of a new one, which offers the types of ``handlers``; ``part`` is its payload."""
     schedule = "new" if one is None else one.schedule_type
     at = "tasks" if schedule == "one_time" else "schedules"
-    context: dict[str, Any] = {"task": one, "fields": fields, "schedule": schedule, "preview": preview}
+    context: dict[str, Any] = {"task": one, "fields": fields, "schedule": schedule, "preview": preview, "part": part}
     context["handlers"] = [handler for handler in handlers if handler.retired_at is None]
     return show(actor, "task_form.html", at=at, problem=problem, **context)

@@ -2,6 +2,7 @@
 import { showTimes } from "./times.js";
 import { listenToKeys } from "./keys.js";
 import { helpWithGraphs } from "./graph.js";
+import { helpWithPayloads } from "./payload.js";
 import { follow } from "./live.js";
 import { showMoments } from "./moments.js";
 import { helpWithForms, addCopyButtons } from "./forms.js";
@@ -44,6 +45,7 @@ showMoments(document);
 helpWithGraphs(document);
 addCopyButtons(document);
 helpWithForms();
+helpWithPayloads();
 listenToKeys();
 follow((part) => {
   showTimes(part);
