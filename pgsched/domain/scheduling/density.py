@@ -67,11 +67,15 @@ def _cron_counts(
     while at < until:
         begin = floor(at, chunk)
         end = begin + chunk
-        if at == begin and end <= until:
-            yield from _counted_chunk(expression, left_out, zone, begin, end, width)
-        else:  # a part of it: what of the whole is cut off must be looked at tick by tick, or piece by piece
-            cron = parse_cron(expression, frozenset(left_out))
-            yield from _walk(cron, zone, at, min(end, until), width)
+        whole = _counted_chunk(expression, left_out, zone, begin, end, width)
+        # Of buckets that are cut off only a part counts: they are looked at anew.
+        first, last = floor(at - _MICROSECOND, width) + width, floor(min(end, until), width)
+        if first <= last:
+            yield from _walked(expression, left_out, zone, at, first, width)
+            yield from whole if (first, last) == (begin, end) else (one for one in whole if first <= one[0] < last)
+            yield from _walked(expression, left_out, zone, last, min(end, until), width)
+        else:
+            yield from _walked(expression, left_out, zone, at, min(end, until), width)
         at = end
 
 
@@ -80,6 +84,13 @@ def _counted_chunk(
     expression: str, left_out: tuple[str, ...], zone: str, begin: datetime, end: datetime, width: timedelta
 ) -> tuple[tuple[datetime, int], ...]:
     return tuple(_walk(parse_cron(expression, frozenset(left_out)), zone, begin, end, width))
+
+
+def _walked(
+    expression: str, left_out: tuple[str, ...], zone: str, start: datetime, until: datetime, width: timedelta
+) -> Iterator[tuple[datetime, int]]:
+    if start < until:
+        yield from _walk(parse_cron(expression, frozenset(left_out)), zone, start, until, width)
 
 
 def _walk(

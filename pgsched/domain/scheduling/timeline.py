@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 from pgsched.domain.errors import InvalidTask
@@ -177,24 +178,19 @@ class Plan:
         waiting: Waiting,
         rates: Mapping[str, Rate],
         *,
-        fits: Callable[[PlannedSchedule], bool] = lambda _one: True,
+        fits: Callable[[PlannedSchedule], bool] | None = None,
         offset: int = 0,
         limit: int = 100,
     ) -> Timeline:
         """Return what will run, with the schedules from ``offset`` on that fit. Raises InvalidTask for a limit."""
         _rows("limit", limit)
-        rows = [row for row in self.rows if fits(row.one)]
-        begin, width = self.span.begin, self.span.width
-        by_queue = Counter[tuple[str, int]]()
+        rows = self.rows if fits is None else [row for row in self.rows if fits(row.one)]
+        width = self.span.width
+        summed = self._summed if fits is None else self._sum(rows)
+        by_queue = Counter(summed)
         ticks = Counter[int]()
-        for row in rows:
-            if row.one.paused:
-                continue
-            for at, number in row.counts.items():
-                place = (at - begin) // width
-                ticks[place] += number
-                if row.one.queue in rates:
-                    by_queue[row.one.queue, place] += number
+        for (_, place), number in summed.items():
+            ticks[place] += number
         tasks = Counter[int]()
         for (queue, place), number in waiting.by_queue.items():
             tasks[place] += number
@@ -213,6 +209,23 @@ class Plan:
             tasks_complete=waiting.complete,
             gap=_longest_gap(buckets, width),
         )
+
+    @cached_property
+    def _summed(self) -> Mapping[tuple[str, int], int]:
+        return self._sum(self.rows)
+
+    def _sum(self, rows: Sequence[Row]) -> Mapping[tuple[str, int], int]:
+        """The number of ticks by queue and place of the bucket; nothing of queues that are paused."""
+        begin, width = self.span.begin, self.span.width
+        by_time: dict[str, Counts] = defaultdict(Counter)
+        for row in rows:
+            if not row.one.paused:
+                counts = by_time[row.one.queue]
+                for at, number in row.counts.items():
+                    counts[at] += number
+        return {
+            (queue, (at - begin) // width): number for queue, counts in by_time.items() for at, number in counts.items()
+        }
 
     def _buckets(
         self,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final, NamedTuple
+from collections.abc import Callable, Hashable
+from typing import Any, Final, TypeVar
 
 from pgsched.client.async_client import AsyncClient
 from pgsched.client.async_schedules import answered
@@ -13,16 +14,32 @@ from pgsched.domain.scheduling.timeline import Plan, Timeline, Waiting
 from pgsched.domain.validation import Duration
 from pgsched.web.services.cache import Cached
 
+T = TypeVar("T")
+
 SECONDS: Final = 10.0
+MAX_KEPT: Final = 64
+"""Pages of one plan whose pictures are kept."""
 SPANS: Final = ("1h", "24h", "7d")
 """The times ahead that pages show."""
 
 
-class Ahead(NamedTuple):
-    """A plan, with what is counted beside it."""
+class Ahead:
+    """A plan, with what is counted beside it, and what was made of it."""
 
-    plan: Plan
-    found: Found
+    def __init__(self, plan: Plan, found: Found) -> None:
+        self.plan = plan
+        self.found = found
+        self._kept: dict[Hashable, Any] = {}
+
+    def kept(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what ``make`` has made for this key; so that all who look at one page share its pictures."""
+        if key not in self._kept:
+            made = make()
+            if len(self._kept) >= MAX_KEPT:
+                return made
+            self._kept[key] = made
+        found: T = self._kept[key]
+        return found
 
     def timeline(
         self,
@@ -49,7 +66,8 @@ class Ahead(NamedTuple):
         elif queue is not None:
             chosen = {place: number for place, number in waiting.by_queue.items() if place[0] == queue}
             waiting = Waiting(chosen, waiting.complete)
-        return self.plan.timeline(waiting, self.found.rates, fits=fits, offset=offset, limit=limit)
+        chosen_by = fits if text or queue is not None or state is not None else None
+        return self.plan.timeline(waiting, self.found.rates, fits=chosen_by, offset=offset, limit=limit)
 
 
 class Upcoming:
@@ -80,4 +98,6 @@ class Upcoming:
     async def _load(self, within: Duration) -> Ahead:
         async with self._client.transaction() as one:
             found = await answered(one.database, asking(within))
-        return Ahead(await asyncio.to_thread(found.plan), found)  # thousands of schedules take their time
+        ahead = Ahead(await asyncio.to_thread(found.plan), found)  # thousands of schedules take their time
+        await asyncio.to_thread(ahead.timeline)  # sums up what all who look share
+        return ahead
