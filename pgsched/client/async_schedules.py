@@ -4,31 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date, datetime
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from pgsched.client.async_tasks import AsyncTaskClient
 from pgsched.concurrency.async_primitives import run_blocking
 from pgsched.db.async_database import AsyncDatabase
 from pgsched.db.queries import schedules as schedule_commands
 from pgsched.db.queries import tasks as task_commands
-from pgsched.db.queries import upcoming as upcoming_commands
 from pgsched.domain.pages import PagedList
 from pgsched.domain.records import Task
 from pgsched.domain.scheduled import BackfillTick, SkippedTick
 from pgsched.domain.scheduling.calendars import Calendar
 from pgsched.domain.scheduling.preview import PreviewOptions, calendars_of, preview
-from pgsched.domain.scheduling.timeline import Timeline
 from pgsched.domain.validation import Duration
 
+if TYPE_CHECKING:
+    from pgsched.db.queries.upcoming import Asking, Found
+    from pgsched.domain.scheduling.timeline import Timeline
 
-async def answered(database: AsyncDatabase, asking: upcoming_commands.Asking) -> upcoming_commands.Found:
+
+async def answered(database: AsyncDatabase, asking: Asking) -> Found:
     """Run what is asked, one command after the other, and return what was found."""
     answer: Any = None
     while True:
         try:
             command = asking.send(answer)
         except StopIteration as over:
-            found: upcoming_commands.Found = over.value
+            found: Found = over.value
             return found
         answer = await database.run(command)
 
@@ -125,8 +127,10 @@ class AsyncScheduleClient(AsyncTaskClient):
         and 31 days. What is paused or over is told with its state; what waits in a paused queue is not counted. Raises
         InvalidTask.
         """
+        from pgsched.db.queries.upcoming import asking  # imported late: few programs need it
+
         async with self._database.transaction() as one:
-            found = await answered(one, upcoming_commands.asking(within, queue=queue))
+            found = await answered(one, asking(within, queue=queue))
         return await run_blocking(found.timeline, limit)
 
     async def preview(self, cron: str | None = None, **options: Unpack[PreviewOptions]) -> list[datetime]:

@@ -5,31 +5,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date, datetime
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from pgsched.client.tasks import TaskClient
 from pgsched.concurrency.primitives import run_blocking
 from pgsched.db.database import Database
 from pgsched.db.queries import schedules as schedule_commands
 from pgsched.db.queries import tasks as task_commands
-from pgsched.db.queries import upcoming as upcoming_commands
 from pgsched.domain.pages import PagedList
 from pgsched.domain.records import Task
 from pgsched.domain.scheduled import BackfillTick, SkippedTick
 from pgsched.domain.scheduling.calendars import Calendar
 from pgsched.domain.scheduling.preview import PreviewOptions, calendars_of, preview
-from pgsched.domain.scheduling.timeline import Timeline
 from pgsched.domain.validation import Duration
 
+if TYPE_CHECKING:
+    from pgsched.db.queries.upcoming import Asking, Found
+    from pgsched.domain.scheduling.timeline import Timeline
 
-def answered(database: Database, asking: upcoming_commands.Asking) -> upcoming_commands.Found:
+
+def answered(database: Database, asking: Asking) -> Found:
     """Run what is asked, one command after the other, and return what was found."""
     answer: Any = None
     while True:
         try:
             command = asking.send(answer)
         except StopIteration as over:
-            found: upcoming_commands.Found = over.value
+            found: Found = over.value
             return found
         answer = database.run(command)
 
@@ -121,8 +123,10 @@ class ScheduleClient(TaskClient):
         and 31 days. What is paused or over is told with its state; what waits in a paused queue is not counted. Raises
         InvalidTask.
         """
+        from pgsched.db.queries.upcoming import asking  # imported late: few programs need it
+
         with self._database.transaction() as one:
-            found = answered(one, upcoming_commands.asking(within, queue=queue))
+            found = answered(one, asking(within, queue=queue))
         return run_blocking(found.timeline, limit)
 
     def preview(self, cron: str | None = None, **options: Unpack[PreviewOptions]) -> list[datetime]:

@@ -12,6 +12,7 @@ from pydantic import StringConstraints
 from starlette.exceptions import HTTPException
 
 from pgsched.domain.errors import InvalidTask
+from pgsched.domain.json_text import read_object
 from pgsched.domain.scheduled import OnConflict, conflict_rule
 from pgsched.domain.scheduling.time_zones import instant_of, load_zone
 from pgsched.domain.task_spec import TaskOptions
@@ -47,6 +48,12 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True)]
 def given(fields: Mapping[str, str], *names: str) -> dict[str, str]:
     """Return those of the fields that are filled in."""
     return {name: text for name in names if (text := fields.get(name, "").strip())}
+
+
+def payload_of(form: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return the payload of a form; None when the field is not there or empty."""
+    text = form.get("payload", "").strip()
+    return read_object(text, "payload") if text else None
 
 
 def options_of(form: dict[str, str], *, clearing: bool = False) -> TaskOptions:

@@ -11,11 +11,10 @@ from pgsched.db.queries.dashboard import find_said_options
 from pgsched.db.queries.payload_forms import RecentTask, check_payload, list_recent_payloads
 from pgsched.db.queries.workers import handlers as list_handlers
 from pgsched.domain.errors import InvalidTask
-from pgsched.domain.json_text import read_object
 from pgsched.domain.records import HandlerInfo
 from pgsched.domain.task_spec import TaskOptions
 from pgsched.web.auth.access import Actor
-from pgsched.web.dashboard.forms import whole_number
+from pgsched.web.dashboard.forms import payload_of, whole_number
 from pgsched.web.formats import insert_text, pretty
 from pgsched.web.services.payload_form import PREFIX, PayloadForm, field_of_error, form_of
 
@@ -73,8 +72,7 @@ async def typed_payload(actor: Actor, part: PayloadPart, typed: Mapping[str, str
     What fields make is held against the schema as an INSERT for a strict handler does it.
     """
     if part.form is None or part.handler is None or part.as_json:
-        text = typed.get("payload", "").strip()
-        return read_object(text, "payload") if text else None
+        return payload_of(typed)
     payload, faults = part.form.read(typed)
     if faults:
         raise FaultyPayload(faults)
@@ -117,7 +115,7 @@ async def step(actor: Actor, part: PayloadPart, typed: dict[str, str]) -> dict[s
         part.as_json = True
         return typed if payload is None else typed | {"payload": pretty(payload)}
     elif wanted == "fields" and part.form is not None:
-        payload = read_object(typed.get("payload", "").strip() or "{}", "payload")
+        payload = payload_of(typed) or {}
         texts = part.form.texts_of(payload)
         if texts is None:
             raise InvalidTask("this payload can only be written as JSON: a value has another type than its field")
