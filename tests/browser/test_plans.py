@@ -78,7 +78,7 @@ def test_choosing_a_type_shows_its_fields_and_makes_the_task(dsn: str, look: Loo
     page = look("/schedules/new")
     page.get_by_label("Queue", exact=True).fill("slow")
     with page.expect_navigation():
-        page.get_by_label("Type (its handler)").fill("mail")
+        page.get_by_label("Type", exact=True).fill("mail")
         page.get_by_label("Queue", exact=True).focus()
     expect(page.get_by_label("Queue", exact=True)).to_have_value("slow")
     page.get_by_label("times", exact=True).fill("many")

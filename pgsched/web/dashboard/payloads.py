@@ -84,6 +84,16 @@ async def typed_payload(actor: Actor, part: PayloadPart, typed: Mapping[str, str
     return payload
 
 
+def with_payload(typed: Mapping[str, str], payload: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return a form with the payload that was typed as the JSON by which edits are compared: as PostgreSQL has it."""
+    return {**typed} if payload is None or typed.get("mode") != "fields" else {**typed, "payload": _stored(payload)}
+
+
+def _stored(payload: Mapping[str, Any]) -> str:
+    """A payload as JSON, its keys in the order in which PostgreSQL stores them."""
+    return pretty(dict(sorted(payload.items(), key=lambda one: (len(one[0].encode()), one[0].encode()))))
+
+
 def noted(part: PayloadPart, error: InvalidTask) -> str:
     """Note the faults that an error names beside their fields; return its text."""
     found = _placed(part, error)
@@ -113,7 +123,7 @@ async def step(actor: Actor, part: PayloadPart, typed: dict[str, str]) -> dict[s
     elif wanted == "json":
         payload = await typed_payload(actor, part, typed) if part.has_fields else None
         part.as_json = True
-        return typed if payload is None else typed | {"payload": pretty(payload)}
+        return typed if payload is None else typed | {"payload": _stored(payload)}
     elif wanted == "fields" and part.form is not None:
         payload = payload_of(typed) or {}
         texts = part.form.texts_of(payload)

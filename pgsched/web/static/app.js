@@ -1,11 +1,12 @@
 // What every page does. All of it is a help: without scripts the pages work, with times in UTC.
 import { showTimes } from "./times.js";
 import { listenToKeys } from "./keys.js";
-import { helpWithGraphs } from "./graph.js";
+import { helpWithGraphs, keepGraphs } from "./graph.js";
 import { helpWithPayloads } from "./payload.js";
 import { follow } from "./live.js";
 import { showMoments } from "./moments.js";
 import { helpWithForms, addCopyButtons } from "./forms.js";
+import { helpWithTimeFields } from "./time_fields.js";
 
 function offerTheme() {
   const button = document.getElementById("theme");
@@ -14,7 +15,7 @@ function offerTheme() {
     const chosen = document.documentElement.dataset.theme;
     return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   };
-  const name = () => { button.textContent = isDark() ? "Light" : "Dark"; };
+  const name = () => { button.querySelector("span").textContent = isDark() ? "Light" : "Dark"; };
   button.hidden = false;
   name();
   button.addEventListener("click", () => {
@@ -44,12 +45,13 @@ showTimes(document);
 showMoments(document);
 helpWithGraphs(document);
 addCopyButtons(document);
+helpWithTimeFields();
 helpWithForms();
 helpWithPayloads();
 listenToKeys();
 follow((part) => {
   showTimes(part);
   showMoments(part);
-  helpWithGraphs(part);
+  keepGraphs(part);
   addCopyButtons(part);
 });

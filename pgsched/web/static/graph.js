@@ -2,10 +2,22 @@
 const STEP = 1.25;
 const LEAST = 0.05;
 const MOST = 4;
-let kept = null; // the scale and the place, across looks at what happened meanwhile
+let kept = 1; // the scale, which what is fetched later has, too
 
 export function helpWithGraphs(root) {
   for (const whole of root.querySelectorAll(".graph-whole")) help(whole);
+}
+
+// What was fetched afresh takes the place of what is shown attribute by attribute.
+export function keepGraphs(part) {
+  for (const tools of part.querySelectorAll(".graph-tools")) tools.hidden = false;
+  for (const picture of part.querySelectorAll(".graph-frame svg.graph")) resize(picture, kept);
+}
+
+function resize(picture, scale) {
+  const { width, height } = picture.viewBox.baseVal;
+  picture.setAttribute("width", width * scale);
+  picture.setAttribute("height", height * scale);
 }
 
 function help(whole) {
@@ -13,26 +25,21 @@ function help(whole) {
   const picture = frame?.querySelector("svg.graph");
   const tools = whole.querySelector(".graph-tools");
   if (!picture || !tools) return;
-  const { width, height } = picture.viewBox.baseVal;
-  let scale = 1;
-
   const zoom = (next, x = frame.clientWidth / 2, y = frame.clientHeight / 2) => {
     const to = Math.min(Math.max(next, LEAST), MOST);
-    const left = (frame.scrollLeft + x) / scale;
-    const top = (frame.scrollTop + y) / scale;
-    scale = to;
-    picture.setAttribute("width", width * scale);
-    picture.setAttribute("height", height * scale);
-    frame.scrollLeft = left * scale - x;
-    frame.scrollTop = top * scale - y;
-    keep();
+    const left = (frame.scrollLeft + x) / kept;
+    const top = (frame.scrollTop + y) / kept;
+    kept = to;
+    resize(picture, kept);
+    frame.scrollLeft = left * kept - x;
+    frame.scrollTop = top * kept - y;
   };
-  const keep = () => { kept = { scale, left: frame.scrollLeft, top: frame.scrollTop }; };
+  const box = picture.viewBox.baseVal;
   const acts = {
-    in: () => zoom(scale * STEP),
-    out: () => zoom(scale / STEP),
+    in: () => zoom(kept * STEP),
+    out: () => zoom(kept / STEP),
     full: () => zoom(1),
-    fit: () => zoom(Math.min((frame.clientWidth - 16) / width, (frame.clientHeight - 16) / height, 1)),
+    fit: () => zoom(Math.min((frame.clientWidth - 16) / box.width, (frame.clientHeight - 16) / box.height, 1)),
   };
 
   tools.hidden = false;
@@ -48,18 +55,9 @@ function help(whole) {
     if (!event.ctrlKey && !event.metaKey) return;
     event.preventDefault();
     const box = frame.getBoundingClientRect();
-    zoom(event.deltaY < 0 ? scale * STEP : scale / STEP, event.clientX - box.left, event.clientY - box.top);
+    zoom(event.deltaY < 0 ? kept * STEP : kept / STEP, event.clientX - box.left, event.clientY - box.top);
   }, { passive: false });
-  frame.addEventListener("scroll", keep, { passive: true });
   pan(frame);
-  if (kept) {
-    requestAnimationFrame(() => {
-      const { scale: was, left, top } = kept;
-      zoom(was);
-      frame.scrollLeft = left;
-      frame.scrollTop = top;
-    });
-  }
 }
 
 // A mouse drags; a finger scrolls by itself.
