@@ -32,7 +32,7 @@ PAGES = (
     "/readyz",
 )
 LISTS = ("tasks", "dead", "executions", "queues", "workers", "stats", "audit")
-UNKNOWN = "This is a standby: nothing can be changed here, and workers are not known."
+UNKNOWN = "This is a standby: nothing can be changed here, and workers are known only on the primary."
 
 
 class _Pair(NamedTuple):
@@ -67,7 +67,7 @@ async def test_every_page_is_shown_and_changes_are_refused_until_it_is_the_prima
     first, flow = pair.tasks
     async with web(pair.primary.dsn) as http:
         assert UNKNOWN not in await _shows(http, "/")
-        assert "alive" in await _shows(http, "/workers")
+        assert "Online" in await _shows(http, "/workers")
     async with web(pair.standby.dsn) as http:
         for path in (*PAGES, f"/tasks/{first}", f"/workflows/{flow}"):
             await _shows(http, path)
@@ -77,7 +77,7 @@ async def test_every_page_is_shown_and_changes_are_refused_until_it_is_the_prima
         assert UNKNOWN in front
         assert "no living worker" not in front
         assert "no worker is alive" not in front
-        assert "workers are known on the primary only" in await _shows(http, "/workers")
+        assert "workers are known only on the primary" in await _shows(http, "/workers")
         for path, body in (("/api/v1/tasks", {"task_type": "mail"}), (f"/api/v1/tasks/{first}/cancel", {})):
             refused = await http.post(path, json=body)
             assert refused.status_code == 503
@@ -95,4 +95,4 @@ async def test_every_page_is_shown_and_changes_are_refused_until_it_is_the_prima
         await _shows(http, "/tasks")
         added = await http.post("/api/v1/tasks", json={"task_type": "mail"})
         assert added.status_code == 201, added.text
-        assert "workers are known on the primary only" not in await _shows(http, "/workers")
+        assert "workers are known only on the primary" not in await _shows(http, "/workers")
