@@ -20,6 +20,7 @@ from pgsched.web.services.revocations import Revocations
 from pgsched.web.services.streams import Streams
 from pgsched.web.services.surveys import Surveys
 from pgsched.web.services.table_gauges import TableGauges
+from pgsched.web.services.upcoming import Upcoming
 from pgsched.web.services.watch import Look, Watch
 from pgsched.web.settings import WebSettings
 
@@ -72,6 +73,7 @@ class WebState:
         self.stats = Cached(client.stats, seconds=STATS_SECONDS)
         self.diagnosis = Cached(client.doctor, seconds=DIAGNOSIS_SECONDS)
         self.surveys = Surveys(client)
+        self.upcoming = Upcoming(client)
         self.watch = Watch(self._look)
         self.table_gauges = TableGauges(database)
         self.stopping = asyncio.Event()
@@ -87,7 +89,8 @@ class WebState:
         """End what was begun for requests and close the connections."""
         self.stopping.set()
         await self.front.close()
-        for one in (self.events, self.stats, self.diagnosis, self.surveys, self.watch, self.table_gauges, self.client):
+        shared = (self.stats, self.diagnosis, self.surveys, self.upcoming, self.watch, self.table_gauges)
+        for one in (self.events, *shared, self.client):
             await one.close()
 
 

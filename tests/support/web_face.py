@@ -22,6 +22,7 @@ PAGES = (
     "/",
     "/tasks",
     "/schedules",
+    "/upcoming",
     "/workflows",
     "/queues",
     "/workers",

@@ -20,6 +20,7 @@ NAVIGATION: Mapping[str, Sequence[tuple[str, str, str, str]]] = {
     "Work": (
         ("tasks", "/tasks", "Tasks", "list-todo"),
         ("schedules", "/schedules", "Schedules", "calendar-clock"),
+        ("upcoming", "/upcoming", "Upcoming", "calendar-range"),
         ("workflows", "/workflows", "Workflows", "workflow"),
     ),
     "Failures": (
@@ -103,6 +104,7 @@ def _databases(actor: Actor, at: str) -> dict[str, str]:
 def done(actor: Actor, path: str, word: str, number: int | None = None) -> Response:
     """Return to a page after a change, which it names; what pages count is counted afresh."""
     actor.state.surveys.forget()
+    actor.state.upcoming.forget()
     response = RedirectResponse(href(actor.request, path), status_code=303)
     if word in NOTICES:
         notice.give(actor.request, response, NOTICES[word].format(n=number), path)

@@ -1,7 +1,10 @@
 // What every page does. All of it is a help: without scripts the pages work, with times in UTC.
 import { showTimes } from "./times.js";
 import { listenToKeys } from "./keys.js";
+import { helpWithGraphs, keepGraphs } from "./graph.js";
+import { helpWithPayloads } from "./payload.js";
 import { follow } from "./live.js";
+import { showMoments } from "./moments.js";
 import { helpWithForms, addCopyButtons } from "./forms.js";
 import { helpWithTimeFields } from "./time_fields.js";
 
@@ -29,11 +32,16 @@ function offerTheme() {
 
 offerTheme();
 showTimes(document);
+showMoments(document);
+helpWithGraphs(document);
 addCopyButtons(document);
 helpWithTimeFields();
 helpWithForms();
+helpWithPayloads();
 listenToKeys();
 follow((part) => {
   showTimes(part);
+  showMoments(part);
+  keepGraphs(part);
   addCopyButtons(part);
 });

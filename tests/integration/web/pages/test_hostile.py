@@ -27,7 +27,10 @@ CORPUS = (
     "<svg/onxss13=1><style>xss{}</style>",
     "%3Cxss14%3E+%22%27`${1}`",
 )
-PATHS = ("/", "/tasks", "/schedules", "/workflows", "/queues", "/workers", "/handlers", "/dead", "/executions")
+PATHS = (
+    *("/", "/tasks", "/schedules", "/upcoming", "/workflows", "/queues", "/workers", "/handlers", "/dead"),
+    "/executions",
+)
 
 
 def foreign(page: Page) -> list[str]:
