@@ -36,7 +36,7 @@ def test_task_made_with_the_form_is_seen_to_complete_without_a_reload(
     (tmp_path / "handlers.py").write_text(HANDLERS)
     run_pgsched("worker", "--app", "handlers:app")
     expect(page.locator("h1 .badge")).to_have_text("completed")
-    expect(page.locator("#live-task")).to_contain_text("Hello, Ada!")
+    expect(page.locator("main")).to_contain_text("Hello, Ada!")
     assert page.evaluate("window.neverReloaded") is True
 
 
@@ -117,7 +117,7 @@ def test_page_of_a_task_is_not_asked_for_again_while_its_deletion_is_on_the_way(
     with database(dsn) as connection:
         made = insert_task(connection)
         page = look(f"/tasks/{made}")
-        expect(page.locator("#pulse")).to_have_text("live")
+        expect(page.locator("#pulse")).to_contain_text("Live")
 
         def answer_late(route: Route) -> None:
             answer = route.fetch(max_redirects=0)  # the task is gone now, and every page is told so
