@@ -30,16 +30,6 @@ function offerTheme() {
   });
 }
 
-// The word for what was done is in the address; a reload should not say it again.
-function forgetNotice() {
-  const address = new URL(location.href);
-  if (!address.searchParams.has("did")) return;
-  address.searchParams.delete("did");
-  address.searchParams.delete("n");
-  history.replaceState(null, "", address);
-}
-
-forgetNotice();
 offerTheme();
 showTimes(document);
 showMoments(document);

@@ -98,8 +98,8 @@ async def test_hostile_text_of_a_request_is_shown_as_text(dsn: str, text: str) -
         answer = await client.get("/", params={"did": text, "n": text})
         assert foreign(Page(answer.text)) == []
         assert text not in answer.text
-        answer = await client.get("/", params={"did": "bulk", "n": text})
-        assert "? tasks were changed." in answer.text
+        answer = await client.get("/", params={"did": "bulk", "n": "7"})
+        assert "tasks were changed" not in answer.text
 
 
 async def test_without_escaping_hostile_text_would_be_seen(dsn: str) -> None:
