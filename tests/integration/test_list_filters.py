@@ -46,6 +46,9 @@ FITS: dict[str, Any] = {
     "started_before": "2030-02-03T00:00:00+00:00",
     "ended_after": "2030-03-01T00:00:00+00:00",
     "ended_before": "2030-03-03T00:00:00+00:00",
+    "text": "INVOICE",
+    "label": "bill-7",
+    "query": 'type:bill payload.what = "invoice" "of july"',
 }
 """A value of each filter that fits one dead task and no other; None: an id that is not known before, or none fits."""
 OF_DEAD = [name for name in FITS if name not in ("status", "due_after", "due_before", "locked_by")]
@@ -57,6 +60,7 @@ FLAGS = {
     "idempotency_key": "key",
     "parent_id": "parent",
     "locked_by": "worker",
+    "query": "where",
 }
 
 
@@ -145,7 +149,7 @@ async def by_dead_list(dsn: str, name: str, value: Any) -> list[int]:
 
 async def _asked(dsn: str, path: str, **query: Any) -> list[int]:
     async with web(dsn) as http:
-        answer = await http.get(f"/api/v1{path}", params={{"ids": "id"}.get(k, k): v for k, v in query.items()})
+        answer = await http.get(f"/api/v1{path}", params={{"ids": "id", "query": "q"}.get(k, k): v for k, v in query.items()})
         assert answer.status_code == 200, answer.text
         return [task["id"] for task in answer.json()["items"]]
 
@@ -161,7 +165,7 @@ async def by_rest_dead(dsn: str, name: str, value: Any) -> list[int]:
 async def _page(dsn: str, path: str, **query: Any) -> list[int]:
     shown = {key: {True: "yes", False: "no"}[value] if key == "enabled" else value for key, value in query.items()}
     async with web(dsn) as http:
-        answer = await http.get(path, params=shown)
+        answer = await http.get(path, params={"q" if key == "query" else key: value for key, value in shown.items()})
         assert answer.status_code == 200, answer.text
     with Client(dsn) as client:
         return [task.id for task in client.dead() if f'href="/tasks/{task.id}"' in answer.text]
@@ -179,8 +183,12 @@ FACES: list[Face] = [
     by_list_tasks, by_async_list_tasks, by_find_tasks, by_dead, by_async_dead, by_task_list, by_dead_list, by_rest,
     by_rest_dead, by_page, by_page_of_the_dead,
 ]  # fmt: skip
-WITHOUT: dict[Face, set[str]] = {by_page: {"ids", "payload"}, by_page_of_the_dead: {"ids", "payload"}}
-"""Filters that the pages have no field for."""
+FOR_PROGRAMS = {"text", "label"}
+WITHOUT: dict[Face, set[str]] = {
+    **dict.fromkeys((by_task_list, by_dead_list, by_rest, by_rest_dead), FOR_PROGRAMS),
+    **dict.fromkeys((by_page, by_page_of_the_dead), FOR_PROGRAMS | {"ids", "payload"}),
+}
+"""Filters that a face has only as terms of a query."""
 
 
 def other(name: str, value: Any) -> Any:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from pgsched.db.query import Command, Rows, command
 from pgsched.domain.errors import InvalidTask
+from pgsched.domain.search_query import resolved
 from pgsched.domain.task_filters import TaskFilters
 from pgsched.domain.validation import RULES, whole
 
@@ -78,4 +80,5 @@ def checked_batch(size: int) -> int:
 
 def of_waiting(filters: TaskFilters) -> TaskFilters:
     """Return the filters, of tasks that may wait for a run unless they name statuses."""
-    return filters if filters.get("status") is not None else {**filters, "status": ("pending", "blocked", "running")}
+    given = resolved(filters, now=datetime.now(UTC))
+    return given if given.get("status") is not None else {**given, "status": ("pending", "blocked", "running")}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, Unpack
 
 from pgsched.db.query import MAX_LIMIT, Command, Rows, command, pages_of, unprepared
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.pages import PagedList, place_of, write_cursor
 from pgsched.domain.records import Task, read
+from pgsched.domain.search_query import resolved
 from pgsched.domain.task_filters import INDEXED, TaskFilters, filter_parameters
 from pgsched.domain.validation import MAX_BIGINT, one_of, optional, text, whole
 
@@ -120,7 +122,7 @@ def find_ids(filters: TaskFilters, *, limit: int, before_id: int | None) -> Comm
 
 def among(filters: TaskFilters, ids: Sequence[int]) -> TaskFilters:
     """Return the filters for these tasks and no others."""
-    return TaskFilters(**{**filters, "ids": ids})
+    return TaskFilters(**{**resolved(filters, now=datetime.now(UTC)), "ids": ids})
 
 
 def chunks(ids: Sequence[int], size: int) -> Iterator[Sequence[int]]:
@@ -155,14 +157,19 @@ def checked_batch(action: str, filters: TaskFilters, batch: int) -> int:
     """Return the size of a batch, or refuse a change in batches that makes no sense. Raises InvalidTask."""
     known_action(action)
     checked_bulk(filters, limit=1)
-    filter_parameters(filters)
+    parameters_of(filters)
     return int(_batch("batch", batch))
+
+
+def parameters_of(filters: TaskFilters) -> dict[str, Any]:
+    """Return filters as parameters, a query as those that it stands for at this moment. Raises InvalidTask."""
+    return filter_parameters(resolved(filters, now=datetime.now(UTC)))
 
 
 def _find(
     filters: TaskFilters, *, limit: int, before_id: int | None, only_ids: bool, bounded: bool = True
 ) -> Command[Any]:
-    params = filter_parameters(filters)
+    params = parameters_of(filters)
     by_index = any(params[name] is not None for name in INDEXED) or params["status"] == ["dead"]
     params |= {
         "before_id": optional(_before)("before_id", before_id),

@@ -12,6 +12,7 @@ from pgsched.domain.task_filters import SECRETS, TaskFilters
 from pgsched.web.api.cursors import Cursor, Limit
 from pgsched.web.api.values import Moment, StrictModel
 from pgsched.web.auth.access import AccessDenied, Actor
+from pgsched.web.services.search import visible
 
 _MANY = "Several: one of them fits."
 
@@ -46,6 +47,7 @@ class _Filter(StrictModel):
     depends_on: int | None = Field(None, description="The id of a task that it waits for, or waited for.")
     enabled: bool | None = None
     payload: str | None = Field(None, description="A JSON object that the payload contains, as text.")
+    q: str | None = Field(None, description="Terms that all must fit, as `type:bill payload.order = 50123 luck`.")
 
 
 _STATUSES = Field(None, description=f"{_MANY} pending, running, blocked, completed, dead, cancelled.")
@@ -107,8 +109,8 @@ class PayloadEdits(StrictModel):
 def filters_of(query: TaskQuery | DeadQuery | BulkFilter, actor: Actor) -> TaskFilters:
     """Return the filters that were given. Raises AccessDenied when they ask about what is hidden from the actor."""
     given: dict[str, Any] = query.model_dump(exclude_none=True, exclude={"limit", "cursor"})
-    if "id" in given:
-        given["ids"] = given.pop("id")
+    given |= {name: given.pop(short) for short, name in (("id", "ids"), ("q", "query")) if short in given}
+    given = dict(visible(actor, cast(TaskFilters, given)))
     if not actor.sees_payloads and (asked := sorted(given.keys() & set(SECRETS))):
         raise AccessDenied(403, f"{asked[0]} asks about what is hidden from viewers")
     return cast(TaskFilters, given)

@@ -23,7 +23,7 @@ from pgsched.web.services.audit import Change, audited, differences
 
 Work = Callable[[AsyncClient], Awaitable[object]]
 SHOWN_IDS: Final = 1000
-"""Maximum number of ids of changed tasks in an answer or an entry."""
+"""Maximum number of ids of changed tasks in an answer."""
 
 
 class Made(NamedTuple):
@@ -166,7 +166,7 @@ async def change_tasks(
             done = await change.client.change_tasks(action, limit=len(chunk), run_by=actor.name, **fitting)
             change.nothing = not done.changed
             change.before = {"filter": _told(filters)}
-            change.after = {"changed": len(done.changed), "ids": done.changed[:SHOWN_IDS]}
+            change.after, change.task_ids = {"changed": len(done.changed)}, done.changed
         changed += done.changed
     return tried._replace(changed=changed)
 
@@ -181,7 +181,7 @@ async def edit_payloads(
         )
         change.nothing = dry_run or not done.edited
         change.before = {"filter": _told(filters)}
-        change.after = {"edited": done.edited, "ids": list(done.ids[:SHOWN_IDS]), "keys": sorted(patch)}
+        change.after, change.task_ids = {"edited": done.edited, "keys": sorted(patch)}, done.ids
     return done
 
 
@@ -202,7 +202,7 @@ async def change_dead(actor: Actor, verb: str, **which: Any) -> int:
             done = await change.client.database.run(following(done))
             change.nothing = done.changed == 0
             change.before = {name: value for name, value in which.items() if value}
-            change.after = {"number": done.changed}
+            change.after, change.task_ids = {"number": done.changed}, done.ids
         number += done.changed
     return number
 

@@ -6,7 +6,7 @@ Attempts are looked for back through time, in spans that grow while few are foun
 from __future__ import annotations
 
 import time
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from pgsched.client.async_client import AsyncClient
@@ -14,7 +14,9 @@ from pgsched.db.async_database import AsyncDatabase
 from pgsched.db.queries import dashboard
 from pgsched.db.queries.task_search import Page
 from pgsched.domain.records import Execution
+from pgsched.domain.search_query import resolved
 from pgsched.domain.task_filters import TaskFilters
+from pgsched.web.auth.access import Actor
 
 SECONDS = 0.05
 """After so long no further part is looked through, and who asks may go on; of attempts the database's work counts."""
@@ -74,6 +76,17 @@ async def find_attempts(
                 return Attempts(found, place)
             if work < SECONDS:
                 span *= min(SECONDS / max(work, 1e-6), _GROWTH)
+
+
+def visible(actor: Actor, filters: TaskFilters) -> TaskFilters:
+    """Return the filters with those of a query in its place; where payloads are hidden, texts are looked for elsewhere.
+
+    Raises InvalidTask.
+    """
+    given = resolved(filters, now=datetime.now(UTC))
+    if not actor.sees_payloads and "text" in given:
+        given["label"] = given.pop("text")
+    return given
 
 
 async def find_stretch(client: AsyncClient, filters: TaskFilters, *, limit: int, before_id: int | None) -> Page:
