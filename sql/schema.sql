@@ -1116,7 +1116,8 @@ create table pgsched.audit_log (
 create index audit_log_by_task on pgsched.audit_log (task_id, id) where task_id is not null;
 
 -- The changes to many that were made to a task, too.
-create index audit_log_by_tasks on pgsched.audit_log using gin (task_ids) where task_ids is not null;
+create index audit_log_by_tasks on pgsched.audit_log using gin (task_ids) with (fastupdate=off)
+  where task_ids is not null;
 
 -- Changes to all tasks that fit a filter, made in batches by a dashboard: each batch, its entries in the audit log and
 -- how far the change is are one transaction.

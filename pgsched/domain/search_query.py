@@ -143,7 +143,8 @@ def _written(filters: TaskFilters) -> Iterable[str]:
         if name == "text":
             yield from (_free(one) for one in _several(value))
         elif name == "payload":
-            yield from _paths(read_value(str(value), "payload"))
+            payload = read_value(str(value), "payload")
+            yield from _paths(payload) if _has_paths(payload) else [f"payload:{json.dumps(str(value))}"]
         else:
             yield f"{_LONG.get(name, name)}:{','.join(_value(one) for one in _several(value))}"
 
@@ -162,17 +163,20 @@ def _free(text: str) -> str:
     return json.dumps(text, ensure_ascii=False) if text.startswith("payload.") else quoted(text)
 
 
+def _has_paths(payload: Any) -> bool:
+    """Whether an object is made of paths to plain values alone."""
+    if isinstance(payload, dict):
+        return bool(payload) and all(map(_has_paths, payload.values()))
+    return not isinstance(payload, list)
+
+
 def _paths(value: Any, path: str = "payload") -> Iterable[str]:
     if not isinstance(value, dict):
-        if isinstance(value, list):
-            raise InvalidTask("must not have a list here: a query has paths through objects", field=path)
         yield f"{path} = {json.dumps(value, ensure_ascii=False)}"
-    elif not value and path != "payload":
-        raise InvalidTask("must not have an empty object here: a query has paths to values", field=path)
-    else:
-        for key, inside in value.items():
-            step = key if re.fullmatch(r'[^\s.:="]+', key) else json.dumps(key, ensure_ascii=False)
-            yield from _paths(inside, f"{path}.{step}")
+        return
+    for key, inside in value.items():
+        step = key if re.fullmatch(r'[^\s.:="]+', key) else json.dumps(key, ensure_ascii=False)
+        yield from _paths(inside, f"{path}.{step}")
 
 
 # Reading.
@@ -181,14 +185,14 @@ def _paths(value: Any, path: str = "payload") -> Iterable[str]:
 def _term_at(query: str, at: int) -> tuple[str, Term]:
     """Read the term that begins here; returns its text, too."""
     if path := _PATH.match(query, at):
-        return path[0], Term(" ".join(path[0].split()), "payload", _payload(path))
+        return path[0], Term(path[0], "payload", _payload(path))
     if re.match(r"payload\.", query[at:]):
         raise _refused(
             _rest(query, at), 'must have a path and a value, as payload.order = 50123 or payload.name = "Ada"'
         )
     if query[at] == "#":
-        word = _rest(query, at)
-        return word, Term(word, "ids", [_checked(word, "ids", _whole(word, word[1:]))])
+        reference = _rest(query, at)
+        return reference, Term(reference, "ids", [_checked(reference, "ids", _whole(reference, reference[1:]))])
     if named := _NAMED.match(query, at):
         return named[0], _named(named[0], named[1], named[2] or "")
     if word := _WORD.match(query, at):
@@ -263,7 +267,7 @@ def _instant(term: str, ago: timedelta, now: datetime) -> datetime:
 
 
 def _payload(path: re.Match[str]) -> dict[str, Any]:
-    text, term = path[2], " ".join(path[0].split())
+    text, term = path[2], path[0]
     value: Any
     if text.startswith('"'):
         value = _unquoted(term, text)

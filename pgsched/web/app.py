@@ -48,6 +48,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        state.bulk.start()  # a change may be open that another one's death has left
         try:
             yield
         finally:

@@ -118,6 +118,7 @@ def _literal(value: Any) -> str:
 FILTERS: Mapping[str, Callable[..., Any]] = {
     "when": when,
     "count": count,
+    "thousands": "{:,}".format,
     "span": span,
     "duration": duration,
     "pretty": pretty,

@@ -10,6 +10,7 @@ from starlette.templating import Jinja2Templates
 from pgsched.client.async_client import AsyncClient
 from pgsched.db.queries.dashboard import watch_changes
 from pgsched.web.auth.throttle import Throttle
+from pgsched.web.services.bulk_runner import BulkRunner
 from pgsched.web.services.cache import Cached
 from pgsched.web.services.event_hub import EventHub
 from pgsched.web.services.surveys import Surveys
@@ -17,6 +18,8 @@ from pgsched.web.services.table_gauges import TableGauges
 from pgsched.web.services.watch import Watch
 from pgsched.web.settings import WebSettings
 
+HANDLERS_SECONDS = 30.0
+"""Suggestions of types and tags are at most so old."""
 DIAGNOSIS_SECONDS = 15.0
 """How old the doctor's findings may be before they are looked for anew; twice that while somebody asks."""
 STATS_SECONDS = 2.0
@@ -38,6 +41,8 @@ class WebState:
         self.stats = Cached(client.stats, seconds=STATS_SECONDS)
         self.diagnosis = Cached(client.doctor, seconds=DIAGNOSIS_SECONDS)
         self.surveys = Surveys(client)
+        self.handlers = Cached(client.handlers, seconds=HANDLERS_SECONDS)
+        self.bulk = BulkRunner(client)
         self.watch = Watch(lambda: database.run(watch_changes()))
         self.table_gauges = TableGauges(database)
         self.stopping = asyncio.Event()
@@ -46,7 +51,8 @@ class WebState:
     async def close(self) -> None:
         """End what was begun for requests and close the connections."""
         self.stopping.set()
-        for one in (self.events, self.stats, self.diagnosis, self.surveys, self.watch, self.table_gauges, self.client):
+        parts = (self.events, self.bulk, self.stats, self.diagnosis, self.surveys, self.handlers, self.watch)
+        for one in (*parts, self.table_gauges, self.client):
             await one.close()
 
 

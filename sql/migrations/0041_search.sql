@@ -73,5 +73,5 @@ comment on index pgsched.bulk_changes_open is 'What is to be made.';
 
 alter table pgsched.audit_log add column task_ids bigint[];
 comment on column pgsched.audit_log.task_ids is 'The tasks that a change to many was made to; one in batches has an entry for each.';
-create index audit_log_by_tasks on pgsched.audit_log using gin (task_ids) where task_ids is not null;
+create index audit_log_by_tasks on pgsched.audit_log using gin (task_ids) with (fastupdate = off) where task_ids is not null;
 comment on index pgsched.audit_log_by_tasks is 'The changes to many that were made to a task, too.';

@@ -8,3 +8,4 @@ set looked_at = b.looked_at + %(looked_at)s, changed = b.changed + %(changed)s,
   leased_until = clock_timestamp() + make_interval(secs => %(lease)s),
   error = null
 where b.id = %(id)s
+returning b.id

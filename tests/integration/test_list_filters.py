@@ -149,7 +149,9 @@ async def by_dead_list(dsn: str, name: str, value: Any) -> list[int]:
 
 async def _asked(dsn: str, path: str, **query: Any) -> list[int]:
     async with web(dsn) as http:
-        answer = await http.get(f"/api/v1{path}", params={{"ids": "id", "query": "q"}.get(k, k): v for k, v in query.items()})
+        answer = await http.get(
+            f"/api/v1{path}", params={{"ids": "id", "query": "q"}.get(k, k): v for k, v in query.items()}
+        )
         assert answer.status_code == 200, answer.text
         return [task["id"] for task in answer.json()["items"]]
 

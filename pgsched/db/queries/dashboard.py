@@ -6,7 +6,7 @@ Every statement reads a bounded number of rows, whatever the table holds; counts
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from pgsched.db.query import Command, Rows, choice, command, rows_as, unprepared, value
@@ -134,6 +134,11 @@ def list_schedules(*, queue: str | None, search: str | None, before_id: int | No
 def list_workflows(*, before_id: int | None, limit: int) -> Command[list[Task]]:
     """Read a page of groups and of tasks that wait for others, the latest first."""
     return unprepared("list_workflows", rows_as(Task), before_id=before_id, limit=limit)
+
+
+def find_created_at(id: int) -> Command[datetime | None]:
+    """Read when a task was made; None when it is gone."""
+    return command("find_created_at", lambda rows: rows[0]["created_at"].astimezone(UTC) if rows else None, id=id)
 
 
 def find_running_ids() -> Command[list[int]]:

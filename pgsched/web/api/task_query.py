@@ -53,10 +53,15 @@ class _Filter(StrictModel):
 _STATUSES = Field(None, description=f"{_MANY} pending, running, blocked, completed, dead, cancelled.")
 
 
-class TaskQuery(_Filter):
-    """Which tasks to list."""
+class ListFilter(_Filter):
+    """Which tasks are meant, by their status too."""
 
     status: list[str] | None = _STATUSES
+
+
+class TaskQuery(ListFilter):
+    """Which tasks to list."""
+
     limit: int = Field(50, description="1 to 1,000.")
     cursor: str | None = Field(None, description="The next_cursor of the page before.")
 
@@ -106,9 +111,9 @@ class PayloadEdits(StrictModel):
     dry_run: StrictBool = Field(False, description="Change nothing, tell what would be changed.")
 
 
-def filters_of(query: TaskQuery | DeadQuery | BulkFilter, actor: Actor) -> TaskFilters:
+def filters_of(query: ListFilter | DeadQuery | BulkFilter, actor: Actor) -> TaskFilters:
     """Return the filters that were given. Raises AccessDenied when they ask about what is hidden from the actor."""
-    given: dict[str, Any] = query.model_dump(exclude_none=True, exclude={"limit", "cursor"})
+    given: dict[str, Any] = query.model_dump(exclude_none=True, exclude={"limit", "cursor", "format"})
     given |= {name: given.pop(short) for short, name in (("id", "ids"), ("q", "query")) if short in given}
     given = dict(visible(actor, cast(TaskFilters, given)))
     if not actor.sees_payloads and (asked := sorted(given.keys() & set(SECRETS))):

@@ -46,14 +46,13 @@ NOTICES: Mapping[str, str] = {
     "updated": "Task {n} was there already and was changed.",
     "unchanged": "Task {n} was there already, as it is now.",
     "replaced": "Task {n} was created in the place of the one that had its key.",
-    "bulk": "{n} tasks were changed.",
     "pause": "The queue is paused; what runs goes on.",
     "resume": "The queue is claimed from again.",
     "queue": "The settings of the queue were changed.",
     "calendar": "The days of the calendar were changed.",
     "calendar_delete": "The calendar was deleted.",
-    "retry_dead": "{n} dead letters have all their attempts again.",
-    "purge_dead": "{n} dead letters were deleted.",
+    "view": "The view was saved.",
+    "view_delete": "The view was deleted.",
 }
 """What was done, by the word that a redirect carries: no foreign text gets onto a page that way."""
 

@@ -12,14 +12,17 @@ from typing import NamedTuple
 from pgsched.client.async_client import AsyncClient
 from pgsched.db.async_database import AsyncDatabase
 from pgsched.db.queries import dashboard
-from pgsched.db.queries.task_search import Page
-from pgsched.domain.records import Execution
-from pgsched.domain.search_query import resolved
+from pgsched.db.queries.task_search import MAX_SCANNED, Page, find_tasks
+from pgsched.domain.records import Execution, Task
+from pgsched.domain.search_query import parse_query, resolved
 from pgsched.domain.task_filters import TaskFilters
 from pgsched.web.auth.access import Actor
 
 SECONDS = 0.05
 """After so long no further part is looked through, and who asks may go on; of attempts the database's work counts."""
+FIRST_SCAN = 5_000
+"""Rows that the first stretch of a search looks at."""
+LONGEST_KEY = 500
 _FIRST = timedelta(seconds=1)
 _GROWTH = 16.0
 """A span is at most so many times as long as the one before, less where that one held much."""
@@ -89,22 +92,52 @@ def visible(actor: Actor, filters: TaskFilters) -> TaskFilters:
     return given
 
 
-async def find_stretch(client: AsyncClient, filters: TaskFilters, *, limit: int, before_id: int | None) -> Page:
+async def find_stretch(
+    client: AsyncClient, filters: TaskFilters, *, limit: int, before_id: int | None, scan: int = MAX_SCANNED
+) -> Page:
     """Return tasks of one stretch of the table, from the latest id down; what runs is looked up by the due clock."""
     if list(filters.get("status") or ()) == ["running"] and filters.get("ids") is None:
         ids = await client.database.run(dashboard.find_running_ids())
         if not ids:
             return Page([], None)
         filters = TaskFilters(**{**filters, "ids": ids})
-    return await client.find_tasks(limit=limit, before_id=before_id, **filters)
+    return await client.database.run(find_tasks(filters, limit=limit, before_id=before_id, scan=scan))
 
 
 async def find_page(client: AsyncClient, filters: TaskFilters, *, limit: int, before_id: int | None) -> Page:
-    """Return tasks of as many stretches as there is time for, until there are enough of them."""
+    """Return tasks of as many stretches as there is time for, until there are enough of them.
+
+    The first stretch is short: how long a row takes to look at depends on the filter, and on how long payloads are.
+    """
     ends_at = time.monotonic() + SECONDS
-    found = Page([], before_id)
+    found, scan = Page([], before_id), FIRST_SCAN
     while True:
-        step = await find_stretch(client, filters, limit=limit - len(found.tasks), before_id=found.next_before)
+        began = time.monotonic()
+        step = await find_stretch(
+            client, filters, limit=limit - len(found.tasks), before_id=found.next_before, scan=scan
+        )
+        now = time.monotonic()
         found = Page(found.tasks + step.tasks, step.next_before)
-        if found.next_before is None or len(found.tasks) == limit or time.monotonic() > ends_at:
+        if found.next_before is None or len(found.tasks) == limit or now > ends_at:
             return found
+        scan = min(MAX_SCANNED, int(scan * min(_GROWTH, (ends_at - now) / max(now - began, 1e-6))) + 1000)
+
+
+async def made_at(client: AsyncClient, id: int | None) -> datetime | None:
+    """When a task was made, as the place that a search has come to; None when it is gone."""
+    if id is None:
+        return None
+    return await client.database.run(dashboard.find_created_at(id))
+
+
+async def find_offers(actor: Actor, query: str) -> list[tuple[str, Task]]:
+    """Return what a query of one word may mean beside a text: the task of that id, and the one with that key."""
+    terms = parse_query(query)
+    if len(terms) != 1 or terms[0].name != "text":
+        return []
+    word, number = terms[0].value, terms[0].number
+    asked: list[tuple[str, TaskFilters]] = [("key", {"idempotency_key": word})] if len(word) <= LONGEST_KEY else []
+    if number is not None:
+        asked.insert(0, ("id", {"ids": [number]}))
+    found = [(kind, (await actor.client.find_tasks(limit=1, **filters)).tasks) for kind, filters in asked]
+    return [(kind, tasks[0]) for kind, tasks in found if tasks]

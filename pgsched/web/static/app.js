@@ -2,6 +2,8 @@
 import { showTimes } from "./times.js";
 import { listenToKeys } from "./keys.js";
 import { follow } from "./live.js";
+import { helpWithSearch } from "./search.js";
+import { followBulkChange } from "./bulk.js";
 import { helpWithForms, addCopyButtons } from "./forms.js";
 
 function offerTheme() {
@@ -41,6 +43,8 @@ showTimes(document);
 addCopyButtons(document);
 helpWithForms();
 listenToKeys();
+helpWithSearch(showTimes);
+followBulkChange();
 follow((part) => {
   showTimes(part);
   addCopyButtons(part);

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pgsched.domain.errors import InvalidTask
@@ -135,13 +135,8 @@ def test_a_filter_beside_a_query_that_asks_for_it_is_refused() -> None:
 
 @given(FILTERS)
 def test_what_is_written_reads_the_same(filters: Any) -> None:
-    try:
-        text = write_query(TaskFilters(**filters))
-    except InvalidTask:
-        assert "payload" in filters  # an empty object is no path
-        return
-    if len(text) > LONGEST:
-        return
+    text = write_query(TaskFilters(**filters))
+    assume(len(text) <= LONGEST)
     was, now = filter_parameters(TaskFilters(**filters)), filter_parameters(TaskFilters(**read(text)))
     for one in (was, now):
         one["payload"] = one["payload"] and json.loads(one["payload"])
