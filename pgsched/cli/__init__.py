@@ -44,6 +44,7 @@ COMMANDS = {
     "sync": "Register an app's handlers and declared schedules, as its workers do at start.",
     "task": "Add, list, show and change tasks.",
     "top": "Watch queues, workers and running tasks, live.",
+    "view": "List, set and delete saved views: searches of tasks that have a name, for all who look at the database.",
     "web": "Serve the dashboard and the REST API until SIGTERM or Ctrl-C.",
     "worker": "Run a worker until SIGTERM or Ctrl-C; or list running workers.",
 }

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from pgsched.web.api import (
     audit,
+    bulk_changes,
     calendars,
     dead,
     durable,
@@ -16,11 +17,15 @@ from pgsched.web.api import (
     schedules,
     settings,
     tasks,
+    views,
     workers,
 )
 from pgsched.web.api.by_key import by_key
 
 router = APIRouter()
 router.include_router(by_key([tasks.router, executions.router, schedules.router, durable.router]))
-for part in (export, tasks, executions, schedules, durable, calendars, queues, settings, workers, dead, audit, events):
+for part in (
+    export, tasks, bulk_changes, views, executions, schedules, durable, calendars, queues, settings, workers, dead,
+    audit, events,
+):  # fmt: skip
     router.include_router(part.router)

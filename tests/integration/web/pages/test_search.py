@@ -1,4 +1,4 @@
-"""One search: what it offers, chips, how far back it has looked, saved views and short links, and files of what it shows."""
+"""One search: offers, chips, how far back it has looked, saved views, short links, and files of what it shows."""
 
 from __future__ import annotations
 
