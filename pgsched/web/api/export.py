@@ -8,7 +8,8 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 from starlette.responses import Response
 
-from pgsched.domain.task_export import FORMATS, MEDIA_TYPES
+from pgsched.domain.task_export import FORMATS, MEDIA_TYPES, lines_of
+from pgsched.web.api import examples
 from pgsched.web.api.documented import problems
 from pgsched.web.api.task_query import ListFilter, filters_of
 from pgsched.web.auth.access import Viewer
@@ -26,7 +27,10 @@ class ExportQuery(ListFilter):
 _FILE: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "A line for each task, the latest first; of CSV a line with the names of the columns before.",
-        "content": {kind.partition(";")[0]: {"schema": {"type": "string"}} for kind in MEDIA_TYPES.values()},
+        "content": {
+            kind.partition(";")[0]: {"schema": {"type": "string"}, "example": lines_of(name)[1](examples.TASK)}
+            for name, kind in MEDIA_TYPES.items()
+        },
     }
 }
 
