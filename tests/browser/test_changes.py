@@ -29,8 +29,8 @@ def test_task_made_with_the_form_is_seen_to_complete_without_a_reload(
     dsn: str, look: Looks, run_pgsched: PgschedRunner, tmp_path: Path
 ) -> None:
     page = look("/schedules/new")
-    page.get_by_label("Type (its handler)").fill("greet")
-    page.get_by_label("Payload, a JSON object").fill('{"name": "Ada"}')
+    page.get_by_label("Type", exact=True).fill("greet")
+    page.get_by_label("Payload (a JSON object)").fill('{"name": "Ada"}')
     submit(page, "Create")
     expect(page.locator(".notice")).to_contain_text("was created")
     expect(page.locator("h1 .badge")).to_have_text("pending")
@@ -49,7 +49,7 @@ def test_retry_of_a_dead_task_brings_it_back(dsn: str, look: Looks) -> None:
         page = look("/dead")
         expect(page.locator("[data-row]")).to_contain_text("ValueError: no luck")
         submit(page, "Retry")
-        expect(page.locator(".notice")).to_have_text(f"Task {made} has all its attempts again.")
+        expect(page.locator(".notice")).to_have_text(f"Task {made} is retried, with all its attempts.")
         expect(page.locator("h1 .badge")).to_have_text("pending")
         assert task_row(connection, made)["attempts"] == 0
 
@@ -137,7 +137,7 @@ def test_notice_of_a_change_is_gone_after_a_reload(dsn: str, look: Looks) -> Non
     with database(dsn) as connection:
         made = insert_task(connection)
     page = look(f"/tasks/{made}")
-    submit(page, "Turn off")
+    submit(page, "Disable")
     expect(page.locator(".notice")).to_be_visible()
     page.reload()
     settled(page)

@@ -11,7 +11,7 @@ from pgsched.db.queries.task_search import ACTIONS, Page
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.records import Task
 from pgsched.domain.search_query import parse_query, quoted
-from pgsched.domain.task_filters import SCHEDULE_TYPES, STATUSES
+from pgsched.domain.task_filters import SCHEDULE_TYPES, STATUSES, TaskFilters
 from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.dashboard.bulk import as_applied, ask_or_begin, shown_change
 from pgsched.web.dashboard.forms import Form, given, optional_number
@@ -22,6 +22,7 @@ from pgsched.web.services.search import find_offers, find_page, made_at
 
 PER_PAGE = 50
 MAX_SUGGESTIONS = 300
+MAX_ID = 2**63 - 1
 
 router = APIRouter()
 
@@ -53,13 +54,19 @@ async def _show_list(
     chips: list[Chip] = []
     offers: list[tuple[str, Task]] = []
     page, searched_to = Page([], None), None
+    before: int | None = None
+    new: str | None = None
     try:
         if problem is None:
             filters = filters_of(actor, fields)
             chips = chips_of(actor, "/tasks", fields)
             before = optional_number("before", query.get("before"))
+            since = optional_number("since", query.get("since"))
             if before is None:
                 offers = await find_offers(actor, fields.get("q", ""))
+            if before is None and since is not None:
+                new = await _count_new(actor, filters, since)
+                before = min(since, MAX_ID - 1) + 1
             page = await find_page(actor.client, filters, limit=PER_PAGE, before_id=before)
             if page.next_before is not None and len(page.tasks) < PER_PAGE:
                 searched_to = await made_at(actor.client, page.next_before)
@@ -78,6 +85,8 @@ async def _show_list(
         looked_on=last is not None and len(page.tasks) < PER_PAGE,
         searched_to=searched_to,
         paged="before" in query,
+        anchor=f"since={page.tasks[0].id}" if before is None and page.tasks else None,
+        new=new,
         statuses=STATUSES,
         counts=survey.statuses,
         schedule_types=SCHEDULE_TYPES,
@@ -129,3 +138,10 @@ async def _suggestions(actor: Actor) -> list[str]:
         *(f"tag:{quoted(one)}" for one in sorted(tags)),
         "error:", "name:", "key:", "tenant:", "user:", "payload.", "created_after:24h", "ended_after:24h",
     ][:MAX_SUGGESTIONS]  # fmt: skip
+
+
+async def _count_new(actor: Actor, filters: TaskFilters, since: int) -> str:
+    """Return how many tasks fit that came after one: those who look at a list see it as of that one."""
+    latest = (await find_page(actor.client, filters, limit=PER_PAGE, before_id=None)).tasks
+    number = sum(task.id > since for task in latest)
+    return f"{number}+" if number == PER_PAGE else str(number)

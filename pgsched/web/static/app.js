@@ -5,6 +5,7 @@ import { follow } from "./live.js";
 import { helpWithSearch } from "./search.js";
 import { followBulkChange } from "./bulk.js";
 import { helpWithForms, addCopyButtons } from "./forms.js";
+import { helpWithTimeFields } from "./time_fields.js";
 
 function offerTheme() {
   const button = document.getElementById("theme");
@@ -13,7 +14,7 @@ function offerTheme() {
     const chosen = document.documentElement.dataset.theme;
     return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   };
-  const name = () => { button.textContent = isDark() ? "Light" : "Dark"; };
+  const name = () => { button.querySelector("span").textContent = isDark() ? "Light" : "Dark"; };
   button.hidden = false;
   name();
   button.addEventListener("click", () => {
@@ -41,6 +42,7 @@ forgetNotice();
 offerTheme();
 showTimes(document);
 addCopyButtons(document);
+helpWithTimeFields();
 helpWithForms();
 listenToKeys();
 helpWithSearch(showTimes);

@@ -12,6 +12,7 @@ export function helpWithForms() {
     }
     if (event.target.matches("[data-select], [data-select-all]")) noteSelected();
   });
+  document.addEventListener("renewed", noteSelected);
   previewSchedule();
 }
 
@@ -48,7 +49,7 @@ function previewSchedule() {
       place.replaceChildren(...fresh.body.childNodes);
       showTimes(place);
     } catch {
-      place.textContent = "The server could not be reached.";
+      place.textContent = "The server cannot be reached.";
     }
   };
   form.addEventListener("input", () => {

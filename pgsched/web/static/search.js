@@ -65,8 +65,8 @@ async function goOn(showTimes) {
   paging.hidden = !next;
   if (next) paging.querySelector("a").href = next;
   else place.querySelector("[data-searched-to]").textContent = "All tasks were searched.";
-  const none = part.querySelector(":scope > .none");
-  if (none && !next) none.textContent = "No matching tasks.";
+  const none = part.querySelector(":scope > .empty");
+  if (none && !next) none.querySelector("p").textContent = "No matching tasks";
   says.textContent = `${rows()} tasks found. ${place.querySelector("[data-searched-to]").textContent}`;
 }
 
@@ -75,7 +75,7 @@ function take(part, fresh, place) {
   if (!found.length) return;
   const body = part.querySelector("tbody");
   if (!body) {
-    part.querySelector(":scope > .none")?.remove();
+    part.querySelector(":scope > .empty")?.remove();
     place.before(document.adoptNode(fresh.querySelector("#live-tasks .scroll")));
     return;
   }
