@@ -17,6 +17,7 @@ from pgsched.web.api import (
     schedules,
     settings,
     tasks,
+    upcoming,
     views,
     workers,
 )
@@ -25,7 +26,7 @@ from pgsched.web.api.by_key import by_key
 router = APIRouter()
 router.include_router(by_key([tasks.router, executions.router, schedules.router, durable.router]))
 for part in (
-    export, tasks, bulk_changes, views, executions, schedules, durable, calendars, queues, settings, workers, dead,
-    audit, events,
+    export, tasks, bulk_changes, views, executions, schedules, upcoming, durable, calendars, queues, settings, workers,
+    dead, audit, events,
 ):  # fmt: skip
     router.include_router(part.router)

@@ -19,6 +19,7 @@ from pgsched.web.dashboard import (
     schedules,
     task,
     tasks,
+    upcoming,
     views,
     workers,
     workflows,
@@ -28,6 +29,6 @@ router = APIRouter()
 # Of schedules `/tasks/{id}/backfill`, of durable runs `/tasks/{id}/emit` before `/tasks/{id}/{verb}`.
 for part in (
     overview, tasks, export, bulk, views, schedules, durable, task, calendars, workflows, queues, workers, handlers,
-    dead, executions, audit, live,
+    dead, executions, audit, live, upcoming,
 ):  # fmt: skip
     router.include_router(part.router)

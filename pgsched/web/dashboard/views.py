@@ -30,14 +30,14 @@ async def views(actor: Viewer, name: str = "", query: str = "") -> Response:
 
 @router.post("/views")
 async def save(actor: Operator, form: Form) -> Response:
-    """Save a view or replace its query, and show it."""
+    """Save a view or replace its query."""
     typed = {name: form.get(name, "").strip() for name in ("name", "query")}
     try:
         await set_view(actor, typed["name"], typed["query"])
     except InvalidTask as error:
         known = await actor.client.views()
         return show(actor, "views.html", at="tasks", problem=str(error), views=known, fields=typed)
-    return RedirectResponse(link(actor, "/tasks", {"q": typed["query"], "did": "view"}), status_code=303)
+    return done(actor, "/views", "view")
 
 
 @router.post("/views/delete")

@@ -6,6 +6,7 @@ Attempts are looked for back through time, in spans that grow while few are foun
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -93,15 +94,25 @@ def visible(actor: Actor, filters: TaskFilters) -> TaskFilters:
 
 
 async def find_stretch(
-    client: AsyncClient, filters: TaskFilters, *, limit: int, before_id: int | None, scan: int = MAX_SCANNED
+    client: AsyncClient,
+    filters: TaskFilters,
+    *,
+    limit: int,
+    before_id: int | None,
+    scan: int = MAX_SCANNED,
+    without: Sequence[str] = (),
 ) -> Page:
-    """Return tasks of one stretch of the table, from the latest id down; what runs is looked up by the due clock."""
+    """Return tasks of one stretch of the table, from the latest id down; what runs is looked up by the due clock.
+
+    They are read ``without`` these columns, which are None.
+    """
     if list(filters.get("status") or ()) == ["running"] and filters.get("ids") is None:
         ids = await client.database.run(dashboard.find_running_ids())
         if not ids:
             return Page([], None)
         filters = TaskFilters(**{**filters, "ids": ids})
-    return await client.database.run(find_tasks(filters, limit=limit, before_id=before_id, scan=scan))
+    command = find_tasks(filters, limit=limit, before_id=before_id, scan=scan)
+    return await client.database.run(command.without(without))
 
 
 async def find_page(client: AsyncClient, filters: TaskFilters, *, limit: int, before_id: int | None) -> Page:

@@ -1,9 +1,12 @@
 // What every page does. All of it is a help: without scripts the pages work, with times in UTC.
 import { showTimes } from "./times.js";
 import { listenToKeys } from "./keys.js";
+import { helpWithGraphs, keepGraphs } from "./graph.js";
+import { helpWithPayloads } from "./payload.js";
 import { follow } from "./live.js";
 import { helpWithSearch } from "./search.js";
 import { followBulkChange } from "./bulk.js";
+import { showMoments } from "./moments.js";
 import { helpWithForms, addCopyButtons } from "./forms.js";
 import { helpWithTimeFields } from "./time_fields.js";
 
@@ -29,25 +32,20 @@ function offerTheme() {
   });
 }
 
-// The word for what was done is in the address; a reload should not say it again.
-function forgetNotice() {
-  const address = new URL(location.href);
-  if (!address.searchParams.has("did")) return;
-  address.searchParams.delete("did");
-  address.searchParams.delete("n");
-  history.replaceState(null, "", address);
-}
-
-forgetNotice();
 offerTheme();
 showTimes(document);
+showMoments(document);
+helpWithGraphs(document);
 addCopyButtons(document);
 helpWithTimeFields();
 helpWithForms();
+helpWithPayloads();
 listenToKeys();
 helpWithSearch(showTimes);
 followBulkChange();
 follow((part) => {
   showTimes(part);
+  showMoments(part);
+  keepGraphs(part);
   addCopyButtons(part);
 });
