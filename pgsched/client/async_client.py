@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 from pgsched.client.async_bulk import AsyncBulkClient
+from pgsched.client.async_counted import AsyncCountedClient
 from pgsched.client.async_durable import AsyncDurableClient
 from pgsched.client.async_locks import AsyncLockClient
 from pgsched.client.async_queues import AsyncQueueClient
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
     from pgsched.ops.doctor.findings import Diagnosis
 
 
-class AsyncClient(AsyncBulkClient, AsyncQueueClient, AsyncScheduleClient, AsyncDurableClient, AsyncLockClient):
+class AsyncClient(
+    AsyncBulkClient, AsyncQueueClient, AsyncScheduleClient, AsyncDurableClient, AsyncCountedClient, AsyncLockClient
+):
     """A client for event loops: its methods are to be awaited.
 
     ``dsn`` is a libpq URI, ``embedded:DIR``, or empty for libpq's PG* variables. At most ``pool_size``

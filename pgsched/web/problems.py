@@ -18,6 +18,7 @@ from starlette.types import Message, Receive, Scope, Send
 from pgsched.domain.errors import (
     CalendarNotFound,
     DatabaseUnavailable,
+    ErrorNotFound,
     InvalidLock,
     InvalidTask,
     InvalidValue,
@@ -46,6 +47,7 @@ _STATUS: Mapping[type[PgschedError], int] = {
     PermissionRefused: 403,
     TaskNotFound: 404,
     CalendarNotFound: 404,
+    ErrorNotFound: 404,
     TransitionRefused: 409,
     KeyTaken: 409,
     InvalidTask: 422,
