@@ -11,6 +11,7 @@ from pgsched.client.async_client import AsyncClient
 from pgsched.db.queries.dashboard import watch_changes
 from pgsched.web.auth.throttle import Throttle
 from pgsched.web.services.cache import Cached
+from pgsched.web.services.counted import CountedLooks
 from pgsched.web.services.event_hub import EventHub
 from pgsched.web.services.surveys import Surveys
 from pgsched.web.services.table_gauges import TableGauges
@@ -38,6 +39,7 @@ class WebState:
         self.stats = Cached(client.stats, seconds=STATS_SECONDS)
         self.diagnosis = Cached(client.doctor, seconds=DIAGNOSIS_SECONDS)
         self.surveys = Surveys(client)
+        self.counted = CountedLooks(client)
         self.watch = Watch(lambda: database.run(watch_changes()))
         self.table_gauges = TableGauges(database)
         self.stopping = asyncio.Event()
@@ -46,7 +48,16 @@ class WebState:
     async def close(self) -> None:
         """End what was begun for requests and close the connections."""
         self.stopping.set()
-        for one in (self.events, self.stats, self.diagnosis, self.surveys, self.watch, self.table_gauges, self.client):
+        for one in (
+            self.events,
+            self.stats,
+            self.diagnosis,
+            self.surveys,
+            self.counted,
+            self.watch,
+            self.table_gauges,
+            self.client,
+        ):
             await one.close()
 
 

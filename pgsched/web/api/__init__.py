@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from pgsched.web.api import (
     audit,
     calendars,
+    counted,
     dead,
     durable,
     events,
@@ -21,5 +22,5 @@ from pgsched.web.api.by_key import by_key
 
 router = APIRouter()
 router.include_router(by_key([tasks.router, executions.router, schedules.router, durable.router]))
-for part in (tasks, executions, schedules, durable, calendars, queues, settings, workers, dead, audit, events):
+for part in (tasks, executions, schedules, durable, calendars, queues, settings, workers, counted, dead, audit, events):
     router.include_router(part.router)

@@ -9,6 +9,7 @@ from pgsched.web.dashboard import (
     calendars,
     dead,
     durable,
+    errors,
     executions,
     handlers,
     live,
@@ -17,6 +18,7 @@ from pgsched.web.dashboard import (
     schedules,
     task,
     tasks,
+    types,
     workers,
     workflows,
 )
@@ -24,7 +26,7 @@ from pgsched.web.dashboard import (
 router = APIRouter()
 # Of schedules `/tasks/{id}/backfill`, of durable runs `/tasks/{id}/emit` before `/tasks/{id}/{verb}`.
 for part in (
-    overview, tasks, schedules, durable, task, calendars, workflows, queues, workers, handlers, dead, executions, audit,
-    live,
+    overview, tasks, schedules, durable, task, calendars, workflows, queues, workers, handlers, types, dead, errors,
+    executions, audit, live,
 ):  # fmt: skip
     router.include_router(part.router)

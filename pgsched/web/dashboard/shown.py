@@ -21,6 +21,8 @@ NAVIGATION = (
     ("workflows", "/workflows", "Workflows"),
     ("queues", "/queues", "Queues"),
     ("workers", "/workers", "Workers"),
+    ("types", "/types", "Types"),
+    ("errors", "/errors", "Errors"),
     ("handlers", "/handlers", "Handlers"),
     ("dead", "/dead", "Dead letters"),
     ("executions", "/executions", "Executions"),
