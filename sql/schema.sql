@@ -1065,7 +1065,7 @@ create table pgsched.handler_versions (
   task_type text not null,       -- The type.
   since timestamptz not null,    -- When it did.
   version text,                  -- The version; null: the application names none.
-  code text not null,            -- What tells it from others.
+  code text,                     -- What tells it from others.
   -- One row a version.
   constraint handler_versions_pkey primary key (task_type, since)
 );

@@ -115,7 +115,7 @@ create table pgsched.handler_versions (
   task_type text not null,
   since timestamptz not null,
   version text,
-  code text not null,
+  code text,
   constraint handler_versions_pkey primary key (task_type, since)
 );
 comment on table pgsched.handler_versions is

@@ -13,7 +13,7 @@ from pgsched.domain.counted import Deployment, ErrorStats, HistogramBin, TypeBuc
 from pgsched.web.api import counted_examples as examples
 from pgsched.web.api.documented import answers, json_body, reply
 from pgsched.web.api.shapes import NumberShape, list_of, shape_of
-from pgsched.web.api.values import Moment, StrictModel
+from pgsched.web.api.values import StrictModel
 from pgsched.web.auth.access import Operator, Viewer
 from pgsched.web.services.error_changes import MAX_COUNTED, change_error
 
@@ -79,12 +79,14 @@ async def list_type_histogram(actor: Viewer, time: Time, task_type: OfType = Non
 @router.get("/deployments", summary="List versions of the code", responses=answers(Deployments, [examples.DEPLOYMENT]))
 async def list_deployments(
     actor: Viewer,
-    since: Annotated[Moment, Query(description="Those from then on.")],
-    until: Annotated[Moment, Query(description="Those before then.")],
+    within: Within = "30d",
     task_type: OfType = None,
 ) -> Response:
-    """When each became the newest one of the register."""
-    return reply(actor, await actor.client.deployments(since=since, until=until, task_type=task_type))
+    """When each became the newest one of the register, with the types that it came with."""
+    async with actor.client.transaction() as client:
+        time = await client.counted_time(within=within)
+        found = await client.deployments(since=time.since, until=time.until, task_type=task_type)
+    return reply(actor, found)
 
 
 @router.get("/errors", summary="List what attempts failed with, grouped", responses=answers(Errors, [examples.ERROR]))

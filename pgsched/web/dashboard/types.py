@@ -119,7 +119,7 @@ async def one_type(actor: Viewer, name: str) -> Response:
     return show(
         actor,
         "handler.html" if registered else "type.html",
-        at="types",
+        at="handlers" if actor.request.url.path.endswith("/handlers/type") else "types",
         handler=registered[0] if registered else None,
         workers=workers_with(registered[0], survey.workers) if registered else [],
         standby=client.database.standby,
