@@ -6,11 +6,14 @@ import json
 from collections.abc import Callable, Container, Mapping
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from markupsafe import Markup
 
+from pgsched.domain.errors import InvalidTask
 from pgsched.domain.interval import Interval
 from pgsched.domain.records import Task, to_json_able
+from pgsched.domain.scheduling.time_zones import load_zone
 from pgsched.domain.task_spec import FOLLOWS
 
 COUNTED = 10_000
@@ -39,6 +42,20 @@ def when(at: datetime | None) -> Markup:
     exact = at.astimezone(UTC)
     machine = exact.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return Markup('<time datetime="{}">{} UTC</time>').format(machine, f"{exact:%Y-%m-%d %H:%M:%S}")
+
+
+def wall(text: str, timezone: str = "") -> str:
+    """A time of a form as a field for times has it: on the wall clock of ``timezone``, UTC when that is empty.
+
+    One without an offset is there already; what is no time is left out, as the field could not have it.
+    """
+    try:
+        at = datetime.fromisoformat(text)
+        if at.tzinfo is not None:
+            at = at.astimezone(load_zone(timezone or "UTC")).replace(tzinfo=None)
+    except (ValueError, OverflowError, InvalidTask):
+        return ""
+    return at.isoformat(timespec="seconds")
 
 
 def count(number: int) -> str:
@@ -130,8 +147,14 @@ def _literal(value: Any) -> str:
     return "e'" + quoted.replace("\\", "\\\\") + "'" if "\\" in quoted else f"'{quoted}'"
 
 
+def urlquery(fields: Mapping[str, str], *without: str) -> str:
+    """The fields of a form as the query of an address, without those that are named."""
+    return urlencode({name: text for name, text in fields.items() if text and name not in without})
+
+
 FILTERS: Mapping[str, Callable[..., Any]] = {
     "when": when,
+    "wall": wall,
     "count": count,
     "span": span,
     "share": share,
@@ -139,4 +162,5 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "duration": duration,
     "pretty": pretty,
     "limits": limits,
+    "urlquery": urlquery,
 }

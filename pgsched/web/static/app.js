@@ -3,6 +3,7 @@ import { showTimes } from "./times.js";
 import { listenToKeys } from "./keys.js";
 import { follow } from "./live.js";
 import { helpWithForms, addCopyButtons } from "./forms.js";
+import { helpWithTimeFields } from "./time_fields.js";
 
 function offerTheme() {
   const button = document.getElementById("theme");
@@ -11,7 +12,7 @@ function offerTheme() {
     const chosen = document.documentElement.dataset.theme;
     return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   };
-  const name = () => { button.textContent = isDark() ? "Light" : "Dark"; };
+  const name = () => { button.querySelector("span").textContent = isDark() ? "Light" : "Dark"; };
   button.hidden = false;
   name();
   button.addEventListener("click", () => {
@@ -39,6 +40,7 @@ forgetNotice();
 offerTheme();
 showTimes(document);
 addCopyButtons(document);
+helpWithTimeFields();
 helpWithForms();
 listenToKeys();
 follow((part) => {

@@ -12,6 +12,7 @@ export function helpWithForms() {
     }
     if (event.target.matches("[data-select], [data-select-all]")) noteSelected();
   });
+  document.addEventListener("renewed", noteSelected);
   previewSchedule();
 }
 
@@ -20,7 +21,7 @@ function noteSelected() {
   const field = document.querySelector("[data-selected]");
   const words = document.querySelector("[data-selected-count]");
   if (field) field.value = chosen.join(" ");
-  if (words) words.textContent = chosen.length ? `${chosen.length} selected` : "all that fit the filter";
+  if (words) words.textContent = chosen.length ? `${chosen.length} selected` : "All matching tasks";
 }
 
 function previewSchedule() {
@@ -45,7 +46,7 @@ function previewSchedule() {
       place.replaceChildren(...fresh.body.childNodes);
       showTimes(place);
     } catch {
-      place.textContent = "The server could not be reached.";
+      place.textContent = "The server cannot be reached.";
     }
   };
   form.addEventListener("input", () => {
