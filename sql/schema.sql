@@ -7470,13 +7470,6 @@ set search_path = pg_catalog, pg_temp set jit = 'off' as $$
 $$;
 
 -- For the schema: the buckets of a time that ends now or earlier.
--- within: How long it is: up to 6 hours in buckets of 5 minutes, up to a day in hours, up to 7 days in 6 hours, else in
--- days.
--- ago: How long before now it ends.
--- seconds: How long a bucket is.
--- since: When the first one begins.
--- until: When the last one ends.
--- covers: Seconds of it that have gone by.
 create function pgsched.counted_window(
   within interval, ago interval, out seconds integer, out since timestamptz, out until timestamptz,
   out covers double precision
@@ -7540,8 +7533,6 @@ return case when (seconds is null) then null::smallint when (seconds > (0.000000
   (170)::double precision))::smallint else (0)::smallint end;
 
 -- For workers: whether it is this worker's turn to count the history, or still is. No other has it for a while.
--- worker: The worker.
--- every: Seconds until the next turn.
 create function pgsched.take_roll_up_turn(worker uuid, every double precision) returns boolean
 language sql security definer
 set search_path = pg_catalog, pg_temp as $$
@@ -7554,13 +7545,6 @@ set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- For workers: one step of counting the history. Stage null: there is nothing to do now, or somebody else does it.
--- most: Longest time that is counted at once.
--- stage: 0: what is new; 1 to 3: what was committed late.
--- begins: From when on was counted.
--- ends: Until when.
--- number: How many attempts ended then.
--- grown: The buckets that were written; their errors are to be.
--- failed: How many attempts failed in them.
 create function pgsched.roll_up(
   most interval, out stage integer, out begins timestamptz, out ends timestamptz, out number bigint,
   out grown timestamptz[], out failed bigint
@@ -7622,12 +7606,6 @@ begin
 end $$;
 
 -- For the schema: counts the attempts that ended within whole buckets of 5 minutes into pgsched.type_counts.
--- begins: When the first bucket begins.
--- ends: When the last one ends.
--- compare: True: only those in which there is more than was counted; asks first.
--- number: How many attempts there are.
--- grown: The buckets that were written.
--- failed: How many attempts in these failed.
 create function pgsched.count_history(
   begins timestamptz, ends timestamptz, compare boolean, out number bigint, out grown timestamptz[], out failed bigint
 ) returns record
@@ -7767,9 +7745,6 @@ begin
 end $$;
 
 -- For the schema: makes longer buckets of shorter ones.
--- fine: The seconds of those that are summed.
--- coarse: The seconds of those that are made.
--- buckets: When these begin.
 create function pgsched.sum_type_counts(fine integer, coarse integer, buckets timestamptz[]) returns void
 language sql
 set search_path = pg_catalog, pg_temp set jit = 'off' set max_parallel_workers_per_gather = '0' set work_mem = '32MB'
@@ -7818,9 +7793,6 @@ set search_path = pg_catalog, pg_temp set jit = 'off' set max_parallel_workers_p
 $$;
 
 -- For workers: writes the errors of buckets that pgsched.roll_up has counted, instead of those that were there.
--- buckets: The buckets of 5 minutes.
--- errors: Objects with bucket, fingerprint, exception, message, task_type, queue, number, first_seen, last_seen and
--- task_id.
 create function pgsched.note_errors(buckets timestamptz[], errors jsonb) returns void
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set jit = 'off' as $$
@@ -10307,13 +10279,7 @@ ago: The same time so long before.
 task_type: Only of this type.
 queue: Only of this queue.
 fingerprint: Only this group.';
-comment on function pgsched.counted_window is 'For the schema: the buckets of a time that ends now or earlier.
-within: How long it is: up to 6 hours in buckets of 5 minutes, up to a day in hours, up to 7 days in 6 hours, else in days.
-ago: How long before now it ends.
-seconds: How long a bucket is.
-since: When the first one begins.
-until: When the last one ends.
-covers: Seconds of it that have gone by.';
+comment on function pgsched.counted_window is 'For the schema: the buckets of a time that ends now or earlier.';
 comment on function pgsched.bin_quantile is 'A quantile of a histogram in seconds; at most 9 % higher or lower than that of the durations it was made of. Null: it is empty.
 bins: The bins, each once.
 counts: How many are in each.
@@ -10325,31 +10291,16 @@ comment on function pgsched.bin_seconds is
 comment on function pgsched.duration_bin is
   'The bin of a duration in the histograms of pgsched.type_counts: bin n is longer than pgsched.bin_seconds(n - '
   '1), and no longer than pgsched.bin_seconds(n).';
-comment on function pgsched.take_roll_up_turn is 'For workers: whether it is this worker''s turn to count the history, or still is. No other has it for a while.
-worker: The worker.
-every: Seconds until the next turn.';
-comment on function pgsched.roll_up is 'For workers: one step of counting the history. Stage null: there is nothing to do now, or somebody else does it.
-most: Longest time that is counted at once.
-stage: 0: what is new; 1 to 3: what was committed late.
-begins: From when on was counted.
-ends: Until when.
-number: How many attempts ended then.
-grown: The buckets that were written; their errors are to be.
-failed: How many attempts failed in them.';
-comment on function pgsched.count_history is 'For the schema: counts the attempts that ended within whole buckets of 5 minutes into pgsched.type_counts.
-begins: When the first bucket begins.
-ends: When the last one ends.
-compare: True: only those in which there is more than was counted; asks first.
-number: How many attempts there are.
-grown: The buckets that were written.
-failed: How many attempts in these failed.';
-comment on function pgsched.sum_type_counts is 'For the schema: makes longer buckets of shorter ones.
-fine: The seconds of those that are summed.
-coarse: The seconds of those that are made.
-buckets: When these begin.';
-comment on function pgsched.note_errors is 'For workers: writes the errors of buckets that pgsched.roll_up has counted, instead of those that were there.
-buckets: The buckets of 5 minutes.
-errors: Objects with bucket, fingerprint, exception, message, task_type, queue, number, first_seen, last_seen and task_id.';
+comment on function pgsched.take_roll_up_turn is
+  'For workers: whether it is this worker''s turn to count the history, or still is. No other has it for a while.';
+comment on function pgsched.roll_up is
+  'For workers: one step of counting the history. Stage null: there is nothing to do now, or somebody else does '
+  'it.';
+comment on function pgsched.count_history is
+  'For the schema: counts the attempts that ended within whole buckets of 5 minutes into pgsched.type_counts.';
+comment on function pgsched.sum_type_counts is 'For the schema: makes longer buckets of shorter ones.';
+comment on function pgsched.note_errors is
+  'For workers: writes the errors of buckets that pgsched.roll_up has counted, instead of those that were there.';
 comment on function pgsched.prune_roll_ups is
   'For workers: deletes counts of the history that are older than they are kept; returns how many.';
 comment on function pgsched.note_version is

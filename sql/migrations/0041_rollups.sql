@@ -193,9 +193,7 @@ set search_path = pg_catalog, pg_temp as $$
   select exists (select from turn)
 $$;
 comment on function pgsched.take_roll_up_turn is
-  E'For workers: whether it is this worker''s turn to count the history, or still is. No other has it for a while.\n'
-  'worker: The worker.\n'
-  'every: Seconds until the next turn.';
+  'For workers: whether it is this worker''s turn to count the history, or still is. No other has it for a while.';
 
 create function pgsched.sum_type_counts(fine integer, coarse integer, buckets timestamptz[]) returns void
 language sql
@@ -244,10 +242,7 @@ set search_path = pg_catalog, pg_temp set jit = 'off' set max_parallel_workers_p
       excluded.wait_max, excluded.wait_bins, excluded.wait_counts)
 $$;
 comment on function pgsched.sum_type_counts is
-  E'For the schema: makes longer buckets of shorter ones.\n'
-  'fine: The seconds of those that are summed.\n'
-  'coarse: The seconds of those that are made.\n'
-  'buckets: When these begin.';
+  'For the schema: makes longer buckets of shorter ones.';
 
 create function pgsched.count_history(
   begins timestamptz, ends timestamptz, compare boolean, out number bigint, out grown timestamptz[], out failed bigint
@@ -387,13 +382,7 @@ begin
     select distinct date_bin('1 day', g, origin) from unnest(grown) g));
 end $$;
 comment on function pgsched.count_history is
-  E'For the schema: counts the attempts that ended within whole buckets of 5 minutes into pgsched.type_counts.\n'
-  'begins: When the first bucket begins.\n'
-  'ends: When the last one ends.\n'
-  'compare: True: only those in which there is more than was counted; asks first.\n'
-  'number: How many attempts there are.\n'
-  'grown: The buckets that were written.\n'
-  'failed: How many attempts in these failed.';
+  'For the schema: counts the attempts that ended within whole buckets of 5 minutes into pgsched.type_counts.';
 
 create function pgsched.roll_up(
   most interval, out stage integer, out begins timestamptz, out ends timestamptz, out number bigint,
@@ -455,14 +444,7 @@ begin
   from pgsched.count_history(begins, ends, stage > 0) c;
 end $$;
 comment on function pgsched.roll_up is
-  E'For workers: one step of counting the history. Stage null: there is nothing to do now, or somebody else does it.\n'
-  'most: Longest time that is counted at once.\n'
-  'stage: 0: what is new; 1 to 3: what was committed late.\n'
-  'begins: From when on was counted.\n'
-  'ends: Until when.\n'
-  'number: How many attempts ended then.\n'
-  'grown: The buckets that were written; their errors are to be.\n'
-  'failed: How many attempts failed in them.';
+  'For workers: one step of counting the history. Stage null: there is nothing to do now, or somebody else does it.';
 
 create function pgsched.note_errors(buckets timestamptz[], errors jsonb) returns void
 language plpgsql security definer
@@ -535,9 +517,7 @@ begin
   end loop;
 end $$;
 comment on function pgsched.note_errors is
-  E'For workers: writes the errors of buckets that pgsched.roll_up has counted, instead of those that were there.\n'
-  'buckets: The buckets of 5 minutes.\n'
-  'errors: Objects with bucket, fingerprint, exception, message, task_type, queue, number, first_seen, last_seen and task_id.';
+  'For workers: writes the errors of buckets that pgsched.roll_up has counted, instead of those that were there.';
 
 create function pgsched.prune_roll_ups() returns integer
 language plpgsql security definer
@@ -599,13 +579,7 @@ begin
   covers := extract(epoch from case when ago = interval '0' then least(until, counted) else until end - since);
 end $$;
 comment on function pgsched.counted_window is
-  E'For the schema: the buckets of a time that ends now or earlier.\n'
-  'within: How long it is: up to 6 hours in buckets of 5 minutes, up to a day in hours, up to 7 days in 6 hours, else in days.\n'
-  'ago: How long before now it ends.\n'
-  'seconds: How long a bucket is.\n'
-  'since: When the first one begins.\n'
-  'until: When the last one ends.\n'
-  'covers: Seconds of it that have gone by.';
+  'For the schema: the buckets of a time that ends now or earlier.';
 
 create function pgsched.type_stats(
   within interval default '1 hour', ago interval default '0', task_type text default null, queue text default null
