@@ -2485,6 +2485,23 @@ begin
   return target;
 end $$;
 
+-- The version of a task: another one after each edit, the same whatever workers do with it.
+-- task: The row, as to_jsonb(t).
+create function pgsched.version_of(task jsonb) returns text
+language sql immutable strict parallel safe
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO' set intervalstyle = 'postgres'
+  set extra_float_digits = '1' as $$
+-- The columns that an edit may set, and no other. The tick of a schedule is left out, as workers set it.
+select left(encode(sha256(convert_to(row(
+  t.task_name, t.queue, t.priority, t.payload, t.metadata, t.tags, t.tenant_id, t.user_id, t.created_by,
+  case when t.schedule_type = 'one_time' then t.scheduled_for end, t.cron_expression, t.timezone, t.start_date,
+  t.end_date, t.repeat_interval, t.repeat_count, t.on_missed, t.catchup_window, t.overlap, t.jitter, t.enabled,
+  t.max_attempts, t.backoff, t.backoff_delay, t.backoff_max, t.backoff_factor, t.backoff_jitter, t.timeout,
+  t.idempotency_key, t.parent_id, t.depends_on, t.dependency_mode, t.on_dependency_dead, t.concurrency_key,
+  t.alert_if_no_success_for, t.alert_if_running_for, t.expires_at)::text, 'UTF8')), 'hex'), 16)
+from jsonb_populate_record(null::pgsched.tasks, task) t
+$$;
+
 -- For the schema: which of the arguments of schedule() that are given a task has otherwise; a delay is not compared.
 create function pgsched.differing(task jsonb, present pgsched.tasks) returns text[]
 language plpgsql stable
@@ -8665,8 +8682,8 @@ grant execute on function
   pgsched.month_days, pgsched.month_length, pgsched.nearest_type, pgsched.next_interval_ticks, pgsched.next_ticks,
   pgsched.number_problem, pgsched.open_days, pgsched.queues_in_use, pgsched.read_cron, pgsched.read_day,
   pgsched.refuse_tick, pgsched.remember, pgsched.resolved, pgsched.run_by, pgsched.shown_word, pgsched.status,
-  pgsched.task_id, pgsched.tell_unknown, pgsched.upcoming, pgsched.wait, pgsched.wake_sleepers, pgsched.wall_from,
-  pgsched.with_version
+  pgsched.task_id, pgsched.tell_unknown, pgsched.upcoming, pgsched.version_of, pgsched.wait, pgsched.wake_sleepers,
+  pgsched.wall_from, pgsched.with_version
 to public;
 
 grant select on pgsched.departed_keys to public;
@@ -9949,6 +9966,8 @@ dry_run: True: changes nothing and only returns which it would be.';
 comment on function pgsched.merge_patch is
   'JSON with the changes that a merge patch (RFC 7396) makes: what it has is set, what is null in it is removed, '
   'objects are merged, all else is replaced.';
+comment on function pgsched.version_of is 'The version of a task: another one after each edit, the same whatever workers do with it.
+task: The row, as to_jsonb(t).';
 comment on function pgsched.differing is
   'For the schema: which of the arguments of schedule() that are given a task has otherwise; a delay is not '
   'compared.';

@@ -39,6 +39,8 @@ class TaskStatus:
     """What ends the wait of a durable task that is blocked in one, as ``event:NAME`` and ``child:ID``."""
     wakes_at: datetime | None
     """When the first timeout or sleep among its waits is over; None: there is none."""
+    version: str
+    """Another one after each edit, the same whatever workers do with the task."""
 
     @property
     def last_execution(self) -> Execution | None:
@@ -66,6 +68,7 @@ class TaskStatus:
             "alerts": to_json_able(self.alerts),
             "awaits": self.awaits,
             "wakes_at": to_json_able(self.wakes_at),
+            "version": self.version,
         }
 
 
@@ -82,6 +85,8 @@ class Stand:
     awaits: list[str] | None = None
     """What a durable task waits for."""
     wakes_at: datetime | None = None
+    version: str = ""
+    """What edits compare."""
 
     def status_of(
         self, task: Task, executions: list[Execution], missed: list[MissedTicks], alerts: list[Alert]
@@ -97,6 +102,7 @@ class Stand:
             ticks_running=self.ticks_running,
             awaits=self.awaits or (),
             wakes_at=self.wakes_at,
+            version=self.version,
         )
 
 
@@ -117,11 +123,12 @@ def status_of(
     ticks_running: bool = False,
     awaits: Sequence[str] = (),
     wakes_at: datetime | None = None,
+    version: str = "",
 ) -> TaskStatus:
     """Return how a task stands ``now``, by the database's clock.
 
     ``left_out``: the days of its calendars; ``ticks_running``: a child runs one of its ticks. ``awaits`` and
-    ``wakes_at`` are of the wait of a durable task.
+    ``wakes_at`` are of the wait of a durable task, ``version`` is what edits compare.
     """
     schedule = Schedule(
         cron_expression=task.cron_expression,
@@ -152,6 +159,7 @@ def status_of(
         alerts=alerts,
         awaits=list(awaits),
         wakes_at=wakes_at,
+        version=version,
     )
 
 

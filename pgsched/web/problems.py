@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
 
@@ -28,10 +28,12 @@ from pgsched.domain.errors import (
     SchemaMismatch,
     TaskNotFound,
     TransitionRefused,
+    VersionConflict,
     shown,
 )
 from pgsched.observability.logs import get_logger
 from pgsched.web.auth.access import AccessDenied
+from pgsched.web.methods import allowed
 from pgsched.web.middleware import HttpLayer
 from pgsched.web.paths import href, route_path
 from pgsched.web.rendering import page
@@ -50,6 +52,7 @@ _STATUS: Mapping[type[PgschedError], int] = {
     ErrorNotFound: 404,
     TransitionRefused: 409,
     KeyTaken: 409,
+    VersionConflict: 412,
     InvalidTask: 422,
     InvalidLock: 422,
     DatabaseUnavailable: 503,
@@ -109,6 +112,8 @@ def problem_of(error: Exception) -> Problem:
         rule = None if error.field is None else error.sentence
         task_id = error.id if isinstance(error, KeyTaken) else None
         return Problem(status=status, detail=detail, field=error.field, rule=rule, task_id=task_id)
+    if isinstance(error, VersionConflict):
+        return Problem(status=status, detail=detail, field="If-Match", rule="must be the ETag that it has now")
     return Problem(status=status, detail=detail, headers={"Retry-After": str(RETRY_SECONDS)} if status == 503 else None)
 
 
@@ -140,6 +145,10 @@ def _one_invalid(error: Mapping[str, Any]) -> dict[str, str]:
 def answer(request: Request, error: Exception) -> Response:
     """Return the answer to a request that went wrong."""
     problem, path = problem_of(error), route_path(request.scope)
+    if problem.status == 405:
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers={"Allow": allowed(request)})
+        problem = replace(problem, headers={"Allow": allowed(request)})
     if problem.status == 500:
         # Without the values of variables, however an app around this one has set up its logging.
         trace = "".join(traceback.format_exception(error)).rstrip()

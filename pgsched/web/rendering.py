@@ -15,6 +15,7 @@ from pgsched.web import parts
 from pgsched.web.formats import FILTERS
 from pgsched.web.paths import href
 from pgsched.web.state import state_of
+from pgsched.web.static_files import content_name
 from pgsched.web.svg.charts import meter
 from pgsched.web.svg.icons import icon
 from pgsched.web.svg.series import sparkline
@@ -59,7 +60,7 @@ def _href_in_template(context: jinja2.runtime.Context, path: str) -> str:
 
 @jinja2.pass_context
 def _static_in_template(context: jinja2.runtime.Context, name: str) -> str:
-    return f"{href(context['request'], '/static/' + name)}?v={program()}"
+    return href(context["request"], f"/static/{content_name()}/{name}")
 
 
 def program() -> str:

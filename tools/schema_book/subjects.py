@@ -110,6 +110,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
             "may_change",
             "edit_payloads",
             "merge_patch",
+            "version_of",
             "differing",
             "give_up_key",
             "unique_key",

@@ -175,5 +175,5 @@ def _range_form(
     problem: str | None = None,
 ) -> Response:
     made = number_to_run(ticks or ())
-    context = {"task": task, "fields": fields, "ticks": ticks, "shown": TICKS_OF_RANGE, "made": made}
+    context: dict[str, Any] = {"task": task, "fields": fields, "ticks": ticks, "shown": TICKS_OF_RANGE, "made": made}
     return show(actor, "backfill.html", at="schedules", problem=problem, **context)

@@ -68,12 +68,14 @@ NOTICES: Mapping[str, str] = {
 """What was done, by the word that a redirect carries: no foreign text gets onto a page that way."""
 
 
-def show(actor: Actor, template: str, *, at: str, problem: str | None = None, **context: Any) -> Response:
+def show(
+    actor: Actor, template: str, *, at: str, problem: str | None = None, status: int | None = None, **context: Any
+) -> Response:
     """Return a page of the dashboard; ``at`` is its place in the navigation, ``problem`` what is wrong with a form."""
     return page(
         actor.request,
         template,
-        status=422 if problem else 200,
+        status=status or (422 if problem else 200),
         actor=actor,
         at=at,
         navigation=NAVIGATION,
