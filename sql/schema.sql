@@ -1202,6 +1202,22 @@ create table pgsched.audit_log (
 -- The changes of one task.
 create index audit_log_by_task on pgsched.audit_log (task_id, id) where task_id is not null;
 
+-- Sessions of the web face that were logged out before they ended: their cookies open nothing any more.
+create table pgsched.revoked_sessions (
+  id text not null,                                             -- The id in the cookie. It opens nothing without the
+                                                                -- signature.
+  ends_at timestamptz not null,                                 -- When the session would have ended by itself; the row
+                                                                -- is deleted later.
+  revoked_at timestamptz not null default clock_timestamp(),    -- When it was logged out.
+  constraint revoked_sessions_pkey primary key (id),
+  -- It is random.
+  constraint revoked_session_id_must_have_20_to_64_characters check (length(id) >= 20 and length(id) <= 64)
+);
+alter table pgsched.revoked_sessions replica identity full;
+
+-- What was logged out since a moment.
+create index revoked_sessions_time on pgsched.revoked_sessions (revoked_at);
+
 -- The version of the schema: one row per migration that was applied.
 create table pgsched.migrations (
   version integer not null,                         -- Its number; the highest is the version of the schema.
@@ -8028,6 +8044,23 @@ begin
   end if;
 end $$;
 
+-- The web face --------------------------------------------------------------------------------------------------------
+-- What people who look at the dashboard leave behind.
+
+-- For the web face: ends a session in all its processes, and forgets those that have ended by themselves.
+create function pgsched.revoke_session(id text, ends_at timestamptz) returns void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+-- A row of its own for each session, whoever is logged in: the role of a dashboard that only looks has no right on the table.
+begin
+  if ends_at > now() + interval '31 days' then
+    raise invalid_parameter_value using message = format('ends_at must be within 31 days, got %s', ends_at);
+  end if;
+  delete from pgsched.revoked_sessions s where s.ends_at < now() - interval '1 minute';
+  insert into pgsched.revoked_sessions (id, ends_at) values (id, ends_at) on conflict do nothing;
+end $$;
+
 -- For programs of earlier releases ------------------------------------------------------------------------------------
 -- What nothing above calls any more.
 
@@ -9477,6 +9510,14 @@ comment on column pgsched.audit_log.after is 'What was changed, as it became; ne
 comment on constraint audit_action_must_have_1_to_100_characters on pgsched.audit_log is '1 to 100 characters.';
 comment on constraint audit_role_must_be_viewer_or_operator on pgsched.audit_log is 'Which token was used.';
 comment on index pgsched.audit_log_by_task is 'The changes of one task.';
+comment on table pgsched.revoked_sessions is
+  'Sessions of the web face that were logged out before they ended: their cookies open nothing any more.';
+comment on column pgsched.revoked_sessions.id is 'The id in the cookie. It opens nothing without the signature.';
+comment on column pgsched.revoked_sessions.ends_at is
+  'When the session would have ended by itself; the row is deleted later.';
+comment on column pgsched.revoked_sessions.revoked_at is 'When it was logged out.';
+comment on constraint revoked_session_id_must_have_20_to_64_characters on pgsched.revoked_sessions is 'It is random.';
+comment on index pgsched.revoked_sessions_time is 'What was logged out since a moment.';
 comment on table pgsched.migrations is 'The version of the schema: one row per migration that was applied.';
 comment on column pgsched.migrations.version is 'Its number; the highest is the version of the schema.';
 comment on column pgsched.migrations.name is 'What it is about.';
@@ -10337,6 +10378,8 @@ comment on function pgsched.unlock is 'Gives a lock back. False: the owner did n
 name: What is locked.
 owner: The id that it was taken with.';
 comment on function pgsched.refuse_lock is 'For the schema: refuses arguments of a lock that make no sense.';
+comment on function pgsched.revoke_session is
+  'For the web face: ends a session in all its processes, and forgets those that have ended by themselves.';
 comment on function pgsched.claim_apart is
   'For workers: claims from several queues with limits or ageing, in their order.';
 comment on function pgsched.claim_from is

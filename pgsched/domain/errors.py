@@ -160,6 +160,10 @@ class DatabaseUnavailable(PgschedError):
     """The DSN leads to no server that lets us in."""
 
 
+class ReadOnlyDatabase(DatabaseUnavailable):
+    """The server takes no changes: it is a standby, or set to be read only."""
+
+
 class PermissionRefused(PgschedError):
     """The database's role may not do what was asked."""
 

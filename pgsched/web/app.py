@@ -17,6 +17,7 @@ from pgsched.web.api.json_bodies import JsonOnly, check_body
 from pgsched.web.auth.access import Viewer, viewer
 from pgsched.web.auth.guard import Guard
 from pgsched.web.auth.login import router as login_router
+from pgsched.web.auth.oidc_login import router as oidc_router
 from pgsched.web.auth.throttle import Throttle
 from pgsched.web.dashboard import router as dashboard_router
 from pgsched.web.methods import Head
@@ -26,7 +27,7 @@ from pgsched.web.probes import router as probes_router
 from pgsched.web.problems import Catcher, register_problems
 from pgsched.web.rendering import make_templates, program
 from pgsched.web.settings import WebSettings
-from pgsched.web.state import WebState
+from pgsched.web.state import Front, WebState
 from pgsched.web.static_files import NamedFiles
 
 API = "/api/v1"
@@ -46,12 +47,18 @@ def create_app(
     in ``settings``: without them only requests of this machine are answered. It closes ``app.state.web`` at its end.
     """
     known = settings or WebSettings()
-    state = WebState(
-        client=AsyncClient(dsn, pool_size=pool_size),
+    client = AsyncClient(dsn, pool_size=pool_size)
+    front = Front(
         settings=known,
         templates=make_templates(),
         throttle=Throttle() if throttle is None else throttle,
+        databases=[client.database],
     )
+    return app_of(WebState(client=client, front=front), prefix=known.path_prefix)
+
+
+def app_of(state: WebState, *, prefix: str = "") -> FastAPI:
+    """Return the ASGI app of one database, below ``prefix``; its state is closed with it."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -67,7 +74,7 @@ def create_app(
         lifespan=lifespan,
         # The outermost first. What FastAPI serves by itself is open to all and loads from elsewhere: none of that.
         middleware=[
-            Middleware(Root, prefix=known.path_prefix),
+            Middleware(Root, prefix=prefix),
             Middleware(KeyInPath),
             Middleware(Headers),
             Middleware(Head),
@@ -83,6 +90,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.web = state
+    app.state.front = state.front
     app.openapi = lambda: described(app)  # type: ignore[method-assign]
     register_problems(app)
 
@@ -91,6 +99,8 @@ def create_app(
         return JSONResponse({**described(app), "servers": [{"url": href(_actor.request, "") or "/"}]})
 
     app.include_router(login_router)
+    if state.front.oidc is not None:
+        app.include_router(oidc_router)
     app.include_router(probes_router)
     # Whoever may look, at least; what changes something asks for an operator itself.
     app.include_router(api_router, prefix=API, dependencies=[Depends(viewer), Depends(check_body)])

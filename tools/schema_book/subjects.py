@@ -57,7 +57,7 @@ TABLES_BY_SUBJECT: Final = (
     ),
     Subject("Time", "What schedules are computed by.", ("calendars", "timezones", "zone_rules")),
     Subject("Locks", "Named locks for programs.", ("locks",)),
-    Subject("Administration", "", ("settings", "audit_log", "migrations")),
+    Subject("Administration", "", ("settings", "audit_log", "revoked_sessions", "migrations")),
 )
 
 VIEWS_BY_SUBJECT: Final = (
@@ -334,6 +334,7 @@ FUNCTIONS_BY_SUBJECT: Final = (
         ),
     ),
     Subject("Locks", "Named locks for programs.", ("lock", "renew_lock", "unlock", "refuse_lock")),
+    Subject("The web face", "What people who look at the dashboard leave behind.", ("revoke_session",)),
     Subject(
         "For programs of earlier releases",
         "What nothing above calls any more.",

@@ -19,6 +19,7 @@ from pgsched.web.dashboard import (
     task,
     tasks,
     types,
+    upcoming,
     workers,
     workflows,
 )
@@ -27,6 +28,6 @@ router = APIRouter()
 # Of schedules `/tasks/{id}/backfill`, of durable runs `/tasks/{id}/emit` before `/tasks/{id}/{verb}`.
 for part in (
     overview, tasks, schedules, durable, task, calendars, workflows, queues, workers, handlers, types, dead, errors,
-    executions, audit, live,
+    executions, audit, live, upcoming,
 ):  # fmt: skip
     router.include_router(part.router)

@@ -40,6 +40,8 @@ from pgsched.web.dashboard.forms import (
     payload_of,
     with_instants,
 )
+from pgsched.web.dashboard.payloads import PayloadPart, filled, part_of, step, typed_payload, with_payload
+from pgsched.web.dashboard.payloads import noted as noted_faults
 from pgsched.web.dashboard.shown import done, show
 from pgsched.web.formats import duration, insert_text, pretty, span
 from pgsched.web.paths import href
@@ -101,7 +103,8 @@ async def task(actor: Viewer, id: int, run: Text = "", steps: Text = "") -> Resp
 async def edit(actor: Operator, id: int) -> Response:
     """Show the form of a task."""
     one = await actor.client.get(id)
-    return show_form(actor, one, fields_of(one), None)
+    part = await part_of(actor, one.task_type, {})
+    return show_form(actor, one, fields_of(one) | filled(part, one.payload), None, part)
 
 
 @router.post("/tasks/{id:int}/edit")
@@ -110,13 +113,19 @@ async def save(actor: Operator, id: int, form: Form) -> Response:
     for tries_left in reversed(range(TRIES)):
         version = await actor.client.version(id)  # before the task: then it is never newer than what is compared
         one = await actor.client.get(id)
+        part = await part_of(actor, one.task_type, form)
         try:
-            return await _save(actor, one, form, version)
+            if "step" in form:
+                return show_form(actor, one, await step(actor, part, form), None, part)
+            return await _save(actor, one, with_payload(form, await typed_payload(actor, part, form)), version)
         except InvalidTask as error:
-            return show_form(actor, one, form, str(error))
+            return show_form(actor, one, form, noted_faults(part, error), part)
         except EditConflict as error:
             told = await conflict_of(actor, error, task_id=id)
-            return show_form(actor, one, fields_of(one) | error.merged.changed, None, **told)
+            shown = fields_of(one) | error.merged.changed
+            if part.has_fields:
+                shown |= filled(part, payload_of(shown) or {})
+            return show_form(actor, one, shown, None, part, **told)
         except VersionConflict:
             if not tries_left:
                 raise
@@ -140,7 +149,9 @@ async def _save(actor: Actor, one: Task, form: dict[str, str], version: str) -> 
 async def ask_payload(actor: Operator, id: int) -> Response:
     """Show the payload of a task that is to be tried again, as a form."""
     one = await actor.client.get(id)
-    return _retry_form(actor, one, pretty(one.payload), None, seen=seen_of({"payload": pretty(one.payload)}))
+    part = await part_of(actor, one.task_type, {})
+    seen = seen_of({"payload": pretty(one.payload)})
+    return _retry_form(actor, one, filled(part, one.payload), None, part, seen=seen)
 
 
 @router.post("/tasks/{id:int}/retry")
@@ -148,15 +159,20 @@ async def retry(actor: Operator, id: int, form: Form) -> Response:
     """Give a task all its attempts again, with the payload of the form if there is one and it differs."""
     version = await actor.client.version(id)
     one = await actor.client.get(id)
+    part = await part_of(actor, one.task_type, form)
     try:
-        payload = payload_of(merged_or_raise(form, {"payload": pretty(one.payload)}))
+        if "step" in form:
+            shown = await step(actor, part, form)
+            return _retry_form(actor, one, shown, None, part, seen=form.get(SEEN, ""))
+        typed = with_payload(form, await typed_payload(actor, part, form))
+        payload = payload_of(merged_or_raise(typed, {"payload": pretty(one.payload)}))
         versions = None if payload is None else (version,)
         await act_on_task(actor, "retry", id, payload=payload, versions=versions)
     except InvalidTask as error:
-        return _retry_form(actor, one, form["payload"], str(error), seen=form.get(SEEN, ""))
+        return _retry_form(actor, one, form, noted_faults(part, error), part, seen=form.get(SEEN, ""))
     except EditConflict as error:
         told = await conflict_of(actor, error, task_id=id)
-        return _retry_form(actor, one, form["payload"], None, seen=seen_of(error.now), **told)
+        return _retry_form(actor, one, form, None, part, seen=seen_of(error.now), **told)
     return done(actor, f"/tasks/{id}", "retry", id)
 
 
@@ -176,14 +192,22 @@ async def change(actor: Operator, id: int, verb: str) -> Response:
 def _retry_form(
     actor: Actor,
     one: Task,
-    payload: str,
+    fields: Mapping[str, str],
     problem: str | None,
+    part: PayloadPart,
     *,
     seen: str,
     conflicts: Sequence[Conflict] = (),
     changed_by: AuditEntry | None = None,
 ) -> Response:
-    context = {"task": one, "payload": payload, "seen": seen, "conflicts": conflicts, "changed_by": changed_by}
+    context = {
+        "task": one,
+        "fields": fields,
+        "part": part,
+        "seen": seen,
+        "conflicts": conflicts,
+        "changed_by": changed_by,
+    }
     return show(actor, "retry.html", at="tasks", problem=problem, status=409 if conflicts else None, **context)
 
 
@@ -256,18 +280,19 @@ def show_form(
     one: Task | None,
     fields: dict[str, str],
     problem: str | None,
+    part: PayloadPart,
     preview: dict[str, Any] | None = None,
     handlers: Sequence[HandlerInfo] = (),
     conflicts: Sequence[Conflict] = (),
     changed_by: AuditEntry | None = None,
 ) -> Response:
-    """Return the form of a task, or of a new one, which offers the types of ``handlers``.
+    """Return the form of a task, or of a new one, which offers the types of ``handlers``; ``part`` is its payload.
 
     With ``conflicts`` it asks whose changes to keep; ``changed_by`` is the last change of the task.
     """
     schedule = "new" if one is None else one.schedule_type
     at = "tasks" if schedule == "one_time" else "schedules"
-    context: dict[str, Any] = {"task": one, "fields": fields, "schedule": schedule, "preview": preview}
+    context: dict[str, Any] = {"task": one, "fields": fields, "schedule": schedule, "preview": preview, "part": part}
     context["handlers"] = [handler for handler in handlers if handler.retired_at is None]
     # What the browser compares with: what it was first shown, or after a conflict what is there now.
     seen = (
