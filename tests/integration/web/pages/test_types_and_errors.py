@@ -120,7 +120,6 @@ async def test_all_dead_tasks_of_an_error_are_retried_and_no_others(dsn: str) ->
             assert dry.json() == {"number": 3}
             answer = await face.post(f"/errors/{error['id']}/retry")
             assert answer.status_code == 303
-            assert "n=3" in answer.headers["location"]
         found = db.execute("select id, status from pgsched.tasks order by id").fetchall()
         assert {row["id"] for row in found if row["status"] == "pending"} == set(same)
         assert {row["id"] for row in found if row["status"] == "dead"} == {other}
