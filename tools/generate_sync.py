@@ -25,6 +25,7 @@ WIDTH = 120
 SOURCES = (
     "pgsched/client/async_bulk.py",
     "pgsched/client/async_client.py",
+    "pgsched/client/async_counted.py",
     "pgsched/client/async_durable.py",
     "pgsched/client/async_locks.py",
     "pgsched/client/async_queues.py",

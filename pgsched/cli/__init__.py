@@ -30,6 +30,7 @@ COMMANDS = {
     "dead": "List, retry and purge the tasks that failed for good.",
     "dev": "Start an embedded PostgreSQL, migrate it, run a worker and serve the dashboard, until Ctrl-C.",
     "doctor": "Diagnose the queue and its database.",
+    "errors": "List what attempts failed with, grouped; retry or delete all dead tasks of one error.",
     "events": "Follow task events, until Ctrl-C.",
     "group": "Add groups of steps, and show their progress.",
     "handler": "List and show the types that workers have registered handlers for.",
@@ -44,12 +45,15 @@ COMMANDS = {
     "sync": "Register an app's handlers and declared schedules, as its workers do at start.",
     "task": "Add, list, show and change tasks.",
     "top": "Watch queues, workers and running tasks, live.",
+    "types": "Show throughput, failures, waits and durations of every task type.",
     "upcoming": "Show when everything will run: a timeline of schedules and of one-time tasks that are due later.",
     "view": "List, set and delete saved views: searches of tasks that have a name, for all who look at the database.",
     "web": "Serve the dashboard and the REST API until SIGTERM or Ctrl-C.",
     "worker": "Run a worker until SIGTERM or Ctrl-C; or list running workers.",
 }
 """Every command, which is called as its module, and the first paragraph of its help."""
+MODULES = {"errors": "error_groups"}
+"""The modules of commands that are called otherwise."""
 
 
 class LazyGroup(click.Group):
@@ -63,7 +67,7 @@ class LazyGroup(click.Group):
         """Import the command; None when none has this name."""
         if name not in COMMANDS:
             return None
-        command = getattr(importlib.import_module(f"pgsched.cli.{name}"), name)
+        command = getattr(importlib.import_module(f"pgsched.cli.{MODULES.get(name, name)}"), name)
         assert isinstance(command, click.Command)  # noqa: S101
         return command
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 from pgsched.client.async_bulk import AsyncBulkClient
+from pgsched.client.async_counted import AsyncCountedClient
 from pgsched.client.async_durable import AsyncDurableClient
 from pgsched.client.async_locks import AsyncLockClient
 from pgsched.client.async_queues import AsyncQueueClient
@@ -37,7 +38,13 @@ if TYPE_CHECKING:
 
 
 class AsyncClient(
-    AsyncBulkClient, AsyncQueueClient, AsyncScheduleClient, AsyncDurableClient, AsyncLockClient, AsyncViewClient
+    AsyncBulkClient,
+    AsyncQueueClient,
+    AsyncScheduleClient,
+    AsyncDurableClient,
+    AsyncCountedClient,
+    AsyncLockClient,
+    AsyncViewClient,
 ):
     """A client for event loops: its methods are to be awaited.
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 from pgsched.client.bulk import BulkClient
+from pgsched.client.counted import CountedClient
 from pgsched.client.durable import DurableClient
 from pgsched.client.locks import LockClient
 from pgsched.client.queues import QueueClient
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from pgsched.ops.doctor.findings import Diagnosis
 
 
-class Client(BulkClient, QueueClient, ScheduleClient, DurableClient, LockClient, ViewClient):
+class Client(BulkClient, QueueClient, ScheduleClient, DurableClient, CountedClient, LockClient, ViewClient):
     """A client for threads: one may be shared by all of them.
 
     ``dsn`` is a libpq URI, ``embedded:DIR``, or empty for libpq's PG* variables. At most ``pool_size`` connections are

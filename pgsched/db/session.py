@@ -86,6 +86,15 @@ class Session:
                     for statement, parameters in commands
                 ]
 
+    @asynccontextmanager
+    async def transaction(self, *, timeout: float | None = None) -> AsyncIterator[AsyncDbConnection]:
+        """Lend the connection for several statements in one transaction, which is undone by an error.
+
+        ``timeout``: seconds that all of it may take. Raises as :meth:`execute`.
+        """
+        async with self._guarded(timeout) as connection, connection.transaction():
+            yield connection
+
     async def open(self) -> AsyncDbConnection:
         """Return the connection, opening it when there is none."""
         if self._connection is None or self._connection.closed:
@@ -120,8 +129,8 @@ class Session:
             return [await connection.execute(statement, parameters, binary=True) for statement, parameters in commands]
 
     @asynccontextmanager
-    async def _guarded(self) -> AsyncIterator[AsyncDbConnection]:
-        timeout = self.timeout
+    async def _guarded(self, timeout: float | None = None) -> AsyncIterator[AsyncDbConnection]:
+        timeout = timeout or self.timeout
         self.asked_at = monotonic()
         try:
             async with asyncio.timeout(timeout):

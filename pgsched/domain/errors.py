@@ -124,6 +124,10 @@ class ViewNotFound(PgschedError):
     """No saved view has this name."""
 
 
+class ErrorNotFound(PgschedError):
+    """Nothing failed with an error of this id."""
+
+
 class TaskFailed(PgschedError):
     """A task that was waited for is dead or was cancelled: ``task``, and its ``error`` if it has one."""
 

@@ -79,6 +79,21 @@ def span(seconds: float | None) -> str:
     return " ".join(words[:2])
 
 
+def share(value: float | None) -> str:
+    """A part of a whole in per cent."""
+    if value is None:
+        return "–"
+    return "0 %" if value == 0 else "<0.1 %" if value < 0.001 else f"{value * 100:.1f} %"
+
+
+def rate(per_second: float) -> str:
+    """How much ends, in a unit in which the number is no fraction: ``12.5 / s``, ``3.0 / min``, ``2.0 / h``."""
+    for unit, seconds in (("s", 1), ("min", 60)):
+        if per_second * seconds >= 1:
+            return f"{per_second * seconds:,.1f} / {unit}"
+    return f"{per_second * 3600:,.1f} / h" if per_second else "0"
+
+
 def duration(interval: Interval | None) -> str:
     """An interval as forms take it: ``1h30m``; empty for None, and for none at all."""
     return "" if interval is None or not any(interval) else interval.to_short_text()
@@ -146,6 +161,8 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "count": count,
     "thousands": "{:,}".format,
     "span": span,
+    "share": share,
+    "rate": rate,
     "duration": duration,
     "pretty": pretty,
     "limits": limits,

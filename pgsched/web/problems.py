@@ -19,6 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 from pgsched.domain.errors import (
     CalendarNotFound,
     DatabaseUnavailable,
+    ErrorNotFound,
     InvalidLock,
     InvalidTask,
     InvalidValue,
@@ -53,6 +54,7 @@ _STATUS: Mapping[type[PgschedError], int] = {
     TaskNotFound: 404,
     CalendarNotFound: 404,
     ViewNotFound: 404,
+    ErrorNotFound: 404,
     TransitionRefused: 409,
     KeyTaken: 409,
     VersionConflict: 412,

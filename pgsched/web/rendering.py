@@ -18,6 +18,7 @@ from pgsched.web.state import front_of
 from pgsched.web.static_files import content_name
 from pgsched.web.svg.charts import meter
 from pgsched.web.svg.icons import icon
+from pgsched.web.svg.series import sparkline
 
 FOLDER = Path(__file__).parent
 
@@ -31,7 +32,9 @@ def make_templates() -> Jinja2Templates:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(href=_href_in_template, static=_static_in_template, meter=meter, icon=icon)
+    environment.globals.update(
+        href=_href_in_template, static=_static_in_template, meter=meter, icon=icon, sparkline=sparkline
+    )
     environment.filters.update(FILTERS)
     return Jinja2Templates(env=environment)
 

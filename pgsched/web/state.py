@@ -16,6 +16,7 @@ from pgsched.web.auth.oidc import Oidc
 from pgsched.web.auth.throttle import Throttle
 from pgsched.web.services.bulk_runner import BulkRunner
 from pgsched.web.services.cache import Cached
+from pgsched.web.services.counted import CountedLooks
 from pgsched.web.services.event_hub import EventHub
 from pgsched.web.services.revocations import Revocations
 from pgsched.web.services.streams import Streams
@@ -78,6 +79,7 @@ class WebState:
         self.surveys = Surveys(client)
         self.handlers = Cached(client.handlers, seconds=HANDLERS_SECONDS)
         self.bulk = BulkRunner(client)
+        self.counted = CountedLooks(client)
         self.upcoming = Upcoming(client)
         self.watch = Watch(self._look)
         self.table_gauges = TableGauges(database)
@@ -94,8 +96,8 @@ class WebState:
         """End what was begun for requests and close the connections."""
         self.stopping.set()
         await self.front.close()
-        shared = (self.stats, self.diagnosis, self.surveys, self.upcoming, self.handlers, self.watch, self.table_gauges)
-        for one in (self.events, self.bulk, *shared, self.client):
+        shared = (self.stats, self.diagnosis, self.surveys, self.counted, self.upcoming, self.handlers)
+        for one in (self.events, self.bulk, *shared, self.watch, self.table_gauges, self.client):
             await one.close()
 
 

@@ -50,6 +50,7 @@ from pgsched.worker.queue_rotation import QueueRotation
 from pgsched.worker.rate import Rate
 from pgsched.worker.registration import register
 from pgsched.worker.retention import Retention
+from pgsched.worker.roll_up import RollUp
 from pgsched.worker.rulebook import follow
 from pgsched.worker.shared_claims import SharedClaims
 from pgsched.worker.shutdown import ANSWER_SECONDS, Shutdown
@@ -283,6 +284,7 @@ class Worker:
         )
         self.reporter = Reporter(session=self.upkeep_session, worker=self.identity.id, leased_tasks=self.leased_tasks)
         self.health_scan = HealthScan(dsn=dsn, worker=self.identity.id)
+        self.roll_up = RollUp(dsn=dsn, worker=self.identity.id)
         self.retention = Retention(dsn=dsn, identity=self.identity, counts=self.counts, loop=self.loops.of("retention"))
         self.broadcaster = EventBroadcaster(session=self.upkeep_session, completer=self.completer)
         self.listener = Listener(
@@ -353,6 +355,7 @@ class Worker:
             start("listen", self.listener.run_once),
             start("upkeep", self._housekeeping_once, may_end=self._stopping.is_set),
             start("watchdog", self.health_scan.run),
+            start("roll-up", self.roll_up.run),
         ]
         finishing = start("finish", self._finish_once)
         if self.hook_dispatcher is not None:

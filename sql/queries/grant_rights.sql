@@ -55,6 +55,9 @@ begin
     to pgsched_worker;
   grant execute on function pgsched.register, pgsched.lock_steps, pgsched.note_misfit
     to pgsched_worker, pgsched_operator;
+  grant execute on function
+    pgsched.take_roll_up_turn, pgsched.roll_up, pgsched.note_errors, pgsched.prune_roll_ups
+    to pgsched_worker;
   grant select on pgsched.settings, pgsched.worker_hosts to pgsched_worker;
   grant execute on function
     pgsched.retention_rules, pgsched.pick_prunable, pgsched.delete_finished, pgsched.history_days, pgsched.drop_history,
@@ -63,6 +66,12 @@ begin
   grant execute on function pgsched.hold_history to pgsched_operator;
 
   -- Viewers and operators.
+  grant select on pgsched.type_counts, pgsched.error_groups, pgsched.error_counts, pgsched.roll_up_state,
+    pgsched.handler_versions
+    to pgsched_worker, pgsched_viewer, pgsched_operator;
+  grant execute on function
+    pgsched.counted_window, pgsched.type_stats, pgsched.type_history, pgsched.type_histogram, pgsched.error_stats
+    to pgsched_worker, pgsched_viewer, pgsched_operator;
   grant execute on function pgsched.about_rows to pgsched_worker, pgsched_viewer, pgsched_operator;
   grant select on pgsched.tasks, pgsched.executions, pgsched.execution_logs, pgsched.missed_ticks, pgsched.dependencies,
     pgsched.workers, pgsched.queues, pgsched.settings, pgsched.archived_tasks, pgsched.locks, pgsched.watchdog,

@@ -8,6 +8,7 @@ from pgsched.web.api import (
     audit,
     bulk_changes,
     calendars,
+    counted,
     dead,
     durable,
     events,
@@ -27,6 +28,6 @@ router = APIRouter()
 router.include_router(by_key([tasks.router, executions.router, schedules.router, durable.router]))
 for part in (
     export, tasks, bulk_changes, views, executions, schedules, upcoming, durable, calendars, queues, settings, workers,
-    dead, audit, events,
+    counted, dead, audit, events,
 ):  # fmt: skip
     router.include_router(part.router)

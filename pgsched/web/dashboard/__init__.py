@@ -10,6 +10,7 @@ from pgsched.web.dashboard import (
     calendars,
     dead,
     durable,
+    errors,
     executions,
     export,
     handlers,
@@ -19,6 +20,7 @@ from pgsched.web.dashboard import (
     schedules,
     task,
     tasks,
+    types,
     upcoming,
     views,
     workers,
@@ -29,6 +31,6 @@ router = APIRouter()
 # Of schedules `/tasks/{id}/backfill`, of durable runs `/tasks/{id}/emit` before `/tasks/{id}/{verb}`.
 for part in (
     overview, tasks, export, bulk, views, schedules, durable, task, calendars, workflows, queues, workers, handlers,
-    dead, executions, audit, live, upcoming,
+    types, dead, errors, executions, audit, live, upcoming,
 ):  # fmt: skip
     router.include_router(part.router)

@@ -22,8 +22,10 @@ NAVIGATION: Mapping[str, Sequence[tuple[str, str, str, str]]] = {
         ("schedules", "/schedules", "Schedules", "calendar-clock"),
         ("upcoming", "/upcoming", "Upcoming", "calendar-range"),
         ("workflows", "/workflows", "Workflows", "workflow"),
+        ("types", "/types", "Types", "gauge"),
     ),
     "Failures": (
+        ("errors", "/errors", "Errors", "bug"),
         ("dead", "/dead", "Dead letters", "skull"),
         ("executions", "/executions", "Executions", "history"),
     ),

@@ -21,6 +21,7 @@ from pgsched.web.api.bodies import SHORT, NewGroup, NewTask, TaskEdit, UniqueFie
 from pgsched.web.api.task_query import BulkFilter, TaskQuery
 from tests.support.doc_examples import table
 from tests.support.durable import record_steps
+from tests.support.roll_ups import add_error
 from tests.support.tables import database, insert_task, set_dead, set_running
 from tests.support.web_face import web
 
@@ -70,7 +71,7 @@ def test_operation_is_described_with_examples(method: str, path: str, operation:
 async def test_examples_of_requests_are_accepted(dsn: str, method: str, path: str, operation: dict[str, Any]) -> None:
     with database(dsn) as connection:
         task_id = insert_task(connection, queue="mail", scheduled_for="2030-01-01T00:00:00Z")
-        if path.endswith("/retry"):
+        if path.endswith("/retry") and "errors" not in path:
             set_dead(connection, task_id)
         elif path.endswith(("/skip", "/backfill", "/replan")):
             task_id = insert_task(connection, queue="mail", cron_expression="0 8 * * *")
@@ -82,6 +83,8 @@ async def test_examples_of_requests_are_accepted(dsn: str, method: str, path: st
             connection.execute(
                 "select pgsched.fire_group(id, fencing_token) from pgsched.tasks where id = %s", (task_id,)
             )
+        elif path.startswith("/api/v1/errors/{id}"):
+            add_error(connection, str(task_id))
         elif path == "/api/v1/calendars/{name}" and method != "PUT":
             connection.execute("insert into pgsched.calendars (name, days) values ('mail', '{12-25}')")
         elif path == "/api/v1/views/{name}" and method != "PUT":

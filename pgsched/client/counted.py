@@ -1,0 +1,105 @@
+# Generated from async_counted.py by `make sync`: change that file instead.
+"""What clients ask about types and errors, from counts of upkeep; and what they do with all tasks of an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Unpack
+
+from pgsched.db.database import Database
+from pgsched.db.queries import counted as counted_commands
+from pgsched.db.queries import task_search
+from pgsched.db.queries.counted import CountedOptions, DeadOfError, ErrorFilters
+from pgsched.domain.counted import CountedTime, Deployment, ErrorStats, HistogramBin, TypeBucket, TypeStats
+from pgsched.domain.errors import ErrorNotFound
+from pgsched.domain.validation import Duration
+
+Told = Callable[[int], object]
+"""Is told after each batch how many tasks were changed so far."""
+
+
+class CountedClient:
+    """The part of :class:`pgsched.Client`.
+
+    Everywhere ``within`` is how long back (5 minutes to 400 days), ``ago`` the same time so long before (``"1d"``:
+    yesterday), ``queue`` only of this queue. A worker counts every minute: :meth:`counted_time` says up to when. Raises
+    InvalidTask, naming option, rule and value.
+    """
+
+    _database: Database
+
+    def type_stats(self, task_type: str | None = None, **options: Unpack[CountedOptions]) -> list[TypeStats]:
+        """Return what ended of each type within an hour, or ``within``, or of one: throughput, failures, quantiles."""
+        return self._database.run(counted_commands.type_stats(task_type, **options))
+
+    def type_history(self, task_type: str | None = None, **options: Unpack[CountedOptions]) -> list[TypeBucket]:
+        """Return what ended of a type, or of all, in each bucket of the time: 5 minutes, an hour, 6 hours or a day."""
+        return self._database.run(counted_commands.type_history(task_type, **options))
+
+    def type_histogram(self, task_type: str | None = None, **options: Unpack[CountedOptions]) -> list[HistogramBin]:
+        """Return how long attempts at a type, or at all, ran and waited: how many in each bin that is not empty."""
+        return self._database.run(counted_commands.type_histogram(task_type, **options))
+
+    def counted_time(self, **options: Unpack[CountedOptions]) -> CountedTime:
+        """Return which buckets a time is made of, and up to when the history is counted."""
+        return self._database.run(counted_commands.counted_time(**options))
+
+    def deployments(self, *, since: datetime, until: datetime, task_type: str | None = None) -> list[Deployment]:
+        """Return when versions of the code became the newest of the register, the latest first."""
+        return self._database.run(counted_commands.deployments(since=since, until=until, task_type=task_type))
+
+    def errors(self, **filters: Unpack[ErrorFilters]) -> list[ErrorStats]:
+        """Return with which errors attempts failed within a day, or ``within``, the most frequent first.
+
+        Errors are the same when exception and message are, but for numbers, ids, quoted texts and times in it.
+        """
+        return self._database.run(counted_commands.errors(**filters))
+
+    def error(self, id: str, *, within: Duration = "90d") -> ErrorStats:
+        """Return one group of errors. Raises ErrorNotFound where nothing failed with it in this time."""
+        found = self._database.run(counted_commands.error(id, within=within))
+        if found is None:
+            raise ErrorNotFound(f"no error {id!r} within {within}")
+        return found
+
+    def count_dead_of_error(self, id: str, *, most: int | None = None) -> int:
+        """Count the dead tasks that died of an error; with ``most`` only until that many were found.
+
+        Raises ErrorNotFound, and InvalidTask for ``other``.
+        """
+        following = counted_commands.dead_of_error(self.error(id))
+        number, done = 0, None
+        while done is None or (done.last is not None and (most is None or number < most)):
+            done = self._database.run(following(done))
+            number += len(done.ids)
+        return number if most is None else min(number, most)
+
+    def retry_error(self, id: str, *, on_progress: Told | None = None) -> int:
+        """Give all dead tasks that died of an error all their attempts again, due now; return how many.
+
+        1,000 of them in a transaction: what is done stays done when it is interrupted, and a second call goes on. What
+        dies meanwhile is left alone. Raises ErrorNotFound, and InvalidTask for ``other``.
+        """
+        return self._change_dead_of_error("retry", id, on_progress)
+
+    def delete_error(self, id: str, *, on_progress: Told | None = None) -> int:
+        """Delete all dead tasks that died of an error; return how many. In batches, as :meth:`retry_error`."""
+        return self._change_dead_of_error("delete", id, on_progress)
+
+    def _change_dead_of_error(self, action: str, id: str, told: Told | None) -> int:
+        following = counted_commands.dead_of_error(self.error(id))
+        number = 0
+        done: DeadOfError | None = None
+        while done is None or done.last is not None:
+            done = self._database.run(following(done))
+            for chunk in task_search.chunks(done.ids, task_search.BATCH):
+                with self._database.transaction() as one:
+                    still = one.run(
+                        task_search.find_ids({"ids": list(chunk), "status": ["dead"]}, limit=len(chunk), before_id=None)
+                    )
+                    changed = one.run(task_search.change_tasks(action, still.ids, dry_run=False))
+                number += len(changed)
+                if told is not None:
+                    told(number)
+        return number
