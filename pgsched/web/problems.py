@@ -27,6 +27,7 @@ from pgsched.domain.errors import (
     SchemaMismatch,
     TaskNotFound,
     TransitionRefused,
+    WorkerNotFound,
     shown,
 )
 from pgsched.observability.logs import get_logger
@@ -46,6 +47,7 @@ _STATUS: Mapping[type[PgschedError], int] = {
     PermissionRefused: 403,
     TaskNotFound: 404,
     CalendarNotFound: 404,
+    WorkerNotFound: 404,
     TransitionRefused: 409,
     KeyTaken: 409,
     InvalidTask: 422,

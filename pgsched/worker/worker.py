@@ -49,6 +49,7 @@ from pgsched.worker.prefetch import Prefetch
 from pgsched.worker.queue_rotation import QueueRotation
 from pgsched.worker.rate import Rate
 from pgsched.worker.registration import register
+from pgsched.worker.requests import Requests
 from pgsched.worker.retention import Retention
 from pgsched.worker.rulebook import follow
 from pgsched.worker.shared_claims import SharedClaims
@@ -200,7 +201,9 @@ class Worker:
             leased_tasks=self.leased_tasks,
             clock=clock,
             counts=self.counts,
-            has_room=lambda: self.executor.free > 0 and not self._stopping.is_set(),
+            has_room=lambda: (
+                self.executor.free > 0 and not self._stopping.is_set() and self.requests.state != "draining"
+            ),
             waking=(waking := Waking(session=self.upkeep_session)),
             span=self.traces.step,
         )
@@ -250,6 +253,14 @@ class Worker:
             prefetch=prefetch,
             counts=self.counts,
         )
+        self.requests = Requests(
+            claim_loop=self.claim_loop,
+            progress=self.progress,
+            leased_tasks=self.leased_tasks,
+            executor=self.executor,
+            completer=self.completer,
+            stop=self.stop,
+        )
         troubles = Troubles(
             loops=self.loops,
             claims=self.claim_session,
@@ -271,6 +282,8 @@ class Worker:
             running=lambda: self.executor.running,
             loop=self.loops.of("heartbeat"),
             on_lost=self.lost_leases.lost_elsewhere,
+            state=lambda: self.requests.state,
+            on_request=self.requests.heard,
         )
         self.health = Health(
             longest_silence=3 * settings.lease,
@@ -295,6 +308,8 @@ class Worker:
             claimer=self.claimer,
             broadcaster=self.broadcaster,
             durable_runs=self.durable_runs,
+            heartbeat=self.heartbeat,
+            worker=self.identity.id,
         )
         self.metrics = Metrics()
         self.metrics.register(self.counts)
@@ -311,6 +326,7 @@ class Worker:
                 "set_aside_finishes": partial(self.completer.set_aside.run_once, self.upkeep_session, self.identity.id),
                 "set_aside_claims": partial(self.claims.set_aside.run_once, self.upkeep_session, self.identity.id),
                 "announcements": self.broadcaster.run_once,
+                "requests": self.requests.run_once,
                 "suspended_runs": waking.run_once,
                 "durations": partial(usual.learn, self.upkeep_session),
                 **({"gauges": self.table_gauges.run_once} if self.table_gauges else {}),
@@ -328,7 +344,7 @@ class Worker:
 
         Raises DatabaseUnavailable when the database cannot be reached at the start, and LifespanFailed.
         """
-        self.lost_leases.loop = asyncio.get_running_loop()
+        self.lost_leases.loop = self.requests.loop = asyncio.get_running_loop()
         try:
             if not await unless_stopped(self.lifespans.open(), self._stopping, grace=0):
                 log.warning("stopped_before_start", reason="its lifespans were not open yet")

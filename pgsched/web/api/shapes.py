@@ -9,6 +9,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field, RootModel, create_model
 
+from pgsched.db.queries.activity import RunningTask
 from pgsched.domain import records
 from pgsched.domain.durable_records import DurableEvent, DurableStep
 from pgsched.domain.interval import Interval
@@ -77,6 +78,7 @@ PrunedShape = shape_of(records.Pruned, "Pruned")
 WorkerTroubleShape = shape_of(records.WorkerTrouble, "WorkerTrouble")
 HandlerShape = shape_of(records.HandlerInfo, "Handler")
 WorkerShape = shape_of(records.WorkerInfo, "Worker")
+RunningTaskShape = shape_of(RunningTask, "RunningTask")
 UnhandledShape = shape_of(records.Unhandled, "UnhandledShape", records.Unhandled.__doc__)
 StatusCountShape = shape_of(records.StatusCount, "StatusCount")
 StatsShape = shape_of(records.Stats, "Stats")
