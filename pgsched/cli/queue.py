@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
@@ -76,7 +77,7 @@ def list_(client: Client) -> list[QueueInfo]:
 @pass_client
 def pause(client: Client, name: str) -> None:
     """Stop claiming from a queue; running tasks continue."""
-    client.pause_queue(name)
+    client.pause_queue(name, paused_by=getpass.getuser())
     say(f"queue {name}: paused")
 
 

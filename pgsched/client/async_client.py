@@ -10,6 +10,7 @@ from pgsched.client.async_bulk import AsyncBulkClient
 from pgsched.client.async_durable import AsyncDurableClient
 from pgsched.client.async_locks import AsyncLockClient
 from pgsched.client.async_queues import AsyncQueueClient
+from pgsched.client.async_reasons import AsyncReasonClient
 from pgsched.client.async_schedules import AsyncScheduleClient
 from pgsched.client.async_workers import AsyncWorkerClient
 from pgsched.db.async_database import AsyncDatabase
@@ -43,6 +44,7 @@ class AsyncClient(
     AsyncDurableClient,
     AsyncLockClient,
     AsyncWorkerClient,
+    AsyncReasonClient,
 ):
     """A client for event loops: its methods are to be awaited.
 

@@ -11,6 +11,7 @@ from pgsched.client.bulk import BulkClient
 from pgsched.client.durable import DurableClient
 from pgsched.client.locks import LockClient
 from pgsched.client.queues import QueueClient
+from pgsched.client.reasons import ReasonClient
 from pgsched.client.schedules import ScheduleClient
 from pgsched.client.workers import WorkerClient
 from pgsched.db.database import Database
@@ -44,6 +45,7 @@ class Client(
     DurableClient,
     LockClient,
     WorkerClient,
+    ReasonClient,
 ):
     """A client for threads: one may be shared by all of them.
 

@@ -118,3 +118,6 @@ comment on column pgsched.backlogs.at is 'When it was counted.';
 comment on column pgsched.backlogs.due is 'How many tasks were due, those that ran included.';
 comment on column pgsched.backlogs.exact is 'False: they are many, and were estimated.';
 comment on column pgsched.backlogs.oldest_due_at is 'Since when the first of them that did not run was due.';
+
+create index set_aside_task on pgsched.set_aside (task_id);
+comment on index pgsched.set_aside_task is 'Whether a task is set aside.';
