@@ -38,6 +38,7 @@ class WebState:
         self.stats = Cached(client.stats, seconds=STATS_SECONDS)
         self.diagnosis = Cached(client.doctor, seconds=DIAGNOSIS_SECONDS)
         self.surveys = Surveys(client)
+        self.running = Cached(client.running_tasks, seconds=STATS_SECONDS)
         self.watch = Watch(lambda: database.run(watch_changes()))
         self.table_gauges = TableGauges(database)
         self.stopping = asyncio.Event()
@@ -46,7 +47,16 @@ class WebState:
     async def close(self) -> None:
         """End what was begun for requests and close the connections."""
         self.stopping.set()
-        for one in (self.events, self.stats, self.diagnosis, self.surveys, self.watch, self.table_gauges, self.client):
+        for one in (
+            self.events,
+            self.stats,
+            self.diagnosis,
+            self.surveys,
+            self.running,
+            self.watch,
+            self.table_gauges,
+            self.client,
+        ):
             await one.close()
 
 

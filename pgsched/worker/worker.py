@@ -21,6 +21,7 @@ from pgsched.execution.surroundings import NOTHING_AROUND, Surroundings
 from pgsched.observability.contained_registry import Metrics
 from pgsched.observability.logs import get_logger
 from pgsched.worker.attempt_resources import Attempts
+from pgsched.worker.backlogs import Backlogs
 from pgsched.worker.claim_loop import ClaimLoop
 from pgsched.worker.claimer import Claimer
 from pgsched.worker.claims import Claims
@@ -327,6 +328,7 @@ class Worker:
                 "set_aside_claims": partial(self.claims.set_aside.run_once, self.upkeep_session, self.identity.id),
                 "announcements": self.broadcaster.run_once,
                 "requests": self.requests.run_once,
+                "backlogs": Backlogs(session=self.upkeep_session).run_once,
                 "suspended_runs": waking.run_once,
                 "durations": partial(usual.learn, self.upkeep_session),
                 **({"gauges": self.table_gauges.run_once} if self.table_gauges else {}),

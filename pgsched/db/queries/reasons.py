@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+from pgsched.db.queries.tasks import last_of
 from pgsched.db.query import Command, Rows, command, unprepared, value
 from pgsched.domain.records import read
 from pgsched.domain.validation import plain_text
@@ -44,7 +45,7 @@ def look_at_task(id: int) -> Command[TaskFacts | None]:
         }
         return read(TaskFacts, {**row, **lists})
 
-    return command("look_at_task", parse, id=id)
+    return command("look_at_task", parse, id=last_of(id)["task_id"])
 
 
 def _set_aside(one: dict[str, Any]) -> SetAside:

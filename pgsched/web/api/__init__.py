@@ -12,6 +12,7 @@ from pgsched.web.api import (
     events,
     executions,
     queues,
+    reasons,
     schedules,
     settings,
     tasks,
@@ -21,5 +22,5 @@ from pgsched.web.api.by_key import by_key
 
 router = APIRouter()
 router.include_router(by_key([tasks.router, executions.router, schedules.router, durable.router]))
-for part in (tasks, executions, schedules, durable, calendars, queues, settings, workers, dead, audit, events):
+for part in (tasks, reasons, executions, schedules, durable, calendars, queues, settings, workers, dead, audit, events):
     router.include_router(part.router)

@@ -331,3 +331,41 @@ STATS: Final[dict[str, Any]] = {
     "workers": [WORKER],
     "unhandled": [{"queue": "mail", "task_type": "sms", "due": 4}],
 }
+
+_PAUSED: Final[dict[str, Any]] = {
+    "kind": "queue_paused",
+    "text": "Queue mail is paused by ada.",
+    "since": "2026-01-31T07:30:00Z",
+    "until": None,
+    "task_ids": [],
+    "workers": [],
+    "command": "pgsched queue resume mail",
+}
+WHY: Final[dict[str, Any]] = {
+    "task_id": 17,
+    "task_type": "email",
+    "queue": "mail",
+    "status": "pending",
+    "is_ready": False,
+    "summary": "Queue mail is paused by ada.",
+    "reasons": [_PAUSED],
+    "ahead": 12,
+    "ahead_is_capped": False,
+}
+WHY_QUEUE: Final[dict[str, Any]] = {
+    "queue": "mail",
+    "is_ready": False,
+    "summary": "Queue mail is paused by ada.",
+    "reasons": [_PAUSED],
+    "due": 340,
+    "due_is_capped": False,
+    "oldest_due_at": "2026-01-31T07:30:02Z",
+    "forecast": {
+        "kind": "grows",
+        "text": "it grows by about 12 a minute",
+        "due": 340,
+        "per_minute": 12.0,
+        "seconds_low": None,
+        "seconds_high": None,
+    },
+}

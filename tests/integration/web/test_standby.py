@@ -67,7 +67,7 @@ async def test_every_page_is_shown_and_changes_are_refused_until_it_is_the_prima
     first, flow = pair.tasks
     async with web(pair.primary.dsn) as http:
         assert UNKNOWN not in await _shows(http, "/")
-        assert "alive" in await _shows(http, "/workers")
+        assert "Online" in await _shows(http, "/workers")
     async with web(pair.standby.dsn) as http:
         for path in (*PAGES, f"/tasks/{first}", f"/workflows/{flow}"):
             await _shows(http, path)
