@@ -920,6 +920,9 @@ create unlogged table pgsched.set_aside (
   constraint operation_must_be_claim_or_finish check (operation in ('claim', 'finish'))
 ) with (fillfactor = 50);
 
+-- Whether a task is set aside.
+create index set_aside_task on pgsched.set_aside (task_id);
+
 -- What the workers last found to be wrong: one row.
 create unlogged table pgsched.watchdog (
   only_row boolean not null default true,         -- There is no other row.
@@ -8623,6 +8626,7 @@ comment on column pgsched.set_aside.tries is 'How often the operation was tried.
 comment on column pgsched.set_aside.since is 'When the operation failed for the first time.';
 comment on constraint operation_must_be_claim_or_finish on pgsched.set_aside is
   'These two are done for many rows at once, so that one row could fail the others.';
+comment on index pgsched.set_aside_task is 'Whether a task is set aside.';
 comment on table pgsched.watchdog is 'What the workers last found to be wrong: one row.';
 comment on column pgsched.watchdog.only_row is 'There is no other row.';
 comment on column pgsched.watchdog.looked_at is 'When a worker last began to look.';

@@ -251,3 +251,20 @@ def test_a_queue_says_which_types_nobody_has(db: Db, client: Client) -> None:
     why = client.why_queue("default")
     assert [one.kind for one in why.reasons] == ["no_handler"]
     assert (why.due, why.is_ready) == (1, False)
+
+
+def test_workers_note_the_backlog_once_a_minute_and_a_forecast_is_made_of_it(db: Db, client: Client) -> None:
+    for _ in range(3):
+        insert_task(db, "mail")
+    for _ in range(2):
+        db.execute(load_statement("note_backlogs"), {"cap": 100})
+    (row,) = db.execute("select queue, due, exact, oldest_due_at is not null as late from pgsched.backlogs").fetchall()
+    assert row == {"queue": "default", "due": 3, "exact": True, "late": True}
+    assert client.forecasts()["default"].text == "no forecast yet: there are too few samples"
+    db.execute("insert into pgsched.backlogs select 'default', now() - n * interval '1 minute', 30 * n, true, null"
+               " from generate_series(2, 8) n")  # fmt: skip
+    assert client.why_queue("default").forecast.kind == "drains"
+    db.execute("update pgsched.backlogs set at = at - interval '3 hours'")
+    db.execute(load_statement("note_backlogs"), {"cap": 3})
+    (row,) = db.execute("select exact from pgsched.backlogs").fetchall()
+    assert row == {"exact": False}
