@@ -45,7 +45,7 @@ COMMANDS = {
     "task": "Add, list, show and change tasks.",
     "top": "Watch queues, workers and running tasks, live.",
     "web": "Serve the dashboard and the REST API until SIGTERM or Ctrl-C.",
-    "worker": "Run a worker until SIGTERM or Ctrl-C; or list running workers.",
+    "worker": "Run a worker until SIGTERM or Ctrl-C; or list, pause, drain or resume running workers.",
 }
 """Every command, which is called as its module, and the first paragraph of its help."""
 

@@ -1,5 +1,5 @@
--- Lists the running tasks, of all workers or of one, with their workers and progress, the longest first, from the front of the due clock of each
--- queue and priority, where they are.
+-- Lists the running tasks, of all workers or of one, with their workers and progress, the longest first, from the front
+-- of the due clock of each queue and priority, where they are.
 select f.id, f.task_type, f.queue, f.attempts as attempt, f.max_attempts, f.progress, w.hostname, w.pid,
   extract(epoch from clock_timestamp() - f.started_at)::float8 as seconds, f.locked_by as worker_id, f.started_at
 from pgsched.queues_in_use() as n(name)

@@ -1,6 +1,6 @@
--- Reads what decides why a task waits: its row, the first of those that it still waits for, the wait of its durable run,
--- the workers that set it aside, and whether a transaction that is not over has locked it. Each by an index: a handful
--- of rows, whatever the tables hold. Nothing of what callers and handlers wrote is returned.
+-- Reads what decides why a task waits: its row, the first of those that it still waits for, the wait of its durable
+-- run, the workers that set it aside, and whether a transaction that is not over has locked it. Each by an index: a
+-- handful of rows, whatever the tables hold. Nothing of what callers and handlers wrote is returned.
 select clock_timestamp() as now, t.id, t.task_type::text, t.queue::text, t.priority::integer, t.status::text, t.enabled,
   t.schedule_type::text, t.overlap::text, t.next_run_at::timestamptz, t.end_date::timestamptz,
   case when t.attempts = 0 and t.last_run_at is null then t.expires_at end as expires_at,

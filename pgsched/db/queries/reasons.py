@@ -96,7 +96,7 @@ def look_at_due(queue: str) -> Command[Due]:
 
 def read_clock() -> Command[datetime]:
     """Read the time of the database."""
-    return command("begin_look", value("now"))
+    return command("read_clock", value("now"))
 
 
 def list_backlogs(queue: str | None = None) -> Command[dict[str, list[Sample]]]:

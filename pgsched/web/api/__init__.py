@@ -21,6 +21,6 @@ from pgsched.web.api import (
 from pgsched.web.api.by_key import by_key
 
 router = APIRouter()
-router.include_router(by_key([tasks.router, executions.router, schedules.router, durable.router]))
+router.include_router(by_key([tasks.router, reasons.router, executions.router, schedules.router, durable.router]))
 for part in (tasks, reasons, executions, schedules, durable, calendars, queues, settings, workers, dead, audit, events):
     router.include_router(part.router)
