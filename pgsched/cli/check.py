@@ -44,7 +44,7 @@ def check(context: click.Context, apps: tuple[str, ...], limit: int, as_json: bo
 def _say(found: PayloadCheck) -> None:
     if found.named:
         say_table(
-            ("ID", "TYPE", "QUEUE", "STATUS", "DOES NOT FIT"),
+            ("ID", "TYPE", "QUEUE", "STATUS", "PROBLEM"),
             [(one.id, one.task_type, one.queue, one.status, one.fault) for one in found.named],
         )
     if found.misfits > len(found.named):

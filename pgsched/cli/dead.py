@@ -60,7 +60,7 @@ def list_(
     cursor: str | None,
     **given: Any,
 ) -> list[Task]:
-    """List dead tasks, the latest first: those that fit all filters."""
+    """List dead tasks that match all filters, the latest first."""
     died = {"ended_after": died_after, "ended_before": died_before}
     given |= {name: moment for name, moment in died.items() if moment is not None}
     return client.dead(limit=limit, cursor=cursor, **filters_of(given))

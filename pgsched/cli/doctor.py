@@ -13,7 +13,7 @@ from pgsched.ops.doctor.catalogue import NAMES
 from pgsched.ops.doctor.doctor import look_async
 from pgsched.ops.doctor.findings import SEVERITIES, Diagnosis
 
-HEADERS = ("CHECK", "STATE", "OBJECT", "WHAT IS WRONG")
+HEADERS = ("CHECK", "STATE", "OBJECT", "PROBLEM")
 
 
 @click.command()
@@ -50,4 +50,4 @@ def _say(found: Diagnosis) -> None:
         say(f"{one.check} ({cell(one.object)}): {cell(one.advice)}")
     counts = [(sum(one.severity == severity for one in found.findings), severity) for severity in SEVERITIES]
     said = ", ".join(count(number, word) for number, word in counts if number)
-    say(f"\n{said or 'nothing is wrong'}; {count(len(found.checks), 'check')}")
+    say(f"\n{said or 'all healthy'}; {count(len(found.checks), 'check')}")

@@ -53,10 +53,10 @@ COLUMNS: Columns = {
     "QUEUE": "name",
     "PAUSED": "paused",
     "PENDING": _number("pending"),
-    "DUE": _number("due"),
-    "RUNNING": _number("running"),
+    "READY": _number("due"),
+    "ACTIVE": _number("running"),
     "DEAD": _number("dead"),
-    "OLDEST DUE FOR": lambda one: None if one.oldest_due_seconds is None else span(one.oldest_due_seconds),
+    "LATENCY": lambda one: None if one.oldest_due_seconds is None else span(one.oldest_due_seconds),
     "ORDERING": ordering_in_words,
     "LIMITS": lambda one: limits_in_words(one) or None,
 }

@@ -74,7 +74,7 @@ def replan(client: Client, names: tuple[Name, ...], every: bool) -> None:
     if bool(names) == every:
         raise click.UsageError("give schedules by their ids or keys, or --all")
     if every:
-        say(f"{count(client.replan_all(), 'schedule')} planned afresh")
+        say(f"{count(client.replan_all(), 'schedule')} planned anew")
         return
 
     def change(client: Client, task_id: int) -> str:

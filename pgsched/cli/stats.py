@@ -22,8 +22,8 @@ def _say(found: Stats) -> None:
     say()
     say_records(found.workers, worker.COLUMNS, empty=worker.NONE_YET)
     if found.unhandled:
-        say("\ndue, and no worker has a handler for it:")
-        say_records(found.unhandled, {"QUEUE": "queue", "TYPE": "task_type", "DUE": "due"})
+        say("\nready, but no worker has a handler:")
+        say_records(found.unhandled, {"QUEUE": "queue", "TYPE": "task_type", "READY": "due"})
 
 
 def number_of(one: StatusCount) -> str:

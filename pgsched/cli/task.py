@@ -60,13 +60,13 @@ COLUMNS: Columns = {
     "TYPE": "task_type",
     "QUEUE": "queue",
     "PRIORITY": "priority",
-    "STATUS": lambda one: one.status if one.enabled else f"{one.status}, paused",
+    "STATUS": lambda one: one.status if one.enabled else f"{one.status}, disabled",
     "SCHEDULE": _schedule,
     "NEXT RUN": "next_run_at",
     "ATTEMPTS": lambda one: f"{one.attempts}/{one.max_attempts}",
 }
 UPCOMING: Columns = {
-    "RUNS": "next_run_at",
+    "NEXT RUN": "next_run_at",
     "ID": "id",
     "TYPE": "task_type",
     "NAME": "task_name",
@@ -77,7 +77,7 @@ EXECUTIONS: Columns = {
     "ATTEMPT": lambda one: one.attempt or "uncounted",
     "STATUS": "status",
     "STARTED": "started_at",
-    "TOOK": lambda one: None if one.duration_ms is None else span(one.duration_ms / 1000),
+    "DURATION": lambda one: None if one.duration_ms is None else span(one.duration_ms / 1000),
     "WORKER": "who",
     "ERROR": "error",
 }
@@ -108,7 +108,7 @@ for command in (add, bulk, edit, edit_payloads, emit, restart, tree):
 @cursor_option
 @lists(COLUMNS, empty="no tasks")
 def list_(client: Client, /, limit: int, before_id: int | None, cursor: str | None, **given: Any) -> list[Task]:
-    """List tasks, the latest first: those that fit all filters."""
+    """List tasks that match all filters, the latest first."""
     filters, found = filters_of(given), PagedList[Task]()
     before = place_of("tasks", cursor, "before_id", before_id, int)
     while True:
@@ -124,7 +124,7 @@ def list_(client: Client, /, limit: int, before_id: int | None, cursor: str | No
 @queue_option()
 @limit_option(50)
 @cursor_option
-@lists(UPCOMING, empty="nothing")
+@lists(UPCOMING, empty="no upcoming tasks")
 def upcoming(client: Client, within: str, **given: Any) -> list[Task]:
     """List what will run from now on, the first one first; a schedule once, by its next run."""
     return client.upcoming(within, **given)
@@ -154,7 +154,7 @@ def show(client: Client, task_id: int, limit: int, as_json: bool) -> None:
     about: list[tuple[str, object]] = [
         ("schedule", status.schedule),
         ("running now", _running(status)),
-        *([("waits for", words)] if (words := wait_in_words(status)) else ()),
+        *([("waiting for", words)] if (words := wait_in_words(status)) else ()),
         ("last execution", None if last is None else f"{last.status}, {cell(last.started_at)}"),
         *(("" if at else "next runs", run) for at, run in enumerate(status.next_runs or [None])),
         *(("alert", one.problem) for one in status.alerts),
@@ -257,7 +257,7 @@ def next_(
     say_table(
         ("UTC", timezone, "THE CLOCKS"),
         [(plain(tick.at), tick.local.isoformat(sep=" "), tick.note) for tick in ticks],
-        empty="never again",
+        empty="no more ticks",
     )
 
 

@@ -35,9 +35,9 @@ DONE: Final = {
 @yes_option
 @pass_client
 def bulk(client: Client, /, action: str, dry_run: bool, as_json: bool, yes: bool, **given: Any) -> None:
-    """Change all tasks that fit the filters and that the action suits, 1,000 in a transaction.
+    """Change all tasks that match the filters and allow the action, 1,000 per transaction.
 
-    What is done stays done when it is interrupted; a second call goes on.
+    If it is interrupted, what was changed stays changed; run it again to go on.
     """
     filters = filters_of(given)
     if dry_run or not yes:

@@ -37,7 +37,7 @@ _STEP_COLUMNS: Columns = {
     "STATUS": "status",
     "ATTEMPTS": "attempts",
     "STARTED": "started_at",
-    "TOOK": lambda one: None if one.seconds is None else span(max(one.seconds, 0)),
+    "DURATION": lambda one: None if one.seconds is None else span(max(one.seconds, 0)),
 }
 _UNTIL: Columns = {"UNTIL": lambda one: one.wakes_at if one.finished_at is None else None}
 _OUTCOME: Columns = {"RESULT": lambda one: _result(one.result), "ERROR": "error"}
@@ -46,7 +46,7 @@ _EVENTS: Columns = {
     "KEY": "key",
     "SENT": "sent_at",
     "BY": "sent_by",
-    "TAKEN": "consumed_at",
+    "CONSUMED": "consumed_at",
     "PAYLOAD": lambda one: _result(one.payload),
 }
 
@@ -118,7 +118,7 @@ def emit(client: Client, words: tuple[str, ...], event_key: str | None, task_key
 @yes_option
 @pass_client
 def restart(client: Client, task_id: int, from_step: str | None, from_key: str, yes: bool) -> None:
-    """Run a durable task afresh, or from a step on; what it recorded later is forgotten.
+    """Run a durable task again, from the beginning or from a step; what it recorded later is discarded.
 
     Children that it still waits for are cancelled, as a cancel would. A task that runs is refused: cancel it first.
     """

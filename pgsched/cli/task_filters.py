@@ -53,7 +53,7 @@ _more = option_group(
     click.option("--parent", "parent_id", type=TASK_ID, help="Only children of this task."),
     click.option("--depends-on", type=TASK_ID, help="Only what waits, or waited, for this task."),
     click.option("--worker", "locked_by", metavar="ID", help="Only held by this worker."),
-    click.option("--enabled/--paused", default=None, help="Only what is not paused, or is."),
+    click.option("--enabled/--paused", default=None, help="Only enabled tasks, or only disabled ones."),
     click.option("--name", metavar="TEXT", help="Only with this text in the name."),
     click.option("--search", metavar="TEXT", help="Only with this text in the payload."),
     click.option("--payload", metavar="JSON", help="Only with a payload that contains this JSON object."),

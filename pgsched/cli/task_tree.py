@@ -22,14 +22,14 @@ def say_tree(root: TaskNode) -> None:
     """Print the tree of a task."""
     lines = list(_lines(root))
     say_table(
-        ("TASK", "TYPE", "STATUS", "TOOK", "AFTER", "ERROR"),
+        ("TASK", "TYPE", "STATUS", "DURATION", "AFTER", "ERROR"),
         [
             (label, one.task_type, one.status, _took(one.duration), _ids(one.depends_on), first_line(one.last_error))
             for label, one in lines
         ],
     )
     if any(one.cut for _, one in lines):
-        say("… and more than is shown here")
+        say("… and more that is not shown")
 
 
 def _took(seconds: float | None) -> str | None:

@@ -7,7 +7,7 @@ from typing import Final
 
 PANELS: Final = ("queues", "workers", "running")
 SORTS: Final = {
-    "queues": ("name", "due", "running", "rate", "oldest"),
+    "queues": ("name", "ready", "active", "rate", "latency"),
     "workers": ("host", "load", "heartbeat"),
     "running": ("longest", "type", "queue", "id"),
 }

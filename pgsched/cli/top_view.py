@@ -30,12 +30,16 @@ FRAME_LINES: Final = 3
 """Lines of a panel beside its rows: the frame and the column names."""
 KEYS: Final = (
     ("q, Ctrl-C", "leave"),
-    ("p, space", "hold the picture, and go on"),
+    ("p, space", "pause and resume"),
     ("Tab, →, ←", "the next panel, the one before"),
     ("↓ ↑, j k", "scroll the panel; Page Up and Down by ten, Home to its beginning"),
     ("s", "sort the panel by something else"),
-    ("?", "these keys"),
+    ("?", "keyboard shortcuts"),
 )
+
+
+TITLES: Final = {"queues": "Queues", "workers": "Workers", "running": "Active"}
+"""The title of each panel."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +109,7 @@ def _head(screen: Screen) -> RenderableType:
     first = _line()
     first.append(" pgsched ", style="bold reverse")
     if view.paused:
-        first.append(" HELD ", style="bold yellow")
+        first.append(" PAUSED ", style="bold yellow")
     second = _line()
     if activity is not None:
         first.append(f" {activity.server}  {activity.at.astimezone(UTC):%H:%M:%S} UTC  every {screen.interval:g} s ")
@@ -126,8 +130,8 @@ def _figures(activity: Activity) -> Text:
     for label, value, style in (
         ("started/s", f"{activity.started_rate:,.1f}", "green"),
         ("finished/s", f"{activity.ended_rate:,.1f}", "green"),
-        ("due", _count(due), "yellow" if due else ""),
-        ("running", _count(sum(queue.running for queue in activity.queues)), "cyan"),
+        ("ready", _count(due), "yellow" if due else ""),
+        ("active", _count(sum(queue.running for queue in activity.queues)), "cyan"),
         ("dead", _count(dead), "red" if dead else ""),
         ("workers", f"{len(alive)}", "" if alive else "red"),
     ):
@@ -141,10 +145,10 @@ def _troubles(activity: Activity | None) -> Text:
     if activity is None:
         return _line()
     if activity.findings is None:
-        return _line(" no worker has looked yet what is wrong: pgsched doctor does", "dim")
+        return _line(" no worker has checked the health yet: pgsched doctor does", "dim")
     found = Counter(one.get("severity", "") for one in activity.findings)
     if not found["error"] and not found["warning"]:
-        return _line(" the doctor finds nothing wrong", "dim")
+        return _line(" all healthy", "dim")
     worst = next(one for one in activity.findings if one["severity"] in ("error", "warning"))
     text = _line(" ")
     said = f"{count(found['error'], 'error')}, {count(found['warning'], 'warning')}: "
@@ -161,7 +165,7 @@ def _help() -> RenderableType:
     table = Table.grid(padding=(0, 3))
     for keys, does in KEYS:
         table.add_row(Text(keys, style="bold"), does)
-    return Panel(table, title="Keys", title_align="left", border_style="cyan", box=box.ROUNDED)
+    return Panel(table, title="Keyboard shortcuts", title_align="left", border_style="cyan", box=box.ROUNDED)
 
 
 def _rows_of(screen: Screen) -> dict[str, int]:
@@ -192,7 +196,7 @@ def _panel(screen: Screen, name: str, lines: int) -> RenderableType:
     table = _TABLES[name].draw(screen.activity, getattr(screen.activity, name), view.sort_of(name), top, lines)
     shown = f"{top + 1}–{min(top + lines, number)} of {number}" if number > lines else f"{number}"
     more = "+" if name == "running" and number >= MAX_RUNNING else ""
-    title = f"{name.capitalize()} {shown}{more}" + (f", by {view.sort_of(name)}" if screen.height is not None else "")
+    title = f"{TITLES[name]} {shown}{more}" + (f", by {view.sort_of(name)}" if screen.height is not None else "")
     return Panel(
         table,
         title=title,
@@ -254,10 +258,10 @@ def _worker_cells(one: WorkerInfo, activity: Activity) -> list[str | Text]:
 
 def _state(one: WorkerInfo) -> Text:
     if not one.alive:
-        return Text("silent", style="bold red")
+        return Text("offline", style="bold red")
     if one.troubles:
         return Text(cell(one.troubles[0].kind), style="bold red" if one.troubles[0].stops else "yellow")
-    return Text("alive", style="green")
+    return Text("online", style="green")
 
 
 def _running_cells(one: RunningTask, _activity: Activity) -> list[str | Text]:
@@ -274,13 +278,13 @@ def _running_cells(one: RunningTask, _activity: Activity) -> list[str | Text]:
 
 _TABLES: Final = {
     "queues": _Table(
-        columns=("queue", ">waiting", ">due", ">oldest", ">running", ">slots", ">dead", ">done/s", "state"),
+        columns=("queue", ">pending", ">ready", ">latency", ">active", ">slots", ">dead", ">done/s", "state"),
         orders={
             "name": lambda one: one.name,
-            "due": lambda one: -one.due,
-            "running": lambda one: -one.running,
+            "ready": lambda one: -one.due,
+            "active": lambda one: -one.running,
             "rate": lambda one: -one.rate,
-            "oldest": lambda one: -(one.oldest_due_seconds or 0.0),
+            "latency": lambda one: -(one.oldest_due_seconds or 0.0),
         },
         cells=_queue_cells,
     ),
@@ -294,7 +298,7 @@ _TABLES: Final = {
         cells=_worker_cells,
     ),
     "running": _Table(
-        columns=(">id", "type", "queue", "worker", ">for", "progress", ">attempt"),
+        columns=(">id", "type", "queue", "worker", ">duration", "progress", ">attempt"),
         orders={
             "longest": lambda one: -one.seconds,
             "type": lambda one: (one.task_type, one.id),

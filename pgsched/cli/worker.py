@@ -23,7 +23,7 @@ COLUMNS: Columns = {
     "HOST": "hostname",
     "PID": "pid",
     "QUEUES": lambda one: ", ".join([*one.queues, *map(glob_of, one.patterns)]),
-    "RUNNING": "running",
+    "ACTIVE": "running",
     "CONCURRENCY": "concurrency",
     "STARTED": "started_at",
     "LAST HEARTBEAT": "heartbeat_at",
@@ -235,7 +235,7 @@ def list_(client: Client, as_json: bool) -> None:
     found = client.workers()
     say_records(found, COLUMNS, as_json=as_json, empty=NONE_YET)
     if not as_json and any(one.troubles for one in found):
-        say("\nWhat is wrong:")
+        say("\nNeeds attention:")
         for one in found:
             for trouble in one.troubles:
                 say(cell(f"{one.hostname} {one.pid}: {trouble.kind}: {trouble.detail}"))

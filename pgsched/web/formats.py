@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Container, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 from markupsafe import Markup
 
@@ -138,6 +139,11 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15
 
 
+def urlquery(fields: Mapping[str, str], *without: str) -> str:
+    """The fields of a form as the query of an address, without those that are named."""
+    return urlencode({name: text for name, text in fields.items() if text and name not in without})
+
+
 FILTERS: Mapping[str, Callable[..., Any]] = {
     "when": when,
     "count": count,
@@ -146,4 +152,5 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "pretty": pretty,
     "limits": limits,
     "share": share,
+    "urlquery": urlquery,
 }

@@ -15,6 +15,7 @@ from pgsched.web.formats import FILTERS
 from pgsched.web.paths import href
 from pgsched.web.state import state_of
 from pgsched.web.svg.charts import meter
+from pgsched.web.svg.icons import icon
 
 FOLDER = Path(__file__).parent
 
@@ -28,7 +29,7 @@ def make_templates() -> Jinja2Templates:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(href=_href_in_template, static=_static_in_template, meter=meter)
+    environment.globals.update(href=_href_in_template, static=_static_in_template, meter=meter, icon=icon)
     environment.filters.update(FILTERS)
     return Jinja2Templates(env=environment)
 

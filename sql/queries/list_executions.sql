@@ -17,7 +17,8 @@ from (
       where c.parent_id = %(task_id)s::bigint and c.status = 'running'
         and (c.idempotency_key like 'tick:%%' or c.idempotency_key like 'run:' || %(task_id)s::bigint || ':%%')
     ) t
-    join pgsched.running_attempts r on r.task_id = t.id
+    -- With a limit, here and below: it keeps what is inside apart, where an index finds the rows of one task.
+    cross join lateral (select r.* from pgsched.running_attempts r where r.task_id = t.id limit %(limit)s) r
     where %(before_started_at)s::timestamptz is null or (r.started_at, r.fencing_token)
       < (%(before_started_at)s::timestamptz, %(before_token)s::bigint)
     order by r.started_at desc, r.fencing_token desc
@@ -45,9 +46,13 @@ from (
         and (c.idempotency_key like 'tick:%%' or c.idempotency_key like 'run:' || %(task_id)s::bigint || ':%%')
       order by c.id desc
     ) c
-    cross join lateral (select e.* from pgsched.visible_executions e where e.task_id = c.id) e
-    where %(before_started_at)s::timestamptz is null or (e.started_at, e.fencing_token)
-      < (%(before_started_at)s::timestamptz, %(before_token)s::bigint)
+    cross join lateral (
+      select e.*
+      from pgsched.visible_executions e
+      where e.task_id = c.id and (%(before_started_at)s::timestamptz is null or (e.started_at, e.fencing_token)
+        < (%(before_started_at)s::timestamptz, %(before_token)s::bigint))
+      order by e.started_at desc, e.fencing_token desc
+      limit %(limit)s) e
     order by e.started_at desc, e.fencing_token desc
     limit %(limit)s
   )

@@ -95,5 +95,5 @@ def settled(page: Page) -> Page:
     """The page, when its scripts have run."""
     page.wait_for_function("document.readyState === 'complete'")
     if page.locator("#theme").count():
-        page.locator("#theme:not([hidden])").wait_for()
+        page.locator("#theme:not([hidden])").wait_for(state="attached")
     return page

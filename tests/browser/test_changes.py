@@ -27,8 +27,8 @@ def test_task_made_with_the_form_is_seen_to_complete_without_a_reload(
     dsn: str, look: Looks, run_pgsched: PgschedRunner, tmp_path: Path
 ) -> None:
     page = look("/schedules/new")
-    page.get_by_label("Type (its handler)").fill("greet")
-    page.get_by_label("Payload, a JSON object").fill('{"name": "Ada"}')
+    page.get_by_label("Type", exact=True).fill("greet")
+    page.get_by_label("Payload (a JSON object)").fill('{"name": "Ada"}')
     submit(page, "Create")
     expect(page.locator(".notice")).to_contain_text("was created")
     expect(page.locator("h1 .badge")).to_have_text("pending")
@@ -47,7 +47,7 @@ def test_retry_of_a_dead_task_brings_it_back(dsn: str, look: Looks) -> None:
         page = look("/dead")
         expect(page.locator("[data-row]")).to_contain_text("ValueError: no luck")
         submit(page, "Retry")
-        expect(page.locator(".notice")).to_have_text(f"Task {made} has all its attempts again.")
+        expect(page.locator(".notice")).to_have_text(f"Task {made} is retried, with all its attempts.")
         expect(page.locator("h1 .badge")).to_have_text("pending")
         assert task_row(connection, made)["attempts"] == 0
 
@@ -76,11 +76,11 @@ def test_change_to_all_that_fit_a_filter_asks_and_then_leaves_the_others_alone(d
         fitting = [insert_task(connection, queue="mail") for _ in range(3)]
         other = insert_task(connection, queue="other")
         page = look("/tasks?queue=mail")
-        page.get_by_label("With all that fit the filter").select_option("cancel")
-        submit(page, "Go on…")
+        page.get_by_label("All matching tasks").select_option("cancel")
+        submit(page, "Apply…")
         expect(page.locator("h1")).to_have_text("Cancel 3 tasks?")
         assert {task_row(connection, one)["status"] for one in fitting} == {"pending"}
-        submit(page, "Yes, cancel")
+        submit(page, "Cancel 3 tasks")
         expect(page.locator(".notice")).to_have_text("3 tasks were changed.")
         assert {task_row(connection, one)["status"] for one in fitting} == {"cancelled"}
         assert task_row(connection, other)["status"] == "pending"
@@ -94,8 +94,8 @@ def test_change_to_selected_rows_leaves_the_others_alone(dsn: str, look: Looks) 
             page.get_by_label(f"Select task {one}").check()
         expect(page.locator("[data-selected-count]")).to_have_text("2 selected")
         page.locator("#bulk-action").select_option("disable")
-        submit(page, "Go on…")
-        submit(page, "Yes, disable")
+        submit(page, "Apply…")
+        submit(page, "Disable 2 tasks")
         assert [task_row(connection, one)["enabled"] for one in (first, second, third)] == [False, True, False]
 
 
@@ -133,7 +133,7 @@ def test_notice_of_a_change_is_gone_after_a_reload(dsn: str, look: Looks) -> Non
     with database(dsn) as connection:
         made = insert_task(connection)
     page = look(f"/tasks/{made}")
-    submit(page, "Turn off")
+    submit(page, "Disable")
     expect(page.locator(".notice")).to_be_visible()
     page.reload()
     settled(page)

@@ -119,10 +119,10 @@ def test_event_of_any_json_is_sent_with_the_form(dsn: str, app: App, look: Looks
     with page.expect_navigation():
         page.get_by_role("link", name="Send other data…").click()
     expect(page.get_by_label("Name")).to_have_value("approved")
-    page.get_by_label("Payload, any JSON value").fill('{"approved": ')
+    page.get_by_label("Payload (any JSON value)").fill('{"approved": ')
     submit(page, "Send")
     expect(page.get_by_role("alert")).to_contain_text("payload must be JSON")
-    page.get_by_label("Payload, any JSON value").fill('{"approved": false, "comment": "no stock"}')
+    page.get_by_label("Payload (any JSON value)").fill('{"approved": false, "comment": "no stock"}')
     submit(page, "Send")
     run_until_idle(app)
     with database(dsn) as connection:
@@ -138,11 +138,11 @@ def test_restart_from_a_step_asks_and_runs_again_from_there(dsn: str, app: App, 
     expect(page.locator("h1")).to_contain_text("from book?")
     expect(page.locator("main dl")).to_contain_text("1: charge")
     with page.expect_navigation():
-        page.get_by_role("link", name="No, back").click()
+        page.get_by_role("link", name="Cancel").click()
     with database(dsn) as connection:
         assert task_row(connection, made)["status"] == "blocked"
         page.go_back()
-        submit(page, "Yes, restart")
+        submit(page, "Restart")
         expect(page.locator(".notice")).to_have_text(f"Task {made} was restarted.")
         with working(app):
             wait_until(lambda: ran == ["charge", "book", "book"], message="book has run again, and charge has not")

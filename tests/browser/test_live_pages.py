@@ -74,11 +74,11 @@ def test_opened_details_stay_open_while_the_page_follows(dsn: str, look: Looks) 
     with database(dsn) as connection:
         made = insert_task(connection)
         page = look(f"/tasks/{made}")
-        page.get_by_text("As INSERT").click()
+        page.get_by_text("Copy as SQL").click()
         page.evaluate("document.activeElement.blur()")
         connection.execute("update pgsched.tasks set task_name = 'renamed' where id = %s", (made,))
         expect(page.locator(".lead")).to_have_text("renamed")
-        expect(page.locator("details", has_text="As INSERT")).to_have_attribute("open", "")
+        expect(page.locator("details", has_text="Copy as SQL")).to_have_attribute("open", "")
 
 
 def test_times_are_in_the_zone_of_the_viewer_and_utc_when_pointed_at(

@@ -10,8 +10,8 @@ from tests.browser.pages import Looks, submit
 from tests.support.tables import database
 
 NIGHTLY = {
-    "Type (its handler)": "report",
-    "By cron expression": "30 2 * * *",
+    "Type": "report",
+    "Cron expression": "30 2 * * *",
     "Time zone": "Europe/Berlin",
     "Not before": "2027-03-26T12:00",
 }
@@ -54,7 +54,7 @@ def test_preview_follows_a_correction(look: Looks) -> None:
 
 def test_expression_that_is_wrong_gets_one_line_and_the_form_stays(dsn: str, look: Looks) -> None:
     page = look("/schedules/new")
-    fill_in(page, NIGHTLY | {"By cron expression": "0 8 * *", "Name": "mine"})
+    fill_in(page, NIGHTLY | {"Cron expression": "0 8 * *", "Name": "mine"})
     problem = page.locator("#preview .problem")
     expect(problem).to_have_count(1)
     expect(problem).to_have_text(re.compile(r'cron expression "0 8 \* \*": must have 5 fields .*, got 4$'))
@@ -63,8 +63,8 @@ def test_expression_that_is_wrong_gets_one_line_and_the_form_stays(dsn: str, loo
     submit(page, "Create")
     expect(page.get_by_role("alert")).to_contain_text("5 fields")
     expect(page.get_by_label("Name", exact=True)).to_have_value("mine")
-    expect(page.get_by_label("By cron expression", exact=True)).to_have_value("0 8 * *")
-    fill_in(page, {"By cron expression": "0 8 * * *"})
+    expect(page.get_by_label("Cron expression", exact=True)).to_have_value("0 8 * *")
+    fill_in(page, {"Cron expression": "0 8 * * *"})
     expect(page.locator("#preview li")).to_have_count(5)
     submit(page, "Create")
     expect(page.locator(".notice")).to_contain_text("was created")

@@ -90,7 +90,7 @@ class Page(HTMLParser):
                 found.append(f"no label: {tag} {attributes.get('name')}")
             if tag in ("button", "a", "summary", "th", "h1", "h2") and not element.text:
                 found.append(f"no words: {tag} {attributes}")
-            if tag == "svg" and not attributes.get("aria-label"):
+            if tag == "svg" and not attributes.get("aria-label") and attributes.get("aria-hidden") != "true":
                 found.append("no words: svg")
             for name in ("aria-labelledby", "aria-describedby"):
                 if name in attributes and attributes[name] not in ids:

@@ -76,13 +76,13 @@ async def problems_of(actor: Actor, survey: Survey) -> list[Problem]:
     """Return what the doctor finds, the worst first: what the survey has asked just now, else as of its last look."""
     notes, earlier = [], []
     if actor.client.database.standby:
-        text = "This is a standby: nothing can be changed here, and workers are not known."
+        text = "This is a standby: nothing can be changed here, and workers are known only on the primary."
         notes.append(Problem(level="odd", text=text, path="/workers"))
     try:
         async with asyncio.timeout(PATIENCE):
             earlier = [finding.as_dict() for finding in (await actor.state.diagnosis.get()).findings]
     except TimeoutError:
-        notes.append(Problem(level="odd", text="The doctor has not finished its look yet."))
+        notes.append(Problem(level="odd", text="The health checks have not finished yet."))
     found = survey.diagnosis.with_earlier(earlier)
     problems = [
         Problem(level=level, text=f"{one['object']}: {one['problem']}.", path=PLACES.get(one["check"], "/doctor"))

@@ -28,10 +28,10 @@ from pgsched.web.formats import duration, pretty
 from pgsched.web.services import changes
 
 LIMITS = {
-    "concurrency": "So many of its tasks run at once.",
-    "concurrency_per_key": "So many with the same concurrency key run at once.",
-    "rate": "So many start within the time of the rates.",
-    "rate_per_key": "So many with the same concurrency key start within it.",
+    "concurrency": "Maximum number of its tasks running at once.",
+    "concurrency_per_key": "Maximum number with the same concurrency key running at once.",
+    "rate": "Maximum number of starts per rate period.",
+    "rate_per_key": "Maximum number of starts with the same concurrency key per rate period.",
 }
 """The limits of a queue, with a word on each; all hold over all workers."""
 

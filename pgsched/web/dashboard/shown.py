@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -14,48 +14,56 @@ from pgsched.web.rendering import page
 
 T = TypeVar("T")
 
-NAVIGATION = (
-    ("overview", "/", "Overview"),
-    ("tasks", "/tasks", "Tasks"),
-    ("schedules", "/schedules", "Schedules"),
-    ("workflows", "/workflows", "Workflows"),
-    ("queues", "/queues", "Queues"),
-    ("workers", "/workers", "Workers"),
-    ("handlers", "/handlers", "Handlers"),
-    ("dead", "/dead", "Dead letters"),
-    ("executions", "/executions", "Executions"),
-    ("doctor", "/doctor", "Doctor"),
-)
-FOR_OPERATORS = ("audit", "/audit", "Audit log")
+NAVIGATION: Mapping[str, Sequence[tuple[str, str, str, str]]] = {
+    "": (("overview", "/", "Overview", "layout-dashboard"),),
+    "Work": (
+        ("tasks", "/tasks", "Tasks", "list-todo"),
+        ("schedules", "/schedules", "Schedules", "calendar-clock"),
+        ("workflows", "/workflows", "Workflows", "workflow"),
+    ),
+    "Failures": (
+        ("dead", "/dead", "Dead letters", "skull"),
+        ("executions", "/executions", "Executions", "history"),
+    ),
+    "System": (
+        ("queues", "/queues", "Queues", "layers"),
+        ("workers", "/workers", "Workers", "server"),
+        ("handlers", "/handlers", "Handlers", "boxes"),
+        ("doctor", "/doctor", "Health", "heart-pulse"),
+        ("audit", "/audit", "Audit log", "scroll-text"),
+    ),
+}
+"""The pages by group: a page's name (that of ``show``), path, label and icon (a file of ``web/lucide``)."""
+FOR_OPERATORS = {"audit"}
 NOTICES: Mapping[str, str] = {
-    "run": "Task {n} is due now.",
+    "run": "Task {n} is queued to run now.",
     "cancel": "Task {n} was cancelled.",
-    "retry": "Task {n} has all its attempts again.",
-    "enable": "Task {n} is on.",
-    "enable_afresh": "Task {n} is on; ticks that passed are not run.",
-    "skip": "The next tick of task {n} is skipped.",
-    "disable": "Task {n} is off.",
+    "retry": "Task {n} is retried, with all its attempts.",
+    "enable": "Task {n} is enabled.",
+    "enable_afresh": "Task {n} is enabled; missed ticks are not run.",
+    "skip": "The next run of task {n} is skipped.",
+    "disable": "Task {n} is disabled.",
     "delete": "Task {n} was deleted.",
     "emit": "Event {n} was sent.",
     "emit_known": "Nothing was sent: event {n} had this key before.",
     "restart": "Task {n} was restarted.",
-    "edit": "Task {n} was changed.",
-    "backfill": "{n} ticks that passed are run, each as a task of its own.",
+    "edit": "Task {n} was updated.",
+    "backfill": "{n} past ticks are run, each as a task of its own.",
     "create": "Task {n} was created.",
-    "existing": "Task {n} was there already: no other was created.",
-    "updated": "Task {n} was there already and was changed.",
-    "unchanged": "Task {n} was there already, as it is now.",
-    "replaced": "Task {n} was created in the place of the one that had its key.",
+    "existing": "Task {n} existed already: no other was created.",
+    "updated": "Task {n} existed already and was updated.",
+    "unchanged": "Task {n} existed already; nothing was changed.",
+    "replaced": "Task {n} was created and replaces the one that had its key.",
     "bulk": "{n} tasks were changed.",
-    "pause": "The queue is paused; what runs goes on.",
-    "resume": "The queue is claimed from again.",
+    "pause": "The queue is paused; running tasks go on.",
+    "resume": "The queue is resumed.",
     "worker_pause": "The worker was asked to pause: it claims nothing more as soon as it has heard of it.",
     "worker_drain": "The worker was asked to drain: it finishes what it has, and exits.",
     "worker_resume": "The worker was asked to claim again.",
-    "queue": "The settings of the queue were changed.",
-    "calendar": "The days of the calendar were changed.",
+    "queue": "The settings of the queue were updated.",
+    "calendar": "The days of the calendar were updated.",
     "calendar_delete": "The calendar was deleted.",
-    "retry_dead": "{n} dead letters have all their attempts again.",
+    "retry_dead": "{n} dead letters are retried, with all their attempts.",
     "purge_dead": "{n} dead letters were deleted.",
 }
 """What was done, by the word that a redirect carries: no foreign text gets onto a page that way."""
@@ -69,7 +77,8 @@ def show(actor: Actor, template: str, *, at: str, problem: str | None = None, **
         status=422 if problem else 200,
         actor=actor,
         at=at,
-        navigation=(*NAVIGATION, FOR_OPERATORS) if actor.may_change else NAVIGATION,
+        navigation=NAVIGATION,
+        hidden=() if actor.may_change else FOR_OPERATORS,
         protected=actor.state.settings.protected,
         reveals=actor.sees_payloads,
         notice=_notice(actor.request.query_params),

@@ -35,10 +35,10 @@ _DRAWN = 20
 VERBS = {
     "run": "Run now",
     "cancel": "Cancel",
-    "disable": "Turn off",
-    "enable": "Turn on",
-    "enable_afresh": "Turn on, forget the pause",
-    "skip": "Skip next tick",
+    "disable": "Disable",
+    "enable": "Enable",
+    "enable_afresh": "Enable, skip missed ticks",
+    "skip": "Skip next run",
     "retry": "Retry",
     "delete": "Delete",
 }

@@ -11,7 +11,7 @@ function offerTheme() {
     const chosen = document.documentElement.dataset.theme;
     return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   };
-  const name = () => { button.textContent = isDark() ? "Light" : "Dark"; };
+  const name = () => { button.querySelector("span").textContent = isDark() ? "Light" : "Dark"; };
   button.hidden = false;
   name();
   button.addEventListener("click", () => {

@@ -20,7 +20,7 @@ function noteSelected() {
   const field = document.querySelector("[data-selected]");
   const words = document.querySelector("[data-selected-count]");
   if (field) field.value = chosen.join(" ");
-  if (words) words.textContent = chosen.length ? `${chosen.length} selected` : "all that fit the filter";
+  if (words) words.textContent = chosen.length ? `${chosen.length} selected` : "All matching tasks";
 }
 
 function previewSchedule() {
@@ -45,7 +45,7 @@ function previewSchedule() {
       place.replaceChildren(...fresh.body.childNodes);
       showTimes(place);
     } catch {
-      place.textContent = "The server could not be reached.";
+      place.textContent = "The server cannot be reached.";
     }
   };
   form.addEventListener("input", () => {

@@ -98,7 +98,7 @@ def test_show_tells_what_is_recorded_awaited_and_sent(dsn: str) -> None:
     shown = pgsched("task", "show", task_id, dsn=dsn)
     assert (shown.code, shown.stderr) == (0, "")
     lines = shown.stdout.splitlines()
-    assert any(line.startswith("waits for") and "event approved, until 20" in line for line in lines)
+    assert any(line.startswith("waiting for") and "event approved, until 20" in line for line in lines)
     at = next(place for place, line in enumerate(lines) if line.startswith("STEP"))
     assert lines[at].split() == [
         "STEP",
@@ -107,7 +107,7 @@ def test_show_tells_what_is_recorded_awaited_and_sent(dsn: str) -> None:
         "STATUS",
         "ATTEMPTS",
         "STARTED",
-        "TOOK",
+        "DURATION",
         "UNTIL",
         "RESULT",
         "ERROR",
@@ -145,7 +145,7 @@ def test_show_of_another_task_says_nothing_of_steps(dsn: str) -> None:
         task_id = insert_task(db, "mail")
     shown = pgsched("task", "show", task_id, dsn=dsn).stdout
     assert "STEP" not in shown
-    assert "waits for" not in shown
+    assert "waiting for" not in shown
 
 
 def test_show_says_until_when_the_run_of_a_schedule_sleeps(dsn: str) -> None:
@@ -159,4 +159,4 @@ def test_show_says_until_when_the_run_of_a_schedule_sleeps(dsn: str) -> None:
         )
     shown = pgsched("task", "show", task_id, dsn=dsn)
     assert shown.code == 0, shown
-    assert any(line.startswith("waits for") and "until 20" in line for line in shown.stdout.splitlines())
+    assert any(line.startswith("waiting for") and "until 20" in line for line in shown.stdout.splitlines())

@@ -125,7 +125,7 @@ def test_tree_shows_what_a_task_needs_and_what_comes_then(dsn: str) -> None:
     last = add(dsn, "join", "--depends-on", f"{left},{right}", "--name", "last")
     then = add(dsn, "join", "--depends-on", last)
     assert lines(pgsched("task", "tree", last, dsn=dsn)) == [
-        "TASK TYPE STATUS TOOK AFTER ERROR",
+        "TASK TYPE STATUS DURATION AFTER ERROR",
         f"{last} last join blocked - {left}, {right} -",
         f"├─ needs {left} load blocked - {top} -",
         f"│ └─ needs {top} top load pending - - -",
@@ -173,7 +173,7 @@ def test_group_runs_and_shows_its_steps(dsn: str, run_pgsched: PgschedRunner, tm
     took = r"[0-9.]+ m?s"
     shown = lines(pgsched("group", "show", task_id, dsn=dsn))
     patterns = [
-        "TASK TYPE STATUS TOOK AFTER ERROR",
+        "TASK TYPE STATUS DURATION AFTER ERROR",
         f"{task_id} both pgsched.group completed {took} - -",
         f"├─ {left} left load completed {took} - -",
         f"├─ {right} right load completed {took} - -",

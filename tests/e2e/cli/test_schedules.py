@@ -108,13 +108,13 @@ def test_next_reads_times_without_an_offset_in_the_zone() -> None:
 
 def test_next_of_a_schedule_that_is_over_says_never_again() -> None:
     options = ("--from", "2030-07-01T00:00", "--end", "2030-06-01T00:00")
-    assert pgsched("task", "next", "0 8 * * *", *options) == Ended(0, "never again\n", "")
+    assert pgsched("task", "next", "0 8 * * *", *options) == Ended(0, "no more ticks\n", "")
     assert pgsched("task", "next", "0 8 * * *", *options, "--json").json() == []
 
 
 def test_next_at_the_end_of_the_calendar_says_never_again() -> None:
     ended = pgsched("task", "next", "0 8 * * *", "--from", "9999-12-31T23:59:59.999999Z")
-    assert ended == Ended(0, "never again\n", "")
+    assert ended == Ended(0, "no more ticks\n", "")
 
 
 def test_next_needs_no_database() -> None:
@@ -435,7 +435,7 @@ def test_a_schedule_that_is_disabled_has_no_next_runs_until_it_is_enabled(dsn: s
 
 def test_a_paused_schedule_is_listed_as_paused(dsn: str) -> None:
     add(dsn, "digest", "--cron", "0 8 * * *", "--disabled")
-    assert "pending, paused" in pgsched("task", "list", dsn=dsn).stdout
+    assert "pending, disabled" in pgsched("task", "list", dsn=dsn).stdout
 
 
 @pytest.mark.parametrize("paused", [(), ("--disabled",)], ids=["enabled", "paused"])
@@ -609,7 +609,7 @@ def test_replan_books_all_schedules_from_now(dsn: str) -> None:
     booked = show(dsn, schedules[0])["next_run_at"]
     for schedule in schedules:
         plan(dsn, schedule, datetime(2098, 1, 1, 8, tzinfo=UTC))
-    assert pgsched("schedule", "replan", "--all", dsn=dsn) == Ended(0, "2 schedules planned afresh\n", "")
+    assert pgsched("schedule", "replan", "--all", dsn=dsn) == Ended(0, "2 schedules planned anew\n", "")
     assert [show(dsn, schedule)["next_run_at"] for schedule in schedules] == [booked] * 2
 
 

@@ -121,14 +121,14 @@ def fill(dsn: str) -> dict[str, int]:
 def test_it_shows_what_happens_obeys_keys_and_gives_the_terminal_back(dsn: str) -> None:
     ids = fill(dsn)
     with window(dsn) as one:
-        text = one.wait_for(lambda text: "Queues 3" in text and "Running 1" in text)
+        text = one.wait_for(lambda text: "Queues 3" in text and "Active 1" in text)
         assert "█████░░░░░  50%" in text
         assert "paused" in text
         assert "host" in text
         with database(dsn) as db:
             later = insert_task(db, "later", queue="another")
             set_running(db, later)
-        text = one.wait_for(lambda text: "Running 2" in text)
+        text = one.wait_for(lambda text: "Active 2" in text)
         assert str(later) in text
         assert str(ids["running"]) in text
 
@@ -137,18 +137,18 @@ def test_it_shows_what_happens_obeys_keys_and_gives_the_terminal_back(dsn: str) 
         one.type("x")
         one.wait_for(lambda text: "the next panel" not in text)
         one.type("s")
-        one.wait_for(lambda text: "by due" in text)
+        one.wait_for(lambda text: "by ready" in text)
         one.type("\t")
         one.type("s")
         one.wait_for(lambda text: "by load" in text)
 
         one.type("p")
-        one.wait_for(lambda text: "HELD" in text)
+        one.wait_for(lambda text: "PAUSED" in text)
         with database(dsn) as db:
             db.execute("delete from pgsched.tasks where id = %s", (ids["waiting"],))
             insert_task(db, queue="yet-another")
         one.type(" ")
-        one.wait_for(lambda text: "HELD" not in text and "yet-another" in text)
+        one.wait_for(lambda text: "PAUSED" not in text and "yet-another" in text)
 
         one.resize(70, 16)
         one.wait_for(lambda text: text.count("╯") == 3 and len(one.screen.display) == 16)

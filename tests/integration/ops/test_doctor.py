@@ -782,7 +782,7 @@ def test_a_look_changes_nothing(healthy_dsn: str) -> None:
 def test_the_command_ends_with_1_on_errors_and_with_strict_on_warnings(healthy_dsn: str) -> None:
     fine = pgsched("doctor", dsn=healthy_dsn)
     assert (fine.code, fine.stderr) == (0, "")
-    assert f"nothing is wrong; {len(NAMES)} checks" in fine.stdout
+    assert f"all healthy; {len(NAMES)} checks" in fine.stdout
     assert all(name in fine.stdout for name in NAMES)
     with database(healthy_dsn) as db:
         silent_worker(db)

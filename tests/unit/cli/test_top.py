@@ -12,7 +12,7 @@ from rich.console import Console
 
 from pgsched.cli.top_state import PANELS, SORTS, View, press, within
 from pgsched.cli.top_terminal import keys_of
-from pgsched.cli.top_view import Screen, bar_of, draw, share_of
+from pgsched.cli.top_view import TITLES, Screen, bar_of, draw, share_of
 from pgsched.db.queries.activity import RunningTask
 from pgsched.domain.interval import Interval
 from pgsched.domain.records import WorkerInfo
@@ -104,9 +104,9 @@ def test_picture_has_the_figures_of_all_of_it() -> None:
     assert lines[1].split("  ")[0] == " started/s 12.5"
     assert "finished/s 11.0" in lines[1]
     assert "workers 1" in lines[1]
-    assert "the doctor finds nothing wrong" in lines[2]
+    assert "all healthy" in lines[2]
     assert line_with(lines, "mail 12") == "mail 12 3 1 m 2 20 0 4.2 open"
-    assert line_with(lines, "tenant") == "host-1 4711 mail, tenant.* 2/20 4 s ago alive"
+    assert line_with(lines, "tenant") == "host-1 4711 mail, tenant.* 2/20 4 s ago online"
     assert line_with(lines, "17 email") == "17 email mail host-1 4711 2 m ████████░░ 75% 1/3"
 
 
@@ -121,7 +121,7 @@ def test_a_paused_queue_a_silent_worker_and_a_task_without_one_are_marked() -> N
         )
     )
     assert line_with(lines, "mail 12").endswith("paused")
-    assert line_with(lines, "tenant").endswith("silent")
+    assert line_with(lines, "tenant").endswith("offline")
     assert "gone" in line_with(lines, "17 email")
 
 
@@ -135,7 +135,10 @@ def test_the_worst_finding_is_in_the_header() -> None:
 
 
 def test_it_says_when_nobody_has_looked_what_is_wrong() -> None:
-    assert "no worker has looked yet" in drawn(Screen(activity=activity(findings=None), width=110, height=30))[2]
+    assert (
+        "no worker has checked the health yet"
+        in drawn(Screen(activity=activity(findings=None), width=110, height=30))[2]
+    )
 
 
 def test_an_error_is_shown_above_what_was_last_seen() -> None:
@@ -156,7 +159,7 @@ def test_picture_fits_its_terminal(size: tuple[int, int], panel: str) -> None:
     lines = drawn(Screen(activity=many, view=View(panel=panel), width=width, height=height))
     assert len(lines) <= height
     assert max(map(len, lines)) <= width
-    assert any(panel.capitalize() in line for line in lines)
+    assert any(TITLES[panel] in line for line in lines)
 
 
 def test_what_somebody_wrote_into_the_table_cannot_command_the_terminal() -> None:
@@ -215,7 +218,7 @@ def test_keys_change_what_is_looked_at() -> None:
     assert after("tab").panel == "workers"
     assert after("back-tab").panel == "running"
     assert after("tab", "tab", "tab") == view
-    assert after("s").sort_of("queues") == "due"
+    assert after("s").sort_of("queues") == "ready"
     assert after("tab", "s").sort_of("queues") == "name"
     assert after(*["s"] * len(SORTS["queues"])) == view
     assert after("p").paused
@@ -234,7 +237,7 @@ def test_no_panel_is_scrolled_past_its_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sort", "first"), [("name", "a"), ("due", "b"), ("running", "c"), ("rate", "d"), ("oldest", "e")]
+    ("sort", "first"), [("name", "a"), ("ready", "b"), ("active", "c"), ("rate", "d"), ("latency", "e")]
 )
 def test_queues_are_sorted_by_what_was_chosen(sort: str, first: str) -> None:
     queues = [

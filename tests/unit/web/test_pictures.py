@@ -115,8 +115,10 @@ def contrast(one: str, other: str) -> float:
 
 PAIRS = (
     *((text, back) for text in ("text", "soft", "link", "bad", "good") for back in ("back", "sheet")),
-    *((one, f"{one}-back") for one in ("good", "bad", "odd", "busy", "wait", "still")),
-    *(("text", f"{one}-back") for one in ("good", "bad", "odd", "busy", "wait", "still")),
+    *((one, f"{one}-back") for one in ("good", "bad", "odd", "busy", "wait", "cool", "still")),
+    *(("text", f"{one}-back") for one in ("good", "bad", "odd", "busy", "wait", "cool", "still", "primary")),
+    *((text, back) for text in ("text", "soft", "link", "bad") for back in ("raised", "hover", "primary-back")),
+    *(("primary", back) for back in ("back", "sheet", "primary-back")),
     ("text", "button"),
     ("link", "busy-back"),
     ("bad", "busy-back"),

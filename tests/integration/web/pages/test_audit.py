@@ -134,9 +134,9 @@ async def test_page_that_has_looked_far_enough_says_so(dsn: str) -> None:
     note(dsn, actor="bob")
     async with web(dsn) as client:
         page = Page((await client.get("/audit?actor=ann")).text)
-        assert "Nothing so far." in page.text
+        assert "No matching changes so far" in page.text
         (further,) = [e for e in page.all("a") if e.attributes.get("rel") == "next"]
-        assert further.text == "Look further back →"
+        assert further.text == "Search older →"
         assert len(rows_of(Page((await client.get(further.attributes["href"])).text))) == 1
         told = (await client.get(API, params={"actor": "ann"})).json()
         assert told["items"] == []

@@ -259,7 +259,7 @@ async def test_dead_letters_that_fit_are_retried_or_deleted_after_a_question(dsn
             asked = await client.post("/dead/retry", data={"queue": "mail"})
             assert asked.status_code == 200
             assert Page(asked.text).problems() == []
-            assert "1 dead letter fits." in Page(asked.text).text
+            assert "1 matching dead letter." in Page(asked.text).text
             assert task_row(connection, mail)["status"] == "dead"
             await client.post("/dead/retry", data={"queue": "mail", "confirmed": "yes"})
             await client.post("/dead/purge", data={"queue": "other", "confirmed": "yes"})
@@ -276,7 +276,7 @@ async def test_all_dead_letters_are_changed_only_after_a_question(dsn: str, verb
         async with web(dsn) as client:
             for form in ({}, {"confirmed": "no"}, {"older_than": "1h"}, {"all": "true"}):
                 asked = await client.post(f"/dead/{verb}", data=form)
-                assert "2 dead letters fit." in Page(asked.text).text
+                assert "2 matching dead letters." in Page(asked.text).text
             rows = connection.execute("select status from pgsched.tasks").fetchall()
             assert [row["status"] for row in rows] == ["dead", "dead"]
             await client.post(f"/dead/{verb}", data={"confirmed": "yes"})

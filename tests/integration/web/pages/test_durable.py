@@ -101,12 +101,12 @@ async def test_steps_stand_in_their_order_with_bar_status_and_result(app: App, d
     tracks = [e.attributes["aria-label"] for e in page.all("svg") if e.attributes["class"] == "track"]
     assert len(tracks) == 4
     assert tracks[-1] == "waits for approved"
-    assert "4 steps recorded. It waits for approved until 20" in page.text
+    assert "4 steps recorded. Waiting for approved until 20" in page.text
 
 
 async def test_a_sleep_says_until_when_and_how_long_it_was(app: App, dsn: str, db: Connection) -> None:
     made = await begin(app, "nap")
-    assert "It sleeps until 20" in (await look(dsn, f"/tasks/{made}")).text
+    assert "Sleeping until 20" in (await look(dsn, f"/tasks/{made}")).text
     db.execute(
         """
         update pgsched.durable_steps
@@ -153,7 +153,7 @@ async def test_a_child_is_linked(app: App, dsn: str) -> None:
     assert "the child" in row.text
     links = {e.attributes["href"]: e.text for e in page.all("a") if "td" in e.inside}
     assert links[f"/tasks/{made + 1}"] == f"waits for task {made + 1}"
-    assert f"It waits for task {made + 1} ." in page.text
+    assert f"Waiting for task {made + 1} ." in page.text
 
 
 async def test_the_mailbox_shows_who_sent_what_and_what_is_consumed(app: App, dsn: str) -> None:
@@ -215,7 +215,7 @@ async def test_results_and_payloads_that_are_too_long_are_left_out(app: App, dsn
     async with AsyncClient(dsn) as client:
         await client.emit(made, "declined", "x" * 70_000)
     page = await look(dsn, f"/tasks/{made}")
-    assert page.text.count("too long for a page") == 2
+    assert page.text.count("too long for this page") == 2
     assert len(page.text) < 60_000
 
 
@@ -330,7 +330,7 @@ async def test_restart_from_a_step_asks_and_keeps_what_came_before(app: App, dsn
     links = {e.text: e.attributes["href"] for e in page.all("a")}
     asked = await look(dsn, links["Restart here… at book b"])
     assert "Kept 2: charge, book [a]" in asked.text
-    assert "Forgotten, and run again 2: book [b], approved" in asked.text
+    assert "Discarded and run again 2: book [b], approved" in asked.text
     assert task_row(db, made)["status"] == "blocked"
     form = {e.attributes["name"]: e.attributes["value"] for e in asked.all("input") if e.attributes["type"] == "hidden"}
     async with web(dsn) as client:
@@ -347,7 +347,7 @@ async def test_restart_from_a_step_asks_and_keeps_what_came_before(app: App, dsn
 async def test_restart_afresh_asks_and_forgets_all(app: App, dsn: str, db: Connection) -> None:
     made = await begin(app, "parent")
     page = await look(dsn, f"/tasks/{made}")
-    (href,) = (e.attributes["href"] for e in page.all("a") if e.text == "Restart afresh…")
+    (href,) = (e.attributes["href"] for e in page.all("a") if e.text == "Restart from the beginning…")
     asked = await look(dsn, href)
     assert "Kept nothing" in asked.text
     assert f"Cancelled task {made + 1}" in asked.text

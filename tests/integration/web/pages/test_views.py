@@ -122,7 +122,7 @@ async def test_register_of_handlers_is_shown_and_each_type_has_a_page(dsn: str) 
         assert shown.status_code == 200
         page = Page(shown.text)
         assert page.problems() == []
-        for said in ("At once.", "max_attempts", "required", "integer", "host · 1, of mail", "2, since", "1, since"):
+        for said in ("At once.", "max_attempts", "required", "integer", "queues mail", "2, since", "1, since"):
             assert said in page.text, said
         assert [e.text for e in page.all("a") if e.attributes.get("aria-current") == "page"] == ["Handlers"]
         assert (await client.get("/handlers/type", params={"name": "nobody"})).status_code == 404
@@ -190,13 +190,13 @@ async def test_overview_does_not_wait_for_a_slow_doctor(dsn: str, monkeypatch: p
     monkeypatch.setattr(overview_page, "PATIENCE", 0.0)
     async with web(dsn) as client:
         text = Page((await client.get("/")).text).text
-    assert "The doctor has not finished its look yet." in text
+    assert "The health checks have not finished yet." in text
 
 
 async def test_overview_of_a_healthy_database_has_nothing_wrong(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(OF_ANY_SCHEMA, "durability", lambda facts: iter(()))  # the tests' server is not careful
     async with web(dsn) as client:
-        assert "Wrong now Nothing." in Page((await client.get("/")).text).text
+        assert "All healthy" in Page((await client.get("/")).text).text
 
 
 async def test_overview_counts_what_ended_in_the_hour(dsn: str) -> None:
@@ -207,7 +207,7 @@ async def test_overview_counts_what_ended_in_the_hour(dsn: str) -> None:
         await one.work()
     async with web(dsn) as client:
         text = Page((await client.get("/")).text).text
-    assert "Ended in 60 minutes 3" in text
+    assert "Processed, 60 min 3" in text
 
 
 @pytest.mark.parametrize(
