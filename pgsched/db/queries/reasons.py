@@ -16,9 +16,9 @@ from pgsched.domain.validation import plain_text
 from pgsched.domain.waiting.backlog import WINDOW_SECONDS, Sample
 from pgsched.domain.waiting.facts import Ahead, QueueFacts, SetAside, TaskFacts, Upstream
 
-AHEAD: Final = 1_000
+AHEAD: Final = 200
 """Rows of each priority that are looked at for those before a task."""
-FRONT: Final = 1_000
+FRONT: Final = 200
 """Rows of each priority that are looked at for due tasks."""
 SLOTS: Final = 10_000
 """Slots of a queue that are looked at."""

@@ -165,7 +165,7 @@ async def forget_set_aside(session: Session, worker: UUID, ids: Sequence[int]) -
     await session.fetch(load_statement("forget_set_aside"), worker=worker, ids=list(ids))
 
 
-MOST_COUNTED = 100_000
+MOST_COUNTED = 50_000
 """Due tasks of a queue that are counted; more are estimated."""
 
 

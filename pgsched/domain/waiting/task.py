@@ -22,7 +22,7 @@ def judge_task(task: TaskFacts, queue: QueueFacts, fleet: Fleet, ahead: Ahead | 
             reasons += of_limits(queue, cost=queue.cost, key=task.concurrency_key)
         reasons += of_workers(fleet)
         if not reasons and ahead is not None:
-            reasons += _of_others(queue, fleet, ahead)
+            reasons += _of_others(task, queue, fleet, ahead)
     placed = ahead if queue.is_one_line else None
     return Why(
         task_id=task.id,
@@ -147,7 +147,7 @@ def _of_row(task: TaskFacts, fleet: Fleet) -> Iterator[Reason]:
         yield reason("locked", text, command="pgsched doctor --check held_locks")
 
 
-def _of_others(queue: QueueFacts, fleet: Fleet, ahead: Ahead) -> Iterator[Reason]:
+def _of_others(task: TaskFacts, queue: QueueFacts, fleet: Fleet, ahead: Ahead) -> Iterator[Reason]:
     """What is claimed before it."""
     number = f"{'more than ' if ahead.is_capped else ''}{ahead.number:,}"
     if fleet.free <= 0:
@@ -158,19 +158,23 @@ def _of_others(queue: QueueFacts, fleet: Fleet, ahead: Ahead) -> Iterator[Reason
             text += f"; {number} other tasks are due, too."
         command = f"pgsched worker --app MODULE:APP --queue {shlex.quote(queue.name)}"
         yield reason("slots_full", text, workers=fleet.claiming, command=command)
-    elif ahead.number >= min([fleet.free, *_rooms(queue)]):
+    elif ahead.number >= min([fleet.free, *_rooms(task, queue)]):
         if queue.is_one_line:
-            yield reason("behind", f"About {number} tasks are claimed before it.")
+            about = "" if ahead.is_capped else "about "
+            yield reason("behind", f"{about}{number} tasks are claimed before it.".capitalize())
         else:
             turns = "tasks age" if queue.has_ageing else "keys take turns"
             yield reason("behind", f"Some of {number} other tasks that are due may be claimed before it: {turns}.")
 
 
-def _rooms(queue: QueueFacts) -> Iterator[int]:
+def _rooms(task: TaskFacts, queue: QueueFacts) -> Iterator[int]:
+    """How many more tasks each limit lets start now."""
     if queue.concurrency is not None:
         yield queue.concurrency - queue.concurrency_used
     if queue.rate is not None:
         yield (queue.rate - queue.rate_used) // max(min(queue.cost, queue.rate), 1)
+    if task.concurrency_key is None:
+        return
     if queue.concurrency_per_key is not None:
         yield queue.concurrency_per_key - queue.key_used
     if queue.rate_per_key is not None:
