@@ -10,8 +10,10 @@ from urllib.parse import urlencode
 
 from markupsafe import Markup
 
+from pgsched.domain.errors import InvalidTask
 from pgsched.domain.interval import Interval
 from pgsched.domain.records import Task, to_json_able
+from pgsched.domain.scheduling.time_zones import load_zone
 from pgsched.domain.task_spec import FOLLOWS
 
 COUNTED = 10_000
@@ -40,6 +42,20 @@ def when(at: datetime | None) -> Markup:
     exact = at.astimezone(UTC)
     machine = exact.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return Markup('<time datetime="{}">{} UTC</time>').format(machine, f"{exact:%Y-%m-%d %H:%M:%S}")
+
+
+def wall(text: str, timezone: str = "") -> str:
+    """A time of a form as a field for times has it: on the wall clock of ``timezone``, UTC when that is empty.
+
+    One without an offset is there already; what is no time is left out, as the field could not have it.
+    """
+    try:
+        at = datetime.fromisoformat(text)
+        if at.tzinfo is not None:
+            at = at.astimezone(load_zone(timezone or "UTC")).replace(tzinfo=None)
+    except (ValueError, OverflowError, InvalidTask):
+        return ""
+    return at.isoformat(timespec="seconds")
 
 
 def count(number: int) -> str:
@@ -146,6 +162,7 @@ def urlquery(fields: Mapping[str, str], *without: str) -> str:
 
 FILTERS: Mapping[str, Callable[..., Any]] = {
     "when": when,
+    "wall": wall,
     "count": count,
     "span": span,
     "duration": duration,

@@ -8,9 +8,10 @@ from typing import Any
 
 import jinja2
 from fastapi import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 from starlette.templating import Jinja2Templates
 
+from pgsched.web import parts
 from pgsched.web.formats import FILTERS
 from pgsched.web.paths import href
 from pgsched.web.state import state_of
@@ -35,8 +36,17 @@ def make_templates() -> Jinja2Templates:
 
 
 def page(request: Request, template: str, *, status: int = 200, **context: Any) -> Response:
-    """Return a page. In its template: ``href('/tasks')``, ``static('app.css')``, ``request``, and the context."""
-    return state_of(request).templates.TemplateResponse(request, template, context, status_code=status)
+    """Return a page, or what differs of its live parts if the browser names those that it has.
+
+    In its template: ``href('/tasks')``, ``static('app.css')``, ``request``, and the context.
+    """
+    templates = state_of(request).templates
+    html = templates.get_template(template).render({"request": request, **context})
+    known = request.headers.get(parts.HEADER)
+    if known is None or status != 200:
+        return HTMLResponse(parts.stamp(html), status)
+    found = parts.differing(html, parts.read_known(known))
+    return HTMLResponse(found) if found else Response(status_code=204)
 
 
 @jinja2.pass_context

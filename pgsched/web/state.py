@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 from starlette.requests import HTTPConnection
 from starlette.templating import Jinja2Templates
 
 from pgsched.client.async_client import AsyncClient
-from pgsched.db.queries.dashboard import watch_changes
+from pgsched.db.queries.dashboard import watch_changes, watch_tasks
 from pgsched.web.auth.throttle import Throttle
 from pgsched.web.services.cache import Cached
 from pgsched.web.services.event_hub import EventHub
 from pgsched.web.services.surveys import Surveys
 from pgsched.web.services.table_gauges import TableGauges
-from pgsched.web.services.watch import Watch
+from pgsched.web.services.watch import Look, Watch
 from pgsched.web.settings import WebSettings
 
 DIAGNOSIS_SECONDS = 15.0
@@ -39,10 +40,16 @@ class WebState:
         self.diagnosis = Cached(client.doctor, seconds=DIAGNOSIS_SECONDS)
         self.surveys = Surveys(client)
         self.running = Cached(client.running_tasks, seconds=STATS_SECONDS)
-        self.watch = Watch(lambda: database.run(watch_changes()))
+        self.watch = Watch(self._look)
         self.table_gauges = TableGauges(database)
         self.stopping = asyncio.Event()
         """Set when the server is about to end: a stream that would go on for ever ends then."""
+
+    async def _look(self, ids: Collection[int]) -> Look:
+        database = self.client.database
+        tables = await database.run(watch_changes())
+        tasks = await database.run(watch_tasks(ids)) if ids else dict[int, str]()
+        return Look(tables, tasks)
 
     async def close(self) -> None:
         """End what was begun for requests and close the connections."""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.chromium import PHONE, settled
+from tests.browser.chromium import DESKTOP, PHONE, settled
 from tests.browser.demonstration import Filled
 from tests.browser.pages import OPEN_ALL, WIDER_THAN_THE_WINDOW, Looks
 from tests.support.waiting import wait_until
@@ -81,11 +81,12 @@ def test_no_page_scrolls_sideways_on_a_phone(demonstration: tuple[str, Filled], 
     assert page.evaluate(WIDER_THAN_THE_WINDOW) != []  # the control: what is too wide is seen
 
 
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 @pytest.mark.parametrize(("scheme", "rules"), [("light", None), ("dark", OF_COLOURS)])
 def test_axe_has_nothing_against_any_page(
-    demonstration: tuple[str, Filled], tour: Tour, scheme: str, rules: list[str] | None
+    demonstration: tuple[str, Filled], tour: Tour, size: dict[str, int], scheme: str, rules: list[str] | None
 ) -> None:
-    page = tour(bypass_csp=True, color_scheme=scheme)("/")
+    page = tour(bypass_csp=True, color_scheme=scheme, viewport=size)("/")
     found = []
     for name, path in demonstration[1].paths().items():
         if name == "tasks":  # the same as with a filter, but for many rows
@@ -93,6 +94,9 @@ def test_axe_has_nothing_against_any_page(
         page.goto(path)
         settled(page)
         found += [f"{path}: {one}" for one in violations(page, rules)]
+    if size is PHONE:
+        page.get_by_role("button", name="Menu").click()
+        found += [f"the menu: {one}" for one in violations(page, rules)]
     assert found == []
 
 
@@ -127,6 +131,32 @@ def test_axe_sees_what_is_wrong(tour: Tour, broken: str, rule: str) -> None:
     assert any(rule in one for one in violations(page))
 
 
+def test_phone_shows_rows_in_few_lines_and_the_menu_when_asked(demonstration: tuple[str, Filled], tour: Tour) -> None:
+    page = tour(viewport=PHONE, has_touch=True)("/tasks")
+    assert page.evaluate("document.querySelector('header').offsetHeight") < PHONE["height"] / 10
+    high, rows = page.evaluate("[document.body.scrollHeight, document.querySelectorAll('[data-row]').length]")
+    assert (rows, high < 5_500) == (50, True), high
+    link = page.get_by_role("link", name="Workers")
+    expect(link).to_be_hidden()
+    page.get_by_role("button", name="Menu").tap()
+    expect(link).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(link).to_be_hidden()
+    page.goto(f"/tasks/{demonstration[1].running}")
+    settled(page)
+    assert page.evaluate("document.querySelector('.log td:last-child').offsetWidth") > 300  # no column of single words
+
+
+def test_head_of_a_list_and_what_may_be_done_to_it_stay_in_sight(tour: Tour) -> None:
+    page = tour()("/tasks")
+    page.mouse.wheel(0, 900)
+    page.wait_for_function("scrollY > 800")
+    for selector in (".top", "#live-tasks thead th:last-child", "#bulk", ".side a[aria-current]"):
+        box = page.locator(selector).bounding_box()
+        assert box is not None, selector
+        assert 0 <= box["y"] <= DESKTOP["height"] - box["height"], selector
+
+
 def test_chosen_palette_is_kept_on_the_next_page(look: Looks) -> None:
     back = "getComputedStyle(document.body).backgroundColor"
     page = look("/")
@@ -153,5 +183,9 @@ def test_pages_work_without_scripts(look: Looks, browser: Browser) -> None:
         page.get_by_role("button", name="Create").click()
         expect(page.locator(".notice")).to_contain_text("was created")
         expect(page.locator("footer")).to_have_text("Times are shown in UTC.")
+        page.set_viewport_size({"width": 390, "height": 844})
+        page.get_by_role("button", name="Menu").click()
+        page.get_by_role("link", name="Workers").click()
+        expect(page.locator("h1")).to_have_text("Workers")
     finally:
         context.close()

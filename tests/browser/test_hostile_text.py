@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +11,8 @@ from playwright.sync_api import Browser, expect
 
 from pgsched.web import app as web_app
 from pgsched.web.rendering import make_templates
-from tests.browser.chromium import settled
-from tests.browser.pages import OPEN_ALL, Looks
+from tests.browser.chromium import DESKTOP, PHONE, settled
+from tests.browser.pages import OPEN_ALL, WIDER_THAN_THE_WINDOW, Looks
 from tests.support.hostile import fill
 from tests.support.tables import database
 from tests.support.web_face import PAGES
@@ -89,3 +90,59 @@ def test_without_escaping_the_policy_stops_scripts_and_without_both_they_run(
         looks.forgive()
         looks("/tasks")
         assert "1" in looks.faults.dialogs
+
+
+LONG, NAME = "W" * 3000, "W" * 100
+"""A text where any length may stand, and the longest name of a queue."""
+SIZES = {"phone": (PHONE, 420), "tablet": ({"width": 1024, "height": 768}, 330), "desktop": (DESKTOP, 330)}
+"""The window, and how many pixels each row of a page may take at the most, whatever is in it."""
+EMPTY_PAGE = 3_500
+"""Pixels of a page without rows at the most."""
+
+
+def fill_with_long_texts(dsn: str) -> list[int]:
+    """Rows with the longest texts that the database takes."""
+    with database(dsn) as connection:
+        ids = fill(connection, NAME)
+        connection.execute(
+            "update pgsched.tasks set task_name = %s, tags = array[%s], tenant_id = %s, user_id = %s, created_by = %s,"
+            " last_error = %s",
+            (LONG,) * 6,
+        )
+        connection.execute("update pgsched.executions set error = %s", (LONG,))
+        connection.execute(
+            "update pgsched.workers set hostname = %s, queues = array[%s], task_types = %s", (LONG, LONG, [LONG])
+        )
+        connection.execute("insert into pgsched.queues (name, paused) values (%s, true)", (NAME[1:],))
+        known = {"task_type": NAME, "version": NAME, "description": LONG, "defaults": {"queue": NAME}}
+        connection.execute("select pgsched.register(%s)", (json.dumps([known]),))
+        connection.execute(
+            "insert into pgsched.audit_log (actor, role, remote, action, task_id, queue, target, before, after) values"
+            " (%s, 'operator', %s, %s, %s, %s, %s, jsonb_build_object('a', %s::text), jsonb_build_object('a', 1))",
+            (LONG, LONG, NAME, ids[0], NAME, LONG, LONG),
+        )
+    return ids
+
+
+def test_long_texts_make_no_page_wider_or_much_taller(dsn: str, browser: Browser, serve: Callable[..., str]) -> None:
+    ids = fill_with_long_texts(dsn)
+    url = serve(dsn)
+    found = []
+    for name, (viewport, most) in SIZES.items():
+        with Looks(browser, url, viewport=viewport) as looks:
+            looks.allow_refusals(422)  # of a queue whose name is too long
+            page = looks("/")
+            for path in [
+                *paths_of(ids),
+                "/doctor",
+                f"/tasks?queue={LONG}",
+                f"/handlers/type?name={NAME}",
+                f"/queues/settings?queue={NAME}",
+            ]:
+                page.goto(path)
+                settled(page)
+                found += [f"{name} {path[:60]}: {one}" for one in page.evaluate(WIDER_THAN_THE_WINDOW)]
+                high, rows = page.evaluate("[document.body.scrollHeight, document.querySelectorAll('tr').length]")
+                if high > EMPTY_PAGE + most * rows:
+                    found.append(f"{name} {path[:60]}: {high} pixels high with {rows} rows")
+    assert not found, "\n".join(one[:160] for one in found)

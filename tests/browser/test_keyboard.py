@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.chromium import settled
+from tests.browser.chromium import PHONE, settled
 from tests.browser.pages import Looks
-from tests.support.tables import database, insert_task
+from tests.support.tables import database, insert_task, set_dead, task_row
 
 FOCUSED = """() => {
   const one = document.activeElement;
@@ -16,7 +16,8 @@ FOCUSED = """() => {
   const style = getComputedStyle(one);
   const box = one.getBoundingClientRect();
   const ring = style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2;
-  return { what: `${one.tagName} ${one.id || one.name || one.textContent.trim()}`, name: one.name || null,
+  return { what: `${one.tagName} ${one.id || one.name || one.textContent.trim()}`,
+    name: one.name || null, value: one.value || null,
     text: one.textContent.trim(), ring, inSight: box.width > 0 && box.right > 0 && box.bottom > 0 };
 }"""
 
@@ -128,3 +129,61 @@ def test_form_is_filled_in_and_sent_with_the_keyboard_alone(dsn: str, look: Look
     with database(dsn) as connection:
         (row,) = connection.execute("select cron_expression, payload from pgsched.tasks").fetchall()
     assert row == {"cron_expression": "0 8 * * mon", "payload": {"days": 7}}
+
+
+def test_a_whole_job_is_done_with_tab_enter_space_and_arrows_alone(dsn: str, look: Looks) -> None:
+    """From the overview to the dead letters of one type, two of them selected, retried, and one of them looked at."""
+    with database(dsn) as connection:
+        made = [insert_task(connection, "mail") for _ in range(3)]
+        for one in made:
+            set_dead(connection, one, error="ValueError: no luck")
+    page = look("/")
+    tab_to(page, text="Tasks")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    settled(page)
+    tab_to(page, name="status")
+    for _ in range(10):  # the statuses in their order, by the arrow
+        if page.locator("[name=status]").input_value() == "dead":
+            break
+        page.keyboard.press("ArrowDown")
+    tab_to(page, name="task_type")
+    page.keyboard.type("mail")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    settled(page)
+    for one in made[:0:-1]:
+        tab_to(page, value=str(one))
+        page.keyboard.press("Space")
+    expect(page.locator("[data-selected-count]")).to_have_text("2 selected")
+    tab_to(page, name="action")
+    page.keyboard.type("retry")
+    expect(page.locator("#bulk-action")).to_have_value("retry")
+    tab_to(page, text="Apply…")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    settled(page)
+    tab_to(page, text="Retry 2 tasks")
+    with page.expect_navigation():
+        page.keyboard.press("Space")
+    expect(page.locator(".notice")).to_have_text("2 tasks were changed.")
+    settled(page)
+    tab_to(page, text=str(made[2]))
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    expect(page.locator("h1 .badge")).to_have_text("pending")
+    with database(dsn) as connection:
+        assert [task_row(connection, one)["status"] for one in made] == ["dead", "pending", "pending"]
+
+
+def test_menu_of_a_phone_is_opened_and_left_with_the_keyboard(browser: Browser, look: Looks) -> None:
+    with Looks(browser, look.url, viewport=PHONE) as looks:
+        page = looks("/")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Space")
+        expect(page.get_by_role("link", name="Audit log")).to_be_visible()
+        tab_to(page, text="Queues")
+        with page.expect_navigation():
+            page.keyboard.press("Enter")
+        expect(page.locator("h1")).to_have_text("Queues")

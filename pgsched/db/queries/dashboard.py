@@ -5,6 +5,7 @@ Every statement reads a bounded number of rows, whatever the table holds; counts
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -169,6 +170,11 @@ def latest_executions(
     return unprepared("list_latest_executions", rows_as(Execution), **params)
 
 
-def watch_changes() -> Command[int]:
-    """Read a number that differs after every change of a table."""
-    return command("watch_changes", lambda rows: int(rows[0]["changes"]))
+def watch_changes() -> Command[dict[str, int]]:
+    """Read of each table a number that differs after every change of it."""
+    return command("watch_changes", lambda rows: {row["name"]: int(row["changes"]) for row in rows})
+
+
+def watch_tasks(ids: Iterable[int]) -> Command[dict[int, str]]:
+    """Read of each of these tasks a mark that differs after every change of it; one that is gone has none."""
+    return command("watch_tasks", lambda rows: {row["id"]: row["mark"] for row in rows}, ids=sorted(ids))

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.json_text import read_object
 from pgsched.domain.scheduled import OnConflict, conflict_rule
-from pgsched.domain.scheduling.time_zones import instant_of, load_zone
+from pgsched.domain.scheduling.time_zones import load_zone, readings
 from pgsched.domain.task_spec import TaskOptions
 from pgsched.domain.unique import Unique
 from pgsched.domain.validation import RULES, refused
@@ -22,6 +22,8 @@ from pgsched.domain.validation import RULES, refused
 MAX_FORM = 4 * 1024 * 1024
 """Bytes of the longest form: a payload of 1 MiB, each byte written as three."""
 MAX_FIELDS = 1_000
+TIMES = ("at", "expires_at", "start", "end")
+"""The options that are times."""
 
 
 async def read_form(request: Request) -> dict[str, str]:
@@ -61,6 +63,7 @@ def options_of(form: dict[str, str], *, clearing: bool = False) -> TaskOptions:
 
     With ``clearing`` an empty field empties its column, where a column may be empty; else it is left to the default.
     """
+    form = with_instants(form)
     options: dict[str, Any] = {}
     for name, read in _READ_AS.items():
         text = form.get(name, "").strip()
@@ -110,12 +113,36 @@ def optional_number(name: str, text: str | None) -> int | None:
 
 
 def moment(name: str, text: str, timezone: str = "UTC") -> datetime:
-    """Read a time; one without an offset is on the wall clock of ``timezone``. Raises InvalidTask."""
+    """Read a time; one without an offset is on the wall clock of ``timezone``, the first of two. Raises InvalidTask."""
     try:
         at = datetime.fromisoformat(text)
-        return instant_of(at, load_zone(timezone)) if at.tzinfo is None else at.astimezone(UTC)
+        if at.tzinfo is not None:
+            return at.astimezone(UTC)
+        first, second = readings(at, load_zone(timezone))
     except (ValueError, OverflowError):
         raise refused(name, "be a time as 2030-01-31T12:00", text) from None
+    if first > second:
+        raise refused(name, f"exist in {timezone}, where the clocks skip it", text)
+    return first
+
+
+def comes_twice(text: str, timezone: str) -> bool:
+    """Whether a time without an offset is on the wall clock of ``timezone`` twice."""
+    at = datetime.fromisoformat(text)
+    first, second = readings(at, load_zone(timezone)) if at.tzinfo is None else (at, at)
+    return first < second
+
+
+def with_instants(form: Mapping[str, str], timezone: str = "UTC") -> dict[str, str]:
+    """Return a form whose times name their offset. The bounds of a schedule are on the wall clock of its zone.
+
+    ``timezone``: its zone where the form has no field for it. Raises InvalidTask.
+    """
+    zone = form.get("timezone", timezone).strip() or "UTC"
+    return dict(form) | {
+        name: moment(name, text, zone if name in ("start", "end") else "UTC").isoformat()
+        for name, text in given(form, *TIMES).items()
+    }
 
 
 def yes_or_no(name: str, text: str) -> bool:
@@ -134,7 +161,7 @@ _READ_AS: Final[Mapping[str, Callable[[str, str], Any]]] = {
     **dict.fromkeys(_TEXTS, lambda _name, text: text),
     **dict.fromkeys(("priority", "max_attempts", "times"), whole_number),
     **dict.fromkeys(("backoff_factor", "backoff_jitter"), number),
-    **dict.fromkeys(("at", "start", "end", "expires_at"), moment),
+    **dict.fromkeys(TIMES, moment),
 }
 """The options that forms have a field for, and how its text is read; what it must be is their rule."""
 _LISTS: Final[Mapping[str, Callable[[str, str], Any]]] = {

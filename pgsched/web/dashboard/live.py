@@ -1,10 +1,10 @@
-"""Pages that follow what happens: a line to each of them after a change."""
+"""Pages that follow what happens: each is told what changed, and every few seconds that it is still told."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
@@ -16,37 +16,48 @@ from pgsched.web.services.watch import Watch
 
 LONGEST_SECONDS = 900.0
 """A stream ends then; the browser comes again, and is asked again who it is."""
+BEAT_SECONDS = 5.0
+"""A page that has heard nothing for more than twice this time shows that it is disconnected (static/live.js)."""
 MAX_WATCHERS = 200
 RETRY = "retry: 3000\n\n"
 """The milliseconds after which a browser comes again."""
+MAX_ID = 2**63 - 1
 
 router = APIRouter()
 
 
 @router.get("/live")
-async def live(actor: Viewer) -> Response:
-    """Stream an event after each change (server-sent events); it says that something changed, not what."""
+async def live(actor: Viewer, task: int | None = None) -> Response:
+    """Stream what changes (server-sent events): the names of tables, and ``task:ID`` of one task.
+
+    Each event also says whether the database answers, and how many rows change a second; without a change one comes
+    every few seconds.
+    """
     state = actor.state
+    if task is not None and not 0 < task <= MAX_ID:
+        raise HTTPException(422, "task must be the id of a task")
     if len(state.watch) >= MAX_WATCHERS:
         raise HTTPException(503, "too many pages are live already", headers={"Retry-After": "30"})
-    return respond(changes(state.watch, state.stopping))
+    return respond(changes(state.watch, state.stopping, task_id=task))
 
 
-def changes(watch: Watch, stopping: asyncio.Event) -> AsyncIterator[str]:
+def changes(
+    watch: Watch, stopping: asyncio.Event, *, task_id: int | None = None, beat: float = BEAT_SECONDS
+) -> AsyncIterator[str]:
     """Yield the lines of one stream."""
-    return events_of(_watching(watch), stopping, opening=RETRY, longest=LONGEST_SECONDS)
+    return events_of(_watching(watch, task_id, beat), stopping, opening=RETRY, longest=LONGEST_SECONDS)
 
 
 @asynccontextmanager
-async def _watching(watch: Watch) -> AsyncIterator[Callable[[], Awaitable[str]]]:
-    event = watch.join()
+async def _watching(watch: Watch, task_id: int | None, beat: float) -> AsyncIterator[Callable[[], Awaitable[str]]]:
+    watcher = watch.join(task_id=task_id)
 
-    async def change() -> str:
-        await event.wait()
-        event.clear()
-        return as_text("change", {})
+    async def news() -> str:
+        with suppress(TimeoutError):  # then it is told that nothing changed
+            await asyncio.wait_for(watcher.called.wait(), beat)
+        return as_text("news", watch.take(watcher)._asdict())
 
     try:
-        yield change
+        yield news
     finally:
-        watch.leave(event)
+        watch.leave(watcher)

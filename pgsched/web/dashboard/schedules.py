@@ -20,6 +20,7 @@ from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.dashboard.forms import (
     Form,
     Text,
+    comes_twice,
     conflict_of,
     given,
     moment,
@@ -37,6 +38,7 @@ from pgsched.web.services.schedules import is_stalled, preview_schedule
 
 PER_PAGE = 50
 TICKS = 5
+BOUNDS = {"start": "Not before", "end": "Not after"}
 MAX_TICKS = "100"
 """What the form of a range begins with."""
 TICKS_OF_RANGE = 1000
@@ -123,17 +125,23 @@ async def look(actor: Actor, form: dict[str, str]) -> dict[str, Any]:
     """Return what a schedule will do: in words, its next ticks, or what is wrong with it."""
     cron, every = form.get("cron", "").strip(), form.get("every", "").strip()
     if not cron and not every:
-        return {"problem": None, "words": "once", "ticks": [], "zone": ""}
+        return {"problem": None, "words": "once", "notes": [], "ticks": [], "zone": ""}
     zone = form.get("timezone", "").strip() or "UTC"
     try:
-        bounds = {name: moment(name, form[name]) if form.get(name, "").strip() else None for name in ("start", "end")}
+        texts = given(form, *BOUNDS)
+        bounds = {name: moment(name, texts[name], zone) if name in texts else None for name in BOUNDS}
+        notes = [
+            f"{BOUNDS[name]} {text}: this time comes twice in {zone}, the first is meant."
+            for name, text in texts.items()
+            if comes_twice(text, zone)
+        ]
         times = optional_number("times", form.get("times"))
         found = await preview_schedule(
             actor.client, cron or None, n=TICKS, every=every or None, timezone=zone, times=times, **bounds
         )
-        return {"problem": None, "words": found.words, "ticks": found.ticks, "zone": zone}
+        return {"problem": None, "words": found.words, "notes": notes, "ticks": found.ticks, "zone": zone}
     except InvalidTask as error:
-        return {"problem": str(error), "words": "", "ticks": [], "zone": zone}
+        return {"problem": str(error), "words": "", "notes": [], "ticks": [], "zone": zone}
 
 
 @router.get("/tasks/{id:int}/backfill")

@@ -22,7 +22,17 @@ from pgsched.domain.task_spec import TaskOptions
 from pgsched.domain.validation import RULES
 from pgsched.web.auth.access import Actor, Operator, Viewer
 from pgsched.web.dashboard.durable import find_run
-from pgsched.web.dashboard.forms import OPTIONS, Form, Text, moment, optional_number, options_of, payload_of
+from pgsched.web.dashboard.forms import (
+    OPTIONS,
+    TIMES,
+    Form,
+    Text,
+    moment,
+    optional_number,
+    options_of,
+    payload_of,
+    with_instants,
+)
 from pgsched.web.dashboard.shown import done, link, show
 from pgsched.web.formats import duration, insert_text, pretty, span
 from pgsched.web.paths import href
@@ -170,9 +180,20 @@ def _retry_form(actor: Actor, one: Task, payload: str, problem: str | None) -> R
 
 def changes_of(one: Task, form: dict[str, str]) -> TaskOptions:
     """Return what a form changes: fields that hold what the task has are left alone."""
-    was = fields_of(one)
-    changed = {name: text for name, text in form.items() if text.strip() != was.get(name, "").strip()}
+    form, was = with_instants(form, one.timezone), with_instants(fields_of(one))
+    changed = {
+        name: text
+        for name, text in form.items()
+        if text.strip() != was.get(name, "").strip() and not (name in TIMES and _same_second(text, was.get(name, "")))
+    }
     return options_of(changed, clearing=True)
+
+
+def _same_second(text: str, was: str) -> bool:
+    """Whether a field for a time, which has no more than seconds, still has what it had."""
+    if not text.strip() or not was:
+        return False
+    return datetime.fromisoformat(text).replace(microsecond=0) == datetime.fromisoformat(was).replace(microsecond=0)
 
 
 def fields_of(one: Task) -> dict[str, str]:

@@ -29,6 +29,7 @@ from pgsched.web.services.changes import change_tasks
 from pgsched.web.services.search import find_page
 
 PER_PAGE = 50
+MAX_ID = 2**63 - 1
 FIELDS = tuple(name for name in TaskFilters.__annotations__ if name not in ("ids", "payload"))
 """The filters that the page has a field for."""
 _READ_AS: Mapping[str, Callable[[str, str], Any]] = {
@@ -53,12 +54,17 @@ async def tasks(actor: Viewer) -> Response:
             return RedirectResponse(href(actor.request, f"/tasks/{id}"), status_code=303)
         field = "search" if actor.sees_payloads else "name"
         return RedirectResponse(link(actor, "/tasks", {field: quick}), status_code=303)
-    problem = None
+    problem, new, before = None, None, None
     fields = given(query, *FIELDS)
     found = Page([], None)
     try:
         before = optional_number("before", query.get("before"))
-        found = await find_page(actor.client, filters_of(actor, fields), limit=PER_PAGE, before_id=before)
+        since = optional_number("since", query.get("since"))
+        filters = filters_of(actor, fields)
+        if before is None and since is not None:
+            new = await _count_new(actor, filters, since)
+            before = min(since, MAX_ID - 1) + 1
+        found = await find_page(actor.client, filters, limit=PER_PAGE, before_id=before)
     except InvalidTask as error:
         problem = str(error)
     last = found.next_before
@@ -72,6 +78,8 @@ async def tasks(actor: Viewer) -> Response:
         following=last and link(actor, "/tasks", {**fields, "before": last}),
         looked_on=last is not None and len(found.tasks) < PER_PAGE,
         paged="before" in query,
+        anchor=f"since={found.tasks[0].id}" if before is None and found.tasks else None,
+        new=new,
         statuses=STATUSES,
         counts=(await actor.state.surveys.get()).statuses,
         schedule_types=SCHEDULE_TYPES,
@@ -101,6 +109,13 @@ async def bulk(actor: Operator, form: Form) -> Response:
         "most": MAX_CHANGED,
     }
     return show(actor, "bulk.html", at="tasks", **context)
+
+
+async def _count_new(actor: Actor, filters: TaskFilters, since: int) -> str:
+    """Return how many tasks fit that came after one: those who look at a list see it as of that one."""
+    latest = (await find_page(actor.client, filters, limit=PER_PAGE, before_id=None)).tasks
+    number = sum(task.id > since for task in latest)
+    return f"{number}+" if number == PER_PAGE else str(number)
 
 
 def filters_of(actor: Actor, fields: Mapping[str, str]) -> TaskFilters:

@@ -1,42 +1,102 @@
-"""Says when something changed: one look at the database a second for all who watch."""
+"""Says what changed: one look at the database a second for all who watch."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Final, NamedTuple
 
 from pgsched.domain.errors import PgschedError
 from pgsched.observability.logs import get_logger
 
 log = get_logger("pgsched.web")
 
-POLL_SECONDS = 1.0
+POLL_SECONDS: Final = 1.0
+ANSWER_SECONDS: Final = 4.0
+"""A database that has not answered by then is down, for all that a page can know."""
+ANYTHING: Final = "*"
+"""Stands for every table: something may have changed that was not seen."""
+
+
+class Look(NamedTuple):
+    """What was seen at one moment."""
+
+    tables: Mapping[str, int]
+    """Of each table a number that grows with each change of it."""
+    tasks: Mapping[int, str]
+    """Of each watched task a mark that differs after each change; none: there is no such task."""
+
+
+class News(NamedTuple):
+    """What a watcher is told."""
+
+    up: bool
+    """Whether the database answers."""
+    changed: list[str]
+    """Names of tables, ``task:ID`` of the watched task, or :data:`ANYTHING`."""
+    rate: int
+    """Rows of tables that changed in the last second."""
+
+
+class Watcher:
+    """One who watches: what has changed since it was last told."""
+
+    def __init__(self, task_id: int | None) -> None:
+        self.task_id = task_id
+        self.called = asyncio.Event()
+        self.changed: set[str] = set()
 
 
 class Watch:
-    """Says when something changed. It looks while somebody watches, and not otherwise."""
+    """Says what changed. It looks while somebody watches, and not otherwise.
 
-    def __init__(self, look: Callable[[], Awaitable[int]], *, seconds: float = POLL_SECONDS) -> None:
+    ``look`` gets the ids of the tasks that are watched one by one: at most one of each watcher.
+    """
+
+    def __init__(
+        self,
+        look: Callable[[Collection[int]], Awaitable[Look]],
+        *,
+        seconds: float = POLL_SECONDS,
+        answer_seconds: float = ANSWER_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._look = look
         self._seconds = seconds
-        self._watchers: set[asyncio.Event] = set()
+        self._answer_seconds = answer_seconds
+        self._clock = clock
+        self._watchers: set[Watcher] = set()
         self._task: asyncio.Task[None] | None = None
+        self._up = True
+        self._rate = 0
 
     def __len__(self) -> int:
         """How many watch."""
         return len(self._watchers)
 
-    def join(self) -> asyncio.Event:
-        """Return an event that is set after each change; whoever waits for it clears it."""
-        event = asyncio.Event()
-        self._watchers.add(event)
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run())
-        return event
+    def join(self, *, task_id: int | None = None) -> Watcher:
+        """Return a watcher who is called after each change, and when the database goes and comes.
 
-    def leave(self, event: asyncio.Event) -> None:
+        It knows of nothing yet, so that the first that it is told is that anything may have changed.
+        """
+        watcher = Watcher(task_id)
+        self._watchers.add(watcher)
+        self._call(watcher, {ANYTHING})
+        if self._task is None or self._task.done():
+            self._up = True
+            self._task = asyncio.create_task(self._run())
+        return watcher
+
+    def take(self, watcher: Watcher) -> News:
+        """Return what changed since the last time, and forget it."""
+        changed, watcher.changed = watcher.changed, set()
+        watcher.called.clear()
+        return News(self._up, sorted(changed), self._rate)
+
+    def leave(self, watcher: Watcher) -> None:
         """Watch no more; the last one ends the looking."""
-        self._watchers.discard(event)
+        self._watchers.discard(watcher)
         if not self._watchers and self._task is not None:
             self._task.cancel()
             self._task = None
@@ -49,16 +109,45 @@ class Watch:
             self._task = None
 
     async def _run(self) -> None:
-        seen: int | None = None
+        seen: Look | None = None
+        seen_at = self._clock()
         while True:
+            ids = {one.task_id for one in self._watchers if one.task_id is not None}
             try:
-                now = await self._look()
-            except PgschedError as error:
-                log.warning("watch_failed", error=str(error))
+                async with asyncio.timeout(self._answer_seconds):
+                    now = await self._look(ids)
+            except (PgschedError, TimeoutError) as error:
+                log.warning("watch_failed", error=str(error) or f"no answer within {self._answer_seconds:g} s")
+                self._set_up(False)
                 seen = None
             else:
-                if seen is None or now != seen:
-                    seen = now
-                    for event in self._watchers:
-                        event.set()
+                self._set_up(True)
+                at = self._clock()
+                if seen is not None:
+                    self._tell(seen, now, at - seen_at)
+                seen, seen_at = now, at
             await asyncio.sleep(self._seconds)
+
+    def _tell(self, seen: Look, now: Look, seconds: float) -> None:
+        tables = {name for name, number in now.tables.items() if number != seen.tables.get(name)}
+        # Statistics that were reset count backwards.
+        rows = sum(max(number - seen.tables.get(name, 0), 0) for name, number in now.tables.items())
+        self._rate = round(rows / max(seconds, 0.001))
+        tables |= seen.tables.keys() - now.tables.keys()
+        for one in self._watchers:
+            changed = set(tables)
+            if one.task_id is not None and now.tasks.get(one.task_id) != seen.tasks.get(one.task_id):
+                changed.add(f"task:{one.task_id}")
+            self._call(one, changed)
+
+    def _set_up(self, up: bool) -> None:
+        if up == self._up:
+            return
+        self._up = up
+        for one in self._watchers:
+            self._call(one, {ANYTHING} if up else set(), also_if_nothing=True)
+
+    def _call(self, one: Watcher, changed: set[str], *, also_if_nothing: bool = False) -> None:
+        one.changed |= changed
+        if changed or also_if_nothing:
+            one.called.set()

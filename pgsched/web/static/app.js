@@ -3,6 +3,7 @@ import { showTimes } from "./times.js";
 import { listenToKeys } from "./keys.js";
 import { follow } from "./live.js";
 import { helpWithForms, addCopyButtons } from "./forms.js";
+import { helpWithTimeFields } from "./time_fields.js";
 
 function offerTheme() {
   const button = document.getElementById("theme");
@@ -39,6 +40,7 @@ forgetNotice();
 offerTheme();
 showTimes(document);
 addCopyButtons(document);
+helpWithTimeFields();
 helpWithForms();
 listenToKeys();
 follow((part) => {

@@ -12,6 +12,7 @@ export function helpWithForms() {
     }
     if (event.target.matches("[data-select], [data-select-all]")) noteSelected();
   });
+  document.addEventListener("renewed", noteSelected);
   previewSchedule();
 }
 

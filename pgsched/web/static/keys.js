@@ -1,4 +1,4 @@
-// The keyboard: / searches, j and k go through the rows, ? tells the keys.
+// The keyboard: / searches, j and k go through the rows, n shows new ones, p pauses, ? tells the keys.
 const PLACES = { o: "/", t: "/tasks", s: "/schedules", w: "/workflows", q: "/queues", d: "/dead", e: "/executions", k: "/workers", y: "/handlers", h: "/doctor", a: "/audit" };
 
 export function listenToKeys() {
@@ -34,6 +34,10 @@ export function listenToKeys() {
       step(1);
     } else if (event.key === "k") {
       step(-1);
+    } else if (event.key === "n") {
+      document.querySelector("[data-waiting]:not([hidden])")?.click();
+    } else if (event.key === "p") {
+      document.querySelector("[data-pause]")?.click();
     } else if (event.key === "x") {
       const box = here()?.querySelector("[data-select]");
       if (box) box.click();

@@ -1,60 +1,187 @@
-// Follows what happens: the server says that something changed, and the live parts of the page are fetched afresh.
-// While the page is hidden, nothing is asked; while somebody is at work in a part, that part stays as it is.
-const LEAST = 1000; // milliseconds from one look to the next
-const RETRY = 15000; // milliseconds until a server that refused the stream is asked again
+// Follows what happens: the server says which tables changed, and the parts of the page that show them are fetched afresh.
+//
+//   Live          what is shown is current, or will be within seconds
+//   Paused        the viewer said so, has text selected, or does not look at the page; it says which
+//   Disconnected  nothing is known: the database, the server or the network does not answer; it says which
+//
+// Beside the state stands how old the data is, as soon as that is more than a moment.
+import { merge, replace } from "./merge.js";
+import { refreshTimes, since } from "./times.js";
+
+const GAPS = [1000, 2000, 4000, 7000]; // milliseconds from one fetch to the next, while one follows the other
+const LONG_GAP = 60000;
+const BUSY = 50; // rows a second that change: then the last of the gaps from the beginning
+const SHARE = 10; // a fetch that took long is not done again before so many times as long
+const SILENCE = 12000; // the server says something every 5 seconds
+const RETRY = 15000; // until a server that refused the stream is asked again
+const AIM = 300; // somebody who points at something is about to press
+const LONGEST_AIM = 3000;
+const OLD = 2000;
 
 export function follow(onRenewed) {
-  const parts = document.querySelectorAll("[data-live]");
+  const parts = () => [...document.querySelectorAll("[data-live][id]")];
   const pulse = document.getElementById("pulse");
-  if (!parts.length || !pulse || !("EventSource" in window)) return;
+  if (!parts().length || !pulse || !("EventSource" in window)) return;
+  const view = showPulse(pulse, () => (paused() ? resume() : pause()));
+  const pointer = followPointer();
+  const waiting = new Map(); // by the id of a list: the button that shows the rows that wait
+  const fetchedAt = new Map();
   let source = null;
-  let timer = null;
+  let heardAt = Date.now();
+  let startedAt = 0; // when the stream was asked for
+  let up = true; // whether the database answers
+  let refused = ""; // why the last fetch failed
+  let rate = 0;
+  let streak = 0;
+  let stale = new Set();
+  let current = Date.now(); // what is shown is as of then
   let lookedAt = 0;
-  let renewing = null; // how to give up the look that is on its way
-  let again = false;
-  let missed = document.hidden; // whether something may have changed that nobody told us of
+  let took = 0;
+  let fetching = null; // how to give up the fetch that is on its way
+  let timer = null;
+  let stopped = false; // by the viewer
   let leaving = false; // a form was sent: what it changes is for the next page, and may take this one away
 
-  const say = (state, words) => {
-    pulse.hidden = false;
-    if (pulse.dataset.state === state) return;
-    pulse.dataset.state = state;
-    pulse.textContent = words;
+  const selected = () => {
+    const selection = getSelection();
+    const node = selection && !selection.isCollapsed && selection.anchorNode;
+    return node && (node.nodeType === Node.ELEMENT_NODE ? node : node.parentElement)?.closest("[data-live]");
   };
-  const later = () => {
-    if (leaving) return;
-    if (renewing) again = true;
-    else if (timer === null) timer = setTimeout(look, Math.max(0, lookedAt + LEAST - Date.now()));
+  const paused = () => (stopped ? "by you" : document.hidden ? "in the background" : selected() ? "text is selected" : "");
+  const unreachable = () => {
+    if (!navigator.onLine) return "the browser is offline";
+    if (Date.now() - heardAt > SILENCE || source?.readyState !== EventSource.OPEN) return "the server does not answer";
+    return up ? "" : "the database does not answer";
+  };
+  const show = () => {
+    const now = Date.now();
+    const why = paused();
+    const broken = document.hidden ? "" : unreachable() || refused;
+    if (!why && !broken && !stale.size) current = Math.max(current, heardAt);
+    if (source && heardAt < startedAt && now - startedAt < OLD && navigator.onLine && !why) return; // it is about to be known
+    const age = broken || why || stale.size ? now - current : 0;
+    view(broken ? "lost" : why ? "paused" : "live", broken || why, age, stopped || (why && !document.hidden));
+  };
+
+  const gap = () => {
+    const least = rate >= BUSY ? GAPS.at(-1) : GAPS[Math.min(streak, GAPS.length - 1)];
+    return Math.min(Math.max(refused ? GAPS.at(-1) : least, took * SHARE), LONG_GAP);
+  };
+  const plan = () => {
+    if (timer !== null || fetching || leaving || !stale.size || paused() || unreachable()) return;
+    timer = setTimeout(look, Math.max(0, lookedAt + gap() - Date.now()));
   };
   const look = async () => {
     timer = null;
-    renewing = new AbortController();
-    lookedAt = Date.now();
+    if (leaving || paused() || unreachable()) return;
+    const wanted = stale;
+    const began = Date.now();
+    streak = began - lookedAt < 2 * GAPS.at(-1) ? streak + 1 : 0;
+    lookedAt = began;
+    stale = new Set();
+    const fresh = await ask([...wanted].map((id) => document.getElementById(id)).filter(Boolean), false);
+    if (fresh) {
+      await pointer.calm();
+      for (const part of fresh) {
+        const old = document.getElementById(part.id);
+        if (!old) continue;
+        if (selected() === old) wanted.delete(part.id) && stale.add(part.id);
+        else offer(old, merge(old, part));
+      }
+      for (const id of wanted) fetchedAt.set(id, began);
+      if (!stale.size) current = began;
+    } else {
+      for (const id of wanted) stale.add(id);
+    }
+    show();
+    plan();
+  };
+  // The parts that differ from what is shown, as elements with all that a page adds to them; null when there is no answer.
+  const ask = async (asked, whole) => {
+    const address = new URL(location.href);
+    if (!whole) {
+      for (const part of asked) {
+        for (const [name, value] of new URLSearchParams(part.dataset.anchor ?? "")) address.searchParams.set(name, value);
+      }
+    }
+    const known = asked.map((part) => `${part.id}=${whole ? "" : part.dataset.version ?? ""}`).join(" ");
+    const headers = { Accept: "text/html", "X-Live-Parts": known };
+    const mine = new AbortController();
+    fetching = mine;
+    const began = Date.now();
     try {
-      const headers = { Accept: "text/html" };
-      const answer = await fetch(location.href, { headers, redirect: "error", signal: renewing.signal });
-      if (answer.ok) renew(new DOMParser().parseFromString(await answer.text(), "text/html"), onRenewed);
+      const answer = await fetch(address, { headers, redirect: "manual", signal: mine.signal });
+      refused = answer.ok ? "" : answer.type === "opaqueredirect" ? "you are logged out" : `the server says ${answer.status}`;
+      if (!answer.ok) return null;
+      const text = answer.status === 204 ? "" : await answer.text();
+      const fresh = [...new DOMParser().parseFromString(text, "text/html").querySelectorAll("[data-live]")];
+      for (const part of fresh) onRenewed(part);
+      return fresh;
     } catch {
-      if (!leaving) say("lost", "not reached");
+      if (!mine.signal.aborted) refused = "the server does not answer";
+      return null;
+    } finally {
+      if (fetching === mine) fetching = null;
+      took = Date.now() - began;
     }
-    renewing = null;
-    if (again) {
-      again = false;
-      if (!document.hidden) later();
-    }
+  };
+
+  // New rows of a list wait behind a button, which has a place of its own above it, so that nothing moves when it comes.
+  for (const part of parts()) {
+    if (!("list" in part.dataset)) continue;
+    const place = document.createElement("p");
+    const button = document.createElement("button");
+    place.className = "waiting-rows";
+    button.type = "button";
+    button.hidden = true;
+    button.dataset.waiting = "";
+    button.addEventListener("click", () => showAll(part.id));
+    place.append(button);
+    part.before(place);
+    waiting.set(part.id, button);
+  }
+  const offer = (part, number) => {
+    const button = waiting.get(part.id);
+    if (!button) return;
+    button.hidden = !number;
+    button.textContent = `${number} new ${part.dataset.list}${number === "1" ? "" : "s"}`;
+  };
+  const showAll = async (id) => {
+    const old = document.getElementById(id);
+    fetching?.abort();
+    const [fresh] = (await ask([old], true)) ?? [];
+    if (!fresh) return show();
+    offer(fresh, "");
+    replace(old, fresh);
+    fresh.querySelector("[data-row] a")?.focus({ preventScroll: true });
+    fresh.dispatchEvent(new Event("renewed", { bubbles: true }));
+    show();
+  };
+
+  const concerned = (part, changed) => {
+    const shown = part.dataset.live.split(" ").filter(Boolean);
+    return !shown.length || changed.includes("*") || shown.some((name) => changed.includes(name));
+  };
+  const hear = (event) => {
+    const news = JSON.parse(event.data);
+    heardAt = Date.now();
+    up = news.up;
+    rate = news.rate;
+    if (news.changed.includes("*")) refused = "";
+    for (const part of parts()) if (news.changed.length && concerned(part, news.changed)) stale.add(part.id);
+    show();
+    plan();
   };
   const start = () => {
     if (source || document.hidden) return;
-    source = new EventSource(`${document.body.dataset.root}/live`);
-    source.addEventListener("open", () => {
-      say("live", "live");
-      if (missed) later();
-      missed = false;
-    });
-    source.addEventListener("change", later);
+    const address = new URL(`${document.body.dataset.root}/live`, location.href);
+    const task = parts().map((part) => /\btask:(\d+)/.exec(part.dataset.live)?.[1]).find(Boolean);
+    if (task) address.searchParams.set("task", task);
+    source = new EventSource(address);
+    startedAt = Date.now();
+    source.addEventListener("news", hear);
     source.addEventListener("error", () => {
-      missed = true;
-      say("lost", "not reached");
+      show();
       if (source?.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
       source = null;
       setTimeout(start, RETRY);
@@ -63,17 +190,51 @@ export function follow(onRenewed) {
   const stop = () => {
     source?.close();
     source = null;
-    missed = true;
+    fetching?.abort();
     clearTimeout(timer);
     timer = null;
-    say("paused", "paused");
+    show();
   };
+  const again = () => {
+    stop();
+    start();
+  };
+  const pause = () => {
+    stopped = true;
+    clearTimeout(timer);
+    timer = null;
+    show();
+  };
+  const resume = () => {
+    stopped = false;
+    getSelection()?.removeAllRanges();
+    show();
+    plan();
+  };
+
+  setInterval(() => {
+    if (document.hidden) return;
+    if (source && Date.now() - Math.max(heardAt, startedAt) > SILENCE) again();
+    for (const part of parts()) {
+      const every = Number(part.dataset.every ?? 0) * 1000;
+      if (every && Date.now() - (fetchedAt.get(part.id) ?? lookedAt) > every) stale.add(part.id);
+    }
+    if (!pointer.isDown()) refreshTimes();
+    show();
+    plan();
+  }, 1000);
   document.addEventListener("visibilitychange", () => (document.hidden ? stop() : start()));
+  document.addEventListener("selectionchange", () => {
+    show();
+    plan();
+  });
+  addEventListener("offline", show);
+  addEventListener("online", again);
   // Behind the listener that asks first, so that a "no" has been said here.
   addEventListener("submit", (event) => {
     if (event.defaultPrevented) return;
     leaving = true;
-    renewing?.abort();
+    fetching?.abort();
     clearTimeout(timer);
     timer = null;
   });
@@ -85,24 +246,49 @@ export function follow(onRenewed) {
   start();
 }
 
-function renew(fresh, onRenewed) {
-  for (const old of document.querySelectorAll("[data-live]")) {
-    const part = fresh.getElementById(old.id);
-    if (!part || isInUse(old)) continue;
-    const opened = [...old.querySelectorAll("details")].map((one) => one.open);
-    const place = [...old.querySelectorAll("[data-row]")].findIndex((row) => row.classList.contains("here"));
-    const details = [...part.querySelectorAll("details")];
-    // Those that were opened stay open while the part has the same shape.
-    if (details.length === opened.length) details.forEach((one, at) => { one.open = opened[at]; });
-    part.querySelectorAll("[data-row]")[place]?.classList.add("here");
-    onRenewed(part);
-    old.replaceWith(document.adoptNode(part));
-  }
+// The state, why it is so, how old the data is, and the button that pauses and goes on.
+function showPulse(pulse, onPress) {
+  const word = document.createElement("span");
+  const age = document.createElement("span");
+  const button = document.createElement("button");
+  word.setAttribute("role", "status");
+  age.className = "age";
+  button.type = "button";
+  button.className = "quiet";
+  button.dataset.pause = "";
+  button.addEventListener("click", onPress);
+  pulse.replaceChildren(word, " ", age, " ", button);
+  const put = (node, text) => {
+    if (node.textContent !== text) node.textContent = text;
+  };
+  return (state, why, old, mayResume) => {
+    const name = { live: "Live", paused: "Paused", lost: "Disconnected" }[state];
+    pulse.hidden = false;
+    pulse.dataset.state = state;
+    put(word, why ? `${name}: ${why}` : name);
+    put(age, old >= OLD ? `${since(old)} old` : "");
+    put(button, mayResume ? "Resume" : "Pause");
+  };
 }
 
-function isInUse(part) {
-  const selection = getSelection();
-  const marked = selection && !selection.isCollapsed && part.contains(selection.anchorNode);
-  const typed = [...part.querySelectorAll("input[type=text], textarea")].some((one) => one.value !== one.defaultValue);
-  return marked || typed || part.contains(document.activeElement) || part.querySelector("[data-select]:checked") !== null;
+// Nothing moves while somebody presses on something, or is about to.
+function followPointer() {
+  let down = false;
+  let aimedAt = 0;
+  const release = () => setTimeout(() => { down = false; }, 50); // the click comes behind it
+  addEventListener("pointerdown", () => { down = true; }, true);
+  addEventListener("pointerup", release, true);
+  addEventListener("pointercancel", release, true);
+  addEventListener("pointermove", (event) => {
+    if (event.target instanceof Element && event.target.closest("[data-live] :is(a, button, summary, input, label)")) {
+      aimedAt = Date.now();
+    }
+  }, { capture: true, passive: true });
+  const calm = async () => {
+    const asked = Date.now();
+    while (down || (Date.now() - aimedAt < AIM && Date.now() - asked < LONGEST_AIM)) {
+      await new Promise((done) => setTimeout(done, 50));
+    }
+  };
+  return { isDown: () => down, calm };
 }

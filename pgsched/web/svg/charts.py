@@ -39,7 +39,7 @@ class Span:
 def stacked_bars(title: str, times: Sequence[datetime], series: Sequence[Series]) -> Markup:
     """Return a chart of stacked bars, one for each time; every bar says its numbers when pointed at.
 
-    Times are in UTC; a script puts those under the axis into the viewer's zone.
+    Times are in UTC; a script puts them into the viewer's zone.
     """
     totals = [sum(one.values[at] for one in series) for at in range(len(times))]
     top = round_up(max(totals, default=0))
@@ -63,7 +63,14 @@ def stacked_bars(title: str, times: Sequence[datetime], series: Sequence[Series]
             bars.append(element("rect", css=one.css, x=x + step * 0.1, y=y, width=step * 0.8, height=high))
         said = ", ".join(f"{one.values[at]:,g} {one.name}" for one in series)
         area = element("rect", css="hit", x=x, y=_TOP, width=step, height=tall)
-        parts.append(element("g", element("title", f"{time:%H:%M} UTC: {said}"), *bars, area))
+        parts.append(
+            element(
+                "g",
+                element("title", f"{time:%H:%M} UTC: {said}", data_at=f"{time:%Y-%m-%dT%H:%MZ}", data_said=said),
+                *bars,
+                area,
+            )
+        )
         if at % max(len(times) // 6, 1) == 0:
             place = {"x": x, "y": HEIGHT - 8}
             parts.append(element("text", f"{time:%H:%M}", css="axis", **place, data_at=f"{time:%Y-%m-%dT%H:%MZ}"))

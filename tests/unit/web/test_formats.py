@@ -9,8 +9,8 @@ import pytest
 from pgsched.db.queries.dashboard import MinuteCount
 from pgsched.domain.errors import InvalidTask
 from pgsched.domain.interval import Interval
-from pgsched.web.dashboard.forms import moment, options_of, payload_of, whole_number
-from pgsched.web.formats import count, duration, limits, span, when
+from pgsched.web.dashboard.forms import comes_twice, moment, options_of, payload_of, whole_number, with_instants
+from pgsched.web.formats import count, duration, limits, span, wall, when
 from pgsched.web.services.history import Ended, History
 
 NOON = datetime(2030, 6, 1, 12, 0, 30, tzinfo=UTC)
@@ -71,6 +71,39 @@ def test_field_that_cannot_be_read_is_named_with_its_rule(call: object, rule: st
 def test_time_without_a_zone_is_in_utc() -> None:
     assert moment("at", "2030-06-01T12:00:30") == NOON
     assert moment("at", "2030-06-01T14:00:30+02:00") == NOON
+
+
+def test_time_without_a_zone_is_on_the_wall_clock_of_the_schedule() -> None:
+    form = {"timezone": "Europe/Berlin", "start": "2030-06-01T08:00", "at": "2030-06-01T08:00", "end": "", "name": "x"}
+    assert with_instants(form) == form | {"start": "2030-06-01T06:00:00+00:00", "at": "2030-06-01T08:00:00+00:00"}
+    assert with_instants({"start": "2030-06-01T08:00"}, "Europe/Berlin")["start"] == "2030-06-01T06:00:00+00:00"
+    assert options_of(form | {"at": ""})["start"] == datetime(2030, 6, 1, 6, tzinfo=UTC)
+
+
+def test_time_that_the_clocks_skip_is_refused_and_the_first_of_two_is_meant() -> None:
+    with pytest.raises(
+        InvalidTask, match="start must exist in Europe/Berlin, where the clocks skip it, got '2027-03-28T02"
+    ):
+        moment("start", "2027-03-28T02:30", "Europe/Berlin")
+    assert moment("start", "2027-10-31T02:30", "Europe/Berlin") == datetime(2027, 10, 31, 0, 30, tzinfo=UTC)
+    assert comes_twice("2027-10-31T02:30", "Europe/Berlin")
+    assert not comes_twice("2027-10-31T02:30+02:00", "Europe/Berlin")
+    assert not comes_twice("2027-10-31T03:30", "Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("text", "zone", "shown"),
+    [
+        ("2030-06-01T06:00:00.5Z", "", "2030-06-01T06:00:00"),
+        ("2030-06-01T06:00:00Z", "Europe/Berlin", "2030-06-01T08:00:00"),
+        ("2030-06-01T06:00", "Europe/Berlin", "2030-06-01T06:00:00"),
+        ("2030-06-01T06:00Z", "Europe/Nowhere", ""),
+        ("tomorrow", "", ""),
+        ("", "", ""),
+    ],
+)
+def test_field_for_a_time_has_it_on_the_wall_clock_of_its_zone(text: str, zone: str, shown: str) -> None:
+    assert wall(text, zone) == shown
 
 
 class Table:

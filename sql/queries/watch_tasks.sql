@@ -1,0 +1,7 @@
+-- Returns of each task that a page shows a mark that differs when the task has changed. The renewal of a lease, which
+-- happens all the time while a task runs, is no change.
+select t.id,
+  case when t.status = 'running' then md5((t.fencing_token, t.updated_at, t.progress)::text)
+    else t.xmin::text end as mark
+from pgsched.tasks t
+where t.id = any(%(ids)s::bigint[])
