@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from playwright.sync_api import expect
 
-from tests.browser.chromium import settled
 from tests.browser.demonstration import Filled
 from tests.browser.pages import Looks
 
@@ -16,7 +15,6 @@ Tour = Callable[..., Looks]
 def test_why_is_it_waiting_takes_one_click_from_the_lists(demonstration: tuple[str, Filled], tour: Tour) -> None:
     page = tour()("/tasks?queue=imports&status=pending")
     page.locator("main th a").first.click()
-    settled(page)
     expect(page.get_by_role("heading", name="Why is it waiting?")).to_be_visible()
     expect(page.get_by_text("Queue imports is paused")).to_be_visible()
     expect(page.get_by_role("button", name="Resume queue imports")).to_be_visible()
