@@ -26,7 +26,7 @@ async def test_a_pending_task_and_its_queue_say_why_they_wait_with_the_action(ds
             page = (await http.get(path)).text
             assert "Why is it waiting?" in page
             assert "Queue mail is paused by local." in page
-            assert "Resume queue mail" in page
+            assert "Resume queue" in page
         assert "/queues/show?queue=mail" in (await http.get("/queues")).text
         told = (await http.get(f"{API}/tasks/{id}/why")).json()
         assert (told["is_ready"], told["reasons"][0]["kind"]) == (False, "queue_paused")
@@ -39,7 +39,7 @@ async def test_a_pending_task_and_its_queue_say_why_they_wait_with_the_action(ds
         client.pause_queue("mail")
         page = (await http.get(f"/tasks/{id}")).text
         assert "Queue mail is paused by" in page
-        assert "Resume queue mail" not in page
+        assert "Resume queue" not in page
 
 
 async def test_a_running_task_shows_its_attempt_its_progress_and_its_worker(dsn: str, db: Db) -> None:
